@@ -15,30 +15,29 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
+from console_svc.accounts.page import Accounts
+from console_svc.audit.page import Audit
 from console_svc.config import ConsoleSettings
+from console_svc.contents.content import ContentPage
+from console_svc.contents.edit import Edit
+from console_svc.contents.files import Assets
+from console_svc.contents.list import Contents
 from console_svc.metrics import ConsoleMetrics
-from console_svc.pages.accounts import Accounts
-from console_svc.pages.assets import Assets
-from console_svc.pages.audit import Audit
-from console_svc.pages.content import ContentPage
-from console_svc.pages.contents import Contents
-from console_svc.pages.edit import Edit
-from console_svc.pages.new import New
-from console_svc.pages.overview import Overview
-from console_svc.pages.pool import PublishPool
-from console_svc.pages.review import ReviewDesk
-from console_svc.pages.schedules import Schedules
-from console_svc.pages.signin import SignIn
-from console_svc.pages.task import TaskPage
-from console_svc.pages.task_moves import TaskMoves
-from console_svc.pages.tasks import Tasks
-from console_svc.pages.webhooks import Webhooks
-from console_svc.pages.workers import Workers
-from console_svc.pages.works import WorkPage
+from console_svc.overview.page import Overview
+from console_svc.pool.page import PublishPool
+from console_svc.review.desk import ReviewDesk
+from console_svc.schedules.page import Schedules
+from console_svc.signin.page import SignIn
 from console_svc.site import NOT_FOUND, Page, Site
+from console_svc.submits.page import New
+from console_svc.tasks.bulk import TaskMoves, WorkPage
+from console_svc.tasks.list import Tasks
+from console_svc.tasks.task import TaskPage
 from console_svc.web.numbers import bound_ids_of_paths
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.security import OwnNames, SecurityHeaders
+from console_svc.webhooks.page import Webhooks
+from console_svc.workers.page import Workers
 
 STATIC = Path(__file__).parent / "static"
 PAGES: Sequence[Callable[[Site], Page]] = (
@@ -76,7 +75,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
             yield
         finally:
             await site.live.close()
-            await asyncio.to_thread(site.workshop.close)
+            await asyncio.to_thread(site.articles.close)
             await site.works.close()
             await site.schedulers.close()
 

@@ -14,24 +14,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from console_svc.articles.workshop import Workshop
+from console_svc.articles.sandbox import ArticleSandbox
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
-from console_svc.operations.diagnosis import Diagnoses
-from console_svc.tasks.work import Works
 from console_svc.web.forms import text_of, with_form
 from console_svc.web.language import refused, text
 from console_svc.web.live import LiveTasks
 from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
-from console_svc.web.security import (
-    CSRF_FIELD,
-    SignInTries,
-    page_before,
-    same_origin,
-    same_text,
-)
+from console_svc.web.security import CSRF_FIELD, SignInTries, page_before, same_origin, same_text
 from console_svc.web.sessions import AGE_LIMIT, REVOKED, Session, Sessions
+from console_svc.web.work import Works
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 NO_CONTENT, SEE_OTHER = 204, 303
@@ -86,11 +79,12 @@ class Site:
         self.sessions = Sessions()
         self.tries = SignInTries()
         self.live = LiveTasks(self.sessions)
-        self.workshop = Workshop()
+        self.articles = ArticleSandbox()
         self.works = Works()
-        self.diagnoses = Diagnoses()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
+        self.when_changed: list[Callable[[Session], None]] = []
+        """Called before a form of a session changes something."""
         self._tokens_until = 0.0
         self._cookie = "__Host-session" if settings.secure else "session"
         metrics.follow(lambda: len(self.sessions), lambda: self.live.pages, lambda: self.live.watches)
@@ -146,7 +140,7 @@ class Site:
         """The page that says what is wrong. `fields`: of a form, to be sent once more."""
         away = status == AWAY
         values = {"message": message, "away": away, "tries": away and request.method == "GET", "fields": fields}
-        return self.render(request, "error.html", values, session, status=status)
+        return self.render(request, "web/error.html", values, session, status=status)
 
     def session(self, request: Request) -> Session | None:
         """That of the cookie; where a proxy names who asks, only if it names the same token."""
@@ -217,7 +211,8 @@ class Site:
             genuine = await _genuine(request, session)
             if genuine is None:
                 return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
-            self.diagnoses.forget(session)
+            for call in self.when_changed:
+                call(session)
             if calls and not await self.schedulers.connected():
                 return await self._unanswered(genuine, session, UNDONE)
             try:

@@ -1,1 +1,1 @@
-"""What the pages of the publish pool are made of."""
+"""The publish pool."""

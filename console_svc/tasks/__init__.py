@@ -1,1 +1,1 @@
-"""What the pages of tasks are made of."""
+"""Tasks."""

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.requests import Request
 
-from console_svc.articles.plain import visible
+from console_svc.articles.texts import visible
 from console_svc.web.language import NAMES, Texts, language_of
 from console_svc.web.security import CSRF_FIELD, page_before
 
@@ -21,7 +21,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 class Renderer:
     def __init__(self, prefix: str) -> None:
         self._environment = Environment(
-            loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
+            loader=FileSystemLoader(Path(__file__).parents[1]),
             autoescape=select_autoescape(default=True),
             undefined=StrictUndefined,
             trim_blocks=True,

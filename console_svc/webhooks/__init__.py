@@ -1,1 +1,1 @@
-"""What the pages of webhooks are made of."""
+"""Webhooks."""

@@ -31,8 +31,8 @@ from tests.console.conftest import OPERATOR, Place
 from tests.harness.console import Console
 from tests.harness.waiting import wait_until
 
-TEMPLATES = Path(console_svc.__file__).parent / "templates"
-FIELDS = sorted({name for it in TEMPLATES.glob("*.html") for name in re.findall(r'name="([a-z_]+)"', it.read_text())})
+CONSOLE = Path(console_svc.__file__).parent
+FIELDS = sorted({name for it in CONSOLE.rglob("*.html") for name in re.findall(r'name="([a-z_]+)"', it.read_text())})
 """All that a form or an address may hold."""
 HUGE, LONG = str(2**63), "9" * 5_000
 SEGMENTS = (HUGE, LONG, "%D9%A3", "%00[")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from console_svc.operations.diagnosis import FRESH
+from console_svc.overview.diagnosis import FRESH
 from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place, sign_in
 from tests.harness.waiting import wait_until
 

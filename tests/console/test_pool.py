@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
-from console_svc.pool.spans import span_of
+from console_svc.pool.calendar import span_of
 from contentgen import PublishPoolEntry
 from tests.console.conftest import CLIENT, PHONE, REVIEWER, VIEWER, Place, sign_in
 from tests.harness.console import Answer, Visitor

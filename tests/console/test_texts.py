@@ -13,7 +13,7 @@ from verification.generated import texts as generated
 def test_each_text_of_the_pages_has_its_chinese(capsys: pytest.CaptureFixture[str]) -> None:
     assert generated.main([]) == 0, capsys.readouterr().out
     places = {text.place for text in generated.found()}
-    assert {"console_svc/templates/pool.html", "console_svc/site.py", "values of the API"} <= places
+    assert {"console_svc/pool/list.html", "console_svc/site.py", "values of the API"} <= places
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from console_svc.articles import workshop
-from console_svc.articles.cleaning import cleaned
-from console_svc.articles.difference import difference
-from console_svc.articles.markdown import rendered
+from console_svc.articles import sandbox
 from console_svc.articles.pictures import Picture, Pictures
-from console_svc.articles.plain import visible
-from console_svc.articles.workshop import Workshop
+from console_svc.articles.safe_html import cleaned, rendered
+from console_svc.articles.sandbox import ArticleSandbox
+from console_svc.articles.texts import difference, visible
 from tests.harness.hostile import HEAVY_HTML, HEAVY_MARKDOWN, HTML, HUGE, MARKDOWN
 
 OURS = Picture("cover.png", "/assets/0/cover.png", shown=True)
@@ -90,15 +88,15 @@ def test_controls_are_shown_by_their_numbers() -> None:
 
 @pytest.mark.costly("texts that take seconds of work")
 async def test_a_text_that_takes_too_much_ends_only_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workshop, "TIMEOUT", 0.3)
-    shop = Workshop()
+    monkeypatch.setattr(sandbox, "TIMEOUT", 0.3)
+    articles = ArticleSandbox()
     try:
-        heavy = [shop.html(text, PICTURES) for text in HEAVY_HTML]
-        heavy += [shop.markdown(text, PICTURES) for text in (*HEAVY_MARKDOWN, HUGE)]
-        answers = await asyncio.gather(*heavy, shop.difference("a b " * 60_000, "b c " * 60_000))
+        heavy = [articles.html(text, PICTURES) for text in HEAVY_HTML]
+        heavy += [articles.markdown(text, PICTURES) for text in (*HEAVY_MARKDOWN, HUGE)]
+        answers = await asyncio.gather(*heavy, articles.difference("a b " * 60_000, "b c " * 60_000))
         assert answers[1] is answers[len(HEAVY_HTML) + 1] is None  # these two take many seconds
-        shop.sandbox.timeout = 20.0
-        assert await shop.markdown("**goes on**", PICTURES) == "<p><strong>goes on</strong></p>\n"
-        assert await shop.html("<p>goes on", PICTURES) == "<p>goes on</p>"
+        articles.sandbox.timeout = 20.0
+        assert await articles.markdown("**goes on**", PICTURES) == "<p><strong>goes on</strong></p>\n"
+        assert await articles.html("<p>goes on", PICTURES) == "<p>goes on</p>"
     finally:
-        shop.close()
+        articles.close()

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from console_svc.tasks.work import MAX_WORKS, Work, Works, at_once
 from console_svc.web.sessions import Session
+from console_svc.web.work import MAX_WORKS, Work, Works, at_once
 from contentgen import Unavailable
 
 TITLE = ("Retrying {n} tasks", {"n": 1})

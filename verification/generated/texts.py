@@ -20,7 +20,7 @@ from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po, write_po
 from jinja2 import Environment, nodes
 
-from console_svc.submitting.fields import TYPED
+from console_svc.submits.fields import TYPED
 from console_svc.web.language import CATALOGUE
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
 from scheduler_svc.domain.access import Role

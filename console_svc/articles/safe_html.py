@@ -1,0 +1,167 @@
+"""Articles as safe HTML, made in a sandbox: no scripts, no styles, no forms, and only pictures of ours load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from html import escape
+from html.parser import HTMLParser
+from typing import Any
+
+import nh3
+from markdown_it import MarkdownIt
+
+from console_svc.articles.pictures import Picture, Pictures, is_web
+from console_svc.articles.texts import difference, visible
+
+_TEXT_TAGS = {
+    "a", "abbr", "b", "blockquote", "br", "cite", "code", "dd", "del", "dfn", "dl", "dt", "em", "figcaption", "figure",
+    "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s", "samp",
+    "small", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "var",
+}  # fmt: skip
+_SCHEMES = {"http", "https", "mailto"}
+_ATTRIBUTES = {
+    "a": {"href"},
+    "img": {"src", "alt"},
+    "ol": {"start"},
+    "td": {"colspan", "rowspan"},
+    "th": {"colspan", "rowspan"},
+}
+_DROPPED = {
+    "applet", "embed", "frame", "frameset", "iframe", "math", "noembed", "noframes", "noscript", "object", "script",
+    "style", "svg", "template", "textarea", "title", "xmp",
+}  # fmt: skip
+"""Tags that go with what is in them."""
+_VOID = {"br", "hr", "img"}
+MAX_DEPTH = 60
+"""Tags within tags; deeper ones are left out, their text is not."""
+MAX_NESTING = 30
+
+
+def cleaned(html: str, find: Callable[[str], Picture]) -> str:
+    """The HTML with pictures of ours as pictures, and a link in the place of each other one.
+
+    Headings begin below those of the page.
+    """
+    first = nh3.clean(
+        html,
+        tags=_TEXT_TAGS | {"img"},
+        clean_content_tags=_DROPPED,
+        attributes=_ATTRIBUTES,
+        url_schemes=_SCHEMES | {"asset"},
+        link_rel=None,
+    )
+    rewriter = _Rewriter(find)
+    rewriter.feed(first)
+    rewriter.close()
+    ours = rewriter.ours
+
+    def attribute(tag: str, name: str, value: str) -> str | None:
+        return None if (tag, name) == ("img", "src") and value not in ours else value
+
+    return nh3.clean(
+        "".join(rewriter.written),
+        tags=_TEXT_TAGS | {"img"},
+        attributes={**_ATTRIBUTES, "a": {"href", "title"}, "img": {"src", "alt", "loading"}},
+        attribute_filter=attribute,
+        url_schemes=_SCHEMES,
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+        link_rel="noopener noreferrer nofollow",
+    )
+
+
+class _Rewriter(HTMLParser):
+    """Writes clean HTML anew; what it writes is cleaned once more."""
+
+    def __init__(self, find: Callable[[str], Picture]) -> None:
+        super().__init__(convert_charrefs=True)
+        self._find = find
+        self._depth = 0
+        self.written: list[str] = []
+        self.ours: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "img":
+            self._write_picture(given)
+            return
+        if tag not in _VOID:
+            self._depth += 1
+            if self._depth > MAX_DEPTH:
+                return
+        if tag == "a":
+            address = given.pop("href", "")
+            if is_web(address) or address.startswith("mailto:"):  # a relative one would be one of ours
+                given = {"href": address, "title": address}  # where it leads is to be seen before
+        attributes = "".join(f' {name}="{escape(value)}"' for name, value in given.items())
+        self.written.append(f"<{_lowered(tag)}{attributes}>")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in _VOID:
+            self._depth -= 1
+            if self._depth >= MAX_DEPTH:
+                return
+            self.written.append(f"</{_lowered(tag)}>")
+
+    def handle_data(self, data: str) -> None:
+        self.written.append(escape(data))
+
+    def _write_picture(self, given: dict[str, str]) -> None:
+        picture, alt = self._find(given.get("src", "")), given.get("alt", "")
+        if picture.shown:
+            self.ours.add(picture.address)
+            self.written.append(f'<img src="{escape(picture.address)}" alt="{escape(alt)}" loading="lazy">')
+        elif picture.address:
+            link = f'<a href="{escape(picture.address)}" title="{escape(picture.name)}">{escape(picture.name)}</a>'
+            self.written.append(f"<mark>{escape(alt)} {link}</mark>")
+        else:
+            self.written.append(f"<mark>{escape(alt)} {escape(picture.name)}</mark>")
+
+
+def _lowered(tag: str) -> str:
+    """A heading two levels lower: the page's own are above it."""
+    return f"h{min(int(tag[1]) + 2, 6)}" if tag in {"h1", "h2", "h3", "h4"} else tag
+
+
+class _Parser(MarkdownIt):
+    """Judges no links: that is done with all HTML."""
+
+    def validateLink(self, url: str) -> bool:  # noqa: ARG002, N802 (as the library has it)
+        return True
+
+
+_PARSER = _Parser("commonmark", {"html": False, "maxNesting": MAX_NESTING}).enable(["table", "strikethrough"])
+
+
+def rendered(text: str, find: Callable[[str], Picture]) -> str:
+    """The HTML of a text. Takes up to some seconds for a hostile one: call it in a thread."""
+    return cleaned(_PARSER.render(visible(text)), find)
+
+
+def _markdown(asked: Mapping[str, Any]) -> str:
+    return rendered(asked["text"], _pictures(asked).find)
+
+
+def _html(asked: Mapping[str, Any]) -> str:
+    return cleaned(visible(asked["text"]), _pictures(asked).find)
+
+
+def _difference(asked: Mapping[str, Any]) -> str:
+    return difference(asked["old"], asked["text"])
+
+
+def _pictures(asked: Mapping[str, Any]) -> Pictures:
+    return Pictures({name: Picture(*picture) for name, picture in asked["assets"].items()})
+
+
+_WORK: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "markdown": _markdown,
+    "html": _html,
+    "difference": _difference,
+}
+
+
+def work(order: bytes) -> bytes:
+    """`order` is the JSON that `sandbox.py` writes. Returns HTML."""
+    asked = json.loads(order)
+    return _WORK[asked["work"]](asked).encode()

@@ -1,0 +1,1 @@
+"""Contents: the list, each one with its article, its texts to be edited, its files."""

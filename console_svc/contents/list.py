@@ -1,0 +1,91 @@
+"""The list of contents, with its filter in the address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from console_svc.site import BAD, Link, Site
+from console_svc.web.language import refused, text
+from console_svc.web.paging import PAGE_SIZE, first_of
+from console_svc.web.sessions import Session
+from contentgen import Content, InvalidArgument, PublishStatus, ReviewStatus
+
+REVIEW_STATES: Sequence[ReviewStatus] = get_args(ReviewStatus)
+PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
+NOT_READ = text("An account is a number, a score too, and a label is like team=news.")
+_TEXTS = ("query", "account", "category", "label", "score", "before")
+
+
+class Contents:
+    link = Link("/contents", "Contents", "ContentService/ListContents")
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return (self._site.page("/contents", self.show),)
+
+    async def show(self, request: Request, session: Session) -> Response:
+        """Newest first. `before`: only those made earlier, which is how the next page begins."""
+        params = request.query_params
+        asked = {name: text for name in _TEXTS if (text := params.get(name, "").strip())}
+        review = next((state for state in REVIEW_STATES if state == params.get("review")), None)
+        publish = next((state for state in PUBLISH_STATES if state == params.get("publish")), None)
+        found: list[Content] = []
+        more = False
+        problem = ""
+        try:
+            found, more = await first_of(
+                session.client.iter_contents(
+                    read_account(asked["account"]) if "account" in asked else None,
+                    review,
+                    publish_status=publish,
+                    category=asked.get("category", ""),
+                    labels=read_label(asked["label"]) if "label" in asked else None,
+                    min_quality_score=float(asked["score"]) if "score" in asked else None,
+                    created_before=asked.get("before"),
+                    query=asked.get("query", ""),
+                    page_size=PAGE_SIZE + 1,
+                ),
+                PAGE_SIZE,
+            )
+        except InvalidArgument as error:
+            problem = refused(error)
+        except ValueError:
+            problem = NOT_READ
+        states = [("review", review)] * bool(review) + [("publish", publish)] * bool(publish)
+        filters = [(name, text) for name, text in asked.items() if name != "before"] + states
+        older = [*filters, ("before", found[-1]["created_at"])] if more else []
+        values = {
+            "contents": found,
+            "asked": asked,
+            "review": review,
+            "publish": publish,
+            "review_states": REVIEW_STATES,
+            "publish_states": PUBLISH_STATES,
+            "older": urlencode(older),
+            "filtered": bool(asked or states),
+            "problem": problem,
+        }
+        return self._site.render(request, "contents/list.html", values, session, status=BAD if problem else 200)
+
+
+def read_account(text: str) -> int:
+    """Raises ValueError if it is no account's number."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**63:
+        raise ValueError
+    return int(text)
+
+
+def read_label(text: str) -> dict[str, str]:
+    """Raises ValueError if it is not like `team=news`."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ValueError
+    return {key: value}

@@ -1,1 +1,0 @@
-"""What an operator has to know: figures over time, findings, pauses."""

@@ -1,0 +1,129 @@
+"""Entries of the publish pool by day, and the months and weeks that a calendar shows."""
+
+from __future__ import annotations
+
+import re
+from calendar import Calendar
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from console_svc.web.times import FIRST_YEAR, LAST_YEAR
+from console_svc.web.zones import in_zone
+from contentgen import PublishPoolEntry
+
+_MONTH = re.compile(r"(\d{4})-(\d\d)", re.ASCII)
+_WEEK = re.compile(r"(\d{4})-W(\d\d)", re.ASCII)
+_WHOLE_WEEK = timedelta(days=7)
+_REST = timedelta(days=4)
+"""From the 28th of a month it leads into the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An entry. `local`: its time by the reader's clock, None if it has none."""
+
+    entry: PublishPoolEntry
+    local: datetime | None
+    waits_until: str | None
+    """Before then nobody may claim it. None: it is due, or does not wait to be claimed."""
+
+    @property
+    def exact(self) -> str:
+        """Its time by the reader's clock, such as `2031-01-31T12:00:00`; empty if it has none."""
+        return self.local.replace(tzinfo=None).isoformat() if self.local else ""
+
+    @property
+    def due(self) -> bool:
+        return self.entry["status"] == "pending" and self.waits_until is None
+
+
+def shown(entry: PublishPoolEntry, zone: ZoneInfo) -> Shown:
+    now = datetime.now(UTC)
+    times = [datetime.fromisoformat(text) for text in (entry["scheduled_at"], entry["next_attempt_at"]) if text]
+    ahead = max((time for time in times if time > now), default=None) if entry["status"] == "pending" else None
+    local = in_zone(entry["scheduled_at"], zone) if entry["scheduled_at"] else None
+    return Shown(entry, local, ahead.isoformat() if ahead else None)
+
+
+def by_day(entries: Sequence[PublishPoolEntry], zone: ZoneInfo) -> Mapping[date, Sequence[Shown]]:
+    """Those with a time, by day: by time, and of one time in the order of claims."""
+    timed = [(it.local, it) for it in (shown(entry, zone) for entry in entries) if it.local]
+    days: defaultdict[date, list[Shown]] = defaultdict(list)
+    for local, it in sorted(timed, key=lambda pair: pair[0]):
+        days[local.date()].append(it)
+    return days
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A month or a week. `weeks` has its days, from Monday on; those of a month begin and end with whole weeks."""
+
+    kind: Literal["month", "week"]
+    start: date
+    weeks: Sequence[Sequence[date]]
+
+    @property
+    def name(self) -> str:
+        """As in the address, such as `2026-11` or `2026-W48`."""
+        return _name(self.kind, self.start)
+
+    @property
+    def before(self) -> str:
+        return _name(self.kind, self.start - timedelta(days=1))
+
+    @property
+    def after(self) -> str:
+        return _name(self.kind, self.start + _WHOLE_WEEK if self.kind == "week" else self.start.replace(day=28) + _REST)
+
+    @property
+    def first(self) -> date:
+        return self.weeks[0][0]
+
+    @property
+    def last(self) -> date:
+        return self.weeks[-1][-1]
+
+
+def span_of(asked: Mapping[str, str], today: date) -> Period:
+    """What `month` or `week` names; the present month if neither names one."""
+    if found := _WEEK.fullmatch(asked.get("week", "")):
+        try:
+            return _week(date.fromisocalendar(int(found[1]), int(found[2]), 1))
+        except ValueError:
+            return _month(today)
+    found = _MONTH.fullmatch(asked.get("month", ""))
+    try:
+        return _month(date(int(found[1]), int(found[2]), 1) if found else today)
+    except ValueError:
+        return _month(today)
+
+
+def week_of(day: date) -> str:
+    """The name of its week."""
+    return _name("week", day)
+
+
+def _name(kind: Literal["month", "week"], day: date) -> str:
+    if kind == "month":
+        return f"{day:%Y-%m}"
+    year, week, _ = day.isocalendar()
+    return f"{year}-W{week:02}"
+
+
+def _month(day: date) -> Period:
+    start = _possible(day).replace(day=1)
+    return Period("month", start, Calendar().monthdatescalendar(start.year, start.month))
+
+
+def _week(monday: date) -> Period:
+    monday = _possible(monday)
+    monday -= timedelta(days=monday.weekday())
+    return Period("week", monday, [[monday + timedelta(days=number) for number in range(7)]])
+
+
+def _possible(day: date) -> date:
+    return min(max(day, date(FIRST_YEAR, 1, 1)), date(LAST_YEAR, 12, 31))

@@ -1,0 +1,338 @@
+"""The review desk: what waits at the left, an article at the right beside its brief, and a key for each decision.
+
+Whoever opens an article holds it: others are given other ones. A decision is made at once, and taken back by
+ReopenContent within 10 s. One that waited for those 10 s would be lost with a browser that is closed in them, and the
+article would go to somebody else. The price: a publisher may be faster than the editor who takes an approval back; then
+the desk says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import urlencode
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from console_svc.contents.article import answering_task, article_of, brief_of, sent_back
+from console_svc.review.queue import Place, Queue, Wanted, candidates, queue_at
+from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web import times, zones
+from console_svc.web.forms import text_of
+from console_svc.web.language import refused, text
+from console_svc.web.numbers import ids_of
+from console_svc.web.sessions import UNDO_TIME, Session
+from contentgen import (
+    Content,
+    EtagMismatchException,
+    InvalidStateException,
+    RequestError,
+    ResourceNotFoundException,
+    Unauthenticated,
+)
+
+LEASE = 300.0
+"""Seconds for which an open article is held; the page renews it every 2 min."""
+MAX_TRIES = 10
+"""Articles that others may take while one is being opened."""
+CONFLICT = 409
+NO_CONTENT = 204
+CHANGED = text("Somebody has changed it since you read it. Read it again: this is how it is now.")
+
+
+class ReviewDesk:
+    link = Link("/review", "Review desk", "ContentService/ReviewContent")
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> Sequence[BaseRoute]:
+        site, one = self._site, "/review/{content_id:int}"
+        return (
+            site.page("/review", self.open_next),
+            site.page("/review/queue", self.show_queue),
+            site.page(one, self.show),
+            site.form("/review/approve", self.approve_ticked),
+            site.form("/review/undo", self.undo),
+            site.form(f"{one}/approve", self.approve),
+            site.form(f"{one}/reject", self.reject),
+            site.form(f"{one}/send-back", self.send_back),
+            site.form(f"{one}/claim", self.renew),
+            site.form(f"{one}/release", self.release),
+        )
+
+    async def open_next(self, request: Request, session: Session) -> Response:
+        """Opens what follows `after` or precedes `before`, else the oldest, unless somebody else holds it."""
+        wanted = Wanted(request)
+        params = request.query_params
+        found = await candidates(
+            session, wanted, Place.read(params.get("after", "")), Place.read(params.get("before", ""))
+        )
+        content_id = await _first_free(session, found)
+        if content_id is None and "before" in params and (place := Place.read(params["before"])):
+            content_id = place.content_id
+        if content_id is None:
+            return await self._desk(request, session, None, status=BAD if wanted.problems else 200)
+        carried = [(name, params[name]) for name in ("decided", "until") if name in params]
+        query = urlencode([*wanted.asked.items(), *carried])
+        return self._site.see(f"/review/{content_id}{'?' if query else ''}{query}")
+
+    async def show(self, request: Request, session: Session) -> Response:
+        """Opening an article claims it. That is no harm in a GET: it changes no content, and ends by itself."""
+        content_id = request.path_params["content_id"]
+        content = await _claimed(session, content_id) or await session.client.get_content(content_id)
+        if content is None:
+            return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
+        return await self._desk(request, session, content)
+
+    async def show_queue(self, request: Request, session: Session) -> Response:
+        """The queue alone, which an open page loads anew."""
+        wanted = Wanted(request)
+        place = Place.read(request.query_params.get("place", ""))
+        values = {
+            "wanted": wanted,
+            "queue": await queue_at(session, wanted, place),
+            "place": place,
+            "me": _me(session),
+            "decides": session.may("ContentService/ReviewContent"),
+        }
+        return self._site.render(request, "review/queue.html", {**values, "session": session}, None)
+
+    async def _desk(
+        self,
+        request: Request,
+        session: Session,
+        content: Content | None,
+        problem: str = "",
+        typed: FormData | None = None,
+        *,
+        status: int = 200,
+    ) -> Response:
+        wanted = Wanted(request)
+        place = Place.of(content) if content else None
+        undo = None if problem else _undo(request)
+        queue, article, brief, undone = await asyncio.gather(
+            queue_at(session, wanted, place),
+            article_of(self._site, content) if content else _none(),
+            brief_of(session, content) if content else _none(),
+            session.client.get_content(undo[0][0]) if undo else _none(),
+        )
+        mine = bool(content and content["review_holder"] in {None, _me(session)})
+        waits = bool(content and content["review_status"] == "pending_review")
+        values = {
+            "wanted": wanted,
+            "queue": queue,
+            "place": place,
+            "content": content,
+            "article": article,
+            "brief": brief,
+            "me": _me(session),
+            "decides": session.may("ContentService/ReviewContent"),
+            "deciding": waits and mine and session.may("ContentService/ReviewContent"),
+            "waits": waits,
+            "problem": problem,
+            "typed": typed or {},
+            "undone": undone if undone and undone["review_status"] != "pending_review" else None,
+            "undone_ids": ",".join(map(str, undo[0])) if undo else "",
+            "undone_count": len(undo[0]) if undo else 0,
+            "undo_seconds": undo[1] if undo else 0,
+            "undone_task": answering_task(undone["review_comment"]) if undone else "",
+            "others_hold": _held_by_others(queue, _me(session)),
+        }
+        return self._site.render(request, "review/desk.html", values, session, status=status)
+
+    async def approve(self, request: Request, session: Session) -> Response:
+        """Approves what was read; with a time it is not published before."""
+        form = await request.form()
+        scheduled = form.get("when") == "scheduled"
+        at = _time(form) if scheduled else None
+        if scheduled and at is None:
+            return await self._again(request, session, "Say when to publish.", form, BAD)
+        return await self._decide(request, session, form, approve=True, scheduled_at=at)
+
+    async def reject(self, request: Request, session: Session) -> Response:
+        form = await request.form()
+        reason = text_of(form, "reason")
+        if not reason:
+            return await self._again(request, session, "Say why you reject it.", form, BAD)
+        return await self._decide(request, session, form, approve=False, comment=reason)
+
+    async def send_back(self, request: Request, session: Session) -> Response:
+        """Has it written anew, and takes it from the queue; the new one comes there.
+
+        The task is submitted first: if the console ends in between, the article is still there to be decided on.
+        """
+        form = await request.form()
+        note, content_id = text_of(form, "note"), request.path_params["content_id"]
+        if not note:
+            return await self._again(request, session, "Say what to do better.", form, BAD)
+        content = await session.client.get_content(content_id)
+        if content is None or content["review_status"] != "pending_review" or content["etag"] != form.get("etag"):
+            return await self._decide(request, session, form, approve=False, comment=note)  # which says what is wrong
+        try:
+            task = await session.client.regenerate_content(content_id, note)
+        except (Unauthenticated, ResourceNotFoundException):
+            raise
+        except RequestError as error:
+            return await self._again(request, session, refused(error), form, BAD)
+        return await self._decide(request, session, form, approve=False, comment=sent_back(note, task["task_id"]))
+
+    async def _decide(
+        self,
+        request: Request,
+        session: Session,
+        form: FormData,
+        *,
+        approve: bool,
+        comment: str = "",
+        scheduled_at: datetime | None = None,
+    ) -> Response:
+        content_id = request.path_params["content_id"]
+        try:
+            content = await session.client.review_content(
+                content_id, approve=approve, comment=comment, etag=text_of(form, "etag"), scheduled_at=scheduled_at
+            )
+        except EtagMismatchException:
+            return await self._again(request, session, CHANGED, form, CONFLICT)
+        except InvalidStateException:
+            return await self._again(request, session, "Somebody else has decided it.", form, CONFLICT)
+        return self._next(request, str(Place.of(content)), [content_id])
+
+    async def _again(self, request: Request, session: Session, problem: str, form: FormData, status: int) -> Response:
+        """The same article with what was typed, and what is wrong."""
+        content_id = request.path_params["content_id"]
+        content = await _claimed(session, content_id) or await session.client.get_content(content_id)
+        return await self._desk(request, session, content, problem, form, status=status)
+
+    def _next(self, request: Request, after: str, decided: Sequence[int]) -> Response:
+        until = f"{time.time() + UNDO_TIME:.3f}"
+        query = {**Wanted(request).asked, "decided": ",".join(map(str, decided)), "until": until}
+        return self._site.see(f"/review?{urlencode({**query, 'after': after} if after else query)}")
+
+    async def approve_ticked(self, request: Request, session: Session) -> Response:
+        """Approves all of the ticked ones as they were when the queue was shown, or none."""
+        form = await request.form()
+        ticked = [str(value).partition(":") for value in form.getlist("tick")]
+        reviews = [
+            {"content_id": number, "approve": True, "etag": etag}
+            for content_id, _, etag in ticked
+            for number in ids_of([content_id])
+        ]
+        if not reviews:
+            session.tell("Tick some first.")
+            return self._back(request, text_of(form, "place"))
+        try:
+            await session.client.review_contents(reviews)
+        except (EtagMismatchException, InvalidStateException) as error:
+            session.tell("None is approved, because one has changed: {message}", message=refused(error))
+            return self._back(request, text_of(form, "place"))
+        place = Place.read(text_of(form, "place"))
+        return self._next(request, str(place or ""), [int(str(review["content_id"])) for review in reviews])
+
+    def _back(self, request: Request, text: str) -> Response:
+        place, query = Place.read(text), Wanted(request).query
+        path = f"/review/{place.content_id}" if place else "/review"
+        return self._site.see(f"{path}?{query}" if query else path)
+
+    async def undo(self, request: Request, session: Session) -> Response:
+        """Takes decisions back, and cancels what was to be written anew."""
+        decided = _ids(text_of(await request.form(), "decided"))
+        client = session.client
+        for content_id in decided:
+            content = await client.get_content(content_id)
+            try:
+                await client.reopen_content(content_id)
+            except InvalidStateException as error:
+                session.tell("Not taken back: {message}", message=refused(error))
+                continue
+            if content and (task_id := answering_task(content["review_comment"])):
+                await _cancel(session, task_id)
+        query = Wanted(request).query
+        path = f"/review/{decided[0]}" if decided else "/review"
+        return self._site.see(f"{path}?{query}" if query else path)
+
+    async def renew(self, request: Request, session: Session) -> Response:
+        """Who holds it now, as a part of the page."""
+        content_id = request.path_params["content_id"]
+        content = await _claimed(session, content_id) or await session.client.get_content(content_id)
+        values = {"content": content, "me": _me(session), "session": session}
+        return self._site.render(request, "contents/claim.html", values, None)
+
+    async def release(self, request: Request, session: Session) -> Response:
+        """Ends the claim that a page had when it was left; one that was made or renewed since goes on."""
+        content_id = request.path_params["content_id"]
+        content = await session.client.get_content(content_id)
+        until = text_of(await request.form(), "until")
+        if content and content["review_holder"] == _me(session) and content["review_claim_expires_at"] == until:
+            await session.client.release_review(content_id)
+        return Response(status_code=NO_CONTENT)
+
+
+async def _none() -> None:
+    return None
+
+
+def _me(session: Session) -> str:
+    return session.caller["name"] or "anonymous"
+
+
+async def _claimed(session: Session, content_id: int) -> Content | None:
+    """The content, which the user holds now; None if it is decided, or not the user's to hold."""
+    if not session.may("ContentService/ClaimReview"):
+        return None
+    return await session.client.claim_review(content_id=content_id, lease=LEASE)
+
+
+async def _first_free(session: Session, found: Sequence[Content]) -> int | None:
+    """The first that nobody else holds; the user holds it now, if that is allowed."""
+    me = _me(session)
+    free = [content["content_id"] for content in found if content["review_holder"] in {None, me}]
+    if not session.may("ContentService/ClaimReview"):
+        return found[0]["content_id"] if found else None
+    for content_id in free[:MAX_TRIES]:
+        if await _claimed(session, content_id):
+            return content_id
+    return None
+
+
+def _held_by_others(queue: Queue, me: str) -> bool:
+    return any(content["review_holder"] not in {None, me} for content in queue.items)
+
+
+async def _cancel(session: Session, task_id: str) -> None:
+    """Cancels a task, unless it has ended, or is not the user's to cancel."""
+    if not session.may("TaskService/CancelTask"):
+        session.tell("It is still written anew: {task_id}", task_id=task_id)
+        return
+    try:
+        await session.client.cancel_task(task_id, force=True)
+    except (InvalidStateException, ResourceNotFoundException):
+        session.tell("It has been written anew already: {task_id}", task_id=task_id)
+
+
+def _undo(request: Request) -> tuple[list[int], float] | None:
+    """What was just decided, and for how many seconds it can be taken back; None: nothing."""
+    params = request.query_params
+    try:
+        left = float(params.get("until", "")) - time.time()
+    except ValueError:
+        return None
+    decided = _ids(params.get("decided", ""))
+    return (decided, left) if decided and 0 < left < UNDO_TIME + 1 else None
+
+
+def _ids(text: str) -> list[int]:
+    return ids_of(text.split(",")[:100])
+
+
+def _time(form: FormData) -> datetime | None:
+    """When to publish, in the zone of the browser; None if it can't be read."""
+    try:
+        return times.moment(text_of(form, "at"), zones.zone_named(text_of(form, "zone")) or zones.UTC_ZONE)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""New tasks: one by a form, or many by a sheet."""

@@ -1,0 +1,183 @@
+"""New tasks: one by a form, or many by a sheet. A form that is sent twice makes nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from starlette.datastructures import ImmutableMultiDict, UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from console_svc.site import BAD, FORBIDDEN, NOT_FOUND, Link, Site
+from console_svc.submits.fields import FOLDED, TYPED, Form, Problem, of_task, read
+from console_svc.submits.sheet import ENCODINGS, MAX_ROWS, BadSheet, Sheet, decoded, sheet, submit
+from console_svc.web.language import plural, refused
+from console_svc.web.sessions import Session
+from console_svc.web.work import soon
+from contentgen import Account, RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
+
+MAX_ACCOUNTS = 200
+"""Accounts that a form offers by name; with more it asks for the number."""
+SHOWN_GOOD, SHOWN_BAD = 20, 200
+SOON = 1.0
+"""Seconds that the form waits for its work to end before its page shows how far it is."""
+_KEY = "key"
+
+
+class New:
+    link = Link("/new", "New task", "TaskService/SubmitTask")
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return (
+            self._site.page("/new", self.show),
+            self._site.form("/new", self.submit),
+            self._site.page("/new/many", self.show_many),
+            self._site.form("/new/many", self.submit_many, calls=False),
+        )
+
+    async def show(self, request: Request, session: Session) -> Response:
+        """`from`: filled in like that task. Else by the query, which has the fields by their names."""
+        params = request.query_params
+        typed = _typed(params)
+        if copied := params.get("from", ""):
+            task = await session.client.get_task_status(copied)
+            if task is None:
+                return self._site.failure(request, session, "There is no such task.", NOT_FOUND)
+            typed = of_task(task)
+        return await self._form(request, session, Form(typed, {}), copied=copied)
+
+    async def submit(self, request: Request, session: Session) -> Response:
+        given = await request.form()
+        form = Form(_typed(given), {})
+        values, form.problems = read(form.typed, form.here)
+        key, copied = str(given.get(_KEY, "")), str(given.get("from", ""))
+        if form.problems:
+            return await self._form(request, session, form, key=key, copied=copied, status=BAD)
+        if not session.may("TaskService/SubmitTask"):
+            return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
+        # The same words of the same form are the same task; with other words it is another one.
+        words = json.dumps([key, form.typed], sort_keys=True)
+        request_id = f"form-{hashlib.sha256(words.encode()).hexdigest()[:32]}"
+        try:
+            task_id = await session.client.submit_task(**values, request_id=request_id)
+        except (Unauthenticated, Unavailable):
+            raise
+        except RequestError as error:
+            form.problems = _problems(error)
+            return await self._form(request, session, form, key=key, copied=copied, status=BAD)
+        session.tell("It is submitted.")
+        return self._site.see(f"/tasks/{task_id}")
+
+    async def _form(
+        self, request: Request, session: Session, form: Form, *, key: str = "", copied: str = "", status: int = 200
+    ) -> Response:
+        """`key`: that of the form before, which may have been submitted though nobody has heard of it."""
+        values = {
+            "form": form,
+            "key": key or secrets.token_urlsafe(16),
+            "copied": copied,
+            "accounts": await _accounts(session),
+            "folded": FOLDED,
+        }
+        return self._site.render(request, "submits/one.html", values, session, status=status)
+
+    async def show_many(self, request: Request, session: Session) -> Response:
+        return await self._many(request, session, Form(_typed(request.query_params), {}), secrets.token_urlsafe(16))
+
+    async def submit_many(self, request: Request, session: Session) -> Response:
+        """Shows what the rows say; submits them when they have been seen."""
+        given = await request.form()
+        form, run = Form(_typed(given), {}), str(given.get(_KEY, "")) or secrets.token_urlsafe(16)
+        encoding = str(given.get("encoding", ""))
+        written, file = str(given.get("rows", "")), given.get("file")
+        try:
+            if isinstance(file, UploadFile) and file.filename:
+                written, form.typed["read_as"] = decoded(await file.read(), encoding)
+            form.typed["rows"] = written
+            found = await asyncio.to_thread(sheet, written, _defaults(form), form.here, run)
+        except BadSheet as bad:
+            form.problems["rows"] = bad.problem
+            return await self._many(request, session, form, run, status=BAD)
+        seen = _seen(form, run)
+        if given.get("step") != "submit" or given.get("seen") != seen or not found.good:
+            return await self._many(request, session, form, run, found=found)
+        if not session.may("TaskService/BatchSubmitTasks"):
+            return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
+        title = (plural("Submitting {n} task", "Submitting {n} tasks"), {"n": len(found.good)})
+        job = partial(submit, session, found.good)
+        work = self._site.works.begin(session, seen, title, job, total=len(found.good), back="/tasks")
+        if await soon(work, SOON) and not (work.failed or work.stopped):
+            session.tell(plural("Submitted {n} task.", "Submitted {n} tasks."), n=work.done)
+            return self._site.see(work.back)
+        return self._site.see(f"/work/{work.key}")
+
+    async def _many(
+        self, request: Request, session: Session, form: Form, run: str, *, found: Sheet | None = None, status: int = 200
+    ) -> Response:
+        values = {
+            "form": form,
+            "key": run,
+            "seen": _seen(form, run) if found else "",
+            "sheet": found,
+            "encodings": ENCODINGS,
+            "accounts": await _accounts(session),
+            "folded": FOLDED,
+            "fields": TYPED,
+            "shown_good": SHOWN_GOOD,
+            "shown_bad": SHOWN_BAD,
+            "max_rows": MAX_ROWS,
+        }
+        return self._site.render(request, "submits/many.html", values, session, status=status)
+
+
+def _typed(given: ImmutableMultiDict[str, Any]) -> dict[str, str]:
+    """The fields as they were typed, with the line ends of this side."""
+    typed = {name: str(given.get(name, "")).replace("\r\n", "\n") for name in (*TYPED, "zone")}
+    return {name: value for name, value in typed.items() if value.strip()}
+
+
+def _defaults(form: Form) -> Mapping[str, str]:
+    return {name: value for name, value in form.typed.items() if name in TYPED and name != "topic"}
+
+
+def _seen(form: Form, run: str) -> str:
+    """A digest of what a preview has shown."""
+    rows = form.typed.get("rows", "").replace("\r\n", "\n")
+    words = json.dumps([run, rows, {**_defaults(form)}, str(form.here)], sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()[:32]
+
+
+def _problems(error: RequestError) -> dict[str, Problem]:
+    """What a scheduler says is wrong, by field; that of no field: of the whole."""
+    found: dict[str, Problem] = {
+        name: (description, {})
+        for field, description in error.field_violations
+        if (name := field.partition("[")[0].partition(".")[0]) in TYPED
+    }
+    if not found and (
+        isinstance(error, ResourceNotFoundException) or error.reason in {"ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN"}
+    ):
+        found["account_id"] = (refused(error), {})
+    return found or {"": (refused(error), {})}
+
+
+async def _accounts(session: Session) -> Sequence[Account] | None:
+    """Those to choose from; None: too many, or the user may not list them."""
+    if not session.may("AccountService/ListAccounts"):
+        return None
+    found: list[Account] = []
+    async for account in session.client.iter_accounts(page_size=MAX_ACCOUNTS + 1):
+        if len(found) == MAX_ACCOUNTS:
+            return None
+        found.append(account)
+    return [account for account in found if account["active"]]

@@ -1,0 +1,214 @@
+"""Many tasks in a sheet: CSV, cells copied out of a spreadsheet, or a topic a line. They are submitted in batches."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from functools import partial
+
+from console_svc.submits.fields import TYPED, Problem, Values, read
+from console_svc.web.language import refused, text
+from console_svc.web.sessions import Session
+from console_svc.web.work import Work, patiently
+from contentgen import RequestError, ResourceNotFoundException
+from contentgen.submit_fields import NAMES
+
+MAX_ROWS = 5_000
+MAX_CHARACTERS = 2_000_000
+ENCODINGS: Mapping[str, str] = {
+    "": "",
+    "UTF-8": "utf-8-sig",
+    "GB18030 (GBK)": "gb18030",
+    "Big5": "big5hkscs",
+    "UTF-16": "utf-16",
+    "Windows-1252": "cp1252",
+}
+"""What a user may choose; empty: as the file looks."""
+BATCH = 200
+BATCH_CHARACTERS = 500_000
+"""Of texts, so that a message stays below 4 MiB in any script."""
+_OF_A_ROW = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN", "REQUEST_ID_CONFLICT"})
+"""Refusals for what a row says: without that row the others are taken."""
+_INDEX = re.compile(r"requests\[(\d+)\]\.?")
+
+
+class BadSheet(ValueError):
+    """`problem` says why nothing of it can be read."""
+
+    def __init__(self, english: str, **values: object) -> None:
+        super().__init__(english)
+        self.problem: Problem = (english, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the sheet, with the defaults that it leaves. `problems` by field; empty: it can be submitted."""
+
+    line: int
+    topic: str
+    values: Values
+    problems: Mapping[str, Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    rows: Sequence[Row]
+    unknown: Sequence[str]
+    """Columns that no field has: they are left out."""
+
+    @property
+    def good(self) -> Sequence[Row]:
+        return [row for row in self.rows if not row.problems]
+
+    @property
+    def bad(self) -> Sequence[Row]:
+        return [row for row in self.rows if row.problems]
+
+
+def decoded(file: bytes, encoding: str) -> tuple[str, str]:
+    """The text of a file, and the encoding's name. Raises BadSheet if it is text of none."""
+    names = [encoding] if ENCODINGS.get(encoding) else _likely(file)
+    for name in names:
+        try:
+            return file.decode(ENCODINGS[name]), name
+        except UnicodeError:
+            continue
+    raise BadSheet(
+        text("The file is no text in {encoding}. Choose its encoding, or save it as CSV UTF-8."),
+        encoding=" / ".join(names),
+    )
+
+
+def _likely(file: bytes) -> Sequence[str]:
+    if file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return ["UTF-16"]
+    return ["UTF-8", "GB18030 (GBK)"]
+
+
+def sheet(written: str, defaults: Mapping[str, str], here: tzinfo, run: str) -> Sheet:
+    """The rows. What a row leaves empty is as `defaults` say, which were typed into the form.
+
+    Each row has a request_id that follows from its words and `run`: submitted again, it makes no second task. Raises
+    BadSheet.
+    """
+    plain = written.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+    if len(plain) > MAX_CHARACTERS:
+        raise BadSheet(text("It should have {n} characters at most."), n=f"{MAX_CHARACTERS:,}")
+    columns, cells = _cells(plain)
+    rows: list[Row] = []
+    seen: Counter[str] = Counter()
+    for line, row in cells:
+        if len(rows) == MAX_ROWS:
+            raise BadSheet(text("It should have {n} rows at most. Split it."), n=f"{MAX_ROWS:,}")
+        given = {name: cell.strip() for name, cell in zip(columns, row, strict=False) if name in TYPED and cell.strip()}
+        typed = {**defaults, **given}
+        words = json.dumps([run, typed, str(here)], sort_keys=True)
+        seen[words] += 1
+        values, problems = read(typed, here)
+        if len(row) > len(columns) and any(cell.strip() for cell in row[len(columns) :]):
+            problems[""] = (text("It has more cells than the first row names."), {})
+        values["request_id"] = f"row-{hashlib.sha256(f'{seen[words]} {words}'.encode()).hexdigest()[:32]}"
+        rows.append(Row(line, typed.get("topic", ""), values, problems))
+    if not rows:
+        raise BadSheet(text("There is no row in it."))
+    return Sheet(rows, [name for name in columns if name and name not in TYPED])
+
+
+def _cells(plain: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]]]]:
+    """The names of the columns, and the rows with their lines. Without a row of names each line is a topic."""
+    first = next((line for line in plain.splitlines() if line.strip()), "")
+    delimiter = max("\t,;，", key=first.count)
+    delimiter = delimiter if delimiter in first else ","
+    try:
+        names = [_known(name) for name in next(csv.reader([first], delimiter=delimiter), [])]
+    except csv.Error:
+        names = []
+    if "topic" not in names:
+        if set(names) & (TYPED.keys() - {"topic"}):
+            raise BadSheet(text("The first row names no column topic."))
+        lines = ((number, [line]) for number, line in enumerate(plain.split("\n"), 1) if line.strip())
+        return ["topic"], lines
+    if twice := [name for name, n in Counter(names).items() if n > 1 and name in TYPED]:
+        raise BadSheet(text("The first row names the column {name} twice."), name=twice[0])
+    return names, _below(plain, delimiter)
+
+
+def _below(plain: str, delimiter: str) -> Iterator[tuple[int, Sequence[str]]]:
+    reader = csv.reader(io.StringIO(plain, newline=""), delimiter=delimiter, strict=True)
+    head, line = False, 1
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                if head:
+                    yield line, row
+                head = True
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise BadSheet(
+            text("From line {line} on it is no CSV ({why}): look for a quote that is not closed."), line=line, why=error
+        ) from None
+
+
+def _known(name: str) -> str:
+    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
+    return NAMES.get(plain, name.strip())
+
+
+async def submit(session: Session, rows: Sequence[Row], work: Work) -> None:
+    """Raises RequestError for what is no row's fault; what has been submitted stays, and is not submitted twice."""
+    for batch in _batches(rows):
+        await _taken(session, batch, work)
+
+
+async def _taken(session: Session, batch: Sequence[Row], work: Work) -> None:
+    try:
+        work.made += await patiently(partial(session.client.submit_tasks, [row.values for row in batch]))
+        work.done += len(batch)
+    except RequestError as error:
+        if not (isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW):
+            raise
+        bad = _refused(error, batch)
+        for row in batch:
+            if row.line in bad:
+                _fail(work, row, bad[row.line])
+        left = [row for row in batch if row.line not in bad]
+        for part in [left] if bad else [left[: len(left) // 2], left[len(left) // 2 :]]:
+            if part:
+                await _taken(session, part, work)
+
+
+def _refused(error: RequestError, batch: Sequence[Row]) -> dict[int, str]:
+    """Why rows were refused, by line; none: it does not say which."""
+    if len(batch) == 1:
+        return {batch[0].line: refused(error, _INDEX.sub("", error.message))}
+    found = {}
+    for field, description in error.field_violations:
+        if (index := _INDEX.match(field)) and int(index[1]) < len(batch):
+            found[batch[int(index[1])].line] = f"{_INDEX.sub('', field)}: {description}"
+    return found
+
+
+def _fail(work: Work, row: Row, why: str) -> None:
+    work.fail(f"{row.line}: {row.topic[:80]}", "", text("{why}"), why=why)
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        held = sum(len(value) for value in row.values.values() if isinstance(value, str))
+        if batch and (len(batch) == BATCH or size + held > BATCH_CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += held
+    if batch:
+        yield batch

@@ -1,0 +1,142 @@
+"""The list of tasks, with its filter in the address, and its rows as they move."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute
+
+from console_svc.site import BAD, Link, Site
+from console_svc.tasks.search import REASONS, STATES, TaskSearch
+from console_svc.web.language import language_of
+from console_svc.web.live import Move
+from console_svc.web.sessions import Session
+from contentgen import Task
+
+PAGE_SIZE = 50
+PRIORITIES = range(10, 0, -1)
+MAX_CALLS = 10
+"""Pages of the API that one page of the console reads: those of a rare condition may be empty."""
+TASK_ID = re.compile(r"task-[0-9a-f]{16}")
+MOVES = {
+    "retry": ("TaskService/RetryTask", "TaskService/BulkRetryTasks"),
+    "cancel": ("TaskService/CancelTask", "TaskService/BulkCancelTasks"),
+    "run": ("TaskService/UpdateTask", "TaskService/RetryTask"),
+}
+"""What can be done with many tasks, and the methods that it needs."""
+
+
+class Tasks:
+    link = Link("/tasks", "Tasks", "TaskService/ListTasks")
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return (
+            self._site.page("/tasks", self.show),
+            self._site.page("/tasks/live", self.live),
+            self._site.page("/tasks/rows", self.rows),
+        )
+
+    async def show(self, request: Request, session: Session) -> Response:
+        """Newest first. `page`: the API's token of the page. An id as topic leads to its task."""
+        search = TaskSearch.read(request.query_params)
+        if TASK_ID.fullmatch(search.topic):
+            return self._site.see(f"/tasks/{search.topic}")
+        page_token = request.query_params.get("page", "")
+        tasks, older = ([], "") if search.problems else await _page(session, search, page_token)
+        live = list(search.query)
+        if page_token and tasks:
+            live.append(("newest", tasks[0]["task_id"]))
+        if older and tasks:
+            live.append(("oldest", tasks[-1]["task_id"]))
+        values = {
+            "tasks": tasks,
+            "search": search,
+            "states": STATES,
+            "reasons": REASONS,
+            "moves": [name for name, methods in MOVES.items() if all(map(session.may, methods))],
+            "older": urlencode([*search.query, ("page", older)]) if older else "",
+            "newest": urlencode(search.query) if page_token else None,
+            "live_query": urlencode([*live, ("ticks", "yes")]),
+        }
+        return self._site.render(request, "tasks/list.html", values, session, status=BAD if search.problems else 200)
+
+    async def live(self, request: Request, session: Session) -> Response:
+        """Rows that have moved, as server-sent events."""
+        shown = _Shown(request)
+        ticks = "ticks" in request.query_params
+        key = f"{language_of(request)} {ticks}"
+
+        def row(move: Move) -> str:
+            if not shown.may_have(move.task):
+                return ""
+            known = not shown.belongs(move)
+
+            def rendered() -> str:
+                values = {"task": move.task, "moved": True, "known": known, "ticks": ticks}
+                return self._site.renderer.text(request, "tasks/row.html", values)
+
+            return move.rendered(f"{key} {known}", rendered)
+
+        return self._site.live.stream(request, session, row)
+
+    async def rows(self, request: Request, session: Session) -> Response:
+        """The rows of these tasks as they stand: how far those are that run, which is no move."""
+        found = await session.client.get_task_statuses(request.query_params.getlist("task")[:PAGE_SIZE])
+        ticks = "ticks" in request.query_params
+        rows = [
+            self._site.renderer.text(request, "tasks/row.html", {"task": task, "moved": True, "ticks": ticks})
+            for task in found
+            if task is not None
+        ]
+        return HTMLResponse("".join(rows))
+
+
+async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[list[Task], str]:
+    """The tasks of a page, and where the next one begins; empty: there is none."""
+    found: list[Task] = []
+    for _ in range(MAX_CALLS):
+        page = await session.client.get_task_page(
+            search.account,
+            search.states,
+            page_token=page_token,
+            page_size=PAGE_SIZE - len(found),
+            **search.conditions(),
+        )
+        found += page["tasks"]
+        page_token = page["next_page_token"]
+        if not page_token or len(found) >= PAGE_SIZE:
+            break
+    return found, page_token
+
+
+class _Shown:
+    """What a page shows, of the tasks that move. `oldest` and `newest` bound it: ids rise with time."""
+
+    def __init__(self, request: Request) -> None:
+        params = request.query_params
+        self._search = TaskSearch.read(params)
+        self._task_id = params.get("task_id", "")
+        self._oldest = params.get("oldest", "")
+        self._newest = params.get("newest", "")
+
+    def may_have(self, task: Task) -> bool:
+        """Whether a task may be on the page, by all but its state."""
+        task_id = task["task_id"]
+        return (
+            self._task_id in {"", task_id}
+            and self._oldest <= task_id
+            and (not self._newest or task_id <= self._newest)
+            and self._search.meets(task)
+        )
+
+    def belongs(self, move: Move) -> bool:
+        """Whether it is in one of the states. Where it has left them, its row says so if the page has it."""
+        states = self._search.states
+        return not states or move.task["status"] in states

@@ -1,0 +1,225 @@
+"""Webhooks: the list, the form, the secret once, ping, pause, and the deliveries of each with their replay."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast, get_args
+from urllib.parse import urlencode
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web.language import refused, text
+from console_svc.web.numbers import number_of
+from console_svc.web.paging import account_page, fetched, page_number, page_of
+from console_svc.web.sessions import Session
+from contentgen import (
+    DeliveryStatus,
+    EventType,
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    ResourceNotFoundException,
+    Webhook,
+    WebhookWithSecret,
+)
+
+DELIVERY_STATES: Sequence[DeliveryStatus] = get_args(DeliveryStatus)
+OVERLAPS: Mapping[str, int] = {"0": 0, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_400}
+"""How long the secret before a new one stays valid, in seconds."""
+_SERVICE = "WebhookService"
+GONE = text("There is no such webhook.")
+EVENT_TYPES: Sequence[EventType] = [it for it in get_args(EventType) if it != "webhook.ping"]
+
+
+class Webhooks:
+    link = Link("/webhooks", "Webhooks", f"{_SERVICE}/ListWebhooks")
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> Sequence[BaseRoute]:
+        site = self._site
+        return (
+            site.page("/webhooks", self.show),
+            site.page("/webhooks/new", self.blank),
+            site.form("/webhooks/new", self.create),
+            site.page("/webhooks/{webhook_id:int}", self.one),
+            site.form("/webhooks/{webhook_id:int}", self.update),
+            site.form("/webhooks/{webhook_id:int}/active", self.activate),
+            site.form("/webhooks/{webhook_id:int}/rotate", self.rotate),
+            site.form("/webhooks/{webhook_id:int}/ping", self.ping),
+            site.form("/webhooks/{webhook_id:int}/delete", self.delete),
+            site.form("/webhooks/{webhook_id:int}/deliveries/{delivery_id:int}", self.redeliver),
+        )
+
+    async def show(self, request: Request, session: Session) -> Response:
+        page = await account_page(request, lambda account, size: session.client.iter_webhooks(account, page_size=size))
+        values = {"webhooks": page.items, **page.values(), **_offered(session)}
+        return self._site.render(request, "webhooks/list.html", values, session, status=BAD if page.bad else 200)
+
+    async def blank(self, request: Request, session: Session) -> Response:
+        return self._new(request, session, WebhookForm(event_types=["task.ended"]))
+
+    async def create(self, request: Request, session: Session) -> Response:
+        """Shows the secret in the answer itself: another page of the user might take a notice."""
+        form = WebhookForm.typed(await request.form())
+        try:
+            if not form.problems:
+                made = await session.client.create_webhook(form.url, form.event_types, account_id=form.account)
+                return self._secret(request, session, made)
+        except InvalidArgument as error:
+            form.refused(error)
+        except ResourceNotFoundException as error:
+            form.problems["account"] = refused(error)
+        except ResourceExhausted as error:
+            form.problems[""] = refused(error)
+        return self._new(request, session, form, status=BAD)
+
+    async def one(self, request: Request, session: Session) -> Response:
+        return await self._one(request, session)
+
+    async def update(self, request: Request, session: Session) -> Response:
+        webhook_id = request.path_params["webhook_id"]
+        form = WebhookForm.typed(await request.form())
+        try:
+            if not form.problems:
+                await session.client.update_webhook(webhook_id, url=form.url, event_types=form.event_types)
+                session.tell("Changed webhook {webhook_id}.", webhook_id=webhook_id)
+                return self._back(request)
+        except InvalidArgument as error:
+            form.refused(error)
+        return await self._one(request, session, form)
+
+    async def activate(self, request: Request, session: Session) -> Response:
+        webhook_id = request.path_params["webhook_id"]
+        active = (await request.form()).get("active") == "yes"
+        await session.client.update_webhook(webhook_id, active=active)
+        if active:
+            session.tell("Webhook {webhook_id} is told of events again.", webhook_id=webhook_id)
+        else:
+            session.tell("Webhook {webhook_id} is told of no events.", webhook_id=webhook_id)
+        return self._back(request)
+
+    async def rotate(self, request: Request, session: Session) -> Response:
+        overlap = OVERLAPS.get(str((await request.form()).get("overlap")), OVERLAPS["1d"])
+        made = await session.client.rotate_webhook_secret(request.path_params["webhook_id"], overlap=overlap)
+        return self._secret(request, session, made)
+
+    async def ping(self, request: Request, session: Session) -> Response:
+        delivery = await session.client.ping_webhook(request.path_params["webhook_id"])
+        if delivery["status"] == "delivered":
+            session.tell("The receiver has answered with {status}.", status=delivery["last_status_code"])
+        else:
+            session.tell("The ping has failed: {error}", error=delivery["last_error"] or delivery["last_status_code"])
+        return self._back(request)
+
+    async def delete(self, request: Request, session: Session) -> Response:
+        webhook_id = request.path_params["webhook_id"]
+        if not await session.client.delete_webhook(webhook_id):
+            return self._site.failure(request, session, GONE, NOT_FOUND)
+        session.tell("Deleted webhook {webhook_id} and its deliveries.", webhook_id=webhook_id)
+        return self._site.see("/webhooks")
+
+    async def redeliver(self, request: Request, session: Session) -> Response:
+        delivery_id = request.path_params["delivery_id"]
+        try:
+            await session.client.redeliver_webhook(delivery_id)
+            session.tell("Delivery {delivery_id} is sent again.", delivery_id=delivery_id)
+        except FailedPrecondition as error:
+            session.tell(refused(error))
+        return self._back(request)
+
+    def _new(self, request: Request, session: Session, form: WebhookForm, *, status: int = 200) -> Response:
+        values = {"form": form, "event_types": EVENT_TYPES}
+        return self._site.render(request, "webhooks/new.html", values, session, status=status)
+
+    def _secret(self, request: Request, session: Session, webhook: WebhookWithSecret) -> Response:
+        return self._site.render(request, "webhooks/secret.html", {"webhook": webhook}, session)
+
+    async def _one(self, request: Request, session: Session, form: WebhookForm | None = None) -> Response:
+        webhook_id = request.path_params["webhook_id"]
+        number = page_number(request)
+        status = next((it for it in DELIVERY_STATES if it == request.query_params.get("status")), None)
+        try:
+            webhook, (deliveries, more) = await asyncio.gather(
+                session.client.get_webhook(webhook_id),
+                page_of(session.client.iter_deliveries(webhook_id, status, page_size=fetched(number)), number),
+            )
+        except ResourceNotFoundException:
+            webhook = None
+        if webhook is None:
+            return self._site.failure(request, session, GONE, NOT_FOUND)
+        asked = {"status": status} if status else {}
+        values = {
+            "webhook": webhook,
+            "form": form or WebhookForm.of(webhook),
+            "event_types": EVENT_TYPES,
+            "overlaps": OVERLAPS,
+            "deliveries": deliveries,
+            "states": DELIVERY_STATES,
+            "status": status,
+            "before": urlencode({**asked, "page": number - 1}) if number > 1 else "",
+            "after": urlencode({**asked, "page": number + 1}) if more else "",
+            **_offered(session),
+        }
+        return self._site.render(request, "webhooks/webhook.html", values, session, status=BAD if form else 200)
+
+    def _back(self, request: Request) -> Response:
+        return self._site.see(f"/webhooks/{request.path_params['webhook_id']}")
+
+
+def _offered(session: Session) -> Mapping[str, Any]:
+    """What the user may do."""
+    names = {
+        "create": "CreateWebhook",
+        "change": "UpdateWebhook",
+        "rotate": "RotateWebhookSecret",
+        "ping": "PingWebhook",
+        "delete": "DeleteWebhook",
+        "redeliver": "RedeliverWebhook",
+    }
+    return {"may": {name: session.may(f"{_SERVICE}/{rpc}") for name, rpc in names.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookForm:
+    """`problems`: what is wrong, by the field's name."""
+
+    url: str = ""
+    event_types: Sequence[EventType] = ()
+    account_text: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def typed(cls, form: FormData) -> WebhookForm:
+        chosen = [it for it in EVENT_TYPES if it in form.getlist("event_types")]
+        typed = cls(str(form.get("url", "")).strip(), chosen, str(form.get("account", "")).strip())
+        try:
+            number_of(typed.account_text)
+        except ValueError:
+            typed.problems["account"] = "The number of an account."
+        if not chosen:
+            typed.problems["event_types"] = text("Choose at least one.")
+        return typed
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> WebhookForm:
+        return cls(webhook["url"], cast("Sequence[EventType]", webhook["event_types"]))
+
+    @property
+    def account(self) -> int | None:
+        return number_of(self.account_text)
+
+    def refused(self, error: InvalidArgument) -> None:
+        """Takes over what the schedulers say of each field."""
+        for name, description in error.field_violations:
+            known = name.partition("[")[0].removeprefix("webhook.")
+            self.problems["account" if known == "account_id" else known] = description
+        if not error.field_violations:
+            self.problems[""] = refused(error)

@@ -1,0 +1,1 @@
+"""Workers, dispatch and schedulers."""
