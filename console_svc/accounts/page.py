@@ -110,14 +110,14 @@ class Accounts:
 
     async def create(self, request: Request, session: Session) -> Response:
         form = AccountForm.sent(await request.form())
-        if not form.problems:
-            try:
-                account = await session.client.create_account(**form.values())
-            except InvalidArgument as error:
-                form = form.refused(error)
-            else:
+        values = form.values()
+        try:
+            if not form.problems:
+                account = await session.client.create_account(**values)
                 session.tell("Account {account} was created.", account=account["account_id"])
                 return self._site.see(f"/accounts/{account['account_id']}")
+        except InvalidArgument as error:
+            form.refused(error)
         return self._form(request, session, form, None)
 
     async def edit(self, request: Request, session: Session) -> Response:
@@ -129,13 +129,14 @@ class Accounts:
     async def update(self, request: Request, session: Session) -> Response:
         account_id = request.path_params["account_id"]
         form = AccountForm.sent(await request.form())
-        if form.problems:
-            return self._form(request, session, form, account_id)
+        changes = form.changes()
         try:
-            if changes := form.changes():
+            if changes and not form.problems:
                 await session.client.update_account(account_id, **changes)
         except InvalidArgument as error:
-            return self._form(request, session, form.refused(error), account_id)
+            form.refused(error)
+        if form.problems:
+            return self._form(request, session, form, account_id)
         session.tell(
             text("Account {account} was changed.") if changes else text("Nothing was to be changed."),
             account=account_id,

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, Link, Site
+from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import text
-from console_svc.web.numbers import number_of
 from console_svc.web.paging import MAX_FETCH, PAGE_SIZE
 from console_svc.web.sessions import Session
-from console_svc.web.times import moment
 from console_svc.web.zones import zone_of
 from contentgen import AuditEvent, InvalidArgument
 
 MAX_EXAMINED = 5_000
 """Events that a page reads to find those of an outcome."""
 OUTCOMES = ("ok", "refused")
-_TEXTS = ("actor", "account", "method", "outcome", "from", "to", "before")
+_CONDITIONS = ("actor", "account", "method", "outcome", "from", "to", "before")
 _LINKED = re.compile(r"(task|content|account|schedule|webhook):([\w-]+)")
 _PATHS = {
     "task": "/tasks",
@@ -47,30 +44,30 @@ class Audit:
 
     async def show(self, request: Request, session: Session) -> Response:
         """Newest first. `before`: only earlier ones, which is how the next page begins."""
-        asked = _Asked.of(request)
+        search = _Search(request)
         page = _Page([], None)
-        if not asked.problems:
+        if not search.problems:
             events = session.client.iter_audit_events(
-                asked.account,
-                actor=asked.texts.get("actor", ""),
-                method=asked.texts.get("method", ""),
-                start_time=asked.first,
-                end_time=asked.end,
-                page_size=MAX_FETCH if asked.outcome else PAGE_SIZE + 1,
+                search.account_id,
+                actor=search.plain("actor"),
+                method=search.plain("method"),
+                start_time=search.first,
+                end_time=search.end,
+                page_size=MAX_FETCH if search.outcome else PAGE_SIZE + 1,
             )
             try:
-                page = await _page(events, asked.outcome)
+                page = await _page(events, search.outcome)
             except InvalidArgument as error:
-                asked.problems.update((name, said) for name, said in error.field_violations)
+                search.refused(error)
         values = {
-            "asked": asked,
+            "search": search,
             "events": [(event, path_of(event["resource"])) for event in page.events],
-            "older": asked.query(before=page.before) if page.before else "",
+            "older": search.query(before=page.before) if page.before else "",
             "outcomes": OUTCOMES,
-            "zone": asked.zone.key,
+            "zone": search.zone.key,
             "methods": sorted(session.caller["methods"]),
         }
-        return self._site.render(request, "audit/page.html", values, session, status=BAD if asked.problems else 200)
+        return self._site.render(request, "audit/page.html", values, session, status=BAD if search.problems else 200)
 
 
 def path_of(resource: str) -> str:
@@ -102,39 +99,17 @@ async def _page(events: AsyncIterator[AuditEvent], outcome: str) -> _Page:
     return _Page(found, None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the address asks for. `problems`: what is wrong, by the field's name."""
+class _Search(Form):
+    """What the address asks for."""
 
-    zone: ZoneInfo
-    texts: Mapping[str, str]
-    outcome: str = ""
-    account: int | None = None
-    first: datetime | None = None
-    end: datetime | None = None
-    problems: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, request: Request) -> _Asked:
-        texts = {name: given for name in _TEXTS if (given := request.query_params.get(name, "").strip())}
-        zone = zone_of(request)
-        times: dict[str, datetime] = {}
-        problems: dict[str, str] = {}
-        for name in ("from", "to", "before"):
-            try:
-                if name in texts:
-                    times[name] = moment(texts[name], zone)
-            except ValueError:
-                problems[name] = text("A time such as 2030-01-31T08:00.")
-        account = None
-        try:
-            account = number_of(texts.get("account", ""))
-        except ValueError:
-            problems["account"] = "The number of an account."
-        end = min((times[name] for name in ("to", "before") if name in times), default=None)
-        outcome = texts.get("outcome", "") if texts.get("outcome") in OUTCOMES else ""
-        return cls(zone, texts, outcome, account, times.get("from"), end, problems)
+    def __init__(self, request: Request) -> None:
+        super().__init__(typed_of(request.query_params, _CONDITIONS), zone=zone_of(request))
+        a_time = text("A time such as 2030-01-31T08:00.")
+        self.account_id = self.account()
+        self.first, *ends = (self.time(name, a_time) for name in ("from", "to", "before"))
+        self.end = min((end for end in ends if end), default=None)
+        self.outcome = outcome if (outcome := self.plain("outcome")) in OUTCOMES else ""
 
     def query(self, **more: str) -> str:
         """The address's query, with `more`."""
-        return urlencode({**self.texts, **more})
+        return urlencode({**self.typed, **more})

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
@@ -15,7 +14,8 @@ from starlette.routing import BaseRoute
 from console_svc.articles.pictures import Pictures
 from console_svc.contents.article import LABELS, TEXTS, changes
 from console_svc.site import BAD, NOT_FOUND, SEE_OTHER, Site
-from console_svc.web.language import refused, text
+from console_svc.web.forms import Form, lines, texts_of
+from console_svc.web.language import text
 from console_svc.web.security import is_local
 from console_svc.web.sessions import Session
 from contentgen import Content, EtagMismatchException, RequestError, Unauthenticated, Unavailable
@@ -48,20 +48,21 @@ class Edit:
             return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
         if content["review_status"] == "pending_review" and session.may("ContentService/ClaimReview"):
             content = await session.client.claim_review(content_id=content_id, lease=LEASE) or content
-        return await self._form(request, session, content, _texts(content), content["etag"])
+        return await self._form(request, session, content, _form_of({**_texts(content), "etag": content["etag"]}))
 
     async def save(self, request: Request, session: Session) -> Response:
         """Saves what differs from what was read. Whatever goes wrong, the form comes back with what was typed."""
-        form = await request.form()
-        typed, etag = _typed(form), str(form.get("etag", ""))
+        form = _form_of(texts_of(await request.form()))
+        etag = form.typed["etag"]
         content_id = request.path_params["content_id"]
         content: Content | None = None
         try:
             content = await session.client.get_content(content_id)
             if content is None:
-                return await self._form(request, session, None, typed, etag, problem=DELETED, status=NOT_FOUND)
+                form.problems[""] = DELETED
+                return await self._form(request, session, None, form, status=NOT_FOUND)
             if content["etag"] == etag:
-                changed = {name: text for name, text in typed.items() if text != _texts(content)[name]}
+                changed = {name: form.typed[name] for name, text in _texts(content).items() if form.typed[name] != text}
                 if changed:
                     await session.client.update_content(content_id, **changed, etag=etag)
                     session.tell("Saved.")
@@ -71,19 +72,16 @@ class Edit:
         except (Unauthenticated, Unavailable):
             raise
         except RequestError as error:
-            problems = {each.field.rpartition(".")[2]: each.description for each in error.field_violations}
-            message = "" if problems.keys() & typed.keys() else refused(error)
-            return await self._form(
-                request, session, content, typed, etag, problem=message, problems=problems, status=BAD
-            )
-        return await self._form(request, session, content, typed, etag, conflict=True, status=CONFLICT)
+            form.refused(error)
+            return await self._form(request, session, content, form, status=BAD)
+        return await self._form(request, session, content, form, conflict=True, status=CONFLICT)
 
     async def preview(self, request: Request, session: Session) -> Response:
         """What the typed texts look like, and what differs from the stored ones, as a part of the page."""
         content = await session.client.get_content(request.path_params["content_id"])
         if content is None:
             return Response(status_code=NOT_FOUND)
-        values = await self._previewed(content, _typed(await request.form()))
+        values = await self._previewed(content, _form_of(texts_of(await request.form())).typed)
         return self._site.render(request, "contents/edit_preview.html", values)
 
     async def _previewed(self, content: Content, typed: Mapping[str, str]) -> dict[str, object]:
@@ -99,11 +97,8 @@ class Edit:
         request: Request,
         session: Session,
         content: Content | None,
-        typed: Mapping[str, str],
-        etag: str,
+        form: Form,
         *,
-        problem: str = "",
-        problems: Mapping[str, str] | None = None,
         conflict: bool = False,
         status: int = 200,
     ) -> Response:
@@ -111,10 +106,8 @@ class Edit:
         values = {
             "content": content,
             "content_id": request.path_params["content_id"],
-            "typed": typed,
-            "etag": content["etag"] if content and conflict else etag,
-            "problem": problem,
-            "problems": problems or {},
+            "form": form,
+            "etag": content["etag"] if content and conflict else form.typed["etag"],
             "conflict": conflict,
             "editor": await self._editor(session, content) if content and conflict else "",
             "theirs": _texts(content) if content else {},
@@ -124,7 +117,7 @@ class Edit:
             "preview": None,
             "changes": [],
             "labels": LABELS,
-            **(await self._previewed(content, typed) if content else {}),
+            **(await self._previewed(content, form.typed) if content else {}),
         }
         return self._site.render(request, "contents/edit.html", values, session, status=status)
 
@@ -144,12 +137,8 @@ class Edit:
 
 def _texts(content: Content) -> dict[str, str]:
     """As a form has them: its lines end in one way."""
-    return {name: _lines(str(dict(content)[name] or "")) for name in TEXTS}
+    return {name: lines(str(dict(content)[name] or "")) for name in TEXTS}
 
 
-def _typed(form: FormData) -> dict[str, str]:
-    return {name: _lines(str(form.get(name, ""))) for name in TEXTS}
-
-
-def _lines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def _form_of(texts: Mapping[str, str]) -> Form:
+    return Form({name: lines(texts.get(name, "")) for name in (*TEXTS, "etag")}, fields=TEXTS)

@@ -23,7 +23,7 @@ _REST = timedelta(days=4)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Row:
     """An entry. `local`: its time by the reader's clock, None if it has none."""
 
     entry: PublishPoolEntry
@@ -41,20 +41,20 @@ class Shown:
         return self.entry["status"] == "pending" and self.waits_until is None
 
 
-def shown(entry: PublishPoolEntry, zone: ZoneInfo) -> Shown:
+def row_of(entry: PublishPoolEntry, zone: ZoneInfo) -> Row:
     now = datetime.now(UTC)
     times = [datetime.fromisoformat(text) for text in (entry["scheduled_at"], entry["next_attempt_at"]) if text]
     ahead = max((time for time in times if time > now), default=None) if entry["status"] == "pending" else None
     local = in_zone(entry["scheduled_at"], zone) if entry["scheduled_at"] else None
-    return Shown(entry, local, ahead.isoformat() if ahead else None)
+    return Row(entry, local, ahead.isoformat() if ahead else None)
 
 
-def by_day(entries: Sequence[PublishPoolEntry], zone: ZoneInfo) -> Mapping[date, Sequence[Shown]]:
+def by_day(entries: Sequence[PublishPoolEntry], zone: ZoneInfo) -> Mapping[date, Sequence[Row]]:
     """Those with a time, by day: by time, and of one time in the order of claims."""
-    timed = [(it.local, it) for it in (shown(entry, zone) for entry in entries) if it.local]
-    days: defaultdict[date, list[Shown]] = defaultdict(list)
-    for local, it in sorted(timed, key=lambda pair: pair[0]):
-        days[local.date()].append(it)
+    timed = [(row.local, row) for row in (row_of(entry, zone) for entry in entries) if row.local]
+    days: defaultdict[date, list[Row]] = defaultdict(list)
+    for local, row in sorted(timed, key=lambda pair: pair[0]):
+        days[local.date()].append(row)
     return days
 
 
@@ -88,14 +88,14 @@ class Period:
         return self.weeks[-1][-1]
 
 
-def span_of(asked: Mapping[str, str], today: date) -> Period:
+def span_of(typed: Mapping[str, str], today: date) -> Period:
     """What `month` or `week` names; the present month if neither names one."""
-    if found := _WEEK.fullmatch(asked.get("week", "")):
+    if found := _WEEK.fullmatch(typed.get("week", "")):
         try:
             return _week(date.fromisocalendar(int(found[1]), int(found[2]), 1))
         except ValueError:
             return _month(today)
-    found = _MONTH.fullmatch(asked.get("month", ""))
+    found = _MONTH.fullmatch(typed.get("month", ""))
     try:
         return _month(date(int(found[1]), int(found[2]), 1) if found else today)
     except ValueError:

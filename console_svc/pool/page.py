@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.pool.calendar import by_day, shown, span_of, week_of
-from console_svc.pool.forms import PUBLISH_STATES, Asked, Changed
+from console_svc.pool.calendar import by_day, row_of, span_of, week_of
+from console_svc.pool.forms import PUBLISH_STATES, EntryChange, PoolSearch
 from console_svc.site import BAD, Link, Site
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
@@ -45,68 +45,70 @@ class PublishPool:
         )
 
     async def show(self, request: Request, session: Session) -> Response:
-        asked = Asked.of(request)
+        search = PoolSearch(request)
         number = page_number(request)
         entries: list[PublishPoolEntry] = []
         more = False
-        if not asked.problems:
-            found = session.client.iter_publish_pool(
-                asked.account,
-                asked.states,
-                scheduled_after=start_of(asked.first, asked.zone) if asked.first else None,
-                scheduled_before=end_of(asked.last, asked.zone) if asked.last else None,
+        if not search.problems:
+            pool = session.client.iter_publish_pool(
+                search.account_id,
+                search.states,
+                scheduled_after=start_of(search.first, search.zone) if search.first else None,
+                scheduled_before=end_of(search.last, search.zone) if search.last else None,
                 page_size=fetched(number),
             )
-            entries, more = await page_of(found, number)
+            entries, more = await page_of(pool, number)
         values = {
-            "shown": [shown(entry, asked.zone) for entry in entries],
+            "rows": [row_of(entry, search.zone) for entry in entries],
             "page": number,
-            "before": asked.query(page=number - 1) if number > 1 else "",
-            "after": asked.query(page=number + 1) if more else "",
+            "before": search.query(page=number - 1) if number > 1 else "",
+            "after": search.query(page=number + 1) if more else "",
         }
-        return self._render(request, "pool/list.html", asked, values, session)
+        return self._render(request, "pool/list.html", search, values, session)
 
     async def calendar(self, request: Request, session: Session) -> Response:
         """A month or a week, by the reader's zone."""
-        asked = Asked.of(request)
-        today = datetime.now(asked.zone).date()
-        span = span_of(asked.texts, today)
+        search = PoolSearch(request)
+        today = datetime.now(search.zone).date()
+        span = span_of(search.typed, today)
         entries: list[PublishPoolEntry] = []
         more = False
-        if not asked.problems:
-            found = session.client.iter_publish_pool(
-                asked.account,
-                asked.states,
-                scheduled_after=start_of(span.first, asked.zone),
-                scheduled_before=end_of(span.last, asked.zone),
+        if not search.problems:
+            pool = session.client.iter_publish_pool(
+                search.account_id,
+                search.states,
+                scheduled_after=start_of(span.first, search.zone),
+                scheduled_before=end_of(span.last, search.zone),
                 page_size=MAX_FETCH,
             )
-            entries, more = await first_of(found, MAX_FETCH)
+            entries, more = await first_of(pool, MAX_FETCH)
         values = {
             "span": span,
-            "days": by_day(entries, asked.zone),
+            "days": by_day(entries, search.zone),
             "today": today,
             "day_shows": DAY_SHOWS if span.kind == "month" else MAX_FETCH,
             "left_out": MAX_FETCH if more else 0,
         }
-        return self._render(request, "pool/calendar.html", asked, values, session)
+        return self._render(request, "pool/calendar.html", search, values, session)
 
     def _render(
-        self, request: Request, template: str, asked: Asked, values: Mapping[str, object], session: Session
+        self, request: Request, template: str, search: PoolSearch, values: Mapping[str, object], session: Session
     ) -> Response:
         known = {
-            "asked": asked,
+            "search": search,
             "states": PUBLISH_STATES,
-            "zone": asked.zone.key,
+            "zone": search.zone.key,
             "movable_states": MOVABLE,
             "undo": session.undo(),
             "back": f"{request.url.path.removeprefix(self._site.path(''))}?{request.url.query}",
-            "this_week": week_of(datetime.now(asked.zone).date()),
+            "this_week": week_of(datetime.now(search.zone).date()),
             "may_change": session.may("ContentService/UpdatePublishPoolEntry"),
             "may_retry": session.may("ContentService/RetryPublish"),
             "may_remove": session.may("ContentService/RemoveFromPublishPool"),
         }
-        return self._site.render(request, template, {**known, **values}, session, status=BAD if asked.problems else 200)
+        return self._site.render(
+            request, template, {**known, **values}, session, status=BAD if search.problems else 200
+        )
 
     async def attempts(self, request: Request, session: Session) -> Response:
         """Each attempt that was reported."""
@@ -122,25 +124,25 @@ class PublishPool:
         """Another time or priority: of what the form has, only what differs from what its page showed."""
         form = await request.form()
         try:
-            changed = Changed.of(form)
+            change = EntryChange.of(form)
         except ValueError:
             return self._site.failure(request, session, BAD_FORM, BAD)
-        if changed.frees and form.get("sure") != "yes":
+        if change.frees and form.get("sure") != "yes":
             values = {"fields": form.multi_items(), "when": form["when"], "back": _back(form)}
             return self._site.render(request, "pool/sure.html", {**values, "zone": form["zone"]}, session)
         try:
-            if changed.something:
+            if not change.empty:
                 await session.client.update_publish_pool_entry(
-                    changed.content_id,
-                    priority=changed.priority,
-                    schedule_time=changed.time,
-                    unschedule=changed.at_once,
+                    change.content_id,
+                    priority=change.priority,
+                    schedule_time=change.time,
+                    unschedule=change.at_once,
                 )
                 if form.get("undo") == "yes":
                     session.offer_undo({})
-                    session.tell("Entry {content_id} is as it was.", content_id=changed.content_id)
+                    session.tell("Entry {content_id} is as it was.", content_id=change.content_id)
                 else:
-                    session.offer_undo(changed.undo)
+                    session.offer_undo(change.undo)
         except (FailedPrecondition, InvalidArgument, ResourceNotFoundException) as error:
             session.tell(refused(error))
         return self._site.see(_back(form))

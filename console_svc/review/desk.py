@@ -14,16 +14,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import urlencode
 
-from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.contents.article import answering_task, article_of, brief_of, sent_back
-from console_svc.review.queue import Place, Queue, Wanted, candidates, queue_at
+from console_svc.review.queue import Place, Queue, QueueSearch, candidates, queue_at
 from console_svc.site import BAD, NOT_FOUND, Link, Site
-from console_svc.web import times, zones
-from console_svc.web.forms import text_of
+from console_svc.web.forms import Form, text_of, texts_of
 from console_svc.web.language import refused, text
 from console_svc.web.numbers import ids_of
 from console_svc.web.sessions import UNDO_TIME, Session
@@ -68,18 +66,18 @@ class ReviewDesk:
 
     async def open_next(self, request: Request, session: Session) -> Response:
         """Opens what follows `after` or precedes `before`, else the oldest, unless somebody else holds it."""
-        wanted = Wanted(request)
+        search = QueueSearch(request)
         params = request.query_params
         found = await candidates(
-            session, wanted, Place.read(params.get("after", "")), Place.read(params.get("before", ""))
+            session, search, Place.read(params.get("after", "")), Place.read(params.get("before", ""))
         )
         content_id = await _first_free(session, found)
         if content_id is None and "before" in params and (place := Place.read(params["before"])):
             content_id = place.content_id
         if content_id is None:
-            return await self._desk(request, session, None, status=BAD if wanted.problems else 200)
+            return await self._desk(request, session, None, status=BAD if search.problems else 200)
         carried = [(name, params[name]) for name in ("decided", "until") if name in params]
-        query = urlencode([*wanted.asked.items(), *carried])
+        query = urlencode([*search.typed.items(), *carried])
         return self._site.see(f"/review/{content_id}{'?' if query else ''}{query}")
 
     async def show(self, request: Request, session: Session) -> Response:
@@ -92,11 +90,11 @@ class ReviewDesk:
 
     async def show_queue(self, request: Request, session: Session) -> Response:
         """The queue alone, which an open page loads anew."""
-        wanted = Wanted(request)
+        search = QueueSearch(request)
         place = Place.read(request.query_params.get("place", ""))
         values = {
-            "wanted": wanted,
-            "queue": await queue_at(session, wanted, place),
+            "search": search,
+            "queue": await queue_at(session, search, place),
             "place": place,
             "me": _me(session),
             "decides": session.may("ContentService/ReviewContent"),
@@ -108,16 +106,15 @@ class ReviewDesk:
         request: Request,
         session: Session,
         content: Content | None,
-        problem: str = "",
-        typed: FormData | None = None,
+        form: Form | None = None,
         *,
         status: int = 200,
     ) -> Response:
-        wanted = Wanted(request)
+        search = QueueSearch(request)
         place = Place.of(content) if content else None
-        undo = None if problem else _undo(request)
+        undo = None if form else _undo(request)
         queue, article, brief, undone = await asyncio.gather(
-            queue_at(session, wanted, place),
+            queue_at(session, search, place),
             article_of(self._site, content) if content else _none(),
             brief_of(session, content) if content else _none(),
             session.client.get_content(undo[0][0]) if undo else _none(),
@@ -125,7 +122,7 @@ class ReviewDesk:
         mine = bool(content and content["review_holder"] in {None, _me(session)})
         waits = bool(content and content["review_status"] == "pending_review")
         values = {
-            "wanted": wanted,
+            "search": search,
             "queue": queue,
             "place": place,
             "content": content,
@@ -135,8 +132,8 @@ class ReviewDesk:
             "decides": session.may("ContentService/ReviewContent"),
             "deciding": waits and mine and session.may("ContentService/ReviewContent"),
             "waits": waits,
-            "problem": problem,
-            "typed": typed or {},
+            "problem": form.problems[""] if form else "",
+            "typed": form.typed if form else {},
             "undone": undone if undone and undone["review_status"] != "pending_review" else None,
             "undone_ids": ",".join(map(str, undo[0])) if undo else "",
             "undone_count": len(undo[0]) if undo else 0,
@@ -148,16 +145,16 @@ class ReviewDesk:
 
     async def approve(self, request: Request, session: Session) -> Response:
         """Approves what was read; with a time it is not published before."""
-        form = await request.form()
-        scheduled = form.get("when") == "scheduled"
-        at = _time(form) if scheduled else None
+        form = Form(texts_of(await request.form()))
+        scheduled = form.typed.get("when") == "scheduled"
+        at = form.time("at", "") if scheduled else None
         if scheduled and at is None:
             return await self._again(request, session, "Say when to publish.", form, BAD)
         return await self._decide(request, session, form, approve=True, scheduled_at=at)
 
     async def reject(self, request: Request, session: Session) -> Response:
-        form = await request.form()
-        reason = text_of(form, "reason")
+        form = Form(texts_of(await request.form()))
+        reason = form.plain("reason")
         if not reason:
             return await self._again(request, session, "Say why you reject it.", form, BAD)
         return await self._decide(request, session, form, approve=False, comment=reason)
@@ -167,12 +164,12 @@ class ReviewDesk:
 
         The task is submitted first: if the console ends in between, the article is still there to be decided on.
         """
-        form = await request.form()
-        note, content_id = text_of(form, "note"), request.path_params["content_id"]
+        form = Form(texts_of(await request.form()))
+        note, content_id = form.plain("note"), request.path_params["content_id"]
         if not note:
             return await self._again(request, session, "Say what to do better.", form, BAD)
         content = await session.client.get_content(content_id)
-        if content is None or content["review_status"] != "pending_review" or content["etag"] != form.get("etag"):
+        if content is None or content["review_status"] != "pending_review" or content["etag"] != form.typed.get("etag"):
             return await self._decide(request, session, form, approve=False, comment=note)  # which says what is wrong
         try:
             task = await session.client.regenerate_content(content_id, note)
@@ -186,7 +183,7 @@ class ReviewDesk:
         self,
         request: Request,
         session: Session,
-        form: FormData,
+        form: Form,
         *,
         approve: bool,
         comment: str = "",
@@ -195,7 +192,7 @@ class ReviewDesk:
         content_id = request.path_params["content_id"]
         try:
             content = await session.client.review_content(
-                content_id, approve=approve, comment=comment, etag=text_of(form, "etag"), scheduled_at=scheduled_at
+                content_id, approve=approve, comment=comment, etag=form.plain("etag"), scheduled_at=scheduled_at
             )
         except EtagMismatchException:
             return await self._again(request, session, CHANGED, form, CONFLICT)
@@ -203,15 +200,16 @@ class ReviewDesk:
             return await self._again(request, session, "Somebody else has decided it.", form, CONFLICT)
         return self._next(request, str(Place.of(content)), [content_id])
 
-    async def _again(self, request: Request, session: Session, problem: str, form: FormData, status: int) -> Response:
+    async def _again(self, request: Request, session: Session, problem: str, form: Form, status: int) -> Response:
         """The same article with what was typed, and what is wrong."""
         content_id = request.path_params["content_id"]
         content = await _claimed(session, content_id) or await session.client.get_content(content_id)
-        return await self._desk(request, session, content, problem, form, status=status)
+        form.problems[""] = problem
+        return await self._desk(request, session, content, form, status=status)
 
     def _next(self, request: Request, after: str, decided: Sequence[int]) -> Response:
         until = f"{time.time() + UNDO_TIME:.3f}"
-        query = {**Wanted(request).asked, "decided": ",".join(map(str, decided)), "until": until}
+        query = {**QueueSearch(request).typed, "decided": ",".join(map(str, decided)), "until": until}
         return self._site.see(f"/review?{urlencode({**query, 'after': after} if after else query)}")
 
     async def approve_ticked(self, request: Request, session: Session) -> Response:
@@ -235,7 +233,7 @@ class ReviewDesk:
         return self._next(request, str(place or ""), [int(str(review["content_id"])) for review in reviews])
 
     def _back(self, request: Request, text: str) -> Response:
-        place, query = Place.read(text), Wanted(request).query
+        place, query = Place.read(text), QueueSearch(request).query
         path = f"/review/{place.content_id}" if place else "/review"
         return self._site.see(f"{path}?{query}" if query else path)
 
@@ -252,7 +250,7 @@ class ReviewDesk:
                 continue
             if content and (task_id := answering_task(content["review_comment"])):
                 await _cancel(session, task_id)
-        query = Wanted(request).query
+        query = QueueSearch(request).query
         path = f"/review/{decided[0]}" if decided else "/review"
         return self._site.see(f"{path}?{query}" if query else path)
 
@@ -328,11 +326,3 @@ def _undo(request: Request) -> tuple[list[int], float] | None:
 
 def _ids(text: str) -> list[int]:
     return ids_of(text.split(",")[:100])
-
-
-def _time(form: FormData) -> datetime | None:
-    """When to publish, in the zone of the browser; None if it can't be read."""
-    try:
-        return times.moment(text_of(form, "at"), zones.zone_named(text_of(form, "zone")) or zones.UTC_ZONE)
-    except ValueError:
-        return None

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from console_svc.contents.list import read_account, read_label
+from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import text
 from console_svc.web.numbers import MAX_NUMBER, whole
 from console_svc.web.paging import PAGE_SIZE, first_of
@@ -49,41 +50,26 @@ class Place(NamedTuple):
         return (mine, self.content_id) < (theirs, other.content_id)
 
 
-class Wanted:
-    """The filter of a request. `problems` names each field that can't be read; then nothing is wanted."""
+class QueueSearch(Form):
+    """What the address of a request asks for. With a problem it asks for nothing."""
 
     def __init__(self, request: Request) -> None:
-        self.asked = {name: text for name in _FIELDS if (text := request.query_params.get(name, "").strip())}
-        self.problems: dict[str, str] = {}
-        self._conditions: dict[str, Any] = {"category": self.asked.get("category", "")}
-        if "account" in self.asked:
-            self._read("account", "account_id", read_account)
-        if "score" in self.asked:
-            self._read("score", "min_quality_score", float)
-        if "label" in self.asked:
-            self._read("label", "labels", read_label)
-
-    def _read(self, name: str, condition: str, read: Any) -> None:
-        try:
-            self._conditions[condition] = read(self.asked[name])
-        except ValueError:
-            self.problems[name] = PROBLEMS[name]
+        super().__init__(typed_of(request.query_params, _FIELDS))
+        self._conditions: dict[str, Any] = {
+            "category": self.plain("category"),
+            "account_id": self.read("account", read_account, text("An account is a number from 1.")),
+            "min_quality_score": self.read("score", float, text("A score is a number.")),
+            "labels": self.read("label", read_label, text("A label is a key and a value, such as team=news.")),
+        }
 
     @property
     def query(self) -> str:
-        return urlencode(self.asked)
+        return urlencode(self.typed)
 
     def contents(self, session: Session, **more: Any) -> AsyncIterator[Content]:
         return session.client.iter_contents(
-            review_status="pending_review", page_size=PAGE_SIZE + 1, **{**self._conditions, **more}
+            review_status="pending_review", page_size=PAGE_SIZE + 1, **self._conditions, **more
         )
-
-
-PROBLEMS = {
-    "account": text("An account is a number from 1."),
-    "score": text("A score is a number."),
-    "label": text("A label is a key and a value, such as team=news."),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +81,30 @@ class Queue:
     later: bool
 
 
-async def queue_at(session: Session, wanted: Wanted, place: Place | None) -> Queue:
+async def queue_at(session: Session, search: QueueSearch, place: Place | None) -> Queue:
     """The beginning of the queue, or the part of it that begins at a place which the beginning does not reach."""
-    if wanted.problems:
+    if search.problems:
         return Queue((), more=False, later=False)
-    items, more = await first_of(wanted.contents(session, oldest_first=True), PAGE_SIZE)
+    items, more = await first_of(search.contents(session, oldest_first=True), PAGE_SIZE)
     later = bool(place and more and Place.of(items[-1]).before(place))
     if place and later:
-        following = wanted.contents(session, oldest_first=True, created_after=place.created_at)
+        following = search.contents(session, oldest_first=True, created_after=place.created_at)
         items, more = await first_of(following, PAGE_SIZE)
     return Queue(items, more, later)
 
 
-async def candidates(session: Session, wanted: Wanted, after: Place | None, before: Place | None) -> list[Content]:
+async def candidates(session: Session, search: QueueSearch, after: Place | None, before: Place | None) -> list[Content]:
     """What to open next, best first: what follows `after`, then from the beginning; or what precedes `before`."""
-    if wanted.problems:
+    if search.problems:
         return []
     if before:
         until = datetime.fromisoformat(before.created_at) + timedelta(microseconds=1)
-        found, _ = await first_of(wanted.contents(session, created_before=until), PAGE_SIZE)
-        return [content for content in found if Place.of(content).before(before)]
-    oldest, _ = await first_of(wanted.contents(session, oldest_first=True), PAGE_SIZE)
+        earlier, _ = await first_of(search.contents(session, created_before=until), PAGE_SIZE)
+        return [content for content in earlier if Place.of(content).before(before)]
+    oldest, _ = await first_of(search.contents(session, oldest_first=True), PAGE_SIZE)
     if after is None:
         return oldest
-    later = wanted.contents(session, oldest_first=True, created_after=after.created_at)
+    later = search.contents(session, oldest_first=True, created_after=after.created_at)
     following = [content for content in (await first_of(later, PAGE_SIZE))[0] if after.before(Place.of(content))]
     known = {content["content_id"] for content in following} | {after.content_id}
     return [*following, *(content for content in oldest if content["content_id"] not in known)]

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.schedules.form import NEW, ScheduleForm
-from console_svc.schedules.runs import in_words, local_times, shown
+from console_svc.schedules.runs import in_words, local_times, runs_of
 from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.submits.fields import FOLDED
 from console_svc.web.language import language_of, refused, text
@@ -47,29 +47,26 @@ class Schedules:
     async def show(self, request: Request, session: Session) -> Response:
         page = await account_page(request, lambda account, size: session.client.iter_schedules(account, page_size=size))
         values = {
-            "shown": [shown(schedule, language_of(request)) for schedule in page.items],
+            "rows": [runs_of(schedule, language_of(request)) for schedule in page.items],
             **page.values(),
             **_offered(session),
         }
         return self._site.render(request, "schedules/list.html", values, session, status=BAD if page.bad else 200)
 
     async def blank(self, request: Request, session: Session) -> Response:
-        return self._form(request, session, ScheduleForm({**NEW, "time_zone": zone_of(request).key}, {}))
+        return self._form(request, session, ScheduleForm({**NEW, "time_zone": zone_of(request).key}))
 
     async def create(self, request: Request, session: Session) -> Response:
-        form, settings = ScheduleForm.sent(await request.form())
+        form = ScheduleForm.sent(await request.form())
+        arguments = form.arguments()
         try:
             if not form.problems:
                 paused = form.typed.get("paused") == "yes"
-                made = await session.client.create_schedule(**settings, paused=paused)
-                session.tell("Created schedule {schedule_id}.", schedule_id=made["schedule_id"])
-                return self._site.see(f"/schedules/{made['schedule_id']}")
-        except InvalidArgument as error:
+                schedule_id = (await session.client.create_schedule(**arguments, paused=paused))["schedule_id"]
+                session.tell("Created schedule {schedule_id}.", schedule_id=schedule_id)
+                return self._site.see(f"/schedules/{schedule_id}")
+        except (InvalidArgument, ResourceExhausted, ResourceNotFoundException) as error:
             form.refused(error)
-        except ResourceNotFoundException as error:
-            form.problems["account_id"] = (refused(error), {})
-        except ResourceExhausted as error:
-            form.problems[""] = (refused(error), {})
         return self._form(request, session, form, status=BAD)
 
     async def preview(self, request: Request, session: Session) -> Response:
@@ -99,10 +96,11 @@ class Schedules:
         schedule = await session.client.get_schedule(schedule_id)
         if schedule is None:
             return self._site.failure(request, session, GONE, NOT_FOUND)
-        form, settings = ScheduleForm.sent(await request.form(), schedule)
+        form = ScheduleForm.sent(await request.form())
+        arguments = form.arguments(schedule)
         try:
             if not form.problems:
-                await session.client.update_schedule(schedule_id, **settings)
+                await session.client.update_schedule(schedule_id, **arguments)
                 session.tell("Changed schedule {schedule_id}.", schedule_id=schedule_id)
                 return self._site.see(f"/schedules/{schedule_id}")
         except InvalidArgument as error:
@@ -133,11 +131,11 @@ class Schedules:
         return self._site.see(f"/tasks/{task_id}")
 
     async def _done(
-        self, request: Request, session: Session, call: Callable[[int], Awaitable[Schedule]], said: str
+        self, request: Request, session: Session, call: Callable[[int], Awaitable[Schedule]], notice: str
     ) -> Response:
         schedule_id = request.path_params["schedule_id"]
         await call(schedule_id)
-        session.tell(said, schedule_id=schedule_id)
+        session.tell(notice, schedule_id=schedule_id)
         return self._site.see("/schedules" if (await request.form()).get("back") == "list" else _back(request))
 
     def _form(
@@ -151,7 +149,7 @@ class Schedules:
     ) -> Response:
         language = language_of(request)
         values = {
-            "it": shown(schedule, language) if schedule else None,
+            "row": runs_of(schedule, language) if schedule else None,
             "form": form,
             "words": in_words(form.typed.get("cron", ""), language) if "cron" not in form.problems else "",
             "preview_runs": (),

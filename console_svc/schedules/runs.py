@@ -45,7 +45,7 @@ def _tidy(words: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ScheduleRuns:
     """A schedule, its cron line in words, and its next runs by the clocks of its zone."""
 
     schedule: Schedule
@@ -53,8 +53,8 @@ class Shown:
     next_runs: Sequence[datetime]
 
 
-def shown(schedule: Schedule, language: str) -> Shown:
-    return Shown(
+def runs_of(schedule: Schedule, language: str) -> ScheduleRuns:
+    return ScheduleRuns(
         schedule, in_words(schedule["cron"], language), local_times(schedule["next_runs_at"], schedule["time_zone"])
     )
 

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
+from console_svc.web.forms import BadValue, Form
 from console_svc.web.language import text
 from console_svc.web.numbers import MAX_NUMBER, whole
 from console_svc.web.times import moment, seconds
-from console_svc.web.zones import UTC_ZONE, zone_named
 from contentgen import Task
 from contentgen.submit_fields import FIELDS, Field, Kind
 
-Problem = tuple[str, Mapping[str, object]]
-"""A text of a page, with its values."""
 Values = dict[str, Any]
 """The arguments of `submit_task`; what was left empty is missing."""
 _TRUE = frozenset({"true", "yes", "1", "是", "y"})
 _FALSE = frozenset({"false", "no", "0", "否", "n"})
 _DAY = 86_400.0
-
-
-class BadValue(ValueError):
-    """`problem` says what the value should be."""
-
-    def __init__(self, english: str, **values: object) -> None:
-        super().__init__(english)
-        self.problem: Problem = (english, values)
 
 
 def _text(field: Field, given: str, _: tzinfo) -> str:
@@ -98,14 +87,14 @@ def _time(_: Field, given: str, here: tzinfo) -> datetime:
 
 def _pairs(_: Field, given: str, __: tzinfo) -> dict[str, str]:
     """`key=value`, one a line or several by semicolon."""
-    found = {}
-    for each in given.replace(";", "\n").replace("；", "\n").splitlines():
-        key, equals, value = each.partition("=")
+    pairs = {}
+    for line in given.replace(";", "\n").replace("；", "\n").splitlines():
+        key, equals, value = line.partition("=")
         if key.strip() and equals:
-            found[key.strip()] = value.strip()
-        elif each.strip():
+            pairs[key.strip()] = value.strip()
+        elif line.strip():
             raise BadValue(text("It should be key=value, one a line."))
-    return found
+    return pairs
 
 
 _READERS: Mapping[Kind, Callable[[Field, str, tzinfo], Any]] = {
@@ -128,39 +117,21 @@ FOLDED = frozenset(name for name, field in TYPED.items() if not field.everyday)
 """Fields that a form shows on demand."""
 
 
-def read(
-    typed: Mapping[str, str],
-    here: tzinfo,
-    fields: Mapping[str, Field] = TYPED,
-    needed: Sequence[str] = ("account_id", "topic"),
-) -> tuple[Values, dict[str, Problem]]:
-    """What was typed, as arguments of `submit_task`, and what is wrong, by field."""
+def read(form: Form, fields: Mapping[str, Field] = TYPED, needed: Sequence[str] = ("account_id", "topic")) -> Values:
+    """What was typed, as arguments of `submit_task`; what can't be read, or is needed and missing, has a problem."""
     values: Values = {}
-    problems: dict[str, Problem] = {}
     for name, field in fields.items():
-        given = typed.get(name, "")
-        if not given.strip():
-            continue
-        try:
-            values[name] = _READERS[field.kind](field, given if name in _AS_TYPED else given.strip(), here)
-        except BadValue as bad:
-            problems[name] = bad.problem
+        if form.plain(name) and (value := _value(form, field)) is not None:
+            values[name] = value
     for name in needed:
-        if name not in values and name not in problems:
-            problems[name] = (text("It is needed."), {})
-    return values, problems
+        if name not in values:
+            form.problems.setdefault(name, text("It is needed."))
+    return values
 
 
-@dataclass(slots=True)
-class Form:
-    """A form with what was typed into it, and what is wrong. The problem of no field is that of ''."""
-
-    typed: dict[str, str]
-    problems: dict[str, Problem]
-
-    @property
-    def here(self) -> tzinfo:
-        return zone_named(self.typed.get("zone", "")) or UTC_ZONE
+def _value(form: Form, field: Field) -> Any:
+    reader, as_typed = _READERS[field.kind], field.name in _AS_TYPED
+    return form.read(field.name, lambda given: reader(field, given if as_typed else given.strip(), form.zone))
 
 
 def of_task(task: Task) -> dict[str, str]:
@@ -178,7 +149,7 @@ def _writes(kind: Kind, value: Any) -> str:
     if value is None or (value == 0.0 and kind is Kind.NUMBER):
         return ""
     if kind is Kind.PAIRS:
-        return "\n".join(f"{key}={each}" for key, each in sorted(value.items()))
+        return "\n".join(f"{key}={text}" for key, text in sorted(value.items()))
     if kind is Kind.LENGTH:
         return short(value)
     return f"{value:g}" if kind is Kind.NUMBER else str(value).lower() if kind is Kind.YES_NO else str(value)

@@ -16,12 +16,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, FORBIDDEN, NOT_FOUND, Link, Site
-from console_svc.submits.fields import FOLDED, TYPED, Form, Problem, of_task, read
-from console_svc.submits.sheet import ENCODINGS, MAX_ROWS, BadSheet, Sheet, decoded, sheet, submit
-from console_svc.web.language import plural, refused
+from console_svc.submits.fields import FOLDED, TYPED, of_task, read
+from console_svc.submits.sheet import ENCODINGS, MAX_ROWS, Sheet, decoded, sheet, submit
+from console_svc.web.forms import BadValue, Form, lines, texts_of
+from console_svc.web.language import plural
 from console_svc.web.sessions import Session
 from console_svc.web.work import soon
-from contentgen import Account, RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
+from contentgen import Account, RequestError, Unauthenticated, Unavailable
 
 MAX_ACCOUNTS = 200
 """Accounts that a form offers by name; with more it asks for the number."""
@@ -48,18 +49,18 @@ class New:
     async def show(self, request: Request, session: Session) -> Response:
         """`from`: filled in like that task. Else by the query, which has the fields by their names."""
         params = request.query_params
-        typed = _typed(params)
+        form = _form_of(params)
         if copied := params.get("from", ""):
             task = await session.client.get_task_status(copied)
             if task is None:
                 return self._site.failure(request, session, "There is no such task.", NOT_FOUND)
-            typed = of_task(task)
-        return await self._form(request, session, Form(typed, {}), copied=copied)
+            form = Form(of_task(task))
+        return await self._form(request, session, form, copied=copied)
 
     async def submit(self, request: Request, session: Session) -> Response:
         given = await request.form()
-        form = Form(_typed(given), {})
-        values, form.problems = read(form.typed, form.here)
+        form = _form_of(given)
+        values = read(form)
         key, copied = str(given.get(_KEY, "")), str(given.get("from", ""))
         if form.problems:
             return await self._form(request, session, form, key=key, copied=copied, status=BAD)
@@ -73,7 +74,7 @@ class New:
         except (Unauthenticated, Unavailable):
             raise
         except RequestError as error:
-            form.problems = _problems(error)
+            form.refused(error)
             return await self._form(request, session, form, key=key, copied=copied, status=BAD)
         session.tell("It is submitted.")
         return self._site.see(f"/tasks/{task_id}")
@@ -92,20 +93,20 @@ class New:
         return self._site.render(request, "submits/one.html", values, session, status=status)
 
     async def show_many(self, request: Request, session: Session) -> Response:
-        return await self._many(request, session, Form(_typed(request.query_params), {}), secrets.token_urlsafe(16))
+        return await self._many(request, session, _form_of(request.query_params), secrets.token_urlsafe(16))
 
     async def submit_many(self, request: Request, session: Session) -> Response:
         """Shows what the rows say; submits them when they have been seen."""
         given = await request.form()
-        form, run = Form(_typed(given), {}), str(given.get(_KEY, "")) or secrets.token_urlsafe(16)
+        form, run = _form_of(given), str(given.get(_KEY, "")) or secrets.token_urlsafe(16)
         encoding = str(given.get("encoding", ""))
         written, file = str(given.get("rows", "")), given.get("file")
         try:
             if isinstance(file, UploadFile) and file.filename:
                 written, form.typed["read_as"] = decoded(await file.read(), encoding)
             form.typed["rows"] = written
-            found = await asyncio.to_thread(sheet, written, _defaults(form), form.here, run)
-        except BadSheet as bad:
+            found = await asyncio.to_thread(sheet, written, _defaults(form), form.zone, run)
+        except BadValue as bad:
             form.problems["rows"] = bad.problem
             return await self._many(request, session, form, run, status=BAD)
         seen = _seen(form, run)
@@ -140,10 +141,10 @@ class New:
         return self._site.render(request, "submits/many.html", values, session, status=status)
 
 
-def _typed(given: ImmutableMultiDict[str, Any]) -> dict[str, str]:
+def _form_of(data: ImmutableMultiDict[str, Any]) -> Form:
     """The fields as they were typed, with the line ends of this side."""
-    typed = {name: str(given.get(name, "")).replace("\r\n", "\n") for name in (*TYPED, "zone")}
-    return {name: value for name, value in typed.items() if value.strip()}
+    typed = {name: lines(given) for name, given in texts_of(data).items() if name in (*TYPED, "zone")}
+    return Form({name: given for name, given in typed.items() if given.strip()}, fields=TYPED)
 
 
 def _defaults(form: Form) -> Mapping[str, str]:
@@ -153,22 +154,8 @@ def _defaults(form: Form) -> Mapping[str, str]:
 def _seen(form: Form, run: str) -> str:
     """A digest of what a preview has shown."""
     rows = form.typed.get("rows", "").replace("\r\n", "\n")
-    words = json.dumps([run, rows, {**_defaults(form)}, str(form.here)], sort_keys=True)
+    words = json.dumps([run, rows, {**_defaults(form)}, str(form.zone)], sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()[:32]
-
-
-def _problems(error: RequestError) -> dict[str, Problem]:
-    """What a scheduler says is wrong, by field; that of no field: of the whole."""
-    found: dict[str, Problem] = {
-        name: (description, {})
-        for field, description in error.field_violations
-        if (name := field.partition("[")[0].partition(".")[0]) in TYPED
-    }
-    if not found and (
-        isinstance(error, ResourceNotFoundException) or error.reason in {"ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN"}
-    ):
-        found["account_id"] = (refused(error), {})
-    return found or {"": (refused(error), {})}
 
 
 async def _accounts(session: Session) -> Sequence[Account] | None:

@@ -11,10 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
 from functools import partial
+from zoneinfo import ZoneInfo
 
-from console_svc.submits.fields import TYPED, Problem, Values, read
+from console_svc.submits.fields import TYPED, Values, read
+from console_svc.web.forms import BadValue, Form
 from console_svc.web.language import refused, text
 from console_svc.web.sessions import Session
 from console_svc.web.work import Work, patiently
@@ -40,14 +41,6 @@ _OF_A_ROW = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDE
 _INDEX = re.compile(r"requests\[(\d+)\]\.?")
 
 
-class BadSheet(ValueError):
-    """`problem` says why nothing of it can be read."""
-
-    def __init__(self, english: str, **values: object) -> None:
-        super().__init__(english)
-        self.problem: Problem = (english, values)
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row of the sheet, with the defaults that it leaves. `problems` by field; empty: it can be submitted."""
@@ -55,7 +48,7 @@ class Row:
     line: int
     topic: str
     values: Values
-    problems: Mapping[str, Problem]
+    problems: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +67,14 @@ class Sheet:
 
 
 def decoded(file: bytes, encoding: str) -> tuple[str, str]:
-    """The text of a file, and the encoding's name. Raises BadSheet if it is text of none."""
+    """The text of a file, and the encoding's name. Raises BadValue if it is text of none."""
     names = [encoding] if ENCODINGS.get(encoding) else _likely(file)
     for name in names:
         try:
             return file.decode(ENCODINGS[name]), name
         except UnicodeError:
             continue
-    raise BadSheet(
+    raise BadValue(
         text("The file is no text in {encoding}. Choose its encoding, or save it as CSV UTF-8."),
         encoding=" / ".join(names),
     )
@@ -93,32 +86,32 @@ def _likely(file: bytes) -> Sequence[str]:
     return ["UTF-8", "GB18030 (GBK)"]
 
 
-def sheet(written: str, defaults: Mapping[str, str], here: tzinfo, run: str) -> Sheet:
+def sheet(written: str, defaults: Mapping[str, str], zone: ZoneInfo, run: str) -> Sheet:
     """The rows. What a row leaves empty is as `defaults` say, which were typed into the form.
 
     Each row has a request_id that follows from its words and `run`: submitted again, it makes no second task. Raises
-    BadSheet.
+    BadValue.
     """
     plain = written.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
     if len(plain) > MAX_CHARACTERS:
-        raise BadSheet(text("It should have {n} characters at most."), n=f"{MAX_CHARACTERS:,}")
+        raise BadValue(text("It should have {n} characters at most."), n=f"{MAX_CHARACTERS:,}")
     columns, cells = _cells(plain)
     rows: list[Row] = []
     seen: Counter[str] = Counter()
     for line, row in cells:
         if len(rows) == MAX_ROWS:
-            raise BadSheet(text("It should have {n} rows at most. Split it."), n=f"{MAX_ROWS:,}")
+            raise BadValue(text("It should have {n} rows at most. Split it."), n=f"{MAX_ROWS:,}")
         given = {name: cell.strip() for name, cell in zip(columns, row, strict=False) if name in TYPED and cell.strip()}
-        typed = {**defaults, **given}
-        words = json.dumps([run, typed, str(here)], sort_keys=True)
+        form = Form({**defaults, **given}, zone=zone)
+        words = json.dumps([run, form.typed, str(zone)], sort_keys=True)
         seen[words] += 1
-        values, problems = read(typed, here)
+        values = read(form)
         if len(row) > len(columns) and any(cell.strip() for cell in row[len(columns) :]):
-            problems[""] = (text("It has more cells than the first row names."), {})
+            form.problems[""] = text("It has more cells than the first row names.")
         values["request_id"] = f"row-{hashlib.sha256(f'{seen[words]} {words}'.encode()).hexdigest()[:32]}"
-        rows.append(Row(line, typed.get("topic", ""), values, problems))
+        rows.append(Row(line, form.typed.get("topic", ""), values, form.problems))
     if not rows:
-        raise BadSheet(text("There is no row in it."))
+        raise BadValue(text("There is no row in it."))
     return Sheet(rows, [name for name in columns if name and name not in TYPED])
 
 
@@ -133,11 +126,11 @@ def _cells(plain: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]
         names = []
     if "topic" not in names:
         if set(names) & (TYPED.keys() - {"topic"}):
-            raise BadSheet(text("The first row names no column topic."))
+            raise BadValue(text("The first row names no column topic."))
         lines = ((number, [line]) for number, line in enumerate(plain.split("\n"), 1) if line.strip())
         return ["topic"], lines
     if twice := [name for name, n in Counter(names).items() if n > 1 and name in TYPED]:
-        raise BadSheet(text("The first row names the column {name} twice."), name=twice[0])
+        raise BadValue(text("The first row names the column {name} twice."), name=twice[0])
     return names, _below(plain, delimiter)
 
 
@@ -152,7 +145,7 @@ def _below(plain: str, delimiter: str) -> Iterator[tuple[int, Sequence[str]]]:
                 head = True
             line = reader.line_num + 1
     except csv.Error as error:
-        raise BadSheet(
+        raise BadValue(
             text("From line {line} on it is no CSV ({why}): look for a quote that is not closed."), line=line, why=error
         ) from None
 

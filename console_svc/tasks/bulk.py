@@ -51,7 +51,7 @@ class _Wanted:
 
     @classmethod
     def read(cls, given: ImmutableMultiDict[str, Any]) -> _Wanted:
-        search = TaskSearch.read(given)
+        search = TaskSearch(given)
         more = given.get("more") == "yes"
         extra = list(map(str, given.getlist("extra"))) if more else []
         ids = () if given.get("all") == "yes" else (*map(str, given.getlist("task")), *extra)[:MAX_TICKED]
@@ -149,7 +149,7 @@ async def _count(session: Session, wanted: _Wanted) -> tuple[int, int]:
 
 
 async def _retryable(session: Session, search: TaskSearch, states: Sequence[Any], reset: bool) -> int:
-    retry = partial(session.client.bulk_retry_tasks, search.account, reset_retry_count=reset, dry_run=True)
+    retry = partial(session.client.bulk_retry_tasks, search.account_id, reset_retry_count=reset, dry_run=True)
     return sum([await retry(state, **search.conditions()) for state in states])
 
 
@@ -158,7 +158,7 @@ async def _cancellable(session: Session, search: TaskSearch, states: Sequence[st
     if status is None:
         return 0
     return await session.client.bulk_cancel_tasks(
-        search.account, status, force=states is RUNNING, dry_run=True, **search.conditions()
+        search.account_id, status, force=states is RUNNING, dry_run=True, **search.conditions()
     )
 
 
@@ -227,18 +227,18 @@ class _Moves:
         search, client, more = self._wanted.search, self._client, self._wanted.more
         if self._wanted.do == "retry":
             return [
-                partial(client.bulk_retry_tasks, search.account, state, reset_retry_count=reset)
+                partial(client.bulk_retry_tasks, search.account_id, state, reset_retry_count=reset)
                 for reset in ((False, True) if more else (False,))
                 for state in _of(search, RETRYABLE) or ()
             ]
         states = _of(search, (*PENDING, *RUNNING) if more else PENDING)
-        return [partial(client.bulk_cancel_tasks, search.account, states, force=more)] if states else ()
+        return [partial(client.bulk_cancel_tasks, search.account_id, states, force=more)] if states else ()
 
     async def _run_all(self, work: Work) -> None:
         search = self._wanted.search
         conditions = search.conditions()
         conditions["created_before"] = self._until
-        pending = self._client.iter_tasks(search.account, "pending", **conditions)
+        pending = self._client.iter_tasks(search.account_id, "pending", **conditions)
         ids = [task["task_id"] async for task in pending] if _of(search, PENDING) else []
         work.total = len(ids)
         await self._each(ids, work)

@@ -45,7 +45,7 @@ class Tasks:
 
     async def show(self, request: Request, session: Session) -> Response:
         """Newest first. `page`: the API's token of the page. An id as topic leads to its task."""
-        search = TaskSearch.read(request.query_params)
+        search = TaskSearch(request.query_params)
         if TASK_ID.fullmatch(search.topic):
             return self._site.see(f"/tasks/{search.topic}")
         page_token = request.query_params.get("page", "")
@@ -69,7 +69,7 @@ class Tasks:
 
     async def live(self, request: Request, session: Session) -> Response:
         """Rows that have moved, as server-sent events."""
-        shown = _Shown(request)
+        shown = _ShownTasks(request)
         ticks = "ticks" in request.query_params
         key = f"{language_of(request)} {ticks}"
 
@@ -103,7 +103,7 @@ async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[
     found: list[Task] = []
     for _ in range(MAX_CALLS):
         page = await session.client.get_task_page(
-            search.account,
+            search.account_id,
             search.states,
             page_token=page_token,
             page_size=PAGE_SIZE - len(found),
@@ -116,12 +116,12 @@ async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[
     return found, page_token
 
 
-class _Shown:
+class _ShownTasks:
     """What a page shows, of the tasks that move. `oldest` and `newest` bound it: ids rise with time."""
 
     def __init__(self, request: Request) -> None:
         params = request.query_params
-        self._search = TaskSearch.read(params)
+        self._search = TaskSearch(params)
         self._task_id = params.get("task_id", "")
         self._oldest = params.get("oldest", "")
         self._newest = params.get("newest", "")

@@ -1,18 +1,24 @@
-"""What somebody has typed into a form, read within bounds of size, number and time."""
+"""What somebody has typed into a form: read within bounds of size, number and time; what is wrong with it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
-from typing import ClassVar
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
+from zoneinfo import ZoneInfo
 
 from python_multipart.exceptions import FormParserError
-from starlette.datastructures import FormData
+from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from console_svc.web.language import text
+from console_svc.web.language import filled, refused, text
+from console_svc.web.numbers import number_of
+from console_svc.web.times import moment
+from console_svc.web.zones import UTC_ZONE, zone_named
+from contentgen import RequestError, ResourceNotFoundException
 
 MAX_FORM = 8 << 20
 """Bytes of a form, files included."""
@@ -29,12 +35,93 @@ _TYPE = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 """The types that browsers send. Others name character sets and parameters that take long to read, or can't be."""
+_OF_ACCOUNT = frozenset({"ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN"})
+"""Refusals for what an account may not do."""
+T = TypeVar("T")
 
 
-def text_of(form: FormData, name: str) -> str:
+class BadValue(ValueError):
+    """A text that is no value of its field; `problem` says what it should be."""
+
+    def __init__(self, english: str, **values: object) -> None:
+        super().__init__(english)
+        self.problem = filled(english, **values)
+
+
+class Form:
+    """What somebody typed into a form or an address, by field, and what is wrong with it.
+
+    A problem is a text of the page; that of no field is that of ''.
+    """
+
+    def __init__(
+        self, typed: Mapping[str, str], fields: Collection[str] | None = None, zone: ZoneInfo | None = None
+    ) -> None:
+        """`fields`: those that problems can be shown beside, if not only the typed ones have such a place.
+
+        `zone`: that of its times, if no field says it.
+        """
+        self.typed = dict(typed)
+        self.fields = self.typed.keys() if fields is None else fields
+        self.zone = zone or zone_named(self.plain("zone")) or UTC_ZONE
+        self.problems: dict[str, str] = {}
+
+    def plain(self, name: str) -> str:
+        """The text of a field, without the spaces around it; empty if it is missing."""
+        return self.typed.get(name, "").strip()
+
+    def read(self, name: str, reader: Callable[[str], T], problem: str = "") -> T | None:
+        """The value of a field; None if the field is missing, or `reader` raises ValueError: then it has a problem.
+
+        A BadValue has its own problem.
+        """
+        if name not in self.typed:
+            return None
+        try:
+            return reader(self.typed[name])
+        except ValueError as error:
+            self.problems[name] = error.problem if isinstance(error, BadValue) else problem
+            return None
+
+    def account(self) -> int | None:
+        return self.read("account", number_of, text("The number of an account."))
+
+    def time(self, name: str, problem: str) -> datetime | None:
+        return self.read(name, lambda given: moment(given, self.zone), problem)
+
+    def refused(self, error: RequestError) -> None:
+        """Takes over what the schedulers say: beside the fields that they name, else of the account or of the whole."""
+        named = ((self._field(path), description) for path, description in error.field_violations)
+        problems = {name: description for name, description in named if name}
+        account = isinstance(error, ResourceNotFoundException) or error.reason in _OF_ACCOUNT
+        self.problems |= problems or {self._field("account_id") if account else "": refused(error)}
+
+    def _field(self, path: str) -> str:
+        """The field of ours that a path such as `template.labels[2]` names; empty: none."""
+        parts = re.split(r"[.\[]", path)
+        names = ["account" if part == "account_id" and part not in self.fields else part for part in parts]
+        return next((name for name in names if name in self.fields), "")
+
+
+def text_of(data: ImmutableMultiDict[str, Any], name: str) -> str:
     """The text of a field, without the spaces around it; empty if it is missing, or a file."""
-    given = form.get(name)
+    given = data.get(name)
     return given.strip() if isinstance(given, str) else ""
+
+
+def texts_of(data: ImmutableMultiDict[str, Any]) -> dict[str, str]:
+    """All texts of a form or an address, by field."""
+    return {name: given for name, given in data.items() if isinstance(given, str)}
+
+
+def typed_of(data: ImmutableMultiDict[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """The texts of these fields without the spaces around them, but for empty ones."""
+    return {name: given for name in names if (given := text_of(data, name))}
+
+
+def lines(text: str) -> str:
+    """The text with the line ends of this side."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 async def with_form(request: Request, limit: int = MAX_FORM) -> Request:

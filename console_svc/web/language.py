@@ -55,6 +55,20 @@ def plural(one: str, many: str) -> Plural:
     return found
 
 
+class Filled(str):
+    """A text of a page, with `values` for each `{name}`."""
+
+    __slots__ = ("values",)
+    values: Mapping[str, object]
+
+
+def filled(english: str, **values: object) -> Filled:
+    """A text of a page that knows what is filled in; the page translates it."""
+    text = Filled(english)
+    text.values = values
+    return text
+
+
 class Refused(str):
     """What the schedulers say about a call that failed, in English; `reason` has a text that says it in short."""
 
@@ -88,6 +102,8 @@ class Texts:
         """The text in the page's language, with `{name}` filled in."""
         if isinstance(text, Refused):
             return self._refused(text)
+        if isinstance(text, Filled):
+            values = {**text.values, **values}
         found = self._found(text, values)
         if any(isinstance(value, Refused) for value in values.values()):
             found = Markup("{}").format(found)

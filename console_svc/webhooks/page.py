@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -14,8 +13,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import refused, text
-from console_svc.web.numbers import number_of
 from console_svc.web.paging import account_page, fetched, page_number, page_of
 from console_svc.web.sessions import Session
 from contentgen import (
@@ -25,7 +24,6 @@ from contentgen import (
     InvalidArgument,
     ResourceExhausted,
     ResourceNotFoundException,
-    Webhook,
     WebhookWithSecret,
 )
 
@@ -34,7 +32,7 @@ OVERLAPS: Mapping[str, int] = {"0": 0, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_4
 """How long the secret before a new one stays valid, in seconds."""
 _SERVICE = "WebhookService"
 GONE = text("There is no such webhook.")
-EVENT_TYPES: Sequence[EventType] = [it for it in get_args(EventType) if it != "webhook.ping"]
+EVENT_TYPES: Sequence[EventType] = [name for name in get_args(EventType) if name != "webhook.ping"]
 
 
 class Webhooks:
@@ -64,21 +62,19 @@ class Webhooks:
         return self._site.render(request, "webhooks/list.html", values, session, status=BAD if page.bad else 200)
 
     async def blank(self, request: Request, session: Session) -> Response:
-        return self._new(request, session, WebhookForm(event_types=["task.ended"]))
+        return self._new(request, session, WebhookForm({}, ["task.ended"]))
 
     async def create(self, request: Request, session: Session) -> Response:
         """Shows the secret in the answer itself: another page of the user might take a notice."""
-        form = WebhookForm.typed(await request.form())
+        form = WebhookForm.sent(await request.form())
         try:
             if not form.problems:
-                made = await session.client.create_webhook(form.url, form.event_types, account_id=form.account)
-                return self._secret(request, session, made)
-        except InvalidArgument as error:
+                webhook = await session.client.create_webhook(
+                    form.plain("url"), form.event_types, account_id=form.account_id
+                )
+                return self._secret(request, session, webhook)
+        except (InvalidArgument, ResourceExhausted, ResourceNotFoundException) as error:
             form.refused(error)
-        except ResourceNotFoundException as error:
-            form.problems["account"] = refused(error)
-        except ResourceExhausted as error:
-            form.problems[""] = refused(error)
         return self._new(request, session, form, status=BAD)
 
     async def one(self, request: Request, session: Session) -> Response:
@@ -86,10 +82,10 @@ class Webhooks:
 
     async def update(self, request: Request, session: Session) -> Response:
         webhook_id = request.path_params["webhook_id"]
-        form = WebhookForm.typed(await request.form())
+        form = WebhookForm.sent(await request.form())
         try:
             if not form.problems:
-                await session.client.update_webhook(webhook_id, url=form.url, event_types=form.event_types)
+                await session.client.update_webhook(webhook_id, url=form.plain("url"), event_types=form.event_types)
                 session.tell("Changed webhook {webhook_id}.", webhook_id=webhook_id)
                 return self._back(request)
         except InvalidArgument as error:
@@ -145,7 +141,7 @@ class Webhooks:
     async def _one(self, request: Request, session: Session, form: WebhookForm | None = None) -> Response:
         webhook_id = request.path_params["webhook_id"]
         number = page_number(request)
-        status = next((it for it in DELIVERY_STATES if it == request.query_params.get("status")), None)
+        status = next((state for state in DELIVERY_STATES if state == request.query_params.get("status")), None)
         try:
             webhook, (deliveries, more) = await asyncio.gather(
                 session.client.get_webhook(webhook_id),
@@ -158,7 +154,7 @@ class Webhooks:
         asked = {"status": status} if status else {}
         values = {
             "webhook": webhook,
-            "form": form or WebhookForm.of(webhook),
+            "form": form or WebhookForm({"url": webhook["url"]}, webhook["event_types"]),
             "event_types": EVENT_TYPES,
             "overlaps": OVERLAPS,
             "deliveries": deliveries,
@@ -187,39 +183,15 @@ def _offered(session: Session) -> Mapping[str, Any]:
     return {"may": {name: session.may(f"{_SERVICE}/{rpc}") for name, rpc in names.items()}}
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookForm:
-    """`problems`: what is wrong, by the field's name."""
-
-    url: str = ""
-    event_types: Sequence[EventType] = ()
-    account_text: str = ""
-    problems: dict[str, str] = field(default_factory=dict)
+class WebhookForm(Form):
+    def __init__(self, typed: Mapping[str, str], event_types: Sequence[str]) -> None:
+        super().__init__(typed, fields=("url", "event_types", "account"))
+        self.event_types = [name for name in EVENT_TYPES if name in event_types]
+        self.account_id = self.account()
 
     @classmethod
-    def typed(cls, form: FormData) -> WebhookForm:
-        chosen = [it for it in EVENT_TYPES if it in form.getlist("event_types")]
-        typed = cls(str(form.get("url", "")).strip(), chosen, str(form.get("account", "")).strip())
-        try:
-            number_of(typed.account_text)
-        except ValueError:
-            typed.problems["account"] = "The number of an account."
-        if not chosen:
-            typed.problems["event_types"] = text("Choose at least one.")
-        return typed
-
-    @classmethod
-    def of(cls, webhook: Webhook) -> WebhookForm:
-        return cls(webhook["url"], cast("Sequence[EventType]", webhook["event_types"]))
-
-    @property
-    def account(self) -> int | None:
-        return number_of(self.account_text)
-
-    def refused(self, error: InvalidArgument) -> None:
-        """Takes over what the schedulers say of each field."""
-        for name, description in error.field_violations:
-            known = name.partition("[")[0].removeprefix("webhook.")
-            self.problems["account" if known == "account_id" else known] = description
-        if not error.field_violations:
-            self.problems[""] = refused(error)
+    def sent(cls, data: FormData) -> WebhookForm:
+        form = cls(typed_of(data, ("url", "account")), [str(name) for name in data.getlist("event_types")])
+        if not form.event_types:
+            form.problems["event_types"] = text("Choose at least one.")
+        return form

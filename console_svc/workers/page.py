@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, Link, Site
-from console_svc.web.forms import text_of
+from console_svc.web.forms import Form, text_of, typed_of
 from console_svc.web.language import plural, text
 from console_svc.web.numbers import MAX_COUNT, MAX_NUMBER, number_of, whole
 from console_svc.web.sessions import Session, permitted
@@ -23,15 +22,6 @@ MAX_TASKS = 1_000
 """Running tasks that are looked at, for the cells of all workers."""
 MAX_WORKERS = 200
 NO_ACCOUNT = text("Should be the number of an account.")
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """What somebody typed into a form, and what is wrong with it."""
-
-    form: str
-    text: str
-    problem: str
 
 
 class Workers:
@@ -55,22 +45,23 @@ class Workers:
         return await self._page(request, session)
 
     async def drain(self, request: Request, session: Session) -> Response:
-        worker = await session.client.drain_worker(await _text(request, "worker_id"))
+        worker = await session.client.drain_worker(text_of(await request.form(), "worker_id"))
         session.tell("{worker} takes nothing new, and finishes what it runs.", worker=worker["worker_id"])
         return self._site.see("/workers")
 
     async def undrain(self, request: Request, session: Session) -> Response:
-        worker = await session.client.undrain_worker(await _text(request, "worker_id"))
+        worker = await session.client.undrain_worker(text_of(await request.form(), "worker_id"))
         session.tell("{worker} takes tasks again.", worker=worker["worker_id"])
         return self._site.see("/workers")
 
     async def resize(self, request: Request, session: Session) -> Response:
-        worker_id, text = await _text(request, "worker_id"), await _text(request, "slots")
+        form = await _form_of(request)
+        slots = form.read("slots", lambda given: whole(given, 0, MAX_COUNT)) or 0  # which the schedulers refuse
         try:
-            worker = await session.client.resize_worker(worker_id, _number(text))
+            worker = await session.client.resize_worker(form.plain("worker_id"), slots)
         except InvalidArgument:
-            typed = Typed(worker_id, text, "Should be a number from 1 to 1,000.")
-            return await self._page(request, session, typed)
+            form.problems["slots"] = text("Should be a number from 1 to 1,000.")
+            return await self._page(request, session, form)
         session.tell(
             plural("{worker} has {n} slot now.", "{worker} has {n} slots now."),
             worker=worker["worker_id"],
@@ -80,31 +71,30 @@ class Workers:
 
     async def pause(self, request: Request, session: Session) -> Response:
         """Of the account in the form; without one: of everything."""
-        text = await _text(request, "account")
-        try:
-            await session.client.pause_dispatch(number_of(text))
-        except ValueError:
-            return await self._page(request, session, Typed("pause", text, NO_ACCOUNT))
-        if text:
-            session.tell("Account {account} is paused. What runs goes on.", account=text)
+        form = await _form_of(request)
+        account_id = form.read("account", number_of, NO_ACCOUNT)
+        if form.problems:
+            return await self._page(request, session, form)
+        await session.client.pause_dispatch(account_id)
+        if account_id:
+            session.tell("Account {account} is paused. What runs goes on.", account=form.plain("account"))
         else:
             session.tell("Everything is paused. What runs goes on.")
-        return self._site.see(_back(await _text(request, "back")))
+        return self._site.see(_back(form))
 
     async def resume(self, request: Request, session: Session) -> Response:
-        text = await _text(request, "account")
-        try:
-            account_id = whole(text or "0", 0, MAX_NUMBER)  # 0: everything
-        except ValueError:
+        form = await _form_of(request)
+        account_id = form.read("account", lambda given: whole(given, 0, MAX_NUMBER))  # 0: everything
+        if form.problems:
             return self._site.failure(request, session, NO_ACCOUNT, BAD)
         await session.client.resume_dispatch(account_id or None)
         if account_id:
             session.tell("Account {account} goes on.", account=account_id)
         else:
             session.tell("Tasks are handed out again.")
-        return self._site.see(_back(await _text(request, "back")))
+        return self._site.see(_back(form))
 
-    async def _page(self, request: Request, session: Session, typed: Typed | None = None) -> Response:
+    async def _page(self, request: Request, session: Session, form: Form | None = None) -> Response:
         client, may = session.client, session.may
         for_all = not session.caller["account_ids"]
         pool, dispatch, tasks, system = await asyncio.gather(
@@ -124,23 +114,16 @@ class Workers:
             "system": system,
             "silent": silent(system),
             "for_all": for_all,
-            "typed": typed,
+            "form": form,
         }
-        return self._site.render(request, "workers/page.html", values, session, status=BAD if typed else 200)
+        return self._site.render(request, "workers/page.html", values, session, status=BAD if form else 200)
 
 
-async def _text(request: Request, name: str) -> str:
-    return text_of(await request.form(), name)
+async def _form_of(request: Request) -> Form:
+    return Form(typed_of(await request.form(), ("worker_id", "slots", "account", "back")))
 
 
-def _number(text: str) -> int:
-    """0, which is none, for anything else."""
-    try:
-        return whole(text, 0, MAX_COUNT)
-    except ValueError:
-        return 0
-
-
-def _back(path: str) -> str:
+def _back(form: Form) -> str:
     """The page of an account that the form stood on, or this one."""
+    path = form.plain("back")
     return path if re.fullmatch(r"/accounts(/\d+)?", path) else "/workers"

@@ -40,7 +40,6 @@ TAKES_TEXT = {
     "Phrase": 0,
     "Span": 0,
     "Subject": 0,
-    "Typed": 2,
     "_again": 2,
     "_form": 1,
 }
