@@ -48,8 +48,8 @@ class Accounts:
         name = request.query_params.get("name", "").strip()
         given = request.query_params.get("page", "")
         page = max(int(given), 1) if given.isascii() and given.isdecimal() and len(given) < 9 else 1
-        found = [account for account in await _all(session) if name.lower() in account["name"].lower()]
-        shown = found[(page - 1) * PAGE_SIZE :][:PAGE_SIZE]
+        accounts = [account for account in await _all(session) if name.lower() in account["name"].lower()]
+        shown = accounts[(page - 1) * PAGE_SIZE :][:PAGE_SIZE]
         dispatch, *stats = await asyncio.gather(
             permitted(session.may("WorkerPoolService/GetDispatchStatus"), session.client.get_dispatch_status()),
             *(session.client.get_task_stats(account["account_id"]) for account in shown),
@@ -61,7 +61,7 @@ class Accounts:
             "paused": dispatch["paused_account_ids"] if dispatch else (),
             "name": name,
             "page": page,
-            "more": len(found) > page * PAGE_SIZE,
+            "more": len(accounts) > page * PAGE_SIZE,
             "creates": session.may("AccountService/CreateAccount") and not session.caller["account_ids"],
         }
         return self._site.render(request, "accounts/list.html", values, session)
@@ -163,16 +163,16 @@ class Accounts:
 
 async def _all(session: Session) -> list[Account]:
     """By id, `MAX_ACCOUNTS` at most."""
-    found: list[Account] = []
+    accounts: list[Account] = []
     async for account in session.client.iter_accounts():
-        found.append(account)
-        if len(found) == MAX_ACCOUNTS:
+        accounts.append(account)
+        if len(accounts) == MAX_ACCOUNTS:
             break
-    return found
+    return accounts
 
 
 async def _reasons(session: Session, account_id: int) -> list[PendingReason]:
     """Why the newest pending tasks wait, each reason once."""
     tasks = await session.client.list_tasks(account_id, "pending", SAMPLE)
-    asked = await asyncio.gather(*(session.client.get_task_status(task["task_id"]) for task in tasks))
-    return list(dict.fromkeys(task["pending_reason"] for task in asked if task and task["pending_reason"]))
+    statuses = await asyncio.gather(*(session.client.get_task_status(task["task_id"]) for task in tasks))
+    return list(dict.fromkeys(task["pending_reason"] for task in statuses if task and task["pending_reason"]))

@@ -138,20 +138,20 @@ def rendered(text: str, find: Callable[[str], Picture]) -> str:
     return cleaned(_PARSER.render(visible(text)), find)
 
 
-def _markdown(asked: Mapping[str, Any]) -> str:
-    return rendered(asked["text"], _pictures(asked).find)
+def _markdown(order: Mapping[str, Any]) -> str:
+    return rendered(order["text"], _pictures(order).find)
 
 
-def _html(asked: Mapping[str, Any]) -> str:
-    return cleaned(visible(asked["text"]), _pictures(asked).find)
+def _html(order: Mapping[str, Any]) -> str:
+    return cleaned(visible(order["text"]), _pictures(order).find)
 
 
-def _difference(asked: Mapping[str, Any]) -> str:
-    return difference(asked["old"], asked["text"])
+def _difference(order: Mapping[str, Any]) -> str:
+    return difference(order["old"], order["text"])
 
 
-def _pictures(asked: Mapping[str, Any]) -> Pictures:
-    return Pictures({name: Picture(*picture) for name, picture in asked["assets"].items()})
+def _pictures(order: Mapping[str, Any]) -> Pictures:
+    return Pictures({name: Picture(*picture) for name, picture in order["assets"].items()})
 
 
 _WORK: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
@@ -163,5 +163,5 @@ _WORK: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 def work(order: bytes) -> bytes:
     """`order` is the JSON that `sandbox.py` writes. Returns HTML."""
-    asked = json.loads(order)
-    return _WORK[asked["work"]](asked).encode()
+    parts = json.loads(order)
+    return _WORK[parts["work"]](parts).encode()

@@ -27,7 +27,7 @@ def as_written(text: str) -> str:
 
 def visible(text: str) -> str:
     """The text with its characters of control shown by their numbers, such as `⟦U+202E⟧`."""
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _TURNS.sub(lambda found: f"⟦U+{ord(found[0]):04X}⟧", text))
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _TURNS.sub(lambda match: f"⟦U+{ord(match[0]):04X}⟧", text))
 
 
 def difference(old: str, new: str) -> str:

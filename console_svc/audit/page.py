@@ -72,8 +72,8 @@ class Audit:
 
 def path_of(resource: str) -> str:
     """The page of what a call was about; empty if it has none."""
-    found = _LINKED.match(resource)
-    return f"{_PATHS[found[1]]}/{found[2]}" if found else ""
+    match = _LINKED.match(resource)
+    return f"{_PATHS[match[1]]}/{match[2]}" if match else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +86,17 @@ class _Page:
 
 async def _page(events: AsyncIterator[AuditEvent], outcome: str) -> _Page:
     """A page ends where the time changes, so that the next one misses none of the same time."""
-    found: list[AuditEvent] = []
+    shown: list[AuditEvent] = []
     last = ""
     examined = 0
     async for event in events:
-        if event["event_time"] != last and (len(found) >= PAGE_SIZE or examined >= MAX_EXAMINED):
-            return _Page(found, last)
+        if event["event_time"] != last and (len(shown) >= PAGE_SIZE or examined >= MAX_EXAMINED):
+            return _Page(shown, last)
         last = event["event_time"]
         examined += 1
         if not outcome or (event["outcome"] == "OK") == (outcome == "ok"):
-            found.append(event)
-    return _Page(found, None)
+            shown.append(event)
+    return _Page(shown, None)
 
 
 class _Search(Form):

@@ -55,15 +55,16 @@ def sent_back(note: str, task_id: str) -> str:
 
 def answering_task(comment: str | None) -> str:
     """The task of such a comment; empty: none."""
-    found = _SENT_BACK.search(comment or "")
-    return found[1] if found else ""
+    match = _SENT_BACK.search(comment or "")
+    return match[1] if match else ""
 
 
 async def changes(site: Site, old: Mapping[str, object], new: Mapping[str, object]) -> list[tuple[str, str]]:
     """The texts that differ, each with its safe HTML."""
     texts = [(name, str(old[name] or ""), str(new[name] or "")) for name in TEXTS]
     texts = [(name, was, now) for name, was, now in texts if was != now]
-    found = await asyncio.gather(*(site.articles.difference(was, now) for _, was, now in texts))
+    differences = await asyncio.gather(*(site.articles.difference(was, now) for _, was, now in texts))
     return [
-        (name, as_written(now) if html is None else html) for (name, _, now), html in zip(texts, found, strict=True)
+        (name, as_written(now) if html is None else html)
+        for (name, _, now), html in zip(texts, differences, strict=True)
     ]

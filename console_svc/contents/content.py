@@ -112,6 +112,6 @@ async def _entry(session: Session, content: Content) -> PublishPoolEntry | None:
     status = content["publish_status"]
     if status is None or not session.may("ContentService/ListPublishPool"):
         return None
-    found = session.client.iter_publish_pool(content["account_id"], status, page_size=MAX_FETCH)
-    entries, _ = await first_of(found, MAX_FETCH)
+    pool = session.client.iter_publish_pool(content["account_id"], status, page_size=MAX_FETCH)
+    entries, _ = await first_of(pool, MAX_FETCH)
     return next((entry for entry in entries if entry["content_id"] == content["content_id"]), None)

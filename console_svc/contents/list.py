@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, Link, Site
+from console_svc.web.forms import typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import Session
@@ -19,7 +20,7 @@ from contentgen import Content, InvalidArgument, PublishStatus, ReviewStatus
 REVIEW_STATES: Sequence[ReviewStatus] = get_args(ReviewStatus)
 PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
 NOT_READ = text("An account is a number, a score too, and a label is like team=news.")
-_TEXTS = ("query", "account", "category", "label", "score", "before")
+_CONDITIONS = ("query", "account", "category", "label", "score", "before")
 
 
 class Contents:
@@ -34,23 +35,23 @@ class Contents:
     async def show(self, request: Request, session: Session) -> Response:
         """Newest first. `before`: only those made earlier, which is how the next page begins."""
         params = request.query_params
-        asked = {name: text for name in _TEXTS if (text := params.get(name, "").strip())}
+        typed = typed_of(params, _CONDITIONS)
         review = next((state for state in REVIEW_STATES if state == params.get("review")), None)
         publish = next((state for state in PUBLISH_STATES if state == params.get("publish")), None)
-        found: list[Content] = []
+        contents: list[Content] = []
         more = False
         problem = ""
         try:
-            found, more = await first_of(
+            contents, more = await first_of(
                 session.client.iter_contents(
-                    read_account(asked["account"]) if "account" in asked else None,
+                    read_account(typed["account"]) if "account" in typed else None,
                     review,
                     publish_status=publish,
-                    category=asked.get("category", ""),
-                    labels=read_label(asked["label"]) if "label" in asked else None,
-                    min_quality_score=float(asked["score"]) if "score" in asked else None,
-                    created_before=asked.get("before"),
-                    query=asked.get("query", ""),
+                    category=typed.get("category", ""),
+                    labels=read_label(typed["label"]) if "label" in typed else None,
+                    min_quality_score=float(typed["score"]) if "score" in typed else None,
+                    created_before=typed.get("before"),
+                    query=typed.get("query", ""),
                     page_size=PAGE_SIZE + 1,
                 ),
                 PAGE_SIZE,
@@ -60,17 +61,17 @@ class Contents:
         except ValueError:
             problem = NOT_READ
         states = [("review", review)] * bool(review) + [("publish", publish)] * bool(publish)
-        filters = [(name, text) for name, text in asked.items() if name != "before"] + states
-        older = [*filters, ("before", found[-1]["created_at"])] if more else []
+        filters = [(name, text) for name, text in typed.items() if name != "before"] + states
+        older = [*filters, ("before", contents[-1]["created_at"])] if more else []
         values = {
-            "contents": found,
-            "asked": asked,
+            "contents": contents,
+            "typed": typed,
             "review": review,
             "publish": publish,
             "review_states": REVIEW_STATES,
             "publish_states": PUBLISH_STATES,
             "older": urlencode(older),
-            "filtered": bool(asked or states),
+            "filtered": bool(typed or states),
             "problem": problem,
         }
         return self._site.render(request, "contents/list.html", values, session, status=BAD if problem else 200)

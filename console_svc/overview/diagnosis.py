@@ -66,7 +66,7 @@ class Card:
 def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> list[Card]:
     """With links to those of the `pages` that the user has."""
 
-    def said(text: Phrase | str) -> str:
+    def translated(text: Phrase | str) -> str:
         return (
             text.said(lambda template, values: texts(template, **values)) if isinstance(text, Phrase) else texts(text)
         )
@@ -74,7 +74,7 @@ def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> 
     def card(finding: Finding) -> Card:
         subject = SUBJECTS.get(finding.check, Subject(finding.check, ""))
         path = subject.path if subject.path.partition("?")[0] in pages else ""
-        return Card(subject.title, finding.level.value, said(finding.message), said(finding.advice), path)
+        return Card(subject.title, finding.level.value, translated(finding.message), translated(finding.advice), path)
 
     return [card(finding) for finding in findings]
 
@@ -95,8 +95,8 @@ class Diagnoses:
             while len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[session.token] = now, job
-        found = [finding for finding in await asyncio.shield(job) if finding.level is not Level.OK]
-        return sorted(found, key=lambda finding: finding.level is not Level.FAIL)
+        problems = [finding for finding in await asyncio.shield(job) if finding.level is not Level.OK]
+        return sorted(problems, key=lambda finding: finding.level is not Level.FAIL)
 
     def forget(self, session: Session) -> None:
         """After a change: what was found may be put right."""
@@ -105,8 +105,8 @@ class Diagnoses:
 
 async def _examined(session: Session) -> Sequence[Finding]:
     system = await permitted(_may(session, "SystemService/GetSystem"), schedulers.system_of(session.client))
-    found = await asyncio.gather(*(_safely(name, check) for name, check in _checks(session, system)))
-    return [finding for findings in found for finding in findings]
+    results = await asyncio.gather(*(_safely(name, check) for name, check in _checks(session, system)))
+    return [finding for findings in results for finding in findings]
 
 
 def _may(session: Session, *methods: str) -> bool:
@@ -121,10 +121,10 @@ def _checks(session: Session, system: System | None) -> Iterator[tuple[str, Chec
         return list(schedulers.schedulers(system))
 
     async def of_workers() -> Sequence[Finding]:
-        found = await client.get_worker_pool_status()
-        workers = found["worker_statuses"]
+        status = await client.get_worker_pool_status()
+        workers = status["worker_statuses"]
         versions = pool.versions(Phrase("this console"), workers, schedulers.versions(system))
-        return [*versions, *pool.workers(found), *pool.clis(workers)]
+        return [*versions, *pool.workers(status), *pool.clis(workers)]
 
     async def of_queue() -> Sequence[Finding]:
         limit = (system["limits"]["max_queue_size"] if system else 0) or DEFAULT_QUEUE_LIMIT

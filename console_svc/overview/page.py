@@ -41,7 +41,7 @@ class Overview:
         client, may = session.client, session.may
         span = history.chosen(request.query_params.get("span"), "24h")
         sees_history = may("TaskService/GetTaskHistory")
-        (stats, running, points, today), (pool, paused, failed, reviews, found) = await asyncio.gather(
+        (stats, running, points, today), (pool, paused, failed, reviews, (held, problems)) = await asyncio.gather(
             asyncio.gather(
                 permitted(may("TaskService/GetTaskStats"), client.get_task_stats()),
                 permitted(
@@ -64,7 +64,6 @@ class Overview:
                 asyncio.gather(held_back(session), self._diagnoses.problems(session)),
             ),
         )
-        held, problems = found
         pages = {link.path for link in self._site.offered(session)}
         values = {
             "stats": stats,
@@ -99,7 +98,7 @@ async def _pauses(session: Session) -> list[Pause]:
     return await pauses(session, await session.client.get_dispatch_status())
 
 
-async def _some(found: AsyncIterator[T]) -> list[T]:
+async def _some(items: AsyncIterator[T]) -> list[T]:
     """`LIMIT` of them at most."""
-    some, _ = await first_of(found, LIMIT)
-    return some
+    first, _ = await first_of(items, LIMIT)
+    return first

@@ -90,14 +90,14 @@ class Period:
 
 def span_of(typed: Mapping[str, str], today: date) -> Period:
     """What `month` or `week` names; the present month if neither names one."""
-    if found := _WEEK.fullmatch(typed.get("week", "")):
+    if match := _WEEK.fullmatch(typed.get("week", "")):
         try:
-            return _week(date.fromisocalendar(int(found[1]), int(found[2]), 1))
+            return _week(date.fromisocalendar(int(match[1]), int(match[2]), 1))
         except ValueError:
             return _month(today)
-    found = _MONTH.fullmatch(typed.get("month", ""))
+    match = _MONTH.fullmatch(typed.get("month", ""))
     try:
-        return _month(date(int(found[1]), int(found[2]), 1) if found else today)
+        return _month(date(int(match[1]), int(match[2]), 1) if match else today)
     except ValueError:
         return _month(today)
 

@@ -68,10 +68,10 @@ class ReviewDesk:
         """Opens what follows `after` or precedes `before`, else the oldest, unless somebody else holds it."""
         search = QueueSearch(request)
         params = request.query_params
-        found = await candidates(
+        contents = await candidates(
             session, search, Place.read(params.get("after", "")), Place.read(params.get("before", ""))
         )
-        content_id = await _first_free(session, found)
+        content_id = await _first_free(session, contents)
         if content_id is None and "before" in params and (place := Place.read(params["before"])):
             content_id = place.content_id
         if content_id is None:
@@ -286,12 +286,12 @@ async def _claimed(session: Session, content_id: int) -> Content | None:
     return await session.client.claim_review(content_id=content_id, lease=LEASE)
 
 
-async def _first_free(session: Session, found: Sequence[Content]) -> int | None:
+async def _first_free(session: Session, contents: Sequence[Content]) -> int | None:
     """The first that nobody else holds; the user holds it now, if that is allowed."""
     me = _me(session)
-    free = [content["content_id"] for content in found if content["review_holder"] in {None, me}]
+    free = [content["content_id"] for content in contents if content["review_holder"] in {None, me}]
     if not session.may("ContentService/ClaimReview"):
-        return found[0]["content_id"] if found else None
+        return contents[0]["content_id"] if contents else None
     for content_id in free[:MAX_TRIES]:
         if await _claimed(session, content_id):
             return content_id

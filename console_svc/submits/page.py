@@ -97,39 +97,39 @@ class New:
 
     async def submit_many(self, request: Request, session: Session) -> Response:
         """Shows what the rows say; submits them when they have been seen."""
-        given = await request.form()
-        form, run = _form_of(given), str(given.get(_KEY, "")) or secrets.token_urlsafe(16)
-        encoding = str(given.get("encoding", ""))
-        written, file = str(given.get("rows", "")), given.get("file")
+        data = await request.form()
+        form, run = _form_of(data), str(data.get(_KEY, "")) or secrets.token_urlsafe(16)
+        encoding = str(data.get("encoding", ""))
+        written, file = str(data.get("rows", "")), data.get("file")
         try:
             if isinstance(file, UploadFile) and file.filename:
                 written, form.typed["read_as"] = decoded(await file.read(), encoding)
             form.typed["rows"] = written
-            found = await asyncio.to_thread(sheet, written, _defaults(form), form.zone, run)
+            preview = await asyncio.to_thread(sheet, written, _defaults(form), form.zone, run)
         except BadValue as bad:
             form.problems["rows"] = bad.problem
             return await self._many(request, session, form, run, status=BAD)
         seen = _seen(form, run)
-        if given.get("step") != "submit" or given.get("seen") != seen or not found.good:
-            return await self._many(request, session, form, run, found=found)
+        if data.get("step") != "submit" or data.get("seen") != seen or not preview.good:
+            return await self._many(request, session, form, run, sheet=preview)
         if not session.may("TaskService/BatchSubmitTasks"):
             return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
-        title = (plural("Submitting {n} task", "Submitting {n} tasks"), {"n": len(found.good)})
-        job = partial(submit, session, found.good)
-        work = self._site.works.begin(session, seen, title, job, total=len(found.good), back="/tasks")
+        title = (plural("Submitting {n} task", "Submitting {n} tasks"), {"n": len(preview.good)})
+        job = partial(submit, session, preview.good)
+        work = self._site.works.begin(session, seen, title, job, total=len(preview.good), back="/tasks")
         if await soon(work, SOON) and not (work.failed or work.stopped):
             session.tell(plural("Submitted {n} task.", "Submitted {n} tasks."), n=work.done)
             return self._site.see(work.back)
         return self._site.see(f"/work/{work.key}")
 
     async def _many(
-        self, request: Request, session: Session, form: Form, run: str, *, found: Sheet | None = None, status: int = 200
+        self, request: Request, session: Session, form: Form, run: str, *, sheet: Sheet | None = None, status: int = 200
     ) -> Response:
         values = {
             "form": form,
             "key": run,
-            "seen": _seen(form, run) if found else "",
-            "sheet": found,
+            "seen": _seen(form, run) if sheet else "",
+            "sheet": sheet,
             "encodings": ENCODINGS,
             "accounts": await _accounts(session),
             "folded": FOLDED,
@@ -162,9 +162,9 @@ async def _accounts(session: Session) -> Sequence[Account] | None:
     """Those to choose from; None: too many, or the user may not list them."""
     if not session.may("AccountService/ListAccounts"):
         return None
-    found: list[Account] = []
+    accounts: list[Account] = []
     async for account in session.client.iter_accounts(page_size=MAX_ACCOUNTS + 1):
-        if len(found) == MAX_ACCOUNTS:
+        if len(accounts) == MAX_ACCOUNTS:
             return None
-        found.append(account)
-    return [account for account in found if account["active"]]
+        accounts.append(account)
+    return [account for account in accounts if account["active"]]

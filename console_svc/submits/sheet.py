@@ -163,7 +163,7 @@ async def submit(session: Session, rows: Sequence[Row], work: Work) -> None:
 
 async def _taken(session: Session, batch: Sequence[Row], work: Work) -> None:
     try:
-        work.made += await patiently(partial(session.client.submit_tasks, [row.values for row in batch]))
+        await patiently(partial(session.client.submit_tasks, [row.values for row in batch]))
         work.done += len(batch)
     except RequestError as error:
         if not (isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW):
@@ -182,11 +182,11 @@ def _refused(error: RequestError, batch: Sequence[Row]) -> dict[int, str]:
     """Why rows were refused, by line; none: it does not say which."""
     if len(batch) == 1:
         return {batch[0].line: refused(error, _INDEX.sub("", error.message))}
-    found = {}
+    reasons = {}
     for field, description in error.field_violations:
         if (index := _INDEX.match(field)) and int(index[1]) < len(batch):
-            found[batch[int(index[1])].line] = f"{_INDEX.sub('', field)}: {description}"
-    return found
+            reasons[batch[int(index[1])].line] = f"{_INDEX.sub('', field)}: {description}"
+    return reasons
 
 
 def _fail(work: Work, row: Row, why: str) -> None:

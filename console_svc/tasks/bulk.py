@@ -39,7 +39,7 @@ NO_WORK = text("This work is not known any more. Look at the list for what it ha
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Order:
     """What the form says. No `ids`: all that match `search`. `extra` are those that `more` is about."""
 
     do: str
@@ -50,7 +50,7 @@ class _Wanted:
     back: str
 
     @classmethod
-    def read(cls, given: ImmutableMultiDict[str, Any]) -> _Wanted:
+    def read(cls, given: ImmutableMultiDict[str, Any]) -> _Order:
         search = TaskSearch(given)
         more = given.get("more") == "yes"
         extra = list(map(str, given.getlist("extra"))) if more else []
@@ -75,76 +75,77 @@ class TaskMoves:
     async def ask(self, request: Request, session: Session) -> Response:
         """Counts, and says what will happen."""
         given = request.query_params
-        wanted = _Wanted.read(given)
-        if refused := self._refused(request, session, wanted, given):
+        order = _Order.read(given)
+        if refused := self._refused(request, session, order, given):
             return refused
         values: dict[str, Any] = {
-            "wanted": wanted,
+            "order": order,
             "key": secrets.token_urlsafe(16),
             "now": datetime.now(UTC).isoformat(),
             "shown": SHOWN,
         }
-        if wanted.ids:
-            found = await session.client.get_task_statuses(wanted.ids)
-            tasks = [task for task in found if task is not None]
-            ready, on_demand = _split(wanted.do, tasks)
+        if order.ids:
+            statuses = await session.client.get_task_statuses(order.ids)
+            tasks = [task for task in statuses if task is not None]
+            ready, on_demand = _split(order.do, tasks)
             others = [task for task in tasks if task not in ready and task not in on_demand]
             values |= {"ready": ready, "on_demand": on_demand, "others": others, "n": len(ready)}
-            values |= {"n_on_demand": len(on_demand), "missing": len(wanted.ids) - len(tasks)}
+            values |= {"n_on_demand": len(on_demand), "missing": len(order.ids) - len(tasks)}
         else:
-            ready_count, on_demand_count = await _count(session, wanted)
+            ready_count, on_demand_count = await _count(session, order)
             values |= {"ready": (), "on_demand": (), "others": (), "n": ready_count}
             values |= {"n_on_demand": on_demand_count, "missing": 0}
         return self._site.render(request, "tasks/bulk.html", values, session)
 
     async def move(self, request: Request, session: Session) -> Response:
         given = await request.form()
-        wanted = _Wanted.read(given)
-        if refused := self._refused(request, session, wanted, given):
+        order = _Order.read(given)
+        if refused := self._refused(request, session, order, given):
             return refused
-        runs = _Moves(session, wanted, given)
-        title, total, run = runs.of_ids() if wanted.ids else await runs.of_all()
+        ordered = _OrderedWork(session, order, given)
+        title, total, run = ordered.of_ids() if order.ids else await ordered.of_all()
         key = str(given.get("key", "")) or secrets.token_urlsafe(16)
-        work = self._site.works.begin(session, key, title, run, total=total, back=wanted.back)
+        work = self._site.works.begin(session, key, title, run, total=total, back=order.back)
         if await soon(work, SOON) and not (work.failed or work.stopped):
-            told, values = _told(wanted.do, work.done)
-            session.tell(told, **values)
-            return self._site.see(wanted.back)
+            notice, values = _notice(order.do, work.done)
+            session.tell(notice, **values)
+            return self._site.see(order.back)
         return self._site.see(f"/work/{work.key}")
 
     def _refused(
-        self, request: Request, session: Session, wanted: _Wanted, given: ImmutableMultiDict[str, Any]
+        self, request: Request, session: Session, order: _Order, given: ImmutableMultiDict[str, Any]
     ) -> Response | None:
-        if wanted.do not in MOVES:
+        if order.do not in MOVES:
             return self._site.failure(request, session, "There is no such thing to do.", BAD)
-        if not all(map(session.may, MOVES[wanted.do])):
+        if not all(map(session.may, MOVES[order.do])):
             return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
-        if wanted.search.problems or not (wanted.ids or given.get("all") == "yes"):
+        if order.search.problems or not (order.ids or given.get("all") == "yes"):
             return self._site.failure(request, session, NOTHING_TICKED, BAD)
         return None
 
 
 def _split(do: str, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
     """Those that it can be done with, and those with which only if it is asked for beside."""
+    pending = [task for task in tasks if task["status"] in PENDING]
     if do == "cancel":
-        return [it for it in tasks if it["status"] in PENDING], [it for it in tasks if it["status"] in RUNNING]
+        return pending, [task for task in tasks if task["status"] in RUNNING]
     if do == "retry":
-        ended = [it for it in tasks if it["status"] in RETRYABLE]
-        left = [it for it in ended if it["retry_count"] < it["max_retries"]]
-        return left, [it for it in ended if it not in left]
-    return [it for it in tasks if it["status"] in PENDING], []
+        ended = [task for task in tasks if task["status"] in RETRYABLE]
+        left = [task for task in ended if task["retry_count"] < task["max_retries"]]
+        return left, [task for task in ended if task not in left]
+    return pending, []
 
 
-async def _count(session: Session, wanted: _Wanted) -> tuple[int, int]:
+async def _count(session: Session, order: _Order) -> tuple[int, int]:
     """The same for all that match."""
-    if wanted.do == "retry":
-        status = _of(wanted.search, RETRYABLE)
+    if order.do == "retry":
+        status = _of(order.search, RETRYABLE)
         if status is None:
             return 0, 0
-        with_retries, all_of_them = [await _retryable(session, wanted.search, status, reset) for reset in (False, True)]
+        with_retries, all_of_them = [await _retryable(session, order.search, status, reset) for reset in (False, True)]
         return with_retries, all_of_them - with_retries
-    pending = await _cancellable(session, wanted.search, PENDING)
-    running = await _cancellable(session, wanted.search, RUNNING) if wanted.do == "cancel" else 0
+    pending = await _cancellable(session, order.search, PENDING)
+    running = await _cancellable(session, order.search, RUNNING) if order.do == "cancel" else 0
     return pending, running
 
 
@@ -170,7 +171,7 @@ def _of(search: TaskSearch, states: Sequence[str]) -> Any:
 Run = Callable[[Work], Awaitable[None]]
 
 
-def _told(do: str, n: int) -> Notice:
+def _notice(do: str, n: int) -> Notice:
     texts = {
         "retry": plural("Put {n} task back into the queue.", "Put {n} tasks back into the queue."),
         "cancel": plural("Cancelled {n} task.", "Cancelled {n} tasks."),
@@ -188,31 +189,31 @@ def _title(do: str, n: int) -> Notice:
     return texts[do], {"n": n}
 
 
-class _Moves:
+class _OrderedWork:
     """The work that a form asks for."""
 
-    def __init__(self, session: Session, wanted: _Wanted, given: ImmutableMultiDict[str, Any]) -> None:
+    def __init__(self, session: Session, order: _Order, given: ImmutableMultiDict[str, Any]) -> None:
         self._client = session.client
-        self._wanted = wanted
+        self._order = order
         self._session = session
         priority = str(given.get("priority", ""))
         self._priority = int(priority) if priority in map(str, PRIORITIES) else None
-        asked = _moment(str(given.get("now", "")))
-        self._until = min(asked, wanted.search.before) if wanted.search.before else asked
+        shown_at = _moment(str(given.get("now", "")))
+        self._until = min(shown_at, order.search.before) if order.search.before else shown_at
 
     def of_ids(self) -> tuple[Notice, int, Run]:
-        wanted = self._wanted
-        return _title(wanted.do, len(wanted.ids)), len(wanted.ids), partial(self._each, wanted.ids)
+        order = self._order
+        return _title(order.do, len(order.ids)), len(order.ids), partial(self._each, order.ids)
 
     async def of_all(self) -> tuple[Notice, int, Run]:
-        ready, on_demand = await _count(self._session, self._wanted)
-        total = ready + (on_demand if self._wanted.more else 0)
-        run = self._run_all if self._wanted.do == "run" else self._bulk
-        return _title(self._wanted.do, total), total, run
+        ready, on_demand = await _count(self._session, self._order)
+        total = ready + (on_demand if self._order.more else 0)
+        run = self._run_all if self._order.do == "run" else self._bulk
+        return _title(self._order.do, total), total, run
 
     async def _bulk(self, work: Work) -> None:
         """Batch by batch, and only those that were there when the user was asked."""
-        conditions = self._wanted.search.conditions()
+        conditions = self._order.search.conditions()
         conditions["created_before"] = self._until
         for call in self._bulk_calls():
             moved = -1
@@ -224,8 +225,8 @@ class _Moves:
 
     def _bulk_calls(self) -> Sequence[Callable[..., Awaitable[int]]]:
         """The bulk calls, each to be repeated until it moves nothing. Tasks with retries left keep their count."""
-        search, client, more = self._wanted.search, self._client, self._wanted.more
-        if self._wanted.do == "retry":
+        search, client, more = self._order.search, self._client, self._order.more
+        if self._order.do == "retry":
             return [
                 partial(client.bulk_retry_tasks, search.account_id, state, reset_retry_count=reset)
                 for reset in ((False, True) if more else (False,))
@@ -235,7 +236,7 @@ class _Moves:
         return [partial(client.bulk_cancel_tasks, search.account_id, states, force=more)] if states else ()
 
     async def _run_all(self, work: Work) -> None:
-        search = self._wanted.search
+        search = self._order.search
         conditions = search.conditions()
         conditions["created_before"] = self._until
         pending = self._client.iter_tasks(search.account_id, "pending", **conditions)
@@ -244,7 +245,7 @@ class _Moves:
         await self._each(ids, work)
 
     async def _each(self, ids: Sequence[str], work: Work) -> None:
-        do = {"retry": self._retry, "cancel": self._cancel, "run": self._run}[self._wanted.do]
+        do = {"retry": self._retry, "cancel": self._cancel, "run": self._run}[self._order.do]
 
         async def one(task_id: str) -> None:
             try:
@@ -259,13 +260,13 @@ class _Moves:
                 await begin(one(task_id))
 
     async def _cancel(self, task_id: str, work: Work) -> None:
-        if await self._client.cancel_task(task_id, force=self._wanted.more):
+        if await self._client.cancel_task(task_id, force=self._order.more):
             work.done += 1
         else:
             work.fail(task_id, "", text("There is no such task."))
 
     async def _retry(self, task_id: str, work: Work) -> None:
-        if await self._client.retry_task(task_id, reset_retry_count=task_id in self._wanted.extra):
+        if await self._client.retry_task(task_id, reset_retry_count=task_id in self._order.extra):
             work.done += 1
         else:
             work.fail(task_id, f"/tasks/{task_id}", text("Its retries are used up."))

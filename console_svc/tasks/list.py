@@ -88,11 +88,11 @@ class Tasks:
 
     async def rows(self, request: Request, session: Session) -> Response:
         """The rows of these tasks as they stand: how far those are that run, which is no move."""
-        found = await session.client.get_task_statuses(request.query_params.getlist("task")[:PAGE_SIZE])
+        tasks = await session.client.get_task_statuses(request.query_params.getlist("task")[:PAGE_SIZE])
         ticks = "ticks" in request.query_params
         rows = [
             self._site.renderer.text(request, "tasks/row.html", {"task": task, "moved": True, "ticks": ticks})
-            for task in found
+            for task in tasks
             if task is not None
         ]
         return HTMLResponse("".join(rows))
@@ -100,20 +100,20 @@ class Tasks:
 
 async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[list[Task], str]:
     """The tasks of a page, and where the next one begins; empty: there is none."""
-    found: list[Task] = []
+    tasks: list[Task] = []
     for _ in range(MAX_CALLS):
         page = await session.client.get_task_page(
             search.account_id,
             search.states,
             page_token=page_token,
-            page_size=PAGE_SIZE - len(found),
+            page_size=PAGE_SIZE - len(tasks),
             **search.conditions(),
         )
-        found += page["tasks"]
+        tasks += page["tasks"]
         page_token = page["next_page_token"]
-        if not page_token or len(found) >= PAGE_SIZE:
+        if not page_token or len(tasks) >= PAGE_SIZE:
             break
-    return found, page_token
+    return tasks, page_token
 
 
 class _ShownTasks:

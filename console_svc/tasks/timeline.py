@@ -139,14 +139,14 @@ class Attempt:
 
 def attempts(events: Sequence[TaskEvent]) -> list[Attempt]:
     """Those that `events` tell of, the newest first."""
-    found: dict[int, Attempt] = {}
+    by_number: dict[int, Attempt] = {}
     for event in events:
         number, at = event["attempt"], datetime.fromisoformat(event["event_time"])
         if event["status"] == "submitted":
-            found[number] = Attempt(number, event["worker_id"] or "", at)
-        if (one := found.get(number)) is None or one.end is not None:
+            by_number[number] = Attempt(number, event["worker_id"] or "", at)
+        if (attempt := by_number.get(number)) is None or attempt.end is not None:
             continue
-        one.status = event["status"]
+        attempt.status = event["status"]
         if event["status"] not in {"submitted", "processing"}:
-            one.end, one.reason, one.message = at, event["reason"], event["message"] or ""
-    return sorted(found.values(), key=lambda it: -it.number)
+            attempt.end, attempt.reason, attempt.message = at, event["reason"], event["message"] or ""
+    return sorted(by_number.values(), key=lambda attempt: -attempt.number)

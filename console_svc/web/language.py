@@ -50,9 +50,9 @@ class Plural(str):
 
 def plural(one: str, many: str) -> Plural:
     """Marks a text of a page that stands in code and counts `{n}`; the page chooses by `n`, and translates it."""
-    found = Plural(many)
-    found.one = one
-    return found
+    text = Plural(many)
+    text.one = one
+    return text
 
 
 class Filled(str):
@@ -78,9 +78,9 @@ class Refused(str):
 
 def refused(error: RequestError, message: str | None = None) -> Refused:
     """What a page shows of an error; `message`: instead of its own."""
-    found = Refused(error.message if message is None else message)
-    found.reason = error.reason or (error.code or "")
-    return found
+    text = Refused(error.message if message is None else message)
+    text.reason = error.reason or (error.code or "")
+    return text
 
 
 @cache
@@ -104,11 +104,13 @@ class Texts:
             return self._refused(text)
         if isinstance(text, Filled):
             values = {**text.values, **values}
-        found = self._found(text, values)
+        translated = self._found(text, values)
         if any(isinstance(value, Refused) for value in values.values()):
-            found = Markup("{}").format(found)
-            values = {name: self._refused(it) if isinstance(it, Refused) else it for name, it in values.items()}
-        return found.format(**values) if values else found
+            translated = Markup("{}").format(translated)
+            values = {
+                name: self._refused(value) if isinstance(value, Refused) else value for name, value in values.items()
+            }
+        return translated.format(**values) if values else translated
 
     def _found(self, text: str, values: Mapping[str, object]) -> str:
         if isinstance(text, Plural):

@@ -31,8 +31,8 @@ def fetched(number: int) -> int:
 
 async def page_of(items: AsyncIterator[T], number: int) -> tuple[list[T], bool]:
     """The items of a page, and whether more follow."""
-    found, more = await first_of(items, number * PAGE_SIZE)
-    return found[(number - 1) * PAGE_SIZE :], more and number < MAX_PAGE
+    first, more = await first_of(items, number * PAGE_SIZE)
+    return first[(number - 1) * PAGE_SIZE :], more and number < MAX_PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,17 @@ async def account_page(request: Request, items: Callable[[int | None, int], Asyn
     """The page that the address asks for; `items` lists those of an account (None: of all), with a page size."""
     account, number = request.query_params.get("account", "").strip(), page_number(request)
     try:
-        found, more = await page_of(items(number_of(account), fetched(number)), number)
+        shown, more = await page_of(items(number_of(account), fetched(number)), number)
     except ValueError:
         return AccountPage((), account, bad=True, number=number, more=False)
-    return AccountPage(found, account, bad=False, number=number, more=more)
+    return AccountPage(shown, account, bad=False, number=number, more=more)
 
 
 async def first_of(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
     """So many items at most, and whether more follow."""
-    found: list[T] = []
+    first: list[T] = []
     async for item in items:
-        if len(found) == limit:
-            return found, True
-        found.append(item)
-    return found, False
+        if len(first) == limit:
+            return first, True
+        first.append(item)
+    return first, False

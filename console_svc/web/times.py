@@ -18,29 +18,29 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_4
 
 def moment(text: str, here: tzinfo) -> datetime:
     """A time with its zone; `here` where it names none. Raises ValueError for other text, and for distant years."""
-    if found := _SHEET.fullmatch(text.strip()):
-        made = datetime(*(int(part or 0) for part in found.groups()), tzinfo=here)  # type: ignore[arg-type,misc]
+    if parts := _SHEET.fullmatch(text.strip()):
+        time = datetime(*(int(part or 0) for part in parts.groups()), tzinfo=here)  # type: ignore[arg-type,misc]
     else:
-        made = datetime.fromisoformat(text.strip())
-    _bound(made)
-    return made if made.tzinfo else made.replace(tzinfo=here)
+        time = datetime.fromisoformat(text.strip())
+    _bound(time)
+    return time if time.tzinfo else time.replace(tzinfo=here)
 
 
 def day(text: str) -> date:
     """A day such as `2026-01-31`. Raises ValueError for other text, and for distant years."""
-    made = date.fromisoformat(text)
-    _bound(made)
-    return made
+    parsed = date.fromisoformat(text)
+    _bound(parsed)
+    return parsed
 
 
-def _bound(made: date) -> None:
-    if not FIRST_YEAR <= made.year <= LAST_YEAR:
-        raise ValueError(made)
+def _bound(day: date) -> None:
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(day)
 
 
 def seconds(text: str) -> float:
     """A length such as `90`, `90s`, `2m`, `1h` or `7d`. Raises ValueError for other text."""
-    found = _LENGTH.fullmatch(text.strip())
-    if found is None:
+    parts = _LENGTH.fullmatch(text.strip())
+    if parts is None:
         raise ValueError(text)
-    return float(found[1]) * _UNITS[(found[2] or "s").lower()]
+    return float(parts[1]) * _UNITS[(parts[2] or "s").lower()]

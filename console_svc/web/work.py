@@ -52,7 +52,6 @@ class Work:
         self.failures: list[Failure] = []
         self.failed = 0
         self.stopped: Notice | None = None
-        self.made: list[str] = []
         self.job: asyncio.Task[None] | None = None
 
     @property
@@ -86,8 +85,8 @@ class Works:
 
     def begin(self, session: Session, key: str, title: Notice, run: Run, *, total: int, back: str) -> Work:
         """Begins a work; the same key again returns the first one."""
-        if found := self.find(session, key):
-            return found
+        if begun := self.find(session, key):
+            return begun
         work = Work(key, session.token, title, total, back)
         self._forget()
         self._works[session.token, key] = work
@@ -142,14 +141,14 @@ async def at_once(limit: int) -> AsyncIterator[Callable[[Awaitable[None]], Await
     free = asyncio.Semaphore(limit)
     async with asyncio.TaskGroup() as group:
 
-        async def freed(each: Awaitable[None]) -> None:
+        async def freed(job: Awaitable[None]) -> None:
             try:
-                await each
+                await job
             finally:
                 free.release()
 
-        async def begin(each: Awaitable[None]) -> None:
+        async def begin(job: Awaitable[None]) -> None:
             await free.acquire()
-            group.create_task(freed(each))
+            group.create_task(freed(job))
 
         yield begin

@@ -104,8 +104,8 @@ class Webhooks:
 
     async def rotate(self, request: Request, session: Session) -> Response:
         overlap = OVERLAPS.get(str((await request.form()).get("overlap")), OVERLAPS["1d"])
-        made = await session.client.rotate_webhook_secret(request.path_params["webhook_id"], overlap=overlap)
-        return self._secret(request, session, made)
+        webhook = await session.client.rotate_webhook_secret(request.path_params["webhook_id"], overlap=overlap)
+        return self._secret(request, session, webhook)
 
     async def ping(self, request: Request, session: Session) -> Response:
         delivery = await session.client.ping_webhook(request.path_params["webhook_id"])
@@ -151,7 +151,7 @@ class Webhooks:
             webhook = None
         if webhook is None:
             return self._site.failure(request, session, GONE, NOT_FOUND)
-        asked = {"status": status} if status else {}
+        filters = {"status": status} if status else {}
         values = {
             "webhook": webhook,
             "form": form or WebhookForm({"url": webhook["url"]}, webhook["event_types"]),
@@ -160,8 +160,8 @@ class Webhooks:
             "deliveries": deliveries,
             "states": DELIVERY_STATES,
             "status": status,
-            "before": urlencode({**asked, "page": number - 1}) if number > 1 else "",
-            "after": urlencode({**asked, "page": number + 1}) if more else "",
+            "before": urlencode({**filters, "page": number - 1}) if number > 1 else "",
+            "after": urlencode({**filters, "page": number + 1}) if more else "",
             **_offered(session),
         }
         return self._site.render(request, "webhooks/webhook.html", values, session, status=BAD if form else 200)

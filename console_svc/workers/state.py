@@ -33,17 +33,17 @@ async def pauses(session: Session, dispatch: DispatchStatus) -> list[Pause]:
     return [Pause(account_id, events.get(account_id)) for account_id in paused]
 
 
-async def _events(session: Session, wanted: set[int]) -> dict[int, AuditEvent]:
-    found: dict[int, AuditEvent] = {}
+async def _events(session: Session, account_ids: set[int]) -> dict[int, AuditEvent]:
+    events: dict[int, AuditEvent] = {}
     if not session.may("AuditService/ListAuditEvents"):
-        return found
+        return events
     numbers = count(1)
     async for event in session.client.iter_audit_events(method="WorkerPoolService/PauseDispatch"):
         if event["outcome"] == "OK":
-            found.setdefault(event["account_id"] or 0, event)
-        if wanted <= found.keys() or next(numbers) == MAX_EVENTS:
+            events.setdefault(event["account_id"] or 0, event)
+        if account_ids <= events.keys() or next(numbers) == MAX_EVENTS:
             break
-    return found
+    return events
 
 
 @dataclass(slots=True)
