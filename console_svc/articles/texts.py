@@ -10,8 +10,6 @@ from html import escape
 _TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that turn the direction of what follows: `gnp.exe` could read as `exe.png`."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
 MAX_SHOWN = 100_000
 """Characters that a page shows of a text as it was written: browsers take minutes for one of millions."""
 CONTEXT = 2

@@ -23,7 +23,6 @@ LABELS = {
     "body": text("Text"),
     "html_body": text("HTML"),
 }
-
 _SENT_BACK = re.compile(r"\s*→ (task-[0-9a-f]+)\Z")
 
 

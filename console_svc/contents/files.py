@@ -30,7 +30,6 @@ FRAME_HEADERS = {
     "referrer-policy": "no-referrer",
 }
 """Of the frame that shows an article's own HTML: it loads nothing and runs nothing. Links open outside, in new tabs."""
-
 CHUNK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADERS = {

@@ -13,7 +13,6 @@ from contentgen import AuditEvent, DispatchStatus, System, Task, Worker
 SILENT_HEARTBEATS = 6
 MAX_SLOTS = 200
 """Cells of a worker."""
-
 MAX_EVENTS = 200
 """Of the newest pauses, to look for those that hold."""
 

@@ -38,7 +38,8 @@ def test_a_text_that_is_gone_leaves_the_catalogue_and_a_new_one_enters_it() -> N
     updated = generated.updated(present)
     save, publish = updated.get("Save"), updated.get("Publish again")
     assert save is not None and publish is not None  # noqa: PT018
-    assert (save.string, publish.string or "", updated.get("It was here once")) == ("保存", "", None)
+    assert (save.string, publish.string, updated.get("It was here once")) == ("保存", "", None)
+    assert "'Publish again' has no Chinese" in generated.problems(updated)
 
 
 def test_the_text_of_one_thing_is_not_that_of_several() -> None:

@@ -153,7 +153,7 @@ def updated(present: Catalog) -> Catalog:
     for text in found():
         key = (text.text, text.several) if text.several else text.text
         message = present.get(text.text)
-        catalog.add(key, string=message.string if message and message.id == key else None, locations=[(text.place, 0)])
+        catalog.add(key, string=message.string if message and message.id == key else "", locations=[(text.place, 0)])
     return catalog
 
 
