@@ -184,6 +184,8 @@ def _offered(session: Session) -> Mapping[str, Any]:
 
 
 class WebhookForm(Form):
+    """`event_types`: those that are ticked."""
+
     def __init__(self, typed: Mapping[str, str], event_types: Sequence[str]) -> None:
         super().__init__(typed, fields=("url", "event_types", "account"))
         self.event_types = [name for name in EVENT_TYPES if name in event_types]
