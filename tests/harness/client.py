@@ -96,9 +96,9 @@ class Client:
                 raise
             return task if task.status == Status.TASK_STATUS_COMPLETED else None
 
-        found = wait_until(completed, within=within, what=f"{task_id} is completed")
-        assert found is not None
-        return found
+        completed_task = wait_until(completed, within=within, what=f"{task_id} is completed")
+        assert completed_task is not None
+        return completed_task
 
     def wait_for_status(self, task_id: str, status: Status.ValueType, *, within: float) -> task_pb2.Task:
         """The task as soon as it is seen in `status`."""
@@ -107,9 +107,9 @@ class Client:
             task = self.task(task_id)
             return task if task.status == status else None
 
-        found = wait_until(seen, within=within, what=f"{task_id} is {Status.Name(status)}")
-        assert found is not None
-        return found
+        matching_task = wait_until(seen, within=within, what=f"{task_id} is {Status.Name(status)}")
+        assert matching_task is not None
+        return matching_task
 
     def wait_processing(self, *task_ids: str, within: float = 10.0) -> None:
         """Until the CLIs of all these tasks have started, and that is committed."""
@@ -160,13 +160,13 @@ class Client:
 
     def contents(self, task_id: str | None = None) -> list[content_pb.Content]:
         """All contents, or those of one task."""
-        found: list[content_pb.Content] = []
+        contents: list[content_pb.Content] = []
         asked = content_pb.ListContentsRequest(page_size=1_000)
         while True:
             page = self._contents.ListContents(asked, timeout=CALL_TIMEOUT)
-            found += page.contents
+            contents += page.contents
             if not page.next_page_token:
-                return [content for content in found if task_id in (None, content.task_id)]
+                return [content for content in contents if task_id in (None, content.task_id)]
             asked.page_token = page.next_page_token
 
     def publish_pool(self) -> list[content_pb.PublishPoolEntry]:

@@ -56,8 +56,8 @@ class Visitor:
         self._csrf = ""
 
     def get(self, path: str, **headers: str) -> Answer:
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._open(Request(self.url + path, headers=given))  # noqa: S310 (it is ours)
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._open(Request(self.url + path, headers=fields))  # noqa: S310 (it is ours)
 
     def post(
         self,
@@ -80,8 +80,8 @@ class Visitor:
 
     def send(self, path: str, body: bytes, **headers: str) -> Answer:
         """Sends what need not be a form."""
-        given = {"Origin": self.url, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return self._open(Request(self.url + path, body, given))  # noqa: S310 (it is ours)
+        fields = {"Origin": self.url, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return self._open(Request(self.url + path, body, fields))  # noqa: S310 (it is ours)
 
     def sign_in(self, token: str) -> Answer:
         return self.post("/login", {"token": token})
@@ -93,8 +93,8 @@ class Visitor:
         except HTTPError as error:
             with error:
                 answer = _answer(error.code, error)
-        if found := _CSRF.search(answer.text):
-            self._csrf = found[1]
+        if match := _CSRF.search(answer.text):
+            self._csrf = match[1]
         return answer
 
 

@@ -31,15 +31,15 @@ class Tree:
 
     def cpu(self) -> float:
         """Seconds that all have used so far, with those that have ended and were waited for."""
-        found: dict[int, int] = {}
+        ticks_by_pid: dict[int, int] = {}
         pending, children = [*self._seen], procfs.children_now()
         while pending:
             pid = pending.pop()
-            if pid not in found and (ticks := _ticks(pid)) is not None:
-                found[pid] = ticks
+            if pid not in ticks_by_pid and (ticks := _ticks(pid)) is not None:
+                ticks_by_pid[pid] = ticks
                 pending += children(pid)
-        self._seen = set(found)
-        return sum(found.values()) / _TICKS
+        self._seen = set(ticks_by_pid)
+        return sum(ticks_by_pid.values()) / _TICKS
 
 
 def _ticks(pid: int) -> int | None:

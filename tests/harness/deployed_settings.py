@@ -19,8 +19,8 @@ from worker_svc import config_command as worker_command
 def make_secrets(folder: Path, certificates: Path, tls: Mapping[str, str], tokens: Sequence[str]) -> None:
     """What a deployment mounts. `tls` has its names of the files of `make_certificates`; `tokens` are files of one."""
     shutil.copytree(certificates, folder, dirs_exist_ok=True)
-    for made, mounted in tls.items():
-        (folder / made).rename(folder / mounted)
+    for file_name, mounted in tls.items():
+        (folder / file_name).rename(folder / mounted)
     write(folder / "tokens", line("w", "worker"))
     (folder / "database-url").write_text("postgresql://contentgen@db/contentgen")
     for name in tokens:

@@ -30,8 +30,8 @@ def fail_restart(data: Path) -> None:
 
 def checkpointer(data: Path) -> psutil.Process:
     """The server's checkpointer; waits for it."""
-    [found] = wait_until(lambda: children(data, "checkpointer"), within=_WITHIN, what="there is a checkpointer")
-    return found
+    [process] = wait_until(lambda: children(data, "checkpointer"), within=_WITHIN, what="there is a checkpointer")
+    return process
 
 
 def children(data: Path, title: str) -> list[psutil.Process]:

@@ -29,14 +29,14 @@ class Snippet(NamedTuple):
 def snippets(guide: Path) -> list[Snippet]:
     """All blocks of a guide except diagrams."""
     text = guide.read_text(encoding="utf-8")
-    found = _FENCED.finditer(text)
-    all_ = [Snippet(it[1], it[2] or "", it[3], text.count("\n", 0, it.start()) + 2) for it in found]
+    matches = _FENCED.finditer(text)
+    all_ = [Snippet(match[1], match[2] or "", match[3], text.count("\n", 0, match.start()) + 2) for match in matches]
     return [snippet for snippet in all_ if snippet.language not in _NOT_RUN]
 
 
 def commands(text: str) -> list[tuple[list[str], dict[str, str]]]:
     """Each line as a command of ours, with its variables; none if one is anything else."""
-    found: list[tuple[list[str], dict[str, str]]] = []
+    entries: list[tuple[list[str], dict[str, str]]] = []
     for line in filter(None, re.sub(r"^#.*$", "", text, flags=re.MULTILINE).splitlines()):
         if not _OURS.fullmatch(line):
             return []
@@ -45,8 +45,8 @@ def commands(text: str) -> list[tuple[list[str], dict[str, str]]]:
         while variable := _VARIABLE.fullmatch(words[0]):
             variables[variable[1]] = variable[2]
             del words[0]
-        found.append(([str(installed(words[0])), *words[1:]], variables))
-    return found
+        entries.append(([str(installed(words[0])), *words[1:]], variables))
+    return entries
 
 
 def type_in(text: str, environment: Mapping[str, str], folder: Path, *, within: float) -> tuple[str, str]:

@@ -78,8 +78,8 @@ class Connection:
     async def greet(self, window: int = 65_535) -> None:
         """The preface and settings: how much of an answer the server may send; the server's are acknowledged."""
         self._writer.write(PREFACE + frame(SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, window)))
-        async for each in self.frames():
-            if each.kind == SETTINGS and not each.flags & ACK:
+        async for received in self.frames():
+            if received.kind == SETTINGS and not received.flags & ACK:
                 break
         self._writer.write(frame(SETTINGS, ACK))
         await self._writer.drain()
@@ -106,9 +106,9 @@ class Connection:
     async def first(self, stream: int) -> Frame:
         """The first frame of a call's answer; those of others are passed over."""
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            async for each in self.frames():
-                if each.stream == stream and each.kind in {DATA, HEADERS, RST_STREAM}:
-                    return each
+            async for received in self.frames():
+                if received.stream == stream and received.kind in {DATA, HEADERS, RST_STREAM}:
+                    return received
         raise ConnectionError("the server closed the connection")
 
     async def frames(self) -> AsyncIterator[Frame]:
@@ -123,7 +123,7 @@ class Connection:
     async def closed(self, within: float = ANSWER_TIMEOUT) -> list[Frame]:
         """What still came until the server closed. Raises TimeoutError where it does not."""
         async with asyncio.timeout(within):
-            return [each async for each in self.frames()]
+            return [received async for received in self.frames()]
 
 
 @asynccontextmanager

@@ -65,8 +65,8 @@ class ImportProcess(Process):
     def peak_kib(self) -> int:
         """The most memory that it has had. `ru_maxrss` would be that of pytest, which forked it."""
         with suppress(OSError):
-            found = _PEAK.search(Path(f"/proc/{self.pid}/status").read_text())
-            self._peak_kib = int(found[1]) if found else self._peak_kib  # a zombie has none
+            match = _PEAK.search(Path(f"/proc/{self.pid}/status").read_text())
+            self._peak_kib = int(match[1]) if match else self._peak_kib  # a zombie has none
         return self._peak_kib
 
     def _watched(self) -> bool:

@@ -42,11 +42,11 @@ class Importing:
         """Taken, before and left out of each kind."""
         table = self.out.splitlines()
         begin = next(i for i, line in enumerate(table) if line.strip().startswith(("taken", "to take")))
-        found = {}
+        sums = {}
         for line in table[begin + 1 : begin + 5]:
             taken, before, left_out = (int(text.replace(",", "")) for text in line.split()[-3:])
-            found[" ".join(line.split()[:-3])] = (taken, before, left_out)
-        return found
+            sums[" ".join(line.split()[:-3])] = (taken, before, left_out)
+        return sums
 
     def sql(self, text: str, **parameters: Any) -> Sequence[Any]:
         with self._engine.begin() as connection:

@@ -43,16 +43,16 @@ class Journal:
 
     def creates(self, task_id: str | None = None) -> list[Create]:
         """All creates so far in the order of their starts, or those of one task."""
-        found: list[Create] = []
+        creates: list[Create] = []
         for line in self._lines():
             if line["event"] == "start":
-                found.append(_start(line))
+                creates.append(_start(line))
             elif line["event"] == "child":
-                _latest(found, line).children.append(line["pid"])
+                _latest(creates, line).children.append(line["pid"])
             elif line["event"] == "end":
-                create = _latest(found, line, pid=line["pid"])
+                create = _latest(creates, line, pid=line["pid"])
                 create.status, create.end_time = line["status"], line["time"]
-        return [create for create in found if task_id in (None, create.task_id)]
+        return [create for create in creates if task_id in (None, create.task_id)]
 
     def running(self, task_id: str) -> Create:
         """The latest create of a task, once there is one; it has to run."""

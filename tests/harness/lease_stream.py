@@ -19,9 +19,9 @@ ACCEPTED = pb.LEASE_STAGE_ACCEPTED
 
 def hello(**fields: Any) -> pb.Hello:
     """A hello with all required fields, and with `fields`."""
-    made = pb.Hello(worker_id="w1", folder_id="f1", session_number=1, hostname="host", slots=3)
-    made.MergeFrom(pb.Hello(**fields))
-    return made
+    message = pb.Hello(worker_id="w1", folder_id="f1", session_number=1, hostname="host", slots=3)
+    message.MergeFrom(pb.Hello(**fields))
+    return message
 
 
 class LeaseStream:
@@ -74,7 +74,9 @@ class LeaseStream:
         heartbeat = pb.Heartbeat(
             number=self._heartbeats,
             free_slots=free_slots,
-            held_leases=[pb.HeldLease(lease_id=k, attempt=it.attempt, stage=stage) for k, it in self.held.items()],
+            held_leases=[
+                pb.HeldLease(lease_id=k, attempt=lease.attempt, stage=stage) for k, lease in self.held.items()
+            ],
             last_assignment=self._last_assignment,
             **fields,
         )

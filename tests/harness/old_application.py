@@ -107,7 +107,7 @@ class OldApplication:
         self._engine = sa.create_engine(url, poolclass=sa.NullPool)
         metadata = sa.MetaData()
         self._tables = {
-            name: sa.Table(name, metadata, *[it for it in columns if f"{name}.{it.name}" not in without])
+            name: sa.Table(name, metadata, *[column for column in columns if f"{name}.{column.name}" not in without])
             for name, columns in old_columns().items()
         }
         metadata.create_all(self._engine)
@@ -192,8 +192,8 @@ class OldApplication:
 @contextmanager
 def old_application(url: str, without: Collection[str] = ()) -> Iterator[OldApplication]:
     """An empty old database at `url`, which has to be empty."""
-    made = OldApplication(url, without)
+    application = OldApplication(url, without)
     try:
-        yield made
+        yield application
     finally:
-        made.close()
+        application.close()

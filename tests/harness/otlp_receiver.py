@@ -83,8 +83,8 @@ class OtlpReceiver:
 
     def spans(self, name: str = "", trace_id: str = "") -> list[ReceivedSpan]:
         """The spans of that name and trace so far, in the order of their starts."""
-        found = [it for it in self._spans if name in {"", it.name} and trace_id in {"", it.trace_id}]
-        return sorted(found, key=lambda it: it.start)
+        spans = [span for span in self._spans if name in {"", span.name} and trace_id in {"", span.trace_id}]
+        return sorted(spans, key=lambda span: span.start)
 
     def wait_for(self, count: int, *, within: float) -> list[ReceivedSpan]:
         """All spans, once there are so many."""
@@ -96,25 +96,25 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:
     for resource in request.resource_spans:
         service = str(_attributes(resource.resource.attributes)["service.name"])
         for scope in resource.scope_spans:
-            for it in scope.spans:
+            for span in scope.spans:
                 yield ReceivedSpan(
                     service,
-                    it.name,
-                    trace_pb2.Span.SpanKind.Name(it.kind).removeprefix("SPAN_KIND_").lower(),
-                    it.trace_id.hex(),
-                    it.span_id.hex(),
-                    it.parent_span_id.hex(),
-                    tuple(link.trace_id.hex() for link in it.links),
-                    it.start_time_unix_nano,
-                    it.end_time_unix_nano,
-                    it.status.message if it.status.code == trace_pb2.Status.STATUS_CODE_ERROR else "",
-                    _attributes(it.attributes),
+                    span.name,
+                    trace_pb2.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
+                    span.trace_id.hex(),
+                    span.span_id.hex(),
+                    span.parent_span_id.hex(),
+                    tuple(link.trace_id.hex() for link in span.links),
+                    span.start_time_unix_nano,
+                    span.end_time_unix_nano,
+                    span.status.message if span.status.code == trace_pb2.Status.STATUS_CODE_ERROR else "",
+                    _attributes(span.attributes),
                 )
 
 
 def _attributes(pairs: object) -> dict[str, object]:
-    found: dict[str, object] = {}
+    attributes: dict[str, object] = {}
     for pair in pairs:  # type: ignore[attr-defined] # a repeated field
         assert isinstance(pair, KeyValue)
-        found[pair.key] = getattr(pair.value, pair.value.WhichOneof("value") or "string_value")
-    return found
+        attributes[pair.key] = getattr(pair.value, pair.value.WhichOneof("value") or "string_value")
+    return attributes

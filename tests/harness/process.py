@@ -163,8 +163,8 @@ class Process:
     def ended(self, within: float = STOP_LIMIT, status: int = 0) -> None:
         """Waits for its end, which has to come in time, with that exit status."""
         wait_until(lambda: not self.alive, within=within, what=f"{self.name} has ended")
-        found = self.exit_status
-        assert found == status, f"{self.name} ended with status {found}:\n{self.tail()}"
+        exit_status = self.exit_status
+        assert exit_status == status, f"{self.name} ended with status {exit_status}:\n{self.tail()}"
 
     def text(self) -> str:
         """What it has written to its log since it was started last."""
@@ -187,8 +187,8 @@ class Process:
         """The first event of that action."""
 
         def logged() -> list[dict[str, Any]]:
-            found = self.events(action)
-            assert found or self.alive, f"{self.name} ended:\n{self.tail()}"
-            return found
+            events = self.events(action)
+            assert events or self.alive, f"{self.name} ended:\n{self.tail()}"
+            return events
 
         return wait_until(logged, within=within, what=f"{self.name} logs {action!r}")[0]

@@ -35,8 +35,8 @@ def belonging_to(folder: Path) -> list[psutil.Process]:
     """
     needle = os.fsencode(folder)
     others = (pid for pid in psutil.pids() if pid != os.getpid())
-    found = (process_of(pid) for pid in others if any(needle in trace for trace in _traces(pid)))
-    return living(process for process in found if process)
+    candidates = (process_of(pid) for pid in others if any(needle in trace for trace in _traces(pid)))
+    return living(process for process in candidates if process)
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -19,7 +19,7 @@ def found_program(name: str) -> str | None:
 
 def program(name: str) -> str:
     """The path of a program; a test whose program is not installed is skipped."""
-    found = found_program(name)
-    if found is None:
+    path = found_program(name)
+    if path is None:
         pytest.skip(f"{name} is not installed")
-    return found
+    return path

@@ -148,7 +148,7 @@ class Scheduling:
         """The keys of so many new tasks of an account, oldest first."""
         task = new_task(account_id=account_id, **fields)
         batches = [min(count - done, 1_000) for done in range(0, count, 1_000)]
-        return [made.task_key for batch in batches for made in self.submit(*[task] * batch)]
+        return [submitted.task_key for batch in batches for submitted in self.submit(*[task] * batch)]
 
     def task(self, key: int) -> Task:
         task: Task = self.run(query.get_task, key)
@@ -160,13 +160,13 @@ class Scheduling:
 
     def changes(self) -> list[TaskChange]:
         """Every move there ever was, with its task as of that move, in order."""
-        found: list[TaskChange] = []
+        moves: list[TaskChange] = []
         until, full = self.run(_last_number), True
         while full:
-            page, _ = self.run(changes.read_all, found[-1].number if found else 0, until, lambda *_: True)
-            found += page.changes
+            page, _ = self.run(changes.read_all, moves[-1].number if moves else 0, until, lambda *_: True)
+            moves += page.changes
             full = page.full
-        return found
+        return moves
 
     def tasks(self) -> dict[int, Task]:
         """All tasks by key, as lists show them."""
@@ -308,17 +308,17 @@ class Scheduling:
 
     def _asked(self) -> set[int]:
         until = len(self.told)
-        told, self._heard = self.told[self._heard : until], until
+        news, self._heard = self.told[self._heard : until], until
         limited = self.run(scan, 0).limited
-        return {one for signals in told for one in signals.admit | (signals.released & limited)}
+        return {account_id for signals in news for account_id in signals.admit | (signals.released & limited)}
 
     # what time does
 
     def hook(self, account_id: int = 0) -> int:
         """The id of a new webhook, which is told everything from now on."""
-        made = self.run(webhooks.create_webhook, account_id, "https://news.example/", SUBSCRIBABLE)
+        answer = self.run(webhooks.create_webhook, account_id, "https://news.example/", SUBSCRIBABLE)
         self._interest.replace(self.run(webhooks.read_interest))
-        webhook_id: int = made.webhook.webhook_id
+        webhook_id: int = answer.webhook.webhook_id
         return webhook_id
 
     def no_gap(self) -> None:

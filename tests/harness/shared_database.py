@@ -58,7 +58,7 @@ class SharedDatabase:
         self.engine = make_engine(url, 8, hot=True)
         self._admin = connect(sa.make_url(url))
         self._kept = [self._admin.info.backend_pid]
-        sa.event.listen(self.engine, "connect", lambda made, _: self._kept.append(made.info.backend_pid))
+        sa.event.listen(self.engine, "connect", lambda connection, _: self._kept.append(connection.info.backend_pid))
         self._schema, self._size = self._rows(_SCHEMA), self._now_large()
         self._restore = self._restoring()
         self._run("SET session_replication_role = replica")  # foreign keys do not prescribe the order

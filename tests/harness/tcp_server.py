@@ -105,15 +105,15 @@ class TcpServer:
     def _run(self, program: str, *arguments: str) -> None:
         as_root = os.geteuid() == 0
         log = self._folder / f"{program}.log"
-        with log.open("ab") as said:
+        with log.open("ab") as output:
             done = subprocess.run(
                 [self._bindir / program, *arguments],
                 cwd="/",
                 env={name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
                 | {"LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 user=self._identity.uid if as_root else None,
                 group=self._identity.gid if as_root else None,
                 extra_groups=[] if as_root else None,

@@ -21,14 +21,14 @@ PATIENCE_S = 15
 
 def line(name: str, role: str, accounts: Sequence[int] | None = None, token: str = "") -> str:
     """A line of a tokens file; the default token is `NAME-token`."""
-    told = {"name": name, "sha256": hash_of(token or f"{name}-token"), "role": role}
-    return json.dumps(told if accounts is None else {**told, "accounts": list(accounts)})
+    entry = {"name": name, "sha256": hash_of(token or f"{name}-token"), "role": role}
+    return json.dumps(entry if accounts is None else {**entry, "accounts": list(accounts)})
 
 
 def write(path: Path, *lines: str) -> Path:
     """Replaces a tokens file atomically with these lines."""
     new = path.with_suffix(".new")
-    new.write_text("".join(f"{each}\n" for each in lines))
+    new.write_text("".join(f"{text}\n" for text in lines))
     return new.replace(path)
 
 
@@ -65,5 +65,5 @@ class Caller:
                 await call.details(),
             )
         call.cancel()
-        found: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)
-        return found
+        answer: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)
+        return answer

@@ -66,7 +66,7 @@ class Receiver:
 
     @property
     def types(self) -> list[str]:
-        return [each.type for each in self.received]
+        return [request.type for request in self.received]
 
     async def hang(self, _request: web.Request) -> web.Response:
         await self.hanging.wait()
