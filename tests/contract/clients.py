@@ -25,8 +25,8 @@ def opened(kind: str, target: str, **options: Any) -> Iterator[ContentGeneration
         return
     loop = _Loop()
     try:
-        with _OnLoop(loop, AsyncContentGenerationClient(target, **options)) as made:
-            yield cast("ContentGenerationClient", made)
+        with _OnLoop(loop, AsyncContentGenerationClient(target, **options)) as wrapper:
+            yield cast("ContentGenerationClient", wrapper)
     finally:
         loop.close()
 
@@ -57,8 +57,8 @@ class _OnLoop:
         self._wrapped = wrapped
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._wrapped, name)
-        return self._blocking(found) if callable(found) else found
+        attribute = getattr(self._wrapped, name)
+        return self._blocking(attribute) if callable(attribute) else attribute
 
     def close(self) -> None:
         self._blocking(self._wrapped.close)()
@@ -84,11 +84,11 @@ class _OnLoop:
 
     def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
         async def called(*args: Any, **more: Any) -> Any:
-            found = method(*args, **more)
-            return await found if inspect.isawaitable(found) else found
+            result = method(*args, **more)
+            return await result if inspect.isawaitable(result) else result
 
         def blocking(*args: Any, **more: Any) -> Any:
-            found = self._loop.run(called(*args, **more))
-            return _OnLoop(self._loop, found) if isinstance(found, AsyncIterator | AsyncWatch) else found
+            result = self._loop.run(called(*args, **more))
+            return _OnLoop(self._loop, result) if isinstance(result, AsyncIterator | AsyncWatch) else result
 
         return blocking

@@ -122,8 +122,8 @@ def pool(channel: aio.Channel) -> WorkerPoolServiceAsyncStub:
 @pytest.fixture
 async def account(accounts: AccountServiceAsyncStub) -> int:
     """The id of an account that takes submits."""
-    made = await accounts.CreateAccount(account_pb.CreateAccountRequest(name="an account"))
-    return made.account.account_id
+    answer = await accounts.CreateAccount(account_pb.CreateAccountRequest(name="an account"))
+    return answer.account.account_id
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class Hooks:
 
         async def found() -> list[pb.Delivery]:
             deliveries = await self.deliveries(webhook_id)
-            return deliveries if [each.status for each in deliveries] == list(statuses) else []
+            return deliveries if [delivery.status for delivery in deliveries] == list(statuses) else []
 
         return await self._wait(found, f"deliveries are {statuses}")
 
@@ -61,17 +61,17 @@ class Hooks:
         """The deliveries that match, once there are any."""
 
         async def found() -> list[pb.Delivery]:
-            return [each for each in await self.deliveries(webhook_id) if matches(each)]
+            return [delivery for delivery in await self.deliveries(webhook_id) if matches(delivery)]
 
         return await self._wait(found, "a delivery that matches")
 
     async def tried(self, webhook_id: int) -> pb.Delivery:
         """The one delivery, once a try has failed."""
-        (delivery,) = await self.which(webhook_id, lambda each: bool(each.last_error))
+        (delivery,) = await self.which(webhook_id, lambda candidate: bool(candidate.last_error))
         return delivery
 
-    async def _wait(self, found: Callable[[], Awaitable[list[T]]], what: str) -> list[T]:
-        predicate: Callable[[], list[T] | Awaitable[list[T]]] = found
+    async def _wait(self, search: Callable[[], Awaitable[list[T]]], what: str) -> list[T]:
+        predicate: Callable[[], list[T] | Awaitable[list[T]]] = search
         return await wait_until_async(predicate, within=PATIENCE_S, what=what, every=0.05)
 
     def pass_time(self, seconds: float) -> None:

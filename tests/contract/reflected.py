@@ -61,8 +61,8 @@ class Reflected:
     async def call(self, rpc: str, **fields: Any) -> dict[str, Any]:
         """Calls the unary `package.Service/Rpc`; unset fields are left out of the answer. Raises AioRpcError."""
         response = await self._invoke(rpc, (await self.request(rpc, fields)).SerializeToString())
-        found: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)
-        return found
+        answer: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)
+        return answer
 
     async def send(self, rpc: str, data: bytes) -> dict[str, Any]:
         """The answer to these bytes, or the first of a stream of answers, as `whole` shows it. Raises AioRpcError."""
@@ -77,8 +77,8 @@ class Reflected:
         """Every RPC of a package that the server names, by `package.Service/Rpc`."""
         answer = await self._reflect(ServerReflectionRequest(list_services=""))
         services = [service.name for service in answer.list_services_response.service]
-        found = [await self._service(name) for name in services if name.rpartition(".")[0] == package]
-        return {f"{service.full_name}/{name}": method for service in found for name, method in _methods(service)}
+        descriptors = [await self._service(name) for name in services if name.rpartition(".")[0] == package]
+        return {f"{service.full_name}/{name}": method for service in descriptors for name, method in _methods(service)}
 
     async def method(self, rpc: str) -> MethodDescriptor:
         service, _, name = rpc.partition("/")
@@ -118,8 +118,8 @@ class Reflected:
             return
         self._known.add(file.name)
         for imported in file.dependency:
-            for each in await self._files(ServerReflectionRequest(file_by_filename=imported)):
-                await self._add(each)
+            for dependency in await self._files(ServerReflectionRequest(file_by_filename=imported)):
+                await self._add(dependency)
         self._pool.Add(file)
 
     async def _files(self, wanted: ServerReflectionRequest) -> list[FileDescriptorProto]:
@@ -137,10 +137,10 @@ class Reflected:
 
 def whole(message: Message) -> dict[str, Any]:
     """A message in its JSON form, with fields at their default, but without unset fields with presence."""
-    found: dict[str, Any] = json_format.MessageToDict(
+    fields: dict[str, Any] = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return found
+    return fields
 
 
 def _methods(service: ServiceDescriptor) -> list[tuple[str, MethodDescriptor]]:

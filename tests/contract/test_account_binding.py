@@ -293,7 +293,7 @@ def unnamed(own: Callable[[World], Any], found: Callable[[dict[str, Any]], Any],
 
 
 def accounts_of(key: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda answer: {each["account_id"] for each in answer[key]}
+    return lambda answer: {entry["account_id"] for entry in answer[key]}
 
 
 async def batch_of_submits(world: World, rpc: str) -> None:
@@ -567,8 +567,8 @@ async def test_a_token_of_several_accounts_reads_them_as_one_list(
             break
     assert tasks == [task["task_id"] for task in (await world.free("TaskService/ListTasks"))["tasks"]]
     for rpc, key in (("ListContents", "contents"), ("ListPublishPool", "entries")):
-        found = [await caller(f"ContentService/{rpc}") for caller in (both, world.free)]
-        assert found[0][key] == found[1][key]
+        answers = [await caller(f"ContentService/{rpc}") for caller in (both, world.free)]
+        assert answers[0][key] == answers[1][key]
     counts = [(await caller("TaskService/GetTaskStats"))["counts"] for caller in (both, world.free)]
     assert counts[0] == counts[1]
     claimed = (await both("ContentService/ClaimPublishPool", limit=1))["entries"]
@@ -602,6 +602,6 @@ async def test_a_webhook_s_address_is_shown_to_those_who_may_change_it(world: Wo
     for rpc in ("WebhookService/ListWebhooks", "WebhookService/GetWebhook"):
         fields = {} if rpc.endswith("ListWebhooks") else {"webhook_id": world.own.webhook_id}
         read = [await who(rpc, **fields) for who in (world.tied, Caller(channel, "screen-token"))]
-        urls = [(it.get("webhook") or it["webhooks"][0]).get("url", "") for it in read]
+        urls = [(answer.get("webhook") or answer["webhooks"][0]).get("url", "") for answer in read]
         assert urls[0] == "https://127.0.0.1:1/"
         assert urls[1] == ""

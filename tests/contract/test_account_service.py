@@ -25,27 +25,27 @@ pytestmark = pytest.mark.usefixtures("shared")
 
 async def test_an_account_is_made_read_and_listed(accounts: AccountServiceAsyncStub) -> None:
     before = time.time()
-    made = (
+    account = (
         await accounts.CreateAccount(pb.CreateAccountRequest(name="新闻", max_concurrent_tasks=4, weight=2.5))
     ).account
-    assert (made.name, made.max_concurrent_tasks, made.weight, made.active) == ("新闻", 4, 2.5, True)
-    assert made.account_id >= 1
-    assert abs(made.create_time.ToSeconds() - before) < 60
-    assert (await accounts.GetAccount(pb.GetAccountRequest(account_id=made.account_id))).account == made
-    assert list((await accounts.ListAccounts(pb.ListAccountsRequest())).accounts) == [made]
+    assert (account.name, account.max_concurrent_tasks, account.weight, account.active) == ("新闻", 4, 2.5, True)
+    assert account.account_id >= 1
+    assert abs(account.create_time.ToSeconds() - before) < 60
+    assert (await accounts.GetAccount(pb.GetAccountRequest(account_id=account.account_id))).account == account
+    assert list((await accounts.ListAccounts(pb.ListAccountsRequest())).accounts) == [account]
 
 
 async def test_an_account_has_no_limit_and_weight_1_by_default(accounts: AccountServiceAsyncStub) -> None:
-    made = (await accounts.CreateAccount(pb.CreateAccountRequest(name="plain"))).account
-    assert (made.max_concurrent_tasks, made.weight) == (0, 1.0)
-    assert (made.max_pending_tasks, made.max_priority, made.max_starts_per_minute) == (0, 0, 0)
+    account = (await accounts.CreateAccount(pb.CreateAccountRequest(name="plain"))).account
+    assert (account.max_concurrent_tasks, account.weight) == (0, 1.0)
+    assert (account.max_pending_tasks, account.max_priority, account.max_starts_per_minute) == (0, 0, 0)
 
 
 async def test_an_account_is_made_with_quotas(accounts: AccountServiceAsyncStub) -> None:
     quotas = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60, "max_asset_bytes": 2**40}
-    made = (await accounts.CreateAccount(pb.CreateAccountRequest(name="bulk", **quotas))).account
-    assert {name: getattr(made, name) for name in quotas} == quotas
-    assert (await accounts.GetAccount(pb.GetAccountRequest(account_id=made.account_id))).account == made
+    account = (await accounts.CreateAccount(pb.CreateAccountRequest(name="bulk", **quotas))).account
+    assert {name: getattr(account, name) for name in quotas} == quotas
+    assert (await accounts.GetAccount(pb.GetAccountRequest(account_id=account.account_id))).account == account
 
 
 @pytest.mark.parametrize("bad", [-1, 11])
@@ -98,10 +98,10 @@ async def test_a_name_that_is_too_long_is_refused(accounts: AccountServiceAsyncS
 async def test_accounts_of_the_smallest_and_the_largest_weight_accept_tasks(
     accounts: AccountServiceAsyncStub, tasks: TaskServiceAsyncStub, weight: float
 ) -> None:
-    made = (await accounts.CreateAccount(pb.CreateAccountRequest(name="an account", weight=weight))).account
-    requests = [task_pb.SubmitTaskRequest(account_id=made.account_id, topic="a topic")] * 300
+    created = (await accounts.CreateAccount(pb.CreateAccountRequest(name="an account", weight=weight))).account
+    requests = [task_pb.SubmitTaskRequest(account_id=created.account_id, topic="a topic")] * 300
     await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=requests))
-    account = pb.Account(account_id=made.account_id, weight=1_000.0 if weight < 1 else 0.000_001)
+    account = pb.Account(account_id=created.account_id, weight=1_000.0 if weight < 1 else 0.000_001)
     change = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=["weight"]))
     assert (await accounts.UpdateAccount(change)).account.weight == account.weight
 
@@ -120,14 +120,14 @@ async def test_an_account_id_is_required(accounts: AccountServiceAsyncStub, acco
 
 
 async def test_pages_list_all_accounts_by_id(accounts: AccountServiceAsyncStub) -> None:
-    made = [(await accounts.CreateAccount(pb.CreateAccountRequest(name=f"a{i}"))).account for i in range(5)]
+    created = [(await accounts.CreateAccount(pb.CreateAccountRequest(name=f"a{i}"))).account for i in range(5)]
     seen: list[pb.Account] = []
     token, pages = "", 0
     while pages == 0 or token:
         page = await accounts.ListAccounts(pb.ListAccountsRequest(page_size=2, page_token=token))
         seen += page.accounts
         token, pages = page.next_page_token, pages + 1
-    assert seen == made
+    assert seen == created
     assert pages == 3
 
 

@@ -142,7 +142,7 @@ async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Make
     assert await made.worker.complete(lease, assets=[named(data)], left_out_assets=left) == pb.UPDATE_OUTCOME_COMMITTED
     content = await content_of(made, lease)
     assert not content.assets
-    assert [(it.name, it.reason) for it in content.left_out_assets] == [
+    assert [(asset.name, asset.reason) for asset in content.left_out_assets] == [
         ("cover.png", "NOT_FOUND"),
         ("/etc/passwd", "OUTSIDE_FOLDER"),
     ]
@@ -157,8 +157,8 @@ async def test_an_asset_whose_name_leads_out_of_a_folder_is_left_out_and_the_res
     assets = [named(data, name) for name in (*names, "in/..a.png")]
     assert await made.worker.complete(lease, assets=assets) == pb.UPDATE_OUTCOME_COMMITTED
     content = await content_of(made, lease)
-    assert [it.name for it in content.assets] == ["in/..a.png"]
-    assert [(it.name, it.reason) for it in content.left_out_assets] == [
+    assert [asset.name for asset in content.assets] == ["in/..a.png"]
+    assert [(asset.name, asset.reason) for asset in content.left_out_assets] == [
         (name.replace("\0", ""), "OUTSIDE_FOLDER") for name in names
     ]
 
@@ -332,8 +332,8 @@ async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
     ):
         request = account_pb.CreateAccountRequest(name="a")
         account = (await AccountServiceStub(channel).CreateAccount(request)).account
-        made = Maker(TaskServiceStub(channel), ContentServiceStub(channel), worker, account.account_id)
-        lease = await leased(made)
+        maker = Maker(TaskServiceStub(channel), ContentServiceStub(channel), worker, account.account_id)
+        lease = await leased(maker)
         assert second.health.serving, "nothing was stored yet"
         await worker.upload(lease, b"a file")
         await wait_until_async(lambda: not second.health.serving, within=60, what="the other one does not serve")

@@ -37,8 +37,8 @@ class Audit:
         return Caller(self._channel, token)
 
     async def events(self, **wanted: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = (await self.operator("AuditService/ListAuditEvents", **wanted)).get("events", [])
-        return found
+        events: list[dict[str, Any]] = (await self.operator("AuditService/ListAuditEvents", **wanted)).get("events", [])
+        return events
 
     async def event(self, **wanted: Any) -> dict[str, Any]:
         """The one event, once there is one, without its time."""
@@ -149,7 +149,7 @@ async def test_a_batch_is_an_event_of_each_account(audit: Audit) -> None:
 
 async def test_what_a_batch_has_beyond_some_accounts_is_of_none(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auditing, "MAX_ACCOUNTS", 1)
-    requests = [{"account_id": each, "topic": "a topic"} for each in (1, 2, 2)]
+    requests = [{"account_id": account_id, "topic": "a topic"} for account_id in (1, 2, 2)]
     await audit.operator("TaskService/BatchSubmitTasks", requests=requests)
     await audit.event(method="TaskService/BatchSubmitTasks", account_id=1)
     events = await audit.events(method="TaskService/BatchSubmitTasks")
@@ -213,7 +213,7 @@ async def test_a_flood_of_refused_calls_does_not_fill_the_table(
     await audit.operator("WorkerPoolService/PauseDispatch")
     kept = [event["outcome"] for event in await audit.events(method="TaskService/CancelTask")]
     assert 2 <= len(kept) <= 4, "in each minute"
-    assert [it["event"] for it in logs if it["log_level"] == "warning"]
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"]
 
 
 async def test_the_last_submits_of_a_replica_that_stops_are_recorded(

@@ -92,10 +92,10 @@ async def test_get_caller_names_the_very_rpcs_that_are_not_denied(channel: aio.C
     denied = {rpc for rpc, allowed in FOR.items() if role not in allowed}  # of which another test shows that they are
     if tied:
         denied = {rpc for rpc in METHODS if await _code(caller, rpc) is StatusCode.PERMISSION_DENIED}
-    told = await caller("SystemService/GetCaller")
-    assert told.pop("account_ids", []) == (["1", "2"] if tied else [])
+    answer = await caller("SystemService/GetCaller")
+    assert answer.pop("account_ids", []) == (["1", "2"] if tied else [])
     methods = sorted(METHODS.keys() - denied)
-    assert told == {"name": name, "role": role, "methods": methods, "token_required": True}
+    assert answer == {"name": name, "role": role, "methods": methods, "token_required": True}
 
 
 async def _code(caller: Caller, rpc: str) -> StatusCode:

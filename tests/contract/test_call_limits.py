@@ -117,9 +117,9 @@ async def answer(call: Any) -> object:
 async def test_each_caller_has_its_own_limit_of_calls(channel: aio.Channel) -> None:
     calls = {asyncio.ensure_future(answer(silent_call(channel, "a"))) for _ in range(FEW + 1)}
     done, held = await asyncio.wait(calls, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
-    (one,) = done
+    (refused_call,) = done
     with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
-        await one
+        await refused_call
     assert refusal.message.startswith("this caller has 3 calls in progress")
     assert refusal.retry_after == 1
     with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
@@ -146,8 +146,8 @@ async def until_served(channel: aio.Channel, name: str) -> None:
 
 async def task_of(channel: aio.Channel) -> str:
     operator = Caller(channel, "a-token")
-    made = await operator("AccountService/CreateAccount", name="one")
-    submitted = await operator("TaskService/SubmitTask", account_id=made["account"]["account_id"], topic="a topic")
+    created = await operator("AccountService/CreateAccount", name="one")
+    submitted = await operator("TaskService/SubmitTask", account_id=created["account"]["account_id"], topic="a topic")
     task_id: str = submitted["task"]["task_id"]
     return task_id
 
@@ -158,9 +158,9 @@ async def test_waits_have_a_limit_of_their_own(channel: aio.Channel) -> None:
     stub = TaskServiceStub(channel)
     calls = {asyncio.ensure_future(answer(stub.WaitTask(request, metadata=of("a")))) for _ in range(FEW + 1)}
     done, held = await asyncio.wait(calls, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
-    (one,) = done
+    (refused_call,) = done
     with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
-        await one
+        await refused_call
     assert "3 WaitTask calls" in refusal.message
     await Caller(channel, "a-token")("TaskService/GetTask", task_id=task_id)
     await stub.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=Duration()), metadata=of("b"))

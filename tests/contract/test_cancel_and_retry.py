@@ -101,8 +101,8 @@ async def test_a_running_task_is_cancelled_by_force_only(
     cancelled = (await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id, force=True))).task
     assert cancelled.status == CANCELLED
     assert cancelled.error.reason == "CANCELLED_BY_CLIENT"
-    told = (await worker.read("cancel")).cancel
-    assert (told.lease_id, told.reason) == (lease.lease_id, "CANCELLED_BY_CLIENT")
+    cancel = (await worker.read("cancel")).cancel
+    assert (cancel.lease_id, cancel.reason) == (lease.lease_id, "CANCELLED_BY_CLIENT")
     assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_LEASE_LOST
     assert await get(tasks, task_id) == cancelled
 
@@ -232,8 +232,8 @@ async def test_handle_timeouts_ends_overdue_tasks_at_once(
         connection.execute(sa.text(settle))
     assert (await tasks.HandleTimeouts(pb.HandleTimeoutsRequest(account_id=account + 1))).timeout_count == 0
     assert (await tasks.HandleTimeouts(pb.HandleTimeoutsRequest(account_id=account))).timeout_count == 1
-    told = (await worker.read("cancel")).cancel
-    assert (told.lease_id, told.reason) == (lease.lease_id, "TASK_TIMEOUT")
+    cancel = (await worker.read("cancel")).cancel
+    assert (cancel.lease_id, cancel.reason) == (lease.lease_id, "TASK_TIMEOUT")
     assert (await get(tasks, task_id)).status == TIMEOUT
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
         await tasks.HandleTimeouts(pb.HandleTimeoutsRequest(account_id=-1))
@@ -257,8 +257,8 @@ async def test_bulk_cancel_cancels_what_matches(
     wanted.topic = "绿茶"
     rest = await tasks.BulkCancelTasks(pb.BulkCancelTasksRequest(filter=wanted, force=True))
     assert rest == pb.BulkCancelTasksResponse(matched_count=3, changed_count=3)
-    told = (await worker.read("cancel")).cancel
-    assert (told.lease_id, told.reason) == (lease.lease_id, "CANCELLED_BY_CLIENT")
+    cancel = (await worker.read("cancel")).cancel
+    assert (cancel.lease_id, cancel.reason) == (lease.lease_id, "CANCELLED_BY_CLIENT")
     assert (await get(tasks, runs)).error.reason == "CANCELLED_BY_CLIENT"
     assert (await get(tasks, other)).status == PENDING
 
@@ -355,9 +355,9 @@ async def test_a_replica_with_a_retention_cleans_up_by_itself(db_url: str) -> No
         serving_beside(db_url, retention=1) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
     ):
-        made = await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="an account"))
+        answer = await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="an account"))
         tasks: TaskServiceAsyncStub = TaskServiceStub(channel)
-        task_id = await submitted(tasks, made.account.account_id)
+        task_id = await submitted(tasks, answer.account.account_id)
         await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
 
         missing: Callable[[], bool | Awaitable[bool]] = partial(is_missing, tasks, task_id)

@@ -48,10 +48,10 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
         8,
         False,
     )
-    found = await to_thread(client.get_task_status, task_id)
-    assert found is not None
-    assert abs(datetime.now(UTC) - datetime.fromisoformat(found["created_at"])) < timedelta(minutes=1)
-    assert found == {
+    task = await to_thread(client.get_task_status, task_id)
+    assert task is not None
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(task["created_at"])) < timedelta(minutes=1)
+    assert task == {
         "task_id": task_id,
         "status": "pending",
         "account_id": account,
@@ -64,7 +64,7 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
         "auto_approve": False,
         "labels": {"order": "7"},
         "request_id": "r1",
-        "created_at": found["created_at"],
+        "created_at": task["created_at"],
         "schedule_time": None,
         "submitted_at": None,
         "started_at": None,
@@ -99,9 +99,9 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
 async def test_a_unique_key_returns_the_open_task(client: ContentGenerationClient, account: int) -> None:
     first = await to_thread(client.submit_task, account, "once", unique_key="u", unique_for=60)
     assert await to_thread(client.submit_task, account, "another", unique_key="u") == first
-    found = await to_thread(client.get_task_status, first)
-    assert found is not None
-    assert (found["unique_key"], found["unique_for"]) == ("u", 60.0)
+    task = await to_thread(client.get_task_status, first)
+    assert task is not None
+    assert (task["unique_key"], task["unique_for"]) == ("u", 60.0)
 
 
 async def test_a_repeated_request_id_creates_nothing(client: ContentGenerationClient, account: int) -> None:
@@ -132,26 +132,26 @@ async def test_an_invalid_argument_names_its_bad_fields(client: ContentGeneratio
         await to_thread(client.submit_task, account, "", priority=11)
     assert raised.value.reason == "INVALID_ARGUMENT"
     violations = raised.value.field_violations
-    assert all(isinstance(each, FieldViolation) and each.description for each in violations)
-    assert {each.field for each in violations} == {"topic", "priority"}
+    assert all(isinstance(violation, FieldViolation) and violation.description for violation in violations)
+    assert {violation.field for violation in violations} == {"topic", "priority"}
 
 
 async def test_lists_iterate_over_all_pages(client: ContentGenerationClient, account: int) -> None:
-    made = [await to_thread(client.submit_task, account, f"topic {i}") for i in range(5)]
-    await to_thread(client.cancel_task, made[0])
+    task_ids = [await to_thread(client.submit_task, account, f"topic {i}") for i in range(5)]
+    await to_thread(client.cancel_task, task_ids[0])
 
     paged = await to_thread(lambda: list(client.iter_tasks(account, page_size=2)))
-    assert [task["task_id"] for task in paged] == made[::-1]
+    assert [task["task_id"] for task in paged] == task_ids[::-1]
     newest = await to_thread(client.list_tasks, account, limit=3)
-    assert [task["task_id"] for task in newest] == made[:1:-1]
+    assert [task["task_id"] for task in newest] == task_ids[:1:-1]
     cancelled = await to_thread(client.list_tasks, account, "cancelled")
-    assert [task["task_id"] for task in cancelled] == made[:1]
+    assert [task["task_id"] for task in cancelled] == task_ids[:1]
     assert len(await to_thread(client.list_tasks, None, ["pending", "cancelled"])) == 5
     page = await to_thread(client.get_task_page, account, page_size=3)
-    assert [task["task_id"] for task in page["tasks"]] == made[:1:-1]
+    assert [task["task_id"] for task in page["tasks"]] == task_ids[:1:-1]
     token = page["next_page_token"]
     page = await to_thread(client.get_task_page, account, page_size=3, page_token=token)
-    assert ([task["task_id"] for task in page["tasks"]], page["next_page_token"]) == (made[1::-1], "")
+    assert ([task["task_id"] for task in page["tasks"]], page["next_page_token"]) == (task_ids[1::-1], "")
     with pytest.raises(InvalidArgument):
         await to_thread(client.get_task_page, account, "cancelled", page_token=token)
     with pytest.raises(ValueError, match="'lost' should be one of pending, submitted"):
@@ -179,9 +179,9 @@ async def test_a_running_task_is_cancelled_by_force_only(
         await to_thread(client.cancel_task, task_id)
     assert raised.value.current_state == "processing"
     assert await to_thread(client.cancel_task, task_id, force=True) is True
-    found = await to_thread(client.get_task_status, task_id)
-    assert found is not None
-    assert found["status"] == "cancelled"
+    task = await to_thread(client.get_task_status, task_id)
+    assert task is not None
+    assert task["status"] == "cancelled"
 
 
 async def test_wait_returns_the_ended_task_whose_content_can_be_read(
@@ -304,9 +304,14 @@ async def test_the_worker_pool_is_shown(client: ContentGenerationClient, account
 
 
 async def test_accounts_are_made_and_listed(client: ContentGenerationClient) -> None:
-    made = await to_thread(client.create_account, "新闻", 4, 2.5)
-    assert (made["name"], made["max_concurrent_tasks"], made["weight"], made["active"]) == ("新闻", 4, 2.5, True)
+    account = await to_thread(client.create_account, "新闻", 4, 2.5)
+    assert (account["name"], account["max_concurrent_tasks"], account["weight"], account["active"]) == (
+        "新闻",
+        4,
+        2.5,
+        True,
+    )
     quotas = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60}
     bulk = await to_thread(partial(client.create_account, "bulk", **quotas))
     assert bulk | quotas == bulk
-    assert await to_thread(lambda: list(client.iter_accounts())) == [made, bulk]
+    assert await to_thread(lambda: list(client.iter_accounts())) == [account, bulk]

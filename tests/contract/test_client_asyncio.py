@@ -105,7 +105,7 @@ async def test_a_watch_is_iterated_with_async_for(
 ) -> None:
     scheduler.will("WatchTasks", [event("t1"), AWAY], [event("t2", ENDED), SILENCE])
     async with client.watch([TASK], until_ended=True) as events:
-        assert [each["task"]["status"] async for each in events] == ["pending", "completed"]
+        assert [change["task"]["status"] async for change in events] == ["pending", "completed"]
 
 
 async def test_a_list_is_iterated_with_async_for_page_by_page(
@@ -134,8 +134,8 @@ def test_a_client_may_be_made_before_the_loop_runs(scheduler: ScriptedServices) 
 
     async def use() -> str | None:
         async with client:
-            found = await client.get_task_status(TASK)
-        return found and found["status"]
+            task = await client.get_task_status(TASK)
+        return task and task["status"]
 
     assert asyncio.run(use()) == "completed"
 
@@ -156,7 +156,7 @@ async def test_closing_the_client_leaves_the_caller_s_channel_open_and_ends_its_
         async with AsyncContentGenerationClient("unused", channel=channel) as client:
             events = client.watch([TASK])
             await events.__aenter__()
-        assert [each async for each in events] == []
+        assert [change async for change in events] == []
         assert await AsyncContentGenerationClient("unused", channel=channel).poll_single_task(TASK) == "pending"
 
 

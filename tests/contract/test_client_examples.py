@@ -57,5 +57,5 @@ async def test_an_example_can_be_run(name: str, target: str, made: Maker, worker
 
 def example(method: Callable[..., Any]) -> str:
     """The statements of its docstring."""
-    found = doctest.DocTestParser().get_examples(inspect.getdoc(method) or "")
-    return "".join(each.source for each in found)
+    examples = doctest.DocTestParser().get_examples(inspect.getdoc(method) or "")
+    return "".join(statement.source for statement in examples)

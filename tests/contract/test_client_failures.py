@@ -65,12 +65,12 @@ def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client
     assert first != second
     scheduler.will("BatchSubmitTasks", pb.BatchSubmitTasksResponse(tasks=[PENDING] * 2))
     client.submit_tasks(
-        {"account_id": 1, "topic": "a topic", "timeout": 1.5, "request_id": given} for given in ("r", None)
+        {"account_id": 1, "topic": "a topic", "timeout": 1.5, "request_id": request_id} for request_id in ("r", None)
     )
     [batch] = scheduler.requests("BatchSubmitTasks")
     assert batch.requests[0].request_id == "r"
     assert len(batch.requests[1].request_id) == 32
-    assert [each.timeout.ToMilliseconds() for each in batch.requests] == [1_500, 1_500]
+    assert [request.timeout.ToMilliseconds() for request in batch.requests] == [1_500, 1_500]
     assert not batch.requests[0].HasField("priority")
 
 
@@ -238,9 +238,9 @@ def test_unknown_states_and_fields_of_a_newer_scheduler_are_tolerated(
     response = b"\x0a" + bytes([len(newer)]) + newer + field(2_001, 8)
     assert pb.GetTaskResponse.FromString(response).task.status == 99
     scheduler.will("GetTask", response)
-    found = client.get_task_status(TASK)
-    assert found is not None
-    assert (found["task_id"], str(found["status"])) == (TASK, "99")
+    task = client.get_task_status(TASK)
+    assert task is not None
+    assert (task["task_id"], str(task["status"])) == (TASK, "99")
     scheduler.will("PollTask", field(1, 99) + field(2_000, 7))
     assert str(client.poll_single_task(TASK)) == "99"
     scheduler.will("WatchTasks", [b"\x0a" + bytes([len(response)]) + response, SILENCE])

@@ -24,11 +24,11 @@ async def test_a_quiet_watch_pings_its_scheduler_again_and_again(monkeypatch: py
     async def say_nothing_but_that_it_is_there(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(len(PREFACE))
         writer.write(frame(SETTINGS))
-        async for each in Connection(reader, writer).frames():
-            if each.kind in {PING, SETTINGS} and not each.flags & ACK:
-                writer.write(frame(each.kind, ACK, payload=each.payload if each.kind == PING else b""))
-            if each.kind == PING and not each.flags & ACK:
-                pings.put_nowait(each.payload)
+        async for received in Connection(reader, writer).frames():
+            if received.kind in {PING, SETTINGS} and not received.flags & ACK:
+                writer.write(frame(received.kind, ACK, payload=received.payload if received.kind == PING else b""))
+            if received.kind == PING and not received.flags & ACK:
+                pings.put_nowait(received.payload)
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()

@@ -462,8 +462,12 @@ def test_an_update_of_an_entry_changes_only_the_given_fields(
     client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00")
     client.update_publish_pool_entry(7, unschedule=True)
     requests = scheduler.requests("UpdatePublishPoolEntry")
-    assert [list(each.update_mask.paths) for each in requests] == [["priority"], ["schedule_time"], ["schedule_time"]]
-    assert [each.entry.HasField("schedule_time") for each in requests] == [False, True, False]
+    assert [list(request.update_mask.paths) for request in requests] == [
+        ["priority"],
+        ["schedule_time"],
+        ["schedule_time"],
+    ]
+    assert [request.entry.HasField("schedule_time") for request in requests] == [False, True, False]
     with pytest.raises(ValueError, match="no schedule_time"):
         client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00", unschedule=True)
 

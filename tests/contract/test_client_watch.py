@@ -246,7 +246,7 @@ def test_a_stream_that_ends_repeatedly_raises_unavailable(
 def test_until_ended_ends_with_the_last_task(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("WatchTasks", [pending("t1", A), completed("t2", B), AWAY], [completed("t3", A), SILENCE])
     events = list(client.watch([A, B], until_ended=True))
-    assert [each["resume_token"] for each in events] == ["t1", "t2", "t3"]
+    assert [change["resume_token"] for change in events] == ["t1", "t2", "t3"]
 
 
 def test_until_ended_waits_for_a_task_that_was_retried_after_its_end(
@@ -254,7 +254,7 @@ def test_until_ended_waits_for_a_task_that_was_retried_after_its_end(
 ) -> None:
     scheduler.will("WatchTasks", [pending("t1", B), completed("t2", A), pending("t3", A), completed("t4", B), AWAY])
     scheduler.will("WatchTasks", [completed("t5", A), SILENCE])
-    assert [each["resume_token"] for each in client.watch([A, B], until_ended=True)][-1] == "t5"
+    assert [change["resume_token"] for change in client.watch([A, B], until_ended=True)][-1] == "t5"
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_closing_the_client_ends_its_watches_and_its_connection(scheduler: Scrip
             wait_until(lambda: scheduler.open_calls == 3, within=5, what="all streams are open")
             assert connections_to(scheduler)
             assert client_threads() > threads
-        assert [found.result(5) for found in rest] == [[], [], []]
+        assert [future.result(5) for future in rest] == [[], [], []]
     wait_until(lambda: scheduler.open_calls == 0, within=5, what="no stream is left at the scheduler")
     wait_until_gone(lambda: connections_to(scheduler), within=5, what="the connection is closed")
     wait_until_gone(lambda: client_threads() - threads, within=5, what="the client's threads are gone")
@@ -346,8 +346,12 @@ def client_threads() -> set[threading.Thread]:
 def connections_to(scheduler: ScriptedServices) -> list[Any]:
     """Of this process, as a client."""
     port = int(scheduler.target.rpartition(":")[2])
-    found = psutil.Process().net_connections("tcp")
-    return [each for each in found if each.raddr and each.raddr.port == port and each.status == "ESTABLISHED"]
+    connections = psutil.Process().net_connections("tcp")
+    return [
+        connection
+        for connection in connections
+        if connection.raddr and connection.raddr.port == port and connection.status == "ESTABLISHED"
+    ]
 
 
 def test_the_example_shows_each_move(scheduler: ScriptedServices) -> None:

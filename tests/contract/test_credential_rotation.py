@@ -63,7 +63,7 @@ class Load:
             yield
         finally:
             ended.set()
-            self.failures += [it for it in await asyncio.gather(*callers, return_exceptions=True) if it]
+            self.failures += [outcome for outcome in await asyncio.gather(*callers, return_exceptions=True) if outcome]
 
     async def _call(self, ended: asyncio.Event, *, fresh: bool) -> None:
         while not ended.is_set():

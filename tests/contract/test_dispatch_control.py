@@ -40,8 +40,8 @@ WAIT_S = 5  # less than the interval at which a replica checks without a hint
 
 async def submitted(tasks: TaskServiceAsyncStub, account: int, count: int = 1) -> list[str]:
     request = task_pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    made = await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[request] * count))
-    return [task.task_id for task in made.tasks]
+    answer = await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[request] * count))
+    return [task.task_id for task in answer.tasks]
 
 
 async def reason(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.PendingReason.ValueType:
@@ -222,8 +222,8 @@ async def pair(db_url: str) -> AsyncIterator[Pair]:
 
 
 async def test_a_limit_holds_across_replicas_and_freed_seats_are_used_at_once(pair: Pair) -> None:
-    made = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a", max_concurrent_tasks=3))
-    account = made.account.account_id
+    answer = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a", max_concurrent_tasks=3))
+    account = answer.account.account_id
     for n in (0, 1):
         await submitted(pair.tasks[n], account, 100)
     # without hints, a few at each periodic check of a replica
@@ -258,8 +258,8 @@ async def test_a_start_quota_holds_across_replicas(
 
 
 async def test_a_limit_set_on_another_replica_is_applied_here(pair: Pair) -> None:
-    made = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a"))
-    account = made.account.account_id
+    answer = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a"))
+    account = answer.account.account_id
     await limit(pair.accounts[0], account, 1)
     here = pair.replicas[1]
     await wait_until_async(lambda: account in here._admission._limited, within=WAIT_S, what="it was told")

@@ -128,8 +128,8 @@ async def test_each_revision_has_its_author(made: Maker) -> None:
     content = await made()
     for name, title in (("", "one"), ("编辑", "two")):
         await edit(made.contents, content.content_id, reviewer=name, title=title)
-    (found,) = await revisions(made.contents, content.content_id)
-    assert [(each.number, each.author, each.title) for each in found] == [
+    (page,) = await revisions(made.contents, content.content_id)
+    assert [(revision.number, revision.author, revision.title) for revision in page] == [
         (1, "", "a topic"),
         (2, "anonymous", "one"),
         (3, "编辑", "two"),
@@ -141,18 +141,18 @@ async def test_revisions_come_in_pages_that_end_before_3_mib(made: Maker) -> Non
     for n in range(4):
         await edit(made.contents, content.content_id, body=str(n) + "x" * 2 * MIB)
     pages = await revisions(made.contents, content.content_id)
-    assert [[each.number for each in page] for page in pages] == [[1, 2], [3], [4], [5]]
+    assert [[revision.number for revision in page] for page in pages] == [[1, 2], [3], [4], [5]]
     pages = await revisions(made.contents, content.content_id, size=1)
-    assert [[each.number for each in page] for page in pages] == [[1], [2], [3], [4], [5]]
+    assert [[revision.number for revision in page] for page in pages] == [[1], [2], [3], [4], [5]]
 
 
 async def test_the_first_revision_and_the_newest_are_kept(made: Maker) -> None:
     content = await made()
     for n in range(MAX_REVISIONS + 3):
         await edit(made.contents, content.content_id, title=f"title {n}")
-    (found,) = await revisions(made.contents, content.content_id, size=1_000)
-    assert [each.number for each in found] == [1, *range(6, MAX_REVISIONS + 5)]
-    assert len(found) == MAX_REVISIONS
+    (page,) = await revisions(made.contents, content.content_id, size=1_000)
+    assert [revision.number for revision in page] == [1, *range(6, MAX_REVISIONS + 5)]
+    assert len(page) == MAX_REVISIONS
 
 
 async def test_body_and_html_together_are_bounded(made: Maker) -> None:
@@ -167,8 +167,8 @@ async def test_body_and_html_together_are_bounded(made: Maker) -> None:
 
 async def test_revisions_are_deleted_with_their_content(made: Maker, engine: sa.Engine) -> None:
     content, other = await made(), await made()
-    for each in (content, other):
-        await edit(made.contents, each.content_id, title="edited")
+    for item in (content, other):
+        await edit(made.contents, item.content_id, title="edited")
     await made.contents.DeleteContent(pb.DeleteContentRequest(content_id=content.content_id))
     assert rows(engine) == 2
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):

@@ -179,7 +179,7 @@ async def test_a_refused_call_keeps_no_traceback(message: bytes | None) -> None:
 
 def tracebacks() -> int:
     gc.collect()
-    return sum(isinstance(each, TracebackType) for each in gc.get_objects())
+    return sum(isinstance(instance, TracebackType) for instance in gc.get_objects())
 
 
 async def test_invalid_bytes_within_a_stream_are_refused() -> None:

@@ -185,16 +185,16 @@ SILENT = {
 UNFINISHED_TLS = {"nothing": b"", "half of a ClientHello": b"\x16\x03\x01\x02\x00\x01"}
 
 
-async def silent(port: int, said: bytes) -> None:
+async def silent(port: int, opening: bytes) -> None:
     """A peer that says no more, until it is disconnected."""
     async with connected(port) as peer:
-        await peer.write(said)
+        await peer.write(opening)
         await peer.closed()
 
 
 async def test_connections_without_a_handshake_are_closed(replica: Replica) -> None:
     async with attacked(replica):
-        await asyncio.gather(*(silent(replica.port, said) for said in SILENT.values()))
+        await asyncio.gather(*(silent(replica.port, opening) for opening in SILENT.values()))
 
 
 async def test_connections_with_an_unfinished_tls_handshake_are_closed(db_url: str, certificates: Path) -> None:
@@ -203,7 +203,7 @@ async def test_connections_with_an_unfinished_tls_handshake_are_closed(db_url: s
         serving(db_url, limits=LIMITS, **tls) as replica,
         honest_caller(replica, ca=certificates / "ca.pem"),
     ):
-        await asyncio.gather(*(silent(replica.port, said) for said in UNFINISHED_TLS.values()))
+        await asyncio.gather(*(silent(replica.port, opening) for opening in UNFINISHED_TLS.values()))
 
 
 async def test_an_idle_connection_is_closed_and_its_client_reconnects(db_url: str) -> None:
@@ -215,7 +215,7 @@ async def test_an_idle_connection_is_closed_and_its_client_reconnects(db_url: st
         await peer.greet()  # at once: it is idle from here on
         accounts = AccountServiceStub(channel)
         await accounts.ListAccounts(pb.ListAccountsRequest())
-        assert any(each.kind == http2.GOAWAY for each in await peer.closed())
+        assert any(received.kind == http2.GOAWAY for received in await peer.closed())
         for _ in range(2):
             await wait_until_async(
                 lambda: channel.get_state() is ChannelConnectivity.IDLE, within=PATIENCE_S, what="it is closed"

@@ -103,7 +103,7 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_others_are_renewed
             acknowledged = await worker.heartbeat(0)
             assert list(acknowledged.skipped_leases) == [locked.lease_id]
             assert not acknowledged.not_renewed_leases
-            names = [worker_pb.HeldLease(lease_id=it.lease_id, attempt=1) for it in (locked, other)]
+            names = [worker_pb.HeldLease(lease_id=lease.lease_id, attempt=1) for lease in (locked, other)]
             again = hello(session_number=2, accepts_skipped_leases=True, held_leases=names)
             async with ScriptedWorker(channel, again) as successor:
                 assert sorted(successor.welcome.keep_leases) == sorted(worker.held)

@@ -68,9 +68,9 @@ async def test_the_figures_are_those_of_what_was_done(
 
     scraped = await _sampled(
         replica,
-        lambda it: (
-            [it("contentgen_tasks", status=status) for status in ("completed", "pending")] == [2, 1]
-            and it("contentgen_lease_streams") == 1
+        lambda scrape: (
+            [scrape("contentgen_tasks", status=status) for status in ("completed", "pending")] == [2, 1]
+            and scrape("contentgen_lease_streams") == 1
         ),
     )
     assert scraped("contentgen_build_info", service="scheduler", version=version("contentgen-grpc")) == 1
@@ -123,9 +123,10 @@ async def test_the_queue_is_shown_by_priority_and_leases_by_stage(
 
     scraped = await _sampled(
         replica,
-        lambda it: (  # read first, and last of those below
-            it("contentgen_ready_tasks") == 2
-            and [it("contentgen_leases", stage=stage) for stage in ("queued", "accepted", "processing")] == [1, 1, 1]
+        lambda scrape: (  # read first, and last of those below
+            scrape("contentgen_ready_tasks") == 2
+            and [scrape("contentgen_leases", stage=stage) for stage in ("queued", "accepted", "processing")]
+            == [1, 1, 1]
         ),
     )
     assert scraped("contentgen_leases", stage="revoked") == 0
@@ -150,18 +151,22 @@ async def _sampled(replica: Replica, wanted: Callable[[Scrape], bool]) -> Scrape
     """A scrape once a sample is as it is wanted."""
 
     def scraped() -> Scrape | None:
-        found = Scrape(replica.metrics_port)
-        return found if wanted(found) else None
+        scrape = Scrape(replica.metrics_port)
+        return scrape if wanted(scrape) else None
 
-    found = await wait_until_async(scraped, within=PATIENCE_S, what="the sample shows it")
-    assert found is not None
-    return found
+    result = await wait_until_async(scraped, within=PATIENCE_S, what="the sample shows it")
+    assert result is not None
+    return result
 
 
 async def test_every_metric_is_in_the_document(replica: Replica) -> None:
     documented = DOCUMENT.read_text()
     families = Scrape(replica.metrics_port).families.values()
-    names = {f"{it.name}_total" if it.type == "counter" else it.name for it in families if it.type != "unknown"}
+    names = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in families
+        if family.type != "unknown"
+    }
     assert sorted(name for name in names if f"`{name}`" not in documented) == []
 
 
@@ -225,7 +230,7 @@ async def test_the_expiry_of_a_certificate_is_told(db_url: str, certificates: Pa
     assert end is not None
     async with serving(db_url, **files, metrics_listen=ANY_PORT) as replica:
         name = "contentgen_certificate_expiry_timestamp_seconds"
-        scraped = await _sampled(replica, lambda it: it(name, setting="CONTENTGEN_TLS_CERT") > 0)
+        scraped = await _sampled(replica, lambda scrape: scrape(name, setting="CONTENTGEN_TLS_CERT") > 0)
         assert scraped(name, setting="CONTENTGEN_TLS_CERT") == end.timestamp()
 
 
@@ -235,11 +240,11 @@ async def test_tries_to_deliver_to_webhooks_are_counted(db_url: str, engine: sa.
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         receiving() as receiver,
     ):
-        made = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
+        answer = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
         hooks = Hooks(WebhookServiceStub(channel), engine)
         hook = (await hooks.create(receiver.url, "task.ended")).webhook
         call = Caller(channel)
-        submitted = await call("TaskService/SubmitTask", account_id=made.account.account_id, topic="a topic")
+        submitted = await call("TaskService/SubmitTask", account_id=answer.account.account_id, topic="a topic")
         await call("TaskService/CancelTask", task_id=submitted["task"]["task_id"])
         await hooks.until(hook.webhook_id, DELIVERED)
         scraped = Scrape(replica.metrics_port)
@@ -256,11 +261,13 @@ async def test_what_waits_besides_tasks_is_shown(
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         ScriptedWorker(channel) as worker,
     ):
-        scraped = await _sampled(replica, lambda it: it("contentgen_publish_pool_entries", state="pending") == 0)
+        scraped = await _sampled(
+            replica, lambda scrape: scrape("contentgen_publish_pool_entries", state="pending") == 0
+        )
         assert scraped("contentgen_oldest_pending_delivery_seconds") == 0
         assert scraped("contentgen_schedule_lateness_seconds") == 0
-        made = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
-        account_id = made.account.account_id
+        answer = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
+        account_id = answer.account.account_id
         call = Caller(channel)
         hooks = Hooks(WebhookServiceStub(channel), engine)
         await hooks.create(f"http://127.0.0.1:{free_port()}", "task.ended")
@@ -288,7 +295,7 @@ async def test_what_waits_besides_tasks_is_shown(
                 template={"topic": "a topic"},
             )
 
-        scraped = await _sampled(replica, lambda it: it("contentgen_schedules") == 1)
+        scraped = await _sampled(replica, lambda scrape: scrape("contentgen_schedules") == 1)
         states = ("pending", "publishing", "retrying", "failed")
         assert [scraped("contentgen_publish_pool_entries", state=state) for state in states] == [1, 1, 1, 1]
         assert scraped("contentgen_webhook_deliveries", status="pending") == 4
@@ -308,7 +315,7 @@ async def test_accounts_are_told_of_only_if_they_are_named(db_url: str, monkeypa
         assert ids == ["1", "2"]
         for account_id in ids:
             await call("TaskService/SubmitTask", account_id=account_id, topic="a topic")
-        scraped = await _sampled(replica, lambda it: it("contentgen_account_ready_tasks", account_id="1") == 1)
+        scraped = await _sampled(replica, lambda scrape: scrape("contentgen_account_ready_tasks", account_id="1") == 1)
         assert scraped("contentgen_account_tasks", account_id="1", status="pending") == 1
         samples = scraped.families["contentgen_account_tasks"].samples
         assert {sample.labels["account_id"] for sample in samples} == {"1"}, "account 2 is not named, 7 does not exist"

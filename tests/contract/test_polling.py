@@ -181,7 +181,7 @@ async def test_concurrent_callers_get_the_same_counts_on_any_replica(
     done, _ = await started(tasks, worker, account, 2)
     async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
         away = Reflected(channel)
-        calls = [poll_running(each) for each in (reflected, away) * 3]
+        calls = [poll_running(caller) for caller in (reflected, away) * 3]
         polls = {await worker.polled() for _ in calls}
         assert len(polls) == len(calls)
         await worker.complete(done)

@@ -92,7 +92,7 @@ class TestReview:
         assert (decided.review_status, decided.review_comment) == (pb.REVIEW_STATUS_REJECTED, "too long")
         assert await pool(made.contents) == []
         listed = await made.contents.ListContents(pb.ListContentsRequest(review_status=pb.REVIEW_STATUS_REJECTED))
-        assert [each.content_id for each in listed.contents] == [content.content_id]
+        assert [item.content_id for item in listed.contents] == [content.content_id]
 
     @pytest.mark.parametrize(("first", "current"), [(APPROVE, "approved"), (REJECT, "rejected")])
     @pytest.mark.parametrize("second", [APPROVE, REJECT])
@@ -139,21 +139,21 @@ class TestClaim:
         with engine.begin() as connection:
             holds = "SELECT extract(epoch FROM claim_expire_time - now()) FROM publish_pool WHERE status = 2"
             assert 590 < connection.execute(sa.text(holds)).scalar_one() <= 600
-        assert [each.status for each in await pool(made.contents)] == [PUBLISHING, PENDING]
+        assert [item.status for item in await pool(made.contents)] == [PUBLISHING, PENDING]
 
     async def test_the_highest_priority_comes_first_then_the_oldest(self, made: Maker) -> None:
         low, high, old = await made(priority=1), await made(priority=10), await made(priority=1)
         claimed = await claim(made.contents, limit=2)
-        assert [each.content_id for each in claimed] == [high.content_id, low.content_id]
-        assert [each.content_id for each in await claim(made.contents, limit=1_000)] == [old.content_id]
+        assert [entry.content_id for entry in claimed] == [high.content_id, low.content_id]
+        assert [entry.content_id for entry in await claim(made.contents, limit=1_000)] == [old.content_id]
         assert await claim(made.contents) == []
 
     async def test_each_entry_has_a_claim_of_its_own(self, made: Maker, expire_claims: Any) -> None:
         for _ in range(3):
             await made()
-        first = {each.claim_id for each in await claim(made.contents, limit=3)}
+        first = {entry.claim_id for entry in await claim(made.contents, limit=3)}
         expire_claims()
-        again = {each.claim_id for each in await claim(made.contents, limit=3)}
+        again = {entry.claim_id for entry in await claim(made.contents, limit=3)}
         assert len(first | again) == 6
 
     async def test_scheduled_entries_are_not_claimed_before_their_time(self, made: Maker, engine: sa.Engine) -> None:
@@ -185,7 +185,7 @@ class TestClaim:
     async def test_a_claim_with_the_longest_lease_is_accepted(self, made: Maker) -> None:
         await made()
         assert len(await claim(made.contents, lease=Duration(seconds=315_576_000_000))) == 1
-        assert [each.status for each in await pool(made.contents)] == [PUBLISHING]
+        assert [entry.status for entry in await pool(made.contents)] == [PUBLISHING]
 
     @pytest.mark.parametrize("limit", [-1, 1_001])
     @pytest.mark.parametrize("lease", [Duration(), Duration(nanos=999_999_999), Duration(seconds=-1)])
@@ -317,7 +317,7 @@ class TestAttempts:
         assert not entry.HasField("next_attempt_time")
         end_waits(engine)
         assert await claim(made.contents) == []
-        assert [each.number for each in await attempts(made.contents, content_id)] == [1, 2, 3]
+        assert [attempt.number for attempt in await attempts(made.contents, content_id)] == [1, 2, 3]
 
     @pytest.mark.usefixtures("replica")
     async def test_settings_say_how_many_attempts_there_are_and_how_long_the_waits(
@@ -349,7 +349,7 @@ class TestAttempts:
         assert (first.number, first.publisher, first.published) == (1, "the site", False)
         assert (first.error, second.error) == ("the site is away", "")
         assert (second.number, second.publisher, second.published) == (2, "anonymous", True)
-        times = [each.ToNanoseconds() for it in (first, second) for each in (it.start_time, it.end_time)]
+        times = [time.ToNanoseconds() for attempt in (first, second) for time in (attempt.start_time, attempt.end_time)]
         assert times == sorted(times)
         assert times[0] > 0
         assert await attempts(made.contents, content_id, page_size=1) == [first]
@@ -364,7 +364,9 @@ class TestAttempts:
         assert await attempts(made.contents, content_id) == []
         (claimed,) = await claim(made.contents, publisher="b")
         assert (await report(made.contents, claimed, published=True)).attempt_count == 1
-        assert [(each.number, each.publisher) for each in await attempts(made.contents, content_id)] == [(1, "b")]
+        assert [(attempt.number, attempt.publisher) for attempt in await attempts(made.contents, content_id)] == [
+            (1, "b")
+        ]
 
     async def test_what_failed_keeps_its_place_among_the_others(self, made: Maker, engine: sa.Engine) -> None:
         first, high, last = await made(), await made(priority=9), await made()
@@ -373,13 +375,13 @@ class TestAttempts:
             assert claimed.content_id == content.content_id
             await report(made.contents, claimed)
         order = [high.content_id, first.content_id, last.content_id]
-        assert [each.content_id for each in await pool(made.contents)] == order
+        assert [entry.content_id for entry in await pool(made.contents)] == order
         end_waits(engine)
         (claimed,) = await claim(made.contents)
         assert claimed.content_id == high.content_id
         assert not claimed.HasField("next_attempt_time")
         claimed_later = await claim(made.contents, limit=10, account_id=made.account)
-        assert [each.content_id for each in claimed_later] == order[1:]
+        assert [entry.content_id for entry in claimed_later] == order[1:]
 
     async def test_attempts_are_deleted_with_their_content(self, made: Maker, engine: sa.Engine) -> None:
         content_id = (await made()).content_id
@@ -401,7 +403,7 @@ class TestRetry:
         assert await pool(made.contents) == [entry]
         (claimed,) = await claim(made.contents)
         assert (await report(made.contents, claimed)).attempt_count == 1
-        assert [each.number for each in await attempts(made.contents, content_id)] == [1, 2, 3, 4]
+        assert [attempt.number for attempt in await attempts(made.contents, content_id)] == [1, 2, 3, 4]
 
     async def test_a_retry_ends_the_wait_for_the_next_attempt(self, made: Maker, engine: sa.Engine) -> None:
         content_id = (await made()).content_id
@@ -437,13 +439,13 @@ class TestUpdate:
         entry = await update(made.contents, second.content_id, "priority", priority=9, schedule_time=LATER)
         assert entry.priority == 9
         assert not entry.HasField("schedule_time")
-        assert [each.content_id for each in await pool(made.contents)] == [second.content_id, first.content_id]
+        assert [item.content_id for item in await pool(made.contents)] == [second.content_id, first.content_id]
         entry = await update(made.contents, second.content_id, "schedule_time", priority=1, schedule_time=LATER)
         assert (entry.priority, entry.schedule_time) == (9, LATER)
-        assert [each.content_id for each in await claim(made.contents, limit=2)] == [first.content_id]
+        assert [item.content_id for item in await claim(made.contents, limit=2)] == [first.content_id]
         entry = await update(made.contents, second.content_id, "schedule_time")
         assert not entry.HasField("schedule_time")
-        assert [each.content_id for each in await claim(made.contents, limit=2)] == [second.content_id]
+        assert [item.content_id for item in await claim(made.contents, limit=2)] == [second.content_id]
 
     async def test_a_failed_entry_stays_failed(self, made: Maker, engine: sa.Engine) -> None:
         content_id = (await made()).content_id
@@ -570,12 +572,12 @@ class TestList:
         listed = []
         while True:
             page = await made.contents.ListPublishPool(request)
-            listed += [each.content_id for each in page.entries]
+            listed += [entry.content_id for entry in page.entries]
             request.page_token = page.next_page_token
             if not request.page_token:
                 break
         assert listed == [made_ids[n] for n in (1, 5, 0, 3, 6, 2, 4)]
-        assert [each.content_id for each in await claim(made.contents, limit=10)] == listed
+        assert [entry.content_id for entry in await claim(made.contents, limit=10)] == listed
 
     async def test_entries_are_listed_by_status(self, made: Maker, engine: sa.Engine, expire_claims: Any) -> None:
         states: dict[str, int] = {}
@@ -600,13 +602,13 @@ class TestList:
             FAILED: ["failed"],
         }
         for wanted in ([PENDING], [PUBLISHING], [PUBLISHED], [FAILED], [FAILED, PENDING], [PUBLISHED, PUBLISHING], []):
-            found = []
+            entries = []
             for account_id in (0, made.account):
                 request = pb.ListPublishPoolRequest(account_id=account_id, statuses=wanted)
-                found = list((await made.contents.ListPublishPool(request)).entries)
+                entries = list((await made.contents.ListPublishPool(request)).entries)
                 named = [name for status in wanted or expected for name in expected[status]]
-                assert [each.content_id for each in found] == sorted(states[name] for name in named)
-            assert {each.status for each in found} == set(wanted or expected)
+                assert [entry.content_id for entry in entries] == sorted(states[name] for name in named)
+            assert {entry.status for entry in entries} == set(wanted or expected)
 
     @pytest.mark.parametrize("examined", [2, 5_000])
     async def test_entries_are_listed_by_their_time(
@@ -621,13 +623,13 @@ class TestList:
 
         async def listed(**wanted: Any) -> list[int]:
             request = pb.ListPublishPoolRequest(page_size=2, **wanted)
-            found = []
+            indexes = []
             while True:
                 page = await made.contents.ListPublishPool(request)
-                found += [made_ids.index(entry.content_id) for entry in page.entries]
+                indexes += [made_ids.index(entry.content_id) for entry in page.entries]
                 request.page_token = page.next_page_token
                 if not request.page_token:
-                    return found
+                    return indexes
 
         for account_id in (0, made.account):
             assert await listed(account_id=account_id, scheduled_after=times[4]) == [5, 4, 7, 6]

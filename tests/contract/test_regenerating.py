@@ -60,13 +60,13 @@ async def test_the_new_task_has_the_brief_and_the_feedback(made: Maker) -> None:
     )
     task = await regenerate(made.contents, content.content_id, "shorter")
     assert task.regenerates_content_id == content.content_id
-    found = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=task.task_id))).task
-    assert (found.topic, found.tone, found.category, found.priority) == ("题", "dry", "c", 8)
-    assert (dict(found.labels), found.max_retries, found.auto_approve) == ({"run": "7"}, 1, False)
-    assert found.requirements == "800 words\n\nshorter"
-    assert found.regenerates_content_id == content.content_id
+    new_task = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=task.task_id))).task
+    assert (new_task.topic, new_task.tone, new_task.category, new_task.priority) == ("题", "dry", "c", 8)
+    assert (dict(new_task.labels), new_task.max_retries, new_task.auto_approve) == ({"run": "7"}, 1, False)
+    assert new_task.requirements == "800 words\n\nshorter"
+    assert new_task.regenerates_content_id == content.content_id
     listed = (await made.tasks.ListTasks(task_pb.ListTasksRequest())).tasks
-    assert [each.regenerates_content_id for each in listed] == [content.content_id, 0]
+    assert [item.regenerates_content_id for item in listed] == [content.content_id, 0]
     assert await read(made.contents, content.content_id) == content
 
 

@@ -87,7 +87,7 @@ class TestDecisions:
         await review(made.contents, first.content_id, schedule_time=at)
         await review(made.contents, second.content_id)
         entries = (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries
-        assert [(it.content_id, it.HasField("schedule_time")) for it in entries] == [
+        assert [(entry.content_id, entry.HasField("schedule_time")) for entry in entries] == [
             (first.content_id, True),
             (second.content_id, False),
         ]
@@ -101,14 +101,14 @@ class TestDecisions:
         ]
         batch = pb.BatchReviewContentsRequest(requests=requests, reviewer="anna")
         decided = (await made.contents.BatchReviewContents(batch)).contents
-        assert [each.content_id for each in decided] == [second.content_id, first.content_id]
-        assert [each.reviewer for each in decided] == ["boris", "anna"]
-        assert [each.body for each in decided] == ["", ""]
+        assert [item.content_id for item in decided] == [second.content_id, first.content_id]
+        assert [item.reviewer for item in decided] == ["boris", "anna"]
+        assert [item.body for item in decided] == ["", ""]
         assert await pool(made.contents) == [first.content_id]
-        for each in decided:
-            whole = await read(made.contents, each.content_id)
+        for summary in decided:
+            whole = await read(made.contents, summary.content_id)
             whole.ClearField("body")
-            assert whole == each
+            assert whole == summary
 
     @pytest.mark.parametrize("bad", ["decided", "stale", "unknown"])
     async def test_a_batch_decides_nothing_if_one_cannot_be_decided(self, made: Maker, bad: str) -> None:

@@ -122,16 +122,16 @@ async def test_every_replica_says_what_may_run_and_what_runs(db_url: str) -> Non
         keda(other) as second,
     ):
         account = await make_account(channel)
-        for each in (first, second):
-            await each.becomes(0)
+        for client in (first, second):
+            await client.becomes(0)
         await submit(channel, account, 3)
         async with ScriptedWorker(channel) as worker:
             (lease,) = await worker.take()
-            for each in (first, second):
-                await each.becomes(3)
+            for client in (first, second):
+                await client.becomes(3)
             await worker.complete(lease)
-            for each in (first, second):
-                await each.becomes(2)
+            for client in (first, second):
+                await client.becomes(2)
 
 
 async def test_what_may_not_run_now_does_not_count(channel: aio.Channel, scaler: Keda, replica: Replica) -> None:
@@ -149,8 +149,8 @@ async def test_what_may_not_run_now_does_not_count(channel: aio.Channel, scaler:
         await of_limited.becomes(2)
         await of_all.becomes(5)
         await pool.PauseDispatch(pool_pb.PauseDispatchRequest())
-        for each in (scaler, of_limited, of_all):
-            await each.becomes(0)
+        for client in (scaler, of_limited, of_all):
+            await client.becomes(0)
 
 
 async def test_the_target_is_in_the_metadata(replica: Replica) -> None:
@@ -165,7 +165,7 @@ async def test_the_target_is_in_the_metadata(replica: Replica) -> None:
 
 
 async def test_wrong_metadata_are_named(replica: Replica) -> None:
-    for key, text, said in (
+    for key, text, problem in (
         ("targetPerWorker", "0", "must be a whole number from 1 to 1,000, is '0'"),
         ("targetPerWorker", "2.5", "must be a whole number"),
         ("targetPerWorker", "", "must be a whole number"),
@@ -187,7 +187,7 @@ async def test_wrong_metadata_are_named(replica: Replica) -> None:
                 with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
                     await call
                 assert refusal.fields == [f'{prefix}scalerMetadata["{key}"]']
-                assert said in refusal.message
+                assert problem in refusal.message
 
 
 async def test_another_metric_and_an_unknown_account_are_refused(replica: Replica, scaler: Keda) -> None:

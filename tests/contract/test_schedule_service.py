@@ -86,17 +86,17 @@ def scheduler(
 
 
 async def test_a_schedule_is_made_read_and_listed(scheduler: Scheduler) -> None:
-    made = await scheduler.create("30 9 * * MON", name="新闻", time_zone="Asia/Shanghai")
-    assert (made.schedule_id, made.account_id, made.name) == (1, scheduler.account, "新闻")
-    assert (made.cron, made.time_zone) == ("30 9 * * MON", "Asia/Shanghai")
-    assert (made.catch_up, made.overlap) == (pb.CATCH_UP_ONE, pb.OVERLAP_ALLOW)
-    assert (made.template.topic, made.template.account_id) == ("the news", scheduler.account)
-    times = [time.ToDatetime(tzinfo=UTC) for time in made.next_run_times]
+    schedule = await scheduler.create("30 9 * * MON", name="新闻", time_zone="Asia/Shanghai")
+    assert (schedule.schedule_id, schedule.account_id, schedule.name) == (1, scheduler.account, "新闻")
+    assert (schedule.cron, schedule.time_zone) == ("30 9 * * MON", "Asia/Shanghai")
+    assert (schedule.catch_up, schedule.overlap) == (pb.CATCH_UP_ONE, pb.OVERLAP_ALLOW)
+    assert (schedule.template.topic, schedule.template.account_id) == ("the news", scheduler.account)
+    times = [time.ToDatetime(tzinfo=UTC) for time in schedule.next_run_times]
     assert times[0] > datetime.now(UTC)
     assert times == [times[0] + timedelta(weeks=week) for week in range(5)]
     assert all((time.weekday(), time.hour, time.minute) == (0, 1, 30) for time in times)
-    assert await scheduler.get(made) == made
-    assert list((await scheduler.schedules.ListSchedules(pb.ListSchedulesRequest())).schedules) == [made]
+    assert await scheduler.get(schedule) == schedule
+    assert list((await scheduler.schedules.ListSchedules(pb.ListSchedulesRequest())).schedules) == [schedule]
 
 
 async def test_the_next_runs_of_a_cron_line_are_those_of_a_schedule_with_it(scheduler: Scheduler) -> None:
@@ -104,20 +104,20 @@ async def test_the_next_runs_of_a_cron_line_are_those_of_a_schedule_with_it(sche
     request = pb.GetNextRunsRequest(cron="30 2 29 3,10 *", time_zone="Europe/Berlin")
     assert list((await scheduler.schedules.GetNextRuns(request)).next_run_times) == list(of_schedule)
     in_utc = (await scheduler.schedules.GetNextRuns(pb.GetNextRunsRequest(cron="30 2 29 3,10 *"))).next_run_times
-    assert [each.ToDatetime().strftime("%d %H:%M") for each in in_utc] == ["29 02:30"] * 5
+    assert [time.ToDatetime().strftime("%d %H:%M") for time in in_utc] == ["29 02:30"] * 5
 
 
 async def test_lists_leave_out_requirements(scheduler: Scheduler) -> None:
     template = task_pb.SubmitTaskRequest(topic="the news", requirements="long " * 1_000)
-    made = await scheduler.create(template=template)
-    assert (await scheduler.get(made)).template.requirements == "long " * 1_000
+    schedule = await scheduler.create(template=template)
+    assert (await scheduler.get(schedule)).template.requirements == "long " * 1_000
     (listed,) = (await scheduler.schedules.ListSchedules(pb.ListSchedulesRequest())).schedules
     assert (listed.template.topic, listed.template.requirements) == ("the news", "")
 
 
 async def test_lists_are_paged_and_filtered_by_account(scheduler: Scheduler, accounts: AccountServiceAsyncStub) -> None:
     other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
-    made = [await scheduler.create(account_id=account) for account in (1, other, 1, other, 1)]
+    created = [await scheduler.create(account_id=account) for account in (1, other, 1, other, 1)]
     seen: list[pb.Schedule] = []
     token = ""
     while True:
@@ -127,9 +127,9 @@ async def test_lists_are_paged_and_filtered_by_account(scheduler: Scheduler, acc
         token = page.next_page_token
         if not token:
             break
-    assert seen == made
+    assert seen == created
     own = await scheduler.schedules.ListSchedules(pb.ListSchedulesRequest(account_id=other))
-    assert list(own.schedules) == [made[1], made[3]]
+    assert list(own.schedules) == [created[1], created[3]]
 
 
 async def test_a_tick_makes_a_task_that_names_its_schedule(scheduler: Scheduler, tasks: TaskServiceAsyncStub) -> None:
@@ -148,8 +148,8 @@ async def test_a_tick_makes_a_task_that_names_its_schedule(scheduler: Scheduler,
 
 async def test_tasks_are_filtered_by_schedule_state_account_and_label(scheduler: Scheduler) -> None:
     schedule, other = await scheduler.create(), await scheduler.create()
-    for each in (schedule, other, schedule):
-        await scheduler.schedules.RunSchedule(pb.RunScheduleRequest(schedule_id=each.schedule_id))
+    for item in (schedule, other, schedule):
+        await scheduler.schedules.RunSchedule(pb.RunScheduleRequest(schedule_id=item.schedule_id))
     newest, oldest = await scheduler.tasks(schedule)
     assert newest.task_id > oldest.task_id
     assert await scheduler.tasks(schedule, account_id=scheduler.account) == [newest, oldest]

@@ -120,7 +120,9 @@ async def test_health_follows_the_database_and_the_drain() -> None:
             for service in ("", *SERVICES):
                 assert (await stub.Check(HealthCheckRequest(service=service))).status == status
             listed = (await stub.List(Empty())).statuses
-            assert {service: each.status for service, each in listed.items()} == dict.fromkeys(("", *SERVICES), status)
+            assert {service: response.status for service, response in listed.items()} == dict.fromkeys(
+                ("", *SERVICES), status
+            )
             return status
 
         assert await seen() == NOT_SERVING
@@ -178,13 +180,13 @@ async def test_channelz_shows_the_server_and_who_is_connected() -> None:
     async with channel_to() as channel:
         reflected = Reflected(channel)
         servers = (await reflected.call("grpc.channelz.v1.Channelz/GetServers"))["server"]
-        listening = [each for each in servers if "listen_socket" in each]
-        assert any(int(each["data"].get("calls_started", 0)) > 0 for each in listening)
+        listening = [server for server in servers if "listen_socket" in server]
+        assert any(int(server["data"].get("calls_started", 0)) > 0 for server in listening)
         sockets = [
             socket
-            for each in listening
+            for server in listening
             for socket in (
-                await reflected.call("grpc.channelz.v1.Channelz/GetServerSockets", server_id=each["ref"]["server_id"])
+                await reflected.call("grpc.channelz.v1.Channelz/GetServerSockets", server_id=server["ref"]["server_id"])
             ).get("socket_ref", ())
         ]
         assert sockets, "this test's own connection, at least"

@@ -88,7 +88,7 @@ async def test_parts_that_raise_are_restarted(
 ) -> None:
     with capture_logs() as logs, ExitStack() as failing:
         thrown = [failing.enter_context(PARTS[part](times=2)) for part in parts]
-        await poke(replica, tasks, account, lambda: all(len(each) == 2 for each in thrown))
+        await poke(replica, tasks, account, lambda: all(len(errors) == 2 for errors in thrown))
         await served(tasks, worker, account)
     failures = [log for log in logs if log.get("action") == "supervise"]
     assert sorted(log["part"] for log in failures) == sorted([*parts, *parts])

@@ -54,7 +54,7 @@ async def test_get_system_lists_all_replicas_until_they_end(replicas: list[Repli
         for replica in replicas:
             await replica._system_status.run_once()
         answer = await told()
-        assert [it.scheduler_id for it in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
+        assert [entry.scheduler_id for entry in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
         for shown in answer.replicas:
             assert (shown.version, shown.serving) == (version("contentgen-grpc"), True)
             assert (shown.settings["CONTENTGEN_LEASE_TTL"], shown.settings["CONTENTGEN_RETENTION"]) == ("120 s", "")
@@ -65,19 +65,19 @@ async def test_get_system_lists_all_replicas_until_they_end(replicas: list[Repli
         assert int(answer.database.version.split(".")[0]) >= 15
         assert not answer.lock_holders
         await second.stop()
-        assert [it.scheduler_id for it in (await told()).replicas] == [first.scheduler_id]
+        assert [entry.scheduler_id for entry in (await told()).replicas] == [first.scheduler_id]
 
 
 async def test_the_client_returns_the_system_as_a_dict(replicas: list[Replica]) -> None:
     first, _ = replicas
     with ContentGenerationClient(f"127.0.0.1:{first.port}") as client:
-        told = await asyncio.to_thread(client.get_system)
-    (shown,) = [it for it in told["replicas"] if it["scheduler_id"] == first.scheduler_id]
+        answer = await asyncio.to_thread(client.get_system)
+    (shown,) = [entry for entry in answer["replicas"] if entry["scheduler_id"] == first.scheduler_id]
     assert (shown["version"], shown["serving"], list(shown["lanes"])) == (version("contentgen-grpc"), True, LANES)
     assert shown["lanes"]["submits"] == {"oldest_age": 0.0, "waiting": 0, "set_aside": 0}
-    assert (told["version"], told["lock_holders"]) == (version("contentgen-grpc"), [])
-    assert told["database"]["size"] > 1_000_000
-    assert told["limits"] == {
+    assert (answer["version"], answer["lock_holders"]) == (version("contentgen-grpc"), [])
+    assert answer["database"]["size"] > 1_000_000
+    assert answer["limits"] == {
         "max_queue_size": MAX_QUEUE_SIZE,
         "lease_ttl": 120.0,
         "heartbeat_interval": 10.0,
@@ -96,8 +96,8 @@ async def test_the_client_returns_the_system_as_a_dict(replicas: list[Replica]) 
 
 async def test_without_tokens_the_client_is_an_operator_who_may_call_everything(replicas: list[Replica]) -> None:
     with ContentGenerationClient(f"127.0.0.1:{replicas[0].port}") as client:
-        told = await asyncio.to_thread(client.get_caller)
-    assert told == {
+        caller = await asyncio.to_thread(client.get_caller)
+    assert caller == {
         "name": "",
         "role": "operator",
         "account_ids": [],
@@ -126,7 +126,7 @@ async def test_get_system_shows_lock_waits_and_holders(db_url: str, replicas: li
             async with asyncio.timeout(PATIENCE_S):  # it waits for the lock a moment at a time, when it is tried again
                 while not (answer := await stub.GetSystem(pb.GetSystemRequest())).lock_holders:
                     pass
-        told_by_other = {it.scheduler_id: {lane.name: lane for lane in it.lanes} for it in answer.replicas}
+        told_by_other = {entry.scheduler_id: {lane.name: lane for lane in entry.lanes} for entry in answer.replicas}
         submits = told_by_other[first.scheduler_id]["submits"]
         assert (submits.waiting, submits.set_aside) == (1, 1)
         assert submits.oldest_age.ToTimedelta().total_seconds() > 0
@@ -153,9 +153,9 @@ async def test_get_system_shows_long_held_rows_without_waits(
         with locked_rows(db_url, "workers") as pid:
             await worker.heartbeat(1)
             async with asyncio.timeout(PATIENCE_S):
-                while not (found := await holders()):
+                while not (lock_holders := await holders()):
                     pass
-            (holder,) = found
+            (holder,) = lock_holders
             assert (holder.pid, holder.relation, holder.waited_for) == (pid, "workers", False)
         assert not await holders()
 
@@ -178,7 +178,7 @@ async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(db_url: str, m
 
             async def locked_out() -> bool:
                 await worker.heartbeat(1)  # its session outlives the waits
-                return not replica.health.serving and any(it.get("pid") == pid for it in logs)
+                return not replica.health.serving and any(entry.get("pid") == pid for entry in logs)
 
             stopped: Callable[[], bool | Awaitable[bool]] = locked_out
             await wait_until_async(stopped, within=PATIENCE_S, what="the replica does not serve, and logs why")
@@ -217,7 +217,7 @@ async def test_what_stops_a_replica_without_a_word_is_shown_and_logged(
             assert replica.health.reasons == ["its clock is wrong"]
             answer = await stub.GetSystem(pb.GetSystemRequest())
             assert replica._database_watch.oldest_age > 0
-            (holder,) = [it for it in replica._database_watch.lock_holders if it.pid == pid]
+            (holder,) = [candidate for candidate in replica._database_watch.lock_holders if candidate.pid == pid]
         by = -4.0
         await replica._database_watch.run_once()
         assert replica.health.serving
@@ -227,5 +227,5 @@ async def test_what_stops_a_replica_without_a_word_is_shown_and_logged(
     assert (holder.pid, holder.relation) == (pid, "contentgen.fold_counts")
     (shown,) = answer.replicas
     assert (shown.serving, shown.clock_offset.ToTimedelta() // timedelta(minutes=1)) == (False, 59)
-    found = [it["action"] for it in logs if it.get("action") == "clock" or it.get("pid") == pid]
-    assert found == ["clock", "transaction", "lock"], "each once"
+    actions = [entry["action"] for entry in logs if entry.get("action") == "clock" or entry.get("pid") == pid]
+    assert actions == ["clock", "transaction", "lock"], "each once"

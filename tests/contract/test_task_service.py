@@ -80,9 +80,9 @@ async def test_a_task_is_stored_as_it_was_submitted(tasks: TaskServiceAsyncStub,
     assert (task.attempt, task.retry_count, task.content_id, task.lease_id) == (0, 0, 0, "")
     for unset in ("submit_time", "start_time", "end_time", "timeout_time", "progress", "error"):
         assert not task.HasField(unset), unset
-    found = await get(tasks, task.task_id)
-    found.ClearField("pending_reason")
-    assert found == task
+    stored = await get(tasks, task.task_id)
+    stored.ClearField("pending_reason")
+    assert stored == task
 
 
 async def test_missing_fields_get_their_defaults(tasks: TaskServiceAsyncStub, account: int) -> None:
@@ -102,9 +102,9 @@ async def test_an_answer_says_which_tasks_were_there_before(tasks: TaskServiceAs
         assert first.task == second.task
     batch = [{}, {"unique_key": "u"}, {"unique_key": "v"}, {"request_id": "r"}, {"unique_key": "v"}]
     request = pb.BatchSubmitTasksRequest(requests=[submit(account, **fields) for fields in batch])
-    made = await tasks.BatchSubmitTasks(request)
-    assert list(made.existing_indexes) == [1, 3, 4]
-    assert made.tasks[2] == made.tasks[4]
+    answer = await tasks.BatchSubmitTasks(request)
+    assert list(answer.existing_indexes) == [1, 3, 4]
+    assert answer.tasks[2] == answer.tasks[4]
 
 
 async def test_a_failed_task_is_not_retried_while_another_one_has_its_unique_key(
@@ -169,8 +169,8 @@ async def test_a_request_id_returns_the_first_task(tasks: TaskServiceAsyncStub, 
 
 
 async def test_concurrent_submits_with_one_request_id_make_one_task(tasks: TaskServiceAsyncStub, account: int) -> None:
-    made = await asyncio.gather(*(submitted(tasks, account, request_id="once") for _ in range(20)))
-    assert len({task.task_id for task in made}) == 1
+    repeats = await asyncio.gather(*(submitted(tasks, account, request_id="once") for _ in range(20)))
+    assert len({task.task_id for task in repeats}) == 1
 
 
 async def test_a_batch_is_stored_in_order_and_answered_without_requirements(
@@ -178,7 +178,9 @@ async def test_a_batch_is_stored_in_order_and_answered_without_requirements(
 ) -> None:
     requests = [submit(account, f"topic {i}", requirements="long", priority=1 + i % 10) for i in range(1_000)]
     answer = (await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=requests))).tasks
-    assert [(task.topic, task.priority) for task in answer] == [(it.topic, it.priority) for it in requests]
+    assert [(task.topic, task.priority) for task in answer] == [
+        (request.topic, request.priority) for request in requests
+    ]
     assert {task.requirements for task in answer} == {""}
     assert len({task.task_id for task in answer}) == 1_000
     assert (await get(tasks, answer[0].task_id)).requirements == "long"
@@ -267,30 +269,30 @@ async def test_a_batch_get_of_none_or_more_than_1000_is_refused(
 
 async def test_batches_of_more_than_3_mib_have_to_be_read_in_parts(tasks: TaskServiceAsyncStub, account: int) -> None:
     batch = pb.BatchSubmitTasksRequest(requests=[submit(account, requirements="x" * 18_000)] * 200)
-    made = [task.task_id for task in (await tasks.BatchSubmitTasks(batch)).tasks]
+    task_ids = [task.task_id for task in (await tasks.BatchSubmitTasks(batch)).tasks]
     with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=made))
+        await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=task_ids))
     assert refusal.fields == ["task_ids"]
-    assert len((await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=made[:100]))).tasks) == 100
+    assert len((await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=task_ids[:100]))).tasks) == 100
 
 
 async def pages(tasks: TaskServiceAsyncStub, **wanted: object) -> list[list[task_pb2.Task]]:
-    found: list[list[task_pb2.Task]] = []
+    slices: list[list[task_pb2.Task]] = []
     token = ""
-    while not found or token:
+    while not slices or token:
         request = pb.ListTasksRequest(page_token=token, **wanted)  # type: ignore[arg-type]
         answer = await tasks.ListTasks(request)
-        found.append(list(answer.tasks))
+        slices.append(list(answer.tasks))
         token = answer.next_page_token
-    return found
+    return slices
 
 
 async def test_a_list_is_newest_first_without_requirements(tasks: TaskServiceAsyncStub, account: int) -> None:
-    made = [await submitted(tasks, account, f"topic {i}", requirements="long") for i in range(5)]
-    found = await pages(tasks, page_size=2)
-    assert [len(page) for page in found] == [2, 2, 1]
-    listed = [task for page in found for task in page]
-    assert [task.task_id for task in listed] == [task.task_id for task in reversed(made)]
+    submissions = [await submitted(tasks, account, f"topic {i}", requirements="long") for i in range(5)]
+    slices = await pages(tasks, page_size=2)
+    assert [len(page) for page in slices] == [2, 2, 1]
+    listed = [task for page in slices for task in page]
+    assert [task.task_id for task in listed] == [task.task_id for task in reversed(submissions)]
     assert {task.requirements for task in listed} == {""}
 
 
@@ -306,10 +308,10 @@ async def test_a_page_may_be_short_or_empty_and_more_follow(
     for _ in range(5):
         other = await submitted(tasks, account)
         await tasks.CancelTask(pb.CancelTaskRequest(task_id=other.task_id))
-    found = await pages(tasks, labels={"batch": "x"}, statuses=[task_pb2.TASK_STATUS_CANCELLED])
-    assert len(found) > 1
-    assert not found[0]
-    assert [task.task_id for page in found for task in page] == [old.task_id]
+    slices = await pages(tasks, labels={"batch": "x"}, statuses=[task_pb2.TASK_STATUS_CANCELLED])
+    assert len(slices) > 1
+    assert not slices[0]
+    assert [task.task_id for page in slices for task in page] == [old.task_id]
 
 
 async def test_a_list_is_filtered_by_account_status_and_labels(tasks: TaskServiceAsyncStub, account: int) -> None:
@@ -333,10 +335,10 @@ async def test_a_list_is_filtered_by_account_status_and_labels(tasks: TaskServic
 async def test_a_page_ends_before_3_mib(tasks: TaskServiceAsyncStub, account: int) -> None:
     batch = pb.BatchSubmitTasksRequest(requests=[submit(account, "题" * 4_000)] * 300)
     await tasks.BatchSubmitTasks(batch)
-    found = await pages(tasks, page_size=1_000)
-    assert len(found) == 2
-    assert sum(map(len, found)) == 300
-    assert all(sum(task.ByteSize() for task in page) <= 3 << 20 for page in found)
+    slices = await pages(tasks, page_size=1_000)
+    assert len(slices) == 2
+    assert sum(map(len, slices)) == 300
+    assert all(sum(task.ByteSize() for task in page) <= 3 << 20 for page in slices)
 
 
 async def test_a_page_token_with_another_filter_is_refused(tasks: TaskServiceAsyncStub, account: int) -> None:

@@ -51,8 +51,8 @@ async def test_a_batch_is_of_one_trace_and_a_task_without_has_none(
 ) -> None:
     for count in (2, 60):  # few rows, and as many as are copied
         batch = pb.BatchSubmitTasksRequest(requests=[_request(account)] * count)
-        made = (await tasks.BatchSubmitTasks(batch, metadata=METADATA)).tasks
-        assert [task.trace_id for task in made] == [TRACE] * count
+        created = (await tasks.BatchSubmitTasks(batch, metadata=METADATA)).tasks
+        assert [task.trace_id for task in created] == [TRACE] * count
     alone = (await tasks.SubmitTask(_request(account))).task
     assert (await tasks.GetTask(pb.GetTaskRequest(task_id=alone.task_id))).task.trace_id == ""
     leases = await worker.take(63)

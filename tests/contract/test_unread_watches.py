@@ -48,7 +48,7 @@ async def test_a_change_is_encoded_once_for_all_watches_of_a_selection(
         events = [await watcher.next() for watcher in same]
         event = await other.next()
     assert told(events) == [(task_id, "unspecified", "pending")] * WATCHES
-    assert len({each.resume_token for each in events} - {event.resume_token}) == 1
+    assert len({change.resume_token for change in events} - {event.resume_token}) == 1
     assert len(encoded) == 2, "once for each selection"
 
 
@@ -58,7 +58,7 @@ async def test_watches_that_a_replica_can_t_keep_up_with_end_and_go_on_with_thei
     async with watching(tasks, account_id=account) as one, watching(tasks, account_id=account) as another:
         await asyncio.gather(one.stands(), another.stands())
         first = await submitted(tasks, account)
-        assert {each.task.task_id for each in [await one.next(), await another.next()]} == {first}
+        assert {change.task.task_id for change in [await one.next(), await another.next()]} == {first}
         for name, value in (("MAX_LATENESS", -1), ("LATENESS_TIMEOUT", 0), ("MIN_OVERRUN", 1), ("MAX_SENDS", 0)):
             monkeypatch.setattr(sending, name, value)
         second = await submitted(tasks, account)

@@ -54,8 +54,8 @@ def stubs(channels: list[aio.Channel]) -> list[TaskServiceAsyncStub]:
 
 @pytest.fixture
 async def account(channels: list[aio.Channel]) -> int:
-    made = await AccountServiceStub(channels[0]).CreateAccount(account_pb.CreateAccountRequest(name="an account"))
-    return made.account.account_id
+    answer = await AccountServiceStub(channels[0]).CreateAccount(account_pb.CreateAccountRequest(name="an account"))
+    return answer.account.account_id
 
 
 @pytest.fixture

@@ -83,11 +83,11 @@ class TestEvents:
     async def test_an_ended_task_is_told_once_and_signed(
         self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
     ) -> None:
-        made = await hooks.create(receiver.url, "task.ended")
+        created = await hooks.create(receiver.url, "task.ended")
         task_id = await end_a_task(tasks, account)
-        (delivery,) = await hooks.until(made.webhook.webhook_id, DELIVERED)
+        (delivery,) = await hooks.until(created.webhook.webhook_id, DELIVERED)
         (received,) = receiver.received
-        received.verify(made.secret)
+        received.verify(created.secret)
         data = {"task_id": task_id, "account_id": account, "status": "cancelled", "reason": "CANCELLED_BY_CLIENT"}
         assert received.message["type"] == "task.ended"
         assert received.message["data"] == data == json.loads(delivery.data)
@@ -100,7 +100,7 @@ class TestEvents:
         content = await made()
         await hooks.until(hook.webhook_id, DELIVERED, DELIVERED)
         assert receiver.types == ["content.approved", "task.ended"]
-        approved, ended = (each.message["data"] for each in receiver.received)
+        approved, ended = (received.message["data"] for received in receiver.received)
         assert approved["content_id"] == content.content_id
         assert approved["task_id"] == ended["task_id"] == content.task_id
         assert (approved["status"], ended["status"]) == ("approved", "completed")
@@ -121,7 +121,7 @@ class TestEvents:
         await made.contents.ReviewContent(request)
         await receiver.take(2)
         assert receiver.types == ["content.pending_review", told]
-        assert {each.message["data"]["content_id"] for each in receiver.received} == {content.content_id}
+        assert {received.message["data"]["content_id"] for received in receiver.received} == {content.content_id}
 
     async def test_reviews_of_a_batch_and_one_that_is_taken_back_are_told(
         self, hooks: Hooks, receiver: Receiver, made: Maker
@@ -232,20 +232,20 @@ class TestRetries:
         self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
     ) -> None:
         receiver.answer = status(500, "no\x00 disk")
-        made = await hooks.create(receiver.url, "task.ended")
+        created = await hooks.create(receiver.url, "task.ended")
         await end_a_task(tasks, account)
-        failed = await hooks.tried(made.webhook.webhook_id)
+        failed = await hooks.tried(created.webhook.webhook_id)
         assert (failed.status, failed.last_status_code, failed.last_error) == (PENDING, 500, "HTTP 500: no disk")
         assert 0 < failed.next_attempt_time.ToNanoseconds() - failed.create_time.ToNanoseconds() < 10e9
-        assert (await hooks.get(made.webhook.webhook_id)).last_error == "HTTP 500: no disk"
+        assert (await hooks.get(created.webhook.webhook_id)).last_error == "HTTP 500: no disk"
         receiver.answer = status(200)
         hooks.pass_time(10)
-        await hooks.until(made.webhook.webhook_id, DELIVERED)
+        await hooks.until(created.webhook.webhook_id, DELIVERED)
         first, second = receiver.received
         assert first.message_id == second.message_id
         assert first.body.split('"data"')[1] == second.body.split('"data"')[1]
-        second.verify(made.secret)
-        assert (await hooks.get(made.webhook.webhook_id)).last_error == ""
+        second.verify(created.secret)
+        assert (await hooks.get(created.webhook.webhook_id)).last_error == ""
 
     async def test_after_three_days_it_is_exhausted_and_can_be_sent_again(
         self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
@@ -263,7 +263,7 @@ class TestRetries:
         assert (again.status, again.message_id) == (PENDING, exhausted.message_id)
         (delivered,) = await hooks.until(hook.webhook_id, DELIVERED)
         assert delivered.attempt_count == 1
-        assert {each.message_id for each in receiver.received} == {exhausted.message_id}
+        assert {received.message_id for received in receiver.received} == {exhausted.message_id}
 
     async def test_a_receiver_that_is_down_gets_it_once_it_is_up(
         self, hooks: Hooks, tasks: TaskServiceAsyncStub, account: int
@@ -303,7 +303,7 @@ class TestRetries:
         failed = await hooks.tried(hook.webhook_id)
         assert (failed.status, failed.last_status_code) == (PENDING, 307)
         assert failed.last_error == "HTTP 307: redirects are not followed"
-        assert [each.path for each in receiver.received] == ["/hook"]
+        assert [received.path for received in receiver.received] == ["/hook"]
 
     async def test_a_receiver_that_hangs_delays_nobody_else_and_counts_as_a_failure(
         self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
@@ -316,9 +316,9 @@ class TestRetries:
                 await end_a_task(tasks, account)
             await hooks.until(quick.webhook_id, *[DELIVERED] * 6)
             assert len(slow.received) == 4, "of one webhook no more are tried at a time before one succeeds"
-            assert {each.status for each in await hooks.deliveries(hanging.webhook_id)} == {PENDING}
+            assert {delivery.status for delivery in await hooks.deliveries(hanging.webhook_id)} == {PENDING}
 
-            first = (await hooks.which(hanging.webhook_id, lambda each: bool(each.last_error)))[0]
+            first = (await hooks.which(hanging.webhook_id, lambda delivery: bool(delivery.last_error)))[0]
             assert first.last_error == "no answer within 10 s"
 
     async def test_a_receiver_that_succeeds_gets_more_at_a_time(
@@ -369,9 +369,10 @@ class TestRetries:
         hook = (await hooks.create(receiver.url)).webhook
         await made()
 
-        (first,) = await hooks.which(hook.webhook_id, lambda each: bool(each.last_error))
+        (first,) = await hooks.which(hook.webhook_id, lambda delivery: bool(delivery.last_error))
         (later,) = await hooks.which(
-            hook.webhook_id, lambda each: each.delivery_id > first.delivery_id and each.next_attempt_time.seconds > 0
+            hook.webhook_id,
+            lambda delivery: delivery.delivery_id > first.delivery_id and delivery.next_attempt_time.seconds > 0,
         )
         assert later.attempt_count == 0
         assert receiver.types == ["content.approved"]
@@ -385,22 +386,22 @@ class TestSecrets:
     async def test_both_secrets_are_valid_for_a_while(
         self, hooks: Hooks, receiver: Receiver, engine: sa.Engine
     ) -> None:
-        made = await hooks.create(receiver.url)
-        webhook_id = made.webhook.webhook_id
+        created = await hooks.create(receiver.url)
+        webhook_id = created.webhook.webhook_id
         rotated = await hooks.stub.RotateWebhookSecret(
             pb.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=Duration(seconds=60))
         )
         assert rotated.webhook.HasField("previous_secret_expire_time")
-        assert rotated.secret != made.secret
+        assert rotated.secret != created.secret
         await hooks.stub.PingWebhook(pb.PingWebhookRequest(webhook_id=webhook_id))
-        receiver.received[0].verify(made.secret)
+        receiver.received[0].verify(created.secret)
         receiver.received[0].verify(rotated.secret)
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE webhooks SET previous_secret_expire_time = now()"))
         await hooks.stub.PingWebhook(pb.PingWebhookRequest(webhook_id=webhook_id))
         receiver.received[1].verify(rotated.secret)
         with pytest.raises(standardwebhooks.WebhookVerificationError):
-            receiver.received[1].verify(made.secret)
+            receiver.received[1].verify(created.secret)
         assert not (await hooks.get(webhook_id)).HasField("previous_secret_expire_time")
 
 
@@ -425,14 +426,14 @@ class TestPing:
 
 class TestManagement:
     async def test_a_webhook_is_read_and_listed_without_its_secret(self, hooks: Hooks, receiver: Receiver) -> None:
-        made = await hooks.create(receiver.url, "task.ended", "content.approved")
-        assert made.secret.startswith("whsec_")
-        assert made.webhook.active
-        assert list(made.webhook.event_types) == ["task.ended", "content.approved"]
-        assert await hooks.get(made.webhook.webhook_id) == made.webhook
+        created = await hooks.create(receiver.url, "task.ended", "content.approved")
+        assert created.secret.startswith("whsec_")
+        assert created.webhook.active
+        assert list(created.webhook.event_types) == ["task.ended", "content.approved"]
+        assert await hooks.get(created.webhook.webhook_id) == created.webhook
         listed = await hooks.stub.ListWebhooks(pb.ListWebhooksRequest())
-        assert list(listed.webhooks) == [made.webhook]
-        assert made.secret not in str(listed)
+        assert list(listed.webhooks) == [created.webhook]
+        assert created.secret not in str(listed)
 
     async def test_what_the_mask_names_is_changed(self, hooks: Hooks, receiver: Receiver) -> None:
         hook = (await hooks.create(receiver.url)).webhook
@@ -473,11 +474,11 @@ class TestManagement:
         assert len(receiver.received) == 1
 
     async def test_an_account_has_a_limited_number(self, hooks: Hooks, receiver: Receiver, account: int) -> None:
-        made = [await hooks.create(receiver.url, account_id=account) for _ in range(MAX_WEBHOOKS)]
+        created = [await hooks.create(receiver.url, account_id=account) for _ in range(MAX_WEBHOOKS)]
         with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS"):
             await hooks.create(receiver.url, account_id=account)
         await hooks.create(receiver.url)
-        await hooks.stub.DeleteWebhook(pb.DeleteWebhookRequest(webhook_id=made[0].webhook.webhook_id))
+        await hooks.stub.DeleteWebhook(pb.DeleteWebhookRequest(webhook_id=created[0].webhook.webhook_id))
         await hooks.create(receiver.url, account_id=account)
 
     async def test_an_unknown_account_is_not_found(self, hooks: Hooks, receiver: Receiver) -> None:
@@ -575,5 +576,5 @@ async def test_a_hundred_events_arrive_once_each(
         ended += await asyncio.gather(*(end_a_task(tasks, account) for _ in range(25)))
     await receiver.take(100)
     await hooks.until_none_waits(hook.webhook_id)
-    assert sorted(each.message["data"]["task_id"] for each in receiver.received) == sorted(ended)
-    assert len({each.message_id for each in receiver.received}) == 100
+    assert sorted(received.message["data"]["task_id"] for received in receiver.received) == sorted(ended)
+    assert len({received.message_id for received in receiver.received}) == 100

@@ -121,8 +121,8 @@ async def test_unusable_files_are_logged_once_and_the_former_ones_stay_in_use(
     shutil.copy(certificates / "other.key", folder / "client.key")
     worker.signal(signal.SIGHUP)
     await times(worker, "credentials.refused", 1)
-    *_, told = worker.events("credentials.refused")
-    text = " ".join(told["problems"])
+    *_, event = worker.events("credentials.refused")
+    text = " ".join(event["problems"])
     assert f"CONTENTGEN_TOKEN_FILE={folder}/token: must hold one token and nothing else" in text
     assert "CONTENTGEN_TLS_CLIENT_KEY" in text
     assert "words" not in worker.text()

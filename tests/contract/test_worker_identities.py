@@ -55,9 +55,9 @@ async def lease(operator: Caller, worker: ScriptedWorker) -> pb.AssignedLease:
 
 
 async def task(operator: Caller) -> dict[str, Any]:
-    (found,) = (await operator("TaskService/ListTasks"))["tasks"]
-    assert isinstance(found, dict)
-    return found
+    (fields,) = (await operator("TaskService/ListTasks"))["tasks"]
+    assert isinstance(fields, dict)
+    return fields
 
 
 async def test_another_token_cannot_report(

@@ -71,9 +71,9 @@ async def test_the_wait_of_a_deferral_is_bounded(
     assert await worker.report(lease, deferred=deferred) == COMMITTED
     assert (await get(tasks, task.task_id)).pending_reason == task_pb2.PENDING_REASON_BACKOFF
     history = (await tasks.ListTaskEvents(task_pb.ListTaskEventsRequest(task_id=task.task_id))).events
-    told, _, said = history[-1].message.partition(" s")
-    assert int(told.removeprefix("offered again in ")) in waits
-    assert said.count("m") == min(1_000, len(deferred.message))
+    wait, _, rest = history[-1].message.partition(" s")
+    assert int(wait.removeprefix("offered again in ")) in waits
+    assert rest.count("m") == min(1_000, len(deferred.message))
     assert await worker.report(lease, deferred=deferred) == ALREADY_COMMITTED
 
 
@@ -158,7 +158,7 @@ async def test_heartbeats_that_change_nothing_share_transactions(
             await worker.heartbeat(0)
         groups.clear()
         acknowledgements = await asyncio.gather(*(worker.heartbeat(0) for worker in workers))
-    assert [it.heartbeat_number for it in acknowledgements] == [2] * 6
+    assert [acknowledgement.heartbeat_number for acknowledgement in acknowledgements] == [2] * 6
     assert sum(groups) == 6
     assert len(groups) < 6
 
@@ -226,11 +226,11 @@ async def test_an_assignment_has_all_fields_that_the_cli_needs(
     assert lease.attempt == 1
     assert lease.timeout == Duration(seconds=90)
     assert dict(lease.creator_options) == {"length": "800"}
-    given = lease.task
-    assert (given.task_id, given.topic, given.requirements) == (task.task_id, "a topic", "long")
-    assert (given.keywords, given.tone) == ("a,b", "dry")
-    found = await get(tasks, task.task_id)
-    assert (found.status, found.lease_id) == (task_pb2.TASK_STATUS_SUBMITTED, lease.lease_id)
+    assigned_task = lease.task
+    assert (assigned_task.task_id, assigned_task.topic, assigned_task.requirements) == (task.task_id, "a topic", "long")
+    assert (assigned_task.keywords, assigned_task.tone) == ("a,b", "dry")
+    stored = await get(tasks, task.task_id)
+    assert (stored.status, stored.lease_id) == (task_pb2.TASK_STATUS_SUBMITTED, lease.lease_id)
 
 
 async def test_no_more_leases_are_assigned_than_slots_are_free(
@@ -249,9 +249,11 @@ async def test_no_more_leases_are_assigned_than_slots_are_free(
 async def test_the_highest_priority_is_assigned_first(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
-    made = {priority: (await submitted(tasks, account, priority=priority))[0] for priority in (3, 10, 1, 7)}
+    tasks_by_priority = {
+        priority: (await submitted(tasks, account, priority=priority))[0] for priority in (3, 10, 1, 7)
+    }
     seen = []
-    for _ in made:
+    for _ in tasks_by_priority:
         (lease,) = await worker.take()
         seen.append(lease.task.priority)
     assert seen == [10, 7, 3, 1]
@@ -302,8 +304,8 @@ async def test_a_report_of_another_lease_is_lost(
             other.lease_id = "\0"
     for outcome in (await worker.complete(other), await worker.fail(other), await worker.start(other)):
         assert outcome == LEASE_LOST
-    found = await get(tasks, task.task_id)
-    assert (found.status, found.lease_id) == (task_pb2.TASK_STATUS_PROCESSING, lease.lease_id)
+    stored = await get(tasks, task.task_id)
+    assert (stored.status, stored.lease_id) == (task_pb2.TASK_STATUS_PROCESSING, lease.lease_id)
 
 
 @pytest.mark.parametrize(
@@ -322,8 +324,8 @@ async def test_a_failure_is_judged_by_its_reason(
     (lease,) = await worker.take()
     await worker.start(lease)
     assert await worker.fail(lease, reason) == COMMITTED
-    found = await get(tasks, task.task_id)
-    assert (found.status, found.error.reason, found.error.message) == (status, reason, "it failed")
+    stored = await get(tasks, task.task_id)
+    assert (stored.status, stored.error.reason, stored.error.message) == (status, reason, "it failed")
 
 
 async def test_the_release_of_an_unstarted_lease_is_not_counted(
@@ -333,8 +335,8 @@ async def test_the_release_of_an_unstarted_lease_is_not_counted(
     (lease,) = await worker.take()
     given_back = pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=False)
     assert await worker.report(lease, released=given_back) == COMMITTED
-    found = await get(tasks, task.task_id)
-    assert (found.status, found.retry_count, found.HasField("error")) == (task_pb2.TASK_STATUS_PENDING, 0, False)
+    stored = await get(tasks, task.task_id)
+    assert (stored.status, stored.retry_count, stored.HasField("error")) == (task_pb2.TASK_STATUS_PENDING, 0, False)
 
 
 async def test_the_release_of_a_started_lease_is_a_loss_that_consumes_no_retry(
@@ -345,9 +347,9 @@ async def test_the_release_of_a_started_lease_is_a_loss_that_consumes_no_retry(
     await worker.start(lease)
     given_back = pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=True)
     assert await worker.report(lease, released=given_back) == COMMITTED
-    found = await get(tasks, task.task_id)
-    assert (found.status, found.retry_count) == (task_pb2.TASK_STATUS_PENDING, 0)
-    assert found.error.reason == "WORKER_LOST"
+    stored = await get(tasks, task.task_id)
+    assert (stored.status, stored.retry_count) == (task_pb2.TASK_STATUS_PENDING, 0)
+    assert stored.error.reason == "WORKER_LOST"
     assert (await worker.take())[0].attempt == 2
 
 
@@ -448,14 +450,14 @@ async def test_a_report_may_come_in_parts_with_others_in_between(
     for part in parts:
         await worker.write(pb.LeaseRequest(report_part=part))
     received = [(await worker.read("part_received")).part_received for _ in parts]
-    assert [it.report_number for it in received] == [7] * len(parts)
-    assert [it.received_bytes for it in received] == [100_001 * (n + 1) for n in range(len(parts))]
+    assert [receipt.report_number for receipt in received] == [7] * len(parts)
+    assert [receipt.received_bytes for receipt in received] == [100_001 * (n + 1) for n in range(len(parts))]
     assert (await worker.heartbeat(0)).not_renewed_leases == []
     assert await worker.complete(beside) == COMMITTED
     assert (await get(tasks, large.task.task_id)).status == task_pb2.TASK_STATUS_SUBMITTED
     await worker.write(pb.LeaseRequest(report_part=last))
     answer = (await worker.read("acknowledgement")).acknowledgement
-    assert (answer.report_number, [it.outcome for it in answer.results]) == (7, [COMMITTED])
+    assert (answer.report_number, [result.outcome for result in answer.results]) == (7, [COMMITTED])
     assert (await get(tasks, large.task.task_id)).status == task_pb2.TASK_STATUS_COMPLETED
 
 
@@ -473,7 +475,7 @@ async def test_parts_of_a_report_are_dropped_with_their_stream(
         for part in parts:
             await again.write(pb.LeaseRequest(report_part=part))
         answer = (await again.read("acknowledgement")).acknowledgement
-        assert [it.outcome for it in answer.results] == [COMMITTED]
+        assert [result.outcome for result in answer.results] == [COMMITTED]
 
 
 @pytest.mark.parametrize(

@@ -63,18 +63,18 @@ def name_of(case: Good | Bad) -> str:
 
 async def resolved(world: World, *values: Any) -> list[Any]:
     """The values with everything made that they name."""
-    made: dict[str, Fields] = {}
+    objects: dict[str, Fields] = {}
 
     async def resolve(value: Any) -> Any:
         match value:
             case The(what, name):
-                if what not in made:
-                    made[what] = await world.make(what)
-                return made[what][name]
+                if what not in objects:
+                    objects[what] = await world.make(what)
+                return objects[what][name]
             case Mapping():
-                return {key: await resolve(each) for key, each in value.items()}
+                return {key: await resolve(item) for key, item in value.items()}
             case list():
-                return [await resolve(each) for each in value]
+                return [await resolve(item) for item in value]
             case _:
                 return value
 
@@ -92,8 +92,8 @@ def differences(shape: Any, found: Any, path: str = "") -> list[str]:
         case list() if isinstance(found, list) and len(found) == len(shape):
             return [
                 text
-                for i, (wanted, each) in enumerate(zip(shape, found, strict=True))
-                for text in differences(wanted, each, f"{path}{i}.")
+                for i, (wanted, item) in enumerate(zip(shape, found, strict=True))
+                for text in differences(wanted, item, f"{path}{i}.")
             ]
         case type():
             accepted = isinstance(found, shape)

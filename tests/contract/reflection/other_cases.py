@@ -69,14 +69,14 @@ ONCE = {"account_id", "request_id", "schedule_time", "expire_time", "unique_key"
 TEMPLATE = {key: value for key, value in EVERYTHING.items() if key not in ONCE}
 ALL_SETTINGS = "name,cron,timeZone,template,catchUp,overlap,jitter,paused"
 NEW_SCHEDULE = {
-    "schedule_id": lambda it: int(it) > 0,
+    "schedule_id": lambda number: int(number) > 0,
     "account_id": OWN,
     "name": "",
     "time_zone": "UTC",
     "catch_up": "CATCH_UP_ONE",
     "overlap": "OVERLAP_ALLOW",
     "paused": False,
-    "next_run_times": lambda it: len(it) == 5,
+    "next_run_times": lambda times: len(times) == 5,
     "last_task_id": "",
     "create_time": str,
     "last_error": "",
@@ -390,7 +390,7 @@ GOOD = [
     Good(
         account("CreateAccount"),
         {key: value for key, value in ACCOUNT.items() if key != "active"},
-        {"account": {**ACCOUNT, "account_id": lambda it: int(it) > 0}},
+        {"account": {**ACCOUNT, "account_id": lambda number: int(number) > 0}},
     ),
     Good(account("GetAccount"), {"account_id": OWN}, {"account": {"account_id": OWN, "max_concurrent_tasks": 0}}),
     Good(account("ListAccounts"), {"page_size": 1}, {"accounts": [{"active": bool}], "next_page_token": str}),
@@ -423,7 +423,7 @@ GOOD = [
     Good(
         schedule("GetNextRuns"),
         {"cron": "0 0 29 2 *", "time_zone": "Asia/Shanghai"},
-        {"next_run_times": lambda it: len(it) == 5},
+        {"next_run_times": lambda times: len(times) == 5},
     ),
     Good(
         schedule("ListSchedules"),
@@ -459,10 +459,12 @@ GOOD = [
         pool("GetWorkerPool"),
         {"page_size": The("workers", "all")},
         {
-            "num_workers": lambda it: it >= 1,
+            "num_workers": lambda count: count >= 1,
             "active_workers": int,
             "total_queue_size": str,
-            "workers": lambda it: {"running", "slots", "busy_slots", "queue_size", "draining"} <= it[0].keys(),
+            "workers": lambda workers: (
+                {"running", "slots", "busy_slots", "queue_size", "draining"} <= workers[0].keys()
+            ),
             "next_page_token": "",
         },
     ),
@@ -470,7 +472,7 @@ GOOD = [
         pool("GetWorkerPool"),
         {"page_size": The("workers", "one")},
         {
-            "num_workers": lambda it: it >= 1,
+            "num_workers": lambda count: count >= 1,
             "active_workers": int,
             "total_queue_size": str,
             "workers": [{"worker_id": str}],
@@ -501,7 +503,7 @@ GOOD = [
         {"account_id": OWN, "url": URL, "event_types": EVENTS},
         {
             "webhook": {"account_id": OWN, "url": URL, "event_types": EVENTS, "active": True, "last_error": ""},
-            "secret": lambda it: it.startswith("whsec_"),
+            "secret": lambda secret: secret.startswith("whsec_"),
         },
     ),
     Good(webhook("GetWebhook"), HOOK, {"webhook": {**HOOK, "account_id": OWN, "create_time": str}}),
@@ -520,7 +522,7 @@ GOOD = [
     Good(
         webhook("RotateWebhookSecret"),
         {**HOOK, "overlap": "604800s"},
-        {"webhook": {**HOOK, "previous_secret_expire_time": str}, "secret": lambda it: it.startswith("whsec_")},
+        {"webhook": {**HOOK, "previous_secret_expire_time": str}, "secret": lambda secret: secret.startswith("whsec_")},
     ),
     Good(
         webhook("PingWebhook"),
@@ -557,7 +559,9 @@ GOOD = [
         {},
         {
             "version": str,
-            "replicas": lambda it: {"scheduler_id", "version", "start_time", "serving", "lanes"} <= it[0].keys(),
+            "replicas": lambda replicas: (
+                {"scheduler_id", "version", "start_time", "serving", "lanes"} <= replicas[0].keys()
+            ),
             "lock_holders": list,
             "database": {"version": str, "size": str},
             "limits": {"max_queue_size": str, "lease_ttl": str, "max_calls": 1_000},
@@ -570,7 +574,9 @@ GOOD = [
             "name": "",
             "role": "operator",
             "account_ids": [],
-            "methods": lambda it: it == sorted(it) and {"TaskService/SubmitTask", "WorkerService/Lease"} < set(it),
+            "methods": lambda methods: (
+                methods == sorted(methods) and {"TaskService/SubmitTask", "WorkerService/Lease"} < set(methods)
+            ),
             "token_required": False,
         },
     ),

@@ -32,7 +32,9 @@ class Leaf:
         return _message_of(self.descriptor) == message
 
 
-def leaves(descriptor: Descriptor, prefix: str = "", reach: Callable[[Message], Any] = lambda it: it) -> Iterator[Leaf]:
+def leaves(
+    descriptor: Descriptor, prefix: str = "", reach: Callable[[Message], Any] = lambda message: message
+) -> Iterator[Leaf]:
     """Every field of a request but booleans, those of messages within it included; time and duration are leaves."""
     for field in descriptor.fields:
         name = prefix + field.name

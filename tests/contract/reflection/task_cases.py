@@ -109,7 +109,7 @@ GOOD = [
     Good(
         rpc("GetTask"),
         {"task_id": The("completed", "task_id")},
-        {"task": {"status": "TASK_STATUS_COMPLETED", "end_time": str, "content_id": lambda it: int(it) > 0}},
+        {"task": {"status": "TASK_STATUS_COMPLETED", "end_time": str, "content_id": lambda number: int(number) > 0}},
     ),
     Good(
         rpc("BatchGetTasks"),
@@ -295,7 +295,7 @@ GOOD = [
     Good(
         rpc("GetTaskHistory"),
         {"account_id": OWN, "resolution": "RESOLUTION_DAY", "end_time": "9999-12-31T23:59:59.999999999Z"},
-        {"points": lambda it: len(it) == 31 and it[-1]["time"] == "9999-12-31T00:00:00Z"},
+        {"points": lambda points: len(points) == 31 and points[-1]["time"] == "9999-12-31T00:00:00Z"},
     ),
     Good(
         rpc("GetTaskHistory"),

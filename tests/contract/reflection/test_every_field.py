@@ -72,8 +72,8 @@ async def fullest(world: World, rpc: str) -> Message:
 
 
 async def fields_of(reflected: Reflected, rpc: str) -> list[Leaf]:
-    found = leaves((await reflected.method(rpc)).input_type)
-    return [leaf for leaf in found if re.split(r"[\[ ]", leaf.path)[0] not in IGNORED]
+    fields = leaves((await reflected.method(rpc)).input_type)
+    return [leaf for leaf in fields if re.split(r"[\[ ]", leaf.path)[0] not in IGNORED]
 
 
 def bad_values(leaf: Leaf) -> Sequence[Any]:
@@ -92,10 +92,10 @@ def bad_values(leaf: Leaf) -> Sequence[Any]:
 
 
 def spoil(request: Message, leaf: Leaf, value: Any) -> bytes:
-    made = type(request)()
-    made.CopyFrom(request)
-    leaf.set(made, value)
-    return made.SerializeToString()
+    message = type(request)()
+    message.CopyFrom(request)
+    leaf.set(message, value)
+    return message.SerializeToString()
 
 
 async def verdict(reflected: Reflected, rpc: str, data: bytes) -> tuple[str, list[str]]:
@@ -112,8 +112,8 @@ def _told(error: aio.AioRpcError) -> tuple[str, list[str]]:
     assert status is not None, f"refused without details: {error.details()}"
     info, bad = ErrorInfo(), BadRequest()
     for detail in status.details:
-        for known in (info, bad):
-            detail.Unpack(known)
+        for part in (info, bad):
+            detail.Unpack(part)
     return info.reason, [violation.field for violation in bad.field_violations]
 
 
@@ -168,8 +168,8 @@ async def test_the_largest_numbers_cause_no_defect(world: World, rpc: str) -> No
 
 async def test_every_kind_of_field_was_tested(reflected: Reflected) -> None:
     """Else the tests above would find nothing to spoil, and say nothing."""
-    found = [leaf for rpc in FULLEST for leaf in leaves((await reflected.method(rpc)).input_type)]
-    paths = {leaf.path for leaf in found}
+    fields = [leaf for rpc in FULLEST for leaf in leaves((await reflected.method(rpc)).input_type)]
+    paths = {leaf.path for leaf in fields}
     assert {"account_id", "requests[0].labels key", "requests[0].timeout", "statuses[0]", "account.weight"} <= paths
     assert {"update_mask.paths[0]", "schedule_time", "lease", "decision", "claim_id", "slots"} <= paths
 

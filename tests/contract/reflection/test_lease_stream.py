@@ -97,15 +97,15 @@ async def spoiled_hellos(reflected: Reflected) -> list[tuple[Message, Leaf, Any]
     """Hellos with one bad value each."""
     values: dict[int, list[Any]] = {FieldDescriptor.TYPE_STRING: [spoiled.NUL, "x" * 4_097]}
     values |= {type_: [-1, -(1 << 31)] for type_ in spoiled.INTEGERS}
-    found = []
+    cases = []
     for type_, bad in values.items():
         for leaf in of_type(leaves((await reflected.method(LEASE)).input_type), type_):
             if leaf.path.startswith("hello.") and leaf.path not in NAMES_OF_LEASES | ANYTHING:
                 for value in bad:
                     request = await reflected.request(LEASE, {"hello": hello()})
                     leaf.set(request, value)
-                    found.append((request, leaf, value))
-    return found
+                    cases.append((request, leaf, value))
+    return cases
 
 
 async def test_every_field_of_a_hello_is_checked(reflected: Reflected) -> None:

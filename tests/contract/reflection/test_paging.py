@@ -87,8 +87,8 @@ class Contents:
     there: dict[int, str] = field(default_factory=dict)
 
     async def make(self, auto_approve: bool) -> None:
-        made = await self.world.approved(auto_approve=auto_approve)
-        self.there[int(made["content_id"])] = APPROVED if auto_approve else WAITS
+        content = await self.world.approved(auto_approve=auto_approve)
+        self.there[int(content["content_id"])] = APPROVED if auto_approve else WAITS
 
     async def review(self, which: int) -> None:
         waiting = [content_id for content_id, status in self.there.items() if status == WAITS]
@@ -175,7 +175,7 @@ class Tasks:
 
     async def clean_up(self) -> None:
         await self.world.reflected.call(f"{TASKS}/CleanupTasks", account_id=self.world.account_id, days=0)
-        self.there = {task_id: each for task_id, each in self.there.items() if each[0] == PENDING}
+        self.there = {task_id: state for task_id, state in self.there.items() if state[0] == PENDING}
 
     async def act(self, action: tuple[str, Any]) -> None:
         match action:

@@ -39,7 +39,7 @@ Answer = list[str] | aio.AioRpcError
 
 async def submit(world: World, batch: list[Wanted]) -> Answer:
     requests: list[dict[str, Any]] = [
-        {"account_id": world.account_id, "topic": each.payload, "request_id": each.request_id} for each in batch
+        {"account_id": world.account_id, "topic": wanted.payload, "request_id": wanted.request_id} for wanted in batch
     ]
     try:
         if len(batch) == 1:
@@ -51,19 +51,19 @@ async def submit(world: World, batch: list[Wanted]) -> Answer:
 
 
 def contradicts_itself(batch: list[Wanted]) -> bool:
-    named = {each for each in batch if each.request_id}
-    return len({each.request_id for each in named}) < len(named)
+    named = {wanted for wanted in batch if wanted.request_id}
+    return len({wanted.request_id for wanted in named}) < len(named)
 
 
 async def stored(world: World) -> dict[str, Wanted]:
     """The account's tasks by id, as they were submitted."""
     listed = await world.reflected.call(f"{TASKS}/ListTasks", account_id=world.account_id, page_size=1_000)
-    return {it["task_id"]: Wanted(it.get("request_id", ""), it["topic"]) for it in listed.get("tasks", ())}
+    return {task["task_id"]: Wanted(task.get("request_id", ""), task["topic"]) for task in listed.get("tasks", ())}
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "completed", "failed"])
 async def test_an_id_outlives_its_task(world: World, ended: str) -> None:
-    made = await getattr(world, ended)(request_id="once")
+    task = await getattr(world, ended)(request_id="once")
     assert await world.reflected.call(f"{TASKS}/CleanupTasks", account_id=world.account_id, days=0) == {
         "deleted_count": 1,
         "matched_count": 1,
@@ -74,7 +74,7 @@ async def test_an_id_outlives_its_task(world: World, ended: str) -> None:
         request["auto_retry"] = False
     repeats = [world.reflected.call(f"{TASKS}/SubmitTask", **request) for _ in range(5)]
     ids = [answer["task"]["task_id"] for answer in await asyncio.gather(*repeats)]
-    assert [task_id for task_id, _ in groupby(ids)] == [made["task_id"]]
+    assert [task_id for task_id, _ in groupby(ids)] == [task["task_id"]]
     assert await stored(world) == {}
 
 
@@ -91,15 +91,17 @@ async def test_each_id_makes_one_task_and_a_refused_batch_none(
         tasks = await stored(world)
     taken = [(batch, answer) for batch, answer in answered if isinstance(answer, list)]
     refused = [(batch, answer) for batch, answer in answered if isinstance(answer, aio.AioRpcError)]
-    given_out = [(each, task_id) for batch, ids in taken for each, task_id in zip(batch, ids, strict=True)]
+    given_out = [(wanted, task_id) for batch, ids in taken for wanted, task_id in zip(batch, ids, strict=True)]
     assert {task_id for _, task_id in given_out} == tasks.keys(), "what is stored was answered, and the other way about"
-    assert all(tasks[task_id] == each for each, task_id in given_out), "the answer is the task that was asked for"
-    without_id = [task_id for each, task_id in given_out if not each.request_id]
+    assert all(tasks[task_id] == wanted for wanted, task_id in given_out), "the answer is the task that was asked for"
+    without_id = [task_id for wanted, task_id in given_out if not wanted.request_id]
     assert len(set(without_id)) == len(without_id)
-    by_id = {each.request_id: each.payload for each in tasks.values() if each.request_id}
-    assert len(by_id) == sum(bool(each.request_id) for each in tasks.values()), "an id makes one task"
+    by_id = {wanted.request_id: wanted.payload for wanted in tasks.values() if wanted.request_id}
+    assert len(by_id) == sum(bool(wanted.request_id) for wanted in tasks.values()), "an id makes one task"
     for batch, error in refused:
-        clashes = any(each.request_id and by_id.get(each.request_id, each.payload) != each.payload for each in batch)
+        clashes = any(
+            wanted.request_id and by_id.get(wanted.request_id, wanted.payload) != wanted.payload for wanted in batch
+        )
         contradicts = contradicts_itself(batch)
         assert error.code() is (StatusCode.INVALID_ARGUMENT if contradicts else StatusCode.ALREADY_EXISTS)
         assert clashes or contradicts, "only what clashes is refused"
@@ -111,14 +113,14 @@ async def test_each_id_makes_one_task_and_a_refused_batch_none(
 @given(rounds=ROUNDS)
 async def test_the_same_calls_again_create_nothing(reflected: Reflected, rounds: list[list[list[Wanted]]]) -> None:
     """One after the other, then all at once, then in one batch: with their ids they are safe to repeat."""
-    named = [[each for each in batch if each.request_id] for batches in rounds for batch in batches]
+    named = [[wanted for wanted in batch if wanted.request_id] for batches in rounds for batch in batches]
     calls = [batch for batch in named if batch]
     async with World(reflected) as world:
         first = [await submit(world, batch) for batch in calls]
         tasks = await stored(world)
         again = await asyncio.gather(*(submit(world, batch) for batch in reversed(calls)))
-        assert [it if isinstance(it, list) else it.code() for it in reversed(again)] == [
-            it if isinstance(it, list) else it.code() for it in first
+        assert [outcome if isinstance(outcome, list) else outcome.code() for outcome in reversed(again)] == [
+            outcome if isinstance(outcome, list) else outcome.code() for outcome in first
         ]
         if tasks:
             together = list(tasks.values())

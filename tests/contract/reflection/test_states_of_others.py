@@ -29,8 +29,8 @@ async def entry_of(world: World) -> dict[str, Any]:
     """The only entry of the account."""
     listed = await world.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=world.account_id)
     (entry,) = listed["entries"]
-    found: dict[str, Any] = entry
-    return found
+    fields: dict[str, Any] = entry
+    return fields
 
 
 def short(status: str) -> str:
@@ -101,7 +101,7 @@ async def test_contents_outside_the_pool_are_not_found_there(world: World, state
 async def test_only_pending_entries_of_the_pool_are_claimed(world: World, state: str) -> None:
     entry = await world.make(state)
     answer = await world.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=world.account_id, limit=10)
-    claimed = [each["content_id"] for each in answer.get("entries", ())]
+    claimed = [item["content_id"] for item in answer.get("entries", ())]
     due = ENTRIES[state] == "pending" and state != "unpublishable"  # that one waits for its next attempt
     assert claimed == ([entry["content_id"]] if due else [])
 

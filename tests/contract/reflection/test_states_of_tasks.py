@@ -216,22 +216,22 @@ async def test_a_wait_for_a_state_that_has_ended_waits_for_nothing(world: World,
 
 @EVERY_STATE
 async def test_poll_task_polls_the_worker_that_holds_the_task(world: World, state: str) -> None:
-    made = await world.make(state)
+    task = await world.make(state)
     answers = [world.worker.answer_poll()] if state in RUNNING else []
-    told, *_ = await asyncio.gather(call(world, "PollTask", task_id=made["task_id"]), *answers)
-    assert status_of(told) == STATES[state]
+    answer, *_ = await asyncio.gather(call(world, "PollTask", task_id=task["task_id"]), *answers)
+    assert status_of(answer) == STATES[state]
     answers = [world.worker.answer_poll()] if state in RUNNING else []
-    told, *_ = await asyncio.gather(call(world, "PollRunningTasks", account_id=world.account_id), *answers)
+    answer, *_ = await asyncio.gather(call(world, "PollRunningTasks", account_id=world.account_id), *answers)
     running = 1 if state in RUNNING else 0
-    assert (told["total"], told["still_running"], told["error"]) == (running, running, 0)
+    assert (answer["total"], answer["still_running"], answer["error"]) == (running, running, 0)
 
 
 @EVERY_STATE
 async def test_a_repeated_submit_returns_the_present_task(world: World, state: str) -> None:
-    made = await getattr(world, state)(request_id="once")
-    stands = _without_reason(await read(world, made["task_id"]))
-    given = ("account_id", "topic", "request_id", "auto_retry", "max_retries", "schedule_time")
-    repeated = {key: stands[key] for key in given if key in stands}
+    task = await getattr(world, state)(request_id="once")
+    stands = _without_reason(await read(world, task["task_id"]))
+    keys = ("account_id", "topic", "request_id", "auto_retry", "max_retries", "schedule_time")
+    repeated = {key: stands[key] for key in keys if key in stands}
     for answer in (
         (await call(world, "SubmitTask", **repeated))["task"],
         (await call(world, "BatchSubmitTasks", requests=[repeated, repeated]))["tasks"][1],

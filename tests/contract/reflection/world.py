@@ -44,8 +44,8 @@ class World:
         await self.worker.__aexit__(*error)
 
     async def make(self, what: str) -> Fields:
-        made: Fields = await getattr(self, what)()
-        return made
+        fields: Fields = await getattr(self, what)()
+        return fields
 
     # accounts and workers
 
@@ -193,10 +193,10 @@ class World:
 
     async def edited(self) -> Fields:
         """A content with a second revision, and the etag of its first."""
-        made = await self.approved()
-        content = {"content_id": made["content_id"], "title": "edited"}
+        original = await self.approved()
+        content = {"content_id": original["content_id"], "title": "edited"}
         answer = await self.reflected.call(f"{CONTENTS}/UpdateContent", content=content, update_mask="title")
-        return {**made, "stale_etag": made["etag"], "etag": answer["content"]["etag"]}
+        return {**original, "stale_etag": original["etag"], "etag": answer["content"]["etag"]}
 
     async def pictured(self) -> Fields:
         """A content with a picture."""
@@ -295,8 +295,8 @@ class World:
     async def schedule(self, **fields: Any) -> Fields:
         """One that is not paused, and has run nothing."""
         request = {"account_id": self.account_id, "cron": "0 0 1 1 *", "template": {"topic": "a topic"}, **fields}
-        made: Fields = (await self.reflected.call(f"{SCHEDULES}/CreateSchedule", **request))["schedule"]
-        return made
+        schedule: Fields = (await self.reflected.call(f"{SCHEDULES}/CreateSchedule", **request))["schedule"]
+        return schedule
 
     async def paused(self) -> Fields:
         """A paused schedule."""
