@@ -168,8 +168,8 @@ class Plan:
 
     def found_by(self, index: str) -> float:
         """How many rows an index gave."""
-        found = [node for node in self.nodes if node.get("Index Name") == index]
-        return float(sum(node["Actual Rows"] * node["Actual Loops"] for node in found))
+        nodes = [node for node in self.nodes if node.get("Index Name") == index]
+        return float(sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes))
 
     @property
     def scanned(self) -> list[str]:
@@ -243,9 +243,9 @@ class Backlog:
 def _explained(connection: sa.Connection, script: str) -> list[Plan]:
     """The plans of a statement, or of all that a script executes: what it prepares or locks is left out."""
     script = script.removeprefix(f"{BEGIN}; ")
-    executed = [f"EXECUTE{each.partition('; PREPARE ')[0]}" for each in script.split("; EXECUTE")[1:]] or [script]
+    executed = [f"EXECUTE{part.partition('; PREPARE ')[0]}" for part in script.split("; EXECUTE")[1:]] or [script]
     connection.exec_driver_sql(BEGIN)
-    plans = [plan_of(connection, each) for each in executed]
+    plans = [plan_of(connection, statement) for statement in executed]
     connection.exec_driver_sql("ROLLBACK")
     return plans
 
@@ -253,8 +253,8 @@ def _explained(connection: sa.Connection, script: str) -> list[Plan]:
 def plan_of(connection: sa.Connection, statement: str) -> Plan:
     """The plan of one statement, which it runs."""
     explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
-    found = connection.exec_driver_sql(explain + statement, execution_options={"no_parameters": True}).scalar_one()
-    root = (found if isinstance(found, list) else json.loads(found))[0]["Plan"]
+    document = connection.exec_driver_sql(explain + statement, execution_options={"no_parameters": True}).scalar_one()
+    root = (document if isinstance(document, list) else json.loads(document))[0]["Plan"]
     plan = Plan(statement, root["Shared Hit Blocks"] + root["Shared Read Blocks"])
     _collect(root, plan.nodes)
     return plan

@@ -48,8 +48,8 @@ def scheduling(shared_database: SharedDatabase) -> Iterator[Scheduling]:
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OldApplication]:
     """An old database, empty but for its tables, in both that it is known to run on."""
     url = f"sqlite:///{tmp_path}/old.db" if request.param == "sqlite" else request.getfixturevalue("empty_db_url")
-    with old_application(url) as made:
-        yield made
+    with old_application(url) as application:
+        yield application
 
 
 @pytest.fixture

@@ -130,12 +130,12 @@ async def _read(reader: asyncio.StreamReader) -> _Message:
 
 async def _until_ready(reader: asyncio.StreamReader) -> bytes:
     """A server's messages until it is ready for the next query."""
-    said = b""
+    answer = b""
     while True:
         message = await _read(reader)
-        said += bytes(message)
+        answer += bytes(message)
         if message.kind == b"Z":
-            return said
+            return answer
 
 
 @contextmanager

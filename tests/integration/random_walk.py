@@ -74,7 +74,7 @@ class Walk:
         self._scheduling.check()
         contents = dict(self._scheduling.sql("SELECT task_key, body FROM contents"))
         assert contents == self._accepted, "what was acknowledged is stored, once, and nothing else is"
-        last = {it.task.task_key: moved_in_time(it.task) for it in self._scheduling.changes()}
+        last = {change.task.task_key: moved_in_time(change.task) for change in self._scheduling.changes()}
         tasks = {key: moved_in_time(task) for key, task in self._scheduling.tasks().items()}
         assert last == tasks, "a task as of its last move is the task"
 
@@ -206,9 +206,9 @@ class Walk:
                 "labels": self._random.choice([{}, {"team": "a"}, {"team": "c"}]),
                 "timeout": timedelta(seconds=self._random.choice([1, 1800])),
             }
-            given = {name: value for name, value in fields.items() if self._random.random() < 0.3}
+            chosen_fields = {name: value for name, value in fields.items() if self._random.random() < 0.3}
             with suppress(InvalidState, InvalidArgument):
-                self._scheduling.update(key, **given)
+                self._scheduling.update(key, **chosen_fields)
 
     def _fold(self) -> None:
         self._scheduling.run(fold_counts)

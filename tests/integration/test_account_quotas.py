@@ -45,13 +45,13 @@ class TestMaxPendingTasks:
         scheduling.fill(1, 100)
 
     def test_max_pending_tasks_is_exact_within_a_group(self, scheduling: Scheduling, bounded: int) -> None:
-        one = new_task(account_id=bounded)
+        task = new_task(account_id=bounded)
         group = (
-            SubmitItem((one,) * 3),
-            SubmitItem((one,) * 3),
-            SubmitItem((one, new_task())),
-            SubmitItem((one,)),
-            SubmitItem((one,)),
+            SubmitItem((task,) * 3),
+            SubmitItem((task,) * 3),
+            SubmitItem((task, new_task())),
+            SubmitItem((task,)),
+            SubmitItem((task,)),
         )
         assert kinds(scheduling.submit_group(*group)) == [tuple, AccountQueueFull, tuple, tuple, AccountQueueFull]
 
@@ -76,15 +76,15 @@ class TestMaxPendingTasks:
             scheduling.fill(bounded, MAX_PENDING_TASKS + 1)
 
     def test_a_repeated_submit_does_not_count(self, scheduling: Scheduling, bounded: int) -> None:
-        one = new_task(account_id=bounded)
-        again = one._replace(request_id="r")
+        task = new_task(account_id=bounded)
+        again = task._replace(request_id="r")
         first = scheduling.submit(again)
         scheduling.fill(bounded, MAX_PENDING_TASKS - 2)
         answers = scheduling.submit_group(
             SubmitItem((again, again)),
-            SubmitItem((one._replace(request_id="s"),)),
-            SubmitItem((one._replace(request_id="s"), again)),
-            SubmitItem((one,)),
+            SubmitItem((task._replace(request_id="s"),)),
+            SubmitItem((task._replace(request_id="s"), again)),
+            SubmitItem((task,)),
             SubmitItem((again._replace(brief=Brief("another")),)),
         )
         assert kinds(answers) == [tuple, tuple, tuple, AccountQueueFull, RequestIdConflict]

@@ -42,14 +42,14 @@ def test_chunks_and_pages_together_are_all_moves(
     monkeypatch.setattr(changes, "MAX_SCAN", chunk)
     monkeypatch.setattr(changes, "MAX_PAGE", size)
     until = last(scheduling)
-    found, position = [], 0
+    moves, position = [], 0
     while position < until:
         page = read(scheduling, scope, position, until)
         assert position < page.end <= until, "each page goes on"
         assert len(page.changes) <= size
-        found += page.changes
+        moves += page.changes
         position = page.end
-    assert found == every
+    assert moves == every
 
 
 @pytest.mark.parametrize("size", [1, 2, 1_000])
@@ -60,8 +60,12 @@ def test_the_present_states_of_several_accounts_are_in_the_order_of_their_keys(
         scheduling.make_account()
     keys = [scheduling.submit_one(account_id=account_id) for account_id in (3, 1, 2, 3, 1)]
     scheduling.cancel(keys[0])
-    found, after, full = list[int](), 0, True
+    present_keys, after, full = list[int](), 0, True
     while full:
         page = scheduling.run(changes.read_present, Selection(scope=Scope((1, 3))), last(scheduling), after, size)
-        found, after, full = [*found, *(it.task.task_key for it in page.changes)], page.end, page.full
-    assert found == [keys[1], keys[3], keys[4]]
+        present_keys, after, full = (
+            [*present_keys, *(change.task.task_key for change in page.changes)],
+            page.end,
+            page.full,
+        )
+    assert present_keys == [keys[1], keys[3], keys[4]]

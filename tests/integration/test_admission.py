@@ -31,8 +31,8 @@ def limited(scheduling: Scheduling) -> int:
 
 def waiting(scheduling: Scheduling) -> int:
     """How many tasks can be claimed."""
-    (found,) = scheduling.sql("SELECT count(*) FROM ready WHERE tag IS NOT NULL")
-    return int(found[0])
+    (row,) = scheduling.sql("SELECT count(*) FROM ready WHERE tag IS NOT NULL")
+    return int(row[0])
 
 
 async def test_a_scan_finds_accounts_without_a_signal(calls: Calls, scheduling: Scheduling, limited: int) -> None:

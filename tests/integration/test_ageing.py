@@ -217,18 +217,18 @@ def test_claims_are_in_order_and_keep_the_order_of_each_priority(
 ) -> None:
     shared.claim(EVERYTHING)  # tasks that a failed example has left
     accounts = [shared.make_account(weight=weight) for weight in (1.0, 2.0, 4.0)]
-    made = shared.submit(*[new_task(account_id=accounts[task.account], priority=task.priority) for task in tasks])
-    for task, waits in zip(made, tasks, strict=True):
+    submitted = shared.submit(*[new_task(account_id=accounts[task.account], priority=task.priority) for task in tasks])
+    for task, waits in zip(submitted, tasks, strict=True):
         shared.age(waits.steps * STEP, task.task_key)
     all_rows = ready(shared)
     served: list[int] = []
     for count in [*counts, EVERYTHING]:
         shared.run(raise_floors)
         rows = ready(shared)
-        found = order(shared, count)
-        assert found == expected(rows, count)
-        assert len(found) == min(count, len(rows)), "no slot stays free while something waits"
-        served += found
+        claimed_keys = order(shared, count)
+        assert claimed_keys == expected(rows, count)
+        assert len(claimed_keys) == min(count, len(rows)), "no slot stays free while something waits"
+        served += claimed_keys
     for priority in {task.priority for task in tasks}:
         level = sorted((row for row in all_rows if row[1] == priority), key=lambda row: (row[2], row[0]))
         keys = [row[0] for row in level]
@@ -300,13 +300,13 @@ class TestSeats:
         few = ageing.make_account(1)
         low, high = waiting(ageing, 1, 20, account_id=few, count=3), waiting(ageing, 8, 18, account_id=few, count=3)
         ageing.age(-3 * STEP, *low[1:])
-        found = []
+        claimed_keys = []
         for _ in range(6):
             ageing.admit()
             (ref,) = ageing.claim(5)
-            found.append(ref.task_key)
+            claimed_keys.append(ref.task_key)
             ageing.end(ref, RESULT)
-        assert found == [low[0], *high, *low[1:]]
+        assert claimed_keys == [low[0], *high, *low[1:]]
 
     @pytest.mark.parametrize("seats", [1, 4, 30])
     @pytest.mark.parametrize("seed", range(4))

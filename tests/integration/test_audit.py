@@ -36,9 +36,12 @@ def call(actor: str = "op", account_id: int = 1, method: str = CANCEL, resource:
     return AuditedCall(actor, account_id, method, resource, "OK")
 
 
-def store(scheduling: Scheduling, *made: AuditedCall) -> list[AuditEvent]:
+def store(scheduling: Scheduling, *audited_calls: AuditedCall) -> list[AuditEvent]:
     """Stores one event a second."""
-    events = [AuditEvent(first_key(TIME + timedelta(seconds=n)), *each) for n, each in enumerate(made)]
+    events = [
+        AuditEvent(first_key(TIME + timedelta(seconds=n)), *audited_call)
+        for n, audited_call in enumerate(audited_calls)
+    ]
     scheduling.run(lambda tx: audit.record(tx, events, repeated=False))
     return events
 
@@ -138,7 +141,7 @@ async def test_a_full_buffer_drops_what_is_new_and_says_how_much(scheduling: Sch
         assert log.state().waiting == 2
         await log.run_once()
     assert recorded(scheduling) == ["a", "b"]
-    assert [(it["event"], it.get("count")) for it in logs] == [
+    assert [(entry["event"], entry.get("count")) for entry in logs] == [
         ("the audit's buffer is full: events are dropped", None),
         ("audit events were dropped", 2),
     ]

@@ -17,15 +17,15 @@ from tests.harness.scheduling import FAILURE, RESULT, TIMEOUT, Scheduling, new_t
 def waits(scheduling: Scheduling, task: NewTask) -> list[float]:
     """How long a task waits before each of its retries, in seconds."""
     key = scheduling.submit(task)[0].task_key
-    found = []
+    delays = []
     for failure in (FAILURE, TIMEOUT, FAILURE):
         (ref,) = scheduling.claim()
         scheduling.end(ref, failure)
         ((delay,),) = scheduling.sql("SELECT due_time - now() FROM delayed WHERE task_key = :key", key=key)
-        found.append(delay / timedelta(seconds=1))
+        delays.append(delay / timedelta(seconds=1))
         scheduling.wait_is_over(key)
     scheduling.check()
-    return found
+    return delays
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def waits(scheduling: Scheduling, task: NewTask) -> list[float]:
 def test_a_task_waits_by_its_submitted_backoff(
     scheduling: Scheduling, backoff: RetryBackoff, seconds: list[float]
 ) -> None:
-    found = waits(scheduling, new_task(backoff=backoff))
-    for wait, middle in zip(found, seconds, strict=True):
+    delays = waits(scheduling, new_task(backoff=backoff))
+    for wait, middle in zip(delays, seconds, strict=True):
         assert 0.9 * middle - 5 < wait <= 1.1 * middle
 
 

@@ -74,9 +74,9 @@ class Site:
         back_up(self.url, self.file, self.programs, self.progress, overwrite=overwrite)
 
     def restore(self, *, replace: bool = True) -> RestoreSummary:
-        found = read_archive(self.file, self.programs)
-        check_schema(found)
-        return restore(self.url, found, self.programs, self.progress, replace=replace)
+        backup = read_archive(self.file, self.programs)
+        check_schema(backup)
+        return restore(self.url, backup, self.programs, self.progress, replace=replace)
 
     def databases(self) -> set[object]:
         return {row[0] for row in self.sql("SELECT datname FROM pg_database WHERE datname LIKE 'contentgen_%'")}
@@ -141,10 +141,10 @@ def test_a_refused_restore_names_the_connected_sessions(backed_up: Site, monkeyp
         for connection in (one, two):
             connection.execute(sa.text("SET application_name = 'contentgen'"))
         pids = [connection.scalar(sa.text("SELECT pg_backend_pid()")) for connection in (one, two, other)]
-        with pytest.raises(CannotRestore, match=r"in use: stop every scheduler") as told:
+        with pytest.raises(CannotRestore, match=r"in use: stop every scheduler") as raised:
             backed_up.restore()
-    assert re.search(rf"\nprocesses {pids[0]}, {pids[1]} of the database \(contentgen, from", str(told.value))
-    assert re.search(rf"\nprocess {pids[2]} of the database \(no name, from", str(told.value))
+    assert re.search(rf"\nprocesses {pids[0]}, {pids[1]} of the database \(contentgen, from", str(raised.value))
+    assert re.search(rf"\nprocess {pids[2]} of the database \(no name, from", str(raised.value))
     assert backed_up.names() == ["before", "after"]
 
 
@@ -169,9 +169,9 @@ def test_a_restore_names_objects_that_cannot_be_dropped(backed_up: Site) -> None
 
 
 def test_a_url_without_a_database_is_refused(backed_up: Site) -> None:
-    found = read_archive(backed_up.file, backed_up.programs)
+    backup = read_archive(backed_up.file, backed_up.programs)
     with pytest.raises(CannotRestore, match="DATABASE_URL names no database"):
-        restore("postgresql+psycopg2://user@host", found, backed_up.programs, backed_up.progress, replace=True)
+        restore("postgresql+psycopg2://user@host", backup, backed_up.programs, backed_up.progress, replace=True)
 
 
 @pytest.mark.parametrize("cut", [3_000, -1])
@@ -196,10 +196,10 @@ def test_a_file_that_is_damaged_in_the_middle_changes_nothing(backed_up: Site) -
 def test_a_backup_is_verified_by_a_restore(site: Site) -> None:
     """The restore of every row into a temporary server does not affect the source's server."""
     others = site.databases()
-    made = back_up(site.url, site.file, site.programs, site.progress, overwrite=False, verify=True)
+    summary = back_up(site.url, site.file, site.programs, site.progress, overwrite=False, verify=True)
     tables = site.sql("SELECT count(*) FROM accounts UNION ALL SELECT count(*) FROM reaper")
-    assert made.verified is not None
-    assert made.verified >= sum(int(str(rows)) for (rows,) in tables)
+    assert summary.verified is not None
+    assert summary.verified >= sum(int(str(rows)) for (rows,) in tables)
     assert site.databases() == others
     assert [path.name for path in site.file.parent.iterdir()] == [site.file.name]
 
@@ -280,8 +280,8 @@ def test_a_backup_from_before_the_first_release_is_refused(site: Site, before_th
 
 
 def test_a_server_of_an_older_major_version_is_refused(backed_up: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = read_archive(backed_up.file, backed_up.programs)
-    newer = archive.Archive(found.path, found.made, 99, found.entries, found.revision, found.declaration)
+    backup = read_archive(backed_up.file, backed_up.programs)
+    newer = archive.Archive(backup.path, backup.made, 99, backup.entries, backup.revision, backup.declaration)
     with pytest.raises(CannotRestore, match=r"was made on PostgreSQL 99, and the server is \d+: restore into"):
         restore(backed_up.url, newer, backed_up.programs, backed_up.progress, replace=True)
     assert backed_up.names() == ["before", "after"]
@@ -291,9 +291,9 @@ def test_a_user_who_cannot_create_databases_is_refused(backed_up: Site) -> None:
     backed_up.sql("CREATE ROLE poor LOGIN")
     try:
         poor = sa.make_url(backed_up.url).set(username="poor").render_as_string(hide_password=False)
-        found = read_archive(backed_up.file, backed_up.programs)
+        backup = read_archive(backed_up.file, backed_up.programs)
         with pytest.raises(CannotRestore, match="may not create databases"):
-            restore(poor, found, backed_up.programs, backed_up.progress, replace=True)
+            restore(poor, backup, backed_up.programs, backed_up.progress, replace=True)
     finally:
         backed_up.sql("DROP ROLE poor")
     assert backed_up.names() == ["before", "after"]
@@ -338,8 +338,8 @@ def test_a_stopped_backup_leaves_no_file_and_bars_a_second_one_while_it_runs(sit
         with pytest.raises(SettingsError, match="another backup is writing"):
             site.back_up()
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=WITHIN)
-    assert (process.returncode, said) == (130, "interrupted; nothing was changed\n")
+        output, _ = process.communicate(timeout=WITHIN)
+    assert (process.returncode, output) == (130, "interrupted; nothing was changed\n")
     assert list(site.file.parent.iterdir()) == []
 
 

@@ -69,9 +69,9 @@ def copied(connection: Connection, sql_type: str, values: Sequence[Any]) -> list
         cursor.execute(f"CREATE TEMPORARY TABLE copied (n integer, value {sql_type})")
         cursor.copy_expert(insert.copy, io.BytesIO(b"".join(insert.pieces(list(enumerate(values))))))
         cursor.execute("SELECT value FROM copied ORDER BY n")
-        found = [row[0] for row in cursor.fetchall()]
+        copies = [row[0] for row in cursor.fetchall()]
     connection.rollback()
-    return found
+    return copies
 
 
 texts = (

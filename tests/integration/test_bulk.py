@@ -48,10 +48,10 @@ Run = Callable[[Callable[[Bulk], Awaitable[R]]], R]
 def bulk(scheduling: Scheduling) -> Iterator[Callable[[Callable[[Bulk], Awaitable[R]]], R]]:
     """Runs a method of `Bulk` to its end."""
     with closing(Calls(scheduling.database, 1)) as calls:
-        made = Bulk(calls, ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES))
+        operations = Bulk(calls, ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES))
 
         async def run(call: Callable[[Bulk], Awaitable[R]]) -> R:
-            return await call(made)
+            return await call(operations)
 
         yield lambda call: asyncio.run(run(call))
 
@@ -94,41 +94,41 @@ class TestHandleTimeouts:
     ) -> None:
         in_time = scheduling.start()
         refs = self.late(scheduling, count, auto_retry=False)
-        assert bulk(lambda it: it.handle_timeouts(ALL)) == count
+        assert bulk(lambda work: work.handle_timeouts(ALL)) == count
         assert {scheduling.task(ref.task_key).status for ref in refs} == {Status.TIMEOUT}
         assert all(scheduling.barred(ref.task_key) for ref in refs)
-        told = [[lease_id for _, lease_id, _ in signals.cancelled] for signals in scheduling.told]
-        assert sorted(itertools.chain(*told)) == sorted(ref.lease_id for ref in refs)
-        assert max(map(len, told)) <= 2
+        batches = [[lease_id for _, lease_id, _ in signals.cancelled] for signals in scheduling.told]
+        assert sorted(itertools.chain(*batches)) == sorted(ref.lease_id for ref in refs)
+        assert max(map(len, batches)) <= 2
         assert scheduling.task(in_time.task_key).status is Status.PROCESSING
-        assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
+        assert bulk(lambda work: work.handle_timeouts(ALL)) == 0
 
     def test_timed_out_tasks_that_are_retried_count_too(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         (ref,) = self.late(scheduling)
-        assert bulk(lambda it: it.handle_timeouts(ALL)) == 1
+        assert bulk(lambda work: work.handle_timeouts(ALL)) == 1
         assert scheduling.path(ref.task_key)[-2:] == ["timeout", "pending"]
 
     def test_only_tasks_of_the_account_are_timed_out(self, scheduling: Scheduling, bulk: Run[int], other: int) -> None:
         (mine,) = self.late(scheduling, auto_retry=False)
         (theirs,) = self.late(scheduling, auto_retry=False, account_id=other)
-        assert bulk(lambda it: it.handle_timeouts(Scope.of(other))) == 1
+        assert bulk(lambda work: work.handle_timeouts(Scope.of(other))) == 1
         assert scheduling.task(theirs.task_key).status is Status.TIMEOUT
         assert scheduling.task(mine.task_key).status is Status.PROCESSING
-        assert bulk(lambda it: it.handle_timeouts(Scope.of(1))) == 1
+        assert bulk(lambda work: work.handle_timeouts(Scope.of(1))) == 1
         assert scheduling.task(mine.task_key).status is Status.TIMEOUT
 
     def test_no_task_times_out_during_or_just_after_an_outage(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         self.late(scheduling)
         scheduling.sql("UPDATE reaper SET stamp = now() - interval '1 minute'")
-        assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
+        assert bulk(lambda work: work.handle_timeouts(ALL)) == 0
         assert scheduling.reap().guarded
         scheduling.no_gap()
-        assert bulk(lambda it: it.handle_timeouts(ALL)) == 1
+        assert bulk(lambda work: work.handle_timeouts(ALL)) == 1
 
     def test_an_expired_lease_is_a_loss_and_no_timeout(self, scheduling: Scheduling, bulk: Run[int]) -> None:
         (ref,) = self.late(scheduling)
         scheduling.expire(ref)
-        assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
+        assert bulk(lambda work: work.handle_timeouts(ALL)) == 0
         assert scheduling.reap().expired == 1
         assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
 
@@ -136,7 +136,7 @@ class TestHandleTimeouts:
         key = scheduling.submit_one()
         scheduling.claim()
         scheduling.sql("UPDATE leases SET claim_time = now() - interval '1 h'")
-        assert bulk(lambda it: it.handle_timeouts(ALL)) == 0
+        assert bulk(lambda work: work.handle_timeouts(ALL)) == 0
         assert scheduling.path(key)[-2:] == ["failed", "pending"]
 
 
@@ -149,8 +149,8 @@ class TestBulkCancel:
         later = datetime.now(UTC) + timedelta(hours=1)
         keys = [scheduling.submit_one(schedule_time=later if i % 2 else None) for i in range(count)]
         before = [scheduling.task(key) for key in others]
-        assert bulk(lambda it: it.cancel(TaskFilter(), dry_run=True)) == (count, 0)
-        assert bulk(lambda it: it.cancel(TaskFilter())) == (count, count)
+        assert bulk(lambda work: work.cancel(TaskFilter(), dry_run=True)) == (count, 0)
+        assert bulk(lambda work: work.cancel(TaskFilter())) == (count, count)
         for key in keys:
             task = scheduling.task(key)
             assert (task.status, task.ended, scheduling.place(key)) == (Status.CANCELLED, True, "")
@@ -159,7 +159,7 @@ class TestBulkCancel:
         assert max(len(signals.ended) for signals in scheduling.told) <= 2
         assert sorted(itertools.chain(*(signals.ended for signals in scheduling.told)))[-count:] == sorted(keys)
         assert [scheduling.task(key) for key in others] == before
-        assert bulk(lambda it: it.cancel(TaskFilter())) == (0, 0)
+        assert bulk(lambda work: work.cancel(TaskFilter())) == (0, 0)
         scheduling.check()
 
     def test_running_tasks_are_cancelled_by_force_only(
@@ -167,13 +167,13 @@ class TestBulkCancel:
     ) -> None:
         running = [scheduling.start() for _ in range(3)]
         waiting = scheduling.submit_one()
-        assert bulk(lambda it: it.cancel(TaskFilter(), force=True, dry_run=True)) == (4, 0)
-        assert bulk(lambda it: it.cancel(TaskFilter())) == (1, 1)
-        assert bulk(lambda it: it.cancel(TaskFilter(), force=True)) == (3, 3)
+        assert bulk(lambda work: work.cancel(TaskFilter(), force=True, dry_run=True)) == (4, 0)
+        assert bulk(lambda work: work.cancel(TaskFilter())) == (1, 1)
+        assert bulk(lambda work: work.cancel(TaskFilter(), force=True)) == (3, 3)
         assert {scheduling.task(ref.task_key).status for ref in running} == {Status.CANCELLED}
         assert all(scheduling.barred(ref.task_key) for ref in running)
-        told = [lease_id for signals in scheduling.told for _, lease_id, _ in signals.cancelled]
-        assert sorted(told) == sorted(ref.lease_id for ref in running)
+        lease_ids = [lease_id for signals in scheduling.told for _, lease_id, _ in signals.cancelled]
+        assert sorted(lease_ids) == sorted(ref.lease_id for ref in running)
         assert scheduling.task(waiting).status is Status.CANCELLED
         scheduling.check()
 
@@ -184,7 +184,7 @@ class TestBulkCancel:
         scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h', start_time = now()")
         scheduling.reap()
         assert (scheduling.task(ref.task_key).status, scheduling.place(ref.task_key)) == (Status.PENDING, "delayed")
-        assert bulk(lambda it: it.cancel(TaskFilter(), force=True)) == (1, 1)
+        assert bulk(lambda work: work.cancel(TaskFilter(), force=True)) == (1, 1)
         assert scheduling.task(ref.task_key).status is Status.CANCELLED
         scheduling.check()
 
@@ -194,9 +194,9 @@ class TestBulkCancel:
         tea = [scheduling.submit_one(labels={"about": "tea"}) for _ in range(5)]
         kept = [scheduling.submit_one(), scheduling.submit_one(account_id=other, labels={"about": "tea"})]
         wanted = TaskFilter(Scope.of(1), labels={"about": "tea"})
-        assert bulk(lambda it: it.cancel(wanted, limit=3)) == (3, 3)
+        assert bulk(lambda work: work.cancel(wanted, limit=3)) == (3, 3)
         assert [scheduling.task(key).ended for key in tea] == [True, True, True, False, False]
-        assert bulk(lambda it: it.cancel(wanted, limit=3)) == (2, 2)
+        assert bulk(lambda work: work.cancel(wanted, limit=3)) == (2, 2)
         assert [scheduling.task(key).ended for key in kept] == [False, False]
 
     @pytest.mark.parametrize("force", [False, True])
@@ -211,7 +211,7 @@ class TestBulkCancel:
         with scheduling.transaction() as tx:
             tx.tasks.lock([held])
             tx.leases.lock([running.task_key])
-            assert bulk(lambda it: it.cancel(TaskFilter(), force=force)) == (2 + force, 1)
+            assert bulk(lambda work: work.cancel(TaskFilter(), force=force)) == (2 + force, 1)
         assert [scheduling.task(key).ended for key in (held, free, running.task_key)] == [False, True, False]
 
     def test_a_claim_and_a_bulk_cancel_never_take_the_same_task(
@@ -220,7 +220,7 @@ class TestBulkCancel:
         keys = scheduling.fill(1, 60)
         with ThreadPoolExecutor(2) as pool:
             claims = pool.submit(lambda: [scheduling.claim(1) for _ in range(20)])
-            cancelled = sum(bulk(lambda it: it.cancel(TaskFilter(), limit=3)).changed for _ in range(10))
+            cancelled = sum(bulk(lambda work: work.cancel(TaskFilter(), limit=3)).changed for _ in range(10))
             claimed = sum(map(len, claims.result()))
         assert cancelled + claimed + len([key for key in keys if scheduling.place(key) == "ready"]) == 60
         scheduling.check()
@@ -246,11 +246,11 @@ class TestBulkCancel:
         with ThreadPoolExecutor(3) as pool:
             moves = [pool.submit(move, n) for n in range(len(refs))]
             for _ in range(10):
-                bulk(lambda it: it.cancel(TaskFilter(), force=True, limit=5))
-            for each in moves:
-                each.result()
+                bulk(lambda work: work.cancel(TaskFilter(), force=True, limit=5))
+            for future in moves:
+                future.result()
         scheduling.check()
-        left = bulk(lambda it: it.cancel(TaskFilter(), force=True))
+        left = bulk(lambda work: work.cancel(TaskFilter(), force=True))
         assert left.matched == left.changed
         assert {task.status for task in scheduling.tasks().values()} == {Status.CANCELLED}
         scheduling.check()
@@ -264,7 +264,7 @@ class TestBulkRetry:
         keys = [ended(scheduling, (FAILURE, TIMEOUT)[i % 2]) for i in range(count)]
         others = [ended(scheduling, RESULT), scheduling.cancel(scheduling.submit_one()).task_key]
         before = [scheduling.task(key) for key in others]
-        assert bulk(lambda it: it.retry(TaskFilter())) == (count, count)
+        assert bulk(lambda work: work.retry(TaskFilter())) == (count, count)
         for key in keys:
             task = scheduling.task(key)
             assert (task.status, task.retry_count, task.ended, scheduling.place(key)) == (
@@ -279,13 +279,13 @@ class TestBulkRetry:
             )
         assert scheduling.told[-1].ready
         assert [scheduling.task(key) for key in others] == before
-        assert bulk(lambda it: it.retry(TaskFilter())) == (0, 0)
+        assert bulk(lambda work: work.retry(TaskFilter())) == (0, 0)
 
     def test_the_oldest_tasks_are_retried_up_to_the_limit(
         self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
     ) -> None:
         keys = [ended(scheduling, change) for change in (TIMEOUT, FAILURE, FAILURE, TIMEOUT)]
-        assert bulk(lambda it: it.retry(TaskFilter(), limit=3)) == (3, 3)
+        assert bulk(lambda work: work.retry(TaskFilter(), limit=3)) == (3, 3)
         assert [scheduling.task(key).ended for key in keys] == [False, False, False, True]
 
     def test_only_tasks_of_the_account_and_the_states_are_retried(
@@ -293,19 +293,19 @@ class TestBulkRetry:
     ) -> None:
         mine, late = ended(scheduling, FAILURE), ended(scheduling, TIMEOUT)
         theirs = ended(scheduling, FAILURE, account_id=other)
-        assert bulk(lambda it: it.retry(TaskFilter(Scope.of(1), frozenset({Status.FAILED})))) == (1, 1)
+        assert bulk(lambda work: work.retry(TaskFilter(Scope.of(1), frozenset({Status.FAILED})))) == (1, 1)
         assert [scheduling.task(key).ended for key in (mine, late, theirs)] == [False, True, True]
-        assert bulk(lambda it: it.retry(TaskFilter(Scope.of(other), frozenset({Status.TIMEOUT})))) == (0, 0)
-        assert bulk(lambda it: it.retry(TaskFilter(Scope.of(other), frozenset({Status.FAILED})))) == (1, 1)
+        assert bulk(lambda work: work.retry(TaskFilter(Scope.of(other), frozenset({Status.TIMEOUT})))) == (0, 0)
+        assert bulk(lambda work: work.retry(TaskFilter(Scope.of(other), frozenset({Status.FAILED})))) == (1, 1)
 
     def test_bulk_retry_skips_tasks_without_retries_left(
         self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
     ) -> None:
         used = [ended(scheduling, FAILURE, max_retries=0) for _ in range(3)]
         key = ended(scheduling, FAILURE)
-        assert bulk(lambda it: it.retry(TaskFilter(), limit=1)) == (1, 1)
+        assert bulk(lambda work: work.retry(TaskFilter(), limit=1)) == (1, 1)
         assert not scheduling.task(key).ended
-        assert all(scheduling.task(each).ended for each in used)
+        assert all(scheduling.task(used_key).ended for used_key in used)
 
     def test_a_reset_retries_those_too_whose_retries_are_used_up_and_counts_from_the_first(
         self, scheduling: Scheduling, bulk: Run[BulkResult], small_batches: None
@@ -313,9 +313,9 @@ class TestBulkRetry:
         used = [ended(scheduling, FAILURE, max_retries=2) for _ in range(3)]
         scheduling.sql("UPDATE tasks SET retry_count = max_retries")
         never = ended(scheduling, FAILURE, max_retries=0)
-        assert bulk(lambda it: it.retry(TaskFilter(), dry_run=True)) == (0, 0)
-        assert bulk(lambda it: it.retry(TaskFilter(), reset=True, dry_run=True)) == (4, 0)
-        assert bulk(lambda it: it.retry(TaskFilter(), reset=True)) == (4, 4)
+        assert bulk(lambda work: work.retry(TaskFilter(), dry_run=True)) == (0, 0)
+        assert bulk(lambda work: work.retry(TaskFilter(), reset=True, dry_run=True)) == (4, 0)
+        assert bulk(lambda work: work.retry(TaskFilter(), reset=True)) == (4, 4)
         assert [scheduling.task(key).retry_count for key in (*used, never)] == [1, 1, 1, 0]
         assert scheduling.events(used[0])[-1].message == "retry 1 of 2"
         scheduling.check()
@@ -324,14 +324,14 @@ class TestBulkRetry:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             tx.tasks.lock([moving])
-            assert bulk(lambda it: it.retry(TaskFilter())) == (2, 1)
+            assert bulk(lambda work: work.retry(TaskFilter())) == (2, 1)
         assert [scheduling.task(key).ended for key in (moving, free)] == [True, False]
 
     def test_a_revoked_lease_bars_its_task(self, scheduling: Scheduling, bulk: Run[BulkResult]) -> None:
         ref = scheduling.start(auto_retry=False)
         scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h', start_time = now()")
         scheduling.reap()
-        assert bulk(lambda it: it.retry(TaskFilter())) == (1, 1)
+        assert bulk(lambda work: work.retry(TaskFilter())) == (1, 1)
         assert (scheduling.place(ref.task_key), scheduling.due().count) == ("delayed", 0)
         scheduling.end(ref, FAILURE)
         assert scheduling.due().count == 1
@@ -353,7 +353,7 @@ class TestBulkRetry:
 
 
 def clean_up(bulk: Run[BulkResult], days: int = 0, *, account_id: int = 0, dry_run: bool = False) -> int:
-    result = bulk(lambda it: it.clean_up(TaskFilter(Scope.of(account_id)), timedelta(days=days), dry_run=dry_run))
+    result = bulk(lambda work: work.clean_up(TaskFilter(Scope.of(account_id)), timedelta(days=days), dry_run=dry_run))
     return result.matched if dry_run else result.changed
 
 

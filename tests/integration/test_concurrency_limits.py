@@ -29,8 +29,8 @@ def limited(scheduling: Scheduling) -> int:
 
 
 def leased(scheduling: Scheduling, account_id: int) -> int:
-    (found,) = scheduling.sql("SELECT count(*) FROM leases WHERE account_id = :account_id", account_id=account_id)
-    return int(found[0])
+    (row,) = scheduling.sql("SELECT count(*) FROM leases WHERE account_id = :account_id", account_id=account_id)
+    return int(row[0])
 
 
 def claimed(scheduling: Scheduling, count: int) -> list[LeaseRef]:

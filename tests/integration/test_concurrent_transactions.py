@@ -161,7 +161,7 @@ def test_the_reaper_keeps_a_lease_that_was_renewed_first(scheduling: Scheduling)
     scheduling.expire(ref)
     stated = scheduling.stated("w", [ref])
     reaped = passed_over(scheduling, lambda tx: ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [stated]))
-    assert [one.expired for one in reaped] == [0, 0]
+    assert [result.expired for result in reaped] == [0, 0]
     assert scheduling.place(ref.task_key) == "leases"
 
 

@@ -329,8 +329,8 @@ def test_a_console_asks_a_scheduler_only_if_told(console: Check) -> None:
 def test_a_console_asks_whether_a_scheduler_serves(console: Check, health: str, status: int) -> None:
     answer = health_pb2.HealthCheckResponse(status=health)
     with scripted(Check=lambda request, context: answer) as address:
-        found, out, problems = console("--connect", CONTENTGEN_SCHEDULER=address)
-    assert found == status
+        exit_status, out, problems = console("--connect", CONTENTGEN_SCHEDULER=address)
+    assert exit_status == status
     if status:
         assert problems[0].startswith(f"CONTENTGEN_SCHEDULER: {address} must serve, and does not")
     else:

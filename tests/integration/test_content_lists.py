@@ -61,7 +61,9 @@ def test_all_pages_together_equal_a_plain_query(
     store(contents, status)
     stored = contents.sql("SELECT content_id, account_id, review_status FROM contents ORDER BY content_id DESC")
     for scope, wanted in itertools.product(SCOPES, [None, *ReviewStatus]):
-        expected = [key for key, account, found in stored if account in scope and wanted in {None, found}]
+        expected = [
+            key for key, account, review_status in stored if account in scope and wanted in {None, review_status}
+        ]
         filter_ = ContentFilter(review_status=wanted)
         assert pages(contents, scope, filter_) == expected
         assert pages(contents, scope, filter_, oldest_first=True) == expected[::-1]

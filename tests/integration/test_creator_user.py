@@ -92,24 +92,24 @@ def tried(place: Path, **environment: str) -> list[str]:
 
 @as_root
 def test_a_cli_of_another_user_reaches_nothing_of_its_worker(place: Path) -> None:
-    told = tried(place, CREATOR_USER="nobody")
-    assert told[:4] == [
+    lines = tried(place, CREATOR_USER="nobody")
+    assert lines[:4] == [
         f"user {NOBODY.pw_uid}",
         "CapEff:\t0000000000000000",
         "CapAmb:\t0000000000000000",
         "NoNewPrivs:\t1",
     ]
-    assert not [line for line in told if TOKEN in line]
-    assert "it may signal the worker" not in told
-    assert told[-1] == "written"
+    assert not [line for line in lines if TOKEN in line]
+    assert "it may signal the worker" not in lines
+    assert lines[-1] == "written"
 
 
 @as_root
 def test_a_cli_of_the_workers_own_user_reaches_what_that_user_may(place: Path) -> None:
-    told = tried(place)
-    assert (told[0], told[-1]) == ("user 0", "written")
-    assert [line for line in told if TOKEN in line] == [f"CONTENTGEN_TOKEN={TOKEN}", TOKEN]
-    assert "it may signal the worker" in told
+    lines = tried(place)
+    assert (lines[0], lines[-1]) == ("user 0", "written")
+    assert [line for line in lines if TOKEN in line] == [f"CONTENTGEN_TOKEN={TOKEN}", TOKEN]
+    assert "it may signal the worker" in lines
 
 
 @pytest.fixture

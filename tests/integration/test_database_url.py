@@ -21,8 +21,8 @@ def _socket(url: str) -> Path:
 
 
 def _through(pooler: Pooler, url: str) -> str:
-    made = sa.make_url(url).set(host="127.0.0.1", port=pooler.port, query={})
-    return made.render_as_string(hide_password=False)
+    pooled_url = sa.make_url(url).set(host="127.0.0.1", port=pooler.port, query={})
+    return pooled_url.render_as_string(hide_password=False)
 
 
 def test_sessions_are_kept_without_a_pooler(empty_db_url: str) -> None:

@@ -47,7 +47,9 @@ def test_a_deferred_attempt_waits_and_consumes_nothing(scheduling: Scheduling) -
     assert event.message.endswith("the model is over its quota")
     assert scheduling.place(key) == "delayed"
     assert 19 < wait(scheduling, key) <= 22
-    assert [(it.reason, it.status) for told in scheduling.told for it in told.stopped] == [("DEFERRED", Status.PENDING)]
+    assert [(stop.reason, stop.status) for signals in scheduling.told for stop in signals.stopped] == [
+        ("DEFERRED", Status.PENDING)
+    ]
     scheduling.check()
     scheduling.wait_is_over(key)
     (again,) = scheduling.claim()

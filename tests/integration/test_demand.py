@@ -15,8 +15,8 @@ ANY = 1_000
 
 
 def demand(scheduling: Scheduling, account_id: int = 0) -> int:
-    found: int = scheduling.run(read_demand, account_id)
-    return found
+    count: int = scheduling.run(read_demand, account_id)
+    return count
 
 
 def taken(scheduling: Scheduling) -> int:
@@ -52,11 +52,11 @@ def test_pauses_limits_and_quotas_bound_each_account_alone(scheduling: Schedulin
     for account_id in (1, limited, metered, paused):
         scheduling.fill(account_id, 5)
     scheduling.pause(paused)
-    assert [demand(scheduling, it) for it in (1, limited, metered, paused, 0)] == [5, 2, 3, 0, 10]
+    assert [demand(scheduling, account) for account in (1, limited, metered, paused, 0)] == [5, 2, 3, 0, 10]
     assert taken(scheduling) == 10
-    assert [demand(scheduling, it) for it in (1, limited, metered, paused, 0)] == [5, 2, 3, 0, 10]
+    assert [demand(scheduling, account) for account in (1, limited, metered, paused, 0)] == [5, 2, 3, 0, 10]
     scheduling.pause()
-    assert [demand(scheduling, it) for it in (1, limited, metered, paused, 0)] == [5, 2, 3, 0, 10]
+    assert [demand(scheduling, account) for account in (1, limited, metered, paused, 0)] == [5, 2, 3, 0, 10]
     scheduling.resume(paused)
     assert demand(scheduling, paused) == 0, "everything is paused"
     scheduling.resume()
@@ -97,7 +97,7 @@ def test_the_demand_is_what_a_claim_takes(scheduling: Scheduling, seed: int) -> 
                 scheduling.change_account(account_id, max_concurrent_tasks=chosen.randrange(4))
             case _:
                 scheduling.fill(account_id, chosen.randrange(1, 6), priority=chosen.randrange(1, 4))
-        wanted, own = demand(scheduling), sum(demand(scheduling, it) for it in accounts)
+        wanted, own = demand(scheduling), sum(demand(scheduling, account) for account in accounts)
         leased += taken(scheduling)
         assert wanted == own == leased
         assert demand(scheduling) == leased, "nothing more may start"

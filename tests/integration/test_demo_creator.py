@@ -106,9 +106,9 @@ def with_options(**options: str) -> Job:
 
 def test_the_demo_creator_prints_its_version(demo: Demo) -> None:
     for command in ([PROGRAM], [sys.executable, "-m", "worker_svc.demo_creator"]):
-        said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
-        assert "demo-creator" in said
-        assert "no language model" in said
+        output = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+        assert "demo-creator" in output
+        assert "no language model" in output
 
 
 def test_the_demo_creator_needs_only_the_standard_library(demo: Demo) -> None:
@@ -237,16 +237,16 @@ async def test_a_hostile_topic_arrives_byte_for_byte(demo: Demo, profile: str, t
 
 
 def tags(html: str) -> set[str]:
-    found: set[str] = set()
+    names: set[str] = set()
 
     class Tags(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            found.add(tag)
+            names.add(tag)
 
     parser = Tags()
     parser.feed(html)
     parser.close()
-    return found
+    return names
 
 
 @pytest.mark.parametrize("profile", SPOKEN)

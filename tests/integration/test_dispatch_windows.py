@@ -29,10 +29,10 @@ def other(scheduling: Scheduling) -> int:
 
 
 def tagged(scheduling: Scheduling, account_id: int) -> int:
-    (found,) = scheduling.sql(
+    (row,) = scheduling.sql(
         "SELECT count(*) FROM ready WHERE account_id = :account_id AND tag IS NOT NULL", account_id=account_id
     )
-    return int(found[0])
+    return int(row[0])
 
 
 def served(scheduling: Scheduling, count: int) -> list[int]:

@@ -65,7 +65,9 @@ async def test_settings_that_are_off_are_logged_once_and_measured(db_url: str) -
     check = DurabilityCheck(calls, metrics)
 
     def measured() -> dict[str, float]:
-        (family,) = [it for it in metrics.registry.collect() if it.name == "contentgen_durability_weakened"]
+        (family,) = [
+            candidate for candidate in metrics.registry.collect() if candidate.name == "contentgen_durability_weakened"
+        ]
         return {sample.labels["setting"]: sample.value for sample in family.samples}
 
     with capture_logs() as logs:

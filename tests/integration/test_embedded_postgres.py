@@ -42,14 +42,14 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def embedded(root: Path) -> Iterator[Callable[[], EmbeddedPostgres]]:
     """Makes servers on `root`, not started; those that run at the end are stopped."""
-    made: list[EmbeddedPostgres] = []
+    servers: list[EmbeddedPostgres] = []
 
     def make(settings: Sequence[str] = ()) -> EmbeddedPostgres:
-        made.append(EmbeddedPostgres(root, throwaway=True, settings=settings))
-        return made[-1]
+        servers.append(EmbeddedPostgres(root, throwaway=True, settings=settings))
+        return servers[-1]
 
     yield make
-    for server in made:
+    for server in servers:
         server.stop()
 
 
@@ -76,7 +76,7 @@ def real_uids(pid: int) -> set[int]:
 
 def descendants(pid: int) -> list[int]:
     """The processes at this moment: PostgreSQL's helpers start and end."""
-    return [each.pid for each in psutil.Process(pid).children(recursive=True)]
+    return [process.pid for process in psutil.Process(pid).children(recursive=True)]
 
 
 def test_a_new_folder_gets_a_server_with_the_database(embedded: Callable[[], EmbeddedPostgres]) -> None:

@@ -169,7 +169,7 @@ async def test_all_pictures_of_a_result_have_one_time(tmp_path: Path, fetcher: F
         async with asyncio.timeout(30):  # one after the other they would take longer
             taken = await assets.taken("lease", tmp_path, article, fetch_within=3.0)
     assert taken.images == ("asset:a.png", *article.images[1:])
-    assert taken.left_out == tuple(LeftOut(it, LeftOutReason.FETCH_FAILED) for it in article.images[1:])
+    assert taken.left_out == tuple(LeftOut(image, LeftOutReason.FETCH_FAILED) for image in article.images[1:])
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ async def test_a_picture_s_name_is_no_path_out_of_a_folder(
     article = Article("text", images=(f"https://localhost:{port}{path}",))
     with ThreadPoolExecutor(1) as disk:
         taken = await AssetFolder(tmp_path, disk, 1_000, fetcher).taken("lease", tmp_path, article, fetch_within=30.0)
-    assert [it.name for it in taken.assets] == [name]
+    assert [asset.name for asset in taken.assets] == [name]
 
 
 async def test_no_more_than_a_hundred_addresses_are_tried(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
@@ -197,7 +197,9 @@ async def test_no_more_than_a_hundred_addresses_are_tried(tmp_path: Path, fetche
     article = Article("text", images=(*good, *(f"{base}/none?{n}" for n in range(95))))
     with ThreadPoolExecutor(1) as disk:
         taken = await AssetFolder(tmp_path, disk, 1_000, fetcher).taken("lease", tmp_path, article, fetch_within=300.0)
-    assert [it.reason for it in taken.left_out] == [LeftOutReason.FETCH_FAILED] * 90 + [LeftOutReason.TOO_MANY] * 5
+    assert [picture.reason for picture in taken.left_out] == [LeftOutReason.FETCH_FAILED] * 90 + [
+        LeftOutReason.TOO_MANY
+    ] * 5
 
 
 def test_a_worker_that_ends_waits_for_no_picture(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
@@ -276,7 +278,7 @@ async def test_an_article_gets_the_pictures_of_allowed_addresses(tmp_path: Path,
         await asyncio.get_running_loop().shutdown_default_executor()
     assert dict(before.left_out)[f"{base}/a.png"] is LeftOutReason.FETCH_FAILED
     assert after.content == "![](asset:a.png) ![](asset:a.png) ![](https://example.com/b.png)"
-    assert [(it.name, it.sha256) for it in after.assets] == [("a.png", sha256(PICTURE))]
+    assert [(asset.name, asset.sha256) for asset in after.assets] == [("a.png", sha256(PICTURE))]
     assert after.left_out == (
         LeftOut(f"{base}/none", LeftOutReason.FETCH_FAILED),
         LeftOut("https://example.com/b.png", LeftOutReason.HOST_NOT_ALLOWED),

@@ -24,13 +24,13 @@ def service(folder: Path, command: str, *arguments: str, **settings: str) -> Pro
 
 @pytest.mark.parametrize("command", ["contentgen-scheduler", "contentgen-worker"])
 def test_both_end_alike_and_say_the_same(tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = []
+    outputs = []
     for by_fork in (True, False):
         monkeypatch.setattr(Process, "by_fork", by_fork)
         with service(tmp_path, command, CONTENTGEN_SLOTS="none", **WRONG) as started:
             started.ended(PATIENCE_S, status=78)
-        said.append(started.text())
-    assert said[0] == said[1] != ""
+        outputs.append(started.text())
+    assert outputs[0] == outputs[1] != ""
 
 
 def test_it_is_a_process_of_its_own_in_its_folder_and_is_missed_if_it_stays(tmp_path: Path) -> None:

@@ -309,7 +309,7 @@ async def test_a_stop_answers_waiting_items_and_refuses_new_ones(db_url: str) ->
 
 async def test_a_broken_connection_fails_the_whole_group_as_unavailable(db_url: str, engine: sa.Engine) -> None:
     def work(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
-        made = [create_account(tx, "", item, 1.0).account_id for item in items]
+        account_ids = [create_account(tx, "", item, 1.0).account_id for item in items]
         if items == [1]:
             with engine.begin() as connection:
                 connection.execute(
@@ -319,7 +319,7 @@ async def test_a_broken_connection_fails_the_whole_group_as_unavailable(db_url: 
                     )
                 )
             create_account(tx, "", 1, 1.0)
-        return list(made)
+        return list(account_ids)
 
     async with running(db_url, work) as lane:
         with pytest.raises(StoreUnavailable):

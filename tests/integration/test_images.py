@@ -41,17 +41,19 @@ images = pytest.mark.parametrize("image", IMAGES)
 def stages() -> dict[str, list[str]]:
     """The instructions of each stage of the Dockerfile, with those of the stages that it is made from."""
     text = re.sub(r"^ *#.*\n", "", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
-    found: dict[str, list[str]] = {}
+    instructions_by_stage: dict[str, list[str]] = {}
     for block in re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]:
         head, *instructions = block.strip().splitlines()
         base, _, stage = head.split()
-        found[stage] = [*found.get(base, []), *filter(None, instructions)]
-    return found
+        instructions_by_stage[stage] = [*instructions_by_stage.get(base, []), *filter(None, instructions)]
+    return instructions_by_stage
 
 
 def environment(image: str) -> dict[str, str]:
     """The variables that an image sets."""
-    words = [word for it in stages()[image] if it.startswith("ENV ") for word in it.split()[1:]]
+    words = [
+        word for instruction in stages()[image] if instruction.startswith("ENV ") for word in instruction.split()[1:]
+    ]
     return dict(word.split("=", 1) for word in words)
 
 
@@ -61,8 +63,8 @@ def compose(name: str) -> dict[str, Service]:
 
 def ours(name: str) -> dict[str, tuple[str, Service]]:
     """Of each service that runs one of our images: which image, and the service."""
-    found = {service: it["build"]["target"] for service, it in compose(name).items() if "build" in it}
-    return {service: (image, compose(name)[service]) for service, image in found.items()}
+    targets = {service: entry["build"]["target"] for service, entry in compose(name).items() if "build" in entry}
+    return {service: (image, compose(name)[service]) for service, image in targets.items()}
 
 
 def seconds(text: str) -> int:
@@ -71,7 +73,7 @@ def seconds(text: str) -> int:
 
 def test_foreign_images_are_pinned_by_digest() -> None:
     (base,) = re.findall(r"^ARG BASE=(.+)$", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE)
-    foreign = [it["image"] for name in COMPOSE for it in compose(name).values() if "build" not in it]
+    foreign = [service["image"] for name in COMPOSE for service in compose(name).values() if "build" not in service]
     assert len(foreign) == 5
     assert [name for name in (base, *foreign) if not re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", name)] == []
 
@@ -84,12 +86,18 @@ def test_hadolint_finds_nothing() -> None:
 @images
 def test_an_image_runs_as_its_own_user_and_says_what_it_is(image: str) -> None:
     instructions = stages()[image]
-    assert [it for it in instructions if it.startswith("USER ")][-1] == "USER 10001:10001"
-    assert instructions.index("USER 10001:10001") > max(n for n, it in enumerate(instructions) if it.startswith("RUN"))
-    assert any(f"title=contentgen-{image} " in it for it in instructions if it.startswith("LABEL"))
-    [entrypoint] = [it.removeprefix("ENTRYPOINT ") for it in instructions if it.startswith("ENTRYPOINT")]
+    assert [instruction for instruction in instructions if instruction.startswith("USER ")][-1] == "USER 10001:10001"
+    assert instructions.index("USER 10001:10001") > max(
+        n for n, instruction in enumerate(instructions) if instruction.startswith("RUN")
+    )
+    assert any(
+        f"title=contentgen-{image} " in instruction for instruction in instructions if instruction.startswith("LABEL")
+    )
+    [entrypoint] = [
+        instruction.removeprefix("ENTRYPOINT ") for instruction in instructions if instruction.startswith("ENTRYPOINT")
+    ]
     assert len(json.loads(entrypoint)) == 1  # no shell around it
-    assert any(f"sbom.py contentgen-{image} " in it for it in instructions)
+    assert any(f"sbom.py contentgen-{image} " in instruction for instruction in instructions)
 
 
 def test_versions_are_those_of_the_package() -> None:
@@ -119,7 +127,7 @@ def test_a_lock_has_what_its_extra_needs(extra: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = [*project["dependencies"], *project["optional-dependencies"][extra]]
     locked = set(re.findall("^([a-z0-9-]+)==", (DOCKER / f"{extra}.lock").read_text(), re.MULTILINE))
-    assert {re.split("[^a-z0-9-]", it)[0] for it in needed} - locked == set(), "make lock"
+    assert {re.split("[^a-z0-9-]", requirement)[0] for requirement in needed} - locked == set(), "make lock"
 
 
 def test_locks_name_no_registry() -> None:
@@ -165,14 +173,14 @@ def test_each_image_is_one_that_is_built(name: str) -> None:
 @compose_files
 def test_a_stop_leaves_time_for_the_drain(name: str) -> None:
     for image, service in ours(name).values():
-        given = seconds(service["stop_grace_period"])
+        grace = seconds(service["stop_grace_period"])
         if image == "scheduler":
-            assert given >= SHUTDOWN_TIMEOUT + 5
+            assert grace >= SHUTDOWN_TIMEOUT + 5
         elif image == "console":
-            assert given >= STOP_TIMEOUT + 5
+            assert grace >= STOP_TIMEOUT + 5
         elif image != "backup":
             drain = service["environment"].get("CONTENTGEN_DRAIN_TIMEOUT", "10m")
-            assert given >= seconds(drain) + 30
+            assert grace >= seconds(drain) + 30
 
 
 @compose_files
@@ -182,9 +190,9 @@ def test_schedulers_and_workers_can_be_scaled(name: str) -> None:
         "compose.yaml": {"scheduler": ["127.0.0.1:50051-50059:50051"], "console": ["127.0.0.1:8080:8080"]},
         "compose.prod.yaml": {"console": ["${CONTENTGEN_CONSOLE_PORT:-8443}:8443"]},
     }
-    for service, (_, it) in ours(name).items():
-        assert it.get("ports", []) == ranges.get(name, {}).get(service, [])
-        assert "container_name" not in it
+    for service, (_, settings) in ours(name).items():
+        assert settings.get("ports", []) == ranges.get(name, {}).get(service, [])
+        assert "container_name" not in settings
 
 
 def test_services_of_production_may_do_little_and_are_bounded() -> None:
@@ -202,9 +210,11 @@ def test_services_of_production_may_do_little_and_are_bounded() -> None:
 def test_what_is_scraped_has_a_network_of_its_own() -> None:
     whole = yaml.safe_load((DOCKER / "compose.prod.yaml").read_text())
     assert whole["networks"]["metrics"] == {"internal": True}
-    scraped = {name for name, it in whole["services"].items() if "metrics" in it["networks"]}
+    scraped = {name for name, service in whole["services"].items() if "metrics" in service["networks"]}
     listen = {
-        name for name, it in whole["services"].items() if "CONTENTGEN_METRICS_LISTEN" in it.get("environment", {})
+        name
+        for name, service in whole["services"].items()
+        if "CONTENTGEN_METRICS_LISTEN" in service.get("environment", {})
     }
     assert scraped == {*listen, "balancer", "prometheus"}
     assert whole["services"]["prometheus"]["networks"] == ["metrics", "published"]
@@ -214,17 +224,17 @@ def test_secrets_of_production_are_files() -> None:
     whole = yaml.safe_load((DOCKER / "compose.prod.yaml").read_text())
     for name, service in whole["services"].items():
         variables = service.get("environment", {})
-        values = [it for it in variables.values() if it is not None]
-        files = {it.removeprefix("/run/secrets/") for it in values if it.startswith("/run/secrets/")}
+        values = [value for value in variables.values() if value is not None]
+        files = {value.removeprefix("/run/secrets/") for value in values if value.startswith("/run/secrets/")}
         assert files == set(service.get("secrets", [])), name
         secret = {key for key in variables if SECRET.search(key)} - {"CONTENTGEN_REQUIRE_DATABASE_URL"}
         assert all(variables[key].startswith("/run/secrets/") for key in secret), name
-    used = {secret for it in whole["services"].values() for secret in it.get("secrets", [])}
+    used = {secret for entry in whole["services"].values() for secret in entry.get("secrets", [])}
     assert used == set(whole["secrets"])
     guide = (ROOT / "docs/deployment.md").read_text()
     ignored = run_to_end(["git", "check-ignore", "docker/secrets/tokens"], cwd=ROOT, within=LIMIT)
     assert ignored.returncode == 0
-    assert all(Path(it["file"]).name in guide for it in whole["secrets"].values())
+    assert all(Path(entry["file"]).name in guide for entry in whole["secrets"].values())
 
 
 @compose_files
@@ -239,7 +249,7 @@ def test_creator_clis_can_read_no_secret_of_the_worker(tmp_path: Path) -> None:
     whole = yaml.safe_load((DOCKER / "compose.prod.yaml").read_text())
     folder = tmp_path / "docker/secrets"
     folder.mkdir(parents=True)
-    names = {secret: Path(it["file"]).name for secret, it in whole["secrets"].items()}
+    names = {secret: Path(entry["file"]).name for secret, entry in whole["secrets"].items()}
     for name in names.values():
         (folder / name).touch()
     commands = re.findall(r"\bchmod \d+ docker/secrets/.*$", (ROOT / "docs/deployment.md").read_text(), re.MULTILINE)
@@ -258,8 +268,8 @@ def test_settings_of_production_pass_the_check_of_their_service(
     make_secrets(tmp_path, certificates, tls, ["worker-token", "llm-api-key", "tavily-api-key", "ark-api-key"])
     for image, service in ours("compose.prod.yaml").values():
         kind = "scheduler" if image == "backup" else image.partition("-")[0]
-        given = (environment(image) | service["environment"]).items()
-        settings = {name: value for name, value in given if name != "PATH" and value is not None}
+        variables = (environment(image) | service["environment"]).items()
+        settings = {name: value for name, value in variables if name != "PATH" and value is not None}
         assert check(monkeypatch, kind, settings, ("/run/secrets", "/data"), tmp_path) == 0, capsys.readouterr().err
 
 
@@ -287,13 +297,13 @@ def test_prometheus_asks_where_the_services_answer(tmp_path: Path) -> None:
     assert settings["global"] == deployed["global"]  # the alerts tell of a loss within a minute
     *jobs, balancer = settings["scrape_configs"]
     assert balancer == deployed["scrape_configs"][-1]
-    [(_, port)] = (it.split(":") for it in balancer["static_configs"][0]["targets"])
+    [(_, port)] = (target.split(":") for target in balancer["static_configs"][0]["targets"])
     assert f"  bind :{port}\n" in (DOCKER / "prod/haproxy.cfg").read_text()
     for job in jobs:
-        [found] = job["dns_sd_configs"]
-        [name] = found["names"]
+        [discovery] = job["dns_sd_configs"]
+        [name] = discovery["names"]
         assert job["job_name"] == f"contentgen-{name}"
-        assert services[name][1]["environment"]["CONTENTGEN_METRICS_LISTEN"] == f"0.0.0.0:{found['port']}"
+        assert services[name][1]["environment"]["CONTENTGEN_METRICS_LISTEN"] == f"0.0.0.0:{discovery['port']}"
 
 
 def test_a_bill_of_materials_lists_what_is_installed(tmp_path: Path) -> None:
@@ -317,8 +327,8 @@ def test_a_bill_of_materials_lists_what_is_installed(tmp_path: Path) -> None:
     assert first.stdout == second.stdout
     bill = json.loads(first.stdout)
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
-    found = {each["purl"]: each.get("licenses") for each in bill["components"]}
-    assert found == {
+    licenses = {component["purl"]: component.get("licenses") for component in bill["components"]}
+    assert licenses == {
         "pkg:deb/debian/tini@0.19.0-3?arch=amd64": None,
         "pkg:npm/%40a/b@2.0.0": [{"license": {"id": "ISC"}}],
         "pkg:pypi/a-package@1.0": [{"license": {"id": "MIT"}}],

@@ -23,17 +23,17 @@ def test_an_account_keeps_its_id_and_name_and_whether_it_is_active(importing: Im
         (8, "dir-8", True, LONG_AGO),
     ]
     assert importing.sums()["accounts"] == (3, 0, 0)
-    (made,) = importing.sql(
+    (account,) = importing.sql(
         "INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('', 0, 1) RETURNING 1, *"
     )
-    assert made.account_id == 9  # the next one that is made is no one's
+    assert account.account_id == 9  # the next one that is made is no one's
 
 
 def test_open_tasks_become_pending_and_may_be_claimed(importing: Importing, old: OldApplication) -> None:
     old.account()
     texts = {"topic": "人工智能", "keywords": "AI,技术", "requirements": "详细"}
     statuses = ["pending", "submitted", "processing", "Pending ", "PROCESSING", None]
-    task_ids = [old.task(i, it, priority=8, submitted_at=LONG_AGO, **texts) for i, it in enumerate(statuses, 1)]
+    task_ids = [old.task(i, status, priority=8, submitted_at=LONG_AGO, **texts) for i, status in enumerate(statuses, 1)]
     assert importing() == 0
     for i, task_id in enumerate(task_ids, 1):
         task = importing.task(task_id)

@@ -101,9 +101,9 @@ def test_rows_that_share_a_key_are_named_so_whatever_else_is_wrong(remade: Remad
     )
     assert importing() == 3
     shared = "2 rows have this id, and others can't name one of them"
-    told = dict(line.split(": ", 1) for line in importing.left_out)
+    problems = dict(line.split(": ", 1) for line in importing.left_out)
     for row in ("account 1", "task 1", "content 1", "pool entry 7"):
-        assert told[row] == shared
+        assert problems[row] == shared
 
 
 def test_references_in_text_columns_are_resolved(remade: Remade) -> None:

@@ -46,10 +46,10 @@ def test_a_dry_run_prints_the_same_and_writes_nothing(importing: Importing, old:
     before = importing.dump()
     assert importing("--dry-run") == 3
     assert "Nothing was written." in importing.out
-    said = importing.left_out, importing.sums()
+    report = importing.left_out, importing.sums()
     assert importing.dump() == before
     assert importing() == 3
-    assert (importing.left_out, importing.sums()) == said
+    assert (importing.left_out, importing.sums()) == report
     assert importing("--dry-run") == 3
     assert importing.sums()["tasks"] == (0, 5, 2)
 

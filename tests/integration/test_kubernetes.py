@@ -57,9 +57,9 @@ def schemas(version: str) -> Manifest:
 
 
 def validate(manifest: Manifest, version: str) -> None:
-    known = schemas(version)
-    schema = known["kinds"][f"{manifest['apiVersion']}/{manifest['kind']}"]
-    Draft202012Validator({**schema, "$defs": known["$defs"]}).validate(manifest)
+    definitions = schemas(version)
+    schema = definitions["kinds"][f"{manifest['apiVersion']}/{manifest['kind']}"]
+    Draft202012Validator({**schema, "$defs": definitions["$defs"]}).validate(manifest)
 
 
 def named(manifest: Manifest) -> str:
@@ -67,7 +67,7 @@ def named(manifest: Manifest) -> str:
 
 
 def of_kind(overlay: str, *kinds: str) -> list[Manifest]:
-    return [it for it in rendered(overlay) if it["kind"] in kinds]
+    return [manifest for manifest in rendered(overlay) if manifest["kind"] in kinds]
 
 
 def templates(overlay: str) -> Iterator[Manifest]:
@@ -88,11 +88,13 @@ def services(overlay: str) -> Iterator[tuple[str, Manifest, Manifest]]:
 
 def environment(overlay: str, container: Manifest) -> dict[str, str]:
     """What a container gets by itself and from config maps."""
-    maps = {it["metadata"]["name"]: it["data"] for it in of_kind(overlay, "ConfigMap")}
-    found: dict[str, str] = {}
+    maps = {manifest["metadata"]["name"]: manifest["data"] for manifest in of_kind(overlay, "ConfigMap")}
+    variables: dict[str, str] = {}
     for source in container["envFrom"]:
-        found |= maps[source["configMapRef"]["name"]] if "configMapRef" in source else {}
-    return found | {it["name"]: it.get("value", "from-a-field") for it in container.get("env", ())}
+        variables |= maps[source["configMapRef"]["name"]] if "configMapRef" in source else {}
+    return variables | {
+        variable["name"]: variable.get("value", "from-a-field") for variable in container.get("env", ())
+    }
 
 
 @overlays
@@ -111,7 +113,7 @@ def test_each_manifest_is_what_its_schema_allows_and_no_more(overlay: str, versi
 @overlays
 def test_the_pods_of_a_scaled_job_are_valid_too(overlay: str) -> None:
     for manifest in of_kind(overlay, "ScaledJob"):
-        template = {key: it for key, it in manifest["spec"]["jobTargetRef"].items() if key != "rollout"}
+        template = {key: value for key, value in manifest["spec"]["jobTargetRef"].items() if key != "rollout"}
         job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": template}
         validate(job, VERSIONS[-1])
 
@@ -124,7 +126,7 @@ def test_an_unknown_field_is_found() -> None:
 
 
 def test_each_overlay_has_what_it_is_for() -> None:
-    kinds = {overlay: {it["kind"] for it in rendered(overlay)} for overlay in OVERLAYS}
+    kinds = {overlay: {manifest["kind"] for manifest in rendered(overlay)} for overlay in OVERLAYS}
     assert not kinds["try"] & {*SCALED}
     assert kinds["production"] & {*SCALED, "StatefulSet"} == {"ScaledObject", "StatefulSet"}
     assert kinds["production-jobs"] & {*SCALED, "StatefulSet"} == {"ScaledJob"}
@@ -132,9 +134,9 @@ def test_each_overlay_has_what_it_is_for() -> None:
 
 @overlays
 def test_each_variable_is_a_setting(overlay: str) -> None:
-    found = list(services(overlay))
-    assert {service for service, _, _ in found} == set(NAMES)
-    for service, _, container in found:
+    entries = list(services(overlay))
+    assert {service for service, _, _ in entries} == set(NAMES)
+    for service, _, container in entries:
         assert environment(overlay, container).keys() - NAMES[service] == set()
 
 
@@ -158,13 +160,13 @@ def test_the_settings_pass_the_check_of_their_service(
 @overlays
 def test_files_that_the_settings_name_are_mounted(overlay: str) -> None:
     for service, spec, container in services(overlay):
-        mounts = {it["mountPath"]: it["name"] for it in container["volumeMounts"]}
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         claims = {"data"} & set(mounts.values())
-        assert set(mounts.values()) == {it["name"] for it in spec["volumes"]} | claims
-        [secrets] = [it for it in spec["volumes"] if it["name"] == "secrets"]
+        assert set(mounts.values()) == {volume["name"] for volume in spec["volumes"]} | claims
+        [secrets] = [volume for volume in spec["volumes"] if volume["name"] == "secrets"]
         paths = {item["path"] for source in secrets["projected"]["sources"] for item in source["secret"]["items"]}
         values = environment(overlay, container).values()
-        files = {it.removeprefix("/run/contentgen/") for it in values if it.startswith("/run/contentgen/")}
+        files = {value.removeprefix("/run/contentgen/") for value in values if value.startswith("/run/contentgen/")}
         assert files <= paths
         assert service == "console" or environment(overlay, container)["CONTENTGEN_DATA_DIR"] in mounts
 
@@ -175,8 +177,12 @@ def test_no_pod_of_a_scheduler_keeps_assets_to_itself(overlay: str) -> None:
         location = environment(overlay, container).get("CONTENTGEN_ASSETS", "")
         if service != "scheduler" or location.startswith("s3://"):
             continue
-        [mount] = [it["name"] for it in container["volumeMounts"] if location.startswith(f"{it['mountPath']}/")]
-        [volume] = [it for it in spec["volumes"] if it["name"] == mount]
+        [mount] = [
+            candidate["name"]
+            for candidate in container["volumeMounts"]
+            if location.startswith(f"{candidate['mountPath']}/")
+        ]
+        [volume] = [candidate for candidate in spec["volumes"] if candidate["name"] == mount]
         assert named(of_kind(overlay, "PersistentVolumeClaim")[0]).endswith(
             volume["persistentVolumeClaim"]["claimName"]
         )
@@ -189,14 +195,14 @@ def test_the_base_starts_no_scheduler_before_an_overlay_says_where_assets_are() 
     deployment = next(yaml.safe_load_all((base / "scheduler.yaml").read_text()))
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert "/assets" not in {it["mountPath"] for it in container["volumeMounts"]}
+    assert "/assets" not in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
 @overlays
 def test_secrets_are_those_that_the_docs_name(overlay: str) -> None:
     text = json.dumps(rendered(overlay))
     used = set(re.findall(r'"secret(?:KeyRef|Ref|Name)?": (?:\{[^}]*?"name": )?"([\w-]+)"', text))
-    generated = {it["metadata"]["name"]: it for it in of_kind(overlay, "Secret")}
+    generated = {secret["metadata"]["name"]: secret for secret in of_kind(overlay, "Secret")}
     assert used
     assert {re.sub("-[a-z0-9]{10}$", "", name) for name in generated} & used == set()  # references have the hash too
     assert {name for name in used if name not in generated} <= SECRETS
@@ -207,23 +213,23 @@ def test_secrets_are_those_that_the_docs_name(overlay: str) -> None:
 def test_a_pod_has_time_to_drain(overlay: str) -> None:
     drains = {"scheduler": SHUTDOWN_TIMEOUT, "console": STOP_TIMEOUT}
     for service, spec, container in services(overlay):
-        given = spec["terminationGracePeriodSeconds"]
+        grace = spec["terminationGracePeriodSeconds"]
         if service in drains:
-            assert given >= container["lifecycle"]["preStop"]["sleep"]["seconds"] + drains[service] + 5
+            assert grace >= container["lifecycle"]["preStop"]["sleep"]["seconds"] + drains[service] + 5
         else:
             assert environment(overlay, container)["CONTENTGEN_DRAIN_TIMEOUT"] == "10m"
-            assert given >= 600 + 30
+            assert grace >= 600 + 30
 
 
 @overlays
 def test_probes_ask_where_the_service_answers(overlay: str) -> None:
     for _, _, container in services(overlay):
-        ports = {it["name"]: it["containerPort"] for it in container["ports"]}
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         variables = environment(overlay, container)
         assert variables["CONTENTGEN_METRICS_LISTEN"] == f"0.0.0.0:{ports['metrics']}"
         asked = {
-            probe: (it["httpGet"]["path"], it["httpGet"]["port"])
-            for probe, it in container.items()
+            probe: (settings["httpGet"]["path"], settings["httpGet"]["port"])
+            for probe, settings in container.items()
             if probe.endswith("Probe")
         }
         assert asked["livenessProbe"] == ("/livez", "metrics")
@@ -243,7 +249,7 @@ def test_pods_may_do_little(overlay: str) -> None:
         assert spec["enableServiceLinks"] is False  # its variables would begin with CONTENTGEN_
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert all("sizeLimit" in it["emptyDir"] for it in spec["volumes"] if "emptyDir" in it)
+        assert all("sizeLimit" in volume["emptyDir"] for volume in spec["volumes"] if "emptyDir" in volume)
         for container in spec["containers"]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -256,10 +262,10 @@ def test_pods_may_do_little(overlay: str) -> None:
 
 @overlays
 def test_selectors_find_pods_and_their_ports(overlay: str) -> None:
-    pods = [(it["metadata"]["labels"], it["spec"]["containers"]) for it in templates(overlay)]
+    pods = [(template["metadata"]["labels"], template["spec"]["containers"]) for template in templates(overlay)]
 
     def selected(labels: Manifest) -> list[Manifest]:
-        return [it for of, containers in pods if labels.items() <= of.items() for it in containers]
+        return [candidate for of, containers in pods if labels.items() <= of.items() for candidate in containers]
 
     for manifest in of_kind(overlay, "Service"):
         [container] = selected(manifest["spec"]["selector"])
@@ -275,13 +281,17 @@ def test_selectors_find_pods_and_their_ports(overlay: str) -> None:
 
 @overlays
 def test_autoscalers_ask_the_schedulers_as_their_settings_say(overlay: str) -> None:
-    variables = next(environment(overlay, it) for service, _, it in services(overlay) if service == "worker")
+    variables = next(
+        environment(overlay, container) for service, _, container in services(overlay) if service == "worker"
+    )
     for manifest in of_kind(overlay, *SCALED):
         [trigger] = manifest["spec"]["triggers"]
-        told = trigger["metadata"]
-        assert told["scalerAddress"] == "contentgen-scheduler.contentgen:50052"
-        assert told["enableTLS"] == "true"
-        assert told["targetPerWorker"] == ("1" if manifest["kind"] == "ScaledJob" else variables["CONTENTGEN_SLOTS"])
+        metadata = trigger["metadata"]
+        assert metadata["scalerAddress"] == "contentgen-scheduler.contentgen:50052"
+        assert metadata["enableTLS"] == "true"
+        assert metadata["targetPerWorker"] == (
+            "1" if manifest["kind"] == "ScaledJob" else variables["CONTENTGEN_SLOTS"]
+        )
         [authentication] = of_kind(overlay, "TriggerAuthentication")
         assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
     for manifest in of_kind(overlay, "ScaledObject"):
@@ -292,9 +302,11 @@ def test_autoscalers_ask_the_schedulers_as_their_settings_say(overlay: str) -> N
 
 @overlays
 def test_browsers_come_back_to_the_console_that_knows_them(overlay: str) -> None:
-    [service] = [it for it in of_kind(overlay, "Service") if it["metadata"]["name"] == "contentgen-console"]
+    [service] = [
+        manifest for manifest in of_kind(overlay, "Service") if manifest["metadata"]["name"] == "contentgen-console"
+    ]
     assert service["spec"]["sessionAffinity"] == "ClientIP"
-    [console] = [environment(overlay, it) for name, _, it in services(overlay) if name == "console"]
+    [console] = [environment(overlay, container) for name, _, container in services(overlay) if name == "console"]
     for ingress in of_kind(overlay, "Ingress"):
         assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/affinity"] == "cookie"
         [rule] = ingress["spec"]["rules"]

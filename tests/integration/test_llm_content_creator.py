@@ -201,8 +201,8 @@ async def test_failures_are_named(published: Published, answers: Mapping[str, An
 async def test_a_model_over_its_quota_defers_the_task(published: Published) -> None:
     with serving(text_review=Answer("slow down", status=429)) as endpoints:
         outcome, _ = await published.drive(endpoints)
-    said = "the CLI says that the run is failed in checkText: Request failed with status code 429"
-    assert outcome == Deferred(30.0, said)
+    message = "the CLI says that the run is failed in checkText: Request failed with status code 429"
+    assert outcome == Deferred(30.0, message)
 
 
 async def test_a_call_of_the_model_is_repeated_before_it_fails(published: Published) -> None:

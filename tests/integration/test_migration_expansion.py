@@ -67,16 +67,16 @@ def test_changes_that_break_the_previous_version_are_found(
     db_url: str, later: LaterMigrations, sql: str, fault: str
 ) -> None:
     later.add("0090", execute(sql))
-    found = faults(db_url, later)
-    assert [each for each in found if fault in each], found
+    findings = faults(db_url, later)
+    assert [finding for finding in findings if fault in finding], findings
 
 
 def test_an_index_build_combined_with_other_changes_is_found(db_url: str, later: LaterMigrations) -> None:
     """Repeated after an interruption, it would fail on the objects that it has made."""
     column = execute("ALTER TABLE tasks ADD COLUMN later TEXT")
     later.add("0090", f"{column}; build_index('tasks_later', 'tasks (later)')")
-    (found,) = faults(db_url, later)
-    assert "does more than to build indexes" in found
+    (finding,) = faults(db_url, later)
+    assert "does more than to build indexes" in finding
 
 
 def test_additions_pass(db_url: str, later: LaterMigrations) -> None:
@@ -109,5 +109,5 @@ def test_each_migration_declares_which_code_may_still_run(
     db_url: str, later: LaterMigrations, oldest_code: str, fault: str
 ) -> None:
     later.add("0090", execute("SELECT 1"), oldest_code=oldest_code)
-    (found,) = faults(db_url, later)
-    assert fault in found
+    (finding,) = faults(db_url, later)
+    assert fault in finding

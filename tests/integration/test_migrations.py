@@ -71,8 +71,8 @@ def columns(engine: sa.Engine, table: str) -> set[str]:
 def index_is_valid(engine: sa.Engine) -> bool | None:
     with engine.connect() as connection:
         query = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('tasks_later')"
-        found: bool | None = connection.scalar(sa.text(query))
-        return found
+        valid: bool | None = connection.scalar(sa.text(query))
+        return valid
 
 
 def blocked(engine: sa.Engine) -> list[int]:
@@ -90,9 +90,9 @@ def test_applied_migrations_stay_if_a_later_one_fails(engine: sa.Engine, later: 
     assert revision(engine) == "0090"
     assert "later" in columns(engine, "workers")
     assert "later" not in columns(engine, "leases")
-    found = declaration(engine)
-    assert found
-    assert found.oldest_code == NEWEST
+    declared = declaration(engine)
+    assert declared
+    assert declared.oldest_code == NEWEST
 
 
 def test_a_newer_schema_serves_the_code_that_it_declares(engine: sa.Engine, later: LaterMigrations) -> None:

@@ -51,7 +51,7 @@ class Ear:
         """All notifications so far."""
         select.select([self._connection], [], [], 0)
         self._connection.poll()
-        self.heard += [parse(it.payload)[1] for it in self._connection.notifies]
+        self.heard += [parse(notification.payload)[1] for notification in self._connection.notifies]
         self._connection.notifies.clear()
         return self.heard
 
@@ -67,10 +67,10 @@ def ear(db_url: str) -> Iterator[Ear]:
 
 
 @asynccontextmanager
-async def notifying_on(engine: sa.Engine, *told: CommitSignals) -> AsyncIterator[Notifier]:
+async def notifying_on(engine: sa.Engine, *commits: CommitSignals) -> AsyncIterator[Notifier]:
     """A notifier that got these signals before it began to send."""
     notifier = Notifier(PgNotifier(engine), "a replica")
-    for signals in told:
+    for signals in commits:
         notifier.notify(signals)
     notifier.start()
     try:
@@ -105,16 +105,16 @@ async def test_a_signal_reaches_the_listener(engine: sa.Engine, ear: Ear) -> Non
 async def test_gathered_signals_share_few_notifications(engine: sa.Engine, ear: Ear) -> None:
     commits = [CommitSignals(ready=key % 2 == 0, ended=[key], cancelled=[("w", "l", "r")]) for key in range(1, 101)]
     async with notifying_on(engine, *commits):
-        (told,) = await heard(ear, bool)
-    assert told == CommitSignals(ready=True, ended=list(range(1, 101)), cancelled=[("w", "l", "r")] * 100)
+        (signals,) = await heard(ear, bool)
+    assert signals == CommitSignals(ready=True, ended=list(range(1, 101)), cancelled=[("w", "l", "r")] * 100)
 
 
 async def test_waiting_signals_are_sent_before_the_end(engine: sa.Engine, ear: Ear) -> None:
     async with notifying_on(engine) as notifier:
         for key in range(1, 1_001):
             notifier.notify(CommitSignals(ended=[key]))
-    told = await heard(ear, lambda signals: sum(len(it.ended) for it in signals) >= 1_000)
-    assert sorted(key for signals in told for key in signals.ended) == list(range(1, 1_001))
+    commits = await heard(ear, lambda signals: sum(len(commit.ended) for commit in signals) >= 1_000)
+    assert sorted(key for signals in commits for key in signals.ended) == list(range(1, 1_001))
 
 
 async def test_a_broken_connection_loses_no_signal(engine: sa.Engine, ear: Ear) -> None:
@@ -138,9 +138,9 @@ async def test_unsent_signals_become_a_request_to_reread(
             await wait_until_async(lambda: logs, within=WAIT_S, what="the first try has failed")
             notifier.notify(CommitSignals(ended=[2]))
             ear.let_in(True)
-            told = (await heard(ear, bool))[0]
-    assert told.missed
-    assert 1 not in told.ended
+            signals = (await heard(ear, bool))[0]
+    assert signals.missed
+    assert 1 not in signals.ended
     assert [(line["log_level"], line["action"]) for line in logs] == [("warning", "notify")]
 
 

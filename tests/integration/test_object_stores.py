@@ -108,8 +108,8 @@ def test_objects_are_below_the_prefix(s3: str, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     digest = keep(open_store(Bucket.parse(f"s3://pictures/below?endpoint={s3}")), b"a file")
     bucket = S3Store("pictures", config={"endpoint": s3}, region="us-east-1", client_options={"allow_http": True})
-    found = [it["path"] for page in obstore.list(bucket, "below") for it in page]
-    assert found == [f"below/{digest}"]
+    paths = [entry["path"] for page in obstore.list(bucket, "below") for entry in page]
+    assert paths == [f"below/{digest}"]
 
 
 def test_credentials_may_be_in_files(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,9 +173,9 @@ def test_a_wrong_address_of_a_bucket(text: str) -> None:
 
 def test_a_store_gets_an_id_once(store: ObjectStore) -> None:
     assert store.identity() is None
-    given = store.identity(create=True)
-    assert given
-    assert store.identity(create=True) == store.identity() == given
+    identity = store.identity(create=True)
+    assert identity
+    assert store.identity(create=True) == store.identity() == identity
 
 
 class _LeastService(BaseHTTPRequestHandler):
@@ -219,8 +219,8 @@ def test_an_id_takes_no_right_to_list_and_no_conditional_put(monkeypatch: pytest
         try:
             store = open_store(Bucket.parse(f"s3://pictures?endpoint=http://127.0.0.1:{server.server_port}"))
             assert store.identity() is None
-            given = store.identity(create=True)
-            assert store.identity() == store.identity(create=True) == given
+            identity = store.identity(create=True)
+            assert store.identity() == store.identity(create=True) == identity
         finally:
             server.shutdown()
             thread.join()

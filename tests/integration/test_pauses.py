@@ -21,8 +21,8 @@ def other(scheduling: Scheduling) -> int:
 
 
 def reason(scheduling: Scheduling, key: int) -> PendingReason:
-    found: PendingReason = scheduling.run(explain_task, key, TTL)[1]
-    return found
+    pending_reason: PendingReason = scheduling.run(explain_task, key, TTL)[1]
+    return pending_reason
 
 
 def claimed(scheduling: Scheduling, count: int = 100) -> list[int]:

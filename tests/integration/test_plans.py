@@ -177,10 +177,10 @@ def store_small(tx: Tx) -> Any:
         for n in range(ROWS)
     ]
     rows = SmallSubmit(
-        [task_row(*each) for each in new],
-        [payload_row(*each) for each in new],
-        [row for each in new for row in label_rows(*each)],
-        [request_row(*each) for each in new],
+        [task_row(*pair) for pair in new],
+        [payload_row(*pair) for pair in new],
+        [row for pair in new for row in label_rows(*pair)],
+        [request_row(*pair) for pair in new],
         Counter((task.account_id, task.priority) for _, task in new),
     )
     return tx.submits.store_small(rows, 10_000_000)

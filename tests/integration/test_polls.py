@@ -44,14 +44,14 @@ class Polling:
         return ack
 
     def answered(self, poll: int, *workers: str) -> set[str]:
-        found: set[str] = self._scheduling.run(lambda tx: tx.polls.answered(workers or ("w",), poll))
-        return found
+        worker_ids: set[str] = self._scheduling.run(lambda tx: tx.polls.answered(workers or ("w",), poll))
+        return worker_ids
 
     def fates(self, asked: OpenPoll) -> dict[str, int]:
         """The number of attempts of worker `w` by the name of their status."""
-        found: list[AttemptCount] = self._scheduling.run(lambda tx: tx.polls.attempt_counts(asked.attempts))
-        assert {fate.worker_id for fate in found} <= {"w"}
-        return {fate.status.name: fate.attempts for fate in found}
+        fates: list[AttemptCount] = self._scheduling.run(lambda tx: tx.polls.attempt_counts(asked.attempts))
+        assert {fate.worker_id for fate in fates} <= {"w"}
+        return {fate.status.name: fate.attempts for fate in fates}
 
     def is_asked_for(self) -> Any:
         """The poll that the worker's next acknowledgement would carry."""
@@ -77,9 +77,9 @@ def test_a_poll_is_sent_to_exactly_the_workers_that_hold_attempts(scheduling: Sc
 
 
 def test_a_poll_without_running_attempts_sends_nothing(scheduling: Scheduling, polling: Polling) -> None:
-    told = len(scheduling.told)
+    count = len(scheduling.told)
     assert polling.ask() == OpenPoll(0, ())
-    assert len(scheduling.told) == told
+    assert len(scheduling.told) == count
 
 
 def test_poll_task_is_sent_to_the_worker_that_holds_the_task(scheduling: Scheduling) -> None:
@@ -105,10 +105,10 @@ def test_an_answer_counts_for_its_poll_and_those_before_it(scheduling: Schedulin
 def test_an_answer_is_signalled_once_and_never_lowered(scheduling: Scheduling, polling: Polling) -> None:
     scheduling.start()
     first, second = polling.ask().number, polling.ask().number
-    told = len(scheduling.told)
+    count = len(scheduling.told)
     for poll in (second, second, first, 0):
         polling.answer(poll)
-    assert [signals.answered for signals in scheduling.told[told:]] == [[("w", second)]]
+    assert [signals.answered for signals in scheduling.told[count:]] == [[("w", second)]]
     assert polling.answered(second) == {"w"}
 
 
@@ -160,9 +160,9 @@ def test_the_later_of_two_heartbeats_in_a_group_counts(scheduling: Scheduling, p
 def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Scheduling, polling: Polling) -> None:
     ref = scheduling.start()
     asked = polling.ask()
-    told = len(scheduling.told)
+    count = len(scheduling.told)
     scheduling.report_group(ReportItem((LeaseUpdate(ref.lease_id, 1, ref, RESULT),)), polling.stated(asked.number))
-    (signals,) = scheduling.told[told:]
+    (signals,) = scheduling.told[count:]
     assert (signals.ended, signals.answered) == ([ref.task_key], [("w", asked.number)])
     assert polling.fates(asked) == {"COMPLETED": 1}
 

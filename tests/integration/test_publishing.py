@@ -71,22 +71,22 @@ def expire_claims(scheduling: Scheduling) -> None:
 def test_the_first_of_two_concurrent_decisions_holds(
     scheduling: Scheduling, first: ReviewDecision, second: ReviewDecision
 ) -> None:
-    made = content(scheduling, auto_approve=False)
+    content_id = content(scheduling, auto_approve=False)
     with pytest.raises(InvalidState) as refused:
-        overtaken(scheduling, reviews(made, first), lambda: scheduling.run(reviews(made, second)))
+        overtaken(scheduling, reviews(content_id, first), lambda: scheduling.run(reviews(content_id, second)))
     assert refused.value.metadata["current_state"] == first.outcome.label
-    approved = [(made,)] if first is ReviewDecision.APPROVE else []
+    approved = [(content_id,)] if first is ReviewDecision.APPROVE else []
     assert scheduling.sql("SELECT content_id FROM publish_pool") == approved
 
 
 def test_an_approval_that_is_rolled_back_leaves_no_entry(scheduling: Scheduling) -> None:
-    made = content(scheduling, auto_approve=False)
+    content_id = content(scheduling, auto_approve=False)
 
     def approves_and_fails(tx: Tx) -> None:
-        reviews(made, ReviewDecision.APPROVE)(tx)
-        raise ValueError(made)
+        reviews(content_id, ReviewDecision.APPROVE)(tx)
+        raise ValueError(content_id)
 
-    with pytest.raises(ValueError, match=str(made)):
+    with pytest.raises(ValueError, match=str(content_id)):
         scheduling.run(approves_and_fails)
     assert scheduling.sql("SELECT review_status FROM contents") == [(1,)]
     assert claims(scheduling) == []
@@ -94,19 +94,19 @@ def test_an_approval_that_is_rolled_back_leaves_no_entry(scheduling: Scheduling)
 
 def test_the_content_of_a_task_that_was_cleaned_up_has_a_submit_s_defaults(db_url: str) -> None:
     with closing(Scheduling(db_url)) as scheduling:
-        made = content(scheduling, auto_approve=False, priority=9, schedule_time=datetime(2020, 1, 1, tzinfo=UTC))
+        content_id = content(scheduling, auto_approve=False, priority=9, schedule_time=datetime(2020, 1, 1, tzinfo=UTC))
         scheduling.sql("DELETE FROM tasks")
-        scheduling.run(reviews(made, ReviewDecision.APPROVE))
+        scheduling.run(reviews(content_id, ReviewDecision.APPROVE))
         (entry,) = claims(scheduling)
-        assert (entry.content_id, entry.priority, entry.schedule_time) == (made, 5, None)
+        assert (entry.content_id, entry.priority, entry.schedule_time) == (content_id, 5, None)
 
 
 def test_two_concurrent_claims_take_different_entries(scheduling: Scheduling) -> None:
-    made = [content(scheduling) for _ in range(5)]
+    content_ids = [content(scheduling) for _ in range(5)]
     first, second = at_a_time(scheduling, lambda tx: claim_in(tx, 2), lambda: claims(scheduling, 2))
-    assert [entry.content_id for entry in first] == made[:2]
-    assert [entry.content_id for entry in second] == made[2:4]
-    assert [entry.content_id for entry in claims(scheduling, 2)] == made[4:]
+    assert [entry.content_id for entry in first] == content_ids[:2]
+    assert [entry.content_id for entry in second] == content_ids[2:4]
+    assert [entry.content_id for entry in claims(scheduling, 2)] == content_ids[4:]
 
 
 def test_two_concurrent_claims_of_expired_entries_take_different_ones(scheduling: Scheduling) -> None:
@@ -119,7 +119,7 @@ def test_two_concurrent_claims_of_expired_entries_take_different_ones(scheduling
 
 
 def test_many_publishers_take_each_entry_once(scheduling: Scheduling) -> None:
-    made = [content(scheduling, priority=1 + n % 10) for n in range(60)]
+    content_ids = [content(scheduling, priority=1 + n % 10) for n in range(60)]
 
     def publishes(_: int) -> list[int]:
         taken = []
@@ -128,8 +128,8 @@ def test_many_publishers_take_each_entry_once(scheduling: Scheduling) -> None:
         return taken
 
     with ThreadPoolExecutor(6) as pool:
-        taken = [each for own in pool.map(publishes, range(6)) for each in own]
-    assert Counter(taken) == Counter(made)
+        taken = [content_id for own in pool.map(publishes, range(6)) for content_id in own]
+    assert Counter(taken) == Counter(content_ids)
     assert scheduling.sql("SELECT DISTINCT status FROM publish_pool") == [(PublishStatus.PUBLISHED,)]
 
 
@@ -217,10 +217,10 @@ def test_a_renewal_that_a_report_overtook_is_refused(scheduling: Scheduling) -> 
 
 
 def test_an_edit_and_a_claim_at_a_time_leave_one_of_both(scheduling: Scheduling) -> None:
-    made = content(scheduling)
+    content_id = content(scheduling)
     change = EntryChange(priority=1)
     with pytest.raises(InvalidState):
-        overtaken(scheduling, claim_in, lambda: scheduling.run(publish_pool.update, made, change))
+        overtaken(scheduling, claim_in, lambda: scheduling.run(publish_pool.update, content_id, change))
     assert scheduling.sql("SELECT priority, status FROM publish_pool") == [(5, PublishStatus.PUBLISHING)]
 
 

@@ -76,9 +76,9 @@ def test_updates_of_many_leases_are_one_group(scheduling: Scheduling) -> None:
         ReportItem((LeaseUpdate("lease-of-nobody", 1, None, RESULT),)),
     )
     assert answers == [(COMMITTED,)] * 4 + [(LOST,)]
-    found = {ref.task_key: scheduling.task(ref.task_key).status.label for ref in refs}
-    assert list(found.values()) == ["completed", "pending", "pending", "processing"]
-    assert sorted(found) == sorted(keys)
+    statuses = {ref.task_key: scheduling.task(ref.task_key).status.label for ref in refs}
+    assert list(statuses.values()) == ["completed", "pending", "pending", "processing"]
+    assert sorted(statuses) == sorted(keys)
 
 
 def test_updates_after_an_end_are_ignored(scheduling: Scheduling) -> None:

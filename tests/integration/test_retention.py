@@ -65,13 +65,13 @@ def keys(scheduling: Scheduling) -> set[int]:
 
 def ended(scheduling: Scheduling, *, count: int, hours: float = 0) -> set[int]:
     """Tasks that ended that long ago, each at a different time."""
-    made = [scheduling.cancel(scheduling.submit_one()).task_key for _ in range(count)]
+    task_keys = [scheduling.cancel(scheduling.submit_one()).task_key for _ in range(count)]
     scheduling.sql(
         "UPDATE tasks SET end_time = end_time - make_interval(secs => :secs) WHERE task_key = ANY(:keys)",
-        keys=made,
+        keys=task_keys,
         secs=hours * 3_600,
     )
-    return set(made)
+    return set(task_keys)
 
 
 class TestTasks:
@@ -153,15 +153,15 @@ def content(scheduling: Scheduling, *, hours: float = 2, **fields: object) -> in
     """The id of a content of that age. Its task is cleaned up: contents outlive their tasks."""
     ref = scheduling.start(**fields)
     scheduling.end(ref, RESULT)
-    ((made,),) = scheduling.sql("SELECT content_id FROM contents WHERE task_key = :key", key=ref.task_key)
+    ((content_id,),) = scheduling.sql("SELECT content_id FROM contents WHERE task_key = :key", key=ref.task_key)
     scheduling.sql(
         "UPDATE contents SET create_time = now() - make_interval(secs => :secs) WHERE content_id = :made",
-        made=made,
+        made=content_id,
         secs=hours * 3_600,
     )
     scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE task_key = :key", key=ref.task_key)
     scheduling.run(sweeps.ended_tasks(HOUR), None)
-    return int(made)
+    return int(content_id)
 
 
 def contents(scheduling: Scheduling) -> list[int]:
@@ -272,8 +272,8 @@ class TestImports:
 class TestDeliveries:
     def deliveries(self, scheduling: Scheduling) -> list[tuple[int, int]]:
         """Webhook and status of each."""
-        found = scheduling.sql("SELECT webhook_id, status FROM webhook_deliveries ORDER BY delivery_id")
-        return [tuple(row) for row in found]
+        rows = scheduling.sql("SELECT webhook_id, status FROM webhook_deliveries ORDER BY delivery_id")
+        return [tuple(row) for row in rows]
 
     def age(self, scheduling: Scheduling, days: float, status: int) -> None:
         """Ends every pending delivery, so many days ago."""

@@ -38,8 +38,8 @@ def content(scheduling: Scheduling, *, auto_approve: bool = False) -> int:
 
 
 def claimed(scheduling: Scheduling) -> int | None:
-    found: Content | None = scheduling.run(reviewing.claim_review, ALL, "anna", LEASE)
-    return None if found is None else found.content_id
+    review: Content | None = scheduling.run(reviewing.claim_review, ALL, "anna", LEASE)
+    return None if review is None else review.content_id
 
 
 def approve(content_id: int) -> Review:
@@ -47,14 +47,14 @@ def approve(content_id: int) -> Review:
 
 
 def test_a_content_that_is_being_indexed_is_claimed(scheduling: Scheduling) -> None:
-    made = content(scheduling)
+    content_id = content(scheduling)
     with scheduling.transaction() as tx:
-        index_contents(tx, made, 10)
-        assert claimed(scheduling) == made
+        index_contents(tx, content_id, 10)
+        assert claimed(scheduling) == content_id
 
 
 def test_many_reviewers_get_each_content_once(scheduling: Scheduling) -> None:
-    made = [content(scheduling) for _ in range(30)]
+    content_ids = [content(scheduling) for _ in range(30)]
 
     def reviews(_: int) -> list[int]:
         taken = []
@@ -63,14 +63,14 @@ def test_many_reviewers_get_each_content_once(scheduling: Scheduling) -> None:
         return taken
 
     with ThreadPoolExecutor(6) as pool:
-        taken = [each for own in pool.map(reviews, range(6)) for each in own]
-    assert Counter(taken) <= Counter(made), "none is given to two"
+        taken = [content_id for own in pool.map(reviews, range(6)) for content_id in own]
+    assert Counter(taken) <= Counter(content_ids), "none is given to two"
     scheduling.sql("UPDATE contents SET review_claim_expire_time = now()")
-    assert claimed(scheduling) == made[0], "and the oldest comes again when its claim has expired"
+    assert claimed(scheduling) == content_ids[0], "and the oldest comes again when its claim has expired"
 
 
 def test_a_reviewer_holds_a_hundred_reviews_at_most(scheduling: Scheduling) -> None:
-    made = [content(scheduling) for _ in range(MAX_HELD_REVIEWS + 3)]
+    content_ids = [content(scheduling) for _ in range(MAX_HELD_REVIEWS + 3)]
     for _ in range(MAX_HELD_REVIEWS - 1):
         claimed(scheduling)
     with pytest.raises(TooManyReviews):
@@ -79,13 +79,13 @@ def test_a_reviewer_holds_a_hundred_reviews_at_most(scheduling: Scheduling) -> N
             lambda tx: reviewing.claim_review(tx, ALL, "anna", LEASE),
             lambda: claimed(scheduling),
         )
-    scheduling.run(reviewing.review_content, approve(made[0]))
-    assert claimed(scheduling) == made[MAX_HELD_REVIEWS]
+    scheduling.run(reviewing.review_content, approve(content_ids[0]))
+    assert claimed(scheduling) == content_ids[MAX_HELD_REVIEWS]
     with pytest.raises(TooManyReviews):
         claimed(scheduling)
-    assert scheduling.run(reviewing.claim_review, ALL, "boris", LEASE).content_id == made[MAX_HELD_REVIEWS + 1]
+    assert scheduling.run(reviewing.claim_review, ALL, "boris", LEASE).content_id == content_ids[MAX_HELD_REVIEWS + 1]
     scheduling.sql("UPDATE contents SET review_claim_expire_time = now() WHERE review_holder IS NOT NULL")
-    assert claimed(scheduling) == made[1]
+    assert claimed(scheduling) == content_ids[1]
 
 
 def test_a_claim_skips_what_is_being_decided(scheduling: Scheduling) -> None:
@@ -97,22 +97,22 @@ def test_a_claim_skips_what_is_being_decided(scheduling: Scheduling) -> None:
 
 
 def test_a_publisher_s_claim_overtakes_what_takes_the_decision_back(scheduling: Scheduling) -> None:
-    made = content(scheduling, auto_approve=True)
+    content_id = content(scheduling, auto_approve=True)
 
     def publishes(tx: Tx) -> None:
         assert publish_pool.claim(tx, ALL, 1, LEASE, "paula")
 
     with pytest.raises(InvalidState) as refused:
-        overtaken(scheduling, publishes, lambda: scheduling.run(reviewing.reopen_content, made))
+        overtaken(scheduling, publishes, lambda: scheduling.run(reviewing.reopen_content, content_id))
     assert refused.value.metadata["current_state"] == PublishStatus.PUBLISHING.label
 
 
 def test_an_edit_overtakes_a_decision_on_the_text_before(scheduling: Scheduling) -> None:
-    made = content(scheduling)
-    review = approve(made)._replace(etag="1")
+    content_id = content(scheduling)
+    review = approve(content_id)._replace(etag="1")
 
     def edits(tx: Tx) -> None:
-        editing.update_content(tx, made, ContentEdit(title="another"), "1", "boris")
+        editing.update_content(tx, content_id, ContentEdit(title="another"), "1", "boris")
 
     with pytest.raises(EtagMismatch):
         overtaken(scheduling, edits, lambda: scheduling.run(reviewing.review_content, review))
@@ -120,8 +120,8 @@ def test_an_edit_overtakes_a_decision_on_the_text_before(scheduling: Scheduling)
 
 
 def test_two_batches_in_opposite_orders_do_not_block_each_other(scheduling: Scheduling) -> None:
-    made = [content(scheduling) for _ in range(20)]
-    batches = [[approve(content_id) for content_id in order] for order in (made, made[::-1])]
+    content_ids = [content(scheduling) for _ in range(20)]
+    batches = [[approve(content_id) for content_id in order] for order in (content_ids, content_ids[::-1])]
 
     def reviews(batch: list[Review]) -> int:
         try:

@@ -28,12 +28,14 @@ def history(
     """The last hours or days, by the database's clock."""
     now = scheduling.run(lambda tx: tx.now)
     start = resolution.floor(now) - (points - 1) * resolution.length
-    found = scheduling.run(lambda tx: query.task_history(tx, scope, resolution, start, now + timedelta(seconds=1)))
-    return list(found)[:points]
+    history_points = scheduling.run(
+        lambda tx: query.task_history(tx, scope, resolution, start, now + timedelta(seconds=1))
+    )
+    return list(history_points)[:points]
 
 
-def ended(found: HistoryPoint) -> Mapping[Status, int]:
-    return {status: n for status, n in found.counts.items() if n}
+def ended(point: HistoryPoint) -> Mapping[Status, int]:
+    return {status: n for status, n in point.counts.items() if n}
 
 
 def test_submits_and_ends_count_in_their_hour_and_day_folded_or_not(scheduling: Scheduling) -> None:
@@ -46,8 +48,8 @@ def test_submits_and_ends_count_in_their_hour_and_day_folded_or_not(scheduling: 
     expected = {Status.COMPLETED: 4, Status.FAILED: 1, Status.CANCELLED: 1}
     for _ in range(2):
         for resolution in Resolution:
-            (found,) = history(scheduling, resolution=resolution)
-            assert (found.submitted, ended(found), found.cost) == (7, expected, 0.75)
+            (point,) = history(scheduling, resolution=resolution)
+            assert (point.submitted, ended(point), point.cost) == (7, expected, 0.75)
         assert not scheduling.run(fold_rollups), "no more than one batch"
     assert scheduling.sql("SELECT count(*) FROM rollup_deltas") == [(0,)]
 
@@ -75,11 +77,11 @@ def test_durations_are_those_of_the_attempts_that_completed(scheduling: Scheduli
             key=ref.task_key,
         )
         scheduling.end(ref, RESULT)
-    (found,) = history(scheduling)
-    assert found.duration_p50
-    assert found.duration_p95
-    assert found.duration_p50.total_seconds() == pytest.approx(20, rel=0.06)
-    assert found.duration_p95.total_seconds() == pytest.approx(300, rel=0.06)
+    (point,) = history(scheduling)
+    assert point.duration_p50
+    assert point.duration_p95
+    assert point.duration_p50.total_seconds() == pytest.approx(20, rel=0.06)
+    assert point.duration_p95.total_seconds() == pytest.approx(300, rel=0.06)
 
 
 def test_accounts_are_apart_and_added_up(scheduling: Scheduling) -> None:
@@ -99,9 +101,9 @@ def test_each_hour_has_a_point(scheduling: Scheduling) -> None:
     scheduling.run(fold_rollups)
     scheduling.sql("UPDATE task_rollups SET time = time - interval '2 h' WHERE resolution = 1")
     scheduling.submit_one()
-    found = history(scheduling, points=4)
-    assert [point.submitted for point in found] == [0, 1, 0, 1]
-    assert {later.time - earlier.time for earlier, later in pairwise(found)} == {timedelta(hours=1)}
+    points = history(scheduling, points=4)
+    assert [point.submitted for point in points] == [0, 1, 0, 1]
+    assert {later.time - earlier.time for earlier, later in pairwise(points)} == {timedelta(hours=1)}
 
 
 def test_an_account_that_does_not_exist_has_no_history(scheduling: Scheduling) -> None:

@@ -58,8 +58,8 @@ class Ticking:
         self.loop = Ticks(MAX_QUEUE, read_template, clock=lambda _: self.now)
 
     def create(self, account_id: int = 1, **settings: Any) -> Schedule:
-        made = ScheduleSettings(**{name: getattr(HOURLY, name) for name in HOURLY.__slots__} | settings)
-        shown: ShownSchedule = self.scheduling.run(self.work.create, account_id, made)
+        schedule_settings = ScheduleSettings(**{name: getattr(HOURLY, name) for name in HOURLY.__slots__} | settings)
+        shown: ShownSchedule = self.scheduling.run(self.work.create, account_id, schedule_settings)
         return shown.schedule
 
     def update(self, schedule: Schedule, **changes: Any) -> ShownSchedule:
@@ -84,8 +84,8 @@ class Ticking:
 
     def tasks(self, schedule: Schedule) -> list[Task]:
         """Its tasks, oldest first."""
-        found = [task for task in self.scheduling.tasks().values() if task.schedule_id == schedule.schedule_id]
-        return sorted(found, key=lambda task: task.task_key)
+        tasks = [task for task in self.scheduling.tasks().values() if task.schedule_id == schedule.schedule_id]
+        return sorted(tasks, key=lambda task: task.task_key)
 
     def ticks(self, schedule: Schedule) -> list[datetime | None]:
         """The ticks that have a task, in the order of the tasks."""
@@ -157,7 +157,7 @@ def test_a_round_without_anything_due_sleeps_until_there_is(ticking: Ticking) ->
 
 
 def test_replicas_that_look_at_the_same_time_run_each_tick_once(ticking: Ticking, db_url: str) -> None:
-    made = [ticking.create(cron="* * * * *", name=str(i)) for i in range(60)]
+    schedules = [ticking.create(cron="* * * * *", name=str(i)) for i in range(60)]
     others = [Scheduling(db_url) for _ in range(4)]
     try:
         for minute in (31, 32, 33):
@@ -172,7 +172,7 @@ def test_replicas_that_look_at_the_same_time_run_each_tick_once(ticking: Ticking
     finally:
         for other in others:
             other.close()
-    for schedule in made:
+    for schedule in schedules:
         assert ticking.ticks(schedule) == [at(11, 31), at(11, 32), at(11, 33)]
     assert len(ticking.scheduling.tasks()) == 180
 
@@ -243,13 +243,13 @@ class TestMissed:
 
     def test_many_schedules_that_catch_up_much_take_several_rounds(self, ticking: Ticking) -> None:
         large = SubmitTaskRequest(topic="news", requirements="x" * 20_000).SerializeToString()
-        made = [ticking.create(cron="* * * * *", catch_up=CatchUp.ALL, template=large) for _ in range(3)]
+        schedules = [ticking.create(cron="* * * * *", catch_up=CatchUp.ALL, template=large) for _ in range(3)]
         counts = []
         while ticking.at(at(12, 40)).count:
             counts.append(1)
         assert len(counts) == 3, "one at a time, since each has 100 tasks of 20 KB"
         latest = [at(12, 40) - i * MINUTE for i in reversed(range(70))]
-        assert all(ticking.ticks(schedule) == latest for schedule in made)
+        assert all(ticking.ticks(schedule) == latest for schedule in schedules)
 
 
 class TestOverlap:
@@ -431,15 +431,15 @@ class TestChanges:
 
     def test_a_list_has_the_schedules_of_its_accounts_in_order(self, ticking: Ticking) -> None:
         ticking.scheduling.make_account()
-        made = [ticking.create(account_id).schedule_id for account_id in (2, 1, 2, 1, 1)]
+        schedule_ids = [ticking.create(account_id).schedule_id for account_id in (2, 1, 2, 1, 1)]
 
         def listed(scope: Scope, after: int, limit: int) -> list[int]:
-            found = ticking.scheduling.run(application.list_schedules, scope, after, limit)
-            return [shown.schedule.schedule_id for shown in found]
+            schedules = ticking.scheduling.run(application.list_schedules, scope, after, limit)
+            return [shown.schedule.schedule_id for shown in schedules]
 
-        assert listed(ALL, 0, 9) == listed(Scope((1, 2)), 0, 9) == made
-        assert listed(Scope((1, 2)), made[1], 2) == made[2:4]
-        assert listed(Scope((2,)), 0, 9) == [made[0], made[2]]
+        assert listed(ALL, 0, 9) == listed(Scope((1, 2)), 0, 9) == schedule_ids
+        assert listed(Scope((1, 2)), schedule_ids[1], 2) == schedule_ids[2:4]
+        assert listed(Scope((2,)), 0, 9) == [schedule_ids[0], schedule_ids[2]]
 
     def test_an_account_has_a_bounded_number_of_schedules(self, ticking: Ticking) -> None:
         ticking.create()

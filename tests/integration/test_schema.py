@@ -330,18 +330,18 @@ def test_valid_rows_are_accepted(connection: sa.Connection) -> None:
 
 
 def test_each_check_refuses_its_bad_row(connection: sa.Connection) -> None:
-    found = [(table, changes, refused(connection, table, changes)) for table, changes, _ in REFUSED]
-    assert found == REFUSED
+    refusals = [(table, changes, refused(connection, table, changes)) for table, changes, _ in REFUSED]
+    assert refusals == REFUSED
 
 
 def test_each_unique_key_refuses_a_second_row(connection: sa.Connection) -> None:
     for table in ROWS:
         insert(connection, table, {})
-    found = [(table, changes, refused(connection, table, changes)) for table, changes, _ in TWICE]
-    assert found == TWICE
+    refusals = [(table, changes, refused(connection, table, changes)) for table, changes, _ in TWICE]
+    assert refusals == TWICE
 
 
-@pytest.mark.parametrize("previous", Status, ids=lambda it: it.label)
+@pytest.mark.parametrize("previous", Status, ids=lambda status: status.label)
 def test_the_history_accepts_only_legal_moves(connection: sa.Connection, previous: Status) -> None:
     for i, status in enumerate(Status):
         changes = {"seq": i, "previous_status": previous, "status": status}

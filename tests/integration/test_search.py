@@ -97,7 +97,7 @@ def test_a_search_finds_what_a_plain_query_finds(
         index(contents, ids[round(share * len(ids)) - 1])
     monkeypatch.setattr(list_queries, "MAX_EXAMINED", examined)
     monkeypatch.setattr(search, "_MAX_SEGMENTS", segments)
-    found = 0
+    total = 0
     for _ in range(12):
         words = text(choice, 4).split() or ["咖"]
         scope, status = choice.choice(SCOPES), choice.choice((None, *ReviewStatus))
@@ -106,11 +106,11 @@ def test_a_search_finds_what_a_plain_query_finds(
             for content_id, account_id, review_status in contents.sql(FIND, words=words)
             if account_id in scope and status in {None, review_status}
         ]
-        found += len(expected)
+        total += len(expected)
         wanted = ContentFilter(status, words=tuple(words))
         assert pages(contents, scope, wanted, oldest_first=False) == expected, words
         assert pages(contents, scope, wanted, oldest_first=True) == expected[::-1], words
-    assert found
+    assert total
 
 
 async def test_the_loop_indexes_what_is_new_and_no_id_that_a_transaction_may_still_commit(

@@ -39,9 +39,9 @@ YEARS = Years(
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = make_folder(Path(tempfile.gettempdir()), "contentgen-seed-")
-    yield made
-    shutil.rmtree(made)
+    path = make_folder(Path(tempfile.gettempdir()), "contentgen-seed-")
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def dsn(scheduling: Scheduling) -> str:
 
 
 def count(scheduling: Scheduling, table: str) -> int:
-    ((found,),) = scheduling.sql(f"SELECT count(*) FROM {table}")
-    return int(found)
+    ((number,),) = scheduling.sql(f"SELECT count(*) FROM {table}")
+    return int(number)
 
 
 def test_a_completed_task_has_left_what_a_real_one_leaves(seeded: Scheduling) -> None:

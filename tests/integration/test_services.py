@@ -64,12 +64,12 @@ def _unusable() -> None:
 
 SERVICES: dict[str, Callable[[Workshop], Service]] = {
     "periodic": lambda _: Periodic("test", _nothing),
-    "admission": lambda it: Admission(it.calls),
+    "admission": lambda resources: Admission(resources.calls),
     "file reload": lambda _: FileReload("test", [], _unusable),
     "dispatcher": Workshop.dispatcher,
     "group committer": Workshop.committer,
     "listener": Workshop.listener,
-    "notifier": lambda it: Notifier(PgNotifier(it.engine), "here"),
+    "notifier": lambda resources: Notifier(PgNotifier(resources.engine), "here"),
 }
 
 

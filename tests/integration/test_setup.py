@@ -37,41 +37,41 @@ def index(tmp_path: Path) -> Path:
     return folder
 
 
-def give_pip(made: Path) -> None:
-    [packages] = made.glob("lib/python*/site-packages")
+def give_pip(target: Path) -> None:
+    [packages] = target.glob("lib/python*/site-packages")
     (packages / "pip").symlink_to(Path(sysconfig.get_path("purelib"), "pip"))
 
 
 @pytest.mark.parametrize("by", ["uv", "a pip", pytest.param("a new pip", marks=NEW_PIP)])
 def test_a_locked_package_is_installed_by_uv_or_else_by_pip(tmp_path: Path, index: Path, by: str) -> None:
     [wheel] = index.iterdir()
-    lock, made = tmp_path / "some.lock", tmp_path / "venv"
+    lock, target = tmp_path / "some.lock", tmp_path / "venv"
     lock.write_text(f"tiny==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
-    venv.create(made, symlinks=True)
+    venv.create(target, symlinks=True)
     if by == "a pip":
-        give_pip(made)
+        give_pip(target)
     if by == "uv":
         if not installed("uv").exists():
             pytest.skip("uv is not installed: pip set this checkout up")
-        shutil.copy(installed("uv"), made / "bin")
+        shutil.copy(installed("uv"), target / "bin")
     configured = tmp_path / "pip.conf"
     configured.write_text(f"[global]\nno-index = true\nfind-links = {index}\n")
     environment = inherited() | {"PIP_CONFIG_FILE": str(configured), "UV_CACHE_DIR": str(tmp_path / "cache")}
-    ran = run_to_end([sys.executable, INSTALLER, made, lock], environment, within=LIMIT)
+    ran = run_to_end([sys.executable, INSTALLER, target, lock], environment, within=LIMIT)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ("pip does" in ran.stdout) is (by != "uv")
-    assert len(list(made.glob("lib/python*/site-packages/tiny.py"))) == 1
+    assert len(list(target.glob("lib/python*/site-packages/tiny.py"))) == 1
 
 
 def test_a_package_with_another_hash_is_installed_by_neither(tmp_path: Path, index: Path) -> None:
-    lock, made = tmp_path / "some.lock", tmp_path / "venv"
+    lock, target = tmp_path / "some.lock", tmp_path / "venv"
     lock.write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
-    venv.create(made, symlinks=True)
-    give_pip(made)
+    venv.create(target, symlinks=True)
+    give_pip(target)
     environment = inherited() | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": "/dev/null"}
-    ran = run_to_end([sys.executable, INSTALLER, made, lock], environment, within=LIMIT)
+    ran = run_to_end([sys.executable, INSTALLER, target, lock], environment, within=LIMIT)
     assert ran.returncode == 1
-    assert not list(made.glob("lib/python*/site-packages/tiny*"))
+    assert not list(target.glob("lib/python*/site-packages/tiny*"))
 
 
 def test_uv_is_told_what_pip_is_configured_to_use() -> None:

@@ -55,10 +55,10 @@ def test_each_finds_it_as_the_migrations_have_left_it(shared_databases: SharedDa
     ],
 )
 def test_one_that_is_more_than_refilled_is_replaced(databases: Databases, template: str, change: str) -> None:
-    made = SharedDatabases(databases, template)
-    with made.lent() as database:
+    pool = SharedDatabases(databases, template)
+    with pool.lent() as database:
         run(database, change)
-    with made.lent() as other:
+    with pool.lent() as other:
         assert other.url != database.url
         assert not Scheduling(other.engine).tasks()
-    made.close()
+    pool.close()

@@ -48,16 +48,16 @@ def twins(databases: Databases, template: str) -> Iterator[tuple[Scheduling, Sch
     """Two databases with the same accounts."""
     with databases.lent(template) as one, databases.lent(template) as two:
         both = Scheduling(one, QUEUE), Scheduling(two, QUEUE)
-        for each in both:
+        for twin in both:
             for limit, weight in ((0, 1.0), (1, 1.0), (0, 3.0), (0, 1.0)):
-                each.run(create_account, "another", limit, weight)
-            each.pause(PAUSED)
-            each.run(update_account, QUOTA, AccountChange(max_pending_tasks=4, max_priority=6))
-            each.submit_one()  # has task keys at hand from now on
+                twin.run(create_account, "another", limit, weight)
+            twin.pause(PAUSED)
+            twin.run(update_account, QUOTA, AccountChange(max_pending_tasks=4, max_priority=6))
+            twin.submit_one()  # has task keys at hand from now on
         yield both
-        for each in both:
-            each.check()
-            each.close()
+        for twin in both:
+            twin.check()
+            twin.close()
 
 
 def rows(scheduling: Scheduling) -> list[list[str]]:
@@ -115,13 +115,13 @@ def test_it_stores_and_signals_what_several_statements_do(
     others, several = statements(plain, *GROUPS[name])
     assert (round_trips, several > 1) == (1, True)
     assert rows(small) == rows(plain)
-    assert [len(each) for each in answers if isinstance(each, tuple)] == [
-        len(each) for each in others if isinstance(each, tuple)
+    assert [len(answer) for answer in answers if isinstance(answer, tuple)] == [
+        len(answer) for answer in others if isinstance(answer, tuple)
     ]
     ours, theirs = small.told[-1], plain.told[-1]
     assert (ours.ready, ours.admit, ours.moved) == (theirs.ready, theirs.admit, theirs.moved)
     assert [move[1:] for move in ours.moves] == [move[1:] for move in theirs.moves]
-    answered = [task for each in answers if isinstance(each, tuple) for task in each]
+    answered = [task for answer in answers if isinstance(answer, tuple) for task in answer]
     assert answered == [small.task(task.task_key) for task in answered]
 
 
@@ -129,9 +129,9 @@ def test_tasks_beyond_the_window_wait_without_a_tag(
     twins: tuple[Scheduling, Scheduling], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small, plain = twins
-    for each in twins:
-        each.submit(*[new_task(priority=3) for _ in range(MAX_WINDOW - 2)])
-        each.submit(new_task(), new_task())  # there are task keys at hand again
+    for twin in twins:
+        twin.submit(*[new_task(priority=3) for _ in range(MAX_WINDOW - 2)])
+        twin.submit(new_task(), new_task())  # there are task keys at hand again
     _, round_trips = statements(small, a_batch(1, 5, priority=3))
     monkeypatch.setattr(small_submits, "MAX_SMALL_GROUP", 0)
     plain.submit(*[new_task(priority=3) for _ in range(5)])

@@ -50,18 +50,18 @@ def a_minute_passes(scheduling: Scheduling, account_id: int, seconds: int = 60) 
 
 
 def reason(scheduling: Scheduling, key: int) -> PendingReason:
-    found: PendingReason = scheduling.run(explain_task, key, TTL)[1]
-    return found
+    pending_reason: PendingReason = scheduling.run(explain_task, key, TTL)[1]
+    return pending_reason
 
 
 def used(scheduling: Scheduling, account_id: int) -> int:
     """The seats of counted starts."""
-    ((found,),) = scheduling.sql(
+    ((seats,),) = scheduling.sql(
         """SELECT coalesce(sum(n), 0) FROM start_quotas, unnest(times, counts) AS s(time, n)
             WHERE account_id = :account_id AND time > now() - interval '1 minute'""",
         account_id=account_id,
     )
-    return int(found)
+    return int(seats)
 
 
 def test_the_quota_of_starts_is_refilled_after_a_minute(scheduling: Scheduling, metered: int) -> None:
@@ -365,5 +365,5 @@ def leased(scheduling: Scheduling) -> int:
 
 
 def started(scheduling: Scheduling) -> int:
-    ((found,),) = scheduling.sql("SELECT count(*) FROM task_events WHERE reason = 'LEASED'")
-    return int(found)
+    ((starts,),) = scheduling.sql("SELECT count(*) FROM task_events WHERE reason = 'LEASED'")
+    return int(starts)

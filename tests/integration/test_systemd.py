@@ -28,8 +28,8 @@ def unit(service: str) -> str:
 
 
 def value(service: str, key: str) -> str:
-    [found] = re.findall(rf"^{key}=(.*)$", unit(service), re.MULTILINE)
-    return str(found)
+    [text] = re.findall(rf"^{key}=(.*)$", unit(service), re.MULTILINE)
+    return str(text)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_settings_are_checked_before_a_start(service: str) -> None:
 @services
 def test_the_settings_exist(service: str) -> None:
     named = re.findall(r"^#?([A-Z_]+)=", (UNITS / f"{service}.env").read_text(), re.MULTILINE)
-    given = re.findall("^Environment=(.*)$", unit(service), re.MULTILINE)
-    named += [pair.partition("=")[0] for it in given for pair in it.split()]
+    lines = re.findall("^Environment=(.*)$", unit(service), re.MULTILINE)
+    named += [pair.partition("=")[0] for line in lines for pair in line.split()]
     assert len(named) > 5
     assert set(named) - NAMES[service] == set()

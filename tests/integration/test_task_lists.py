@@ -73,9 +73,9 @@ def batches(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
     keys: list[int] = []
     after: int | None = 0
     while after is not None:
-        found = scheduling.run(find_tasks, wanted, after, PAGE)
-        assert found.last is None or found.last > after
-        keys, after = keys + found.keys, found.last
+        batch = scheduling.run(find_tasks, wanted, after, PAGE)
+        assert batch.last is None or batch.last > after
+        keys, after = keys + batch.keys, batch.last
     return keys
 
 
@@ -119,26 +119,26 @@ def spread(walked: Scheduling) -> list[Task]:
 OTHERS: dict[str, Callable[[list[Task]], tuple[TaskFilter, Callable[[Task], bool]]]] = {
     "reasons": lambda _: (
         TaskFilter(error_reasons=("TASK_TIMEOUT", "CANCELLED_BY_CLIENT")),
-        lambda it: it.error is not None and it.error.reason in {"TASK_TIMEOUT", "CANCELLED_BY_CLIENT"},
+        lambda task: task.error is not None and task.error.reason in {"TASK_TIMEOUT", "CANCELLED_BY_CLIENT"},
     ),
-    "a worker": lambda _: (TaskFilter(worker_id="w"), lambda it: it.worker_id == "w"),
+    "a worker": lambda _: (TaskFilter(worker_id="w"), lambda task: task.worker_id == "w"),
     "what a worker runs": lambda _: (
         TaskFilter(Scope.of(1), RUNNING, worker_id=NO_WALKER),
-        lambda it: it.account_id == 1 and it.worker_id == NO_WALKER and it.status in RUNNING,
+        lambda task: task.account_id == 1 and task.worker_id == NO_WALKER and task.status in RUNNING,
     ),
     "times": lambda all_: (
         TaskFilter(created_after=all_[2].create_time, created_before=all_[-2].create_time),
-        lambda it: all_[2].create_time <= it.create_time < all_[-2].create_time,
+        lambda task: all_[2].create_time <= task.create_time < all_[-2].create_time,
     ),
-    "a topic in Chinese": lambda _: (TaskFilter(topic="绿茶"), lambda it: "绿茶" in it.brief.topic),
+    "a topic in Chinese": lambda _: (TaskFilter(topic="绿茶"), lambda task: "绿茶" in task.brief.topic),
     "a topic in another case": lambda _: (
         TaskFilter(labels={"team": "a"}, topic="tea, 100%"),
-        lambda it: it.labels.get("team") == "a" and "TEA" in it.brief.topic,
+        lambda task: task.labels.get("team") == "a" and "TEA" in task.brief.topic,
     ),
     "part of a topic that is no pattern": lambda _: (TaskFilter(topic="1%0"), lambda _: False),
     "retries left": lambda _: (
         TaskFilter(statuses=RETRYABLE, has_retries_left=True),
-        lambda it: it.status in RETRYABLE and it.retry_count < it.max_retries,
+        lambda task: task.status in RETRYABLE and task.retry_count < task.max_retries,
     ),
     "all of them": lambda all_: (
         TaskFilter(
@@ -149,13 +149,13 @@ OTHERS: dict[str, Callable[[list[Task]], tuple[TaskFilter, Callable[[Task], bool
             created_before=all_[-1].create_time,
             topic="te",
         ),
-        lambda it: (
-            it.account_id in {1, 2}
-            and it.status in OPEN | RETRYABLE
-            and it.error is not None
-            and it.error.reason in {"CREATOR_ERROR", "WORKER_LOST", "TASK_TIMEOUT"}
-            and all_[0].create_time <= it.create_time < all_[-1].create_time
-            and "TEA" in it.brief.topic
+        lambda task: (
+            task.account_id in {1, 2}
+            and task.status in OPEN | RETRYABLE
+            and task.error is not None
+            and task.error.reason in {"CREATOR_ERROR", "WORKER_LOST", "TASK_TIMEOUT"}
+            and all_[0].create_time <= task.create_time < all_[-1].create_time
+            and "TEA" in task.brief.topic
         ),
     ),
 }
@@ -214,10 +214,10 @@ def test_a_page_examines_a_bounded_number_of_tasks_and_tells_where_it_stopped(
     monkeypatch.setattr(task_lists, "MAX_EXAMINED", 4)
     both, team = {"team": "a", "kind": "x"}, {"team": "a"}
     kind = scheduling.submit(*[new_task(labels={"kind": "x"})] * 6)
-    found = scheduling.submit(new_task(labels=both))
+    matches = scheduling.submit(new_task(labels=both))
     scheduling.submit(*[new_task(labels=team)] * 6)
     first = scheduling.run(list_tasks, TaskFilter(labels=both), None, PAGE)
-    assert [task.task_key for task in first.tasks] == [found[0].task_key]
+    assert [task.task_key for task in first.tasks] == [matches[0].task_key]
     assert first.rest == kind[3].task_key, "it walked by the label that brings it furthest"
     assert scheduling.run(list_tasks, TaskFilter(labels=both), first.rest, PAGE) == ([], None)
 

@@ -259,27 +259,27 @@ def test_a_signal_is_not_lost_wherever_python_is(trying: Try) -> None:
 )
 def test_wrong_arguments_exit_with_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert try_command.run(arguments) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert message in said.err
-    assert "secret" not in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err
+    assert "secret" not in output.err
 
 
 def test_wrong_settings_exit_with_78(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("CREATOR_PROFILE", "nonsense")
     monkeypatch.setenv("CREATOR_MAX_RESULT", "much")
     assert try_command.run(["--topic=Tea"]) == 78
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "CREATOR_PROFILE" in said.err
-    assert "CREATOR_MAX_RESULT" in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "CREATOR_PROFILE" in output.err
+    assert "CREATOR_MAX_RESULT" in output.err
 
 
 def test_help_has_flags_examples_and_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         try_command.run(["--help"])
-    said = capsys.readouterr()
-    assert (ended.value.code, said.err) == (0, "")
+    output = capsys.readouterr()
+    assert (ended.value.code, output.err) == (0, "")
     for text in ("--topic", "--option", "--timeout", "--output", "--creator-cli-path", "examples:", "exit statuses:"):
-        assert text in said.out
-    assert "--scheduler" not in said.out
+        assert text in output.out
+    assert "--scheduler" not in output.out

@@ -115,9 +115,9 @@ def test_of_two_in_one_batch_the_first_is_stored(scheduling: Scheduling) -> None
 
 def test_two_in_one_batch_after_one_that_has_ended(scheduling: Scheduling) -> None:
     before = fail(scheduling)
-    made = scheduling.submit(unique(topic="a"), unique(topic="b"))
-    assert are_existing(made) == [False, True]
-    assert made[0].task_key == made[1].task_key != before.task_key
+    tasks = scheduling.submit(unique(topic="a"), unique(topic="b"))
+    assert are_existing(tasks) == [False, True]
+    assert tasks[0].task_key == tasks[1].task_key != before.task_key
     scheduling.check()
 
 

@@ -65,8 +65,8 @@ def test_a_waiting_task_is_changed(scheduling: Scheduling) -> None:
     assert (event.previous_status, event.status, event.reason) == (Status.PENDING, Status.PENDING, "UPDATED")
     assert event.message == ", ".join(sorted([*fields, *texts])), "names, and no texts"
     assert scheduling.place(key) == "delayed"
-    found = scheduling.sql("SELECT name, value FROM task_labels WHERE task_key = :key ORDER BY name", key=key)
-    assert found == [("kind", "x"), ("team", "b")]
+    rows = scheduling.sql("SELECT name, value FROM task_labels WHERE task_key = :key ORDER BY name", key=key)
+    assert rows == [("kind", "x"), ("team", "b")]
 
 
 def test_a_grant_has_the_new_brief_and_what_was_not_named_stays(scheduling: Scheduling) -> None:

@@ -23,15 +23,15 @@ WITHIN = 10.0
 def view(scheduling: Scheduling, name: str) -> dict[str, dict[str, Any]]:
     """The rows of a view by their id."""
     rows = [dict(row._mapping) for row in scheduling.sql(f"SELECT * FROM {name}")]
-    found = {row.get("task_id") or row["id"]: row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    rows_by_id = {row.get("task_id") or row["id"]: row for row in rows}
+    assert len(rows_by_id) == len(rows)
+    return rows_by_id
 
 
 def test_each_view_says_that_it_is_for_people(scheduling: Scheduling) -> None:
-    said = dict(scheduling.sql("SELECT relname, obj_description(oid) FROM pg_class WHERE relname LIKE 'v\\_%'"))
-    assert said.keys() == VIEWS.keys()
-    for comment in said.values():
+    comments = dict(scheduling.sql("SELECT relname, obj_description(oid) FROM pg_class WHERE relname LIKE 'v\\_%'"))
+    assert comments.keys() == VIEWS.keys()
+    for comment in comments.values():
         assert comment.startswith("For people; a later version may change or replace it. ")
 
 
@@ -283,7 +283,7 @@ def test_holders_of_locks_are_shown_with_those_that_wait_for_them(scheduling: Sc
     waiting = f"SELECT FROM tasks WHERE task_key = {key} FOR SHARE"
     assert scheduling.sql("SELECT * FROM v_locks") == []
     with scheduling.engine.connect() as holder, scheduling.engine.connect() as waiter:
-        pids = [each.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() for each in (holder, waiter)]
+        pids = [connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() for connection in (holder, waiter)]
         holder.exec_driver_sql(f"BEGIN; {holding}")
         with ThreadPoolExecutor(1) as other:
             ended = other.submit(waiter.exec_driver_sql, waiting)

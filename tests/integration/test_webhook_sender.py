@@ -52,9 +52,9 @@ async def test_names_that_are_never_answered_hold_up_no_others() -> None:
             response = await sender.send(attempt(f"http://news.example:{receiver.port}/"))
             assert response.delivered, response
             assert await WebhookAddresses(AddressPolicy(), names).problem("https://news.example/"), "it is checked too"
-            assert not any(each.done() for each in tries)
-            for each in tries:
-                each.cancel()
+            assert not any(task.done() for task in tries)
+            for pending_task in tries:
+                pending_task.cancel()
         assert len(receiver.received) == 1
 
 

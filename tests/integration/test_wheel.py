@@ -63,11 +63,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "wheel"]
     options = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder)]
     subprocess.run([*pip, *options, str(CHECKOUT)], check=True, timeout=120)
-    [found] = folder.glob("*.whl")
-    with zipfile.ZipFile(found) as archive:
-        archive.extractall(contents(found))
-    compileall.compile_dir(contents(found), quiet=1)
-    return found
+    [package] = folder.glob("*.whl")
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(contents(package))
+    compileall.compile_dir(contents(package), quiet=1)
+    return package
 
 
 def test_the_client_works_with_its_four_dependencies_alone(wheel: Path, tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_the_client_works_with_its_four_dependencies_alone(wheel: Path, tmp_path
 def test_each_program_installs_alone_from_its_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
     name, others, teaches = PROGRAMS[extra]
     installed = install(wheel, tmp_path / "installed", extra)
-    for each in others:
-        shutil.rmtree(installed / each, ignore_errors=True)  # the package holds both services
+    for other in others:
+        shutil.rmtree(installed / other, ignore_errors=True)  # the package holds both services
     ran = run(program(wheel, name), installed)
     assert teaches in ran.stdout
     assert ran.stderr == ""
@@ -123,8 +123,8 @@ def test_the_stack_without_its_packages_says_what_to_install(
 
 
 def test_all_is_every_extra(wheel: Path) -> None:
-    [found] = metadata.distributions(path=[str(wheel)])
-    extras = found.metadata.get_all("Provides-Extra") or ()
+    [distribution] = metadata.distributions(path=[str(wheel)])
+    extras = distribution.metadata.get_all("Provides-Extra") or ()
     assert set(requirements(wheel, "all")) == {name for extra in extras for name in requirements(wheel, extra)}
 
 
@@ -208,8 +208,8 @@ def install(wheel: Path, into: Path, extra: str = "") -> Path:
 
 def program(wheel: Path, name: str) -> str:
     """Code that runs a console script with `--help`."""
-    [found] = metadata.distributions(path=[str(wheel)])
-    [entry] = found.entry_points.select(group="console_scripts", name=name)
+    [distribution] = metadata.distributions(path=[str(wheel)])
+    [entry] = distribution.entry_points.select(group="console_scripts", name=name)
     return HELP.format(module=entry.module, attr=entry.attr)
 
 
@@ -229,19 +229,19 @@ def run(program: str, installed: Path, *, status: int = 0) -> subprocess.Complet
 
 def requirements(wheel: Path, extra: str = "") -> Iterator[str]:
     """The requirements, with or without an extra."""
-    [found] = metadata.distributions(path=[str(wheel)])
-    return needed(found.requires, extra)
+    [distribution] = metadata.distributions(path=[str(wheel)])
+    return needed(distribution.requires, extra)
 
 
 def closure(names: Iterable[str]) -> set[str]:
     """These packages with their dependencies."""
-    found: set[str] = set()
+    packages: set[str] = set()
     waiting = set(names)
     while waiting:
         name = waiting.pop()
-        found.add(name)
-        waiting |= set(needed(metadata.distribution(name).requires)) - found
-    return found
+        packages.add(name)
+        waiting |= set(needed(metadata.distribution(name).requires)) - packages
+    return packages
 
 
 def needed(requires: list[str] | None, extra: str = "") -> Iterator[str]:

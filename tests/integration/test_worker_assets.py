@@ -89,7 +89,7 @@ async def result_of(
 
 
 def left_out(result: pb.Result) -> dict[str, str]:
-    return {it.name: it.reason for it in result.left_out_assets}
+    return {asset.name: asset.reason for asset in result.left_out_assets}
 
 
 async def test_files_that_a_result_names_are_uploaded_before_it(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ async def test_files_that_a_result_names_are_uploaded_before_it(tmp_path: Path) 
         assert list(result.images) == ["asset:cover.png", "asset:in/detail.png"]
         assert result.body == "![](asset:cover.png) ![](asset:in/detail.png 'a title') ![](asset:cover.png)"
         assert result.html_body == '<img src="asset:cover.png">'
-        assert [(it.name, it.sha256, it.size, it.source) for it in result.assets] == [
+        assert [(asset.name, asset.sha256, asset.size, asset.source) for asset in result.assets] == [
             ("cover.png", sha256(PICTURE), len(PICTURE), "cover.png"),
             ("in/detail.png", sha256(OTHER), len(OTHER), "in/detail.png"),
         ]
@@ -190,7 +190,7 @@ async def test_whatever_the_lease_is_called_its_files_are_its_own(tmp_path: Path
             await wait_until_async(lambda: kept(tmp_path), within=WITHIN, what="a file is kept")
             late = [lease("", timeout=-1.0), lease("y" * 1_000, timeout=-1.0)]  # they end at once, without files
             stream.assign(2, (await stream.until("heartbeat")).number, *late)
-            await stream.until("heartbeat", lambda s: {it.lease_id for it in s.held_leases} == {"a"})
+            await stream.until("heartbeat", lambda s: {held.lease_id for held in s.held_leases} == {"a"})
             assert [path.read_bytes() for path in kept(tmp_path)] == [PICTURE]
             scheduler.takes_assets.set()
             await stream.until("heartbeat", lambda s: not s.held_leases)
@@ -217,7 +217,9 @@ async def test_a_failed_upload_is_tried_again_while_the_lease_is_held(tmp_path: 
         with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
             stream, _ = await scheduler.session(accepts_assets=True)
             stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            await stream.until("heartbeat", lambda s: [it.stage for it in s.held_leases] == [pb.LEASE_STAGE_FINISHED])
+            await stream.until(
+                "heartbeat", lambda s: [held.stage for held in s.held_leases] == [pb.LEASE_STAGE_FINISHED]
+            )
             await stream.until("heartbeat", lambda s: len(s.held_leases) == 1 and s.free_slots == 3)
             assert not stream.updates("completed")
             scheduler.takes_assets.set()
@@ -264,7 +266,7 @@ async def test_a_store_that_refuses_is_tried_on_and_a_defect_is_not(
         uploads.add(naming(tmp_path, "a", PICTURE, OTHER))
         result = await next_of(ready)
     assert left_out(result) == {"0.png": "STORE_UNAVAILABLE"}
-    assert (result.body, [it.name for it in result.assets]) == ("![](0.png) ![](asset:1.png)", ["1.png"])
+    assert (result.body, [asset.name for asset in result.assets]) == ("![](0.png) ![](asset:1.png)", ["1.png"])
     assert not scheduler.refuse_assets
 
 
@@ -277,7 +279,7 @@ async def test_uploads_that_wait_for_their_next_try_hold_up_no_other_one(
         for lease_id in ("a", "b", "c"):
             uploads.add(naming(tmp_path, lease_id, PICTURE))
         result = await next_of(ready)
-    assert [it.name for it in result.assets] == ["0.png"]
+    assert [asset.name for asset in result.assets] == ["0.png"]
 
 
 async def test_a_lease_that_is_lost_during_the_upload_is_reported_all_the_same(tmp_path: Path) -> None:
@@ -298,7 +300,9 @@ async def test_a_worker_that_dies_between_spool_and_upload_uploads_after_its_res
         with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli) as worker:
             stream, _ = await scheduler.session(accepts_assets=True)
             stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            await stream.until("heartbeat", lambda s: [it.stage for it in s.held_leases] == [pb.LEASE_STAGE_FINISHED])
+            await stream.until(
+                "heartbeat", lambda s: [held.stage for held in s.held_leases] == [pb.LEASE_STAGE_FINISHED]
+            )
             worker.kill()
             assert [path.read_bytes() for path in kept(tmp_path)] == [PICTURE]
             (tmp_path / "workers/1/assets/left").mkdir()

@@ -54,7 +54,7 @@ async def test_a_deferral_outlives_the_worker(tmp_path: Path) -> None:
             process.kill()
         with worker_process(tmp_path, scheduler.target) as process:
             again, hello = await scheduler.session(keep=["a"])
-            assert [(it.lease_id, it.stage) for it in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
+            assert [(held.lease_id, held.stage) for held in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
             assert not hello.lost_leases
             assert (await again.update("deferred", "a")).deferred.retry_after.ToMilliseconds() == 2_500
             await again.until("heartbeat", lambda s: not s.held_leases)

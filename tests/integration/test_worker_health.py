@@ -126,9 +126,12 @@ async def test_five_quick_failures_make_a_worker_unhealthy_until_a_success(tmp_p
             (event, again) = worker.events("worker.unhealthy")
             assert (event["reason"], event["exit_code"], event["next_probe_in"]) == ("CREATOR_ERROR", "3", 1.0)
             assert again["next_probe_in"] <= 2.0
-            assert [lease_in(it) for it in (event, again)] == [named("ill-5"), named("tried-in-vain")]
-            assert [lease_in(it) for it in worker.events("worker.probing")] == [named("tried-in-vain"), named("tried")]
-            assert [lease_in(it) for it in worker.events("worker.healthy")] == [named("tried")]
+            assert [lease_in(entry) for entry in (event, again)] == [named("ill-5"), named("tried-in-vain")]
+            assert [lease_in(entry) for entry in worker.events("worker.probing")] == [
+                named("tried-in-vain"),
+                named("tried"),
+            ]
+            assert [lease_in(entry) for entry in worker.events("worker.healthy")] == [named("tried")]
             assert "no model answers" not in "".join(
                 line for line in worker.text().splitlines() if '"level": "debug"' not in line
             ), "an error may quote its task"
@@ -149,8 +152,8 @@ async def test_waiting_leases_are_released_after_a_heartbeat_and_do_not_count(tm
                 assert first_unhealthy_at(stream) < released_at(stream, name)
             first = stream.received[first_unhealthy_at(stream)].heartbeat
             assert first.free_slots == 0
-            assert {it.lease_id for it in first.held_leases} >= {"waits-1", "waits-2"}
-            assert {it["lease_id"] for it in worker.events("lease.released")} == {"waits-1", "waits-2"}
+            assert {held.lease_id for held in first.held_leases} >= {"waits-1", "waits-2"}
+            assert {entry["lease_id"] for entry in worker.events("lease.released")} == {"waits-1", "waits-2"}
 
 
 async def test_leases_in_transit_are_released_and_a_cancelled_probe_decides_nothing(tmp_path: Path) -> None:

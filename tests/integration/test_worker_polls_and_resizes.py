@@ -70,17 +70,19 @@ def poll(stream: Stream, poll_id: str) -> None:
 
 async def answer(stream: Stream, poll_id: str) -> pb.Heartbeat:
     """The first heartbeat that answers this poll."""
-    heartbeat: pb.Heartbeat = await stream.until("heartbeat", lambda it: it.last_poll_id == poll_id)
+    heartbeat: pb.Heartbeat = await stream.until("heartbeat", lambda beat: beat.last_poll_id == poll_id)
     return heartbeat
 
 
 def said_before(stream: Stream, kind: str, poll_id: str) -> list[str]:
     """The leases with an update of `kind` before the heartbeat that answers this poll."""
     at = next(
-        i for i, it in enumerate(stream.received) if it.HasField("heartbeat") and it.heartbeat.last_poll_id == poll_id
+        i
+        for i, request in enumerate(stream.received)
+        if request.HasField("heartbeat") and request.heartbeat.last_poll_id == poll_id
     )
-    reports = [it.report for it in stream.received[:at] if it.HasField("report")]
-    return [update.lease_id for it in reports for update in it.updates if update.WhichOneof("update") == kind]
+    reports = [request.report for request in stream.received[:at] if request.HasField("report")]
+    return [update.lease_id for report in reports for update in report.updates if update.WhichOneof("update") == kind]
 
 
 async def test_a_poll_is_answered_after_the_updates_of_its_clis(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ async def test_a_poll_during_a_status_call_makes_another_one(tmp_path: Path) -> 
         await wait_until_async(lambda: creator.calls("status", "a") == 2, within=5, what="the CLI is asked")
         poll(stream, "2")
         stream.send(resize=pb.Resize(slots=2))  # the heartbeat shows that this and the poll have arrived
-        await stream.until("heartbeat", lambda it: it.free_slots == 1)
+        await stream.until("heartbeat", lambda beat: beat.free_slots == 1)
         creator.hangs_no_more("a")
         await answer(stream, "2")
         assert creator.calls("status", "a") == 3
@@ -176,11 +178,11 @@ async def test_fewer_slots_apply_at_once_and_running_clis_continue(tmp_path: Pat
             for name in "ab":
                 await stream.update("processing", name)
             stream.send(resize=pb.Resize(slots=1))
-            heartbeat = await stream.until("heartbeat", lambda it: it.last_assignment == 1 and it.free_slots == 0)
+            heartbeat = await stream.until("heartbeat", lambda beat: beat.last_assignment == 1 and beat.free_slots == 0)
             assert len(heartbeat.held_leases) == 2
             for name in "ab":
                 await stream.update("completed", name)
-            heartbeat = await stream.until("heartbeat", lambda it: it.free_slots > 0)
+            heartbeat = await stream.until("heartbeat", lambda beat: beat.free_slots > 0)
             assert heartbeat.free_slots == 1
 
             stream.assign(2, heartbeat.number, lease("c", demo_seconds=FOR_EVER), lease("d"))
@@ -202,4 +204,4 @@ async def test_more_slots_start_waiting_leases(tmp_path: Path) -> None:
             await stream.update("processing", "a")
             stream.ack_heartbeat(heartbeat.number, desired=pb.DesiredState(slots=3))
             await stream.update("processing", "b")
-            await stream.until("heartbeat", lambda it: it.free_slots == 2)
+            await stream.until("heartbeat", lambda beat: beat.free_slots == 2)

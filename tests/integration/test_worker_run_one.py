@@ -79,11 +79,13 @@ async def test_a_lease_that_ends_before_its_cli_starts_is_followed_by_another(tm
         with worker_process(tmp_path, scheduler.target, **creator(tmp_path)) as worker:
             stream, _ = await scheduler.session(lease_ttl=1.5, heartbeat=0.2)
             first = await stream.until("heartbeat")
-            await stream.until("heartbeat", lambda it: it.number > first.number + 6)  # more than the lease time later
+            await stream.until(
+                "heartbeat", lambda beat: beat.number > first.number + 6
+            )  # more than the lease time later
             stream.assign(1, first.number, lease("late"))
             released = await stream.update("released", "late")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=False)
-            heartbeat = await stream.until("heartbeat", lambda it: it.last_assignment == 1 and it.free_slots == 1)
+            heartbeat = await stream.until("heartbeat", lambda beat: beat.last_assignment == 1 and beat.free_slots == 1)
             stream.assign(2, heartbeat.number, lease("a"))
             await stream.update("completed", "a")
             assert await worker.exited() == 0
@@ -95,7 +97,7 @@ async def test_a_second_lease_is_never_accepted(tmp_path: Path) -> None:
         with worker_process(tmp_path, scheduler.target, **ONE) as worker:
             stream, _ = await scheduler.session(desired=pb.DesiredState(slots=4))
             stream.desired_state = pb.DesiredState(slots=4)
-            heartbeat = await stream.until("heartbeat", lambda it: it.number > 2)
+            heartbeat = await stream.until("heartbeat", lambda beat: beat.number > 2)
             assert set(offers(stream)) == {1}
             stream.assign(1, heartbeat.number, lease("a", demo_seconds="0.7"), lease("b"))
             await stream.update("completed", "a")

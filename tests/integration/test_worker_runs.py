@@ -68,8 +68,8 @@ async def working(
     guard = Guard.launch(grace=0.3)
     await guard.connect()
     scratch, spool, started, assets = (folder / name for name in ("scratch", "spool", "started", "assets"))
-    for made in (scratch, spool, started, assets):
-        made.mkdir()
+    for directory in (scratch, spool, started, assets):
+        directory.mkdir()
     runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator, scratch)
     with ThreadPoolExecutor(1) as disk:
         kept = AssetFolder(assets, disk, 1_000_000, fetcher)

@@ -147,9 +147,9 @@ async def test_progress_is_sent_at_most_once_a_second(tmp_path: Path) -> None:
             stream.assign(1, heartbeat.number, lease("a"))
             begun = time.monotonic()
             await stream.update("completed", "a")
-            told = [update.progress.percent for update in stream.updates("progress")]
-            assert told == sorted(told)
-            assert 2 <= len(told) <= 2 + time.monotonic() - begun
+            percents = [update.progress.percent for update in stream.updates("progress")]
+            assert percents == sorted(percents)
+            assert 2 <= len(percents) <= 2 + time.monotonic() - begun
 
 
 @pytest.mark.parametrize("how", ["cancel", "not renewed", "report answered as lost"])
@@ -185,8 +185,8 @@ async def test_a_lease_lost_at_its_start_frees_its_slot(tmp_path: Path) -> None:
             stream.answer_all(heartbeats=True, reports=False)
             await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
             stream.send(cancel=pb.Cancel(lease_id="a"))
-            stream.ack_report(await stream.until("report", lambda it: it.updates[-1].HasField("released")))
-            heartbeat = await stream.until("heartbeat", lambda it: not it.held_leases)
+            stream.ack_report(await stream.until("report", lambda report: report.updates[-1].HasField("released")))
+            heartbeat = await stream.until("heartbeat", lambda beat: not beat.held_leases)
             stream.assign(2, heartbeat.number, lease("b", demo_seconds=FOR_EVER), lease("a", attempt=2))
             await stream.update("processing", "b")
             lost = pb.UpdateResult(lease_id="a", attempt=1, outcome=pb.UPDATE_OUTCOME_LEASE_LOST)
@@ -199,7 +199,7 @@ async def test_a_lease_lost_at_its_start_frees_its_slot(tmp_path: Path) -> None:
                 )
             )
             stream.answer_all()
-            await stream.until("heartbeat", lambda it: it.free_slots == 1 and len(it.held_leases) == 1)
+            await stream.until("heartbeat", lambda beat: beat.free_slots == 1 and len(beat.held_leases) == 1)
             released = stream.updates("released")[-1]
             assert (released.lease_id, released.attempt, released.released.started) == ("a", 2, False)
 

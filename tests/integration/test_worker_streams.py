@@ -43,8 +43,8 @@ async def test_a_new_stream_resumes_all_leases(tmp_path: Path, how: str) -> None
             assert [held.lease_id for held in hello.held_leases] == ["a"]
             assert not hello.lost_leases, "it runs"
             report = await again.until("report")
-            told = [update.WhichOneof("update") for update in report.updates]
-            assert told[:2] == ["accepted", "processing"], "sent again, in order"
+            kinds = [update.WhichOneof("update") for update in report.updates]
+            assert kinds[:2] == ["accepted", "processing"], "sent again, in order"
             heartbeat = await again.until("heartbeat")
             assert (heartbeat.number, heartbeat.free_slots, heartbeat.last_assignment) == (1, 2, 0)
             assert [cli.pid for cli in worker.clis()] == clis, "the CLI is the same process"
