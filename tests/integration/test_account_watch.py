@@ -60,12 +60,8 @@ def test_the_present_states_of_several_accounts_are_in_the_order_of_their_keys(
         scheduling.make_account()
     keys = [scheduling.submit_one(account_id=account_id) for account_id in (3, 1, 2, 3, 1)]
     scheduling.cancel(keys[0])
-    present_keys, after, full = list[int](), 0, True
+    seen, after, full = list[int](), 0, True
     while full:
         page = scheduling.run(changes.read_present, Selection(scope=Scope((1, 3))), last(scheduling), after, size)
-        present_keys, after, full = (
-            [*present_keys, *(change.task.task_key for change in page.changes)],
-            page.end,
-            page.full,
-        )
-    assert present_keys == [keys[1], keys[3], keys[4]]
+        seen, after, full = [*seen, *(change.task.task_key for change in page.changes)], page.end, page.full
+    assert seen == [keys[1], keys[3], keys[4]]

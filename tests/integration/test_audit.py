@@ -38,10 +38,7 @@ def call(actor: str = "op", account_id: int = 1, method: str = CANCEL, resource:
 
 def store(scheduling: Scheduling, *audited_calls: AuditedCall) -> list[AuditEvent]:
     """Stores one event a second."""
-    events = [
-        AuditEvent(first_key(TIME + timedelta(seconds=n)), *audited_call)
-        for n, audited_call in enumerate(audited_calls)
-    ]
+    events = [AuditEvent(first_key(TIME + timedelta(seconds=n)), *fields) for n, fields in enumerate(audited_calls)]
     scheduling.run(lambda tx: audit.record(tx, events, repeated=False))
     return events
 

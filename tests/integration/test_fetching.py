@@ -197,9 +197,7 @@ async def test_no_more_than_a_hundred_addresses_are_tried(tmp_path: Path, fetche
     article = Article("text", images=(*good, *(f"{base}/none?{n}" for n in range(95))))
     with ThreadPoolExecutor(1) as disk:
         taken = await AssetFolder(tmp_path, disk, 1_000, fetcher).taken("lease", tmp_path, article, fetch_within=300.0)
-    assert [picture.reason for picture in taken.left_out] == [LeftOutReason.FETCH_FAILED] * 90 + [
-        LeftOutReason.TOO_MANY
-    ] * 5
+    assert [file.reason for file in taken.left_out] == [LeftOutReason.FETCH_FAILED] * 90 + [LeftOutReason.TOO_MANY] * 5
 
 
 def test_a_worker_that_ends_waits_for_no_picture(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
