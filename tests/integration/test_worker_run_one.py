@@ -79,9 +79,8 @@ async def test_a_lease_that_ends_before_its_cli_starts_is_followed_by_another(tm
         with worker_process(tmp_path, scheduler.target, **creator(tmp_path)) as worker:
             stream, _ = await scheduler.session(lease_ttl=1.5, heartbeat=0.2)
             first = await stream.until("heartbeat")
-            await stream.until(
-                "heartbeat", lambda beat: beat.number > first.number + 6
-            )  # more than the lease time later
+            # more than the lease time later
+            await stream.until("heartbeat", lambda beat: beat.number > first.number + 6)
             stream.assign(1, first.number, lease("late"))
             released = await stream.update("released", "late")
             assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=False)
