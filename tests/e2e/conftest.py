@@ -51,9 +51,9 @@ def embedded(stack: Stack, made_server: Path) -> Callable[..., Scheduler]:
     """`stack.scheduler` with an embedded database that is there already, as after its first start."""
 
     def scheduler(**settings: Any) -> Scheduler:
-        made = stack.scheduler(database_url=EMBEDDED, **settings)
-        made.data_dir.mkdir()
-        copy_cluster(made_server, made.data_dir / "postgres")
-        return made
+        service = stack.scheduler(database_url=EMBEDDED, **settings)
+        service.data_dir.mkdir()
+        copy_cluster(made_server, service.data_dir / "postgres")
+        return service
 
     return scheduler

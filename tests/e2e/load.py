@@ -89,15 +89,19 @@ class Load:
         with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:
             self.waiting_id = client.submit_task(self._account_id, "not yet", schedule_time=_LATER)
         wait_until(
-            lambda: all(self.waiting_id in told for told in self._copies()), within=20, what="the watchers watch"
+            lambda: all(self.waiting_id in copy for copy in self._copies()), within=20, what="the watchers watch"
         )
 
     def connected(self, port: int) -> bool:
         """Whether all callers are connected to that port of this machine."""
-        mine = (each for each in psutil.Process().net_connections("tcp") if each.status == psutil.CONN_ESTABLISHED)
+        mine = (
+            connection
+            for connection in psutil.Process().net_connections("tcp")
+            if connection.status == psutil.CONN_ESTABLISHED
+        )
         clients_share_one = 1
         return (
-            sum(bool(each.raddr) and each.raddr.port == port for each in mine)
+            sum(bool(connection.raddr) and connection.raddr.port == port for connection in mine)
             >= self._plain_channels + clients_share_one
         )
 
@@ -127,12 +131,12 @@ class Load:
 
         def seen() -> bool:
             self.check()
-            return all(sum(moves[-1:] == ["completed"] for moves in told.values()) >= ended for told in self._copies())
+            return all(sum(moves[-1:] == ["completed"] for moves in copy.values()) >= ended for copy in self._copies())
 
         wait_until(seen, within=within, what=f"each watcher has seen {ended} tasks complete")
 
     def _copies(self) -> Sequence[Moves]:
-        return [dict(told) for told in self.told]
+        return [dict(moves) for moves in self.told]
 
     def _new_watcher(self) -> Moves:
         self.told.append(defaultdict(list))
@@ -178,13 +182,13 @@ class Load:
                     stub.GetTask(pb.GetTaskRequest(task_id=self.task_ids[-1]), timeout=_CALL_TIMEOUT)
                     self.calls += 1
 
-    def _watch(self, told: Moves) -> None:
+    def _watch(self, moves: Moves) -> None:
         client = ContentGenerationClient(self._target)
         self._ends.append(client.close)
         for event in client.watch(account_id=self._account_id):
-            told[event["task"]["task_id"]].append(event["task"]["status"])
+            moves[event["task"]["task_id"]].append(event["task"]["status"])
 
-    def _watch_plain(self, told: Moves) -> None:
+    def _watch_plain(self, moves: Moves) -> None:
         with self._plain() as stub:
             asked = pb.WatchTasksRequest(account_id=self._account_id)
             while not self._over.is_set():
@@ -195,7 +199,7 @@ class Load:
                 try:
                     for answer in stream:
                         asked.resume_token = answer.event.resume_token
-                        told[answer.event.task.task_id].append(status_name(answer.event.task.status))
+                        moves[answer.event.task.task_id].append(status_name(answer.event.task.status))
                 except grpc.RpcError:
                     if stream.code() != grpc.StatusCode.UNAVAILABLE and not self._over.is_set():
                         raise

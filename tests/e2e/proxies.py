@@ -95,19 +95,19 @@ ENVOY_SETTINGS = "timeout: 0s"
 @contextmanager
 def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) -> Iterator[str]:
     """The target of nginx, in front of the schedulers on these ports; `settings` are of its location."""
-    found, port = program("nginx"), free_port()
-    servers = " ".join(f"server 127.0.0.1:{it} max_fails=0;" for it in ports)
+    executable, port = program("nginx"), free_port()
+    servers = " ".join(f"server 127.0.0.1:{upstream} max_fails=0;" for upstream in ports)
     config = _written(
         folder / "nginx.conf", _NGINX.format(folder=folder, port=port, servers=servers, settings=settings)
     )
-    yield from _running([found, "-c", str(config), "-p", str(folder), "-e", "stderr"], port)
+    yield from _running([executable, "-c", str(config), "-p", str(folder), "-e", "stderr"], port)
 
 
 @contextmanager
 def haproxy(folder: Path, ports: Sequence[int], settings: str = HAPROXY_SETTINGS) -> Iterator[str]:
     """The target of HAProxy, in front of the schedulers on these ports; `settings` are its defaults."""
     port = free_port()
-    servers = "\n  ".join(f"server scheduler{it} 127.0.0.1:{it} proto h2" for it in ports)
+    servers = "\n  ".join(f"server scheduler{upstream} 127.0.0.1:{upstream} proto h2" for upstream in ports)
     config = _written(folder / "haproxy.cfg", _HAPROXY.format(port=port, servers=servers, settings=settings))
     yield from running_haproxy(config, port)
 
@@ -120,11 +120,11 @@ def running_haproxy(config: Path, port: int) -> Iterator[str]:
 @contextmanager
 def envoy(folder: Path, ports: Sequence[int], settings: str = ENVOY_SETTINGS) -> Iterator[str]:
     """The target of Envoy, in front of the schedulers on these ports; `settings` are of its route."""
-    found, port = program("envoy"), free_port()
+    executable, port = program("envoy"), free_port()
     address = "{{socket_address: {{address: 127.0.0.1, port_value: {}}}}}"
-    servers = "\n".join(f"        - endpoint: {{address: {address.format(it)}}}" for it in ports)
+    servers = "\n".join(f"        - endpoint: {{address: {address.format(upstream)}}}" for upstream in ports)
     config = _written(folder / "envoy.yaml", _ENVOY.format(port=port, servers=servers, settings=settings))
-    command = [found, "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
+    command = [executable, "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
     yield from _running(command, port)
 
 

@@ -42,11 +42,11 @@ class Prometheus:
 
     def firing(self) -> dict[str, set[str]]:
         """The instances of each alert that fires."""
-        found: dict[str, set[str]] = {}
+        instances: dict[str, set[str]] = {}
         for alert in self.ask("alerts")["alerts"]:
             if alert["state"] == "firing":
-                found.setdefault(alert["labels"]["alertname"], set()).add(alert["labels"].get("instance", ""))
-        return found
+                instances.setdefault(alert["labels"]["alertname"], set()).add(alert["labels"].get("instance", ""))
+        return instances
 
     def up(self) -> set[str]:
         """The instances that it has scraped."""
@@ -62,7 +62,9 @@ def watching(folder: Path, schedulers: Sequence[str], workers: Sequence[str]) ->
     settings = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": ["rules.yaml"],
-        "scrape_configs": [{"job_name": job, "static_configs": [{"targets": list(it)}]} for job, it in jobs.items()],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": list(targets)}]} for job, targets in jobs.items()
+        ],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
     command = [program("prometheus"), "--config.file=prometheus.yaml", "--storage.tsdb.path=data"]

@@ -152,12 +152,12 @@ async def publish(everything: Everything, desk: Desk, receiver: Receiver) -> Non
 
     async def rewritten() -> Json | None:
         waiting = await watch.contents("pending_review")
-        return next((each for each in waiting if each["content_id"] != draft["content_id"]), None)
+        return next((content for content in waiting if content["content_id"] != draft["content_id"]), None)
 
     article = await soon(rewritten, "the article that was sent back is written anew")
     assert article is not None
     content_id = article["content_id"]
-    assert content_id in {each["content_id"] for each in await desk.contents("pending_review")}
+    assert content_id in {content["content_id"] for content in await desk.contents("pending_review")}
     await desk.approve(content_id)
     everything.dies()
     await desk.reopen(content_id)
@@ -181,24 +181,24 @@ async def publish(everything: Everything, desk: Desk, receiver: Receiver) -> Non
     await desk.report_published(entry, "https://news.example/spring")
     everything.dies()
 
-    assert [(each["content_id"], each["title"]) for each in await desk.contents("rejected")] == [
+    assert [(content["content_id"], content["title"]) for content in await desk.contents("rejected")] == [
         (draft["content_id"], "春天")
     ]
-    assert [each["published"] for each in await desk.attempts(content_id)] == [False, False, True]
+    assert [attempt["published"] for attempt in await desk.attempts(content_id)] == [False, False, True]
     await check_events(receiver, secret)
     names = {"account": account_id, "draft": draft["content_id"], "article": content_id}
-    told = [f"{event['method']} {event['resource']} {event['outcome']}" for event in reversed(await desk.audit())]
-    assert told == [f"{step.format(**names)} OK" for step in AUDIT]
+    steps = [f"{event['method']} {event['resource']} {event['outcome']}" for event in reversed(await desk.audit())]
+    assert steps == [f"{step.format(**names)} OK" for step in AUDIT]
 
 
 async def check_events(receiver: Receiver, secret: str) -> None:
     """Each event has come, under one id however often, and signed."""
 
     def told() -> list[str]:
-        by_id = {each.message_id: each.message for each in receiver.received}
-        return sorted(f"{each['type']} {each['data']['status']}" for each in by_id.values())
+        by_id = {request.message_id: request.message for request in receiver.received}
+        return sorted(f"{message['type']} {message['data']['status']}" for message in by_id.values())
 
     await wait_until_async(lambda: len(told()) >= len(EXPECTED), within=LIMIT, what="every event has come")
     assert told() == EXPECTED
-    for each in receiver.received:
-        each.verify(secret)
+    for received in receiver.received:
+        received.verify(secret)

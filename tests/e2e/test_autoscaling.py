@@ -90,14 +90,14 @@ def test_no_scheduler_says_zero_while_the_database_is_stopped(stack: Stack, serv
     seen: set[int | None] = set()
 
     def says(scaler: Jobs, demand: int | None) -> bool:
-        found = scaler.answer()
-        seen.add(found)
-        return found == demand
+        answer = scaler.answer()
+        seen.add(answer)
+        return answer == demand
 
     with keda(one) as first, keda(two) as second:
         for demand, what in ((2, "both say what there is"), (None, "both refuse"), (2, "both say the same again")):
-            for each in (first, second):
-                wait_until(partial(says, each, demand), within=CALL_TIMEOUT, what=what)
+            for jobs in (first, second):
+                wait_until(partial(says, jobs, demand), within=CALL_TIMEOUT, what=what)
             if demand is None:
                 server.restart()
             elif None not in seen:

@@ -71,9 +71,9 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 @pytest.mark.parametrize(("sslmode", "bindir"), [("verify-full", None), ("verify-full", WHEEL), ("disable", WHEEL)])
 def test_each_version_is_backed_up_verified_and_restored(site: Site, sslmode: str, bindir: Path | None) -> None:
     """By its own programs and by newer ones, over TLS and without: what each writes can be restored into it."""
-    made = site.run("backup", "--verify", site.file, sslmode=sslmode, bindir=bindir)
-    assert made.returncode == 0, made.stderr
-    assert f"verified: restored elsewhere, and all of its {site.rows()} rows are equal" in made.stdout
+    backup = site.run("backup", "--verify", site.file, sslmode=sslmode, bindir=bindir)
+    assert backup.returncode == 0, backup.stderr
+    assert f"verified: restored elsewhere, and all of its {site.rows()} rows are equal" in backup.stdout
     site.sql("contentgen", "UPDATE accounts SET name = 'later'")
     restored = site.run("restore", "--replace", site.file, sslmode=sslmode, bindir=bindir)
     assert restored.returncode == 0, restored.stderr

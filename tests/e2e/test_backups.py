@@ -119,9 +119,9 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     site.client.watch(site.account_id, token)  # it is good as yet
     as_they_stood = site.tasks()
 
-    made = run(site.scheduler, "backup", file)
-    assert made.returncode == 0, made.stderr
-    assert re.fullmatch(rf"{file}: [\d.]+ KiB of 20\d\d-.* UTC, schema {NEWEST}, in [\d.]+ s\n", made.stdout)
+    backup = run(site.scheduler, "backup", file)
+    assert backup.returncode == 0, backup.stderr
+    assert re.fullmatch(rf"{file}: [\d.]+ KiB of 20\d\d-.* UTC, schema {NEWEST}, in [\d.]+ s\n", backup.stdout)
     assert file.stat().st_mode & 0o777 == 0o600
 
     # the campaign: more work, things that change, things that are killed
@@ -153,7 +153,9 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     assert set(site.tasks()) == set(as_they_stood)
     for task_id in (*new_tasks, spooled, dropped):
         assert_gone(client, task_id)
-    wait_until_gone(lambda: [path for it in spools for path in it.spooled()], within=WITHIN, what="spools are empty")
+    wait_until_gone(
+        lambda: [path for spool in spools for path in spool.spooled()], within=WITHIN, what="spools are empty"
+    )
     (run_of_dropped,) = site.stack.journal.creates(dropped)
     wait_until_gone(run_of_dropped.processes, within=WITHIN, what="the CLI of a task that is gone has ended")
     for former in (token, newer_token):
@@ -211,8 +213,8 @@ def test_pictures_are_in_the_backup_and_back_after_the_restore(stack: Stack) -> 
     content = scheduler.client.content(scheduler.client.wait_completed(task_id, within=WITHIN).content_id)
     file, kept = stack.folder / "it.backup", stack.folder / "it.backup.assets"
 
-    made = run(scheduler, "backup", file)
-    assert (made.returncode, made.stdout.splitlines()[-1]) == (0, f"{kept}: 2 assets, 2 of them new")
+    backup = run(scheduler, "backup", file)
+    assert (backup.returncode, backup.stdout.splitlines()[-1]) == (0, f"{kept}: 2 assets, 2 of them new")
     assert run(scheduler, "backup", "--overwrite", file).stdout.splitlines()[-1] == f"{kept}: 2 assets, 0 of them new"
     worker.stop()
     scheduler.stop()
@@ -223,12 +225,14 @@ def test_pictures_are_in_the_backup_and_back_after_the_restore(stack: Stack) -> 
     assert f"{lost}: 2 of 2 assets were missing" in restored.stdout
     scheduler.start()
     with ContentGenerationClient(scheduler.target) as client:
-        assert [len(client.read_asset(asset.sha256)) for asset in content.assets] == [it.size for it in content.assets]
+        assert [len(client.read_asset(asset.sha256)) for asset in content.assets] == [
+            asset.size for asset in content.assets
+        ]
 
 
 @pytest.mark.costly("a scheduler and a command")
 def test_a_backup_says_which_bucket_belongs_to_it(stack: Stack) -> None:
     scheduler = stack.scheduler(CONTENTGEN_ASSETS="s3://pictures/some").start()
-    made = run(scheduler, "backup", stack.folder / "it.backup")
-    assert made.returncode == 0, made.stderr
-    assert "its assets are in s3://pictures/some: that bucket belongs to this backup" in made.stdout
+    backup = run(scheduler, "backup", stack.folder / "it.backup")
+    assert backup.returncode == 0, backup.stderr
+    assert "its assets are in s3://pictures/some: that bucket belongs to this backup" in backup.stdout

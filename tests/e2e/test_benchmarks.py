@@ -34,15 +34,15 @@ SAMPLES = 10
 @contextmanager
 def made_folder() -> Iterator[Path]:
     """Not below tmp_path: its parents are closed to the user that PostgreSQL runs as."""
-    with tempfile.TemporaryDirectory(prefix="contentgen-bench-test-") as made:
-        Path(made).chmod(0o711)
-        yield Path(made)
+    with tempfile.TemporaryDirectory(prefix="contentgen-bench-test-") as path:
+        Path(path).chmod(0o711)
+        yield Path(path)
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with made_folder() as made:
-        yield made
+    with made_folder() as path:
+        yield path
 
 
 @pytest.mark.costly("a scheduler, a loader and workers are measured as processes")
@@ -114,12 +114,12 @@ async def test_workers_outlive_their_streams(folder: Path) -> None:
     stack._scheduler.command = [sys.executable, "-m", "tests.e2e.short_ages"]
     loaded = 0
     async with stack:
-        async with followed(stack, count=2, depth=30) as told:
+        async with followed(stack, count=2, depth=30) as follower:
             while len(stack.logged("hello")) < 6:
                 await scenario.load(stack, TASKS, batch=50, in_flight=2)
                 loaded += TASKS
-                await told.reach(loaded)
-        assert told.completed == loaded
+                await follower.reach(loaded)
+        assert follower.completed == loaded
         scenario.check(stack, loaded)
         moves = dict(stack.rows("SELECT reason, count(*) FROM task_events GROUP BY reason"))
         # The last assignment of a stream may cross with its end: it is not sent then, or not read.
@@ -132,12 +132,12 @@ def measured_at_scale(folder: Path, case: str, *options: str) -> rows.Kept:
     """What a case keeps with small sizes, its counts checked."""
     kept = folder / "scale.jsonl"
     kept.unlink(missing_ok=True)
-    given = ["--quick", f"--cases={case}", f"--dir={folder}", f"--results={kept}", *options]
-    assert scale.main(given) == 0
-    found = rows.read(kept.read_text().splitlines())
-    assert list(found.runs[0].sizes) == [case]
-    assert {row.table.replace(":", " ").split()[0] for row in found.rows} == {case}
-    return found
+    arguments = ["--quick", f"--cases={case}", f"--dir={folder}", f"--results={kept}", *options]
+    assert scale.main(arguments) == 0
+    results = rows.read(kept.read_text().splitlines())
+    assert list(results.runs[0].sizes) == [case]
+    assert {row.table.replace(":", " ").split()[0] for row in results.rows} == {case}
+    return results
 
 
 @pytest.mark.release("a scheduler, a loader and workers are measured as processes")
@@ -156,8 +156,8 @@ def test_a_steady_load_is_counted(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def years() -> Iterator[Path]:
     """A folder whose database the first case fills; the next ones find it there."""
-    with made_folder() as made:
-        yield made
+    with made_folder() as path:
+        yield path
 
 
 @pytest.mark.release("a scheduler is measured on a database that is filled first")
@@ -208,5 +208,5 @@ def end(run: subprocess.Popen[bytes], how: signal.Signals, folder: Path) -> None
     run.send_signal(how)
     assert "interrupted" in run.stderr.read().decode()
     assert run.wait(30) == 130
-    assert not [one for one in started if one.is_running()]
+    assert not [process for process in started if process.is_running()]
     assert not list(folder.iterdir()), "it tidies up"

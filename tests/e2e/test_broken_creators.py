@@ -43,7 +43,9 @@ def _submit(client: Client, number: int) -> list[str]:
 
 def _all_completed(client: Client, task_ids: Sequence[str]) -> bool:
     """Whether they are; those that wait for a retry are tried again at once, as they would be by themselves later."""
-    open_ones = [it for it in client.tasks(task_ids) if it.status != task_pb2.TASK_STATUS_COMPLETED]
+    open_ones = [
+        candidate for candidate in client.tasks(task_ids) if candidate.status != task_pb2.TASK_STATUS_COMPLETED
+    ]
     for task in open_ones:
         assert not task.HasField("end_time"), task
         if client.task(task.task_id).pending_reason == task_pb2.PENDING_REASON_BACKOFF:

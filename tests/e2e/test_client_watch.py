@@ -18,10 +18,10 @@ WHOLE_LIFE = ["pending", "submitted", "processing", "completed"]
 
 def lives(events: Iterable[TaskChange]) -> dict[str, list[tuple[str | None, str]]]:
     """The moves of each task, in the order of their events."""
-    found: dict[str, list[tuple[str | None, str]]] = defaultdict(list)
+    moves: dict[str, list[tuple[str | None, str]]] = defaultdict(list)
     for event in events:
-        found[event["task"]["task_id"]].append((event["previous_status"], event["task"]["status"]))
-    return found
+        moves[event["task"]["task_id"]].append((event["previous_status"], event["task"]["status"]))
+    return moves
 
 
 def test_a_watch_outlives_its_scheduler_and_misses_and_doubles_nothing(stack: Stack) -> None:

@@ -60,15 +60,15 @@ def ended(process: Process, status: int = 0) -> str:
 def test_kills_of_all_kinds_lose_nothing_and_do_nothing_twice() -> None:
     script = "kill scheduler; kill worker; wait 1; kill database; wait 1; up; wait healthy; kill worker-9; wait 1"
     with cluster("--script", script) as (process, _):
-        said = ended(process, status=1)
-    counts = re.search(r"^submitted (\d+), acknowledged (\d+), completed (\d+), open 0$", said, re.MULTILINE)
-    assert counts, said
+        output = ended(process, status=1)
+    counts = re.search(r"^submitted (\d+), acknowledged (\d+), completed (\d+), open 0$", output, re.MULTILINE)
+    assert counts, output
     assert len(set(counts.groups())) == 1
     assert int(counts[1]) > 0
-    assert re.search(r"^lost 0, twice 0; ", said, re.MULTILINE)
+    assert re.search(r"^lost 0, twice 0; ", output, re.MULTILINE)
     for victim in ("scheduler-1", "worker-1", "database"):
-        assert re.search(rf"^kill -9 {victim} +\d+ s +\d+\.\d s ", said, re.MULTILINE), said
-    assert "WRONG: nothing to kill: no worker-9 is up\n1 things are WRONG" in said
+        assert re.search(rf"^kill -9 {victim} +\d+ s +\d+\.\d s ", output, re.MULTILINE), output
+    assert "WRONG: nothing to kill: no worker-9 is up\n1 things are WRONG" in output
 
 
 @pytest.mark.release("a cluster of all services")

@@ -53,11 +53,11 @@ def test_each_misbehaviour_has_its_own_outcome_and_leaves_nothing_running(stack:
     }
 
     tasks = {fail: client.wait(task_id, within=30) for fail, task_id in task_ids.items()}
-    found = {
+    outcomes = {
         fail: Outcome(status_name(task.status), task.error.reason, task.error.details.get("exit_code", ""))
         for fail, task in tasks.items()
     }
-    assert found == OUTCOMES
+    assert outcomes == OUTCOMES
     assert {(task.attempt, task.retry_count) for task in tasks.values()} == {(1, 0)}
     for fail, task_id in task_ids.items():
         [create] = stack.journal.creates(task_id)

@@ -56,9 +56,9 @@ class Command(Process):
             within=PATIENCE_S,
             what=f"prints {pattern.pattern}",
         )
-        found = pattern.search(self.out())
-        assert found, self.text()
-        return found[1]
+        match = pattern.search(self.out())
+        assert match, self.text()
+        return match[1]
 
     def family(self) -> list[psutil.Process]:
         """It, all processes that it started, and that these started."""
@@ -198,7 +198,7 @@ def _lose_worker_and_scheduler(stack: Stack, logs: Path) -> None:
 
 def _kill(log: Path) -> None:
     """The process of this one that writes this log."""
-    [service] = [each for each in children(os.getpid()) if _writes(each, log)]
+    [service] = [process for process in children(os.getpid()) if _writes(process, log)]
     service.kill()
     wait_until(lambda: (left := procfs.read(service.pid)) and left.dead, within=PATIENCE_S, what="it can be reaped")
 
@@ -262,7 +262,7 @@ def _kill_a_worker(run: Command, logs: Path) -> None:
 
 def _services(run: Command, log: Path) -> list[psutil.Process]:
     """The process of the service that writes this log, if it runs."""
-    return [each for each in run.family() if _writes(each, log) and each.ppid() == run.pid]
+    return [process for process in run.family() if _writes(process, log) and process.ppid() == run.pid]
 
 
 def test_run_says_what_is_wrong_with_its_settings(start: Callable[..., Command]) -> None:

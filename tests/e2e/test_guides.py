@@ -113,7 +113,7 @@ def fail_once(scheduler: Scheduler) -> str:
 
 def test_each_old_snippet_has_what_replaces_it_beside_it() -> None:
     for guide in GUIDES:
-        found = snippets(guide)
-        old = [i for i, snippet in enumerate(found) if snippet.mark == "old"]
+        blocks = snippets(guide)
+        old = [i for i, snippet in enumerate(blocks) if snippet.mark == "old"]
         assert len(old) == 25
-        assert [found[i + 1].mark for i in old if found[i + 1].mark == "old"] == []
+        assert [blocks[i + 1].mark for i in old if blocks[i + 1].mark == "old"] == []

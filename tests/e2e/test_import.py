@@ -36,8 +36,8 @@ def import_into(scheduler: Scheduler, source: str, *arguments: str) -> ImportPro
 
 def by_old_id(client: Client, number: int) -> str:
     """The id of a task by the one that it had."""
-    (found,) = client.list_tasks(labels={"old_task_id": f"task-{number:012x}"})
-    return found.task_id
+    (task,) = client.list_tasks(labels={"old_task_id": f"task-{number:012x}"})
+    return task.task_id
 
 
 def test_imported_tasks_run_on_connected_workers(stack: Stack, embedded: Callable[..., Scheduler], source: str) -> None:

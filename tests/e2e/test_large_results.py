@@ -46,7 +46,7 @@ def test_a_large_result_gets_through_a_slow_link_and_its_lease_and_others_live(s
         assert not completed(client, large), "its result was no obstacle"
         wait_until(lambda: completed(client, large), within=WITHIN, what="the large result is there")
         wait_until_gone(worker.spooled, within=WITHIN, what="it is acknowledged")
-        assert [client.task(it).attempt for it in (large, beside)] == [1, 1]
+        assert [client.task(task_id).attempt for task_id in (large, beside)] == [1, 1]
         assert len(worker.events("session.opened")) == 1, "on its first stream"
         worker.stop()
 
@@ -62,7 +62,11 @@ def test_a_result_that_a_proxy_does_not_let_through_holds_up_no_other_and_is_sho
         large = submit(client, account, 2_000_000)
         stuck = worker.wait_for("result.stuck", within=WITHIN)
         others = [submit(client, account, characters) for characters in (600_000, 200_000, 16)]
-        wait_until(lambda: all(completed(client, it) for it in others), within=WITHIN, what="the others are completed")
+        wait_until(
+            lambda: all(completed(client, task_id) for task_id in others),
+            within=WITHIN,
+            what="the others are completed",
+        )
         shown = client.workers()["behind"]
         assert (shown.running, shown.unhealthy) == (True, False)
         assert re.match(r"a result of 2,0\d\d,\d{3} bytes", shown.last_error), "with the end of what the CLI printed"

@@ -20,8 +20,8 @@ def change(service: Service, number: signal.Signals) -> tuple[str, str]:
     before = len(service.events("log_level"))
     service.signal(number)
     wait_until(lambda: len(service.events("log_level")) > before, within=WITHIN, what=f"{service.name} has changed it")
-    told = service.events("log_level")[-1]
-    return told["former"], told["present"]
+    event = service.events("log_level")[-1]
+    return event["former"], event["present"]
 
 
 def refused(scheduler: Scheduler) -> int:

@@ -33,9 +33,9 @@ class Pair:
 
     def __init__(self, folder: Path) -> None:
         first, second = folder / "first", folder / "second"
-        for each in (first, second):
-            each.mkdir()
-            each.chmod(0o711)
+        for directory in (first, second):
+            directory.mkdir()
+            directory.chmod(0o711)
         port = free_port(following=1)
         self.first = TcpServer(first, port).create().start()
         self.second = TcpServer(second, port + 1).follow(self.first).start()
@@ -130,9 +130,9 @@ def test_a_replica_that_saw_the_new_primary_passes_the_old_one_over(pair: Pair, 
 
     assert tasks(pair.first) == {"before"}
     assert tasks(pair.second) == {"before", "between", "after 0", "after 1", "after 2"}
-    told = [event["event"] for event in scheduler.events("store") if "old primary" in event["event"]]
-    assert len(told) == 1, "it says so once"
-    assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in told[0]
+    notices = [event["event"] for event in scheduler.events("store") if "old primary" in event["event"]]
+    assert len(notices) == 1, "it says so once"
+    assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in notices[0]
 
 
 def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by_itself(
@@ -152,9 +152,9 @@ def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by
     fresh.stop()
 
     pair.second.stop()  # and so can't be asked
-    said = refused(scheduler)
-    assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in said
-    assert "it is an old primary, whose standby was promoted" in said
+    refusal = refused(scheduler)
+    assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in refusal
+    assert "it is an old primary, whose standby was promoted" in refusal
     assert query(pair.first, "SELECT count(*) FROM task_payloads") == [(0,)]
 
 
@@ -223,10 +223,10 @@ def test_another_system_is_refused_until_the_operator_says_so(tmp_path: Path) ->
         scheduler.stop()
         server.stop()
         with running(port, anew=True):
-            said = refused(scheduler)
-            assert "it is another database; correct DATABASE_URL, or delete " in said
+            refusal = refused(scheduler)
+            assert "it is another database; correct DATABASE_URL, or delete " in refusal
             (file,) = scheduler.data_dir.glob("database-*.json")
-            assert str(file) in said
+            assert str(file) in refusal
             file.unlink()
             scheduler.start()
             scheduler.stop()

@@ -139,7 +139,7 @@ def test_what_costs_money_or_deletes_in_bulk_is_asked_on_a_terminal(scheduler: S
         assert submits.ended()[0] == 0
         assert "submitted 2 of 2 rows" in submits.output
         assert "[y/N]" not in submits.output
-    tasks = [it["task_id"] for it in json.loads(run(scheduler.target, "-o", "json", "task", "list")[1])]
+    tasks = [task["task_id"] for task in json.loads(run(scheduler.target, "-o", "json", "task", "list")[1])]
     assert run(scheduler.target, "task", "wait", *tasks)[0] == 1
     for command, question in (
         (("task", "retry", "--all"), "Run 2 tasks again? [y/N]"),
@@ -183,8 +183,8 @@ def test_contents_are_reviewed_one_by_one(scheduler: Served) -> None:
         review.type("q")
         assert review.ended()[0] == 0
     contents = json.loads(run(scheduler.target, "-o", "json", "content", "list")[1])
-    found = {it["content_id"]: it["review_status"] for it in contents}
-    assert found == dict(zip(content_ids, ("approved", "rejected", "pending_review"), strict=True))
+    statuses = {content["content_id"]: content["review_status"] for content in contents}
+    assert statuses == dict(zip(content_ids, ("approved", "rejected", "pending_review"), strict=True))
     shown = json.loads(run(scheduler.target, "-o", "json", "content", "show", good)[1])
     assert shown["review_comment"] == "well done"
     with Operator(scheduler.target, "content", "review", terminal=True, keyboard=True, variables=pager) as review:
@@ -199,7 +199,7 @@ def test_a_content_is_edited_in_an_editor(scheduler: Served) -> None:
     assert run(scheduler.target, "task", "wait", task_id)[0] == 0
     (content,) = scheduler.client.contents(task_id)
     edit = ("content", "edit", str(content.content_id))
-    for editor, said, status in (
+    for editor, message, status in (
         ("true", "nothing is changed", 0),
         ("sed -i 1s/^/Corrected:/", f"content {content.content_id} is at revision 2", 0),
         ("false", "the text is in ", 1),
@@ -208,7 +208,7 @@ def test_a_content_is_edited_in_an_editor(scheduler: Served) -> None:
             scheduler.target, *edit, terminal=True, keyboard=True, variables={"VISUAL": "", "EDITOR": editor}
         ) as edits:
             assert edits.ended()[0] == status
-            assert said in edits.output
+            assert message in edits.output
     assert scheduler.client.content(content.content_id).body.startswith("Corrected:")
 
 

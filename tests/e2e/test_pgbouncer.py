@@ -42,11 +42,11 @@ def server() -> Iterator[TcpServer]:
 @contextmanager
 def pgbouncer(server: TcpServer, mode: str) -> Iterator[str]:
     """The URL of the server's database through a PgBouncer that pools in this mode."""
-    found, port = program("pgbouncer"), free_port()
+    executable, port = program("pgbouncer"), free_port()
     with server_folder() as folder:
         config = folder / "pgbouncer.ini"
         config.write_text(_CONFIG.format(server=server.port, user=USER, port=port, mode=mode))
-        command = [found, str(config)]
+        command = [executable, str(config)]
         if os.geteuid() == 0:  # it refuses to be root
             command[1:1] = ["-u", str(server_user_for(folder).name)]
         url = f"postgresql://{USER}@127.0.0.1:{port}/postgres"

@@ -21,7 +21,7 @@ from tests.harness.stack import running_stack
 
 PROGRAM = installed("contentgen-scheduler")
 WITHIN = 60.0
-SQL, *_ = (it.text for it in snippets(DOCS / "deployment.md") if it.language == "sql")
+SQL, *_ = (snippet.text for snippet in snippets(DOCS / "deployment.md") if snippet.language == "sql")
 """What the documentation has an operator run."""
 OWNER, SERVING = "contentgen_owner", "contentgen_app"
 
@@ -78,8 +78,10 @@ def documented(place: Place) -> Place:
 
 
 def test_the_documented_roles_migrate_and_serve(documented: Place) -> None:
-    made = documented.run("migrate", role=OWNER)
-    assert (made.returncode, made.stdout) == (0, f"schema {NEWEST}: applied {', '.join(revisions())}\n"), made.stderr
+    migration = documented.run("migrate", role=OWNER)
+    assert (migration.returncode, migration.stdout) == (0, f"schema {NEWEST}: applied {', '.join(revisions())}\n"), (
+        migration.stderr
+    )
     assert documented.run("migrate", role=OWNER).stdout == f"schema {NEWEST}: nothing to do\n"
     assert documented.run("migrate", role=SERVING).stdout == f"schema {NEWEST}: nothing to do\n"
     with running_stack(documented.url(SERVING)) as stack:
@@ -93,10 +95,10 @@ def test_the_documented_roles_migrate_and_serve(documented: Place) -> None:
 
 def test_an_empty_database_without_create_is_refused_with_what_to_run(documented: Place) -> None:
     for command in ((), ("migrate",)):
-        said = documented.refused(*command, role=SERVING)
-        assert f"role {SERVING} may not bring the database to schema {NEWEST}: permission denied" in said
-        assert "`contentgen-scheduler migrate`" in said
-        assert f"GRANT USAGE, CREATE ON SCHEMA public TO {SERVING}" in said
+        refusal = documented.refused(*command, role=SERVING)
+        assert f"role {SERVING} may not bring the database to schema {NEWEST}: permission denied" in refusal
+        assert "`contentgen-scheduler migrate`" in refusal
+        assert f"GRANT USAGE, CREATE ON SCHEMA public TO {SERVING}" in refusal
 
 
 def test_an_old_schema_of_another_owner_is_refused_with_what_to_run(documented: Place, tmp_path: Path) -> None:
@@ -138,8 +140,8 @@ def test_the_grants_that_are_told_help(documented: Place) -> None:
     upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
     documented.sql("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM contentgen_app")
     documented.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO contentgen_app")
-    said = documented.refused(role=SERVING)
-    documented.sql(*(line.strip() for line in said.splitlines() if line.startswith("  GRANT ")))
+    refusal = documented.refused(role=SERVING)
+    documented.sql(*(line.strip() for line in refusal.splitlines() if line.startswith("  GRANT ")))
     with running_stack(documented.url(SERVING)) as stack:
         stack.scheduler().start()
 
@@ -149,9 +151,11 @@ def test_an_import_without_its_right_is_refused_with_what_to_grant(documented: P
     source = f"sqlite:///{tmp_path}/old.db"
     with old_application(source) as old:
         old.account(7, "an account")
-    said = documented.refused("import", source, role=SERVING)
-    assert f"role {SERVING} may not import into this database, for it lacks UPDATE on accounts_account_id_seq" in said
-    documented.sql(*(line.strip() for line in said.splitlines() if line.startswith("  GRANT ")))
+    refusal = documented.refused("import", source, role=SERVING)
+    assert (
+        f"role {SERVING} may not import into this database, for it lacks UPDATE on accounts_account_id_seq" in refusal
+    )
+    documented.sql(*(line.strip() for line in refusal.splitlines() if line.startswith("  GRANT ")))
     assert documented.run("import", source, role=SERVING).returncode == 0
 
 
@@ -168,16 +172,16 @@ def test_a_backup_needs_to_read_tables_and_sequences(documented: Place, tmp_path
 def test_a_role_that_only_reads_is_refused(documented: Place) -> None:
     upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
     documented.sql("ALTER ROLE contentgen_app SET default_transaction_read_only = on")
-    said = documented.refused(role=SERVING)
-    assert "role contentgen_app may only read" in said
-    assert "SET default_transaction_read_only = off" in said
+    refusal = documented.refused(role=SERVING)
+    assert "role contentgen_app may only read" in refusal
+    assert "SET default_transaction_read_only = off" in refusal
 
 
 def test_a_schema_that_is_missing_is_refused(documented: Place) -> None:
     documented.sql("ALTER ROLE contentgen_owner SET search_path = nowhere")
-    said = documented.refused(role=OWNER)
-    assert "No schema of its search_path (nowhere) is there for it" in said
-    assert "CREATE SCHEMA contentgen AUTHORIZATION contentgen_owner" in said
+    refusal = documented.refused(role=OWNER)
+    assert "No schema of its search_path (nowhere) is there for it" in refusal
+    assert "CREATE SCHEMA contentgen AUTHORIZATION contentgen_owner" in refusal
 
 
 def test_a_server_that_is_too_old_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ Proxy = Callable[[Path, Sequence[int], str], AbstractContextManager[str]]
 )
 def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
     schedulers = [stack.scheduler(name, lease_ttl=LEASE).start() for name in ("one", "two")]
-    with proxy(tmp_path, [it.port for it in schedulers], settings) as target:
+    with proxy(tmp_path, [upstream.port for upstream in schedulers], settings) as target:
         workers = _workers(stack, target, target)
         with loaded(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
             for scheduler in schedulers:
@@ -54,7 +54,7 @@ def test_old_connections_and_streams_are_noticed_by_nobody(stack: Stack, tmp_pat
         scheduler.command = [sys.executable, "-m", "tests.e2e.short_ages"]
         scheduler.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         scheduler.start()
-    ports = [it.port for it in schedulers]
+    ports = [upstream.port for upstream in schedulers]
     client = schedulers[0].client
     with nginx(tmp_path, ports, FEW_CALLS_NGINX) as one, haproxy(tmp_path, ports, FEW_CALLS_HAPROXY) as other:
         workers = _workers(stack, one, other)
@@ -102,7 +102,9 @@ def _wait_used(load: Load, scheduler: Scheduler) -> None:
 
     def used() -> bool:
         load.check()
-        return any(it.raddr and it.raddr.port == scheduler.port for it in psutil.net_connections("tcp"))
+        return any(
+            connection.raddr and connection.raddr.port == scheduler.port for connection in psutil.net_connections("tcp")
+        )
 
     wait_until(used, within=WITHIN, what=f"the proxy has a connection to {scheduler.name}")
 
@@ -110,7 +112,7 @@ def _wait_used(load: Load, scheduler: Scheduler) -> None:
 def _moved(loads: Sequence[Load], workers: Sequence[Worker], times: int) -> bool:
     for load in loads:
         load.check()
-    return all(len(it.events("session.opened")) > times for it in workers)
+    return all(len(worker.events("session.opened")) > times for worker in workers)
 
 
 def _finish(load: Load) -> None:

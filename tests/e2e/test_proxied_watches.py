@@ -43,8 +43,8 @@ def test_a_watch_outlives_a_scheduler_that_is_killed(stack: Stack, tmp_path: Pat
             scheduler.kill()
             scheduler.start()
             stack.worker("a", scheduler, slots=TASKS, CREATOR_DEMO_SECONDS="0.1").start()
-            found = lives(events.result(LIMIT))
-    assert found == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
+            moves = lives(events.result(LIMIT))
+    assert moves == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_a_watch_goes_on_past_a_proxy_s_time_out(stack: Stack, tmp_path: Path, p
             events = executor.submit(list, watch)
             cut_off(watch, events, times=2)
             stack.worker("a", scheduler, slots=TASKS, CREATOR_DEMO_SECONDS="0.1").start()
-            found = lives(events.result(LIMIT))
-    assert found == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
+            moves = lives(events.result(LIMIT))
+    assert moves == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ call() {{
 
 def block(mark: str) -> str:
     """The only block that has `mark` in it."""
-    (found,) = [it.text for it in snippets(README) if mark in it.text]
-    return found
+    (text,) = [snippet.text for snippet in snippets(README) if mark in snippet.text]
+    return text
 
 
 EVERY_RPC = block("AccountService/UpdateAccount")
@@ -85,7 +85,7 @@ def called(channel: grpc.Channel, rpc: str, text: str) -> str:
     method = METHODS[rpc]
     request = Parse(text, GetMessageClass(method.input_type)())
     answer_class = GetMessageClass(method.output_type)
-    call: Any = channel.unary_unary(path_of(rpc), lambda it: it.SerializeToString(), answer_class.FromString)
+    call: Any = channel.unary_unary(path_of(rpc), lambda message: message.SerializeToString(), answer_class.FromString)
     try:
         return f"ok {MessageToJson(call(request, timeout=WITHIN), indent=None)}"
     except grpc.RpcError as error:

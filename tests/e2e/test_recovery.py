@@ -74,9 +74,9 @@ class Archived:
 
     def __init__(self, folder: Path) -> None:
         self._archive = folder / "archive"
-        for each in (self._archive, folder / "first", folder / "second"):
-            each.mkdir()
-            each.chmod(0o777)
+        for directory in (self._archive, folder / "first", folder / "second"):
+            directory.mkdir()
+            directory.chmod(0o777)
         self.server = TcpServer(folder / "first", free_port())
         self.server._settings |= {"archive_mode": "on", "archive_command": f"cp %p {self._archive}/%f"}
         self._base = TcpServer(folder / "second", self.server.port)
@@ -98,9 +98,11 @@ class Archived:
         wait_until(lambda: not self.sql("SELECT pg_is_in_recovery()")[0][0], within=WITHIN, what="it is recovered")
 
     def sql(self, query: str) -> list[tuple[object, ...]]:
-        with closing(psycopg2.connect(host="127.0.0.1", port=self.server.port, user=USER, dbname="postgres")) as it:
-            it.autocommit = True
-            with it.cursor() as cursor:
+        with closing(
+            psycopg2.connect(host="127.0.0.1", port=self.server.port, user=USER, dbname="postgres")
+        ) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
                 cursor.execute(query)
                 return cursor.fetchall()
 
@@ -153,7 +155,7 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         scheduler.start()
         assert [event for event in scheduler.events("store") if "standby was promoted" in event["event"]]
 
-        assert {it for it, task in site.tasks().items() if task.account_id == site.account_id} == {*done, kept}
+        assert {key for key, task in site.tasks().items() if task.account_id == site.account_id} == {*done, kept}
         wait_until(lambda: len(archived.sql(TICKS)) >= MISSED, within=WITHIN, what="the ticks have tasks again")
         for task_id in (*new, dropped):
             assert_gone(site.client, task_id)
@@ -164,7 +166,7 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         assert site.client.wait_completed(kept, within=WITHIN).attempt == 1
         assert site.creates(kept) == 1
         again = site.complete(2, "again")
-        assert not {site.client.task(it).content_id for it in (*again, kept)} & numbers
+        assert not {site.client.task(new_id).content_id for new_id in (*again, kept)} & numbers
         assert site.client.create_account() > new_account
         assert site.client.submit(site.account_id, "of after it", request_id="one") != repeated
         before = {*receiver.refused}

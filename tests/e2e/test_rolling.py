@@ -125,8 +125,8 @@ def test_all_processes_are_replaced_one_by_one_under_load(
 def _replace_schedulers(load: Load, schedulers: Sequence[Scheduler], program: Path) -> None:
     """Each once the callers use all of them: no other one is left for them meanwhile."""
     for scheduler in schedulers:
-        for each in schedulers:
-            _wait_connected(load, each)
+        for other in schedulers:
+            _wait_connected(load, other)
         scheduler.stop()
         load.check()
         scheduler.command = [str(program)]
@@ -173,5 +173,5 @@ def _assert_each_ran_once(stack: Stack, client: Client, load: Load) -> None:
     histories = {task_id: client.history(task_id) for task_id in [*load.task_ids, load.waiting_id]}
     assert "WORKER_LOST" not in {event.reason for events in histories.values() for event in events}
     moves = {task_id: [status_name(event.status) for event in events] for task_id, events in histories.items()}
-    for told in load.told:
-        assert told == moves, "each move was told once"
+    for watched in load.told:
+        assert watched == moves, "each move was told once"

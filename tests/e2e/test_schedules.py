@@ -79,11 +79,11 @@ def _create(scheduler: Scheduler, account_id: int) -> datetime:
 def _check(engine: sa.Engine, begin: datetime) -> None:
     """Each minute of each schedule, from the first that was missed on, has one task; and no task is of none."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:  # schedules go on
-        found = connection.execute(_TICKS).all()
+        rows = connection.execute(_TICKS).all()
         tasks = connection.execute(sa.text("SELECT count(*) FROM tasks")).scalar_one()
-    assert len(found) == tasks, "each task is of a tick"
+    assert len(rows) == tasks, "each task is of a tick"
     ticks: dict[int, list[datetime]] = {}
-    for schedule_id, tick, _ in found:
+    for schedule_id, tick, _ in rows:
         ticks.setdefault(schedule_id, []).append(tick)
     assert len(ticks) == SCHEDULES
     for own in ticks.values():

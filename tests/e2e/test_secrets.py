@@ -23,10 +23,10 @@ ROLES = ("client", "worker", "operator")
 @pytest.fixture
 def tokens(stack: Stack) -> dict[str, str]:
     """A token a role, and the hashes in the file `tokens` of the stack."""
-    made = {role: new_token() for role in ROLES}
-    for role, token in made.items():
+    tokens_by_role = {role: new_token() for role in ROLES}
+    for role, token in tokens_by_role.items():
         add_token(stack.folder / "tokens", TokenLine(role, hash_of(token), role))
-    return made
+    return tokens_by_role
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def test_files_made_under_an_open_umask_are_private_or_writable_by_their_owner_o
     assert sockets, "the database's own, behind its folder"
     client.cancel(lasting, force=True)
     stack.stop()
-    made = [scheduler.data_dir, *scheduler.data_dir.rglob("*"), *workers.rglob("*")]
-    assert len(made) > 100
-    assert [path for path in made if mode(path) & 0o022] == []
+    paths = [scheduler.data_dir, *scheduler.data_dir.rglob("*"), *workers.rglob("*")]
+    assert len(paths) > 100
+    assert [path for path in paths if mode(path) & 0o022] == []
 
 
 def mode(path: Path) -> int:
@@ -115,7 +115,7 @@ def test_a_wrong_tokens_file_ends_the_start_with_each_line_named(stack: Stack) -
     (stack.folder / "tokens").write_text('nonsense\n{"name": "c", "role": "boss", "sha256": "1"}\n')
     scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(stack.folder / "tokens")).launch()
     wait_until(lambda: not scheduler.alive, within=20, what="it ends")
-    told = scheduler.tail()
-    assert len(re.findall(r"tokens, line 1: |tokens, line 2: ", told)) == 3
-    assert "Traceback" not in told
+    log = scheduler.tail()
+    assert len(re.findall(r"tokens, line 1: |tokens, line 2: ", log)) == 3
+    assert "Traceback" not in log
     assert scheduler.exit_status == 78

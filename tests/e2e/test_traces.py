@@ -73,7 +73,7 @@ def test_a_task_and_each_of_its_attempts_follow_the_callers_span(stack: Stack, c
     (stopped,) = scheduler.events("attempt.stopped")
     assert (stopped["task_id"], stopped["trace_id"]) == (task_id, TRACE)
     ended = worker.events("lease.failed") + worker.events("lease.completed")
-    assert [(it["task_id"], it["trace_id"]) for it in ended] == [(task_id, TRACE)] * 2
+    assert [(event["task_id"], event["trace_id"]) for event in ended] == [(task_id, TRACE)] * 2
     for service in (scheduler, worker):  # their logs have each module that they import
         assert "structlog" in service.text()
         assert "opentelemetry" not in service.text()
@@ -117,31 +117,31 @@ def test_the_spans_of_a_task_and_its_retry_are_one_trace(
     spans = receiver.wait_for(7, within=WITHIN)
     (submit,) = receiver.spans("TaskService/SubmitTask")
     dispatches, attempts, deliveries = map(receiver.spans, ("dispatch", "attempt", "deliver"))
-    assert {it.trace_id for it in spans} == {TRACE}
+    assert {span.trace_id for span in spans} == {TRACE}
     assert len(spans) == 1 + len(dispatches) + len(attempts) + len(deliveries)
 
     assert submit.parent_id == SPAN
-    assert [it.parent_id for it in dispatches] == [submit.span_id] * 2
-    assert [it.parent_id for it in attempts] == [it.span_id for it in dispatches]
-    assert [it.parent_id for it in deliveries] == [it.span_id for it in attempts]
-    assert creator.seen(task_id) == [(it.traceparent, STATE) for it in attempts]
-    assert {it.service for it in (submit, *dispatches)} == {"contentgen-scheduler"}
-    assert {it.service for it in (*attempts, *deliveries)} == {"contentgen-worker"}
+    assert [span.parent_id for span in dispatches] == [submit.span_id] * 2
+    assert [span.parent_id for span in attempts] == [span.span_id for span in dispatches]
+    assert [span.parent_id for span in deliveries] == [span.span_id for span in attempts]
+    assert creator.seen(task_id) == [(span.traceparent, STATE) for span in attempts]
+    assert {span.service for span in (submit, *dispatches)} == {"contentgen-scheduler"}
+    assert {span.service for span in (*attempts, *deliveries)} == {"contentgen-worker"}
     assert [submit.kind, dispatches[0].kind, attempts[0].kind] == ["server", "internal", "consumer"]
 
     for number, both in enumerate(zip(dispatches, attempts, deliveries, strict=True), 1):
-        for it in both:
-            assert it.attributes["contentgen.task_id"] == task_id
-            assert it.attributes["contentgen.attempt"] == number
-            assert it.attributes["contentgen.worker_id"] == "worker"
-            assert it.start <= it.end
-    assert [it.error for it in attempts] == ["CREATOR_ERROR", ""]
-    assert [it.attributes["contentgen.ending"] for it in attempts] == ["failed", "completed"]
-    assert [it.attributes["contentgen.outcome"] for it in deliveries] == ["committed"] * 2
+        for part in both:
+            assert part.attributes["contentgen.task_id"] == task_id
+            assert part.attributes["contentgen.attempt"] == number
+            assert part.attributes["contentgen.worker_id"] == "worker"
+            assert part.start <= part.end
+    assert [span.error for span in attempts] == ["CREATOR_ERROR", ""]
+    assert [span.attributes["contentgen.ending"] for span in attempts] == ["failed", "completed"]
+    assert [span.attributes["contentgen.outcome"] for span in deliveries] == ["committed"] * 2
     (stopped,) = scheduler.events("attempt.stopped")
     (ended,) = worker.events("lease.completed")
     assert stopped["trace_id"] == ended["trace_id"] == TRACE
-    assert not [it for it in spans if "a topic" in str(it.attributes.values())]
+    assert not [span for span in spans if "a topic" in str(span.attributes.values())]
 
 
 def test_without_a_callers_trace_each_task_gets_one(stack: Stack, creator: Creator, receiver: OtlpReceiver) -> None:
@@ -157,14 +157,14 @@ def test_without_a_callers_trace_each_task_gets_one(stack: Stack, creator: Creat
     for task_id, task in tasks.items():
         followed = receiver.spans(trace_id=task.trace_id)
         assert len(followed) == 7
-        (root,) = [it for it in followed if not it.parent_id]
+        (root,) = [span for span in followed if not span.parent_id]
         assert root.name == ("TaskService/SubmitTask" if task_id == alone else "create")
         assert root.attributes["contentgen.task_id"] == task_id
         attempts = receiver.spans("attempt", task.trace_id)
-        assert [parent.split("-")[2] for parent, _ in creator.seen(task_id)] == [it.span_id for it in attempts]
+        assert [parent.split("-")[2] for parent, _ in creator.seen(task_id)] == [span.span_id for span in attempts]
     (call,) = receiver.spans("TaskService/BatchSubmitTasks")
     assert call.attributes["contentgen.task_count"] == 2
-    assert [it.linked for it in receiver.spans("create")] == [(call.trace_id,)] * 2
+    assert [span.linked for span in receiver.spans("create")] == [(call.trace_id,)] * 2
 
 
 def test_a_caller_that_does_not_sample_gets_no_spans_and_its_trace_goes_on(
@@ -174,7 +174,7 @@ def test_a_caller_that_does_not_sample_gets_no_spans_and_its_trace_goes_on(
     unsampled = _submit(scheduler, ("traceparent", f"00-{TRACE}-{SPAN}-00"))
     assert _completed(scheduler, unsampled).trace_id == TRACE
     sampled = _completed(scheduler, _submit(scheduler))  # its spans come last
-    assert {it.trace_id for it in receiver.wait_for(7, within=WITHIN)} == {sampled.trace_id}
+    assert {span.trace_id for span in receiver.wait_for(7, within=WITHIN)} == {sampled.trace_id}
     assert [parent[:36] + parent[-2:] for parent, _ in creator.seen(unsampled)] == [f"00-{TRACE}-00"] * 2
 
 

@@ -195,10 +195,10 @@ def test_a_schema_that_needs_newer_code_is_refused(
 ) -> None:
     upgrade(sa.create_engine(empty_db_url, poolclass=sa.NullPool))
     migrate_later(empty_db_url, tmp_path, oldest_code=LATER)
-    for scheduler, known in ((old, OLD_SCHEMA), (stack.scheduler("new"), NEWEST)):
+    for scheduler, known_schema in ((old, OLD_SCHEMA), (stack.scheduler("new"), NEWEST)):
         refusal = refused(scheduler)
         assert f"the database has schema {LATER}, made by contentgen" in refusal
-        assert f"and this one knows schema {known}" in refusal
+        assert f"and this one knows schema {known_schema}" in refusal
 
 
 def test_a_schema_from_before_the_first_release_is_refused(stack: Stack, empty_db_url: str) -> None:

@@ -49,7 +49,7 @@ async def test_the_other_scheduler_repeats_what_a_killed_one_was_trying(
     receiver.answer = receiver.hang
     async with AsyncContentGenerationClient(first.target) as client:
         await client.create_account("an account")
-        made = await client.create_webhook(receiver.url, EVENTS)
+        webhook = await client.create_webhook(receiver.url, EVENTS)
         task_id = await end_a_task(client)
     await receiver.take(1)
     first.kill()
@@ -57,12 +57,14 @@ async def test_the_other_scheduler_repeats_what_a_killed_one_was_trying(
     expire_claims(engine)
     before, after = (await receiver.take(2))[:2]
     assert before.message_id == after.message_id
-    after.verify(made["secret"])
-    assert {each.message["data"]["task_id"] for each in receiver.received} == {task_id}
+    after.verify(webhook["secret"])
+    assert {request.message["data"]["task_id"] for request in receiver.received} == {task_id}
     async with AsyncContentGenerationClient(second.target) as client:
 
         async def delivered() -> bool:
-            return [each["status"] async for each in client.iter_deliveries(made["webhook_id"])] == ["delivered"]
+            return [delivery["status"] async for delivery in client.iter_deliveries(webhook["webhook_id"])] == [
+                "delivered"
+            ]
 
         predicate: Callable[[], bool | Awaitable[bool]] = delivered
         await wait_until_async(predicate, within=LIMIT, what="it is delivered")
@@ -85,10 +87,10 @@ async def test_each_event_arrives_by_one_id_though_a_scheduler_is_killed_midway(
 
     def ids() -> dict[str, set[str]]:
         """The ids of the messages about each task."""
-        found: dict[str, set[str]] = {}
-        for each in receiver.received:
-            found.setdefault(each.message["data"]["task_id"], set()).add(each.message_id)
-        return found
+        message_ids: dict[str, set[str]] = {}
+        for request in receiver.received:
+            message_ids.setdefault(request.message["data"]["task_id"], set()).add(request.message_id)
+        return message_ids
 
     await wait_until_async(lambda: ids().keys() >= set(ended), within=LIMIT, what="every event has arrived")
     assert [len(ids()[task_id]) for task_id in ended] == [1] * TASKS
