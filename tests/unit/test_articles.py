@@ -29,13 +29,13 @@ class Seen(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert tag not in BAD_TAGS
         assert {name for name, _ in attrs} <= ATTRIBUTES
-        given = dict(attrs)
+        attributes = dict(attrs)
         if tag == "img":
-            assert given["src"] == OURS.address
-        if "href" in given:
-            assert str(given["href"]).startswith(("http://", "https://", "mailto:", "/assets/"))
-            assert given["rel"] == "noopener noreferrer nofollow"
-            assert given["target"] == "_blank"
+            assert attributes["src"] == OURS.address
+        if "href" in attributes:
+            assert str(attributes["href"]).startswith(("http://", "https://", "mailto:", "/assets/"))
+            assert attributes["rel"] == "noopener noreferrer nofollow"
+            assert attributes["target"] == "_blank"
 
 
 @pytest.mark.parametrize("text", [*HTML, *MARKDOWN])

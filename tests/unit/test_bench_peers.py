@@ -52,7 +52,7 @@ SAMPLE = Kept((RUN,), FIGURES)
 
 
 def by_key(key: str) -> Contender:
-    return next(each for each in ALL if each.key == key)
+    return next(contender for contender in ALL if contender.key == key)
 
 
 def test_a_median_is_of_all_rounds() -> None:
@@ -89,7 +89,7 @@ def test_the_tables_show_medians_and_what_they_are_worth() -> None:
 
 def test_a_plot_has_the_quickest_first_and_its_spread() -> None:
     bars = plot.bars(SAMPLE, "our-job")
-    assert [(each.name, *numbers) for each, *numbers in bars] == [
+    assert [(contender.name, *numbers) for contender, *numbers in bars] == [
         ("contentgen", 11_000, 9_000, 12_000),
         ("pgqueuer", 3_500, 3_000, 4_000),
     ]
@@ -110,12 +110,12 @@ def test_the_document_shows_the_kept_figures() -> None:
     assert table.PAGE.read(DOCUMENT.read_text()) == table.tables(kept), (
         "python -m benchmarks.peers --from … --page … writes it"
     )
-    assert {figure.peer for figure in kept.figures} == {each.key for each in ALL}
+    assert {figure.peer for figure in kept.figures} == {contender.key for contender in ALL}
 
 
 def test_names_of_contenders_are_unique() -> None:
-    assert len({each.key for each in ALL}) == len(ALL)
-    assert {each.store for each in PEERS} == set(Store)
+    assert len({contender.key for contender in ALL}) == len(ALL)
+    assert {peer.store for peer in PEERS} == set(Store)
 
 
 def test_workers_counts_are_read_by_others(tmp_path: Path) -> None:

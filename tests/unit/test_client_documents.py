@@ -12,7 +12,7 @@ from contentgen.client.errors import creator_exception
 from contentgen.v1 import content_service_pb2, task_pb2, worker_pool_service_pb2
 
 
-@pytest.mark.parametrize("number", [each.number for each in documents.TASK_STATUS.values if each.number])
+@pytest.mark.parametrize("number", [value.number for value in documents.TASK_STATUS.values if value.number])
 def test_a_state_is_its_lower_case_name_and_back(number: int) -> None:
     label = documents.label(documents.TASK_STATUS, number)
     assert f"TASK_STATUS_{label.upper()}" in documents.TASK_STATUS.values_by_name
@@ -63,7 +63,7 @@ def test_a_draining_worker_does_not_count_as_running() -> None:
     ]
     pool = document(results.WorkerPool, worker_pool_service_pb2.GetWorkerPoolResponse(num_workers=2, workers=workers))
     assert pool["total_slots"] == 5
-    assert [(each["worker_id"], each["running"], each["queue_size"]) for each in pool["worker_statuses"]] == [
+    assert [(worker["worker_id"], worker["running"], worker["queue_size"]) for worker in pool["worker_statuses"]] == [
         ("w1", True, 0),
         ("w2", False, 1),
     ]

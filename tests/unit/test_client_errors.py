@@ -27,9 +27,9 @@ CALL: dict[str, Any] = {
     "field_violations": [FieldViolation("topic", "is required")],
 }
 PUBLIC = [
-    each
-    for each in map(vars(contentgen.client).get, contentgen.client.__all__)
-    if isinstance(each, type) and issubclass(each, BaseException)
+    member
+    for member in map(vars(contentgen.client).get, contentgen.client.__all__)
+    if isinstance(member, type) and issubclass(member, BaseException)
 ]
 
 

@@ -62,6 +62,6 @@ def test_what_the_package_does_not_have_is_named() -> None:
 
 
 def test_a_method_of_an_instance_is_bound() -> None:
-    with ContentGenerationClient("127.0.0.1:1") as made:
-        assert made.wait.__self__ is made  # type: ignore[attr-defined] # a bound method at run time
-        assert list(inspect.signature(made.wait).parameters) == ["task_id", "timeout", "check"]
+    with ContentGenerationClient("127.0.0.1:1") as instance:
+        assert instance.wait.__self__ is instance  # type: ignore[attr-defined] # a bound method at run time
+        assert list(inspect.signature(instance.wait).parameters) == ["task_id", "timeout", "check"]

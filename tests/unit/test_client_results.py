@@ -104,7 +104,9 @@ def name(pair: Pair) -> str:
 @pytest.mark.parametrize("pair", PAIRS, ids=name)
 def test_each_field_of_a_message_is_seen_in_a_key(pair: Pair) -> None:
     empty = document(pair.result, pair.message())
-    unseen = [each.name for each in fields(pair.message) if document(pair.result, filled(pair.message, each)) == empty]
+    unseen = [
+        field.name for field in fields(pair.message) if document(pair.result, filled(pair.message, field)) == empty
+    ]
     assert set(unseen) == set(pair.left_out)
 
 
@@ -121,39 +123,39 @@ def test_each_key_has_the_value_of_a_field(pair: Pair) -> None:
 def test_each_message_that_an_rpc_answers_has_a_dict() -> None:
     known = {pair.message.DESCRIPTOR.full_name for pair in PAIRS}
     answered = {
-        each.message_type.full_name
+        field.message_type.full_name
         for rpc, method in METHODS.items()
         if not rpc.startswith("WorkerService/")
-        for each in method.output_type.fields
-        if each.message_type is not None and not each.message_type.GetOptions().map_entry
+        for field in method.output_type.fields
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry
     }
-    assert {each for each in answered if each.startswith("contentgen.")} <= known
+    assert {full_name for full_name in answered if full_name.startswith("contentgen.")} <= known
 
 
 @pytest.mark.parametrize(("enum", "literal"), LITERALS, ids=[enum.name for enum, _ in LITERALS])
 def test_the_states_are_those_of_the_proto(enum: EnumDescriptor, literal: Any) -> None:
-    assert list(get_args(literal)) == [documents.label(enum, each.number) for each in enum.values if each.number]
+    assert list(get_args(literal)) == [documents.label(enum, member.number) for member in enum.values if member.number]
 
 
 def fields(message: type[Message]) -> list[FieldDescriptor]:
-    found: Any = message.DESCRIPTOR.fields  # upb's class is as good
-    return list(found)
+    descriptors: Any = message.DESCRIPTOR.fields  # upb's class is as good
+    return list(descriptors)
 
 
 def filled(message: type[Message], *only: FieldDescriptor) -> Message:
     """With a value other than the default in every field, or in one."""
-    made = message()
-    for each in only or fields(message):
-        if each.message_type is not None and each.message_type.GetOptions().map_entry:
-            entry: Any = filled(GetMessageClass(each.message_type))
-            getattr(made, each.name)[entry.key] = entry.value
-        elif each.is_repeated:
-            getattr(made, each.name).append(value(each))
-        elif each.message_type is not None:
-            getattr(made, each.name).CopyFrom(value(each))
+    instance = message()
+    for field in only or fields(message):
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            entry: Any = filled(GetMessageClass(field.message_type))
+            getattr(instance, field.name)[entry.key] = entry.value
+        elif field.is_repeated:
+            getattr(instance, field.name).append(value(field))
+        elif field.message_type is not None:
+            getattr(instance, field.name).CopyFrom(value(field))
         else:
-            setattr(made, each.name, value(each))
-    return made
+            setattr(instance, field.name, value(field))
+    return instance
 
 
 def value(of: FieldDescriptor) -> Any:

@@ -375,9 +375,9 @@ def test_a_scaler_s_address_wider_than_loopback_needs_tls(address: str, tmp_path
     pem.touch()
     (problem,) = problems("--scaler-listen", address)
     assert problem.startswith(f"CONTENTGEN_SCALER_LISTEN={address} is wider than loopback")
-    found = read_settings(["--scaler-listen", address, f"--tls-cert={pem}", f"--tls-key={pem}"])
-    assert str(found.scaler_listen) == address
-    assert read_settings(["--scaler-listen", address, "--insecure"]).scaler_listen == found.scaler_listen
+    settings = read_settings(["--scaler-listen", address, f"--tls-cert={pem}", f"--tls-key={pem}"])
+    assert str(settings.scaler_listen) == address
+    assert read_settings(["--scaler-listen", address, "--insecure"]).scaler_listen == settings.scaler_listen
     assert read_settings([]).scaler_listen is None
 
 

@@ -17,5 +17,5 @@ async def test_a_list_is_cut_into_pages(number: int, length: int, page: int, mor
         for item in range(length):
             yield item
 
-    found, follows = await page_of(items(), number)
-    assert (len(found), follows) == (page, more)
+    entries, follows = await page_of(items(), number)
+    assert (len(entries), follows) == (page, more)

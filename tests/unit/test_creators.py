@@ -292,12 +292,12 @@ def test_progress_in_a_status_document(document: Mapping[str, object], expected:
     | st.builds('{{"progress": {}, "step": "{}"}}'.format, st.floats(), st.text(min_size=150))
 )
 def test_any_line_has_bounded_progress_or_none(line: str) -> None:
-    told = progress.of_line(line)
-    if told is not None:
-        assert told.percent is None or 0 <= told.percent <= 100
-        assert len(told.step) <= MAX_STEP
-        assert len(told.message) <= MAX_PROGRESS_MESSAGE
-        assert not any(ord(c) < 32 and c not in "\t\n" for c in told.step + told.message)
+    update = progress.of_line(line)
+    if update is not None:
+        assert update.percent is None or 0 <= update.percent <= 100
+        assert len(update.step) <= MAX_STEP
+        assert len(update.message) <= MAX_PROGRESS_MESSAGE
+        assert not any(ord(c) < 32 and c not in "\t\n" for c in update.step + update.message)
 
 
 def test_the_scheduler_lets_nobody_set_what_a_worker_sets() -> None:

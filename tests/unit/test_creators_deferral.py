@@ -47,15 +47,15 @@ FAILED_FOR_NOW = f"{says('failed')}; {LATER}"
     ],
 )
 def test_the_pause_that_is_asked_for(stderr: str, stdout: str, pause: float) -> None:
-    found = deferral.of_exit(TEMPFAIL, stdout.encode(), stderr)
-    assert found is not None
-    assert found.pause == pause
+    deferred = deferral.of_exit(TEMPFAIL, stdout.encode(), stderr)
+    assert deferred is not None
+    assert deferred.pause == pause
 
 
 def test_other_output_of_a_deferral_is_kept() -> None:
-    found = deferral.of_exit(TEMPFAIL, b"", f"first\n{'why ' * 100}\nretry-after: 5\n\n")
-    assert found is not None
-    assert found.message == ("why " * 50)
+    deferred = deferral.of_exit(TEMPFAIL, b"", f"first\n{'why ' * 100}\nretry-after: 5\n\n")
+    assert deferred is not None
+    assert deferred.message == ("why " * 50)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_other_exit_statuses_are_no_deferral(ended: ProcessExit) -> None:
 
 @given(st.binary(max_size=200), st.text(max_size=200))
 def test_whatever_it_prints_the_pause_is_bounded(stdout: bytes, stderr: str) -> None:
-    found = deferral.of_exit(TEMPFAIL, stdout, stderr)
-    assert found is not None
-    assert 0 <= found.pause <= MAX_PAUSE
+    deferred = deferral.of_exit(TEMPFAIL, stdout, stderr)
+    assert deferred is not None
+    assert 0 <= deferred.pause <= MAX_PAUSE
 
 
 async def test_json_defers_whatever_was_printed_before(tmp_path: Path) -> None:

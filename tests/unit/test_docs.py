@@ -42,9 +42,9 @@ def _defined(body: list[ast.stmt], prefix: str) -> Iterator[str]:
 def glossary() -> list[re.Match[str]]:
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| term ")]
-    found = [match for row in rows if (match := _GLOSSARY_ROW.match(row))]
-    assert len(found) == len(rows) > 0, [row for row in rows if not _GLOSSARY_ROW.match(row)]
-    return found
+    matches = [match for row in rows if (match := _GLOSSARY_ROW.match(row))]
+    assert len(matches) == len(rows) > 0, [row for row in rows if not _GLOSSARY_ROW.match(row)]
+    return matches
 
 
 def test_the_glossary_is_in_alphabetical_order() -> None:

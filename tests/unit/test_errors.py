@@ -107,9 +107,9 @@ CASES = [
 
 def detail(status: RpcStatus, kind: type[Detail]) -> Detail | None:
     for packed in status.details:
-        found = kind()
-        if packed.Unpack(found):
-            return found
+        message = kind()
+        if packed.Unpack(message):
+            return message
     return None
 
 

@@ -37,11 +37,11 @@ def test_an_account_of_twice_the_weight_has_its_tags_twice_as_close() -> None:
 
 @given(batches=st.lists(st.integers(1, 50), min_size=1, max_size=8), weight=st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0]))
 def test_batches_one_after_the_other_give_the_tags_of_one_batch(batches: list[int], weight: float) -> None:
-    finish, found = 0.0, []
+    finish, all_tags = 0.0, []
     for count in batches:
         finish += count / weight
-        found += tags(finish, count, weight)
-    assert found == pytest.approx(tags(finish, sum(batches), weight))
+        all_tags += tags(finish, count, weight)
+    assert all_tags == pytest.approx(tags(finish, sum(batches), weight))
 
 
 @given(first=st.integers(1, 200), second=st.integers(1, 200))
@@ -100,7 +100,7 @@ LINES = st.lists(st.builds(line, st.just(5), st.integers(0, 50), st.integers(0, 
 @given(lines=LINES, seats=st.integers(0, 200))
 def test_no_more_seats_are_given_than_there_are_and_none_is_kept_back(lines: list[Flow], seats: int) -> None:
     wanted = allot(lines, seats, 1.0)
-    waiting = [one.tagged + one.untagged for one in lines]
+    waiting = [flow.tagged + flow.untagged for flow in lines]
     assert sum(wanted) == min(seats, sum(waiting))
     for higher, (given_, all_) in enumerate(zip(wanted, waiting, strict=True)):
         assert given_ == all_ or not any(wanted[higher + 1 :])
@@ -110,7 +110,7 @@ def test_no_more_seats_are_given_than_there_are_and_none_is_kept_back(lines: lis
 def test_the_allotment_is_stable(lines: list[Flow], seats: int | None) -> None:
     """Else tags would be taken and given for ever."""
     wanted = allot(lines, seats, 1.0)
-    then = [line(5, n, one.tagged + one.untagged - n) for one, n in zip(lines, wanted, strict=True)]
+    then = [line(5, n, flow.tagged + flow.untagged - n) for flow, n in zip(lines, wanted, strict=True)]
     assert allot(then, seats, 1.0) == wanted
 
 
@@ -166,9 +166,10 @@ def aged_lines(draw: st.DrawFn) -> list[Flow]:
 @given(lines=aged_lines(), seats=st.integers(0, 60))
 def test_the_allotment_by_age_is_stable(lines: list[Flow], seats: int) -> None:
     wanted = allot(lines, seats, 1.0, AGING)
-    assert sum(wanted) == min(seats, sum(one.tagged + one.untagged for one in lines))
+    assert sum(wanted) == min(seats, sum(flow.tagged + flow.untagged for flow in lines))
     then = [
-        old(one.priority, n, one.tagged + one.untagged - n, *one.waits) for one, n in zip(lines, wanted, strict=True)
+        old(flow.priority, n, flow.tagged + flow.untagged - n, *flow.waits)
+        for flow, n in zip(lines, wanted, strict=True)
     ]
     assert allot(then, seats, 1.0, AGING) == wanted
 
@@ -221,6 +222,6 @@ def test_long_backlogs_are_served_by_weight_in_every_window_of_70(weights: list[
     queue = Queue(by_account)
     order = [queue.serve() for _ in range(5 * MAX_WINDOW)]
     for account, weight in by_account.items():
-        served = list(accumulate((one == account for one in order), initial=0))
+        served = list(accumulate((turn == account for turn in order), initial=0))
         windows = Counter(served[i + 70] - served[i] for i in range(len(order) - 70))
         assert max(abs(count - 10 * weight) for count in windows) <= weight  # 10%

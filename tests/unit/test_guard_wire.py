@@ -23,15 +23,15 @@ def ends() -> Iterator[tuple[GuardChannel, GuardChannel]]:
 
 
 def receive(channel: GuardChannel, count: int, sender: GuardChannel) -> Received:
-    found: Received = []
+    documents: Received = []
 
     def step() -> bool:
         sender.flush()
-        found.extend(channel.receive())
-        return len(found) >= count
+        documents.extend(channel.receive())
+        return len(documents) >= count
 
     wait_until(step, within=10, what=f"{count} documents")
-    return found
+    return documents
 
 
 def test_documents_arrive_in_order_and_whole(ends: tuple[GuardChannel, GuardChannel]) -> None:

@@ -17,7 +17,7 @@ END = (
 
 def read(*lines: str) -> list[HandshakeFailure]:
     failures = HandshakeFailureParser()
-    return [found for line in lines if (found := failures.next(line))]
+    return [failure for line in lines if (failure := failures.next(line))]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ CONTRACT = {
 }
 
 
-@pytest.mark.parametrize(("status", "move"), list(itertools.product(Status, Move)), ids=lambda it: it.name)
+@pytest.mark.parametrize(("status", "move"), list(itertools.product(Status, Move)), ids=lambda member: member.name)
 def test_each_move_from_each_state(status: Status, move: Move) -> None:
     targets = {edge.target for edge in EDGES if (edge.source, edge.move) == (status, move)}
     if targets:
@@ -44,7 +44,7 @@ def test_each_move_from_each_state(status: Status, move: Move) -> None:
             after(status, move)
 
 
-@pytest.mark.parametrize(("source", "target"), list(itertools.product(Status, Status)), ids=lambda it: it.name)
+@pytest.mark.parametrize(("source", "target"), list(itertools.product(Status, Status)), ids=lambda member: member.name)
 def test_the_table_has_the_contract_s_edges_and_no_others(source: Status, target: Status) -> None:
     moves = {edge.move for edge in EDGES if (edge.source, edge.target) == (source, target)}
     assert moves == CONTRACT.get((source, target), set())

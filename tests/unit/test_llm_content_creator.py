@@ -194,8 +194,8 @@ async def test_a_table_that_is_a_view_without_bounds(
     program.store()
     with closing(sqlite3.connect(program.database)) as database:
         database.executescript(f"DROP TABLE results; CREATE VIEW results AS {view}")
-    found, message = failure(await program.run(end("已完成")))
-    assert found is reason
+    actual_reason, message = failure(await program.run(end("已完成")))
+    assert actual_reason is reason
     assert said_of_it in message
 
 

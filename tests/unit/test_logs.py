@@ -140,9 +140,9 @@ def test_the_console_is_for_people_and_shows_no_variables(service: str) -> None:
 @pytest.mark.parametrize("level", ["info", "error"])
 def test_a_change_of_the_level_is_told_while_debug_is_shown(service: str, level: str) -> None:
     events = [json.loads(line) for line in run(service, LEVELS.format(level=level)).splitlines()]
-    told = [(event["former"], event["present"]) if "former" in event else event["event"] for event in events]
+    changes = [(event["former"], event["present"]) if "former" in event else event["event"] for event in events]
     unchanged = [(level, level)] if level == "info" else []
-    assert told == [*unchanged, (level, "debug"), "a step", ("debug", "debug"), "a step", ("debug", level)]
+    assert changes == [*unchanged, (level, "debug"), "a step", ("debug", "debug"), "a step", ("debug", level)]
 
 
 def test_an_answer_for_one_who_hung_up_is_no_error_of_the_schedulers() -> None:

@@ -56,15 +56,15 @@ def test_invalid_durations_are_refused(text: str) -> None:
     ],
 )
 def test_a_time_without_a_zone_is_local(text: str, moment: datetime, zone: None) -> None:
-    made = values.moment(text)
-    assert made is not None
-    assert made.ToDatetime(tzinfo=UTC) == moment
+    timestamp = values.moment(text)
+    assert timestamp is not None
+    assert timestamp.ToDatetime(tzinfo=UTC) == moment
 
 
 def test_a_time_from_now() -> None:
-    made = values.moment("+2h")
-    assert made is not None
-    assert abs(made.ToDatetime(tzinfo=UTC) - datetime.now(UTC) - timedelta(hours=2)) < timedelta(minutes=1)
+    timestamp = values.moment("+2h")
+    assert timestamp is not None
+    assert abs(timestamp.ToDatetime(tzinfo=UTC) - datetime.now(UTC) - timedelta(hours=2)) < timedelta(minutes=1)
 
 
 def test_pairs_keep_what_stands_behind_the_first_equals_sign() -> None:
@@ -100,7 +100,7 @@ def test_a_text_cannot_control_the_terminal() -> None:
 
 def test_json_cannot_either(capsys: pytest.CaptureFixture[str]) -> None:
     document = {"topic": "\x1b[2J\x9b31m 新闻"}
-    Output(Format.JSONL).one(document, lambda to, it: None)
+    Output(Format.JSONL).one(document, lambda to, item: None)
     written = capsys.readouterr().out
     assert written.strip().isprintable()
     assert json.loads(written) == document
@@ -115,15 +115,15 @@ def test_a_document_has_every_field_and_none_for_what_is_not_there() -> None:
         labels={"b": "2", "a": "1"},
         error=task_pb2.TaskError(reason="CREATOR_ERROR", details={"exit_code": "3"}),
     )
-    found = document(task)
-    assert list(found) == [field.name for field in task_pb2.Task.DESCRIPTOR.fields]
-    assert found["status"] == "failed"
-    assert found["create_time"] == "2023-11-14T22:13:20.250000+00:00"
-    assert found["timeout"] == 90.5
-    assert list(found["labels"]) == ["a", "b"]
-    assert found["error"] == {"reason": "CREATOR_ERROR", "message": None, "details": {"exit_code": "3"}}
-    assert [found[name] for name in ("topic", "end_time", "progress", "content_id", "pending_reason")] == [None] * 5
-    assert (found["priority"], found["auto_retry"]) == (0, False)
+    fields = document(task)
+    assert list(fields) == [field.name for field in task_pb2.Task.DESCRIPTOR.fields]
+    assert fields["status"] == "failed"
+    assert fields["create_time"] == "2023-11-14T22:13:20.250000+00:00"
+    assert fields["timeout"] == 90.5
+    assert list(fields["labels"]) == ["a", "b"]
+    assert fields["error"] == {"reason": "CREATOR_ERROR", "message": None, "details": {"exit_code": "3"}}
+    assert [fields[name] for name in ("topic", "end_time", "progress", "content_id", "pending_reason")] == [None] * 5
+    assert (fields["priority"], fields["auto_retry"]) == (0, False)
 
 
 def test_a_document_of_a_newer_scheduler() -> None:
@@ -135,7 +135,7 @@ def test_a_document_of_a_newer_scheduler() -> None:
 def test_a_later_row_widens_its_column() -> None:
     out = io.StringIO()
     rows = [{"name": "新闻", "n": 1}] * 200 + [{"name": "newsroom", "n": 22}]
-    columns = (Column("NAME", lambda it: it["name"]), Column("N", lambda it: str(it["n"]), right=True))
+    columns = (Column("NAME", lambda row: row["name"]), Column("N", lambda row: str(row["n"]), right=True))
     assert table(Console(file=out), rows, columns)
     lines = out.getvalue().splitlines()
     assert len(lines) == 1 + len(rows)

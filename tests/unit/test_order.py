@@ -36,11 +36,11 @@ def runs(tests: list[Any], processes: int) -> list[list[str]]:
     """The files of each process's run, as xdist's `worksteal` cuts them."""
     ordered = cast("list[Any]", costly_first(cast("list[pytest.Item]", tests), processes))
     assert sorted(map(str, ordered)) == sorted(map(str, tests)), "none is lost, none comes twice"
-    found = []
+    names = []
     for left in range(processes, 0, -1):
         run, ordered = ordered[: len(ordered) // left], ordered[len(ordered) // left :]
-        found.append(list(dict.fromkeys(test.path.name for test in run)))
-    return found
+        names.append(list(dict.fromkeys(test.path.name for test in run)))
+    return names
 
 
 def test_each_run_begins_with_its_share_of_the_costly_files() -> None:

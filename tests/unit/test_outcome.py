@@ -237,15 +237,15 @@ def test_any_output_has_an_outcome_that_can_be_stored(stdout: bytes, truncated: 
 
 @given(st.lists(pieces).map("".join))
 def test_documents_come_from_any_text(text: str) -> None:
-    found = list(documents(text))
-    assert None not in found[:-1]
-    assert all(isinstance(document, dict) for document in found if document is not None)
+    results = list(documents(text))
+    assert None not in results[:-1]
+    assert all(isinstance(document, dict) for document in results if document is not None)
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="{")), st.dictionaries(st.text(), json_values))
 def test_a_document_on_a_line_of_its_own_is_found(noise: str, document: dict[str, Any]) -> None:
     text = f"{noise}\n{json.dumps(document)}\n{noise}"
-    assert [json.dumps(found) for found in documents(text)] == [json.dumps(document)]
+    assert [json.dumps(item) for item in documents(text)] == [json.dumps(document)]
 
 
 @pytest.mark.parametrize("unit", ["{\n", '{"a":[\n', '{"a":1\n', '{"a":"b\n', '{"a":1}\n', "{{{{", '{"a":{"a":\n'])
@@ -267,11 +267,11 @@ def test_title_usage_and_model_are_taken_where_they_are_what_they_should_be() ->
         "": 1,
         "big": 10**400,
     }
-    made = of_document({"content": "text", "title": " A\ttitle\n", "usage": usage}, 1_000)
-    assert isinstance(made, Completed)
-    article = made.article
+    completed = of_document({"content": "text", "title": " A\ttitle\n", "usage": usage}, 1_000)
+    assert isinstance(completed, Completed)
+    article = completed.article
     assert (article.title, article.model) == ("A title", "a model")
     assert article.usage == {"input_tokens": 1200.0, "cost": 0.25}
     for bad in ({"title": 1, "usage": [1], "model": {}}, {"title": None, "usage": None, "model": None}, {}):
-        made = of_document({"content": "text", **bad}, 1_000)
-        assert made == Completed(Article("text"))
+        completed = of_document({"content": "text", **bad}, 1_000)
+        assert completed == Completed(Article("text"))

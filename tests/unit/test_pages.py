@@ -110,7 +110,9 @@ def test_a_list_may_have_its_own_default_size(asked: int, given: int) -> None:
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200))
 def test_a_position_may_be_a_name(name: str) -> None:
-    rows, token = page_of_names(1).cut([name, "the next"], lambda it: task_pb2.Task(topic=it), lambda it: it)
+    rows, token = page_of_names(1).cut(
+        [name, "the next"], lambda topic: task_pb2.Task(topic=topic), lambda topic: topic
+    )
     assert [row.topic for row in rows] == [name]
     assert page_of_names(token=token).position == name
 

@@ -42,8 +42,8 @@ def test_a_reason_of_a_newer_worker_counts_as_retryable() -> None:
 )
 def test_retries_by_itself(auto_retry: bool, retry_count: int, max_retries: int, retries: bool) -> None:
     reason = "CREATOR_ERROR"
-    found = retry.is_auto_retried(reason, auto_retry=auto_retry, retry_count=retry_count, max_retries=max_retries)
-    assert found is retries
+    decision = retry.is_auto_retried(reason, auto_retry=auto_retry, retry_count=retry_count, max_retries=max_retries)
+    assert decision is retries
 
 
 @pytest.mark.parametrize(("number", "seconds"), [(1, 30), (2, 60), (3, 120), (4, 240), (5, 480), (6, 600), (100, 600)])

@@ -20,9 +20,9 @@ def test_quantiles_are_right_within_5_percent(durations: list[float]) -> None:
     numbers: dict[int, float] = {}
     for seconds in durations:
         numbers[bucket(seconds)] = numbers.get(bucket(seconds), 0) + 1
-    found = point(TIME, numbers)
+    history_point = point(TIME, numbers)
     ordered = sorted(durations)
-    for share, quantile in ((0.5, found.duration_p50), (0.95, found.duration_p95)):
+    for share, quantile in ((0.5, history_point.duration_p50), (0.95, history_point.duration_p95)):
         assert quantile is not None
         true = ordered[math.ceil(share * len(ordered)) - 1]
         assert quantile.total_seconds() == pytest.approx(true, rel=0.048, abs=1e-6)
@@ -36,8 +36,8 @@ def test_any_duration_has_a_bucket_that_the_database_can_hold(seconds: float) ->
 
 def test_a_point_has_all_end_states_and_no_durations_without_completions() -> None:
     assert point(TIME, {}) == (TIME, 0, dict.fromkeys(list(Status)[4:], 0), None, None, 0.0)
-    found = point(TIME, {SUBMITTED: 3, Status.FAILED: 2, COST: 0.25})
-    assert (found.submitted, found.counts[Status.FAILED], found.cost) == (3, 2, 0.25)
+    history_point = point(TIME, {SUBMITTED: 3, Status.FAILED: 2, COST: 0.25})
+    assert (history_point.submitted, history_point.counts[Status.FAILED], history_point.cost) == (3, 2, 0.25)
 
 
 def test_days_are_those_of_utc() -> None:

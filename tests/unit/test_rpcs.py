@@ -14,11 +14,11 @@ CHANGES = {name: rpc.changes for name, rpc in RPCS.items() if rpc.changes}
 def field(message: Descriptor, path: str) -> FieldDescriptor:
     """The field at the end of a path. Raises KeyError if there is none."""
     first, _, rest = path.partition(".")
-    found = message.fields_by_name[first]
+    descriptor = message.fields_by_name[first]
     if not rest:
-        return found
-    assert found.message_type
-    return field(found.message_type, rest)
+        return descriptor
+    assert descriptor.message_type
+    return field(descriptor.message_type, rest)
 
 
 def test_each_rpc_of_the_protos_has_its_row() -> None:
@@ -35,6 +35,6 @@ def test_a_change_names_fields_of_its_messages(name: str) -> None:
     named = field(METHODS[name].input_type, change.named) if change.named else None
     made = field(METHODS[name].output_type, change.made) if change.made else None
     assert named or made
-    for found in (named, made):
-        assert found is None or found.is_repeated == change.several
+    for descriptor in (named, made):
+        assert descriptor is None or descriptor.is_repeated == change.several
     assert made is None or made.message_type is not None

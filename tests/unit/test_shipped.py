@@ -18,14 +18,16 @@ AUDIT = "verification.shipped.audit"
 EVERYTHING = {*INSTALLATIONS.values()} - {""}
 
 
-@pytest.mark.parametrize("found", shipped(EVERYTHING), ids=lambda it: it.name)
+@pytest.mark.parametrize("found", shipped(EVERYTHING), ids=lambda package: package.name)
 def test_what_is_shipped_has_a_licence_that_is_allowed(found: Distribution) -> None:
     expression = licence(found)
     assert is_allowed(found.name, expression), f"{expression!r} is not in verification/shipped/licences.py"
 
 
 def test_what_is_shipped_is_what_an_extra_needs_and_nothing_of_the_tests() -> None:
-    names = {name: {it.name.lower() for it in shipped({extra} - {""})} for name, extra in INSTALLATIONS.items()}
+    names = {
+        name: {package.name.lower() for package in shipped({extra} - {""})} for name, extra in INSTALLATIONS.items()
+    }
     assert names["client"] == {
         OURS, "googleapis-common-protos", "grpcio", "grpcio-status", "protobuf", "typing_extensions"
     }  # fmt: skip
@@ -63,12 +65,14 @@ def test_a_licence_may_be_allowed_for_one_distribution() -> None:
 
 
 def test_the_list_of_licences_and_the_sbom_s_environment_name_all_that_is_shipped(tmp_path: Path) -> None:
-    found = shipped({"worker"})
-    assert [line.split(" | ")[0] for line in table(found).splitlines()[2:]] == [f"| {it.name}" for it in found]
-    python = environment(tmp_path, found)
+    distributions = shipped({"worker"})
+    assert [line.split(" | ")[0] for line in table(distributions).splitlines()[2:]] == [
+        f"| {package.name}" for package in distributions
+    ]
+    python = environment(tmp_path, distributions)
     script = "import importlib.metadata as m; print(*sorted(it.name for it in m.distributions()), sep='\\n')"
     listed = run_to_end([python, "-I", "-c", script], inherited(), within=30)
-    assert listed.stdout.splitlines() == sorted(it.name for it in found)
+    assert listed.stdout.splitlines() == sorted(package.name for package in distributions)
 
 
 def test_a_lock_without_versions_or_hashes_is_seen(tmp_path: Path) -> None:
@@ -104,12 +108,12 @@ SKIPPED = {"name": "three", "skip_reason": "not found"}
     ],
 )
 def test_what_pip_audit_answers_is_judged(dependencies: list[dict[str, object]], expected: tuple[str, str]) -> None:
-    found = judged({"dependencies": dependencies})
-    assert (found.verdict, found.text) == expected
+    judgement = judged({"dependencies": dependencies})
+    assert (judgement.verdict, judgement.text) == expected
 
 
 def test_a_finding_counts_more_than_what_is_not_known() -> None:
-    assert [status(it) for it in (["ok"], ["ok", "?"], ["FAIL", "?"])] == [0, UNKNOWN, 1]
+    assert [status(verdicts) for verdicts in (["ok"], ["ok", "?"], ["FAIL", "?"])] == [0, UNKNOWN, 1]
 
 
 def test_without_an_index_the_other_checks_are_made_and_the_status_says_that_something_is_not_known() -> None:

@@ -58,30 +58,30 @@ def test_the_longest_of_all_fit() -> None:
         command = (longest, "lease-0123456789abcdef-01234567", "CANCELLED_BY_CLIENT")
         number = (longest, KEY_MAX)
         lists = ([KEY_MAX] * 1_000, [command] * 50, [longest] * 50, [number] * 50, [number] * 50, [number] * 50)
-        told = CommitSignals(False, False, *lists)
-        assert max(len(payload.encode()) for payload in told.payloads(ORIGIN)) < NOTIFY_BYTES
+        commit = CommitSignals(False, False, *lists)
+        assert max(len(payload.encode()) for payload in commit.payloads(ORIGIN)) < NOTIFY_BYTES
 
 
 @given(st.lists(signals, max_size=5))
 def test_merged_signals_have_the_content_of_each(all_of_them: list[CommitSignals]) -> None:
     added = CommitSignals()
-    for one in all_of_them:
-        added.add(one)
+    for part in all_of_them:
+        added.add(part)
     for flag in FLAGS:
-        assert getattr(added, flag) == any(getattr(one, flag) for one in all_of_them)
+        assert getattr(added, flag) == any(getattr(commit, flag) for commit in all_of_them)
     for kind in LISTS:
-        assert getattr(added, kind) == [item for one in all_of_them for item in getattr(one, kind)]
-    assert added.items == sum(len(getattr(one, kind)) for one in all_of_them for kind in LISTS)
+        assert getattr(added, kind) == [item for commit in all_of_them for item in getattr(commit, kind)]
+    assert added.items == sum(len(getattr(commit, kind)) for commit in all_of_them for kind in LISTS)
 
 
 def test_a_replica_of_the_version_before_looks_anew_too() -> None:
     """It does not know that flag, but all of the others."""
     (payload,) = CommitSignals.reread_all().payloads(ORIGIN)
-    told = json.loads(payload)
-    assert told["ready"]
-    assert told["due"]
-    assert told["moved"]
-    assert told["limits"]
+    document = json.loads(payload)
+    assert document["ready"]
+    assert document["due"]
+    assert document["moved"]
+    assert document["limits"]
 
 
 def test_signals_without_content_are_false() -> None:
@@ -110,5 +110,5 @@ def test_a_replica_that_tells_less_is_understood() -> None:
 
 
 def test_a_thousand_workers_are_told_of_in_a_few_texts() -> None:
-    told = CommitSignals(polled=[(f"worker-{n}.example.com", n) for n in range(1_000)])
-    assert len(told.payloads(ORIGIN)) <= 10
+    commit = CommitSignals(polled=[(f"worker-{n}.example.com", n) for n in range(1_000)])
+    assert len(commit.payloads(ORIGIN)) <= 10

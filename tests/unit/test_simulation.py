@@ -162,48 +162,48 @@ def test_a_worker_pauses_as_the_products_worker_does() -> None:
 def _troubled(seed: int) -> LoadedCell:
     """A cell that loses a scheduler, then all of them, then its database, and has time to finish what it was given."""
     random.seed(seed)
-    one = LoadedCell(COSTS, SIZES, SIZES.workers, 2, cores=2)
-    one.clock.run(20)
-    one.kill(0)
-    one.clock.run(25)
-    one.cell.start(one.cell.addresses[0])
-    one.kill_all()
-    one.clock.run(27)
-    one.start_all()
-    one.clock.run(40)
-    one.cell.database.away = True
-    one.clock.run(50)
-    one.cell.database.away = False
-    one.clock.run(60)
-    one.arrivals.stop()
-    one.clock.run(180)
-    return one
+    loaded = LoadedCell(COSTS, SIZES, SIZES.workers, 2, cores=2)
+    loaded.clock.run(20)
+    loaded.kill(0)
+    loaded.clock.run(25)
+    loaded.cell.start(loaded.cell.addresses[0])
+    loaded.kill_all()
+    loaded.clock.run(27)
+    loaded.start_all()
+    loaded.clock.run(40)
+    loaded.cell.database.away = True
+    loaded.clock.run(50)
+    loaded.cell.database.away = False
+    loaded.clock.run(60)
+    loaded.arrivals.stop()
+    loaded.clock.run(180)
+    return loaded
 
 
 def test_no_task_is_lost_or_done_twice() -> None:
-    one = _troubled(seed=3)
+    loaded = _troubled(seed=3)
     first = round(0.8 * SIZES.workers * SIZES.slots)
-    assert one.connected == SIZES.workers
-    assert one.cell.database.stored == one.arrivals.submitted + first > 300
-    assert one.cell.database.completed == one.cell.database.stored
-    assert (one.held, one.arrivals.waiting, len(one.cell.database.ready)) == (0, 0, 0)
+    assert loaded.connected == SIZES.workers
+    assert loaded.cell.database.stored == loaded.arrivals.submitted + first > 300
+    assert loaded.cell.database.completed == loaded.cell.database.stored
+    assert (loaded.held, loaded.arrivals.waiting, len(loaded.cell.database.ready)) == (0, 0, 0)
 
 
 def test_runs_that_cannot_be_renewed_are_stopped() -> None:
     random.seed(1)
-    one = LoadedCell(COSTS, replace(SIZES, seconds=600.0), SIZES.workers, 1, cores=2)
-    one.clock.run(40)
-    one.vanish()
-    one.clock.run(130)  # 90 s, as the documents promise
-    assert one.stopped == 0
-    one.clock.run(155)
-    assert one.stopped > SIZES.workers
+    loaded = LoadedCell(COSTS, replace(SIZES, seconds=600.0), SIZES.workers, 1, cores=2)
+    loaded.clock.run(40)
+    loaded.vanish()
+    loaded.clock.run(130)  # 90 s, as the documents promise
+    assert loaded.stopped == 0
+    loaded.clock.run(155)
+    assert loaded.stopped > SIZES.workers
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:
     runs = [_troubled(seed) for seed in (5, 5, 6)]
-    told = [(one.arrivals.latencies, one.hellos, one.load()) for one in runs]
-    assert told[0] == told[1] != told[2]
+    figures = [(loaded.arrivals.latencies, loaded.hellos, loaded.load()) for loaded in runs]
+    assert figures[0] == figures[1] != figures[2]
 
 
 def test_prices_explain_what_was_used() -> None:
@@ -242,7 +242,7 @@ def _priced(report: float) -> Measured:
         groups = {lane: Groups(count, 0, cpu) for lane, count in counts.items()}
         return Used(Reading(1.0, Cpu(cpu, cpu), groups, 0.0, 2 * cpu), cpu)
 
-    loads = [used(it.tasks + it.tasks / it.batch, submits=2_000 * n) for n, it in enumerate(SHAPES)]
+    loads = [used(shape.tasks + shape.tasks / shape.batch, submits=2_000 * n) for n, shape in enumerate(SHAPES)]
     drains = [used(0, claims=1_000 * (1 + n), reports=1_000 * (1 + n**2)) for n in range(len(SHAPES))]
     paced = [Paced(used(2 * 100, 100, 100, 300), 100, rate, [1.0]) for rate in RATES]
     idle = Idle(used(2 * SAMPLES, SAMPLES, SAMPLES, SAMPLES), 10.0)
@@ -251,23 +251,25 @@ def _priced(report: float) -> Measured:
 
 
 def test_costs_are_those_that_the_loads_had() -> None:
-    found = derive(_priced(0.002))
-    each = [astuple(part) for part in (found.call, found.task, found.submits, found.claims)]
-    assert each == [pytest.approx((0.001, 0.001), rel=0.05)] * 4
-    assert astuple(found.reports) == pytest.approx((0.002, 0.002), rel=0.05)
+    costs = derive(_priced(0.002))
+    pairs = [astuple(part) for part in (costs.call, costs.task, costs.submits, costs.claims)]
+    assert pairs == [pytest.approx((0.001, 0.001), rel=0.05)] * 4
+    assert astuple(costs.reports) == pytest.approx((0.002, 0.002), rel=0.05)
 
 
 def test_a_transaction_may_have_no_price() -> None:
-    found = derive(_priced(-0.0001))  # as where the host's pace rises with the reports
-    assert astuple(found.reports) == (0.0, 0.0)
-    assert found.report_inside == 1.0
+    costs = derive(_priced(-0.0001))  # as where the host's pace rises with the reports
+    assert astuple(costs.reports) == (0.0, 0.0)
+    assert costs.report_inside == 1.0
 
 
 def test_a_figure_is_as_far_off_as_in_its_middle_round() -> None:
     rounds = [[Compared("a", "s", 10.0, simulated, 0.0)] for simulated in (19.0, 8.0, 12.0)]
     [figure] = middle(rounds)
-    told = figure.document()
-    assert (told["simulated"], told["deviation"], told["least"], told["most"]) == pytest.approx((12.0, 0.2, -0.2, 0.9))
+    document = figure.document()
+    assert (document["simulated"], document["deviation"], document["least"], document["most"]) == pytest.approx(
+        (12.0, 0.2, -0.2, 0.9)
+    )
     assert figure.close
     assert not middle([*rounds, *rounds[:1], *rounds[:1]])[0].close
 

@@ -25,14 +25,14 @@ def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_statement_is_read_with_its_purpose_tables_and_callers() -> None:
-    found = {statement.name: statement for statement in read(modules()["scheduler_svc.accounts.sql"])}
-    assert found["_GET"].purpose == "Reads one account."
-    assert (found["_GET"].tables, found["_GET"].run_by) == (("accounts",), ("Accounts.require",))
+    by_name = {statement.name: statement for statement in read(modules()["scheduler_svc.accounts.sql"])}
+    assert by_name["_GET"].purpose == "Reads one account."
+    assert (by_name["_GET"].tables, by_name["_GET"].run_by) == (("accounts",), ("Accounts.require",))
 
 
 def test_a_builder_is_read_with_the_tables_of_what_it_uses_elsewhere() -> None:
-    found = {statement.name: statement for statement in read(modules()["scheduler_svc.tasks.sql.reads"])}
-    assert found["_page()"].tables == ("leases", "schedule_tasks", "task_labels", "task_payloads", "tasks")
+    by_name = {statement.name: statement for statement in read(modules()["scheduler_svc.tasks.sql.reads"])}
+    assert by_name["_page()"].tables == ("leases", "schedule_tasks", "task_labels", "task_payloads", "tasks")
 
 
 def test_a_statement_without_a_purpose_is_found() -> None:

@@ -225,10 +225,10 @@ async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
 async def test_messages_during_a_hello_wait_for_the_stream() -> None:
     streams = Streams()
     streams.send_order("w", PollOrder(1))  # nobody: the hello reads it
-    with streams.hello("w") as told, streams.hello("v") as others:
+    with streams.hello("w") as orders, streams.hello("v") as others:
         streams.send_order("w", PollOrder(2))
         streams.send_order("w", CancelLease("a lease", "cancelled"))
         streams.send_order("w", DrainOrder())  # perhaps of the session before
     streams.send_order("w", PollOrder(3))
-    assert told == [PollOrder(2), CancelLease("a lease", "cancelled")]
+    assert orders == [PollOrder(2), CancelLease("a lease", "cancelled")]
     assert others == []

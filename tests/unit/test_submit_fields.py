@@ -37,9 +37,9 @@ SOME: dict[Kind, Any] = {
 }
 
 
-def accepted(**given: Any) -> NewTask:
+def accepted(**fields: Any) -> NewTask:
     with Violations() as bad:
-        return new_task(submit_request(**{"account_id": 1, "topic": "a topic", **given}), bad)
+        return new_task(submit_request(**{"account_id": 1, "topic": "a topic", **fields}), bad)
 
 
 def beside(field: Field) -> dict[str, Any]:
@@ -72,13 +72,13 @@ def test_a_scheduler_takes_what_is_within_the_bounds_and_no_more(field: Field) -
 
 @pytest.mark.parametrize("field", [field for field in FIELDS if field.default], ids=lambda field: field.name)
 def test_what_is_unset_has_the_default_that_the_table_says(field: Field) -> None:
-    new, said = accepted(), field.default.partition(",")[0]
+    new, default = accepted(), field.default.partition(",")[0]
     first, second, last = (new.backoff.before(retry, jitter=0.5) for retry in (1, 2, 100))
     backoffs = {"initial_backoff": first, "backoff_multiplier": second / first, "max_backoff": last}
-    found = backoffs.get(field.name) or getattr(new, field.name)
-    length = field.kind is Kind.LENGTH and seconds(said)
-    wanted = True if said == "yes" else length or float(said)
-    assert found == (timedelta(seconds=length) if field.name == "timeout" else wanted)
+    value = backoffs.get(field.name) or getattr(new, field.name)
+    length = field.kind is Kind.LENGTH and seconds(default)
+    wanted = True if default == "yes" else length or float(default)
+    assert value == (timedelta(seconds=length) if field.name == "timeout" else wanted)
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
@@ -96,13 +96,13 @@ def test_a_pending_task_takes_the_changes_that_the_table_says() -> None:
 
 
 def test_a_file_may_have_each_field_by_each_of_its_names(tmp_path: Path) -> None:
-    said = {Kind.TIME: "2099-01-31T00:00:00+00:00", Kind.LENGTH: "90s", Kind.PAIRS: "key=value", Kind.YES_NO: "no"}
-    for name, known in NAMES.items():
-        kind = next(field.kind for field in FIELDS if field.name == known)
+    texts = {Kind.TIME: "2099-01-31T00:00:00+00:00", Kind.LENGTH: "90s", Kind.PAIRS: "key=value", Kind.YES_NO: "no"}
+    for name, field_name in NAMES.items():
+        kind = next(field.kind for field in FIELDS if field.name == field_name)
         file = tmp_path / "rows.csv"
-        head, more = (name, "") if known == "topic" else (f"topic,{name}", "a topic,")
-        file.write_text(f'{head}\n{more}"{said.get(kind, SOME[kind])}"\n', "utf-8")
+        head, more = (name, "") if field_name == "topic" else (f"topic,{name}", "a topic,")
+        file.write_text(f'{head}\n{more}"{texts.get(kind, SOME[kind])}"\n', "utf-8")
         [row] = rows(str(file), submit_request(account_id=1), "run")
         assert isinstance(row, Row), row
-        wanted = getattr(submit_request(**{known: SOME[kind]}), known)
-        assert getattr(row.request, known) == wanted
+        wanted = getattr(submit_request(**{field_name: SOME[kind]}), field_name)
+        assert getattr(row.request, field_name) == wanted

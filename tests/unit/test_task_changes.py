@@ -21,13 +21,13 @@ def at(minute: int) -> datetime:
 def history(*moves: tuple[int, Status, int, str, int | None]) -> list[TaskEvent]:
     """Moves as minute, status, attempt, reason and retries; a lease's fence is ten times its attempt."""
     before = S.NONE
-    found = []
+    events = []
     for seq, (minute, status, attempt, reason, retries) in enumerate(moves, 1):
         fence = 10 * attempt if attempt else None
         worker = f"w{attempt}" if attempt else ""
-        found.append(TaskEvent(seq, 1, before, status, at(minute), attempt, fence, worker, reason, reason, retries))
+        events.append(TaskEvent(seq, 1, before, status, at(minute), attempt, fence, worker, reason, reason, retries))
         before = status
-    return found
+    return events
 
 
 def present(**fields: Any) -> Task:
@@ -71,8 +71,11 @@ def test_a_task_as_of_its_last_move_is_the_present_task() -> None:
 
 
 def test_each_move_knows_its_attempt_and_the_times_up_to_then() -> None:
-    found = [(it.task.attempt, it.task.worker_id, it.task.submit_time, it.task.start_time) for it in of(RUNNING, LIFE)]
-    assert found == [
+    attempts = [
+        (change.task.attempt, change.task.worker_id, change.task.submit_time, change.task.start_time)
+        for change in of(RUNNING, LIFE)
+    ]
+    assert attempts == [
         (0, "", None, None),
         (1, "w1", at(1), None),
         *[(1, "w1", at(1), at(2))] * 3,
@@ -83,23 +86,23 @@ def test_each_move_knows_its_attempt_and_the_times_up_to_then() -> None:
 
 
 def test_only_a_failure_that_is_followed_by_itself_will_be_retried() -> None:
-    found = of(RUNNING, LIFE)
-    assert [it.number for it in found if it.will_retry] == [4]
-    assert [(it.number, it.task.end_time) for it in found if it.task.end_time] == [(7, at(6))]
-    assert [it.task.retry_count for it in found] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    task_changes = of(RUNNING, LIFE)
+    assert [change.number for change in task_changes if change.will_retry] == [4]
+    assert [(change.number, change.task.end_time) for change in task_changes if change.task.end_time] == [(7, at(6))]
+    assert [change.task.retry_count for change in task_changes] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_the_details_of_an_error_are_known_of_the_last_one() -> None:
-    errors = [it.task.error for it in of(RUNNING, LIFE)]
+    errors = [change.task.error for change in of(RUNNING, LIFE)]
     without = TaskError("CREATOR_ERROR", "CREATOR_ERROR")
     assert errors == [None, None, None, *[without] * 3, *[ERROR] * 4]
 
 
 def test_progress_lease_and_time_limit_are_of_the_attempt_that_runs() -> None:
-    found = of(RUNNING, LIFE)
-    assert [it.number for it in found if it.task.progress] == [9, 10]
-    assert [it.number for it in found if it.task.timeout_time] == [9, 10]
-    assert [it.task.fence for it in found] == [None, 10, 10, None, None, 20, None, None, 30, 30]
+    task_changes = of(RUNNING, LIFE)
+    assert [change.number for change in task_changes if change.task.progress] == [9, 10]
+    assert [change.number for change in task_changes if change.task.timeout_time] == [9, 10]
+    assert [change.task.fence for change in task_changes] == [None, 10, 10, None, None, 20, None, None, 30, 30]
 
 
 def test_a_completed_task_has_its_content_and_no_error() -> None:
@@ -107,7 +110,7 @@ def test_a_completed_task_has_its_content_and_no_error() -> None:
     done = RUNNING._replace(
         status=S.COMPLETED, end_time=at(10), timeout_time=None, progress=None, error=None, fence=None, content_id=7
     )
-    found = of(done, events)
-    assert found[-1].task == done
-    assert [it.task.content_id for it in found] == [0] * 10 + [7]
-    assert found[6].task.error == TaskError("CREATOR_ERROR", "CREATOR_ERROR")
+    task_changes = of(done, events)
+    assert task_changes[-1].task == done
+    assert [change.task.content_id for change in task_changes] == [0] * 10 + [7]
+    assert task_changes[6].task.error == TaskError("CREATOR_ERROR", "CREATOR_ERROR")

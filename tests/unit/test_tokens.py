@@ -69,15 +69,15 @@ def test_an_empty_file_has_no_tokens(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_line_is_named_without_its_values(tmp_path: Path, line: object, expected: str) -> None:
-    (found,) = problems(written(tmp_path / "tokens", GOOD, line))
-    assert found.startswith(f", line 2: {expected}") or (found.startswith(", line 2: ") and expected in found)
-    assert "the token itself" not in found
+    (problem,) = problems(written(tmp_path / "tokens", GOOD, line))
+    assert problem.startswith(f", line 2: {expected}") or (problem.startswith(", line 2: ") and expected in problem)
+    assert "the token itself" not in problem
 
 
 def test_at_most_100_bad_lines_are_named(tmp_path: Path) -> None:
-    found = problems(written(tmp_path / "tokens", *["nonsense"] * 150))
-    assert len(found) == 101
-    assert found[-1] == ": and 50 more"
+    messages = problems(written(tmp_path / "tokens", *["nonsense"] * 150))
+    assert len(messages) == 101
+    assert messages[-1] == ": and 50 more"
 
 
 def test_names_and_tokens_are_unique(tmp_path: Path) -> None:

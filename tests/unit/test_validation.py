@@ -365,6 +365,6 @@ def test_a_submit_sets_the_backoff_of_its_task() -> None:
     ],
 )
 def test_backoffs_out_of_range_are_refused(fields: dict[str, object], field: str, expected: str) -> None:
-    found = bad_fields(submit(**fields))
-    assert list(found) == [field]
-    assert found[field].startswith(expected)
+    violations = bad_fields(submit(**fields))
+    assert list(violations) == [field]
+    assert violations[field].startswith(expected)

@@ -87,7 +87,7 @@ def test_no_number_up_to_the_settled_one_is_still_to_come() -> None:
     for seed in range(200):
         dice = random.Random(seed)
         database, watermark = Database(), Watermark()
-        found = 0
+        count = 0
         for _ in range(100):
             running = database.running
             match dice.choice(["begin", "draw", "draw", "commit", "look"]):
@@ -99,7 +99,7 @@ def test_no_number_up_to_the_settled_one_is_still_to_come() -> None:
                     database.commit(dice.choice(running))
                 case "look":
                     settled = watermark.settled(look_at(database, dice.randint(0, 2)))
-                    found += settled is not None
+                    count += settled is not None
                     assert min(database.uncommitted, default=database.last + 1) > (settled or 0)
         while database.running:
             database.commit(database.running[0])

@@ -37,5 +37,5 @@ def test_secrets_are_in_no_text() -> None:
     attempt = DeliveryAttempt(
         Claim(NOW, 0), 1, 1, 1, "task.ended", 1, NOW, NOW, "msg_1", "{}", webhook.url, ("whsec_secret",)
     )
-    for it in (attempt, WithSecret(webhook, "whsec_secret")):
-        assert "whsec_secret" not in f"{it} {it!r} {[it]}"
+    for holder in (attempt, WithSecret(webhook, "whsec_secret")):
+        assert "whsec_secret" not in f"{holder} {holder!r} {[holder]}"

@@ -26,18 +26,18 @@ def begin_all(tries: WebhookTries, accounts: range) -> None:
     while any(tries.free().values()):
         chance.shuffle(webhooks)
         free = tries.free()
-        for each in [hook for hook in webhooks for _ in range(free[hook.webhook_id])][: tries.limit]:
-            tries.begin(each)
+        for delivery in [hook for hook in webhooks for _ in range(free[hook.webhook_id])][: tries.limit]:
+            tries.begin(delivery)
 
 
 @pytest.mark.parametrize(("accounts", "free"), [(1, 800), (5, 500), (50, 16)])
 def test_however_many_accounts_have_slow_receivers_another_one_finds_places(accounts: int, free: int) -> None:
     tries = WebhookTries()
     steady = [attempt(account_id, number) for account_id in range(accounts) for number in range(WEBHOOKS)]
-    for each in steady * 2:  # each has succeeded: it may have the most
-        tries.begin(each)
-        tries.end(each)
-        tries.record(each, delivered=True)
+    for delivery in steady * 2:  # each has succeeded: it may have the most
+        tries.begin(delivery)
+        tries.end(delivery)
+        tries.record(delivery, delivered=True)
     assert set(tries.free().values()) == {MAX_CONCURRENT_TRIES}
     begin_all(tries, range(accounts))
     assert 8 * tries.limit >= free
@@ -47,9 +47,9 @@ def test_however_many_accounts_have_slow_receivers_another_one_finds_places(acco
 
 
 def test_a_webhook_may_begin_more_as_it_succeeds_and_one_while_it_fails() -> None:
-    tries, each = WebhookTries(), attempt(1, 1)
+    tries, delivery = WebhookTries(), attempt(1, 1)
     for delivered, free in ((True, 8), (True, 16), (True, 16), (False, 1), (True, 2)):
-        tries.begin(each)
-        tries.end(each)
-        tries.record(each, delivered=delivered)
-        assert tries.free()[each.webhook_id] == free
+        tries.begin(delivery)
+        tries.end(delivery)
+        tries.record(delivery, delivered=delivered)
+        assert tries.free()[delivery.webhook_id] == free

@@ -126,7 +126,7 @@ def test_the_allowed_creator_options_are_a_list_by_comma_or_all(text: str, allow
 
 def test_everything_that_is_wrong_is_named_with_what_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTENTGEN_QUEUE_SIZE", "1001")
-    found = problems(
+    messages = problems(
         "--slots=none",
         "--drain-timeout=soon",
         "--creator-max-result=4MiB",
@@ -137,8 +137,8 @@ def test_everything_that_is_wrong_is_named_with_what_it_should_be(monkeypatch: p
         "--tls-ca=/nowhere",
         "--no-such-setting",
     )
-    text = "\n".join(found)
-    assert len(found) == 10
+    text = "\n".join(messages)
+    assert len(messages) == 10
     for part in (
         "--slots=none: must be a whole number from 1 to 1,000",
         "CONTENTGEN_QUEUE_SIZE=1001: must be a whole number from 0 to 1,000",
@@ -239,8 +239,8 @@ def test_what_must_not_be_empty_is_told() -> None:
 
 def test_a_flag_without_its_value_is_told_beside_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTENTGEN_SLOTS", "none")
-    told = problems("--queue-size")
-    assert [problem.partition(":")[0] for problem in told] == ["argument --queue-size", "CONTENTGEN_SLOTS=none"]
+    messages = problems("--queue-size")
+    assert [problem.partition(":")[0] for problem in messages] == ["argument --queue-size", "CONTENTGEN_SLOTS=none"]
 
 
 def test_a_variable_with_a_name_of_its_own_has_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,10 +22,10 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     fsync, rename, touch = os.fsync, Path.rename, Path.touch
 
     def synced(descriptor: int) -> None:
-        found = os.fstat(descriptor)
-        ours = os.path.samestat(found, tmp_path.stat())
-        file = f"file of {found.st_size} bytes"
-        done.append(f"sync {file if stat.S_ISREG(found.st_mode) else 'folder' if ours else 'another folder'}")
+        info = os.fstat(descriptor)
+        ours = os.path.samestat(info, tmp_path.stat())
+        file = f"file of {info.st_size} bytes"
+        done.append(f"sync {file if stat.S_ISREG(info.st_mode) else 'folder' if ours else 'another folder'}")
         fsync(descriptor)
 
     def renamed(path: Path, target: Path) -> Path:

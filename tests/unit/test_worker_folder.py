@@ -152,12 +152,12 @@ def test_an_unreadable_identity_becomes_a_new_one_since_its_numbers_are_lost(
     with closing(take_folder(tmp_path, None, "host")) as folder:
         before = folder.identity
     (folder.path / name).write_text(content)
-    said: list[str] = []
-    with closing(take_folder(tmp_path, None, "host", said.append)) as folder:
+    messages: list[str] = []
+    with closing(take_folder(tmp_path, None, "host", messages.append)) as folder:
         assert folder.identity.folder_id != before.folder_id
         assert folder.next_session() == 1
-    assert len(said) == 1
-    assert str(folder.path) in said[0]
+    assert len(messages) == 1
+    assert str(folder.path) in messages[0]
 
 
 def test_a_folder_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -328,7 +328,7 @@ def test_the_breaker_is_open_exactly_after_the_runs_that_open_it(history: list[t
         breaker.record_run(Lease(), outcome, lasted)
         last = history[max(0, n - MAX_QUICK_FAILURES) : n]
         in_a_row = len(last) == MAX_QUICK_FAILURES and all(
-            it is not WELL and took < QUICK_FAILURE_LIMIT for it, took in last
+            result is not WELL and took < QUICK_FAILURE_LIMIT for result, took in last
         )
         assert (state_of(breaker) is CircuitState.OPEN) == (outcome is GONE or in_a_row)
 

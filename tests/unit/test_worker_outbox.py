@@ -91,8 +91,8 @@ def test_the_last_progress_wins() -> None:
 
 def take_alone(outbox: Outbox, number: int, at: float = 0.0) -> Sequence[PendingUpdate]:
     """What goes alone next, taken as report `number`; nothing where none may."""
-    found = outbox.next_alone(at)
-    return [] if found is None else outbox.take_alone(number, found)
+    candidate = outbox.next_alone(at)
+    return [] if candidate is None else outbox.take_alone(number, candidate)
 
 
 def stream_ends(outbox: Outbox, at: float = 0.0) -> list[PendingUpdate]:

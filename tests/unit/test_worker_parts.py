@@ -38,13 +38,13 @@ def sizes(took: float, count: int, heartbeat_interval: float = FAR_APART) -> lis
     """The sizes of parts that are answered after so many seconds."""
     parts = ReportCutter(heartbeat_interval)
     parts.begin(1, bytes(count * MAX_PART + 1))
-    found = []
+    lengths = []
     for number in range(count):
         part = parts.next(number * took)
         assert part is not None
-        found.append(len(part.data))
+        lengths.append(len(part.data))
         parts.received(1, (number + 1) * took)
-    return found
+    return lengths
 
 
 def test_parts_grow_as_long_as_they_are_quick() -> None:
@@ -61,14 +61,14 @@ def test_parts_shrink_where_they_are_slow() -> None:
     parts = ReportCutter(FAR_APART)
     parts.begin(1, bytes(MAX_PART))
     parts.size = 4 * MIN_PART
-    at, found = 0.0, []
+    at, lengths = 0.0, []
     for _ in range(4):
         part = parts.next(at)
         assert part is not None
-        found.append(len(part.data))
+        lengths.append(len(part.data))
         at += TOO_LONG + 1
         parts.received(1, at)
-    assert found == [4 * MIN_PART, 2 * MIN_PART, MIN_PART, MIN_PART]
+    assert lengths == [4 * MIN_PART, 2 * MIN_PART, MIN_PART, MIN_PART]
 
 
 def test_an_answer_about_another_report_means_nothing() -> None:

@@ -96,12 +96,12 @@ def test_a_quarter_of_all_places_is_worth_a_state_while_a_queue_feeds_the_slots(
 
 @given(st.integers(1, 5), st.integers(0, 5), st.lists(st.sampled_from(["queue", "next", "leave"]), max_size=60))
 def test_a_lease_is_in_one_place_and_slots_are_never_overrun(size: int, queue_size: int, steps: list[str]) -> None:
-    slots, waiting, running, made = Slots(size, queue_size), list[str](), list[str](), 0
+    slots, waiting, running, count = Slots(size, queue_size), list[str](), list[str](), 0
     for step in steps:
         if step == "queue":
-            made += 1
-            slots.queue(str(made))
-            waiting.append(str(made))
+            count += 1
+            slots.queue(str(count))
+            waiting.append(str(count))
         elif step == "next":
             expected = waiting.pop(0) if waiting and len(running) < size else None
             assert slots.next() == expected

@@ -22,8 +22,8 @@ def disk() -> Iterator[ThreadPoolExecutor]:
 
 
 def recovered(folder: Path, disk: ThreadPoolExecutor) -> tuple[list[Entry], list[str]]:
-    said: list[str] = []
-    return Spool(folder, disk).recover(said.append), said
+    messages: list[str] = []
+    return Spool(folder, disk).recover(messages.append), messages
 
 
 def entry(lease_id: str, size: int = 10) -> Entry:
@@ -77,10 +77,10 @@ async def test_a_truncated_file_is_set_aside_and_its_whole_entries_are_kept(
     damaged = tmp_path / "2.batch"
     damaged.write_bytes(damaged.read_bytes()[:-cut])
 
-    entries, said = recovered(tmp_path, disk)
+    entries, messages = recovered(tmp_path, disk)
     assert entries == [entry("a"), entry("b")]
-    assert len(said) == 1
-    assert str(damaged) in said[0]
+    assert len(messages) == 1
+    assert str(damaged) in messages[0]
     assert names(tmp_path / "unreadable") == {"2.batch"}
     assert recovered(tmp_path, disk) == (entries, []), "what could be read was written anew"
 
@@ -91,9 +91,9 @@ async def test_a_flipped_bit_is_noticed(tmp_path: Path, disk: ThreadPoolExecutor
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
-    entries, said = recovered(tmp_path, disk)
+    entries, messages = recovered(tmp_path, disk)
     assert entries == []
-    assert "damaged" in said[0]
+    assert "damaged" in messages[0]
 
 
 async def test_foreign_files_lose_nothing_else(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
@@ -102,9 +102,9 @@ async def test_foreign_files_lose_nothing_else(tmp_path: Path, disk: ThreadPoolE
     (tmp_path / "9.batch").write_bytes(b"\x00\xff garbage")
     (tmp_path / "3.batch").mkdir()
     (tmp_path / "8.batch.tmp").write_bytes(b"half a write")
-    entries, said = recovered(tmp_path, disk)
+    entries, messages = recovered(tmp_path, disk)
     assert entries == [entry("a")]
-    assert len(said) == 2
+    assert len(messages) == 2
     assert (tmp_path / "notes.txt").exists()
     assert not (tmp_path / "8.batch.tmp").exists()
     assert names(tmp_path / "unreadable") == {"9.batch", "3.batch"}
@@ -134,9 +134,9 @@ async def test_foreign_files_in_the_spool_are_set_aside_unread(tmp_path: Path, d
     with (spool / "5.batch").open("wb") as sparse:
         sparse.truncate(1 << 40)
     (spool / "6.batch").mkdir()
-    entries, said = recovered(spool, disk)
+    entries, messages = recovered(spool, disk)
     assert entries == [entry("a")]
-    assert len(said) == 5
+    assert len(messages) == 5
     assert names(spool) == {"1.batch", "unreadable"}
     assert treasure.is_file()
 
