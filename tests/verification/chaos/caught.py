@@ -248,12 +248,14 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_mutant_is_caught(trial: Trial, case: Case) -> None:
     case.campaign(trial, case.mutant)
-    found = check(trial.evidence)
-    print("\n".join(map(str, found)))
-    assert any(case.said in violation.said for violation in found if violation.property == case.property)
+    violations = check(trial.evidence)
+    print("\n".join(map(str, violations)))
+    assert any(case.said in violation.said for violation in violations if violation.property == case.property)
 
 
-@pytest.mark.parametrize("campaign", dict.fromkeys(case.campaign for case in CASES), ids=lambda it: it.__name__)
+@pytest.mark.parametrize(
+    "campaign", dict.fromkeys(case.campaign for case in CASES), ids=lambda function: function.__name__
+)
 def test_the_whole_product_passes(trial: Trial, campaign: Callable[[Trial, Mutant], None]) -> None:
     campaign(trial, None)
     assert check(trial.evidence) == []

@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         ],
     ),
     "a submit that the API does not know": (
-        story.answered(tasks={name: it for name, it in GOOD.answers.tasks.items() if name != "once"}),
+        story.answered(tasks={name: task for name, task in GOOD.answers.tasks.items() if name != "once"}),
         ["submits: once: its submit was acknowledged, but the API does not know it"],
     ),
     "a submit that the API shows with another topic": (
@@ -85,7 +85,7 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         ],
     ),
     "a task that nobody submitted": (
-        story.journaled(submits=[it for it in GOOD.journals.submits if it.task_id != "once"]),
+        story.journaled(submits=[submit for submit in GOOD.journals.submits if submit.task_id != "once"]),
         ["submits: once: it is in the database, but nobody submitted it"],
     ),
     "another session's lock that stopped everybody": (
@@ -170,7 +170,7 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         ["webhooks: cancelled: its webhook got 0 events task.ended (cancelled); it should be 1"],
     ),
     "an event that was refused to the end": (
-        story.subscribed([it for it in RECEIVED if it.event_id != "event 2" or not it.accepted]),
+        story.subscribed([notice for notice in RECEIVED if notice.event_id != "event 2" or not notice.accepted]),
         ["webhooks: twice: its webhook got 0 events content.approved (approved); it should be 1"],
     ),
     "an event that came under two ids": (
@@ -206,7 +206,7 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         ["histories: cancelled: the transition table does not let it go from none to cancelled"],
     ),
     "a history with a gap": (
-        story.with_history("once", [it for it in EVENTS["once"] if it.status is not S.PROCESSING]),
+        story.with_history("once", [event for event in EVENTS["once"] if event.status is not S.PROCESSING]),
         ["histories: once: its history goes on from processing, but it was submitted"],
     ),
     "a state that its history does not lead to": (
@@ -360,7 +360,7 @@ BROKEN: dict[str, tuple[Evidence, list[str]]] = {
         [f"caps: once: its grant was lease 2 of account {ACCOUNT}, which may have 1, for 1.000 s at least"],
     ),
     "a move that a watcher was not told of": (
-        story.journaled(watched=[it for it in story.watched() if it.status != "failed"]),
+        story.journaled(watched=[event for event in story.watched() if event.status != "failed"]),
         [MISSED],
     ),
     "a move that a watcher was told of twice": (
@@ -404,8 +404,8 @@ def test_a_file_is_left_out_where_the_disk_was_full() -> None:
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_each_broken_property_is_named(case: str) -> None:
-    evidence, said = BROKEN[case]
-    assert [str(violation) for violation in check(evidence)] == said
+    evidence, expected = BROKEN[case]
+    assert [str(violation) for violation in check(evidence)] == expected
 
 
 def test_each_property_is_broken_by_some_story() -> None:
@@ -415,7 +415,7 @@ def test_each_property_is_broken_by_some_story() -> None:
 
 @pytest.mark.parametrize("task_id", TASKS)
 def test_an_unsure_submit_may_have_come_through(task_id: str) -> None:
-    submits = [it for it in GOOD.journals.submits if it.task_id != task_id]
+    submits = [submit for submit in GOOD.journals.submits if submit.task_id != task_id]
     unsure = Unsure(f"request of {task_id}", ACCOUNT, f"topic of {task_id}", 0)
     assert check(story.journaled(submits=submits, unsure=[unsure])) == []
 
@@ -435,15 +435,15 @@ def test_a_late_result_belongs_to_the_attempt_that_ran_out() -> None:
 def test_a_result_is_lost_with_a_worker_whose_disk_was_full() -> None:
     full = Fault("disk_full", "v", 5, 5, 6)
     assert check(story.let_go(full)) == []
-    assert [it.property for it in check(story.let_go(replace(full, victim="w")))] == ["results"]
-    assert [it.property for it in check(story.let_go(replace(full, duration=1)))] == ["results"]
+    assert [violation.property for violation in check(story.let_go(replace(full, victim="w")))] == ["results"]
+    assert [violation.property for violation in check(story.let_go(replace(full, duration=1)))] == ["results"]
 
 
 def frozen(*victims: str, **changed: float | str) -> list[str]:
     """What is said where a run outlives its lease while these are frozen, or something like that."""
-    freezes = [replace(Fault(FREEZE, it, 13, 13, 9), **changed) for it in victims]  # type: ignore[arg-type]
-    runs = [replace(it, last=22.5) if it.run == "killed" else it for it in RUNS]
-    return [it.property for it in check(story.journaled(runs=runs, faults=freezes))]
+    freezes = [replace(Fault(FREEZE, victim, 13, 13, 9), **changed) for victim in victims]  # type: ignore[arg-type]
+    runs = [replace(run, last=22.5) if run.run == "killed" else run for run in RUNS]
+    return [violation.property for violation in check(story.journaled(runs=runs, faults=freezes))]
 
 
 def test_only_a_guard_and_a_worker_that_are_both_frozen_excuse_two_runs_at_a_time() -> None:
@@ -459,6 +459,6 @@ def test_only_a_guard_and_a_worker_that_are_both_frozen_excuse_two_runs_at_a_tim
 
 def test_a_lease_may_be_granted_in_the_moment_in_which_another_ends() -> None:
     events: list[Event] = [EVENTS["once"][0], *story.completed(20, 1, "v", 21)]
-    runs = [replace(it, time=20.5, boottime=20.5, last=20.9) if it.run == "only" else it for it in RUNS]
+    runs = [replace(run, time=20.5, boottime=20.5, last=20.9) if run.run == "only" else run for run in RUNS]
     evidence = story.with_history("once", events)
     assert check(replace(evidence, journals=replace(GOOD.journals, runs=runs))) == []

@@ -28,9 +28,11 @@ class Creator:
         (folder / "runs").mkdir()
 
     def start(self, **options: object) -> subprocess.Popen[bytes]:
-        given = {"task-id": "task-1", "chaos-seconds": 0.3} | {name.replace("_", "-"): v for name, v in options.items()}
+        arguments = {"task-id": "task-1", "chaos-seconds": 0.3} | {
+            name.replace("_", "-"): v for name, v in options.items()
+        }
         return subprocess.Popen(
-            [self._program, "create", *(f"--{name}={value}" for name, value in given.items())],
+            [self._program, "create", *(f"--{name}={value}" for name, value in arguments.items())],
             env={
                 "CHAOS_WORKER": "worker-1",
                 "CHAOS_JOURNAL": str(self.folder / CREATOR_JOURNAL),
@@ -82,9 +84,9 @@ def test_the_creator_misbehaves_as_often_as_asked(creator: Creator) -> None:
 
 def test_the_creator_defers(creator: Creator) -> None:
     process = creator.start(chaos_mode="defer")
-    output, said = process.communicate(timeout=LIMIT)
+    output, errors = process.communicate(timeout=LIMIT)
     [run] = creator.runs()
-    assert (output, said, process.returncode, run.status) == (b"", b"retry-after: 1\n", 75, 75)
+    assert (output, errors, process.returncode, run.status) == (b"", b"retry-after: 1\n", 75, 75)
     assert not run.given
 
 

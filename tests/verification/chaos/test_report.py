@@ -32,8 +32,8 @@ def test_a_document_without_marks_is_left_alone() -> None:
 def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options.read(["--help"])
-    said = capsys.readouterr().out
-    assert [kind.name for kind in KINDS if kind.does not in said] == []
+    text = capsys.readouterr().out
+    assert [kind.name for kind in KINDS if kind.does not in text] == []
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ def test_a_content_is_read_with_the_run_in_its_body(scheduling: Scheduling, db_u
     assert content == StoredContent(content.content_id, task_id, 1, sha256(body), RUN)
     assert stored.pool == [content.content_id] == [stored.tasks[task_id].content_id]
     assert (stored.tasks[task_id].places, stored.leases) == ((), [])
-    moves = [(it.previous, it.status, it.attempt, it.worker, it.reason) for it in stored.events[task_id]]
+    moves = [
+        (event.previous, event.status, event.attempt, event.worker, event.reason) for event in stored.events[task_id]
+    ]
     assert moves == [
         (Status.NONE, Status.PENDING, 0, "", "SUBMITTED"),
         (Status.PENDING, Status.SUBMITTED, 1, "w", "LEASED"),

@@ -22,21 +22,23 @@ def test_a_seed_makes_the_same_wishes() -> None:
 
 
 def test_all_accounts_and_all_ways_to_behave_come_up() -> None:
-    assert {each.arguments["account_id"] for each in MANY} == set(ACCOUNT_IDS)
-    modes = {each.arguments["creator_options"]["chaos-mode"] for each in MANY}
+    assert {request.arguments["account_id"] for request in MANY} == set(ACCOUNT_IDS)
+    modes = {request.arguments["creator_options"]["chaos-mode"] for request in MANY}
     assert modes == {"plain", "deaf", "fork", "talk", "fail", "defer", "rubbish", "hang"}
 
 
 def test_a_task_that_hangs_at_first_can_complete_in_time_later() -> None:
-    hanging = [each.arguments for each in MANY if each.arguments["creator_options"]["chaos-mode"] == "hang"]
-    assert all(float(each["creator_options"]["chaos-seconds"]) < each["timeout"] / 2 for each in hanging)
+    hanging = [request.arguments for request in MANY if request.arguments["creator_options"]["chaos-mode"] == "hang"]
+    assert all(float(arguments["creator_options"]["chaos-seconds"]) < arguments["timeout"] / 2 for arguments in hanging)
     assert all(
-        each.then[-1][1] == "retry" for each in MANY if each.arguments["creator_options"]["chaos-mode"] == "hang"
+        request.then[-1][1] == "retry"
+        for request in MANY
+        if request.arguments["creator_options"]["chaos-mode"] == "hang"
     )
 
 
 def test_some_tasks_are_cancelled_and_some_clients_give_up() -> None:
-    cancelled = [what for each in MANY for _, what in each.then if what in {"cancel", "force"}]
+    cancelled = [what for request in MANY for _, what in request.then if what in {"cancel", "force"}]
     assert 80 < len(cancelled) < 160
     assert 0 < cancelled.count("cancel") < cancelled.count("force")
-    assert 150 < sum(each.gives_up for each in MANY) < 250
+    assert 150 < sum(request.gives_up for request in MANY) < 250

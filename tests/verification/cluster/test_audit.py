@@ -44,7 +44,7 @@ def test_a_task_that_is_not_there_is_lost() -> None:
 
 
 def test_two_contents_two_ends_or_two_notices_are_twice() -> None:
-    assert [it.twice for it in (found(contents=2), found((*DONE, *DONE)), found(told=2))] == [1, 1, 1]
+    assert [result.twice for result in (found(contents=2), found((*DONE, *DONE)), found(told=2))] == [1, 1, 1]
 
 
 def test_a_task_that_failed_is_wrong() -> None:

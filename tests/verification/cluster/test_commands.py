@@ -38,9 +38,9 @@ def test_a_step_is_taken_word_by_word(step: str) -> None:
     ],
 )
 def test_what_is_no_step_says_what_it_should_be(step: str, why: str) -> None:
-    with pytest.raises(CommandError) as told:
+    with pytest.raises(CommandError) as raised:
         parse(step)
-    assert why in str(told.value)
+    assert why in str(raised.value)
 
 
 def test_options_have_a_script_of_steps() -> None:
@@ -51,13 +51,13 @@ def test_options_have_a_script_of_steps() -> None:
 
 
 def test_the_docs_have_every_key_and_every_step() -> None:
-    told = (Path(__file__).parents[3] / "docs" / "cluster.md").read_text(encoding="utf-8").replace("\\|", "|")
-    assert [it.usage for it in COMMANDS if f"`{it.usage}`" not in told] == []
-    assert [key for key in KEYS if f"`{key}`" not in told] == []
+    document = (Path(__file__).parents[3] / "docs" / "cluster.md").read_text(encoding="utf-8").replace("\\|", "|")
+    assert [command.usage for command in COMMANDS if f"`{command.usage}`" not in document] == []
+    assert [key for key in KEYS if f"`{key}`" not in document] == []
 
 
 def test_the_help_names_every_step(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options.read(["--help"])
-    said = capsys.readouterr().out
-    assert [it.name for it in COMMANDS if it.does not in said] == []
+    text = capsys.readouterr().out
+    assert [command.name for command in COMMANDS if command.does not in text] == []

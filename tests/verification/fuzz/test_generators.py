@@ -66,9 +66,9 @@ def _fields(descriptor: Any, above: list[str]) -> Iterator[str]:
             yield from _fields(inner, [*above, inner.full_name])
 
 
-def _see(made: Any, seen: set[str]) -> None:
-    seen.update(field.full_name for field in made.DESCRIPTOR.fields if not _has_presence(field))
-    for field, value in made.ListFields():
+def _see(sample: Any, seen: set[str]) -> None:
+    seen.update(field.full_name for field in sample.DESCRIPTOR.fields if not _has_presence(field))
+    for field, value in sample.ListFields():
         seen.add(field.full_name)
         if field.message_type is not None and not field.message_type.GetOptions().map_entry:
             for part in value if field.is_repeated else [value]:
@@ -83,8 +83,8 @@ def _has_presence(field: Any) -> bool:
 def test_a_field_of_each_kind_has_hostile_values() -> None:
     kinds = {field.cpp_type: field for rpc in RPCS.values() for field in _plain_fields(rpc.request)}
     for kind, field in kinds.items():
-        found = {repr(values.hostile(field, Known(), random.Random(number))) for number in range(200)}
-        assert len(found) > 1, kind
+        texts = {repr(values.hostile(field, Known(), random.Random(number))) for number in range(200)}
+        assert len(texts) > 1, kind
     assert {
         FieldDescriptor.CPPTYPE_INT32,
         FieldDescriptor.CPPTYPE_INT64,
@@ -102,20 +102,20 @@ def _plain_fields(descriptor: Any) -> Iterator[Any]:
 
 
 def test_bytes_are_spoilt_in_every_way_and_callers_are_of_every_kind() -> None:
-    made = [case(rpc, 1, number, Known()) for rpc in RPCS for number in range(3 * CASES)]
-    assert {each.shape for each in made} == {"structured", *SPOILS}
-    assert {each.who for each in made} == set(Who)
-    assert any(each.metadata for each in made)
-    assert any(each.timeout <= 0 for each in made)
-    assert any(each.hangs_up_after == 0 for each in made)
+    samples = [case(rpc, 1, number, Known()) for rpc in RPCS for number in range(3 * CASES)]
+    assert {sample.shape for sample in samples} == {"structured", *SPOILS}
+    assert {sample.who for sample in samples} == set(Who)
+    assert any(sample.metadata for sample in samples)
+    assert any(sample.timeout <= 0 for sample in samples)
+    assert any(sample.hangs_up_after == 0 for sample in samples)
 
 
 @pytest.mark.parametrize("spoil", SPOILS)
 def test_whatever_is_spoilt_are_bytes(spoil: str) -> None:
     for number in range(100):
         source = random.Random(number)
-        told = message(pb.SubmitTaskRequest.DESCRIPTOR, Known(), source).SerializeToString()
-        for data in (told, b""):
+        encoded = message(pb.SubmitTaskRequest.DESCRIPTOR, Known(), source).SerializeToString()
+        for data in (encoded, b""):
             assert isinstance(SPOILS[spoil](data, pb.SubmitTaskRequest.DESCRIPTOR, source), bytes)
 
 
@@ -159,10 +159,10 @@ def test_a_liar_tells_the_same_lies_to_one_who_says_the_same() -> None:
 def test_no_lie_orders_a_worker_to_drain_not_by_spoiled_bytes_either() -> None:
     for lie in (liar._anything() for liar in (Liar(1, stream) for stream in range(5)) for _ in range(300)):
         with suppress(DecodeError):
-            told = worker_pb.LeaseResponse.FromString(lie)
-            assert not told.HasField("drain")
-            assert not told.welcome.desired_state.drain
-            assert not told.acknowledgement.desired_state.drain
+            response = worker_pb.LeaseResponse.FromString(lie)
+            assert not response.HasField("drain")
+            assert not response.welcome.desired_state.drain
+            assert not response.acknowledgement.desired_state.drain
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -176,17 +176,17 @@ def test_a_defect_is_found_with_the_number_of_its_input(monkeypatch: pytest.Monk
 
     monkeypatch.setitem(INPUTS, "page token", broken)
     tally = try_inputs(InputOrder(("page token",), 7, 0, 20))
-    found = {finding.number for finding in tally.findings}
-    assert found == {number for number in range(20) if random_of("page token", 7, number).random() >= 0.5}
-    assert tally.statuses["page token"]["FOUND"] == len(found)
+    numbers = {finding.number for finding in tally.findings}
+    assert numbers == {number for number in range(20) if random_of("page token", 7, number).random() >= 0.5}
+    assert tally.statuses["page token"]["FOUND"] == len(numbers)
 
 
 def test_a_plan_has_all_targets_or_some_and_names_those_that_are_none() -> None:
     whole = Plan(1, 1_000)
     assert {*whole.paths, *whole.inputs} < set(TARGETS)
     assert (whole.sessions, whole.lies) == (4, 25)
-    one = Plan(1, 1_000, ("TaskService/SubmitTask", "spool"))
-    assert (one.paths, one.inputs, one.sessions, one.lies) == (
+    part = Plan(1, 1_000, ("TaskService/SubmitTask", "spool"))
+    assert (part.paths, part.inputs, part.sessions, part.lies) == (
         ("/contentgen.v1.TaskService/SubmitTask",),
         ("spool",),
         0,

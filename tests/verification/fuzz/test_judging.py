@@ -86,9 +86,9 @@ async def test_a_server_with_defects_is_found_out() -> None:
     await server.stop(None)
     await asyncio.get_running_loop().shutdown_default_executor()
     assert tally.cases == 40
-    found = {(finding.target, finding.what.partition(":")[0]) for finding in tally.findings}
-    assert ("TaskService/GetTask", "INTERNAL") in found
-    assert ("TaskService/RetryTask", "UNIMPLEMENTED, of an RPC that is there") in found
+    defects = {(finding.target, finding.what.partition(":")[0]) for finding in tally.findings}
+    assert ("TaskService/GetTask", "INTERNAL") in defects
+    assert ("TaskService/RetryTask", "UNIMPLEMENTED, of an RPC that is there") in defects
     assert tally.unanswered(20) == ["TaskService/GetTask", "TaskService/RetryTask"]
 
 
@@ -113,9 +113,9 @@ def test_alarms_are_errors_tracebacks_and_what_is_no_event(tmp_path: Path) -> No
     ]
     log = tmp_path / "log"
     log.write_text("".join(json.dumps(line) + "\n" for line in lines) + "Segmentation fault\n")
-    found = alarms(log, {"session.ended"})
-    assert len(found) == 3
-    assert all("fine" not in text and "expected" not in text for text in found)
+    texts = alarms(log, {"session.ended"})
+    assert len(texts) == 3
+    assert all("fine" not in text and "expected" not in text for text in texts)
 
 
 def test_growth_is_counted_from_after_the_warm_up() -> None:

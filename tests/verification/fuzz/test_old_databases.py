@@ -26,14 +26,14 @@ IN_FILES = [number for number, name in enumerate(SHAPES) if SHAPES[name].other_t
 
 def test_a_database_is_made_the_same_again(tmp_path: Path, databases: Databases) -> None:
     for number in IN_FILES[::5]:
-        made = []
+        runs = []
         for turn in ("once", "again"):
             folder = tmp_path / f"{number}-{turn}"
             folder.mkdir()
             with laid_out(7, number, folder, databases) as case:
                 files = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
-                made.append((case.shape, case.arguments, [path.read_bytes() for path in files]))
-        assert made[0] == made[1]
+                runs.append((case.shape, case.arguments, [path.read_bytes() for path in files]))
+        assert runs[0] == runs[1]
 
 
 def test_each_shape_has_its_turn_and_changes_something() -> None:

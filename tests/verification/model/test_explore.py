@@ -36,27 +36,27 @@ class Numbers:
 
 
 def test_exploring_reaches_every_reachable_state() -> None:
-    found = explore(Numbers({0: [1, 2], 1: [9], 2: [2, 9], 7: [8]}, {}))
-    assert (found.states, found.edges, found.complete, found.counter_example) == (4, 5, True, None)
+    result = explore(Numbers({0: [1, 2], 1: [9], 2: [2, 9], 7: [8]}, {}))
+    assert (result.states, result.edges, result.complete, result.counter_example) == (4, 5, True, None)
 
 
 def test_a_counter_example_is_a_shortest_one_over_faults_too() -> None:
-    found = explore(Numbers({0: [1], 1: [2], 2: [5], 5: [9]}, {1: [5]}, wrong=5)).counter_example
-    assert found is not None
-    assert [state for _, state in found.steps] == [1, 5]
-    assert [event.name for event, _ in found.steps] == ["step", "fault"]
+    counter_example = explore(Numbers({0: [1], 1: [2], 2: [5], 5: [9]}, {1: [5]}, wrong=5)).counter_example
+    assert counter_example is not None
+    assert [state for _, state in counter_example.steps] == [1, 5]
+    assert [event.name for event, _ in counter_example.steps] == ["step", "fault"]
 
 
 def test_states_that_only_a_fault_leaves_are_stuck() -> None:
-    found = explore(Numbers({0: [1, 9], 1: [2], 2: [1]}, {2: [9]})).counter_example
-    assert found is not None
-    assert (found.wrong, [state for _, state in found.steps]) == (STUCK, [1])
+    counter_example = explore(Numbers({0: [1, 9], 1: [2], 2: [1]}, {2: [9]})).counter_example
+    assert counter_example is not None
+    assert (counter_example.wrong, [state for _, state in counter_example.steps]) == (STUCK, [1])
 
 
 def test_going_round_for_ever_is_wrong_where_the_way_out_is_not_always_there() -> None:
-    found = explore(Numbers({0: [1], 1: [2], 2: [3], 3: [1, 9]}, {})).counter_example
-    assert found is not None
-    assert (found.wrong, [state for _, state in found.steps]) == (ROUND, [1])
+    counter_example = explore(Numbers({0: [1], 1: [2], 2: [3], 3: [1, 9]}, {})).counter_example
+    assert counter_example is not None
+    assert (counter_example.wrong, [state for _, state in counter_example.steps]) == (ROUND, [1])
 
 
 def test_going_round_for_ever_is_unfair_where_something_else_stays_possible() -> None:
@@ -66,9 +66,9 @@ def test_going_round_for_ever_is_unfair_where_something_else_stays_possible() ->
 
 def test_rounds_within_rounds_are_one() -> None:
     steps = {0: [1, 5], 1: [2], 2: [1, 3], 3: [0], 5: [0]}
-    found = explore(Numbers(steps | {3: [0, 9]}, {})).counter_example
-    assert found is not None
-    assert (found.wrong, found.steps) == (ROUND, [])
+    counter_example = explore(Numbers(steps | {3: [0, 9]}, {})).counter_example
+    assert counter_example is not None
+    assert (counter_example.wrong, counter_example.steps) == (ROUND, [])
     assert explore(Numbers({source: [*targets, 9] for source, targets in steps.items()}, {})).counter_example is None
 
 
@@ -85,5 +85,5 @@ def test_states_beyond_the_bound_are_not_judged() -> None:
 
 
 def test_a_wrong_state_at_the_bound_is_found() -> None:
-    found = explore(Numbers({0: [1], 1: [2]}, {}, wrong=2), depth=2)
-    assert found.counter_example is not None
+    result = explore(Numbers({0: [1], 1: [2]}, {}, wrong=2), depth=2)
+    assert result.counter_example is not None

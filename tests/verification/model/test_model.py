@@ -31,28 +31,28 @@ DEEP = 20
 def test_every_property_holds_in_every_state(
     scenario: Scenario | Traffic, record_property: Callable[[str, str], None]
 ) -> None:
-    found = explore(system(scenario), limit=STATES)
-    record_property("walked", f"{scenario.name}: {summary(found)}")
-    assert found.counter_example is None
-    assert found.complete or found.depth >= DEEP
+    result = explore(system(scenario), limit=STATES)
+    record_property("walked", f"{scenario.name}: {summary(result)}")
+    assert result.counter_example is None
+    assert result.complete or result.depth >= DEEP
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_rule_taken_out_is_found_and_documented(mutant: Mutant, record_property: Callable[[str, str], None]) -> None:
-    model, found = mutant.explore()
-    record_property("walked", f"{mutant.name}: {summary(found)}")
-    assert found.counter_example is not None
-    assert found.counter_example.wrong == mutant.shows_as
-    text = diagrams.section(mutant, model, found.counter_example)
+    model, result = mutant.explore()
+    record_property("walked", f"{mutant.name}: {summary(result)}")
+    assert result.counter_example is not None
+    assert result.counter_example.wrong == mutant.shows_as
+    text = diagrams.section(mutant, model, result.counter_example)
     assert text in diagrams.DOCUMENT.read_text(), "run python -m verification.model.diagrams --write"
 
 
 def test_the_fence_asks_no_clock() -> None:
     """However far the database's clock runs ahead, and whatever runs then, one result at most is accepted."""
     with replaced(ClockWatch, "gained", lambda *_: 0.0), replaced(properties, "_wrong_runs", lambda *_: None):
-        found = explore(Model(Scenario("jumps", "", {"jump": 2}, rival=True)))
-    assert found.counter_example is None
-    assert found.complete
+        result = explore(Model(Scenario("jumps", "", {"jump": 2}, rival=True)))
+    assert result.counter_example is None
+    assert result.complete
 
 
 def test_the_models_reach_every_decision() -> None:

@@ -28,20 +28,22 @@ class Database:
 
     def __init__(self, *tagged: bool, limit: int) -> None:
         self.tables = submitted(len(tagged), 0, TTL, limit)
-        self.tables.ready = {key: ReadyRecord(1, it) for key, it in enumerate(tagged, start=1)}
+        self.tables.ready = {key: ReadyRecord(1, is_tagged) for key, is_tagged in enumerate(tagged, start=1)}
         self.tables.sessions = {WORKER: SessionRecord(SESSION, 1)}
 
-    def step(self, work: Work, one: UnderWay, beside: UnderWay | None = None) -> UnderWay | None:
+    def step(self, work: Work, transaction: UnderWay, beside: UnderWay | None = None) -> UnderWay | None:
         parts: Parts[Tables] = Parts()
-        return advanced(work, one, partial(parts.copy, parts.number(self.tables)), beside.held if beside else NOBODY)
+        return advanced(
+            work, transaction, partial(parts.copy, parts.number(self.tables)), beside.held if beside else NOBODY
+        )
 
     def until(self, work: Work, statement: str) -> UnderWay:
         """A transaction as far as such a statement, that one included."""
-        one: UnderWay | None = UnderWay()
-        while one is not None and statement not in one.asked:
-            one = self.step(work, one)
-        assert one is not None
-        return one
+        transaction: UnderWay | None = UnderWay()
+        while transaction is not None and statement not in transaction.asked:
+            transaction = self.step(work, transaction)
+        assert transaction is not None
+        return transaction
 
     def tagged(self) -> list[int]:
         return sorted(key for key, row in self.tables.ready.items() if row.tagged)
@@ -61,10 +63,10 @@ def limit_to_one(tx: Tx) -> None:
 
 def test_writes_are_invisible_before_the_commit() -> None:
     database = Database(False, limit=1)
-    one = database.until(admit, "window.admit")
-    assert one.ended
+    transaction = database.until(admit, "window.admit")
+    assert transaction.ended
     assert database.tagged() == []
-    commit(database.tables, one)
+    commit(database.tables, transaction)
     assert database.tagged() == [1]
 
 

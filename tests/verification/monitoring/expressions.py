@@ -38,19 +38,21 @@ class Metric(NamedTuple):
 @cache
 def existing() -> Mapping[str, Metric]:
     """The series that Prometheus has of schedulers, workers and consoles, by name, and `up`, which it makes itself."""
-    found: dict[str, Metric] = {"up": Metric(SCRAPED)}
+    metrics_by_name: dict[str, Metric] = {"up": Metric(SCRAPED)}
     for metrics in (Metrics(""), WorkerMetrics(), ConsoleMetrics()):
         for declared in metrics.declared:
             labels, values = SCRAPED | frozenset(declared.labels), frozenset(_WORD.findall(declared.documentation))
             for name, added in _series(declared).items():
-                found[name] = Metric(labels | added, values | found.get(name, Metric(frozenset())).values)
+                metrics_by_name[name] = Metric(
+                    labels | added, values | metrics_by_name.get(name, Metric(frozenset())).values
+                )
         for family in metrics.registry.collect():
             for sample in family.samples:
-                known = found.get(sample.name, Metric(SCRAPED | set(sample.labels)))
-                found[sample.name] = known._replace(values=known.values | set(sample.labels.values()))
+                metric = metrics_by_name.get(sample.name, Metric(SCRAPED | set(sample.labels)))
+                metrics_by_name[sample.name] = metric._replace(values=metric.values | set(sample.labels.values()))
     for name, further in _FURTHER_VALUES.items():
-        found[name] = found[name]._replace(values=found[name].values | further)
-    return found
+        metrics_by_name[name] = metrics_by_name[name]._replace(values=metrics_by_name[name].values | further)
+    return metrics_by_name
 
 
 def _series(metric: Declared) -> Mapping[str, frozenset[str]]:
@@ -67,7 +69,7 @@ def recorded(expression: str, known: Mapping[str, Metric]) -> Metric:
     assert isinstance(aggregate, AggregateExpr), expression
     labels = aggregate.modifier.labels if aggregate.modifier else ()
     used = [known[name] for name, _ in selectors(aggregate)]
-    return Metric(frozenset(labels), frozenset[str]().union(*(it.values for it in used)))
+    return Metric(frozenset(labels), frozenset[str]().union(*(metric.values for metric in used)))
 
 
 def problems(expression: str, known: Mapping[str, Metric]) -> Iterator[str]:
@@ -83,7 +85,7 @@ def problems(expression: str, known: Mapping[str, Metric]) -> Iterator[str]:
         for matcher in matchers:
             if matcher.name not in metric.labels:
                 yield f"{name} has no label {matcher.name}"
-            elif matcher.name not in SCRAPED and not any(_matches(matcher, it) for it in metric.values):
+            elif matcher.name not in SCRAPED and not any(_matches(matcher, value) for value in metric.values):
                 yield f"{name} has no {matcher.name} that is {matcher.value}"
     for label in sorted(_grouped_by(parsed) - labels):
         yield f"nothing there has a label {label}"
@@ -96,26 +98,26 @@ def _matches(matcher: Matcher, value: str) -> bool:
 
 def selectors(expression: Expr) -> list[tuple[str, list[Matcher]]]:
     """The series that an expression reads: their name and what it wants of their labels."""
-    found: list[tuple[str, list[Matcher]]] = []
+    series: list[tuple[str, list[Matcher]]] = []
 
     def visit(node: Expr) -> None:
         if isinstance(node, VectorSelector):
-            found.append((node.name or "", node.matchers.matchers))
+            series.append((node.name or "", node.matchers.matchers))
 
     walk(expression, visit)
-    return found
+    return series
 
 
 def _grouped_by(expression: Expr) -> set[str]:
     """The labels of `by`, `without`, `on` and their like."""
-    found: set[str] = set()
+    labels: set[str] = set()
 
     def visit(node: Expr) -> None:
         if isinstance(node, AggregateExpr) and node.modifier:
-            found.update(node.modifier.labels)
+            labels.update(node.modifier.labels)
         if isinstance(node, BinaryExpr) and node.modifier:
-            found.update(node.modifier.matching.labels if node.modifier.matching else ())
-            found.update(node.modifier.group_labels or ())
+            labels.update(node.modifier.matching.labels if node.modifier.matching else ())
+            labels.update(node.modifier.group_labels or ())
 
     walk(expression, visit)
-    return found
+    return labels

@@ -35,8 +35,8 @@ def _rules() -> list[dict[str, Any]]:
 
 def alerts() -> list[Alert]:
     """In the order of the file."""
-    found = [rule for rule in _rules() if "alert" in rule]
-    return [Alert(it["alert"], it["expr"], it["labels"]["severity"], it["annotations"]) for it in found]
+    rules = [rule for rule in _rules() if "alert" in rule]
+    return [Alert(rule["alert"], rule["expr"], rule["labels"]["severity"], rule["annotations"]) for rule in rules]
 
 
 def recording() -> Mapping[str, str]:

@@ -25,13 +25,13 @@ def shown() -> dict[str, Metric]:
     return {**known(), "ALERTS": Metric(frozenset({"alertname", "alertstate", "severity"}) | SCRAPED, names | states)}
 
 
-@pytest.mark.parametrize("query", queries(), ids=lambda it: it.panel)
+@pytest.mark.parametrize("query", queries(), ids=lambda query: query.panel)
 def test_a_query_uses_what_exists(query: Query) -> None:
     assert "$" not in query.expression
     assert list(problems(query.expression, shown())) == []
 
 
-@pytest.mark.parametrize("query", queries(), ids=lambda it: it.panel)
+@pytest.mark.parametrize("query", queries(), ids=lambda query: query.panel)
 def test_a_legend_names_labels_that_the_answer_has(query: Query) -> None:
     labels = frozenset[str]().union(*(shown()[name].labels for name, _ in selectors(parse(query.expression))))
     grouped = [set(re.split(r",\s*", by)) for by in re.findall(r"\bby \(([^)]*)\)", query.expression)]
@@ -54,7 +54,9 @@ def test_what_is_recorded_is_used() -> None:
 
 def test_every_panel_asks_the_prometheus_that_was_chosen() -> None:
     assert [panel["title"] for panel in panels() if panel["datasource"] != SOURCE] == []
-    assert [panel["title"] for panel in panels() if any(it["datasource"] != SOURCE for it in panel["targets"])] == []
+    assert [
+        panel["title"] for panel in panels() if any(target["datasource"] != SOURCE for target in panel["targets"])
+    ] == []
     (variable,) = dashboard()["templating"]["list"]
     assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
 

@@ -62,12 +62,12 @@ def test_each_alert_is_tested_while_all_is_well_and_while_it_is_not() -> None:
 
 def test_promtools_tests_use_series_that_exist() -> None:
     tests = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
-    series = {given["series"] for test in tests for given in test["input_series"]}
-    found = [problem for it in sorted(series) for problem in problems(it, existing())]
-    assert [problem for problem in found if " that is " not in problem] == []  # not each value is known
+    series = {entry["series"] for test in tests for entry in test["input_series"]}
+    findings = [problem for name in sorted(series) for problem in problems(name, existing())]
+    assert [problem for problem in findings if " that is " not in problem] == []  # not each value is known
 
 
-@pytest.mark.parametrize("alert", alerts(), ids=lambda it: it.name)
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
 def test_an_alert_uses_what_exists(alert: Alert) -> None:
     assert list(problems(alert.expression, known())) == []
 
@@ -77,7 +77,7 @@ def test_a_recorded_expression_uses_what_exists(name: str) -> None:
     assert list(problems(recording()[name], existing())) == []
 
 
-@pytest.mark.parametrize("alert", alerts(), ids=lambda it: it.name)
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
 def test_an_alert_says_what_it_is_and_leads_to_its_runbook(alert: Alert) -> None:
     assert re.fullmatch(r"Contentgen(?:[A-Z][a-z]+)+", alert.name)
     assert alert.severity in {"critical", "warning"}
@@ -95,7 +95,7 @@ def test_the_operators_guide_lists_each_alert() -> None:
     assert listed == [(alert.name, alert.name, alert.severity) for alert in alerts()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda it: it.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_runbook_says_what_to_do_and_names_what_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     (severity,) = (alert.severity for alert in alerts() if alert.name == page.stem)
