@@ -31,7 +31,7 @@ NO_CONTENT, SEE_OTHER = 204, 303
 BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 400, 401, 403, 404, 500, 503
 TOKENS_INTERVAL = 10.0
 """Seconds for which schedulers that ask for tokens are not asked again whether they do."""
-FOREIGN_FORM = text("This form is not from this page, or too old. Load the page anew.")
+FOREIGN_FORM = text("This form is not from this page, or too old. Reload the page.")
 UNDONE = text(
     "Nothing was decided or changed, for the schedulers do not answer. What you typed is still here: send it again once"
     " they do."

@@ -24,7 +24,7 @@ MOVABLE = ("pending", "failed")
 DAY_SHOWS = 8
 """Entries of a day that a month shows."""
 MAX_ATTEMPTS = 200
-BAD_FORM = text("This form is not whole. Load the page anew.")
+BAD_FORM = text("This form is incomplete. Reload the page.")
 
 
 class PublishPool:

@@ -40,7 +40,7 @@ MAX_TRIES = 10
 """Articles that others may take while one is being opened."""
 CONFLICT = 409
 NO_CONTENT = 204
-CHANGED = text("Somebody has changed it since you read it. Read it again: this is how it is now.")
+CHANGED = text("Someone has changed it since you read it. This is the present version: read it again.")
 
 
 class ReviewDesk:
@@ -197,7 +197,7 @@ class ReviewDesk:
         except EtagMismatchException:
             return await self._again(request, session, CHANGED, form, CONFLICT)
         except InvalidStateException:
-            return await self._again(request, session, "Somebody else has decided it.", form, CONFLICT)
+            return await self._again(request, session, "Someone else has decided already.", form, CONFLICT)
         return self._next(request, str(Place.of(content)), [content_id])
 
     async def _again(self, request: Request, session: Session, problem: str, form: Form, status: int) -> Response:
@@ -305,12 +305,12 @@ def _held_by_others(queue: Queue, me: str) -> bool:
 async def _cancel(session: Session, task_id: str) -> None:
     """Cancels a task, unless it has ended, or is not the user's to cancel."""
     if not session.may("TaskService/CancelTask"):
-        session.tell("It is still written anew: {task_id}", task_id=task_id)
+        session.tell("Still regenerating: {task_id}", task_id=task_id)
         return
     try:
         await session.client.cancel_task(task_id, force=True)
     except (InvalidStateException, ResourceNotFoundException):
-        session.tell("It has been written anew already: {task_id}", task_id=task_id)
+        session.tell("Already regenerated: {task_id}", task_id=task_id)
 
 
 def _undo(request: Request) -> tuple[list[int], float] | None:

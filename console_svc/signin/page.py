@@ -48,7 +48,7 @@ class SignIn:
         site, counted = self._site, self._site.metrics.signed_in
         if not same_origin(request):
             counted("foreign_form")
-            return self._form(request, "This form is not from this page. Load the page anew.", FORBIDDEN)
+            return self._form(request, "This form is not from this page. Reload the page.", FORBIDDEN)
         address = address_of(request, behind_proxy=site.settings.console_behind_proxy)
         if not site.tries.admit(address):
             counted("too_many")

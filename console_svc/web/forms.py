@@ -26,7 +26,7 @@ MAX_FORMS = 64 << 20
 """Bytes of all forms that arrive at a time: each takes up to one and a half times as much memory."""
 FORM_TIMEOUT = 60.0
 """Seconds that a form may take to arrive."""
-UNREADABLE = text("This form can't be read. Load the page anew.")
+UNREADABLE = text("This form can't be read. Reload the page.")
 _BAD, _LATE, _LARGE, _OTHER_TYPE, _BUSY = 400, 408, 413, 415, 503
 _BOUNDARY = r"[\w'()+,./:=?-]{1,70}"
 _TYPE = re.compile(

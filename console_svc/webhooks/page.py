@@ -97,9 +97,9 @@ class Webhooks:
         active = (await request.form()).get("active") == "yes"
         await session.client.update_webhook(webhook_id, active=active)
         if active:
-            session.tell("Webhook {webhook_id} is told of events again.", webhook_id=webhook_id)
+            session.tell("Webhook {webhook_id} receives events again.", webhook_id=webhook_id)
         else:
-            session.tell("Webhook {webhook_id} is told of no events.", webhook_id=webhook_id)
+            session.tell("Webhook {webhook_id} receives no more events.", webhook_id=webhook_id)
         return self._back(request)
 
     async def rotate(self, request: Request, session: Session) -> Response:

@@ -77,9 +77,9 @@ class Workers:
             return await self._page(request, session, form)
         await session.client.pause_dispatch(account_id)
         if account_id:
-            session.tell("Account {account} is paused. What runs goes on.", account=form.plain("account"))
+            session.tell("Account {account} is paused. Running tasks continue.", account=form.plain("account"))
         else:
-            session.tell("Everything is paused. What runs goes on.")
+            session.tell("Everything is paused. Running tasks continue.")
         return self._site.see(_back(form))
 
     async def resume(self, request: Request, session: Session) -> Response:
@@ -89,7 +89,7 @@ class Workers:
             return self._site.failure(request, session, NO_ACCOUNT, BAD)
         await session.client.resume_dispatch(account_id or None)
         if account_id:
-            session.tell("Account {account} goes on.", account=account_id)
+            session.tell("Dispatch of account {account} is resumed.", account=account_id)
         else:
             session.tell("Tasks are handed out again.")
         return self._site.see(_back(form))

@@ -55,7 +55,7 @@ def test_a_failure_shows_its_error_and_what_was_printed_line_by_line(place: Plac
     text = operator.get(f"/tasks/{task_id}").text
     assert "<code>CREATOR_ERROR</code>" in text
     assert "told to fail\nError: the model said no" in html.unescape(text)
-    assert "count retries anew" in text
+    assert "reset the retry count" in text
     assert "It is back in the queue." in operator.post(f"/tasks/{task_id}/retry", {"anew": "yes"}).text
     assert place.client.wait(task_id, 30)["attempt"] == 2
     assert "Its retries are used up." in operator.post(f"/tasks/{task_id}/retry", {}).text

@@ -151,7 +151,7 @@ class TestDecisions:
         ):
             desk = anna.post(f"/review/{content_id}/{action}", {**fields, **more})
             assert desk.status == 409
-            assert "Somebody has changed it" in desk.text
+            assert "Someone has changed it" in desk.text
             assert "changed since" in desk.text
             assert all(text in desk.text for text in more.values())
         assert press.now(content_id)["review_status"] == "pending_review"
@@ -162,7 +162,7 @@ class TestDecisions:
         press.place.client.review_content(content_id, approve=False, comment="no")
         desk = anna.post(f"/review/{content_id}/approve", fields)
         assert desk.status == 409
-        assert "Somebody else has decided it." in desk.text
+        assert "Someone else has decided already." in desk.text
         assert press.now(content_id)["review_comment"] == "no"
 
     def test_an_approval_is_not_taken_back_once_a_publisher_has_it(self, press: Press, anna: Visitor) -> None:

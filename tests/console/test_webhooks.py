@@ -105,7 +105,7 @@ def test_a_change_a_pause_and_a_new_secret(place: Place, visitor: Visitor, recei
     answer = visitor.post(path, {"url": receiver.url + "2", "event_types": "content.approved"})
     assert f"Changed webhook {webhook_id}." in answer.text
     assert visitor.post(path, {"url": "ftp://news.example/", "event_types": "content.approved"}).status == 400
-    assert "is told of no events" in visitor.post(f"{path}/active", {"active": "no"}).text
+    assert "receives no more events" in visitor.post(f"{path}/active", {"active": "no"}).text
     changed = place.client.get_webhook(webhook_id)
     assert changed is not None
     assert (changed["url"], changed["event_types"], changed["active"]) == (
@@ -113,7 +113,7 @@ def test_a_change_a_pause_and_a_new_secret(place: Place, visitor: Visitor, recei
         ["content.approved"],
         False,
     )
-    assert "is told of events again" in visitor.post(f"{path}/active", {"active": "yes"}).text
+    assert "receives events again" in visitor.post(f"{path}/active", {"active": "yes"}).text
     rotated = visitor.post(f"{path}/rotate", {"overlap": "1h"}).text
     assert "whsec_" in rotated
     assert "The secret before it is valid until" in rotated

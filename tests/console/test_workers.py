@@ -80,7 +80,7 @@ def test_a_bad_number_of_slots_comes_back(place: Place, text: str) -> None:
 def test_everything_and_an_account_are_paused_and_resumed(place: Place) -> None:
     visitor = place.visitor()
     assert "Tasks of all accounts are handed out." in visitor.get("/workers").text
-    assert "Everything is paused. What runs goes on." in visitor.post("/workers/pause", {}).text
+    assert "Everything is paused. Running tasks continue." in visitor.post("/workers/pause", {}).text
     visitor.post("/workers/pause", {"account": str(place.account)})
 
     def who() -> str:
@@ -94,7 +94,8 @@ def test_everything_and_an_account_are_paused_and_resumed(place: Place) -> None:
     resumed = visitor.post("/workers/resume", {"account": "0"}).text
     assert "Tasks are handed out again." in resumed
     assert "Pause everything" in resumed
-    assert f"Account {place.account} goes on." in visitor.post("/workers/resume", {"account": str(place.account)}).text
+    resumed = visitor.post("/workers/resume", {"account": str(place.account)}).text
+    assert f"Dispatch of account {place.account} is resumed." in resumed
     assert "Tasks of all accounts are handed out." in visitor.get("/workers").text
 
 
