@@ -15,7 +15,7 @@ _COLUMNS = """
     account_id, name, max_concurrent_tasks, weight, active, create_time, max_pending_tasks, max_priority,
     max_starts_per_minute, max_asset_bytes
 """
-_INSERT = sa.text(f"""
+_INSERT_ACCOUNT = sa.text(f"""
     INSERT INTO accounts (
         name, max_concurrent_tasks, weight, max_pending_tasks, max_priority, max_starts_per_minute, max_asset_bytes)
     VALUES (
@@ -25,7 +25,7 @@ _INSERT = sa.text(f"""
 """)
 """Creates an account."""
 # NULL: unchanged.
-_UPDATE = sa.text(f"""
+_UPDATE_ACCOUNT = sa.text(f"""
     UPDATE accounts SET name = coalesce(CAST(:name AS text), name),
         max_concurrent_tasks = coalesce(CAST(:max_concurrent_tasks AS integer), max_concurrent_tasks),
         weight = coalesce(CAST(:weight AS float8), weight), active = coalesce(CAST(:active AS boolean), active),
@@ -37,9 +37,9 @@ _UPDATE = sa.text(f"""
     RETURNING {_COLUMNS}
 """)
 """Changes the settings of an account that are given."""
-_GET = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id = :account_id")
+_GET_ACCOUNT = sa.text(f"SELECT {_COLUMNS} FROM accounts WHERE account_id = :account_id")
 """Reads one account."""
-_LIST = sa.text(f"""
+_LIST_ACCOUNTS = sa.text(f"""
     SELECT {_COLUMNS} FROM accounts
     WHERE account_id > :after AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
     ORDER BY account_id LIMIT :limit
@@ -50,18 +50,20 @@ _LIST = sa.text(f"""
 class Accounts(Statements):
     def insert(self, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas) -> Account:
         """Creates an account; the database assigns its id."""
-        row = self._row(_INSERT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight, **asdict(quotas))
+        row = self._row(
+            _INSERT_ACCOUNT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight, **asdict(quotas)
+        )
         assert row is not None
         return Account(*row)
 
     def update(self, account_id: int, change: AccountChange) -> Account | None:
         """Changes an account; returns the result, or None if there is no such account."""
-        row = self._row(_UPDATE, account_id=account_id, **asdict(change))
+        row = self._row(_UPDATE_ACCOUNT, account_id=account_id, **asdict(change))
         return None if row is None else Account(*row)
 
     def require(self, account_id: int) -> Account:
         """Reads one account. Raises NotFound."""
-        row = self._row(_GET, account_id=account_id)
+        row = self._row(_GET_ACCOUNT, account_id=account_id)
         if row is None:
             raise NotFound("account", account_id)
         return Account(*row)
@@ -73,5 +75,5 @@ class Accounts(Statements):
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Account]:
         """Accounts with ids above `after`, by id."""
-        rows = self._rows(_LIST, accounts=account_filter(scope), after=after, limit=limit)
+        rows = self._rows(_LIST_ACCOUNTS, accounts=account_filter(scope), after=after, limit=limit)
         return [Account(*row) for row in rows]

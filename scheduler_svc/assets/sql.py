@@ -14,14 +14,14 @@ from scheduler_svc.database.statements import Statements, accounts
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.asset import Asset, Media
 
-_TOUCH = sa.text("""
+_TOUCH_ASSET = sa.text("""
     INSERT INTO assets (sha256, size) VALUES (:sha256, :size)
     ON CONFLICT (sha256) DO UPDATE SET touch_time = now() RETURNING complete
 """)
 """Adds an asset that is not complete, or touches the one that is there; says whether it is complete."""
-_LOCK = sa.text("SELECT sha256 FROM assets WHERE sha256 = :sha256 FOR UPDATE")
+_LOCK_ASSET = sa.text("SELECT sha256 FROM assets WHERE sha256 = :sha256 FOR UPDATE")
 """Locks an asset, to complete it."""
-_COMPLETE = sa.text("""
+_COMPLETE_ASSET = sa.text("""
     UPDATE assets SET complete = true, size = :size, media_type = :media_type, width = :width, height = :height,
         touch_time = now()
     WHERE sha256 = :sha256
@@ -32,7 +32,7 @@ _THESE = "sha256 = ANY(CAST(:these AS text[]))"
 # A lock that keeps them complete until the content is committed.
 _LOCK_COMPLETE = sa.text(f"SELECT sha256 FROM assets WHERE {_THESE} AND complete ORDER BY sha256 FOR SHARE")
 """Locks those assets that contents may name."""
-_NAMED = Insert(
+_INSERT_NAMED_ASSETS = Insert(
     "content_assets",
     content_id="bigint",
     position="smallint",
@@ -45,7 +45,7 @@ _NAMED = Insert(
 
 _UNNAMED = "NOT EXISTS (SELECT FROM content_assets AS n WHERE n.sha256 = assets.sha256)"
 _OLD = "touch_time < now() - CAST(:age AS interval)"
-_PAGE = sa.text("SELECT sha256 FROM assets WHERE sha256 > :after ORDER BY sha256 LIMIT :limit")
+_PAGE_OF_ASSETS = sa.text("SELECT sha256 FROM assets WHERE sha256 > :after ORDER BY sha256 LIMIT :limit")
 """Reads the next assets, in the order of the collection."""
 _LOCK_UNNAMED = sa.text(f"""
     SELECT sha256 FROM assets WHERE {_THESE} AND complete AND {_OLD} AND {_UNNAMED}
@@ -59,7 +59,7 @@ _LOCK_RETIRED = sa.text(f"""
     SELECT sha256 FROM assets WHERE NOT complete AND {_OLD} ORDER BY touch_time LIMIT :limit FOR UPDATE SKIP LOCKED
 """)
 """Locks old assets that are not complete."""
-_DELETE = sa.text(f"DELETE FROM assets WHERE {_THESE}")
+_DELETE_ASSETS = sa.text(f"DELETE FROM assets WHERE {_THESE}")
 """Deletes locked assets."""
 
 _USAGE = sa.text("""
@@ -72,7 +72,7 @@ _ADD_BYTES = """
     INSERT INTO asset_usage AS u (account_id, bytes) SELECT account_id, sum(size) FROM added GROUP BY account_id
     ON CONFLICT (account_id) DO UPDATE SET bytes = u.bytes + excluded.bytes
 """
-_COUNT = sa.text(f"""
+_COUNT_ASSET = sa.text(f"""
     WITH counted AS (
         INSERT INTO account_assets (sha256, account_id, size)
         SELECT sha256, :account_id, size FROM assets WHERE sha256 = :sha256
@@ -123,15 +123,15 @@ def _get(*, of_accounts: bool) -> sa.TextClause:
 class Assets(Statements):
     def touch(self, sha256: str, size: int) -> bool:
         """Makes sure that there is a row, and that nothing collects it for a while. Returns whether it is complete."""
-        return bool(self._row(_TOUCH, sha256=sha256, size=size)[0])
+        return bool(self._row(_TOUCH_ASSET, sha256=sha256, size=size)[0])
 
     def lock(self, sha256: str) -> bool:
         """Locks an asset; returns whether it exists."""
-        return self._row(_LOCK, sha256=sha256) is not None
+        return self._row(_LOCK_ASSET, sha256=sha256) is not None
 
     def complete(self, sha256: str, size: int, media: Media) -> None:
         """Completes a locked asset."""
-        self._run(_COMPLETE, sha256=sha256, size=size, **media._asdict())
+        self._run(_COMPLETE_ASSET, sha256=sha256, size=size, **media._asdict())
 
     def lock_complete(self, these: Sequence[str]) -> frozenset[str]:
         """Returns those of these assets that are complete; they stay so until the end of the transaction."""
@@ -139,7 +139,7 @@ class Assets(Statements):
 
     def name(self, rows: Sequence[ContentAssetRow]) -> None:
         """Stores what contents name. The assets among it are locked and complete."""
-        self._session.insert(_NAMED, rows)
+        self._session.insert(_INSERT_NAMED_ASSETS, rows)
 
     def get(self, scope: Scope, sha256: str) -> Asset | None:
         """An asset that a content of these accounts names."""
@@ -153,7 +153,7 @@ class Assets(Statements):
 
     def count(self, account_id: int, sha256: str) -> bool:
         """Counts an asset for an account. Returns whether that is new; then the account's bytes are locked."""
-        return self._row(_COUNT, account_id=account_id, sha256=sha256) is not None
+        return self._row(_COUNT_ASSET, account_id=account_id, sha256=sha256) is not None
 
     def count_named(self, these: Sequence[str]) -> None:
         """Counts those of these assets that contents name, for their accounts."""
@@ -175,7 +175,7 @@ class Assets(Statements):
 
     def page(self, after: str, limit: int) -> list[str]:
         """The next assets above `after`, in order."""
-        return [row[0] for row in self._rows(_PAGE, after=after, limit=limit)]
+        return [row[0] for row in self._rows(_PAGE_OF_ASSETS, after=after, limit=limit)]
 
     def lock_unnamed(self, these: Sequence[str], age: timedelta) -> list[str]:
         """Returns those of these assets that are complete, untouched for that long, and that no content named."""
@@ -191,4 +191,4 @@ class Assets(Statements):
 
     def delete(self, these: Sequence[str]) -> None:
         """Deletes locked assets, which nothing names."""
-        self._run(_DELETE, these=array("text", these))
+        self._run(_DELETE_ASSETS, these=array("text", these))

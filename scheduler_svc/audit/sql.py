@@ -24,7 +24,7 @@ MAX_EXAMINED = 5_000
 
 _NEXT_REPLICA = sa.text("SELECT nextval('audit_seq')")
 """Draws a number for a replica."""
-_EVENTS = Insert(
+_INSERT_EVENTS = Insert(
     "audit_events",
     event_key="bigint",
     actor="text",
@@ -116,7 +116,7 @@ class Audit(Statements):
         return int(self._row(_NEXT_REPLICA)[0])
 
     def insert(self, events: Sequence[AuditEvent]) -> None:
-        self._session.insert(_EVENTS, events)
+        self._session.insert(_INSERT_EVENTS, events)
 
     def stored(self, keys: Sequence[int]) -> set[int]:
         """Returns those of these events that are stored."""

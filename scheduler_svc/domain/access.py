@@ -55,7 +55,7 @@ class CallerIdentity:
             raise AccountForbidden(self.name, f"account {account_id}", account_id=str(account_id))
         return Scope.of(account_id)
 
-    def about_everyone(self, what: str) -> None:
+    def require_all_accounts(self, what: str) -> None:
         """Raises AccountForbidden if the caller is tied to accounts: the call affects every account's tasks."""
         if self.scope != ALL:
             raise AccountForbidden(self.name, what)

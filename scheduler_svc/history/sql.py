@@ -19,7 +19,7 @@ from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.history.work import RollupRow
 from scheduler_svc.runtime.signals import EventRow
 
-_EVENTS = Insert(
+_INSERT_EVENTS = Insert(
     "task_events",
     task_key="bigint",
     previous_status="smallint",
@@ -36,7 +36,7 @@ _DELTAS = Insert("count_deltas", account_id="bigint", kind="smallint", n="bigint
 """Inserts changes of counts."""
 
 _ALL_ACCOUNTS = 0
-_READ = sa.text("""
+_READ_COUNTS = sa.text("""
     SELECT kind, sum(n)::bigint FROM (
         SELECT kind, n FROM task_counts WHERE account_id = ANY(CAST(:accounts AS bigint[]))
         UNION ALL
@@ -54,7 +54,7 @@ _READ = sa.text("""
 _MAY_FOLD = sa.text(f"SELECT pg_try_advisory_xact_lock({AdvisoryLock.COUNTS.key})")
 """Locks out other folds, if none runs."""
 _OLDEST_RUNNING = "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)"
-_FOLD = sa.text(f"""
+_FOLD_COUNTS = sa.text(f"""
     WITH gone AS (
         DELETE FROM count_deltas WHERE delta_id <= (
             SELECT max(delta_id) FROM (SELECT delta_id FROM count_deltas ORDER BY delta_id LIMIT :limit) AS first)
@@ -87,7 +87,7 @@ def unfolded(account_id: str, kind: int) -> str:
 class History(Statements):
     def insert(self, rows: Sequence[EventRow]) -> None:
         """Appends moves; the database refuses one that the transition table does not have."""
-        self._session.insert(_EVENTS, rows)
+        self._session.insert(_INSERT_EVENTS, rows)
 
 
 class Counts(Statements):
@@ -100,12 +100,12 @@ class Counts(Statements):
     def read(self, scope: Scope) -> dict[int, int]:
         """The counts by kind, summed over the accounts."""
         ids = (_ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
-        return dict(self._rows(_READ, accounts=array("bigint", ids)))
+        return dict(self._rows(_READ_COUNTS, accounts=array("bigint", ids)))
 
     def fold(self, limit: int) -> int:
         """Folds up to `limit` deltas into the counts; returns how many counts changed."""
         row = self._row(_MAY_FOLD)
-        return self._run(_FOLD, limit=limit) if row and row[0] else 0
+        return self._run(_FOLD_COUNTS, limit=limit) if row and row[0] else 0
 
 
 _ADD_ROLLUPS = Insert("rollup_deltas", account_id="bigint", kinds="smallint[]", numbers="float8[]")
@@ -155,7 +155,7 @@ _READ_ROLLUPS = sa.text(f"""
     ) AS n GROUP BY time, kind
 """)
 """Reads the hours or days of some accounts, folded or not."""
-_DELETE = sa.text("""
+_DELETE_ROLLUPS = sa.text("""
     DELETE FROM task_rollups WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM task_rollups
         WHERE resolution = :resolution AND time < now() - make_interval(secs => :age)
@@ -196,4 +196,4 @@ class Rollups(Statements):
 
     def delete(self, resolution: Resolution, age: timedelta, limit: int) -> int:
         """Deletes hours or days that began so long ago; returns how many numbers."""
-        return self._run(_DELETE, resolution=resolution.value, age=age.total_seconds(), limit=limit)
+        return self._run(_DELETE_ROLLUPS, resolution=resolution.value, age=age.total_seconds(), limit=limit)

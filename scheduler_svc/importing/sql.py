@@ -32,7 +32,7 @@ _USE_SOURCE = sa.text("UPDATE import_sources SET import_time = now() WHERE name 
 _SOURCES = sa.text("SELECT name FROM import_sources ORDER BY source_id")
 """Reads the names of all import sources."""
 
-_KNOWN = sa.text("""
+_FIND_IMPORTED = sa.text("""
     SELECT old_id, new_id FROM imported
     WHERE source_id = :source_id AND kind = :kind AND old_id = ANY(CAST(:ids AS bigint[]))
 """)
@@ -64,7 +64,7 @@ _NEXT_ACCOUNT_IDS = sa.text("""
 """)
 """Draws ids of new accounts."""
 
-_TASKS = Insert(
+_INSERT_TASKS = Insert(
     "tasks",
     task_key="bigint",
     account_id="bigint",
@@ -135,7 +135,7 @@ class Imports(Statements):
     def known(self, source_id: int, kind: RowKind, old_ids: Iterable[int]) -> dict[int, int]:
         """Returns the new ids of those of these rows that were imported, by old id."""
         ids = array("bigint", old_ids)
-        return dict(self._rows(_KNOWN, source_id=source_id, kind=kind, ids=ids))
+        return dict(self._rows(_FIND_IMPORTED, source_id=source_id, kind=kind, ids=ids))
 
     def remember(self, source_id: int, kind: RowKind, ids: Mapping[int, int]) -> None:
         """Remembers these rows as imported. The unique key refuses one that was before."""
@@ -167,7 +167,7 @@ class Imports(Statements):
             self._run(_PASS_OVER_KEPT_IDS)
 
     def insert_tasks(self, rows: Sequence[ImportedTaskRow]) -> None:
-        self._session.insert(_TASKS, rows)
+        self._session.insert(_INSERT_TASKS, rows)
 
     def next_content_ids(self, count: int) -> list[int]:
         """Ids of new contents, rising."""

@@ -83,7 +83,7 @@ class WorkerPoolService(WorkerPoolServiceServicer):
 def _check_dispatch_of(account_id: int) -> None:
     """0 means all accounts, not those of the caller's token. Raises AccountForbidden."""
     if account_id == 0:
-        caller().about_everyone("dispatch as a whole")
+        caller().require_all_accounts("dispatch as a whole")
     caller().about(account_id)
 
 

@@ -25,11 +25,11 @@ _LIVE = """
     task_key, attempt, fence, worker_id, status, revoked, account_id, priority, tag, timeout_ms, claim_time,
     accept_time, start_time
 """
-_PEEK = sa.text(f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key")
+_READ_LEASES = sa.text(f"SELECT {_LIVE} FROM leases WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key")
 """Reads the leases of some tasks."""
-_LOCK = sa.text(f"{_PEEK.text} FOR UPDATE")
+_LOCK_LEASES = sa.text(f"{_READ_LEASES.text} FOR UPDATE")
 """Locks the leases of some tasks."""
-_LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
+_LOCK_FREE_LEASES = sa.text(f"{_LOCK_LEASES.text} SKIP LOCKED")
 """Locks those of them that nobody else has locked."""
 # A range that one index alone can serve, in its order.
 _OF_WORKER = sa.text(f"""
@@ -102,7 +102,7 @@ _RENEW_SQL = f"""
     UNION ALL
     SELECT task_key, attempt, fence, true FROM aged WHERE task_key <> ALL(ARRAY(SELECT task_key FROM free))
 """
-_RENEW = sa.text(_RENEW_SQL.format(skip=""))
+_RENEW_LEASES = sa.text(_RENEW_SQL.format(skip=""))
 """Renews leases that a heartbeat names."""
 _RENEW_FREE = sa.text(_RENEW_SQL.format(skip="SKIP LOCKED"))
 """Renews those of them that nobody else has locked."""
@@ -139,7 +139,7 @@ _CHANGE = UnnestedRows(
     message="text",
 )
 # The rows are locked, so their ctid is stable.
-_UPDATE = sa.text(f"""
+_UPDATE_ATTEMPTS = sa.text(f"""
     UPDATE leases AS l SET
         accept_time = CASE WHEN r.accepted THEN coalesce(l.accept_time, now()) ELSE l.accept_time END,
         start_time = CASE WHEN r.processing THEN coalesce(l.start_time, now()) ELSE l.start_time END,
@@ -159,9 +159,9 @@ _THESE = """
     task_key = ANY(CAST(:task_key AS bigint[])) AND attempt = ANY(CAST(:attempt AS integer[]))
     AND fence = ANY(CAST(:fence AS integer[]))
 """
-_DELETE = sa.text(f"DELETE FROM leases WHERE {_THESE}")
+_DELETE_LEASES = sa.text(f"DELETE FROM leases WHERE {_THESE}")
 """Deletes leases that ended."""
-_REVOKE = sa.text(f"UPDATE leases SET revoked = true WHERE {_THESE} AND NOT revoked")
+_REVOKE_LEASES = sa.text(f"UPDATE leases SET revoked = true WHERE {_THESE} AND NOT revoked")
 """Revokes leases."""
 
 _COMPLETED = f"""
@@ -170,7 +170,7 @@ _COMPLETED = f"""
 """
 # `+ 0`: on old statistics the planner believes that nothing is pending, and would join through the index of statuses.
 # The fence of a result: the lease is deleted and the task completes, or neither.
-_COMPLETE = sa.text(f"""
+_COMPLETE_TASKS = sa.text(f"""
     WITH gone AS (
         DELETE FROM leases WHERE {_THESE} AND NOT revoked
         RETURNING task_key, attempt, fence, worker_id, claim_time, coalesce(start_time, now()) AS start_time,
@@ -232,12 +232,12 @@ class Leases(Statements):
 
         `skip_locked`: without those that another session has locked.
         """
-        rows = self._rows(_LOCK_FREE if skip_locked else _LOCK, keys=array("bigint", keys))
+        rows = self._rows(_LOCK_FREE_LEASES if skip_locked else _LOCK_LEASES, keys=array("bigint", keys))
         return {lease.ref.task_key: lease for lease in map(_live, rows)}
 
     def peek(self, keys: Sequence[int]) -> dict[int, LiveLease]:
         """The leases of these tasks, by task; nothing is locked."""
-        return {lease.ref.task_key: lease for lease in map(_live, self._rows(_PEEK, keys=array("bigint", keys)))}
+        return {lease.ref.task_key: lease for lease in map(_live, self._rows(_READ_LEASES, keys=array("bigint", keys)))}
 
     def of_worker(self, worker_id: str) -> list[LiveLease]:
         return [_live(row) for row in self._rows(_OF_WORKER, worker_id=worker_id)]
@@ -264,7 +264,7 @@ class Leases(Statements):
     def renew(self, named: Sequence[NamedLease], ttl: float, *, skip_locked: bool = False) -> RenewalResult:
         """Renews leases that are live and their worker's own; `skip_locked`: except those that others have locked."""
         outcome = RenewalResult(set(), set())
-        for *ref, skipped in self._rows(_RENEW_FREE if skip_locked else _RENEW, ttl=ttl, **_NAMED.bind(named)):
+        for *ref, skipped in self._rows(_RENEW_FREE if skip_locked else _RENEW_LEASES, ttl=ttl, **_NAMED.bind(named)):
             if not skipped:
                 outcome.renewed.add(LeaseRef(*ref))
             elif skip_locked:
@@ -280,19 +280,19 @@ class Leases(Statements):
 
     def change(self, rows: Sequence[LeaseChange]) -> int:
         """Moves live leases forward; returns how many rows moved, which must be all."""
-        return self._run(_UPDATE, **_CHANGE.bind(rows))
+        return self._run(_UPDATE_ATTEMPTS, **_CHANGE.bind(rows))
 
     def delete(self, refs: Sequence[LeaseRef]) -> int:
         """Deletes leases that ended; returns how many, which must be all."""
-        return self._run(_DELETE, **_REFS.bind(refs))
+        return self._run(_DELETE_LEASES, **_REFS.bind(refs))
 
     def revoke(self, refs: Sequence[LeaseRef]) -> int:
         """Revokes leases: they bar their tasks until their worker releases them or they expire."""
-        return self._run(_REVOKE, **_REFS.bind(refs))
+        return self._run(_REVOKE_LEASES, **_REFS.bind(refs))
 
     def complete(self, refs: Sequence[LeaseRef], *, late: bool) -> list[CompletedTask]:
         """Completes the tasks of these leases; returns them, which must be all. `late`: the leases have expired."""
-        rows = self._rows(_COMPLETE_LATE if late else _COMPLETE, **_REFS.bind(refs))
+        rows = self._rows(_COMPLETE_LATE if late else _COMPLETE_TASKS, **_REFS.bind(refs))
         return [CompletedTask(*row) for row in rows]
 
 

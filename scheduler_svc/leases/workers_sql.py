@@ -22,12 +22,12 @@ _UNANSWERED_POLL = f"""
 """
 
 # Two first hellos of one id at once: the loser of the insert waits for the winner, and finds its row.
-_LOCK = sa.text("""
+_LOCK_SESSION = sa.text("""
     SELECT folder_id, session_number, hostname, extract(epoch FROM now() - heartbeat_time), identity
     FROM workers WHERE worker_id = :worker_id FOR UPDATE
 """)
 """Locks and reads a worker's session."""
-_OPEN = sa.text(f"""
+_OPEN_SESSION = sa.text(f"""
     INSERT INTO workers AS w (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
         labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heartbeat_time,
         desired_slots, desired_drain, identity)
@@ -54,7 +54,7 @@ _OPEN = sa.text(f"""
 _HEARD = UnnestedRows(worker_id="text", session_key="bigint", unhealthy="boolean", last_error="text")
 # Only the session that is open; what an old stream still says is not taken. A row that somebody has locked is read and
 # not written: a stranger's lock must not stop the renewals, and a hello that holds it ends what it does not keep.
-_HEAR = sa.text(f"""
+_STORE_HEARTBEATS = sa.text(f"""
     WITH open AS MATERIALIZED (
         SELECT w.worker_id, w.session_key, r.unhealthy, r.last_error, w.desired_slots, w.desired_drain,
             {_UNANSWERED_POLL} AS poll
@@ -79,7 +79,9 @@ _HEAR = sa.text(f"""
 
 _DRAINING = sa.text("UPDATE workers SET draining = true WHERE worker_id = :worker_id AND session_key = :session_key")
 """Notes that a worker drains."""
-_CLOSE = sa.text("UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key")
+_CLOSE_SESSION = sa.text(
+    "UPDATE workers SET connected = false WHERE worker_id = :worker_id AND session_key = :session_key"
+)
 """Notes that a session's stream has ended."""
 _WANT_DRAIN = sa.text("UPDATE workers SET desired_drain = :drain WHERE worker_id = :worker_id")
 """Sets whether a worker should drain."""
@@ -91,7 +93,7 @@ _IDENTITIES = sa.text("SELECT worker_id, identity FROM workers WHERE worker_id =
 
 _CONNECTED = "w.connected AND w.heartbeat_time > now() - make_interval(secs => :ttl)"
 _LATELY = "w.heartbeat_time > now() - interval '1 hour'"
-_COUNT = sa.text(f"""
+_COUNT_WORKERS = sa.text(f"""
     SELECT count(*), count(*) FILTER (WHERE w.worker_id IN (
         SELECT worker_id FROM leases WHERE NOT revoked AND accept_time IS NOT NULL))
     FROM workers AS w WHERE {_LATELY} AND {_CONNECTED}
@@ -111,22 +113,22 @@ _SHOWN = f"""
         FROM leases WHERE NOT revoked GROUP BY worker_id
     ) AS l ON l.worker_id = w.worker_id
 """
-_LIST = sa.text(f"{_SHOWN} WHERE {_LATELY} AND w.worker_id > :after ORDER BY w.worker_id LIMIT :limit")
+_LIST_WORKERS = sa.text(f"{_SHOWN} WHERE {_LATELY} AND w.worker_id > :after ORDER BY w.worker_id LIMIT :limit")
 """Reads a page of workers, by id."""
-_GET = sa.text(_SHOWN + " WHERE w.worker_id = :worker_id")
+_GET_WORKER = sa.text(_SHOWN + " WHERE w.worker_id = :worker_id")
 """Reads one worker."""
 
 
 class Workers(Statements):
     def lock(self, worker_id: str) -> SessionRow | None:
         """The worker's session, locked against claims and other hellos; None if it has never had one."""
-        row = self._row(_LOCK, worker_id=worker_id)
+        row = self._row(_LOCK_SESSION, worker_id=worker_id)
         return None if row is None else SessionRow(row[0], row[1], row[2], float(row[3]), row[4])
 
     def open(self, hello: Hello, scheduler_id: str, *, replace: bool) -> tuple[int, DesiredState] | None:
         """Opens a session; without `replace` only where there was none (None: another one was quicker)."""
         row = self._row(
-            _OPEN,
+            _OPEN_SESSION,
             worker_id=hello.worker_id,
             folder_id=hello.folder_id,
             identity=hello.identity,
@@ -145,7 +147,7 @@ class Workers(Statements):
 
     def record_heartbeats(self, rows: Sequence[HeartbeatRow]) -> dict[int, HeartbeatAnswer]:
         """Stores heartbeats; returns the desired states, by session. Sessions that are missing have been replaced."""
-        answers = self._rows(_HEAR, **_HEARD.bind(rows))
+        answers = self._rows(_STORE_HEARTBEATS, **_HEARD.bind(rows))
         return {session: HeartbeatAnswer(DesiredState(*desired), revoked) for session, *desired, revoked in answers}
 
     def set_draining(self, worker_id: str, session_key: int) -> None:
@@ -154,7 +156,7 @@ class Workers(Statements):
 
     def close(self, worker_id: str, session_key: int) -> None:
         """Notes that the session's stream has ended; its leases live on."""
-        self._run(_CLOSE, worker_id=worker_id, session_key=session_key)
+        self._run(_CLOSE_SESSION, worker_id=worker_id, session_key=session_key)
 
     def want_drain(self, worker_id: str, *, drain: bool) -> int:
         """Records whether the worker should drain; 0 if there is no such worker."""
@@ -170,17 +172,17 @@ class Workers(Statements):
 
     def get(self, worker_id: str, ttl: float) -> PoolWorker | None:
         """One worker; one without a heartbeat for `ttl` seconds counts as disconnected."""
-        row = self._row(_GET, worker_id=worker_id, ttl=ttl)
+        row = self._row(_GET_WORKER, worker_id=worker_id, ttl=ttl)
         return None if row is None else _worker(row)
 
     def count(self, ttl: float) -> tuple[int, int]:
         """How many workers are connected, and how many of these have a busy slot."""
-        connected, active = self._row(_COUNT, ttl=ttl)
+        connected, active = self._row(_COUNT_WORKERS, ttl=ttl)
         return connected, active
 
     def list(self, ttl: float, after: str, limit: int) -> list[PoolWorker]:
         """Workers with ids above `after` with a heartbeat within the last hour, by their ids."""
-        return [_worker(row) for row in self._rows(_LIST, ttl=ttl, after=after, limit=limit)]
+        return [_worker(row) for row in self._rows(_LIST_WORKERS, ttl=ttl, after=after, limit=limit)]
 
 
 def _worker(row: Any) -> PoolWorker:

@@ -45,7 +45,7 @@ ENTRY = f"""content_id, account_id, priority, schedule_time, {SEEN_STATUS} AS st
     (SELECT c.title FROM contents AS c WHERE c.content_id = publish_pool.content_id) AS title"""
 """The columns of `entry`."""
 
-_GET = sa.text(f"SELECT {ENTRY} FROM publish_pool WHERE content_id = :content_id")
+_GET_ENTRY = sa.text(f"SELECT {ENTRY} FROM publish_pool WHERE content_id = :content_id")
 """Reads one entry of the publish pool."""
 
 _ORDER = "priority DESC, content_id"
@@ -113,24 +113,26 @@ _END_CLAIM = sa.text(f"""
     WHERE content_id = :content_id RETURNING {ENTRY}
 """)
 """Ends the claim of a locked entry; without a wait it has no next attempt."""
-_RENEW = sa.text(f"""
+_RENEW_CLAIM = sa.text(f"""
     UPDATE publish_pool SET claim_expire_time = now() + make_interval(secs => :lease) WHERE {_FENCE} RETURNING {ENTRY}
 """)
 """Renews a claim that holds."""
-_RETRY = sa.text(f"""
+_RETRY_ENTRY = sa.text(f"""
     UPDATE publish_pool SET status = {_PENDING}, attempt_count = 0, next_attempt_time = NULL
     WHERE content_id = :content_id AND status = {PublishStatus.FAILED} RETURNING {ENTRY}
 """)
 """Makes a failed entry pending, whether it waits for its next attempt or has none."""
 # A claim that expired ends here: it hides the entry's time from the next claim.
-_UPDATE = sa.text(f"""
+_UPDATE_ENTRY = sa.text(f"""
     UPDATE publish_pool SET priority = coalesce(:priority, priority),
         schedule_time = CASE WHEN NOT :unschedule THEN coalesce(CAST(:schedule_time AS timestamptz), schedule_time) END,
         status = CASE status WHEN {_PUBLISHING} THEN {_PENDING} ELSE status END, claim_expire_time = NULL
     WHERE content_id = :content_id AND status <> {PublishStatus.PUBLISHED} AND NOT ({_HELD}) RETURNING {ENTRY}
 """)
 """Changes an entry that is pending or failed."""
-_REMOVE = sa.text(f"DELETE FROM publish_pool WHERE content_id = :content_id AND NOT ({_HELD}) RETURNING content_id")
+_REMOVE_ENTRY = sa.text(
+    f"DELETE FROM publish_pool WHERE content_id = :content_id AND NOT ({_HELD}) RETURNING content_id"
+)
 """Removes an entry that nobody holds."""
 
 _ATTEMPTS = sa.text("""
@@ -206,7 +208,7 @@ def _timed_page(statuses: frozenset[PublishStatus], *, of_accounts: bool) -> sa.
 
 class PublishPool(Statements):
     def get(self, content_id: int) -> PoolEntry | None:
-        return self._entry(_GET, content_id=content_id)
+        return self._entry(_GET_ENTRY, content_id=content_id)
 
     def list(self, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int) -> PoolPage:
         """Entries after a position, in the order of claims; with a time in the filter it may stop early."""
@@ -251,19 +253,19 @@ class PublishPool(Statements):
 
     def renew(self, content_id: int, claim_id: str, lease: timedelta) -> PoolEntry | None:
         """Renews the claim and returns the entry; None if this claim does not hold it."""
-        return self._entry(_RENEW, content_id=content_id, claim_id=claim_id, lease=lease.total_seconds())
+        return self._entry(_RENEW_CLAIM, content_id=content_id, claim_id=claim_id, lease=lease.total_seconds())
 
     def retry(self, content_id: int) -> PoolEntry | None:
         """Makes a failed entry pending again and returns it; None if it has not failed."""
-        return self._entry(_RETRY, content_id=content_id)
+        return self._entry(_RETRY_ENTRY, content_id=content_id)
 
     def update(self, content_id: int, change: EntryChange) -> PoolEntry | None:
         """Changes an entry and returns it; None if it is neither pending nor failed."""
-        return self._entry(_UPDATE, content_id=content_id, **change._asdict())
+        return self._entry(_UPDATE_ENTRY, content_id=content_id, **change._asdict())
 
     def remove(self, content_id: int) -> bool:
         """Removes an entry that nobody holds; returns whether there was one."""
-        return self._run(_REMOVE, content_id=content_id) > 0
+        return self._run(_REMOVE_ENTRY, content_id=content_id) > 0
 
     def attempts(self, content_id: int, after: int, limit: int) -> builtins.list[PublishAttempt]:
         """Reported attempts with numbers above `after`, oldest first."""

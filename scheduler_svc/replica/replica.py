@@ -379,7 +379,7 @@ class Replica:
         ticks = Ticks(settings.max_queue_size, read_template, tracer=self._tracer)
         schedules = Periodic("schedules", schedule_work.ticking(pools.loops, ticks, self._metrics), needed)
         housekeeping = timed_loops.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
-        floors = timed_loops.FloorRaiser(pools.loops)
+        floors = timed_loops.FloorLoop(pools.loops)
         watch = Periodic("watch", self._feed.run_once, needed)
         self._feed.driven_by(watch.wake)
         webhooks = Periodic("webhooks", self._deliveries.run_once)

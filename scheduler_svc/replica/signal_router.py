@@ -11,7 +11,7 @@ import structlog
 from scheduler_svc.dispatch.loop import Admission, Dispatcher
 from scheduler_svc.dispatch.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.replica.timed_loops import FloorRaiser, Housekeeping
+from scheduler_svc.replica.timed_loops import FloorLoop, Housekeeping
 from scheduler_svc.runtime.hints import Notifier
 from scheduler_svc.runtime.loops import Periodic
 from scheduler_svc.runtime.signals import CommitSignals, StoppedAttempt
@@ -34,7 +34,7 @@ class SignalRouter:
     due: Periodic
     expiry: Periodic
     schedules: Periodic
-    move_counters: Sequence[Housekeeping | FloorRaiser]
+    move_counters: Sequence[Housekeeping | FloorLoop]
     feed: ChangeFeed
     waiters: Waiters
     polls: PollWaiters

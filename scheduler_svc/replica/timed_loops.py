@@ -126,7 +126,7 @@ class Housekeeping:
         return HOUSEKEEPING_INTERVAL
 
 
-class FloorRaiser:
+class FloorLoop:
     """Raises the floors, each second while many tasks move, and checks each minute whether a floor hides a tag."""
 
     def __init__(self, calls: Calls, clock: Callable[[], float] = time.monotonic) -> None:

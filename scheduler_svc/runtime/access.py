@@ -240,7 +240,7 @@ def _check(identity: CallerIdentity, path: str) -> None:
     roles, of_all_accounts = _RULES.get(path, _FOREIGN)
     identity.require(roles, path.lstrip("/"))
     if of_all_accounts:
-        identity.about_everyone(of_all_accounts)
+        identity.require_all_accounts(of_all_accounts)
 
 
 class KnownTokens:

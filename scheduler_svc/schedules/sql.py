@@ -25,21 +25,23 @@ _COLUMNS = """
 # Locked, so that the schedules of an account are counted and added by one transaction at a time.
 _LOCK_ACCOUNT = sa.text("SELECT account_id FROM accounts WHERE account_id = :account_id FOR NO KEY UPDATE")
 """Locks an account to add a schedule."""
-_COUNT = sa.text("""
+_COUNT_SCHEDULES = sa.text("""
     SELECT count(*) FROM (SELECT FROM schedules WHERE account_id = :account_id LIMIT :limit) AS s
 """)
 """Counts the schedules of an account, up to a limit."""
-_INSERT = sa.text(f"""
+_INSERT_SCHEDULE = sa.text(f"""
     INSERT INTO schedules (account_id, name, cron, time_zone, template, catch_up, overlap, jitter, paused)
     VALUES (:account_id, :name, :cron, :time_zone, :template, :catch_up, :overlap, :jitter, :paused)
     RETURNING {_COLUMNS}
 """)
 """Creates a schedule, which is not due yet."""
-_GET = sa.text(f"SELECT {_COLUMNS} FROM schedules WHERE schedule_id = :schedule_id")
+_GET_SCHEDULE = sa.text(f"SELECT {_COLUMNS} FROM schedules WHERE schedule_id = :schedule_id")
 """Reads one schedule."""
-_LOCK = sa.text(f"{_GET.text} FOR UPDATE")
+_LOCK_SCHEDULE = sa.text(f"{_GET_SCHEDULE.text} FOR UPDATE")
 """Reads and locks one schedule."""
-_LIST = sa.text(f"SELECT {_COLUMNS} FROM schedules WHERE schedule_id > :after ORDER BY schedule_id LIMIT :limit")
+_LIST_SCHEDULES = sa.text(
+    f"SELECT {_COLUMNS} FROM schedules WHERE schedule_id > :after ORDER BY schedule_id LIMIT :limit"
+)
 """Reads a page of all schedules, by id."""
 _LIST_OF_ACCOUNTS = sa.text(f"""
     SELECT s.* FROM {EACH_ACCOUNT}, LATERAL (
@@ -49,14 +51,14 @@ _LIST_OF_ACCOUNTS = sa.text(f"""
     ORDER BY s.schedule_id LIMIT :limit
 """)
 """Reads a page of the schedules of some accounts, by id."""
-_UPDATE = sa.text("""
+_UPDATE_SCHEDULE = sa.text("""
     UPDATE schedules SET name = :name, cron = :cron, time_zone = :time_zone, template = :template,
         catch_up = :catch_up, overlap = :overlap, jitter = :jitter, paused = :paused,
         next_tick = :next_tick, due_time = :due_time
     WHERE schedule_id = :schedule_id
 """)
 """Changes a locked schedule."""
-_DELETE = sa.text("DELETE FROM schedules WHERE schedule_id = :schedule_id")
+_DELETE_SCHEDULE = sa.text("DELETE FROM schedules WHERE schedule_id = :schedule_id")
 """Deletes a locked schedule."""
 
 # A range of the index of what is due, so that schedules that wait cost nothing.
@@ -65,19 +67,21 @@ _LOCK_DUE = sa.text(f"SELECT {_COLUMNS} FROM schedules WHERE {_DUE} FOR UPDATE S
 """Locks schedules that are due, without those that another replica runs now."""
 _DUE_ACCOUNTS = sa.text(f"SELECT DISTINCT account_id FROM (SELECT account_id FROM schedules WHERE {_DUE}) AS s")
 """Reads the accounts of the schedules that are due."""
-_NEXT_DUE = sa.text("SELECT due_time FROM schedules WHERE due_time IS NOT NULL ORDER BY due_time, schedule_id LIMIT 1")
+_NEXT_DUE_TIME = sa.text(
+    "SELECT due_time FROM schedules WHERE due_time IS NOT NULL ORDER BY due_time, schedule_id LIMIT 1"
+)
 """Reads when the next schedule is due."""
 
 _TICK = UnnestedRows(schedule_id="bigint", tick="timestamptz")
 # An order that one index alone has.
-_RAN = sa.text(f"""
+_TICKS_WITH_TASK = sa.text(f"""
     SELECT own.schedule_id, own.tick FROM {_TICK.source}, LATERAL (
         SELECT x.schedule_id, x.tick FROM schedule_tasks AS x
         WHERE (x.schedule_id, x.tick) >= (r.schedule_id, r.tick) AND (x.schedule_id, x.tick) <= (r.schedule_id, r.tick)
         ORDER BY x.schedule_id, x.tick LIMIT 1) AS own
 """)
 """Reads which ticks have a task."""
-_TASKS = Insert("schedule_tasks", task_key="bigint", schedule_id="bigint", tick="timestamptz")
+_INSERT_SCHEDULE_TASKS = Insert("schedule_tasks", task_key="bigint", schedule_id="bigint", tick="timestamptz")
 """Inserts which schedules submitted tasks."""
 _TASK = UnnestedRows(task_key="bigint", schedule_id="bigint", tick="timestamptz")
 _MARK_TASKS = sa.text(f"""
@@ -92,7 +96,7 @@ _FIRED = UnnestedRows(
     last_task_key="bigint",
     last_error="text",
 )
-_RECORD = sa.text(f"""
+_RECORD_TICKS = sa.text(f"""
     UPDATE schedules AS s SET next_tick = r.next_tick, due_time = r.due_time, last_error = r.last_error,
         last_run_time = coalesce(r.last_run_time, s.last_run_time),
         last_task_key = coalesce(r.last_task_key, s.last_task_key)
@@ -112,36 +116,36 @@ class Schedules(Statements):
 
     def count(self, account_id: int, limit: int) -> int:
         """How many schedules an account has, `limit` at most."""
-        return int(self._row(_COUNT, account_id=account_id, limit=limit)[0])
+        return int(self._row(_COUNT_SCHEDULES, account_id=account_id, limit=limit)[0])
 
     def insert(self, account_id: int, settings: ScheduleSettings) -> Schedule:
         """Creates a schedule; the database draws its id. It is not due before `update`."""
-        return _schedule(self._row(_INSERT, account_id=account_id, **_values(settings)))
+        return _schedule(self._row(_INSERT_SCHEDULE, account_id=account_id, **_values(settings)))
 
     def get(self, schedule_id: int) -> Schedule | None:
         """Returns a schedule; None if there is no such schedule."""
-        row = self._row(_GET, schedule_id=schedule_id)
+        row = self._row(_GET_SCHEDULE, schedule_id=schedule_id)
         return None if row is None else _schedule(row)
 
     def lock(self, schedule_id: int) -> Schedule | None:
         """Returns the same as `get`, locked."""
-        row = self._row(_LOCK, schedule_id=schedule_id)
+        row = self._row(_LOCK_SCHEDULE, schedule_id=schedule_id)
         return None if row is None else _schedule(row)
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Schedule]:
         """Schedules with ids above `after`, by id."""
         parameters = accounts(scope)
-        rows = self._rows(_LIST_OF_ACCOUNTS if parameters else _LIST, **parameters, after=after, limit=limit)
+        rows = self._rows(_LIST_OF_ACCOUNTS if parameters else _LIST_SCHEDULES, **parameters, after=after, limit=limit)
         return [_schedule(row) for row in rows]
 
     def update(self, schedule_id: int, settings: ScheduleSettings, due: Due | None) -> None:
         """Gives a locked schedule these settings, and its next tick."""
         tick, time = due or (None, None)
-        self._run(_UPDATE, schedule_id=schedule_id, next_tick=tick, due_time=time, **_values(settings))
+        self._run(_UPDATE_SCHEDULE, schedule_id=schedule_id, next_tick=tick, due_time=time, **_values(settings))
 
     def delete(self, schedule_id: int) -> None:
         """Deletes a locked schedule; its tasks stay."""
-        self._run(_DELETE, schedule_id=schedule_id)
+        self._run(_DELETE_SCHEDULE, schedule_id=schedule_id)
 
     def lock_due(self, now: datetime, limit: int, but: Collection[int]) -> builtins.list[Schedule]:
         """Schedules that are due, longest first, locked; without those of accounts in `but`, and locked ones."""
@@ -153,21 +157,21 @@ class Schedules(Statements):
 
     def next_due(self) -> datetime | None:
         """When the next schedule is due. Returns None if none is."""
-        row = self._row(_NEXT_DUE)
+        row = self._row(_NEXT_DUE_TIME)
         return None if row is None else row[0]
 
     def ran(self, ticks: Sequence[tuple[int, datetime]]) -> set[tuple[int, datetime]]:
         """Returns those of these ticks, each with its schedule, that have a task."""
-        return {(schedule_id, tick) for schedule_id, tick in self._rows(_RAN, **_TICK.bind(ticks))}
+        return {(schedule_id, tick) for schedule_id, tick in self._rows(_TICKS_WITH_TASK, **_TICK.bind(ticks))}
 
     def add_tasks(self, tasks: Sequence[ScheduleTask]) -> None:
         """Says of tasks that this transaction inserted which schedule submitted them."""
-        self._session.insert(_TASKS, tasks)
+        self._session.insert(_INSERT_SCHEDULE_TASKS, tasks)
         self._run(_MARK_TASKS, **_TASK.bind(tasks))
 
     def record(self, rows: Sequence[FiredSchedule]) -> None:
         """Records what locked schedules did, and their next ticks."""
-        self._run(_RECORD, **_FIRED.bind(rows))
+        self._run(_RECORD_TICKS, **_FIRED.bind(rows))
 
     def record_run(self, schedule_id: int, time: datetime, task_key: int) -> None:
         """Records a task that a locked schedule submitted beside its ticks."""

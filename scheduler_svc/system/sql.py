@@ -38,7 +38,7 @@ def _moved_on(status: PublishStatus) -> str:
     return _counted(_MOVED_ON.format(status, PublishStatus.PENDING))
 
 
-_READ = sa.text(f"""
+_READ_BACKLOGS = sa.text(f"""
     SELECT {_counted(_DELIVERIES.format(DeliveryStatus.PENDING))},
         {_counted(_DELIVERIES.format(DeliveryStatus.EXHAUSTED))},
         coalesce((SELECT CAST(extract(epoch FROM now() - expire_time) AS float8) + {RETRY_FOR.total_seconds()}
@@ -57,7 +57,7 @@ _READ = sa.text(f"""
 class BacklogReads(Statements):
     def read(self, limit: int) -> Backlogs:
         """Counts up to `limit` of each."""
-        return Backlogs(*self._row(_READ, limit=limit))
+        return Backlogs(*self._row(_READ_BACKLOGS, limit=limit))
 
 
 _ANNOUNCE = sa.text("""

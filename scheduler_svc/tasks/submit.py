@@ -119,19 +119,19 @@ def retake(tx: Tx, keys: Sequence[int]) -> dict[int, int]:
     return _take(tx, rows, None) if rows else {}
 
 
-def _take(tx: Tx, rows: Sequence[UniqueKey], young_at: datetime | None) -> dict[int, int]:
+def _take(tx: Tx, rows: Sequence[UniqueKey], now: datetime | None) -> dict[int, int]:
     own_keys = {row.task_key for row in rows}
     held: dict[int, int] = {}
     left = list(rows)
     while left:  # again for those whose holder was deleted between the two statements
         tx.unique_keys.insert(left)
         holders = tx.unique_keys.lock(left)
-        bars = own_keys | _barring(tx, holders.values(), young_at)
+        blocking = own_keys | _blocking_tasks(tx, holders.values(), now)
         free = []
         for row in left:
             holder = holders.get(row.name)
             if holder is not None and holder.task_key != row.task_key:
-                if holder.task_key in bars:
+                if holder.task_key in blocking:
                     held[row.task_key] = holder.task_key
                 else:
                     holders[row.name] = row
@@ -141,13 +141,13 @@ def _take(tx: Tx, rows: Sequence[UniqueKey], young_at: datetime | None) -> dict[
     return held
 
 
-def _barring(tx: Tx, holders: Iterable[UniqueKey], young_at: datetime | None) -> set[int]:
+def _blocking_tasks(tx: Tx, holders: Iterable[UniqueKey], now: datetime | None) -> set[int]:
     """Returns those that are open, or young enough. A replica of the version before deletes no keys."""
     until = {holder.task_key: holder.until for holder in holders}
     return {
         key
         for key, task in tx.tasks.peek(sorted(until)).items()
-        if task.status is Status.PENDING or (young_at is not None and until[key] > young_at)
+        if task.status is Status.PENDING or (now is not None and until[key] > now)
     }
 
 

@@ -23,11 +23,11 @@ _ORIGIN = """
         left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),
         (SELECT oid FROM pg_database WHERE datname = current_database()), CAST('task_events' AS regclass)::oid)
 """
-_PLACE = sa.text(f"SELECT {_ORIGIN}, ({_LAST})")
+_READ_PLACE = sa.text(f"SELECT {_ORIGIN}, ({_LAST})")
 """Names the history that the numbers belong to, with the last one drawn."""
 
 # A range of the index of numbers.
-_PAGE = sa.text(f"""
+_PAGE_OF_MOVES = sa.text(f"""
     SELECT e.seq, e.task_key, t.account_id FROM
         (SELECT seq, task_key FROM task_events WHERE seq > :after AND seq <= :until ORDER BY seq LIMIT :limit) AS e,
         {task("e", "t")}
@@ -55,10 +55,10 @@ _PAGE_OF_ACCOUNTS = sa.text(f"""
     UNION ALL SELECT max(seq), NULL FROM chunk HAVING count(*) = :chunk
 """)
 """Reads the moves of some accounts among the next ones of all."""
-_HAS = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :number)")
+_HAS_MOVE = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :number)")
 """Checks whether a task has a move of some number."""
 
-_OPEN = sa.text(f"""
+_OPEN_TASKS = sa.text(f"""
     SELECT task_key FROM tasks
     WHERE (status, task_key) > ({Status.PENDING}, :after) AND (status, task_key) < ({Status.PENDING + 1}, 0)
     ORDER BY status, task_key LIMIT :limit
@@ -94,7 +94,7 @@ class Changes(Statements):
 
     def head(self) -> tuple[str, int]:
         """A text that names this history of the database, and no other one; the last number drawn."""
-        origin, last = self._row(_PLACE)
+        origin, last = self._row(_READ_PLACE)
         return origin, last
 
     def snapshot(self) -> Snapshot:
@@ -103,7 +103,10 @@ class Changes(Statements):
 
     def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]:
         """Moves with numbers above `after`, up to `until`, as number, task and account."""
-        return [(seq, key, account) for seq, key, account in self._rows(_PAGE, after=after, until=until, limit=limit)]
+        return [
+            (seq, key, account)
+            for seq, key, account in self._rows(_PAGE_OF_MOVES, after=after, until=until, limit=limit)
+        ]
 
     def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]:
         """Returns the same as `page`, of these tasks only, as number and task."""
@@ -122,12 +125,12 @@ class Changes(Statements):
 
     def has(self, task_key: int, number: int) -> bool:
         """Returns whether the task has a move of this number."""
-        return self._row(_HAS, task_key=task_key, number=number) is not None
+        return self._row(_HAS_MOVE, task_key=task_key, number=number) is not None
 
     def open_tasks(self, scope: Scope, after: int, limit: int) -> list[int]:
         """Keys above `after` of the scope's tasks that have not ended."""
         parameters = accounts(scope)
-        statement = _OPEN_OF_ACCOUNTS if parameters else _OPEN
+        statement = _OPEN_OF_ACCOUNTS if parameters else _OPEN_TASKS
         return [row[0] for row in self._rows(statement, **parameters, after=after, limit=limit)]
 
     def accounts(self, keys: Sequence[int]) -> dict[int, int]:

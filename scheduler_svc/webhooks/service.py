@@ -60,7 +60,7 @@ class WebhookService(WebhookServiceServicer):
         if request.account_id:
             caller().about(request.account_id)
         else:
-            caller().about_everyone("webhooks of all accounts")
+            caller().require_all_accounts("webhooks of all accounts")
         result = await self._operators.run(work.create_webhook, request.account_id, request.url, types)
         await self._changed()
         return pb.CreateWebhookResponse(webhook=_message(result.webhook), secret=result.secret)

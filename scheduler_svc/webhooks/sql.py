@@ -42,16 +42,16 @@ _LOCK_NUMBER = sa.text("""
     SELECT pg_advisory_xact_lock(hashtextextended('contentgen.webhooks.' || CAST(:account_id AS bigint), 0))
 """)
 """Locks out others that create a webhook of an account, or of all (0)."""
-_COUNT = sa.text("SELECT count(*) FROM webhooks WHERE account_id = :account_id AND delete_time IS NULL")
+_COUNT_WEBHOOKS = sa.text("SELECT count(*) FROM webhooks WHERE account_id = :account_id AND delete_time IS NULL")
 """Counts the webhooks of an account."""
-_INSERT = sa.text(f"""
+_INSERT_WEBHOOK = sa.text(f"""
     INSERT INTO webhooks (account_id, url, event_types, secret)
     VALUES (:account_id, :url, CAST(:event_types AS text[]), :secret) RETURNING {_COLUMNS}
 """)
 """Creates a webhook."""
-_GET = sa.text(f"SELECT {_COLUMNS} FROM webhooks WHERE webhook_id = :webhook_id AND delete_time IS NULL")
+_GET_WEBHOOK = sa.text(f"SELECT {_COLUMNS} FROM webhooks WHERE webhook_id = :webhook_id AND delete_time IS NULL")
 """Reads one webhook."""
-_LIST = sa.text(f"""
+_LIST_WEBHOOKS = sa.text(f"""
     SELECT {_COLUMNS} FROM webhooks
     WHERE webhook_id > :after AND delete_time IS NULL
         AND (CAST(:accounts AS bigint[]) IS NULL OR account_id = ANY(CAST(:accounts AS bigint[])))
@@ -59,7 +59,7 @@ _LIST = sa.text(f"""
 """)
 """Reads a page of webhooks, by id."""
 # NULL: unchanged. What was wrong with the address before says nothing of a new one.
-_UPDATE = sa.text(f"""
+_UPDATE_WEBHOOK = sa.text(f"""
     UPDATE webhooks SET url = coalesce(CAST(:url AS text), url),
         event_types = coalesce(CAST(:event_types AS text[]), event_types),
         active = coalesce(CAST(:active AS boolean), active),
@@ -67,13 +67,13 @@ _UPDATE = sa.text(f"""
     WHERE webhook_id = :webhook_id AND delete_time IS NULL RETURNING {_COLUMNS}
 """)
 """Changes the fields of a webhook that are given."""
-_ROTATE = sa.text(f"""
+_ROTATE_SECRET = sa.text(f"""
     UPDATE webhooks SET secret = :secret, previous_secret = secret,
         previous_secret_expire_time = now() + make_interval(secs => :overlap)
     WHERE webhook_id = :webhook_id AND delete_time IS NULL RETURNING {_COLUMNS}
 """)
 """Replaces a webhook's secret, and keeps the one before for a while."""
-_DELETE = sa.text("""
+_DELETE_WEBHOOK = sa.text("""
     UPDATE webhooks SET active = false, delete_time = now(), secret = '', previous_secret = NULL,
         previous_secret_expire_time = NULL, url = ''
     WHERE webhook_id = :webhook_id AND delete_time IS NULL
@@ -87,34 +87,37 @@ class Webhooks(Statements):
     def lock_count(self, account_id: int) -> int:
         """How many webhooks an account has; nobody else adds one to it before this transaction ends."""
         self._run(_LOCK_NUMBER, account_id=account_id)
-        return int(self._row(_COUNT, account_id=account_id)[0])
+        return int(self._row(_COUNT_WEBHOOKS, account_id=account_id)[0])
 
     def insert(self, account_id: int, url: str, event_types: Sequence[str], secret: str) -> Webhook:
         """Creates a webhook; the database assigns its id."""
         types = array("text", event_types)
-        return _webhook(self._row(_INSERT, account_id=account_id, url=url, event_types=types, secret=secret))
+        return _webhook(self._row(_INSERT_WEBHOOK, account_id=account_id, url=url, event_types=types, secret=secret))
 
     def get(self, webhook_id: int) -> Webhook | None:
-        row = self._row(_GET, webhook_id=webhook_id)
+        row = self._row(_GET_WEBHOOK, webhook_id=webhook_id)
         return None if row is None else _webhook(row)
 
     def list(self, scope: Scope, after: int, limit: int) -> builtins.list[Webhook]:
         """Webhooks of these accounts with ids above `after`, lowest first. Those of all accounts are only in ALL."""
-        return [_webhook(row) for row in self._rows(_LIST, after=after, accounts=account_filter(scope), limit=limit)]
+        return [
+            _webhook(row)
+            for row in self._rows(_LIST_WEBHOOKS, after=after, accounts=account_filter(scope), limit=limit)
+        ]
 
     def update(self, webhook_id: int, change: WebhookChange) -> Webhook | None:
         """Changes a webhook; returns the result, or None if there is no such webhook."""
         types = None if change.event_types is None else array("text", change.event_types)
-        row = self._row(_UPDATE, webhook_id=webhook_id, url=change.url, event_types=types, active=change.active)
+        row = self._row(_UPDATE_WEBHOOK, webhook_id=webhook_id, url=change.url, event_types=types, active=change.active)
         return None if row is None else _webhook(row)
 
     def rotate(self, webhook_id: int, secret: str, overlap: timedelta) -> Webhook | None:
         """Gives a webhook a new secret; the present one stays valid for `overlap`."""
-        row = self._row(_ROTATE, webhook_id=webhook_id, secret=secret, overlap=overlap.total_seconds())
+        row = self._row(_ROTATE_SECRET, webhook_id=webhook_id, secret=secret, overlap=overlap.total_seconds())
         return None if row is None else _webhook(row)
 
     def delete(self, webhook_id: int) -> int:
-        return self._run(_DELETE, webhook_id=webhook_id)
+        return self._run(_DELETE_WEBHOOK, webhook_id=webhook_id)
 
     def wanted(self) -> builtins.list[tuple[str, int]]:
         """The event types that active webhooks want, each with an account (0: all)."""
@@ -132,7 +135,7 @@ _MESSAGE_ID = "'msg_' || replace(CAST(gen_random_uuid() AS text), '-', '')"
 _EVENTS = UnnestedRows(event_type="text", account_id="bigint", task_key="bigint", data="jsonb")
 # By rows of `webhooks` as they are now, whatever this replica has heard of them. In the order of the events, which the
 # ids of one task's deliveries have to keep.
-_STORE = sa.text(f"""
+_STORE_EVENTS = sa.text(f"""
     INSERT INTO webhook_deliveries (webhook_id, event_type, task_key, message_id, data, next_attempt_time, expire_time)
     SELECT w.webhook_id, r.event_type, r.task_key, {_MESSAGE_ID}, r.data, now(), now() + {_LIFETIME}
     FROM (SELECT *, row_number() OVER () AS n FROM {_EVENTS.source}) AS r, LATERAL (
@@ -179,7 +182,7 @@ _PENDING = """
 # The head of each webhook's due deliveries, and so much of it as may begin. One that is not the first of its task is
 # put off until that one's next try: else those that wait behind a receiver which is away would be read each time.
 # Webhooks in random order: if there is no place for all, it is not always the same ones that wait.
-_CLAIM = sa.text(f"""
+_CLAIM_DELIVERIES = sa.text(f"""
     WITH {_PENDING}, head AS MATERIALIZED (
         SELECT k.* FROM (
             SELECT x.webhook_id, coalesce(r.free, {FIRST_CONCURRENT_TRIES}) AS free
@@ -215,7 +218,7 @@ _CLAIM_PING = sa.text(f"""
     SELECT {_ATTEMPT} FROM d, webhooks AS w WHERE w.webhook_id = d.webhook_id
 """)
 """Stores a ping that is being sent."""
-_NEXT_DUE = sa.text(f"""
+_NEXT_DUE_TIME = sa.text(f"""
     WITH {_PENDING}
     SELECT extract(epoch FROM min(k.next_attempt_time) - now())::float8 FROM waiting AS w, LATERAL (
         SELECT d.next_attempt_time FROM webhook_deliveries AS d
@@ -258,7 +261,7 @@ _OUTCOMES = UnnestedRows(
     delay="float8",
 )
 # The fence: only while the claim of this try is the latest.
-_RECORD = sa.text(f"""
+_RECORD_TRIES = sa.text(f"""
     UPDATE webhook_deliveries AS d SET status = n.status, last_status_code = n.status_code, last_error = n.error,
         next_attempt_time = CASE WHEN n.status = {DeliveryStatus.PENDING}
             THEN now() + make_interval(secs => n.delay) END,
@@ -321,7 +324,7 @@ _REDELIVER = sa.text(f"""
 class Deliveries(Statements):
     def store(self, events: Sequence[WebhookEvent]) -> None:
         """Stores events, in this order, for the active webhooks that want them."""
-        self._session.hold_back(_STORE, _EVENTS.bind(events))
+        self._session.hold_back(_STORE_EVENTS, _EVENTS.bind(events))
 
     def task_of(self, content_id: int) -> int:
         return int(self._row(_TASK_OF, content_id=content_id)[0])
@@ -334,7 +337,9 @@ class Deliveries(Statements):
         `free`: how many of each webhook; of one that is not in it `FIRST_CONCURRENT_TRIES`.
         """
         claimed_at = boottime()
-        rows = self._rows(_CLAIM, **_FREE.bind(sorted(free.items())), limit=limit, lease=lease.total_seconds())
+        rows = self._rows(
+            _CLAIM_DELIVERIES, **_FREE.bind(sorted(free.items())), limit=limit, lease=lease.total_seconds()
+        )
         claimed = sorted(
             (_attempt(row[1:], claimed_at) for row in rows if row[0]), key=lambda attempt: attempt.delivery_id
         )
@@ -351,7 +356,7 @@ class Deliveries(Statements):
 
     def next_due(self, but: Collection[int]) -> float | None:
         """Seconds until a delivery of another webhook than `but` is due; None if there is none."""
-        seconds = self._row(_NEXT_DUE, but=array("bigint", sorted(but)))[0]
+        seconds = self._row(_NEXT_DUE_TIME, but=array("bigint", sorted(but)))[0]
         return None if seconds is None else float(seconds)
 
     def mark_backlogs(self, limit: int) -> builtins.list[tuple[int, bool]]:
@@ -363,7 +368,7 @@ class Deliveries(Statements):
 
     def record(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         """Records how tries went, in the order of their ids, and for their webhooks."""
-        rows = self._rows(_RECORD, **_OUTCOMES.bind(outcomes))
+        rows = self._rows(_RECORD_TRIES, **_OUTCOMES.bind(outcomes))
         ended = sorted({(row[0], row[1]) for row in rows if row[2] != DeliveryStatus.PENDING and row[1] is not None})
         if ended:
             self._run(_FOLLOW, **_ENDED.bind(ended))

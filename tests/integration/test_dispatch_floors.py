@@ -165,7 +165,7 @@ async def test_the_loop_raises_floors_once_much_has_moved(scheduling: Scheduling
     scheduling.claim(5)
     now = 0.0
     calls = Calls(scheduling.database, 1)
-    loop = recovery.FloorRaiser(calls, lambda: now)
+    loop = recovery.FloorLoop(calls, lambda: now)
     loop.moved(recovery.MIN_MOVES_TO_RAISE - 1)
     await loop.run_once()
     assert floors(scheduling) == {}

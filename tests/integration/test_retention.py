@@ -24,7 +24,7 @@ from tests.harness.scheduling import RESULT, Scheduling
 from tests.harness.waiting import wait_until_async
 
 HOUR = timedelta(hours=1)
-RESTS = 360.0
+PAUSE = 360.0
 """Seconds between rounds if rows are kept for an hour."""
 
 
@@ -45,7 +45,7 @@ async def round_of(retention: Retention) -> int:
     """Deletes all due rows; returns the number of transactions."""
     for transactions in range(1, 100):
         begin = time.monotonic()
-        if (rest := await retention.run_once()) == RESTS:
+        if (rest := await retention.run_once()) == PAUSE:
             return transactions
         assert rest <= time.monotonic() - begin, "a pause is as long as its batch"
     raise AssertionError("it never rests")
@@ -111,7 +111,7 @@ class TestTasks:
         due = ended(scheduling, count=1, hours=2)
         with scheduling.transaction() as other:
             assert other.sweeps.take_turn()
-            assert await of_tasks(calls).run_once() == RESTS
+            assert await of_tasks(calls).run_once() == PAUSE
         assert keys(scheduling) == due
         await round_of(of_tasks(calls))
         assert not keys(scheduling)

@@ -26,8 +26,8 @@ def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_statement_is_read_with_its_purpose_tables_and_callers() -> None:
     by_name = {statement.name: statement for statement in read(modules()["scheduler_svc.accounts.sql"])}
-    assert by_name["_GET"].purpose == "Reads one account."
-    assert (by_name["_GET"].tables, by_name["_GET"].run_by) == (("accounts",), ("Accounts.require",))
+    assert by_name["_GET_ACCOUNT"].purpose == "Reads one account."
+    assert (by_name["_GET_ACCOUNT"].tables, by_name["_GET_ACCOUNT"].run_by) == (("accounts",), ("Accounts.require",))
 
 
 def test_a_builder_is_read_with_the_tables_of_what_it_uses_elsewhere() -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from verification.model.liveness import ROUND, STUCK, Steps, first_round, first_stuck
+from verification.model.liveness import DEADLOCK, LIVELOCK, Steps, first_deadlock, first_livelock
 
 S = TypeVar("S", bound=Hashable)
 
@@ -139,10 +139,10 @@ class _Walk(Generic[S]):
         for _ in range(not_expanded, len(done)):
             self._calm.next_state()
         predecessors = self._calm.reversed()
-        if (stuck := first_stuck(predecessors, done)) is not None:
-            return self._counter_example(stuck, STUCK)
-        endless = first_round(self._calm, predecessors, done)
-        return None if endless is None else self._counter_example(endless, ROUND)
+        if (deadlock := first_deadlock(predecessors, done)) is not None:
+            return self._counter_example(deadlock, DEADLOCK)
+        livelock = first_livelock(self._calm, predecessors, done)
+        return None if livelock is None else self._counter_example(livelock, LIVELOCK)
 
     def _counter_example(self, number: int, problem: str) -> CounterExample[S]:
         steps = []

@@ -10,8 +10,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 
-STUCK = "from here only a fault leads to a state in which every task has ended and every result is settled"
-ROUND = "from here it may loop for ever, although whatever stays possible happens at last"
+DEADLOCK = "from here only a fault leads to a state in which every task has ended and every result is settled"
+LIVELOCK = "from here it may loop for ever, although whatever stays possible happens at last"
 
 
 class Steps:
@@ -58,7 +58,7 @@ class Steps:
         return reverse
 
 
-def first_stuck(before: Steps, done: bytearray) -> int | None:
+def first_deadlock(before: Steps, done: bytearray) -> int | None:
     """The first state from which no steps lead to one that is done; `before` has the steps the other way about."""
     reached = done[:]
     todo = [number for number, is_done in enumerate(done) if is_done]
@@ -71,7 +71,7 @@ def first_stuck(before: Steps, done: bytearray) -> int | None:
     return None if first < 0 else first
 
 
-def first_round(steps: Steps, before: Steps, done: bytearray) -> int | None:
+def first_livelock(steps: Steps, before: Steps, done: bytearray) -> int | None:
     """Returns the first of the states between which a weakly fair run may go round for ever, none of them done.
 
     A run stays in the end within one strongly connected component. It is fair there exactly if each action that is

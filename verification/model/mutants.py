@@ -22,7 +22,7 @@ from scheduler_svc.leases import recover, sessions
 from verification.model import properties, waiting
 from verification.model.explore import Exploration, System, explore
 from verification.model.interleaving import Traffic
-from verification.model.liveness import STUCK
+from verification.model.liveness import DEADLOCK
 from verification.model.scenario import Scenario
 from verification.model.scenarios import system
 from verification.model.system import Model
@@ -192,7 +192,7 @@ MUTANTS = (
     Mutant(
         "The spool is dropped at a reconnect", "rules 4 and 15",
         "What was sent on the former stream counts as delivered and is not sent again after a Welcome.",
-        Scenario("streams", "", {"cut": 1}), STUCK,
+        Scenario("streams", "", {"cut": 1}), DEADLOCK,
         Outbox, "rewind", _rewind_without_spool,
     ),
     Mutant(

@@ -24,7 +24,7 @@ from scheduler_svc.domain.content import (
 )
 from scheduler_svc.publishing.sql import ENTRY, entry
 
-_GET = sa.text(f"SELECT {WHOLE} FROM contents WHERE content_id = :content_id")
+_GET_CONTENT = sa.text(f"SELECT {WHOLE} FROM contents WHERE content_id = :content_id")
 """Reads one content, with its bodies."""
 
 _GET_LOCKED = sa.text(f"SELECT {WHOLE} FROM contents WHERE content_id = :content_id FOR UPDATE")
@@ -41,7 +41,7 @@ _LOCK_LISTED = sa.text(f"""
 _GET_ACCOUNTS = sa.text("SELECT content_id, account_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
 """Reads the accounts of contents."""
 
-_LOCK = sa.text("""
+_LOCK_CONTENTS = sa.text("""
     SELECT content_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
 """)
 """Locks contents, before they are deleted."""
@@ -50,7 +50,7 @@ _LOCK_ENTRIES = sa.text(f"""
 """)
 """Locks their entries of the publish pool."""
 # Their assets stay for a while: a backup under way may know the contents.
-_DELETE = sa.text("""
+_DELETE_CONTENTS = sa.text("""
     WITH entries AS (DELETE FROM publish_pool WHERE content_id = ANY(CAST(:ids AS bigint[]))),
         attempts AS (DELETE FROM publish_attempts WHERE content_id = ANY(CAST(:ids AS bigint[]))),
         revisions AS (DELETE FROM content_revisions WHERE content_id = ANY(CAST(:ids AS bigint[]))),
@@ -95,7 +95,7 @@ class Contents(Statements):
         self._session.insert(_ENTRIES, pool)
 
     def get(self, content_id: int) -> Content | None:
-        row = self._row(_GET, content_id=content_id)
+        row = self._row(_GET_CONTENT, content_id=content_id)
         return None if row is None else content(row)
 
     def get_locked(self, content_id: int) -> Content | None:
@@ -126,7 +126,7 @@ class Contents(Statements):
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
         """Locks those of these contents that exist, and their entries in the pool; returns the entries by content."""
         ids = array("bigint", content_ids)
-        entry_by_content: dict[int, PoolEntry | None] = {row[0]: None for row in self._rows(_LOCK, ids=ids)}
+        entry_by_content: dict[int, PoolEntry | None] = {row[0]: None for row in self._rows(_LOCK_CONTENTS, ids=ids)}
         entries = map(entry, self._rows(_LOCK_ENTRIES, ids=ids))
         return entry_by_content | {
             pool_entry.content_id: pool_entry for pool_entry in entries if pool_entry.content_id in entry_by_content
@@ -135,7 +135,7 @@ class Contents(Statements):
     def delete(self, content_ids: Sequence[int]) -> None:
         """Deletes locked contents with their revisions and their entries in the pool. Their tasks stay as they are."""
         if content_ids:
-            self._run(_DELETE, ids=array("bigint", content_ids))
+            self._run(_DELETE_CONTENTS, ids=array("bigint", content_ids))
 
     def _by_id(self, statement: sa.TextClause, content_ids: Sequence[int]) -> dict[int, Content]:
         rows = self._rows(statement, ids=array("bigint", content_ids))
@@ -158,7 +158,7 @@ _KEEP_FIRST = sa.text(f"""
 """)
 """Keeps the creator's text, before the first edit."""
 
-_EDIT = sa.text(f"""
+_EDIT_CONTENT = sa.text(f"""
     WITH edited AS (
         UPDATE contents SET {", ".join(f"{name} = :{name}" for name in ContentTexts._fields)},
             word_count = :word_count, revision = revision + 1, etag = gen_random_uuid()
@@ -169,12 +169,12 @@ _EDIT = sa.text(f"""
 """)
 """Changes the texts of a locked content, and keeps them as a revision."""
 
-_TRIM = sa.text("""
+_TRIM_REVISIONS = sa.text("""
     DELETE FROM content_revisions WHERE content_id = :content_id AND number > 1 AND number <= :last
 """)
 """Deletes revisions between the first one and those that are kept."""
 
-_LIST = sa.text(f"""
+_LIST_REVISIONS = sa.text(f"""
     WITH sized AS MATERIALIZED (
         SELECT number, octet_length(body) + octet_length(html_body) AS size FROM content_revisions
         WHERE content_id = :content_id AND number > :after ORDER BY number LIMIT :limit
@@ -194,13 +194,13 @@ class Revisions(Statements):
         """Gives a locked content these texts, as its newest revision."""
         self._run(_KEEP_FIRST, content_id=content_id)
         values = texts._asdict() | {"word_count": len(texts.body), "author": author}
-        (number,) = self._row(_EDIT, content_id=content_id, **values)
+        (number,) = self._row(_EDIT_CONTENT, content_id=content_id, **values)
         if number > MAX_REVISIONS:
-            self._run(_TRIM, content_id=content_id, last=number - MAX_REVISIONS + 1)
+            self._run(_TRIM_REVISIONS, content_id=content_id, last=number - MAX_REVISIONS + 1)
 
     def list(self, content_id: int, after: int, limit: int) -> builtins.list[ContentRevision]:
         """Revisions with numbers above `after`, oldest first. A content that was never edited has none."""
-        return [_revision(row) for row in self._rows(_LIST, content_id=content_id, after=after, limit=limit)]
+        return [_revision(row) for row in self._rows(_LIST_REVISIONS, content_id=content_id, after=after, limit=limit)]
 
 
 def _revision(row: Any) -> ContentRevision:

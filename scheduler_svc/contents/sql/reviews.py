@@ -23,7 +23,7 @@ _DECIDE = sa.text(f"""
 """Reviews a locked content."""
 
 # Contents outlive their tasks: where the task was cleaned up, a submit's defaults stand in for what it said.
-_OFFER = sa.text(f"""
+_OFFER_CONTENT = sa.text(f"""
     INSERT INTO publish_pool (content_id, account_id, priority, schedule_time)
     SELECT c.content_id, c.account_id, coalesce(t.priority, {DEFAULT_PRIORITY}),
         coalesce(CAST(:schedule_time AS timestamptz), t.schedule_time)
@@ -63,7 +63,7 @@ def _claim(*, of_accounts: bool) -> sa.TextClause:
     """)
 
 
-_HOLD = sa.text("""
+_HOLD_REVIEW = sa.text("""
     UPDATE contents SET review_holder = :reviewer, review_claim_expire_time = now() + make_interval(secs => :lease)
     WHERE content_id = :content_id
 """)
@@ -95,7 +95,7 @@ _SUPERSEDE = sa.text("""
 _WITHDRAW = sa.text("DELETE FROM publish_pool WHERE content_id = :content_id")
 """Takes a locked content out of the publish pool."""
 
-_RELEASE = sa.text(f"UPDATE contents SET {_NOT_HELD} WHERE content_id = :content_id")
+_RELEASE_REVIEW = sa.text(f"UPDATE contents SET {_NOT_HELD} WHERE content_id = :content_id")
 """Ends the claim of the review of a locked content."""
 
 
@@ -113,7 +113,7 @@ class Reviews(Statements):
 
     def offer(self, content_id: int, schedule_time: datetime | None) -> None:
         """Puts a content into the publish pool, with its task's priority, and its time unless another is given."""
-        self._run(_OFFER, content_id=content_id, schedule_time=schedule_time)
+        self._run(_OFFER_CONTENT, content_id=content_id, schedule_time=schedule_time)
 
     def reopen(self, content_id: int) -> None:
         self._run(_REOPEN, content_id=content_id)
@@ -144,7 +144,7 @@ class Reviews(Statements):
         return None if row is None else int(row[0])
 
     def hold(self, content_id: int, reviewer: str, lease: timedelta) -> None:
-        self._run(_HOLD, content_id=content_id, reviewer=reviewer, lease=lease.total_seconds())
+        self._run(_HOLD_REVIEW, content_id=content_id, reviewer=reviewer, lease=lease.total_seconds())
 
     def release(self, content_id: int) -> None:
-        self._run(_RELEASE, content_id=content_id)
+        self._run(_RELEASE_REVIEW, content_id=content_id)

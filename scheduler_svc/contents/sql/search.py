@@ -93,7 +93,7 @@ _TAKE_TURN = sa.text(f"{_INDEXED_TO.text} FOR UPDATE SKIP LOCKED")
 """The same, unless another replica indexes."""
 _ADVANCE = sa.text('UPDATE search_index SET indexed_to = :to WHERE "only"')
 """Stores up to which id all contents are indexed."""
-_LAST = sa.text("SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM content_seq")
+_LAST_CONTENT_ID = sa.text("SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM content_seq")
 """Reads the last id drawn for a content."""
 
 
@@ -147,7 +147,7 @@ class Search(Statements):
 
     def last(self) -> int:
         """The last id drawn for a content, committed or not; 0 before the first."""
-        return int(self._row(_LAST)[0])
+        return int(self._row(_LAST_CONTENT_ID)[0])
 
     def snapshot(self) -> Snapshot:
         """The last id, and then which transactions have drawn one: see `domain.watermark`."""

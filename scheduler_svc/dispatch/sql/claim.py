@@ -45,11 +45,11 @@ UNPAUSED = "NOT EXISTS (SELECT FROM pauses WHERE account_id = 0)"
 
 _WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({AdvisoryLock.DISPATCH.key})")
 """Waits for claims in progress, and locks out later ones."""
-_ADD = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
+_ADD_PAUSE = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")
 """Pauses dispatch of an account, or of everything."""
-_LIST = sa.text("SELECT account_id FROM pauses ORDER BY account_id")
+_LIST_PAUSES = sa.text("SELECT account_id FROM pauses ORDER BY account_id")
 """Reads which accounts are paused."""
-_REMOVE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
+_REMOVE_PAUSE = sa.text("DELETE FROM pauses WHERE account_id = :account_id")
 """Resumes dispatch."""
 
 
@@ -58,14 +58,14 @@ class Pauses(Statements):
         """Pauses an account, or everything (0), from the commit on. Idempotent."""
         if account_id == 0:
             self._row(_WAIT_FOR_CLAIMS)
-        self._run(_ADD, account_id=account_id)
+        self._run(_ADD_PAUSE, account_id=account_id)
 
     def remove(self, account_id: int) -> None:
-        self._run(_REMOVE, account_id=account_id)
+        self._run(_REMOVE_PAUSE, account_id=account_id)
 
     def list(self) -> list[int]:
         """Returns the accounts that are paused, in ascending order; 0 stands for everything."""
-        return [account_id for (account_id,) in self._rows(_LIST)]
+        return [account_id for (account_id,) in self._rows(_LIST_PAUSES)]
 
 
 SLOTS = UnnestedRows(worker_id="text", session_key="bigint")

@@ -55,7 +55,7 @@ _REMOVE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause="cause, due_time
 """Removes tasks from `delayed` that have expired."""
 _REMOVE_READY = sa.text(_REMOVE.format(table="ready", cause="0, NULL"))
 """Removes tasks from `ready` that have expired."""
-_NEXT = sa.text(f"""
+_NEXT_EXPIRY = sa.text(f"""
     SELECT extract(epoch FROM min(expire_time) - now()) FROM (
         {_HEAD.format(table="ready", due="expire_time IS NOT NULL")}
         UNION ALL
@@ -91,5 +91,5 @@ class Expiry(Statements):
 
     def next(self) -> float | None:
         """Seconds until the next waiting task expires (negative: overdue); None if none will."""
-        row = self._row(_NEXT, limit=1)
+        row = self._row(_NEXT_EXPIRY, limit=1)
         return None if row is None or row[0] is None else float(row[0])

@@ -51,7 +51,7 @@ def virtual_time(priority: str) -> str:
 
 _LOCK_OUT_TAGS = sa.text(f"SELECT pg_try_advisory_xact_lock({AdvisoryLock.FLOORS.key})")
 """Locks out transactions that assign tags, if none does."""
-_RAISE = sa.text(f"""
+_RAISE_FLOORS = sa.text(f"""
     INSERT INTO ready_floors AS f (priority, tag)
     SELECT priority, tag FROM (
         SELECT p.priority, {virtual_time("p.priority")} AS tag
@@ -60,7 +60,7 @@ _RAISE = sa.text(f"""
     ON CONFLICT (priority) DO UPDATE SET tag = excluded.tag WHERE excluded.tag > f.tag
 """)
 """Raises each floor to the virtual time of its priority."""
-_LOWER = sa.text("""
+_LOWER_FLOORS = sa.text("""
     UPDATE ready_floors AS f SET tag = w.tag FROM ready_floors AS g, LATERAL (
         SELECT tag FROM ready AS w WHERE w.priority = g.priority AND w.tag < g.tag ORDER BY w.tag LIMIT 1) AS w
     WHERE f.priority = g.priority AND w.tag < f.tag
@@ -73,12 +73,12 @@ class Floors(Statements):
         """Raises each floor to the virtual time; returns False if a transaction is assigning tags."""
         free = self._row(_LOCK_OUT_TAGS)[0]
         if free:
-            self._run(_RAISE)
+            self._run(_RAISE_FLOORS)
         return bool(free)
 
     def uncover(self) -> int:
         """Lowers floors that hide a task; returns how many. Reads all dead entries below them."""
-        return self._run(_LOWER)
+        return self._run(_LOWER_FLOORS)
 
 
 GROUPS = UnnestedRows(account_id="bigint", priority="smallint", count="integer", number="bigint")
@@ -147,14 +147,14 @@ def reservations(rows: Iterable[Any]) -> dict[tuple[int, int], TagReservation]:
     return {(account_id, priority): TagReservation(*turn) for account_id, priority, *turn in rows}
 
 
-_ADD = sa.text("""
+_ADD_QUOTA = sa.text("""
     INSERT INTO start_quotas (account_id, tagged, times, counts) VALUES (:account_id, 0, '{}', '{}')
     ON CONFLICT DO NOTHING
 """)
 """Begins to count an account's starts."""
-_REMOVE = sa.text("DELETE FROM start_quotas WHERE account_id = :account_id")
+_REMOVE_QUOTA = sa.text("DELETE FROM start_quotas WHERE account_id = :account_id")
 """Stops counting an account's starts."""
-_COUNT = sa.text("""
+_STORE_STARTS = sa.text("""
     INSERT INTO start_quotas AS q (account_id, tagged, times, counts)
     VALUES (:account_id, :more, CAST(:times AS timestamptz[]), CAST(:counts AS integer[]))
     ON CONFLICT (account_id) DO UPDATE SET tagged = q.tagged + excluded.tagged, times = excluded.times,
@@ -179,16 +179,16 @@ _REOPENED = sa.text("""
 class StartQuotas(Statements):
     def add(self, account_id: int) -> None:
         """Counts the account's starts from now on. Idempotent."""
-        self._run(_ADD, account_id=account_id)
+        self._run(_ADD_QUOTA, account_id=account_id)
 
     def remove(self, account_id: int) -> None:
-        self._run(_REMOVE, account_id=account_id)
+        self._run(_REMOVE_QUOTA, account_id=account_id)
 
     def count(self, account_id: int, more: int, starts: Sequence[Starts]) -> None:
         """Stores the starts of the last minute, and that `more` tasks have a tag than before."""
         times = array("timestamptz", [start.time for start in starts])
         counts = array("integer", [start.number for start in starts])
-        self._run(_COUNT, account_id=account_id, more=more, times=times, counts=counts)
+        self._run(_STORE_STARTS, account_id=account_id, more=more, times=times, counts=counts)
 
     def subtract_tags(self, tags: Mapping[int, int]) -> None:
         """Subtracts, by account, tasks that were removed with a tag and will not start."""

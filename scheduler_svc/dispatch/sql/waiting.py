@@ -14,10 +14,10 @@ from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, bind_counts, floor, res
 from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 
-_RESERVE = sa.text(f"WITH {reserved('true')} SELECT * FROM reserved")
+_RESERVE_TAGS = sa.text(f"WITH {reserved('true')} SELECT * FROM reserved")
 """Reserves tags for tasks that become ready, within the windows of their accounts."""
 
-_READY = Insert(
+_INSERT_READY = Insert(
     "ready",
     task_key="bigint",
     priority="smallint",
@@ -27,7 +27,7 @@ _READY = Insert(
     timeout_ms="bigint",
 )
 """Inserts tasks that are due."""
-_DELAYED = Insert(
+_INSERT_DELAYED = Insert(
     "delayed",
     task_key="bigint",
     priority="smallint",
@@ -75,7 +75,7 @@ _REMOVE_DELAYED_NEXT = sa.text(_REMOVE_NEXT.format(table="delayed", cause="cause
 _KEEP_READY_TIME = sa.text("UPDATE ready SET ready_time = :ready_time WHERE task_key = :task_key")
 """Stores since when a task is ready that was taken out of `ready` and put back."""
 
-_HEADS = sa.text(f"""
+_READ_HEADS = sa.text(f"""
     SELECT p.priority, h.n, h.wait FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS p(priority), LATERAL (
         SELECT count(*) AS n, coalesce(CAST(extract(epoch FROM now() - min(ready_time)) AS float8), 0) AS wait FROM (
             SELECT ready_time FROM ready AS r
@@ -101,7 +101,7 @@ _DUE_ACCOUNTS = sa.text(f"""
         ORDER BY d.due_time, d.task_key LIMIT :limit) AS due
 """)
 """Reads the accounts of tasks that are due."""
-_NEXT_DUE = sa.text(f"""
+_NEXT_DUE_TIME = sa.text(f"""
     SELECT extract(epoch FROM d.due_time - now()) FROM delayed AS d
     WHERE NOT {leased("d")}
     ORDER BY d.due_time LIMIT 1
@@ -116,15 +116,15 @@ class WaitingTasks(Statements):
         No other transaction adds to it, admits its tasks or closes it before this transaction ends.
         """
         self._session.hold_back(ASSIGN_TAGS, {})
-        return reservations(self._rows(_RESERVE, **bind_counts(counts)))
+        return reservations(self._rows(_RESERVE_TAGS, **bind_counts(counts)))
 
     def insert_ready(self, rows: Sequence[ReadyRow]) -> None:
         """Inserts tasks that are due. Those without a tag wait behind their account's window."""
-        self._session.insert(_READY, rows)
+        self._session.insert(_INSERT_READY, rows)
 
     def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:
         """Inserts tasks that wait for a time."""
-        self._session.insert(_DELAYED, rows)
+        self._session.insert(_INSERT_DELAYED, rows)
 
     def remove(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, DequeuedTask]:
         """Removes tasks from `delayed` and `ready`; those missing from the result were in neither.
@@ -160,9 +160,9 @@ class WaitingTasks(Statements):
 
     def heads(self, limit: int) -> list[QueueHead]:
         """Up to `limit` tasks of each priority that a claim would take first: how many, and the wait of the oldest."""
-        return [QueueHead(*row) for row in self._rows(_HEADS, limit=limit)]
+        return [QueueHead(*row) for row in self._rows(_READ_HEADS, limit=limit)]
 
     def next_due(self) -> float | None:
         """Seconds until the next delayed task is due (negative: overdue); None if there is none."""
-        row = self._row(_NEXT_DUE)
+        row = self._row(_NEXT_DUE_TIME)
         return None if row is None else float(row[0])

@@ -34,14 +34,14 @@ from scheduler_svc.domain.task import READY
 from scheduler_svc.history.sql import unfolded
 
 # A row for each priority, used or not: the first task of a priority also finds the account closed.
-_CLOSE = sa.text(f"""
+_CLOSE_ACCOUNT = sa.text(f"""
     INSERT INTO shares AS s (account_id, priority, finish, closed)
     SELECT :account_id, priority, 0, true FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS priority
     ORDER BY priority
     ON CONFLICT (account_id, priority) DO UPDATE SET closed = true
 """)
 """Closes an account: tasks that become ready get no tag."""
-_LOCK = sa.text("SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE")
+_LOCK_SHARES = sa.text("SELECT FROM shares WHERE account_id = :account_id ORDER BY priority FOR UPDATE")
 """Locks an account's shares, against others who assign or remove its tags."""
 
 # Each is a range of one index, written so that no other index can serve it, whatever the statistics say.
@@ -130,7 +130,7 @@ _TAG = "CAST(:start AS float8) + (row_number() OVER (ORDER BY {order}) - 1) / CA
 _LAST = "CAST(:start AS float8) + (SELECT count(*) FROM chosen) / CAST(:weight AS float8)"
 # Skips locked rows: they are being cancelled. The join is by ctid, which is stable because the rows are locked. Joined
 # by key, a plan made while nothing waited would compare all waiting tasks with each of them.
-_ADMIT = sa.text(f"""
+_ASSIGN_TAGS_TO_OLDEST = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT row_ctid, {_TAG.format(order="task_key")} AS tag FROM (
             SELECT w.ctid AS row_ctid, w.task_key FROM ready AS w WHERE {_UNTAGGED.format(**_GIVEN)}
@@ -141,7 +141,7 @@ _ADMIT = sa.text(f"""
 """)
 """Assigns tags to the oldest tasks without one."""
 # The last tasks of the window. Waits for a claim in progress, which keeps the tasks that it took.
-_UNTAG = sa.text(f"""
+_REMOVE_LAST_TAGS = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT w.task_key FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
         ORDER BY w.account_id DESC, w.priority DESC, w.tag DESC LIMIT :count
@@ -155,7 +155,7 @@ _UNTAG = sa.text(f"""
 """)
 """Removes the tags of the last tasks."""
 # Skips locked rows: they are being claimed or cancelled.
-_RENEW = sa.text(f"""
+_RENEW_TAGS = sa.text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT row_ctid, {_TAG.format(order="tag, task_key")} AS tag FROM (
             SELECT w.ctid AS row_ctid, w.task_key, w.tag FROM ready AS w WHERE {_TAGGED.format(**_GIVEN)}
@@ -167,7 +167,7 @@ _RENEW = sa.text(f"""
 """Assigns new tags to all tasks that have one, in the same order."""
 
 _MARKS = UnnestedRows(priority="smallint", backlog="boolean", refill="float8")
-_MARK = sa.text(f"""
+_MARK_PRIORITIES = sa.text(f"""
     UPDATE shares AS s SET backlog = r.backlog, closed = CAST(:closed AS boolean), refill = r.refill
     FROM {_MARKS.source}
     WHERE (s.account_id, s.priority) >= (CAST(:account_id AS bigint), r.priority)
@@ -205,12 +205,12 @@ class Window(Statements):
 
     def close(self, account_id: int) -> None:
         """Closes the account: its tasks get no tag until it is settled."""
-        self._run(_CLOSE, account_id=account_id)
+        self._run(_CLOSE_ACCOUNT, account_id=account_id)
 
     def lock(self, account_id: int) -> None:
         """Locks the account against others who add to its tasks or assign tags; tags may be assigned then."""
         self._session.hold_back(ASSIGN_TAGS, {})
-        self._run(_LOCK, account_id=account_id)
+        self._run(_LOCK_SHARES, account_id=account_id)
 
     def try_lock(self, accounts: Collection[int]) -> set[int]:
         """Locks the free ones of these accounts, as `lock` does; returns those that another session has locked."""
@@ -231,19 +231,21 @@ class Window(Statements):
 
     def admit(self, account_id: int, priority: int, count: int, start: float, weight: float) -> int:
         """Assigns tags to the oldest `count` tasks without one, from `start` on; returns how many."""
-        return self._run(_ADMIT, account_id=account_id, priority=priority, count=count, start=start, weight=weight)
+        return self._run(
+            _ASSIGN_TAGS_TO_OLDEST, account_id=account_id, priority=priority, count=count, start=start, weight=weight
+        )
 
     def untag(self, account_id: int, priority: int, count: int) -> int:
         """Removes the tags of the last `count` tasks; returns how many were not claimed meanwhile."""
-        return self._run(_UNTAG, account_id=account_id, priority=priority, count=count)
+        return self._run(_REMOVE_LAST_TAGS, account_id=account_id, priority=priority, count=count)
 
     def renew(self, account_id: int, priority: int, start: float, weight: float) -> int:
         """Assigns new tags to all tasks that have one, from `start` on, in the same order."""
-        return self._run(_RENEW, account_id=account_id, priority=priority, start=start, weight=weight)
+        return self._run(_RENEW_TAGS, account_id=account_id, priority=priority, start=start, weight=weight)
 
     def mark(self, account_id: int, flows: Sequence[FlowMark], *, closed: bool) -> None:
         """Stores each priority's backlog and refill tag, and whether the account is closed."""
-        self._run(_MARK, account_id=account_id, closed=closed, **_MARKS.bind(flows))
+        self._run(_MARK_PRIORITIES, account_id=account_id, closed=closed, **_MARKS.bind(flows))
 
     def accounts_with_backlog(self, after: int, limit: int) -> list[int]:
         """Accounts with untagged tasks and ids above `after`, in the order of their ids, without paused ones."""

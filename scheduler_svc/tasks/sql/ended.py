@@ -27,7 +27,7 @@ _LOCK_RETRYABLE = sa.text(f"""
     ORDER BY t.task_key FOR NO KEY UPDATE SKIP LOCKED
 """)
 """Locks tasks that BulkRetryTasks may retry."""
-_RETRY = sa.text(f"""
+_RETRY_TASKS = sa.text(f"""
     UPDATE tasks AS t
     SET status = {Status.PENDING}, end_time = NULL, losses = 0, refusals = 0, deferrals = 0,
         retry_count = least(CASE WHEN CAST(:reset AS boolean) THEN 0 ELSE t.retry_count END + 1, t.max_retries)
@@ -110,7 +110,7 @@ class EndedTasks(Statements):
 
         Returns how many moved, which must be all.
         """
-        return self._run(_RETRY, keys=array("bigint", keys), reset=reset)
+        return self._run(_RETRY_TASKS, keys=array("bigint", keys), reset=reset)
 
     def lock(self, keys: Sequence[int], until: datetime) -> list[int]:
         """Returns those of these tasks that ended at `until` or earlier and have no lease, locked."""
@@ -145,7 +145,7 @@ _RUNNING_OF_TASK = sa.text("SELECT task_key, attempt, worker_id FROM leases WHER
 
 # The number is drawn after the attempts were read, and before the poll is sent: a worker that answers it, or a later
 # one, has checked its runs after that. Of two concurrent polls, the one that commits last does not lower the number.
-_REQUEST_SQL = """
+_REQUEST_POLL_SQL = """
     WITH poll AS MATERIALIZED (SELECT nextval('poll_seq') AS number),
     requested AS MATERIALIZED (
         SELECT worker_id FROM workers WHERE worker_id = ANY(CAST(:workers AS text[]))
@@ -157,9 +157,9 @@ _REQUEST_SQL = """
     )
     SELECT number FROM poll
 """
-_REQUEST = sa.text(_REQUEST_SQL.format(skip=""))
+_REQUEST_POLL = sa.text(_REQUEST_POLL_SQL.format(skip=""))
 """Draws the number of a poll, and stores which workers it polls."""
-_REQUEST_FREE = sa.text(_REQUEST_SQL.format(skip="SKIP LOCKED"))
+_REQUEST_FREE_POLL = sa.text(_REQUEST_POLL_SQL.format(skip="SKIP LOCKED"))
 """The same, without workers that another session has locked."""
 
 # Only a poll that was requested can be answered: a restored database numbers its polls anew.
@@ -211,7 +211,7 @@ class Polls(Statements):
 
         `skip_locked`: except those whose row another session has locked.
         """
-        number: int = self._row(_REQUEST_FREE if skip_locked else _REQUEST, workers=array("text", workers))[0]
+        number: int = self._row(_REQUEST_FREE_POLL if skip_locked else _REQUEST_POLL, workers=array("text", workers))[0]
         return number
 
     def record_answers(self, answers: Sequence[PollAnswer]) -> list[PollAnswer]:

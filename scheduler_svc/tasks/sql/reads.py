@@ -45,7 +45,7 @@ _WHOLE = _COLUMNS.format(brief=BRIEF)
 _LISTED = _COLUMNS.format(brief=LISTED_BRIEF)
 
 _THESE = "WHERE t.task_key = ANY(CAST(:keys AS bigint[]))"
-_GET = sa.text(f"SELECT {_WHOLE} {_SOURCE} {_THESE}")
+_GET_TASKS = sa.text(f"SELECT {_WHOLE} {_SOURCE} {_THESE}")
 """Reads tasks whole."""
 _GET_LISTED = sa.text(f"SELECT {_LISTED} {_SOURCE} {_THESE}")
 """Reads tasks without their requirements."""
@@ -86,7 +86,7 @@ _EVENT_COLUMNS = """
 """
 # Both columns are compared: with `task_key = …` the order of the numbers alone would do, and the planner might walk
 # through everybody's.
-_EVENTS = sa.text(f"""
+_PAGE_OF_EVENTS = sa.text(f"""
     SELECT {_EVENT_COLUMNS} FROM task_events
     WHERE (task_key, seq) > (:task_key, :after) AND (task_key, seq) <= (:task_key, {KEY_MAX})
     ORDER BY task_key, seq LIMIT :limit
@@ -116,7 +116,7 @@ _OLDEST_OF_ACCOUNTS = sa.text(f"""
 class TaskReads(Statements):
     def get(self, keys: Sequence[int]) -> dict[int, Task]:
         """These tasks by key; those that do not exist are missing."""
-        return {row.task_key: _task(row) for row in self._rows(_GET, keys=array("bigint", keys))}
+        return {row.task_key: _task(row) for row in self._rows(_GET_TASKS, keys=array("bigint", keys))}
 
     def list(self, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
         """Tasks without requirements, newest first, with keys below `before`.
@@ -176,7 +176,7 @@ class TaskReads(Statements):
 
     def events(self, task_key: int, after: int, limit: int) -> builtins.list[TaskEvent]:
         """The moves of a task with numbers above `after`, oldest first."""
-        rows = self._rows(_EVENTS, task_key=task_key, after=after, limit=limit)
+        rows = self._rows(_PAGE_OF_EVENTS, task_key=task_key, after=after, limit=limit)
         return [_event(row) for row in rows]
 
     def listed(self, keys: Sequence[int]) -> dict[int, Task]:

@@ -47,7 +47,7 @@ def pending_of(account_id: str) -> str:
 
 _ROWS = UnnestedRows(account_id="bigint", unique_key="text", task_key="bigint", until="timestamptz")
 # The unique key decides between concurrent ones: the later one waits for the earlier one's commit.
-_INSERT = sa.text(f"""
+_INSERT_HOLDERS = sa.text(f"""
     INSERT INTO unique_keys (account_id, unique_key, task_key, until)
     SELECT account_id, unique_key, task_key, until FROM {_ROWS.source}
     ORDER BY account_id, unique_key, task_key
@@ -58,18 +58,18 @@ _HOLDER = """LATERAL (
         SELECT * FROM unique_keys AS x WHERE (x.account_id, x.unique_key) >= (k.account_id, k.unique_key)
             AND (x.account_id, x.unique_key) <= (k.account_id, k.unique_key)
         ORDER BY x.account_id, x.unique_key"""
-_LOCK = sa.text(f"""
+_LOCK_HOLDERS = sa.text(f"""
     SELECT q.account_id, q.unique_key, q.task_key, q.until
     FROM (SELECT DISTINCT account_id, unique_key FROM {_ROWS.source} ORDER BY account_id, unique_key) AS k,
         {_HOLDER} FOR UPDATE) AS q
 """)
 """Locks and reads the holders of unique keys."""
-_REPLACE = sa.text(f"""
+_REPLACE_HOLDERS = sa.text(f"""
     UPDATE unique_keys AS q SET task_key = r.task_key, until = greatest(q.until, r.until)
     FROM {_ROWS.source} WHERE q.account_id = r.account_id AND q.unique_key = r.unique_key
 """)
 """Stores new holders of unique keys that are locked."""
-_HELD = sa.text(f"""
+_HELD_KEYS = sa.text(f"""
     SELECT q.account_id, q.unique_key
     FROM (SELECT DISTINCT account_id, unique_key FROM {_ROWS.source}) AS k, {_HOLDER} OFFSET 0) AS q
     WHERE EXISTS (
@@ -79,7 +79,7 @@ _HELD = sa.text(f"""
 """Finds unique keys that an open or young enough task holds."""
 
 _PAYLOADS = UnnestedRows(task_key="bigint", unique_key="text", unique_for_ms="bigint")
-_STORE = sa.text(f"""
+_STORE_KEYS = sa.text(f"""
     UPDATE task_payloads AS p SET unique_key = r.unique_key, unique_for_ms = r.unique_for_ms
     FROM {_PAYLOADS.source}, LATERAL (
         SELECT ctid FROM task_payloads AS x WHERE x.task_key = r.task_key OFFSET 0) AS target
@@ -100,25 +100,25 @@ class UniqueKeys(Statements):
     def store(self, keys: Mapping[int, tuple[str, timedelta]]) -> None:
         """Stores unique keys of new tasks, and for how long each holds it, by the task's key."""
         rows = [(key, name, length // _MILLISECOND or None) for key, (name, length) in sorted(keys.items())]
-        self._run(_STORE, **_PAYLOADS.bind(rows))
+        self._run(_STORE_KEYS, **_PAYLOADS.bind(rows))
 
     def insert(self, rows: Sequence[UniqueKey]) -> None:
         """Stores those of these holders whose key nobody holds."""
-        self._run(_INSERT, **_ROWS.bind(rows))
+        self._run(_INSERT_HOLDERS, **_ROWS.bind(rows))
 
     def lock(self, rows: Sequence[UniqueKey]) -> dict[tuple[int, str], UniqueKey]:
         """The present holders of the keys of these rows, locked; those deleted meanwhile are missing."""
-        holders = [UniqueKey(*row) for row in self._rows(_LOCK, **_ROWS.bind(rows))]
+        holders = [UniqueKey(*row) for row in self._rows(_LOCK_HOLDERS, **_ROWS.bind(rows))]
         return {row.name: row for row in holders}
 
     def replace(self, rows: Sequence[UniqueKey]) -> None:
         """Makes these the holders of their keys, which are locked."""
         if rows:
-            self._run(_REPLACE, **_ROWS.bind(rows))
+            self._run(_REPLACE_HOLDERS, **_ROWS.bind(rows))
 
     def held(self, rows: Sequence[UniqueKey]) -> set[tuple[int, str]]:
         """Returns those of the keys of these rows that an open or young enough task holds."""
-        return {(row[0], row[1]) for row in self._rows(_HELD, **_ROWS.bind(rows))}
+        return {(row[0], row[1]) for row in self._rows(_HELD_KEYS, **_ROWS.bind(rows))}
 
     def of_tasks(self, keys: Sequence[int]) -> list[UniqueKey]:
         """The unique keys of these tasks, of those that have one."""
@@ -202,7 +202,7 @@ def bound(new: SmallSubmit, max_pending: int) -> dict[str, object]:
 
 
 # Returns a row even if no account is found, with the time and the number of pending tasks of all accounts.
-_STANDING = sa.text(f"""
+_READ_SUBMIT_CONTEXT = sa.text(f"""
     SELECT now(), p.n, a.account_id, a.active, a.max_priority, a.max_pending_tasks,
         CASE WHEN a.max_pending_tasks > 0 THEN ({pending_of("a.account_id")}) ELSE 0 END
     FROM ({pending_of(str(ALL_ACCOUNTS))}) AS p
@@ -250,7 +250,7 @@ class Submits(Statements):
 
     def context(self, ids: Sequence[int]) -> SubmitContext:
         """The time, how many tasks are pending, and those of these accounts that exist."""
-        rows = self._rows(_STANDING, ids=array("bigint", ids))
+        rows = self._rows(_READ_SUBMIT_CONTEXT, ids=array("bigint", ids))
         accounts = {row[2]: SubmitAccount(*row[2:]) for row in rows if row[2] is not None}
         return SubmitContext(rows[0][0], rows[0][1], accounts)
 

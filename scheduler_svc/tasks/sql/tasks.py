@@ -48,15 +48,15 @@ DECISION_COLUMNS = """
     initial_backoff_ms, backoff_multiplier, max_backoff_ms,
     CASE WHEN error IS NULL AND deferrals = 0 THEN expire_time END
 """
-_PEEK = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
+_READ_TASKS = sa.text(f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
 """Reads the columns that decisions about tasks need."""
-_LOCK = sa.text(
+_LOCK_TASKS = sa.text(
     f"SELECT {DECISION_COLUMNS} FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key"
     " FOR NO KEY UPDATE"
 )
 """Locks tasks, and reads the same columns."""
 
-_LOCK_FREE = sa.text(f"{_LOCK.text} SKIP LOCKED")
+_LOCK_FREE_TASKS = sa.text(f"{_LOCK_TASKS.text} SKIP LOCKED")
 """The same, without tasks that another session has locked."""
 
 _ENDED = UnnestedRows(
@@ -97,7 +97,7 @@ _CANCEL_WAITING = sa.text(f"""
 """Cancels waiting tasks."""
 
 # Only if the status is still the one that the caller read under the row's lock.
-_RETRY = sa.text(f"""
+_RETRY_TASK = sa.text(f"""
     UPDATE tasks SET status = {Status.PENDING}, end_time = NULL, retry_count = :retry_count, losses = 0, refusals = 0,
         deferrals = 0
     WHERE task_key = :task_key AND status = :status
@@ -111,7 +111,7 @@ _REGENERATE = sa.text("""
 """Says which content a new task writes anew."""
 
 
-_UPDATE = sa.text(f"""
+_UPDATE_TASK = sa.text(f"""
     UPDATE tasks SET priority = :priority, auto_approve = :auto_approve, auto_retry = :auto_retry,
         max_retries = :max_retries, timeout_ms = :timeout_ms, schedule_time = :schedule_time,
         expire_time = :expire_time
@@ -156,11 +156,11 @@ class Tasks(Statements):
 
     def peek(self, keys: Sequence[int]) -> dict[int, TaskRow]:
         """The columns of these tasks that decisions need, without a lock."""
-        return self._decisions(_PEEK, keys)
+        return self._decisions(_READ_TASKS, keys)
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
         """Returns the same as `peek`, locked by ascending key; `skip_locked`: without rows that others have locked."""
-        return self._decisions(_LOCK_FREE if skip_locked else _LOCK, keys)
+        return self._decisions(_LOCK_FREE_TASKS if skip_locked else _LOCK_TASKS, keys)
 
     def _decisions(self, statement: sa.TextClause, keys: Sequence[int]) -> dict[int, TaskRow]:
         rows = self._rows(statement, keys=array("bigint", keys))
@@ -176,12 +176,12 @@ class Tasks(Statements):
 
     def retry(self, task_key: int, status: Status, retry_count: int) -> int:
         """Puts a failed or timed out task back to pending; losses, refusals and deferrals start anew."""
-        return self._run(_RETRY, task_key=task_key, status=int(status), retry_count=retry_count)
+        return self._run(_RETRY_TASK, task_key=task_key, status=int(status), retry_count=retry_count)
 
     def update(self, task: Task) -> int:
         """Updates the row of a task that waits, as UpdateTask changes it; returns how many rows changed: 1."""
         return self._run(
-            _UPDATE,
+            _UPDATE_TASK,
             task_key=task.task_key,
             priority=task.priority,
             auto_approve=task.auto_approve,
@@ -228,7 +228,7 @@ _DELETE_OLD = sa.text(f"""
     DELETE FROM attempt_logs AS x USING {_TOO_OLD.source} WHERE x.task_key = r.task_key AND x.attempt <= r.attempt
 """)
 """Deletes the output of the oldest attempts of tasks."""
-_LIST = sa.text("""
+_LIST_LOGS = sa.text("""
     SELECT attempt, worker_id, end_time, stdout, stderr, stdout_truncated, stderr_truncated FROM attempt_logs
     WHERE task_key = :task_key AND attempt > :after ORDER BY attempt LIMIT :limit
 """)
@@ -245,5 +245,5 @@ class AttemptLogs(Statements):
 
     def list(self, task_key: int, after: int, limit: int) -> builtins.list[AttemptLog]:
         """The output of a task's attempts above `after`, oldest first."""
-        rows = self._rows(_LIST, task_key=task_key, after=after, limit=limit)
+        rows = self._rows(_LIST_LOGS, task_key=task_key, after=after, limit=limit)
         return [AttemptLog(attempt, worker, end, RunOutput(*output)) for attempt, worker, end, *output in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from verification.model.explore import Edge, Event, explore
-from verification.model.liveness import ROUND, STUCK
+from verification.model.liveness import DEADLOCK, LIVELOCK
 
 
 class Numbers:
@@ -50,13 +50,13 @@ def test_a_counter_example_is_a_shortest_one_over_faults_too() -> None:
 def test_states_that_only_a_fault_leaves_are_stuck() -> None:
     counter_example = explore(Numbers({0: [1, 9], 1: [2], 2: [1]}, {2: [9]})).counter_example
     assert counter_example is not None
-    assert (counter_example.wrong, [state for _, state in counter_example.steps]) == (STUCK, [1])
+    assert (counter_example.wrong, [state for _, state in counter_example.steps]) == (DEADLOCK, [1])
 
 
 def test_going_round_for_ever_is_wrong_where_the_way_out_is_not_always_there() -> None:
     counter_example = explore(Numbers({0: [1], 1: [2], 2: [3], 3: [1, 9]}, {})).counter_example
     assert counter_example is not None
-    assert (counter_example.wrong, [state for _, state in counter_example.steps]) == (ROUND, [1])
+    assert (counter_example.wrong, [state for _, state in counter_example.steps]) == (LIVELOCK, [1])
 
 
 def test_going_round_for_ever_is_unfair_where_something_else_stays_possible() -> None:
@@ -68,7 +68,7 @@ def test_rounds_within_rounds_are_one() -> None:
     steps = {0: [1, 5], 1: [2], 2: [1, 3], 3: [0], 5: [0]}
     counter_example = explore(Numbers(steps | {3: [0, 9]}, {})).counter_example
     assert counter_example is not None
-    assert (counter_example.wrong, counter_example.steps) == (ROUND, [])
+    assert (counter_example.wrong, counter_example.steps) == (LIVELOCK, [])
     assert explore(Numbers({source: [*targets, 9] for source, targets in steps.items()}, {})).counter_example is None
 
 
