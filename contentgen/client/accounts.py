@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client.documents import document
-from contentgen.client.errors import ResourceNotFoundException
-from contentgen.client.methods import Listing, Methods, Unary
+from contentgen.client.methods import Methods, lists, returns, returns_if_found
 from contentgen.client.results import Account
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
@@ -14,7 +12,7 @@ from contentgen.v1 import account_service_pb2 as pb
 
 
 class AccountMethods(Methods):
-    @Unary
+    @returns(Account)
     async def create_account(
         self,
         name: str,
@@ -25,7 +23,7 @@ class AccountMethods(Methods):
         max_priority: int = 0,
         max_starts_per_minute: int = 0,
         max_asset_bytes: int = 0,
-    ) -> Account:
+    ) -> pb.Account:
         """Creates an account, and returns it.
 
         Args:
@@ -50,10 +48,10 @@ class AccountMethods(Methods):
             max_starts_per_minute=max_starts_per_minute,
             max_asset_bytes=max_asset_bytes,
         )
-        return document(Account, (await self._call(self._stubs.accounts.CreateAccount, request)).account)
+        return (await self._call(self._stubs.accounts.CreateAccount, request)).account
 
-    @Unary
-    async def get_account(self, account_id: int) -> Account | None:
+    @returns_if_found(Account)
+    async def get_account(self, account_id: int) -> pb.Account:
         """Returns an account, or None if it does not exist.
 
         Example:
@@ -61,13 +59,10 @@ class AccountMethods(Methods):
             ...     print(account["name"])
         """
         request = pb.GetAccountRequest(account_id=account_id)
-        try:
-            return document(Account, (await self._call(self._stubs.accounts.GetAccount, request)).account)
-        except ResourceNotFoundException:
-            return None
+        return (await self._call(self._stubs.accounts.GetAccount, request)).account
 
-    @Listing
-    def iter_accounts(self, *, page_size: int = PAGE_SIZE) -> Pages[Account]:
+    @lists(Account)
+    def iter_accounts(self, *, page_size: int = PAGE_SIZE) -> Pages[pb.Account]:
         """Iterates over all accounts by id, which it reads page by page.
 
         Example:
@@ -78,10 +73,10 @@ class AccountMethods(Methods):
             self._transport,
             self._stubs.accounts.ListAccounts,
             request,
-            lambda page: [document(Account, account) for account in page.accounts],
+            lambda page: page.accounts,
         )
 
-    @Unary
+    @returns(Account)
     async def update_account(
         self,
         account_id: int,
@@ -94,7 +89,7 @@ class AccountMethods(Methods):
         max_starts_per_minute: int | None = None,
         max_asset_bytes: int | None = None,
         active: bool | None = None,
-    ) -> Account:
+    ) -> pb.Account:
         """Changes an account, and returns it. What is None stays as it is. See `create_account`.
 
         Args:
@@ -128,10 +123,10 @@ class AccountMethods(Methods):
         changes = {field: value for field, value in fields.items() if value is not None}
         account = pb.Account(account_id=account_id, **changes)  # type: ignore[arg-type] # by the field's own name
         request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=changes))
-        return document(Account, (await self._call(self._stubs.accounts.UpdateAccount, request)).account)
+        return (await self._call(self._stubs.accounts.UpdateAccount, request)).account
 
-    @Unary
-    async def deactivate_account(self, account_id: int) -> Account:
+    @returns(Account)
+    async def deactivate_account(self, account_id: int) -> pb.Account:
         """Refuses new submits of an account, and returns it. What was submitted goes on.
 
         `update_account(account_id, active=True)` undoes it.
@@ -143,4 +138,4 @@ class AccountMethods(Methods):
             >>> account = client.deactivate_account(1)
         """
         request = pb.DeactivateAccountRequest(account_id=account_id)
-        return document(Account, (await self._call(self._stubs.accounts.DeactivateAccount, request)).account)
+        return (await self._call(self._stubs.accounts.DeactivateAccount, request)).account

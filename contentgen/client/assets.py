@@ -9,11 +9,11 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from contentgen.client.documents import document
-from contentgen.client.errors import RequestError, ResourceNotFoundException, Unavailable
-from contentgen.client.methods import Methods, Unary
+from contentgen.client.errors import RequestError, Unavailable
+from contentgen.client.methods import Methods, plain, returns_if_found
 from contentgen.client.results import Asset
 from contentgen.client.transport import Transport
+from contentgen.v1 import asset_pb2
 from contentgen.v1 import asset_service_pb2 as pb
 
 READ_TIMEOUT = 300.0
@@ -25,21 +25,17 @@ PAUSE = 0.2
 
 
 class AssetMethods(Methods):
-    @Unary
-    async def get_asset_info(self, sha256: str) -> Asset | None:
+    @returns_if_found(Asset)
+    async def get_asset_info(self, sha256: str) -> asset_pb2.Asset:
         """Returns what is known of an asset, or None if no content that you may read names it.
 
         Example:
             >>> for asset in client.get_content(content_id)["assets"]:
             ...     print(client.get_asset_info(asset["sha256"])["media_type"])
         """
-        try:
-            answer = await self._call(self._stubs.assets.GetAssetInfo, pb.GetAssetInfoRequest(sha256=sha256))
-        except ResourceNotFoundException:
-            return None
-        return document(Asset, answer.asset)
+        return (await self._call(self._stubs.assets.GetAssetInfo, pb.GetAssetInfoRequest(sha256=sha256))).asset
 
-    @Unary
+    @plain
     async def read_asset(self, sha256: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Returns the bytes of an asset, or a part of them; goes on elsewhere if a scheduler ends in between.
 
@@ -66,7 +62,7 @@ class AssetMethods(Methods):
             _check(hashlib.sha256(data).hexdigest(), sha256)
         return bytes(data)
 
-    @Unary
+    @plain
     async def save_asset(self, sha256: str, path: str | PathLike[str]) -> int:
         """Writes an asset into a file, and returns its bytes; the file appears once it is whole.
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from contentgen.client.documents import document
 from contentgen.client.fields import timestamp
-from contentgen.client.methods import Listing, Methods
+from contentgen.client.methods import Methods, lists
 from contentgen.client.results import AuditEvent
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
@@ -14,7 +13,7 @@ from contentgen.v1 import audit_service_pb2 as pb
 
 
 class AuditMethods(Methods):
-    @Listing
+    @lists(AuditEvent)
     def iter_audit_events(
         self,
         account_id: int | None = None,
@@ -24,7 +23,7 @@ class AuditMethods(Methods):
         start_time: datetime | str | None = None,
         end_time: datetime | str | None = None,
         page_size: int = PAGE_SIZE,
-    ) -> Pages[AuditEvent]:
+    ) -> Pages[pb.AuditEvent]:
         """Iterates over the calls that may have changed something, newest first, which it reads page by page.
 
         Args:
@@ -51,5 +50,5 @@ class AuditMethods(Methods):
             self._transport,
             self._stubs.audit.ListAuditEvents,
             request,
-            lambda page: [document(AuditEvent, event) for event in page.events],
+            lambda page: page.events,
         )

@@ -16,7 +16,7 @@ from contentgen.client.assets import AssetMethods
 from contentgen.client.audit import AuditMethods
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
-from contentgen.client.methods import Asyncio, Blocking
+from contentgen.client.methods import Asyncio, Blocking, Messages
 from contentgen.client.publish_pool import PublishPoolMethods
 from contentgen.client.schedules import ScheduleMethods
 from contentgen.client.system import SystemMethods
@@ -50,6 +50,13 @@ class _AllMethods(
 
 class AsyncMethods(_AllMethods, Asyncio):
     """All methods as coroutines, on whatever transport: on one that blocks, `transport.run` runs them to their end."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+
+class MessageMethods(_AllMethods, Messages):
+    """All methods with the messages themselves, on a transport that blocks."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,16 +11,30 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from contentgen.client.documents import PUBLISH_STATUS, REVIEW_STATUS, document, value
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration, timestamp
-from contentgen.client.methods import Listing, Methods, Unary
+from contentgen.client.methods import (
+    Methods,
+    lists,
+    returns,
+    returns_all,
+    returns_by,
+    returns_if_found,
+    returns_whether_found,
+)
 from contentgen.client.results import Content, ContentRevision, PublishStatus, ReviewStatus, Task
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import content_service_pb2 as pb
+from contentgen.v1 import task_pb2
+
+
+async def _claimed(content: Awaitable[pb.Content | None]) -> Content | None:
+    claimed = await content
+    return None if claimed is None else document(Content, claimed)
 
 
 class ContentMethods(Methods):
-    @Unary
-    async def get_content(self, content_id: int | None) -> Content | None:
+    @returns_if_found(Content)
+    async def get_content(self, content_id: int | None) -> pb.Content:
         """Returns a content with its texts, or None if it does not exist.
 
         Args:
@@ -31,14 +45,11 @@ class ContentMethods(Methods):
             ...     print(content["body"])
         """
         if content_id is None:
-            return None
+            raise ResourceNotFoundException("the task has no content")
         request = pb.GetContentRequest(content_id=content_id)
-        try:
-            return document(Content, (await self._call(self._stubs.contents.GetContent, request)).content)
-        except ResourceNotFoundException:
-            return None
+        return (await self._call(self._stubs.contents.GetContent, request)).content
 
-    @Listing
+    @lists(Content)
     def iter_contents(
         self,
         account_id: int | None = None,
@@ -53,7 +64,7 @@ class ContentMethods(Methods):
         query: str = "",
         oldest_first: bool = False,
         page_size: int = PAGE_SIZE,
-    ) -> Pages[Content]:
+    ) -> Pages[pb.Content]:
         """Iterates over contents without their texts, newest first, which it reads page by page.
 
         Args:
@@ -95,10 +106,10 @@ class ContentMethods(Methods):
             self._transport,
             self._stubs.contents.ListContents,
             request,
-            lambda page: [document(Content, content) for content in page.contents],
+            lambda page: page.contents,
         )
 
-    @Unary
+    @returns(Content)
     async def update_content(
         self,
         content_id: int,
@@ -111,7 +122,7 @@ class ContentMethods(Methods):
         cover_image: str | None = None,
         etag: str = "",
         reviewer: str = "",
-    ) -> Content:
+    ) -> pb.Content:
         """Changes the texts that are given, as a new revision, and returns the content.
 
         A new `body` empties `html_body` unless that is given too.
@@ -150,10 +161,10 @@ class ContentMethods(Methods):
             etag=etag,
             reviewer=reviewer,
         )
-        return document(Content, (await self._call(self._stubs.contents.UpdateContent, request)).content)
+        return (await self._call(self._stubs.contents.UpdateContent, request)).content
 
-    @Listing
-    def iter_content_revisions(self, content_id: int, *, page_size: int = PAGE_SIZE) -> Pages[ContentRevision]:
+    @lists(ContentRevision)
+    def iter_content_revisions(self, content_id: int, *, page_size: int = PAGE_SIZE) -> Pages[pb.ContentRevision]:
         """Iterates over the revisions of a content with their texts, oldest first, which it reads page by page.
 
         Raises:
@@ -168,10 +179,10 @@ class ContentMethods(Methods):
             self._transport,
             self._stubs.contents.ListContentRevisions,
             request,
-            lambda page: [document(ContentRevision, revision) for revision in page.revisions],
+            lambda page: page.revisions,
         )
 
-    @Unary
+    @returns(Content)
     async def review_content(
         self,
         content_id: int,
@@ -181,7 +192,7 @@ class ContentMethods(Methods):
         etag: str = "",
         reviewer: str = "",
         scheduled_at: datetime | str | None = None,
-    ) -> Content:
+    ) -> pb.Content:
         """Approves or rejects a content, and returns it; an approved one enters the publish pool.
 
         Args:
@@ -203,10 +214,10 @@ class ContentMethods(Methods):
         request = _review(
             content_id, approve=approve, comment=comment, etag=etag, reviewer=reviewer, scheduled_at=scheduled_at
         )
-        return document(Content, (await self._call(self._stubs.contents.ReviewContent, request)).content)
+        return (await self._call(self._stubs.contents.ReviewContent, request)).content
 
-    @Unary
-    async def review_contents(self, reviews: Iterable[Mapping[str, Any]]) -> list[Content]:
+    @returns_all(Content)
+    async def review_contents(self, reviews: Iterable[Mapping[str, Any]]) -> Iterable[pb.Content]:
         """Decides 1 to 100 reviews in one transaction, all or none, and returns the contents without their texts.
 
         Args:
@@ -220,11 +231,10 @@ class ContentMethods(Methods):
             >>> contents = client.review_contents([{"content_id": content_id, "approve": False, "comment": "too long"}])
         """
         request = pb.BatchReviewContentsRequest(requests=[_review(**fields) for fields in reviews])
-        answer = await self._call(self._stubs.contents.BatchReviewContents, request)
-        return [document(Content, content) for content in answer.contents]
+        return (await self._call(self._stubs.contents.BatchReviewContents, request)).contents
 
-    @Unary
-    async def reopen_content(self, content_id: int) -> Content:
+    @returns(Content)
+    async def reopen_content(self, content_id: int) -> pb.Content:
         """Takes a review's decision back, and returns the content: it waits again, and has left the publish pool.
 
         Raises:
@@ -235,9 +245,9 @@ class ContentMethods(Methods):
             >>> print(client.reopen_content(content_id)["review_status"])
         """
         request = pb.ReopenContentRequest(content_id=content_id)
-        return document(Content, (await self._call(self._stubs.contents.ReopenContent, request)).content)
+        return (await self._call(self._stubs.contents.ReopenContent, request)).content
 
-    @Unary
+    @returns_by(_claimed)
     async def claim_review(
         self,
         account_id: int | None = None,
@@ -245,7 +255,7 @@ class ContentMethods(Methods):
         content_id: int | None = None,
         lease: float | None = None,
         reviewer: str = "",
-    ) -> Content | None:
+    ) -> pb.Content | None:
         """Returns the oldest content that waits for its review and nobody holds, and holds it; None if there is none.
 
         Two reviewers get different contents. A claim bars nobody from deciding, and ends with the decision.
@@ -265,10 +275,10 @@ class ContentMethods(Methods):
             account_id=account_id or 0, lease=duration(lease), reviewer=reviewer, content_id=content_id or 0
         )
         answer = await self._call(self._stubs.contents.ClaimReview, request)
-        return document(Content, answer.content) if answer.HasField("content") else None
+        return answer.content if answer.HasField("content") else None
 
-    @Unary
-    async def release_review(self, content_id: int) -> Content:
+    @returns(Content)
+    async def release_review(self, content_id: int) -> pb.Content:
         """Ends the claim of a review before its lease does, and returns the content.
 
         Raises:
@@ -279,10 +289,10 @@ class ContentMethods(Methods):
             >>> print(client.release_review(content_id)["review_holder"])
         """
         request = pb.ReleaseReviewRequest(content_id=content_id)
-        return document(Content, (await self._call(self._stubs.contents.ReleaseReview, request)).content)
+        return (await self._call(self._stubs.contents.ReleaseReview, request)).content
 
-    @Unary
-    async def regenerate_content(self, content_id: int, feedback: str) -> Task:
+    @returns(Task)
+    async def regenerate_content(self, content_id: int, feedback: str) -> task_pb2.Task:
         """Submits a task that writes a content anew, with the feedback behind its requirements, and returns its status.
 
         The new content waits for a review; once it is approved it supersedes the old one.
@@ -297,10 +307,10 @@ class ContentMethods(Methods):
             >>> print(client.wait(task["task_id"], timeout=0)["regenerates_content_id"])
         """
         request = pb.RegenerateContentRequest(content_id=content_id, feedback=feedback)
-        return document(Task, (await self._call(self._stubs.contents.RegenerateContent, request)).task)
+        return (await self._call(self._stubs.contents.RegenerateContent, request)).task
 
-    @Unary
-    async def delete_content(self, content_id: int, *, force: bool = False) -> bool:
+    @returns_whether_found
+    async def delete_content(self, content_id: int, *, force: bool = False) -> None:
         """Deletes a content with its entry in the publish pool. Returns False if it does not exist.
 
         Args:
@@ -315,11 +325,7 @@ class ContentMethods(Methods):
             ...     print("deleted")
         """
         request = pb.DeleteContentRequest(content_id=content_id, force=force)
-        try:
-            await self._call(self._stubs.contents.DeleteContent, request)
-        except ResourceNotFoundException:
-            return False
-        return True
+        await self._call(self._stubs.contents.DeleteContent, request)
 
 
 def _review(

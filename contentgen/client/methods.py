@@ -1,25 +1,31 @@
-"""How one definition of a method serves both clients.
+"""How one definition of a method serves both clients, and those who want the messages.
 
-Layer: client. Each method is written once, as a coroutine on a `Transport`. `ContentGenerationClient` runs it to its
-end and returns the result; `AsyncContentGenerationClient` returns the coroutine itself. The decorators say what the
-caller of either gets, to type checkers too.
+Layer: client. Each method is written once, as a coroutine on a `Transport` that returns a message. The decorators say
+what the caller gets, to type checkers too: `ContentGenerationClient` runs the coroutine to its end and returns a dict
+of the message; `AsyncContentGenerationClient` returns a coroutine of that dict; and `MessageMethods` the message.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
 from functools import wraps
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import grpc
 
+from contentgen.client.documents import document
+from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.transport import Pages, Request, Response, Stubs, Transport, run
 from contentgen.client.watch import AsyncWatch, TaskWatch, Watch
 
 P = ParamSpec("P")
+M = TypeVar("M")
 T = TypeVar("T")
+
+Method = Callable[Concatenate[Any, P], Coroutine[Any, Any, M]]
 
 
 class Methods:
@@ -45,61 +51,158 @@ class Asyncio(Methods):
     """The methods return coroutines."""
 
 
-class _Shared:
-    """A function for each client, of one name, with one docstring and the same parameters."""
+class Messages(Methods):
+    """The methods return once they are done, with the messages of which the others make dicts.
 
-    def __init__(self, blocking: Callable[..., Any], asyncio: Callable[..., Any]) -> None:
+    The ResourceNotFoundException of which the others make None or False is raised.
+    """
+
+
+class _Shared:
+    """A function for each kind of methods, of one name, with one docstring and the same parameters."""
+
+    def __init__(self, blocking: Callable[..., Any], asyncio: Callable[..., Any], messages: Callable[..., Any]) -> None:
         self._blocking = blocking
         self._asyncio = asyncio
+        self._messages = messages
         self.__doc__ = blocking.__doc__
 
     def _of(self, client: Methods | None, owner: type) -> Any:
-        function = self._blocking if issubclass(owner, Blocking) else self._asyncio
+        if issubclass(owner, Blocking):
+            function = self._blocking
+        else:
+            function = self._messages if issubclass(owner, Messages) else self._asyncio
         return function if client is None else MethodType(function, client)
 
 
-class Unary(_Shared, Generic[P, T]):
-    """A coroutine: `T` for one client, a coroutine of `T` for the other."""
+class Unary(_Shared, Generic[P, M, T]):
+    """A coroutine of `M`, which `Messages` run to its end; the clients' callers get the `T` that is made of it."""
 
-    def __init__(self, method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]) -> None:
+    def __init__(
+        self,
+        method: Method[P, M],
+        result: Callable[[Awaitable[M]], Coroutine[Any, Any, T]],
+        returns: str,
+    ) -> None:
+        """`returns`: `T`, as `help` shows it."""
+        method.__annotations__["return"] = returns
+
         @wraps(method)
         def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> T:
+            return run(result(method(client, *args, **kwargs)))
+
+        @wraps(method)
+        async def asyncio(client: Asyncio, *args: P.args, **kwargs: P.kwargs) -> T:
+            return await result(method(client, *args, **kwargs))
+
+        @wraps(method)
+        def messages(client: Messages, *args: P.args, **kwargs: P.kwargs) -> M:
             return run(method(client, *args, **kwargs))
 
-        super().__init__(blocking, method)
+        super().__init__(blocking, asyncio, messages)
 
     @overload
     def __get__(self, client: Blocking, owner: type) -> Callable[P, T]: ...
     @overload
     def __get__(self, client: Asyncio, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def __get__(self, client: Messages, owner: type) -> Callable[P, M]: ...
     def __get__(self, client: Methods | None, owner: type) -> Any:
         return self._of(client, owner)
 
 
-class Listing(_Shared, Generic[P, T]):
-    """The items of `Pages`, as an iterator for one client and as an asynchronous iterator for the other."""
+def plain(method: Method[P, T]) -> Unary[P, T, T]:
+    """Everybody gets what the method returns."""
 
-    def __init__(self, method: Callable[Concatenate[Any, P], Pages[T]]) -> None:
+    async def result(answer: Awaitable[T]) -> T:
+        return await answer
+
+    return Unary(method, result, method.__annotations__["return"])
+
+
+def returns(kind: type[T]) -> Callable[[Method[P, M]], Unary[P, M, T]]:
+    """A dict of this type, of the message."""
+
+    async def result(answer: Awaitable[M]) -> T:
+        return document(kind, await answer)
+
+    return lambda method: Unary(method, result, kind.__name__)
+
+
+def returns_all(kind: type[T]) -> Callable[[Method[P, Iterable[M]]], Unary[P, Iterable[M], list[T]]]:
+    """A list of such dicts, one of each message."""
+
+    async def result(answer: Awaitable[Iterable[M]]) -> list[T]:
+        return [document(kind, message) for message in await answer]
+
+    return lambda method: Unary(method, result, f"list[{kind.__name__}]")
+
+
+def returns_if_found(kind: type[T]) -> Callable[[Method[P, M]], Unary[P, M, T | None]]:
+    """Such a dict, or None if what the call is about does not exist."""
+
+    async def result(answer: Awaitable[M]) -> T | None:
+        with suppress(ResourceNotFoundException):
+            return document(kind, await answer)
+        return None
+
+    return lambda method: Unary(method, result, f"{kind.__name__} | None")
+
+
+def returns_whether_found(method: Method[P, M]) -> Unary[P, M, bool]:
+    """True once it is done, or False if what the call is about does not exist."""
+
+    async def result(answer: Awaitable[M]) -> bool:
+        with suppress(ResourceNotFoundException):
+            await answer
+            return True
+        return False
+
+    return Unary(method, result, "bool")
+
+
+def returns_by(
+    result: Callable[[Awaitable[M]], Coroutine[Any, Any, T]],
+) -> Callable[[Method[P, M]], Unary[P, M, T]]:
+    """What `result` makes of the message that it awaits."""
+    return lambda method: Unary(method, result, result.__annotations__["return"])
+
+
+class Listing(_Shared, Generic[P, M, T]):
+    """`Pages` of `M`, which `Messages` get; an iterator or an asynchronous iterator of `T` for the clients' callers."""
+
+    def __init__(self, method: Callable[Concatenate[Any, P], Pages[M]], kind: type[T]) -> None:
         @wraps(method)
         def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-            return iter(method(client, *args, **kwargs))
+            return (document(kind, item) for item in method(client, *args, **kwargs))
 
         @wraps(method)
         def asyncio(client: Asyncio, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-            return aiter(method(client, *args, **kwargs))
+            return (document(kind, item) async for item in method(client, *args, **kwargs))
 
-        super().__init__(_returning(blocking, "Pages", "Iterator"), _returning(asyncio, "Pages", "AsyncIterator"))
+        super().__init__(
+            _returning(blocking, f"Iterator[{kind.__name__}]"),
+            _returning(asyncio, f"AsyncIterator[{kind.__name__}]"),
+            method,
+        )
 
     @overload
     def __get__(self, client: Blocking, owner: type) -> Callable[P, Iterator[T]]: ...
     @overload
     def __get__(self, client: Asyncio, owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    @overload
+    def __get__(self, client: Messages, owner: type) -> Callable[P, Pages[M]]: ...
     def __get__(self, client: Methods | None, owner: type) -> Any:
         return self._of(client, owner)
 
 
+def lists(kind: type[T]) -> Callable[[Callable[Concatenate[Any, P], Pages[M]]], Listing[P, M, T]]:
+    """Dicts of this type, of the items of the pages."""
+    return lambda method: Listing(method, kind)
+
+
 class Watching(_Shared, Generic[P]):
-    """A watch: `Watch` for one client, `AsyncWatch` for the other."""
+    """A watch: `AsyncWatch` for the asyncio client, `Watch` for the others."""
 
     def __init__(self, method: Callable[Concatenate[Any, P], TaskWatch]) -> None:
         @wraps(method)
@@ -110,19 +213,17 @@ class Watching(_Shared, Generic[P]):
         def asyncio(client: Asyncio, *args: P.args, **kwargs: P.kwargs) -> AsyncWatch:
             return AsyncWatch(method(client, *args, **kwargs))
 
-        super().__init__(_returning(blocking, "TaskWatch", "Watch"), _returning(asyncio, "TaskWatch", "AsyncWatch"))
+        super().__init__(_returning(blocking, "Watch"), _returning(asyncio, "AsyncWatch"), blocking)
 
     @overload
-    def __get__(self, client: Blocking, owner: type) -> Callable[P, Watch]: ...
+    def __get__(self, client: Blocking | Messages, owner: type) -> Callable[P, Watch]: ...
     @overload
     def __get__(self, client: Asyncio, owner: type) -> Callable[P, AsyncWatch]: ...
     def __get__(self, client: Methods | None, owner: type) -> Any:
         return self._of(client, owner)
 
 
-def _returning(function: Callable[..., Any], shared_type: str, own_type: str) -> Callable[..., Any]:
+def _returning(function: Callable[..., Any], returns: str) -> Callable[..., Any]:
     """`function`, whose signature `help` shows with what it returns itself."""
-    signature = inspect.signature(function)
-    returns = str(signature.return_annotation).replace(shared_type, own_type)
-    function.__signature__ = signature.replace(return_annotation=returns)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.signature(function).replace(return_annotation=returns)  # type: ignore[attr-defined]
     return function

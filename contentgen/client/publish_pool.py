@@ -7,10 +7,9 @@ from datetime import datetime
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client.documents import PUBLISH_STATUS, document, value
-from contentgen.client.errors import ResourceNotFoundException
+from contentgen.client.documents import PUBLISH_STATUS, value
 from contentgen.client.fields import duration, timestamp
-from contentgen.client.methods import Listing, Methods, Unary
+from contentgen.client.methods import Methods, lists, returns, returns_all, returns_whether_found
 from contentgen.client.results import PublishAttempt, PublishPoolEntry, PublishStatus
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
@@ -18,7 +17,7 @@ from contentgen.v1 import content_service_pb2 as pb
 
 
 class PublishPoolMethods(Methods):
-    @Listing
+    @lists(PublishPoolEntry)
     def iter_publish_pool(
         self,
         account_id: int | None = None,
@@ -27,7 +26,7 @@ class PublishPoolMethods(Methods):
         scheduled_after: datetime | str | None = None,
         scheduled_before: datetime | str | None = None,
         page_size: int = PAGE_SIZE,
-    ) -> Pages[PublishPoolEntry]:
+    ) -> Pages[pb.PublishPoolEntry]:
         """Iterates over the entries of the publish pool in the order of claims, which it reads page by page.
 
         Args:
@@ -56,10 +55,10 @@ class PublishPoolMethods(Methods):
             self._transport,
             self._stubs.contents.ListPublishPool,
             request,
-            lambda page: [document(PublishPoolEntry, entry) for entry in page.entries],
+            lambda page: page.entries,
         )
 
-    @Unary
+    @returns_all(PublishPoolEntry)
     async def claim_publish_pool(
         self,
         account_id: int | None = None,
@@ -67,7 +66,7 @@ class PublishPoolMethods(Methods):
         *,
         lease: float | None = None,
         publisher: str | None = None,
-    ) -> list[PublishPoolEntry]:
+    ) -> Iterable[pb.PublishPoolEntry]:
         """Claims due entries for this publisher only, the highest priority first, and returns them.
 
         Args:
@@ -83,13 +82,12 @@ class PublishPoolMethods(Methods):
         request = pb.ClaimPublishPoolRequest(
             account_id=account_id or 0, limit=limit, lease=duration(lease), publisher=publisher or ""
         )
-        answer = await self._call(self._stubs.contents.ClaimPublishPool, request)
-        return [document(PublishPoolEntry, entry) for entry in answer.entries]
+        return (await self._call(self._stubs.contents.ClaimPublishPool, request)).entries
 
-    @Unary
+    @returns(PublishPoolEntry)
     async def renew_publish_claim(
         self, content_id: int, claim_id: str | None, *, lease: float | None = None
-    ) -> PublishPoolEntry:
+    ) -> pb.PublishPoolEntry:
         """Extends a claim, and returns its entry.
 
         Args:
@@ -106,12 +104,12 @@ class PublishPoolMethods(Methods):
         """
         request = pb.RenewPublishClaimRequest(content_id=content_id, claim_id=claim_id or "", lease=duration(lease))
         answer = await self._call(self._stubs.contents.RenewPublishClaim, request)
-        return document(PublishPoolEntry, answer.entry)
+        return answer.entry
 
-    @Unary
+    @returns(PublishPoolEntry)
     async def report_published(
         self, content_id: int, claim_id: str | None, *, error: str | None = None, url: str | None = None
-    ) -> PublishPoolEntry:
+    ) -> pb.PublishPoolEntry:
         """Reports a claimed entry as published or, with an `error`, as an attempt that failed, and returns it.
 
         After a failure it is pending, with a `next_attempt_at`, or, once its attempts are used up, failed.
@@ -136,10 +134,10 @@ class PublishPoolMethods(Methods):
             error=error or "",
             published_url=url or "",
         )
-        return document(PublishPoolEntry, (await self._call(self._stubs.contents.ReportPublished, request)).entry)
+        return (await self._call(self._stubs.contents.ReportPublished, request)).entry
 
-    @Unary
-    async def retry_publish(self, content_id: int) -> PublishPoolEntry:
+    @returns(PublishPoolEntry)
+    async def retry_publish(self, content_id: int) -> pb.PublishPoolEntry:
         """Makes a failed entry pending, with all its attempts before it, and returns it.
 
         Of one that waits for its next attempt it ends the wait.
@@ -153,9 +151,9 @@ class PublishPoolMethods(Methods):
             ...     client.retry_publish(entry["content_id"])
         """
         request = pb.RetryPublishRequest(content_id=content_id)
-        return document(PublishPoolEntry, (await self._call(self._stubs.contents.RetryPublish, request)).entry)
+        return (await self._call(self._stubs.contents.RetryPublish, request)).entry
 
-    @Unary
+    @returns(PublishPoolEntry)
     async def update_publish_pool_entry(
         self,
         content_id: int,
@@ -163,7 +161,7 @@ class PublishPoolMethods(Methods):
         priority: int | None = None,
         schedule_time: datetime | str | None = None,
         unschedule: bool = False,
-    ) -> PublishPoolEntry:
+    ) -> pb.PublishPoolEntry:
         """Changes an entry that is pending or failed, and returns it. What is None stays as it is.
 
         Args:
@@ -189,10 +187,10 @@ class PublishPoolMethods(Methods):
         )
         request = pb.UpdatePublishPoolEntryRequest(entry=entry, update_mask=FieldMask(paths=paths))
         answer = await self._call(self._stubs.contents.UpdatePublishPoolEntry, request)
-        return document(PublishPoolEntry, answer.entry)
+        return answer.entry
 
-    @Unary
-    async def remove_from_publish_pool(self, content_id: int) -> bool:
+    @returns_whether_found
+    async def remove_from_publish_pool(self, content_id: int) -> None:
         """Removes a content from the publish pool; it stays, approved. Returns False if it is not in the pool.
 
         Raises:
@@ -203,14 +201,10 @@ class PublishPoolMethods(Methods):
             ...     print("removed")
         """
         request = pb.RemoveFromPublishPoolRequest(content_id=content_id)
-        try:
-            await self._call(self._stubs.contents.RemoveFromPublishPool, request)
-        except ResourceNotFoundException:
-            return False
-        return True
+        await self._call(self._stubs.contents.RemoveFromPublishPool, request)
 
-    @Listing
-    def iter_publish_attempts(self, content_id: int, *, page_size: int = PAGE_SIZE) -> Pages[PublishAttempt]:
+    @lists(PublishAttempt)
+    def iter_publish_attempts(self, content_id: int, *, page_size: int = PAGE_SIZE) -> Pages[pb.PublishAttempt]:
         """Iterates over the reported attempts to publish a content, oldest first, which it reads page by page.
 
         Raises:
@@ -225,5 +219,5 @@ class PublishPoolMethods(Methods):
             self._transport,
             self._stubs.contents.ListPublishAttempts,
             request,
-            lambda page: [document(PublishAttempt, attempt) for attempt in page.attempts],
+            lambda page: page.attempts,
         )

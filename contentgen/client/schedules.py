@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client.documents import CATCH_UP, OVERLAP, document, moment, value
-from contentgen.client.errors import ResourceNotFoundException
+from contentgen.client.documents import CATCH_UP, OVERLAP, moment, value
 from contentgen.client.fields import duration
-from contentgen.client.methods import Listing, Methods, Unary
+from contentgen.client.methods import Methods, lists, plain, returns, returns_by, returns_if_found
 from contentgen.client.results import CatchUp, Overlap, Schedule
-from contentgen.client.submits import submit_request
+from contentgen.client.submits import set_field, submit_request
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
 from contentgen.v1 import schedule_service_pb2 as pb
+from contentgen.v1 import task_pb2, task_service_pb2
+
+
+async def _ticks(answer: Awaitable[pb.GetNextRunsResponse]) -> list[str]:
+    return [moment(tick) for tick in (await answer).next_run_times]
+
+
+async def _task_id(task: Awaitable[task_pb2.Task]) -> str:
+    return (await task).task_id
 
 
 class ScheduleMethods(Methods):
-    @Unary
+    @returns(Schedule)
     async def create_schedule(
         self,
         account_id: int,
@@ -32,7 +40,7 @@ class ScheduleMethods(Methods):
         overlap: Overlap = "allow",
         jitter: float = 0.0,
         paused: bool = False,
-    ) -> Schedule:
+    ) -> pb.Schedule:
         """Creates a schedule, and returns it. Its first tick is the first one after now.
 
         Args:
@@ -69,10 +77,10 @@ class ScheduleMethods(Methods):
             jitter=duration(jitter),
             paused=paused,
         )
-        return document(Schedule, (await self._call(self._stubs.schedules.CreateSchedule, request)).schedule)
+        return (await self._call(self._stubs.schedules.CreateSchedule, request)).schedule
 
-    @Unary
-    async def get_schedule(self, schedule_id: int) -> Schedule | None:
+    @returns_if_found(Schedule)
+    async def get_schedule(self, schedule_id: int) -> pb.Schedule:
         """Returns a schedule, or None if it does not exist.
 
         Example:
@@ -80,13 +88,10 @@ class ScheduleMethods(Methods):
             ...     print(schedule["last_task_id"], schedule["last_error"])
         """
         request = pb.GetScheduleRequest(schedule_id=schedule_id)
-        try:
-            return document(Schedule, (await self._call(self._stubs.schedules.GetSchedule, request)).schedule)
-        except ResourceNotFoundException:
-            return None
+        return (await self._call(self._stubs.schedules.GetSchedule, request)).schedule
 
-    @Listing
-    def iter_schedules(self, account_id: int | None = None, *, page_size: int = PAGE_SIZE) -> Pages[Schedule]:
+    @lists(Schedule)
+    def iter_schedules(self, account_id: int | None = None, *, page_size: int = PAGE_SIZE) -> Pages[pb.Schedule]:
         """Iterates over schedules by id, of an account or of all, which it reads page by page.
 
         Example:
@@ -97,11 +102,11 @@ class ScheduleMethods(Methods):
             self._transport,
             self._stubs.schedules.ListSchedules,
             request,
-            lambda page: [document(Schedule, schedule) for schedule in page.schedules],
+            lambda page: page.schedules,
         )
 
-    @Unary
-    async def get_next_runs(self, cron: str, *, time_zone: str = "UTC") -> list[str]:
+    @returns_by(_ticks)
+    async def get_next_runs(self, cron: str, *, time_zone: str = "UTC") -> pb.GetNextRunsResponse:
         """Returns the next ticks of a cron line, which no schedule need have: five at most.
 
         Args:
@@ -115,23 +120,23 @@ class ScheduleMethods(Methods):
             >>> print(client.get_next_runs("0 9 * * MON-FRI", time_zone="Asia/Shanghai"))
         """
         request = pb.GetNextRunsRequest(cron=cron, time_zone=time_zone)
-        answer = await self._call(self._stubs.schedules.GetNextRuns, request)
-        return [moment(tick) for tick in answer.next_run_times]
+        return await self._call(self._stubs.schedules.GetNextRuns, request)
 
-    @Unary
+    @returns(Schedule)
     async def update_schedule(
         self,
         schedule_id: int,
         *,
         cron: str | None = None,
         task: Mapping[str, Any] | None = None,
+        task_changes: Mapping[str, Any] | None = None,
         name: str | None = None,
         time_zone: str | None = None,
         catch_up: CatchUp | None = None,
         overlap: Overlap | None = None,
         jitter: float | None = None,
         paused: bool | None = None,
-    ) -> Schedule:
+    ) -> pb.Schedule:
         """Changes a schedule, and returns it. What is None stays as it is. See `create_schedule`.
 
         Another `cron`, `time_zone` or `jitter` begins anew: the next tick is the first one after now.
@@ -140,6 +145,7 @@ class ScheduleMethods(Methods):
             schedule_id: the schedule.
             cron: five fields.
             task: what each tick submits, whole.
+            task_changes: instead of it what is to change of that; the schedule is read before.
             name: for people.
             time_zone: an IANA name.
             catch_up: `skip`, `one` or `all`.
@@ -150,15 +156,21 @@ class ScheduleMethods(Methods):
         Raises:
             ResourceNotFoundException: the schedule does not exist.
             InvalidArgument: nothing to change, or a bad value.
+            ValueError: both `task` and `task_changes`, or a name that is no argument of `submit_task`.
 
         Example:
-            >>> schedule = client.update_schedule(schedule_id, cron="30 8 * * *", overlap="skip")
+            >>> schedule = client.update_schedule(schedule_id, cron="30 8 * * *", task_changes={"priority": 9})
         """
+        if task is not None and task_changes:
+            raise ValueError("task is the whole: give no task_changes with it")
+        template = None if task is None else submit_request(**task)
+        if task_changes:
+            template = await self._changed_template(schedule_id, task_changes)
         fields: dict[str, Any] = {
             "name": name,
             "cron": cron,
             "time_zone": time_zone,
-            "template": None if task is None else submit_request(**task),
+            "template": template,
             "catch_up": None if catch_up is None else value(CATCH_UP, catch_up),
             "overlap": None if overlap is None else value(OVERLAP, overlap),
             "jitter": duration(jitter),
@@ -168,9 +180,18 @@ class ScheduleMethods(Methods):
         request = pb.UpdateScheduleRequest(
             schedule=pb.Schedule(schedule_id=schedule_id, **changes), update_mask=FieldMask(paths=changes)
         )
-        return document(Schedule, (await self._call(self._stubs.schedules.UpdateSchedule, request)).schedule)
+        return (await self._call(self._stubs.schedules.UpdateSchedule, request)).schedule
 
-    @Unary
+    async def _changed_template(
+        self, schedule_id: int, changes: Mapping[str, Any]
+    ) -> task_service_pb2.SubmitTaskRequest:
+        request = pb.GetScheduleRequest(schedule_id=schedule_id)
+        template = (await self._call(self._stubs.schedules.GetSchedule, request)).schedule.template
+        for field, change in changes.items():
+            set_field(template, field, change)
+        return template
+
+    @plain
     async def delete_schedule(self, schedule_id: int) -> None:
         """Deletes a schedule. Its tasks stay.
 
@@ -183,8 +204,8 @@ class ScheduleMethods(Methods):
         request = pb.DeleteScheduleRequest(schedule_id=schedule_id)
         await self._call(self._stubs.schedules.DeleteSchedule, request)
 
-    @Unary
-    async def pause_schedule(self, schedule_id: int) -> Schedule:
+    @returns(Schedule)
+    async def pause_schedule(self, schedule_id: int) -> pb.Schedule:
         """Stops a schedule's ticks, and returns it. Its tasks go on.
 
         Raises:
@@ -194,10 +215,10 @@ class ScheduleMethods(Methods):
             >>> schedule = client.pause_schedule(schedule_id)
         """
         request = pb.PauseScheduleRequest(schedule_id=schedule_id)
-        return document(Schedule, (await self._call(self._stubs.schedules.PauseSchedule, request)).schedule)
+        return (await self._call(self._stubs.schedules.PauseSchedule, request)).schedule
 
-    @Unary
-    async def resume_schedule(self, schedule_id: int) -> Schedule:
+    @returns(Schedule)
+    async def resume_schedule(self, schedule_id: int) -> pb.Schedule:
         """Undoes `pause_schedule`, and returns the schedule. Its next tick is the first one after now.
 
         Raises:
@@ -207,10 +228,10 @@ class ScheduleMethods(Methods):
             >>> schedule = client.resume_schedule(schedule_id)
         """
         request = pb.ResumeScheduleRequest(schedule_id=schedule_id)
-        return document(Schedule, (await self._call(self._stubs.schedules.ResumeSchedule, request)).schedule)
+        return (await self._call(self._stubs.schedules.ResumeSchedule, request)).schedule
 
-    @Unary
-    async def run_schedule(self, schedule_id: int) -> str:
+    @returns_by(_task_id)
+    async def run_schedule(self, schedule_id: int) -> task_pb2.Task:
         """Submits a schedule's task now, paused or not, and returns the task's id. Each call makes a task.
 
         Raises:
@@ -222,4 +243,4 @@ class ScheduleMethods(Methods):
             >>> task_id = client.run_schedule(schedule_id)
         """
         request = pb.RunScheduleRequest(schedule_id=schedule_id)
-        return (await self._call(self._stubs.schedules.RunSchedule, request)).task.task_id
+        return (await self._call(self._stubs.schedules.RunSchedule, request)).task

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Unpack
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client.documents import document
-from contentgen.client.errors import FailedPrecondition, ResourceNotFoundException
+from contentgen.client.errors import FailedPrecondition
 from contentgen.client.fields import duration, timestamp
-from contentgen.client.methods import Methods, Unary
+from contentgen.client.methods import Methods, plain, returns, returns_by, returns_whether_found
 from contentgen.client.results import Task, TaskStatus
-from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
+from contentgen.client.task_filter import TaskFilter, task_filter
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -21,9 +20,20 @@ BULK_TIMEOUT = 600.0
 """Seconds that a call over all tasks may work: it goes through them batch by batch."""
 
 
+async def _unless_used_up(task: Awaitable[task_pb2.Task]) -> bool:
+    """Whether a task had a retry left."""
+    try:
+        await task
+    except FailedPrecondition as error:
+        if error.reason == "RETRIES_EXHAUSTED":
+            return False
+        raise
+    return True
+
+
 class TaskControlMethods(Methods):
-    @Unary
-    async def cancel_task(self, task_id: str, force: bool = False) -> bool:
+    @returns_whether_found
+    async def cancel_task(self, task_id: str, force: bool = False) -> task_pb2.Task:
         """Cancels a task. Returns False if it does not exist.
 
         Args:
@@ -38,13 +48,9 @@ class TaskControlMethods(Methods):
             ...     print("cancelled")
         """
         request = pb.CancelTaskRequest(task_id=task_id, force=force)
-        try:
-            await self._call(self._stubs.tasks.CancelTask, request)
-        except ResourceNotFoundException:
-            return False
-        return True
+        return (await self._call(self._stubs.tasks.CancelTask, request)).task
 
-    @Unary
+    @returns(Task)
     async def update_task(
         self,
         task_id: str,
@@ -64,7 +70,7 @@ class TaskControlMethods(Methods):
         expire_time: datetime | str | None = None,
         unexpire: bool = False,
         labels: Mapping[str, str] | None = None,
-    ) -> Task:
+    ) -> task_pb2.Task:
         """Changes a pending task, and returns its status dict. What is None stays as it is. See `submit_task`.
 
         A new priority or schedule gives it a new place in the order; otherwise it keeps its own.
@@ -118,10 +124,10 @@ class TaskControlMethods(Methods):
         paths = [*changes, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
         task = task_pb2.Task(task_id=task_id, **changes)
         request = pb.UpdateTaskRequest(task=task, update_mask=FieldMask(paths=paths))
-        return document(Task, (await self._call(self._stubs.tasks.UpdateTask, request)).task)
+        return (await self._call(self._stubs.tasks.UpdateTask, request)).task
 
-    @Unary
-    async def retry_task(self, task_id: str, *, reset_retry_count: bool = False) -> bool:
+    @returns_by(_unless_used_up)
+    async def retry_task(self, task_id: str, *, reset_retry_count: bool = False) -> task_pb2.Task:
         """Puts a failed task back to pending. Returns False if its retries are used up.
 
         Args:
@@ -138,15 +144,9 @@ class TaskControlMethods(Methods):
             ...     print("its retries are used up")
         """
         request = pb.RetryTaskRequest(task_id=task_id, reset_retry_count=reset_retry_count)
-        try:
-            await self._call(self._stubs.tasks.RetryTask, request)
-        except FailedPrecondition as error:
-            if error.reason == "RETRIES_EXHAUSTED":
-                return False
-            raise
-        return True
+        return (await self._call(self._stubs.tasks.RetryTask, request)).task
 
-    @Unary
+    @plain
     async def bulk_cancel_tasks(
         self,
         account_id: int | None = None,
@@ -179,7 +179,7 @@ class TaskControlMethods(Methods):
         answer = await self._call(self._stubs.tasks.BulkCancelTasks, request, waits=BULK_TIMEOUT)
         return answer.matched_count if dry_run else answer.changed_count
 
-    @Unary
+    @plain
     async def bulk_retry_tasks(
         self,
         account_id: int | None = None,
@@ -206,8 +206,7 @@ class TaskControlMethods(Methods):
         """
         request = pb.BulkRetryTasksRequest(
             account_id=account_id or 0,
-            statuses=task_statuses(status),
-            filter=task_filter(more),
+            filter=task_filter(more, status),
             reset_retry_count=reset_retry_count,
             limit=limit,
             dry_run=dry_run,
@@ -215,7 +214,7 @@ class TaskControlMethods(Methods):
         answer = await self._call(self._stubs.tasks.BulkRetryTasks, request, waits=BULK_TIMEOUT)
         return answer.matched_count if dry_run else answer.retried_count
 
-    @Unary
+    @plain
     async def handle_timeout_tasks(self, account_id: int | None = None) -> int:
         """Times out now what has run for too long, and returns how many. The scheduler does so every few seconds, too.
 
@@ -225,7 +224,7 @@ class TaskControlMethods(Methods):
         request = pb.HandleTimeoutsRequest(account_id=account_id or 0)
         return (await self._call(self._stubs.tasks.HandleTimeouts, request, waits=BULK_TIMEOUT)).timeout_count
 
-    @Unary
+    @plain
     async def cleanup_tasks(
         self,
         account_id: int | None = None,
@@ -256,7 +255,7 @@ class TaskControlMethods(Methods):
         """
         return await self._clean_up(account_id, task_filter(more, status), days, limit=limit, dry_run=dry_run)
 
-    @Unary
+    @plain
     async def cleanup_old_tasks(self, days: int = 7, *, account_id: int | None = None, dry_run: bool = False) -> int:
         """Deletes ended tasks: `cleanup_tasks` by the old application's name.
 

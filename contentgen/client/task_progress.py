@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
+from contextlib import suppress
 from typing import cast
 
 from contentgen.client.backoff import Backoff
@@ -15,7 +16,7 @@ from contentgen.client.errors import (
     creator_exception,
 )
 from contentgen.client.fields import duration
-from contentgen.client.methods import Methods, Unary, Watching
+from contentgen.client.methods import Methods, Watching, returns, returns_by
 from contentgen.client.results import PollStats, Task, TaskStatus
 from contentgen.client.resuming import ResumingStream
 from contentgen.client.watch import TaskWatch
@@ -31,14 +32,20 @@ PATIENCE = 300.0
 _FAILED = (task_pb2.TASK_STATUS_FAILED, task_pb2.TASK_STATUS_TIMEOUT)
 
 
+async def _status(answer: Awaitable[pb.PollTaskResponse]) -> TaskStatus | None:
+    with suppress(ResourceNotFoundException):
+        return cast("TaskStatus", label(TASK_STATUS, (await answer).status))
+    return None
+
+
 class TaskProgressMethods(Methods):
-    @Unary
+    @returns(Task)
     async def wait(
         self,
         task_id: str,
         timeout: float | None = None,  # noqa: ASYNC109 - the reference's name
         check: bool = False,
-    ) -> Task:
+    ) -> task_pb2.Task:
         """Returns the status dict once the task has ended, or as it stands after `timeout` seconds.
 
         A task has ended when `completed_at` is set: it is completed, cancelled, or failed or timed out with no retry to
@@ -69,7 +76,7 @@ class TaskProgressMethods(Methods):
                 break
         if check:
             _check_completed(task)
-        return document(Task, task)
+        return task
 
     @Watching
     def watch(
@@ -129,8 +136,8 @@ class TaskProgressMethods(Methods):
         stream = ResumingStream(self._transport, request, Backoff(patience, at_first=self._transport.timeout))
         return self._transport.keep(TaskWatch(stream, until_ended=ids if until_ended else None))
 
-    @Unary
-    async def poll_running_tasks(self, account_id: int | None = None) -> PollStats:
+    @returns(PollStats)
+    async def poll_running_tasks(self, account_id: int | None = None) -> pb.PollRunningTasksResponse:
         """Asks all workers now how their tasks stand, instead of at their next interval; takes 10 s at most.
 
         `total` tasks were running at the call; since then `completed`, `failed` and `timeout` of them ended an attempt,
@@ -141,10 +148,10 @@ class TaskProgressMethods(Methods):
             >>> print(stats["still_running"], "of", stats["total"], "run on")
         """
         request = pb.PollRunningTasksRequest(account_id=account_id or 0)
-        return document(PollStats, await self._call(self._stubs.tasks.PollRunningTasks, request, waits=POLL_TIMEOUT))
+        return await self._call(self._stubs.tasks.PollRunningTasks, request, waits=POLL_TIMEOUT)
 
-    @Unary
-    async def poll_single_task(self, task_id: str) -> TaskStatus | None:
+    @returns_by(_status)
+    async def poll_single_task(self, task_id: str) -> pb.PollTaskResponse:
         """Asks a task's worker now, and returns the task's status, or None if it does not exist; takes 10 s at most.
 
         If the worker does not answer, the status is the one that is known.
@@ -153,11 +160,7 @@ class TaskProgressMethods(Methods):
             >>> status = client.poll_single_task(task_id)
         """
         request = pb.PollTaskRequest(task_id=task_id)
-        try:
-            answer = await self._call(self._stubs.tasks.PollTask, request, waits=POLL_TIMEOUT)
-        except ResourceNotFoundException:
-            return None
-        return cast("TaskStatus", label(TASK_STATUS, answer.status))
+        return await self._call(self._stubs.tasks.PollTask, request, waits=POLL_TIMEOUT)
 
 
 def _check_completed(task: task_pb2.Task) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
 from contentgen.client.documents import RESOLUTION, document, value
-from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import timestamp
-from contentgen.client.methods import Listing, Methods, Unary
+from contentgen.client.methods import Methods, lists, plain, returns, returns_all, returns_by, returns_if_found
 from contentgen.client.results import (
     AttemptLog,
     Resolution,
@@ -24,13 +23,26 @@ from contentgen.client.results import (
 from contentgen.client.submits import submit_request
 from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
 from contentgen.client.transport import Pages
+from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
 PAGE_SIZE = 200
 
 
+async def _task_id(answer: Awaitable[pb.SubmitTaskResponse]) -> str:
+    return (await answer).task.task_id
+
+
+async def _task_ids(answer: Awaitable[pb.BatchSubmitTasksResponse]) -> list[str]:
+    return [task.task_id for task in (await answer).tasks]
+
+
+async def _statuses(tasks: Awaitable[list[task_pb2.Task | None]]) -> list[Task | None]:
+    return [None if task is None else document(Task, task) for task in await tasks]
+
+
 class TaskMethods(Methods):
-    @Unary
+    @returns_by(_task_id)
     async def submit_task(  # noqa: PLR0917 - the old application's own order
         self,
         account_id: int,
@@ -55,7 +67,7 @@ class TaskMethods(Methods):
         expire_time: datetime | str | None = None,
         unique_key: str | None = None,
         unique_for: float | None = None,
-    ) -> str:
+    ) -> pb.SubmitTaskResponse:
         """Submits a task, and returns its id once it is committed. What is None has the scheduler's default.
 
         Args:
@@ -114,10 +126,10 @@ class TaskMethods(Methods):
             unique_key=unique_key,
             unique_for=unique_for,
         )
-        return (await self._call(self._stubs.tasks.SubmitTask, request)).task.task_id
+        return await self._call(self._stubs.tasks.SubmitTask, request)
 
-    @Unary
-    async def submit_tasks(self, tasks: Iterable[Mapping[str, Any]]) -> list[str]:
+    @returns_by(_task_ids)
+    async def submit_tasks(self, tasks: Iterable[Mapping[str, Any]]) -> pb.BatchSubmitTasksResponse:
         """Submits 1 to 1,000 tasks in one transaction, all or none, and returns their ids in order.
 
         Args:
@@ -131,25 +143,20 @@ class TaskMethods(Methods):
             >>> task_ids = client.submit_tasks({"account_id": 1, "topic": topic} for topic in ("春天", "秋天"))
         """
         request = pb.BatchSubmitTasksRequest(requests=[_submit(**fields) for fields in tasks])
-        answer = await self._call(self._stubs.tasks.BatchSubmitTasks, request)
-        return [task.task_id for task in answer.tasks]
+        return await self._call(self._stubs.tasks.BatchSubmitTasks, request)
 
-    @Unary
-    async def get_task_status(self, task_id: str) -> Task | None:
+    @returns_if_found(Task)
+    async def get_task_status(self, task_id: str) -> task_pb2.Task:
         """Returns the status dict of a task, or None if it does not exist.
 
         Example:
             >>> status = client.get_task_status(task_id)
             >>> print(status["status"], status["progress"])
         """
-        try:
-            answer = await self._call(self._stubs.tasks.GetTask, pb.GetTaskRequest(task_id=task_id))
-        except ResourceNotFoundException:
-            return None
-        return document(Task, answer.task)
+        return (await self._call(self._stubs.tasks.GetTask, pb.GetTaskRequest(task_id=task_id))).task
 
-    @Unary
-    async def get_task_statuses(self, task_ids: Sequence[str]) -> list[Task | None]:
+    @returns_by(_statuses)
+    async def get_task_statuses(self, task_ids: Sequence[str]) -> list[task_pb2.Task | None]:
         """Returns the status dicts of up to 1,000 tasks in the order asked; None for each that does not exist.
 
         Example:
@@ -159,17 +166,17 @@ class TaskMethods(Methods):
             return []
         request = pb.BatchGetTasksRequest(task_ids=task_ids)
         answer = await self._call(self._stubs.tasks.BatchGetTasks, request)
-        tasks_by_id = {task.task_id: document(Task, task) for task in answer.tasks}
+        tasks_by_id = {task.task_id: task for task in answer.tasks}
         return [tasks_by_id.get(task_id) for task_id in task_ids]
 
-    @Unary
+    @returns_all(Task)
     async def list_tasks(
         self,
         account_id: int | None = None,
         status: TaskStatus | Sequence[TaskStatus] | None = None,
         limit: int = 50,
         **more: Unpack[TaskFilter],
-    ) -> list[Task]:
+    ) -> list[task_pb2.Task]:
         """Returns the newest tasks, `limit` at most. See `iter_tasks`.
 
         Example:
@@ -177,7 +184,7 @@ class TaskMethods(Methods):
         """
         return await self._tasks(account_id, status, more, limit).first(limit)
 
-    @Listing
+    @lists(Task)
     def iter_tasks(
         self,
         account_id: int | None = None,
@@ -185,7 +192,7 @@ class TaskMethods(Methods):
         *,
         page_size: int = PAGE_SIZE,
         **more: Unpack[TaskFilter],
-    ) -> Pages[Task]:
+    ) -> Pages[task_pb2.Task]:
         """Iterates over the status dicts of tasks, newest first, which it reads page by page.
 
         Args:
@@ -204,7 +211,7 @@ class TaskMethods(Methods):
         """
         return self._tasks(account_id, status, more, page_size)
 
-    @Unary
+    @plain
     async def get_task_page(
         self,
         account_id: int | None = None,
@@ -233,10 +240,10 @@ class TaskMethods(Methods):
             >>> page = client.get_task_page(status="failed", page_size=50)
             >>> older = client.get_task_page(status="failed", page_size=50, page_token=page["next_page_token"])
         """
-        request = _list(account_id, status, more, page_size)
-        request.page_token = page_token
-        answer = await self._call(self._stubs.tasks.ListTasks, request)
-        return {"tasks": [document(Task, task) for task in answer.tasks], "next_page_token": answer.next_page_token}
+        pages = self._tasks(account_id, status, more, page_size)
+        pages.token = page_token
+        tasks = await pages.next() or ()
+        return {"tasks": [document(Task, task) for task in tasks], "next_page_token": pages.token}
 
     def _tasks(
         self,
@@ -244,16 +251,16 @@ class TaskMethods(Methods):
         status: TaskStatus | Sequence[TaskStatus] | None,
         more: TaskFilter,
         page_size: int,
-    ) -> Pages[Task]:
+    ) -> Pages[task_pb2.Task]:
         return Pages(
             self._transport,
             self._stubs.tasks.ListTasks,
             _list(account_id, status, more, page_size),
-            lambda page: [document(Task, task) for task in page.tasks],
+            lambda page: page.tasks,
         )
 
-    @Listing
-    def iter_task_events(self, task_id: str, *, page_size: int = PAGE_SIZE) -> Pages[TaskEvent]:
+    @lists(TaskEvent)
+    def iter_task_events(self, task_id: str, *, page_size: int = PAGE_SIZE) -> Pages[task_pb2.TaskEvent]:
         """Iterates over the whole history of a task, oldest first, which it reads page by page.
 
         Raises:
@@ -268,11 +275,11 @@ class TaskMethods(Methods):
             self._transport,
             self._stubs.tasks.ListTaskEvents,
             request,
-            lambda page: [document(TaskEvent, event) for event in page.events],
+            lambda page: page.events,
         )
 
-    @Listing
-    def iter_attempt_logs(self, task_id: str, *, page_size: int = PAGE_SIZE) -> Pages[AttemptLog]:
+    @lists(AttemptLog)
+    def iter_attempt_logs(self, task_id: str, *, page_size: int = PAGE_SIZE) -> Pages[task_pb2.AttemptLog]:
         """Iterates over what the CLI printed in a task's attempts, oldest first, which it reads page by page.
 
         Attempts that printed nothing, still run, or lost their worker are missing; the 20 newest are kept.
@@ -289,11 +296,11 @@ class TaskMethods(Methods):
             self._transport,
             self._stubs.tasks.ListAttemptLogs,
             request,
-            lambda page: [document(AttemptLog, log) for log in page.logs],
+            lambda page: page.logs,
         )
 
-    @Unary
-    async def get_task_stats(self, account_id: int | None = None) -> TaskStats:
+    @returns(TaskStats)
+    async def get_task_stats(self, account_id: int | None = None) -> pb.GetTaskStatsResponse:
         """Returns how many tasks are in each state, of an account or of all.
 
         Raises:
@@ -303,9 +310,9 @@ class TaskMethods(Methods):
             >>> print(client.get_task_stats()["counts"]["pending"])
         """
         request = pb.GetTaskStatsRequest(account_id=account_id or 0)
-        return document(TaskStats, await self._call(self._stubs.tasks.GetTaskStats, request))
+        return await self._call(self._stubs.tasks.GetTaskStats, request)
 
-    @Unary
+    @returns_all(TaskHistoryPoint)
     async def get_task_history(
         self,
         account_id: int | None = None,
@@ -313,7 +320,7 @@ class TaskMethods(Methods):
         *,
         start_time: datetime | str | None = None,
         end_time: datetime | str | None = None,
-    ) -> list[TaskHistoryPoint]:
+    ) -> Iterable[pb.TaskHistoryPoint]:
         """Returns what happened to tasks in each hour or day (of UTC), oldest first.
 
         Args:
@@ -336,8 +343,7 @@ class TaskMethods(Methods):
             start_time=timestamp(start_time),
             end_time=timestamp(end_time),
         )
-        answer = await self._call(self._stubs.tasks.GetTaskHistory, request)
-        return [document(TaskHistoryPoint, point) for point in answer.points]
+        return (await self._call(self._stubs.tasks.GetTaskHistory, request)).points
 
 
 def _list(

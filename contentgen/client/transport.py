@@ -30,6 +30,7 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Response_co = TypeVar("Response_co", covariant=True)
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 TOKEN = re.compile(r"[!-~]+")
 """A token that gRPC can send."""
@@ -156,6 +157,7 @@ def run(steps: Coroutine[Any, Any, T]) -> T:
 
 
 class _PageRequest(Protocol):
+    page_size: int
     page_token: str
 
 
@@ -168,45 +170,50 @@ PageRequest = TypeVar("PageRequest", bound=_PageRequest)
 Page = TypeVar("Page", bound=_Page)
 
 
-class Pages(Generic[T]):
-    """The items of a List, page by page."""
+class Pages(Generic[T_co]):
+    """The items of a List, page by page.
+
+    Attributes:
+        token: of the next page; empty: the first one, or, once a page was read, the end.
+    """
 
     def __init__(
         self,
         transport: Transport,
         rpc: grpc.UnaryUnaryMultiCallable[PageRequest, Page],
         request: PageRequest,
-        items: Callable[[Page], Iterable[T]],
+        items: Callable[[Page], Iterable[T_co]],
     ) -> None:
         """`items`: those of an answer."""
-        self._more = True
+        self.token = ""
+        self._begun = False
 
-        async def fetch() -> list[T]:
+        async def fetch(size: int | None) -> list[T_co]:
+            request.page_token, request.page_size = self.token, size or request.page_size
             page = await transport.call(rpc, request)
-            request.page_token = page.next_page_token
-            self._more = bool(page.next_page_token)
+            self.token, self._begun = page.next_page_token, True
             return list(items(page))
 
         self._fetch = fetch
 
-    async def next(self) -> list[T] | None:
-        """The items of the next page, perhaps none; None at the end."""
-        return await self._fetch() if self._more else None
+    async def next(self, size: int | None = None) -> list[T_co] | None:
+        """The items of the next page, perhaps none; None at the end. `size`: how many at most, from now on."""
+        return await self._fetch(size) if self.token or not self._begun else None
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[T_co]:
         """All items; needs a blocking transport."""
         while (page := run(self.next())) is not None:
             yield from page
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    async def __aiter__(self) -> AsyncIterator[T_co]:
         """All items."""
         while (page := await self.next()) is not None:
             for item in page:
                 yield item
 
-    async def first(self, limit: int) -> list[T]:
+    async def first(self, limit: int) -> list[T_co]:
         """So many items at most."""
-        items: list[T] = []
+        items: list[T_co] = []
         while len(items) < limit and (page := await self.next()) is not None:
             items += page
         return items[:limit]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.client.documents import DELIVERY_STATUS, document, value
-from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.fields import duration
-from contentgen.client.methods import Listing, Methods, Unary
+from contentgen.client.methods import Methods, lists, returns, returns_by, returns_if_found, returns_whether_found
 from contentgen.client.results import Delivery, DeliveryStatus, EventType, Webhook, WebhookWithSecret
 from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages
@@ -19,11 +18,18 @@ SENDS = 10.0
 """Seconds that a ping may take beyond other calls."""
 
 
+async def _with_secret(
+    answer: Awaitable[pb.CreateWebhookResponse | pb.RotateWebhookSecretResponse],
+) -> WebhookWithSecret:
+    shown = await answer
+    return {**document(Webhook, shown.webhook), "secret": shown.secret}
+
+
 class WebhookMethods(Methods):
-    @Unary
+    @returns_by(_with_secret)
     async def create_webhook(
         self, url: str, event_types: Iterable[EventType], *, account_id: int | None = None
-    ) -> WebhookWithSecret:
+    ) -> pb.CreateWebhookResponse:
         """Creates a webhook, active at once, and returns it with its secret, which is not shown again.
 
         Args:
@@ -41,11 +47,10 @@ class WebhookMethods(Methods):
             >>> print(made["webhook_id"], made["secret"])
         """
         request = pb.CreateWebhookRequest(account_id=account_id or 0, url=url, event_types=event_types)
-        answer = await self._call(self._stubs.webhooks.CreateWebhook, request)
-        return {**document(Webhook, answer.webhook), "secret": answer.secret}
+        return await self._call(self._stubs.webhooks.CreateWebhook, request)
 
-    @Unary
-    async def get_webhook(self, webhook_id: int) -> Webhook | None:
+    @returns_if_found(Webhook)
+    async def get_webhook(self, webhook_id: int) -> pb.Webhook:
         """Returns a webhook without its secret, or None if it does not exist.
 
         Example:
@@ -53,13 +58,10 @@ class WebhookMethods(Methods):
             ...     print(webhook["active"], webhook["last_error"])
         """
         request = pb.GetWebhookRequest(webhook_id=webhook_id)
-        try:
-            return document(Webhook, (await self._call(self._stubs.webhooks.GetWebhook, request)).webhook)
-        except ResourceNotFoundException:
-            return None
+        return (await self._call(self._stubs.webhooks.GetWebhook, request)).webhook
 
-    @Listing
-    def iter_webhooks(self, account_id: int | None = None, *, page_size: int = PAGE_SIZE) -> Pages[Webhook]:
+    @lists(Webhook)
+    def iter_webhooks(self, account_id: int | None = None, *, page_size: int = PAGE_SIZE) -> Pages[pb.Webhook]:
         """Iterates over webhooks by id, which it reads page by page.
 
         Example:
@@ -70,10 +72,10 @@ class WebhookMethods(Methods):
             self._transport,
             self._stubs.webhooks.ListWebhooks,
             request,
-            lambda page: [document(Webhook, webhook) for webhook in page.webhooks],
+            lambda page: page.webhooks,
         )
 
-    @Unary
+    @returns(Webhook)
     async def update_webhook(
         self,
         webhook_id: int,
@@ -81,7 +83,7 @@ class WebhookMethods(Methods):
         url: str | None = None,
         event_types: Iterable[EventType] | None = None,
         active: bool | None = None,
-    ) -> Webhook:
+    ) -> pb.Webhook:
         """Changes a webhook, and returns it. What is None stays as it is. See `create_webhook`.
 
         Args:
@@ -101,10 +103,10 @@ class WebhookMethods(Methods):
         changes = {field: value for field, value in fields.items() if value is not None}
         webhook = pb.Webhook(webhook_id=webhook_id, **changes)  # type: ignore[arg-type] # by the field's own name
         request = pb.UpdateWebhookRequest(webhook=webhook, update_mask=FieldMask(paths=changes))
-        return document(Webhook, (await self._call(self._stubs.webhooks.UpdateWebhook, request)).webhook)
+        return (await self._call(self._stubs.webhooks.UpdateWebhook, request)).webhook
 
-    @Unary
-    async def delete_webhook(self, webhook_id: int) -> bool:
+    @returns_whether_found
+    async def delete_webhook(self, webhook_id: int) -> None:
         """Deletes a webhook with its deliveries, delivered or not. Returns False if it does not exist.
 
         Example:
@@ -112,14 +114,12 @@ class WebhookMethods(Methods):
             ...     print("deleted")
         """
         request = pb.DeleteWebhookRequest(webhook_id=webhook_id)
-        try:
-            await self._call(self._stubs.webhooks.DeleteWebhook, request)
-        except ResourceNotFoundException:
-            return False
-        return True
+        await self._call(self._stubs.webhooks.DeleteWebhook, request)
 
-    @Unary
-    async def rotate_webhook_secret(self, webhook_id: int, *, overlap: float | None = None) -> WebhookWithSecret:
+    @returns_by(_with_secret)
+    async def rotate_webhook_secret(
+        self, webhook_id: int, *, overlap: float | None = None
+    ) -> pb.RotateWebhookSecretResponse:
         """Makes a new secret, and returns the webhook with it. It is not shown again.
 
         Args:
@@ -133,11 +133,10 @@ class WebhookMethods(Methods):
             >>> secret = client.rotate_webhook_secret(webhook_id, overlap=3600)["secret"]
         """
         request = pb.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=duration(overlap))
-        answer = await self._call(self._stubs.webhooks.RotateWebhookSecret, request)
-        return {**document(Webhook, answer.webhook), "secret": answer.secret}
+        return await self._call(self._stubs.webhooks.RotateWebhookSecret, request)
 
-    @Unary
-    async def ping_webhook(self, webhook_id: int) -> Delivery:
+    @returns(Delivery)
+    async def ping_webhook(self, webhook_id: int) -> pb.Delivery:
         """Sends a `webhook.ping` now, and returns how that went. A receiver that fails raises nothing.
 
         Raises:
@@ -149,12 +148,12 @@ class WebhookMethods(Methods):
         """
         request = pb.PingWebhookRequest(webhook_id=webhook_id)
         answer = await self._call(self._stubs.webhooks.PingWebhook, request, waits=SENDS)
-        return document(Delivery, answer.delivery)
+        return answer.delivery
 
-    @Listing
+    @lists(Delivery)
     def iter_deliveries(
         self, webhook_id: int, status: DeliveryStatus | None = None, *, page_size: int = PAGE_SIZE
-    ) -> Pages[Delivery]:
+    ) -> Pages[pb.Delivery]:
         """Iterates over the deliveries of a webhook, newest first, which it reads page by page.
 
         Raises:
@@ -171,11 +170,11 @@ class WebhookMethods(Methods):
             self._transport,
             self._stubs.webhooks.ListDeliveries,
             request,
-            lambda page: [document(Delivery, delivery) for delivery in page.deliveries],
+            lambda page: page.deliveries,
         )
 
-    @Unary
-    async def redeliver_webhook(self, delivery_id: int) -> Delivery:
+    @returns(Delivery)
+    async def redeliver_webhook(self, delivery_id: int) -> pb.Delivery:
         """Sends a delivery again, by the same `message_id`, and returns it as pending.
 
         Raises:
@@ -186,4 +185,4 @@ class WebhookMethods(Methods):
             >>> delivery = client.redeliver_webhook(delivery_id)
         """
         request = pb.RedeliverWebhookRequest(delivery_id=delivery_id)
-        return document(Delivery, (await self._call(self._stubs.webhooks.RedeliverWebhook, request)).delivery)
+        return (await self._call(self._stubs.webhooks.RedeliverWebhook, request)).delivery

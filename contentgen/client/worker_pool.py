@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from contentgen.client.documents import document
-from contentgen.client.methods import Methods, Unary
+from contentgen.client.methods import Methods, plain, returns
 from contentgen.client.results import DispatchStatus, Worker, WorkerPool
 from contentgen.client.transport import Pages, Transport
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
 
 class WorkerPoolMethods(Methods):
-    @Unary
-    async def get_worker_pool_status(self) -> WorkerPool:
+    @returns(WorkerPool)
+    async def get_worker_pool_status(self) -> pb.GetWorkerPoolResponse:
         """Returns the workers of all schedulers, which it reads page by page.
 
         Example:
             >>> pool = client.get_worker_pool_status()
             >>> print(pool["active_workers"], "of", pool["num_workers"], "workers are busy")
         """
-        return document(WorkerPool, await whole_pool(self._transport))
+        return await whole_pool(self._transport)
 
-    @Unary
-    async def drain_worker(self, worker_id: str) -> Worker:
+    @returns(Worker)
+    async def drain_worker(self, worker_id: str) -> pb.Worker:
         """Lets a worker finish what runs and take nothing new, until `undrain_worker` or the end of its process.
 
         Returns the worker, perhaps still busy.
@@ -33,10 +32,10 @@ class WorkerPoolMethods(Methods):
             >>> worker = client.drain_worker(worker_id)
         """
         request = pb.DrainWorkerRequest(worker_id=worker_id)
-        return document(Worker, (await self._call(self._stubs.pool.DrainWorker, request)).worker)
+        return (await self._call(self._stubs.pool.DrainWorker, request)).worker
 
-    @Unary
-    async def undrain_worker(self, worker_id: str) -> Worker:
+    @returns(Worker)
+    async def undrain_worker(self, worker_id: str) -> pb.Worker:
         """Undoes a `drain_worker`. Returns the worker, which follows within a heartbeat interval.
 
         Raises:
@@ -46,10 +45,10 @@ class WorkerPoolMethods(Methods):
             >>> worker = client.undrain_worker(worker_id)
         """
         request = pb.UndrainWorkerRequest(worker_id=worker_id)
-        return document(Worker, (await self._call(self._stubs.pool.UndrainWorker, request)).worker)
+        return (await self._call(self._stubs.pool.UndrainWorker, request)).worker
 
-    @Unary
-    async def resize_worker(self, worker_id: str, slots: int) -> Worker:
+    @returns(Worker)
+    async def resize_worker(self, worker_id: str, slots: int) -> pb.Worker:
         """Changes how many CLIs a worker runs at once, until its process ends. Returns the worker.
 
         Raises:
@@ -59,9 +58,9 @@ class WorkerPoolMethods(Methods):
             >>> worker = client.resize_worker(worker_id, slots=4)
         """
         request = pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
-        return document(Worker, (await self._call(self._stubs.pool.ResizeWorker, request)).worker)
+        return (await self._call(self._stubs.pool.ResizeWorker, request)).worker
 
-    @Unary
+    @plain
     async def pause_dispatch(self, account_id: int | None = None) -> None:
         """Stops dispatch, of an account or of everything, until `resume_dispatch`. What runs goes on.
 
@@ -73,7 +72,7 @@ class WorkerPoolMethods(Methods):
         """
         await self._call(self._stubs.pool.PauseDispatch, pb.PauseDispatchRequest(account_id=account_id or 0))
 
-    @Unary
+    @plain
     async def resume_dispatch(self, account_id: int | None = None) -> None:
         """Undoes a `pause_dispatch` of the same account, or of everything.
 
@@ -85,17 +84,15 @@ class WorkerPoolMethods(Methods):
         """
         await self._call(self._stubs.pool.ResumeDispatch, pb.ResumeDispatchRequest(account_id=account_id or 0))
 
-    @Unary
-    async def get_dispatch_status(self) -> DispatchStatus:
+    @returns(DispatchStatus)
+    async def get_dispatch_status(self) -> pb.GetDispatchStatusResponse:
         """Returns what is paused. A token that is tied to accounts sees only these, and the pause of everything.
 
         Example:
             >>> if client.get_dispatch_status()["all_paused"]:
             ...     client.resume_dispatch()
         """
-        return document(
-            DispatchStatus, await self._call(self._stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
-        )
+        return await self._call(self._stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
 
 
 async def whole_pool(transport: Transport) -> pb.GetWorkerPoolResponse:

@@ -13,9 +13,19 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contentgen import ContentGenerationClient, PermissionDenied, RequestError, TaskFilter, Unavailable
+from contentgen import (
+    ContentGenerationClient,
+    PermissionDenied,
+    RequestError,
+    ResourceNotFoundException,
+    TaskFilter,
+    Unavailable,
+)
 from contentgen.client.assets import READ_TIMEOUT
+from contentgen.client.blocking import BlockingTransport
+from contentgen.client.client import MessageMethods
 from contentgen.client.resuming import STREAM_TIMEOUT
+from contentgen.client.transport import run
 from contentgen.client.webhooks import SENDS
 from contentgen.rpcs import RPCS as ROWS
 from contentgen.v1 import account_service_pb2 as account_pb
@@ -153,6 +163,7 @@ RPCS: dict[str, Rpc] = {
         lambda client: client.bulk_retry_tasks(1, "failed", reset_retry_count=True, limit=9, dry_run=True, **MATCHING),
         pb.BulkRetryTasksResponse(matched_count=3),
         600,
+        unset=frozenset({"statuses"}),
     ),
     "CleanupTasks": Rpc(
         lambda client: client.cleanup_tasks(1, "failed", days=3, limit=9, dry_run=True, **MATCHING),
@@ -435,6 +446,20 @@ def test_a_schedule_s_task_has_the_arguments_of_a_submit(
         client.create_schedule(1, "0 9 * * *", {"subject": "news"})
 
 
+def test_a_part_of_a_schedule_s_task_is_changed(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+    template = pb.SubmitTaskRequest(topic="news", priority=5, labels={"order": "7"})
+    present = schedule_pb.Schedule(schedule_id=3, template=template)
+    scheduler.will("GetSchedule", schedule_pb.GetScheduleResponse(schedule=present))
+    scheduler.will("UpdateSchedule", RPCS["UpdateSchedule"].answer)
+    client.update_schedule(3, task_changes={"priority": 9})
+    [request] = scheduler.requests("UpdateSchedule")
+    assert list(request.update_mask.paths) == ["template"]
+    template.priority = 9
+    assert request.schedule.template == template
+    with pytest.raises(ValueError, match="no task_changes"):
+        client.update_schedule(3, task={"topic": "news"}, task_changes={"priority": 9})
+
+
 def test_an_update_of_a_task_changes_only_the_given_fields(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
@@ -470,6 +495,27 @@ def test_an_update_of_an_entry_changes_only_the_given_fields(
     assert [request.entry.HasField("schedule_time") for request in requests] == [False, True, False]
     with pytest.raises(ValueError, match="no schedule_time"):
         client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00", unschedule=True)
+
+
+def test_messages_come_as_they_are_and_what_is_not_there_raises(scheduler: ScriptedServices) -> None:
+    transport = BlockingTransport(scheduler.target, token=None, credentials=None, timeout=TIMEOUT, channel=None)
+    methods = MessageMethods(transport)
+    missing = Refused(grpc.StatusCode.NOT_FOUND, "there is no account 7", "RESOURCE_NOT_FOUND")
+    scheduler.will("GetAccount", RPCS["GetAccount"].answer, missing)
+    scheduler.will(
+        "ListAccounts",
+        account_pb.ListAccountsResponse(accounts=[ACCOUNT], next_page_token="t"),
+        RPCS["ListAccounts"].answer,
+    )
+    assert methods.get_account(1) == ACCOUNT
+    with pytest.raises(ResourceNotFoundException, match="there is no account 7"):
+        methods.get_account(7)
+    pages = methods.iter_accounts()
+    assert (run(pages.next(3)), pages.token) == ([ACCOUNT], "t")
+    assert (run(pages.next()), pages.token, run(pages.next())) == ([ACCOUNT], "", None)
+    requests = scheduler.requests("ListAccounts")
+    assert [(request.page_size, request.page_token) for request in requests] == [(3, ""), (3, "t")]
+    transport.close()
 
 
 @pytest.mark.parametrize("method", METHODS)
