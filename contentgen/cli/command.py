@@ -20,6 +20,7 @@ from contentgen.cli import contexts
 from contentgen.cli.connection import Connection, Target
 from contentgen.cli.failures import Failure, Status, error_line, status_of
 from contentgen.cli.output import ClosedPipe, Format, Output
+from contentgen.client.client import MessageMethods
 from contentgen.client.errors import RequestError
 from contentgen.variables import notices
 
@@ -53,6 +54,10 @@ class Session:
     output: Output
     default_account: int = 0
     """Of CONTENTGEN_ACCOUNT or the context; 0: none."""
+
+    @property
+    def client(self) -> MessageMethods:
+        return self.connection.client
 
     def account(self, given: int | None) -> int:
         """The account that a command needs. Raises BadParameter if nothing names one."""

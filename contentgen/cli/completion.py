@@ -6,8 +6,9 @@ Layer: inside cli. A scheduler that does not answer at once completes nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 import typer
 from google.protobuf.descriptor import EnumDescriptor
@@ -17,12 +18,9 @@ from contentgen.cli.cells import line
 from contentgen.cli.connection import Connection, Target
 from contentgen.client.documents import PUBLISH_STATUS, TASK_STATUS, label
 from contentgen.client.errors import RequestError
-from contentgen.v1 import account_service_pb2 as account_pb
-from contentgen.v1 import content_service_pb2 as content_pb
-from contentgen.v1 import schedule_service_pb2 as schedule_pb
-from contentgen.v1 import task_service_pb2 as task_pb
-from contentgen.v1 import webhook_service_pb2 as webhook_pb
-from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from contentgen.client.transport import Pages, run
+
+T = TypeVar("T")
 
 Found = Iterator[tuple[str, str]]
 """Values, each with its help."""
@@ -103,40 +101,35 @@ def _target(context: typer.Context) -> Target:
 
 
 def _tasks(connection: Connection) -> Found:
-    for task in connection.call(connection.stubs.tasks.ListTasks, task_pb.ListTasksRequest(page_size=_MAX_ITEMS)).tasks:
+    for task in _first(connection.client.iter_tasks()):
         yield task.task_id, f"{label(TASK_STATUS, task.status)}: {line(task.topic)}"
 
 
 def _contents(connection: Connection) -> Found:
-    for content in connection.call(
-        connection.stubs.contents.ListContents, content_pb.ListContentsRequest(page_size=_MAX_ITEMS)
-    ).contents:
+    for content in _first(connection.client.iter_contents()):
         yield str(content.content_id), line(content.title)
 
 
 def _workers(connection: Connection) -> Found:
-    for worker in connection.call(
-        connection.stubs.pool.GetWorkerPool, pool_pb.GetWorkerPoolRequest(page_size=_MAX_ITEMS)
-    ).workers:
+    for worker in connection.client.get_worker_pool_status().workers[:_MAX_ITEMS]:
         yield worker.worker_id, line(worker.hostname)
 
 
 def _accounts(connection: Connection) -> Found:
-    for account in connection.call(
-        connection.stubs.accounts.ListAccounts, account_pb.ListAccountsRequest(page_size=_MAX_ITEMS)
-    ).accounts:
+    for account in _first(connection.client.iter_accounts()):
         yield str(account.account_id), line(account.name)
 
 
 def _schedules(connection: Connection) -> Found:
-    for schedule in connection.call(
-        connection.stubs.schedules.ListSchedules, schedule_pb.ListSchedulesRequest(page_size=_MAX_ITEMS)
-    ).schedules:
+    for schedule in _first(connection.client.iter_schedules()):
         yield str(schedule.schedule_id), line(schedule.name or schedule.template.topic)
 
 
 def _webhooks(connection: Connection) -> Found:
-    for webhook in connection.call(
-        connection.stubs.webhooks.ListWebhooks, webhook_pb.ListWebhooksRequest(page_size=_MAX_ITEMS)
-    ).webhooks:
+    for webhook in _first(connection.client.iter_webhooks()):
         yield str(webhook.webhook_id), line(webhook.url)
+
+
+def _first(pages: Pages[T]) -> Sequence[T]:
+    """Those of one page."""
+    return run(pages.next(_MAX_ITEMS)) or ()

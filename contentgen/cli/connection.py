@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import grpc
 import typer
 
 from contentgen.client.blocking import BlockingTransport
+from contentgen.client.client import MessageMethods
 from contentgen.client.connection import open_channel, stays_here
 from contentgen.client.tracing import Metadata
-from contentgen.client.transport import TOKEN, Page, PageRequest, Pages, Request, Response, Stubs, run
-
-T = TypeVar("T")
+from contentgen.client.transport import TOKEN, Request, Response, Stubs, run
 
 DEFAULT_SCHEDULER = "127.0.0.1:50051"
 CALL_TIMEOUT = 10.0
@@ -145,7 +144,12 @@ def _pem(variable: str, path: str | None) -> bytes | None:
 
 
 class Connection:
-    """The schedulers at a target, by the client's transport; calls return messages and raise RequestError."""
+    """The schedulers at a target.
+
+    Attributes:
+        client: the client's methods, which return messages here, and raise RequestError.
+        transport: what they stand on.
+    """
 
     def __init__(self, target: Target, timeout: float = CALL_TIMEOUT) -> None:
         """Connects at the first call; where there are several addresses, now, to the first that answers.
@@ -154,10 +158,14 @@ class Connection:
         """
         self.target = target
         self.channel = self._open()
-        self.transport = self.transport_with(target.token, timeout)
+        self.transport = self._transport_with(target.token, timeout)
+        self.client = MessageMethods(self.transport)
 
-    def transport_with(self, token: str | None, timeout: float = CALL_TIMEOUT) -> BlockingTransport:
-        """A transport on the same channel, for another token."""
+    def client_with(self, token: str | None) -> MessageMethods:
+        """The same for another token."""
+        return MessageMethods(self._transport_with(token, self.transport.timeout))
+
+    def _transport_with(self, token: str | None, timeout: float) -> BlockingTransport:
         return BlockingTransport(
             self.target.scheduler, token=token, credentials=None, timeout=timeout, channel=self.channel, span=_span
         )
@@ -171,15 +179,6 @@ class Connection:
     ) -> Response:
         """The answer to one call; `waits`: seconds that the scheduler may work or wait before it answers."""
         return run(self.transport.call(rpc, request, waits=waits))
-
-    def items(
-        self,
-        rpc: grpc.UnaryUnaryMultiCallable[PageRequest, Page],
-        request: PageRequest,
-        of: Callable[[Page], Iterable[T]],
-    ) -> Iterator[T]:
-        """The items of a List, read page by page; `of` returns those of a page."""
-        return iter(Pages(self.transport, rpc, request, of))
 
     def __enter__(self) -> Self:
         return self

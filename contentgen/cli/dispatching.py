@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from contentgen.cli.connection import Connection
+from contentgen.cli.documents import Document, document
 from contentgen.client.errors import RequestError
 from contentgen.doctor.reasons import paused
-from contentgen.v1 import worker_pool_service_pb2 as pb
 
 
-def pauses(connection: Connection) -> pb.GetDispatchStatusResponse:
-    """Empty if the scheduler is of a version that can't tell."""
+def pauses(connection: Connection) -> Document:
+    """Nothing if the scheduler is of a version that can't tell."""
     try:
-        return connection.call(connection.stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
+        return document(connection.client.get_dispatch_status())
     except RequestError as error:
         if error.code == "UNIMPLEMENTED":
-            return pb.GetDispatchStatusResponse()
+            return {"all_paused": False, "paused_account_ids": []}
         raise
 
 
-def paused_text(found: pb.GetDispatchStatusResponse) -> str:
+def paused_text(dispatch: Document) -> str:
     """`everything; accounts 1, 3`; empty if nothing is paused."""
-    return str(paused(found.all_paused, found.paused_account_ids))
+    return str(paused(dispatch["all_paused"], dispatch["paused_account_ids"]))

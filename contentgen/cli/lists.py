@@ -10,12 +10,10 @@ from contentgen.cli.command import Session
 from contentgen.cli.documents import Document, document
 from contentgen.cli.options import PAGE_SIZE
 from contentgen.cli.output import Below, Column
+from contentgen.client.transport import Pages, run
 
 ROWS = 20
 """Of a table by default: it fits a screen of 24 lines."""
-
-Fetch = Callable[[int, str], tuple[Iterable[Message], str]]
-"""So many rows behind a page token, and the token of what follows."""
 
 
 class Listing(Iterable[Document]):
@@ -24,7 +22,7 @@ class Listing(Iterable[Document]):
     def __init__(
         self,
         session: Session,
-        fetch: Fetch,
+        pages: Pages[Message],
         row: Callable[[Document], Document] = lambda it: it,
         *,
         limit: int | None,
@@ -35,7 +33,7 @@ class Listing(Iterable[Document]):
 
         Args:
             session: where it is written.
-            fetch: reads a page.
+            pages: of the call.
             row: what is shown of a row; by default all that it is.
             limit: rows at most; without one, a table has `ROWS` unless `all_`.
             all_: whether a table has all rows.
@@ -43,23 +41,22 @@ class Listing(Iterable[Document]):
         """
         self._row = row
         self._output = session.output
-        self._fetch = fetch
+        self._pages = pages
+        self._pages.token = page_token
         self._limit = limit or (ROWS if session.output.tables and not all_ else None)
         self._tells = limit is None
-        self._token = page_token
 
     def __iter__(self) -> Iterator[Document]:
         left = self._limit
         while left is None or left > 0:
-            rows, self._token = self._fetch(min(left or PAGE_SIZE, PAGE_SIZE), self._token)
-            found = [self._row(document(row)) for row in rows]
-            yield from found
-            left = None if left is None else left - len(found)
-            if not self._token:
+            rows = run(self._pages.next(min(left or PAGE_SIZE, PAGE_SIZE)))
+            if rows is None:
                 return
+            yield from [self._row(document(row)) for row in rows]
+            left = None if left is None else left - len(rows)
 
     def write(self, columns: Sequence[Column], what: str, below: Below | None = None) -> None:
         """Writes them, and how to go on where more follow. `what` they are says what there is none of."""
         self._output.many(self, columns, what, below)
-        if self._token and self._tells:
-            self._output.note(f"more {what} follow: --page-token {self._token} goes on, --all lists all")
+        if self._pages.token and self._tells:
+            self._output.note(f"more {what} follow: --page-token {self._pages.token} goes on, --all lists all")

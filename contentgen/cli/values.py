@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import typer
 from google.protobuf.descriptor import EnumDescriptor
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from contentgen.client import documents, fields
+from contentgen.client import documents
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|min|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -29,9 +29,9 @@ def seconds(text: str) -> float:
     return value
 
 
-def moment(text: str | None) -> Timestamp | None:
+def moment(text: str | None) -> datetime | None:
     """ISO 8601, local where it names no zone; `+2h` is from now. None: unset."""
-    return None if text is None else fields.timestamp(time(text))
+    return None if text is None else time(text)
 
 
 def time(text: str) -> datetime:
@@ -59,9 +59,12 @@ def pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def states(enum: EnumDescriptor, names: Sequence[str]) -> list[int]:
-    """The numbers of these states, each of which may be several by comma."""
+def states(enum: EnumDescriptor, given: Sequence[str]) -> list[Any]:
+    """The names of states, as the client's types have them; each text may be several by comma."""
+    names = [name.strip().lower() for text in given for name in text.split(",")]
     try:
-        return [documents.value(enum, name.strip().lower()) for each in names for name in each.split(",")]
+        for name in names:
+            documents.value(enum, name)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    return names

@@ -57,7 +57,7 @@ class AssetMethods(Methods):
         if length == 0:
             return b""
         data = bytearray()
-        await read(self._transport, pb.GetAssetRequest(sha256=sha256, offset=offset, length=length or 0), data.extend)
+        await read(self._transport, sha256, data.extend, offset=offset, length=length or 0)
         if not offset and length is None:
             _check(hashlib.sha256(data).hexdigest(), sha256)
         return bytes(data)
@@ -77,27 +77,24 @@ class AssetMethods(Methods):
             >>> for asset in client.get_content(content_id)["assets"]:
             ...     size = client.save_asset(asset["sha256"], folder / asset["sha256"])
         """
-        return await save(self._transport, sha256, path)
+        digest, size = hashlib.sha256(), 0
+        with _appearing(Path(path)) as file:
+
+            def take(chunk: bytes) -> None:
+                nonlocal size
+                digest.update(chunk)
+                size += file.write(chunk)
+
+            await read(self._transport, sha256, take)
+            _check(digest.hexdigest(), sha256)
+        return size
 
 
-async def save(transport: Transport, sha256: str, path: str | PathLike[str]) -> int:
-    """As `save_asset` of the client."""
-    digest, size = hashlib.sha256(), 0
-    with _appearing(Path(path)) as file:
-
-        def take(chunk: bytes) -> None:
-            nonlocal size
-            digest.update(chunk)
-            size += file.write(chunk)
-
-        await read(transport, pb.GetAssetRequest(sha256=sha256), take)
-        _check(digest.hexdigest(), sha256)
-    return size
-
-
-async def read(transport: Transport, request: pb.GetAssetRequest, take: Callable[[bytes], object]) -> None:
-    """Calls `take` with the bytes as they come, over as many streams as it takes. Changes the request."""
-    length, tries = request.length, 1
+async def read(
+    transport: Transport, sha256: str, take: Callable[[bytes], object], *, offset: int = 0, length: int = 0
+) -> None:
+    """Calls `take` with the bytes as they come, over as many streams as it takes; `length` 0: to the end."""
+    request, tries = pb.GetAssetRequest(sha256=sha256, offset=offset, length=length), 1
     while True:
         stream = transport.stream(transport.stubs.assets.GetAsset, request, timeout=transport.timeout + READ_TIMEOUT)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contentgen.client.methods import Methods, plain, returns
 from contentgen.client.results import DispatchStatus, Worker, WorkerPool
-from contentgen.client.transport import Pages, Transport
+from contentgen.client.transport import Pages
 from contentgen.v1 import worker_pool_service_pb2 as pb
 
 
@@ -17,7 +17,12 @@ class WorkerPoolMethods(Methods):
             >>> pool = client.get_worker_pool_status()
             >>> print(pool["active_workers"], "of", pool["num_workers"], "workers are busy")
         """
-        return await whole_pool(self._transport)
+        request, pool = pb.GetWorkerPoolRequest(), pb.GetWorkerPoolResponse()
+        async for page in Pages(self._transport, self._stubs.pool.GetWorkerPool, request, lambda page: [page]):
+            pool.MergeFrom(page)  # lists add up
+            pool.num_workers, pool.active_workers = page.num_workers, page.active_workers
+            pool.total_queue_size, pool.next_page_token = page.total_queue_size, page.next_page_token
+        return pool
 
     @returns(Worker)
     async def drain_worker(self, worker_id: str) -> pb.Worker:
@@ -93,13 +98,3 @@ class WorkerPoolMethods(Methods):
             ...     client.resume_dispatch()
         """
         return await self._call(self._stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
-
-
-async def whole_pool(transport: Transport) -> pb.GetWorkerPoolResponse:
-    """Returns all pages as one answer, with the counts of the last."""
-    request, pool = pb.GetWorkerPoolRequest(), pb.GetWorkerPoolResponse()
-    async for page in Pages(transport, transport.stubs.pool.GetWorkerPool, request, lambda page: [page]):
-        pool.MergeFrom(page)  # lists add up
-        pool.num_workers, pool.active_workers = page.num_workers, page.active_workers
-        pool.total_queue_size, pool.next_page_token = page.total_queue_size, page.next_page_token
-    return pool

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 
 from contentgen.cli import tables
 from contentgen.cli.command import Session, command
@@ -15,7 +14,6 @@ from contentgen.cli.dispatching import pauses
 from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import All, Limit, PageToken
-from contentgen.v1 import account_service_pb2 as pb
 
 AccountId = Annotated[
     int,
@@ -119,34 +117,28 @@ def create(
     max_asset_bytes: AssetBytes = None,
 ) -> None:
     """Make an account, active at once."""
-    request = pb.CreateAccountRequest(
-        name=name,
-        max_concurrent_tasks=max_concurrent_tasks or 0,
-        weight=weight,
+    account = session.client.create_account(
+        name,
+        max_concurrent_tasks or 0,
+        1.0 if weight is None else weight,
         max_pending_tasks=max_pending_tasks or 0,
         max_priority=max_priority or 0,
         max_starts_per_minute=max_starts_per_minute or 0,
         max_asset_bytes=max_asset_bytes or 0,
     )
-    _show(session, session.connection.call(session.connection.stubs.accounts.CreateAccount, request).account)
+    _show(session, account)
 
 
 def list_(session: Session, limit: Limit = None, all_: All = False, page_token: PageToken = "") -> None:
     """List accounts by their id, inactive ones too, and whether their dispatch is paused."""
-    connection = session.connection
-    paused = pauses(connection)
-
-    def fetch(size: int, token: str) -> tuple[Iterable[pb.Account], str]:
-        page = connection.call(
-            connection.stubs.accounts.ListAccounts, pb.ListAccountsRequest(page_size=size, page_token=token)
-        )
-        return page.accounts, page.next_page_token
+    paused = pauses(session.connection)
 
     def row(account: Document) -> Document:
-        return {**account, "paused": account["account_id"] in paused.paused_account_ids}
+        return {**account, "paused": account["account_id"] in paused["paused_account_ids"]}
 
-    Listing(session, fetch, row, limit=limit, all_=all_, page_token=page_token).write(tables.ACCOUNTS, "accounts")
-    if session.output.tables and paused.all_paused:
+    listing = Listing(session, session.client.iter_accounts(), row, limit=limit, all_=all_, page_token=page_token)
+    listing.write(tables.ACCOUNTS, "accounts")
+    if session.output.tables and paused["all_paused"]:
         session.output.note(
             "dispatch of everything is paused: `contentgen dispatch resume --all` hands tasks out again"
         )
@@ -154,13 +146,13 @@ def list_(session: Session, limit: Limit = None, all_: All = False, page_token: 
 
 def show(session: Session, account_id: AccountId) -> None:
     """Show an account."""
-    request = pb.GetAccountRequest(account_id=account_id)
-    _show(session, session.connection.call(session.connection.stubs.accounts.GetAccount, request).account)
+    _show(session, session.client.get_account(account_id))
 
 
-def _show(session: Session, account: pb.Account) -> None:
-    paused = account.account_id in pauses(session.connection).paused_account_ids
-    session.output.one({**document(account), "paused": paused}, tables.account)
+def _show(session: Session, account: Message) -> None:
+    shown = document(account)
+    paused = shown["account_id"] in pauses(session.connection)["paused_account_ids"]
+    session.output.one({**shown, "paused": paused}, tables.account)
 
 
 def update(
@@ -179,7 +171,7 @@ def update(
 
     An inactive account submits nothing more; what was submitted goes on.
     """
-    given = {
+    given: dict[str, Any] = {
         "name": name,
         "max_concurrent_tasks": max_concurrent_tasks,
         "weight": weight,
@@ -193,6 +185,4 @@ def update(
     if not changed:
         flags = ", ".join(f"--{field.replace('_', '-')}" for field in given if field != "active")
         raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
-    account = pb.Account(account_id=account_id, **changed)  # type: ignore[arg-type] # each has its field's type
-    request = pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=list(changed)))
-    _show(session, session.connection.call(session.connection.stubs.accounts.UpdateAccount, request).account)
+    _show(session, session.client.update_account(account_id, **changed))

@@ -13,9 +13,8 @@ from contentgen.cli.command import Session, command
 from contentgen.cli.commands.contents import ContentId, get
 from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Failure, Status
-from contentgen.client.assets import read, save
+from contentgen.client.assets import read
 from contentgen.client.transport import run
-from contentgen.v1 import asset_service_pb2 as pb
 
 Sha256 = Annotated[
     str,
@@ -49,9 +48,7 @@ def add_save_to(app: typer.Typer) -> None:
 
 def show(session: Session, sha256: Sha256) -> None:
     """Show what an asset is: its type, its size, and its width and height if it is a picture."""
-    connection = session.connection
-    answer = connection.call(connection.stubs.assets.GetAssetInfo, pb.GetAssetInfoRequest(sha256=sha256))
-    session.output.one(document(answer.asset), tables.asset)
+    session.output.one(document(session.client.get_asset_info(sha256)), tables.asset)
 
 
 def get_asset(session: Session, sha256: Sha256, to: ToFile = None) -> None:
@@ -59,8 +56,7 @@ def get_asset(session: Session, sha256: Sha256, to: ToFile = None) -> None:
     if to is None:
         if sys.stdout.isatty():
             raise typer.BadParameter("a terminal can't show it: give -O FILE, or redirect the output")
-        request = pb.GetAssetRequest(sha256=sha256)
-        run(read(session.connection.transport, request, sys.stdout.buffer.write))
+        run(read(session.connection.transport, sha256, sys.stdout.buffer.write))
         return
     size = _saved(session, sha256, to)
     session.output.note(f"{to}: {size:,} bytes")
@@ -106,6 +102,6 @@ def _file_name(asset: Document) -> str:
 def _saved(session: Session, sha256: str, path: Path) -> int:
     """Its bytes. Raises Failure if the file can't be written."""
     try:
-        return run(save(session.connection.transport, sha256, path))
+        return session.client.save_asset(sha256, path)
     except OSError as error:
         raise Failure(Status.FAILED, f"{path} can't be written: {error.strerror}") from None

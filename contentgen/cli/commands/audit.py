@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -11,7 +10,6 @@ from contentgen.cli import tables, values
 from contentgen.cli.command import Session, command
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken
-from contentgen.v1 import audit_service_pb2 as pb
 
 Actor = Annotated[
     str, typer.Option("--actor", metavar="NAME", help="Only of the token of this name.", show_default=False)
@@ -56,18 +54,11 @@ def list_(
 
     What schedulers and workers do by themselves is no call: `contentgen task events` shows it.
     """
-    request = pb.ListAuditEventsRequest(
-        account_id=session.accounts(account),
+    pages = session.client.iter_audit_events(
+        session.accounts(account),
         actor=actor,
         method=method,
         start_time=values.moment(since),
         end_time=values.moment(until),
     )
-    connection = session.connection
-
-    def fetch(size: int, token: str) -> tuple[Iterable[pb.AuditEvent], str]:
-        request.page_size, request.page_token = size, token
-        page = connection.call(connection.stubs.audit.ListAuditEvents, request)
-        return page.events, page.next_page_token
-
-    Listing(session, fetch, limit=limit, all_=all_, page_token=page_token).write(tables.AUDIT_EVENTS, "calls")
+    Listing(session, pages, limit=limit, all_=all_, page_token=page_token).write(tables.AUDIT_EVENTS, "calls")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,22 +12,7 @@ from contentgen.cli.commands.each import each
 from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes
-from contentgen.client.documents import PUBLISH_STATUS, REVIEW_STATUS, value
-from contentgen.v1 import content_service_pb2 as pb
-
-
-class Review(StrEnum):
-    PENDING_REVIEW = "pending_review"
-    APPROVED = "approved"
-    REJECTED = "rejected"
-
-
-class Publish(StrEnum):
-    PENDING = "pending"
-    PUBLISHING = "publishing"
-    PUBLISHED = "published"
-    FAILED = "failed"
-
+from contentgen.client.results import PublishStatus, ReviewStatus
 
 ContentId = Annotated[
     int,
@@ -60,11 +43,11 @@ Reviewer = Annotated[
         show_default=False,
     ),
 ]
-ReviewStatus = Annotated[
-    Review | None, typer.Option("--review", help="Only where the review stands so.", show_default=False)
+OnlyReviewed = Annotated[
+    ReviewStatus | None, typer.Option("--review", help="Only where the review stands so.", show_default=False)
 ]
-PublishState = Annotated[
-    Publish | None,
+OnlyInPool = Annotated[
+    PublishStatus | None,
     typer.Option("--pool", help="Only where the entry in the publish pool stands so.", show_default=False),
 ]
 Category = Annotated[str, typer.Option("--category", help="Only of this category.", show_default=False)]
@@ -120,8 +103,8 @@ def add_to(app: typer.Typer) -> None:
 def list_(
     session: Session,
     account: OnlyAccount = None,
-    review: ReviewStatus = None,
-    pool: PublishState = None,
+    review: OnlyReviewed = None,
+    pool: OnlyInPool = None,
     category: Category = "",
     label: Labels = None,
     min_score: MinScore = None,
@@ -134,8 +117,10 @@ def list_(
     page_token: PageToken = "",
 ) -> None:
     """List contents without their texts, the newest first."""
-    request = pb.ListContentsRequest(
-        account_id=session.accounts(account),
+    pages = session.client.iter_contents(
+        session.accounts(account),
+        review,
+        publish_status=pool,
         category=category,
         labels=values.pairs(label),
         min_quality_score=min_score,
@@ -144,18 +129,7 @@ def list_(
         query=query,
         oldest_first=oldest_first,
     )
-    if review is not None:
-        request.review_status = value(REVIEW_STATUS, review)
-    if pool is not None:
-        request.publish_status = value(PUBLISH_STATUS, pool)
-    connection = session.connection
-
-    def fetch(size: int, token: str) -> tuple[Iterable[pb.Content], str]:
-        request.page_size, request.page_token = size, token
-        page = connection.call(connection.stubs.contents.ListContents, request)
-        return page.contents, page.next_page_token
-
-    Listing(session, fetch, limit=limit, all_=all_, page_token=page_token).write(tables.CONTENTS, "contents")
+    Listing(session, pages, limit=limit, all_=all_, page_token=page_token).write(tables.CONTENTS, "contents")
 
 
 def show(session: Session, content_id: ContentId) -> None:
@@ -165,9 +139,7 @@ def show(session: Session, content_id: ContentId) -> None:
 
 def get(session: Session, content_id: int) -> Document:
     """A content with its text."""
-    connection = session.connection
-    request = pb.GetContentRequest(content_id=content_id)
-    return document(connection.call(connection.stubs.contents.GetContent, request).content)
+    return document(session.client.get_content(content_id))
 
 
 def delete(
@@ -179,14 +151,12 @@ def delete(
     """
     if len(content_ids) > 1 and not dry_run:
         session.confirm(f"Delete {len(content_ids)} contents for good?", yes=yes)
-    connection = session.connection
 
     def deleted(content_id: int) -> Document:
         if dry_run:
             get(session, content_id)
         else:
-            request = pb.DeleteContentRequest(content_id=content_id, force=force)
-            connection.call(connection.stubs.contents.DeleteContent, request)
+            session.client.delete_content(content_id, force=force)
         return {"content_id": content_id, "deleted": not dry_run}
 
     def line(it: Document) -> str:

@@ -12,7 +12,6 @@ from contentgen.cli.command import Session, command
 from contentgen.cli.documents import Document, document
 from contentgen.cli.options import account_option
 from contentgen.cli.output import fields
-from contentgen.v1 import worker_pool_service_pb2 as pb
 
 Account = Annotated[int | None, account_option("The switch of this account.")]
 Everything = Annotated[bool, typer.Option("--all", help="The switch of everything.")]
@@ -27,10 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 def status(session: Session) -> None:
     """Show whether dispatch is paused, of everything and of accounts."""
-    found = document(
-        session.connection.call(session.connection.stubs.pool.GetDispatchStatus, pb.GetDispatchStatusRequest())
-    )
-    session.output.one(found, _status)
+    session.output.one(document(session.client.get_dispatch_status()), _status)
 
 
 def _status(to: Console, found: Document) -> None:
@@ -50,15 +46,15 @@ def pause(session: Session, account: Account = None, all_: Everything = False) -
     What runs goes on, and submits are taken. The two switches are separate: a task waits while either is on. It lasts
     over restarts.
     """
-    connection, account_id = session.connection, _account_id(account, all_)
-    connection.call(connection.stubs.pool.PauseDispatch, pb.PauseDispatchRequest(account_id=account_id))
+    account_id = _account_id(account, all_)
+    session.client.pause_dispatch(account_id)
     _say(session, account_id, paused=True)
 
 
 def resume(session: Session, account: Account = None, all_: Everything = False) -> None:
     """Hand out tasks again. It takes back the pause of the same switch only."""
-    connection, account_id = session.connection, _account_id(account, all_)
-    connection.call(connection.stubs.pool.ResumeDispatch, pb.ResumeDispatchRequest(account_id=account_id))
+    account_id = _account_id(account, all_)
+    session.client.resume_dispatch(account_id)
     _say(session, account_id, paused=False)
 
 

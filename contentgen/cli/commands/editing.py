@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.cli import tables
 from contentgen.cli.command import Session, command
 from contentgen.cli.commands.contents import ContentId, Reviewer, get
 from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Failure, Status
-from contentgen.cli.options import PAGE_SIZE
 from contentgen.client.errors import RequestError
-from contentgen.v1 import content_service_pb2 as pb
 
 Title = Annotated[str | None, typer.Option("--title", help="The title.", show_default=False)]
 Body = Annotated[
@@ -121,14 +118,7 @@ def _edit_body(session: Session, content_id: int, reviewer: str) -> None:
 
 
 def _update(session: Session, content_id: int, changed: dict[str, str], etag: str, reviewer: str) -> Document:
-    request = pb.UpdateContentRequest(
-        content=pb.Content(content_id=content_id, **changed),  # type: ignore[arg-type] # all of these are texts
-        update_mask=FieldMask(paths=list(changed)),
-        etag=etag,
-        reviewer=reviewer,
-    )
-    connection = session.connection
-    return document(connection.call(connection.stubs.contents.UpdateContent, request).content)
+    return document(session.client.update_content(content_id, **changed, etag=etag, reviewer=reviewer))
 
 
 def _show(session: Session, content: Document) -> None:
@@ -140,11 +130,7 @@ def revisions(session: Session, content_id: ContentId, number: Number = None) ->
 
     The first is the creator's text. Kept are that one and the newest 99.
     """
-    connection = session.connection
-    request = pb.ListContentRevisionsRequest(content_id=content_id, page_size=PAGE_SIZE)
-    found = map(
-        document, connection.items(connection.stubs.contents.ListContentRevisions, request, lambda page: page.revisions)
-    )
+    found = map(document, session.client.iter_content_revisions(content_id))
     if number is None:
         session.output.many(found, tables.REVISIONS, "revisions")
         return

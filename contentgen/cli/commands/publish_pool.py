@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.cli import cells, completion, tables, values
 from contentgen.cli.command import Session, command
@@ -16,7 +14,6 @@ from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken
 from contentgen.client.documents import PUBLISH_STATUS
-from contentgen.v1 import content_service_pb2 as pb
 
 Statuses = Annotated[
     list[str] | None,
@@ -90,20 +87,13 @@ def list_(
     page_token: PageToken = "",
 ) -> None:
     """List the publish pool in the order in which contents are claimed: highest priority first, then the oldest."""
-    request = pb.ListPublishPoolRequest(
-        account_id=session.accounts(account),
-        statuses=values.states(PUBLISH_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
+    pages = session.client.iter_publish_pool(
+        session.accounts(account),
+        values.states(PUBLISH_STATUS, status or ()),
         scheduled_after=values.moment(since),
         scheduled_before=values.moment(until),
     )
-    connection = session.connection
-
-    def fetch(size: int, token: str) -> tuple[Iterable[pb.PublishPoolEntry], str]:
-        request.page_size, request.page_token = size, token
-        page = connection.call(connection.stubs.contents.ListPublishPool, request)
-        return page.entries, page.next_page_token
-
-    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
+    listing = Listing(session, pages, limit=limit, all_=all_, page_token=page_token)
     listing.write(tables.POOL, "entries in the publish pool", tables.pool_error)
 
 
@@ -117,16 +107,12 @@ def update(
     """Change when a content is published: only what is given, and only while nobody has claimed it."""
     if unschedule and schedule_time is not None:
         raise typer.BadParameter("--unschedule and --schedule-time contradict each other")
-    timed = unschedule or schedule_time is not None
-    paths = ["priority"] * (priority is not None) + ["schedule_time"] * timed
-    if not paths:
+    if priority is None and schedule_time is None and not unschedule:
         raise typer.BadParameter("give what to change: --priority, --schedule-time or --unschedule")
-    entry = pb.PublishPoolEntry(
-        content_id=content_id, priority=priority or 0, schedule_time=values.moment(schedule_time)
+    entry = session.client.update_publish_pool_entry(
+        content_id, priority=priority, schedule_time=values.moment(schedule_time), unschedule=unschedule
     )
-    request = pb.UpdatePublishPoolEntryRequest(entry=entry, update_mask=FieldMask(paths=paths))
-    connection = session.connection
-    changed = document(connection.call(connection.stubs.contents.UpdatePublishPoolEntry, request).entry)
+    changed = document(entry)
     due = cells.local_time(changed["schedule_time"])
     not_before = f"not before {due}" if due else "at once"
     session.output.text(f"content {content_id} has priority {changed['priority']}, {not_before}", changed)
@@ -137,22 +123,18 @@ def retry(session: Session, content_ids: ContentIds) -> int:
 
     A content that waits for its next attempt waits no longer.
     """
-    connection = session.connection
 
     def retried(content_id: int) -> Document:
-        request = pb.RetryPublishRequest(content_id=content_id)
-        return document(connection.call(connection.stubs.contents.RetryPublish, request).entry)
+        return document(session.client.retry_publish(content_id))
 
     return each(session, content_ids, retried, lambda it: f"content {it['content_id']} is {it['status']}")
 
 
 def remove(session: Session, content_ids: ContentIds) -> int:
     """Take contents out of the publish pool. They stay, approved, with what was tried before."""
-    connection = session.connection
 
     def removed(content_id: int) -> Document:
-        request = pb.RemoveFromPublishPoolRequest(content_id=content_id)
-        connection.call(connection.stubs.contents.RemoveFromPublishPool, request)
+        session.client.remove_from_publish_pool(content_id)
         return {"content_id": content_id, "removed": True}
 
     return each(session, content_ids, removed, lambda it: f"content {it['content_id']} is out of the publish pool")
@@ -162,13 +144,6 @@ def attempts(
     session: Session, content_id: ContentId, limit: Limit = None, all_: All = False, page_token: PageToken = ""
 ) -> None:
     """List the attempts to publish a content, the oldest first. A claim that expired is no attempt."""
-    request = pb.ListPublishAttemptsRequest(content_id=content_id)
-    connection = session.connection
-
-    def fetch(size: int, token: str) -> tuple[Iterable[pb.PublishAttempt], str]:
-        request.page_size, request.page_token = size, token
-        page = connection.call(connection.stubs.contents.ListPublishAttempts, request)
-        return page.attempts, page.next_page_token
-
-    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
+    pages = session.client.iter_publish_attempts(content_id)
+    listing = Listing(session, pages, limit=limit, all_=all_, page_token=page_token)
     listing.write(tables.PUBLISH_ATTEMPTS, "attempts", tables.pool_error)

@@ -11,8 +11,6 @@ from contentgen.cli.command import Session, command
 from contentgen.cli.commands.contents import ContentId
 from contentgen.cli.documents import document
 from contentgen.cli.options import OnlyAccount
-from contentgen.client import fields
-from contentgen.v1 import content_service_pb2 as pb
 
 Claimed = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, metavar="N", help="How many at most.")]
 Lease = Annotated[
@@ -71,19 +69,13 @@ def claim(
     Each is yours until its claim expires; `contentgen pool renew` gives you more time. Report the result with
     `contentgen pool report`. If a claim expires, its content is in the pool again.
     """
-    request = pb.ClaimPublishPoolRequest(
-        account_id=session.accounts(account), limit=limit, lease=fields.duration(lease), publisher=publisher
-    )
-    connection = session.connection
-    claimed = connection.call(connection.stubs.contents.ClaimPublishPool, request).entries
+    claimed = session.client.claim_publish_pool(session.accounts(account), limit, lease=lease, publisher=publisher)
     session.output.many(map(document, claimed), tables.CLAIMS, "entries that are due")
 
 
 def renew(session: Session, content_id: ContentId, claim_id: ClaimId, lease: Lease = None) -> None:
     """Keep a claim for longer, because publishing takes its time."""
-    request = pb.RenewPublishClaimRequest(content_id=content_id, claim_id=claim_id, lease=fields.duration(lease))
-    connection = session.connection
-    entry = document(connection.call(connection.stubs.contents.RenewPublishClaim, request).entry)
+    entry = document(session.client.renew_publish_claim(content_id, claim_id, lease=lease))
     session.output.text(f"content {content_id} is yours until {cells.local_time(entry['claim_expire_time'])}", entry)
 
 
@@ -106,11 +98,8 @@ def report(
         raise typer.BadParameter("--error goes with --failed")
     if url and not published:
         raise typer.BadParameter("--url goes with --published")
-    request = pb.ReportPublishedRequest(
-        content_id=content_id, claim_id=claim_id, published=published, error=error, published_url=url
-    )
-    connection = session.connection
-    entry = document(connection.call(connection.stubs.contents.ReportPublished, request).entry)
+    failure = None if published else error
+    entry = document(session.client.report_published(content_id, claim_id, error=failure, url=url))
     due = entry["next_attempt_time"]
     session.output.text(
         f"content {content_id} is {entry['status']}" + (f", and due again at {cells.local_time(due)}" if due else ""),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,10 +20,8 @@ from contentgen.cli.commands.each import each
 from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.keys import keys
-from contentgen.cli.options import PAGE_SIZE, OnlyAccount
-from contentgen.client import fields
+from contentgen.cli.options import OnlyAccount
 from contentgen.client.errors import RequestError
-from contentgen.v1 import content_service_pb2 as pb
 
 SomeContents = Annotated[
     list[int] | None,
@@ -121,39 +119,24 @@ def review(
         return _one_by_one(session, content_ids or _waiting(session, account), comment, reviewer)
     if not content_ids:
         raise typer.BadParameter("give the contents to decide on")
-    requests = {
-        content_id: _request(content_id, approve, comment, reviewer, schedule_time=schedule_time)
-        for content_id in content_ids
+    decision: dict[str, Any] = {
+        "approve": approve,
+        "comment": comment,
+        "reviewer": reviewer,
+        "scheduled_at": values.moment(schedule_time),
     }
     if together:
-        return _decide_together(session, list(requests.values()))
-    return each(session, content_ids, lambda content_id: _decide(session, requests[content_id]), _line)
+        return _decide_together(session, dict.fromkeys(content_ids), decision)
+
+    def decided(content_id: int) -> Document:
+        return document(session.client.review_content(content_id, **decision))
+
+    return each(session, content_ids, decided, _line)
 
 
-def _request(
-    content_id: int, approve: bool, comment: str, reviewer: str, etag: str = "", schedule_time: str | None = None
-) -> pb.ReviewContentRequest:
-    return pb.ReviewContentRequest(
-        content_id=content_id,
-        decision=pb.REVIEW_DECISION_APPROVE if approve else pb.REVIEW_DECISION_REJECT,
-        comment=comment,
-        etag=etag,
-        reviewer=reviewer,
-        schedule_time=values.moment(schedule_time),
-    )
-
-
-def _decide(session: Session, request: pb.ReviewContentRequest) -> Document:
-    connection = session.connection
-    return document(connection.call(connection.stubs.contents.ReviewContent, request).content)
-
-
-def _decide_together(session: Session, requests: Sequence[pb.ReviewContentRequest]) -> int:
-    connection = session.connection
-    answer = connection.call(
-        connection.stubs.contents.BatchReviewContents, pb.BatchReviewContentsRequest(requests=requests)
-    )
-    decided = {content.content_id: document(content) for content in answer.contents}
+def _decide_together(session: Session, content_ids: Iterable[int], decision: Mapping[str, Any]) -> int:
+    contents = session.client.review_contents({"content_id": content_id, **decision} for content_id in content_ids)
+    decided = {content.content_id: document(content) for content in contents}
     return each(session, list(decided), decided.__getitem__, _line)
 
 
@@ -167,11 +150,9 @@ def reopen(session: Session, content_ids: ContentIds) -> int:
 
     Not what a publisher has claimed, nor what is published.
     """
-    connection = session.connection
 
     def reopened(content_id: int) -> Document:
-        request = pb.ReopenContentRequest(content_id=content_id)
-        return document(connection.call(connection.stubs.contents.ReopenContent, request).content)
+        return document(session.client.reopen_content(content_id))
 
     return each(session, content_ids, reopened, lambda it: f"content {it['content_id']} waits for its review")
 
@@ -188,27 +169,20 @@ def claim(
     Others get different ones until the lease expires, or `contentgen content release` ends it. What you
     hold already you hold for another lease.
     """
-    request = pb.ClaimReviewRequest(
-        account_id=session.accounts(account),
-        lease=fields.duration(lease),
-        reviewer=reviewer,
-        content_id=content_id or 0,
+    content = session.client.claim_review(
+        session.accounts(account), content_id=content_id, lease=lease, reviewer=reviewer
     )
-    connection = session.connection
-    answer = connection.call(connection.stubs.contents.ClaimReview, request)
-    if not answer.HasField("content"):
+    if content is None:
         wanted = f"content {content_id} is decided, or somebody else holds it"
         raise Failure(Status.NOT_FOUND, wanted if content_id else "no content waits for a review that nobody holds")
-    session.output.one(document(answer.content), tables.content)
+    session.output.one(document(content), tables.content)
 
 
 def release(session: Session, content_ids: ContentIds) -> int:
     """End claims of reviews: the contents can be given to others. An operator ends anybody's."""
-    connection = session.connection
 
     def released(content_id: int) -> Document:
-        request = pb.ReleaseReviewRequest(content_id=content_id)
-        return document(connection.call(connection.stubs.contents.ReleaseReview, request).content)
+        return document(session.client.release_review(content_id))
 
     return each(session, content_ids, released, lambda it: f"nobody holds content {it['content_id']}")
 
@@ -218,21 +192,14 @@ def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> N
 
     The new content waits for a review. Once it is approved, the old one is rejected, unless it is claimed or published.
     """
-    connection = session.connection
-    request = pb.RegenerateContentRequest(content_id=content_id, feedback=feedback)
-    task = document(connection.call(connection.stubs.contents.RegenerateContent, request).task)
+    task = document(session.client.regenerate_content(content_id, feedback))
     session.output.text(f"{task['task_id']} writes content {content_id} anew", task)
 
 
 def _waiting(session: Session, account: int | None) -> Iterator[int]:
     """The contents that wait, the newest first."""
-    request = pb.ListContentsRequest(
-        account_id=session.accounts(account), review_status=pb.REVIEW_STATUS_PENDING_REVIEW, page_size=PAGE_SIZE
-    )
-    connection = session.connection
-    return connection.items(
-        connection.stubs.contents.ListContents, request, lambda page: [content.content_id for content in page.contents]
-    )
+    waiting = session.client.iter_contents(session.accounts(account), "pending_review")
+    return (content.content_id for content in waiting)
 
 
 def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], comment: str, reviewer: str) -> int:
@@ -261,9 +228,14 @@ def _ask(session: Session, content: Document, comment: str, reviewer: str) -> bo
         elif key == "s":
             return True
         elif key in {"a", "r"}:
-            said = comment or _comment(to)
-            request = _request(content["content_id"], key == "a", said, reviewer, content["etag"])
-            to.print(_line(_decide(session, request)))
+            decided = session.client.review_content(
+                content["content_id"],
+                approve=key == "a",
+                comment=comment or _comment(to),
+                etag=content["etag"],
+                reviewer=reviewer,
+            )
+            to.print(_line(document(decided)))
             return True
     return False
 

@@ -6,19 +6,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.cli import tables, values
 from contentgen.cli.command import Session, command
 from contentgen.cli.documents import document
 from contentgen.cli.options import OfAccount, ScheduleId
 from contentgen.cli.submit_options import OF_A_SCHEDULE, with_options
-from contentgen.client import fields
 from contentgen.client.documents import CATCH_UP, OVERLAP
-from contentgen.client.submits import set_field, submit_request
-from contentgen.v1 import schedule_service_pb2 as pb
-from contentgen.v1 import task_service_pb2 as task_pb
 
 
 def _option(help_: str, *names: str, **more: Any) -> Any:
@@ -91,18 +85,10 @@ def create(
     Its first tick is the first one after now. A local time that clocks skip runs when they skip it, and one that comes
     twice runs once. If a task is refused, say because its queue is full, the schedule says why and goes on.
     """
-    settings = _settings(
-        name=name, time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=fields.duration(jitter)
-    )
-    request = pb.CreateScheduleRequest(
-        account_id=session.account(account),
-        cron=cron,
-        template=submit_request(topic=topic, **given),
-        paused=paused,
-        **settings,
-    )
-    made = session.connection.call(session.connection.stubs.schedules.CreateSchedule, request).schedule
-    session.output.one(document(made), tables.schedule)
+    settings = _settings(name=name, time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=jitter)
+    task = {"topic": topic, **given}
+    schedule = session.client.create_schedule(session.account(account), cron, task, paused=paused, **settings)
+    session.output.one(document(schedule), tables.schedule)
 
 
 @with_options(OF_A_SCHEDULE, defaults=False)
@@ -129,20 +115,16 @@ def update(
         time_zone=time_zone,
         catch_up=catch_up,
         overlap=overlap,
-        jitter=fields.duration(jitter),
+        jitter=jitter,
     )
     task = {**given} if topic is None else {"topic": topic, **given}
-    if task:
-        settings["template"] = _merged(session, schedule_id, task)
-    if not settings:
+    if not (settings or task):
         raise typer.BadParameter("give what to change, such as --cron, --time-zone, --topic or --priority")
-    schedule = pb.Schedule(schedule_id=schedule_id, **settings)
-    request = pb.UpdateScheduleRequest(schedule=schedule, update_mask=FieldMask(paths=list(settings)))
-    changed = session.connection.call(session.connection.stubs.schedules.UpdateSchedule, request).schedule
-    session.output.one(document(changed), tables.schedule)
+    schedule = session.client.update_schedule(schedule_id, task_changes=task, **settings)
+    session.output.one(document(schedule), tables.schedule)
 
 
-def _settings(catch_up: str | None, overlap: str | None, **rest: str | Duration | None) -> dict[str, Any]:
+def _settings(catch_up: str | None, overlap: str | None, **rest: str | float | None) -> dict[str, Any]:
     """What is given of a schedule's settings."""
     given = {
         "catch_up": None if catch_up is None else values.states(CATCH_UP, [catch_up])[0],
@@ -150,12 +132,3 @@ def _settings(catch_up: str | None, overlap: str | None, **rest: str | Duration 
         **rest,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _merged(session: Session, schedule_id: int, change: Mapping[str, Any]) -> task_pb.SubmitTaskRequest:
-    """The present template with these changes; labels or options that are given replace all of those."""
-    request = pb.GetScheduleRequest(schedule_id=schedule_id)
-    task = session.connection.call(session.connection.stubs.schedules.GetSchedule, request).schedule.template
-    for name, value in change.items():
-        set_field(task, name, value)
-    return task

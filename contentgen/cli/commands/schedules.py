@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import typer
@@ -14,7 +13,6 @@ from contentgen.cli.commands.schedule_settings import CronLine, TimeZone
 from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, ScheduleId, ScheduleIds, Yes
-from contentgen.v1 import schedule_service_pb2 as pb
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,70 +45,55 @@ def list_(
     page_token: PageToken = "",
 ) -> None:
     """List schedules by their id, with their next tick, and why their last one made no task."""
-    connection = session.connection
-    account_id = session.accounts(account)
-
-    def fetch(size: int, token: str) -> tuple[Iterable[pb.Schedule], str]:
-        request = pb.ListSchedulesRequest(account_id=account_id, page_size=size, page_token=token)
-        page = connection.call(connection.stubs.schedules.ListSchedules, request)
-        return page.schedules, page.next_page_token
-
-    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
+    pages = session.client.iter_schedules(session.accounts(account))
+    listing = Listing(session, pages, limit=limit, all_=all_, page_token=page_token)
     listing.write(tables.SCHEDULES, "schedules", tables.schedule_error)
 
 
 def show(session: Session, schedule_id: ScheduleId) -> None:
     """Show a schedule: its next ticks, its last task, and what it submits."""
-    request = pb.GetScheduleRequest(schedule_id=schedule_id)
-    found = session.connection.call(session.connection.stubs.schedules.GetSchedule, request).schedule
-    session.output.one(document(found), tables.schedule)
+    session.output.one(document(session.client.get_schedule(schedule_id)), tables.schedule)
 
 
 def next_(session: Session, cron: CronLine, time_zone: TimeZone = None) -> None:
     """Show the next five ticks of a cron line, which no schedule need have."""
-    request = pb.GetNextRunsRequest(cron=cron, time_zone=time_zone or "")
-    found = session.connection.call(session.connection.stubs.schedules.GetNextRuns, request)
-    session.output.one(document(found), tables.next_runs)
+    session.output.one(document(session.client.get_next_runs(cron, time_zone=time_zone or "")), tables.next_runs)
 
 
 def pause(session: Session, schedule_ids: ScheduleIds) -> int:
     """Stop the ticks of schedules, until they are resumed. Their tasks go on."""
-    call, stubs = session.connection.call, session.connection.stubs.schedules
 
     def stop(schedule_id: int) -> Document:
-        return document(call(stubs.PauseSchedule, pb.PauseScheduleRequest(schedule_id=schedule_id)).schedule)
+        return document(session.client.pause_schedule(schedule_id))
 
     return each(session, schedule_ids, stop, lambda it: f"{it['schedule_id']}  paused")
 
 
 def resume(session: Session, schedule_ids: ScheduleIds) -> int:
     """Let paused schedules go on. Ticks of the time between are not caught up."""
-    call, stubs = session.connection.call, session.connection.stubs.schedules
 
     def go_on(schedule_id: int) -> Document:
-        return document(call(stubs.ResumeSchedule, pb.ResumeScheduleRequest(schedule_id=schedule_id)).schedule)
+        return document(session.client.resume_schedule(schedule_id))
 
     return each(session, schedule_ids, go_on, lambda it: f"{it['schedule_id']}  active")
 
 
 def run(session: Session, schedule_ids: ScheduleIds) -> int:
     """Submit the task of schedules now, beside their ticks, and print its id. Paused ones too."""
-    call, stubs = session.connection.call, session.connection.stubs.schedules
 
     def submit(schedule_id: int) -> Document:
-        return document(call(stubs.RunSchedule, pb.RunScheduleRequest(schedule_id=schedule_id)).task)
+        return document(session.client.run_schedule(schedule_id))
 
     return each(session, schedule_ids, submit, lambda it: str(it["task_id"]))
 
 
 def delete(session: Session, schedule_ids: ScheduleIds, yes: Yes = False) -> int:
     """Delete schedules, after a prompt on a terminal. Their tasks stay."""
-    call, stubs = session.connection.call, session.connection.stubs.schedules
     what = f"schedule {schedule_ids[0]}" if len(schedule_ids) == 1 else f"{len(schedule_ids)} schedules"
     session.confirm(f"Delete {what}?", yes=yes)
 
     def remove(schedule_id: int) -> dict[str, Any]:
-        call(stubs.DeleteSchedule, pb.DeleteScheduleRequest(schedule_id=schedule_id))
+        session.client.delete_schedule(schedule_id)
         return {"schedule_id": schedule_id, "deleted": True}
 
     return each(session, schedule_ids, remove, lambda it: f"{it['schedule_id']}  deleted")

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import grpc
 
 from contentgen.cli.command import Session
 from contentgen.cli.failures import Status
 from contentgen.cli.progress import counting
-from contentgen.v1 import task_service_pb2 as pb
 
 STEP = 5_000
 """Tasks of one call: it takes a second or two, and another one follows."""
-CALL_TIMEOUT = 600.0
-"""Seconds for a call that works through many tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkMove:
     """One kind of bulk call."""
 
-    rpc: grpc.UnaryUnaryMultiCallable[Any, Any]
-    request: pb.BulkCancelTasksRequest | pb.BulkRetryTasksRequest | pb.CleanupTasksRequest
+    call: Callable[..., int]
+    """A method of the client, which takes `limit` and `dry_run`."""
     done: str
     """What is said of the tasks then, such as `cancelled`."""
     count: str
@@ -31,15 +26,13 @@ class BulkMove:
 
     def run(self, session: Session, question: str, *, limit: int | None, dry_run: bool, yes: bool) -> int:
         """Moves up to `limit` tasks (None: all), after a prompt on a terminal, where `{}` is how many tasks."""
-        self.request.dry_run = True
-        matched = self._call(session).matched_count
+        matched = self.call(dry_run=True)
         most = matched if limit is None else min(matched, limit)
         if dry_run:
             session.output.text(f"would be {self.done}: {most:,}", {self.count: most, "dry_run": True})
             return Status.DONE
         if most:
             session.confirm(question.format("1 task" if most == 1 else f"{most:,} tasks"), yes=yes)
-        self.request.dry_run = False
         moved = self._move(session, most)
         session.output.text(f"{self.done}: {moved:,}", {self.count: moved, "dry_run": False})
         return Status.DONE
@@ -50,15 +43,12 @@ class BulkMove:
         err = session.output.err
         with counting(err, self.done, most) as show:
             while moved < most:
-                self.request.limit = min(STEP, most - moved)
-                changed = self._call(session).changed_count
+                step = min(STEP, most - moved)
+                changed = self.call(limit=step)
                 moved += changed
                 show(moved)
-                if changed < self.request.limit:
+                if changed < step:
                     break
                 if moved < most and not err.is_terminal:
                     session.output.note(f"{self.done}: {moved:,} of {most:,}")
         return moved
-
-    def _call(self, session: Session) -> Any:
-        return session.connection.call(self.rpc, self.request, waits=CALL_TIMEOUT)

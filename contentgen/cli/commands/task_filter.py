@@ -13,7 +13,6 @@ from contentgen.cli import completion, values
 from contentgen.cli.command import Session
 from contentgen.cli.options import OnlyAccount, Statuses
 from contentgen.client.documents import TASK_STATUS
-from contentgen.v1 import task_service_pb2 as pb
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,7 +69,8 @@ Topic = Annotated[
 class Selection(NamedTuple):
     """Which tasks a command is about."""
 
-    filter: pb.TaskFilter
+    filter: dict[str, Any]
+    """What the client takes of it, by name."""
     given: bool
     """Whether any option of the filter was given."""
 
@@ -86,18 +86,18 @@ def _read(
     until: Until = None,
     worker: OfWorker = "",
     topic: Topic = "",
-) -> pb.TaskFilter:
-    return pb.TaskFilter(
-        account_id=session.accounts(account),
-        statuses=values.states(TASK_STATUS, status or ()),  # type: ignore[arg-type] # plain numbers
-        labels=values.pairs(label),
-        schedule_id=schedule or 0,
-        error_reasons=reason,
-        created_after=values.moment(since),
-        created_before=values.moment(until),
-        worker_id=worker,
-        topic=topic,
-    )
+) -> dict[str, Any]:
+    return {
+        "account_id": session.accounts(account),
+        "status": values.states(TASK_STATUS, status or ()),
+        "labels": values.pairs(label),
+        "schedule_id": schedule,
+        "error_reasons": reason or (),
+        "created_after": values.moment(since),
+        "created_before": values.moment(until),
+        "worker_id": worker,
+        "topic": topic,
+    }
 
 
 def selects(body: Callable[Concatenate[Session, Selection, P], R]) -> Callable[Concatenate[Session, P], R]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -15,7 +16,6 @@ from contentgen.cli.commands.task_bulk import BulkMove
 from contentgen.cli.commands.task_filter import Selection, selects
 from contentgen.cli.documents import Document, document
 from contentgen.cli.options import Limit, Yes
-from contentgen.v1 import task_service_pb2 as pb
 
 Force = Annotated[bool, typer.Option("--force", help="Also where a worker holds it; what runs is killed.")]
 Reset = Annotated[bool, typer.Option("--reset-retry-count", help="Allow all retries anew.")]
@@ -72,18 +72,16 @@ def cancel(
     With --all: all that match, the oldest first, after a prompt on a terminal.
     """
     _check_all(task_ids, all_=all_, given=selection.given or bool(limit) or dry_run)
-    tasks = session.connection.stubs.tasks
     if task_ids:
         return _cancel_each(session, task_ids, force=force)
-    request = pb.BulkCancelTasksRequest(filter=selection.filter, force=force)
-    move = BulkMove(tasks.BulkCancelTasks, request, "cancelled", "cancelled_count")
+    call = partial(session.client.bulk_cancel_tasks, **selection.filter, force=force)
+    move = BulkMove(call, "cancelled", "cancelled_count")
     return move.run(session, "Cancel {}?", limit=limit, dry_run=dry_run, yes=yes)
 
 
 def _cancel_each(session: Session, task_ids: Sequence[str], *, force: bool) -> int:
     def cancelled(task_id: str) -> Document:
-        call, tasks = session.connection.call, session.connection.stubs.tasks
-        return document(call(tasks.CancelTask, pb.CancelTaskRequest(task_id=task_id, force=force)).task)
+        return document(session.client.cancel_task(task_id, force))
 
     return _move_each(session, task_ids, cancelled)
 
@@ -108,9 +106,8 @@ def retry(
     _check_all(task_ids, all_=all_, given=selection.given or bool(limit) or dry_run)
     if task_ids:
         return _retry_each(session, task_ids, reset_retry_count)
-    request = pb.BulkRetryTasksRequest(filter=selection.filter, reset_retry_count=reset_retry_count)
-    rpc = session.connection.stubs.tasks.BulkRetryTasks
-    move = BulkMove(rpc, request, "put back to pending", "retried_count")
+    call = partial(session.client.bulk_retry_tasks, **selection.filter, reset_retry_count=reset_retry_count)
+    move = BulkMove(call, "put back to pending", "retried_count")
     return move.run(session, "Run {} again?", limit=limit, dry_run=dry_run, yes=yes)
 
 
@@ -123,8 +120,7 @@ def _check_all(task_ids: Sequence[str] | None, *, all_: bool, given: bool) -> No
 
 def _retry_each(session: Session, task_ids: Sequence[str], reset: bool) -> int:
     def retried(task_id: str) -> Document:
-        call, tasks = session.connection.call, session.connection.stubs.tasks
-        return document(call(tasks.RetryTask, pb.RetryTaskRequest(task_id=task_id, reset_retry_count=reset)).task)
+        return document(session.client.retry_task(task_id, reset_retry_count=reset))
 
     return _move_each(session, task_ids, retried)
 
@@ -142,8 +138,7 @@ def cleanup(
 
     All that match, the oldest first; on a terminal it prompts first.
     """
-    request = pb.CleanupTasksRequest(days=days, filter=selection.filter)
-    move = BulkMove(session.connection.stubs.tasks.CleanupTasks, request, "deleted", "deleted_count")
+    move = BulkMove(partial(session.client.cleanup_tasks, **selection.filter, days=days), "deleted", "deleted_count")
     question = f"Delete {{}} that ended more than {days} days ago, with all history?"
     return move.run(session, question, limit=limit, dry_run=dry_run, yes=yes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -15,14 +15,13 @@ from contentgen.cli.commands.each import each_of
 from contentgen.cli.commands.task_filter import Selection, selects
 from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
-from contentgen.cli.options import PAGE_SIZE, All, Limit, OnlyAccount, PageToken, TaskId, TaskIds
+from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, TaskId, TaskIds
 from contentgen.cli.output import fields, table
 from contentgen.client.documents import TASK_STATUS
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
+from contentgen.client.results import Resolution
 
 PerPeriod = Annotated[
-    task_history.By | None, typer.Option("--by", help="Show each hour or day instead.", show_default=False)
+    Resolution | None, typer.Option("--by", help="Show each hour or day instead.", show_default=False)
 ]
 Since = Annotated[
     str | None,
@@ -87,8 +86,7 @@ def status(session: Session, task_ids: TaskIds) -> int:
     """
 
     def get(task_id: str) -> Document:
-        call, tasks = session.connection.call, session.connection.stubs.tasks
-        return document(call(tasks.GetTask, pb.GetTaskRequest(task_id=task_id)).task)
+        return document(session.client.get_task_status(task_id))
 
     def show(found: Iterator[Document]) -> None:
         if len(task_ids) > 1:
@@ -108,22 +106,13 @@ def list_(
     page_token: PageToken = "",
 ) -> None:
     """List tasks, the newest first."""
-    request = pb.ListTasksRequest(filter=selection.filter)
-    connection = session.connection
-
-    def fetch(size: int, token: str) -> tuple[Iterable[task_pb2.Task], str]:
-        request.page_size, request.page_token = size, token
-        page = connection.call(connection.stubs.tasks.ListTasks, request)
-        return page.tasks, page.next_page_token
-
-    Listing(session, fetch, limit=limit, all_=all_, page_token=page_token).write(tables.TASKS, "tasks")
+    pages = session.client.iter_tasks(**selection.filter)
+    Listing(session, pages, limit=limit, all_=all_, page_token=page_token).write(tables.TASKS, "tasks")
 
 
 def events(session: Session, task_id: TaskId) -> None:
     """List every move of a task, the oldest first."""
-    request = pb.ListTaskEventsRequest(task_id=task_id, page_size=PAGE_SIZE)
-    connection = session.connection
-    found = map(document, connection.items(connection.stubs.tasks.ListTaskEvents, request, lambda page: page.events))
+    found = map(document, session.client.iter_task_events(task_id))
     session.output.many(found, tables.EVENTS, "events", lambda it: cells.line(it["message"]))
 
 
@@ -133,9 +122,7 @@ def logs(session: Session, task_id: TaskId, attempt: Attempt = None) -> None:
     Of each attempt that ended, successful or not, the last 8,192 characters of stdout and of stderr are kept, for the
     20 newest attempts. Attempts that printed nothing, still run, or lost their worker are missing. Oldest first.
     """
-    request = pb.ListAttemptLogsRequest(task_id=task_id, page_size=PAGE_SIZE)
-    connection = session.connection
-    found = map(document, connection.items(connection.stubs.tasks.ListAttemptLogs, request, lambda page: page.logs))
+    found = map(document, session.client.iter_attempt_logs(task_id))
     shown = (log for log in found if attempt in {None, log["attempt"]})
     any_ = session.output.each(shown, tables.attempt_log, several=True)
     if not any_ and session.output.tables:
@@ -156,11 +143,7 @@ def stats(
         return
     if since or until:
         raise typer.BadParameter("--since and --until go with --by")
-    connection = session.connection
-    found = connection.call(
-        connection.stubs.tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=session.accounts(account))
-    )
-    session.output.one(document(found), _counts)
+    session.output.one(document(session.client.get_task_stats(session.accounts(account))), _counts)
 
 
 def _counts(to: Console, found: Document) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 
 from contentgen.cli import completion, tables, values
 from contentgen.cli.command import Session, command
@@ -16,16 +15,7 @@ from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Status
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, account_option
-from contentgen.client import fields
-from contentgen.client.documents import DELIVERY_STATUS, value
-from contentgen.client.webhooks import SENDS
-from contentgen.v1 import webhook_service_pb2 as pb
-
-
-class DeliveryState(StrEnum):
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    EXHAUSTED = "exhausted"
+from contentgen.client.results import DeliveryStatus
 
 
 class Event(StrEnum):
@@ -85,7 +75,7 @@ Overlap = Annotated[
         show_default=False,
     ),
 ]
-OnlyState = Annotated[DeliveryState | None, typer.Option("--status", help="Only in this state.", show_default=False)]
+OnlyState = Annotated[DeliveryStatus | None, typer.Option("--status", help="Only in this state.", show_default=False)]
 _KEEP_IT = "keep the secret: it is not shown again"
 
 
@@ -133,11 +123,8 @@ def create(session: Session, url: Url, event: Events = None, account: WhoseEvent
 
     Prints the secret that its deliveries are signed with, once.
     """
-    request = pb.CreateWebhookRequest(
-        account_id=session.accounts(account), url=url, event_types=[str(each) for each in event or Event]
-    )
-    connection = session.connection
-    made = connection.call(connection.stubs.webhooks.CreateWebhook, request)
+    event_types: list[Any] = [str(each) for each in event or Event]
+    made = session.client.create_webhook(url, event_types, account_id=session.accounts(account))
     _show_secret(session, made.webhook, made.secret)
 
 
@@ -149,24 +136,14 @@ def list_(
     page_token: PageToken = "",
 ) -> None:
     """List webhooks by their id, inactive ones too."""
-    request = pb.ListWebhooksRequest(account_id=session.accounts(account))
-    connection = session.connection
-
-    def fetch(size: int, token: str) -> tuple[Iterable[pb.Webhook], str]:
-        request.page_size, request.page_token = size, token
-        page = connection.call(connection.stubs.webhooks.ListWebhooks, request)
-        return page.webhooks, page.next_page_token
-
-    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
+    webhooks = session.client.iter_webhooks(session.accounts(account))
+    listing = Listing(session, webhooks, limit=limit, all_=all_, page_token=page_token)
     listing.write(tables.WEBHOOKS, "webhooks", tables.last_error)
 
 
 def show(session: Session, webhook_id: WebhookId) -> None:
     """Show a webhook, without its secret."""
-    connection = session.connection
-    request = pb.GetWebhookRequest(webhook_id=webhook_id)
-    found = connection.call(connection.stubs.webhooks.GetWebhook, request).webhook
-    session.output.one(document(found), tables.webhook)
+    session.output.one(document(session.client.get_webhook(webhook_id)), tables.webhook)
 
 
 def update(
@@ -176,15 +153,11 @@ def update(
 
     A webhook becomes inactive by itself if its receiver answers 410.
     """
-    given = {"url": url, "event_types": [str(each) for each in event] if event else None, "active": active}
+    given: dict[str, Any] = {"url": url, "event_types": [str(each) for each in event or ()] or None, "active": active}
     changed = {field: value for field, value in given.items() if value is not None}
     if not changed:
         raise typer.BadParameter("give what to change: --url, --event, --active or --inactive")
-    webhook = pb.Webhook(webhook_id=webhook_id, **changed)  # type: ignore[arg-type] # each has its field's type
-    request = pb.UpdateWebhookRequest(webhook=webhook, update_mask=FieldMask(paths=list(changed)))
-    connection = session.connection
-    found = connection.call(connection.stubs.webhooks.UpdateWebhook, request).webhook
-    session.output.one(document(found), tables.webhook)
+    session.output.one(document(session.client.update_webhook(webhook_id, **changed)), tables.webhook)
 
 
 def delete(session: Session, webhook_ids: WebhookIds, yes: Yes = False) -> int:
@@ -194,10 +167,9 @@ def delete(session: Session, webhook_ids: WebhookIds, yes: Yes = False) -> int:
     """
     which = f"{len(webhook_ids)} webhooks" if len(webhook_ids) > 1 else f"webhook {webhook_ids[0]}"
     session.confirm(f"Delete {which} and what was not delivered?", yes=yes)
-    connection = session.connection
 
     def deleted(webhook_id: int) -> Document:
-        connection.call(connection.stubs.webhooks.DeleteWebhook, pb.DeleteWebhookRequest(webhook_id=webhook_id))
+        session.client.delete_webhook(webhook_id)
         return {"webhook_id": webhook_id, "deleted": True}
 
     return each(session, webhook_ids, deleted, lambda it: f"webhook {it['webhook_id']} is deleted")
@@ -208,24 +180,20 @@ def rotate(session: Session, webhook_id: WebhookId, overlap: Overlap = None) -> 
 
     Meanwhile deliveries are signed with both, so that the receiver can change over.
     """
-    request = pb.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=fields.duration(overlap))
-    connection = session.connection
-    rotated = connection.call(connection.stubs.webhooks.RotateWebhookSecret, request)
+    rotated = session.client.rotate_webhook_secret(webhook_id, overlap=overlap)
     _show_secret(session, rotated.webhook, rotated.secret)
 
 
-def _show_secret(session: Session, webhook: pb.Webhook, secret: str) -> None:
+def _show_secret(session: Session, webhook: Message, secret: str) -> None:
     session.output.one({**document(webhook), "secret": secret}, tables.webhook)
     session.output.note(_KEEP_IT)
 
 
 def ping(session: Session, webhook_id: WebhookId) -> int:
     """Send a webhook.ping now, and show how that went; exit status 1 if the receiver failed."""
-    connection = session.connection
-    request = pb.PingWebhookRequest(webhook_id=webhook_id)
-    found = connection.call(connection.stubs.webhooks.PingWebhook, request, waits=SENDS).delivery
-    session.output.one(document(found), tables.delivery)
-    return Status.DONE if found.status == pb.DELIVERY_STATUS_DELIVERED else Status.FAILED
+    delivery = document(session.client.ping_webhook(webhook_id))
+    session.output.one(delivery, tables.delivery)
+    return Status.DONE if delivery["status"] == "delivered" else Status.FAILED
 
 
 def deliveries(
@@ -237,26 +205,15 @@ def deliveries(
     page_token: PageToken = "",
 ) -> None:
     """List what a webhook was told or is still to be told, the newest first."""
-    request = pb.ListDeliveriesRequest(webhook_id=webhook_id)
-    if status is not None:
-        request.status = value(DELIVERY_STATUS, status)
-    connection = session.connection
-
-    def fetch(size: int, token: str) -> tuple[Iterable[pb.Delivery], str]:
-        request.page_size, request.page_token = size, token
-        page = connection.call(connection.stubs.webhooks.ListDeliveries, request)
-        return page.deliveries, page.next_page_token
-
-    listing = Listing(session, fetch, limit=limit, all_=all_, page_token=page_token)
+    pages = session.client.iter_deliveries(webhook_id, status)
+    listing = Listing(session, pages, limit=limit, all_=all_, page_token=page_token)
     listing.write(tables.DELIVERIES, "deliveries", tables.last_error)
 
 
 def redeliver(session: Session, delivery_ids: DeliveryIds) -> int:
     """Send deliveries again, with the same webhook-id; of those that wait it takes the wait away."""
-    connection = session.connection
 
     def sent(delivery_id: int) -> Document:
-        request = pb.RedeliverWebhookRequest(delivery_id=delivery_id)
-        return document(connection.call(connection.stubs.webhooks.RedeliverWebhook, request).delivery)
+        return document(session.client.redeliver_webhook(delivery_id))
 
     return each(session, delivery_ids, sent, lambda it: f"delivery {it['delivery_id']} is {it['status']}")

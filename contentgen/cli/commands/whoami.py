@@ -11,7 +11,6 @@ from contentgen.cli import cells
 from contentgen.cli.command import Session, command
 from contentgen.cli.documents import Document, document
 from contentgen.cli.output import broken, fields
-from contentgen.v1 import system_service_pb2 as pb
 
 _BESIDE = 20
 """The width of the longest name before the methods of a service, and some."""
@@ -32,9 +31,7 @@ def whoami(session: Session) -> None:
 
     Every role may ask. All other calls are refused, whatever they are about.
     """
-    connection = session.connection
-    caller = document(connection.call(connection.stubs.system.GetCaller, pb.GetCallerRequest()))
-    session.output.one(caller, _write)
+    session.output.one(document(session.client.get_caller()), _write)
 
 
 def _write(to: Console, caller: Document) -> None:

@@ -12,9 +12,6 @@ from contentgen.cli.command import Session, command
 from contentgen.cli.completion import worker_ids
 from contentgen.cli.documents import document
 from contentgen.cli.output import write_line
-from contentgen.client.transport import run
-from contentgen.client.worker_pool import whole_pool
-from contentgen.v1 import worker_pool_service_pb2 as pb
 
 WorkerId = Annotated[
     str,
@@ -44,8 +41,7 @@ def add_to(app: typer.Typer) -> None:
 
 def list_(session: Session) -> None:
     """List the workers of the last hour, with what they run and the state of their CLIs."""
-    connection = session.connection
-    pool = run(whole_pool(connection.transport))
+    pool = session.client.get_worker_pool_status()
     session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers", tables.worker_error)
     if session.output.tables:
         connected = [worker for worker in pool.workers if worker.running or worker.connected]
@@ -60,9 +56,7 @@ def drain(session: Session, worker_id: WorkerId) -> None:
     It answers at once: `contentgen worker list` shows when no slot is busy any more. The worker stays connected and
     idle, until `contentgen worker undrain` or until it is restarted.
     """
-    connection = session.connection
-    request = pb.DrainWorkerRequest(worker_id=worker_id)
-    session.output.one(document(connection.call(connection.stubs.pool.DrainWorker, request).worker), tables.worker)
+    session.output.one(document(session.client.drain_worker(worker_id)), tables.worker)
 
 
 def undrain(session: Session, worker_id: WorkerId) -> None:
@@ -70,9 +64,7 @@ def undrain(session: Session, worker_id: WorkerId) -> None:
 
     It answers at once: the worker follows within a heartbeat. A worker that is being stopped goes on draining.
     """
-    connection = session.connection
-    request = pb.UndrainWorkerRequest(worker_id=worker_id)
-    session.output.one(document(connection.call(connection.stubs.pool.UndrainWorker, request).worker), tables.worker)
+    session.output.one(document(session.client.undrain_worker(worker_id)), tables.worker)
 
 
 def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:
@@ -80,6 +72,4 @@ def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:
 
     It answers at once: the worker follows within a heartbeat, and what runs above a smaller number runs on.
     """
-    connection = session.connection
-    request = pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
-    session.output.one(document(connection.call(connection.stubs.pool.ResizeWorker, request).worker), tables.worker)
+    session.output.one(document(session.client.resize_worker(worker_id, slots)), tables.worker)

@@ -11,11 +11,9 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from contentgen.cli.connection import Connection, Target
 from contentgen.cli.doctor.certificate import end_of_certificate
 from contentgen.cli.failures import error_line
-from contentgen.client.blocking import BlockingTransport
+from contentgen.client.client import MessageMethods
 from contentgen.client.errors import RequestError
-from contentgen.client.transport import run
 from contentgen.doctor.findings import Finding, fail, ok, warn
-from contentgen.v1 import account_service_pb2, task_service_pb2
 from contentgen.validity import describe_expiry, earliest_expiry
 
 SERVICES = (
@@ -78,7 +76,7 @@ def _expiry(target: Target) -> Iterator[Finding]:
 def token(connection: Connection) -> Iterator[Finding]:
     """What our token may do, found out by a call that changes nothing whoever makes it."""
     given = connection.target.token is not None
-    refusal = _refusal_of_probe(connection.transport)
+    refusal = _refusal_of_probe(connection.client)
     if refusal.reason == "TOKEN_INVALID":
         said = "the token is not known" if given else "a token is required, and none is given"
         yield fail("token", said, "set CONTENTGEN_TOKEN to one that `contentgen-scheduler token create` made")
@@ -86,7 +84,7 @@ def token(connection: Connection) -> Iterator[Finding]:
         yield _lesser_role(refusal.metadata.get("role", "unknown"))
     elif not given:
         yield ok("token", "none is given, and none is required")
-    elif _refusal_of_probe(connection.transport_with(None)).reason == "TOKEN_INVALID":
+    elif _refusal_of_probe(connection.client_with(None)).reason == "TOKEN_INVALID":
         yield ok("token", "accepted, with the role operator")
     else:
         yield warn("token", "one is given, and none is required", "set the scheduler's CONTENTGEN_TOKENS_FILE")
@@ -102,10 +100,10 @@ def _lesser_role(role: str) -> Finding:
     return fail("token", f"its role is {role}, which may not ask for what is checked here", "use one of role operator")
 
 
-def _refusal_of_probe(transport: BlockingTransport) -> RequestError:
+def _refusal_of_probe(client: MessageMethods) -> RequestError:
     """How an empty call of an operators' method is refused: access is checked before the request."""
     try:
-        run(transport.call(transport.stubs.accounts.UpdateAccount, account_service_pb2.UpdateAccountRequest()))
+        client.update_account(0)
     except RequestError as error:
         return error
     raise AssertionError("an empty call is refused")
@@ -131,7 +129,7 @@ def database(connection: Connection) -> Iterator[Finding]:
         )
         return
     start = time.monotonic()
-    connection.call(connection.stubs.tasks.GetTaskStats, task_service_pb2.GetTaskStatsRequest())
+    connection.client.get_task_stats()
     took = (time.monotonic() - start) * 1_000
     yield ok("database", f"all {present} services serve, and a read takes {took:.0f} ms")
 

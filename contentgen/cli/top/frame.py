@@ -10,7 +10,6 @@ from rich.text import Text
 from contentgen.cli import cells, tables
 from contentgen.cli.dispatching import paused_text
 from contentgen.cli.documents import Document
-from contentgen.cli.documents import document as as_document
 from contentgen.cli.output import Below, Column, chosen, table_lines
 from contentgen.cli.top.readings import Rates, Reading
 
@@ -68,7 +67,7 @@ def document(reading: Reading, speed: Rates | None) -> Document:
         **reading.stats,
         "rates": None if speed is None else asdict(speed),
         "worker_pool": reading.pool,
-        "dispatch": as_document(reading.dispatch),
+        "dispatch": reading.dispatch,
         "running": reading.running,
         "recent_failures": reading.failures,
     }

@@ -10,17 +10,14 @@ from datetime import UTC, datetime
 from contentgen.cli.connection import Connection
 from contentgen.cli.dispatching import pauses
 from contentgen.cli.documents import Document, document
+from contentgen.client.results import TaskStatus
 from contentgen.client.transport import run
-from contentgen.client.worker_pool import whole_pool
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 
 MAX_TASKS = 50
 """Of running tasks, and of recent failures."""
 
-_RUNNING = (task_pb2.TASK_STATUS_PROCESSING, task_pb2.TASK_STATUS_SUBMITTED)
-_FAILED = (task_pb2.TASK_STATUS_FAILED, task_pb2.TASK_STATUS_TIMEOUT)
+_RUNNING: Sequence[TaskStatus] = ("processing", "submitted")
+_FAILED: Sequence[TaskStatus] = ("failed", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class Reading:
     time: datetime
     stats: Document
     pool: Document
-    dispatch: pool_pb.GetDispatchStatusResponse
+    dispatch: Document
     running: list[Document]
     failures: list[Document]
     """Tasks that failed or timed out for good, the last to end first, of the newest tasks."""
@@ -44,12 +41,11 @@ class Reading:
 
 def read(connection: Connection, account: int) -> Reading:
     """Raises what a call raises."""
-    call, tasks = connection.call, connection.stubs.tasks
     failures = _tasks(connection, account, _FAILED)
     return Reading(
         taken=time.monotonic(),
         time=datetime.now(UTC),
-        stats=document(call(tasks.GetTaskStats, pb.GetTaskStatsRequest(account_id=account))),
+        stats=document(connection.client.get_task_stats(account)),
         pool=_pool(connection),
         dispatch=pauses(connection),
         running=_tasks(connection, account, _RUNNING),
@@ -59,14 +55,14 @@ def read(connection: Connection, account: int) -> Reading:
 
 def _pool(connection: Connection) -> Document:
     """All pages as one, which leads to no other."""
-    pool = document(run(whole_pool(connection.transport)))
+    pool = document(connection.client.get_worker_pool_status())
     del pool["next_page_token"]
     return pool
 
 
-def _tasks(connection: Connection, account: int, statuses: Sequence[task_pb2.TaskStatus.ValueType]) -> list[Document]:
-    request = pb.ListTasksRequest(account_id=account, statuses=statuses, page_size=MAX_TASKS)
-    return [document(task) for task in connection.call(connection.stubs.tasks.ListTasks, request).tasks]
+def _tasks(connection: Connection, account: int, statuses: Sequence[TaskStatus]) -> list[Document]:
+    pages = connection.client.iter_tasks(account, statuses)
+    return [document(task) for task in run(pages.next(MAX_TASKS)) or ()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Lists:
             yield target
 
     def _list(self, request: pb.ListTasksRequest, context: grpc.ServicerContext) -> pb.ListTasksResponse:
-        self.accounts.append(request.filter.account_id)
+        self.accounts.append(request.account_id)
         self.tokens.append(dict(context.invocation_metadata()).get("authorization"))
         return pb.ListTasksResponse()
 
