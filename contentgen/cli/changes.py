@@ -6,9 +6,10 @@ Layer: inside operators.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from contentgen.cli.connection import Connection
+from contentgen.cli.documents import Document, document
 from contentgen.client.backoff import Backoff
 from contentgen.client.errors import RequestError, Unavailable
 from contentgen.client.resuming import ResumingStream
@@ -34,11 +35,21 @@ def endure(backoff: Backoff, error: RequestError) -> None:
     time.sleep(pause)
 
 
-def changes(connection: Connection, request: pb.WatchTasksRequest) -> Generator[pb.TaskChange, None, None]:
+def changes(
+    connection: Connection,
+    task_ids: Sequence[str],
+    account_id: int,
+    resume_token: str,
+    *,
+    skip_present: bool,
+) -> Generator[Document, None, None]:
     """The present states, then each move once, on whichever replica answers; it does not end by itself."""
+    request = pb.WatchTasksRequest(
+        task_ids=task_ids, account_id=account_id, resume_token=resume_token, skip_present=skip_present
+    )
     stream = ResumingStream(connection.transport, request, backoff())
     try:
         while (change := run(stream.next())) is not None:
-            yield change
+            yield document(change)
     finally:
         stream.close()

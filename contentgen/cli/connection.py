@@ -19,7 +19,7 @@ from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
 from contentgen.client.connection import open_channel, stays_here
 from contentgen.client.tracing import Metadata
-from contentgen.client.transport import TOKEN, Request, Response, Stubs, run
+from contentgen.client.transport import TOKEN, Request, Response, run
 
 DEFAULT_SCHEDULER = "127.0.0.1:50051"
 CALL_TIMEOUT = 10.0
@@ -170,15 +170,9 @@ class Connection:
             self.target.scheduler, token=token, credentials=None, timeout=timeout, channel=self.channel, span=_span
         )
 
-    @property
-    def stubs(self) -> Stubs:
-        return self.transport.stubs
-
-    def call(
-        self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
-    ) -> Response:
-        """The answer to one call; `waits`: seconds that the scheduler may work or wait before it answers."""
-        return run(self.transport.call(rpc, request, waits=waits))
+    def call(self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
+        """The answer to a call that is made without the client: of another service, or with messages that are there."""
+        return run(self.transport.call(rpc, request))
 
     def __enter__(self) -> Self:
         return self

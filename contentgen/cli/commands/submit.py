@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -92,15 +91,12 @@ def submit(
         raise typer.BadParameter("give either TOPIC or --file")
     if file is None and (run or dry_run):
         raise typer.BadParameter("--run and --dry-run go with --file")
-    account_id = session.accounts(account) if file else session.account(account)
-    request = submit_request(account_id=account_id, topic=topic or "", **given)
     if file is not None:
-        if wait or request.request_id or request.unique_key:
+        if wait or given.get("request_id") or given.get("unique_key"):
             raise typer.BadParameter("--wait, --request-id and --unique-key go with one TOPIC")
-        return submit_file(session, file, request, run, dry_run=dry_run, yes=yes)
-    request.request_id = request.request_id or uuid.uuid4().hex  # so that a repeated call makes no second task
-    connection = session.connection
-    answer = connection.call(connection.stubs.tasks.SubmitTask, request)
+        defaults = submit_request(account_id=session.accounts(account), **given)
+        return submit_file(session, file, defaults, run, dry_run=dry_run, yes=yes)
+    answer = session.client.submit_task(session.account(account), topic or "", **given)
     task = answer.task
     if answer.existing:
         session.output.note(f"{task.task_id} was there before: nothing new was submitted")

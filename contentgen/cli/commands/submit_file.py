@@ -83,7 +83,7 @@ class _Submits:
         connection = self._session.connection
         request = pb.BatchSubmitTasksRequest(requests=[row.request for row in batch])
         try:
-            tasks = connection.call(connection.stubs.tasks.BatchSubmitTasks, request).tasks
+            tasks = connection.call(connection.transport.stubs.tasks.BatchSubmitTasks, request).tasks
         except RequestError as error:
             if not _is_of_a_row(error):
                 raise

@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.cli import tables
 from contentgen.cli.command import Session, command
 from contentgen.cli.documents import document
 from contentgen.cli.options import TaskId
 from contentgen.cli.submit_options import CHANGEABLE, with_options
-from contentgen.client.submits import set_field
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 
 Unschedule = Annotated[bool, typer.Option("--unschedule", help="Take its time away: it may run at once.")]
 Unexpire = Annotated[bool, typer.Option("--unexpire", help="Let it wait for as long as it takes.")]
@@ -51,11 +47,7 @@ def update(
         raise typer.BadParameter("--unschedule and --schedule-time contradict each other")
     if unexpire and "expire_time" in given:
         raise typer.BadParameter("--unexpire and --expire-time contradict each other")
-    paths = [*given, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
-    if not paths:
+    if not (given or unschedule or unexpire):
         raise typer.BadParameter("give what to change, such as --priority or --topic")
-    request = pb.UpdateTaskRequest(task=task_pb2.Task(task_id=task_id), update_mask=FieldMask(paths=paths))
-    for name, value in given.items():
-        set_field(request.task, name, value)
-    connection = session.connection
-    session.output.one(document(connection.call(connection.stubs.tasks.UpdateTask, request).task), tables.task)
+    task = session.client.update_task(task_id, **given, unschedule=unschedule, unexpire=unexpire)
+    session.output.one(document(task), tables.task)

@@ -16,9 +16,7 @@ from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.options import TaskIds
 from contentgen.cli.progress import progress
-from contentgen.client import fields
 from contentgen.client.errors import RequestError
-from contentgen.v1 import task_service_pb2 as pb
 
 WaitLimit = Annotated[
     float | None,
@@ -91,16 +89,16 @@ def _open(tasks: Sequence[Document]) -> str | None:
 
 
 def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
-    answer = connection.call(connection.stubs.tasks.BatchGetTasks, pb.BatchGetTasksRequest(task_ids=task_ids))
-    if answer.missing_task_ids:
-        raise Failure(Status.NOT_FOUND, f"no such task: {', '.join(answer.missing_task_ids)}")
-    return [document(task) for task in answer.tasks]
+    ids = list(dict.fromkeys(task_ids))
+    tasks = connection.client.get_task_statuses(ids)
+    if missing := [task_id for task_id, task in zip(ids, tasks, strict=True) if task is None]:
+        raise Failure(Status.NOT_FOUND, f"no such task: {', '.join(missing)}")
+    return [document(task) for task in tasks if task is not None]
 
 
 def _wait_once(connection: Connection, task_id: str, deadline: float | None) -> None:
     pause = LOOK_AGAIN if deadline is None else min(max(deadline - time.monotonic(), 0.0), LOOK_AGAIN)
-    request = pb.WaitTaskRequest(task_id=task_id, timeout=fields.duration(pause))
-    connection.call(connection.stubs.tasks.WaitTask, request, waits=pause)
+    connection.client.wait(task_id, pause)
 
 
 def _outcome(tasks: Sequence[Document]) -> Status:

@@ -11,11 +11,9 @@ from rich.text import Text
 from contentgen.cli import cells, completion
 from contentgen.cli.changes import changes
 from contentgen.cli.command import Session, command
-from contentgen.cli.documents import Document, document
+from contentgen.cli.documents import Document
 from contentgen.cli.failures import Status
 from contentgen.cli.options import account_option
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 
 WatchedTasks = Annotated[
     list[str] | None,
@@ -70,27 +68,25 @@ def watch(
         raise typer.BadParameter("give either tasks, or --account, or --all")
     if task_ids and from_now:
         raise typer.BadParameter("leave out --from-now: tasks that are named are watched until they have ended")
-    request = pb.WatchTasksRequest(
-        task_ids=task_ids, account_id=account or 0, resume_token=resume_token, skip_present=from_now
-    )
     named = set(task_ids or ())
     completed: dict[str, bool] = {}
-    with closing(changes(session.connection, request)) as events:
+    moves = changes(session.connection, task_ids or (), account or 0, resume_token, skip_present=from_now)
+    with closing(moves) as events:
         for event in events:
-            session.output.event(document(event), line)
+            session.output.event(event, line)
             if named:
-                _note(completed, event.task)
+                _note(completed, event["task"])
                 if completed.keys() == named:
                     break
     return Status.DONE if all(completed.values()) else Status.FAILED
 
 
-def _note(completed: dict[str, bool], task: task_pb2.Task) -> None:
+def _note(completed: dict[str, bool], task: Document) -> None:
     """Whether a task that has ended is completed; one that was retried after its end runs again."""
-    if task.HasField("end_time"):
-        completed[task.task_id] = task.status == task_pb2.TASK_STATUS_COMPLETED
+    if task["end_time"]:
+        completed[task["task_id"]] = task["status"] == "completed"
     else:
-        completed.pop(task.task_id, None)
+        completed.pop(task["task_id"], None)
 
 
 def line(change: Document) -> Text:
