@@ -69,12 +69,7 @@ class AccountMethods(Methods):
             >>> names = [account["name"] for account in client.iter_accounts()]
         """
         request = pb.ListAccountsRequest(page_size=page_size)
-        return Pages(
-            self._transport,
-            self._stubs.accounts.ListAccounts,
-            request,
-            lambda page: page.accounts,
-        )
+        return Pages(self._transport, self._stubs.accounts.ListAccounts, request, lambda page: page.accounts)
 
     @returns(Account)
     async def update_account(

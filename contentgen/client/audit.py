@@ -46,9 +46,4 @@ class AuditMethods(Methods):
             end_time=timestamp(end_time),
             page_size=page_size,
         )
-        return Pages(
-            self._transport,
-            self._stubs.audit.ListAuditEvents,
-            request,
-            lambda page: page.events,
-        )
+        return Pages(self._transport, self._stubs.audit.ListAuditEvents, request, lambda page: page.events)

@@ -102,12 +102,7 @@ class ContentMethods(Methods):
             request.review_status = value(REVIEW_STATUS, review_status)
         if publish_status is not None:
             request.publish_status = value(PUBLISH_STATUS, publish_status)
-        return Pages(
-            self._transport,
-            self._stubs.contents.ListContents,
-            request,
-            lambda page: page.contents,
-        )
+        return Pages(self._transport, self._stubs.contents.ListContents, request, lambda page: page.contents)
 
     @returns(Content)
     async def update_content(
@@ -175,12 +170,7 @@ class ContentMethods(Methods):
             ...     print(revision["number"], revision["author"], revision["title"])
         """
         request = pb.ListContentRevisionsRequest(content_id=content_id, page_size=page_size)
-        return Pages(
-            self._transport,
-            self._stubs.contents.ListContentRevisions,
-            request,
-            lambda page: page.revisions,
-        )
+        return Pages(self._transport, self._stubs.contents.ListContentRevisions, request, lambda page: page.revisions)
 
     @returns(Content)
     async def review_content(

@@ -54,7 +54,7 @@ class Asyncio(Methods):
 class Messages(Methods):
     """The methods return once they are done, with the messages of which the others make dicts.
 
-    The ResourceNotFoundException of which the others make None or False is raised.
+    The errors of which the others make None or False are raised.
     """
 
 

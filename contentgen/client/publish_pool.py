@@ -51,12 +51,7 @@ class PublishPoolMethods(Methods):
             scheduled_after=timestamp(scheduled_after),
             scheduled_before=timestamp(scheduled_before),
         )
-        return Pages(
-            self._transport,
-            self._stubs.contents.ListPublishPool,
-            request,
-            lambda page: page.entries,
-        )
+        return Pages(self._transport, self._stubs.contents.ListPublishPool, request, lambda page: page.entries)
 
     @returns_all(PublishPoolEntry)
     async def claim_publish_pool(
@@ -215,9 +210,4 @@ class PublishPoolMethods(Methods):
             ...     print(attempt["number"], attempt["publisher"], attempt["error"] or "published")
         """
         request = pb.ListPublishAttemptsRequest(content_id=content_id, page_size=page_size)
-        return Pages(
-            self._transport,
-            self._stubs.contents.ListPublishAttempts,
-            request,
-            lambda page: page.attempts,
-        )
+        return Pages(self._transport, self._stubs.contents.ListPublishAttempts, request, lambda page: page.attempts)

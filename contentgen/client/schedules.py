@@ -98,12 +98,7 @@ class ScheduleMethods(Methods):
             >>> paused = [it["schedule_id"] for it in client.iter_schedules(account_id=1) if it["paused"]]
         """
         request = pb.ListSchedulesRequest(account_id=account_id or 0, page_size=page_size)
-        return Pages(
-            self._transport,
-            self._stubs.schedules.ListSchedules,
-            request,
-            lambda page: page.schedules,
-        )
+        return Pages(self._transport, self._stubs.schedules.ListSchedules, request, lambda page: page.schedules)
 
     @returns_by(_ticks)
     async def get_next_runs(self, cron: str, *, time_zone: str = "UTC") -> pb.GetNextRunsResponse:

@@ -252,12 +252,8 @@ class TaskMethods(Methods):
         more: TaskFilter,
         page_size: int,
     ) -> Pages[task_pb2.Task]:
-        return Pages(
-            self._transport,
-            self._stubs.tasks.ListTasks,
-            _list(account_id, status, more, page_size),
-            lambda page: page.tasks,
-        )
+        request = _list(account_id, status, more, page_size)
+        return Pages(self._transport, self._stubs.tasks.ListTasks, request, lambda page: page.tasks)
 
     @lists(TaskEvent)
     def iter_task_events(self, task_id: str, *, page_size: int = PAGE_SIZE) -> Pages[task_pb2.TaskEvent]:
@@ -271,12 +267,7 @@ class TaskMethods(Methods):
             ...     print(event["event_time"], event["status"], event["reason"])
         """
         request = pb.ListTaskEventsRequest(task_id=task_id, page_size=page_size)
-        return Pages(
-            self._transport,
-            self._stubs.tasks.ListTaskEvents,
-            request,
-            lambda page: page.events,
-        )
+        return Pages(self._transport, self._stubs.tasks.ListTaskEvents, request, lambda page: page.events)
 
     @lists(AttemptLog)
     def iter_attempt_logs(self, task_id: str, *, page_size: int = PAGE_SIZE) -> Pages[task_pb2.AttemptLog]:
@@ -292,12 +283,7 @@ class TaskMethods(Methods):
             ...     print(log["attempt"], log["stderr"])
         """
         request = pb.ListAttemptLogsRequest(task_id=task_id, page_size=page_size)
-        return Pages(
-            self._transport,
-            self._stubs.tasks.ListAttemptLogs,
-            request,
-            lambda page: page.logs,
-        )
+        return Pages(self._transport, self._stubs.tasks.ListAttemptLogs, request, lambda page: page.logs)
 
     @returns(TaskStats)
     async def get_task_stats(self, account_id: int | None = None) -> pb.GetTaskStatsResponse:

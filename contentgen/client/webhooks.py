@@ -68,12 +68,7 @@ class WebhookMethods(Methods):
             >>> failing = [webhook["url"] for webhook in client.iter_webhooks() if webhook["last_error"]]
         """
         request = pb.ListWebhooksRequest(account_id=account_id or 0, page_size=page_size)
-        return Pages(
-            self._transport,
-            self._stubs.webhooks.ListWebhooks,
-            request,
-            lambda page: page.webhooks,
-        )
+        return Pages(self._transport, self._stubs.webhooks.ListWebhooks, request, lambda page: page.webhooks)
 
     @returns(Webhook)
     async def update_webhook(
@@ -166,12 +161,7 @@ class WebhookMethods(Methods):
         request = pb.ListDeliveriesRequest(webhook_id=webhook_id, page_size=page_size)
         if status is not None:
             request.status = value(DELIVERY_STATUS, status)
-        return Pages(
-            self._transport,
-            self._stubs.webhooks.ListDeliveries,
-            request,
-            lambda page: page.deliveries,
-        )
+        return Pages(self._transport, self._stubs.webhooks.ListDeliveries, request, lambda page: page.deliveries)
 
     @returns(Delivery)
     async def redeliver_webhook(self, delivery_id: int) -> pb.Delivery:

@@ -11,6 +11,7 @@ import pytest
 import contentgen
 from contentgen import AsyncContentGenerationClient, ContentGenerationClient, client
 from contentgen.client import errors
+from contentgen.client.client import MessageMethods
 
 
 def methods(client: type) -> dict[str, Callable[..., Any]]:
@@ -40,6 +41,10 @@ def test_a_method_has_one_signature_and_one_docstring(name: str) -> None:
     else:
         start = next(start for start in RETURNS if returns.startswith(start))
         assert asyncio.return_annotation == returns.replace(start, RETURNS[start])
+
+
+def test_the_methods_of_messages_are_those_of_the_clients() -> None:
+    assert methods(MessageMethods).keys() == BLOCKING.keys() - {"close"}
 
 
 def test_both_clients_are_made_with_the_same_arguments() -> None:
