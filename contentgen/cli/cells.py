@@ -62,18 +62,18 @@ def brief(seconds: float) -> str:
 
 def state_and_progress(task: dict[str, Any]) -> Text:
     """A task's state, with its percentage where its CLI says one."""
-    said = task["progress"]
+    report = task["progress"]
     cell = state(task["status"])
-    return cell.append(f" {said['percent']} %") if said and task["status"] == "processing" else cell
+    return cell.append(f" {report['percent']} %") if report and task["status"] == "processing" else cell
 
 
 def progress(task: dict[str, Any]) -> str:
     """`40 % draft`; empty where the CLI has said nothing."""
-    said = task["progress"]
-    return line(f"{said['percent']} % {said['step'] or ''}").rstrip() if said else ""
+    report = task["progress"]
+    return line(f"{report['percent']} % {report['step'] or ''}").rstrip() if report else ""
 
 
 def error(task: dict[str, Any]) -> str:
     """The reason and the message of the last attempt's error; empty where there is none."""
-    said = task["error"]
-    return line(": ".join(part for part in (said["reason"], said["message"]) if part)) if said else ""
+    failure = task["error"]
+    return line(": ".join(part for part in (failure["reason"], failure["message"]) if part)) if failure else ""

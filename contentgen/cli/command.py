@@ -59,15 +59,15 @@ class Session:
     def client(self) -> MessageMethods:
         return self.connection.client
 
-    def account(self, given: int | None) -> int:
+    def account(self, option: int | None) -> int:
         """The account that a command needs. Raises BadParameter if nothing names one."""
-        if not (chosen := self.accounts(given)):
+        if not (account_id := self.accounts(option)):
             raise typer.BadParameter("give --account ID, or set CONTENTGEN_ACCOUNT")
-        return chosen
+        return account_id
 
-    def accounts(self, given: int | None) -> int:
+    def accounts(self, option: int | None) -> int:
         """The account that a command is about; 0: all."""
-        return self.default_account if given is None else given
+        return self.default_account if option is None else option
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Prompts on a terminal, unless `yes`; never in a script. Raises Failure if the answer is not yes."""
@@ -119,17 +119,19 @@ def local_command(app: typer.Typer, name: str, *examples: str) -> Callable[[Loca
 
 def taught(text: str, *examples: str) -> str:
     """Help that ends with examples."""
-    shown = "\n".join(f"  {example}" for example in examples)
-    return f"{inspect.cleandoc(text)}\n\n{_AS_IT_IS}\nExamples:\n{shown}"
+    lines = "\n".join(f"  {example}" for example in examples)
+    return f"{inspect.cleandoc(text)}\n\n{_AS_IT_IS}\nExamples:\n{lines}"
 
 
 def _connecting(body: Callable[..., int | None]) -> Callable[..., None]:
-    def callback(context: typer.Context, output: Format | None, scheduler: str | None, **own: Any) -> None:
-        before: Given = context.obj
-        variables = {**before.variables}
+    def callback(context: typer.Context, output: Format | None, scheduler: str | None, **options: Any) -> None:
+        root_options: Given = context.obj
+        variables = {**root_options.variables}
         if scheduler is not None:
             variables["CONTENTGEN_SCHEDULER"] = scheduler
-        raise typer.Exit(run(body, Output(output or before.output or Format.TABLE), variables, own, before.context))
+        raise typer.Exit(
+            run(body, Output(output or root_options.output or Format.TABLE), variables, options, root_options.context)
+        )
 
     return _typer_callback(
         body, callback, {"context": typer.Context, "output": OutputOption, "scheduler": SchedulerOption}
@@ -137,9 +139,9 @@ def _connecting(body: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def _local(body: Callable[..., int | None]) -> Callable[..., None]:
-    def callback(context: typer.Context, output: Format | None, **own: Any) -> None:
-        to = Output(output or context.obj.output or Format.TABLE)
-        raise typer.Exit(_ended(to, lambda: body(to, **own)))
+    def callback(context: typer.Context, output: Format | None, **options: Any) -> None:
+        destination = Output(output or context.obj.output or Format.TABLE)
+        raise typer.Exit(_ended(destination, lambda: body(destination, **options)))
 
     return _typer_callback(body, callback, {"context": typer.Context, "output": OutputOption})
 
@@ -150,7 +152,7 @@ def _typer_callback(
     """`callback` as typer sees it: with the parameters of `body` but its first, and the common ones."""
     parameters = [*list(inspect.signature(body, eval_str=True).parameters.values())[1:], *_parameters(common)]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
-    callback.__annotations__ = {each.name: each.annotation for each in parameters}
+    callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return callback
 
 
@@ -170,22 +172,22 @@ def run(
     body: Callable[..., int | None],
     output: Output,
     variables: Mapping[str, str | None],
-    own: Mapping[str, Any],
+    options: Mapping[str, Any],
     context: str | None = None,
 ) -> int:
     """Runs a command; its exit status. Raises typer.BadParameter where the usage is wrong."""
-    _check_numbers(own)
+    _check_numbers(options)
     for notice in notices(os.environ):  # one may have been meant to name another scheduler
         output.note(f"note: {notice}")
     scheduler = variables.get("CONTENTGEN_SCHEDULER") or os.environ.get("CONTENTGEN_SCHEDULER")
-    held = contexts.variables(context, scheduler_given=bool(scheduler))
-    target = Target.of(variables, held)
-    account = _account(os.environ.get("CONTENTGEN_ACCOUNT") or held.get("CONTENTGEN_ACCOUNT"))
+    settings = contexts.variables(context, scheduler_given=bool(scheduler))
+    target = Target.of(variables, settings)
+    account = _account(os.environ.get("CONTENTGEN_ACCOUNT") or settings.get("CONTENTGEN_ACCOUNT"))
 
     def call() -> int | None:
         with Connection(target) as connection:
             try:
-                return body(Session(connection, output, account), **own)
+                return body(Session(connection, output, account), **options)
             except RequestError as error:
                 complain(error_line(error, target), output)
                 return status_of(error)
@@ -193,13 +195,13 @@ def run(
     return _ended(output, call)
 
 
-def _check_numbers(own: Mapping[str, Any]) -> None:
+def _check_numbers(options: Mapping[str, Any]) -> None:
     """Raises BadParameter where a number is larger than its field: of 64 bits for ids and bytes, else of 32."""
-    for name, value in own.items():
-        most = (1 << 63 if name.endswith(("id", "ids", "account", "bytes")) else 1 << 31) - 1
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, int) and each > most:
-                raise typer.BadParameter(f"{each} is too large a number: {most} at most")
+    for name, value in options.items():
+        limit = (1 << 63 if name.endswith(("id", "ids", "account", "bytes")) else 1 << 31) - 1
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and number > limit:
+                raise typer.BadParameter(f"{number} is too large a number: {limit} at most")
 
 
 def _account(text: str | None) -> int:

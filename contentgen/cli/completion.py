@@ -88,16 +88,19 @@ def _names(enum: EnumDescriptor) -> Iterable[str]:
 
 def _fetched(context: typer.Context, incomplete: str, fetch: Callable[[Connection], Found]) -> list[tuple[str, str]]:
     with suppress(RequestError, typer.BadParameter), Connection(_target(context), _LIMIT) as connection:
-        return [found for found in fetch(connection) if found[0].startswith(incomplete)]
+        return [candidate for candidate in fetch(connection) if candidate[0].startswith(incomplete)]
     return []
 
 
 def _target(context: typer.Context) -> Target:
     """The scheduler that the words before name; what stands behind the command's name wins."""
-    given = {**context.find_root().params, **{k: v for k, v in context.params.items() if k == "scheduler" and v}}
-    flags = {variable: given.get(key) for key, variable in contexts.SETTINGS.items() if key != "account"}
-    named = flags["CONTENTGEN_SCHEDULER"] or os.environ.get("CONTENTGEN_SCHEDULER")
-    return Target.of(flags, contexts.variables(given.get("context_name"), scheduler_given=bool(named)))
+    parameters = {
+        **context.find_root().params,
+        **{name: value for name, value in context.params.items() if name == "scheduler" and value},
+    }
+    flags = {variable: parameters.get(key) for key, variable in contexts.SETTINGS.items() if key != "account"}
+    scheduler = flags["CONTENTGEN_SCHEDULER"] or os.environ.get("CONTENTGEN_SCHEDULER")
+    return Target.of(flags, contexts.variables(parameters.get("context_name"), scheduler_given=bool(scheduler)))
 
 
 def _tasks(connection: Connection) -> Found:

@@ -53,11 +53,11 @@ class Target:
     tls: Tls | None
 
     @classmethod
-    def of(cls, given: Mapping[str, str | None], context: Mapping[str, str] | None = None) -> Self:
+    def of(cls, flags: Mapping[str, str | None], context: Mapping[str, str] | None = None) -> Self:
         """A flag wins over its variable, and that over the context; an empty variable counts as unset.
 
         Args:
-            given: flags by the name of their variable; None: not given.
+            flags: by the name of their variable; None: not given.
             context: settings of a context by the name of their variable; None: there is none.
 
         Raises:
@@ -65,7 +65,7 @@ class Target:
         """
 
         def value(variable: str) -> str | None:
-            return given.get(variable) or os.environ.get(variable) or (context or {}).get(variable) or None
+            return flags.get(variable) or os.environ.get(variable) or (context or {}).get(variable) or None
 
         scheduler = value("CONTENTGEN_SCHEDULER") or DEFAULT_SCHEDULER
         _check(scheduler)
@@ -76,7 +76,7 @@ class Target:
             raise typer.BadParameter(
                 "CONTENTGEN_TLS_CLIENT_CERT requires CONTENTGEN_TLS_CA, without which there is no TLS"
             )
-        token = _token(*_given_or_else(("CONTENTGEN_TOKEN", "CONTENTGEN_TOKEN_FILE"), given, context or {}))
+        token = _token(*_given_or_else(("CONTENTGEN_TOKEN", "CONTENTGEN_TOKEN_FILE"), flags, context or {}))
         return cls(scheduler, token, Tls(ca, cert, key) if ca is not None else None)
 
     @property
@@ -99,33 +99,33 @@ def _check(scheduler: str) -> None:
     if _SCHEME.match(scheduler):
         return
     for address in scheduler.split(","):
-        found = _ADDRESS.fullmatch(address.strip())
-        if not (found and 0 < int(found[2]) < 65_536):
+        match = _ADDRESS.fullmatch(address.strip())
+        if not (match and 0 < int(match[2]) < 65_536):
             raise typer.BadParameter(
                 f"{address.strip()!r} is no scheduler: give host:port, several of them by comma, or a gRPC target"
                 " (--scheduler or CONTENTGEN_SCHEDULER)"
             )
 
 
-def _token(given: str | None, path: str | None) -> str | None:
+def _token(token: str | None, path: str | None) -> str | None:
     """The token, from the variable or the file. Neither is repeated: where a path should be, the token may be."""
     if path is None:
-        return _checked(given, "CONTENTGEN_TOKEN") if given else None
-    if given is not None:
+        return _checked(token, "CONTENTGEN_TOKEN") if token else None
+    if token is not None:
         raise typer.BadParameter("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
     try:
-        held = Path(path).expanduser().read_bytes()
+        contents = Path(path).expanduser().read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"CONTENTGEN_TOKEN_FILE should be a readable file: {error.strerror}") from None
-    return _checked(held.decode("utf-8", "replace").strip(), "CONTENTGEN_TOKEN_FILE")
+    return _checked(contents.decode("utf-8", "replace").strip(), "CONTENTGEN_TOKEN_FILE")
 
 
 def _given_or_else(
-    names: Sequence[str], given: Mapping[str, str | None], context: Mapping[str, str]
+    names: Sequence[str], flags: Mapping[str, str | None], context: Mapping[str, str]
 ) -> Sequence[str | None]:
     """Settings that exclude each other: those of the context only if nothing else says one."""
-    found = [given.get(name) or os.environ.get(name) or None for name in names]
-    return found if any(found) else [context.get(name) for name in names]
+    settings = [flags.get(name) or os.environ.get(name) or None for name in names]
+    return settings if any(settings) else [context.get(name) for name in names]
 
 
 def _checked(token: str, source: str) -> str:
@@ -195,8 +195,8 @@ class Connection:
 
 def _span() -> Metadata:
     """The span that this command belongs to, by the variables of W3C Trace Context."""
-    given = {name.lower(): os.environ.get(name, "") for name in ("TRACEPARENT", "TRACESTATE")}
-    return tuple((name, value) for name, value in given.items() if _SENDABLE.fullmatch(value))
+    variables = {name.lower(): os.environ.get(name, "") for name in ("TRACEPARENT", "TRACESTATE")}
+    return tuple((name, value) for name, value in variables.items() if _SENDABLE.fullmatch(value))
 
 
 def _ready(channel: grpc.Channel) -> bool:

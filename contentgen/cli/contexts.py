@@ -34,8 +34,8 @@ class Contexts:
     def get(self, name: str) -> dict[str, str]:
         """Raises BadParameter if there is no such context."""
         if name not in self.by_name:
-            known = ", ".join(sorted(self.by_name)) or "none yet: `contentgen context set NAME --scheduler HOST:PORT`"
-            raise typer.BadParameter(f"there is no context {name!r}; there are: {known}")
+            names = ", ".join(sorted(self.by_name)) or "none yet: `contentgen context set NAME --scheduler HOST:PORT`"
+            raise typer.BadParameter(f"there is no context {name!r}; there are: {names}")
         return self.by_name[name]
 
 
@@ -48,8 +48,8 @@ def path() -> Path:
 def load() -> Contexts:
     """Empty if there is no file. Raises BadParameter if it can't be read."""
     try:
-        held = json.loads(path().read_text(encoding="utf-8"))
-        return Contexts(held["current"], {name: dict(it) for name, it in held["contexts"].items()})
+        data = json.loads(path().read_text(encoding="utf-8"))
+        return Contexts(data["current"], {name: dict(settings) for name, settings in data["contexts"].items()})
     except FileNotFoundError:
         return Contexts()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -58,15 +58,15 @@ def load() -> Contexts:
 
 def save(contexts: Contexts) -> None:
     """Writes the file whole, or leaves it as it was. Raises BadParameter if it can't be written."""
-    where = path()
-    new = where.with_suffix(".new")
+    file = path()
+    new_file = file.with_suffix(".new")
     text = json.dumps({"current": contexts.current, "contexts": contexts.by_name}, indent=2, ensure_ascii=False)
     try:
-        where.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(text + "\n", encoding="utf-8")
-        new.replace(where)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new_file.write_text(text + "\n", encoding="utf-8")
+        new_file.replace(file)
     except OSError as error:
-        raise typer.BadParameter(f"{where} can't be written: {error.strerror}") from None
+        raise typer.BadParameter(f"{file} can't be written: {error.strerror}") from None
 
 
 def variables(name: str | None, *, scheduler_given: bool) -> dict[str, str]:
@@ -80,6 +80,6 @@ def variables(name: str | None, *, scheduler_given: bool) -> dict[str, str]:
         typer.BadParameter: no such context.
     """
     contexts = load()
-    chosen = name or (None if scheduler_given else contexts.current)
-    held = contexts.get(chosen) if chosen else {}
-    return {SETTINGS[key]: value for key, value in held.items() if key in SETTINGS}
+    chosen_name = name or (None if scheduler_given else contexts.current)
+    settings = contexts.get(chosen_name) if chosen_name else {}
+    return {SETTINGS[key]: value for key, value in settings.items() if key in SETTINGS}

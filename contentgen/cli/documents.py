@@ -28,14 +28,14 @@ _NONE: dict[str, object] = dict.fromkeys(
 
 def document(message: Message) -> Document:
     """All fields of a message, those of its messages within."""
-    known: Sequence[FieldDescriptor] = message.DESCRIPTOR.fields  # type: ignore[assignment] # upb's class is as good
-    return {field.name: _value(message, field) for field in known}
+    fields: Sequence[FieldDescriptor] = message.DESCRIPTOR.fields  # type: ignore[assignment] # upb's class is as good
+    return {field.name: _value(message, field) for field in fields}
 
 
 def _value(message: Message, field: FieldDescriptor) -> Any:
     value = getattr(message, field.name)
     if field.is_repeated:
-        return dict(sorted(value.items())) if _is_map(field) else [_single(field, each) for each in value]
+        return dict(sorted(value.items())) if _is_map(field) else [_single(field, item) for item in value]
     if field.has_presence and not message.HasField(field.name):
         return None
     return _single(field, value)

@@ -23,12 +23,12 @@ def keys() -> Iterator[Key]:
     import tty
 
     descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
+    attributes = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)  # and forgets what was typed ahead: a key decides what is seen now
     try:
         yield _key
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, attributes)
 
 
 def _key(timeout: float | None) -> str:

@@ -23,7 +23,7 @@ class Listing(Iterable[Document]):
         self,
         session: Session,
         pages: Pages[Message],
-        row: Callable[[Document], Document] = lambda it: it,
+        row: Callable[[Document], Document] = lambda row: row,
         *,
         limit: int | None,
         all_: bool,
@@ -47,13 +47,13 @@ class Listing(Iterable[Document]):
         self._tells = limit is None
 
     def __iter__(self) -> Iterator[Document]:
-        left = self._limit
-        while left is None or left > 0:
-            rows = run(self._pages.next(min(left or PAGE_SIZE, PAGE_SIZE)))
+        rows_left = self._limit
+        while rows_left is None or rows_left > 0:
+            rows = run(self._pages.next(min(rows_left or PAGE_SIZE, PAGE_SIZE)))
             if rows is None:
                 return
             yield from [self._row(document(row)) for row in rows]
-            left = None if left is None else left - len(rows)
+            rows_left = None if rows_left is None else rows_left - len(rows)
 
     def write(self, columns: Sequence[Column], what: str, below: Below | None = None) -> None:
         """Writes them, and how to go on where more follow. `what` they are says what there is none of."""

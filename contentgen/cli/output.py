@@ -135,11 +135,11 @@ class Output:
 
     def _array(self, documents: Iterable[Document]) -> bool:
         """Whether there were any."""
-        before = "[\n"
+        separator = "[\n"
         for document in documents:
-            self._write(before + _compact(document), end="")
-            before = ",\n"
-        any_ = before != "[\n"
+            self._write(separator + _compact(document), end="")
+            separator = ",\n"
+        any_ = separator != "[\n"
         self._write("\n]" if any_ else "[]")
         return any_
 
@@ -214,14 +214,14 @@ def table_lines(
     heading = [Text(column.title, "bold") for column in columns]
     widths = [max(cell_len(row[i].plain) for row in [heading, *(row for row, _ in first)]) for i in range(len(columns))]
     yield _aligned(heading, widths, columns)
-    for row, said in chain(first, rows):
+    for row, remark in chain(first, rows):
         yield _aligned(row, widths, columns)
-        yield from indented(said, width)
+        yield from indented(remark, width)
 
 
-def indented(said: str, width: int | None) -> Iterator[Text]:
+def indented(text: str, width: int | None) -> Iterator[Text]:
     """A text on lines of its own, broken at `width` or nowhere."""
-    for line in said.splitlines():
+    for line in text.splitlines():
         yield from (Text(f"{_INDENT}{part}", "dim") for part in broken(line, width, len(_INDENT)))
 
 
@@ -247,9 +247,9 @@ def _aligned(row: Sequence[Text], widths: list[int], columns: Sequence[Column]) 
 
 def fields(to: Console, pairs: Iterable[tuple[str, Text | str]]) -> None:
     """One resource: a line a field that says something, names aligned; a value of several lines stands below."""
-    shown = [(name, value) for name, value in pairs if str(value)]
-    width = max(len(name) for name, _ in shown)
-    for name, value in shown:
+    filled_pairs = [(name, value) for name, value in pairs if str(value)]
+    width = max(len(name) for name, _ in filled_pairs)
+    for name, value in filled_pairs:
         if "\n" in str(value).strip("\n"):
             to.print(Text(name, "bold"), soft_wrap=True)
             for line in indented(str(value).strip("\n"), None):

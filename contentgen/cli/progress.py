@@ -26,12 +26,12 @@ _REFRESH_PER_SECOND = 8
 
 
 @contextmanager
-def counting(to: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar that is moved by the number that is done; gone at the end, and never there without a terminal."""
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn()
-    with Bars(*columns, console=to, transient=True, disable=not to.is_terminal) as bars:
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("", total=total)
-        yield lambda done: bars.update(bar, completed=done)
+        yield lambda count: bars.update(bar, completed=count)
 
 
 class Progress(Protocol):
@@ -44,16 +44,16 @@ class Progress(Protocol):
     def show(self, tasks: Sequence[Document]) -> None: ...
 
 
-def progress(to: Console) -> Progress:
+def progress(console: Console) -> Progress:
     """What suits the console."""
-    return LiveProgress(to) if to.is_terminal else PlainProgress(to)
+    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 
 
 class PlainProgress:
     """A line for each change."""
 
-    def __init__(self, to: Console) -> None:
-        self._to = to
+    def __init__(self, console: Console) -> None:
+        self._to = console
         self._seen: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -63,10 +63,10 @@ class PlainProgress:
 
     def show(self, tasks: Sequence[Document]) -> None:
         for task in tasks:
-            now = f"{task['task_id']}  {task['status']:<10}  {_said(task)}".rstrip()
-            if self._seen.get(task["task_id"]) != now:
-                self._seen[task["task_id"]] = now
-                self._to.print(now, soft_wrap=True)
+            text = f"{task['task_id']}  {task['status']:<10}  {_said(task)}".rstrip()
+            if self._seen.get(task["task_id"]) != text:
+                self._seen[task["task_id"]] = text
+                self._to.print(text, soft_wrap=True)
 
 
 class LiveProgress:
@@ -74,8 +74,8 @@ class LiveProgress:
     Ctrl-C, when somebody may want to know the ids.
     """
 
-    def __init__(self, to: Console) -> None:
-        self._live = Live(console=to, refresh_per_second=_REFRESH_PER_SECOND)
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=_REFRESH_PER_SECOND)
 
     def __enter__(self) -> Self:
         self._live.start()

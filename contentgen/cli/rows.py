@@ -49,26 +49,26 @@ def rows(path: str, defaults: pb.SubmitTaskRequest, run: str) -> Iterator[Row | 
     A row without a `request_id` gets one that follows from its own words and `run`: the same row again makes no second
     task. Of equal rows each has its own. Raises BadParameter if the file can't be read.
     """
-    seen: Counter[str] = Counter()
+    occurrences: Counter[str] = Counter()
     try:
-        for line, found in _csv(path) if path.lower().endswith(".csv") else _json_lines(path):
-            if isinstance(found, str):
-                yield BadRow(line, found)
+        for line, fields in _csv(path) if path.lower().endswith(".csv") else _json_lines(path):
+            if isinstance(fields, str):
+                yield BadRow(line, fields)
                 continue
-            words = json.dumps(found, sort_keys=True)
-            seen[words] += 1
-            yield _row(line, found, defaults, f"{run}\n{seen[words]}\n{words}")
+            words = json.dumps(fields, sort_keys=True)
+            occurrences[words] += 1
+            yield _row(line, fields, defaults, f"{run}\n{occurrences[words]}\n{words}")
     except UnicodeDecodeError:
         raise typer.BadParameter(f"{path} should be UTF-8") from None
     except (OSError, csv.Error) as error:
         raise typer.BadParameter(f"{path} can't be read: {error}") from None
 
 
-def _row(line: int, given: Mapping[str, Any], defaults: pb.SubmitTaskRequest, words: str) -> Row | BadRow:
+def _row(line: int, fields: Mapping[str, Any], defaults: pb.SubmitTaskRequest, words: str) -> Row | BadRow:
     request = pb.SubmitTaskRequest()
     request.CopyFrom(defaults)
     try:
-        for name, value in given.items():
+        for name, value in fields.items():
             _set(request, name, value)
     except typer.BadParameter as error:
         return BadRow(line, error.message)
@@ -123,8 +123,8 @@ def _time(value: Any) -> datetime:
 def _pairs(value: Any) -> dict[str, str]:
     """An object, or `key=value;key=value`."""
     if isinstance(value, dict):
-        return {key: _text(each) for key, each in value.items()}
-    return values.pairs(each.strip() for each in _text(value).split(";") if each.strip())
+        return {key: _text(item) for key, item in value.items()}
+    return values.pairs(pair.strip() for pair in _text(value).split(";") if pair.strip())
 
 
 _READERS: Mapping[Kind, Callable[[Any], Any]] = {

@@ -44,22 +44,22 @@ def with_options(fields: Iterable[Field], *, defaults: bool = True) -> Callable[
 
     def decorate(body: Body) -> Body:
         @wraps(body)
-        def decorated(*arguments: Any, **own: Any) -> int | None:
-            given = {each.name: own.pop(each.name) for each in parameters}
-            own[_GIVEN] = {
+        def decorated(*arguments: Any, **keywords: Any) -> int | None:
+            options = {parameter.name: keywords.pop(parameter.name) for parameter in parameters}
+            keywords[_GIVEN] = {
                 name: dict(value) if isinstance(value, list) else value
-                for name, value in given.items()
+                for name, value in options.items()
                 if value is not None
             }
-            return body(*arguments, **own)
+            return body(*arguments, **keywords)
 
         signature = inspect.signature(body, eval_str=True)
-        replaced = [
-            each
+        replacement = [
+            parameter
             for present in signature.parameters.values()
-            for each in (parameters if present.name == _GIVEN else [present])
+            for parameter in (parameters if present.name == _GIVEN else [present])
         ]
-        decorated.__signature__ = signature.replace(parameters=replaced)  # type: ignore[attr-defined] # see command
+        decorated.__signature__ = signature.replace(parameters=replacement)  # type: ignore[attr-defined] # see command
         return decorated
 
     return decorate
@@ -75,13 +75,13 @@ def _parameter(field: Field, *, defaults: bool) -> inspect.Parameter:
 
 
 def _option(field: Field, *, defaults: bool) -> Any:
-    more = {**_WRITTEN[field.kind][1]}
+    settings = {**_WRITTEN[field.kind][1]}
     if field.kind in {Kind.WHOLE, Kind.NUMBER}:
-        more |= {"min": field.least, "max": field.most}
+        settings |= {"min": field.least, "max": field.most}
     if field.metavar:
-        more["metavar"] = field.metavar
+        settings["metavar"] = field.metavar
     text = f"{field.help} Default: {field.default}." if defaults and field.default else field.help
-    return typer.Option(*_flags(field), help=text, show_default=False, **more)
+    return typer.Option(*_flags(field), help=text, show_default=False, **settings)
 
 
 def _flags(field: Field) -> tuple[str, ...]:

@@ -50,104 +50,104 @@ def at_once(account: Document) -> str:
     return _limit(account["max_concurrent_tasks"])
 
 
-def _limit(most: int) -> str:
-    return str(most or "no limit")
+def _limit(limit: int) -> str:
+    return str(limit or "no limit")
 
 
-def _most(most: int) -> str:
-    return cells.number(most) if most else "-"
+def _most(limit: int) -> str:
+    return cells.number(limit) if limit else "-"
 
 
 TASKS = (
-    Column("TASK", lambda it: it["task_id"]),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
+    Column("TASK", lambda task: task["task_id"]),
+    Column("ACCOUNT", lambda task: str(task["account_id"]), right=True, wide=True),
     Column("STATUS", cells.state_and_progress),
-    Column("PRIO", lambda it: str(it["priority"]), right=True, wide=True),
-    Column("ATTEMPT", lambda it: str(it["attempt"]), right=True),
-    Column("AGE", lambda it: cells.brief_age(it["create_time"]), right=True),
-    Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
-    Column("WORKER", lambda it: cells.line(it["worker_id"]), wide=True),
-    Column("STEP", lambda it: cells.line((it["progress"] or {}).get("step")), wide=True),
-    Column("TOPIC", lambda it: cells.line(it["topic"])),
+    Column("PRIO", lambda task: str(task["priority"]), right=True, wide=True),
+    Column("ATTEMPT", lambda task: str(task["attempt"]), right=True),
+    Column("AGE", lambda task: cells.brief_age(task["create_time"]), right=True),
+    Column("CREATED", lambda task: cells.local_time(task["create_time"]), wide=True),
+    Column("WORKER", lambda task: cells.line(task["worker_id"]), wide=True),
+    Column("STEP", lambda task: cells.line((task["progress"] or {}).get("step")), wide=True),
+    Column("TOPIC", lambda task: cells.line(task["topic"])),
 )
 EVENTS = (
-    Column("TIME", lambda it: cells.local_time(it["event_time"])),
-    Column("FROM", lambda it: cells.state(it["previous_status"]), wide=True),
-    Column("TO", lambda it: cells.state(it["status"])),
-    Column("ATTEMPT", lambda it: str(it["attempt"] or ""), right=True),
-    Column("REASON", lambda it: cells.line(it["reason"])),
-    Column("WORKER", lambda it: cells.line(it["worker_id"])),
+    Column("TIME", lambda event: cells.local_time(event["event_time"])),
+    Column("FROM", lambda event: cells.state(event["previous_status"]), wide=True),
+    Column("TO", lambda event: cells.state(event["status"])),
+    Column("ATTEMPT", lambda event: str(event["attempt"] or ""), right=True),
+    Column("REASON", lambda event: cells.line(event["reason"])),
+    Column("WORKER", lambda event: cells.line(event["worker_id"])),
 )
 
 
 def _ended(status: str) -> Callable[[Document], str]:
-    return lambda it: cells.number(it["counts"][status])
+    return lambda point: cells.number(point["counts"][status])
 
 
 HISTORY = (
-    Column("BEGINS", lambda it: cells.local_time(it["time"])),
-    Column("SUBMITTED", lambda it: cells.number(it["submitted"]), right=True),
+    Column("BEGINS", lambda point: cells.local_time(point["time"])),
+    Column("SUBMITTED", lambda point: cells.number(point["submitted"]), right=True),
     Column("COMPLETED", _ended("completed"), right=True),
     Column("FAILED", _ended("failed"), right=True),
     Column("TIMEOUT", _ended("timeout"), right=True),
     Column("CANCELLED", _ended("cancelled"), right=True),
-    Column("P50", lambda it: cells.duration(it["duration_p50"]), right=True),
-    Column("P95", lambda it: cells.duration(it["duration_p95"]), right=True),
-    Column("COST", lambda it: f"{it['cost']:.4f}", right=True, wide=True),
+    Column("P50", lambda point: cells.duration(point["duration_p50"]), right=True),
+    Column("P95", lambda point: cells.duration(point["duration_p95"]), right=True),
+    Column("COST", lambda point: f"{point['cost']:.4f}", right=True, wide=True),
 )
 AUDIT_EVENTS = (
-    Column("TIME", lambda it: cells.local_time(it["event_time"])),
-    Column("ACTOR", lambda it: cells.line(it["actor"])),
-    Column("ACCOUNT", lambda it: str(it["account_id"] or ""), right=True),
-    Column("METHOD", lambda it: cells.line(it["method"])),
-    Column("RESOURCE", lambda it: cells.line(it["resource"]), wide=True),
-    Column("OUTCOME", lambda it: cells.line(it["outcome"])),
+    Column("TIME", lambda event: cells.local_time(event["event_time"])),
+    Column("ACTOR", lambda event: cells.line(event["actor"])),
+    Column("ACCOUNT", lambda event: str(event["account_id"] or ""), right=True),
+    Column("METHOD", lambda event: cells.line(event["method"])),
+    Column("RESOURCE", lambda event: cells.line(event["resource"]), wide=True),
+    Column("OUTCOME", lambda event: cells.line(event["outcome"])),
 )
 COUNTS = (
-    Column("STATUS", lambda it: cells.state(it["status"])),
-    Column("TASKS", lambda it: cells.number(it["tasks"]), right=True),
+    Column("STATUS", lambda count: cells.state(count["status"])),
+    Column("TASKS", lambda count: cells.number(count["tasks"]), right=True),
 )
 WORKERS = (
-    Column("WORKER", lambda it: cells.line(it["worker_id"])),
+    Column("WORKER", lambda worker: cells.line(worker["worker_id"])),
     Column("STATE", worker_state),
-    Column("BUSY", lambda it: f"{it['busy_slots']}/{it['slots']}", right=True),
-    Column("AHEAD", lambda it: str(it["queue_size"]), right=True),
-    Column("SEEN", lambda it: f"{cells.brief_age(it['last_heartbeat_time'])} ago", right=True),
-    Column("HOST", lambda it: cells.line(it["hostname"])),
-    Column("VERSION", lambda it: cells.line(it["version"]), wide=True),
-    Column("CLI", lambda it: cells.line(it["creator_version"]), wide=True),
+    Column("BUSY", lambda worker: f"{worker['busy_slots']}/{worker['slots']}", right=True),
+    Column("AHEAD", lambda worker: str(worker["queue_size"]), right=True),
+    Column("SEEN", lambda worker: f"{cells.brief_age(worker['last_heartbeat_time'])} ago", right=True),
+    Column("HOST", lambda worker: cells.line(worker["hostname"])),
+    Column("VERSION", lambda worker: cells.line(worker["version"]), wide=True),
+    Column("CLI", lambda worker: cells.line(worker["creator_version"]), wide=True),
 )
 CONTENTS = (
-    Column("CONTENT", lambda it: str(it["content_id"]), right=True),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
-    Column("REVIEW", lambda it: cells.state(it["review_status"])),
-    Column("LENGTH", lambda it: cells.number(it["word_count"]), right=True),
-    Column("SCORE", lambda it: cells.number(it["quality_score"]), right=True),
-    Column("POOL", lambda it: cells.state(it["publish_status"]), wide=True),
-    Column("HELD BY", lambda it: cells.line(it["review_holder"]), wide=True),
-    Column("AGE", lambda it: cells.brief_age(it["create_time"]), right=True),
-    Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
-    Column("TASK", lambda it: cells.line(it["task_id"]), wide=True),
-    Column("TITLE", lambda it: cells.line(it["title"])),
+    Column("CONTENT", lambda content: str(content["content_id"]), right=True),
+    Column("ACCOUNT", lambda content: str(content["account_id"]), right=True, wide=True),
+    Column("REVIEW", lambda content: cells.state(content["review_status"])),
+    Column("LENGTH", lambda content: cells.number(content["word_count"]), right=True),
+    Column("SCORE", lambda content: cells.number(content["quality_score"]), right=True),
+    Column("POOL", lambda content: cells.state(content["publish_status"]), wide=True),
+    Column("HELD BY", lambda content: cells.line(content["review_holder"]), wide=True),
+    Column("AGE", lambda content: cells.brief_age(content["create_time"]), right=True),
+    Column("CREATED", lambda content: cells.local_time(content["create_time"]), wide=True),
+    Column("TASK", lambda content: cells.line(content["task_id"]), wide=True),
+    Column("TITLE", lambda content: cells.line(content["title"])),
 )
 REVISIONS = (
-    Column("REVISION", lambda it: str(it["number"]), right=True),
-    Column("AUTHOR", lambda it: cells.line(it["author"] or "creator")),
-    Column("CREATED", lambda it: cells.local_time(it["create_time"])),
-    Column("LENGTH", lambda it: cells.number(len(it["body"])), right=True),
-    Column("TITLE", lambda it: cells.line(it["title"])),
+    Column("REVISION", lambda revision: str(revision["number"]), right=True),
+    Column("AUTHOR", lambda revision: cells.line(revision["author"] or "creator")),
+    Column("CREATED", lambda revision: cells.local_time(revision["create_time"])),
+    Column("LENGTH", lambda revision: cells.number(len(revision["body"])), right=True),
+    Column("TITLE", lambda revision: cells.line(revision["title"])),
 )
 POOL = (
-    Column("CONTENT", lambda it: str(it["content_id"]), right=True),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
-    Column("STATUS", lambda it: cells.state(it["status"])),
-    Column("PRIO", lambda it: str(it["priority"]), right=True),
-    Column("ATTEMPTS", lambda it: f"{it['attempt_count']}/{it['max_attempts']}", right=True),
-    Column("NOT BEFORE", lambda it: cells.local_time(_not_before(it))),
-    Column("PUBLISHER", lambda it: cells.line(it["publisher"]), wide=True),
-    Column("CLAIM", lambda it: cells.line(it["claim_id"]), wide=True),
-    Column("URL", lambda it: cells.line(it["published_url"]), wide=True),
-    Column("TITLE", lambda it: cells.line(it["title"])),
+    Column("CONTENT", lambda entry: str(entry["content_id"]), right=True),
+    Column("ACCOUNT", lambda entry: str(entry["account_id"]), right=True, wide=True),
+    Column("STATUS", lambda entry: cells.state(entry["status"])),
+    Column("PRIO", lambda entry: str(entry["priority"]), right=True),
+    Column("ATTEMPTS", lambda entry: f"{entry['attempt_count']}/{entry['max_attempts']}", right=True),
+    Column("NOT BEFORE", lambda entry: cells.local_time(_not_before(entry))),
+    Column("PUBLISHER", lambda entry: cells.line(entry["publisher"]), wide=True),
+    Column("CLAIM", lambda entry: cells.line(entry["claim_id"]), wide=True),
+    Column("URL", lambda entry: cells.line(entry["published_url"]), wide=True),
+    Column("TITLE", lambda entry: cells.line(entry["title"])),
 )
 
 
@@ -157,18 +157,18 @@ def _not_before(entry: Document) -> str | None:
 
 
 CLAIMS = (
-    Column("CONTENT", lambda it: str(it["content_id"]), right=True),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
-    Column("CLAIM", lambda it: cells.line(it["claim_id"])),
+    Column("CONTENT", lambda entry: str(entry["content_id"]), right=True),
+    Column("ACCOUNT", lambda entry: str(entry["account_id"]), right=True),
+    Column("CLAIM", lambda entry: cells.line(entry["claim_id"])),
 )
 
 
 PUBLISH_ATTEMPTS = (
-    Column("ATTEMPT", lambda it: str(it["number"]), right=True),
-    Column("PUBLISHER", lambda it: cells.line(it["publisher"])),
-    Column("CLAIMED", lambda it: cells.local_time(it["start_time"])),
-    Column("REPORTED", lambda it: cells.local_time(it["end_time"])),
-    Column("OUTCOME", lambda it: cells.state("published" if it["published"] else "failed")),
+    Column("ATTEMPT", lambda attempt: str(attempt["number"]), right=True),
+    Column("PUBLISHER", lambda attempt: cells.line(attempt["publisher"])),
+    Column("CLAIMED", lambda attempt: cells.local_time(attempt["start_time"])),
+    Column("REPORTED", lambda attempt: cells.local_time(attempt["end_time"])),
+    Column("OUTCOME", lambda attempt: cells.state("published" if attempt["published"] else "failed")),
 )
 
 
@@ -178,21 +178,21 @@ def pool_error(entry: Document) -> str:
 
 
 ACCOUNTS = (
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True),
+    Column("ACCOUNT", lambda account: str(account["account_id"]), right=True),
     Column("STATE", account_state),
-    Column("WEIGHT", lambda it: cells.number(it["weight"]), right=True),
-    Column("AT ONCE", lambda it: _most(it["max_concurrent_tasks"]), right=True),
-    Column("PENDING", lambda it: _most(it["max_pending_tasks"]), right=True),
-    Column("PRIO", lambda it: _most(it["max_priority"]), right=True),
-    Column("A MINUTE", lambda it: _most(it["max_starts_per_minute"]), right=True),
-    Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
-    Column("NAME", lambda it: cells.line(it["name"])),
+    Column("WEIGHT", lambda account: cells.number(account["weight"]), right=True),
+    Column("AT ONCE", lambda account: _most(account["max_concurrent_tasks"]), right=True),
+    Column("PENDING", lambda account: _most(account["max_pending_tasks"]), right=True),
+    Column("PRIO", lambda account: _most(account["max_priority"]), right=True),
+    Column("A MINUTE", lambda account: _most(account["max_starts_per_minute"]), right=True),
+    Column("CREATED", lambda account: cells.local_time(account["create_time"]), wide=True),
+    Column("NAME", lambda account: cells.line(account["name"])),
 )
 
 
-def last_error(of: Document) -> str:
+def last_error(document: Document) -> str:
     """Why the latest try of a webhook, or of a delivery, failed."""
-    return cells.line(of["last_error"])
+    return cells.line(document["last_error"])
 
 
 def _webhook_state(webhook: Document) -> Text:
@@ -206,123 +206,123 @@ def _whose(webhook: Document) -> str:
 
 
 WEBHOOKS = (
-    Column("WEBHOOK", lambda it: str(it["webhook_id"]), right=True),
+    Column("WEBHOOK", lambda webhook: str(webhook["webhook_id"]), right=True),
     Column("ACCOUNT", _whose, right=True),
     Column("STATE", _webhook_state),
-    Column("CREATED", lambda it: cells.local_time(it["create_time"]), wide=True),
-    Column("EVENTS", lambda it: ", ".join(it["event_types"]), wide=True),
-    Column("URL", lambda it: cells.line(it["url"])),
+    Column("CREATED", lambda webhook: cells.local_time(webhook["create_time"]), wide=True),
+    Column("EVENTS", lambda webhook: ", ".join(webhook["event_types"]), wide=True),
+    Column("URL", lambda webhook: cells.line(webhook["url"])),
 )
 DELIVERIES = (
-    Column("DELIVERY", lambda it: str(it["delivery_id"]), right=True),
-    Column("STATUS", lambda it: cells.state(it["status"])),
-    Column("TRIES", lambda it: str(it["attempt_count"]), right=True),
-    Column("ANSWER", lambda it: str(it["last_status_code"] or ""), right=True),
-    Column("AGE", lambda it: cells.brief_age(it["create_time"]), right=True),
-    Column("NEXT TRY", lambda it: cells.local_time(it["next_attempt_time"]), wide=True),
-    Column("MESSAGE", lambda it: cells.line(it["message_id"]), wide=True),
-    Column("EVENT", lambda it: cells.line(it["event_type"])),
-    Column("DATA", lambda it: cells.line(it["data"]), wide=True),
+    Column("DELIVERY", lambda delivery: str(delivery["delivery_id"]), right=True),
+    Column("STATUS", lambda delivery: cells.state(delivery["status"])),
+    Column("TRIES", lambda delivery: str(delivery["attempt_count"]), right=True),
+    Column("ANSWER", lambda delivery: str(delivery["last_status_code"] or ""), right=True),
+    Column("AGE", lambda delivery: cells.brief_age(delivery["create_time"]), right=True),
+    Column("NEXT TRY", lambda delivery: cells.local_time(delivery["next_attempt_time"]), wide=True),
+    Column("MESSAGE", lambda delivery: cells.line(delivery["message_id"]), wide=True),
+    Column("EVENT", lambda delivery: cells.line(delivery["event_type"])),
+    Column("DATA", lambda delivery: cells.line(delivery["data"]), wide=True),
 )
 
 
-def webhook(to: Console, it: Document) -> None:
+def webhook(console: Console, document: Document) -> None:
     """A webhook, and its secret if that is new."""
     fields(
-        to,
+        console,
         [
-            ("webhook", str(it["webhook_id"])),
-            ("account", _whose(it)),
-            ("url", cells.line(it["url"])),
-            ("state", _webhook_state(it)),
-            ("last error", cells.line(it["last_error"])),
-            ("events", ", ".join(it["event_types"])),
-            ("create time", cells.local_time(it["create_time"])),
-            ("secret", it.get("secret", "")),
-            ("former secret until", cells.local_time(it["previous_secret_expire_time"])),
+            ("webhook", str(document["webhook_id"])),
+            ("account", _whose(document)),
+            ("url", cells.line(document["url"])),
+            ("state", _webhook_state(document)),
+            ("last error", cells.line(document["last_error"])),
+            ("events", ", ".join(document["event_types"])),
+            ("create time", cells.local_time(document["create_time"])),
+            ("secret", document.get("secret", "")),
+            ("former secret until", cells.local_time(document["previous_secret_expire_time"])),
         ],
     )
 
 
-def delivery(to: Console, it: Document) -> None:
+def delivery(console: Console, document: Document) -> None:
     fields(
-        to,
+        console,
         [
-            ("delivery", str(it["delivery_id"])),
-            ("event", cells.line(it["event_type"])),
-            ("status", cells.state(it["status"])),
-            ("answer", str(it["last_status_code"] or "")),
-            ("last error", cells.line(it["last_error"])),
-            ("message", cells.line(it["message_id"])),
+            ("delivery", str(document["delivery_id"])),
+            ("event", cells.line(document["event_type"])),
+            ("status", cells.state(document["status"])),
+            ("answer", str(document["last_status_code"] or "")),
+            ("last error", cells.line(document["last_error"])),
+            ("message", cells.line(document["message_id"])),
         ],
     )
 
 
-def task(to: Console, it: Document) -> None:
+def task(console: Console, document: Document) -> None:
     """All that is known of a task, but what is as it always is."""
-    fields(to, _task_lines(it))
+    fields(console, _task_lines(document))
 
 
-def _task_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
-    yield "task", it["task_id"]
-    yield "account", str(it["account_id"])
-    yield "status", cells.state(it["status"])
-    yield "waits for", str(waits_for(it["pending_reason"] or ""))
-    yield "progress", f"{cells.progress(it)}  {cells.line((it['progress'] or {}).get('message'))}".strip()
-    yield "error", cells.error(it)
-    for key, value in sorted((it["error"] or {}).get("details", {}).items()):
+def _task_lines(task: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "task", task["task_id"]
+    yield "account", str(task["account_id"])
+    yield "status", cells.state(task["status"])
+    yield "waits for", str(waits_for(task["pending_reason"] or ""))
+    yield "progress", f"{cells.progress(task)}  {cells.line((task['progress'] or {}).get('message'))}".strip()
+    yield "error", cells.error(task)
+    for key, value in sorted((task["error"] or {}).get("details", {}).items()):
         yield f"  {cells.line(key)}", cells.lines(value)
-    yield "content", str(it["content_id"] or "")
-    yield "topic", cells.line(it["topic"])
+    yield "content", str(task["content_id"] or "")
+    yield "topic", cells.line(task["topic"])
     for name in ("keywords", "category", "tone"):
-        yield name, cells.line(it[name])
-    yield "requirements", cells.lines(it["requirements"] or "")
-    yield "priority", str(it["priority"])
-    yield "review", "" if it["auto_approve"] else "needed"
-    yield "attempt", str(it["attempt"] or "")
-    yield "retries", _retries(it)
-    yield "backoff", ", ".join(_backoff(it))
-    yield "timeout", cells.duration(it["timeout"])
-    yield "worker", cells.line(it["worker_id"])
-    yield "lease", cells.line(it["lease_id"])
+        yield name, cells.line(task[name])
+    yield "requirements", cells.lines(task["requirements"] or "")
+    yield "priority", str(task["priority"])
+    yield "review", "" if task["auto_approve"] else "needed"
+    yield "attempt", str(task["attempt"] or "")
+    yield "retries", _retries(task)
+    yield "backoff", ", ".join(_backoff(task))
+    yield "timeout", cells.duration(task["timeout"])
+    yield "worker", cells.line(task["worker_id"])
+    yield "lease", cells.line(task["lease_id"])
     for name in ("create", "schedule", "expire", "submit", "start", "timeout", "end"):
-        yield f"{name} time", cells.local_time(it[f"{name}_time"])
-    yield "labels", ", ".join(cells.line(f"{key}={value}") for key, value in sorted(it["labels"].items()))
-    yield "request id", cells.line(it["request_id"])
-    yield "unique key", cells.line(it["unique_key"])
-    if it["unique_for"] is not None:
-        yield "unique for", cells.duration(it["unique_for"])
-    yield "schedule", str(it["schedule_id"] or "")
-    yield "trace", cells.line(it["trace_id"])
+        yield f"{name} time", cells.local_time(task[f"{name}_time"])
+    yield "labels", ", ".join(cells.line(f"{key}={value}") for key, value in sorted(task["labels"].items()))
+    yield "request id", cells.line(task["request_id"])
+    yield "unique key", cells.line(task["unique_key"])
+    if task["unique_for"] is not None:
+        yield "unique for", cells.duration(task["unique_for"])
+    yield "schedule", str(task["schedule_id"] or "")
+    yield "trace", cells.line(task["trace_id"])
 
 
-def _retries(it: Document) -> str:
-    return f"{it['retry_count']} of {it['max_retries']}" + ("" if it["auto_retry"] else ", none by itself")
+def _retries(task: Document) -> str:
+    return f"{task['retry_count']} of {task['max_retries']}" + ("" if task["auto_retry"] else ", none by itself")
 
 
-def _backoff(it: Document) -> Iterator[str]:
+def _backoff(task: Document) -> Iterator[str]:
     """What the task's submit says of the waits before its retries; nothing where they are as always."""
-    if it["initial_backoff"] is not None:
-        yield f"first {cells.duration(it['initial_backoff'])}"
-    if it["backoff_multiplier"] is not None:
-        yield f"times {cells.number(it['backoff_multiplier'])}"
-    if it["max_backoff"] is not None:
-        yield f"at most {cells.duration(it['max_backoff'])}"
+    if task["initial_backoff"] is not None:
+        yield f"first {cells.duration(task['initial_backoff'])}"
+    if task["backoff_multiplier"] is not None:
+        yield f"times {cells.number(task['backoff_multiplier'])}"
+    if task["max_backoff"] is not None:
+        yield f"at most {cells.duration(task['max_backoff'])}"
 
 
-def attempt_log(to: Console, it: Document) -> None:
+def attempt_log(console: Console, document: Document) -> None:
     """What the CLI printed in one attempt, its lines as they are; ends with an empty line."""
-    fields(to, _attempt_log_lines(it))
-    to.print()
+    fields(console, _attempt_log_lines(document))
+    console.print()
 
 
-def _attempt_log_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
-    yield "attempt", str(it["attempt"])
-    yield "worker", cells.line(it["worker_id"])
-    yield "end time", cells.local_time(it["end_time"])
+def _attempt_log_lines(log: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "attempt", str(log["attempt"])
+    yield "worker", cells.line(log["worker_id"])
+    yield "end time", cells.local_time(log["end_time"])
     for name in ("stdout", "stderr"):
-        title = f"{name} (its end)" if it[f"{name}_truncated"] else name
-        yield title, cells.lines(it[name] or "")
+        title = f"{name} (its end)" if log[f"{name}_truncated"] else name
+        yield title, cells.lines(log[name] or "")
 
 
 def schedule_state(schedule: Document) -> Text:
@@ -340,161 +340,161 @@ def schedule_error(schedule: Document) -> str:
 
 
 SCHEDULES = (
-    Column("SCHEDULE", lambda it: str(it["schedule_id"]), right=True),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
+    Column("SCHEDULE", lambda schedule: str(schedule["schedule_id"]), right=True),
+    Column("ACCOUNT", lambda schedule: str(schedule["account_id"]), right=True, wide=True),
     Column("STATE", schedule_state),
-    Column("CRON", lambda it: cells.line(it["cron"])),
-    Column("ZONE", lambda it: cells.line(it["time_zone"]), wide=True),
-    Column("NEXT", lambda it: cells.local_time(next(iter(it["next_run_times"]), None))),
-    Column("LAST", lambda it: cells.local_time(it["last_run_time"]), wide=True),
-    Column("LAST TASK", lambda it: cells.line(it["last_task_id"]), wide=True),
-    Column("NAME", lambda it: cells.line(it["name"] or it["template"]["topic"])),
+    Column("CRON", lambda schedule: cells.line(schedule["cron"])),
+    Column("ZONE", lambda schedule: cells.line(schedule["time_zone"]), wide=True),
+    Column("NEXT", lambda schedule: cells.local_time(next(iter(schedule["next_run_times"]), None))),
+    Column("LAST", lambda schedule: cells.local_time(schedule["last_run_time"]), wide=True),
+    Column("LAST TASK", lambda schedule: cells.line(schedule["last_task_id"]), wide=True),
+    Column("NAME", lambda schedule: cells.line(schedule["name"] or schedule["template"]["topic"])),
 )
 
 
-def schedule(to: Console, it: Document) -> None:
+def schedule(console: Console, document: Document) -> None:
     """All that is known of a schedule, but what is as it always is."""
-    fields(to, _schedule_lines(it))
+    fields(console, _schedule_lines(document))
 
 
-def next_runs(to: Console, it: Document) -> None:
+def next_runs(console: Console, document: Document) -> None:
     """The ticks of a cron line, a line each."""
-    for tick in it["next_run_times"]:
-        to.print(cells.local_time(tick))
+    for tick in document["next_run_times"]:
+        console.print(cells.local_time(tick))
 
 
-def _schedule_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
-    yield "schedule", str(it["schedule_id"])
-    yield "account", str(it["account_id"])
-    yield "name", cells.line(it["name"])
-    yield "state", schedule_state(it)
-    yield "error", schedule_error(it)
-    yield "cron", cells.line(it["cron"])
-    yield "time zone", cells.line(it["time_zone"])
-    yield "next runs", "\n".join(map(cells.local_time, it["next_run_times"]))
-    yield "catch up", cells.line(it["catch_up"])
-    yield "overlap", cells.line(it["overlap"])
-    yield "jitter", cells.duration(it["jitter"])
-    yield "last run", cells.local_time(it["last_run_time"])
-    yield "last task", cells.line(it["last_task_id"])
-    yield "create time", cells.local_time(it["create_time"])
-    yield from _template_lines(it["template"])
+def _schedule_lines(schedule: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "schedule", str(schedule["schedule_id"])
+    yield "account", str(schedule["account_id"])
+    yield "name", cells.line(schedule["name"])
+    yield "state", schedule_state(schedule)
+    yield "error", schedule_error(schedule)
+    yield "cron", cells.line(schedule["cron"])
+    yield "time zone", cells.line(schedule["time_zone"])
+    yield "next runs", "\n".join(map(cells.local_time, schedule["next_run_times"]))
+    yield "catch up", cells.line(schedule["catch_up"])
+    yield "overlap", cells.line(schedule["overlap"])
+    yield "jitter", cells.duration(schedule["jitter"])
+    yield "last run", cells.local_time(schedule["last_run_time"])
+    yield "last task", cells.line(schedule["last_task_id"])
+    yield "create time", cells.local_time(schedule["create_time"])
+    yield from _template_lines(schedule["template"])
 
 
-def _template_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
+def _template_lines(template: Document) -> Iterator[tuple[str, Text | str]]:
     """What each tick submits, as far as it is given."""
     for name in ("topic", "keywords", "category", "tone"):
-        yield name, cells.line(it[name])
-    yield "requirements", cells.lines(it["requirements"] or "")
-    yield "priority", cells.number(it["priority"])
-    yield "review", "needed" if it["auto_approve"] is False else ""
-    yield "max retries", cells.number(it["max_retries"])
-    yield "auto retry", "no" if it["auto_retry"] is False else ""
-    yield "backoff", ", ".join(_backoff(it))
-    yield "timeout", cells.duration(it["timeout"])
+        yield name, cells.line(template[name])
+    yield "requirements", cells.lines(template["requirements"] or "")
+    yield "priority", cells.number(template["priority"])
+    yield "review", "needed" if template["auto_approve"] is False else ""
+    yield "max retries", cells.number(template["max_retries"])
+    yield "auto retry", "no" if template["auto_retry"] is False else ""
+    yield "backoff", ", ".join(_backoff(template))
+    yield "timeout", cells.duration(template["timeout"])
     for name in ("labels", "creator_options"):
-        yield name.replace("_", " "), ", ".join(cells.line(f"{key}={value}") for key, value in it[name].items())
+        yield name.replace("_", " "), ", ".join(cells.line(f"{key}={value}") for key, value in template[name].items())
 
 
-def worker(to: Console, it: Document) -> None:
+def worker(console: Console, document: Document) -> None:
     fields(
-        to,
+        console,
         [
-            ("worker", cells.line(it["worker_id"])),
-            ("state", worker_state(it)),
-            ("busy slots", f"{it['busy_slots']} of {it['slots']}"),
-            ("leases ahead", str(it["queue_size"])),
+            ("worker", cells.line(document["worker_id"])),
+            ("state", worker_state(document)),
+            ("busy slots", f"{document['busy_slots']} of {document['slots']}"),
+            ("leases ahead", str(document["queue_size"])),
         ],
     )
 
 
-def account(to: Console, it: Document) -> None:
+def account(console: Console, document: Document) -> None:
     fields(
-        to,
+        console,
         [
-            ("account", str(it["account_id"])),
-            ("name", cells.line(it["name"])),
-            ("state", account_state(it)),
-            ("weight", cells.number(it["weight"])),
-            ("tasks at once", at_once(it)),
-            ("tasks pending", _limit(it["max_pending_tasks"])),
-            ("highest priority", _limit(it["max_priority"])),
-            ("starts a minute", _limit(it["max_starts_per_minute"])),
-            ("bytes of files", str(it["max_asset_bytes"] or "the schedulers' default")),
-            ("create time", cells.local_time(it["create_time"])),
+            ("account", str(document["account_id"])),
+            ("name", cells.line(document["name"])),
+            ("state", account_state(document)),
+            ("weight", cells.number(document["weight"])),
+            ("tasks at once", at_once(document)),
+            ("tasks pending", _limit(document["max_pending_tasks"])),
+            ("highest priority", _limit(document["max_priority"])),
+            ("starts a minute", _limit(document["max_starts_per_minute"])),
+            ("bytes of files", str(document["max_asset_bytes"] or "the schedulers' default")),
+            ("create time", cells.local_time(document["create_time"])),
         ],
     )
 
 
-def content(to: Console, it: Document) -> None:
+def content(console: Console, document: Document) -> None:
     """What is known of a content, and its text: rendered on a terminal, as it is elsewhere."""
-    fields(to, _content_lines(it))
-    _article(to, it["body"])
+    fields(console, _content_lines(document))
+    _article(console, document["body"])
 
 
-def revision(to: Console, it: Document) -> None:
+def revision(console: Console, document: Document) -> None:
     """Who made a revision and when, and its text."""
     fields(
-        to,
+        console,
         [
-            ("revision", str(it["number"])),
-            ("author", cells.line(it["author"] or "creator")),
-            ("create time", cells.local_time(it["create_time"])),
-            ("title", cells.line(it["title"])),
-            ("summary", cells.line(it["summary"])),
-            ("category", cells.line(it["category"])),
-            ("cover image", cells.line(it["cover_image"])),
+            ("revision", str(document["number"])),
+            ("author", cells.line(document["author"] or "creator")),
+            ("create time", cells.local_time(document["create_time"])),
+            ("title", cells.line(document["title"])),
+            ("summary", cells.line(document["summary"])),
+            ("category", cells.line(document["category"])),
+            ("cover image", cells.line(document["cover_image"])),
         ],
     )
-    _article(to, it["body"])
+    _article(console, document["body"])
 
 
-def _article(to: Console, text: str | None) -> None:
+def _article(console: Console, text: str | None) -> None:
     if text:
         body = cells.lines(text).rstrip()
-        to.print()
-        if to.is_terminal:
-            to.print(Markdown(body, hyperlinks=False))
+        console.print()
+        if console.is_terminal:
+            console.print(Markdown(body, hyperlinks=False))
         else:
-            to.print(body, soft_wrap=True)
+            console.print(body, soft_wrap=True)
 
 
-def asset(to: Console, it: Document) -> None:
+def asset(console: Console, document: Document) -> None:
     """What is known of an asset."""
-    fields(to, _asset_lines(it))
+    fields(console, _asset_lines(document))
 
 
-def _asset_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
-    yield "asset", cells.line(it["sha256"])
-    yield "name", cells.line(it["name"])
-    yield "type", cells.line(it["media_type"])
-    yield "size", cells.number(it["size"])
-    yield "pixels", f"{it['width']} x {it['height']}" if it["width"] is not None else ""
+def _asset_lines(asset: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "asset", cells.line(asset["sha256"])
+    yield "name", cells.line(asset["name"])
+    yield "type", cells.line(asset["media_type"])
+    yield "size", cells.number(asset["size"])
+    yield "pixels", f"{asset['width']} x {asset['height']}" if asset["width"] is not None else ""
 
 
-def _content_lines(it: Document) -> Iterator[tuple[str, Text | str]]:
-    yield "content", str(it["content_id"])
-    yield "account", str(it["account_id"])
-    yield "task", cells.line(it["task_id"])
-    yield "title", cells.line(it["title"])
-    yield "review", cells.state(it["review_status"])
-    yield "reviewer", cells.line(it["reviewer"])
-    yield "review time", cells.local_time(it["review_time"])
-    yield "comment", cells.line(it["review_comment"])
-    yield "held by", cells.line(it["review_holder"])
-    yield "held until", cells.local_time(it["review_claim_expire_time"])
-    yield "pool", cells.state(it["publish_status"])
-    yield "superseded by", cells.number(it["superseded_by_content_id"])
-    yield "category", cells.line(it["category"])
-    yield "length", cells.number(it["word_count"])
-    yield "score", cells.number(it["quality_score"])
-    yield "images", cells.line(", ".join(it["images"]))
-    yield "revision", str(it["revision"])
-    for asset in it["assets"]:
+def _content_lines(content: Document) -> Iterator[tuple[str, Text | str]]:
+    yield "content", str(content["content_id"])
+    yield "account", str(content["account_id"])
+    yield "task", cells.line(content["task_id"])
+    yield "title", cells.line(content["title"])
+    yield "review", cells.state(content["review_status"])
+    yield "reviewer", cells.line(content["reviewer"])
+    yield "review time", cells.local_time(content["review_time"])
+    yield "comment", cells.line(content["review_comment"])
+    yield "held by", cells.line(content["review_holder"])
+    yield "held until", cells.local_time(content["review_claim_expire_time"])
+    yield "pool", cells.state(content["publish_status"])
+    yield "superseded by", cells.number(content["superseded_by_content_id"])
+    yield "category", cells.line(content["category"])
+    yield "length", cells.number(content["word_count"])
+    yield "score", cells.number(content["quality_score"])
+    yield "images", cells.line(", ".join(content["images"]))
+    yield "revision", str(content["revision"])
+    for asset in content["assets"]:
         yield "asset", cells.line(asset["sha256"])
         yield "", cells.line(f"{asset['name']}, {asset['media_type']}, {asset['size']:,} bytes")
-    for left in it["left_out_assets"]:
-        yield "left out", f"{cells.line(left['name'])}: {cells.line(left['reason'])}"
-    yield "model", cells.line(it["model"])
-    yield "usage", cells.line(", ".join(f"{name} {amount:g}" for name, amount in it["usage"].items()))
-    yield "create time", cells.local_time(it["create_time"])
+    for left_out in content["left_out_assets"]:
+        yield "left out", f"{cells.line(left_out['name'])}: {cells.line(left_out['reason'])}"
+    yield "model", cells.line(content["model"])
+    yield "usage", cells.line(", ".join(f"{name} {amount:g}" for name, amount in content["usage"].items()))
+    yield "create time", cells.local_time(content["create_time"])

@@ -29,15 +29,15 @@ def _who_hangs_up(target: Target) -> str:
         return "if it speaks TLS, set CONTENTGEN_TLS_CA"
     if target.tls.cert is None:
         return "if it requires client certificates, set CONTENTGEN_TLS_CLIENT_CERT and CONTENTGEN_TLS_CLIENT_KEY"
-    if said := _end_of(target.tls.cert):
-        return f"replace CONTENTGEN_TLS_CLIENT_CERT, which {said}"
+    if expiry := _end_of(target.tls.cert):
+        return f"replace CONTENTGEN_TLS_CLIENT_CERT, which {expiry}"
     return "it may not trust CONTENTGEN_TLS_CLIENT_CERT"
 
 
 def _what_has_expired(target: Target) -> str:
     assert target.tls
-    if said := _end_of(target.tls.ca):
-        return f"replace the authority in CONTENTGEN_TLS_CA, which {said}"
+    if expiry := _end_of(target.tls.ca):
+        return f"replace the authority in CONTENTGEN_TLS_CA, which {expiry}"
     return "give the scheduler a new CONTENTGEN_TLS_CERT; it reads the file again without a restart"
 
 
@@ -75,6 +75,6 @@ _CAUSES = (
 def unreachable(message: str, target: Target) -> str:
     """One line: that there is no connection, why, and what to do."""
     for pattern, cause, advice in _CAUSES:
-        if found := pattern.search(message):
-            return f"cannot reach the scheduler at {target.scheduler} ({found.expand(cause)}): {advice(target)}"
+        if match := pattern.search(message):
+            return f"cannot reach the scheduler at {target.scheduler} ({match.expand(cause)}): {advice(target)}"
     return f"cannot reach the scheduler at {target.scheduler} ({line(message)}): {_NAME_IT}"

@@ -46,9 +46,9 @@ def time(text: str) -> datetime:
         ) from None
 
 
-def pairs(given: Iterable[str] | None) -> dict[str, str]:
+def pairs(texts: Iterable[str] | None) -> dict[str, str]:
     """Each `key=value`; of equal keys the last one holds."""
-    return dict(map(pair, given or ()))
+    return dict(map(pair, texts or ()))
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -59,9 +59,9 @@ def pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def states(enum: EnumDescriptor, given: Sequence[str]) -> list[Any]:
+def states(enum: EnumDescriptor, texts: Sequence[str]) -> list[Any]:
     """The names of states, as the client's types have them; each text may be several by comma."""
-    names = [name.strip().lower() for text in given for name in text.split(",")]
+    names = [name.strip().lower() for text in texts for name in text.split(",")]
     try:
         for name in names:
             documents.value(enum, name)

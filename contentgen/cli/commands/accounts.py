@@ -131,14 +131,14 @@ def create(
 
 def list_(session: Session, limit: Limit = None, all_: All = False, page_token: PageToken = "") -> None:
     """List accounts by their id, inactive ones too, and whether their dispatch is paused."""
-    paused = pauses(session.connection)
+    dispatch = pauses(session.connection)
 
     def row(account: Document) -> Document:
-        return {**account, "paused": account["account_id"] in paused["paused_account_ids"]}
+        return {**account, "paused": account["account_id"] in dispatch["paused_account_ids"]}
 
     listing = Listing(session, session.client.iter_accounts(), row, limit=limit, all_=all_, page_token=page_token)
     listing.write(tables.ACCOUNTS, "accounts")
-    if session.output.tables and paused["all_paused"]:
+    if session.output.tables and dispatch["all_paused"]:
         session.output.note(
             "dispatch of everything is paused: `contentgen dispatch resume --all` hands tasks out again"
         )
@@ -150,9 +150,9 @@ def show(session: Session, account_id: AccountId) -> None:
 
 
 def _show(session: Session, account: Message) -> None:
-    shown = document(account)
-    paused = shown["account_id"] in pauses(session.connection)["paused_account_ids"]
-    session.output.one({**shown, "paused": paused}, tables.account)
+    fields = document(account)
+    paused = fields["account_id"] in pauses(session.connection)["paused_account_ids"]
+    session.output.one({**fields, "paused": paused}, tables.account)
 
 
 def update(
@@ -171,7 +171,7 @@ def update(
 
     An inactive account submits nothing more; what was submitted goes on.
     """
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "name": name,
         "max_concurrent_tasks": max_concurrent_tasks,
         "weight": weight,
@@ -181,8 +181,8 @@ def update(
         "max_asset_bytes": max_asset_bytes,
         "active": active,
     }
-    changed = {field: value for field, value in given.items() if value is not None}
-    if not changed:
-        flags = ", ".join(f"--{field.replace('_', '-')}" for field in given if field != "active")
+    changes = {field: value for field, value in options.items() if value is not None}
+    if not changes:
+        flags = ", ".join(f"--{field.replace('_', '-')}" for field in options if field != "active")
         raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
-    _show(session, session.client.update_account(account_id, **changed))
+    _show(session, session.client.update_account(account_id, **changes))

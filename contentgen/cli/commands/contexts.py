@@ -41,10 +41,10 @@ Key = Annotated[str | None, typer.Option("--tls-client-key", metavar="FILE", hel
 
 _FILES = frozenset({"token_file", "tls_ca", "tls_client_cert", "tls_client_key"})
 _COLUMNS = (
-    Column("", lambda it: "*" if it["current"] else ""),
-    Column("NAME", lambda it: line(it["name"])),
-    Column("SCHEDULER", lambda it: line(it["scheduler"])),
-    Column("ACCOUNT", lambda it: line(it["account"]), right=True),
+    Column("", lambda context: "*" if context["current"] else ""),
+    Column("NAME", lambda context: line(context["name"])),
+    Column("SCHEDULER", lambda context: line(context["scheduler"])),
+    Column("ACCOUNT", lambda context: line(context["account"]), right=True),
 )
 
 
@@ -65,17 +65,17 @@ def add_to(app: typer.Typer) -> None:
 
 def list_(output: Output) -> None:
     """List the contexts; the current one has a star."""
-    held = contexts.load()
-    output.many((_document(held, name) for name in sorted(held.by_name)), _COLUMNS, "contexts")
+    all_contexts = contexts.load()
+    output.many((_document(all_contexts, name) for name in sorted(all_contexts.by_name)), _COLUMNS, "contexts")
 
 
 def use(output: Output, name: Name) -> None:
     """Make a context the current one: commands use it from now on."""
-    held = contexts.load()
-    held.get(name)
-    held.current = name
-    contexts.save(held)
-    output.text(f"the context is {name}", _document(held, name))
+    all_contexts = contexts.load()
+    all_contexts.get(name)
+    all_contexts.current = name
+    contexts.save(all_contexts)
+    output.text(f"the context is {name}", _document(all_contexts, name))
 
 
 def set_(
@@ -92,7 +92,7 @@ def set_(
 
     The first context becomes the current one. A context holds no secret: it names the file of the token.
     """
-    given = {
+    options = {
         "scheduler": scheduler,
         "account": None if account is None else str(account or ""),
         "token_file": token_file,
@@ -102,35 +102,37 @@ def set_(
     }
     if not name.strip():
         raise typer.BadParameter("give the context a name")
-    held = contexts.load()
-    settings = held.by_name.get(name, {}) | {key: _kept(key, it) for key, it in given.items() if it is not None}
+    all_contexts = contexts.load()
+    settings = all_contexts.by_name.get(name, {}) | {
+        key: _kept(key, value) for key, value in options.items() if value is not None
+    }
     settings = {key: value for key, value in settings.items() if value}
     if not settings:
         raise typer.BadParameter("give what the context is to hold, such as --scheduler HOST:PORT")
     Target.of({contexts.SETTINGS[key]: value for key, value in settings.items()})
-    held.by_name[name] = settings
-    held.current = held.current or name
-    contexts.save(held)
-    output.one(_document(held, name), _show)
+    all_contexts.by_name[name] = settings
+    all_contexts.current = all_contexts.current or name
+    contexts.save(all_contexts)
+    output.one(_document(all_contexts, name), _show)
 
 
 def show(output: Output, name: OneOrCurrent = None) -> None:
     """Show a context."""
-    held = contexts.load()
-    chosen = name or held.current
-    if chosen is None:
+    all_contexts = contexts.load()
+    context_name = name or all_contexts.current
+    if context_name is None:
         raise typer.BadParameter("no context is current: `contentgen context use NAME`")
-    held.get(chosen)
-    output.one(_document(held, chosen), _show)
+    all_contexts.get(context_name)
+    output.one(_document(all_contexts, context_name), _show)
 
 
 def delete(output: Output, name: Name) -> None:
     """Delete a context. The files that it names stay."""
-    held = contexts.load()
-    held.get(name)
-    del held.by_name[name]
-    held.current = None if held.current == name else held.current
-    contexts.save(held)
+    all_contexts = contexts.load()
+    all_contexts.get(name)
+    del all_contexts.by_name[name]
+    all_contexts.current = None if all_contexts.current == name else all_contexts.current
+    contexts.save(all_contexts)
     output.text(f"context {name} is deleted", {"name": name, "deleted": True})
 
 
@@ -139,11 +141,11 @@ def _kept(key: str, value: str) -> str:
     return str(Path(value).expanduser().absolute()) if value and key in _FILES else value
 
 
-def _document(held: contexts.Contexts, name: str) -> Document:
-    settings = {key: held.by_name[name].get(key) for key in contexts.SETTINGS}
-    return {"name": name, "current": held.current == name, **settings}
+def _document(all_contexts: contexts.Contexts, name: str) -> Document:
+    settings = {key: all_contexts.by_name[name].get(key) for key in contexts.SETTINGS}
+    return {"name": name, "current": all_contexts.current == name, **settings}
 
 
-def _show(to: Console, it: Document) -> None:
-    shown = [(key.replace("_", " "), line(it[key])) for key in contexts.SETTINGS]
-    fields(to, [("context", line(it["name"])), ("current", "yes" if it["current"] else "no"), *shown])
+def _show(console: Console, context: Document) -> None:
+    settings = [(key.replace("_", " "), line(context[key])) for key in contexts.SETTINGS]
+    fields(console, [("context", line(context["name"])), ("current", "yes" if context["current"] else "no"), *settings])

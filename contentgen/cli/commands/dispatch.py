@@ -29,12 +29,12 @@ def status(session: Session) -> None:
     session.output.one(document(session.client.get_dispatch_status()), _status)
 
 
-def _status(to: Console, found: Document) -> None:
-    accounts = ", ".join(map(str, found["paused_account_ids"]))
+def _status(console: Console, dispatch: Document) -> None:
+    accounts = ", ".join(map(str, dispatch["paused_account_ids"]))
     fields(
-        to,
+        console,
         [
-            ("everything", Text("paused", "yellow") if found["all_paused"] else Text("on", "green")),
+            ("everything", Text("paused", "yellow") if dispatch["all_paused"] else Text("on", "green")),
             ("paused accounts", accounts or "none"),
         ],
     )
@@ -66,6 +66,6 @@ def _account_id(account: int | None, everything: bool) -> int:
 
 
 def _say(session: Session, account_id: int, *, paused: bool) -> None:
-    what = f"account {account_id}" if account_id else "everything"
-    text = f"dispatch of {what} is {'paused' if paused else 'on again'}"
+    subject = f"account {account_id}" if account_id else "everything"
+    text = f"dispatch of {subject} is {'paused' if paused else 'on again'}"
     session.output.text(text, {"account_id": account_id or None, "paused": paused})

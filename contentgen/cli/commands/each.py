@@ -39,11 +39,11 @@ def each(
 ) -> int:
     """The same, with a line for each that is done."""
 
-    def write(to: Console, it: Document) -> None:
-        said = line(it)
-        write_line(to, said if isinstance(said, Text) else Text(said))
+    def write(console: Console, document: Document) -> None:
+        text = line(document)
+        write_line(console, text if isinstance(text, Text) else Text(text))
 
-    def show(done: Iterator[Document]) -> None:
-        session.output.each(done, write, several=len(ids) > 1)
+    def show(documents: Iterator[Document]) -> None:
+        session.output.each(documents, write, several=len(ids) > 1)
 
     return each_of(session, ids, call, show)

@@ -76,7 +76,7 @@ def edit(
 
     If nothing is given, the text is opened in the editor on a terminal (VISUAL, EDITOR).
     """
-    given: dict[str, str | None] = {
+    texts: dict[str, str | None] = {
         "title": title,
         "body": None if body is None else body.read(),
         "html_body": None if html_body is None else html_body.read(),
@@ -84,13 +84,13 @@ def edit(
         "category": category,
         "cover_image": cover_image,
     }
-    changed = {name: text for name, text in given.items() if text is not None}
-    if changed:
-        _show(session, _update(session, content_id, changed, etag, reviewer))
+    changes = {name: text for name, text in texts.items() if text is not None}
+    if changes:
+        _show(session, _update(session, content_id, changes, etag, reviewer))
     elif sys.stdin.isatty() and session.output.out.is_terminal:
         _edit_body(session, content_id, reviewer)
     else:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in texts)
         raise typer.BadParameter(f"give what to change: {flags}; the editor is for a terminal")
 
 
@@ -117,8 +117,8 @@ def _edit_body(session: Session, content_id: int, reviewer: str) -> None:
     path.unlink()
 
 
-def _update(session: Session, content_id: int, changed: dict[str, str], etag: str, reviewer: str) -> Document:
-    return document(session.client.update_content(content_id, **changed, etag=etag, reviewer=reviewer))
+def _update(session: Session, content_id: int, changes: dict[str, str], etag: str, reviewer: str) -> Document:
+    return document(session.client.update_content(content_id, **changes, etag=etag, reviewer=reviewer))
 
 
 def _show(session: Session, content: Document) -> None:
@@ -130,11 +130,11 @@ def revisions(session: Session, content_id: ContentId, number: Number = None) ->
 
     The first is the creator's text. Kept are that one and the newest 99.
     """
-    found = map(document, session.client.iter_content_revisions(content_id))
+    documents = map(document, session.client.iter_content_revisions(content_id))
     if number is None:
-        session.output.many(found, tables.REVISIONS, "revisions")
+        session.output.many(documents, tables.REVISIONS, "revisions")
         return
-    revision = next((it for it in found if it["number"] == number), None)
+    revision = next((candidate for candidate in documents if candidate["number"] == number), None)
     if revision is None:
         raise Failure(Status.NOT_FOUND, f"content {content_id} has no revision {number}")
     session.output.one(revision, tables.revision)

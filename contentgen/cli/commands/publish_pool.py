@@ -112,10 +112,10 @@ def update(
     entry = session.client.update_publish_pool_entry(
         content_id, priority=priority, schedule_time=values.moment(schedule_time), unschedule=unschedule
     )
-    changed = document(entry)
-    due = cells.local_time(changed["schedule_time"])
-    not_before = f"not before {due}" if due else "at once"
-    session.output.text(f"content {content_id} has priority {changed['priority']}, {not_before}", changed)
+    fields = document(entry)
+    due_time = cells.local_time(fields["schedule_time"])
+    not_before = f"not before {due_time}" if due_time else "at once"
+    session.output.text(f"content {content_id} has priority {fields['priority']}, {not_before}", fields)
 
 
 def retry(session: Session, content_ids: ContentIds) -> int:
@@ -127,7 +127,7 @@ def retry(session: Session, content_ids: ContentIds) -> int:
     def retried(content_id: int) -> Document:
         return document(session.client.retry_publish(content_id))
 
-    return each(session, content_ids, retried, lambda it: f"content {it['content_id']} is {it['status']}")
+    return each(session, content_ids, retried, lambda entry: f"content {entry['content_id']} is {entry['status']}")
 
 
 def remove(session: Session, content_ids: ContentIds) -> int:
@@ -137,7 +137,9 @@ def remove(session: Session, content_ids: ContentIds) -> int:
         session.client.remove_from_publish_pool(content_id)
         return {"content_id": content_id, "removed": True}
 
-    return each(session, content_ids, removed, lambda it: f"content {it['content_id']} is out of the publish pool")
+    return each(
+        session, content_ids, removed, lambda entry: f"content {entry['content_id']} is out of the publish pool"
+    )
 
 
 def attempts(

@@ -69,8 +69,8 @@ def claim(
     Each is yours until its claim expires; `contentgen pool renew` gives you more time. Report the result with
     `contentgen pool report`. If a claim expires, its content is in the pool again.
     """
-    claimed = session.client.claim_publish_pool(session.accounts(account), limit, lease=lease, publisher=publisher)
-    session.output.many(map(document, claimed), tables.CLAIMS, "entries that are due")
+    claims = session.client.claim_publish_pool(session.accounts(account), limit, lease=lease, publisher=publisher)
+    session.output.many(map(document, claims), tables.CLAIMS, "entries that are due")
 
 
 def renew(session: Session, content_id: ContentId, claim_id: ClaimId, lease: Lease = None) -> None:
@@ -100,8 +100,9 @@ def report(
         raise typer.BadParameter("--url goes with --published")
     failure = None if published else error
     entry = document(session.client.report_published(content_id, claim_id, error=failure, url=url))
-    due = entry["next_attempt_time"]
+    due_time = entry["next_attempt_time"]
     session.output.text(
-        f"content {content_id} is {entry['status']}" + (f", and due again at {cells.local_time(due)}" if due else ""),
+        f"content {content_id} is {entry['status']}"
+        + (f", and due again at {cells.local_time(due_time)}" if due_time else ""),
         entry,
     )

@@ -136,8 +136,8 @@ def review(
 
 def _decide_together(session: Session, content_ids: Iterable[int], decision: Mapping[str, Any]) -> int:
     contents = session.client.review_contents({"content_id": content_id, **decision} for content_id in content_ids)
-    decided = {content.content_id: document(content) for content in contents}
-    return each(session, list(decided), decided.__getitem__, _line)
+    documents = {content.content_id: document(content) for content in contents}
+    return each(session, list(documents), documents.__getitem__, _line)
 
 
 def _line(content: Document) -> str:
@@ -154,7 +154,7 @@ def reopen(session: Session, content_ids: ContentIds) -> int:
     def reopened(content_id: int) -> Document:
         return document(session.client.reopen_content(content_id))
 
-    return each(session, content_ids, reopened, lambda it: f"content {it['content_id']} waits for its review")
+    return each(session, content_ids, reopened, lambda content: f"content {content['content_id']} waits for its review")
 
 
 def claim(
@@ -173,8 +173,8 @@ def claim(
         session.accounts(account), content_id=content_id, lease=lease, reviewer=reviewer
     )
     if content is None:
-        wanted = f"content {content_id} is decided, or somebody else holds it"
-        raise Failure(Status.NOT_FOUND, wanted if content_id else "no content waits for a review that nobody holds")
+        reason = f"content {content_id} is decided, or somebody else holds it"
+        raise Failure(Status.NOT_FOUND, reason if content_id else "no content waits for a review that nobody holds")
     session.output.one(document(content), tables.content)
 
 
@@ -184,7 +184,7 @@ def release(session: Session, content_ids: ContentIds) -> int:
     def released(content_id: int) -> Document:
         return document(session.client.release_review(content_id))
 
-    return each(session, content_ids, released, lambda it: f"nobody holds content {it['content_id']}")
+    return each(session, content_ids, released, lambda content: f"nobody holds content {content['content_id']}")
 
 
 def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> None:
@@ -198,61 +198,61 @@ def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> N
 
 def _waiting(session: Session, account: int | None) -> Iterator[int]:
     """The contents that wait, the newest first."""
-    waiting = session.client.iter_contents(session.accounts(account), "pending_review")
-    return (content.content_id for content in waiting)
+    contents = session.client.iter_contents(session.accounts(account), "pending_review")
+    return (content.content_id for content in contents)
 
 
 def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], comment: str, reviewer: str) -> int:
     """The exit status: the first refusal's."""
     os.environ.setdefault("LESS", _WITHOUT_LESS_OPTIONS)
-    status, seen = Status.DONE, 0
+    status, count = Status.DONE, 0
     for content_id in content_ids:
-        seen += 1
+        count += 1
         try:
             if not _ask(session, get(session, content_id), comment, reviewer):
                 break
         except RequestError as error:
             status = status or session.failed(error)
-    if not seen:
+    if not count:
         session.output.note("no content waits for a review")
     return status
 
 
 def _ask(session: Session, content: Document, comment: str, reviewer: str) -> bool:
     """Shows a content and does what the key says; False: no more of them."""
-    to = session.output.out
-    _view(to, content)
-    while (key := _pressed(to)) != "q":
+    console = session.output.out
+    _view(console, content)
+    while (key := _pressed(console)) != "q":
         if key == "v":
-            _view(to, content)
+            _view(console, content)
         elif key == "s":
             return True
         elif key in {"a", "r"}:
-            decided = session.client.review_content(
+            reviewed_content = session.client.review_content(
                 content["content_id"],
                 approve=key == "a",
-                comment=comment or _comment(to),
+                comment=comment or _comment(console),
                 etag=content["etag"],
                 reviewer=reviewer,
             )
-            to.print(_line(document(decided)))
+            console.print(_line(document(reviewed_content)))
             return True
     return False
 
 
-def _view(to: Console, content: Document) -> None:
-    with to.pager(styles=True):
-        tables.content(to, content)
+def _view(console: Console, content: Document) -> None:
+    with console.pager(styles=True):
+        tables.content(console, content)
 
 
-def _pressed(to: Console) -> str:
-    with keys() as key:  # before the question: it forgets what was typed until then
-        to.print(_QUESTION, end="")
-        pressed = key(None).lower()
-    to.print(pressed if pressed.isprintable() else "")
-    return pressed
+def _pressed(console: Console) -> str:
+    with keys() as read_key:  # before the question: it forgets what was typed until then
+        console.print(_QUESTION, end="")
+        letter = read_key(None).lower()
+    console.print(letter if letter.isprintable() else "")
+    return letter
 
 
-def _comment(to: Console) -> str:
-    to.print("comment (Enter: none): ", end="")
+def _comment(console: Console) -> str:
+    console.print("comment (Enter: none): ", end="")
     return sys.stdin.readline().strip()

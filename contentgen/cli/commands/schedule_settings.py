@@ -15,8 +15,8 @@ from contentgen.cli.submit_options import OF_A_SCHEDULE, with_options
 from contentgen.client.documents import CATCH_UP, OVERLAP
 
 
-def _option(help_: str, *names: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help_, show_default=False, **more)
+def _option(help_: str, *names: str, **parameters: Any) -> Any:
+    return typer.Option(*names, help=help_, show_default=False, **parameters)
 
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="What to write about.", show_default=False)]
@@ -124,11 +124,11 @@ def update(
     session.output.one(document(schedule), tables.schedule)
 
 
-def _settings(catch_up: str | None, overlap: str | None, **rest: str | float | None) -> dict[str, Any]:
+def _settings(catch_up: str | None, overlap: str | None, **settings: str | float | None) -> dict[str, Any]:
     """What is given of a schedule's settings."""
-    given = {
+    options = {
         "catch_up": None if catch_up is None else values.states(CATCH_UP, [catch_up])[0],
         "overlap": None if overlap is None else values.states(OVERLAP, [overlap])[0],
-        **rest,
+        **settings,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}

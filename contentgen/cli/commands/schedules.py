@@ -66,7 +66,7 @@ def pause(session: Session, schedule_ids: ScheduleIds) -> int:
     def stop(schedule_id: int) -> Document:
         return document(session.client.pause_schedule(schedule_id))
 
-    return each(session, schedule_ids, stop, lambda it: f"{it['schedule_id']}  paused")
+    return each(session, schedule_ids, stop, lambda schedule: f"{schedule['schedule_id']}  paused")
 
 
 def resume(session: Session, schedule_ids: ScheduleIds) -> int:
@@ -75,7 +75,7 @@ def resume(session: Session, schedule_ids: ScheduleIds) -> int:
     def go_on(schedule_id: int) -> Document:
         return document(session.client.resume_schedule(schedule_id))
 
-    return each(session, schedule_ids, go_on, lambda it: f"{it['schedule_id']}  active")
+    return each(session, schedule_ids, go_on, lambda schedule: f"{schedule['schedule_id']}  active")
 
 
 def run(session: Session, schedule_ids: ScheduleIds) -> int:
@@ -84,16 +84,16 @@ def run(session: Session, schedule_ids: ScheduleIds) -> int:
     def submit(schedule_id: int) -> Document:
         return document(session.client.run_schedule(schedule_id))
 
-    return each(session, schedule_ids, submit, lambda it: str(it["task_id"]))
+    return each(session, schedule_ids, submit, lambda task: str(task["task_id"]))
 
 
 def delete(session: Session, schedule_ids: ScheduleIds, yes: Yes = False) -> int:
     """Delete schedules, after a prompt on a terminal. Their tasks stay."""
-    what = f"schedule {schedule_ids[0]}" if len(schedule_ids) == 1 else f"{len(schedule_ids)} schedules"
-    session.confirm(f"Delete {what}?", yes=yes)
+    subject = f"schedule {schedule_ids[0]}" if len(schedule_ids) == 1 else f"{len(schedule_ids)} schedules"
+    session.confirm(f"Delete {subject}?", yes=yes)
 
     def remove(schedule_id: int) -> dict[str, Any]:
         session.client.delete_schedule(schedule_id)
         return {"schedule_id": schedule_id, "deleted": True}
 
-    return each(session, schedule_ids, remove, lambda it: f"{it['schedule_id']}  deleted")
+    return each(session, schedule_ids, remove, lambda schedule: f"{schedule['schedule_id']}  deleted")

@@ -101,8 +101,8 @@ def submit(
     if answer.existing:
         session.output.note(f"{task.task_id} was there before: nothing new was submitted")
     if not wait:
-        session.output.one(document(task), lambda to, it: write_line(to, Text(it["task_id"])))
+        session.output.one(document(task), lambda console, fields: write_line(console, Text(fields["task_id"])))
         return 0
-    (ended,), status = wait_for(session, [task.task_id], wait_timeout)
-    session.output.one(ended, tables.task)
+    (ended_task,), status = wait_for(session, [task.task_id], wait_timeout)
+    session.output.one(ended_task, tables.task)
     return status

@@ -21,9 +21,9 @@ BATCH_BYTES = 3 << 20
 _OF_A_ROW = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN", "REQUEST_ID_CONFLICT"})
 """Refusals for what a row says: without that row the others are taken."""
 _COLUMNS = (
-    Column("LINE", lambda it: str(it["line"]), right=True),
-    Column("TASK", lambda it: it["task_id"]),
-    Column("TOPIC", lambda it: cells.line(it["topic"])),
+    Column("LINE", lambda task: str(task["line"]), right=True),
+    Column("TASK", lambda task: task["task_id"]),
+    Column("TOPIC", lambda task: cells.line(task["topic"])),
 )
 
 
@@ -31,45 +31,45 @@ def submit_file(
     session: Session, path: str, defaults: pb.SubmitTaskRequest, run: str, *, dry_run: bool, yes: bool
 ) -> int:
     """Submits the good rows and names the bad ones; its exit status."""
-    read = list(rows(path, defaults, run))
-    good = [row for row in read if isinstance(row, Row)]
-    submits = _Submits(session, [row for row in read if isinstance(row, BadRow)])
+    all_rows = list(rows(path, defaults, run))
+    good_rows = [row for row in all_rows if isinstance(row, Row)]
+    submits = _Submits(session, [row for row in all_rows if isinstance(row, BadRow)])
     if dry_run:
-        text = f"would be submitted: {len(good):,} of {len(read):,} rows"
-        session.output.text(text, {"rows": len(read), "submitted": len(good), "dry_run": True})
+        text = f"would be submitted: {len(good_rows):,} of {len(all_rows):,} rows"
+        session.output.text(text, {"rows": len(all_rows), "submitted": len(good_rows), "dry_run": True})
         return submits.status
-    if good:
-        bad = f" ({len(read) - len(good):,} rows are bad)" if len(good) < len(read) else ""
-        session.confirm(f"Submit {len(good):,} tasks{bad}?", yes=yes)
-    submits.run(good)
-    stopped = "; repeat the command to go on: what is submitted is not submitted twice" if submits.stopped else ""
-    session.output.note(f"submitted {submits.done:,} of {len(read):,} rows{stopped}")
+    if good_rows:
+        remark = f" ({len(all_rows) - len(good_rows):,} rows are bad)" if len(good_rows) < len(all_rows) else ""
+        session.confirm(f"Submit {len(good_rows):,} tasks{remark}?", yes=yes)
+    submits.run(good_rows)
+    advice = "; repeat the command to go on: what is submitted is not submitted twice" if submits.stopped else ""
+    session.output.note(f"submitted {submits.done:,} of {len(all_rows):,} rows{advice}")
     return submits.status
 
 
 class _Submits:
     """The rows of one file on their way."""
 
-    def __init__(self, session: Session, bad: Sequence[BadRow]) -> None:
+    def __init__(self, session: Session, bad_rows: Sequence[BadRow]) -> None:
         self._session = session
         self.done = 0
         self.stopped = False
         self.status = Status.DONE
-        for row in bad:
+        for row in bad_rows:
             self._refuse(row)
 
-    def run(self, good: Sequence[Row]) -> None:
+    def run(self, good_rows: Sequence[Row]) -> None:
         """Submits them, and writes the tasks; on a terminal a bar says how many there are."""
         output = self._session.output
         if not (output.tables and output.out.is_terminal):
-            output.many(self._submitted(good), _COLUMNS, "rows to submit")
+            output.many(self._submitted(good_rows), _COLUMNS, "rows to submit")
             return
-        with counting(output.err, "submitted", len(good)) as show:
-            for done, _ in enumerate(self._submitted(good), 1):
-                show(done)
+        with counting(output.err, "submitted", len(good_rows)) as show:
+            for count, _ in enumerate(self._submitted(good_rows), 1):
+                show(count)
 
-    def _submitted(self, good: Sequence[Row]) -> Iterator[Document]:
-        for batch in _batches(good):
+    def _submitted(self, good_rows: Sequence[Row]) -> Iterator[Document]:
+        for batch in _batches(good_rows):
             try:
                 yield from self._taken(batch)
             except RequestError as error:
@@ -115,15 +115,15 @@ def _is_of_a_row(error: RequestError) -> bool:
     return isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW
 
 
-def _batches(good: Iterable[Row]) -> Iterator[list[Row]]:
+def _batches(good_rows: Iterable[Row]) -> Iterator[list[Row]]:
     batch: list[Row] = []
     size = 0
-    for row in good:
-        held = row.request.ByteSize()
-        if batch and (len(batch) == BATCH or size + held > BATCH_BYTES):
+    for row in good_rows:
+        row_size = row.request.ByteSize()
+        if batch and (len(batch) == BATCH or size + row_size > BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(row)
-        size += held
+        size += row_size
     if batch:
         yield batch

@@ -26,29 +26,29 @@ class BulkMove:
 
     def run(self, session: Session, question: str, *, limit: int | None, dry_run: bool, yes: bool) -> int:
         """Moves up to `limit` tasks (None: all), after a prompt on a terminal, where `{}` is how many tasks."""
-        matched = self.call(dry_run=True)
-        most = matched if limit is None else min(matched, limit)
+        match_count = self.call(dry_run=True)
+        total = match_count if limit is None else min(match_count, limit)
         if dry_run:
-            session.output.text(f"would be {self.done}: {most:,}", {self.count: most, "dry_run": True})
+            session.output.text(f"would be {self.done}: {total:,}", {self.count: total, "dry_run": True})
             return Status.DONE
-        if most:
-            session.confirm(question.format("1 task" if most == 1 else f"{most:,} tasks"), yes=yes)
-        moved = self._move(session, most)
-        session.output.text(f"{self.done}: {moved:,}", {self.count: moved, "dry_run": False})
+        if total:
+            session.confirm(question.format("1 task" if total == 1 else f"{total:,} tasks"), yes=yes)
+        moved_count = self._move(session, total)
+        session.output.text(f"{self.done}: {moved_count:,}", {self.count: moved_count, "dry_run": False})
         return Status.DONE
 
-    def _move(self, session: Session, most: int) -> int:
+    def _move(self, session: Session, total: int) -> int:
         """Moves so many in steps, or fewer if no more are left; returns how many."""
-        moved = 0
+        moved_count = 0
         err = session.output.err
-        with counting(err, self.done, most) as show:
-            while moved < most:
-                step = min(STEP, most - moved)
-                changed = self.call(limit=step)
-                moved += changed
-                show(moved)
-                if changed < step:
+        with counting(err, self.done, total) as show:
+            while moved_count < total:
+                step = min(STEP, total - moved_count)
+                changed_count = self.call(limit=step)
+                moved_count += changed_count
+                show(moved_count)
+                if changed_count < step:
                     break
-                if moved < most and not err.is_terminal:
-                    session.output.note(f"{self.done}: {moved:,} of {most:,}")
-        return moved
+                if moved_count < total and not err.is_terminal:
+                    session.output.note(f"{self.done}: {moved_count:,} of {total:,}")
+        return moved_count

@@ -103,13 +103,13 @@ def _read(
 def selects(body: Callable[Concatenate[Session, Selection, P], R]) -> Callable[Concatenate[Session, P], R]:
     """A command's function with the options of the filter, which it gets as its second argument."""
     options = list(inspect.signature(_read, eval_str=True).parameters.values())[1:]
-    session, _, *own = inspect.signature(body, eval_str=True).parameters.values()
+    session, _, *own_parameters = inspect.signature(body, eval_str=True).parameters.values()
 
     @wraps(body)
-    def command(session: Session, **given: Any) -> R:
-        conditions = {option.name: given.pop(option.name) for option in options}
-        any_given = any(value not in (None, "", []) for value in conditions.values())
-        return body(session, Selection(_read(session, **conditions), any_given), **given)  # type: ignore[call-arg]
+    def command(session: Session, **arguments: Any) -> R:
+        conditions = {option.name: arguments.pop(option.name) for option in options}
+        has_conditions = any(value not in (None, "", []) for value in conditions.values())
+        return body(session, Selection(_read(session, **conditions), has_conditions), **arguments)  # type: ignore[call-arg]
 
-    command.__signature__ = inspect.Signature([session, *own, *options])  # type: ignore[attr-defined] # what typer reads
+    command.__signature__ = inspect.Signature([session, *own_parameters, *options])  # type: ignore[attr-defined] # what typer reads
     return command  # type: ignore[return-value]

@@ -12,10 +12,10 @@ def write(session: Session, account_id: int, by: Resolution, since: str | None, 
     """Writes what happened to tasks in each hour or day, oldest first; a table leaves out those without any task."""
     start, end = values.moment(since), values.moment(until)
     points = session.client.get_task_history(account_id, by, start_time=start, end_time=end)
-    found = [document(point) for point in points]
+    documents = [document(point) for point in points]
     if session.output.tables:
-        found = [point for point in found if _happened(point)]
-    session.output.many(found, tables.HISTORY, "tasks")
+        documents = [point for point in documents if _happened(point)]
+    session.output.many(documents, tables.HISTORY, "tasks")
 
 
 def _happened(point: Document) -> bool:

@@ -88,11 +88,11 @@ def status(session: Session, task_ids: TaskIds) -> int:
     def get(task_id: str) -> Document:
         return document(session.client.get_task_status(task_id))
 
-    def show(found: Iterator[Document]) -> None:
+    def show(documents: Iterator[Document]) -> None:
         if len(task_ids) > 1:
-            session.output.many(found, tables.TASKS, "tasks", tables.task_error)
+            session.output.many(documents, tables.TASKS, "tasks", tables.task_error)
         else:
-            session.output.each(found, tables.task, several=False)
+            session.output.each(documents, tables.task, several=False)
 
     return each_of(session, task_ids, get, show)
 
@@ -112,8 +112,8 @@ def list_(
 
 def events(session: Session, task_id: TaskId) -> None:
     """List every move of a task, the oldest first."""
-    found = map(document, session.client.iter_task_events(task_id))
-    session.output.many(found, tables.EVENTS, "events", lambda it: cells.line(it["message"]))
+    documents = map(document, session.client.iter_task_events(task_id))
+    session.output.many(documents, tables.EVENTS, "events", lambda event: cells.line(event["message"]))
 
 
 def logs(session: Session, task_id: TaskId, attempt: Attempt = None) -> None:
@@ -122,10 +122,10 @@ def logs(session: Session, task_id: TaskId, attempt: Attempt = None) -> None:
     Of each attempt that ended, successful or not, the last 8,192 characters of stdout and of stderr are kept, for the
     20 newest attempts. Attempts that printed nothing, still run, or lost their worker are missing. Oldest first.
     """
-    found = map(document, session.client.iter_attempt_logs(task_id))
-    shown = (log for log in found if attempt in {None, log["attempt"]})
-    any_ = session.output.each(shown, tables.attempt_log, several=True)
-    if not any_ and session.output.tables:
+    documents = map(document, session.client.iter_attempt_logs(task_id))
+    attempt_logs = (log for log in documents if attempt in {None, log["attempt"]})
+    has_output = session.output.each(attempt_logs, tables.attempt_log, several=True)
+    if not has_output and session.output.tables:
         session.output.note("no output" if attempt is None else f"no output of attempt {attempt}")
 
 
@@ -146,15 +146,15 @@ def stats(
     session.output.one(document(session.client.get_task_stats(session.accounts(account))), _counts)
 
 
-def _counts(to: Console, found: Document) -> None:
-    order = [value.name.removeprefix("TASK_STATUS_").lower() for value in TASK_STATUS.values if value.number]
-    counts = found["counts"]
-    table(to, ({"status": status, "tasks": counts.get(status, 0)} for status in order), tables.COUNTS)
-    to.print()
+def _counts(console: Console, statistics: Document) -> None:
+    status_names = [value.name.removeprefix("TASK_STATUS_").lower() for value in TASK_STATUS.values if value.number]
+    counts = statistics["counts"]
+    table(console, ({"status": status, "tasks": counts.get(status, 0)} for status in status_names), tables.COUNTS)
+    console.print()
     fields(
-        to,
+        console,
         [
-            ("due now", cells.number(found["queue_depth"])),
-            ("oldest pending", cells.duration(found["oldest_pending_age"])),
+            ("due now", cells.number(statistics["queue_depth"])),
+            ("oldest pending", cells.duration(statistics["oldest_pending_age"])),
         ],
     )

@@ -51,11 +51,11 @@ def wait(session: Session, task_ids: TaskIds, timeout: WaitLimit = None) -> int:
     Ended is completed, cancelled, or failed or timed out with no retry to come. Exit status: 0 when all of them are
     completed, 1 when one is not, 5 when the time is up before that.
     """
-    ended, status = wait_for(session, task_ids, timeout)
-    if len(ended) == 1:
-        session.output.one(ended[0], tables.task)
+    tasks, status = wait_for(session, task_ids, timeout)
+    if len(tasks) == 1:
+        session.output.one(tasks[0], tables.task)
     else:
-        session.output.many(ended, tables.TASKS, "tasks")
+        session.output.many(tasks, tables.TASKS, "tasks")
     return status
 
 
@@ -67,19 +67,19 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
     if len(task_ids) > _MAX_TASKS:
         raise typer.BadParameter(f"{len(task_ids)} tasks are more than {_MAX_TASKS:,} at once: wait for fewer")
     deadline = None if limit is None else time.monotonic() + limit
-    tasks, away = _look(session.connection, task_ids), backoff()
-    away.reset()
-    with progress(session.output.err) as shown:
-        shown.show(tasks)
-        while (waits_for := _open(tasks)) and (deadline is None or time.monotonic() < deadline):
+    tasks, outage_backoff = _look(session.connection, task_ids), backoff()
+    outage_backoff.reset()
+    with progress(session.output.err) as display:
+        display.show(tasks)
+        while (open_task_id := _open(tasks)) and (deadline is None or time.monotonic() < deadline):
             try:
-                _wait_once(session.connection, waits_for, deadline)
+                _wait_once(session.connection, open_task_id, deadline)
                 tasks = _look(session.connection, task_ids)
             except RequestError as error:
-                endure(away, error)
+                endure(outage_backoff, error)
             else:
-                away.reset()
-                shown.show(tasks)
+                outage_backoff.reset()
+                display.show(tasks)
     return tasks, _outcome(tasks)
 
 
@@ -91,8 +91,8 @@ def _open(tasks: Sequence[Document]) -> str | None:
 def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
     ids = list(dict.fromkeys(task_ids))
     tasks = connection.client.get_task_statuses(ids)
-    if missing := [task_id for task_id, task in zip(ids, tasks, strict=True) if task is None]:
-        raise Failure(Status.NOT_FOUND, f"no such task: {', '.join(missing)}")
+    if missing_ids := [task_id for task_id, task in zip(ids, tasks, strict=True) if task is None]:
+        raise Failure(Status.NOT_FOUND, f"no such task: {', '.join(missing_ids)}")
     return [document(task) for task in tasks if task is not None]
 
 

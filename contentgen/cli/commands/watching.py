@@ -68,15 +68,15 @@ def watch(
         raise typer.BadParameter("give either tasks, or --account, or --all")
     if task_ids and from_now:
         raise typer.BadParameter("leave out --from-now: tasks that are named are watched until they have ended")
-    named = set(task_ids or ())
+    watched_ids = set(task_ids or ())
     completed: dict[str, bool] = {}
     moves = changes(session.connection, task_ids or (), account or 0, resume_token, skip_present=from_now)
     with closing(moves) as events:
         for event in events:
             session.output.event(event, line)
-            if named:
+            if watched_ids:
                 _note(completed, event["task"])
-                if completed.keys() == named:
+                if completed.keys() == watched_ids:
                     break
     return Status.DONE if all(completed.values()) else Status.FAILED
 
@@ -92,8 +92,8 @@ def _note(completed: dict[str, bool], task: Document) -> None:
 def line(change: Document) -> Text:
     """One event on one line."""
     task = change["task"]
-    moved = [cells.state(change["previous_status"]), " → "] if change["previous_status"] else ["is "]
-    parts = [f"{cells.clock_time(change['event_time'])}  {task['task_id']}  ", *moved, cells.state(task["status"])]
+    move = [cells.state(change["previous_status"]), " → "] if change["previous_status"] else ["is "]
+    parts = [f"{cells.clock_time(change['event_time'])}  {task['task_id']}  ", *move, cells.state(task["status"])]
     return Text.assemble(*parts, *(f"  {fact}" for fact in _facts(change) if fact))
 
 

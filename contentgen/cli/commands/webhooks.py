@@ -123,9 +123,9 @@ def create(session: Session, url: Url, event: Events = None, account: WhoseEvent
 
     Prints the secret that its deliveries are signed with, once.
     """
-    event_types: list[Any] = [str(each) for each in event or Event]
-    made = session.client.create_webhook(url, event_types, account_id=session.accounts(account))
-    _show_secret(session, made.webhook, made.secret)
+    event_types: list[Any] = [str(event_type) for event_type in event or Event]
+    answer = session.client.create_webhook(url, event_types, account_id=session.accounts(account))
+    _show_secret(session, answer.webhook, answer.secret)
 
 
 def list_(
@@ -153,11 +153,15 @@ def update(
 
     A webhook becomes inactive by itself if its receiver answers 410.
     """
-    given: dict[str, Any] = {"url": url, "event_types": [str(each) for each in event or ()] or None, "active": active}
-    changed = {field: value for field, value in given.items() if value is not None}
-    if not changed:
+    options: dict[str, Any] = {
+        "url": url,
+        "event_types": [str(event_type) for event_type in event or ()] or None,
+        "active": active,
+    }
+    changes = {field: value for field, value in options.items() if value is not None}
+    if not changes:
         raise typer.BadParameter("give what to change: --url, --event, --active or --inactive")
-    session.output.one(document(session.client.update_webhook(webhook_id, **changed)), tables.webhook)
+    session.output.one(document(session.client.update_webhook(webhook_id, **changes)), tables.webhook)
 
 
 def delete(session: Session, webhook_ids: WebhookIds, yes: Yes = False) -> int:
@@ -165,14 +169,14 @@ def delete(session: Session, webhook_ids: WebhookIds, yes: Yes = False) -> int:
 
     On a terminal it prompts before that.
     """
-    which = f"{len(webhook_ids)} webhooks" if len(webhook_ids) > 1 else f"webhook {webhook_ids[0]}"
-    session.confirm(f"Delete {which} and what was not delivered?", yes=yes)
+    subject = f"{len(webhook_ids)} webhooks" if len(webhook_ids) > 1 else f"webhook {webhook_ids[0]}"
+    session.confirm(f"Delete {subject} and what was not delivered?", yes=yes)
 
     def deleted(webhook_id: int) -> Document:
         session.client.delete_webhook(webhook_id)
         return {"webhook_id": webhook_id, "deleted": True}
 
-    return each(session, webhook_ids, deleted, lambda it: f"webhook {it['webhook_id']} is deleted")
+    return each(session, webhook_ids, deleted, lambda webhook: f"webhook {webhook['webhook_id']} is deleted")
 
 
 def rotate(session: Session, webhook_id: WebhookId, overlap: Overlap = None) -> None:
@@ -180,8 +184,8 @@ def rotate(session: Session, webhook_id: WebhookId, overlap: Overlap = None) -> 
 
     Meanwhile deliveries are signed with both, so that the receiver can change over.
     """
-    rotated = session.client.rotate_webhook_secret(webhook_id, overlap=overlap)
-    _show_secret(session, rotated.webhook, rotated.secret)
+    answer = session.client.rotate_webhook_secret(webhook_id, overlap=overlap)
+    _show_secret(session, answer.webhook, answer.secret)
 
 
 def _show_secret(session: Session, webhook: Message, secret: str) -> None:
@@ -216,4 +220,6 @@ def redeliver(session: Session, delivery_ids: DeliveryIds) -> int:
     def sent(delivery_id: int) -> Document:
         return document(session.client.redeliver_webhook(delivery_id))
 
-    return each(session, delivery_ids, sent, lambda it: f"delivery {it['delivery_id']} is {it['status']}")
+    return each(
+        session, delivery_ids, sent, lambda delivery: f"delivery {delivery['delivery_id']} is {delivery['status']}"
+    )

@@ -34,10 +34,10 @@ def whoami(session: Session) -> None:
     session.output.one(document(session.client.get_caller()), _write)
 
 
-def _write(to: Console, caller: Document) -> None:
-    width = to.width if to.is_terminal else None
+def _write(console: Console, caller: Document) -> None:
+    width = console.width if console.is_terminal else None
     fields(
-        to,
+        console,
         [
             ("name", cells.line(caller["name"])),
             ("role", cells.line(caller["role"])),
@@ -52,8 +52,8 @@ def _write(to: Console, caller: Document) -> None:
 
 
 def _by_service(methods: list[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
+    names_by_service: dict[str, list[str]] = defaultdict(list)
     for method in methods:
         service, _, name = cells.line(method).rpartition("/")
-        found[service].append(name)
-    return found
+        names_by_service[service].append(name)
+    return names_by_service

@@ -45,7 +45,7 @@ def list_(session: Session) -> None:
     session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers", tables.worker_error)
     if session.output.tables:
         connected = [worker for worker in pool.workers if worker.running or worker.connected]
-        busy, slots = sum(it.busy_slots for it in connected), sum(it.slots for it in connected)
+        busy, slots = sum(worker.busy_slots for worker in connected), sum(worker.slots for worker in connected)
         text = f"\n{pool.num_workers} connected, {busy} of {slots} slots busy, {pool.total_queue_size:,} tasks pending"
         write_line(session.output.out, Text(text))
 

@@ -24,10 +24,10 @@ def end_of_certificate(address: str, tls: Tls) -> datetime | None:
         context = ssl.create_default_context(cadata=tls.ca.decode("ascii", "replace"))
         context.set_alpn_protocols(["h2"])
         with (
-            socket.create_connection((host, int(port)), _LIMIT) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secure,
+            socket.create_connection((host, int(port)), _LIMIT) as plain_socket,
+            context.wrap_socket(plain_socket, server_hostname=host) as tls_socket,
         ):
-            shown = secure.getpeercert()
+            certificate = tls_socket.getpeercert()
     except (OSError, ValueError):
         return None
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown["notAfter"])), UTC) if shown else None
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC) if certificate else None

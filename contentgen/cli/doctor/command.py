@@ -80,9 +80,9 @@ def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: Que
 
 def findings(connection: Connection, stuck_after: float, queue_limit: int | None) -> Iterator[Finding]:
     """What all checks find; without a connection only that there is none."""
-    (found,) = reach.target(connection)
-    yield found
-    if found.level is Level.FAIL:
+    (finding,) = reach.target(connection)
+    yield finding
+    if finding.level is Level.FAIL:
         return
     yield from reach.tls(connection)
     yield from _safely("token", connection, lambda: reach.token(connection))
@@ -118,16 +118,16 @@ class _System:
         return self.known
 
 
-def _limit(given: int | None, system: System | None) -> int:
+def _limit(option: int | None, system: System | None) -> int:
     """Of the queue: an older scheduler does not tell it."""
-    return given or (system["limits"]["max_queue_size"] if system else 0) or _QUEUE_LIMIT
+    return option or (system["limits"]["max_queue_size"] if system else 0) or _QUEUE_LIMIT
 
 
 def _workers(client: AsyncMethods, system: System | None) -> Iterator[Finding]:
-    found = run(client.get_worker_pool_status())
-    workers = found["worker_statuses"]
+    pool_status = run(client.get_worker_pool_status())
+    workers = pool_status["worker_statuses"]
     yield from pool.versions(Phrase("this command"), workers, schedulers.versions(system))
-    yield from pool.workers(found)
+    yield from pool.workers(pool_status)
     yield from pool.clis(workers)
 
 
@@ -162,13 +162,13 @@ def _failed(name: str, connection: Connection, error: RequestError) -> Finding:
     return fail(name, message, advice)
 
 
-def _write(to: Console, finding: Document) -> None:
+def _write(console: Console, finding: Document) -> None:
     level = Level(finding["level"])
-    width = to.width if to.is_terminal else None
+    width = console.width if console.is_terminal else None
     head = Text.assemble((f"{level:<4}", _STYLES[level]), f"  {finding['check']:<{_CHECK_WIDTH}}")
-    first, *more = broken(finding["message"], width, head.cell_len)
-    to.print(head.append(first), soft_wrap=True)
-    for part in more:
-        to.print(Text(" " * (_CHECK_WIDTH + 6) + part), soft_wrap=True)
+    first, *rest = broken(finding["message"], width, head.cell_len)
+    console.print(head.append(first), soft_wrap=True)
+    for part in rest:
+        console.print(Text(" " * (_CHECK_WIDTH + 6) + part), soft_wrap=True)
     for i, part in enumerate(broken(finding["advice"], width, _ADVICE_INDENT) if finding["advice"] else ()):
-        to.print(Text(f"      {' ' if i else '→'} {part}"), soft_wrap=True)
+        console.print(Text(f"      {' ' if i else '→'} {part}"), soft_wrap=True)

@@ -33,31 +33,31 @@ SERVICES = (
 def target(connection: Connection) -> Iterator[Finding]:
     """One finding; it is a failure where nobody answers."""
     start = time.monotonic()
-    where = connection.target.scheduler
+    scheduler = connection.target.scheduler
     try:
         _health(connection, "")
     except RequestError as error:
-        said = error_line(error, connection.target)
-        message, _, advice = said.partition(": ")
+        text = error_line(error, connection.target)
+        message, _, advice = text.partition(": ")
         yield fail("target", message, advice or "is it a scheduler?")
     else:
-        yield ok("target", f"{where} answers in {(time.monotonic() - start) * 1_000:.0f} ms")
+        yield ok("target", f"{scheduler} answers in {(time.monotonic() - start) * 1_000:.0f} ms")
 
 
 def tls(connection: Connection) -> Iterator[Finding]:
     """Of a connection that works."""
     target = connection.target
     if target.tls is not None:
-        own = ", and our certificate is accepted" if target.tls.cert else ""
-        yield ok("tls", f"the scheduler's certificate is one of CONTENTGEN_TLS_CA{own}")
+        remark = ", and our certificate is accepted" if target.tls.cert else ""
+        yield ok("tls", f"the scheduler's certificate is one of CONTENTGEN_TLS_CA{remark}")
         yield from _expiry(target)
     elif target.loopback:
         yield ok("tls", "plaintext, on this machine only")
     else:
-        readable = "what is sent, the token included," if target.token else "what is sent"
+        traffic = "what is sent, the token included," if target.token else "what is sent"
         yield warn(
             "tls",
-            f"plaintext to another machine: {readable} can be read on the way",
+            f"plaintext to another machine: {traffic} can be read on the way",
             "give the scheduler CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY, and set CONTENTGEN_TLS_CA here",
         )
 
@@ -65,24 +65,26 @@ def tls(connection: Connection) -> Iterator[Finding]:
 def _expiry(target: Target) -> Iterator[Finding]:
     """Certificates that expire before long."""
     assert target.tls
-    own = {"CONTENTGEN_TLS_CA": target.tls.ca, "CONTENTGEN_TLS_CLIENT_CERT": target.tls.cert}
-    ends = {name: earliest_expiry(pem) for name, pem in own.items() if pem}
-    ends |= {f"the certificate of {it}": end_of_certificate(it, target.tls) for it in target.addresses}
+    certificates = {"CONTENTGEN_TLS_CA": target.tls.ca, "CONTENTGEN_TLS_CLIENT_CERT": target.tls.cert}
+    ends = {name: earliest_expiry(pem) for name, pem in certificates.items() if pem}
+    ends |= {f"the certificate of {address}": end_of_certificate(address, target.tls) for address in target.addresses}
     for name, end in ends.items():
-        if end and (said := describe_expiry(end, datetime.now(UTC))):
-            yield warn("tls", f"{name} {said}", "replace it in time: both sides read the file again without a restart")
+        if end and (expiry := describe_expiry(end, datetime.now(UTC))):
+            yield warn(
+                "tls", f"{name} {expiry}", "replace it in time: both sides read the file again without a restart"
+            )
 
 
 def token(connection: Connection) -> Iterator[Finding]:
     """What our token may do, found out by a call that changes nothing whoever makes it."""
-    given = connection.target.token is not None
+    has_token = connection.target.token is not None
     refusal = _refusal_of_probe(connection.client)
     if refusal.reason == "TOKEN_INVALID":
-        said = "the token is not known" if given else "a token is required, and none is given"
-        yield fail("token", said, "set CONTENTGEN_TOKEN to one that `contentgen-scheduler token create` made")
+        message = "the token is not known" if has_token else "a token is required, and none is given"
+        yield fail("token", message, "set CONTENTGEN_TOKEN to one that `contentgen-scheduler token create` made")
     elif refusal.reason == "ROLE_FORBIDDEN":
         yield _lesser_role(refusal.metadata.get("role", "unknown"))
-    elif not given:
+    elif not has_token:
         yield ok("token", "none is given, and none is required")
     elif _refusal_of_probe(connection.client_with(None)).reason == "TOKEN_INVALID":
         yield ok("token", "accepted, with the role operator")
@@ -119,19 +121,19 @@ def database(connection: Connection) -> Iterator[Finding]:
             "bring all to one version, schedulers first",
         )
     present = len(SERVICES) - len(missing)
-    away = [name for name, state in states.items() if state == HealthCheckResponse.NOT_SERVING]
-    if away:
+    outages = [name for name, state in states.items() if state == HealthCheckResponse.NOT_SERVING]
+    if outages:
         yield fail(
             "database",
-            f"NOT_SERVING: {f'all {len(away)} services' if len(away) == present else ', '.join(away)}",
+            f"NOT_SERVING: {f'all {len(outages)} services' if len(outages) == present else ', '.join(outages)}",
             "its database is away, its work stands still, or it is being stopped: look at the scheduler's log and at"
             " PostgreSQL",
         )
         return
     start = time.monotonic()
     connection.client.get_task_stats()
-    took = (time.monotonic() - start) * 1_000
-    yield ok("database", f"all {present} services serve, and a read takes {took:.0f} ms")
+    duration = (time.monotonic() - start) * 1_000
+    yield ok("database", f"all {present} services serve, and a read takes {duration:.0f} ms")
 
 
 def _state(connection: Connection, service: str) -> int:

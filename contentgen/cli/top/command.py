@@ -52,22 +52,24 @@ def top(session: Session, account: OnlyAccount = None, interval: Interval = "2s"
     pause = values.seconds(interval)
     if pause < MIN_INTERVAL:
         raise typer.BadParameter(f"--interval should be {MIN_INTERVAL:g} s at least")
-    whose = session.accounts(account)
-    before = read(session.connection, whose)
+    account_id = session.accounts(account)
+    before = read(session.connection, account_id)
     if session.output.format is Format.JSONL and not once:
-        _stream(session, whose, pause, before)
+        _stream(session, account_id, pause, before)
     elif session.output.tables and session.output.out.is_terminal and not once:
-        _live(session, whose, pause, before)
+        _live(session, account_id, pause, before)
     else:
         time.sleep(pause)
-        after = read(session.connection, whose)
+        after = read(session.connection, account_id)
         _write_once(session, after, rates(before, after))
 
 
 def _write_once(session: Session, reading: Reading, speed: Rates) -> None:
-    def write(to: Console, _document: object) -> None:
-        for line in frame(reading, speed, _ROWS_ONCE, to.width if to.is_terminal else None, wide=_is_wide(session)):
-            write_line(to, line)
+    def write(console: Console, _document: object) -> None:
+        for line in frame(
+            reading, speed, _ROWS_ONCE, console.width if console.is_terminal else None, wide=_is_wide(session)
+        ):
+            write_line(console, line)
 
     session.output.one(document(reading, speed), write)
 
@@ -87,38 +89,38 @@ def _stream(session: Session, account: int, pause: float, before: Reading) -> No
 def _live(session: Session, account: int, pause: float, before: Reading) -> None:
     """Stays on the screen while no scheduler answers, and says so."""
     speed: Rates | None = None
-    lost: RequestError | None = None
+    outage: RequestError | None = None
     with Live(console=session.output.out, screen=True, auto_refresh=False) as live, keys() as key:
         while True:
-            live.update(_screen(session, before, speed, lost), refresh=True)
+            live.update(_screen(session, before, speed, outage), refresh=True)
             if _told_to_end(key, pause):
                 return
             try:
                 after = read(session.connection, account)
             except (Unavailable, DeadlineExceeded) as error:
-                lost = error
+                outage = error
             else:
-                before, speed, lost = after, rates(before, after), None
+                before, speed, outage = after, rates(before, after), None
 
 
 def _told_to_end(key: Key, pause: float) -> bool:
     """Waits for the next reading; whether somebody pressed q meanwhile."""
-    until = time.monotonic() + pause
-    while (left := until - time.monotonic()) > 0:
-        if key(left) in {"q", "Q"}:
+    deadline = time.monotonic() + pause
+    while (seconds_left := deadline - time.monotonic()) > 0:
+        if key(seconds_left) in {"q", "Q"}:
             return True
     return False
 
 
-def _screen(session: Session, reading: Reading, speed: Rates | None, lost: RequestError | None) -> Group:
+def _screen(session: Session, reading: Reading, speed: Rates | None, outage: RequestError | None) -> Group:
     target = session.connection.target
-    shown = cells.clock_time(reading.time.isoformat())
-    head = Text(f"contentgen top  {target.scheduler}  {shown}  (q ends it)", "reverse")
+    clock = cells.clock_time(reading.time.isoformat())
+    head = Text(f"contentgen top  {target.scheduler}  {clock}  (q ends it)", "reverse")
     out = session.output.out
     rows = max((out.height - _LINES_BESIDE - len(reading.pool["workers"])) // 3, 3)
     lines = [
         head,
-        *([Text(error_line(lost, target), "bold red")] if lost else []),
+        *([Text(error_line(outage, target), "bold red")] if outage else []),
         *frame(reading, speed, rows, out.width, wide=_is_wide(session)),
     ][: out.height]
     for line in lines:

@@ -14,22 +14,22 @@ from contentgen.cli.output import Below, Column, chosen, table_lines
 from contentgen.cli.top.readings import Rates, Reading
 
 _RUNNING = (
-    Column("TASK", lambda it: it["task_id"]),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
+    Column("TASK", lambda task: task["task_id"]),
+    Column("ACCOUNT", lambda task: str(task["account_id"]), right=True, wide=True),
     Column("STATUS", cells.state_and_progress),
-    Column("ATTEMPT", lambda it: str(it["attempt"]), right=True),
-    Column("FOR", lambda it: cells.brief_age(it["start_time"] or it["submit_time"]), right=True),
-    Column("WORKER", lambda it: cells.line(it["worker_id"]), wide=True),
-    Column("STEP", lambda it: cells.line((it["progress"] or {}).get("step")), wide=True),
-    Column("TOPIC", lambda it: cells.line(it["topic"])),
+    Column("ATTEMPT", lambda task: str(task["attempt"]), right=True),
+    Column("FOR", lambda task: cells.brief_age(task["start_time"] or task["submit_time"]), right=True),
+    Column("WORKER", lambda task: cells.line(task["worker_id"]), wide=True),
+    Column("STEP", lambda task: cells.line((task["progress"] or {}).get("step")), wide=True),
+    Column("TOPIC", lambda task: cells.line(task["topic"])),
 )
 _FAILURES = (
-    Column("TASK", lambda it: it["task_id"]),
-    Column("ACCOUNT", lambda it: str(it["account_id"]), right=True, wide=True),
-    Column("STATUS", lambda it: cells.state(it["status"])),
-    Column("ATTEMPT", lambda it: str(it["attempt"]), right=True),
-    Column("AGE", lambda it: cells.brief_age(it["end_time"]), right=True),
-    Column("TOPIC", lambda it: cells.line(it["topic"])),
+    Column("TASK", lambda task: task["task_id"]),
+    Column("ACCOUNT", lambda task: str(task["account_id"]), right=True, wide=True),
+    Column("STATUS", lambda task: cells.state(task["status"])),
+    Column("ATTEMPT", lambda task: str(task["attempt"]), right=True),
+    Column("AGE", lambda task: cells.brief_age(task["end_time"]), right=True),
+    Column("TOPIC", lambda task: cells.line(task["topic"])),
 )
 
 
@@ -96,7 +96,7 @@ def _rates(speed: Rates | None) -> str:
 
 def _pool(pool: Document) -> str:
     connected = [worker for worker in pool["workers"] if worker["running"] or worker["connected"]]
-    busy, slots = sum(it["busy_slots"] for it in connected), sum(it["slots"] for it in connected)
+    busy, slots = sum(worker["busy_slots"] for worker in connected), sum(worker["slots"] for worker in connected)
     return f"{pool['num_workers']} connected, {busy} of {slots} slots busy"
 
 

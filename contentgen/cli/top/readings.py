@@ -49,7 +49,7 @@ def read(connection: Connection, account: int) -> Reading:
         pool=_pool(connection),
         dispatch=pauses(connection),
         running=_tasks(connection, account, _RUNNING),
-        failures=sorted(failures, key=lambda it: it["end_time"] or "", reverse=True),
+        failures=sorted(failures, key=lambda task: task["end_time"] or "", reverse=True),
     )
 
 
