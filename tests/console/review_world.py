@@ -14,14 +14,14 @@ class Press:
 
     place: Place
 
-    def article(self, topic: str, *, auto_approve: bool = False, **more: object) -> Content:
+    def article(self, topic: str, *, auto_approve: bool = False, **fields: object) -> Content:
         """A new one, that waits for its review unless it is approved by itself."""
         client = self.place.client
         task_id = client.submit_task(
             account_id=self.place.account,
             topic=topic,
             auto_approve=auto_approve,
-            **more,  # type: ignore[arg-type] # a brief
+            **fields,  # type: ignore[arg-type] # a brief
         )
         content = client.get_content(client.wait(task_id, timeout=60)["content_id"])
         assert content

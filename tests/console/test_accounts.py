@@ -31,9 +31,9 @@ def test_an_account_is_created(place: Place, page: Page) -> None:
     expect(page.locator(".notice")).to_contain_text("was created")
     expect(page.get_by_role("heading", name="weekend pages")).to_be_visible()
     account_id = int(page.url.rpartition("/")[2])
-    made = place.client.get_account(account_id)
-    assert made is not None
-    assert (made["name"], made["max_concurrent_tasks"], made["weight"]) == ("weekend pages", 2, 0.5)
+    account = place.client.get_account(account_id)
+    assert account is not None
+    assert (account["name"], account["max_concurrent_tasks"], account["weight"]) == ("weekend pages", 2, 0.5)
     page.goto("/accounts?name=WEEKEND")
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.locator("tbody tr")).to_contain_text("0 / 2")
@@ -42,16 +42,16 @@ def test_an_account_is_created(place: Place, page: Page) -> None:
 def test_bad_fields_come_back_with_what_was_typed(place: Place) -> None:
     visitor = place.visitor()
     visitor.get("/accounts/new")
-    bad = {**FRESH, "max_pending_tasks": "forty", "weight": "heavy"}
-    refused = visitor.post("/accounts/new", bad)
-    assert refused.status == 400
-    assert "Should be a whole number." in refused.text
-    assert "Should be a number." in refused.text
-    assert 'value="forty"' in refused.text
-    assert 'value="news"' in refused.text
-    refused = visitor.post("/accounts/new", {**FRESH, "max_priority": "11", "name": ""})
-    assert refused.status == 400
-    assert refused.text.count('aria-invalid="true"') == 2
+    fields = {**FRESH, "max_pending_tasks": "forty", "weight": "heavy"}
+    answer = visitor.post("/accounts/new", fields)
+    assert answer.status == 400
+    assert "Should be a whole number." in answer.text
+    assert "Should be a number." in answer.text
+    assert 'value="forty"' in answer.text
+    assert 'value="news"' in answer.text
+    answer = visitor.post("/accounts/new", {**FRESH, "max_priority": "11", "name": ""})
+    assert answer.status == 400
+    assert answer.text.count('aria-invalid="true"') == 2
     assert "news" not in {account["name"] for account in place.client.iter_accounts()}
 
 
@@ -60,57 +60,57 @@ def test_an_edit_changes_only_what_was_edited(place: Place) -> None:
     visitor = place.visitor()
     form = visitor.get(f"/accounts/{account_id}/edit").text
     assert 'name="was-max_concurrent_tasks" value="1"' in form
-    was = {"name": "before", "max_concurrent_tasks": "1", "weight": "1"} | dict.fromkeys(
+    old_fields = {"name": "before", "max_concurrent_tasks": "1", "weight": "1"} | dict.fromkeys(
         ("max_pending_tasks", "max_starts_per_minute", "max_asset_bytes"), "0"
     )
-    was["max_priority"] = "7"
-    sent = {**was, "name": "after", **{f"was-{name}": text for name, text in was.items()}}
+    old_fields["max_priority"] = "7"
+    fields = {**old_fields, "name": "after", **{f"was-{name}": text for name, text in old_fields.items()}}
     place.client.update_account(account_id, max_concurrent_tasks=9)  # by somebody else, meanwhile
-    shown = visitor.post(f"/accounts/{account_id}/edit", sent)
-    assert f"Account {account_id} was changed." in shown.text
-    changed = place.client.get_account(account_id)
-    assert changed is not None
-    assert (changed["name"], changed["max_concurrent_tasks"], changed["max_priority"]) == ("after", 9, 7)
-    same = {**sent, "was-name": "after"}
-    assert "Nothing was to be changed." in visitor.post(f"/accounts/{account_id}/edit", same).text
-    assert visitor.post(f"/accounts/{account_id}/edit", {**sent, "weight": "-1"}).status == 400
+    answer = visitor.post(f"/accounts/{account_id}/edit", fields)
+    assert f"Account {account_id} was changed." in answer.text
+    account = place.client.get_account(account_id)
+    assert account is not None
+    assert (account["name"], account["max_concurrent_tasks"], account["max_priority"]) == ("after", 9, 7)
+    unchanged_fields = {**fields, "was-name": "after"}
+    assert "Nothing was to be changed." in visitor.post(f"/accounts/{account_id}/edit", unchanged_fields).text
+    assert visitor.post(f"/accounts/{account_id}/edit", {**fields, "weight": "-1"}).status == 400
 
 
 def test_an_account_is_deactivated_and_paused_and_both_are_undone(place: Place) -> None:
     account_id = place.client.create_account("for a while")["account_id"]
-    at, visitor = f"/accounts/{account_id}", place.visitor()
-    visitor.get(at)
-    assert f"Account {account_id} takes no submits now." in visitor.post(f"{at}/deactivate", {}).text
+    path, visitor = f"/accounts/{account_id}", place.visitor()
+    visitor.get(path)
+    assert f"Account {account_id} takes no submits now." in visitor.post(f"{path}/deactivate", {}).text
     assert "inactive" in visitor.get("/accounts?name=for a while".replace(" ", "+")).text
-    assert f"Account {account_id} takes submits again." in visitor.post(f"{at}/activate", {}).text
-    here = {"account": str(account_id), "back": at}
-    paused = visitor.post("/workers/pause", here)
-    assert paused.url == place.console.url + at
+    assert f"Account {account_id} takes submits again." in visitor.post(f"{path}/activate", {}).text
+    fields = {"account": str(account_id), "back": path}
+    answer = visitor.post("/workers/pause", fields)
+    assert answer.url == place.console.url + path
     task_id = place.client.submit_task(account_id=account_id, topic="it waits")
-    waiting = visitor.get(at).text
-    assert "What holds its tasks back" in waiting
-    assert "the end of the pause" in waiting
-    visitor.post("/workers/resume", here)
+    text = visitor.get(path).text
+    assert "What holds its tasks back" in text
+    assert "the end of the pause" in text
+    visitor.post("/workers/resume", fields)
     place.client.wait(task_id)
-    assert "What holds its tasks back" not in visitor.get(at).text
+    assert "What holds its tasks back" not in visitor.get(path).text
 
 
 def test_a_limit_that_holds_tasks_back_is_said_on_three_pages(place: Place) -> None:
     account_id = place.client.create_account("narrow", 1)["account_id"]
-    runs, waits = (
+    running_task, waiting_task = (
         place.client.submit_task(account_id=account_id, topic=topic, creator_options={"demo-seconds": "60"})
         for topic in ("runs", "waits")
     )
-    for change in place.client.watch([runs]):
+    for change in place.client.watch([running_task]):
         if change["task"]["status"] == "processing":
             break
-    visitor, said = place.visitor(), "1 due task waits: 1 running, 1 allowed at once."
-    shown = visitor.get(f"/accounts/{account_id}").text
-    assert said in shown
-    assert "another task of the account to end" in shown
+    visitor, reason = place.visitor(), "1 due task waits: 1 running, 1 allowed at once."
+    text = visitor.get(f"/accounts/{account_id}").text
+    assert reason in text
+    assert "another task of the account to end" in text
     assert "held back" in visitor.get("/accounts").text
-    assert said in visitor.get("/").text
-    for task_id in (waits, runs):
+    assert reason in visitor.get("/").text
+    for task_id in (waiting_task, running_task):
         place.client.cancel_task(task_id, force=True)
         place.client.wait(task_id)
 
@@ -136,14 +136,14 @@ def test_who_may_only_read_is_offered_nothing(place: Place) -> None:
     for token in (CLIENT, VIEWER):
         visitor = place.visitor(token)
         assert "New account" not in visitor.get("/accounts").text
-        shown = visitor.get(f"/accounts/{place.account}").text
+        text = visitor.get(f"/accounts/{place.account}").text
         for label in ("Edit", "Deactivate", "Pause"):
-            assert f">{label}<" not in shown
+            assert f">{label}<" not in text
         visitor.get("/")
         assert visitor.post("/accounts/new", FRESH).status == 400
-        refused = visitor.post(f"/accounts/{place.account}/deactivate", {}, Accept_Language="zh-CN")
-        assert refused.status == 400
-        assert re.search('您的.+ <small lang="en" class="said">.+</small>', refused.text)
+        answer = visitor.post(f"/accounts/{place.account}/deactivate", {}, Accept_Language="zh-CN")
+        assert answer.status == 400
+        assert re.search('您的.+ <small lang="en" class="said">.+</small>', answer.text)
     account = place.client.get_account(place.account)
     assert account is not None
     assert account["active"]

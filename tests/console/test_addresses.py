@@ -39,9 +39,9 @@ def console(place: Place, tmp_path: Path) -> Iterator[Callable[..., Console]]:
         return started[-1]
 
     yield start
-    for each in started:
-        if each.alive:
-            each.stop()
+    for instance in started:
+        if instance.alive:
+            instance.stop()
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +73,21 @@ def test_by_tls_and_below_a_prefix(console: Callable[..., Console], certificates
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     visitor = Visitor(served.url.replace("http:", "https:"), context)
     assert visitor.get("/desk/").url.endswith("/desk/login")
-    came = visitor.post("/desk/login", {"token": OPERATOR})
-    assert came.url.endswith("/desk/")
-    assert 'href="/desk/tasks"' in came.text
+    answer = visitor.post("/desk/login", {"token": OPERATOR})
+    assert answer.url.endswith("/desk/")
+    assert 'href="/desk/tasks"' in answer.text
     assert visitor.get("/desk/static/console.css").status == 200
     assert visitor.get("/tasks").status == 404
     (cookie,) = visitor.cookies
     assert (cookie.name, cookie.secure, cookie.path) == ("__Host-session", True, "/")
-    assert came.headers["strict-transport-security"].startswith("max-age=")
+    assert answer.headers["strict-transport-security"].startswith("max-age=")
 
 
 def test_a_proxy_may_name_the_token(told_tokens: Console) -> None:
     served = told_tokens
-    named = Visitor(served.url).get("/tasks", **{"X-Desk-Token": VIEWER})
-    assert named.url.endswith("/tasks")
-    assert "viewer" in named.text
+    answer = Visitor(served.url).get("/tasks", **{"X-Desk-Token": VIEWER})
+    assert answer.url.endswith("/tasks")
+    assert "viewer" in answer.text
     assert Visitor(served.url).get("/tasks", **{"X-Desk-Token": "nobody's"}).url.endswith("/login?next=%2Ftasks")
     assert Visitor(served.url).get("/tasks").url.endswith("/login?next=%2Ftasks")
 
@@ -117,10 +117,10 @@ def test_a_proxy_that_names_tokens_hinders_nobody_where_none_are_asked_for(tmp_p
 
 
 def test_the_header_means_nothing_unless_an_operator_turned_it_on(place: Place) -> None:
-    asked = Visitor(place.console.url).get(
+    answer = Visitor(place.console.url).get(
         "/tasks", **{"X-Desk-Token": OPERATOR, "Authorization": f"Bearer {OPERATOR}"}
     )
-    assert asked.url.endswith("/login?next=%2Ftasks")
+    assert answer.url.endswith("/login?next=%2Ftasks")
 
 
 def test_an_address_behind_a_proxy_is_the_one_that_the_proxy_saw(behind_proxy: Console) -> None:
@@ -139,8 +139,8 @@ def test_of_x_forwarded_for_only_the_last_value_counts_and_only_an_address() -> 
 
     assert seen("10.0.0.1", "10.0.0.2, 192.0.2.1") == seen("192.0.2.1") == "192.0.2.1"
     assert seen("10.0.0.1", "2001:db8::1") == "2001:db8::1"
-    refused = (("made up",), ("192.0.2.1, ",), ("x" * 8_000,), ("fe80::1%" + "x" * 8_000,), ())
-    assert {seen(*lines) for lines in refused} == {"10.9.9.9"}
+    bad_headers = (("made up",), ("192.0.2.1, ",), ("x" * 8_000,), ("fe80::1%" + "x" * 8_000,), ())
+    assert {seen(*lines) for lines in bad_headers} == {"10.9.9.9"}
 
 
 def test_probes_and_metrics_have_an_address_of_their_own(place: Place, console: Callable[..., Console]) -> None:
@@ -151,9 +151,9 @@ def test_probes_and_metrics_have_an_address_of_their_own(place: Place, console: 
     visitor = Visitor(served.url)
     visitor.sign_in(OPERATOR)
     visitor.get("/tasks")
-    beside = Visitor(f"http://127.0.0.1:{port}")
-    assert [beside.get(path).status for path in ("/livez", "/readyz")] == [200, 200]
-    told = beside.get("/metrics").text
+    probe = Visitor(f"http://127.0.0.1:{port}")
+    assert [probe.get(path).status for path in ("/livez", "/readyz")] == [200, 200]
+    metrics = probe.get("/metrics").text
     for line in (
         'contentgen_build_info{service="console",version=',
         'contentgen_console_answers_total{method="GET",page="/tasks",status="200"} 1.0',
@@ -163,7 +163,7 @@ def test_probes_and_metrics_have_an_address_of_their_own(place: Place, console: 
         "contentgen_console_live_pages 0.0",
         'contentgen_console_answer_seconds_count{page="/tasks"} 1.0',
     ):
-        assert line in told
+        assert line in metrics
     assert Visitor(served.url).get("/metrics").status == 404
 
 
@@ -172,23 +172,23 @@ def test_many_open_pages_cost_one_watch_and_a_stop_ends_them(place: Place, conso
     served = console(CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{port}")
     visitor = Visitor(served.url)
     visitor.sign_in(OPERATOR)
-    cookie = "; ".join(f"{it.name}={it.value}" for it in visitor.cookies)
-    beside = Visitor(f"http://127.0.0.1:{port}")
+    header = "; ".join(f"{cookie.name}={cookie.value}" for cookie in visitor.cookies)
+    probe = Visitor(f"http://127.0.0.1:{port}")
     pages = [http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE_S) for _ in range(22)]
     streams = []
     for page in pages:
-        page.request("GET", "/tasks/live", headers={"Cookie": cookie})
+        page.request("GET", "/tasks/live", headers={"Cookie": header})
         streams.append(page.getresponse())
     assert {stream.status for stream in streams} == {200}
     for stream in streams[:2]:
         stream.read()  # it ends, for 20 others are newer
-    told = beside.get("/metrics").text
-    assert "contentgen_console_live_pages 20.0" in told
-    assert "contentgen_console_watches 1.0" in told
+    metrics = probe.get("/metrics").text
+    assert "contentgen_console_live_pages 20.0" in metrics
+    assert "contentgen_console_watches 1.0" in metrics
     with closing(pages.pop()):
         pass
     wait_until(
-        lambda: "contentgen_console_live_pages 19.0" in beside.get("/metrics").text,
+        lambda: "contentgen_console_live_pages 19.0" in probe.get("/metrics").text,
         within=PATIENCE_S,
         what="the console has noticed that a page is closed",
     )
@@ -206,17 +206,17 @@ def test_an_interrupt_ends_it_well_as_a_stop_does(console: Callable[..., Console
 
 def test_wrong_settings_are_named_before_it_serves(place: Place) -> None:
     program = installed("contentgen-console")
-    refused = run_to_end([program, f"--console-listen=127.0.0.1:{place.console.port}"], within=PATIENCE_S)
-    assert refused.returncode == 78
-    assert "stop what uses it" in refused.stderr
-    refused = run_to_end([program, "--console-prefix=a page", "--log-level=loud"], within=PATIENCE_S)
-    assert refused.returncode == 78
-    assert len(refused.stderr.splitlines()) == 2
+    outcome = run_to_end([program, f"--console-listen=127.0.0.1:{place.console.port}"], within=PATIENCE_S)
+    assert outcome.returncode == 78
+    assert "stop what uses it" in outcome.stderr
+    outcome = run_to_end([program, "--console-prefix=a page", "--log-level=loud"], within=PATIENCE_S)
+    assert outcome.returncode == 78
+    assert len(outcome.stderr.splitlines()) == 2
 
 
 def test_many_browsers_may_sign_in_at_once(place: Place) -> None:
-    with ThreadPoolExecutor(4) as several:
-        statuses = list(several.map(lambda _: place.visitor(VIEWER).get("/tasks").status, range(4)))
+    with ThreadPoolExecutor(4) as pool:
+        statuses = list(pool.map(lambda _: place.visitor(VIEWER).get("/tasks").status, range(4)))
     assert statuses == [200] * 4
 
 
@@ -225,23 +225,27 @@ def test_a_name_that_leads_here_but_is_not_its_own_leads_nowhere(stack: Stack, t
     settings = {**_to_try(), "CONTENTGEN_CONSOLE_HOSTS": "desk.example.com"}
     with Console(tmp_path, stack.scheduler().start().target, **settings).start() as served:
         for own in (f"127.0.0.1:{served.port}", f"localhost:{served.port}", "[::1]", "Desk.example.com:8443"):
-            asked = Visitor(served.url).get("/healthz", Host=own)
-            assert (asked.status, asked.text) == (200, "ok\n")
+            answer = Visitor(served.url).get("/healthz", Host=own)
+            assert (answer.status, answer.text) == (200, "ok\n")
         assert Visitor(served.url).get("/tasks").url.endswith("/tasks")
         for other in ("rebound.example", "desk.example.com.rebound.example", "127.0.0.1.rebound.example", "[", "a@b"):
             for path in ("/tasks", "/login", "/static/console.css", "/healthz"):
-                asked = Visitor(served.url).get(path, Host=other)
-                assert asked.status == 421
-                assert "CONTENTGEN_CONSOLE_HOSTS" in asked.text
-                assert "set-cookie" not in asked.headers
+                answer = Visitor(served.url).get(path, Host=other)
+                assert answer.status == 421
+                assert "CONTENTGEN_CONSOLE_HOSTS" in answer.text
+                assert "set-cookie" not in answer.headers
 
 
 def _to_try() -> dict[str, str]:
     """What the compose file and the overlay to try set for a console, but for its addresses."""
     (console,) = yaml.safe_load_all((ROOT / "docker/compose.yaml").read_text())
     overlay = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/try/kustomization.yaml").read_text())
-    (maps,) = (it["literals"] for it in overlay["configMapGenerator"] if it["name"] == "contentgen-console")
-    settings = {**console["services"]["console"]["environment"], **dict(literal.split("=", 1) for literal in maps)}
+    (literals,) = (
+        generator["literals"]
+        for generator in overlay["configMapGenerator"]
+        if generator["name"] == "contentgen-console"
+    )
+    settings = {**console["services"]["console"]["environment"], **dict(literal.split("=", 1) for literal in literals)}
     return {name: value for name, value in settings.items() if name not in OWN_ADDRESSES}
 
 
@@ -249,9 +253,9 @@ def test_behind_a_proxy_any_name_counts_unless_they_are_listed(
     behind_proxy: Console, console: Callable[..., Console]
 ) -> None:
     listed = console(CONTENTGEN_CONSOLE_BEHIND_PROXY="true", CONTENTGEN_CONSOLE_HOSTS="desk.example.com")
-    for served, of_another in ((behind_proxy, 200), (listed, 421)):
+    for served, other_status in ((behind_proxy, 200), (listed, 421)):
         assert Visitor(served.url).get("/login", Host="desk.example.com").status == 200
-        assert Visitor(served.url).get("/login", Host="other.example").status == of_another
+        assert Visitor(served.url).get("/login", Host="other.example").status == other_status
 
 
 def test_an_address_that_nearly_exists_leads_nowhere(place: Place, console: Callable[..., Console]) -> None:

@@ -27,12 +27,12 @@ def _rows(visitor: Visitor, query: str) -> str:
 
 
 def test_calls_are_found_by_who_what_and_outcome(place: Place, visitor: Visitor) -> None:
-    made = place.client.create_schedule(place.account, "0 9 * * *", {"topic": "audited"})["schedule_id"]
+    schedule_id = place.client.create_schedule(place.account, "0 9 * * *", {"topic": "audited"})["schedule_id"]
     viewer = place.visitor(VIEWER)
     viewer.get("/schedules")
-    viewer.post(f"/schedules/{made}/delete", {})
+    viewer.post(f"/schedules/{schedule_id}/delete", {})
     created = _rows(visitor, "method=ScheduleService/CreateSchedule")
-    assert f'<a href="/schedules/{made}">schedule:{made}</a>' in created
+    assert f'<a href="/schedules/{schedule_id}">schedule:{schedule_id}</a>' in created
     assert "ScheduleService/DeleteSchedule" not in created
     refused = wait_until(
         lambda: _rows(visitor, "actor=viewer&outcome=refused"), within=20, what="the refused call is recorded"
@@ -40,22 +40,22 @@ def test_calls_are_found_by_who_what_and_outcome(place: Place, visitor: Visitor)
     assert "PERMISSION_DENIED ROLE_FORBIDDEN" in refused
     assert "CreateSchedule" not in refused
     assert "PERMISSION_DENIED" not in _rows(visitor, "outcome=ok")
-    assert f"schedule:{made}" in _rows(visitor, f"account={place.account}&from=2020-01-01T00:00")
+    assert f"schedule:{schedule_id}" in _rows(visitor, f"account={place.account}&from=2020-01-01T00:00")
     assert "<tr>" not in _rows(visitor, "to=2020-01-01T00:00")
     assert "No call is like that" in visitor.get("/audit?actor=nobody").text
 
 
 def test_pages_miss_none_of_the_same_time(place: Place, visitor: Visitor) -> None:
-    made = [account["account_id"] for account in place.client.iter_accounts()]
+    account_ids = [account["account_id"] for account in place.client.iter_accounts()]
     accounts = [place.client.create_account(f"a {number}")["account_id"] for number in range(60)]
-    seen: list[str] = []
+    ids: list[str] = []
     query = "method=AccountService/CreateAccount"
     while query:
         answer = visitor.get(f"/audit?{query}")
         assert answer.status == 200
-        seen += [it.partition("<")[0] for it in answer.text.split("account:")[1:]]
+        ids += [chunk.partition("<")[0] for chunk in answer.text.split("account:")[1:]]
         query = answer.text.partition('rel="next" href="/audit?')[2].partition('"')[0].replace("&amp;", "&")
-    assert sorted(int(it) for it in seen) == sorted({*made, *accounts})
+    assert sorted(int(text) for text in ids) == sorted({*account_ids, *accounts})
 
 
 def test_a_bad_filter_is_named_beside_its_field(visitor: Visitor) -> None:

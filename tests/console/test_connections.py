@@ -31,14 +31,14 @@ def cramped(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_more_connections_than_open_files_shut_nobody_out_and_log_little(cramped: Console, place: Place) -> None:
-    before = cramped.log.stat().st_size
+    size = cramped.log.stat().st_size
     with ExitStack() as opened:
         for _ in range(2 * OPEN_FILES):
             opened.enter_context(socket.create_connection(("127.0.0.1", cramped.port)))
         visitor = Visitor(cramped.url)
         assert visitor.sign_in(OPERATOR).status == 200
         assert visitor.get("/tasks").status == 200
-    assert cramped.log.stat().st_size - before < MAX_LOG
+    assert cramped.log.stat().st_size - size < MAX_LOG
 
 
 def test_a_form_is_read_only_where_one_is_asked_for_and_by_whom(cramped: Console) -> None:
@@ -55,12 +55,12 @@ def test_the_form_to_sign_in_is_small(cramped: Console) -> None:
 
 
 def test_what_strangers_can_have_logged_is_little(cramped: Console) -> None:
-    before = cramped.log.stat().st_size
+    size = cramped.log.stat().st_size
     for _ in range(200):
         with socket.create_connection(("127.0.0.1", cramped.port), PATIENCE_S) as peer:
             peer.sendall(b"no HTTP at all\r\n\r\n")
             assert peer.recv(12) == b"HTTP/1.1 400"
-    assert cramped.log.stat().st_size - before < MAX_LOG
+    assert cramped.log.stat().st_size - size < MAX_LOG
 
 
 def test_lines_that_repeat_are_counted_and_left_out() -> None:
@@ -68,7 +68,9 @@ def test_lines_that_repeat_are_counted_and_left_out() -> None:
     rate = Rate(lambda: now[0])
 
     def passed(line: int, times: int) -> list[logging.LogRecord]:
-        records = [logging.LogRecord("a", logging.ERROR, "a.py", line, "text %s", (n,), None) for n in range(times)]
+        records = [
+            logging.LogRecord("a", logging.ERROR, "a.py", line, "text %s", (number,), None) for number in range(times)
+        ]
         return [record for record in records if rate.filter(record)]
 
     assert len(passed(1, MAX_LINES + 30)) == MAX_LINES

@@ -43,7 +43,7 @@ class TestList:
     def test_contents_are_found_by_words_and_states_in_the_address(self, press: Press, anna: Visitor) -> None:
         coffee = press.article("咖啡与茶", category="food", labels={"team": "news"})
         soup = press.article("winter soup", auto_approve=True)
-        for query, found in (
+        for query, contents in (
             ("", [coffee, soup]),
             (f"query={quote('咖啡')}", [coffee]),
             ("review=approved", [soup]),
@@ -54,8 +54,8 @@ class TestList:
             ("category=none", []),
         ):
             text = anna.get(f"/contents?{query}").text
-            shown = [content for content in (coffee, soup) if f'id="content-{content["content_id"]}"' in text]
-            assert shown == found, query
+            matches = [content for content in (coffee, soup) if f'id="content-{content["content_id"]}"' in text]
+            assert matches == contents, query
         assert "No content is like that." in text
 
     @pytest.mark.parametrize("query", ["account=x", "score=high", "label=nothing", "before=yesterday", "account=0"])
@@ -83,7 +83,7 @@ class TestContent:
             url = f"https://press.example/{entry['content_id']}"
             client.report_published(entry["content_id"], entry["claim_id"], url=url)
         text = anna.get(f"/contents/{content_id}").text
-        for said in (
+        for detail in (
             "a better story",
             "well done",
             f"https://press.example/{content_id}",
@@ -91,7 +91,7 @@ class TestContent:
             "tea",
             "short",
         ):
-            assert said in text
+            assert detail in text
         assert "<del>a story</del>" not in text
         assert "<ins>better </ins>" in text
         assert "Take the decision back" not in text
@@ -109,8 +109,8 @@ class TestContent:
         operator = press.place.visitor()
         operator.get(f"/contents/{content_id}")
         assert f"Content {content_id} is deleted." in operator.post(f"/contents/{content_id}/delete", {}).text
-        gone = operator.post(f"/contents/{content_id}/delete", {})
-        assert (gone.status, "There is no such content." in gone.text) == (404, True)
+        answer = operator.post(f"/contents/{content_id}/delete", {})
+        assert (answer.status, "There is no such content." in answer.text) == (404, True)
         assert "is deleted" not in operator.get("/contents").text
         assert operator.get(f"/contents/{content_id}").status == 404
 
@@ -123,8 +123,8 @@ class TestContent:
             assert f"/contents/{content_id}/{path}" not in text
         assert viewer.post(f"/contents/{content_id}/reopen", {}).status == 400
         fields = {**texts_of(press, content_id), "title": "another", "etag": content["etag"]}
-        refused = viewer.post(f"/contents/{content_id}/edit", fields)
-        assert refused.status == 400
+        answer = viewer.post(f"/contents/{content_id}/edit", fields)
+        assert answer.status == 400
         assert press.now(content_id)["title"] == "only read"
 
 
@@ -164,8 +164,8 @@ class TestEditor:
         assert "Saved." in page.text
         assert press.now(content_id)["body"] == "one\ntwo\n"
         assert press.now(content_id)["revision"] == 2
-        again = {**texts_of(press, content_id), "etag": press.now(content_id)["etag"]}
-        anna.post(f"/contents/{content_id}/edit?back=//elsewhere.example", again)
+        unchanged_fields = {**texts_of(press, content_id), "etag": press.now(content_id)["etag"]}
+        anna.post(f"/contents/{content_id}/edit?back=//elsewhere.example", unchanged_fields)
         assert press.now(content_id)["revision"] == 2, "nothing was changed"
 
     def test_bad_texts_come_back_beside_what_is_wrong(self, press: Press, anna: Visitor) -> None:

@@ -52,12 +52,14 @@ AXE = """
 def furnished(fresh_place: Place) -> Place:
     """A place where something is on every page."""
     client, account = fresh_place.client, fresh_place.account
-    done = client.submit_task(account_id=account, topic="春天的第一杯咖啡", category="生活", keywords="咖啡,春天")
-    kept = client.submit_task(account_id=account, topic="人工智能的未来发展", auto_approve=False, priority=8)
-    bad = {"demo-fail": "exit"}
-    lost = client.submit_task(account_id=account, topic="坏掉的任务", creator_options=bad, auto_retry=False)
+    completed_task = client.submit_task(
+        account_id=account, topic="春天的第一杯咖啡", category="生活", keywords="咖啡,春天"
+    )
+    reviewed_task = client.submit_task(account_id=account, topic="人工智能的未来发展", auto_approve=False, priority=8)
+    options = {"demo-fail": "exit"}
+    failed_task = client.submit_task(account_id=account, topic="坏掉的任务", creator_options=options, auto_retry=False)
     client.submit_task(account_id=account, topic="新年快乐", schedule_time="2099-12-31T23:00:00Z")
-    for task_id in (done, kept, lost):
+    for task_id in (completed_task, reviewed_task, failed_task):
         client.wait(task_id, 60)
     client.create_schedule(account, "0 8 * * 1-5", {"topic": "每日新闻"}, time_zone="Asia/Shanghai")
     client.create_webhook("https://news.example/hook", ["task.ended"])
@@ -134,10 +136,10 @@ def test_each_colour_of_texts_stands_out_from_each_ground(theme: int) -> None:
 def test_no_stylesheet_has_another_colour() -> None:
     """So what stands out on a page in one theme does in the other. Shadows and veils are black."""
     others = {
-        (name, left)
+        (name, rest)
         for name in sheets()
         for value in re.findall(r"(?<![\w-])(?:color|background(?:-color)?|fill|stroke): *([^;}]+)", sheet(name))
-        if (left := re.sub(KNOWN_COLOUR, "", value).strip())
+        if (rest := re.sub(KNOWN_COLOUR, "", value).strip())
     }
     assert others == set()
 
@@ -162,9 +164,9 @@ def sheet(name: str) -> str:
     return (STATIC / f"{name}.css").read_text()
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(text_colour: str, ground_colour: str) -> float:
     """That of WCAG 2, from 1 to 21."""
-    dark, light = sorted((luminance(one), luminance(other)))
+    dark, light = sorted((luminance(text_colour), luminance(ground_colour)))
     return (light + 0.05) / (dark + 0.05)
 
 
@@ -181,8 +183,8 @@ def picture_of(path: str) -> str:
 
 def inaccessible(page: Page) -> list[str]:
     """What breaks rules of accessibility so that it matters."""
-    found: list[str] = page.evaluate(AXE, {"resultTypes": ["violations"], "preload": False})
-    return found
+    violations: list[str] = page.evaluate(AXE, {"resultTypes": ["violations"], "preload": False})
+    return violations
 
 
 def seen(page: Page, path: str, look: Look, config: pytest.Config) -> Iterator[str]:
@@ -212,5 +214,5 @@ def untranslated(page: Page) -> Iterator[str]:
             return text;
         }"""
     )
-    for found in SENTENCE.findall(text):
-        yield f"nobody has translated {found!r}"
+    for sentence in SENTENCE.findall(text):
+        yield f"nobody has translated {sentence!r}"

@@ -32,7 +32,9 @@ from tests.harness.console import Console
 from tests.harness.waiting import wait_until
 
 CONSOLE = Path(console_svc.__file__).parent
-FIELDS = sorted({name for it in CONSOLE.rglob("*.html") for name in re.findall(r'name="([a-z_]+)"', it.read_text())})
+FIELDS = sorted(
+    {name for file in CONSOLE.rglob("*.html") for name in re.findall(r'name="([a-z_]+)"', file.read_text())}
+)
 """All that a form or an address may hold."""
 HUGE, LONG = str(2**63), "9" * 5_000
 SEGMENTS = (HUGE, LONG, "%D9%A3", "%00[")
@@ -72,11 +74,11 @@ class Stranger:
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> int:
         """The status of the answer."""
-        given = {"Host": f"127.0.0.1:{self.port}", "Origin": f"http://127.0.0.1:{self.port}", "Cookie": self.cookie}
-        given |= {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
+        defaults = {"Host": f"127.0.0.1:{self.port}", "Origin": f"http://127.0.0.1:{self.port}", "Cookie": self.cookie}
+        defaults |= {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-            for name, value in (given | {name.replace("_", "-"): value for name, value in headers.items()}).items():
+            for name, value in (defaults | {name.replace("_", "-"): value for name, value in headers.items()}).items():
                 connection.putheader(name, value)
             connection.endheaders(body)
             return connection.getresponse().status
@@ -120,9 +122,9 @@ def routes(method: str) -> Sequence[str]:
     async def listed() -> list[str]:
         settings = ConsoleSettings()
         site = Site(settings, Schedulers(settings), ConsoleMetrics())
-        every = [cast("Route", route) for page in PAGES for route in page(site).routes()]
+        all_routes = [cast("Route", route) for page in PAGES for route in page(site).routes()]
         await site.schedulers.close()
-        return [route.path for route in every if method in (route.methods or ())]
+        return [route.path for route in all_routes if method in (route.methods or ())]
 
     bound_ids_of_paths()
     with ThreadPoolExecutor(1) as thread:  # this one has the browser's event loop, once a test has used that
@@ -143,16 +145,16 @@ def test_an_address_and_a_form_with_anything_in_them(operator: Stranger, value: 
     query = urlencode(dict.fromkeys(FIELDS, value[:100]), errors="surrogatepass")
     for path in routes("GET"):
         assert operator.ask("GET", f"{re.sub('{.*?}', '1', path)}?{query}") < 500, path
-    every = operator.form(dict.fromkeys(FIELDS, value))
+    body = operator.form(dict.fromkeys(FIELDS, value))
     for path in routes("POST"):
-        assert operator.ask("POST", re.sub("{.*?}", "1", path), every) < 500, path
+        assert operator.ask("POST", re.sub("{.*?}", "1", path), body) < 500, path
 
 
 @pytest.mark.parametrize("wrong", FORMS)
 def test_a_form_that_is_none(stranger: Stranger, wrong: str) -> None:
     kind, body, status = FORMS[wrong]
-    seen_at = f"192.0.2.{[*FORMS].index(wrong)}"
-    assert stranger.ask("POST", "/login", body, Content_Type=kind, X_Forwarded_For=seen_at) == status
+    address = f"192.0.2.{[*FORMS].index(wrong)}"
+    assert stranger.ask("POST", "/login", body, Content_Type=kind, X_Forwarded_For=address) == status
 
 
 def test_a_large_form_of_somebody_who_has_signed_in(operator: Stranger) -> None:
@@ -174,8 +176,8 @@ def test_forms_that_arrive_at_a_time_are_bounded_together(operator: Stranger) ->
         ]
         for peer in peers:
             peer.sendall(head.encode() + b"a" * (MAX_FORM - 1))
-        (refused, *_), _, _ = select(peers, [], [], 60)
-        assert refused.recv(12) == b"HTTP/1.1 503"
+        (refused_peer, *_), _, _ = select(peers, [], [], 60)
+        assert refused_peer.recv(12) == b"HTTP/1.1 503"
     wait_until(
         lambda: operator.ask("POST", "/webhooks/new", operator.form({"url": "x"})) == 400, within=60, what="it is read"
     )

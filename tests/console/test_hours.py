@@ -30,7 +30,9 @@ def articles(place: Place, press: Press, pytestconfig: pytest.Config) -> list[in
     """Contents that wait for a review, the oldest first, each with a picture."""
     nothing_waits(place)
     count = int(pytestconfig.getoption("--articles"))
-    topics = [{"account_id": place.account, "topic": f"article {n}", "auto_approve": False} for n in range(count)]
+    topics = [
+        {"account_id": place.account, "topic": f"article {number}", "auto_approve": False} for number in range(count)
+    ]
     tasks = place.client.submit_tasks(topics)
     return sorted(int(str(place.client.wait(task_id, 60)["content_id"])) for task_id in tasks)
 
@@ -103,8 +105,8 @@ def _reschedule(page: Page, place: Place, contents: list[int]) -> None:
         target = page.locator(f'[data-day="{day:%Y-%m}-{number}"]')
         page.locator(f'[data-content="{content_id}"]').drag_to(target)
         expect(target.locator(f'[data-content="{content_id}"]')).to_be_visible()
-    moved = {it["content_id"]: it["scheduled_at"] for it in place.client.iter_publish_pool()}
-    days = [datetime.fromisoformat(str(moved[content_id])).astimezone(UTC).day for content_id in contents]
+    times = {entry["content_id"]: entry["scheduled_at"] for entry in place.client.iter_publish_pool()}
+    days = [datetime.fromisoformat(str(times[content_id])).astimezone(UTC).day for content_id in contents]
     assert days == [11, 12, 13]
 
 
@@ -118,18 +120,18 @@ def _publish_again(page: Page, place: Place, content_id: int) -> None:
     expect(page.locator(f"#entry-{content_id}")).to_contain_text("the site is away")
     page.get_by_role("button", name="Publish again").click()
     expect(page.get_by_text("will be published again")).to_be_visible()
-    (again,) = place.client.claim_publish_pool(limit=1)
-    assert again["content_id"] == content_id
+    (second_claim,) = place.client.claim_publish_pool(limit=1)
+    assert second_claim["content_id"] == content_id
 
 
 @pytest.mark.costly("an operator works in a browser")
 def test_an_operators_hour(place: Place, press: Press, page: Page) -> None:
     """A stuck task is found and understood in three clicks, a worker is drained, a bad schedule is paused."""
     client = place.client
-    narrow = client.create_account("narrow", max_concurrent_tasks=1)["account_id"]
-    client.pause_dispatch(narrow)
-    stuck = client.submit_task(narrow, "why does it not run?")
-    schedule = client.create_schedule(place.account, "* * * * *", {"topic": "far too often"})["schedule_id"]
+    narrow_account = client.create_account("narrow", max_concurrent_tasks=1)["account_id"]
+    client.pause_dispatch(narrow_account)
+    stuck_task = client.submit_task(narrow_account, "why does it not run?")
+    schedule_id = client.create_schedule(place.account, "* * * * *", {"topic": "far too often"})["schedule_id"]
     page.on("dialog", lambda question: question.accept())
     sign_in(page)
     page.goto("/")
@@ -143,7 +145,7 @@ def test_an_operators_hour(place: Place, press: Press, page: Page) -> None:
     page.get_by_role("link", name="far too often").click()
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
-    assert next(it for it in client.iter_schedules() if it["schedule_id"] == schedule)["paused"]
-    client.resume_dispatch(narrow)
+    assert next(schedule for schedule in client.iter_schedules() if schedule["schedule_id"] == schedule_id)["paused"]
+    client.resume_dispatch(narrow_account)
     client.undrain_worker("worker-1")
-    client.cancel_task(stuck)
+    client.cancel_task(stuck_task)

@@ -65,7 +65,7 @@ def test_everything_that_a_submit_takes_is_taken(place: Place, operator: Visitor
     assert "It is submitted." in answer.text
     task = place.client.get_task_status(answer.url.rpartition("/")[2])
     assert task is not None
-    wanted = {
+    expected_task = {
         "topic": EVERYTHING["topic"],
         "requirements": EVERYTHING["requirements"],
         "priority": 8,
@@ -82,7 +82,7 @@ def test_everything_that_a_submit_takes_is_taken(place: Place, operator: Visitor
         "unique_key": "coffee",
         "unique_for": 86_400.0,
     }
-    assert {name: task[name] for name in wanted} == wanted  # type: ignore[literal-required]
+    assert {name: task[name] for name in expected_task} == expected_task  # type: ignore[literal-required]
 
 
 def test_each_error_is_beside_its_field_and_nothing_typed_is_lost(operator: Visitor, account: str) -> None:
@@ -100,12 +100,12 @@ def test_each_error_is_beside_its_field_and_nothing_typed_is_lost(operator: Visi
         assert f'id="problem-{name}"' in answer.text
     assert "kept &lt;words&gt;</textarea>" in answer.text
     assert 'value="soon"' in answer.text
-    refused = operator.post(
+    refusal = operator.post(
         "/new", {"account_id": account, "topic": "kept", "initial_backoff": "2h", "max_backoff": "1h"}
     )
-    assert refused.status == 400
-    assert 'id="problem-max_backoff"' in refused.text
-    assert "kept</textarea>" in refused.text
+    assert refusal.status == 400
+    assert 'id="problem-max_backoff"' in refusal.text
+    assert "kept</textarea>" in refusal.text
 
 
 def test_an_account_that_is_not_there_is_said_beside_it(operator: Visitor) -> None:
@@ -176,34 +176,40 @@ def test_a_spreadsheets_file_is_read_in_its_encoding(
         "tone": "专业",
         "step": "preview",
     }
-    shown = operator.post("/new/many", fields, file=file)
-    assert "2 tasks can be submitted" in shown.text
-    rows = re.search(r'<textarea id="field-rows".*?>\n(.*?)</textarea>', shown.text, re.DOTALL)
+    preview = operator.post("/new/many", fields, file=file)
+    assert "2 tasks can be submitted" in preview.text
+    rows = re.search(r'<textarea id="field-rows".*?>\n(.*?)</textarea>', preview.text, re.DOTALL)
     assert rows
-    again = {**fields, **key_of(shown.text), "rows": html.unescape(rows[1]), "step": "submit"}
-    assert "Submitted 2 tasks." in operator.post("/new/many", again).text
+    submit_fields = {**fields, **key_of(preview.text), "rows": html.unescape(rows[1]), "step": "submit"}
+    assert "Submitted 2 tasks." in operator.post("/new/many", submit_fields).text
     assert (
         "2 of 2 done"
-        in operator.get(operator.post("/new/many", again).url.partition("/new")[2] or f"/work/{again['seen']}").text
+        in operator.get(
+            operator.post("/new/many", submit_fields).url.partition("/new")[2] or f"/work/{submit_fields['seen']}"
+        ).text
     )
-    one, two = found(place, f"表格 {encoding}")
-    assert (one["priority"], one["labels"], one["schedule_time"]) == (9, {"set": "a"}, "2099-01-31T00:00:00+00:00")
-    assert two["topic"] == f"表格 {encoding} 二, 带逗号\n和换行"
-    assert {one["tone"], two["tone"]} == {"专业"}
+    first, second = found(place, f"表格 {encoding}")
+    assert (first["priority"], first["labels"], first["schedule_time"]) == (
+        9,
+        {"set": "a"},
+        "2099-01-31T00:00:00+00:00",
+    )
+    assert second["topic"] == f"表格 {encoding} 二, 带逗号\n和换行"
+    assert {first["tone"], second["tone"]} == {"专业"}
 
 
 def test_bad_rows_are_named_and_the_others_submitted(place: Place, operator: Visitor, account: str) -> None:
     rows = "topic\tpriority\towner\nrow good\t3\tme\nrow bad\t11\tme\n\t4\tme\nrow ok\t\t\n"
     key = key_of(operator.get("/new/many").text)
-    shown = operator.post("/new/many", {**key, "account_id": account, "rows": rows, "step": "submit"})
-    assert "2 tasks can be submitted" in shown.text  # it was not seen before
-    assert "2 rows are bad" in shown.text
+    preview = operator.post("/new/many", {**key, "account_id": account, "rows": rows, "step": "submit"})
+    assert "2 tasks can be submitted" in preview.text  # it was not seen before
+    assert "2 rows are bad" in preview.text
     assert re.findall(
-        r'<td class="number">(\d+)</td><td class="topic" translate="no">[^<]*</td><td class="error">', shown.text
+        r'<td class="number">(\d+)</td><td class="topic" translate="no">[^<]*</td><td class="error">', preview.text
     ) == ["3", "4"]
-    assert '<span translate="no">owner</span>' in shown.text
+    assert '<span translate="no">owner</span>' in preview.text
     assert found(place, "row ") == []
-    answer = operator.post("/new/many", {**key_of(shown.text), "account_id": account, "rows": rows, "step": "submit"})
+    answer = operator.post("/new/many", {**key_of(preview.text), "account_id": account, "rows": rows, "step": "submit"})
     assert "Submitted 2 tasks." in answer.text
     assert [task["topic"] for task in found(place, "row ")] == ["row good", "row ok"]
 
@@ -226,8 +232,8 @@ def test_what_is_no_sheet_is_refused_and_kept(operator: Visitor, account: str) -
 
 def test_a_row_that_the_scheduler_refuses_is_named_and_the_others_are_taken(place: Place, operator: Visitor) -> None:
     rows = "topic,account\n" + "\n".join(f"refused {i},{4711 if i == 3 else place.account}" for i in range(6))
-    shown = operator.post("/new/many", {"rows": rows, "step": "preview"})
-    answer = operator.post("/new/many", {**key_of(shown.text), "rows": rows, "step": "submit"})
+    preview = operator.post("/new/many", {"rows": rows, "step": "preview"})
+    answer = operator.post("/new/many", {**key_of(preview.text), "rows": rows, "step": "submit"})
     assert "5 of 6 done" in answer.text
     assert "5: refused 3" in answer.text
     assert len(found(place, "refused")) == 5
@@ -235,21 +241,23 @@ def test_a_row_that_the_scheduler_refuses_is_named_and_the_others_are_taken(plac
 
 def test_a_double_click_submits_nothing_twice(place: Place, operator: Visitor, account: str) -> None:
     rows = "\n".join(f"clicked {i}" for i in range(600))
-    shown = operator.post("/new/many", {"account_id": account, "rows": rows, "step": "preview"})
-    form = {**key_of(shown.text), "account_id": account, "rows": rows, "step": "submit", "schedule_time": ""}
-    other = Console(place.stack.folder, place.scheduler.target).start()  # which knows nothing of the first click
+    preview = operator.post("/new/many", {"account_id": account, "rows": rows, "step": "preview"})
+    form = {**key_of(preview.text), "account_id": account, "rows": rows, "step": "submit", "schedule_time": ""}
+    other_console = Console(
+        place.stack.folder, place.scheduler.target
+    ).start()  # which knows nothing of the first click
     try:
-        visitor = Visitor(other.url)
+        visitor = Visitor(other_console.url)
         visitor.sign_in(OPERATOR)
         visitor.get("/new/many")
-        with ThreadPoolExecutor(3) as several:
-            list(several.map(lambda it: it.post("/new/many", form), (operator, operator, visitor)))
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda clicker: clicker.post("/new/many", form), (operator, operator, visitor)))
         visitor.post("/new/many", form)
-        for console in (operator, visitor):
-            while "It has ended." not in console.get(f"/work/{form['seen']}").text:
+        for browser in (operator, visitor):
+            while "It has ended." not in browser.get(f"/work/{form['seen']}").text:
                 pass
     finally:
-        other.stop()
+        other_console.stop()
     assert len(list(place.client.iter_tasks(topic="clicked"))) == 600
     place.client.bulk_cancel_tasks(topic="clicked", force=True)
 

@@ -28,9 +28,9 @@ def operator(place: Place) -> Visitor:
 @pytest.fixture(scope="module")
 def retried(place: Place) -> str:
     """A task whose first attempt failed, and whose second one completed."""
-    fails_once = {"demo-fail": "exit", "demo-fail-times": "1"}
+    options = {"demo-fail": "exit", "demo-fail-times": "1"}
     task_id = place.client.submit_task(
-        place.account, "retried", creator_options=fails_once, initial_backoff=0.1, labels={"set": "a"}
+        place.account, "retried", creator_options=options, initial_backoff=0.1, labels={"set": "a"}
     )
     assert place.client.wait(task_id, 30)["status"] == "completed"
     return task_id
@@ -49,8 +49,8 @@ def test_the_page_tells_each_attempt_and_wait(operator: Visitor, retried: str) -
 
 
 def test_a_failure_shows_its_error_and_what_was_printed_line_by_line(place: Place, operator: Visitor) -> None:
-    bad = {"demo-fail": "exit"}
-    task_id = place.client.submit_task(place.account, "fails", creator_options=bad, auto_retry=False, max_retries=0)
+    options = {"demo-fail": "exit"}
+    task_id = place.client.submit_task(place.account, "fails", creator_options=options, auto_retry=False, max_retries=0)
     place.client.wait(task_id, 30)
     text = operator.get(f"/tasks/{task_id}").text
     assert "<code>CREATOR_ERROR</code>" in text
@@ -74,22 +74,22 @@ def test_a_task_of_tomorrow_says_so_and_runs_now(place: Place, operator: Visitor
 
 def test_each_reason_to_wait_is_told_with_what_to_do(place: Place, operator: Visitor) -> None:
     client = place.client
-    bad = {"demo-fail": "exit"}
-    pauses = client.submit_task(place.account, "pauses", creator_options=bad, initial_backoff=3_600)
-    with client.watch([pauses]) as events:
-        next(it for it in events if it["previous_status"] in {"failed", "timeout"})
-    assert "It pauses before its next attempt" in operator.get(f"/tasks/{pauses}").text
+    options = {"demo-fail": "exit"}
+    pausing_task = client.submit_task(place.account, "pauses", creator_options=options, initial_backoff=3_600)
+    with client.watch([pausing_task]) as events:
+        next(event for event in events if event["previous_status"] in {"failed", "timeout"})
+    assert "It pauses before its next attempt" in operator.get(f"/tasks/{pausing_task}").text
     client.pause_dispatch()
     try:
-        stopped = client.submit_task(place.account, "stopped")
-        assert "Its account is paused, or everything is." in operator.get(f"/tasks/{stopped}").text
+        paused_task = client.submit_task(place.account, "stopped")
+        assert "Its account is paused, or everything is." in operator.get(f"/tasks/{paused_task}").text
     finally:
         client.resume_dispatch()
-    operator.post(f"/tasks/{pauses}/run", {})
-    with client.watch([pauses]) as events:
-        assert next(it for it in events if it["task"]["attempt"] == 2)
-    operator.post(f"/tasks/{pauses}/cancel", {})
-    assert client.wait(pauses, 30)["status"] == "cancelled"
+    operator.post(f"/tasks/{pausing_task}/run", {})
+    with client.watch([pausing_task]) as events:
+        assert next(event for event in events if event["task"]["attempt"] == 2)
+    operator.post(f"/tasks/{pausing_task}/cancel", {})
+    assert client.wait(pausing_task, 30)["status"] == "cancelled"
 
 
 def test_what_the_state_or_the_role_does_not_allow_is_not_offered_and_refused(
@@ -120,30 +120,30 @@ def test_the_commands_do_what_they_say_whatever_the_task_holds(place: Place, ope
     text = operator.get(f"/tasks/{task_id}").text
     folder = place.stack.folder / "shell"
     folder.mkdir()
-    shown = run(command(text, "show"), folder)
-    assert task_id in shown
-    again = run(command(text, "submit"), folder).strip()
-    first, second = place.client.get_task_statuses([task_id, again])
+    output = run(command(text, "show"), folder)
+    assert task_id in output
+    copy_id = run(command(text, "submit"), folder).strip()
+    first, second = place.client.get_task_statuses([task_id, copy_id])
     assert first is not None
     assert second is not None
-    same = ("topic", "keywords", "requirements", "priority", "schedule_time", "labels", "timeout", "auto_approve")
-    assert [second[name] for name in same] == [first[name] for name in same]  # type: ignore[literal-required]
+    names = ("topic", "keywords", "requirements", "priority", "schedule_time", "labels", "timeout", "auto_approve")
+    assert [second[name] for name in names] == [first[name] for name in names]  # type: ignore[literal-required]
     assert list(folder.iterdir()) == []
     for name in ("submit", "grpcurl-submit"):
         assert not re.search(r"[\x00-\x1f\x7f\u202e]", command(text, name))
 
 
 def command(text: str, name: str) -> str:
-    found = re.search(rf'<pre id="command-{name}"[^>]*>(.*?)</pre>', text, re.DOTALL)
-    assert found
-    return html.unescape(found[1])
+    match = re.search(rf'<pre id="command-{name}"[^>]*>(.*?)</pre>', text, re.DOTALL)
+    assert match
+    return html.unescape(match[1])
 
 
 def run(line: str, folder: Path) -> str:
     path = f"{Path(program('contentgen')).parent}:/usr/bin:/bin"
     environment = {**os.environ, "CONTENTGEN_TOKEN": OPERATOR, "PATH": path, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(["bash", "-c", line], cwd=folder, env=environment, stdout=subprocess.PIPE, check=True)
-    return done.stdout.decode()
+    process = subprocess.run(["bash", "-c", line], cwd=folder, env=environment, stdout=subprocess.PIPE, check=True)
+    return process.stdout.decode()
 
 
 def test_progress_and_the_end_appear_by_themselves(place: Place, page: Page) -> None:

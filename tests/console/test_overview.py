@@ -21,13 +21,13 @@ def test_figures_and_plots_stay_fresh_while_tasks_move(place: Place, page: Page)
     sign_in(page)
     page.goto("/")
     expect(page.locator("#feed .empty")).to_be_visible()
-    shown = page.locator("table.history tbody tr").last.locator("td").first
-    before = int(shown.get_attribute("data-value") or "")
+    cell = page.locator("table.history tbody tr").last.locator("td").first
+    count = int(cell.get_attribute("data-value") or "")
     task_id = place.client.submit_task(account_id=place.account, topic="seen at once")
     moves = page.locator("#feed li", has_text="seen at once")
     expect(moves.first).to_contain_text("completed")
     expect(moves.first.get_by_role("link")).to_have_attribute("href", f"/tasks/{task_id}")
-    expect(shown).to_have_attribute("data-value", str(before + 1))
+    expect(cell).to_have_attribute("data-value", str(count + 1))
     expect(page.locator(".cards")).to_contain_text("100 % success today")
     expect(page.locator("#plot-counts canvas")).to_be_visible()
     expect(page.locator("#plot-durations canvas")).to_be_visible()
@@ -88,9 +88,9 @@ def test_a_lost_worker_is_found(own_place: Place) -> None:
     assert "start contentgen-worker, with CONTENTGEN_SCHEDULER set to this target" in text
 
 
-def _wait_examined(shown: Callable[[], bool], what: str) -> None:
+def _wait_examined(condition: Callable[[], bool], what: str) -> None:
     """After a change that is not of the console, which keeps for a while what it has found."""
-    wait_until(shown, within=FRESH + 10, what=what)
+    wait_until(condition, within=FRESH + 10, what=what)
 
 
 def _after_a_review_is_wanted(place: Place) -> str:

@@ -41,8 +41,8 @@ def _content(place: Place, task_id: str) -> int:
 
 
 def _entry(place: Place, content_id: int) -> PublishPoolEntry:
-    found = {entry["content_id"]: entry for entry in place.client.iter_publish_pool()}
-    return found[content_id]
+    entries = {entry["content_id"]: entry for entry in place.client.iter_publish_pool()}
+    return entries[content_id]
 
 
 def _at(day: int, hour: int = 9) -> datetime:
@@ -52,7 +52,9 @@ def _at(day: int, hour: int = 9) -> datetime:
 def _claim(place: Place, content_id: int) -> str | None:
     """Claims an entry, and others of the highest priority before it; returns its claim."""
     place.client.update_publish_pool_entry(content_id, priority=10, unschedule=True)
-    (claim,) = [it["claim_id"] for it in place.client.claim_publish_pool(limit=50) if it["content_id"] == content_id]
+    (claim,) = [
+        entry["claim_id"] for entry in place.client.claim_publish_pool(limit=50) if entry["content_id"] == content_id
+    ]
     return claim
 
 
@@ -61,16 +63,16 @@ def _positions(text: str, contents: Sequence[int]) -> list[int]:
 
 
 def test_the_list_is_in_the_order_of_claims_and_filters_stand_in_its_address(place: Place, visitor: Visitor) -> None:
-    each = {"account_id": place.account, "topic": "one of three", "auto_approve": True}
-    tasks = place.client.submit_tasks([each] * 3)
+    brief = {"account_id": place.account, "topic": "one of three", "auto_approve": True}
+    tasks = place.client.submit_tasks([brief] * 3)
     first, second, third = entries = sorted(_content(place, task_id) for task_id in tasks)
     place.client.update_publish_pool_entry(third, priority=9)
     place.client.update_publish_pool_entry(second, schedule_time=_at(7))
-    shown = visitor.get("/pool").text
-    assert _positions(shown, [third, first, second]) == sorted(_positions(shown, entries))
-    timed = visitor.get("/pool?from=2031-05-07&to=2031-05-07").text
-    assert f'id="entry-{second}"' in timed
-    assert f'id="entry-{first}"' not in timed
+    text = visitor.get("/pool").text
+    assert _positions(text, [third, first, second]) == sorted(_positions(text, entries))
+    filtered_text = visitor.get("/pool?from=2031-05-07&to=2031-05-07").text
+    assert f'id="entry-{second}"' in filtered_text
+    assert f'id="entry-{first}"' not in filtered_text
     assert f'id="entry-{second}"' not in visitor.get("/pool?to=2031-05-06").text
     assert "No entry is like that" in visitor.get("/pool?state=published&account=1").text
     assert "No entry is like that" in visitor.get("/pool?account=999").text
@@ -90,47 +92,47 @@ def test_time_and_priority_are_changed_in_the_readers_zone(place: Place, visitor
     answer = visitor.post("/pool/change", {**fields, "when": "2031-05-07T09:00", "priority": "8"})
     assert answer.url.endswith("/pool?account=1")
     assert f"Changed entry {content_id}." in answer.text
-    changed = _entry(place, content_id)
-    assert (changed["priority"], changed["scheduled_at"]) == (8, "2031-05-07T01:00:00+00:00")
+    entry = _entry(place, content_id)
+    assert (entry["priority"], entry["scheduled_at"]) == (8, "2031-05-07T01:00:00+00:00")
     visitor.post("/pool/change", {**fields, "when_was": "2031-05-07T09:00", "when": "", "priority": "5"})
-    changed = _entry(place, content_id)
-    assert (changed["priority"], changed["scheduled_at"]) == (8, None)
+    entry = _entry(place, content_id)
+    assert (entry["priority"], entry["scheduled_at"]) == (8, None)
     assert visitor.post("/pool/change", {**fields, "when": "soon"}).status == 400
     assert visitor.post("/pool/change", {**fields, "when": "", "priority": "11"}).url.endswith("/pool?account=1")
     assert visitor.post("/pool/change", {**fields, "when": "", "back": "//else.example/"}).url.endswith("/pool")
 
 
 def test_a_past_time_is_asked_about_and_a_change_is_taken_back(place: Place, visitor: Visitor, content_id: int) -> None:
-    before = _at(7) + timedelta(seconds=30)
-    place.client.update_publish_pool_entry(content_id, schedule_time=before)
+    old_time = _at(7) + timedelta(seconds=30)
+    place.client.update_publish_pool_entry(content_id, schedule_time=old_time)
     fields = {"content_id": str(content_id), "zone": "Asia/Shanghai", "back": "/pool?account=1"}
     fields |= {"when_was": "2031-05-07T17:00:30", "when": "2020-05-07T17:00", "priority_was": "5", "priority": "6"}
-    asked = visitor.post("/pool/change", fields)
-    assert "Publish it at once?" in asked.text
-    assert _entry(place, content_id)["scheduled_at"] == before.isoformat()
-    changed = visitor.post("/pool/change", _hidden(asked, "sure"))
-    assert changed.url.endswith("/pool?account=1")
+    question = visitor.post("/pool/change", fields)
+    assert "Publish it at once?" in question.text
+    assert _entry(place, content_id)["scheduled_at"] == old_time.isoformat()
+    answer = visitor.post("/pool/change", _hidden(question, "sure"))
+    assert answer.url.endswith("/pool?account=1")
     entry = _entry(place, content_id)
     assert (entry["priority"], entry["scheduled_at"]) == (6, "2020-05-07T09:00:00+00:00")
-    undone = visitor.post("/pool/change", _hidden(changed, "undo"))
-    assert f"Entry {content_id} is as it was." in undone.text
-    assert 'id="undo"' not in undone.text
+    second_answer = visitor.post("/pool/change", _hidden(answer, "undo"))
+    assert f"Entry {content_id} is as it was." in second_answer.text
+    assert 'id="undo"' not in second_answer.text
     entry = _entry(place, content_id)
-    assert (entry["priority"], entry["scheduled_at"]) == (5, before.isoformat())
+    assert (entry["priority"], entry["scheduled_at"]) == (5, old_time.isoformat())
 
 
 def _hidden(answer: Answer, form: str) -> dict[str, str]:
     """The hidden fields of a form."""
-    whole = answer.text.partition(f'<form id="{form}"')[2].partition("</form>")[0]
-    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', whole))
+    html = answer.text.partition(f'<form id="{form}"')[2].partition("</form>")[0]
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', html))
 
 
 def test_a_failed_entry_shows_its_error_and_attempts_and_is_published_again(place: Place, content_id: int) -> None:
     place.client.report_published(content_id, _claim(place, content_id), error="the site refused it")
     visitor = place.visitor(REVIEWER)
-    shown = visitor.get("/pool?state=failed").text
-    assert "the site refused it" in shown
-    assert f'action="/pool/{content_id}/retry"' in shown
+    text = visitor.get("/pool?state=failed").text
+    assert "the site refused it" in text
+    assert f'action="/pool/{content_id}/retry"' in text
     attempts = visitor.get(f"/pool/{content_id}").text
     assert "the site refused it" in attempts
     answer = visitor.post(f"/pool/{content_id}/retry", {"back": "/pool"})
@@ -140,29 +142,29 @@ def test_a_failed_entry_shows_its_error_and_attempts_and_is_published_again(plac
 
 def test_a_claimed_entry_says_by_whom_and_refuses_changes(place: Place, visitor: Visitor, content_id: int) -> None:
     claim_id = _claim(place, content_id)
-    shown = visitor.get("/pool?state=publishing").text
-    assert "operator, until" in shown
-    assert f'id="change-{content_id}"' not in shown
+    text = visitor.get("/pool?state=publishing").text
+    assert "operator, until" in text
+    assert f'id="change-{content_id}"' not in text
     assert "Changed" not in visitor.post(f"/pool/{content_id}/remove", {}).text
     assert _entry(place, content_id)["status"] == "publishing"
     place.client.report_published(content_id, claim_id, url="https://news.example/1")
-    shown = visitor.get("/pool?state=published").text
-    assert 'href="https://news.example/1" rel="noopener noreferrer nofollow"' in shown
+    text = visitor.get("/pool?state=published").text
+    assert 'href="https://news.example/1" rel="noopener noreferrer nofollow"' in text
 
 
 def test_an_entry_is_removed(place: Place, visitor: Visitor, content_id: int) -> None:
     answer = visitor.post(f"/pool/{content_id}/remove", {"back": "/pool"})
     assert f"Removed entry {content_id} from the pool." in answer.text
     assert f'id="entry-{content_id}"' not in answer.text
-    again = visitor.post(f"/pool/{content_id}/remove", {"back": "/pool"})
-    assert f"Entry {content_id} is not in the pool." in again.text
+    second_answer = visitor.post(f"/pool/{content_id}/remove", {"back": "/pool"})
+    assert f"Entry {content_id} is not in the pool." in second_answer.text
 
 
 def test_who_may_only_read_is_offered_nothing_and_refused(place: Place, content_id: int) -> None:
     visitor = place.visitor(VIEWER)
-    shown = visitor.get("/pool").text
-    assert f'id="entry-{content_id}"' in shown
-    assert "✎" not in shown
+    text = visitor.get("/pool").text
+    assert f'id="entry-{content_id}"' in text
+    assert "✎" not in text
     assert 'draggable="true"' not in visitor.get(f"/pool/calendar?month={MONTH}").text
     answer = visitor.post("/pool/change", {"content_id": str(content_id), "zone": "UTC", "priority": "9"})
     assert answer.status == 400
@@ -170,13 +172,13 @@ def test_who_may_only_read_is_offered_nothing_and_refused(place: Place, content_
 
 
 def test_a_client_sees_its_accounts_alone(place: Place, content_id: int) -> None:
-    other = place.client.create_account("other")["account_id"]
-    task_id = place.client.submit_task(account_id=other, topic="of the other", auto_approve=True)
-    foreign = _content(place, task_id)
+    other_account = place.client.create_account("other")["account_id"]
+    task_id = place.client.submit_task(account_id=other_account, topic="of the other", auto_approve=True)
+    foreign_content = _content(place, task_id)
     visitor = place.visitor(CLIENT)
-    assert f'id="entry-{foreign}"' not in visitor.get("/pool").text
-    assert visitor.post(f"/pool/{foreign}/remove", {}).status == 200
-    assert _entry(place, foreign)["status"] == "pending"
+    assert f'id="entry-{foreign_content}"' not in visitor.get("/pool").text
+    assert visitor.post(f"/pool/{foreign_content}/remove", {}).status == 200
+    assert _entry(place, foreign_content)["status"] == "pending"
 
 
 @pytest.mark.parametrize(
@@ -227,16 +229,21 @@ def test_a_day_begins_where_the_reader_is(place: Place, visitor: Visitor, conten
     place.client.update_publish_pool_entry(content_id, schedule_time=_at(31, 23))
 
     def in_june(cookies: str) -> bool:
-        shown = visitor.get("/pool/calendar?week=2031-W22", Cookie=cookies).text
-        return shown.index('data-day="2031-06-01"') < shown.index(f'id="entry-{content_id}"')
+        text = visitor.get("/pool/calendar?week=2031-W22", Cookie=cookies).text
+        return text.index('data-day="2031-06-01"') < text.index(f'id="entry-{content_id}"')
 
     assert not in_june(_cookies(visitor))
     assert in_june(_cookies(visitor, zone="Asia/Shanghai"))
     assert not in_june(_cookies(visitor, zone="../etc/passwd"))
 
 
-def _cookies(visitor: Visitor, **more: str) -> str:
-    return "; ".join([*(f"{it.name}={it.value}" for it in visitor.cookies), *(f"{k}={v}" for k, v in more.items())])
+def _cookies(visitor: Visitor, **values: str) -> str:
+    return "; ".join(
+        [
+            *(f"{cookie.name}={cookie.value}" for cookie in visitor.cookies),
+            *(f"{name}={value}" for name, value in values.items()),
+        ]
+    )
 
 
 def _calendar(place: Place, page: Page, content_id: int) -> None:

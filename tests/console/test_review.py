@@ -43,9 +43,9 @@ def fields_of(answer: Answer) -> dict[str, str]:
 
 def opened(answer: Answer) -> int:
     """The article that a desk shows."""
-    found = re.search(r"/review/(\d+)", answer.url)
-    assert found, answer.url
-    return int(found[1])
+    match = re.search(r"/review/(\d+)", answer.url)
+    assert match, answer.url
+    return int(match[1])
 
 
 def test_an_empty_desk_says_where_articles_come_from(press: Press, anna: Visitor) -> None:
@@ -59,16 +59,16 @@ class TestQueue:
         press.article("coffee")
         desk = anna.get("/review")
         assert opened(desk) == first["content_id"]
-        for said in ("leaves", "two tables", "dry", "team=news", "You hold it", "coffee"):
-            assert said in desk.text
+        for detail in ("leaves", "two tables", "dry", "team=news", "You hold it", "coffee"):
+            assert detail in desk.text
 
     def test_a_filter_holds_over_decisions(self, press: Press, anna: Visitor) -> None:
-        made = [press.article(f"{name}", category=name) for name in ("food", "sport", "food")]
+        contents = [press.article(f"{name}", category=name) for name in ("food", "sport", "food")]
         desk = anna.get("/review?category=food")
-        assert opened(desk) == made[0]["content_id"]
-        desk = anna.post(f"/review/{made[0]['content_id']}/approve?category=food", fields_of(desk))
-        assert opened(desk) == made[2]["content_id"]
-        assert f'id="queue-{made[1]["content_id"]}"' not in desk.text
+        assert opened(desk) == contents[0]["content_id"]
+        desk = anna.post(f"/review/{contents[0]['content_id']}/approve?category=food", fields_of(desk))
+        assert opened(desk) == contents[2]["content_id"]
+        assert f'id="queue-{contents[1]["content_id"]}"' not in desk.text
 
     @pytest.mark.parametrize(
         ("query", "said"),
@@ -86,20 +86,20 @@ class TestQueue:
         assert 'value="x"' in desk.text
 
     def test_the_ticked_ones_are_approved_together_or_not_at_all(self, press: Press, anna: Visitor) -> None:
-        made = [press.article(f"one of {number}") for number in range(3)]
-        desk = anna.get(f"/review/{made[0]['content_id']}")
+        contents = [press.article(f"one of {number}") for number in range(3)]
+        desk = anna.get(f"/review/{contents[0]['content_id']}")
         ticks = re.findall(r'name="tick" value="([^"]+)"', desk.text)
-        press.changed(made[1]["content_id"], title="changed since")
+        press.changed(contents[1]["content_id"], title="changed since")
         body = anna.post("/review/approve", {"tick": ticks[:2]})
         assert "None is approved" in body.text
-        assert press.now(made[0]["content_id"])["review_status"] == "pending_review"
+        assert press.now(contents[0]["content_id"])["review_status"] == "pending_review"
         ticks = re.findall(r'name="tick" value="([^"]+)"', body.text)
         desk = anna.post("/review/approve", {"tick": ticks[:2]})
         assert "Approved 2 articles." in desk.text
-        assert opened(desk) == made[2]["content_id"]
-        ids = ",".join(str(content["content_id"]) for content in made[:2])
+        assert opened(desk) == contents[2]["content_id"]
+        ids = ",".join(str(content["content_id"]) for content in contents[:2])
         anna.post("/review/undo", {"decided": ids})
-        assert {press.now(content["content_id"])["review_status"] for content in made} == {"pending_review"}
+        assert {press.now(content["content_id"])["review_status"] for content in contents} == {"pending_review"}
         assert "Tick some first." in anna.post("/review/approve", {}).text
 
 
@@ -107,11 +107,15 @@ class TestDecisions:
     def test_approve_with_a_time(self, press: Press, anna: Visitor) -> None:
         content_id = press.article("scheduled")["content_id"]
         fields = {**fields_of(anna.get(f"/review/{content_id}")), "when": "scheduled", "zone": "Asia/Shanghai"}
-        again = anna.post(f"/review/{content_id}/approve", {**fields, "at": "soon"})
-        assert again.status == 400
-        assert "Say when to publish." in again.text
+        answer = anna.post(f"/review/{content_id}/approve", {**fields, "at": "soon"})
+        assert answer.status == 400
+        assert "Say when to publish." in answer.text
         anna.post(f"/review/{content_id}/approve", {**fields, "at": "2030-01-31T12:00"})
-        (entry,) = [it for it in press.place.client.iter_publish_pool() if it["content_id"] == content_id]
+        (entry,) = [
+            pool_entry
+            for pool_entry in press.place.client.iter_publish_pool()
+            if pool_entry["content_id"] == content_id
+        ]
         assert entry["scheduled_at"] == "2030-01-31T04:00:00+00:00"
 
     def test_reject_needs_a_reason(self, press: Press, anna: Visitor) -> None:
@@ -131,29 +135,29 @@ class TestDecisions:
         assert "Sent back:" in desk.text
         old = press.now(content_id)
         assert old["review_status"] == "rejected"
-        found = re.fullmatch(r"shorter → (task-\w+)", old["review_comment"] or "")
-        assert found
-        new = client.wait(found[1], timeout=60)
-        assert (new["regenerates_content_id"], new["requirements"]) == (content_id, "long\n\nshorter")
-        assert f"/tasks/{found[1]}" in anna.get(f"/contents/{content_id}").text
-        assert f"/contents/{content_id}" in anna.get(f"/review/{new['content_id']}").text
-        client.review_content(new["content_id"] or 0, approve=True)
+        match = re.fullmatch(r"shorter → (task-\w+)", old["review_comment"] or "")
+        assert match
+        new_task = client.wait(match[1], timeout=60)
+        assert (new_task["regenerates_content_id"], new_task["requirements"]) == (content_id, "long\n\nshorter")
+        assert f"/tasks/{match[1]}" in anna.get(f"/contents/{content_id}").text
+        assert f"/contents/{content_id}" in anna.get(f"/review/{new_task['content_id']}").text
+        client.review_content(new_task["content_id"] or 0, approve=True)
         assert "Superseded by" in anna.get(f"/contents/{content_id}").text
 
     def test_only_what_was_read_is_decided_on(self, press: Press, anna: Visitor) -> None:
         content_id = press.article("changes")["content_id"]
         fields = fields_of(anna.get(f"/review/{content_id}"))
         press.changed(content_id, title="changed since")
-        for action, more in (
+        for action, texts in (
             ("approve", {}),
             ("reject", {"reason": "kept text"}),
             ("send-back", {"note": "kept text"}),
         ):
-            desk = anna.post(f"/review/{content_id}/{action}", {**fields, **more})
+            desk = anna.post(f"/review/{content_id}/{action}", {**fields, **texts})
             assert desk.status == 409
             assert "Someone has changed it" in desk.text
             assert "changed since" in desk.text
-            assert all(text in desk.text for text in more.values())
+            assert all(text in desk.text for text in texts.values())
         assert press.now(content_id)["review_status"] == "pending_review"
 
     def test_what_somebody_else_has_decided_stays_so(self, press: Press, anna: Visitor) -> None:
@@ -168,40 +172,40 @@ class TestDecisions:
     def test_an_approval_is_not_taken_back_once_a_publisher_has_it(self, press: Press, anna: Visitor) -> None:
         content_id = press.article("fast")["content_id"]
         anna.post(f"/review/{content_id}/approve", fields_of(anna.get(f"/review/{content_id}")))
-        claimed = press.place.client.claim_publish_pool(limit=1_000)
-        assert content_id in {entry["content_id"] for entry in claimed}
+        entries = press.place.client.claim_publish_pool(limit=1_000)
+        assert content_id in {entry["content_id"] for entry in entries}
         assert "Not taken back:" in anna.post("/review/undo", {"decided": str(content_id)}).text
         assert press.now(content_id)["review_status"] == "approved"
 
 
 class TestEditors:
     def test_two_editors_never_hold_the_same_article(self, press: Press, anna: Visitor) -> None:
-        made = [press.article(f"for two {number}")["content_id"] for number in range(2)]
+        content_ids = [press.article(f"for two {number}")["content_id"] for number in range(2)]
         boris = press.place.visitor(BORIS)
-        assert opened(anna.get("/review")) == made[0]
+        assert opened(anna.get("/review")) == content_ids[0]
         desk = boris.get("/review")
-        assert opened(desk) == made[1]
+        assert opened(desk) == content_ids[1]
         assert "anna holds it" in desk.text
-        third = press.place.visitor(REVIEWER)
-        assert "Others hold all that waits." in third.get("/review").text
-        desk = boris.get(f"/review/{made[0]}")
+        third_editor = press.place.visitor(REVIEWER)
+        assert "Others hold all that waits." in third_editor.get("/review").text
+        desk = boris.get(f"/review/{content_ids[0]}")
         assert "anna holds it, until" in desk.text
         assert '/approve"' not in desk.text
 
     def test_a_claim_is_renewed_and_ends_when_its_page_is_left(self, press: Press, anna: Visitor) -> None:
         content_id = press.article("claimed")["content_id"]
         desk = anna.get(f"/review/{content_id}")
-        until = re.findall(r'data-until="([^"]+)"', desk.text)[0]
-        renewed = anna.post(f"/review/{content_id}/claim", {})
-        later = re.findall(r'data-until="([^"]+)"', renewed.text)[0]
-        assert later > until
-        anna.post(f"/review/{content_id}/release", {"until": until})
+        expiry = re.findall(r'data-until="([^"]+)"', desk.text)[0]
+        answer = anna.post(f"/review/{content_id}/claim", {})
+        later_expiry = re.findall(r'data-until="([^"]+)"', answer.text)[0]
+        assert later_expiry > expiry
+        anna.post(f"/review/{content_id}/release", {"until": expiry})
         assert press.now(content_id)["review_holder"] == "anna", "a page that was left before ends nothing"
         boris = press.place.visitor(BORIS)
         boris.get(f"/review/{content_id}")
-        boris.post(f"/review/{content_id}/release", {"until": later})
+        boris.post(f"/review/{content_id}/release", {"until": later_expiry})
         assert press.now(content_id)["review_holder"] == "anna"
-        anna.post(f"/review/{content_id}/release", {"until": later})
+        anna.post(f"/review/{content_id}/release", {"until": later_expiry})
         assert press.now(content_id)["review_holder"] is None
 
     def test_a_viewer_reads_and_decides_nothing(self, press: Press) -> None:
@@ -215,14 +219,14 @@ class TestEditors:
         fields = {"etag": content["etag"], "reason": "x"}
         for action in ("approve", "reject"):
             assert viewer.post(f"/review/{content['content_id']}/{action}", fields).status == 400
-        now = press.now(content["content_id"])
-        assert (now["review_status"], now["review_holder"]) == ("pending_review", None)
+        current = press.now(content["content_id"])
+        assert (current["review_status"], current["review_holder"]) == ("pending_review", None)
 
 
 class TestBrowser:
     @pytest.mark.costly("every key of the desk in a browser")
     def test_by_keys_alone(self, press: Press, page: Page) -> None:
-        made = [press.article(f"by keys {number}")["content_id"] for number in range(5)]
+        content_ids = [press.article(f"by keys {number}")["content_id"] for number in range(5)]
         sign_in(page, ANNA)
         page.goto("/review")
 
@@ -239,21 +243,21 @@ class TestBrowser:
         page.keyboard.press("a")
         shows("by keys 1")
         expect(page.locator("#undo")).to_contain_text("by keys 0")
-        assert press.now(made[0])["review_status"] == "approved"
+        assert press.now(content_ids[0])["review_status"] == "approved"
         page.keyboard.press("z")
         shows("by keys 0")
-        assert press.now(made[0])["review_status"] == "pending_review"
+        assert press.now(content_ids[0])["review_status"] == "pending_review"
         page.keyboard.press("r")
         expect(page.get_by_label("Why")).to_be_focused()
         page.keyboard.type("a jazzy reason")
         page.keyboard.press("Control+Enter")
         shows("by keys 1")
-        assert press.now(made[0])["review_comment"] == "a jazzy reason"
+        assert press.now(content_ids[0])["review_comment"] == "a jazzy reason"
         page.keyboard.press("b")
         page.keyboard.type("shorter")
         page.keyboard.press("Control+Enter")
         shows("by keys 2")
-        assert press.now(made[1])["review_status"] == "rejected"
+        assert press.now(content_ids[1])["review_status"] == "rejected"
         page.keyboard.press("e")
         page.wait_for_url(re.compile("/edit"))
         page.get_by_label("Title").fill("edited by keys")
@@ -265,37 +269,39 @@ class TestBrowser:
         expect(page.get_by_text("undo, for 10 seconds")).to_be_hidden()
         page.keyboard.press("a")
         shows("by keys 3")
-        assert press.now(made[2])["title"] == "edited by keys"
+        assert press.now(content_ids[2])["title"] == "edited by keys"
         page.keyboard.press("x")
         expect(page.locator(".current input")).to_be_checked()
 
     def test_an_undo_is_offered_for_ten_seconds(self, press: Press, page: Page) -> None:
-        made = [press.article(f"undone {number}")["content_id"] for number in range(2)]
+        content_ids = [press.article(f"undone {number}")["content_id"] for number in range(2)]
         page.clock.install()
         sign_in(page, ANNA)
-        page.goto(f"/review/{made[0]}")
+        page.goto(f"/review/{content_ids[0]}")
         page.keyboard.press("a")
         expect(page.locator("#undo")).to_be_visible()
         page.clock.run_for(10_000)
         expect(page.locator("#undo")).to_have_count(0)
 
     def test_two_browsers_at_once(self, press: Press, page: Page, chromium: Browser) -> None:
-        made = [press.article(f"two browsers {number}")["content_id"] for number in range(2)]
+        content_ids = [press.article(f"two browsers {number}")["content_id"] for number in range(2)]
         sign_in(page, ANNA)
         page.goto("/review")
         expect(page.locator(".paper h2")).to_have_text("two browsers 0")
-        with page_at(press.place, chromium) as other:
-            sign_in(other, BORIS)
-            other.goto("/review")
-            expect(other.locator(".paper h2")).to_have_text("two browsers 1")
-            expect(other.locator(f"#queue-{made[0]}")).to_contain_text("anna holds it")
+        with page_at(press.place, chromium) as other_page:
+            sign_in(other_page, BORIS)
+            other_page.goto("/review")
+            expect(other_page.locator(".paper h2")).to_have_text("two browsers 1")
+            expect(other_page.locator(f"#queue-{content_ids[0]}")).to_contain_text("anna holds it")
             page.goto("/contents")
-            wait_until(lambda: press.now(made[0])["review_holder"] is None, within=10, what="anna holds it no longer")
-            other.wait_for_load_state()
-            other.evaluate("htmx.trigger('#queue', 'refresh')")
-            expect(other.locator(f"#queue-{made[0]} .held")).to_have_count(0)
-            other.keyboard.press("k")
-            expect(other.locator(".paper h2")).to_have_text("two browsers 0")
+            wait_until(
+                lambda: press.now(content_ids[0])["review_holder"] is None, within=10, what="anna holds it no longer"
+            )
+            other_page.wait_for_load_state()
+            other_page.evaluate("htmx.trigger('#queue', 'refresh')")
+            expect(other_page.locator(f"#queue-{content_ids[0]} .held")).to_have_count(0)
+            other_page.keyboard.press("k")
+            expect(other_page.locator(".paper h2")).to_have_text("two browsers 0")
 
     def test_what_is_typed_stays_while_the_queue_is_loaded_anew(self, press: Press, page: Page) -> None:
         content_id = press.article("typed at")["content_id"]

@@ -37,9 +37,9 @@ def visitor(place: Place) -> Visitor:
     return place.visitor()
 
 
-def _made(place: Place, **given: Any) -> int:
+def _made(place: Place, **settings: Any) -> int:
     task = {"topic": "daily news", "labels": {"kind": "news"}, "timeout": 90.0}
-    return place.client.create_schedule(place.account, "0 9 * * MON-FRI", task, **given)["schedule_id"]
+    return place.client.create_schedule(place.account, "0 9 * * MON-FRI", task, **settings)["schedule_id"]
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_a_schedule_is_created_by_the_form(place: Place, visitor: Visitor) -> No
     visitor.get("/schedules/new")
     answer = visitor.post("/schedules/new", {**FIELDS, "account_id": str(place.account)})
     assert "Created schedule" in answer.text
-    made = place.client.get_schedule(int(answer.url.rpartition("/")[2]))
-    assert made is not None
-    assert (made["cron"], made["time_zone"], made["jitter"]) == ("0 9 * * MON-FRI", "Asia/Shanghai", 60.0)
-    assert (made["catch_up"], made["overlap"], made["paused"]) == ("skip", "skip", False)
-    task = made["template"]
+    schedule = place.client.get_schedule(int(answer.url.rpartition("/")[2]))
+    assert schedule is not None
+    assert (schedule["cron"], schedule["time_zone"], schedule["jitter"]) == ("0 9 * * MON-FRI", "Asia/Shanghai", 60.0)
+    assert (schedule["catch_up"], schedule["overlap"], schedule["paused"]) == ("skip", "skip", False)
+    task = schedule["template"]
     assert (task["topic"], task["keywords"], task["priority"], task["auto_approve"]) == ("daily news", "news", 8, True)
     assert (task["auto_retry"], task["initial_backoff"], task["backoff_multiplier"]) == (False, 5.0, 3.0)
     assert (task["max_backoff"], task["timeout"]) == (60.0, 90.0)
@@ -80,8 +80,8 @@ def test_a_schedule_is_created_by_the_form(place: Place, visitor: Visitor) -> No
 
 
 def test_a_bad_form_comes_back_with_what_was_typed(place: Place, visitor: Visitor) -> None:
-    bad = {**FIELDS, "account_id": str(place.account), "cron": "61 9 * * *", "time_zone": "Mars", "topic": ""}
-    answer = visitor.post("/schedules/new", bad)
+    fields = {**FIELDS, "account_id": str(place.account), "cron": "61 9 * * *", "time_zone": "Mars", "topic": ""}
+    answer = visitor.post("/schedules/new", fields)
     assert answer.status == 400
     for name in ("cron", "time_zone", "topic"):
         assert f'id="problem-{name}"' in answer.text
@@ -98,15 +98,15 @@ def test_a_bad_form_comes_back_with_what_was_typed(place: Place, visitor: Visito
 
 def test_a_change_begins_with_what_the_schedule_has(place: Place, visitor: Visitor) -> None:
     schedule_id = _made(place)
-    shown = visitor.get(f"/schedules/{schedule_id}").text
-    for held in ('value="90s"', ">\nkind=news</textarea>", ">\ndaily news</textarea>"):
-        assert held in shown
+    text = visitor.get(f"/schedules/{schedule_id}").text
+    for html in ('value="90s"', ">\nkind=news</textarea>", ">\ndaily news</textarea>"):
+        assert html in text
     answer = visitor.post(f"/schedules/{schedule_id}", {**FIELDS, "topic": "evening news", "cron": "0 18 * * *"})
     assert f"Changed schedule {schedule_id}." in answer.text
-    changed = place.client.get_schedule(schedule_id)
-    assert changed is not None
-    assert (changed["cron"], changed["template"]["topic"]) == ("0 18 * * *", "evening news")
-    assert (changed["template"]["labels"], changed["template"]["timeout"]) == ({"kind": "news"}, 90.0)
+    schedule = place.client.get_schedule(schedule_id)
+    assert schedule is not None
+    assert (schedule["cron"], schedule["template"]["topic"]) == ("0 18 * * *", "evening news")
+    assert (schedule["template"]["labels"], schedule["template"]["timeout"]) == ({"kind": "news"}, 90.0)
     answer = visitor.post(f"/schedules/{schedule_id}", {**FIELDS, "cron": "never"})
     assert answer.status == 400
     assert 'value="never"' in answer.text
@@ -116,32 +116,32 @@ def test_a_change_begins_with_what_the_schedule_has(place: Place, visitor: Visit
 def test_what_nobody_could_type_is_kept_if_it_is_not_changed(place: Place, visitor: Visitor) -> None:
     task = {"topic": "daily news", "labels": {"kind": "a;b=c"}, "timeout": 1.234567}
     schedule_id = place.client.create_schedule(place.account, "0 9 * * *", task)["schedule_id"]
-    shown = visitor.get(f"/schedules/{schedule_id}").text
-    assert ">\nkind=a;b=c</textarea>" in shown
-    given = {**FIELDS, "labels": "kind=a;b=c", "timeout": "1.23457s", "tone": "calm"}
-    assert f"Changed schedule {schedule_id}." in visitor.post(f"/schedules/{schedule_id}", given).text
-    changed = place.client.get_schedule(schedule_id)
-    assert changed is not None
-    assert changed["template"]["labels"] == {"kind": "a;b=c"}
-    assert (changed["template"]["timeout"], changed["template"]["tone"]) == (1.234567, "calm")
-    given["labels"] = "kind=a"
-    visitor.post(f"/schedules/{schedule_id}", given)
-    changed = place.client.get_schedule(schedule_id)
-    assert changed is not None
-    assert changed["template"]["labels"] == {"kind": "a"}
+    text = visitor.get(f"/schedules/{schedule_id}").text
+    assert ">\nkind=a;b=c</textarea>" in text
+    fields = {**FIELDS, "labels": "kind=a;b=c", "timeout": "1.23457s", "tone": "calm"}
+    assert f"Changed schedule {schedule_id}." in visitor.post(f"/schedules/{schedule_id}", fields).text
+    schedule = place.client.get_schedule(schedule_id)
+    assert schedule is not None
+    assert schedule["template"]["labels"] == {"kind": "a;b=c"}
+    assert (schedule["template"]["timeout"], schedule["template"]["tone"]) == (1.234567, "calm")
+    fields["labels"] = "kind=a"
+    visitor.post(f"/schedules/{schedule_id}", fields)
+    schedule = place.client.get_schedule(schedule_id)
+    assert schedule is not None
+    assert schedule["template"]["labels"] == {"kind": "a"}
 
 
 def test_pause_resume_run_and_delete(place: Place, visitor: Visitor) -> None:
     schedule_id = _made(place, name="by hand")
     path = f"/schedules/{schedule_id}"
-    paused = visitor.post(f"{path}/pause", {"back": "list"})
-    assert paused.url.endswith("/schedules")
-    assert "paused: no runs" in paused.text
+    list_page = visitor.post(f"{path}/pause", {"back": "list"})
+    assert list_page.url.endswith("/schedules")
+    assert "paused: no runs" in list_page.text
     assert f"Resumed schedule {schedule_id}." in visitor.post(f"{path}/resume", {}).text
-    ran = visitor.post(f"{path}/run", {})
-    assert "/tasks/task-" in ran.url
-    assert f"Schedule {schedule_id} has submitted this task." in ran.text
-    assert ran.url.rpartition("/")[2] in visitor.get("/schedules").text
+    task_page = visitor.post(f"{path}/run", {})
+    assert "/tasks/task-" in task_page.url
+    assert f"Schedule {schedule_id} has submitted this task." in task_page.text
+    assert task_page.url.rpartition("/")[2] in visitor.get("/schedules").text
     assert f"Deleted schedule {schedule_id}." in visitor.post(f"{path}/delete", {}).text
     assert visitor.get(path).status == 404
 
@@ -160,24 +160,24 @@ def test_a_refused_run_says_why(place: Place, visitor: Visitor) -> None:
 def test_who_may_only_read_is_offered_nothing_and_refused(place: Place) -> None:
     schedule_id = _made(place)
     visitor = place.visitor(VIEWER)
-    shown = visitor.get("/schedules").text
-    assert f"/schedules/{schedule_id}" in shown
-    assert "New schedule" not in shown
-    assert "Run now" not in shown
-    one = visitor.get(f"/schedules/{schedule_id}").text
-    assert "daily news" in one
-    assert 'id="field-cron"' not in one
+    text = visitor.get("/schedules").text
+    assert f"/schedules/{schedule_id}" in text
+    assert "New schedule" not in text
+    assert "Run now" not in text
+    page_text = visitor.get(f"/schedules/{schedule_id}").text
+    assert "daily news" in page_text
+    assert 'id="field-cron"' not in page_text
     assert visitor.post(f"/schedules/{schedule_id}/delete", {}).status == 400
     assert place.client.get_schedule(schedule_id) is not None
 
 
 def test_a_client_may_have_schedules_of_its_accounts_alone(place: Place) -> None:
-    other = place.client.create_account("other")["account_id"]
-    foreign = place.client.create_schedule(other, "0 9 * * *", {"topic": "foreign"})["schedule_id"]
+    other_account = place.client.create_account("other")["account_id"]
+    foreign_schedule = place.client.create_schedule(other_account, "0 9 * * *", {"topic": "foreign"})["schedule_id"]
     visitor = place.visitor(CLIENT)
-    assert f"/schedules/{foreign}" not in visitor.get("/schedules").text
-    assert visitor.get(f"/schedules/{foreign}").status == 404
-    assert visitor.post("/schedules/new", {**FIELDS, "account": str(other)}).status == 400
+    assert f"/schedules/{foreign_schedule}" not in visitor.get("/schedules").text
+    assert visitor.get(f"/schedules/{foreign_schedule}").status == 404
+    assert visitor.post("/schedules/new", {**FIELDS, "account": str(other_account)}).status == 400
 
 
 def test_the_preview_follows_what_is_typed(place: Place, page: Page) -> None:

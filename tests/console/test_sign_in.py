@@ -39,25 +39,25 @@ def test_whoever_has_no_session_is_led_to_the_form_and_from_there_to_the_page(pl
     form = visitor.get("/")
     assert (form.status, form.url) == (200, f"{place.console.url}/login")
     assert form.text.count('type="password"') == form.text.count("<form") == 1
-    asked = visitor.get("/tasks?status=failed")
-    assert asked.url == f"{place.console.url}/login?next=%2Ftasks%3Fstatus%3Dfailed"
-    came = visitor.post("/login?next=%2Ftasks%3Fstatus%3Dfailed", {"token": OPERATOR})
-    assert (came.status, came.url) == (200, f"{place.console.url}/tasks?status=failed")
+    login_page = visitor.get("/tasks?status=failed")
+    assert login_page.url == f"{place.console.url}/login?next=%2Ftasks%3Fstatus%3Dfailed"
+    answer = visitor.post("/login?next=%2Ftasks%3Fstatus%3Dfailed", {"token": OPERATOR})
+    assert (answer.status, answer.url) == (200, f"{place.console.url}/tasks?status=failed")
 
 
 @pytest.mark.parametrize(
     "elsewhere", ["https://example.org/", "//example.org/", "/\\example.org/", "javascript:alert(1)"]
 )
 def test_the_form_leads_to_no_other_site(place: Place, elsewhere: str) -> None:
-    came = Visitor(place.console.url).post(f"/login?next={elsewhere}", {"token": OPERATOR})
-    assert came.url == f"{place.console.url}/"
+    answer = Visitor(place.console.url).post(f"/login?next={elsewhere}", {"token": OPERATOR})
+    assert answer.url == f"{place.console.url}/"
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "two words", "x" * 5_000, "令牌", "line\nbreak", "\0"])
 def test_a_token_that_nobody_has_is_refused(place: Place, token: str) -> None:
-    refused = Visitor(place.console.url).sign_in(token)
-    assert refused.status == 403
-    assert "The schedulers do not know this token." in refused.text
+    answer = Visitor(place.console.url).sign_in(token)
+    assert answer.status == 403
+    assert "The schedulers do not know this token." in answer.text
 
 
 def test_the_cookie_is_for_this_site_alone_and_out_of_reach_for_scripts(place: Place) -> None:
@@ -71,17 +71,17 @@ def test_the_cookie_is_for_this_site_alone_and_out_of_reach_for_scripts(place: P
 
 def test_a_session_of_before_is_worth_nothing_after_a_sign_in(place: Place) -> None:
     visitor = place.visitor()
-    (planted,) = visitor.cookies
+    (old_cookie,) = visitor.cookies
     visitor.sign_in(CLIENT)
     (cookie,) = visitor.cookies
-    assert cookie.value != planted.value
+    assert cookie.value != old_cookie.value
 
 
 def test_whoever_signs_out_has_no_session_any_more(place: Place) -> None:
     visitor, other = place.visitor(VIEWER), place.visitor(VIEWER)
     visitor.get("/")
-    left = visitor.post("/logout", {})
-    assert (left.url, "You have signed out." in left.text) == (f"{place.console.url}/login", True)
+    answer = visitor.post("/logout", {})
+    assert (answer.url, "You have signed out." in answer.text) == (f"{place.console.url}/login", True)
     assert visitor.get("/tasks").url.startswith(f"{place.console.url}/login")
     assert other.get("/tasks").url == f"{place.console.url}/tasks"
 
@@ -90,9 +90,9 @@ def test_signing_out_everywhere_ends_all_sessions_of_the_token(place: Place) -> 
     visitor, other, stranger = place.visitor(VIEWER), place.visitor(VIEWER), place.visitor(CLIENT)
     visitor.get("/")
     visitor.post("/logout", {"everywhere": "yes"})
-    told = other.get("/tasks")
-    assert told.url == f"{place.console.url}/login?next=%2Ftasks"
-    assert "All sessions of your token were signed out." in told.text
+    answer = other.get("/tasks")
+    assert answer.url == f"{place.console.url}/login?next=%2Ftasks"
+    assert "All sessions of your token were signed out." in answer.text
     assert stranger.get("/tasks").url == f"{place.console.url}/tasks"
 
 
@@ -101,9 +101,9 @@ def test_whoever_signs_in_again_is_back_on_the_page_of_a_form(place: Place) -> N
     visitor.get("/tasks?status=failed")
     other.get("/")
     other.post("/logout", {"everywhere": "yes"})
-    asked = visitor.post("/tasks/task-1/cancel", {}, Referer=f"{place.console.url}/tasks?status=failed")
-    assert asked.url == f"{place.console.url}/login?next=%2Ftasks%3Fstatus%3Dfailed"
-    assert "All sessions of your token were signed out." in asked.text
+    answer = visitor.post("/tasks/task-1/cancel", {}, Referer=f"{place.console.url}/tasks?status=failed")
+    assert answer.url == f"{place.console.url}/login?next=%2Ftasks%3Fstatus%3Dfailed"
+    assert "All sessions of your token were signed out." in answer.text
     elsewhere = visitor.post("/tasks/task-1/cancel", {}, Referer="https://example.org/tasks")
     assert elsewhere.url == f"{place.console.url}/login"
 
@@ -132,19 +132,19 @@ def test_a_revoked_token_ends_its_live_pages(place: Place) -> None:
     place.scheduler.signal(signal.SIGHUP)
     wait_until(lambda: _known(place, "leaver-token"), within=PATIENCE_S, what="the token is known")
     visitor = place.visitor("leaver-token")
-    cookie = "; ".join(f"{it.name}={it.value}" for it in visitor.cookies)
+    header = "; ".join(f"{cookie.name}={cookie.value}" for cookie in visitor.cookies)
     live = http.client.HTTPConnection("127.0.0.1", place.console.port, timeout=PATIENCE_S)
     with closing(live):
-        live.request("GET", "/tasks/live", headers={"Cookie": cookie})
+        live.request("GET", "/tasks/live", headers={"Cookie": header})
         events = live.getresponse()
         assert events.readline() == b": open\n"
         while (line := events.readline()) != b"event: stale\n":  # its watch is there
             assert line, "the page has ended"
         tokens.write(file, *lines)
         place.scheduler.signal(signal.SIGHUP)
-        until = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_S
         while events.readline():
-            assert time.monotonic() < until, "the page goes on"
+            assert time.monotonic() < deadline, "the page goes on"
     assert "The schedulers do not know your token any more." in visitor.get("/tasks").text
 
 
@@ -162,13 +162,13 @@ def test_a_form_of_another_site_does_nothing(place: Place) -> None:
     visitor = place.visitor()
     visitor.get(f"/tasks/{task_id}")
     path = f"/tasks/{task_id}/cancel"
-    refused = [
+    answers = [
         visitor.post(path, {}, Sec_Fetch_Site="cross-site"),
         visitor.post(path, {}, Origin="https://example.org"),
         visitor.post(path, {}, csrf=""),
         visitor.post(path, {}, csrf="guessed"),
     ]
-    assert [it.status for it in refused] == [403] * 4
+    assert [answer.status for answer in answers] == [403] * 4
     assert visitor.post("/login", {"token": OPERATOR}, Origin="https://example.org").status == 403
     task = place.client.get_task_status(task_id)
     assert task is not None
@@ -184,14 +184,14 @@ def test_what_a_role_may_not_do_is_not_offered_and_refused(place: Place) -> None
     assert offered == {OPERATOR: True, CLIENT: True, REVIEWER: False, VIEWER: False}
     visitor = place.visitor(VIEWER)
     visitor.get("/")
-    refused = visitor.post(f"/tasks/{task_id}/cancel", {})
-    assert refused.status == 400
-    assert "TaskService/CancelTask" in refused.text
+    answer = visitor.post(f"/tasks/{task_id}/cancel", {})
+    assert answer.status == 400
+    assert "TaskService/CancelTask" in answer.text
 
 
 def test_an_account_s_user_sees_no_other_account(place: Place) -> None:
-    other = place.client.create_account("other")["account_id"]
-    task_id = place.client.submit_task(account_id=other, topic="a secret", schedule_time="2030-01-01T00:00Z")
+    other_account = place.client.create_account("other")["account_id"]
+    task_id = place.client.submit_task(account_id=other_account, topic="a secret", schedule_time="2030-01-01T00:00Z")
     visitor = place.visitor(CLIENT)
     assert "a secret" not in visitor.get("/tasks").text
     assert visitor.get(f"/tasks/{task_id}").status == 404

@@ -35,21 +35,21 @@ def operator(place: Place) -> Visitor:
     return place.visitor()
 
 
-def later(place: Place, topic: str, n: int = 1, **more: object) -> list[str]:
-    each = {"account_id": place.account, "topic": topic, "schedule_time": SOON, **more}
-    return place.client.submit_tasks([each] * n)
+def later(place: Place, topic: str, n: int = 1, **fields: object) -> list[str]:
+    brief = {"account_id": place.account, "topic": topic, "schedule_time": SOON, **fields}
+    return place.client.submit_tasks([brief] * n)
 
 
 def test_pages_skip_and_double_nothing_while_tasks_are_added(place: Place, operator: Visitor, many: list[str]) -> None:
-    path, seen = "/tasks?topic=many", []
+    path, task_ids = "/tasks?topic=many", []
     while True:
         text = operator.get(path).text
-        seen += ROW.findall(text)
-        if not (found := NEXT.search(text)):
+        task_ids += ROW.findall(text)
+        if not (match := NEXT.search(text)):
             break
         later(place, "many more")
-        path = found[1].replace("&amp;", "&")
-    assert seen == many[::-1]
+        path = match[1].replace("&amp;", "&")
+    assert task_ids == many[::-1]
     assert 'rel="first"' in text
 
 
@@ -83,20 +83,20 @@ def test_an_id_leads_to_its_task(place: Place, operator: Visitor, many: list[str
 
 
 def test_all_that_match_are_counted_and_cancelled_and_no_others(place: Place, operator: Visitor) -> None:
-    wanted, others = later(place, "batch one", 60), later(place, "batch two", 3)
-    asked = operator.get("/tasks/move?topic=batch+one&all=yes&do=cancel").text
-    assert "60 tasks wait for a worker" in asked
+    first_batch, second_batch = later(place, "batch one", 60), later(place, "batch two", 3)
+    form = operator.get("/tasks/move?topic=batch+one&all=yes&do=cancel").text
+    assert "60 tasks wait for a worker" in form
     newer = later(place, "batch one, later")
-    answer = operator.post("/tasks/move", fields_of(asked))
+    answer = operator.post("/tasks/move", fields_of(form))
     assert "Cancelled 60 tasks." in answer.text
-    assert states(place, wanted) == {"cancelled"}
-    assert states(place, [*others, *newer]) == {"pending"}
+    assert states(place, first_batch) == {"cancelled"}
+    assert states(place, [*second_batch, *newer]) == {"pending"}
 
 
 def test_what_could_not_be_done_is_named(place: Place, operator: Visitor) -> None:
     first, second = later(place, "to cancel", 2)
-    asked = operator.get(f"/tasks/move?do=cancel&task={first}&task={second}&task=task-ffffffffffffffff").text
-    assert "1 is not there any more" in asked
+    form = operator.get(f"/tasks/move?do=cancel&task={first}&task={second}&task=task-ffffffffffffffff").text
+    assert "1 is not there any more" in form
     place.client.cancel_task(first)
     answer = operator.post("/tasks/move", {"do": "cancel", "task": [first, second], "key": "k1"})
     assert "/work/k1" in answer.url
@@ -106,39 +106,39 @@ def test_what_could_not_be_done_is_named(place: Place, operator: Visitor) -> Non
 
 
 def test_failed_tasks_are_retried_and_those_without_retries_on_demand(place: Place, operator: Visitor) -> None:
-    broken = {"creator_options": {"no-such": "1"}, "auto_retry": False, "account_id": place.account}
+    brief = {"creator_options": {"no-such": "1"}, "auto_retry": False, "account_id": place.account}
     failed, used_up = place.client.submit_tasks(
-        [{**broken, "topic": "fails"}, {**broken, "topic": "fails for good", "max_retries": 0}]
+        [{**brief, "topic": "fails"}, {**brief, "topic": "fails for good", "max_retries": 0}]
     )
     for task_id in (failed, used_up):
         assert place.client.wait(task_id, 60)["status"] == "failed"
-    asked = operator.get(f"/tasks/move?do=retry&task={failed}&task={used_up}").text
-    assert "1 task will go back" in asked
-    assert "Also 1 whose retries are used up" in asked
-    assert "Put 2 tasks back" in operator.post("/tasks/move", {**fields_of(asked), "more": "yes"}).text
+    form = operator.get(f"/tasks/move?do=retry&task={failed}&task={used_up}").text
+    assert "1 task will go back" in form
+    assert "Also 1 whose retries are used up" in form
+    assert "Put 2 tasks back" in operator.post("/tasks/move", {**fields_of(form), "more": "yes"}).text
     for task_id in (failed, used_up):
         assert place.client.wait(task_id, 60)["attempt"] == 2
 
 
 def test_all_that_match_are_retried_those_without_retries_on_demand(place: Place, operator: Visitor) -> None:
-    broken = {"creator_options": {"no-such": "1"}, "auto_retry": False, "account_id": place.account}
+    brief = {"creator_options": {"no-such": "1"}, "auto_retry": False, "account_id": place.account}
     failed, used_up = place.client.submit_tasks(
-        [{**broken, "topic": "outage"}, {**broken, "topic": "outage for good", "max_retries": 0}]
+        [{**brief, "topic": "outage"}, {**brief, "topic": "outage for good", "max_retries": 0}]
     )
     for task_id in (failed, used_up):
         assert place.client.wait(task_id, 60)["status"] == "failed"
-    asked = operator.get("/tasks/move?do=retry&all=yes&topic=outage").text
-    assert "1 task will go back" in asked
-    assert "Also 1 whose retries are used up" in asked
-    assert "Put 2 tasks back" in operator.post("/tasks/move", {**fields_of(asked), "more": "yes"}).text
-    ended = [place.client.wait(task_id, 60) for task_id in (failed, used_up)]
-    assert [(task["attempt"], task["retry_count"]) for task in ended] == [(2, 1), (2, 0)]
+    form = operator.get("/tasks/move?do=retry&all=yes&topic=outage").text
+    assert "1 task will go back" in form
+    assert "Also 1 whose retries are used up" in form
+    assert "Put 2 tasks back" in operator.post("/tasks/move", {**fields_of(form), "more": "yes"}).text
+    tasks = [place.client.wait(task_id, 60) for task_id in (failed, used_up)]
+    assert [(task["attempt"], task["retry_count"]) for task in tasks] == [(2, 1), (2, 0)]
 
 
 def test_tasks_of_tomorrow_run_now(place: Place, operator: Visitor) -> None:
     task_id, *_ = later(place, "tomorrow's")
-    asked = operator.get(f"/tasks/move?do=run&task={task_id}").text
-    assert "Moved 1 task " in operator.post("/tasks/move", {**fields_of(asked), "priority": "9"}).text
+    form = operator.get(f"/tasks/move?do=run&task={task_id}").text
+    assert "Moved 1 task " in operator.post("/tasks/move", {**fields_of(form), "priority": "9"}).text
     task = place.client.wait(task_id, 60)
     assert (task["status"], task["priority"]) == ("completed", 9)
 
@@ -195,14 +195,14 @@ def test_no_row_is_left_in_a_state_that_it_has_left(place: Place, page: Page) ->
 
 def test_a_row_shows_how_far_its_task_is(place: Place, page: Page) -> None:
     sign_in(page)
-    slow = {"demo-seconds": "15"}
-    task_id = place.client.submit_task(place.account, "how far", creator_options=slow)
+    options = {"demo-seconds": "15"}
+    task_id = place.client.submit_task(place.account, "how far", creator_options=options)
     page.goto("/tasks?topic=how+far")
-    far = page.locator(f"tr#{task_id} progress")
-    expect(far).to_be_visible()
-    before = far.get_attribute("value")
+    bar = page.locator(f"tr#{task_id} progress")
+    expect(bar).to_be_visible()
+    value = bar.get_attribute("value")
     page.locator(f"#tick-{task_id}").check()
-    expect(far).not_to_have_attribute("value", str(before), timeout=30_000)
+    expect(bar).not_to_have_attribute("value", str(value), timeout=30_000)
     expect(page.locator(f"#tick-{task_id}")).to_be_checked()
     place.client.cancel_task(task_id, force=True)
 
@@ -210,21 +210,23 @@ def test_a_row_shows_how_far_its_task_is(place: Place, page: Page) -> None:
 @pytest.mark.costly("tasks of several batches in a browser")
 def test_more_tasks_than_a_batch_are_paged_filtered_and_counted(place: Place, page: Page) -> None:
     account = place.client.create_account("very many")["account_id"]
-    each: dict[str, Any] = {"account_id": account, "schedule_time": IN_A_WEEK}
-    tasks = [{**each, "topic": f"of very many {n}", "labels": {"set": str(n % BATCH)}} for n in range(VERY_MANY)]
-    batches = [tasks[n : n + BATCH] for n in range(0, VERY_MANY, BATCH)]
-    wanted = [task_id for batch in batches for task_id in place.client.submit_tasks(batch)][::-1]
+    brief: dict[str, Any] = {"account_id": account, "schedule_time": IN_A_WEEK}
+    tasks = [
+        {**brief, "topic": f"of very many {index}", "labels": {"set": str(index % BATCH)}} for index in range(VERY_MANY)
+    ]
+    batches = [tasks[start : start + BATCH] for start in range(0, VERY_MANY, BATCH)]
+    expected_ids = [task_id for batch in batches for task_id in place.client.submit_tasks(batch)][::-1]
     rows = page.locator("#chosen tbody tr")
     sign_in(page)
     page.goto(f"/tasks?account={account}&topic=very+many")
     expect(rows).to_have_count(50)
     for number in (1, 2):
         page.get_by_role("link", name="Older").click()
-        expect(rows.first).to_have_id(wanted[50 * number])
+        expect(rows.first).to_have_id(expected_ids[50 * number])
         expect(rows).to_have_count(50)
     page.get_by_role("link", name="Newest").click()
-    expect(rows.first).to_have_id(wanted[0])
-    newer = place.client.submit_task(topic="of very many, and newer", **each)
+    expect(rows.first).to_have_id(expected_ids[0])
+    newer = place.client.submit_task(topic="of very many, and newer", **brief)
     expect(rows.first).to_have_id(newer)
     page.get_by_text("More conditions").click()
     page.get_by_label("Labels").fill("set=599")
@@ -237,8 +239,8 @@ def test_more_tasks_than_a_batch_are_paged_filtered_and_counted(place: Place, pa
     page.get_by_role("button", name="Cancel them").click()
     told_on_the_list_if_quick = "Cancelled 1201 tasks."
     told_by_its_progress = "1201 of 1201 done · It has ended."
-    told = page.get_by_text(told_on_the_list_if_quick).or_(page.get_by_text(told_by_its_progress))
-    expect(told).to_be_visible(timeout=60_000)
+    outcome = page.get_by_text(told_on_the_list_if_quick).or_(page.get_by_text(told_by_its_progress))
+    expect(outcome).to_be_visible(timeout=60_000)
 
 
 @pytest.mark.costly("services of its own end and start beside a browser")
@@ -248,13 +250,13 @@ def test_work_waits_for_a_scheduler_that_is_away_and_can_be_stopped(own_place: P
     with page_at(place, chromium) as page:
         sign_in(page)
         first, second, third = later(place, "while it is away", 3)
-        asked = fields_of(visitor.get(f"/tasks/move?do=cancel&task={third}").text)
+        fields = fields_of(visitor.get(f"/tasks/move?do=cancel&task={third}").text)
         page.goto(f"/tasks/move?do=cancel&task={first}&task={second}")
         place.scheduler.kill()
         page.get_by_role("button", name="Cancel them").click()
         expect(page.get_by_role("heading", name="Cancelling 2 tasks")).to_be_visible()
         expect(page.get_by_text("0 of 2 done")).to_be_visible()
-        path = visitor.post("/tasks/move", asked).url.removeprefix(place.console.url)
+        path = visitor.post("/tasks/move", fields).url.removeprefix(place.console.url)
         assert "You have stopped it." in visitor.post(f"{path}/stop", {}).text
         place.scheduler.start()
         expect(page.get_by_text("2 of 2 done")).to_be_visible()

@@ -75,12 +75,12 @@ def test_a_webhook_is_created_and_its_secret_is_shown_once(place: Place, visitor
         "/webhooks/new", {"url": receiver.url, "event_types": "publish.failed", "account": str(place.account)}
     )
     (secret,) = re.findall(r"whsec_[\w+/=-]+", answer.text)
-    (webhook,) = [it for it in place.client.iter_webhooks() if it["url"] == receiver.url]
+    (webhook,) = [candidate for candidate in place.client.iter_webhooks() if candidate["url"] == receiver.url]
     assert (webhook["event_types"], webhook["account_id"]) == (["publish.failed"], place.account)
     for path in ("/webhooks", f"/webhooks/{webhook['webhook_id']}"):
-        shown = visitor.get(path).text
-        assert receiver.url in shown
-        assert secret not in shown
+        text = visitor.get(path).text
+        assert receiver.url in text
+        assert secret not in text
 
 
 def test_a_bad_form_comes_back_with_what_was_typed(visitor: Visitor) -> None:
@@ -106,17 +106,17 @@ def test_a_change_a_pause_and_a_new_secret(place: Place, visitor: Visitor, recei
     assert f"Changed webhook {webhook_id}." in answer.text
     assert visitor.post(path, {"url": "ftp://news.example/", "event_types": "content.approved"}).status == 400
     assert "receives no more events" in visitor.post(f"{path}/active", {"active": "no"}).text
-    changed = place.client.get_webhook(webhook_id)
-    assert changed is not None
-    assert (changed["url"], changed["event_types"], changed["active"]) == (
+    webhook = place.client.get_webhook(webhook_id)
+    assert webhook is not None
+    assert (webhook["url"], webhook["event_types"], webhook["active"]) == (
         receiver.url + "2",
         ["content.approved"],
         False,
     )
     assert "receives events again" in visitor.post(f"{path}/active", {"active": "yes"}).text
-    rotated = visitor.post(f"{path}/rotate", {"overlap": "1h"}).text
-    assert "whsec_" in rotated
-    assert "The secret before it is valid until" in rotated
+    text = visitor.post(f"{path}/rotate", {"overlap": "1h"}).text
+    assert "whsec_" in text
+    assert "The secret before it is valid until" in text
     assert "Deleted webhook" in visitor.post(f"{path}/delete", {}).text
     assert [visitor.get(path).status, visitor.post(f"{path}/delete", {}).status] == [404, 404]
 
@@ -125,8 +125,8 @@ def test_a_ping_says_how_it_went(place: Place, visitor: Visitor, receiver: Recei
     path = f"/webhooks/{_made(place, receiver.url)}"
     assert "The receiver has answered with 204." in visitor.post(f"{path}/ping", {}).text
     receiver.status = 500
-    failed = visitor.post(f"{path}/ping", {}).text
-    assert "The ping has failed:" in failed
+    text = visitor.post(f"{path}/ping", {}).text
+    assert "The ping has failed:" in text
     assert "webhook.ping" in visitor.get(f"{path}?status=exhausted").text
     assert "No delivery is like that" in visitor.get(f"{path}?status=pending").text
 
@@ -137,9 +137,9 @@ def test_a_delivery_is_shown_and_sent_again(place: Place, visitor: Visitor, rece
     place.client.wait(task_id, timeout=60)
     (delivery,) = place.client.iter_deliveries(webhook_id)
     path = f"/webhooks/{webhook_id}"
-    shown = visitor.get(path).text
-    assert f'id="delivery-{delivery["delivery_id"]}"' in shown
-    assert task_id in shown
+    text = visitor.get(path).text
+    assert f'id="delivery-{delivery["delivery_id"]}"' in text
+    assert task_id in text
     answer = visitor.post(f"{path}/deliveries/{delivery['delivery_id']}", {})
     assert f"Delivery {delivery['delivery_id']} is sent again." in answer.text
     visitor.post(f"{path}/active", {"active": "no"})
@@ -149,10 +149,10 @@ def test_a_delivery_is_shown_and_sent_again(place: Place, visitor: Visitor, rece
 def test_who_may_only_read_is_offered_nothing_and_refused(place: Place, receiver: Receiver) -> None:
     webhook_id = _made(place, receiver.url)
     visitor = place.visitor(VIEWER)
-    shown = visitor.get(f"/webhooks/{webhook_id}").text
-    assert receiver.url not in shown
-    assert "Send a ping" not in shown
-    assert "New secret" not in shown
+    text = visitor.get(f"/webhooks/{webhook_id}").text
+    assert receiver.url not in text
+    assert "Send a ping" not in text
+    assert "New secret" not in text
     assert "New webhook" not in visitor.get("/webhooks").text
     assert visitor.post(f"/webhooks/{webhook_id}/delete", {}).status == 400
     assert place.client.get_webhook(webhook_id) is not None

@@ -61,9 +61,9 @@ def test_a_worker_is_drained_and_undrained(place: Place, page: Page) -> None:
 def test_a_worker_is_resized(place: Place) -> None:
     visitor = place.visitor()
     visitor.get("/workers")
-    resized = visitor.post("/workers/resize", {"worker_id": "worker-1", "slots": "5"})
-    assert "worker-1 has 5 slots now." in resized.text
-    assert resized.text.count('class="free"') == 5
+    answer = visitor.post("/workers/resize", {"worker_id": "worker-1", "slots": "5"})
+    assert "worker-1 has 5 slots now." in answer.text
+    assert answer.text.count('class="free"') == 5
     visitor.post("/workers/resize", {"worker_id": "worker-1", "slots": "3"})
 
 
@@ -71,10 +71,10 @@ def test_a_worker_is_resized(place: Place) -> None:
 def test_a_bad_number_of_slots_comes_back(place: Place, text: str) -> None:
     visitor = place.visitor()
     visitor.get("/workers")
-    refused = visitor.post("/workers/resize", {"worker_id": "worker-1", "slots": text})
-    assert refused.status == 400
-    assert "Should be a number from 1 to 1,000." in refused.text
-    assert f'value="{text}" aria-invalid="true"' in refused.text
+    answer = visitor.post("/workers/resize", {"worker_id": "worker-1", "slots": text})
+    assert answer.status == 400
+    assert "Should be a number from 1 to 1,000." in answer.text
+    assert f'value="{text}" aria-invalid="true"' in answer.text
 
 
 def test_everything_and_an_account_are_paused_and_resumed(place: Place) -> None:
@@ -87,24 +87,24 @@ def test_everything_and_an_account_are_paused_and_resumed(place: Place) -> None:
         text = visitor.get("/workers").text
         return text if text.count("By operator") == 2 else ""
 
-    paused = wait_until(who, within=10, what="the audit has both pauses")
-    assert "Everything is paused: no task is handed out." in paused
-    assert f"Account {place.account} is paused." in paused
-    assert "Pause everything" not in paused
-    resumed = visitor.post("/workers/resume", {"account": "0"}).text
-    assert "Tasks are handed out again." in resumed
-    assert "Pause everything" in resumed
-    resumed = visitor.post("/workers/resume", {"account": str(place.account)}).text
-    assert f"Dispatch of account {place.account} is resumed." in resumed
+    pause_text = wait_until(who, within=10, what="the audit has both pauses")
+    assert "Everything is paused: no task is handed out." in pause_text
+    assert f"Account {place.account} is paused." in pause_text
+    assert "Pause everything" not in pause_text
+    answer_text = visitor.post("/workers/resume", {"account": "0"}).text
+    assert "Tasks are handed out again." in answer_text
+    assert "Pause everything" in answer_text
+    answer_text = visitor.post("/workers/resume", {"account": str(place.account)}).text
+    assert f"Dispatch of account {place.account} is resumed." in answer_text
     assert "Tasks of all accounts are handed out." in visitor.get("/workers").text
 
 
 def test_a_bad_account_comes_back(place: Place) -> None:
     visitor = place.visitor()
     visitor.get("/workers")
-    refused = visitor.post("/workers/pause", {"account": "press"})
-    assert refused.status == 400
-    assert 'value="press" aria-invalid="true"' in refused.text
+    answer = visitor.post("/workers/pause", {"account": "press"})
+    assert answer.status == 400
+    assert 'value="press" aria-invalid="true"' in answer.text
     assert visitor.post("/workers/pause", {"account": "4711"}).status == 404
     assert place.client.get_dispatch_status() == {"all_paused": False, "paused_account_ids": []}
 

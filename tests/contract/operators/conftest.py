@@ -61,7 +61,7 @@ def contentgen(replica: Replica, request: pytest.FixtureRequest) -> Transcript:
 @pytest.fixture(autouse=True)
 def log_apart() -> Iterator[None]:
     """The replica's log, which is of this process too, is none of what the command prints."""
-    before = structlog.get_config()["logger_factory"]
+    factory = structlog.get_config()["logger_factory"]
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
     yield
-    structlog.configure(logger_factory=before)
+    structlog.configure(logger_factory=factory)

@@ -33,11 +33,11 @@ def pool(*workers: pool_pb.Worker) -> pool_pb.GetWorkerPoolResponse:
 
 def worker(**fields: Any) -> pool_pb.Worker:
     """A good one but for these fields."""
-    made = pool_pb.Worker()
-    made.CopyFrom(GOOD)
+    message = pool_pb.Worker()
+    message.CopyFrom(GOOD)
     for name, value in fields.items():
-        setattr(made, name, value)
-    return made
+        setattr(message, name, value)
+    return message
 
 
 class Deployment:
@@ -78,8 +78,8 @@ class Deployment:
         return SERVING
 
     def _update_account(self, request: object, context: grpc.ServicerContext) -> account_pb.UpdateAccountResponse:
-        given = dict(context.invocation_metadata()).get("authorization")
-        if self.role and given != "Bearer known":
+        authorization = dict(context.invocation_metadata()).get("authorization")
+        if self.role and authorization != "Bearer known":
             refuse(context, StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not known")
         if self.role not in {"", "operator"}:
             refuse(context, StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN", "not for this role", role=self.role)

@@ -92,19 +92,19 @@ def test_a_token_goes_to_the_scheduler_of_its_context_only(tmp_path: Path, monke
 def test_an_invalid_contexts_file_is_named(text: str) -> None:
     contexts.path().parent.mkdir(parents=True)
     contexts.path().write_text(text)
-    ran = run("task", "list")
-    assert ran.status == 2
-    assert f"{contexts.path()} should be a file of contexts" in ran.err.replace("\n", " ")
+    result = run("task", "list")
+    assert result.status == 2
+    assert f"{contexts.path()} should be a file of contexts" in result.err.replace("\n", " ")
 
 
 def test_a_wrong_account_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTENTGEN_ACCOUNT", "newsroom")
-    ran = run("task", "list")
-    assert (ran.status, "CONTENTGEN_ACCOUNT='newsroom' should be the id of an account" in ran.err) == (2, True)
+    result = run("task", "list")
+    assert (result.status, "CONTENTGEN_ACCOUNT='newsroom' should be the id of an account" in result.err) == (2, True)
 
 
 def test_stored_contexts_can_be_read() -> None:
     run("context", "set", "新闻", "-s", "127.0.0.1:50051")
-    held = json.loads(contexts.path().read_text(encoding="utf-8"))
-    assert held == {"current": "新闻", "contexts": {"新闻": {"scheduler": "127.0.0.1:50051"}}}
+    document = json.loads(contexts.path().read_text(encoding="utf-8"))
+    assert document == {"current": "新闻", "contexts": {"新闻": {"scheduler": "127.0.0.1:50051"}}}
     assert stat.S_ISREG(contexts.path().stat().st_mode)

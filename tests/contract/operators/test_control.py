@@ -87,10 +87,10 @@ def test_control_commands_print_the_golden_screens(request: pytest.FixtureReques
     ],
 )
 def test_commands_send_the_right_requests(words: str, request_: object) -> None:
-    asked = Asked()
-    with asked.served() as target:
+    scheduler = Asked()
+    with scheduler.served() as target:
         assert run("-s", target, *words.split()).status == 0
-    assert asked.requests == [request_]
+    assert scheduler.requests == [request_]
 
 
 @pytest.mark.parametrize(
@@ -105,22 +105,22 @@ def test_commands_send_the_right_requests(words: str, request_: object) -> None:
     ],
 )
 def test_an_update_names_only_the_given_fields(flags: list[str], changes: dict[str, Any]) -> None:
-    asked = Asked()
-    with asked.served() as target:
+    scheduler = Asked()
+    with scheduler.served() as target:
         assert run("-s", target, "account", "update", "3", *flags).status == 0
-    (request,) = asked.requests
+    (request,) = scheduler.requests
     assert request.account == account_pb.Account(account_id=3, **changes)
     assert set(request.update_mask.paths) == set(changes)
 
 
 async def test_an_account_is_changed_by_a_real_scheduler(contentgen: Transcript, account: int) -> None:
-    ran = await contentgen("-o", "json", "account", "update", "1", "--inactive", "--weight", "0.5")
-    assert ran.status == 0, ran.err
-    changed = json.loads(ran.out)
-    assert (changed["active"], changed["weight"], changed["name"]) == (False, 0.5, "an account")
-    ran = await contentgen("task", "submit", "-a", "1", "a topic")
-    assert ran.status == 5
-    assert "account update ID --active" in ran.err
+    result = await contentgen("-o", "json", "account", "update", "1", "--inactive", "--weight", "0.5")
+    assert result.status == 0, result.err
+    fields = json.loads(result.out)
+    assert (fields["active"], fields["weight"], fields["name"]) == (False, 0.5, "an account")
+    result = await contentgen("task", "submit", "-a", "1", "a topic")
+    assert result.status == 5
+    assert "account update ID --active" in result.err
     assert (await contentgen("account", "update", "1", "--active")).status == 0
     assert (await contentgen("task", "submit", "-a", "1", "a topic")).status == 0
     assert (await contentgen("account", "update", "1", "--weight", "0")).status == 2
@@ -131,13 +131,13 @@ async def test_schedules_are_resumed_by_a_real_scheduler(contentgen: Transcript,
     created = await contentgen("-o", "json", "schedule", "create", "-a", "1", "--cron", "0 0 1 1 *", "--paused", "News")
     assert json.loads(created.out)["next_run_times"] == []
     assert (await contentgen("schedule", "resume", "1")).out == "1  active\n"
-    shown = json.loads((await contentgen("-o", "json", "schedule", "show", "1")).out)
-    assert (shown["paused"], len(shown["next_run_times"])) == (False, 5)
+    schedule = json.loads((await contentgen("-o", "json", "schedule", "show", "1")).out)
+    assert (schedule["paused"], len(schedule["next_run_times"])) == (False, 5)
     updated = await contentgen(
         "-o", "json", "schedule", "update", "1", "--topic", "Other news", "--label", "a=b", "--cron", "0 0 2 1 *"
     )
-    changed = json.loads(updated.out)
-    assert (changed["template"]["topic"], changed["template"]["labels"]) == ("Other news", {"a": "b"})
-    assert changed["next_run_times"] > shown["next_run_times"]
+    changed_schedule = json.loads(updated.out)
+    assert (changed_schedule["template"]["topic"], changed_schedule["template"]["labels"]) == ("Other news", {"a": "b"})
+    assert changed_schedule["next_run_times"] > schedule["next_run_times"]
     assert (await contentgen("schedule", "show", "99")).status == 3
     assert (await contentgen("schedule", "update", "1", "--cron", "x")).status == 2

@@ -29,9 +29,9 @@ from tests.harness.scripted_worker import ScriptedWorker
 def examined(deployment: Deployment, *arguments: str) -> tuple[int, list[dict[str, str]]]:
     """The exit status, and every finding that is not ok."""
     with scripted(**deployment.answers()) as target:
-        ran = run("-s", target, "-o", "json", "doctor", *arguments)
-    assert ran.err == ""
-    return ran.status, [finding for finding in json.loads(ran.out) if finding["level"] != "ok"]
+        result = run("-s", target, "-o", "json", "doctor", *arguments)
+    assert result.err == ""
+    return result.status, [finding for finding in json.loads(result.out) if finding["level"] != "ok"]
 
 
 async def test_doctor_prints_the_golden_screens(contentgen: Transcript, channel: aio.Channel, account: int) -> None:
@@ -91,17 +91,17 @@ def test_a_healthy_deployment_has_no_findings() -> None:
 def test_workers_with_problems_are_found(workers: Sequence[pool_pb.Worker], status: int, check: str, told: str) -> None:
     deployment = Deployment()
     deployment.workers = workers
-    ended, (finding,) = examined(deployment)
-    assert (ended, finding["check"], finding["level"]) == (status, check, "fail" if status else "warn")
+    exit_status, (finding,) = examined(deployment)
+    assert (exit_status, finding["check"], finding["level"]) == (status, check, "fail" if status else "warn")
     assert told in finding["message"]
     assert finding["advice"]
 
 
 def test_a_pool_of_unhealthy_workers_is_found() -> None:
     deployment = Deployment()
-    ill = worker(unhealthy=True, last_error="no model answers", hostname="host-7")
-    ill.unhealthy_time.FromSeconds(int(time.time()) - 330)
-    deployment.workers = [ill]
+    unhealthy_worker = worker(unhealthy=True, last_error="no model answers", hostname="host-7")
+    unhealthy_worker.unhealthy_time.FromSeconds(int(time.time()) - 330)
+    deployment.workers = [unhealthy_worker]
     status, (pool_finding, cli_finding) = examined(deployment)
     assert (status, pool_finding["check"], cli_finding["check"]) == (1, "workers", "cli")
     assert pool_finding["message"] == "all 1 are unhealthy: each tries one task at a time"
@@ -135,8 +135,8 @@ def test_a_queue_of_scheduled_tasks_has_no_oldest() -> None:
     answers = Deployment().answers()
     answers["GetTaskStats"] = lambda request, context: task_pb.GetTaskStatsResponse(counts={"pending": 1})
     with scripted(**answers) as target:
-        ran = run("-s", target, "doctor")
-    assert "1 of 1,000,000 pending, 0 due\n" in ran.out
+        result = run("-s", target, "doctor")
+    assert "1 of 1,000,000 pending, 0 due\n" in result.out
 
 
 @pytest.mark.parametrize(
@@ -201,9 +201,9 @@ def test_tasks_stuck_in_submitted_are_found() -> None:
 
 
 def failed_task(task_id: str, reason: str, hours_ago: int, **details: str) -> task_pb2.Task:
-    ended = Timestamp(seconds=int(time.time()) - 3_600 * hours_ago)
+    end_time = Timestamp(seconds=int(time.time()) - 3_600 * hours_ago)
     error = task_pb2.TaskError(reason=reason, details=details)
-    return task_pb2.Task(task_id=task_id, end_time=ended, error=error)
+    return task_pb2.Task(task_id=task_id, end_time=end_time, error=error)
 
 
 def test_contents_that_stay_failed_in_the_pool_are_found() -> None:
@@ -221,12 +221,12 @@ def test_contents_that_stay_failed_in_the_pool_are_found() -> None:
 
 def test_refused_creator_options_are_found() -> None:
     deployment = Deployment()
-    refused = "INVALID_CREATOR_OPTIONS"
+    reason = "INVALID_CREATOR_OPTIONS"
     deployment.failed = [
         failed_task("task-4", "CREATOR_ERROR", 0),
-        failed_task("task-3", refused, 1, options="colour, size"),
-        failed_task("task-2", refused, 2, options="colour"),
-        failed_task("task-1", refused, 25, options="forgotten"),
+        failed_task("task-3", reason, 1, options="colour, size"),
+        failed_task("task-2", reason, 2, options="colour"),
+        failed_task("task-1", reason, 25, options="forgotten"),
     ]
     status, (finding,) = examined(deployment)
     assert (status, finding["check"], finding["level"]) == (0, "options", "warn")
@@ -235,9 +235,9 @@ def test_refused_creator_options_are_found() -> None:
 
 
 def replica(name: str, *lanes: system_pb.Lane, serving: bool = True) -> system_pb.Replica:
-    made = system_pb.Replica(scheduler_id=name, serving=serving, lanes=lanes)
-    made.last_heartbeat_time.GetCurrentTime()
-    return made
+    message = system_pb.Replica(scheduler_id=name, serving=serving, lanes=lanes)
+    message.last_heartbeat_time.GetCurrentTime()
+    return message
 
 
 def lane(name: str, seconds: int, *, waiting: int = 1, set_aside: int = 0) -> system_pb.Lane:
@@ -316,21 +316,21 @@ def test_the_age_of_a_lock_that_is_hidden_is_not_invented() -> None:
 )
 def test_a_transaction_that_has_been_open_for_long_is_found(fields: dict[str, Any], told: str) -> None:
     deployment = Deployment()
-    what: dict[str, Any] = {"pid": 4711, "database": "other", "role": "ann", "application": "psql"}
-    deployment.system.oldest_transaction.CopyFrom(system_pb.OldestTransaction(**what | fields))
-    status, found = examined(deployment)
-    assert (status, [finding["check"] for finding in found]) == (0, ["snapshots"] * bool(told))
-    assert all(told in finding["message"] for finding in found)
+    transaction: dict[str, Any] = {"pid": 4711, "database": "other", "role": "ann", "application": "psql"}
+    deployment.system.oldest_transaction.CopyFrom(system_pb.OldestTransaction(**transaction | fields))
+    status, findings = examined(deployment)
+    assert (status, [finding["check"] for finding in findings]) == (0, ["snapshots"] * bool(told))
+    assert all(told in finding["message"] for finding in findings)
 
 
 def test_clocks_and_settings_that_differ_are_found() -> None:
     deployment = Deployment()
     for name, offset, retention in (("s1", 0, ""), ("s2", -8, ""), ("s3", 301, "60 s"), ("s4", 4, "")):
-        made = replica(name)
-        made.clock_offset.FromSeconds(offset)
-        made.settings["CONTENTGEN_RETENTION"] = retention
-        made.settings["CONTENTGEN_LEASE_TTL"] = "120 s"
-        deployment.system.replicas.append(made)
+        message = replica(name)
+        message.clock_offset.FromSeconds(offset)
+        message.settings["CONTENTGEN_RETENTION"] = retention
+        message.settings["CONTENTGEN_LEASE_TTL"] = "120 s"
+        deployment.system.replicas.append(message)
     deployment.system.replicas.append(replica("s0, of an older version"))
     status, (behind, ahead, setting) = examined(deployment)
     assert (status, behind["level"], ahead["level"], setting["level"]) == (1, "warn", "fail", "warn")
@@ -351,8 +351,8 @@ def test_the_age_of_the_oldest_item_is_shown_if_all_is_well() -> None:
     deployment = Deployment()
     deployment.system.replicas.extend([replica("s1", lane("submits", 2)), replica("s2", lane("reports", 1))])
     with scripted(**deployment.answers()) as target:
-        ran = run("-s", target, "doctor")
-    assert "2 of 2 serve, and the oldest of the submits waits for 2 s\n" in ran.out
+        result = run("-s", target, "doctor")
+    assert "2 of 2 serve, and the oldest of the submits waits for 2 s\n" in result.out
 
 
 def test_a_scheduler_of_another_version_is_found() -> None:
@@ -395,9 +395,9 @@ def test_a_scheduler_without_get_system_is_tolerated(code: StatusCode) -> None:
     answers = deployment.answers()
     answers["GetSystem"] = lambda request, context: refuse(context, code, "ROLE_FORBIDDEN", "not for this role")
     with scripted(**answers) as target:
-        ran = run("-s", target, "-o", "json", "doctor")
-    assert not [finding for finding in json.loads(ran.out) if finding["check"] == "schedulers"]
-    assert ran.status == 0
+        result = run("-s", target, "-o", "json", "doctor")
+    assert not [finding for finding in json.loads(result.out) if finding["check"] == "schedulers"]
+    assert result.status == 0
 
 
 def test_a_lost_database_is_found() -> None:
@@ -415,9 +415,9 @@ def test_without_a_database_one_check_that_needs_it_is_made() -> None:
     answers = Deployment().answers()
     answers["GetSystem"] = answers["GetWorkerPool"] = away
     with scripted(**answers) as target:
-        ran = run("-s", target, "-o", "json", "doctor")
-    *_, last = json.loads(ran.out)
-    assert (ran.status, last["check"], last["level"]) == (1, "schedulers", "fail")
+        result = run("-s", target, "-o", "json", "doctor")
+    *_, last = json.loads(result.out)
+    assert (result.status, last["check"], last["level"]) == (1, "schedulers", "fail")
     assert last["message"].startswith("the database is away, so these were not looked at: workers, queue, ")
     assert last["advice"] == "look at PostgreSQL and the scheduler's log"
 
@@ -444,8 +444,8 @@ def test_problems_of_the_token_are_found(
     deployment = Deployment()
     deployment.role = role
     with scripted(**deployment.answers()) as target:
-        ran = run("-s", target, "-o", "json", "doctor")
-    (finding,) = [finding for finding in json.loads(ran.out) if finding["check"] == "token"]
+        result = run("-s", target, "-o", "json", "doctor")
+    (finding,) = [finding for finding in json.loads(result.out) if finding["check"] == "token"]
     assert finding["level"] == level
     assert told in finding["message"]
 
@@ -455,5 +455,5 @@ def test_a_token_from_a_file_is_used(tmp_path: Path) -> None:
     deployment = Deployment()
     deployment.role = "operator"
     with scripted(**deployment.answers()) as target:
-        ran = run("--token-file", str(tmp_path / "token"), "-s", target, "doctor")
-    assert "accepted, with the role operator" in ran.out
+        result = run("--token-file", str(tmp_path / "token"), "-s", target, "doctor")
+    assert "accepted, with the role operator" in result.out

@@ -35,11 +35,11 @@ def test_a_refusal_prints_one_line_and_sets_the_status(code: StatusCode, reason:
         return pb.SubmitTaskResponse()
 
     with scripted(SubmitTask=submit) as target:
-        ran = run("-s", target, "task", "submit", "-a", "1", "a topic")
-    assert (ran.status, ran.out, ran.err.count("\n")) == (status, "", 1)
-    assert ran.err.startswith("contentgen: ")
-    assert "that is refused" in ran.err or not reason
-    assert advice in ran.err
+        result = run("-s", target, "task", "submit", "-a", "1", "a topic")
+    assert (result.status, result.out, result.err.count("\n")) == (status, "", 1)
+    assert result.err.startswith("contentgen: ")
+    assert "that is refused" in result.err or not reason
+    assert advice in result.err
 
 
 def test_without_its_database_a_scheduler_is_unavailable() -> None:
@@ -48,42 +48,42 @@ def test_without_its_database_a_scheduler_is_unavailable() -> None:
         return pb.GetTaskResponse()
 
     with scripted(GetTask=get) as target:
-        ran = run("-s", target, "task", "status", "task-1")
-    assert ran.status == 4
-    assert ran.err == (
+        result = run("-s", target, "task", "status", "task-1")
+    assert result.status == 4
+    assert result.err == (
         "contentgen: the database is away; the scheduler is there, its database is not: look at `contentgen doctor`\n"
     )
 
 
 def test_an_unreachable_scheduler_prints_one_line() -> None:
-    ran = run("-s", "127.0.0.1:1", "task", "cancel", "task-1")
-    assert (ran.status, ran.out) == (4, "")
-    assert ran.err == (
+    result = run("-s", "127.0.0.1:1", "task", "cancel", "task-1")
+    assert (result.status, result.out) == (4, "")
+    assert result.err == (
         "contentgen: cannot reach the scheduler at 127.0.0.1:1 (Connection refused): start one (contentgen-scheduler),"
         " or name it by --scheduler or CONTENTGEN_SCHEDULER\n"
     )
 
 
 def test_an_unknown_host_is_named() -> None:
-    ran = run("-s", "no-such-host.invalid:50051", "task", "cancel", "task-1")
-    assert (ran.status, ran.err.count("\n")) == (4, 1)
-    assert "(no such host): start one" in ran.err
+    result = run("-s", "no-such-host.invalid:50051", "task", "cancel", "task-1")
+    assert (result.status, result.err.count("\n")) == (4, 1)
+    assert "(no such host): start one" in result.err
 
 
 async def test_the_first_of_several_addresses_that_answers_is_used(contentgen: Transcript, account: int) -> None:
-    there = contentgen.target
-    for several in (f"127.0.0.1:1,{there}", f"{there},127.0.0.1:1", f"ipv4:127.0.0.1:1,{there}"):
-        ran = await contentgen("--scheduler", several, "account", "list", "-o", "jsonl")
-        assert ran.status == 0
-        assert f'"account_id": {account}' in ran.out
+    target = contentgen.target
+    for addresses in (f"127.0.0.1:1,{target}", f"{target},127.0.0.1:1", f"ipv4:127.0.0.1:1,{target}"):
+        result = await contentgen("--scheduler", addresses, "account", "list", "-o", "jsonl")
+        assert result.status == 0
+        assert f'"account_id": {account}' in result.out
 
 
 async def test_several_tasks_are_done_one_by_one(contentgen: Transcript, account: int) -> None:
-    there = (await contentgen("task", "submit", "-a", "1", "a topic")).out.strip()
-    ran = await contentgen("task", "cancel", "task-0000000000000009", there, there)
-    assert ran.status == 3
-    assert ran.out == f"{there}  cancelled\n"
-    first, second = ran.err.splitlines()
+    task_id = (await contentgen("task", "submit", "-a", "1", "a topic")).out.strip()
+    result = await contentgen("task", "cancel", "task-0000000000000009", task_id, task_id)
+    assert result.status == 3
+    assert result.out == f"{task_id}  cancelled\n"
+    first, second = result.err.splitlines()
     assert "task-0000000000000009" in first
     assert "cancelled" in second
 
@@ -96,13 +96,13 @@ def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_token_is_sent_with_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    tokens = []
 
     def get(_: pb.GetTaskRequest, context: grpc.ServicerContext) -> pb.GetTaskResponse:
-        seen.append(dict(context.invocation_metadata())["authorization"])
+        tokens.append(dict(context.invocation_metadata())["authorization"])
         return pb.GetTaskResponse(task=task_pb2.Task(task_id="task-1"))
 
     monkeypatch.setenv("CONTENTGEN_TOKEN", "secret")
     with scripted(GetTask=get) as target:
         assert run("-s", target, "task", "status", "task-1").status == 0
-    assert seen == ["Bearer secret"]
+    assert tokens == ["Bearer secret"]

@@ -34,10 +34,10 @@ async def test_a_submit_that_waits_shows_progress_and_the_end(
     (lease,) = await worker.take()
     await worker.start(lease)
     await worker.complete(lease)
-    ran = await waiting
-    assert ran.status == 0
-    assert "status       completed\n" in ran.out
-    assert ran.err.endswith(f"{lease.task.task_id}  completed   content 1\n")
+    result = await waiting
+    assert result.status == 0
+    assert "status       completed\n" in result.out
+    assert result.err.endswith(f"{lease.task.task_id}  completed   content 1\n")
 
 
 @pytest.mark.parametrize(("command", "ended"), [("submit", "failed"), ("wait", "failed"), ("wait", "cancelled")])
@@ -62,9 +62,9 @@ async def test_a_wait_for_a_task_that_does_not_complete_exits_with_1(
         await worker.fail(lease)
     else:
         await tasks.CancelTask(pb.CancelTaskRequest(task_id=lease.task.task_id, force=True))
-    ran = await waiting
-    assert ran.status == 1
-    assert f"{ended}\n" in ran.out
+    result = await waiting
+    assert result.status == 1
+    assert f"{ended}\n" in result.out
 
 
 async def test_several_tasks_are_waited_for_together(
@@ -76,14 +76,14 @@ async def test_several_tasks_are_waited_for_together(
         (lease,) = await worker.take()
         await worker.start(lease)
         await worker.complete(lease)
-    ran = await waiting
-    assert (ran.status, ran.out.count('"status": "completed"')) == (0, 2)
+    result = await waiting
+    assert (result.status, result.out.count('"status": "completed"')) == (0, 2)
 
 
 async def test_a_wait_that_times_out_exits_with_5(contentgen: Transcript, account: int) -> None:
-    ran = await contentgen("task", "submit", "-a", "1", "--wait", "--wait-timeout", "0.1", "a topic")
-    assert ran.status == 5
-    assert "status       pending\n" in ran.out
+    result = await contentgen("task", "submit", "-a", "1", "--wait", "--wait-timeout", "0.1", "a topic")
+    assert result.status == 5
+    assert "status       pending\n" in result.out
     assert (await contentgen("task", "wait", "task-0000000000000009")).status == 3
 
 
@@ -136,19 +136,19 @@ class Watched:
 
     def __call__(self, request: pb.WatchTasksRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchTasksResponse]:
         self.tokens.append(request.resume_token)
-        left = self._events[int(request.resume_token.rpartition("-")[2] or 0) :]
-        count, how = self._breaks.pop(0) if self._breaks else (len(left), "")
-        yield from left[:count]
-        if how == "away":
+        rest = self._events[int(request.resume_token.rpartition("-")[2] or 0) :]
+        count, ending = self._breaks.pop(0) if self._breaks else (len(rest), "")
+        yield from rest[:count]
+        if ending == "away":
             context.abort(StatusCode.UNAVAILABLE, "this replica is going away")
-        elif how == "slow":
+        elif ending == "slow":
             refuse(context, StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", "too slow", resume_token="token-5")
-        elif how == "expired":
+        elif ending == "expired":
             refuse(context, StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", "the token is too old")
 
 
-def served(watched: Watched) -> AbstractContextManager[str]:
-    return scripted(WatchTasks=watched)
+def served(stream: Watched) -> AbstractContextManager[str]:
+    return scripted(WatchTasks=stream)
 
 
 def test_watch_prints_the_golden_screens(request: pytest.FixtureRequest) -> None:
@@ -168,27 +168,27 @@ def test_watch_prints_the_golden_screens(request: pytest.FixtureRequest) -> None
     ],
 )
 def test_a_watch_resumes_after_an_interruption(breaks: list[tuple[int, str]], tokens: list[str]) -> None:
-    watched = Watched(breaks=breaks)
-    with served(watched) as target:
-        ran = run("-s", target, "-o", "jsonl", "task", "watch", TASK)
-    assert ran.status == 0
-    assert watched.tokens == tokens
-    assert ran.out.count('"resume_token": "token-8"') == 1
+    stream = Watched(breaks=breaks)
+    with served(stream) as target:
+        result = run("-s", target, "-o", "jsonl", "task", "watch", TASK)
+    assert result.status == 0
+    assert stream.tokens == tokens
+    assert result.out.count('"resume_token": "token-8"') == 1
 
 
 def test_a_watch_resumes_from_a_token() -> None:
-    watched = Watched()
-    with served(watched) as target:
-        ran = run("-s", target, "-o", "jsonl", "task", "watch", "--resume-token", "token-6", TASK)
-    assert ran.out.count("\n") == 2
-    assert watched.tokens == ["token-6"]
+    stream = Watched()
+    with served(stream) as target:
+        result = run("-s", target, "-o", "jsonl", "task", "watch", "--resume-token", "token-6", TASK)
+    assert result.out.count("\n") == 2
+    assert stream.tokens == ["token-6"]
 
 
 def test_an_expired_token_is_reported() -> None:
     with served(Watched(breaks=[(0, "expired")])) as target:
-        ran = run("-s", target, "task", "watch", "--account", "1", "--resume-token", "token-1")
-    assert ran.status == 2
-    assert ran.err == "contentgen: the token is too old; watch anew, without --resume-token\n"
+        result = run("-s", target, "task", "watch", "--account", "1", "--resume-token", "token-1")
+    assert result.status == 2
+    assert result.err == "contentgen: the token is too old; watch anew, without --resume-token\n"
 
 
 def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed() -> None:
@@ -200,18 +200,18 @@ def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed() -> None:
         change(4, PROCESSING, FAILED, task_id=other, error="RESULT_TOO_LARGE"),
     ]
     with served(Watched(events)) as target:
-        ran = run("-s", target, "task", "watch", TASK, other)
-    assert ran.status == 1
-    assert ran.out.count("failed  RESULT_TOO_LARGE\n") == 2
+        result = run("-s", target, "task", "watch", TASK, other)
+    assert result.status == 1
+    assert result.out.count("failed  RESULT_TOO_LARGE\n") == 2
 
 
 def test_a_wrong_address_is_reported_at_once() -> None:
-    ran = run("-s", "127.0.0.1:1", "task", "watch", TASK)
-    assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)
+    result = run("-s", "127.0.0.1:1", "task", "watch", TASK)
+    assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
 
 
 def test_a_stream_that_ends_before_its_first_event_is_an_error() -> None:
     with served(Watched(breaks=[(0, "ends")])) as target:
-        ran = run("-s", target, "task", "watch", TASK)
-    assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)
-    assert "the stream was ended again and again" in ran.err
+        result = run("-s", target, "task", "watch", TASK)
+    assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
+    assert "the stream was ended again and again" in result.err

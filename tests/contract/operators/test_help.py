@@ -76,30 +76,30 @@ COMMANDS = {
 def test_help_prints_the_golden_screens(group: str, request: pytest.FixtureRequest) -> None:
     transcript = Transcript(SCHEDULER, request.config.getoption("--update-golden"))
     for words in ((group, "--help"), *((group, name, "--help") for name in COMMANDS[group])):
-        ran = run(*words)
-        transcript.add(words, ran)
-        assert ran.status == 0
+        result = run(*words)
+        transcript.add(words, result)
+        assert result.status == 0
         if len(words) == 3 or not COMMANDS[group]:
-            assert "Examples:\n    " in ran.out
+            assert "Examples:\n    " in result.out
     transcript.check(f"help-{group}")
 
 
 def test_the_command_s_help_prints_the_golden_screen(request: pytest.FixtureRequest) -> None:
     transcript = Transcript(SCHEDULER, request.config.getoption("--update-golden"))
-    ran = run("--help")
-    transcript.add(("--help",), ran)
+    result = run("--help")
+    transcript.add(("--help",), result)
     transcript.check("help")
-    assert all(f"\n  {group} " in ran.out for group in COMMANDS)
+    assert all(f"\n  {group} " in result.out for group in COMMANDS)
 
 
 def examples() -> Iterator[str]:
     """Every call of the command in its help and in its page, up to what it is piped into."""
     groups = ([group, name] for group, names in COMMANDS.items() for name in names)
-    helps = [run(*words, "--help").out for words in ([], ["whoami"], ["top"], ["doctor"], *groups)]
-    for text in (*helps, OPERATORS.read_text(encoding="utf-8")):
-        for called in CALL.findall(text):
-            if "--install-completion" not in called and "…" not in called:
-                yield called
+    help_texts = [run(*words, "--help").out for words in ([], ["whoami"], ["top"], ["doctor"], *groups)]
+    for text in (*help_texts, OPERATORS.read_text(encoding="utf-8")):
+        for call in CALL.findall(text):
+            if "--install-completion" not in call and "…" not in call:
+                yield call
 
 
 def test_every_example_in_the_help_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,13 +111,13 @@ def test_every_example_in_the_help_is_valid(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "topics.csv").write_text("topic\nSpring\n")
     (tmp_path / "article.md").write_text("A better text.")
     (tmp_path / "topics.jsonl").write_text('{"topic": "Spring"}\n')
-    found = dict.fromkeys(examples())
-    assert len(found) > 50
+    calls = dict.fromkeys(examples())
+    assert len(calls) > 50
     with scripted() as target:
-        ended = {called: run("-s", target, *shlex.split(called)).status for called in found if not APART.search(called)}
-    dry = {called for called, status in ended.items() if status == 0}
-    assert dry == {"task submit -a 1 --file topics.csv --dry-run"}
-    assert {called: status for called, status in ended.items() if status not in {0, 1, 4}} == {}
+        statuses = {call: run("-s", target, *shlex.split(call)).status for call in calls if not APART.search(call)}
+    successes = {call for call, status in statuses.items() if status == 0}
+    assert successes == {"task submit -a 1 --file topics.csv --dry-run"}
+    assert {call: status for call, status in statuses.items() if status not in {0, 1, 4}} == {}
 
 
 def test_help_has_a_short_flag() -> None:
@@ -127,6 +127,6 @@ def test_help_has_a_short_flag() -> None:
 
 @pytest.mark.parametrize("words", [[], ["task"], ["account"]])
 def test_a_group_without_a_command_shows_its_help(words: list[str]) -> None:
-    ran = run(*words)
-    assert ran.status == 2
-    assert "Commands:" in ran.out + ran.err
+    result = run(*words)
+    assert result.status == 2
+    assert "Commands:" in result.out + result.err

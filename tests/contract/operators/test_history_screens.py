@@ -23,7 +23,7 @@ def history(request: pb.GetTaskHistoryRequest, _context: object) -> pb.GetTaskHi
     message = pb.TaskHistoryPoint(
         time=timestamp(busy.time),
         submitted=busy.submitted,
-        counts={status.label: n for status, n in busy.counts.items()},
+        counts={status.label: number for status, number in busy.counts.items()},
         duration_p50=duration(busy.duration_p50),
         duration_p95=duration(busy.duration_p95),
         cost=0.5,

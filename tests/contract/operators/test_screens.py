@@ -37,7 +37,7 @@ async def submitted(contentgen: Transcript, *arguments: str) -> str:
 async def test_task_commands_print_the_golden_screens(
     contentgen: Transcript, account: int, worker: ScriptedWorker
 ) -> None:
-    waits = await submitted(
+    waiting_task = await submitted(
         contentgen,
         "春天的第一杯咖啡",
         "--keywords",
@@ -53,8 +53,10 @@ async def test_task_commands_print_the_golden_screens(
         "--max-backoff",
         "90s",
     )
-    done = await submitted(contentgen, "Working well from home", "--label", "campaign=spring", "--max-retries", "1")
-    failed = await submitted(contentgen, "It fails", "-p", "9", "--no-auto-retry", "--request-id", "once")
+    completed_task = await submitted(
+        contentgen, "Working well from home", "--label", "campaign=spring", "--max-retries", "1"
+    )
+    failed_task = await submitted(contentgen, "It fails", "-p", "9", "--no-auto-retry", "--request-id", "once")
     (lease,) = await worker.take()
     await worker.start(lease)
     stdout, stderr = "topic: It fails\nprogress: 10%", "\x1b[31mError: the model said no"
@@ -62,34 +64,34 @@ async def test_task_commands_print_the_golden_screens(
     (lease,) = await worker.take()
     await worker.start(lease)
     await worker.report(lease, progress=task_pb2.TaskProgress(percent=40, step="draft", message="half of it"))
-    await contentgen("task", "status", done)
+    await contentgen("task", "status", completed_task)
     await worker.complete(lease)
-    for task_id in (waits, done, failed):
+    for task_id in (waiting_task, completed_task, failed_task):
         await contentgen("task", "status", task_id)
-    await contentgen("task", "status", waits, done)
+    await contentgen("task", "status", waiting_task, completed_task)
     await contentgen("task", "list")
     await contentgen("-o", "wide", "task", "list")
     await contentgen("task", "list", "--status", "failed,timeout", "--limit", "1")
     await contentgen("task", "list", "--label", "campaign=none")
-    await contentgen("task", "events", failed)
-    await contentgen("task", "logs", failed)
-    await contentgen("task", "logs", failed, "--attempt", "2")
-    await contentgen("task", "logs", done)
+    await contentgen("task", "events", failed_task)
+    await contentgen("task", "logs", failed_task)
+    await contentgen("task", "logs", failed_task, "--attempt", "2")
+    await contentgen("task", "logs", completed_task)
     await contentgen("task", "logs", "task-0000000000000001")
-    await contentgen("-o", "json", "task", "logs", failed)
-    await contentgen("-o", "json", "task", "logs", done)
+    await contentgen("-o", "json", "task", "logs", failed_task)
+    await contentgen("-o", "json", "task", "logs", completed_task)
     await contentgen("task", "stats")
-    await contentgen("task", "retry", failed)
-    once = ("--unique-key", "news", "--unique-for", "24h")
-    only = await submitted(contentgen, "News of the day", *once)
-    await contentgen("task", "submit", "-a", "1", "News again", *once)
-    await contentgen("task", "status", only)
+    await contentgen("task", "retry", failed_task)
+    unique_options = ("--unique-key", "news", "--unique-for", "24h")
+    unique_task = await submitted(contentgen, "News of the day", *unique_options)
+    await contentgen("task", "submit", "-a", "1", "News again", *unique_options)
+    await contentgen("task", "status", unique_task)
     changes = ("-p", "9", "--tone", "", "--label", "campaign=fall", "--no-auto-approve", "--timeout", "5m")
-    await contentgen("task", "update", waits, *changes)
-    await contentgen("task", "update", waits)
-    await contentgen("task", "update", waits, "--unschedule", "--schedule-time", "+1h")
-    await contentgen("task", "cancel", waits, failed)
-    await contentgen("task", "update", waits, "--unexpire")
+    await contentgen("task", "update", waiting_task, *changes)
+    await contentgen("task", "update", waiting_task)
+    await contentgen("task", "update", waiting_task, "--unschedule", "--schedule-time", "+1h")
+    await contentgen("task", "cancel", waiting_task, failed_task)
+    await contentgen("task", "update", waiting_task, "--unexpire")
     await contentgen("task", "retry", "--all", "--account", "1", "--dry-run")
     await contentgen("task", "retry", "--all", "--account", "1")
     await contentgen("task", "retry", "--all", "--reset-retry-count", "--account", "1", "--dry-run")
@@ -146,19 +148,19 @@ async def test_schedule_commands_print_the_golden_screens(contentgen: Transcript
     contentgen.check("schedules")
 
 
-async def with_picture(made: Maker) -> None:
+async def with_picture(maker: Maker) -> None:
     """A content with a picture, and one that is left out."""
-    await made.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=made.account, topic="With a picture"))
-    (lease,) = await made.worker.take()
-    await made.worker.upload(lease, png())
-    named = pb.ResultAsset(name="in/cover.png", sha256=sha256(png()), size=len(png()))
-    left = asset_pb2.LeftOutAsset(name="/etc/passwd", reason="OUTSIDE_FOLDER")
-    await made.worker.complete(
+    await maker.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=maker.account, topic="With a picture"))
+    (lease,) = await maker.worker.take()
+    await maker.worker.upload(lease, png())
+    asset = pb.ResultAsset(name="in/cover.png", sha256=sha256(png()), size=len(png()))
+    left_out = asset_pb2.LeftOutAsset(name="/etc/passwd", reason="OUTSIDE_FOLDER")
+    await maker.worker.complete(
         lease,
         "![](asset:in/cover.png) asset:other.png\n",
         images=["asset:in/cover.png"],
-        assets=[named],
-        left_out_assets=[left],
+        assets=[asset],
+        left_out_assets=[left_out],
         model="a model",
         usage={"cost": 0.25, "input_tokens": 1200},
     )
@@ -214,8 +216,8 @@ async def test_editing_commands_print_the_golden_screens(contentgen: Transcript,
     text.write_text("A better text.", encoding="utf-8")
     await contentgen("content", "revisions", "1")
     await contentgen("content", "edit", "1", "--title", "A better title", "--category", "news", "--reviewer", "anna")
-    ran = await to_thread(run, "--scheduler", contentgen.target, "content", "edit", "1", "--body", str(text))
-    assert ran.out == "content 1 is at revision 3\n"
+    result = await to_thread(run, "--scheduler", contentgen.target, "content", "edit", "1", "--body", str(text))
+    assert result.out == "content 1 is at revision 3\n"
     await contentgen("content", "edit", "1")
     await contentgen("content", "edit", "1", "--title", "Too late", "--etag", "1")
     await contentgen("content", "edit", "9", "--title", "None")
@@ -248,8 +250,8 @@ async def test_review_commands_print_the_golden_screens(contentgen: Transcript, 
 async def test_publisher_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
     for topic in ("First", "Second"):
         await made(topic)
-    claimed = json.loads((await contentgen("-o", "jsonl", "pool", "claim", "--lease", "60s")).out)
-    content, claim = str(claimed["content_id"]), claimed["claim_id"]
+    entry = json.loads((await contentgen("-o", "jsonl", "pool", "claim", "--lease", "60s")).out)
+    content, claim = str(entry["content_id"]), entry["claim_id"]
     await contentgen("pool", "claim", "--limit", "10", "--account", "1")
     await contentgen("pool", "claim")
     await contentgen("pool", "report", content, claim)
@@ -262,8 +264,8 @@ async def test_publisher_commands_print_the_golden_screens(contentgen: Transcrip
     await contentgen("pool", "update", content, "--priority", "9", "--schedule-time", "2030-01-31T08:00+00:00")
     await contentgen("pool", "update", content, "--unschedule")
     await contentgen("pool", "retry", content, "2")
-    claimed = json.loads((await contentgen("-o", "jsonl", "pool", "claim", "--publisher", "the site")).out)
-    claim = claimed["claim_id"]
+    entry = json.loads((await contentgen("-o", "jsonl", "pool", "claim", "--publisher", "the site")).out)
+    claim = entry["claim_id"]
     await contentgen("-o", "json", "pool", "report", content, claim, "--published", "--url", "https://example.org/1")
     await contentgen("pool", "list", "--status", "published,failed", "-o", "wide")
     await contentgen("pool", "attempts", content)
@@ -278,11 +280,11 @@ async def test_a_table_ends_after_a_page_with_a_hint_how_to_continue(
     from contentgen.v1 import task_service_pb2 as pb
 
     request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    made = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * 30))
-    newest = [task.task_id for task in made.tasks][::-1]
+    answer = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * 30))
+    newest = [task.task_id for task in answer.tasks][::-1]
 
-    def ids(ran: Ran) -> list[str]:
-        return [line.split()[0] for line in ran.out.splitlines()[1:]]
+    def ids(result: Ran) -> list[str]:
+        return [line.split()[0] for line in result.out.splitlines()[1:]]
 
     first = await contentgen("task", "list")
     assert ids(first) == newest[:20]
@@ -362,8 +364,8 @@ async def test_top_prints_the_golden_screens(contentgen: Transcript, made: Maker
     await submitted(contentgen, "It waits")
     await contentgen("top", "--once", "--interval", "200ms")
     await contentgen("top", "--interval", "0")
-    ran = await contentgen("-o", "json", "top", "--interval", "200ms")
-    assert json.loads(ran.out)["running"][0]["progress"]["percent"] == 40
+    result = await contentgen("-o", "json", "top", "--interval", "200ms")
+    assert json.loads(result.out)["running"][0]["progress"]["percent"] == 40
     contentgen.check("top")
 
 
@@ -373,10 +375,10 @@ async def test_a_bulk_command_goes_on_in_steps_and_says_how_far_it_is(
     monkeypatch.setattr("contentgen.cli.commands.task_bulk.STEP", 2)
     for _ in range(6):
         await submitted(contentgen, "a topic")
-    ran = await contentgen("task", "cancel", "--all", "--limit", "5")
-    assert (ran.out, ran.err) == ("cancelled: 5\n", "cancelled: 2 of 5\ncancelled: 4 of 5\n")
-    ran = await contentgen("-o", "json", "task", "cancel", "--all")
-    assert json.loads(ran.out) == {"cancelled_count": 1, "dry_run": False}
+    result = await contentgen("task", "cancel", "--all", "--limit", "5")
+    assert (result.out, result.err) == ("cancelled: 5\n", "cancelled: 2 of 5\ncancelled: 4 of 5\n")
+    result = await contentgen("-o", "json", "task", "cancel", "--all")
+    assert json.loads(result.out) == {"cancelled_count": 1, "dry_run": False}
     assert (await contentgen("task", "cancel", "--all")).out == "cancelled: 0\n"
 
 
@@ -387,11 +389,11 @@ async def test_a_list_reads_all_pages(
     from contentgen.v1 import task_service_pb2 as pb
 
     request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    made = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * 450))
-    newest = [task.task_id for task in made.tasks][::-1]
-    ran = await contentgen("-o", "jsonl", "task", "list", "--limit", str(limit))
-    assert [json.loads(line)["task_id"] for line in ran.out.splitlines()] == newest[:limit]
-    ran = await contentgen("task", "list", "--all")
-    assert [line.split()[0] for line in ran.out.splitlines()[1:]] == newest
-    ran = await contentgen("-o", "json", "task", "list")
-    assert [task["task_id"] for task in json.loads(ran.out)] == newest
+    answer = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * 450))
+    newest = [task.task_id for task in answer.tasks][::-1]
+    result = await contentgen("-o", "jsonl", "task", "list", "--limit", str(limit))
+    assert [json.loads(line)["task_id"] for line in result.out.splitlines()] == newest[:limit]
+    result = await contentgen("task", "list", "--all")
+    assert [line.split()[0] for line in result.out.splitlines()[1:]] == newest
+    result = await contentgen("-o", "json", "task", "list")
+    assert [task["task_id"] for task in json.loads(result.out)] == newest

@@ -41,8 +41,8 @@ async def test_bad_rows_are_named_and_the_others_submitted(
 ) -> None:
     path = written(tmp_path, "topics.csv", CSV)
     submit = ("-o", "jsonl", "task", "submit", "-a", "1", "--file", path)
-    dry = await contentgen(*submit, "--dry-run")
-    assert (dry.status, json.loads(dry.out)) == (2, {"rows": 6, "submitted": 3, "dry_run": True})
+    dry_run = await contentgen(*submit, "--dry-run")
+    assert (dry_run.status, json.loads(dry_run.out)) == (2, {"rows": 6, "submitted": 3, "dry_run": True})
     first = await contentgen(*submit)
     assert first.status == 2
     (spring, winter) = submitted(first.out)
@@ -69,11 +69,11 @@ async def test_a_repeated_file_makes_no_second_task_except_with_another_run(
     assert [line for line, _ in first] == [1, 2, 4]
     assert len({task for _, task in first}) == 3, "equal rows are tasks of their own"
     assert submitted((await contentgen(*submit)).out) == first
-    again = submitted((await contentgen(*submit, "--run", "week-2")).out)
-    assert {task for _, task in again}.isdisjoint({task for _, task in first})
-    changed = await contentgen(*submit, "--priority", "9")
-    assert (changed.status, changed.out) == (2, "")
-    assert "line 4: it was submitted before, with other options; another --run submits it again" in changed.err
+    repetition = submitted((await contentgen(*submit, "--run", "week-2")).out)
+    assert {task for _, task in repetition}.isdisjoint({task for _, task in first})
+    result = await contentgen(*submit, "--priority", "9")
+    assert (result.status, result.out) == (2, "")
+    assert "line 4: it was submitted before, with other options; another --run submits it again" in result.err
 
 
 async def test_bad_json_lines_are_named(contentgen: Transcript, account: int, tmp_path: Path) -> None:
@@ -91,30 +91,32 @@ async def test_bad_json_lines_are_named(contentgen: Transcript, account: int, tm
         "[" * 5_000,
     ]
     path = written(tmp_path, "topics.jsonl", "\n".join(rows))
-    ran = await contentgen("-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
-    assert [line for line, _ in submitted(ran.out)] == [7]
-    wrong = ran.err.splitlines()
-    assert [line.split(":")[1] for line in wrong[:-1]] == [f" line {n}" for n in (1, 2, 3, 4, 5, 8, 9, 10, 11, 6)]
-    assert wrong[-1] == "submitted 1 of 11 rows"
-    assert "Traceback" not in ran.err
+    result = await contentgen("-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+    assert [line for line, _ in submitted(result.out)] == [7]
+    complaints = result.err.splitlines()
+    assert [line.split(":")[1] for line in complaints[:-1]] == [
+        f" line {number}" for number in (1, 2, 3, 4, 5, 8, 9, 10, 11, 6)
+    ]
+    assert complaints[-1] == "submitted 1 of 11 rows"
+    assert "Traceback" not in result.err
 
 
 def test_an_outage_stops_the_submit_and_reports_how_far_it_got(tmp_path: Path) -> None:
     """The second batch comes to nothing; the same command goes on where it is needed."""
-    known: dict[str, str] = {}
-    away = [2]
+    task_ids: dict[str, str] = {}
+    calls_left = [2]
 
     def submit(request: pb.BatchSubmitTasksRequest, context: grpc.ServicerContext) -> pb.BatchSubmitTasksResponse:
-        away[0] -= 1
-        if away[0] == 0:
+        calls_left[0] -= 1
+        if calls_left[0] == 0:
             refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", "the queue is full")
         tasks = []
-        for each in request.requests:
-            known.setdefault(each.request_id, f"task-{len(known):016x}")
-            tasks.append(task_pb2.Task(task_id=known[each.request_id], topic=each.topic))
+        for row_request in request.requests:
+            task_ids.setdefault(row_request.request_id, f"task-{len(task_ids):016x}")
+            tasks.append(task_pb2.Task(task_id=task_ids[row_request.request_id], topic=row_request.topic))
         return pb.BatchSubmitTasksResponse(tasks=tasks)
 
-    rows = "\n".join(json.dumps({"topic": f"Topic {n}"}) for n in range(2 * BATCH + 1))
+    rows = "\n".join(json.dumps({"topic": f"Topic {number}"}) for number in range(2 * BATCH + 1))
     path = written(tmp_path, "topics.jsonl", rows)
     with scripted(BatchSubmitTasks=submit) as target:
         first = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
@@ -123,12 +125,12 @@ def test_an_outage_stops_the_submit_and_reports_how_far_it_got(tmp_path: Path) -
         assert f"submitted {BATCH} of {2 * BATCH + 1:,} rows; repeat the command to go on" in first.err
         second = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
     assert second.status == 0
-    assert len(known) == 2 * BATCH + 1
+    assert len(task_ids) == 2 * BATCH + 1
     assert submitted(second.out)[:BATCH] == submitted(first.out)
 
 
 @pytest.mark.parametrize("name", ["latin.csv", "latin.jsonl"])
 def test_a_file_in_another_encoding_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"topic\n\xe9t\xe9\n")
-    ran = run("task", "submit", "-a", "1", "-f", str(tmp_path / name))
-    assert (ran.status, "should be UTF-8" in ran.err) == (2, True)
+    result = run("task", "submit", "-a", "1", "-f", str(tmp_path / name))
+    assert (result.status, "should be UTF-8" in result.err) == (2, True)

@@ -65,9 +65,9 @@ def test_a_client_with_wrong_tls_settings_gets_advice(
     ask: bool, trusted: tuple[str, str], told: str, certificates: Path, trust: Callable[[str, str], None]
 ) -> None:
     trust(*trusted)
-    ran = paused(certificates, ask=ask)
-    assert (ran.status, ran.out, ran.err.count("\n")) == (4, "", 1)
-    assert told in ran.err
+    result = paused(certificates, ask=ask)
+    assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
+    assert told in result.err
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def test_the_problem_of_a_certificate_is_named(bad: Path, server: str, own: str,
     if own:
         flags += [f"--tls-client-cert={bad}/{own}.pem", f"--tls-client-key={bad}/{own}.key"]
     with scripted(grpc.ssl_server_credentials([(key, chain)], ca, bool(own)), **Deployment().answers()) as target:
-        ran = run(*flags, "-s", target, "dispatch", "pause", "--all")
-        examined = run(*flags, "-s", target, "-o", "json", "doctor")
-    assert told in ran.err
-    (finding,) = json.loads(examined.out)
+        result = run(*flags, "-s", target, "dispatch", "pause", "--all")
+        diagnosis = run(*flags, "-s", target, "-o", "json", "doctor")
+    assert told in result.err
+    (finding,) = json.loads(diagnosis.out)
     assert (finding["check"], finding["level"]) == ("target", "fail")
     assert told.partition("): ")[0] in finding["message"]
 
@@ -110,26 +110,26 @@ def test_a_certificate_that_expires_soon_is_a_warning(bad: Path) -> None:
     key, chain, ca = ((bad / name).read_bytes() for name in ("short.key", "short.pem", "ca.pem"))
     flags = [f"--tls-ca={bad}/ca.pem", f"--tls-client-cert={bad}/short.pem", f"--tls-client-key={bad}/short.key"]
     with scripted(grpc.ssl_server_credentials([(key, chain)], ca, True), **Deployment().answers()) as target:
-        ran = run(*flags, "-s", target, "-o", "json", "doctor")
-    warnings = [finding["message"] for finding in json.loads(ran.out) if finding["level"] == "warn"]
+        result = run(*flags, "-s", target, "-o", "json", "doctor")
+    warnings = [finding["message"] for finding in json.loads(result.out) if finding["level"] == "warn"]
     assert len(warnings) == 2
     assert warnings[0].startswith("CONTENTGEN_TLS_CLIENT_CERT expires on")
     assert warnings[1].startswith(f"the certificate of {target} expires on")
-    assert ran.status == 0
+    assert result.status == 0
 
 
 def test_tls_to_a_plaintext_server_is_refused_with_advice(certificates: Path) -> None:
     with scripted(PauseDispatch=pause) as target:
-        ran = run(f"--tls-ca={certificates}/ca.pem", "-s", target, "dispatch", "pause", "--all")
-    assert ran.status == 4
-    assert "it speaks no TLS): unset CONTENTGEN_TLS_CA" in ran.err
+        result = run(f"--tls-ca={certificates}/ca.pem", "-s", target, "dispatch", "pause", "--all")
+    assert result.status == 4
+    assert "it speaks no TLS): unset CONTENTGEN_TLS_CA" in result.err
 
 
 def test_doctor_works_over_tls(certificates: Path) -> None:
     answers = Deployment().answers()
     flags = [f"--tls-ca={certificates}/ca.pem", f"--tls-client-cert={certificates}/client.pem"]
     with scripted(credentials(certificates, ask=True), **answers) as target:
-        ran = run(*flags, f"--tls-client-key={certificates}/client.key", "-s", target, "-o", "json", "doctor")
-    assert ran.status == 0
-    (finding,) = [finding for finding in json.loads(ran.out) if finding["check"] == "tls"]
+        result = run(*flags, f"--tls-client-key={certificates}/client.key", "-s", target, "-o", "json", "doctor")
+    assert result.status == 0
+    (finding,) = [finding for finding in json.loads(result.out) if finding["check"] == "tls"]
     assert "our certificate is accepted" in finding["message"]

@@ -65,11 +65,11 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_usage_exits_with_2_and_names_the_problem(name: str) -> None:
-    arguments, told = WRONG[name]
-    ran = run(*arguments)
-    assert (ran.status, ran.out) == (2, "")
-    assert told in ran.err
-    assert "Traceback" not in ran.err
+    arguments, message = WRONG[name]
+    result = run(*arguments)
+    assert (result.status, result.out) == (2, "")
+    assert message in result.err
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,15 @@ def test_a_wrong_environment_is_refused(
     monkeypatch.chdir(tmp_path)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    ran = run("task", "list")
-    assert ran.status == 2
-    assert told in ran.err
+    result = run("task", "list")
+    assert result.status == 2
+    assert told in result.err
 
 
 def test_a_variable_that_is_none_of_ours_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a misspelled CONTENTGEN_SCHEDULER would have the command write to another one."""
     monkeypatch.setenv("CONTENTGEN_SCHEDULR", "scheduler-2:50051")
-    ran = run("task", "list", "--scheduler=127.0.0.1:1")
-    assert ran.err.startswith(
+    result = run("task", "list", "--scheduler=127.0.0.1:1")
+    assert result.err.startswith(
         "note: CONTENTGEN_SCHEDULR is no setting, and is ignored: did you mean CONTENTGEN_SCHEDULER?\n"
     )

@@ -34,8 +34,8 @@ async def test_whoami_prints_the_golden_screens(contentgen: Transcript, monkeypa
 
 
 def test_whoami_says_that_no_tokens_are_required() -> None:
-    everybody = pb.GetCallerResponse(role="operator", methods=["TaskService/GetTask", "TaskService/WaitTask"])
-    with scripted(GetCaller=lambda request, context: everybody) as target:
+    answer = pb.GetCallerResponse(role="operator", methods=["TaskService/GetTask", "TaskService/WaitTask"])
+    with scripted(GetCaller=lambda request, context: answer) as target:
         assert run("-s", target, "whoami").out.splitlines() == [
             "role         operator",
             "accounts     all",

@@ -66,8 +66,8 @@ def run(*arguments: str) -> Ran:
     with _alone(), redirect_stdout(out), redirect_stderr(err):
         try:
             _tree()(args=arguments, prog_name=PROGRAM)
-        except SystemExit as ended:
-            status = ended.code
+        except SystemExit as error:
+            status = error.code
     assert isinstance(status, int)
     return Ran(status, _written(out), _written(err))
 
@@ -97,14 +97,14 @@ class Transcript:
 
     async def __call__(self, *arguments: str) -> Ran:
         """Beside the test's event loop, where the scheduler is."""
-        ran = await to_thread(run, "--scheduler", self.target, *arguments)
-        self.add(arguments, ran)
-        return ran
+        result = await to_thread(run, "--scheduler", self.target, *arguments)
+        self.add(arguments, result)
+        return result
 
-    def add(self, arguments: tuple[str, ...], ran: Ran) -> None:
-        self._text += f"$ {shlex.join([PROGRAM, *arguments])}\n{ran.out}"
-        self._text += "".join(f"! {line}\n" for line in ran.err.splitlines())
-        self._text += f"[{ran.status}]\n\n" if ran.status else "\n"
+    def add(self, arguments: tuple[str, ...], result: Ran) -> None:
+        self._text += f"$ {shlex.join([PROGRAM, *arguments])}\n{result.out}"
+        self._text += "".join(f"! {line}\n" for line in result.err.splitlines())
+        self._text += f"[{result.status}]\n\n" if result.status else "\n"
 
     def check(self, name: str) -> None:
         """It is what the golden file says; with --update-golden the file becomes what it is."""
@@ -122,8 +122,8 @@ def normalised(text: str) -> str:
     """With the n-th task as task n, and one time, one duration and one version for all."""
     ids: dict[str, str] = {}
     text = _TASK.sub(_numbered(ids), text)
-    for pattern, same in _SAME:
-        text = pattern.sub(same, text)
+    for pattern, placeholder in _SAME:
+        text = pattern.sub(placeholder, text)
     text = text.replace(version("contentgen-grpc"), "1.2.3")
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
