@@ -14,8 +14,8 @@ CERTIFICATES = ("tls_ca", "tls_client_cert", "console_tls_cert")
 
 def unusable(settings: ConsoleSettings) -> Iterator[str]:
     """What OpenSSL finds wrong with the files: a line for each setting, or pair."""
-    of_schedulers = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    yield from unusable_authorities(of_schedulers, settings, "tls_ca")
-    yield from unusable_pair(of_schedulers, settings, "tls_client_cert", "tls_client_key")
-    of_browsers = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    yield from unusable_pair(of_browsers, settings, "console_tls_cert", "console_tls_key")
+    scheduler_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    yield from unusable_authorities(scheduler_context, settings, "tls_ca")
+    yield from unusable_pair(scheduler_context, settings, "tls_client_cert", "tls_client_key")
+    browser_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    yield from unusable_pair(browser_context, settings, "console_tls_cert", "console_tls_key")

@@ -43,9 +43,9 @@ async def _not_serving(settings: ConsoleSettings, findings: Findings) -> list[st
     try:
         serves = await schedulers.serve(within=CALL_TIMEOUT)
     except grpc.RpcError as error:
-        said = f"{error.code().name}: {error.details()}"
+        answer = f"{error.code().name}: {error.details()}"
         return [
-            f"{variable}: {settings.scheduler} must answer, and does not ({said}): correct it, or start a scheduler"
+            f"{variable}: {settings.scheduler} must answer, and does not ({answer}): correct it, or start a scheduler"
         ]
     finally:
         await schedulers.close()

@@ -40,8 +40,8 @@ def main() -> None:
         settings = read_settings(sys.argv[1:])
         if problems := [*unusable(settings)]:
             raise SettingsError(problems)
-        listening = listen(settings.console_listen, "CONTENTGEN_CONSOLE_LISTEN")
-        console = _Console(settings, listening)
+        console_socket = listen(settings.console_listen, "CONTENTGEN_CONSOLE_LISTEN")
+        console = _Console(settings, console_socket)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
@@ -59,10 +59,10 @@ def main() -> None:
 class _Console:
     """One console: its pages, and its metrics if they have an address."""
 
-    def __init__(self, settings: ConsoleSettings, listening: socket.socket) -> None:
+    def __init__(self, settings: ConsoleSettings, console_socket: socket.socket) -> None:
         """Raises SettingsError if it can't listen on the address of the metrics."""
         self._settings = settings
-        self._listening = listening
+        self._listening = console_socket
         self._metrics = ConsoleMetrics()
         self._metrics.built(version("contentgen-grpc"))
         cert, key = settings.console_tls_cert, settings.console_tls_key
@@ -90,11 +90,11 @@ class _Console:
             signal.signal(number, lambda *_: setattr(self._pages, "should_exit", True))
         settings, port = self._settings, self._listening.getsockname()[1]
         scheme = "https" if settings.console_tls_cert else "http"
-        seen_at = f"{scheme}://{Address(settings.console_listen.host, port)}{settings.console_prefix}/"
-        also = {}
+        address = f"{scheme}://{Address(settings.console_listen.host, port)}{settings.console_prefix}/"
+        metrics_fields = {}
         if settings.metrics_listen and self._endpoint:
-            also["metrics"] = str(Address(settings.metrics_listen.host, self._endpoint.port))
-        _log.info("ready", action="ready", console=seen_at, scheduler=settings.scheduler, **also)
+            metrics_fields["metrics"] = str(Address(settings.metrics_listen.host, self._endpoint.port))
+        _log.info("ready", action="ready", console=address, scheduler=settings.scheduler, **metrics_fields)
         await self._pages.serve([self._listening])
         if self._endpoint:
             self._endpoint.stop()

@@ -64,9 +64,9 @@ class Places:
         if len(self._waiting) + len(self._served) >= self._limit:
             if not self._waiting:
                 return False
-            longest = next(iter(self._waiting))
-            self.leave(longest)
-            longest.cut_off()
+            idle_connection = next(iter(self._waiting))
+            self.leave(idle_connection)
+            idle_connection.cut_off()
         self._waiting[connection] = None
         return True
 
@@ -199,40 +199,40 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
-        self._accepting = [asyncio.create_task(self._accept(listening)) for listening in sockets or ()]
+        self._accepting = [asyncio.create_task(self._accept(listener)) for listener in sockets or ()]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for accepting in self._accepting:
-            accepting.cancel()
+        for task in self._accepting:
+            task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
         await super().shutdown(sockets)
 
-    async def _accept(self, listening: socket.socket) -> None:
-        listening.setblocking(False)
-        async with asyncio.TaskGroup() as opening:
+    async def _accept(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        async with asyncio.TaskGroup() as handshakes:
             while True:
                 try:
-                    accepted, _ = await asyncio.get_running_loop().sock_accept(listening)
+                    peer, _ = await asyncio.get_running_loop().sock_accept(listener)
                 except OSError as error:
                     _log.warning("a connection can't be accepted", action="connection", error=error.strerror)
                     await asyncio.sleep(_ACCEPT_INTERVAL)
                     continue
                 connection = self._connection()
                 if self._places.take(connection):
-                    connection.opening = opening.create_task(self._open(connection, accepted))
+                    connection.opening = handshakes.create_task(self._open(connection, peer))
                 else:
                     _log.warning("there are too many connections", action="connection")
-                    accepted.close()
+                    peer.close()
 
     def _connection(self) -> Connection:
         state, loop = self.server_state, asyncio.get_running_loop()
         return Connection(self._places, self._wait_limit, self.config, state, self.lifespan.state, loop)
 
-    async def _open(self, connection: Connection, accepted: socket.socket) -> None:
+    async def _open(self, connection: Connection, peer: socket.socket) -> None:
         tls = self.config.ssl
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: connection, accepted, ssl=tls, ssl_handshake_timeout=self._wait_limit if tls else None
+                lambda: connection, peer, ssl=tls, ssl_handshake_timeout=self._wait_limit if tls else None
             )
         except Exception as error:  # noqa: BLE001 - whatever a peer does in its handshake concerns no other
             _log.debug("a connection was not opened", action="connection", error=repr(error))

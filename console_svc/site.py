@@ -121,9 +121,15 @@ class Site:
         status: int = 200,
     ) -> HTMLResponse:
         links = self.offered(session)
-        whole = session if "hx-request" not in request.headers else None  # a script takes `main`, without notices
-        known = {"session": session, "links": links, "notices": whole.take_notices() if whole else ()}
-        return HTMLResponse(self.renderer.text(request, template, {**known, **values}), status)
+        page_session = (
+            session if "hx-request" not in request.headers else None
+        )  # a script takes `main`, without notices
+        common_values = {
+            "session": session,
+            "links": links,
+            "notices": page_session.take_notices() if page_session else (),
+        }
+        return HTMLResponse(self.renderer.text(request, template, {**common_values, **values}), status)
 
     def offered(self, session: Session | None) -> Sequence[Link]:
         """The pages in the navigation of a user."""
@@ -145,8 +151,10 @@ class Site:
     def session(self, request: Request) -> Session | None:
         """That of the cookie; where a proxy names who asks, only if it names the same token."""
         session = self.sessions.find(request.cookies.get(self._cookie, ""))
-        foreign = session and self.settings.console_token_header and (session.token or "") != self._named_token(request)
-        return None if foreign else session
+        is_foreign = (
+            session and self.settings.console_token_header and (session.token or "") != self._named_token(request)
+        )
+        return None if is_foreign else session
 
     def why_ended(self, request: Request) -> str:
         """A text that says why a browser has to sign in; empty if it has not done so before."""
@@ -174,7 +182,7 @@ class Site:
 
     def _measured(self, path: str, serve: Served) -> Served:
         async def served(request: Request) -> Response:
-            begun, status = time.monotonic(), BROKEN
+            start, status = time.monotonic(), BROKEN
             try:
                 response = await serve(request)
                 status = response.status_code
@@ -184,7 +192,7 @@ class Site:
             except Exception:  # noqa: BLE001 - whatever it is, somebody waits for an answer
                 _log.exception("a page failed", action="page.failed", page=path)
                 response = self.failure(request, None, "The console has failed. Its log says why.", BROKEN)
-            self.metrics.answered(path, request.method, status, time.monotonic() - begun)
+            self.metrics.answered(path, request.method, status, time.monotonic() - start)
             return response
 
         return served
@@ -208,17 +216,17 @@ class Site:
 
     def _form(self, handler: Handler, *, calls: bool) -> Handler:
         async def served(request: Request, session: Session) -> Response:
-            genuine = await _genuine(request, session)
-            if genuine is None:
+            own_request = await _genuine(request, session)
+            if own_request is None:
                 return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
             for call in self.when_changed:
                 call(session)
             if calls and not await self.schedulers.connected():
-                return await self._unanswered(genuine, session, UNDONE)
+                return await self._unanswered(own_request, session, UNDONE)
             try:
-                return await handler(genuine, session)
+                return await handler(own_request, session)
             except Unavailable:
-                return await self._unanswered(genuine, session, UNSURE)
+                return await self._unanswered(own_request, session, UNSURE)
 
         return served
 
@@ -241,8 +249,8 @@ class Site:
 
     async def _unanswered(self, request: Request, session: Session, message: str) -> Response:
         """A page that has what was sent, so that it can be sent again."""
-        sent = (await request.form()).multi_items()
-        fields = [(name, value) for name, value in sent if isinstance(value, str)]
+        items = (await request.form()).multi_items()
+        fields = [(name, value) for name, value in items if isinstance(value, str)]
         return self.failure(request, session, message, AWAY, fields)
 
     def _to_sign_in(self, request: Request) -> Response:
@@ -277,5 +285,5 @@ async def _genuine(request: Request, session: Session) -> Request | None:
     """The request with its form; None if that is of no page of this session."""
     if not same_origin(request):
         return None
-    read = await with_form(request)
-    return read if same_text(text_of(await read.form(), CSRF_FIELD), session.csrf) else None
+    form_request = await with_form(request)
+    return form_request if same_text(text_of(await form_request.form(), CSRF_FIELD), session.csrf) else None

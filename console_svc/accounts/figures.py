@@ -57,15 +57,17 @@ async def held_back(session: Session) -> Sequence[tuple[Account, Hold]]:
     """Of the first `MAX_LIMITED` accounts that have such a limit."""
     if not (session.may("AccountService/ListAccounts") and session.may("TaskService/GetTaskStats")):
         return ()
-    limited: list[Account] = []
+    limited_accounts: list[Account] = []
     async for account in session.client.iter_accounts():
         if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]:
-            limited.append(account)
-            if len(limited) == MAX_LIMITED:
+            limited_accounts.append(account)
+            if len(limited_accounts) == MAX_LIMITED:
                 break
-    stats = await asyncio.gather(*(session.client.get_task_stats(account["account_id"]) for account in limited))
-    pairs = zip(limited, stats, strict=True)
-    return [(account, hold) for account, its_stats in pairs for hold in holds(account, its_stats)]
+    stats = await asyncio.gather(
+        *(session.client.get_task_stats(account["account_id"]) for account in limited_accounts)
+    )
+    pairs = zip(limited_accounts, stats, strict=True)
+    return [(account, hold) for account, account_stats in pairs for hold in holds(account, account_stats)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ async def scores(client: AsyncContentGenerationClient, account_id: int, points: 
     contents, cut = await first_of(newest, MAX_SCORED)
     for content in contents:
         if content["quality_score"] is not None:
-            at = datetime.fromisoformat(content["created_at"]).astimezone(UTC)
-            time = points[max(sum(start <= at for start in starts) - 1, 0)]["time"]
+            creation_time = datetime.fromisoformat(content["created_at"]).astimezone(UTC)
+            time = points[max(sum(start <= creation_time for start in starts) - 1, 0)]["time"]
             scores_by_time[time].append(content["quality_score"])
     return Scores({time: sum(values) / len(values) for time, values in scores_by_time.items()}, cut=cut)

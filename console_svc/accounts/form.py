@@ -17,8 +17,8 @@ from contentgen import Account
 WHOLE, NUMBER = text("Should be a whole number."), text("Should be a number.")
 
 
-def _count(given: str) -> int:
-    return whole(given, 0, MAX_COUNT)
+def _count(input_text: str) -> int:
+    return whole(input_text, 0, MAX_COUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ class AccountForm(Form):
     @classmethod
     def of(cls, account: Account | None) -> AccountForm:
         """A fresh one; None: of a new account."""
-        known: Mapping[str, Any] = account or {"name": "", "weight": 1.0}
-        typed = {field.name: _text(known.get(field.name, 0)) for field in FIELDS}
+        settings: Mapping[str, Any] = account or {"name": "", "weight": 1.0}
+        typed = {field.name: _text(settings.get(field.name, 0)) for field in FIELDS}
         return cls(typed, typed)
 
     @classmethod

@@ -46,16 +46,16 @@ class Accounts:
     async def list(self, request: Request, session: Session) -> Response:
         """By id. `name`: only those whose name has it; `page`: from 1."""
         name = request.query_params.get("name", "").strip()
-        given = request.query_params.get("page", "")
-        page = max(int(given), 1) if given.isascii() and given.isdecimal() and len(given) < 9 else 1
+        page_text = request.query_params.get("page", "")
+        page = max(int(page_text), 1) if page_text.isascii() and page_text.isdecimal() and len(page_text) < 9 else 1
         accounts = [account for account in await _all(session) if name.lower() in account["name"].lower()]
-        shown = accounts[(page - 1) * PAGE_SIZE :][:PAGE_SIZE]
+        page_accounts = accounts[(page - 1) * PAGE_SIZE :][:PAGE_SIZE]
         dispatch, *stats = await asyncio.gather(
             permitted(session.may("WorkerPoolService/GetDispatchStatus"), session.client.get_dispatch_status()),
-            *(session.client.get_task_stats(account["account_id"]) for account in shown),
+            *(session.client.get_task_stats(account["account_id"]) for account in page_accounts),
         )
         values = {
-            "rows": list(zip(shown, stats, strict=True)),
+            "rows": list(zip(page_accounts, stats, strict=True)),
             "with_workers": with_workers,
             "holds": holds,
             "paused": dispatch["paused_account_ids"] if dispatch else (),
@@ -80,8 +80,8 @@ class Accounts:
             permitted(may("WorkerPoolService/GetDispatchStatus"), client.get_dispatch_status()),
             _reasons(session, account_id),
         )
-        scored = await permitted(may("ContentService/ListContents"), scores(client, account_id, points))
-        paused = (
+        account_scores = await permitted(may("ContentService/ListContents"), scores(client, account_id, points))
+        account_pauses = (
             [pause for pause in await pauses(session, dispatch) if pause.account_id in {0, account_id}]
             if dispatch
             else []
@@ -95,13 +95,13 @@ class Accounts:
             "points": points,
             "span": span,
             "spans": history.SPANS,
-            "scores": scored,
+            "scores": account_scores,
             "score_limit": MAX_SCORED,
-            "plots": ("counts", "durations", "cost", *(("score",) if scored and scored.means else ())),
+            "plots": ("counts", "durations", "cost", *(("score",) if account_scores and account_scores.means else ())),
             "holds": list(holds(account, stats)),
             "reasons": reasons,
-            "pauses": paused,
-            "paused_itself": any(pause.account_id for pause in paused),
+            "pauses": account_pauses,
+            "paused_itself": any(pause.account_id for pause in account_pauses),
         }
         return self._site.render(request, "accounts/account.html", values, session)
 

@@ -51,8 +51,8 @@ class Pictures:
 
     def all(self, images: Sequence[str]) -> Sequence[Picture]:
         """Those of `images`, and then the assets that these leave out."""
-        named = [self.find(image) for image in images]
-        return [*named, *(asset for asset in self.assets.values() if asset not in named)]
+        named_pictures = [self.find(image) for image in images]
+        return [*named_pictures, *(asset for asset in self.assets.values() if asset not in named_pictures)]
 
 
 def is_web(address: str) -> bool:

@@ -43,7 +43,7 @@ def cleaned(html: str, find: Callable[[str], Picture]) -> str:
 
     Headings begin below those of the page.
     """
-    first = nh3.clean(
+    clean_html = nh3.clean(
         html,
         tags=_TEXT_TAGS | {"img"},
         clean_content_tags=_DROPPED,
@@ -52,12 +52,12 @@ def cleaned(html: str, find: Callable[[str], Picture]) -> str:
         link_rel=None,
     )
     rewriter = _Rewriter(find)
-    rewriter.feed(first)
+    rewriter.feed(clean_html)
     rewriter.close()
-    ours = rewriter.ours
+    addresses = rewriter.ours
 
     def attribute(tag: str, name: str, value: str) -> str | None:
-        return None if (tag, name) == ("img", "src") and value not in ours else value
+        return None if (tag, name) == ("img", "src") and value not in addresses else value
 
     return nh3.clean(
         "".join(rewriter.written),
@@ -81,20 +81,20 @@ class _Rewriter(HTMLParser):
         self.ours: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
+        attributes = {name: value or "" for name, value in attrs}
         if tag == "img":
-            self._write_picture(given)
+            self._write_picture(attributes)
             return
         if tag not in _VOID:
             self._depth += 1
             if self._depth > MAX_DEPTH:
                 return
         if tag == "a":
-            address = given.pop("href", "")
+            address = attributes.pop("href", "")
             if is_web(address) or address.startswith("mailto:"):  # a relative one would be one of ours
-                given = {"href": address, "title": address}  # where it leads is to be seen before
-        attributes = "".join(f' {name}="{escape(value)}"' for name, value in given.items())
-        self.written.append(f"<{_lowered(tag)}{attributes}>")
+                attributes = {"href": address, "title": address}  # where it leads is to be seen before
+        attribute_text = "".join(f' {name}="{escape(value)}"' for name, value in attributes.items())
+        self.written.append(f"<{_lowered(tag)}{attribute_text}>")
 
     def handle_endtag(self, tag: str) -> None:
         if tag not in _VOID:
@@ -106,8 +106,8 @@ class _Rewriter(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.written.append(escape(data))
 
-    def _write_picture(self, given: dict[str, str]) -> None:
-        picture, alt = self._find(given.get("src", "")), given.get("alt", "")
+    def _write_picture(self, attributes: dict[str, str]) -> None:
+        picture, alt = self._find(attributes.get("src", "")), attributes.get("alt", "")
         if picture.shown:
             self.ours.add(picture.address)
             self.written.append(f'<img src="{escape(picture.address)}" alt="{escape(alt)}" loading="lazy">')

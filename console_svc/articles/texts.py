@@ -46,24 +46,28 @@ def _groups(old: list[str], new: list[str]) -> Iterator[str]:
     for number, group in enumerate(groups):
         if number:
             yield ""
-        for kind, a, b, c, d in group:
+        for kind, old_start, old_end, new_start, new_end in group:
             if kind == "equal":
-                yield from (escape(line) or "&nbsp;" for line in old[a:b])
+                yield from (escape(line) or "&nbsp;" for line in old[old_start:old_end])
                 continue
-            pairs = min(b - a, d - c)
-            yield from map(_line, old[a : a + pairs], new[c : c + pairs])
-            yield from (f"<del>{escape(line) or '¶'}</del>" for line in old[a + pairs : b])
-            yield from (f"<ins>{escape(line) or '¶'}</ins>" for line in new[c + pairs : d])
+            pairs = min(old_end - old_start, new_end - new_start)
+            yield from map(_line, old[old_start : old_start + pairs], new[new_start : new_start + pairs])
+            yield from (f"<del>{escape(line) or '¶'}</del>" for line in old[old_start + pairs : old_end])
+            yield from (f"<ins>{escape(line) or '¶'}</ins>" for line in new[new_start + pairs : new_end])
 
 
 def _line(old: str, new: str) -> str:
     """One line that became another."""
     before, after = _PARTS.findall(old), _PARTS.findall(new)
-    written = []
-    for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+    parts = []
+    for kind, old_start, old_end, new_start, new_end in SequenceMatcher(
+        None, before, after, autojunk=False
+    ).get_opcodes():
         if kind == "equal":
-            written.append(escape("".join(before[a:b])))
+            parts.append(escape("".join(before[old_start:old_end])))
             continue
-        gone, come = "".join(before[a:b]), "".join(after[c:d])
-        written += [f"<del>{escape(gone)}</del>"] * bool(gone) + [f"<ins>{escape(come)}</ins>"] * bool(come)
-    return "".join(written) or "&nbsp;"
+        deletion, insertion = "".join(before[old_start:old_end]), "".join(after[new_start:new_end])
+        parts += [f"<del>{escape(deletion)}</del>"] * bool(deletion) + [f"<ins>{escape(insertion)}</ins>"] * bool(
+            insertion
+        )
+    return "".join(parts) or "&nbsp;"

@@ -86,17 +86,17 @@ class _Page:
 
 async def _page(events: AsyncIterator[AuditEvent], outcome: str) -> _Page:
     """A page ends where the time changes, so that the next one misses none of the same time."""
-    shown: list[AuditEvent] = []
+    page_events: list[AuditEvent] = []
     last = ""
     examined = 0
     async for event in events:
-        if event["event_time"] != last and (len(shown) >= PAGE_SIZE or examined >= MAX_EXAMINED):
-            return _Page(shown, last)
+        if event["event_time"] != last and (len(page_events) >= PAGE_SIZE or examined >= MAX_EXAMINED):
+            return _Page(page_events, last)
         last = event["event_time"]
         examined += 1
         if not outcome or (event["outcome"] == "OK") == (outcome == "ok"):
-            shown.append(event)
-    return _Page(shown, None)
+            page_events.append(event)
+    return _Page(page_events, None)
 
 
 class _Search(Form):
@@ -104,9 +104,9 @@ class _Search(Form):
 
     def __init__(self, request: Request) -> None:
         super().__init__(typed_of(request.query_params, _CONDITIONS), zone=zone_of(request))
-        a_time = text("A time such as 2030-01-31T08:00.")
+        problem = text("A time such as 2030-01-31T08:00.")
         self.account_id = self.account()
-        self.first, *ends = (self.time(name, a_time) for name in ("from", "to", "before"))
+        self.first, *ends = (self.time(name, problem) for name in ("from", "to", "before"))
         self.end = min((end for end in ends if end), default=None)
         self.outcome = outcome if (outcome := self.plain("outcome")) in OUTCOMES else ""
 

@@ -61,9 +61,11 @@ def answering_task(comment: str | None) -> str:
 async def changes(site: Site, old: Mapping[str, object], new: Mapping[str, object]) -> list[tuple[str, str]]:
     """The texts that differ, each with its safe HTML."""
     texts = [(name, str(old[name] or ""), str(new[name] or "")) for name in TEXTS]
-    texts = [(name, was, now) for name, was, now in texts if was != now]
-    differences = await asyncio.gather(*(site.articles.difference(was, now) for _, was, now in texts))
+    texts = [(name, old_text, new_text) for name, old_text, new_text in texts if old_text != new_text]
+    differences = await asyncio.gather(
+        *(site.articles.difference(old_text, new_text) for _, old_text, new_text in texts)
+    )
     return [
-        (name, as_written(now) if html is None else html)
-        for (name, _, now), html in zip(texts, differences, strict=True)
+        (name, as_written(new_text) if html is None else html)
+        for (name, _, new_text), html in zip(texts, differences, strict=True)
     ]

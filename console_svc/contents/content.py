@@ -24,11 +24,11 @@ class ContentPage:
         self._site = site
 
     def routes(self) -> Sequence[BaseRoute]:
-        one = "/contents/{content_id:int}"
+        path = "/contents/{content_id:int}"
         return (
-            self._site.page(one, self.show),
-            self._site.form(f"{one}/reopen", self.reopen),
-            self._site.form(f"{one}/delete", self.delete),
+            self._site.page(path, self.show),
+            self._site.form(f"{path}/reopen", self.reopen),
+            self._site.form(f"{path}/delete", self.delete),
         )
 
     async def show(self, request: Request, session: Session) -> Response:

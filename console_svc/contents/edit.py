@@ -62,9 +62,11 @@ class Edit:
                 form.problems[""] = DELETED
                 return await self._form(request, session, None, form, status=NOT_FOUND)
             if content["etag"] == etag:
-                changed = {name: form.typed[name] for name, text in _texts(content).items() if form.typed[name] != text}
-                if changed:
-                    await session.client.update_content(content_id, **changed, etag=etag)
+                new_texts = {
+                    name: form.typed[name] for name, text in _texts(content).items() if form.typed[name] != text
+                }
+                if new_texts:
+                    await session.client.update_content(content_id, **new_texts, etag=etag)
                     session.tell("Saved.")
                 return RedirectResponse(self._back(request), SEE_OTHER)
         except EtagMismatchException:
@@ -130,9 +132,9 @@ class Edit:
 
     def _back(self, request: Request) -> str:
         """The page that led here."""
-        wanted = request.query_params.get("back", "")
-        own = is_local(wanted) and wanted.startswith(self._site.path("/"))
-        return wanted if own else self._site.path(f"/contents/{request.path_params['content_id']}")
+        address = request.query_params.get("back", "")
+        is_own = is_local(address) and address.startswith(self._site.path("/"))
+        return address if is_own else self._site.path(f"/contents/{request.path_params['content_id']}")
 
 
 def _texts(content: Content) -> dict[str, str]:

@@ -57,13 +57,13 @@ class Assets:
         info = await session.client.get_asset_info(sha256) if _SHA256.fullmatch(sha256) else None
         if info is None:
             return self._site.failure(request, session, "There is no such file.", NOT_FOUND)
-        shown = info["media_type"] in SHOWN
+        is_picture = info["media_type"] in SHOWN
         headers = {
             **_HEADERS,
             "content-length": str(info["size"]),
-            "content-disposition": f"{'inline' if shown else 'attachment'}; filename*=utf-8''{quote(name)}",
+            "content-disposition": f"{'inline' if is_picture else 'attachment'}; filename*=utf-8''{quote(name)}",
         }
-        media_type = info["media_type"] if shown else "application/octet-stream"
+        media_type = info["media_type"] if is_picture else "application/octet-stream"
         return StreamingResponse(_bytes(session, sha256, info["size"]), media_type=media_type, headers=headers)
 
     async def show_html(self, request: Request, session: Session) -> Response:

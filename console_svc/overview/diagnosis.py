@@ -89,8 +89,8 @@ class Diagnoses:
     async def problems(self, session: Session) -> Sequence[Finding]:
         """What is not all right, what does not work first."""
         now = self._clock()
-        at, job = self._kept.get(session.token, (0.0, None))
-        if job is None or now - at > FRESH:
+        start, job = self._kept.get(session.token, (0.0, None))
+        if job is None or now - start > FRESH:
             job = asyncio.create_task(_examined(session))
             while len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]

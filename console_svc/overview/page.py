@@ -41,7 +41,7 @@ class Overview:
         client, may = session.client, session.may
         span = history.chosen(request.query_params.get("span"), "24h")
         sees_history = may("TaskService/GetTaskHistory")
-        (stats, running, points, today), (pool, paused, failed, reviews, (held, problems)) = await asyncio.gather(
+        (stats, running, points, today), (pool, paused, failed, reviews, (holds, problems)) = await asyncio.gather(
             asyncio.gather(
                 permitted(may("TaskService/GetTaskStats"), client.get_task_stats()),
                 permitted(
@@ -76,7 +76,7 @@ class Overview:
             "success": history.success_rate(today) if today else None,
             "pool": pool,
             "slots": sum(worker["slots"] for worker in pool["worker_statuses"] if worker["connected"]) if pool else 0,
-            "needs": needs.linked(needs.found(pool, paused, reviews, failed, held), pages),
+            "needs": needs.linked(needs.found(pool, paused, reviews, failed, holds), pages),
             "findings": cards(problems, Texts(language_of(request)), pages),
         }
         return self._site.render(request, "overview/page.html", values, session)

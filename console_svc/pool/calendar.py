@@ -44,16 +44,16 @@ class Row:
 def row_of(entry: PublishPoolEntry, zone: ZoneInfo) -> Row:
     now = datetime.now(UTC)
     times = [datetime.fromisoformat(text) for text in (entry["scheduled_at"], entry["next_attempt_at"]) if text]
-    ahead = max((time for time in times if time > now), default=None) if entry["status"] == "pending" else None
+    end = max((time for time in times if time > now), default=None) if entry["status"] == "pending" else None
     local = in_zone(entry["scheduled_at"], zone) if entry["scheduled_at"] else None
-    return Row(entry, local, ahead.isoformat() if ahead else None)
+    return Row(entry, local, end.isoformat() if end else None)
 
 
 def by_day(entries: Sequence[PublishPoolEntry], zone: ZoneInfo) -> Mapping[date, Sequence[Row]]:
     """Those with a time, by day: by time, and of one time in the order of claims."""
-    timed = [(row.local, row) for row in (row_of(entry, zone) for entry in entries) if row.local]
+    timed_rows = [(row.local, row) for row in (row_of(entry, zone) for entry in entries) if row.local]
     days: defaultdict[date, list[Row]] = defaultdict(list)
-    for local, row in sorted(timed, key=lambda pair: pair[0]):
+    for local, row in sorted(timed_rows, key=lambda pair: pair[0]):
         days[local.date()].append(row)
     return days
 

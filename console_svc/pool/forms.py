@@ -44,14 +44,14 @@ class PoolSearch(Form):
         self._chosen = [state for state in PUBLISH_STATES if state in params.getlist("state")]
         self.states = self._chosen or OPEN
         self.account_id = self.account()
-        a_day = text("A day such as 2030-01-31.")
-        self.first, self.last = self.read("from", day, a_day), self.read("to", day, a_day)
+        problem = text("A day such as 2030-01-31.")
+        self.first, self.last = self.read("from", day, problem), self.read("to", day, problem)
 
     def query(self, *, without: Sequence[str] = ("page",), **more: object) -> str:
         """The address's query, with `more`."""
-        kept = [(name, given) for name, given in self.typed.items() if name not in without and name not in more]
+        conditions = [(name, value) for name, value in self.typed.items() if name not in without and name not in more]
         states = [("state", state) for state in self._chosen]
-        return urlencode([*kept, *states, *((name, given) for name, given in more.items() if given)])
+        return urlencode([*conditions, *states, *((name, value) for name, value in more.items() if value)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +73,18 @@ class EntryChange:
         form = Form(texts_of(data))
         if zone_named(form.plain("zone")) is None:
             raise ValueError("zone")
-        when, was, priority = form.plain("when"), form.plain("when_was"), form.plain("priority")
-        changed = "when" in form.typed and when != was[:_MINUTES]
-        time = moment(when, form.zone) if changed and when else None
-        before = moment(was, form.zone) if was else None
+        when, old_when, priority = form.plain("when"), form.plain("when_was"), form.plain("priority")
+        has_changed = "when" in form.typed and when != old_when[:_MINUTES]
+        time = moment(when, form.zone) if has_changed and when else None
+        old_time = moment(old_when, form.zone) if old_when else None
         now = datetime.now(UTC)
         return cls(
             whole(form.plain("content_id"), 1, MAX_NUMBER),
             whole(priority, 0, MAX_COUNT) if priority and priority != form.plain("priority_was") else None,
             time,
-            changed and not when,
-            bool(time and before and time <= now < before),
-            {name: form.plain(other) for name, other in _UNDO.items()},
+            has_changed and not when,
+            bool(time and old_time and time <= now < old_time),
+            {name: form.plain(source) for name, source in _UNDO.items()},
         )
 
     @property

@@ -94,7 +94,7 @@ class PublishPool:
     def _render(
         self, request: Request, template: str, search: PoolSearch, values: Mapping[str, object], session: Session
     ) -> Response:
-        known = {
+        common_values = {
             "search": search,
             "states": PUBLISH_STATES,
             "zone": search.zone.key,
@@ -107,7 +107,7 @@ class PublishPool:
             "may_remove": session.may("ContentService/RemoveFromPublishPool"),
         }
         return self._site.render(
-            request, template, {**known, **values}, session, status=BAD if search.problems else 200
+            request, template, {**common_values, **values}, session, status=BAD if search.problems else 200
         )
 
     async def attempts(self, request: Request, session: Session) -> Response:

@@ -50,18 +50,18 @@ class ReviewDesk:
         self._site = site
 
     def routes(self) -> Sequence[BaseRoute]:
-        site, one = self._site, "/review/{content_id:int}"
+        site, path = self._site, "/review/{content_id:int}"
         return (
             site.page("/review", self.open_next),
             site.page("/review/queue", self.show_queue),
-            site.page(one, self.show),
+            site.page(path, self.show),
             site.form("/review/approve", self.approve_ticked),
             site.form("/review/undo", self.undo),
-            site.form(f"{one}/approve", self.approve),
-            site.form(f"{one}/reject", self.reject),
-            site.form(f"{one}/send-back", self.send_back),
-            site.form(f"{one}/claim", self.renew),
-            site.form(f"{one}/release", self.release),
+            site.form(f"{path}/approve", self.approve),
+            site.form(f"{path}/reject", self.reject),
+            site.form(f"{path}/send-back", self.send_back),
+            site.form(f"{path}/claim", self.renew),
+            site.form(f"{path}/release", self.release),
         )
 
     async def open_next(self, request: Request, session: Session) -> Response:
@@ -76,8 +76,8 @@ class ReviewDesk:
             content_id = place.content_id
         if content_id is None:
             return await self._desk(request, session, None, status=BAD if search.problems else 200)
-        carried = [(name, params[name]) for name in ("decided", "until") if name in params]
-        query = urlencode([*search.typed.items(), *carried])
+        undo_fields = [(name, params[name]) for name in ("decided", "until") if name in params]
+        query = urlencode([*search.typed.items(), *undo_fields])
         return self._site.see(f"/review/{content_id}{'?' if query else ''}{query}")
 
     async def show(self, request: Request, session: Session) -> Response:
@@ -113,13 +113,13 @@ class ReviewDesk:
         search = QueueSearch(request)
         place = Place.of(content) if content else None
         undo = None if form else _undo(request)
-        queue, article, brief, undone = await asyncio.gather(
+        queue, article, brief, undone_content = await asyncio.gather(
             queue_at(session, search, place),
             article_of(self._site, content) if content else _none(),
             brief_of(session, content) if content else _none(),
             session.client.get_content(undo[0][0]) if undo else _none(),
         )
-        mine = bool(content and content["review_holder"] in {None, _me(session)})
+        is_mine = bool(content and content["review_holder"] in {None, _me(session)})
         waits = bool(content and content["review_status"] == "pending_review")
         values = {
             "search": search,
@@ -130,15 +130,17 @@ class ReviewDesk:
             "brief": brief,
             "me": _me(session),
             "decides": session.may("ContentService/ReviewContent"),
-            "deciding": waits and mine and session.may("ContentService/ReviewContent"),
+            "deciding": waits and is_mine and session.may("ContentService/ReviewContent"),
             "waits": waits,
             "problem": form.problems[""] if form else "",
             "typed": form.typed if form else {},
-            "undone": undone if undone and undone["review_status"] != "pending_review" else None,
+            "undone": undone_content
+            if undone_content and undone_content["review_status"] != "pending_review"
+            else None,
             "undone_ids": ",".join(map(str, undo[0])) if undo else "",
             "undone_count": len(undo[0]) if undo else 0,
             "undo_seconds": undo[1] if undo else 0,
-            "undone_task": answering_task(undone["review_comment"]) if undone else "",
+            "undone_task": answering_task(undone_content["review_comment"]) if undone_content else "",
             "others_hold": _held_by_others(queue, _me(session)),
         }
         return self._site.render(request, "review/desk.html", values, session, status=status)
@@ -147,10 +149,10 @@ class ReviewDesk:
         """Approves what was read; with a time it is not published before."""
         form = Form(texts_of(await request.form()))
         scheduled = form.typed.get("when") == "scheduled"
-        at = form.time("at", "") if scheduled else None
-        if scheduled and at is None:
+        publish_time = form.time("at", "") if scheduled else None
+        if scheduled and publish_time is None:
             return await self._again(request, session, "Say when to publish.", form, BAD)
-        return await self._decide(request, session, form, approve=True, scheduled_at=at)
+        return await self._decide(request, session, form, approve=True, scheduled_at=publish_time)
 
     async def reject(self, request: Request, session: Session) -> Response:
         form = Form(texts_of(await request.form()))
@@ -207,18 +209,18 @@ class ReviewDesk:
         form.problems[""] = problem
         return await self._desk(request, session, content, form, status=status)
 
-    def _next(self, request: Request, after: str, decided: Sequence[int]) -> Response:
-        until = f"{time.time() + UNDO_TIME:.3f}"
-        query = {**QueueSearch(request).typed, "decided": ",".join(map(str, decided)), "until": until}
+    def _next(self, request: Request, after: str, content_ids: Sequence[int]) -> Response:
+        expiry = f"{time.time() + UNDO_TIME:.3f}"
+        query = {**QueueSearch(request).typed, "decided": ",".join(map(str, content_ids)), "until": expiry}
         return self._site.see(f"/review?{urlencode({**query, 'after': after} if after else query)}")
 
     async def approve_ticked(self, request: Request, session: Session) -> Response:
         """Approves all of the ticked ones as they were when the queue was shown, or none."""
         form = await request.form()
-        ticked = [str(value).partition(":") for value in form.getlist("tick")]
+        ticks = [str(value).partition(":") for value in form.getlist("tick")]
         reviews = [
             {"content_id": number, "approve": True, "etag": etag}
-            for content_id, _, etag in ticked
+            for content_id, _, etag in ticks
             for number in ids_of([content_id])
         ]
         if not reviews:
@@ -239,9 +241,9 @@ class ReviewDesk:
 
     async def undo(self, request: Request, session: Session) -> Response:
         """Takes decisions back, and cancels what was to be written anew."""
-        decided = _ids(text_of(await request.form(), "decided"))
+        content_ids = _ids(text_of(await request.form(), "decided"))
         client = session.client
-        for content_id in decided:
+        for content_id in content_ids:
             content = await client.get_content(content_id)
             try:
                 await client.reopen_content(content_id)
@@ -251,7 +253,7 @@ class ReviewDesk:
             if content and (task_id := answering_task(content["review_comment"])):
                 await _cancel(session, task_id)
         query = QueueSearch(request).query
-        path = f"/review/{decided[0]}" if decided else "/review"
+        path = f"/review/{content_ids[0]}" if content_ids else "/review"
         return self._site.see(f"{path}?{query}" if query else path)
 
     async def renew(self, request: Request, session: Session) -> Response:
@@ -265,8 +267,8 @@ class ReviewDesk:
         """Ends the claim that a page had when it was left; one that was made or renewed since goes on."""
         content_id = request.path_params["content_id"]
         content = await session.client.get_content(content_id)
-        until = text_of(await request.form(), "until")
-        if content and content["review_holder"] == _me(session) and content["review_claim_expires_at"] == until:
+        expiry = text_of(await request.form(), "until")
+        if content and content["review_holder"] == _me(session) and content["review_claim_expires_at"] == expiry:
             await session.client.release_review(content_id)
         return Response(status_code=NO_CONTENT)
 
@@ -289,10 +291,10 @@ async def _claimed(session: Session, content_id: int) -> Content | None:
 async def _first_free(session: Session, contents: Sequence[Content]) -> int | None:
     """The first that nobody else holds; the user holds it now, if that is allowed."""
     me = _me(session)
-    free = [content["content_id"] for content in contents if content["review_holder"] in {None, me}]
+    free_ids = [content["content_id"] for content in contents if content["review_holder"] in {None, me}]
     if not session.may("ContentService/ClaimReview"):
         return contents[0]["content_id"] if contents else None
-    for content_id in free[:MAX_TRIES]:
+    for content_id in free_ids[:MAX_TRIES]:
         if await _claimed(session, content_id):
             return content_id
     return None
@@ -317,11 +319,11 @@ def _undo(request: Request) -> tuple[list[int], float] | None:
     """What was just decided, and for how many seconds it can be taken back; None: nothing."""
     params = request.query_params
     try:
-        left = float(params.get("until", "")) - time.time()
+        seconds_left = float(params.get("until", "")) - time.time()
     except ValueError:
         return None
-    decided = _ids(params.get("decided", ""))
-    return (decided, left) if decided and 0 < left < UNDO_TIME + 1 else None
+    content_ids = _ids(params.get("decided", ""))
+    return (content_ids, seconds_left) if content_ids and 0 < seconds_left < UNDO_TIME + 1 else None
 
 
 def _ids(text: str) -> list[int]:

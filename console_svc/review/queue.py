@@ -46,8 +46,8 @@ class Place(NamedTuple):
         return f"{self.created_at},{self.content_id}"
 
     def before(self, other: Place) -> bool:
-        mine, theirs = moment(self.created_at, UTC), moment(other.created_at, UTC)
-        return (mine, self.content_id) < (theirs, other.content_id)
+        own_time, other_time = moment(self.created_at, UTC), moment(other.created_at, UTC)
+        return (own_time, self.content_id) < (other_time, other.content_id)
 
 
 class QueueSearch(Form):
@@ -88,8 +88,8 @@ async def queue_at(session: Session, search: QueueSearch, place: Place | None) -
     items, more = await first_of(search.contents(session, oldest_first=True), PAGE_SIZE)
     later = bool(place and more and Place.of(items[-1]).before(place))
     if place and later:
-        following = search.contents(session, oldest_first=True, created_after=place.created_at)
-        items, more = await first_of(following, PAGE_SIZE)
+        part = search.contents(session, oldest_first=True, created_after=place.created_at)
+        items, more = await first_of(part, PAGE_SIZE)
     return Queue(items, more, later)
 
 
@@ -98,13 +98,15 @@ async def candidates(session: Session, search: QueueSearch, after: Place | None,
     if search.problems:
         return []
     if before:
-        until = datetime.fromisoformat(before.created_at) + timedelta(microseconds=1)
-        earlier, _ = await first_of(search.contents(session, created_before=until), PAGE_SIZE)
-        return [content for content in earlier if Place.of(content).before(before)]
-    oldest, _ = await first_of(search.contents(session, oldest_first=True), PAGE_SIZE)
+        end = datetime.fromisoformat(before.created_at) + timedelta(microseconds=1)
+        earlier_contents, _ = await first_of(search.contents(session, created_before=end), PAGE_SIZE)
+        return [content for content in earlier_contents if Place.of(content).before(before)]
+    oldest_contents, _ = await first_of(search.contents(session, oldest_first=True), PAGE_SIZE)
     if after is None:
-        return oldest
-    later = search.contents(session, oldest_first=True, created_after=after.created_at)
-    following = [content for content in (await first_of(later, PAGE_SIZE))[0] if after.before(Place.of(content))]
-    known = {content["content_id"] for content in following} | {after.content_id}
-    return [*following, *(content for content in oldest if content["content_id"] not in known)]
+        return oldest_contents
+    later_contents = search.contents(session, oldest_first=True, created_after=after.created_at)
+    next_contents = [
+        content for content in (await first_of(later_contents, PAGE_SIZE))[0] if after.before(Place.of(content))
+    ]
+    next_ids = {content["content_id"] for content in next_contents} | {after.content_id}
+    return [*next_contents, *(content for content in oldest_contents if content["content_id"] not in next_ids)]

@@ -33,7 +33,7 @@ class ScheduleForm(Form):
 
     @classmethod
     def sent(cls, data: FormData) -> ScheduleForm:
-        return cls({name: lines(given) for name, given in texts_of(data).items()})
+        return cls({name: lines(value) for name, value in texts_of(data).items()})
 
     def arguments(self, before: Schedule | None = None) -> Mapping[str, Any]:
         """Of `create_schedule`, or of `update_schedule` for what is there `before`. What can't be read has a problem.
@@ -41,21 +41,21 @@ class ScheduleForm(Form):
         A field whose text is as it was shown keeps its value, even if people could not type that.
         """
         template: Mapping[str, Any] = before["template"] if before else {}
-        kept = {
+        kept_values = {
             name: template[name]
-            for name, shown in as_typed(template, OF_A_SCHEDULE if before else ()).items()
-            if self.typed.get(name) == shown
+            for name, typed_text in as_typed(template, OF_A_SCHEDULE if before else ()).items()
+            if self.typed.get(name) == typed_text
         }
-        changed = {name: field for name, field in OF_A_SCHEDULE.items() if name not in kept}
+        changed_fields = {name: field for name, field in OF_A_SCHEDULE.items() if name not in kept_values}
         if not before:
-            changed["account_id"] = TYPED["account_id"]
-        task = read(self, changed, needed=())  # a scheduler says what is missing
+            changed_fields["account_id"] = TYPED["account_id"]
+        task = read(self, changed_fields, needed=())  # a scheduler says what is missing
         account = {} if before else {"account_id": task.pop("account_id", 0)}
-        return {**account, **self._settings(), "task": {**kept, **task}}
+        return {**account, **self._settings(), "task": {**kept_values, **task}}
 
     def _settings(self) -> Mapping[str, Any]:
         catch_up, overlap = self.plain("catch_up"), self.plain("overlap")
-        jitter = self.read("jitter", lambda given: float(given.strip() or 0), text("A number of seconds."))
+        jitter = self.read("jitter", lambda number: float(number.strip() or 0), text("A number of seconds."))
         return {
             "cron": self.plain("cron"),
             "name": self.plain("name"),

@@ -40,8 +40,8 @@ def in_words(line: str, language: str) -> str:
 def _tidy(words: str) -> str:
     """Its Chinese leaves the names of days and months in English, and has the gaps and commas of English."""
     texts = Texts(ZH)
-    named = _NAMES.sub(lambda name: texts(name[0]), words).replace(", ", "，").strip()
-    return _NTH.sub(r"，每月\1\2", _GAPS.sub("", named))
+    translation = _NAMES.sub(lambda name: texts(name[0]), words).replace(", ", "，").strip()
+    return _NTH.sub(r"，每月\1\2", _GAPS.sub("", translation))
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,24 +45,24 @@ class SignIn:
         )
 
     async def submit(self, request: Request) -> Response:
-        site, counted = self._site, self._site.metrics.signed_in
+        site, count = self._site, self._site.metrics.signed_in
         if not same_origin(request):
-            counted("foreign_form")
+            count("foreign_form")
             return self._form(request, "This form is not from this page. Reload the page.", FORBIDDEN)
         address = address_of(request, behind_proxy=site.settings.console_behind_proxy)
         if not site.tries.admit(address):
-            counted("too_many")
+            count("too_many")
             return self._form(request, "Too many tries. Wait a minute.", TOO_MANY)
         token = text_of(await (await with_form(request, MAX_SIGN_IN)).form(), "token")
         try:
             session = await site.begin(token) if _TOKEN.fullmatch(token) else None
         except RequestError:
-            counted("schedulers_away")
+            count("schedulers_away")
             return self._form(request, "No scheduler answers. Try again in a moment.", AWAY)
         if session is None:
-            counted("unknown_token")
+            count("unknown_token")
             return self._form(request, "The schedulers do not know this token.", FORBIDDEN)
-        counted("accepted")
+        count("accepted")
         site.tries.forgive(address)
         response = self._next(request)
         site.keep(response, session)
@@ -70,8 +70,8 @@ class SignIn:
 
     def _next(self, request: Request) -> Response:
         """To the page that was asked for before the form."""
-        wanted = request.query_params.get("next", "")
-        return RedirectResponse(wanted if is_local(wanted) else self._site.path("/"), SEE_OTHER)
+        address = request.query_params.get("next", "")
+        return RedirectResponse(address if is_local(address) else self._site.path("/"), SEE_OTHER)
 
     def _form(self, request: Request, problem: str = "", status: int = 200, *, why: str = "") -> Response:
         values = {"problem": problem, "why": why, "proxied": bool(self._site.settings.console_token_header)}
@@ -86,7 +86,7 @@ class SignIn:
     async def set_language(self, request: Request) -> Response:
         """Sets the language, and goes back to the page."""
         response = RedirectResponse(page_before(request) or self._site.path("/"), SEE_OTHER)
-        if (chosen := request.path_params["language"]) in NAMES:
+        if (language := request.path_params["language"]) in NAMES:
             secure = self._site.settings.secure
-            response.set_cookie(COOKIE, chosen, max_age=_YEAR, path="/", samesite="lax", secure=secure)
+            response.set_cookie(COOKIE, language, max_age=_YEAR, path="/", samesite="lax", secure=secure)
         return response

@@ -20,33 +20,33 @@ _FALSE = frozenset({"false", "no", "0", "否", "n"})
 _DAY = 86_400.0
 
 
-def _text(field: Field, given: str, _: tzinfo) -> str:
-    if "\0" in given:
+def _text(field: Field, input_text: str, _: tzinfo) -> str:
+    if "\0" in input_text:
         raise BadValue(text("It should have no NUL character."))
-    if len(given) > field.most:
+    if len(input_text) > field.most:
         raise BadValue(
-            text("It should have {n} characters at most, and has {m}."), n=f"{field.most:,}", m=f"{len(given):,}"
+            text("It should have {n} characters at most, and has {m}."), n=f"{field.most:,}", m=f"{len(input_text):,}"
         )
-    return given
+    return input_text
 
 
-def _whole(field: Field, given: str, _: tzinfo) -> int:
+def _whole(field: Field, input_text: str, _: tzinfo) -> int:
     try:
-        return whole(given, int(field.least), int(field.most))
+        return whole(input_text, int(field.least), int(field.most))
     except ValueError:
         raise _out_of_bounds(field) from None
 
 
-def _id(_: Field, given: str, __: tzinfo) -> int:
+def _id(_: Field, input_text: str, __: tzinfo) -> int:
     try:
-        return whole(given, 1, MAX_NUMBER)
+        return whole(input_text, 1, MAX_NUMBER)
     except ValueError:
         raise BadValue(text("It should be a number, from 1.")) from None
 
 
-def _number(field: Field, given: str, _: tzinfo) -> float:
+def _number(field: Field, input_text: str, _: tzinfo) -> float:
     try:
-        value = float(given)
+        value = float(input_text)
     except ValueError:
         raise _out_of_bounds(field) from None
     if not field.least <= value <= field.most:
@@ -58,15 +58,15 @@ def _out_of_bounds(field: Field) -> BadValue:
     return BadValue(text("It should be a number from {least} to {limit}."), least=field.least, limit=field.most)
 
 
-def _boolean(_: Field, given: str, __: tzinfo) -> bool:
-    if given.lower() not in _TRUE | _FALSE:
+def _boolean(_: Field, input_text: str, __: tzinfo) -> bool:
+    if input_text.lower() not in _TRUE | _FALSE:
         raise BadValue(text("It should be true or false."))
-    return given.lower() in _TRUE
+    return input_text.lower() in _TRUE
 
 
-def _length(field: Field, given: str, _: tzinfo) -> float:
+def _length(field: Field, input_text: str, _: tzinfo) -> float:
     try:
-        value = seconds(given)
+        value = seconds(input_text)
     except ValueError:
         raise BadValue(text("It should be a length of time such as 90s, 30m or 2h.")) from None
     if not field.least <= value <= field.most:
@@ -78,17 +78,17 @@ def _length(field: Field, given: str, _: tzinfo) -> float:
     return value
 
 
-def _time(_: Field, given: str, here: tzinfo) -> datetime:
+def _time(_: Field, input_text: str, here: tzinfo) -> datetime:
     try:
-        return moment(given, here)
+        return moment(input_text, here)
     except ValueError:
         raise BadValue(text("It should be a time such as 2026-01-31 08:00.")) from None
 
 
-def _pairs(_: Field, given: str, __: tzinfo) -> dict[str, str]:
+def _pairs(_: Field, input_text: str, __: tzinfo) -> dict[str, str]:
     """`key=value`, one a line or several by semicolon."""
     pairs = {}
-    for line in given.replace(";", "\n").replace("；", "\n").splitlines():
+    for line in input_text.replace(";", "\n").replace("；", "\n").splitlines():
         key, equals, value = line.partition("=")
         if key.strip() and equals:
             pairs[key.strip()] = value.strip()
@@ -131,7 +131,9 @@ def read(form: Form, fields: Mapping[str, Field] = TYPED, needed: Sequence[str] 
 
 def _value(form: Form, field: Field) -> Any:
     reader, as_typed = _READERS[field.kind], field.name in _AS_TYPED
-    return form.read(field.name, lambda given: reader(field, given if as_typed else given.strip(), form.zone))
+    return form.read(
+        field.name, lambda input_text: reader(field, input_text if as_typed else input_text.strip(), form.zone)
+    )
 
 
 def of_task(task: Task) -> dict[str, str]:
@@ -139,10 +141,10 @@ def of_task(task: Task) -> dict[str, str]:
     return as_typed(task, _OF_A_TASK)
 
 
-def as_typed(held: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """What to type so that these fields become what `held` has."""
-    given = {name: _writes(TYPED[name].kind, held[name]) for name in names}
-    return {name: value for name, value in given.items() if value}
+def as_typed(source: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """What to type so that these fields become what `source` has."""
+    texts = {name: _writes(TYPED[name].kind, source[name]) for name in names}
+    return {name: value for name, value in texts.items() if value}
 
 
 def _writes(kind: Kind, value: Any) -> str:

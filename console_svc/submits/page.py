@@ -58,10 +58,10 @@ class New:
         return await self._form(request, session, form, copied=copied)
 
     async def submit(self, request: Request, session: Session) -> Response:
-        given = await request.form()
-        form = _form_of(given)
+        data = await request.form()
+        form = _form_of(data)
         values = read(form)
-        key, copied = str(given.get(_KEY, "")), str(given.get("from", ""))
+        key, copied = str(data.get(_KEY, "")), str(data.get("from", ""))
         if form.problems:
             return await self._form(request, session, form, key=key, copied=copied, status=BAD)
         if not session.may("TaskService/SubmitTask"):
@@ -100,23 +100,23 @@ class New:
         data = await request.form()
         form, run = _form_of(data), str(data.get(_KEY, "")) or secrets.token_urlsafe(16)
         encoding = str(data.get("encoding", ""))
-        written, file = str(data.get("rows", "")), data.get("file")
+        rows, file = str(data.get("rows", "")), data.get("file")
         try:
             if isinstance(file, UploadFile) and file.filename:
-                written, form.typed["read_as"] = decoded(await file.read(), encoding)
-            form.typed["rows"] = written
-            preview = await asyncio.to_thread(sheet, written, _defaults(form), form.zone, run)
-        except BadValue as bad:
-            form.problems["rows"] = bad.problem
+                rows, form.typed["read_as"] = decoded(await file.read(), encoding)
+            form.typed["rows"] = rows
+            preview = await asyncio.to_thread(sheet, rows, _defaults(form), form.zone, run)
+        except BadValue as error:
+            form.problems["rows"] = error.problem
             return await self._many(request, session, form, run, status=BAD)
-        seen = _seen(form, run)
-        if data.get("step") != "submit" or data.get("seen") != seen or not preview.good:
+        digest = _seen(form, run)
+        if data.get("step") != "submit" or data.get("seen") != digest or not preview.good:
             return await self._many(request, session, form, run, sheet=preview)
         if not session.may("TaskService/BatchSubmitTasks"):
             return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
         title = (plural("Submitting {n} task", "Submitting {n} tasks"), {"n": len(preview.good)})
         job = partial(submit, session, preview.good)
-        work = self._site.works.begin(session, seen, title, job, total=len(preview.good), back="/tasks")
+        work = self._site.works.begin(session, digest, title, job, total=len(preview.good), back="/tasks")
         if await soon(work, SOON) and not (work.failed or work.stopped):
             session.tell(plural("Submitted {n} task.", "Submitted {n} tasks."), n=work.done)
             return self._site.see(work.back)
@@ -143,8 +143,8 @@ class New:
 
 def _form_of(data: ImmutableMultiDict[str, Any]) -> Form:
     """The fields as they were typed, with the line ends of this side."""
-    typed = {name: lines(given) for name, given in texts_of(data).items() if name in (*TYPED, "zone")}
-    return Form({name: given for name, given in typed.items() if given.strip()}, fields=TYPED)
+    typed = {name: lines(value) for name, value in texts_of(data).items() if name in (*TYPED, "zone")}
+    return Form({name: value for name, value in typed.items() if value.strip()}, fields=TYPED)
 
 
 def _defaults(form: Form) -> Mapping[str, str]:

@@ -86,38 +86,40 @@ def _likely(file: bytes) -> Sequence[str]:
     return ["UTF-8", "GB18030 (GBK)"]
 
 
-def sheet(written: str, defaults: Mapping[str, str], zone: ZoneInfo, run: str) -> Sheet:
+def sheet(source: str, defaults: Mapping[str, str], zone: ZoneInfo, run: str) -> Sheet:
     """The rows. What a row leaves empty is as `defaults` say, which were typed into the form.
 
     Each row has a request_id that follows from its words and `run`: submitted again, it makes no second task. Raises
     BadValue.
     """
-    plain = written.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
-    if len(plain) > MAX_CHARACTERS:
+    plain_text = source.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+    if len(plain_text) > MAX_CHARACTERS:
         raise BadValue(text("It should have {n} characters at most."), n=f"{MAX_CHARACTERS:,}")
-    columns, cells = _cells(plain)
+    columns, cells = _cells(plain_text)
     rows: list[Row] = []
-    seen: Counter[str] = Counter()
+    occurrences: Counter[str] = Counter()
     for line, row in cells:
         if len(rows) == MAX_ROWS:
             raise BadValue(text("It should have {n} rows at most. Split it."), n=f"{MAX_ROWS:,}")
-        given = {name: cell.strip() for name, cell in zip(columns, row, strict=False) if name in TYPED and cell.strip()}
-        form = Form({**defaults, **given}, zone=zone)
+        row_values = {
+            name: cell.strip() for name, cell in zip(columns, row, strict=False) if name in TYPED and cell.strip()
+        }
+        form = Form({**defaults, **row_values}, zone=zone)
         words = json.dumps([run, form.typed, str(zone)], sort_keys=True)
-        seen[words] += 1
+        occurrences[words] += 1
         values = read(form)
         if len(row) > len(columns) and any(cell.strip() for cell in row[len(columns) :]):
             form.problems[""] = text("It has more cells than the first row names.")
-        values["request_id"] = f"row-{hashlib.sha256(f'{seen[words]} {words}'.encode()).hexdigest()[:32]}"
+        values["request_id"] = f"row-{hashlib.sha256(f'{occurrences[words]} {words}'.encode()).hexdigest()[:32]}"
         rows.append(Row(line, form.typed.get("topic", ""), values, form.problems))
     if not rows:
         raise BadValue(text("There is no row in it."))
     return Sheet(rows, [name for name in columns if name and name not in TYPED])
 
 
-def _cells(plain: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]]]]:
+def _cells(plain_text: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]]]]:
     """The names of the columns, and the rows with their lines. Without a row of names each line is a topic."""
-    first = next((line for line in plain.splitlines() if line.strip()), "")
+    first = next((line for line in plain_text.splitlines() if line.strip()), "")
     delimiter = max("\t,;，", key=first.count)
     delimiter = delimiter if delimiter in first else ","
     try:
@@ -127,15 +129,15 @@ def _cells(plain: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]
     if "topic" not in names:
         if set(names) & (TYPED.keys() - {"topic"}):
             raise BadValue(text("The first row names no column topic."))
-        lines = ((number, [line]) for number, line in enumerate(plain.split("\n"), 1) if line.strip())
+        lines = ((number, [line]) for number, line in enumerate(plain_text.split("\n"), 1) if line.strip())
         return ["topic"], lines
-    if twice := [name for name, n in Counter(names).items() if n > 1 and name in TYPED]:
-        raise BadValue(text("The first row names the column {name} twice."), name=twice[0])
-    return names, _below(plain, delimiter)
+    if duplicates := [name for name, count in Counter(names).items() if count > 1 and name in TYPED]:
+        raise BadValue(text("The first row names the column {name} twice."), name=duplicates[0])
+    return names, _below(plain_text, delimiter)
 
 
-def _below(plain: str, delimiter: str) -> Iterator[tuple[int, Sequence[str]]]:
-    reader = csv.reader(io.StringIO(plain, newline=""), delimiter=delimiter, strict=True)
+def _below(plain_text: str, delimiter: str) -> Iterator[tuple[int, Sequence[str]]]:
+    reader = csv.reader(io.StringIO(plain_text, newline=""), delimiter=delimiter, strict=True)
     head, line = False, 1
     try:
         for row in reader:
@@ -151,8 +153,8 @@ def _below(plain: str, delimiter: str) -> Iterator[tuple[int, Sequence[str]]]:
 
 
 def _known(name: str) -> str:
-    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
-    return NAMES.get(plain, name.strip())
+    field_name = name.strip().lower().replace(" ", "_").replace("-", "_")
+    return NAMES.get(field_name, name.strip())
 
 
 async def submit(session: Session, rows: Sequence[Row], work: Work) -> None:
@@ -168,12 +170,16 @@ async def _taken(session: Session, batch: Sequence[Row], work: Work) -> None:
     except RequestError as error:
         if not (isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW):
             raise
-        bad = _refused(error, batch)
+        reasons = _refused(error, batch)
         for row in batch:
-            if row.line in bad:
-                _fail(work, row, bad[row.line])
-        left = [row for row in batch if row.line not in bad]
-        for part in [left] if bad else [left[: len(left) // 2], left[len(left) // 2 :]]:
+            if row.line in reasons:
+                _fail(work, row, reasons[row.line])
+        remaining_rows = [row for row in batch if row.line not in reasons]
+        for part in (
+            [remaining_rows]
+            if reasons
+            else [remaining_rows[: len(remaining_rows) // 2], remaining_rows[len(remaining_rows) // 2 :]]
+        ):
             if part:
                 await _taken(session, part, work)
 
@@ -197,11 +203,11 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
     batch: list[Row] = []
     size = 0
     for row in rows:
-        held = sum(len(value) for value in row.values.values() if isinstance(value, str))
-        if batch and (len(batch) == BATCH or size + held > BATCH_CHARACTERS):
+        row_size = sum(len(value) for value in row.values.values() if isinstance(value, str))
+        if batch and (len(batch) == BATCH or size + row_size > BATCH_CHARACTERS):
             yield batch
             batch, size = [], 0
         batch.append(row)
-        size += held
+        size += row_size
     if batch:
         yield batch

@@ -50,13 +50,13 @@ class _Order:
     back: str
 
     @classmethod
-    def read(cls, given: ImmutableMultiDict[str, Any]) -> _Order:
-        search = TaskSearch(given)
-        more = given.get("more") == "yes"
-        extra = list(map(str, given.getlist("extra"))) if more else []
-        ids = () if given.get("all") == "yes" else (*map(str, given.getlist("task")), *extra)[:MAX_TICKED]
+    def read(cls, data: ImmutableMultiDict[str, Any]) -> _Order:
+        search = TaskSearch(data)
+        more = data.get("more") == "yes"
+        extra = list(map(str, data.getlist("extra"))) if more else []
+        ids = () if data.get("all") == "yes" else (*map(str, data.getlist("task")), *extra)[:MAX_TICKED]
         back = f"/tasks?{urlencode(search.query)}" if search.query else "/tasks"
-        return cls(str(given.get("do", "")), search, ids, frozenset(extra), more, back)
+        return cls(str(data.get("do", "")), search, ids, frozenset(extra), more, back)
 
 
 class TaskMoves:
@@ -74,10 +74,10 @@ class TaskMoves:
 
     async def ask(self, request: Request, session: Session) -> Response:
         """Counts, and says what will happen."""
-        given = request.query_params
-        order = _Order.read(given)
-        if refused := self._refused(request, session, order, given):
-            return refused
+        data = request.query_params
+        order = _Order.read(data)
+        if refusal := self._refused(request, session, order, data):
+            return refusal
         values: dict[str, Any] = {
             "order": order,
             "key": secrets.token_urlsafe(16),
@@ -88,8 +88,8 @@ class TaskMoves:
             statuses = await session.client.get_task_statuses(order.ids)
             tasks = [task for task in statuses if task is not None]
             ready, on_demand = _split(order.do, tasks)
-            others = [task for task in tasks if task not in ready and task not in on_demand]
-            values |= {"ready": ready, "on_demand": on_demand, "others": others, "n": len(ready)}
+            other_tasks = [task for task in tasks if task not in ready and task not in on_demand]
+            values |= {"ready": ready, "on_demand": on_demand, "others": other_tasks, "n": len(ready)}
             values |= {"n_on_demand": len(on_demand), "missing": len(order.ids) - len(tasks)}
         else:
             ready_count, on_demand_count = await _count(session, order)
@@ -98,13 +98,13 @@ class TaskMoves:
         return self._site.render(request, "tasks/bulk.html", values, session)
 
     async def move(self, request: Request, session: Session) -> Response:
-        given = await request.form()
-        order = _Order.read(given)
-        if refused := self._refused(request, session, order, given):
-            return refused
-        ordered = _OrderedWork(session, order, given)
-        title, total, run = ordered.of_ids() if order.ids else await ordered.of_all()
-        key = str(given.get("key", "")) or secrets.token_urlsafe(16)
+        data = await request.form()
+        order = _Order.read(data)
+        if refusal := self._refused(request, session, order, data):
+            return refusal
+        ordered_work = _OrderedWork(session, order, data)
+        title, total, run = ordered_work.of_ids() if order.ids else await ordered_work.of_all()
+        key = str(data.get("key", "")) or secrets.token_urlsafe(16)
         work = self._site.works.begin(session, key, title, run, total=total, back=order.back)
         if await soon(work, SOON) and not (work.failed or work.stopped):
             notice, values = _notice(order.do, work.done)
@@ -113,13 +113,13 @@ class TaskMoves:
         return self._site.see(f"/work/{work.key}")
 
     def _refused(
-        self, request: Request, session: Session, order: _Order, given: ImmutableMultiDict[str, Any]
+        self, request: Request, session: Session, order: _Order, data: ImmutableMultiDict[str, Any]
     ) -> Response | None:
         if order.do not in MOVES:
             return self._site.failure(request, session, "There is no such thing to do.", BAD)
         if not all(map(session.may, MOVES[order.do])):
             return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
-        if order.search.problems or not (order.ids or given.get("all") == "yes"):
+        if order.search.problems or not (order.ids or data.get("all") == "yes"):
             return self._site.failure(request, session, NOTHING_TICKED, BAD)
         return None
 
@@ -130,9 +130,9 @@ def _split(do: str, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
     if do == "cancel":
         return pending, [task for task in tasks if task["status"] in RUNNING]
     if do == "retry":
-        ended = [task for task in tasks if task["status"] in RETRYABLE]
-        left = [task for task in ended if task["retry_count"] < task["max_retries"]]
-        return left, [task for task in ended if task not in left]
+        ended_tasks = [task for task in tasks if task["status"] in RETRYABLE]
+        retryable_tasks = [task for task in ended_tasks if task["retry_count"] < task["max_retries"]]
+        return retryable_tasks, [task for task in ended_tasks if task not in retryable_tasks]
     return pending, []
 
 
@@ -142,8 +142,8 @@ async def _count(session: Session, order: _Order) -> tuple[int, int]:
         status = _of(order.search, RETRYABLE)
         if status is None:
             return 0, 0
-        with_retries, all_of_them = [await _retryable(session, order.search, status, reset) for reset in (False, True)]
-        return with_retries, all_of_them - with_retries
+        ready_count, total = [await _retryable(session, order.search, status, reset) for reset in (False, True)]
+        return ready_count, total - ready_count
     pending = await _cancellable(session, order.search, PENDING)
     running = await _cancellable(session, order.search, RUNNING) if order.do == "cancel" else 0
     return pending, running
@@ -192,14 +192,14 @@ def _title(do: str, n: int) -> Notice:
 class _OrderedWork:
     """The work that a form asks for."""
 
-    def __init__(self, session: Session, order: _Order, given: ImmutableMultiDict[str, Any]) -> None:
+    def __init__(self, session: Session, order: _Order, data: ImmutableMultiDict[str, Any]) -> None:
         self._client = session.client
         self._order = order
         self._session = session
-        priority = str(given.get("priority", ""))
+        priority = str(data.get("priority", ""))
         self._priority = int(priority) if priority in map(str, PRIORITIES) else None
-        shown_at = _moment(str(given.get("now", "")))
-        self._until = min(shown_at, order.search.before) if order.search.before else shown_at
+        show_time = _moment(str(data.get("now", "")))
+        self._until = min(show_time, order.search.before) if order.search.before else show_time
 
     def of_ids(self) -> tuple[Notice, int, Run]:
         order = self._order
@@ -216,11 +216,11 @@ class _OrderedWork:
         conditions = self._order.search.conditions()
         conditions["created_before"] = self._until
         for call in self._bulk_calls():
-            moved = -1
-            while work.done < work.total and moved:
+            moved_count = -1
+            while work.done < work.total and moved_count:
                 limit = min(BATCH, work.total - work.done)
-                moved = await patiently(partial(call, limit=limit, **conditions))
-                work.done += moved
+                moved_count = await patiently(partial(call, limit=limit, **conditions))
+                work.done += moved_count
         work.total = work.done
 
     def _bulk_calls(self) -> Sequence[Callable[..., Awaitable[int]]]:
@@ -245,11 +245,11 @@ class _OrderedWork:
         await self._each(ids, work)
 
     async def _each(self, ids: Sequence[str], work: Work) -> None:
-        do = {"retry": self._retry, "cancel": self._cancel, "run": self._run}[self._order.do]
+        call = {"retry": self._retry, "cancel": self._cancel, "run": self._run}[self._order.do]
 
         async def one(task_id: str) -> None:
             try:
-                await patiently(partial(do, task_id, work))
+                await patiently(partial(call, task_id, work))
             except InvalidStateException as error:
                 work.fail(task_id, f"/tasks/{task_id}", text("It is {state} by now."), state=error.current_state)
             except RequestError as error:

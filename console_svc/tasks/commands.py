@@ -76,7 +76,7 @@ class Commands:
 
 def _options(task: Task) -> Sequence[tuple[str, str]]:
     """Flags of `contentgen task submit`, with their values."""
-    given = [
+    options = [
         ("--keywords", task["keywords"]),
         ("--category", task["category"]),
         ("--requirements", task["requirements"]),
@@ -92,7 +92,7 @@ def _options(task: Task) -> Sequence[tuple[str, str]]:
         *(("--label", f"{key}={value}") for key, value in sorted(task["labels"].items())),
     ]
     flags = ["--no-auto-approve"] * (not task["auto_approve"]) + ["--no-auto-retry"] * (not task["auto_retry"])
-    return [*((flag, value) for flag, value in given if value), *((flag, "") for flag in flags)]
+    return [*((flag, value) for flag, value in options if value), *((flag, "") for flag in flags)]
 
 
 def _request(task: Task) -> dict[str, Any]:

@@ -48,8 +48,8 @@ async def today(client: AsyncContentGenerationClient, account_id: int | None = N
 def success_rate(point: TaskHistoryPoint) -> float | None:
     """The part of what ended by itself that completed: 0 to 1; None if nothing ended."""
     counts = point["counts"]
-    ended = counts["completed"] + failures(point)
-    return counts["completed"] / ended if ended else None
+    total = counts["completed"] + failures(point)
+    return counts["completed"] / total if total else None
 
 
 def failures(point: TaskHistoryPoint) -> int:

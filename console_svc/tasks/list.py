@@ -50,11 +50,11 @@ class Tasks:
             return self._site.see(f"/tasks/{search.topic}")
         page_token = request.query_params.get("page", "")
         tasks, older = ([], "") if search.problems else await _page(session, search, page_token)
-        live = list(search.query)
+        query = list(search.query)
         if page_token and tasks:
-            live.append(("newest", tasks[0]["task_id"]))
+            query.append(("newest", tasks[0]["task_id"]))
         if older and tasks:
-            live.append(("oldest", tasks[-1]["task_id"]))
+            query.append(("oldest", tasks[-1]["task_id"]))
         values = {
             "tasks": tasks,
             "search": search,
@@ -63,26 +63,26 @@ class Tasks:
             "moves": [name for name, methods in MOVES.items() if all(map(session.may, methods))],
             "older": urlencode([*search.query, ("page", older)]) if older else "",
             "newest": urlencode(search.query) if page_token else None,
-            "live_query": urlencode([*live, ("ticks", "yes")]),
+            "live_query": urlencode([*query, ("ticks", "yes")]),
         }
         return self._site.render(request, "tasks/list.html", values, session, status=BAD if search.problems else 200)
 
     async def live(self, request: Request, session: Session) -> Response:
         """Rows that have moved, as server-sent events."""
-        shown = _ShownTasks(request)
+        shown_tasks = _ShownTasks(request)
         ticks = "ticks" in request.query_params
         key = f"{language_of(request)} {ticks}"
 
         def row(move: Move) -> str:
-            if not shown.may_have(move.task):
+            if not shown_tasks.may_have(move.task):
                 return ""
-            known = not shown.belongs(move)
+            is_known = not shown_tasks.belongs(move)
 
             def rendered() -> str:
-                values = {"task": move.task, "moved": True, "known": known, "ticks": ticks}
+                values = {"task": move.task, "moved": True, "known": is_known, "ticks": ticks}
                 return self._site.renderer.text(request, "tasks/row.html", values)
 
-            return move.rendered(f"{key} {known}", rendered)
+            return move.rendered(f"{key} {is_known}", rendered)
 
         return self._site.live.stream(request, session, row)
 

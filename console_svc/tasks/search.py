@@ -91,7 +91,7 @@ class TaskSearch(Form):
 
     def meets(self, task: Task) -> bool:
         """Whether a task meets all conditions, but for its state."""
-        created = datetime.fromisoformat(task["created_at"])
+        creation_time = datetime.fromisoformat(task["created_at"])
         return (
             self.account_id in {None, task["account_id"]}
             and self.schedule_id in {None, task["schedule_id"]}
@@ -99,14 +99,14 @@ class TaskSearch(Form):
             and self.topic.lower() in task["topic"].lower()
             and self.labels.items() <= task["labels"].items()
             and (not self.reasons or task["error_reason"] in self.reasons)
-            and (self.after is None or created >= self.after)
-            and (self.before is None or created < self.before)
+            and (self.after is None or creation_time >= self.after)
+            and (self.before is None or creation_time < self.before)
         )
 
 
-def _labels(given: str) -> Mapping[str, str]:
+def _labels(input_text: str) -> Mapping[str, str]:
     labels = {}
-    for part in _LABELS.split(given):
+    for part in _LABELS.split(input_text):
         key, equals, value = part.partition("=")
         if key.strip() and equals:
             labels[key.strip()] = value.strip()

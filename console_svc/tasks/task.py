@@ -77,8 +77,8 @@ class TaskPage:
         return self._back(request)
 
     async def retry(self, request: Request, session: Session) -> Response:
-        anew = (await request.form()).get("anew") == "yes"
-        if await session.client.retry_task(request.path_params["task_id"], reset_retry_count=anew):
+        reset = (await request.form()).get("anew") == "yes"
+        if await session.client.retry_task(request.path_params["task_id"], reset_retry_count=reset):
             session.tell("It is back in the queue.")
         else:
             session.tell("Its retries are used up.")
@@ -90,11 +90,11 @@ class TaskPage:
         return self._back(request)
 
     async def set_priority(self, request: Request, session: Session) -> Response:
-        given = str((await request.form()).get("priority", ""))
-        if given not in map(str, PRIORITIES):
+        priority = str((await request.form()).get("priority", ""))
+        if priority not in map(str, PRIORITIES):
             return self._site.failure(request, session, "A priority is 1 to 10.", BAD)
-        await session.client.update_task(request.path_params["task_id"], priority=int(given))
-        session.tell("Its priority is {n} now.", n=int(given))
+        await session.client.update_task(request.path_params["task_id"], priority=int(priority))
+        session.tell("Its priority is {n} now.", n=int(priority))
         return self._back(request)
 
     def _back(self, request: Request) -> Response:

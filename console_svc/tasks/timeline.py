@@ -71,38 +71,38 @@ class Timeline:
 def timeline(task: Task, events: Sequence[TaskEvent], now: datetime) -> Timeline:
     """That of a task, of whose history `events` are the newest."""
     spans = _spans(events)
-    ended = task["completed_at"]
-    end = datetime.fromisoformat(ended) if ended else now
+    end_text = task["completed_at"]
+    end = datetime.fromisoformat(end_text) if end_text else now
     lanes = _lanes(spans)
-    shown = lanes[-MAX_LANES:]
-    begin = min((lane.spans[0].begin for lane in shown), default=end)
+    shown_lanes = lanes[-MAX_LANES:]
+    begin = min((lane.spans[0].begin for lane in shown_lanes), default=end)
     end = max(end, begin + _MIN_LENGTH)
-    whole = (end - begin).total_seconds()
+    length = (end - begin).total_seconds()
 
     def bar(span: Span) -> Bar:
-        x = 100 * (span.begin - begin).total_seconds() / whole
+        x = 100 * (span.begin - begin).total_seconds() / length
         seconds = span.seconds(now)
-        return Bar(span, round(x, 3), round(max(100 * seconds / whole, 0.0), 3), seconds)
+        return Bar(span, round(x, 3), round(max(100 * seconds / length, 0.0), 3), seconds)
 
-    bars = [(lane.attempt, [bar(span) for span in lane.spans]) for lane in shown]
-    return Timeline(begin, end, spans, bars, len(lanes) - len(shown))
+    bars = [(lane.attempt, [bar(span) for span in lane.spans]) for lane in shown_lanes]
+    return Timeline(begin, end, spans, bars, len(lanes) - len(shown_lanes))
 
 
 def _spans(events: Sequence[TaskEvent]) -> list[Span]:
     spans: list[Span] = []
     for event in events:
-        at = datetime.fromisoformat(event["event_time"])
+        time = datetime.fromisoformat(event["event_time"])
         last = spans[-1] if spans else None
         if last is not None and last.end is None:
             if event["status"] == last.status == "pending":  # it was updated, and waits on
                 continue
-            last.end, last.ended_as = at, event["reason"]
+            last.end, last.ended_as = time, event["reason"]
         if event["status"] not in _ENDED:
             spans.append(
                 Span(
                     event["status"],
                     event["attempt"],
-                    at,
+                    time,
                     None,
                     event["worker_id"] or "",
                     event["reason"],
@@ -141,12 +141,12 @@ def attempts(events: Sequence[TaskEvent]) -> list[Attempt]:
     """Those that `events` tell of, the newest first."""
     by_number: dict[int, Attempt] = {}
     for event in events:
-        number, at = event["attempt"], datetime.fromisoformat(event["event_time"])
+        number, time = event["attempt"], datetime.fromisoformat(event["event_time"])
         if event["status"] == "submitted":
-            by_number[number] = Attempt(number, event["worker_id"] or "", at)
+            by_number[number] = Attempt(number, event["worker_id"] or "", time)
         if (attempt := by_number.get(number)) is None or attempt.end is not None:
             continue
         attempt.status = event["status"]
         if event["status"] not in {"submitted", "processing"}:
-            attempt.end, attempt.reason, attempt.message = at, event["reason"], event["message"] or ""
+            attempt.end, attempt.reason, attempt.message = time, event["reason"], event["message"] or ""
     return sorted(by_number.values(), key=lambda attempt: -attempt.number)

@@ -87,12 +87,12 @@ class Form:
         return self.read("account", number_of, text("The number of an account."))
 
     def time(self, name: str, problem: str) -> datetime | None:
-        return self.read(name, lambda given: moment(given, self.zone), problem)
+        return self.read(name, lambda value: moment(value, self.zone), problem)
 
     def refused(self, error: RequestError) -> None:
         """Takes over what the schedulers say: beside the fields that they name, else of the account or of the whole."""
-        named = ((self._field(path), description) for path, description in error.field_violations)
-        problems = {name: description for name, description in named if name}
+        pairs = ((self._field(path), description) for path, description in error.field_violations)
+        problems = {name: description for name, description in pairs if name}
         account = isinstance(error, ResourceNotFoundException) or error.reason in _OF_ACCOUNT
         self.problems |= problems or {self._field("account_id") if account else "": refused(error)}
 
@@ -105,18 +105,18 @@ class Form:
 
 def text_of(data: ImmutableMultiDict[str, Any], name: str) -> str:
     """The text of a field, without the spaces around it; empty if it is missing, or a file."""
-    given = data.get(name)
-    return given.strip() if isinstance(given, str) else ""
+    value = data.get(name)
+    return value.strip() if isinstance(value, str) else ""
 
 
 def texts_of(data: ImmutableMultiDict[str, Any]) -> dict[str, str]:
     """All texts of a form or an address, by field."""
-    return {name: given for name, given in data.items() if isinstance(given, str)}
+    return {name: value for name, value in data.items() if isinstance(value, str)}
 
 
 def typed_of(data: ImmutableMultiDict[str, Any], names: Iterable[str]) -> dict[str, str]:
     """The texts of these fields without the spaces around them, but for empty ones."""
-    return {name: given for name in names if (given := text_of(data, name))}
+    return {name: value for name in names if (value := text_of(data, name))}
 
 
 def lines(text: str) -> str:

@@ -24,9 +24,9 @@ NAMES: Mapping[str, str] = {ENGLISH: "English", ZH: "中文"}
 
 def language_of(request: Request) -> str:
     """That of the cookie, else the first of the browser's that we have, else English."""
-    chosen = request.cookies.get(COOKIE, "")
-    if chosen in NAMES:
-        return chosen
+    language = request.cookies.get(COOKIE, "")
+    if language in NAMES:
+        return language
     for part in request.headers.get("accept-language", "").split(","):
         tag = part.partition(";")[0].strip().lower()
         if tag.startswith("zh"):
@@ -104,13 +104,13 @@ class Texts:
             return self._refused(text)
         if isinstance(text, Filled):
             values = {**text.values, **values}
-        translated = self._found(text, values)
+        translation = self._found(text, values)
         if any(isinstance(value, Refused) for value in values.values()):
-            translated = Markup("{}").format(translated)
+            translation = Markup("{}").format(translation)
             values = {
                 name: self._refused(value) if isinstance(value, Refused) else value for name, value in values.items()
             }
-        return translated.format(**values) if values else translated
+        return translation.format(**values) if values else translation
 
     def _found(self, text: str, values: Mapping[str, object]) -> str:
         if isinstance(text, Plural):

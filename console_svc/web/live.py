@@ -96,9 +96,9 @@ class _Feed:
 
     def add(self, page: asyncio.Queue[Told], session: Session) -> None:
         """Feeds one more page, in the place of an older one if the session or the token has too many."""
-        own = [other for other, owner in self.pages.items() if owner is session]
-        if len(own) >= MAX_PAGES_OF_SESSION:
-            self._end(own[0])
+        session_pages = [other for other, owner in self.pages.items() if owner is session]
+        if len(session_pages) >= MAX_PAGES_OF_SESSION:
+            self._end(session_pages[0])
         elif len(self.pages) >= MAX_PAGES_OF_TOKEN:
             self._end(next(iter(self.pages)))
         self.pages[page] = session
@@ -114,13 +114,13 @@ class _Feed:
             self._tell(News.BACK)
         self._tell(News.STALE)  # nobody knows what moved before
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, item: Told) -> None:
         for page in self.pages:
             if page.full():
                 while not page.empty():
                     page.get_nowait()
-                told = News.STALE
-            page.put_nowait(told)
+                item = News.STALE
+            page.put_nowait(item)
 
 
 def wake(page: asyncio.Queue[Told]) -> None:
@@ -154,13 +154,13 @@ class LiveTasks:
         elif feed.connected and feed.last_moved >= since:
             page.put_nowait(News.STALE)
 
-        ended = partial(wake, page)
+        wake_page = partial(wake, page)
         feed.add(page, session)
-        session.when_ended.add(ended)
+        session.when_ended.add(wake_page)
         try:
             yield page
         finally:
-            session.when_ended.discard(ended)
+            session.when_ended.discard(wake_page)
             feed.pages.pop(page, None)
             if not feed.pages:
                 feed.job.cancel()
@@ -189,8 +189,8 @@ class LiveTasks:
                 async for text in _server_sent(moves, row, then_stale, lambda: self._seconds_left(session, moves)):
                     yield text
 
-        unbuffered = {"x-accel-buffering": "no"}  # by a proxy
-        return StreamingResponse(events(), media_type="text/event-stream", headers=unbuffered)
+        headers = {"x-accel-buffering": "no"}  # by a proxy
+        return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
     def _seconds_left(self, session: Session, page: asyncio.Queue[Told]) -> float:
         feed = self._feeds.get(session.token)
@@ -210,15 +210,15 @@ async def _server_sent(
     yield ": open\n\n"
     while (seconds := seconds_left()) > 0:
         try:
-            told = await asyncio.wait_for(moves.get(), min(PING_INTERVAL, seconds))
+            item = await asyncio.wait_for(moves.get(), min(PING_INTERVAL, seconds))
         except TimeoutError:
             yield ": still here\n\n"
             continue
         if seconds_left() <= 0:
             return
-        if isinstance(told, News):
-            yield _named(told)
-        elif html := row(told):
+        if isinstance(item, News):
+            yield _named(item)
+        elif html := row(item):
             yield "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
             if then_stale:
                 yield _named(News.STALE)

@@ -54,10 +54,10 @@ async def account_page(request: Request, items: Callable[[int | None, int], Asyn
     """The page that the address asks for; `items` lists those of an account (None: of all), with a page size."""
     account, number = request.query_params.get("account", "").strip(), page_number(request)
     try:
-        shown, more = await page_of(items(number_of(account), fetched(number)), number)
+        page_items, more = await page_of(items(number_of(account), fetched(number)), number)
     except ValueError:
         return AccountPage((), account, bad=True, number=number, more=False)
-    return AccountPage(shown, account, bad=False, number=number, more=more)
+    return AccountPage(page_items, account, bad=False, number=number, more=more)
 
 
 async def first_of(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:

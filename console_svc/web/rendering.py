@@ -34,7 +34,7 @@ class Renderer:
         """A template filled in, in the language of the request."""
         texts = Texts(language_of(request))
         address = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-        known = {
+        common_values = {
             "_": texts,
             "_n": texts.counted,
             "language": texts.language,
@@ -42,21 +42,21 @@ class Renderer:
             "address": address,
             "here": page_before(request) if request.method == "POST" else address,  # shown by a GET, if anything
         }
-        return self._environment.get_template(template).render({**known, **values})
+        return self._environment.get_template(template).render({**common_values, **values})
 
 
 def length_of_time(seconds: float | None) -> str:
     """A length such as `42 s`, `3 min 5 s`, `2 h 10 min` or `4 d 2 h`; empty for None."""
     if seconds is None:
         return ""
-    whole = int(seconds)
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+    whole_seconds = int(seconds)
+    if whole_seconds < _MINUTE:
+        return f"{whole_seconds} s"
+    if whole_seconds < _HOUR:
+        return f"{whole_seconds // _MINUTE} min {whole_seconds % _MINUTE} s"
+    if whole_seconds < _DAY:
+        return f"{whole_seconds // _HOUR} h {whole_seconds % _HOUR // _MINUTE} min"
+    return f"{whole_seconds // _DAY} d {whole_seconds % _DAY // _HOUR} h"
 
 
 def moment(text: str | None) -> str:

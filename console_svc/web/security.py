@@ -74,10 +74,10 @@ class OwnNames:
         else:
             await PlainTextResponse(_NOT_OURS, MISDIRECTED)(scope, receive, send)
 
-    def _own(self, given: str) -> bool:
-        host = _HOST.fullmatch(given.lower())
+    def _own(self, header: str) -> bool:
+        host = _HOST.fullmatch(header.lower())
         if host is None:
-            return not given
+            return not header
         name = host[1]
         return self._any or name in self._names or name == "localhost" or is_address(name)
 
@@ -99,9 +99,9 @@ def parts_of(address: str) -> SplitResult:
         return urlsplit("")
 
 
-def same_text(given: str, expected: str) -> bool:
+def same_text(value: str, expected: str) -> bool:
     """Compares without telling by its time how much of it is the same."""
-    return hmac.compare_digest(given.encode(), expected.encode())
+    return hmac.compare_digest(value.encode(), expected.encode())
 
 
 def is_address(host: str) -> bool:
@@ -132,9 +132,9 @@ def address_of(request: Request, *, behind_proxy: bool) -> str:
     What stands before the last value, and what is no address, anybody may have written.
     """
     lines = request.headers.getlist("x-forwarded-for") if behind_proxy else []
-    seen = lines[-1].rpartition(",")[2].strip() if lines else ""
-    if is_address(seen):
-        return seen
+    address = lines[-1].rpartition(",")[2].strip() if lines else ""
+    if is_address(address):
+        return address
     return request.client.host if request.client else ""
 
 
@@ -148,7 +148,7 @@ class SignInTries:
     def admit(self, address: str) -> bool:
         """Whether one more is allowed; it counts then, until it is forgiven."""
         now = self._clock()
-        recent = [at for at in self._tries.pop(address, []) if now - at < TRIES_WINDOW]
+        recent = [try_time for try_time in self._tries.pop(address, []) if now - try_time < TRIES_WINDOW]
         allowed = len(recent) < MAX_TRIES
         if allowed:
             recent.append(now)

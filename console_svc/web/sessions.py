@@ -69,9 +69,9 @@ class Session:
 
     def undo(self) -> tuple[float, Mapping[str, str]] | None:
         """For how many seconds what form is offered; None: nothing can be taken back."""
-        until, fields = self._undo
-        left = until - time.monotonic()
-        return (left, fields) if fields and left > 0 else None
+        deadline, fields = self._undo
+        seconds_left = deadline - time.monotonic()
+        return (seconds_left, fields) if fields and seconds_left > 0 else None
 
     def take_notices(self) -> Sequence[Notice]:
         """The texts that no page has shown yet."""
@@ -92,8 +92,8 @@ class Sessions:
         """A new session, under a new key: one that somebody planted in the browser is worth nothing."""
         now = self._clock()
         session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), token, client, caller, now, now)
-        if token is not None and len(own := self._of(token)) >= MAX_OF_TOKEN:
-            self.end(own[0], CROWDED_OUT)
+        if token is not None and len(token_sessions := self._of(token)) >= MAX_OF_TOKEN:
+            self.end(token_sessions[0], CROWDED_OUT)
         if len(self._sessions) >= MAX_SESSIONS:
             self.end(next(iter(self._sessions.values())), CROWDED_OUT)
         self._sessions[session.key] = session
@@ -114,8 +114,8 @@ class Sessions:
             return 0.0
         now = self._clock()
         idle, old = session.used + IDLE_LIMIT - now, session.began + AGE_LIMIT - now
-        if (left := min(idle, old)) > 0:
-            return left
+        if (seconds_left := min(idle, old)) > 0:
+            return seconds_left
         self.end(session, IDLE if idle < old else OLD)
         return 0.0
 
@@ -125,15 +125,15 @@ class Sessions:
 
     def of_token(self, token: str) -> Session | None:
         """The session that was used last of those with this token."""
-        own = self._of(token)
-        return self.find(own[-1].key) if own else None
+        token_sessions = self._of(token)
+        return self.find(token_sessions[-1].key) if token_sessions else None
 
     def end(self, session: Session, why: str, *, everywhere: bool = False) -> None:
         """Ends this session; `everywhere`: all of its token. `why`: a text."""
-        for ended in self._of(session.token) if everywhere else [session]:
-            self._sessions.pop(ended.key, None)
-            self._reasons[ended.key] = why
-            for call in tuple(ended.when_ended):
+        for ended_session in self._of(session.token) if everywhere else [session]:
+            self._sessions.pop(ended_session.key, None)
+            self._reasons[ended_session.key] = why
+            for call in tuple(ended_session.when_ended):
                 call()
         while len(self._reasons) > MAX_SESSIONS:
             del self._reasons[next(iter(self._reasons))]

@@ -85,8 +85,8 @@ class Works:
 
     def begin(self, session: Session, key: str, title: Notice, run: Run, *, total: int, back: str) -> Work:
         """Begins a work; the same key again returns the first one."""
-        if begun := self.find(session, key):
-            return begun
+        if earlier_work := self.find(session, key):
+            return earlier_work
         work = Work(key, session.token, title, total, back)
         self._forget()
         self._works[session.token, key] = work
@@ -97,8 +97,8 @@ class Works:
         return self._works.get((session.token, key))
 
     def _forget(self) -> None:
-        ended = [key for key, work in self._works.items() if work.ended]
-        for key in ended[: max(len(self._works) - MAX_WORKS + 1, 0)]:
+        ended_keys = [key for key, work in self._works.items() if work.ended]
+        for key in ended_keys[: max(len(self._works) - MAX_WORKS + 1, 0)]:
             del self._works[key]
 
     async def close(self) -> None:
@@ -138,17 +138,17 @@ async def soon(work: Work, seconds: float) -> bool:
 @asynccontextmanager
 async def at_once(limit: int) -> AsyncIterator[Callable[[Awaitable[None]], Awaitable[None]]]:
     """Runs what it is given, `limit` at a time; the end of the block waits for all."""
-    free = asyncio.Semaphore(limit)
+    slots = asyncio.Semaphore(limit)
     async with asyncio.TaskGroup() as group:
 
         async def freed(job: Awaitable[None]) -> None:
             try:
                 await job
             finally:
-                free.release()
+                slots.release()
 
         async def begin(job: Awaitable[None]) -> None:
-            await free.acquire()
+            await slots.acquire()
             group.create_task(freed(job))
 
         yield begin

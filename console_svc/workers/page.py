@@ -56,7 +56,7 @@ class Workers:
 
     async def resize(self, request: Request, session: Session) -> Response:
         form = await _form_of(request)
-        slots = form.read("slots", lambda given: whole(given, 0, MAX_COUNT)) or 0  # which the schedulers refuse
+        slots = form.read("slots", lambda number: whole(number, 0, MAX_COUNT)) or 0  # which the schedulers refuse
         try:
             worker = await session.client.resize_worker(form.plain("worker_id"), slots)
         except InvalidArgument:
@@ -84,7 +84,7 @@ class Workers:
 
     async def resume(self, request: Request, session: Session) -> Response:
         form = await _form_of(request)
-        account_id = form.read("account", lambda given: whole(given, 0, MAX_NUMBER))  # 0: everything
+        account_id = form.read("account", lambda number: whole(number, 0, MAX_NUMBER))  # 0: everything
         if form.problems:
             return self._site.failure(request, session, NO_ACCOUNT, BAD)
         await session.client.resume_dispatch(account_id or None)

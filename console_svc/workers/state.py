@@ -27,9 +27,9 @@ class Pause:
 
 async def pauses(session: Session, dispatch: DispatchStatus) -> list[Pause]:
     """That of everything first. The scheduler keeps no reasons."""
-    paused = [*([0] if dispatch["all_paused"] else []), *dispatch["paused_account_ids"]]
-    events = await _events(session, set(paused)) if paused else {}
-    return [Pause(account_id, events.get(account_id)) for account_id in paused]
+    account_ids = [*([0] if dispatch["all_paused"] else []), *dispatch["paused_account_ids"]]
+    events = await _events(session, set(account_ids)) if account_ids else {}
+    return [Pause(account_id, events.get(account_id)) for account_id in account_ids]
 
 
 async def _events(session: Session, account_ids: set[int]) -> dict[int, AuditEvent]:
@@ -72,11 +72,11 @@ class Row:
 
 def rows(workers: Sequence[Worker], tasks: Sequence[Task]) -> list[Row]:
     """In the order of the workers, those that are gone last; what was submitted first comes first."""
-    of = {worker["worker_id"]: Row(worker) for worker in workers}
+    rows_by_worker = {worker["worker_id"]: Row(worker) for worker in workers}
     for task in reversed(tasks):
-        if row := of.get(task["worker_id"] or ""):
+        if row := rows_by_worker.get(task["worker_id"] or ""):
             (row.running if task["status"] == "processing" else row.ahead).append(task)
-    return sorted(of.values(), key=lambda row: row.state == "gone")
+    return sorted(rows_by_worker.values(), key=lambda row: row.state == "gone")
 
 
 def silent(system: System | None) -> set[str]:
