@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _end_on_signals() -> None:
-    """Until it serves, which has handlers of its own."""
+    """Ends the process on signals until the console serves, which has handlers of its own."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
 

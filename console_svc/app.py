@@ -92,7 +92,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
 
 
 def _under(prefix: str, routes: list[BaseRoute]) -> list[BaseRoute]:
-    """The routes below a prefix, which by itself leads to the first page."""
+    """Puts the routes below a prefix, which by itself leads to the first page."""
     if not prefix:
         return routes
     root = Route(prefix, lambda _: RedirectResponse(f"{prefix}/"), methods=["GET"])
@@ -110,7 +110,7 @@ def _routes(site: Site) -> list[BaseRoute]:
 
 
 class _Static(StaticFiles):
-    """A browser keeps them, and asks whether they are still the same."""
+    """Static files, which a browser keeps, and of which it asks whether they are still the same."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)

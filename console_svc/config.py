@@ -77,7 +77,7 @@ class ConsoleSettings(ServiceSettings):
         return name
 
     def conflicts(self) -> list[str]:
-        """What is wrong with the values together."""
+        """Lists what is wrong with the values together."""
         problems = [
             *together(self, "tls_client_cert", "tls_client_key"),
             *together(self, "console_tls_cert", "console_tls_key"),
@@ -99,7 +99,7 @@ class ConsoleSettings(ServiceSettings):
 
     @property
     def secure(self) -> bool:
-        """Whether browsers come by https."""
+        """Tells whether browsers use https."""
         return self.console_tls_cert is not None or self.console_behind_proxy
 
 

@@ -42,7 +42,7 @@ class ConsoleMetrics(ServiceMetrics):
         )
 
     def follow(self, sessions: Callable[[], int], pages: Callable[[], int], watches: Callable[[], int]) -> None:
-        """What the gauges are read from at each scrape."""
+        """Takes the functions that the gauges are read from at each scrape."""
         self._sessions.set_function(sessions)
         self._pages.set_function(pages)
         self._watches.set_function(watches)

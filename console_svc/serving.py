@@ -60,7 +60,7 @@ class Places:
         self._served: set[Connection] = set()
 
     def take(self, connection: Connection) -> bool:
-        """A place for a new one. False if all others are being served."""
+        """Takes a place for a new connection. Returns False if all others are being served."""
         if len(self._waiting) + len(self._served) >= self._limit:
             if not self._waiting:
                 return False
@@ -86,7 +86,7 @@ class Places:
 
 
 class Connection(H11Protocol):
-    """One connection, from when it was accepted."""
+    """A connection, from when it was accepted."""
 
     def __init__(self, places: Places, wait_limit: float, *args: Any) -> None:
         super().__init__(*args)
@@ -175,7 +175,7 @@ class WholeRequests:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with connections that it accepts itself."""
+    """A server of uvicorn with connections that it accepts itself."""
 
     def __init__(
         self, app: ASGIApp, connections: int, *, wait_limit: float = WAIT_LIMIT, cert: object = None, key: object = None

@@ -64,13 +64,13 @@ class Page(Protocol):
 
     @property
     def link(self) -> Link | None:
-        """Where the navigation leads; None: other pages lead there."""
+        """The link in the navigation; None if other pages lead there."""
 
     def routes(self) -> Sequence[BaseRoute]: ...
 
 
 class Site:
-    """The parts of one console."""
+    """The parts that all pages of a console share."""
 
     def __init__(self, settings: ConsoleSettings, schedulers: Schedulers, metrics: ConsoleMetrics) -> None:
         self.settings = settings
@@ -93,11 +93,11 @@ class Site:
         return f"{self.settings.console_prefix}{path}"
 
     def see(self, path: str) -> Response:
-        """Where a form leads when it has done its work."""
+        """Leads to the page that follows a form that has done its work."""
         return RedirectResponse(self.path(path), SEE_OTHER)
 
     def page(self, path: str, handler: Handler) -> Route:
-        """The route of a page that only shows something."""
+        """Returns the route of a page that only shows something."""
         return Route(path, self._measured(path, self._signed_in(handler)), methods=["GET"])
 
     def form(self, path: str, handler: Handler, *, calls: bool = True) -> Route:
@@ -108,7 +108,7 @@ class Site:
         return Route(path, self._measured(path, self._signed_in(self._form(handler, calls=calls))), methods=["POST"])
 
     def open(self, path: str, method: str, handler: Served) -> Route:
-        """The route of something for which nobody has to sign in."""
+        """Returns the route of something for which nobody has to sign in."""
         return Route(path, self._measured(path, handler), methods=[method])
 
     def render(
@@ -132,7 +132,7 @@ class Site:
         return HTMLResponse(self.renderer.text(request, template, {**common_values, **values}), status)
 
     def offered(self, session: Session | None) -> Sequence[Link]:
-        """The pages in the navigation of a user."""
+        """Returns the pages in the navigation of a user."""
         return [link for link in self.links if session and (not link.method or session.may(link.method))]
 
     def failure(
@@ -149,7 +149,7 @@ class Site:
         return self.render(request, "web/error.html", values, session, status=status)
 
     def session(self, request: Request) -> Session | None:
-        """That of the cookie; where a proxy names who asks, only if it names the same token."""
+        """Returns the session of the cookie; where a proxy names who asks, only if it names the same token."""
         session = self.sessions.find(request.cookies.get(self._cookie, ""))
         is_foreign = (
             session and self.settings.console_token_header and (session.token or "") != self._named_token(request)
@@ -254,7 +254,7 @@ class Site:
         return self.failure(request, session, message, AWAY, fields)
 
     def _to_sign_in(self, request: Request) -> Response:
-        """To the form, which leads back; a script of the page is told to load it as a whole."""
+        """Leads to the sign-in form, which leads back; a script is told to load it as a whole page."""
         form, scripted = self.path("/login"), "hx-request" in request.headers
         query = f"?{request.url.query}" if request.url.query else ""
         own = request.method == "GET" and not scripted

@@ -54,7 +54,7 @@ def with_workers(stats: TaskStats) -> int:
 
 
 async def held_back(session: Session) -> Sequence[tuple[Account, Hold]]:
-    """Of the first `MAX_LIMITED` accounts that have such a limit."""
+    """Returns what holds tasks back, for the first `MAX_LIMITED` accounts that have such a limit."""
     if not (session.may("AccountService/ListAccounts") and session.may("TaskService/GetTaskStats")):
         return ()
     limited_accounts: list[Account] = []
@@ -79,7 +79,7 @@ class Scores:
 
 
 async def scores(client: AsyncContentGenerationClient, account_id: int, points: Sequence[TaskHistoryPoint]) -> Scores:
-    """Contents without a score do not count."""
+    """Returns the mean scores of contents; contents without a score do not count."""
     scores_by_time: dict[str, list[float]] = defaultdict(list)
     starts = [datetime.fromisoformat(point["time"]) for point in points]
     newest = client.iter_contents(account_id, created_after=starts[0], page_size=MAX_SCORED + 1)

@@ -63,7 +63,7 @@ FIELDS: Sequence[Field] = (
 
 
 class AccountForm(Form):
-    """`was`: the texts that the form began with."""
+    """The form of an account. `was` has the texts that the form began with."""
 
     def __init__(self, typed: Mapping[str, str], was: Mapping[str, str]) -> None:
         super().__init__(typed)
@@ -71,7 +71,7 @@ class AccountForm(Form):
 
     @classmethod
     def of(cls, account: Account | None) -> AccountForm:
-        """A fresh one; None: of a new account."""
+        """Returns the form of an account as it is stored; None is a new account."""
         settings: Mapping[str, Any] = account or {"name": "", "weight": 1.0}
         typed = {field.name: _text(settings.get(field.name, 0)) for field in FIELDS}
         return cls(typed, typed)
@@ -82,11 +82,11 @@ class AccountForm(Form):
         return cls(typed, {name: str(data.get(f"was-{name}", "")) for name in typed})
 
     def values(self) -> dict[str, Any]:
-        """All fields; what can't be read has a problem."""
+        """Reads all fields; a field that can't be read has a problem."""
         return {field.name: self.read(field.name, field.reader, field.problem) for field in FIELDS}
 
     def changes(self) -> dict[str, Any]:
-        """The fields that somebody changed: what another has changed meanwhile stays."""
+        """Returns the fields that somebody changed: what another has changed meanwhile stays."""
         return {name: value for name, value in self.values().items() if self.typed[name] != self.was[name]}
 
 

@@ -44,7 +44,7 @@ class Accounts:
         )
 
     async def list(self, request: Request, session: Session) -> Response:
-        """By id. `name`: only those whose name has it; `page`: from 1."""
+        """Lists accounts by id. `name` selects those whose name has it; `page` counts from 1."""
         name = request.query_params.get("name", "").strip()
         page_text = request.query_params.get("page", "")
         page = max(int(page_text), 1) if page_text.isascii() and page_text.isdecimal() and len(page_text) < 9 else 1
@@ -162,7 +162,7 @@ class Accounts:
 
 
 async def _all(session: Session) -> list[Account]:
-    """By id, `MAX_ACCOUNTS` at most."""
+    """Lists the accounts by id, `MAX_ACCOUNTS` at most."""
     accounts: list[Account] = []
     async for account in session.client.iter_accounts():
         accounts.append(account)
@@ -172,7 +172,7 @@ async def _all(session: Session) -> list[Account]:
 
 
 async def _reasons(session: Session, account_id: int) -> list[PendingReason]:
-    """Why the newest pending tasks wait, each reason once."""
+    """Returns why the newest pending tasks wait, each reason once."""
     tasks = await session.client.list_tasks(account_id, "pending", SAMPLE)
     statuses = await asyncio.gather(*(session.client.get_task_status(task["task_id"]) for task in tasks))
     return list(dict.fromkeys(task["pending_reason"] for task in statuses if task and task["pending_reason"]))

@@ -25,12 +25,12 @@ class Pictures:
     """The pictures that an article may name."""
 
     def __init__(self, assets: Mapping[str, Picture]) -> None:
-        """`assets`: ours, by name."""
+        """`assets` are our pictures by their names."""
         self.assets = assets
 
     @classmethod
     def of(cls, assets: Sequence[Asset], prefix: str) -> Pictures:
-        """Those of a content."""
+        """Returns the pictures of a content."""
         return cls(
             {
                 asset["name"]: Picture(
@@ -50,7 +50,7 @@ class Pictures:
         return Picture(source, source if is_web(source) else "", shown=False)
 
     def all(self, images: Sequence[str]) -> Sequence[Picture]:
-        """Those of `images`, and then the assets that these leave out."""
+        """Returns the pictures of `images`, and then the assets that these leave out."""
         named_pictures = [self.find(image) for image in images]
         return [*named_pictures, *(asset for asset in self.assets.values() if asset not in named_pictures)]
 

@@ -71,7 +71,7 @@ def cleaned(html: str, find: Callable[[str], Picture]) -> str:
 
 
 class _Rewriter(HTMLParser):
-    """Writes clean HTML anew; what it writes is cleaned once more."""
+    """Writes clean HTML again; what it writes is cleaned once more."""
 
     def __init__(self, find: Callable[[str], Picture]) -> None:
         super().__init__(convert_charrefs=True)
@@ -119,12 +119,12 @@ class _Rewriter(HTMLParser):
 
 
 def _lowered(tag: str) -> str:
-    """A heading two levels lower: the page's own are above it."""
+    """Returns the tag of a heading two levels lower: the page's own headings are above it."""
     return f"h{min(int(tag[1]) + 2, 6)}" if tag in {"h1", "h2", "h3", "h4"} else tag
 
 
 class _Parser(MarkdownIt):
-    """Judges no links: that is done with all HTML."""
+    """Parses Markdown without judging its links: that is done with all HTML."""
 
     def validateLink(self, url: str) -> bool:  # noqa: ARG002, N802 (as the library has it)
         return True
@@ -162,6 +162,6 @@ _WORK: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def work(order: bytes) -> bytes:
-    """`order` is the JSON that `sandbox.py` writes. Returns HTML."""
+    """Does the work of an `order`, the JSON that `sandbox.py` writes, and returns HTML."""
     parts = json.loads(order)
     return _WORK[parts["work"]](parts).encode()

@@ -26,15 +26,15 @@ class ArticleSandbox:
         self.sandbox = Sandbox(work, timeout=TIMEOUT, memory=MEMORY, processes=PROCESSES)
 
     async def markdown(self, text: str, pictures: Pictures) -> str | None:
-        """The safe HTML of Markdown; None: it takes too much time or memory."""
+        """Returns the safe HTML of Markdown; None if it takes too much time or memory."""
         return await self._work("markdown", text, assets=pictures.assets)
 
     async def html(self, text: str, pictures: Pictures) -> str | None:
-        """HTML made safe; None as above."""
+        """Returns HTML made safe; None if it takes too much time or memory."""
         return await self._work("html", text, assets=pictures.assets)
 
     async def difference(self, old: str, text: str) -> str | None:
-        """Safe HTML of what has changed, empty if nothing has; None as above."""
+        """Returns safe HTML of what has changed, empty if nothing has; None if it takes too much time or memory."""
         return "" if old == text else await self._work("difference", text, old=old)
 
     async def _work(

@@ -19,12 +19,12 @@ _PARTS = re.compile(r"[a-zA-Z0-9]+|\s+|.", re.DOTALL)
 
 
 def as_written(text: str) -> str:
-    """The beginning of a text, as safe HTML."""
+    """Returns the beginning of a text as safe HTML."""
     return f"<pre>{escape(visible(text[:MAX_SHOWN]))}</pre>"
 
 
 def visible(text: str) -> str:
-    """The text with its characters of control shown by their numbers, such as `⟦U+202E⟧`."""
+    """Returns the text with its control characters shown by their numbers, such as `⟦U+202E⟧`."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _TURNS.sub(lambda match: f"⟦U+{ord(match[0]):04X}⟧", text))
 
 
@@ -41,7 +41,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _groups(old: list[str], new: list[str]) -> Iterator[str]:
-    """A line each, with its changes marked; an empty one between changes that are far from each other."""
+    """Yields each line with its changes marked, and an empty text between changes that are far from each other."""
     groups = SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(CONTEXT)
     for number, group in enumerate(groups):
         if number:
@@ -57,7 +57,7 @@ def _groups(old: list[str], new: list[str]) -> Iterator[str]:
 
 
 def _line(old: str, new: str) -> str:
-    """One line that became another."""
+    """Returns the changes of a line that became another one."""
     before, after = _PARTS.findall(old), _PARTS.findall(new)
     parts = []
     for kind, old_start, old_end, new_start, new_end in SequenceMatcher(

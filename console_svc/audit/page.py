@@ -43,7 +43,7 @@ class Audit:
         return (self._site.page("/audit", self.show),)
 
     async def show(self, request: Request, session: Session) -> Response:
-        """Newest first. `before`: only earlier ones, which is how the next page begins."""
+        """Lists events, the newest first. `before` selects earlier ones, which is how the next page begins."""
         search = _Search(request)
         page = _Page([], None)
         if not search.problems:
@@ -100,7 +100,7 @@ async def _page(events: AsyncIterator[AuditEvent], outcome: str) -> _Page:
 
 
 class _Search(Form):
-    """What the address asks for."""
+    """The conditions in the address of the page."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(typed_of(request.query_params, _CONDITIONS), zone=zone_of(request))
@@ -111,5 +111,5 @@ class _Search(Form):
         self.outcome = outcome if (outcome := self.plain("outcome")) in OUTCOMES else ""
 
     def query(self, **more: str) -> str:
-        """The address's query, with `more`."""
+        """Returns the query of the address, with the conditions of `more`."""
         return urlencode({**self.typed, **more})

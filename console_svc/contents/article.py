@@ -43,23 +43,23 @@ async def article_of(site: Site, content: Content) -> Article:
 
 
 async def brief_of(session: Session, content: Content) -> Task | None:
-    """The task that made it; None if it was cleaned up, or is not the user's to see."""
+    """Returns the task that made a content; None if it was cleaned up, or the user may not see it."""
     return await session.client.get_task_status(content["task_id"]) if session.may("TaskService/GetTask") else None
 
 
 def sent_back(note: str, task_id: str) -> str:
-    """The comment of a review that a task answers, which writes the content anew."""
+    """Returns the comment of a review that a task answers by writing the content again."""
     return f"{note} → {task_id}"
 
 
 def answering_task(comment: str | None) -> str:
-    """The task of such a comment; empty: none."""
+    """Returns the task that such a comment names; empty if it names none."""
     match = _SENT_BACK.search(comment or "")
     return match[1] if match else ""
 
 
 async def changes(site: Site, old: Mapping[str, object], new: Mapping[str, object]) -> list[tuple[str, str]]:
-    """The texts that differ, each with its safe HTML."""
+    """Returns the texts that differ, each with its safe HTML."""
     texts = [(name, str(old[name] or ""), str(new[name] or "")) for name in TEXTS]
     texts = [(name, old_text, new_text) for name, old_text, new_text in texts if old_text != new_text]
     differences = await asyncio.gather(

@@ -88,7 +88,7 @@ class ContentPage:
 def _compared(
     request: Request, revisions: Sequence[ContentRevision]
 ) -> tuple[ContentRevision | None, ContentRevision | None]:
-    """The two that the address names; else the newest and the one before."""
+    """Returns the two revisions that the address names; else the newest one and the one before."""
     by_number = {str(revision["number"]): revision for revision in revisions}
     old = by_number.get(request.query_params.get("from", "")) or (revisions[-2] if len(revisions) > 1 else None)
     new = by_number.get(request.query_params.get("to", "")) or (revisions[-1] if len(revisions) > 1 else None)
@@ -108,7 +108,7 @@ async def _attempts(session: Session, content_id: int) -> list[PublishAttempt]:
 
 
 async def _entry(session: Session, content: Content) -> PublishPoolEntry | None:
-    """Its entry in the publish pool, if it is among the first ones of its state: no call reads one alone."""
+    """Finds the entry of a content among the first ones of its state in the publish pool: no call reads one alone."""
     status = content["publish_status"]
     if status is None or not session.may("ContentService/ListPublishPool"):
         return None

@@ -124,21 +124,21 @@ class Edit:
         return self._site.render(request, "contents/edit.html", values, session, status=status)
 
     async def _editor(self, session: Session, content: Content) -> str:
-        """Who wrote the present text."""
+        """Returns who wrote the present text."""
         author = ""
         async for revision in session.client.iter_content_revisions(content["content_id"]):
             author = revision["author"] or ""
         return author
 
     def _back(self, request: Request) -> str:
-        """The page that led here."""
+        """Returns the page that led here."""
         address = request.query_params.get("back", "")
         is_own = is_local(address) and address.startswith(self._site.path("/"))
         return address if is_own else self._site.path(f"/contents/{request.path_params['content_id']}")
 
 
 def _texts(content: Content) -> dict[str, str]:
-    """As a form has them: its lines end in one way."""
+    """Returns the texts of a content as a form has them: their lines end in one way."""
     return {name: lines(str(dict(content)[name] or "")) for name in TEXTS}
 
 

@@ -33,7 +33,7 @@ class Contents:
         return (self._site.page("/contents", self.show),)
 
     async def show(self, request: Request, session: Session) -> Response:
-        """Newest first. `before`: only those made earlier, which is how the next page begins."""
+        """Lists contents, the newest first. `before` selects those made earlier, which is how the next page begins."""
         params = request.query_params
         typed = typed_of(params, _CONDITIONS)
         review = next((state for state in REVIEW_STATES if state == params.get("review")), None)
@@ -78,14 +78,14 @@ class Contents:
 
 
 def read_account(text: str) -> int:
-    """Raises ValueError if it is no account's number."""
+    """Reads the number of an account. Raises ValueError for any other text."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**63:
         raise ValueError
     return int(text)
 
 
 def read_label(text: str) -> dict[str, str]:
-    """Raises ValueError if it is not like `team=news`."""
+    """Reads a label such as `team=news`. Raises ValueError for any other text."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise ValueError

@@ -64,7 +64,7 @@ class Card:
 
 
 def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> list[Card]:
-    """With links to those of the `pages` that the user has."""
+    """Returns the findings as cards, with links to those `pages` that the user has."""
 
     def translated(text: Phrase | str) -> str:
         return (
@@ -87,7 +87,7 @@ class Diagnoses:
         self._kept: dict[str | None, tuple[float, asyncio.Task[Sequence[Finding]]]] = {}
 
     async def problems(self, session: Session) -> Sequence[Finding]:
-        """What is not all right, what does not work first."""
+        """Returns the findings that are not all right, the failures first."""
         now = self._clock()
         start, job = self._kept.get(session.token, (0.0, None))
         if job is None or now - start > FRESH:
@@ -99,7 +99,7 @@ class Diagnoses:
         return sorted(problems, key=lambda finding: finding.level is not Level.FAIL)
 
     def forget(self, session: Session) -> None:
-        """After a change: what was found may be put right."""
+        """Forgets what was found: after a change it may be put right."""
         self._kept.pop(session.token, None)
 
 
@@ -114,7 +114,7 @@ def _may(session: Session, *methods: str) -> bool:
 
 
 def _checks(session: Session, system: System | None) -> Iterator[tuple[str, Check]]:
-    """Those that the user may make."""
+    """Yields the checks that the user may make."""
     client = session.client
 
     async def of_schedulers() -> Sequence[Finding]:
@@ -158,7 +158,7 @@ def _checks(session: Session, system: System | None) -> Iterator[tuple[str, Chec
 
 
 async def _safely(name: str, check: Check) -> Sequence[Finding]:
-    """A check whose calls fail has failed, and the others go on."""
+    """Runs a check. If its calls fail, that is its finding, and the other checks continue."""
     try:
         return await check()
     except RequestError as error:

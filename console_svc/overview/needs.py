@@ -42,7 +42,7 @@ def found(
     failed: Sequence[PublishPoolEntry] | None,
     held_back: Sequence[tuple[Account, Hold]],
 ) -> Iterator[Need]:
-    """What the user may not ask for is None."""
+    """Yields what needs somebody. An argument that the user may not ask for is None."""
     yield from _of_workers(pool)
     yield from _of_pauses(pauses or ())
     if pool and free_slots(pool):
@@ -101,7 +101,7 @@ def free_slots(pool: WorkerPool) -> int:
 
 
 def linked(needs: Iterator[Need], pages: Collection[str]) -> list[Need]:
-    """Without the links to pages that the user has not."""
+    """Returns the needs without links to pages that the user does not have."""
     return [need if need.page in pages else replace(need, page="") for need in needs]
 
 

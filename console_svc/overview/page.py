@@ -99,6 +99,6 @@ async def _pauses(session: Session) -> list[Pause]:
 
 
 async def _some(items: AsyncIterator[T]) -> list[T]:
-    """`LIMIT` of them at most."""
+    """Reads at most `LIMIT` items."""
     first, _ = await first_of(items, LIMIT)
     return first

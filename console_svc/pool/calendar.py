@@ -50,7 +50,7 @@ def row_of(entry: PublishPoolEntry, zone: ZoneInfo) -> Row:
 
 
 def by_day(entries: Sequence[PublishPoolEntry], zone: ZoneInfo) -> Mapping[date, Sequence[Row]]:
-    """Those with a time, by day: by time, and of one time in the order of claims."""
+    """Groups the entries with a time by day, sorted by time; those of one time stay in the order of claims."""
     timed_rows = [(row.local, row) for row in (row_of(entry, zone) for entry in entries) if row.local]
     days: defaultdict[date, list[Row]] = defaultdict(list)
     for local, row in sorted(timed_rows, key=lambda pair: pair[0]):
@@ -68,7 +68,7 @@ class Period:
 
     @property
     def name(self) -> str:
-        """As in the address, such as `2026-11` or `2026-W48`."""
+        """The name in the address, such as `2026-11` or `2026-W48`."""
         return _name(self.kind, self.start)
 
     @property
@@ -89,7 +89,7 @@ class Period:
 
 
 def span_of(typed: Mapping[str, str], today: date) -> Period:
-    """What `month` or `week` names; the present month if neither names one."""
+    """Returns the period that `month` or `week` names; the present month if neither names one."""
     if match := _WEEK.fullmatch(typed.get("week", "")):
         try:
             return _week(date.fromisocalendar(int(match[1]), int(match[2]), 1))
@@ -103,7 +103,7 @@ def span_of(typed: Mapping[str, str], today: date) -> Period:
 
 
 def week_of(day: date) -> str:
-    """The name of its week."""
+    """Returns the name of the week of a day."""
     return _name("week", day)
 
 

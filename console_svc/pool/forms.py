@@ -36,7 +36,7 @@ _UNDO = {
 
 
 class PoolSearch(Form):
-    """What the address of a page asks for."""
+    """The conditions in the address of a page."""
 
     def __init__(self, request: Request) -> None:
         params = request.query_params
@@ -48,7 +48,7 @@ class PoolSearch(Form):
         self.first, self.last = self.read("from", day, problem), self.read("to", day, problem)
 
     def query(self, *, without: Sequence[str] = ("page",), **more: object) -> str:
-        """The address's query, with `more`."""
+        """Returns the query of the address, with the conditions of `more`."""
         conditions = [(name, value) for name, value in self.typed.items() if name not in without and name not in more]
         states = [("state", state) for state in self._chosen]
         return urlencode([*conditions, *states, *((name, value) for name, value in more.items() if value)])

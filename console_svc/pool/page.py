@@ -67,7 +67,7 @@ class PublishPool:
         return self._render(request, "pool/list.html", search, values, session)
 
     async def calendar(self, request: Request, session: Session) -> Response:
-        """A month or a week, by the reader's zone."""
+        """Shows a month or a week in the reader's zone."""
         search = PoolSearch(request)
         today = datetime.now(search.zone).date()
         span = span_of(search.typed, today)
@@ -111,7 +111,7 @@ class PublishPool:
         )
 
     async def attempts(self, request: Request, session: Session) -> Response:
-        """Each attempt that was reported."""
+        """Shows each attempt that was reported."""
         content_id = request.path_params["content_id"]
         content, (attempts, more) = await asyncio.gather(
             session.client.get_content(content_id),
@@ -121,7 +121,7 @@ class PublishPool:
         return self._site.render(request, "pool/attempts.html", values, session)
 
     async def change(self, request: Request, session: Session) -> Response:
-        """Another time or priority: of what the form has, only what differs from what its page showed."""
+        """Changes the time or the priority: of what the form has, only what differs from what its page showed."""
         form = await request.form()
         try:
             change = EntryChange.of(form)
@@ -171,6 +171,6 @@ class PublishPool:
 
 
 def _back(form: FormData) -> str:
-    """The page of the pool that a form stood on."""
+    """Returns the page of the pool that a form stood on."""
     back = str(form.get("back", ""))
     return back if back.partition("?")[0] in {"/pool", "/pool/calendar"} else "/pool"

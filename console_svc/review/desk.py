@@ -89,7 +89,7 @@ class ReviewDesk:
         return await self._desk(request, session, content)
 
     async def show_queue(self, request: Request, session: Session) -> Response:
-        """The queue alone, which an open page loads anew."""
+        """Shows the queue alone, which an open page loads again."""
         search = QueueSearch(request)
         place = Place.read(request.query_params.get("place", ""))
         values = {
@@ -162,7 +162,7 @@ class ReviewDesk:
         return await self._decide(request, session, form, approve=False, comment=reason)
 
     async def send_back(self, request: Request, session: Session) -> Response:
-        """Has it written anew, and takes it from the queue; the new one comes there.
+        """Has the article written again, and takes it from the queue, which gets the new one.
 
         The task is submitted first: if the console ends in between, the article is still there to be decided on.
         """
@@ -203,7 +203,7 @@ class ReviewDesk:
         return self._next(request, str(Place.of(content)), [content_id])
 
     async def _again(self, request: Request, session: Session, problem: str, form: Form, status: int) -> Response:
-        """The same article with what was typed, and what is wrong."""
+        """Shows the same article with what was typed, and what is wrong."""
         content_id = request.path_params["content_id"]
         content = await _claimed(session, content_id) or await session.client.get_content(content_id)
         form.problems[""] = problem
@@ -240,7 +240,7 @@ class ReviewDesk:
         return self._site.see(f"{path}?{query}" if query else path)
 
     async def undo(self, request: Request, session: Session) -> Response:
-        """Takes decisions back, and cancels what was to be written anew."""
+        """Takes decisions back, and cancels the tasks that were to write articles again."""
         content_ids = _ids(text_of(await request.form(), "decided"))
         client = session.client
         for content_id in content_ids:
@@ -257,14 +257,14 @@ class ReviewDesk:
         return self._site.see(f"{path}?{query}" if query else path)
 
     async def renew(self, request: Request, session: Session) -> Response:
-        """Who holds it now, as a part of the page."""
+        """Renews the claim, and shows who holds the article now, as a part of the page."""
         content_id = request.path_params["content_id"]
         content = await _claimed(session, content_id) or await session.client.get_content(content_id)
         values = {"content": content, "me": _me(session), "session": session}
         return self._site.render(request, "contents/claim.html", values, None)
 
     async def release(self, request: Request, session: Session) -> Response:
-        """Ends the claim that a page had when it was left; one that was made or renewed since goes on."""
+        """Ends the claim that a page had when it was left; one that was made or renewed since continues."""
         content_id = request.path_params["content_id"]
         content = await session.client.get_content(content_id)
         expiry = text_of(await request.form(), "until")
@@ -316,7 +316,7 @@ async def _cancel(session: Session, task_id: str) -> None:
 
 
 def _undo(request: Request) -> tuple[list[int], float] | None:
-    """What was just decided, and for how many seconds it can be taken back; None: nothing."""
+    """Returns what was just decided, and for how many seconds it can be taken back; None if nothing can be."""
     params = request.query_params
     try:
         seconds_left = float(params.get("until", "")) - time.time()

@@ -26,7 +26,7 @@ class ScheduleForm(Form):
 
     @classmethod
     def of(cls, schedule: Schedule) -> ScheduleForm:
-        """As it stands."""
+        """Returns the form with the settings of a stored schedule."""
         settings = {name: schedule[name] for name in ("name", "cron", "time_zone", "catch_up", "overlap")}
         task = as_typed(schedule["template"], OF_A_SCHEDULE)
         return cls({**settings, "jitter": f"{schedule['jitter']:g}", **task})

@@ -70,7 +70,7 @@ class Schedules:
         return self._form(request, session, form, status=BAD)
 
     async def preview(self, request: Request, session: Session) -> Response:
-        """What a cron line says, and when it would run, while it is typed."""
+        """Shows what a cron line says, and when it would run, while it is typed."""
         line, zone = (request.query_params.get(name, "").strip() for name in ("cron", "time_zone"))
         values = await self._previewed(request, session, line, zone)
         return self._site.render(request, "schedules/preview.html", values, session)
@@ -121,7 +121,7 @@ class Schedules:
         return self._site.see("/schedules")
 
     async def run(self, request: Request, session: Session) -> Response:
-        """Leads to the task that it has made."""
+        """Runs the schedule now, and leads to the task that it has made."""
         try:
             task_id = await session.client.run_schedule(request.path_params["schedule_id"])
         except (FailedPrecondition, InvalidArgument, ResourceExhausted) as error:
@@ -166,6 +166,6 @@ def _back(request: Request) -> str:
 
 
 def _offered(session: Session) -> Mapping[str, Any]:
-    """What the user may do."""
+    """Returns what the user may do."""
     names = ("CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule", "DeleteSchedule")
     return {"may": {name.removesuffix("Schedule").lower(): session.may(f"{_SERVICE}/{name}") for name in names}}

@@ -26,7 +26,7 @@ _NTH = re.compile(r"，在(第.个|最后一个)(星期.)每月")
 
 @lru_cache(maxsize=1_000)
 def in_words(line: str, language: str) -> str:
-    """Empty for what is no cron line, and for one that nobody can put into words."""
+    """Describes a cron line; empty for what is no cron line, and for one that nobody can put into words."""
     if len(line) > MAX_CRON or len(line.split()) != _FIELDS:
         return ""
     options = Options(use_24hour_time_format=True, locale_code="zh_CN" if language == ZH else "en_US")
@@ -38,7 +38,7 @@ def in_words(line: str, language: str) -> str:
 
 
 def _tidy(words: str) -> str:
-    """Its Chinese leaves the names of days and months in English, and has the gaps and commas of English."""
+    """Corrects the Chinese of the library, which has English names of days and months, gaps and commas."""
     texts = Texts(ZH)
     translation = _NAMES.sub(lambda name: texts(name[0]), words).replace(", ", "，").strip()
     return _NTH.sub(r"，每月\1\2", _GAPS.sub("", translation))
@@ -60,5 +60,5 @@ def runs_of(schedule: Schedule, language: str) -> ScheduleRuns:
 
 
 def local_times(times: Sequence[str], zone: str) -> Sequence[datetime]:
-    """In a zone that the schedulers know; in UTC if this machine does not."""
+    """Returns times in a zone that the schedulers know; in UTC if this machine does not know it."""
     return [in_zone(text, zone_named(zone) or UTC_ZONE) for text in times]

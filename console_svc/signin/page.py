@@ -69,7 +69,7 @@ class SignIn:
         return response
 
     def _next(self, request: Request) -> Response:
-        """To the page that was asked for before the form."""
+        """Leads to the page that was asked for before the form."""
         address = request.query_params.get("next", "")
         return RedirectResponse(address if is_local(address) else self._site.path("/"), SEE_OTHER)
 
@@ -84,7 +84,7 @@ class SignIn:
         return self._site.see("/login")
 
     async def set_language(self, request: Request) -> Response:
-        """Sets the language, and goes back to the page."""
+        """Sets the language, and leads back to the page."""
         response = RedirectResponse(page_before(request) or self._site.path("/"), SEE_OTHER)
         if (language := request.path_params["language"]) in NAMES:
             secure = self._site.settings.secure

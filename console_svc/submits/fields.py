@@ -86,7 +86,7 @@ def _time(_: Field, input_text: str, here: tzinfo) -> datetime:
 
 
 def _pairs(_: Field, input_text: str, __: tzinfo) -> dict[str, str]:
-    """`key=value`, one a line or several by semicolon."""
+    """Reads `key=value`, one on each line or several by semicolon."""
     pairs = {}
     for line in input_text.replace(";", "\n").replace("；", "\n").splitlines():
         key, equals, value = line.partition("=")

@@ -142,7 +142,7 @@ class New:
 
 
 def _form_of(data: ImmutableMultiDict[str, Any]) -> Form:
-    """The fields as they were typed, with the line ends of this side."""
+    """Returns the fields as they were typed, with the line ends of this side."""
     typed = {name: lines(value) for name, value in texts_of(data).items() if name in (*TYPED, "zone")}
     return Form({name: value for name, value in typed.items() if value.strip()}, fields=TYPED)
 
@@ -152,14 +152,14 @@ def _defaults(form: Form) -> Mapping[str, str]:
 
 
 def _seen(form: Form, run: str) -> str:
-    """A digest of what a preview has shown."""
+    """Returns a digest of what a preview has shown."""
     rows = form.typed.get("rows", "").replace("\r\n", "\n")
     words = json.dumps([run, rows, {**_defaults(form)}, str(form.zone)], sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()[:32]
 
 
 async def _accounts(session: Session) -> Sequence[Account] | None:
-    """Those to choose from; None: too many, or the user may not list them."""
+    """Returns the accounts to choose from; None if they are too many, or the user may not list them."""
     if not session.may("AccountService/ListAccounts"):
         return None
     accounts: list[Account] = []

@@ -67,7 +67,7 @@ class Sheet:
 
 
 def decoded(file: bytes, encoding: str) -> tuple[str, str]:
-    """The text of a file, and the encoding's name. Raises BadValue if it is text of none."""
+    """Decodes a file, and returns its text and the name of its encoding. Raises BadValue if it is text in none."""
     names = [encoding] if ENCODINGS.get(encoding) else _likely(file)
     for name in names:
         try:
@@ -118,7 +118,7 @@ def sheet(source: str, defaults: Mapping[str, str], zone: ZoneInfo, run: str) ->
 
 
 def _cells(plain_text: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]]]]:
-    """The names of the columns, and the rows with their lines. Without a row of names each line is a topic."""
+    """Returns the names of the columns, and the rows with their lines. Without names each line is a topic."""
     first = next((line for line in plain_text.splitlines() if line.strip()), "")
     delimiter = max("\t,;，", key=first.count)
     delimiter = delimiter if delimiter in first else ","
@@ -185,7 +185,7 @@ async def _taken(session: Session, batch: Sequence[Row], work: Work) -> None:
 
 
 def _refused(error: RequestError, batch: Sequence[Row]) -> dict[int, str]:
-    """Why rows were refused, by line; none: it does not say which."""
+    """Returns why rows were refused, by line; empty if the error does not say which."""
     if len(batch) == 1:
         return {batch[0].line: refused(error, _INDEX.sub("", error.message))}
     reasons = {}

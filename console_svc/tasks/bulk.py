@@ -73,7 +73,7 @@ class TaskMoves:
         )
 
     async def ask(self, request: Request, session: Session) -> Response:
-        """Counts, and says what will happen."""
+        """Counts the tasks, and shows what will happen."""
         data = request.query_params
         order = _Order.read(data)
         if refusal := self._refused(request, session, order, data):
@@ -125,7 +125,7 @@ class TaskMoves:
 
 
 def _split(do: str, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
-    """Those that it can be done with, and those with which only if it is asked for beside."""
+    """Returns the tasks that can be moved, and those that are moved only on demand."""
     pending = [task for task in tasks if task["status"] in PENDING]
     if do == "cancel":
         return pending, [task for task in tasks if task["status"] in RUNNING]
@@ -137,7 +137,7 @@ def _split(do: str, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
 
 
 async def _count(session: Session, order: _Order) -> tuple[int, int]:
-    """The same for all that match."""
+    """Counts, of all tasks that match, those that can be moved and those that are moved only on demand."""
     if order.do == "retry":
         status = _of(order.search, RETRYABLE)
         if status is None:
@@ -164,7 +164,7 @@ async def _cancellable(session: Session, search: TaskSearch, states: Sequence[st
 
 
 def _of(search: TaskSearch, states: Sequence[str]) -> Any:
-    """Those of `states` that the search is about; None: it is about others."""
+    """Returns those of `states` that the search is about; None if it is about others."""
     return [state for state in states if not search.states or state in search.states] or None
 
 
@@ -212,7 +212,7 @@ class _OrderedWork:
         return _title(self._order.do, total), total, run
 
     async def _bulk(self, work: Work) -> None:
-        """Batch by batch, and only those that were there when the user was asked."""
+        """Moves the tasks batch by batch, and only those that were there when the user was asked."""
         conditions = self._order.search.conditions()
         conditions["created_before"] = self._until
         for call in self._bulk_calls():
@@ -294,7 +294,7 @@ async def run_now(session: Session, task_id: str, priority: int | None = None) -
 
 
 def _moment(iso: str) -> datetime:
-    """When the user was asked; now, where the form does not say."""
+    """Returns when the user was asked; the present time where the form does not say."""
     try:
         return moment(iso, UTC)
     except ValueError:

@@ -38,7 +38,7 @@ def _escaped(char: str) -> str:
 
 
 class Commands:
-    """For the schedulers at `target`. The token is that of the shell's environment; it stands in no command."""
+    """Makes commands for the schedulers at `target`. The token is in the shell's environment, and in no command."""
 
     def __init__(self, target: str, *, tls: bool) -> None:
         self._contentgen = ["contentgen", "--scheduler", target, *(["--tls-ca", "ca.pem"] if tls else [])]
@@ -75,7 +75,7 @@ class Commands:
 
 
 def _options(task: Task) -> Sequence[tuple[str, str]]:
-    """Flags of `contentgen task submit`, with their values."""
+    """Returns flags of `contentgen task submit` with their values."""
     options = [
         ("--keywords", task["keywords"]),
         ("--category", task["category"]),
@@ -96,7 +96,7 @@ def _options(task: Task) -> Sequence[tuple[str, str]]:
 
 
 def _request(task: Task) -> dict[str, Any]:
-    """SubmitTaskRequest as JSON."""
+    """Returns a SubmitTaskRequest as JSON."""
     request = {
         "account_id": task["account_id"],
         "topic": task["topic"],

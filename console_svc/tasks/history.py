@@ -11,7 +11,7 @@ from contentgen import AsyncContentGenerationClient, Resolution, TaskHistoryPoin
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """`label` is a text of the page."""
+    """A span of time of a plot. `label` is a text of the page."""
 
     label: str
     length: timedelta
@@ -28,30 +28,30 @@ SPANS: Mapping[str, Span] = {
 
 
 def chosen(name: str | None, default: str) -> str:
-    """The name of a span, whatever an address says."""
+    """Returns the name of a span, whatever an address says."""
     return name if name is not None and name in SPANS else default
 
 
 async def read(
     client: AsyncContentGenerationClient, name: str, account_id: int | None = None
 ) -> Sequence[TaskHistoryPoint]:
-    """Oldest first."""
+    """Reads the history of tasks in a span, the oldest hour or day first."""
     span = SPANS[name]
     return await client.get_task_history(account_id, span.resolution, start_time=datetime.now(UTC) - span.length)
 
 
 async def today(client: AsyncContentGenerationClient, account_id: int | None = None) -> TaskHistoryPoint:
-    """The present day of UTC."""
+    """Reads the history of the present day of UTC."""
     return (await client.get_task_history(account_id, "day", start_time=datetime.now(UTC)))[-1]
 
 
 def success_rate(point: TaskHistoryPoint) -> float | None:
-    """The part of what ended by itself that completed: 0 to 1; None if nothing ended."""
+    """Returns which part of the tasks that ended by themselves completed, from 0 to 1; None if none ended."""
     counts = point["counts"]
     total = counts["completed"] + failures(point)
     return counts["completed"] / total if total else None
 
 
 def failures(point: TaskHistoryPoint) -> int:
-    """Timed out ones are among them."""
+    """Counts the tasks that failed, with those that timed out."""
     return point["counts"]["failed"] + point["counts"]["timeout"]

@@ -44,7 +44,7 @@ class Tasks:
         )
 
     async def show(self, request: Request, session: Session) -> Response:
-        """Newest first. `page`: the API's token of the page. An id as topic leads to its task."""
+        """Lists tasks, the newest first. `page` is the API's token of a page. An id as topic leads to its task."""
         search = TaskSearch(request.query_params)
         if TASK_ID.fullmatch(search.topic):
             return self._site.see(f"/tasks/{search.topic}")
@@ -68,7 +68,7 @@ class Tasks:
         return self._site.render(request, "tasks/list.html", values, session, status=BAD if search.problems else 200)
 
     async def live(self, request: Request, session: Session) -> Response:
-        """Rows that have moved, as server-sent events."""
+        """Streams rows that have moved as server-sent events."""
         shown_tasks = _ShownTasks(request)
         ticks = "ticks" in request.query_params
         key = f"{language_of(request)} {ticks}"
@@ -87,7 +87,7 @@ class Tasks:
         return self._site.live.stream(request, session, row)
 
     async def rows(self, request: Request, session: Session) -> Response:
-        """The rows of these tasks as they stand: how far those are that run, which is no move."""
+        """Returns the present rows of these tasks: how far a running one is, which is no move."""
         tasks = await session.client.get_task_statuses(request.query_params.getlist("task")[:PAGE_SIZE])
         ticks = "ticks" in request.query_params
         rows = [
@@ -99,7 +99,7 @@ class Tasks:
 
 
 async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[list[Task], str]:
-    """The tasks of a page, and where the next one begins; empty: there is none."""
+    """Returns the tasks of a page, and the token of the next one; empty if there is none."""
     tasks: list[Task] = []
     for _ in range(MAX_CALLS):
         page = await session.client.get_task_page(
@@ -127,7 +127,7 @@ class _ShownTasks:
         self._newest = params.get("newest", "")
 
     def may_have(self, task: Task) -> bool:
-        """Whether a task may be on the page, by all but its state."""
+        """Tells whether a task may be on the page, by all but its state."""
         task_id = task["task_id"]
         return (
             self._task_id in {"", task_id}

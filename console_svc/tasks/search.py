@@ -57,7 +57,7 @@ class TaskSearch(Form):
 
     @property
     def query(self) -> list[tuple[str, str]]:
-        """Its part of an address."""
+        """The conditions as pairs of the query of an address."""
         return [*self.typed.items(), *(("status", state) for state in self.states)]
 
     @property
@@ -74,11 +74,11 @@ class TaskSearch(Form):
 
     @property
     def narrow(self) -> bool:
-        """Whether it has conditions beside states and an account, which every form shows."""
+        """Tells whether there are conditions beside states and an account, which every form shows."""
         return bool(self.typed.keys() - {"topic", "account", "zone"})
 
     def conditions(self) -> TaskFilter:
-        """For the client, beside account and states."""
+        """Returns the filter for the client, without the account and the states."""
         return {
             "topic": self.topic,
             "worker_id": self.worker,
@@ -90,7 +90,7 @@ class TaskSearch(Form):
         }
 
     def meets(self, task: Task) -> bool:
-        """Whether a task meets all conditions, but for its state."""
+        """Tells whether a task meets all conditions, but for its state."""
         creation_time = datetime.fromisoformat(task["created_at"])
         return (
             self.account_id in {None, task["account_id"]}

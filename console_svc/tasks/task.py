@@ -65,7 +65,7 @@ class TaskPage:
         return self._site.render(request, "tasks/task.html", values, session)
 
     async def progress(self, request: Request, session: Session) -> Response:
-        """How far it is: the part of the page that changes between moves."""
+        """Shows how far a task is: the part of the page that changes between moves."""
         task = await session.client.get_task_status(request.path_params["task_id"])
         if task is None:
             return self._site.failure(request, session, "There is no such task.", NOT_FOUND)
@@ -102,7 +102,7 @@ class TaskPage:
 
 
 def _offers(session: Session, task: Task, now: datetime) -> dict[str, bool]:
-    """What can be done with a task in its state, by somebody with this role."""
+    """Returns what somebody with this role can do with a task in its state."""
     pending = task["status"] == "pending"
     retryable = task["status"] in RETRYABLE and session.may("TaskService/RetryTask")
     used_up = task["retry_count"] >= task["max_retries"]

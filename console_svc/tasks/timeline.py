@@ -45,7 +45,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A span in the picture: percents of its width."""
+    """A span in the picture, in percents of its width."""
 
     span: Span
     x: float
@@ -69,7 +69,7 @@ class Timeline:
 
 
 def timeline(task: Task, events: Sequence[TaskEvent], now: datetime) -> Timeline:
-    """That of a task, of whose history `events` are the newest."""
+    """Returns the timeline of a task. `events` are the newest of its history."""
     spans = _spans(events)
     end_text = task["completed_at"]
     end = datetime.fromisoformat(end_text) if end_text else now
@@ -126,7 +126,7 @@ def _lanes(spans: Sequence[Span]) -> list[Lane]:
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt: where, when, and how it ended."""
+    """One attempt: where and when it ran, and how it ended."""
 
     number: int
     worker: str
@@ -138,7 +138,7 @@ class Attempt:
 
 
 def attempts(events: Sequence[TaskEvent]) -> list[Attempt]:
-    """Those that `events` tell of, the newest first."""
+    """Returns the attempts that `events` tell of, the newest first."""
     by_number: dict[int, Attempt] = {}
     for event in events:
         number, time = event["attempt"], datetime.fromisoformat(event["event_time"])

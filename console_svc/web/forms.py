@@ -67,7 +67,7 @@ class Form:
         self.problems: dict[str, str] = {}
 
     def plain(self, name: str) -> str:
-        """The text of a field, without the spaces around it; empty if it is missing."""
+        """Returns the text of a field, without the spaces around it; empty if it is missing."""
         return self.typed.get(name, "").strip()
 
     def read(self, name: str, reader: Callable[[str], T], problem: str = "") -> T | None:
@@ -97,30 +97,30 @@ class Form:
         self.problems |= problems or {self._field("account_id") if account else "": refused(error)}
 
     def _field(self, path: str) -> str:
-        """The field of ours that a path such as `template.labels[2]` names; empty: none."""
+        """Returns the field of ours that a path such as `template.labels[2]` names; empty if it names none."""
         parts = re.split(r"[.\[]", path)
         names = ["account" if part == "account_id" and part not in self.fields else part for part in parts]
         return next((name for name in names if name in self.fields), "")
 
 
 def text_of(data: ImmutableMultiDict[str, Any], name: str) -> str:
-    """The text of a field, without the spaces around it; empty if it is missing, or a file."""
+    """Returns the text of a field, without the spaces around it; empty if it is missing, or a file."""
     value = data.get(name)
     return value.strip() if isinstance(value, str) else ""
 
 
 def texts_of(data: ImmutableMultiDict[str, Any]) -> dict[str, str]:
-    """All texts of a form or an address, by field."""
+    """Returns all texts of a form or an address by field."""
     return {name: value for name, value in data.items() if isinstance(value, str)}
 
 
 def typed_of(data: ImmutableMultiDict[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """The texts of these fields without the spaces around them, but for empty ones."""
+    """Returns the texts of these fields that are not empty, without the spaces around them."""
     return {name: value for name in names if (value := text_of(data, name))}
 
 
 def lines(text: str) -> str:
-    """The text with the line ends of this side."""
+    """Returns the text with the line ends of this side."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -170,6 +170,6 @@ class _Bounded(Request):
             yield part
 
     def has_arrived(self) -> None:
-        """As a whole, or not: none of it counts any more."""
+        """Counts the form no longer, whether it has arrived as a whole or not."""
         _Bounded._of_all -= self._read
         self._read = 0

@@ -23,7 +23,7 @@ NAMES: Mapping[str, str] = {ENGLISH: "English", ZH: "中文"}
 
 
 def language_of(request: Request) -> str:
-    """That of the cookie, else the first of the browser's that we have, else English."""
+    """Returns the language of the cookie, else the first of the browser's that we have, else English."""
     language = request.cookies.get(COOKIE, "")
     if language in NAMES:
         return language
@@ -77,7 +77,7 @@ class Refused(str):
 
 
 def refused(error: RequestError, message: str | None = None) -> Refused:
-    """What a page shows of an error; `message`: instead of its own."""
+    """Returns what a page shows of an error; `message` replaces its own."""
     text = Refused(error.message if message is None else message)
     text.reason = error.reason or (error.code or "")
     return text
@@ -125,5 +125,5 @@ class Texts:
         return Markup('{} <small lang="en" class="said">{}</small>').format(reason, text)
 
     def counted(self, one: str, many: str, **values: object) -> str:
-        """The text for `n` things in the page's language."""
+        """Returns the text for `n` things in the page's language."""
         return self(plural(one, many), **values)

@@ -124,13 +124,13 @@ class _Feed:
 
 
 def wake(page: asyncio.Queue[Told]) -> None:
-    """Has a page look whether it has ended."""
+    """Makes a page look whether it has ended."""
     if page.empty():
         page.put_nowait(News.STALE)
 
 
 class LiveTasks:
-    """Runs on the event loop."""
+    """Feeds the open pages with moves of tasks. Runs on the event loop."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -146,7 +146,7 @@ class LiveTasks:
 
     @asynccontextmanager
     async def follow(self, session: Session, since: float) -> AsyncIterator[asyncio.Queue[Told]]:
-        """A queue of the moves that a session may see, for a page of that time (UNIX seconds)."""
+        """Yields a queue of the moves that a session may see, for a page of that time (UNIX seconds)."""
         feed = self._feeds.get(session.token) or self._begin(session)
         page: asyncio.Queue[Told] = asyncio.Queue(MAX_WAITING)
         if feed.away:
@@ -229,7 +229,7 @@ def _named(news: News) -> str:
 
 
 def _since(request: Request) -> float:
-    """When the page of a stream was made, as its address says; 0: nobody knows."""
+    """Returns when the page of a stream was made, as its address says; 0 if it does not."""
     try:
         return float(request.query_params.get("since", ""))
     except ValueError:

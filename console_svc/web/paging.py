@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def page_number(request: Request) -> int:
-    """From 1; what is no number is the first page."""
+    """Returns the number of the page, from 1; what is no number is the first page."""
     text = request.query_params.get("page", "")
     return max(1, min(int(text), MAX_PAGE)) if text.isascii() and text.isdigit() and len(text) < 5 else 1
 
@@ -30,7 +30,7 @@ def fetched(number: int) -> int:
 
 
 async def page_of(items: AsyncIterator[T], number: int) -> tuple[list[T], bool]:
-    """The items of a page, and whether more follow."""
+    """Returns the items of a page, and whether more follow."""
     first, more = await first_of(items, number * PAGE_SIZE)
     return first[(number - 1) * PAGE_SIZE :], more and number < MAX_PAGE
 
@@ -46,7 +46,7 @@ class AccountPage(Generic[T]):
     more: bool
 
     def values(self) -> Mapping[str, Any]:
-        """For the template."""
+        """Returns the values for the template."""
         return {"account": self.account, "bad_account": self.bad, "page": self.number, "more": self.more}
 
 
@@ -61,7 +61,7 @@ async def account_page(request: Request, items: Callable[[int | None, int], Asyn
 
 
 async def first_of(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
-    """So many items at most, and whether more follow."""
+    """Returns at most `limit` items, and whether more follow."""
     first: list[T] = []
     async for item in items:
         if len(first) == limit:

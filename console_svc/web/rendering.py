@@ -31,7 +31,7 @@ class Renderer:
         self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD, now=time.time)
 
     def text(self, request: Request, template: str, values: Mapping[str, Any]) -> str:
-        """A template filled in, in the language of the request."""
+        """Fills in a template in the language of the request."""
         texts = Texts(language_of(request))
         address = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
         common_values = {

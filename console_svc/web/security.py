@@ -100,7 +100,7 @@ def parts_of(address: str) -> SplitResult:
 
 
 def same_text(value: str, expected: str) -> bool:
-    """Compares without telling by its time how much of it is the same."""
+    """Compares two texts in a time that does not tell how much of them is the same."""
     return hmac.compare_digest(value.encode(), expected.encode())
 
 
@@ -119,7 +119,7 @@ def is_local(address: str) -> bool:
 
 
 def page_before(request: Request) -> str:
-    """The page of ours that a request comes from, as its browser says: path and query. Empty: none."""
+    """Returns the path and query of our page that a request comes from, as its browser says; empty if none."""
     page = parts_of(request.headers.get("referer", ""))
     if page.netloc != request.headers.get("host") or not is_local(page.path):
         return ""
@@ -158,6 +158,6 @@ class SignInTries:
         return allowed
 
     def forgive(self, address: str) -> None:
-        """The last try has succeeded, and does not count."""
+        """Forgets the last try, which has succeeded."""
         if recent := self._tries.get(address):
             recent.pop()

@@ -74,7 +74,7 @@ class Session:
         return (seconds_left, fields) if fields and seconds_left > 0 else None
 
     def take_notices(self) -> Sequence[Notice]:
-        """The texts that no page has shown yet."""
+        """Returns the texts that no page has shown yet."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -109,7 +109,7 @@ class Sessions:
         return session
 
     def seconds_left(self, session: Session) -> float:
-        """How long it lasts without a request; 0 if it has ended."""
+        """Returns how long a session lasts without a request; 0 if it has ended."""
         if session.key not in self._sessions:
             return 0.0
         now = self._clock()
@@ -139,12 +139,12 @@ class Sessions:
             del self._reasons[next(iter(self._reasons))]
 
     def _of(self, token: str | None) -> list[Session]:
-        """Those of a token, the one that was idle for longest first."""
+        """Returns the sessions of a token, the one that was idle for longest first."""
         return [session for session in self._sessions.values() if session.token == token]
 
 
 async def permitted(allowed: bool, call: Awaitable[T]) -> T | None:
-    """What it returns; None, and no call, where the user may not ask for it."""
+    """Returns what the call returns. Where the user may not ask for it, no call is made, and None is returned."""
     if allowed:
         return await call
     if asyncio.iscoroutine(call):

@@ -68,7 +68,7 @@ class Work:
             self.failures.append(Failure(name, path, why, values))
 
     def stop(self) -> None:
-        """What is under way is left where it is."""
+        """Stops the work and leaves what is under way where it is."""
         if self.job is not None and not self.job.done():
             self.stopped = (text("You have stopped it."), {})
             self.job.cancel()
@@ -78,7 +78,7 @@ Run = Callable[[Work], Awaitable[None]]
 
 
 class Works:
-    """Runs on the event loop."""
+    """Begins and finds works. Runs on the event loop."""
 
     def __init__(self) -> None:
         self._works: dict[tuple[str | None, str], Work] = {}
@@ -129,7 +129,7 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def soon(work: Work, seconds: float) -> bool:
-    """Whether it has ended within so many seconds."""
+    """Waits for a work, and returns whether it has ended within so many seconds."""
     if work.job is not None:
         await asyncio.wait([work.job], timeout=seconds)
     return work.ended

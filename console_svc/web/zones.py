@@ -19,7 +19,7 @@ def zone_names() -> frozenset[str]:
 
 
 def zone_of(request: Request) -> ZoneInfo:
-    """The browser's; UTC if it does not say one that is known."""
+    """Returns the browser's zone; UTC if the browser names none that is known."""
     return zone_named(request.cookies.get(COOKIE, "")) or UTC_ZONE
 
 
@@ -28,15 +28,15 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 
 def in_zone(text: str, zone: ZoneInfo) -> datetime:
-    """An ISO 8601 time as clocks of a zone show it."""
+    """Returns an ISO 8601 time as clocks of a zone show it."""
     return datetime.fromisoformat(text).astimezone(zone)
 
 
 def start_of(day: date, zone: ZoneInfo) -> datetime:
-    """When a day begins in a zone."""
+    """Returns when a day begins in a zone."""
     return datetime(day.year, day.month, day.day, tzinfo=zone)
 
 
 def end_of(day: date, zone: ZoneInfo) -> datetime:
-    """When the day after it begins. The last day of the calendar ends with its last second."""
+    """Returns when the day after it begins. The last day of the calendar ends with its last second."""
     return start_of(day + timedelta(days=1), zone) if day < date.max else datetime.max.replace(tzinfo=zone)

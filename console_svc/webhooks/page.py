@@ -171,7 +171,7 @@ class Webhooks:
 
 
 def _offered(session: Session) -> Mapping[str, Any]:
-    """What the user may do."""
+    """Returns what the user may do."""
     names = {
         "create": "CreateWebhook",
         "change": "UpdateWebhook",
@@ -184,7 +184,7 @@ def _offered(session: Session) -> Mapping[str, Any]:
 
 
 class WebhookForm(Form):
-    """`event_types`: those that are ticked."""
+    """The form of a webhook. `event_types` are those that are ticked."""
 
     def __init__(self, typed: Mapping[str, str], event_types: Sequence[str]) -> None:
         super().__init__(typed, fields=("url", "event_types", "account"))

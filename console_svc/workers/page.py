@@ -70,7 +70,7 @@ class Workers:
         return self._site.see("/workers")
 
     async def pause(self, request: Request, session: Session) -> Response:
-        """Of the account in the form; without one: of everything."""
+        """Pauses dispatch of the account in the form; of everything without one."""
         form = await _form_of(request)
         account_id = form.read("account", number_of, NO_ACCOUNT)
         if form.problems:
@@ -124,6 +124,6 @@ async def _form_of(request: Request) -> Form:
 
 
 def _back(form: Form) -> str:
-    """The page of an account that the form stood on, or this one."""
+    """Returns the page of an account that the form stood on, or this one."""
     path = form.plain("back")
     return path if re.fullmatch(r"/accounts(/\d+)?", path) else "/workers"

@@ -26,7 +26,7 @@ class Pause:
 
 
 async def pauses(session: Session, dispatch: DispatchStatus) -> list[Pause]:
-    """That of everything first. The scheduler keeps no reasons."""
+    """Returns the pauses, that of everything first. The scheduler keeps no reasons."""
     account_ids = [*([0] if dispatch["all_paused"] else []), *dispatch["paused_account_ids"]]
     events = await _events(session, set(account_ids)) if account_ids else {}
     return [Pause(account_id, events.get(account_id)) for account_id in account_ids]
@@ -47,7 +47,7 @@ async def _events(session: Session, account_ids: set[int]) -> dict[int, AuditEve
 
 @dataclass(slots=True)
 class Row:
-    """A worker with what it has."""
+    """A worker with the tasks that it has."""
 
     worker: Worker
     running: list[Task] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Row:
 
     @property
     def state(self) -> str:
-        """A word for it, of `Worker`'s many."""
+        """One word for the many states of a `Worker`."""
         if not self.worker["connected"]:
             return "gone"
         if self.worker["draining"]:

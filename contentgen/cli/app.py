@@ -127,7 +127,7 @@ def _root(
 
 
 def make_app() -> typer.Typer:
-    """The whole tree."""
+    """Returns the tree of all commands."""
     app = typer.Typer(
         name=PROGRAM,
         no_args_is_help=True,

@@ -21,24 +21,24 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def state(name: str | None) -> Text:
-    """A state in its colour."""
+    """Returns the name of a state in its colour."""
     return Text(name or "", STYLES.get(name or "", ""))
 
 
 def number(value: float | None) -> str:
-    """`1,234`; a fraction as it is."""
+    """Formats an integer as `1,234`, and a fraction without trailing zeros; None is empty."""
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def local_time(iso: str | None) -> str:
-    """`2026-11-25 15:04:05` in the zone of this machine."""
+    """Formats a time in the zone of this machine, as `2026-11-25 15:04:05`."""
     return f"{_local(iso):%Y-%m-%d %H:%M:%S}" if iso else ""
 
 
 def clock_time(iso: str) -> str:
-    """`15:04:05` in the zone of this machine."""
+    """Formats a time of day in the zone of this machine, as `15:04:05`."""
     return f"{_local(iso):%H:%M:%S}"
 
 
@@ -47,7 +47,7 @@ def _local(iso: str) -> datetime:
 
 
 def brief_age(iso: str | None, now: datetime | None = None) -> str:
-    """The same by its largest unit: `5 min`."""
+    """Returns how long ago a time was in its largest unit, as `5 min`; empty for None."""
     return brief(seconds_since(iso, now)) if iso else ""
 
 

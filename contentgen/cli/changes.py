@@ -23,7 +23,7 @@ gives up at once.
 
 
 def backoff() -> Backoff:
-    """Of a command."""
+    """Returns how long a command waits between its attempts to reach a scheduler."""
     return Backoff(PATIENCE, at_first=0.0)
 
 

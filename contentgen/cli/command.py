@@ -66,7 +66,7 @@ class Session:
         return account_id
 
     def accounts(self, option: int | None) -> int:
-        """The account that a command is about; 0: all."""
+        """Returns the account that a command is about; 0 is all of them."""
         return self.default_account if option is None else option
 
     def confirm(self, question: str, *, yes: bool) -> None:
@@ -108,7 +108,7 @@ def command(app: typer.Typer, name: str, *examples: str) -> Callable[[Body[P]], 
 
 
 def local_command(app: typer.Typer, name: str, *examples: str) -> Callable[[LocalBody[P]], LocalBody[P]]:
-    """The same of a command that calls no scheduler."""
+    """Adds a command that calls no scheduler to `app`, as `command` does."""
 
     def register(body: LocalBody[P]) -> LocalBody[P]:
         app.command(name, help=taught(body.__doc__ or "", *examples))(_local(body))
@@ -118,7 +118,7 @@ def local_command(app: typer.Typer, name: str, *examples: str) -> Callable[[Loca
 
 
 def taught(text: str, *examples: str) -> str:
-    """Help that ends with examples."""
+    """Returns a help text with the examples at its end."""
     lines = "\n".join(f"  {example}" for example in examples)
     return f"{inspect.cleandoc(text)}\n\n{_AS_IT_IS}\nExamples:\n{lines}"
 
@@ -211,7 +211,7 @@ def _account(text: str | None) -> int:
 
 
 def _ended(output: Output, body: Callable[[], int | None]) -> int:
-    """The exit status of a command."""
+    """Runs the body of a command and returns its exit status."""
     try:
         status = body() or Status.DONE
         sys.stdout.flush()

@@ -31,49 +31,49 @@ _MAX_ITEMS = 100
 
 
 def task_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The newest tasks."""
+    """Completes the newest tasks."""
     return _fetched(context, incomplete, _tasks)
 
 
 def content_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The newest contents."""
+    """Completes the newest contents."""
     return _fetched(context, incomplete, _contents)
 
 
 def worker_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The workers of the last hour."""
+    """Completes the workers of the last hour."""
     return _fetched(context, incomplete, _workers)
 
 
 def account_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The first accounts."""
+    """Completes the first accounts."""
     return _fetched(context, incomplete, _accounts)
 
 
 def webhook_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The first webhooks."""
+    """Completes the first webhooks."""
     return _fetched(context, incomplete, _webhooks)
 
 
 def schedule_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The first schedules."""
+    """Completes the first schedules."""
     return _fetched(context, incomplete, _schedules)
 
 
 def context_names(incomplete: str) -> list[str]:
-    """The contexts of this user."""
+    """Completes the contexts of this user."""
     with suppress(typer.BadParameter):
         return [name for name in sorted(contexts.load().by_name) if name.startswith(incomplete)]
     return []
 
 
 def task_states(incomplete: str) -> list[str]:
-    """The states of a task, the last one of several by comma."""
+    """Completes the states of a task; of several by comma it completes the last one."""
     return _states(TASK_STATUS, incomplete)
 
 
 def publish_states(incomplete: str) -> list[str]:
-    """The states of an entry of the publish pool, the last one of several by comma."""
+    """Completes the states of an entry of the publish pool; of several by comma it completes the last one."""
     return _states(PUBLISH_STATUS, incomplete)
 
 
@@ -134,5 +134,5 @@ def _webhooks(connection: Connection) -> Found:
 
 
 def _first(pages: Pages[T]) -> Sequence[T]:
-    """Those of one page."""
+    """Reads the first page of a list."""
     return run(pages.next(_MAX_ITEMS)) or ()

@@ -34,7 +34,7 @@ _SENDABLE = re.compile(r"[ -~]+")
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM documents; None: not given."""
+    """The PEM documents of a connection by TLS. None means that one is not given."""
 
     ca: bytes | None
     cert: bytes | None
@@ -88,7 +88,7 @@ class Target:
 
     @property
     def loopback(self) -> bool:
-        """Whether nothing leaves this machine."""
+        """Tells whether nothing that is sent leaves this machine."""
         return stays_here(self.scheduler)
 
 
@@ -144,7 +144,7 @@ def _pem(variable: str, path: str | None) -> bytes | None:
 
 
 class Connection:
-    """The schedulers at a target.
+    """A connection to the schedulers at a target.
 
     Attributes:
         client: the client's methods, which return messages here, and raise RequestError.
@@ -162,7 +162,7 @@ class Connection:
         self.client = MessageMethods(self.transport)
 
     def client_with(self, token: str | None) -> MessageMethods:
-        """The same for another token."""
+        """Returns the client for the same schedulers with another token."""
         return MessageMethods(self._transport_with(token, self.transport.timeout))
 
     def _transport_with(self, token: str | None, timeout: float) -> BlockingTransport:

@@ -26,13 +26,13 @@ SETTINGS: Mapping[str, str] = {
 
 @dataclass
 class Contexts:
-    """What the file holds."""
+    """The contexts that the file holds, and the name of the current one."""
 
     current: str | None = None
     by_name: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def get(self, name: str) -> dict[str, str]:
-        """Raises BadParameter if there is no such context."""
+        """Returns the settings of a context. Raises BadParameter if there is no such context."""
         if name not in self.by_name:
             names = ", ".join(sorted(self.by_name)) or "none yet: `contentgen context set NAME --scheduler HOST:PORT`"
             raise typer.BadParameter(f"there is no context {name!r}; there are: {names}")
@@ -40,13 +40,13 @@ class Contexts:
 
 
 def path() -> Path:
-    """Where the contexts are: below XDG_CONFIG_HOME, or ~/.config."""
+    """Returns the file of the contexts, below XDG_CONFIG_HOME or ~/.config."""
     root = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(root).expanduser() / "contentgen" / "contexts.json"
 
 
 def load() -> Contexts:
-    """Empty if there is no file. Raises BadParameter if it can't be read."""
+    """Reads the file of the contexts; without a file there are none. Raises BadParameter if it can't be read."""
     try:
         data = json.loads(path().read_text(encoding="utf-8"))
         return Contexts(data["current"], {name: dict(settings) for name, settings in data["contexts"].items()})

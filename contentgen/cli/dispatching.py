@@ -9,7 +9,7 @@ from contentgen.doctor.reasons import paused
 
 
 def pauses(connection: Connection) -> Document:
-    """Nothing if the scheduler is of a version that can't tell."""
+    """Returns what is paused: nothing if the scheduler's version can't tell."""
     try:
         return document(connection.client.get_dispatch_status())
     except RequestError as error:
@@ -19,5 +19,5 @@ def pauses(connection: Connection) -> Document:
 
 
 def paused_text(dispatch: Document) -> str:
-    """`everything; accounts 1, 3`; empty if nothing is paused."""
+    """Names what is paused, as `everything; accounts 1, 3`; empty if nothing is."""
     return str(paused(dispatch["all_paused"], dispatch["paused_account_ids"]))

@@ -66,7 +66,7 @@ class Failure(Exception):
 
 
 def status_of(error: RequestError) -> Status:
-    """The exit status for a call's error."""
+    """Returns the exit status for a call's error."""
     return _BY_CODE.get(error.code, Status.UNAVAILABLE)
 
 
@@ -79,7 +79,7 @@ def error_line(error: RequestError, target: Target) -> str:
 
 
 def _without_a_reason(code: str, message: str, target: Target) -> str:
-    """An error of gRPC itself: there is no scheduler, or it does not know this call."""
+    """Describes an error of gRPC itself: there is no scheduler, or it does not know this call."""
     if code == "UNAVAILABLE":
         return unreachable(message, target)
     if code == "DEADLINE_EXCEEDED":

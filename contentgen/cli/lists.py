@@ -56,7 +56,7 @@ class Listing(Iterable[Document]):
             rows_left = None if rows_left is None else rows_left - len(rows)
 
     def write(self, columns: Sequence[Column], what: str, below: Below | None = None) -> None:
-        """Writes them, and how to go on where more follow. `what` they are says what there is none of."""
+        """Writes the rows, and how to continue where more follow. `what` names them where there are none."""
         self._output.many(self, columns, what, below)
         if self._pages.token and self._tells:
             self._output.note(f"more {what} follow: --page-token {self._pages.token} goes on, --all lists all")

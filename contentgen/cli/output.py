@@ -80,7 +80,7 @@ class Output:
         return self.format in {Format.TABLE, Format.WIDE}
 
     def one(self, document: Document, table: Callable[[Console, Document], None]) -> None:
-        """One resource; `table` writes it for people."""
+        """Writes one resource; `table` writes it for people."""
         if self.tables:
             table(self.out, document)
         else:
@@ -89,7 +89,7 @@ class Output:
     def many(
         self, documents: Iterable[Document], columns: Sequence[Column], what: str, below: Below | None = None
     ) -> None:
-        """A list as it comes; `what` it is of says what there is none of. `below`: see `table_lines`."""
+        """Writes a list as it comes; `what` names the rows where there are none. `below`: see `table_lines`."""
         if self.format is Format.JSON:
             self._array(documents)
         elif self.format is Format.JSONL:
@@ -112,7 +112,7 @@ class Output:
         return any_
 
     def event(self, document: Document, line: Callable[[Document], Text]) -> None:
-        """One of a stream that has no end, so that JSON is a line each too."""
+        """Writes an event of a stream without an end, so that in JSON each is a line, too."""
         if self.tables:
             write_line(self.out, line(document))
         else:
@@ -120,21 +120,21 @@ class Output:
         self._flush()
 
     def text(self, text: str, document: Document) -> None:
-        """What one line says to people, and `document` to programs."""
+        """Writes `text` for people, and `document` for programs."""
         if self.tables:
             write_line(self.out, Text(text))
         else:
             self._json(document)
 
     def note(self, text: str) -> None:
-        """Beside the result, for people."""
+        """Writes a line for people beside the result, to standard error."""
         self.err.print(Text(text), soft_wrap=True)
 
     def _json(self, document: Document) -> None:
         self._write(_compact(document) if self.format is Format.JSONL else _json(document, indent=2))
 
     def _array(self, documents: Iterable[Document]) -> bool:
-        """Whether there were any."""
+        """Writes a JSON array, and returns whether it has any document."""
         separator = "[\n"
         for document in documents:
             self._write(separator + _compact(document), end="")
@@ -170,7 +170,7 @@ def _ascii() -> bool:
 
 
 def write_line(to: Console, text: Text) -> None:
-    """Cut to the width of a terminal, and never cut in a pipe or a file."""
+    """Writes a line, which is cut to the width of a terminal and never in a pipe or a file."""
     if to.is_terminal:
         to.print(text, no_wrap=True, overflow="ellipsis")
     else:
@@ -183,7 +183,7 @@ def chosen(columns: Sequence[Column], *, wide: bool) -> Sequence[Column]:
 
 
 def table(to: Console, documents: Iterable[Document], columns: Sequence[Column], below: Below | None = None) -> bool:
-    """Writes `table_lines` while they come; whether there were any."""
+    """Writes `table_lines` as they come, and returns whether there were any."""
     any_ = False
     for line in table_lines(documents, columns, below, to.width if to.is_terminal else None):
         write_line(to, line)
@@ -246,7 +246,7 @@ def _aligned(row: Sequence[Text], widths: list[int], columns: Sequence[Column]) 
 
 
 def fields(to: Console, pairs: Iterable[tuple[str, Text | str]]) -> None:
-    """One resource: a line a field that says something, names aligned; a value of several lines stands below."""
+    """Writes a line for each field that says something, names aligned; a value of several lines stands below."""
     filled_pairs = [(name, value) for name, value in pairs if str(value)]
     width = max(len(name) for name, _ in filled_pairs)
     for name, value in filled_pairs:
@@ -259,5 +259,5 @@ def fields(to: Console, pairs: Iterable[tuple[str, Text | str]]) -> None:
 
 
 def first(documents: Iterator[Document], limit: int | None) -> Iterator[Document]:
-    """The first `limit` of them; None: all."""
+    """Returns the first `limit` documents; all of them for None."""
     return islice(documents, limit)

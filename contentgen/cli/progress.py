@@ -35,7 +35,7 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
 
 
 class Progress(Protocol):
-    """Shows tasks as they stand now."""
+    """Shows how far tasks are now."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -45,12 +45,12 @@ class Progress(Protocol):
 
 
 def progress(console: Console) -> Progress:
-    """What suits the console."""
+    """Returns live lines for a terminal, and plain lines for anything else."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 
 
 class PlainProgress:
-    """A line for each change."""
+    """Writes a line for each change of a task."""
 
     def __init__(self, console: Console) -> None:
         self._to = console
@@ -70,8 +70,8 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """All of them in a few lines that are drawn anew. They are gone at the end, where the result follows; not after
-    Ctrl-C, when somebody may want to know the ids.
+    """Shows all tasks in a few lines, drawn again and again. They are gone at the end, where the result follows,
+    but not after Ctrl-C, when somebody may want to know the ids.
     """
 
     def __init__(self, console: Console) -> None:
@@ -103,7 +103,7 @@ def _bar(task: Document) -> ProgressBar:
 
 
 def _said(task: Document) -> str:
-    """The most telling thing of its state."""
+    """Describes a task by what matters most in its state."""
     if task["status"] == "pending":
         return f"after {cells.error(task)}" if task["error"] else ""
     if task["status"] == "processing":

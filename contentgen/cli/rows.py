@@ -29,7 +29,7 @@ _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row that can be submitted."""
+    """A row that can be submitted."""
 
     line: int
     request: pb.SubmitTaskRequest
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """One that can't be."""
+    """A row that can't be submitted, and why."""
 
     line: int
     why: str
@@ -121,7 +121,7 @@ def _time(value: Any) -> datetime:
 
 
 def _pairs(value: Any) -> dict[str, str]:
-    """An object, or `key=value;key=value`."""
+    """Reads an object, or a text such as `key=value;key=value`."""
     if isinstance(value, dict):
         return {key: _text(item) for key, item in value.items()}
     return values.pairs(pair.strip() for pair in _text(value).split(";") if pair.strip())
@@ -156,7 +156,7 @@ def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
 
 def _csv(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """The same; an empty cell is left out."""
+    """Reads the rows of a CSV file, as `_json_lines` does; an empty cell is left out."""
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         for row in reader:

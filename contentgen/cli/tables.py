@@ -18,7 +18,7 @@ from contentgen.doctor.reasons import waits_for
 
 
 def worker_state(worker: Document) -> Text:
-    """The one word that matters most about it."""
+    """Returns the one word that matters most about a worker."""
     if not (worker["connected"] or worker["running"]):
         return Text("disconnected", "red")
     if worker["unhealthy"]:
@@ -29,7 +29,7 @@ def worker_state(worker: Document) -> Text:
 
 
 def worker_error(worker: Document) -> str:
-    """Why it is unhealthy, why its disk refuses, or what does not get through."""
+    """Tells why a worker is unhealthy, why its disk refuses, or what does not get through."""
     return cells.line(worker["last_error"])
 
 
@@ -39,7 +39,7 @@ def task_error(task: Document) -> str:
 
 
 def account_state(account: Document) -> Text:
-    """The one word that matters most about it; `paused` is its own switch of dispatch."""
+    """Returns the one word that matters most about an account; `paused` is its own switch of dispatch."""
     if not account["active"]:
         return Text("inactive", "red")
     return Text("paused", "yellow") if account["paused"] else Text("active", "green")
@@ -173,7 +173,7 @@ PUBLISH_ATTEMPTS = (
 
 
 def pool_error(entry: Document) -> str:
-    """Why it could not be published."""
+    """Tells why a content could not be published."""
     return cells.line(entry["error"])
 
 
@@ -227,7 +227,7 @@ DELIVERIES = (
 
 
 def webhook(console: Console, document: Document) -> None:
-    """A webhook, and its secret if that is new."""
+    """Writes a webhook, with its secret if that is new."""
     fields(
         console,
         [
@@ -259,7 +259,7 @@ def delivery(console: Console, document: Document) -> None:
 
 
 def task(console: Console, document: Document) -> None:
-    """All that is known of a task, but what is as it always is."""
+    """Writes what is known of a task, but for what is as usual."""
     fields(console, _task_lines(document))
 
 
@@ -311,7 +311,7 @@ def _backoff(task: Document) -> Iterator[str]:
 
 
 def attempt_log(console: Console, document: Document) -> None:
-    """What the CLI printed in one attempt, its lines as they are; ends with an empty line."""
+    """Writes what the CLI printed in one attempt, with an empty line at the end."""
     fields(console, _attempt_log_lines(document))
     console.print()
 
@@ -326,7 +326,7 @@ def _attempt_log_lines(log: Document) -> Iterator[tuple[str, Text | str]]:
 
 
 def schedule_state(schedule: Document) -> Text:
-    """The one word that matters most about it."""
+    """Returns the one word that matters most about a schedule."""
     if schedule["paused"]:
         return Text("paused", "yellow")
     if schedule["last_error"]:
@@ -335,7 +335,7 @@ def schedule_state(schedule: Document) -> Text:
 
 
 def schedule_error(schedule: Document) -> str:
-    """Why its last tick made no task."""
+    """Tells why the last tick of a schedule made no task."""
     return cells.line(schedule["last_error"])
 
 
@@ -353,12 +353,12 @@ SCHEDULES = (
 
 
 def schedule(console: Console, document: Document) -> None:
-    """All that is known of a schedule, but what is as it always is."""
+    """Writes what is known of a schedule, but for what is as usual."""
     fields(console, _schedule_lines(document))
 
 
 def next_runs(console: Console, document: Document) -> None:
-    """The ticks of a cron line, a line each."""
+    """Writes the ticks of a cron line, each on a line."""
     for tick in document["next_run_times"]:
         console.print(cells.local_time(tick))
 
@@ -382,7 +382,7 @@ def _schedule_lines(schedule: Document) -> Iterator[tuple[str, Text | str]]:
 
 
 def _template_lines(template: Document) -> Iterator[tuple[str, Text | str]]:
-    """What each tick submits, as far as it is given."""
+    """Yields what each tick submits, as far as it is given."""
     for name in ("topic", "keywords", "category", "tone"):
         yield name, cells.line(template[name])
     yield "requirements", cells.lines(template["requirements"] or "")
@@ -427,13 +427,13 @@ def account(console: Console, document: Document) -> None:
 
 
 def content(console: Console, document: Document) -> None:
-    """What is known of a content, and its text: rendered on a terminal, as it is elsewhere."""
+    """Writes what is known of a content, and its text, which a terminal shows rendered."""
     fields(console, _content_lines(document))
     _article(console, document["body"])
 
 
 def revision(console: Console, document: Document) -> None:
-    """Who made a revision and when, and its text."""
+    """Writes who made a revision and when, and its text."""
     fields(
         console,
         [
@@ -460,7 +460,7 @@ def _article(console: Console, text: str | None) -> None:
 
 
 def asset(console: Console, document: Document) -> None:
-    """What is known of an asset."""
+    """Writes what is known of an asset."""
     fields(console, _asset_lines(document))
 
 

@@ -21,7 +21,7 @@ _MAX_DURATION = 3_650 * 86_400.0
 
 
 def seconds(text: str) -> float:
-    """`90`, `90s`, `2m`, `1h`."""
+    """Reads a duration such as `90`, `90s`, `2m` or `1h`."""
     match = _DURATION.fullmatch(text.strip())
     value = float(match[1]) * _UNITS[match[2] or "s"] if match else -1.0
     if not 0 <= value <= _MAX_DURATION:
@@ -30,12 +30,12 @@ def seconds(text: str) -> float:
 
 
 def moment(text: str | None) -> datetime | None:
-    """ISO 8601, local where it names no zone; `+2h` is from now. None: unset."""
+    """Reads an ISO 8601 time, local where it names no zone, or `+2h` from now. None stays None."""
     return None if text is None else time(text)
 
 
 def time(text: str) -> datetime:
-    """The same, in UTC."""
+    """Reads a time as `moment` does, and returns it in UTC."""
     if text.startswith("+"):
         return datetime.now(UTC) + timedelta(seconds=seconds(text[1:]))
     try:
@@ -47,12 +47,12 @@ def time(text: str) -> datetime:
 
 
 def pairs(texts: Iterable[str] | None) -> dict[str, str]:
-    """Each `key=value`; of equal keys the last one holds."""
+    """Reads texts such as `key=value`; of equal keys the last one holds."""
     return dict(map(pair, texts or ()))
 
 
 def pair(text: str) -> tuple[str, str]:
-    """`key=value`; the value may hold more `=`."""
+    """Reads `key=value`; the value may hold more `=`."""
     key, equals, value = text.partition("=")
     if not (key and equals):
         raise typer.BadParameter(f"{text!r} should be KEY=VALUE")

@@ -45,7 +45,7 @@ class Place:
     account: int
 
     def visitor(self, token: str = OPERATOR) -> Visitor:
-        """Somebody who has signed in."""
+        """Returns a visitor who has signed in."""
         visitor = Visitor(self.console.url)
         assert visitor.sign_in(token).status == 200
         return visitor
@@ -106,26 +106,26 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture(scope="module")
 def place(shared: Shared) -> Place:
-    """For tests that kill nothing of it, and mind no accounts, tasks and contents of others."""
+    """A place for tests that kill nothing of it, and mind no accounts, tasks and contents of others."""
     return shared.place()
 
 
 @pytest.fixture(scope="module")
 def newsroom(shared: Shared) -> Place:
-    """The same, with a worker that writes articles with pictures."""
+    """A place for the same tests, with a worker that writes articles with pictures."""
     return shared.newsroom()
 
 
 @pytest.fixture(scope="module")
 def fresh_place(databases: Databases, template: str) -> Iterator[Place]:
-    """For the tests of one module, of which nobody else may see anything, or who count all that there is."""
+    """A place for the tests of one module, of which nobody else may see anything, or which count all that there is."""
     with opened_place(databases, template) as place:
         yield place
 
 
 @pytest.fixture
 def own_place(databases: Databases, template: str) -> Iterator[Place]:
-    """For one test, which may kill what it likes."""
+    """A place for one test, which may kill what it likes."""
     with opened_place(databases, template) as place:
         yield place
 

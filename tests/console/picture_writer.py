@@ -12,7 +12,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 
 
 def picture_writer(folder: Path) -> Path:
-    """Makes it in this folder."""
+    """Makes the CLI in this folder and returns its path."""
     return picture_creator(
         folder,
         writing(cover_png=png(60, 40, shade=90), bad_svg=SVG),

@@ -15,7 +15,7 @@ class Press:
     place: Place
 
     def article(self, topic: str, *, auto_approve: bool = False, **fields: object) -> Content:
-        """A new one, that waits for its review unless it is approved by itself."""
+        """Makes an article, which waits for its review unless it is approved by itself."""
         client = self.place.client
         task_id = client.submit_task(
             account_id=self.place.account,
@@ -37,6 +37,6 @@ class Press:
 
 
 def nothing_waits(place: Place) -> None:
-    """Takes what other tests have left out of the queue."""
+    """Deletes the contents that other tests have left in the queue."""
     for content in place.client.iter_contents(review_status="pending_review"):
         place.client.delete_content(content["content_id"])

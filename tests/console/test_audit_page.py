@@ -20,7 +20,7 @@ def visitor(place: Place) -> Visitor:
 
 
 def _rows(visitor: Visitor, query: str) -> str:
-    """The table's body."""
+    """Returns the body of the page's table."""
     answer = visitor.get(f"/audit?{query}")
     assert answer.status == 200
     return answer.text.partition("<tbody>")[2]

@@ -70,7 +70,7 @@ def furnished(fresh_place: Place) -> Place:
 
 @pytest.fixture(scope="module")
 def addresses(furnished: Place) -> list[str]:
-    """Those of the navigation, and one of each kind that lists lead to."""
+    """Returns the addresses of the navigation, and one of each kind that lists lead to."""
     client = furnished.client
     navigation = furnished.visitor().get("/").text.partition("<nav")[2].partition("</nav>")[0]
     content_id = next(client.iter_contents(review_status="pending_review"))["content_id"]
@@ -165,7 +165,7 @@ def sheet(name: str) -> str:
 
 
 def contrast(text_colour: str, ground_colour: str) -> float:
-    """That of WCAG 2, from 1 to 21."""
+    """Returns the contrast of two colours by WCAG 2, from 1 to 21."""
     dark, light = sorted((luminance(text_colour), luminance(ground_colour)))
     return (light + 0.05) / (dark + 0.05)
 
@@ -182,7 +182,7 @@ def picture_of(path: str) -> str:
 
 
 def inaccessible(page: Page) -> list[str]:
-    """What breaks rules of accessibility so that it matters."""
+    """Lists the violations of accessibility that matter."""
     violations: list[str] = page.evaluate(AXE, {"resultTypes": ["violations"], "preload": False})
     return violations
 

@@ -73,7 +73,7 @@ class Stranger:
     csrf: str = ""
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> int:
-        """The status of the answer."""
+        """Makes a request and returns the status of the answer."""
         defaults = {"Host": f"127.0.0.1:{self.port}", "Origin": f"http://127.0.0.1:{self.port}", "Cookie": self.cookie}
         defaults |= {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
@@ -89,7 +89,7 @@ class Stranger:
 
 @pytest.fixture(scope="module")
 def stranger(fresh_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
-    """Of a console that believes what a proxy says, so that tries to sign in count for other addresses."""
+    """A stranger to a console that believes what a proxy says, so that tries to sign in count for other addresses."""
     settings = {"CONTENTGEN_CONSOLE_BEHIND_PROXY": "true"}
     console = Console(tmp_path_factory.mktemp("behind"), fresh_place.scheduler.target, **settings).start()
     yield Stranger(console.port)
@@ -99,7 +99,7 @@ def stranger(fresh_place: Place, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def operator(fresh_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
-    """Of a place of its own: the forms that it sends are real ones, too, and change what has the ID 1."""
+    """An operator of a place of its own: the forms that it sends are real ones, too, and change what has the ID 1."""
     console = Console(tmp_path_factory.mktemp("console"), fresh_place.scheduler.target).start()
     visitor = replace(fresh_place, console=console).visitor(OPERATOR)
     (csrf, *_) = re.findall(r'name="csrf" value="([^"]+)"', visitor.get("/").text)
@@ -117,7 +117,7 @@ def assert_no_failure(console: Console) -> None:
 
 @cache
 def routes(method: str) -> Sequence[str]:
-    """The paths of all pages, or of all forms but those that sign in and out."""
+    """Returns the paths of all pages, or of all forms but those that sign in and out."""
 
     async def listed() -> list[str]:
         settings = ConsoleSettings()

@@ -50,12 +50,12 @@ def account(place: Place) -> str:
 
 
 def found(place: Place, topic: str) -> list[Task]:
-    """The tasks with that in their topic, the oldest first."""
+    """Returns the tasks with this text in their topic, the oldest first."""
     return place.client.list_tasks(topic=topic, limit=100)[::-1]
 
 
 def key_of(text: str) -> dict[str, str]:
-    """The hidden fields of a form for new tasks."""
+    """Returns the hidden fields of a form for new tasks."""
     return dict(re.findall(r'<input type="hidden" name="(key|seen)" value="([^"]*)">', text))
 
 

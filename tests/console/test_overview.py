@@ -89,7 +89,7 @@ def test_a_lost_worker_is_found(own_place: Place) -> None:
 
 
 def _wait_examined(condition: Callable[[], bool], what: str) -> None:
-    """After a change that is not of the console, which keeps for a while what it has found."""
+    """Waits until a page shows a change from outside of the console, which keeps its findings for a while."""
     wait_until(condition, within=FRESH + 10, what=what)
 
 

@@ -30,7 +30,7 @@ def visitor(place: Place) -> Visitor:
 
 @pytest.fixture
 def content_id(place: Place) -> int:
-    """The content of a new entry."""
+    """Returns the content of a new entry."""
     return _content(place, place.client.submit_task(place.account, "an entry", auto_approve=True))
 
 
@@ -122,7 +122,7 @@ def test_a_past_time_is_asked_about_and_a_change_is_taken_back(place: Place, vis
 
 
 def _hidden(answer: Answer, form: str) -> dict[str, str]:
-    """The hidden fields of a form."""
+    """Returns the hidden fields of a form."""
     html = answer.text.partition(f'<form id="{form}"')[2].partition("</form>")[0]
     return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', html))
 

@@ -42,7 +42,7 @@ def fields_of(answer: Answer) -> dict[str, str]:
 
 
 def opened(answer: Answer) -> int:
-    """The article that a desk shows."""
+    """Returns the article that a desk shows."""
     match = re.search(r"/review/(\d+)", answer.url)
     assert match, answer.url
     return int(match[1])

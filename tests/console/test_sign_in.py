@@ -27,7 +27,7 @@ CALLER = Caller(name="a", role="viewer", account_ids=[], methods=[], token_requi
 
 @pytest.fixture(scope="module")
 def place(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """With a console of its own: tries that fail count for all who come from here."""
+    """A place with a console of its own: tries that fail count for all who come from here."""
     place = shared.place()
     console = Console(tmp_path_factory.mktemp("console"), place.scheduler.target).start()
     yield replace(place, console=console)
@@ -149,7 +149,7 @@ def test_a_revoked_token_ends_its_live_pages(place: Place) -> None:
 
 
 def _known(place: Place, token: str) -> bool:
-    """Whether the scheduler knows a token; the console would count each try."""
+    """Tells whether the scheduler knows a token; the console would count each try."""
     with ContentGenerationClient(place.scheduler.target, token=token) as client:
         try:
             return bool(client.get_caller())

@@ -22,7 +22,7 @@ IN_A_WEEK = datetime.now(UTC) + timedelta(days=7)
 
 @pytest.fixture(scope="module")
 def many(place: Place) -> list[str]:
-    """Tasks that wait for tomorrow."""
+    """Submits tasks that wait for tomorrow."""
     return place.client.submit_tasks(
         {"account_id": place.account, "topic": f"many {i}", "schedule_time": SOON, "labels": {"set": str(i % 2)}}
         for i in range(MANY)
@@ -31,7 +31,7 @@ def many(place: Place) -> list[str]:
 
 @pytest.fixture(scope="module")
 def operator(place: Place) -> Visitor:
-    """Signed in once: tries are bounded."""
+    """An operator who signs in once, since tries are bounded."""
     return place.visitor()
 
 
@@ -270,7 +270,7 @@ def test_the_list_speaks_chinese(place: Place, operator: Visitor, many: list[str
 
 
 def fields_of(page: str) -> dict[str, str | list[str]]:
-    """The hidden fields of a page's last form."""
+    """Returns the hidden fields of a page's last form."""
     fields: dict[str, str | list[str]] = {}
     for name, value in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.rpartition("<form")[2]):
         fields[name] = [*fields[name], value] if name in fields else [value]

@@ -84,7 +84,7 @@ Active = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands of accounts to `app`."""
     command(
         app,
         "create",

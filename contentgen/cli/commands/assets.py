@@ -36,13 +36,13 @@ ToFolder = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """Those of assets."""
+    """Adds the commands that show and save assets to `app`."""
     command(app, "show", f"contentgen asset show {'5' * 64}")(show)
     command(app, "get", f"contentgen asset get {'5' * 64} -O cover.png")(get_asset)
 
 
 def add_save_to(app: typer.Typer) -> None:
-    """That of contents."""
+    """Adds the command `save`, which belongs to contents, to `app`."""
     command(app, "save", "contentgen content save 17", "contentgen content save 17 --to article")(save_content)
 
 
@@ -94,13 +94,13 @@ def _save_into(session: Session, folder: Path, content: Document) -> None:
 
 
 def _file_name(asset: Document) -> str:
-    """Where it goes, below `assets`: by its name, unless that leads elsewhere."""
+    """Returns the path of an asset, below `assets`: by its name, unless that leads elsewhere."""
     name = PurePosixPath(asset["name"])
     return f"assets/{asset['sha256'] if name.is_absolute() or '..' in name.parts else name}"
 
 
 def _saved(session: Session, sha256: str, path: Path) -> int:
-    """Its bytes. Raises Failure if the file can't be written."""
+    """Saves an asset and returns how many bytes it has. Raises Failure if the file can't be written."""
     try:
         return session.client.save_asset(sha256, path)
     except OSError as error:

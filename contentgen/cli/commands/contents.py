@@ -82,7 +82,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands that list, show and delete contents to `app`."""
     command(
         app,
         "list",
@@ -138,7 +138,7 @@ def show(session: Session, content_id: ContentId) -> None:
 
 
 def get(session: Session, content_id: int) -> Document:
-    """A content with its text."""
+    """Reads a content with its text."""
     return document(session.client.get_content(content_id))
 
 

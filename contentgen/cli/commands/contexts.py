@@ -49,7 +49,7 @@ _COLUMNS = (
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands of contexts to `app`."""
     local_command(app, "list", "contentgen context list")(list_)
     local_command(app, "use", "contentgen context use production")(use)
     local_command(
@@ -137,7 +137,7 @@ def delete(output: Output, name: Name) -> None:
 
 
 def _kept(key: str, value: str) -> str:
-    """A file is found from any folder."""
+    """Makes the path of a file absolute, so that it is found from any folder."""
     return str(Path(value).expanduser().absolute()) if value and key in _FILES else value
 
 

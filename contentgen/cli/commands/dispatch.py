@@ -18,7 +18,7 @@ Everything = Annotated[bool, typer.Option("--all", help="The switch of everythin
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands of dispatch to `app`."""
     command(app, "status", "contentgen dispatch status", "contentgen -o json dispatch status | jq .all_paused")(status)
     command(app, "pause", "contentgen dispatch pause --account 1", "contentgen dispatch pause --all")(pause)
     command(app, "resume", "contentgen dispatch resume --account 1", "contentgen dispatch resume --all")(resume)
@@ -59,7 +59,7 @@ def resume(session: Session, account: Account = None, all_: Everything = False) 
 
 
 def _account_id(account: int | None, everything: bool) -> int:
-    """0 for everything, which nobody should name by accident."""
+    """Returns the account of the switch; 0 is that of everything, which nobody should name by accident."""
     if (account is not None) == everything:
         raise typer.BadParameter("give either --account ID or --all")
     return account or 0

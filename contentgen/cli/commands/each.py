@@ -20,7 +20,7 @@ Id = TypeVar("Id", int, str)
 def each_of(
     session: Session, ids: Sequence[Id], call: Callable[[Id], Document], show: Callable[[Iterator[Document]], None]
 ) -> int:
-    """Does it to each, and goes on after one that is refused; the first refusal is the exit status."""
+    """Makes a call for each id, and continues after a refusal. The first refusal is the exit status."""
     refusals: list[Status] = []
 
     def done() -> Iterator[Document]:
@@ -37,7 +37,7 @@ def each_of(
 def each(
     session: Session, ids: Sequence[Id], call: Callable[[Id], Document], line: Callable[[Document], str | Text]
 ) -> int:
-    """The same, with a line for each that is done."""
+    """Makes the calls as `each_of` does, and writes a line for each that is done."""
 
     def write(console: Console, document: Document) -> None:
         text = line(document)

@@ -44,7 +44,7 @@ Number = Annotated[int | None, typer.Option("--number", min=1, metavar="N", help
 
 
 def add_to(app: typer.Typer) -> None:
-    """Both of them."""
+    """Adds the commands that edit a content and list its revisions to `app`."""
     command(
         app,
         "edit",

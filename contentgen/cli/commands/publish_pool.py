@@ -50,7 +50,7 @@ Unschedule = Annotated[bool, typer.Option("--unschedule", help="Take its time aw
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands that editors use on the publish pool to `app`."""
     command(
         app,
         "list",

@@ -41,7 +41,7 @@ Url = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands that publishers use on the publish pool to `app`."""
     command(
         app,
         "claim",

@@ -78,7 +78,7 @@ _WITHOUT_LESS_OPTIONS = "-FRX"
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands of reviews to `app`."""
     command(
         app,
         "review",
@@ -197,13 +197,13 @@ def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> N
 
 
 def _waiting(session: Session, account: int | None) -> Iterator[int]:
-    """The contents that wait, the newest first."""
+    """Lists the contents that wait for a review, the newest first."""
     contents = session.client.iter_contents(session.accounts(account), "pending_review")
     return (content.content_id for content in contents)
 
 
 def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], comment: str, reviewer: str) -> int:
-    """The exit status: the first refusal's."""
+    """Asks about each content. The exit status is that of the first refusal."""
     os.environ.setdefault("LESS", _WITHOUT_LESS_OPTIONS)
     status, count = Status.DONE, 0
     for content_id in content_ids:

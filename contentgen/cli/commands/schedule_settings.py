@@ -49,7 +49,7 @@ Paused = Annotated[bool, _option("Begin without ticks, until it is resumed.", "-
 
 
 def add_to(app: typer.Typer) -> None:
-    """Both."""
+    """Adds the commands that create and update schedules to `app`."""
     command(
         app,
         "create",
@@ -125,7 +125,7 @@ def update(
 
 
 def _settings(catch_up: str | None, overlap: str | None, **settings: str | float | None) -> dict[str, Any]:
-    """What is given of a schedule's settings."""
+    """Returns those of a schedule's settings that are given."""
     options = {
         "catch_up": None if catch_up is None else values.states(CATCH_UP, [catch_up])[0],
         "overlap": None if overlap is None else values.states(OVERLAP, [overlap])[0],

@@ -16,7 +16,7 @@ from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, ScheduleI
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands that list, show, run, pause and delete schedules to `app`."""
     command(
         app,
         "list",

@@ -10,7 +10,7 @@ from contentgen.cli.output import Output
 
 
 def add_to(app: typer.Typer) -> None:
-    """`dev`, `demo`."""
+    """Adds the commands `dev` and `demo` to `app`."""
     local_command(
         app,
         "dev",

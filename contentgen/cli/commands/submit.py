@@ -47,7 +47,7 @@ WaitLimit = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """`submit`."""
+    """Adds the command `submit` to `app`."""
     command(
         app,
         "submit",

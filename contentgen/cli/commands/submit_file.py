@@ -48,7 +48,7 @@ def submit_file(
 
 
 class _Submits:
-    """The rows of one file on their way."""
+    """Submits the rows of one file, and counts what became of them."""
 
     def __init__(self, session: Session, bad_rows: Sequence[BadRow]) -> None:
         self._session = session

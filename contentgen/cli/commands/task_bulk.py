@@ -15,7 +15,7 @@ STEP = 5_000
 
 @dataclass(frozen=True, slots=True)
 class BulkMove:
-    """One kind of bulk call."""
+    """A call that moves many tasks, and the words for it."""
 
     call: Callable[..., int]
     """A method of the client, which takes `limit` and `dry_run`."""

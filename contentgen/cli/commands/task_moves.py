@@ -29,7 +29,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count them.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands that cancel, retry and delete tasks to `app`."""
     command(
         app,
         "cancel",

@@ -43,7 +43,7 @@ Attempt = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands that show tasks to `app`."""
     command(
         app,
         "status",

@@ -18,7 +18,7 @@ Unexpire = Annotated[bool, typer.Option("--unexpire", help="Let it wait for as l
 
 
 def add_to(app: typer.Typer) -> None:
-    """`update`."""
+    """Adds the command `update` to `app`."""
     command(
         app,
         "update",

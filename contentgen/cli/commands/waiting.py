@@ -35,7 +35,7 @@ _MAX_TASKS = 1_000
 
 
 def add_to(app: typer.Typer) -> None:
-    """`wait`."""
+    """Adds the command `wait` to `app`."""
     command(
         app,
         "wait",
@@ -84,7 +84,7 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
 
 
 def _open(tasks: Sequence[Document]) -> str | None:
-    """The first that has not ended."""
+    """Returns the id of the first task that has not ended; None if all have."""
     return next((task["task_id"] for task in tasks if task["end_time"] is None), None)
 
 

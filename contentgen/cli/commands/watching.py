@@ -37,7 +37,7 @@ FromNow = Annotated[bool, typer.Option("--from-now", help="Leave out how they st
 
 
 def add_to(app: typer.Typer) -> None:
-    """`watch`."""
+    """Adds the command `watch` to `app`."""
     command(
         app,
         "watch",
@@ -90,7 +90,7 @@ def _note(completed: dict[str, bool], task: Document) -> None:
 
 
 def line(change: Document) -> Text:
-    """One event on one line."""
+    """Returns one event as one line."""
     task = change["task"]
     move = [cells.state(change["previous_status"]), " → "] if change["previous_status"] else ["is "]
     parts = [f"{cells.clock_time(change['event_time'])}  {task['task_id']}  ", *move, cells.state(task["status"])]

@@ -80,7 +80,7 @@ _KEEP_IT = "keep the secret: it is not shown again"
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands of webhooks to `app`."""
     command(
         app,
         "create",

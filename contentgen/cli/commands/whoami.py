@@ -17,7 +17,7 @@ _BESIDE = 20
 
 
 def add_to(app: typer.Typer) -> None:
-    """`whoami`."""
+    """Adds the command `whoami` to `app`."""
     command(
         app,
         "whoami",

@@ -26,7 +26,7 @@ Slots = Annotated[int, typer.Argument(metavar="SLOTS", min=1, max=1_000, help="C
 
 
 def add_to(app: typer.Typer) -> None:
-    """All of them."""
+    """Adds the commands of workers to `app`."""
     command(
         app,
         "list",

@@ -45,7 +45,7 @@ QueueLimit = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """`doctor`."""
+    """Adds the command `doctor` to `app`."""
     command(
         app,
         "doctor",
@@ -104,7 +104,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
 
 
 class _System:
-    """GetSystem's answer, requested once."""
+    """Requests GetSystem once and keeps its answer."""
 
     def __init__(self, client: AsyncMethods) -> None:
         self._client = client
@@ -113,13 +113,13 @@ class _System:
 
     @property
     def current(self) -> System | None:
-        """None where they can't tell us. Raises RequestError."""
+        """The schedulers' answer; None where they can't tell us. Raises RequestError."""
         self.known = run(schedulers.system_of(self._client))
         return self.known
 
 
 def _limit(option: int | None, system: System | None) -> int:
-    """Of the queue: an older scheduler does not tell it."""
+    """Returns the limit of the queue, which an older scheduler does not tell."""
     return option or (system["limits"]["max_queue_size"] if system else 0) or _QUEUE_LIMIT
 
 
@@ -150,7 +150,7 @@ def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Fin
 
 
 def _safely(name: str, connection: Connection, check: Check) -> Iterator[Finding]:
-    """A check whose calls fail has failed, and the others go on."""
+    """Runs a check. If its calls fail, that is its finding, and the other checks continue."""
     try:
         yield from check()
     except RequestError as error:

@@ -31,7 +31,7 @@ SERVICES = (
 
 
 def target(connection: Connection) -> Iterator[Finding]:
-    """One finding; it is a failure where nobody answers."""
+    """Checks that a scheduler answers. It yields one finding, a failure where nobody answers."""
     start = time.monotonic()
     scheduler = connection.target.scheduler
     try:
@@ -45,7 +45,7 @@ def target(connection: Connection) -> Iterator[Finding]:
 
 
 def tls(connection: Connection) -> Iterator[Finding]:
-    """Of a connection that works."""
+    """Checks the TLS of a connection that works."""
     target = connection.target
     if target.tls is not None:
         remark = ", and our certificate is accepted" if target.tls.cert else ""
@@ -63,7 +63,7 @@ def tls(connection: Connection) -> Iterator[Finding]:
 
 
 def _expiry(target: Target) -> Iterator[Finding]:
-    """Certificates that expire before long."""
+    """Warns of certificates that expire before long."""
     assert target.tls
     certificates = {"CONTENTGEN_TLS_CA": target.tls.ca, "CONTENTGEN_TLS_CLIENT_CERT": target.tls.cert}
     ends = {name: earliest_expiry(pem) for name, pem in certificates.items() if pem}

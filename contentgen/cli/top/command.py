@@ -32,7 +32,7 @@ _LINES_BESIDE = 14
 
 
 def add_to(app: typer.Typer) -> None:
-    """`top`."""
+    """Adds the command `top` to `app`."""
     command(
         app,
         "top",

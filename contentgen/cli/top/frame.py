@@ -36,7 +36,7 @@ _FAILURES = (
 def frame(
     reading: Reading, speed: Rates | None, rows: int, width: int | None = None, *, wide: bool = False
 ) -> Iterator[Text]:
-    """Its lines.
+    """Yields the lines of one frame.
 
     Args:
         reading: what is shown.
@@ -61,7 +61,7 @@ def frame(
 
 
 def document(reading: Reading, speed: Rates | None) -> Document:
-    """The same for programs."""
+    """Returns the same reading as a document for programs."""
     return {
         "time": reading.time.isoformat(),
         **reading.stats,

@@ -35,12 +35,12 @@ class Reading:
     """Tasks that failed or timed out for good, the last to end first, of the newest tasks."""
 
     def ended(self, *statuses: str) -> int:
-        """How many tasks are in one of these states."""
+        """Counts the tasks in one of these states."""
         return sum(self.stats["counts"].get(status, 0) for status in statuses)
 
 
 def read(connection: Connection, account: int) -> Reading:
-    """Raises what a call raises."""
+    """Reads all that a frame shows. Raises RequestError if a call fails."""
     failures = _tasks(connection, account, _FAILED)
     return Reading(
         taken=time.monotonic(),
@@ -54,7 +54,7 @@ def read(connection: Connection, account: int) -> Reading:
 
 
 def _pool(connection: Connection) -> Document:
-    """All pages as one, which leads to no other."""
+    """Returns the workers of all pages as one page, which leads to no other."""
     pool = document(connection.client.get_worker_pool_status())
     del pool["next_page_token"]
     return pool
@@ -67,7 +67,7 @@ def _tasks(connection: Connection, account: int, statuses: Sequence[TaskStatus])
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Tasks a second between two readings."""
+    """How many tasks moved in each second between two readings."""
 
     over: float
     """Seconds."""

@@ -30,7 +30,7 @@ VARIABLES = (
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The same for everybody who runs the tests."""
+    """Gives everybody who runs the tests the same environment."""
     for name in VARIABLES:
         monkeypatch.delenv(f"CONTENTGEN_{name}", raising=False)
     for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TRACEPARENT", "TRACESTATE"):

@@ -32,7 +32,7 @@ def pool(*workers: pool_pb.Worker) -> pool_pb.GetWorkerPoolResponse:
 
 
 def worker(**fields: Any) -> pool_pb.Worker:
-    """A good one but for these fields."""
+    """Returns a worker without problems, but for these fields."""
     message = pool_pb.Worker()
     message.CopyFrom(GOOD)
     for name, value in fields.items():

@@ -16,7 +16,7 @@ ENDED = ("completed", "failed", "timeout", "cancelled")
 
 
 def history(request: pb.GetTaskHistoryRequest, _context: object) -> pb.GetTaskHistoryResponse:
-    """Two hours, in the second of which something happened."""
+    """Answers with two hours, in the second of which something happened."""
     assert request.resolution == pb.RESOLUTION_HOUR
     busy = point(datetime(2026, 1, 31, 9, tzinfo=UTC), {1: 1_500, 4: 1_200, 5: 30, bucket(61): 1_100, bucket(600): 100})
     quiet = pb.TaskHistoryPoint(time=timestamp(datetime(2026, 1, 31, 8, tzinfo=UTC)), counts=dict.fromkeys(ENDED, 0))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def submitted(contentgen: Transcript, topic: str = "a topic") -> str:
-    """The id of a new task of account 1."""
+    """Submits a task for account 1 and returns its id."""
     return (await contentgen("task", "submit", "-a", "1", topic)).out.strip()
 
 

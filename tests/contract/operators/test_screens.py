@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 async def submitted(contentgen: Transcript, *arguments: str) -> str:
-    """The id of a new task of account 1."""
+    """Submits a task for account 1 and returns its id."""
     return (await contentgen("task", "submit", "--account", "1", *arguments)).out.strip()
 
 
@@ -149,7 +149,7 @@ async def test_schedule_commands_print_the_golden_screens(contentgen: Transcript
 
 
 async def with_picture(maker: Maker) -> None:
-    """A content with a picture, and one that is left out."""
+    """Makes a content with a picture and with one that is left out."""
     await maker.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=maker.account, topic="With a picture"))
     (lease,) = await maker.worker.take()
     await maker.worker.upload(lease, png())
@@ -167,7 +167,7 @@ async def with_picture(maker: Maker) -> None:
 
 
 def check_saved() -> None:
-    """What the commands have saved in this folder."""
+    """Checks the files that the commands have saved in this folder."""
     assert sorted(str(path) for path in Path().rglob("*") if path.is_file()) == [
         "content-4/article.md",
         "content-4/assets/in/cover.png",

@@ -32,7 +32,7 @@ def written(folder: Path, name: str, text: str) -> str:
 
 
 def submitted(out: str) -> list[tuple[int, str]]:
-    """Lines and tasks of JSON Lines."""
+    """Returns the lines and tasks of an output in JSON Lines."""
     return [(row["line"], row["task_id"]) for row in map(json.loads, out.splitlines())]
 
 

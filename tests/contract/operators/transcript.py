@@ -55,7 +55,7 @@ class Ran(NamedTuple):
 
 @cache
 def _tree() -> Callable[..., object]:
-    """The command. To build it costs ten times what most runs of it cost, and it keeps nothing of a run."""
+    """Returns the command. It is built once, which costs ten times what most runs cost; it keeps nothing of a run."""
     return get_command(make_app())
 
 
@@ -96,7 +96,7 @@ class Transcript:
         self._text = ""
 
     async def __call__(self, *arguments: str) -> Ran:
-        """Beside the test's event loop, where the scheduler is."""
+        """Runs the command in a thread beside the test's event loop, where the scheduler is."""
         result = await to_thread(run, "--scheduler", self.target, *arguments)
         self.add(arguments, result)
         return result
@@ -107,7 +107,7 @@ class Transcript:
         self._text += f"[{result.status}]\n\n" if result.status else "\n"
 
     def check(self, name: str) -> None:
-        """It is what the golden file says; with --update-golden the file becomes what it is."""
+        """Compares what was printed with the golden file; --update-golden writes that file."""
         path = GOLDEN / f"{name}.txt"
         text = normalised(self._text.replace(self.target, SCHEDULER))
         if self._update:
@@ -119,7 +119,7 @@ class Transcript:
 
 
 def normalised(text: str) -> str:
-    """With the n-th task as task n, and one time, one duration and one version for all."""
+    """Returns a text with the n-th task as task n, and one time, one duration and one version for all."""
     ids: dict[str, str] = {}
     text = _TASK.sub(_numbered(ids), text)
     for pattern, placeholder in _SAME:
