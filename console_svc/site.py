@@ -144,8 +144,8 @@ class Site:
         fields: Sequence[tuple[str, str]] = (),
     ) -> Response:
         """The page that says what is wrong. `fields`: of a form, to be sent once more."""
-        away = status == AWAY
-        values = {"message": message, "away": away, "tries": away and request.method == "GET", "fields": fields}
+        is_away = status == AWAY
+        values = {"message": message, "away": is_away, "tries": is_away and request.method == "GET", "fields": fields}
         return self.render(request, "web/error.html", values, session, status=status)
 
     def session(self, request: Request) -> Session | None:
@@ -257,8 +257,8 @@ class Site:
         """Leads to the sign-in form, which leads back; a script is told to load it as a whole page."""
         form, scripted = self.path("/login"), "hx-request" in request.headers
         query = f"?{request.url.query}" if request.url.query else ""
-        own = request.method == "GET" and not scripted
-        back = (request.url.path + query if own else page_before(request)) or self.path("/")
+        is_page = request.method == "GET" and not scripted
+        back = (request.url.path + query if is_page else page_before(request)) or self.path("/")
         form = f"{form}?{urlencode({'next': back})}" if back != self.path("/") else form
         if scripted:
             return Response(status_code=UNAUTHORIZED, headers={"hx-redirect": form})

@@ -30,10 +30,10 @@ def visible(text: str) -> str:
 
 def difference(old: str, new: str) -> str:
     """Safe HTML; empty if the texts are the same. Takes up to some seconds for a hostile one."""
-    before, after = _lines(old), _lines(new)
-    if before == after:
+    old_lines, new_lines = _lines(old), _lines(new)
+    if old_lines == new_lines:
         return ""
-    return "".join(f"<p>{part}</p>" if part else "<hr>" for part in _groups(before, after))
+    return "".join(f"<p>{part}</p>" if part else "<hr>" for part in _groups(old_lines, new_lines))
 
 
 def _lines(text: str) -> list[str]:
@@ -58,15 +58,15 @@ def _groups(old: list[str], new: list[str]) -> Iterator[str]:
 
 def _line(old: str, new: str) -> str:
     """Returns the changes of a line that became another one."""
-    before, after = _PARTS.findall(old), _PARTS.findall(new)
+    old_parts, new_parts = _PARTS.findall(old), _PARTS.findall(new)
     parts = []
     for kind, old_start, old_end, new_start, new_end in SequenceMatcher(
-        None, before, after, autojunk=False
+        None, old_parts, new_parts, autojunk=False
     ).get_opcodes():
         if kind == "equal":
-            parts.append(escape("".join(before[old_start:old_end])))
+            parts.append(escape("".join(old_parts[old_start:old_end])))
             continue
-        deletion, insertion = "".join(before[old_start:old_end]), "".join(after[new_start:new_end])
+        deletion, insertion = "".join(old_parts[old_start:old_end]), "".join(new_parts[new_start:new_end])
         parts += [f"<del>{escape(deletion)}</del>"] * bool(deletion) + [f"<ins>{escape(insertion)}</ins>"] * bool(
             insertion
         )

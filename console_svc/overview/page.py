@@ -100,5 +100,5 @@ async def _pauses(session: Session) -> list[Pause]:
 
 async def _some(items: AsyncIterator[T]) -> list[T]:
     """Reads at most `LIMIT` items."""
-    first, _ = await first_of(items, LIMIT)
-    return first
+    first_items, _ = await first_of(items, LIMIT)
+    return first_items

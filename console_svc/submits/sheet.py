@@ -119,11 +119,11 @@ def sheet(source: str, defaults: Mapping[str, str], zone: ZoneInfo, run: str) ->
 
 def _cells(plain_text: str) -> tuple[Sequence[str], Iterator[tuple[int, Sequence[str]]]]:
     """Returns the names of the columns, and the rows with their lines. Without names each line is a topic."""
-    first = next((line for line in plain_text.splitlines() if line.strip()), "")
-    delimiter = max("\t,;，", key=first.count)
-    delimiter = delimiter if delimiter in first else ","
+    first_line = next((line for line in plain_text.splitlines() if line.strip()), "")
+    delimiter = max("\t,;，", key=first_line.count)
+    delimiter = delimiter if delimiter in first_line else ","
     try:
-        names = [_known(name) for name in next(csv.reader([first], delimiter=delimiter), [])]
+        names = [_known(name) for name in next(csv.reader([first_line], delimiter=delimiter), [])]
     except csv.Error:
         names = []
     if "topic" not in names:

@@ -96,7 +96,7 @@ class _Feed:
 
     def add(self, page: asyncio.Queue[Told], session: Session) -> None:
         """Feeds one more page, in the place of an older one if the session or the token has too many."""
-        session_pages = [other for other, owner in self.pages.items() if owner is session]
+        session_pages = [older_page for older_page, owner in self.pages.items() if owner is session]
         if len(session_pages) >= MAX_PAGES_OF_SESSION:
             self._end(session_pages[0])
         elif len(self.pages) >= MAX_PAGES_OF_TOKEN:

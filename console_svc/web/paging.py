@@ -31,8 +31,8 @@ def fetched(number: int) -> int:
 
 async def page_of(items: AsyncIterator[T], number: int) -> tuple[list[T], bool]:
     """Returns the items of a page, and whether more follow."""
-    first, more = await first_of(items, number * PAGE_SIZE)
-    return first[(number - 1) * PAGE_SIZE :], more and number < MAX_PAGE
+    first_items, more = await first_of(items, number * PAGE_SIZE)
+    return first_items[(number - 1) * PAGE_SIZE :], more and number < MAX_PAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ async def account_page(request: Request, items: Callable[[int | None, int], Asyn
 
 async def first_of(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
     """Returns at most `limit` items, and whether more follow."""
-    first: list[T] = []
+    first_items: list[T] = []
     async for item in items:
-        if len(first) == limit:
-            return first, True
-        first.append(item)
-    return first, False
+        if len(first_items) == limit:
+            return first_items, True
+        first_items.append(item)
+    return first_items, False

@@ -113,10 +113,10 @@ class Sessions:
         if session.key not in self._sessions:
             return 0.0
         now = self._clock()
-        idle, old = session.used + IDLE_LIMIT - now, session.began + AGE_LIMIT - now
-        if (seconds_left := min(idle, old)) > 0:
+        idle_seconds, age_seconds = session.used + IDLE_LIMIT - now, session.began + AGE_LIMIT - now
+        if (seconds_left := min(idle_seconds, age_seconds)) > 0:
             return seconds_left
-        self.end(session, IDLE if idle < old else OLD)
+        self.end(session, IDLE if idle_seconds < age_seconds else OLD)
         return 0.0
 
     def why_ended(self, key: str) -> str:

@@ -53,11 +53,11 @@ def brief_age(iso: str | None, now: datetime | None = None) -> str:
 
 def brief(seconds: float) -> str:
     """The largest unit that says something: `3 d`, `5 min`, `42 s`."""
-    whole = round(seconds)
+    whole_seconds = round(seconds)
     for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
-        if whole >= unit:
-            return f"{whole // unit} {name}"
-    return f"{whole} s"
+        if whole_seconds >= unit:
+            return f"{whole_seconds // unit} {name}"
+    return f"{whole_seconds} s"
 
 
 def state_and_progress(task: dict[str, Any]) -> Text:

@@ -105,11 +105,11 @@ class Output:
         """
         if several and self.format is Format.JSON:
             return self._array(documents)
-        any_ = False
+        has_documents = False
         for document in documents:
             self.one(document, table)
-            any_ = True
-        return any_
+            has_documents = True
+        return has_documents
 
     def event(self, document: Document, line: Callable[[Document], Text]) -> None:
         """Writes an event of a stream without an end, so that in JSON each is a line, too."""
@@ -139,9 +139,9 @@ class Output:
         for document in documents:
             self._write(separator + _compact(document), end="")
             separator = ",\n"
-        any_ = separator != "[\n"
-        self._write("\n]" if any_ else "[]")
-        return any_
+        has_documents = separator != "[\n"
+        self._write("\n]" if has_documents else "[]")
+        return has_documents
 
     def _write(self, text: str, end: str = "\n") -> None:
         try:
@@ -184,11 +184,11 @@ def chosen(columns: Sequence[Column], *, wide: bool) -> Sequence[Column]:
 
 def table(to: Console, documents: Iterable[Document], columns: Sequence[Column], below: Below | None = None) -> bool:
     """Writes `table_lines` as they come, and returns whether there were any."""
-    any_ = False
+    has_rows = False
     for line in table_lines(documents, columns, below, to.width if to.is_terminal else None):
         write_line(to, line)
-        any_ = True
-    return any_
+        has_rows = True
+    return has_rows
 
 
 def table_lines(

@@ -95,9 +95,9 @@ def test_a_proxy_may_name_the_token(told_tokens: Console) -> None:
 def test_the_proxy_s_token_beats_a_cookie_of_another(told_tokens: Console) -> None:
     browser = Visitor(told_tokens.url)
     assert "operator ·" in browser.get("/tasks", **{"X-Desk-Token": OPERATOR}).text
-    (old,) = browser.cookies
+    (old_cookie,) = browser.cookies
     assert "viewer ·" in browser.get("/tasks", **{"X-Desk-Token": VIEWER}).text
-    browser.cookies.set_cookie(old)
+    browser.cookies.set_cookie(old_cookie)
     assert browser.get("/tasks", **{"X-Desk-Token": "nobody's"}).url.endswith("/login?next=%2Ftasks")
     assert browser.get("/tasks").url.endswith("/login?next=%2Ftasks")
     assert "operator ·" in browser.get("/tasks", **{"X-Desk-Token": OPERATOR}).text
@@ -224,13 +224,19 @@ def test_a_name_that_leads_here_but_is_not_its_own_leads_nowhere(stack: Stack, t
     """As a page of another site would ask, whose name server has answered with our address: to try, as we ship it."""
     settings = {**_to_try(), "CONTENTGEN_CONSOLE_HOSTS": "desk.example.com"}
     with Console(tmp_path, stack.scheduler().start().target, **settings).start() as served:
-        for own in (f"127.0.0.1:{served.port}", f"localhost:{served.port}", "[::1]", "Desk.example.com:8443"):
-            answer = Visitor(served.url).get("/healthz", Host=own)
+        for own_host in (f"127.0.0.1:{served.port}", f"localhost:{served.port}", "[::1]", "Desk.example.com:8443"):
+            answer = Visitor(served.url).get("/healthz", Host=own_host)
             assert (answer.status, answer.text) == (200, "ok\n")
         assert Visitor(served.url).get("/tasks").url.endswith("/tasks")
-        for other in ("rebound.example", "desk.example.com.rebound.example", "127.0.0.1.rebound.example", "[", "a@b"):
+        for foreign_host in (
+            "rebound.example",
+            "desk.example.com.rebound.example",
+            "127.0.0.1.rebound.example",
+            "[",
+            "a@b",
+        ):
             for path in ("/tasks", "/login", "/static/console.css", "/healthz"):
-                answer = Visitor(served.url).get(path, Host=other)
+                answer = Visitor(served.url).get(path, Host=foreign_host)
                 assert answer.status == 421
                 assert "CONTENTGEN_CONSOLE_HOSTS" in answer.text
                 assert "set-cookie" not in answer.headers

@@ -26,11 +26,11 @@ def press(place: Place) -> Press:
 class Watched:
     """A page that notes what must not happen."""
 
-    def __init__(self, page: Page, own: str) -> None:
+    def __init__(self, page: Page, own_address: str) -> None:
         self.page = page
         self.loaded: list[str] = []
         self.dialogs: list[str] = []
-        self._own = urlsplit(own).netloc
+        self._own = urlsplit(own_address).netloc
         page.on("request", lambda request: self._note(request.url))
         page.on("dialog", self._dismiss)
 
@@ -74,8 +74,8 @@ def test_nothing_of_a_hostile_article_runs_or_loads(press: Press, watched: Watch
         page.goto(f"/contents/{content_id}")
         page.locator(".own-html summary").click()
         expect(page.frame_locator("iframe").locator("body")).to_have_attribute("dir", "auto")
-        bad = "img, script, style ~ style, form, [href^=javascript], [style]"
-        assert page.frame_locator("iframe").locator(bad).count() == 0
+        selector = "img, script, style ~ style, form, [href^=javascript], [style]"
+        assert page.frame_locator("iframe").locator(selector).count() == 0
         watched.check()
     for path in (f"/contents/{content_id}/edit", "/contents", f"/tasks/{press.now(content_id)['task_id']}"):
         page.goto(path)

@@ -128,7 +128,7 @@ def test_a_form_that_comes_back_with_an_error_is_still_the_same_form(operator: V
 
 
 def test_a_task_is_copied_with_changes(place: Place, operator: Visitor, account: str) -> None:
-    first = place.client.submit_task(
+    first_id = place.client.submit_task(
         place.account,
         "to <copy>",
         tone="专业",
@@ -137,7 +137,7 @@ def test_a_task_is_copied_with_changes(place: Place, operator: Visitor, account:
         labels={"a": "b"},
         auto_approve=False,
     )
-    text = operator.get(f"/new?from={first}").text
+    text = operator.get(f"/new?from={first_id}").text
     typed = {
         **dict(re.findall(r'<input id="field-(\w+)"[^>]* value="([^"]+)"', text)),
         **dict(re.findall(r'<textarea id="field-(\w+)".*?>\n(.*?)</textarea>', text, re.DOTALL)),
@@ -149,7 +149,7 @@ def test_a_task_is_copied_with_changes(place: Place, operator: Visitor, account:
     }
     typed = {name: html.unescape(value) for name, value in typed.items()}
     answer = operator.post("/new", {**typed, **key_of(text), "account_id": account, "priority": "9"})
-    first_task, task = place.client.get_task_statuses([first, answer.url.rpartition("/")[2]])
+    first_task, task = place.client.get_task_statuses([first_id, answer.url.rpartition("/")[2]])
     assert first_task
     assert task
     for name in ("topic", "tone", "requirements", "timeout", "labels", "auto_approve"):

@@ -133,9 +133,9 @@ class TestDecisions:
         assert "Say what to do better." in anna.post(f"/review/{content_id}/send-back", {**fields, "note": ""}).text
         desk = anna.post(f"/review/{content_id}/send-back", {**fields, "note": "shorter"})
         assert "Sent back:" in desk.text
-        old = press.now(content_id)
-        assert old["review_status"] == "rejected"
-        match = re.fullmatch(r"shorter → (task-\w+)", old["review_comment"] or "")
+        old_content = press.now(content_id)
+        assert old_content["review_status"] == "rejected"
+        match = re.fullmatch(r"shorter → (task-\w+)", old_content["review_comment"] or "")
         assert match
         new_task = client.wait(match[1], timeout=60)
         assert (new_task["regenerates_content_id"], new_task["requirements"]) == (content_id, "long\n\nshorter")

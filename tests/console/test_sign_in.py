@@ -78,29 +78,29 @@ def test_a_session_of_before_is_worth_nothing_after_a_sign_in(place: Place) -> N
 
 
 def test_whoever_signs_out_has_no_session_any_more(place: Place) -> None:
-    visitor, other = place.visitor(VIEWER), place.visitor(VIEWER)
+    visitor, other_visitor = place.visitor(VIEWER), place.visitor(VIEWER)
     visitor.get("/")
     answer = visitor.post("/logout", {})
     assert (answer.url, "You have signed out." in answer.text) == (f"{place.console.url}/login", True)
     assert visitor.get("/tasks").url.startswith(f"{place.console.url}/login")
-    assert other.get("/tasks").url == f"{place.console.url}/tasks"
+    assert other_visitor.get("/tasks").url == f"{place.console.url}/tasks"
 
 
 def test_signing_out_everywhere_ends_all_sessions_of_the_token(place: Place) -> None:
-    visitor, other, stranger = place.visitor(VIEWER), place.visitor(VIEWER), place.visitor(CLIENT)
+    visitor, other_visitor, stranger = place.visitor(VIEWER), place.visitor(VIEWER), place.visitor(CLIENT)
     visitor.get("/")
     visitor.post("/logout", {"everywhere": "yes"})
-    answer = other.get("/tasks")
+    answer = other_visitor.get("/tasks")
     assert answer.url == f"{place.console.url}/login?next=%2Ftasks"
     assert "All sessions of your token were signed out." in answer.text
     assert stranger.get("/tasks").url == f"{place.console.url}/tasks"
 
 
 def test_whoever_signs_in_again_is_back_on_the_page_of_a_form(place: Place) -> None:
-    visitor, other = place.visitor(VIEWER), place.visitor(VIEWER)
+    visitor, other_visitor = place.visitor(VIEWER), place.visitor(VIEWER)
     visitor.get("/tasks?status=failed")
-    other.get("/")
-    other.post("/logout", {"everywhere": "yes"})
+    other_visitor.get("/")
+    other_visitor.post("/logout", {"everywhere": "yes"})
     answer = visitor.post("/tasks/task-1/cancel", {}, Referer=f"{place.console.url}/tasks?status=failed")
     assert answer.url == f"{place.console.url}/login?next=%2Ftasks%3Fstatus%3Dfailed"
     assert "All sessions of your token were signed out." in answer.text
@@ -113,11 +113,11 @@ def test_open_pages_lead_to_the_form_and_back_once_their_session_has_ended(place
     with page_at(place, chromium) as page:
         sign_in(page, CLIENT)
         page.goto(f"/tasks/{task_id}")
-        with page_at(place, chromium) as other:
-            sign_in(other, CLIENT)
-            other.goto("/")
-            other.get_by_role("button", name="Sign out everywhere").click()
-            expect(other.get_by_role("status").get_by_text("All sessions of your token")).to_be_visible()
+        with page_at(place, chromium) as other_page:
+            sign_in(other_page, CLIENT)
+            other_page.goto("/")
+            other_page.get_by_role("button", name="Sign out everywhere").click()
+            expect(other_page.get_by_role("status").get_by_text("All sessions of your token")).to_be_visible()
         page.wait_for_url(f"/login?next=%2Ftasks%2F{task_id}")
         expect(page.get_by_text("All sessions of your token were signed out.")).to_be_visible()
         page.get_by_label("Your token").fill(CLIENT)
@@ -230,28 +230,28 @@ def test_a_session_ends_when_it_is_idle_when_it_is_old_and_when_there_are_too_ma
     now = [0.0]
     sessions = Sessions(lambda: now[0])
     client = AsyncContentGenerationClient("127.0.0.1:1")
-    idle, old = (sessions.begin("t", client, CALLER) for _ in range(2))
+    idle_session, old_session = (sessions.begin("t", client, CALLER) for _ in range(2))
     while now[0] < AGE_LIMIT:
-        assert sessions.find(old.key) is old
+        assert sessions.find(old_session.key) is old_session
         now[0] += IDLE_LIMIT - 1
-    assert sessions.find(idle.key) is None
-    assert sessions.find(old.key) is None
-    first, *_ = [sessions.begin(f"t{number}", client, CALLER) for number in range(MAX_SESSIONS + 1)]
+    assert sessions.find(idle_session.key) is None
+    assert sessions.find(old_session.key) is None
+    first_session, *_ = [sessions.begin(f"t{number}", client, CALLER) for number in range(MAX_SESSIONS + 1)]
     assert len(sessions) == MAX_SESSIONS
-    assert sessions.find(first.key) is None
+    assert sessions.find(first_session.key) is None
 
 
 def test_a_token_that_begins_many_sessions_ends_none_but_its_own() -> None:
     sessions = Sessions()
     client = AsyncContentGenerationClient("127.0.0.1:1")
-    operator, first, used = (sessions.begin(token, client, CALLER) for token in ("o", "v", "v"))
+    operator, first_session, used_session = (sessions.begin(token, client, CALLER) for token in ("o", "v", "v"))
     for _ in range(MAX_OF_TOKEN - 2):
         sessions.begin("v", client, CALLER)
-    assert sessions.find(used.key) is used
-    assert sessions.find(first.key) is first
+    assert sessions.find(used_session.key) is used_session
+    assert sessions.find(first_session.key) is first_session
     for _ in range(MAX_OF_TOKEN - 1):
         sessions.begin("v", client, CALLER)
     assert len(sessions) == 1 + MAX_OF_TOKEN
     assert sessions.find(operator.key) is operator
-    assert sessions.find(first.key) is first
-    assert sessions.find(used.key) is None
+    assert sessions.find(first_session.key) is first_session
+    assert sessions.find(used_session.key) is None

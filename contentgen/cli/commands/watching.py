@@ -99,9 +99,9 @@ def line(change: Document) -> Text:
 
 def _facts(change: Document) -> list[str]:
     task = change["task"]
-    held = task["status"] in {"submitted", "processing"}
+    is_held = task["status"] in {"submitted", "processing"}
     return [
-        f"attempt {task['attempt']} on {cells.line(task['worker_id'])}" if held else "",
+        f"attempt {task['attempt']} on {cells.line(task['worker_id'])}" if is_held else "",
         f"content {task['content_id']}" if task["content_id"] else "",
         cells.error(task) if task["status"] != "completed" else "",
         "will be retried" if change["will_retry"] else "",

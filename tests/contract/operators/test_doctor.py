@@ -113,10 +113,10 @@ def test_a_pool_of_unhealthy_workers_is_found() -> None:
 def test_settings_of_durability_that_are_off_are_found() -> None:
     deployment = Deployment()
     deployment.system.database.weakened_settings[:] = ["fsync", "synchronous_commit"]
-    status, (lossy, own) = examined(deployment)
-    assert (status, lossy["check"], lossy["message"]) == (0, "durability", "PostgreSQL has fsync off")
-    assert "set it on" in lossy["advice"]
-    assert "own sessions have it on" in own["advice"]
+    status, (lossy_finding, own_finding) = examined(deployment)
+    assert (status, lossy_finding["check"], lossy_finding["message"]) == (0, "durability", "PostgreSQL has fsync off")
+    assert "set it on" in lossy_finding["advice"]
+    assert "own sessions have it on" in own_finding["advice"]
 
 
 @pytest.mark.parametrize(

@@ -192,15 +192,15 @@ def test_an_expired_token_is_reported() -> None:
 
 
 def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed() -> None:
-    other = "task-0000000000000002"
+    other_task = "task-0000000000000002"
     events = [
-        change(1, PROCESSING, FAILED, task_id=other, error="RESULT_TOO_LARGE"),
-        change(2, FAILED, PENDING, task_id=other),  # somebody retries it
+        change(1, PROCESSING, FAILED, task_id=other_task, error="RESULT_TOO_LARGE"),
+        change(2, FAILED, PENDING, task_id=other_task),  # somebody retries it
         change(3, PROCESSING, COMPLETED),
-        change(4, PROCESSING, FAILED, task_id=other, error="RESULT_TOO_LARGE"),
+        change(4, PROCESSING, FAILED, task_id=other_task, error="RESULT_TOO_LARGE"),
     ]
     with served(Watched(events)) as target:
-        result = run("-s", target, "task", "watch", TASK, other)
+        result = run("-s", target, "task", "watch", TASK, other_task)
     assert result.status == 1
     assert result.out.count("failed  RESULT_TOO_LARGE\n") == 2
 
