@@ -140,7 +140,7 @@ def make_app() -> typer.Typer:
     for part in (submit, task_reads, waiting, watching, task_update, task_moves):
         part.add_to(task)
     workers.add_to(_group(app, "worker", "The workers: what they run, and with how many slots."))
-    dispatch.add_to(_group(app, "dispatch", "Whether tasks are handed out to workers."))
+    dispatch.add_to(_group(app, "dispatch", "Whether tasks are dispatched to workers."))
     content = _group(app, "content", "What was generated, and its review.")
     for part in (contents, editing, reviewing):
         part.add_to(content)
@@ -153,7 +153,7 @@ def make_app() -> typer.Typer:
     for part in (schedule_settings, schedules):
         part.add_to(schedule)
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
-    webhooks.add_to(_group(app, "webhook", "Addresses that are told what happens to tasks and contents."))
+    webhooks.add_to(_group(app, "webhook", "Addresses that receive events of tasks and contents."))
     audit.add_to(_group(app, "audit", "Who made which call, and how it ended."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
     whoami.add_to(app)

@@ -27,7 +27,7 @@ from contentgen.variables import notices
 P = ParamSpec("P")
 
 _AS_IT_IS = "\b"
-"""Before a paragraph of help that is not to be filled anew."""
+"""Before a paragraph of help that is not to be filled again."""
 
 OutputOption = Annotated[
     Format | None,

@@ -47,12 +47,12 @@ _ADVICE = {
     "ACCOUNT_QUEUE_FULL": "`contentgen account update ID --max-pending-tasks N` allows more",
     "TOO_MANY_CALLS": "all who use the same token share its calls: give each program a token of its own name",
     "STORE_UNAVAILABLE": "the scheduler is there, its database is not: look at `contentgen doctor`",
-    "RETRIES_EXHAUSTED": "--reset-retry-count allows them anew",
+    "RETRIES_EXHAUSTED": "--reset-retry-count allows them again",
     "TOKEN_INVALID": "set CONTENTGEN_TOKEN to a token of role client or operator",
     "ROLE_FORBIDDEN": "set CONTENTGEN_TOKEN to a token of role operator",
     "ACCOUNT_FORBIDDEN": "the token is tied to other accounts",
     "ACCOUNT_INACTIVE": "`contentgen account update ID --active` lets it submit again",
-    "RESUME_TOKEN_EXPIRED": "watch anew, without --resume-token",
+    "RESUME_TOKEN_EXPIRED": "watch again, without --resume-token",
 }
 """By the reason of ErrorInfo."""
 

@@ -59,4 +59,4 @@ class Listing(Iterable[Document]):
         """Writes the rows, and how to continue where more follow. `what` names them where there are none."""
         self._output.many(self, columns, what, below)
         if self._pages.token and self._tells:
-            self._output.note(f"more {what} follow: --page-token {self._pages.token} goes on, --all lists all")
+            self._output.note(f"more {what} follow: --page-token {self._pages.token} continues, --all lists all")

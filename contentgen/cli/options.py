@@ -65,7 +65,7 @@ Limit = Annotated[
 ]
 All = Annotated[bool, typer.Option("--all", help="To the end, as JSON is; a table ends after 20 rows.")]
 PageToken = Annotated[
-    str, typer.Option("--page-token", metavar="TOKEN", help="Go on where a list has ended.", show_default=False)
+    str, typer.Option("--page-token", metavar="TOKEN", help="Continue where a list has ended.", show_default=False)
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not prompt, not even on a terminal.")]
 Statuses = Annotated[

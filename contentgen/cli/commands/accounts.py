@@ -140,7 +140,7 @@ def list_(session: Session, limit: Limit = None, all_: All = False, page_token: 
     listing.write(tables.ACCOUNTS, "accounts")
     if session.output.tables and dispatch["all_paused"]:
         session.output.note(
-            "dispatch of everything is paused: `contentgen dispatch resume --all` hands tasks out again"
+            "dispatch of everything is paused: `contentgen dispatch resume --all` dispatches tasks again"
         )
 
 
@@ -169,7 +169,7 @@ def update(
 ) -> None:
     """Change an account: only what is given. It holds for what is submitted and dispatched from now on.
 
-    An inactive account submits nothing more; what was submitted goes on.
+    An inactive account submits nothing more; what was submitted continues.
     """
     options: dict[str, Any] = {
         "name": name,

@@ -41,10 +41,10 @@ def _status(console: Console, dispatch: Document) -> None:
 
 
 def pause(session: Session, account: Account = None, all_: Everything = False) -> None:
-    """Hand out no more tasks, of an account or of everything, until `resume`.
+    """Dispatch no more tasks, of an account or of everything, until `resume`.
 
-    What runs goes on, and submits are taken. The two switches are separate: a task waits while either is on. It lasts
-    over restarts.
+    Running tasks continue, and submits are taken. The two switches are separate: a task waits while either is on. It
+    lasts over restarts.
     """
     account_id = _account_id(account, all_)
     session.client.pause_dispatch(account_id)
@@ -52,7 +52,7 @@ def pause(session: Session, account: Account = None, all_: Everything = False) -
 
 
 def resume(session: Session, account: Account = None, all_: Everything = False) -> None:
-    """Hand out tasks again. It takes back the pause of the same switch only."""
+    """Dispatch tasks again. It takes back the pause of the same switch only."""
     account_id = _account_id(account, all_)
     session.client.resume_dispatch(account_id)
     _say(session, account_id, paused=False)

@@ -188,12 +188,12 @@ def release(session: Session, content_ids: ContentIds) -> int:
 
 
 def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> None:
-    """Submit a task that writes a content anew, with the feedback behind its requirements.
+    """Submit a task that writes a content again, with the feedback behind its requirements.
 
     The new content waits for a review. Once it is approved, the old one is rejected, unless it is claimed or published.
     """
     task = document(session.client.regenerate_content(content_id, feedback))
-    session.output.text(f"{task['task_id']} writes content {content_id} anew", task)
+    session.output.text(f"{task['task_id']} writes content {content_id} again", task)
 
 
 def _waiting(session: Session, account: int | None) -> Iterator[int]:

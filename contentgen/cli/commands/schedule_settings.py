@@ -83,7 +83,7 @@ def create(
     """Make a schedule: a task at each time of a cron line.
 
     Its first tick is the first one after now. A local time that clocks skip runs when they skip it, and one that comes
-    twice runs once. If a task is refused, say because its queue is full, the schedule says why and goes on.
+    twice runs once. If a task is refused, say because its queue is full, the schedule says why and continues.
     """
     settings = _settings(name=name, time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=jitter)
     task = {"topic": topic, **given}
@@ -107,7 +107,7 @@ def update(
 ) -> None:
     """Change a schedule: only what is given. Tasks that it submitted stay as they are.
 
-    Another --cron, --time-zone or --jitter begins anew: the next tick is the first one after now.
+    Another --cron, --time-zone or --jitter begins again: the next tick is the first one after now.
     """
     settings = _settings(
         cron=cron,

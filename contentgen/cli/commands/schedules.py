@@ -61,7 +61,7 @@ def next_(session: Session, cron: CronLine, time_zone: TimeZone = None) -> None:
 
 
 def pause(session: Session, schedule_ids: ScheduleIds) -> int:
-    """Stop the ticks of schedules, until they are resumed. Their tasks go on."""
+    """Stop the ticks of schedules, until they are resumed. Their tasks continue."""
 
     def stop(schedule_id: int) -> Document:
         return document(session.client.pause_schedule(schedule_id))
@@ -70,7 +70,7 @@ def pause(session: Session, schedule_ids: ScheduleIds) -> int:
 
 
 def resume(session: Session, schedule_ids: ScheduleIds) -> int:
-    """Let paused schedules go on. Ticks of the time between are not caught up."""
+    """Let paused schedules continue. Ticks of the time between are not caught up."""
 
     def go_on(schedule_id: int) -> Document:
         return document(session.client.resume_schedule(schedule_id))

@@ -42,7 +42,7 @@ def submit_file(
         remark = f" ({len(all_rows) - len(good_rows):,} rows are bad)" if len(good_rows) < len(all_rows) else ""
         session.confirm(f"Submit {len(good_rows):,} tasks{remark}?", yes=yes)
     submits.run(good_rows)
-    advice = "; repeat the command to go on: what is submitted is not submitted twice" if submits.stopped else ""
+    advice = "; repeat the command to continue: what is submitted is not submitted twice" if submits.stopped else ""
     session.output.note(f"submitted {submits.done:,} of {len(all_rows):,} rows{advice}")
     return submits.status
 

@@ -18,7 +18,7 @@ from contentgen.cli.documents import Document, document
 from contentgen.cli.options import Limit, Yes
 
 Force = Annotated[bool, typer.Option("--force", help="Also where a worker holds it; what runs is killed.")]
-Reset = Annotated[bool, typer.Option("--reset-retry-count", help="Allow all retries anew.")]
+Reset = Annotated[bool, typer.Option("--reset-retry-count", help="Allow all retries again.")]
 AllMatching = Annotated[bool, typer.Option("--all", help="All that match the options, instead of named ones.")]
 SomeTasks = Annotated[
     list[str] | None,

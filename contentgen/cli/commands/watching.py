@@ -29,7 +29,7 @@ Everything = Annotated[bool, typer.Option("--all", help="All tasks of all accoun
 ResumeToken = Annotated[
     str,
     typer.Option(
-        metavar="TOKEN", help="Go on after the event with this token, with the same selection.", show_default=False
+        metavar="TOKEN", help="Continue after the event with this token, with the same selection.", show_default=False
     ),
 ]
 
@@ -59,10 +59,10 @@ def watch(
 ) -> int:
     """Follow tasks, move by move.
 
-    First how they stand now (--from-now: not), then every move as it is committed, each once. It goes on by itself
+    First how they stand now (--from-now: not), then every move as it is committed, each once. It continues by itself
     after a lost connection, on whichever scheduler answers. Tasks that are named are watched until they have ended:
     exit status 0 when all of them are completed, else 1. With JSON each event is a line, and its resume_token is where
-    to go on.
+    to continue.
     """
     if sum(map(bool, (task_ids, account, all_))) != 1:
         raise typer.BadParameter("give either tasks, or --account, or --all")

@@ -53,10 +53,12 @@ Url = Annotated[
     str,
     typer.Argument(metavar="URL", help="https, or http to a network that the schedulers allow.", show_default=False),
 ]
-NewUrl = Annotated[str | None, typer.Option("--url", metavar="URL", help="Where it is told.", show_default=False)]
+NewUrl = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="Where it receives its events.", show_default=False)
+]
 Events = Annotated[
     list[Event] | None,
-    typer.Option("--event", "-e", help="What it is told; may be given several times.", show_default=False),
+    typer.Option("--event", "-e", help="What it receives; may be given several times.", show_default=False),
 ]
 WhoseEvents = Annotated[
     int | None,
@@ -119,7 +121,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def create(session: Session, url: Url, event: Events = None, account: WhoseEvents = None) -> None:
-    """Have an address told what happens to tasks and contents; without --event everything.
+    """Notify an address of what happens to tasks and contents; without --event of everything.
 
     Prints the secret that its deliveries are signed with, once.
     """
@@ -208,7 +210,7 @@ def deliveries(
     all_: All = False,
     page_token: PageToken = "",
 ) -> None:
-    """List what a webhook was told or is still to be told, the newest first."""
+    """List what a webhook received or is still to receive, the newest first."""
     pages = session.client.iter_deliveries(webhook_id, status)
     listing = Listing(session, pages, limit=limit, all_=all_, page_token=page_token)
     listing.write(tables.DELIVERIES, "deliveries", tables.last_error)

@@ -62,7 +62,7 @@ def drain(session: Session, worker_id: WorkerId) -> None:
 def undrain(session: Session, worker_id: WorkerId) -> None:
     """Let a drained worker take tasks again.
 
-    It answers at once: the worker follows within a heartbeat. A worker that is being stopped goes on draining.
+    It answers at once: the worker follows within a heartbeat. A worker that is being stopped continues draining.
     """
     session.output.one(document(session.client.undrain_worker(worker_id)), tables.worker)
 
@@ -70,6 +70,6 @@ def undrain(session: Session, worker_id: WorkerId) -> None:
 def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:
     """Change how many CLIs a worker runs at once, until it is restarted.
 
-    It answers at once: the worker follows within a heartbeat, and what runs above a smaller number runs on.
+    It answers at once: the worker follows within a heartbeat, and running tasks above a smaller number continue.
     """
     session.output.one(document(session.client.resize_worker(worker_id, slots)), tables.worker)

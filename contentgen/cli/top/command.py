@@ -46,7 +46,7 @@ def add_to(app: typer.Typer) -> None:
 def top(session: Session, account: OnlyAccount = None, interval: Interval = "2s", once: Once = False) -> None:
     """Show queue, workers and running tasks, live.
 
-    And rates, progress and recent failures; drawn anew until q or Ctrl-C. With --account the tasks are those of that
+    And rates, progress and recent failures; drawn again until q or Ctrl-C. With --account the tasks are those of that
     account, and the workers are everyone's. With --output jsonl each reading is a line.
     """
     pause = values.seconds(interval)

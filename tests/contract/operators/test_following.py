@@ -188,7 +188,7 @@ def test_an_expired_token_is_reported() -> None:
     with served(Watched(breaks=[(0, "expired")])) as target:
         result = run("-s", target, "task", "watch", "--account", "1", "--resume-token", "token-1")
     assert result.status == 2
-    assert result.err == "contentgen: the token is too old; watch anew, without --resume-token\n"
+    assert result.err == "contentgen: the token is too old; watch again, without --resume-token\n"
 
 
 def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed() -> None:

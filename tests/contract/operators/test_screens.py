@@ -290,7 +290,7 @@ async def test_a_table_ends_after_a_page_with_a_hint_how_to_continue(
     assert ids(first) == newest[:20]
     assert len(f"{first.out}{first.err}".splitlines()) <= 24
     assert first.err.startswith("more tasks follow: --page-token ")
-    assert first.err.endswith(" goes on, --all lists all\n")
+    assert first.err.endswith(" continues, --all lists all\n")
     second = await contentgen("task", "list", "--page-token", first.err.split()[4])
     assert (ids(second), second.err) == (newest[20:], "")
     assert (await contentgen("task", "list", "--limit", "5")).err == "", "nobody asked for more"

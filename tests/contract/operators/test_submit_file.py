@@ -122,7 +122,7 @@ def test_an_outage_stops_the_submit_and_reports_how_far_it_got(tmp_path: Path) -
         first = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
         assert (first.status, len(submitted(first.out))) == (4, BATCH)
         assert f"stopped at line {BATCH + 1}: the queue is full; submit less" in first.err
-        assert f"submitted {BATCH} of {2 * BATCH + 1:,} rows; repeat the command to go on" in first.err
+        assert f"submitted {BATCH} of {2 * BATCH + 1:,} rows; repeat the command to continue" in first.err
         second = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
     assert second.status == 0
     assert len(task_ids) == 2 * BATCH + 1
