@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from console_svc.pool.calendar import by_day, row_of, span_of, week_of
 from console_svc.pool.forms import PUBLISH_STATES, EntryChange, PoolSearch
-from console_svc.site import BAD, Link, Site
+from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
 from console_svc.web.sessions import Session
@@ -117,6 +117,8 @@ class PublishPool:
             session.client.get_content(content_id),
             first_of(session.client.iter_publish_attempts(content_id, page_size=MAX_ATTEMPTS + 1), MAX_ATTEMPTS),
         )
+        if content is None:
+            return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
         values = {"content": content, "attempts": attempts, "left_out": MAX_ATTEMPTS if more else 0}
         return self._site.render(request, "pool/attempts.html", values, session)
 
