@@ -9,6 +9,8 @@ from verification.fuzz.known import Known
 
 MAX_FINDINGS = 20
 """Of one kind that are kept; more of it say nothing new."""
+LOCKED = "calls that waited for a lock until their bound"
+MAX_LOCKED_SHARE = 1 / 1_000
 _UNANSWERABLE = frozenset({"Channelz/GetChannel", "Channelz/GetSubchannel"})
 """A scheduler calls nobody, so it has no channels."""
 
@@ -47,6 +49,11 @@ class Tally:
     @property
     def cases(self) -> int:
         return sum(counts.total() for counts in self.statuses.values())
+
+    @property
+    def locked_too_often(self) -> bool:
+        """Whether more calls met a lock than a busy machine explains."""
+        return self.further[LOCKED] > 1 + MAX_LOCKED_SHARE * self.cases
 
     def unanswered(self, calls: int) -> list[str]:
         """RPCs that were called so often, and never answered."""

@@ -15,7 +15,7 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 
 from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight
-from verification.fuzz.attack import Order, attack
+from verification.fuzz.attack import Order, attack, note
 from verification.fuzz.calling import Ending
 from verification.fuzz.case import PATIENT, Case, Who
 from verification.fuzz.judging import REFUSALS, wrong_with
@@ -47,6 +47,20 @@ def test_a_refusal_says_why(code: StatusCode) -> None:
         assert wrong_with(GET, Ending(code, "x"))
     assert wrong_with(GET, Ending(code, "x", details(code, BadRequest)))
     assert wrong_with(GET, Ending(code, "x", details(StatusCode.OK, ErrorInfo, BadRequest)))
+
+
+def test_few_calls_may_meet_a_lock() -> None:
+    status = Status(code=StatusCode.UNAVAILABLE.value[0])
+    status.details.add().Pack(ErrorInfo(reason="LOCK_TIMEOUT"))
+    locked, tally = Ending(StatusCode.UNAVAILABLE, "x", status.SerializeToString()), Tally()
+    assert wrong_with(GET, locked) is None
+    for _ in range(1_000):
+        note(GET, Ending(StatusCode.OK, answers=(b"",)), tally)
+    note(GET, locked, tally)
+    assert not tally.locked_too_often
+    note(GET, locked, tally)
+    note(GET, locked, tally)
+    assert tally.locked_too_often
 
 
 def test_bad_fields_are_named() -> None:
