@@ -34,8 +34,8 @@ from scheduler_svc.dispatch.sql.window import Loads, Window
 from scheduler_svc.domain.errors import DomainError, LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.history.sql import Counts, History, Rollups
 from scheduler_svc.importing.sql import Imports
-from scheduler_svc.leases.sql import Leases, Reaper
-from scheduler_svc.leases.workers_sql import Workers
+from scheduler_svc.leases.sql.leases import Leases, Reaper
+from scheduler_svc.leases.sql.workers import Workers
 from scheduler_svc.metrics import DatabaseMetrics
 from scheduler_svc.publishing.sql import PublishPool
 from scheduler_svc.retention.sql import Sweeps

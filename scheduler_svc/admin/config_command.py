@@ -9,7 +9,7 @@ from pathlib import Path
 
 from contentgen.service.check import ConfigCheck, Findings, expired, same_ports, traces, unresolved, unwritable
 from contentgen.service.settings import SettingsError
-from scheduler_svc.assets.folder import open_store
+from scheduler_svc.assets.stores import open_store
 from scheduler_svc.config import Bucket, Settings, configure_logging
 from scheduler_svc.config.notices import empty_url
 from scheduler_svc.config.tokens import read_tokens

@@ -1,4 +1,4 @@
-"""Assets in a folder, which all replicas share; `open_store` opens this or the bucket that the settings name.
+"""Assets in a folder, which all replicas share.
 
 objects/ab/abcd…    one file an asset, named by its SHA-256
 incoming/           uploads under way; what a crash left is removed after a day
@@ -17,8 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from scheduler_svc.assets.objects import Incoming, ObjectStore
-from scheduler_svc.config import Bucket
+from scheduler_svc.assets.objects import Incoming
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 
 _LEFT_BEHIND = 24 * 3600.0
@@ -138,12 +137,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def open_store(location: Path | Bucket) -> ObjectStore:
-    """Connects to nothing and creates nothing yet. Raises SettingsError for credentials in files that can't be used."""
-    if isinstance(location, Bucket):
-        from scheduler_svc.assets.bucket import BucketStore  # imported on use: most schedulers use a folder
-
-        return BucketStore(location)
-    return FolderStore(location)

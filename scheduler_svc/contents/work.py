@@ -33,6 +33,7 @@ from scheduler_svc.domain.errors import (
     TooManyReviews,
 )
 from scheduler_svc.domain.task import NewTask
+from scheduler_svc.domain.watermark import Snapshot
 from scheduler_svc.publishing.work import CHANGEABLE, require_changeable
 from scheduler_svc.tasks import query
 from scheduler_svc.webhooks.work import store_review
@@ -264,3 +265,20 @@ def list_contents(
     Fewer than `limit` if too many had to be read.
     """
     return tx.contents.list(scope, wanted, after, limit, oldest_first=oldest_first)
+
+
+def unindexed(tx: Tx) -> Snapshot | None:
+    """Returns which contents there may be, if not all of them are indexed."""
+    if tx.search.last() <= tx.search.indexed_to():
+        return None
+    return tx.search.snapshot()
+
+
+def index_contents(tx: Tx, settled: int, limit: int) -> None:
+    """Indexes the next `limit` contents up to the id `settled`: no content appears any more that has a lower one.
+
+    Does nothing while another replica does it.
+    """
+    after = tx.search.take_turn()
+    if after is not None and after < settled:
+        tx.search.index_next(after, settled, limit)

@@ -154,3 +154,15 @@ def dispatch_status(tx: Tx, scope: Scope) -> DispatchStatus:
         ALL_ACCOUNTS in paused,
         tuple(account_id for account_id in paused if account_id != ALL_ACCOUNTS and account_id in scope),
     )
+
+
+def raise_floors(tx: Tx) -> bool:
+    """Raises the floors below which claims read nothing; False if that is to be retried: tags were being given."""
+    return tx.floors.rise()
+
+
+def uncover_tags(tx: Tx) -> int:
+    """Lowers floors above tags that a replica of the version before gave; returns how many."""
+    uncovered = tx.floors.uncover()
+    tx.signals.ready = uncovered > 0
+    return uncovered

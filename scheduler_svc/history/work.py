@@ -298,3 +298,7 @@ def signal_ready(tx: Tx, account_id: int, reserved: TagReservation, *, tagged: b
         tx.signals.ready = True
     elif reserved.may_admit:
         tx.signals.admit.add(account_id)
+
+
+def fold_counts(tx: Tx) -> int:
+    return tx.counts.fold(10_000)

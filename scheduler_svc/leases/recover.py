@@ -165,19 +165,3 @@ def _locked_accounts(tx: Tx) -> set[int]:
     while locked := tx.window.try_lock(tx.waiting.due_accounts(MAX_BATCH, excluded)):
         excluded |= locked
     return excluded
-
-
-def fold_counts(tx: Tx) -> int:
-    return tx.counts.fold(10_000)
-
-
-def raise_floors(tx: Tx) -> bool:
-    """Raises the floors below which claims read nothing; False if that is to be retried: tags were being given."""
-    return tx.floors.rise()
-
-
-def uncover_tags(tx: Tx) -> int:
-    """Lowers floors above tags that a replica of the version before gave; returns how many."""
-    uncovered = tx.floors.uncover()
-    tx.signals.ready = uncovered > 0
-    return uncovered

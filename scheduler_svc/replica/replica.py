@@ -17,17 +17,17 @@ from grpc import aio
 from contentgen.service.metrics_endpoint import MetricsEndpoint
 from contentgen.service.settings import SettingsError
 from scheduler_svc.accounts.service import AccountService
-from scheduler_svc.assets.folder import open_store
 from scheduler_svc.assets.loop import AssetCollection
 from scheduler_svc.assets.media_types import Looks
 from scheduler_svc.assets.objects import Objects
 from scheduler_svc.assets.service import AssetService
 from scheduler_svc.assets.store_identity import StoreIdentity
+from scheduler_svc.assets.stores import open_store
 from scheduler_svc.audit.loop import AuditLog
 from scheduler_svc.audit.service import AuditService
 from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
-from scheduler_svc.contents.search import SearchIndexer
+from scheduler_svc.contents.loop import SearchIndexer
 from scheduler_svc.contents.service import ContentService
 from scheduler_svc.database.lineage import Lineage
 from scheduler_svc.database.notifications import PgNotifications, PgNotifier
@@ -70,11 +70,12 @@ from scheduler_svc.runtime.signals import CommitSignals
 from scheduler_svc.runtime.tls import Certificates
 from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
 from scheduler_svc.runtime.watchdogs import StallCheck, StoreWatch
-from scheduler_svc.schedules import work as schedule_work
+from scheduler_svc.schedules import loop
 from scheduler_svc.schedules.service import ScheduleService, read_template
 from scheduler_svc.schedules.work import Schedules, Ticks
+from scheduler_svc.system.loop import Sampling, reading_figures
 from scheduler_svc.system.service import SystemService
-from scheduler_svc.system.work import Sampling, SystemStatus, reading_figures
+from scheduler_svc.system.work import SystemStatus
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.tasks.service import TaskService
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
@@ -377,7 +378,7 @@ class Replica:
         due = Periodic("due", timed_loops.due(pools.loops), needed)
         expiry = Periodic("expiry", timed_loops.expiry(pools.loops), needed)
         ticks = Ticks(settings.max_queue_size, read_template, tracer=self._tracer)
-        schedules = Periodic("schedules", schedule_work.ticking(pools.loops, ticks, self._metrics), needed)
+        schedules = Periodic("schedules", loop.ticking(pools.loops, ticks, self._metrics), needed)
         housekeeping = timed_loops.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
         floors = timed_loops.FloorLoop(pools.loops)
         watch = Periodic("watch", self._feed.run_once, needed)

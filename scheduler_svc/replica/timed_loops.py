@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import structlog
 
+from scheduler_svc.dispatch.work import raise_floors, uncover_tags
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.errors import LockTimeout, StoreUnavailable
-from scheduler_svc.history.work import fold_rollups
-from scheduler_svc.leases.recover import ReaperSettings, fold_counts, promote_due, raise_floors, reap, uncover_tags
+from scheduler_svc.history.work import fold_counts, fold_rollups
+from scheduler_svc.leases.recover import ReaperSettings, promote_due, reap
 from scheduler_svc.runtime.calls import Calls, SkipLocked
 from scheduler_svc.runtime.loops import Run
 from scheduler_svc.tasks.change import expire_tasks

@@ -1,7 +1,7 @@
 """Schedules: what clients do with them, and the ticks by which they submit their tasks.
 
 A tick, its task and the schedule's next tick are one transaction, under the lock of the schedule's row. So a tick has
-one task at most, whichever replica runs it and whenever it dies. Each replica has a loop; they share what is due.
+one task at most, whichever replica runs it and whenever it dies.
 """
 
 from __future__ import annotations
@@ -28,9 +28,6 @@ from scheduler_svc.domain.schedule import (
     plan,
 )
 from scheduler_svc.domain.task import NewTask, Task
-from scheduler_svc.metrics import Metrics
-from scheduler_svc.runtime.calls import Calls, SkipLocked
-from scheduler_svc.runtime.loops import Run
 from scheduler_svc.runtime.tracing import NO_SPAN, NO_TRACER, SubmitSpan, Tracer
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 
@@ -314,24 +311,3 @@ def _record(firing: _Firing, now: datetime) -> FiredSchedule:
     return FiredSchedule(
         firing.schedule.schedule_id, tick, time, None if key is None else now, key, firing.error[:MAX_ERROR]
     )
-
-
-MAX_INTERVAL = 5.0
-"""Seconds after which it looks without a signal: one may be lost, and a tick is missed after twice as long."""
-MIN_INTERVAL = 0.1
-"""Seconds until it looks again at what another replica is running now."""
-
-
-def ticking(calls: Calls, ticks: Ticks, metrics: Metrics | None = None) -> Run:
-    """Runs the ticks that are due; sleeps until the next one is."""
-    skipping = SkipLocked(calls)
-
-    async def run_once() -> float:
-        fired = await skipping.run(ticks.run_due)
-        if metrics:
-            metrics.schedule_ticks.inc(fired.count)
-        if fired.next_due is None:
-            return MAX_INTERVAL
-        return min(max(0.0 if fired.count else MIN_INTERVAL, fired.next_due), MAX_INTERVAL)
-
-    return run_once

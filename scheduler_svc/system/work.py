@@ -1,8 +1,4 @@
-"""The schedulers: their state, which each announces to the others, and figures of the whole database for metrics.
-
-Every replica reads the figures by a timer, and all read the same. A scrape runs on a thread of its own and reads only
-the last sample, so it waits neither for a busy event loop nor for the database.
-"""
+"""The schedulers: their state, which each announces to the others, and figures of the whole database for metrics."""
 
 from __future__ import annotations
 
@@ -18,9 +14,7 @@ from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.errors import NotFound, StoreUnavailable
 from scheduler_svc.domain.system import LockHolder, OldestTransaction, ReplicaState, System
 from scheduler_svc.domain.task import TaskStats
-from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
-from scheduler_svc.runtime.loops import Run
 from scheduler_svc.tasks.query import task_stats
 
 if TYPE_CHECKING:
@@ -151,45 +145,3 @@ def _of_account(tx: Tx, account_id: int) -> TaskStats | None:
         return task_stats(tx, Scope((account_id,)))
     except NotFound:
         return None
-
-
-SAMPLE_INTERVAL = 0.5
-FIGURES_INTERVAL = 15.0
-FROZEN_LIMIT = 30.0
-"""Seconds without a sample after which the event loop counts as frozen."""
-
-
-class Sampling:
-    """Lives on the event loop, but for `frozen_reasons`."""
-
-    def __init__(self, metrics: Metrics, sample: Callable[[Metrics], None]) -> None:
-        """`sample` sets the gauges of what lives on the event loop."""
-        self._metrics = metrics
-        self._sample = sample
-        self._due: float | None = None
-        self._sampled_at = time.monotonic()
-
-    async def run_once(self) -> float:
-        """Samples, and measures how late the event loop runs it; returns the seconds until the next time."""
-        now = asyncio.get_running_loop().time()
-        if self._due is not None:
-            self._metrics.loop_lag.observe(max(0.0, now - self._due))
-        self._sample(self._metrics)
-        self._sampled_at = time.monotonic()
-        self._due = asyncio.get_running_loop().time() + SAMPLE_INTERVAL
-        return SAMPLE_INTERVAL
-
-    def frozen_reasons(self) -> list[str]:
-        """Why the process counts as dead; empty if it lives. Any thread may call it."""
-        silent = time.monotonic() - self._sampled_at
-        return [f"the event loop has not run for {silent:.0f} s"] if silent > FROZEN_LIMIT else []
-
-
-def reading_figures(calls: Calls, metrics: Metrics, account_ids: Sequence[int]) -> Run:
-    """Reads what all replicas have in common, and what is told of these accounts."""
-
-    async def run_once() -> float:
-        metrics.sample_figures(await calls.run(read_figures, account_ids))
-        return FIGURES_INTERVAL
-
-    return run_once

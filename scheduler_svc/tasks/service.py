@@ -23,7 +23,7 @@ from scheduler_svc.runtime.interceptor import send_headers
 from scheduler_svc.runtime.pages import MAX_PAGE_BYTES, PageRequest
 from scheduler_svc.runtime.tracing import Tracer
 from scheduler_svc.runtime.validation import MAX_DURATION, MAX_INT32, MAX_ITEMS, Violations, task_key
-from scheduler_svc.tasks import change, messages, query, watching
+from scheduler_svc.tasks import change, messages, query, watch_requests
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.tasks.filters import read_filter
 from scheduler_svc.tasks.messages import new_task, read_period, task_edit
@@ -245,12 +245,12 @@ class TaskService(TaskServiceServicer):
     async def WatchTasks(  # type: ignore[override] # its messages are serialized already
         self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[bytes, None]:
-        selection = watching.selection(request, caller())
+        selection = watch_requests.selection(request, caller())
         await self._check_ownership(selection.keys)
-        resumed = watching.resume_position(request, selection)
+        resumed = watch_requests.resume_position(request, selection)
         async with self._watches.open(selection, resumed, present=not request.skip_present) as watch:
             await send_headers(context.send_initial_metadata(()))  # the client misses no event from here on
-            responses = watching.Responses(watch, selection)
+            responses = watch_requests.Responses(watch, selection)
             try:
                 async with aclosing(watch.changes()) as changes:
                     async for selected in changes:

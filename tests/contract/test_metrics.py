@@ -24,7 +24,7 @@ from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.validity import earliest_expiry
 from scheduler_svc.config import Settings
 from scheduler_svc.replica.replica import Replica
-from scheduler_svc.system import work as sampling
+from scheduler_svc.system import loop
 from tests.contract.hooked import DELIVERED, Hooks
 from tests.harness.ports import free_port
 from tests.harness.replicas import serving
@@ -46,7 +46,7 @@ OF_TASKS = {"grpc_type": "unary", "grpc_service": "contentgen.v1.TaskService"}
 
 @pytest.fixture
 async def replica(db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replica]:
-    monkeypatch.setattr(sampling, "FIGURES_INTERVAL", 0.1)
+    monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
     async with serving(db_url, assets=tmp_path / "assets", metrics_listen=ANY_PORT) as replica:
         yield replica
 
@@ -180,7 +180,7 @@ async def test_probes_say_why(replica: Replica) -> None:
 
 
 async def test_a_frozen_event_loop_is_neither_live_nor_ready(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "FROZEN_LIMIT", -1.0)
+    monkeypatch.setattr(loop, "FROZEN_LIMIT", -1.0)
     for path in ("/livez", "/readyz"):
         status, reason = get(replica.metrics_port, path)
         assert (status, reason.rpartition(" for ")[0]) == (503, "the event loop has not run")
@@ -255,7 +255,7 @@ async def test_tries_to_deliver_to_webhooks_are_counted(db_url: str, engine: sa.
 async def test_what_waits_besides_tasks_is_shown(
     db_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "FIGURES_INTERVAL", 0.1)
+    monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
     async with (
         serving(db_url, webhook_allow="127.0.0.0/8", metrics_listen=ANY_PORT) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
@@ -305,7 +305,7 @@ async def test_what_waits_besides_tasks_is_shown(
 
 
 async def test_accounts_are_told_of_only_if_they_are_named(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "FIGURES_INTERVAL", 0.1)
+    monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
     async with (
         serving(db_url, metrics_accounts="1,7", metrics_listen=ANY_PORT) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,

@@ -16,7 +16,7 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.database.notifications import PgNotifications, PgNotifier
 from scheduler_svc.dispatch.loop import Dispatcher
 from scheduler_svc.leases.report import UnsentLeases
-from scheduler_svc.leases.sql import Leases
+from scheduler_svc.leases.sql.leases import Leases
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.group_committer import GroupCommitter
 from scheduler_svc.runtime.loops import Periodic

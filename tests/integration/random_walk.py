@@ -8,12 +8,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from scheduler_svc.dispatch.work import raise_floors
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError, InvalidArgument, InvalidState, RetriesExhausted, UniqueKeyInUse
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted, Change, Outcome, Release
 from scheduler_svc.domain.task import AttemptProgress, Task
-from scheduler_svc.leases.recover import fold_counts, raise_floors
+from scheduler_svc.history.work import fold_counts
 from scheduler_svc.tasks.submit import SubmitItem
 from tests.harness.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new_task, released
 

@@ -16,7 +16,7 @@ from scheduler_svc.domain.errors import (
     RequestIdConflict,
 )
 from scheduler_svc.domain.task import NewTask, Task
-from scheduler_svc.leases.recover import fold_counts
+from scheduler_svc.history.work import fold_counts
 from scheduler_svc.tasks.submit import SubmitItem
 from tests.harness.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.dispatch.sql.ageing import MIN_EXAMINED
+from scheduler_svc.dispatch.work import raise_floors
 from scheduler_svc.domain.fairness import MAX_WINDOW, effective
 from scheduler_svc.domain.lease import Release
-from scheduler_svc.leases.recover import raise_floors
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import RESULT, Scheduling, new_task, released
 from tests.harness.shared_database import SharedDatabase

@@ -66,7 +66,7 @@ def other(scheduling: Scheduling) -> int:
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (recover, bulk_calls):
         monkeypatch.setattr(module, "MAX_BATCH", 2)
-    monkeypatch.setattr(bulk_calls, "MAX_CLEANUP_BATCH", 2)
+    monkeypatch.setattr(bulk_calls, "MAX_REQUESTS", 2)
     monkeypatch.setattr(bulk_calls, "MAX_COUNTED", 2)
 
 

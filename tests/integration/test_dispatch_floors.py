@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.leases.recover import fold_counts, raise_floors, uncover_tags
+from scheduler_svc.dispatch.work import raise_floors, uncover_tags
+from scheduler_svc.history.work import fold_counts
 from scheduler_svc.replica import timed_loops as recovery
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.transactions import Tx, make_engine

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from scheduler_svc.dispatch.work import raise_floors
 from scheduler_svc.domain.fairness import MAX_TAG_GAP, MAX_WINDOW, REFILL_LIMIT
-from scheduler_svc.leases.recover import raise_floors
 from tests.harness.scheduling import FAILURE, Scheduling, new_task
 from tests.harness.shared_database import SharedDatabase
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_svc.accounts.work import create_account
-from scheduler_svc.leases.recover import raise_floors
+from scheduler_svc.dispatch.work import raise_floors
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import Scheduling, new_task
 

@@ -21,8 +21,8 @@ from obstore.store import S3Store
 
 from contentgen.service.settings import SettingsError
 from scheduler_svc.assets import bucket as buckets
-from scheduler_svc.assets.folder import open_store
 from scheduler_svc.assets.objects import ObjectStore
+from scheduler_svc.assets.stores import open_store
 from scheduler_svc.assets.work import MAX_SECONDS
 from scheduler_svc.config import Bucket
 from scheduler_svc.domain.errors import AssetStoreUnavailable

@@ -30,8 +30,8 @@ from scheduler_svc.domain.task import Task
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.otel import OtelTracer
+from scheduler_svc.schedules import loop
 from scheduler_svc.schedules import work as application
-from scheduler_svc.schedules import work as loop
 from scheduler_svc.schedules.service import read_template
 from scheduler_svc.schedules.work import Fired, Schedules, ShownSchedule, Ticks
 from scheduler_svc.tasks import bulk as cleanup

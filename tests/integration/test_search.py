@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from scheduler_svc.contents.search import IDLE_INTERVAL, INTERVAL, SearchIndexer, index_contents, unindexed
+from scheduler_svc.contents.loop import IDLE_INTERVAL, INTERVAL, SearchIndexer
 from scheduler_svc.contents.sql import reads as list_queries
 from scheduler_svc.contents.sql import search
-from scheduler_svc.contents.work import update_content
+from scheduler_svc.contents.work import index_contents, unindexed, update_content
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentEdit, ContentFilter, ReviewStatus
 from scheduler_svc.runtime.calls import Calls

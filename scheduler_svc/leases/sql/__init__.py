@@ -1,0 +1,1 @@
+"""Statements on leases, and on the workers that hold them."""
