@@ -20,7 +20,6 @@ Row = dict[str, float | str]
 WATCH_S = 10.0
 AFTER_S = 300.0
 """For how long what follows a fault is looked at most."""
-STEP_S = 1.0
 
 
 def one_cell(costs: Costs, _sizes: Sizes) -> Iterator[Row]:

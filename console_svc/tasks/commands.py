@@ -1,7 +1,4 @@
-"""Commands for a shell that show a task, and that submit it again.
-
-Layer: between pages and the client.
-"""
+"""Commands for a shell that show a task, and that submit it again."""
 
 from __future__ import annotations
 

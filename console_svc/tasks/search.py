@@ -1,7 +1,4 @@
-"""Which tasks a list shows: read from the address of the page, and written into it again.
-
-Layer: between pages and the client.
-"""
+"""Which tasks a list shows: read from the address of the page, and written into it again."""
 
 from __future__ import annotations
 

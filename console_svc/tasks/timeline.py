@@ -1,7 +1,4 @@
-"""What a task did when: its waits and its attempts, from its history.
-
-Layer: between pages and the client.
-"""
+"""What a task did when: its waits and its attempts, from its history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command tree of `contentgen`. Layer: the top of operators, below the entry point."""
+"""The command tree of `contentgen`."""
 
 from __future__ import annotations
 

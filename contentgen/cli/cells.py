@@ -1,7 +1,4 @@
-"""Values as a person reads them: local times, ages, percentages, and texts that can do a terminal no harm.
-
-Layer: inside operators.
-"""
+"""Values as a person reads them: local times, ages, percentages, and texts that can do a terminal no harm."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Following tasks, and how long a command is patient with an outage: the client's parts, set up for a terminal.
-
-Layer: inside operators.
-"""
+"""Following tasks, and how long a command is patient with an outage: the client's parts, set up for a terminal."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What every command has in common: the options for output and scheduler, the connection, the exit status.
 
-Layer: inside operators, above connection and output. A command's function takes a Session, and its own options as typer
+A command's function takes a Session, and its own options as typer
 has them; it returns its exit status, None being 0.
 """
 

@@ -1,7 +1,4 @@
-"""Which scheduler a command talks to, and how: address, TLS and token, from flags and the environment.
-
-Layer: inside operators, above the client's channel and transport.
-"""
+"""Which scheduler a command talks to, and how: address, TLS and token, from flags and the environment."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Messages as documents: what `--output json` prints, and what tables are made of.
 
-Layer: inside operators. A document has the message's fields by their names in the contract. Times are ISO 8601 in UTC,
+A document has the message's fields by their names in the contract. Times are ISO 8601 in UTC,
 durations are seconds, states are lower-case names, and what is not there (an unset message, an empty text, no content)
 is None.
 """

@@ -1,6 +1,6 @@
 """Exit statuses, and the one line that says why a command failed.
 
-Layer: inside operators. A failed call becomes a line here and nowhere else: what is wrong, where, and what to do.
+A failed call becomes a line here and nowhere else: what is wrong, where, and what to do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Starts the stack on this machine in place of the command: `contentgen dev`, `contentgen demo`.
 
-Layer: the bottom of operators. The stack is a program of its own: it may not have gRPC loaded before its first process.
+The stack is a program of its own: it may not have gRPC loaded before its first process.
 """
 
 from __future__ import annotations

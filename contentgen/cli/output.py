@@ -1,6 +1,6 @@
 """How a command writes what it found: a table for people, JSON or JSON Lines for programs.
 
-Layer: inside operators. Lists are written while they are read, so a million rows need no more memory than one page.
+Lists are written while they are read, so a million rows need no more memory than one page.
 """
 
 from __future__ import annotations

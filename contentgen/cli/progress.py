@@ -1,6 +1,6 @@
 """How far tasks are, while they are waited for: a live line each on a terminal, and a plain line a change without one.
 
-Layer: inside operators. It writes to standard error: standard output is for the result.
+It writes to standard error: standard output is for the result.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What tables show of each resource: columns of lists, and the lines of a single one.
-
-Layer: inside operators.
-"""
+"""What tables show of each resource: columns of lists, and the lines of a single one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Why there is no connection, derived from gRPC's message, and what to do about it.
 
-Layer: inside operators. gRPC's texts are no contract: what is not recognised is shown as it is.
+gRPC's texts are no contract: what is not recognised is shown as it is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a flag's text may mean: durations, times, labels, states.
 
-Layer: inside operators. Each reader raises typer.BadParameter with what it should be.
+Each reader raises typer.BadParameter with what it should be.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ContentService: contents and their review; see `publish_pool` for its calls about that."""
+"""ContentService: contents and their review; `publishing/service.py` has its calls about the publish pool."""
 
 from __future__ import annotations
 

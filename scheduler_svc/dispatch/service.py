@@ -1,4 +1,4 @@
-"""ExternalScaler, as KEDA calls it: the demand for workers., on a server of its own."""
+"""ExternalScaler, as KEDA calls it: the demand for workers, on a server of its own."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import sqlalchemy as sa
-import structlog
 from grpc import aio
 
 from contentgen.service.metrics_endpoint import MetricsEndpoint
@@ -110,8 +109,6 @@ STORE_TIMEOUT = 5.0
 """Seconds in which the store of assets says which one it is, before the start goes on."""
 SETTLE_TIMEOUT = 0.1
 """Seconds in which a draining replica still takes calls, while clients that watch its health leave."""
-
-_log = structlog.get_logger(__name__)
 
 
 class Replica:

@@ -112,7 +112,7 @@ _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 MAX_CONNECTION_AGE = 20 * 60.0
 """Seconds, ±10 %, after which a connection accepts no more calls, so that a load balancer spreads callers evenly over
-replicas. Calls in progress continue; `worker_service` rotates workers' streams."""
+replicas. Calls in progress continue; `leases/service.py` rotates workers' streams."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

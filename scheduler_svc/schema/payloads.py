@@ -19,7 +19,7 @@ TRACED_PAYLOADS = Insert("task_payloads", **_PAYLOAD, traceparent="text", traces
 """Inserts the payloads of tasks of which some belong to a trace."""
 
 BRIEF = ", ".join(f"p.{name}" for name in _TYPES)
-"""For SELECT: the columns of a brief, from `access_paths.payload`."""
+"""For SELECT: the columns of a brief, from `database.statements.payload`."""
 LISTED_BRIEF = BRIEF.replace("p.requirements", "'' AS requirements")
 NULL_BRIEF = ", ".join(f"NULL::{sql_type} AS {name}" for name, sql_type in _TYPES.items())
 BRIEF_WIDTH = len(_TYPES)

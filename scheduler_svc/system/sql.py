@@ -24,7 +24,7 @@ from scheduler_svc.domain.webhook import RETRY_FOR, DeliveryStatus
 from scheduler_svc.schema.tables import AWAITS_RETRY, PUBLISHABLE
 from scheduler_svc.system.work import Backlogs
 
-# Each condition is that of one index only, whatever the planner believes of the table (see `access_paths`).
+# Each condition is that of one index only, whatever the planner believes of the table (see `database/statements.py`).
 _DELIVERIES = """SELECT FROM webhook_deliveries
             WHERE (status, webhook_id) > ({0}, 0) AND (status, webhook_id) < ({0} + 1, 0)"""
 _MOVED_ON = "SELECT FROM publish_pool WHERE status = {} AND status <> {} AND next_attempt_time IS NULL"

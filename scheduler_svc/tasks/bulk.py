@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
 
 
-MAX_CLEANUP_BATCH = 500
+MAX_REQUESTS = 500
 """Request ids that one transaction deletes."""
 
 
@@ -60,8 +60,8 @@ def delete(tx: Tx, locked: Sequence[int]) -> None:
 
 def forget_requests(tx: Tx, since: datetime | None) -> datetime | None:
     """Deletes request ids that need not be remembered, from this time on; returns where more may be, if so."""
-    times = tx.ended.forget_requests(since, MAX_CLEANUP_BATCH)
-    return max(times) if len(times) == MAX_CLEANUP_BATCH else None
+    times = tx.ended.forget_requests(since, MAX_REQUESTS)
+    return max(times) if len(times) == MAX_REQUESTS else None
 
 
 MAX_BATCH = 500

@@ -32,7 +32,7 @@ from scheduler_svc.leases.attempts import EndedLease, Inconsistent, end_attempts
 from scheduler_svc.leases.rows import LiveLease, TaskRow
 from scheduler_svc.tasks.query import get_task
 from scheduler_svc.tasks.rows import BatchResult
-from scheduler_svc.tasks.submit import retake
+from scheduler_svc.tasks.submit import retake_keys
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
@@ -132,7 +132,7 @@ def _retry_ended(tx: Tx, task: TaskRow, reset: bool) -> None:
         raise InvalidState.of_task(task_id, "retried", get_task(tx, task.task_key).status, sorted(RETRYABLE))
     if task.retry_count >= task.max_retries and not reset:
         raise RetriesExhausted(task_id, task.max_retries)
-    if holder := retake(tx, [task.task_key]).get(task.task_key):
+    if holder := retake_keys(tx, [task.task_key]).get(task.task_key):
         raise UniqueKeyInUse(task_id, format_task_id(holder))
     count = _next_count(task, reset)
     if not tx.tasks.retry(task.task_key, task.status, count):
@@ -154,7 +154,7 @@ def retry_batch(tx: Tx, wanted: TaskFilter, after: int, limit: int, reset: bool 
     matches = tx.task_reads.find(wanted, after, limit)
     tasks = tx.ended.lock_retryable(matches.keys, reset) if matches.keys else []
     if tasks:
-        held = retake(tx, [task.task_key for task in tasks])
+        held = retake_keys(tx, [task.task_key for task in tasks])
         tasks = [task for task in tasks if task.task_key not in held]
     if tasks:
         retried = [task.task_key for task in tasks]

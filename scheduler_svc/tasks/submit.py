@@ -49,7 +49,7 @@ MAX_SMALL_GROUP = 50
 """Tasks. Many are stored faster by a statement a table."""
 
 
-def store(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, max_queue_size: int) -> list[Task] | None:
+def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, max_queue_size: int) -> list[Task] | None:
     """Stores and commits these tasks as the whole transaction; returns None, with nothing done, if it can't."""
     if len(tasks) > MAX_SMALL_GROUP or not all(map(_is_plain, tasks)) or _repeats_a_request(tasks):
         return None
@@ -102,24 +102,24 @@ def _signal(
             signal_ready(tx, account_id, reserved, tagged=False)
 
 
-def take(tx: Tx, rows: Sequence[UniqueKey], now: datetime) -> dict[int, int]:
+def take_keys(tx: Tx, rows: Sequence[UniqueKey], now: datetime) -> dict[int, int]:
     """Takes keys for new tasks, which this transaction inserts; of equal keys the first row gets it.
 
     Returns the other tasks, each with the open or young enough task that holds its key.
     """
-    return _take(tx, rows, now)
+    return _take_keys(tx, rows, now)
 
 
-def retake(tx: Tx, keys: Sequence[int]) -> dict[int, int]:
+def retake_keys(tx: Tx, keys: Sequence[int]) -> dict[int, int]:
     """Takes the keys of ended tasks, which this transaction opens again, from tasks that have ended.
 
     Returns the tasks whose key an open task holds, each with that one.
     """
     rows = tx.unique_keys.of_tasks(keys)
-    return _take(tx, rows, None) if rows else {}
+    return _take_keys(tx, rows, None) if rows else {}
 
 
-def _take(tx: Tx, rows: Sequence[UniqueKey], now: datetime | None) -> dict[int, int]:
+def _take_keys(tx: Tx, rows: Sequence[UniqueKey], now: datetime | None) -> dict[int, int]:
     own_keys = {row.task_key for row in rows}
     held: dict[int, int] = {}
     left = list(rows)
@@ -179,7 +179,7 @@ class SubmitWork:
         A task that was there before is an `ExistingTask`.
         """
         tasks = [task for item in group for task in item.tasks]
-        stored = store(tx, tasks, self._keys, self._max_queue_size) if self._commits else None
+        stored = store_small(tx, tasks, self._keys, self._max_queue_size) if self._commits else None
         if stored:
             stored_tasks = iter(stored)
             return [tuple(islice(stored_tasks, len(item.tasks))) for item in group]
@@ -294,7 +294,7 @@ def _with_unique(tx: Tx, pairs: Sequence[tuple[int, NewTask]], first: dict[int, 
     The request ids of these are not remembered: they stand for nothing that was created.
     """
     rows = [_unique_key(key, task, now) for key, task in pairs if task.unique_key and key not in first]
-    held = take(tx, rows, now) if rows else {}
+    held = take_keys(tx, rows, now) if rows else {}
     if not held:
         return first
     answered = [(key, task) for key, task in pairs if key in held and task.request_id]

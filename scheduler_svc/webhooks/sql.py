@@ -155,8 +155,8 @@ _ATTEMPT = """
     CASE WHEN w.previous_secret_expire_time > now() THEN w.previous_secret END
 """
 _FREE = UnnestedRows(webhook_id="bigint", free="integer")
-# Each condition is that of one index only, whatever the planner believes of the table (see `access_paths`): pending is
-# what has a next try.
+# Each condition is that of one index only, whatever the planner believes of the table (see `database/statements.py`):
+# pending is what has a next try.
 _DUE_ORDER = "ORDER BY d.next_attempt_time, d.delivery_id"
 _OF_TASK = "SELECT * FROM webhook_deliveries AS x WHERE x.task_key = {}.task_key AND x.next_attempt_time IS NOT NULL"
 _OWN_PENDING = f"""(x.status, x.webhook_id, x.delivery_id) > ({DeliveryStatus.PENDING}, p.webhook_id, 0)

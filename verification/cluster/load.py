@@ -17,7 +17,6 @@ _PAUSE = 0.2
 _TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
 _MAX_DUE = 200
 """Submits that clients fall behind by, at most: after an outage they catch up with so many."""
-_FIRST_LIMIT = 60.0
 _RETRIES = 20
 _TASK_TIMEOUT = 60.0
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         differences = _compare(migrated, defined)
         migrated.dispose()
         defined.dispose()
-    print("\n".join(differences) or "the migrated schema is what store/schema defines")
+    print("\n".join(differences) or "the migrated schema is what scheduler_svc/schema defines")
     return 1 if differences else 0
 
 
@@ -80,7 +80,7 @@ def _compare(migrated: sa.Engine, defined: sa.Engine) -> list[str]:
         _lines(migrated),
         _lines(defined),
         "what the migrations make",
-        "what store/schema defines",
+        "what scheduler_svc/schema defines",
         n=0,
         lineterm="",
     )

@@ -1,4 +1,4 @@
-"""The head of `ready` if priorities rise with the wait: a part of the claim, see `leases`.
+"""The head of `ready` if priorities rise with the wait: a part of the claim.
 
 A task keeps its position in its index. Its effective priority is computed as it is claimed, by the formula of
 `domain/fairness.effective`.
