@@ -12,6 +12,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -65,6 +66,10 @@ msgstr ""
 "Content-Type: text/plain; charset=utf-8\\n"
 
 """
+
+
+_UNDATED = datetime.fromtimestamp(0, UTC)
+"""The same texts make the same files: the date of a catalogue would change the compiled one each time."""
 
 
 class Found(NamedTuple):
@@ -149,7 +154,7 @@ def _in_code(place: str, source: str) -> Iterator[Found]:
 
 def updated(present: Catalog) -> Catalog:
     """Returns the texts of the pages, with the Chinese that there is of them."""
-    catalog = Catalog(locale="zh_CN")
+    catalog = Catalog(locale="zh_CN", creation_date=_UNDATED)
     for text in found():
         key = (text.text, text.several) if text.several else text.text
         message = present.get(text.text)
