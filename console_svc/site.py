@@ -28,7 +28,7 @@ from console_svc.web.work import Works
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 NO_CONTENT, SEE_OTHER = 204, 303
-BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, BROKEN, AWAY = 400, 401, 403, 404, 500, 503
+BAD, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, BROKEN, AWAY = 400, 401, 403, 404, 409, 500, 503
 TOKENS_INTERVAL = 10.0
 """Seconds for which schedulers that ask for tokens are not asked again whether they do."""
 FOREIGN_FORM = text("This form is not from this page, or too old. Reload the page.")

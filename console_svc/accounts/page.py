@@ -14,11 +14,11 @@ from console_svc.accounts.form import FIELDS, AccountForm
 from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.tasks import history
 from console_svc.web.language import text
+from console_svc.web.paging import PAGE_SIZE
 from console_svc.web.sessions import Session, permitted
 from console_svc.workers.state import pauses
 from contentgen import Account, InvalidArgument, PendingReason
 
-PAGE_SIZE = 50
 MAX_ACCOUNTS = 10_000
 SAMPLE = 3
 """Of the newest pending tasks, which are asked why they wait."""

@@ -13,14 +13,13 @@ from starlette.routing import BaseRoute
 
 from console_svc.articles.pictures import Pictures
 from console_svc.contents.article import LABELS, TEXTS, changes
-from console_svc.site import BAD, NOT_FOUND, SEE_OTHER, Site
+from console_svc.site import BAD, CONFLICT, NOT_FOUND, SEE_OTHER, Site
 from console_svc.web.forms import Form, lines, texts_of
 from console_svc.web.language import text
 from console_svc.web.security import is_local
 from console_svc.web.sessions import Session
 from contentgen import Content, EtagMismatchException, RequestError, Unauthenticated, Unavailable
 
-CONFLICT = 409
 LEASE = 300.0
 """Seconds for which it is held while it is edited; the page renews it."""
 

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute
 
 from console_svc.contents.article import answering_task, article_of, brief_of, sent_back
 from console_svc.review.queue import Place, Queue, QueueSearch, candidates, queue_at
-from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.site import BAD, CONFLICT, NOT_FOUND, Link, Site
 from console_svc.web.forms import Form, text_of, texts_of
 from console_svc.web.language import refused, text
 from console_svc.web.numbers import ids_of
@@ -38,7 +38,6 @@ LEASE = 300.0
 """Seconds for which an open article is held; the page renews it every 2 min."""
 MAX_TRIES = 10
 """Articles that others may take while one is being opened."""
-CONFLICT = 409
 NO_CONTENT = 204
 CHANGED = text("Someone has changed it since you read it. This is the present version: read it again.")
 

@@ -21,7 +21,7 @@ from console_svc.tasks.search import TaskSearch
 from console_svc.web.language import plural, refused, text
 from console_svc.web.sessions import Notice, Session
 from console_svc.web.times import moment
-from console_svc.web.work import Work, at_once, patiently, soon
+from console_svc.web.work import Run, Work, at_once, patiently, soon
 from contentgen import InvalidStateException, RequestError, Task
 
 BATCH = 500
@@ -166,9 +166,6 @@ async def _cancellable(session: Session, search: TaskSearch, states: Sequence[st
 def _of(search: TaskSearch, states: Sequence[str]) -> Any:
     """Returns those of `states` that the search is about; None if it is about others."""
     return [state for state in states if not search.states or state in search.states] or None
-
-
-Run = Callable[[Work], Awaitable[None]]
 
 
 def _notice(do: str, n: int) -> Notice:

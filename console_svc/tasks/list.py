@@ -14,10 +14,10 @@ from console_svc.site import BAD, Link, Site
 from console_svc.tasks.search import REASONS, STATES, TaskSearch
 from console_svc.web.language import language_of
 from console_svc.web.live import Move
+from console_svc.web.paging import PAGE_SIZE
 from console_svc.web.sessions import Session
 from contentgen import Task
 
-PAGE_SIZE = 50
 PRIORITIES = range(10, 0, -1)
 MAX_CALLS = 10
 """Pages of the API that one page of the console reads: those of a rare condition may be empty."""

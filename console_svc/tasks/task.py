@@ -11,17 +11,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, NOT_FOUND, Site
-from console_svc.tasks.bulk import run_now
+from console_svc.tasks.bulk import RETRYABLE, run_now
 from console_svc.tasks.commands import Commands
 from console_svc.tasks.list import PRIORITIES
-from console_svc.tasks.timeline import attempts, timeline
+from console_svc.tasks.timeline import ENDED, attempts, timeline
 from console_svc.web.sessions import Session
 from contentgen import AttemptLog, Task, TaskEvent
 
 MAX_EVENTS = 500
 """Events that a page is made of: the newest."""
-ENDED = ("completed", "failed", "timeout", "cancelled")
-RETRYABLE = ("failed", "timeout")
 
 
 class TaskPage:

@@ -10,7 +10,7 @@ from contentgen import Task, TaskEvent, TaskStatus
 
 MAX_LANES = 20
 """Attempts that the picture shows: the newest."""
-_ENDED = ("completed", "failed", "timeout", "cancelled")
+ENDED = ("completed", "failed", "timeout", "cancelled")
 _MIN_LENGTH = timedelta(milliseconds=1)
 
 
@@ -94,7 +94,7 @@ def _spans(events: Sequence[TaskEvent]) -> list[Span]:
             if event["status"] == last.status == "pending":  # it was updated, and waits on
                 continue
             last.end, last.ended_as = time, event["reason"]
-        if event["status"] not in _ENDED:
+        if event["status"] not in ENDED:
             spans.append(
                 Span(
                     event["status"],

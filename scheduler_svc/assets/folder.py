@@ -71,7 +71,7 @@ class FolderStore:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             incoming.path.rename(path)
             for folder in (path.parent, self._objects):  # the file's name, and that of its folder, which may be new
-                _sync(folder)
+                sync_folder(folder)
 
     def read(self, sha256: str, offset: int, length: int) -> bytes:
         try:
@@ -128,10 +128,11 @@ def _create(path: Path, text: str) -> None:
     except OSError:
         path.unlink(missing_ok=True)  # of a disk that is full
         raise
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes the names of the files in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

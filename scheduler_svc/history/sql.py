@@ -15,6 +15,7 @@ from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import ALL_ACCOUNTS
 from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.history.work import RollupRow
 from scheduler_svc.runtime.signals import EventRow
@@ -35,7 +36,6 @@ _INSERT_EVENTS = Insert(
 _DELTAS = Insert("count_deltas", account_id="bigint", kind="smallint", n="bigint")
 """Inserts changes of counts."""
 
-_ALL_ACCOUNTS = 0
 _READ_COUNTS = sa.text("""
     SELECT kind, sum(n)::bigint FROM (
         SELECT kind, n FROM task_counts WHERE account_id = ANY(CAST(:accounts AS bigint[]))
@@ -99,7 +99,7 @@ class Counts(Statements):
 
     def read(self, scope: Scope) -> dict[int, int]:
         """The counts by kind, summed over the accounts."""
-        ids = (_ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
+        ids = (ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
         return dict(self._rows(_READ_COUNTS, accounts=array("bigint", ids)))
 
     def fold(self, limit: int) -> int:
@@ -128,7 +128,7 @@ _FOLD_ROLLUPS = sa.text(f"""
         INSERT INTO task_rollups AS r (account_id, resolution, time, kind, n)
         SELECT a.account_id, t.resolution, t.time, x.kind, sum(x.n)
         FROM added AS x,
-            LATERAL (VALUES (x.account_id), ({_ALL_ACCOUNTS})) AS a(account_id),
+            LATERAL (VALUES (x.account_id), ({ALL_ACCOUNTS})) AS a(account_id),
             LATERAL (VALUES ({Resolution.HOUR}, x.hour),
                 ({Resolution.DAY}, date_trunc('day', x.hour, 'UTC'))) AS t(resolution, time)
         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
@@ -151,7 +151,7 @@ _READ_ROLLUPS = sa.text(f"""
         SELECT date_trunc(:unit, d.hour, 'UTC'), u.kind, u.n
         FROM rollup_deltas AS d, LATERAL unnest(d.kinds, d.numbers) AS u(kind, n)
         WHERE d.hour >= :start AND d.hour < :end
-            AND (CAST(:accounts AS bigint[]) = '{{{_ALL_ACCOUNTS}}}' OR d.account_id = ANY(CAST(:accounts AS bigint[])))
+            AND (CAST(:accounts AS bigint[]) = '{{{ALL_ACCOUNTS}}}' OR d.account_id = ANY(CAST(:accounts AS bigint[])))
     ) AS n GROUP BY time, kind
 """)
 """Reads the hours or days of some accounts, folded or not."""
@@ -183,7 +183,7 @@ class Rollups(Statements):
         self, scope: Scope, resolution: Resolution, start: datetime, end: datetime
     ) -> list[tuple[datetime, int, float]]:
         """Time, kind and number of each hour or day from `start` to before `end`, summed over the accounts."""
-        ids = (_ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
+        ids = (ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
         rows = self._rows(
             _READ_ROLLUPS,
             accounts=array("bigint", ids),

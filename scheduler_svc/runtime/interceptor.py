@@ -28,7 +28,7 @@ from grpc_status import rpc_status
 
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow, ShuttingDown
 from scheduler_svc.metrics import Metrics, RpcMetrics
-from scheduler_svc.runtime.access import OPEN, Callers, Limits, caller
+from scheduler_svc.runtime.access import OPEN, Behavior, Callers, Context, Limits, caller
 from scheduler_svc.runtime.auditing import Auditor
 from scheduler_svc.runtime.errors import code_name, internal_status, missing_message, status_of, undecodable_message
 
@@ -138,8 +138,6 @@ class ReadTimeout:
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Context = aio.ServicerContext[Any, Any]
-Behavior = Callable[..., Any]
 Decode = Callable[[bytes], Any]
 Read = Callable[[Any, Context, asyncio.Semaphore], Awaitable[object]]
 

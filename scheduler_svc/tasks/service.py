@@ -16,11 +16,12 @@ from scheduler_svc.domain.access import ALL
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.task import ExistingTask, NewTask
-from scheduler_svc.runtime.access import caller, caller_trace
+from scheduler_svc.runtime.access import Context, caller, caller_trace
 from scheduler_svc.runtime.auditing import counts_resources
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.interceptor import send_headers
 from scheduler_svc.runtime.pages import MAX_PAGE_BYTES, PageRequest
+from scheduler_svc.runtime.server import MAX_MESSAGE_BYTES
 from scheduler_svc.runtime.tracing import Tracer
 from scheduler_svc.runtime.validation import MAX_DURATION, MAX_INT32, MAX_ITEMS, Violations, task_key
 from scheduler_svc.tasks import change, messages, query, watch_requests
@@ -32,9 +33,6 @@ from scheduler_svc.tasks.waits import PollWaiters, Waiters
 from scheduler_svc.watch.watchers import Overrun
 from scheduler_svc.watch.watches import Watches
 
-Context = aio.ServicerContext[Any, Any]
-
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_WAIT = timedelta(seconds=30)
 MAX_WAIT = timedelta(minutes=10)
 DEFAULT_BULK_LIMIT = 1_000

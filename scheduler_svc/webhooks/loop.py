@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 import structlog
 
@@ -23,6 +22,7 @@ from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.loops import Run
 from scheduler_svc.webhooks import work
+from scheduler_svc.webhooks.sender import WebhookSender
 from scheduler_svc.webhooks.work import Tried, WebhookInterest, read_interest
 
 MAX_TRIES = 1_024
@@ -86,16 +86,6 @@ CLOSE_TIMEOUT = 2.0
 _log = structlog.get_logger(__name__)
 
 
-class Sender(Protocol):
-    """See `scheduler_svc/webhooks/sender.py`."""
-
-    async def send(self, attempt: DeliveryAttempt) -> Response:
-        """Tries once. Returns within ten seconds, and raises nothing."""
-        ...
-
-    async def close(self) -> None: ...
-
-
 def backlog_check(calls: Calls) -> Run:
     """Marks webhooks for which too many deliveries wait: each replica does, and the first one finds them."""
 
@@ -113,7 +103,9 @@ def backlog_check(calls: Calls) -> Run:
 class DeliveryLoop:
     """Lives on the event loop. A Periodic repeats `run_once`."""
 
-    def __init__(self, calls: Calls, interest: WebhookInterest, sender: Sender, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, calls: Calls, interest: WebhookInterest, sender: WebhookSender, metrics: Metrics | None = None
+    ) -> None:
         self._calls = calls
         self._metrics = metrics
         self._interest = interest

@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError
 from verification.fuzz.calling import Caller, Ending
 from verification.fuzz.case import Case, Who
 from verification.fuzz.generating import case
-from verification.fuzz.judging import met_a_lock, wrong_with
+from verification.fuzz.judging import wrong_with
 from verification.fuzz.known import Known
 from verification.fuzz.rpcs import RPCS
-from verification.fuzz.tally import LOCKED, Finding, Tally
+from verification.fuzz.tally import Finding, Tally
 
 MAX_CONCURRENT_CALLS = 100
 
@@ -63,8 +63,6 @@ def note(each: Case, ending: Ending, tally: Tally) -> None:
     rpc = RPCS.get(each.rpc)
     name = rpc.name if rpc else "no such RPC"
     tally.count(name, status_of(ending))
-    if met_a_lock(ending):
-        tally.further[LOCKED] += 1
     if problem := wrong_with(each, ending):
         tally.find(Finding(name, problem, each.seed, each.number, _how(each), each.requests))
     if ending.answers:

@@ -19,7 +19,7 @@ from verification.fuzz.parts import Plan
 from verification.fuzz.pool import Job, Pool
 from verification.fuzz.report import Beside
 from verification.fuzz.services import HONEST_ACCOUNT, HOSTILE_ACCOUNTS, Services, growth, services
-from verification.fuzz.tally import LOCKED, Finding, Tally
+from verification.fuzz.tally import Finding, Tally
 
 _INVARIANTS = ALWAYS | {
     "a completed task has its content, and no other task has one": f"""
@@ -103,7 +103,7 @@ class Campaign:
                 name, f"no answer to any of more than {ENOUGH_CALLS:,} calls: the attack does not get past its checks"
             )
         if self.tally.locked_too_often:
-            self._find("services", f"{self.tally.further[LOCKED]:,} {LOCKED}")
+            self._find("services", f"{self.tally.locked:,} calls waited for a lock until its bound")
         grown = {name: growth(samples) for name, samples in attacked.memory.items()}
         for name, (begin, end) in grown.items():
             if end - begin > ALLOWED_GROWTH:

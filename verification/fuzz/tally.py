@@ -9,8 +9,8 @@ from verification.fuzz.known import Known
 
 MAX_FINDINGS = 20
 """Of one kind that are kept; more of it say nothing new."""
-LOCKED = "calls that waited for a lock until their bound"
 MAX_LOCKED_SHARE = 1 / 1_000
+"""Of all calls: those that wait for a lock until its bound, the only ones that may end as UNAVAILABLE."""
 _UNANSWERABLE = frozenset({"Channelz/GetChannel", "Channelz/GetSubchannel"})
 """A scheduler calls nobody, so it has no channels."""
 
@@ -51,9 +51,13 @@ class Tally:
         return sum(counts.total() for counts in self.statuses.values())
 
     @property
+    def locked(self) -> int:
+        return sum(counts["UNAVAILABLE"] for counts in self.statuses.values())
+
+    @property
     def locked_too_often(self) -> bool:
         """Whether more calls met a lock than a busy machine explains."""
-        return self.further[LOCKED] > 1 + MAX_LOCKED_SHARE * self.cases
+        return self.locked > 1 + MAX_LOCKED_SHARE * self.cases
 
     def unanswered(self, calls: int) -> list[str]:
         """RPCs that were called so often, and never answered."""

@@ -16,6 +16,7 @@ from scheduler_svc.admin.backups.programs import Programs, run
 from scheduler_svc.admin.backups.progress import DumpProgress
 from scheduler_svc.admin.backups.proof import Proof
 from scheduler_svc.admin.backups.source import BackupSource
+from scheduler_svc.assets.folder import sync_folder
 from scheduler_svc.live_line import LiveLine
 
 _SUFFIX = ".partial"
@@ -105,12 +106,4 @@ def _partial(path: Path, *, overwrite: bool) -> Iterator[tuple[Path, int]]:
             raise
     finally:
         os.close(descriptor)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
