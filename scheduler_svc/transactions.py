@@ -95,6 +95,7 @@ def make_engine(
         pool_timeout=10,
         execution_options={"prepares": hot},
         isolation_level="AUTOCOMMIT",  # `Pipeline` sends BEGIN and COMMIT, and saves their round trips
+        use_native_hstore=False,  # a question for each connection about a type that no column has
         connect_args=defaults(sa.make_url(url)),
     )
     if lineage:

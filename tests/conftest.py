@@ -50,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # to collect the tests makes no garbage
     if path := config.getoption("--costs"):
         config.pluginmanager.register(Costs(path))
 
@@ -61,6 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # the tests stay: there is no garbage among them to look for
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
