@@ -1,17 +1,34 @@
-"""The bounds of a task's numbers, for submits and imports, and which tasks count against the queue's bound.
+"""The bounds of a task's numbers, for submits and imports; those that the operator sets; what counts in the queue.
 
 `brief` has the lengths of its texts.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
 
 MIN_PRIORITY = 1
 MAX_PRIORITY = 10
 MAX_RETRIES = 100
 MAX_MULTIPLIER = 100
 """How many times longer each wait before a retry may be than the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitBounds:
+    """What submits are held to by the settings, which have the same names."""
+
+    max_queue_size: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> SubmitBounds:
+        return cls(max_queue_size=settings.max_queue_size)
+
 
 _FIRST_DAY = datetime(1970, 1, 1, tzinfo=UTC)
 

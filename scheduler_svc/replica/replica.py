@@ -35,6 +35,7 @@ from scheduler_svc.dispatch.service import ScalerService
 from scheduler_svc.dispatch.streams import Streams
 from scheduler_svc.dispatch.work import Demands
 from scheduler_svc.domain.access import CallerIdentity
+from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.errors import DomainError, StoreUnavailable
 from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.publishing import PublishPolicy
@@ -71,7 +72,7 @@ from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
 from scheduler_svc.runtime.watchdogs import StallCheck, StoreWatch
 from scheduler_svc.schedules import loop
 from scheduler_svc.schedules.service import ScheduleService, read_template
-from scheduler_svc.schedules.work import Schedules, Ticks
+from scheduler_svc.schedules.work import Ticks
 from scheduler_svc.system.loop import Sampling, reading_figures
 from scheduler_svc.system.service import SystemService
 from scheduler_svc.system.work import SystemStatus
@@ -126,6 +127,7 @@ class Replica:
         self.scheduler_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._start_time = datetime.now(UTC)
         self._settings = settings
+        self._bounds = SubmitBounds.of(settings)
         self._url = database_url
         self._limits = limits or Limits()
         self._tracer = tracer
@@ -323,7 +325,7 @@ class Replica:
         self._submits: GroupCommitter[SubmitItem, tuple[Task, ...]] = GroupCommitter(
             "submit",
             pools.committers("submits"),
-            SubmitWork(settings.max_queue_size, commits=True).run_group,
+            SubmitWork(self._bounds, commits=True).run_group,
             weight=_submit_weight,
             max_weight=MAX_GROUP_WEIGHT,
             max_waiting=MAX_WAITING_SUBMITS,
@@ -374,7 +376,7 @@ class Replica:
         settings, pools, needed = self._settings, self._pools, self._needed
         due = Periodic("due", timed_loops.due(pools.loops), needed)
         expiry = Periodic("expiry", timed_loops.expiry(pools.loops), needed)
-        ticks = Ticks(settings.max_queue_size, read_template, tracer=self._tracer)
+        ticks = Ticks(self._bounds, read_template, tracer=self._tracer)
         schedules = Periodic("schedules", loop.ticking(pools.loops, ticks, self._metrics), needed)
         housekeeping = timed_loops.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
         floors = timed_loops.FloorLoop(pools.loops)
@@ -490,6 +492,7 @@ class Replica:
                 pools.reads,
                 pools.writes,
                 self._submits,
+                self._bounds,
                 waiters=self._waiters,
                 watches=Watches(pools.watches, self._feed),
                 polls=self._polls,
@@ -518,9 +521,7 @@ class Replica:
             ),
             asset=AssetService(pools.reads, self._objects),
             account=AccountService(pools.reads, pools.operators, pools.dispatch),
-            schedule=ScheduleService(
-                pools.reads, pools.writes, Schedules(settings.max_queue_size, read_template), self._tracer
-            ),
+            schedule=ScheduleService(pools.reads, pools.writes, self._bounds, self._tracer),
             system=SystemService(self._system_status, settings, self._limits),
             webhook=WebhookService(
                 pools.reads,

@@ -8,6 +8,7 @@ from operator import attrgetter
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.brief import MAX_LENGTHS, MAX_PROMPT_BYTES, TEXTS, Brief
 from scheduler_svc.runtime.validation import Violations, entry_path
 
@@ -27,7 +28,15 @@ _CHECKS = [(name, limit, name == "topic") for name, limit in MAX_LENGTHS.items()
 _texts_of = attrgetter(*TEXTS)
 
 
-def read_brief(request: pb.SubmitTaskRequest, bad: Violations) -> Brief:
+class SubmitViolations(Violations):
+    """Those of a submit, or of what becomes one, with the bounds that it is held to."""
+
+    def __init__(self, bounds: SubmitBounds) -> None:
+        super().__init__()
+        self.bounds = bounds
+
+
+def read_brief(request: pb.SubmitTaskRequest, bad: SubmitViolations) -> Brief:
     """The brief of a submit; what is wrong with it is added to `bad`."""
     texts = _texts_of(request)
     for text, (name, limit, required) in zip(texts, _CHECKS, strict=True):

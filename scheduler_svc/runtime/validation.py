@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -101,7 +101,7 @@ class Violations:
         self.path = ""
         self._found: list[FieldViolation] = []
 
-    def __enter__(self) -> Violations:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

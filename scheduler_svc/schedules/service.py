@@ -11,6 +11,7 @@ from grpc import aio
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
+from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.cron import BadCron, check_line, zone_names
 from scheduler_svc.domain.schedule import (
     DEFAULT_ZONE,
@@ -25,6 +26,7 @@ from scheduler_svc.domain.schedule import (
 from scheduler_svc.domain.task import NewTask
 from scheduler_svc.runtime.access import caller, caller_trace
 from scheduler_svc.runtime.auditing import concerns
+from scheduler_svc.runtime.briefs import SubmitViolations
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.tracing import Tracer
@@ -40,12 +42,12 @@ Source = pb.CreateScheduleRequest | pb.Schedule
 Timed = Source | pb.GetNextRunsRequest
 
 
-def new_settings(request: pb.CreateScheduleRequest, bad: Violations) -> ScheduleSettings:
+def new_settings(request: pb.CreateScheduleRequest, bad: SubmitViolations) -> ScheduleSettings:
     """The settings to store, if `bad` stays empty."""
     return ScheduleSettings(**{name: read(request, bad) for name, read in _READERS.items()})
 
 
-def changed_settings(request: pb.UpdateScheduleRequest, bad: Violations) -> ScheduleChange:
+def changed_settings(request: pb.UpdateScheduleRequest, bad: SubmitViolations) -> ScheduleChange:
     """The values of the fields that the mask names."""
     paths = bad.mask("update_mask", request.update_mask, tuple(_READERS))
     bad.path = "schedule."
@@ -58,11 +60,11 @@ def timing(request: Timed, bad: Violations) -> tuple[str, str]:
     return _cron(request, bad), _time_zone(request, bad)
 
 
-def read_template(schedule: Schedule) -> NewTask:
+def read_template(schedule: Schedule, bounds: SubmitBounds) -> NewTask:
     """The task that a schedule submits. Raises InvalidArgument if it breaks a bound of this version."""
     request = task_pb.SubmitTaskRequest.FromString(schedule.settings.template)
     request.account_id = schedule.account_id
-    with Violations() as violations:
+    with SubmitViolations(bounds) as violations:
         violations.path = "template."
         return new_task(request, violations)
 
@@ -87,7 +89,7 @@ def _time_zone(source: Timed, violations: Violations) -> str:
     return zone
 
 
-def _template(source: Source, violations: Violations) -> bytes:
+def _template(source: Source, violations: SubmitViolations) -> bytes:
     """Returns the template as it is stored: without the schedule's account, and fields that this version lacks."""
     if not source.HasField("template"):
         violations.add("template", "is required")
@@ -121,7 +123,7 @@ def _overlap(source: Source, violations: Violations) -> Overlap:
     return violations.status("overlap", source.overlap, Overlap) or Overlap.ALLOW
 
 
-_READERS: Mapping[str, Callable[[Source, Violations], Any]] = {
+_READERS: Mapping[str, Callable[[Source, SubmitViolations], Any]] = {
     "name": _name,
     "cron": _cron,
     "time_zone": _time_zone,
@@ -135,14 +137,15 @@ _READERS: Mapping[str, Callable[[Source, Violations], Any]] = {
 
 
 class ScheduleService(ScheduleServiceServicer):
-    def __init__(self, reads: Calls, writes: Calls, work: Schedules, tracer: Tracer) -> None:
+    def __init__(self, reads: Calls, writes: Calls, bounds: SubmitBounds, tracer: Tracer) -> None:
         self._reads = reads
         self._writes = writes
-        self._work = work
+        self._bounds = bounds
+        self._work = Schedules(bounds, read_template)
         self._tracer = tracer
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: object) -> pb.CreateScheduleResponse:
-        with Violations() as violations:
+        with SubmitViolations(self._bounds) as violations:
             violations.id("account_id", request.account_id)
             settings = new_settings(request, violations)
         caller().about(request.account_id)
@@ -169,7 +172,7 @@ class ScheduleService(ScheduleServiceServicer):
         return _next_runs_message(await self._reads.run(work.next_runs, line, zone))
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: object) -> pb.UpdateScheduleResponse:
-        with Violations() as violations:
+        with SubmitViolations(self._bounds) as violations:
             violations.id("schedule.schedule_id", request.schedule.schedule_id)
             change = changed_settings(request, violations)
         changed = await self._update(request.schedule.schedule_id, change)

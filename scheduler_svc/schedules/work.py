@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.cron import Cron, UnknownZone
 from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgument, NotFound, TooManySchedules
 from scheduler_svc.domain.lifecycle import Status
@@ -54,7 +55,7 @@ class FiredSchedule(NamedTuple):
     last_error: str
 
 
-ReadTemplate = Callable[[Schedule], NewTask]
+ReadTemplate = Callable[[Schedule, SubmitBounds], NewTask]
 """Returns the task that a schedule submits. Raises InvalidArgument if it is no valid submit any more."""
 Clock: TypeAlias = "Callable[[Tx], datetime]"
 
@@ -81,8 +82,8 @@ def shown(schedule: Schedule) -> ShownSchedule:
 class Schedules:
     """The calls that need the time, or submit."""
 
-    def __init__(self, max_queue_size: int, read_template: ReadTemplate, clock: Clock = database_clock) -> None:
-        self._max_queue_size = max_queue_size
+    def __init__(self, bounds: SubmitBounds, read_template: ReadTemplate, clock: Clock = database_clock) -> None:
+        self._bounds = bounds
         self._read_template = read_template
         self._clock = clock
 
@@ -114,8 +115,8 @@ class Schedules:
     def run(self, tx: Tx, scope: Scope, schedule_id: int, span: SubmitSpan = NO_SPAN) -> Task:
         """Submits a schedule's task beside its ticks. Raises NotFound, and what a submit is refused with."""
         schedule = _own(tx.schedules.lock(schedule_id), scope, schedule_id)
-        submits = SubmitWork(self._max_queue_size)  # it is for one thread, and calls have several
-        (answer,) = submits.run_group(tx, [SubmitItem(span.traced((self._read_template(schedule),)))])
+        submits = SubmitWork(self._bounds)  # it is for one thread, and calls have several
+        (answer,) = submits.run_group(tx, [SubmitItem(span.traced((self._read_template(schedule, self._bounds),)))])
         if isinstance(answer, DomainError):
             raise answer
         (task,) = answer
@@ -203,13 +204,14 @@ class Ticks:
 
     def __init__(
         self,
-        max_queue_size: int,
+        bounds: SubmitBounds,
         read_template: ReadTemplate,
         clock: Clock = database_clock,
         tracer: Tracer = NO_TRACER,
     ) -> None:
         self._tracer = tracer
-        self._submits = SubmitWork(max_queue_size)
+        self._bounds = bounds
+        self._submits = SubmitWork(bounds)
         self._read_template = read_template
         self._clock = clock
 
@@ -234,7 +236,7 @@ class Ticks:
             if not firing.plan.ticks:
                 continue
             try:
-                template = self._read_template(firing.schedule)
+                template = self._read_template(firing.schedule, self._bounds)
             except DomainError as error:
                 firing.error = error.message
                 continue

@@ -34,7 +34,7 @@ from scheduler_svc.domain.task import (
     TaskEvent,
     TaskStats,
 )
-from scheduler_svc.runtime.briefs import LISTED_TEXTS, fill_brief, read_brief
+from scheduler_svc.runtime.briefs import LISTED_TEXTS, SubmitViolations, fill_brief, read_brief
 from scheduler_svc.runtime.validation import MAX_NAME, Violations, duration, set_duration, set_timestamp, timestamp
 
 MIN_TIMEOUT = timedelta(seconds=1)
@@ -44,7 +44,7 @@ MIN_BACKOFF = timedelta(milliseconds=1)
 MAX_BACKOFF = timedelta(days=30)
 
 
-def new_task(request: pb.SubmitTaskRequest, bad: Violations) -> NewTask:
+def new_task(request: pb.SubmitTaskRequest, bad: SubmitViolations) -> NewTask:
     """The task to store, if `bad` stays empty."""
     is_set = request.HasField
     bad.id("account_id", request.account_id)
@@ -105,7 +105,7 @@ _MESSAGES: tuple[Literal["timeout", "schedule_time", "expire_time"], ...] = ("ti
 EDITABLE = (*TEXTS, "priority", "auto_approve", "max_retries", "auto_retry", "labels", *_MESSAGES)
 
 
-def task_edit(request: pb.UpdateTaskRequest, bad: Violations) -> TaskEdit:
+def task_edit(request: pb.UpdateTaskRequest, bad: SubmitViolations) -> TaskEdit:
     """The values of the fields that the mask names, if `bad` stays empty."""
     paths = bad.mask("update_mask", request.update_mask, EDITABLE)
     outer, bad.path = bad.path, "task."

@@ -13,11 +13,13 @@ from grpc import aio
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
 from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.task import ExistingTask, NewTask
 from scheduler_svc.runtime.access import Context, caller, caller_trace
 from scheduler_svc.runtime.auditing import counts_resources
+from scheduler_svc.runtime.briefs import SubmitViolations
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.interceptor import send_headers
 from scheduler_svc.runtime.pages import MAX_PAGE_BYTES, PageRequest
@@ -49,6 +51,7 @@ class TaskService(TaskServiceServicer):
         reads: Calls,
         writes: Calls,
         submits: SubmitCommitter,
+        bounds: SubmitBounds,
         *,
         waiters: Waiters,
         watches: Watches,
@@ -65,11 +68,12 @@ class TaskService(TaskServiceServicer):
         self._bulk = bulk
         self._lease_ttl = lease_ttl
         self._submits = submits
+        self._bounds = bounds
         self._waiters = waiters
         self._watches = watches
 
     async def SubmitTask(self, request: pb.SubmitTaskRequest, context: Context) -> pb.SubmitTaskResponse:
-        with Violations() as violations:
+        with SubmitViolations(self._bounds) as violations:
             new = new_task(request, violations)
         caller().about(new.account_id)
         with self._tracer.submit("TaskService/SubmitTask", caller_trace(context)) as span:
@@ -82,7 +86,7 @@ class TaskService(TaskServiceServicer):
         self, request: pb.BatchSubmitTasksRequest, context: Context
     ) -> pb.BatchSubmitTasksResponse:
         size = request.ByteSize()
-        with Violations() as violations:
+        with SubmitViolations(self._bounds) as violations:
             new = _new_tasks(request, size, violations)
         accounts = [task.account_id for task in new]
         for account_id in set(accounts):
@@ -134,7 +138,7 @@ class TaskService(TaskServiceServicer):
         return pb.CancelTaskResponse(task=messages.task(task))
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: object) -> pb.UpdateTaskResponse:
-        with Violations() as violations:
+        with SubmitViolations(self._bounds) as violations:
             violations.required("task.task_id", request.task.task_id)
             edit = task_edit(request, violations)
         key = await self._own_task_key(request.task.task_id)
@@ -269,7 +273,7 @@ class TaskService(TaskServiceServicer):
             await self._reads.run(query.require_own_tasks, scope, keys)
 
 
-def _new_tasks(request: pb.BatchSubmitTasksRequest, size: int, violations: Violations) -> tuple[NewTask, ...]:
+def _new_tasks(request: pb.BatchSubmitTasksRequest, size: int, violations: SubmitViolations) -> tuple[NewTask, ...]:
     if not violations.count("requests", len(request.requests), 1, MAX_ITEMS):
         return ()
     tasks = []

@@ -19,7 +19,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-from scheduler_svc.domain.bounds import first_uncounted_day
+from scheduler_svc.domain.bounds import SubmitBounds, first_uncounted_day
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
@@ -49,7 +49,7 @@ MAX_SMALL_GROUP = 50
 """Tasks. Many are stored faster by a statement a table."""
 
 
-def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, max_queue_size: int) -> list[Task] | None:
+def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, bounds: SubmitBounds) -> list[Task] | None:
     """Stores and commits these tasks as the whole transaction; returns None, with nothing done, if it can't."""
     if len(tasks) > MAX_SMALL_GROUP or not all(map(_is_plain, tasks)) or _repeats_a_request(tasks):
         return None
@@ -66,7 +66,7 @@ def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, max_queue_size
             requests=[request_row(key, task) for key, task in pairs if task.request_id],
             counts=counts,
         ),
-        max_queue_size,
+        bounds.max_queue_size,
     )
     if stored is None:
         return None
@@ -167,9 +167,9 @@ SubmitCommitter: TypeAlias = "GroupCommitter[SubmitItem, tuple[Task, ...]]"
 class SubmitWork:
     """Stores groups of submits: the work of the submit committer, and a part of other transactions."""
 
-    def __init__(self, max_queue_size: int, *, commits: bool = False) -> None:
+    def __init__(self, bounds: SubmitBounds, *, commits: bool = False) -> None:
         """`commits`: a group is a whole transaction, which its last statement may commit."""
-        self._max_queue_size = max_queue_size
+        self._bounds = bounds
         self._commits = commits
         self._keys = TaskKeys()
 
@@ -179,14 +179,14 @@ class SubmitWork:
         A task that was there before is an `ExistingTask`.
         """
         tasks = [task for item in group for task in item.tasks]
-        stored = store_small(tx, tasks, self._keys, self._max_queue_size) if self._commits else None
+        stored = store_small(tx, tasks, self._keys, self._bounds) if self._commits else None
         if stored:
             stored_tasks = iter(stored)
             return [tuple(islice(stored_tasks, len(item.tasks))) for item in group]
         accounts = sorted({task.account_id for task in tasks})
         context = tx.submits.context(accounts)
         answers: dict[int, tuple[Task, ...] | DomainError] = {}
-        if not can_accept_all(context, accounts, [item.tasks for item in group], self._max_queue_size):
+        if not can_accept_all(context, accounts, [item.tasks for item in group], self._bounds):
             answers |= self._refused(tx, group, context)
         keys = {i: self._keys.take(tx, len(item.tasks)) for i, item in enumerate(group) if i not in answers}
         first = self._remember(tx, group, keys, answers)
@@ -210,11 +210,11 @@ class SubmitWork:
 
     def _refused(self, tx: Tx, group: Sequence[SubmitItem], context: SubmitContext) -> dict[int, DomainError]:
         """Returns the refusals. A repeat adds nothing, and is answered in any state of its account."""
-        refused = _judged(group, SubmitChecks(context, self._max_queue_size))
+        refused = _judged(group, SubmitChecks(context, self._bounds))
         if not refused:
             return refused
         uncounted = tx.submits.scheduled_from(first_uncounted_day(context.now))
-        return _judged(group, SubmitChecks(context, self._max_queue_size, uncounted, _known(tx, group)))
+        return _judged(group, SubmitChecks(context, self._bounds, uncounted, _known(tx, group)))
 
     def _remember(
         self,

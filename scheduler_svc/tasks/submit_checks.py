@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain.bounds import counts_in_queue
+from scheduler_svc.domain.bounds import SubmitBounds, counts_in_queue
 from scheduler_svc.domain.errors import (
     AccountInactive,
     AccountQueueFull,
@@ -130,7 +130,7 @@ def as_inserted(key: int, task: NewTask, now: datetime) -> Task:
 
 
 def can_accept_all(
-    context: SubmitContext, accounts: Iterable[int], group: Sequence[Sequence[NewTask]], max_queue_size: int
+    context: SubmitContext, accounts: Iterable[int], group: Sequence[Sequence[NewTask]], bounds: SubmitBounds
 ) -> bool:
     """Quick check, nearly always true: whether the tasks of these accounts can be stored, whatever they are."""
     found_accounts = [context.accounts.get(account_id) for account_id in accounts]
@@ -138,7 +138,7 @@ def can_accept_all(
         account and account.active and not account.max_priority and not account.max_pending
         for account in found_accounts
     )
-    if not plain or context.pending + sum(map(len, group)) > max_queue_size:
+    if not plain or context.pending + sum(map(len, group)) > bounds.max_queue_size:
         return False
     return not any(task.expire_time for tasks in group for task in tasks)
 
@@ -160,18 +160,18 @@ class KnownNames(NamedTuple):
 class SubmitChecks:
     """For one group. A task whose request_id or unique_key is `known`, or repeats in the group, adds nothing.
 
-    `uncounted`: how many pending tasks don't count against `max_queue_size`.
+    `uncounted`: how many pending tasks don't count against the queue's bound.
     """
 
     def __init__(
         self,
         context: SubmitContext,
-        max_queue_size: int,
+        bounds: SubmitBounds,
         uncounted: int = 0,
         known: KnownNames | None = None,
     ) -> None:
         self._context = context
-        self._limit = max_queue_size
+        self._limit = bounds.max_queue_size
         self._due = context.pending - uncounted
         self._accounts = context.accounts
         self._pending = {account_id: account.pending for account_id, account in context.accounts.items()}

@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from scheduler_svc.accounts.work import create_account, update_account
+from scheduler_svc.config import Settings
 from scheduler_svc.dispatch.admission import scan, settle
 from scheduler_svc.dispatch.rows import Grant
 from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim, pause_dispatch, resume_dispatch
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import TaskResult
@@ -57,6 +60,7 @@ HEARTBEAT = 10.0
 MAX_LOSSES = 5
 MAX_DEFERRALS = 3
 MAX_QUEUE = 1_000
+BOUNDS = SubmitBounds.of(Settings(max_queue_size=MAX_QUEUE))
 
 RESULT = AttemptCompleted(TaskResult("a body of some words"))
 FAILURE = AttemptFailed(TaskError("CREATOR_ERROR", "exit status 3"))
@@ -97,7 +101,7 @@ class Scheduling:
         self.database = Database(
             self.engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
         )
-        self._submits = SubmitWork(max_queue, commits=True)
+        self._submits = SubmitWork(replace(BOUNDS, max_queue_size=max_queue), commits=True)
         self._reports = ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS)
         self._numbers = itertools.count(1)
         self.sessions: dict[str, int] = {}

@@ -28,10 +28,10 @@ from scheduler_svc.tasks.bulk import Bulk, BulkResult
 from scheduler_svc.tasks.rows import BatchResult
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.scheduling import (
+    BOUNDS,
     FAILURE,
     HEARTBEAT,
     MAX_LOSSES,
-    MAX_QUEUE,
     RESULT,
     TIMEOUT,
     TTL,
@@ -477,7 +477,7 @@ class TestCleanup:
         clean_up(bulk)
         scheduling.sql("UPDATE request_ids SET create_time = now() - interval '8 days'")
         with scheduling.transaction() as tx:
-            (answer,) = SubmitWork(MAX_QUEUE).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
+            (answer,) = SubmitWork(BOUNDS).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
             clean_up(bulk)
         assert isinstance(answer, tuple)
         assert [task.task_key for task in answer] == [key]

@@ -19,7 +19,7 @@ from scheduler_svc.retention.work import old_days, old_hours
 from scheduler_svc.tasks import query
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.transactions import Tx
-from tests.harness.scheduling import FAILURE, RESULT, Scheduling, new_task
+from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, Scheduling, new_task
 
 
 def history(
@@ -113,7 +113,7 @@ def test_an_account_that_does_not_exist_has_no_history(scheduling: Scheduling) -
 
 def test_what_does_not_commit_is_not_counted(scheduling: Scheduling) -> None:
     def submit_and_fail(tx: Tx) -> None:
-        SubmitWork(100).run_group(tx, [SubmitItem((new_task(),))])
+        SubmitWork(BOUNDS).run_group(tx, [SubmitItem((new_task(),))])
         raise NotFound("account", 1)
 
     with pytest.raises(NotFound):

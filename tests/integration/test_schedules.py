@@ -38,7 +38,7 @@ from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.transactions import Tx
 from tests.harness.foreign_locks import locked_rows
 from tests.harness.otlp_receiver import OtlpReceiver
-from tests.harness.scheduling import MAX_QUEUE, Scheduling, new_task
+from tests.harness.scheduling import BOUNDS, MAX_QUEUE, Scheduling, new_task
 
 BEGIN = datetime(2026, 5, 1, 11, 30, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -54,8 +54,8 @@ class Ticking:
     def __init__(self, scheduling: Scheduling, now: datetime = BEGIN) -> None:
         self.scheduling = scheduling
         self.now = now
-        self.work = Schedules(MAX_QUEUE, read_template, clock=lambda _: self.now)
-        self.loop = Ticks(MAX_QUEUE, read_template, clock=lambda _: self.now)
+        self.work = Schedules(BOUNDS, read_template, clock=lambda _: self.now)
+        self.loop = Ticks(BOUNDS, read_template, clock=lambda _: self.now)
 
     def create(self, account_id: int = 1, **settings: Any) -> Schedule:
         schedule_settings = ScheduleSettings(**{name: getattr(HOURLY, name) for name in HOURLY.__slots__} | settings)
@@ -138,7 +138,7 @@ def test_each_tick_s_task_begins_a_trace(ticking: Ticking, monkeypatch: pytest.M
     with OtlpReceiver().serving() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         tracer = OtelTracer()
-        ticking.loop = Ticks(MAX_QUEUE, read_template, clock=lambda _: ticking.now, tracer=tracer)
+        ticking.loop = Ticks(BOUNDS, read_template, clock=lambda _: ticking.now, tracer=tracer)
         schedule = ticking.create(catch_up=CatchUp.ALL)
         ticking.at(at(14))
         tracer.close(within=10)

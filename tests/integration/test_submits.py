@@ -13,7 +13,7 @@ from scheduler_svc.domain.errors import AccountInactive, NotFound, QueueFull, Re
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Task
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
-from tests.harness.scheduling import MAX_QUEUE, Scheduling, new_task
+from tests.harness.scheduling import BOUNDS, MAX_QUEUE, Scheduling, new_task
 
 
 def count(scheduling: Scheduling) -> int:
@@ -185,7 +185,7 @@ class TestRequestIds:
 
         def submit(_: int) -> int:
             answers = scheduling.database.run(
-                lambda tx: SubmitWork(MAX_QUEUE).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
+                lambda tx: SubmitWork(BOUNDS).run_group(tx, [SubmitItem((new_task(request_id="r"),))])
             )
             assert isinstance(answers[0], tuple)
             task: Task = answers[0][0]

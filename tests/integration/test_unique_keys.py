@@ -19,7 +19,7 @@ from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.tasks.change import retry_batch
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.cluster import Databases
-from tests.harness.scheduling import FAILURE, RESULT, Scheduling, new_task
+from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, Scheduling, new_task
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -248,7 +248,7 @@ class TestConcurrently:
     def test_one_of_many_submits_creates_the_task(self, scheduling: Scheduling) -> None:
         """Each with a committer of its own, as replicas have, and several keys in opposite orders."""
         names = [f"key {number}" for number in range(8)]
-        works = [SubmitWork(1_000) for _ in range(6)]
+        works = [SubmitWork(BOUNDS) for _ in range(6)]
 
         def run(i: int) -> list[int]:
             order = names if i % 2 else names[::-1]
@@ -269,7 +269,7 @@ class TestConcurrently:
         failed = [fail(scheduling) for _ in range(3)]
 
         def submits(_: int) -> None:
-            work = SubmitWork(1_000)
+            work = SubmitWork(BOUNDS)
             for _turn in range(20):
                 (answer,) = scheduling.run(work.run_group, [SubmitItem((unique(),))])
                 (task,) = answer
@@ -290,7 +290,7 @@ class TestConcurrently:
         scheduling.check()
 
     def test_a_submit_waits_for_the_one_that_is_about_to_take_the_key(self, scheduling: Scheduling) -> None:
-        work = SubmitWork(1_000)
+        work = SubmitWork(BOUNDS)
         with ThreadPoolExecutor(1) as threads:
             with scheduling.transaction() as tx:
                 ((first,),) = work.run_group(tx, [SubmitItem((unique(),))])  # type: ignore[misc]

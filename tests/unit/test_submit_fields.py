@@ -17,12 +17,15 @@ from contentgen.client.submits import submit_request
 from contentgen.submit_fields import FIELDS, NAMES, Field, Kind
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.config import Settings
+from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.task import NewTask
-from scheduler_svc.runtime.validation import Violations
+from scheduler_svc.runtime.briefs import SubmitViolations
 from scheduler_svc.schedules.service import new_settings
 from scheduler_svc.tasks.messages import EDITABLE, new_task
 
+BOUNDS = SubmitBounds.of(Settings())
 BOUNDED = [field for field in FIELDS if field.most]
 SOME: dict[Kind, Any] = {
     Kind.ID: 1,
@@ -38,7 +41,7 @@ SOME: dict[Kind, Any] = {
 
 
 def accepted(**fields: Any) -> NewTask:
-    with Violations() as bad:
+    with SubmitViolations(BOUNDS) as bad:
         return new_task(submit_request(**{"account_id": 1, "topic": "a topic", **fields}), bad)
 
 
@@ -87,7 +90,7 @@ def test_a_schedule_takes_the_fields_that_the_table_says(field: Field) -> None:
     request = schedule_pb.CreateScheduleRequest(account_id=1, cron="0 9 * * *", template=template)
     taken = field.in_schedule or field.name == "account_id"  # of which the schedule's own holds
     outcome = nullcontext() if taken else pytest.raises(InvalidArgument, match="unique_key|" + field.name)
-    with outcome, Violations() as bad:
+    with outcome, SubmitViolations(BOUNDS) as bad:
         new_settings(request, bad)
 
 

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.config import Settings
+from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.brief import MAX_LENGTHS, Brief
 from scheduler_svc.domain.errors import InvalidArgument, NotFound
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
@@ -19,9 +21,11 @@ from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.retry import RetryBackoff
 from scheduler_svc.domain.task import NewTask
 from scheduler_svc.runtime import validation as times
-from scheduler_svc.runtime.briefs import RESERVED_OPTIONS
+from scheduler_svc.runtime.briefs import RESERVED_OPTIONS, SubmitViolations
 from scheduler_svc.runtime.validation import Violations, entry_path, task_key
 from scheduler_svc.tasks.messages import new_task
+
+BOUNDS = SubmitBounds.of(Settings())
 
 
 def submit(**fields: object) -> pb.SubmitTaskRequest:
@@ -29,7 +33,7 @@ def submit(**fields: object) -> pb.SubmitTaskRequest:
 
 
 def read(request: pb.SubmitTaskRequest) -> NewTask:
-    with Violations() as bad:
+    with SubmitViolations(BOUNDS) as bad:
         return new_task(request, bad)
 
 
@@ -227,7 +231,7 @@ def test_creator_options_have_limits() -> None:
 
 
 def test_violations_in_a_batch_have_the_index_of_their_request() -> None:
-    bad = Violations()
+    bad = SubmitViolations(BOUNDS)
     bad.path = "requests[3]."
     new_task(submit(topic=""), bad)
     with pytest.raises(InvalidArgument) as raised, bad:
