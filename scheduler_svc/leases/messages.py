@@ -28,6 +28,7 @@ from scheduler_svc.domain.lease import (
     AttemptReleased,
     AttemptStarted,
     Change,
+    LeaseTerms,
     LeaseUpdate,
     Release,
 )
@@ -270,11 +271,11 @@ def _text(text: str, limit: int) -> str:
     return text.replace("\0", "")[:limit]
 
 
-def welcome(opened: OpenedSession, lease_ttl: float, heartbeat_interval: float, scheduler_id: str) -> pb.LeaseResponse:
+def welcome(opened: OpenedSession, terms: LeaseTerms, scheduler_id: str) -> pb.LeaseResponse:
     return pb.LeaseResponse(
         welcome=pb.Welcome(
-            lease_ttl=duration(timedelta(seconds=lease_ttl)),
-            heartbeat_interval=duration(timedelta(seconds=heartbeat_interval)),
+            lease_ttl=duration(timedelta(seconds=terms.lease_ttl)),
+            heartbeat_interval=duration(timedelta(seconds=terms.heartbeat_interval)),
             keep_leases=opened.keep,
             drop_leases=opened.drop,
             desired_state=_desired_state(opened.desired_state),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from scheduler_svc.domain import lease
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.clock import ClockWatch, is_ahead
-from scheduler_svc.domain.lease import LeaseEnd, ReaperRow
+from scheduler_svc.domain.lease import LeaseEnd, LeaseTerms, ReaperRow
 from scheduler_svc.domain.lifecycle import Move
 from scheduler_svc.domain.resolution import Cause, loss_cause
 from scheduler_svc.domain.retry import TASK_TIMEOUT
@@ -43,18 +43,9 @@ class Reaped:
         return max(self.expired, self.timed_out) >= MAX_BATCH
 
 
-@dataclass(frozen=True, slots=True)
-class ReaperSettings:
-    """Seconds, and how many losses in a row fail a task."""
-
-    lease_ttl: float
-    heartbeat_interval: float
-    max_losses: int
-
-
 def reap(
     tx: Tx,
-    settings: ReaperSettings,
+    terms: LeaseTerms,
     watch: ClockWatch | None = None,
     clock: Callable[[], float] = time.monotonic,
     *,
@@ -66,15 +57,15 @@ def reap(
     """
     before = clock()
     present, now = tx.reaper.lock()
-    runs_ahead = watch is not None and is_ahead(watch.gained(now, before, clock()), settings.lease_ttl)
-    if _stamped(tx, settings, present, now, runs_ahead=runs_ahead):
+    runs_ahead = watch is not None and is_ahead(watch.gained(now, before, clock()), terms.lease_ttl)
+    if _stamped(tx, terms, present, now, runs_ahead=runs_ahead):
         return Reaped(0, 0, guarded=True, runs_ahead=runs_ahead)
     find = _find_unlocked if skip_locked else _find_all
     expired = find(tx, lambda excluded: tx.leases.lock_expired(MAX_BATCH, excluded))
     ended = [EndedLease(lease, loss_cause("its lease expired")) for lease in expired if not lease.revoked]
     delete_revoked(tx, [lease for lease in expired if lease.revoked])
-    late = find(tx, lambda excluded: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, ALL, excluded))
-    _end(tx, settings, ended, late)
+    late = find(tx, lambda excluded: tx.leases.lock_timed_out(terms.lease_ttl, MAX_BATCH, ALL, excluded))
+    _end(tx, terms, ended, late)
     return Reaped(len(expired), len(late), guarded=False)
 
 
@@ -86,13 +77,13 @@ class TimedOut:
     full: bool
 
 
-def time_out(tx: Tx, settings: ReaperSettings, scope: Scope, *, skip_locked: bool = False) -> TimedOut:
+def time_out(tx: Tx, terms: LeaseTerms, scope: Scope, *, skip_locked: bool = False) -> TimedOut:
     """Times out attempts that ran too long. A tick that leaves expired leases to the loop (rule 11)."""
-    if _stamped(tx, settings, *tx.reaper.lock()):
+    if _stamped(tx, terms, *tx.reaper.lock()):
         return TimedOut(0, full=False)
     find = _find_unlocked if skip_locked else _find_all
-    late = find(tx, lambda excluded: tx.leases.lock_timed_out(settings.lease_ttl, MAX_BATCH, scope, excluded))
-    _end(tx, settings, [], late)
+    late = find(tx, lambda excluded: tx.leases.lock_timed_out(terms.lease_ttl, MAX_BATCH, scope, excluded))
+    _end(tx, terms, [], late)
     return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= MAX_BATCH)
 
 
@@ -115,16 +106,16 @@ def _find_unlocked(tx: Tx, find: Find) -> list[LiveLease]:
     return [lease for lease in leases if lease.ref.task_key in tasks]
 
 
-def _stamped(tx: Tx, settings: ReaperSettings, present: ReaperRow, now: float, *, runs_ahead: bool = False) -> bool:
+def _stamped(tx: Tx, terms: LeaseTerms, present: ReaperRow, now: float, *, runs_ahead: bool = False) -> bool:
     """Stamps the shared row; returns whether nothing may expire or time out yet."""
-    row = lease.tick(present, now, settings.heartbeat_interval, settings.lease_ttl, runs_ahead=runs_ahead)
+    row = lease.tick(present, now, terms.heartbeat_interval, terms.lease_ttl, runs_ahead=runs_ahead)
     tx.reaper.stamp(row)
     return now < row.expire_not_before
 
 
-def _end(tx: Tx, settings: ReaperSettings, lost: Sequence[EndedLease], late: Sequence[LiveLease]) -> None:
+def _end(tx: Tx, terms: LeaseTerms, lost: Sequence[EndedLease], late: Sequence[LiveLease]) -> None:
     ledger = Ledger(tx)
-    end_attempts(tx, ledger, [*lost, *map(_timed_out, late)], settings.max_losses)
+    end_attempts(tx, ledger, [*lost, *map(_timed_out, late)], terms.max_worker_losses)
     ledger.write()
     _signal_workers(tx, late)
 

@@ -35,6 +35,7 @@ from scheduler_svc.dispatch.streams import (
     WorkerStream,
 )
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
+from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.leases import messages
 from scheduler_svc.leases.attempts import ReportSource
@@ -49,7 +50,7 @@ from scheduler_svc.leases.report import (
     UnsentLeases,
     WorkerDraining,
 )
-from scheduler_svc.leases.sessions import SessionSettings, open_session
+from scheduler_svc.leases.sessions import open_session
 from scheduler_svc.leases.uploads import AssetUploads
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls, SkipLocked
@@ -166,8 +167,8 @@ class WorkerService(WorkerServiceServicer):
         streams: Streams,
         uploads: AssetUploads,
         *,
-        settings: SessionSettings,
-        heartbeat_interval: float,
+        terms: LeaseTerms,
+        scheduler_id: str,
         capacity_changed: Callable[[], None],
     ) -> None:
         """`lane` returns the committer of a stream; `capacity_changed` is called when a worker may have free slots."""
@@ -175,8 +176,8 @@ class WorkerService(WorkerServiceServicer):
         self._lane = lane
         self._streams = streams
         self._uploads = uploads
-        self._settings = settings
-        self._heartbeat_interval = heartbeat_interval
+        self._terms = terms
+        self._scheduler_id = scheduler_id
         self._capacity_changed = capacity_changed
         self.idle_heartbeats = IdleHeartbeats()
 
@@ -206,7 +207,7 @@ class WorkerService(WorkerServiceServicer):
             raise InvalidArgument([FieldViolation("message", text)])
         hello = replace(messages.hello(first.hello), identity=caller().name)
         with self._streams.hello(hello.worker_id) as orders:
-            opened = await self._skip_locked.run(open_session, hello, self._settings)
+            opened = await self._skip_locked.run(open_session, hello, self._terms, self._scheduler_id)
             stream = WorkerStream(
                 hello.worker_id,
                 opened.session_key,
@@ -219,8 +220,7 @@ class WorkerService(WorkerServiceServicer):
                 stream.order(order)
             self._streams.add(stream)
         try:
-            settings = self._settings
-            welcome = messages.welcome(opened, settings.lease_ttl, self._heartbeat_interval, settings.scheduler_id)
+            welcome = messages.welcome(opened, self._terms, self._scheduler_id)
             await send_headers(context.write(welcome))
         except BaseException:
             self._close(stream, reports)
@@ -237,7 +237,7 @@ class WorkerService(WorkerServiceServicer):
 
     def heartbeat_committed(self, stream: WorkerStream, heartbeat: Heartbeat, received: float) -> None:
         """Updates the capacity of the stream; `received`: seconds of the loop's clock."""
-        stream.heartbeat(heartbeat, received + CAPACITY_TTL * self._heartbeat_interval)
+        stream.heartbeat(heartbeat, received + CAPACITY_TTL * self._terms.heartbeat_interval)
         self._capacity_changed()
 
 

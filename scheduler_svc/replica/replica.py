@@ -37,16 +37,14 @@ from scheduler_svc.dispatch.work import Demands
 from scheduler_svc.domain.access import CallerIdentity
 from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.errors import DomainError, StoreUnavailable
-from scheduler_svc.domain.lease import AttemptCompleted
+from scheduler_svc.domain.lease import AttemptCompleted, LeaseTerms
 from scheduler_svc.domain.publishing import PublishPolicy
 from scheduler_svc.domain.system import LaneState, ReplicaState
 from scheduler_svc.domain.task import Task
 from scheduler_svc.domain.webhook_address import AddressPolicy
 from scheduler_svc.leases.pool_service import WorkerPoolService
-from scheduler_svc.leases.recover import ReaperSettings
 from scheduler_svc.leases.report import Answer, Item, ReportItem, ReportWork, UnsentLeases, report_keys
 from scheduler_svc.leases.service import WorkerService
-from scheduler_svc.leases.sessions import SessionSettings
 from scheduler_svc.leases.uploads import AssetUploads
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.replica import timed_loops
@@ -128,6 +126,7 @@ class Replica:
         self._start_time = datetime.now(UTC)
         self._settings = settings
         self._bounds = SubmitBounds.of(settings)
+        self._terms = LeaseTerms.of(settings)
         self._url = database_url
         self._limits = limits or Limits()
         self._tracer = tracer
@@ -349,7 +348,7 @@ class Replica:
         return GroupCommitter(
             f"report-{number}",
             database,
-            ReportWork(settings.lease_ttl, settings.max_worker_losses, settings.max_deferrals).run_group,
+            ReportWork(self._terms).run_group,
             weight=_report_weight,
             max_weight=MAX_GROUP_WEIGHT,
             max_waiting=None,  # each stream bounds its backlog
@@ -403,7 +402,7 @@ class Replica:
             self._deliveries,
         )
         self._store_watch = StoreWatch(self.health, on_back=self._router.reread_all, on_away=self._wake_reaper)
-        reap = timed_loops.reaper(pools.loops, self._reaper_settings(), self._store_watch.note)
+        reap = timed_loops.reaper(pools.loops, self._terms, self._store_watch.note)
         self._reaper = Periodic("reap", reap, needed)
         stalls = StallCheck(self._lanes, self.health, settings.heartbeat_interval, self._system_status.lock_holders)
         retention = Retention(
@@ -479,14 +478,9 @@ class Replica:
         await asyncio.to_thread(self._lineage.probe, self._url)
         return SERVERS_INTERVAL
 
-    def _reaper_settings(self) -> ReaperSettings:
-        settings = self._settings
-        return ReaperSettings(settings.lease_ttl, settings.heartbeat_interval, settings.max_worker_losses)
-
     def _grpc_services(self) -> grpc_server.Services:
         settings = self._settings
         pools = self._pools
-        bulk = Bulk(pools.operators, self._reaper_settings())
         return grpc_server.Services(
             task=TaskService(
                 pools.reads,
@@ -496,7 +490,7 @@ class Replica:
                 waiters=self._waiters,
                 watches=Watches(pools.watches, self._feed),
                 polls=self._polls,
-                bulk=bulk,
+                bulk=Bulk(pools.operators, self._terms),
                 lease_ttl=settings.lease_ttl,
                 tracer=self._tracer,
             ),
@@ -507,8 +501,8 @@ class Replica:
                 AssetUploads(
                     pools.assets, self._objects, self._store_identity, settings.max_asset_bytes, self._metrics
                 ),
-                settings=SessionSettings(settings.lease_ttl, settings.max_worker_losses, self.scheduler_id),
-                heartbeat_interval=settings.heartbeat_interval,
+                terms=self._terms,
+                scheduler_id=self.scheduler_id,
                 capacity_changed=self._dispatcher.capacity_added,
             ),
             worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),

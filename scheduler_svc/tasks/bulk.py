@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.account import ALL_ACCOUNTS
+from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
 from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.leases.recover import ReaperSettings, time_out
+from scheduler_svc.leases.recover import time_out
 from scheduler_svc.runtime.calls import Calls, Pacing, SkipLocked
 from scheduler_svc.tasks.change import cancel_batch, retry_batch
 from scheduler_svc.tasks.query import find_tasks
@@ -81,16 +82,16 @@ class BulkResult(NamedTuple):
 
 
 class Bulk:
-    def __init__(self, calls: Calls, reaper: ReaperSettings) -> None:
+    def __init__(self, calls: Calls, terms: LeaseTerms) -> None:
         self._calls = calls
         self._timing_out, self._cancelling = SkipLocked(calls), SkipLocked(calls)
-        self._reaper = reaper
+        self._terms = terms
 
     async def handle_timeouts(self, scope: Scope) -> int:
         """Times out attempts that ran too long; returns how many."""
         count, full = 0, True
         while full:
-            batch = await self._timing_out.run(time_out, self._reaper, scope)
+            batch = await self._timing_out.run(time_out, self._terms, scope)
             count, full = count + batch.count, batch.full
         return count
 

@@ -31,6 +31,7 @@ from scheduler_svc.domain.lease import (
     AttemptReleased,
     AttemptStarted,
     Change,
+    LeaseTerms,
     LeaseUpdate,
     Outcome,
     Release,
@@ -39,9 +40,9 @@ from scheduler_svc.domain.task import NewTask, Task, TaskEdit, TaskError, TaskEv
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
-from scheduler_svc.leases.recover import Promoted, Reaped, ReaperSettings, promote_due, reap
+from scheduler_svc.leases.recover import Promoted, Reaped, promote_due, reap
 from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
-from scheduler_svc.leases.sessions import OpenedSession, SessionSettings, open_session
+from scheduler_svc.leases.sessions import OpenedSession, open_session
 from scheduler_svc.runtime.signals import CommitSignals
 from scheduler_svc.tasks import change as cancel
 from scheduler_svc.tasks import change as retry
@@ -56,9 +57,8 @@ from scheduler_svc.webhooks import work as webhooks
 from scheduler_svc.webhooks.work import WebhookInterest
 
 TTL = 120.0
-HEARTBEAT = 10.0
-MAX_LOSSES = 5
 MAX_DEFERRALS = 3
+TERMS = LeaseTerms.of(Settings(lease_ttl=TTL, max_worker_losses=5, max_deferrals=MAX_DEFERRALS))
 MAX_QUEUE = 1_000
 BOUNDS = SubmitBounds.of(Settings(max_queue_size=MAX_QUEUE))
 
@@ -102,7 +102,7 @@ class Scheduling:
             self.engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
         )
         self._submits = SubmitWork(replace(BOUNDS, max_queue_size=max_queue), commits=True)
-        self._reports = ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS)
+        self._reports = ReportWork(TERMS)
         self._numbers = itertools.count(1)
         self.sessions: dict[str, int] = {}
         self.run(create_account, "one", 0, 1.0)
@@ -222,7 +222,7 @@ class Scheduling:
             lost=tuple(ref.lease_id for ref in lost),
             identity=identity,
         )
-        opened: OpenedSession = self.run(open_session, hello, SessionSettings(TTL, MAX_LOSSES, "replica"))
+        opened: OpenedSession = self.run(open_session, hello, TERMS, "replica")
         self.sessions[worker_id] = opened.session_key
         return opened
 
@@ -340,7 +340,7 @@ class Scheduling:
         return self.reap()
 
     def reap(self) -> Reaped:
-        reaped: Reaped = self.run(reap, ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES))
+        reaped: Reaped = self.run(reap, TERMS)
         return reaped
 
     def wait_is_over(self, key: int) -> Promoted:

@@ -20,7 +20,6 @@ from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, 
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.leases import recover
-from scheduler_svc.leases.recover import ReaperSettings
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.tasks import bulk as bulk_calls
 from scheduler_svc.tasks import change as retrying
@@ -30,11 +29,9 @@ from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.scheduling import (
     BOUNDS,
     FAILURE,
-    HEARTBEAT,
-    MAX_LOSSES,
     RESULT,
+    TERMS,
     TIMEOUT,
-    TTL,
     Scheduling,
     new_task,
 )
@@ -48,7 +45,7 @@ Run = Callable[[Callable[[Bulk], Awaitable[R]]], R]
 def bulk(scheduling: Scheduling) -> Iterator[Callable[[Callable[[Bulk], Awaitable[R]]], R]]:
     """Runs a method of `Bulk` to its end."""
     with closing(Calls(scheduling.database, 1)) as calls:
-        operations = Bulk(calls, ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES))
+        operations = Bulk(calls, TERMS)
 
         async def run(call: Callable[[Bulk], Awaitable[R]]) -> R:
             return await call(operations)

@@ -19,7 +19,7 @@ from scheduler_svc.leases import recover
 from scheduler_svc.leases.recover import Reaped
 from scheduler_svc.leases.report import ReportItem, ReportWork
 from scheduler_svc.transactions import Tx
-from tests.harness.scheduling import FAILURE, MAX_DEFERRALS, MAX_LOSSES, RESULT, TTL, Scheduling
+from tests.harness.scheduling import FAILURE, RESULT, TERMS, Scheduling
 from tests.integration.racing import cancels, claims, overtaken
 
 
@@ -33,11 +33,11 @@ def passed_over(scheduling: Scheduling, first: Callable[[Tx], Any]) -> list[Reap
 
 def reports_result(ref: LeaseRef) -> Callable[[Tx], Any]:
     reported = ReportItem((LeaseUpdate(ref.lease_id, ref.attempt, ref, RESULT),))
-    return lambda tx: ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [reported])
+    return lambda tx: ReportWork(TERMS).run_group(tx, [reported])
 
 
 def reaps(tx: Tx) -> None:
-    recover.reap(tx, recover.ReaperSettings(TTL, 10, MAX_LOSSES))
+    recover.reap(tx, TERMS)
 
 
 def lost(scheduling: Scheduling) -> LeaseRef:
@@ -160,7 +160,7 @@ def test_the_reaper_keeps_a_lease_that_was_renewed_first(scheduling: Scheduling)
     ref = scheduling.start()
     scheduling.expire(ref)
     stated = scheduling.stated("w", [ref])
-    reaped = passed_over(scheduling, lambda tx: ReportWork(TTL, MAX_LOSSES, MAX_DEFERRALS).run_group(tx, [stated]))
+    reaped = passed_over(scheduling, lambda tx: ReportWork(TERMS).run_group(tx, [stated]))
     assert [result.expired for result in reaped] == [0, 0]
     assert scheduling.place(ref.task_key) == "leases"
 

@@ -13,14 +13,14 @@ from structlog.testing import capture_logs
 
 from scheduler_svc.database.notifications import PgNotifications
 from scheduler_svc.domain.errors import StoreUnavailable
-from scheduler_svc.leases.recover import ReaperSettings, promote_due
+from scheduler_svc.leases.recover import promote_due
 from scheduler_svc.replica import timed_loops as recovery
 from scheduler_svc.retention.sql import PgMaintenance
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.hints import Listener
 from scheduler_svc.runtime.loops import Periodic
 from scheduler_svc.runtime.signals import CommitSignals
-from tests.harness.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, TERMS, Scheduling, new_task
 from tests.harness.waiting import wait_until_async
 
 WAIT_S = 5
@@ -163,7 +163,7 @@ class TestDue:
 
 
 def reaper(calls: Calls, store_there: Callable[[bool], None]) -> Callable[[], Awaitable[float]]:
-    tick = recovery.reaper(calls, ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES), store_there)
+    tick = recovery.reaper(calls, TERMS, store_there)
 
     async def run_once() -> float:
         seconds = await tick()
@@ -179,7 +179,7 @@ class TestReaper:
         tick = reaper(calls, there.append)
         ref = scheduling.start()
         scheduling.expire(ref)
-        assert 0 < await tick() <= HEARTBEAT / 2
+        assert 0 < await tick() <= TERMS.heartbeat_interval / 2
         assert scheduling.place(ref.task_key) == "ready"
         assert there == [True]
 
@@ -188,13 +188,12 @@ class TestReaper:
         scheduling.expire(*scheduling.claim(600))
         tick = reaper(calls, lambda _: None)
         assert await tick() == 0.0
-        assert 0 < await tick() <= HEARTBEAT / 2
+        assert 0 < await tick() <= TERMS.heartbeat_interval / 2
         assert scheduling.sql("SELECT count(*) FROM leases") == [(0,)]
 
     async def test_a_database_clock_that_runs_ahead_is_logged_once(self, calls: Calls, scheduling: Scheduling) -> None:
         own = iter((100.0, 100.0, 94.0, 94.0, 94.0, 94.0))
-        settings = ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES)
-        tick = recovery.reaper(calls, settings, lambda _: None, lambda: next(own))
+        tick = recovery.reaper(calls, TERMS, lambda _: None, lambda: next(own))
         with capture_logs() as logs:
             for _ in range(3):
                 await tick()

@@ -9,15 +9,13 @@ import pytest
 
 from scheduler_svc.database.connections import Timeouts
 from scheduler_svc.domain.access import ALL
-from scheduler_svc.leases.recover import ReaperSettings
 from scheduler_svc.replica import timed_loops as recovery
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.transactions import Database, make_engine
 from tests.harness.foreign_locks import locked_rows
-from tests.harness.scheduling import FAILURE, HEARTBEAT, MAX_LOSSES, TTL, Scheduling
+from tests.harness.scheduling import FAILURE, TERMS, Scheduling
 
-SETTINGS = ReaperSettings(TTL, HEARTBEAT, MAX_LOSSES)
 LOCK_TIMEOUT_S = 0.2
 
 
@@ -38,7 +36,7 @@ async def test_the_reaper_ends_leases_that_are_not_locked(
     held, free = scheduling.start(), scheduling.start(account_id=scheduling.make_account())
     scheduling.expire(held, free)
     there: list[bool] = []
-    reap = recovery.reaper(calls, SETTINGS, there.append)
+    reap = recovery.reaper(calls, TERMS, there.append)
     where = "account_id = 1" if table == "shares" else f"task_key = {held.task_key}"
     with locked_rows(db_url, table, where):
         await reap()
@@ -67,7 +65,7 @@ async def test_due_tasks_are_admitted_except_for_a_locked_account(
 async def test_handle_timeouts_skips_locked_leases(db_url: str, calls: Calls, scheduling: Scheduling) -> None:
     held, free = scheduling.start(), scheduling.start()
     scheduling.sql("UPDATE leases SET accept_time = now() - make_interval(days => 1), start_time = now()")
-    bulk = Bulk(calls, SETTINGS)
+    bulk = Bulk(calls, TERMS)
     with locked_rows(db_url, "tasks", "task_key = :key", key=held.task_key):
         assert await bulk.handle_timeouts(ALL) == 1
         assert scheduling.place(held.task_key) == "leases"

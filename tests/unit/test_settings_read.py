@@ -12,6 +12,7 @@ import pytest
 from console_svc.config import ConsoleSettings
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.bounds import SubmitBounds
+from scheduler_svc.domain.lease import LeaseTerms
 from worker_svc.config import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -60,8 +61,9 @@ def test_the_scheduler_reads_its_settings() -> None:
     assert unread(Settings, "scheduler_svc", "settings", "_settings") == deciding
 
 
-def test_submits_are_held_to_each_of_their_bounds() -> None:
+def test_the_scheduler_reads_what_it_takes_of_its_settings() -> None:
     assert unread(SubmitBounds, "scheduler_svc", "bounds", "_bounds") == set()
+    assert unread(LeaseTerms, "scheduler_svc", "terms", "_terms") == set()
 
 
 def test_the_worker_reads_its_settings() -> None:

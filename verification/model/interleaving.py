@@ -20,10 +20,10 @@ from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import AttemptCompleted, LeaseEnd, LeaseUpdate
+from scheduler_svc.domain.lease import AttemptCompleted, LeaseEnd, LeaseTerms, LeaseUpdate
 from scheduler_svc.domain.lifecycle import OPEN, Status
 from scheduler_svc.domain.task import SCHEDULED
-from scheduler_svc.leases.recover import ReaperSettings, promote_due, reap
+from scheduler_svc.leases.recover import promote_due, reap
 from scheduler_svc.leases.report import ReportItem, ReportWork, UnsentLeases
 from scheduler_svc.tasks.change import cancel_task
 from verification.model import properties
@@ -35,7 +35,8 @@ from verification.model.tables import ACCOUNT, SessionRecord, Tables, submitted
 from verification.model.transactions import Row, UnderWay, Work, advanced, commit
 
 WORKER, SESSION = "A", 1
-TTL, LOSSES = 3.0, 3
+TTL = 3.0
+TERMS = LeaseTerms(TTL, heartbeat_interval=1.0, max_worker_losses=3, max_deferrals=2)
 REPLICAS = 2
 
 
@@ -209,14 +210,14 @@ def _work(call: Call) -> Work:
     """Returns the production code that a call runs."""
     ref = call.lease
     completed = LeaseUpdate(ref.lease_id, ref.attempt, ref, AttemptCompleted(TaskResult("a body")))
-    reports = ReportWork(TTL, LOSSES, max_deferrals=2)
+    reports = ReportWork(TERMS)
     works: dict[str, Work] = {
         "admission": lambda tx: settle(tx, ACCOUNT),
         "claim": lambda tx: claim(tx, [SessionCapacity(WORKER, SESSION, 1, 1)], 1, TTL),
         "report": lambda tx: reports.run_group(tx, [ReportItem((completed,))]),
         "release": lambda tx: reports.run_group(tx, [UnsentLeases((ref,))]),
         "cancel": lambda tx: cancel_task(tx, ref.task_key, force=True),
-        "reaper": lambda tx: reap(tx, ReaperSettings(TTL, 1.0, LOSSES)),
+        "reaper": lambda tx: reap(tx, TERMS),
         "due": promote_due,
         "limit": lambda tx: update_account(tx, ACCOUNT, AccountChange(max_concurrent_tasks=call.limit)),
     }

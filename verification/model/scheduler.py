@@ -26,6 +26,7 @@ from scheduler_svc.domain.lease import (
     Capacity,
     Change,
     LeaseEnd,
+    LeaseTerms,
     LeaseUpdate,
     Outcome,
     Release,
@@ -36,9 +37,9 @@ from scheduler_svc.domain.worker import Heartbeat as StateRow
 from scheduler_svc.domain.worker import HeldLease
 from scheduler_svc.domain.worker import Hello as HelloRow
 from scheduler_svc.leases.attempts import Inconsistent
-from scheduler_svc.leases.recover import ReaperSettings, promote_due, reap
+from scheduler_svc.leases.recover import promote_due, reap
 from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
-from scheduler_svc.leases.sessions import SessionSettings, open_session
+from scheduler_svc.leases.sessions import open_session
 from scheduler_svc.tasks.change import cancel_task, retry_task
 from verification.model.database import session_key, transaction
 from verification.model.interning import RolledBack
@@ -75,18 +76,16 @@ def frozen(capacity: Capacity) -> Stock:
 class Application:
     """The calls, each on tables that it changes. What the code itself finds to be wrong is noted on them."""
 
-    def __init__(self, lease_ttl: float, heartbeat_interval: float, max_losses: int, max_deferrals: int) -> None:
-        self._ttl = lease_ttl
-        self._reports = ReportWork(lease_ttl, max_losses, max_deferrals)
-        self._sessions = SessionSettings(lease_ttl, max_losses, "replica")
-        self._reaper = ReaperSettings(lease_ttl, heartbeat_interval, max_losses)
+    def __init__(self, terms: LeaseTerms) -> None:
+        self._terms = terms
+        self._reports = ReportWork(terms)
 
     def hello(self, tables: Tables, worker_id: str, hello: Hello) -> tuple[int, tuple[str, ...]] | None:
         """Returns the session's key, and the leases to drop; None where the hello is refused."""
         held_leases = tuple(HeldLease(lease_id, ref_of(lease_id, attempt)) for lease_id, attempt in hello.held)
         identity = (worker_id, worker_id, hello.session_number)
         row = HelloRow(*identity, "", "", 1, {}, "", "", held=held_leases, lost=hello.lost)
-        answer = _call(tables, lambda: open_session(transaction(tables), row, self._sessions))
+        answer = _call(tables, lambda: open_session(transaction(tables), row, self._terms, "replica"))
         return None if answer is None else (session_key(worker_id, hello.session_number), answer.drop)
 
     def state(self, tables: Tables, worker_id: str, key: int, state: State) -> tuple[str, ...] | None:
@@ -113,7 +112,7 @@ class Application:
     def claim(self, tables: Tables, capacities: Sequence[SessionCapacity]) -> Claimed | None:
         """Returns what the workers of one replica are granted."""
         limit = sum(capacity.free for capacity in capacities)
-        answer = _call(tables, lambda: claim(transaction(tables), capacities, limit, self._ttl))
+        answer = _call(tables, lambda: claim(transaction(tables), capacities, limit, self._terms.lease_ttl))
         if answer is not None and answer.grants:
             tables.note_claim()
         return answer
@@ -124,7 +123,7 @@ class Application:
 
     def reap(self, tables: Tables, timed_out: int | None = None) -> None:
         """A tick of the reaper."""
-        _call(tables, lambda: reap(transaction(tables, timed_out), self._reaper, tables.watch, _standing))
+        _call(tables, lambda: reap(transaction(tables, timed_out), self._terms, tables.watch, _standing))
 
     def promote(self, tables: Tables) -> None:
         """What waits for a time may go on."""

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from scheduler_svc.dispatch.work import SessionCapacity
+from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.lifecycle import Status
 from verification.model import links, properties
 from verification.model.database import session_key
@@ -48,7 +49,9 @@ class Model:
     def __init__(self, scenario: Scenario, *, fenced: bool = True) -> None:
         self.scenario = scenario
         self._fenced = fenced
-        self._application = Application(scenario.lease_ttl, 1.0, scenario.max_losses, scenario.max_deferrals)
+        self._application = Application(
+            LeaseTerms(scenario.lease_ttl, 1.0, scenario.max_losses, scenario.max_deferrals)
+        )
         self._tables: Parts[Tables] = Parts()
         self._processes: Parts[Process] = Parts()
         self._wrong: dict[Hashable, str | None] = {}
