@@ -21,6 +21,7 @@ from scheduler_svc.domain.task import TaskError
 from scheduler_svc.history.work import Ledger
 from scheduler_svc.leases.attempts import EndedLease, delete_revoked, end_attempts
 from scheduler_svc.leases.rows import LiveLease
+from scheduler_svc.runtime.loops import DueRound
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
@@ -132,15 +133,8 @@ def _signal_workers(tx: Tx, revoked: Sequence[LiveLease]) -> None:
     tx.signals.cancelled += [(lease.worker_id, lease.ref.lease_id, TASK_TIMEOUT) for lease in revoked]
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted:
-    """How many delays ended, and the seconds until the next one does (None: none waits)."""
-
-    count: int
-    next_due: float | None
-
-
-def promote_due(tx: Tx, *, skip_locked: bool = False) -> Promoted:
+def promote_due(tx: Tx, *, skip_locked: bool = False) -> DueRound:
+    """Ends delays whose time has come."""
     due = tx.waiting.take_due(MAX_BATCH, _locked_accounts(tx) if skip_locked else ())
     ledger = Ledger(tx)
     for row in due:
@@ -148,7 +142,7 @@ def promote_due(tx: Tx, *, skip_locked: bool = False) -> Promoted:
         place = (row.task_key, row.account_id, row.priority, row.attempt, row.timeout_ms)
         ledger.enqueue(*place, tag=row.tag, expire_time=row.expire_time)
     ledger.write()
-    return Promoted(len(due), tx.waiting.next_due())
+    return DueRound(len(due), tx.waiting.next_due())
 
 
 def _locked_accounts(tx: Tx) -> set[int]:

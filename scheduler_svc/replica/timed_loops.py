@@ -24,9 +24,7 @@ HOUSEKEEPING_INTERVAL = 5.0
 MAX_FOLDS = 20
 """Batches of count deltas folded in a round; without a bound it would chase those added meanwhile."""
 MAX_DUE_INTERVAL = 10.0
-"""Seconds after which the due loop reads without a signal: one may be lost."""
-MIN_DUE_INTERVAL = 0.1
-"""Seconds until the due loop reads again what another replica is taking now."""
+"""Seconds after which the due and the expiry loop read without a signal: one may be lost."""
 MIN_MOVES_TO_VACUUM = 5_000
 FLOORS_INTERVAL = 1.0
 MIN_MOVES_TO_RAISE = 2_000
@@ -78,11 +76,7 @@ def due(calls: Calls) -> Run:
     skipping = SkipLocked(calls)
 
     async def run_once() -> float:
-        promoted = await skipping.run(promote_due)
-        if promoted.next_due is None:
-            return MAX_DUE_INTERVAL
-        soonest = 0.0 if promoted.count else MIN_DUE_INTERVAL
-        return min(max(soonest, promoted.next_due), MAX_DUE_INTERVAL)
+        return (await skipping.run(promote_due)).wait(MAX_DUE_INTERVAL)
 
     return run_once
 
@@ -91,11 +85,7 @@ def expiry(calls: Calls) -> Run:
     """Cancels tasks that were not started by their `expire_time`; sleeps until the next one expires."""
 
     async def run_once() -> float:
-        expired = await calls.run(expire_tasks)
-        if expired.next_expiry is None:
-            return MAX_DUE_INTERVAL
-        soonest = 0.0 if expired.count else MIN_DUE_INTERVAL
-        return min(max(soonest, expired.next_expiry), MAX_DUE_INTERVAL)
+        return (await calls.run(expire_tasks)).wait(MAX_DUE_INTERVAL)
 
     return run_once
 

@@ -130,6 +130,24 @@ class TaskService(ABC):
         await self._supervision.run_async(self.name, self._serve, self._stopping)
 
 
+MIN_DUE_INTERVAL = 0.1
+"""Seconds until a loop looks again at what another replica is taking now."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueRound:
+    """How much a round took of what was due, and the seconds until more is (None: nothing waits)."""
+
+    count: int
+    next_due: float | None
+
+    def wait(self, longest: float) -> float:
+        """Returns the seconds until the next round: `longest` at most, since a signal may be lost."""
+        if self.next_due is None:
+            return longest
+        return min(max(0.0 if self.count else MIN_DUE_INTERVAL, self.next_due), longest)
+
+
 RETRY_INTERVAL = 0.5
 """Seconds until the next try while the database is away."""
 

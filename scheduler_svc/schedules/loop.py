@@ -9,8 +9,6 @@ from scheduler_svc.schedules.work import Ticks
 
 MAX_INTERVAL = 5.0
 """Seconds after which it looks without a signal: one may be lost, and a tick is missed after twice as long."""
-MIN_INTERVAL = 0.1
-"""Seconds until it looks again at what another replica is running now."""
 
 
 def ticking(calls: Calls, ticks: Ticks, metrics: Metrics | None = None) -> Run:
@@ -21,8 +19,6 @@ def ticking(calls: Calls, ticks: Ticks, metrics: Metrics | None = None) -> Run:
         fired = await skipping.run(ticks.run_due)
         if metrics:
             metrics.schedule_ticks.inc(fired.count)
-        if fired.next_due is None:
-            return MAX_INTERVAL
-        return min(max(0.0 if fired.count else MIN_INTERVAL, fired.next_due), MAX_INTERVAL)
+        return fired.wait(MAX_INTERVAL)
 
     return run_once

@@ -29,6 +29,7 @@ from scheduler_svc.domain.schedule import (
     plan,
 )
 from scheduler_svc.domain.task import NewTask, Task
+from scheduler_svc.runtime.loops import DueRound
 from scheduler_svc.runtime.tracing import NO_SPAN, NO_TRACER, SubmitSpan, Tracer
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 
@@ -177,14 +178,6 @@ ZONE_RETRY = timedelta(minutes=1)
 """When a tick is tried again whose time zone this machine does not know: another replica's may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fired:
-    """How many schedules a round looked at, and the seconds until the next one is due (None: none is)."""
-
-    count: int
-    next_due: float | None
-
-
 @dataclass(slots=True)
 class _Firing:
     """A schedule that is due, and what comes of it."""
@@ -215,7 +208,7 @@ class Ticks:
         self._read_template = read_template
         self._clock = clock
 
-    def run_due(self, tx: Tx, *, skip_locked: bool = False) -> Fired:
+    def run_due(self, tx: Tx, *, skip_locked: bool = False) -> DueRound:
         """Runs the ticks that are due, of some schedules; `skip_locked`: not of accounts that are locked."""
         now = self._clock(tx)
         due = tx.schedules.lock_due(now, MAX_BATCH, _locked_accounts(tx, now) if skip_locked else ())
@@ -226,7 +219,7 @@ class Ticks:
             self._submit(tx, firings)
             tx.schedules.record([_record(firing, now) for firing in firings])
         next_due = tx.schedules.next_due()
-        return Fired(len(firings), None if next_due is None else (next_due - now).total_seconds())
+        return DueRound(len(firings), None if next_due is None else (next_due - now).total_seconds())
 
     def _submit(self, tx: Tx, firings: Sequence[_Firing]) -> None:
         """Submits the tasks of all ticks, and keeps the last task or refusal of each schedule."""

@@ -7,7 +7,6 @@ rows as of its start: it must find the old row gone, or it would grant the old b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.history.work import DequeuedTask, Ledger
 from scheduler_svc.leases.attempts import EndedLease, Inconsistent, end_attempts, error_json
 from scheduler_svc.leases.rows import LiveLease, TaskRow
+from scheduler_svc.runtime.loops import DueRound
 from scheduler_svc.tasks.query import get_task
 from scheduler_svc.tasks.rows import BatchResult
 from scheduler_svc.tasks.submit import retake_keys
@@ -283,15 +283,7 @@ MAX_BATCH = 500
 _EXPIRED = TaskError(EXPIRED, "it was not started by its expire_time")
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
-    """How many tasks were cancelled, and the seconds until the next one expires (None: none will)."""
-
-    count: int
-    next_expiry: float | None
-
-
-def expire_tasks(tx: Tx) -> Expired:
+def expire_tasks(tx: Tx) -> DueRound:
     """Cancels tasks that have expired while they waited. Those that another session has locked are left for later."""
     keys = tx.expiry.expired(MAX_BATCH)
     free = sorted(tx.tasks.lock(sorted(keys), skip_locked=True)) if keys else []
@@ -300,4 +292,4 @@ def expire_tasks(tx: Tx) -> Expired:
         ledger = Ledger(tx)
         cancel_waiting(tx, ledger, removed, _EXPIRED)
         ledger.write()
-    return Expired(len(removed), tx.expiry.next())
+    return DueRound(len(removed), tx.expiry.next())

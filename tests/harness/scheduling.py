@@ -40,15 +40,16 @@ from scheduler_svc.domain.task import NewTask, Task, TaskEdit, TaskError, TaskEv
 from scheduler_svc.domain.task_filter import TaskFilter
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
-from scheduler_svc.leases.recover import Promoted, Reaped, promote_due, reap
+from scheduler_svc.leases.recover import Reaped, promote_due, reap
 from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem, ReportWork, UnsentLeases
 from scheduler_svc.leases.sessions import OpenedSession, open_session
+from scheduler_svc.runtime.loops import DueRound
 from scheduler_svc.runtime.signals import CommitSignals
 from scheduler_svc.tasks import change as cancel
 from scheduler_svc.tasks import change as retry
 from scheduler_svc.tasks import change as update
 from scheduler_svc.tasks import query
-from scheduler_svc.tasks.change import Expired, expire_tasks
+from scheduler_svc.tasks.change import expire_tasks
 from scheduler_svc.tasks.rows import TaskPage
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.transactions import Database, Tx, make_engine
@@ -343,7 +344,7 @@ class Scheduling:
         reaped: Reaped = self.run(reap, TERMS)
         return reaped
 
-    def wait_is_over(self, key: int) -> Promoted:
+    def wait_is_over(self, key: int) -> DueRound:
         """What the task waits for has come; the due loop looks."""
         self.sql("UPDATE delayed SET due_time = now() - interval '1 second' WHERE task_key = :key", key=key)
         return self.due()
@@ -357,8 +358,8 @@ class Scheduling:
             keys=list(keys),
         )
 
-    def due(self) -> Promoted:
-        promoted: Promoted = self.run(promote_due)
+    def due(self) -> DueRound:
+        promoted: DueRound = self.run(promote_due)
         return promoted
 
     def pass_expire_time(self, *keys: int) -> None:
@@ -371,8 +372,8 @@ class Scheduling:
                 keys=list(keys),
             )
 
-    def expire_waiting(self) -> Expired:
-        expired: Expired = self.run(expire_tasks)
+    def expire_waiting(self) -> DueRound:
+        expired: DueRound = self.run(expire_tasks)
         return expired
 
     # what is so

@@ -18,7 +18,7 @@ from scheduler_svc.replica import timed_loops as recovery
 from scheduler_svc.retention.sql import PgMaintenance
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.hints import Listener
-from scheduler_svc.runtime.loops import Periodic
+from scheduler_svc.runtime.loops import MIN_DUE_INTERVAL, Periodic
 from scheduler_svc.runtime.signals import CommitSignals
 from tests.harness.scheduling import FAILURE, TERMS, Scheduling, new_task
 from tests.harness.waiting import wait_until_async
@@ -146,7 +146,7 @@ class TestDue:
         scheduling.sql("UPDATE delayed SET due_time = now()")
         with scheduling.transaction() as other:
             assert promote_due(other).count == 1
-            assert await recovery.due(calls)() == recovery.MIN_DUE_INTERVAL
+            assert await recovery.due(calls)() == MIN_DUE_INTERVAL
 
     async def test_more_than_a_batch_follows_at_once(self, calls: Calls, scheduling: Scheduling) -> None:
         for _ in range(2):

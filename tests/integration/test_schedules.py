@@ -29,11 +29,12 @@ from scheduler_svc.domain.schedule import (
 from scheduler_svc.domain.task import Task
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.loops import DueRound
 from scheduler_svc.runtime.otel import OtelTracer
 from scheduler_svc.schedules import loop
 from scheduler_svc.schedules import work as application
 from scheduler_svc.schedules.service import read_template
-from scheduler_svc.schedules.work import Fired, Schedules, ShownSchedule, Ticks
+from scheduler_svc.schedules.work import Schedules, ShownSchedule, Ticks
 from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.transactions import Tx
 from tests.harness.foreign_locks import locked_rows
@@ -72,10 +73,10 @@ class Ticking:
         task: Task = self.scheduling.run(self.work.run, ALL, schedule.schedule_id)
         return task
 
-    def at(self, now: datetime) -> Fired:
+    def at(self, now: datetime) -> DueRound:
         """A round of the loop at that time."""
         self.now = now
-        fired: Fired = self.scheduling.run(self.loop.run_due)
+        fired: DueRound = self.scheduling.run(self.loop.run_due)
         return fired
 
     def read(self, schedule: Schedule) -> Schedule:
@@ -109,8 +110,8 @@ def next_of(schedule: Schedule) -> datetime | None:
 def test_a_tick_submits_the_template_and_the_next_one_follows(ticking: Ticking) -> None:
     schedule = ticking.create()
     assert (next_of(schedule), schedule.last_run_time, schedule.last_task_id) == (at(12), None, "")
-    assert ticking.at(at(11, 59)) == Fired(0, 60.0)
-    assert ticking.at(at(12)) == Fired(1, 3600.0)
+    assert ticking.at(at(11, 59)) == DueRound(0, 60.0)
+    assert ticking.at(at(12)) == DueRound(1, 3600.0)
     (task,) = ticking.tasks(schedule)
     assert (task.account_id, task.brief.topic) == (1, "the news of the hour")
     assert (task.priority, task.labels) == (7, {"team": "a"})
@@ -150,10 +151,10 @@ def test_each_tick_s_task_begins_a_trace(ticking: Ticking, monkeypatch: pytest.M
 
 
 def test_a_round_without_anything_due_sleeps_until_there_is(ticking: Ticking) -> None:
-    assert ticking.at(BEGIN) == Fired(0, None)
+    assert ticking.at(BEGIN) == DueRound(0, None)
     ticking.create(cron="0 13 * * *")
     ticking.create(cron="45 11 * * *")
-    assert ticking.at(BEGIN) == Fired(0, 15 * 60.0)
+    assert ticking.at(BEGIN) == DueRound(0, 15 * 60.0)
 
 
 def test_replicas_that_look_at_the_same_time_run_each_tick_once(ticking: Ticking, db_url: str) -> None:
@@ -331,7 +332,7 @@ class TestRefused:
     def test_a_zone_that_this_machine_lacks_is_tried_again(self, ticking: Ticking) -> None:
         schedule = ticking.create()
         ticking.scheduling.sql("UPDATE schedules SET time_zone = 'Mars/Phobos'")
-        assert ticking.at(at(12)) == Fired(1, 60.0)
+        assert ticking.at(at(12)) == DueRound(1, 60.0)
         read = ticking.read(schedule)
         assert (next_of(read), read.last_error) == (at(12), "this scheduler does not know the time zone Mars/Phobos")
         ticking.scheduling.sql("UPDATE schedules SET time_zone = 'Etc/UTC'")
@@ -352,7 +353,7 @@ class TestPause:
     def test_a_paused_schedule_has_no_ticks_and_misses_none(self, ticking: Ticking) -> None:
         schedule = ticking.create(catch_up=CatchUp.ALL)
         assert ticking.update(schedule, paused=True).next_ticks == []
-        assert ticking.at(at(14)) == Fired(0, None)
+        assert ticking.at(at(14)) == DueRound(0, None)
         ticking.now = at(14, 30)
         assert ticking.update(schedule, paused=False).next_ticks[0] == at(15)
         ticking.at(at(15))
