@@ -58,6 +58,8 @@ class Field(NamedTuple):
         in_schedule: whether the task of a schedule may have it.
         changeable: whether it can be changed while the task is pending.
         everyday: whether forms show it at once, and not on demand.
+        brief: whether it is a text of the brief, which says what to write; forms show it at once.
+        rows: of the input of such a text in a form. A text with several is shown as it was written.
     """
 
     name: str
@@ -73,6 +75,8 @@ class Field(NamedTuple):
     in_schedule: bool = True
     changeable: bool = True
     everyday: bool = False
+    brief: bool = False
+    rows: int = 1
 
 
 FIELDS = (
@@ -89,11 +93,17 @@ FIELDS = (
         everyday=True,
     ),
     Field(
-        "topic", "Topic", Kind.TEXT, "What to write about.", 1, 4_000, columns=("主题", "选题", "标题"), everyday=True
+        "topic",
+        "Topic",
+        Kind.TEXT,
+        "What to write about.",
+        1,
+        4_000,
+        columns=("主题", "选题", "标题"),
+        brief=True,
+        rows=2,
     ),
-    Field(
-        "keywords", "Keywords", Kind.WORDS, "Keywords by comma.", 0, 2_000, columns=("关键词", "关键字"), everyday=True
-    ),
+    Field("keywords", "Keywords", Kind.WORDS, "Keywords by comma.", 0, 2_000, columns=("关键词", "关键字"), brief=True),
     Field(
         "category",
         "Category",
@@ -102,7 +112,7 @@ FIELDS = (
         0,
         200,
         columns=("类别", "分类"),
-        everyday=True,
+        brief=True,
     ),
     Field(
         "requirements",
@@ -112,9 +122,10 @@ FIELDS = (
         0,
         20_000,
         columns=("要求",),
-        everyday=True,
+        brief=True,
+        rows=4,
     ),
-    Field("tone", "Tone", Kind.TEXT, "Tone of the text.", 0, 200, columns=("语气",), everyday=True),
+    Field("tone", "Tone", Kind.TEXT, "Tone of the text.", 0, 200, columns=("语气",), brief=True),
     Field(
         "priority",
         "Priority",
@@ -254,6 +265,8 @@ FIELDS = (
         changeable=False,
     ),
 )
+BRIEF = tuple(sorted((field for field in FIELDS if field.brief), key=lambda field: (field.name != "topic", field.rows)))
+"""The texts that say what to write, as people read them: the topic, then the short ones before the long one."""
 BY_NAME: Mapping[str, Field] = {field.name: field for field in FIELDS}
 NAMES: Mapping[str, str] = {name: field.name for field in FIELDS for name in (field.name, *field.columns)}
 """The field of each column."""

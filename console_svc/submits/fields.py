@@ -108,12 +108,11 @@ _READERS: Mapping[Kind, Callable[[Field, str, tzinfo], Any]] = {
     Kind.TIME: _time,
     Kind.PAIRS: _pairs,
 }
-_AS_TYPED = frozenset({"topic", "requirements"})
 TYPED: Mapping[str, Field] = {field.name: field for field in FIELDS if field.name != "request_id"}
 """What people type; the console makes the ids of requests itself."""
 OF_A_SCHEDULE: Mapping[str, Field] = {name: field for name, field in TYPED.items() if field.in_schedule}
 _OF_A_TASK = ("account_id", *(name for name in OF_A_SCHEDULE if name != "creator_options"))
-FOLDED = frozenset(name for name, field in TYPED.items() if not field.everyday)
+FOLDED = frozenset(name for name, field in TYPED.items() if not (field.everyday or field.brief))
 """Fields that a form shows on demand."""
 
 
@@ -130,7 +129,7 @@ def read(form: Form, fields: Mapping[str, Field] = TYPED, needed: Sequence[str] 
 
 
 def _value(form: Form, field: Field) -> Any:
-    reader, as_typed = _READERS[field.kind], field.name in _AS_TYPED
+    reader, as_typed = _READERS[field.kind], field.rows > 1
     return form.read(
         field.name, lambda input_text: reader(field, input_text if as_typed else input_text.strip(), form.zone)
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from contentgen import Task
+from contentgen.submit_fields import FIELDS, Field, Kind
 
 _ESCAPES = {"\n": r"\n", "\t": r"\t", "\r": r"\r", "\\": r"\\", "'": r"\'"}
 _BYTE, _PLANE = 0x80, 0xFFFF
@@ -71,49 +72,42 @@ class Commands:
         return f"{options} {header} -d {body} {quoted(self._address)} contentgen.v1.TaskService/{method}"
 
 
-def _options(task: Task) -> Sequence[tuple[str, str]]:
-    """Returns flags of `contentgen task submit` with their values."""
-    options = [
-        ("--keywords", task["keywords"]),
-        ("--category", task["category"]),
-        ("--requirements", task["requirements"]),
-        ("--tone", task["tone"]),
-        ("--priority", str(task["priority"])),
-        ("--max-retries", str(task["max_retries"])),
-        ("--timeout", _length(task["timeout"])),
-        ("--initial-backoff", _length(task["initial_backoff"])),
-        ("--backoff-multiplier", f"{task['backoff_multiplier']:g}" if task["backoff_multiplier"] else None),
-        ("--max-backoff", _length(task["max_backoff"])),
-        ("--schedule-time", _future(task["schedule_time"])),
-        ("--expire-time", _future(task["expire_time"])),
-        *(("--label", f"{key}={value}") for key, value in sorted(task["labels"].items())),
-    ]
-    flags = ["--no-auto-approve"] * (not task["auto_approve"]) + ["--no-auto-retry"] * (not task["auto_retry"])
-    return [*((flag, value) for flag, value in options if value), *((flag, "") for flag in flags)]
+_LEFT_OUT = frozenset({"request_id", "unique_key", "unique_for", "creator_options"})
+"""What another submit has of its own, or a task does not tell."""
+_APART = frozenset({"account_id", "topic"})
+"""What `submit` writes in its own way."""
+
+
+def _options(task: Task) -> Iterator[tuple[str, str]]:
+    """Yields flags of `contentgen task submit` with their values."""
+    for field, value in _given(task):
+        if field.name in _APART:
+            continue
+        name = field.name.replace("_", "-")
+        if field.kind is Kind.PAIRS:
+            yield from ((field.flags[0], f"{key}={text}") for key, text in sorted(value.items()))
+        elif field.kind is not Kind.YES_NO:
+            yield f"--{name}", f"{value:g}" if field.kind is Kind.NUMBER else str(value)
+        elif not value:
+            yield f"--no-{name}", ""
 
 
 def _request(task: Task) -> dict[str, Any]:
     """Returns a SubmitTaskRequest as JSON."""
-    request = {
-        "account_id": task["account_id"],
-        "topic": task["topic"],
-        "keywords": task["keywords"],
-        "category": task["category"],
-        "requirements": task["requirements"],
-        "tone": task["tone"],
-        "priority": task["priority"],
-        "auto_approve": task["auto_approve"],
-        "max_retries": task["max_retries"],
-        "auto_retry": task["auto_retry"],
-        "timeout": _length(task["timeout"]),
-        "labels": task["labels"] or None,
-        "initial_backoff": _length(task["initial_backoff"]),
-        "backoff_multiplier": task["backoff_multiplier"],
-        "max_backoff": _length(task["max_backoff"]),
-        "schedule_time": _future(task["schedule_time"]),
-        "expire_time": _future(task["expire_time"]),
-    }
-    return {name: value for name, value in request.items() if value is not None and value != ""}
+    return {field.name: value for field, value in _given(task)}
+
+
+def _given(task: Task) -> Iterator[tuple[Field, Any]]:
+    """Yields the fields of a submit like that of the task, with their values as JSON has them."""
+    values: Mapping[str, Any] = task
+    for field in FIELDS:
+        if field.name in _LEFT_OUT:
+            continue
+        write, value = _WRITERS.get(field.kind), values[field.name]
+        if write:
+            value = write(value)
+        if value not in (None, "", {}):
+            yield field, value
 
 
 def _length(seconds: float | None) -> str | None:
@@ -123,3 +117,6 @@ def _length(seconds: float | None) -> str | None:
 def _future(iso: str | None) -> str | None:
     """A time that is still to come; what has passed says nothing any more."""
     return iso if iso and datetime.fromisoformat(iso) > datetime.now(UTC) else None
+
+
+_WRITERS: Mapping[Kind, Callable[[Any], Any]] = {Kind.LENGTH: _length, Kind.TIME: _future}

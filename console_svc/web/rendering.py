@@ -14,6 +14,7 @@ from starlette.requests import Request
 from console_svc.articles.texts import visible
 from console_svc.web.language import NAMES, Texts, language_of
 from console_svc.web.security import CSRF_FIELD, page_before
+from contentgen.submit_fields import BRIEF
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -29,6 +30,7 @@ class Renderer:
         )
         self._environment.filters.update(length_of_time=length_of_time, moment=moment, visible=visible)
         self._environment.globals.update(prefix=prefix, languages=NAMES, csrf_field=CSRF_FIELD, now=time.time)
+        self._environment.globals["brief_fields"] = BRIEF
 
     def text(self, request: Request, template: str, values: Mapping[str, Any]) -> str:
         """Fills in a template in the language of the request."""

@@ -12,6 +12,7 @@ from contentgen.cli import cells
 from contentgen.cli.documents import Document
 from contentgen.cli.output import Column, fields
 from contentgen.doctor.reasons import waits_for
+from contentgen.submit_fields import BRIEF
 
 
 def worker_state(worker: Document) -> Text:
@@ -270,10 +271,7 @@ def _task_lines(task: Document) -> Iterator[tuple[str, Text | str]]:
     for key, value in sorted((task["error"] or {}).get("details", {}).items()):
         yield f"  {cells.line(key)}", cells.lines(value)
     yield "content", str(task["content_id"] or "")
-    yield "topic", cells.line(task["topic"])
-    for name in ("keywords", "category", "tone"):
-        yield name, cells.line(task[name])
-    yield "requirements", cells.lines(task["requirements"] or "")
+    yield from _brief_lines(task)
     yield "priority", str(task["priority"])
     yield "review", "" if task["auto_approve"] else "needed"
     yield "attempt", str(task["attempt"] or "")
@@ -291,6 +289,15 @@ def _task_lines(task: Document) -> Iterator[tuple[str, Text | str]]:
         yield "unique for", cells.duration(task["unique_for"])
     yield "schedule", str(task["schedule_id"] or "")
     yield "trace", cells.line(task["trace_id"])
+
+
+def _brief_lines(source: Document) -> Iterator[tuple[str, Text | str]]:
+    """Yields the texts of a task or a template."""
+    topic, *texts = BRIEF
+    yield topic.name, cells.line(source[topic.name])
+    for field in texts:
+        show = cells.lines if field.rows > 1 else cells.line
+        yield field.name.replace("_", " "), show(source[field.name] or "")
 
 
 def _retries(task: Document) -> str:
@@ -380,9 +387,7 @@ def _schedule_lines(schedule: Document) -> Iterator[tuple[str, Text | str]]:
 
 def _template_lines(template: Document) -> Iterator[tuple[str, Text | str]]:
     """Yields what each tick submits, as far as it is given."""
-    for name in ("topic", "keywords", "category", "tone"):
-        yield name, cells.line(template[name])
-    yield "requirements", cells.lines(template["requirements"] or "")
+    yield from _brief_lines(template)
     yield "priority", cells.number(template["priority"])
     yield "review", "needed" if template["auto_approve"] is False else ""
     yield "max retries", cells.number(template["max_retries"])
