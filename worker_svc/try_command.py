@@ -29,8 +29,9 @@ from contentgen.service.settings import (
     settings_of,
 )
 from contentgen.service.values import seconds_of
+from contentgen.submit_fields import BRIEF, Field
 from worker_svc.config import WorkerSettings
-from worker_svc.creators.brief import TEXTS, Brief
+from worker_svc.creators.brief import ARGUMENTS, Brief
 from worker_svc.folder import FolderError, take_folder
 from worker_svc.guard import Guard, GuardLostError
 from worker_svc.logs import configure_logging
@@ -65,12 +66,6 @@ exit statuses:
 
 Every setting of `contentgen-worker --help` counts, as a flag or as its variable. --log-level=info shows the worker's
 log."""
-
-_TEXT_HELP = {
-    "topic": "what to write about",
-    "keywords": "separated by commas",
-    "category": "not passed to the CLI by any profile",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +148,8 @@ def _lease(request: TryRequest) -> pb.AssignedLease:
     from contentgen.v1 import worker_service_pb2 as pb
 
     brief = request.brief
-    task = task_pb2.Task(task_id=f"try-{os.getpid()}")
-    for name, text in zip(TEXTS, brief.texts, strict=True):
+    task = task_pb2.Task(task_id=f"try-{os.getpid()}", topic=brief.topic)
+    for name, text in brief.texts.items():
         setattr(task, name, text)
     lease = pb.AssignedLease(lease_id="try", attempt=1, task=task, creator_options=brief.options)
     lease.timeout.FromNanoseconds(round(request.timeout * 1e9))
@@ -164,7 +159,8 @@ def _lease(request: TryRequest) -> pb.AssignedLease:
 def _parse(argv: Sequence[str]) -> tuple[TryRequest, WorkerSettings]:
     """Raises SettingsError. `--help` prints and exits 0."""
     options = vars(_parser().parse_args(argv))
-    brief = Brief.of([options.pop(name) for name in TEXTS], dict(options.pop("option")))
+    texts = {field.name: options.pop(field.name) for field in BRIEF}
+    brief = Brief(texts.pop("topic"), texts, dict(options.pop("option")))
     if not brief.topic.strip():
         raise UsageError(["--topic must not be blank"])
     request = TryRequest(brief, options.pop("timeout"), options.pop("output"))
@@ -180,9 +176,9 @@ def _parser() -> FlagParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     brief = parser.add_argument_group("the task")
-    for name in TEXTS:
-        text = _TEXT_HELP.get(name)
-        brief.add_argument(f"--{name}", metavar="TEXT", required=name == "topic", default="", help=text)
+    for field in BRIEF:
+        flag, required = f"--{field.name.replace('_', '-')}", field.name == "topic"
+        brief.add_argument(flag, metavar="TEXT", required=required, default="", help=_text_help(field))
     brief.add_argument(
         "--option",
         metavar="KEY=VALUE",
@@ -204,6 +200,11 @@ def _parser() -> FlagParser:
     )
     add_flags(parser.add_argument_group("the CLI (settings of the worker)"), WorkerSettings, shown="--creator-")
     return parser
+
+
+def _text_help(field: Field) -> str:
+    text = f"{field.help[0].lower()}{field.help[1:].removesuffix('.')}"
+    return text if field.name in ARGUMENTS else f"{text}; not passed to the CLI by any profile"
 
 
 def _option(text: str) -> tuple[str, str]:

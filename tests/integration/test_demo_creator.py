@@ -175,7 +175,7 @@ def test_the_score_is_derived_from_the_topic(demo: Demo) -> None:
         ["create"],
         ["create", "--topic="],
         ["create", "--topic=a"],
-        ["create", "--topic=a", "--task-id=x", "--colour=red"],
+        ["create", "--topic=a", "--task-id=x", "--demo-colour=red"],
         ["create", "--topic=a", "--task-id=x", "stray"],
         ["create", "--topic=a", "--task-id=x", "--mode=later"],
         ["create", "--topic=a", "--task-id=x", "--type=poem"],
@@ -193,6 +193,11 @@ def test_wrong_arguments_are_refused(demo: Demo, args: list[str]) -> None:
     assert done.stdout == b""
     assert b"usage:" in done.stderr
     assert demo.journal("start") == []
+
+
+def test_other_options_are_ignored(demo: Demo) -> None:
+    asked = ("create", "--mode=sync", "--topic=a", "--demo-seconds=0")
+    assert article(demo(*asked, "--colour=red"))["content"] == article(demo(*asked))["content"]
 
 
 def test_values_may_be_separate_arguments(demo: Demo) -> None:
@@ -227,7 +232,7 @@ async def test_a_profile_gets_its_article(demo: Demo, profile: str) -> None:
 
 @pytest.mark.parametrize(("profile", "topic"), HOSTILE_RUNS, ids=range(len(HOSTILE_RUNS)))
 async def test_a_hostile_topic_arrives_byte_for_byte(demo: Demo, profile: str, topic: str) -> None:
-    job = replace(JOB, brief=Brief(topic=topic, tone=topic[:200], options={"demo-seconds": "0"}))
+    job = replace(JOB, brief=Brief(topic, {"tone": topic[:200]}, {"demo-seconds": "0"}))
     outcome, _, _ = await demo.drive(profile, job)
     assert isinstance(outcome, Completed), outcome
     (start,) = demo.journal("start")

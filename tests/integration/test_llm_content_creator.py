@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -48,11 +47,9 @@ JOB = Job(
     task_id="task-0123456789ab",
     attempt=1,
     brief=Brief(
-        topic="人工智能的未来发展",
-        keywords="智能,未来",
-        requirements="面向普通读者",
-        tone="轻松",
-        options={"audience": "学生"},
+        "人工智能的未来发展",
+        {"keywords": "智能,未来", "requirements": "面向普通读者", "tone": "轻松"},
+        {"audience": "学生"},
     ),
 )
 LINES = " leading\n" + "\n".join(
@@ -71,9 +68,9 @@ HOSTILE = {"--help": "-t", LINES: LINES}
 """Topics and their requirements."""
 
 
-def about(**fields: Any) -> Job:
+def about(topic: str = JOB.brief.topic, options: Mapping[str, str] = JOB.brief.options, **texts: str) -> Job:
     """`JOB` with another brief."""
-    return replace(JOB, brief=JOB.brief._replace(**fields))
+    return replace(JOB, brief=Brief(topic, {**JOB.brief.texts, **texts}, options))
 
 
 @dataclass
@@ -136,7 +133,7 @@ async def test_an_article_has_its_pictures_and_its_score(published: Published) -
 
     assert endpoints.of(Kind.SEARCH)[0]["query"] == JOB.brief.topic
     [asked] = endpoints.of(Kind.ARTICLE)
-    assert JOB.brief.requirements in asked["messages"][-1]["content"]
+    assert JOB.brief.texts["requirements"] in asked["messages"][-1]["content"]
 
 
 async def test_an_article_needs_no_requirements_and_no_search_and_decides_nothing(published: Published) -> None:

@@ -15,7 +15,7 @@ from tests.harness.creator_cli import SubprocessCli
 from tests.unit.scripted_cli import DONE, JOB, SECOND, SETTINGS, run, says, scripted
 from worker_svc.creators import PROFILES, load, progress
 from worker_svc.creators.base import RESERVED_OPTIONS
-from worker_svc.creators.brief import Brief
+from worker_svc.creators.brief import TEXTS, Brief
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
 from worker_svc.outcome import Article, Completed, Failed, Outcome, Reason
 
@@ -59,8 +59,8 @@ async def test_reference_polls_as_often_as_it_is_told(tmp_path: Path) -> None:
 
 async def test_arguments_are_single_words_and_empty_ones_are_left_out(tmp_path: Path) -> None:
     cli = scripted(tmp_path, create=["exit 0"], status=[says("completed")], result=[DONE])
-    job = replace(JOB, brief=Brief("--help", tone="formal", keywords="a,b", options={"style": "x=y; $(id)"}))
-    await run(cli, job=job)
+    texts = {name: f"--{name} a,b" for name in TEXTS[1:]} | {"tone": ""}
+    await run(cli, job=replace(JOB, brief=Brief("--help", texts, {"style": "x=y; $(id)"})))
     assert cli.calls == [
         [
             "create",
@@ -68,8 +68,7 @@ async def test_arguments_are_single_words_and_empty_ones_are_left_out(tmp_path: 
             "--mode=async",
             "--task-id=task-0123456789ab",
             "--topic=--help",
-            "--tone=formal",
-            "--keywords=a,b",
+            *(f"--{name.replace('_', '-')}={text}" for name, text in texts.items() if name not in {"category", "tone"}),
             "--style=x=y; $(id)",
         ],
         ["status", "--task-id=task-0123456789ab", "--json"],

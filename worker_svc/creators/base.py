@@ -171,7 +171,7 @@ def job_problem(job: Job) -> str | None:
             return f"the creator option {key!r:.100} should match [a-z][a-z0-9-]*"
         if key in RESERVED_OPTIONS:
             return f"the creator option {key!r} is set by the worker itself"
-    texts = (*job.brief.texts, *options.values())
+    texts = (job.brief.topic, *job.brief.texts.values(), *options.values())
     return "a text of it holds a NUL, which no argument can" if any("\0" in text for text in texts) else None
 
 

@@ -1,4 +1,4 @@
-"""What a task asks to have written, as creators read it. A new text is added here; a CLI gets it as an option."""
+"""What a task asks to have written, as creators read it: texts, most of which a CLI gets as options."""
 
 from __future__ import annotations
 
@@ -6,37 +6,25 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+from contentgen.submit_fields import BRIEF
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+TEXTS = tuple(field.name for field in BRIEF)
+"""The topic, and the others."""
+ARGUMENTS = {name: name.replace("_", "-") for name in TEXTS if name != "category"}
+"""The option of each text that a CLI gets."""
 
 
 class Brief(NamedTuple):
-    """The texts are as the client gave them; empty means not given. In the order of a CLI's arguments."""
+    """What is empty, or missing among the texts, was not given."""
 
     topic: str
-    requirements: str = ""
-    tone: str = ""
-    keywords: str = ""
-    category: str = ""
-    options: Mapping[str, str] = NO_OPTIONS
+    texts: Mapping[str, str] = _NONE
+    """The others of `TEXTS`, by name."""
+    options: Mapping[str, str] = _NONE
     """`creator_options`: more `--key=value` arguments."""
 
-    @classmethod
-    def of(cls, texts: Iterable[str], options: Mapping[str, str]) -> Brief:
-        """Makes a brief of the values of `TEXTS`, in their order."""
-        return cls._make((*texts, options))
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The values of `TEXTS`, in their order."""
-        return self[:-1]
-
-    def arguments(self) -> dict[str, str]:
-        """The CLI's options, without the texts that are not given."""
-        pairs = zip(TEXTS, self.texts, strict=True)
-        texts = {ARGUMENTS[name]: text for name, text in pairs if name in ARGUMENTS and text}
+    def arguments(self, names: Iterable[str] = ARGUMENTS) -> dict[str, str]:
+        """The CLI's options: the topic, those of these texts that are given, and the others."""
+        texts = {ARGUMENTS[name]: text for name in names if (text := self.texts.get(name))}
         return {"topic": self.topic} | texts | dict(self.options)
-
-
-TEXTS = Brief._fields[:-1]
-ARGUMENTS = {name: name.replace("_", "-") for name in TEXTS if name != "category"}
-"""The option of each text that a CLI gets."""

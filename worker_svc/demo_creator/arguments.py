@@ -18,18 +18,15 @@ usage: contentgen-demo-creator --version
        contentgen-demo-creator status --task-id=ID --json
        contentgen-demo-creator result --task-id=ID --json
 
-An asynchronous create needs --task-id. --demo-seconds is how long the run takes, and
+An asynchronous create needs --task-id. Other options are ignored, unless they begin with --demo-.
+--demo-seconds is how long the run takes, and
 --demo-first-seconds how long that of the task id's first create does; --demo-fail how it goes wrong, one of
 {misbehaviours}; --demo-fail-times that only the first N creates of the task id do; --demo-retry-after the
 seconds that `defer` asks for, 5 by default.
 """.format(misbehaviours=", ".join(MISBEHAVIOURS))
 
 _OPTIONS: Mapping[str, frozenset[str]] = {
-    "create": frozenset(
-        {"type", "mode", "task-id"}
-        | {name.replace("_", "-") for name in Brief._fields}
-        | {"demo-seconds", "demo-first-seconds", "demo-fail", "demo-fail-times", "demo-retry-after"}
-    ),
+    "create": frozenset({"demo-seconds", "demo-first-seconds", "demo-fail", "demo-fail-times", "demo-retry-after"}),
     "status": frozenset({"task-id", "json"}),
     "result": frozenset({"task-id", "json"}),
 }
@@ -50,7 +47,7 @@ class Request(NamedTuple):
         return self.options.get(name, "")
 
     def brief(self) -> Brief:
-        return Brief._make(self.text(name.replace("_", "-")) for name in Brief._fields)
+        return Brief._make(map(self.text, Brief._fields))
 
     def number(self, name: str, default: float) -> float:
         """Returns the option as a finite number, 0 or above."""
@@ -86,7 +83,7 @@ def _options(command: str, arguments: Sequence[str]) -> dict[str, str]:
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or name not in _OPTIONS[command]:
+        if not argument.startswith("--") or not _takes(command, name):
             raise UsageError(f"{command} has no option {argument.partition('=')[0][:100]!r}")
         if not equals and name not in _FLAGS:
             next_argument = next(rest, None)
@@ -95,6 +92,11 @@ def _options(command: str, arguments: Sequence[str]) -> dict[str, str]:
             value = next_argument
         options[name] = value
     return options
+
+
+def _takes(command: str, name: str) -> bool:
+    """Whether a command takes an option. To create, every text of a task is one, though only some matter here."""
+    return name in _OPTIONS[command] or (command == "create" and not name.startswith("demo-"))
 
 
 def _check_create(request: Request) -> None:

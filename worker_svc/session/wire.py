@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf
-from operator import attrgetter
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
@@ -40,7 +39,6 @@ _REASONS = {
     StopReason.UNHEALTHY: pb.RELEASE_REASON_DRAINING,  # REFUSED would count against the task, and delay it
 }
 
-_texts_of = attrgetter(*TEXTS)
 _SPOOLED = {"completed": UpdateKind.COMPLETED, "failed": UpdateKind.FAILED, "deferred": UpdateKind.DEFERRED}
 
 
@@ -72,7 +70,8 @@ def seconds(duration: Duration) -> float:
 
 def job_of(assigned: pb.AssignedLease) -> Job:
     task = assigned.task
-    return Job(task.task_id, assigned.attempt, Brief.of(_texts_of(task), dict(assigned.creator_options)))
+    texts = {name: getattr(task, name) for name in TEXTS}
+    return Job(task.task_id, assigned.attempt, Brief(texts.pop("topic"), texts, dict(assigned.creator_options)))
 
 
 def accepted(lease: Lease) -> PendingUpdate:

@@ -33,6 +33,8 @@ from worker_svc.outcome import Failed, Outcome, Reason, failed, of_document, of_
 NO_REQUIREMENTS = "无特别要求"
 """The requirements of a task without any: the program needs some."""
 
+_TEXTS = ("requirements", "tone", "keywords")
+"""The texts that it takes beside the topic."""
 _FOLDER = "data"
 _DATABASE = f"{_FOLDER}/content-creator.db"
 _DONE = "completed"
@@ -95,8 +97,10 @@ class LlmContentCreator(Creator):
 
 def create_arguments(job: Job) -> Sequence[str]:
     """Returns `create` and its options. None is for the task's id: the program makes its own."""
-    brief = job.brief if job.brief.requirements.strip() else job.brief._replace(requirements=NO_REQUIREMENTS)
-    return arguments("create", {"type": "content-creator", "mode": "sync"} | brief.arguments())
+    brief = job.brief
+    if not brief.texts.get("requirements", "").strip():
+        brief = brief._replace(texts={**brief.texts, "requirements": NO_REQUIREMENTS})
+    return arguments("create", {"type": "content-creator", "mode": "sync"} | brief.arguments(_TEXTS))
 
 
 def _outcome(completed_call: CompletedCall, path: Path, settings: CreatorSettings) -> Outcome:
