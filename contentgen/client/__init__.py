@@ -68,6 +68,7 @@ from contentgen.client.results import (
     Worker,
     WorkerPool,
 )
+from contentgen.client.task_fields import SubmitFields, TaskChanges
 from contentgen.client.task_filter import TaskFilter
 from contentgen.client.watch import AsyncWatch, Watch
 
@@ -112,11 +113,13 @@ __all__ = [
     "ResumeTokenExpiredException",
     "ReviewStatus",
     "Schedule",
+    "SubmitFields",
     "SubmitTemplate",
     "System",
     "Task",
     "TaskCancelledException",
     "TaskChange",
+    "TaskChanges",
     "TaskEvent",
     "TaskFilter",
     "TaskHistoryPoint",

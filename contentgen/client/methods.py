@@ -8,11 +8,12 @@ of the message; `AsyncContentGenerationClient` returns a coroutine of that dict;
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from functools import wraps
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints, overload
 
 import grpc
 
@@ -24,6 +25,7 @@ from contentgen.client.watch import AsyncWatch, TaskWatch, Watch
 P = ParamSpec("P")
 M = TypeVar("M")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 Method = Callable[Concatenate[Any, P], Coroutine[Any, Any, M]]
 
@@ -85,7 +87,7 @@ class Unary(_Shared, Generic[P, M, T]):
         returns: str,
     ) -> None:
         """`returns`: `T`, as `help` shows it."""
-        method.__annotations__["return"] = returns
+        method = _returning(method, returns)
 
         @wraps(method)
         def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -109,6 +111,37 @@ class Unary(_Shared, Generic[P, M, T]):
     def __get__(self, client: Messages, owner: type) -> Callable[P, M]: ...
     def __get__(self, client: Methods | None, owner: type) -> Any:
         return self._of(client, owner)
+
+
+def takes(*kinds: type[Any]) -> Callable[[F], F]:
+    """The last parameter of a method is `**`, the keys of these TypedDicts: `help` shows each, and others are refused.
+
+    Type checkers know them by `Unpack`. In the docstring, the line of that parameter stands for all of them.
+    """
+    keywords = {
+        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+        for kind in kinds
+        for name, hint in get_type_hints(kind).items()
+    }
+    meanings = "\n".join((inspect.getdoc(kind) or "").partition("Attributes:\n")[2] for kind in kinds)
+
+    def decorate(method: F) -> F:
+        signature = inspect.signature(method)
+        *parameters, last = signature.parameters.values()
+        names = {parameter.name for parameter in parameters} | keywords.keys()
+        docstring = inspect.getdoc(method) or ""
+
+        @wraps(method)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            if unknown := kwargs.keys() - names:
+                raise TypeError(f"{method.__qualname__}() got an unexpected keyword argument {min(unknown)!r}")
+            return method(*args, **kwargs)
+
+        checked.__signature__ = signature.replace(parameters=[*parameters, *keywords.values()])  # type: ignore[attr-defined]
+        checked.__doc__ = re.sub(rf"^    {last.name}: .*", lambda _: meanings, docstring, flags=re.MULTILINE)
+        return checked  # type: ignore[return-value] # it takes and returns the same
+
+    return decorate
 
 
 def plain(method: Method[P, T]) -> Unary[P, T, T]:
@@ -223,7 +256,7 @@ class Watching(_Shared, Generic[P]):
         return self._of(client, owner)
 
 
-def _returning(function: Callable[..., Any], returns: str) -> Callable[..., Any]:
+def _returning(function: F, returns: str) -> F:
     """`function`, whose signature `help` shows with what it returns itself."""
     function.__signature__ = inspect.signature(function).replace(return_annotation=returns)  # type: ignore[attr-defined]
     return function

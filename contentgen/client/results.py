@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from contentgen.client.task_fields import Brief
+
 TaskStatus = Literal["pending", "submitted", "processing", "completed", "failed", "timeout", "cancelled"]
 PendingReason = Literal["backoff", "scheduled", "account_limit", "rate_limit", "paused", "no_workers", "all_slots_busy"]
 ReviewStatus = Literal["pending_review", "approved", "rejected"]
@@ -35,18 +37,17 @@ class TaskProgress(TypedDict):
     message: str
 
 
-class Task(TypedDict):
-    """A status dict: one task, the same whether it is read alone, in a list or from a watch."""
+class _Identity(TypedDict):
+    """The first keys of a status dict."""
 
     task_id: str
     status: TaskStatus
     account_id: int
-    topic: str
-    keywords: str | None
-    category: str | None
-    requirements: str | None
-    """None in lists and events: they leave it out."""
-    tone: str | None
+
+
+class Task(_Identity, Brief):
+    """A status dict: one task, the same whether it is read alone, in a list or from a watch."""
+
     priority: int
     auto_approve: bool
     labels: dict[str, str]
@@ -305,15 +306,9 @@ class Account(TypedDict):
     created_at: str
 
 
-class SubmitTemplate(TypedDict):
+class SubmitTemplate(Brief):
     """The task that a schedule submits. None: the scheduler's default."""
 
-    topic: str
-    keywords: str | None
-    category: str | None
-    requirements: str | None
-    """None in lists: they leave it out."""
-    tone: str | None
     priority: int | None
     auto_approve: bool | None
     max_retries: int | None

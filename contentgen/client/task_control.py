@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal, Unpack
+from collections.abc import Awaitable, Sequence
+from typing import Literal, Unpack
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.client.errors import FailedPrecondition
-from contentgen.client.fields import duration, timestamp
-from contentgen.client.methods import Methods, plain, returns, returns_by, returns_whether_found
+from contentgen.client.methods import Methods, plain, returns, returns_by, returns_whether_found, takes
 from contentgen.client.results import Task, TaskStatus
+from contentgen.client.submits import set_field
+from contentgen.client.task_fields import TaskChanges, TaskFields
 from contentgen.client.task_filter import TaskFilter, task_filter
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
@@ -51,25 +51,14 @@ class TaskControlMethods(Methods):
         return (await self._call(self._stubs.tasks.CancelTask, request)).task
 
     @returns(Task)
+    @takes(TaskChanges, TaskFields)
     async def update_task(
         self,
         task_id: str,
         *,
-        topic: str | None = None,
-        keywords: str | None = None,
-        category: str | None = None,
-        requirements: str | None = None,
-        tone: str | None = None,
-        priority: int | None = None,
-        auto_approve: bool | None = None,
-        max_retries: int | None = None,
-        auto_retry: bool | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - an attempt's, not the call's
-        schedule_time: datetime | str | None = None,
         unschedule: bool = False,
-        expire_time: datetime | str | None = None,
         unexpire: bool = False,
-        labels: Mapping[str, str] | None = None,
+        **changes: Unpack[TaskChanges],
     ) -> task_pb2.Task:
         """Changes a pending task, and returns its status dict. What is None stays as it is. See `submit_task`.
 
@@ -77,21 +66,9 @@ class TaskControlMethods(Methods):
 
         Args:
             task_id: the task.
-            topic: what to write about.
-            keywords: by comma; empty for none.
-            category: stored with the content; empty for none.
-            requirements: what the text must follow; empty for none.
-            tone: empty for the CLI's own.
-            priority: 1 to 10, 10 first.
-            auto_approve: whether the content skips the review.
-            max_retries: 0 to 100, at least those that are used.
-            auto_retry: whether failures are retried by themselves.
-            timeout: seconds that one attempt may take.
-            schedule_time: not before; a datetime or ISO 8601.
             unschedule: whether it may run at once; not with a `schedule_time`.
-            expire_time: cancelled if it was not started by then.
             unexpire: whether it never expires; not with an `expire_time`.
-            labels: all of them.
+            changes: the new values, by name: those of `TaskChanges`.
 
         Raises:
             ResourceNotFoundException: the task does not exist.
@@ -101,28 +78,15 @@ class TaskControlMethods(Methods):
         Example:
             >>> task = client.update_task(task_id, priority=9, tone="专业", unschedule=True)
         """
-        if unschedule and schedule_time is not None:
+        given = {name: value for name, value in changes.items() if value is not None}
+        if unschedule and "schedule_time" in given:
             raise ValueError("unschedule takes the time away: give no schedule_time with it")
-        if unexpire and expire_time is not None:
+        if unexpire and "expire_time" in given:
             raise ValueError("unexpire takes the time away: give no expire_time with it")
-        fields: dict[str, Any] = {
-            "topic": topic,
-            "keywords": keywords,
-            "category": category,
-            "requirements": requirements,
-            "tone": tone,
-            "priority": priority,
-            "auto_approve": auto_approve,
-            "max_retries": max_retries,
-            "auto_retry": auto_retry,
-            "timeout": duration(timeout),
-            "schedule_time": timestamp(schedule_time),
-            "expire_time": timestamp(expire_time),
-            "labels": labels,
-        }
-        changes = {name: value for name, value in fields.items() if value is not None}
-        paths = [*changes, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
-        task = task_pb2.Task(task_id=task_id, **changes)
+        task = task_pb2.Task(task_id=task_id)
+        for name, value in given.items():
+            set_field(task, name, value)
+        paths = [*given, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
         request = pb.UpdateTaskRequest(task=task, update_mask=FieldMask(paths=paths))
         return (await self._call(self._stubs.tasks.UpdateTask, request)).task
 

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from contentgen.client.documents import RESOLUTION, document, value
 from contentgen.client.fields import timestamp
-from contentgen.client.methods import Methods, lists, plain, returns, returns_all, returns_by, returns_if_found
+from contentgen.client.methods import Methods, lists, plain, returns, returns_all, returns_by, returns_if_found, takes
 from contentgen.client.results import (
     AttemptLog,
     Resolution,
@@ -21,6 +21,7 @@ from contentgen.client.results import (
     TaskStatus,
 )
 from contentgen.client.submits import submit_request
+from contentgen.client.task_fields import SubmitFields, TaskFields
 from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
 from contentgen.client.transport import Pages
 from contentgen.v1 import task_pb2
@@ -43,6 +44,7 @@ async def _statuses(tasks: Awaitable[list[task_pb2.Task | None]]) -> list[Task |
 
 class TaskMethods(Methods):
     @returns_by(_task_id)
+    @takes(TaskFields, SubmitFields)
     async def submit_task(  # noqa: PLR0917 - the old application's own order
         self,
         account_id: int,
@@ -53,20 +55,7 @@ class TaskMethods(Methods):
         tone: str | None = None,
         priority: int = 5,
         auto_approve: bool = True,
-        *,
-        max_retries: int | None = None,
-        auto_retry: bool | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - an attempt's, not the call's
-        schedule_time: datetime | str | None = None,
-        request_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        creator_options: Mapping[str, str] | None = None,
-        initial_backoff: float | None = None,
-        backoff_multiplier: float | None = None,
-        max_backoff: float | None = None,
-        expire_time: datetime | str | None = None,
-        unique_key: str | None = None,
-        unique_for: float | None = None,
+        **more: Unpack[SubmitFields],
     ) -> pb.SubmitTaskResponse:
         """Submits a task, and returns its id once it is committed. What is None has the scheduler's default.
 
@@ -79,19 +68,7 @@ class TaskMethods(Methods):
             tone: such as `专业`.
             priority: 1 to 10, 10 first.
             auto_approve: whether the content skips the review.
-            max_retries: 0 to 100; default 3.
-            auto_retry: whether failures are retried by themselves; default True.
-            timeout: seconds that one attempt may take; default 30 minutes.
-            schedule_time: not before; a datetime or ISO 8601, UTC if it names no zone.
-            request_id: the same id again returns the first task. Default: a new one, so that a retried call is safe.
-            labels: the caller's own.
-            creator_options: extra `--key=value` for the CLI.
-            initial_backoff: seconds before the first retry; default 30.
-            backoff_multiplier: what each further pause is longer by, 1 to 100; default 2.
-            max_backoff: seconds of the longest pause; default 10 minutes.
-            expire_time: cancelled if it was not started by then, with the reason EXPIRED; as `schedule_time`.
-            unique_key: while a task of the account with this key is open, that one's id is returned.
-            unique_for: seconds after its submit in which that holds though it has ended; with a `unique_key`.
+            more: the other fields, by name: those of `SubmitFields`.
 
         Raises:
             ResourceNotFoundException: the account does not exist.
@@ -112,19 +89,7 @@ class TaskMethods(Methods):
             tone=tone,
             priority=priority,
             auto_approve=auto_approve,
-            max_retries=max_retries,
-            auto_retry=auto_retry,
-            timeout=timeout,
-            schedule_time=schedule_time,
-            request_id=request_id,
-            labels=labels,
-            creator_options=creator_options,
-            initial_backoff=initial_backoff,
-            backoff_multiplier=backoff_multiplier,
-            max_backoff=max_backoff,
-            expire_time=expire_time,
-            unique_key=unique_key,
-            unique_for=unique_for,
+            **more,
         )
         return await self._call(self._stubs.tasks.SubmitTask, request)
 

@@ -29,6 +29,8 @@ def use(client: ContentGenerationClient) -> Content | None:
     with client.watch(["a"], until_ended=True) as events:
         for event in events:
             statuses.add(event["task"]["status"])
+    task_id = client.submit_task(1, "a topic", tone="dry", timeout=60, labels={"order": "7"}, unique_key="k")
+    print(client.update_task(task_id, topic="another", max_retries=1, unschedule=True)["tone"])
     return client.get_content(client.wait("a", timeout=1.5)["content_id"])
 
 
@@ -52,6 +54,8 @@ def use(client: ContentGenerationClient, task: Task) -> None:
     print(client.wait("a")["progres"])  # typeddict-item
     client.submit_task("1", "a topic")  # arg-type
     client.submit_task(1, "a topic", tpoic="b")  # call-arg
+    client.submit_task(1, "a topic", timeout="soon")  # arg-type
+    client.update_task("a", request_id="b")  # call-arg
     client.iter_tasks(status="lost")  # arg-type
     print(client.get_content(1)["body"])  # index
     client.wayt("a")  # attr-defined

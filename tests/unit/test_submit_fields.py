@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,6 +57,16 @@ def test_the_table_has_the_fields_of_the_message_and_the_arguments_of_the_client
     with ContentGenerationClient("127.0.0.1:1") as client:
         assert names == {*inspect.signature(client.submit_task).parameters}
     assert len(NAMES) == sum(1 + len(field.columns) for field in FIELDS)
+
+
+@pytest.mark.parametrize("name", ["submit_task", "update_task"])
+def test_help_says_what_each_argument_means_and_others_are_refused(name: str) -> None:
+    with ContentGenerationClient("127.0.0.1:1") as client:
+        method = getattr(client, name)
+        meanings = re.findall(r"^    (\w+): \w", inspect.getdoc(method) or "", re.MULTILINE)
+        assert set(inspect.signature(method).parameters) <= set(meanings)
+        with pytest.raises(TypeError, match=rf"{name}\(\) got an unexpected keyword argument 'tpoic'"):
+            method(1, tpoic="a topic")
 
 
 @pytest.mark.parametrize("field", BOUNDED, ids=lambda field: field.name)
