@@ -170,7 +170,7 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --no-annotate -o benchmarks/peers/requirements.lock benchmarks/peers/requirements.in
 
 # The wheel's name ends with its commit; each build of it is the same bytes.
-previous: $(STAMP) ## build the previous version from COMMIT, for tests/e2e/test_upgrades.py: only with a release
+previous: $(STAMP) ## build the previous version from COMMIT, for tests/e2e/test_upgrades.py: with a release, or a new column before the first
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && commit=$$(git rev-parse --short=7 --verify $(COMMIT)^{commit}) && \
 	  mkdir "$$tmp/source" && git archive $$commit | tar -x -C "$$tmp/source" && \
 	  $(PIP) wheel --no-deps --no-build-isolation --no-index -w "$$tmp" "$$tmp/source" && \

@@ -1,6 +1,6 @@
 """What a client asks to have written: the one list of fields by which a brief is checked, stored and sent.
 
-A new text is added here, in the protos, as a column in a migration, and in the worker's `creators/brief.py`.
+A new text is a field and a length here; its column, its checks and what workers get of it follow.
 """
 
 from __future__ import annotations

@@ -4,14 +4,17 @@ Two databases of a throw-away server, one migrated, one made from the definition
 server's catalogs say of them; alembic's own comparison must find nothing either.
 
 `--write` makes the first migration anew from the definitions: only before the first release, which all databases that
-are in use come from.
+are in use come from. The previous version, beside which this one is tested, has to make the same then.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from textwrap import dedent
 
 import sqlalchemy as sa
@@ -26,6 +29,8 @@ from tests.harness.cluster import throwaway_server
 from verification.generated.catalog import catalog
 
 FIRST = MIGRATIONS / "versions" / "0001_initial.sql"
+ROOT = Path(__file__).parents[2]
+_COMMENTS = re.compile(r"^COMMENT ON .*\n", re.MULTILINE)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         with defined.begin() as connection:
             for statement in _definitions():
                 connection.exec_driver_sql(statement)
-        differences = _compare(migrated, defined)
+        differences = [*_compare(migrated, defined), *_compare_previous()]
         migrated.dispose()
         defined.dispose()
     print("\n".join(differences) or "the migrated schema is what scheduler_svc/schema defines")
@@ -89,6 +94,15 @@ def _compare(migrated: sa.Engine, defined: sa.Engine) -> list[str]:
         context = MigrationContext.configure(connection, opts={"compare_server_default": False})
         by_alembic = [f"alembic: {difference}" for difference in compare_metadata(context, metadata)]
     return [*by_catalog, *by_alembic]
+
+
+def _compare_previous() -> Iterator[str]:
+    (wheel,) = (ROOT / "tests" / "previous").glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        (name,) = (name for name in files.namelist() if name.endswith(f"/{FIRST.name}"))
+        previous = files.read(name).decode()
+    if _COMMENTS.sub("", previous) != _COMMENTS.sub("", FIRST.read_text()):
+        yield f"{wheel.relative_to(ROOT)} makes another schema: commit this one, then `make previous COMMIT=HEAD`"
 
 
 def _lines(engine: sa.Engine) -> list[str]:
