@@ -23,6 +23,7 @@ from scheduler_svc.tasks.query import find_tasks
 from scheduler_svc.transactions import Database, Tx, make_engine
 from scheduler_svc.watch import work as changes
 from scheduler_svc.watch.work import Selection
+from tests.harness.payloads import COLUMNS, NO_OTHER_TEXTS
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)
@@ -41,13 +42,13 @@ _WORKERS = """
         now() + interval '1 h', false
     FROM generate_series(1, :count) AS n
 """
-_MOVES = """
+_MOVES = f"""
     WITH made AS (
         INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms)
         SELECT n, CASE WHEN n % 100 = 0 THEN 1 ELSE 2 END, 1, 5, true, true, 3, 60000
         FROM generate_series(1, :count) AS n RETURNING task_key
     ), payloads AS (
-        INSERT INTO task_payloads SELECT task_key, 'a topic', '', '', '', '', NULL, NULL, NULL FROM made
+        INSERT INTO task_payloads ({COLUMNS}) SELECT task_key, 'a topic', {NO_OTHER_TEXTS} FROM made
     )
     INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
     SELECT task_key, 0, 1, 0, '' FROM made ORDER BY task_key

@@ -11,14 +11,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from contentgen import Task
+from contentgen.submit_fields import BRIEF
 from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, sign_in
 from tests.harness.console import Console, Visitor
 
 EVERYTHING = {
-    "topic": "春天的第一杯咖啡",
-    "keywords": "咖啡,春天",
-    "category": "生活",
-    "tone": "轻松",
+    **{field.name: f"{field.label}, 春天" for field in BRIEF},
     "requirements": "1. 短\n2. <b>真</b>",
     "priority": "8",
     "auto_approve": "false",
@@ -66,8 +64,7 @@ def test_everything_that_a_submit_takes_is_taken(place: Place, operator: Visitor
     task = place.client.get_task_status(answer.url.rpartition("/")[2])
     assert task is not None
     expected_task = {
-        "topic": EVERYTHING["topic"],
-        "requirements": EVERYTHING["requirements"],
+        **{field.name: EVERYTHING[field.name] for field in BRIEF},
         "priority": 8,
         "auto_approve": False,
         "schedule_time": "2099-01-31T00:00:00+00:00",

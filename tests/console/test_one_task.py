@@ -8,10 +8,12 @@ import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from contentgen.submit_fields import BRIEF, BY_NAME
 from tests.console.conftest import OPERATOR, VIEWER, Place, sign_in
 from tests.harness.console import Visitor
 from tests.harness.programs import program
@@ -108,16 +110,21 @@ def test_what_the_state_or_the_role_does_not_allow_is_not_offered_and_refused(
 
 
 def test_the_commands_do_what_they_say_whatever_the_task_holds(place: Place, operator: Visitor) -> None:
+    texts: dict[str, Any] = {field.name: f"-{field.name}\n2." for field in BRIEF[1:]}
+    settings: dict[str, Any] = {"priority": 7, "max_retries": 0, "backoff_multiplier": 1.5, "timeout": 90.5}
     task_id = place.client.submit_task(
         place.account,
         HOSTILE,
-        keywords="-k",
-        requirements="1.\n2.",
-        priority=7,
+        auto_retry=False,
+        auto_approve=False,
+        max_backoff=3_600,
         schedule_time=TOMORROW,
         labels={"a": "b'"},
+        **settings,
+        **texts,
     )
     text = operator.get(f"/tasks/{task_id}").text
+    assert all(html.escape(value, quote=False) in text for value in texts.values())
     folder = place.stack.folder / "shell"
     folder.mkdir()
     output = run(command(text, "show"), folder)
@@ -126,7 +133,7 @@ def test_the_commands_do_what_they_say_whatever_the_task_holds(place: Place, ope
     first, second = place.client.get_task_statuses([task_id, copy_id])
     assert first is not None
     assert second is not None
-    names = ("topic", "keywords", "requirements", "priority", "schedule_time", "labels", "timeout", "auto_approve")
+    names = [name for name in BY_NAME if name in first and name not in {"request_id", "unique_key", "unique_for"}]
     assert [second[name] for name in names] == [first[name] for name in names]  # type: ignore[literal-required]
     assert list(folder.iterdir()) == []
     for name in ("submit", "grpcurl-submit"):

@@ -18,6 +18,7 @@ from contentgen import (
     InvalidArgument,
     InvalidStateException,
     ResourceNotFoundException,
+    Task,
     TaskCancelledException,
     WaitTimeoutException,
 )
@@ -52,6 +53,7 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
     assert task is not None
     assert abs(datetime.now(UTC) - datetime.fromisoformat(task["created_at"])) < timedelta(minutes=1)
     assert task == {
+        **dict.fromkeys(Task.__annotations__),
         "task_id": task_id,
         "status": "pending",
         "account_id": account,

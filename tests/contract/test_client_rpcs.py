@@ -28,6 +28,7 @@ from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.client.transport import run
 from contentgen.client.webhooks import SENDS
 from contentgen.rpcs import RPCS as ROWS
+from contentgen.submit_fields import BRIEF, BY_NAME
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import asset_service_pb2 as asset_pb
@@ -56,11 +57,7 @@ DELIVERY = webhook_pb.Delivery(delivery_id=4, status=webhook_pb.DELIVERY_STATUS_
 URL = "https://news.example/hook"
 SUBMIT: dict[str, Any] = {
     "account_id": 1,
-    "topic": "a topic",
-    "keywords": "a,b",
-    "category": "a category",
-    "requirements": "some",
-    "tone": "a tone",
+    **{field.name: f"a {field.name}" for field in BRIEF},
     "priority": 8,
     "auto_approve": False,
     "max_retries": 2,
@@ -77,11 +74,7 @@ SUBMIT: dict[str, Any] = {
     "unique_key": "u1",
     "unique_for": 3_600.0,
 }
-_OF_A_SUBMIT = {
-    *("account_id", "request_id", "unique_key", "unique_for", "creator_options"),
-    *("initial_backoff", "backoff_multiplier", "max_backoff"),
-}
-EDIT = {name: value for name, value in SUBMIT.items() if name not in _OF_A_SUBMIT}
+EDIT = {name: value for name, value in SUBMIT.items() if BY_NAME[name].changeable}
 MATCHING: TaskFilter = {
     "labels": {"order": "7"},
     "schedule_id": 3,

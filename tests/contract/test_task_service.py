@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
+from contentgen.submit_fields import BRIEF, BY_NAME
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.tasks.sql import lists as task_lists
@@ -26,11 +27,7 @@ pytestmark = pytest.mark.usefixtures("shared")
 MISSING = "task-0123456789abcdef"
 UNLIKE_AN_ID = "no id at all"
 TOPIC = "人工智能的未来发展"
-GIVEN = (
-    *("account_id", "topic", "keywords", "category", "requirements", "tone", "priority", "auto_approve", "max_retries"),
-    *("auto_retry", "timeout", "schedule_time", "request_id", "labels"),
-    *("initial_backoff", "backoff_multiplier", "max_backoff", "expire_time", "unique_key", "unique_for"),
-)
+GIVEN = [name for name in BY_NAME if name != "creator_options"]
 """Fields that a task has from its submit."""
 
 
@@ -50,10 +47,7 @@ async def test_a_task_is_stored_as_it_was_submitted(tasks: TaskServiceAsyncStub,
     before = time.time()
     request = submit(
         account,
-        keywords="AI,未来",
-        category="科技",
-        requirements="两千字",
-        tone="professional",
+        **{field.name: f"{field.name}, 未来" for field in BRIEF},
         priority=8,
         auto_approve=False,
         max_retries=0,

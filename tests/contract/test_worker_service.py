@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode, aio
 
+from contentgen.submit_fields import BRIEF
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
@@ -212,12 +213,11 @@ async def test_a_stream_that_ends_for_two_reasons_logs_no_error(
 async def test_an_assignment_has_all_fields_that_the_cli_needs(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
+    texts: dict[str, Any] = {field.name: f"a {field.name}" for field in BRIEF[1:]}
     (task,) = await submitted(
         tasks,
         account,
-        requirements="long",
-        keywords="a,b",
-        tone="dry",
+        **texts,
         timeout=Duration(seconds=90),
         creator_options={"length": "800"},
     )
@@ -226,9 +226,8 @@ async def test_an_assignment_has_all_fields_that_the_cli_needs(
     assert lease.attempt == 1
     assert lease.timeout == Duration(seconds=90)
     assert dict(lease.creator_options) == {"length": "800"}
-    assigned_task = lease.task
-    assert (assigned_task.task_id, assigned_task.topic, assigned_task.requirements) == (task.task_id, "a topic", "long")
-    assert (assigned_task.keywords, assigned_task.tone) == ("a,b", "dry")
+    assert (lease.task.task_id, lease.task.topic) == (task.task_id, "a topic")
+    assert {name: getattr(lease.task, name) for name in texts} == texts
     stored = await get(tasks, task.task_id)
     assert (stored.status, stored.lease_id) == (task_pb2.TASK_STATUS_SUBMITTED, lease.lease_id)
 

@@ -13,6 +13,7 @@ from scheduler_svc.database.connections import ALONE_TIMEOUT, LOCK_TIMEOUT, Time
 from scheduler_svc.database.statements import BEGIN
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.transactions import Tx, make_engine
+from tests.harness.payloads import COLUMNS, NO_OTHER_TEXTS
 
 BACKLOG = 70_000
 TAGGED = 20_000
@@ -57,8 +58,9 @@ _FILLED = f"""
         SELECT k, 1 + k % 5, CASE WHEN done THEN 4 ELSE 1 END, 5, true, true, 3, 60000, done::integer,
             CASE WHEN done THEN 7 END, done::integer, CASE WHEN done THEN now() END, CASE WHEN done THEN k END
         FROM (SELECT k, k <= 20000 AS done FROM generate_series(1, {BACKLOG} + 30000) AS k) AS g;
-    INSERT INTO task_payloads SELECT task_key, 'a topic', '', '', '', '',
-        CASE WHEN task_key % 10 = 0 THEN jsonb '{{"team": "a"}}' END, NULL, 'r' || task_key, NULL, NULL, NULL,
+    INSERT INTO task_payloads ({COLUMNS}, labels, request_id, traceparent)
+        SELECT task_key, 'a topic', {NO_OTHER_TEXTS},
+        CASE WHEN task_key % 10 = 0 THEN jsonb '{{"team": "a"}}' END, 'r' || task_key,
         '00-' || lpad(CAST(task_key AS text), 32, '0') || '-b7ad6b7169203331-01' FROM tasks;
     INSERT INTO request_ids SELECT account_id, 'r' || task_key, task_key, '', now(), NULL FROM tasks;
     INSERT INTO request_ids SELECT 1, 'old' || k, k, '', now() - interval '8 days', '{{}}'

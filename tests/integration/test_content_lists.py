@@ -14,6 +14,7 @@ from scheduler_svc.contents.work import list_contents
 from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
 from tests.harness.content_pages import PAGE, pages
+from tests.harness.payloads import COLUMNS, NO_OTHER_TEXTS
 from tests.harness.scheduling import Scheduling
 
 MANY = 60
@@ -23,7 +24,8 @@ VARIED = [
     f"""UPDATE contents SET category = 'c' || content_id % 2, quality_score = nullif(content_id % 8, 0),
         create_time = '{NOON}'::timestamptz + (content_id % 3 - 1) * interval '1 hour',
         title = 'a title' || CASE WHEN content_id % 6 = 0 THEN '：手冲咖啡的历史' ELSE '' END""",
-    "INSERT INTO task_payloads SELECT content_id, 'A Topic', '', '', '', '' FROM contents WHERE content_id % 10 <> 9",
+    f"""INSERT INTO task_payloads ({COLUMNS}) SELECT content_id, 'A Topic', {NO_OTHER_TEXTS}
+        FROM contents WHERE content_id % 10 <> 9""",
     "INSERT INTO task_labels SELECT 'team', 'a', content_id FROM contents WHERE content_id % 5 = 0",
     "INSERT INTO task_labels SELECT 'run', '7', content_id FROM contents WHERE content_id % 7 = 0",
     """INSERT INTO publish_pool (content_id, account_id, priority, status, claim_id, claim_expire_time)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.lifecycle import MOVES, Status
 from scheduler_svc.schema.tables import metadata
 
@@ -30,7 +31,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "request_ids": {"account_id": 1, "request_id": "r", "task_key": 1, "fingerprint": b"f"},
     "unique_keys": {"account_id": 1, "unique_key": "u", "task_key": 1, "until": NOW},
     "task_labels": {"name": "n", "value": "v", "task_key": 1},
-    "task_payloads": {"task_key": 1, "topic": "", "keywords": "", "category": "", "requirements": "", "tone": ""},
+    "task_payloads": {"task_key": 1, **dict.fromkeys(TEXTS, "")},
     "attempt_logs": {
         "task_key": 1,
         "attempt": 1,

@@ -15,12 +15,13 @@ from scheduler_svc.domain.access import ALL, Scope
 from scheduler_svc.domain.content import ContentEdit, ContentFilter, ReviewStatus
 from scheduler_svc.runtime.calls import Calls
 from tests.harness.content_pages import pages
+from tests.harness.payloads import COLUMNS, NO_OTHER_TEXTS
 from tests.harness.scheduling import RESULT, Scheduling
 
 COUNT = 150
 CHARACTERS = "aAbÉé 咖啡的％ 👩‍🚀_"
 SCOPES = [ALL, Scope((1,)), Scope((1, 3)), Scope((1 + (1 << 21),)), Scope(())]
-STORE = """
+STORE = f"""
     WITH stored AS (
         INSERT INTO contents (content_id, account_id, task_key, title, body, html_body, summary, category, images,
             word_count, review_status, create_time)
@@ -28,7 +29,7 @@ STORE = """
         FROM unnest(CAST(:ids AS bigint[]), CAST(:accounts AS bigint[]), CAST(:titles AS text[]),
             CAST(:statuses AS smallint[])) AS r(id, account_id, title, status)
     )
-    INSERT INTO task_payloads SELECT id, topic, '', '', '', ''
+    INSERT INTO task_payloads ({COLUMNS}) SELECT id, topic, {NO_OTHER_TEXTS}
     FROM unnest(CAST(:ids AS bigint[]), CAST(:topics AS text[])) AS r(id, topic) WHERE topic IS NOT NULL
 """
 FIND = """

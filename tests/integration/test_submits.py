@@ -9,6 +9,7 @@ import pytest
 
 from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.errors import AccountInactive, NotFound, QueueFull, RequestIdConflict
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Task
@@ -22,10 +23,7 @@ def count(scheduling: Scheduling) -> int:
 
 def test_a_submit_is_answered_with_the_task_as_it_is_read(scheduling: Scheduling) -> None:
     fields = {
-        "keywords": "a,b",
-        "category": "tech",
-        "requirements": 'short \\ "quoted"\n\ttabs',
-        "tone": "dry",
+        **{name: f'{name} \\ "quoted"\n\ttabs' for name in TEXTS},
         "priority": 10,
         "auto_approve": False,
         "max_retries": 100,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from scheduler_svc.dispatch.work import SessionCapacity
+from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.errors import InvalidArgument, InvalidState, NotFound
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.lifecycle import Status
@@ -50,13 +51,7 @@ def test_a_waiting_task_is_changed(scheduling: Scheduling) -> None:
         "expire_time": later(2),
         "schedule_time": later(),
     }
-    texts: dict[str, Any] = {
-        "topic": "another",
-        "keywords": "",
-        "category": "news",
-        "requirements": "short",
-        "tone": "dry",
-    }
+    texts: dict[str, Any] = {**{name: f"another {name}" for name in TEXTS}, "keywords": ""}
     after = scheduling.update(key, **fields, **texts)
     assert after == before._replace(brief=before.brief._replace(**texts), **fields)
     assert scheduling.task(key) == after

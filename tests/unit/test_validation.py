@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.bounds import SubmitBounds
-from scheduler_svc.domain.brief import MAX_LENGTHS, Brief
+from scheduler_svc.domain.brief import MAX_LENGTHS, TEXTS, Brief
 from scheduler_svc.domain.errors import InvalidArgument, NotFound
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
 from scheduler_svc.domain.lifecycle import Status
@@ -303,7 +303,7 @@ _options = {
     ),
     "labels": st.dictionaries(_strings, _strings, max_size=40),
     "creator_options": st.dictionaries(_strings, _strings, max_size=40),
-} | dict.fromkeys(("topic", "keywords", "category", "requirements", "tone", "request_id"), _strings)
+} | dict.fromkeys((*TEXTS, "request_id"), _strings)
 
 
 @given(st.fixed_dictionaries({}, optional=_options))

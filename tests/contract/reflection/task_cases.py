@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from grpc import StatusCode
 
+from contentgen.submit_fields import BRIEF, BY_NAME
 from tests.contract.reflection.cases import Bad, Good, The, not_found, wrong_state
 
 NO_TASK = "task-0000000000000001"
@@ -51,10 +53,7 @@ NEW_TASK = {
 
 EVERYTHING = {
     **SUBMIT,
-    "keywords": "AI,未来",
-    "category": "科技",
-    "requirements": "两千字",
-    "tone": "dry",
+    **{field.name: f"{field.name}, 未来" for field in BRIEF},
     "priority": 10,
     "auto_approve": False,
     "max_retries": 100,
@@ -71,12 +70,7 @@ EVERYTHING = {
     "unique_key": "only one",
     "unique_for": "86400s",
 }
-OF_A_SUBMIT = {
-    *("account_id", "request_id", "unique_key", "unique_for", "creator_options"),
-    *("initial_backoff", "backoff_multiplier", "max_backoff"),
-}
-"""What no update changes."""
-CHANGED = {key: value for key, value in EVERYTHING.items() if key not in OF_A_SUBMIT}
+CHANGED = {key: value for key, value in EVERYTHING.items() if BY_NAME[key].changeable}
 REPEATED = [key for key in EVERYTHING if key != "creator_options"]
 
 GOOD = [
@@ -172,8 +166,7 @@ GOOD = [
         rpc("UpdateTask"),
         {
             "task": {"task_id": The("pending", "task_id"), **CHANGED, "attempt": 7},
-            "update_mask": "topic,keywords,category,requirements,tone,priority,autoApprove,maxRetries,autoRetry,"
-            "timeout,scheduleTime,labels,expireTime",
+            "update_mask": ",".join(re.sub("_(.)", lambda match: match[1].upper(), key) for key in CHANGED),
         },
         {"task": {**CHANGED, "task_id": The("pending", "task_id"), "status": PENDING, "attempt": 0}},
     ),
