@@ -1,12 +1,18 @@
-"""Rows that the work on tasks and its statements exchange. Their fields are in the order of the SQL's columns."""
+"""Rows that the work on tasks and its statements exchange, and those of a new task.
+
+Their fields are in the order of the SQL's columns.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from scheduler_svc.domain.task import PayloadRow, Task
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import NewTask, PayloadRow, Task
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class NewTaskRow(NamedTuple):
@@ -110,3 +116,35 @@ class UniqueKey(NamedTuple):
     @property
     def name(self) -> tuple[int, str]:
         return self.account_id, self.unique_key
+
+
+def milliseconds(task: NewTask) -> int:
+    """Returns the task's time-out in milliseconds."""
+    return task.timeout // _MILLISECOND
+
+
+def task_row(key: int, task: NewTask) -> NewTaskRow:
+    return NewTaskRow(
+        key,
+        task.account_id,
+        Status.PENDING.value,
+        task.priority,
+        task.auto_approve,
+        task.auto_retry,
+        task.max_retries,
+        milliseconds(task),
+        task.schedule_time,
+        *task.backoff,
+    )
+
+
+def payload_row(key: int, task: NewTask) -> PayloadRow:
+    return PayloadRow(key, task.brief, task.labels, task.request_id, task.trace)
+
+
+def label_rows(key: int, task: NewTask) -> list[LabelRow]:
+    return [LabelRow(name, value, key) for name, value in task.labels.items()]
+
+
+def request_row(key: int, task: NewTask) -> RequestId:
+    return RequestId(task.account_id, task.request_id, key, task.fingerprint())

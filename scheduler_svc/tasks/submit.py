@@ -23,22 +23,21 @@ from scheduler_svc.domain.bounds import SubmitBounds, first_uncounted_day
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import SCHEDULED, ExistingTask, NewTask, Task
+from scheduler_svc.domain.task import SCHEDULED, ExistingTask, NewTask, Task, as_inserted
 from scheduler_svc.history.work import Ledger, TagReservation, signal_ready
 from scheduler_svc.runtime.signals import EventRow
-from scheduler_svc.tasks.rows import RequestId, SmallSubmit, SubmitContext, UniqueKey
-from scheduler_svc.tasks.submit_checks import (
-    KnownNames,
-    SubmitChecks,
-    TaskKeys,
-    as_inserted,
-    can_accept_all,
+from scheduler_svc.tasks.rows import (
+    RequestId,
+    SmallSubmit,
+    SubmitContext,
+    UniqueKey,
     label_rows,
     milliseconds,
     payload_row,
     request_row,
     task_row,
 )
+from scheduler_svc.tasks.submit_checks import KnownNames, SubmitChecks, TaskKeys, can_accept_all
 
 if TYPE_CHECKING:
     from scheduler_svc.runtime.group_committer import GroupCommitter

@@ -1,15 +1,13 @@
 """Refuses submits before anything is stored: for their accounts, the accounts' quotas, or the queue's bound.
 
 The calls of a group are checked in order: the tasks of one count for those after it. What other replicas are committing
-is not seen, so each may exceed a bound by one group. Keys and rows of new tasks are made here, too, and the tasks as
-their submit is answered.
+is not seen, so each may exceed a bound by one group. Keys of new tasks are made here, too.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,16 +22,14 @@ from scheduler_svc.domain.errors import (
     QueueFull,
 )
 from scheduler_svc.domain.ids import make_key
-from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import NewTask, PayloadRow, Task
-from scheduler_svc.tasks.rows import LabelRow, NewTaskRow, RequestId, SubmitContext
+from scheduler_svc.domain.task import NewTask
+from scheduler_svc.tasks.rows import SubmitContext
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
 
 
 _BLOCK = 1000
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class TaskKeys:
@@ -70,63 +66,6 @@ class TaskKeys:
 def _keys(numbers: list[int]) -> list[int]:
     milliseconds = int(time.time() * 1000)
     return sorted(make_key(milliseconds, number) for number in numbers)
-
-
-def milliseconds(task: NewTask) -> int:
-    """Returns the task's time-out in milliseconds."""
-    return task.timeout // _MILLISECOND
-
-
-def task_row(key: int, task: NewTask) -> NewTaskRow:
-    return NewTaskRow(
-        key,
-        task.account_id,
-        Status.PENDING.value,
-        task.priority,
-        task.auto_approve,
-        task.auto_retry,
-        task.max_retries,
-        milliseconds(task),
-        task.schedule_time,
-        *task.backoff,
-    )
-
-
-def payload_row(key: int, task: NewTask) -> PayloadRow:
-    return PayloadRow(key, task.brief, task.labels, task.request_id, task.trace)
-
-
-def label_rows(key: int, task: NewTask) -> list[LabelRow]:
-    return [LabelRow(name, value, key) for name, value in task.labels.items()]
-
-
-def request_row(key: int, task: NewTask) -> RequestId:
-    return RequestId(task.account_id, task.request_id, key, task.fingerprint())
-
-
-def as_inserted(key: int, task: NewTask, now: datetime) -> Task:
-    """Returns the task as it is right after its insert."""
-    return Task(
-        task_key=key,
-        account_id=task.account_id,
-        brief=task.brief,
-        priority=task.priority,
-        auto_approve=task.auto_approve,
-        status=Status.PENDING,
-        create_time=now,
-        schedule_time=task.schedule_time,
-        timeout=task.timeout,
-        max_retries=task.max_retries,
-        auto_retry=task.auto_retry,
-        labels=task.labels,
-        request_id=task.request_id,
-        backoff=task.backoff,
-        regenerates_content_id=task.regenerates_content_id,
-        expire_time=task.expire_time,
-        unique_key=task.unique_key,
-        unique_for=task.unique_for,
-        trace=task.trace,
-    )
 
 
 def can_accept_all(

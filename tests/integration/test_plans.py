@@ -37,9 +37,8 @@ from scheduler_svc.domain.webhook import DeliveryStatus, EventType
 from scheduler_svc.leases.rows import EndedAttempt, LeaseChange, NamedLease
 from scheduler_svc.schedules.work import FiredSchedule, ScheduleTask
 from scheduler_svc.schema.tables import SUBMITS
-from scheduler_svc.tasks.rows import SmallSubmit, UniqueKey
+from scheduler_svc.tasks.rows import SmallSubmit, UniqueKey, label_rows, payload_row, request_row, task_row
 from scheduler_svc.tasks.sql.lists import MAX_EXAMINED
-from scheduler_svc.tasks.submit_checks import label_rows, payload_row, request_row, task_row
 from scheduler_svc.transactions import Tx
 from scheduler_svc.webhooks.work import DeliveryOutcome, WebhookEvent
 from tests.harness.cluster import Databases
