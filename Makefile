@@ -54,7 +54,7 @@ examples: $(STAMP) ## run every example, Python and Node, against a stack of its
 	@$(PY) -m examples.run_all
 
 test: ARGS ?= -n 5 --dist worksteal
-test: $(STAMP) ## run all tests (pytest gets ARGS, such as ARGS=tests/unit)
+test: $(STAMP) ## run all tests (pytest gets ARGS, such as ARGS=tests/tasks)
 # In a fresh clone each of the processes would rewrite all assertions: here one does, for all of them.
 	@test -d tests/__pycache__ || $(PY) -m pytest -q --collect-only $(ARGS) -n 0 > /dev/null || true
 	@$(PY) -m pytest -q $(ARGS)
@@ -76,7 +76,7 @@ fuzz: $(STAMP) ## send hostile input to every RPC, beside honest work (minutes; 
 
 mutants: ARGS ?= -n 3
 mutants: $(STAMP) ## run the broken products, which the checker of make chaos has to catch
-	@$(PY) -m pytest -q $(ARGS) tests/verification/chaos/caught.py
+	@$(PY) -m pytest -q $(ARGS) tests/lab/caught.py
 
 chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge the outcome (ARGS='--seed 7 --seconds 60')
 	@$(PY) -m verification.chaos $(ARGS)
@@ -170,7 +170,7 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	  $(COMPILE) $(if $(UPGRADE),--upgrade) --no-annotate -o benchmarks/peers/requirements.lock benchmarks/peers/requirements.in
 
 # The wheel's name ends with its commit; each build of it is the same bytes.
-previous: $(STAMP) ## build the previous version from COMMIT, for tests/e2e/test_upgrades.py: with a release, or a new column before the first
+previous: $(STAMP) ## build the previous version from COMMIT, for tests/database/test_upgrades.py: with a release, or a new column before the first
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && commit=$$(git rev-parse --short=7 --verify $(COMMIT)^{commit}) && \
 	  mkdir "$$tmp/source" && git archive $$commit | tar -x -C "$$tmp/source" && \
 	  $(PIP) wheel --no-deps --no-build-isolation --no-index -w "$$tmp" "$$tmp/source" && \

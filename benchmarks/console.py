@@ -18,7 +18,7 @@ from benchmarks.goals import Figure
 from benchmarks.stack import Stack
 from contentgen import AsyncContentGenerationClient
 from tests.harness.console import Console
-from tests.harness.programs import found_program
+from tests.harness.process import found_program
 
 PENDING = 10
 """One task of so many still waits; the others have ended."""

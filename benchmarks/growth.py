@@ -23,7 +23,7 @@ from scheduler_svc.tasks.query import find_tasks
 from scheduler_svc.transactions import Database, Tx, make_engine
 from scheduler_svc.watch import work as changes
 from scheduler_svc.watch.work import Selection
-from tests.harness.payloads import COLUMNS, NO_OTHER_TEXTS
+from tests.harness.scheduling import COLUMNS, NO_OTHER_TEXTS
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)

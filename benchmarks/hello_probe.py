@@ -13,7 +13,7 @@ import uuid
 from grpc import aio
 
 from benchmarks import child
-from tests.harness.lease_stream import LeaseStream, hello
+from tests.harness.scripted_worker import LeaseStream, hello
 
 PAUSE_S = 0.005
 

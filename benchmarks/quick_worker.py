@@ -10,7 +10,7 @@ from typing import Self
 from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.harness.lease_stream import LeaseStream, hello
+from tests.harness.scripted_worker import LeaseStream, hello
 
 MAX_SLOTS = 1_000
 """What a hello may name; a queue ahead of the slots may be longer."""

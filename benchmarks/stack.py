@@ -16,7 +16,7 @@ from grpc import aio
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from scheduler_svc.postgres import EmbeddedPostgres
-from tests.harness.service import Service
+from tests.harness.process import Service
 
 START_LIMIT = 60.0
 STOP_LIMIT = 20.0

@@ -19,12 +19,11 @@ import sqlalchemy as sa
 from hypothesis import settings
 
 from scheduler_svc.postgres import EmbeddedPostgres
-from tests.harness.certificates import make_certificates
 from tests.harness.cluster import Databases, throwaway_server
-from tests.harness.costs import Costs
-from tests.harness.leaks import lasting_threads, new_children, pending_tasks
-from tests.harness.order import costly_first
+from tests.harness.costs import LEVELS, Costs, costly_first
+from tests.harness.credentials import make_certificates
 from tests.harness.process import Process
+from tests.harness.processes import lasting_threads, new_children, pending_tasks
 from tests.harness.waiting import wait_until_gone, wait_until_gone_async
 from tests.published import package
 
@@ -32,6 +31,8 @@ from tests.published import package
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Process.by_fork = True
+
+pytest_plugins = ["tests.harness.fixtures"]
 
 LEAK_GRACE_S = 30.0  # what was told to end may take a moment
 
@@ -51,11 +52,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # to collect the tests makes no garbage
+    for level, meaning in LEVELS.items():
+        config.addinivalue_line("markers", f"{level}: {meaning}")
     if path := config.getoption("--costs"):
         config.pluginmanager.register(Costs(path))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for path in {item.path for item in items if sum(map(bool, map(item.get_closest_marker, LEVELS))) != 1}:
+        raise pytest.UsageError(f"{path}: each test has one level of {', '.join(LEVELS)}, by `pytestmark` or a mark")
     if shared := getattr(config, "workerinput", None):  # by several processes
         items[:] = costly_first(items, shared["workercount"])
 
@@ -112,13 +117,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
     make_certificates(folder)
     return folder
-
-
-@pytest.fixture
-def db_url(databases: Databases, template: str) -> Iterator[str]:
-    """The URL of a migrated database, this test's own; the test has to close its connections."""
-    with databases.lent(template) as url:
-        yield url
 
 
 @pytest.fixture

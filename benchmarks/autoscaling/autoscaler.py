@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from tests.harness.keda import Keda
+from tests.harness.scrape import Keda
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.peers.contenders import Store
 from scheduler_svc.postgres import EmbeddedPostgres
-from tests.harness.ports import free_port
+from tests.harness.processes import free_port
 
 REDIS_SERVER = shutil.which("redis-server")
 START_LIMIT = 10.0

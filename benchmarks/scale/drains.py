@@ -19,7 +19,7 @@ from benchmarks.scale.rows import Value
 from benchmarks.stack import Stack
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
-from tests.harness.ports import free_port
+from tests.harness.processes import free_port
 
 IN_HAND = 4_000
 """Leases that all workers of a drain hold together."""

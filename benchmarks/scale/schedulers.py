@@ -15,7 +15,7 @@ from benchmarks.scale.followed import Followed
 from benchmarks.scale.meter import Meter
 from benchmarks.scale.rows import Row, Value
 from benchmarks.stack import START_LIMIT, STOP_LIMIT, Stack, environment, scheduler
-from tests.harness.ports import free_port
+from tests.harness.processes import free_port
 
 DRAINS = "schedulers: drains"
 END_TO_END = "schedulers: end to end, while batches come in"

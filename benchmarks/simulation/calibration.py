@@ -21,7 +21,7 @@ from benchmarks.folders import lent_folder
 from benchmarks.latencies import latencies
 from benchmarks.simulation.cell import Cell
 from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, calmest, calmest_fleet
-from tests.harness.ports import free_port
+from tests.harness.processes import free_port
 
 HEARTBEAT_S = 10.0
 SETTLE_S = 3.0

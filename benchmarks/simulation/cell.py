@@ -15,8 +15,8 @@ import psutil
 
 from benchmarks.stack import START_LIMIT, STOP_LIMIT, Cpu, Stack, scheduler, used_by
 from scheduler_svc.postgres import EmbeddedPostgres
+from tests.harness.process import Service
 from tests.harness.scrape import Scrape
-from tests.harness.service import Service
 
 LANES = ("submits", "reports", "claims")
 

@@ -18,7 +18,7 @@ from grpc import aio
 
 from benchmarks import child, payload
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.harness.lease_stream import LeaseStream, hello
+from tests.harness.scripted_worker import LeaseStream, hello
 from worker_svc.config import addresses
 from worker_svc.session.backoff import ReconnectBackoff
 from worker_svc.session.channel import channel_options

@@ -14,11 +14,11 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from contentgen import ContentGenerationClient
-from tests.console.picture_writer import picture_writer
-from tests.harness import tokens
+from tests.harness import credentials as tokens
 from tests.harness.cluster import Databases
 from tests.harness.console import Console, Visitor
-from tests.harness.programs import found_program, program
+from tests.harness.creators import picture_writer
+from tests.harness.process import found_program, program
 from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack, Worker, running_stack
 
 PATIENCE_MS = 60_000

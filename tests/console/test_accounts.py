@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.console.conftest import CLIENT, VIEWER, Place, sign_in
+
+pytestmark = pytest.mark.browser
 
 CHINESE = {"Accept-Language": "zh-CN"}
 FRESH = {

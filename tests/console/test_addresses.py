@@ -1,28 +1,37 @@
-"""Where a console listens and how it ends: TLS, a prefix, a proxy's header, probes, signals, wrong settings."""
+"""Where a console listens, and peers that connect and say nothing."""
 
 from __future__ import annotations
 
 import http.client
+import logging
 import signal
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 import yaml
 from starlette.requests import Request
 
+from console_svc.logs import MAX_LINES, WINDOW, Rate
 from console_svc.web.security import address_of
 from contentgen.v1.system_service_pb2 import GetCallerResponse
 from tests.console.conftest import OPERATOR, VIEWER, Place
 from tests.harness.console import Console, Visitor
-from tests.harness.ports import free_port
 from tests.harness.process import installed, run_to_end
+from tests.harness.processes import free_port
 from tests.harness.scripted_server import scripted
 from tests.harness.stack import Stack, running_stack
 from tests.harness.waiting import wait_until
+
+pytestmark = pytest.mark.browser
+
+
+# Where a console listens and how it ends: TLS, a prefix, a proxy's header, probes, signals, wrong settings.
+
 
 PATIENCE_S = 60.0
 ROOT = Path(__file__).parents[2]
@@ -270,3 +279,72 @@ def test_an_address_that_nearly_exists_leads_nowhere(place: Place, console: Call
     served = console(CONTENTGEN_CONSOLE_PREFIX="/desk")
     assert Visitor(served.url).get("/desk/tasks/").status == 404
     assert Visitor(served.url).get("/desk").url == f"{served.url}/desk/login"
+
+
+# Peers that open connections and say nothing, little, or too much: none of them takes what others need.
+
+
+FORM = b"POST /%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8388608\r\n\r\n"
+OPEN_FILES = 300
+MAX_LOG = 16 << 10
+"""Bytes that a console may log of all that strangers do in a test."""
+
+
+@pytest.fixture(scope="module")
+def cramped(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A console that may have few files open."""
+    console = Console(tmp_path_factory.mktemp("console"), place.scheduler.target)
+    console.command = ["sh", "-c", f'ulimit -n {OPEN_FILES}; exec "$0"', *console.command]
+    console.start()
+    yield console
+    console.stop()
+
+
+def test_more_connections_than_open_files_shut_nobody_out_and_log_little(cramped: Console, place: Place) -> None:
+    size = cramped.log.stat().st_size
+    with ExitStack() as opened:
+        for _ in range(2 * OPEN_FILES):
+            opened.enter_context(socket.create_connection(("127.0.0.1", cramped.port)))
+        visitor = Visitor(cramped.url)
+        assert visitor.sign_in(OPERATOR).status == 200
+        assert visitor.get("/tasks").status == 200
+    assert cramped.log.stat().st_size - size < MAX_LOG
+
+
+def test_a_form_is_read_only_where_one_is_asked_for_and_by_whom(cramped: Console) -> None:
+    """Each answer is there before the body."""
+    for path, status in ((b"no-such-page", b"404"), (b"new", b"303"), (b"logout", b"303"), (b"login", b"403")):
+        with socket.create_connection(("127.0.0.1", cramped.port), PATIENCE_S) as peer:
+            peer.sendall(FORM % path)
+            assert peer.recv(12) == b"HTTP/1.1 " + status
+
+
+def test_the_form_to_sign_in_is_small(cramped: Console) -> None:
+    for body in (b"&" * (8 << 20), b"token=" + b"x" * (2 << 20), b"token=" + b"%41" * 8_000):
+        assert Visitor(cramped.url).send("/login", body).status == 413
+
+
+def test_what_strangers_can_have_logged_is_little(cramped: Console) -> None:
+    size = cramped.log.stat().st_size
+    for _ in range(200):
+        with socket.create_connection(("127.0.0.1", cramped.port), PATIENCE_S) as peer:
+            peer.sendall(b"no HTTP at all\r\n\r\n")
+            assert peer.recv(12) == b"HTTP/1.1 400"
+    assert cramped.log.stat().st_size - size < MAX_LOG
+
+
+def test_lines_that_repeat_are_counted_and_left_out() -> None:
+    now = [0.0]
+    rate = Rate(lambda: now[0])
+
+    def passed(line: int, times: int) -> list[logging.LogRecord]:
+        records = [
+            logging.LogRecord("a", logging.ERROR, "a.py", line, "text %s", (number,), None) for number in range(times)
+        ]
+        return [record for record in records if rate.filter(record)]
+
+    assert len(passed(1, MAX_LINES + 30)) == MAX_LINES
+    assert len(passed(2, 1)) == 1
+    now[0] = WINDOW
+    (record,) = passed(1, 1)
+    assert record.left_out == 30  # type: ignore[attr-defined] # for the formatter

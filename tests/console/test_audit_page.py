@@ -8,6 +8,8 @@ from tests.console.conftest import CLIENT, VIEWER, Place
 from tests.harness.console import Visitor
 from tests.harness.waiting import wait_until
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture(scope="module")
 def place(fresh_place: Place) -> Place:

@@ -8,10 +8,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.console.conftest import ANNA, BORIS, NEWCOMER, VIEWER, Place, sign_in
-from tests.console.picture_writer import SVG
 from tests.console.review_world import Press
 from tests.harness.console import Visitor
+from tests.harness.creators import SVG
 from tests.harness.pictures import sha256
+
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, Page, ViewportSize
 from console_svc.app import STATIC
 from tests.console.conftest import DESKTOP, PHONE, Place, page_at, sign_in
 
+pytestmark = pytest.mark.browser
+
 SENTENCE = re.compile(r"\b[A-Za-z]+(?:[ ,]+[A-Za-z]+){3,}")
 """Four English words in a row: on a Chinese page nobody has translated them."""
 

@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.console.conftest import Place, page_at, sign_in
 from tests.console.review_world import Press, nothing_waits
 
+pytestmark = pytest.mark.browser
+
 OTHERS = 3
 """Articles that are not simply approved: edited, sent back, rejected."""
 

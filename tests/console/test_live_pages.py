@@ -15,6 +15,8 @@ from tests.harness.console import Console, Visitor
 from tests.harness.scripted_server import refuse, scripted
 from tests.harness.waiting import wait_until
 
+pytestmark = pytest.mark.browser
+
 
 def test_a_row_moves_while_the_page_is_open(place: Place, page: Page) -> None:
     sign_in(page)

@@ -15,6 +15,8 @@ from contentgen.submit_fields import BRIEF
 from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, sign_in
 from tests.harness.console import Console, Visitor
 
+pytestmark = pytest.mark.browser
+
 EVERYTHING = {
     **{field.name: f"{field.label}, 春天" for field in BRIEF},
     "requirements": "1. 短\n2. <b>真</b>",

@@ -16,7 +16,9 @@ from playwright.sync_api import Page, expect
 from contentgen.submit_fields import BRIEF, BY_NAME
 from tests.console.conftest import OPERATOR, VIEWER, Place, sign_in
 from tests.harness.console import Visitor
-from tests.harness.programs import program
+from tests.harness.process import program
+
+pytestmark = pytest.mark.browser
 
 HOSTILE = '-it\'s $(touch pwned) `touch pwned` !! \\ "%s"\n\x03touch pwned\r\x1b[2J\u202etxt 春天😀'
 TOMORROW = datetime.now(UTC) + timedelta(days=1)

@@ -14,6 +14,8 @@ from contentgen import PublishPoolEntry
 from tests.console.conftest import CLIENT, PHONE, REVIEWER, VIEWER, Place, sign_in
 from tests.harness.console import Answer, Visitor
 
+pytestmark = pytest.mark.browser
+
 MONTH = "2031-05"
 
 

@@ -13,6 +13,8 @@ from tests.console.review_world import Press, nothing_waits
 from tests.harness.console import Answer, Visitor
 from tests.harness.waiting import wait_until
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture(scope="module")
 def place(newsroom: Place) -> Place:

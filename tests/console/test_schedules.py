@@ -11,6 +11,8 @@ from console_svc.schedules.runs import in_words
 from tests.console.conftest import CLIENT, VIEWER, Place, sign_in
 from tests.harness.console import Visitor
 
+pytestmark = pytest.mark.browser
+
 FIELDS = {
     "name": "morning news",
     "cron": "0 9 * * MON-FRI",

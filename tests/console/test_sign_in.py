@@ -16,12 +16,13 @@ from console_svc.web.security import MAX_TRIES, SignInTries
 from console_svc.web.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_OF_TOKEN, MAX_SESSIONS, Sessions
 from contentgen import AsyncContentGenerationClient, Caller, ContentGenerationClient, Unauthenticated
 from tests.console.conftest import CLIENT, OPERATOR, REVIEWER, VIEWER, Place, Shared, page_at, sign_in
-from tests.harness import tokens
+from tests.harness import credentials as tokens
 from tests.harness.console import Console, Visitor
 from tests.harness.waiting import wait_until
 
-PATIENCE_S = 60.0
+pytestmark = pytest.mark.browser
 
+PATIENCE_S = 60.0
 CALLER = Caller(name="a", role="viewer", account_ids=[], methods=[], token_required=True)
 
 

@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.console.conftest import CLIENT, VIEWER, Place, page_at, sign_in
 from tests.harness.console import Visitor
 
+pytestmark = pytest.mark.browser
+
 MANY, VERY_MANY, BATCH = 120, 1_200, 600
 ROW = re.compile(r'<tr id="(task-[0-9a-f]{16})"')
 NEXT = re.compile(r'href="(/tasks\?[^"]+)" rel="next"')

@@ -1,13 +1,23 @@
-"""A client of one scheduler: the generated stubs, with the few calls that the scenarios make."""
+"""Clients of one scheduler, both of the library's clients, and how a call failed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+import inspect
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self, TypeVar, cast
 
 import grpc
+import pytest
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
+from google.rpc.status_pb2 import Status as RpcStatus
+from grpc import aio
 
+from contentgen import AsyncContentGenerationClient, AsyncWatch, ContentGenerationClient
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2
@@ -17,12 +27,15 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+from tests.harness.scripted_server import THREAD_NAME
 from tests.harness.waiting import on_this_machine, wait_until
+
+# A client of one scheduler: the generated stubs, with the few calls that the scenarios make.
+
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 CALL_TIMEOUT = 15.0
 """Seconds for a call that does not wait for anything."""
-
 Status = task_pb2.TaskStatus
 
 
@@ -202,3 +215,136 @@ def request(
 def status_name(status: Status.ValueType) -> str:
     """`TASK_STATUS_PENDING` → `pending`."""
     return Status.Name(status).removeprefix("TASK_STATUS_").lower()
+
+
+# Both clients, for tests that hold for both: `AsyncContentGenerationClient` with the interface of the blocking one.
+
+
+T = TypeVar("T")
+BLOCKING, ASYNCIO = KINDS = ("blocking", "asyncio")
+
+
+@contextmanager
+def opened(kind: str, target: str, **options: Any) -> Iterator[ContentGenerationClient]:
+    """A client of this kind."""
+    if kind == BLOCKING:
+        with ContentGenerationClient(target, **options) as client:
+            yield client
+        return
+    loop = _Loop()
+    try:
+        with _OnLoop(loop, AsyncContentGenerationClient(target, **options)) as wrapper:
+            yield cast("ContentGenerationClient", wrapper)
+    finally:
+        loop.close()
+
+
+class _Loop:
+    """An event loop in its own thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"{THREAD_NAME}-loop")
+        self._thread.start()
+
+    def run(self, steps: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(steps, self._loop).result()
+
+    def close(self) -> None:
+        self.run(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _OnLoop:
+    """A client or one of its results, with methods that block until the loop has run them."""
+
+    def __init__(self, loop: _Loop, wrapped: Any) -> None:
+        self._loop = loop
+        self._wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._wrapped, name)
+        return self._blocking(attribute) if callable(attribute) else attribute
+
+    def close(self) -> None:
+        self._blocking(self._wrapped.close)()
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._wrapped.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        async def step() -> Any:
+            return await anext(self._wrapped)
+
+        try:
+            return self._loop.run(step())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def _blocking(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        async def called(*args: Any, **more: Any) -> Any:
+            result = method(*args, **more)
+            return await result if inspect.isawaitable(result) else result
+
+        def blocking(*args: Any, **more: Any) -> Any:
+            result = self._loop.run(called(*args, **more))
+            return _OnLoop(self._loop, result) if isinstance(result, AsyncIterator | AsyncWatch) else result
+
+        return blocking
+
+
+# How a call failed: its code, its ErrorInfo and its other details.
+
+
+@dataclass(slots=True)
+class Refusal:
+    """Filled in when the call has failed."""
+
+    message: str = ""
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    fields: list[str] = field(default_factory=list)
+    retry_after: float | None = None
+    preconditions: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def refused(code: grpc.StatusCode, reason: str = "") -> Iterator[Refusal]:
+    """Expects the block's call to fail with `code`, and with `reason` if given."""
+    refusal = Refusal()
+    with pytest.raises(aio.AioRpcError) as raised:
+        yield refusal
+    assert raised.value.code() == code, raised.value.details()
+    refusal.message = raised.value.details() or ""
+    _read_details(raised.value, refusal)
+    assert refusal.reason == reason
+
+
+def _read_details(error: aio.AioRpcError, refusal: Refusal) -> None:
+    packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    if packed is None:
+        return
+    assert isinstance(packed, bytes)
+    status = RpcStatus.FromString(packed)
+    assert status.message == refusal.message
+    assert status.code == error.code().value[0]
+    for detail in status.details:
+        info, bad, retry, failure = ErrorInfo(), BadRequest(), RetryInfo(), PreconditionFailure()
+        if detail.Unpack(info):
+            assert info.domain == "contentgen"
+            refusal.reason, refusal.metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(bad):
+            refusal.fields = [violation.field for violation in bad.field_violations]
+        elif detail.Unpack(retry):
+            refusal.retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+        elif detail.Unpack(failure):
+            refusal.preconditions = [violation.type for violation in failure.violations]

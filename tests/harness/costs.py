@@ -1,7 +1,4 @@
-"""What each test costs: the CPU of this process and of all that descend from it, PostgreSQL among them.
-
-`make slowest` runs it. A fixture that tests share is charged to the test that is first to need it, and so are imports.
-"""
+"""What tests stand on, what each costs, and their order."""
 
 from __future__ import annotations
 
@@ -9,12 +6,30 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from worker_svc.guard.process import procfs
+
+LEVELS = {
+    "unit": "decisions, bounds, arithmetic: neither a database nor a service",
+    "lab": "the tools that judge and measure the product",
+    "integration": "real parts without gRPC: PostgreSQL, processes of one service, files",
+    "contract": "a server, over gRPC",
+    "browser": "the console's pages in a browser",
+    "e2e": "services as processes of their own",
+}
+"""What a test stands on, the cheapest first. Each test is marked with one."""
+
+
+# What each test costs: the CPU of this process and of all that descend from it, PostgreSQL among them.
+#
+# `make slowest` runs it. A fixture that tests share is charged to the test that is first to need it, and so are
+# imports.
+
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SHOWN = 60
@@ -81,3 +96,34 @@ class Costs:
         terminalreporter.write_line("")
         for file, cpu in files.most_common(_SHOWN):
             terminalreporter.write_line(f"{cpu:8.1f}  {file}")
+
+
+# The order of tests: files with costly tests begin first, so that none of them is what all wait for in the end.
+#
+# xdist's `worksteal` gives each of its processes an equal run of neighbours, and lets who is done take from the end
+# of another run. So each run begins with its share of the costly files. The tests of a file stay together: they share
+# fixtures.
+
+
+Tests = list[pytest.Item]
+
+
+def costly_first(tests: Sequence[pytest.Item], processes: int) -> Tests:
+    """The same tests, in as many runs of equal length, one after the other."""
+    files = [list(group) for _, group in groupby(tests, key=lambda test: test.path)]
+    counted = [(sum(test.get_closest_marker("costly") is not None for test in file), file) for file in files]
+    shares: list[Tests] = [[] for _ in range(processes)]
+    costs = [0] * processes
+    for cost, file in sorted(counted, key=lambda pair: pair[0], reverse=True):
+        if cost:
+            least = costs.index(min(costs))
+            shares[least] += file
+            costs[least] += cost
+    others = [test for cost, file in counted if not cost for test in file]
+    left = len(tests)
+    for number, share in enumerate(shares):
+        fill = max(left // (processes - number) - len(share), 0)
+        share.extend(others[:fill])
+        del others[:fill]
+        left -= len(share)
+    return [test for share in shares for test in share] + others

@@ -1,4 +1,4 @@
-"""A CLI and a reporter for tests of creators: real processes, without the guard that a worker puts above them."""
+"""CLIs and a reporter for tests of creators."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall
+from worker_svc.creators import load
+from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, CreatorSettings, Job
+from worker_svc.creators.brief import Brief
+from worker_svc.outcome import Outcome
+
+# A CLI and a reporter for tests of creators: real processes, without the guard that a worker puts above them.
+
 
 _STDERR_TAIL = 4_000
 _CHUNK = 64 * 1024
@@ -133,3 +139,40 @@ def _exit(process: asyncio.subprocess.Process) -> ProcessExit:
     status = process.returncode
     assert status is not None
     return ProcessExit(status, None) if status >= 0 else ProcessExit(None, -status)
+
+
+# A CLI whose answers are shell snippets, and a profile that runs it.
+
+
+JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
+SECOND = replace(JOB, attempt=2)
+SETTINGS = CreatorSettings(poll_interval=30.0, max_result=1024)
+PROGRAM = """
+cd "$FOLDER"
+call=$(($(cat "$1.calls" 2>/dev/null || echo 0) + 1))
+echo "$call" >"$1.calls"
+while [ ! -f "$1.$call" ]; do call=$((call - 1)); done
+. "./$1.$call"
+"""
+DONE = """echo '{"content": "an article", "qualityScore": 7.5}'"""
+
+
+def says(status: str) -> str:
+    return f"""echo '{{"status": "{status}"}}'"""
+
+
+def scripted(folder: Path, **answers: Sequence[str]) -> SubprocessCli:
+    """A CLI whose n-th call of a command runs the n-th shell snippet given for it, or the last one there is."""
+    for command, snippets in answers.items():
+        for number, snippet in enumerate(snippets, start=1):
+            (folder / f"{command}.{number}").write_text(snippet)
+    program = folder / "program.sh"
+    program.write_text(PROGRAM)
+    return SubprocessCli("/bin/sh", str(program), env={"FOLDER": str(folder)})
+
+
+async def run(
+    cli: SubprocessCli, *, profile: str = "reference", job: Job = JOB, settings: CreatorSettings = SETTINGS
+) -> tuple[Outcome, RecordingReporter]:
+    report = RecordingReporter()
+    return await load(profile, settings).run(job, cli, report), report

@@ -1,15 +1,216 @@
-"""The import command on a database of the test's own, and what the database then holds."""
+"""The old application's databases, and the import of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.admin.import_command import import_command
+from tests.harness.process import Process, inherited, installed
 from tests.harness.scheduling import INVARIANTS
+from tests.harness.waiting import wait_until
+
+# The old application's tables, for tests of the import: as its models made them, in SQLite or PostgreSQL.
+
+
+LONG_AGO = datetime(2025, 3, 1, 8, 30, tzinfo=UTC)
+SECRET = "wechat-secret-of-the-account"
+_TIME = sa.DateTime(timezone=True)
+
+
+def old_columns() -> dict[str, tuple[sa.Column[Any], ...]]:
+    """As a deployment that lacks none has them; new ones each time, since a column belongs to one table."""
+    return {
+        "accounts": (
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("customer_id", sa.Integer, nullable=False),
+            sa.Column("platform_id", sa.Integer, nullable=False),
+            sa.Column("name", sa.String(100), nullable=False),
+            sa.Column("directory_name", sa.String(100), nullable=False, unique=True),
+            sa.Column("description", sa.Text),
+            sa.Column("is_active", sa.Boolean),
+            sa.Column("wechat_app_secret", sa.Text),
+            sa.Column("publisher_api_key", sa.Text),
+            sa.Column("created_at", _TIME),
+            sa.Column("updated_at", _TIME),
+        ),
+        "content_generation_tasks": (
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("task_id", sa.String(100), nullable=False, unique=True),
+            sa.Column("content_id", sa.Integer),
+            sa.Column("account_id", sa.Integer, nullable=False),
+            sa.Column("topic", sa.String(500)),
+            sa.Column("keywords", sa.String(500)),
+            sa.Column("category", sa.String(100)),
+            sa.Column("requirements", sa.Text),
+            sa.Column("tone", sa.String(50)),
+            sa.Column("status", sa.String(50)),
+            sa.Column("priority", sa.Integer),
+            sa.Column("retry_count", sa.Integer),
+            sa.Column("max_retries", sa.Integer),
+            sa.Column("submitted_at", _TIME),
+            sa.Column("started_at", _TIME),
+            sa.Column("completed_at", _TIME),
+            sa.Column("timeout_at", _TIME),
+            sa.Column("result", sa.JSON),
+            sa.Column("error_message", sa.Text),
+            sa.Column("auto_approve", sa.Boolean),
+            sa.Column("created_at", _TIME),
+            sa.Column("updated_at", _TIME),
+        ),
+        "contents": (
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("account_id", sa.Integer, nullable=False),
+            sa.Column("title", sa.String(255), nullable=False),
+            sa.Column("content_type", sa.String(50)),
+            sa.Column("content", sa.Text, nullable=False),
+            sa.Column("summary", sa.Text),
+            sa.Column("image_url", sa.String(500)),
+            sa.Column("image_path", sa.String(500)),
+            sa.Column("section_code", sa.String(50)),
+            sa.Column("category", sa.String(100)),
+            sa.Column("topic", sa.String(500)),
+            sa.Column("word_count", sa.Integer),
+            sa.Column("cover_image", sa.String(500)),
+            sa.Column("images", sa.JSON),
+            sa.Column("tags", sa.JSON),
+            sa.Column("review_mode", sa.String(20)),
+            sa.Column("review_status", sa.String(20)),
+            sa.Column("review_comment", sa.Text),
+            sa.Column("publish_status", sa.String(20)),
+            sa.Column("priority", sa.Integer),
+            sa.Column("scheduled_at", _TIME),
+            sa.Column("published_at", _TIME),
+            sa.Column("generation_task_id", sa.String(100)),
+            sa.Column("auto_publish", sa.Boolean),
+            sa.Column("created_at", _TIME),
+            sa.Column("updated_at", _TIME),
+        ),
+        "publish_pool": (
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("content_id", sa.Integer, nullable=False, unique=True),
+            sa.Column("priority", sa.Integer),
+            sa.Column("scheduled_at", _TIME),
+            sa.Column("status", sa.String(20)),
+            sa.Column("retry_count", sa.Integer),
+            sa.Column("max_retries", sa.Integer),
+            sa.Column("last_error", sa.Text),
+            sa.Column("published_at", _TIME),
+            sa.Column("added_at", _TIME),
+        ),
+    }
+
+
+class OldApplication:
+    """An old database that rows are put into one by one; each has what its columns ask for."""
+
+    def __init__(self, url: str, without: Collection[str] = ()) -> None:
+        """`without` names columns, as `table.column`, that this deployment lacks."""
+        self.url = url
+        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
+        metadata = sa.MetaData()
+        self._tables = {
+            name: sa.Table(name, metadata, *[column for column in columns if f"{name}.{column.name}" not in without])
+            for name, columns in old_columns().items()
+        }
+        metadata.create_all(self._engine)
+
+    def account(self, old_id: int = 1, name: str = "科技号", **more: Any) -> int:
+        self._insert(
+            "accounts",
+            {
+                "id": old_id,
+                "customer_id": 1,
+                "platform_id": 1,
+                "name": name,
+                "directory_name": f"dir-{old_id}",
+                "is_active": True,
+                "wechat_app_secret": SECRET,
+                "created_at": LONG_AGO,
+            }
+            | more,
+        )
+        return old_id
+
+    def task(self, old_id: int = 1, status: str | None = "pending", **more: Any) -> str:
+        """Its task_id."""
+        row = {
+            "id": old_id,
+            "task_id": f"task-{old_id:012x}",
+            "account_id": 1,
+            "topic": f"topic {old_id}",
+            "status": status,
+            "created_at": LONG_AGO + timedelta(minutes=old_id),
+        } | more
+        self._insert("content_generation_tasks", row)
+        return str(row["task_id"])
+
+    def completed(self, old_id: int = 1, **more: Any) -> int:
+        """A task that is completed; the id of its content, which it shares."""
+        begun = LONG_AGO + timedelta(minutes=old_id)
+        self.content(old_id, generation_task_id=f"task-{old_id:012x}")
+        times = {"submitted_at": begun, "started_at": begun, "completed_at": begun + timedelta(minutes=5)}
+        self.task(old_id, "completed", content_id=old_id, **times, **more)
+        return old_id
+
+    def content(self, old_id: int = 1, **more: Any) -> int:
+        row = {
+            "id": old_id,
+            "account_id": 1,
+            "title": f"title {old_id}",
+            "content": f"# article {old_id}\n\nwords",
+            "review_status": "pending",
+            "publish_status": "draft",
+            "created_at": LONG_AGO,
+        }
+        self._insert("contents", row | more)
+        return old_id
+
+    def entry(self, content_id: int, priority: int | None = 5, **more: Any) -> None:
+        row = {"id": content_id, "content_id": content_id, "priority": priority, "status": "pending"}
+        self._insert("publish_pool", row | more)
+
+    def columns(self, table: str) -> list[str]:
+        """The names of its columns."""
+        return [column.name for column in self._tables[table].columns]
+
+    def sql(self, text: str) -> list[Any]:
+        with self._engine.begin() as connection:
+            result = connection.exec_driver_sql(text)
+            return list(result.fetchall()) if result.returns_rows else []
+
+    def _insert(self, table: str, row: Mapping[str, Any]) -> None:
+        there = self._tables[table]
+        with self._engine.begin() as connection:
+            connection.execute(sa.insert(there), {name: value for name, value in row.items() if name in there.c})
+
+    def dump(self) -> list[list[Any]]:
+        """All that is in it."""
+        return [self.sql(f"SELECT * FROM {table} ORDER BY id") for table in self._tables]
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+@contextmanager
+def old_application(url: str, without: Collection[str] = ()) -> Iterator[OldApplication]:
+    """An empty old database at `url`, which has to be empty."""
+    application = OldApplication(url, without)
+    try:
+        yield application
+    finally:
+        application.close()
+
+
+# The import command on a database of the test's own, and what the database then holds.
+
 
 APPROVED_BUT_NOT_OFFERED = "what is approved is in the publish pool"
 """Not true of what the old application had approved and taken out of its pool again."""
@@ -84,3 +285,70 @@ ImportingFrom = Callable[[str], Importing]
 """From the old database of a URL."""
 Sqlite = Callable[[str], Importing]
 """The command, from a SQLite file of that name in the test's folder."""
+
+
+# `contentgen-scheduler import` as a process of its own, and a source that is large enough to be cut off in.
+
+
+_ACCOUNTS = """
+    INSERT INTO accounts (id, customer_id, platform_id, name, directory_name)
+    SELECT n, 1, 1, 'account ' || n, 'dir-' || n FROM generate_series(1, 10) AS n
+"""
+# Half of the tasks are completed, with a content of 4 KB each; every third content is in the pool.
+_TASKS = """
+    INSERT INTO content_generation_tasks
+        (id, task_id, content_id, account_id, topic, status, created_at, completed_at, result)
+    SELECT n, 'task-' || n, CASE WHEN mod(n, 2) = 0 THEN n END, 1 + mod(n, 10), 'topic ' || n,
+        CASE WHEN mod(n, 2) = 0 THEN 'completed' ELSE 'pending' END, '{begun}', CASE WHEN mod(n, 2) = 0 THEN now() END,
+        CASE WHEN mod(n, 2) = 0 THEN json_build_object('htmlContent', repeat('<p>', 1000)) END
+    FROM generate_series(1, {count}) AS n
+"""
+_CONTENTS = """
+    INSERT INTO contents (id, account_id, title, content, review_status)
+    SELECT n, 1 + mod(n, 10), 'title ' || n, repeat('word', 1000), 'approved' FROM generate_series(2, {count}, 2) AS n
+"""
+_POOL = "INSERT INTO publish_pool (id, content_id, priority) SELECT n, n, 3 FROM generate_series(2, {count}, 6) AS n"
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
+
+
+def fill(old: OldApplication, count: int) -> None:
+    """So many tasks, all of one moment, in a PostgreSQL source."""
+    for statement in (_ACCOUNTS, _TASKS, _CONTENTS, _POOL):
+        old.sql(statement.format(count=count, begun=LONG_AGO.isoformat()))
+
+
+class ImportProcess(Process):
+    """One run, started at once; left, it is killed if it still runs."""
+
+    def __init__(self, source: str, folder: Path, *arguments: str, **settings: str) -> None:
+        command = [str(installed("contentgen-scheduler")), "import", source, *arguments]
+        self._printed = folder / "import.out"
+        self._printed.unlink(missing_ok=True)
+        super().__init__("import", command, folder / "import.err", inherited() | settings, out=self._printed)
+        self._peak_kib = 0
+        self.launch()
+
+    @property
+    def out(self) -> str:
+        return self._printed.read_text(encoding="utf-8")
+
+    def line(self, begin: str) -> str:
+        """The line of its output that begins so."""
+        return next(line for line in self.out.splitlines() if line.startswith(begin))
+
+    def ended(self, within: float = 300.0, status: int = 0) -> None:
+        """Waits for its end, with that exit status; then `peak_kib` stays as it is."""
+        wait_until(self._watched, within=within, what="the import has ended")
+        assert self.exit_status == status, self.text()
+
+    @property
+    def peak_kib(self) -> int:
+        """The most memory that it has had. `ru_maxrss` would be that of pytest, which forked it."""
+        with suppress(OSError):
+            match = _PEAK.search(Path(f"/proc/{self.pid}/status").read_text())
+            self._peak_kib = int(match[1]) if match else self._peak_kib  # a zombie has none
+        return self._peak_kib
+
+    def _watched(self) -> bool:
+        """Whether it has ended; until then it notes the peak."""
+        return self.peak_kib >= 0 and not self.alive

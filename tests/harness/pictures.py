@@ -1,10 +1,16 @@
-"""Small pictures, and their digests."""
+"""Small pictures, and what tests ask the store that keeps them."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
 import zlib
+
+from scheduler_svc.assets.objects import ObjectStore
+from scheduler_svc.domain.errors import AssetStoreUnavailable
+
+# Small pictures, and their digests.
+
 
 PNG = b"\x89PNG\r\n\x1a\n"
 """With which such a file begins."""
@@ -55,3 +61,14 @@ def bmp(height: int = 2) -> bytes:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+# What tests ask an object store, beyond what the product needs.
+
+
+def has(store: ObjectStore, sha256: str) -> bool:
+    """Whether the object is there."""
+    try:
+        return bool(store.read(sha256, 0, 1))
+    except AssetStoreUnavailable:
+        return False

@@ -1,9 +1,10 @@
-"""A program as a process of its own: a test starts it, signals it, reads what it prints, and leaves nothing of it."""
+"""A program as a process of its own."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+import pytest
+
 from tests.harness.fork_server import ForkedProcess, can_fork, fork_server
 from tests.harness.waiting import on_this_machine, wait_until
+
+# A program as a process of its own: a test starts it, signals it, reads what it prints, and leaves nothing of it.
+
 
 STOP_LIMIT = 10.0
 """Seconds within which the contract promises the end after TERM."""
@@ -192,3 +198,49 @@ class Process:
             return events
 
         return wait_until(logged, within=within, what=f"{self.name} logs {action!r}")[0]
+
+
+# A command of ours that serves: its log says when it is ready.
+
+
+START_LIMIT = 60.0
+"""Seconds until a service has to be ready, on a machine that is busy with other tests."""
+
+
+class Service(Process):
+    """One process at a time of a service."""
+
+    def __init__(self, name: str, command: str, ready: str, log: Path, environment: Mapping[str, str]) -> None:
+        """`ready` is the action of the log event that says that it serves."""
+        super().__init__(name, [installed(command)], log, environment)
+        self._ready = ready
+
+    @property
+    def served(self) -> bool:
+        """Whether it has become ready since it was started last."""
+        return bool(self.events(self._ready))
+
+    def start(self, **changed: str) -> Self:
+        """Starts it, with some settings changed for good, and returns once it serves."""
+        self.launch(**changed)
+        self.wait_for(self._ready, within=START_LIMIT)
+        return self
+
+
+# Programs of the system that some tests run: proxies, Prometheus.
+
+
+_FOLDERS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", str(Path(sys.executable).parent)])
+
+
+def found_program(name: str) -> str | None:
+    """The path of a program; None if it is not installed."""
+    return shutil.which(name, path=_FOLDERS)
+
+
+def program(name: str) -> str:
+    """The path of a program; a test whose program is not installed is skipped."""
+    path = found_program(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path

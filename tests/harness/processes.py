@@ -1,13 +1,24 @@
-"""Processes as the kernel sees them: who lives, and who belongs to a stack."""
+"""Processes as the kernel sees them, their ports, and what a test may not leave behind."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
+
+from tests.harness.fork_server import forked_by
+from worker_svc.guard.process import procfs
+
+# Processes as the kernel sees them: who lives, and who belongs to a stack.
 
 
 def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
@@ -55,3 +66,73 @@ def _traces(pid: int) -> Iterator[bytes]:
         with os.scandir(proc / "fd") as descriptors:
             for descriptor in descriptors:
                 yield os.fsencode(os.readlink(descriptor.path))  # noqa: PTH115 - there may be thousands
+
+
+# Ports for servers that keep theirs over restarts.
+
+
+_PORTS = range(20_000, 32_000)  # below those that the kernel gives to clients, so that a restart finds its own again
+
+
+def free_port(following: int = 0) -> int:
+    """A port on loopback where nobody listens, nor on the `following` ones."""
+    while True:
+        port = random.choice(_PORTS)
+        if all(map(_is_free, range(port, port + following + 1))):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+# What a test may not leave behind: processes, threads, tasks of the event loop.
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+"""In a second: the kernel tells a process's start in so many."""
+
+
+def child_processes() -> set[psutil.Process]:
+    """The children of this process, with those that have ended and were not waited for."""
+    return set(psutil.Process().children())
+
+
+def new_children() -> Callable[[], set[int]]:
+    """A function that tells the process ids of children that have come since now.
+
+    Every test asks, and psutil looks at each process of the machine: the kernel's list of children is much cheaper. It
+    may leave out some while others end. So one that it names only later is new if it has started since, too.
+    """
+    before, now = set(_children()), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
+    return lambda: {child for child in _children() if child not in before and _has_started(child, now)}
+
+
+def _children() -> list[int]:
+    """Those that were forked for this process, too, but not what forks them."""
+    children, server = procfs.children_now(), forked_by()
+    own = children(os.getpid())
+    return own if server is None else [child for child in (*own, *children(server)) if child != server]
+
+
+def _has_started(pid: int, since: int) -> bool:
+    """Whether it is there, and started at so many ticks since the machine did, or later."""
+    process = procfs.read(pid)
+    return process is not None and process.started >= since
+
+
+def lasting_threads() -> set[threading.Thread]:
+    """Threads that keep the process from ending."""
+    return {thread for thread in threading.enumerate() if not thread.daemon}
+
+
+def pending_tasks() -> set[asyncio.Task[Any]]:
+    """Tasks of the running loop, except the current one."""
+    current = asyncio.current_task()
+    return {task for task in asyncio.all_tasks() if task is not current}

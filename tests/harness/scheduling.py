@@ -1,9 +1,10 @@
-"""The application on a real database, driven step by step as the lanes and loops drive it; time moves by SQL."""
+"""The application on a real database, driven step by step as the lanes and loops drive it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -18,7 +19,7 @@ from scheduler_svc.dispatch.rows import Grant
 from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim, pause_dispatch, resume_dispatch
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.bounds import SubmitBounds
-from scheduler_svc.domain.brief import Brief
+from scheduler_svc.domain.brief import TEXTS, Brief
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
@@ -56,18 +57,20 @@ from scheduler_svc.transactions import Database, Tx, make_engine
 from scheduler_svc.watch import work as changes
 from scheduler_svc.webhooks import work as webhooks
 from scheduler_svc.webhooks.work import WebhookInterest
+from tests.harness.waiting import wait_until
+
+# The application on a real database, driven step by step as the lanes and loops drive it; time moves by SQL.
+
 
 TTL = 120.0
 MAX_DEFERRALS = 3
 TERMS = LeaseTerms.of(Settings(lease_ttl=TTL, max_worker_losses=5, max_deferrals=MAX_DEFERRALS))
 MAX_QUEUE = 1_000
 BOUNDS = SubmitBounds.of(Settings(max_queue_size=MAX_QUEUE))
-
 RESULT = AttemptCompleted(TaskResult("a body of some words"))
 FAILURE = AttemptFailed(TaskError("CREATOR_ERROR", "exit status 3"))
 DEFERRED = AttemptDeferred(20.0, "the model is over its quota")
 TIMEOUT = AttemptFailed(TaskError("TASK_TIMEOUT", "too long"))
-
 R = TypeVar("R")
 
 
@@ -668,3 +671,39 @@ INVARIANTS = ALWAYS | {
     """,
 }
 """What holds where webhooks want all events and stay as they are, and nothing calls RemoveFromPublishPool."""
+
+
+# Two transactions on one task at the same time.
+
+
+_WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+def overtaken(scheduling: Scheduling, first: Callable[[Tx], Any], second: Callable[[], Any]) -> Any:
+    """What `second` returns or raises if `first` commits only after `second` waits for it."""
+    with ThreadPoolExecutor(1) as pool:
+        with scheduling.transaction() as tx:
+            first(tx)
+            answer = pool.submit(second)
+            wait_until(lambda: scheduling.sql(_WAITING), within=5, what="the second waits for the first")
+        return answer.result(timeout=5)
+
+
+def claims(scheduling: Scheduling, worker_id: str = "w", count: int = 1) -> Callable[[Tx], Any]:
+    if worker_id not in scheduling.sessions:
+        scheduling.hello(worker_id)
+    capacity = SessionCapacity(worker_id, scheduling.sessions[worker_id], 1, count)
+    return lambda tx: claim(tx, [capacity], 100, TTL)
+
+
+def cancels(key: int, *, force: bool = False) -> Callable[[Tx], Any]:
+    return lambda tx: cancel.cancel_task(tx, key, force)
+
+
+# Payloads of tasks in plain SQL, for tables that are filled past the scheduler.
+
+
+COLUMNS = ", ".join(("task_key", *TEXTS))
+"""The columns that must have a value: the key, the topic, the other texts."""
+NO_OTHER_TEXTS = ", ".join("''" for _ in TEXTS[1:])
+"""The values of those other texts."""

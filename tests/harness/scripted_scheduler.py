@@ -18,7 +18,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.runtime.errors import status_of
 from scheduler_svc.runtime.server import OPTIONS
-from tests.harness.lease_stream import LEASE
+from tests.harness.scripted_worker import LEASE
 from tests.harness.waiting import wait_until_async
 
 PUT_ASSET = "/contentgen.v1.WorkerService/PutAsset"

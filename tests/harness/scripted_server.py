@@ -1,11 +1,16 @@
-"""A real server whose RPCs answer as a test says: for what no scheduler does on demand."""
+"""Real servers whose RPCs answer as a test says."""
 
 from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -19,9 +24,11 @@ from grpc_status import rpc_status
 
 from contentgen.rpcs import SERVICES as CONTRACT
 
+# A real server whose RPCs answer as a test says: for what no scheduler does on demand.
+
+
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 """Returns a message, or its bytes, right or wrong; of a streaming RPC an iterator of those."""
-
 SERVICES: list[ServiceDescriptor] = [service for name, service in CONTRACT.items() if name != "WorkerService"]
 """Those of clients and operators; no two RPCs of them have one name."""
 THREADS = 8
@@ -97,3 +104,128 @@ def _handler(method: MethodDescriptor, answer: Answer) -> grpc.RpcMethodHandler[
 
 def _bytes(answer: Message | bytes) -> bytes:
     return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+
+# Services whose answers are scripts, step by step: schedulers that are away, newer, slow or wrong on demand.
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A step that fails the call; with a reason it carries ErrorInfo."""
+
+    code: grpc.StatusCode
+    message: str = "refused"
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    more: Sequence[Message] = ()
+    """Further details."""
+    details: bytes = b""
+    """In place of the status with its details: raw bytes."""
+
+    def abort(self, context: grpc.ServicerContext) -> None:
+        """Raises, as `abort` of a context does."""
+        if self.details:
+            context.set_trailing_metadata((("grpc-status-details-bin", self.details),))
+        refuse(context, self.code, "" if self.details else self.reason, self.message, *self.more, **self.metadata)
+
+
+AWAY = Refused(grpc.StatusCode.UNAVAILABLE, "the scheduler is away")
+
+
+class Silence:
+    """A step that does not answer until the caller is gone."""
+
+
+SILENCE = Silence()
+Step = Message | bytes | Refused | Silence
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, and its deadline in seconds."""
+
+    request: Any
+    metadata: dict[str, Any]
+    limit: float
+
+
+class ScriptedServices:
+    """All services: each call of a method takes its next step; for a stream that is a list of steps. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.target = ""
+        self._lock = threading.Lock()
+        self._scripts: dict[str, deque[Any]] = defaultdict(deque)
+        self._calls: dict[str, list[Call]] = defaultdict(list)
+        self._open = 0
+
+    def will(self, method: str, *steps: Step | Sequence[Step]) -> None:
+        """Sets the steps of the next calls of `method`; a call without a step fails."""
+        self._scripts[method].extend(steps)
+
+    def calls(self, method: str) -> list[Call]:
+        with self._lock:
+            return list(self._calls[method])
+
+    def requests(self, method: str) -> list[Any]:
+        return [call.request for call in self.calls(method)]
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that are in progress."""
+        with self._lock:
+            return self._open
+
+    def _begin(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
+        gone = threading.Event()
+        with self._lock:
+            self._open += 1
+            self._calls[method].append(Call(request, dict(context.invocation_metadata()), context.time_remaining()))
+            step = self._scripts[method].popleft() if self._scripts[method] else None
+        if not context.add_callback(lambda: self._end(gone)):
+            self._end(gone)
+        return step, gone
+
+    def _end(self, gone: threading.Event) -> None:
+        with self._lock:
+            self._open -= 1
+        gone.set()
+
+    def _take(self, step: Any, gone: threading.Event, context: grpc.ServicerContext) -> Any:
+        if isinstance(step, Refused):
+            step.abort(context)
+        if isinstance(step, Silence):
+            gone.wait()
+            context.abort(grpc.StatusCode.CANCELLED, "the caller is gone")
+        if step is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "the script has no more steps")
+        return step
+
+    def answers(self) -> dict[str, Answer]:
+        """How each RPC answers, by name."""
+        return {
+            method.name: partial(self._stream if method.server_streaming else self._unary, method.name)
+            for service in SERVICES
+            for method in service.methods
+        }
+
+    def _unary(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
+        step, gone = self._begin(method, request, context)
+        return self._take(step, gone, context)
+
+    def _stream(self, method: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        steps, gone = self._begin(method, request, context)
+        if steps and not isinstance(steps[0], Refused):
+            context.send_initial_metadata(())
+        for step in steps if steps is not None else [None]:
+            yield self._take(step, gone, context)
+
+
+@contextmanager
+def scripted_services(
+    threads: int = THREADS, credentials: grpc.ServerCredentials | None = None
+) -> Iterator[ScriptedServices]:
+    """Serves `threads` calls at once, in plaintext or TLS; at the end all of them have ended."""
+    services = ScriptedServices()
+    with scripted(credentials, threads, **services.answers()) as services.target:
+        yield services

@@ -15,8 +15,8 @@ from typing import Self
 from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
 from scheduler_svc.postgres.folders import make_private
 from scheduler_svc.postgres.identity import server_user_for
-from tests.harness.certificates import make_certificates
 from tests.harness.cluster import copy_cluster, server_folder
+from tests.harness.credentials import make_certificates
 from tests.harness.waiting import on_this_machine
 
 USER = "contentgen"

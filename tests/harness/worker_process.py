@@ -1,4 +1,4 @@
-"""A worker for tests that kill and stop it, beside a scheduler that the test scripts."""
+"""A worker process beside a scheduler that the test scripts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from typing import Any
 
 import psutil
 
+from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.process import Process, installed
 from tests.harness.processes import children, living
+from tests.harness.scripted_scheduler import Stream
 from tests.harness.stack import DEMO_CREATOR
 from tests.harness.waiting import wait_until_async, wait_until_gone
+
+# A worker for tests that kill and stop it, beside a scheduler that the test scripts.
 
 
 class WorkerProcess(Process):
@@ -68,3 +72,22 @@ def worker_process(data_dir: Path, target: str, **settings: str) -> Iterator[Wor
     """A worker that does not outlive the test; its log is shown if the test fails."""
     with WorkerProcess(data_dir, target, **settings) as worker:
         yield worker
+
+
+# A worker process whose CLIs run.
+
+
+FOR_EVER = "600"
+
+
+async def running(stream: Stream, worker: WorkerProcess, *leases: pb.AssignedLease) -> list[int]:
+    """Assigns leases on the first heartbeat and waits until their CLIs run; the numbers of all processes."""
+    heartbeat = await stream.until("heartbeat")
+    stream.assign(1, heartbeat.number, *leases)
+    for assigned in leases:
+        await stream.update("processing", assigned.lease_id)
+    return [cli.pid for cli in worker.clis()]
+
+
+async def no_cli(worker: WorkerProcess, within: float = 8.0) -> None:
+    await wait_until_async(lambda: not worker.clis(), within=within, what="no CLI runs any more")

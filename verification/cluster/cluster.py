@@ -8,10 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from tests.harness.ports import free_port
-from tests.harness.process import Process, inherited
-from tests.harness.programs import found_program
-from tests.harness.quick_creator import quick_creator
+from tests.harness.creators import quick_creator
+from tests.harness.process import Process, found_program, inherited
+from tests.harness.processes import free_port
 from tests.harness.stack import Scheduler, Worker
 from verification.chaos.database import Database
 from verification.chaos.disks import Disk

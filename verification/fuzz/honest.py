@@ -14,7 +14,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from tests.harness.quick_creator import ARTICLE
+from tests.harness.creators import ARTICLE
 from verification.fuzz.services import HONEST_ACCOUNT
 
 CLIENTS = 2

@@ -20,7 +20,7 @@ from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.cluster import server_folder
-from tests.harness.quick_creator import quick_creator
+from tests.harness.creators import quick_creator
 from tests.harness.scripted_scheduler import ScriptedScheduler, Stream, lease, serving
 from tests.harness.stack import Worker
 from tests.harness.waiting import wait_until_async

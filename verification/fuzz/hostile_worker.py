@@ -21,8 +21,8 @@ from google.protobuf.message import DecodeError
 
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from tests.harness.lease_stream import LEASE
 from tests.harness.pictures import sha256
+from tests.harness.scripted_worker import LEASE
 from verification.fuzz import values
 from verification.fuzz.calling import OPTIONS, Ending, status_details
 from verification.fuzz.case import PATIENT, Case, Who, random_of

@@ -18,9 +18,9 @@ import psutil
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from tests.harness.cluster import Databases, throwaway_server
-from tests.harness.quick_creator import quick_creator
+from tests.harness.creators import quick_creator
+from tests.harness.credentials import line, write
 from tests.harness.stack import Scheduler, Stack, Worker, running_stack
-from tests.harness.tokens import line, write
 from verification.fuzz.case import Who
 
 HONEST_ACCOUNT = 1

@@ -1,7 +1,7 @@
 """Which files changed, and which tests have the same subject.
 
-A test has the subject of a module that it imports, or after which it is named. Imports of imports do not count: through
-its replica a contract test imports the whole scheduler.
+A test has the subject of a module that it imports, or whose folder has the name of its own. Imports of imports do not
+count: through its replica a contract test imports the whole scheduler.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-LEVELS = ("verification", "contract", "integration", "console", "e2e")
-"""Folders of tests, the cheapest first; `make check` runs all of `tests/unit`."""
+from tests.harness.costs import LEVELS
+
 _IMPORT = re.compile(r"^\s*(?:from ([\w.]+) import (\([^)]*\)|.*)|import ([\w.]+))", re.MULTILINE)
 _NAME = re.compile(r"\w+")
+_LEVEL = re.compile(rf"\bpytest\.mark\.({'|'.join(LEVELS)})\b")
 
 
 def changed(root: Path) -> list[str]:
@@ -24,26 +25,26 @@ def changed(root: Path) -> list[str]:
     return sorted({*differing, *_git(root, "ls-files", "--others", "--exclude-standard")})
 
 
+def levels_of_tests(root: Path) -> dict[str, str]:
+    """The level of each test file by its path, in the order of `LEVELS`."""
+    files = sorted((root / "tests").rglob("test_*.py"))
+    found = {file.relative_to(root).as_posix(): _LEVEL.search(file.read_text(encoding="utf-8")) for file in files}
+    by_path = {path: match[1] for path, match in found.items() if match}
+    return dict(sorted(by_path.items(), key=lambda item: [*LEVELS].index(item[1])))
+
+
 def related_tests(paths: Iterable[str], root: Path) -> list[str]:
-    """Returns the test files of what changed, but those of `tests/unit`: changed ones first, then as in `LEVELS`."""
+    """Returns the test files of what changed, but unit tests: changed ones first, then as in `LEVELS`."""
     changes = {*paths}
     modules = {_module(path) for path in changes if path.endswith(".py")}
-    names = {f"test_{_subject(path)}.py" for path in changes}
-    tests = [path.relative_to(root).as_posix() for level in LEVELS for path in _tests(root / "tests" / level)]
-    related = [test for test in tests if Path(test).name in names or modules & {*_imports(root / test)}]
+    subjects = {Path(path).parent.name for path in changes} | {Path(path).stem for path in changes}
+    tests = [path for path, level in levels_of_tests(root).items() if level != "unit"]
+    related = [test for test in tests if Path(test).parent.name in subjects or modules & {*_imports(root / test)}]
     return sorted({*related, *changes.intersection(tests)}, key=lambda test: (test not in changes, tests.index(test)))
-
-
-def _tests(folder: Path) -> Iterable[Path]:
-    return sorted(folder.rglob("test_*.py"))
 
 
 def _module(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-
-def _subject(path: str) -> str:
-    return _module(path).rpartition(".")[2] if path.endswith(".py") else Path(path).stem
 
 
 def _imports(test: Path) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from verification.gate.changes import changed, related_tests
+from verification.gate.changes import changed, levels_of_tests, related_tests
 from verification.gate.steps import Step, run
 
 ROOT = Path(__file__).parents[2]
@@ -15,10 +15,11 @@ _PYTEST = (sys.executable, "-m", "pytest", "-q")
 
 
 def main() -> int:
-    related = related_tests(changed(ROOT), ROOT)
-    cheap = [test for test in related if not test.startswith("tests/e2e/")][:MAX_FILES]
+    related, levels = related_tests(changed(ROOT), ROOT), levels_of_tests(ROOT)
+    cheap = [test for test in related if levels[test] != "e2e"][:MAX_FILES]
+    units = [test for test, level in levels.items() if level == "unit"]
     steps = [
-        Step("unit", (*_PYTEST, "-n", "3", "--dist", "worksteal", "-m", "not (costly or release)", "tests/unit")),
+        Step("unit", (*_PYTEST, "-n", "3", "--dist", "worksteal", "-m", "not (costly or release)", *units)),
         Step("lint", ("make", "--no-print-directory", "lint")),
         Step("subject", (*_PYTEST, *cheap)),
     ]

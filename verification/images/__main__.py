@@ -17,10 +17,10 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from tests.harness.client import Client
-from tests.harness.ports import free_port
+from tests.harness.processes import free_port
 from tests.harness.tcp_server import running
 from tests.harness.waiting import wait_until
-from tests.published.endpoints import ARTICLE, PASSED, REDIRECT, serving
+from tests.published.package import ARTICLE, PASSED, REDIRECT, serving
 from verification.images.container import USER, Container, Image, Volume, ran, shell, unpacked
 
 NAMES = ("scheduler", "worker", "worker-llm-content-creator", "console", "backup")

@@ -14,9 +14,8 @@ from typing import Any
 
 import psutil
 
-from tests.harness.process import Process, run_to_end
+from tests.harness.process import Process, program, run_to_end
 from tests.harness.processes import children
-from tests.harness.programs import program
 from tests.harness.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]

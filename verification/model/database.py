@@ -2,7 +2,7 @@
 
 The application runs on it unchanged: `Reports`, `open_session`, `claim`, `reap`, `promote_due`, `cancel_task`,
 `retry_task`, `settle`, `update_account`. What stands here, and in `waiting.py`, is what SQL does in production: each
-method does what the statement of its name in the subjects' `sql.py` does, which tests/integration shows of the
+method does what the statement of its name in the subjects' `sql.py` does, which tests/leases shows of the
 statements themselves.
 """
 

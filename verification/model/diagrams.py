@@ -1,6 +1,6 @@
 """Counter-examples as sequence diagrams, for docs/protocol.md; `--write` puts them there.
 
-Each stands between markers, made from the shortest trace of its mutant. tests/verification/model/test_model.py, which
+Each stands between markers, made from the shortest trace of its mutant. tests/lab/test_model.py, which
 explores the mutants anyway, checks that the document shows them.
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scheduler_svc.domain import imports
 from scheduler_svc.domain.old_rows import LeftOut, OldRow
-from tests.harness.old_application import old_columns
+from tests.harness.importing import old_columns
 from verification.fuzz.inputs import documents
 
 _SANE: dict[str, tuple[object, ...]] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.harness.cluster import Databases
-from tests.harness.old_application import SECRET
+from tests.harness.importing import SECRET
 from verification.fuzz.case import random_of
 from verification.fuzz.old_databases import damage, server, shapes
 from verification.fuzz.old_databases.damage import Damage

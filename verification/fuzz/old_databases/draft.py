@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.harness.old_application import LONG_AGO, SECRET, old_columns
+from tests.harness.importing import LONG_AGO, SECRET, old_columns
 from verification.fuzz.inputs.rows import cell
 
 HONEST = "honest"

@@ -9,8 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tests.harness.importing import APPROVED_BUT_NOT_OFFERED
-from tests.harness.old_application import SECRET
+from tests.harness.importing import APPROVED_BUT_NOT_OFFERED, SECRET
 from tests.harness.scheduling import INVARIANTS
 from verification.fuzz.old_databases.cases import Shape
 from verification.fuzz.old_databases.draft import HONEST, HONEST_TASKS

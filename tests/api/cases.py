@@ -1,0 +1,104 @@
+"""What a table of RPCs is made of: good requests with the shape of their answer, bad ones with how they are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from grpc import StatusCode
+
+from tests.api.world import Fields, World
+
+
+@dataclass(frozen=True, slots=True)
+class The:
+    """Stands for a field of what `World.make` makes; within a case, the same name is the same thing."""
+
+    what: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A request that succeeds.
+
+    `shape` is the answer: at the top it has every field, further down those that are looked at; a type or a function
+    stands for what it accepts. `polled`: a worker is asked, and answers.
+    """
+
+    rpc: str
+    request: Mapping[str, Any]
+    shape: Mapping[str, Any]
+    polled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A request that is refused: with this status and reason, naming these fields, with this metadata."""
+
+    rpc: str
+    request: Mapping[str, Any]
+    code: StatusCode = StatusCode.INVALID_ARGUMENT
+    reason: str = "INVALID_ARGUMENT"
+    fields: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def not_found(rpc: str, request: Mapping[str, Any], resource_type: str, resource_id: str) -> Bad:
+    metadata = {"resource_type": resource_type, "resource_id": resource_id}
+    return Bad(rpc, request, StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", metadata=metadata)
+
+
+def wrong_state(rpc: str, request: Mapping[str, Any], current: str, required: str) -> Bad:
+    metadata = {"current_state": current, "required_state": required}
+    return Bad(rpc, request, StatusCode.FAILED_PRECONDITION, "INVALID_STATE", metadata=metadata)
+
+
+def name_of(case: Good | Bad) -> str:
+    """A case's name in pytest's output."""
+    what = case.reason if isinstance(case, Bad) else "good"
+    return f"{case.rpc.rpartition('/')[2]}-{what}"
+
+
+async def resolved(world: World, *values: Any) -> list[Any]:
+    """The values with everything made that they name."""
+    objects: dict[str, Fields] = {}
+
+    async def resolve(value: Any) -> Any:
+        match value:
+            case The(what, name):
+                if what not in objects:
+                    objects[what] = await world.make(what)
+                return objects[what][name]
+            case Mapping():
+                return {key: await resolve(item) for key, item in value.items()}
+            case list():
+                return [await resolve(item) for item in value]
+            case _:
+                return value
+
+    return [await resolve(value) for value in values]
+
+
+def differences(shape: Any, found: Any, path: str = "") -> list[str]:
+    """Where `found` is not of this shape, in words."""
+    match shape:
+        case Mapping() if isinstance(found, Mapping):
+            missing = [f"{path}{key} is missing" for key in shape if key not in found]
+            return missing + [
+                text for key in shape if key in found for text in differences(shape[key], found[key], f"{path}{key}.")
+            ]
+        case list() if isinstance(found, list) and len(found) == len(shape):
+            return [
+                text
+                for i, (wanted, item) in enumerate(zip(shape, found, strict=True))
+                for text in differences(wanted, item, f"{path}{i}.")
+            ]
+        case type():
+            accepted = isinstance(found, shape)
+        case Callable():
+            accepted = bool(shape(found))
+        case _:
+            accepted = bool(shape == found)
+    return [] if accepted else [f"{path.rstrip('.')}: {found!r} instead of {shape!r}"]

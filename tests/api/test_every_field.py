@@ -1,0 +1,294 @@
+"""Each field of each request, spoiled: the refusal names it, and nothing is ever a defect."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc import StatusCode, aio
+from grpc_status import rpc_status
+
+from contentgen.v1.content_service_pb2 import Content, PublishPoolEntry
+from contentgen.v1.task_pb2 import Task
+from scheduler_svc.domain.content import ContentEdit
+from scheduler_svc.tasks.messages import EDITABLE
+from tests.api import other_cases, task_cases
+from tests.api import test_every_field as spoiled
+from tests.api.cases import Good, differences, resolved
+from tests.api.reflected import Reflected
+from tests.api.world import World
+from tests.harness.client import refused
+
+pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
+
+
+# Requests with one field spoiled, made from their descriptors: a new field is spoiled too without being named.
+
+
+MARK = "MARKED-TEXT"
+NOT_UTF8 = b"\xff" * len(MARK)
+NUL = "a\0b"
+INTEGERS = {FieldDescriptor.TYPE_INT32: 32, FieldDescriptor.TYPE_INT64: 64}
+BAD_DURATIONS = [(-1, 0), (0, -1), (0, 1_000_000_000), (315_576_000_001, 0), (1, -1)]
+"""Seconds and nanos."""
+BAD_TIMES = [(253_402_300_800, 0), (-62_135_596_801, 0), (0, -1), (0, 1_000_000_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One field within a request: its path as errors have it, and how to set it."""
+
+    path: str
+    descriptor: FieldDescriptor
+    set: Callable[[Message, Any], None]
+    """Sets it in a request; where it is repeated, its first."""
+
+    def is_a(self, message: str) -> bool:
+        return _message_of(self.descriptor) == message
+
+
+def leaves(
+    descriptor: Descriptor, prefix: str = "", reach: Callable[[Message], Any] = lambda message: message
+) -> Iterator[Leaf]:
+    """Every field of a request but booleans, those of messages within it included; time and duration are leaves."""
+    for field in descriptor.fields:
+        name = prefix + field.name
+        if _is_map(field):
+            yield Leaf(name, field, _putting(reach, field.name, as_key=False))
+            yield Leaf(f"{name} key", field, _putting(reach, field.name, as_key=True))
+        elif _message_of(field) in {"", "google.protobuf.Duration", "google.protobuf.Timestamp"}:
+            if field.type != FieldDescriptor.TYPE_BOOL:
+                yield Leaf(f"{name}[0]" if field.is_repeated else name, field, _setting(reach, field))
+        else:
+            assert field.message_type
+            path = f"{name}[0]." if field.is_repeated else f"{name}."
+            yield from leaves(field.message_type, path, _within(reach, field))
+
+
+def of_type(found: Iterator[Leaf], *types: int) -> list[Leaf]:
+    """Those of a plain type; a map is of the type of its values, which here are texts."""
+    return [leaf for leaf in found if leaf.descriptor.type in types or (is_text(leaf) and _TEXT in types)]
+
+
+def is_text(leaf: Leaf) -> bool:
+    """Also a map's, whose keys and values are texts here."""
+    return _is_map(leaf.descriptor) or leaf.descriptor.type == _TEXT
+
+
+def bad_numbers(leaf: Leaf) -> list[int]:
+    """What no number of the contract may be."""
+    return [-1, -(1 << (INTEGERS[leaf.descriptor.type] - 1))]
+
+
+def extreme(leaf: Leaf) -> int:
+    """The largest number that the field can hold."""
+    return (1 << (INTEGERS[leaf.descriptor.type] - 1)) - 1
+
+
+_TEXT = FieldDescriptor.TYPE_STRING
+
+
+def _message_of(field: FieldDescriptor) -> str:
+    return field.message_type.full_name if field.message_type else ""
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return bool(field.message_type and field.message_type.GetOptions().map_entry)
+
+
+def _within(reach: Callable[[Message], Any], field: FieldDescriptor) -> Callable[[Message], Any]:
+    def into(request: Message) -> Any:
+        value = getattr(reach(request), field.name)
+        return (value[0] if value else value.add()) if field.is_repeated else value
+
+    return into
+
+
+def _setting(reach: Callable[[Message], Any], field: FieldDescriptor) -> Callable[[Message, Any], None]:
+    def put(request: Message, value: Any) -> None:
+        holder = reach(request)
+        if field.message_type:
+            message = getattr(holder, field.name)
+            message.seconds, message.nanos = value
+        elif field.is_repeated:
+            getattr(holder, field.name)[:1] = [value]
+        else:
+            setattr(holder, field.name, value)
+
+    return put
+
+
+def _putting(reach: Callable[[Message], Any], name: str, *, as_key: bool) -> Callable[[Message, Any], None]:
+    def put(request: Message, value: str) -> None:
+        entries: Any = getattr(reach(request), name)
+        entries.clear()
+        entries.update({value: "v"} if as_key else {"k": value})
+
+    return put
+
+
+def named(leaf: Leaf, value: Any) -> str:
+    """The path by which a violation names the leaf."""
+    if leaf.path.endswith(" key"):
+        shown = str(value).replace("\0", "\\0")
+        return f'{leaf.path.removesuffix(" key")}["{shown}"]'
+    return f'{leaf.path}["k"]' if _is_map(leaf.descriptor) else leaf.path
+
+
+# Each field of each request, spoiled: the refusal names it, and nothing is ever a defect of the scheduler.
+
+
+FULLEST = {
+    case.rpc: case
+    for case in sorted([*task_cases.GOOD, *other_cases.GOOD], key=lambda case: len(str(case.request)))
+    if not case.polled
+}
+"""Of each RPC the good request that says most."""
+IDS_OF_NOTHING = {
+    **{f"contentgen.v1.TaskService/{name}": "task_id" for name in task_cases.BY_TASK_ID},
+    "contentgen.v1.TaskService/UpdateTask": "task.task_id",
+    "contentgen.v1.TaskService/WatchTasks": "task_ids[0]",
+}
+"""A task's id is opaque: what can't be one is NOT_FOUND, whatever it holds."""
+MISSING = ("contentgen.v1.TaskService/BatchGetTasks", "task_ids[0]")
+"""And here that is no error."""
+CHANGEABLE = {
+    *(f"entry.{name}" for name in ("content_id", "priority", "schedule_time")),
+    *(f"content.{name}" for name in ("content_id", *ContentEdit._fields)),
+}
+FIXED = set(Task.DESCRIPTOR.fields_by_name) - {"task_id", *EDITABLE}
+"""Fields of a task that an update ignores."""
+IGNORED = {
+    "account.create_time",
+    *(f"task.{leaf.path}" for leaf in leaves(Task.DESCRIPTOR) if re.split(r"\W", leaf.path)[0] in FIXED),
+    *(f"entry.{field.name}" for field in PublishPoolEntry.DESCRIPTOR.fields),
+    *(f"content.{field.name}" for field in Content.DESCRIPTOR.fields),
+    *(f"schedule.{name}" for name in ("account_id", "next_run_times", "last_run_time", "last_task_id")),
+    *(f"schedule.{name}" for name in ("create_time", "last_error")),
+    *(f"webhook.{name}" for name in ("account_id", "last_error", "create_time", "previous_secret_expire_time")),
+} - CHANGEABLE
+"""Fields of a resource that no mask can name; of lists and maps with all that is in them."""
+SCORES = {"min_quality_score"}
+"""Numbers on a scale that only the CLI knows."""
+OUT_OF_RANGE = [-1.0, 0.0, 1_000.1]
+EVERY = pytest.mark.parametrize("rpc", FULLEST, ids=lambda rpc: rpc.rpartition("/")[2])
+
+
+async def fullest(world: World, rpc: str) -> Message:
+    (fields,) = await resolved(world, FULLEST[rpc].request)
+    return await world.reflected.request(rpc, fields)
+
+
+async def fields_of(reflected: Reflected, rpc: str) -> list[Leaf]:
+    fields = leaves((await reflected.method(rpc)).input_type)
+    return [leaf for leaf in fields if re.split(r"[\[ ]", leaf.path)[0] not in IGNORED]
+
+
+def bad_values(leaf: Leaf) -> Sequence[Any]:
+    """What this field may not hold."""
+    if leaf.is_a("google.protobuf.Duration"):
+        return spoiled.BAD_DURATIONS
+    if leaf.is_a("google.protobuf.Timestamp"):
+        return spoiled.BAD_TIMES
+    if leaf.descriptor.type in spoiled.INTEGERS:
+        return spoiled.bad_numbers(leaf)
+    if leaf.descriptor.type == FieldDescriptor.TYPE_DOUBLE:
+        return [math.nan, math.inf, -math.inf, *(OUT_OF_RANGE if leaf.path not in SCORES else [])]
+    if leaf.descriptor.type == FieldDescriptor.TYPE_ENUM:
+        return [99, -1, 2**31 - 1]
+    return [spoiled.NUL] if is_text(leaf) else []
+
+
+def spoil(request: Message, leaf: Leaf, value: Any) -> bytes:
+    message = type(request)()
+    message.CopyFrom(request)
+    leaf.set(message, value)
+    return message.SerializeToString()
+
+
+async def verdict(reflected: Reflected, rpc: str, data: bytes) -> tuple[str, list[str]]:
+    """The reason of the refusal and the fields that it names; empty where the request is answered."""
+    try:
+        await reflected.send(rpc, data)
+    except aio.AioRpcError as error:
+        return _told(error)
+    return "", []
+
+
+def _told(error: aio.AioRpcError) -> tuple[str, list[str]]:
+    status: Any = rpc_status.from_call(error)  # type: ignore[arg-type] # its types know no aio
+    assert status is not None, f"refused without details: {error.details()}"
+    info, bad = ErrorInfo(), BadRequest()
+    for detail in status.details:
+        for part in (info, bad):
+            detail.Unpack(part)
+    return info.reason, [violation.field for violation in bad.field_violations]
+
+
+async def unnamed(reflected: Reflected, rpc: str, request: Message, leaf: Leaf, value: Any) -> str:
+    """What happens, in words, if this is not refused as it should be."""
+    reason, fields = await verdict(reflected, rpc, spoil(request, leaf, value))
+    if (IDS_OF_NOTHING.get(rpc) == leaf.path and reason == "RESOURCE_NOT_FOUND") or (
+        reason == "INVALID_ARGUMENT" and named(leaf, value) in fields
+    ):
+        return ""
+    return f"{leaf.path} = {value!r}: {reason or 'answered'} {fields}"
+
+
+@EVERY
+async def test_invalid_bytes_are_refused(reflected: Reflected, rpc: str) -> None:
+    for data in (b"\xff\xff\xff", b"\x00", b"\x0f"):
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await reflected.send(rpc, data)
+        assert refusal.fields == [""]
+
+
+@EVERY
+async def test_a_request_with_a_spoiled_field_is_refused_and_unknown_fields_are_ignored(world: World, rpc: str) -> None:
+    """Of texts, numbers, enums, durations and times; at last a good request with a field of a newer client."""
+    case: Good = FULLEST[rpc]
+    fields, shape = await resolved(world, case.request, case.shape)
+    request = await world.reflected.request(rpc, fields)
+    for leaf in await fields_of(world.reflected, rpc):
+        if is_text(leaf):
+            marked = spoil(request, leaf, spoiled.MARK)
+            data = marked.replace(spoiled.MARK.encode(), spoiled.NOT_UTF8)
+            assert data != marked
+            with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+                await world.reflected.send(rpc, data)
+        if (rpc, leaf.path) != MISSING:
+            for value in bad_values(leaf):
+                assert await unnamed(world.reflected, rpc, request, leaf, value) == ""
+    answer = await world.reflected.send(rpc, request.SerializeToString() + b"\xfa\xff\x7f\x03new")
+    assert differences(shape, answer) == []
+
+
+@EVERY
+async def test_the_largest_numbers_cause_no_defect(world: World, rpc: str) -> None:
+    numbers = [leaf for leaf in await fields_of(world.reflected, rpc) if leaf.descriptor.type in spoiled.INTEGERS]
+    if not numbers:
+        return
+    request = await fullest(world, rpc)
+    for leaf in numbers:
+        reason, _ = await verdict(world.reflected, rpc, spoil(request, leaf, spoiled.extreme(leaf)))
+        assert reason in {"", "RESOURCE_NOT_FOUND", "INVALID_ARGUMENT", "LEASE_LOST"}, leaf.path
+
+
+async def test_every_kind_of_field_was_tested(reflected: Reflected) -> None:
+    """Else the tests above would find nothing to spoil, and say nothing."""
+    fields = [leaf for rpc in FULLEST for leaf in leaves((await reflected.method(rpc)).input_type)]
+    paths = {leaf.path for leaf in fields}
+    assert {"account_id", "requests[0].labels key", "requests[0].timeout", "statuses[0]", "account.weight"} <= paths
+    assert {"update_mask.paths[0]", "schedule_time", "lease", "decision", "claim_id", "slots"} <= paths
+
+
+async def test_an_id_of_no_task_is_missing_whatever_it_holds(reflected: Reflected) -> None:
+    answer = await reflected.call(MISSING[0], task_ids=[spoiled.NUL])
+    assert answer == {"missing_task_ids": [spoiled.NUL]}

@@ -1,0 +1,224 @@
+"""Pages of the lists while rows come and go: what was there all along is shown once, and nothing is shown twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.api.reflected import Reflected
+from tests.api.world import CONTENTS, TASKS, World
+
+pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
+
+EXAMPLES = settings(max_examples=15)
+CANCELLED, PENDING = "TASK_STATUS_CANCELLED", "TASK_STATUS_PENDING"
+MAX_PAGES = 50
+"""More than any example makes, one row a page."""
+SIZES = st.integers(1, 4)
+FILTERS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {"statuses": [PENDING]},
+        {"statuses": [CANCELLED, "TASK_STATUS_FAILED"]},
+        {"labels": {"team": "a"}},
+        {"statuses": [PENDING, CANCELLED], "labels": {"team": "a"}},
+    ]
+)
+
+
+async def pages(world: World, rpc: str, rows: str, **request: Any) -> AsyncIterator[list[dict[str, Any]]]:
+    """One page after the other; what the test does between two of them happens between two calls."""
+    token = ""
+    for _ in range(MAX_PAGES):
+        answer = await world.reflected.call(rpc, page_token=token, **request)
+        yield answer.get(rows, [])
+        token = answer.get("next_page_token", "")
+        if not token:
+            return
+    pytest.fail(f"{rpc} has no end")
+
+
+async def attempt(world: World, task_id: str) -> None:
+    """Four moves: leased, started, failed, and pending again."""
+    await world.worker.start(task_id)
+    await world.worker.fail(task_id)
+    await world.reflected.call(f"{TASKS}/RetryTask", task_id=task_id, reset_retry_count=True)
+
+
+@EXAMPLES
+@given(before=st.integers(0, 2), size=SIZES, between=st.lists(st.booleans(), max_size=3))
+async def test_events_are_paged(reflected: Reflected, before: int, size: int, between: list[bool]) -> None:
+    """A history only grows: its pages, however it grew meanwhile, are what one page shows at the end."""
+    rpc = f"{TASKS}/ListTaskEvents"
+    async with World(reflected) as world:
+        task_id = (await world.submit(auto_retry=False))["task_id"]
+        for _ in range(before):
+            await attempt(world, task_id)
+        shown: list[dict[str, Any]] = []
+        attempts, there, moves = before, 0, iter(between)
+        async for page in pages(world, rpc, "events", task_id=task_id, page_size=size):
+            shown += page
+            there = 1 + 4 * attempts
+            if next(moves, False):
+                await attempt(world, task_id)
+                attempts += 1
+        everything = (await reflected.call(rpc, task_id=task_id, page_size=1_000))["events"]
+    assert shown == everything[:there], "all that was there when the last page was read"
+    states = [event["status"] for event in shown]
+    assert [event.get("previous_status") for event in shown] == [None, *states[:-1]]
+
+
+WAITS = "REVIEW_STATUS_PENDING_REVIEW"
+APPROVED = "REVIEW_STATUS_APPROVED"
+
+
+@dataclass
+class Contents:
+    """An account's contents as a plain model: the review status of each, by id."""
+
+    world: World
+    there: dict[int, str] = field(default_factory=dict)
+
+    async def make(self, auto_approve: bool) -> None:
+        content = await self.world.approved(auto_approve=auto_approve)
+        self.there[int(content["content_id"])] = APPROVED if auto_approve else WAITS
+
+    async def review(self, which: int) -> None:
+        waiting = [content_id for content_id, status in self.there.items() if status == WAITS]
+        if waiting:
+            content_id = waiting[which % len(waiting)]
+            rpc, decision = f"{CONTENTS}/ReviewContent", "REVIEW_DECISION_APPROVE"
+            await self.world.reflected.call(rpc, content_id=content_id, decision=decision)
+            self.there[content_id] = APPROVED
+
+    async def act(self, action: bool | int) -> None:
+        """True and false make a content, a number reviews one."""
+        await (self.make(action) if isinstance(action, bool) else self.review(action))
+
+    def matching(self, status: str) -> set[int]:
+        return {content_id for content_id, stands in self.there.items() if stands == status or not status}
+
+
+MAKES = st.lists(st.booleans(), min_size=2, max_size=6)
+MAKES_AND_REVIEWS = st.lists(st.lists(st.one_of(st.booleans(), st.integers(0, 5)), max_size=2), max_size=4)
+
+
+async def walked(
+    contents: Contents, rpc: str, status: str, between: list[Sequence[Any]], **request: Any
+) -> tuple[list[int], set[int]]:
+    """The ids in the order shown, while `between` happens; and those that were there all along."""
+    world, rows = contents.world, {"ListContents": "contents", "ListPublishPool": "entries"}[rpc]
+    always, moves = contents.matching(status), iter(between)
+    shown: list[int] = []
+    async for page in pages(world, f"{CONTENTS}/{rpc}", rows, account_id=world.account_id, **request):
+        shown += [int(row["content_id"]) for row in page]
+        for action in next(moves, ()):
+            await contents.act(action)
+            always &= contents.matching(status)
+    return shown, always
+
+
+@EXAMPLES
+@given(makes=MAKES, status=st.sampled_from(["", WAITS, APPROVED]), size=SIZES, between=MAKES_AND_REVIEWS)
+async def test_contents_are_paged(
+    reflected: Reflected, makes: list[bool], status: str, size: int, between: list[Sequence[Any]]
+) -> None:
+    async with World(reflected) as world:
+        contents = Contents(world)
+        for auto_approve in makes:
+            await contents.make(auto_approve)
+        request = {"page_size": size, **({"review_status": status} if status else {})}
+        shown, always = await walked(contents, "ListContents", status, between, **request)
+    assert shown == sorted(set(shown), reverse=True), "newest first, none twice"
+    assert always <= set(shown) <= contents.there.keys()
+
+
+@EXAMPLES
+@given(makes=MAKES, size=SIZES, between=MAKES_AND_REVIEWS)
+async def test_the_publish_pool_is_paged(
+    reflected: Reflected, makes: list[bool], size: int, between: list[Sequence[Any]]
+) -> None:
+    """An old content that is approved between two pages may be beyond them: it is shown once or not at all."""
+    async with World(reflected) as world:
+        contents = Contents(world)
+        for auto_approve in makes:
+            await contents.make(auto_approve)
+        shown, always = await walked(contents, "ListPublishPool", APPROVED, between, page_size=size)
+    assert shown == sorted(set(shown)), "of one priority oldest first, none twice"
+    assert always <= set(shown) <= contents.matching(APPROVED)
+
+
+@dataclass
+class Tasks:
+    """An account's tasks as a plain model: status and team of each, by id."""
+
+    world: World
+    there: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    async def submit(self, team: str) -> None:
+        task = await self.world.submit(labels={"team": team})
+        self.there[task["task_id"]] = (PENDING, team)
+
+    async def cancel(self, which: int) -> None:
+        pending = [task_id for task_id, (status, _) in self.there.items() if status == PENDING]
+        if pending:
+            task_id = pending[which % len(pending)]
+            await self.world.reflected.call(f"{TASKS}/CancelTask", task_id=task_id)
+            self.there[task_id] = (CANCELLED, self.there[task_id][1])
+
+    async def clean_up(self) -> None:
+        await self.world.reflected.call(f"{TASKS}/CleanupTasks", account_id=self.world.account_id, days=0)
+        self.there = {task_id: state for task_id, state in self.there.items() if state[0] == PENDING}
+
+    async def act(self, action: tuple[str, Any]) -> None:
+        match action:
+            case ("submit", team):
+                await self.submit(team)
+            case ("cancel", which):
+                await self.cancel(which)
+            case _:
+                await self.clean_up()
+
+    def matching(self, wanted: dict[str, Any]) -> set[str]:
+        return {
+            task_id
+            for task_id, (status, team) in self.there.items()
+            if status in wanted.get("statuses", [status]) and team == wanted.get("labels", {}).get("team", team)
+        }
+
+
+SUBMIT = st.tuples(st.just("submit"), st.sampled_from(["a", "b"]))
+CANCEL = st.tuples(st.just("cancel"), st.integers(0, 11))
+CLEAN_UP = st.tuples(st.just("clean up"), st.none())
+BEFORE = st.lists(st.one_of(SUBMIT, SUBMIT, CANCEL), min_size=3, max_size=16)
+BETWEEN = st.lists(st.lists(st.one_of(SUBMIT, CANCEL, CLEAN_UP), max_size=3), max_size=6)
+Actions = list[tuple[str, Any]]
+
+
+@EXAMPLES
+@given(before=BEFORE, wanted=FILTERS, size=SIZES, between=BETWEEN)
+async def test_tasks_are_paged(
+    reflected: Reflected, before: Actions, wanted: dict[str, Any], size: int, between: list[Actions]
+) -> None:
+    async with World(reflected) as world:
+        tasks = Tasks(world)
+        for action in before:
+            await tasks.act(action)
+        first = tasks.matching(wanted)
+        always, moves = set(first), iter(between)
+        shown: list[str] = []
+        rpc = f"{TASKS}/ListTasks"
+        async for page in pages(world, rpc, "tasks", account_id=world.account_id, page_size=size, **wanted):
+            assert {task["task_id"] for task in page} <= tasks.matching(wanted)
+            shown += [task["task_id"] for task in page]
+            for action in next(moves, ()):
+                await tasks.act(action)
+                always &= tasks.matching(wanted)
+    assert shown == sorted(set(shown), reverse=True), "newest first, none twice"
+    assert always <= set(shown)
+    assert max(shown, default="") <= max(first, default=""), "what came later is newer than the first page"

@@ -1,0 +1,438 @@
+"""Every state of tasks, contents, pool entries, accounts and workers under every RPC about them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+
+from tests.api.reflected import Reflected
+from tests.api.world import ACCOUNTS, CONTENTS, LATER, POOL, TASKS, World
+from tests.harness.client import refused
+
+pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
+
+
+# Every state of a task under every RPC that is about one: the table's move, or a refusal that says what it wants.
+#
+# The states are reached by real moves; what the RPC says and what GetTask says afterwards are compared with the
+# table.
+
+
+OPEN = "pending,submitted,processing"
+RETRYABLE = "failed,timeout"
+STATES = {
+    "pending": "pending",
+    "scheduled": "pending",
+    "backoff": "pending",
+    "refused": "pending",
+    "deferred": "pending",
+    "given_back": "pending",
+    "lost": "pending",
+    "submitted": "submitted",
+    "processing": "processing",
+    "completed": "completed",
+    "failed": "failed",
+    "exhausted": "failed",
+    "timeout": "timeout",
+    "cancelled": "cancelled",
+    "cancelled_by_force": "cancelled",
+}
+"""What `World` makes, and the status that it then has."""
+RUNNING = {"submitted", "processing"}
+ENDED = {state for state, status in STATES.items() if status in {"completed", "failed", "timeout", "cancelled"}}
+WAITING = STATES.keys() - RUNNING - ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """INVALID_STATE, and the states that it requires."""
+
+    states: str
+
+
+class Exhausted:
+    """RETRIES_EXHAUSTED."""
+
+
+Expected = str | Wants | type[Exhausted]
+"""The status after the call, or how it is refused."""
+
+
+def same(**others: Expected) -> dict[str, Expected]:
+    """Each state stays as it is, but for `others`."""
+    return {**STATES, **others}
+
+
+MOVES: dict[tuple[str, str], dict[str, Expected]] = {
+    ("CancelTask", ""): {
+        **dict.fromkeys(WAITING, "cancelled"),
+        **dict.fromkeys(RUNNING, Wants("pending")),
+        **dict.fromkeys(ENDED, Wants(OPEN)),
+    },
+    ("CancelTask", "force"): {**dict.fromkeys(WAITING | RUNNING, "cancelled"), **dict.fromkeys(ENDED, Wants(OPEN))},
+    ("UpdateTask", ""): {**dict.fromkeys(STATES, Wants("pending")), **dict.fromkeys(WAITING, "pending")},
+    ("RetryTask", ""): {
+        **dict.fromkeys(STATES, Wants(RETRYABLE)),
+        **dict.fromkeys(["backoff", "refused", "deferred", "failed", "timeout"], "pending"),
+        "exhausted": Exhausted,
+    },
+    ("RetryTask", "reset_retry_count"): {
+        **dict.fromkeys(STATES, Wants(RETRYABLE)),
+        **dict.fromkeys(["backoff", "refused", "deferred", "failed", "timeout", "exhausted"], "pending"),
+    },
+}
+"""Of the RPCs that move one task, with and without their option."""
+CLEANED = ENDED - {"cancelled_by_force"}
+"""What a worker has not let go of yet is deleted later."""
+BULK: dict[tuple[str, str], tuple[str, Mapping[str, Any], set[str], dict[str, Expected]]] = {
+    ("BulkCancelTasks", ""): ("changed_count", {}, WAITING, same(**dict.fromkeys(WAITING, "cancelled"))),
+    ("BulkCancelTasks", "force"): (
+        "changed_count",
+        {"force": True},
+        WAITING | RUNNING,
+        same(**dict.fromkeys(WAITING | RUNNING, "cancelled")),
+    ),
+    ("BulkRetryTasks", ""): (
+        "retried_count",
+        {},
+        {"failed", "timeout"},
+        same(failed="pending", timeout="pending"),
+    ),
+    ("BulkRetryTasks", "reset_retry_count"): (
+        "retried_count",
+        {"reset_retry_count": True},
+        {"failed", "timeout", "exhausted"},
+        same(failed="pending", timeout="pending", exhausted="pending"),
+    ),
+    ("HandleTimeouts", ""): ("timeout_count", {}, set(), same()),
+    ("CleanupTasks", ""): ("deleted_count", {"days": 0}, CLEANED, same(**dict.fromkeys(CLEANED, "gone"))),
+}
+"""Of the RPCs that move many, with and without their option: the count, the request, the states that are counted, and
+the status after the call.
+"""
+LOOKS = {"GetTask", "BatchGetTasks", "ListTasks", "ListTaskEvents", "PollTask", "PollRunningTasks", "GetTaskStats"} | {
+    "GetTaskHistory",
+    "ListAttemptLogs",
+    "WaitTask",
+    "WatchTasks",
+    "SubmitTask",
+    "BatchSubmitTasks",
+}
+"""RPCs that leave every state as it is; a submit does, where it repeats a request_id."""
+EVERY_STATE = pytest.mark.parametrize("state", STATES)
+
+
+async def call(world: World, rpc: str, **fields: Any) -> dict[str, Any]:
+    """The answer of a TaskService RPC, with every field."""
+    request = await world.reflected.request(f"{TASKS}/{rpc}", fields)
+    return await world.reflected.send(f"{TASKS}/{rpc}", request.SerializeToString())
+
+
+async def read(world: World, task_id: str) -> dict[str, Any]:
+    task: dict[str, Any] = (await call(world, "GetTask", task_id=task_id))["task"]
+    return task
+
+
+def status_of(task: Mapping[str, Any]) -> str:
+    return str(task["status"]).removeprefix("TASK_STATUS_").lower()
+
+
+async def test_every_rpc_of_the_service_is_in_a_table(reflected: Reflected) -> None:
+    served = {rpc.rpartition("/")[2] for rpc in await reflected.rpcs("contentgen.v1") if rpc.startswith(f"{TASKS}/")}
+    assert served == {rpc for rpc, _ in MOVES.keys() | BULK.keys()} | LOOKS
+    assert all(expected.keys() == STATES.keys() for expected in MOVES.values())
+
+
+@EVERY_STATE
+@pytest.mark.parametrize(("rpc", "option"), MOVES)
+async def test_a_task_is_moved_or_the_call_is_refused(world: World, rpc: str, option: str, state: str) -> None:
+    task_id = (await world.make(state))["task_id"]
+    before = await read(world, task_id)
+    assert status_of(before) == STATES[state]
+    request: dict[str, Any] = {"task_id": task_id, **({option: True} if option else {})}
+    if rpc == "UpdateTask":
+        request = {"task": {**request, "priority": 9}, "update_mask": "priority"}
+    expected = MOVES[rpc, option][state]
+    if isinstance(expected, str):
+        moved = (await call(world, rpc, **request))["task"]
+        assert status_of(moved) == status_of(await read(world, task_id)) == expected
+        return
+    with refused(StatusCode.FAILED_PRECONDITION, _reason(expected)) as refusal:
+        await call(world, rpc, **request)
+    if isinstance(expected, Wants):
+        assert refusal.metadata == {"current_state": STATES[state], "required_state": expected.states}
+    assert _without_reason(await read(world, task_id)) == _without_reason(before)
+
+
+def _reason(expected: Wants | type[Exhausted]) -> str:
+    return "INVALID_STATE" if isinstance(expected, Wants) else "RETRIES_EXHAUSTED"
+
+
+@EVERY_STATE
+@pytest.mark.parametrize(("rpc", "option"), BULK)
+async def test_bulk_calls_move_the_tasks_that_can_be_moved(world: World, rpc: str, option: str, state: str) -> None:
+    count, more, counted, after = BULK[rpc, option]
+    task_id = (await world.make(state))["task_id"]
+    expected = 1 if state in counted else 0
+    account = {"account_id": world.account_id}
+    request = {**more, **({"filter": account} if rpc == "BulkCancelTasks" else account)}
+    assert (await call(world, rpc, **request))[count] == expected
+    if after[state] == "gone":
+        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+            await read(world, task_id)
+    else:
+        assert status_of(await read(world, task_id)) == after[state]
+    assert (await call(world, rpc, **request))[count] == 0
+
+
+@EVERY_STATE
+async def test_reads_show_the_state_and_do_not_change_it(world: World, state: str) -> None:
+    task_id = (await world.make(state))["task_id"]
+    before = await read(world, task_id)
+    name = before["status"]
+    named = {"task_ids": [task_id]}
+    assert (await call(world, "WaitTask", task_id=task_id, timeout="0s"))["task"]["status"] == name
+    assert [task["status"] for task in (await call(world, "BatchGetTasks", **named))["tasks"]] == [name]
+    listed = await call(world, "ListTasks", account_id=world.account_id, statuses=[name])
+    assert [task["task_id"] for task in listed["tasks"]] == [task_id]
+    assert (await call(world, "ListTaskEvents", task_id=task_id))["events"][-1]["status"] == name
+    assert (await call(world, "WatchTasks", **named))["event"]["task"]["status"] == name
+    counts = (await call(world, "GetTaskStats", account_id=world.account_id))["counts"]
+    assert {status for status, count in counts.items() if count == "1"} == {STATES[state]}
+    assert _without_reason(await read(world, task_id)) == _without_reason(before)
+
+
+@EVERY_STATE
+async def test_a_wait_for_a_state_that_has_ended_waits_for_nothing(world: World, state: str) -> None:
+    task_id = (await world.make(state))["task_id"]
+    task = (await call(world, "WaitTask", task_id=task_id, timeout="600s" if state in ENDED else "0.01s"))["task"]
+    assert ("end_time" in task) == (state in ENDED)
+
+
+@EVERY_STATE
+async def test_poll_task_polls_the_worker_that_holds_the_task(world: World, state: str) -> None:
+    task = await world.make(state)
+    answers = [world.worker.answer_poll()] if state in RUNNING else []
+    answer, *_ = await asyncio.gather(call(world, "PollTask", task_id=task["task_id"]), *answers)
+    assert status_of(answer) == STATES[state]
+    answers = [world.worker.answer_poll()] if state in RUNNING else []
+    answer, *_ = await asyncio.gather(call(world, "PollRunningTasks", account_id=world.account_id), *answers)
+    running = 1 if state in RUNNING else 0
+    assert (answer["total"], answer["still_running"], answer["error"]) == (running, running, 0)
+
+
+@EVERY_STATE
+async def test_a_repeated_submit_returns_the_present_task(world: World, state: str) -> None:
+    task = await getattr(world, state)(request_id="once")
+    stands = _without_reason(await read(world, task["task_id"]))
+    keys = ("account_id", "topic", "request_id", "auto_retry", "max_retries", "schedule_time")
+    repeated = {key: stands[key] for key in keys if key in stands}
+    for answer in (
+        (await call(world, "SubmitTask", **repeated))["task"],
+        (await call(world, "BatchSubmitTasks", requests=[repeated, repeated]))["tasks"][1],
+    ):
+        assert _without_reason(answer) == stands
+
+
+def _without_reason(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task without what only GetTask computes."""
+    return {key: value for key, value in task.items() if key != "pending_reason"}
+
+
+# Contents, entries of the pool, accounts and workers: each state under each RPC that could change it.
+
+
+DECIDED = {"approved": "approved", "approved_by_review": "approved", "rejected": "rejected"}
+"""What `World` makes, and the review status that it has; `unreviewed` is the one that a review decides."""
+ENTRIES = {
+    "unclaimed": "pending",
+    "claimed": "publishing",
+    "lapsed": "pending",
+    "claimed_anew": "publishing",
+    "published": "published",
+    "unpublishable": "pending",
+}
+"""What `World` makes, and the status that the entry then has."""
+
+
+async def entry_of(world: World) -> dict[str, Any]:
+    """The only entry of the account."""
+    listed = await world.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=world.account_id)
+    (entry,) = listed["entries"]
+    fields: dict[str, Any] = entry
+    return fields
+
+
+def short(status: str) -> str:
+    return status.removeprefix("PUBLISH_STATUS_").lower()
+
+
+@pytest.mark.parametrize(
+    ("decision", "outcome", "entries"),
+    [("REVIEW_DECISION_APPROVE", "REVIEW_STATUS_APPROVED", 1), ("REVIEW_DECISION_REJECT", "REVIEW_STATUS_REJECTED", 0)],
+)
+async def test_a_pending_review_is_decided(world: World, decision: str, outcome: str, entries: int) -> None:
+    content_id = (await world.unreviewed())["content_id"]
+    rpc = f"{CONTENTS}/ReviewContent"
+    answer = await world.reflected.call(rpc, content_id=content_id, decision=decision)
+    assert answer["content"]["review_status"] == outcome
+    listed = await world.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=world.account_id)
+    assert len(listed.get("entries", ())) == entries
+
+
+@pytest.mark.parametrize("state", DECIDED)
+@pytest.mark.parametrize("decision", ["REVIEW_DECISION_APPROVE", "REVIEW_DECISION_REJECT"])
+async def test_a_review_decision_is_final(world: World, decision: str, state: str) -> None:
+    content_id = (await world.make(state))["content_id"]
+    before = await world.reflected.call(f"{CONTENTS}/GetContent", content_id=content_id)
+    with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+        await world.reflected.call(f"{CONTENTS}/ReviewContent", content_id=content_id, decision=decision)
+    assert refusal.metadata == {"current_state": DECIDED[state], "required_state": "pending_review"}
+    assert await world.reflected.call(f"{CONTENTS}/GetContent", content_id=content_id) == before
+
+
+@pytest.mark.parametrize("state", ENTRIES)
+async def test_only_the_claim_that_holds_an_entry_ends_it(world: World, state: str) -> None:
+    entry = await world.make(state)
+    before = await entry_of(world)
+    assert short(before["status"]) == ENTRIES[state]
+    named = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
+    for published in (True, False):
+        if state == "claimed" and published:
+            continue  # it would be taken: see below
+        if state == "claimed":
+            named["claim_id"] = "claim-of-nobody"
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await world.reflected.call(f"{CONTENTS}/ReportPublished", published=published, **named)
+        assert refusal.metadata == {"current_state": ENTRIES[state], "required_state": "publishing"}
+    assert await entry_of(world) == before
+
+
+@pytest.mark.parametrize(("published", "status"), [(True, "published"), (False, "pending")])
+async def test_the_claim_that_holds_an_entry_can_end_it(world: World, published: bool, status: str) -> None:
+    entry = await world.claimed()
+    named = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
+    answer = await world.reflected.call(f"{CONTENTS}/ReportPublished", published=published, error="why", **named)
+    assert short(answer["entry"]["status"]) == status
+    assert await entry_of(world) == answer["entry"]
+
+
+@pytest.mark.parametrize("state", ["unreviewed", "rejected"])
+async def test_contents_outside_the_pool_are_not_found_there(world: World, state: str) -> None:
+    content_id = (await world.make(state))["content_id"]
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await world.reflected.call(
+            f"{CONTENTS}/ReportPublished", content_id=content_id, claim_id="claim", published=True
+        )
+    assert refusal.metadata == {"resource_type": "content", "resource_id": content_id}
+
+
+@pytest.mark.parametrize("state", ENTRIES)
+async def test_only_pending_entries_of_the_pool_are_claimed(world: World, state: str) -> None:
+    entry = await world.make(state)
+    answer = await world.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=world.account_id, limit=10)
+    claimed = [item["content_id"] for item in answer.get("entries", ())]
+    due = ENTRIES[state] == "pending" and state != "unpublishable"  # that one waits for its next attempt
+    assert claimed == ([entry["content_id"]] if due else [])
+
+
+EDITS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "RetryPublish": ({}, {"unpublishable"}),
+    "RemoveFromPublishPool": ({}, ENTRIES.keys() - {"claimed", "claimed_anew"}),
+    "UpdatePublishPoolEntry": (
+        {"priority": 9, "schedule_time": LATER},
+        ENTRIES.keys() - {"claimed", "claimed_anew", "published"},
+    ),
+}
+"""The new values that each takes, and what it is allowed for."""
+REQUIRED = {
+    "RetryPublish": "failed",
+    "RemoveFromPublishPool": "pending,published,failed",
+    "UpdatePublishPoolEntry": "pending,failed",
+}
+
+
+@pytest.mark.parametrize("state", ENTRIES)
+@pytest.mark.parametrize("rpc", EDITS)
+async def test_entries_are_edited_in_their_states_only(world: World, rpc: str, state: str) -> None:
+    values, allowed = EDITS[rpc]
+    content_id = (await world.make(state))["content_id"]
+    before = await entry_of(world)
+    edit = {"content_id": content_id, **values}
+    request = {"entry": edit, "update_mask": "priority,scheduleTime"} if values else edit
+    if state not in allowed:
+        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+            await world.reflected.call(f"{CONTENTS}/{rpc}", **request)
+        assert refusal.metadata == {"current_state": ENTRIES[state], "required_state": REQUIRED[rpc]}
+        assert await entry_of(world) == before
+        return
+    answer = await world.reflected.call(f"{CONTENTS}/{rpc}", **request)
+    if rpc == "RemoveFromPublishPool":
+        listed = await world.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=world.account_id)
+        assert not listed.get("entries")
+        return
+    entry = answer["entry"]
+    assert entry == await entry_of(world)
+    assert short(entry["status"]) == ("pending" if rpc == "RetryPublish" else ENTRIES[state])
+    assert {key: entry[key] for key in values} == values
+
+
+@pytest.mark.parametrize("state", ENTRIES)
+async def test_only_the_claim_that_holds_an_entry_renews_it(world: World, state: str) -> None:
+    entry = await world.make(state)
+    named = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
+    before = await entry_of(world)
+    if state == "claimed":
+        renewed = await world.reflected.call(f"{CONTENTS}/RenewPublishClaim", lease="9000s", **named)
+        assert renewed["entry"]["claim_expire_time"] > before["claim_expire_time"]
+        return
+    with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+        await world.reflected.call(f"{CONTENTS}/RenewPublishClaim", **named)
+    assert refusal.metadata == {"current_state": ENTRIES[state], "required_state": "publishing"}
+    assert await entry_of(world) == before
+
+
+@pytest.mark.parametrize(("state", "refuses"), [("account", False), ("inactive", True)])
+async def test_an_account_takes_submits_while_it_is_active(world: World, state: str, refuses: bool) -> None:
+    account_id = (await world.make(state))["account_id"]
+    submit = {"account_id": account_id, "topic": "a topic"}
+    if not refuses:
+        assert (await world.submit(**submit))["status"] == "TASK_STATUS_PENDING"
+    for active in (False, False, True, True):
+        await _switch(world, account_id, active=active)
+        account = (await world.reflected.call(f"{ACCOUNTS}/GetAccount", account_id=account_id))["account"]
+        assert account.get("active", False) is active
+        if active:
+            assert (await world.submit(**submit))["status"] == "TASK_STATUS_PENDING"
+            continue
+        with refused(StatusCode.FAILED_PRECONDITION, "ACCOUNT_INACTIVE") as refusal:
+            await world.submit(**submit)
+        assert refusal.metadata == {"account_id": account_id}
+
+
+async def _switch(world: World, account_id: str, *, active: bool) -> None:
+    if active:
+        account = {"account_id": account_id, "active": True}
+        await world.reflected.call(f"{ACCOUNTS}/UpdateAccount", account=account, update_mask="active")
+    else:
+        await world.reflected.call(f"{ACCOUNTS}/DeactivateAccount", account_id=account_id)
+
+
+@pytest.mark.parametrize("state", ["connected", "draining", "disconnected"])
+async def test_a_worker_is_controlled_whether_it_is_connected_or_not(world: World, state: str) -> None:
+    worker_id = (await world.make(state))["worker_id"]
+    for slots in (1, 7, 7):
+        resized = await world.reflected.call(f"{POOL}/ResizeWorker", worker_id=worker_id, slots=slots)
+        assert resized["worker"]["slots"] == slots
+        assert resized["worker"].get("draining", False) is (state == "draining")
+    for _ in range(2):
+        drained = await world.reflected.call(f"{POOL}/DrainWorker", worker_id=worker_id)
+        assert drained["worker"]["draining"] is True
+    for _ in range(2):
+        undrained = await world.reflected.call(f"{POOL}/UndrainWorker", worker_id=worker_id)
+        assert undrained["worker"].get("draining", False) is False

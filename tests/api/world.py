@@ -1,0 +1,342 @@
+"""Tasks, contents, entries of the pool, accounts and workers in every state, each brought there by real moves."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
+
+from contentgen.v1 import worker_service_pb2 as pb
+from tests.api.reflected import Reflected, Worker
+from tests.harness.pictures import png, sha256
+from tests.harness.waiting import wait_until_async
+
+TASKS = "contentgen.v1.TaskService"
+CONTENTS = "contentgen.v1.ContentService"
+ACCOUNTS = "contentgen.v1.AccountService"
+SCHEDULES = "contentgen.v1.ScheduleService"
+POOL = "contentgen.v1.WorkerPoolService"
+WEBHOOKS = "contentgen.v1.WebhookService"
+LEASE = "contentgen.v1.WorkerService/Lease"
+LATER = "2999-01-01T00:00:00Z"
+Fields = Mapping[str, Any]
+
+
+class World:
+    """What a test needs, made for it in a new account, with a worker of its own. To be entered.
+
+    `make(what)` makes one thing: what there is, is named by its methods, and comes with the ids that requests name.
+    """
+
+    def __init__(self, reflected: Reflected) -> None:
+        self.reflected = reflected
+        self.worker = Worker(reflected.channel)
+        self.account_id = ""
+
+    async def __aenter__(self) -> Self:
+        self.account_id = (await self.account())["account_id"]
+        await self.worker.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.worker.__aexit__(*error)
+
+    async def make(self, what: str) -> Fields:
+        fields: Fields = await getattr(self, what)()
+        return fields
+
+    # accounts and workers
+
+    async def own(self) -> Fields:
+        """The account that everything else is made in."""
+        return {"account_id": self.account_id}
+
+    async def account(self) -> Fields:
+        account: Fields = (await self.reflected.call(f"{ACCOUNTS}/CreateAccount", name="an account"))["account"]
+        return account
+
+    async def inactive(self) -> Fields:
+        """A deactivated account."""
+        account = await self.account()
+        await self.reflected.call(f"{ACCOUNTS}/DeactivateAccount", account_id=account["account_id"])
+        return account
+
+    async def connected(self) -> Fields:
+        """A worker that is there."""
+        await self.worker.connect()
+        return {"worker_id": self.worker.worker_id}
+
+    async def draining(self) -> Fields:
+        """The worker that is there, told to take nothing new."""
+        worker = await self.connected()
+        await self.reflected.call(f"{POOL}/DrainWorker", **worker)
+        return worker
+
+    async def disconnected(self) -> Fields:
+        """A worker that was there."""
+        async with Worker(self.reflected.channel) as gone:
+            await gone.connect()
+            return {"worker_id": gone.worker_id}
+
+    # tasks
+
+    async def submit(self, **fields: Any) -> Fields:
+        request = {"account_id": self.account_id, "topic": "a topic", **fields}
+        task: Fields = (await self.reflected.call(f"{TASKS}/SubmitTask", **request))["task"]
+        return task
+
+    async def pending(self, **fields: Any) -> Fields:
+        return await self.submit(**fields)
+
+    async def scheduled(self, **fields: Any) -> Fields:
+        """Pending, and its time is far away."""
+        return await self.submit(schedule_time=LATER, **fields)
+
+    async def backoff(self, **fields: Any) -> Fields:
+        """Pending, and waits for its automatic retry."""
+        task = await self.processing(**fields)
+        await self.worker.fail(task["task_id"])
+        return task
+
+    async def refused(self, **fields: Any) -> Fields:
+        """Pending, and waits before it is offered again."""
+        task = await self.submitted(**fields)
+        await self.worker.give_back(task["task_id"], "REFUSED")
+        return task
+
+    async def deferred(self, **fields: Any) -> Fields:
+        """Pending, and waits for as long as its CLI has asked for."""
+        task = await self.processing(**fields)
+        await self.worker.defer(task["task_id"])
+        return task
+
+    async def given_back(self, **fields: Any) -> Fields:
+        """Pending again, at its place."""
+        task = await self.submitted(**fields)
+        await self.worker.give_back(task["task_id"], "DRAINING")
+        return task
+
+    async def lost(self, **fields: Any) -> Fields:
+        """Pending again, after its CLI was stopped."""
+        task = await self.processing(**fields)
+        await self.worker.give_back(task["task_id"], "EXPIRED", started=True)
+        return task
+
+    async def submitted(self, **fields: Any) -> Fields:
+        task = await self.submit(**fields)
+        await self.worker.take(task["task_id"])
+        return task
+
+    async def processing(self, **fields: Any) -> Fields:
+        task = await self.submit(**fields)
+        await self.worker.start(task["task_id"])
+        return task
+
+    async def completed(self, **fields: Any) -> Fields:
+        task = await self.processing(**fields)
+        await self.worker.complete(task["task_id"])
+        return task
+
+    async def failed(self, **fields: Any) -> Fields:
+        """Failed for good, with retries left."""
+        task = await self.processing(auto_retry=False, **fields)
+        await self.worker.fail(task["task_id"])
+        return task
+
+    async def logged(self, **fields: Any) -> Fields:
+        """Failed for good, and its CLI has printed something."""
+        task = await self.processing(auto_retry=False, **fields)
+        output = pb.RunOutput(stdout="half a page", stderr="it failed", stdout_truncated=True)
+        await self.worker.fail(task["task_id"], output=output)
+        return task
+
+    async def exhausted(self, **fields: Any) -> Fields:
+        """Failed, with no retry left."""
+        return await self.failed(max_retries=0, **fields)
+
+    async def timeout(self, **fields: Any) -> Fields:
+        """Timed out for good, with retries left."""
+        task = await self.processing(auto_retry=False, **fields)
+        await self.worker.fail(task["task_id"], "TASK_TIMEOUT")
+        return task
+
+    async def cancelled(self, **fields: Any) -> Fields:
+        task = await self.submit(**fields)
+        await self.reflected.call(f"{TASKS}/CancelTask", task_id=task["task_id"])
+        return task
+
+    async def cancelled_by_force(self, **fields: Any) -> Fields:
+        """Cancelled, and its worker has not let go yet."""
+        task = await self.processing(**fields)
+        await self.reflected.call(f"{TASKS}/CancelTask", task_id=task["task_id"], force=True)
+        return task
+
+    async def idempotent(self) -> Fields:
+        """Pending, under a request_id."""
+        return await self.submit(request_id="once")
+
+    # contents and the publish pool
+
+    async def approved(self, **fields: Any) -> Fields:
+        """A content that auto_approve let through, and its pending entry."""
+        task = await self.completed(**fields)
+        done: Fields = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
+        got = await self.reflected.call(f"{CONTENTS}/GetContent", content_id=done["content_id"])
+        return {
+            "content_id": done["content_id"],
+            "account_id": self.account_id,
+            "task_id": task["task_id"],
+            "etag": got["content"]["etag"],
+        }
+
+    async def edited(self) -> Fields:
+        """A content with a second revision, and the etag of its first."""
+        original = await self.approved()
+        content = {"content_id": original["content_id"], "title": "edited"}
+        answer = await self.reflected.call(f"{CONTENTS}/UpdateContent", content=content, update_mask="title")
+        return {**original, "stale_etag": original["etag"], "etag": answer["content"]["etag"]}
+
+    async def pictured(self) -> Fields:
+        """A content with a picture."""
+        task = await self.processing()
+        await self.worker.upload(task["task_id"], png())
+        named = pb.ResultAsset(name="cover.png", sha256=sha256(png()), size=len(png()))
+        await self.worker.complete(task["task_id"], images=["asset:cover.png"], assets=[named])
+        return {"account_id": self.account_id, "sha256": named.sha256, "size": named.size}
+
+    async def unnamed_asset(self) -> Fields:
+        """A picture that no content names."""
+        data = png(shade=99)
+        task = await self.processing()
+        await self.worker.upload(task["task_id"], data)
+        return {"sha256": sha256(data)}
+
+    async def leased(self) -> Fields:
+        """A lease that a result may come of."""
+        task = await self.processing()
+        read = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
+        return {"lease_id": read["lease_id"], "attempt": read["attempt"]}
+
+    async def lost_lease(self) -> Fields:
+        """One that has ended."""
+        task = await self.processing()
+        read = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
+        await self.worker.complete(task["task_id"])
+        return {"lease_id": read["lease_id"], "attempt": read["attempt"]}
+
+    async def unreviewed(self) -> Fields:
+        return await self.approved(auto_approve=False)
+
+    async def rejected(self) -> Fields:
+        return await self._review("REVIEW_DECISION_REJECT")
+
+    async def held(self) -> Fields:
+        """A content whose review somebody holds."""
+        content = await self.unreviewed()
+        await self.reflected.call(f"{CONTENTS}/ClaimReview", account_id=self.account_id, reviewer="anna")
+        return content
+
+    async def approved_by_review(self) -> Fields:
+        return await self._review("REVIEW_DECISION_APPROVE")
+
+    async def _review(self, decision: str) -> Fields:
+        content = await self.unreviewed()
+        await self.reflected.call(
+            f"{CONTENTS}/ReviewContent", content_id=content["content_id"], decision=decision, comment="as it is"
+        )
+        return content
+
+    async def unclaimed(self) -> Fields:
+        """An entry that nobody has claimed, and no claim's id."""
+        return {**await self.approved(), "claim_id": "claim-none"}
+
+    async def claimed(self, lease: str = "600s") -> Fields:
+        """An entry that a publisher holds."""
+        await self.approved()
+        answer = await self.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=self.account_id, lease=lease)
+        (entry,) = answer["entries"]
+        return {key: entry[key] for key in ("content_id", "account_id", "claim_id")}
+
+    async def lapsed(self) -> Fields:
+        """An entry whose claim expired."""
+        entry = await self.claimed(lease="1s")
+
+        async def is_back() -> bool:
+            listed = await self.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=self.account_id)
+            return bool(listed["entries"][0]["status"] == "PUBLISH_STATUS_PENDING")
+
+        back: Callable[[], bool | Awaitable[bool]] = is_back
+        await wait_until_async(back, within=10, what="the claim has expired", every=0.1)
+        return entry
+
+    async def claimed_anew(self) -> Fields:
+        """An entry that another publisher has claimed since; the id of the claim before."""
+        entry = await self.lapsed()
+        await self.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=self.account_id)
+        return entry
+
+    async def published(self) -> Fields:
+        return await self._report(published=True)
+
+    async def unpublishable(self) -> Fields:
+        """An entry whose publisher failed, and that waits for its next attempt."""
+        return await self._report(published=False)
+
+    async def _report(self, *, published: bool) -> Fields:
+        entry = await self.claimed()
+        named = {key: entry[key] for key in ("content_id", "claim_id")}
+        await self.reflected.call(f"{CONTENTS}/ReportPublished", published=published, **named)
+        return entry
+
+    # schedules
+
+    async def schedule(self, **fields: Any) -> Fields:
+        """One that is not paused, and has run nothing."""
+        request = {"account_id": self.account_id, "cron": "0 0 1 1 *", "template": {"topic": "a topic"}, **fields}
+        schedule: Fields = (await self.reflected.call(f"{SCHEDULES}/CreateSchedule", **request))["schedule"]
+        return schedule
+
+    async def paused(self) -> Fields:
+        """A paused schedule."""
+        return await self.schedule(paused=True)
+
+    async def ran(self) -> Fields:
+        """A schedule that has submitted a task, and that task's id."""
+        schedule_id = (await self.schedule())["schedule_id"]
+        task = (await self.reflected.call(f"{SCHEDULES}/RunSchedule", schedule_id=schedule_id))["task"]
+        return {"schedule_id": schedule_id, "task_id": task["task_id"]}
+
+    # webhooks
+
+    async def hook(self) -> Fields:
+        """A webhook at an address where nothing listens."""
+        request = {"account_id": self.account_id, "url": "https://127.0.0.1:1/hook", "event_types": ["task.ended"]}
+        webhook: Fields = (await self.reflected.call(f"{WEBHOOKS}/CreateWebhook", **request))["webhook"]
+        return webhook
+
+    async def pinged(self) -> Fields:
+        """An exhausted delivery."""
+        hook = await self.hook()
+        answer = await self.reflected.call(f"{WEBHOOKS}/PingWebhook", webhook_id=hook["webhook_id"])
+        delivery: Fields = answer["delivery"]
+        return delivery
+
+    async def undeliverable(self) -> Fields:
+        """An exhausted delivery of an inactive webhook."""
+        delivery = await self.pinged()
+        inactive = {"webhook_id": delivery["webhook_id"]}
+        await self.reflected.call(f"{WEBHOOKS}/UpdateWebhook", webhook=inactive, update_mask="active")
+        return delivery
+
+    # pages
+
+    async def workers(self) -> Fields:
+        """Sizes of pages that show some, of which one is connected: 0 is the default."""
+        await self.connected()
+        return {"all": 0, "one": 1}
+
+    async def page_of_tasks(self) -> Fields:
+        """The token of the second page of a list of this account's tasks."""
+        for _ in range(2):
+            await self.submit()
+        answer: Fields = await self.reflected.call(f"{TASKS}/ListTasks", account_id=self.account_id, page_size=1)
+        return answer

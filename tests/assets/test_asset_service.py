@@ -1,0 +1,354 @@
+"""Assets, from a worker's upload to a reader: fences, bounds, ranges, and what contents may name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from grpc import StatusCode, aio
+
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import asset_pb2
+from contentgen.v1 import asset_service_pb2 as asset_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
+from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
+from scheduler_svc.assets import store_identity
+from scheduler_svc.domain.asset import MAX_BYTES
+from tests.harness.client import refused
+from tests.harness.cluster import Databases
+from tests.harness.maker import Maker
+from tests.harness.pictures import png, sha256
+from tests.harness.replicas import SharedScheduler, serving, serving_all, serving_beside
+from tests.harness.scrape import Scrape
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
+
+if TYPE_CHECKING:
+    from contentgen.v1.asset_service_pb2_grpc import AssetServiceAsyncStub
+
+pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
+
+SIZE = 300
+
+
+@pytest.fixture
+def data() -> bytes:
+    """A file that is no other test's: a store that tests share keeps them for a while."""
+    return os.urandom(SIZE)
+
+
+@pytest.fixture
+def store(lent: SharedScheduler | None, tmp_path: Path) -> Path:
+    """The folder of the scheduler's files."""
+    return lent.assets if lent else tmp_path / "assets"
+
+
+@pytest.fixture
+def own_db_url(databases: Databases, template: str) -> Iterator[str]:
+    """A database of no shared scheduler."""
+    with databases.lent(template) as url:
+        yield url
+
+
+@pytest.fixture
+def assets(channel: aio.Channel) -> AssetServiceAsyncStub:
+    return AssetServiceStub(channel)
+
+
+async def leased(made: Maker) -> pb.AssignedLease:
+    await made.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=made.account, topic="a topic"))
+    (lease,) = await made.worker.take()
+    await made.worker.start(lease)
+    return lease
+
+
+async def content_of(made: Maker, lease: pb.AssignedLease) -> content_pb.Content:
+    task = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=lease.task.task_id))).task
+    return (await made.contents.GetContent(content_pb.GetContentRequest(content_id=task.content_id))).content
+
+
+def named(data: bytes, name: str = "cover.png") -> pb.ResultAsset:
+    return pb.ResultAsset(name=name, sha256=sha256(data), size=len(data))
+
+
+def remove(store: Path, name: str) -> None:
+    (path,) = store.rglob(name)
+    path.unlink()
+
+
+def files(store: Path) -> Counter[str]:
+    """The names of all files of the store, uploads under way included."""
+    return Counter(path.name for path in store.glob("*/**/*") if path.is_file())
+
+
+async def read(assets: AssetServiceAsyncStub, digest: str, offset: int = 0, length: int = 0) -> bytes:
+    request = asset_pb.GetAssetRequest(sha256=digest, offset=offset, length=length)
+    return b"".join([answer.chunk async for answer in assets.GetAsset(request)])
+
+
+@pytest.mark.usefixtures("patient_looks")
+async def test_a_content_names_the_picture_that_was_uploaded_before_its_result(
+    made: Maker, assets: AssetServiceAsyncStub
+) -> None:
+    picture = png()
+    lease = await leased(made)
+    assert not await made.worker.upload(lease, picture)
+    await made.worker.complete(lease, "![](asset:cover.png)", images=["asset:cover.png"], assets=[named(picture)])
+    content = await content_of(made, lease)
+    (asset,) = content.assets
+    assert (asset.name, asset.sha256) == ("cover.png", sha256(picture))
+    assert (asset.media_type, asset.size, asset.width, asset.height) == ("image/png", len(picture), 3, 2)
+    assert (content.cover_image, list(content.left_out_assets)) == ("asset:cover.png", [])
+    listed = await made.contents.ListContents(content_pb.ListContentsRequest())
+    assert list(listed.contents[0].assets) == [asset]
+    assert await read(assets, asset.sha256) == picture
+    assert (await assets.GetAssetInfo(asset_pb.GetAssetInfoRequest(sha256=asset.sha256))).asset == asset
+
+
+async def test_an_asset_is_stored_once_for_all_contents(made: Maker, data: bytes, store: Path) -> None:
+    before = files(store)
+    for known in (False, True):
+        lease = await leased(made)
+        assert await made.worker.upload(lease, data) is known
+        await made.worker.complete(lease, assets=[named(data)])
+        assert [asset.name for asset in (await content_of(made, lease)).assets] == ["cover.png"]
+    assert files(store) - before == {sha256(data): 1}
+
+
+async def test_a_stored_asset_is_answered_at_once(made: Maker, data: bytes) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, data)
+    stated = {"sha256": sha256(data), "size": len(data)}
+    assert await made.worker.put([pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, **stated)])  # type: ignore[arg-type]
+
+
+async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Maker, data: bytes) -> None:
+    lease = await leased(made)
+    left = [asset_pb2.LeftOutAsset(name="/etc/passwd", reason="OUTSIDE_FOLDER")]
+    assert await made.worker.complete(lease, assets=[named(data)], left_out_assets=left) == pb.UPDATE_OUTCOME_COMMITTED
+    content = await content_of(made, lease)
+    assert not content.assets
+    assert [(asset.name, asset.reason) for asset in content.left_out_assets] == [
+        ("cover.png", "NOT_FOUND"),
+        ("/etc/passwd", "OUTSIDE_FOLDER"),
+    ]
+
+
+async def test_an_asset_whose_name_leads_out_of_a_folder_is_left_out_and_the_result_stays(
+    made: Maker, data: bytes
+) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, data)
+    names = ["../a.png", "a/../../b.png", "/etc/passwd", "..", "a\\..\\b.png", "a\0.png"]
+    assets = [named(data, name) for name in (*names, "in/..a.png")]
+    assert await made.worker.complete(lease, assets=assets) == pb.UPDATE_OUTCOME_COMMITTED
+    content = await content_of(made, lease)
+    assert [asset.name for asset in content.assets] == ["in/..a.png"]
+    assert [(asset.name, asset.reason) for asset in content.left_out_assets] == [
+        (name.replace("\0", ""), "OUTSIDE_FOLDER") for name in names
+    ]
+
+
+async def test_an_asset_that_no_content_names_does_not_exist_for_readers(
+    made: Maker, data: bytes, assets: AssetServiceAsyncStub
+) -> None:
+    await made.worker.upload(await leased(made), data)
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await read(assets, sha256(data))
+    assert refusal.metadata == {"resource_type": "asset", "resource_id": sha256(data)}
+
+
+async def test_any_range_of_an_asset_can_be_read(made: Maker, assets: AssetServiceAsyncStub) -> None:
+    data = os.urandom(1_200_000)
+    lease = await leased(made)
+    await made.worker.upload(lease, data)
+    await made.worker.complete(lease, assets=[named(data, "data")])
+    assert await read(assets, sha256(data)) == data
+    assert await read(assets, sha256(data), 600_000, 10) == data[600_000:600_010]
+    assert await read(assets, sha256(data), 1_199_990, 1_000) == data[-10:]
+    assert await read(assets, sha256(data), len(data)) == b""
+    assert (await content_of(made, lease)).assets[0].media_type == "application/octet-stream"
+    for field, request in (("offset", (len(data) + 1, 0)), ("offset", (-1, 0)), ("length", (0, -1))):
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await read(assets, sha256(data), *request)
+        assert refusal.fields == [field]
+
+
+async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, data: bytes, channel: aio.Channel) -> None:
+    accounts, other = AccountServiceStub(channel), os.urandom(SIZE)
+    limit = len(data) + len(other) - 1
+
+    async def allow(size: int) -> None:
+        account = account_pb.Account(account_id=made.account, max_asset_bytes=size)
+        await accounts.UpdateAccount(
+            account_pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=["max_asset_bytes"]))
+        )
+
+    await allow(limit)
+    lease = await leased(made)
+    await made.worker.upload(lease, data)
+    with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL") as refusal:
+        await made.worker.upload(lease, other)
+    assert refusal.metadata == {"account_id": str(made.account), "limit": str(limit)}
+    assert await made.worker.upload(lease, data), "what counts already fits"
+    another = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
+    of_another = await leased(Maker(made.tasks, made.contents, made.worker, another))
+    await made.worker.upload(of_another, other)
+    with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"):
+        await made.worker.upload(lease, other)  # though it is stored: it would count for this account, too
+    await allow(limit + 1)
+    assert await made.worker.upload(lease, other)
+    await allow(1)
+    assert await made.worker.upload(lease, other)
+
+
+async def test_uploads_at_the_same_time_keep_within_the_default_of_two_schedulers(
+    own_db_url: str, tmp_path: Path
+) -> None:
+    files = [os.urandom(1_000), os.urandom(1_000)]
+    async with (
+        serving_all(
+            own_db_url, 2, assets=tmp_path, max_asset_bytes="1999", metrics_listen=Address("127.0.0.1", 0)
+        ) as both,
+        aio.insecure_channel(f"127.0.0.1:{both[0].port}") as first,
+        aio.insecure_channel(f"127.0.0.1:{both[1].port}") as second,
+        ScriptedWorker(first) as worker,
+    ):
+        request = account_pb.CreateAccountRequest(name="a")
+        account = (await AccountServiceStub(first).CreateAccount(request)).account
+        lease = await leased(Maker(TaskServiceStub(first), ContentServiceStub(first), worker, account.account_id))
+        calls = [WorkerServiceStub(channel).PutAsset() for channel in (first, second)]
+        for call, data in zip(calls, files, strict=True):
+            first_message = pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, size=len(data))
+            first_message.sha256 = sha256(data)
+            await call.write(first_message)
+            assert dict(await call.initial_metadata())["asset-wanted"]
+        for call, data in zip(calls, files, strict=True):
+            await call.write(pb.PutAssetRequest(chunk=data))
+            await call.done_writing()
+        codes = [await call.code() for call in calls]
+        assert sorted(codes, key=lambda code: code.value[0]) == [StatusCode.OK, StatusCode.INVALID_ARGUMENT]
+        refused_at = both[codes.index(StatusCode.INVALID_ARGUMENT)]
+        scraped = Scrape(refused_at.metrics_port)
+        assert scraped("contentgen_assets_refused_total", reason="ACCOUNT_ASSETS_FULL") == 1
+
+
+async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker, data: bytes) -> None:
+    lease = await leased(made)
+    await made.worker.complete(lease)
+    for other in (
+        lease,
+        pb.AssignedLease(lease_id=lease.lease_id, attempt=2),
+        pb.AssignedLease(lease_id="x", attempt=1),
+    ):
+        with refused(StatusCode.FAILED_PRECONDITION, "LEASE_LOST") as refusal:
+            await made.worker.upload(other, data)
+        assert refusal.metadata == {"lease_id": other.lease_id}
+
+
+@pytest.mark.parametrize(
+    ("field", "header"),
+    [
+        ("sha256", {"sha256": "no digest"}),
+        ("sha256", {"sha256": sha256(b"others")}),
+        ("size", {"size": 0}),
+        ("size", {"size": MAX_BYTES + 1}),
+        ("size", {"size": SIZE - 1}),
+        ("size", {"size": SIZE + 1}),
+    ],
+)
+async def test_an_upload_that_is_not_what_it_states_stores_nothing(
+    made: Maker, data: bytes, store: Path, field: str, header: dict[str, object]
+) -> None:
+    lease, before = await leased(made), files(store)
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await made.worker.upload(lease, data, **header)
+    assert refusal.fields == [field]
+    assert not files(store) - before
+    await made.worker.complete(lease, assets=[named(data)])
+    assert not (await content_of(made, lease)).assets
+
+
+async def test_an_upload_without_a_message_is_refused(made: Maker) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+        await made.worker.put([])
+
+
+async def test_a_name_counts_once_and_bad_entries_not_at_all(made: Maker, data: bytes) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, data)
+    bad = [pb.ResultAsset(name=name, sha256=digest) for name, digest in (("", sha256(data)), ("x", "X" * 64))]
+    long = pb.ResultAsset(name="n" * 201, sha256=sha256(data))
+    await made.worker.complete(lease, assets=[*bad, long, named(data), named(data)])
+    assert [asset.name for asset in (await content_of(made, lease)).assets] == ["cover.png"]
+
+
+async def test_a_deleted_content_takes_what_it_names_with_it(
+    made: Maker, data: bytes, assets: AssetServiceAsyncStub
+) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, data)
+    await made.worker.complete(lease, assets=[named(data)])
+    content = await content_of(made, lease)
+    await made.contents.DeleteContent(content_pb.DeleteContentRequest(content_id=content.content_id))
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        await read(assets, sha256(data))
+
+
+async def test_what_is_missing_in_the_folder_is_unavailable(
+    made: Maker, data: bytes, assets: AssetServiceAsyncStub, store: Path
+) -> None:
+    lease = await leased(made)
+    await made.worker.upload(lease, data)
+    await made.worker.complete(lease, assets=[named(data)])
+    remove(store, sha256(data))
+    with refused(StatusCode.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE"):
+        await read(assets, sha256(data))
+
+
+async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
+    db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_identity, "INTERVAL", 0.05)
+    async with (
+        serving(db_url, assets=tmp_path / "one") as first,
+        serving_beside(db_url, assets=tmp_path / "two") as second,
+        aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
+        ScriptedWorker(channel) as worker,
+    ):
+        request = account_pb.CreateAccountRequest(name="a")
+        account = (await AccountServiceStub(channel).CreateAccount(request)).account
+        maker = Maker(TaskServiceStub(channel), ContentServiceStub(channel), worker, account.account_id)
+        lease = await leased(maker)
+        assert second.health.serving, "nothing was stored yet"
+        await worker.upload(lease, b"a file")
+        await wait_until_async(lambda: not second.health.serving, within=60, what="the other one does not serve")
+        assert second.health.reasons == ["its CONTENTGEN_ASSETS is not the store that the assets are in"]
+        assert not (tmp_path / "two/store-id").exists()
+        async with aio.insecure_channel(f"127.0.0.1:{second.port}") as other:
+            stated = pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, size=1, chunk=b"x")
+            stated.sha256 = sha256(b"x")
+            with refused(StatusCode.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE"):
+                await WorkerServiceStub(other).PutAsset(iter([stated]))
+        with pytest.raises(SettingsError, match=f"CONTENTGEN_ASSETS={tmp_path}/three is a new store.*set it to"):
+            async with serving_beside(db_url, assets=tmp_path / "three"):
+                pass
+        async with serving_beside(db_url, assets=tmp_path / "one") as third:
+            assert third.health.serving
+        shutil.copytree(tmp_path / "one", tmp_path / "two", dirs_exist_ok=True)
+        await wait_until_async(lambda: second.health.serving, within=60, what="a copy is as good")
+        assert first.health.serving

@@ -1,0 +1,128 @@
+"""Nothing that was paid for is lost: pictures arrive with their articles, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from contentgen import ContentGenerationClient
+from tests.harness.client import request
+from tests.harness.creators import picture_creator
+from tests.harness.hostile_pictures import HOSTILE_PICTURES
+from tests.harness.stack import Scheduler, Stack
+from tests.harness.waiting import wait_until
+
+pytestmark = pytest.mark.e2e
+
+PATIENT_LEASE = 15.0
+ARTICLES = 20
+"""Enough that some are written at each death."""
+_MIB = 2**20
+
+
+def check_assets(scheduler: Scheduler, count: int) -> None:
+    """Each content has its assets, and each asset has its bytes."""
+    with ContentGenerationClient(scheduler.target) as client:
+        contents = list(client.iter_contents())
+        assert len(contents) == count
+        for content in contents:
+            assert content["left_out_assets"] == []
+            assert content["images"] == [f"asset:{asset['name']}" for asset in content["assets"]]
+            assert content["assets"]
+            for asset in content["assets"]:
+                data = client.read_asset(asset["sha256"])
+                assert (len(data), hashlib.sha256(data).hexdigest()) == (asset["size"], asset["sha256"])
+            whole = client.get_content(content["content_id"])
+            assert whole is not None
+            assert all(f"](asset:{asset['name']})" in whole["body"] for asset in content["assets"])
+
+
+@pytest.mark.costly("all services for each profile of creators")
+@pytest.mark.parametrize("profile", ["json", "reference"])
+def test_the_demo_creator_s_pictures_come_with_its_article(stack: Stack, profile: str) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    stack.worker("worker", scheduler, CREATOR_PROFILE=profile).start()
+    task = client.wait_completed(
+        client.submit(client.create_account(), "春天", options={"demo-seconds": "0.1"}), within=15
+    )
+    check_assets(scheduler, 1)
+    content = client.content(task.content_id)
+    assert [(asset.media_type, asset.width, asset.height) for asset in content.assets] == [("image/png", 160, 90)] * 2
+    assert {path.name for path in (scheduler.data_dir / "assets/objects").glob("*/*")} == {
+        asset.sha256 for asset in content.assets
+    }
+
+
+@pytest.mark.costly("pictures that are large to read")
+def test_hostile_pictures_cost_a_scheduler_little_and_their_articles_arrive(stack: Stack) -> None:
+    for name, make in HOSTILE_PICTURES.items():
+        (stack.folder / name).write_bytes(make())
+    names = sorted(HOSTILE_PICTURES)
+    setup = f"import shutil; [shutil.copy({str(stack.folder)!r} + '/' + name, '.') for name in {names}]"
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    cli = picture_creator(stack.folder, setup, content="an article", images=names)
+    stack.worker("worker", scheduler, CREATOR_CLI_PATH=str(cli)).start()
+    before = _peak_memory(scheduler)
+    task = client.wait_completed(client.submit(client.create_account()), within=60)
+    kinds = {asset.name: asset.media_type for asset in client.content(task.content_id).assets}
+    assert kinds == dict.fromkeys(names, "application/octet-stream") | {"canvas": "image/gif", "chunks": "image/png"}
+    assert _peak_memory(scheduler) < before + 100 * _MIB, "one alone would take up to 1,200"
+
+
+def _peak_memory(scheduler: Scheduler) -> int:
+    """Bytes that the process has held at most."""
+    status = Path(f"/proc/{scheduler.pid}/status").read_text()
+    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(kilobytes) * 1024
+
+
+@pytest.mark.costly("a scheduler starts twice")
+def test_a_scheduler_that_dies_in_the_middle_of_an_upload_gets_it_again(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
+    client = scheduler.client
+    setup = "open('film.bin', 'wb').write(os.urandom(30 * 1024 * 1024))"
+    cli = str(picture_creator(stack.folder, setup, content="![](film.bin)", images=["film.bin"]))
+    worker = stack.worker("worker", scheduler, CREATOR_CLI_PATH=cli).start()
+    task_id = client.submit(client.create_account())
+    wait_until(lambda: _incoming(scheduler), within=15, what="the upload has begun")
+    scheduler.kill()
+    assert worker.spooled()
+    scheduler.start()
+    scheduler.client.wait_completed(task_id, within=30)
+    check_assets(scheduler, 1)
+    wait_until(lambda: not list(worker.folder.glob("workers/*/assets/*")), within=5, what="the worker has let it go")
+
+
+def _is_past(moment: float) -> bool:
+    return time.monotonic() >= moment
+
+
+def _incoming(scheduler: Scheduler) -> list[Path]:
+    """Uploads that have begun."""
+    return [path for path in scheduler.data_dir.glob("assets/incoming/*") if path.stat().st_size]
+
+
+@pytest.mark.costly("services are killed while they carry pictures")
+def test_no_content_names_what_is_not_there_whatever_is_killed(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
+    worker = stack.worker("worker", scheduler, slots=4).start()
+    account_id = scheduler.client.create_account()
+    task_ids = scheduler.client.submit_all(
+        request(account_id, f"brief {n}", options={"demo-seconds": "0.5"}) for n in range(ARTICLES)
+    )
+    chance = random.Random(14)
+    for victim in (worker, scheduler, worker, scheduler):
+        at = time.monotonic() + chance.uniform(0.3, 1.0)
+        wait_until(partial(_is_past, at), within=5, what="it is time")
+        victim.kill()
+        victim.start()
+    for task_id in task_ids:
+        scheduler.client.wait_completed_over_outage(task_id, within=60)
+    check_assets(scheduler, ARTICLES)

@@ -1,0 +1,180 @@
+"""The asyncio client on one event loop: waits delay no other call, and cancelled reads lose no event."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
+
+from contentgen import AsyncContentGenerationClient, RequestError, Unavailable
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from tests.harness.scripted_server import AWAY, SILENCE, THREAD_NAME, THREADS, ScriptedServices, scripted_services
+from tests.harness.waiting import wait_until_async
+
+pytestmark = pytest.mark.contract
+
+TASK = "task-000000000000000a"
+WAITS = 100
+PATIENCE_S = 10
+PENDING = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PENDING)
+ENDED = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_COMPLETED, end_time=Timestamp(seconds=9))
+
+
+@pytest.fixture
+def scheduler() -> Iterator[ScriptedServices]:
+    with scripted_services(threads=WAITS + THREADS) as scheduler:
+        yield scheduler
+
+
+@pytest.fixture
+async def client(scheduler: ScriptedServices) -> AsyncIterator[AsyncContentGenerationClient]:
+    async with AsyncContentGenerationClient(scheduler.target, timeout=PATIENCE_S) as client:
+        yield client
+
+
+def event(token: str, task: task_pb2.Task = PENDING) -> pb.WatchTasksResponse:
+    return pb.WatchTasksResponse(event=pb.TaskChange(task=task, resume_token=token))
+
+
+def client_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if not thread.name.startswith(THREAD_NAME)}
+
+
+async def test_a_hundred_waits_delay_no_other_call_and_need_no_thread(
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
+) -> None:
+    scheduler.will("WaitTask", *[SILENCE] * WAITS)
+    scheduler.will("GetTask", *[pb.GetTaskResponse(task=PENDING)] * 2)
+    scheduler.will("SubmitTask", pb.SubmitTaskResponse(task=PENDING))
+    await client.get_task_status(TASK)
+    threads = client_threads()
+    waits = [asyncio.create_task(client.wait(f"task-{number}")) for number in range(WAITS)]
+    await wait_until_async(lambda: scheduler.open_calls == WAITS, within=PATIENCE_S, what="all wait")
+
+    async with asyncio.timeout(PATIENCE_S):
+        assert await client.get_task_status(TASK)
+        assert await client.submit_task(1, "a topic") == TASK
+    assert not any(wait.done() for wait in waits)
+    assert client_threads() == threads
+
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    assert all(wait.cancelled() for wait in waits)
+    await wait_until_async(lambda: scheduler.open_calls == 0, within=PATIENCE_S, what="the scheduler has no call left")
+
+
+async def test_a_watch_s_backoff_delays_no_call(
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", *[[AWAY]] * 10_000)
+    scheduler.will("GetTask", pb.GetTaskResponse(task=PENDING))
+    watches = [client.watch([TASK], patience=None) for _ in range(WAITS)]
+    reads = [asyncio.create_task(anext(watch)) for watch in watches]
+    await wait_until_async(lambda: len(scheduler.calls("WatchTasks")) >= 2 * WAITS, within=PATIENCE_S, what="they try")
+    async with asyncio.timeout(PATIENCE_S):
+        assert await client.get_task_status(TASK)
+    assert not any(read.done() for read in reads)
+    for watch in watches:
+        watch.close()
+    assert {type(ended) for ended in await asyncio.gather(*reads, return_exceptions=True)} == {StopAsyncIteration}
+
+
+async def test_a_cancelled_read_of_a_watch_loses_no_event(
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [event("t1"), SILENCE], [event("t2"), SILENCE])
+    async with client.watch([TASK]) as events:
+        assert (await anext(events))["resume_token"] == "t1"
+        read = asyncio.create_task(anext(events))
+        await asyncio.sleep(0)  # it reads
+        read.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await read
+        assert (await anext(events))["resume_token"] == "t2"
+    assert [request.resume_token for request in scheduler.requests("WatchTasks")] == ["", "t1"]
+
+
+async def test_a_watch_is_iterated_with_async_for(
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [event("t1"), AWAY], [event("t2", ENDED), SILENCE])
+    async with client.watch([TASK], until_ended=True) as events:
+        assert [change["task"]["status"] async for change in events] == ["pending", "completed"]
+
+
+async def test_a_list_is_iterated_with_async_for_page_by_page(
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
+) -> None:
+    scheduler.will("ListTasks", pb.ListTasksResponse(tasks=[PENDING], next_page_token="p1"))
+    scheduler.will("ListTasks", pb.ListTasksResponse(next_page_token="p2"), pb.ListTasksResponse(tasks=[ENDED]))
+    assert [task["status"] async for task in client.iter_tasks()] == ["pending", "completed"]
+    assert [request.page_token for request in scheduler.requests("ListTasks")] == ["", "p1", "p2"]
+
+
+async def test_a_timeout_of_the_caller_ends_a_call(
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
+) -> None:
+    scheduler.will("WaitTask", SILENCE)
+    with pytest.raises(TimeoutError) as raised:
+        async with asyncio.timeout(0.1):
+            await client.wait(TASK)
+    assert not isinstance(raised.value, RequestError)
+    await wait_until_async(lambda: scheduler.open_calls == 0, within=PATIENCE_S, what="the scheduler has no call left")
+
+
+def test_a_client_may_be_made_before_the_loop_runs(scheduler: ScriptedServices) -> None:
+    scheduler.will("GetTask", pb.GetTaskResponse(task=ENDED))
+    client = AsyncContentGenerationClient(scheduler.target)
+
+    async def use() -> str | None:
+        async with client:
+            task = await client.get_task_status(TASK)
+        return task and task["status"]
+
+    assert asyncio.run(use()) == "completed"
+
+
+async def test_a_client_that_made_no_call_can_be_closed() -> None:
+    client = AsyncContentGenerationClient("127.0.0.1:1")
+    await client.close()
+    with pytest.raises(ValueError, match="client is closed"):
+        await client.get_task_status(TASK)
+
+
+async def test_closing_the_client_leaves_the_caller_s_channel_open_and_ends_its_watches(
+    scheduler: ScriptedServices,
+) -> None:
+    scheduler.will("WatchTasks", [SILENCE])
+    scheduler.will("PollTask", pb.PollTaskResponse(status=task_pb2.TASK_STATUS_PENDING))
+    async with aio.insecure_channel(scheduler.target) as channel:
+        async with AsyncContentGenerationClient("unused", channel=channel) as client:
+            events = client.watch([TASK])
+            await events.__aenter__()
+        assert [change async for change in events] == []
+        assert await AsyncContentGenerationClient("unused", channel=channel).poll_single_task(TASK) == "pending"
+
+
+async def test_an_exception_of_the_client_has_grpc_s_as_its_cause(
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
+) -> None:
+    scheduler.will("CancelTask", AWAY)
+    with pytest.raises(Unavailable) as raised:
+        await client.cancel_task(TASK)
+    assert isinstance(raised.value.__cause__, aio.AioRpcError)
+
+
+async def test_the_stream_of_a_garbage_collected_watch_ends(
+    scheduler: ScriptedServices, client: AsyncContentGenerationClient
+) -> None:
+    scheduler.will("WatchTasks", [event("t1"), SILENCE])
+    async for _ in client.watch([TASK]):
+        break
+    gc.collect()
+    await wait_until_async(lambda: scheduler.open_calls == 0, within=PATIENCE_S, what="the stream is gone")

@@ -1,0 +1,388 @@
+"""Both clients' calls: requests, metadata, and a scheduler that is away, silent or newer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc_testing  # type: ignore[import-untyped] # ships no types
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from contentgen import (
+    AlreadyExists,
+    ContentGenerationClient,
+    DeadlineExceeded,
+    FieldViolation,
+    InvalidArgument,
+    InvalidStateException,
+    PermissionDenied,
+    RequestError,
+    ResourceExhausted,
+    ResourceNotFoundException,
+    Unauthenticated,
+    Unavailable,
+)
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from tests.harness.client import KINDS, opened
+from tests.harness.credentials import make_certificates
+from tests.harness.scripted_server import AWAY, SILENCE, Refused, ScriptedServices, scripted_services
+from tests.harness.waiting import wait_until
+
+pytestmark = pytest.mark.contract
+
+
+# Both clients' calls to a scripted server: a scheduler that is away, silent, newer or wrong.
+
+
+TASK = "task-000000000000000a"
+TIMEOUT = 5.0
+PENDING = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PENDING)
+
+
+@pytest.fixture
+def scheduler() -> Iterator[ScriptedServices]:
+    with scripted_services() as scheduler:
+        yield scheduler
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def client(kind: str, scheduler: ScriptedServices) -> Iterator[ContentGenerationClient]:
+    with opened(kind, scheduler.target, token="secret", timeout=TIMEOUT) as client:
+        yield client
+
+
+def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+    for _ in range(2):
+        scheduler.will("SubmitTask", AWAY, pb.SubmitTaskResponse(task=PENDING))
+        assert client.submit_task(1, "the same topic") == TASK
+    first, again, second, _ = (request.request_id for request in scheduler.requests("SubmitTask"))
+    assert first == again
+    assert first != second
+    scheduler.will("BatchSubmitTasks", pb.BatchSubmitTasksResponse(tasks=[PENDING] * 2))
+    client.submit_tasks(
+        {"account_id": 1, "topic": "a topic", "timeout": 1.5, "request_id": request_id} for request_id in ("r", None)
+    )
+    [batch] = scheduler.requests("BatchSubmitTasks")
+    assert batch.requests[0].request_id == "r"
+    assert len(batch.requests[1].request_id) == 32
+    assert [request.timeout.ToMilliseconds() for request in batch.requests] == [1_500, 1_500]
+    assert not batch.requests[0].HasField("priority")
+
+
+def test_a_batch_with_an_unknown_argument_is_refused(client: ContentGenerationClient) -> None:
+    with pytest.raises(ValueError, match="topics"):
+        client.submit_tasks([{"account_id": 1, "topics": "a topic"}])
+
+
+def test_a_silent_scheduler_raises_deadline_exceeded(kind: str, scheduler: ScriptedServices) -> None:
+    scheduler.will("GetTask", SILENCE)
+    with opened(kind, scheduler.target, timeout=0.2) as client, pytest.raises(DeadlineExceeded) as raised:
+        client.get_task_status(TASK)
+    assert raised.value.code == "DEADLINE_EXCEEDED"
+    assert not isinstance(raised.value, grpc.RpcError)
+
+
+def test_a_target_without_a_scheduler_raises_unavailable(kind: str) -> None:
+    with opened(kind, "127.0.0.1:1", timeout=2) as client, pytest.raises(Unavailable) as raised:
+        client.cancel_task(TASK)
+    assert raised.value.reason == ""
+
+
+def test_a_call_goes_over_tls(kind: str, tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    ca, key, certificate = ((tmp_path / name).read_bytes() for name in ("ca.pem", "server.key", "server.pem"))
+    with scripted_services(credentials=grpc.ssl_server_credentials([(key, certificate)])) as scheduler:
+        scheduler.will("PollTask", pb.PollTaskResponse(status=PENDING.status))
+        with opened(kind, scheduler.target, credentials=grpc.ssl_channel_credentials(ca)) as client:
+            assert client.poll_single_task(TASK) == "pending"
+        with opened(kind, scheduler.target, timeout=2) as client, pytest.raises(RequestError):
+            client.cancel_task(TASK)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, Unavailable),
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidArgument),
+        (grpc.StatusCode.UNAUTHENTICATED, Unauthenticated),
+        (grpc.StatusCode.PERMISSION_DENIED, PermissionDenied),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ResourceExhausted),
+        (grpc.StatusCode.ALREADY_EXISTS, AlreadyExists),
+        (grpc.StatusCode.INTERNAL, RequestError),
+        (grpc.StatusCode.CANCELLED, RequestError),
+        (grpc.StatusCode.UNIMPLEMENTED, RequestError),
+    ],
+)
+def test_each_status_becomes_an_exception_of_the_client(
+    scheduler: ScriptedServices, client: ContentGenerationClient, code: grpc.StatusCode, error: type[RequestError]
+) -> None:
+    scheduler.will("CancelTask", Refused(code, "not now", "A_REASON", {"a": "fact"}))
+    with pytest.raises(RequestError, match="not now") as raised:
+        client.cancel_task(TASK)
+    assert type(raised.value) is error
+    assert (raised.value.code, raised.value.reason, raised.value.metadata) == (code.name, "A_REASON", {"a": "fact"})
+    assert (raised.value.retry_delay, raised.value.field_violations) == (None, ())
+
+
+def test_an_exception_has_the_delay_and_the_bad_fields(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    more = [
+        RetryInfo(retry_delay=Duration(seconds=2, nanos=500_000_000)),
+        BadRequest(field_violations=[BadRequest.FieldViolation(field="topic", description="should not be empty")]),
+    ]
+    scheduler.will("SubmitTask", Refused(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_ARGUMENT", more=more))
+    with pytest.raises(InvalidArgument) as raised:
+        client.submit_task(1, "")
+    assert raised.value.retry_delay == 2.5
+    assert raised.value.field_violations == (FieldViolation("topic", "should not be empty"),)
+
+
+def test_an_answer_that_cannot_be_read_is_an_exception_of_the_client(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("GetTask", b"\xff\xff\xff")
+    with pytest.raises(RequestError) as raised:
+        client.get_task_status(TASK)
+    assert raised.value.code == "INTERNAL"
+
+
+@pytest.mark.parametrize("token", ["two words", "a line end\n", "密码"])
+def test_a_token_that_cannot_be_sent_is_refused_at_once(kind: str, token: str) -> None:
+    with pytest.raises(ValueError, match="token should be") as raised, opened(kind, "127.0.0.1:1", token=token):
+        pytest.fail("it was taken")
+    assert token not in str(raised.value)
+
+
+def test_a_call_of_a_closed_client_is_refused(client: ContentGenerationClient) -> None:
+    client.close()
+    with pytest.raises(ValueError, match="client is closed"):
+        client.get_task_status(TASK)
+    with pytest.raises(ValueError, match="client is closed"):
+        list(client.iter_tasks())
+    with pytest.raises(ValueError, match="client is closed"):
+        client.watch([TASK])
+
+
+def test_closing_the_client_ends_calls_in_progress(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("WaitTask", SILENCE)
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(client.wait, TASK)
+        wait_until(lambda: scheduler.calls("WaitTask"), within=5, what="the scheduler has the call")
+        client.close()
+        with pytest.raises(RequestError) as raised:
+            waiting.result(5)
+    assert raised.value.code == "CANCELLED"
+
+
+def unreadable(code: int = Code.NOT_FOUND, message: str = "refused", type_url: str = "") -> bytes:
+    status = Status(code=code, message=message)
+    if type_url:
+        status.details.add(type_url=type_url, value=b"\xff\xff\xff")
+    return status.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        b"\xff\xff\xff",
+        unreadable(code=Code.INTERNAL),
+        unreadable(message="another message"),
+        unreadable(type_url="type.googleapis.com/google.rpc.ErrorInfo"),
+        unreadable(type_url="type.googleapis.com/some.newer.Detail"),
+        unreadable(type_url="no url at all"),
+    ],
+    ids=["no status", "another code", "another message", "no ErrorInfo", "unknown detail", "no url"],
+)
+def test_unreadable_error_details_are_ignored(
+    scheduler: ScriptedServices, client: ContentGenerationClient, details: bytes
+) -> None:
+    scheduler.will("GetTask", Refused(grpc.StatusCode.NOT_FOUND, details=details))
+    with pytest.raises(RequestError) as raised:
+        client.get_task_status(TASK)
+    assert not isinstance(raised.value, ResourceNotFoundException)
+    error = raised.value
+    assert (error.code, error.message, error.reason, error.metadata) == ("NOT_FOUND", "refused", "", {})
+
+
+def test_an_invalid_state_without_metadata_is_still_raised_as_such(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("CancelTask", Refused(grpc.StatusCode.FAILED_PRECONDITION, reason="INVALID_STATE"))
+    with pytest.raises(InvalidStateException, match="refused") as raised:
+        client.cancel_task(TASK)
+    assert (raised.value.current_state, raised.value.required_state) == ("", "")
+
+
+def test_already_exists_names_the_task_of_the_request_id(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    metadata = {"task_id": TASK}
+    scheduler.will("SubmitTask", Refused(grpc.StatusCode.ALREADY_EXISTS, "used", "REQUEST_ID_CONFLICT", metadata))
+    with pytest.raises(AlreadyExists, match="used") as raised:
+        client.submit_task(1, "another topic", request_id="r")
+    assert (raised.value.reason, raised.value.metadata) == ("REQUEST_ID_CONFLICT", metadata)
+
+
+def test_unknown_states_and_fields_of_a_newer_scheduler_are_tolerated(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    newer = PENDING.SerializeToString() + field(10, 99) + field(2_000, 7)
+    response = b"\x0a" + bytes([len(newer)]) + newer + field(2_001, 8)
+    assert pb.GetTaskResponse.FromString(response).task.status == 99
+    scheduler.will("GetTask", response)
+    task = client.get_task_status(TASK)
+    assert task is not None
+    assert (task["task_id"], str(task["status"])) == (TASK, "99")
+    scheduler.will("PollTask", field(1, 99) + field(2_000, 7))
+    assert str(client.poll_single_task(TASK)) == "99"
+    scheduler.will("WatchTasks", [b"\x0a" + bytes([len(response)]) + response, SILENCE])
+    with client.watch([TASK]) as events:
+        assert str(next(events)["task"]["status"]) == "99"
+
+
+def field(number: int, value: int) -> bytes:
+    """A varint field on the wire."""
+    return b"".join(map(_varint, (number << 3, value)))
+
+
+def _varint(value: int) -> bytes:
+    return bytes([value]) if value < 0x80 else bytes([value & 0x7F | 0x80]) + _varint(value >> 7)
+
+
+def test_poll_results_become_dicts(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+    figures = {"total": 10, "completed": 3, "failed": 1, "timeout": 0, "still_running": 5, "error": 1}
+    scheduler.will("PollRunningTasks", pb.PollRunningTasksResponse(**figures))
+    assert client.poll_running_tasks() == figures
+    scheduler.will("PollTask", pb.PollTaskResponse(status=task_pb2.TASK_STATUS_PROCESSING))
+    assert client.poll_single_task(TASK) == "processing"
+    scheduler.will("PollTask", Refused(grpc.StatusCode.NOT_FOUND, reason="RESOURCE_NOT_FOUND"))
+    assert client.poll_single_task("task-none") is None
+    assert [request.task_id for request in scheduler.requests("PollTask")] == [TASK, "task-none"]
+
+
+def test_bulk_calls_return_counts(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+    scheduler.will("CleanupTasks", *[pb.CleanupTasksResponse(deleted_count=count) for count in (5, 6, 7)])
+    assert (client.cleanup_old_tasks(), client.cleanup_old_tasks(0), client.cleanup_old_tasks(dry_run=True)) == (
+        5,
+        6,
+        7,
+    )
+    requests = scheduler.requests("CleanupTasks")
+    assert [(request.days, request.HasField("days"), request.dry_run) for request in requests] == [
+        (7, True, False),
+        (0, True, False),
+        (7, True, True),
+    ]
+    scheduler.will("BulkCancelTasks", *[pb.BulkCancelTasksResponse(matched_count=9, changed_count=n) for n in (8, 0)])
+    assert (client.bulk_cancel_tasks(), client.bulk_cancel_tasks(dry_run=True)) == (8, 9)
+    scheduler.will("BulkRetryTasks", *[pb.BulkRetryTasksResponse(matched_count=9, retried_count=n) for n in (8, 0)])
+    assert (client.bulk_retry_tasks(), client.bulk_retry_tasks(dry_run=True)) == (8, 9)
+    scheduler.will("CleanupTasks", pb.CleanupTasksResponse(deleted_count=4))
+    assert client.cleanup_tasks(status="failed", topic="绿茶") == 4
+    assert scheduler.requests("CleanupTasks")[-1].filter == pb.TaskFilter(
+        statuses=[task_pb2.TASK_STATUS_FAILED], topic="绿茶"
+    )
+    scheduler.will("HandleTimeouts", pb.HandleTimeoutsResponse(timeout_count=2))
+    assert client.handle_timeout_tasks() == 2
+
+
+def test_many_threads_share_one_client(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+    ids = [f"task-{number:016x}" for number in range(200)]
+    scheduler.will("GetTask", *[pb.GetTaskResponse(task=PENDING)] * len(ids))
+    with ThreadPoolExecutor(8) as executor:
+        assert all(executor.map(client.get_task_status, ids))
+    assert sorted(request.task_id for request in scheduler.requests("GetTask")) == ids
+
+
+# Requests and metadata of the client's calls, over a scripted channel.
+
+
+TASKS = pb.DESCRIPTOR.services_by_name["TaskService"]
+
+
+class Scripted:
+    """A client in a thread; the test answers its calls one by one."""
+
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
+        self._executor = executor
+        self._channel = grpc_testing.channel([TASKS], grpc_testing.strict_real_time())
+        self.client = ContentGenerationClient("scripted", token="secret", channel=self._channel)
+
+    def start(self, call: Callable[..., Any], *args: Any, **more: Any) -> Future[Any]:
+        return self._executor.submit(call, *args, **more)
+
+    def taken(self, method: str) -> tuple[dict[str, str], Any, Any]:
+        """Metadata and request of the next call of `method`, and the call to answer."""
+        metadata, request, rpc = self._channel.take_unary_unary(TASKS.methods_by_name[method])
+        return dict(metadata), request, rpc
+
+    def answer(self, method: str, response: Any, code: grpc.StatusCode = grpc.StatusCode.OK, details: str = "") -> Any:
+        """Answers the next call of `method`; its request."""
+        _, request, rpc = self.taken(method)
+        rpc.terminate(response, (), code, details)
+        return request
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    with ThreadPoolExecutor(1) as executor:
+        yield Scripted(executor)
+
+
+def test_a_submit_carries_the_token_a_request_id_and_only_what_was_given(scripted: Scripted) -> None:
+    submitted = scripted.start(scripted.client.submit_task, 1, "a topic", timeout=1.5, max_retries=0)
+    metadata, request, rpc = scripted.taken("SubmitTask")
+    rpc.terminate(pb.SubmitTaskResponse(task=task_pb2.Task(task_id=TASK)), (), grpc.StatusCode.OK, "")
+    assert submitted.result(5) == TASK
+    assert metadata["authorization"] == "Bearer secret"
+    assert len(request.request_id) == 32
+    assert request.timeout.ToMilliseconds() == 1_500
+    assert request.HasField("max_retries")
+    assert not request.HasField("auto_retry")
+    assert not request.HasField("schedule_time")
+    assert not request.HasField("initial_backoff")
+
+
+def test_a_submit_sends_its_backoff(scripted: Scripted) -> None:
+    backoff = {"initial_backoff": 0.5, "backoff_multiplier": 1.5, "max_backoff": 60}
+    submitted = scripted.start(scripted.client.submit_task, 1, "a topic", **backoff)
+    _, request, rpc = scripted.taken("SubmitTask")
+    rpc.terminate(pb.SubmitTaskResponse(task=task_pb2.Task(task_id=TASK)), (), grpc.StatusCode.OK, "")
+    assert submitted.result(5) == TASK
+    assert (request.initial_backoff.ToMilliseconds(), request.max_backoff.ToSeconds()) == (500, 60)
+    assert request.backoff_multiplier == 1.5
+
+
+def test_an_error_of_a_proxy_has_no_reason(scripted: Scripted) -> None:
+    asked = scripted.start(scripted.client.get_task_status, TASK)
+    scripted.answer("GetTask", pb.GetTaskResponse(), grpc.StatusCode.NOT_FOUND, "a proxy knows no such host")
+    error = asked.exception(5)
+    assert isinstance(error, RequestError)
+    assert (type(error), error.code, error.message) == (RequestError, "NOT_FOUND", "a proxy knows no such host")
+
+
+def test_a_long_wait_makes_several_calls(scripted: Scripted) -> None:
+    waiting = scripted.start(scripted.client.wait, TASK)
+    running = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PROCESSING)
+    ended = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_CANCELLED, end_time=Timestamp(seconds=1))
+    for task in (running, running, ended):
+        request = scripted.answer("WaitTask", pb.WaitTaskResponse(task=task))
+        assert request.timeout.ToSeconds() == 60
+    assert waiting.result(5)["status"] == "cancelled"

@@ -1,0 +1,373 @@
+"""The client's dicts and exceptions, and when it tries again."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+import pytest
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
+
+import contentgen.client
+from contentgen import CreatorCLINotFoundException, TaskTimeoutException
+from contentgen.client import (
+    ContentGenerationError,
+    CreatorException,
+    FieldViolation,
+    InvalidStateException,
+    RequestError,
+    TaskCancelledException,
+    WaitTimeoutException,
+    documents,
+    results,
+)
+from contentgen.client.backoff import FIRST_CEILING, MAX_CEILING, Backoff
+from contentgen.client.documents import document
+from contentgen.client.errors import creator_exception
+from contentgen.rpcs import METHODS
+from contentgen.v1 import (
+    account_service_pb2,
+    asset_pb2,
+    audit_service_pb2,
+    content_service_pb2,
+    schedule_service_pb2,
+    system_service_pb2,
+    task_pb2,
+    task_service_pb2,
+    webhook_service_pb2,
+    worker_pool_service_pb2,
+)
+
+pytestmark = pytest.mark.unit
+
+
+# The client's dicts and exceptions, made of messages.
+
+
+@pytest.mark.parametrize("number", [value.number for value in documents.TASK_STATUS.values if value.number])
+def test_a_state_is_its_lower_case_name_and_back(number: int) -> None:
+    label = documents.label(documents.TASK_STATUS, number)
+    assert f"TASK_STATUS_{label.upper()}" in documents.TASK_STATUS.values_by_name
+    assert documents.value(documents.TASK_STATUS, label) == number
+
+
+def test_a_state_of_a_newer_scheduler_is_its_number() -> None:
+    assert documents.label(documents.TASK_STATUS, 99) == "99"
+
+
+@pytest.mark.parametrize("name", ["unspecified", "PENDING", "", "99"])
+def test_what_is_no_state_is_refused_with_those_that_are(name: str) -> None:
+    with pytest.raises(ValueError, match="should be one of pending_review, approved, rejected"):
+        documents.value(documents.REVIEW_STATUS, name)
+
+
+def test_times_are_iso_8601_with_zone() -> None:
+    task = task_pb2.Task(create_time=Timestamp(seconds=1_700_000_000, nanos=250_000_000))
+    times = document(results.Task, task)
+    assert times["created_at"] == "2023-11-14T22:13:20.250000+00:00"
+    assert times["completed_at"] is None
+
+
+def test_error_and_progress_of_a_task() -> None:
+    error = task_pb2.TaskError(reason="CREATOR_ERROR", message="exit status 3")
+    progress = task_pb2.TaskProgress(percent=40, step="draft")
+    failed = document(results.Task, task_pb2.Task(error=error, progress=progress, content_id=7, worker_id="w1"))
+    assert failed["error"] == "CREATOR_ERROR: exit status 3"
+    assert (failed["error_reason"], failed["error_message"]) == ("CREATOR_ERROR", "exit status 3")
+    assert failed["progress"] == {"percent": 40, "step": "draft", "message": ""}
+    assert (failed["content_id"], failed["worker_id"]) == (7, "w1")
+
+
+def test_an_error_without_a_message_is_its_reason() -> None:
+    task = task_pb2.Task(error=task_pb2.TaskError(reason="WORKER_LOST"))
+    assert document(results.Task, task)["error"] == "WORKER_LOST"
+
+
+def test_a_quality_score_of_0_is_one() -> None:
+    assert document(results.Content, content_service_pb2.Content(quality_score=0.0))["quality_score"] == 0.0
+    assert document(results.Content, content_service_pb2.Content())["quality_score"] is None
+
+
+def test_a_draining_worker_does_not_count_as_running() -> None:
+    workers = [
+        worker_pool_service_pb2.Worker(worker_id="w1", running=True, slots=3),
+        worker_pool_service_pb2.Worker(worker_id="w2", running=True, draining=True, slots=2, queue_size=1),
+    ]
+    pool = document(results.WorkerPool, worker_pool_service_pb2.GetWorkerPoolResponse(num_workers=2, workers=workers))
+    assert pool["total_slots"] == 5
+    assert [(worker["worker_id"], worker["running"], worker["queue_size"]) for worker in pool["worker_statuses"]] == [
+        ("w1", True, 0),
+        ("w2", False, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("CREATOR_CLI_NOT_FOUND", CreatorCLINotFoundException),
+        ("TASK_TIMEOUT", TaskTimeoutException),
+        ("NEW", CreatorException),
+    ],
+)
+def test_a_task_s_error_has_its_exception(reason: str, kind: type[CreatorException]) -> None:
+    error = task_pb2.TaskError(reason=reason, message="no such file", details={"exit_code": "3"})
+    exception = creator_exception(error)
+    assert type(exception) is kind
+    assert exception.message == str(exception) == "no such file"
+    assert exception.details == {"reason": reason, "exit_code": "3"}
+
+
+# The client's dicts have every field of the API, and their states are those of the protos.
+
+
+class Pair(NamedTuple):
+    """A message and the dict of it."""
+
+    message: type[Message]
+    result: Any
+    left_out: Mapping[str, str] = MappingProxyType({})
+    """Fields that the dict does not have, each with the reason."""
+
+
+PAIRS = [
+    Pair(task_pb2.Task, results.Task),
+    Pair(task_pb2.TaskProgress, results.TaskProgress),
+    Pair(task_service_pb2.TaskChange, results.TaskChange),
+    Pair(task_pb2.TaskEvent, results.TaskEvent),
+    Pair(task_pb2.AttemptLog, results.AttemptLog),
+    Pair(task_service_pb2.GetTaskStatsResponse, results.TaskStats),
+    Pair(task_service_pb2.TaskHistoryPoint, results.TaskHistoryPoint),
+    Pair(task_service_pb2.PollRunningTasksResponse, results.PollStats),
+    Pair(content_service_pb2.Content, results.Content),
+    Pair(content_service_pb2.ContentRevision, results.ContentRevision),
+    Pair(asset_pb2.Asset, results.Asset),
+    Pair(asset_pb2.LeftOutAsset, results.LeftOutAsset),
+    Pair(content_service_pb2.PublishPoolEntry, results.PublishPoolEntry),
+    Pair(content_service_pb2.PublishAttempt, results.PublishAttempt),
+    Pair(account_service_pb2.Account, results.Account),
+    Pair(schedule_service_pb2.Schedule, results.Schedule),
+    Pair(
+        task_service_pb2.SubmitTaskRequest,
+        results.SubmitTemplate,
+        {
+            "account_id": "it is the schedule's",
+            "schedule_time": "no template has it",
+            "request_id": "no template has it",
+            "expire_time": "no template has it",
+            "unique_key": "no template has it",
+            "unique_for": "no template has it",
+        },
+    ),
+    Pair(worker_pool_service_pb2.Worker, results.Worker),
+    Pair(
+        worker_pool_service_pb2.GetWorkerPoolResponse,
+        results.WorkerPool,
+        {"next_page_token": "the client reads all pages"},
+    ),
+    Pair(worker_pool_service_pb2.GetDispatchStatusResponse, results.DispatchStatus),
+    Pair(system_service_pb2.GetSystemResponse, results.System),
+    Pair(system_service_pb2.Replica, results.Replica),
+    Pair(system_service_pb2.Lane, results.Lane, {"name": "it is the key of the lane"}),
+    Pair(system_service_pb2.LockHolder, results.LockHolder),
+    Pair(system_service_pb2.Database, results.Database),
+    Pair(system_service_pb2.OldestTransaction, results.OldestTransaction),
+    Pair(system_service_pb2.Limits, results.Limits),
+    Pair(system_service_pb2.GetCallerResponse, results.Caller),
+    Pair(webhook_service_pb2.Webhook, results.Webhook),
+    Pair(webhook_service_pb2.Delivery, results.Delivery),
+    Pair(audit_service_pb2.AuditEvent, results.AuditEvent),
+]
+LITERALS: list[tuple[EnumDescriptor, Any]] = [
+    (documents.TASK_STATUS, results.TaskStatus),
+    (documents.PENDING_REASON, results.PendingReason),
+    (documents.REVIEW_STATUS, results.ReviewStatus),
+    (documents.PUBLISH_STATUS, results.PublishStatus),
+    (documents.CATCH_UP, results.CatchUp),
+    (documents.OVERLAP, results.Overlap),
+    (documents.DELIVERY_STATUS, results.DeliveryStatus),
+    (documents.RESOLUTION, results.Resolution),
+]
+
+
+def name(pair: Pair) -> str:
+    return str(pair.result.__name__)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=name)
+def test_each_field_of_a_message_is_seen_in_a_key(pair: Pair) -> None:
+    empty = document(pair.result, pair.message())
+    unseen = [
+        field.name for field in fields(pair.message) if document(pair.result, filled(pair.message, field)) == empty
+    ]
+    assert set(unseen) == set(pair.left_out)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=name)
+def test_each_key_has_the_value_of_a_field(pair: Pair) -> None:
+    empty, whole = document(pair.result, pair.message()), document(pair.result, filled(pair.message))
+    assert list(whole) == list(get_type_hints(pair.result))
+    same = [key for key in whole if whole[key] == empty[key]]
+    assert same == (["running"] if pair.result is results.Worker else []), (
+        "a worker that drains does not count as running"
+    )
+
+
+def test_each_message_that_an_rpc_answers_has_a_dict() -> None:
+    known = {pair.message.DESCRIPTOR.full_name for pair in PAIRS}
+    answered = {
+        field.message_type.full_name
+        for rpc, method in METHODS.items()
+        if not rpc.startswith("WorkerService/")
+        for field in method.output_type.fields
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry
+    }
+    assert {full_name for full_name in answered if full_name.startswith("contentgen.")} <= known
+
+
+@pytest.mark.parametrize(("enum", "literal"), LITERALS, ids=[enum.name for enum, _ in LITERALS])
+def test_the_states_are_those_of_the_proto(enum: EnumDescriptor, literal: Any) -> None:
+    assert list(get_args(literal)) == [documents.label(enum, member.number) for member in enum.values if member.number]
+
+
+def fields(message: type[Message]) -> list[FieldDescriptor]:
+    descriptors: Any = message.DESCRIPTOR.fields  # upb's class is as good
+    return list(descriptors)
+
+
+def filled(message: type[Message], *only: FieldDescriptor) -> Message:
+    """With a value other than the default in every field, or in one."""
+    instance = message()
+    for field in only or fields(message):
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            entry: Any = filled(GetMessageClass(field.message_type))
+            getattr(instance, field.name)[entry.key] = entry.value
+        elif field.is_repeated:
+            getattr(instance, field.name).append(value(field))
+        elif field.message_type is not None:
+            getattr(instance, field.name).CopyFrom(value(field))
+        else:
+            setattr(instance, field.name, value(field))
+    return instance
+
+
+def value(of: FieldDescriptor) -> Any:
+    if of.message_type is not None:
+        return filled(GetMessageClass(of.message_type))
+    if of.enum_type is not None:
+        return of.enum_type.values[1].number
+    return {FieldDescriptor.CPPTYPE_STRING: "text", FieldDescriptor.CPPTYPE_BOOL: True}.get(of.cpp_type, 7)
+
+
+# The client's exceptions outside of calls: they can be pickled, so that process pools can return them.
+
+
+TASK: Any = {"task_id": "task-1", "status": "cancelled"}
+CALL: dict[str, Any] = {
+    "code": "ABORTED",
+    "reason": "INVALID_STATE",
+    "metadata": {"task_id": "task-1"},
+    "retry_delay": 2.5,
+    "field_violations": [FieldViolation("topic", "is required")],
+}
+PUBLIC = [
+    member
+    for member in map(vars(contentgen.client).get, contentgen.client.__all__)
+    if isinstance(member, type) and issubclass(member, BaseException)
+]
+
+
+def made(kind: type[ContentGenerationError]) -> ContentGenerationError:
+    """An exception of this class with all that its constructor takes."""
+    if issubclass(kind, InvalidStateException):
+        return kind("it failed", "pending", "failed", **CALL)
+    if issubclass(kind, RequestError):
+        return kind("it failed", **CALL)
+    if issubclass(kind, CreatorException):
+        return kind("it failed", {"reason": "CREATOR_ERROR", "exit_code": "3"})
+    if issubclass(kind, TaskCancelledException | WaitTimeoutException):
+        return kind("it failed", TASK)
+    return kind("it failed")
+
+
+@pytest.mark.parametrize("kind", PUBLIC)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_public_exception_is_the_same_after_pickling(kind: type[ContentGenerationError], protocol: int) -> None:
+    error = made(kind)
+    copied = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own bytes
+    assert type(copied) is kind
+    assert (str(copied), copied.args, vars(copied)) == (str(error), error.args, vars(error))
+
+
+# When a watch tries again, and when it gives up; the clock and the chance are the test's.
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_ceiling_doubles_up_to_the_longest_and_the_pause_is_anywhere_below_it() -> None:
+    drawn: list[tuple[float, float]] = []
+
+    def jitter(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return high / 4
+
+    backoff = Backoff(None, 10.0, clock=Clock(), jitter=jitter)
+    pauses = [backoff.pause() for _ in range(2_000)]
+    assert pauses[:6] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.25]
+    assert pauses[-1] == MAX_CEILING / 4
+    assert {low for low, _ in drawn} == {0}
+
+
+def test_what_comes_through_begins_anew() -> None:
+    backoff = Backoff(None, 10.0, clock=Clock(), jitter=lambda _, high: high)
+    assert [backoff.pause(), backoff.pause()] == [FIRST_CEILING, 2 * FIRST_CEILING]
+    backoff.reset()
+    assert backoff.pause() == FIRST_CEILING
+
+
+def test_it_gives_up_sooner_where_nothing_ever_came_through() -> None:
+    clock = Clock()
+    backoff = Backoff(60.0, 10.0, clock=clock)
+    assert backoff.pause() is not None
+    clock.now += 9
+    assert backoff.pause() is not None
+    clock.now += 1
+    assert backoff.pause() is None
+
+
+def test_patience_counts_from_the_first_failure_in_a_row() -> None:
+    clock = Clock()
+    backoff = Backoff(60.0, 10.0, clock=clock)
+    backoff.reset()
+    clock.now += 1_000
+    assert backoff.pause() is not None
+    clock.now += 59
+    assert backoff.pause() is not None
+    clock.now += 1
+    assert backoff.pause() is None
+
+
+def test_without_a_limit_it_goes_on_once_something_came_through() -> None:
+    clock = Clock()
+    backoff = Backoff(None, 10.0, clock=clock)
+    assert backoff.pause() is not None
+    clock.now += 10
+    assert backoff.pause() is None
+    backoff.reset()
+    for _ in range(3):
+        clock.now += 1e6
+        assert backoff.pause() is not None
+
+
+def test_no_patience_gives_up_at_once() -> None:
+    assert Backoff(0.0, 10.0, clock=Clock()).pause() is None

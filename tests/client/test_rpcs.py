@@ -1,0 +1,581 @@
+"""Every RPC has a method on both clients: its request, and which calls are retried while the scheduler is away."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contentgen import (
+    ContentGenerationClient,
+    PermissionDenied,
+    RequestError,
+    ResourceNotFoundException,
+    TaskFilter,
+    Unavailable,
+)
+from contentgen.client.assets import READ_TIMEOUT
+from contentgen.client.blocking import BlockingTransport
+from contentgen.client.client import MessageMethods
+from contentgen.client.resuming import STREAM_TIMEOUT
+from contentgen.client.transport import run
+from contentgen.client.webhooks import SENDS
+from contentgen.rpcs import RPCS as ROWS
+from contentgen.submit_fields import BRIEF, BY_NAME
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import asset_pb2, task_pb2
+from contentgen.v1 import asset_service_pb2 as asset_pb
+from contentgen.v1 import audit_service_pb2 as audit_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import schedule_service_pb2 as schedule_pb
+from contentgen.v1 import system_service_pb2 as system_pb
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import webhook_service_pb2 as webhook_pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from tests.harness.client import KINDS, opened
+from tests.harness.scripted_server import AWAY, SERVICES, SILENCE, Refused, ScriptedServices, scripted_services
+
+pytestmark = pytest.mark.contract
+
+TIMEOUT = 5.0
+SLACK = 2.0
+"""Seconds, because gRPC rounds the deadline, and the call takes some time to arrive."""
+TASK_ID = "task-000000000000000a"
+TASK = task_pb2.Task(task_id=TASK_ID, status=task_pb2.TASK_STATUS_COMPLETED, end_time=Timestamp(seconds=9))
+CONTENT = content_pb.Content(content_id=7)
+ENTRY = content_pb.PublishPoolEntry(content_id=7)
+ACCOUNT = account_pb.Account(account_id=1)
+WORKER = pool_pb.Worker(worker_id="w1")
+WEBHOOK = webhook_pb.Webhook(webhook_id=3)
+DELIVERY = webhook_pb.Delivery(delivery_id=4, status=webhook_pb.DELIVERY_STATUS_PENDING)
+URL = "https://news.example/hook"
+SUBMIT: dict[str, Any] = {
+    "account_id": 1,
+    **{field.name: f"a {field.name}" for field in BRIEF},
+    "priority": 8,
+    "auto_approve": False,
+    "max_retries": 2,
+    "auto_retry": True,
+    "timeout": 60.0,
+    "schedule_time": "2030-01-31T08:00:00+08:00",
+    "request_id": "r1",
+    "labels": {"order": "7"},
+    "creator_options": {"model": "m"},
+    "initial_backoff": 1.0,
+    "backoff_multiplier": 1.5,
+    "max_backoff": 9.0,
+    "expire_time": "2030-02-28T08:00:00+08:00",
+    "unique_key": "u1",
+    "unique_for": 3_600.0,
+}
+EDIT = {name: value for name, value in SUBMIT.items() if BY_NAME[name].changeable}
+MATCHING: TaskFilter = {
+    "labels": {"order": "7"},
+    "schedule_id": 3,
+    "error_reasons": ["CREATOR_ERROR"],
+    "created_after": "2026-01-31",
+    "created_before": datetime(2026, 2, 28, tzinfo=UTC),
+    "worker_id": "w1",
+    "topic": "coffee",
+}
+FOUND: dict[str, Any] = {
+    "publish_status": "pending",
+    "category": "news",
+    "labels": {"order": "7"},
+    "min_quality_score": 7.5,
+    "created_after": "2026-01-31",
+    "created_before": datetime(2026, 2, 28, tzinfo=UTC),
+    "query": "coffee",
+    "oldest_first": True,
+}
+TEXTS = {
+    "title": "a title",
+    "body": "a text",
+    "html_body": "<p>a text",
+    "summary": "a summary",
+    "category": "news",
+    "cover_image": "one.png",
+}
+SCHEDULE = schedule_pb.Schedule(schedule_id=3)
+SETTINGS: dict[str, Any] = {
+    "name": "news",
+    "time_zone": "Asia/Shanghai",
+    "catch_up": "all",
+    "overlap": "skip",
+    "jitter": 60.0,
+    "paused": True,
+}
+QUOTAS: dict[str, Any] = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60, "max_asset_bytes": 1}
+
+
+class Rpc(NamedTuple):
+    """How a test makes a call."""
+
+    call: Callable[[ContentGenerationClient], Any]
+    """With every argument of the method."""
+    answer: Any
+    beyond: float = 0.0
+    """Seconds that the call may take beyond TIMEOUT."""
+    unset: frozenset[str] = frozenset()
+    """Fields of the request that this call leaves out, though another may set them."""
+
+
+PAGE = frozenset({"page_token"})
+RPCS: dict[str, Rpc] = {
+    "SubmitTask": Rpc(lambda client: client.submit_task(**SUBMIT), pb.SubmitTaskResponse(task=TASK)),
+    "BatchSubmitTasks": Rpc(
+        lambda client: client.submit_tasks([SUBMIT, SUBMIT]), pb.BatchSubmitTasksResponse(tasks=[TASK, TASK])
+    ),
+    "GetTask": Rpc(lambda client: client.get_task_status(TASK_ID), pb.GetTaskResponse(task=TASK)),
+    "BatchGetTasks": Rpc(lambda client: client.get_task_statuses([TASK_ID]), pb.BatchGetTasksResponse(tasks=[TASK])),
+    "ListTasks": Rpc(
+        lambda client: client.list_tasks(1, ["pending", "failed"], 3, **MATCHING),
+        pb.ListTasksResponse(tasks=[TASK]),
+        unset=PAGE | {"labels", "schedule_id"},
+    ),
+    "CancelTask": Rpc(lambda client: client.cancel_task(TASK_ID, force=True), pb.CancelTaskResponse(task=TASK)),
+    "UpdateTask": Rpc(
+        lambda client: client.update_task(TASK_ID, **EDIT),
+        pb.UpdateTaskResponse(task=TASK),
+    ),
+    "RetryTask": Rpc(
+        lambda client: client.retry_task(TASK_ID, reset_retry_count=True), pb.RetryTaskResponse(task=TASK)
+    ),
+    "BulkCancelTasks": Rpc(
+        lambda client: client.bulk_cancel_tasks(1, "pending", force=True, limit=9, dry_run=True, **MATCHING),
+        pb.BulkCancelTasksResponse(matched_count=3),
+        600,
+    ),
+    "BulkRetryTasks": Rpc(
+        lambda client: client.bulk_retry_tasks(1, "failed", reset_retry_count=True, limit=9, dry_run=True, **MATCHING),
+        pb.BulkRetryTasksResponse(matched_count=3),
+        600,
+        unset=frozenset({"statuses"}),
+    ),
+    "CleanupTasks": Rpc(
+        lambda client: client.cleanup_tasks(1, "failed", days=3, limit=9, dry_run=True, **MATCHING),
+        pb.CleanupTasksResponse(deleted_count=3),
+        600,
+    ),
+    "WaitTask": Rpc(lambda client: client.wait(TASK_ID), pb.WaitTaskResponse(task=TASK), 60),
+    "WatchTasks": Rpc(
+        lambda client: next(client.watch([TASK_ID], resume_token="t", skip_present=True)),
+        [pb.WatchTasksResponse(event=pb.TaskChange(task=TASK, resume_token="t")), SILENCE],
+        STREAM_TIMEOUT - TIMEOUT,
+        unset=frozenset({"account_id"}),
+    ),
+    "ListTaskEvents": Rpc(
+        lambda client: list(client.iter_task_events(TASK_ID)),
+        pb.ListTaskEventsResponse(events=[task_pb2.TaskEvent(reason="SUBMITTED")]),
+        unset=PAGE,
+    ),
+    "ListAttemptLogs": Rpc(
+        lambda client: list(client.iter_attempt_logs(TASK_ID)),
+        pb.ListAttemptLogsResponse(logs=[task_pb2.AttemptLog(attempt=1, stderr="it failed")]),
+        unset=PAGE,
+    ),
+    "GetTaskStats": Rpc(lambda client: client.get_task_stats(1), pb.GetTaskStatsResponse(queue_depth=3)),
+    "PollRunningTasks": Rpc(lambda client: client.poll_running_tasks(1), pb.PollRunningTasksResponse(total=3), 10),
+    "PollTask": Rpc(lambda client: client.poll_single_task(TASK_ID), pb.PollTaskResponse(status=TASK.status), 10),
+    "HandleTimeouts": Rpc(
+        lambda client: client.handle_timeout_tasks(1), pb.HandleTimeoutsResponse(timeout_count=3), 600
+    ),
+    "GetContent": Rpc(lambda client: client.get_content(7), content_pb.GetContentResponse(content=CONTENT)),
+    "ListContents": Rpc(
+        lambda client: list(client.iter_contents(1, "approved", **FOUND)),
+        content_pb.ListContentsResponse(contents=[CONTENT]),
+        unset=PAGE,
+    ),
+    "ReviewContent": Rpc(
+        lambda client: client.review_content(
+            7, approve=True, comment="well done", etag="e", reviewer="anna", scheduled_at="2030-01-31"
+        ),
+        content_pb.ReviewContentResponse(content=CONTENT),
+    ),
+    "BatchReviewContents": Rpc(
+        lambda client: client.review_contents(
+            [
+                {
+                    "content_id": 7,
+                    "approve": True,
+                    "comment": "well done",
+                    "etag": "e",
+                    "reviewer": "anna",
+                    "scheduled_at": "2030-01-31",
+                }
+            ]
+        ),
+        content_pb.BatchReviewContentsResponse(contents=[CONTENT]),
+        unset=frozenset({"reviewer"}),
+    ),
+    "ReopenContent": Rpc(lambda client: client.reopen_content(7), content_pb.ReopenContentResponse(content=CONTENT)),
+    "ClaimReview": Rpc(
+        lambda client: client.claim_review(1, content_id=7, lease=60, reviewer="anna"),
+        content_pb.ClaimReviewResponse(content=CONTENT),
+    ),
+    "ReleaseReview": Rpc(lambda client: client.release_review(7), content_pb.ReleaseReviewResponse(content=CONTENT)),
+    "RegenerateContent": Rpc(
+        lambda client: client.regenerate_content(7, "shorter"), content_pb.RegenerateContentResponse(task=TASK)
+    ),
+    "UpdateContent": Rpc(
+        lambda client: client.update_content(7, **TEXTS, etag="e", reviewer="anna"),
+        content_pb.UpdateContentResponse(content=CONTENT),
+    ),
+    "ListContentRevisions": Rpc(
+        lambda client: list(client.iter_content_revisions(7)),
+        content_pb.ListContentRevisionsResponse(revisions=[content_pb.ContentRevision(number=1)]),
+        unset=PAGE,
+    ),
+    "DeleteContent": Rpc(lambda client: client.delete_content(7, force=True), content_pb.DeleteContentResponse()),
+    "ListPublishPool": Rpc(
+        lambda client: list(
+            client.iter_publish_pool(
+                1, ["pending", "failed"], scheduled_after="2030-01-31", scheduled_before="2030-02-01"
+            )
+        ),
+        content_pb.ListPublishPoolResponse(entries=[ENTRY]),
+        unset=PAGE,
+    ),
+    "ClaimPublishPool": Rpc(
+        lambda client: client.claim_publish_pool(1, 10, lease=60, publisher="a site"),
+        content_pb.ClaimPublishPoolResponse(entries=[ENTRY]),
+    ),
+    "RenewPublishClaim": Rpc(
+        lambda client: client.renew_publish_claim(7, "a claim", lease=60),
+        content_pb.RenewPublishClaimResponse(entry=ENTRY),
+    ),
+    "ReportPublished": Rpc(
+        lambda client: client.report_published(7, "a claim", error="the site is down", url="https://site/7"),
+        content_pb.ReportPublishedResponse(entry=ENTRY),
+        unset=frozenset({"published"}),
+    ),
+    "RetryPublish": Rpc(lambda client: client.retry_publish(7), content_pb.RetryPublishResponse(entry=ENTRY)),
+    "UpdatePublishPoolEntry": Rpc(
+        lambda client: client.update_publish_pool_entry(7, priority=9, schedule_time="2030-01-31T08:00:00+08:00"),
+        content_pb.UpdatePublishPoolEntryResponse(entry=ENTRY),
+    ),
+    "RemoveFromPublishPool": Rpc(
+        lambda client: client.remove_from_publish_pool(7), content_pb.RemoveFromPublishPoolResponse()
+    ),
+    "ListPublishAttempts": Rpc(
+        lambda client: list(client.iter_publish_attempts(7)),
+        content_pb.ListPublishAttemptsResponse(attempts=[content_pb.PublishAttempt(number=1)]),
+        unset=PAGE,
+    ),
+    "GetAsset": Rpc(
+        lambda client: client.read_asset("5" * 64, offset=1, length=2),
+        [asset_pb.GetAssetResponse(chunk=b"ab")],
+        READ_TIMEOUT,
+    ),
+    "GetAssetInfo": Rpc(
+        lambda client: client.get_asset_info("5" * 64), asset_pb.GetAssetInfoResponse(asset=asset_pb2.Asset(size=1))
+    ),
+    "CreateAccount": Rpc(
+        lambda client: client.create_account("新闻", 4, 2.5, **QUOTAS),
+        account_pb.CreateAccountResponse(account=ACCOUNT),
+    ),
+    "GetAccount": Rpc(lambda client: client.get_account(1), account_pb.GetAccountResponse(account=ACCOUNT)),
+    "ListAccounts": Rpc(
+        lambda client: list(client.iter_accounts()), account_pb.ListAccountsResponse(accounts=[ACCOUNT]), unset=PAGE
+    ),
+    "UpdateAccount": Rpc(
+        lambda client: client.update_account(1, name="新闻", max_concurrent_tasks=4, weight=2.5, active=True, **QUOTAS),
+        account_pb.UpdateAccountResponse(account=ACCOUNT),
+    ),
+    "DeactivateAccount": Rpc(
+        lambda client: client.deactivate_account(1), account_pb.DeactivateAccountResponse(account=ACCOUNT)
+    ),
+    "CreateSchedule": Rpc(
+        lambda client: client.create_schedule(1, "0 9 * * *", {"topic": "news"}, **SETTINGS),
+        schedule_pb.CreateScheduleResponse(schedule=SCHEDULE),
+    ),
+    "GetSchedule": Rpc(lambda client: client.get_schedule(3), schedule_pb.GetScheduleResponse(schedule=SCHEDULE)),
+    "ListSchedules": Rpc(
+        lambda client: list(client.iter_schedules(1)),
+        schedule_pb.ListSchedulesResponse(schedules=[SCHEDULE]),
+        unset=PAGE,
+    ),
+    "GetNextRuns": Rpc(
+        lambda client: client.get_next_runs("0 9 * * *", time_zone="Asia/Shanghai"),
+        schedule_pb.GetNextRunsResponse(next_run_times=[Timestamp(seconds=1)]),
+    ),
+    "UpdateSchedule": Rpc(
+        lambda client: client.update_schedule(3, cron="0 9 * * *", task={"topic": "news"}, **SETTINGS),
+        schedule_pb.UpdateScheduleResponse(schedule=SCHEDULE),
+    ),
+    "DeleteSchedule": Rpc(lambda client: client.delete_schedule(3), schedule_pb.DeleteScheduleResponse()),
+    "PauseSchedule": Rpc(lambda client: client.pause_schedule(3), schedule_pb.PauseScheduleResponse(schedule=SCHEDULE)),
+    "ResumeSchedule": Rpc(
+        lambda client: client.resume_schedule(3), schedule_pb.ResumeScheduleResponse(schedule=SCHEDULE)
+    ),
+    "RunSchedule": Rpc(lambda client: client.run_schedule(3), schedule_pb.RunScheduleResponse(task=TASK)),
+    "GetWorkerPool": Rpc(
+        lambda client: client.get_worker_pool_status(),
+        pool_pb.GetWorkerPoolResponse(workers=[WORKER]),
+        unset=PAGE | {"page_size"},
+    ),
+    "DrainWorker": Rpc(lambda client: client.drain_worker("w1"), pool_pb.DrainWorkerResponse(worker=WORKER)),
+    "UndrainWorker": Rpc(lambda client: client.undrain_worker("w1"), pool_pb.UndrainWorkerResponse(worker=WORKER)),
+    "ResizeWorker": Rpc(lambda client: client.resize_worker("w1", 4), pool_pb.ResizeWorkerResponse(worker=WORKER)),
+    "PauseDispatch": Rpc(lambda client: client.pause_dispatch(1), pool_pb.PauseDispatchResponse()),
+    "ResumeDispatch": Rpc(lambda client: client.resume_dispatch(1), pool_pb.ResumeDispatchResponse()),
+    "GetDispatchStatus": Rpc(
+        lambda client: client.get_dispatch_status(), pool_pb.GetDispatchStatusResponse(all_paused=True)
+    ),
+    "CreateWebhook": Rpc(
+        lambda client: client.create_webhook(URL, ["task.ended"], account_id=1),
+        webhook_pb.CreateWebhookResponse(webhook=WEBHOOK, secret="whsec_"),
+    ),
+    "GetWebhook": Rpc(lambda client: client.get_webhook(3), webhook_pb.GetWebhookResponse(webhook=WEBHOOK)),
+    "ListWebhooks": Rpc(
+        lambda client: list(client.iter_webhooks(1)), webhook_pb.ListWebhooksResponse(webhooks=[WEBHOOK]), unset=PAGE
+    ),
+    "UpdateWebhook": Rpc(
+        lambda client: client.update_webhook(3, url=URL, event_types=["task.ended"], active=True),
+        webhook_pb.UpdateWebhookResponse(webhook=WEBHOOK),
+    ),
+    "DeleteWebhook": Rpc(lambda client: client.delete_webhook(3), webhook_pb.DeleteWebhookResponse()),
+    "RotateWebhookSecret": Rpc(
+        lambda client: client.rotate_webhook_secret(3, overlap=60),
+        webhook_pb.RotateWebhookSecretResponse(webhook=WEBHOOK, secret="whsec_"),
+    ),
+    "PingWebhook": Rpc(lambda client: client.ping_webhook(3), webhook_pb.PingWebhookResponse(delivery=DELIVERY), SENDS),
+    "ListDeliveries": Rpc(
+        lambda client: list(client.iter_deliveries(3, "exhausted")),
+        webhook_pb.ListDeliveriesResponse(deliveries=[DELIVERY]),
+        unset=PAGE,
+    ),
+    "RedeliverWebhook": Rpc(
+        lambda client: client.redeliver_webhook(4), webhook_pb.RedeliverWebhookResponse(delivery=DELIVERY)
+    ),
+    "GetTaskHistory": Rpc(
+        lambda client: client.get_task_history(1, "day", start_time="2026-01-31", end_time="2026-02-28"),
+        pb.GetTaskHistoryResponse(points=[pb.TaskHistoryPoint(submitted=1)]),
+    ),
+    "ListAuditEvents": Rpc(
+        lambda client: list(
+            client.iter_audit_events(
+                1, actor="op", method="TaskService/CancelTask", start_time="2026-01-31", end_time="2026-02-28"
+            )
+        ),
+        audit_pb.ListAuditEventsResponse(events=[audit_pb.AuditEvent(actor="op")]),
+        unset=PAGE,
+    ),
+    "GetSystem": Rpc(lambda client: client.get_system(), system_pb.GetSystemResponse(version="1")),
+    "GetCaller": Rpc(lambda client: client.get_caller(), system_pb.GetCallerResponse(name="op")),
+}
+STREAMS = {"WatchTasks", "GetAsset"}
+"""They reconnect by themselves."""
+METHODS = [method.name for service in SERVICES for method in service.methods]
+SAFE = {rpc.name for rpc in ROWS.values() if rpc.repeatable}
+
+
+@pytest.fixture
+def scheduler() -> Iterator[ScriptedServices]:
+    with scripted_services() as scheduler:
+        yield scheduler
+
+
+@pytest.fixture(params=KINDS)
+def client(request: pytest.FixtureRequest, scheduler: ScriptedServices) -> Iterator[ContentGenerationClient]:
+    with opened(request.param, scheduler.target, token="secret", timeout=TIMEOUT) as client:
+        yield client
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_makes_the_rpc_with_all_fields_a_deadline_and_the_token(
+    scheduler: ScriptedServices, client: ContentGenerationClient, method: str
+) -> None:
+    rpc = RPCS[method]
+    scheduler.will(method, rpc.answer)
+    rpc.call(client)
+    [call] = scheduler.calls(method)
+    assert abs(call.limit - (TIMEOUT + rpc.beyond)) < max(SLACK, rpc.beyond / 60)
+    assert call.metadata["authorization"] == "Bearer secret"
+    assert fields_set(call.request) == {field.name for field in call.request.DESCRIPTOR.fields} - rpc.unset
+
+
+def fields_set(request: Message) -> set[str]:
+    return {field.name for field, _ in request.ListFields()}
+
+
+def test_a_submit_can_set_every_field(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+    scheduler.will("BatchSubmitTasks", RPCS["BatchSubmitTasks"].answer)
+    client.submit_tasks([SUBMIT, {**SUBMIT, "schedule_time": datetime(2030, 1, 31, tzinfo=UTC)}])
+    [batch] = scheduler.requests("BatchSubmitTasks")
+    for request in batch.requests:
+        assert fields_set(request) == {field.name for field in request.DESCRIPTOR.fields}
+    moments = [request.schedule_time.ToJsonString() for request in batch.requests]
+    assert moments == ["2030-01-31T00:00:00Z", "2030-01-31T00:00:00Z"]
+
+
+def test_an_update_changes_only_the_given_fields(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+    scheduler.will("UpdateAccount", RPCS["UpdateAccount"].answer)
+    client.update_account(1, max_priority=0, active=False)
+    [request] = scheduler.requests("UpdateAccount")
+    assert list(request.update_mask.paths) == ["max_priority", "active"]
+    scheduler.will("UpdateSchedule", RPCS["UpdateSchedule"].answer)
+    client.update_schedule(3, jitter=0.0, paused=False, name="")
+    [request] = scheduler.requests("UpdateSchedule")
+    assert set(request.update_mask.paths) == {"jitter", "paused", "name"}
+
+
+def test_a_schedule_s_task_has_the_arguments_of_a_submit(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("CreateSchedule", RPCS["CreateSchedule"].answer)
+    own = {"account_id", "schedule_time", "expire_time", "request_id", "unique_key", "unique_for"}
+    task = {name: value for name, value in SUBMIT.items() if name not in own}
+    client.create_schedule(1, "0 9 * * *", task)
+    [request] = scheduler.requests("CreateSchedule")
+    assert fields_set(request.template) == task.keys()
+    with pytest.raises(ValueError, match="subject"):
+        client.create_schedule(1, "0 9 * * *", {"subject": "news"})
+
+
+def test_a_part_of_a_schedule_s_task_is_changed(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+    template = pb.SubmitTaskRequest(topic="news", priority=5, labels={"order": "7"})
+    present = schedule_pb.Schedule(schedule_id=3, template=template)
+    scheduler.will("GetSchedule", schedule_pb.GetScheduleResponse(schedule=present))
+    scheduler.will("UpdateSchedule", RPCS["UpdateSchedule"].answer)
+    client.update_schedule(3, task_changes={"priority": 9})
+    [request] = scheduler.requests("UpdateSchedule")
+    assert list(request.update_mask.paths) == ["template"]
+    template.priority = 9
+    assert request.schedule.template == template
+    with pytest.raises(ValueError, match="no task_changes"):
+        client.update_schedule(3, task={"topic": "news"}, task_changes={"priority": 9})
+
+
+def test_an_update_of_a_task_changes_only_the_given_fields(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("UpdateTask", *[RPCS["UpdateTask"].answer] * 3)
+    client.update_task(TASK_ID, **EDIT)
+    client.update_task(TASK_ID, tone="", auto_retry=False, labels={})
+    client.update_task(TASK_ID, unschedule=True, unexpire=True)
+    every, emptied, timeless = scheduler.requests("UpdateTask")
+    assert fields_set(every.task) == {"task_id", *EDIT} - {"auto_approve"}, "false is not sent"
+    assert set(every.update_mask.paths) == EDIT.keys()
+    assert set(emptied.update_mask.paths) == {"tone", "auto_retry", "labels"}
+    assert fields_set(timeless.task) == {"task_id"}
+    assert list(timeless.update_mask.paths) == ["schedule_time", "expire_time"]
+    for name, taken in [("schedule_time", "unschedule"), ("expire_time", "unexpire")]:
+        both: dict[str, Any] = {name: "2030-01-31T08:00:00+08:00", taken: True}
+        with pytest.raises(ValueError, match=f"no {name}"):
+            client.update_task(TASK_ID, **both)
+
+
+def test_an_update_of_an_entry_changes_only_the_given_fields(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("UpdatePublishPoolEntry", *[RPCS["UpdatePublishPoolEntry"].answer] * 3)
+    client.update_publish_pool_entry(7, priority=9)
+    client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00")
+    client.update_publish_pool_entry(7, unschedule=True)
+    requests = scheduler.requests("UpdatePublishPoolEntry")
+    assert [list(request.update_mask.paths) for request in requests] == [
+        ["priority"],
+        ["schedule_time"],
+        ["schedule_time"],
+    ]
+    assert [request.entry.HasField("schedule_time") for request in requests] == [False, True, False]
+    with pytest.raises(ValueError, match="no schedule_time"):
+        client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00", unschedule=True)
+
+
+def test_messages_come_as_they_are_and_what_is_not_there_raises(scheduler: ScriptedServices) -> None:
+    transport = BlockingTransport(scheduler.target, token=None, credentials=None, timeout=TIMEOUT, channel=None)
+    methods = MessageMethods(transport)
+    missing = Refused(grpc.StatusCode.NOT_FOUND, "there is no account 7", "RESOURCE_NOT_FOUND")
+    scheduler.will("GetAccount", RPCS["GetAccount"].answer, missing)
+    scheduler.will(
+        "ListAccounts",
+        account_pb.ListAccountsResponse(accounts=[ACCOUNT], next_page_token="t"),
+        RPCS["ListAccounts"].answer,
+    )
+    assert methods.get_account(1) == ACCOUNT
+    with pytest.raises(ResourceNotFoundException, match="there is no account 7"):
+        methods.get_account(7)
+    pages = methods.iter_accounts()
+    assert (run(pages.next(3)), pages.token) == ([ACCOUNT], "t")
+    assert (run(pages.next()), pages.token, run(pages.next())) == ([ACCOUNT], "", None)
+    requests = scheduler.requests("ListAccounts")
+    assert [(request.page_size, request.page_token) for request in requests] == [(3, ""), (3, "t")]
+    transport.close()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_call_that_fails_raises_an_exception_of_the_client(
+    scheduler: ScriptedServices, client: ContentGenerationClient, method: str
+) -> None:
+    refused = Refused(grpc.StatusCode.PERMISSION_DENIED, "not for you", "ROLE_FORBIDDEN")
+    scheduler.will(method, [refused] if method in STREAMS else refused)
+    with pytest.raises(PermissionDenied, match="not for you") as raised:
+        RPCS[method].call(client)
+    assert raised.value.reason == "ROLE_FORBIDDEN"
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method in SAFE])
+def test_idempotent_calls_are_retried_while_the_scheduler_is_away(
+    scheduler: ScriptedServices, client: ContentGenerationClient, method: str
+) -> None:
+    rpc = RPCS[method]
+    scheduler.will(method, AWAY, AWAY, rpc.answer)
+    rpc.call(client)
+    requests = scheduler.requests(method)
+    assert requests == requests[:1] * 3
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in {*SAFE, *STREAMS}])
+def test_other_calls_are_not_retried(scheduler: ScriptedServices, client: ContentGenerationClient, method: str) -> None:
+    rpc = RPCS[method]
+    scheduler.will(method, AWAY, rpc.answer)
+    with pytest.raises(Unavailable, match=AWAY.message):
+        rpc.call(client)
+    assert len(scheduler.calls(method)) == 1
+
+
+def test_the_reading_of_an_asset_goes_on_where_a_stream_ended(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    chunks = [asset_pb.GetAssetResponse(chunk=chunk) for chunk in (b"ab", b"cd", b"ef")]
+    scheduler.will("GetAsset", [AWAY], [chunks[0], AWAY], [chunks[1], chunks[2]])
+    data = b"abcdef"
+    assert client.read_asset(hashlib.sha256(data).hexdigest()) == data
+    assert [request.offset for request in scheduler.requests("GetAsset")] == [0, 0, 2]
+
+
+def test_a_part_of_an_asset_is_read_once_even_if_its_stream_fails_at_the_end(
+    scheduler: ScriptedServices, client: ContentGenerationClient
+) -> None:
+    scheduler.will("GetAsset", [asset_pb.GetAssetResponse(chunk=b"ab"), AWAY])
+    assert client.read_asset("5" * 64, offset=1, length=2) == b"ab"
+
+
+def test_bytes_that_are_not_those_of_the_asset_are_no_answer(
+    scheduler: ScriptedServices, client: ContentGenerationClient, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        scheduler.will("GetAsset", [asset_pb.GetAssetResponse(chunk=b"ab")])
+    with pytest.raises(RequestError, match="not those of asset") as raised:
+        client.read_asset("5" * 64)
+    assert raised.value.code == "DATA_LOSS"
+    with pytest.raises(RequestError, match="not those of asset"):
+        client.save_asset("5" * 64, tmp_path / "cover.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_asset_is_saved_into_a_file(
+    scheduler: ScriptedServices, client: ContentGenerationClient, tmp_path: Path
+) -> None:
+    scheduler.will("GetAsset", [asset_pb.GetAssetResponse(chunk=b"ab")])
+    assert client.save_asset(hashlib.sha256(b"ab").hexdigest(), tmp_path / "cover.png") == 2
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"ab"]

@@ -1,0 +1,67 @@
+"""The operators' command beside the replica of the test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Self
+
+import pytest
+import structlog
+
+from contentgen.doctor import readable
+from scheduler_svc.replica.replica import Replica
+from tests.command.transcript import Transcript
+
+VARIABLES = (
+    "ACCOUNT",
+    "CONTEXT",
+    "SCHEDULER",
+    "TOKEN",
+    "TOKEN_FILE",
+    "TLS_CA",
+    "TLS_CLIENT_CERT",
+    "TLS_CLIENT_KEY",
+    "MAX_QUEUE_SIZE",
+)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Gives everybody who runs the tests the same environment."""
+    for name in VARIABLES:
+        monkeypatch.delenv(f"CONTENTGEN_{name}", raising=False)
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TRACEPARENT", "TRACESTATE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock that ages are counted by stands still: what a test makes is 0 s old, however slow the machine."""
+    start = datetime.now(UTC).isoformat()
+
+    class Standing(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromisoformat(start)
+
+    monkeypatch.setattr(readable, "datetime", Standing)
+
+
+@pytest.fixture
+def contentgen(replica: Replica, request: pytest.FixtureRequest) -> Transcript:
+    """Runs the command against the test's replica, and keeps what it prints."""
+    return Transcript(f"127.0.0.1:{replica.port}", request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(autouse=True)
+def log_apart() -> Iterator[None]:
+    """The replica's log, which is of this process too, is none of what the command prints."""
+    factory = structlog.get_config()["logger_factory"]
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+    yield
+    structlog.configure(logger_factory=factory)

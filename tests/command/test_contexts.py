@@ -1,0 +1,239 @@
+"""Contexts and TLS of the command: what they hold, and what wins."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from contentgen.cli import contexts
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_pool_service_pb2 as worker_pool_pb
+from tests.command.transcript import SCHEDULER, Deployment, Ran, Transcript, run
+from tests.harness.credentials import make_signed
+from tests.harness.scripted_server import scripted
+
+pytestmark = pytest.mark.contract
+
+
+# Contexts: what they hold, which one a command uses, and what wins over it.
+
+
+class Lists:
+    """Answers ListTasks, and keeps what is asked and by which token."""
+
+    def __init__(self) -> None:
+        self.accounts: list[int] = []
+        self.tokens: list[Any] = []
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        with scripted(ListTasks=self._list) as target:
+            yield target
+
+    def _list(self, request: task_pb.ListTasksRequest, context: grpc.ServicerContext) -> task_pb.ListTasksResponse:
+        self.accounts.append(request.account_id)
+        self.tokens.append(dict(context.invocation_metadata()).get("authorization"))
+        return task_pb.ListTasksResponse()
+
+
+def test_contexts_print_the_golden_screens(request: pytest.FixtureRequest) -> None:
+    transcript = Transcript(SCHEDULER, request.config.getoption("--update-golden"))
+    for words in (
+        ("context", "list"),
+        ("context", "set", "local", "--scheduler", "127.0.0.1:50051", "--account", "1"),
+        ("context", "set", "production", "-s", "10.0.0.5:50051"),
+        ("context", "list"),
+        ("context", "use", "production"),
+        ("context", "show"),
+        ("context", "set", "local", "--account", "0"),
+        ("-o", "jsonl", "context", "list"),
+        ("context", "delete", "production"),
+        ("context", "use", "production"),
+        ("context", "show"),
+    ):
+        transcript.add(words, run(*words))
+    transcript.check("contexts")
+
+
+def test_a_command_uses_the_current_context_and_given_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = Lists()
+    with lists.served() as target:
+        run("context", "set", "here", "-s", target, "-a", "3")
+        run("context", "set", "nowhere", "-s", "127.0.0.1:1", "-a", "4")
+        assert run("task", "list").status == 0
+        assert run("task", "list", "-a", "5").status == 0
+        assert run("task", "list", "-a", "0").status == 0
+        monkeypatch.setenv("CONTENTGEN_ACCOUNT", "6")
+        assert run("task", "list").status == 0
+        assert run("--context", "nowhere", "task", "list").status == 4
+        monkeypatch.setenv("CONTENTGEN_CONTEXT", "nowhere")
+        assert run("task", "list").status == 4
+        assert run("--context", "here", "task", "list").status == 0
+        assert run("-s", target, "task", "list").status == 0
+    assert lists.accounts == [3, 5, 0, 6, 6, 6]
+
+
+def test_a_token_goes_to_the_scheduler_of_its_context_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("of-the-context")
+    monkeypatch.chdir(tmp_path)
+    lists = Lists()
+    with lists.served() as target:
+        assert run("context", "set", "here", "-s", target, "--token-file", "token").status == 0
+        monkeypatch.chdir("/")
+        assert run("task", "list").status == 0
+        assert run("-s", target, "task", "list").status == 0, "who names a scheduler names its token"
+        monkeypatch.setenv("CONTENTGEN_TOKEN", "of-the-environment")
+        assert run("task", "list").status == 0
+    assert lists.tokens == ["Bearer of-the-context", None, "Bearer of-the-environment"]
+    assert "of-the-context" not in contexts.path().read_text()
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"current": null}', '{"current": null, "contexts": {"a": 1}}'])
+def test_an_invalid_contexts_file_is_named(text: str) -> None:
+    contexts.path().parent.mkdir(parents=True)
+    contexts.path().write_text(text)
+    result = run("task", "list")
+    assert result.status == 2
+    assert f"{contexts.path()} should be a file of contexts" in result.err.replace("\n", " ")
+
+
+def test_a_wrong_account_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTENTGEN_ACCOUNT", "newsroom")
+    result = run("task", "list")
+    assert (result.status, "CONTENTGEN_ACCOUNT='newsroom' should be the id of an account" in result.err) == (2, True)
+
+
+def test_stored_contexts_can_be_read() -> None:
+    run("context", "set", "新闻", "-s", "127.0.0.1:50051")
+    document = json.loads(contexts.path().read_text(encoding="utf-8"))
+    assert document == {"current": "新闻", "contexts": {"新闻": {"scheduler": "127.0.0.1:50051"}}}
+    assert stat.S_ISREG(contexts.path().stat().st_mode)
+
+
+# TLS by the environment: which clients are accepted, and the advice to others.
+
+
+def credentials(certificates: Path, *, ask: bool) -> grpc.ServerCredentials:
+    key, chain, ca = ((certificates / name).read_bytes() for name in ("server.key", "server.pem", "ca.pem"))
+    return grpc.ssl_server_credentials([(key, chain)], ca if ask else None, ask)
+
+
+def paused(certificates: Path, *, ask: bool) -> Ran:
+    """`dispatch pause`, which is never retried, against a server that may require a client certificate."""
+    with scripted(credentials(certificates, ask=ask), PauseDispatch=pause) as target:
+        return run("-s", target, "dispatch", "pause", "--all")
+
+
+def pause(*_: object) -> worker_pool_pb.PauseDispatchResponse:
+    return worker_pool_pb.PauseDispatchResponse()
+
+
+@pytest.fixture
+def trust(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Sets the variables for an authority and our own certificate; empty: unset."""
+
+    def set_up(ca: str, own: str) -> None:
+        for name, file in (("CA", f"{ca}.pem"), ("CLIENT_CERT", f"{own}.pem"), ("CLIENT_KEY", f"{own}.key")):
+            if not file.startswith("."):
+                monkeypatch.setenv(f"CONTENTGEN_TLS_{name}", str(certificates / file))
+
+    return set_up
+
+
+@pytest.mark.parametrize("own", ["", "client"])
+def test_a_client_with_the_right_tls_settings_is_accepted(
+    own: str, certificates: Path, trust: Callable[[str, str], None]
+) -> None:
+    trust("ca", own)
+    assert paused(certificates, ask=bool(own)) == Ran(0, "dispatch of everything is paused\n", "")
+
+
+@pytest.mark.parametrize(
+    ("ask", "trusted", "told"),
+    [
+        (True, ("ca", ""), "it hangs up): if it requires client certificates, set CONTENTGEN_TLS_CLIENT_CERT"),
+        (True, ("ca", "other"), "it hangs up): it may not trust CONTENTGEN_TLS_CLIENT_CERT"),
+        (False, ("other", ""), "its certificate is not trusted): CONTENTGEN_TLS_CA should be the authority"),
+        (False, ("", ""), "it hangs up): if it speaks TLS, set CONTENTGEN_TLS_CA"),
+    ],
+)
+def test_a_client_with_wrong_tls_settings_gets_advice(
+    ask: bool, trusted: tuple[str, str], told: str, certificates: Path, trust: Callable[[str, str], None]
+) -> None:
+    trust(*trusted)
+    result = paused(certificates, ask=ask)
+    assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
+    assert told in result.err
+
+
+@pytest.fixture
+def bad(certificates: Path, tmp_path: Path) -> Path:
+    """Certificates of the authority: one has expired, one is for another host, and one expires soon."""
+    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
+    make_signed(tmp_path, "expired", days=0)
+    make_signed(tmp_path, "elsewhere", host="DNS:elsewhere.example")
+    make_signed(tmp_path, "short", days=3)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("server", "own", "told"),
+    [
+        ("expired", "", "its certificate has expired): give the scheduler a new CONTENTGEN_TLS_CERT"),
+        ("elsewhere", "", "its certificate is for another name): call it by a name or address that its"),
+        (
+            "server",
+            "expired",
+            "it hangs up): replace CONTENTGEN_TLS_CLIENT_CERT, which expired on 2026-01-01 00:00 UTC",
+        ),
+    ],
+)
+def test_the_problem_of_a_certificate_is_named(bad: Path, server: str, own: str, told: str) -> None:
+    key, chain, ca = ((bad / name).read_bytes() for name in (f"{server}.key", f"{server}.pem", "ca.pem"))
+    flags = [f"--tls-ca={bad}/ca.pem"]
+    if own:
+        flags += [f"--tls-client-cert={bad}/{own}.pem", f"--tls-client-key={bad}/{own}.key"]
+    with scripted(grpc.ssl_server_credentials([(key, chain)], ca, bool(own)), **Deployment().answers()) as target:
+        result = run(*flags, "-s", target, "dispatch", "pause", "--all")
+        diagnosis = run(*flags, "-s", target, "-o", "json", "doctor")
+    assert told in result.err
+    (finding,) = json.loads(diagnosis.out)
+    assert (finding["check"], finding["level"]) == ("target", "fail")
+    assert told.partition("): ")[0] in finding["message"]
+
+
+def test_a_certificate_that_expires_soon_is_a_warning(bad: Path) -> None:
+    key, chain, ca = ((bad / name).read_bytes() for name in ("short.key", "short.pem", "ca.pem"))
+    flags = [f"--tls-ca={bad}/ca.pem", f"--tls-client-cert={bad}/short.pem", f"--tls-client-key={bad}/short.key"]
+    with scripted(grpc.ssl_server_credentials([(key, chain)], ca, True), **Deployment().answers()) as target:
+        result = run(*flags, "-s", target, "-o", "json", "doctor")
+    warnings = [finding["message"] for finding in json.loads(result.out) if finding["level"] == "warn"]
+    assert len(warnings) == 2
+    assert warnings[0].startswith("CONTENTGEN_TLS_CLIENT_CERT expires on")
+    assert warnings[1].startswith(f"the certificate of {target} expires on")
+    assert result.status == 0
+
+
+def test_tls_to_a_plaintext_server_is_refused_with_advice(certificates: Path) -> None:
+    with scripted(PauseDispatch=pause) as target:
+        result = run(f"--tls-ca={certificates}/ca.pem", "-s", target, "dispatch", "pause", "--all")
+    assert result.status == 4
+    assert "it speaks no TLS): unset CONTENTGEN_TLS_CA" in result.err
+
+
+def test_doctor_works_over_tls(certificates: Path) -> None:
+    answers = Deployment().answers()
+    flags = [f"--tls-ca={certificates}/ca.pem", f"--tls-client-cert={certificates}/client.pem"]
+    with scripted(credentials(certificates, ask=True), **answers) as target:
+        result = run(*flags, f"--tls-client-key={certificates}/client.key", "-s", target, "-o", "json", "doctor")
+    assert result.status == 0
+    (finding,) = [finding for finding in json.loads(result.out) if finding["check"] == "tls"]
+    assert "our certificate is accepted" in finding["message"]

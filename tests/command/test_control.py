@@ -1,0 +1,278 @@
+"""Commands that control workers, dispatch and accounts, and submits of a file's rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contentgen.cli.commands.submit_file import BATCH
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from tests.command.transcript import Transcript, run
+from tests.harness.scripted_server import refuse, scripted
+
+pytestmark = pytest.mark.contract
+
+
+# Commands that control workers, dispatch and accounts: what they ask of a scheduler, and what they print.
+
+
+class Asked:
+    """Answers these commands, and keeps the requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        with scripted(
+            ResizeWorker=self._resize,
+            UndrainWorker=self._undrain,
+            PauseDispatch=self._pause,
+            ResumeDispatch=self._resume,
+            UpdateAccount=self._update,
+        ) as target:
+            yield target
+
+    def _resize(self, request: pool_pb.ResizeWorkerRequest, context: object) -> pool_pb.ResizeWorkerResponse:
+        self.requests.append(request)
+        worker = pool_pb.Worker(worker_id=request.worker_id, running=True, slots=request.slots, busy_slots=1)
+        return pool_pb.ResizeWorkerResponse(worker=worker)
+
+    def _undrain(self, request: pool_pb.UndrainWorkerRequest, context: object) -> pool_pb.UndrainWorkerResponse:
+        self.requests.append(request)
+        return pool_pb.UndrainWorkerResponse(worker=pool_pb.Worker(worker_id=request.worker_id, connected=True))
+
+    def _pause(self, request: object, context: object) -> pool_pb.PauseDispatchResponse:
+        self.requests.append(request)
+        return pool_pb.PauseDispatchResponse()
+
+    def _resume(self, request: object, context: object) -> pool_pb.ResumeDispatchResponse:
+        self.requests.append(request)
+        return pool_pb.ResumeDispatchResponse()
+
+    def _update(self, request: account_pb.UpdateAccountRequest, context: object) -> account_pb.UpdateAccountResponse:
+        self.requests.append(request)
+        account = account_pb.Account(
+            account_id=request.account.account_id, name="newsroom", weight=2, create_time=Timestamp(seconds=1)
+        )
+        return account_pb.UpdateAccountResponse(account=account)
+
+
+def test_control_commands_print_the_golden_screens(request: pytest.FixtureRequest) -> None:
+    with Asked().served() as target:
+        transcript = Transcript(target, request.config.getoption("--update-golden"))
+        for words in (
+            ("worker", "resize", "host-1-3f2a", "8"),
+            ("worker", "undrain", "host-1-3f2a"),
+            ("dispatch", "pause", "--all"),
+            ("dispatch", "pause", "--account", "1"),
+            ("-o", "json", "dispatch", "pause", "--all"),
+            ("dispatch", "resume", "--all"),
+            ("-o", "jsonl", "dispatch", "resume", "--account", "1"),
+            ("account", "update", "1", "--inactive"),
+        ):
+            transcript.add(words, run("-s", target, *words))
+    transcript.check("control")
+
+
+@pytest.mark.parametrize(
+    ("words", "request_"),
+    [
+        ("worker resize w1 8", pool_pb.ResizeWorkerRequest(worker_id="w1", slots=8)),
+        ("worker undrain w1", pool_pb.UndrainWorkerRequest(worker_id="w1")),
+        ("dispatch pause --all", pool_pb.PauseDispatchRequest()),
+        ("dispatch pause --account 7", pool_pb.PauseDispatchRequest(account_id=7)),
+        ("dispatch resume --all", pool_pb.ResumeDispatchRequest()),
+        ("dispatch resume -a 7", pool_pb.ResumeDispatchRequest(account_id=7)),
+    ],
+)
+def test_commands_send_the_right_requests(words: str, request_: object) -> None:
+    scheduler = Asked()
+    with scheduler.served() as target:
+        assert run("-s", target, *words.split()).status == 0
+    assert scheduler.requests == [request_]
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes"),
+    [
+        (["--inactive"], {"active": False}),
+        (["--active", "--weight", "0.5"], {"active": True, "weight": 0.5}),
+        (["--name", "新闻", "--max-concurrent-tasks", "0"], {"name": "新闻", "max_concurrent_tasks": 0}),
+        (["--max-pending-tasks", "9", "--max-priority", "0"], {"max_pending_tasks": 9, "max_priority": 0}),
+        (["--max-starts-per-minute", "60"], {"max_starts_per_minute": 60}),
+        (["--max-asset-bytes", "5000000000"], {"max_asset_bytes": 5_000_000_000}),
+    ],
+)
+def test_an_update_names_only_the_given_fields(flags: list[str], changes: dict[str, Any]) -> None:
+    scheduler = Asked()
+    with scheduler.served() as target:
+        assert run("-s", target, "account", "update", "3", *flags).status == 0
+    (request,) = scheduler.requests
+    assert request.account == account_pb.Account(account_id=3, **changes)
+    assert set(request.update_mask.paths) == set(changes)
+
+
+async def test_an_account_is_changed_by_a_real_scheduler(contentgen: Transcript, account: int) -> None:
+    result = await contentgen("-o", "json", "account", "update", "1", "--inactive", "--weight", "0.5")
+    assert result.status == 0, result.err
+    fields = json.loads(result.out)
+    assert (fields["active"], fields["weight"], fields["name"]) == (False, 0.5, "an account")
+    result = await contentgen("task", "submit", "-a", "1", "a topic")
+    assert result.status == 5
+    assert "account update ID --active" in result.err
+    assert (await contentgen("account", "update", "1", "--active")).status == 0
+    assert (await contentgen("task", "submit", "-a", "1", "a topic")).status == 0
+    assert (await contentgen("account", "update", "1", "--weight", "0")).status == 2
+    assert (await contentgen("account", "update", "99", "--active")).status == 3
+
+
+async def test_schedules_are_resumed_by_a_real_scheduler(contentgen: Transcript, account: int) -> None:
+    created = await contentgen("-o", "json", "schedule", "create", "-a", "1", "--cron", "0 0 1 1 *", "--paused", "News")
+    assert json.loads(created.out)["next_run_times"] == []
+    assert (await contentgen("schedule", "resume", "1")).out == "1  active\n"
+    schedule = json.loads((await contentgen("-o", "json", "schedule", "show", "1")).out)
+    assert (schedule["paused"], len(schedule["next_run_times"])) == (False, 5)
+    updated = await contentgen(
+        "-o", "json", "schedule", "update", "1", "--topic", "Other news", "--label", "a=b", "--cron", "0 0 2 1 *"
+    )
+    changed_schedule = json.loads(updated.out)
+    assert (changed_schedule["template"]["topic"], changed_schedule["template"]["labels"]) == ("Other news", {"a": "b"})
+    assert changed_schedule["next_run_times"] > schedule["next_run_times"]
+    assert (await contentgen("schedule", "show", "99")).status == 3
+    assert (await contentgen("schedule", "update", "1", "--cron", "x")).status == 2
+
+
+# `task submit --file`: what becomes of each row, and that a repeated command makes no second task.
+
+
+CSV = """topic,priority,labels,auto_approve
+Spring,5,campaign=spring;year=2026,false
+Summer,11,,
+Autumn,soon,,
+,5,,
+"Winter,
+long",7,,yes
+Too,1,,,many
+"""
+
+
+def written(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def submitted(out: str) -> list[tuple[int, str]]:
+    """Returns the lines and tasks of an output in JSON Lines."""
+    return [(row["line"], row["task_id"]) for row in map(json.loads, out.splitlines())]
+
+
+async def test_bad_rows_are_named_and_the_others_submitted(
+    contentgen: Transcript, account: int, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "topics.csv", CSV)
+    submit = ("-o", "jsonl", "task", "submit", "-a", "1", "--file", path)
+    dry_run = await contentgen(*submit, "--dry-run")
+    assert (dry_run.status, json.loads(dry_run.out)) == (2, {"rows": 6, "submitted": 3, "dry_run": True})
+    first = await contentgen(*submit)
+    assert first.status == 2
+    (spring, winter) = submitted(first.out)
+    assert (spring[0], winter[0]) == (2, 7)
+    assert first.err.splitlines() == [
+        "contentgen: line 4: priority: 'soon' should be a whole number",
+        "contentgen: line 5: topic is missing",
+        "contentgen: line 8: has more cells than the head line",
+        "contentgen: line 3: priority: must be 1 to 10, is 11",
+        "submitted 2 of 6 rows",
+    ]
+    task = json.loads((await contentgen("-o", "json", "task", "status", spring[1])).out)
+    assert (task["labels"], task["auto_approve"]) == ({"campaign": "spring", "year": "2026"}, False)
+    task = json.loads((await contentgen("-o", "json", "task", "status", winter[1])).out)
+    assert (task["topic"], task["priority"], task["auto_approve"]) == ("Winter,\nlong", 7, True)
+
+
+async def test_a_repeated_file_makes_no_second_task_except_with_another_run(
+    contentgen: Transcript, account: int, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "topics.jsonl", '{"topic": "One"}\n{"topic": "One"}\n\n{"topic": "Two"}\n')
+    submit = ("-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+    first = submitted((await contentgen(*submit)).out)
+    assert [line for line, _ in first] == [1, 2, 4]
+    assert len({task for _, task in first}) == 3, "equal rows are tasks of their own"
+    assert submitted((await contentgen(*submit)).out) == first
+    repetition = submitted((await contentgen(*submit, "--run", "week-2")).out)
+    assert {task for _, task in repetition}.isdisjoint({task for _, task in first})
+    result = await contentgen(*submit, "--priority", "9")
+    assert (result.status, result.out) == (2, "")
+    assert "line 4: it was submitted before, with other options; another --run submits it again" in result.err
+
+
+async def test_bad_json_lines_are_named(contentgen: Transcript, account: int, tmp_path: Path) -> None:
+    rows = [
+        "nonsense",
+        "[1]",
+        '{"topik": "One"}',
+        '{"topic": 7}',
+        '{"topic": "One", "timeout": "soon"}',
+        '{"topic": "One", "account": 99}',
+        '{"topic": "One", "keywords": ["a", "b"], "timeout": 90, "labels": {"k": "v"}, "account": 1}',
+        '{"topic": "One", "auto_retry": "perhaps"}',
+        '{"topic": "One", "labels": {"k": 1}}',
+        '{"topic": "One", "max_retries": 99999999999}',
+        "[" * 5_000,
+    ]
+    path = written(tmp_path, "topics.jsonl", "\n".join(rows))
+    result = await contentgen("-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+    assert [line for line, _ in submitted(result.out)] == [7]
+    complaints = result.err.splitlines()
+    assert [line.split(":")[1] for line in complaints[:-1]] == [
+        f" line {number}" for number in (1, 2, 3, 4, 5, 8, 9, 10, 11, 6)
+    ]
+    assert complaints[-1] == "submitted 1 of 11 rows"
+    assert "Traceback" not in result.err
+
+
+def test_an_outage_stops_the_submit_and_reports_how_far_it_got(tmp_path: Path) -> None:
+    """The second batch comes to nothing; the same command goes on where it is needed."""
+    task_ids: dict[str, str] = {}
+    calls_left = [2]
+
+    def submit(request: pb.BatchSubmitTasksRequest, context: grpc.ServicerContext) -> pb.BatchSubmitTasksResponse:
+        calls_left[0] -= 1
+        if calls_left[0] == 0:
+            refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", "the queue is full")
+        tasks = []
+        for row_request in request.requests:
+            task_ids.setdefault(row_request.request_id, f"task-{len(task_ids):016x}")
+            tasks.append(task_pb2.Task(task_id=task_ids[row_request.request_id], topic=row_request.topic))
+        return pb.BatchSubmitTasksResponse(tasks=tasks)
+
+    rows = "\n".join(json.dumps({"topic": f"Topic {number}"}) for number in range(2 * BATCH + 1))
+    path = written(tmp_path, "topics.jsonl", rows)
+    with scripted(BatchSubmitTasks=submit) as target:
+        first = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+        assert (first.status, len(submitted(first.out))) == (4, BATCH)
+        assert f"stopped at line {BATCH + 1}: the queue is full; submit less" in first.err
+        assert f"submitted {BATCH} of {2 * BATCH + 1:,} rows; repeat the command to continue" in first.err
+        second = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+    assert second.status == 0
+    assert len(task_ids) == 2 * BATCH + 1
+    assert submitted(second.out)[:BATCH] == submitted(first.out)
+
+
+@pytest.mark.parametrize("name", ["latin.csv", "latin.jsonl"])
+def test_a_file_in_another_encoding_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"topic\n\xe9t\xe9\n")
+    result = run("task", "submit", "-a", "1", "-f", str(tmp_path / name))
+    assert (result.status, "should be UTF-8" in result.err) == (2, True)

@@ -1,0 +1,284 @@
+"""Commands that follow tasks, beside real and scripted schedulers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import StatusCode
+
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from tests.command.transcript import Transcript, run
+from tests.harness.scripted_server import refuse, scripted
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.watching import watching
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+pytestmark = pytest.mark.contract
+
+
+# `task wait` and `task submit --wait` beside a real scheduler, `task watch` beside a scripted one.
+
+
+TASK = "task-0000000000000001"
+PENDING, SUBMITTED, PROCESSING, COMPLETED, FAILED = range(1, 6)
+RETRIED = 6
+"""The event that leases the task for its second attempt."""
+
+
+async def test_a_submit_that_waits_shows_progress_and_the_end(
+    contentgen: Transcript, account: int, worker: ScriptedWorker
+) -> None:
+    waiting = asyncio.create_task(contentgen("task", "submit", "-a", "1", "a topic", "--wait"))
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    await worker.complete(lease)
+    result = await waiting
+    assert result.status == 0
+    assert "status       completed\n" in result.out
+    assert result.err.endswith(f"{lease.task.task_id}  completed   content 1\n")
+
+
+@pytest.mark.parametrize(("command", "ended"), [("submit", "failed"), ("wait", "failed"), ("wait", "cancelled")])
+async def test_a_wait_for_a_task_that_does_not_complete_exits_with_1(
+    contentgen: Transcript,
+    tasks: TaskServiceAsyncStub,
+    account: int,
+    worker: ScriptedWorker,
+    *,
+    command: str,
+    ended: str,
+) -> None:
+    submit = ("task", "submit", "-a", "1", "--no-auto-retry", "a topic")
+    if command == "submit":
+        waiting = asyncio.create_task(contentgen(*submit, "--wait"))
+    else:
+        task_id = (await contentgen(*submit)).out.strip()
+        waiting = asyncio.create_task(contentgen("task", "wait", task_id))
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    if ended == "failed":
+        await worker.fail(lease)
+    else:
+        await tasks.CancelTask(pb.CancelTaskRequest(task_id=lease.task.task_id, force=True))
+    result = await waiting
+    assert result.status == 1
+    assert f"{ended}\n" in result.out
+
+
+async def test_several_tasks_are_waited_for_together(
+    contentgen: Transcript, account: int, worker: ScriptedWorker
+) -> None:
+    ids = [(await contentgen("task", "submit", "-a", "1", "a topic")).out.strip() for _ in range(2)]
+    waiting = asyncio.create_task(contentgen("-o", "jsonl", "task", "wait", *ids))
+    for _ in ids:
+        (lease,) = await worker.take()
+        await worker.start(lease)
+        await worker.complete(lease)
+    result = await waiting
+    assert (result.status, result.out.count('"status": "completed"')) == (0, 2)
+
+
+async def test_a_wait_that_times_out_exits_with_5(contentgen: Transcript, account: int) -> None:
+    result = await contentgen("task", "submit", "-a", "1", "--wait", "--wait-timeout", "0.1", "a topic")
+    assert result.status == 5
+    assert "status       pending\n" in result.out
+    assert (await contentgen("task", "wait", "task-0000000000000009")).status == 3
+
+
+def change(
+    number: int, previous: int, status: int, *, task_id: str = TASK, error: str = "", will_retry: bool = False
+) -> pb.WatchTasksResponse:
+    task = task_pb2.Task(
+        task_id=task_id,
+        account_id=1,
+        topic="a topic",
+        status=status,  # type: ignore[arg-type]
+        attempt=1 if number < RETRIED else 2,
+        worker_id="w1",
+    )
+    if error:
+        task.error.reason = error
+    if status == COMPLETED:
+        task.content_id = 7
+    if status in {COMPLETED, FAILED} and not will_retry:
+        task.end_time.FromSeconds(number)
+    event = pb.TaskChange(
+        task=task,
+        previous_status=previous,  # type: ignore[arg-type]
+        event_time=Timestamp(seconds=number),
+        resume_token=f"token-{number}",
+        will_retry=will_retry,
+    )
+    return pb.WatchTasksResponse(event=event)
+
+
+LIFE = [
+    change(1, 0, PENDING),
+    change(2, PENDING, SUBMITTED),
+    change(3, SUBMITTED, PROCESSING),
+    change(4, PROCESSING, FAILED, error="CREATOR_ERROR", will_retry=True),
+    change(5, FAILED, PENDING, error="CREATOR_ERROR"),
+    change(6, PENDING, SUBMITTED),
+    change(7, SUBMITTED, PROCESSING),
+    change(8, PROCESSING, COMPLETED),
+]
+
+
+class Watched:
+    """WatchTasks that goes on after the token, and breaks off after `breaks_after` events, each time in its own way."""
+
+    def __init__(self, events: Iterable[pb.WatchTasksResponse] = LIFE, breaks: Iterable[tuple[int, str]] = ()) -> None:
+        self._events = list(events)
+        self._breaks = list(breaks)
+        self.tokens: list[str] = []
+
+    def __call__(self, request: pb.WatchTasksRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchTasksResponse]:
+        self.tokens.append(request.resume_token)
+        rest = self._events[int(request.resume_token.rpartition("-")[2] or 0) :]
+        count, ending = self._breaks.pop(0) if self._breaks else (len(rest), "")
+        yield from rest[:count]
+        if ending == "away":
+            context.abort(StatusCode.UNAVAILABLE, "this replica is going away")
+        elif ending == "slow":
+            refuse(context, StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", "too slow", resume_token="token-5")
+        elif ending == "expired":
+            refuse(context, StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", "the token is too old")
+
+
+def served(stream: Watched) -> AbstractContextManager[str]:
+    return scripted(WatchTasks=stream)
+
+
+def test_watch_prints_the_golden_screens(request: pytest.FixtureRequest) -> None:
+    with served(Watched()) as target:
+        transcript = Transcript(target, request.config.getoption("--update-golden"))
+        for words in (("task", "watch", TASK), ("-o", "jsonl", "task", "watch", TASK)):
+            transcript.add(words, run("-s", target, *words))
+    transcript.check("watch")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "tokens"),
+    [
+        ([(3, "away"), (0, "away"), (2, "away")], ["", "token-3", "token-3", "token-5"]),
+        ([(4, "slow")], ["", "token-5"]),
+        ([(2, "ends")], ["", "token-2"]),
+    ],
+)
+def test_a_watch_resumes_after_an_interruption(breaks: list[tuple[int, str]], tokens: list[str]) -> None:
+    stream = Watched(breaks=breaks)
+    with served(stream) as target:
+        result = run("-s", target, "-o", "jsonl", "task", "watch", TASK)
+    assert result.status == 0
+    assert stream.tokens == tokens
+    assert result.out.count('"resume_token": "token-8"') == 1
+
+
+def test_a_watch_resumes_from_a_token() -> None:
+    stream = Watched()
+    with served(stream) as target:
+        result = run("-s", target, "-o", "jsonl", "task", "watch", "--resume-token", "token-6", TASK)
+    assert result.out.count("\n") == 2
+    assert stream.tokens == ["token-6"]
+
+
+def test_an_expired_token_is_reported() -> None:
+    with served(Watched(breaks=[(0, "expired")])) as target:
+        result = run("-s", target, "task", "watch", "--account", "1", "--resume-token", "token-1")
+    assert result.status == 2
+    assert result.err == "contentgen: the token is too old; watch again, without --resume-token\n"
+
+
+def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed() -> None:
+    other_task = "task-0000000000000002"
+    events = [
+        change(1, PROCESSING, FAILED, task_id=other_task, error="RESULT_TOO_LARGE"),
+        change(2, FAILED, PENDING, task_id=other_task),  # somebody retries it
+        change(3, PROCESSING, COMPLETED),
+        change(4, PROCESSING, FAILED, task_id=other_task, error="RESULT_TOO_LARGE"),
+    ]
+    with served(Watched(events)) as target:
+        result = run("-s", target, "task", "watch", TASK, other_task)
+    assert result.status == 1
+    assert result.out.count("failed  RESULT_TOO_LARGE\n") == 2
+
+
+def test_a_wrong_address_is_reported_at_once() -> None:
+    result = run("-s", "127.0.0.1:1", "task", "watch", TASK)
+    assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
+
+
+def test_a_stream_that_ends_before_its_first_event_is_an_error() -> None:
+    with served(Watched(breaks=[(0, "ends")])) as target:
+        result = run("-s", target, "task", "watch", TASK)
+    assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
+    assert "the stream was ended again and again" in result.err
+
+
+# What needs the whole scheduler: following by WatchTasks, resizing, pausing.
+
+
+async def submitted(contentgen: Transcript, topic: str = "a topic") -> str:
+    """Submits a task for account 1 and returns its id."""
+    return (await contentgen("task", "submit", "-a", "1", topic)).out.strip()
+
+
+async def test_a_watch_follows_a_task_to_its_end(
+    contentgen: Transcript, account: int, tasks: TaskServiceAsyncStub, worker: ScriptedWorker
+) -> None:
+    task_id = await submitted(contentgen)
+    async with watching(tasks, task_ids=[task_id]) as watch:
+        token = (await watch.next()).resume_token
+    following = asyncio.create_task(contentgen("-o", "jsonl", "task", "watch", task_id))
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    await worker.complete(lease)
+    result = await following
+    events = [json.loads(line) for line in result.out.splitlines()]
+    assert result.status == 0, result.err
+    assert events[0]["previous_status"] is None
+    assert [event["task"]["status"] for event in events[-1:]] == ["completed"]
+    assert events[-1]["task"]["content_id"] == 1
+
+    resumption = await contentgen("-o", "jsonl", "task", "watch", task_id, "--resume-token", token)
+    moves = [json.loads(line)["task"]["status"] for line in resumption.out.splitlines()]
+    assert moves == ["submitted", "processing", "completed"]
+    assert (await contentgen("task", "watch", "task-0000000000000009")).status == 3
+
+
+async def test_a_pause_is_shown_until_it_is_resumed(
+    contentgen: Transcript, account: int, worker: ScriptedWorker
+) -> None:
+    for scope in (("--all",), ("--account", "1")):
+        assert (await contentgen("dispatch", "pause", *scope)).status == 0
+        task_id = await submitted(contentgen)
+        assert "waits for" in (status := (await contentgen("task", "status", task_id)).out)
+        assert "dispatch is paused" in status
+        doctor = await contentgen("-o", "json", "doctor")
+        [finding] = [finding for finding in json.loads(doctor.out) if finding["check"] == "dispatch"]
+        assert finding["level"] == "warn"
+        subject = "everything" if scope == ("--all",) else "account 1"
+        assert finding["message"] == f"paused: {subject}; the newest pending tasks wait for its end (1)"
+        assert (await contentgen("dispatch", "resume", *scope)).status == 0
+        (lease,) = await worker.take()
+        assert lease.task.task_id == task_id
+        await worker.complete(lease)
+    assert (await contentgen("dispatch", "pause", "--account", "99")).status == 3
+
+
+async def test_a_worker_is_resized(contentgen: Transcript, worker: ScriptedWorker) -> None:
+    result = await contentgen("-o", "json", "worker", "resize", "w1", "8")
+    assert result.status == 0, result.err
+    assert json.loads(result.out)["worker_id"] == "w1"
+    assert (await worker.read("resize")).resize.slots == 8
+    assert (await contentgen("worker", "resize", "nobody", "8")).status == 3

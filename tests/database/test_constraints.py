@@ -1,0 +1,434 @@
+"""The database refuses invalid rows: each CHECK and unique key is tested with raw SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.domain.brief import TEXTS
+from scheduler_svc.domain.lifecycle import MOVES, Status
+from scheduler_svc.schema.tables import metadata
+
+pytestmark = pytest.mark.integration
+
+NOW = sa.text("now()")
+# A row of each table that is accepted, and that the tests then spoil.
+ROWS: dict[str, dict[str, Any]] = {
+    "accounts": {"name": "one", "max_concurrent_tasks": 0, "weight": 1.0},
+    "tasks": {
+        "task_key": 1,
+        "account_id": 1,
+        "status": 1,
+        "priority": 5,
+        "auto_approve": True,
+        "auto_retry": True,
+        "max_retries": 3,
+        "timeout_ms": 1000,
+    },
+    "request_ids": {"account_id": 1, "request_id": "r", "task_key": 1, "fingerprint": b"f"},
+    "unique_keys": {"account_id": 1, "unique_key": "u", "task_key": 1, "until": NOW},
+    "task_labels": {"name": "n", "value": "v", "task_key": 1},
+    "task_payloads": {"task_key": 1, **dict.fromkeys(TEXTS, "")},
+    "attempt_logs": {
+        "task_key": 1,
+        "attempt": 1,
+        "worker_id": "w",
+        "stdout": "",
+        "stderr": "",
+        "stdout_truncated": False,
+        "stderr_truncated": False,
+    },
+    "shares": {"account_id": 1, "priority": 5, "finish": 0.0},
+    "pauses": {"account_id": 1},
+    "start_quotas": {"account_id": 1, "tagged": 0, "times": [], "counts": []},
+    "ready_floors": {"priority": 5, "tag": 1.0},
+    "replicas": {
+        "scheduler_id": "s1",
+        "version": "1",
+        "start_time": NOW,
+        "heartbeat_time": NOW,
+        "serving": True,
+        "lanes": {},
+    },
+    "ready": {"task_key": 1, "priority": 5, "tag": 0.0, "account_id": 1, "attempt": 1, "timeout_ms": 1000},
+    "delayed": {
+        "task_key": 1,
+        "priority": 5,
+        "account_id": 1,
+        "attempt": 1,
+        "timeout_ms": 1000,
+        "due_time": NOW,
+        "cause": 1,
+    },
+    "leases": {
+        "task_key": 1,
+        "attempt": 1,
+        "fence": 7,
+        "worker_id": "w",
+        "status": 2,
+        "account_id": 1,
+        "priority": 5,
+        "tag": 0.0,
+        "timeout_ms": 1000,
+        "claim_time": NOW,
+        "expire_time": NOW,
+    },
+    "task_events": {"task_key": 1, "seq": 1, "previous_status": 0, "status": 1, "attempt": 0, "reason": "SUBMITTED"},
+    "contents": {
+        "content_id": 1,
+        "account_id": 1,
+        "task_key": 1,
+        "title": "",
+        "body": "",
+        "html_body": "",
+        "summary": "",
+        "category": "",
+        "images": [],
+        "word_count": 0,
+        "review_status": 1,
+    },
+    "content_revisions": {
+        "content_id": 1,
+        "number": 1,
+        "author": "",
+        "title": "",
+        "body": "",
+        "html_body": "",
+        "summary": "",
+        "category": "",
+        "cover_image": "",
+    },
+    "content_grams": {"content_id": 1, "grams": [1]},
+    "publish_pool": {"content_id": 1, "account_id": 1, "priority": 5},
+    "publish_attempts": {"content_id": 1, "number": 1, "publisher": "p", "published": False, "error": "refused"},
+    "schedules": {
+        "account_id": 1,
+        "name": "",
+        "cron": "0 9 * * *",
+        "time_zone": "UTC",
+        "template": b"",
+        "catch_up": 2,
+        "overlap": 1,
+        "jitter": timedelta(0),
+        "paused": False,
+    },
+    "schedule_tasks": {"task_key": 1, "schedule_id": 1, "tick": NOW},
+    "assets": {"sha256": "a" * 64, "size": 1},
+    "account_assets": {"account_id": 1, "sha256": "a" * 64, "size": 1},
+    "asset_usage": {"account_id": 1, "bytes": 1},
+    "content_assets": {"content_id": 1, "position": 0, "account_id": 1, "name": "a.png", "sha256": "a" * 64},
+    "import_sources": {"source_id": 1, "name": "source"},
+    "imported": {"source_id": 1, "kind": 1, "old_id": 1, "new_id": 1},
+    "task_counts": {"account_id": 1, "kind": 1, "n": 0},
+    "cleaned_events": {"account_id": 1, "seq": 1},
+    "workers": {
+        "worker_id": "w",
+        "session_key": 1,
+        "folder_id": "folder",
+        "session_number": 1,
+        "process_id": "process",
+        "hostname": "",
+        "version": "",
+        "slots": 1,
+        "labels": {},
+        "creator_path": "",
+        "creator_version": "",
+        "scheduler_id": "",
+        "connected": True,
+        "draining": False,
+        "connect_time": NOW,
+        "heartbeat_time": NOW,
+        "desired_drain": False,
+    },
+    "task_rollups": {"account_id": 1, "resolution": 1, "time": NOW, "kind": 1, "n": 1.0},
+    "rollup_deltas": {"delta_id": 1, "account_id": 1, "kinds": [1], "numbers": [1.0]},
+    "audit_events": {"event_key": 1, "actor": "a", "account_id": 1, "method": "m", "resource": "r", "outcome": "OK"},
+    "webhooks": {"webhook_id": 1, "account_id": 0, "url": "u", "event_types": ["task.ended"], "secret": "s"},
+    "webhook_deliveries": {
+        "delivery_id": 1,
+        "webhook_id": 1,
+        "event_type": "task.ended",
+        "message_id": "m",
+        "data": {},
+        "next_attempt_time": NOW,
+        "expire_time": NOW,
+    },
+}
+COMPLETED = {"status": 4, "end_time": NOW, "content_id": 1, "attempt": 1, "fence": 7, "lease_end": 1}
+STARTED = {"status": 3, "accept_time": NOW, "start_time": NOW}
+OF_CONTENTS = ("content_revisions", "content_assets", "content_grams")
+"""Tables whose rows need a content, and are deleted with it."""
+ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    *((table, {}) for table in ROWS if table not in OF_CONTENTS),
+    ("accounts", {"weight": 1000.0}),
+    ("ready", {"tag": None}),  # it waits for its turn
+    ("pauses", {"account_id": 0}),  # everything
+    ("tasks", COMPLETED),
+    ("tasks", {"status": 5, "end_time": NOW, "attempt": 2, "fence": 0, "lease_end": 2}),
+    ("tasks", {"status": 7, "end_time": NOW}),  # cancelled before it was ever leased
+    ("leases", {"accept_time": NOW}),
+    ("leases", STARTED),
+    ("publish_pool", {"status": 2, "claim_id": "c", "claim_expire_time": NOW}),
+    ("publish_pool", {"status": 3, "claim_id": "c"}),
+    ("schedules", {"next_tick": NOW, "due_time": NOW, "last_run_time": NOW, "last_task_key": 1}),
+    ("schedules", {"paused": True}),
+    ("schedule_tasks", {"tick": None}),  # by RunSchedule
+    ("webhooks", {"previous_secret": "p", "previous_secret_expire_time": NOW}),
+    ("webhooks", {"active": False, "delete_time": NOW}),
+    ("webhook_deliveries", {"status": 2, "next_attempt_time": None, "end_time": NOW}),
+]
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("schedules", {"catch_up": 0}, "schedules_catch_up"),
+    ("schedules", {"overlap": 3}, "schedules_overlap"),
+    ("schedules", {"next_tick": NOW}, "schedules_due"),
+    ("schedules", {"next_tick": NOW, "due_time": NOW, "paused": True}, "schedules_due"),
+    ("schedules", {"next_tick": NOW, "due_time": sa.text("now() - interval '1 second'")}, "schedules_due"),
+    ("schedules", {"last_task_key": 1}, "schedules_last_run"),
+    ("accounts", {"max_concurrent_tasks": -1}, "accounts_limit"),
+    ("accounts", {"weight": 0.0}, "accounts_weight"),
+    ("accounts", {"weight": -1.0}, "accounts_weight"),
+    ("accounts", {"weight": 1000.5}, "accounts_weight"),
+    ("accounts", {"weight": float("nan")}, "accounts_weight"),
+    ("start_quotas", {"counts": [1]}, "start_quotas_starts"),
+    ("tasks", {"status": 0, "end_time": NOW}, "tasks_status"),
+    ("tasks", {"status": 2, "end_time": NOW}, "tasks_status"),  # only its lease tells that it runs
+    ("tasks", {"status": 3, "end_time": NOW}, "tasks_status"),
+    ("tasks", {"status": 8, "end_time": NOW}, "tasks_status"),
+    ("tasks", {"priority": 0}, "tasks_priority"),
+    ("tasks", {"priority": 11}, "tasks_priority"),
+    ("tasks", {"retry_count": 4}, "tasks_retries"),
+    ("tasks", {"retry_count": -1}, "tasks_retries"),
+    ("tasks", {"timeout_ms": 999}, "tasks_timeout"),
+    ("tasks", {"end_time": NOW}, "tasks_end_time"),
+    ("tasks", {"status": 5}, "tasks_end_time"),
+    ("tasks", COMPLETED | {"content_id": None}, "tasks_content"),
+    ("tasks", {"content_id": 1}, "tasks_content"),
+    ("tasks", {"attempt": 1}, "tasks_last_lease"),
+    ("tasks", {"fence": 7}, "tasks_last_lease"),
+    ("tasks", {"attempt": 1, "fence": 7}, "tasks_last_lease"),
+    ("tasks", {"lease_end": 2}, "tasks_last_lease"),
+    ("tasks", COMPLETED | {"lease_end": 4}, "tasks_completed_by_lease"),
+    ("ready", {"attempt": 0}, "ready_attempt"),
+    ("delayed", {"attempt": 0}, "delayed_attempt"),
+    ("delayed", {"cause": 0}, "delayed_cause"),
+    ("delayed", {"cause": 4}, "delayed_cause"),
+    ("leases", {"attempt": 0}, "leases_attempt"),
+    ("leases", {"status": 1}, "leases_status"),
+    ("leases", {"status": 4}, "leases_status"),
+    ("leases", {"status": 3}, "leases_stage"),
+    ("leases", {"start_time": NOW, "accept_time": NOW}, "leases_stage"),
+    ("leases", {"status": 3, "start_time": NOW}, "leases_stage"),
+    ("contents", {"review_status": 0}, "contents_review_status"),
+    ("contents", {"review_status": 4}, "contents_review_status"),
+    ("contents", {"content_id": 0}, "contents_content_id"),
+    ("assets", {"sha256": "A" * 64}, "assets_sha256"),
+    ("assets", {"sha256": "a" * 63}, "assets_sha256"),
+    ("assets", {"size": 0}, "assets_size"),
+    ("account_assets", {"size": 0}, "account_assets_size"),
+    ("asset_usage", {"bytes": -1}, "asset_usage_bytes"),
+    ("content_assets", {"sha256": None}, "content_assets_stored"),
+    ("content_assets", {"reason": "NOT_FOUND"}, "content_assets_stored"),
+    ("imported", {"kind": 0}, "imported_kind"),
+    ("imported", {"kind": 5}, "imported_kind"),
+    ("attempt_logs", {"attempt": 0}, "attempt_logs_attempt"),
+    ("publish_attempts", {"number": 0}, "publish_attempts_number"),
+    ("publish_attempts", {"published": True}, "publish_attempts_error"),
+    ("content_revisions", {"number": 0}, "content_revisions_number"),
+    ("publish_pool", {"status": 0}, "publish_pool_status"),
+    ("publish_pool", {"status": 5}, "publish_pool_status"),
+    ("publish_pool", {"priority": 0}, "publish_pool_priority"),
+    ("publish_pool", {"priority": 11}, "publish_pool_priority"),
+    ("publish_pool", {"status": 2, "claim_id": "c"}, "publish_pool_claim"),
+    ("publish_pool", {"status": 2, "claim_expire_time": NOW}, "publish_pool_claim"),
+    ("publish_pool", {"status": 1, "claim_id": "c", "claim_expire_time": NOW}, "publish_pool_claim"),
+    ("audit_events", {"resource": "r" * 201}, "audit_events_resource"),
+    ("task_rollups", {"resolution": 0}, "task_rollups_resolution"),
+    ("task_rollups", {"resolution": 3}, "task_rollups_resolution"),
+    ("webhooks", {"previous_secret": "p"}, "webhooks_previous_secret"),
+    ("webhooks", {"delete_time": NOW}, "webhooks_deleted"),
+    ("webhook_deliveries", {"status": 0, "next_attempt_time": None, "end_time": NOW}, "webhook_deliveries_status"),
+    ("webhook_deliveries", {"status": 4, "next_attempt_time": None, "end_time": NOW}, "webhook_deliveries_status"),
+    ("webhook_deliveries", {"next_attempt_time": None}, "webhook_deliveries_next_attempt"),
+    ("webhook_deliveries", {"status": 2, "end_time": NOW}, "webhook_deliveries_next_attempt"),
+    ("webhook_deliveries", {"end_time": NOW}, "webhook_deliveries_end_time"),
+]
+# Two rows each: the second has these changes, and is refused nevertheless.
+TWICE: list[tuple[str, dict[str, Any], str]] = [
+    ("tasks", {"account_id": 2}, "tasks_pkey"),
+    ("task_payloads", {"topic": "another"}, "task_payloads_pkey"),
+    ("task_labels", {}, "task_labels_pkey"),
+    ("request_ids", {"task_key": 2, "fingerprint": b"g"}, "request_ids_pkey"),
+    ("unique_keys", {"task_key": 2}, "unique_keys_pkey"),
+    ("unique_keys", {"unique_key": "v"}, "unique_keys_by_task"),
+    ("attempt_logs", {"worker_id": "v"}, "attempt_logs_pkey"),
+    ("shares", {"finish": 1.0}, "shares_pkey"),
+    ("pauses", {"create_time": NOW}, "pauses_pkey"),
+    ("audit_events", {"actor": "b"}, "audit_events_pkey"),
+    ("task_rollups", {"n": 2.0}, "task_rollups_pkey"),
+    ("rollup_deltas", {"numbers": [2.0]}, "rollup_deltas_pkey"),
+    ("start_quotas", {"tagged": 1}, "start_quotas_pkey"),
+    ("ready_floors", {"tag": 2.0}, "ready_floors_pkey"),
+    ("ready", {"attempt": 2}, "ready_pkey"),
+    ("delayed", {"attempt": 2}, "delayed_pkey"),
+    ("leases", {"attempt": 2, "fence": 8, "worker_id": "v"}, "leases_pkey"),
+    ("task_events", {"status": 1}, "task_events_pkey"),
+    ("contents", {"task_key": 2}, "contents_pkey"),
+    ("contents", {"content_id": 2}, "contents_task_key_key"),  # a completed task has one content row
+    ("content_revisions", {"author": "another"}, "content_revisions_pkey"),
+    ("content_grams", {"grams": [2]}, "content_grams_pkey"),
+    ("publish_pool", {"account_id": 2}, "publish_pool_pkey"),
+    ("publish_attempts", {"error": "another"}, "publish_attempts_pkey"),
+    ("assets", {"size": 2}, "assets_pkey"),
+    ("account_assets", {"size": 2}, "account_assets_pkey"),
+    ("asset_usage", {"bytes": 2}, "asset_usage_pkey"),
+    ("content_assets", {"name": "b.png"}, "content_assets_pkey"),
+    ("import_sources", {"name": "another"}, "import_sources_pkey"),
+    ("schedule_tasks", {"tick": None}, "schedule_tasks_pkey"),
+    ("schedule_tasks", {"task_key": 2}, "schedule_tasks_by_tick"),  # a tick has one task
+    ("import_sources", {"source_id": 2}, "import_sources_name_key"),
+    ("imported", {"new_id": 2}, "imported_pkey"),
+    ("task_counts", {"n": 1}, "task_counts_pkey"),
+    ("cleaned_events", {"seq": 2}, "cleaned_events_pkey"),
+    ("workers", {"session_key": 2, "folder_id": "another"}, "workers_pkey"),
+    ("replicas", {"version": "2"}, "replicas_pkey"),
+    ("webhooks", {"url": "another"}, "webhooks_pkey"),
+    ("webhook_deliveries", {"message_id": "n"}, "webhook_deliveries_pkey"),
+]
+
+
+@pytest.fixture
+def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    with engine.connect() as connection:
+        yield connection
+
+
+def insert(connection: sa.Connection, table: str, changes: dict[str, Any]) -> None:
+    values = ROWS[table] | changes
+    connection.execute(sa.insert(metadata.tables[table]).values(values))
+
+
+def refused(connection: sa.Connection, table: str, changes: dict[str, Any]) -> str:
+    """The constraint that refuses the row."""
+    with pytest.raises(sa.exc.IntegrityError) as error, connection.begin_nested():
+        insert(connection, table, changes)
+    constraint: str = error.value.orig.diag.constraint_name  # type: ignore[union-attr]
+    return constraint
+
+
+def test_valid_rows_are_accepted(connection: sa.Connection) -> None:
+    for table, changes in ACCEPTED:
+        with connection.begin_nested() as savepoint:
+            insert(connection, table, changes)
+            savepoint.rollback()
+
+
+def test_each_check_refuses_its_bad_row(connection: sa.Connection) -> None:
+    refusals = [(table, changes, refused(connection, table, changes)) for table, changes, _ in REFUSED]
+    assert refusals == REFUSED
+
+
+def test_each_unique_key_refuses_a_second_row(connection: sa.Connection) -> None:
+    for table in ROWS:
+        insert(connection, table, {})
+    refusals = [(table, changes, refused(connection, table, changes)) for table, changes, _ in TWICE]
+    assert refusals == TWICE
+
+
+@pytest.mark.parametrize("previous", Status, ids=lambda status: status.label)
+def test_the_history_accepts_only_legal_moves(connection: sa.Connection, previous: Status) -> None:
+    for i, status in enumerate(Status):
+        changes = {"seq": i, "previous_status": previous, "status": status}
+        if (previous, status) in MOVES:
+            insert(connection, "task_events", changes)
+        else:
+            assert refused(connection, "task_events", changes) == "task_events_legal_move"
+
+
+@pytest.mark.parametrize(("previous", "status"), [(0, 51), (-1, 22), (5, -49), (7, 8), (10, 1)])
+def test_the_history_refuses_numbers_that_are_no_states(connection: sa.Connection, previous: int, status: int) -> None:
+    changes = {"previous_status": previous, "status": status}
+    assert refused(connection, "task_events", changes) == "task_events_legal_move"
+
+
+def test_an_event_s_number_needs_a_transaction_id(connection: sa.Connection) -> None:
+    """Else watchers could not know that the number is not committed yet."""
+    default = connection.execute(
+        sa.text(
+            "SELECT column_default FROM information_schema.columns"
+            " WHERE (table_name, column_name) = ('task_events', 'seq')"
+        )
+    ).scalar_one()
+    assigned = sa.text("SELECT pg_current_xact_id_if_assigned()::text")
+    connection.rollback()
+    assert connection.execute(assigned).scalar_one() is None
+    assert connection.execute(sa.text(f"SELECT {default}")).scalar_one() > 0
+    assert connection.execute(assigned).scalar_one() is not None
+
+
+ONE_ROW: dict[str, dict[str, Any]] = {
+    "reaper": {},
+    "count_floor": {"xact": 1},
+    "search_index": {"indexed_to": 1},
+    "asset_store": {},
+    "schema_compatibility": {"oldest_code": "0001", "migrated_by": "0.1.0"},
+}
+
+
+@pytest.mark.parametrize("name", ONE_ROW)
+def test_a_table_of_one_row_refuses_a_second(connection: sa.Connection, name: str) -> None:
+    assert connection.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar() == 1
+    table = metadata.tables[name]
+    for only, constraint in ((True, f"{name}_pkey"), (False, f"{name}_only")):
+        with pytest.raises(sa.exc.IntegrityError, match=constraint), connection.begin_nested():
+            connection.execute(sa.insert(table).values(ONE_ROW[name] | {"only": only}))
+
+
+def test_what_belongs_to_a_content_is_deleted_with_it(connection: sa.Connection) -> None:
+    """By a version that does not know these tables, too."""
+    insert(connection, "assets", {})
+    for table in OF_CONTENTS:
+        assert refused(connection, table, {}) == f"{table}_content_id_fkey"
+    for table in ("contents", *OF_CONTENTS):
+        insert(connection, table, {})
+    insert(connection, "content_assets", {"position": 1, "sha256": None, "reason": "NOT_FOUND"})
+    connection.execute(sa.text("DELETE FROM contents"))
+    for table in OF_CONTENTS:
+        assert connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one() == 0
+
+
+def test_a_content_names_only_assets_that_there_are(connection: sa.Connection) -> None:
+    insert(connection, "contents", {})
+    assert refused(connection, "content_assets", {"sha256": "b" * 64}) == "content_assets_sha256_fkey"
+
+
+def test_every_check_and_unique_key_has_a_test(connection: sa.Connection) -> None:
+    """A new constraint needs a row above that it refuses."""
+    names = "SELECT conname FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace"
+    tried = {constraint for _, _, constraint in REFUSED + TWICE} | {
+        "task_events_legal_move",
+        "content_assets_sha256_fkey",
+        *(f"{table}_content_id_fkey" for table in OF_CONTENTS),
+    }
+    tried |= {f"{table}_{kind}" for table in ONE_ROW for kind in ("pkey", "only")}
+    unproblematic = {
+        "accounts_pkey",
+        "count_deltas_pkey",
+        "schedules_pkey",
+        "alembic_version_pkc",
+    }  # numbered by the database itself
+    existing = set(connection.execute(sa.text(names)).scalars())
+    assert existing - unproblematic - tried == set()
+
+
+def test_an_identity_can_t_be_given_twice(connection: sa.Connection) -> None:
+    rows = {"accounts": ROWS["accounts"], "count_deltas": ROWS["task_counts"], "schedules": ROWS["schedules"]}
+    for table, row in rows.items():
+        key = metadata.tables[table].primary_key.columns[0].name
+        values = row | {key: 12_345}
+        connection.execute(sa.insert(metadata.tables[table]).values(values))
+        with pytest.raises(sa.exc.IntegrityError, match=f"{table}_pkey"), connection.begin_nested():
+            connection.execute(sa.insert(metadata.tables[table]).values(values))

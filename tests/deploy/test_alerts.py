@@ -1,0 +1,191 @@
+"""A real Prometheus with our rules, and the balancer of compose.prod."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+
+from tests.harness.process import Process, Service, inherited, program
+from tests.harness.processes import free_port
+from tests.harness.proxies import running_haproxy
+from tests.harness.scrape import get
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until
+from tests.lab.test_monitoring import RULES, queries
+
+pytestmark = pytest.mark.e2e
+
+
+# A real Prometheus with our rules and the dashboard's queries, beside real services that are killed.
+
+
+WITHIN = 60.0
+LISTEN = "127.0.0.1:0"
+_ADDRESS = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)')
+_READY = "Server is ready to receive web requests."
+_WAITS = re.compile(r"^( +for: ).*", re.MULTILINE)
+
+
+class Prometheus:
+    """Asks it by its HTTP API."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def ask(self, path: str, **query: str) -> Any:
+        status, text = get(self._port, f"/api/v1/{path}?{urlencode(query)}")
+        assert status == 200, text
+        return json.loads(text)["data"]
+
+    def firing(self) -> dict[str, set[str]]:
+        """The instances of each alert that fires."""
+        instances: dict[str, set[str]] = {}
+        for alert in self.ask("alerts")["alerts"]:
+            if alert["state"] == "firing":
+                instances.setdefault(alert["labels"]["alertname"], set()).add(alert["labels"].get("instance", ""))
+        return instances
+
+    def up(self) -> set[str]:
+        """The instances that it has scraped."""
+        targets = self.ask("targets")["activeTargets"]
+        return {target["labels"]["instance"] for target in targets if target["health"] == "up"}
+
+
+@contextmanager
+def watching(folder: Path, schedulers: Sequence[str], workers: Sequence[str]) -> Iterator[Prometheus]:
+    """It scrapes and evaluates each second, and an alert fires after one."""
+    (folder / "rules.yaml").write_text(_WAITS.sub(r"\g<1>1s", RULES.read_text(encoding="utf-8")))
+    jobs = {"contentgen-scheduler": schedulers, "contentgen-worker": workers}
+    settings = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["rules.yaml"],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": list(targets)}]} for job, targets in jobs.items()
+        ],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
+    command = [program("prometheus"), "--config.file=prometheus.yaml", "--storage.tsdb.path=data"]
+    with Process("prometheus", [*command, f"--web.listen-address={LISTEN}"], folder / "log", inherited()) as process:
+        wait_until(lambda: _READY in process.text(), within=WITHIN, what="Prometheus is ready")
+        (port,) = _ADDRESS.findall(process.text())
+        yield Prometheus(int(port))
+
+
+@pytest.mark.costly("services and Prometheus")
+def test_what_is_killed_is_told_by_an_alert(stack: Stack, tmp_path: Path) -> None:
+    scheduler = stack.scheduler(lease_ttl=30, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
+    worker = stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
+    client = scheduler.client
+    client.wait_completed(client.submit(client.create_account(), options={"demo-seconds": "0.1"}), within=WITHIN)
+    of_scheduler, of_worker = _address(scheduler), _address(worker)
+    with watching(tmp_path, [of_scheduler], [of_worker]) as prometheus:
+        wait_until(lambda: prometheus.up() == {of_scheduler, of_worker}, within=WITHIN, what="both are scraped")
+        wait_until(
+            lambda: prometheus.ask("query", query="contentgen:worker_free_slots:sum")["result"],
+            within=WITHIN,
+            what="rules are evaluated",
+        )
+        wait_until(lambda: not prometheus.firing(), within=WITHIN, what="nothing fires")
+        for query in queries():
+            prometheus.ask("query", query=query.expression)
+        groups = prometheus.ask("rules")["groups"]
+        assert {
+            rule["name"]: rule["lastError"] for group in groups for rule in group["rules"] if "lastError" in rule
+        } == {}
+
+        worker.kill()
+        wait_until(
+            lambda: prometheus.firing() == {"ContentgenProcessDown": {of_worker}}, within=WITHIN, what="its end is told"
+        )
+        scheduler.kill()
+        wait_until(
+            lambda: (
+                prometheus.firing()
+                == {"ContentgenProcessDown": {of_worker, of_scheduler}, "ContentgenNoSchedulerServes": {""}}
+            ),
+            within=WITHIN,
+            what="the scheduler's end is told, too",
+        )
+
+
+def _address(service: Service) -> str:
+    """Where it serves its metrics, as its log says."""
+    (ready,) = service.events("ready") or service.events("metrics.ready")
+    return str(ready["metrics_listen"])
+
+
+# The balancer of docker/compose.prod.yaml, as a process: what one source may take of it. It needs HAProxy itself.
+
+
+CONFIG = Path(__file__).parents[2] / "docker/prod/haproxy.cfg"
+CONNECTIONS, CONCURRENT = 200, 50
+RATE, FEW = 500, 100
+PATIENCE_S = 30.0
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(100):
+            writer.write(data)
+    writer.close()
+
+
+@pytest.fixture
+async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[int]:
+    """That of the balancer, in front of a server that returns what it gets; the parameter is another rate."""
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    behind, port = server.sockets[0].getsockname()[1], free_port()
+    text = re.sub(r"server-template .*", f"server scheduler 127.0.0.1:{behind}", CONFIG.read_text())
+    text = text.replace("bind :50051", f"bind 127.0.0.1:{port}")
+    for other in ("bind :8405", "bind 127.0.0.1:8404"):
+        text = text.replace(other, f"bind 127.0.0.1:{free_port()}")
+    rate = f"sc0_conn_rate gt {RATE} "
+    assert rate in text
+    text = text.replace(rate, f"sc0_conn_rate gt {getattr(request, 'param', RATE)} ")
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(text)
+    with contextmanager(running_haproxy)(config, port):
+        yield port
+    server.close()
+
+
+async def lets_in(port: int, source: str, peers: AsyncExitStack) -> bool:
+    """Whether a connection of this source is passed on; it stays open until `peers` ends."""
+    with suppress(ConnectionError):
+        async with asyncio.timeout(PATIENCE_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+            peers.callback(writer.close)
+            writer.write(b"x")
+            return await reader.read(1) == b"x"
+    return False
+
+
+async def test_a_source_has_a_number_of_connections_and_leaves_others_theirs(port: int) -> None:
+    async with AsyncExitStack() as peers:
+        for _ in range(CONNECTIONS):
+            assert await lets_in(port, "127.0.0.2", peers)
+        assert not await lets_in(port, "127.0.0.2", peers)
+        assert await lets_in(port, "127.0.0.3", peers)
+
+
+@pytest.mark.parametrize("port", [FEW], indirect=True)
+async def test_a_source_begins_a_number_of_connections_in_ten_seconds(port: int) -> None:
+    async with asyncio.timeout(60):
+        while all(await begun(port, CONCURRENT)):
+            pass
+    assert await begun(port, 1, "127.0.0.3") == [True]
+
+
+async def begun(port: int, count: int, source: str = "127.0.0.2") -> list[bool]:
+    """Of so many connections at once, which are passed on; they are closed again."""
+    async with AsyncExitStack() as peers:
+        return await asyncio.gather(*(lets_in(port, source, peers) for _ in range(count)))

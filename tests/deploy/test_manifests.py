@@ -1,0 +1,400 @@
+"""The manifests for Kubernetes and the units for systemd."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+from console_svc.serving import STOP_TIMEOUT
+from console_svc.serving import STOP_TIMEOUT as CONSOLE_STOP_TIMEOUT
+from scheduler_svc.main import SHUTDOWN_TIMEOUT
+from tests.harness.process import installed, program, run_to_end
+from tests.harness.settings import NAMES, check, make_secrets
+from verification.generated.kubernetes import SCHEMAS, VERSIONS
+from worker_svc.config import WorkerSettings
+from worker_svc.session.service import STOP_TIMEOUT as WORKER_STOP_TIMEOUT
+
+pytestmark = pytest.mark.integration
+
+
+# The manifests of deploy/kubernetes, as kustomize renders them: valid, in step with the settings, and hardened.
+
+
+Manifest = dict[str, Any]
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy/kubernetes"
+DOCS = ROOT / "docs/deployment.md"
+OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
+LIMIT = 60
+SCALED = ("ScaledObject", "ScaledJob")
+SECRETS = {
+    "contentgen-database",
+    "contentgen-tokens",
+    "contentgen-tls",
+    "contentgen-worker-token",
+    "contentgen-creator",
+    "contentgen-bucket",
+    "contentgen-console-tls",
+}
+"""That an operator makes, or a generator of the overlay."""
+overlays = pytest.mark.parametrize("overlay", OVERLAYS)
+
+
+@cache
+def rendered(overlay: str) -> tuple[Manifest, ...]:
+    built = run_to_end([program("kustomize"), "build", FOLDER / "overlays" / overlay], within=LIMIT)
+    assert (built.returncode, built.stderr) == (0, "")
+    return tuple(yaml.safe_load_all(built.stdout))
+
+
+@cache
+def schemas(version: str) -> Manifest:
+    return Manifest(json.loads((SCHEMAS / f"{version}.json").read_text()))
+
+
+def validate(manifest: Manifest, version: str) -> None:
+    definitions = schemas(version)
+    schema = definitions["kinds"][f"{manifest['apiVersion']}/{manifest['kind']}"]
+    Draft202012Validator({**schema, "$defs": definitions["$defs"]}).validate(manifest)
+
+
+def named(manifest: Manifest) -> str:
+    return f"{manifest['kind']}/{manifest['metadata']['name']}"
+
+
+def of_kind(overlay: str, *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in rendered(overlay) if manifest["kind"] in kinds]
+
+
+def templates(overlay: str) -> Iterator[Manifest]:
+    """The template of each workload's pods."""
+    for manifest in of_kind(overlay, "Deployment", "StatefulSet"):
+        yield manifest["spec"]["template"]
+    for manifest in of_kind(overlay, "ScaledJob"):
+        yield manifest["spec"]["jobTargetRef"]["template"]
+
+
+def services(overlay: str) -> Iterator[tuple[str, Manifest, Manifest]]:
+    """Of each pod that runs one of our services: its name, the pod's spec, and the container."""
+    for template in templates(overlay):
+        for container in template["spec"]["containers"]:
+            if container["name"] in NAMES:
+                yield container["name"], template["spec"], container
+
+
+def environment(overlay: str, container: Manifest) -> dict[str, str]:
+    """What a container gets by itself and from config maps."""
+    maps = {manifest["metadata"]["name"]: manifest["data"] for manifest in of_kind(overlay, "ConfigMap")}
+    variables: dict[str, str] = {}
+    for source in container["envFrom"]:
+        variables |= maps[source["configMapRef"]["name"]] if "configMapRef" in source else {}
+    return variables | {
+        variable["name"]: variable.get("value", "from-a-field") for variable in container.get("env", ())
+    }
+
+
+@overlays
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_manifest_is_what_its_schema_allows_and_no_more(overlay: str, version: str) -> None:
+    for manifest in rendered(overlay):
+        if manifest["apiVersion"].startswith("keda.sh/"):
+            keda = import_module("cloudcoil.models.keda.v1alpha1")  # two seconds, for one process
+            model = getattr(keda, manifest["kind"]).model_validate(manifest)
+            kept = json.loads(model.model_dump_json(by_alias=True, exclude_unset=True))
+            assert kept == manifest, named(manifest)  # a field that KEDA does not know would be gone
+        else:
+            validate(manifest, version)
+
+
+@overlays
+def test_the_pods_of_a_scaled_job_are_valid_too(overlay: str) -> None:
+    for manifest in of_kind(overlay, "ScaledJob"):
+        template = {key: value for key, value in manifest["spec"]["jobTargetRef"].items() if key != "rollout"}
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": template}
+        validate(job, VERSIONS[-1])
+
+
+def test_an_unknown_field_is_found() -> None:
+    manifest = json.loads(json.dumps(of_kind("production", "Deployment")[0]))
+    manifest["spec"]["replica"] = 1
+    with pytest.raises(ValidationError):
+        validate(manifest, VERSIONS[-1])
+
+
+def test_each_overlay_has_what_it_is_for() -> None:
+    kinds = {overlay: {manifest["kind"] for manifest in rendered(overlay)} for overlay in OVERLAYS}
+    assert not kinds["try"] & {*SCALED}
+    assert kinds["production"] & {*SCALED, "StatefulSet"} == {"ScaledObject", "StatefulSet"}
+    assert kinds["production-jobs"] & {*SCALED, "StatefulSet"} == {"ScaledJob"}
+
+
+@overlays
+def test_each_variable_is_a_setting(overlay: str) -> None:
+    entries = list(services(overlay))
+    assert {service for service, _, _ in entries} == set(NAMES)
+    for service, _, container in entries:
+        assert environment(overlay, container).keys() - NAMES[service] == set()
+
+
+@overlays
+def test_the_settings_pass_the_check_of_their_service(
+    overlay: str,
+    tmp_path: Path,
+    certificates: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With files in place of the mounted ones."""
+    tls = {"server.pem": "tls.crt", "server.key": "tls.key", "ca.pem": "ca.crt"}
+    make_secrets(tmp_path, certificates, tls, ["token"])
+    for service, _, container in services(overlay):
+        settings, flags = environment(overlay, container), container.get("args", [])
+        status = check(monkeypatch, service, settings, ("/run/contentgen", "/data"), tmp_path, flags=flags)
+        assert status == 0, capsys.readouterr().err
+
+
+@overlays
+def test_files_that_the_settings_name_are_mounted(overlay: str) -> None:
+    for service, spec, container in services(overlay):
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        claims = {"data"} & set(mounts.values())
+        assert set(mounts.values()) == {volume["name"] for volume in spec["volumes"]} | claims
+        [secrets] = [volume for volume in spec["volumes"] if volume["name"] == "secrets"]
+        paths = {item["path"] for source in secrets["projected"]["sources"] for item in source["secret"]["items"]}
+        values = environment(overlay, container).values()
+        files = {value.removeprefix("/run/contentgen/") for value in values if value.startswith("/run/contentgen/")}
+        assert files <= paths
+        assert service == "console" or environment(overlay, container)["CONTENTGEN_DATA_DIR"] in mounts
+
+
+@overlays
+def test_no_pod_of_a_scheduler_keeps_assets_to_itself(overlay: str) -> None:
+    for service, spec, container in services(overlay):
+        location = environment(overlay, container).get("CONTENTGEN_ASSETS", "")
+        if service != "scheduler" or location.startswith("s3://"):
+            continue
+        [mount] = [
+            candidate["name"]
+            for candidate in container["volumeMounts"]
+            if location.startswith(f"{candidate['mountPath']}/")
+        ]
+        [volume] = [candidate for candidate in spec["volumes"] if candidate["name"] == mount]
+        assert named(of_kind(overlay, "PersistentVolumeClaim")[0]).endswith(
+            volume["persistentVolumeClaim"]["claimName"]
+        )
+
+
+def test_the_base_starts_no_scheduler_before_an_overlay_says_where_assets_are() -> None:
+    base = FOLDER / "base"
+    [settings] = yaml.safe_load((base / "kustomization.yaml").read_text())["configMapGenerator"][:1]
+    assert "CONTENTGEN_ASSETS=/assets" in settings["literals"]
+    deployment = next(yaml.safe_load_all((base / "scheduler.yaml").read_text()))
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert "/assets" not in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+@overlays
+def test_secrets_are_those_that_the_docs_name(overlay: str) -> None:
+    text = json.dumps(rendered(overlay))
+    used = set(re.findall(r'"secret(?:KeyRef|Ref|Name)?": (?:\{[^}]*?"name": )?"([\w-]+)"', text))
+    generated = {secret["metadata"]["name"]: secret for secret in of_kind(overlay, "Secret")}
+    assert used
+    assert {re.sub("-[a-z0-9]{10}$", "", name) for name in generated} & used == set()  # references have the hash too
+    assert {name for name in used if name not in generated} <= SECRETS
+    assert all(f"`{name}`" in DOCS.read_text() for name in SECRETS)
+
+
+@overlays
+def test_a_pod_has_time_to_drain(overlay: str) -> None:
+    drains = {"scheduler": SHUTDOWN_TIMEOUT, "console": STOP_TIMEOUT}
+    for service, spec, container in services(overlay):
+        grace = spec["terminationGracePeriodSeconds"]
+        if service in drains:
+            assert grace >= container["lifecycle"]["preStop"]["sleep"]["seconds"] + drains[service] + 5
+        else:
+            assert environment(overlay, container)["CONTENTGEN_DRAIN_TIMEOUT"] == "10m"
+            assert grace >= 600 + 30
+
+
+@overlays
+def test_probes_ask_where_the_service_answers(overlay: str) -> None:
+    for _, _, container in services(overlay):
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        variables = environment(overlay, container)
+        assert variables["CONTENTGEN_METRICS_LISTEN"] == f"0.0.0.0:{ports['metrics']}"
+        asked = {
+            probe: (settings["httpGet"]["path"], settings["httpGet"]["port"])
+            for probe, settings in container.items()
+            if probe.endswith("Probe")
+        }
+        assert asked["livenessProbe"] == ("/livez", "metrics")
+        assert "--run-one" in container.get("args", ()) or asked["readinessProbe"] == ("/readyz", "metrics")
+        if "CONTENTGEN_SCALER_LISTEN" in variables:
+            assert variables["CONTENTGEN_SCALER_LISTEN"] == f"0.0.0.0:{ports['scaler']}"
+            assert variables["CONTENTGEN_LISTEN"] == f"0.0.0.0:{ports['grpc']}"
+        if "CONTENTGEN_CONSOLE_LISTEN" in variables:
+            assert variables["CONTENTGEN_CONSOLE_LISTEN"] == f"0.0.0.0:{ports['http']}"
+
+
+@overlays
+def test_pods_may_do_little(overlay: str) -> None:
+    for template in templates(overlay):
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False  # its variables would begin with CONTENTGEN_
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert all("sizeLimit" in volume["emptyDir"] for volume in spec["volumes"] if "emptyDir" in volume)
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
+
+
+@overlays
+def test_selectors_find_pods_and_their_ports(overlay: str) -> None:
+    pods = [(template["metadata"]["labels"], template["spec"]["containers"]) for template in templates(overlay)]
+
+    def selected(labels: Manifest) -> list[Manifest]:
+        return [candidate for of, containers in pods if labels.items() <= of.items() for candidate in containers]
+
+    for manifest in of_kind(overlay, "Service"):
+        [container] = selected(manifest["spec"]["selector"])
+        ports = {port["name"] for port in container["ports"]}
+        assert {port["targetPort"] for port in manifest["spec"]["ports"]} <= ports
+    for manifest in of_kind(overlay, "PodDisruptionBudget", "Deployment", "StatefulSet"):
+        assert selected(manifest["spec"]["selector"]["matchLabels"]), named(manifest)
+    for manifest in of_kind(overlay, "NetworkPolicy"):
+        [container] = selected(manifest["spec"]["podSelector"]["matchLabels"])
+        ports = {port["name"] for port in container["ports"]}
+        assert {port["port"] for rule in manifest["spec"]["ingress"] for port in rule["ports"]} <= ports
+
+
+@overlays
+def test_autoscalers_ask_the_schedulers_as_their_settings_say(overlay: str) -> None:
+    variables = next(
+        environment(overlay, container) for service, _, container in services(overlay) if service == "worker"
+    )
+    for manifest in of_kind(overlay, *SCALED):
+        [trigger] = manifest["spec"]["triggers"]
+        metadata = trigger["metadata"]
+        assert metadata["scalerAddress"] == "contentgen-scheduler.contentgen:50052"
+        assert metadata["enableTLS"] == "true"
+        assert metadata["targetPerWorker"] == (
+            "1" if manifest["kind"] == "ScaledJob" else variables["CONTENTGEN_SLOTS"]
+        )
+        [authentication] = of_kind(overlay, "TriggerAuthentication")
+        assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
+    for manifest in of_kind(overlay, "ScaledObject"):
+        [target] = of_kind(overlay, "StatefulSet")
+        assert manifest["spec"]["scaleTargetRef"]["name"] == target["metadata"]["name"]
+        assert "replicas" not in target["spec"]
+
+
+@overlays
+def test_browsers_come_back_to_the_console_that_knows_them(overlay: str) -> None:
+    [service] = [
+        manifest for manifest in of_kind(overlay, "Service") if manifest["metadata"]["name"] == "contentgen-console"
+    ]
+    assert service["spec"]["sessionAffinity"] == "ClientIP"
+    [console] = [environment(overlay, container) for name, _, container in services(overlay) if name == "console"]
+    for ingress in of_kind(overlay, "Ingress"):
+        assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/affinity"] == "cookie"
+        [rule] = ingress["spec"]["rules"]
+        [tls] = ingress["spec"]["tls"]
+        assert tls["hosts"] == [rule["host"]]
+        [path] = rule["http"]["paths"]
+        assert path["backend"]["service"] == {"name": "contentgen-console", "port": {"name": "http"}}
+    assert ("CONTENTGEN_CONSOLE_BEHIND_PROXY" in console) == bool(of_kind(overlay, "Ingress"))
+
+
+def test_a_worker_keeps_its_disk() -> None:
+    [workers] = of_kind("production", "StatefulSet")
+    assert workers["spec"]["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    [claim] = workers["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "data"
+
+
+# The units of deploy/systemd: valid and hardened as systemd sees it, and in step with the settings that they name.
+
+
+UNITS = ROOT / "deploy/systemd"
+unit_services = pytest.mark.parametrize("service", NAMES)
+
+
+def unit(service: str) -> str:
+    return (UNITS / f"contentgen-{service}.service").read_text()
+
+
+def value(service: str, key: str) -> str:
+    [text] = re.findall(rf"^{key}=(.*)$", unit(service), re.MULTILINE)
+    return str(text)
+
+
+@pytest.fixture
+def put(service: str, tmp_path: Path) -> Path:
+    """The unit, with the programs of this environment."""
+    path = tmp_path / f"contentgen-{service}.service"
+    path.write_text(unit(service).replace("/opt/contentgen/bin", str(installed("python").parent)))
+    return path
+
+
+@unit_services
+def test_systemd_finds_nothing_wrong(put: Path) -> None:
+    checked = run_to_end([program("systemd-analyze"), "verify", "--man=no", put], within=LIMIT)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+@unit_services
+def test_the_exposure_is_the_one_that_the_docs_name(service: str, put: Path) -> None:
+    checked = run_to_end([program("systemd-analyze"), "security", "--offline=yes", "--no-pager", put], within=LIMIT)
+    assert checked.returncode == 0, checked.stderr
+    [level] = re.findall(r"Overall exposure level for \S+: ([\d.]+) OK", checked.stdout)
+    assert float(level) < (3 if service == "worker" else 2)  # a worker changes users
+    version = run_to_end([program("systemd-analyze"), "--version"], within=LIMIT).stdout.split()[1]
+    if f"`systemd-analyze security` ({version})" in DOCS.read_text():  # another version may look at more
+        assert f"| `contentgen-{service}.service` | {level} |" in DOCS.read_text()
+
+
+def test_a_stop_leaves_time_for_the_drain() -> None:
+    assert value("scheduler", "TimeoutStopSec") == "15s"
+    assert SHUTDOWN_TIMEOUT + 5 <= 15
+    assert value("console", "TimeoutStopSec") == "15s"
+    assert CONSOLE_STOP_TIMEOUT + 5 <= 15
+    assert value("worker", "TimeoutStopSec") == "11min"
+    assert "CONTENTGEN_DRAIN_TIMEOUT=10m" in value("worker", "Environment")
+    assert WorkerSettings.model_fields["drain_timeout"].default == 600
+    assert WORKER_STOP_TIMEOUT < 60
+
+
+@unit_services
+def test_only_the_service_itself_is_told_to_stop(service: str) -> None:
+    assert value(service, "KillMode") == "mixed"
+
+
+@unit_services
+def test_the_settings_are_checked_before_a_start(service: str) -> None:
+    assert value(service, "ExecStartPre") == f"{value(service, 'ExecStart')} config check"
+
+
+@unit_services
+def test_the_settings_exist(service: str) -> None:
+    named = re.findall(r"^#?([A-Z_]+)=", (UNITS / f"{service}.env").read_text(), re.MULTILINE)
+    lines = re.findall("^Environment=(.*)$", unit(service), re.MULTILINE)
+    named += [pair.partition("=")[0] for line in lines for pair in line.split()]
+    assert len(named) > 5
+    assert set(named) - NAMES[service] == set()

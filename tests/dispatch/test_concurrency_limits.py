@@ -1,0 +1,473 @@
+"""Limits of running tasks, and pauses: exact in all cases, and no seat is lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.accounts.work import update_account
+from scheduler_svc.dispatch.work import pause_dispatch
+from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.fairness import MAX_WINDOW
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, Release
+from scheduler_svc.domain.task import PendingReason
+from scheduler_svc.tasks.query import explain_task
+from scheduler_svc.transactions import Tx
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, claims, overtaken, released
+from tests.harness.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+# `max_concurrent_tasks` is exact in all cases, and no seat is lost.
+
+
+LIMIT = 3
+
+
+@pytest.fixture
+def limited(scheduling: Scheduling) -> int:
+    return scheduling.make_account(limit=LIMIT)
+
+
+def leased(scheduling: Scheduling, account_id: int) -> int:
+    (row,) = scheduling.sql("SELECT count(*) FROM leases WHERE account_id = :account_id", account_id=account_id)
+    return int(row[0])
+
+
+def claimed(scheduling: Scheduling, count: int) -> list[LeaseRef]:
+    """The leases that are granted after the requested admissions."""
+    scheduling.admit()
+    return scheduling.claim(count)
+
+
+def cancel_and_let_go(scheduling: Scheduling, ref: LeaseRef) -> None:
+    scheduling.cancel(ref.task_key, force=True)
+    assert claimed(scheduling, 10) == []  # its worker may still run it, so the seat is taken
+    scheduling.end(ref, FAILURE)
+
+
+def time_out_and_let_go(scheduling: Scheduling, ref: LeaseRef) -> None:
+    scheduling.report(ref, AttemptAccepted(), AttemptStarted())
+    scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h' WHERE task_key = :key", key=ref.task_key)
+    assert scheduling.reap().timed_out == 1
+    assert claimed(scheduling, 10) == []
+    scheduling.hello(names=[])
+
+
+def unname(scheduling: Scheduling, ref: LeaseRef) -> None:
+    held = {LeaseRef(*row) for row in scheduling.sql("SELECT task_key, attempt, fence FROM leases")}
+    scheduling.cancel(ref.task_key, force=True)
+    scheduling.state(*held)
+    scheduling.state(*held - {ref})
+
+
+ENDS: dict[str, Callable[[Scheduling, LeaseRef], object]] = {
+    "completed": lambda s, ref: s.end(ref, RESULT),
+    "failed": lambda s, ref: s.end(ref, FAILURE),
+    "timed out by its worker": lambda s, ref: s.end(ref, TIMEOUT),
+    "timed out by the scheduler": time_out_and_let_go,
+    "cancelled by force": cancel_and_let_go,
+    "cancelled by force, and named no more": unname,
+    "cancelled by force, and expired": lambda s, ref: (s.cancel(ref.task_key, force=True), s.lose(ref)),
+    "deferred": lambda s, ref: s.end(ref, DEFERRED),
+    "lost": lambda s, ref: s.lose(ref),
+    "released": lambda s, ref: s.end(ref, released()),
+    "released after it had started": lambda s, ref: s.end(ref, released(started=True)),
+    "never delivered": lambda s, ref: s.take_back(ref),
+    "its worker came back without it": lambda s, ref: s.hello(
+        names=[LeaseRef(*row) for row in s.sql("SELECT task_key, attempt, fence FROM leases") if row[0] != ref.task_key]
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_lease_that_ends_frees_its_slot_for_the_next(scheduling: Scheduling, limited: int, how: str) -> None:
+    scheduling.fill(limited, 20)
+    first, *_ = claimed(scheduling, 10)
+    assert leased(scheduling, limited) == LIMIT
+    ENDS[how](scheduling, first)
+    assert len(claimed(scheduling, 10)) >= 1
+    assert leased(scheduling, limited) == LIMIT
+
+
+def test_an_account_at_its_limit_does_not_delay_others(scheduling: Scheduling, limited: int) -> None:
+    scheduling.fill(limited, 20)
+    scheduling.fill(1, 5)
+    assert len(claimed(scheduling, 10)) == LIMIT + 5
+
+
+def test_the_oldest_task_comes_first_behind_a_limit(scheduling: Scheduling, limited: int) -> None:
+    keys, order = scheduling.fill(limited, 10), []
+    while refs := claimed(scheduling, 10):
+        order += [ref.task_key for ref in refs]
+        scheduling.end(refs[0], released())  # it is the oldest of all again
+        (again,) = claimed(scheduling, 10)
+        assert again.task_key == refs[0].task_key
+        for ref in (again, *refs[1:]):
+            scheduling.end(ref, RESULT)
+    assert order == keys
+
+
+def test_a_higher_priority_takes_the_seats_of_a_lower_one(scheduling: Scheduling, limited: int) -> None:
+    scheduling.fill(limited, 5, priority=2)
+    scheduling.admit()  # three of them could be claimed now
+    high = scheduling.fill(limited, 2, priority=8)
+    scheduling.admit()
+    order = [ref.task_key for ref in scheduling.claim(10)]
+    assert order[:2] == high
+    assert len(order) == LIMIT
+
+
+def test_running_tasks_are_not_displaced(scheduling: Scheduling, limited: int) -> None:
+    scheduling.fill(limited, 5, priority=2)
+    running = claimed(scheduling, 10)
+    (high,) = scheduling.fill(limited, 1, priority=8)
+    assert claimed(scheduling, 10) == []
+    scheduling.end(running[0], RESULT)
+    assert [ref.task_key for ref in claimed(scheduling, 10)] == [high]
+
+
+def test_a_cancelled_task_frees_its_seat(scheduling: Scheduling, limited: int) -> None:
+    keys = scheduling.fill(limited, 5)
+    scheduling.admit()
+    scheduling.cancel(keys[0])
+    assert [ref.task_key for ref in claimed(scheduling, 10)] == keys[1:4]
+
+
+def test_a_late_result_frees_its_seat(scheduling: Scheduling, limited: int) -> None:
+    keys = scheduling.fill(limited, 5)
+    first, *_ = claimed(scheduling, 10)
+    scheduling.lose(first)
+    scheduling.admit()  # it could be claimed again
+    scheduling.end(first, RESULT)
+    assert [ref.task_key for ref in claimed(scheduling, 10)] == keys[3:4]
+
+
+class TestANewLimit:
+    def test_a_new_limit_applies_to_pending_tasks(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        scheduling.change_account(1, max_concurrent_tasks=LIMIT)
+        assert len(scheduling.claim(10)) == LIMIT  # though no admission has run since
+        assert claimed(scheduling, 10) == []
+
+    def test_a_new_limit_counts_running_tasks(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        running = scheduling.claim(5)
+        scheduling.change_account(1, max_concurrent_tasks=LIMIT)
+        for left in (4, 3, 2):
+            assert claimed(scheduling, 10) == []
+            scheduling.end(running.pop(), RESULT)
+            assert leased(scheduling, 1) == left
+        assert len(claimed(scheduling, 10)) == 1
+
+    @pytest.mark.parametrize(("limit", "more"), [(LIMIT + 2, 2), (0, 17), (1, 0)])
+    def test_a_changed_limit_applies(self, scheduling: Scheduling, limited: int, limit: int, more: int) -> None:
+        scheduling.fill(limited, 20)
+        assert len(claimed(scheduling, 20)) == LIMIT
+        scheduling.change_account(limited, max_concurrent_tasks=limit)
+        assert len(scheduling.claim(20)) == more
+
+    def test_leases_released_under_a_new_limit_count_against_it(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        running = scheduling.claim(5)
+        scheduling.change_account(1, max_concurrent_tasks=LIMIT)
+        scheduling.take_back(*running)
+        assert len(claimed(scheduling, 10)) == LIMIT
+
+    def test_a_new_limit_larger_than_a_window_refills_the_window(self, db_url: str) -> None:
+        scheduling = Scheduling(db_url, max_queue=100_000)
+        try:
+            limited = scheduling.make_account(limit=MAX_WINDOW + 500)
+            scheduling.fill(limited, MAX_WINDOW + 1_000)
+            scheduling.admit()
+            while scheduling.serve(1_000):
+                pass
+            assert leased(scheduling, limited) == MAX_WINDOW + 500
+        finally:
+            scheduling.close()
+
+    def test_a_new_limit_waits_for_a_concurrent_claim(self, scheduling: Scheduling) -> None:
+        scheduling.fill(1, 20)
+        change = AccountChange(max_concurrent_tasks=LIMIT)
+        overtaken(scheduling, claims(scheduling, count=10), lambda: scheduling.run(update_account, 1, change))
+        assert leased(scheduling, 1) == 10  # the concurrent claim counts as earlier
+        assert claimed(scheduling, 10) == []
+
+    def test_a_new_limit_waits_for_a_concurrent_submit(self, scheduling: Scheduling) -> None:
+        def submits(tx: Tx) -> None:
+            tx.waiting.reserve({(1, 5): 0})
+
+        change = AccountChange(max_concurrent_tasks=LIMIT)
+        overtaken(scheduling, submits, lambda: scheduling.run(update_account, 1, change))
+        scheduling.fill(1, 20)
+        assert len(claimed(scheduling, 10)) == LIMIT
+
+    def test_a_concurrent_claim_takes_no_task_whose_tag_the_limit_removed(self, scheduling: Scheduling) -> None:
+        """It read the tags before, and skips locked rows."""
+        scheduling.fill(1, 5)
+        scheduling.hello()
+        with scheduling.transaction() as tx:
+            update_account(tx, 1, AccountChange(max_concurrent_tasks=LIMIT))
+            assert len(scheduling.claim(10)) == LIMIT
+        assert claimed(scheduling, 10) == []
+
+
+class Load:
+    """Two replicas' worth of threads that submit, claim and end tasks of accounts with limits at random."""
+
+    def __init__(self, scheduling: Scheduling, limits: dict[int, int]) -> None:
+        self._scheduling = scheduling
+        self._limits = limits
+        self.over = threading.Event()
+        self.most = dict.fromkeys(limits, 0)
+
+    def submit(self, seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(20):
+            account_id = chance.choice(list(self._limits))
+            self._scheduling.fill(account_id, chance.randint(1, 5), priority=chance.choice([1, 5, 9]), max_retries=0)
+            self._scheduling.admit()
+
+    def work(self, worker_id: str) -> None:
+        chance = random.Random(worker_id)
+        ends: list[Change] = [RESULT, FAILURE, TIMEOUT, DEFERRED, released(), released(started=True)]
+        while not self.over.is_set():
+            for ref in self._scheduling.claim(chance.randint(1, 6), worker_id):
+                match chance.randrange(8):
+                    case 0:
+                        self._scheduling.lose(ref)
+                    case 1:
+                        self._scheduling.cancel(ref.task_key, force=True)
+                        self._scheduling.end(ref, RESULT)
+                    case 2:
+                        self._scheduling.take_back(ref)
+                    case _:
+                        self._scheduling.end(ref, chance.choice(ends))
+            self._scheduling.admit()
+
+    def operate(self, seed: int) -> None:
+        """An operator who changes limits, weights and pauses, and removes all of them at the end."""
+        chance = random.Random(seed)
+        for _ in range(30):
+            account_id = chance.choice(list(self._limits))
+            match chance.randrange(4):
+                case 0:
+                    self._scheduling.pause(chance.choice([0, account_id]))
+                case 1:
+                    self._scheduling.change_account(account_id, weight=chance.choice([0.5, 4.0]))
+                case 2:
+                    self._scheduling.change_account(account_id, max_concurrent_tasks=chance.choice([0, 1, 7]))
+                case _:
+                    self._resume_all()
+        self._resume_all()
+
+    def _resume_all(self) -> None:
+        for account_id in (0, *self._limits):
+            self._scheduling.resume(account_id)
+
+    def watch(self, engine: sa.Engine) -> None:
+        """The only reader of a whole account in one snapshot."""
+        seats = sa.text("""SELECT account_id, count(*) FROM (SELECT account_id FROM leases UNION ALL
+            SELECT account_id FROM ready WHERE tag IS NOT NULL) AS s GROUP BY account_id""")
+        while not self.over.is_set():
+            with engine.connect() as connection:
+                for account_id, count in connection.execute(seats):
+                    self.most[account_id] = max(self.most[account_id], count)
+
+
+def test_limits_weights_and_pauses_change_under_load(scheduling: Scheduling) -> None:
+    """At the end all tasks are completed, and the fixture checks the invariants."""
+    load = Load(scheduling, {scheduling.make_account(limit=limit): limit for limit in (0, 1, 3)})
+    for worker_id in "vw":
+        scheduling.hello(worker_id)
+    with ThreadPoolExecutor(6) as pool:
+        workers = [pool.submit(load.work, worker_id) for worker_id in "vw"]
+        try:
+            others = [pool.submit(load.submit, seed) for seed in (1, 2)] + [pool.submit(load.operate, 3)]
+            for other in others:
+                other.result(timeout=60)
+            waiting = "SELECT FROM ready UNION ALL SELECT FROM leases"
+            wait_until(lambda: not scheduling.sql(waiting), within=60, what="all is done")
+        finally:
+            load.over.set()
+        for worker in workers:
+            worker.result(timeout=10)
+
+
+@pytest.mark.costly("threads submit, claim and end tasks side by side")
+def test_limits_are_exact_under_load_and_every_seat_comes_back(scheduling: Scheduling, engine: sa.Engine) -> None:
+    limits = {scheduling.make_account(limit=limit): limit for limit in (1, 2, 5)}
+    load = Load(scheduling, limits)
+    for worker_id in "vw":
+        scheduling.hello(worker_id)
+    with ThreadPoolExecutor(6) as pool:
+        threads = [pool.submit(load.watch, engine), *(pool.submit(load.work, worker_id) for worker_id in "vw")]
+        try:
+            for submit in [pool.submit(load.submit, seed) for seed in (1, 2)]:
+                submit.result(timeout=60)
+            waiting = "SELECT FROM ready UNION ALL SELECT FROM leases"
+            wait_until(lambda: not scheduling.sql(waiting), within=60, what="all is done")
+        finally:
+            load.over.set()
+        for thread in threads:
+            thread.result(timeout=10)
+    assert load.most == limits  # reached, and never passed
+    for account_id, limit in limits.items():
+        scheduling.fill(account_id, 10)
+        assert len(claimed(scheduling, 10)) == limit
+
+
+# Pauses of an account and of everything: their tasks wait, and all others do not.
+
+
+EVERYTHING = 0
+
+
+@pytest.fixture
+def other(scheduling: Scheduling) -> int:
+    return scheduling.make_account()
+
+
+def reason(scheduling: Scheduling, key: int) -> PendingReason:
+    pending_reason: PendingReason = scheduling.run(explain_task, key, TTL)[1]
+    return pending_reason
+
+
+def claimed_keys(scheduling: Scheduling, count: int = 100) -> list[int]:
+    scheduling.admit()
+    return [ref.task_key for ref in scheduling.claim(count)]
+
+
+def test_a_paused_account_waits_and_others_do_not(scheduling: Scheduling, other: int) -> None:
+    keys, others = scheduling.fill(1, 3), scheduling.fill(other, 3)
+    scheduling.pause(1)
+    assert claimed_keys(scheduling) == others
+    keys += scheduling.fill(1, 2)  # submits are taken
+    assert claimed_keys(scheduling) == []
+    assert {reason(scheduling, key) for key in keys} == {PendingReason.PAUSED}
+    scheduling.resume(1)
+    assert scheduling.told[-1].ready
+    assert claimed_keys(scheduling) == keys
+
+
+def test_no_task_is_leased_while_everything_is_paused(scheduling: Scheduling, other: int) -> None:
+    keys = scheduling.fill(1, 3) + scheduling.fill(other, 3)
+    scheduling.pause()
+    keys += scheduling.fill(1, 1)
+    assert claimed_keys(scheduling) == []
+    assert reason(scheduling, keys[-1]) is PendingReason.PAUSED
+    scheduling.resume()
+    assert scheduling.told[-1].ready
+    assert set(claimed_keys(scheduling)) == set(keys)
+
+
+def test_the_pauses_of_an_account_and_of_everything_are_independent(scheduling: Scheduling) -> None:
+    keys = scheduling.fill(1, 3)
+    scheduling.pause(1)
+    scheduling.pause()
+    scheduling.resume(1)
+    assert claimed_keys(scheduling) == []
+    scheduling.pause(1)
+    scheduling.resume()
+    assert claimed_keys(scheduling) == []
+    scheduling.resume(1)
+    assert claimed_keys(scheduling) == keys
+
+
+@pytest.mark.parametrize("what", [1, EVERYTHING])
+def test_pauses_and_resumes_are_idempotent(scheduling: Scheduling, what: int) -> None:
+    keys = scheduling.fill(1, 3)
+    scheduling.resume(what)
+    for _ in range(2):
+        scheduling.pause(what)
+        assert claimed_keys(scheduling) == []
+    for _ in range(2):
+        scheduling.resume(what)
+    assert claimed_keys(scheduling) == keys
+
+
+def test_a_pause_of_an_unknown_account_is_not_found(scheduling: Scheduling) -> None:
+    for change in (scheduling.pause, scheduling.resume):
+        with pytest.raises(NotFound):
+            change(77)
+    assert scheduling.sql("SELECT FROM pauses") == []
+
+
+@pytest.mark.parametrize("what", [1, EVERYTHING])
+def test_running_tasks_continue_and_released_ones_wait_during_a_pause(scheduling: Scheduling, what: int) -> None:
+    scheduling.fill(1, 4)
+    done, back, lost, failed = scheduling.claim(4)
+    scheduling.pause(what)
+    scheduling.end(done, RESULT)
+    scheduling.end(back, released(Release.DRAINING))
+    scheduling.lose(lost)
+    scheduling.end(failed, FAILURE)
+    scheduling.wait_is_over(failed.task_key)
+    assert claimed_keys(scheduling) == []
+    scheduling.resume(what)
+    assert set(claimed_keys(scheduling)) == {back.task_key, lost.task_key, failed.task_key}
+
+
+@pytest.mark.parametrize("what", [1, EVERYTHING])
+def test_a_pause_outlives_the_scheduler(scheduling: Scheduling, db_url: str, what: int) -> None:
+    keys = scheduling.fill(1, 3)
+    scheduling.pause(what)
+    restarted = Scheduling(db_url)
+    try:
+        assert claimed_keys(restarted) == []
+        restarted.resume(what)
+        assert claimed_keys(restarted) == keys
+    finally:
+        restarted.close()
+
+
+@pytest.mark.parametrize("what", [1, EVERYTHING])
+def test_a_pause_waits_for_a_concurrent_claim(scheduling: Scheduling, what: int) -> None:
+    """So nothing is leased after its commit."""
+    scheduling.fill(1, 5)
+    overtaken(scheduling, claims(scheduling, count=2), lambda: scheduling.pause(what))
+    assert len(scheduling.sql("SELECT FROM leases")) == 2
+    assert claimed_keys(scheduling) == []
+
+
+@pytest.mark.parametrize("what", [1, EVERYTHING])
+def test_a_claim_does_not_wait_for_a_pause(scheduling: Scheduling, what: int) -> None:
+    scheduling.fill(1, 5)
+    scheduling.hello()
+    with scheduling.transaction() as tx:
+        pause_dispatch(tx, what)
+        assert scheduling.claim(5) == []
+
+
+def test_a_pause_and_a_limit_apply_together(scheduling: Scheduling) -> None:
+    limited = scheduling.make_account(limit=2)
+    keys = scheduling.fill(limited, 5)
+    scheduling.pause(limited)
+    assert claimed_keys(scheduling) == []
+    scheduling.change_account(limited, max_concurrent_tasks=3)
+    assert claimed_keys(scheduling) == []
+    scheduling.resume(limited)
+    assert claimed_keys(scheduling) == keys[:3]
+    assert reason(scheduling, keys[3]) is PendingReason.ACCOUNT_LIMIT
+    scheduling.pause(limited)
+    assert reason(scheduling, keys[3]) is PendingReason.ACCOUNT_LIMIT  # the first that holds
+    scheduling.change_account(limited, max_concurrent_tasks=0)
+    assert reason(scheduling, keys[3]) is PendingReason.PAUSED
+    assert claimed_keys(scheduling) == []
+    scheduling.resume(limited)
+    assert claimed_keys(scheduling) == keys[3:]
+
+
+def test_a_seat_that_waits_for_a_slot_does_not_count_as_the_limit(scheduling: Scheduling) -> None:
+    limited = scheduling.make_account(limit=2)
+    keys = scheduling.fill(limited, 5)
+    claimed_keys(scheduling, 1)
+    assert reason(scheduling, keys[-1]) is PendingReason.ALL_SLOTS_BUSY

@@ -1,0 +1,390 @@
+"""The dispatcher and the admission loop on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.dispatch import admission as rules
+from scheduler_svc.dispatch.loop import MIN_SESSIONS, SCAN_INTERVAL, Admission, Dispatcher
+from scheduler_svc.dispatch.streams import Assign, Streams, WorkerStream
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.worker import Heartbeat
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.transactions import Database, make_engine
+from tests.harness.scheduling import RESULT, TTL, Scheduling
+from tests.harness.waiting import wait_until_async
+
+pytestmark = pytest.mark.integration
+
+
+# The dispatcher on a real database: when it claims, for which workers, and its cost while idle.
+
+
+WAIT_S = 5  # less than the interval at which the dispatcher claims without a hint
+
+
+class Floor:
+    """A dispatcher, its streams, and the leases that it released."""
+
+    def __init__(self, scheduling: Scheduling, url: str) -> None:
+        self._scheduling = scheduling
+        self.engine = make_engine(url, 1, hot=True)
+        self.other = make_engine(url, 1)
+        self.statements: list[str] = []
+        self.streams = Streams()
+        self.taken_back: list[LeaseRef] = []
+        database = Database(self.engine, lambda _: None, lambda _: None)
+        self.calls = Calls(scheduling.database, 1)
+        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, Admission(self.calls))
+        sa.event.listen(self.engine, "before_cursor_execute", self._executed)
+
+    def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        self.statements.append(statement)
+
+    @property
+    def claims(self) -> int:
+        """How many there were."""
+        return len(self.statements)
+
+    def connect(self, worker_id: str) -> WorkerStream:
+        stream = WorkerStream(worker_id, self._scheduling.hello(worker_id).session_key)
+        self.streams.add(stream)
+        return stream
+
+    def state(self, stream: WorkerStream, number: int, free_slots: int, last_assignment: int = 0) -> None:
+        """Commits a heartbeat, and wakes the dispatcher for its free slots."""
+        lapses_at = asyncio.get_running_loop().time() + 60
+        stream.heartbeat(Heartbeat(number, free_slots, (), last_assignment), lapses_at)
+        self.dispatcher.capacity_added()
+
+
+async def assigned(stream: WorkerStream) -> Assign:
+    async with asyncio.timeout(WAIT_S):
+        message = await stream.next()
+    assert isinstance(message, Assign)
+    return message
+
+
+@pytest.fixture
+async def floor(scheduling: Scheduling, db_url: str) -> AsyncIterator[Floor]:
+    floor = Floor(scheduling, db_url)
+    floor.dispatcher.start()
+    yield floor
+    await floor.dispatcher.stop()
+    floor.calls.close()
+    floor.engine.dispose()
+    floor.other.dispose()
+
+
+async def rested(floor: Floor) -> None:
+    """Waits until it has claimed and found nothing more."""
+    await wait_until_async(lambda: not floor.dispatcher._may_have_work, within=WAIT_S, what="the dispatcher rests")
+
+
+async def test_a_hint_with_free_slots_becomes_an_assignment_that_names_the_heartbeat(
+    floor: Floor, scheduling: Scheduling
+) -> None:
+    stream = floor.connect("w")
+    floor.state(stream, 7, free_slots=2)
+    keys = [scheduling.submit_one() for _ in range(3)]
+    floor.dispatcher.hint()
+    leases: list[int] = []
+    while len(leases) < 2:
+        message = await assigned(stream)
+        assert message.heartbeat_number == 7
+        leases += [grant.ref.task_key for grant in message.grants]
+    assert leases == keys[:2]
+
+
+async def test_free_slots_without_a_hint_cause_no_query(floor: Floor) -> None:
+    stream = floor.connect("w")
+    floor.state(stream, 1, free_slots=2)
+    await rested(floor)
+    before = len(floor.statements)
+    assert before > 0
+    for number in range(2, 50):
+        floor.state(stream, number, free_slots=2)
+        await asyncio.sleep(0)
+    assert len(floor.statements) == before
+
+
+async def test_an_inline_claim_is_one_claim_by_its_thread(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w")
+    floor.state(stream, 3, free_slots=2)
+    await rested(floor)
+    turn = floor.dispatcher.inline_claim()
+    assert turn is not None
+    assert floor.dispatcher.inline_claim() is None, "a claim is under way"
+    before = len(floor.statements)
+    key = scheduling.submit_one()
+    floor.dispatcher.note_hint()
+    turn()  # it is for another thread, but none is needed
+    floor.dispatcher.wake()
+    message = await assigned(stream)
+    assert (message.heartbeat_number, [grant.ref.task_key for grant in message.grants]) == (3, [key])
+    await rested(floor)
+    assert len(floor.statements) == before + 1, "that claim has taken up the hint already"
+
+
+async def test_a_stream_that_its_successor_replaced_here_offers_no_capacity(
+    floor: Floor, scheduling: Scheduling
+) -> None:
+    """Its worker reconnects before the old stream is found dead."""
+    floor.state(floor.connect("w"), 1, free_slots=4)
+    await rested(floor)
+    again = floor.connect("w")
+    floor.state(again, 1, free_slots=4)
+    keys = [scheduling.submit_one() for _ in range(10)]
+    floor.dispatcher.hint()
+    leases: list[int] = []
+    while len(leases) < 4:
+        leases += [grant.ref.task_key for grant in (await assigned(again)).grants]
+    assert leases == keys[:4]
+    assert floor.streams.capacities(0.0, 100) == []
+
+
+async def test_no_claim_runs_without_free_slots(floor: Floor) -> None:
+    floor.connect("w")
+    assert floor.dispatcher.inline_claim() is None
+
+
+async def test_a_hint_during_an_inline_claim_is_not_lost(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w")
+    floor.state(stream, 1, free_slots=2)
+    await rested(floor)
+    turn = floor.dispatcher.inline_claim()
+    assert turn is not None
+    turn()  # it finds nothing, and has not said so yet
+    key = scheduling.submit_one()
+    floor.dispatcher.hint()
+    assert (await assigned(stream)).grants[0].ref.task_key == key
+
+
+async def test_tasks_that_did_not_fit_go_to_the_next_session_with_capacity(
+    floor: Floor, scheduling: Scheduling
+) -> None:
+    first, second = floor.connect("v"), floor.connect("w")
+    scheduling.submit_one()
+    scheduling.submit_one()
+    floor.state(first, 1, free_slots=1)
+    assert len((await assigned(first)).grants) == 1
+    floor.state(second, 1, free_slots=1)
+    assert len((await assigned(second)).grants) == 1
+
+
+async def test_a_nearly_empty_window_is_refilled_before_the_next_claim(floor: Floor, scheduling: Scheduling) -> None:
+    """Else the next claim would serve other accounts, or a lower priority, in this account's turn."""
+    scheduling.fill(1, 10, priority=9)
+    scheduling.fill(1, 5, priority=1)
+    scheduling.sql("UPDATE ready SET tag = NULL WHERE priority = 9 AND tag >= 5")
+    scheduling.sql("UPDATE shares SET finish = 5, backlog = true, refill = 0 WHERE priority = 9")
+    stream = floor.connect("w")
+    with scheduling.transaction() as other:
+        other.window.lock(1)  # the window can't be filled yet
+        floor.state(stream, 1, free_slots=5)
+        taken = await assigned(stream)
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        await wait_until_async(lambda: scheduling.sql(waits), within=WAIT_S, what="it is about to be filled")
+        claims = len(floor.statements)
+        floor.state(stream, 2, free_slots=5, last_assignment=taken.number)
+        floor.dispatcher.hint()
+        await asyncio.sleep(0)
+        assert len(floor.statements) == claims
+    grants = [*taken.grants, *(await assigned(stream)).grants]
+    assert [grant.priority for grant in grants] == [9] * 10
+
+
+async def test_a_replaced_session_does_not_hide_waiting_tasks(floor: Floor, scheduling: Scheduling) -> None:
+    """Its stream is still here; the dispatcher must not take "no session may get a lease" for "nothing waits"."""
+    floor.state(floor.connect("w"), 1, free_slots=1)
+    await rested(floor)
+    scheduling.hello("w")  # at another replica
+    key = scheduling.submit_one()
+    floor.dispatcher.hint()
+    await wait_until_async(
+        lambda: not floor.streams.capacities(0.0, 1), within=WAIT_S, what="the old session is closed"
+    )
+    other = floor.connect("v")
+    floor.state(other, 1, free_slots=1)
+    assert (await assigned(other)).grants[0].ref.task_key == key
+
+
+async def test_leases_claimed_for_a_closed_stream_are_released(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w")
+    key = scheduling.submit_one()
+    with floor.other.connect() as other:
+        other.exec_driver_sql("BEGIN; LOCK TABLE leases IN SHARE MODE")  # the claim waits
+        floor.state(stream, 1, free_slots=1)
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        await wait_until_async(lambda: scheduling.sql(waits), within=WAIT_S, what="the claim is under way")
+        floor.streams.remove(stream)
+        other.exec_driver_sql("COMMIT")
+    await wait_until_async(lambda: floor.taken_back, within=WAIT_S, what="the lease is taken back")
+    assert [ref.task_key for ref in floor.taken_back] == [key]
+    scheduling.take_back(*floor.taken_back)
+    assert scheduling.path(key) == ["pending", "submitted", "pending"]
+
+
+async def test_a_locked_worker_row_delays_no_other_worker(floor: Floor, scheduling: Scheduling) -> None:
+    """The lock of a hello or of another session: the emptiest worker gets nothing meanwhile, and others its share."""
+    held, other = floor.connect("v"), floor.connect("w")
+    with scheduling.transaction() as hello:
+        hello.workers.lock("v")
+        floor.state(held, 1, free_slots=9)
+        floor.state(other, 1, free_slots=1)
+        keys = [scheduling.submit_one() for _ in range(2)]
+        floor.dispatcher.hint()
+        assert [grant.ref.task_key for grant in (await assigned(other)).grants] == keys[:1]
+    assert [grant.ref.task_key for grant in (await assigned(held)).grants] == keys[1:]  # and no hint is sent
+
+
+async def test_each_of_many_workers_gets_a_task(floor: Floor, scheduling: Scheduling) -> None:
+    """More workers than one claim is for."""
+    streams = [floor.connect(f"w{number}") for number in range(3 * MIN_SESSIONS)]
+    keys = scheduling.fill(1, len(streams))
+    for stream in streams:
+        stream.heartbeat(Heartbeat(1, 1, (), 0), asyncio.get_running_loop().time() + 60)
+    floor.dispatcher.hint()
+    got = [await assigned(stream) for stream in streams]
+    assert sorted(grant.ref.task_key for message in got for grant in message.grants) == keys
+    assert floor.claims <= 3, "who finds more waiting asks for more"
+
+
+async def test_a_claim_touches_only_workers_that_get_a_lease(floor: Floor, scheduling: Scheduling) -> None:
+    """The emptiest of them first, however many are idle."""
+    streams = {f"w{number}": floor.connect(f"w{number}") for number in range(MIN_SESSIONS)}
+    for number, stream in enumerate(streams.values()):
+        stream.heartbeat(Heartbeat(1, 1 + number, (), 0), asyncio.get_running_loop().time() + 60)
+    scheduling.fill(1, 2)
+    floor.dispatcher.hint()
+    emptiest = sorted(streams, key=lambda name: streams[name].capacity.free_slots)[-2:]
+    for name in emptiest:
+        await assigned(streams[name])
+    locked = scheduling.sql("SELECT worker_id FROM workers WHERE xmax::text <> '0'")
+    assert sorted(name for (name,) in locked) == sorted(emptiest)
+
+
+async def test_no_more_leases_are_granted_than_the_heartbeat_states(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w")
+    for _ in range(5):
+        scheduling.submit_one()
+    floor.state(stream, 1, free_slots=2)
+    message = await assigned(stream)
+    floor.dispatcher.hint()
+    floor.state(stream, 2, free_slots=2, last_assignment=0)  # built before it read the assignment
+    await asyncio.sleep(0)
+    assert stream.capacity.free(0.0) == 2 - len(message.grants)
+    assert len(scheduling.sql("SELECT FROM leases")) == 2
+
+
+# The admission loop on a real database: its signals and its scans.
+
+
+@pytest.fixture
+async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
+    calls = Calls(scheduling.database, 1)
+    yield calls
+    calls.close()
+
+
+@pytest.fixture
+def limited(scheduling: Scheduling) -> int:
+    return scheduling.make_account(limit=1)
+
+
+def waiting(scheduling: Scheduling) -> int:
+    """How many tasks can be claimed."""
+    (row,) = scheduling.sql("SELECT count(*) FROM ready WHERE tag IS NOT NULL")
+    return int(row[0])
+
+
+async def test_a_scan_finds_accounts_without_a_signal(calls: Calls, scheduling: Scheduling, limited: int) -> None:
+    scheduling.fill(limited, 3)
+    assert waiting(scheduling) == 0
+    seconds = await Admission(calls).run_once()
+    assert seconds is not None
+    assert 0 < seconds <= SCAN_INTERVAL
+    assert waiting(scheduling) == 1
+
+
+async def test_admission_serves_requests_between_its_intervals(
+    calls: Calls, scheduling: Scheduling, limited: int
+) -> None:
+    admission = Admission(calls)
+    await admission.run_once()
+    scheduling.fill(limited, 3)
+    await admission.run_once()
+    assert waiting(scheduling) == 0
+    for signals in scheduling.told:
+        admission.on_commit(signals)
+    await admission.run_once()
+    assert waiting(scheduling) == 1
+
+
+async def test_the_end_of_a_lease_admits_a_task_of_an_account_with_a_limit(
+    calls: Calls, scheduling: Scheduling, limited: int
+) -> None:
+    admission = Admission(calls)
+    await admission.run_once()
+    scheduling.fill(limited, 3)
+    scheduling.admit()
+    (ref,) = scheduling.claim(3)
+    scheduling.end(ref, RESULT)
+    assert scheduling.told[-1].released == {limited}
+    admission.on_commit(CommitSignals(released={1}))
+    await admission.run_once()
+    assert waiting(scheduling) == 0
+    admission.on_commit(scheduling.told[-1])
+    await admission.run_once()
+    assert waiting(scheduling) == 1
+
+
+async def test_admission_repeats_until_a_large_backlog_is_admitted(
+    calls: Calls, scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "MAX_BATCH", 2)
+    scheduling.fill(1, 5)
+    scheduling.pause(1)
+    scheduling.resume(1)
+    assert waiting(scheduling) == 2
+    admission = Admission(calls)
+    for so_far in (4, 5):
+        admission.on_commit(scheduling.told[-1])
+        await admission.run_once()
+        assert waiting(scheduling) == so_far
+
+
+async def test_a_failing_account_does_not_stop_the_others(
+    calls: Calls, scheduling: Scheduling, limited: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = scheduling.make_account(limit=1)
+    last = scheduling.make_account(limit=1)
+    for account_id in (limited, broken, last):
+        scheduling.fill(account_id, 1)
+    scheduling.sql(
+        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE 'no' USING ERRCODE = 'check_violation'; END $$"""
+    )
+    scheduling.sql(
+        f"""CREATE TRIGGER refuse BEFORE UPDATE ON ready FOR EACH ROW WHEN (old.account_id = {broken})
+            EXECUTE FUNCTION refuse()"""
+    )
+    await Admission(calls).run_once()
+    tagged = scheduling.sql("SELECT account_id FROM ready WHERE tag IS NOT NULL ORDER BY account_id")
+    assert tagged == [(limited,), (last,)]
+
+
+async def test_admission_runs_when_woken_and_stops(calls: Calls, scheduling: Scheduling, limited: int) -> None:
+    admission = Admission(calls)
+    admission.start()
+    await wait_until_async(lambda: admission._limited == {limited}, within=WAIT_S, what="it has looked")
+    scheduling.fill(limited, 1)
+    admission.on_commit(scheduling.told[-1])
+    await wait_until_async(lambda: waiting(scheduling) == 1, within=WAIT_S, what="it was woken")
+    await admission.stop()
+    await asyncio.get_running_loop().shutdown_default_executor()

@@ -1,0 +1,107 @@
+"""Creators that are made in a folder: a quick one, and ones that write pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.harness.pictures import png
+
+# A creator that takes a millisecond, for scenarios of hundreds of runs: it speaks the `json` profile, in shell.
+
+
+ARTICLE = "an article"
+_QUICK_SCRIPT = """\
+#!/bin/sh
+[ "$1" = --version ] && { echo 'quick creator 1'; exit; }
+for option; do
+    case "$option" in
+        --task-id=*) id=${option#*=} ;;
+        --seconds=*) seconds=${option#*=} ;;
+        --until=*) until=${option#*=} ;;
+        --characters=*) characters=${option#*=} ;;
+        --status=*) status=${option#*=} ;;
+    esac
+done
+note() {
+    printf '{"event": "%s", "task_id": "%s", "pid": %d, "time": 0, "status": 0}\\n' "$1" "$id" $$ \\
+        >> "$CREATOR_DEMO_JOURNAL"
+}
+note start
+[ -z "$seconds" ] || sleep "$seconds"
+[ -z "$status" ] || exit "$status"
+[ -z "$until" ] || while [ ! -e "$until" ]; do sleep 0.05; done
+printf '{"content": "@ARTICLE@'
+[ -z "$characters" ] || head -c "$characters" /dev/zero | tr '\\0' a
+echo '"}'
+note end
+"""
+
+
+def quick_creator(folder: Path) -> Path:
+    """The program, written into `folder`; it notes each create in the journal, as the demo creator does.
+
+    Options: `seconds` that it takes, a file that it waits for (`until`), `characters` that its article has more, the
+    `status` that it exits with, and makes nothing.
+    """
+    path = folder / "quick-creator"
+    path.write_text(_QUICK_SCRIPT.replace("@ARTICLE@", ARTICLE))
+    path.chmod(0o755)
+    return path
+
+
+# A creator whose results name files: it speaks the `json` profile, and does in its folder what a test wants.
+
+
+_PICTURE_SCRIPT = """\
+#!{python}
+import json, os, sys
+if sys.argv[1:] == ["--version"]:
+    print("picture creator 1")
+    sys.exit()
+exec({setup!r})
+print(json.dumps({result!r}))
+"""
+
+
+def picture_creator(folder: Path, setup: str, **result: Any) -> Path:
+    """The program, written into `folder`: runs the Python code `setup` in its folder, and prints `result`.
+
+    `content` has a default.
+    """
+    result = {"content": "an article"} | result
+    json.dumps(result)
+    path = folder / "picture-creator"
+    path.write_text(_PICTURE_SCRIPT.format(python=sys.executable, setup=setup, result=result))
+    path.chmod(0o755)
+    return path
+
+
+def writing(**files: bytes) -> str:
+    """Code that writes files, named by keyword: `a__b_png` is `a/b.png`."""
+    lines = []
+    for name, data in files.items():
+        path = name.replace("__", "/").replace("_", ".")
+        lines.append(
+            f"os.makedirs(os.path.dirname({path!r}) or '.', exist_ok=True); open({path!r}, 'wb').write({data!r})"
+        )
+    return "\n".join(lines)
+
+
+# A CLI that writes articles with pictures: good ones, a bad one, and one of another site.
+
+
+BODY = "# An article\n\nIt has a picture:\n\n![a cover](asset:cover.png)\n\nand an end.\n"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+def picture_writer(folder: Path) -> Path:
+    """Makes the CLI in this folder and returns its path."""
+    return picture_creator(
+        folder,
+        writing(cover_png=png(60, 40, shade=90), bad_svg=SVG),
+        content=BODY,
+        images=["cover.png", "bad.svg", "https://elsewhere.example/picture.png"],
+    )

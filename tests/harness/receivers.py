@@ -1,0 +1,349 @@
+"""Receivers of webhooks and of traces, the webhooks of a replica, and a name server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import sqlalchemy as sa
+import standardwebhooks
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from contentgen.v1 import webhook_service_pb2 as pb
+from tests.harness.waiting import wait_until, wait_until_async
+
+if TYPE_CHECKING:
+    from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceAsyncStub
+
+
+# A receiver of webhooks: a real HTTP server on loopback, which answers as a test tells it to.
+
+
+PATIENCE_S = 60
+Answer = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    headers: Mapping[str, str]
+    body: str
+    path: str
+
+    @property
+    def message_id(self) -> str:
+        return self.headers["webhook-id"]
+
+    @property
+    def message(self) -> dict[str, Any]:
+        return json.loads(self.body)  # type: ignore[no-any-return]
+
+    @property
+    def type(self) -> str:
+        return str(self.message["type"])
+
+    def verify(self, secret: str) -> None:
+        """Raises WebhookVerificationError unless it is signed with this secret."""
+        standardwebhooks.Webhook(secret).verify(self.body, dict(self.headers))
+
+
+async def ok(_request: web.Request) -> web.Response:
+    return web.Response(status=204)
+
+
+def status(code: int, text: str = "", **headers: str) -> Answer:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=code, text=text, headers=headers)
+
+    return answer
+
+
+@dataclass(slots=True)
+class Receiver:
+    port: int = 0
+    answer: Answer = ok
+    received: list[Received] = field(default_factory=list)
+    hanging: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set to let the answers of `hang` go."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook"
+
+    @property
+    def types(self) -> list[str]:
+        return [request.type for request in self.received]
+
+    async def hang(self, _request: web.Request) -> web.Response:
+        await self.hanging.wait()
+        return web.Response(status=204)
+
+    async def take(self, count: int) -> list[Received]:
+        """All that came, once that is `count` requests or more."""
+        await wait_until_async(lambda: len(self.received) >= count, within=PATIENCE_S, what=f"{count} requests")
+        return self.received
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.received.append(Received(dict(request.headers), await request.text(), request.path))
+        return await self.answer(request)
+
+
+@asynccontextmanager
+async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", receiver.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    receiver.port = runner.addresses[0][1]
+    try:
+        yield receiver
+    finally:
+        receiver.hanging.set()
+        await runner.cleanup()
+
+
+# Webhooks of a replica, for tests: creates them, lists their deliveries, moves time by SQL.
+
+
+ALL = (
+    "task.ended",
+    "content.pending_review",
+    "content.approved",
+    "content.rejected",
+    "publish.published",
+    "publish.failed",
+)
+PENDING, DELIVERED, EXHAUSTED = pb.DELIVERY_STATUS_PENDING, pb.DELIVERY_STATUS_DELIVERED, pb.DELIVERY_STATUS_EXHAUSTED
+T = TypeVar("T")
+
+
+class Hooks:
+    def __init__(self, stub: WebhookServiceAsyncStub, engine: sa.Engine) -> None:
+        self.stub, self._engine = stub, engine
+
+    async def create(self, url: str, *event_types: str, account_id: int = 0) -> pb.CreateWebhookResponse:
+        request = pb.CreateWebhookRequest(account_id=account_id, url=url, event_types=event_types or ALL)
+        return await self.stub.CreateWebhook(request)
+
+    async def get(self, webhook_id: int) -> pb.Webhook:
+        return (await self.stub.GetWebhook(pb.GetWebhookRequest(webhook_id=webhook_id))).webhook
+
+    async def deliveries(self, webhook_id: int, **fields: Any) -> list[pb.Delivery]:
+        """Newest first."""
+        request = pb.ListDeliveriesRequest(webhook_id=webhook_id, **fields)
+        return list((await self.stub.ListDeliveries(request)).deliveries)
+
+    async def until(self, webhook_id: int, *statuses: int) -> list[pb.Delivery]:
+        """The deliveries, once these are their states, newest first."""
+
+        async def found() -> list[pb.Delivery]:
+            deliveries = await self.deliveries(webhook_id)
+            return deliveries if [delivery.status for delivery in deliveries] == list(statuses) else []
+
+        return await self._wait(found, f"deliveries are {statuses}")
+
+    async def until_none_waits(self, webhook_id: int) -> None:
+        async def found() -> list[str]:
+            return [] if await self.deliveries(webhook_id, status=PENDING) else ["none"]
+
+        await self._wait(found, "nothing is pending")
+
+    async def which(self, webhook_id: int, matches: Callable[[pb.Delivery], bool]) -> list[pb.Delivery]:
+        """The deliveries that match, once there are any."""
+
+        async def found() -> list[pb.Delivery]:
+            return [delivery for delivery in await self.deliveries(webhook_id) if matches(delivery)]
+
+        return await self._wait(found, "a delivery that matches")
+
+    async def tried(self, webhook_id: int) -> pb.Delivery:
+        """The one delivery, once a try has failed."""
+        (delivery,) = await self.which(webhook_id, lambda candidate: bool(candidate.last_error))
+        return delivery
+
+    async def _wait(self, search: Callable[[], Awaitable[list[T]]], what: str) -> list[T]:
+        predicate: Callable[[], list[T] | Awaitable[list[T]]] = search
+        return await wait_until_async(predicate, within=PATIENCE_S, what=what, every=0.05)
+
+    def pass_time(self, seconds: float) -> None:
+        """Makes every pending delivery so much older."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    "UPDATE webhook_deliveries SET next_attempt_time = next_attempt_time - make_interval(secs => :s),"
+                    " expire_time = expire_time - make_interval(secs => :s),"
+                    " create_time = create_time - make_interval(secs => :s) WHERE status = 1"
+                ),
+                {"s": seconds},
+            )
+
+
+# A receiver of OTLP over HTTP: keeps the spans that services export.
+
+
+_PATH = "/v1/traces"
+
+
+@dataclass(frozen=True)
+class ReceivedSpan:
+    """A span of a service; ids are hexadecimal, times nanoseconds since 1970."""
+
+    service: str
+    name: str
+    kind: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    """Empty for the root of a trace."""
+    linked: tuple[str, ...]
+    """The traces that it is linked with."""
+    start: int
+    end: int
+    error: str
+    """Empty if it is not marked as one."""
+    attributes: Mapping[str, object]
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-01"
+
+
+class OtlpReceiver:
+    """Listens on a free port. Spans come in any order."""
+
+    def __init__(self) -> None:
+        self._spans: list[ReceivedSpan] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                assert self.path == _PATH
+                receiver._spans += _spans(ExportTraceServiceRequest.FromString(body))
+                answer = ExportTraceServiceResponse().SerializeToString()
+                self.send_response(200)
+                self.send_header("content-type", "application/x-protobuf")
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        """For OTEL_EXPORTER_OTLP_ENDPOINT."""
+
+    @contextmanager
+    def serving(self) -> Iterator[OtlpReceiver]:
+        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+    def spans(self, name: str = "", trace_id: str = "") -> list[ReceivedSpan]:
+        """The spans of that name and trace so far, in the order of their starts."""
+        spans = [span for span in self._spans if name in {"", span.name} and trace_id in {"", span.trace_id}]
+        return sorted(spans, key=lambda span: span.start)
+
+    def wait_for(self, count: int, *, within: float) -> list[ReceivedSpan]:
+        """All spans, once there are so many."""
+        what = f"{count} spans are exported"
+        return wait_until(lambda: found if len(found := self.spans()) >= count else [], within=within, what=what)
+
+
+def _spans(request: ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:
+    for resource in request.resource_spans:
+        service = str(_attributes(resource.resource.attributes)["service.name"])
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                yield ReceivedSpan(
+                    service,
+                    span.name,
+                    trace_pb2.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
+                    span.trace_id.hex(),
+                    span.span_id.hex(),
+                    span.parent_span_id.hex(),
+                    tuple(link.trace_id.hex() for link in span.links),
+                    span.start_time_unix_nano,
+                    span.end_time_unix_nano,
+                    span.status.message if span.status.code == trace_pb2.Status.STATUS_CODE_ERROR else "",
+                    _attributes(span.attributes),
+                )
+
+
+def _attributes(pairs: object) -> dict[str, object]:
+    attributes: dict[str, object] = {}
+    for pair in pairs:  # type: ignore[attr-defined] # a repeated field
+        assert isinstance(pair, KeyValue)
+        attributes[pair.key] = getattr(pair.value, pair.value.WhichOneof("value") or "string_value")
+    return attributes
+
+
+# A name server on loopback: every name leads to 127.0.0.1, except those that it never answers.
+
+
+SILENT = "silent"
+"""How a name begins that is never answered."""
+_HEADER = struct.Struct("!HHHHHH")
+_ANSWERS, _TYPE_A, _CLASS_IN, _TTL_S = 0x8180, 1, 1, 60
+_LOOPBACK = socket.inet_aton("127.0.0.1")
+_POINTER_TO_NAME = 0xC00C
+
+
+class NameServer(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+        """The names of all questions."""
+        self.address = ""
+        """For clients, with its port."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+        self.address = "{}:{}".format(*transport.get_extra_info("sockname"))
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        (number, *_) = _HEADER.unpack_from(data)
+        labels, at = [], _HEADER.size
+        while length := data[at]:
+            labels.append(data[at + 1 : at + 1 + length].decode())
+            at += 1 + length
+        question, name = data[_HEADER.size : at + 5], ".".join(labels)
+        self.asked.add(name)
+        if name.startswith(SILENT):
+            return
+        (kind,) = struct.unpack_from("!H", data, at + 1)
+        answer = b""
+        if kind == _TYPE_A:
+            answer = struct.pack("!HHHIH", _POINTER_TO_NAME, _TYPE_A, _CLASS_IN, _TTL_S, 4) + _LOOPBACK
+        self._transport.sendto(_HEADER.pack(number, _ANSWERS, 1, bool(answer), 0, 0) + question + answer, addr)
+
+
+@asynccontextmanager
+async def naming() -> AsyncIterator[NameServer]:
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
+    try:
+        yield server
+    finally:
+        transport.close()

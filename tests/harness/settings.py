@@ -1,0 +1,71 @@
+"""The settings of each service: their names, and those that a deployment gives."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from console_svc import config_command as console_command
+from console_svc.config import ConsoleSettings
+from contentgen.service.settings import variable_of
+from scheduler_svc.admin.config_command import config_command
+from scheduler_svc.config import Settings
+from tests.harness.credentials import line, write
+from worker_svc import config_command as worker_command
+from worker_svc.config import WorkerSettings
+
+# The environment variables of each service's settings.
+
+
+NAMES = {
+    service: frozenset(variable_of(kind, name) for name in kind.model_fields)
+    for service, kind in (("scheduler", Settings), ("worker", WorkerSettings), ("console", ConsoleSettings))
+}
+"""By service."""
+
+
+# The settings that a deployment gives a service, as `config check` of that service judges them.
+
+
+def make_secrets(folder: Path, certificates: Path, tls: Mapping[str, str], tokens: Sequence[str]) -> None:
+    """What a deployment mounts. `tls` has its names of the files of `make_certificates`; `tokens` are files of one."""
+    shutil.copytree(certificates, folder, dirs_exist_ok=True)
+    for file_name, mounted in tls.items():
+        (folder / file_name).rename(folder / mounted)
+    write(folder / "tokens", line("w", "worker"))
+    (folder / "database-url").write_text("postgresql://contentgen@db/contentgen")
+    for name in tokens:
+        (folder / name).write_text("w-token")
+
+
+def check(
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    settings: Mapping[str, str],
+    mounts: Sequence[str],
+    folder: Path,
+    *,
+    flags: Sequence[str] = (),
+) -> int:
+    """The exit status of the check with these settings alone, and `folder` in place of each of the mounted ones."""
+    mounted = re.compile(f"^({'|'.join(map(re.escape, mounts))})")
+    for name in list(os.environ):
+        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
+            monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, mounted.sub(str(folder), value))
+    if service == "scheduler":
+        return config_command(["check", *flags])
+    if service == "console":
+        return console_command.run(["check", *flags])
+    monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
+    if "CREATOR_USER" in settings:  # so is this user, as which only root could run anything here
+        monkeypatch.setenv("CREATOR_USER", "nobody")
+        if os.geteuid() != 0:
+            monkeypatch.delenv("CREATOR_USER")
+    return worker_command.run(["check", *flags])

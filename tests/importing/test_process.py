@@ -1,0 +1,266 @@
+"""The import as a process: killed, interrupted and started again; its memory."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from scheduler_svc.domain.old_rows import MAX_DOCUMENT, RowKind
+from scheduler_svc.importing.run import PAGE
+from tests.harness.cluster import Databases
+from tests.harness.database_faults import foreign_lock
+from tests.harness.importing import (
+    APPROVED_BUT_NOT_OFFERED,
+    Importing,
+    ImportingFrom,
+    ImportProcess,
+    OldApplication,
+    fill,
+    old_application,
+)
+from tests.harness.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+ROWS = 3 * PAGE
+FEW, MANY = 2 * PAGE, 7 * PAGE
+GROWTH_KIB = 6 * 1024
+"""Growth of the peak from FEW to MANY rows: a page, and the allocator's overhead. All rows would be 17 MiB."""
+MAX_KIB = 500 * 1024
+"""SQLite's limit of long texts (`importing/old_source.py`), and 70 MiB for a process that imports nothing."""
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+COUNTS = {
+    "SELECT count(*) FROM accounts": 10,
+    "SELECT count(*) FROM tasks WHERE status = 1": ROWS // 2,
+    "SELECT count(*) FROM tasks WHERE status = 4": ROWS // 2,
+    "SELECT count(*) FROM contents": ROWS // 2,
+    "SELECT count(DISTINCT labels->>'old_task_id') FROM task_payloads": ROWS,
+    "SELECT count(*) FROM publish_pool WHERE priority = 8": ROWS // 6,
+}
+
+
+@pytest.fixture(scope="module")
+def source(databases: Databases) -> Iterator[str]:
+    """A PostgreSQL source of ROWS tasks, which tests only read."""
+    with databases.lent() as url:
+        with old_application(url) as old:
+            fill(old, ROWS)
+        yield url
+
+
+@contextmanager
+def held(
+    engine: sa.Engine, db_url: str, source: str, folder: Path, rows: int = PAGE
+) -> Iterator[tuple[ImportProcess, ExitStack]]:
+    """An import that has imported so many tasks. It waits to remember the next one, until the lock is closed."""
+    row = f"INSERT INTO imported (source_id, kind, old_id, new_id) VALUES (1, {RowKind.TASK:d}, {rows + 1}, 0)"
+    settings = {"DATABASE_URL": db_url, "CONTENTGEN_LOCK_TIMEOUT": "60s"}
+    with ExitStack() as lock:
+        lock.enter_context(foreign_lock(db_url, row))
+        with ImportProcess(source, folder, **settings) as process:
+            wait_until(lambda: count(engine, WAITING), within=120, what="the import waits")
+            assert count(engine) == rows
+            yield process, lock
+
+
+def count(engine: sa.Engine, query: str = "SELECT count(*) FROM tasks") -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(sa.text(query)).scalar_one())
+
+
+def check_the_rest_is_imported(engine: sa.Engine, importing: Importing, there: int) -> None:
+    assert importing() == 0
+    assert importing.sums()["tasks"] == (ROWS - there, there, 0)
+    assert {query: count(engine, query) for query in COUNTS} == COUNTS
+    importing.check(but=APPROVED_BUT_NOT_OFFERED)
+
+
+@pytest.mark.costly("an import runs as a process, twice")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_import_resumes_where_it_stopped(
+    engine: sa.Engine,
+    db_url: str,
+    source: str,
+    importing_from: ImportingFrom,
+    tmp_path: Path,
+    *,
+    number: signal.Signals,
+) -> None:
+    with held(engine, db_url, source, tmp_path) as (cut_off, lock):
+        cut_off.signal(number)
+        lock.close()
+        cut_off.ended(status=130 if number is signal.SIGINT else -number)
+    assert count(engine) == PAGE
+    assert ("run the same command again" in cut_off.text()) == (number is signal.SIGINT)
+    check_the_rest_is_imported(engine, importing_from(source), PAGE)
+
+
+def test_the_import_s_memory_does_not_grow_with_the_rows(
+    engine: sa.Engine, db_url: str, empty_db_url: str, tmp_path: Path
+) -> None:
+    with old_application(empty_db_url) as old:
+        fill(old, MANY)
+    with held(engine, db_url, empty_db_url, tmp_path, FEW) as (process, lock):
+        after_few = process.peak_kib
+        lock.close()
+        process.ended()
+    assert process.peak_kib - after_few < GROWTH_KIB
+
+
+@pytest.mark.parametrize(
+    ("computed", "count", "max_mib", "status"),
+    [
+        ("hex(zeroblob(15 * 1024 * 1024))", 8, 300, 0),
+        ("zeroblob(30 * 1024 * 1024)", 8, 300, 0),
+        ("hex(zeroblob(15 * 1024 * 1024)) || '\U0001f600'", 4, 500, 3),  # four bytes a character, for the sake of one
+    ],
+)
+def test_the_import_s_memory_does_not_grow_with_the_texts(
+    db_url: str, tmp_path: Path, *, computed: str, count: int, max_mib: int, status: int
+) -> None:
+    """Of 30 MiB each, or 120: all of them together are far more than the limit."""
+    source = f"sqlite:///{tmp_path}/old.db"
+    with old_application(source) as old:
+        old.account()
+        for number in range(1, count + 1):
+            old.task(number)
+        old.sql("ALTER TABLE content_generation_tasks RENAME TO rows_of_tasks")
+        old.sql(
+            "CREATE VIEW content_generation_tasks AS"
+            f" SELECT id, task_id, account_id, topic, {computed} AS result FROM rows_of_tasks"
+        )
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
+        process.ended(status=status)
+    assert process.peak_kib < max_mib * 1024
+
+
+@pytest.mark.costly("reads large rows, since the limit is one of size")
+def test_the_import_s_memory_does_not_grow_with_the_texts_of_a_server(
+    db_url: str, empty_db_url: str, tmp_path: Path
+) -> None:
+    with old_application(empty_db_url) as old:
+        old.account()
+        for number in range(1, 8):
+            old.task(number)
+        text = "repeat(repeat('a', 1024 * 1024), CASE id WHEN 1 THEN 40 ELSE 20 END) || '\U0001f600'"
+        old.sql("ALTER TABLE content_generation_tasks RENAME TO some_rows")
+        old.sql(
+            "CREATE VIEW content_generation_tasks AS"
+            f" SELECT id, task_id, account_id, topic, {text} AS result FROM some_rows"
+        )
+    with ImportProcess(empty_db_url, tmp_path, DATABASE_URL=db_url) as process:
+        process.ended(status=3)
+    assert process.line("left out") == "left out: task 1: its row has more than 32 MiB"
+    assert process.peak_kib < MAX_KIB
+
+
+def with_long_accounts(old: OldApplication) -> None:
+    """Fourteen of 30 MiB each, of which only the beginning is imported."""
+    for number in range(1, 15):
+        old.account(number, name="")
+    old.sql("ALTER TABLE accounts RENAME TO some_rows")
+    old.sql("CREATE VIEW accounts AS SELECT id, name, hex(zeroblob(15 * 1024 * 1024)) AS directory_name FROM some_rows")
+
+
+def with_one_content_that_is_too_long(old: OldApplication) -> None:
+    """Of the first of many tasks, whose result is long too: the page is halved until it holds only that one."""
+    old.account()
+    for number in range(1, 129):
+        old.completed(number)
+    text = "hex(zeroblob(7 * 1024 * 1024))"
+    result = f"""'{{"content": "' || {text} || '\\ud83d\\ude00"}}'"""  # four times as large when it is read
+    for table, column, value in (
+        ("content_generation_tasks", "result", result),
+        ("contents", "content", "hex(zeroblob(20 * 1024 * 1024))"),
+    ):
+        others = ", ".join(name for name in old.columns(table) if name != column)
+        old.sql(f"ALTER TABLE {table} RENAME TO some_{table}")
+        computed = f"CASE id WHEN 1 THEN {value} ELSE {column} END AS {column}"
+        old.sql(f"CREATE VIEW {table} AS SELECT {others}, {computed} FROM some_{table}")
+
+
+def with_a_document_of_many_values(old: OldApplication) -> None:
+    """The largest result that is parsed: nested lists."""
+    old.account()
+    nested = "[" * 40 + "]" * 40
+    old.task(1, result=[])
+    many = MAX_DOCUMENT // (len(nested) + 1) - 1
+    old.sql(
+        f"UPDATE content_generation_tasks SET result = '[' || replace(hex(zeroblob({many})), '00', '{nested},') || '0]'"
+    )
+
+
+@pytest.mark.costly("reads large rows, since the limit is one of size")
+@pytest.mark.parametrize(
+    ("spoil", "status"),
+    [(with_long_accounts, 0), (with_one_content_that_is_too_long, 3), (with_a_document_of_many_values, 0)],
+)
+def test_an_import_frees_the_rows_that_it_has_read(
+    db_url: str, tmp_path: Path, spoil: Callable[[OldApplication], None], status: int
+) -> None:
+    source = f"sqlite:///{tmp_path}/old.db"
+    with old_application(source) as old:
+        spoil(old)
+    with ImportProcess(source, tmp_path, DATABASE_URL=db_url) as process:
+        process.ended(status=status)
+    assert process.peak_kib < MAX_KIB
+
+
+def test_a_slow_source_keeps_no_lock_waiting(engine: sa.Engine, db_url: str, empty_db_url: str, tmp_path: Path) -> None:
+    """Accounts can be made meanwhile, and the server has no idle transaction to end."""
+    with old_application(empty_db_url) as old:
+        old.account()
+        old.sql(
+            "CREATE FUNCTION slow() RETURNS text STABLE LANGUAGE plpgsql"
+            " AS 'BEGIN PERFORM pg_advisory_lock_shared(1); RETURN ''dir''; END'"
+        )
+        old.sql("ALTER TABLE accounts RENAME TO some_rows")
+        old.sql("CREATE VIEW accounts AS SELECT id, name, slow() AS directory_name FROM some_rows")
+    name = sa.make_url(empty_db_url).database
+    waits = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND wait_event = 'advisory'"
+    with ExitStack() as stack:
+        with foreign_lock(empty_db_url, "SELECT pg_advisory_lock(1)"):
+            process = stack.enter_context(ImportProcess(empty_db_url, tmp_path, DATABASE_URL=db_url))
+            wait_until(lambda: count(engine, waits), within=30, what="the import waits for its source")
+            assert count(engine, "SELECT count(*) FROM pg_locks WHERE relation = 'accounts'::regclass") == 0
+        process.ended()
+    assert count(engine, "SELECT count(*) FROM accounts") == 1
+
+
+def test_a_lost_database_is_named_and_the_rest_is_imported_later(
+    engine: sa.Engine, db_url: str, source: str, importing_from: ImportingFrom, tmp_path: Path
+) -> None:
+    ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'contentgen'"
+    with held(engine, db_url, source, tmp_path) as (process, _):
+        with engine.connect() as connection:
+            refused = "UPDATE pg_database SET datallowconn = false WHERE datname = current_database()"
+            connection.execute(sa.text(refused))
+            connection.commit()
+        assert count(engine, ended) >= 1
+        process.ended(status=1)
+    assert "the database of the schedulers can't be used" in process.text()
+    assert "run the same command again" in process.text()
+    with engine.connect() as connection:
+        connection.execute(sa.text("UPDATE pg_database SET datallowconn = true WHERE datname = current_database()"))
+        connection.commit()
+    check_the_rest_is_imported(engine, importing_from(source), PAGE)
+
+
+def test_a_lost_source_is_named_and_the_rest_is_imported_later(
+    engine: sa.Engine, db_url: str, source: str, importing_from: ImportingFrom, tmp_path: Path
+) -> None:
+    with held(engine, db_url, source, tmp_path) as (process, lock):
+        name = sa.make_url(source).database
+        cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'"
+        assert count(engine, cut) == 1
+        lock.close()
+        process.ended(status=78)
+    assert process.text().startswith("can't read postgresql+psycopg2://")
+    there = 2 * PAGE  # the second page had been read
+    assert count(engine) == there < ROWS
+    check_the_rest_is_imported(engine, importing_from(source), there)

@@ -1,0 +1,214 @@
+"""The benchmarks count right: what is measured is work that was done. How fast it was is nobody's test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import committers, growth, scaling, scenario, watched
+from benchmarks.goals import Figure
+from benchmarks.latencies import latencies
+from benchmarks.scale import __main__ as scale
+from benchmarks.scale import cleanup, keeping_up, rows, steady
+from benchmarks.scale.followed import followed
+from benchmarks.stack import Stack
+from scheduler_svc.accounts.work import create_account
+from tests.harness.scheduling import Scheduling
+from tests.harness.waiting import wait_until
+
+pytestmark = pytest.mark.e2e
+
+TASKS = 200
+SAMPLES = 10
+
+
+@contextmanager
+def made_folder() -> Iterator[Path]:
+    """Not below tmp_path: its parents are closed to the user that PostgreSQL runs as."""
+    with tempfile.TemporaryDirectory(prefix="contentgen-bench-test-") as path:
+        Path(path).chmod(0o711)
+        yield Path(path)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with made_folder() as path:
+        yield path
+
+
+@pytest.mark.costly("a scheduler, a loader and workers are measured as processes")
+def test_the_command_measures_a_drain(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = (f"--drain={TASKS}", "--lives=500")
+    assert benchmarks.main(["cold-drain", *sizes, f"--dir={folder}", "--output=json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (figure,) = report["figures"]
+    assert (figure["name"], figure["unit"], figure["count"]) == (f"drain, backlog {TASKS}, cold WAL", "tasks/s", TASKS)
+    assert figure["value"] > 0
+    assert report["machine"]["cores"] >= 1
+    assert not list(folder.iterdir()), "it tidies up"
+
+
+@pytest.mark.parametrize(
+    ("measure", "count", "transactions"),
+    [(growth.of_retention, 1_500, ["2", "1"]), (growth.of_moves, 21_000, ["42", "2"])],
+)
+def test_growth_is_measured_beside_the_plain_way(
+    db_url: str, measure: Callable[[str, int], list[Figure]], count: int, transactions: list[str]
+) -> None:
+    with closing(Scheduling(db_url)) as scheduling:
+        for name in ("two", "three", "four"):
+            scheduling.run(create_account, name, 0, 1.0)
+    figures = measure(db_url, count)
+    assert [(figure.unit, figure.count) for figure in figures] == [("ms", count)] * 2
+    assert all(figure.value > 0 for figure in figures)
+    assert [figure.note.split()[0].strip(",") for figure in figures] == transactions
+
+
+@pytest.mark.release("commits are measured three times for seconds")
+def test_committers_are_measured_with_hints_and_without(db_url: str) -> None:
+    figures = asyncio.run(committers.figures(db_url, 3))
+    assert [(figure.unit, figure.count) for figure in figures] == [("commits/s", 3)] * 3
+    assert all(figure.value > 0 for figure in figures)
+
+
+@pytest.mark.release("each measure of a running stack is taken once")
+async def test_each_task_is_counted_once_and_sizes_are_compared(folder: Path) -> None:
+    async with Stack(folder, accounts=2) as stack:
+        loaded = await scenario.load(stack, TASKS, batch=50, in_flight=2)
+        async with scenario.noop_workers(stack, 2, 30) as workers:
+            drained = await scenario.drain(stack, workers, TASKS)
+        assert (loaded.tasks, drained.tasks) == (TASKS, TASKS)
+        scenario.check(stack, TASKS)
+        with pytest.raises(scenario.WrongCounts, match="completed tasks"):
+            scenario.check(stack, TASKS + 1)
+
+        probed = await latencies(stack, SAMPLES)
+        assert len(probed.measured) == len(probed.floor) == SAMPLES
+        assert min(*probed.measured, *probed.floor) > 0
+
+        beside = await watched.figures(stack, 3, SAMPLES)
+        assert [figure.unit for figure in beside] == ["times", "times"]
+        assert all(figure.value > 0 for figure in beside)
+
+        (hello,) = await scaling.hellos(stack, 100, SAMPLES)
+        assert (hello.unit, hello.count) == ("ms", SAMPLES)
+
+        stack.execute("DELETE FROM workers")
+        (pool,) = growth.of_workers(stack.url, stack.target, 1_200)
+        assert (pool.unit, pool.count) == ("ms", 1_200)
+        assert pool.value > 0
+
+
+@pytest.mark.costly("loaders and workers beside a scheduler")
+async def test_workers_outlive_their_streams(folder: Path) -> None:
+    stack = Stack(folder, accounts=2)
+    stack._scheduler.command = [sys.executable, "-m", "tests.harness.short_ages"]
+    loaded = 0
+    async with stack:
+        async with followed(stack, count=2, depth=30) as follower:
+            while len(stack.logged("hello")) < 6:
+                await scenario.load(stack, TASKS, batch=50, in_flight=2)
+                loaded += TASKS
+                await follower.reach(loaded)
+        assert follower.completed == loaded
+        scenario.check(stack, loaded)
+        moves = dict(stack.rows("SELECT reason, count(*) FROM task_events GROUP BY reason"))
+        # The last assignment of a stream may cross with its end: it is not sent then, or not read.
+        unread = sum(moves.pop(reason, 0) for reason in ("NOT_DELIVERED", "NOT_HELD"))
+        expected = {"SUBMITTED": loaded, "LEASED": loaded + unread, "STARTED": loaded, "COMPLETED": loaded}
+        assert moves == expected, "no lease was lost or released"
+
+
+def measured_at_scale(folder: Path, case: str, *options: str) -> rows.Kept:
+    """What a case keeps with small sizes, its counts checked."""
+    kept = folder / "scale.jsonl"
+    kept.unlink(missing_ok=True)
+    arguments = ["--quick", f"--cases={case}", f"--dir={folder}", f"--results={kept}", *options]
+    assert scale.main(arguments) == 0
+    results = rows.read(kept.read_text().splitlines())
+    assert list(results.runs[0].sizes) == [case]
+    assert {row.table.replace(":", " ").split()[0] for row in results.rows} == {case}
+    return results
+
+
+@pytest.mark.release("a scheduler, a loader and workers are measured as processes")
+@pytest.mark.parametrize("case", ["backlog", "workers", "accounts", "schedulers"])
+def test_each_case_at_scale_keeps_rows(folder: Path, case: str) -> None:
+    measured_at_scale(folder, case)
+    assert [left.name for left in folder.iterdir()] == ["scale.jsonl"], "it tidies up"
+
+
+@pytest.mark.release("a scheduler, a loader and workers are measured as processes")
+def test_a_steady_load_is_counted(folder: Path) -> None:
+    (counts,) = measured_at_scale(folder, "steady").of(steady.COUNTS)
+    assert counts.values["submitted"] == counts.values["completed"] == 400
+
+
+@pytest.fixture(scope="module")
+def years() -> Iterator[Path]:
+    """A folder whose database the first case fills; the next ones find it there."""
+    with made_folder() as path:
+        yield path
+
+
+@pytest.mark.release("a scheduler is measured on a database that is filled first")
+@pytest.mark.parametrize("case", ["fill", "reads", "backup"])
+def test_each_case_on_a_filled_database_keeps_rows(years: Path, case: str) -> None:
+    measured_at_scale(years, case, f"--keep={years}")
+
+
+@pytest.mark.release("a scheduler is measured on a database that is filled first")
+def test_a_cleanup_beside_calls_deletes_what_it_should(years: Path) -> None:
+    deleted = measured_at_scale(years, "cleanup", f"--keep={years}").of(cleanup.DELETED)
+    assert [row.values["tasks"] for row in deleted] == [900, 900]
+
+
+@pytest.mark.release("a scheduler is measured on a database that is filled first")
+def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
+    deleted = measured_at_scale(folder, "retention").of(keeping_up.DELETED)
+    assert {row.values["of"]: row.values["rows"] for row in deleted}["ended tasks"] == 1_001
+
+
+@pytest.mark.release("each program starts a stack")
+@pytest.mark.parametrize(
+    "command", [("benchmarks", "submit"), ("benchmarks.check",), ("benchmarks.simulation", "check")]
+)
+def test_a_benchmark_that_is_to_end_ends_all_that_it_started(folder: Path, command: tuple[str, ...]) -> None:
+    with subprocess.Popen([sys.executable, "-m", *command, f"--dir={folder}"], stderr=subprocess.PIPE) as run:
+        end(run, signal.SIGTERM, folder)
+
+
+@pytest.mark.release("a peer is measured by its program")
+def test_an_interrupted_comparison_ends_all_that_it_started(folder: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.peers", "--peers=contentgen", "--tasks=500", "--output=jsonl"]
+    with subprocess.Popen([*command, f"--dir={folder}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout
+        measured = json.loads(run.stdout.readline())["run"]
+        assert (measured["tasks"], measured["durability"]["fsync"]) == (500, "on")
+        figure = json.loads(run.stdout.readline())["figure"]
+        assert (figure["peer"], figure["measure"], figure["count"]) == ("contentgen", "enqueue", 125)
+        assert figure["value"] > 0
+        end(run, signal.SIGINT, folder)
+
+
+def end(run: subprocess.Popen[bytes], how: signal.Signals, folder: Path) -> None:
+    """Tells a benchmark to end once its processes run: it says so, and leaves neither a process nor a file."""
+    assert run.stderr
+    wait_until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 3, within=60, what="processes")
+    started = psutil.Process(run.pid).children(recursive=True)
+    run.send_signal(how)
+    assert "interrupted" in run.stderr.read().decode()
+    assert run.wait(30) == 130
+    assert not [process for process in started if process.is_running()]
+    assert not list(folder.iterdir()), "it tidies up"

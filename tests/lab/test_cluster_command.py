@@ -1,0 +1,105 @@
+"""`make cluster` as it is called, without a terminal: a scheduler, a worker and the database are killed under load."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.command.test_processes import Operator
+from tests.harness.cluster import server_folder
+from tests.harness.process import Process, inherited, program
+from tests.harness.processes import belonging_to
+from tests.harness.waiting import wait_until, wait_until_gone
+from verification.chaos.undertaker import bury
+
+pytestmark = pytest.mark.e2e
+
+PATIENCE = 90.0
+STOP_LIMIT = 15.0
+SMALL = ("--schedulers", "2", "--workers", "2", "--rate", "4", "--lease", "5")
+UP = " up after "
+
+
+@contextmanager
+def cluster(*arguments: str) -> Iterator[tuple[Process, Path]]:
+    """The command, started, and the folder of all that it starts."""
+    program("haproxy")
+    with server_folder() as folder:
+        command = [sys.executable, "-m", "verification.cluster", *SMALL, "--folder", str(folder), *arguments]
+        process = Process("cluster", command, folder / "log", inherited(), cwd=Path.cwd())
+        with process:
+            yield process, folder
+            wait_until_gone(lambda: belonging_to(folder), within=STOP_LIMIT, what="nothing is left running")
+        bury(folder)
+
+
+def check_commands_of_runbooks(folder: Path) -> None:
+    """They work in a shell that has read the cluster's file: `docs/cluster.md` says so."""
+    (env,) = folder.glob("*/env")
+    for command in (
+        'contentgen --scheduler "$SCHEDULER_2" worker list',
+        "contentgen-scheduler config check --connect",
+        'test -d "$WORKER_2_DATA"',
+        """python -c "import urllib.request as it; it.urlopen('http://$WORKER_2_METRICS/livez')" """,
+    ):
+        subprocess.run(["sh", "-ec", f". {env}\n{command}"], check=True, stdout=subprocess.DEVNULL)
+
+
+def ended(process: Process, status: int = 0) -> str:
+    """What it said, once it has ended."""
+    process.ended(PATIENCE, status)
+    return process.text()
+
+
+@pytest.mark.release("a cluster of all services; chaos kills the same in each run of the gate")
+def test_kills_of_all_kinds_lose_nothing_and_do_nothing_twice() -> None:
+    script = "kill scheduler; kill worker; wait 1; kill database; wait 1; up; wait healthy; kill worker-9; wait 1"
+    with cluster("--script", script) as (process, _):
+        output = ended(process, status=1)
+    counts = re.search(r"^submitted (\d+), acknowledged (\d+), completed (\d+), open 0$", output, re.MULTILINE)
+    assert counts, output
+    assert len(set(counts.groups())) == 1
+    assert int(counts[1]) > 0
+    assert re.search(r"^lost 0, twice 0; ", output, re.MULTILINE)
+    for victim in ("scheduler-1", "worker-1", "database"):
+        assert re.search(rf"^kill -9 {victim} +\d+ s +\d+\.\d s ", output, re.MULTILINE), output
+    assert "WRONG: nothing to kill: no worker-9 is up\n1 things are WRONG" in output
+
+
+@pytest.mark.release("a cluster of all services")
+def test_keys_hurt_it_and_ctrl_c_ends_all_with_a_summary() -> None:
+    program("haproxy")
+    with server_folder() as folder:
+        command = [sys.executable, "-m", "verification.cluster", *SMALL, "--folder", str(folder)]
+        with Operator("", terminal=True, keyboard=True, program=command) as operator:
+            for seen in ("scheduler-2", "session", "acknowledged", "lost 0, twice 0", "kill: s scheduler w worker"):
+                operator.wait_for(seen)
+            operator.type("d")
+            operator.wait_for("kill -9 database")
+            operator.wait_for("down")
+            operator.type("u")
+            operator.wait_for("healthy ")
+            operator.interrupt()
+            status, _ = operator.ended()
+        assert (status, belonging_to(folder)) == (0, [])
+        assert "nothing was lost, and nothing done twice" in operator.output
+
+
+@pytest.mark.costly("a cluster of all services")
+def test_nothing_outlives_a_launcher_that_is_killed() -> None:
+    with cluster() as (process, folder):
+        wait_until(lambda: UP in process.text(), within=PATIENCE, what="it is up")
+        check_commands_of_runbooks(folder)
+        process.kill()
+        wait_until_gone(lambda: belonging_to(folder), within=STOP_LIMIT, what="nothing is left running")
+
+
+def test_a_script_that_makes_no_sense_is_refused() -> None:
+    with cluster("--script", "kill everybody") as (process, _):
+        assert "'everybody' is nothing to kill: it should be kill KIND|NAME" in ended(process, status=2)

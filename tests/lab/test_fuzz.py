@@ -1,0 +1,333 @@
+"""The fuzzer's generators, and its judge."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode, aio
+
+from contentgen.rpcs import METHODS
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight
+from verification.fuzz import values
+from verification.fuzz.attack import Order, attack, note
+from verification.fuzz.calling import Ending
+from verification.fuzz.case import PATIENT, Case, Who, random_of
+from verification.fuzz.generating import case, every_path
+from verification.fuzz.inputs.every import INPUTS, InputOrder, try_inputs
+from verification.fuzz.judging import REFUSALS, wrong_with
+from verification.fuzz.known import Known
+from verification.fuzz.lying import Liar
+from verification.fuzz.messages import message
+from verification.fuzz.parts import TARGETS, Plan
+from verification.fuzz.report import write_findings
+from verification.fuzz.rpcs import RPCS, UNKNOWN, Rpc
+from verification.fuzz.services import alarms, growth
+from verification.fuzz.tally import MAX_FINDINGS, Finding, Tally
+from verification.fuzz.wire import SPOILS
+
+pytestmark = pytest.mark.lab
+
+
+# The generators: all that can be set is set, every path is called, and a case is the same each time.
+
+
+CASES = 20
+
+
+def cases(path: str, seed: int = 1, known: Known | None = None) -> Iterator[Case]:
+    return (case(path, seed, number, known or Known()) for number in range(CASES))
+
+
+def test_every_rpc_of_the_contract_is_called_and_of_the_services_beside_it() -> None:
+    contract = {rpc.name for rpc in RPCS.values() if rpc.contract}
+    assert contract == METHODS.keys()
+    beside = {rpc.name.partition("/")[0] for rpc in RPCS.values() if not rpc.contract}
+    assert beside == {"Health", "ServerReflection", "Channelz"}
+    assert set(every_path()) == {*RPCS, *UNKNOWN}
+
+
+@pytest.mark.parametrize("path", every_path())
+def test_a_case_is_the_same_each_time_and_another_with_another_seed(path: str) -> None:
+    assert list(cases(path)) == list(cases(path))
+    assert list(cases(path)) != list(cases(path, seed=2))
+
+
+@pytest.mark.parametrize("rpc", RPCS.values(), ids=lambda rpc: rpc.name)
+def test_every_field_of_every_request_is_set(rpc: Rpc) -> None:
+    wanted, seen = set(_fields(rpc.request, [])), set[str]()
+    for number in range(300):
+        _see(message(rpc.request, Known(), random.Random(number)), seen)
+        if seen == wanted:
+            return
+    assert seen == wanted
+
+
+def _fields(descriptor: Any, above: list[str]) -> Iterator[str]:
+    """The names of all fields, those of messages within too; of a message within itself once."""
+    for field in descriptor.fields:
+        yield field.full_name
+        inner = field.message_type
+        if inner is not None and inner.full_name not in above and not inner.GetOptions().map_entry:
+            yield from _fields(inner, [*above, inner.full_name])
+
+
+def _see(sample: Any, seen: set[str]) -> None:
+    seen.update(field.full_name for field in sample.DESCRIPTOR.fields if not _has_presence(field))
+    for field, value in sample.ListFields():
+        seen.add(field.full_name)
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for part in value if field.is_repeated else [value]:
+                _see(part, seen)
+
+
+def _has_presence(field: Any) -> bool:
+    """Whether it can be seen that it is set; a plain one may have been set to its default."""
+    return bool(field.has_presence)
+
+
+def test_a_field_of_each_kind_has_hostile_values() -> None:
+    kinds = {field.cpp_type: field for rpc in RPCS.values() for field in _plain_fields(rpc.request)}
+    for kind, field in kinds.items():
+        texts = {repr(values.hostile(field, Known(), random.Random(number))) for number in range(200)}
+        assert len(texts) > 1, kind
+    assert {
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_DOUBLE,
+    } <= kinds.keys()
+    assert {FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_BOOL, FieldDescriptor.CPPTYPE_ENUM} <= kinds.keys()
+
+
+def _plain_fields(descriptor: Any) -> Iterator[Any]:
+    for field in descriptor.fields:
+        if field.message_type is None:
+            yield field
+        elif not field.message_type.GetOptions().map_entry:
+            yield from _plain_fields(field.message_type)
+
+
+def test_bytes_are_spoilt_in_every_way_and_callers_are_of_every_kind() -> None:
+    samples = [case(rpc, 1, number, Known()) for rpc in RPCS for number in range(3 * CASES)]
+    assert {sample.shape for sample in samples} == {"structured", *SPOILS}
+    assert {sample.who for sample in samples} == set(Who)
+    assert any(sample.metadata for sample in samples)
+    assert any(sample.timeout <= 0 for sample in samples)
+    assert any(sample.hangs_up_after == 0 for sample in samples)
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_whatever_is_spoilt_are_bytes(spoil: str) -> None:
+    for number in range(100):
+        source = random.Random(number)
+        encoded = message(pb.SubmitTaskRequest.DESCRIPTOR, Known(), source).SerializeToString()
+        for data in (encoded, b""):
+            assert isinstance(SPOILS[spoil](data, pb.SubmitTaskRequest.DESCRIPTOR, source), bytes)
+
+
+def test_ids_from_answers_are_used_again_except_those_of_the_honest_account() -> None:
+    known = Known({"account_id": [2]}, protected={1, "secret"})
+    theirs, ours = pb.SubmitTaskResponse(), pb.ListTasksResponse(next_page_token="page-2")
+    theirs.task.task_id, theirs.task.account_id = "task-of-theirs", 1
+    ours.tasks.add(task_id="task-of-ours", account_id=2, worker_id="secret")
+    assigned = worker_pb.LeaseResponse()
+    lease = assigned.assignment.leases.add(lease_id="lease-of-theirs")
+    lease.task.account_id = 1
+    for answer in (theirs, ours, assigned):
+        known.learn(answer)
+    source = random.Random(1)
+    assert (known.any("task_id", source), known.any("task_ids", source)) == ("task-of-ours", "task-of-ours")
+    assert known.any("page_token", source) == "page-2"
+    assert known.any("account_id", source) == 2
+    assert "lease_id" not in known
+    assert "worker_id" not in known
+
+
+def test_a_liar_tells_the_same_lies_to_one_who_says_the_same() -> None:
+    def lies(stream: int) -> list[bytes]:
+        liar = Liar(1, stream)
+        liar.heard(worker_pb.LeaseRequest(heartbeat=worker_pb.Heartbeat(number=3)))
+        return [liar.first(), *(liar.next() for _ in range(CASES))]
+
+    assert lies(1) == lies(1) != lies(2)
+    kinds = set()
+    for stream in range(10):
+        for lie in lies(stream):
+            with_kind = worker_pb.LeaseResponse()
+            try:
+                with_kind.ParseFromString(lie)
+            except Exception:  # noqa: BLE001, S112 - some are no messages
+                continue
+            kinds.add(with_kind.WhichOneof("message"))
+    assert kinds >= {"welcome", "assignment", "acknowledgement", "cancel", "poll_now", "resize", "reconnect", None}
+
+
+def test_no_lie_orders_a_worker_to_drain_not_by_spoiled_bytes_either() -> None:
+    for lie in (liar._anything() for liar in (Liar(1, stream) for stream in range(5)) for _ in range(300)):
+        with suppress(DecodeError):
+            response = worker_pb.LeaseResponse.FromString(lie)
+            assert not response.HasField("drain")
+            assert not response.welcome.desired_state.drain
+            assert not response.acknowledgement.desired_state.drain
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_each_input_is_taken_or_refused(name: str) -> None:
+    assert try_inputs(InputOrder((name,), 7, 0, 5)).findings == []
+
+
+def test_a_defect_is_found_with_the_number_of_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(source: random.Random, folder: Path) -> None:
+        assert source.random() < 0.5, "broken"
+
+    monkeypatch.setitem(INPUTS, "page token", broken)
+    tally = try_inputs(InputOrder(("page token",), 7, 0, 20))
+    numbers = {finding.number for finding in tally.findings}
+    assert numbers == {number for number in range(20) if random_of("page token", 7, number).random() >= 0.5}
+    assert tally.statuses["page token"]["FOUND"] == len(numbers)
+
+
+def test_a_plan_has_all_targets_or_some_and_names_those_that_are_none() -> None:
+    whole = Plan(1, 1_000)
+    assert {*whole.paths, *whole.inputs} < set(TARGETS)
+    assert (whole.sessions, whole.lies) == (4, 25)
+    part = Plan(1, 1_000, ("TaskService/SubmitTask", "spool"))
+    assert (part.paths, part.inputs, part.sessions, part.lies) == (
+        ("/contentgen.v1.TaskService/SubmitTask",),
+        ("spool",),
+        0,
+        0,
+    )
+    assert Plan(1, 1, ("spool", "no such")).unknown() == ["no such"]
+
+
+# The campaign's judge is judged: what must not come of a call is found, and what may come of it is not.
+
+
+GET = Case("/contentgen.v1.TaskService/GetTask", 1, 2, "structured", Who.TIED, (b"",), PATIENT)
+
+
+def details(code: StatusCode, *kinds: type[ErrorInfo | BadRequest]) -> bytes:
+    status = Status(code=code.value[0])
+    for kind in kinds:
+        status.details.add().Pack(kind())
+    return status.SerializeToString()
+
+
+@pytest.mark.parametrize("code", [code for code in StatusCode if code not in {*REFUSALS, StatusCode.OK}])
+def test_other_statuses_are_wrong(code: StatusCode) -> None:
+    assert wrong_with(GET, Ending(code, "x", details(code, ErrorInfo)))
+
+
+@pytest.mark.parametrize("code", sorted(REFUSALS, key=str))
+def test_a_refusal_says_why(code: StatusCode) -> None:
+    whole = details(code, ErrorInfo, BadRequest)
+    assert wrong_with(GET, Ending(code, "x", whole)) is None
+    if code is not StatusCode.RESOURCE_EXHAUSTED:  # gRPC's own, of what is too large, has none
+        assert wrong_with(GET, Ending(code, "x"))
+    assert wrong_with(GET, Ending(code, "x", details(code, BadRequest)))
+    assert wrong_with(GET, Ending(code, "x", details(StatusCode.OK, ErrorInfo, BadRequest)))
+
+
+def test_few_calls_may_meet_a_lock() -> None:
+    status = Status(code=StatusCode.UNAVAILABLE.value[0])
+    status.details.add().Pack(ErrorInfo(reason="LOCK_TIMEOUT"))
+    locked, tally = Ending(StatusCode.UNAVAILABLE, "x", status.SerializeToString()), Tally()
+    assert wrong_with(GET, locked) is None
+    for _ in range(1_000):
+        note(GET, Ending(StatusCode.OK, answers=(b"",)), tally)
+    note(GET, locked, tally)
+    assert not tally.locked_too_often
+    note(GET, locked, tally)
+    note(GET, locked, tally)
+    assert tally.locked_too_often
+
+
+def test_bad_fields_are_named() -> None:
+    code = StatusCode.INVALID_ARGUMENT
+    assert wrong_with(GET, Ending(code, "x", details(code, ErrorInfo)))
+
+
+def test_a_call_ends_in_time_and_only_the_caller_ends_it_before() -> None:
+    assert wrong_with(GET, Ending(None))
+    assert wrong_with(GET, Ending(StatusCode.CANCELLED, hung_up=True)) is None
+    assert wrong_with(replace(GET, timeout=0.001), Ending(StatusCode.DEADLINE_EXCEEDED)) is None
+    wait = replace(GET, rpc="/contentgen.v1.TaskService/WaitTask")
+    assert wrong_with(wait, Ending(StatusCode.DEADLINE_EXCEEDED)) is None
+
+
+def test_an_answer_is_a_message_of_an_rpc_that_is_there() -> None:
+    assert wrong_with(GET, Ending(StatusCode.OK, answers=(b"",))) is None
+    assert wrong_with(GET, Ending(StatusCode.OK, answers=(b"\xff",)))
+    nowhere = replace(GET, rpc="/x")
+    assert wrong_with(nowhere, Ending(StatusCode.UNIMPLEMENTED)) is None
+    assert wrong_with(nowhere, Ending(StatusCode.OK))
+
+
+async def test_a_server_with_defects_is_found_out() -> None:
+    def broken(_request: object, _context: object) -> bytes:
+        raise RuntimeError("a defect")
+
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(broken)
+    server = aio.server(interceptors=[ErrorInterceptor(InFlight())])
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("contentgen.v1.TaskService", {"GetTask": handler})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    paths = (GET.rpc, "/contentgen.v1.TaskService/RetryTask")
+    tally = await asyncio.to_thread(attack, Order(f"127.0.0.1:{port}", {}, paths, 1, 0, 40, Known()))
+    await server.stop(None)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert tally.cases == 40
+    defects = {(finding.target, finding.what.partition(":")[0]) for finding in tally.findings}
+    assert ("TaskService/GetTask", "INTERNAL") in defects
+    assert ("TaskService/RetryTask", "UNIMPLEMENTED, of an RPC that is there") in defects
+    assert tally.unanswered(20) == ["TaskService/GetTask", "TaskService/RetryTask"]
+
+
+def test_a_finding_is_written_with_what_reproduces_it(tmp_path: Path) -> None:
+    tally = Tally()
+    for number in range(100):
+        tally.find(Finding("a", "the same", 1, number, "how", (b"\x01\xff",)))
+    tally.find(Finding("b", "another", 1, 7))
+    written = write_findings(tally.findings, tmp_path / "findings")
+    assert len(written) == MAX_FINDINGS + 1
+    first = json.loads(written[0].read_text())
+    assert (first["target"], first["seed"], first["case"], first["data"]) == ("a", 1, 0, ["01ff"])
+
+
+def test_alarms_are_errors_tracebacks_and_what_is_no_event(tmp_path: Path) -> None:
+    lines = [
+        {"level": "info", "event": "fine"},
+        {"level": "warning", "event": "fine"},
+        {"level": "error", "event": "bad", "action": "rpc"},
+        {"level": "error", "event": "expected", "action": "session.ended"},
+        {"level": "info", "event": "bad", "exception": "Traceback"},
+    ]
+    log = tmp_path / "log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines) + "Segmentation fault\n")
+    texts = alarms(log, {"session.ended"})
+    assert len(texts) == 3
+    assert all("fine" not in text and "expected" not in text for text in texts)
+
+
+def test_growth_is_counted_from_after_the_warm_up() -> None:
+    mib = 1 << 20
+    assert growth([10 * mib] * 30 + [100 * mib] * 70) == (100.0, 100.0)
+    assert growth([mib * number for number in range(100)]) == (34.5, 94.5)
+    assert growth([5 * mib]) == (5.0, 5.0)

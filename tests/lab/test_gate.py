@@ -1,0 +1,168 @@
+"""What `make check` takes for changed, and what a gate says of its steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.harness.waiting import wait_until
+from verification.gate.changes import changed, levels_of_tests, related_tests
+from verification.gate.steps import Outcome, Step, chosen, run, table
+
+pytestmark = pytest.mark.lab
+
+
+# What `make check` takes for changed, and the tests that it takes for those of the subject.
+
+
+WHO = {f"GIT_{who}_{what}": "someone@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A checkout with modules, tests that import them or are in a folder of their name, and others."""
+    write(tmp_path, "shop/till.py", "shop/stock.py", "orders/work.py")
+    write_test(tmp_path, "contract", "tests/prices/test_nothing.py")
+    write_test(tmp_path, "contract", "tests/prices/test_prices.py", "from shop import (\n    stock,\n    till,\n)\n")
+    write_test(tmp_path, "integration", "tests/orders/test_till.py", "from shop.till import Till\n")
+    write_test(tmp_path, "e2e", "tests/prices/test_days.py", "import shop.till\n")
+    write_test(tmp_path, "unit", "tests/prices/test_sums.py", "import shop.till\n")
+    return tmp_path
+
+
+def write_test(root: Path, level: str, path: str, imports: str = "") -> None:
+    write(root, path, text=f"{imports}pytestmark = pytest.mark.{level}\n")
+
+
+def write(root: Path, *paths: str, text: str = "") -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+
+
+def git(root: Path, *arguments: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(root), "GIT_CONFIG_NOSYSTEM": "1", **WHO}
+    subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=True, timeout=30)
+
+
+def test_a_module_has_the_tests_that_import_it_or_are_of_its_folder_the_cheapest_first(tree: Path) -> None:
+    tests = ["tests/orders/test_till.py", "tests/prices/test_prices.py", "tests/prices/test_days.py"]
+    assert related_tests(["shop/till.py"], tree) == tests
+    assert related_tests(["shop/stock.py"], tree) == tests[1:2]
+    assert related_tests(["docs/orders.md"], tree) == related_tests(["orders/work.py"], tree) == tests[:1]
+    assert related_tests(["README.md", "docs/sums.md"], tree) == []
+
+
+def test_a_changed_test_comes_first(tree: Path) -> None:
+    changes = ["shop/stock.py", "tests/orders/test_till.py", "tests/prices/test_days.py"]
+    assert related_tests(changes, tree)[:2] == changes[1:]
+
+
+def test_each_test_file_has_a_level(tree: Path) -> None:
+    assert [*levels_of_tests(tree).values()] == ["unit", "integration", "contract", "contract", "e2e"]
+
+
+def test_what_a_branch_has_and_what_nobody_committed_has_changed(tree: Path) -> None:
+    git(tree, "init", "--quiet", "--initial-branch=main")
+    git(tree, "add", ".")
+    git(tree, "commit", "--quiet", "--message=Open the shop")
+    assert changed(tree) == []
+    git(tree, "switch", "--quiet", "--create=branch")
+    write(tree, "shop/till.py", text="drawer = 1\n")
+    git(tree, "commit", "--quiet", "--all", "--message=Add a drawer")
+    write(tree, "shop/stock.py", text="tea = 1\n")
+    write(tree, "shop/new.py")
+    (tree / "tests/prices/test_days.py").unlink()
+    assert changed(tree) == ["shop/new.py", "shop/stock.py", "shop/till.py"]
+
+
+# What a gate says of its steps, and that it leaves none of their processes.
+
+
+def shell(name: str, line: str) -> Step:
+    return Step(name, ("/bin/sh", "-c", line))
+
+
+def test_a_failure_stops_no_other_step_and_each_output_is_whole(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    steps = [shell("bad", "echo one; echo two >&2; exit 3"), shell("good", "echo three")]
+    assert run(steps, 2) == 1
+    printed = capfdbinary.readouterr().out.decode()
+    assert "=== bad: failed with 3 after 0:00\none\ntwo\n" in printed
+    assert "=== good: passed after 0:00\nthree\n" in printed
+    assert [line.split()[0] for line in printed.splitlines()[-4:]] == ["step", "bad", "good", "all"]
+
+
+def test_steps_run_side_by_side(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")  # each waits for the other
+    assert run([shell("reads", f"read x < {tmp_path}/fifo"), shell("writes", f"echo x > {tmp_path}/fifo")], 2) == 0
+
+
+def test_nothing_runs_without_what_the_steps_need(tmp_path: Path) -> None:
+    assert run([shell("needy", f"touch {tmp_path}/ran")], first=[shell("setup", "exit 1")]) == 1
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_step_whose_programs_are_missing_is_skipped_and_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run([Step("images", ("false",), needs=("no-such-program", "nor-this"))]) == 0
+    assert "skipped: needs no-such-program or nor-this" in capfd.readouterr().out
+
+
+def test_a_process_that_a_step_leaves_is_ended(tmp_path: Path) -> None:
+    assert run([shell("careless", f"sleep 600 & echo $! > {tmp_path}/pid")]) == 0
+    pid = int((tmp_path / "pid").read_text())
+    wait_until(lambda: is_gone(pid), within=60, what="the end of the process that the step left")
+
+
+def test_an_interrupt_ends_the_steps_and_begins_no_other(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        wait_until((tmp_path / "pid").exists, within=60, what="the step")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    long = f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 600"
+    steps = [shell("long", long), shell("next", f"touch {tmp_path}/ran")]
+    with pytest.raises(SystemExit, match="130"):
+        run(steps)
+    thread.join()
+    assert is_gone(int((tmp_path / "pid").read_text()))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_cost_of_a_step_is_that_of_its_children_too(capfd: pytest.CaptureFixture[str]) -> None:
+    burn = f"'{sys.executable}' -c 'import time\nwhile time.process_time() < 1.1: pass'; true"
+    assert run([shell("busy", burn)]) == 0
+    assert capfd.readouterr().out.splitlines()[-2].split()[2] != "0:00"
+
+
+def test_the_table_says_how_busy_the_cores_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    outcomes = [Outcome("test", "passed", 90.0, 120.0), Outcome("lint", "failed with 1", 61.5, 60.0)]
+    assert table(outcomes, 100.0).splitlines() == [
+        "step     wall      CPU  result",
+        "test     1:30     2:00  passed",
+        "lint     1:01     1:00  failed with 1",
+        "all      1:40     3:00  90% of 2 cores",
+    ]
+
+
+def test_steps_are_chosen_by_name_in_the_order_of_the_gate() -> None:
+    steps = [shell("one", "true"), shell("two", "true"), shell("three", "true")]
+    assert chosen(steps, []) == steps
+    assert [step.name for step in chosen(steps, ["three", "one"])] == ["one", "three"]
+    with pytest.raises(SystemExit, match="no step four; there are one, two, three"):
+        chosen(steps, ["four"])
+
+
+def is_gone(pid: int) -> bool:
+    """True for a zombie too, whom PID 1 may never reap."""
+    try:
+        return "Z" in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True

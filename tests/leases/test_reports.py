@@ -1,0 +1,418 @@
+"""Reports on leases, and the fence of each write about a running task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scheduler_svc.dispatch.rows import ClaimedRows
+from scheduler_svc.domain.content import TaskResult
+from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import (
+    AttemptAccepted,
+    AttemptCompleted,
+    AttemptStarted,
+    Change,
+    LeaseEnd,
+    LeaseUpdate,
+    Outcome,
+)
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import AttemptProgress, RunOutput
+from scheduler_svc.leases.report import ReportItem
+from scheduler_svc.leases.rows import EndedAttempt, HeartbeatRow, LeaseChange, NamedLease
+from scheduler_svc.tasks import query
+from scheduler_svc.transactions import Tx
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, released
+
+pytestmark = pytest.mark.integration
+
+
+# Reports on leases: outcomes, late and repeated results, and updates of revoked leases.
+
+
+COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST
+
+
+def test_an_attempt_moves_from_lease_to_result(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(topic="人工智能的未来发展", category="tech", priority=8)
+    (ref,) = scheduling.claim()
+    assert scheduling.report(ref, AttemptAccepted()) == [COMMITTED]
+    assert scheduling.task(key).timeout_time is not None
+    assert scheduling.report(ref, AttemptStarted(), AttemptProgress(40, "draft", "half")) == [COMMITTED, COMMITTED]
+    running = scheduling.task(key)
+    assert (running.status, running.progress) == (Status.PROCESSING, AttemptProgress(40, "draft", "half"))
+    assert (
+        scheduling.end(ref, AttemptCompleted(TaskResult("正文" * 200, "<p>正文</p>", ("a.png", "b.png"), 0.9)))
+        is COMMITTED
+    )
+    task = scheduling.task(key)
+    assert (task.status, task.attempt, task.worker_id, task.lease_id) == (Status.COMPLETED, 1, "w", "")
+    assert scheduling.path(key) == ["pending", "submitted", "processing", "completed"]
+    (content,) = scheduling.sql("SELECT * FROM contents")
+    assert (content.content_id, content.title, content.category) == (task.content_id, "人工智能的未来发展", "tech")
+    assert (content.word_count, content.summary, content.images) == (400, "正文" * 100, ["a.png", "b.png"])
+    assert scheduling.sql("SELECT content_id, priority, status FROM publish_pool") == [(task.content_id, 8, 1)]
+    assert [signals.ended for signals in scheduling.told if signals.ended] == [[key]]
+
+
+def test_without_auto_approve_a_content_waits_for_review(scheduling: Scheduling) -> None:
+    ref = scheduling.start(auto_approve=False)
+    assert scheduling.end(ref, RESULT) is COMMITTED
+    assert scheduling.sql("SELECT review_status FROM contents") == [(1,)]
+    assert scheduling.sql("SELECT * FROM publish_pool") == []
+
+
+def test_a_result_implies_that_the_cli_had_started(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one()
+    (ref,) = scheduling.claim()
+    assert scheduling.end(ref, RESULT) is COMMITTED
+    assert scheduling.path(key) == ["pending", "submitted", "processing", "completed"]
+
+
+def test_stages_only_advance(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    before = scheduling.task(ref.task_key)
+    assert scheduling.report(ref, AttemptAccepted(), AttemptStarted()) == [COMMITTED, COMMITTED]
+    assert scheduling.task(ref.task_key) == before
+    assert scheduling.path(ref.task_key) == ["pending", "submitted", "processing"]
+
+
+def test_a_report_is_judged_by_its_lease_whichever_stream_brings_it(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.hello(names=[ref])  # the report may arrive on the stream before this hello, or on the one after
+    assert scheduling.end(ref, RESULT) is COMMITTED
+
+
+def test_updates_of_many_leases_are_one_group(scheduling: Scheduling) -> None:
+    keys = [scheduling.submit_one() for _ in range(4)]
+    refs = scheduling.claim(4)
+    changes: list[Change] = [RESULT, FAILURE, released(), AttemptStarted()]
+    answers = scheduling.report_group(
+        *(ReportItem((LeaseUpdate(r.lease_id, r.attempt, r, c),)) for r, c in zip(refs, changes, strict=True)),
+        ReportItem((LeaseUpdate("lease-of-nobody", 1, None, RESULT),)),
+    )
+    assert answers == [(COMMITTED,)] * 4 + [(LOST,)]
+    statuses = {ref.task_key: scheduling.task(ref.task_key).status.label for ref in refs}
+    assert list(statuses.values()) == ["completed", "pending", "pending", "processing"]
+    assert sorted(statuses) == sorted(keys)
+
+
+def test_updates_after_an_end_are_ignored(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    assert scheduling.report(ref, RESULT, FAILURE, AttemptStarted()) == [COMMITTED] * 3
+    assert scheduling.path(ref.task_key)[-1] == "completed"
+
+
+@pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, DEFERRED, released(started=True)])
+def test_a_repeated_update_is_already_committed(scheduling: Scheduling, change: Change) -> None:
+    ref = scheduling.start()
+    assert scheduling.end(ref, change) is COMMITTED
+    path = scheduling.path(ref.task_key)
+    assert scheduling.report(ref, AttemptAccepted(), AttemptStarted(), change) == [ALREADY] * 3
+    assert scheduling.report(ref, AttemptStarted()) == [ALREADY]
+    assert scheduling.path(ref.task_key) == path
+
+
+def test_a_repeated_update_is_already_committed_while_the_next_attempt_runs(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.end(ref, released(started=True))
+    (newer,) = scheduling.claim()
+    assert scheduling.end(ref, released(started=True)) is ALREADY
+    assert scheduling.end(newer, RESULT) is COMMITTED
+    assert scheduling.end(ref, released(started=True)) is LOST  # the task keeps the newer one
+
+
+def test_a_result_is_lost_if_its_lease_was_only_released(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.hello()  # names nothing
+    assert scheduling.end(ref, RESULT) is LOST
+    assert scheduling.place(ref.task_key) == "ready"
+
+
+class TestStale:
+    """A lease that is superseded or ended moves nothing (rule: every write is fenced by lease and attempt)."""
+
+    @pytest.mark.parametrize(
+        "change", [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
+    )
+    def test_an_update_of_a_superseded_lease_is_lost(self, scheduling: Scheduling, change: Change) -> None:
+        old = scheduling.start()
+        scheduling.lose(old)
+        (new,) = scheduling.claim(worker_id="v")
+        before = scheduling.task(old.task_key)
+        assert scheduling.end(old, change) is LOST
+        assert scheduling.task(old.task_key) == before
+        assert scheduling.place(old.task_key) == "leases"
+        assert scheduling.end(new, RESULT) is COMMITTED
+        assert scheduling.end(old, change) is LOST
+
+    @pytest.mark.parametrize(
+        "change", [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
+    )
+    def test_an_update_with_a_wrong_fence_or_attempt_is_lost(self, scheduling: Scheduling, change: Change) -> None:
+        ref = scheduling.start()
+        before = scheduling.task(ref.task_key)
+        for wrong in (ref._replace(fence=ref.fence ^ 1), ref._replace(attempt=2), ref._replace(task_key=12345)):
+            assert scheduling.end(wrong, change) is LOST
+        assert scheduling.task(ref.task_key) == before
+
+    def test_an_update_of_an_ended_task_is_lost(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start(max_retries=0)
+        scheduling.end(ref, FAILURE)
+        assert scheduling.end(ref, RESULT) is LOST
+        assert scheduling.task(ref.task_key).status is Status.FAILED
+
+
+class TestLate:
+    """The result of the latest lease, after that lease expired (rule 16)."""
+
+    @pytest.fixture
+    def lost(self, scheduling: Scheduling) -> LeaseRef:
+        """A lease that expired while its CLI ran; its task is ready again."""
+        ref = scheduling.start()
+        assert scheduling.lose(ref).expired == 1
+        assert scheduling.place(ref.task_key) == "ready"
+        return ref
+
+    def test_a_late_result_is_accepted_while_the_task_is_unleased(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+        assert scheduling.end(lost, RESULT) is COMMITTED
+        task = scheduling.task(lost.task_key)
+        assert (task.status, task.attempt, task.error, scheduling.place(lost.task_key)) == (4, 1, None, "")
+        assert scheduling.path(lost.task_key)[-2:] == ["pending", "completed"]
+        assert scheduling.events(lost.task_key)[-1].lease_id == lost.lease_id
+        assert scheduling.claim() == []
+        assert scheduling.end(lost, RESULT) is ALREADY
+        assert scheduling.sql("SELECT count(*) FROM contents") == [(1,)]
+
+    def test_the_output_of_a_late_result_is_kept(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+        output = RunOutput("", "it took long")
+        update = LeaseUpdate(lost.lease_id, lost.attempt, lost, RESULT, output)
+        assert scheduling.report_group(ReportItem((update,))) == [(COMMITTED,)]
+        (log,) = scheduling.run(query.list_attempt_logs, lost.task_key, 0, 9)
+        assert (log.attempt, log.worker_id, log.output) == (1, "w", output)
+
+    def test_a_late_result_is_accepted_before_the_reaper_runs(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.expire(ref)
+        assert scheduling.end(ref, RESULT) is COMMITTED
+
+    @pytest.mark.parametrize("change", [AttemptStarted(), FAILURE, TIMEOUT, DEFERRED, released()])
+    def test_only_results_are_accepted_late(self, scheduling: Scheduling, lost: LeaseRef, change: Change) -> None:
+        assert scheduling.end(lost, change) is LOST
+        assert scheduling.place(lost.task_key) == "ready"
+
+    def test_a_late_result_is_lost_after_another_lease_was_granted(
+        self, scheduling: Scheduling, lost: LeaseRef
+    ) -> None:
+        (newer,) = scheduling.claim(worker_id="v")
+        assert scheduling.end(lost, RESULT) is LOST
+        scheduling.end(newer, released())
+        assert scheduling.end(lost, RESULT) is LOST  # superseded stays so, whatever became of the newer one
+
+    def test_a_late_result_is_lost_after_a_cancel(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+        scheduling.cancel(lost.task_key)
+        assert scheduling.end(lost, RESULT) is LOST
+
+    def test_a_late_result_is_lost_after_the_last_loss(self, scheduling: Scheduling) -> None:
+        key = scheduling.submit_one()
+        for _ in range(5):
+            (ref,) = scheduling.claim()
+            scheduling.lose(ref)
+        assert scheduling.task(key).status is Status.FAILED
+        assert scheduling.end(ref, RESULT) is LOST
+
+    def test_many_late_results_are_accepted_in_one_group(self, scheduling: Scheduling) -> None:
+        refs = [scheduling.start() for _ in range(5)]
+        scheduling.lose(*refs)
+        scheduling.claim(worker_id="v")  # the first one's task
+        answers = scheduling.report_group(*(ReportItem((LeaseUpdate(r.lease_id, 1, r, RESULT),)) for r in refs))
+        assert sorted(answer[0] for answer in answers) == [COMMITTED] * 4 + [LOST]
+
+
+def test_an_unknown_task_is_not_found(scheduling: Scheduling) -> None:
+    with pytest.raises(NotFound):
+        scheduling.task(12345)
+
+
+# Every write about a running task is fenced by its lease: with a stale one it changes no row, and reports so.
+
+
+Stale = Callable[[Scheduling], LeaseRef]
+
+
+def superseded(scheduling: Scheduling) -> LeaseRef:
+    """It expired, and the task was leased again."""
+    old = scheduling.start()
+    scheduling.lose(old)
+    scheduling.claim()
+    return old
+
+
+def of_another_fence(scheduling: Scheduling) -> LeaseRef:
+    """For example from before a restore: the attempt has the same number."""
+    ref = scheduling.start()
+    return ref._replace(fence=ref.fence ^ 1)
+
+
+def of_a_later_attempt(scheduling: Scheduling) -> LeaseRef:
+    ref = scheduling.start()
+    return ref._replace(attempt=ref.attempt + 1)
+
+
+def revoked(scheduling: Scheduling) -> LeaseRef:
+    ref = scheduling.start()
+    scheduling.cancel(ref.task_key, force=True)
+    return ref
+
+
+def ended(scheduling: Scheduling) -> LeaseRef:
+    ref = scheduling.start()
+    scheduling.end(ref, RESULT)
+    return ref
+
+
+STALE: list[Stale] = [superseded, of_another_fence, of_a_later_attempt, revoked, ended]
+
+
+def renew(tx: Tx, ref: LeaseRef) -> Any:
+    return tx.leases.renew([NamedLease(*ref, "w")], TTL).renewed
+
+
+def change(tx: Tx, ref: LeaseRef) -> Any:
+    return tx.leases.change([LeaseChange(*ref, True, True, 50, "step", "message")])
+
+
+def revoke(tx: Tx, ref: LeaseRef) -> Any:
+    return tx.leases.revoke([ref])
+
+
+def complete(tx: Tx, ref: LeaseRef) -> Any:
+    return tx.leases.complete([ref], late=False)
+
+
+def complete_late(tx: Tx, ref: LeaseRef) -> Any:
+    return tx.leases.complete([ref], late=True)
+
+
+def delete(tx: Tx, ref: LeaseRef) -> Any:
+    return tx.leases.delete([ref])
+
+
+@pytest.mark.parametrize("write", [renew, change, revoke, complete, complete_late])
+@pytest.mark.parametrize("stale", STALE)
+def test_a_stale_lease_writes_nothing(
+    scheduling: Scheduling, stale: Stale, write: Callable[[Tx, LeaseRef], Any]
+) -> None:
+    ref = stale(scheduling)
+    before = scheduling.sql("SELECT * FROM leases"), scheduling.sql("SELECT * FROM tasks")
+    assert not scheduling.run(write, ref)
+    assert (scheduling.sql("SELECT * FROM leases"), scheduling.sql("SELECT * FROM tasks")) == before
+
+
+@pytest.mark.parametrize("stale", [superseded, of_another_fence, of_a_later_attempt, ended])
+def test_a_stale_lease_does_not_end_another(scheduling: Scheduling, stale: Stale) -> None:
+    ref = stale(scheduling)
+    before = scheduling.sql("SELECT * FROM leases")
+    assert scheduling.run(delete, ref) == 0
+    assert scheduling.sql("SELECT * FROM leases") == before
+
+
+def test_a_lease_is_renewed_for_its_own_worker_only(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    named = [NamedLease(*ref, "v"), NamedLease(*ref, "w")]
+    assert scheduling.run(lambda tx: tx.leases.renew(named[:1], TTL).renewed) == set()
+    assert scheduling.run(lambda tx: tx.leases.renew(named[1:], TTL).renewed) == {ref}
+
+
+@pytest.mark.parametrize("left", [-10.0, 0.5, TTL - 0.5, TTL + 0.9])
+def test_a_renewed_lease_lives_for_the_lease_time_at_least(scheduling: Scheduling, left: float) -> None:
+    ref = scheduling.start()
+    scheduling.sql("UPDATE leases SET expire_time = now() + make_interval(secs => :left)", left=left)
+    with scheduling.transaction() as tx:
+        assert tx.leases.renew([NamedLease(*ref, "w")], TTL).renewed == {ref}
+        now = tx.now
+    ((expire_time,),) = scheduling.sql("SELECT expire_time FROM leases")
+    assert TTL - 1 <= (expire_time - now).total_seconds() <= TTL + 1
+
+
+def attempt(ref: LeaseRef) -> EndedAttempt:
+    return EndedAttempt(*ref, LeaseEnd.FAILED, Status.FAILED, "w", None, None, 0, 0, 0, 0, None)
+
+
+@pytest.mark.parametrize("stale", [superseded, revoked, ended])
+def test_the_end_of_a_stale_attempt_moves_no_task(scheduling: Scheduling, stale: Stale) -> None:
+    ref = stale(scheduling)
+    before = scheduling.sql("SELECT * FROM tasks")
+    assert scheduling.run(lambda tx: tx.tasks.end_attempts([attempt(ref)])) == 0
+    assert scheduling.sql("SELECT * FROM tasks") == before
+
+
+def test_a_late_result_needs_an_expired_lease(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.hello()  # does not name it: released, not lost
+    assert scheduling.run(complete_late, ref) == []
+
+
+def test_cancel_waiting_does_not_cancel_a_task_that_is_not_pending(scheduling: Scheduling) -> None:
+    ref = ended(scheduling)
+    assert scheduling.run(lambda tx: tx.tasks.cancel_waiting([ref.task_key], "{}")) == 0
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.TIMEOUT])
+def test_a_task_is_retried_only_from_the_state_that_was_read(scheduling: Scheduling, status: Status) -> None:
+    ref = ended(scheduling)
+    assert scheduling.run(lambda tx: tx.tasks.retry(ref.task_key, status, 1)) == 0
+
+
+def test_a_replaced_session_is_neither_renewed_nor_closed(scheduling: Scheduling) -> None:
+    old = scheduling.hello().session_key
+    scheduling.hello()
+    before = scheduling.sql("SELECT * FROM workers")
+    assert scheduling.run(lambda tx: tx.workers.record_heartbeats([HeartbeatRow("w", old)])) == {}
+    scheduling.run(lambda tx: tx.workers.set_draining("w", old))
+    scheduling.run(lambda tx: tx.workers.close("w", old))
+    scheduling.submit_one()
+    claimed = scheduling.run(lambda tx: tx.leases.claim([("w", old)], TTL))
+    assert claimed == ClaimedRows([], frozenset({old}), frozenset(), frozenset(), frozenset())
+    assert scheduling.sql("SELECT * FROM workers") == before
+
+
+def test_a_task_is_removed_only_while_it_waits_for_that_attempt(scheduling: Scheduling) -> None:
+    waiting, lost = scheduling.submit_one(priority=1), scheduling.start()
+    scheduling.lose(lost)
+    wrong = [(waiting, 2), (lost.task_key, 1), (lost.task_key, 3)]
+    assert scheduling.run(lambda tx: tx.waiting.remove_next(wrong)) == {}
+    assert scheduling.place(lost.task_key) == scheduling.place(waiting) == "ready"
+    with pytest.raises(Undo):
+        scheduling.run(removes_both, [(waiting, 1), (lost.task_key, 2)])
+
+
+class Undo(Exception):
+    """Rolls a transaction back."""
+
+
+def removes_both(tx: Tx, rows: list[tuple[int, int]]) -> None:
+    assert sorted(tx.waiting.remove_next(rows)) == sorted(key for key, _ in rows)
+    raise Undo
+
+
+class TestGroups:
+    """Updates of two workers in one group are matched by lease, not by task."""
+
+    def test_a_stale_lease_is_not_renewed_by_its_successor_s_heartbeat(self, scheduling: Scheduling) -> None:
+        old = scheduling.start()
+        scheduling.lose(old)
+        (new,) = scheduling.claim(worker_id="v")
+        stale, fresh = scheduling.report_group(scheduling.stated("w", [old]), scheduling.stated("v", [new]))
+        assert stale.not_renewed == (old.lease_id,)
+        assert fresh.not_renewed == ()
+
+    def test_a_stale_lease_is_not_renewed_by_its_worker_s_newer_lease(self, scheduling: Scheduling) -> None:
+        old = scheduling.start()
+        scheduling.lose(old)
+        (new,) = scheduling.claim()
+        assert scheduling.state(old, new).not_renewed == (old.lease_id,)

@@ -1,0 +1,411 @@
+"""The decisions of the lease protocol, the clocks that they trust, and the figures of polls."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler_svc.dispatch.streams import SessionCapacities
+from scheduler_svc.domain.clock import ClockWatch, is_ahead
+from scheduler_svc.domain.content import TaskResult
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import (
+    AttemptAccepted,
+    AttemptCompleted,
+    AttemptDeferred,
+    AttemptFailed,
+    AttemptReleased,
+    AttemptStarted,
+    Capacity,
+    Change,
+    FoldedUpdates,
+    HelloVerdict,
+    LastEnd,
+    LeaseEnd,
+    LeaseRow,
+    LeaseUpdate,
+    ReaperRow,
+    Release,
+    SessionRow,
+    Verdict,
+    fold_updates,
+    judge,
+    judge_hello,
+    share_out,
+    tick,
+)
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.poll import AttemptCount, PollResult, summarize
+from scheduler_svc.domain.task import AttemptProgress, TaskError
+
+pytestmark = pytest.mark.unit
+
+
+# The lease protocol's decisions: what a report does, who may open a session, what is free, what may expire.
+
+
+REF = LeaseRef(7, 2, 99)
+OTHER = LeaseRef(7, 3, 55)
+COMPLETED = AttemptCompleted(TaskResult("text"))
+FAILED = AttemptFailed(TaskError("CREATOR_ERROR"))
+RELEASED = AttemptReleased(Release.DRAINING, started=False)
+DEFERRED = AttemptDeferred(30.0)
+ENDINGS = {"nothing": None, "completed": COMPLETED, "failed": FAILED, "released": RELEASED, "deferred": DEFERRED}
+ANSWERS = {LeaseEnd.COMPLETED: ["completed"], LeaseEnd.FAILED: ["failed"], LeaseEnd.RELEASED: ["released", "deferred"]}
+OWN_STATUSES = (Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED)
+
+
+def folded(ending: str) -> FoldedUpdates:
+    return FoldedUpdates(REF, accepted=True, processing=True, ending=ENDINGS[ending])
+
+
+def lease(ref: LeaseRef, *, revoked: bool) -> LeaseRow:
+    return LeaseRow(ref, revoked)
+
+
+LEASES = {
+    "none": None,
+    "its own": lease(REF, revoked=False),
+    "its own, revoked": lease(REF, revoked=True),
+    "a newer one": lease(OTHER, revoked=False),
+    "a newer one, revoked": lease(OTHER, revoked=True),
+    "another fence": lease(REF._replace(fence=98), revoked=False),
+}
+
+
+def rule(ending: str, present: str, last: LastEnd | None) -> Verdict:
+    """Rules 14 to 17 in prose order: its own lease decides; else only how its lease ended."""
+    if present == "its own":
+        return Verdict.APPLY
+    if present == "its own, revoked":
+        return Verdict.LOST if ending == "nothing" else Verdict.END_REVOKED
+    if last is None or (last.attempt, last.fence) != REF[1:]:
+        return Verdict.LOST
+    if last.end in ANSWERS and ending in ("nothing", *ANSWERS[last.end]):
+        return Verdict.ALREADY
+    if last.end is LeaseEnd.LOST and last.status is Status.PENDING and present == "none" and ending == "completed":
+        return Verdict.APPLY_LATE
+    return Verdict.LOST
+
+
+LAST_ENDS = [
+    None,
+    *(
+        LastEnd(status, *fences, end)
+        for status in OWN_STATUSES
+        for fences in ((2, 99), (2, 98), (3, 99), (1, 99))
+        for end in LeaseEnd
+    ),
+]
+
+
+@pytest.mark.parametrize("present", LEASES)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_report_is_judged_by_its_lease_and_attempt(ending: str, present: str) -> None:
+    for last in LAST_ENDS:
+        assert judge(folded(ending), LEASES[present], last) is rule(ending, present, last), last
+
+
+def test_a_late_result_is_only_taken_while_the_task_waits_and_nobody_has_it() -> None:
+    late = [
+        (last.status, present)
+        for present, last in itertools.product(LEASES, LAST_ENDS)
+        if last and judge(folded("completed"), LEASES[present], last) is Verdict.APPLY_LATE
+    ]
+    assert late == [(Status.PENDING, "none")]
+
+
+def test_a_released_lease_takes_no_result() -> None:
+    last = LastEnd(Status.PENDING, REF.attempt, REF.fence, LeaseEnd.RELEASED)
+    assert judge(folded("completed"), None, last) is Verdict.LOST
+    assert judge(folded("released"), None, last) is Verdict.ALREADY
+
+
+def session(
+    folder_id: str = "folder", session_number: int = 5, silent_for: float = 0.0, identity: str = ""
+) -> SessionRow:
+    return SessionRow(folder_id, session_number, "host", silent_for, identity)
+
+
+@pytest.mark.parametrize(
+    ("number", "present", "opening"),
+    [
+        (1, None, HelloVerdict.OPEN),
+        (6, session(), HelloVerdict.OPEN),
+        (5, session(), HelloVerdict.STALE),
+        (4, session(), HelloVerdict.STALE),
+        (5, session(silent_for=1e6), HelloVerdict.STALE),  # delayed, however long
+        (9, session("another", 5, 119.9), HelloVerdict.IN_USE),
+        (9, session("another", 5, -1.0), HelloVerdict.IN_USE),  # heard of by a transaction that began later
+        (1, session("another", 5, 120.0), HelloVerdict.OPEN),
+    ],
+)
+def test_a_session_may_be_opened_by_its_folder_or_once_it_is_silent(
+    number: int, present: SessionRow | None, opening: HelloVerdict
+) -> None:
+    assert judge_hello("folder", number, present, lease_ttl=120.0) is opening
+
+
+@pytest.mark.parametrize(
+    ("identity", "present", "opening"),
+    [
+        ("ours", session(identity="ours"), HelloVerdict.OPEN),
+        ("theirs", session(identity="ours"), HelloVerdict.IN_USE),
+        ("theirs", session(identity="ours", silent_for=119.9), HelloVerdict.IN_USE),
+        ("theirs", session(identity="ours", silent_for=120.0), HelloVerdict.OPEN),
+        ("ours", session(identity=""), HelloVerdict.OPEN),  # from before tokens were asked
+        ("", session(identity="ours"), HelloVerdict.OPEN),  # they are asked no more
+        ("ours", session("another", identity="ours"), HelloVerdict.IN_USE),
+    ],
+)
+def test_a_session_may_be_opened_by_its_identity_or_once_it_is_silent(
+    identity: str, present: SessionRow, opening: HelloVerdict
+) -> None:
+    assert judge_hello("folder", 6, present, lease_ttl=120.0, identity=identity) is opening
+
+
+class TestCapacity:
+    def test_no_slot_is_free_before_the_first_heartbeat(self) -> None:
+        assert Capacity().free(now=0.0) == 0
+
+    def test_reported_slots_are_free_until_they_lapse(self) -> None:
+        capacity = Capacity()
+        capacity.heartbeat(1, free_slots=3, last_assignment=0, expires_at=15.0)
+        assert (capacity.free(14.9), capacity.free(15.0)) == (3, 0)
+
+    def test_an_assignment_that_was_not_read_counts_ended_or_not(self) -> None:
+        capacity = Capacity()
+        capacity.heartbeat(1, free_slots=3, last_assignment=0, expires_at=15.0)
+        assert capacity.assigned(2) == 1
+        capacity.heartbeat(2, free_slots=3, last_assignment=0, expires_at=25.0)
+        assert capacity.free(20.0) == 1
+        capacity.heartbeat(3, free_slots=1, last_assignment=1, expires_at=35.0)
+        assert capacity.free(30.0) == 1
+
+    def test_a_state_that_is_not_the_newest_changes_nothing(self) -> None:
+        capacity = Capacity()
+        capacity.heartbeat(2, free_slots=1, last_assignment=0, expires_at=15.0)
+        capacity.heartbeat(1, free_slots=9, last_assignment=5, expires_at=99.0)
+        assert (capacity.free(14.0), capacity.free(16.0)) == (1, 0)
+
+    def test_a_worker_that_states_less_than_it_was_sent_gets_nothing(self) -> None:
+        capacity = Capacity()
+        capacity.heartbeat(1, free_slots=5, last_assignment=0, expires_at=15.0)
+        capacity.assigned(5)
+        capacity.heartbeat(2, free_slots=2, last_assignment=0, expires_at=25.0)
+        assert capacity.free(20.0) == 0
+
+
+@given(st.data())
+def test_never_more_is_granted_than_was_stated_less_what_was_not_read(data: st.DataObject) -> None:
+    """A worker of some slots, whose states are delayed and whose runs end as they like, is never given too many."""
+    slots = data.draw(st.integers(0, 8))
+    capacity = Capacity()
+    held: list[int] = []  # sizes of the assignments that the worker has read, as far as they still run
+    on_the_way: list[tuple[int, int]] = []  # assignments: number, leases
+    states: list[tuple[int, int, int]] = []  # not yet committed: number, free slots, last assignment
+    number = last_read = 0
+    for step in data.draw(st.lists(st.sampled_from(["state", "commit", "grant", "read", "end"]), max_size=60)):
+        if step == "state":
+            number += 1
+            states.append((number, slots - sum(held), last_read))
+        elif step == "commit" and states:
+            capacity.heartbeat(*states.pop(0), expires_at=1.0)
+        elif step == "grant" and (free := capacity.free(now=0.0)):
+            leases = data.draw(st.integers(1, free))
+            on_the_way.append((capacity.assigned(leases), leases))
+        elif step == "read" and on_the_way:
+            last_read, leases = on_the_way.pop(0)
+            held.append(leases)
+        elif step == "end" and held:
+            held[0] -= 1
+            held = [leases for leases in held if leases]
+        assert sum(held) + sum(leases for _, leases in on_the_way) <= slots
+
+
+HEARTBEAT, TTL = 10.0, 120.0
+
+
+class TestTick:
+    def test_a_tick_in_time_stamps_and_lets_things_expire(self) -> None:
+        assert tick(ReaperRow(100.0, 50.0), 105.0, HEARTBEAT, TTL) == ReaperRow(105.0, 50.0)
+
+    def test_no_lease_expires_for_one_lease_time_after_a_gap(self) -> None:
+        assert tick(ReaperRow(100.0, 50.0), 110.1, HEARTBEAT, TTL) == ReaperRow(110.1, 230.1)
+
+    def test_a_gap_of_exactly_an_interval_is_none(self) -> None:
+        assert tick(ReaperRow(100.0, 50.0), 110.0, HEARTBEAT, TTL).expire_not_before == 50.0
+
+    def test_another_gap_starts_the_time_anew(self) -> None:
+        first = tick(ReaperRow(0.0, 0.0), 100.0, HEARTBEAT, TTL)
+        assert tick(first, 150.0, HEARTBEAT, TTL).expire_not_before == 270.0
+
+    def test_a_transaction_that_began_before_the_stamp_moves_nothing_back(self) -> None:
+        assert tick(ReaperRow(100.0, 300.0), 99.0, HEARTBEAT, TTL) == ReaperRow(100.0, 300.0)
+
+    @given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e9))
+    def test_neither_stamp_nor_guard_ever_moves_back(self, stamp: float, guard: float, now: float) -> None:
+        after = tick(ReaperRow(stamp, guard), now, HEARTBEAT, TTL)
+        assert after.stamp >= stamp
+        assert after.expire_not_before >= guard
+
+
+class TestShareOut:
+    def test_the_emptiest_worker_first_then_one_each_in_turn(self) -> None:
+        assert share_out({1: 1, 2: 3, 3: 2}, limit=10) == [2, 3, 1, 2, 3, 2]
+
+    def test_shares_add_up_to_the_limit_at_most(self) -> None:
+        assert share_out({1: 5, 2: 5}, limit=3) == [2, 1, 2]
+
+    def test_the_first_sessions_get_one_slot_before_all_others(self) -> None:
+        assert share_out({1: 1, 2: 3, 3: 2, 4: 0}, limit=10, first=[1, 3, 4]) == [1, 3, 2, 3, 2, 2]
+        assert share_out({1: 1, 2: 3}, limit=1, first=[1]) == [1]
+
+    @pytest.mark.parametrize("free", [{}, {1: 0}, {1: -2, 2: 0}])
+    def test_no_free_slots_are_no_shares(self, free: dict[int, int]) -> None:
+        assert share_out(free, limit=10) == []
+
+    @given(st.dictionaries(st.integers(1, 50), st.integers(-2, 30), max_size=12), st.integers(0, 100))
+    def test_shares_use_all_free_slots_and_no_more(self, free: dict[int, int], limit: int) -> None:
+        slots = share_out(free, limit)
+        got = Counter(slots)
+        assert len(slots) == min(limit, sum(n for n in free.values() if n > 0))
+        assert all(got[key] <= free[key] for key in got)
+
+    @given(st.dictionaries(st.integers(1, 50), st.integers(1, 30), min_size=2, max_size=12), st.integers(0, 100))
+    def test_a_session_with_fewer_shares_had_no_more_free_slots(self, free: dict[int, int], limit: int) -> None:
+        got = Counter(share_out(free, limit))
+        most = max(got.values(), default=0)
+        assert all(got[key] in (most, most - 1) or got[key] == free[key] for key in free)
+
+
+def update(change: Change, ref: LeaseRef | None = REF) -> LeaseUpdate:
+    return LeaseUpdate("lease-…", 2, ref, change)
+
+
+class TestFold:
+    def test_updates_of_a_lease_are_folded_in_order(self) -> None:
+        folds = fold_updates(
+            [
+                update(AttemptAccepted()),
+                update(AttemptStarted()),
+                update(AttemptProgress(10)),
+                update(AttemptProgress(40)),
+                update(COMPLETED),
+            ]
+        )
+        assert folds == {REF: FoldedUpdates(REF, True, True, AttemptProgress(40), COMPLETED)}
+
+    def test_updates_after_an_end_are_ignored(self) -> None:
+        folds = fold_updates(
+            [update(RELEASED), update(AttemptStarted()), update(AttemptProgress(9)), update(COMPLETED)]
+        )
+        assert folds == {REF: FoldedUpdates(REF, ending=RELEASED)}
+
+    def test_a_start_implies_that_it_was_accepted(self) -> None:
+        assert fold_updates([update(AttemptStarted())])[REF].accepted
+
+    def test_leases_are_folded_apart(self) -> None:
+        folds = fold_updates([update(AttemptAccepted()), update(FAILED, OTHER), update(AttemptStarted())])
+        assert folds == {REF: FoldedUpdates(REF, True, True), OTHER: FoldedUpdates(OTHER, ending=FAILED)}
+
+    def test_ids_that_are_no_lease_are_left_out(self) -> None:
+        assert fold_updates([update(COMPLETED, None)]) == {}
+
+
+# The watch over two clocks: jumps add up, what is slow or lies long back does not.
+
+
+def gains(*seen: tuple[float, float], took: float = 0.0) -> list[float]:
+    """What the watch says of each (database's time, our time); each statement takes a while from then on."""
+    watch = ClockWatch(TTL, HEARTBEAT)
+    return [watch.gained(database, ours, ours + took) for database, ours in seen]
+
+
+def test_clocks_that_go_alike_gain_nothing_whatever_they_show() -> None:
+    assert gains((5000, 0), (5003, 3), (5006, 6)) == [0, 0, 0]
+
+
+def test_small_jumps_add_up() -> None:
+    assert gains((0, 0), (5, 3), (10, 6), (15, 9)) == [0, 2, 4, 6]
+
+
+def test_the_gain_counts_from_the_smallest_lead_of_the_database() -> None:
+    assert gains((10, 0), (3, 3), (6, 6), (11, 9)) == [0, 0, 0, 2]
+
+
+def test_gains_older_than_a_lease_time_no_longer_count() -> None:
+    assert gains((0, 0), (62, 60), (132, 130), (133, 131))[1:] == [2, 2, 0]
+
+
+def test_a_statement_that_takes_long_is_no_gain() -> None:
+    assert gains((0, 0), (9, 3), took=6) == [-6, 0]
+
+
+@given(st.lists(st.floats(0, 3), min_size=1, max_size=30), st.floats(-1e6, 1e6))
+def test_ticks_a_lease_time_long_show_all_that_was_gained(jumps: list[float], begin: float) -> None:
+    watch = ClockWatch(TTL, HEARTBEAT)
+    watch.gained(begin, 0.0, 0.0)
+    ahead = begin
+    for number, jump in enumerate(jumps, start=1):
+        ahead += jump
+        gained = watch.gained(ahead + 3.0 * number, 3.0 * number, 3.0 * number)
+    assert abs(gained - sum(jumps)) < 1e-6
+
+
+@given(st.lists(st.tuples(st.floats(0, 60), st.floats(-20, 20)), min_size=1, max_size=30))
+def test_the_gain_is_what_lies_above_the_smallest_lead_of_the_window(ticks: list[tuple[float, float]]) -> None:
+    watch, now, ahead, leads = ClockWatch(TTL, HEARTBEAT), 0.0, 0.0, []
+    for pause, jump in ticks:
+        now, ahead = now + pause, ahead + jump
+        leads.append((now, ahead))
+        smallest = min(lead for at, lead in leads if at >= now - TTL - HEARTBEAT)
+        assert abs(watch.gained(ahead + now, now, now) - (ahead - smallest)) < 1e-6
+
+
+def test_the_limit_is_half_of_a_worker_s_time_to_stop_its_cli() -> None:
+    assert [is_ahead(gained, 120.0) for gained in (5.0, 5.1)] == [False, True]
+    assert [is_ahead(gained, 3.0) for gained in (0.5, 0.6)] == [False, True]
+
+
+# The figures of a poll.
+
+
+HEARD, SILENT = "heard", "silent"
+
+
+def test_a_poll_without_attempts_counts_nothing() -> None:
+    assert summarize([], set()) == PollResult()
+
+
+def test_ends_count_whoever_answered_and_what_runs_on_by_its_worker() -> None:
+    fates = [
+        AttemptCount(worker_id, status, attempts)
+        for worker_id, factor in ((HEARD, 1), (SILENT, 100))
+        for status, attempts in (
+            (Status.NONE, 1 * factor),
+            (Status.SUBMITTED, 2 * factor),
+            (Status.COMPLETED, 3 * factor),
+            (Status.FAILED, 4 * factor),
+            (Status.TIMEOUT, 5 * factor),
+        )
+    ]
+    assert summarize(fates, {SILENT}) == PollResult(
+        total=1515, completed=303, failed=404, timeout=505, still_running=2, error=200
+    )
+
+
+# Which sessions a claim is for: those that are asked first, then the emptiest.
+
+
+def test_a_session_that_is_asked_first_comes_before_emptier_ones() -> None:
+    capacities = SessionCapacities()
+    capacities.put(1, 100)
+    capacities.put(2, 1, first=True)
+    assert list(capacities) == [2, 1]
+    capacities.put(2, 1)
+    assert list(capacities) == [1, 2]

@@ -1,0 +1,421 @@
+"""Who may open a session with which leases, and which workers are polled."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from scheduler_svc.dispatch.work import SessionCapacity
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.errors import NotFound, SessionReplaced, WorkerIdInUse
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, LeaseUpdate, Outcome
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.poll import AttemptCount
+from scheduler_svc.domain.worker import Heartbeat
+from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem
+from scheduler_svc.leases.sessions import resize_worker
+from scheduler_svc.tasks.waits import OpenPoll, ask_running, ask_task
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
+
+pytestmark = pytest.mark.integration
+
+
+# A worker's hello: who may open a session, and the fate of leases that it names or omits.
+
+
+def silent_for(scheduling: Scheduling, seconds: float, worker_id: str = "w") -> None:
+    scheduling.sql(
+        "UPDATE workers SET heartbeat_time = now() - make_interval(secs => :seconds) WHERE worker_id = :worker_id",
+        seconds=seconds,
+        worker_id=worker_id,
+    )
+
+
+def test_a_hello_of_the_same_folder_replaces_the_session(scheduling: Scheduling) -> None:
+    first = scheduling.hello(number=1)
+    scheduling.submit_one()
+    second = scheduling.hello(number=2)
+    assert second.session_key != first.session_key
+    claimed = scheduling.claim_for(SessionCapacity("w", first.session_key, 1, 1))
+    assert not claimed.grants
+    assert set(claimed.closed) == {first.session_key}
+
+
+@pytest.mark.parametrize("number", [2, 1])
+def test_a_delayed_hello_changes_nothing(scheduling: Scheduling, number: int) -> None:
+    scheduling.hello(number=2)
+    ref = scheduling.start()
+    before = scheduling.sql("SELECT * FROM workers"), scheduling.sql("SELECT * FROM leases")
+    with pytest.raises(SessionReplaced):
+        scheduling.hello(number=number)
+    assert (scheduling.sql("SELECT * FROM workers"), scheduling.sql("SELECT * FROM leases")) == before
+    assert scheduling.state(ref).not_renewed == ()
+
+
+def test_another_folder_may_not_take_the_id_of_a_live_worker(scheduling: Scheduling) -> None:
+    scheduling.hello()
+    ref = scheduling.start()
+    silent_for(scheduling, 119)
+    with pytest.raises(WorkerIdInUse) as refused:
+        scheduling.hello(folder_id="another")
+    assert refused.value.metadata == {"worker_id": "w", "hostname": "host"}
+    assert scheduling.state(ref).not_renewed == ()
+
+
+def test_an_identity_that_takes_over_a_silent_workers_id_gets_none_of_its_leases(scheduling: Scheduling) -> None:
+    scheduling.hello(identity="ours")
+    ref = scheduling.start()
+    silent_for(scheduling, 121)
+    opened = scheduling.hello(identity="theirs", names=[ref], lost=[ref])
+    assert (opened.keep, opened.drop) == ((), (ref.lease_id,))
+    assert scheduling.place(ref.task_key) == "ready"
+    assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
+    assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"], "it had started, and is released uncounted"
+
+
+def test_another_folder_takes_over_an_id_that_was_silent_for_a_lease_time(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    silent_for(scheduling, 121)
+    opened = scheduling.hello(folder_id="another", number=1)
+    assert (opened.keep, opened.drop) == ((), ())
+    assert scheduling.place(ref.task_key) == "ready"
+
+
+def test_a_replaced_session_s_heartbeats_are_refused_and_renew_nothing(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    old = scheduling.stated("w", [ref])
+    scheduling.hello(names=[ref])
+    scheduling.expire(ref)
+    (answer,) = scheduling.report_group(old)
+    assert isinstance(answer, SessionReplaced)
+    assert scheduling.reap().expired == 1
+
+
+class TestNamedLeases:
+    def test_a_worker_s_own_leases_are_kept_and_renewed(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.expire(ref)
+        opened = scheduling.hello(names=[ref])
+        assert (opened.keep, opened.drop) == ((ref.lease_id,), ())
+        assert scheduling.reap().expired == 0
+        assert scheduling.end(ref, RESULT) is Outcome.COMMITTED
+
+    def test_named_leases_that_a_worker_no_longer_holds_are_dropped(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.lose(ref)
+        scheduling.claim(worker_id="v")
+        assert scheduling.hello(names=[ref]).drop == (ref.lease_id,)
+        assert scheduling.place(ref.task_key) == "leases"
+
+    def test_another_worker_s_leases_are_dropped_and_stay(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        assert scheduling.hello("v", names=[ref]).drop == (ref.lease_id,)
+        assert scheduling.state(ref).not_renewed == ()
+
+    def test_a_dropped_lease_still_accepts_a_late_result(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.lose(ref)
+        assert scheduling.hello(names=[ref]).drop == (ref.lease_id,)
+        assert scheduling.end(ref, RESULT) is Outcome.COMMITTED
+
+
+class TestUnnamedLeases:
+    def test_an_unstarted_lease_is_requeued_uncounted(self, scheduling: Scheduling) -> None:
+        key = scheduling.submit_one()
+        (ref,) = scheduling.claim()
+        scheduling.report(ref, AttemptAccepted())
+        scheduling.hello()
+        assert scheduling.path(key) == ["pending", "submitted", "pending"]
+        assert scheduling.place(key) == "ready"
+        assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(0, 0)]
+
+    def test_a_started_lease_fails_and_is_requeued_uncounted(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.hello()
+        assert scheduling.path(ref.task_key)[-3:] == ["processing", "failed", "pending"]
+        assert scheduling.sql("SELECT losses, retry_count, error->>'reason' FROM tasks") == [(0, 0, "WORKER_LOST")]
+
+    @pytest.mark.parametrize("started", [True, False])
+    def test_a_run_that_died_with_its_worker_is_a_counted_loss(self, scheduling: Scheduling, started: bool) -> None:
+        if started:
+            ref = scheduling.start()
+        else:  # the CLI was marked in the folder, the report of its start was not committed
+            scheduling.submit_one()
+            (ref,) = scheduling.claim()
+        scheduling.hello(lost=[ref])
+        assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
+        assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(1, 0)]
+
+    def test_a_held_lease_is_not_lost_even_if_the_hello_names_it_as_lost(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        assert scheduling.hello(names=[ref], lost=[ref]).keep == (ref.lease_id,)
+
+    def test_a_task_that_kills_its_worker_fails_at_the_fifth_loss(self, scheduling: Scheduling) -> None:
+        key = scheduling.submit_one()
+        for _ in range(5):
+            (ref,) = scheduling.claim()
+            scheduling.hello(lost=[ref])
+        assert (scheduling.task(key).status, scheduling.place(key)) == (Status.FAILED, "")
+        assert scheduling.path(key).count("failed") == 5
+        assert scheduling.told[-1].ended == [key]
+
+    def test_other_workers_keep_their_leases(self, scheduling: Scheduling) -> None:
+        scheduling.submit_one()
+        (ref,) = scheduling.claim(worker_id="v")
+        scheduling.hello("w")
+        assert scheduling.state(ref, worker_id="v").not_renewed == ()
+
+
+class TestRevokedLeases:
+    @pytest.fixture
+    def revoked(self, scheduling: Scheduling) -> LeaseRef:
+        ref = scheduling.start()
+        scheduling.cancel(ref.task_key, force=True)
+        return ref
+
+    def test_a_named_revoked_lease_is_dropped_and_stays(self, scheduling: Scheduling, revoked: LeaseRef) -> None:
+        opened = scheduling.hello(names=[revoked])
+        assert (opened.keep, opened.drop) == ((), (revoked.lease_id,))
+        assert scheduling.barred(revoked.task_key)
+
+    def test_a_revoked_lease_that_is_no_longer_named_is_deleted(
+        self, scheduling: Scheduling, revoked: LeaseRef
+    ) -> None:
+        scheduling.hello(names=[revoked])
+        scheduling.hello()
+        assert not scheduling.barred(revoked.task_key)
+        assert scheduling.told[-1].due
+
+
+def test_the_desired_state_of_a_process_holds_until_it_ends(scheduling: Scheduling) -> None:
+    scheduling.hello()
+    scheduling.sql("UPDATE workers SET desired_drain = true")
+    assert scheduling.hello().desired_state.drain
+    assert scheduling.state().desired_state.drain
+    scheduling.sql("UPDATE workers SET process_id = 'the one before'")
+    assert not scheduling.hello().desired_state.drain
+
+
+def test_a_worker_that_is_to_drain_gets_no_lease(scheduling: Scheduling) -> None:
+    scheduling.hello()
+    scheduling.submit_one()
+    scheduling.sql("UPDATE workers SET desired_drain = true")
+    claimed = scheduling.claim_for(SessionCapacity("w", scheduling.sessions["w"], 1, 1))
+    assert not claimed.grants
+    assert set(claimed.closed) == {scheduling.sessions["w"]}
+    assert claimed.full  # nothing was read, so there may be more
+
+
+# Polls in the database: which workers are polled, which answers count, and how attempts ended.
+
+
+ALL = 0
+
+
+class Polling:
+    """Polls, answers and reads, step by step."""
+
+    def __init__(self, scheduling: Scheduling) -> None:
+        self._scheduling = scheduling
+        self._numbers = itertools.count(1_000)
+
+    def ask(self, account_id: int = ALL) -> OpenPoll:
+        asked: OpenPoll = self._scheduling.run(ask_running, Scope.of(account_id))
+        return asked
+
+    def stated(self, poll: int, *names: LeaseRef, worker_id: str = "w") -> HeartbeatItem:
+        state = Heartbeat(next(self._numbers), 0, held(names), 0, poll)
+        return HeartbeatItem(worker_id, self._scheduling.sessions[worker_id], state)
+
+    def answer(self, poll: int, worker_id: str = "w") -> HeartbeatAck:
+        """The acknowledgement of a state that answers a poll."""
+        (ack,) = self._scheduling.report_group(self.stated(poll, worker_id=worker_id))
+        assert isinstance(ack, HeartbeatAck)
+        return ack
+
+    def answered(self, poll: int, *workers: str) -> set[str]:
+        worker_ids: set[str] = self._scheduling.run(lambda tx: tx.polls.answered(workers or ("w",), poll))
+        return worker_ids
+
+    def fates(self, asked: OpenPoll) -> dict[str, int]:
+        """The number of attempts of worker `w` by the name of their status."""
+        fates: list[AttemptCount] = self._scheduling.run(lambda tx: tx.polls.attempt_counts(asked.attempts))
+        assert {fate.worker_id for fate in fates} <= {"w"}
+        return {fate.status.name: fate.attempts for fate in fates}
+
+    def is_asked_for(self) -> Any:
+        """The poll that the worker's next acknowledgement would carry."""
+        return self.answer(0).desired_state.poll
+
+
+@pytest.fixture
+def polling(scheduling: Scheduling) -> Polling:
+    return Polling(scheduling)
+
+
+def test_a_poll_is_sent_to_exactly_the_workers_that_hold_attempts(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.hello("idle")
+    refs = [scheduling.start(), scheduling.start()]
+    scheduling.submit_one()
+    (other,) = scheduling.claim(worker_id="v")
+    cancelled = scheduling.start()
+    scheduling.cancel(cancelled.task_key, force=True)
+    asked = polling.ask()
+    assert sorted(asked.attempts) == sorted([(ref.task_key, 1, "w") for ref in refs] + [(other.task_key, 1, "v")])
+    assert scheduling.told[-1].polled == [("v", asked.number), ("w", asked.number)]
+    assert polling.ask(account_id=2).attempts == ()
+
+
+def test_a_poll_without_running_attempts_sends_nothing(scheduling: Scheduling, polling: Polling) -> None:
+    count = len(scheduling.told)
+    assert polling.ask() == OpenPoll(0, ())
+    assert len(scheduling.told) == count
+
+
+def test_poll_task_is_sent_to_the_worker_that_holds_the_task(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.start()
+    asked: OpenPoll = scheduling.run(ask_task, ref.task_key)
+    assert asked.attempts == ((ref.task_key, 1, "w"),)
+    waiting = scheduling.submit_one()
+    assert scheduling.run(ask_task, waiting) == OpenPoll(0, ())
+    with pytest.raises(NotFound):
+        scheduling.run(ask_task, 12_345)
+
+
+def test_an_answer_counts_for_its_poll_and_those_before_it(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.start()
+    first, second, third = (polling.ask().number for _ in range(3))
+    assert first < second < third
+    polling.answer(second)
+    assert scheduling.told[-1].answered == [("w", second)]
+    assert [polling.answered(poll) for poll in (first, second, third)] == [{"w"}, {"w"}, set()]
+
+
+def test_an_answer_is_signalled_once_and_never_lowered(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.start()
+    first, second = polling.ask().number, polling.ask().number
+    count = len(scheduling.told)
+    for poll in (second, second, first, 0):
+        polling.answer(poll)
+    assert [signals.answered for signals in scheduling.told[count:]] == [[("w", second)]]
+    assert polling.answered(second) == {"w"}
+
+
+def test_answers_to_unknown_polls_or_from_old_sessions_are_ignored(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.start()
+    asked = polling.ask().number
+    polling.answer(asked + 1)
+    old = polling.stated(asked)
+    scheduling.hello(names=[])
+    scheduling.report_group(old)
+    assert polling.answered(asked) == set()
+
+
+def test_an_unanswered_poll_is_repeated_with_each_acknowledgement_and_welcome(
+    scheduling: Scheduling, polling: Polling
+) -> None:
+    ref = scheduling.start()
+    assert polling.is_asked_for() == 0
+    asked = polling.ask().number
+    assert polling.is_asked_for() == asked
+    assert scheduling.hello(names=[ref]).desired_state.poll == asked
+    polling.answer(asked)
+    assert polling.is_asked_for() == 0
+    assert scheduling.hello(names=[ref]).desired_state.poll == 0
+
+
+def test_an_abandoned_poll_is_sent_to_no_worker(scheduling: Scheduling, polling: Polling) -> None:
+    ref = scheduling.start()
+    asked = polling.ask().number
+    scheduling.sql("UPDATE workers SET poll_time = now() - interval '10 seconds'")
+    assert polling.is_asked_for() == 0
+    assert scheduling.hello(names=[ref]).desired_state.poll == 0
+    polling.answer(asked)
+    assert polling.answered(asked) == set()
+
+
+def test_the_later_of_two_heartbeats_in_a_group_counts(scheduling: Scheduling, polling: Polling) -> None:
+    scheduling.start()
+    scheduling.submit_one()
+    scheduling.claim(worker_id="v")
+    first, second = polling.ask().number, polling.ask().number
+    scheduling.report_group(
+        polling.stated(second), polling.stated(first), polling.stated(first, worker_id="v"), polling.stated(0)
+    )
+    assert scheduling.told[-1].answered == [("v", first), ("w", second)]
+    assert polling.answered(second, "v", "w") == {"w"}
+
+
+def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Scheduling, polling: Polling) -> None:
+    ref = scheduling.start()
+    asked = polling.ask()
+    count = len(scheduling.told)
+    scheduling.report_group(ReportItem((LeaseUpdate(ref.lease_id, 1, ref, RESULT),)), polling.stated(asked.number))
+    (signals,) = scheduling.told[count:]
+    assert (signals.ended, signals.answered) == ([ref.task_key], [("w", asked.number)])
+    assert polling.fates(asked) == {"COMPLETED": 1}
+
+
+def test_a_poll_counts_the_end_of_each_attempt(scheduling: Scheduling, polling: Polling) -> None:
+    done, fails, times_out, lost, given_back, deferred, cancelled, _ = (scheduling.start() for _ in range(8))
+    scheduling.submit_one()
+    (unstarted,) = scheduling.claim()
+    asked = polling.ask()
+    assert polling.fates(asked) == {"SUBMITTED": 9}
+    scheduling.end(done, RESULT)
+    scheduling.end(fails, FAILURE)
+    scheduling.end(times_out, TIMEOUT)
+    scheduling.lose(lost)
+    scheduling.end(given_back, released(started=True))
+    scheduling.end(deferred, DEFERRED)
+    scheduling.end(unstarted, released())
+    scheduling.cancel(cancelled.task_key, force=True)
+    assert polling.fates(asked) == {"SUBMITTED": 1, "COMPLETED": 1, "FAILED": 3, "TIMEOUT": 1, "NONE": 3}
+
+
+def test_the_end_of_the_attempt_counts_not_the_next_state_of_its_task(scheduling: Scheduling, polling: Polling) -> None:
+    ref = scheduling.start()
+    first = polling.ask()
+    scheduling.end(ref, FAILURE)
+    scheduling.retry(ref.task_key)
+    (again,) = scheduling.claim()
+    scheduling.report(again, AttemptAccepted(), AttemptStarted())
+    second = polling.ask()
+    assert [attempt.attempt for attempt in second.attempts] == [2]
+    assert (polling.fates(first), polling.fates(second)) == ({"FAILED": 1}, {"SUBMITTED": 1})
+    scheduling.end(again, RESULT)
+    assert (polling.fates(first), polling.fates(second)) == ({"FAILED": 1}, {"COMPLETED": 1})
+
+
+def test_a_late_result_completes_the_attempt_that_was_lost(scheduling: Scheduling, polling: Polling) -> None:
+    ref = scheduling.start()
+    asked = polling.ask()
+    scheduling.lose(ref)
+    assert polling.fates(asked) == {"FAILED": 1}
+    scheduling.end(ref, RESULT)
+    assert polling.fates(asked) == {"COMPLETED": 1}
+
+
+def test_a_timed_out_attempt_has_ended_although_its_lease_stays(scheduling: Scheduling, polling: Polling) -> None:
+    ref = scheduling.start(auto_retry=False)
+    asked = polling.ask()
+    scheduling.sql("UPDATE leases SET accept_time = accept_time - interval '1 day'")
+    scheduling.reap()
+    assert scheduling.barred(ref.task_key)
+    assert scheduling.task(ref.task_key).status is Status.TIMEOUT
+    assert polling.fates(asked) == {"TIMEOUT": 1}
+
+
+def test_a_resize_changes_the_desired_number_of_slots(scheduling: Scheduling) -> None:
+    scheduling.hello()
+    worker = scheduling.run(resize_worker, "w", 7, TTL)
+    assert worker.slots == 7
+    assert scheduling.told[-1].resized == [("w", 7)]
+    assert scheduling.state().desired_state.slots == 7
+    assert scheduling.hello().desired_state.slots == 7
+    with pytest.raises(NotFound):
+        scheduling.run(resize_worker, "none", 7, TTL)

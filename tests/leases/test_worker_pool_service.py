@@ -1,0 +1,301 @@
+"""WorkerPoolService over a real server on a real database, with scripted workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from grpc import StatusCode, aio
+
+from contentgen.client import ContentGenerationClient
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_pool_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from scheduler_svc.replica.replica import Replica
+from tests.api.reflected import Reflected
+from tests.harness.client import refused
+from tests.harness.replicas import serving_beside
+from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.waiting import wait_until_async
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+    from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
+
+pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
+
+SERVICE = "contentgen.v1.WorkerPoolService"
+
+
+async def test_an_empty_pool_has_no_workers(pool: WorkerPoolServiceAsyncStub) -> None:
+    assert await pool.GetWorkerPool(pb.GetWorkerPoolRequest()) == pb.GetWorkerPoolResponse()
+
+
+async def test_the_pool_shows_each_worker(
+    pool: WorkerPoolServiceAsyncStub, tasks: TaskServiceAsyncStub, channel: aio.Channel, replica: Replica, account: int
+) -> None:
+    for _ in range(2):
+        await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+    greeting = hello(
+        worker_id="w2", folder_id="f2", labels={"zone": "a"}, version="1.2", creator_version="content-creator 3"
+    )
+    async with ScriptedWorker(channel) as first, ScriptedWorker(channel, greeting) as second:
+        (lease,) = await first.take()
+        await first.start(lease)
+        await first.heartbeat(0)
+        await second.heartbeat(0)
+        answer = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
+        assert (answer.num_workers, answer.active_workers, answer.total_queue_size) == (2, 1, 1)
+        busy, idle = answer.workers
+        assert (busy.worker_id, busy.running, busy.slots, busy.busy_slots) == ("w1", True, 3, 1)
+        assert (idle.worker_id, idle.running, idle.busy_slots, idle.queue_size) == ("w2", True, 0, 0)
+        assert (dict(idle.labels), idle.version, idle.creator_version) == ({"zone": "a"}, "1.2", "content-creator 3")
+        assert (idle.hostname, idle.scheduler_id, idle.draining) == ("host", replica.scheduler_id, False)
+        assert idle.last_heartbeat_time.ToMicroseconds() >= idle.connect_time.ToMicroseconds() > 0
+
+    gone: Callable[[], bool | Awaitable[bool]] = partial(both_are_gone, pool)
+    await wait_until_async(gone, within=10, what="both workers are shown as gone")
+
+
+def fill(engine: sa.Engine, count: int) -> None:
+    """Workers that said hello a moment ago; every tenth is gone by now, every hundredth has a busy slot.
+
+    They have no streams that would end: a scheduler that tests share would wait for that.
+    """
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("""
+                INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version,
+                    slots, labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time,
+                    heartbeat_time, desired_drain)
+                SELECT 'worker-' || lpad(n::text, 5, '0') || '-of-some-host-name', n, 'f', 1, 'p', 'some-host-name',
+                    '1.0.0', 4, '{"zone": "a"}', 'content-creator', 'content-creator 3', 'a-scheduler', n % 10 <> 0,
+                    false, now(), now(), false
+                FROM generate_series(1, :count) AS n"""),
+            {"count": count},
+        )
+        connection.execute(
+            sa.text("""
+                INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms,
+                    claim_time, accept_time, expire_time)
+                SELECT row_number() OVER (), 1, 1, worker_id, 2, 1, 5, 0, 1000, now(), now(), now() + interval '1 hour'
+                FROM workers WHERE session_key % 100 = 1""")
+        )
+
+
+async def test_a_pool_of_twenty_thousand_workers_is_shown_completely(
+    pool: WorkerPoolServiceAsyncStub, replica: Replica, engine: sa.Engine
+) -> None:
+    fill(engine, 20_000)
+    first = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
+    assert len(first.workers) > 10_000, "who asks for no page gets what an answer holds"
+    shown = [worker.worker_id for worker in first.workers]
+    token = first.next_page_token
+    while token:
+        page = await pool.GetWorkerPool(pb.GetWorkerPoolRequest(page_token=token))
+        assert (page.num_workers, page.active_workers) == (18_000, 200), "counts are of the whole pool"
+        shown += [worker.worker_id for worker in page.workers]
+        token = page.next_page_token
+    assert (first.num_workers, first.active_workers) == (18_000, 200)
+    assert shown == sorted(set(shown))
+    assert len(shown) == 20_000
+    with ContentGenerationClient(f"127.0.0.1:{replica.port}") as client:
+        status = await asyncio.to_thread(client.get_worker_pool_status)
+    assert (status["num_workers"], status["total_slots"], len(status["worker_statuses"])) == (18_000, 80_000, 20_000)
+
+
+async def test_the_pool_is_paged(pool: WorkerPoolServiceAsyncStub, replica: Replica, engine: sa.Engine) -> None:
+    fill(engine, 5)
+    whole = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
+    shown: list[pb.Worker] = []
+    token = ""
+    for size in (2, 2, 1):
+        page = await pool.GetWorkerPool(pb.GetWorkerPoolRequest(page_size=2, page_token=token))
+        assert len(page.workers) == size
+        shown += page.workers
+        token = page.next_page_token
+    assert not token
+    assert shown == list(whole.workers)
+
+
+async def both_are_gone(pool: WorkerPoolServiceAsyncStub) -> bool:
+    answer = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
+    return answer.num_workers == 0 and [worker.running for worker in answer.workers] == [False, False]
+
+
+async def shown(pool: WorkerPoolServiceAsyncStub) -> pb.Worker:
+    """The only worker."""
+    (worker,) = (await pool.GetWorkerPool(pb.GetWorkerPoolRequest())).workers
+    return worker
+
+
+async def test_an_unhealthy_worker_is_shown_until_its_heartbeat_is_healthy(
+    pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
+) -> None:
+    await worker.heartbeat(3)
+    well = await shown(pool)
+    assert (well.unhealthy, well.last_error, well.HasField("unhealthy_time")) == (False, "", False)
+
+    worker.last_error = "no\0 model answers"
+    await worker.heartbeat(0)
+    ill = await shown(pool)
+    assert (ill.unhealthy, ill.last_error, ill.running) == (True, "no model answers", True)
+    assert ill.unhealthy_time.ToMicroseconds() >= well.last_heartbeat_time.ToMicroseconds()
+
+    worker.last_error = "é" * 1_001
+    await worker.heartbeat(1)
+    still = await shown(pool)
+    assert (still.unhealthy_time, still.last_error) == (ill.unhealthy_time, "é" * 1_000), "since when stays"
+
+    worker.last_error = ""
+    await worker.heartbeat(1)
+    untold = await shown(pool)
+    assert (untold.unhealthy, untold.last_error) == (True, "")
+
+    worker.last_error = None
+    await worker.heartbeat(3)
+    again = await shown(pool)
+    assert (again.unhealthy, again.last_error, again.HasField("unhealthy_time")) == (False, "", False)
+
+
+async def test_the_last_of_several_heartbeats_decides_a_worker_s_health(
+    pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
+) -> None:
+    for number in range(20):
+        worker.last_error = f"error {number}"
+        await worker.send_heartbeat(0)
+    for _ in range(20):
+        await worker.read("acknowledgement")
+    assert (await shown(pool)).last_error == "error 19"
+
+
+async def test_a_worker_s_health_outlives_its_stream_but_not_its_process(
+    channel: aio.Channel, pool: WorkerPoolServiceAsyncStub
+) -> None:
+    async with ScriptedWorker(channel, hello(process_id="p1")) as worker:
+        worker.last_error = "no model answers"
+        await worker.heartbeat(0)
+        ill = await shown(pool)
+    away: Callable[[], bool | Awaitable[bool]] = partial(is_away, pool)
+    await wait_until_async(away, within=10, what="the worker is shown as gone")
+    gone = await shown(pool)
+    assert (gone.unhealthy, gone.last_error, gone.HasField("unhealthy_time")) == (False, "", False)
+    async with ScriptedWorker(channel, hello(process_id="p1", session_number=2)):
+        back = await shown(pool)
+        assert (back.unhealthy_time, back.last_error) == (ill.unhealthy_time, "no model answers")
+    async with ScriptedWorker(channel, hello(process_id="p2", session_number=3)):
+        assert not (await shown(pool)).unhealthy
+
+
+async def is_away(pool: WorkerPoolServiceAsyncStub) -> bool:
+    return not (await shown(pool)).running
+
+
+async def test_drain_worker_is_sent_to_the_worker(pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker) -> None:
+    drained = (await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))).worker
+    assert (drained.worker_id, drained.draining, drained.running) == ("w1", True, False)
+    await worker.read("drain")
+    assert (await worker.heartbeat(3)).desired_state.drain
+
+
+async def test_undrain_worker_ends_the_drain(
+    pool: WorkerPoolServiceAsyncStub, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))
+    await worker.read("drain")
+    await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+    assert (await worker.heartbeat(0)).desired_state.drain
+    answer = (await pool.UndrainWorker(pb.UndrainWorkerRequest(worker_id="w1"))).worker
+    assert (answer.draining, answer.running, answer.connected) == (False, True, True)
+    assert len(await worker.take()) == 1
+    assert not (await worker.heartbeat(2)).desired_state.drain
+
+
+async def test_a_stopping_worker_is_shown_as_draining_whatever_its_desired_state(
+    pool: WorkerPoolServiceAsyncStub, channel: aio.Channel
+) -> None:
+    async with ScriptedWorker(channel) as worker:
+        await worker.write(worker_pb.LeaseRequest(draining=worker_pb.Draining()))
+        await worker.heartbeat(0)
+        assert (await pool.UndrainWorker(pb.UndrainWorkerRequest(worker_id="w1"))).worker.draining
+        assert (await shown(pool)).connected
+    away: Callable[[], bool | Awaitable[bool]] = partial(is_disconnected, pool)
+    await wait_until_async(away, within=10, what="the worker is shown as disconnected")
+    assert (await shown(pool)).draining, "it said so last"
+
+
+async def is_disconnected(pool: WorkerPoolServiceAsyncStub) -> bool:
+    return not (await shown(pool)).connected
+
+
+async def test_an_unknown_worker_is_not_found(pool: WorkerPoolServiceAsyncStub) -> None:
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="none"))
+    assert refusal.metadata == {"resource_type": "worker", "resource_id": "none"}
+
+
+@pytest.mark.parametrize("worker_id", ["", " ", "w" * 201, "w\0"])
+async def test_a_worker_is_named_by_its_id(pool: WorkerPoolServiceAsyncStub, worker_id: str) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await pool.DrainWorker(pb.DrainWorkerRequest(worker_id=worker_id))
+    assert refusal.fields == ["worker_id"]
+
+
+async def test_resize_worker_is_sent_to_the_worker(
+    channel: aio.Channel, pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
+) -> None:
+    answer = await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=7)
+    assert (answer["worker"]["worker_id"], answer["worker"]["slots"], answer["worker"]["running"]) == ("w1", 7, True)
+    assert (await worker.read("resize")).resize.slots == 7
+    assert (await worker.heartbeat(3)).desired_state.slots == 7
+    assert (await shown(pool)).slots == 7
+
+    again = await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=7))
+    assert again.worker.slots == 7
+
+
+async def test_a_resize_holds_until_the_worker_s_process_ends(
+    channel: aio.Channel, pool: WorkerPoolServiceAsyncStub
+) -> None:
+    async with ScriptedWorker(channel, hello(process_id="p1")) as worker:
+        assert not worker.welcome.desired_state.HasField("slots")
+    await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=1))  # while it is away
+    async with ScriptedWorker(channel, hello(process_id="p1", session_number=2)) as worker:
+        assert worker.welcome.desired_state.slots == 1
+    async with ScriptedWorker(channel, hello(process_id="p2", session_number=3)) as worker:
+        assert not worker.welcome.desired_state.HasField("slots")
+        assert not (await worker.heartbeat(3)).desired_state.HasField("slots")
+    assert (await shown(pool)).slots == 3
+
+
+async def test_a_worker_of_another_replica_is_resized_and_drained(
+    worker: ScriptedWorker, replica: Replica, db_url: str
+) -> None:
+    async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
+        reflected = Reflected(channel)
+        answer = await reflected.call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=2)
+        assert answer["worker"]["scheduler_id"] == replica.scheduler_id
+        assert (await worker.read("resize")).resize.slots == 2
+        await reflected.call(f"{SERVICE}/DrainWorker", worker_id="w1")
+        await worker.read("drain")
+
+
+@pytest.mark.parametrize("slots", [-1, 0, 1_001])
+async def test_slots_out_of_bounds_are_refused(channel: aio.Channel, worker: ScriptedWorker, slots: int) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=slots)
+    assert refusal.fields == ["slots"]
+    assert not (await worker.heartbeat(3)).desired_state.HasField("slots")
+
+
+async def test_a_resize_of_a_bad_or_unknown_worker_is_refused(channel: aio.Channel) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w" * 201)
+    assert refusal.fields == ["worker_id", "slots"]
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="none", slots=1)
+    assert refusal.metadata == {"resource_type": "worker", "resource_id": "none"}

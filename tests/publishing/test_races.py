@@ -1,0 +1,237 @@
+"""Review and publish pool in concurrent transactions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import pytest
+
+from scheduler_svc.contents import work as reviewing
+from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.content import PoolEntry, PublishStatus, Review, ReviewDecision
+from scheduler_svc.domain.errors import InvalidState
+from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
+from scheduler_svc.publishing import work as publish_pool
+from scheduler_svc.transactions import Tx
+from tests.harness.scheduling import RESULT, Scheduling, overtaken
+
+pytestmark = pytest.mark.integration
+
+MINUTE = timedelta(minutes=1)
+PUBLISHED = PublishReport(True)
+R = TypeVar("R")
+
+
+def content(scheduling: Scheduling, **fields: Any) -> int:
+    """The id of a completed task's content."""
+    ref = scheduling.start(**fields)
+    scheduling.end(ref, RESULT)
+    return scheduling.task(ref.task_key).content_id
+
+
+def claims(scheduling: Scheduling, limit: int = 1, account_id: int = 0) -> list[PoolEntry]:
+    entries: list[PoolEntry] = scheduling.run(publish_pool.claim, Scope.of(account_id), limit, MINUTE, "p")
+    return entries
+
+
+def claim_in(tx: Tx, limit: int = 1) -> list[PoolEntry]:
+    return publish_pool.claim(tx, ALL, limit, MINUTE, "p")
+
+
+def reports(scheduling: Scheduling, entry: PoolEntry) -> PoolEntry:
+    reported: PoolEntry = scheduling.run(report_in, entry)
+    return reported
+
+
+def report_in(tx: Tx, entry: PoolEntry) -> PoolEntry:
+    return publish_pool.report(tx, entry.content_id, entry.claim_id, PUBLISHED, PublishPolicy())
+
+
+def reviews(content_id: int, decision: ReviewDecision) -> Callable[[Tx], Any]:
+    return lambda tx: reviewing.review_content(tx, Review(content_id, decision, "anna"))
+
+
+def at_a_time(scheduling: Scheduling, first: Callable[[Tx], R], second: Callable[[], R]) -> tuple[R, R]:
+    """What both return if `second` begins and ends before `first` commits, and so does not wait for it."""
+    with ThreadPoolExecutor(1) as pool, scheduling.transaction() as tx:
+        return first(tx), pool.submit(second).result(timeout=5)
+
+
+def expire_claims(scheduling: Scheduling) -> None:
+    scheduling.sql("UPDATE publish_pool SET claim_expire_time = now() WHERE status = 2")
+
+
+@pytest.mark.parametrize("first", ReviewDecision)
+@pytest.mark.parametrize("second", ReviewDecision)
+def test_the_first_of_two_concurrent_decisions_holds(
+    scheduling: Scheduling, first: ReviewDecision, second: ReviewDecision
+) -> None:
+    content_id = content(scheduling, auto_approve=False)
+    with pytest.raises(InvalidState) as refused:
+        overtaken(scheduling, reviews(content_id, first), lambda: scheduling.run(reviews(content_id, second)))
+    assert refused.value.metadata["current_state"] == first.outcome.label
+    approved = [(content_id,)] if first is ReviewDecision.APPROVE else []
+    assert scheduling.sql("SELECT content_id FROM publish_pool") == approved
+
+
+def test_an_approval_that_is_rolled_back_leaves_no_entry(scheduling: Scheduling) -> None:
+    content_id = content(scheduling, auto_approve=False)
+
+    def approves_and_fails(tx: Tx) -> None:
+        reviews(content_id, ReviewDecision.APPROVE)(tx)
+        raise ValueError(content_id)
+
+    with pytest.raises(ValueError, match=str(content_id)):
+        scheduling.run(approves_and_fails)
+    assert scheduling.sql("SELECT review_status FROM contents") == [(1,)]
+    assert claims(scheduling) == []
+
+
+def test_the_content_of_a_task_that_was_cleaned_up_has_a_submit_s_defaults(db_url: str) -> None:
+    with closing(Scheduling(db_url)) as scheduling:
+        content_id = content(scheduling, auto_approve=False, priority=9, schedule_time=datetime(2020, 1, 1, tzinfo=UTC))
+        scheduling.sql("DELETE FROM tasks")
+        scheduling.run(reviews(content_id, ReviewDecision.APPROVE))
+        (entry,) = claims(scheduling)
+        assert (entry.content_id, entry.priority, entry.schedule_time) == (content_id, 5, None)
+
+
+def test_two_concurrent_claims_take_different_entries(scheduling: Scheduling) -> None:
+    content_ids = [content(scheduling) for _ in range(5)]
+    first, second = at_a_time(scheduling, lambda tx: claim_in(tx, 2), lambda: claims(scheduling, 2))
+    assert [entry.content_id for entry in first] == content_ids[:2]
+    assert [entry.content_id for entry in second] == content_ids[2:4]
+    assert [entry.content_id for entry in claims(scheduling, 2)] == content_ids[4:]
+
+
+def test_two_concurrent_claims_of_expired_entries_take_different_ones(scheduling: Scheduling) -> None:
+    for _ in range(2):
+        content(scheduling)
+    claims(scheduling, 2)
+    expire_claims(scheduling)
+    (first,), (second,) = at_a_time(scheduling, claim_in, lambda: claims(scheduling, 2))
+    assert first.content_id != second.content_id
+
+
+def test_many_publishers_take_each_entry_once(scheduling: Scheduling) -> None:
+    content_ids = [content(scheduling, priority=1 + n % 10) for n in range(60)]
+
+    def publishes(_: int) -> list[int]:
+        taken = []
+        while entries := claims(scheduling, 3):
+            taken += [reports(scheduling, entry).content_id for entry in entries]
+        return taken
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [content_id for own in pool.map(publishes, range(6)) for content_id in own]
+    assert Counter(taken) == Counter(content_ids)
+    assert scheduling.sql("SELECT DISTINCT status FROM publish_pool") == [(PublishStatus.PUBLISHED,)]
+
+
+def test_a_report_that_a_claim_overtook_is_refused(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (old,) = claims(scheduling)
+    with scheduling.transaction() as tx:
+        assert tx.now  # by its own clock, the claim holds until its end
+        expire_claims(scheduling)
+        (latest,) = claims(scheduling)
+        with pytest.raises(InvalidState):
+            report_in(tx, old)
+    assert reports(scheduling, latest).status is PublishStatus.PUBLISHED
+
+
+def test_a_report_on_an_entry_that_is_being_claimed_is_refused(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (old,) = claims(scheduling)
+    expire_claims(scheduling)
+    with scheduling.transaction() as tx:
+        (latest,) = claim_in(tx)
+        with pytest.raises(InvalidState):
+            reports(scheduling, old)
+    assert reports(scheduling, latest).status is PublishStatus.PUBLISHED
+
+
+def test_a_claim_skips_an_entry_that_is_being_reported(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (entry,) = claims(scheduling)
+    _, claimed = at_a_time(scheduling, lambda tx: [report_in(tx, entry)], lambda: claims(scheduling))
+    assert claimed == claims(scheduling) == []
+
+
+def fails_in(tx: Tx, entry: PoolEntry) -> PoolEntry:
+    return publish_pool.report(tx, entry.content_id, entry.claim_id, PublishReport(False, "why"), PublishPolicy())
+
+
+def end_waits(scheduling: Scheduling) -> None:
+    scheduling.sql("UPDATE publish_pool SET next_attempt_time = now() WHERE next_attempt_time IS NOT NULL")
+
+
+def test_the_first_of_two_concurrent_reports_counts_as_the_attempt(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (entry,) = claims(scheduling)
+    with pytest.raises(InvalidState):
+        overtaken(scheduling, lambda tx: fails_in(tx, entry), lambda: reports(scheduling, entry))
+    assert scheduling.sql("SELECT number, published, error FROM publish_attempts") == [(1, False, "why")]
+    assert scheduling.sql("SELECT status, attempt_count FROM publish_pool") == [(PublishStatus.FAILED, 1)]
+
+
+def test_a_report_that_is_rolled_back_leaves_no_attempt(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (entry,) = claims(scheduling)
+
+    def fails_and_breaks(tx: Tx) -> None:
+        fails_in(tx, entry)
+        raise ValueError(entry.content_id)
+
+    with pytest.raises(ValueError, match=str(entry.content_id)):
+        scheduling.run(fails_and_breaks)
+    assert scheduling.sql("SELECT FROM publish_attempts") == []
+    assert reports(scheduling, entry).attempt_count == 1
+
+
+def test_two_concurrent_claims_take_different_retries(scheduling: Scheduling) -> None:
+    for _ in range(4):
+        content(scheduling)
+    for entry in claims(scheduling, 4):
+        scheduling.run(fails_in, entry)
+    end_waits(scheduling)
+    first, second = at_a_time(scheduling, lambda tx: claim_in(tx, 2), lambda: claims(scheduling, 2))
+    assert len({entry.content_id for entry in (*first, *second)}) == 4
+
+
+def test_a_renewal_that_a_report_overtook_is_refused(scheduling: Scheduling) -> None:
+    content(scheduling)
+    (entry,) = claims(scheduling)
+
+    def renews() -> PoolEntry:
+        renewed: PoolEntry = scheduling.run(publish_pool.renew, entry.content_id, entry.claim_id, MINUTE)
+        return renewed
+
+    with pytest.raises(InvalidState):
+        overtaken(scheduling, lambda tx: fails_in(tx, entry), renews)
+
+
+def test_an_edit_and_a_claim_at_a_time_leave_one_of_both(scheduling: Scheduling) -> None:
+    content_id = content(scheduling)
+    change = EntryChange(priority=1)
+    with pytest.raises(InvalidState):
+        overtaken(scheduling, claim_in, lambda: scheduling.run(publish_pool.update, content_id, change))
+    assert scheduling.sql("SELECT priority, status FROM publish_pool") == [(5, PublishStatus.PUBLISHING)]
+
+
+def test_an_entry_with_an_expired_claim_keeps_its_place(scheduling: Scheduling) -> None:
+    first, second = content(scheduling), content(scheduling)
+    claims(scheduling)
+    expire_claims(scheduling)
+    assert [entry.content_id for entry in claims(scheduling, 2)] == [first, second]
+
+
+def test_a_claim_of_an_account_takes_only_its_entries(scheduling: Scheduling) -> None:
+    scheduling.sql("INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('two', 0, 1)")
+    _, theirs = content(scheduling, priority=10), content(scheduling, account_id=2)
+    assert [entry.content_id for entry in claims(scheduling, 10, account_id=2)] == [theirs]

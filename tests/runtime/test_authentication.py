@@ -1,0 +1,227 @@
+"""Who may call what: tokens and roles, for every RPC that the descriptors have."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc import StatusCode, aio
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from contentgen.rpcs import METHODS, RPCS
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from scheduler_svc.domain.access import Role
+from scheduler_svc.replica.replica import Replica
+from tests.harness.client import refused
+from tests.harness.cluster import Databases
+from tests.harness.credentials import Caller, line, write
+from tests.harness.replicas import SharedScheduler, serving, started_shared_scheduler
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
+
+pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
+
+NAMES = {
+    Role.OPERATOR: "op",
+    Role.CLIENT: "c",
+    Role.REVIEWER: "r",
+    Role.PUBLISHER: "p",
+    Role.VIEWER: "v",
+    Role.WORKER: "w",
+}
+"""Of a token of each role; with `-tied`, of one that is tied to accounts."""
+FOR = {name: {Role.OPERATOR, *map(Role, rpc.callers.split())} for name, rpc in RPCS.items()}
+"""The roles of each RPC."""
+TOKENS = [
+    *(line(name, role) for role, name in NAMES.items()),
+    *(line(f"{name}-tied", role, [2, 1]) for role, name in NAMES.items() if role is not Role.WORKER),
+]
+
+
+@pytest.fixture(scope="module")
+def shared_scheduler(
+    databases: Databases, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedScheduler]:
+    """One with tokens, which stay as they are."""
+    tokens = write(tmp_path_factory.mktemp("auth") / "tokens", *TOKENS)
+    with started_shared_scheduler(databases, template, CONTENTGEN_TOKENS_FILE=str(tokens)) as scheduler:
+        yield scheduler
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    """Those of `replica`, to be changed."""
+    return write(tmp_path / "tokens", *TOKENS)
+
+
+@pytest.fixture
+async def replica(db_url: str, tokens: Path) -> AsyncIterator[Replica]:
+    async with serving(db_url, tokens_file=tokens) as replica:
+        yield replica
+
+
+async def test_every_rpc_requires_a_token_of_its_roles(channel: aio.Channel) -> None:
+    for rpc, allowed in FOR.items():
+        for token, wanted in (("", StatusCode.UNAUTHENTICATED), ("guessed", StatusCode.UNAUTHENTICATED)):
+            with refused(wanted, "TOKEN_INVALID"):
+                await Caller(channel, token)(rpc)
+        for role in Role:
+            caller = Caller(channel, f"{NAMES[role]}-token")
+            if role not in allowed:
+                with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN") as refusal:
+                    await caller(rpc)
+                assert refusal.metadata == {"role": role, "required_role": ",".join(sorted(allowed))}
+            else:
+                answers = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}
+                assert await _code(caller, rpc) in answers, rpc
+
+
+@pytest.mark.parametrize(
+    ("role", "tied"), [(role, tied) for role in Role for tied in (False, True) if not (tied and role is Role.WORKER)]
+)
+async def test_get_caller_names_the_very_rpcs_that_are_not_denied(channel: aio.Channel, role: Role, tied: bool) -> None:
+    name = f"{NAMES[role]}-tied" if tied else NAMES[role]
+    caller = Caller(channel, f"{name}-token")
+    denied = {rpc for rpc, allowed in FOR.items() if role not in allowed}  # of which another test shows that they are
+    if tied:
+        denied = {rpc for rpc in METHODS if await _code(caller, rpc) is StatusCode.PERMISSION_DENIED}
+    answer = await caller("SystemService/GetCaller")
+    assert answer.pop("account_ids", []) == (["1", "2"] if tied else [])
+    methods = sorted(METHODS.keys() - denied)
+    assert answer == {"name": name, "role": role, "methods": methods, "token_required": True}
+
+
+async def _code(caller: Caller, rpc: str) -> StatusCode:
+    """Of a call with an empty request, or a bad one: an empty one would watch without end, or be about all accounts."""
+    bad = {"TaskService/WatchTasks", "WorkerPoolService/PauseDispatch", "WorkerPoolService/ResumeDispatch"}
+    fields = {"account_id": -1} if rpc in bad else {}
+    try:
+        await caller(rpc, **fields)
+    except aio.AioRpcError as error:
+        return error.code()
+    return StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("authorization", "op-token")],
+        [("authorization", "Basic op-token")],
+        [("authorization", "Bearer ")],
+        [("authorization", "Bearer op-token"), ("authorization", "Bearer op-token")],
+        [("authorization", "Bearer op-token-and-more")],
+        [("authorization", "Bearer " + "x" * 4_000)],
+    ],
+)
+async def test_metadata_without_exactly_one_bearer_token_is_refused(
+    channel: aio.Channel, headers: list[tuple[str, str]]
+) -> None:
+    call: Any = channel.unary_unary("/contentgen.v1.AccountService/ListAccounts")
+    with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID") as refusal:
+        await call(b"", metadata=headers)
+    assert "op-token" not in refusal.message
+
+
+async def test_the_scheme_is_case_insensitive(channel: aio.Channel) -> None:
+    call: Any = channel.unary_unary("/contentgen.v1.AccountService/ListAccounts")
+    assert await call(b"", metadata=[("authorization", "bEARER op-token")]) == b""
+
+
+async def test_a_refused_caller_s_request_is_not_read(channel: aio.Channel) -> None:
+    call: Any = channel.unary_unary("/contentgen.v1.TaskService/GetTask")
+    with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+        await call(b"\xff\xff no message")
+
+
+def _raw(channel: aio.Channel, path: str) -> Any:
+    return channel.unary_unary(path)
+
+
+async def test_an_unknown_method_requires_a_token_too(channel: aio.Channel) -> None:
+    for path in ("/contentgen.v1.TaskService/Other", "/other.Service/Rpc"):
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await _raw(channel, path)(b"")
+        with refused(StatusCode.UNIMPLEMENTED):
+            await _raw(channel, path)(b"", metadata=[("authorization", "Bearer op-token")])
+
+
+async def test_health_requires_no_token(channel: aio.Channel) -> None:
+    health: Any = HealthStub(channel)
+    await health.Check(HealthCheckRequest())
+
+
+async def test_reflection_and_channelz_require_an_operator_of_all_accounts(channel: aio.Channel) -> None:
+    for method in ("channelz.v1.Channelz/GetServers", "reflection.v1alpha.ServerReflection/ServerReflectionInfo"):
+        call: Any = channel.unary_unary(f"/grpc.{method}")
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await call(b"")
+        for name, reason in (("c", "ROLE_FORBIDDEN"), ("op-tied", "ACCOUNT_FORBIDDEN")):
+            with refused(StatusCode.PERMISSION_DENIED, reason):
+                await call(b"", metadata=[("authorization", f"Bearer {name}-token")])
+    servers: Any = channelz_pb2_grpc.ChannelzStub(channel)  # type: ignore[arg-type] # its types know no aio
+    answer = await servers.GetServers(channelz_pb2.GetServersRequest(), metadata=[("authorization", "Bearer op-token")])
+    assert answer.server
+
+
+async def test_a_changed_tokens_file_applies_from_the_next_call_on(
+    replica: Replica, channel: aio.Channel, tokens: Path
+) -> None:
+    old, new = Caller(channel, "c-token"), Caller(channel, "another")
+
+    async def lets_in(caller: Caller) -> bool:
+        return await _code(caller, "AccountService/ListAccounts") is StatusCode.OK
+
+    known: Callable[[], bool | Awaitable[bool]] = partial(lets_in, new)
+
+    assert await lets_in(old)
+    write(tokens, line("c", "client", token="another"))
+    await wait_until_async(known, within=10, what="the new token is known")
+    assert not await lets_in(old)
+
+
+async def test_a_broken_tokens_file_changes_nothing_and_is_logged(
+    replica: Replica, channel: aio.Channel, tokens: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tokens, '{"name": "c"}', "nonsense")
+    replica.reload_files()
+    shown: list[str] = []
+
+    def told() -> bool:
+        shown.extend(capsys.readouterr())
+        return "can't be used" in "".join(shown)
+
+    await wait_until_async(told, within=10, what="the log says what is wrong")
+    assert "line 1: sha256 must be" in "".join(shown)
+    assert "line 2: must be a JSON object" in "".join(shown)
+    assert await _code(Caller(channel, "c-token"), "AccountService/ListAccounts") is StatusCode.OK
+
+
+async def test_streams_of_a_removed_token_end_and_others_continue(
+    replica: Replica, channel: aio.Channel, tokens: Path
+) -> None:
+    operator = Caller(channel, "op-token")
+    await operator("AccountService/CreateAccount", name="one")
+    submitted = await operator("TaskService/SubmitTask", account_id=1, topic="a topic")
+    request = task_pb.WatchTasksRequest(task_ids=[submitted["task"]["task_id"]])
+    watches: list[Any] = [
+        TaskServiceStub(channel).WatchTasks(request, metadata=(("authorization", f"Bearer {token}"),))
+        for token in ("c-token", "op-token")
+    ]
+    for watch in watches:
+        await watch.read()
+    async with ScriptedWorker(channel, token="w-token") as worker:
+        write(tokens, line("op", "operator"))
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await watches[0].read()
+        with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+            await worker.read("reconnect")
+    await operator("TaskService/CancelTask", task_id=submitted["task"]["task_id"])
+    assert (await watches[1].read()).event.task.status == TASK_STATUS_CANCELLED
+    watches[1].cancel()

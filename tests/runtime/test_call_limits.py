@@ -1,0 +1,303 @@
+"""Limits of each caller's concurrent calls, waits, streams, messages and health calls; others are served meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode, aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
+from scheduler_svc.leases import service as worker_service
+from scheduler_svc.replica import replica as replica_module
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.access import Limits
+from tests.harness import http2
+from tests.harness.client import refused
+from tests.harness.credentials import Caller, line, write
+from tests.harness.load import honest_caller
+from tests.harness.replicas import serving
+from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.waiting import wait_until_async
+
+pytestmark = pytest.mark.contract
+
+FEW = 3
+LIMITS = Limits(
+    calls=FEW,
+    waits=FEW,
+    watches=FEW,
+    leases=FEW,
+    probes=FEW,
+    all_probes=FEW + 1,
+    health_watches=FEW,
+    all_health_watches=FEW + 1,
+    open_message_timeout=30.0,
+)
+GET_TASK = "/contentgen.v1.TaskService/GetTask"
+LIST_ACCOUNTS = "/contentgen.v1.AccountService/ListAccounts"
+CHECK_HEALTH = "/grpc.health.v1.Health/Check"
+WATCH_HEALTH = "/grpc.health.v1.Health/Watch"
+PATIENCE_S = 60
+
+
+@pytest.fixture
+async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
+    tokens = write(tmp_path / "tokens", *(line(name, "operator") for name in ("a", "b")))
+    async with serving(db_url, limits=LIMITS, tokens_file=tokens) as replica:
+        yield replica
+
+
+def of(name: str) -> Any:
+    """The metadata of a call with this name's token."""
+    return (("authorization", f"Bearer {name}-token"),)
+
+
+def silent_call(channel: aio.Channel, name: str) -> Any:
+    """A call of GetTask whose message has not been sent."""
+    call: Any = channel.stream_unary(GET_TASK)
+    return call(metadata=of(name))
+
+
+async def test_a_call_whose_message_never_arrives_is_refused(db_url: str) -> None:
+    async with (
+        serving(db_url, limits=Limits(message_timeout=0.2)) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        honest_caller(replica),
+    ):
+        for _ in range(2):
+            calls = [silent_call(channel, "a") for _ in range(3)]
+            for call in calls:
+                with refused(StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW") as refusal:
+                    await call
+                assert "within 0.2 s" in refusal.message
+
+
+async def test_the_work_of_a_call_does_not_grow_with_the_number_of_methods(
+    channel: aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """grpc.aio waits for the next call of each registered method."""
+    waited: list[int] = []
+    wait = asyncio.wait
+
+    def counting(futures: Any, **options: Any) -> Any:
+        waited.append(len(futures))
+        return wait(futures, **options)
+
+    monkeypatch.setattr(asyncio, "wait", counting)
+    for _ in range(2):
+        await Caller(channel, "a-token")("AccountService/ListAccounts")
+    assert waited
+    assert max(waited) == 1
+
+
+async def test_a_call_without_a_message_is_an_invalid_argument(channel: aio.Channel) -> None:
+    call = silent_call(channel, "a")
+    await call.done_writing()
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+        await call
+
+
+async def answer(call: Any) -> object:
+    return await call
+
+
+async def test_each_caller_has_its_own_limit_of_calls(channel: aio.Channel) -> None:
+    calls = {asyncio.ensure_future(answer(silent_call(channel, "a"))) for _ in range(FEW + 1)}
+    done, held = await asyncio.wait(calls, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+    (refused_call,) = done
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
+        await refused_call
+    assert refusal.message.startswith("this caller has 3 calls in progress")
+    assert refusal.retry_after == 1
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
+        await Caller(channel, "a-token")("AccountService/ListAccounts")
+    await Caller(channel, "b-token")("AccountService/ListAccounts")
+    for call in held:
+        call.cancel()
+    await until_served(channel, "a")
+
+
+async def until_served(channel: aio.Channel, name: str) -> None:
+    async def served() -> bool:
+        try:
+            await Caller(channel, f"{name}-token")("AccountService/ListAccounts")
+        except aio.AioRpcError as error:
+            if error.code() is not StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            return False
+        return True
+
+    is_served: Callable[[], bool | Awaitable[bool]] = served
+    await wait_until_async(is_served, within=PATIENCE_S, what=f"{name} is served again")
+
+
+async def task_of(channel: aio.Channel) -> str:
+    operator = Caller(channel, "a-token")
+    created = await operator("AccountService/CreateAccount", name="one")
+    submitted = await operator("TaskService/SubmitTask", account_id=created["account"]["account_id"], topic="a topic")
+    task_id: str = submitted["task"]["task_id"]
+    return task_id
+
+
+async def test_waits_have_a_limit_of_their_own(channel: aio.Channel) -> None:
+    task_id = await task_of(channel)
+    request = pb.WaitTaskRequest(task_id=task_id, timeout=Duration(seconds=60))
+    stub = TaskServiceStub(channel)
+    calls = {asyncio.ensure_future(answer(stub.WaitTask(request, metadata=of("a")))) for _ in range(FEW + 1)}
+    done, held = await asyncio.wait(calls, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+    (refused_call,) = done
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
+        await refused_call
+    assert "3 WaitTask calls" in refusal.message
+    await Caller(channel, "a-token")("TaskService/GetTask", task_id=task_id)
+    await stub.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=Duration()), metadata=of("b"))
+    for call in held:
+        call.cancel()
+
+
+async def test_watches_have_a_limit_of_their_own(channel: aio.Channel) -> None:
+    task_id = await task_of(channel)
+    request = pb.WatchTasksRequest(task_ids=[task_id])
+    held: list[Any] = [TaskServiceStub(channel).WatchTasks(request, metadata=of("a")) for _ in range(FEW)]
+    for watch in held:
+        await watch.read()
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
+        await Caller(channel, "a-token")("TaskService/WatchTasks", task_ids=[task_id])
+    await Caller(channel, "a-token")("TaskService/GetTask", task_id=task_id)
+    await Caller(channel, "b-token")("TaskService/WatchTasks", task_ids=[task_id])
+    for watch in held:
+        watch.cancel()
+
+
+async def test_lease_streams_have_a_limit_of_their_own(channel: aio.Channel) -> None:
+    async with AsyncExitStack() as workers:
+        for i in range(FEW):
+            greeting = hello(worker_id=f"w{i}", folder_id=f"f{i}")
+            await workers.enter_async_context(ScriptedWorker(channel, greeting, token="a-token"))
+        with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
+            await WorkerServiceStub(channel).Lease(metadata=of("a")).read()  # a write may come after the refusal
+        await Caller(channel, "a-token")("AccountService/ListAccounts")
+        await workers.enter_async_context(ScriptedWorker(channel, hello(worker_id="w", folder_id="f"), "b-token"))
+
+
+async def test_a_lease_stream_without_a_hello_ends(channel: aio.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_service, "HELLO_TIMEOUT", 0.2)
+    stream = WorkerServiceStub(channel).Lease(metadata=of("a"))
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        answer: worker_pb.LeaseResponse | Any = await stream.read()
+        assert answer is not None
+    assert refusal.fields == ["message"]
+
+
+async def test_health_watches_are_limited_by_address_and_in_total_and_refuse_no_check(
+    channel: aio.Channel, replica: Replica
+) -> None:
+    health: Any = HealthStub(channel)
+    held: list[Any] = [health.Watch(HealthCheckRequest()) for _ in range(FEW)]
+    for watch in held:
+        await watch.read()
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
+        await health.Watch(HealthCheckRequest()).read()
+    assert refusal.message.startswith("this caller has 3 health watches in progress")
+    await health.Check(HealthCheckRequest())
+    async with honest_caller(replica, "a-token"), http2.connected(replica.port, "127.0.0.2") as other:
+        await other.greet()
+        taken = await other.first(other.call(WATCH_HEALTH))
+        assert not taken.flags & http2.END_STREAM
+        turned_away = await other.first(other.call(WATCH_HEALTH))
+        assert b"4 health watches are in progress" in turned_away.payload
+        assert b"grpc-status" not in (await other.first(other.call(CHECK_HEALTH))).payload
+    for watch in held:
+        watch.cancel()
+
+
+async def test_a_health_check_is_served_however_many_others_stall(channel: aio.Channel, replica: Replica) -> None:
+    async with AsyncExitStack() as peers:
+        stalled = []
+        for address in ("127.0.0.2", "127.0.0.3"):
+            peer = await peers.enter_async_context(http2.connected(replica.port, address))
+            await peer.greet()
+            stalled += [(peer, peer.begin(CHECK_HEALTH)) for _ in range(FEW - 1)]
+            assert b"grpc-status" not in (await peer.first(peer.call(CHECK_HEALTH))).payload
+        health: Any = HealthStub(channel)
+        await health.Check(HealthCheckRequest())
+        peer, stream = stalled[0]
+        assert b"did not come" in (await peer.first(stream)).payload  # the oldest makes way
+
+
+async def test_the_message_of_a_health_check_has_a_short_time_to_arrive(db_url: str) -> None:
+    async with (
+        serving(db_url, limits=Limits(open_message_timeout=0.2)) as replica,
+        http2.connected(replica.port) as peer,
+    ):
+        await peer.greet()
+        for path in (CHECK_HEALTH, WATCH_HEALTH):
+            assert b"within 0.2 s" in (await peer.first(peer.begin(path))).payload
+
+
+async def test_a_call_counts_until_its_answer_is_read(channel: aio.Channel, replica: Replica) -> None:
+    async with honest_caller(replica, "b-token"), http2.connected(replica.port) as greedy:
+        await greedy.greet(window=0)
+        for _ in range(FEW):
+            stream = greedy.call(LIST_ACCOUNTS, of("a"))
+            assert (await greedy.first(stream)).kind == http2.HEADERS  # the answer is ready, and nobody reads it
+        with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
+            await Caller(channel, "a-token")("AccountService/ListAccounts")
+    await until_served(channel, "a")
+
+
+async def test_an_address_is_a_caller_if_no_token_is_required(db_url: str) -> None:
+    async with (
+        serving(db_url, limits=LIMITS) as replica,
+        honest_caller(replica),
+        http2.connected(replica.port, "127.0.0.2") as other,
+    ):
+        await other.greet()
+        for _ in range(FEW):
+            other.begin(GET_TASK)
+        assert b"this caller has 3 calls in progress" in (await other.first(other.call(GET_TASK))).payload
+
+
+async def test_submits_that_wait_for_the_database_are_bounded_by_their_bytes(
+    db_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few hundred large tasks use as much memory as thousands of small ones."""
+    monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", 5_000)
+    async with (
+        serving(db_url) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
+        account = (await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="a"))).account
+        task = pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic", requirements="x" * 18_000)
+        batch = pb.BatchSubmitTasksRequest(requests=[task] * 230)
+        stub = TaskServiceStub(channel)
+        with engine.begin() as holder:
+            holder.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+            waiting = [stub.BatchSubmitTasks(batch) for _ in range(3)]
+            done, _ = await asyncio.wait(
+                [asyncio.ensure_future(_code(call)) for call in waiting],
+                timeout=PATIENCE_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            assert [call.result() for call in done] == [StatusCode.UNAVAILABLE]
+        codes = [await call.code() for call in waiting]
+        assert sorted(code.name for code in codes) == ["OK", "OK", "UNAVAILABLE"]
+
+
+async def _code(call: aio.UnaryUnaryCall[Any, Any]) -> StatusCode:
+    code: StatusCode = await call.code()
+    return code

@@ -1,0 +1,207 @@
+"""Tokens and certificates that are replaced during calls, or expire."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+import structlog
+from grpc import aio
+
+from contentgen.validity import EXPIRY_WARNING, describe_expiry, earliest_expiry
+from scheduler_svc.replica.replica import Replica
+from tests.harness.credentials import Caller, line, make_signed, shown_on, write
+from tests.harness.replicas import serving
+from tests.harness.waiting import wait_until_async
+
+pytestmark = pytest.mark.contract
+
+
+# Tokens and certificates are replaced during calls: no call is dropped.
+
+
+CALLERS = 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path, certificates: Path) -> Path:
+    """A tokens file, and a certificate as `server.pem` and `server.key`."""
+    write(tmp_path / "tokens", line("op", "operator", token="old"))
+    for name in ("server.pem", "server.key"):
+        shutil.copy(certificates / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+async def replica(db_url: str, folder: Path) -> AsyncIterator[Replica]:
+    files = {"tokens_file": folder / "tokens", "tls_cert": folder / "server.pem", "tls_key": folder / "server.key"}
+    async with serving(db_url, **files) as replica:
+        yield replica
+
+
+@dataclass
+class Load:
+    """Callers that make calls one after the other, each over its own connection and over new ones."""
+
+    replica: Replica
+    ca: bytes
+    token: str
+    answered: int = 0
+    failures: list[BaseException] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[aio.Channel]:
+        credentials = grpc.ssl_channel_credentials(self.ca)
+        options = [("grpc.use_local_subchannel_pool", 1)]  # else two channels would share a connection
+        async with aio.secure_channel(f"127.0.0.1:{self.replica.port}", credentials, options=options) as channel:
+            yield channel
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        ended = asyncio.Event()
+        callers = [asyncio.create_task(self._call(ended, fresh=i % 2 == 0)) for i in range(CALLERS)]
+        try:
+            yield
+        finally:
+            ended.set()
+            self.failures += [outcome for outcome in await asyncio.gather(*callers, return_exceptions=True) if outcome]
+
+    async def _call(self, ended: asyncio.Event, *, fresh: bool) -> None:
+        while not ended.is_set():
+            async with self.connected() as channel:
+                while not ended.is_set():
+                    await Caller(channel, self.token)("AccountService/ListAccounts")
+                    self.answered += 1
+                    if fresh:
+                        break
+
+    async def more(self) -> None:
+        """Returns after many more calls were answered, or one has failed."""
+        goal = self.answered + 10 * CALLERS
+        await wait_until_async(lambda: self.answered >= goal or self.failures, within=20, what="calls go on")
+
+
+async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, certificates: Path) -> None:
+    load = Load(replica, (certificates / "ca.pem").read_bytes(), "old")
+    async with load.running():
+        await load.more()
+        write(folder / "tokens", line("op", "operator", token="old"), line("op", "operator", token="new"))
+        replica.reload_files()
+
+        async with load.connected() as channel:
+            caller = Caller(channel, "new")
+
+            async def known() -> object:
+                try:
+                    return await caller("AccountService/CreateAccount", name="by the new token")
+                except aio.AioRpcError:
+                    return None
+
+            await wait_until_async(known, within=10, what="the new token is known")  # type: ignore[arg-type]
+        load.token = "new"
+        await load.more()
+        write(folder / "tokens", line("op", "operator", token="new"))
+        replica.reload_files()
+        await load.more()
+    assert not load.failures
+
+
+async def test_certificates_are_replaced_under_load(
+    replica: Replica, folder: Path, certificates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = Load(replica, (certificates / "ca.pem").read_bytes(), "old")
+    before = await asyncio.to_thread(shown_on, replica.port)
+    async with load.running():
+        await load.more()
+        shutil.copy(certificates / "client.pem", folder / "server.pem")
+        replica.reload_files()  # the key does not match yet: the former pair stays in use
+        await load.more()
+        assert await asyncio.to_thread(shown_on, replica.port) == before
+        shutil.copy(certificates / "client.key", folder / "server.key")
+        replica.reload_files()
+
+        async def changed() -> bool:
+            return await asyncio.to_thread(shown_on, replica.port) != before
+
+        await wait_until_async(changed, within=10, what="new connections get the new certificate")  # type: ignore[arg-type]
+        await load.more()
+    assert not load.failures
+    assert "must be PEM files that belong together" in "".join(capsys.readouterr())
+
+
+# The scheduler warns before a certificate expires.
+
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("ends_in", "said"),
+    [
+        (EXPIRY_WARNING + timedelta(seconds=1), None),
+        (EXPIRY_WARNING, "expires on 2026-03-15 12:00 UTC, in 14 days"),
+        (timedelta(hours=30), "expires on 2026-03-02 18:00 UTC, in 1 day"),
+        (timedelta(0), "expired on 2026-03-01 12:00 UTC"),
+    ],
+)
+def test_an_expiry_is_logged_from_14_days_before(ends_in: timedelta, said: str | None) -> None:
+    assert describe_expiry(NOW + ends_in, NOW) == said
+
+
+def test_the_earliest_expiry_of_several_certificates_counts(certificates: Path, tmp_path: Path) -> None:
+    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
+    make_signed(tmp_path, "short", days=3)
+    chain = (tmp_path / "server.pem").read_bytes() + (tmp_path / "short.pem").read_bytes()
+    end = earliest_expiry(b"a comment\n" + chain)
+    assert end is not None
+    assert abs(end - datetime.now(UTC) - timedelta(days=3)) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "AAAA", "MAA=", "MIID", "MAMCAQE=", "MAUwAwIBAQ=="], ids=lambda body: body or "nothing"
+)
+def test_a_file_without_a_certificate_has_no_expiry(body: str) -> None:
+    assert earliest_expiry(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----".encode()) is None
+    assert earliest_expiry(body.encode()) is None
+
+
+@pytest.mark.parametrize("module", ["scheduler_svc.main", "contentgen.cli.app"])
+def test_the_certificate_library_is_loaded_only_with_tls(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+
+
+async def test_the_scheduler_warns_at_start_and_when_files_change(
+    db_url: str, certificates: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(certificates, tmp_path, dirs_exist_ok=True)
+    make_signed(tmp_path, "server", days=3)
+    files = {
+        "tls_cert": tmp_path / "server.pem",
+        "tls_key": tmp_path / "server.key",
+        "tls_client_ca": tmp_path / "ca.pem",
+    }
+    with structlog.testing.capture_logs() as logs:
+        async with serving(db_url, **files) as replica:
+
+            async def warned(number: int) -> list[str]:
+                def found() -> list[str]:
+                    warnings = [event for event in logs if event["action"] == "certificate"]
+                    assert all(event["setting"] == "CONTENTGEN_TLS_CERT" for event in warnings)
+                    return [event["event"] for event in warnings] if len(warnings) >= number else []
+
+                return await wait_until_async(found, within=20, what=f"{number} warnings")
+
+            assert "a certificate expires on" in (await warned(1))[0]
+            make_signed(tmp_path, "server", days=0)
+            replica.reload_files()
+            assert "a certificate expired on 2026-01-01" in (await warned(2))[1]

@@ -1,0 +1,370 @@
+"""The services and loops of a replica on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+import sqlalchemy as sa
+from structlog.testing import capture_logs
+
+from contentgen.service.settings import SettingsError
+from scheduler_svc.database.notifications import PgNotifications, PgNotifier
+from scheduler_svc.dispatch.loop import Admission, Dispatcher
+from scheduler_svc.dispatch.streams import Streams
+from scheduler_svc.domain.errors import StoreUnavailable
+from scheduler_svc.leases.recover import promote_due
+from scheduler_svc.replica import timed_loops as recovery
+from scheduler_svc.retention.sql import PgMaintenance
+from scheduler_svc.runtime.calls import Calls
+from scheduler_svc.runtime.file_reload import FileReload
+from scheduler_svc.runtime.group_committer import GroupCommitter
+from scheduler_svc.runtime.hints import Listener, Notifier
+from scheduler_svc.runtime.loops import MIN_DUE_INTERVAL, Periodic, Service, ThreadService
+from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.transactions import Database, make_engine
+from tests.harness.scheduling import FAILURE, TERMS, Scheduling, new_task
+from tests.harness.waiting import wait_until_async
+
+pytestmark = pytest.mark.integration
+
+
+# The listener and the timed loops on a real database: they act on signals, and continue after failures.
+
+
+WAIT_S = 5
+SELECT_LIMIT = 1024
+
+
+@pytest.fixture(autouse=True)
+async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
+    """A loop whose executor's threads end: services are stopped by one of them."""
+    yield
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+@pytest.fixture
+async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
+    calls = Calls(scheduling.database, 2)
+    yield calls
+    calls.close()
+
+
+class Ear:
+    """A listener, and the signals that it received."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self.heard: list[CommitSignals] = []
+        self.came_back = 0
+        self.notifications = PgNotifications(engine)
+        self.listener = Listener(
+            self.notifications, "another replica", on_signals=self.heard.append, on_connected=self._back
+        )
+
+    def _back(self) -> None:
+        self.came_back += 1
+
+    def sql(self, text: str, **parameters: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.text(text), parameters)
+
+    def notify(self, payload: str) -> None:
+        self.sql("SELECT pg_notify('contentgen', :payload)", payload=payload)
+
+    async def hears(self) -> None:
+        """Returns when notifications are received."""
+        (payload,) = CommitSignals(due=True).payloads("a third replica")
+        self.notify(payload)
+        await wait_until_async(lambda: self.heard == [CommitSignals(due=True)], within=WAIT_S, what="a hint is heard")
+
+    async def listens(self, times: int = 1) -> None:
+        await wait_until_async(lambda: self.came_back >= times, within=WAIT_S, what="the listener listens")
+
+
+@pytest.fixture
+async def ear(engine: sa.Engine) -> AsyncIterator[Ear]:
+    ear = Ear(engine)
+    ear.listener.start()
+    await ear.listens()
+    yield ear
+    await ear.listener.stop()
+    ear.notifications.dispose()
+
+
+async def test_the_listener_ignores_its_own_replica_s_commits(ear: Ear) -> None:
+    for origin in ("another replica", "a third one"):
+        (payload,) = CommitSignals(due=True).payloads(origin)
+        ear.notify(payload)
+    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the third one is heard")
+    assert ear.heard == [CommitSignals(due=True)]
+
+
+@pytest.mark.parametrize("payload", ["", "no json", "[]", '{"to": "whom it may concern"}'])
+async def test_an_unreadable_notification_does_not_end_the_listener(ear: Ear, payload: str) -> None:
+    ear.notify(payload)
+    await ear.listens(2)
+    await ear.hears()
+
+
+async def test_a_broken_connection_of_the_listener_is_replaced(ear: Ear) -> None:
+    ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
+    await ear.listens(2)
+    await ear.hears()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As a replica with a thousand streams has them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2 * SELECT_LIMIT:
+        pytest.skip(f"this process may open {hard} files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * SELECT_LIMIT), hard))
+    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(SELECT_LIMIT)]
+    yield
+    for descriptor in descriptors:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_the_listener_works_beside_a_thousand_streams(many_descriptors: None, ear: Ear) -> None:
+    await ear.hears()
+
+
+class TestDue:
+    async def test_the_due_loop_admits_due_tasks_and_then_runs_at_intervals(
+        self, calls: Calls, scheduling: Scheduling
+    ) -> None:
+        due = recovery.due(calls)
+        assert await due() == recovery.MAX_DUE_INTERVAL
+        ref = scheduling.start()
+        scheduling.end(ref, FAILURE)
+        assert await due() == recovery.MAX_DUE_INTERVAL  # the retry is half a minute away
+        scheduling.sql("UPDATE delayed SET due_time = now() + interval '2 s'")
+        seconds = await due()
+        assert seconds is not None
+        assert 1 < seconds <= 2
+        scheduling.sql("UPDATE delayed SET due_time = now()")
+        await due()
+        assert scheduling.place(ref.task_key) == "ready"
+
+    async def test_the_due_loop_waits_while_another_replica_admits_due_tasks(
+        self, calls: Calls, scheduling: Scheduling
+    ) -> None:
+        scheduling.end(scheduling.start(), FAILURE)
+        scheduling.sql("UPDATE delayed SET due_time = now()")
+        with scheduling.transaction() as other:
+            assert promote_due(other).count == 1
+            assert await recovery.due(calls)() == MIN_DUE_INTERVAL
+
+    async def test_more_than_a_batch_follows_at_once(self, calls: Calls, scheduling: Scheduling) -> None:
+        for _ in range(2):
+            scheduling.submit(*[new_task() for _ in range(300)])
+        scheduling.sql(
+            """WITH gone AS (DELETE FROM ready RETURNING *) INSERT INTO delayed
+            SELECT task_key, priority, tag, account_id, attempt, timeout_ms, now(), 2 FROM gone"""
+        )
+        scheduling.sql("UPDATE count_deltas SET n = 0 WHERE kind = 8")
+        due = recovery.due(calls)
+        assert await due() == 0.0
+        assert await due() == recovery.MAX_DUE_INTERVAL
+        assert scheduling.sql("SELECT count(*) FROM ready") == [(600,)]
+
+
+def reaper(calls: Calls, store_there: Callable[[bool], None]) -> Callable[[], Awaitable[float]]:
+    tick = recovery.reaper(calls, TERMS, store_there)
+
+    async def run_once() -> float:
+        seconds = await tick()
+        assert seconds is not None
+        return seconds
+
+    return run_once
+
+
+class TestReaper:
+    async def test_the_reaper_ticks_at_least_twice_an_interval(self, calls: Calls, scheduling: Scheduling) -> None:
+        there: list[bool] = []
+        tick = reaper(calls, there.append)
+        ref = scheduling.start()
+        scheduling.expire(ref)
+        assert 0 < await tick() <= TERMS.heartbeat_interval / 2
+        assert scheduling.place(ref.task_key) == "ready"
+        assert there == [True]
+
+    async def test_more_than_a_batch_follows_at_once(self, calls: Calls, scheduling: Scheduling) -> None:
+        scheduling.submit(*[new_task() for _ in range(600)])
+        scheduling.expire(*scheduling.claim(600))
+        tick = reaper(calls, lambda _: None)
+        assert await tick() == 0.0
+        assert 0 < await tick() <= TERMS.heartbeat_interval / 2
+        assert scheduling.sql("SELECT count(*) FROM leases") == [(0,)]
+
+    async def test_a_database_clock_that_runs_ahead_is_logged_once(self, calls: Calls, scheduling: Scheduling) -> None:
+        own = iter((100.0, 100.0, 94.0, 94.0, 94.0, 94.0))
+        tick = recovery.reaper(calls, TERMS, lambda _: None, lambda: next(own))
+        with capture_logs() as logs:
+            for _ in range(3):
+                await tick()
+        assert [(line["log_level"], line["action"]) for line in logs] == [("warning", "reap")]
+
+
+async def test_housekeeping_folds_counts_and_vacuums_only_after_many_changes(
+    calls: Calls, scheduling: Scheduling, engine: sa.Engine
+) -> None:
+    vacuums: list[None] = []
+    maintenance = PgMaintenance(engine)
+
+    def vacuum() -> None:
+        vacuums.append(None)
+        maintenance.vacuum()
+
+    housekeeping = recovery.Housekeeping(calls, vacuum)
+    scheduling.submit_one()
+    housekeeping.moved(1)
+    await housekeeping.run_once()
+    assert (scheduling.sql("SELECT * FROM count_deltas"), vacuums) == ([], [])
+    housekeeping.moved(recovery.MIN_MOVES_TO_VACUUM)
+    await housekeeping.run_once()
+    await housekeeping.run_once()
+    assert len(vacuums) == 1
+
+
+class TestPeriodic:
+    async def test_a_loop_continues_after_a_failure(self) -> None:
+        runs: list[Exception] = [RuntimeError("a defect"), StoreUnavailable()]
+        done = asyncio.Event()
+
+        async def run_once() -> float | None:
+            if runs:
+                raise runs.pop()
+            done.set()
+            return None
+
+        loop = Periodic("test", run_once)
+        loop.start()
+        for _ in range(2):
+            loop.wake()
+            await asyncio.sleep(0)
+        async with asyncio.timeout(WAIT_S):
+            await done.wait()
+        await loop.stop()
+        await loop.stop()
+
+    async def test_a_wake_during_a_run_is_not_lost(self) -> None:
+        runs = 0
+        twice = asyncio.Event()
+
+        async def run_once() -> float | None:
+            nonlocal runs
+            runs += 1
+            if runs == 1:
+                loop.wake()
+            else:
+                twice.set()
+            return None
+
+        loop = Periodic("test", run_once)
+        loop.start()
+        async with asyncio.timeout(WAIT_S):
+            await twice.wait()
+        await loop.stop()
+        assert runs == 2
+
+
+# Each loop of a replica, driven through the one protocol: started twice, waited for, stopped twice.
+
+
+@dataclass
+class Workshop:
+    """The dependencies of services, on a separate database."""
+
+    database: Database
+    calls: Calls
+    engine: sa.Engine
+    closing: ExitStack
+
+    def listener(self) -> Listener:
+        notifications = PgNotifications(self.engine)
+        self.closing.callback(notifications.dispose)
+        return Listener(notifications, "here", on_signals=lambda _: None, on_connected=lambda: None)
+
+    def committer(self) -> GroupCommitter[int, int]:
+        return GroupCommitter(
+            "test",
+            self.database,
+            lambda _, group: list(group),
+            weight=lambda _: 1,
+            max_weight=1,
+            max_waiting=None,
+            max_lock_wait=1.0,
+        )
+
+    def dispatcher(self) -> Dispatcher:
+        return Dispatcher(self.database, Streams(), 60.0, lambda _: None, Admission(self.calls))
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _unusable() -> None:
+    raise SettingsError(["no such file"])
+
+
+SERVICES: dict[str, Callable[[Workshop], Service]] = {
+    "periodic": lambda _: Periodic("test", _nothing),
+    "admission": lambda resources: Admission(resources.calls),
+    "file reload": lambda _: FileReload("test", [], _unusable),
+    "dispatcher": Workshop.dispatcher,
+    "group committer": Workshop.committer,
+    "listener": Workshop.listener,
+    "notifier": lambda resources: Notifier(PgNotifier(resources.engine), "here"),
+}
+
+
+@pytest.fixture
+def workshop(db_url: str) -> Iterator[Workshop]:
+    with ExitStack() as closing:
+        engine = make_engine(db_url, 2)
+        closing.callback(engine.dispose)
+        database = Database(engine, lambda _: None, lambda _: None)
+        calls = Calls(database, 1)
+        closing.callback(calls.close)
+        yield Workshop(database, calls, engine, closing)
+
+
+@pytest.mark.parametrize("make", SERVICES.values(), ids=SERVICES)
+async def test_a_service_starts_once_and_stops_once(workshop: Workshop, make: Callable[[Workshop], Service]) -> None:
+    service = make(workshop)
+    assert not service.started.is_set()
+    service.start()
+    service.start()
+    async with asyncio.timeout(WAIT_S):
+        await service.started.wait()
+        assert running(service) == 1
+        await service.stop()
+        await service.stop()
+    assert running(service) == 0
+
+
+@pytest.mark.parametrize("make", SERVICES.values(), ids=SERVICES)
+async def test_a_service_that_was_stopped_never_starts(workshop: Workshop, make: Callable[[Workshop], Service]) -> None:
+    service = make(workshop)
+    await service.stop()
+    service.start()
+    assert running(service) == 0
+    assert not service.started.is_set()
+
+
+def running(service: Service) -> int:
+    """How many threads or tasks have the service's name."""
+    if isinstance(service, ThreadService):
+        return sum(thread.name == service.name for thread in threading.enumerate())
+    return sum(task.get_name() == service.name for task in asyncio.all_tasks())

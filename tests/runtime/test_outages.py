@@ -1,0 +1,358 @@
+"""What callers and workers see while the database is away or refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from grpc import StatusCode, aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from structlog.testing import capture_logs
+
+from contentgen.service.values import Address
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.account_service_pb2 import CreateAccountRequest
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from scheduler_svc.config import Settings
+from scheduler_svc.postgres import EmbeddedPostgres
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.schema import migration_waits
+from scheduler_svc.schema.migrate import upgrade
+from tests.harness.client import refused
+from tests.harness.cluster import throwaway_server
+from tests.harness.database_faults import LaterMigrations, execute, frozen_backends
+from tests.harness.replicas import serving
+from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.waiting import wait_until, wait_until_async
+from tests.harness.watching import told, watching
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+pytestmark = pytest.mark.contract
+
+
+# What callers see while the database is away, and while a replica goes away.
+
+
+PATIENCE_S = 10
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+
+
+@contextmanager
+def changed(cluster: EmbeddedPostgres, db_url: str, change: str, back: str) -> Iterator[None]:
+    """The database is altered, and has no connection from before; at the end it is altered back."""
+    name = sa.make_url(db_url).database
+    admin = psycopg2.connect(cluster.dsn("postgres"))
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} {change}")
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        try:
+            yield
+        finally:
+            cursor.execute(f"ALTER DATABASE {name} {back}")
+            admin.close()
+
+
+def away(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[None]:
+    """The database takes no connection and has none."""
+    return changed(cluster, db_url, "ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true")
+
+
+def demoted(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[None]:
+    """Who connects meanwhile may only read, and for as long as that connection lasts."""
+    read_only = "default_transaction_read_only"
+    return changed(cluster, db_url, f"SET {read_only} = on", f"RESET {read_only}")
+
+
+class HealthWatch:
+    """A client's watch of the health. A status may flicker while connections break: Check decides which one holds."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        health: Any = HealthStub(channel)
+        self._check = health.Check
+        self._watch = health.Watch(HealthCheckRequest())
+
+    async def reads(self, status: int) -> None:
+        """Waits until the watch tells `status` and the health is so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (await self._watch.read()).status != status or await self._now() != status:
+                pass
+
+    def cancel(self) -> None:
+        self._watch.cancel()
+
+    async def _now(self) -> int:
+        status: int = (await self._check(HealthCheckRequest())).status
+        return status
+
+
+async def test_a_database_that_is_away_is_unavailable_and_comes_back(
+    cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    watch = HealthWatch(channel)
+    await watch.reads(SERVING)
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id="once")
+    with away(cluster, db_url):
+        for call in (tasks.SubmitTask(request), tasks.GetTaskStats(pb.GetTaskStatsRequest())):
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
+                await call
+            assert refusal.retry_after
+        await watch.reads(NOT_SERVING)
+        with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+            async with ScriptedWorker(channel):
+                pass
+    await watch.reads(SERVING)
+    assert (await tasks.SubmitTask(request)).task.status == task_pb2.TASK_STATUS_PENDING
+
+
+async def test_a_database_that_takes_no_writes_is_away_and_its_connections_are_left(
+    cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    watch = HealthWatch(channel)
+    await watch.reads(SERVING)
+    submits = [pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id=f"{n}") for n in range(60)]
+    with demoted(cluster, db_url):
+        for call in (
+            tasks.SubmitTask(submits[0]),
+            tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits)),
+        ):
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
+                await call
+            assert refusal.retry_after
+        await watch.reads(NOT_SERVING)
+    await watch.reads(SERVING)
+    tasks_made = (await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits))).tasks
+    assert {task.status for task in tasks_made} == {task_pb2.TASK_STATUS_PENDING}
+
+
+async def test_a_database_that_does_not_answer_for_a_heartbeat_interval_is_away(db_url: str, engine: sa.Engine) -> None:
+    async with serving(db_url, lease_ttl=5) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        watch = HealthWatch(channel)
+        await watch.reads(SERVING)
+        with frozen_backends(engine):
+            await watch.reads(NOT_SERVING)
+        await watch.reads(SERVING)
+
+
+async def test_a_watch_goes_on_with_its_token_after_an_outage(
+    cluster: EmbeddedPostgres, db_url: str, replica: Replica, tasks: TaskServiceAsyncStub, account: int
+) -> None:
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
+    task_id = (await tasks.SubmitTask(request)).task.task_id
+    async with watching(tasks, account_id=account) as watcher:
+        token = (await watcher.next()).resume_token
+        with away(cluster, db_url):
+            replica._feed.hint()
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                await watcher.next()
+            async with watching(tasks, account_id=account) as another:
+                with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                    await another.next()
+    await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="the database is back")
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+    async with watching(tasks, account_id=account, resume_token=token) as watcher:
+        assert told([await watcher.next()]) == [(task_id, "pending", "cancelled")]
+
+
+@asynccontextmanager
+async def going_away(db_url: str) -> AsyncIterator[tuple[Replica, aio.Channel]]:
+    """A replica that the test stops."""
+    replica = Replica(Settings(listen=Address("127.0.0.1", 0)), db_url)
+    await replica.start()
+    async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        yield replica, channel
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+async def test_a_replica_that_goes_away_says_so_and_waits_for_its_workers(db_url: str) -> None:
+    async with going_away(db_url) as (replica, channel):
+        watch = HealthWatch(channel)
+        async with ScriptedWorker(channel) as worker:
+            stopping = asyncio.create_task(replica.stop(within=PATIENCE_S))
+            await watch.reads(NOT_SERVING)
+            watch.cancel()
+            await worker.read("reconnect")
+            with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
+                async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")):
+                    pass
+            assert (await worker.heartbeat(0)).heartbeat_number == 1
+            assert not stopping.done()
+            await worker.done_writing()
+            async with asyncio.timeout(PATIENCE_S / 2):
+                await stopping
+
+
+async def test_a_call_in_flight_ends_before_the_replica(db_url: str, engine: sa.Engine) -> None:
+    async with going_away(db_url) as (replica, channel):
+        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="a"))).account
+        tasks = TaskServiceStub(channel)
+        request = pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic")
+        calls = [tasks.SubmitTask(request) for _ in range(50)]
+        assert (await calls[0]).task.task_id
+        await replica.stop(within=PATIENCE_S)
+        codes = [await call.code() for call in calls]
+        assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    answered = codes.count(grpc.StatusCode.OK)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM tasks")) == answered
+
+
+# A primary that waits for a standby that is not there: what it did not confirm is not acknowledged.
+
+
+CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+class Primary:
+    """A server, and the session of its operator."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._session = psycopg2.connect(url.replace("+psycopg2", ""))
+        self._session.autocommit = True
+
+    def sql(self, *statements: str) -> None:
+        with self._session.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    @contextmanager
+    def without_standby(self) -> Iterator[None]:
+        """Each commit waits for a standby that is not there."""
+        self._expect("absent")
+        wait_until(self._waits, within=PATIENCE_S, what="commits wait for the standby")
+        try:
+            yield
+        finally:
+            self._expect("")
+            self._commit()  # it waits until no commit has to wait any more
+
+    def _expect(self, standby: str) -> None:
+        self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'", "SELECT pg_reload_conf()")
+
+    def _waits(self) -> bool:
+        """Whether a commit waits; the server takes the setting in some time after its reload."""
+        with ThreadPoolExecutor(1) as thread:
+            commit = thread.submit(self._commit)
+            waiting = wait_until(
+                lambda: self._canceled() or commit.done(), within=PATIENCE_S, what="a commit waits, or is there"
+            )
+            commit.result()
+            return waiting is not True
+
+    def _commit(self) -> None:
+        with closing(psycopg2.connect(self.url.replace("+psycopg2", ""))) as session, session.cursor() as cursor:
+            session.autocommit = True
+            cursor.execute("SET synchronous_commit = on")  # which a throw-away server has off
+            cursor.execute("SELECT pg_logical_emit_message(true, 'test', '')")
+
+    def _canceled(self) -> int:
+        """Ends the waits of commits; returns how many."""
+        with self._session.cursor() as cursor:
+            cursor.execute(CANCEL)
+            return cursor.rowcount
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@pytest.fixture
+def primary() -> Iterator[Primary]:
+    with throwaway_server() as server:
+        engine = sa.create_engine(server.url(), poolclass=sa.NullPool)
+        upgrade(engine)
+        primary = Primary(server.url())
+        try:
+            yield primary
+        finally:
+            primary.close()
+
+
+async def _canceled(primary: Primary, call: Any) -> None:
+    """Ends the waits of the primary until the call has its answer."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not call.done():
+            primary.sql(CANCEL)
+            await asyncio.sleep(0)
+
+
+async def test_a_commit_whose_standby_was_given_up_is_not_acknowledged(primary: Primary) -> None:
+    async with serving(primary.url) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
+        tasks = TaskServiceStub(channel)
+        one = pb.SubmitTaskRequest(account_id=account, topic="one", request_id="one")
+        many = pb.BatchSubmitTasksRequest(
+            requests=[pb.SubmitTaskRequest(account_id=account, topic="many", request_id=str(i)) for i in range(50)]
+        )
+        with primary.without_standby():
+            for submit in (lambda: tasks.SubmitTask(one), lambda: tasks.BatchSubmitTasks(many)):
+                answer = asyncio.ensure_future(submit())
+                await _canceled(primary, answer)
+                with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                    await answer
+        await tasks.SubmitTask(one)
+        await tasks.BatchSubmitTasks(many)
+        listed = await tasks.ListTasks(pb.ListTasksRequest(account_id=account, page_size=100))
+        assert len(listed.tasks) == 51
+
+
+def test_migrate_tells_that_it_waits_for_the_standby(
+    monkeypatch: pytest.MonkeyPatch, primary: Primary, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(migration_waits, "WAIT_LIMIT", 0.1)
+    later = LaterMigrations(tmp_path)
+    later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
+    engine = sa.create_engine(primary.url, poolclass=sa.NullPool)
+    with ThreadPoolExecutor() as executor, capture_logs() as logs:
+        with primary.without_standby():
+            migrating = executor.submit(upgrade, engine, migrations=later.folder)
+            wait_until(lambda: waits_of(logs), within=PATIENCE_S, what="it tells what it waits for")
+        assert migrating.result(PATIENCE_S) == ["0090"]
+    assert waits_of(logs)[0] == "a synchronous standby confirms its commit: synchronous_standby_names = absent"
+
+
+def waits_of(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a migration said that it waits for."""
+    return [line["waits_for"] for line in logs if "waits_for" in line]
+
+
+# The database refuses a worker's message after the worker's stream has ended.
+
+
+WAITING = sa.text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+async def test_a_refusal_after_the_stream_s_end_raises_nothing(
+    channel: aio.Channel, engine: sa.Engine, replica: Replica
+) -> None:
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    watching = engine.execution_options(isolation_level="AUTOCOMMIT")  # else it would read its first snapshot again
+    with engine.connect() as holder, watching.connect() as observer:
+        async with ScriptedWorker(channel) as worker:
+            holder.execute(sa.text("LOCK TABLE workers IN EXCLUSIVE MODE"))
+            await worker.send_heartbeat(0)
+            await wait_until_async(lambda: observer.scalar(WAITING), within=10, what="the state waits for its row")
+        await wait_until_async(lambda: not len(replica._streams), within=10, what="the stream has gone")
+        holder.execute(sa.text("UPDATE workers SET session_key = nextval('session_seq') WHERE worker_id = 'w1'"))
+        holder.commit()
+    async with ScriptedWorker(channel, hello(session_number=2)) as successor:
+        await successor.heartbeat(0)  # behind the other in the lane
+    gc.collect()  # an exception that was never retrieved is logged when it is collected
+    assert faults == []

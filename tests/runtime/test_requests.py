@@ -1,0 +1,489 @@
+"""Errors, public ids, pages and the rows of RPCs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from typing import TypeVar
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
+from google.rpc.status_pb2 import Status as RpcStatus
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from contentgen.rpcs import METHODS, RPCS, Change
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from scheduler_svc.config.tokens import ROLES
+from scheduler_svc.domain import errors
+from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgument
+from scheduler_svc.domain.ids import (
+    KEY_MAX,
+    SEQUENCE_BITS,
+    LeaseRef,
+    format_task_id,
+    make_key,
+    parse_lease_id,
+    parse_task_id,
+)
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.runtime.errors import ERROR_STATUSES, internal_status, status_of, undecodable_message
+from scheduler_svc.runtime.pages import MAX_PAGE_BYTES, PageRequest, selection
+from scheduler_svc.runtime.validation import Violations
+
+pytestmark = pytest.mark.unit
+
+
+# The table of errors: each domain error has its status, its reason and its details, and all of it stays small.
+
+
+Detail = TypeVar("Detail", bound=Message)
+CASES = [
+    (
+        errors.InvalidArgument([FieldViolation("topic", "is required"), FieldViolation("priority", "must be 1 to 10")]),
+        Code.INVALID_ARGUMENT,
+        "INVALID_ARGUMENT",
+        {},
+    ),
+    (
+        errors.NotFound("content", 7),
+        Code.NOT_FOUND,
+        "RESOURCE_NOT_FOUND",
+        {"resource_type": "content", "resource_id": "7"},
+    ),
+    (
+        errors.InvalidState.of_task("task-1", "retried", Status.PENDING, [Status.FAILED, Status.TIMEOUT]),
+        Code.FAILED_PRECONDITION,
+        "INVALID_STATE",
+        {"current_state": "pending", "required_state": "failed,timeout"},
+    ),
+    (errors.EtagMismatch(7, "an etag"), Code.ABORTED, "ETAG_MISMATCH", {"etag": "an etag"}),
+    (errors.AccountInactive(3), Code.FAILED_PRECONDITION, "ACCOUNT_INACTIVE", {"account_id": "3"}),
+    (errors.RetriesExhausted("task-1", 3), Code.FAILED_PRECONDITION, "RETRIES_EXHAUSTED", {}),
+    (errors.RequestIdConflict("id", "task-1"), Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", {"task_id": "task-1"}),
+    (errors.UniqueKeyInUse("task-1", "task-2"), Code.FAILED_PRECONDITION, "UNIQUE_KEY_IN_USE", {"task_id": "task-2"}),
+    (errors.QueueFull(10), Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", {}),
+    (
+        errors.TooManySchedules(3, 9),
+        Code.RESOURCE_EXHAUSTED,
+        "TOO_MANY_SCHEDULES",
+        {"account_id": "3", "limit": "9"},
+    ),
+    (errors.AccountQueueFull(3, 9, 10, 2), Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", {"account_id": "3"}),
+    (
+        errors.TooManyReviews("anna", 100),
+        Code.RESOURCE_EXHAUSTED,
+        "TOO_MANY_REVIEWS",
+        {"reviewer": "anna", "limit": "100"},
+    ),
+    (errors.TooManyWebhooks(3, 20), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS", {"account_id": "3"}),
+    (errors.ResumeTokenExpired(), Code.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", {}),
+    (errors.WatcherTooSlow("a token"), Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", {"resume_token": "a token"}),
+    (errors.WatchOverrun("a token"), Code.RESOURCE_EXHAUSTED, "WATCH_OVERRUN", {"resume_token": "a token"}),
+    (errors.TooManyWatchers(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS", {}),
+    (errors.TooManyCalls("1,000 calls are under way"), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),
+    (errors.WaitedTooLong(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),
+    (errors.RequestTooSlow(30), Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW", {}),
+    (errors.StoreUnavailable(), Code.UNAVAILABLE, "STORE_UNAVAILABLE", {}),
+    (
+        errors.ChangesDelayed(7, "db"),
+        Code.UNAVAILABLE,
+        "CHANGES_DELAYED",
+        {"pid": "7", "database": "db"},
+    ),
+    (errors.LockTimeout(), Code.UNAVAILABLE, "LOCK_TIMEOUT", {}),
+    (errors.StatementTimeout(), Code.UNAVAILABLE, "STATEMENT_TIMEOUT", {}),
+    (errors.ShuttingDown(), Code.UNAVAILABLE, "SHUTTING_DOWN", {}),
+    (
+        errors.WorkerIdInUse("w1", "host"),
+        Code.ALREADY_EXISTS,
+        "WORKER_ID_IN_USE",
+        {"worker_id": "w1", "hostname": "host"},
+    ),
+    (errors.TokenInvalid("no token is given"), Code.UNAUTHENTICATED, "TOKEN_INVALID", {}),
+    (
+        errors.RoleForbidden("blog", "client", "AccountService/CreateAccount", ["operator"]),
+        Code.PERMISSION_DENIED,
+        "ROLE_FORBIDDEN",
+        {"role": "client", "required_role": "operator"},
+    ),
+    (
+        errors.AccountForbidden("blog", "account 7", account_id="7"),
+        Code.PERMISSION_DENIED,
+        "ACCOUNT_FORBIDDEN",
+        {"account_id": "7"},
+    ),
+    (errors.AssetStoreUnavailable("No space left on device"), Code.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE", {}),
+    (
+        errors.AccountAssetsFull(7, 1_000),
+        Code.INVALID_ARGUMENT,
+        "ACCOUNT_ASSETS_FULL",
+        {"account_id": "7", "limit": "1000"},
+    ),
+    (errors.LeaseLost("lease-1"), Code.FAILED_PRECONDITION, "LEASE_LOST", {"lease_id": "lease-1"}),
+    (errors.SessionReplaced("w1"), Code.ABORTED, "SESSION_REPLACED", {"worker_id": "w1"}),
+]
+
+
+def detail(status: RpcStatus, kind: type[Detail]) -> Detail | None:
+    for packed in status.details:
+        message = kind()
+        if packed.Unpack(message):
+            return message
+    return None
+
+
+def subclasses(kind: type[DomainError]) -> Iterator[type[DomainError]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from subclasses(subclass)
+
+
+def test_every_domain_error_is_in_the_table_and_shown_here() -> None:
+    assert set(ERROR_STATUSES) == set(subclasses(DomainError)) == {type(case[0]) for case in CASES}
+
+
+@pytest.mark.parametrize(("error", "code", "reason", "metadata"), CASES, ids=lambda value: type(value).__name__)
+def test_an_error_is_told_with_its_code_reason_and_metadata(
+    error: DomainError, code: int, reason: str, metadata: dict[str, str]
+) -> None:
+    status = status_of(error)
+    info = detail(status, ErrorInfo)
+    assert info is not None
+    assert (status.code, info.reason, info.domain, dict(info.metadata)) == (code, reason, "contentgen", metadata)
+    assert status.message == error.message
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: type(case[0]).__name__)
+def test_details_say_more_where_there_is_more(case: tuple[DomainError, int, str, dict[str, str]]) -> None:
+    error, code, reason, _ = case
+    status = status_of(error)
+    assert (detail(status, BadRequest) is not None) == isinstance(error, errors.InvalidArgument)
+    failure = detail(status, PreconditionFailure)
+    assert (failure is not None) == (code == Code.FAILED_PRECONDITION)
+    assert failure is None or [violation.type for violation in failure.violations] == [reason]
+    retry = detail(status, RetryInfo)
+    no_wait_helps = isinstance(
+        error,
+        errors.WatcherTooSlow
+        | errors.RequestTooSlow
+        | errors.TooManySchedules
+        | errors.TooManyReviews
+        | errors.TooManyWebhooks,
+    )
+    assert (retry is not None) == (code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED} and not no_wait_helps)
+    assert retry is None or retry.retry_delay.seconds >= 1
+
+
+def test_every_violation_is_named() -> None:
+    bad = detail(status_of(CASES[0][0]), BadRequest)
+    assert bad is not None
+    assert [(violation.field, violation.description) for violation in bad.field_violations] == [
+        ("topic", "is required"),
+        ("priority", "must be 1 to 10"),
+    ]
+
+
+def test_undecodable_bytes_are_an_invalid_argument() -> None:
+    assert status_of(undecodable_message()).code == Code.INVALID_ARGUMENT
+
+
+def test_a_defect_is_told_without_what_it_was() -> None:
+    status = internal_status()
+    assert status.code == Code.INTERNAL
+    info = detail(status, ErrorInfo)
+    assert info is not None
+    assert info.reason == "INTERNAL"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidArgument([FieldViolation(f"requests[{i}].topic", "is required 😀") for i in range(10_000)]),
+        errors.NotFound("task", "😀" * 1_000_000),
+        errors.RequestIdConflict("😀" * 200, "task-0123456789abcdef"),
+        errors.WorkerIdInUse("😀" * 200, "😀" * 10_000),
+        errors.InvalidState("😀" * 10_000, "pending", ["failed"]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_status_stays_below_what_a_client_takes_in_trailers(error: DomainError) -> None:
+    assert status_of(error).ByteSize() < 6 * 1024
+
+
+def test_violations_that_do_not_fit_are_counted() -> None:
+    error = errors.InvalidArgument([FieldViolation(f"requests[{i}].topic", "is required") for i in range(1_000)])
+    bad = detail(status_of(error), BadRequest)
+    assert bad is not None
+    named = len(bad.field_violations) - 1
+    assert named > 50
+    assert bad.field_violations[-1].description == f"and {1_000 - named} more"
+
+
+# Public ids, and what can't be one.
+
+
+keys = st.integers(1, KEY_MAX)
+MILLISECONDS_2200 = 7_258_118_400_000
+
+
+@given(keys)
+def test_a_task_id_leads_back_to_its_key(key: int) -> None:
+    task_id = format_task_id(key)
+    assert re.fullmatch("task-[0-9a-f]{12,}", task_id)
+    assert parse_task_id(task_id) == key
+
+
+@given(keys, st.integers(1, 2**31 - 1), st.integers(0, 2**31 - 1))
+def test_a_lease_id_with_its_attempt_leads_back_to_the_lease(key: int, attempt: int, fence: int) -> None:
+    ref = LeaseRef(key, attempt, fence)
+    assert parse_lease_id(ref.lease_id, attempt) == ref
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "task-",
+        "task-0000000000000000",  # no task has key 0
+        "task-ffffffffffffffff",  # above what a key can be
+        "task-123456789ab",
+        "task-0123456789ABCDEF",
+        "task-0123456789abcdef ",
+        "task-0123456789abcdef\n",
+        "task-0123456789abcdefg",
+        " task-0123456789abcdef",
+        "task-٠١٢٣٤٥٦٧٨٩abcdef",
+        "lease-0123456789abcdef",
+    ],
+)
+def test_invalid_task_ids_are_refused(text: str) -> None:
+    assert parse_task_id(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "attempt"),
+    [
+        ("", 1),
+        ("lease-0123456789abcdef", 1),
+        ("lease-0123456789abcdef-0123456", 1),
+        ("lease-0123456789abcdef-01234567\n", 1),
+        ("lease-0123456789abcdef-0123456G", 1),
+        ("lease-0123456789abcdef-ffffffff", 1),  # a fence has 31 bits
+        ("lease-ffffffffffffffff-01234567", 1),
+        ("lease-0123456789abcdef-01234567", 0),
+        ("lease-0123456789abcdef-01234567", -1),
+        ("lease-0123456789abcdef-01234567", 1 << 31),
+    ],
+)
+def test_invalid_lease_ids_are_refused(text: str, attempt: int) -> None:
+    assert parse_lease_id(text, attempt) is None
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_an_id_or_none(text: str) -> None:
+    key = parse_task_id(text)
+    assert key is None or format_task_id(key) == text
+
+
+@given(st.integers(1, MILLISECONDS_2200), st.integers(0, 2**40))
+def test_a_key_fits_a_bigint_and_holds_its_millisecond(milliseconds: int, sequence: int) -> None:
+    key = make_key(milliseconds, sequence)
+    assert 0 < key <= KEY_MAX
+    assert key >> SEQUENCE_BITS == milliseconds
+
+
+@given(st.integers(1, MILLISECONDS_2200), st.integers(1, 1000), st.integers(0, 2**40), st.integers(0, 2**40))
+def test_keys_grow_with_time_whatever_the_sequence(at: int, later: int, first: int, second: int) -> None:
+    assert make_key(at, first) < make_key(at + later, second)
+
+
+@given(st.integers(1, MILLISECONDS_2200), st.integers(0, 2**40), st.integers(1, 2**SEQUENCE_BITS - 1))
+def test_two_of_one_millisecond_differ(at: int, sequence: int, apart: int) -> None:
+    assert make_key(at, sequence) != make_key(at, sequence + apart)
+
+
+# Page sizes and tokens, and where a page ends.
+
+
+KIB = 1024
+
+
+def page(*scope: object, size: int = 0, token: str = "") -> PageRequest[int]:
+    with Violations() as bad:
+        return PageRequest.of(pb.ListTasksRequest(page_size=size, page_token=token), bad, *scope)
+
+
+def cut(page: PageRequest[int], numbers: list[int], topic: str = "") -> tuple[list[int], str]:
+    rows, token = page.cut(numbers, lambda n: task_pb2.Task(account_id=n, topic=topic), lambda n: n)
+    return [row.account_id for row in rows], token
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, 50), (1, 1), (1_000, 1_000), (1_001, 1_000), (2**31 - 1, 1_000)])
+def test_a_page_size_has_a_default_and_a_maximum(asked: int, given: int) -> None:
+    assert page("list", size=asked).size == given
+
+
+def test_a_negative_page_size_and_a_bad_token_are_both_named() -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        page("list", size=-1, token="x")
+    assert [violation.field for violation in raised.value.violations] == ["page_size", "page_token"]
+
+
+def test_a_full_page_has_the_token_of_the_next() -> None:
+    first = page("list", 7, size=3)
+    assert first.limit == 4
+    numbers, token = cut(first, [9, 8, 7, 6])
+    assert numbers == [9, 8, 7]
+    second = page("list", 7, size=3, token=token)
+    assert second.position == 7
+    assert cut(second, [6]) == ([6], "")
+
+
+def test_the_last_page_has_no_token_even_if_full() -> None:
+    assert cut(page("list", size=3), [9, 8, 7]) == ([9, 8, 7], "")
+    assert cut(page("list", size=3), []) == ([], "")
+
+
+def test_a_page_that_stopped_early_has_a_token_for_the_rest() -> None:
+    def stopped(numbers: list[int]) -> str:
+        return first.cut(numbers, lambda n: task_pb2.Task(account_id=n), lambda n: n, rest=4)[1]
+
+    first = page("list", size=2)
+    for numbers in ([], [9], [9, 8]):
+        assert page("list", token=stopped(numbers)).position == 4
+    assert page("list", token=stopped([9, 8, 7])).position == 8, "it is full before that"
+
+
+def test_a_page_ends_before_it_exceeds_3_mib() -> None:
+    numbers, token = cut(page("list", size=1_000), list(range(1_000, 0, -1)), topic="x" * 4 * KIB)
+    assert len(numbers) == MAX_PAGE_BYTES // (4 * KIB + 10)
+    assert page("list", token=token).position == numbers[-1]
+
+
+def test_a_page_has_at_least_one_item() -> None:
+    numbers, token = cut(page("list"), [2, 1], topic="x" * (MAX_PAGE_BYTES + 1))
+    assert numbers == [2]
+    assert token
+
+
+@pytest.mark.parametrize("other", [("list", 8), ("other", 7), ("list",), ("list", "7")])
+def test_a_token_is_bound_to_its_list_and_filter(other: tuple[object, ...]) -> None:
+    token = cut(page("list", 7, size=1), [2, 1])[1]
+    with pytest.raises(InvalidArgument):
+        page(*other, token=token)
+
+
+def forged(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+
+
+@pytest.mark.parametrize("position", [0, -1, KEY_MAX + 1, 1.0, True, None, "1", [1]])
+def test_a_forged_position_is_refused(position: object) -> None:
+    scope = page("list").fingerprint
+    assert page("list", token=forged([1, scope])).position == 1
+    with pytest.raises(InvalidArgument):
+        page("list", token=forged([position, scope]))
+
+
+def page_of_names(size: int = 0, token: str = "") -> PageRequest[str]:
+    with Violations() as bad:
+        request = pb.ListTasksRequest(page_size=size, page_token=token)
+        return PageRequest.of_names(request, bad, "names", default_size=20_000)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, 20_000), (1, 1), (1_001, 1_000)])
+def test_a_list_may_have_its_own_default_size(asked: int, given: int) -> None:
+    assert page_of_names(asked).size == given
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=200))
+def test_a_position_may_be_a_name(name: str) -> None:
+    rows, token = page_of_names(1).cut(
+        [name, "the next"], lambda topic: task_pb2.Task(topic=topic), lambda topic: topic
+    )
+    assert [row.topic for row in rows] == [name]
+    assert page_of_names(token=token).position == name
+
+
+@pytest.mark.parametrize("position", ["", 1, None, "n" * 201, "n\0", "n\ud800", ["n"]])
+def test_a_forged_name_is_refused(position: object) -> None:
+    scope = page_of_names().fingerprint
+    assert page_of_names(token=forged(["n", scope])).position == "n"
+    with pytest.raises(InvalidArgument):
+        page_of_names(token=forged([position, scope]))
+
+
+NESTED = base64.urlsafe_b64encode(b"[" * 2_900).decode()
+
+
+@given(st.one_of(st.text(), st.binary().map(lambda b: base64.urlsafe_b64encode(b).decode()), st.just("[" * 100_000)))
+@example(NESTED)
+def test_garbage_is_refused_as_a_token(token: str) -> None:
+    if token:
+        with pytest.raises(InvalidArgument):
+            page("list", token=token.encode(errors="replace").decode())
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
+def test_another_json_document_is_refused_as_a_token(document: object) -> None:
+    with pytest.raises(InvalidArgument):
+        page("list", token=forged(document))
+
+
+def test_a_list_without_new_fields_has_the_selection_of_the_version_before() -> None:
+    first: dict[str, object] = {"account_id": 1, "review_status": 2}
+    request = content_pb.ListContentsRequest(account_id=1, review_status=content_pb.REVIEW_STATUS_APPROVED)
+    paged = content_pb.ListContentsRequest(page_size=9, page_token="a token")
+    paged.MergeFrom(request)
+    assert selection(request, **first) == selection(paged, **first) == (1, 2)
+    searched = content_pb.ListContentsRequest(query="tea")
+    searched.MergeFrom(request)
+    assert selection(searched, **first) == (1, 2, searched_for("tea"))
+    assert selection(searched, **first) != selection(content_pb.ListContentsRequest(query="coffee"), **first)
+
+
+def searched_for(query: str) -> str:
+    return content_pb.ListContentsRequest(query=query).SerializeToString(deterministic=True).hex()
+
+
+# The rows of RPCs are those of the protos, in their order, and name what their messages have.
+
+
+CHANGES = {name: rpc.changes for name, rpc in RPCS.items() if rpc.changes}
+
+
+def field(message: Descriptor, path: str) -> FieldDescriptor:
+    """The field at the end of a path. Raises KeyError if there is none."""
+    first, _, rest = path.partition(".")
+    descriptor = message.fields_by_name[first]
+    if not rest:
+        return descriptor
+    assert descriptor.message_type
+    return field(descriptor.message_type, rest)
+
+
+def test_each_rpc_of_the_protos_has_its_row() -> None:
+    assert list(RPCS) == list(METHODS)
+
+
+def test_callers_are_roles_of_tokens() -> None:
+    assert {role for rpc in RPCS.values() for role in rpc.callers.split()} == set(ROLES) - {"operator"}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_names_fields_of_its_messages(name: str) -> None:
+    change: Change = CHANGES[name]
+    named = field(METHODS[name].input_type, change.named) if change.named else None
+    made = field(METHODS[name].output_type, change.made) if change.made else None
+    assert named or made
+    for descriptor in (named, made):
+        assert descriptor is None or descriptor.is_repeated == change.several
+    assert made is None or made.message_type is not None

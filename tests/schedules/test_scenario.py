@@ -1,0 +1,105 @@
+"""Schedules on two schedulers that are killed while ticks come: each tick has one task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+import sqlalchemy as sa
+
+from contentgen.v1 import schedule_service_pb2 as pb
+from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
+from contentgen.v1.task_service_pb2 import SubmitTaskRequest
+from tests.harness.client import CALL_TIMEOUT
+from tests.harness.stack import Scheduler, Stack
+from tests.harness.waiting import wait_until
+
+pytestmark = pytest.mark.e2e
+
+SCHEDULES = 80
+MISSED = 20
+"""New ticks of each schedule that come at once; so many tasks take some time, in which a scheduler is killed."""
+KILLS = 3
+LEASE = 30.0
+ROUND_LIMIT = 60.0
+_MISS = sa.text("""
+    UPDATE schedules SET next_tick = date_trunc('minute', now()) - make_interval(mins => :missed), due_time = now()
+""")
+_TICKS = sa.text("SELECT schedule_id, tick, task_key FROM schedule_tasks ORDER BY schedule_id, tick, task_key")
+_WAITING = sa.text("SELECT count(*) FROM schedules WHERE due_time <= now()")
+
+
+@pytest.fixture
+def engine(db_url: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(db_url, poolclass=sa.NullPool)
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.costly("eighty schedules, and schedulers that are killed")
+def test_each_tick_has_one_task_though_schedulers_are_killed_between_and_amid_ticks(
+    stack: Stack, engine: sa.Engine
+) -> None:
+    schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("first", "second")]
+    for scheduler in schedulers:
+        scheduler.launch()
+    for scheduler in schedulers:
+        scheduler.wait_for("ready", within=20)
+    account_id = schedulers[0].client.create_account()
+    begin = _create(schedulers[1], account_id)
+    for kill in range(KILLS):
+        victim = schedulers[kill % 2]
+        before = _count(engine)
+        with engine.begin() as connection:
+            connection.execute(_MISS, {"missed": MISSED * (kill + 1)})  # those before come again, and have a task
+        _wait_for_more(engine, before)
+        victim.kill()
+        wait_until(lambda: _scalar(engine, _WAITING) == 0, within=ROUND_LIMIT, what="no tick waits")
+        victim.start()
+    _check(engine, begin)
+
+
+def _create(scheduler: Scheduler, account_id: int) -> datetime:
+    """Schedules of every minute, all of whose ticks are caught up; returns a time before their first tick."""
+    begin = datetime.now(UTC) - timedelta(minutes=1)
+    with grpc.insecure_channel(scheduler.target) as channel:
+        stub = ScheduleServiceStub(channel)
+        for i in range(SCHEDULES):
+            request = pb.CreateScheduleRequest(
+                account_id=account_id,
+                cron="* * * * *",
+                template=SubmitTaskRequest(topic=f"news {i}"),
+                catch_up=pb.CATCH_UP_ALL,
+            )
+            stub.CreateSchedule(request, timeout=CALL_TIMEOUT)
+    return begin
+
+
+def _check(engine: sa.Engine, begin: datetime) -> None:
+    """Each minute of each schedule, from the first that was missed on, has one task; and no task is of none."""
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:  # schedules go on
+        rows = connection.execute(_TICKS).all()
+        tasks = connection.execute(sa.text("SELECT count(*) FROM tasks")).scalar_one()
+    assert len(rows) == tasks, "each task is of a tick"
+    ticks: dict[int, list[datetime]] = {}
+    for schedule_id, tick, _ in rows:
+        ticks.setdefault(schedule_id, []).append(tick)
+    assert len(ticks) == SCHEDULES
+    for own in ticks.values():
+        assert own == [own[0] + timedelta(minutes=i) for i in range(len(own))], "none is left out or doubled"
+        assert own[0] <= begin - timedelta(minutes=MISSED * KILLS - 5)
+
+
+def _wait_for_more(engine: sa.Engine, before: int) -> None:
+    wait_until(lambda: _count(engine) > before, within=ROUND_LIMIT, what="some of the ticks have a task")
+
+
+def _count(engine: sa.Engine) -> int:
+    return _scalar(engine, sa.text("SELECT count(*) FROM schedule_tasks"))
+
+
+def _scalar(engine: sa.Engine, statement: sa.TextClause) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(statement).scalar_one())

@@ -1,0 +1,220 @@
+"""TERM before a service is ready, and handshakes that fail."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from scheduler_svc.runtime.tls import MAX_LOGGED
+from tests.harness.credentials import make_certificates
+from tests.harness.process import Process, inherited, installed
+from tests.harness.processes import free_port
+from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack
+from tests.harness.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("by_command")]
+
+
+# TERM before a service is ready: it ends in time with status 0 and a line, whatever it does at that moment.
+
+
+WITHIN = 120.0
+PATIENT = {"CONTENTGEN_HEARTBEAT_INTERVAL": "60s", "CONTENTGEN_LEASE_TTL": "600s", "CONTENTGEN_LOCK_TIMEOUT": "15s"}
+"""So that a statement still waits when it is looked for."""
+MIGRATION_LOCK = "SELECT pg_advisory_lock(x'636f6e74656e7467'::bigint)"
+SERVICES = ("contentgen-scheduler", "contentgen-worker", "contentgen-console")
+
+
+@contextmanager
+def starting(command: str, folder: Path, **settings: str) -> Iterator[Process]:
+    """The service, launched with any free ports."""
+    own = {
+        "CONTENTGEN_DATA_DIR": str(folder),
+        "CONTENTGEN_LISTEN": "127.0.0.1:0",
+        "CONTENTGEN_CONSOLE_LISTEN": "127.0.0.1:0",
+        "CONTENTGEN_SCHEDULER": f"127.0.0.1:{free_port()}",
+        "CREATOR_CLI_PATH": str(DEMO_CREATOR),
+    }
+    with Process(command, [installed(command)], folder / "log", {**inherited(), **own, **settings}) as process:
+        yield process
+
+
+def ended_early(process: Process) -> None:
+    process.stop()
+    assert process.text().endswith(f"{process.name}: ended by SIGTERM before it was ready\n")
+
+
+def caught(process: Process) -> bool:
+    """Whether it has a handler of TERM."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) & 1 << (signal.SIGTERM - 1))
+
+
+@pytest.mark.parametrize("command", SERVICES)
+def test_a_service_has_its_handlers_before_it_imports_what_takes_long(command: str, tmp_path: Path) -> None:
+    """These packages never end their imports. The scheduler may write its line twice: a thread of it does so too."""
+    for package in ("grpc", "structlog"):  # the worker's guard starts between them
+        (tmp_path / f"{package}.py").write_text("import time\nwhile True:\n    time.sleep(0.1)\n")
+    with starting(command, tmp_path, PYTHONPATH=str(tmp_path)) as process:
+        wait_until(lambda: caught(process), within=WITHIN, what="it has a handler")
+        process.stop()
+        assert set(process.text().splitlines()) == {f"{command}: ended by SIGTERM before it was ready"}
+
+
+def test_a_worker_whose_guard_is_there_ends(tmp_path: Path) -> None:
+    with starting("contentgen-worker", tmp_path) as process:
+        process.wait_for("guard.ready", within=WITHIN)
+        process.stop()
+
+
+def test_a_scheduler_ends_while_it_waits_for_a_database_that_says_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        with starting("contentgen-scheduler", tmp_path, DATABASE_URL=address) as process:
+            silent.settimeout(WITHIN)
+            with silent.accept()[0]:
+                ended_early(process)
+
+
+@contextmanager
+def locked(url: str, lock: str) -> Iterator[Callable[[], bool]]:
+    """A session that holds a lock; yields whether another one waits for it."""
+    holder, looker = psycopg2.connect(url), psycopg2.connect(url)
+    looker.autocommit = True
+
+    def waited_for() -> bool:
+        with looker.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))", [holder.info.backend_pid]
+            )
+            return cursor.fetchone() is not None
+
+    try:
+        holder.cursor().execute(lock)
+        yield waited_for
+    finally:
+        holder.close()
+        looker.close()
+
+
+def test_a_scheduler_ends_while_another_one_migrates(tmp_path: Path, empty_db_url: str) -> None:
+    address = empty_db_url.replace("+psycopg2", "")
+    with locked(address, MIGRATION_LOCK), starting("contentgen-scheduler", tmp_path, DATABASE_URL=address) as process:
+        process.wait_for("migrate", within=WITHIN)
+        ended_early(process)
+
+
+@pytest.mark.parametrize("table", ["alembic_version", "webhooks"])
+def test_a_scheduler_ends_while_a_statement_of_its_start_waits(tmp_path: Path, db_url: str, table: str) -> None:
+    """Of the one table before, of the other within the event loop."""
+    address = db_url.replace("+psycopg2", "")
+    with (
+        locked(address, f"LOCK TABLE {table}") as waited_for,
+        starting("contentgen-scheduler", tmp_path, DATABASE_URL=address, **PATIENT) as process,
+    ):
+        wait_until(waited_for, within=WITHIN, what="a statement waits")
+        ended_early(process)
+
+
+# With TLS: the log has JSON lines only, and each failed handshake is an event that names its caller.
+
+
+Connect = Callable[[Scheduler, Path], str]
+
+
+@pytest.fixture
+def scheduler(stack: Stack) -> Scheduler:
+    make_certificates(stack.folder)
+    return stack.scheduler(
+        CONTENTGEN_TLS_CERT=str(stack.folder / "server.pem"),
+        CONTENTGEN_TLS_KEY=str(stack.folder / "server.key"),
+        CONTENTGEN_TLS_CLIENT_CA=str(stack.folder / "ca.pem"),
+    ).start()
+
+
+def dialled(scheduler: Scheduler) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", scheduler.port), timeout=10)
+
+
+def address_of(connection: socket.socket) -> str:
+    host, port = connection.getsockname()
+    return f"{host}:{port}"
+
+
+def plaintext(scheduler: Scheduler, _folder: Path) -> str:
+    with dialled(scheduler) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        connection.recv(100)
+        return address_of(connection)
+
+
+def hang_up(scheduler: Scheduler, _folder: Path) -> str:
+    with dialled(scheduler) as connection:
+        return address_of(connection)
+
+
+def certificate_of_nobody(scheduler: Scheduler, folder: Path) -> str:
+    return _shown(scheduler, folder, "other")
+
+
+def no_certificate(scheduler: Scheduler, folder: Path) -> str:
+    return _shown(scheduler, folder, "")
+
+
+def _shown(scheduler: Scheduler, folder: Path, own: str) -> str:
+    context = ssl.create_default_context(cafile=folder / "ca.pem")
+    context.set_alpn_protocols(["h2"])
+    if own:
+        context.load_cert_chain(folder / f"{own}.pem", folder / f"{own}.key")
+    with dialled(scheduler) as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+        address = address_of(connection)
+        with suppress(OSError):  # an alert, or a reset
+            assert connection.recv(100) == b"", "it was let in"
+        return address
+
+
+def assert_json_only(scheduler: Scheduler) -> None:
+    lines = scheduler.log.read_text().splitlines()
+    assert lines
+    assert all(isinstance(json.loads(line), dict) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("connect", "reason", "level"),
+    [
+        (plaintext, "HTTP_REQUEST", "warning"),
+        (hang_up, "Handshake read failed (Socket closed)", "info"),
+        (certificate_of_nobody, "CERTIFICATE_VERIFY_FAILED: self signed certificate", "warning"),
+        (no_certificate, "PEER_DID_NOT_RETURN_A_CERTIFICATE", "warning"),
+    ],
+)
+def test_a_failed_handshake_is_an_event(
+    stack: Stack, scheduler: Scheduler, connect: Connect, reason: str, level: str
+) -> None:
+    caller = connect(scheduler, stack.folder)
+    event = scheduler.wait_for("handshake", within=WITHIN)
+    assert (event["caller"], event["reason"], event["level"]) == (caller, reason, level)
+    assert_json_only(scheduler)
+
+
+def test_a_flood_of_them_is_counted(stack: Stack, scheduler: Scheduler) -> None:
+    number = 4 * MAX_LOGGED
+    for _ in range(number):
+        plaintext(scheduler, stack.folder)
+
+    def accounted() -> bool:
+        events = scheduler.events("handshake")
+        return sum(int(event.get("suppressed", 1)) for event in events) == number
+
+    wait_until(accounted, within=WITHIN, what="each of them is told or counted")
+    assert len(scheduler.events("handshake")) < number
+    assert_json_only(scheduler)

@@ -1,0 +1,337 @@
+"""What a replica tells Prometheus, compared with what was done; its probes; and what a scrape does not wait for."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from grpc import StatusCode, aio
+
+from contentgen.service.metrics_endpoint import MetricsEndpoint
+from contentgen.service.settings import SettingsError
+from contentgen.service.values import Address
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2 import CreateAccountRequest
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from contentgen.validity import earliest_expiry
+from scheduler_svc.config import Settings
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.system import loop
+from tests.harness.client import refused
+from tests.harness.credentials import Caller, line, write
+from tests.harness.processes import free_port
+from tests.harness.receivers import DELIVERED, Hooks, receiving
+from tests.harness.replicas import serving
+from tests.harness.scrape import Scrape, get
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
+from verification.generated.metrics import DOCUMENT
+
+if TYPE_CHECKING:
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+pytestmark = pytest.mark.contract
+
+ANY_PORT = Address("127.0.0.1", 0)
+PATIENCE_S = 10.0
+OF_TASKS = {"grpc_type": "unary", "grpc_service": "contentgen.v1.TaskService"}
+
+
+@pytest.fixture
+async def replica(db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replica]:
+    monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
+    async with serving(db_url, assets=tmp_path / "assets", metrics_listen=ANY_PORT) as replica:
+        yield replica
+
+
+async def test_the_figures_are_those_of_what_was_done(
+    replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    requests = [pb.SubmitTaskRequest(account_id=account, topic="a topic", priority=priority) for priority in (5, 5, 7)]
+    for request in requests:
+        await tasks.SubmitTask(request)
+    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        await tasks.GetTask(pb.GetTaskRequest(task_id="task-0000000000000001"))
+    first, second, third = await worker.take(3)
+    for lease in (first, second, third):
+        await worker.start(lease)
+    await worker.complete(first)
+    await worker.complete(second)
+    await worker.fail(third)
+
+    scraped = await _sampled(
+        replica,
+        lambda scrape: (
+            [scrape("contentgen_tasks", status=status) for status in ("completed", "pending")] == [2, 1]
+            and scrape("contentgen_lease_streams") == 1
+        ),
+    )
+    assert scraped("contentgen_build_info", service="scheduler", version=version("contentgen-grpc")) == 1
+    assert scraped("contentgen_serving") == 1
+    assert scraped("contentgen_lease_streams") == 1
+    assert scraped("grpc_server_started_total", **OF_TASKS, grpc_method="SubmitTask") == 3
+    assert scraped("grpc_server_handled_total", **OF_TASKS, grpc_method="SubmitTask", grpc_code="OK") == 3
+    assert scraped("grpc_server_handled_total", **OF_TASKS, grpc_method="GetTask", grpc_code="NOT_FOUND") == 1
+    assert scraped("grpc_server_handling_seconds_count", **OF_TASKS, grpc_method="SubmitTask") == 3
+    lease_stream = {"grpc_type": "bidi_stream", "grpc_service": "contentgen.v1.WorkerService", "grpc_method": "Lease"}
+    assert scraped("grpc_server_started_total", **lease_stream) == 1
+    assert scraped("grpc_server_handled_total", **lease_stream, grpc_code="OK") == 0
+
+    assert scraped("contentgen_task_moves_total", source="none", target="pending") == 3
+    assert scraped("contentgen_task_moves_total", source="pending", target="submitted") == 3
+    assert scraped("contentgen_task_moves_total", source="submitted", target="processing") == 3
+    assert scraped("contentgen_attempts_total", reason="COMPLETED") == 2
+    assert scraped("contentgen_attempts_total", reason="CREATOR_ERROR") == 1
+    assert scraped("contentgen_task_retries_total", kind="auto") == 1
+    assert scraped("contentgen_task_seconds_count", status="completed") == 2
+    assert scraped("contentgen_task_seconds_count", status="failed") == 0
+    assert scraped("contentgen_task_queue_seconds_count", priority="5") == 2
+    assert scraped("contentgen_task_queue_seconds_count", priority="7") == 1
+    assert 0 < scraped("contentgen_task_queue_seconds_sum", priority="7") < PATIENCE_S
+
+    assert scraped("contentgen_ready_tasks") == 0
+    assert scraped("contentgen_oldest_pending_seconds") > 0
+    assert sum(scraped("contentgen_leases", stage=stage) for stage in ("queued", "accepted", "processing")) == 0
+
+    assert scraped("contentgen_lane_group_items_sum", lane="submits") == 3
+    assert scraped("contentgen_lane_group_items_sum", lane="claims") == 3
+    assert scraped("contentgen_lane_group_items_count", lane="reports") > 0
+    assert scraped("contentgen_transactions_total", pool="submits", outcome="committed") == 3
+    assert scraped("contentgen_statements_total", pool="submits") >= 3
+    assert scraped("contentgen_transactions_total", pool="reads", outcome="refused") == 1
+    assert scraped("contentgen_pool_connections", pool="reads") == 4
+    assert scraped("contentgen_event_loop_lag_seconds_count") > 0
+    assert scraped("process_resident_memory_bytes") > 1_000_000
+
+
+async def test_the_queue_is_shown_by_priority_and_leases_by_stage(
+    replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    for priority in (5, 5, 7, 7, 7):
+        await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic", priority=priority))
+    first, second = await worker.take(2)  # of priority 7
+    await worker.report(first, accepted=worker_pb.Accepted())
+    await worker.start(second)
+    await worker.take(1)
+
+    scraped = await _sampled(
+        replica,
+        lambda scrape: (  # read first, and last of those below
+            scrape("contentgen_ready_tasks") == 2
+            and [scrape("contentgen_leases", stage=stage) for stage in ("queued", "accepted", "processing")]
+            == [1, 1, 1]
+        ),
+    )
+    assert scraped("contentgen_leases", stage="revoked") == 0
+    assert [scraped("contentgen_queue_tasks", priority=str(priority)) for priority in (5, 6, 7)] == [2, 0, 0]
+    assert scraped("contentgen_queue_oldest_seconds", priority="5") > 0
+    assert scraped("contentgen_queue_oldest_seconds", priority="7") == 0
+
+
+async def test_uploads_are_counted_once(
+    replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+    (lease,) = await worker.take()
+    assert not await worker.upload(lease, b"a picture")
+    assert await worker.upload(lease, b"a picture")
+    scraped = Scrape(replica.metrics_port)
+    assert scraped("contentgen_assets_stored_total") == 1
+    assert scraped("contentgen_asset_bytes_total") == len(b"a picture")
+
+
+async def _sampled(replica: Replica, wanted: Callable[[Scrape], bool]) -> Scrape:
+    """A scrape once a sample is as it is wanted."""
+
+    def scraped() -> Scrape | None:
+        scrape = Scrape(replica.metrics_port)
+        return scrape if wanted(scrape) else None
+
+    result = await wait_until_async(scraped, within=PATIENCE_S, what="the sample shows it")
+    assert result is not None
+    return result
+
+
+async def test_every_metric_is_in_the_document(replica: Replica) -> None:
+    documented = DOCUMENT.read_text()
+    families = Scrape(replica.metrics_port).families.values()
+    names = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in families
+        if family.type != "unknown"
+    }
+    assert sorted(name for name in names if f"`{name}`" not in documented) == []
+
+
+async def test_probes_say_why(replica: Replica) -> None:
+    assert get(replica.metrics_port, "/livez") == (200, "ok\n")
+    assert get(replica.metrics_port, "/readyz") == (200, "ok\n")
+    replica.health.set_store_available(False)
+    assert get(replica.metrics_port, "/readyz") == (503, "the database is away\n")
+    assert get(replica.metrics_port, "/livez") == (200, "ok\n")
+    replica.health.set_store_available(True)
+
+
+async def test_a_frozen_event_loop_is_neither_live_nor_ready(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "FROZEN_LIMIT", -1.0)
+    for path in ("/livez", "/readyz"):
+        status, reason = get(replica.metrics_port, path)
+        assert (status, reason.rpartition(" for ")[0]) == (503, "the event loop has not run")
+
+
+async def test_a_scrape_waits_neither_for_the_event_loop_nor_for_the_database(replica: Replica) -> None:
+    """The scrape is made on the event loop, which it blocks meanwhile; no coroutine of the replica can run."""
+    scraped = Scrape(replica.metrics_port)
+    assert scraped("contentgen_build_info", service="scheduler", version=version("contentgen-grpc")) == 1
+
+
+async def test_other_paths_and_methods_are_refused(replica: Replica) -> None:
+    assert get(replica.metrics_port, "/")[0] == 404
+    assert get(replica.metrics_port, "/healthz")[0] == 404
+    assert get(replica.metrics_port, "/metrics", method="POST")[0] == 405
+
+
+async def test_silent_clients_hold_up_no_probe_for_long(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = [socket.create_connection(("127.0.0.1", replica.metrics_port)) for _ in range(3)]
+    try:
+        assert get(replica.metrics_port, "/livez") == (200, "ok\n")
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+async def test_refused_tokens_are_counted_by_reason(db_url: str, tmp_path: Path) -> None:
+    tokens = write(tmp_path / "tokens", line("reader", "viewer", [1]))
+    async with serving(db_url, tokens_file=tokens, metrics_listen=ANY_PORT) as replica:
+        async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+            for _ in range(2):
+                with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
+                    await Caller(channel, "wrong")("TaskService/GetTaskStats")
+            with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN"):
+                await Caller(channel, "reader-token")("TaskService/HandleTimeouts")
+            with refused(StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"):
+                await Caller(channel, "reader-token")("SystemService/GetSystem")
+        scraped = Scrape(replica.metrics_port)
+        assert scraped("contentgen_refused_calls_total", reason="TOKEN_INVALID") == 2
+        assert scraped("contentgen_refused_calls_total", reason="ROLE_FORBIDDEN") == 1
+        assert scraped("contentgen_refused_calls_total", reason="ACCOUNT_FORBIDDEN") == 1
+
+
+async def test_the_expiry_of_a_certificate_is_told(db_url: str, certificates: Path) -> None:
+    files = {"tls_cert": certificates / "server.pem", "tls_key": certificates / "server.key"}
+    end = earliest_expiry(files["tls_cert"].read_bytes())
+    assert end is not None
+    async with serving(db_url, **files, metrics_listen=ANY_PORT) as replica:
+        name = "contentgen_certificate_expiry_timestamp_seconds"
+        scraped = await _sampled(replica, lambda scrape: scrape(name, setting="CONTENTGEN_TLS_CERT") > 0)
+        assert scraped(name, setting="CONTENTGEN_TLS_CERT") == end.timestamp()
+
+
+async def test_tries_to_deliver_to_webhooks_are_counted(db_url: str, engine: sa.Engine) -> None:
+    async with (
+        serving(db_url, webhook_allow="127.0.0.0/8", metrics_listen=ANY_PORT) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        receiving() as receiver,
+    ):
+        answer = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
+        hooks = Hooks(WebhookServiceStub(channel), engine)
+        hook = (await hooks.create(receiver.url, "task.ended")).webhook
+        call = Caller(channel)
+        submitted = await call("TaskService/SubmitTask", account_id=answer.account.account_id, topic="a topic")
+        await call("TaskService/CancelTask", task_id=submitted["task"]["task_id"])
+        await hooks.until(hook.webhook_id, DELIVERED)
+        scraped = Scrape(replica.metrics_port)
+        assert scraped("contentgen_webhook_tries_total", outcome="delivered") == 1
+        assert scraped("contentgen_task_seconds_count", status="cancelled") == 1
+
+
+async def test_what_waits_besides_tasks_is_shown(
+    db_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
+    async with (
+        serving(db_url, webhook_allow="127.0.0.0/8", metrics_listen=ANY_PORT) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        ScriptedWorker(channel) as worker,
+    ):
+        scraped = await _sampled(
+            replica, lambda scrape: scrape("contentgen_publish_pool_entries", state="pending") == 0
+        )
+        assert scraped("contentgen_oldest_pending_delivery_seconds") == 0
+        assert scraped("contentgen_schedule_lateness_seconds") == 0
+        answer = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
+        account_id = answer.account.account_id
+        call = Caller(channel)
+        hooks = Hooks(WebhookServiceStub(channel), engine)
+        await hooks.create(f"http://127.0.0.1:{free_port()}", "task.ended")
+        for _ in range(4):
+            await call("TaskService/SubmitTask", account_id=account_id, topic="a topic")
+        for lease in await worker.take(4):
+            await worker.complete(lease)
+        claimed = (await call("ContentService/ClaimPublishPool", limit=3))["entries"]
+        for entry in claimed[:2]:
+            await call(
+                "ContentService/ReportPublished",
+                content_id=entry["content_id"],
+                claim_id=entry["claim_id"],
+                error="no page",
+            )
+        sql = "UPDATE publish_pool SET next_attempt_time = NULL WHERE content_id = :id"
+        with engine.begin() as connection:
+            connection.execute(sa.text(sql), {"id": claimed[0]["content_id"]})
+        for paused in (False, True):
+            await call(
+                "ScheduleService/CreateSchedule",
+                account_id=account_id,
+                cron="0 0 1 1 *",
+                paused=paused,
+                template={"topic": "a topic"},
+            )
+
+        scraped = await _sampled(replica, lambda scrape: scrape("contentgen_schedules") == 1)
+        states = ("pending", "publishing", "retrying", "failed")
+        assert [scraped("contentgen_publish_pool_entries", state=state) for state in states] == [1, 1, 1, 1]
+        assert scraped("contentgen_webhook_deliveries", status="pending") == 4
+        assert scraped("contentgen_webhook_deliveries", status="exhausted") == 0
+        assert 0 < scraped("contentgen_oldest_pending_delivery_seconds") < PATIENCE_S
+        assert scraped("contentgen_schedule_lateness_seconds") == 0
+
+
+async def test_accounts_are_told_of_only_if_they_are_named(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
+    async with (
+        serving(db_url, metrics_accounts="1,7", metrics_listen=ANY_PORT) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
+        call = Caller(channel)
+        ids = [(await call("AccountService/CreateAccount", name=name))["account"]["account_id"] for name in ("a", "b")]
+        assert ids == ["1", "2"]
+        for account_id in ids:
+            await call("TaskService/SubmitTask", account_id=account_id, topic="a topic")
+        scraped = await _sampled(replica, lambda scrape: scrape("contentgen_account_ready_tasks", account_id="1") == 1)
+        assert scraped("contentgen_account_tasks", account_id="1", status="pending") == 1
+        samples = scraped.families["contentgen_account_tasks"].samples
+        assert {sample.labels["account_id"] for sample in samples} == {"1"}, "account 2 is not named, 7 does not exist"
+
+
+async def test_without_the_setting_nothing_listens(db_url: str) -> None:
+    async with serving(db_url) as replica:
+        assert replica.metrics_port == 0
+        async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
+            stub: TaskServiceAsyncStub = TaskServiceStub(channel)
+            assert not (await stub.GetTaskStats(pb.GetTaskStatsRequest())).queue_depth
+
+
+async def test_an_address_that_is_in_use_is_named(replica: Replica) -> None:
+    taken = Settings(metrics_listen=Address("127.0.0.1", replica.metrics_port)).metrics_listen
+    assert taken is not None and replica._metrics is not None  # noqa: PT018
+    with pytest.raises(SettingsError, match=f"CONTENTGEN_METRICS_LISTEN=127.0.0.1:{replica.metrics_port}: "):
+        MetricsEndpoint(taken, replica._metrics.registry, live=list, ready=list)

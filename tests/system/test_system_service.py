@@ -1,0 +1,232 @@
+"""SystemService: each replica shows all replicas, and sessions that hold locks; who a caller is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+from grpc import aio
+from structlog.testing import capture_logs
+
+from contentgen.client import ContentGenerationClient
+from contentgen.rpcs import METHODS
+from contentgen.v1 import system_service_pb2 as pb
+from contentgen.v1.account_service_pb2 import CreateAccountRequest
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
+from contentgen.v1.task_service_pb2 import SubmitTaskRequest
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime import database_watch
+from scheduler_svc.system import work as system
+from tests.harness.database_faults import APPLICATION, foreign_lock, locked_rows
+from tests.harness.replicas import MAX_QUEUE_SIZE, serving, serving_all
+from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.waiting import wait_until_async
+
+if TYPE_CHECKING:
+    from contentgen.v1.system_service_pb2_grpc import SystemServiceAsyncStub
+
+pytestmark = pytest.mark.contract
+
+LANES = ["audit", "claims", "hellos", "reports", "submits"]
+PATIENCE_S = 60
+
+
+@pytest.fixture
+async def replicas(db_url: str) -> AsyncIterator[list[Replica]]:
+    async with serving_all(db_url, 2, lock_timeout=0.2) as replicas:
+        yield replicas
+
+
+async def test_get_system_lists_all_replicas_until_they_end(replicas: list[Replica]) -> None:
+    first, second = replicas
+    async with aio.insecure_channel(f"127.0.0.1:{first.port}") as channel:
+        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
+
+        async def told() -> pb.GetSystemResponse:
+            return await stub.GetSystem(pb.GetSystemRequest())
+
+        for replica in replicas:
+            await replica._system_status.run_once()
+        answer = await told()
+        assert [entry.scheduler_id for entry in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
+        for shown in answer.replicas:
+            assert (shown.version, shown.serving) == (version("contentgen-grpc"), True)
+            assert (shown.settings["CONTENTGEN_LEASE_TTL"], shown.settings["CONTENTGEN_RETENTION"]) == ("120 s", "")
+            assert shown.clock_offset.ToTimedelta().total_seconds() == 0
+            assert [lane.name for lane in shown.lanes] == LANES
+        assert answer.version == version("contentgen-grpc")
+        assert answer.database.size > 1_000_000
+        assert int(answer.database.version.split(".")[0]) >= 15
+        assert not answer.lock_holders
+        await second.stop()
+        assert [entry.scheduler_id for entry in (await told()).replicas] == [first.scheduler_id]
+
+
+async def test_the_client_returns_the_system_as_a_dict(replicas: list[Replica]) -> None:
+    first, _ = replicas
+    with ContentGenerationClient(f"127.0.0.1:{first.port}") as client:
+        answer = await asyncio.to_thread(client.get_system)
+    (shown,) = [entry for entry in answer["replicas"] if entry["scheduler_id"] == first.scheduler_id]
+    assert (shown["version"], shown["serving"], list(shown["lanes"])) == (version("contentgen-grpc"), True, LANES)
+    assert shown["lanes"]["submits"] == {"oldest_age": 0.0, "waiting": 0, "set_aside": 0}
+    assert (answer["version"], answer["lock_holders"]) == (version("contentgen-grpc"), [])
+    assert answer["database"]["size"] > 1_000_000
+    assert answer["limits"] == {
+        "max_queue_size": MAX_QUEUE_SIZE,
+        "lease_ttl": 120.0,
+        "heartbeat_interval": 10.0,
+        "max_worker_losses": 5,
+        "max_deferrals": 100,
+        "lock_timeout": 0.2,
+        "statement_timeout": 10.0,
+        "retention": None,
+        "content_retention": None,
+        "max_calls": 1_000,
+        "max_wait_calls": 2_000,
+        "max_watch_streams": 2_000,
+        "max_lease_streams": 5_000,
+    }
+
+
+async def test_without_tokens_the_client_is_an_operator_who_may_call_everything(replicas: list[Replica]) -> None:
+    with ContentGenerationClient(f"127.0.0.1:{replicas[0].port}") as client:
+        caller = await asyncio.to_thread(client.get_caller)
+    assert caller == {
+        "name": "",
+        "role": "operator",
+        "account_ids": [],
+        "methods": sorted(METHODS),
+        "token_required": False,
+    }
+
+
+async def test_get_system_shows_lock_waits_and_holders(db_url: str, replicas: list[Replica]) -> None:
+    first, second = replicas
+    async with (
+        aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
+        aio.insecure_channel(f"127.0.0.1:{second.port}") as other,
+    ):
+        stub: SystemServiceAsyncStub = SystemServiceStub(other)
+        tasks = TaskServiceStub(channel)
+        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
+        request = SubmitTaskRequest(account_id=account, topic="a topic")
+        await tasks.SubmitTask(request)
+        with locked_rows(db_url, "shares") as pid:
+            waiting = asyncio.ensure_future(tasks.SubmitTask(request))
+            await wait_until_async(
+                lambda: first._submits.state().set_aside, within=PATIENCE_S, what="the submit is set aside"
+            )
+            await first._system_status.run_once()
+            async with asyncio.timeout(PATIENCE_S):  # it waits for the lock a moment at a time, when it is tried again
+                while not (answer := await stub.GetSystem(pb.GetSystemRequest())).lock_holders:
+                    pass
+        told_by_other = {entry.scheduler_id: {lane.name: lane for lane in entry.lanes} for entry in answer.replicas}
+        submits = told_by_other[first.scheduler_id]["submits"]
+        assert (submits.waiting, submits.set_aside) == (1, 1)
+        assert submits.oldest_age.ToTimedelta().total_seconds() > 0
+        (holder,) = answer.lock_holders
+        assert (holder.pid, holder.application, holder.relation) == (pid, APPLICATION, "shares")
+        assert (holder.state, holder.waited_for) == ("idle in transaction", True)
+        await waiting
+
+
+async def test_get_system_shows_long_held_rows_without_waits(
+    db_url: str, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose row is locked is skipped, so nothing waits for the lock."""
+    monkeypatch.setattr(system, "LONG_LOCK_LIMIT", 1.0)  # no transaction of the scheduler lasts as long
+    async with (
+        aio.insecure_channel(f"127.0.0.1:{replicas[0].port}") as channel,
+        ScriptedWorker(channel, hello()) as worker,
+    ):
+        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
+
+        async def holders() -> list[pb.LockHolder]:
+            return list((await stub.GetSystem(pb.GetSystemRequest())).lock_holders)
+
+        with locked_rows(db_url, "workers") as pid:
+            await worker.heartbeat(1)
+            async with asyncio.timeout(PATIENCE_S):
+                while not (lock_holders := await holders()):
+                    pass
+            (holder,) = lock_holders
+            assert (holder.pid, holder.relation, holder.waited_for) == (pid, "workers", False)
+        assert not await holders()
+
+
+async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim only tries that lock, so no session waits for it."""
+    monkeypatch.setattr(system, "LONG_LOCK_LIMIT", 1.0)
+    async with (
+        serving(db_url, lease_ttl=6.0, lock_timeout=0.2) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        ScriptedWorker(channel, hello()) as worker,
+    ):
+        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
+        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
+        with (
+            foreign_lock(db_url, "SELECT pg_advisory_lock(hashtext('contentgen.pause_dispatch'))") as pid,
+            capture_logs() as logs,
+        ):
+            await TaskServiceStub(channel).SubmitTask(SubmitTaskRequest(account_id=account, topic="a topic"))
+
+            async def locked_out() -> bool:
+                await worker.heartbeat(1)  # its session outlives the waits
+                return not replica.health.serving and any(entry.get("pid") == pid for entry in logs)
+
+            stopped: Callable[[], bool | Awaitable[bool]] = locked_out
+            await wait_until_async(stopped, within=PATIENCE_S, what="the replica does not serve, and logs why")
+
+            async def named() -> Sequence[pb.LockHolder]:
+                await worker.heartbeat(1)
+                answer = await stub.GetSystem(pb.GetSystemRequest())
+                set_aside = {lane.name: lane.set_aside for lane in answer.replicas[0].lanes}["claims"]
+                return answer.lock_holders if set_aside == 1 else []  # 0 while it is tried again
+
+            wanted: Callable[[], Sequence[pb.LockHolder] | Awaitable[Sequence[pb.LockHolder]]] = named
+            (holder,) = await wait_until_async(wanted, within=PATIENCE_S, what="the claim is set aside, for the holder")
+        assert (holder.pid, holder.relation, holder.waited_for) == (pid, "contentgen.pause_dispatch", True)
+        await worker.send_heartbeat(1)
+        await worker.assigned()  # perhaps before the acknowledgement
+        await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="the replica serves again")
+
+
+async def test_what_stops_a_replica_without_a_word_is_shown_and_logged(
+    db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock, a transaction that somebody holds open, a lock that a fold only tries."""
+    monkeypatch.setattr(database_watch, "PATIENCE", 0.0)
+    monkeypatch.setattr(database_watch, "CHECK_INTERVAL", 3_600.0)
+    by = 3_600.0
+    folds = "SELECT txid_current(), pg_advisory_lock(hashtext('contentgen.fold_counts'))"
+    async with (
+        serving(db_url) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
+        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
+        with foreign_lock(db_url, folds) as pid, capture_logs() as logs:
+            replica._clock._own = lambda: time.time() + by
+            for _ in range(2):
+                await replica._database_watch.run_once()
+            assert replica.health.reasons == ["its clock is wrong"]
+            answer = await stub.GetSystem(pb.GetSystemRequest())
+            assert replica._database_watch.oldest_age > 0
+            (holder,) = [candidate for candidate in replica._database_watch.lock_holders if candidate.pid == pid]
+        by = -4.0
+        await replica._database_watch.run_once()
+        assert replica.health.serving
+    oldest = answer.oldest_transaction
+    assert (oldest.pid, oldest.application, oldest.state) == (pid, APPLICATION, "idle in transaction")
+    assert oldest.age.ToTimedelta() >= oldest.seen_for.ToTimedelta() > timedelta(0)
+    assert (holder.pid, holder.relation) == (pid, "contentgen.fold_counts")
+    (shown,) = answer.replicas
+    assert (shown.serving, shown.clock_offset.ToTimedelta() // timedelta(minutes=1)) == (False, 59)
+    actions = [entry["action"] for entry in logs if entry.get("action") == "clock" or entry.get("pid") == pid]
+    assert sorted(actions) == ["clock", "lock", "transaction"], "each once"

@@ -1,0 +1,545 @@
+"""Lists of tasks by all filters, and the views for people."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import AttemptStarted, Change
+from scheduler_svc.domain.lifecycle import OPEN, RETRYABLE, RUNNING, Status
+from scheduler_svc.domain.task import AttemptProgress, Task
+from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.schema.views import VIEWS
+from scheduler_svc.tasks import submit_checks as new_rows
+from scheduler_svc.tasks.query import explain_task, find_tasks, list_tasks, task_stats
+from scheduler_svc.tasks.sql import lists as task_lists
+from tests.harness.cluster import Databases
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, new_task, released
+from tests.harness.waiting import wait_until
+from tests.leases.test_random_walk import Walk
+
+pytestmark = pytest.mark.integration
+
+
+# Tasks by all filters: all pages together equal a plain query, newest first in lists, oldest first in bulk calls.
+
+
+PAGE = 7
+STEPS = 80
+NO_WALKER = "a worker that does not walk"
+STATES = [
+    frozenset[Status](),
+    *(frozenset({status}) for status in Status if status is not Status.NONE),
+    frozenset({Status.PENDING, Status.PROCESSING, Status.FAILED}),
+    frozenset(Status) - {Status.NONE},
+]
+FEW_STATES = [STATES[0], frozenset({Status.PENDING}), frozenset({Status.COMPLETED}), *STATES[-2:]]
+"""For pages that examine little, and so are many."""
+LABELS: list[dict[str, str]] = [{}, {"team": "a"}, {"team": "a", "kind": "x"}, {"team": "nobody"}]
+
+
+@pytest.fixture(scope="module")
+def walked(databases: Databases, template: str) -> Iterator[Scheduling]:
+    """Tasks of two accounts in all states, most of them labelled. The tests read them only."""
+    with databases.lent(template) as url, closing(Scheduling(url)) as scheduling:
+        walk(scheduling)
+        yield scheduling
+        scheduling.check()
+
+
+def walk(scheduling: Scheduling) -> None:
+    scheduling.end(scheduling.start(auto_retry=False), FAILURE)
+    scheduling.end(scheduling.start(auto_retry=False), TIMEOUT)
+    scheduling.end(scheduling.start(), RESULT)
+    scheduling.cancel(scheduling.submit_one())
+    scheduling.submit(new_task(), new_task())
+    started, _ = scheduling.claim(2, NO_WALKER)
+    scheduling.report(started, AttemptStarted())
+    steps = Walk(scheduling, seed=4)
+    for _ in range(STEPS):
+        steps.step()
+
+
+def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
+    keys: list[int] = []
+    before: int | None = None
+    while (page := scheduling.run(list_tasks, wanted, before, PAGE)).tasks or page.rest:
+        assert page.rest is None or len(page.tasks) < PAGE
+        keys += [task.task_key for task in page.tasks]
+        before = page.rest or keys[-1]
+    return keys
+
+
+def batches(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
+    keys: list[int] = []
+    after: int | None = 0
+    while after is not None:
+        batch = scheduling.run(find_tasks, wanted, after, PAGE)
+        assert batch.last is None or batch.last > after
+        keys, after = keys + batch.keys, batch.last
+    return keys
+
+
+@pytest.mark.parametrize("examined", [1, 5, task_lists.MAX_EXAMINED])
+def test_all_pages_together_equal_a_plain_query(
+    walked: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int
+) -> None:
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", examined)
+    everything = [walked.task(key) for (key,) in walked.sql("SELECT task_key FROM tasks ORDER BY task_key DESC")]
+    assert {task.status for task in everything} == set(Status) - {Status.NONE}
+    states = STATES if examined > PAGE else FEW_STATES
+    for account_id, statuses, labels in itertools.product((0, 1, 2, 9), states, LABELS):
+        expected = [
+            task.task_key
+            for task in everything
+            if account_id in (0, task.account_id)
+            and (not statuses or task.status in statuses)
+            and labels.items() <= task.labels.items()
+        ]
+        wanted = TaskFilter(Scope.of(account_id), statuses, labels)
+        assert pages(walked, wanted) == expected
+        assert batches(walked, wanted) == expected[::-1]
+
+
+CREATED = timedelta(minutes=1)
+"""Between the tasks of `spread`."""
+
+
+@pytest.fixture(scope="module")
+def spread(walked: Scheduling) -> list[Task]:
+    """All tasks of the walk, created a minute apart, some of them about tea, oldest first."""
+    walked.sql(
+        "UPDATE tasks AS t SET create_time = create_time + interval '1 min' * (o.n - 10) FROM"
+        " (SELECT task_key, row_number() OVER (ORDER BY task_key) AS n FROM tasks) AS o WHERE o.task_key = t.task_key"
+    )
+    keys = [key for (key,) in walked.sql("SELECT task_key FROM tasks ORDER BY task_key")]
+    walked.sql("UPDATE task_payloads SET topic = 'Grüner 绿茶 TEA, 100%' WHERE task_key = ANY(:keys)", keys=keys[::2])
+    return list(map(walked.task, keys))
+
+
+OTHERS: dict[str, Callable[[list[Task]], tuple[TaskFilter, Callable[[Task], bool]]]] = {
+    "reasons": lambda _: (
+        TaskFilter(error_reasons=("TASK_TIMEOUT", "CANCELLED_BY_CLIENT")),
+        lambda task: task.error is not None and task.error.reason in {"TASK_TIMEOUT", "CANCELLED_BY_CLIENT"},
+    ),
+    "a worker": lambda _: (TaskFilter(worker_id="w"), lambda task: task.worker_id == "w"),
+    "what a worker runs": lambda _: (
+        TaskFilter(Scope.of(1), RUNNING, worker_id=NO_WALKER),
+        lambda task: task.account_id == 1 and task.worker_id == NO_WALKER and task.status in RUNNING,
+    ),
+    "times": lambda all_: (
+        TaskFilter(created_after=all_[2].create_time, created_before=all_[-2].create_time),
+        lambda task: all_[2].create_time <= task.create_time < all_[-2].create_time,
+    ),
+    "a topic in Chinese": lambda _: (TaskFilter(topic="绿茶"), lambda task: "绿茶" in task.brief.topic),
+    "a topic in another case": lambda _: (
+        TaskFilter(labels={"team": "a"}, topic="tea, 100%"),
+        lambda task: task.labels.get("team") == "a" and "TEA" in task.brief.topic,
+    ),
+    "part of a topic that is no pattern": lambda _: (TaskFilter(topic="1%0"), lambda _: False),
+    "retries left": lambda _: (
+        TaskFilter(statuses=RETRYABLE, has_retries_left=True),
+        lambda task: task.status in RETRYABLE and task.retry_count < task.max_retries,
+    ),
+    "all of them": lambda all_: (
+        TaskFilter(
+            Scope((1, 2)),
+            OPEN | RETRYABLE,
+            error_reasons=("CREATOR_ERROR", "WORKER_LOST", "TASK_TIMEOUT"),
+            created_after=all_[0].create_time,
+            created_before=all_[-1].create_time,
+            topic="te",
+        ),
+        lambda task: (
+            task.account_id in {1, 2}
+            and task.status in OPEN | RETRYABLE
+            and task.error is not None
+            and task.error.reason in {"CREATOR_ERROR", "WORKER_LOST", "TASK_TIMEOUT"}
+            and all_[0].create_time <= task.create_time < all_[-1].create_time
+            and "TEA" in task.brief.topic
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("examined", [1, 5, task_lists.MAX_EXAMINED])
+@pytest.mark.parametrize("what", OTHERS)
+def test_conditions_without_an_index_find_the_same(
+    walked: Scheduling, spread: list[Task], monkeypatch: pytest.MonkeyPatch, what: str, examined: int
+) -> None:
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", examined)
+    wanted, matches = OTHERS[what](spread)
+    expected = [task.task_key for task in spread if matches(task)]
+    assert expected or what.startswith("part"), "some match"
+    assert batches(walked, wanted) == expected
+    assert pages(walked, wanted) == expected[::-1]
+
+
+def test_tasks_of_a_time_are_found_without_later_and_earlier_ones(
+    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the time in their keys, up to the margin: of 5 that would have to be examined the page reads none."""
+    scheduling.submit(*[new_task()] * 5)
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", 1)
+    hour = timedelta(hours=1)
+    later, earlier = (datetime.now(UTC) + by for by in (2 * hour, -2 * hour))
+    for wanted in (TaskFilter(created_after=later), TaskFilter(created_before=earlier)):
+        assert scheduling.run(list_tasks, wanted, None, PAGE) == ([], None)
+        assert scheduling.run(find_tasks, wanted, 0, PAGE) == ([], None)
+
+
+@pytest.mark.parametrize("few", [1, task_lists.MAX_MISDATED])
+def test_tasks_of_a_time_are_found_whatever_the_clocks_were_that_made_their_keys(
+    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """`few`: as many misdated tasks as are looked at for themselves, or fewer."""
+    monkeypatch.setattr(task_lists, "MAX_MISDATED", few)
+    tasks = []
+    for wrong in (timedelta(0), timedelta(hours=5), timedelta(days=-400), timedelta(days=3), timedelta(0)):
+        with monkeypatch.context() as patched:
+            patched.setattr(new_rows, "time", SimpleNamespace(time=lambda by=wrong: time.time() + by.total_seconds()))
+            tasks += scheduling.submit(*[new_task()] * 3)
+    minute = timedelta(minutes=1)
+    begun, ended = tasks[0].create_time - minute, tasks[-1].create_time + minute
+    keys = sorted(task.task_key for task in tasks)
+    for wanted in (TaskFilter(created_after=begun, created_before=ended), TaskFilter(created_after=begun)):
+        assert batches(scheduling, wanted) == keys
+        assert pages(scheduling, wanted) == keys[::-1]
+    for wanted in (TaskFilter(created_after=ended), TaskFilter(created_before=begun)):
+        assert batches(scheduling, wanted) == pages(scheduling, wanted) == []
+
+
+def test_a_page_examines_a_bounded_number_of_tasks_and_tells_where_it_stopped(
+    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_lists, "MAX_EXAMINED", 4)
+    both, team = {"team": "a", "kind": "x"}, {"team": "a"}
+    kind = scheduling.submit(*[new_task(labels={"kind": "x"})] * 6)
+    matches = scheduling.submit(new_task(labels=both))
+    scheduling.submit(*[new_task(labels=team)] * 6)
+    first = scheduling.run(list_tasks, TaskFilter(labels=both), None, PAGE)
+    assert [task.task_key for task in first.tasks] == [matches[0].task_key]
+    assert first.rest == kind[3].task_key, "it walked by the label that brings it furthest"
+    assert scheduling.run(list_tasks, TaskFilter(labels=both), first.rest, PAGE) == ([], None)
+
+
+def test_a_list_leaves_out_the_requirements_only(scheduling: Scheduling) -> None:
+    (task,) = scheduling.submit(new_task(requirements="long", labels={"a": "b"}))
+    ((listed,), _) = scheduling.run(list_tasks, TaskFilter(), None, PAGE)
+    assert (listed.brief.requirements, listed.labels, listed.task_key) == ("", {"a": "b"}, task.task_key)
+
+
+@pytest.mark.parametrize("account_id", [0, 1, 2])
+def test_stats_equal_a_plain_query(walked: Scheduling, account_id: int) -> None:
+    stats = walked.run(task_stats, Scope.of(account_id))
+    for status, count in stats.counts.items():
+        assert count == len(pages(walked, TaskFilter(Scope.of(account_id), frozenset({status}))))
+    ready = "SELECT count(*) FROM ready WHERE :account_id IN (0, account_id)"
+    assert stats.queue_depth == walked.sql(ready, account_id=account_id)[0][0]
+    assert (stats.oldest_pending_age is None) == (stats.counts[Status.PENDING] == 0)
+
+
+# The views for people say of tasks what GetTask says, show what stands still, and who holds locks.
+
+
+WITHIN = 10.0
+
+
+def view(scheduling: Scheduling, name: str) -> dict[str, dict[str, Any]]:
+    """The rows of a view by their id."""
+    rows = [dict(row._mapping) for row in scheduling.sql(f"SELECT * FROM {name}")]
+    rows_by_id = {row.get("task_id") or row["id"]: row for row in rows}
+    assert len(rows_by_id) == len(rows)
+    return rows_by_id
+
+
+def test_each_view_says_that_it_is_for_people(scheduling: Scheduling) -> None:
+    comments = dict(scheduling.sql("SELECT relname, obj_description(oid) FROM pg_class WHERE relname LIKE 'v\\_%'"))
+    assert comments.keys() == VIEWS.keys()
+    for comment in comments.values():
+        assert comment.startswith("For people; a later version may change or replace it. ")
+
+
+def test_running_tasks_are_shown_as_get_task_shows_them(scheduling: Scheduling) -> None:
+    started, claimed = scheduling.start(topic="tea"), scheduling.claim_of_new(topic="coffee", priority=7)
+    scheduling.report(started, AttemptProgress(40, "pictures", "two of five"))
+    scheduling.submit_one()
+    scheduling.end(scheduling.start(), RESULT)
+    shown = view(scheduling, "v_running")
+    tasks = [scheduling.task(ref.task_key) for ref in (started, claimed)]
+    assert list(shown) == [task.task_id for task in tasks]
+    for task in tasks:
+        row = shown[task.task_id]
+        assert row["lease_expire_time"] > datetime.now(UTC) + timedelta(seconds=TTL / 2)
+        assert (row["account_id"], row["account"], row["topic"]) == (1, "one", task.brief.topic)
+        assert row["status"] == task.status.label
+        for name in ("priority", "attempt", "worker_id", "submit_time", "start_time", "timeout_time", "retry_count"):
+            assert row[name] == getattr(task, name), name
+        progress = task.progress
+        assert (row["percent"], row["step"], row["message"]) == (
+            (progress.percent, progress.step, progress.message) if progress else (None, None, None)
+        )
+
+
+def fail(scheduling: Scheduling) -> None:
+    scheduling.end(scheduling.start(), FAILURE)
+
+
+def defer(scheduling: Scheduling) -> None:
+    scheduling.end(scheduling.start(), DEFERRED)
+
+
+def schedule(scheduling: Scheduling) -> None:
+    scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1))
+
+
+def reach_limit(scheduling: Scheduling) -> None:
+    scheduling.change_account(1, max_concurrent_tasks=1)
+    scheduling.fill(1, 2)
+    scheduling.admit()
+    assert len(scheduling.claim(2)) == 1
+
+
+def use_quota(scheduling: Scheduling) -> None:
+    scheduling.change_account(1, max_starts_per_minute=2)
+    scheduling.fill(1, 3)
+    scheduling.admit()
+    assert len(scheduling.claim(3)) == 2
+
+
+def pause(scheduling: Scheduling) -> None:
+    scheduling.pause(1)
+    scheduling.submit_one()
+
+
+def pause_all(scheduling: Scheduling) -> None:
+    scheduling.pause()
+    scheduling.submit_one()
+
+
+def have_no_worker(scheduling: Scheduling) -> None:
+    scheduling.submit_one()
+
+
+def have_no_slot(scheduling: Scheduling) -> None:
+    scheduling.hello()
+    scheduling.submit_one()
+
+
+def leave_revoked(scheduling: Scheduling) -> LeaseRef:
+    """A lease past its timeout is revoked, and the wait of its task is over."""
+    ref = scheduling.start(timeout=timedelta(seconds=60))
+    scheduling.sql("UPDATE leases SET accept_time = now() - interval '61 s'")
+    scheduling.reap()
+    scheduling.wait_is_over(ref.task_key)
+    scheduling.retry(ref.task_key)
+    return ref
+
+
+WAITS: dict[str, tuple[Callable[[Scheduling], object], str, str]] = {
+    "after a failure": (fail, "backoff", "the time before its next attempt"),
+    "deferred": (defer, "backoff", "the time before its next attempt"),
+    "scheduled": (schedule, "scheduled", "its schedule time"),
+    "limit": (reach_limit, "account_limit", "another task of its account to end: its limit is 1"),
+    "quota": (use_quota, "rate_limit", "a minute to pass: its account may start 2 within one"),
+    "paused": (pause, "paused", "contentgen dispatch resume: dispatch is paused"),
+    "all paused": (pause_all, "paused", "contentgen dispatch resume: dispatch is paused"),
+    "no worker": (have_no_worker, "no_workers", "a worker: none is connected"),
+    "no slot": (have_no_slot, "all_slots_busy", "a free slot, or its turn"),
+    "revoked": (leave_revoked, "all_slots_busy", "its former attempt, which its worker has not let go of"),
+}
+
+
+@pytest.mark.parametrize("how", WAITS)
+def test_a_task_waits_for_what_get_task_says(scheduling: Scheduling, how: str) -> None:
+    prepare, reason, words = WAITS[how]
+    prepare(scheduling)
+    (shown,) = view(scheduling, "v_waiting").values()
+    (key,) = (key for key, task in scheduling.tasks().items() if task.task_id == shown["task_id"])
+    task, pending_reason = scheduling.run(explain_task, key, TTL)
+    assert task.status.label == "pending"
+    assert shown["pending_reason"] == pending_reason.name.lower() == reason
+    assert shown["waits_for"] == words
+    since = task.create_time if task.attempt == 0 else scheduling.events(key)[-1].event_time
+    assert shown["since"] == since
+    if reason in ("scheduled", "backoff"):
+        assert shown["due_time"] > shown["since"]
+    error = task.error
+    assert (shown["last_error_reason"], shown["last_error_message"]) == (
+        (error.reason, error.message) if error else (None, None)
+    )
+    for name in ("account_id", "priority", "attempt", "retry_count", "create_time"):
+        assert shown[name] == getattr(task, name), name
+    assert (shown["account"], shown["topic"]) == ("one", task.brief.topic)
+
+
+def test_failures_are_shown_with_their_reasons_the_latest_first(scheduling: Scheduling) -> None:
+    kinds: tuple[Change, ...] = (FAILURE, TIMEOUT, RESULT, released())
+    refs = [scheduling.start(auto_retry=False) for _ in kinds]
+    for ref, change in zip(refs, kinds, strict=True):
+        scheduling.end(ref, change)
+    scheduling.cancel(refs[-1].task_key)
+    shown = view(scheduling, "v_failures")
+    tasks: list[Task] = [scheduling.task(ref.task_key) for ref in refs[1::-1]]
+    assert [(task_id, row["status"]) for task_id, row in shown.items()] == [
+        (tasks[0].task_id, "timeout"),
+        (tasks[1].task_id, "failed"),
+    ]
+    for task in tasks:
+        row, error = shown[task.task_id], task.error
+        assert error
+        assert (row["error_reason"], row["error_message"]) == (error.reason, error.message)
+        assert row["exit_code"] == error.details.get("exit_code")
+        for name in ("account_id", "worker_id", "attempt", "retry_count", "create_time", "start_time", "end_time"):
+            assert row[name] == getattr(task, name), name
+
+
+def past_lease(scheduling: Scheduling) -> int:
+    ref = scheduling.start()
+    scheduling.sql("UPDATE leases SET expire_time = now() - interval '61 s'")
+    return ref.task_key
+
+
+def past_timeout(scheduling: Scheduling) -> int:
+    ref = scheduling.start(timeout=timedelta(seconds=60))
+    scheduling.sql("UPDATE leases SET accept_time = now() - interval '121 s'")
+    return ref.task_key
+
+
+def in_no_slot(scheduling: Scheduling) -> int:
+    ref = scheduling.claim_of_new(timeout=timedelta(seconds=60))
+    scheduling.sql("UPDATE leases SET claim_time = now() - interval '241 s'")
+    return ref.task_key
+
+
+def of_silent_worker(scheduling: Scheduling) -> int:
+    ref = scheduling.start()
+    scheduling.sql("UPDATE workers SET heartbeat_time = now() - interval '61 s'")
+    return ref.task_key
+
+
+def revoked(scheduling: Scheduling) -> int:
+    ref = leave_revoked(scheduling)
+    scheduling.sql("UPDATE task_events SET event_time = event_time - interval '61 s'")
+    return ref.task_key
+
+
+def overdue(scheduling: Scheduling) -> int:
+    key = scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1))
+    scheduling.sql("UPDATE delayed SET due_time = now() - interval '61 s'")
+    return key
+
+
+def overtaken(scheduling: Scheduling) -> int:
+    """As if it had been ready for more than a minute when the one that has a lease was submitted."""
+    scheduling.claim_of_new()
+    key = scheduling.submit_one()
+    scheduling.age(75, key)
+    return key
+
+
+STUCK: dict[str, tuple[Callable[[Scheduling], int], str, str | None]] = {
+    "lease": (past_lease, "its lease has expired, and no scheduler has ended it", "w"),
+    "timeout": (past_timeout, "it is past its timeout, and no scheduler has ended it", "w"),
+    "no slot": (in_no_slot, "it is past its timeout, and no scheduler has ended it", "w"),
+    "silent": (of_silent_worker, "its worker is silent: without a heartbeat its lease expires", "w"),
+    "revoked": (revoked, "its lease is revoked, and its worker has not let go of it", "w"),
+    "overdue": (overdue, "its wait is over, and no scheduler has made it ready", None),
+    "overtaken": (overtaken, "later tasks of its account and priority have been started before it", None),
+}
+
+
+@pytest.mark.parametrize("how", STUCK)
+def test_a_task_that_should_have_moved_on_is_stuck(scheduling: Scheduling, how: str) -> None:
+    prepare, problem, holder = STUCK[how]
+    key = prepare(scheduling)
+    (shown,) = view(scheduling, "v_stuck").values()
+    assert (shown["kind"], shown["id"], shown["account_id"]) == ("task", scheduling.task(key).task_id, 1)
+    assert (shown["problem"], shown["holder"]) == (problem, holder)
+    assert shown["attempt"] == (1 if holder else 0)
+    ((age,),) = scheduling.sql("SELECT now() - CAST(:since AS timestamptz)", since=shown["since"])
+    assert timedelta(seconds=60) < age < timedelta(seconds=90)
+
+
+def test_a_delivery_that_is_not_tried_is_stuck_and_not_those_behind_it(scheduling: Scheduling) -> None:
+    hook = scheduling.hook(1)
+    scheduling.end(scheduling.start(auto_approve=False), RESULT)
+    assert view(scheduling, "v_stuck") == {}
+    scheduling.sql("UPDATE webhook_deliveries SET next_attempt_time = now() - interval '61 s'")
+    first, _ = scheduling.sql("SELECT delivery_id FROM webhook_deliveries ORDER BY delivery_id")
+    (shown,) = view(scheduling, "v_stuck").values()
+    assert (shown["kind"], shown["id"], shown["account_id"]) == ("delivery", str(first.delivery_id), 1)
+    assert shown["problem"] == "it is due, and no scheduler has tried it"
+    scheduling.sql("UPDATE webhooks SET active = false WHERE webhook_id = :hook", hook=hook)
+    assert view(scheduling, "v_stuck") == {}
+
+
+def test_an_expired_claim_of_a_publisher_is_stuck(scheduling: Scheduling) -> None:
+    scheduling.end(scheduling.start(), RESULT)
+    assert view(scheduling, "v_stuck") == {}
+    claimed = "UPDATE publish_pool SET status = 2, claim_id = 'c', publisher = 'p', claim_expire_time = now()"
+    scheduling.sql(claimed)
+    assert view(scheduling, "v_stuck") == {}
+    scheduling.sql(f"{claimed} - interval '61 s'")
+    ((content_id,),) = scheduling.sql("SELECT content_id FROM contents")
+    (shown,) = view(scheduling, "v_stuck").values()
+    assert (shown["kind"], shown["id"], shown["holder"]) == ("content", str(content_id), "p")
+    assert shown["problem"] == "its publisher has not reported, and its claim has expired"
+
+
+@pytest.mark.parametrize("how", WAITS)
+def test_what_waits_for_a_reason_is_not_stuck(scheduling: Scheduling, how: str) -> None:
+    prepare, _, _ = WAITS[how]
+    prepare(scheduling)
+    assert view(scheduling, "v_stuck") == {}
+
+
+@pytest.mark.parametrize("how", ["paused", "all paused", "no worker", "no slot"])
+def test_what_nothing_overtakes_is_not_stuck_however_long_it_waits(scheduling: Scheduling, how: str) -> None:
+    prepare, _, _ = WAITS[how]
+    prepare(scheduling)
+    scheduling.age(3_600)
+    assert view(scheduling, "v_stuck") == {}
+
+
+def test_holders_of_locks_are_shown_with_those_that_wait_for_them(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one()
+    holding = f"SELECT FROM tasks WHERE task_key = {key} FOR UPDATE"
+    waiting = f"SELECT FROM tasks WHERE task_key = {key} FOR SHARE"
+    assert scheduling.sql("SELECT * FROM v_locks") == []
+    with scheduling.engine.connect() as holder, scheduling.engine.connect() as waiter:
+        pids = [connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() for connection in (holder, waiter)]
+        holder.exec_driver_sql(f"BEGIN; {holding}")
+        with ThreadPoolExecutor(1) as other:
+            ended = other.submit(waiter.exec_driver_sql, waiting)
+            wait_until(lambda: scheduling.sql("SELECT FROM v_locks"), within=WITHIN, what="one waits")
+            (shown,) = scheduling.sql("SELECT * FROM v_locks")
+            holder.exec_driver_sql("ROLLBACK")
+            ended.result(WITHIN)
+    assert [shown.holder_pid, shown.waiting_pid] == pids
+    assert (shown.holder_query, shown.waiting_query) == (f"BEGIN; {holding}", waiting)
+    assert (shown.holder_state, shown.locked) == ("idle in transaction", "tasks")
+    assert shown.holder_application == shown.waiting_application == "contentgen"
+    assert timedelta(0) < shown.waiting_for < shown.held_for
+
+
+def test_a_lock_that_is_held_for_long_is_shown_though_nobody_waits(scheduling: Scheduling) -> None:
+    holding = "BEGIN; LOCK TABLE pauses IN ROW EXCLUSIVE MODE"
+    with scheduling.engine.connect() as holder:
+        holder.exec_driver_sql(holding)
+        assert scheduling.sql("SELECT * FROM v_locks") == []
+        wait_until(lambda: scheduling.sql("SELECT FROM v_locks"), within=WITHIN, what="it is held for 5 s")
+        (shown,) = scheduling.sql("SELECT * FROM v_locks")
+        holder.exec_driver_sql("ROLLBACK")
+    assert (shown.holder_query, shown.locked, shown.waiting_pid) == (holding, "pauses", None)
+    assert shown.held_for > timedelta(seconds=5)

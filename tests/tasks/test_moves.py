@@ -1,0 +1,484 @@
+"""CancelTask, RetryTask and UpdateTask in every state of a task, and a task's own backoff."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from scheduler_svc.dispatch.work import SessionCapacity
+from scheduler_svc.domain.brief import TEXTS
+from scheduler_svc.domain.errors import InvalidArgument, InvalidState, NotFound
+from scheduler_svc.domain.lease import Change, Outcome
+from scheduler_svc.domain.lifecycle import ENDED, Status
+from scheduler_svc.domain.retry import RetryBackoff
+from scheduler_svc.domain.task import NewTask
+from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.tasks.bulk import ago, delete_batch
+from tests.harness.cluster import Databases
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, new_task, released
+
+pytestmark = pytest.mark.integration
+
+
+# CancelTask and RetryTask in every state of a task.
+
+
+Make = Callable[[Scheduling], int]
+
+
+def scheduled(scheduling: Scheduling) -> int:
+    return scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1))
+
+
+def backing_off(scheduling: Scheduling) -> int:
+    ref = scheduling.start()
+    scheduling.end(ref, FAILURE)
+    return ref.task_key
+
+
+def deferred(scheduling: Scheduling) -> int:
+    ref = scheduling.start()
+    scheduling.end(ref, DEFERRED)
+    return ref.task_key
+
+
+def failed(scheduling: Scheduling) -> int:
+    ref = scheduling.start(auto_retry=False)
+    scheduling.end(ref, FAILURE)
+    return ref.task_key
+
+
+def timed_out(scheduling: Scheduling) -> int:
+    ref = scheduling.start(auto_retry=False)
+    scheduling.end(ref, TIMEOUT)
+    return ref.task_key
+
+
+def completed(scheduling: Scheduling) -> int:
+    ref = scheduling.start()
+    scheduling.end(ref, RESULT)
+    return ref.task_key
+
+
+def cancelled(scheduling: Scheduling) -> int:
+    return scheduling.cancel(scheduling.submit_one()).task_key
+
+
+def ready(scheduling: Scheduling) -> int:
+    return scheduling.submit_one()
+
+
+def submitted(scheduling: Scheduling) -> int:
+    scheduling.submit_one()
+    return scheduling.claim()[0].task_key
+
+
+def processing(scheduling: Scheduling) -> int:
+    return scheduling.start().task_key
+
+
+class TestCancel:
+    @pytest.mark.parametrize("make", [ready, scheduled, backing_off, deferred])
+    @pytest.mark.parametrize("force", [False, True])
+    def test_a_waiting_task_is_cancelled(self, scheduling: Scheduling, make: Make, force: bool) -> None:
+        key = make(scheduling)
+        task = scheduling.cancel(key, force=force)
+        assert (task.status, task.ended, scheduling.place(key)) == (Status.CANCELLED, True, "")
+        assert task.error is not None
+        assert task.error.reason == "CANCELLED_BY_CLIENT"
+        assert scheduling.told[-1].ended == [key]
+        assert scheduling.claim() == []
+
+    @pytest.mark.parametrize("make", [submitted, processing])
+    def test_a_running_task_is_cancelled_by_force_only(self, scheduling: Scheduling, make: Make) -> None:
+        key = make(scheduling)
+        with pytest.raises(InvalidState) as refused:
+            scheduling.cancel(key)
+        assert refused.value.metadata == {"current_state": make.__name__, "required_state": "pending"}
+        task = scheduling.cancel(key, force=True)
+        assert (task.status, task.ended, scheduling.place(key)) == (Status.CANCELLED, True, "")
+        assert scheduling.barred(key)
+        ((worker_id, _, reason),) = scheduling.told[-1].cancelled
+        assert (worker_id, reason, scheduling.told[-1].ended) == ("w", "CANCELLED_BY_CLIENT", [key])
+
+    @pytest.mark.parametrize("make", [completed, cancelled, failed, timed_out])
+    @pytest.mark.parametrize("force", [False, True])
+    def test_a_task_that_has_ended_is_not_cancelled(self, scheduling: Scheduling, make: Make, force: bool) -> None:
+        key = make(scheduling)
+        before = scheduling.task(key)
+        with pytest.raises(InvalidState) as refused:
+            scheduling.cancel(key, force=force)
+        assert refused.value.metadata["current_state"] == before.status.label
+        assert scheduling.task(key) == before
+
+    def test_a_second_cancel_is_refused(self, scheduling: Scheduling) -> None:
+        key = processing(scheduling)
+        scheduling.cancel(key, force=True)
+        with pytest.raises(InvalidState):
+            scheduling.cancel(key, force=True)
+
+    def test_a_result_after_the_cancel_is_lost(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.cancel(ref.task_key, force=True)
+        assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
+        assert not scheduling.barred(ref.task_key)
+        assert scheduling.task(ref.task_key).status is Status.CANCELLED
+
+    def test_a_task_with_a_revoked_lease_is_cancelled(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h', start_time = now()")
+        scheduling.reap()
+        assert scheduling.cancel(ref.task_key).status is Status.CANCELLED
+        assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
+
+    def test_a_cancel_of_an_unknown_task_is_not_found(self, scheduling: Scheduling) -> None:
+        with pytest.raises(NotFound):
+            scheduling.cancel(12345)
+
+
+class TestRetry:
+    @pytest.mark.parametrize("make", [failed, timed_out])
+    def test_a_failed_or_timed_out_task_is_ready_after_retry_task(self, scheduling: Scheduling, make: Make) -> None:
+        key = make(scheduling)
+        task = scheduling.retry(key)
+        assert (task.status, task.ended, task.retry_count, scheduling.place(key)) == (Status.PENDING, False, 1, "ready")
+        assert task.error is not None  # the last attempt's, until a later one completes
+        assert scheduling.events(key)[-1].reason == "RETRY_TASK"
+        assert scheduling.told[-1].ready
+
+    def test_a_retry_during_backoff_starts_at_once_and_consumes_no_retry(self, scheduling: Scheduling) -> None:
+        key = backing_off(scheduling)
+        path = scheduling.path(key)
+        assert scheduling.retry(key).retry_count == 1
+        assert (scheduling.place(key), scheduling.path(key)) == ("ready", path)
+
+    @pytest.mark.parametrize("make", [ready, scheduled, submitted, processing, completed, cancelled])
+    def test_tasks_in_other_states_are_not_retried(self, scheduling: Scheduling, make: Make) -> None:
+        key = make(scheduling)
+        before, place = scheduling.task(key), scheduling.place(key)
+        with pytest.raises(InvalidState) as refused:
+            scheduling.retry(key)
+        assert refused.value.metadata == {
+            "current_state": before.status.label,
+            "required_state": "failed,timeout",
+        }
+        assert (scheduling.task(key), scheduling.place(key)) == (before, place)
+
+    def test_reset_retry_count_allows_new_retries_and_counts_this_one(self, scheduling: Scheduling) -> None:
+        key = failed(scheduling)
+        scheduling.sql("UPDATE tasks SET retry_count = 3")
+        assert scheduling.retry(key, reset=True).retry_count == 1
+
+    def test_a_revoked_lease_bars_the_retry_of_a_task_that_ended(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start(auto_retry=False)
+        scheduling.sql("UPDATE leases SET accept_time = now() - interval '1 h', start_time = now()")
+        scheduling.reap()
+        assert scheduling.task(ref.task_key).ended
+        scheduling.retry(ref.task_key)
+        assert (scheduling.place(ref.task_key), scheduling.due().count) == ("delayed", 0)
+        scheduling.end(ref, FAILURE)
+        assert scheduling.due().count == 1
+        assert scheduling.claim()[0].attempt == 2
+
+    def test_a_retry_of_an_unknown_task_is_not_found(self, scheduling: Scheduling) -> None:
+        with pytest.raises(NotFound):
+            scheduling.retry(12345)
+
+
+# UpdateTask in every state of a task, beside claims, and in the order of dispatch.
+
+
+HOUR = timedelta(hours=1)
+
+
+def later(hours: float = 1) -> datetime:
+    return datetime.now(UTC) + hours * HOUR
+
+
+def updated(scheduling: Scheduling, key: int, **fields: Any) -> None:
+    scheduling.update(key, **fields)
+    scheduling.check()
+
+
+def violations(scheduling: Scheduling, key: int, **fields: Any) -> list[str]:
+    before = scheduling.task(key), scheduling.events(key)
+    with pytest.raises(InvalidArgument) as raised:
+        scheduling.update(key, **fields)
+    assert (scheduling.task(key), scheduling.events(key)) == before
+    return [violation.field for violation in raised.value.violations]
+
+
+def test_a_waiting_task_is_changed(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(labels={"team": "a", "kind": "x"}, request_id="once", keywords="k")
+    before = scheduling.task(key)
+    fields: dict[str, Any] = {
+        "priority": 9,
+        "auto_approve": False,
+        "auto_retry": False,
+        "max_retries": 7,
+        "timeout": timedelta(seconds=90),
+        "labels": {"team": "b", "kind": "x"},
+        "expire_time": later(2),
+        "schedule_time": later(),
+    }
+    texts: dict[str, Any] = {**{name: f"another {name}" for name in TEXTS}, "keywords": ""}
+    after = scheduling.update(key, **fields, **texts)
+    assert after == before._replace(brief=before.brief._replace(**texts), **fields)
+    assert scheduling.task(key) == after
+    scheduling.check()
+    event = scheduling.events(key)[-1]
+    assert (event.previous_status, event.status, event.reason) == (Status.PENDING, Status.PENDING, "UPDATED")
+    assert event.message == ", ".join(sorted([*fields, *texts])), "names, and no texts"
+    assert scheduling.place(key) == "delayed"
+    rows = scheduling.sql("SELECT name, value FROM task_labels WHERE task_key = :key ORDER BY name", key=key)
+    assert rows == [("kind", "x"), ("team", "b")]
+
+
+def test_a_grant_has_the_new_brief_and_what_was_not_named_stays(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(tone="dry", creator_options={"length": "800"}, labels={"team": "a"})
+    updated(scheduling, key, topic="another")
+    (grant,) = scheduling.serve(1)
+    assert (grant.ref.task_key, grant.brief.topic, grant.brief.tone) == (key, "another", "dry")
+    assert (grant.brief.creator_options, grant.labels) == ({"length": "800"}, {"team": "a"})
+
+
+def test_only_what_is_pending_is_changed(scheduling: Scheduling) -> None:
+    with pytest.raises(NotFound):
+        scheduling.update(1, topic="another")
+    ref = scheduling.start(auto_retry=False)
+    with pytest.raises(InvalidState) as refusal:
+        scheduling.update(ref.task_key, topic="another")
+    assert refusal.value.metadata == {"current_state": "processing", "required_state": "pending"}
+    changes: tuple[Change, ...] = (FAILURE, RESULT, TIMEOUT)
+    for change in changes:
+        scheduling.end(ref, change)
+        with pytest.raises(InvalidState):
+            scheduling.update(ref.task_key, topic="another")
+        ref = scheduling.start(auto_retry=False)
+    cancelled = scheduling.cancel(scheduling.submit_one()).task_key
+    with pytest.raises(InvalidState):
+        scheduling.update(cancelled, topic="another")
+
+
+@pytest.mark.parametrize("change", [FAILURE, DEFERRED, released()])
+def test_what_waits_for_another_attempt_is_changed_where_it_waits(scheduling: Scheduling, change: Any) -> None:
+    ref = scheduling.start() if change in (FAILURE, DEFERRED) else scheduling.claim_of_new()
+    scheduling.end(ref, change)
+    place, before = scheduling.place(ref.task_key), scheduling.task(ref.task_key)
+    updated(scheduling, ref.task_key, topic="another", max_retries=9)
+    assert scheduling.place(ref.task_key) == place
+    after = scheduling.task(ref.task_key)
+    assert after == before._replace(brief=before.brief._replace(topic="another"), max_retries=9)
+    assert scheduling.events(ref.task_key)[-1].retry_count == before.retry_count
+
+
+def test_a_backoff_and_a_schedule_hold_whichever_is_later(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.end(ref, FAILURE)
+    key = ref.task_key
+
+    def waits() -> list[Any]:
+        return scheduling.sql("SELECT cause, due_time > now() + interval '30 min' FROM delayed")
+
+    updated(scheduling, key, schedule_time=datetime.now(UTC) + timedelta(seconds=1))
+    assert waits() == [(2, False)]
+    updated(scheduling, key, schedule_time=later())
+    assert waits() == [(1, True)]
+    scheduling.wait_is_over(key)
+    assert [again.attempt for again in scheduling.claim()] == [2]
+
+
+def test_a_revoked_lease_still_bars_its_task(scheduling: Scheduling) -> None:
+    scheduling.submit_one(timeout=timedelta(seconds=1))
+    (ref,) = scheduling.claim()
+    scheduling.sql("UPDATE leases SET claim_time = now() - interval '10 min'")
+    scheduling.reap()
+    key = ref.task_key
+    assert scheduling.barred(key)
+    for fields in ({"priority": 9}, {"schedule_time": later()}, {"schedule_time": None}):
+        updated(scheduling, key, **fields)
+        assert scheduling.place(key) == "delayed"
+        scheduling.sql("UPDATE delayed SET due_time = now() WHERE cause <> 1")
+        assert scheduling.due().count == 0
+    assert scheduling.claim() == []
+
+
+def test_schedules_are_set_moved_and_taken_away(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one()
+    updated(scheduling, key, schedule_time=later())
+    assert (scheduling.place(key), scheduling.claim()) == ("delayed", [])
+    updated(scheduling, key, schedule_time=later(100))
+    assert scheduling.due().count == 0
+    updated(scheduling, key, schedule_time=None)
+    assert scheduling.place(key) == "ready"
+    assert [ref.task_key for ref in scheduling.claim()] == [key]
+
+
+def test_a_new_priority_is_a_new_place(scheduling: Scheduling) -> None:
+    first, second, third = (scheduling.submit_one() for _ in range(3))
+    updated(scheduling, second, priority=9)
+    updated(scheduling, first, priority=1)
+    assert [grant.ref.task_key for grant in scheduling.serve(3)] == [second, third, first]
+
+
+def test_other_changes_keep_the_place_and_the_wait(scheduling: Scheduling) -> None:
+    keys = [scheduling.submit_one() for _ in range(4)]
+    scheduling.age(600, keys[1])
+    for key in (keys[1], keys[0]):
+        updated(scheduling, key, topic="another", timeout=timedelta(seconds=9))
+    waits = scheduling.sql("SELECT now() - ready_time > interval '5 min' FROM ready ORDER BY task_key")
+    assert waits == [(False,), (True,), (False,), (False,)]
+    assert [grant.ref.task_key for grant in scheduling.serve(4)] == keys
+
+
+@pytest.mark.parametrize("quotas", [{"limit": 1}, {"max_starts_per_minute": 1}])
+def test_an_account_s_limits_hold(scheduling: Scheduling, quotas: dict[str, int]) -> None:
+    account = scheduling.make_account(**quotas)
+    keys = scheduling.fill(account, 3)
+    scheduling.admit()
+    for key in keys:
+        updated(scheduling, key, topic="another", priority=9)
+        scheduling.admit()
+        scheduling.check()
+    assert len(scheduling.claim(3)) == 1
+    scheduling.check()
+
+
+def test_tasks_behind_the_window_stay_behind_it(databases: Databases, template: str) -> None:
+    with databases.lent(template) as url:
+        scheduling = Scheduling(url, max_queue=10_000)
+        keys = scheduling.fill(1, 3_100)
+        updated(scheduling, keys[-1], topic="another")
+        assert scheduling.sql("SELECT tag FROM ready WHERE task_key = :key", key=keys[-1]) == [(None,)]
+        scheduling.close()
+
+
+def test_bad_values_change_nothing(scheduling: Scheduling) -> None:
+    account = scheduling.make_account(max_priority=5)
+    key = scheduling.submit_one(account_id=account, priority=1, requirements="x" * 20_000)
+    past = datetime.now(UTC) - HOUR
+    assert violations(scheduling, key, priority=6, expire_time=past) == ["task.priority", "task.expire_time"]
+    assert violations(scheduling, key, expire_time=later(), schedule_time=later(2)) == ["task.expire_time"]
+    updated(scheduling, key, expire_time=later(1), priority=5)
+    assert violations(scheduling, key, schedule_time=later(2)) == ["task.schedule_time"]
+    ref = scheduling.start(max_retries=3)
+    scheduling.end(ref, FAILURE)
+    assert violations(scheduling, ref.task_key, max_retries=0) == ["task.max_retries"]
+    wide = scheduling.submit_one(topic="😀" * 1_000, requirements="😀" * 15_000)
+    assert violations(scheduling, wide, topic="😀" * 2_000) == ["task.requirements"]
+
+
+def test_expiry_is_set_moved_and_taken_away(scheduling: Scheduling) -> None:
+    keys = [scheduling.submit_one(**fields) for fields in ({}, {"expire_time": later()}, {"schedule_time": later(0.5)})]
+    for key in keys:
+        updated(scheduling, key, expire_time=later(2))
+    updated(scheduling, keys[1], expire_time=None)
+    scheduling.pass_expire_time(*keys)
+    assert scheduling.expire_waiting().count == 2
+    assert [scheduling.task(key).status for key in keys] == [Status.CANCELLED, Status.PENDING, Status.CANCELLED]
+
+
+def test_once_an_attempt_has_begun_the_expiry_has_no_effect(scheduling: Scheduling) -> None:
+    ref = scheduling.start()
+    scheduling.end(ref, FAILURE)
+    updated(scheduling, ref.task_key, expire_time=later())
+    scheduling.pass_expire_time(ref.task_key)
+    assert scheduling.expire_waiting().count == 0
+
+
+def test_a_repeat_of_the_submit_returns_the_changed_task(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one(request_id="once")
+    updated(scheduling, key, topic="another")
+    assert scheduling.submit_one(request_id="once") == key
+
+
+def test_watchers_get_the_change(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one()
+    updated(scheduling, key, topic="another")
+    assert scheduling.told[-1].moved
+    change = scheduling.changes()[-1]
+    assert (change.previous_status, change.task.status, change.task.brief.topic) == (
+        Status.PENDING,
+        Status.PENDING,
+        "another",
+    )
+
+
+def test_a_claim_grants_no_brief_that_was_replaced_before(scheduling: Scheduling) -> None:
+    """Claims and updates at the same time: what is granted is what the last update said that was acknowledged."""
+    session = scheduling.hello("w").session_key
+    for turn in range(40):
+        key = scheduling.submit_one()
+        acknowledged = ["a topic"]
+        started = threading.Event()
+
+        def edit(key: int = key, acknowledged: list[str] = acknowledged, started: threading.Event = started) -> None:
+            with suppress(InvalidState):
+                for number in range(1_000):
+                    scheduling.update(key, topic=f"topic {number}")
+                    acknowledged.append(f"topic {number}")
+                    started.set()
+
+        with ThreadPoolExecutor(1) as threads:
+            editing = threads.submit(edit)
+            started.wait(10)
+            while not (grants := scheduling.claim_for(SessionCapacity("w", session, 1, 1)).grants):
+                pass
+            editing.result(30)
+        ((grant,),) = grants.values()
+        assert (grant.ref.task_key, grant.brief.topic) == (key, acknowledged[-1]), turn
+    scheduling.check()
+
+
+# A task's own backoff: stored, applied and shown.
+
+
+def waits(scheduling: Scheduling, task: NewTask) -> list[float]:
+    """How long a task waits before each of its retries, in seconds."""
+    key = scheduling.submit(task)[0].task_key
+    delays = []
+    for failure in (FAILURE, TIMEOUT, FAILURE):
+        (ref,) = scheduling.claim()
+        scheduling.end(ref, failure)
+        ((delay,),) = scheduling.sql("SELECT due_time - now() FROM delayed WHERE task_key = :key", key=key)
+        delays.append(delay / timedelta(seconds=1))
+        scheduling.wait_is_over(key)
+    scheduling.check()
+    return delays
+
+
+@pytest.mark.parametrize(
+    ("backoff", "seconds"),
+    [
+        (RetryBackoff(), [30, 60, 120]),
+        (RetryBackoff(20_000, 3.0, 90_000), [20, 60, 90]),
+        (RetryBackoff(multiplier=1.0), [30, 30, 30]),
+    ],
+    ids=["default", "all of it", "constant"],
+)
+def test_a_task_waits_by_its_submitted_backoff(
+    scheduling: Scheduling, backoff: RetryBackoff, seconds: list[float]
+) -> None:
+    delays = waits(scheduling, new_task(backoff=backoff))
+    for wait, middle in zip(delays, seconds, strict=True):
+        assert 0.9 * middle - 5 < wait <= 1.1 * middle
+
+
+def test_every_read_of_a_task_shows_its_backoff(scheduling: Scheduling) -> None:
+    backoff = RetryBackoff(250, 1.5, 60_000)
+    (submitted,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
+    assert submitted.backoff == scheduling.task(submitted.task_key).backoff == backoff
+    assert scheduling.tasks()[submitted.task_key].backoff == backoff
+    assert scheduling.changes()[-1].task.backoff == backoff
+    (ref,) = scheduling.claim()
+    scheduling.end(ref, RESULT)
+    ended = TaskFilter(statuses=ENDED)
+    assert scheduling.run(lambda tx: delete_batch(tx, ended, ago(tx, timedelta(0)), 0, 1)).changed == 1
+    (repeated,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
+    assert (repeated.task_key, repeated.backoff) == (submitted.task_key, backoff)

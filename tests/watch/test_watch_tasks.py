@@ -1,0 +1,557 @@
+"""WatchTasks on one replica: present states, moves as they are committed, tokens, and how a watch ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from grpc import StatusCode, aio
+
+from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.errors import ChangesDelayed
+from scheduler_svc.replica.replica import Replica
+from scheduler_svc.watch import feed as tail
+from scheduler_svc.watch import watchers as reading
+from scheduler_svc.watch import work as changes
+from scheduler_svc.watch.work import Selection
+from tests.harness.client import refused
+from tests.harness.cluster import Databases
+from tests.harness.database_faults import APPLICATION, foreign_lock
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
+from tests.harness.watching import PATIENCE_S, Mover, Watcher, told, watching
+
+if TYPE_CHECKING:
+    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
+    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+
+pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
+
+MISSING = "task-0123456789abcdef"
+LIFE = [("unspecified", "pending"), ("pending", "submitted"), ("submitted", "processing"), ("processing", "completed")]
+
+
+async def submitted(tasks: TaskServiceAsyncStub, account: int, **fields: object) -> str:
+    request = pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields)  # type: ignore[arg-type]
+    return (await tasks.SubmitTask(request)).task.task_id
+
+
+async def batch(tasks: TaskServiceAsyncStub, account: int, count: int) -> list[str]:
+    requests = [pb.SubmitTaskRequest(account_id=account, topic="a topic") for _ in range(count)]
+    answer = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=requests))
+    return [task.task_id for task in answer.tasks]
+
+
+async def get(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.Task:
+    return (await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=[task_id]))).tasks[0]
+
+
+@pytest.fixture
+def mover(db_url: str) -> Iterator[Mover]:
+    mover = Mover(db_url)
+    yield mover
+    mover.close()
+
+
+async def test_a_task_is_followed_from_its_present_state_to_its_end(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    task_id = await submitted(tasks, account)
+    async with watching(tasks, task_ids=[task_id]) as watcher:
+        first = await watcher.next()
+        assert first.task == await get(tasks, task_id)
+        assert first.previous_status == task_pb2.TASK_STATUS_UNSPECIFIED
+        (lease,) = await worker.take()
+        await worker.start(lease)
+        await worker.complete(lease)
+        leased, started, completed = await watcher.take(3)
+    assert told([leased, started, completed]) == [(task_id, before, after) for before, after in LIFE[1:]]
+    assert completed.task == await get(tasks, task_id)
+    assert leased.task.worker_id == "w1"
+    assert (leased.task.lease_id, leased.task.attempt) == (lease.lease_id, 1)
+    assert leased.task.submit_time == leased.event_time == completed.task.submit_time
+    assert not leased.task.HasField("start_time")
+    assert started.task.start_time == started.event_time == completed.task.start_time
+    assert completed.task.end_time == completed.event_time
+
+
+async def test_a_failure_and_its_retry_are_two_events(
+    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> None:
+    async with watching(tasks, account_id=account) as watcher:
+        await watcher.stands()
+        task_id = await submitted(tasks, account, max_retries=1)
+        (lease,) = await worker.take()
+        await worker.fail(lease)
+        _, _, failed, pending = await watcher.take(4)
+        assert told([failed, pending]) == [(task_id, "submitted", "failed"), (task_id, "failed", "pending")]
+        assert (failed.will_retry, pending.will_retry) == (True, False)
+        assert (failed.task.retry_count, pending.task.retry_count) == (0, 1)
+        assert not failed.task.HasField("end_time")
+        assert failed.event_time == pending.event_time
+        assert pending.task.error == (await get(tasks, task_id)).error
+        await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id))  # ends the wait, and moves nothing
+        (lease,) = await worker.take()
+        await worker.fail(lease)
+        *_, ended = await watcher.take(2)
+        assert (ended.will_retry, ended.task.end_time) == (False, ended.event_time)
+        assert ended.task == await get(tasks, task_id)
+
+
+async def test_an_account_s_watch_begins_with_what_has_not_ended_and_sees_no_other_account(
+    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int
+) -> None:
+    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
+    ended, *there = await batch(tasks, account, 3)
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=ended))
+    await submitted(tasks, other)
+    async with watching(tasks, account_id=account) as watcher:
+        present = await watcher.take(2)
+        await submitted(tasks, other)
+        new = await submitted(tasks, account)
+        moved = await watcher.next()
+    assert sorted(told(present)) == sorted((task_id, "unspecified", "pending") for task_id in there)
+    assert told([moved]) == [(new, "unspecified", "pending")]
+
+
+async def test_a_watch_without_a_selection_is_of_all_accounts(
+    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int
+) -> None:
+    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
+    ended, *there = [await submitted(tasks, account_id) for account_id in (account, other, account)]
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=ended))
+    async with watching(tasks) as watcher:
+        present = await watcher.take(2)
+        third = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="third"))).account.account_id
+        new = [await submitted(tasks, account_id) for account_id in (third, other, account)]
+        moved = await watcher.take(3)
+    assert sorted(told(present)) == sorted((task_id, "unspecified", "pending") for task_id in there)
+    assert told(moved) == [(task_id, "unspecified", "pending") for task_id in new]
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=new[1]))
+    async with watching(tasks, resume_token=moved[0].resume_token) as watcher:
+        assert told(await watcher.take(3)) == [*told(moved[1:]), (new[1], "pending", "cancelled")]
+    async with watching(tasks, account_id=third, resume_token=moved[0].resume_token) as watcher:
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await watcher.next()
+    assert refusal.fields == ["resume_token"]
+
+
+async def test_a_watch_may_begin_with_the_next_move(tasks: TaskServiceAsyncStub, account: int) -> None:
+    (there,) = await batch(tasks, account, 1)
+    for selection in ({"task_ids": [there]}, {"account_id": account}, {}):
+        async with watching(tasks, skip_present=True, **selection) as watcher:
+            await watcher.stands()
+            if "task_ids" in selection:
+                await tasks.CancelTask(pb.CancelTaskRequest(task_id=there))
+                assert told([await watcher.next()]) == [(there, "pending", "cancelled")]
+            else:
+                new = await batch(tasks, account, 2)
+                assert told(await watcher.take(2)) == [(task_id, "unspecified", "pending") for task_id in new]
+
+
+async def test_a_watch_of_an_ended_task_sends_its_present_state(tasks: TaskServiceAsyncStub, account: int) -> None:
+    task_id = await submitted(tasks, account)
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+    async with watching(tasks, task_ids=[task_id, task_id]) as watcher:
+        assert (await watcher.next()).task == await get(tasks, task_id)
+
+
+async def test_the_present_states_of_1_300_tasks_are_sent_in_order(tasks: TaskServiceAsyncStub, account: int) -> None:
+    task_ids = await batch(tasks, account, 1_000) + await batch(tasks, account, 300)
+    async with watching(tasks, account_id=account) as watcher:
+        first = await watcher.take(700)
+    async with watching(tasks, account_id=account, resume_token=first[-1].resume_token) as watcher:
+        rest = await watcher.take(600)
+        await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_ids[0]))
+        assert told([await watcher.next()]) == [(task_ids[0], "pending", "cancelled")]
+    assert [event.task.task_id for event in first + rest] == sorted(task_ids)
+
+
+async def test_a_watch_resumes_after_its_token(tasks: TaskServiceAsyncStub, account: int) -> None:
+    task_id = await submitted(tasks, account)
+    async with watching(tasks, task_ids=[task_id]) as watcher:
+        present = await watcher.next()
+    await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+    async with watching(tasks, task_ids=[task_id], resume_token=present.resume_token) as watcher:
+        cancelled = await watcher.next()
+    assert told([cancelled]) == [(task_id, "pending", "cancelled")]
+    async with watching(tasks, account_id=account) as watcher:
+        await watcher.stands()
+        other = await submitted(tasks, account)
+        assert told([await watcher.next()]) == [(other, "unspecified", "pending")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        ({"task_ids": [MISSING], "account_id": 1}, ["account_id"]),
+        ({"account_id": -1}, ["account_id"]),
+        ({"task_ids": [MISSING] * 1_001}, ["task_ids"]),
+        ({"task_ids": [MISSING, ""]}, ["task_ids[1]"]),
+        ({"account_id": 1, "resume_token": "no token"}, ["resume_token"]),
+        ({"account_id": 1, "resume_token": "x" * 10_000}, ["resume_token"]),
+        ({"account_id": 1, "resume_token": base64.urlsafe_b64encode(b"[1,2,3,4,5]").decode()}, ["resume_token"]),
+    ],
+)
+async def test_a_bad_request_is_refused_with_every_bad_field(
+    tasks: TaskServiceAsyncStub, request_: dict[str, object], fields: list[str]
+) -> None:
+    async with watching(tasks, **request_) as watcher:
+        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+            await watcher.next()
+    assert refusal.fields == fields
+
+
+async def test_an_unknown_task_cannot_be_watched(tasks: TaskServiceAsyncStub, account: int) -> None:
+    there = await submitted(tasks, account)
+    for request, kind, name in (
+        ({"task_ids": [there, MISSING]}, "task", MISSING),
+        ({"task_ids": ["no id"]}, "task", "no id"),
+        ({"account_id": 4_711}, "account", "4711"),
+    ):
+        async with watching(tasks, **request) as watcher:
+            with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+                await watcher.next()
+        assert refusal.metadata == {"resource_type": kind, "resource_id": name}
+
+
+async def test_a_token_of_another_selection_is_refused(tasks: TaskServiceAsyncStub, account: int) -> None:
+    task_ids = [await submitted(tasks, account) for _ in range(2)]
+    async with watching(tasks, task_ids=task_ids) as watcher:
+        token = (await watcher.next()).resume_token
+    async with watching(tasks, task_ids=task_ids[::-1], resume_token=token) as watcher:
+        assert (await watcher.next()).task.task_id == task_ids[1]
+    for other in ({"task_ids": task_ids[:1]}, {"account_id": account}):
+        async with watching(tasks, resume_token=token, **other) as watcher:
+            with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+                await watcher.next()
+        assert refusal.fields == ["resume_token"]
+
+
+class TestExpiry:
+    @pytest.fixture
+    async def token(self, tasks: TaskServiceAsyncStub, account: int) -> str:
+        """The token of an account's watch after one event."""
+        async with watching(tasks, account_id=account) as watcher:
+            await watcher.stands()
+            await submitted(tasks, account)
+            return (await watcher.next()).resume_token
+
+    async def expired(self, tasks: TaskServiceAsyncStub, account: int, token: str) -> None:
+        async with watching(tasks, account_id=account, resume_token=token) as watcher:
+            with refused(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"):
+                await watcher.next()
+
+    async def clean_up(self, tasks: TaskServiceAsyncStub, account: int, task_id: str) -> None:
+        await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+        answer = await tasks.CleanupTasks(pb.CleanupTasksRequest(account_id=account, days=0))
+        assert answer.deleted_count == 1
+
+    async def test_events_that_were_cleaned_up_expire_the_tokens_before_them(
+        self, tasks: TaskServiceAsyncStub, account: int, token: str
+    ) -> None:
+        await self.clean_up(tasks, account, await submitted(tasks, account))
+        await self.expired(tasks, account, token)
+
+    async def test_cleaned_up_events_of_any_account_expire_the_tokens_of_all_before_them(
+        self, tasks: TaskServiceAsyncStub, account: int
+    ) -> None:
+        async with watching(tasks) as watcher:
+            await watcher.stands()
+            await submitted(tasks, account)
+            token = (await watcher.next()).resume_token
+        await self.clean_up(tasks, account, await submitted(tasks, account))
+        async with watching(tasks, resume_token=token) as watcher:
+            with refused(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"):
+                await watcher.next()
+
+    async def test_cleaned_up_events_of_another_account_expire_no_token(
+        self, tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int, token: str
+    ) -> None:
+        other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
+        await self.clean_up(tasks, other, await submitted(tasks, other))
+        new = await submitted(tasks, account)
+        async with watching(tasks, account_id=account, resume_token=token) as watcher:
+            assert told([await watcher.next()]) == [(new, "unspecified", "pending")]
+
+    async def test_the_token_of_the_last_cleaned_up_event_is_valid(
+        self, tasks: TaskServiceAsyncStub, account: int
+    ) -> None:
+        task_id = await submitted(tasks, account)
+        async with watching(tasks, account_id=account) as watcher:
+            await watcher.next()
+            await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+            token = (await watcher.next()).resume_token
+            await tasks.CleanupTasks(pb.CleanupTasksRequest(account_id=account, days=0))
+            new = await submitted(tasks, account)
+            assert told([await watcher.next()]) == [(new, "unspecified", "pending")]
+        async with watching(tasks, account_id=account, resume_token=token) as watcher:
+            assert told([await watcher.next()]) == [(new, "unspecified", "pending")]
+
+    async def test_events_deleted_before_they_were_read_end_the_watch(
+        self, tasks: TaskServiceAsyncStub, account: int, mover: Mover
+    ) -> None:
+        task_id = await submitted(tasks, account)
+        async with watching(tasks, account_id=account) as watcher:
+            await watcher.next()
+            mover.draw()
+            await self.clean_up(tasks, account, task_id)
+            mover.commit()
+            with refused(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"):
+                await watcher.next()
+
+    @pytest.mark.parametrize("what", ["went back", "went another way"])
+    async def test_a_token_from_before_a_restore_is_expired(
+        self, tasks: TaskServiceAsyncStub, account: int, mover: Mover, token: str, what: str
+    ) -> None:
+        mover.sql("TRUNCATE task_events RESTART IDENTITY")
+        mover.sql("ALTER SEQUENCE event_seq RESTART WITH 1")
+        mover.commit()
+        if what == "went another way":
+            for _ in range(3):
+                await submitted(tasks, account)
+        await self.expired(tasks, account, token)
+
+    async def test_a_token_of_another_database_is_expired(
+        self, tasks: TaskServiceAsyncStub, account: int, token: str
+    ) -> None:
+        parts = json.loads(base64.urlsafe_b64decode(token))
+        parts[3] = "1" + parts[3]
+        await self.expired(tasks, account, base64.urlsafe_b64encode(json.dumps(parts).encode()).decode())
+
+
+async def test_a_long_transaction_that_moves_tasks_delays_events_and_loses_none(
+    tasks: TaskServiceAsyncStub, account: int, mover: Mover, replica: Replica
+) -> None:
+    task_id = await submitted(tasks, account)
+    async with watching(tasks, account_id=account) as watcher:
+        await watcher.next()
+        mover.move([task_id], attempt=7)
+        later = await submitted(tasks, account)
+        events = asyncio.ensure_future(watcher.take(3))
+        late = asyncio.ensure_future(_first_of_another_watch(tasks, account))
+        await wait_until_async(
+            lambda: replica._feed._interval > 8 * tail.MIN_INTERVAL,
+            within=PATIENCE_S,
+            what="the tail has looked in vain",
+        )
+        assert not events.done()
+        assert not late.done()
+        mover.commit()
+        moves = [
+            (task_id, "pending", "submitted"),
+            (task_id, "submitted", "pending"),
+            (later, "unspecified", "pending"),
+        ]
+        assert told(await events) == moves
+        assert told([await late]) == [(task_id, "unspecified", "pending")]
+
+
+async def test_transactions_that_move_no_task_delay_nothing(
+    tasks: TaskServiceAsyncStub, account: int, db_url: str, databases: Databases
+) -> None:
+    take_id = "SELECT txid_current()"
+    with databases.lent() as elsewhere, foreign_lock(elsewhere, take_id), foreign_lock(db_url, take_id):
+        async with watching(tasks, account_id=account) as watcher:
+            await watcher.stands()
+            task_id = await submitted(tasks, account)
+            assert told([await watcher.next()]) == [(task_id, "unspecified", "pending")]
+
+
+async def test_watches_whose_changes_wait_too_long_name_the_session_that_they_wait_for(
+    tasks: TaskServiceAsyncStub,
+    accounts: AccountServiceAsyncStub,
+    account: int,
+    db_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tail, "DELAY_TIMEOUT", 0.1)
+    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
+    async with watching(tasks, account_id=account) as watcher, watching(tasks, account_id=other) as unconcerned:
+        await watcher.stands()
+        await unconcerned.stands()
+        await submitted(tasks, account)
+        token = (await watcher.next()).resume_token
+        with foreign_lock(db_url, "SELECT pg_current_xact_id(), nextval('event_seq')") as pid:
+            second = await submitted(tasks, account)
+            async with watching(tasks, account_id=account, resume_token=token) as new:
+                for delayed in (watcher, new):
+                    with refused(StatusCode.UNAVAILABLE, "CHANGES_DELAYED") as refusal:
+                        await delayed.next()
+                    assert refusal.metadata == {"pid": str(pid), "database": sa.make_url(db_url).database}
+                    assert str(pid) in refusal.message
+                    assert APPLICATION not in refusal.message
+        third = await submitted(tasks, other)
+        assert told([await unconcerned.next()]) == [(third, "unspecified", "pending")]
+    async with watching(tasks, account_id=account, resume_token=token) as watcher:
+        assert told([await watcher.next()]) == [(second, "unspecified", "pending")]
+
+
+async def test_a_watch_that_joins_late_is_told_of_a_delay_too(
+    replica: Replica, tasks: TaskServiceAsyncStub, account: int, db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "DELAY_TIMEOUT", 0.1)
+    for module in (tail, changes):
+        monkeypatch.setattr(module, "MAX_SCAN", 1)
+    feed, scope = replica._feed, Scope.of(account)
+    with feed.admitted():  # so that the feed goes on when the early watch has ended
+        async with watching(tasks, account_id=account, skip_present=True) as early:
+            await early.stands()
+            with foreign_lock(db_url, "SELECT pg_current_xact_id(), nextval('event_seq')"):
+                await submitted(tasks, account)
+                with refused(StatusCode.UNAVAILABLE, "CHANGES_DELAYED"):
+                    await early.next()
+                assert feed._origin
+                async with feed.joined(Selection(scope=scope), scope, feed._origin) as (late, _):
+                    with pytest.raises(ChangesDelayed):
+                        async with asyncio.timeout(PATIENCE_S):
+                            await late.next()
+
+
+async def _first_of_another_watch(tasks: TaskServiceAsyncStub, account: int) -> pb.TaskChange:
+    async with watching(tasks, account_id=account) as watcher:
+        return await watcher.next()
+
+
+async def test_a_rolled_back_move_sends_no_event(tasks: TaskServiceAsyncStub, account: int, mover: Mover) -> None:
+    task_id = await submitted(tasks, account)
+    async with watching(tasks, task_ids=[task_id]) as watcher:
+        await watcher.next()
+        mover.move([task_id], attempt=7)
+        mover.roll_back()
+        mover.move([task_id], attempt=8)
+        mover.commit()
+        await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+        assert [event.task.attempt for event in await watcher.take(3)] == [8, 8, 8]
+
+
+class TestSlowWatchers:
+    MOVES = 10
+    TASKS = 200
+
+    @pytest.fixture(autouse=True)
+    def small_buffer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reading, "MAX_BUFFER", 3 * self.TASKS)
+
+    @pytest.fixture
+    async def slow_tasks(self, replica: Replica) -> AsyncIterator[TaskServiceAsyncStub]:
+        """Over a channel with a small receive window, which nobody reads: by default the window grows."""
+        options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384)]
+        async with aio.insecure_channel(f"127.0.0.1:{replica.port}", options) as channel:
+            yield TaskServiceStub(channel)
+
+    async def test_slow_watchers_are_cut_off_with_a_token_that_misses_nothing(
+        self,
+        tasks: TaskServiceAsyncStub,
+        slow_tasks: TaskServiceAsyncStub,
+        account: int,
+        mover: Mover,
+        replica: Replica,
+    ) -> None:
+        task_ids = await batch(tasks, account, self.TASKS)
+        async with watching(slow_tasks, account_id=account) as watcher:
+            await watcher.take(self.TASKS)
+            await wait_until_async(lambda: replica._feed.watcher_count, within=PATIENCE_S, what="it is up to date")
+            (buffer,) = replica._feed._watchers
+            await self.move(mover, task_ids)  # and nobody reads
+            await wait_until_async(lambda: buffer.failed, within=PATIENCE_S, what="it is cut off")
+            seen, token = await self.until_cut_off(watcher)
+        assert 0 < len(seen) < 2 * self.TASKS * self.MOVES
+        while len(seen) < 2 * self.TASKS * self.MOVES:
+            async with watching(tasks, account_id=account, resume_token=token) as watcher:
+                seen += await watcher.take(2 * self.TASKS * self.MOVES - len(seen))
+        assert [(event.task.task_id, event.task.attempt, event.task.status) for event in seen] == [
+            (task_id, attempt, status)
+            for attempt in range(1, self.MOVES + 1)
+            for task_id in task_ids
+            for status in (task_pb2.TASK_STATUS_SUBMITTED, task_pb2.TASK_STATUS_PENDING)
+        ]
+
+    async def test_slow_watchers_do_not_delay_the_others(
+        self, tasks: TaskServiceAsyncStub, slow_tasks: TaskServiceAsyncStub, account: int, mover: Mover
+    ) -> None:
+        task_ids = await batch(tasks, account, self.TASKS)
+        async with watching(slow_tasks, account_id=account) as slow, watching(tasks, task_ids=task_ids[:1]) as quick:
+            await slow.take(self.TASKS)
+            await quick.next()
+            reading = asyncio.ensure_future(quick.take(2 * self.MOVES))
+            await self.move(mover, task_ids)
+            assert [event.task.attempt for event in await reading] == sorted([*range(1, self.MOVES + 1)] * 2)
+
+    async def move(self, mover: Mover, task_ids: list[str]) -> None:
+        for attempt in range(1, self.MOVES + 1):
+            await asyncio.to_thread(mover.move, task_ids, attempt)
+            mover.commit()
+
+    async def until_cut_off(self, watcher: Watcher) -> tuple[list[pb.TaskChange], str]:
+        seen: list[pb.TaskChange] = []
+        with refused(StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW") as refusal:
+            while True:
+                seen.append(await watcher.next())
+        assert refusal.metadata == {"resume_token": seen[-1].resume_token}
+        return seen, refusal.metadata["resume_token"]
+
+
+async def test_the_number_of_watchers_of_a_replica_is_bounded(
+    tasks: TaskServiceAsyncStub, account: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "MAX_WATCHERS", 1)
+    async with watching(tasks, account_id=account) as one:
+        await one.stands()
+        async with watching(tasks, account_id=account) as another:
+            with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS") as refusal:
+                await another.next()
+    assert refusal.retry_after
+
+
+async def test_a_stopping_replica_ends_its_watches_with_unavailable(
+    tasks: TaskServiceAsyncStub, account: int, replica: Replica
+) -> None:
+    async with watching(tasks, account_id=account) as watcher:
+        await watcher.stands()
+        going = asyncio.ensure_future(replica.stop(within=5))
+        with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
+            await watcher.next()
+        await going
+
+
+async def test_hundreds_of_watchers_need_no_more_statements_than_one(
+    tasks: TaskServiceAsyncStub, account: int, replica: Replica
+) -> None:
+    async with AsyncExitStack() as watches:
+        idle = [await watches.enter_async_context(watching(tasks, account_id=account)) for _ in range(200)]
+        for watcher in idle:
+            await watcher.stands()
+        (one,) = [await watches.enter_async_context(watching(tasks, account_id=account))]
+        await one.stands()
+        with counted_statements(replica) as statements:
+            await submitted(tasks, account)
+            await one.next()
+        assert len(statements) < 100, statements  # some are of the replica's own rounds
+
+
+@contextmanager
+def counted_statements(replica: Replica) -> Iterator[list[str]]:
+    """Every statement that any connection of the replica sends within the block."""
+    sent: list[str] = []
+
+    def count(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    for engine in replica._pools._engines:
+        sa.event.listen(engine, "before_cursor_execute", count)
+    try:
+        yield sent
+    finally:
+        for engine in replica._pools._engines:
+            sa.event.remove(engine, "before_cursor_execute", count)

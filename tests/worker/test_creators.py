@@ -1,0 +1,205 @@
+"""CLIs that misbehave, and the published package, with real workers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from contentgen.v1 import content_service_pb2 as content_pb
+from tests.harness.client import request, status_name
+from tests.harness.processes import belonging_to
+from tests.harness.stack import Stack, Worker
+from tests.harness.waiting import wait_until, wait_until_gone
+from tests.published.package import ARTICLE, PASSED, PICTURES, Answer, Endpoints, Kind, serving
+
+pytestmark = pytest.mark.e2e
+
+
+# Scenarios 7 and 9: CLIs that misbehave, and topics that would make one misbehave.
+
+
+SHORT_TIMEOUT = 2.0
+"""Seconds: for CLIs that would never end."""
+
+
+class Outcome(NamedTuple):
+    """How a task ends."""
+
+    status: str
+    reason: str = ""
+    exit_code: str = ""
+
+
+OUTCOMES = {
+    "exit": Outcome("failed", "CREATOR_ERROR", "3"),
+    "garbage": Outcome("failed", "CREATOR_INVALID_RESPONSE"),
+    "empty": Outcome("failed", "CREATOR_INVALID_RESPONSE"),
+    "big": Outcome("failed", "RESULT_TOO_LARGE"),
+    "hang": Outcome("timeout", "TASK_TIMEOUT"),
+    "ignore-term": Outcome("timeout", "TASK_TIMEOUT"),
+    "fork": Outcome("completed"),
+}
+"""Of each misbehaviour."""
+
+
+def test_each_misbehaviour_has_its_own_outcome_and_leaves_nothing_running(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=30).start()
+    client = scheduler.client
+    worker = stack.worker("worker", scheduler, slots=len(OUTCOMES), CREATOR_DEMO_SECONDS="0.2").start()
+    idle = set(belonging_to(stack.folder))
+    account_id = client.create_account()
+    task_ids = {
+        fail: client.submit(
+            account_id,
+            options={"demo-fail": fail},
+            timeout=SHORT_TIMEOUT if outcome.status == "timeout" else 60,
+            auto_retry=False,
+        )
+        for fail, outcome in OUTCOMES.items()
+    }
+
+    tasks = {fail: client.wait(task_id, within=30) for fail, task_id in task_ids.items()}
+    outcomes = {
+        fail: Outcome(status_name(task.status), task.error.reason, task.error.details.get("exit_code", ""))
+        for fail, task in tasks.items()
+    }
+    assert outcomes == OUTCOMES
+    assert {(task.attempt, task.retry_count) for task in tasks.values()} == {(1, 0)}
+    for fail, task_id in task_ids.items():
+        [create] = stack.journal.creates(task_id)
+        assert len(create.children) == (3 if fail == "fork" else 0)
+        wait_until_gone(create.processes, within=10, what="the CLI and what it left behind are gone")
+    wait_until_gone(lambda: set(belonging_to(stack.folder)) - idle, within=10, what="nothing else is left running")
+    assert worker.alive
+    assert [content.task_id for content in client.contents()] == [task_ids["fork"]]
+
+
+def test_options_that_the_operator_does_not_allow_never_reach_the_cli(stack: Stack) -> None:
+    """Six of them in a row, quick as they fail, don't make the CLI count as broken either."""
+    scheduler = stack.scheduler(lease_ttl=30).start()
+    client = scheduler.client
+    stack.worker("worker", scheduler, CREATOR_OPTIONS_ALLOWED="demo-seconds").start()
+    account = client.create_account()
+    refused = {"demo-fail": "exit", "output": "/etc/passwd", "demo-seconds": "0"}
+    task_ids = [client.submit(account, options=refused) for _ in range(6)]
+
+    for task_id in task_ids:
+        task = client.wait(task_id, within=20)
+        assert (status_name(task.status), task.error.reason) == ("failed", "INVALID_CREATOR_OPTIONS")
+        assert (task.attempt, task.retry_count) == (1, 0)
+        assert dict(task.error.details) == {"options": "demo-fail, output"}
+        assert "CREATOR_OPTIONS_ALLOWED" in task.error.message
+        assert not stack.journal.creates(task_id)
+    allowed = client.submit(account, options={"demo-seconds": "0"})
+    assert status_name(client.wait(allowed, within=20).status) == "completed"
+
+
+def test_options_of_the_profile_are_allowed_by_default(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=30).start()
+    client = scheduler.client
+    stack.worker("worker", scheduler, CREATOR_OPTIONS_ALLOWED="").start()
+    task = client.wait(client.submit(client.create_account(), options={"demo-seconds": "0"}), within=20)
+    assert (status_name(task.status), task.error.reason) == ("failed", "INVALID_CREATOR_OPTIONS")
+
+
+TOPICS = {
+    "an option": "--help",
+    "another option": "--task-id=task-0",
+    "a dash": "-",
+    "quotes and commands": "\"'`\\\"' $(touch pwned) `touch pwned`; touch pwned | tee pwned && touch pwned > pwned",
+    "variables and newlines": "\n $HOME ${PATH} %s %n %(topic)s {topic} ~ * ?\r\nanother\ttab\x0b\x1b[31mred\x7f \n",
+    "scripts within spaces": "   👩‍👩‍👧‍👦 🏳️‍🌈 🇨🇳 人工智能的未来发展 العربية עברית ไทย \u202eright to left\u202c   ",
+    "forms": "e\u0301 \u00e9 \ufeff\u2028\u2029\u00a0\ufffd\U0010ffff",
+    "4,000 emoji": "😀" * 4_000,
+}
+
+
+@pytest.mark.costly("a run for each hostile topic")
+@pytest.mark.parametrize("profile", ["json", "reference"])
+def test_hostile_topics_reach_the_cli_byte_for_byte(stack: Stack, profile: str) -> None:
+    scheduler = stack.scheduler(lease_ttl=30).start()
+    client = scheduler.client
+    stack.worker("worker", scheduler, slots=4, CREATOR_PROFILE=profile, CREATOR_DEMO_SECONDS="0").start()
+    account_id = client.create_account()
+    task_ids = client.submit_all(request(account_id, topic, auto_retry=False) for topic in TOPICS.values())
+    tasks = [client.wait_completed(task_id, within=40) for task_id in task_ids]
+
+    assert [task.topic for task in tasks] == list(TOPICS.values())
+    creates = {create.task_id: create for create in stack.journal.creates()}
+    assert len(creates) == len(TOPICS)
+    for task_id, (kind, topic) in zip(task_ids, TOPICS.items(), strict=True):
+        assert creates[task_id].topic == topic, kind
+        assert creates[task_id].topic_sha256 == hashlib.sha256(topic.encode()).hexdigest(), kind
+    assert not list(stack.folder.rglob("pwned"))
+    assert client.content(tasks[-1].content_id).title == "😀" * 255
+
+
+# The published npm package as the CLI of real workers: from submit to publish pool, and what happens in the middle.
+
+
+TOPIC = "--help 人工智能的“未来”\n发展"
+LEASE = 120.0
+"""Seconds: no lease of these scenarios expires."""
+WITHIN = 60.0
+"""Seconds: the CLI alone takes more than ten to start on a busy machine."""
+
+
+def _worker(stack: Stack, target: str, cli: Path, endpoints: Endpoints) -> Worker:
+    passed = ",".join(PASSED)
+    profile = "llm-content-creator"
+    worker = stack.worker("worker", target, CREATOR_PROFILE=profile, CREATOR_CLI_PATH=str(cli), CREATOR_ENV=passed)
+    worker.environment |= endpoints.environment
+    return worker
+
+
+@pytest.mark.costly("the published creator runs whole")
+def test_a_task_from_submit_to_publish_pool(stack: Stack, published_cli: Path) -> None:
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    client = scheduler.client
+    with serving() as endpoints:
+        _worker(stack, scheduler.target, published_cli, endpoints).start()
+        account_id = client.create_account()
+        task = client.wait_completed(client.submit(account_id, TOPIC, keywords="智能,未来"), within=WITHIN)
+
+    content = client.content(task.content_id)
+    assert (content.task_id, content.title, content.body, content.html_body) == (task.task_id, TOPIC, ARTICLE, "")
+    assert (tuple(content.images), content.cover_image) == (PICTURES, PICTURES[0])
+    assert content.quality_score == pytest.approx(8.6)
+    [entry] = client.publish_pool()
+    assert (entry.content_id, entry.status) == (content.content_id, content_pb.PUBLISH_STATUS_PENDING)
+    assert endpoints.strays == []
+
+
+@pytest.mark.costly("the published creator's start, twice")
+def test_a_killed_workers_run_dies_with_it_and_its_task_runs_again(stack: Stack, published_cli: Path) -> None:
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    client = scheduler.client
+    with serving(article=Answer(held=True)) as endpoints:
+        worker = _worker(stack, scheduler.target, published_cli, endpoints).start()
+        task_id = client.submit(client.create_account(), TOPIC)
+        wait_until(lambda: endpoints.of(Kind.ARTICLE), within=WITHIN, what="the model is asked for the article")
+        worker.kill()
+        wait_until_gone(lambda: belonging_to(worker.folder), within=10, what="the guard and the CLI are gone")
+    with serving() as endpoints:
+        worker.start(**endpoints.environment)
+        task = client.wait_completed(task_id, within=WITHIN)
+    assert (task.attempt, task.retry_count) == (2, 0)
+    assert len(client.contents()) == 1
+
+
+@pytest.mark.costly("the published creator's start, twice")
+def test_a_run_that_takes_too_long_is_ended(stack: Stack, published_cli: Path) -> None:
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    client = scheduler.client
+    with serving(outline=Answer(held=True)) as endpoints:
+        worker = _worker(stack, scheduler.target, published_cli, endpoints).start()
+        idle = set(belonging_to(stack.folder))
+        task_id = client.submit(client.create_account(), TOPIC, timeout=30, auto_retry=False)
+        task = client.wait(task_id, within=WITHIN)
+        wait_until_gone(lambda: set(belonging_to(stack.folder)) - idle, within=10, what="the CLI is gone")
+    assert (status_name(task.status), task.error.reason) == ("timeout", "TASK_TIMEOUT")
+    assert len(endpoints.of(Kind.OUTLINE)) == 1
+    assert worker.alive

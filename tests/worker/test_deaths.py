@@ -1,0 +1,418 @@
+"""Workers that die, drain, or have a broken CLI, as real processes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from contentgen.v1 import task_pb2
+from tests.harness.client import Client, request
+from tests.harness.database_faults import frozen_backends
+from tests.harness.process import STOP_LIMIT
+from tests.harness.stack import SHORT_LEASE, Create, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.wires import cable_to
+from worker_svc.health import MAX_QUICK_FAILURES
+
+pytestmark = pytest.mark.e2e
+
+
+# Scenarios 2, 4 and 8: a worker that is killed or stopped takes its CLIs with it, and its tasks go on elsewhere.
+#
+# So does one whose guard is stopped, which then can end nothing.
+
+
+GUARD_TIMEOUT = 4.0
+"""Seconds in which a guard has ended everything: its grace between TERM and KILL, and a little for a busy machine."""
+REQUEUED = ("pending", "REQUEUED")
+
+
+def _with_children(stack: Stack, task_id: str) -> Create:
+    """The task's create, once its three children (one in its group, two that called setsid) have told of themselves."""
+
+    def found() -> Create | None:
+        creates = stack.journal.creates(task_id)
+        return creates[0] if creates and len(creates[0].children) == 3 else None
+
+    create = wait_until(found, within=10, what="the CLI and its children run")
+    assert create is not None
+    assert len(create.processes()) == 4
+    return create
+
+
+def test_a_killed_workers_task_runs_elsewhere_once_its_lease_is_over(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    victim = stack.worker("victim", scheduler, CREATOR_DEMO_SECONDS="60").start()
+    options = {"demo-fail": "fork", "demo-fail-times": "1"}
+    task_id = client.submit(client.create_account(), options=options)
+    create = _with_children(stack, task_id)
+    client.wait_processing(task_id)
+    stack.worker("heir", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+
+    victim.kill()
+    killed_at = time.time()
+    wait_until_gone(create.processes, within=GUARD_TIMEOUT, what="the CLI and its children are gone")
+    wait_until(lambda: len(stack.journal.creates(task_id)) == 2, within=SHORT_LEASE + 5, what="it runs elsewhere")
+    assert stack.journal.creates(task_id)[1].time - killed_at <= SHORT_LEASE + 5
+
+    task = client.wait_completed(task_id, within=10)
+    assert (task.worker_id, task.attempt, task.retry_count) == ("heir", 2, 0)
+    assert client.moves(task_id)[3:5] == [("failed", "WORKER_LOST"), REQUEUED]
+    assert len(client.contents()) == len(client.publish_pool()) == 1
+    (stopped,) = scheduler.events("attempt.stopped")
+    keys = ("task_id", "attempt", "worker_id", "reason", "status")
+    assert [stopped[key] for key in keys] == [task_id, 1, "victim", "WORKER_LOST", "pending"]
+    assert stopped["lease_id"].startswith("lease-")
+
+
+def test_a_killed_workers_task_runs_at_once_when_the_worker_comes_back(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=120).start()
+    client = scheduler.client
+    worker = stack.worker("worker", scheduler, CREATOR_DEMO_SECONDS="60").start()
+    options = {"demo-fail": "fork", "demo-fail-times": "1"}
+    task_id = client.submit(client.create_account(), options=options)
+    create = _with_children(stack, task_id)
+    client.wait_processing(task_id)
+
+    worker.kill()
+    worker.start(CREATOR_DEMO_SECONDS="0.2")
+    assert not create.processes(), "a new session began beside an old CLI"
+    task = client.wait_completed(task_id, within=15)
+    assert (task.attempt, task.retry_count) == (2, 0)
+    assert client.moves(task_id)[3:5] == [("failed", "WORKER_LOST"), REQUEUED]
+    assert len(stack.journal.creates(task_id)) == 2
+    assert len(client.contents()) == len(client.publish_pool()) == 1
+
+
+def test_a_task_that_kills_its_worker_each_time_stays_failed_in_the_end(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=120, CONTENTGEN_MAX_WORKER_LOSSES="3").start()
+    client = scheduler.client
+    cli = stack.folder / "killer"
+    cli.write_text('#!/bin/sh\n[ "$1" = --version ] || kill -9 $(ps -o ppid= -p $PPID)\n')
+    cli.chmod(0o755)
+    worker = stack.worker("worker", scheduler, CREATOR_CLI_PATH=str(cli))
+    task_id = client.submit(client.create_account())
+    for _ in range(3):
+        worker.launch()
+        wait_until(lambda: not worker.alive, within=15, what="the task has killed its worker")
+    worker.start()
+    task = client.wait(task_id, within=5)
+    assert (task.status, task.error.reason) == (task_pb2.TASK_STATUS_FAILED, "WORKER_LOST")
+    assert (task.attempt, task.retry_count) == (3, 0)
+
+
+def test_a_frozen_worker_loses_its_tasks_and_its_late_result_changes_nothing(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    account_id = client.create_account()
+    frozen = stack.worker("frozen", scheduler, CREATOR_DEMO_SECONDS="60").start()
+    endless = client.submit(account_id, "endless")
+    endless_create = stack.journal.running(endless)
+    # Long enough to be frozen in the middle of, short enough to end before the lease does.
+    brief = client.submit(account_id, "brief", options={"demo-seconds": "1.2"})
+    client.wait_processing(brief)
+    frozen.freeze()
+    wait_until(lambda: stack.journal.ended(brief), within=5, what="a CLI ends while its worker is frozen")
+    wait_until_gone(endless_create.processes, within=SHORT_LEASE, what="the guard has ended the CLI")
+    assert client.moves(endless)[-1] == ("processing", "STARTED"), "the CLI is gone before the lease is"
+
+    other = stack.worker("other", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+    done = [client.wait_completed(task_id, within=SHORT_LEASE + 10) for task_id in (endless, brief)]
+    assert [(task.worker_id, task.attempt) for task in done] == [("other", 2), ("other", 2)]
+    histories = [client.history(task.task_id) for task in done]
+    contents = client.contents()
+    other.stop()
+
+    frozen.thaw()
+    late = _answered(frozen, brief)
+    assert [event["task_id"] for event in frozen.events("lease.completed")] == [brief], "it was paid for, so it is told"
+    assert late["outcome"] == "lease_lost"
+    assert client.tasks([endless, brief]) == [client.task(task.task_id) for task in done] == done
+    assert [client.history(task.task_id) for task in done] == histories
+    assert client.contents() == contents
+    assert len(contents) == 2
+    next_one = client.submit(account_id, "the next one", options={"demo-seconds": "0.2"})
+    assert client.wait_completed(next_one, within=15).worker_id == "frozen"
+
+
+def test_a_worker_that_is_cut_off_ends_what_its_frozen_guard_cannot(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    with cable_to(scheduler.port) as cable:
+        cut_off = stack.worker("cut-off", cable.target, CREATOR_DEMO_SECONDS="60").start()
+        options = {"demo-fail": "fork", "demo-fail-times": "1"}
+        task_id = client.submit(client.create_account(), options=options)
+        create = _with_children(stack, task_id)
+        client.wait_processing(task_id)
+        [guard] = psutil.Process(cut_off.pid).children()
+        guard.suspend()
+        cable.cut()
+        wait_until_gone(create.processes, within=SHORT_LEASE, what="the CLI and its children are gone")
+        assert client.moves(task_id)[-1] == ("processing", "STARTED"), "they are gone before the lease is"
+        wait_until(lambda: not cut_off.alive, within=GUARD_TIMEOUT, what="a worker without a guard ends")
+        assert cut_off.exit_status == 1
+        assert "killed: it had not ended run" in cut_off.events("guard.lost")[0]["event"]
+
+    stack.worker("heir", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
+    task = client.wait_completed(task_id, within=SHORT_LEASE + 10)
+    assert (task.worker_id, task.attempt) == ("heir", 2)
+
+
+def _answered(worker: Worker, task_id: str) -> dict[str, str]:
+    """What the worker logs of the answer to a result that was not needed any more."""
+    key = task_id.removeprefix("task-")
+
+    def answered() -> list[dict[str, str]]:
+        return [event for event in worker.events("lease.answered") if key in event["lease_id"]]
+
+    return wait_until(answered, within=10, what="the late result is answered")[0]
+
+
+def test_a_run_that_was_handed_over_is_adopted_by_the_next_attempt(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    victim = stack.worker("victim", scheduler, CREATOR_PROFILE="reference").start()
+    task_id = client.submit(client.create_account(), options={"demo-seconds": "8"})
+    client.wait_processing(task_id)
+    stack.worker("heir", scheduler, CREATOR_PROFILE="reference").start()
+
+    victim.kill()
+    wait_until(lambda: client.task(task_id).attempt == 2, within=SHORT_LEASE + 5, what="it is leased again")
+    task = client.wait_completed(task_id, within=20)
+    assert (task.worker_id, task.attempt, task.retry_count) == ("heir", 2, 0)
+    assert len(stack.journal.creates(task_id)) == 1
+    assert len(client.contents()) == 1
+
+
+# A worker that is told to end: what runs may finish, the rest goes back at once, and no retry is consumed.
+
+
+LEASE = 60.0
+SPOOLED_TIMEOUT = 15.0
+"""Seconds that a worker without a scheduler is promised to take at most, once nothing runs."""
+WAITING = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tasks'::regclass")
+
+
+def _one_running_two_queued(stack: Stack) -> tuple[Scheduler, Worker, list[str]]:
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    client = scheduler.client
+    worker = stack.worker("leaving", scheduler, slots=1, CONTENTGEN_QUEUE_SIZE="2", CREATOR_DEMO_SECONDS="3").start()
+    account_id = client.create_account()
+    task_ids = client.submit_all(request(account_id) for _ in range(3))
+    client.wait_processing(task_ids[0])
+    for task_id in task_ids[1:]:
+        client.wait_for_status(task_id, task_pb2.TASK_STATUS_SUBMITTED, within=5)
+    return scheduler, worker, task_ids
+
+
+def _finished_elsewhere(stack: Stack, client: Client, task_ids: list[str]) -> None:
+    tasks = [client.wait_completed(task_id, within=15) for task_id in task_ids]
+    assert [(task.worker_id, task.attempt, task.retry_count) for task in tasks] == [("other", 2, 0)] * len(tasks)
+
+
+@contextmanager
+def _waiting_for_a_table(scheduler: Scheduler, db_url: str) -> Iterator[Future[str]]:
+    """Somebody holds the tasks: a submit, and with it a drain, comes to no end for as long as the test wants."""
+    account_id = scheduler.client.create_account()
+    engine = sa.create_engine(db_url, poolclass=sa.NullPool)
+    with engine.begin() as holder, ThreadPoolExecutor(1) as caller:
+        holder.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+        submitted = caller.submit(scheduler.client.submit, account_id)
+        wait_until(lambda: holder.scalar(WAITING), within=10, what="the submit waits for the table")
+        yield submitted
+
+
+def test_a_draining_worker_finishes_what_runs_and_gives_the_rest_back_at_once(stack: Stack) -> None:
+    scheduler, leaving, (running, *queued) = _one_running_two_queued(stack)
+    client = scheduler.client
+    cli = stack.journal.running(running).processes()
+    for process in cli:
+        process.suspend()  # it runs on for as long as this takes
+    stack.worker("other", scheduler, CREATOR_DEMO_SECONDS="0.1").start()
+    leaving.signal(signal.SIGTERM)
+    _finished_elsewhere(stack, client, queued)
+    assert client.task(running).status == task_pb2.TASK_STATUS_PROCESSING, "the queued ones waited for the running one"
+    for process in cli:
+        process.resume()
+    task = client.wait_completed(running, within=10)
+    assert (task.worker_id, task.attempt) == ("leaving", 1)
+    assert client.moves(queued[0])[1:3] == [("submitted", "LEASED"), ("pending", "DRAINING")]
+    leaving.ended()
+    assert len(stack.journal.creates()) == 3
+
+
+def test_a_second_term_stops_the_cli_and_gives_its_task_back_uncounted(stack: Stack) -> None:
+    scheduler, leaving, task_ids = _one_running_two_queued(stack)
+    client = scheduler.client
+    create = stack.journal.running(task_ids[0])
+    leaving.signal(signal.SIGTERM)
+    leaving.wait_for("worker.draining", within=5)
+    leaving.signal(signal.SIGTERM)
+    leaving.ended()
+    wait_until_gone(create.processes, within=1, what="its CLI is gone")
+    assert [client.task(task_id).status for task_id in task_ids] == [task_pb2.TASK_STATUS_PENDING] * 3
+    assert client.moves(task_ids[0])[3:] == [("failed", "WORKER_LOST"), ("pending", "REQUEUED")]
+    stack.worker("other", scheduler, CREATOR_DEMO_SECONDS="0.1").start()
+    _finished_elsewhere(stack, client, task_ids)
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_worker_that_is_told_to_end_while_the_scheduler_is_gone_leaves_its_results_in_the_spool(
+    stack: Stack, how: str
+) -> None:
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    client = scheduler.client
+    worker = stack.worker("worker", scheduler).start()
+    task_id = client.submit(client.create_account(), options={"demo-seconds": "3"})
+    client.wait_processing(task_id)
+    scheduler.kill() if how == "killed" else scheduler.freeze()
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: stack.journal.ended(task_id), within=15, what="the CLI has ended by itself")
+    worker.ended(within=SPOOLED_TIMEOUT)
+
+    [left] = worker.events("spool.left")
+    assert (left["results"], left["tasks"]) == (1, [task_id])
+    assert len(worker.spooled()) == 1
+    scheduler.start() if how == "killed" else scheduler.thaw()
+    worker.start()
+    task = scheduler.client.wait_completed(task_id, within=15)
+    assert (task.attempt, task.retry_count) == (1, 0)
+    assert len(stack.journal.creates()) == 1
+
+
+def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str) -> None:
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    stack.worker("worker", scheduler).start()
+    task_id = scheduler.client.submit(scheduler.client.create_account(), options={"demo-seconds": "2"})
+    scheduler.client.wait_processing(task_id)
+    with _waiting_for_a_table(scheduler, db_url):
+        scheduler.signal(signal.SIGTERM)
+        scheduler.wait_for("drain", within=5)
+        scheduler.signal(signal.SIGTERM)
+        scheduler.ended()
+    assert scheduler.events("stop")[0]["why"] == "a second signal"
+    client = scheduler.start().client
+    assert client.wait_completed(task_id, within=STOP_LIMIT + 10).attempt == 1
+    wait_until(lambda: len(client.contents(task_id)) == 1, within=1, what="its content is there")
+
+
+def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_same(
+    stack: Stack, db_url: str, engine: sa.Engine
+) -> None:
+    scheduler = stack.scheduler().start()
+    with _waiting_for_a_table(scheduler, db_url) as submitted, frozen_backends(engine):
+        scheduler.signal(signal.SIGTERM)
+        scheduler.ended()
+        with pytest.raises(grpc.RpcError) as refused:
+            submitted.result()
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert scheduler.events("stop")[0]["why"] == "time-out"
+
+
+def test_a_scheduler_that_can_t_keep_a_part_running_ends_and_says_so(stack: Stack) -> None:
+    scheduler = stack.scheduler()
+    scheduler.command = [sys.executable, "-m", "tests.harness.broken_reaper"]
+    scheduler.start()
+    wait_until(lambda: not scheduler.alive, within=STOP_LIMIT, what="the scheduler has ended")
+    assert scheduler.exit_status == 1
+    given_up = [event for event in scheduler.events("supervise") if event["level"] == "critical"]
+    assert [event["part"] for event in given_up] == ["reap"]
+
+
+# A worker whose CLI is broken fails its tasks quicker than any other ends one: it must not draw them all in.
+
+
+TASKS = 30
+_CREATOR = """#!/bin/sh
+[ "$1" = create ] || exit 0
+[ -e {works} ] || {{ echo 'no model answers' >&2; exit 3; }}
+sleep 0.1
+echo '{{"content": "an article"}}'
+"""
+ERROR = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
+
+
+class Creator:
+    """A CLI that fails at once until it is mended, and is quick then."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / f"{name}-creator"
+        self._works = folder / f"{name}-works"
+        self.path.write_text(_CREATOR.format(works=self._works))
+        self.path.chmod(0o755)
+
+    def mend(self) -> None:
+        self._works.touch()
+
+
+def _submit(client: Client, number: int) -> list[str]:
+    account_id = client.create_account()
+    return client.submit_all(request(account_id, max_retries=3) for _ in range(number))
+
+
+def _all_completed(client: Client, task_ids: Sequence[str]) -> bool:
+    """Whether they are; those that wait for a retry are tried again at once, as they would be by themselves later."""
+    open_ones = [
+        candidate for candidate in client.tasks(task_ids) if candidate.status != task_pb2.TASK_STATUS_COMPLETED
+    ]
+    for task in open_ones:
+        assert not task.HasField("end_time"), task
+        if client.task(task.task_id).pending_reason == task_pb2.PENDING_REASON_BACKOFF:
+            client.retry(task.task_id)
+    return not open_ones
+
+
+@pytest.mark.costly("two workers and many runs")
+def test_a_broken_worker_takes_few_tasks_beside_a_healthy_one(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    slots = 2
+    broken, working = Creator(stack.folder, "ill"), Creator(stack.folder, "well")
+    working.mend()
+    ill = stack.worker("ill", scheduler, slots=slots, CREATOR_CLI_PATH=str(broken.path)).start()
+    stack.worker("well", scheduler, slots=slots, CREATOR_CLI_PATH=str(working.path)).start()
+    task_ids = _submit(client, TASKS)
+    wait_until(lambda: _all_completed(client, task_ids), within=60, what="all tasks are completed")
+
+    failed = [event for task_id in task_ids for event in client.history(task_id) if event.reason == "CREATOR_ERROR"]
+    assert {event.worker_id for event in failed} == {"ill"}
+    tries = len(ill.events("worker.probing"))
+    assert MAX_QUICK_FAILURES <= len(failed) <= MAX_QUICK_FAILURES + slots - 1 + tries
+    assert len(failed) < TASKS / 2
+    workers = client.workers()
+    assert (workers["ill"].unhealthy, workers["ill"].last_error) == (True, ERROR)
+    assert not workers["well"].unhealthy
+
+
+def test_tasks_wait_while_all_workers_are_broken_and_run_once_the_cli_is_repaired(stack: Stack) -> None:
+    scheduler = stack.scheduler().start()
+    client = scheduler.client
+    creator = Creator(stack.folder, "ill")
+    settings = {"CREATOR_CLI_PATH": str(creator.path), "CONTENTGEN_QUEUE_SIZE": "8"}
+    ill = stack.worker("ill", scheduler, slots=1, **settings).start()
+    task_ids = _submit(client, 12)
+    ill.wait_for("worker.unhealthy", within=15)
+    wait_until(
+        lambda: any(
+            client.task(task_id).pending_reason == task_pb2.PENDING_REASON_ALL_SLOTS_BUSY for task_id in task_ids
+        ),
+        within=10,
+        what="tasks wait, and what for is told",
+    )
+    creator.mend()
+    ill.wait_for("worker.healthy", within=20)
+    wait_until(lambda: _all_completed(client, task_ids), within=30, what="all tasks are completed")
+    given_back = [move for task_id in task_ids for move in client.moves(task_id) if move[1] == "DRAINING"]
+    assert {status for status, _ in given_back} == {"pending"}, "what waited ahead of the slot, uncounted"
+    assert not client.workers()["ill"].unhealthy

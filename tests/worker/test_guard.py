@@ -1,0 +1,635 @@
+"""The guard with real programs: their start, output and end, and the deaths of worker and guard."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import uvloop
+
+from tests.harness.guarded import (
+    BOMB,
+    ENV,
+    FAMILY,
+    HIDDEN_ORPHAN,
+    ORPHAN,
+    RUNNER,
+    STUBBORN,
+    STUBBORN_FAMILY,
+    living,
+    marked,
+    python,
+    start,
+    told,
+)
+from tests.harness.process import Process
+from tests.harness.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
+from worker_svc.guard import Exit, Guard, GuardError, GuardLostError, RunEnd, SpawnError, client, now
+from worker_svc.guard.process.wire import Document
+from worker_svc.guard.watchdog import overdue_limit
+
+pytestmark = pytest.mark.integration
+
+
+# The guard with real programs: their start, output and end while worker and guard run.
+
+
+GRACE = 0.3
+FAR = 600.0  # seconds
+
+
+@pytest.fixture
+async def guard() -> AsyncIterator[Guard]:
+    guard = Guard.launch(grace=GRACE)
+    await guard.connect()
+    guard.open_run("run", now() + FAR)
+    yield guard
+    await guard.close()
+    assert not psutil.pid_exists(guard.pid)
+
+
+async def output(guard: Guard, program: str) -> tuple[bytes, bytes, Exit]:
+    child = await start(guard, "run", program)
+    async with asyncio.timeout(20):
+        stdout, stderr, end = await asyncio.gather(child.stdout.read(), child.stderr.read(), child.wait())
+    return stdout, stderr, end
+
+
+class TestStart:
+    async def test_output_and_status_come_back(self, guard: Guard) -> None:
+        program = "print('人工智能'); print('no', file=sys.stderr); sys.exit(3)"
+        assert await output(guard, program) == ("人工智能\n".encode(), b"no\n", Exit(3, None, "itself"))
+
+    async def test_large_output_comes_back_completely(self, guard: Guard) -> None:
+        stdout, _, _ = await output(guard, "sys.stdout.write('x' * 5_000_000)")
+        assert len(stdout) == 5_000_000
+
+    async def test_an_end_by_a_signal_differs_from_a_status(self, guard: Guard) -> None:
+        _, _, end = await output(guard, "os.kill(os.getpid(), signal.SIGSEGV)")
+        assert end == Exit(None, signal.SIGSEGV, "itself")
+
+    async def test_a_program_starts_in_a_clean_environment(self, guard: Guard, tmp_path: Path) -> None:
+        program = (
+            "import json\n"
+            "ignored = [n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN]\n"
+            "print(json.dumps([os.getcwd(), dict(os.environ), os.read(0, 9).decode(), os.getpid() == os.getsid(0),"
+            " sorted(map(int, os.listdir('/proc/self/fd')))[:-1], ignored, os.getppid()]))"
+        )
+        env = {"PATH": ENV["PATH"], "NAME": "wörth"}
+        child = await guard.spawn("run", python(program), cwd=tmp_path, env=env)
+        import json
+
+        cwd, environ, stdin, leads, fds, ignored, parent = json.loads(await child.stdout.read())
+        environ.pop("LC_CTYPE", None)  # Python's own
+        assert (cwd, environ, stdin) == (str(tmp_path), {**env, "CONTENTGEN_RUN": f"{guard._owner}/run"}, "")
+        assert (leads, fds, parent) == (True, [0, 1, 2], guard.pid)
+        assert ignored == [signal.SIGPIPE, signal.SIGXFSZ]  # Python's own
+
+    async def test_arguments_arrive_byte_for_byte(self, guard: Guard) -> None:
+        arguments = ["--help", "$(touch x)", "'\"\n\t\\", "🙂人", os.fsdecode(b"\xff\xfe"), "", "x" * 120_000]
+        child = await guard.spawn(
+            "run",
+            [*python("sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"), *arguments],
+            cwd=Path("/"),
+            env=ENV,
+        )
+        assert (await child.stdout.read()).split(b"\0") == [os.fsencode(argument) for argument in arguments]
+
+    async def test_stdout_may_go_to_a_file(self, guard: Guard, tmp_path: Path) -> None:
+        with (tmp_path / "out").open("wb") as file:
+            child = await guard.spawn("run", ["echo", "kept"], cwd=Path("/"), env=ENV, stdout=file.fileno())
+        assert (await child.wait()).code == 0
+        assert await child.stdout.read() == b""
+        assert (tmp_path / "out").read_text() == "kept\n"
+
+    async def test_programs_run_side_by_side(self, guard: Guard) -> None:
+        ends = await asyncio.gather(*(output(guard, f"sys.exit({number})") for number in range(12)))
+        assert [end.code for _, _, end in ends] == list(range(12))
+
+
+class TestNoStart:
+    @pytest.mark.parametrize(
+        ("argv", "cwd", "number"),
+        [
+            (["/nowhere/cli"], "/", errno.ENOENT),
+            (["no-such-program"], "/", errno.ENOENT),
+            (["/etc/passwd"], "/", errno.EACCES),
+            (["true"], "/nowhere", errno.ENOENT),
+            (["true", "x" * 200_000], "/", errno.E2BIG),
+            (["true", "a\0b"], "/", errno.EINVAL),
+            ([], "/", errno.EINVAL),
+        ],
+    )
+    async def test_an_error_has_the_reason(self, guard: Guard, argv: list[str], cwd: str, number: int) -> None:
+        with pytest.raises(SpawnError) as caught:
+            await guard.spawn("run", argv, cwd=Path(cwd), env=ENV)
+        assert caught.value.errno == number
+        assert (await output(guard, "print('on')"))[0] == b"on\n"
+
+    async def test_a_request_that_is_too_large_is_not_sent(self, guard: Guard) -> None:
+        with pytest.raises(SpawnError) as caught:
+            await guard.spawn("run", ["true", "x" * (20 << 20)], cwd=Path("/"), env=ENV)
+        assert caught.value.errno == errno.E2BIG
+
+    async def test_unknown_runs_and_second_openings_are_refused(self, guard: Guard) -> None:
+        with pytest.raises(GuardError, match="open already"):
+            guard.open_run("run", now() + FAR)
+        with pytest.raises(GuardError, match="no run 'other'"):
+            await start(guard, "other", "")
+        with pytest.raises(GuardError, match="no run 'other'"):
+            await guard.close_run("other")
+
+    async def test_a_cancelled_start_leaves_no_process(self, guard: Guard) -> None:
+        starting = asyncio.create_task(start(guard, "run", STUBBORN))
+        await asyncio.sleep(0)  # the request is sent
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await wait_until_async(lambda: psutil.Process(guard.pid).children() == [], within=10, what="no CLI")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"op": "dance"},
+        {"op": "open", "run": "run"},
+        {"op": "open", "run": "nan", "deadline": float("nan")},
+        {"op": "open", "run": "run", "deadline": 1e12},
+        {"op": "move", "deadlines": [1]},
+        {"op": "spawn", "run": "run"},
+        {"op": "spawn", "run": "run", "child": 1, "argv": "true", "env": 3, "cwd": "/"},
+        {"op": "spawn", "run": ["run"], "child": 1, "argv": ["true"], "env": {}, "cwd": "/"},
+        {"op": "stop", "child": "x"},
+        {"op": "close", "run": "other"},
+    ],
+)
+def test_an_invalid_request_is_refused(request_: Document) -> None:
+    guard = Guard.launch()
+    channel = guard._channel
+    channel.send({"op": "open", "run": "run", "deadline": now() + FAR})
+    channel.send(request_)
+    channel.send({"op": "close", "run": "run"})
+    events: list[str] = []
+
+    def ended() -> bool:
+        events.extend(event["event"] for event, _ in channel.receive())
+        return events[-1:] == ["ended"]
+
+    wait_until(ended, within=10, what="the run's end")
+    assert events == ["ready", "refused", "ended"]
+    channel.close()
+    assert guard._process.wait(10) == 0
+
+
+class TestEnd:
+    async def test_one_cli_is_stopped_without_the_other(self, guard: Guard) -> None:
+        one, other = await start(guard, "run", FAMILY), await start(guard, "run", FAMILY)
+        pids, others = await told(one, 3), await told(other, 3)
+        assert await one.stop() == Exit(None, signal.SIGTERM, "request")
+        assert await one.stop() == Exit(None, signal.SIGTERM, "request")
+        await wait_until_async(lambda: len(living(pids)) == 1, within=10, what="only its daemon is left")
+        assert living(others) == set(others)
+        assert await guard.close_run("run") == RunEnd("request", leftovers=3, killed=0)  # one's daemon, and other's two
+        assert living(pids + others) == set()
+        assert await other.wait() == Exit(None, signal.SIGTERM, "request")
+
+    async def test_a_cli_that_ignores_term_is_killed_after_the_grace_period(self, guard: Guard) -> None:
+        child = await start(guard, "run", STUBBORN)
+        await told(child, 1)
+        begun = now()
+        assert await child.stop() == Exit(None, signal.SIGKILL, "request")
+        assert now() - begun >= GRACE
+
+    async def test_a_guard_frozen_past_the_grace_period_kills_at_once(self, guard: Guard) -> None:
+        grace = 1.0
+        guard.set_grace(grace)
+        guard.open_run("late", now() + FAR)
+        child = await start(guard, "late", STUBBORN)
+        await told(child, 1)
+        os.kill(guard.pid, signal.SIGSTOP)
+        deadline = now()
+        guard.move_deadline("late", deadline)
+        await wait_until_async(lambda: now() > deadline + grace, within=10, what="the time for TERM and KILL is over")
+        os.kill(guard.pid, signal.SIGCONT)
+        thawed = now()
+        assert await child.wait() == Exit(None, signal.SIGKILL, "deadline")
+        assert now() - thawed < grace
+
+    async def test_a_process_tree_that_ignores_term_is_killed(self, guard: Guard) -> None:
+        child = await start(guard, "run", STUBBORN_FAMILY)
+        pids = await told(child, 3)
+        assert await guard.close_run("run") == RunEnd("request", leftovers=2, killed=3)
+        assert living(pids) == set()
+
+    async def test_an_orphan_belongs_to_the_run_until_it_is_closed(self, guard: Guard) -> None:
+        child = await start(guard, "run", ORPHAN)
+        [orphan] = await told(child, 1)
+        assert await child.wait() == Exit(0, None, "itself")
+        assert psutil.Process(orphan).ppid() == guard.pid
+        assert await guard.close_run("run") == RunEnd("request", leftovers=1, killed=0)
+        assert living([orphan]) == set()
+        assert await child.stdout.read() == b""  # no process holds the pipe
+
+    async def test_runs_do_not_touch_each_others_orphans(self, guard: Guard) -> None:
+        guard.open_run("other", now() + FAR)
+        one, other = await start(guard, "run", ORPHAN), await start(guard, "other", ORPHAN)
+        [[mine], [its]] = await told(one, 1), await told(other, 1)
+        await one.wait()
+        await other.wait()
+        await guard.close_run("run")
+        assert living([mine, its]) == {its}
+        await guard.close_run("other")
+        assert living([its]) == set()
+
+    async def test_an_orphan_of_an_unknown_run_dies_with_the_last_run_it_may_be_of(self, guard: Guard) -> None:
+        guard.open_run("other", now() + FAR)
+        hiding, other = await start(guard, "run", HIDDEN_ORPHAN), await start(guard, "other", ORPHAN)
+        [[orphan], [its]] = await told(hiding, 1), await told(other, 1)
+        await hiding.wait()
+        await guard.close_run("run")
+        assert living([its]) == {its}
+        await guard.close_run("other")
+        assert living([orphan, its]) == set()
+
+    async def test_processes_in_many_sessions_are_ended(self, guard: Guard) -> None:
+        child = await start(guard, "run", BOMB)
+        pids = await told(child, 64)
+        end = await guard.close_run("run")
+        assert (end.killed, living(pids)) == (64, set())
+
+    async def test_a_process_that_keeps_forking_is_ended(self, guard: Guard) -> None:
+        for round_ in range(5):
+            guard.open_run(f"run {round_}", now() + FAR)
+            child = await start(guard, f"run {round_}", RUNNER)
+            await child.wait()
+            async with asyncio.timeout(30):
+                await guard.close_run(f"run {round_}")
+            assert marked(guard) == set()
+
+    async def test_a_closed_run_starts_nothing_and_may_be_opened_again(self, guard: Guard) -> None:
+        await asyncio.gather(guard.close_run("run"), guard.close_run("run"))
+        with pytest.raises(GuardError, match="no run"):
+            await start(guard, "run", "")
+        guard.open_run("run", now() + FAR)
+        assert (await output(guard, "sys.exit(4)"))[2].code == 4
+
+    async def test_a_run_that_is_being_ended_starts_nothing(self, guard: Guard) -> None:
+        child = await start(guard, "run", STUBBORN)
+        await told(child, 1)
+        closing = asyncio.create_task(guard.close_run("run"))
+        await asyncio.sleep(0)  # the request is sent
+        with pytest.raises(GuardError, match="was ended"):
+            await start(guard, "run", "")
+        assert (await closing).killed == 1
+
+    async def test_a_run_whose_deadline_has_passed_starts_nothing(self, guard: Guard) -> None:
+        guard.open_run("late", now() - 1)  # and right after that:
+        with pytest.raises(GuardError, match=r"was ended \(deadline\)"):
+            await start(guard, "late", "")
+        assert await guard.close_run("late") == RunEnd("deadline", leftovers=0, killed=0)
+
+    async def test_unread_output_does_not_delay_the_end(self, guard: Guard) -> None:
+        child = await start(guard, "run", "while True: sys.stdout.write('x' * 100_000)")
+        assert await child.stop() == Exit(None, signal.SIGTERM, "request")
+        child.close()
+
+    async def test_the_guard_itself_ignores_the_signals_of_a_terminal(self, guard: Guard) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            os.kill(guard.pid, number)
+        assert (await output(guard, "print('on')"))[0] == b"on\n"
+
+    async def test_the_memory_of_the_guard_is_small(self, guard: Guard) -> None:
+        await asyncio.gather(*(output(guard, "print('x' * 100_000)") for _ in range(10)))
+        assert psutil.Process(guard.pid).memory_info().rss < 15 << 20
+
+
+def test_no_pipe_stays_open_on_the_workers_own_loop() -> None:
+    async def runs(guard: Guard) -> None:
+        await guard.connect()
+        guard.open_run("run", now() + FAR)
+        await output(guard, "print('first')")  # resources that are opened once are open now
+        process = psutil.Process()
+        before = process.num_fds()
+        for _ in range(5):
+            assert (await output(guard, "print('on')"))[0] == b"on\n"
+        await wait_until_async(lambda: process.num_fds() == before, within=10, what="the pipes are closed")
+        await start(guard, "run", STUBBORN)  # no reference is kept
+        await guard.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(runs(Guard.launch(grace=GRACE)))
+
+
+async def test_a_guard_that_was_never_connected_is_closed() -> None:
+    guard = Guard.launch()
+    await guard.close()
+    assert not psutil.pid_exists(guard.pid)
+
+
+async def test_process_groups_are_ended_without_subreapers(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = "from worker_svc.guard.process import kernel; kernel.become_subreaper = lambda: False; main("
+    monkeypatch.setattr(client, "_PROGRAM", client._PROGRAM.replace("main(", elsewhere))
+    guard = Guard.launch(grace=GRACE)
+    await guard.connect()
+    assert "process groups only" in guard.capabilities
+    guard.open_run("run", now() + FAR)
+    child = await start(guard, "run", "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); tell_and_stay()")
+    pids = await told(child, 2)
+    assert (await guard.close_run("run")).killed == 1  # the group counts as one
+    await wait_until_async(lambda: living(pids) == set(), within=10, what="the group is gone")
+    await guard.close()
+
+
+# Deadlines, and the deaths of worker and guard, with real processes that are killed and stopped.
+
+
+OWNER = f"test-{os.getpid()}"
+WORKER = f"""
+import asyncio, fcntl, json, os, sys
+from pathlib import Path
+from worker_svc.guard import Guard, now
+
+async def main(guard, argv, env, lease):
+    await guard.connect()
+    guard.open_run("run", now() + {FAR})
+    child = await guard.spawn("run", argv, cwd=Path("/"), env=env)
+    pids = [int(await child.stdout.readline()) for _ in range(3)]
+    guard.move_deadline("run", now() + lease)
+    print(json.dumps([guard.pid, *pids]), flush=True)
+    await child.wait()
+    print("over", flush=True)
+    await asyncio.Event().wait()
+
+lock = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+asyncio.run(main(Guard.launch(lock, owner={OWNER!r}, grace={GRACE}), *json.loads(sys.argv[2])))
+"""
+
+
+class Worker(Process):
+    """A process with a guard, one run and a locked file; its `pids` are the CLI's process tree, three processes."""
+
+    def __init__(self, lock: Path, program: str, lease: float = FAR) -> None:
+        lock.touch()
+        self.lock = lock.open("r+")
+        arguments = [str(lock), json.dumps([python(program), ENV, lease])]
+        log = lock.with_name("worker.log")
+        super().__init__("worker", [sys.executable, "-c", WORKER, *arguments], log, os.environ, cwd=Path.cwd())
+        self.launch()
+        wait_until(lambda: "\n" in self.text(), within=20, what="the worker's processes are known")
+        self.guard, *self.pids = json.loads(self.text())
+
+    def run_is_over(self) -> bool:
+        return self.text().endswith("over\n")
+
+    def lock_is_free(self) -> bool:
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self.kill()
+        wait_until(self.lock_is_free, within=10, what="the guard has ended")
+        self.lock.close()
+
+
+@pytest.fixture
+def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Worker]:
+    worker = Worker(tmp_path / "lock", *getattr(request, "param", (FAMILY,)))
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+async def idle_guard() -> AsyncIterator[Guard]:
+    guard = Guard.launch(grace=GRACE)
+    await guard.connect()
+    yield guard
+    await guard.close()
+
+
+def _stopped(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+
+
+class TestDeadline:
+    @pytest.mark.parametrize(("program", "number", "killed"), [(FAMILY, 15, 0), (STUBBORN_FAMILY, 9, 3)])
+    async def test_the_whole_process_tree_ends_at_the_deadline(
+        self, idle_guard: Guard, program: str, number: int, killed: int
+    ) -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        idle_guard.on_deadline = ended.put_nowait
+        idle_guard.open_run("run", now() + FAR)
+        child = await start(idle_guard, "run", program)
+        pids = await told(child, 3)
+        deadline = now() + 0.2
+        idle_guard.move_deadline("run", deadline)
+        assert await asyncio.wait_for(ended.get(), 10) == "run"
+        assert now() >= deadline
+        assert living(pids) == set()
+        assert await child.wait() == Exit(None, number, "deadline")
+        with pytest.raises(GuardError, match="deadline"):
+            await start(idle_guard, "run", "")
+        assert await idle_guard.close_run("run") == RunEnd("deadline", leftovers=2, killed=killed)
+        assert ended.empty()
+
+    async def test_a_renewed_run_continues_and_another_one_ends(self, idle_guard: Guard) -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        idle_guard.on_deadline = ended.put_nowait
+        idle_guard.open_run("renewed", now() + FAR)
+        idle_guard.open_run("not renewed", now() + FAR)
+        renewed, other = await start(idle_guard, "renewed", FAMILY), await start(idle_guard, "not renewed", FAMILY)
+        pids, others = await told(renewed, 3), await told(other, 3)
+        deadline = now() + 0.2
+        idle_guard.move_deadlines({"renewed": deadline, "not renewed": deadline})
+        idle_guard.move_deadlines({"renewed": now() + FAR, "unknown": now() + FAR})
+        assert await asyncio.wait_for(ended.get(), 10) == "not renewed"
+        assert now() >= deadline
+        assert living(pids + others) == set(pids)
+        assert await idle_guard.close_run("renewed") == RunEnd("request", leftovers=2, killed=0)
+
+    async def test_a_suspended_guard_applies_deadlines_when_it_resumes(self, idle_guard: Guard) -> None:
+        idle_guard.open_run("run", now() + FAR)
+        child = await start(idle_guard, "run", FAMILY)
+        pids = await told(child, 3)
+        os.kill(idle_guard.pid, signal.SIGSTOP)
+        await wait_until_async(lambda: _stopped(idle_guard.pid), within=10, what="the guard is stopped")
+        deadline = now() + 0.1
+        idle_guard.move_deadline("run", deadline)
+        await wait_until_async(lambda: now() > deadline, within=10, what="the deadline has passed")
+        assert living(pids) == set(pids)
+        os.kill(idle_guard.pid, signal.SIGCONT)
+        assert (await child.wait()).ended_by == "deadline"
+        await idle_guard.close_run("run")
+        assert living(pids) == set()
+
+    async def test_a_run_with_a_deadline_in_the_past_ends_at_once(self, idle_guard: Guard) -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        idle_guard.on_deadline = ended.put_nowait
+        idle_guard.open_run("run", now() - 1)
+        assert await asyncio.wait_for(ended.get(), 10) == "run"
+        assert (await idle_guard.close_run("run")).ended_by == "deadline"
+
+
+class TestWorkerDies:
+    @pytest.mark.parametrize("worker", [(FAMILY,), (STUBBORN_FAMILY,)], indirect=True)
+    def test_a_killed_worker_leaves_no_process_once_the_lock_is_free(self, worker: Worker) -> None:
+        assert not worker.lock_is_free()
+        assert living(worker.pids) == set(worker.pids)
+        worker.kill()
+        wait_until(worker.lock_is_free, within=10, what="the lock is free")
+        assert living(worker.pids) == set()
+        wait_until_gone(lambda: living([worker.guard]), within=10, what="the guard is gone")
+
+    @pytest.mark.parametrize("worker", [(FAMILY, 1.0)], indirect=True)
+    def test_a_worker_stopped_past_the_deadline_leaves_no_process(self, worker: Worker) -> None:
+        worker.freeze()
+        wait_until_gone(lambda: living(worker.pids), within=10, what="the CLI's family is gone")
+        assert not worker.lock_is_free()
+        worker.thaw()
+        wait_until(worker.run_is_over, within=10, what="the run is over")
+
+    def test_a_signal_to_the_worker_s_group_does_not_end_the_guard(self, worker: Worker) -> None:
+        assert os.getsid(worker.guard) == worker.guard
+        os.kill(worker.guard, signal.SIGTERM)
+        worker.signal(signal.SIGTERM)
+        wait_until(worker.lock_is_free, within=10, what="the lock is free")
+        assert living(worker.pids) == set()
+
+
+class TestGuardStandsStill:
+    async def test_a_guard_stopped_past_a_deadline_is_killed_with_its_runs(self) -> None:
+        guard = Guard.launch(grace=GRACE)
+        await guard.connect()
+        guard.open_run("overdue", now() + FAR)
+        guard.open_run("another", now() + FAR)
+        pids = await told(await start(guard, "overdue", STUBBORN_FAMILY), 3)
+        pids += await told(await start(guard, "overdue", HIDDEN_ORPHAN), 1)
+        child = await start(guard, "another", STUBBORN_FAMILY)
+        pids += await told(child, 3)
+        os.kill(guard.pid, signal.SIGSTOP)
+        deadline = now() + 0.1
+        guard.move_deadline("overdue", deadline)
+        await asyncio.wait_for(guard.lost.wait(), 10)
+        assert now() >= deadline + overdue_limit(GRACE)
+        await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
+        assert "it had not ended run overdue 1 s after its deadline" in guard.why_lost
+        with pytest.raises(GuardLostError, match="the guard was killed"):
+            await child.wait()
+        await guard.close()
+
+    async def test_a_run_to_be_ended_is_overdue_even_if_its_lease_is_renewed(self) -> None:
+        guard = Guard.launch(grace=GRACE)
+        await guard.connect()
+        guard.open_run("run", now() + FAR)
+        pids = await told(await start(guard, "run", FAMILY), 3)
+        os.kill(guard.pid, signal.SIGSTOP)
+        guard.move_deadline("run", now() + 0.1)
+        closing = asyncio.create_task(guard.close_run("run"))
+        await asyncio.sleep(0)  # the request is sent
+        guard.move_deadline("run", now() + FAR)
+        with pytest.raises(GuardLostError):
+            await asyncio.wait_for(closing, 10)
+        await wait_until_gone_async(lambda: living(pids), within=1, what="the CLI's family is gone")
+        await guard.close()
+
+    async def test_a_guard_stopped_for_a_moment_is_not_killed(self, idle_guard: Guard) -> None:
+        idle_guard.open_run("run", now() + FAR)
+        child = await start(idle_guard, "run", FAMILY)
+        await told(child, 3)
+        os.kill(idle_guard.pid, signal.SIGSTOP)
+        deadline = now() + 0.1
+        idle_guard.move_deadline("run", deadline)
+        await wait_until_async(lambda: now() > deadline + 0.3, within=10, what="the deadline has passed")
+        os.kill(idle_guard.pid, signal.SIGCONT)
+        assert (await child.wait()).ended_by == "deadline"
+        await idle_guard.close_run("run")
+        assert not idle_guard.lost.is_set()
+
+    @pytest.mark.parametrize("worker", [(STUBBORN_FAMILY, 1.0)], indirect=True)
+    def test_a_guard_stopped_with_its_worker_ends_overdue_runs_by_itself(self, worker: Worker) -> None:
+        both = (worker.pid, worker.guard)
+        deadline = now() + 1.0
+        for pid in both:
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(
+            lambda: now() > deadline + 1.2 * overdue_limit(GRACE), within=10, what="the deadline has long passed"
+        )
+        assert living(worker.pids) == set(worker.pids)
+        for pid in both:
+            os.kill(pid, signal.SIGCONT)
+        wait_until(worker.run_is_over, within=10, what="the run is over")
+        wait_until_gone(lambda: living(worker.pids), within=10, what="the CLI's family is gone")
+        assert living([worker.guard]) == {worker.guard}
+
+    async def test_closing_a_stopped_guard_kills_it_with_its_runs(self) -> None:
+        guard = Guard.launch(grace=GRACE)
+        await guard.connect()
+        guard.open_run("run", now() + FAR)
+        pids = await told(await start(guard, "run", FAMILY), 3)
+        os.kill(guard.pid, signal.SIGSTOP)
+        await guard.close()
+        await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
+
+
+class TestGuardDies:
+    async def test_the_clis_die_with_the_guard_and_the_worker_notices(self) -> None:
+        guard = Guard.launch()
+        await guard.connect()
+        guard.open_run("run", now() + FAR)
+        children = [await start(guard, "run", STUBBORN_FAMILY) for _ in range(2)]
+        pids = [pid for child in children for pid in await told(child, 3)]
+        closing = asyncio.create_task(guard.close_run("run"))
+        await asyncio.sleep(0)  # the request is sent
+        os.kill(guard.pid, signal.SIGKILL)
+        await asyncio.wait_for(guard.lost.wait(), 10)
+        wait_until_gone(lambda: living(pids), within=10, what="the CLIs' families are gone")
+        with pytest.raises(GuardLostError):
+            await closing
+        for child in children:
+            with pytest.raises(GuardLostError):
+                await child.wait()
+            assert await child.stdout.read() == b""
+        with pytest.raises(GuardLostError):
+            guard.open_run("another", now() + FAR)
+        await guard.close()
+
+    async def test_the_next_guard_of_a_folder_kills_processes_of_a_dead_worker_and_guard(self, tmp_path: Path) -> None:
+        worker = Worker(tmp_path / "lock", STUBBORN_FAMILY)
+        worker.freeze()
+        os.kill(worker.guard, signal.SIGKILL)
+        worker.close()
+        assert living(worker.pids) != set()  # the kernel took the CLI alone
+        stranger, heir = Guard.launch(), Guard.launch(owner=OWNER)
+        await stranger.connect()
+        await heir.connect()
+        wait_until_gone(lambda: living(worker.pids), within=10, what="its descendants are gone")
+        await stranger.close()
+        await heir.close()
+
+    async def test_a_guard_that_does_not_start_is_lost(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        guard = Guard.launch()
+        with pytest.raises(GuardLostError, match="status 1"):
+            await guard.connect()
+        assert guard.lost.is_set()
+        await guard.close()
+
+    async def test_closing_a_guard_is_no_loss(self) -> None:
+        guard = Guard.launch()
+        await guard.connect()
+        await guard.close()
+        assert not guard.lost.is_set()
+        assert living([guard.pid]) == set()

@@ -1,0 +1,398 @@
+"""Updates and reports on their way: order, parts, heartbeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contentgen.v1 import worker_service_pb2 as pb
+from worker_svc.session.leases import Lease, LeaseBook
+from worker_svc.session.outbound_policy import OutboundPolicy
+from worker_svc.session.outbox import (
+    MAX_REPORT_BYTES,
+    MAX_REPORT_UPDATES,
+    MAX_STREAM_ENDS,
+    MAX_STUCK_PAUSE,
+    MIN_LARGE_UPDATE,
+    MIN_STUCK_PAUSE,
+    MIN_SUSPECT_UPDATE,
+    Outbox,
+    PendingUpdate,
+    UpdateAck,
+    UpdateKind,
+)
+from worker_svc.session.parts import FAST_LIMIT, FAST_SHARE, MAX_PART, MIN_PART, SLOW_FACTOR, ReportCutter
+
+pytestmark = pytest.mark.unit
+
+
+# Updates on their way: order, resending, what may be left out, what a report holds.
+
+
+COMMITTED = 1
+
+
+def update(lease_id: str, kind: UpdateKind, size: int = 100) -> PendingUpdate:
+    return PendingUpdate(lease_id, 1, kind, size, object())
+
+
+def said(updates: Sequence[PendingUpdate]) -> list[tuple[str, UpdateKind]]:
+    return [(update.lease_id, update.kind) for update in updates]
+
+
+def answers(updates: Sequence[PendingUpdate], outcome: int = COMMITTED) -> list[UpdateAck]:
+    return [UpdateAck(update.lease_id, update.attempt, outcome) for update in updates]
+
+
+def test_updates_go_out_in_order_and_are_forgotten_once_answered() -> None:
+    outbox = Outbox()
+    for kind in (UpdateKind.ACCEPTED, UpdateKind.PROCESSING):
+        outbox.add(update("a", kind))
+    sent = outbox.take(1)
+    assert said(sent) == [("a", UpdateKind.ACCEPTED), ("a", UpdateKind.PROCESSING)]
+    assert (bool(outbox), outbox.reports_in_flight) == (False, 1)
+    settled = outbox.acknowledged(1, answers(sent))
+    assert [outcome for _, outcome in settled] == [COMMITTED, COMMITTED]
+    outbox.rewind()
+    assert not outbox
+
+
+def test_unacknowledged_updates_are_sent_again_before_the_rest() -> None:
+    outbox = Outbox()
+    outbox.add(update("a", UpdateKind.ACCEPTED))
+    outbox.take(1)
+    outbox.add(update("b", UpdateKind.FAILED))
+    outbox.take(2)
+    outbox.add(update("c", UpdateKind.ACCEPTED))
+    outbox.rewind()
+    assert said(outbox.take(1)) == [("a", UpdateKind.ACCEPTED), ("b", UpdateKind.FAILED), ("c", UpdateKind.ACCEPTED)]
+
+
+def test_an_ending_replaces_what_it_implies_and_was_not_sent() -> None:
+    outbox = Outbox()
+    for lease_id, ending in (
+        ("a", UpdateKind.COMPLETED),
+        ("b", UpdateKind.FAILED),
+        ("c", UpdateKind.RELEASED),
+        ("d", UpdateKind.DEFERRED),
+    ):
+        for kind in (UpdateKind.ACCEPTED, UpdateKind.PROCESSING, UpdateKind.PROGRESS, ending):
+            outbox.add(update(lease_id, kind))
+    assert said(outbox.take(1)) == [
+        ("a", UpdateKind.COMPLETED),
+        ("b", UpdateKind.PROCESSING),
+        ("b", UpdateKind.FAILED),
+        ("c", UpdateKind.PROCESSING),
+        ("c", UpdateKind.RELEASED),
+        ("d", UpdateKind.PROCESSING),
+        ("d", UpdateKind.DEFERRED),
+    ]
+
+
+def test_the_last_progress_wins() -> None:
+    outbox = Outbox()
+    older, newer = update("a", UpdateKind.PROGRESS), update("a", UpdateKind.PROGRESS)
+    outbox.add(older)
+    outbox.add(newer)
+    assert list(outbox.take(1)) == [newer]
+
+
+def take_alone(outbox: Outbox, number: int, at: float = 0.0) -> Sequence[PendingUpdate]:
+    """What goes alone next, taken as report `number`; nothing where none may."""
+    candidate = outbox.next_alone(at)
+    return [] if candidate is None else outbox.take_alone(number, candidate)
+
+
+def stream_ends(outbox: Outbox, at: float = 0.0) -> list[PendingUpdate]:
+    """A stream ends, and another one begins; what is stuck by that."""
+    stuck = outbox.stream_ended(at)
+    outbox.rewind()
+    return stuck
+
+
+def test_a_large_update_goes_alone_one_at_a_time() -> None:
+    outbox = Outbox()
+    sizes = {"a": 100, "b": MIN_LARGE_UPDATE, "c": MIN_LARGE_UPDATE + 1, "d": 100, "e": MIN_LARGE_UPDATE}
+    for lease_id, size in sizes.items():
+        outbox.add(update(lease_id, UpdateKind.COMPLETED, size))
+    assert said(outbox.take(1)) == [("a", UpdateKind.COMPLETED), ("d", UpdateKind.COMPLETED)]
+    for number, lease_id in enumerate("bce", start=2):
+        assert outbox
+        large = take_alone(outbox, number)
+        assert said(large) == [(lease_id, UpdateKind.COMPLETED)]
+        assert take_alone(outbox, number + 1) == []
+        outbox.acknowledged(number, answers(large))
+    assert not outbox
+
+
+def test_updates_that_fit_are_sent_beside_one_in_parts() -> None:
+    outbox = Outbox()
+    for lease_id, size in (("a", 700), ("b", 100), ("c", 400), ("d", 500)):
+        outbox.add(update(lease_id, UpdateKind.FAILED, size))
+    assert said(outbox.take(1, max_bytes=600)) == [("b", UpdateKind.FAILED), ("c", UpdateKind.FAILED)]
+    assert said(outbox.take(2, max_bytes=600)) == [("d", UpdateKind.FAILED)]
+    assert outbox.take(3, max_bytes=600) == []
+    assert outbox.reports_in_flight == 2
+    assert said(outbox.take(3)) == [("a", UpdateKind.FAILED)]
+
+
+def test_updates_in_flight_at_the_end_of_a_stream_are_sent_last_and_alone() -> None:
+    outbox = Outbox()
+    outbox.add(update("a", UpdateKind.COMPLETED, MIN_SUSPECT_UPDATE))
+    outbox.add(update("b", UpdateKind.ACCEPTED))
+    outbox.add(update("c", UpdateKind.COMPLETED, MIN_SUSPECT_UPDATE))
+    outbox.take(1)
+    outbox.add(update("d", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
+    assert stream_ends(outbox) == []
+    assert said(outbox.take(1)) == [("b", UpdateKind.ACCEPTED)], "what is small ends no stream"
+    for number, lease_id in enumerate("dac", 2):
+        [alone] = take_alone(outbox, number)
+        assert alone.lease_id == lease_id
+        outbox.acknowledged(number, answers([alone]))
+    assert not outbox
+
+
+def test_an_update_under_which_three_streams_ended_is_retried_at_intervals() -> None:
+    outbox = Outbox()
+    stuck = update("a", UpdateKind.COMPLETED, MIN_LARGE_UPDATE)
+    outbox.add(stuck)
+    for number in range(1, MAX_STREAM_ENDS):
+        take_alone(outbox, number)
+        assert stream_ends(outbox) == []
+        assert outbox
+    take_alone(outbox, MAX_STREAM_ENDS)
+    assert stream_ends(outbox, at=100.0) == [stuck]
+    assert not outbox, "there is nothing to send but what is stuck"
+    assert (outbox.stuck, outbox.stream_ends(stuck)) == ([stuck], MAX_STREAM_ENDS)
+    for pause in (
+        MIN_STUCK_PAUSE,
+        2 * MIN_STUCK_PAUSE,
+        4 * MIN_STUCK_PAUSE,
+        8 * MIN_STUCK_PAUSE,
+        MAX_STUCK_PAUSE,
+        MAX_STUCK_PAUSE,
+    ):
+        assert outbox.alone_due_at() == 100.0 + pause
+        assert take_alone(outbox, 9, at=100.0 + pause - 1) == []
+        assert take_alone(outbox, 9, at=100.0 + pause) == [stuck]
+        assert outbox.stuck == [stuck], "as long as it is not acknowledged"
+        assert stream_ends(outbox, at=100.0) == [stuck]
+
+
+def test_updates_under_which_fewer_streams_ended_go_first() -> None:
+    outbox = Outbox()
+    outbox.add(update("a", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
+    take_alone(outbox, 1)
+    outbox.add(update("b", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
+    stream_ends(outbox)
+    assert said(take_alone(outbox, 1)) == [("b", UpdateKind.COMPLETED)]
+
+
+def test_an_acknowledged_update_is_no_longer_stuck() -> None:
+    outbox = Outbox()
+    outbox.add(update("a", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
+    for number in range(MAX_STREAM_ENDS):
+        take_alone(outbox, number)
+        stream_ends(outbox)
+    sent = take_alone(outbox, 9, at=MAX_STUCK_PAUSE)
+    assert len(outbox.acknowledged(9, answers(sent))) == 1
+    assert outbox.stuck == []
+    outbox.add(update("a", UpdateKind.COMPLETED, MIN_SUSPECT_UPDATE))
+    assert len(outbox.take(10)) == 1
+
+
+def test_a_report_is_cut_by_number() -> None:
+    outbox = Outbox()
+    for number in range(MAX_REPORT_UPDATES + 1):
+        outbox.add(update(str(number), UpdateKind.FAILED))
+    assert len(outbox.take(1)) == MAX_REPORT_UPDATES
+    assert len(outbox.take(2)) == 1
+
+
+@given(st.lists(st.integers(1, MIN_LARGE_UPDATE + 10), max_size=80))
+def test_every_report_is_within_bounds_and_nothing_is_lost(sizes: list[int]) -> None:
+    outbox = Outbox()
+    for number, size in enumerate(sizes):
+        outbox.add(update(str(number), UpdateKind.COMPLETED, size))
+    sent: list[PendingUpdate] = []
+    while outbox:
+        report = outbox.take(len(sent) + 1) or take_alone(outbox, len(sent) + 1)
+        assert sum(u.size for u in report) <= MAX_REPORT_BYTES
+        assert len(report) == 1 or all(u.size < MIN_LARGE_UPDATE for u in report)
+        outbox.acknowledged(len(sent) + 1, answers(report))
+        sent += report
+    assert sorted(int(u.lease_id) for u in sent) == list(range(len(sizes)))
+
+
+def test_an_answer_that_is_missing_or_foreign_settles_nothing_and_waits_for_the_next_stream() -> None:
+    outbox = Outbox()
+    for lease_id in "abc":
+        outbox.add(update(lease_id, UpdateKind.FAILED))
+    outbox.take(1)
+    settled = outbox.acknowledged(1, [UpdateAck("a", 1, COMMITTED), UpdateAck("x", 1, COMMITTED)])
+    assert [u.lease_id for u, _ in settled] == ["a"]
+    assert not outbox, "at once it would only be answered the same way"
+    outbox.rewind()
+    assert said(outbox.take(2)) == [("b", UpdateKind.FAILED), ("c", UpdateKind.FAILED)]
+
+
+def test_a_report_is_answered_once() -> None:
+    outbox = Outbox()
+    outbox.add(update("a", UpdateKind.FAILED))
+    sent = outbox.take(1)
+    assert len(outbox.acknowledged(1, answers(sent))) == 1
+    assert outbox.acknowledged(1, answers(sent)) == []
+    assert outbox.acknowledged(7, answers(sent)) == []
+
+
+# What a stream sends next: when a heartbeat is due.
+
+
+TTL, INTERVAL = 6.0, 2.0
+NOW = 1_000.0
+
+
+class View:
+    """A worker with one slot that runs nothing else."""
+
+    def __init__(self) -> None:
+        self.book = LeaseBook()
+        self.outbox = Outbox()
+        self.uploads = cast("Any", SimpleNamespace(late_waits=False))
+        self.answered_poll, self.unhealthy, self.last_error = "", False, ""
+        self.intake = cast("Any", SimpleNamespace(stopping=False, refuses=False, closed=False))
+        self.intake.free_slots = lambda: int(not len(self.book))
+        self.intake.warrants_heartbeat = lambda known: self.intake.free_slots() > known
+
+
+def policy_of(view: View) -> OutboundPolicy:
+    return OutboundPolicy(
+        view,
+        TTL,
+        INTERVAL,
+        NOW,
+        accepts_deferrals=True,
+        accepts_report_parts=True,
+        on_quiesced=lambda: None,
+    )
+
+
+def heartbeat(policy: OutboundPolicy, at: float) -> pb.Heartbeat:
+    message = policy.next_message(at)
+    assert message is not None
+    assert message.HasField("heartbeat")
+    return message.heartbeat
+
+
+def test_a_lease_that_the_newest_heartbeat_could_not_name_is_named_at_once() -> None:
+    """It was claimed on the heartbeat before, whose interval is over. The next regular one would reach its deadline."""
+    view = View()
+    policy = policy_of(view)
+    claimed_on = heartbeat(policy, NOW)
+    policy.acknowledged(claimed_on.number, [])
+    newest = heartbeat(policy, NOW + INTERVAL)
+    at = NOW + INTERVAL + 0.01
+    deadline = policy.assigned(1, 1, claimed_on.number)
+    assert deadline == NOW + 2 * INTERVAL
+    assert view.book.assign(Lease("a", 1, "task-a", 60.0, at, deadline))
+
+    naming = heartbeat(policy, at)
+    assert [held.lease_id for held in naming.held_leases] == ["a"]
+    policy.acknowledged(newest.number, [])
+    renewal = policy.acknowledged(naming.number, [])
+    assert renewal is not None
+    assert (list(renewal.renewed), renewal.deadline) == (["a"], at + 2 * INTERVAL)
+
+
+def test_a_lease_that_was_claimed_on_the_newest_heartbeat_waits_for_the_next() -> None:
+    view = View()
+    policy = policy_of(view)
+    newest = heartbeat(policy, NOW)
+    deadline = policy.assigned(1, 1, newest.number)
+    assert deadline is not None
+    assert view.book.assign(Lease("a", 1, "task-a", 60.0, NOW, deadline))
+    assert policy.next_message(NOW + INTERVAL - 0.01) is None
+    assert policy.wake_at(NOW + INTERVAL - 0.01) == NOW + INTERVAL
+    assert [held.lease_id for held in heartbeat(policy, NOW + INTERVAL).held_leases] == ["a"]
+
+
+# A report in parts: one at a time, whole in the end, and as large as the link carries in a second or less.
+
+
+FAR_APART = FAST_LIMIT / FAST_SHARE
+"""Seconds between two heartbeats that set parts no limit."""
+TOO_LONG = SLOW_FACTOR * FAST_LIMIT
+
+
+@given(st.binary(min_size=1, max_size=20 * MIN_PART), st.lists(st.floats(0, 2 * TOO_LONG), min_size=20, max_size=20))
+def test_the_parts_are_the_report(report: bytes, answered_after: list[float]) -> None:
+    parts, at = ReportCutter(FAR_APART), 0.0
+    parts.begin(7, report)
+    sent = []
+    for took in answered_after:
+        assert parts.busy
+        part = parts.next(at)
+        assert part is not None
+        sent.append(part)
+        if part.last:
+            break
+        assert parts.next(at) is None, "the part before is not received"
+        at += took
+        parts.received(7, at)
+    assert not parts.busy
+    assert parts.next(at) is None
+    assert b"".join(part.data for part in sent) == report
+    assert {part.report_number for part in sent} == {7}
+    assert [part.last for part in sent] == [False] * (len(sent) - 1) + [True]
+
+
+def sizes(took: float, count: int, heartbeat_interval: float = FAR_APART) -> list[int]:
+    """The sizes of parts that are answered after so many seconds."""
+    parts = ReportCutter(heartbeat_interval)
+    parts.begin(1, bytes(count * MAX_PART + 1))
+    lengths = []
+    for number in range(count):
+        part = parts.next(number * took)
+        assert part is not None
+        lengths.append(len(part.data))
+        parts.received(1, (number + 1) * took)
+    return lengths
+
+
+def test_parts_grow_as_long_as_they_are_quick() -> None:
+    assert sizes(FAST_LIMIT / 2, 8) == [MIN_PART << doublings for doublings in range(7)] + [MAX_PART]
+    assert sizes(FAST_LIMIT, 3) == [MIN_PART] * 3
+
+
+def test_parts_are_smaller_where_heartbeats_are_close() -> None:
+    assert sizes(FAST_LIMIT / 2, 3, FAR_APART / 2) == [MIN_PART] * 3
+    assert sizes(FAST_LIMIT / 4, 3, FAR_APART / 2) == [MIN_PART, 2 * MIN_PART, 4 * MIN_PART]
+
+
+def test_parts_shrink_where_they_are_slow() -> None:
+    parts = ReportCutter(FAR_APART)
+    parts.begin(1, bytes(MAX_PART))
+    parts.size = 4 * MIN_PART
+    at, lengths = 0.0, []
+    for _ in range(4):
+        part = parts.next(at)
+        assert part is not None
+        lengths.append(len(part.data))
+        at += TOO_LONG + 1
+        parts.received(1, at)
+    assert lengths == [4 * MIN_PART, 2 * MIN_PART, MIN_PART, MIN_PART]
+
+
+def test_an_answer_about_another_report_means_nothing() -> None:
+    parts = ReportCutter(FAR_APART)
+    parts.received(1, 0.0)
+    parts.begin(2, bytes(2 * MIN_PART))
+    assert parts.next(0.0) is not None
+    parts.received(1, 0.1)
+    assert parts.next(0.2) is None
+    assert parts.size == MIN_PART

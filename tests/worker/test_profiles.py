@@ -1,0 +1,687 @@
+"""The profiles of CLIs against programs that answer as they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler_svc.runtime.briefs import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
+from tests.harness.creator_cli import (
+    DONE,
+    JOB,
+    SECOND,
+    SETTINGS,
+    ProcessExit,
+    RecordingReporter,
+    SubprocessCli,
+    run,
+    says,
+    scripted,
+)
+from worker_svc.creators import PROFILES, deferral, load, progress
+from worker_svc.creators.base import RESERVED_OPTIONS, CreatorSettings, Job
+from worker_svc.creators.brief import TEXTS, Brief
+from worker_svc.creators.deferral import DEFAULT_PAUSE, MAX_PAUSE
+from worker_svc.creators.llm_content_creator import database as stored
+from worker_svc.creators.llm_content_creator import stdout as said
+from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
+from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
+
+pytestmark = pytest.mark.unit
+
+
+# The profiles against small shell programs that answer as they are told to, and the parser of progress.
+
+
+IMPATIENT = {
+    "create": replace(SETTINGS, create_timeout=0.5),
+    "status": replace(SETTINGS, status_timeout=0.5),
+    "result": replace(SETTINGS, result_timeout=0.5),
+}
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "creators.md"
+HANG = "exec sleep 60"
+NO_DOCUMENT = "echo no such task >&2; exit 1"
+
+
+def reason(outcome: Outcome) -> Reason:
+    assert isinstance(outcome, Failed), outcome
+    return outcome.reason
+
+
+def test_an_unknown_profile_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"'refrence'.*reference, json"):
+        load("refrence", SETTINGS)
+
+
+async def test_reference_creates_watches_and_collects(tmp_path: Path) -> None:
+    running = """echo '{"status": "running", "progress": {"percent": 40, "step": "draft", "message": "two of five"}}'"""
+    cli = scripted(tmp_path, create=["exit 0"], status=[says("pending"), running, says("completed")], result=[DONE])
+    outcome, report = await run(cli)
+    assert outcome == Completed(Article("an article", quality_score=7.5))
+    assert cli.commands == ["create", "status", "status", "status", "result"]
+    assert report.events == ["processing", (40, "draft", "two of five")]
+    assert report.pauses == [1.0, 30.0, 30.0]
+
+
+async def test_reference_polls_as_often_as_it_is_told(tmp_path: Path) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[says("running"), says("completed")], result=[DONE])
+    _, report = await run(cli, settings=replace(SETTINGS, poll_interval=0.25))
+    assert report.pauses == [0.25, 0.25]
+
+
+async def test_arguments_are_single_words_and_empty_ones_are_left_out(tmp_path: Path) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[says("completed")], result=[DONE])
+    texts = {name: f"--{name} a,b" for name in TEXTS[1:]} | {"tone": ""}
+    await run(cli, job=replace(JOB, brief=Brief("--help", texts, {"style": "x=y; $(id)"})))
+    assert cli.calls == [
+        [
+            "create",
+            "--type=content-creator",
+            "--mode=async",
+            "--task-id=task-0123456789ab",
+            "--topic=--help",
+            *(f"--{name.replace('_', '-')}={text}" for name, text in texts.items() if name not in {"category", "tone"}),
+            "--style=x=y; $(id)",
+        ],
+        ["status", "--task-id=task-0123456789ab", "--json"],
+        ["result", "--task-id=task-0123456789ab", "--json"],
+    ]
+
+
+@pytest.mark.parametrize("state", ["pending", "submitted", "running", "processing"])
+async def test_a_later_attempt_adopts_what_goes_on(tmp_path: Path, state: str) -> None:
+    cli = scripted(tmp_path, status=[says(state), says("completed")], result=[DONE])
+    outcome, report = await run(cli, job=SECOND)
+    assert isinstance(outcome, Completed)
+    assert cli.commands == ["status", "status", "result"]
+    assert report.events == ["processing"]
+
+
+async def test_a_later_attempt_collects_at_once_what_has_completed(tmp_path: Path) -> None:
+    cli = scripted(tmp_path, status=[says("completed")], result=[DONE])
+    outcome, report = await run(cli, job=SECOND)
+    assert isinstance(outcome, Completed)
+    assert cli.commands == ["status", "result"]
+    assert report.pauses == []
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+async def test_a_later_attempt_creates_anew_what_has_failed(tmp_path: Path, state: str) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[says(state), says("completed")], result=[DONE])
+    outcome, _ = await run(cli, job=SECOND)
+    assert isinstance(outcome, Completed)
+    assert cli.commands == ["status", "create", "status", "result"]
+
+
+async def test_a_later_attempt_creates_anew_when_nothing_is_known(tmp_path: Path) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[NO_DOCUMENT] * 3 + [says("completed")], result=[DONE])
+    outcome, _ = await run(cli, job=SECOND)
+    assert isinstance(outcome, Completed)
+    assert cli.commands == ["status", "status", "status", "create", "status", "result"]
+
+
+async def test_a_later_attempt_asks_three_times_before_it_creates(tmp_path: Path) -> None:
+    cli = scripted(tmp_path, status=[NO_DOCUMENT, "echo", says("completed")], result=[DONE])
+    outcome, _ = await run(cli, job=SECOND)
+    assert isinstance(outcome, Completed)
+    assert cli.commands == ["status", "status", "status", "result"]
+
+
+async def test_two_status_calls_in_a_row_may_fail(tmp_path: Path) -> None:
+    bad = [NO_DOCUMENT, "echo garbage"]
+    cli = scripted(tmp_path, create=["exit 0"], status=[*bad, says("running"), *bad, says("completed")], result=[DONE])
+    outcome, _ = await run(cli)
+    assert isinstance(outcome, Completed)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (NO_DOCUMENT, Reason.CREATOR_ERROR),
+        ("echo garbage", Reason.CREATOR_INVALID_RESPONSE),
+        (says("wondering"), Reason.CREATOR_INVALID_RESPONSE),
+        ("""echo '{"status": 5}'""", Reason.CREATOR_INVALID_RESPONSE),
+        (HANG, Reason.CREATOR_TIMEOUT),
+    ],
+)
+async def test_three_status_calls_in_a_row_may_not(tmp_path: Path, answer: str, expected: Reason) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[answer])
+    outcome, report = await run(cli, settings=IMPATIENT["status"] if answer == HANG else SETTINGS)
+    assert reason(outcome) is expected
+    assert cli.commands == ["create", "status", "status", "status"]
+    assert report.events == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [("exit 3", Reason.CREATOR_ERROR), ("kill -9 $$", Reason.CREATOR_ERROR), (HANG, Reason.CREATOR_TIMEOUT)],
+)
+async def test_a_create_that_fails_is_not_watched(tmp_path: Path, answer: str, expected: Reason) -> None:
+    cli = scripted(tmp_path, create=[answer])
+    outcome, report = await run(cli, settings=IMPATIENT["create"] if answer == HANG else SETTINGS)
+    assert reason(outcome) is expected
+    assert cli.commands == ["create"]
+    assert report.events == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("exit 3", Reason.CREATOR_ERROR),
+        ("echo garbage", Reason.CREATOR_INVALID_RESPONSE),
+        ("exit 0", Reason.CREATOR_INVALID_RESPONSE),
+        ("""printf '{"content": "%02000d"}' 7""", Reason.RESULT_TOO_LARGE),
+        (HANG, Reason.CREATOR_TIMEOUT),
+    ],
+)
+async def test_a_result_that_cannot_be_taken(tmp_path: Path, answer: str, expected: Reason) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[says("completed")], result=[answer])
+    outcome, report = await run(cli, settings=IMPATIENT["result"] if answer == HANG else SETTINGS)
+    assert reason(outcome) is expected
+    assert report.events == ["processing"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("""echo '{"status": "failed", "error": "no credit left"}'""", "no credit left"),
+        ("""echo '{"status": "failed", "error": {"message": "no credit left"}}'; exit 1""", "no credit left"),
+        (says("failed"), "failed"),
+        (says("cancelled"), "cancelled"),
+    ],
+)
+async def test_a_run_that_fails_says_why(tmp_path: Path, answer: str, text: str) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[answer])
+    outcome, _ = await run(cli)
+    assert isinstance(outcome, Failed)
+    assert outcome.reason is Reason.CREATOR_ERROR
+    assert text in outcome.message
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+async def test_a_cli_that_is_not_there(tmp_path: Path, profile: str) -> None:
+    outcome, report = await run(SubprocessCli(str(tmp_path / "nowhere")), profile=profile)
+    assert reason(outcome) is Reason.CREATOR_CLI_NOT_FOUND
+    assert report.events == []
+
+
+async def test_a_cli_that_goes_away_while_it_is_watched(tmp_path: Path) -> None:
+    scripted(tmp_path, create=["rm shell"])
+    shell = tmp_path / "shell"
+    shell.symlink_to("/bin/sh")
+    cli = SubprocessCli(str(shell), str(tmp_path / "program.sh"), env={"FOLDER": str(tmp_path)})
+    outcome, _ = await run(cli)
+    assert reason(outcome) is Reason.CREATOR_CLI_NOT_FOUND
+    assert cli.commands == ["create", "status", "status", "status"]
+
+
+async def test_json_runs_one_create_to_its_end(tmp_path: Path) -> None:
+    lines = """echo 'progress: 20% outline'; echo '{"progress": 60, "step": "draft"}' >&2; echo loading"""
+    cli = scripted(tmp_path, create=[f"{lines}; {DONE}"])
+    outcome, report = await run(cli, profile="json")
+    assert outcome == Completed(Article("an article", quality_score=7.5))
+    assert [args[:3] for args in cli.calls] == [["create", "--type=content-creator", "--mode=sync"]]
+    assert report.events[0] == "processing"
+    assert {(20, "outline", ""), (60, "draft", "")} == set(report.events[1:])
+
+
+async def test_the_cli_of_the_documentation_works(tmp_path: Path) -> None:
+    _, shebang, rest = DOCUMENTATION.read_text().partition("#!/bin/sh\n")
+    program = shebang + rest.partition("```")[0]
+    (tmp_path / "creator").write_text(program)
+    outcome, report = await run(SubprocessCli("/bin/sh", str(tmp_path / "creator")), profile="json")
+    assert outcome == Completed(Article("# Hello\n\nAn article.", quality_score=7.0))
+    assert report.events == ["processing", (50, "writing", "")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "details"),
+    [
+        (f"{DONE}; echo no >&2; exit 3", Reason.CREATOR_ERROR, {"exit_code": "3", "stderr": "no"}),
+        (f"{DONE}; kill -15 $$", Reason.CREATOR_ERROR, {"signal": "15"}),
+        ("exit 0", Reason.CREATOR_INVALID_RESPONSE, {}),
+        ("echo why >&2", Reason.CREATOR_INVALID_RESPONSE, {"stderr": "why"}),
+        ("head -c 20971520 /dev/zero", Reason.RESULT_TOO_LARGE, {}),
+    ],
+)
+async def test_json_names_each_failure(
+    tmp_path: Path, answer: str, expected: Reason, details: Mapping[str, str]
+) -> None:
+    outcome, report = await run(scripted(tmp_path, create=[answer]), profile="json")
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.details) == (expected, details)
+    assert report.events == ["processing"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("progress: 40% writing the second section", RunProgress(40, "writing the second section", "")),
+        ("  Progress 7.9 %", RunProgress(7, "", "")),
+        ("PROGRESS=100%", RunProgress(100, "", "")),
+        ("progress: 999%", RunProgress(100, "", "")),
+        ("\x1b[32mprogress: 5% \x1b[1mbold\x07\x1b[0m\r", RunProgress(5, "bold", "")),
+        ('{"progress": 40, "step": "s", "message": "m"}', RunProgress(40, "s", "m")),
+        ('{"progress": {"percent": 12.7, "step": "s"}}', RunProgress(12, "s", "")),
+        ('{"progress": null, "step": "s"}', RunProgress(None, "s", "")),
+        ('{"progress": -3}', RunProgress(0, "", "")),
+        ('{"progress": NaN}', None),
+        ('{"progress": true}', None),
+        ('{"progress": 40, "content": "a result"}', None),
+        ('{"percent": 40}', None),
+        ('{"progress": 40', None),
+        ("in progress: 40%", None),
+        ("progress: forty%", None),
+        ("40%", None),
+        ("", None),
+        ("progress: 1%" + " " * MAX_LINE, None),
+    ],
+)
+def test_progress_lines(line: str, expected: RunProgress | None) -> None:
+    assert progress.of_line(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"status": "running", "progress": 40}, RunProgress(40, "", "")),
+        ({"progress": 40, "step": "s", "message": "m"}, RunProgress(40, "s", "m")),
+        ({"progress": {"percent": 1e300, "message": "m"}}, RunProgress(100, "", "m")),
+        ({"progress": {"percent": 10**400}}, RunProgress(100, "", "")),
+        ({"progress": "40%"}, None),
+        ({"progress": {}}, None),
+        ({}, None),
+    ],
+)
+def test_progress_in_a_status_document(document: Mapping[str, object], expected: RunProgress | None) -> None:
+    assert progress.of_document(document) == expected
+
+
+@given(
+    st.text()
+    | st.builds("progress: {}%{}".format, st.integers(), st.text())
+    | st.builds('{{"progress": {}, "step": "{}"}}'.format, st.floats(), st.text(min_size=150))
+)
+def test_any_line_has_bounded_progress_or_none(line: str) -> None:
+    update = progress.of_line(line)
+    if update is not None:
+        assert update.percent is None or 0 <= update.percent <= 100
+        assert len(update.step) <= MAX_STEP
+        assert len(update.message) <= MAX_PROGRESS_MESSAGE
+        assert not any(ord(c) < 32 and c not in "\t\n" for c in update.step + update.message)
+
+
+def test_the_scheduler_lets_nobody_set_what_a_worker_sets() -> None:
+    assert RESERVED_OPTIONS == RESERVED_BY_SCHEDULER
+
+
+# A CLI that asks to come back later: what counts as that, how long the pause is, what each profile makes of it.
+
+
+TEMPFAIL = ProcessExit(75, None)
+LATER = "echo 'no quota left' >&2; echo 'retry-after: 12' >&2; exit 75"
+LATER_IN_12_S = Deferred(12.0, "no quota left")
+FAILED_FOR_NOW = f"{says('failed')}; {LATER}"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "stdout", "pause"),
+    [
+        ("retry-after: 12", "", 12.0),
+        ("Retry-After:12.5", "", 12.5),
+        ("  RETRY-AFTER : 7 s ", "", 7.0),
+        ("retry-after: 1\nretry-after: 2\nbye", "", 2.0),
+        ("", '{"retry_after": 3}', 3.0),
+        ("", 'progress: 5%\n{"progress": 5}\n{"retry_after": 2.5, "why": "quota"}\nbye', 2.5),
+        ("", '{"retry_after": 3}\n{"retry_after": 4}', 4.0),
+        ("retry-after: 12", '{"retry_after": 3}', 12.0),
+        ("retry-after: 0", "", 0.0),
+        ("retry-after: 99999999999", "", MAX_PAUSE),
+        ("", '{"retry_after": 1e300}', MAX_PAUSE),
+        ("", '{"retry_after": -3}', 0.0),
+        ("", "", DEFAULT_PAUSE),
+        ("retry-after: Wed, 21 Oct 2026 07:28:00 GMT", "", DEFAULT_PAUSE),
+        ("retry-after: -3", "", DEFAULT_PAUSE),
+        ("the header said retry-after: 12", "", DEFAULT_PAUSE),
+        ("", '{"retry_after": "3"}', DEFAULT_PAUSE),
+        ("", '{"retry_after": true}', DEFAULT_PAUSE),
+        ("", '{"retry_after": NaN}', DEFAULT_PAUSE),
+        ("", '{"retry_after": 3', DEFAULT_PAUSE),
+    ],
+)
+def test_the_pause_that_is_asked_for(stderr: str, stdout: str, pause: float) -> None:
+    deferred = deferral.of_exit(TEMPFAIL, stdout.encode(), stderr)
+    assert deferred is not None
+    assert deferred.pause == pause
+
+
+def test_other_output_of_a_deferral_is_kept() -> None:
+    deferred = deferral.of_exit(TEMPFAIL, b"", f"first\n{'why ' * 100}\nretry-after: 5\n\n")
+    assert deferred is not None
+    assert deferred.message == ("why " * 50)
+
+
+@pytest.mark.parametrize(
+    "ended", [ProcessExit(0, None), ProcessExit(1, None), ProcessExit(74, None), ProcessExit(None, 9)]
+)
+def test_other_exit_statuses_are_no_deferral(ended: ProcessExit) -> None:
+    assert deferral.of_exit(ended, b'{"retry_after": 3}', "retry-after: 3") is None
+
+
+@given(st.binary(max_size=200), st.text(max_size=200))
+def test_whatever_it_prints_the_pause_is_bounded(stdout: bytes, stderr: str) -> None:
+    deferred = deferral.of_exit(TEMPFAIL, stdout, stderr)
+    assert deferred is not None
+    assert 0 <= deferred.pause <= MAX_PAUSE
+
+
+async def test_json_defers_whatever_was_printed_before(tmp_path: Path) -> None:
+    """The exit status decides: a document beside it is not said to be whole."""
+    outcome, report = await run(scripted(tmp_path, create=[f"{DONE}; {LATER}"]), profile="json")
+    assert outcome == LATER_IN_12_S
+    assert report.events == ["processing"]
+
+
+async def test_a_result_that_names_a_pause_is_a_result(tmp_path: Path) -> None:
+    document = """echo '{"content": "an article", "retry_after": 12}'"""
+    outcome, _ = await run(scripted(tmp_path, create=[document]), profile="json")
+    assert isinstance(outcome, Completed)
+
+
+async def test_a_pause_without_the_exit_status_is_no_result(tmp_path: Path) -> None:
+    outcome, _ = await run(scripted(tmp_path, create=["""echo '{"retry_after": 12}'"""]), profile="json")
+    assert isinstance(outcome, Failed)
+
+
+async def test_a_create_that_is_deferred_is_not_watched(tmp_path: Path) -> None:
+    cli = scripted(tmp_path, create=[LATER])
+    outcome, report = await run(cli)
+    assert outcome == LATER_IN_12_S
+    assert cli.commands == ["create"]
+    assert report.events == []
+
+
+async def test_a_run_that_failed_for_now_is_deferred(tmp_path: Path) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[says("running"), FAILED_FOR_NOW])
+    outcome, _ = await run(cli)
+    assert outcome == LATER_IN_12_S
+
+
+async def test_the_attempt_after_that_creates_it_anew(tmp_path: Path) -> None:
+    """`status` goes on to say that the earlier run failed for now: that is over."""
+    cli = scripted(tmp_path, create=["exit 0"], status=[FAILED_FOR_NOW, says("completed")], result=[DONE])
+    outcome, _ = await run(cli, job=SECOND)
+    assert isinstance(outcome, Completed)
+    assert cli.commands == ["status", "create", "status", "result"]
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "completed"])
+async def test_a_status_that_is_known_counts_whatever_its_exit(tmp_path: Path, state: str) -> None:
+    answers = [f"{says(state)}; {LATER}", says("completed")]
+    cli = scripted(tmp_path, create=["exit 0"], status=answers, result=[DONE])
+    outcome, _ = await run(cli)
+    assert isinstance(outcome, Completed)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_three_status_calls_in_a_row_defer_and_nothing_is_made_twice(tmp_path: Path, attempt: int) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[LATER])
+    outcome, _ = await run(cli, job=replace(JOB, attempt=attempt))
+    assert outcome == LATER_IN_12_S
+    assert cli.commands == ["create"] * (attempt == 1) + ["status"] * 3
+
+
+async def test_a_result_that_is_deferred_is_collected_by_the_next_attempt(tmp_path: Path) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=[says("completed")], result=[LATER, DONE])
+    outcome, _ = await run(cli)
+    assert outcome == LATER_IN_12_S
+    outcome, _ = await run(cli, job=SECOND)
+    assert isinstance(outcome, Completed)
+    assert cli.commands == ["create", "status", "result", "status", "result"]
+
+
+# The profile of llm-content-creator where the program is at odds with itself: said and not stored, or neither.
+
+
+ID = "0cbd9d8e-5b14-4a66-a2b6-2d8b27fd3a1f"
+LLM_JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
+LLM_SETTINGS = CreatorSettings(poll_interval=30.0, max_result=10_000)
+RULE = "────────────────────────────────────────"
+IMAGES = json.dumps([{"url": "https://a.invalid/1.png", "prompt": "p"}, {"url": "https://a.invalid/2.png"}])
+SCHEMA = """
+CREATE TABLE tasks (id TEXT PRIMARY KEY, error_message TEXT, created_at TEXT);
+CREATE TABLE results (task_id TEXT, result_type TEXT, content TEXT, created_at TEXT);
+CREATE TABLE quality_checks (task_id TEXT, check_type TEXT, score REAL, created_at TEXT);
+"""
+
+
+def end(state: str, task_id: str = ID) -> str:
+    """The lines that a run ends with, coloured as on a terminal."""
+    shown = f"\x1b[32m{state}\x1b[39m"
+    return f"\n\x1b[32m✅ 执行成功\x1b[39m\n{RULE}\n任务ID: {task_id}\n状态: {shown}\n耗时: 1秒\n{RULE}\n"
+
+
+def review(score: str) -> str:
+    return f"\n🔍 文本质检:\n{RULE}\n状态: 通过\n评分: {score}/100\n{RULE}\n"
+
+
+class Program:
+    """A program that has stored what the test says, prints what it says, and exits with 0."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "data").mkdir()
+        self.database = folder / "data" / "content-creator.db"
+
+    def store(self, *, error: str | None = None, score: float | None = None, **results: str) -> None:
+        with closing(sqlite3.connect(self.database)) as database, database:
+            database.executescript(SCHEMA)
+            database.execute("INSERT INTO tasks VALUES (?, ?, '1')", (ID, error))
+            rows = [(ID, kind, content, "1") for kind, content in results.items()]
+            database.executemany("INSERT INTO results VALUES (?, ?, ?, ?)", rows)
+            if score is not None:
+                database.execute("INSERT INTO quality_checks VALUES (?, 'text', ?, '1')", (ID, score))
+
+    async def run(self, stdout: str, settings: CreatorSettings = LLM_SETTINGS, *, killed: bool = False) -> Outcome:
+        (self.folder / "stdout").write_text(stdout)
+        cli = SubprocessCli("sh", "-c", "cat stdout" + ("; kill -9 $$" if killed else ""), folder=self.folder)
+        return await load("llm-content-creator", settings).run(LLM_JOB, cli, RecordingReporter())
+
+
+@pytest.fixture
+async def program(tmp_path: Path) -> AsyncIterator[Program]:
+    yield Program(tmp_path)
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def failure(outcome: Outcome) -> tuple[Reason, str]:
+    assert isinstance(outcome, Failed), outcome
+    return outcome.reason, outcome.message
+
+
+async def test_an_article_that_is_printed_and_stored_is_a_result(program: Program) -> None:
+    program.store(article="# An article", image=IMAGES)
+    outcome = await program.run(end("已完成") + review("8.6"))
+    images = ("https://a.invalid/1.png", "https://a.invalid/2.png")
+    assert outcome == Completed(Article("# An article", images=images, quality_score=8.6))
+
+
+async def test_a_stored_score_beats_a_printed_one(program: Program) -> None:
+    program.store(article="# An article", score=7.25)
+    assert await program.run(end("已完成") + review("8.6")) == Completed(Article("# An article", quality_score=7.25))
+
+
+async def test_no_score_at_all_is_none(program: Program) -> None:
+    program.store(article="# An article")
+    assert await program.run(end("已完成")) == Completed(Article("# An article"))
+
+
+@pytest.mark.parametrize(("state", "word"), [("失败", "failed"), ("已取消", "cancelled"), ("未知", "未知")])
+async def test_any_other_state_is_an_error_with_its_reason(program: Program, state: str, word: str) -> None:
+    program.store(error="no credit left", article="# half an article")
+    stdout = "2026-01-01 [error]: [Node:write] Node execution failed {}\n" + end(state)
+    expected = f"the CLI says that the run is {word} in write: no credit left"
+    assert failure(await program.run(stdout)) == (Reason.CREATOR_ERROR, expected)
+
+
+async def test_a_model_over_its_quota_defers_the_task_in_any_step(program: Program) -> None:
+    program.store(error=said.OVER_QUOTA)
+    outcome = await program.run("2026-01-01 [error]: [Node:write] Node execution failed {}\n" + end("失败"))
+    assert outcome == Deferred(30.0, f"the CLI says that the run is failed in write: {said.OVER_QUOTA}")
+
+
+async def test_a_program_that_was_killed_is_an_error_whatever_it_said(program: Program) -> None:
+    program.store(article="# An article")
+    outcome = await program.run(end("已完成"), killed=True)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.reason, outcome.details["signal"]) == (Reason.CREATOR_ERROR, "9")
+
+
+@pytest.mark.parametrize(
+    "stdout", ["", "状态: 已完成\n", end("已完成", "another-id"), end("已完成").replace("\n状态", "\n \n状态")]
+)
+async def test_a_success_that_is_not_said_of_this_run_is_none(program: Program, stdout: str) -> None:
+    program.store(article="# An article")
+    expected = "the CLI exited with status 0 and did not say how its run had ended"
+    assert failure(await program.run(stdout)) == (Reason.CREATOR_INVALID_RESPONSE, expected)
+
+
+async def test_a_success_without_an_article_is_none(program: Program) -> None:
+    program.store(image=IMAGES)
+    expected = "the CLI says that the run is completed, and stored no article"
+    assert failure(await program.run(end("已完成"))) == (Reason.CREATOR_INVALID_RESPONSE, expected)
+
+
+async def test_a_blank_article_is_no_result(program: Program) -> None:
+    program.store(article=" \n")
+    assert failure(await program.run(end("已完成")))[0] is Reason.CREATOR_INVALID_RESPONSE
+
+
+@pytest.mark.parametrize("images", ["{", "[1]", '{"url": "a"}', "[" * 100_000])
+async def test_images_that_are_none(program: Program, images: str) -> None:
+    program.store(article="# An article", image=images)
+    settings = CreatorSettings(poll_interval=30.0, max_result=200_000)
+    assert failure(await program.run(end("已完成"), settings))[0] is Reason.CREATOR_INVALID_RESPONSE
+
+
+@pytest.mark.parametrize("stored", [None, b"", b"no database" * 1_000])
+async def test_a_database_that_cannot_be_read(program: Program, stored: bytes | None) -> None:
+    if stored is not None:
+        program.database.write_bytes(stored)
+    reason, message = failure(await program.run(end("已完成")))
+    assert reason is Reason.CREATOR_INVALID_RESPONSE
+    assert "what the CLI stored cannot be read" in message
+
+
+def _as_pipe(database: Path, _elsewhere: Path) -> None:
+    os.mkfifo(database)
+
+
+def _as_link(database: Path, elsewhere: Path) -> None:
+    database.symlink_to(elsewhere / "content-creator.db")
+
+
+def _in_a_linked_folder(database: Path, elsewhere: Path) -> None:
+    database.parent.rmdir()
+    database.parent.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("put", [_as_pipe, _as_link, _in_a_linked_folder])
+async def test_a_database_that_is_not_the_runs_own(
+    program: Program, tmp_path_factory: pytest.TempPathFactory, put: Callable[[Path, Path], None]
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("another")
+    other = Program(elsewhere)
+    other.store(article="another run's")
+    other.database.rename(elsewhere / "content-creator.db")
+    put(program.database, elsewhere)
+    reason, message = failure(await program.run(end("已完成")))
+    assert reason is Reason.CREATOR_INVALID_RESPONSE
+    assert "not a file in the run's own folder" in message
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS content FROM n"
+HUGE = "SELECT 'id' AS task_id, 'article' AS result_type, zeroblob(900000000) AS content, '1' AS created_at"
+
+
+@pytest.mark.parametrize(
+    ("view", "reason", "said_of_it"),
+    [(ENDLESS, Reason.CREATOR_INVALID_RESPONSE, "interrupted"), (HUGE, Reason.RESULT_TOO_LARGE, "67108864")],
+    ids=["endless", "huge"],
+)
+async def test_a_table_that_is_a_view_without_bounds(
+    program: Program, monkeypatch: pytest.MonkeyPatch, view: str, reason: Reason, said_of_it: str
+) -> None:
+    monkeypatch.setattr(stored, "_READ_LIMIT", 0.2)
+    program.store()
+    with closing(sqlite3.connect(program.database)) as database:
+        database.executescript(f"DROP TABLE results; CREATE VIEW results AS {view}")
+    actual_reason, message = failure(await program.run(end("已完成")))
+    assert actual_reason is reason
+    assert said_of_it in message
+
+
+async def test_a_database_without_a_run(program: Program) -> None:
+    with closing(sqlite3.connect(program.database)) as database:
+        database.executescript(SCHEMA)
+    assert "it has no run" in failure(await program.run(end("已完成")))[1]
+
+
+@pytest.mark.parametrize("size", [LLM_SETTINGS.max_result + 1, LLM_SETTINGS.result_output + 1])
+async def test_a_result_above_the_limit_is_too_large(program: Program, size: int) -> None:
+    program.store(article="a" * size)
+    reason, message = failure(await program.run(end("已完成")))
+    assert reason is Reason.RESULT_TOO_LARGE
+    assert str(size) in message
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('2026-01-01 [\x1b[32minfo\x1b[39m]: [Node:write] Node execution started {"taskId":"x"}', (33, "write", "")),
+        ('{"level":"info","message":"[Node:checkImage] Node execution started"}', (83, "checkImage", "")),
+        ("[Node:write] Node execution completed", None),
+        ("[Node:elsewhere] Node execution started", None),
+        ("a" * 10_000 + "[Node:write] Node execution started", None),
+    ],
+)
+def test_the_steps_are_progress(line: str, expected: tuple[int, str, str] | None) -> None:
+    assert said.progress(line) == (None if expected is None else progress.RunProgress(*expected))
+
+
+@pytest.mark.parametrize(
+    ("stderr", "expected"),
+    [
+        ("- 初始化中...\n❌ 错误: SQLITE_FULL\n\n堆栈信息:\nError: SQLITE_FULL\n    at a.js:1:2", "Error: SQLITE_FULL"),
+        ("error: unknown option '--colour=red'", "error: unknown option '--colour=red'"),
+        ("throw x\n\nTypeError [ERR_X]: no\n    at b.js\n\nNode.js v20.1.0", "TypeError [ERR_X]: no"),
+        ("warning: all is well", ""),
+        ("", ""),
+    ],
+)
+def test_the_reason_is_the_line_that_names_the_error(stderr: str, expected: str) -> None:
+    assert said.reason(stderr) == expected
+
+
+@pytest.mark.parametrize(
+    ("stderr", "names"),
+    [
+        (
+            "    path: [ 'LLM_API_KEY' ],\n    path: [ 'ARK_API_KEY' ],\n path: [ 'LLM_API_KEY' ]",
+            ["LLM_API_KEY", "ARK_API_KEY"],
+        ),
+        ("Error: Cannot find module", []),
+    ],
+)
+def test_settings_that_it_refuses_are_named_once(stderr: str, names: Sequence[str]) -> None:
+    assert said.refused_settings(stderr) == names

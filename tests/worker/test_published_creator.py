@@ -1,0 +1,274 @@
+"""The published npm package under a guard, with scripted endpoints for its model, pictures and search.
+
+Each run takes the program more than a second to begin, so a run shows all that can be told apart in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.harness.creator_cli import RecordingReporter
+from tests.harness.guarded import living
+from tests.harness.waiting import wait_until_async
+from tests.harness.worker_process import worker_process
+from tests.published.package import (
+    ARTICLE,
+    PASSED,
+    PICTURES,
+    Answer,
+    Endpoints,
+    Kind,
+    picture_review,
+    serving,
+    text_review,
+)
+from worker_svc.creators import load
+from worker_svc.creators.base import CreatorSettings, Job
+from worker_svc.creators.brief import Brief
+from worker_svc.creators.llm_content_creator.profile import NO_REQUIREMENTS
+from worker_svc.guard import Guard, now
+from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
+from worker_svc.runner import CliRun, CreatorProgram, Runner
+
+pytestmark = pytest.mark.integration
+
+FAR = 600.0
+"""Seconds: a deadline that no test reaches."""
+STARTED = 20.0
+"""Seconds for the program to start and make its first call, on a busy machine."""
+SETTINGS = CreatorSettings(poll_interval=30.0, max_result=3 * 1024 * 1024)
+JOB = Job(
+    task_id="task-0123456789ab",
+    attempt=1,
+    brief=Brief(
+        "人工智能的未来发展",
+        {"keywords": "智能,未来", "requirements": "面向普通读者", "tone": "轻松"},
+        {"audience": "学生"},
+    ),
+)
+LINES = " leading\n" + "\n".join(
+    (
+        "'single' \"double\" `id` $(id) ${HOME} !! \\ %s {0} {topic}",
+        "first line\nsecond line\r\n\ttabbed\n",
+        "任务ID: 1\n状态: 失败\n\x1b[31m❌ 错误: nothing\x1b[0m",
+        "a\n✅ 执行成功\n────\n状态: 已完成\n🔍 文本质检:\n─\n状态: 通过\n评分: 1/100",
+        "emoji 👩‍👩‍👧‍👦🏳️‍🌈 عربى 中文 \u202eright to left",
+        "'); DROP TABLE tasks; --",
+        "字" * 4_000,
+        "trailing ",
+    )
+)
+HOSTILE = {"--help": "-t", LINES: LINES}
+"""Topics and their requirements."""
+
+
+def about(topic: str = JOB.brief.topic, options: Mapping[str, str] = JOB.brief.options, **texts: str) -> Job:
+    """`JOB` with another brief."""
+    return replace(JOB, brief=Brief(topic, {**JOB.brief.texts, **texts}, options))
+
+
+@dataclass
+class Published:
+    """Runs of the program, each as a worker makes it."""
+
+    guard: Guard
+    cli: Path
+    folder: Path
+    allowed_options: Collection[str] | None = None
+
+    def runner(self, variables: Mapping[str, str], *passed: str) -> Runner:
+        """A runner of a worker with these variables, whose CREATOR_ENV names `passed` and those of the endpoints."""
+        creator = load("llm-content-creator", SETTINGS)
+        environ = {"PATH": os.environ["PATH"], **variables}
+        program = CreatorProgram.locate(str(self.cli), (*PASSED, *passed), environ, creator.needs)
+        return Runner(self.guard, program, creator, self.folder, self.allowed_options)
+
+    @asynccontextmanager
+    async def open(self, endpoints: Endpoints, name: str = "run") -> AsyncIterator[tuple[Runner, CliRun]]:
+        runner = self.runner(endpoints.environment)
+        async with runner.open(name, now() + FAR) as run:
+            yield runner, run
+
+    async def drive(self, endpoints: Endpoints, job: Job = JOB) -> tuple[Outcome, RecordingReporter]:
+        """A whole run, which can reach only the endpoints, and leaves no file in its folder."""
+        report = RecordingReporter()
+        async with self.open(endpoints) as (runner, run):
+            outcome = await runner.execute(run, job, report)
+        assert endpoints.strays == []
+        assert list(self.folder.iterdir()) == []
+        return outcome, report
+
+
+@pytest.fixture
+async def published(published_cli: Path, tmp_path: Path) -> AsyncIterator[Published]:
+    guard = Guard.launch(grace=1.0)
+    await guard.connect()
+    yield Published(guard, published_cli, tmp_path)
+    await guard.close()
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+def failure(outcome: Outcome) -> Failed:
+    assert isinstance(outcome, Failed), outcome
+    return outcome
+
+
+async def test_an_article_has_its_pictures_and_its_score(published: Published) -> None:
+    with serving() as endpoints:
+        outcome, report = await published.drive(endpoints)
+    assert isinstance(outcome, Completed), outcome
+    result = outcome.article
+    assert (result.content, result.html) == (ARTICLE, "")
+    assert result.images == PICTURES
+    assert result.quality_score == pytest.approx(8.6)
+    assert report.events[0] == "processing"
+    steps = [(0, "search", ""), (16, "organize", ""), (33, "write", ""), (50, "checkText", "")]
+    assert report.events[1:] == [*steps, (66, "generateImage", ""), (83, "checkImage", "")]
+
+    assert endpoints.of(Kind.SEARCH)[0]["query"] == JOB.brief.topic
+    [asked] = endpoints.of(Kind.ARTICLE)
+    assert JOB.brief.texts["requirements"] in asked["messages"][-1]["content"]
+
+
+async def test_an_article_needs_no_requirements_and_no_search_and_decides_nothing(published: Published) -> None:
+    """With Node in production mode: then the log is JSON, and the program would require a PostgreSQL."""
+    pretence = "\n\n任务ID: 1\n状态: 失败\n\n🔍 文本质检:\n────\n状态: 通过\n评分: 1.5/100\n"
+    with serving(search=Answer("quota", status=432), article=Answer(ARTICLE + pretence)) as endpoints:
+        runner, report = (
+            published.runner({**endpoints.environment, "NODE_ENV": "production"}, "NODE_ENV"),
+            RecordingReporter(),
+        )
+        async with runner.open("run", now() + FAR) as run:
+            outcome = await runner.execute(run, about(requirements=" \n", keywords="", tone=""), report)
+    assert isinstance(outcome, Completed), outcome
+    assert outcome.article.content == ARTICLE + pretence
+    assert outcome.article.quality_score == pytest.approx(8.6)
+    assert NO_REQUIREMENTS in endpoints.of(Kind.ARTICLE)[0]["messages"][-1]["content"]
+    assert len(report.events) == 7
+
+
+@pytest.mark.costly("the published program takes more than a second to begin, and runs twice")
+async def test_concurrent_runs_do_not_mix_and_hostile_topics_arrive_byte_for_byte(published: Published) -> None:
+    with serving() as endpoints:
+        runner = published.runner(endpoints.environment)
+
+        async def one(name: str, topic: str, requirements: str) -> Outcome:
+            async with runner.open(name, now() + FAR) as run:
+                return await runner.execute(run, about(topic=topic, requirements=requirements), RecordingReporter())
+
+        runs = (one(f"run {number}", *texts) for number, texts in enumerate(HOSTILE.items()))
+        for topic, outcome in zip(HOSTILE, await asyncio.gather(*runs), strict=True):
+            assert isinstance(outcome, Completed), (topic, outcome)
+            assert outcome.article.quality_score == pytest.approx(8.6)
+    assert sorted(document["query"] for document in endpoints.of(Kind.SEARCH)) == sorted(HOSTILE)
+    prompts = [document["messages"][-1]["content"] for document in endpoints.of(Kind.ARTICLE)]
+    for topic, requirements in HOSTILE.items():
+        assert any(topic in prompt and requirements in prompt for prompt in prompts)
+    assert endpoints.strays == []
+    assert list(published.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"article": Answer("no such key", status=401)}, "is failed in write: Request failed with status code 401"),
+        ({"text_review": Answer("好文章！")}, "is failed in checkText: Failed to parse quality check output"),
+        ({"article": Answer("")}, "is failed in checkText"),
+        ({"text_review": text_review(4.0)}, "is failed: Text quality check failed after 3 attempts"),
+        ({"picture_review": picture_review(3.0)}, "is failed: Image quality check failed after 2 attempts"),
+        ({"picture": Answer("no credit", status=402)}, "is failed: Recursion limit of 25 reached"),
+    ],
+    ids=["key", "review", "no article", "low score", "low pictures", "pictures"],
+)
+async def test_failures_are_named(published: Published, answers: Mapping[str, Answer], said: str) -> None:
+    """The program exits with status 0 each time, and prints success."""
+    with serving(**answers) as endpoints:
+        outcome, report = await published.drive(endpoints)
+    assert failure(outcome).reason is Reason.CREATOR_ERROR
+    assert said in failure(outcome).message
+    assert report.events[0] == "processing"
+
+
+async def test_a_model_over_its_quota_defers_the_task(published: Published) -> None:
+    with serving(text_review=Answer("slow down", status=429)) as endpoints:
+        outcome, _ = await published.drive(endpoints)
+    message = "the CLI says that the run is failed in checkText: Request failed with status code 429"
+    assert outcome == Deferred(30.0, message)
+
+
+async def test_a_call_of_the_model_is_repeated_before_it_fails(published: Published) -> None:
+    with serving(outline=Answer("overloaded", status=503)) as endpoints:
+        outcome, _ = await published.drive(endpoints)
+    assert "is failed in organize: Request failed with status code 503" in failure(outcome).message
+    assert len(endpoints.of(Kind.OUTLINE)) == 4
+
+
+async def test_an_option_that_the_profile_does_not_know_is_not_passed_on(published: Published) -> None:
+    with serving() as endpoints:
+        outcome, report = await published.drive(endpoints, about(options={"colour": "red"}))
+    assert failure(outcome).reason is Reason.INVALID_CREATOR_OPTIONS
+    assert report.events == []
+
+
+async def test_an_option_that_the_program_does_not_know_fails_the_task(published: Published) -> None:
+    with serving() as endpoints:
+        published.allowed_options = ["colour"]
+        outcome, _ = await published.drive(endpoints, about(options={"colour": "red"}))
+    assert failure(outcome) == Failed(
+        Reason.CREATOR_ERROR,
+        "the CLI exited with status 1: error: unknown option '--colour=red'",
+        {"exit_code": "1", "stderr": "error: unknown option '--colour=red'"},
+    )
+
+
+async def test_the_check_at_start_finds_the_program_s_version(published: Published) -> None:
+    with serving() as endpoints:
+        assert await published.runner(endpoints.environment).version() == "0.1.0"
+    assert endpoints.asked == []
+
+
+REFUSED = "it refuses its settings; set in the worker's environment, as it requires: "
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (True, f"cannot be used: {REFUSED}LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"),
+        (False, "cannot be run: cannot execute the program"),
+    ],
+)
+async def test_a_worker_whose_cli_cannot_be_used_does_not_start(
+    published_cli: Path, tmp_path: Path, there: bool, said: str
+) -> None:
+    cli = published_cli if there else tmp_path / "content-creator"
+    settings = {
+        "CREATOR_CLI_PATH": str(cli),
+        "CREATOR_PROFILE": "llm-content-creator",
+        "LLM_API_KEY": "a key",
+        "LLM_BASE_URL": "nowhere",
+    }
+    with worker_process(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
+        assert await worker.exited(within=60) == 78
+        [event] = worker.events("creator.unusable")
+    assert f"the CLI {cli} {said}" in event["event"]
+
+
+async def test_a_cancelled_run_leaves_no_process_and_no_file(published: Published) -> None:
+    """As when its task is cancelled or times out: the coroutine is cancelled, then the run is closed."""
+    with serving(article=Answer(held=True)) as endpoints:
+        async with published.open(endpoints) as (runner, run):
+            attempt = asyncio.create_task(runner.execute(run, JOB, RecordingReporter()))
+            await wait_until_async(lambda: endpoints.of(Kind.ARTICLE), within=STARTED, what="the model is asked")
+            [cli] = psutil.Process(published.guard.pid).children(recursive=True)
+            attempt.cancel()
+            await asyncio.wait([attempt])
+        assert living([cli.pid]) == set()
+    assert list(published.folder.iterdir()) == []
