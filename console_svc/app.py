@@ -18,8 +18,7 @@ from starlette.staticfiles import StaticFiles
 from console_svc.accounts.page import Accounts
 from console_svc.audit.page import Audit
 from console_svc.config import ConsoleSettings
-from console_svc.contents.content import ContentPage
-from console_svc.contents.edit import Edit
+from console_svc.contents.content import ContentPage, Edit
 from console_svc.contents.files import Assets
 from console_svc.contents.list import Contents
 from console_svc.metrics import ConsoleMetrics
@@ -33,9 +32,9 @@ from console_svc.submits.page import New
 from console_svc.tasks.bulk import TaskMoves, WorkPage
 from console_svc.tasks.list import Tasks
 from console_svc.tasks.task import TaskPage
-from console_svc.web.numbers import bound_ids_of_paths
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.security import OwnNames, SecurityHeaders
+from console_svc.web.values import bound_ids_of_paths
 from console_svc.webhooks.page import Webhooks
 from console_svc.workers.page import Workers
 

@@ -6,8 +6,9 @@ Layer: the bottom of console_svc.
 from __future__ import annotations
 
 import re
+import ssl
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Annotated
 
@@ -15,13 +16,13 @@ from pydantic import field_validator
 
 from contentgen.client.connection import stays_here
 from contentgen.service import settings as service
+from contentgen.service.files import unusable_authorities, unusable_pair
 from contentgen.service.settings import FlagParser, ServiceSettings, add_flags, together
 from contentgen.service.values import Address, ListenAddress, LogLevel, ReadableFile, Text, by_comma
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?", re.ASCII)
 _PREFIX = re.compile(r"(?:/[\w.~-]+)*", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9-]*")
-
 
 Hosts = Annotated[tuple[str, ...], by_comma(_HOST, "names of hosts without ports", "desk.example.com", lower=True)]
 
@@ -119,3 +120,16 @@ def read_settings(arguments: Sequence[str]) -> ConsoleSettings:
     parser.add_argument("--version", action="version", version=version("contentgen-grpc"))
     add_flags(parser, ConsoleSettings)
     return service.read_settings(ConsoleSettings, parser, arguments)
+
+
+CERTIFICATES = ("tls_ca", "tls_client_cert", "console_tls_cert")
+"""The settings that name files with certificates."""
+
+
+def unusable(settings: ConsoleSettings) -> Iterator[str]:
+    """What OpenSSL finds wrong with the files: a line for each setting, or pair."""
+    scheduler_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    yield from unusable_authorities(scheduler_context, settings, "tls_ca")
+    yield from unusable_pair(scheduler_context, settings, "tls_client_cert", "tls_client_key")
+    browser_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    yield from unusable_pair(browser_context, settings, "console_tls_cert", "console_tls_key")

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import grpc
 
-from console_svc.certificates import CERTIFICATES, unusable
-from console_svc.config import ConsoleSettings
+from console_svc.config import CERTIFICATES, ConsoleSettings, unusable
 from console_svc.web.schedulers import Schedulers
 from contentgen.service.check import ConfigCheck, Findings, expired, same_ports, unresolved
 

@@ -14,15 +14,14 @@ import structlog
 
 from console_svc import config_command
 from console_svc.app import build
-from console_svc.certificates import CERTIFICATES, unusable
-from console_svc.config import ConsoleSettings, read_settings
+from console_svc.config import CERTIFICATES, ConsoleSettings, read_settings, unusable
 from console_svc.logs import configure_logging
 from console_svc.metrics import ConsoleMetrics
 from console_svc.serving import Server, max_connections, raise_open_files
 from contentgen import variables
-from contentgen.service.certificates import expiries
+from contentgen.service.files import expiries
 from contentgen.service.logs import follow_level_signals, ignore_level_signals
-from contentgen.service.metrics_endpoint import MetricsEndpoint, listen
+from contentgen.service.metrics import MetricsEndpoint, listen
 from contentgen.service.settings import EXIT_STATUS, SettingsError, variable_of
 from contentgen.service.values import Address
 from contentgen.validity import describe_expiry

@@ -19,10 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from contentgen import ContentGenerationClient
-from contentgen.stack.interrupts import Interrupted, Interrupts
-from contentgen.stack.processes import StackError
-from contentgen.stack.services import Stack
-from contentgen.stack.throwaway import environment, throwaway_folder
+from contentgen.stack.processes import Interrupted, Interrupts, StackError
+from contentgen.stack.services import Stack, environment, throwaway_folder
 
 HERE = Path(__file__).parent
 PYTHON = ("submit_and_wait.py", "wait_for_many.py", "watch.py", "batch.py", "review_and_publish.py")

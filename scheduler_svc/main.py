@@ -26,8 +26,7 @@ import structlog
 import uvloop
 
 from contentgen.service.logs import follow_level_signals, ignore_level_signals
-from contentgen.service.settings import EXIT_STATUS, SettingsError
-from contentgen.service.trace_settings import exports_traces
+from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from contentgen.service.values import Address
 from scheduler_svc.assets.folder import FolderStore
 from scheduler_svc.config import Bucket, Settings, configure_logging, notices, read_settings

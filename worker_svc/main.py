@@ -21,8 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from contentgen import variables
 from contentgen.service.logs import ignore_level_signals
-from contentgen.service.settings import EXIT_STATUS, SettingsError
-from contentgen.service.trace_settings import exports_traces
+from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from worker_svc import config_command, try_command
 from worker_svc.config import WorkerSettings, read_settings
 from worker_svc.folder import FolderError, WorkerFolder, take_folder

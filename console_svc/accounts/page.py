@@ -1,23 +1,39 @@
-"""The accounts: their limits, their tasks, how they did; create, edit, deactivate, pause."""
+"""The accounts: their limits, their tasks, how they did; create, edit, deactivate, pause.
+
+How an account did is which of its limits hold tasks back, and how good its contents were.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.accounts.figures import MAX_SCORED, holds, scores, with_workers
-from console_svc.accounts.form import FIELDS, AccountForm
 from console_svc.site import BAD, NOT_FOUND, Link, Site
 from console_svc.tasks import history
-from console_svc.web.language import text
-from console_svc.web.paging import PAGE_SIZE
+from console_svc.web.forms import Form, text_of
+from console_svc.web.language import plural, text
+from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import Session, permitted
-from console_svc.workers.state import pauses
-from contentgen import Account, InvalidArgument, PendingReason
+from console_svc.web.values import MAX_COUNT, MAX_NUMBER, whole
+from console_svc.workers.page import pauses
+from contentgen import (
+    Account,
+    AsyncContentGenerationClient,
+    InvalidArgument,
+    PendingReason,
+    TaskHistoryPoint,
+    TaskStats,
+)
 
 MAX_ACCOUNTS = 10_000
 SAMPLE = 3
@@ -176,3 +192,162 @@ async def _reasons(session: Session, account_id: int) -> list[PendingReason]:
     tasks = await session.client.list_tasks(account_id, "pending", SAMPLE)
     statuses = await asyncio.gather(*(session.client.get_task_status(task["task_id"]) for task in tasks))
     return list(dict.fromkeys(task["pending_reason"] for task in statuses if task and task["pending_reason"]))
+
+
+WHOLE, NUMBER = text("Should be a whole number."), text("Should be a number.")
+
+
+def _count(input_text: str) -> int:
+    return whole(input_text, 0, MAX_COUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`label` and `hint` are texts of the page, `problem` is that of a text which `reader` can't read."""
+
+    name: str
+    label: str
+    hint: str
+    reader: Callable[[str], str | int | float] = _count
+    problem: str = WHOLE
+
+
+FIELDS: Sequence[Field] = (
+    Field("name", text("Name"), text("For people; 1 to 200 characters."), str),
+    Field("max_concurrent_tasks", text("Tasks at once"), text("How many of its tasks may run at once; 0: no limit.")),
+    Field(
+        "weight",
+        text("Weight"),
+        text("Its share of the workers beside other accounts: 0.000001 to 1,000."),
+        float,
+        NUMBER,
+    ),
+    Field(
+        "max_pending_tasks",
+        text("Pending tasks"),
+        text("How many may be pending, scheduled ones included; 0: no limit."),
+    ),
+    Field("max_priority", text("Highest priority"), text("That its submits may ask for, 1 to 10; 0: no limit.")),
+    Field(
+        "max_starts_per_minute",
+        text("Starts per minute"),
+        text("Attempts that may start within any minute; 0: no limit."),
+    ),
+    Field(
+        "max_asset_bytes",
+        text("Bytes of files"),
+        text("That may be stored for it; 0: the schedulers' default."),
+        partial(whole, least=0, limit=MAX_NUMBER),
+    ),
+)
+
+
+class AccountForm(Form):
+    """The form of an account. `was` has the texts that the form began with."""
+
+    def __init__(self, typed: Mapping[str, str], was: Mapping[str, str]) -> None:
+        super().__init__(typed)
+        self.was = was
+
+    @classmethod
+    def of(cls, account: Account | None) -> AccountForm:
+        """Returns the form of an account as it is stored; None is a new account."""
+        settings: Mapping[str, Any] = account or {"name": "", "weight": 1.0}
+        typed = {field.name: _text(settings.get(field.name, 0)) for field in FIELDS}
+        return cls(typed, typed)
+
+    @classmethod
+    def sent(cls, data: FormData) -> AccountForm:
+        typed = {field.name: text_of(data, field.name) for field in FIELDS}
+        return cls(typed, {name: str(data.get(f"was-{name}", "")) for name in typed})
+
+    def values(self) -> dict[str, Any]:
+        """Reads all fields; a field that can't be read has a problem."""
+        return {field.name: self.read(field.name, field.reader, field.problem) for field in FIELDS}
+
+    def changes(self) -> dict[str, Any]:
+        """Returns the fields that somebody changed: what another has changed meanwhile stays."""
+        return {name: value for name, value in self.values().items() if self.typed[name] != self.was[name]}
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+MAX_LIMITED = 50
+"""Accounts that have a limit and are looked at."""
+MAX_SCORED = 100
+"""Contents that are looked at: the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """`text` is a text of the page, in which `values` are filled in."""
+
+    text: str
+    values: Mapping[str, object]
+
+
+def holds(account: Account, stats: TaskStats) -> Iterator[Hold]:
+    """What the account's own settings do to its tasks now."""
+    pending, running = stats["counts"]["pending"], with_workers(stats)
+    limit, max_pending = account["max_concurrent_tasks"], account["max_pending_tasks"]
+    if limit and running >= limit and stats["queue_depth"]:
+        values = {"n": stats["queue_depth"], "running": running, "limit": limit}
+        yield Hold(
+            plural(
+                "{n} due task waits: {running} running, {limit} allowed at once.",
+                "{n} due tasks wait: {running} running, {limit} allowed at once.",
+            ),
+            values,
+        )
+    if max_pending and pending >= max_pending:
+        yield Hold("Submits are refused: {n} of {limit} that may be pending are.", {"n": pending, "limit": max_pending})
+    if not account["active"] and pending:
+        yield Hold(
+            plural("It is inactive, and {n} task still waits.", "It is inactive, and {n} tasks still wait."),
+            {"n": pending},
+        )
+
+
+def with_workers(stats: TaskStats) -> int:
+    return stats["counts"]["submitted"] + stats["counts"]["processing"]
+
+
+async def held_back(session: Session) -> Sequence[tuple[Account, Hold]]:
+    """Returns what holds tasks back, for the first `MAX_LIMITED` accounts that have such a limit."""
+    if not (session.may("AccountService/ListAccounts") and session.may("TaskService/GetTaskStats")):
+        return ()
+    limited_accounts: list[Account] = []
+    async for account in session.client.iter_accounts():
+        if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]:
+            limited_accounts.append(account)
+            if len(limited_accounts) == MAX_LIMITED:
+                break
+    stats = await asyncio.gather(
+        *(session.client.get_task_stats(account["account_id"]) for account in limited_accounts)
+    )
+    pairs = zip(limited_accounts, stats, strict=True)
+    return [(account, hold) for account, account_stats in pairs for hold in holds(account, account_stats)]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """`means` has the mean of each hour or day of a plot, by its time. `cut`: older contents were not looked at."""
+
+    means: Mapping[str, float]
+    cut: bool
+
+
+async def scores(client: AsyncContentGenerationClient, account_id: int, points: Sequence[TaskHistoryPoint]) -> Scores:
+    """Returns the mean scores of contents; contents without a score do not count."""
+    scores_by_time: dict[str, list[float]] = defaultdict(list)
+    starts = [datetime.fromisoformat(point["time"]) for point in points]
+    newest = client.iter_contents(account_id, created_after=starts[0], page_size=MAX_SCORED + 1)
+    contents, cut = await first_of(newest, MAX_SCORED)
+    for content in contents:
+        if content["quality_score"] is not None:
+            creation_time = datetime.fromisoformat(content["created_at"]).astimezone(UTC)
+            time = points[max(sum(start <= creation_time for start in starts) - 1, 0)]["time"]
+            scores_by_time[time].append(content["quality_score"])
+    return Scores({time: sum(values) / len(values) for time, values in scores_by_time.items()}, cut=cut)

@@ -11,8 +11,7 @@ from typing import Any
 import nh3
 from markdown_it import MarkdownIt
 
-from console_svc.articles.pictures import Picture, Pictures, is_web
-from console_svc.articles.texts import difference, visible
+from console_svc.articles.texts import Picture, Pictures, difference, is_web, visible
 
 _TEXT_TAGS = {
     "a", "abbr", "b", "blockquote", "br", "cite", "code", "dd", "del", "dfn", "dl", "dt", "em", "figcaption", "figure",

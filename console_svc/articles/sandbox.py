@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from console_svc.articles.pictures import Picture, Pictures
+from console_svc.articles.texts import Picture, Pictures
 from contentgen.sandbox import Sandbox, SandboxError
 
 PROCESSES = 2

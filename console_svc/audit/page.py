@@ -16,7 +16,7 @@ from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import text
 from console_svc.web.paging import MAX_FETCH, PAGE_SIZE
 from console_svc.web.sessions import Session
-from console_svc.web.zones import zone_of
+from console_svc.web.values import zone_of
 from contentgen import AuditEvent, InvalidArgument
 
 MAX_EXAMINED = 5_000

@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from console_svc.articles.pictures import SHOWN, Pictures
-from console_svc.articles.texts import as_written
+from console_svc.articles.texts import SHOWN, Pictures, as_written
 from console_svc.site import NOT_FOUND, Site
 from console_svc.web.sessions import Session
 

@@ -11,8 +11,7 @@ from console_svc.web.language import Texts, refused
 from console_svc.web.sessions import Session, permitted
 from contentgen import RequestError, System
 from contentgen.doctor import pool, schedulers, work
-from contentgen.doctor.findings import Finding, Level, fail
-from contentgen.doctor.phrases import Phrase
+from contentgen.doctor.findings import Finding, Level, Phrase, fail
 
 STUCK_AFTER = 300.0
 """Seconds, as the command has it."""

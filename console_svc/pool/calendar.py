@@ -11,8 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from console_svc.web.times import FIRST_YEAR, LAST_YEAR
-from console_svc.web.zones import in_zone
+from console_svc.web.values import FIRST_YEAR, LAST_YEAR, in_zone
 from contentgen import PublishPoolEntry
 
 _MONTH = re.compile(r"(\d{4})-(\d\d)", re.ASCII)

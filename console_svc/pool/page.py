@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import get_args
+from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -12,13 +15,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.pool.calendar import by_day, row_of, span_of, week_of
-from console_svc.pool.forms import PUBLISH_STATES, EntryChange, PoolSearch
 from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.web.forms import Form, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
 from console_svc.web.sessions import Session
-from console_svc.web.zones import end_of, start_of
-from contentgen import FailedPrecondition, InvalidArgument, PublishPoolEntry, ResourceNotFoundException
+from console_svc.web.values import MAX_COUNT, MAX_NUMBER, day, end_of, moment, start_of, whole, zone_named, zone_of
+from contentgen import FailedPrecondition, InvalidArgument, PublishPoolEntry, PublishStatus, ResourceNotFoundException
 
 MOVABLE = ("pending", "failed")
 DAY_SHOWS = 8
@@ -176,3 +179,77 @@ def _back(form: FormData) -> str:
     """Returns the page of the pool that a form stood on."""
     back = str(form.get("back", ""))
     return back if back.partition("?")[0] in {"/pool", "/pool/calendar"} else "/pool"
+
+
+PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
+OPEN: Sequence[PublishStatus] = ("pending", "publishing", "failed")
+"""What is shown where no state is asked for."""
+_CONDITIONS = ("account", "from", "to", "month", "week")
+_MINUTES = len("2031-01-31T12:00")
+"""What an input of a time has; what it was before may be more exact."""
+_UNDO = {
+    "content_id": "content_id",
+    "zone": "zone",
+    "when": "when_was",
+    "when_was": "when",
+    "priority": "priority_was",
+    "priority_was": "priority",
+}
+"""The fields of a form that changes back what another one has changed, and which of its fields they take."""
+
+
+class PoolSearch(Form):
+    """The conditions in the address of a page."""
+
+    def __init__(self, request: Request) -> None:
+        params = request.query_params
+        super().__init__(typed_of(params, _CONDITIONS), zone=zone_of(request))
+        self._chosen = [state for state in PUBLISH_STATES if state in params.getlist("state")]
+        self.states = self._chosen or OPEN
+        self.account_id = self.account()
+        problem = text("A day such as 2030-01-31.")
+        self.first, self.last = self.read("from", day, problem), self.read("to", day, problem)
+
+    def query(self, *, without: Sequence[str] = ("page",), **more: object) -> str:
+        """Returns the query of the address, with the conditions of `more`."""
+        conditions = [(name, value) for name, value in self.typed.items() if name not in without and name not in more]
+        states = [("state", state) for state in self._chosen]
+        return urlencode([*conditions, *states, *((name, value) for name, value in more.items() if value)])
+
+
+@dataclass(frozen=True, slots=True)
+class EntryChange:
+    """What a form changes of an entry. None: not that."""
+
+    content_id: int
+    priority: int | None
+    time: datetime | None
+    at_once: bool
+    frees: bool
+    """Whether it would wait for its time no longer, since the new one is past."""
+    undo: Mapping[str, str]
+    """The fields of a form that changes it back."""
+
+    @classmethod
+    def of(cls, data: FormData) -> EntryChange:
+        """Raises ValueError for a form that no page of ours has."""
+        form = Form(texts_of(data))
+        if zone_named(form.plain("zone")) is None:
+            raise ValueError("zone")
+        when, old_when, priority = form.plain("when"), form.plain("when_was"), form.plain("priority")
+        has_changed = "when" in form.typed and when != old_when[:_MINUTES]
+        time = moment(when, form.zone) if has_changed and when else None
+        old_time = moment(old_when, form.zone) if old_when else None
+        now = datetime.now(UTC)
+        return cls(
+            whole(form.plain("content_id"), 1, MAX_NUMBER),
+            whole(priority, 0, MAX_COUNT) if priority and priority != form.plain("priority_was") else None,
+            time,
+            has_changed and not when,
+            bool(time and old_time and time <= now < old_time),
+            {name: form.plain(source) for name, source in _UNDO.items()},
+        )
+
+    @property
+    def empty(self) -> bool:
+        return self.priority is None and self.time is None and not self.at_once

@@ -18,13 +18,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.contents.article import answering_task, article_of, brief_of, sent_back
+from console_svc.contents.content import answering_task, article_of, brief_of, sent_back
 from console_svc.review.queue import Place, Queue, QueueSearch, candidates, queue_at
 from console_svc.site import BAD, CONFLICT, NOT_FOUND, Link, Site
 from console_svc.web.forms import Form, text_of, texts_of
 from console_svc.web.language import refused, text
-from console_svc.web.numbers import ids_of
 from console_svc.web.sessions import UNDO_TIME, Session
+from console_svc.web.values import ids_of
 from contentgen import (
     Content,
     EtagMismatchException,

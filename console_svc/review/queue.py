@@ -13,10 +13,9 @@ from starlette.requests import Request
 from console_svc.contents.list import read_account, read_label
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import text
-from console_svc.web.numbers import MAX_NUMBER, whole
 from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import Session
-from console_svc.web.times import moment
+from console_svc.web.values import MAX_NUMBER, moment, whole
 from contentgen import Content
 
 _FIELDS = ("account", "category", "label", "score")

@@ -1,23 +1,41 @@
-"""Schedules: the list with their next runs, the form with a preview, pause, run now, delete."""
+"""Schedules: the list with their next runs, the form with a preview, pause, run now, delete.
+
+A cron line is shown in words, English or Chinese.
+"""
 
 from __future__ import annotations
 
+import re
+from calendar import day_name, month_name
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, get_args
 
+from cron_descriptor import ExpressionDescriptor, Options
+from cron_descriptor.Exception import FormatError, MissingFieldError, WrongArgumentError
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from console_svc.schedules.form import NEW, ScheduleForm
-from console_svc.schedules.runs import in_words, local_times, runs_of
 from console_svc.site import BAD, NOT_FOUND, Link, Site
-from console_svc.submits.fields import FOLDED
-from console_svc.web.language import language_of, refused, text
+from console_svc.submits.fields import FOLDED, OF_A_SCHEDULE, TYPED, as_typed, read
+from console_svc.web.forms import Form, lines, texts_of
+from console_svc.web.language import ZH, Texts, language_of, refused, text
 from console_svc.web.paging import account_page
 from console_svc.web.sessions import Session
-from console_svc.web.zones import zone_names, zone_of
-from contentgen import FailedPrecondition, InvalidArgument, ResourceExhausted, ResourceNotFoundException, Schedule
+from console_svc.web.values import UTC_ZONE, in_zone, zone_named, zone_names, zone_of
+from contentgen import (
+    CatchUp,
+    FailedPrecondition,
+    InvalidArgument,
+    Overlap,
+    ResourceExhausted,
+    ResourceNotFoundException,
+    Schedule,
+)
 
 _SERVICE = "ScheduleService"
 GONE = text("There is no such schedule.")
@@ -169,3 +187,105 @@ def _offered(session: Session) -> Mapping[str, Any]:
     """Returns what the user may do."""
     names = ("CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule", "DeleteSchedule")
     return {"may": {name.removesuffix("Schedule").lower(): session.may(f"{_SERVICE}/{name}") for name in names}}
+
+
+CATCH_UPS: tuple[CatchUp, ...] = get_args(CatchUp)
+OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
+NEW: Mapping[str, str] = {"time_zone": "UTC", "catch_up": "one", "overlap": "allow", "jitter": "0"}
+_SETTINGS = ("name", "cron", "time_zone", "catch_up", "overlap", "jitter")
+
+
+class ScheduleForm(Form):
+    """The settings of a schedule, and the fields of its task."""
+
+    def __init__(self, typed: Mapping[str, str]) -> None:
+        super().__init__(typed, fields=("account_id", *_SETTINGS, *OF_A_SCHEDULE))
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> ScheduleForm:
+        """Returns the form with the settings of a stored schedule."""
+        settings = {name: schedule[name] for name in ("name", "cron", "time_zone", "catch_up", "overlap")}
+        task = as_typed(schedule["template"], OF_A_SCHEDULE)
+        return cls({**settings, "jitter": f"{schedule['jitter']:g}", **task})
+
+    @classmethod
+    def sent(cls, data: FormData) -> ScheduleForm:
+        return cls({name: lines(value) for name, value in texts_of(data).items()})
+
+    def arguments(self, before: Schedule | None = None) -> Mapping[str, Any]:
+        """Of `create_schedule`, or of `update_schedule` for what is there `before`. What can't be read has a problem.
+
+        A field whose text is as it was shown keeps its value, even if people could not type that.
+        """
+        template: Mapping[str, Any] = before["template"] if before else {}
+        kept_values = {
+            name: template[name]
+            for name, typed_text in as_typed(template, OF_A_SCHEDULE if before else ()).items()
+            if self.typed.get(name) == typed_text
+        }
+        changed_fields = {name: field for name, field in OF_A_SCHEDULE.items() if name not in kept_values}
+        if not before:
+            changed_fields["account_id"] = TYPED["account_id"]
+        task = read(self, changed_fields, needed=())  # a scheduler says what is missing
+        account = {} if before else {"account_id": task.pop("account_id", 0)}
+        return {**account, **self._settings(), "task": {**kept_values, **task}}
+
+    def _settings(self) -> Mapping[str, Any]:
+        catch_up, overlap = self.plain("catch_up"), self.plain("overlap")
+        jitter = self.read("jitter", lambda number: float(number.strip() or 0), text("A number of seconds."))
+        return {
+            "cron": self.plain("cron"),
+            "name": self.plain("name"),
+            "time_zone": self.plain("time_zone") or "UTC",
+            "catch_up": catch_up if catch_up in CATCH_UPS else "one",
+            "overlap": overlap if overlap in OVERLAPS else "allow",
+            "jitter": jitter or 0.0,
+        }
+
+
+MAX_CRON = 200
+_FIELDS = 5
+_NAMES = re.compile("|".join([*day_name, *month_name[1:]]))
+_HAN = r"[\u4e00-\u9fff]"
+_GAPS = re.compile(rf"(?<={_HAN}) +(?={_HAN})")
+_NTH = re.compile(r"，在(第.个|最后一个)(星期.)每月")
+
+
+@lru_cache(maxsize=1_000)
+def in_words(line: str, language: str) -> str:
+    """Describes a cron line; empty for what is no cron line, and for one that nobody can put into words."""
+    if len(line) > MAX_CRON or len(line.split()) != _FIELDS:
+        return ""
+    options = Options(use_24hour_time_format=True, locale_code="zh_CN" if language == ZH else "en_US")
+    try:
+        words = ExpressionDescriptor(line.upper(), options).get_full_description()
+    except (FormatError, MissingFieldError, WrongArgumentError, ValueError, IndexError, KeyError):
+        return ""
+    return _tidy(words) if language == ZH else words
+
+
+def _tidy(words: str) -> str:
+    """Corrects the Chinese of the library, which has English names of days and months, gaps and commas."""
+    texts = Texts(ZH)
+    translation = _NAMES.sub(lambda name: texts(name[0]), words).replace(", ", "，").strip()
+    return _NTH.sub(r"，每月\1\2", _GAPS.sub("", translation))
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRuns:
+    """A schedule, its cron line in words, and its next runs by the clocks of its zone."""
+
+    schedule: Schedule
+    words: str
+    next_runs: Sequence[datetime]
+
+
+def runs_of(schedule: Schedule, language: str) -> ScheduleRuns:
+    return ScheduleRuns(
+        schedule, in_words(schedule["cron"], language), local_times(schedule["next_runs_at"], schedule["time_zone"])
+    )
+
+
+def local_times(times: Sequence[str], zone: str) -> Sequence[datetime]:
+    """Returns times in a zone that the schedulers know; in UTC if this machine does not know it."""
+    return [in_zone(text, zone_named(zone) or UTC_ZONE) for text in times]

@@ -8,8 +8,7 @@ from typing import Any
 
 from console_svc.web.forms import BadValue, Form
 from console_svc.web.language import text
-from console_svc.web.numbers import MAX_NUMBER, whole
-from console_svc.web.times import moment, seconds
+from console_svc.web.values import MAX_NUMBER, moment, seconds, whole
 from contentgen import Task
 from contentgen.submit_fields import FIELDS, Field, Kind
 

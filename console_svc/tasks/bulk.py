@@ -16,11 +16,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from console_svc.site import BAD, FORBIDDEN, NOT_FOUND, Site
-from console_svc.tasks.list import MOVES, PRIORITIES
-from console_svc.tasks.search import TaskSearch
+from console_svc.tasks.list import MOVES, PRIORITIES, TaskSearch
 from console_svc.web.language import plural, refused, text
 from console_svc.web.sessions import Notice, Session
-from console_svc.web.times import moment
+from console_svc.web.values import moment
 from console_svc.web.work import Run, Work, at_once, patiently, soon
 from contentgen import InvalidStateException, RequestError, Task
 

@@ -15,9 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from console_svc.web.language import filled, refused, text
-from console_svc.web.numbers import number_of
-from console_svc.web.times import moment
-from console_svc.web.zones import UTC_ZONE, zone_named
+from console_svc.web.values import UTC_ZONE, moment, number_of, zone_named
 from contentgen import RequestError, ResourceNotFoundException
 
 MAX_FORM = 8 << 20

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 
-from console_svc.web.numbers import number_of
+from console_svc.web.values import number_of
 
 PAGE_SIZE = 50
 MAX_PAGE = 100

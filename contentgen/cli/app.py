@@ -11,30 +11,23 @@ from contentgen.cli.command import Given, OutputOption, SchedulerOption, taught
 from contentgen.cli.commands import (
     accounts,
     assets,
-    audit,
+    callers,
     contents,
     contexts,
-    dispatch,
-    editing,
+    doctor,
+    following,
     publish_pool,
-    publishing,
     reviewing,
-    schedule_settings,
     schedules,
     stack,
     submit,
     task_moves,
     task_reads,
-    task_update,
-    waiting,
-    watching,
+    top,
     webhooks,
-    whoami,
     workers,
 )
 from contentgen.cli.completion import context_names
-from contentgen.cli.doctor import command as doctor
-from contentgen.cli.top import command as top
 
 PROGRAM = "contentgen"
 
@@ -137,26 +130,22 @@ def make_app() -> typer.Typer:
     )
     app.callback(help=taught(_HELP, *_EXAMPLES))(_root)
     task = _group(app, "task", "Submit, follow, cancel and retry tasks.")
-    for part in (submit, task_reads, waiting, watching, task_update, task_moves):
+    for part in (submit, task_reads, following, task_moves):
         part.add_to(task)
-    workers.add_to(_group(app, "worker", "The workers: what they run, and with how many slots."))
-    dispatch.add_to(_group(app, "dispatch", "Whether tasks are dispatched to workers."))
+    workers.add_workers_to(_group(app, "worker", "The workers: what they run, and with how many slots."))
+    workers.add_dispatch_to(_group(app, "dispatch", "Whether tasks are dispatched to workers."))
     content = _group(app, "content", "What was generated, and its review.")
-    for part in (contents, editing, reviewing):
+    for part in (contents, reviewing):
         part.add_to(content)
     assets.add_save_to(content)
     assets.add_to(_group(app, "asset", "The files of contents, such as their pictures."))
-    pool = _group(app, "pool", "The publish pool: approved contents on their way out.")
-    publish_pool.add_to(pool)
-    publishing.add_to(pool)
-    schedule = _group(app, "schedule", "Tasks that are submitted again and again, by a cron line.")
-    for part in (schedule_settings, schedules):
-        part.add_to(schedule)
+    publish_pool.add_to(_group(app, "pool", "The publish pool: approved contents on their way out."))
+    schedules.add_to(_group(app, "schedule", "Tasks that are submitted again and again, by a cron line."))
     accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
     webhooks.add_to(_group(app, "webhook", "Addresses that receive events of tasks and contents."))
-    audit.add_to(_group(app, "audit", "Who made which call, and how it ended."))
+    callers.add_audit_to(_group(app, "audit", "Who made which call, and how it ended."))
     contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
-    whoami.add_to(app)
+    callers.add_whoami_to(app)
     top.add_to(app)
     doctor.add_to(app)
     stack.add_to(app)

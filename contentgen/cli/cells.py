@@ -1,4 +1,4 @@
-"""Values as a person reads them: local times, ages, percentages, and texts that can do a terminal no harm."""
+"""Values as a person reads them: states in colours, local times, ages, and texts that can do a terminal no harm."""
 
 from __future__ import annotations
 
@@ -7,8 +7,23 @@ from typing import Any
 
 from rich.text import Text
 
-from contentgen.cli.styles import STYLES
 from contentgen.doctor import readable
+
+STYLES = {
+    "pending": "dim",
+    "submitted": "cyan",
+    "processing": "yellow",
+    "completed": "green",
+    "failed": "red",
+    "timeout": "red",
+    "cancelled": "magenta",
+    "pending_review": "yellow",
+    "approved": "green",
+    "rejected": "red",
+    "publishing": "yellow",
+    "published": "green",
+}
+
 
 line, lines = readable.line, readable.lines
 age, duration, seconds_since = readable.age, readable.duration, readable.seconds_since

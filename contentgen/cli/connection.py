@@ -15,8 +15,7 @@ import typer
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
 from contentgen.client.connection import open_channel, stays_here
-from contentgen.client.tracing import Metadata
-from contentgen.client.transport import TOKEN, Request, Response, run
+from contentgen.client.transport import TOKEN, Metadata, Request, Response, run
 
 DEFAULT_SCHEDULER = "127.0.0.1:50051"
 CALL_TIMEOUT = 10.0

@@ -1,15 +1,22 @@
-"""Lists: a page with a hint how to continue for people, and all rows for programs. Layer: inside cli, above command."""
+"""Commands about many things: lists, and one call for each of several things. Layer: inside cli, above command.
+
+People get a page with a hint how to continue, and programs get all rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from google.protobuf.message import Message
+from rich.console import Console
+from rich.text import Text
 
 from contentgen.cli.command import Session
-from contentgen.cli.documents import Document, document
+from contentgen.cli.failures import Status
 from contentgen.cli.options import PAGE_SIZE
-from contentgen.cli.output import Below, Column
+from contentgen.cli.output import Below, Column, Document, document, write_line
+from contentgen.client.errors import RequestError
 from contentgen.client.transport import Pages, run
 
 ROWS = 20
@@ -60,3 +67,38 @@ class Listing(Iterable[Document]):
         self._output.many(self, columns, what, below)
         if self._pages.token and self._tells:
             self._output.note(f"more {what} follow: --page-token {self._pages.token} continues, --all lists all")
+
+
+Id = TypeVar("Id", int, str)
+
+
+def each_of(
+    session: Session, ids: Sequence[Id], call: Callable[[Id], Document], show: Callable[[Iterator[Document]], None]
+) -> int:
+    """Makes a call for each id, and continues after a refusal. The first refusal is the exit status."""
+    refusals: list[Status] = []
+
+    def done() -> Iterator[Document]:
+        for id_ in ids:
+            try:
+                yield call(id_)
+            except RequestError as error:
+                refusals.append(session.failed(error))
+
+    show(done())
+    return next(iter(refusals), Status.DONE)
+
+
+def each(
+    session: Session, ids: Sequence[Id], call: Callable[[Id], Document], line: Callable[[Document], str | Text]
+) -> int:
+    """Makes the calls as `each_of` does, and writes a line for each that is done."""
+
+    def write(console: Console, document: Document) -> None:
+        text = line(document)
+        write_line(console, text if isinstance(text, Text) else Text(text))
+
+    def show(documents: Iterator[Document]) -> None:
+        session.output.each(documents, write, several=len(ids) > 1)
+
+    return each_of(session, ids, call, show)

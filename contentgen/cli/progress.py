@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contentgen.cli import cells
-from contentgen.cli.documents import Document
+from contentgen.cli.output import Document
 
 _BAR = 24
 _REFRESH_PER_SECOND = 8

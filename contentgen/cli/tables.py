@@ -9,9 +9,8 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from contentgen.cli import cells
-from contentgen.cli.documents import Document
-from contentgen.cli.output import Column, fields
-from contentgen.doctor.reasons import waits_for
+from contentgen.cli.output import Column, Document, fields
+from contentgen.doctor.findings import waits_for
 from contentgen.submit_fields import BRIEF
 
 

@@ -69,7 +69,7 @@ from contentgen.client.results import (
     WorkerPool,
 )
 from contentgen.client.task_fields import SubmitFields, TaskChanges
-from contentgen.client.task_filter import TaskFilter
+from contentgen.client.tasks import TaskFilter
 from contentgen.client.watch import AsyncWatch, Watch
 
 __all__ = [

@@ -13,8 +13,7 @@ import grpc
 
 from contentgen.client.connection import open_channel
 from contentgen.client.errors import request_error
-from contentgen.client.tracing import Metadata, current_span
-from contentgen.client.transport import Request, Response, Signal, Stream, Stubs, Transport
+from contentgen.client.transport import Metadata, Request, Response, Signal, Stream, Stubs, Transport, current_span
 
 Response_co = TypeVar("Response_co", covariant=True)
 

@@ -13,19 +13,17 @@ import grpc.aio
 from contentgen.client.accounts import AccountMethods
 from contentgen.client.aio import AioTransport
 from contentgen.client.assets import AssetMethods
-from contentgen.client.audit import AuditMethods
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking, Messages
 from contentgen.client.publish_pool import PublishPoolMethods
 from contentgen.client.schedules import ScheduleMethods
-from contentgen.client.system import SystemMethods
+from contentgen.client.system import AuditMethods, SystemMethods, WorkerPoolMethods
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
 from contentgen.client.tasks import TaskMethods
 from contentgen.client.transport import Transport
 from contentgen.client.webhooks import WebhookMethods
-from contentgen.client.worker_pool import WorkerPoolMethods
 
 TIMEOUT = 10.0
 """Seconds that a call may take, beyond what the scheduler is asked to wait."""

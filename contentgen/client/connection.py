@@ -1,13 +1,38 @@
-"""Channels to the schedulers. Layer: client, below the transports."""
+"""Channels to the schedulers: how gRPC itself chooses one, and what it retries on another.
+
+Layer: client, below the transports.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 
 import grpc
 import grpc.aio
 
-from contentgen.client.retry_policy import service_config
+from contentgen.rpcs import METHODS, RPCS
+
+_POLICY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.2s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+def service_config() -> str:
+    """Returns the policy as JSON, for the channel option `grpc.service_config`."""
+    repeatable = [METHODS[name] for name, rpc in RPCS.items() if rpc.repeatable]
+    names = [{"service": method.containing_service.full_name, "method": method.name} for method in repeatable]
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],  # else all clients of a list would call its first address
+            "methodConfig": [{"name": names, "retryPolicy": _POLICY}],
+        }
+    )
+
 
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),

@@ -8,9 +8,8 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client.documents import PUBLISH_STATUS, REVIEW_STATUS, document, value
+from contentgen.client.documents import PUBLISH_STATUS, REVIEW_STATUS, document, duration, timestamp, value
 from contentgen.client.errors import ResourceNotFoundException
-from contentgen.client.fields import duration, timestamp
 from contentgen.client.methods import (
     Methods,
     lists,

@@ -1,12 +1,12 @@
-"""Messages as the dicts of `results`: each key is the field of its name, converted as field and type hint say.
+"""Messages as the dicts of `results`, and Python's durations and times as protobuf's.
 
-Layer: client.
+Each key of a dict is the field of its name, converted as field and type hint say. Layer: client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
 from operator import attrgetter
 from types import NoneType
@@ -17,13 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contentgen.client import results
-from contentgen.v1 import (
-    content_service_pb2,
-    schedule_service_pb2,
-    task_pb2,
-    task_service_pb2,
-    webhook_service_pb2,
-)
+from contentgen.v1 import content_service_pb2, schedule_service_pb2, task_pb2, task_service_pb2, webhook_service_pb2
 
 TASK_STATUS: EnumDescriptor = task_pb2.TaskStatus.DESCRIPTOR
 PENDING_REASON: EnumDescriptor = task_pb2.PendingReason.DESCRIPTOR
@@ -33,7 +27,6 @@ OVERLAP: EnumDescriptor = schedule_service_pb2.Overlap.DESCRIPTOR
 PUBLISH_STATUS: EnumDescriptor = content_service_pb2.PublishStatus.DESCRIPTOR
 RESOLUTION: EnumDescriptor = task_service_pb2.Resolution.DESCRIPTOR
 DELIVERY_STATUS: EnumDescriptor = webhook_service_pb2.DeliveryStatus.DESCRIPTOR
-
 
 Document = TypeVar("Document")
 Convert = Callable[[Any], Any]
@@ -156,3 +149,21 @@ def value(enum: EnumDescriptor, name: str) -> Any:
 
 def _prefix(enum: EnumDescriptor) -> str:
     return enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """Raises ValueError, OverflowError for what no Duration can hold."""
+    if seconds is None:
+        return None
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
+
+
+def timestamp(moment: datetime | str | None) -> Timestamp | None:
+    """Text is ISO 8601; a moment without a zone is UTC. Raises ValueError for other text."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
+    return message

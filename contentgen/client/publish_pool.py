@@ -7,8 +7,7 @@ from datetime import datetime
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client.documents import PUBLISH_STATUS, value
-from contentgen.client.fields import duration, timestamp
+from contentgen.client.documents import PUBLISH_STATUS, duration, timestamp, value
 from contentgen.client.methods import Methods, lists, returns, returns_all, returns_whether_found
 from contentgen.client.results import PublishAttempt, PublishPoolEntry, PublishStatus
 from contentgen.client.tasks import PAGE_SIZE

@@ -7,12 +7,10 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client.documents import CATCH_UP, OVERLAP, moment, value
-from contentgen.client.fields import duration
+from contentgen.client.documents import CATCH_UP, OVERLAP, duration, moment, value
 from contentgen.client.methods import Methods, lists, plain, returns, returns_by, returns_if_found
 from contentgen.client.results import CatchUp, Overlap, Schedule
-from contentgen.client.submits import set_field, submit_request
-from contentgen.client.tasks import PAGE_SIZE
+from contentgen.client.tasks import PAGE_SIZE, set_field, submit_request
 from contentgen.client.transport import Pages
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_pb2, task_service_pb2

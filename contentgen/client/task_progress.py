@@ -7,19 +7,16 @@ from collections.abc import Awaitable, Collection
 from contextlib import suppress
 from typing import cast
 
-from contentgen.client.backoff import Backoff
-from contentgen.client.documents import TASK_STATUS, document, label
+from contentgen.client.documents import TASK_STATUS, document, duration, label
 from contentgen.client.errors import (
     ResourceNotFoundException,
     TaskCancelledException,
     WaitTimeoutException,
     creator_exception,
 )
-from contentgen.client.fields import duration
 from contentgen.client.methods import Methods, Watching, returns, returns_by
 from contentgen.client.results import PollStats, Task, TaskStatus
-from contentgen.client.resuming import ResumingStream
-from contentgen.client.watch import TaskWatch
+from contentgen.client.watch import Backoff, ResumingStream, TaskWatch
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 

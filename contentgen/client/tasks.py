@@ -1,14 +1,13 @@
-"""Submit tasks, and read them. Layer: client."""
+"""Submit tasks, and read them: the message of a submit, the conditions of a list. Layer: client."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, TypedDict, Unpack
 
-from contentgen.client.documents import RESOLUTION, document, value
-from contentgen.client.fields import timestamp
+from contentgen.client.documents import RESOLUTION, TASK_STATUS, document, duration, timestamp, value
 from contentgen.client.methods import Methods, lists, plain, returns, returns_all, returns_by, returns_if_found, takes
 from contentgen.client.results import (
     AttemptLog,
@@ -20,10 +19,9 @@ from contentgen.client.results import (
     TaskStats,
     TaskStatus,
 )
-from contentgen.client.submits import submit_request
 from contentgen.client.task_fields import SubmitFields, TaskFields
-from contentgen.client.task_filter import TaskFilter, task_filter, task_statuses
 from contentgen.client.transport import Pages
+from contentgen.submit_fields import BY_NAME, FIELDS, Kind
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -307,3 +305,69 @@ def _list(
 
 def _submit(request_id: str | None = None, **fields: Any) -> pb.SubmitTaskRequest:
     return submit_request(request_id=request_id or uuid.uuid4().hex, **fields)
+
+
+_MESSAGES: Mapping[Kind, Callable[[Any], Any]] = {Kind.LENGTH: duration, Kind.TIME: timestamp}
+_CONVERTERS = {field.name: _MESSAGES[field.kind] for field in FIELDS if field.kind in _MESSAGES}
+
+
+def submit_request(**given: Any) -> pb.SubmitTaskRequest:
+    """Returns a submit with these fields. See `set_field`."""
+    request = pb.SubmitTaskRequest()
+    for name, given_value in given.items():
+        set_field(request, name, given_value)
+    return request
+
+
+def set_field(message: pb.SubmitTaskRequest | task_pb2.Task, name: str, value: Any) -> None:
+    """Sets a field of a submit, or that of a task with the same name.
+
+    Lengths are seconds, times datetimes or ISO 8601, pairs a mapping that replaces the one before; None is unset.
+
+    Raises ValueError for a name that no field has and a value that is none of the field, TypeError for another type.
+    """
+    field = BY_NAME.get(name)
+    if field is None:
+        raise ValueError(f"{name!r} is no field of a submit; there are: {', '.join(BY_NAME)}")
+    if value is None:
+        return
+    if field.kind is Kind.PAIRS:
+        field_map = getattr(message, name)
+        field_map.clear()
+        field_map.update(value)
+    elif convert := _CONVERTERS.get(name):
+        getattr(message, name).CopyFrom(convert(value))
+    else:
+        setattr(message, name, value)
+
+
+class TaskFilter(TypedDict, total=False):
+    """Conditions that hold together, beside `account_id` and `status`; None and empty: any."""
+
+    labels: Mapping[str, str] | None
+    """Only with all of these labels."""
+    schedule_id: int | None
+    """Only those that this schedule submitted."""
+    error_reasons: Sequence[str]
+    """Only with an error of one of these reasons, such as `CREATOR_ERROR`."""
+    created_after: datetime | str | None
+    """Only those created then or later; a time without a zone is UTC."""
+    created_before: datetime | str | None
+    """Only those created earlier than that."""
+    worker_id: str
+    """Only those that this worker runs, or ran last."""
+    topic: str
+    """Only with this text in the topic, whatever the case."""
+
+
+def task_filter(more: TaskFilter, status: TaskStatus | Sequence[TaskStatus] | None = None) -> pb.TaskFilter:
+    """Raises ValueError for a state or a time that does not exist, or a name that is no condition."""
+    fields = dict(more)
+    times = {name: timestamp(fields.pop(name, None)) for name in ("created_after", "created_before")}  # type: ignore[arg-type]
+    return pb.TaskFilter(statuses=task_statuses(status), **times, **fields)  # type: ignore[arg-type] # by its own names
+
+
+def task_statuses(status: TaskStatus | Sequence[TaskStatus] | None) -> list[task_pb2.TaskStatus.ValueType]:
+    """Raises ValueError for a state that does not exist."""
+    names = [status] if isinstance(status, str) else status or ()
+    return [value(TASK_STATUS, name) for name in names]

@@ -1,12 +1,14 @@
 """What the methods of both clients stand on: one way to make a call, to read a stream and to pause.
 
 Layer: client. The methods are coroutines. The transport of the asyncio client suspends them while a call is under way;
-that of the blocking client never does, so that `run` takes a coroutine to its end at once.
+that of the blocking client never does, so that `run` takes a coroutine to its end at once. Each call carries the span
+that it belongs to, by W3C Trace Context.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -15,7 +17,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
-from contentgen.client.tracing import Metadata, current_span
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.audit_service_pb2_grpc import AuditServiceStub
@@ -25,6 +26,20 @@ from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def current_span() -> Metadata:
+    """OpenTelemetry's current span; empty if there is none, or the program does not use OpenTelemetry."""
+    if "opentelemetry.trace" not in sys.modules:
+        return ()
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    headers: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(headers)
+    return tuple(headers.items())
+
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Iterable
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contentgen.client.documents import DELIVERY_STATUS, document, value
-from contentgen.client.fields import duration
+from contentgen.client.documents import DELIVERY_STATUS, document, duration, value
 from contentgen.client.methods import Methods, lists, returns, returns_by, returns_if_found, returns_whether_found
 from contentgen.client.results import Delivery, DeliveryStatus, EventType, Webhook, WebhookWithSecret
 from contentgen.client.tasks import PAGE_SIZE

@@ -7,8 +7,7 @@ from importlib.metadata import version
 from itertools import islice
 
 from contentgen.client.results import Worker, WorkerPool
-from contentgen.doctor.findings import Finding, fail, ok, warn
-from contentgen.doctor.phrases import Phrase, joined
+from contentgen.doctor.findings import Finding, Phrase, fail, joined, ok, warn
 from contentgen.doctor.readable import age, line
 
 _NAMED = 3

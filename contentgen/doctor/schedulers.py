@@ -11,8 +11,7 @@ from datetime import datetime
 from contentgen.client.client import AsyncMethods
 from contentgen.client.errors import RequestError
 from contentgen.client.results import Lane, LockHolder, OldestTransaction, Replica, System
-from contentgen.doctor.findings import Finding, fail, ok, warn
-from contentgen.doctor.phrases import Phrase, joined
+from contentgen.doctor.findings import Finding, Phrase, fail, joined, ok, warn
 from contentgen.doctor.pool import some
 from contentgen.doctor.readable import duration, line
 

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 from contentgen.client.client import AsyncMethods
 from contentgen.client.errors import RequestError
 from contentgen.client.results import DispatchStatus, PublishPoolEntry, Task, TaskStats, WorkerPool
-from contentgen.doctor.findings import Finding, fail, ok, warn
-from contentgen.doctor.phrases import Phrase, joined
+from contentgen.doctor.findings import Finding, Phrase, fail, joined, ok, paused, waits_for, warn
 from contentgen.doctor.pool import some
 from contentgen.doctor.readable import duration, line, seconds_since
-from contentgen.doctor.reasons import paused, waits_for
 
 NEARLY_FULL = 0.9
 _SAMPLE = 5

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 
-from contentgen.sandbox.frames import receive, send
+from contentgen.sandbox.sandbox import receive, send
 
 
 def main(work: str, memory: str, seconds: str) -> None:

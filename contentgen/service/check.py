@@ -17,7 +17,7 @@ from textwrap import fill
 from typing import Any, Generic, TypeVar
 
 from contentgen import variables
-from contentgen.service.certificates import expiries
+from contentgen.service.files import expiries
 from contentgen.service.settings import (
     EXIT_STATUS,
     EXIT_USAGE,
@@ -27,13 +27,13 @@ from contentgen.service.settings import (
     SettingsError,
     UsageError,
     add_flags,
+    exports_traces,
     from_environment_only,
     lenient,
     settings_of,
     shown,
     variable_of,
 )
-from contentgen.service.trace_settings import exports_traces
 from contentgen.service.values import Address
 from contentgen.validity import describe_expiry
 

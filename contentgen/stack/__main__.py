@@ -15,8 +15,7 @@ import io
 import sys
 
 from contentgen.stack.demo import demo
-from contentgen.stack.interrupts import Interrupted, Interrupts
-from contentgen.stack.processes import StackError
+from contentgen.stack.processes import Interrupted, Interrupts, StackError
 from contentgen.stack.run import run
 
 _COMMANDS = {"demo": demo, "dev": run}

@@ -14,10 +14,8 @@ from rich.console import Console
 
 from contentgen.client import ContentGenerationClient
 from contentgen.stack import show
-from contentgen.stack.interrupts import Interrupts
-from contentgen.stack.processes import StackError
-from contentgen.stack.services import WORKERS, Stack
-from contentgen.stack.throwaway import environment, throwaway_folder
+from contentgen.stack.processes import Interrupts, StackError
+from contentgen.stack.services import WORKERS, Stack, environment, throwaway_folder
 
 ACCOUNT = 1
 LIMIT = 60.0

@@ -1,6 +1,7 @@
-"""A service as a process of its own, with its log: started, looked after, ended by its id.
+"""A service as a process of its own, with its log: started, started again, ended by its id.
 
-Layer: cli.
+Layer: cli. Signals such as Ctrl-C are noted, and acted on where that is safe: one that raised wherever it struck could
+lose track of a process that was just being started.
 """
 
 from __future__ import annotations
@@ -8,10 +9,45 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Self
 
-from contentgen.stack.interrupts import Interrupts
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """Somebody wants the command to end."""
+
+
+class Interrupts:
+    """A context that counts SIGINT, SIGTERM and SIGHUP."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        self._former = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+
+    def check(self) -> None:
+        """Raises Interrupted once a signal has come."""
+        if self.count:
+            raise Interrupted
+
+    def pause(self, seconds: float) -> None:
+        """Waits. Raises Interrupted if a signal came meanwhile."""
+        time.sleep(seconds)
+        self.check()
+
 
 STOP_LIMIT = 10.0
 """Seconds from the second TERM to KILL, and from that until a process has to be gone."""
@@ -113,3 +149,41 @@ def _ended(services: Sequence[Service], limit: float, interrupts: Interrupts) ->
             return False
         time.sleep(_POLL)
     return True
+
+
+FIRST_PAUSE = 1.0
+"""Seconds before a service is started again; doubled each time that it ends soon after its start."""
+MAX_PAUSE = 30.0
+_SOON = 60.0
+
+
+class Supervisor:
+    """Looks after one service that has been started."""
+
+    def __init__(self, service: Service, say: Callable[[str], None]) -> None:
+        """`say` is called with a line about each end."""
+        self._service = service
+        self._say = say
+        self._pause = FIRST_PAUSE
+        self._started_at = time.monotonic()
+        self._due: float | None = None
+
+    def run_once(self) -> None:
+        """Starts the service again if it has ended and its pause is over."""
+        if self._service.running:
+            return
+        now = time.monotonic()
+        if self._due is None:
+            self._due = now + self._next_pause(now)
+        if now >= self._due:
+            self._service.start()
+            self._started_at, self._due = now, None
+
+    def _next_pause(self, now: float) -> float:
+        pause = FIRST_PAUSE if now - self._started_at > _SOON else self._pause
+        self._pause = min(2 * pause, MAX_PAUSE)
+        name, status, log = self._service.name, self._service.status, self._service.former_log
+        self._say(
+            f"the {name} has ended with status {status}; it is started again in {pause:g} s, its log moves to {log}"
+        )
+        return pause

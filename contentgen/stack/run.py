@@ -11,7 +11,7 @@ from pathlib import Path
 
 from contentgen.cli.connection import DEFAULT_SCHEDULER
 from contentgen.client import ContentGenerationClient
-from contentgen.stack.interrupts import Interrupted, Interrupts
+from contentgen.stack.processes import Interrupted, Interrupts
 from contentgen.stack.services import START_LIMIT, WORKERS, Stack, command, demo_creator
 
 DEFAULT_CONSOLE = "127.0.0.1", 8080

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from contentgen.cli.styles import STYLES
+from contentgen.cli.cells import STYLES
 
 Document = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from grpc import aio
 
-from contentgen.service.metrics_endpoint import MetricsEndpoint
+from contentgen.service.metrics import MetricsEndpoint
 from contentgen.service.settings import SettingsError
 from scheduler_svc.accounts.service import AccountService
 from scheduler_svc.assets.loop import AssetCollection

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import structlog
 
+from contentgen.service.files import CHECK_INTERVAL, WatchedFiles
 from contentgen.service.settings import SettingsError
-from contentgen.service.watched_files import CHECK_INTERVAL, WatchedFiles
 from scheduler_svc.runtime.loops import Periodic
 
 _log = structlog.get_logger(__name__)

@@ -27,7 +27,7 @@ from urllib.parse import unquote
 import grpc
 import structlog
 
-from contentgen.service.certificates import expiries, unusable_authorities, unusable_pair
+from contentgen.service.files import expiries, unusable_authorities, unusable_pair
 from contentgen.service.settings import SettingsError, variable_of
 from contentgen.validity import describe_expiry
 from scheduler_svc.config import Settings

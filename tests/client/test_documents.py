@@ -26,9 +26,9 @@ from contentgen.client import (
     documents,
     results,
 )
-from contentgen.client.backoff import FIRST_CEILING, MAX_CEILING, Backoff
 from contentgen.client.documents import document
 from contentgen.client.errors import creator_exception
+from contentgen.client.watch import FIRST_CEILING, MAX_CEILING, Backoff
 from contentgen.rpcs import METHODS
 from contentgen.v1 import (
     account_service_pb2,

@@ -24,8 +24,8 @@ from contentgen import (
 from contentgen.client.assets import READ_TIMEOUT
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
-from contentgen.client.resuming import STREAM_TIMEOUT
 from contentgen.client.transport import run
+from contentgen.client.watch import STREAM_TIMEOUT
 from contentgen.client.webhooks import SENDS
 from contentgen.rpcs import RPCS as ROWS
 from contentgen.submit_fields import BRIEF, BY_NAME

@@ -31,7 +31,7 @@ from contentgen import (
     Watch,
 )
 from contentgen.client import connection
-from contentgen.client.resuming import STREAM_TIMEOUT
+from contentgen.client.watch import STREAM_TIMEOUT
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from tests.harness.client import KINDS, opened

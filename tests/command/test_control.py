@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contentgen.cli.commands.submit_file import BATCH
+from contentgen.cli.commands.submit import BATCH
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb

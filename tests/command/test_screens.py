@@ -383,7 +383,7 @@ async def test_top_prints_the_golden_screens(contentgen: Transcript, made: Maker
 async def test_a_bulk_command_goes_on_in_steps_and_says_how_far_it_is(
     contentgen: Transcript, account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("contentgen.cli.commands.task_bulk.STEP", 2)
+    monkeypatch.setattr("contentgen.cli.commands.task_moves.STEP", 2)
     for _ in range(6):
         await submitted(contentgen, "a topic")
     result = await contentgen("task", "cancel", "--all", "--limit", "5")

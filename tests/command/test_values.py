@@ -15,9 +15,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 
 from contentgen.cli import cells, values
-from contentgen.cli.documents import document
-from contentgen.cli.output import Column, Format, Output, table
-from contentgen.doctor.phrases import Phrase, joined
+from contentgen.cli.output import Column, Format, Output, document, table
+from contentgen.doctor.findings import Phrase, joined
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 

@@ -26,8 +26,8 @@ from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.site import Site
 from console_svc.web.forms import MAX_FORM, MAX_FORMS
-from console_svc.web.numbers import bound_ids_of_paths
 from console_svc.web.schedulers import Schedulers
+from console_svc.web.values import bound_ids_of_paths
 from tests.console.conftest import ANNA, OPERATOR, Place, page_at, sign_in
 from tests.console.review_world import Press
 from tests.harness.console import HTML, HUGE, MARKDOWN, TITLE, Console

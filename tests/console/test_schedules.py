@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from console_svc.schedules.runs import in_words
+from console_svc.schedules.page import in_words
 from tests.console.conftest import CLIENT, VIEWER, Place, sign_in
 from tests.harness.console import Visitor
 

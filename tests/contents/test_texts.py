@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console_svc.articles import sandbox
-from console_svc.articles.pictures import Picture, Pictures
 from console_svc.articles.safe_html import cleaned, rendered
 from console_svc.articles.sandbox import ArticleSandbox
-from console_svc.articles.texts import difference, visible
+from console_svc.articles.texts import Picture, Pictures, difference, visible
 from scheduler_svc.domain.summary import SUMMARY_LENGTH, summary_of
 from tests.harness.console import HEAVY_HTML, HEAVY_MARKDOWN, HTML, HUGE, MARKDOWN
 

@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry, Counter
 
 from console_svc import config_command as console_command
-from contentgen.service import metrics_endpoint
-from contentgen.service.metrics_endpoint import MetricsEndpoint
+from contentgen.service import metrics
+from contentgen.service.metrics import MetricsEndpoint
 from contentgen.service.values import Address
 from scheduler_svc.admin.config_command import config_command
 from tests.harness.credentials import line, make_signed, write
@@ -391,7 +391,7 @@ def test_slow_requests_keep_nobody_from_an_answer(endpoint: MetricsEndpoint) -> 
 
 
 def test_a_flood_of_connections_ends_the_oldest(endpoint: MetricsEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_endpoint, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(metrics, "MAX_CONNECTIONS", 3)
     with ExitStack() as peers:
         silent = [peers.enter_context(connected(endpoint.port, b"")) for _ in range(5)]
         assert get(endpoint.port, "/livez") == (200, "ok\n")
@@ -413,7 +413,7 @@ def test_a_request_has_a_deadline_as_a_whole(endpoint: MetricsEndpoint) -> None:
 
 
 def test_an_endless_head_is_cut_off(endpoint: MetricsEndpoint) -> None:
-    with connected(endpoint.port, b"GET /livez HTTP/1.1\r\nX: " + b"x" * 2 * metrics_endpoint.MAX_HEAD) as peer:
+    with connected(endpoint.port, b"GET /livez HTTP/1.1\r\nX: " + b"x" * 2 * metrics.MAX_HEAD) as peer:
         assert is_closed(peer)
 
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
-from contentgen.service.metrics_endpoint import MetricsEndpoint
+from contentgen.service.metrics import MetricsEndpoint
 from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
 from contentgen.v1 import task_service_pb2 as pb

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from contentgen.sandbox import Sandbox, SandboxError
-from contentgen.sandbox.frames import MAX_FRAME
+from contentgen.sandbox.sandbox import MAX_FRAME
 from tests.harness.processes import child_processes
 from tests.harness.waiting import wait_until, wait_until_async
 

@@ -15,8 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from contentgen.service.metrics import Declared
-from contentgen.service.settings import SettingsError
-from contentgen.service.trace_settings import exports_traces
+from contentgen.service.settings import SettingsError, exports_traces
 from scheduler_svc.domain.errors import QueueFull
 from scheduler_svc.domain.ids import make_key
 from scheduler_svc.domain.lifecycle import Status

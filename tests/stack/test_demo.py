@@ -16,8 +16,7 @@ import pytest
 from rich.cells import cell_len
 
 from contentgen.client import ContentGenerationClient
-from contentgen.stack.interrupts import Interrupts
-from contentgen.stack.processes import StackError
+from contentgen.stack.processes import Interrupts, StackError
 from contentgen.stack.services import Stack, demo_creator
 from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.identity import server_user_for

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentgen import ContentGenerationClient
-from contentgen.cli.rows import Row, rows
+from contentgen.cli.commands.submit import Row, rows
 from contentgen.cli.values import seconds
-from contentgen.client.submits import submit_request
+from contentgen.client.tasks import submit_request
 from contentgen.submit_fields import FIELDS, NAMES, Field, Kind
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as pb

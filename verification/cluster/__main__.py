@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from contentgen.stack.interrupts import Interrupted, Interrupts
+from contentgen.stack.processes import Interrupted, Interrupts
 from tests.harness.cluster import server_folder
 from verification.chaos.disks import DisksUnavailableError, enter_namespace
 from verification.cluster import options

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg2
 
 from contentgen.cli.keys import Key, keys
-from contentgen.stack.interrupts import Interrupts
+from contentgen.stack.processes import Interrupts
 from verification.chaos.stored import read_stored
 from verification.cluster.audit import Audit, LiveAudit, audit
 from verification.cluster.cluster import Cluster, ClusterError

@@ -16,9 +16,8 @@ from pathlib import Path
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from contentgen.service.certificates import unusable_authorities, unusable_pair
+from contentgen.service.files import CHECK_INTERVAL, WatchedFiles, unusable_authorities, unusable_pair
 from contentgen.service.settings import SettingsError
-from contentgen.service.watched_files import CHECK_INTERVAL, WatchedFiles
 from contentgen.validity import earliest_expiry
 from worker_svc.config import WorkerSettings
 

@@ -19,7 +19,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from contentgen.service.logs import LEVEL_SIGNALS, follow_level_signals
-from contentgen.service.metrics_endpoint import MetricsEndpoint
+from contentgen.service.metrics import MetricsEndpoint
 from contentgen.service.settings import EXIT_STATUS
 from contentgen.service.values import Address
 from worker_svc import creators

@@ -9,11 +9,11 @@ from google.protobuf.message import Message
 
 from contentgen.cli import tables
 from contentgen.cli.command import Session, command
+from contentgen.cli.commands.workers import pauses
 from contentgen.cli.completion import account_ids
-from contentgen.cli.dispatching import pauses
-from contentgen.cli.documents import Document, document
 from contentgen.cli.lists import Listing
 from contentgen.cli.options import All, Limit, PageToken
+from contentgen.cli.output import Document, document
 
 AccountId = Annotated[
     int,

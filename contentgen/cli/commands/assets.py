@@ -11,8 +11,8 @@ import typer
 from contentgen.cli import tables
 from contentgen.cli.command import Session, command
 from contentgen.cli.commands.contents import ContentId, get
-from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Failure, Status
+from contentgen.cli.output import Document, document
 from contentgen.client.assets import read
 from contentgen.client.transport import run
 

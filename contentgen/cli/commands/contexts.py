@@ -13,8 +13,7 @@ from contentgen.cli.cells import line
 from contentgen.cli.command import local_command
 from contentgen.cli.completion import context_names
 from contentgen.cli.connection import Target
-from contentgen.cli.documents import Document
-from contentgen.cli.output import Column, Output, fields
+from contentgen.cli.output import Column, Document, Output, fields
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The context.", show_default=False, autocompletion=context_names)

@@ -16,11 +16,11 @@ from rich.console import Console
 from contentgen.cli import completion, tables, values
 from contentgen.cli.command import Session, command
 from contentgen.cli.commands.contents import ContentId, ContentIds, Reviewer, get
-from contentgen.cli.commands.each import each
-from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.keys import keys
+from contentgen.cli.lists import each
 from contentgen.cli.options import OnlyAccount
+from contentgen.cli.output import Document, document
 from contentgen.client.errors import RequestError
 
 SomeContents = Annotated[

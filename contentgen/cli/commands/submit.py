@@ -1,22 +1,37 @@
-"""`contentgen task submit`. Layer: commands."""
+"""`contentgen task submit`: one task, or the rows of a file in batches, with what became of each. Layer: commands.
+
+A file has JSON Lines, or CSV with a head line. A row has the fields of a submit by their names; what it leaves out is
+as the options of the command say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from contentgen.cli import tables, values
+from contentgen.cli import cells, tables, values
 from contentgen.cli.command import Session, command
-from contentgen.cli.commands.submit_file import submit_file
-from contentgen.cli.commands.waiting import wait_for
-from contentgen.cli.documents import document
-from contentgen.cli.options import OfAccount, Yes
-from contentgen.cli.output import write_line
-from contentgen.cli.submit_options import SUBMITTED, with_options
-from contentgen.client.submits import submit_request
+from contentgen.cli.commands.following import wait_for
+from contentgen.cli.failures import Status, error_line, status_of
+from contentgen.cli.options import SUBMITTED, OfAccount, Yes, with_options
+from contentgen.cli.output import Column, Document, document, write_line
+from contentgen.cli.progress import counting
+from contentgen.client.errors import RequestError, ResourceNotFoundException
+from contentgen.client.tasks import set_field, submit_request
+from contentgen.submit_fields import BY_NAME, NAMES, Kind
+from contentgen.v1 import task_service_pb2 as pb
 
 Topic = Annotated[str | None, typer.Argument(metavar="TOPIC", help="What to write about.", show_default=False)]
 File = Annotated[
@@ -106,3 +121,260 @@ def submit(
     (ended_task,), status = wait_for(session, [task.task_id], wait_timeout)
     session.output.one(ended_task, tables.task)
     return status
+
+
+BATCH = 500
+BATCH_BYTES = 3 << 20
+"""Of requests, where a message may have 4 MiB."""
+
+_OF_A_ROW = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDEN", "REQUEST_ID_CONFLICT"})
+"""Refusals for what a row says: without that row the others are taken."""
+_COLUMNS = (
+    Column("LINE", lambda task: str(task["line"]), right=True),
+    Column("TASK", lambda task: task["task_id"]),
+    Column("TOPIC", lambda task: cells.line(task["topic"])),
+)
+
+
+def submit_file(
+    session: Session, path: str, defaults: pb.SubmitTaskRequest, run: str, *, dry_run: bool, yes: bool
+) -> int:
+    """Submits the good rows and names the bad ones; its exit status."""
+    all_rows = list(rows(path, defaults, run))
+    good_rows = [row for row in all_rows if isinstance(row, Row)]
+    submits = _Submits(session, [row for row in all_rows if isinstance(row, BadRow)])
+    if dry_run:
+        text = f"would be submitted: {len(good_rows):,} of {len(all_rows):,} rows"
+        session.output.text(text, {"rows": len(all_rows), "submitted": len(good_rows), "dry_run": True})
+        return submits.status
+    if good_rows:
+        remark = f" ({len(all_rows) - len(good_rows):,} rows are bad)" if len(good_rows) < len(all_rows) else ""
+        session.confirm(f"Submit {len(good_rows):,} tasks{remark}?", yes=yes)
+    submits.run(good_rows)
+    advice = "; repeat the command to continue: what is submitted is not submitted twice" if submits.stopped else ""
+    session.output.note(f"submitted {submits.done:,} of {len(all_rows):,} rows{advice}")
+    return submits.status
+
+
+class _Submits:
+    """Submits the rows of one file, and counts what became of them."""
+
+    def __init__(self, session: Session, bad_rows: Sequence[BadRow]) -> None:
+        self._session = session
+        self.done = 0
+        self.stopped = False
+        self.status = Status.DONE
+        for row in bad_rows:
+            self._refuse(row)
+
+    def run(self, good_rows: Sequence[Row]) -> None:
+        """Submits them, and writes the tasks; on a terminal a bar says how many there are."""
+        output = self._session.output
+        if not (output.tables and output.out.is_terminal):
+            output.many(self._submitted(good_rows), _COLUMNS, "rows to submit")
+            return
+        with counting(output.err, "submitted", len(good_rows)) as show:
+            for count, _ in enumerate(self._submitted(good_rows), 1):
+                show(count)
+
+    def _submitted(self, good_rows: Sequence[Row]) -> Iterator[Document]:
+        for batch in _batches(good_rows):
+            try:
+                yield from self._taken(batch)
+            except RequestError as error:
+                self.stopped = True
+                self.status = status_of(error)
+                self._say(f"stopped at line {batch[0].line}: {error_line(error, self._session.connection.target)}")
+                return
+
+    def _taken(self, batch: Sequence[Row]) -> Iterator[Document]:
+        """The tasks of a batch; halved until each row that is refused stands alone. Raises what is no row's fault."""
+        connection = self._session.connection
+        request = pb.BatchSubmitTasksRequest(requests=[row.request for row in batch])
+        try:
+            tasks = connection.call(connection.transport.stubs.tasks.BatchSubmitTasks, request).tasks
+        except RequestError as error:
+            if not _is_of_a_row(error):
+                raise
+            if len(batch) == 1:
+                self._refuse(BadRow(batch[0].line, self._why(error)))
+                return
+            half = len(batch) // 2
+            yield from self._taken(batch[:half])
+            yield from self._taken(batch[half:])
+            return
+        for row, task in zip(batch, tasks, strict=True):
+            self.done += 1
+            yield {"line": row.line, "task_id": task.task_id, "topic": task.topic}
+
+    def _why(self, error: RequestError) -> str:
+        if error.reason == "REQUEST_ID_CONFLICT":
+            return "it was submitted before, with other options; another --run submits it again"
+        return error_line(error, self._session.connection.target).replace("requests[0].", "")
+
+    def _refuse(self, row: BadRow) -> None:
+        self.status = Status.USAGE
+        self._say(f"line {row.line}: {row.why}")
+
+    def _say(self, text: str) -> None:
+        self._session.output.note(f"contentgen: {cells.line(text)}")
+
+
+def _is_of_a_row(error: RequestError) -> bool:
+    return isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW
+
+
+def _batches(good_rows: Iterable[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    size = 0
+    for row in good_rows:
+        row_size = row.request.ByteSize()
+        if batch and (len(batch) == BATCH or size + row_size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += row_size
+    if batch:
+        yield batch
+
+
+_TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that can be submitted."""
+
+    line: int
+    request: pb.SubmitTaskRequest
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that can't be submitted, and why."""
+
+    line: int
+    why: str
+
+
+def rows(path: str, defaults: pb.SubmitTaskRequest, run: str) -> Iterator[Row | BadRow]:
+    """Each row of a file in its order; `-`: of standard input, as JSON Lines.
+
+    A row without a `request_id` gets one that follows from its own words and `run`: the same row again makes no second
+    task. Of equal rows each has its own. Raises BadParameter if the file can't be read.
+    """
+    occurrences: Counter[str] = Counter()
+    try:
+        for line, fields in _csv(path) if path.lower().endswith(".csv") else _json_lines(path):
+            if isinstance(fields, str):
+                yield BadRow(line, fields)
+                continue
+            words = json.dumps(fields, sort_keys=True)
+            occurrences[words] += 1
+            yield _row(line, fields, defaults, f"{run}\n{occurrences[words]}\n{words}")
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{path} should be UTF-8") from None
+    except (OSError, csv.Error) as error:
+        raise typer.BadParameter(f"{path} can't be read: {error}") from None
+
+
+def _row(line: int, fields: Mapping[str, Any], defaults: pb.SubmitTaskRequest, words: str) -> Row | BadRow:
+    request = pb.SubmitTaskRequest()
+    request.CopyFrom(defaults)
+    try:
+        for name, value in fields.items():
+            _set(request, name, value)
+    except typer.BadParameter as error:
+        return BadRow(line, error.message)
+    except (TypeError, ValueError, OverflowError) as error:
+        return BadRow(line, f"{name}: {error}")
+    if not request.topic.strip():
+        return BadRow(line, "topic is missing")
+    if not request.account_id:
+        return BadRow(line, "account is missing: give it in the row, or --account")
+    request.request_id = request.request_id or f"row-{hashlib.sha256(words.encode()).hexdigest()[:32]}"
+    return Row(line, request)
+
+
+def _set(request: pb.SubmitTaskRequest, column: str, value: Any) -> None:
+    name = NAMES.get(column)
+    if name is None:
+        raise ValueError("no such field; there are: " + ", ".join(BY_NAME))
+    set_field(request, name, _READERS[BY_NAME[name].kind](value))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("should be a text")
+    return value
+
+
+def _words(value: Any) -> str:
+    return ",".join(map(_text, value)) if isinstance(value, list) else _text(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,18}", str(value)):
+        raise ValueError(f"{value!r} should be a whole number")
+    return int(value)
+
+
+def _boolean(value: Any) -> bool:
+    text = str(value).lower()
+    if text not in _TRUE | _FALSE:
+        raise ValueError("should be true or false")
+    return text in _TRUE
+
+
+def _length(value: Any) -> float:
+    return values.seconds(str(value))
+
+
+def _time(value: Any) -> datetime:
+    return values.time(_text(value))
+
+
+def _pairs(value: Any) -> dict[str, str]:
+    """Reads an object, or a text such as `key=value;key=value`."""
+    if isinstance(value, dict):
+        return {key: _text(item) for key, item in value.items()}
+    return values.pairs(pair.strip() for pair in _text(value).split(";") if pair.strip())
+
+
+_READERS: Mapping[Kind, Callable[[Any], Any]] = {
+    Kind.ID: _whole,
+    Kind.TEXT: _text,
+    Kind.WORDS: _words,
+    Kind.WHOLE: _whole,
+    Kind.NUMBER: float,
+    Kind.YES_NO: _boolean,
+    Kind.LENGTH: _length,
+    Kind.TIME: _time,
+    Kind.PAIRS: _pairs,
+}
+
+
+def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Rows, or what is wrong with them, by the number of their line."""
+    lines = (sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()).split(b"\n")
+    for number, line in enumerate(lines, 1):
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        if not text:
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:  # RecursionError: it is nested a thousand deep
+            yield number, f"is no JSON: {error}"
+        else:
+            yield number, row if isinstance(row, dict) else "should be a JSON object"
+
+
+def _csv(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Reads the rows of a CSV file, as `_json_lines` does; an empty cell is left out."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            if None in row:
+                yield reader.line_num, "has more cells than the head line"
+            else:
+                yield reader.line_num, {name: cell for name, cell in row.items() if cell}

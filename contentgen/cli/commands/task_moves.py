@@ -1,35 +1,41 @@
-"""`contentgen task cancel|retry|cleanup`. Layer: commands."""
+"""`contentgen task update|cancel|retry|cleanup`. Layer: commands.
+
+All tasks that match are moved in steps: they are counted, a prompt follows, and a bar shows how far it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from contentgen.cli import cells, completion
+from contentgen.cli import cells, completion, tables
 from contentgen.cli.command import Session, command
-from contentgen.cli.commands.each import each
-from contentgen.cli.commands.task_bulk import BulkMove
 from contentgen.cli.commands.task_filter import Selection, selects
-from contentgen.cli.documents import Document, document
-from contentgen.cli.options import Limit, Yes
+from contentgen.cli.failures import Status
+from contentgen.cli.lists import each
+from contentgen.cli.options import CHANGEABLE, Limit, TaskId, Yes, with_options
+from contentgen.cli.output import Document, document
+from contentgen.cli.progress import counting
 
-Force = Annotated[bool, typer.Option("--force", help="Also where a worker holds it; what runs is killed.")]
-Reset = Annotated[bool, typer.Option("--reset-retry-count", help="Allow all retries again.")]
-AllMatching = Annotated[bool, typer.Option("--all", help="All that match the options, instead of named ones.")]
-SomeTasks = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="TASK_ID", help="The tasks.", show_default=False, autocompletion=completion.task_ids),
-]
-Days = Annotated[int, typer.Option(min=0, help="Tasks that ended more than this many days ago; 0: all that ended.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count them.")]
+Unschedule = Annotated[bool, typer.Option("--unschedule", help="Take its time away: it may run at once.")]
+Unexpire = Annotated[bool, typer.Option("--unexpire", help="Let it wait for as long as it takes.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands that cancel, retry and delete tasks to `app`."""
+    """Adds the commands that update, cancel, retry and delete tasks to `app`."""
+    command(
+        app,
+        "update",
+        "contentgen task update task-0000000000000001 --priority 9",
+        'contentgen task update task-0000000000000001 --topic "Working well from home" --tone 专业',
+        "contentgen task update task-0000000000000001 --schedule-time +2h --expire-time +1d",
+        "contentgen task update task-0000000000000001 --unschedule",
+    )(update)
     command(
         app,
         "cancel",
@@ -54,6 +60,41 @@ def add_to(app: typer.Typer) -> None:
         "contentgen task cleanup --days 30",
         "contentgen task cleanup --days 0 --account 1 --status cancelled",
     )(cleanup)
+
+
+@with_options(CHANGEABLE, defaults=False)
+def update(
+    session: Session,
+    task_id: TaskId,
+    *,
+    given: Mapping[str, Any],
+    unschedule: Unschedule = False,
+    unexpire: Unexpire = False,
+) -> None:
+    """Change a pending task: only what is given.
+
+    It keeps its place in the order unless its priority or its schedule changes. The labels given replace all that it
+    has; an empty text takes that text away.
+    """
+    if unschedule and "schedule_time" in given:
+        raise typer.BadParameter("--unschedule and --schedule-time contradict each other")
+    if unexpire and "expire_time" in given:
+        raise typer.BadParameter("--unexpire and --expire-time contradict each other")
+    if not (given or unschedule or unexpire):
+        raise typer.BadParameter("give what to change, such as --priority or --topic")
+    task = session.client.update_task(task_id, **given, unschedule=unschedule, unexpire=unexpire)
+    session.output.one(document(task), tables.task)
+
+
+Force = Annotated[bool, typer.Option("--force", help="Also where a worker holds it; what runs is killed.")]
+Reset = Annotated[bool, typer.Option("--reset-retry-count", help="Allow all retries again.")]
+AllMatching = Annotated[bool, typer.Option("--all", help="All that match the options, instead of named ones.")]
+SomeTasks = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TASK_ID", help="The tasks.", show_default=False, autocompletion=completion.task_ids),
+]
+Days = Annotated[int, typer.Option(min=0, help="Tasks that ended more than this many days ago; 0: all that ended.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count them.")]
 
 
 @selects
@@ -148,3 +189,48 @@ def _move_each(session: Session, task_ids: Sequence[str], call: Callable[[str], 
         return Text.assemble(f"{task['task_id']}  ", cells.state(task["status"]))
 
     return each(session, task_ids, call, line)
+
+
+STEP = 5_000
+"""Tasks of one call: it takes a second or two, and another one follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkMove:
+    """A call that moves many tasks, and the words for it."""
+
+    call: Callable[..., int]
+    """A method of the client, which takes `limit` and `dry_run`."""
+    done: str
+    """What is said of the tasks then, such as `cancelled`."""
+    count: str
+    """The name of their number in JSON."""
+
+    def run(self, session: Session, question: str, *, limit: int | None, dry_run: bool, yes: bool) -> int:
+        """Moves up to `limit` tasks (None: all), after a prompt on a terminal, where `{}` is how many tasks."""
+        match_count = self.call(dry_run=True)
+        total = match_count if limit is None else min(match_count, limit)
+        if dry_run:
+            session.output.text(f"would be {self.done}: {total:,}", {self.count: total, "dry_run": True})
+            return Status.DONE
+        if total:
+            session.confirm(question.format("1 task" if total == 1 else f"{total:,} tasks"), yes=yes)
+        moved_count = self._move(session, total)
+        session.output.text(f"{self.done}: {moved_count:,}", {self.count: moved_count, "dry_run": False})
+        return Status.DONE
+
+    def _move(self, session: Session, total: int) -> int:
+        """Moves so many in steps, or fewer if no more are left; returns how many."""
+        moved_count = 0
+        err = session.output.err
+        with counting(err, self.done, total) as show:
+            while moved_count < total:
+                step = min(STEP, total - moved_count)
+                changed_count = self.call(limit=step)
+                moved_count += changed_count
+                show(moved_count)
+                if changed_count < step:
+                    break
+                if moved_count < total and not err.is_terminal:
+                    session.output.note(f"{self.done}: {moved_count:,} of {total:,}")
+        return moved_count

@@ -8,15 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from contentgen.cli import cells, tables
+from contentgen.cli import cells, tables, values
 from contentgen.cli.command import Session, command
-from contentgen.cli.commands import task_history
-from contentgen.cli.commands.each import each_of
 from contentgen.cli.commands.task_filter import Selection, selects
-from contentgen.cli.documents import Document, document
-from contentgen.cli.lists import Listing
+from contentgen.cli.lists import Listing, each_of
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, TaskId, TaskIds
-from contentgen.cli.output import fields, table
+from contentgen.cli.output import Document, document, fields, table
 from contentgen.client.documents import TASK_STATUS
 from contentgen.client.results import Resolution
 
@@ -139,7 +136,7 @@ def stats(
     days for 400.
     """
     if by is not None:
-        task_history.write(session, session.accounts(account), by, since, until)
+        _write_history(session, session.accounts(account), by, since, until)
         return
     if since or until:
         raise typer.BadParameter("--since and --until go with --by")
@@ -158,3 +155,17 @@ def _counts(console: Console, statistics: Document) -> None:
             ("oldest pending", cells.duration(statistics["oldest_pending_age"])),
         ],
     )
+
+
+def _write_history(session: Session, account_id: int, by: Resolution, since: str | None, until: str | None) -> None:
+    """Writes what happened to tasks in each hour or day, oldest first; a table leaves out those without any task."""
+    start, end = values.moment(since), values.moment(until)
+    points = session.client.get_task_history(account_id, by, start_time=start, end_time=end)
+    documents = [document(point) for point in points]
+    if session.output.tables:
+        documents = [point for point in documents if _happened(point)]
+    session.output.many(documents, tables.HISTORY, "tasks")
+
+
+def _happened(point: Document) -> bool:
+    return bool(point["submitted"] or any(point["counts"].values()))

@@ -10,11 +10,10 @@ from google.protobuf.message import Message
 
 from contentgen.cli import completion, tables, values
 from contentgen.cli.command import Session, command
-from contentgen.cli.commands.each import each
-from contentgen.cli.documents import Document, document
 from contentgen.cli.failures import Status
-from contentgen.cli.lists import Listing
+from contentgen.cli.lists import Listing, each
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, account_option
+from contentgen.cli.output import Document, document
 from contentgen.client.results import DeliveryStatus
 
 

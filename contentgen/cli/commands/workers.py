@@ -1,17 +1,21 @@
-"""`contentgen worker list|drain|undrain|resize`. Layer: commands."""
+"""`contentgen worker list|drain|undrain|resize`, `contentgen dispatch status|pause|resume`. Layer: commands."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from contentgen.cli import tables
 from contentgen.cli.command import Session, command
 from contentgen.cli.completion import worker_ids
-from contentgen.cli.documents import document
-from contentgen.cli.output import write_line
+from contentgen.cli.connection import Connection
+from contentgen.cli.options import account_option
+from contentgen.cli.output import Document, document, fields, write_line
+from contentgen.client.errors import RequestError
+from contentgen.doctor.findings import paused
 
 WorkerId = Annotated[
     str,
@@ -25,7 +29,7 @@ WorkerId = Annotated[
 Slots = Annotated[int, typer.Argument(metavar="SLOTS", min=1, max=1_000, help="CLIs at once.", show_default=False)]
 
 
-def add_to(app: typer.Typer) -> None:
+def add_workers_to(app: typer.Typer) -> None:
     """Adds the commands of workers to `app`."""
     command(
         app,
@@ -73,3 +77,76 @@ def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:
     It answers at once: the worker follows within a heartbeat, and running tasks above a smaller number continue.
     """
     session.output.one(document(session.client.resize_worker(worker_id, slots)), tables.worker)
+
+
+Account = Annotated[int | None, account_option("The switch of this account.")]
+Everything = Annotated[bool, typer.Option("--all", help="The switch of everything.")]
+
+
+def add_dispatch_to(app: typer.Typer) -> None:
+    """Adds the commands of dispatch to `app`."""
+    command(app, "status", "contentgen dispatch status", "contentgen -o json dispatch status | jq .all_paused")(status)
+    command(app, "pause", "contentgen dispatch pause --account 1", "contentgen dispatch pause --all")(pause)
+    command(app, "resume", "contentgen dispatch resume --account 1", "contentgen dispatch resume --all")(resume)
+
+
+def status(session: Session) -> None:
+    """Show whether dispatch is paused, of everything and of accounts."""
+    session.output.one(document(session.client.get_dispatch_status()), _status)
+
+
+def _status(console: Console, dispatch: Document) -> None:
+    accounts = ", ".join(map(str, dispatch["paused_account_ids"]))
+    fields(
+        console,
+        [
+            ("everything", Text("paused", "yellow") if dispatch["all_paused"] else Text("on", "green")),
+            ("paused accounts", accounts or "none"),
+        ],
+    )
+
+
+def pause(session: Session, account: Account = None, all_: Everything = False) -> None:
+    """Dispatch no more tasks, of an account or of everything, until `resume`.
+
+    Running tasks continue, and submits are taken. The two switches are separate: a task waits while either is on. It
+    lasts over restarts.
+    """
+    account_id = _account_id(account, all_)
+    session.client.pause_dispatch(account_id)
+    _say(session, account_id, paused=True)
+
+
+def resume(session: Session, account: Account = None, all_: Everything = False) -> None:
+    """Dispatch tasks again. It takes back the pause of the same switch only."""
+    account_id = _account_id(account, all_)
+    session.client.resume_dispatch(account_id)
+    _say(session, account_id, paused=False)
+
+
+def _account_id(account: int | None, everything: bool) -> int:
+    """Returns the account of the switch; 0 is that of everything, which nobody should name by accident."""
+    if (account is not None) == everything:
+        raise typer.BadParameter("give either --account ID or --all")
+    return account or 0
+
+
+def _say(session: Session, account_id: int, *, paused: bool) -> None:
+    subject = f"account {account_id}" if account_id else "everything"
+    text = f"dispatch of {subject} is {'paused' if paused else 'on again'}"
+    session.output.text(text, {"account_id": account_id or None, "paused": paused})
+
+
+def pauses(connection: Connection) -> Document:
+    """Returns what is paused: nothing if the scheduler's version can't tell."""
+    try:
+        return document(connection.client.get_dispatch_status())
+    except RequestError as error:
+        if error.code == "UNIMPLEMENTED":
+            return {"all_paused": False, "paused_account_ids": []}
+        raise
+
+
+def paused_text(dispatch: Document) -> str:
+    """Names what is paused, as `everything; accounts 1, 3`; empty if nothing is."""
+    return str(paused(dispatch["all_paused"], dispatch["paused_account_ids"]))

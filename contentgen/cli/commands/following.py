@@ -1,0 +1,242 @@
+"""`contentgen task wait|watch`: until tasks end, or every move as it happens. Layer: commands.
+
+The client's watch, set up for a terminal: how long a command is patient with an outage.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from contentgen.cli import cells, completion, tables, values
+from contentgen.cli.command import Session, command
+from contentgen.cli.connection import Connection
+from contentgen.cli.failures import Failure, Status
+from contentgen.cli.options import TaskIds, account_option
+from contentgen.cli.output import Document, document
+from contentgen.cli.progress import progress
+from contentgen.client.errors import RequestError, Unavailable
+from contentgen.client.transport import run
+from contentgen.client.watch import Backoff, ResumingStream
+from contentgen.v1 import task_service_pb2 as pb
+
+WaitLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        parser=values.seconds,
+        metavar="DURATION",
+        help="How long to wait, such as 90s or 10m. Default: until they have ended.",
+        show_default=False,
+    ),
+]
+
+LOOK_AGAIN = 0.5
+"""Seconds between two looks at the tasks; the end of the first that has not ended is seen at once."""
+_MAX_TASKS = 1_000
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands `wait` and `watch` to `app`."""
+    command(
+        app,
+        "wait",
+        "contentgen task wait task-0000000000000001",
+        "contentgen task wait --timeout 10m task-0000000000000001 task-0000000000000002",
+        "contentgen task wait task-0000000000000001 && echo published",
+    )(wait)
+    command(
+        app,
+        "watch",
+        "contentgen task watch task-0000000000000001",
+        "contentgen task watch --account 1",
+        "contentgen task watch --all --from-now",
+        "contentgen --output jsonl task watch -a 1 | jq -r 'select(.task.status == \"failed\").task.task_id'",
+        "contentgen task watch -a 1 --resume-token TOKEN_OF_THE_LAST_EVENT",
+    )(watch)
+
+
+def wait(session: Session, task_ids: TaskIds, timeout: WaitLimit = None) -> int:
+    """Wait until tasks have ended, and show how far they are.
+
+    Ended is completed, cancelled, or failed or timed out with no retry to come. Exit status: 0 when all of them are
+    completed, 1 when one is not, 5 when the time is up before that.
+    """
+    tasks, status = wait_for(session, task_ids, timeout)
+    if len(tasks) == 1:
+        session.output.one(tasks[0], tables.task)
+    else:
+        session.output.many(tasks, tables.TASKS, "tasks")
+    return status
+
+
+def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> tuple[list[Document], Status]:
+    """The tasks at the end of the wait, and what they come to; they are shown meanwhile.
+
+    Raises Failure where one of them is not there.
+    """
+    if len(task_ids) > _MAX_TASKS:
+        raise typer.BadParameter(f"{len(task_ids)} tasks are more than {_MAX_TASKS:,} at once: wait for fewer")
+    deadline = None if limit is None else time.monotonic() + limit
+    tasks, outage_backoff = _look(session.connection, task_ids), backoff()
+    outage_backoff.reset()
+    with progress(session.output.err) as display:
+        display.show(tasks)
+        while (open_task_id := _open(tasks)) and (deadline is None or time.monotonic() < deadline):
+            try:
+                _wait_once(session.connection, open_task_id, deadline)
+                tasks = _look(session.connection, task_ids)
+            except RequestError as error:
+                endure(outage_backoff, error)
+            else:
+                outage_backoff.reset()
+                display.show(tasks)
+    return tasks, _outcome(tasks)
+
+
+def _open(tasks: Sequence[Document]) -> str | None:
+    """Returns the id of the first task that has not ended; None if all have."""
+    return next((task["task_id"] for task in tasks if task["end_time"] is None), None)
+
+
+def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
+    ids = list(dict.fromkeys(task_ids))
+    tasks = connection.client.get_task_statuses(ids)
+    if missing_ids := [task_id for task_id, task in zip(ids, tasks, strict=True) if task is None]:
+        raise Failure(Status.NOT_FOUND, f"no such task: {', '.join(missing_ids)}")
+    return [document(task) for task in tasks if task is not None]
+
+
+def _wait_once(connection: Connection, task_id: str, deadline: float | None) -> None:
+    pause = LOOK_AGAIN if deadline is None else min(max(deadline - time.monotonic(), 0.0), LOOK_AGAIN)
+    connection.client.wait(task_id, pause)
+
+
+def _outcome(tasks: Sequence[Document]) -> Status:
+    if any(task["end_time"] is not None and task["status"] != "completed" for task in tasks):
+        return Status.FAILED
+    return Status.DONE if all(task["end_time"] for task in tasks) else Status.WRONG_STATE
+
+
+WatchedTasks = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TASK_ID",
+        help="Tasks to watch until they have ended.",
+        show_default=False,
+        autocompletion=completion.task_ids,
+    ),
+]
+WatchedAccount = Annotated[int | None, account_option("All tasks of this account, until Ctrl-C.")]
+Everything = Annotated[bool, typer.Option("--all", help="All tasks of all accounts, until Ctrl-C.")]
+ResumeToken = Annotated[
+    str,
+    typer.Option(
+        metavar="TOKEN", help="Continue after the event with this token, with the same selection.", show_default=False
+    ),
+]
+
+FromNow = Annotated[bool, typer.Option("--from-now", help="Leave out how they stand now.")]
+
+
+def watch(
+    session: Session,
+    task_ids: WatchedTasks = None,
+    account: WatchedAccount = None,
+    all_: Everything = False,
+    resume_token: ResumeToken = "",
+    from_now: FromNow = False,
+) -> int:
+    """Follow tasks, move by move.
+
+    First how they stand now (--from-now: not), then every move as it is committed, each once. It continues by itself
+    after a lost connection, on whichever scheduler answers. Tasks that are named are watched until they have ended:
+    exit status 0 when all of them are completed, else 1. With JSON each event is a line, and its resume_token is where
+    to continue.
+    """
+    if sum(map(bool, (task_ids, account, all_))) != 1:
+        raise typer.BadParameter("give either tasks, or --account, or --all")
+    if task_ids and from_now:
+        raise typer.BadParameter("leave out --from-now: tasks that are named are watched until they have ended")
+    watched_ids = set(task_ids or ())
+    completed: dict[str, bool] = {}
+    moves = changes(session.connection, task_ids or (), account or 0, resume_token, skip_present=from_now)
+    with closing(moves) as events:
+        for event in events:
+            session.output.event(event, line)
+            if watched_ids:
+                _note(completed, event["task"])
+                if completed.keys() == watched_ids:
+                    break
+    return Status.DONE if all(completed.values()) else Status.FAILED
+
+
+def _note(completed: dict[str, bool], task: Document) -> None:
+    """Whether a task that has ended is completed; one that was retried after its end runs again."""
+    if task["end_time"]:
+        completed[task["task_id"]] = task["status"] == "completed"
+    else:
+        completed.pop(task["task_id"], None)
+
+
+def line(change: Document) -> Text:
+    """Returns one event as one line."""
+    task = change["task"]
+    move = [cells.state(change["previous_status"]), " → "] if change["previous_status"] else ["is "]
+    parts = [f"{cells.clock_time(change['event_time'])}  {task['task_id']}  ", *move, cells.state(task["status"])]
+    return Text.assemble(*parts, *(f"  {fact}" for fact in _facts(change) if fact))
+
+
+def _facts(change: Document) -> list[str]:
+    task = change["task"]
+    is_held = task["status"] in {"submitted", "processing"}
+    return [
+        f"attempt {task['attempt']} on {cells.line(task['worker_id'])}" if is_held else "",
+        f"content {task['content_id']}" if task["content_id"] else "",
+        cells.error(task) if task["status"] != "completed" else "",
+        "will be retried" if change["will_retry"] else "",
+    ]
+
+
+PATIENCE = 60.0
+"""Seconds without a scheduler before a command that follows tasks gives up; at first, when the address may be wrong, it
+gives up at once.
+"""
+
+
+def backoff() -> Backoff:
+    """Returns how long a command waits between its attempts to reach a scheduler."""
+    return Backoff(PATIENCE, at_first=0.0)
+
+
+def endure(backoff: Backoff, error: RequestError) -> None:
+    """Waits before the next attempt; raises `error` if it is no outage, or one that has lasted too long."""
+    pause = backoff.pause() if isinstance(error, Unavailable) else None
+    if pause is None:
+        raise error
+    time.sleep(pause)
+
+
+def changes(
+    connection: Connection,
+    task_ids: Sequence[str],
+    account_id: int,
+    resume_token: str,
+    *,
+    skip_present: bool,
+) -> Generator[Document, None, None]:
+    """The present states, then each move once, on whichever replica answers; it does not end by itself."""
+    request = pb.WatchTasksRequest(
+        task_ids=task_ids, account_id=account_id, resume_token=resume_token, skip_present=skip_present
+    )
+    stream = ResumingStream(connection.transport, request, backoff())
+    try:
+        while (change := run(stream.next())) is not None:
+            yield document(change)
+    finally:
+        stream.close()

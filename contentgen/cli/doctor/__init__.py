@@ -1,1 +1,0 @@
-"""`contentgen doctor`: what is wrong with a deployment, as far as gRPC tells, and what to do about it."""

@@ -1,1 +1,0 @@
-"""`contentgen top`: the queue, the workers and what they run, live."""
