@@ -108,7 +108,7 @@ def test_what_could_not_be_done_is_named(place: Place, operator: Visitor) -> Non
 
 
 def test_failed_tasks_are_retried_and_those_without_retries_on_demand(place: Place, operator: Visitor) -> None:
-    brief = {"creator_options": {"no-such": "1"}, "auto_retry": False, "account_id": place.account}
+    brief = {"creator_options": {"demo-no-such": "1"}, "auto_retry": False, "account_id": place.account}
     failed, used_up = place.client.submit_tasks(
         [{**brief, "topic": "fails"}, {**brief, "topic": "fails for good", "max_retries": 0}]
     )
@@ -123,7 +123,7 @@ def test_failed_tasks_are_retried_and_those_without_retries_on_demand(place: Pla
 
 
 def test_all_that_match_are_retried_those_without_retries_on_demand(place: Place, operator: Visitor) -> None:
-    brief = {"creator_options": {"no-such": "1"}, "auto_retry": False, "account_id": place.account}
+    brief = {"creator_options": {"demo-no-such": "1"}, "auto_retry": False, "account_id": place.account}
     failed, used_up = place.client.submit_tasks(
         [{**brief, "topic": "outage"}, {**brief, "topic": "outage for good", "max_retries": 0}]
     )
