@@ -1,4 +1,4 @@
-"""A row for each RPC: who may call it, what it changes, and whether it may be repeated.
+"""A row for each RPC: who may call it and about which accounts, what it changes, and whether it may be repeated.
 
 The scheduler checks tokens and keeps the audit by it, and the client repeats calls by it. Layer: above `v1`, below
 `client`; the scheduler uses it, too.
@@ -6,8 +6,9 @@ The scheduler checks tokens and keeps the audit by it, and the client repeats ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
@@ -23,6 +24,11 @@ from contentgen.v1 import (
     worker_pool_service_pb2,
     worker_service_pb2,
 )
+
+ACCOUNT_FIELDS = ("account_id", "filter.account_id", "account.account_id")
+"""Where requests name accounts. The `account_id` of a resource that they update is not read."""
+Accounts = Callable[[Any], set[int]]
+"""Reads the ids of the accounts that a request names; 0 names none."""
 
 
 class Change(NamedTuple):
@@ -51,7 +57,9 @@ class Rpc(NamedTuple):
     Attributes:
         callers: the roles that may call it beside `operator`, which may call all.
         changes: None if it only reads, or if only workers call it.
-        all_accounts: what it is about, if a token that is tied to accounts may never call it.
+        all_accounts: what a call that names no account is about, if a token that is tied to accounts may not make it.
+            Empty: it is about all accounts of the token.
+        accounts: reads the accounts that its request names, if their fields are none of `ACCOUNT_FIELDS`.
         repeatable: a call that comes twice changes nothing more and has the same answer, so that the client repeats it
             when its outcome is unknown: UNAVAILABLE, as of a commit. A call that is idempotent but answers how much it
             moved is none: a second attempt would answer too little. Streams reconnect by themselves.
@@ -61,6 +69,7 @@ class Rpc(NamedTuple):
     callers: str
     changes: Change | None = None
     all_accounts: str = ""
+    accounts: Accounts | None = None
     repeatable: bool = False
 
 
@@ -73,6 +82,7 @@ _WORKER = Change("worker", "worker_id", "worker")
 _SCHEDULE = Change("schedule", "schedule_id", "schedule")
 _WEBHOOK = Change("webhook", "webhook_id", "webhook")
 _ALL_WORKERS = "the workers, which serve all accounts"
+_DISPATCH = "dispatch as a whole"
 
 _ROWS = {
     task_service_pb2: (
@@ -81,6 +91,7 @@ _ROWS = {
             "BatchSubmitTasks",
             "client",
             Change("task", "requests", "tasks", several=True, awaited=False),
+            accounts=lambda batch: {request.account_id for request in batch.requests[:1_000]},  # no batch may have more
             repeatable=True,
         ),
         Rpc("GetTask", "client reviewer viewer", repeatable=True),
@@ -111,8 +122,8 @@ _ROWS = {
         Rpc("DrainWorker", "", _WORKER, all_accounts=_ALL_WORKERS),
         Rpc("UndrainWorker", "", _WORKER, all_accounts=_ALL_WORKERS),
         Rpc("ResizeWorker", "", _WORKER, all_accounts=_ALL_WORKERS),
-        Rpc("PauseDispatch", "", _OF_ACCOUNT),
-        Rpc("ResumeDispatch", "", _OF_ACCOUNT),
+        Rpc("PauseDispatch", "", _OF_ACCOUNT, all_accounts=_DISPATCH),
+        Rpc("ResumeDispatch", "", _OF_ACCOUNT, all_accounts=_DISPATCH),
         Rpc("GetDispatchStatus", "client viewer", repeatable=True),
     ),
     content_service_pb2: (
@@ -123,7 +134,12 @@ _ROWS = {
         Rpc("ReviewContent", "client reviewer", _CONTENT),
         Rpc("BatchReviewContents", "client reviewer", Change("content", "requests", "contents", several=True)),
         Rpc("ReopenContent", "client reviewer", _CONTENT),
-        Rpc("ClaimReview", "client reviewer", Change("content", made="content", claims=True)),
+        Rpc(
+            "ClaimReview",
+            "client reviewer",
+            Change("content", made="content", claims=True),
+            accounts=lambda claim: set() if claim.content_id else {claim.account_id},
+        ),
         Rpc("ReleaseReview", "client reviewer", _CONTENT),
         Rpc("RegenerateContent", "client reviewer", Change("content", "content_id", "task")),
         Rpc("DeleteContent", "client", Change("content", "content_id")),
@@ -163,7 +179,7 @@ _ROWS = {
         Rpc("GetCaller", "client reviewer publisher viewer worker", repeatable=True),
     ),
     webhook_service_pb2: (
-        Rpc("CreateWebhook", "", Change("webhook", made="webhook")),
+        Rpc("CreateWebhook", "", Change("webhook", made="webhook"), all_accounts="webhooks of all accounts"),
         Rpc("GetWebhook", "viewer", repeatable=True),
         Rpc("ListWebhooks", "viewer", repeatable=True),
         Rpc("UpdateWebhook", "", Change("webhook", "webhook.webhook_id", "webhook")),
@@ -196,3 +212,10 @@ RPCS: Mapping[str, Rpc] = {
 def path_of(name: str) -> str:
     """Returns the path by which gRPC calls an RPC, such as `/contentgen.v1.TaskService/SubmitTask`."""
     return f"/contentgen.v1.{name}"
+
+
+def accounts_of(name: str) -> Accounts | None:
+    """Returns what reads the accounts that a request of an RPC names. Returns None if it has no field for one."""
+    fields = METHODS[name].input_type.fields_by_name
+    read = [attrgetter(path) for path in ACCOUNT_FIELDS if path.partition(".")[0] in fields]
+    return RPCS[name].accounts or ((lambda request: {get(request) for get in read}) if read else None)

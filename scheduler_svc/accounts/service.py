@@ -47,7 +47,6 @@ class AccountService(AccountServiceServicer):
     async def GetAccount(self, request: pb.GetAccountRequest, context: object) -> pb.GetAccountResponse:
         with Violations() as violations:
             violations.id("account_id", request.account_id)
-        caller().about(request.account_id)
         account = await self._reads.run(work.get_account, request.account_id)
         return pb.GetAccountResponse(account=_account_message(account))
 
@@ -62,7 +61,6 @@ class AccountService(AccountServiceServicer):
         with Violations() as violations:
             violations.id("account.account_id", request.account.account_id)
             change = _change(request, violations)
-        caller().about(request.account.account_id)
         changed = await self._dispatch_calls.run(work.update_account, request.account.account_id, change)
         return pb.UpdateAccountResponse(account=_account_message(changed))
 
@@ -71,7 +69,6 @@ class AccountService(AccountServiceServicer):
     ) -> pb.DeactivateAccountResponse:
         with Violations() as violations:
             violations.id("account_id", request.account_id)
-        caller().about(request.account_id)
         changed = await self._operators.run(work.update_account, request.account_id, AccountChange(active=False))
         return pb.DeactivateAccountResponse(account=_account_message(changed))
 

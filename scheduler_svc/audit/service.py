@@ -28,10 +28,9 @@ class AuditService(AuditServiceServicer):
             page = PageRequest.of(
                 request, violations, "ListAuditEvents", request.account_id, request.actor, request.method, low, high
             )
-        scope = caller().about(request.account_id)
         below = high if page.position is None else min(high, page.position)
         event_filter = AuditFilter(request.actor, request.method, low, below)
-        result = await self._reads.run(work.list_events, scope, event_filter, page.limit)
+        result = await self._reads.run(work.list_events, caller().scope, event_filter, page.limit)
         events, token = page.cut(result.events, _audit_event_message, attrgetter("event_key"), result.rest)
         return pb.ListAuditEventsResponse(events=events, next_page_token=token)
 

@@ -72,7 +72,7 @@ class ContentService(PublishPoolCalls):
             content_filter = _filter(request, violations)
             fields = selection(request, account_id=request.account_id, review_status=request.review_status)
             page = PageRequest.of(request, violations, "ListContents", *fields)
-        scope = caller().about(request.account_id)
+        scope = caller().scope
         result = await self.reads.run(
             work.list_contents, scope, content_filter, page.position, page.limit, oldest_first=request.oldest_first
         )
@@ -139,8 +139,7 @@ class ContentService(PublishPoolCalls):
             await self.check_ownership(request.content_id)
             content = await self.writes.run(work.hold_review, request.content_id, reviewer, lease)
         else:
-            scope = caller().about(request.account_id)
-            content = await self.writes.run(work.claim_review, scope, reviewer, lease)
+            content = await self.writes.run(work.claim_review, caller().scope, reviewer, lease)
         return pb.ClaimReviewResponse(content=None if content is None else _content_message(content))
 
     async def ReleaseReview(self, request: pb.ReleaseReviewRequest, context: object) -> pb.ReleaseReviewResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from scheduler_svc.domain.errors import AccountForbidden, RoleForbidden
 
@@ -35,9 +36,12 @@ class Scope:
 ALL = Scope()
 
 
-@dataclass(frozen=True, slots=True)
-class CallerIdentity:
-    """A caller. `name` is empty if no tokens are required; `scope` holds the accounts that its token is tied to."""
+class CallerIdentity(NamedTuple):
+    """A caller; a tuple, since most calls make one.
+
+    `name` is empty if no tokens are required. `scope` holds the accounts that its token is tied to, and in a call that
+    names accounts only these.
+    """
 
     name: str
     role: Role
@@ -47,13 +51,12 @@ class CallerIdentity:
         if self.role not in allowed:
             raise RoleForbidden(self.name, self.role, rpc, sorted(allowed))
 
-    def about(self, account_id: int) -> Scope:
-        """Returns the scope of a call for this account (0: all of the caller's). Raises AccountForbidden."""
-        if account_id == 0:
-            return self.scope
-        if account_id not in self.scope:
-            raise AccountForbidden(self.name, f"account {account_id}", account_id=str(account_id))
-        return Scope.of(account_id)
+    def about(self, account_ids: set[int]) -> CallerIdentity:
+        """Returns the caller in a call about these accounts. Raises AccountForbidden, but not for an id below 0."""
+        for account_id in account_ids:
+            if account_id > 0 and account_id not in self.scope:
+                raise AccountForbidden(self.name, f"account {account_id}", account_id=str(account_id))
+        return CallerIdentity(self.name, self.role, Scope(tuple(account_ids)))
 
     def require_all_accounts(self, what: str) -> None:
         """Raises AccountForbidden if the caller is tied to accounts: the call affects every account's tasks."""

@@ -62,14 +62,12 @@ class WorkerPoolService(WorkerPoolServiceServicer):
     async def PauseDispatch(self, request: pb.PauseDispatchRequest, context: object) -> pb.PauseDispatchResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-        _check_dispatch_of(request.account_id)
         await self._dispatch_calls.run(dispatch.pause_dispatch, request.account_id)
         return pb.PauseDispatchResponse()
 
     async def ResumeDispatch(self, request: pb.ResumeDispatchRequest, context: object) -> pb.ResumeDispatchResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-        _check_dispatch_of(request.account_id)
         await self._dispatch_calls.run(dispatch.resume_dispatch, request.account_id)
         return pb.ResumeDispatchResponse()
 
@@ -78,13 +76,6 @@ class WorkerPoolService(WorkerPoolServiceServicer):
     ) -> pb.GetDispatchStatusResponse:
         status = await self._calls.run(dispatch.dispatch_status, caller().scope)
         return pb.GetDispatchStatusResponse(all_paused=status.all_paused, paused_account_ids=status.accounts)
-
-
-def _check_dispatch_of(account_id: int) -> None:
-    """0 means all accounts, not those of the caller's token. Raises AccountForbidden."""
-    if account_id == 0:
-        caller().require_all_accounts("dispatch as a whole")
-    caller().about(account_id)
 
 
 def _worker_message(worker: PoolWorker) -> pb.Worker:

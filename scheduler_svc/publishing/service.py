@@ -45,9 +45,8 @@ class PublishPoolCalls(ContentServiceServicer):
             pool_filter = _filter(request, violations)
             fields = selection(request, account_id=request.account_id, statuses=sorted(pool_filter.statuses))
             page = PageRequest.of_places(request, violations, "ListPublishPool", *fields)
-        scope = caller().about(request.account_id)
         after = None if page.position is None else PoolPosition(*page.position)
-        result = await self.reads.run(work.list_pool, scope, pool_filter, after, page.limit)
+        result = await self.reads.run(work.list_pool, caller().scope, pool_filter, after, page.limit)
         entries, token = page.cut(result.entries, self._entry, _place, None if result.rest is None else [*result.rest])
         return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
 
@@ -59,9 +58,8 @@ class PublishPoolCalls(ContentServiceServicer):
             violations.number("limit", request.limit, 0, MAX_ITEMS)
             lease = lease_of(request, violations)
             violations.text("publisher", request.publisher, MAX_NAME)
-        scope = caller().about(request.account_id)
         publisher = caller().name or request.publisher or ANONYMOUS
-        claimed = await self.writes.run(work.claim, scope, request.limit or 1, lease, publisher)
+        claimed = await self.writes.run(work.claim, caller().scope, request.limit or 1, lease, publisher)
         return pb.ClaimPublishPoolResponse(entries=map(self._entry, claimed))
 
     async def RenewPublishClaim(

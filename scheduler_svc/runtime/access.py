@@ -1,8 +1,8 @@
 """Who calls, what they may call, and how many calls each caller has in progress.
 
 A caller is known by its token's name, or by its address if the call has no token. Handlers get the identity from
-`caller()`, and from it the accounts that the call may concern. Open streams end when their token is revoked; unary
-calls are too short to need it.
+`caller()`, and from it the accounts that the call may concern: those of the token that the request names, or all of
+them. Open streams end when their token is revoked; unary calls are too short to need it.
 
 gRPC enforces the limits of connections, `Callers` those of callers, and the interceptor the time of a message. A call
 is counted on the event loop from before its message is read until its response is sent: a response that the client does
@@ -32,7 +32,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
-from contentgen.rpcs import RPCS, path_of
+from contentgen.rpcs import RPCS, accounts_of, path_of
 from scheduler_svc.config.tokens import TokenLine
 from scheduler_svc.domain.access import ANYONE, CallerIdentity, Role, Scope
 from scheduler_svc.domain.errors import AccountForbidden, DomainError, RoleForbidden, TokenInvalid, TooManyCalls
@@ -194,9 +194,12 @@ _RULES: Mapping[str, tuple[frozenset[Role], str]] = {
     path_of(name): (_OPERATORS | {Role(role) for role in rpc.callers.split()}, rpc.all_accounts)
     for name, rpc in RPCS.items()
 }
-"""By path: the roles that may call it, and what it is about, if no token that is tied to accounts may call it."""
+"""By path: the roles that may call it, and what is only for tokens of all accounts: see `Rpc.all_accounts`."""
 _FOREIGN = (_OPERATORS, "the schedulers, which serve all accounts")
 """The rule of reflection and channelz."""
+
+_NAMED = {path_of(name): read for name in RPCS if (read := accounts_of(name))}
+"""By path: what reads the accounts that a request names."""
 
 OPEN = frozenset(
     f"/{service.full_name}/{method.name}"
@@ -215,6 +218,16 @@ _log = structlog.get_logger(__name__)
 def caller() -> CallerIdentity:
     """The identity that makes the current call."""
     return _caller.get()
+
+
+def narrow(method: str, request: object) -> None:
+    """Keeps the current call to the accounts that its request names, if any. Raises AccountForbidden."""
+    if method not in _NAMED:
+        return
+    if account_ids := _NAMED[method](request) - {0}:
+        _caller.set(caller().about(account_ids))
+    elif of_all_accounts := _RULES[method][1]:
+        caller().require_all_accounts(of_all_accounts)
 
 
 def methods_of(identity: CallerIdentity) -> list[str]:
@@ -239,7 +252,7 @@ def _check(identity: CallerIdentity, path: str) -> None:
     """Raises RoleForbidden, or AccountForbidden, if this caller may not call the RPC, whatever it asks for."""
     roles, of_all_accounts = _RULES.get(path, _FOREIGN)
     identity.require(roles, path.lstrip("/"))
-    if of_all_accounts:
+    if of_all_accounts and path not in _NAMED:
         identity.require_all_accounts(of_all_accounts)
 
 

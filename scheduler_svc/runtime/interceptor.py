@@ -3,9 +3,10 @@
 Bytes that are not a message become INVALID_ARGUMENT, and domain errors the statuses of `errors.ERROR_STATUSES`. Any
 other error is a defect: it is logged with its traceback, and the client gets INTERNAL. A cancelled call stays so.
 
-It also counts and measures calls, limits the time that a message may take, and has calls recorded. For that every call
-is, to gRPC, one with a stream of requests: its handler starts when the headers arrive, and can refuse the call before
-the message. One timer serves all calls: `asyncio.timeout` costs a call as much as reading its message.
+It also counts and measures calls, limits the time that a message may take, keeps calls to the accounts that their
+requests name, and has them recorded. For that every call is, to gRPC, one with a stream of requests: its handler starts
+when the headers arrive, and can refuse the call before the message. One timer serves all calls: `asyncio.timeout` costs
+a call as much as reading its message.
 
 gRPC's own shutdown ends calls that no handler has started with CANCELLED, which clients do not retry; `InFlight` ends
 them with UNAVAILABLE.
@@ -28,7 +29,7 @@ from grpc_status import rpc_status
 
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow, ShuttingDown
 from scheduler_svc.metrics import Metrics, RpcMetrics
-from scheduler_svc.runtime.access import OPEN, Behavior, Callers, Context, Limits, caller
+from scheduler_svc.runtime.access import OPEN, Behavior, Callers, Context, Limits, caller, narrow
 from scheduler_svc.runtime.auditing import Auditor
 from scheduler_svc.runtime.errors import code_name, internal_status, missing_message, status_of, undecodable_message
 
@@ -207,6 +208,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
                 with self._in_flight.call():
                     receiving = self._callers.begin(method, context)
                     request = await read(requests, context, receiving)
+                    narrow(method, request)
                     response = await call(request, context)
             except BaseException as error:
                 if measured:

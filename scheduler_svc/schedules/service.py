@@ -148,7 +148,6 @@ class ScheduleService(ScheduleServiceServicer):
         with SubmitViolations(self._bounds) as violations:
             violations.id("account_id", request.account_id)
             settings = new_settings(request, violations)
-        caller().about(request.account_id)
         schedule = await self._writes.run(self._work.create, request.account_id, settings)
         return pb.CreateScheduleResponse(schedule=_schedule_message(*schedule))
 
@@ -161,8 +160,7 @@ class ScheduleService(ScheduleServiceServicer):
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
             page = PageRequest.of(request, violations, "ListSchedules", request.account_id)
-        scope = caller().about(request.account_id)
-        schedules = await self._reads.run(work.list_schedules, scope, page.position or 0, page.limit)
+        schedules = await self._reads.run(work.list_schedules, caller().scope, page.position or 0, page.limit)
         listed, token = page.cut(schedules, lambda shown_schedule: _listed_schedule_message(*shown_schedule), _position)
         return pb.ListSchedulesResponse(schedules=listed, next_page_token=token)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,14 +22,10 @@ _Request = pb.ListTasksRequest | pb.BulkCancelTasksRequest | pb.BulkRetryTasksRe
 
 @dataclass(frozen=True, slots=True)
 class RequestedFilter:
-    """A filter as it was requested: of one account, or (0) of all of the caller's."""
+    """A filter within the accounts of the caller, and the one account that the request names; 0: all of these."""
 
     account_id: int
     wanted: TaskFilter
-
-    def for_caller(self) -> TaskFilter:
-        """The filter within the accounts of the caller. Raises AccountForbidden."""
-        return replace(self.wanted, scope=caller().about(self.account_id))
 
     def selection(self) -> tuple[object, ...]:
         """What makes a list another one, in types that JSON has."""
@@ -48,6 +44,7 @@ def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] 
     bad.text("filter.worker_id", task_filter.worker_id, MAX_NAME)
     bad.text("filter.topic", task_filter.topic, MAX_LENGTHS["topic"])
     conditions = TaskFilter(
+        scope=caller().scope,
         statuses=_either(request, "statuses", partial(bad.statuses, among=among), bad),
         labels=_either(request, "labels", bad.labels, bad),
         schedule_id=_either(request, "schedule_id", partial(_schedule_id, bad), bad) or None,

@@ -75,7 +75,6 @@ class TaskService(TaskServiceServicer):
     async def SubmitTask(self, request: pb.SubmitTaskRequest, context: Context) -> pb.SubmitTaskResponse:
         with SubmitViolations(self._bounds) as violations:
             new = new_task(request, violations)
-        caller().about(new.account_id)
         with self._tracer.submit("TaskService/SubmitTask", caller_trace(context)) as span:
             stored = await self._submits.commit(SubmitItem(span.traced((new,)), request.ByteSize()))
             span.stored(stored)
@@ -88,10 +87,7 @@ class TaskService(TaskServiceServicer):
         size = request.ByteSize()
         with SubmitViolations(self._bounds) as violations:
             new = _new_tasks(request, size, violations)
-        accounts = [task.account_id for task in new]
-        for account_id in set(accounts):
-            caller().about(account_id)
-        counts_resources(accounts)
+        counts_resources(task.account_id for task in new)
         with self._tracer.submit("TaskService/BatchSubmitTasks", caller_trace(context)) as span:
             tasks = await self._submits.commit(SubmitItem(span.traced(new), size, batch=True))
             span.stored(tasks)
@@ -129,7 +125,7 @@ class TaskService(TaskServiceServicer):
         with Violations() as violations:
             task_filter = read_filter(request, violations)
             page = PageRequest.of(request, violations, "ListTasks", *task_filter.selection())
-        result = await self._reads.run(query.list_tasks, task_filter.for_caller(), page.position, page.limit)
+        result = await self._reads.run(query.list_tasks, task_filter.wanted, page.position, page.limit)
         tasks, token = page.cut(result.tasks, messages.listed_task, attrgetter("task_key"), result.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
@@ -181,19 +177,19 @@ class TaskService(TaskServiceServicer):
     async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-        return messages.task_stats(await self._reads.run(query.task_stats, caller().about(request.account_id)))
+        return messages.task_stats(await self._reads.run(query.task_stats, caller().scope))
 
     async def GetTaskHistory(self, request: pb.GetTaskHistoryRequest, context: object) -> pb.GetTaskHistoryResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
             period = read_period(request, violations)
-        points = await self._reads.run(query.task_history, caller().about(request.account_id), *period)
+        points = await self._reads.run(query.task_history, caller().scope, *period)
         return pb.GetTaskHistoryResponse(points=map(messages.history_point, points))
 
     async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-        count = await self._bulk.handle_timeouts(caller().about(request.account_id))
+        count = await self._bulk.handle_timeouts(caller().scope)
         return pb.HandleTimeoutsResponse(timeout_count=count)
 
     async def BulkCancelTasks(self, request: pb.BulkCancelTasksRequest, context: object) -> pb.BulkCancelTasksResponse:
@@ -201,7 +197,7 @@ class TaskService(TaskServiceServicer):
             task_filter = read_filter(request, violations, among=OPEN if request.force else frozenset({Status.PENDING}))
             violations.number("limit", request.limit, 0, MAX_INT32)
         matched, changed = await self._bulk.cancel(
-            task_filter.for_caller(),
+            task_filter.wanted,
             force=request.force,
             limit=request.limit or DEFAULT_BULK_LIMIT,
             dry_run=request.dry_run,
@@ -213,7 +209,7 @@ class TaskService(TaskServiceServicer):
             task_filter = read_filter(request, violations, among=RETRYABLE)
             violations.number("limit", request.limit, 0, MAX_INT32)
         matched, changed = await self._bulk.retry(
-            task_filter.for_caller(),
+            task_filter.wanted,
             reset=request.reset_retry_count,
             limit=request.limit or DEFAULT_BULK_LIMIT,
             dry_run=request.dry_run,
@@ -228,7 +224,7 @@ class TaskService(TaskServiceServicer):
             violations.number("limit", request.limit, 0, MAX_INT32)
         age = timedelta(days=min(days, MAX_CLEANUP_DAYS))
         matched, changed = await self._bulk.clean_up(
-            task_filter.for_caller(), age, limit=request.limit or None, dry_run=request.dry_run
+            task_filter.wanted, age, limit=request.limit or None, dry_run=request.dry_run
         )
         deleted = matched if request.dry_run else changed
         return pb.CleanupTasksResponse(deleted_count=deleted, matched_count=matched, changed_count=changed)
@@ -238,7 +234,7 @@ class TaskService(TaskServiceServicer):
     ) -> pb.PollRunningTasksResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-        return messages.poll_result(await self._polls.poll_running(caller().about(request.account_id)))
+        return messages.poll_result(await self._polls.poll_running(caller().scope))
 
     async def PollTask(self, request: pb.PollTaskRequest, context: object) -> pb.PollTaskResponse:
         status = await self._polls.poll_task(await self._own_task_key(request.task_id))
@@ -247,7 +243,7 @@ class TaskService(TaskServiceServicer):
     async def WatchTasks(  # type: ignore[override] # its messages are serialized already
         self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[bytes, None]:
-        selection = watch_requests.selection(request, caller())
+        selection = watch_requests.selection(request, caller().scope)
         await self._check_ownership(selection.keys)
         resumed = watch_requests.resume_position(request, selection)
         async with self._watches.open(selection, resumed, present=not request.skip_present) as watch:
@@ -269,7 +265,7 @@ class TaskService(TaskServiceServicer):
     async def _check_ownership(self, keys: Sequence[int]) -> None:
         """Raises NotFound if the caller may not access one of these tasks."""
         scope = caller().scope
-        if scope != ALL:
+        if keys and scope != ALL:
             await self._reads.run(query.require_own_tasks, scope, keys)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import cast
 
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.domain.access import CallerIdentity
+from scheduler_svc.domain.access import Scope
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import KEY_MAX, parse_task_id
@@ -22,8 +22,8 @@ _MAX_TOKEN = 250
 """Characters that fit into the metadata of an error."""
 
 
-def selection(request: pb.WatchTasksRequest, caller: CallerIdentity) -> Selection:
-    """What to watch. Raises InvalidArgument, AccountForbidden, and NotFound if an id is impossible."""
+def selection(request: pb.WatchTasksRequest, scope: Scope) -> Selection:
+    """What to watch: the tasks that are named, or all of the scope. Raises InvalidArgument, NotFound."""
     with Violations() as violations:
         violations.account_filter("account_id", request.account_id)
         if request.task_ids and request.account_id:
@@ -32,7 +32,7 @@ def selection(request: pb.WatchTasksRequest, caller: CallerIdentity) -> Selectio
             for i, task_id in enumerate(request.task_ids):
                 violations.required(f"task_ids[{i}]", task_id)
     if not request.task_ids:
-        return Selection(scope=caller.about(request.account_id))
+        return Selection(scope=scope)
     return Selection(tuple(sorted({_key(task_id) for task_id in request.task_ids})))
 
 

@@ -57,10 +57,6 @@ class WebhookService(WebhookServiceServicer):
             violations.account_filter("account_id", request.account_id)
             await self._check_url("url", request.url, violations)
             types = _event_types("event_types", request.event_types, violations)
-        if request.account_id:
-            caller().about(request.account_id)
-        else:
-            caller().require_all_accounts("webhooks of all accounts")
         result = await self._operators.run(work.create_webhook, request.account_id, request.url, types)
         await self._changed()
         return pb.CreateWebhookResponse(webhook=_message(result.webhook), secret=result.secret)
@@ -75,8 +71,7 @@ class WebhookService(WebhookServiceServicer):
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
             page = PageRequest.of(request, violations, "ListWebhooks", request.account_id)
-        scope = caller().about(request.account_id)
-        webhooks = await self._reads.run(work.list_webhooks, scope, page.position or 0, page.limit)
+        webhooks = await self._reads.run(work.list_webhooks, caller().scope, page.position or 0, page.limit)
         listed, token = page.cut(webhooks, _message, attrgetter("webhook_id"))
         return pb.ListWebhooksResponse(webhooks=listed, next_page_token=token)
 

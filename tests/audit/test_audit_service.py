@@ -136,6 +136,10 @@ async def test_refused_calls_are_recorded_with_their_reason(audit: Audit) -> Non
         "method": "WorkerPoolService/DrainWorker",
         "outcome": "PERMISSION_DENIED ACCOUNT_FORBIDDEN",
     }
+    with refused(StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"):
+        await audit.by("op1-token")("AccountService/DeactivateAccount", account_id=2)
+    event = await audit.event(actor="op1", method="AccountService/DeactivateAccount")
+    assert (event["account_id"], event["resource"]) == ("2", "account:2"), "of the account that was asked for"
 
 
 async def test_a_batch_is_an_event_of_each_account(audit: Audit) -> None:
