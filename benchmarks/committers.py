@@ -13,8 +13,7 @@ import sqlalchemy as sa
 
 from benchmarks.goals import Figure
 from scheduler_svc.database.notifications import PgNotifier
-from scheduler_svc.runtime.hints import Notifier
-from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.runtime.signals import CommitSignals, Notifier
 
 FLUSH_S = 0.002
 ROUNDS = 3

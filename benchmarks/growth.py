@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from benchmarks.goals import Figure
 from contentgen import ContentGenerationClient
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.lifecycle import ENDED
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.retention import work as retention
 from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.tasks.bulk import MAX_BATCH

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.goals import Figure
-from scheduler_svc.postgres.binaries import find_bindir
+from scheduler_svc.postgres.programs import find_bindir
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ import uvloop
 from contentgen.service.logs import follow_level_signals, ignore_level_signals
 from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from contentgen.service.values import Address
-from scheduler_svc.assets.folder import FolderStore
+from scheduler_svc.assets.stores import FolderStore
 from scheduler_svc.config import Bucket, Settings, configure_logging, notices, read_settings
 from scheduler_svc.database.connections import check_sessions
 from scheduler_svc.database.lineage import Lineage, LineageFile

@@ -27,9 +27,8 @@ from scheduler_svc.database.connections import CALL_TIMEOUT, HOT_TIMEOUT, LOCK_T
 from scheduler_svc.database.lineage import Lineage, WrongServer
 from scheduler_svc.database.statements import Pipeline
 from scheduler_svc.dispatch.sql.claim import Pauses
-from scheduler_svc.dispatch.sql.expiry import Expiry
 from scheduler_svc.dispatch.sql.tags import Floors, StartQuotas
-from scheduler_svc.dispatch.sql.waiting import WaitingTasks
+from scheduler_svc.dispatch.sql.waiting import Expiry, WaitingTasks
 from scheduler_svc.dispatch.sql.window import Loads, Window
 from scheduler_svc.domain.errors import DomainError, LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.history.sql import Counts, History, Rollups

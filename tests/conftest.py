@@ -86,7 +86,7 @@ def databases(cluster: EmbeddedPostgres) -> Iterator[Databases]:
 @pytest.fixture(scope="session")
 def template(cluster: EmbeddedPostgres, databases: Databases) -> str:
     """The name of a migrated database that is cloned for each test."""
-    from scheduler_svc.schema.migrate import upgrade  # a test without the schema should not need it
+    from scheduler_svc.schema.migrate import upgrade
 
     name = databases.create()
     engine = sa.create_engine(cluster.url(name), poolclass=sa.NullPool)

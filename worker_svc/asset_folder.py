@@ -24,11 +24,10 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from worker_svc.asset_sources import Fetcher, LeftOutError, on_own_thread, open_file, within
 from worker_svc.durable import sync_folder
-from worker_svc.fetching import Fetcher, on_own_thread
 from worker_svc.outcome import Article, LeftOut, LeftOutReason, TakenAsset
 from worker_svc.references import SCHEME, Reference, references, renamed
-from worker_svc.run_files import LeftOutError, open_file, within
 
 MAX_ASSETS = 100
 """Assets of one result, addresses that are read for it, and entries of what is left out."""

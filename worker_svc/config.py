@@ -1,20 +1,29 @@
 """The worker's settings: one frozen object, read once from flags and environment variables, validated all at once.
 
-Layer: above creator_user; nothing else is below it.
+Layer: above creator_user; nothing else is below it. The variables that a CLI gets, and the logs, are here too.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
+from contentgen.service import logs
 from contentgen.service import settings as service
-from contentgen.service.settings import FlagParser, ServiceSettings, add_flags, from_environment_only, together
+from contentgen.service.settings import (
+    FlagParser,
+    ServiceSettings,
+    SettingsError,
+    add_flags,
+    from_environment_only,
+    together,
+)
 from contentgen.service.values import (
     ListenAddress,
     LogFormat,
@@ -32,10 +41,8 @@ from worker_svc.creator_user import CreatorUser
 MAX_WORKER_ID = 200
 MAX_SLOTS = 1_000
 """CLIs that one worker may run at once. A scheduler refuses a hello with more slots."""
-
 GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
 """Schemes of gRPC targets."""
-
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:,/\[\]]+):(\d{1,5})")
 _HERE = re.compile(
     r"(?:(?:dns:(?:///)?)?(?:127\.[\d.]+|localhost|\[::1\])|ipv4:127\.[\d.]+|ipv6:\[::1\])(?::\d+)?|unix(?:-abstract)?:.*"
@@ -46,7 +53,6 @@ _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _WEEK = 7 * 86_400.0
 MAX_RESULT = 3 * 1024 * 1024
 """Bytes of a result's texts, at most."""
-
 Hosts = Annotated[
     tuple[str, ...],
     by_comma(_HOST, "names of hosts", "cdn.example.com,*.example.com,cdn.example.com:8443", lower=True),
@@ -225,3 +231,50 @@ def read_settings(argv: Sequence[str]) -> WorkerSettings:
     )
     add_flags(parser, WorkerSettings)
     return service.read_settings(WorkerSettings, parser, argv)
+
+
+# What the CLI gets of the environment. No value is repeated: it may be a secret.
+
+
+def variables_for_cli(names: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables of these names that are set, or whose value is in a file that NAME_FILE names.
+
+    Raises SettingsError for a file that can't be read, or if both are set.
+    """
+    values, problems = {name: environ[name] for name in names if name in environ}, []
+    for name in names:
+        file = f"{name}_FILE"
+        if not environ.get(file) or file in names:  # a CLI that reads the file itself gets its path
+            continue
+        if environ.get(name):
+            problems.append(f"{name} and {file} exclude each other: unset one of them")
+            continue
+        try:
+            values[name] = _held_by(Path(environ[file]))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it must be text"
+            problems.append(f"{file}: must be the path of a file that holds {name} ({reason})")
+    if problems:
+        raise SettingsError(problems)
+    return values
+
+
+def _held_by(file: Path) -> str:
+    """Returns the text that a file holds. Raises OSError, and ValueError for what no variable can hold."""
+    text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    if "\0" in text:
+        raise ValueError
+    return text
+
+
+# The worker's logs.
+
+
+_REDUNDANT_LOGGER = "grpc._common"
+"""Logs a traceback for a malformed message. The stream ends then, which the worker logs itself."""
+
+
+def configure_logging(level: str, form: str | None) -> None:
+    """Configures structlog and the root logger. If `form` is None: console on a terminal, else JSON."""
+    logs.configure_logging(level, form)
+    logging.getLogger(_REDUNDANT_LOGGER).setLevel(logging.CRITICAL)

@@ -15,9 +15,8 @@ from typing import Any
 from contentgen.service.check import ConfigCheck, Findings, expired, traces, unresolved, unwritable
 from contentgen.service.settings import SettingsError
 from worker_svc import creators
-from worker_svc.config import WorkerSettings, addresses
+from worker_svc.config import WorkerSettings, addresses, variables_for_cli
 from worker_svc.creators.base import CreatorSettings
-from worker_svc.environment import variables_for_cli
 from worker_svc.session.credentials import Credentials
 
 CALL_TIMEOUT = 5.0

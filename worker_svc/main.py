@@ -23,10 +23,9 @@ from contentgen import variables
 from contentgen.service.logs import ignore_level_signals
 from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from worker_svc import config_command, try_command
-from worker_svc.config import WorkerSettings, read_settings
+from worker_svc.config import WorkerSettings, configure_logging, read_settings
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
 from worker_svc.guard import Guard, hide_memory
-from worker_svc.logs import configure_logging
 
 if TYPE_CHECKING:
     from worker_svc.session.tracing import Tracer

@@ -10,7 +10,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from contentgen.service.tracing import Exporter, after, headers_of
 from worker_svc.session.leases import Lease
-from worker_svc.trace_context import TraceContext
+from worker_svc.session.tracing import TraceContext
 
 
 class OtelTracer:

@@ -1,6 +1,6 @@
 """One run of a task, from start to outcome: the CLI in its own folder and environment, under the guard.
 
-Layer: above guard, creators and output, below slots. It implements `creators.base.Cli`.
+Layer: above guard, creators and output, below session. It implements `creators.base.Cli`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,18 @@ from types import MappingProxyType
 from typing import BinaryIO
 from urllib.parse import quote
 
+from worker_svc.config import variables_for_cli
 from worker_svc.creator_user import CreatorUser
-from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, Creator, Job, Needs, RunReporter, job_problem
-from worker_svc.creators.options import refusal
-from worker_svc.environment import variables_for_cli
+from worker_svc.creators.base import (
+    MAX_SMALL_OUTPUT,
+    CompletedCall,
+    Creator,
+    Job,
+    Needs,
+    RunReporter,
+    job_problem,
+    options_refusal,
+)
 from worker_svc.guard import Child, Exit, Guard, GuardError, GuardLostError, SpawnError, now
 from worker_svc.outcome import MAX_OUTPUT, MAX_STDERR, Outcome, Reason, RunOutput, clean, clean_tail, failed
 from worker_svc.output import FileFollower, LineSplitter, Sink, Tail, read_to_end
@@ -238,7 +246,7 @@ class Runner:
         """Makes one attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""
         if fault := job_problem(job):
             return failed(Reason.CREATOR_ERROR, f"the task is not given to the CLI: {fault}")
-        if outcome := refusal(job.brief.options, self._allowed_options):
+        if outcome := options_refusal(job.brief.options, self._allowed_options):
             return outcome
         return await self._creator.run(job, run, report)
 

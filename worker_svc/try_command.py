@@ -30,15 +30,14 @@ from contentgen.service.settings import (
 )
 from contentgen.service.values import seconds_of
 from contentgen.submit_fields import BRIEF, Field
-from worker_svc.config import WorkerSettings
-from worker_svc.creators.brief import ARGUMENTS, Brief
+from worker_svc.config import WorkerSettings, configure_logging
+from worker_svc.creators.base import ARGUMENTS, Brief
 from worker_svc.folder import FolderError, take_folder
 from worker_svc.guard import Guard, GuardLostError
-from worker_svc.logs import configure_logging
 
 if TYPE_CHECKING:
     from contentgen.v1 import worker_service_pb2 as pb
-    from worker_svc.try_output import TryOutput
+    from worker_svc.trial import TryOutput
 
 EXIT_FAILED = 1
 MAX_TIMEOUT = 3_650 * 86_400.0
@@ -119,8 +118,8 @@ def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, signa
 
     import uvloop
 
-    from worker_svc.session import trial
-    from worker_svc.try_output import TryOutput
+    from worker_svc import trial
+    from worker_svc.trial import TryOutput
 
     output = TryOutput(request.brief.topic, as_json=request.output == "json")
     output.starts(settings.creator_cli_path, settings.creator_profile, request.timeout)

@@ -16,7 +16,7 @@ from benchmarks.simulation.database import Database, Task
 from benchmarks.simulation.machine import Interpreter
 from benchmarks.simulation.scheduler import Hello, Message, Scheduler, Session
 from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL, Settings
-from worker_svc.session.backoff import ReconnectBackoff
+from worker_svc.session.channel import ReconnectBackoff
 from worker_svc.session.deadlines import deadline
 from worker_svc.session.scheduler_connection import WELCOME_TIMEOUT
 

@@ -20,8 +20,7 @@ from benchmarks import child, payload
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.scripted_worker import LeaseStream, hello
 from worker_svc.config import addresses
-from worker_svc.session.backoff import ReconnectBackoff
-from worker_svc.session.channel import channel_options
+from worker_svc.session.channel import ReconnectBackoff, channel_options
 from worker_svc.session.scheduler_connection import WELCOME_TIMEOUT
 
 MAX_CONNECTING = 20

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from benchmarks.simulation.clock import Clock, Process
 from scheduler_svc.replica.replica import MAX_GROUP_WEIGHT
-from scheduler_svc.runtime.fairness import FairQueue
+from scheduler_svc.runtime.calls import FairQueue
 from scheduler_svc.runtime.group_committer import BUSY_GROUP, GROUP_SHARES
 
 T = TypeVar("T")

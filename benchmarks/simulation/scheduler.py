@@ -24,7 +24,7 @@ from scheduler_svc.domain.lease import Capacity, share_out
 from scheduler_svc.leases.service import CAPACITY_TTL, GATHER_TIME
 from scheduler_svc.replica.replica import REPORT_LANES, SUBMIT_LINGER
 from scheduler_svc.runtime.access import Limits
-from scheduler_svc.runtime.hints import SEND_INTERVAL
+from scheduler_svc.runtime.signals import SEND_INTERVAL
 
 if TYPE_CHECKING:
     from benchmarks.simulation.fleet import Worker

@@ -9,7 +9,7 @@ from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from scheduler_svc.accounts import work
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
-from scheduler_svc.domain.bounds import MAX_PRIORITY
+from scheduler_svc.domain.task import MAX_PRIORITY
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest

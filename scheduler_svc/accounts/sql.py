@@ -7,8 +7,7 @@ from dataclasses import asdict
 import sqlalchemy as sa
 
 from scheduler_svc.database.statements import Statements, account_filter
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.account import Account, AccountChange, Quotas, Scope
 from scheduler_svc.domain.errors import NotFound
 
 _COLUMNS = """

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler_svc.dispatch.admission import settle
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.account import Account, AccountChange, Quotas, Scope
 from scheduler_svc.domain.errors import NotFound
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from contentgen.service.check import ConfigCheck, Findings, expired, same_ports,
 from contentgen.service.settings import SettingsError
 from scheduler_svc.assets.stores import open_store
 from scheduler_svc.config import Bucket, Settings, configure_logging
-from scheduler_svc.config.notices import empty_url
+from scheduler_svc.config.settings import empty_url
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.database.connections import check_sessions
 from scheduler_svc.postgres import PostgresError
-from scheduler_svc.postgres.binaries import find_bindir
+from scheduler_svc.postgres.programs import find_bindir
 from scheduler_svc.runtime.tls import Certificates
 
 

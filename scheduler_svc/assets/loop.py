@@ -8,7 +8,7 @@ import structlog
 
 from scheduler_svc.assets import work
 from scheduler_svc.assets.objects import Objects
-from scheduler_svc.domain.asset import KEPT_UNNAMED
+from scheduler_svc.domain.content import KEPT_UNNAMED
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls, timed

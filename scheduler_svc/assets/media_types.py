@@ -8,7 +8,7 @@ import re
 import structlog
 
 from contentgen.sandbox import Sandbox, SandboxError
-from scheduler_svc.domain.asset import Media
+from scheduler_svc.domain.content import Media
 
 PICTURES = {
     "image/png": rb"\x89PNG\r\n\x1a\n",

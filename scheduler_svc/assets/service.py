@@ -9,7 +9,7 @@ from contentgen.v1 import asset_service_pb2 as pb
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceServicer
 from scheduler_svc.assets import work
 from scheduler_svc.assets.objects import Objects
-from scheduler_svc.domain.asset import Asset
+from scheduler_svc.domain.content import Asset
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls

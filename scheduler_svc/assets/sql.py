@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from scheduler_svc.assets.work import AssetUsage, ContentAssetRow
 from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.statements import Statements, accounts
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.asset import Asset, Media
+from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.content import Asset, Media
 
 _TOUCH_ASSET = sa.text("""
     INSERT INTO assets (sha256, size) VALUES (:sha256, :size)

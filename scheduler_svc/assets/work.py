@@ -25,9 +25,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.assets.objects import ObjectStore
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.asset import NOT_UPLOADED, Asset
-from scheduler_svc.domain.content import TaskResult
+from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.content import NOT_UPLOADED, Asset, TaskResult
 from scheduler_svc.domain.errors import AccountAssetsFull, NotFound
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from scheduler_svc.audit.work import AuditPage
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts, of_each_account
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.audit import AuditEvent, AuditFilter
 from scheduler_svc.schema.tables import NO_SUBMIT, SUBMITS
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.audit import AuditedCall, AuditEvent, AuditFilter
 from scheduler_svc.domain.ids import parse_task_id
 

@@ -1,25 +1,30 @@
-"""The scheduler's settings: one frozen, validated object. Part of `scheduler_svc.config`.
+"""The scheduler's settings: one frozen, validated object, its command line, and the logging that follows it.
 
 A field's docstring is its text in `--help`: what it means, its unit, its default, what unset means.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from contentgen.service.settings import ServiceSettings, together, variable_of
-from contentgen.service.values import (
-    Address,
-    ListenAddress,
-    LogFormat,
-    LogLevel,
-    duration,
-    size,
-    whole_number,
+from contentgen import variables
+from contentgen.service import logs
+from contentgen.service import settings as service
+from contentgen.service.settings import (
+    FlagParser,
+    ServiceSettings,
+    add_flags,
+    from_environment_only,
+    together,
+    variable_of,
 )
+from contentgen.service.values import Address, ListenAddress, LogFormat, LogLevel, duration, size, whole_number
 from scheduler_svc.config.values import (
     AccountIds,
     AssetLocation,
@@ -239,3 +244,71 @@ def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return f"{value:g} s" if isinstance(value, float) else str("" if value is None else value)
+
+
+# The command line.
+
+
+_DESCRIPTION = """Takes content-generation tasks over gRPC, keeps them in PostgreSQL and leases them to workers.
+TERM finishes the calls in flight, hands the workers over and ends; a second TERM does not wait.
+With a tokens file or TLS, HUP reads those files again. USR1 sets the log level to debug, USR2 sets it back.
+`contentgen-scheduler token create --help` tells how callers get a token, `contentgen-scheduler import --help` how the
+old application's data is taken over, `contentgen-scheduler migrate --help` how the database gets its tables where this
+role may not make them, `contentgen-scheduler backup --help` and `restore --help` how it is kept and brought back,
+`contentgen-scheduler config --help` how settings are checked before a start, `contentgen-scheduler health --help` how a
+container's health is."""
+
+
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """Returns the settings of `arguments` (without the program's name) and the environment.
+
+    Raises SettingsError naming all problems, and SystemExit after `--help` or `--version`.
+    """
+    parser = settings_parser("contentgen-scheduler", _DESCRIPTION, Settings.model_fields)
+    parser.add_argument("--version", action="version", version=version("contentgen-grpc"))
+    return service.read_settings(Settings, parser, arguments)
+
+
+def settings_parser(program: str, description: str, names: Iterable[str]) -> FlagParser:
+    """Returns a parser with the flags of these settings."""
+    parser = FlagParser(program, description=description, epilog=from_environment_only(Settings))
+    add_flags(parser, Settings, names)
+    return parser
+
+
+def settings_of(flags: Mapping[str, Any]) -> Settings:
+    """Returns the settings of these flags, by the settings' names, and the environment. Raises SettingsError."""
+    return service.settings_of(Settings, flags)
+
+
+# Warnings at start about the environment: variables that are probably mistakes.
+
+
+def notices(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yields a line for each variable that is probably a mistake."""
+    yield from empty_url(environ)
+    yield from variables.notices(environ)
+
+
+def empty_url(environ: Mapping[str, str]) -> Iterator[str]:
+    if environ.get("DATABASE_URL") == "" and not environ.get("DATABASE_URL_FILE"):
+        yield "DATABASE_URL is empty, which counts as unset: an embedded PostgreSQL is used"
+
+
+# The scheduler's logs.
+
+
+_UNSENT = ("grpc._cython.cygrpc", "InternalError")
+"""The class of gRPC's exception for an unsent answer, by name: settings are read before gRPC is imported."""
+
+
+def configure_logging(settings: Settings) -> None:
+    """Configures structlog and the root logger, also for loggers that exist already."""
+    logs.configure_logging(settings.log_level, settings.log_format, filters=[_is_our_concern])
+
+
+def _is_our_concern(record: logging.LogRecord) -> bool:
+    """Drops, unless debugging, gRPC's errors about answers that could not be sent because the caller hung up."""
+    kinds = record.exc_info[0].__mro__ if record.exc_info and record.exc_info[0] else ()
+    unsent = any((kind.__module__, kind.__name__) == _UNSENT for kind in kinds)
+    return not unsent or logging.root.level <= logging.DEBUG

@@ -6,8 +6,8 @@ import time
 from contextlib import suppress
 
 from scheduler_svc.contents.work import index_contents, unindexed
+from scheduler_svc.domain.change import Watermark
 from scheduler_svc.domain.errors import LockTimeout
-from scheduler_svc.domain.watermark import Watermark
 from scheduler_svc.runtime.calls import Calls
 
 INTERVAL = 1.0

@@ -12,7 +12,7 @@ from contentgen.v1 import asset_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as pb
 from scheduler_svc.assets.service import asset_message
 from scheduler_svc.contents import work
-from scheduler_svc.domain.access import ANONYMOUS
+from scheduler_svc.domain.account import ANONYMOUS
 from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
     TITLE_LENGTH,

@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain.access import CallerIdentity, Role, Scope
-from scheduler_svc.domain.brief import MAX_LENGTHS, MAX_PROMPT_BYTES, Brief
+from scheduler_svc.domain.account import CallerIdentity, Role, Scope
+from scheduler_svc.domain.change import Snapshot
 from scheduler_svc.domain.content import (
     MAX_HELD_REVIEWS,
     MAX_RESULT_BYTES,
@@ -32,8 +32,7 @@ from scheduler_svc.domain.errors import (
     RoleForbidden,
     TooManyReviews,
 )
-from scheduler_svc.domain.task import NewTask
-from scheduler_svc.domain.watermark import Snapshot
+from scheduler_svc.domain.task import MAX_LENGTHS, MAX_PROMPT_BYTES, Brief, NewTask
 from scheduler_svc.publishing.work import CHANGEABLE, require_changeable
 from scheduler_svc.tasks import query
 from scheduler_svc.webhooks.work import store_review

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from scheduler_svc.database.batch import COPY_FROM, Insert, array
 from scheduler_svc.database.connections import set_local_lock_timeout
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 

@@ -1,6 +1,6 @@
 """Admission: gives tags to an account's waiting tasks within its window, limits and pause, or takes tags away.
 
-One short transaction an account. `domain/fairness.py` decides; `dispatch/loop.py` calls it.
+One short transaction an account. `domain/dispatch.py` decides; `dispatch/loop.py` calls it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler_svc.dispatch.rows import AccountQueue, FlowMark
-from scheduler_svc.domain import fairness
-from scheduler_svc.domain.start_quota import StartQuota
+from scheduler_svc.domain import dispatch
+from scheduler_svc.domain.dispatch import StartQuota
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
@@ -68,7 +68,7 @@ def _allot(queue: AccountQueue) -> list[int]:
         bounds.append(max(0, queue.limit - queue.leases))
     if queue.quota:
         bounds.append(queue.quota.seats)
-    return fairness.allot(queue.flows, min(bounds, default=None), queue.weight, queue.aging)
+    return dispatch.allot(queue.flows, min(bounds, default=None), queue.weight, queue.aging)
 
 
 def _surplus(queue: AccountQueue) -> list[int]:
@@ -94,8 +94,8 @@ def _admit(tx: Tx, account_id: int, queue: AccountQueue) -> int:
         left -= count
         backlog = flow.untagged > count
         has_seats = allotted == flow.window_limit(queue.weight)  # else a free seat refills, not a claim
-        refill = fairness.refill(start + count / queue.weight, queue.weight) if backlog and has_seats else None
-        marks.append(FlowMark(flow.priority, backlog, fairness.REFILL_ALWAYS if queue.quota else refill))
+        refill = dispatch.refill(start + count / queue.weight, queue.weight) if backlog and has_seats else None
+        marks.append(FlowMark(flow.priority, backlog, dispatch.REFILL_ALWAYS if queue.quota else refill))
     tx.window.mark(account_id, marks, closed=queue.paused or queue.limit > 0 or queue.quota is not None)
     if not left:
         tx.signals.admit.add(account_id)

@@ -27,8 +27,8 @@ import structlog
 from scheduler_svc.dispatch.admission import scan, settle
 from scheduler_svc.dispatch.streams import ReconnectOrder, Streams
 from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim
+from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
-from scheduler_svc.domain.fairness import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.system import LaneState
 from scheduler_svc.metrics import Metrics

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scheduler_svc.domain.brief import Brief
-from scheduler_svc.domain.fairness import Flow
+from scheduler_svc.domain.dispatch import Flow, StartQuota
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.start_quota import StartQuota
+from scheduler_svc.domain.task import Brief
 
 
 class AccountQueue(NamedTuple):

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.dispatch.rows import Grant
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.account import ALL_ACCOUNTS
-from scheduler_svc.domain.demand import total_demand
+from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
+from scheduler_svc.domain.dispatch import total_demand
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lease import share_out
 from scheduler_svc.runtime.calls import Calls

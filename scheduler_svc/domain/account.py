@@ -1,9 +1,13 @@
-"""Accounts, which own tasks."""
+"""Accounts, which own tasks, and callers: which accounts' tasks and contents each may reach."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from scheduler_svc.domain.errors import AccountForbidden, RoleForbidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +51,67 @@ class AccountChange:
 
 
 ALL_ACCOUNTS = 0
+
+
+# Callers, and what each may reach.
+
+
+class Role(StrEnum):
+    CLIENT = "client"
+    REVIEWER = "reviewer"
+    PUBLISHER = "publisher"
+    VIEWER = "viewer"
+    WORKER = "worker"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The accounts whose tasks and contents a call reaches; None: all."""
+
+    accounts: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, account_id: int) -> Scope:
+        """Returns the scope of one account, or (0) of all."""
+        return cls((account_id,)) if account_id else ALL
+
+    def __contains__(self, account_id: int) -> bool:
+        return self.accounts is None or account_id in self.accounts
+
+
+ALL = Scope()
+
+
+class CallerIdentity(NamedTuple):
+    """A caller; a tuple, since most calls make one.
+
+    `name` is empty if no tokens are required. `scope` holds the accounts that its token is tied to, and in a call that
+    names accounts only these.
+    """
+
+    name: str
+    role: Role
+    scope: Scope = ALL
+
+    def require(self, allowed: frozenset[Role], rpc: str) -> None:
+        if self.role not in allowed:
+            raise RoleForbidden(self.name, self.role, rpc, sorted(allowed))
+
+    def about(self, account_ids: set[int]) -> CallerIdentity:
+        """Returns the caller in a call about these accounts. Raises AccountForbidden, but not for an id below 0."""
+        for account_id in account_ids:
+            if account_id > 0 and account_id not in self.scope:
+                raise AccountForbidden(self.name, f"account {account_id}", account_id=str(account_id))
+        return CallerIdentity(self.name, self.role, Scope(tuple(account_ids)))
+
+    def require_all_accounts(self, what: str) -> None:
+        """Raises AccountForbidden if the caller is tied to accounts: the call affects every account's tasks."""
+        if self.scope != ALL:
+            raise AccountForbidden(self.name, what)
+
+
+ANONYMOUS = "anonymous"
+"""Who does something, if there is neither a token nor a name in the request."""
+ANYONE = CallerIdentity("", Role.OPERATOR)
+"""Every caller, if no tokens are required: whoever reaches the port may call everything."""

@@ -1,16 +1,140 @@
-"""Results of creator CLIs, the contents made of them, and the publish pool."""
+"""Results of creator CLIs, their assets, the contents made of them, and the publish pool."""
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
-from scheduler_svc.domain.asset import Asset, LeftOut, NamedAsset
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.summary import summary_of
+
+MAX_BYTES = 32 * 1024 * 1024
+MAX_NAMED = 100
+"""Assets of a content; and as many entries of what was left out."""
+MAX_NAME = 200
+MAX_SOURCE = 500
+"""Characters of what the CLI named and was left out."""
+KEPT_UNNAMED = timedelta(days=7)
+"""How long an asset stays that no content names, since it was uploaded or the last content that named it was deleted.
+
+A backup takes less, and what was uploaded is named sooner.
+"""
+
+
+class NamedAsset(NamedTuple):
+    """A file that a result names. `sha256` is lower-case hex."""
+
+    name: str
+    sha256: str
+
+
+class LeftOut(NamedTuple):
+    """What a result names and is not stored, as the CLI named it, and why."""
+
+    name: str
+    reason: str
+
+
+NOT_UPLOADED = "NOT_FOUND"
+"""The reason of an asset that a result names and that is not stored."""
+OUTSIDE = "OUTSIDE_FOLDER"
+"""The reason of an asset whose name leads elsewhere."""
+
+
+def stays_below(name: str) -> bool:
+    """Returns whether an asset's name, as a path, leads to a place below the folder where it is put, on any system."""
+    return not (name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"))
+
+
+class Media(NamedTuple):
+    """What a file is, by its content. Pixels; None if it is no picture."""
+
+    media_type: str
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """An asset as a content names it."""
+
+    name: str
+    sha256: str
+    media_type: str
+    size: int
+    width: int | None
+    height: int | None
+
+
+# The summary of an article: the beginning of its text, without Markdown and HTML.
+
+
+SUMMARY_LENGTH = 200
+_EXAMINED = 1_000
+"""Characters of the body that a summary may come from, marks included."""
+_MARKED = re.compile(r"[#*_`~\[\]<>&|\\\n\r\t!]")
+_MAY_BEGIN = frozenset("-+ =0123456789")
+"""Characters with which a list, a rule or an indented text may begin."""
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_IMAGE = re.compile(r"!\[[^\[\]]*\](?:\([^()]*\)|\[[^\[\]]*\])?")
+_LINK = re.compile(r"\[([^\[\]]*)\](?:\([^()]*\)|\[[^\[\]]*\])")
+_DEFINITION = re.compile(r"^ {0,3}\[[^\]]+\]:.*$", re.MULTILINE)
+_ADDRESS = re.compile(r"<((?:https?:|mailto:)[^<>\s]+)>")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~).*$", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*(?:(?:[-*_=][ \t]*){3,}|[|:\- \t]*-[|:\- \t]*)$", re.MULTILINE)
+_ITEM = r"(?:#{1,6}(?=\s)|[-+*](?=\s)|\d{1,9}[.)](?=\s))"
+_LINE_START = re.compile(rf"^[ \t]*(?:>[ \t]?)*{_ITEM}?[ \t]*(?:\[[ xX]\][ \t])?", re.MULTILINE)
+_LINE_END = re.compile(r"[ \t]+#+[ \t]*$", re.MULTILINE)
+_STARS = re.compile(r"(?<!\\)(\*{1,3})(?=\S)(.{1,200}?)(?<=\S)(?<!\\)\1")
+_STRUCK = re.compile(r"~~(.{1,200}?)~~")
+_CODE = re.compile(r"(`+)(.{1,200}?)\1")
+_UNDERSCORES = re.compile(r"(?<![\w\\])(_{1,3})(?=\S)(.{1,200}?)(?<=\S)\1(?!\w)")
+_ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
+_MARKS = (
+    ("<!--", _COMMENT, ""),
+    ("]:", _DEFINITION, ""),
+    ("![", _IMAGE, ""),
+    ("](", _LINK, r"\1"),
+    ("][", _LINK, r"\1"),
+    ("<", _ADDRESS, r"\1"),
+    ("<", _TAG, ""),
+    ("```", _FENCE, ""),
+    ("~~~", _FENCE, ""),
+    ("", _RULE, ""),
+    ("", _LINE_START, ""),
+    (" #", _LINE_END, ""),
+    ("*", _STARS, r"\2"),
+    ("*", _STARS, r"\2"),
+    ("~~", _STRUCK, r"\1"),
+    ("`", _CODE, r"\2"),
+    ("_", _UNDERSCORES, r"\2"),
+    ("\\", _ESCAPED, r"\1"),
+)
+"""In order: a text that a mark contains, the mark, and what stays of it."""
+
+
+def summary_of(body: str) -> str:
+    """Returns the first characters of the text that a reader of the rendered article sees, on one line."""
+    begin = body[:SUMMARY_LENGTH]
+    if begin[:1] not in _MAY_BEGIN and not _MARKED.search(begin):
+        return begin
+    return _text(body[:_EXAMINED])[:SUMMARY_LENGTH].rstrip()
+
+
+def _text(markdown: str) -> str:
+    for hint, pattern, kept in _MARKS:
+        if hint in markdown:
+            markdown = pattern.sub(kept, markdown)
+    return " ".join(html.unescape(markdown).replace(" | ", " ").replace("\0", "").split())
+
+
+# Results, contents and the publish pool.
+
 
 TITLE_LENGTH = 255
 MAX_HELD_REVIEWS = 100

@@ -10,19 +10,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from scheduler_svc.domain import bounds
-from scheduler_svc.domain.brief import MAX_LENGTHS, MAX_PROMPT_BYTES, Brief
-from scheduler_svc.domain.content import (
-    MAX_RESULT_BYTES,
-    TITLE_LENGTH,
-    PublishStatus,
-    ReviewStatus,
-)
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, PublishStatus, ReviewStatus, summary_of
+from scheduler_svc.domain.lifecycle import CANCELLED_BY_CLIENT, TASK_TIMEOUT, Status
 from scheduler_svc.domain.old_rows import LeftOut, OldRow
-from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT, TASK_TIMEOUT
-from scheduler_svc.domain.summary import summary_of
-from scheduler_svc.domain.task import DEFAULT_MAX_RETRIES, DEFAULT_PRIORITY, TaskError
+from scheduler_svc.domain.task import (
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_PRIORITY,
+    MAX_LENGTHS,
+    MAX_PRIORITY,
+    MAX_PROMPT_BYTES,
+    MAX_RETRIES,
+    MIN_PRIORITY,
+    Brief,
+    TaskError,
+)
 
 T = TypeVar("T")
 
@@ -134,7 +135,7 @@ def task(row: OldRow) -> ImportedTask:
     """Returns a task; one that had not ended starts anew. Raises LeftOut."""
     old_id = row.old_id
     status = _named(row, "status", _STATUSES)
-    max_retries = _within(row.number("max_retries"), DEFAULT_MAX_RETRIES, 0, bounds.MAX_RETRIES)
+    max_retries = _within(row.number("max_retries"), DEFAULT_MAX_RETRIES, 0, MAX_RETRIES)
     ended = status is not Status.PENDING
     return ImportedTask(
         old_id=old_id,
@@ -143,7 +144,7 @@ def task(row: OldRow) -> ImportedTask:
         old_content_id=row.number("content_id") or None,
         brief=_brief(row),
         status=status,
-        priority=_within(row.number("priority"), DEFAULT_PRIORITY, bounds.MIN_PRIORITY, bounds.MAX_PRIORITY),
+        priority=_within(row.number("priority"), DEFAULT_PRIORITY, MIN_PRIORITY, MAX_PRIORITY),
         auto_approve=row.flag("auto_approve", True),
         retry_count=_within(row.number("retry_count"), 0, 0, max_retries),
         max_retries=max_retries,
@@ -195,12 +196,12 @@ def content_of_result(of: ImportedTask) -> ImportedContent:
 def entry(row: OldRow) -> ImportedEntry:
     """Returns an entry of the publish pool; a claim of the old publisher is dropped. Raises LeftOut."""
     old_id = row.old_id
-    old = _within(row.number("priority"), DEFAULT_PRIORITY, bounds.MIN_PRIORITY, bounds.MAX_PRIORITY)
+    old = _within(row.number("priority"), DEFAULT_PRIORITY, MIN_PRIORITY, MAX_PRIORITY)
     status = _named(row, "status", _PUBLISH_STATUSES)
     return ImportedEntry(
         old_id=old_id,
         old_content_id=row.required_number("content_id"),
-        priority=bounds.MIN_PRIORITY + bounds.MAX_PRIORITY - old,  # there the smaller is the more urgent
+        priority=MIN_PRIORITY + MAX_PRIORITY - old,  # there the smaller is the more urgent
         schedule_time=row.time("scheduled_at"),
         status=status,
         error=row.text("last_error")[:MAX_ERROR] if status is PublishStatus.FAILED else "",

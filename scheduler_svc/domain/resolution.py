@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from scheduler_svc.domain import retry
+from scheduler_svc.domain import lifecycle
 from scheduler_svc.domain.lease import AttemptDeferred, AttemptFailed, AttemptReleased, LeaseEnd, Release
-from scheduler_svc.domain.lifecycle import Move, Status, after
-from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
+from scheduler_svc.domain.lifecycle import DEFAULT_BACKOFF, Move, RetryBackoff, Status, after
 from scheduler_svc.domain.task import TaskError
 
 
@@ -80,19 +79,19 @@ def reported_cause(
 ) -> Cause:
     """Returns the cause in a worker's report. `started`: whether its CLI had started on the task."""
     if isinstance(ending, AttemptDeferred):
-        return Cause(Move.DEFER, LeaseEnd.RELEASED, retry.DEFERRED, deferral=Deferral(ending, max_deferrals))
+        return Cause(Move.DEFER, LeaseEnd.RELEASED, lifecycle.DEFERRED, deferral=Deferral(ending, max_deferrals))
     if isinstance(ending, AttemptFailed):
-        move = Move.TIME_OUT if ending.error.reason == retry.TASK_TIMEOUT else Move.FAIL
+        move = Move.TIME_OUT if ending.error.reason == lifecycle.TASK_TIMEOUT else Move.FAIL
         return Cause(move, LeaseEnd.FAILED, ending.error.reason, ending.error)
     reason = ending.reason.name
     if not started:
         return Cause(Move.RELEASE, LeaseEnd.RELEASED, reason, refused=ending.reason is Release.REFUSED)
-    error = TaskError(retry.WORKER_LOST, f"the worker released the task after its CLI had started ({reason})")
-    return Cause(Move.LOSE, LeaseEnd.RELEASED, retry.WORKER_LOST, error, counted=False)
+    error = TaskError(lifecycle.WORKER_LOST, f"the worker released the task after its CLI had started ({reason})")
+    return Cause(Move.LOSE, LeaseEnd.RELEASED, lifecycle.WORKER_LOST, error, counted=False)
 
 
 def loss_cause(message: str) -> Cause:
-    return Cause(Move.LOSE, LeaseEnd.LOST, retry.WORKER_LOST, TaskError(retry.WORKER_LOST, message))
+    return Cause(Move.LOSE, LeaseEnd.LOST, lifecycle.WORKER_LOST, TaskError(lifecycle.WORKER_LOST, message))
 
 
 def resolve(status: Status, cause: Cause, counters: Counters, *, max_losses: int, jitter: float) -> Resolution:
@@ -118,7 +117,7 @@ def _ended(status: Status, cause: Cause, counters: Counters) -> Resolution:
 
 def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: float) -> Resolution:
     ended = _ended(status, cause, counters)
-    retries = retry.is_auto_retried(
+    retries = lifecycle.is_auto_retried(
         cause.reason,
         auto_retry=counters.auto_retry,
         retry_count=counters.retry_count,
@@ -131,7 +130,7 @@ def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: flo
     next_step = Step(
         ended.status,
         after(ended.status, Move.RETRY),
-        retry.AUTO_RETRY,
+        lifecycle.AUTO_RETRY,
         f"retry {number} of {counters.max_retries} in {delay:.0f} s",
     )
     return Resolution(Status.PENDING, (*ended.steps, next_step), Requeue.BACKOFF, number, 0, 0, delay, cause.error)
@@ -151,7 +150,7 @@ def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: in
             error=cause.error,
             deferrals=counters.deferrals,
         )
-    next_step = Step(ended.status, after(ended.status, Move.RETRY), retry.REQUEUED, "at once; no retry is consumed")
+    next_step = Step(ended.status, after(ended.status, Move.RETRY), lifecycle.REQUEUED, "at once; no retry is consumed")
     return Resolution(
         Status.PENDING,
         (*ended.steps, next_step),
@@ -172,9 +171,9 @@ def _after_release(status: Status, cause: Cause, counters: Counters, jitter: flo
             Status.PENDING, (step,), Requeue.KEPT, retries, losses, counters.refusals, deferrals=deferrals
         )
     refusals = counters.refusals + 1
-    delay = retry.refusal_wait(refusals)
+    delay = lifecycle.refusal_wait(refusals)
     if delay is None:
-        error = TaskError(retry.NO_WORKER_ACCEPTS, f"refused {refusals} times in a row")
+        error = TaskError(lifecycle.NO_WORKER_ACCEPTS, f"refused {refusals} times in a row")
         return _after_failure(status, Cause(Move.FAIL, cause.end, error.reason, error), counters, jitter)
     step = Step(status, after(status, Move.RELEASE), cause.reason, f"offered again in {delay:.0f} s")
     return Resolution(
@@ -187,8 +186,8 @@ def _after_deferral(status: Status, deferral: Deferral, counters: Counters, jitt
     deferrals = counters.deferrals + 1
     detail = f": {deferral.asked.message}" if deferral.asked.message else ""
     if deferrals >= deferral.limit:
-        error = TaskError(retry.DEFERRED, f"the CLI asked {deferrals} times in a row to come back later{detail}")
+        error = TaskError(lifecycle.DEFERRED, f"the CLI asked {deferrals} times in a row to come back later{detail}")
         return _after_failure(status, Cause(Move.FAIL, LeaseEnd.FAILED, error.reason, error), counters, jitter)
-    delay = retry.deferral_wait(deferral.asked.pause, jitter)
-    step = Step(status, after(status, Move.DEFER), retry.DEFERRED, f"offered again in {delay:.0f} s{detail}")
+    delay = lifecycle.deferral_wait(deferral.asked.pause, jitter)
+    step = Step(status, after(status, Move.DEFER), lifecycle.DEFERRED, f"offered again in {delay:.0f} s{detail}")
     return Resolution(Status.PENDING, (step,), Requeue.BACKOFF, counters.retry_count, 0, 0, delay, deferrals=deferrals)

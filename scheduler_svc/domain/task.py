@@ -1,28 +1,172 @@
-"""Tasks as they are submitted and as they are read. Times are aware datetimes in UTC, durations are timedeltas."""
+"""Tasks as they are submitted and as they are read: the brief, its bounds, the trace that it belongs to, filters.
+
+Times are aware datetimes in UTC, durations are timedeltas.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scheduler_svc.domain.brief import TEXTS, Brief
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.ids import format_lease_id, format_task_id
-from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
-from scheduler_svc.domain.trace import TraceContext
+from scheduler_svc.domain.lifecycle import DEFAULT_BACKOFF, RetryBackoff, Status
+
+if TYPE_CHECKING:
+    from scheduler_svc.config import Settings
+
+
+# What a client asks to have written: the one list of fields by which a brief is checked, stored and sent. A new text
+# is added here, in the protos, as a column in a migration, and in the worker's `creators/base.py`.
+
+
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+class Brief(NamedTuple):
+    """The texts are as the client gave them; empty means not given. `creator_options` are options of the CLI."""
+
+    topic: str
+    keywords: str = ""
+    category: str = ""
+    requirements: str = ""
+    tone: str = ""
+    creator_options: Mapping[str, str] = NO_OPTIONS
+
+    @classmethod
+    def of(cls, texts: Iterable[str], creator_options: Mapping[str, str] | None = None) -> Brief:
+        """Returns the brief with these values of `TEXTS`."""
+        return tuple.__new__(cls, (*texts, creator_options or NO_OPTIONS))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The values of `TEXTS`."""
+        return self[:-1]
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of topic and requirements together, in UTF-8."""
+        return len(self.topic.encode()) + len(self.requirements.encode())
+
+
+MAX_LENGTHS = {
+    "topic": 4_000,
+    "keywords": 2_000,
+    "category": 200,
+    "requirements": 20_000,
+    "tone": 200,
+}
+"""Code points that each text may have, in the order of the fields."""
+TEXTS = tuple(MAX_LENGTHS)
+MAX_PROMPT_BYTES = 64 * 1024
+
+
+# The bounds of a task's numbers, for submits and imports; those that the operator sets; what counts in the queue.
+
+
+MIN_PRIORITY = 1
+MAX_PRIORITY = 10
+MAX_RETRIES = 100
+MAX_MULTIPLIER = 100
+"""How many times longer each wait before a retry may be than the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitBounds:
+    """What submits are held to by the settings, which have the same names."""
+
+    max_queue_size: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> SubmitBounds:
+        return cls(max_queue_size=settings.max_queue_size)
+
+
+_FIRST_DAY = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def day_of(time: datetime) -> int:
+    """Returns the day in UTC, counted from 1970-01-01.
+
+    The number of tasks scheduled for a day is kept as a count, so tasks begin to count without any row being moved.
+    """
+    return (time - _FIRST_DAY).days
+
+
+def first_uncounted_day(now: datetime) -> int:
+    """Returns the day after tomorrow: tasks scheduled from then on don't count against the queue's bound.
+
+    If they did, one account's plans for next year could keep all others from submitting.
+    """
+    return day_of(now) + 2
+
+
+def counts_in_queue(schedule_time: datetime | None, now: datetime) -> bool:
+    """Returns whether a task submitted with this schedule counts against the queue's bound."""
+    return schedule_time is None or day_of(schedule_time) < first_uncounted_day(now)
+
+
+# Where a task belongs in a distributed trace: the W3C Trace Context of its submit.
+
+
+MAX_TRACESTATE = 512
+"""Characters; W3C asks for no more to be passed on."""
+_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_STATE = re.compile(r"[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]")
+_MAX_STATES = 32
+_FLAGS = 0x03
+"""Sampled, and random: what version 00 knows."""
+
+
+class TraceContext(NamedTuple):
+    """A span of a trace, which later spans follow. `traceparent` is of version 00 and valid."""
+
+    traceparent: str
+    tracestate: str = ""
+
+    @property
+    def trace_id(self) -> str:
+        return trace_id(self.traceparent)
+
+
+def trace_id(traceparent: str) -> str:
+    """The trace's id in a valid traceparent: 32 hexadecimal digits."""
+    return traceparent[3:35]
+
+
+def read_trace(traceparent: str, tracestate: str = "") -> TraceContext | None:
+    """The context that a caller sent; None if its traceparent is invalid. An invalid tracestate counts as empty.
+
+    A later version is read as far as version 00 goes, and passed on as 00.
+    """
+    match = _TRACEPARENT.fullmatch(traceparent.strip(" \t"))
+    if match is None or (match[1] == "00" and match[5]):
+        return None
+    return TraceContext(f"00-{match[2]}-{match[3]}-{int(match[4], 16) & _FLAGS:02x}", _read_state(tracestate))
+
+
+def _read_state(tracestate: str) -> str:
+    members = [member for part in tracestate.split(",") if (member := part.strip(" \t"))]
+    keys = {member.partition("=")[0] for member in members}
+    valid = len(keys) == len(members) <= _MAX_STATES and all(map(_STATE.fullmatch, members))
+    state = ",".join(members)
+    return state if valid and len(state) <= MAX_TRACESTATE else ""
+
+
+# Submits, and tasks as they are read.
+
 
 DEFAULT_PRIORITY = 5
 DEFAULT_MAX_RETRIES = 3
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 NO_TIME = timedelta(0)
-
-
 _NONE: Mapping[str, str] = MappingProxyType({})
 _FIRST_TEXTS = 5
 """Texts of a brief that count even if empty."""
@@ -260,6 +404,30 @@ class PayloadRow(NamedTuple):
 
 READY = 8
 """The kind of count of pending tasks that are due; 1 to 7 are the statuses."""
-
 SCHEDULED, BACKOFF, BARRED = 1, 2, 3
 """Why a task is delayed: its schedule_time, the wait before another attempt, a revoked lease that still exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Tasks for which all of these hold; None and empty: any."""
+
+    scope: Scope = ALL
+    statuses: frozenset[Status] = frozenset()
+    """In one of these states."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """With all of these."""
+    schedule_id: int | None = None
+    error_reasons: tuple[str, ...] = ()
+    """With an error of one of these reasons."""
+    created_after: datetime | None = None
+    """Then or later."""
+    created_before: datetime | None = None
+    """Earlier than that."""
+    worker_id: str = ""
+    """Whose present attempt, or else the last one, is or was with this worker."""
+    topic: str = ""
+    """With this text in the topic, whatever the case."""
+    has_retries_left: bool = False
+    deletable_since: datetime | None = None
+    """Ended then or earlier, and no worker is still stopping it."""

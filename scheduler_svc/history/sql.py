@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.account import ALL_ACCOUNTS
+from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
 from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.history.work import RollupRow
 from scheduler_svc.runtime.signals import EventRow

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain import fairness, rollup
+from scheduler_svc.domain import dispatch, rollup
 from scheduler_svc.domain.account import ALL_ACCOUNTS
-from scheduler_svc.domain.bounds import day_of
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import ENDED, MOVES, RUNNING, IllegalMove, Status
-from scheduler_svc.domain.task import READY, SCHEDULED
+from scheduler_svc.domain.task import READY, SCHEDULED, day_of
 from scheduler_svc.runtime.signals import EventRow
 from scheduler_svc.webhooks.work import LastMove, store_ended_tasks
 
@@ -87,7 +86,7 @@ class TagReservation(NamedTuple):
     @property
     def may_admit(self) -> bool:
         """Whether there may be space for tasks that got no tag: another look decides."""
-        return self.closed or self.now > fairness.refill(self.finish, self.weight)
+        return self.closed or self.now > dispatch.refill(self.finish, self.weight)
 
 
 MAX_FOLDED = 1_000
@@ -277,7 +276,7 @@ def _with_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
     counts.update((row.account_id, row.priority) for row in rows if row.tag is None)
     reservations = tx.waiting.reserve(counts)
     tags = {
-        group: iter(fairness.tags(reservation.finish, reservation.admitted, reservation.weight))
+        group: iter(dispatch.tags(reservation.finish, reservation.admitted, reservation.weight))
         for group, reservation in reservations.items()
     }
     tagged = []

@@ -16,8 +16,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.old_rows import MAX_ID, OldRow, RowKind, RowsUnreadable, SourceUnreadable
+from scheduler_svc.domain.task import TEXTS
 from scheduler_svc.importing.old_source import OldSource, open_source
 
 _REQUIRED = {

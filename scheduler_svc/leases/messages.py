@@ -15,9 +15,8 @@ from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.dispatch import streams
 from scheduler_svc.dispatch.rows import Grant
-from scheduler_svc.domain import asset
-from scheduler_svc.domain.asset import LeftOut, NamedAsset
-from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, TaskResult
+from scheduler_svc.domain import content
+from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, LeftOut, NamedAsset, TaskResult
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 from scheduler_svc.domain.ids import format_task_id, parse_lease_id
 from scheduler_svc.domain.lease import (
@@ -32,13 +31,19 @@ from scheduler_svc.domain.lease import (
     LeaseUpdate,
     Release,
 )
-from scheduler_svc.domain.retry import DEFAULT_PAUSE
-from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError
-from scheduler_svc.domain.trace import trace_id
+from scheduler_svc.domain.lifecycle import DEFAULT_PAUSE
+from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError, trace_id
 from scheduler_svc.domain.worker import DesiredState, Heartbeat, HeldLease, Hello
 from scheduler_svc.leases.sessions import OpenedSession
-from scheduler_svc.runtime.briefs import fill_brief
-from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations, duration, is_sha256, set_milliseconds
+from scheduler_svc.runtime.validation import (
+    MAX_ITEMS,
+    MAX_NAME,
+    Violations,
+    duration,
+    fill_brief,
+    is_sha256,
+    set_milliseconds,
+)
 
 MAX_HELD = 10_000
 MAX_IMAGES = 1_000
@@ -206,12 +211,12 @@ def _usage(usage: Mapping[str, float]) -> dict[str, float] | None:
 def _assets(assets: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
     """The assets that can be stored, each name once."""
     by_name: dict[str, NamedAsset] = {}
-    for entry in assets[: asset.MAX_NAMED]:
+    for entry in assets[: content.MAX_NAMED]:
         if (
             entry.name
-            and len(entry.name) <= asset.MAX_NAME
+            and len(entry.name) <= content.MAX_NAME
             and is_sha256(entry.sha256)
-            and asset.stays_below(entry.name)
+            and content.stays_below(entry.name)
         ):
             by_name.setdefault(entry.name, NamedAsset(entry.name, entry.sha256))
     return tuple(by_name.values())
@@ -219,10 +224,10 @@ def _assets(assets: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
 
 def _left_out(assets: Sequence[pb.ResultAsset], reported: Sequence[asset_pb2.LeftOutAsset]) -> tuple[LeftOut, ...]:
     """What the worker left out, and the assets whose names lead out of a folder."""
-    left_out = [LeftOut(_text(entry.name, asset.MAX_SOURCE), _text(entry.reason, MAX_STEP)) for entry in reported]
-    outside = [entry.name for entry in assets if not asset.stays_below(entry.name)]
-    left_out += [LeftOut(_text(name, asset.MAX_SOURCE), asset.OUTSIDE) for name in outside]
-    return tuple(left_out[: asset.MAX_NAMED])
+    left_out = [LeftOut(_text(entry.name, content.MAX_SOURCE), _text(entry.reason, MAX_STEP)) for entry in reported]
+    outside = [entry.name for entry in assets if not content.stays_below(entry.name)]
+    left_out += [LeftOut(_text(name, content.MAX_SOURCE), content.OUTSIDE) for name in outside]
+    return tuple(left_out[: content.MAX_NAMED])
 
 
 def _bytes(text: str) -> int:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scheduler_svc.domain import lease
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.clock import ClockWatch, is_ahead
 from scheduler_svc.domain.lease import LeaseEnd, LeaseTerms, ReaperRow
-from scheduler_svc.domain.lifecycle import Move
+from scheduler_svc.domain.lifecycle import TASK_TIMEOUT, Move
 from scheduler_svc.domain.resolution import Cause, loss_cause
-from scheduler_svc.domain.retry import TASK_TIMEOUT
 from scheduler_svc.domain.task import TaskError
 from scheduler_svc.history.work import Ledger
 from scheduler_svc.leases.attempts import EndedLease, delete_revoked, end_attempts

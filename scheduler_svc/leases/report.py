@@ -14,7 +14,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scheduler_svc.assets.work import name_assets
-from scheduler_svc.domain.content import ContentRow, PoolRow, ReviewStatus, TaskResult
+from scheduler_svc.domain.content import ContentRow, PoolRow, ReviewStatus, TaskResult, summary_of
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
@@ -32,7 +32,6 @@ from scheduler_svc.domain.lease import (
 )
 from scheduler_svc.domain.lifecycle import Move, Status
 from scheduler_svc.domain.resolution import Cause, reported_cause
-from scheduler_svc.domain.summary import summary_of
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 from scheduler_svc.history.work import Ledger
 from scheduler_svc.leases.attempts import (

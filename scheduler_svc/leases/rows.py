@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
-from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.retry import RetryBackoff
+from scheduler_svc.domain.lifecycle import RetryBackoff, Status
 from scheduler_svc.domain.worker import DesiredState
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.errors import NotFound, SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.lease import HelloVerdict, LeaseEnd, LeaseTerms, judge_hello
-from scheduler_svc.domain.lifecycle import Move, Status
+from scheduler_svc.domain.lifecycle import WORKER_LOST, Move, Status
 from scheduler_svc.domain.resolution import Cause, loss_cause
-from scheduler_svc.domain.retry import WORKER_LOST
 from scheduler_svc.domain.task import TaskError
 from scheduler_svc.domain.worker import DesiredState, Hello, PoolWorker, WorkerPool
 from scheduler_svc.history.work import Ledger

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.assets.store_identity import claim
+from scheduler_svc.assets.objects import claim_store
 from scheduler_svc.assets.work import Quota, check_fits, count
-from scheduler_svc.domain.asset import Media
-from scheduler_svc.domain.content import TaskResult
+from scheduler_svc.domain.content import Media, TaskResult
 from scheduler_svc.domain.errors import AssetStoreUnavailable, LeaseLost
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptCompleted, FoldedUpdates, Verdict
@@ -60,7 +59,7 @@ def complete(tx: Tx, upload: Upload, quota: Quota, media: Media, store_id: str) 
         raise AssetStoreUnavailable(f"asset {upload.sha256} was deleted while it was uploaded")
     tx.assets.complete(upload.sha256, upload.size, media)
     count(tx, quota, upload.sha256)
-    claim(tx, store_id)
+    claim_store(tx, store_id)
 
 
 def _account_of(tx: Tx, ref: LeaseRef, identity: str) -> int | None:

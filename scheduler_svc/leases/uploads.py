@@ -12,9 +12,8 @@ from grpc import aio
 from structlog.contextvars import bound_contextvars
 
 from contentgen.v1 import worker_service_pb2 as pb
-from scheduler_svc.assets.objects import Incoming, Objects, ObjectStore
-from scheduler_svc.assets.store_identity import StoreIdentity
-from scheduler_svc.domain.asset import MAX_BYTES
+from scheduler_svc.assets.objects import Incoming, Objects, ObjectStore, StoreIdentity
+from scheduler_svc.domain.content import MAX_BYTES
 from scheduler_svc.domain.errors import (
     AccountAssetsFull,
     AssetStoreUnavailable,

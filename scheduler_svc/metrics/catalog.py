@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter, Histogram
 
 from contentgen.service.metrics import Declared, ServiceMetrics
-from scheduler_svc.domain import retry
+from scheduler_svc.domain import lifecycle
 from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import Release
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Status
@@ -44,15 +44,15 @@ ATTEMPT_ENDS = frozenset(
         "CREATOR_CLI_NOT_FOUND",
         "NOT_DELIVERED",
         "NOT_HELD",
-        retry.DEFERRED,
-        retry.TASK_TIMEOUT,
-        retry.WORKER_LOST,
-        *retry.FINAL_REASONS,
+        lifecycle.DEFERRED,
+        lifecycle.TASK_TIMEOUT,
+        lifecycle.WORKER_LOST,
+        *lifecycle.FINAL_REASONS,
         *(reason.name for reason in Release),
     }
 )
 """The values of `reason`; any other, which a newer worker may report, is counted as OTHER."""
-_RETRIES = {retry.AUTO_RETRY: "auto", retry.RETRY_TASK: "manual", retry.REQUEUED: "lost"}
+_RETRIES = {lifecycle.AUTO_RETRY: "auto", lifecycle.RETRY_TASK: "manual", lifecycle.REQUEUED: "lost"}
 
 
 class RpcMetrics:

@@ -3,8 +3,7 @@
 It starts, watches and ends a server; what is in the database is the concern of `schema` and the subjects.
 """
 
-from scheduler_svc.postgres.binaries import bindirs, find_bindir
-from scheduler_svc.postgres.errors import PostgresError
+from scheduler_svc.postgres.programs import PostgresError, bindirs, find_bindir
 from scheduler_svc.postgres.server import EmbeddedPostgres
 
 __all__ = ["EmbeddedPostgres", "PostgresError", "bindirs", "find_bindir"]

@@ -1,8 +1,14 @@
-"""A new, empty cluster, and the one database that a scheduler uses in it.  Part of `scheduler_svc.postgres`."""
+"""The cluster of a server: how it is made, which programs fit it, and the settings that the server starts with.
+
+The settings go on the command line, where the last one wins: a data folder keeps no configuration of ours.
+Durability (fsync, synchronous_commit, full_page_writes) stays at PostgreSQL's defaults, which is on.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,10 +16,85 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import errors, sql
 
-from scheduler_svc.postgres.errors import PostgresError
-from scheduler_svc.postgres.folders import check_space, make_private
-from scheduler_svc.postgres.identity import ServerUser
-from scheduler_svc.postgres.launcher import Launcher
+from scheduler_svc.postgres.folders import ELSEWHERE, check_space, make_private
+from scheduler_svc.postgres.programs import Launcher, PostgresError, ServerUser
+
+_VERSION = re.compile(r"PostgreSQL\) (\d+)")
+
+
+def check_version(data: Path, bindir: Path) -> None:
+    """Raises:
+    PostgresError: another major version made the cluster, which the server itself would only log.
+    """
+    made_by, programs = (data / "PG_VERSION").read_text().strip(), _major(bindir)
+    if made_by == programs:
+        return
+    newer = made_by.isdigit() and int(made_by) > int(programs)
+    advice = (
+        "start the version of contentgen that made it, or name programs of that version in CONTENTGEN_PG_BINDIR"
+        if newer
+        else f"with programs of PostgreSQL {made_by} in CONTENTGEN_PG_BINDIR `contentgen-scheduler backup` reads it; "
+        "restore that into a new data folder"
+    )
+    raise PostgresError(
+        f"the database in {data} was made by PostgreSQL {made_by}, and the programs in {bindir} are PostgreSQL "
+        f"{programs}: {advice}; or {ELSEWHERE}"
+    )
+
+
+def _major(bindir: Path) -> str:
+    output = subprocess.check_output([bindir / "postgres", "--version"], text=True, stdin=subprocess.DEVNULL)
+    match = _VERSION.search(output)
+    if match is None:
+        raise PostgresError(f"{bindir / 'postgres'} has no readable version: {output.strip()!r}")
+    return match[1]
+
+
+MIB = 1 << 20
+PRODUCTION = (
+    "max_connections=100",
+    "max_wal_size=2GB",
+    "min_wal_size=1GB",  # a segment that is there already costs a burst less than one made anew
+    "backend_flush_after=2MB",  # else the kernel writes at once what a burst left, and a commit waits behind all of it
+    "wal_compression=off",
+    "autovacuum_naptime=5s",  # dead rows at the head of the ready table slow each claim
+    "default_statistics_target=10",  # what fills up is analyzed again and again: a sample ten times smaller will do
+    "jit=off",
+    "timezone=UTC",
+    "log_timezone=UTC",
+    "lc_messages=C",
+    "log_line_prefix=%m [%p] %d ",
+    "log_min_error_statement=fatal",  # psycopg2 writes values into the statement: whole articles, that is
+)
+THROWAWAY = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "contentgen.throwaway=on",  # nobody is told that its durability is off
+    "autovacuum=off",
+    "max_wal_size=1GB",
+    "shared_buffers=64MB",
+)
+
+
+def server_settings(*, throwaway: bool) -> tuple[str, ...]:
+    """Returns the settings of a server that keeps its data, or (`throwaway`) lives only as long as a test run."""
+    return (*PRODUCTION, f"shared_buffers={shared_buffers_mib()}MB", *(THROWAWAY if throwaway else ()))
+
+
+def shared_buffers_mib() -> int:
+    """512 MiB, or an eighth of a smaller machine's or container's memory; 16 MiB at least."""
+    return max(16, min(512, memory_bytes() // 8 // MIB))
+
+
+def memory_bytes() -> int:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdigit() else machine
+
 
 DATABASE = "contentgen"
 SUPERUSER = "contentgen"

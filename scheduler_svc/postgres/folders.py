@@ -1,18 +1,79 @@
-"""The folders a server needs, and whether its user may use them.  Part of `scheduler_svc.postgres`."""
+"""The folders that a server needs, the files that it writes there, and the lock of its data.
+
+The server and its backends inherit the descriptor of an flock; the scheduler closes its own.  So the lock is free only
+when no process of a server is left, and its new holder may remove the files of one that was killed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import stat
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from scheduler_svc.postgres.errors import PostgresError
-from scheduler_svc.postgres.identity import ServerUser, first_barrier, user_name
-from scheduler_svc.postgres.server_files import SOCKET_NAME
+from scheduler_svc.postgres.programs import PostgresError, ServerUser, first_barrier, user_name
+
+SOCKET_NAME = ".s.PGSQL.5432"
+_CONNECT_TIMEOUT = 2.0
+_STATUS_LINES = 8
+MAX_LOG_BYTES = 10_000_000
+_TAIL_BYTES = 1_000
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """`socket_folder`, `ready` and `stopping` are what the file says; a killed server leaves them as they were."""
+
+    pid: int
+    socket_folder: Path
+    ready: bool
+    stopping: bool
+
+    @classmethod
+    def read(cls, data: Path) -> Self | None:
+        """Reads the status; returns None while there is no file, or while it is still being written."""
+        try:
+            lines = [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]
+        except FileNotFoundError:
+            return None
+        if len(lines) < _STATUS_LINES or not lines[0].isdigit():
+            return None
+        return cls(int(lines[0]), Path(lines[4]), ready=lines[7] == "ready", stopping=lines[7] == "stopping")
+
+
+def accepts_connections(socket_folder: Path) -> bool:
+    """Returns whether a process listens on the server's socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_CONNECT_TIMEOUT)
+        try:
+            client.connect(str(socket_folder / SOCKET_NAME))
+        except OSError:
+            return False
+        return True
+
+
+def trim_log(log: Path) -> None:
+    """Rename a log above the limit to `….1`, and begin a new one; not for a log in use."""
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+        log.replace(log.with_name(log.name + ".1"))
+
+
+def tail_log(log: Path) -> str:
+    with log.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _TAIL_BYTES))
+        return file.read().decode(errors="replace").strip()
+
+
+# Folders, and whether the server's user may use them.
+
 
 MAX_SOCKET_PATH_BYTES = 107
 ELSEWHERE = "set CONTENTGEN_DATA_DIR to another folder, or DATABASE_URL to a server of your own"
@@ -84,3 +145,63 @@ def check_space(root: Path, wanted: int) -> None:
             f"no space for a database in {root}: {free >> 20} MiB are free, {wanted >> 20} MiB are needed; "
             f"free some, or {ELSEWHERE}"
         )
+
+
+# The lock of the data folder.
+
+
+@dataclass(frozen=True)
+class FolderHolder:
+    """What the holder wrote into the lock file: the process that started the server, and the server's cluster_name."""
+
+    pid: int
+    cluster_name: str
+
+
+class FolderLock:
+    """An exclusive lock on `path`, which it creates.  `fd` is for the server to inherit."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def acquire(self) -> bool:
+        """Returns whether the lock was free, and is ours now."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def holder(self) -> FolderHolder | None:
+        """Returns the holder; None if it has not signed yet."""
+        return _holder(os.pread(self.fd, 200, 0))
+
+    def sign(self, holder: FolderHolder) -> None:
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, f"{holder.pid} {holder.cluster_name}\n".encode(), 0)
+
+    def unsign(self) -> None:
+        os.ftruncate(self.fd, 0)
+
+    def close(self) -> None:
+        """Closes `fd`; processes that inherited it keep the lock."""
+        os.close(self.fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_holder(path: Path) -> FolderHolder | None:
+    """The last holder that signed the lock file, without locking it; None if there is none."""
+    try:
+        return _holder(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _holder(signature: bytes) -> FolderHolder | None:
+    pid, _, cluster_name = signature.decode(errors="replace").strip().partition(" ")
+    return FolderHolder(int(pid), cluster_name) if pid.isdigit() else None

@@ -16,26 +16,38 @@ from urllib.parse import quote
 import psycopg2
 from psycopg2.extensions import make_dsn
 
-from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
-from scheduler_svc.postgres.cluster import DATABASE, SUPERUSER, ensure_database, init_cluster
-from scheduler_svc.postgres.errors import PostgresError
+from scheduler_svc.postgres.cluster import (
+    DATABASE,
+    SUPERUSER,
+    check_version,
+    ensure_database,
+    init_cluster,
+    server_settings,
+)
 from scheduler_svc.postgres.folders import (
     ELSEWHERE,
+    SOCKET_NAME,
+    FolderHolder,
+    FolderLock,
+    ServerStatus,
+    accepts_connections,
     check_reachable,
     check_space,
     make_private,
     make_root,
     socket_folder,
+    tail_log,
+    trim_log,
 )
-from scheduler_svc.postgres.identity import server_user_for, user_name
-from scheduler_svc.postgres.launcher import Launcher
-from scheduler_svc.postgres.lock import FolderHolder, FolderLock
-from scheduler_svc.postgres.orphan import OrphanWatch
-from scheduler_svc.postgres.processes import end_orphans, is_alive, titles
-from scheduler_svc.postgres.server_files import SOCKET_NAME, ServerStatus, accepts_connections, tail_log, trim_log
-from scheduler_svc.postgres.settings import server_settings
-from scheduler_svc.postgres.standstill import Standstill
-from scheduler_svc.postgres.version import check_version
+from scheduler_svc.postgres.processes import OrphanWatch, Standstill, end_orphans, is_alive, titles
+from scheduler_svc.postgres.programs import (
+    Launcher,
+    PostgresError,
+    find_bindir,
+    runnable_bindir,
+    server_user_for,
+    user_name,
+)
 
 _POLL_INTERVAL = 0.005
 _LOCK_POLL_INTERVAL = 0.02

@@ -9,8 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
-from scheduler_svc.domain.access import ALL, ANONYMOUS
-from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.domain.account import ALL, ANONYMOUS
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.publishing import (
     EntryChange,
@@ -20,6 +19,7 @@ from scheduler_svc.domain.publishing import (
     PublishPolicy,
     publish_report,
 )
+from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.publishing import work
 from scheduler_svc.runtime.access import caller, may_call
 from scheduler_svc.runtime.calls import Calls

@@ -17,10 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishAttempt, PublishReport
+from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.publishing.work import PoolPage
 from scheduler_svc.schema.tables import AWAITS_RETRY, PUBLISH_TIME, PUBLISHABLE
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound
 from scheduler_svc.domain.publishing import (

@@ -18,9 +18,8 @@ from contentgen.service.settings import SettingsError
 from scheduler_svc.accounts.service import AccountService
 from scheduler_svc.assets.loop import AssetCollection
 from scheduler_svc.assets.media_types import Looks
-from scheduler_svc.assets.objects import Objects
+from scheduler_svc.assets.objects import Objects, StoreIdentity
 from scheduler_svc.assets.service import AssetService
-from scheduler_svc.assets.store_identity import StoreIdentity
 from scheduler_svc.assets.stores import open_store
 from scheduler_svc.audit.loop import AuditLog
 from scheduler_svc.audit.service import AuditService
@@ -34,13 +33,12 @@ from scheduler_svc.dispatch.loop import Admission, Dispatcher
 from scheduler_svc.dispatch.service import ScalerService
 from scheduler_svc.dispatch.streams import Streams
 from scheduler_svc.dispatch.work import Demands
-from scheduler_svc.domain.access import CallerIdentity
-from scheduler_svc.domain.bounds import SubmitBounds
+from scheduler_svc.domain.account import CallerIdentity
 from scheduler_svc.domain.errors import DomainError, StoreUnavailable
 from scheduler_svc.domain.lease import AttemptCompleted, LeaseTerms
 from scheduler_svc.domain.publishing import PublishPolicy
 from scheduler_svc.domain.system import LaneState, ReplicaState
-from scheduler_svc.domain.task import Task
+from scheduler_svc.domain.task import SubmitBounds, Task
 from scheduler_svc.domain.webhook_address import AddressPolicy
 from scheduler_svc.leases.pool_service import WorkerPoolService
 from scheduler_svc.leases.report import Answer, Item, ReportItem, ReportWork, UnsentLeases, report_keys
@@ -60,14 +58,12 @@ from scheduler_svc.runtime.database_watch import DatabaseClock, DatabaseWatch, D
 from scheduler_svc.runtime.errors import ERROR_STATUSES
 from scheduler_svc.runtime.file_reload import FileReload
 from scheduler_svc.runtime.group_committer import GroupCommitter, Lanes
-from scheduler_svc.runtime.health import Health
-from scheduler_svc.runtime.hints import Listener, Notifier
+from scheduler_svc.runtime.health import Health, StallCheck, StoreWatch
 from scheduler_svc.runtime.interceptor import InFlight
 from scheduler_svc.runtime.loops import GIVE_UP_TIMEOUT, Periodic, Service, Supervision
-from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.runtime.signals import CommitSignals, Listener, Notifier
 from scheduler_svc.runtime.tls import Certificates
 from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
-from scheduler_svc.runtime.watchdogs import StallCheck, StoreWatch
 from scheduler_svc.schedules import loop
 from scheduler_svc.schedules.service import ScheduleService, read_template
 from scheduler_svc.schedules.work import Ticks

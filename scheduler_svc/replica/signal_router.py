@@ -12,9 +12,8 @@ from scheduler_svc.dispatch.loop import Admission, Dispatcher
 from scheduler_svc.dispatch.streams import CancelLease, DrainOrder, PollOrder, ResizeOrder, Streams
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.replica.timed_loops import FloorLoop, Housekeeping
-from scheduler_svc.runtime.hints import Notifier
 from scheduler_svc.runtime.loops import Periodic
-from scheduler_svc.runtime.signals import CommitSignals, StoppedAttempt
+from scheduler_svc.runtime.signals import CommitSignals, Notifier, StoppedAttempt
 from scheduler_svc.tasks.waits import PollWaiters, Waiters
 from scheduler_svc.watch.feed import ChangeFeed, WatchInterest
 from scheduler_svc.webhooks.loop import DeliveryLoop

@@ -34,9 +34,9 @@ from grpc_status import rpc_status
 
 from contentgen.rpcs import RPCS, accounts_of, path_of
 from scheduler_svc.config.tokens import TokenLine
-from scheduler_svc.domain.access import ANYONE, CallerIdentity, Role, Scope
+from scheduler_svc.domain.account import ANYONE, CallerIdentity, Role, Scope
 from scheduler_svc.domain.errors import AccountForbidden, DomainError, RoleForbidden, TokenInvalid, TooManyCalls
-from scheduler_svc.domain.trace import TraceContext, read_trace
+from scheduler_svc.domain.task import TraceContext, read_trace
 from scheduler_svc.runtime.calls import CALLER
 from scheduler_svc.runtime.errors import status_of
 

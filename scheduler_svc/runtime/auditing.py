@@ -21,7 +21,7 @@ import structlog
 from google.rpc.code_pb2 import Code
 
 from contentgen.rpcs import RPCS, Change, path_of
-from scheduler_svc.domain.access import ANONYMOUS, CallerIdentity
+from scheduler_svc.domain.account import ANONYMOUS, CallerIdentity
 from scheduler_svc.domain.audit import AuditedCall
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import parse_task_id

@@ -31,7 +31,7 @@ from scheduler_svc.domain.errors import (
 )
 from scheduler_svc.domain.system import LaneState
 from scheduler_svc.metrics import LaneMetrics
-from scheduler_svc.runtime.fairness import FairQueue
+from scheduler_svc.runtime.calls import FairQueue
 from scheduler_svc.runtime.loops import Supervision, ThreadService
 
 if TYPE_CHECKING:

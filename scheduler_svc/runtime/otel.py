@@ -15,8 +15,7 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
 
 from contentgen.service.tracing import Exporter, after, headers_of
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.task import ExistingTask, NewTask, Task
-from scheduler_svc.domain.trace import TraceContext
+from scheduler_svc.domain.task import ExistingTask, NewTask, Task, TraceContext
 from scheduler_svc.runtime.tracing import SubmitSpan
 
 if TYPE_CHECKING:

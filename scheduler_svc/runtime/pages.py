@@ -15,8 +15,8 @@ from typing import Generic, Protocol, TypeGuard, TypeVar
 
 from google.protobuf.message import Message
 
-from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.domain.ids import KEY_MAX
+from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.runtime.validation import MAX_NAME, Violations
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from scheduler_svc.domain.task import NewTask, Task
-from scheduler_svc.domain.trace import TraceContext
+from scheduler_svc.domain.task import NewTask, Task, TraceContext
 
 if TYPE_CHECKING:
     from scheduler_svc.dispatch.rows import Grant

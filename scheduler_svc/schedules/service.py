@@ -11,26 +11,26 @@ from grpc import aio
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
-from scheduler_svc.domain.bounds import SubmitBounds
-from scheduler_svc.domain.cron import BadCron, check_line, zone_names
 from scheduler_svc.domain.schedule import (
     DEFAULT_ZONE,
     MAX_JITTER,
     NO_JITTER,
+    BadCron,
     CatchUp,
     Overlap,
     Schedule,
     ScheduleChange,
     ScheduleSettings,
+    check_line,
+    zone_names,
 )
-from scheduler_svc.domain.task import NewTask
+from scheduler_svc.domain.task import NewTask, SubmitBounds
 from scheduler_svc.runtime.access import caller, caller_trace
 from scheduler_svc.runtime.auditing import concerns
-from scheduler_svc.runtime.briefs import SubmitViolations
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.tracing import Tracer
-from scheduler_svc.runtime.validation import MAX_NAME, Violations, duration, set_timestamp, timestamp
+from scheduler_svc.runtime.validation import MAX_NAME, SubmitViolations, Violations, duration, set_timestamp, timestamp
 from scheduler_svc.schedules import work
 from scheduler_svc.schedules.work import Schedules, ShownSchedule
 from scheduler_svc.tasks import messages

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts, task
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.schedule import CatchUp, Due, Overlap, Schedule, ScheduleSettings
 from scheduler_svc.schedules.work import FiredSchedule, ScheduleTask

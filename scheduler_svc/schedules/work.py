@@ -12,23 +12,23 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.bounds import SubmitBounds
-from scheduler_svc.domain.cron import Cron, UnknownZone
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgument, NotFound, TooManySchedules
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.schedule import (
     MAX_SCHEDULES,
     SHOWN_RUNS,
+    Cron,
     Due,
     Overlap,
     Plan,
     Schedule,
     ScheduleChange,
     ScheduleSettings,
+    UnknownZone,
     plan,
 )
-from scheduler_svc.domain.task import NewTask, Task
+from scheduler_svc.domain.task import NewTask, SubmitBounds, Task
 from scheduler_svc.runtime.loops import DueRound
 from scheduler_svc.runtime.tracing import NO_SPAN, NO_TRACER, SubmitSpan, Tracer
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork

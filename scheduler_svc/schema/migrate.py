@@ -8,36 +8,100 @@ migration may do.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg2
 import sqlalchemy as sa
 import structlog
 from psycopg2 import errors as pg_errors
 
-from scheduler_svc.database.connections import SET_DURABLE, defaults
+from scheduler_svc.database.connections import SET_DURABLE, connect, defaults
 from scheduler_svc.database.lineage import Lineage
+from scheduler_svc.database.statements import driver_sql
 from scheduler_svc.schema import compatibility
-from scheduler_svc.schema.migration_waits import telling_waits
-from scheduler_svc.schema.migrations.waits import limit_waits
 from scheduler_svc.schema.privileges import FORBIDDEN, check_may_serve, may_not_migrate
 
 if TYPE_CHECKING:
     from scheduler_svc.schema.alembic_folder import MigrationFolder
 
+
+# How long the statements of a migration may wait, and take. For those that run it, and for `migrations/online.py`.
+
+
+LOCK_TIMEOUT = "500ms"
+"""Later statements queue behind one that waits for its table: so it waits for so long, and is retried."""
+STATEMENT_TIMEOUT = "30s"
+
+
+def limit_waits(connection: sa.Connection) -> None:
+    """Bounds the connection's next statements."""
+    limit(connection, lock=LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT)
+
+
+def limit(connection: sa.Connection, *, lock: str, statement: str) -> None:
+    """Bounds the connection's next statements by these durations, as PostgreSQL writes them."""
+    connection.exec_driver_sql(f"SET lock_timeout = '{lock}'; SET statement_timeout = '{statement}'")
+
+
+# What a migration waits for: a synchronous standby that is away, or a transaction.
+
+
+WAIT_LIMIT = 10.0
+"""Seconds that a statement may wait before that is told."""
+LOOK_INTERVAL = 1.0
+_WAIT = sa.text("""
+    SELECT a.query_start, CASE a.wait_event
+        WHEN 'SyncRep' THEN 'a synchronous standby confirms its commit: synchronous_standby_names = '
+            || current_setting('synchronous_standby_names')
+        ELSE 'the transactions of sessions ' || array_to_string(pg_blocking_pids(a.pid), ', ') END
+    FROM pg_stat_activity AS a
+    WHERE a.pid = :pid AND a.state = 'active' AND clock_timestamp() - a.query_start > make_interval(secs => :seconds)
+        AND (a.wait_event = 'SyncRep' OR cardinality(pg_blocking_pids(a.pid)) > 0)
+""")
+"""Finds what a session has waited for."""
+_log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def telling_waits(connection: sa.Connection) -> Iterator[None]:
+    """Logs each statement of the connection that waits for longer than `WAIT_LIMIT` within the block."""
+    pid = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+    done = threading.Event()
+    watcher = threading.Thread(target=_look, args=(connection.engine.url, pid, done), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _look(url: sa.URL, pid: int, done: threading.Event) -> None:
+    if done.wait(WAIT_LIMIT):
+        return
+    last_since = None
+    with suppress(psycopg2.Error), closing(connect(url)) as connection, connection.cursor() as cursor:
+        while not done.wait(LOOK_INTERVAL):
+            cursor.execute(driver_sql(_WAIT), {"pid": pid, "seconds": WAIT_LIMIT})
+            for since, blocker in cursor.fetchall():
+                if since != last_since:
+                    _log.warning("the migration waits", action="migrate", waits_for=blocker)
+                    last_since = since
+
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_TIMEOUT = 600.0
 """Seconds for which one migration is retried, and for which another replica's migrations are waited for."""
-
 _LOCK_KEY = 0x636F6E74656E7467  # "contentg"
 _LOCK_POLL_INTERVAL = 0.1
 _RETRY_PAUSES = (0.5, 10.0)
 """Seconds: the first pause, and the longest."""
 _TRANSIENT = (pg_errors.LockNotAvailable, pg_errors.QueryCanceled, pg_errors.DeadlockDetected)
-
 # Polled, since a concurrent index build of the replica that migrates waits for every statement that runs.
 _TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")
 """Locks out other processes that migrate, if none does."""
@@ -56,8 +120,6 @@ _OLDEST_TRANSACTION = sa.text("""
     ORDER BY xact_start LIMIT 1
 """)
 """The longest transaction, which a migration that can't get its locks probably waits for."""
-
-_log = structlog.get_logger(__name__)
 
 
 class MigrationStuck(Exception):

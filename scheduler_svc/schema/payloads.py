@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scheduler_svc.database.batch import Insert
-from scheduler_svc.domain.brief import TEXTS, Brief
-from scheduler_svc.domain.task import PayloadRow
+from scheduler_svc.domain.task import TEXTS, Brief, PayloadRow
 
 _TYPES = dict.fromkeys(TEXTS, "text") | {"creator_options": "jsonb"}
 

@@ -16,8 +16,6 @@ from enum import IntEnum
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, INTERVAL, JSONB, TIMESTAMP
 
-from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
-from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import LeaseEnd
@@ -25,7 +23,7 @@ from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Status
 from scheduler_svc.domain.old_rows import RowKind
 from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.schedule import CatchUp, Overlap
-from scheduler_svc.domain.task import BACKOFF, BARRED, SCHEDULED
+from scheduler_svc.domain.task import BACKOFF, BARRED, MAX_PRIORITY, MIN_PRIORITY, SCHEDULED, TEXTS
 from scheduler_svc.domain.webhook import DeliveryStatus
 
 metadata = sa.MetaData(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.dispatch.rows import QueueHead
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.errors import NotFound, StoreUnavailable
 from scheduler_svc.domain.system import LockHolder, OldestTransaction, ReplicaState, System
 from scheduler_svc.domain.task import TaskStats

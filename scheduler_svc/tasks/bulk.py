@@ -13,11 +13,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.account import ALL_ACCOUNTS
+from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
 from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.leases.recover import time_out
 from scheduler_svc.runtime.calls import Calls, Pacing, SkipLocked
 from scheduler_svc.tasks.change import cancel_batch, retry_batch

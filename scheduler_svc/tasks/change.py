@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from scheduler_svc.domain.brief import MAX_PROMPT_BYTES
 from scheduler_svc.domain.errors import (
     FieldViolation,
     InvalidArgument,
@@ -21,11 +20,19 @@ from scheduler_svc.domain.errors import (
 )
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import LeaseEnd
-from scheduler_svc.domain.lifecycle import RETRYABLE, RUNNING, Move, Status
+from scheduler_svc.domain.lifecycle import CANCELLED_BY_CLIENT, EXPIRED, RETRY_TASK, RETRYABLE, RUNNING, Move, Status
 from scheduler_svc.domain.resolution import Cause
-from scheduler_svc.domain.retry import CANCELLED_BY_CLIENT, EXPIRED, RETRY_TASK
-from scheduler_svc.domain.task import BACKOFF, BARRED, SCHEDULED, UPDATED, Task, TaskEdit, TaskError
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import (
+    BACKOFF,
+    BARRED,
+    MAX_PROMPT_BYTES,
+    SCHEDULED,
+    UPDATED,
+    Task,
+    TaskEdit,
+    TaskError,
+    TaskFilter,
+)
 from scheduler_svc.history.work import DequeuedTask, Ledger
 from scheduler_svc.leases.attempts import EndedLease, Inconsistent, end_attempts, error_json
 from scheduler_svc.leases.rows import LiveLease, TaskRow

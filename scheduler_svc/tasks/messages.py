@@ -12,18 +12,19 @@ from google.protobuf.duration_pb2 import Duration
 
 from contentgen.v1 import task_pb2 as task_pb
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.domain.bounds import MAX_MULTIPLIER, MAX_PRIORITY, MAX_RETRIES, MIN_PRIORITY
-from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.change import TaskChange
-from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.poll import PollResult
-from scheduler_svc.domain.retry import DEFAULT_BACKOFF, RetryBackoff
+from scheduler_svc.domain.lifecycle import DEFAULT_BACKOFF, RetryBackoff, Status
 from scheduler_svc.domain.rollup import HistoryPoint, Resolution
 from scheduler_svc.domain.task import (
     DEFAULT_MAX_RETRIES,
     DEFAULT_PRIORITY,
     DEFAULT_TIMEOUT,
+    MAX_MULTIPLIER,
+    MAX_PRIORITY,
+    MAX_RETRIES,
+    MIN_PRIORITY,
     NO_TIME,
+    TEXTS,
     AttemptLog,
     AttemptProgress,
     NewTask,
@@ -34,8 +35,19 @@ from scheduler_svc.domain.task import (
     TaskEvent,
     TaskStats,
 )
-from scheduler_svc.runtime.briefs import LISTED_TEXTS, SubmitViolations, fill_brief, read_brief
-from scheduler_svc.runtime.validation import MAX_NAME, Violations, duration, set_duration, set_timestamp, timestamp
+from scheduler_svc.domain.worker import PollResult
+from scheduler_svc.runtime.validation import (
+    LISTED_TEXTS,
+    MAX_NAME,
+    SubmitViolations,
+    Violations,
+    duration,
+    fill_brief,
+    read_brief,
+    set_duration,
+    set_timestamp,
+    timestamp,
+)
 
 MIN_TIMEOUT = timedelta(seconds=1)
 MAX_TIMEOUT = timedelta(days=3_650)

@@ -8,13 +8,22 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scheduler_svc.domain import rollup
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.rollup import HistoryPoint, Resolution
-from scheduler_svc.domain.task import BACKOFF, READY, SCHEDULED, AttemptLog, PendingReason, Task, TaskEvent, TaskStats
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import (
+    BACKOFF,
+    READY,
+    SCHEDULED,
+    AttemptLog,
+    PendingReason,
+    Task,
+    TaskEvent,
+    TaskFilter,
+    TaskStats,
+)
 from scheduler_svc.tasks.rows import FoundTasks, TaskPage, WaitsFor
 
 if TYPE_CHECKING:

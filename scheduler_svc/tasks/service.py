@@ -12,24 +12,22 @@ from grpc import aio
 
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer
-from scheduler_svc.domain.access import ALL
-from scheduler_svc.domain.bounds import SubmitBounds
+from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
-from scheduler_svc.domain.task import ExistingTask, NewTask
+from scheduler_svc.domain.task import ExistingTask, NewTask, SubmitBounds
 from scheduler_svc.runtime.access import Context, caller, caller_trace
 from scheduler_svc.runtime.auditing import counts_resources
-from scheduler_svc.runtime.briefs import SubmitViolations
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.interceptor import send_headers
 from scheduler_svc.runtime.pages import MAX_PAGE_BYTES, PageRequest
 from scheduler_svc.runtime.server import MAX_MESSAGE_BYTES
 from scheduler_svc.runtime.tracing import Tracer
-from scheduler_svc.runtime.validation import MAX_DURATION, MAX_INT32, MAX_ITEMS, Violations, task_key
-from scheduler_svc.tasks import change, messages, query, watch_requests
+from scheduler_svc.runtime.validation import MAX_DURATION, MAX_INT32, MAX_ITEMS, SubmitViolations, Violations, task_key
+from scheduler_svc.tasks import change, messages, query, requests
 from scheduler_svc.tasks.bulk import Bulk
-from scheduler_svc.tasks.filters import read_filter
 from scheduler_svc.tasks.messages import new_task, read_period, task_edit
+from scheduler_svc.tasks.requests import read_filter
 from scheduler_svc.tasks.submit import SubmitCommitter, SubmitItem
 from scheduler_svc.tasks.waits import PollWaiters, Waiters
 from scheduler_svc.watch.watchers import Overrun
@@ -243,12 +241,12 @@ class TaskService(TaskServiceServicer):
     async def WatchTasks(  # type: ignore[override] # its messages are serialized already
         self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[bytes, None]:
-        selection = watch_requests.selection(request, caller().scope)
+        selection = requests.selection(request, caller().scope)
         await self._check_ownership(selection.keys)
-        resumed = watch_requests.resume_position(request, selection)
+        resumed = requests.resume_position(request, selection)
         async with self._watches.open(selection, resumed, present=not request.skip_present) as watch:
             await send_headers(context.send_initial_metadata(()))  # the client misses no event from here on
-            responses = watch_requests.Responses(watch, selection)
+            responses = requests.Responses(watch, selection)
             try:
                 async with aclosing(watch.changes()) as changes:
                     async for selected in changes:

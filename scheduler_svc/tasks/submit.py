@@ -19,11 +19,18 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-from scheduler_svc.domain.bounds import SubmitBounds, first_uncounted_day
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import SCHEDULED, ExistingTask, NewTask, Task, as_inserted
+from scheduler_svc.domain.task import (
+    SCHEDULED,
+    ExistingTask,
+    NewTask,
+    SubmitBounds,
+    Task,
+    as_inserted,
+    first_uncounted_day,
+)
 from scheduler_svc.history.work import Ledger, TagReservation, signal_ready
 from scheduler_svc.runtime.signals import EventRow
 from scheduler_svc.tasks.rows import (

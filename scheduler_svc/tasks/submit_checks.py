@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain.bounds import SubmitBounds, counts_in_queue
 from scheduler_svc.domain.errors import (
     AccountInactive,
     AccountQueueFull,
@@ -22,7 +21,7 @@ from scheduler_svc.domain.errors import (
     QueueFull,
 )
 from scheduler_svc.domain.ids import make_key
-from scheduler_svc.domain.task import NewTask
+from scheduler_svc.domain.task import NewTask, SubmitBounds, counts_in_queue
 from scheduler_svc.tasks.rows import SubmitContext
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.errors import ShuttingDown
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.poll import POLL_TIMEOUT, AttemptCount, PollResult, RunningAttempt, summarize
 from scheduler_svc.domain.task import Task
+from scheduler_svc.domain.worker import POLL_TIMEOUT, AttemptCount, PollResult, RunningAttempt, summarize
 from scheduler_svc.runtime.calls import Calls, SkipLocked
 from scheduler_svc.tasks import query
 

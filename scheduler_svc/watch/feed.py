@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 import structlog
 
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.account import ALL_ACCOUNTS
-from scheduler_svc.domain.change import TaskChange
+from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
+from scheduler_svc.domain.change import TaskChange, Watermark
 from scheduler_svc.domain.errors import (
     ChangesDelayed,
     DomainError,
@@ -28,7 +27,6 @@ from scheduler_svc.domain.errors import (
     TooManyWatchers,
     WatchOverrun,
 )
-from scheduler_svc.domain.watermark import Watermark
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.watch import work
 from scheduler_svc.watch.watchers import Overrun, RecentChanges, SendQueue, Watcher

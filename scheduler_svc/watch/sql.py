@@ -7,11 +7,43 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from scheduler_svc.database.batch import array
-from scheduler_svc.database.snapshots import Snapshots
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts, task
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.change import Snapshot
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.watermark import Snapshot
+
+# Which transactions have drawn from a sequence and may still commit: see `domain/change.py`.
+
+
+# The id is taken by a statement of its own: the snapshot of the next one then shows who is older and still runs.
+_TAKE_ID = sa.text("SELECT pg_current_xact_id()")
+"""Takes a transaction id, before the snapshot that is compared with it."""
+_IS_OLDEST = sa.text(
+    "SELECT CAST(pg_current_xact_id() AS text) = CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)"
+)
+"""Checks that no transaction with a lower id runs, in any database."""
+# `nextval` locks the sequence until its transaction has ended and all may see what it did. PREPARE TRANSACTION changes
+# neither the lock nor the transaction's virtual id.
+_DRAWERS = sa.text("""
+    SELECT DISTINCT virtualtransaction FROM pg_locks
+    WHERE locktype = 'relation' AND relation = CAST(CAST(:sequence AS text) AS regclass)
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND mode = 'RowExclusiveLock' AND granted
+""")
+"""Finds the transactions that have drawn from a sequence."""
+
+
+class Snapshots(Statements):
+    def take(self, last: int, sequence: str) -> Snapshot:
+        """The snapshot after `last`, the last number drawn from the sequence, was read.
+
+        Who draws has an id, so nobody has drawn if no older id runs. That is seen at once; the locks are many.
+        """
+        self._session.hold_back(_TAKE_ID, {})
+        if self._row(_IS_OLDEST)[0]:
+            return Snapshot(last, frozenset())
+        return Snapshot(last, frozenset(row[0] for row in self._rows(_DRAWERS, sequence=sequence)))
+
 
 _LAST = "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM event_seq"
 _LAST_NUMBER = sa.text(_LAST)
@@ -25,7 +57,6 @@ _ORIGIN = """
 """
 _READ_PLACE = sa.text(f"SELECT {_ORIGIN}, ({_LAST})")
 """Names the history that the numbers belong to, with the last one drawn."""
-
 # A range of the index of numbers.
 _PAGE_OF_MOVES = sa.text(f"""
     SELECT e.seq, e.task_key, t.account_id FROM
@@ -57,7 +88,6 @@ _PAGE_OF_ACCOUNTS = sa.text(f"""
 """Reads the moves of some accounts among the next ones of all."""
 _HAS_MOVE = sa.text("SELECT 1 FROM task_events WHERE (task_key, seq) = (:task_key, :number)")
 """Checks whether a task has a move of some number."""
-
 _OPEN_TASKS = sa.text(f"""
     SELECT task_key FROM tasks
     WHERE (status, task_key) > ({Status.PENDING}, :after) AND (status, task_key) < ({Status.PENDING + 1}, 0)
@@ -98,7 +128,7 @@ class Changes(Statements):
         return origin, last
 
     def snapshot(self) -> Snapshot:
-        """The last number, and then which transactions have drawn one: see `domain.watermark`."""
+        """The last number, and then which transactions have drawn one: see `domain/change.py`."""
         return Snapshots(self._session).take(self.last(), "event_seq")
 
     def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]:

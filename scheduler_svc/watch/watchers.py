@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.errors import WatcherTooSlow, WatchOverrun
 from scheduler_svc.runtime.calls import CALLER

@@ -1,6 +1,6 @@
 """What the watchers of tasks read, each function in one transaction of its own. Nothing here writes.
 
-Moves are read by their numbers and only up to a number that is settled (`domain.watermark`), so that pages read in
+Moves are read by their numbers and only up to a number that is settled (`domain/change.py`), so that pages read in
 different transactions, on any replica, add up to one sequence. Deleted moves leave a mark by account; it is read after
 the moves themselves, so that whatever was deleted too early is noticed.
 """
@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from scheduler_svc.domain import change
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.change import TaskChange
+from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.change import Snapshot, TaskChange
 from scheduler_svc.domain.errors import NotFound, ResumeTokenExpired
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.system import OldestTransaction
 from scheduler_svc.domain.task import TaskEvent
-from scheduler_svc.domain.watermark import Snapshot
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import Statements, account_filter
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.clock import boottime
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.webhook import (

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound, TooManyWebhooks
 from scheduler_svc.domain.ids import format_task_id

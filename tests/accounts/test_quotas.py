@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.errors import (
     AccountInactive,
     AccountQueueFull,
@@ -15,7 +14,7 @@ from scheduler_svc.domain.errors import (
     QueueFull,
     RequestIdConflict,
 )
-from scheduler_svc.domain.task import NewTask, Task
+from scheduler_svc.domain.task import Brief, NewTask, Task
 from scheduler_svc.history.work import fold_counts
 from scheduler_svc.tasks.submit import SubmitItem
 from tests.harness.scheduling import FAILURE, MAX_QUEUE, Scheduling, new_task

@@ -26,8 +26,8 @@ from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
-from scheduler_svc.assets import store_identity
-from scheduler_svc.domain.asset import MAX_BYTES
+from scheduler_svc.assets import objects
+from scheduler_svc.domain.content import MAX_BYTES
 from tests.harness.client import refused
 from tests.harness.cluster import Databases
 from tests.harness.maker import Maker
@@ -323,7 +323,7 @@ async def test_what_is_missing_in_the_folder_is_unavailable(
 async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
     db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_identity, "INTERVAL", 0.05)
+    monkeypatch.setattr(objects, "COMPARE_INTERVAL", 0.05)
     async with (
         serving(db_url, assets=tmp_path / "one") as first,
         serving_beside(db_url, assets=tmp_path / "two") as second,

@@ -9,10 +9,9 @@ from threading import Thread
 import pytest
 
 from scheduler_svc.assets import work as collection
-from scheduler_svc.assets.folder import FolderStore
+from scheduler_svc.assets.stores import FolderStore
 from scheduler_svc.assets.work import Quota
-from scheduler_svc.domain.asset import Media, NamedAsset
-from scheduler_svc.domain.content import TaskResult
+from scheduler_svc.domain.content import Media, NamedAsset, TaskResult
 from scheduler_svc.domain.errors import AssetStoreUnavailable, LeaseLost
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptCompleted

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from scheduler_svc.audit import sql as statements
 from scheduler_svc.audit import work as audit
 from scheduler_svc.audit.loop import AuditLog
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.audit import AuditedCall, AuditEvent, AuditFilter, event_key, first_key
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.postgres import EmbeddedPostgres

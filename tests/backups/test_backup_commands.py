@@ -15,14 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.admin.backups import archive, backup_command, restore_command
-from scheduler_svc.admin.backups.archive import CannotRestore, read_archive
-from scheduler_svc.admin.backups.backup import back_up
-from scheduler_svc.admin.backups.programs import ProgramFailed, Programs, run
-from scheduler_svc.admin.backups.progress import DumpProgress, RestoreProgress, size
-from scheduler_svc.admin.backups.proof import Proof
-from scheduler_svc.admin.backups.restore import RestoreSummary, check_schema, restore
-from scheduler_svc.admin.backups.source import BackupSource
+from scheduler_svc.admin.backups import backup_command, restore_command
+from scheduler_svc.admin.backups import restore as archive
+from scheduler_svc.admin.backups.backup import BackupSource, Proof, back_up
+from scheduler_svc.admin.backups.programs import DumpProgress, ProgramFailed, Programs, RestoreProgress, run, size
+from scheduler_svc.admin.backups.restore import CannotRestore, RestoreSummary, check_schema, read_archive, restore
 from scheduler_svc.admin.databases import RestoredCounts
 from scheduler_svc.config import Settings
 from scheduler_svc.live_line import LiveLine
@@ -226,7 +223,7 @@ def test_a_backup_that_differs_from_its_source_is_refused(site: Site, change: st
 
 def test_an_unverified_backup_does_not_get_its_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.file.write_text("yesterday's")
-    monkeypatch.setattr("scheduler_svc.admin.backups.proof._SERVER_BYTES", 1 << 60)
+    monkeypatch.setattr("scheduler_svc.admin.backups.backup._SERVER_BYTES", 1 << 60)
     with pytest.raises(SettingsError, match=r"--verify restores into .* are needed: name a folder .* in TMPDIR"):
         back_up(site.url, site.file, site.programs, site.progress, overwrite=True, verify=True)
     assert site.file.read_text() == "yesterday's"

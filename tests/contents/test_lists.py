@@ -14,7 +14,7 @@ from scheduler_svc.contents.loop import IDLE_INTERVAL, INTERVAL, SearchIndexer
 from scheduler_svc.contents.sql import reads as list_queries
 from scheduler_svc.contents.sql import search
 from scheduler_svc.contents.work import index_contents, list_contents, unindexed, update_content
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.content import ContentEdit, ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.runtime.calls import Calls
 from tests.harness.maker import PAGE, pages

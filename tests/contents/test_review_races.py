@@ -11,7 +11,7 @@ import pytest
 from scheduler_svc.contents import work as editing
 from scheduler_svc.contents import work as reviewing
 from scheduler_svc.contents.work import index_contents
-from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.content import (
     MAX_HELD_REVIEWS,
     Content,

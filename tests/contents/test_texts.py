@@ -13,7 +13,7 @@ from console_svc.articles import sandbox
 from console_svc.articles.safe_html import cleaned, rendered
 from console_svc.articles.sandbox import ArticleSandbox
 from console_svc.articles.texts import Picture, Pictures, difference, visible
-from scheduler_svc.domain.summary import SUMMARY_LENGTH, summary_of
+from scheduler_svc.domain.content import SUMMARY_LENGTH, summary_of
 from tests.harness.console import HEAVY_HTML, HEAVY_MARKDOWN, HTML, HUGE, MARKDOWN
 
 pytestmark = pytest.mark.unit

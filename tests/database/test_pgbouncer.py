@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psycopg2
 import pytest
 
-from scheduler_svc.postgres.identity import server_user_for
+from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.cluster import server_folder
 from tests.harness.process import Process, inherited, program
 from tests.harness.processes import free_port

@@ -19,20 +19,18 @@ from scheduler_svc.contents.sql.reads import MAX_EXAMINED as CONTENTS_EXAMINED
 from scheduler_svc.database.connections import ALONE_TIMEOUT, LOCK_TIMEOUT, Timeouts
 from scheduler_svc.database.statements import BEGIN
 from scheduler_svc.dispatch.rows import FlowMark
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.audit import AuditFilter
-from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.content import ContentFilter, PublishStatus, ReviewStatus
+from scheduler_svc.domain.dispatch import Starts
 from scheduler_svc.domain.ids import KEY_MAX, LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import ENDED, OPEN, RETRYABLE, Status
-from scheduler_svc.domain.poll import RunningAttempt
 from scheduler_svc.domain.publishing import PoolFilter, PoolPosition
 from scheduler_svc.domain.rollup import Resolution
-from scheduler_svc.domain.start_quota import Starts
-from scheduler_svc.domain.task import Task
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import Brief, Task, TaskFilter
 from scheduler_svc.domain.webhook import DeliveryStatus, EventType
+from scheduler_svc.domain.worker import RunningAttempt
 from scheduler_svc.leases.rows import EndedAttempt, LeaseChange, NamedLease
 from scheduler_svc.schedules.work import FiredSchedule, ScheduleTask
 from scheduler_svc.schema.tables import SUBMITS

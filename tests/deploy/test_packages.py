@@ -58,8 +58,8 @@ CANNOT_START = {"worker": 78, "scheduler": 78, "cli": 2}
 WITHOUT_POSTGRES = """
 import sys
 from scheduler_svc import main
-from scheduler_svc.postgres import binaries
-binaries.PROGRAMS = ("no-such-program",)
+from scheduler_svc.postgres import programs
+programs.PROGRAMS = ("no-such-program",)
 sys.argv[1:] = ["--listen=:0", "--data-dir", {data!r}]
 main.main()
 """

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_svc.dispatch.admission import settle
-from scheduler_svc.dispatch.sql.ageing import MIN_EXAMINED
+from scheduler_svc.dispatch.sql.claim import MIN_EXAMINED
 from scheduler_svc.dispatch.work import raise_floors
-from scheduler_svc.domain.fairness import MAX_WINDOW, effective
+from scheduler_svc.domain.dispatch import MAX_WINDOW, effective
 from scheduler_svc.domain.lease import Release
 from tests.harness.cluster import Databases, SharedDatabase
 from tests.harness.scheduling import RESULT, Scheduling, claims, new_task, released

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.dispatch.work import pause_dispatch
 from scheduler_svc.domain.account import AccountChange
+from scheduler_svc.domain.dispatch import MAX_WINDOW
 from scheduler_svc.domain.errors import NotFound
-from scheduler_svc.domain.fairness import MAX_WINDOW
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, Release
 from scheduler_svc.domain.task import PendingReason

@@ -20,7 +20,7 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.dispatch import loop as admission
-from scheduler_svc.domain import start_quota
+from scheduler_svc.domain import dispatch
 from scheduler_svc.replica.replica import Replica
 from tests.harness.client import refused
 from tests.harness.replicas import serving_all
@@ -157,7 +157,7 @@ async def test_a_task_over_its_account_s_start_quota_starts_after_the_minute(
     account: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(start_quota, "MINUTE", timedelta(seconds=2))
+    monkeypatch.setattr(dispatch, "MINUTE", timedelta(seconds=2))
     await limit(accounts, account, 1, "max_starts_per_minute")
     first, second = await submitted(tasks, account, 2)
     (lease,) = await worker.take(3)
@@ -239,7 +239,7 @@ async def test_a_start_quota_holds_across_replicas(
 ) -> None:
     """Each replica counts the starts of its claims, and one of them admits more after the minute."""
     minute, quota, count = timedelta(seconds=1), 20, 80
-    monkeypatch.setattr(start_quota, "MINUTE", minute)
+    monkeypatch.setattr(dispatch, "MINUTE", minute)
     request = account_pb.CreateAccountRequest(name="a", max_starts_per_minute=quota)
     account = (await pair.accounts[0].CreateAccount(request)).account.account_id
     for n in (0, 1):

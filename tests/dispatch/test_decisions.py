@@ -11,19 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain.demand import Load, total_demand
-from scheduler_svc.domain.fairness import (
+from scheduler_svc.domain.dispatch import (
     MAX_TAG_GAP,
     MAX_WINDOW,
+    MINUTE,
     REFILL_LIMIT,
     Flow,
+    Load,
+    StartQuota,
+    Starts,
     allot,
     effective,
     refill,
     tag_space,
     tags,
+    total_demand,
 )
-from scheduler_svc.domain.start_quota import MINUTE, StartQuota, Starts
 
 pytestmark = pytest.mark.unit
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from scheduler_svc.accounts.work import create_account
 from scheduler_svc.dispatch.work import raise_floors, uncover_tags
-from scheduler_svc.domain.fairness import MAX_TAG_GAP, MAX_WINDOW, REFILL_LIMIT
+from scheduler_svc.domain.dispatch import MAX_TAG_GAP, MAX_WINDOW, REFILL_LIMIT
 from scheduler_svc.history.work import fold_counts
 from scheduler_svc.replica import timed_loops as recovery
 from scheduler_svc.runtime.calls import Calls

@@ -24,8 +24,8 @@ from scheduler_svc.dispatch.streams import (
     Streams,
     WorkerStream,
 )
-from scheduler_svc.domain.brief import Brief
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.task import Brief
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
 pytestmark = pytest.mark.unit

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker_svc.creators import load
-from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, CreatorSettings, Job
-from worker_svc.creators.brief import Brief
+from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, CompletedCall, CreatorSettings, Job
 from worker_svc.outcome import Outcome
 
 # A CLI and a reporter for tests of creators: real processes, without the guard that a worker puts above them.

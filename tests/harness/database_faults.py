@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from scheduler_svc.postgres.server_files import ServerStatus
+from scheduler_svc.postgres.folders import ServerStatus
 from scheduler_svc.schema.migrate import MIGRATIONS, revisions
 from tests.harness.waiting import wait_until
 

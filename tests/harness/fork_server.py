@@ -22,7 +22,7 @@ from pkgutil import resolve_name
 from threading import Lock
 from typing import Any
 
-from worker_svc.guard.process import kernel
+from worker_svc.guard.process import launch
 
 ENTRY_POINTS = {
     "contentgen": "contentgen.cli.__main__:main",
@@ -152,7 +152,7 @@ def serve() -> None:
             _import(Path(request["command"][0]).name)
             is_ready, ready = os.pipe()
             if (answer := os.fork()) == 0:
-                kernel.die_with(server)  # and that ends with pytest: nothing stays where it is killed
+                launch.die_with(server)  # and that ends with pytest: nothing stays where it is killed
                 answers.close()
                 os.close(is_ready)
                 _become(request, ready)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from worker_svc.guard import Child, Guard
-from worker_svc.guard.process.marks import run_of
+from worker_svc.guard.process.procfs import run_of
 
 ENV = {"PATH": os.environ["PATH"]}
 _DAEMON = """

@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 
-from scheduler_svc.domain.asset import MAX_BYTES
+from scheduler_svc.domain.content import MAX_BYTES
 from tests.harness.pictures import png_chunk, png_header
 
 SIDE = 13_377

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from scheduler_svc.contents.work import list_contents
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import ContentFilter
 from tests.harness.scheduling import Scheduling
 from tests.harness.scripted_worker import ScriptedWorker

@@ -18,8 +18,6 @@ from scheduler_svc.dispatch.admission import scan, settle
 from scheduler_svc.dispatch.rows import Grant
 from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim, pause_dispatch, resume_dispatch
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
-from scheduler_svc.domain.bounds import SubmitBounds
-from scheduler_svc.domain.brief import TEXTS, Brief
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
@@ -37,8 +35,17 @@ from scheduler_svc.domain.lease import (
     Outcome,
     Release,
 )
-from scheduler_svc.domain.task import NewTask, Task, TaskEdit, TaskError, TaskEvent
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import (
+    TEXTS,
+    Brief,
+    NewTask,
+    SubmitBounds,
+    Task,
+    TaskEdit,
+    TaskError,
+    TaskEvent,
+    TaskFilter,
+)
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from scheduler_svc.domain.worker import Heartbeat, HeldLease, Hello
 from scheduler_svc.leases.recover import Reaped, promote_due, reap

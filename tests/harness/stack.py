@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from scheduler_svc.postgres.folders import socket_folder
-from scheduler_svc.postgres.identity import server_user_for
+from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
 from tests.harness.process import STOP_LIMIT, Service, inherited, installed

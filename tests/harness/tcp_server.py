@@ -12,9 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from scheduler_svc.postgres.binaries import find_bindir, runnable_bindir
 from scheduler_svc.postgres.folders import make_private
-from scheduler_svc.postgres.identity import server_user_for
+from scheduler_svc.postgres.programs import find_bindir, runnable_bindir, server_user_for
 from tests.harness.cluster import copy_cluster, server_folder
 from tests.harness.credentials import make_certificates
 from tests.harness.waiting import on_this_machine

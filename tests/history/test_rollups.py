@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, AttemptStarted

@@ -22,7 +22,7 @@ from benchmarks.folders import make_folder
 from benchmarks.scale.seed.bulk_copy import BulkCopy
 from benchmarks.scale.seed.database import Years, fill, write_more
 from scheduler_svc.domain.lifecycle import ENDED
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.tasks.bulk import MAX_BATCH, delete_batch
 from scheduler_svc.transactions import Tx
 from tests.harness.cluster import Databases, SharedDatabase, SharedDatabases

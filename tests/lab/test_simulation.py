@@ -26,7 +26,7 @@ from benchmarks.simulation.machine import Cores, Interpreter
 from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, calmest
 from benchmarks.stack import Cpu
 from scheduler_svc.replica.replica import MAX_GROUP_WEIGHT
-from worker_svc.session.backoff import DEFAULT_MAX_PAUSE, MIN_BOUND
+from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler_svc.database.connections import Timeouts
-from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.errors import InvalidState, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseUpdate, Outcome

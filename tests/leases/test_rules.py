@@ -39,8 +39,8 @@ from scheduler_svc.domain.lease import (
     tick,
 )
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.poll import AttemptCount, PollResult, summarize
 from scheduler_svc.domain.task import AttemptProgress, TaskError
+from scheduler_svc.domain.worker import AttemptCount, PollResult, summarize
 
 pytestmark = pytest.mark.unit
 

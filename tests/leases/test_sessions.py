@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from scheduler_svc.dispatch.work import SessionCapacity
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.errors import NotFound, SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, LeaseUpdate, Outcome
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.poll import AttemptCount
-from scheduler_svc.domain.worker import Heartbeat
+from scheduler_svc.domain.worker import AttemptCount, Heartbeat
 from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem
 from scheduler_svc.leases.sessions import resize_worker
 from scheduler_svc.tasks.waits import OpenPoll, ask_running, ask_task

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from scheduler_svc.contents import work as reviewing
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus, Review, ReviewDecision
 from scheduler_svc.domain.errors import InvalidState
 from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.webhook import Response
 from scheduler_svc.importing.sql import one_at_a_time
 from scheduler_svc.publishing.work import claim

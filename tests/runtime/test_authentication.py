@@ -17,7 +17,7 @@ from contentgen.rpcs import METHODS, RPCS
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from scheduler_svc.domain.access import Role
+from scheduler_svc.domain.account import Role
 from scheduler_svc.replica.replica import Replica
 from tests.harness.client import refused
 from tests.harness.cluster import Databases

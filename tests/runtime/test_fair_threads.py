@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_svc.runtime import calls as pacing
-from scheduler_svc.runtime.fairness import INTERNAL_CALLER, FairExecutor, FairQueue
+from scheduler_svc.runtime.calls import INTERNAL_CALLER, FairExecutor, FairQueue
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.unit

@@ -25,9 +25,8 @@ from scheduler_svc.retention.sql import PgMaintenance
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.file_reload import FileReload
 from scheduler_svc.runtime.group_committer import GroupCommitter
-from scheduler_svc.runtime.hints import Listener, Notifier
 from scheduler_svc.runtime.loops import MIN_DUE_INTERVAL, Periodic, Service, ThreadService
-from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.runtime.signals import CommitSignals, Listener, Notifier
 from scheduler_svc.transactions import Database, make_engine
 from tests.harness.scheduling import FAILURE, TERMS, Scheduling, new_task
 from tests.harness.waiting import wait_until_async

@@ -13,9 +13,8 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from scheduler_svc.database.notifications import PgNotifier
-from scheduler_svc.runtime import hints as notifying
-from scheduler_svc.runtime.hints import Notifier
-from scheduler_svc.runtime.signals import CommitSignals, parse
+from scheduler_svc.runtime import signals as notifying
+from scheduler_svc.runtime.signals import CommitSignals, Notifier, parse
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until, wait_until_async
 

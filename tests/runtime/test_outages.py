@@ -28,7 +28,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.config import Settings
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica.replica import Replica
-from scheduler_svc.schema import migration_waits
+from scheduler_svc.schema import migrate
 from scheduler_svc.schema.migrate import upgrade
 from tests.harness.client import refused
 from tests.harness.cluster import throwaway_server
@@ -313,7 +313,7 @@ async def test_a_commit_whose_standby_was_given_up_is_not_acknowledged(primary: 
 def test_migrate_tells_that_it_waits_for_the_standby(
     monkeypatch: pytest.MonkeyPatch, primary: Primary, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(migration_waits, "WAIT_LIMIT", 0.1)
+    monkeypatch.setattr(migrate, "WAIT_LIMIT", 0.1)
     later = LaterMigrations(tmp_path)
     later.add("0090", execute("ALTER TABLE workers ADD COLUMN later INTEGER"))
     engine = sa.create_engine(primary.url, poolclass=sa.NullPool)

@@ -13,7 +13,7 @@ import pytest
 from contentgen.service.settings import SettingsError
 from scheduler_svc.admin.token_command import token_command
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, read_tokens
-from scheduler_svc.domain.access import CallerIdentity, Role, Scope
+from scheduler_svc.domain.account import CallerIdentity, Role, Scope
 from scheduler_svc.runtime.access import KnownTokens
 
 pytestmark = pytest.mark.unit

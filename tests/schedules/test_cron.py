@@ -11,8 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain.cron import BadCron, Cron, UnknownZone, check_line
-from scheduler_svc.domain.schedule import MAX_CATCH_UP, MAX_JITTER, MISSED_AFTER, CatchUp, Due, Plan, Timing, plan
+from scheduler_svc.domain.schedule import (
+    MAX_CATCH_UP,
+    MAX_JITTER,
+    MISSED_AFTER,
+    BadCron,
+    CatchUp,
+    Cron,
+    Due,
+    Plan,
+    Timing,
+    UnknownZone,
+    check_line,
+    plan,
+)
 
 pytestmark = pytest.mark.unit
 

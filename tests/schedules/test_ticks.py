@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contentgen.v1.task_service_pb2 import SubmitTaskRequest
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.errors import (
     AccountInactive,
     InvalidArgument,

@@ -17,8 +17,8 @@ from contentgen.service.values import Address
 from contentgen.variables import NAMES, PREFIX, notices
 from scheduler_svc import config as scheduler
 from scheduler_svc.config import Settings, read_settings
-from scheduler_svc.domain.bounds import SubmitBounds
 from scheduler_svc.domain.lease import LeaseTerms
+from scheduler_svc.domain.task import SubmitBounds
 from tests.harness.settings import NAMES as OF_SERVICES
 from worker_svc.config import WorkerSettings
 

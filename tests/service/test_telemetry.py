@@ -19,7 +19,7 @@ from contentgen.service.settings import SettingsError, exports_traces
 from scheduler_svc.domain.errors import QueueFull
 from scheduler_svc.domain.ids import make_key
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.trace import MAX_TRACESTATE, TraceContext, read_trace
+from scheduler_svc.domain.task import MAX_TRACESTATE, TraceContext, read_trace
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.metrics.distribution import Distribution
 from scheduler_svc.runtime.otel import OtelTracer
@@ -30,7 +30,7 @@ from verification.generated import metrics as generated
 from verification.generated.metrics import main, problems
 from worker_svc import otel as of_worker
 from worker_svc.session.leases import Lease
-from worker_svc.trace_context import TraceContext as OfLease
+from worker_svc.session.tracing import TraceContext as OfLease
 
 pytestmark = pytest.mark.unit
 
@@ -52,7 +52,7 @@ def follow(loop, level):
 """,
     "worker": """
 from contentgen.service.logs import follow_level_signals
-from worker_svc.logs import configure_logging
+from worker_svc.config import configure_logging
 quiet = ("grpc", "asyncio")
 def configure(log_format):
     configure_logging("info", log_format)

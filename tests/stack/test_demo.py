@@ -19,7 +19,7 @@ from contentgen.client import ContentGenerationClient
 from contentgen.stack.processes import Interrupts, StackError
 from contentgen.stack.services import Stack, demo_creator
 from scheduler_svc.postgres.folders import socket_folder
-from scheduler_svc.postgres.identity import server_user_for
+from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.cluster import server_folder
 from tests.harness.console import Visitor
 from tests.harness.process import Process

@@ -13,12 +13,12 @@ from typing import TypeVar
 import pytest
 
 from scheduler_svc.accounts.work import create_account
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.errors import DomainError, NotFound, RequestIdConflict
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, Outcome
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.leases import recover
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.tasks import bulk as bulk_calls

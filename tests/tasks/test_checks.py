@@ -24,16 +24,21 @@ from contentgen.submit_fields import FIELDS, NAMES, Field, Kind
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.config import Settings
-from scheduler_svc.domain.bounds import SubmitBounds, counts_in_queue, day_of, first_uncounted_day
-from scheduler_svc.domain.brief import MAX_LENGTHS, TEXTS, Brief
 from scheduler_svc.domain.errors import InvalidArgument, NotFound
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
-from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.retry import RetryBackoff
-from scheduler_svc.domain.task import NewTask
+from scheduler_svc.domain.lifecycle import RetryBackoff, Status
+from scheduler_svc.domain.task import (
+    MAX_LENGTHS,
+    TEXTS,
+    Brief,
+    NewTask,
+    SubmitBounds,
+    counts_in_queue,
+    day_of,
+    first_uncounted_day,
+)
 from scheduler_svc.runtime import validation as times
-from scheduler_svc.runtime.briefs import RESERVED_OPTIONS, SubmitViolations
-from scheduler_svc.runtime.validation import Violations, entry_path, task_key
+from scheduler_svc.runtime.validation import RESERVED_OPTIONS, SubmitViolations, Violations, entry_path, task_key
 from scheduler_svc.schedules.service import new_settings
 from scheduler_svc.tasks.messages import EDITABLE, new_task
 

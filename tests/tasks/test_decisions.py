@@ -12,15 +12,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain import retry
-from scheduler_svc.domain.brief import Brief
+from scheduler_svc.domain import lifecycle
 from scheduler_svc.domain.change import TaskChange, changes
 from scheduler_svc.domain.lease import AttemptDeferred, AttemptFailed, AttemptReleased, LeaseEnd, Release
-from scheduler_svc.domain.lifecycle import EDGES, MOVES, OPEN, RETRYABLE, RUNNING, IllegalMove, Move, Status, after
+from scheduler_svc.domain.lifecycle import (
+    EDGES,
+    MOVES,
+    OPEN,
+    RETRYABLE,
+    RUNNING,
+    IllegalMove,
+    Move,
+    RetryBackoff,
+    Status,
+    after,
+)
 from scheduler_svc.domain.resolution import Cause, Counters, Requeue, Resolution, loss_cause, resolve
 from scheduler_svc.domain.resolution import reported_cause as reported_by
-from scheduler_svc.domain.retry import RetryBackoff
-from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent
+from scheduler_svc.domain.task import AttemptProgress, Brief, Task, TaskError, TaskEvent
 
 pytestmark = pytest.mark.unit
 
@@ -122,18 +131,18 @@ FINAL = ["RESULT_TOO_LARGE", "INVALID_CREATOR_OPTIONS", "CANCELLED_BY_CLIENT", "
 
 @pytest.mark.parametrize("reason", RETRYABLE_REASONS)
 def test_another_attempt_may_help(reason: str) -> None:
-    assert retry.is_retryable(reason)
-    assert retry.is_auto_retried(reason, auto_retry=True, retry_count=2, max_retries=3)
+    assert lifecycle.is_retryable(reason)
+    assert lifecycle.is_auto_retried(reason, auto_retry=True, retry_count=2, max_retries=3)
 
 
 @pytest.mark.parametrize("reason", FINAL)
 def test_another_attempt_can_t_help(reason: str) -> None:
-    assert not retry.is_retryable(reason)
-    assert not retry.is_auto_retried(reason, auto_retry=True, retry_count=0, max_retries=3)
+    assert not lifecycle.is_retryable(reason)
+    assert not lifecycle.is_auto_retried(reason, auto_retry=True, retry_count=0, max_retries=3)
 
 
 def test_a_reason_of_a_newer_worker_counts_as_retryable() -> None:
-    assert retry.is_retryable("CREATOR_OUT_OF_CREDIT")
+    assert lifecycle.is_retryable("CREATOR_OUT_OF_CREDIT")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +151,9 @@ def test_a_reason_of_a_newer_worker_counts_as_retryable() -> None:
 )
 def test_retries_by_itself(auto_retry: bool, retry_count: int, max_retries: int, retries: bool) -> None:
     reason = "CREATOR_ERROR"
-    decision = retry.is_auto_retried(reason, auto_retry=auto_retry, retry_count=retry_count, max_retries=max_retries)
+    decision = lifecycle.is_auto_retried(
+        reason, auto_retry=auto_retry, retry_count=retry_count, max_retries=max_retries
+    )
     assert decision is retries
 
 
@@ -183,8 +194,8 @@ def test_no_wait_is_above_its_cap_or_below_its_first(
 
 @pytest.mark.parametrize(("asked", "least", "most"), [(20, 20, 22), (0, 1, 1.1), (-5, 1, 1.1), (1e12, 86_400, 95_040)])
 def test_a_deferral_waits_what_was_asked_within_bounds_and_never_less(asked: float, least: float, most: float) -> None:
-    assert retry.deferral_wait(asked, 0.0) == least
-    assert least < retry.deferral_wait(asked, 0.999) <= most
+    assert lifecycle.deferral_wait(asked, 0.0) == least
+    assert least < lifecycle.deferral_wait(asked, 0.999) <= most
 
 
 @given(number=st.integers(1, 32_767), jitter=st.floats(0, 1, exclude_max=True))
@@ -198,7 +209,7 @@ def test_two_that_failed_together_don_t_come_back_together() -> None:
 
 
 def test_a_refused_task_waits_longer_each_time_and_fails_at_the_tenth() -> None:
-    waits = [retry.refusal_wait(refusals) for refusals in range(1, 12)]
+    waits = [lifecycle.refusal_wait(refusals) for refusals in range(1, 12)]
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, None, None]
 
 
@@ -363,7 +374,7 @@ def test_the_last_deferral_in_a_row_ends_a_task_without_retries() -> None:
     [
         (reported(AttemptFailed(CREATOR_ERROR), started=True), 0),
         (reported(AttemptFailed(TIMED_OUT), started=True), 0),
-        (Cause(Move.CANCEL_BY_FORCE, LeaseEnd.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED), 0),
+        (Cause(Move.CANCEL_BY_FORCE, LeaseEnd.REVOKED, lifecycle.CANCELLED_BY_CLIENT, CANCELLED), 0),
         (loss_cause("its lease expired"), 2),
         (reported(AttemptReleased(Release.DRAINING, started=True), started=True), 2),
         (reported(AttemptReleased(Release.DRAINING, started=False), started=False), 2),
@@ -385,7 +396,7 @@ def test_a_retry_waits_as_the_task_says() -> None:
 
 @running
 def test_a_forced_cancel_ends_the_task(status: Status) -> None:
-    cause = Cause(Move.CANCEL_BY_FORCE, LeaseEnd.REVOKED, retry.CANCELLED_BY_CLIENT, CANCELLED)
+    cause = Cause(Move.CANCEL_BY_FORCE, LeaseEnd.REVOKED, lifecycle.CANCELLED_BY_CLIENT, CANCELLED)
     then = follow(status, cause, counters(retry_count=2))
     assert moves(then) == [(status, Status.CANCELLED)]
     assert (then.requeue, then.retry_count, then.error) == (Requeue.NOWHERE, 2, CANCELLED)
@@ -409,7 +420,7 @@ def used_counters(draw: st.DrawFn) -> Counters:
         max_retries,
         draw(st.booleans()),
         draw(st.integers(0, MAX_LOSSES - 1)),
-        draw(st.integers(0, retry.MAX_REFUSALS - 1)),
+        draw(st.integers(0, lifecycle.MAX_REFUSALS - 1)),
         draw(st.integers(0, MAX_DEFERRALS - 1)),
     )
 

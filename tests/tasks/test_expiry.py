@@ -14,8 +14,7 @@ from scheduler_svc.domain.errors import InvalidArgument, InvalidState
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptDeferred, AttemptStarted, Change, Outcome, Release
 from scheduler_svc.domain.lifecycle import RETRYABLE, Status
-from scheduler_svc.domain.task import BACKOFF, PendingReason
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import BACKOFF, PendingReason, TaskFilter
 from scheduler_svc.replica import timed_loops as recovery
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.loops import Periodic

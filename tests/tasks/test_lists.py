@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptStarted, Change
 from scheduler_svc.domain.lifecycle import OPEN, RETRYABLE, RUNNING, Status
-from scheduler_svc.domain.task import AttemptProgress, Task
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import AttemptProgress, Task, TaskFilter
 from scheduler_svc.schema.views import VIEWS
 from scheduler_svc.tasks import submit_checks as new_rows
 from scheduler_svc.tasks.query import explain_task, find_tasks, list_tasks, task_stats

@@ -12,13 +12,10 @@ from typing import Any
 import pytest
 
 from scheduler_svc.dispatch.work import SessionCapacity
-from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.errors import InvalidArgument, InvalidState, NotFound
 from scheduler_svc.domain.lease import Change, Outcome
-from scheduler_svc.domain.lifecycle import ENDED, Status
-from scheduler_svc.domain.retry import RetryBackoff
-from scheduler_svc.domain.task import NewTask
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.lifecycle import ENDED, RetryBackoff, Status
+from scheduler_svc.domain.task import TEXTS, NewTask, TaskFilter
 from scheduler_svc.tasks.bulk import ago, delete_batch
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, new_task, released

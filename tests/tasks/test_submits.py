@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.domain.account import AccountChange
-from scheduler_svc.domain.brief import TEXTS
+from scheduler_svc.domain.dispatch import MAX_WINDOW
 from scheduler_svc.domain.errors import (
     AccountInactive,
     DomainError,
@@ -21,10 +21,8 @@ from scheduler_svc.domain.errors import (
     RequestIdConflict,
     StoreUnavailable,
 )
-from scheduler_svc.domain.fairness import MAX_WINDOW
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import ExistingTask, NewTask, Task
-from scheduler_svc.domain.trace import TraceContext
+from scheduler_svc.domain.task import TEXTS, ExistingTask, NewTask, Task, TraceContext
 from scheduler_svc.tasks import submit as small_submits
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.cluster import Databases

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.domain.errors import DomainError, QueueFull, UniqueKeyInUse
 from scheduler_svc.domain.lifecycle import ENDED, RETRYABLE, Status
-from scheduler_svc.domain.task import ExistingTask, Task
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import ExistingTask, Task, TaskFilter
 from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.tasks.change import retry_batch
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork

@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.domain.access import ALL
-from scheduler_svc.domain.change import TaskChange
+from scheduler_svc.domain.account import ALL
+from scheduler_svc.domain.change import Snapshot, TaskChange, Watermark
 from scheduler_svc.domain.errors import ShuttingDown, WatchOverrun
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Task
-from scheduler_svc.domain.watermark import Snapshot, Watermark
 from scheduler_svc.runtime.calls import CALLER
 from scheduler_svc.runtime.signals import CommitSignals, parse
 from scheduler_svc.watch import watchers as sending

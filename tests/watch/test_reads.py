@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
 
-from scheduler_svc.domain.access import ALL, Scope
+from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.errors import ResumeTokenExpired
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.transactions import Database, make_engine

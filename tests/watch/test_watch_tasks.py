@@ -17,7 +17,7 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.errors import ChangesDelayed
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.watch import feed as tail

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from scheduler_svc.domain.access import ALL
+from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.errors import TooManyWebhooks
 from scheduler_svc.domain.webhook import MAX_WEBHOOKS, Claim, DeliveryAttempt
 from scheduler_svc.domain.webhook_address import AddressPolicy

@@ -30,11 +30,10 @@ from tests.harness.pictures import png, sha256
 from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import WorkerProcess, worker_process
-from worker_svc import fetching
+from worker_svc import asset_sources
 from worker_svc.asset_folder import AssetFolder
-from worker_svc.fetching import Fetcher, is_public
+from worker_svc.asset_sources import Fetcher, LeftOutError, is_public
 from worker_svc.outcome import Article, LeftOut, LeftOutReason
-from worker_svc.run_files import LeftOutError
 from worker_svc.session import asset_uploads
 from worker_svc.session.asset_uploads import AssetUploads
 from worker_svc.session.outbox import PendingUpdate, UpdateKind
@@ -505,7 +504,7 @@ def test_what_can_t_be_read_whole_is_left_out(fetcher: Fetcher, port: int, path:
 
 
 def test_a_picture_must_have_come_in_time(fetcher: Fetcher, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "FETCH_TIMEOUT", 0.3)
+    monkeypatch.setattr(asset_sources, "FETCH_TIMEOUT", 0.3)
     assert refusal(fetcher, f"https://localhost:{port}/endless", 1 << 50) is LeftOutReason.FETCH_FAILED
 
 

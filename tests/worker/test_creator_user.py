@@ -21,7 +21,7 @@ from tests.harness.processes import living
 from tests.harness.waiting import wait_until_async, wait_until_gone_async
 from worker_svc.creator_user import CreatorUser
 from worker_svc.guard import Guard, now
-from worker_svc.guard.process import kernel
+from worker_svc.guard.process import launch
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("by_command")]
 
@@ -157,7 +157,7 @@ async def test_the_guards_environment_holds_no_secret(monkeypatch: pytest.Monkey
 @pytest.mark.skipif(not SYSTEM_PYTHON.exists(), reason="only a Python outside root's home can be run by others")
 def test_no_process_of_the_same_user_reads_hidden_memory() -> None:
     """Its source is run, because another user may not reach this interpreter or this folder."""
-    program = f"{inspect.getsource(kernel)}\nhide_memory(); print(flush=True); sys.stdin.read()"
+    program = f"{inspect.getsource(launch)}\nhide_memory(); print(flush=True); sys.stdin.read()"
 
     def as_nobody(*argv: str) -> subprocess.Popen[str]:
         pipe, user, group = subprocess.PIPE, NOBODY.pw_uid, NOBODY.pw_gid

@@ -21,8 +21,7 @@ from tests.harness.creator_cli import RecordingReporter, SubprocessCli
 from tests.harness.process import installed
 from tests.harness.waiting import wait_until
 from worker_svc.creators import load
-from worker_svc.creators.base import CreatorSettings, Job
-from worker_svc.creators.brief import Brief
+from worker_svc.creators.base import Brief, CreatorSettings, Job
 from worker_svc.demo_creator.__main__ import main
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 

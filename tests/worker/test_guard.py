@@ -337,7 +337,7 @@ async def test_a_guard_that_was_never_connected_is_closed() -> None:
 
 
 async def test_process_groups_are_ended_without_subreapers(monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere = "from worker_svc.guard.process import kernel; kernel.become_subreaper = lambda: False; main("
+    elsewhere = "from worker_svc.guard.process import launch; launch.become_subreaper = lambda: False; main("
     monkeypatch.setattr(client, "_PROGRAM", client._PROGRAM.replace("main(", elsewhere))
     guard = Guard.launch(grace=GRACE)
     await guard.connect()

@@ -22,7 +22,7 @@ from worker_svc.health import (
 )
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, failed
 from worker_svc.session.deadlines import HeartbeatLog, deadline, grace, time_to_stop
-from worker_svc.slots import Slots
+from worker_svc.session.slots import Slots
 
 pytestmark = pytest.mark.unit
 

@@ -7,10 +7,18 @@ from math import inf
 
 import pytest
 
-from worker_svc.session.backoff import DEFAULT_MAX_PAUSE, MIN_BOUND, ReconnectBackoff
-from worker_svc.session.leases import Lease, LeaseBook, Stage, StopAction, StopReason
+from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND, ReconnectBackoff
+from worker_svc.session.leases import (
+    MAX_OPEN_POLLS,
+    POLL_TIMEOUT,
+    Lease,
+    LeaseBook,
+    OpenPolls,
+    Stage,
+    StopAction,
+    StopReason,
+)
 from worker_svc.session.outbox import PendingUpdate, UpdateKind
-from worker_svc.session.polls import MAX_OPEN_POLLS, POLL_TIMEOUT, OpenPolls
 from worker_svc.session.reporter import LeaseReporter
 
 pytestmark = pytest.mark.unit

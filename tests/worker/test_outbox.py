@@ -14,19 +14,24 @@ from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.session.leases import Lease, LeaseBook
 from worker_svc.session.outbound_policy import OutboundPolicy
 from worker_svc.session.outbox import (
+    FAST_LIMIT,
+    FAST_SHARE,
+    MAX_PART,
     MAX_REPORT_BYTES,
     MAX_REPORT_UPDATES,
     MAX_STREAM_ENDS,
     MAX_STUCK_PAUSE,
     MIN_LARGE_UPDATE,
+    MIN_PART,
     MIN_STUCK_PAUSE,
     MIN_SUSPECT_UPDATE,
+    SLOW_FACTOR,
     Outbox,
     PendingUpdate,
+    ReportCutter,
     UpdateAck,
     UpdateKind,
 )
-from worker_svc.session.parts import FAST_LIMIT, FAST_SHARE, MAX_PART, MIN_PART, SLOW_FACTOR, ReportCutter
 
 pytestmark = pytest.mark.unit
 

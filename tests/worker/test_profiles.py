@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.runtime.briefs import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
+from scheduler_svc.runtime.validation import RESERVED_OPTIONS as RESERVED_BY_SCHEDULER
 from tests.harness.creator_cli import (
     DONE,
     JOB,
@@ -28,12 +28,10 @@ from tests.harness.creator_cli import (
     says,
     scripted,
 )
-from worker_svc.creators import PROFILES, deferral, load, progress
-from worker_svc.creators.base import RESERVED_OPTIONS, CreatorSettings, Job
-from worker_svc.creators.brief import TEXTS, Brief
-from worker_svc.creators.deferral import DEFAULT_PAUSE, MAX_PAUSE
-from worker_svc.creators.llm_content_creator import database as stored
-from worker_svc.creators.llm_content_creator import stdout as said
+from worker_svc.creators import PROFILES, base, load, progress
+from worker_svc.creators import llm_content_creator as said
+from worker_svc.creators import llm_content_creator as stored
+from worker_svc.creators.base import DEFAULT_PAUSE, MAX_PAUSE, RESERVED_OPTIONS, TEXTS, Brief, CreatorSettings, Job
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
 
@@ -360,13 +358,13 @@ FAILED_FOR_NOW = f"{says('failed')}; {LATER}"
     ],
 )
 def test_the_pause_that_is_asked_for(stderr: str, stdout: str, pause: float) -> None:
-    deferred = deferral.of_exit(TEMPFAIL, stdout.encode(), stderr)
+    deferred = base.deferral_of_exit(TEMPFAIL, stdout.encode(), stderr)
     assert deferred is not None
     assert deferred.pause == pause
 
 
 def test_other_output_of_a_deferral_is_kept() -> None:
-    deferred = deferral.of_exit(TEMPFAIL, b"", f"first\n{'why ' * 100}\nretry-after: 5\n\n")
+    deferred = base.deferral_of_exit(TEMPFAIL, b"", f"first\n{'why ' * 100}\nretry-after: 5\n\n")
     assert deferred is not None
     assert deferred.message == ("why " * 50)
 
@@ -375,12 +373,12 @@ def test_other_output_of_a_deferral_is_kept() -> None:
     "ended", [ProcessExit(0, None), ProcessExit(1, None), ProcessExit(74, None), ProcessExit(None, 9)]
 )
 def test_other_exit_statuses_are_no_deferral(ended: ProcessExit) -> None:
-    assert deferral.of_exit(ended, b'{"retry_after": 3}', "retry-after: 3") is None
+    assert base.deferral_of_exit(ended, b'{"retry_after": 3}', "retry-after: 3") is None
 
 
 @given(st.binary(max_size=200), st.text(max_size=200))
 def test_whatever_it_prints_the_pause_is_bounded(stdout: bytes, stderr: str) -> None:
-    deferred = deferral.of_exit(TEMPFAIL, stdout, stderr)
+    deferred = base.deferral_of_exit(TEMPFAIL, stdout, stderr)
     assert deferred is not None
     assert 0 <= deferred.pause <= MAX_PAUSE
 

@@ -23,8 +23,8 @@ from tests.harness.scripted_scheduler import Stream, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import FOR_EVER, WorkerProcess, lease_in, running, worker_process
 from worker_svc.asset_folder import AssetFolder
+from worker_svc.asset_sources import Fetcher
 from worker_svc.creators.base import Cli, Creator, Job, RunReporter
-from worker_svc.fetching import Fetcher
 from worker_svc.folder import StartedMarks
 from worker_svc.guard import Guard, now
 from worker_svc.metrics import WorkerMetrics
@@ -32,8 +32,8 @@ from worker_svc.outcome import Article, Completed, Outcome
 from worker_svc.runner import CreatorProgram, Runner
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Stage
+from worker_svc.session.slots import Slots
 from worker_svc.session.worker import Worker
-from worker_svc.slots import Slots
 from worker_svc.spool import Spool
 
 pytestmark = pytest.mark.integration

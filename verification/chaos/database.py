@@ -19,9 +19,8 @@ from psycopg2 import extensions
 
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.postgres.cluster import SUPERUSER
-from scheduler_svc.postgres.folders import socket_folder
-from scheduler_svc.postgres.identity import server_user_for
-from scheduler_svc.postgres.server_files import SOCKET_NAME
+from scheduler_svc.postgres.folders import SOCKET_NAME, socket_folder
+from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.processes import process_of
 
 MAX_CONNECTIONS = 70

@@ -24,7 +24,7 @@ from jinja2 import Environment, nodes
 from console_svc.submits.fields import TYPED
 from console_svc.web.language import CATALOGUE
 from contentgen import DeliveryStatus, PublishStatus, ReviewStatus, TaskStatus
-from scheduler_svc.domain.access import Role
+from scheduler_svc.domain.account import Role
 from scheduler_svc.runtime.errors import ERROR_STATUSES, INTERNAL
 
 ROOT = Path(__file__).parents[2]

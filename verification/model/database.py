@@ -14,11 +14,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 from scheduler_svc.dispatch.rows import ClaimedRows, Grant
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.brief import Brief
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd, ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import Brief
 from scheduler_svc.domain.worker import DesiredState, Hello
 from scheduler_svc.leases.rows import (
     CompletedTask,

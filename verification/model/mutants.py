@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from scheduler_svc.dispatch.streams import Streams
 from scheduler_svc.dispatch.work import SessionCapacity
-from scheduler_svc.domain import fairness
+from scheduler_svc.domain import dispatch
 from scheduler_svc.domain import lease as rules
 from scheduler_svc.domain.lease import Capacity, FoldedUpdates, HelloVerdict, LastEnd, LeaseRow, ReaperRow, Verdict
 from scheduler_svc.history import work as ledger
@@ -158,7 +158,7 @@ def _with_kept_tags(tx: Tx, rows: list[ReadyRow]) -> list[ReadyRow]:
 
 
 def _allot_without_places(
-    lines: Sequence[fairness.Flow], seats: int | None, weight: float, aging: float = 0.0
+    lines: Sequence[dispatch.Flow], seats: int | None, weight: float, aging: float = 0.0
 ) -> list[int]:
     """Fills the seats that no lease takes at each pass, whatever was admitted for them before."""
     return [line.tagged + (line.untagged if seats is None else min(line.untagged, seats)) for line in lines]
@@ -229,7 +229,7 @@ MUTANTS = (
         "Admitted tasks do not count", "an account's limit",
         "A task that was admitted and is not claimed yet takes no seat: each pass admits one for the same seat.",
         Traffic("admission", ""), properties.OVER_LIMIT,
-        fairness, "allot", _allot_without_places,
+        dispatch, "allot", _allot_without_places,
     ),
     Mutant(
         "A revoked lease does not count", "an account's limit, rule 17",

@@ -27,7 +27,7 @@ from worker_svc.session import deadlines
 from worker_svc.session.deadlines import HeartbeatLog
 from worker_svc.session.leases import Lease, LeaseBook, Stage, StopAction, StopReason
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
-from worker_svc.slots import Slots
+from worker_svc.session.slots import Slots
 
 LEASE_LOST = 3
 """The contract's number."""

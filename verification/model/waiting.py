@@ -11,7 +11,7 @@ from typing import Any
 
 from scheduler_svc.dispatch.rows import AccountQueue, FlowMark
 from scheduler_svc.domain.account import AccountChange
-from scheduler_svc.domain.fairness import Flow
+from scheduler_svc.domain.dispatch import Flow
 from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 from verification.model.tables import ACCOUNT, PRIORITY, ReadyRecord, ShareRecord, Tables
 

@@ -8,33 +8,126 @@ cancel, deadline or drain the runner cancels the coroutine and ends the processe
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
-from worker_svc.creators import deferral
-from worker_svc.creators.brief import ARGUMENTS, Brief
+from contentgen.submit_fields import BRIEF
 from worker_svc.outcome import (
     Deferred,
     ExitStatus,
     Failed,
     Outcome,
     Reason,
+    clean,
+    documents,
     failed,
+    is_finite,
     of_exit,
     of_output,
     of_spawn_error,
     of_time_out,
 )
 
+# What a task asks to have written, as creators read it. A new text is added here; a CLI gets it as an option.
+
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+TEXTS = tuple(field.name for field in BRIEF)
+"""The topic, and the others."""
+ARGUMENTS = {name: name.replace("_", "-") for name in TEXTS if name != "category"}
+"""The option of each text that a CLI gets."""
+
+
+class Brief(NamedTuple):
+    """What is empty, or missing among the texts, was not given."""
+
+    topic: str
+    texts: Mapping[str, str] = _NONE
+    """The others of `TEXTS`, by name."""
+    options: Mapping[str, str] = _NONE
+    """`creator_options`: more `--key=value` arguments."""
+
+    def arguments(self, names: Iterable[str] = ARGUMENTS) -> dict[str, str]:
+        """The CLI's options: the topic, those of these texts that are given, and the others."""
+        texts = {ARGUMENTS[name]: text for name in names if (text := self.texts.get(name))}
+        return {"topic": self.topic} | texts | dict(self.options)
+
+
+# Deferrals: a CLI asks to come back later by exit status 75, and may say when.
+
+
+DEFAULT_PAUSE = 30.0
+"""Seconds, if the CLI does not say."""
+MAX_PAUSE = 86_400.0
+"""Seconds, at most; the scheduler's limit is the same."""
+_MAX_MESSAGE = 200
+_RETRY_AFTER = re.compile(r"^\s*retry-after\s*:\s*(\d{1,20}(?:\.\d{1,20})?)\s*s?\s*$", re.IGNORECASE)
+
+
+def deferral_of_exit(ended: ExitStatus, stdout: bytes, stderr: str) -> Deferred | None:
+    """Returns the deferral that an exit asks for; None if its status is another one.
+
+    The pause is in a line `retry-after: N` on stderr, or else in a document `{"retry_after": N}` on stdout. The last
+    one counts.
+    """
+    if ended.code != os.EX_TEMPFAIL:
+        return None
+    lines = stderr.splitlines()
+    pauses = [float(match[1]) for line in lines if (match := _RETRY_AFTER.match(line))] or list(_pauses_in(stdout))
+    texts = [line.strip() for line in lines if line.strip() and not _RETRY_AFTER.match(line)]
+    return deferred(pauses[-1] if pauses else DEFAULT_PAUSE, texts[-1] if texts else "")
+
+
+def deferred(pause: float, message: str) -> Deferred:
+    """Returns a deferral with a bounded pause and text."""
+    return Deferred(min(max(pause, 0.0), MAX_PAUSE), clean(message, _MAX_MESSAGE))
+
+
+def _pauses_in(stdout: bytes) -> Iterator[float]:
+    for document in documents(stdout.decode("utf-8", "replace")):
+        pause = document.get("retry_after") if document else None
+        if isinstance(pause, int | float) and not isinstance(pause, bool) and is_finite(pause):
+            yield float(pause)
+
+
+# Which creator options of a task reach the CLI; the runner asks before it starts a run. Whoever submits a task
+# chooses its options, and an option may make a program read or write any file. So only harmless ones are passed on:
+# those that the profile knows, or the operator names.
+
+
+ALL_OPTIONS = "*"
+"""Allows every option."""
+
+
+def options_refusal(options: Mapping[str, str], allowed: Collection[str]) -> Failed | None:
+    """Returns the failure of a task with these options; None if all of them are allowed.
+
+    Its details name the refused ones, separated by commas, as `options`.
+    """
+    refused_options = [] if ALL_OPTIONS in allowed else sorted(options.keys() - set(allowed))
+    if not refused_options:
+        return None
+    names = ", ".join(refused_options)
+    return failed(
+        Reason.INVALID_CREATOR_OPTIONS,
+        f"this worker does not allow the creator options {names}: leave them out, or have its operator name them in"
+        " CREATOR_OPTIONS_ALLOWED",
+        options=names,
+    )
+
+
+# Jobs, calls and creators.
+
+
 MAX_SMALL_OUTPUT = 64 * 1024
 """Bytes of stdout that are kept of a call with a small answer, such as `status`."""
-
 RESERVED_OPTIONS = frozenset(ARGUMENTS.values()) | {"type", "mode", "task-id", "json", "version", "help"}
 """Options that the worker sets itself, or that would make the CLI do something else."""
-
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _OPTION_KEY = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
@@ -221,7 +314,7 @@ def failure(done: CompletedCall | Failed) -> Failed | Deferred | None:
 
 def deferred_by(done: CompletedCall) -> Deferred | None:
     """Returns the deferral that the call asked for by its exit status; None if it did not."""
-    return deferral.of_exit(done.exit, done.stdout, done.stderr_tail)
+    return deferral_of_exit(done.exit, done.stdout, done.stderr_tail)
 
 
 def result_of(done: CompletedCall | Failed, settings: CreatorSettings) -> Outcome:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from worker_svc.demo_creator import journal, misbehaviour, runs
+from worker_svc.demo_creator import misbehaviour, runs
 from worker_svc.demo_creator.arguments import USAGE, Request, UsageError, number, parse
 from worker_svc.demo_creator.runs import DemoRun
 
@@ -40,12 +40,14 @@ def _create(request: Request) -> int:
     run, attempt = _asked_for(request)
     mode = request.text("mode") or "async"
     topic = run.brief.topic
-    journal.write("start", run.task_id, mode=mode, attempt=attempt, topic=topic, topic_sha256=journal.topic_hash(topic))
+    runs.write_journal(
+        "start", run.task_id, mode=mode, attempt=attempt, topic=topic, topic_sha256=runs.topic_hash(topic)
+    )
     retry_after = request.number("demo-retry-after", _RETRY_AFTER)
-    status = misbehaviour.at_create(run.fail, retry_after, lambda: journal.write("child", run.task_id))
+    status = misbehaviour.at_create(run.fail, retry_after, lambda: runs.write_journal("child", run.task_id))
     if status is None:
         status = _create_sync(run) if mode == "sync" else _create_async(run)
-    journal.write("end", run.task_id, status=status)
+    runs.write_journal("end", run.task_id, status=status)
     return status
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
     from worker_svc.guard.client import Guard, RunEnd
-    from worker_svc.guard.process.kernel import hide_memory
+    from worker_svc.guard.process.launch import hide_memory
     from worker_svc.guard.process.wire import now
 
 __all__ = ["Child", "Exit", "Guard", "GuardError", "GuardLostError", "RunEnd", "SpawnError", "hide_memory", "now"]
@@ -26,7 +26,7 @@ _HOME = {
     "GuardLostError": "child",
     "RunEnd": "client",
     "SpawnError": "child",
-    "hide_memory": "process.kernel",
+    "hide_memory": "process.launch",
     "now": "process.wire",
 }
 

@@ -19,8 +19,7 @@ from typing import Literal
 
 from worker_svc.creator_user import CreatorUser
 from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
-from worker_svc.guard.process.marks import kill_marked
-from worker_svc.guard.process.sweep import kill_below
+from worker_svc.guard.process.procfs import kill_below, kill_marked
 from worker_svc.guard.process.wire import Closed, Document, GuardChannel, now
 from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
 

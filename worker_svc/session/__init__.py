@@ -1,9 +1,9 @@
 """The worker's end of `WorkerService.Lease`: the leases that it holds, and the messages that it reads and writes.
 
-Layer: above slots, below main and try_command.
+Layer: above health, below trial and main.
 
-`deadlines`, `leases`, `outbox`, `parts` and `polls` are pure: they decide and do nothing, so that tests and a model
-checker can drive them. `worker` carries their decisions out, with `intake`, `lease_executor`, `durable_journal`,
+`deadlines`, `leases` and `outbox` are pure: they decide and do nothing, so that tests and a model
+checker can drive them. `worker` carries their decisions out, with `slots`, `lease_executor`, `durable_journal`,
 `reporter` and `probes`. `scheduler_connection` keeps a `lease_stream`, whose next message `outbound_policy` chooses.
 `wire` knows the protos; `service` assembles all of it.
 """

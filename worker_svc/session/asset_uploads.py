@@ -24,8 +24,8 @@ from worker_svc.asset_folder import AssetFolder
 from worker_svc.guard import now
 from worker_svc.outcome import LeftOutReason
 from worker_svc.session import wire
+from worker_svc.session.channel import error_info
 from worker_svc.session.outbox import PendingUpdate
-from worker_svc.session.refusal import error_info
 
 WANTED = "asset-wanted"
 """The header by which a scheduler asks for the bytes of an asset."""

@@ -1,4 +1,4 @@
-"""Channels to schedulers: options, credentials, and the next address.
+"""Channels to schedulers: the next address, the pause before it is dialled, and why a scheduler ended a stream.
 
 Layer: inside session.
 """
@@ -6,19 +6,99 @@ Layer: inside session.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import cycle
 
 import grpc
 import grpc.aio
+import structlog
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+from structlog.typing import FilteringBoundLogger
 
 from worker_svc.config import addresses
 from worker_svc.session.credentials import Credentials
 
+# The pause before each reconnect: full jitter, doubling with each failure, a heartbeat interval at most.
+
+
+MIN_BOUND = 0.2
+"""Seconds that the first pause takes at most."""
+DEFAULT_MAX_PAUSE = 2.0
+"""Seconds that a pause takes at most until a heartbeat interval is known."""
+_MAX_DOUBLINGS = 16
+
+
+class ReconnectBackoff:
+    """The pauses of one worker, without end."""
+
+    def __init__(self) -> None:
+        self.max_pause = DEFAULT_MAX_PAUSE
+        """Seconds that a pause takes at most; the heartbeat interval once it is known."""
+        self._failures = 0
+
+    def pause(self) -> float:
+        """Returns the seconds until the next attempt, and counts a failure."""
+        bound = min(self.max_pause, MIN_BOUND * 2 ** min(self._failures, _MAX_DOUBLINGS))
+        self._failures += 1
+        return random.uniform(0, bound)  # noqa: S311 - spreads reconnects, not a secret
+
+    def succeeded(self, lasted: float) -> None:
+        """A stream ended after `lasted` seconds; if that was long enough, pauses start from the beginning."""
+        if lasted >= self.max_pause:
+            self._failures = 0
+
+
+# Why a scheduler ended a stream with a status, so that an operator knows what to do.
+
+
+_DETAILS = "grpc-status-details-bin"
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """Returns the `google.rpc.ErrorInfo` of a status; an empty one if it is missing or malformed."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS and isinstance(value, bytes):
+            with suppress(DecodeError):
+                return _found(value)
+    return error_details_pb2.ErrorInfo()
+
+
+def _found(packed: bytes) -> error_details_pb2.ErrorInfo:
+    info = error_details_pb2.ErrorInfo()
+    for detail in status_pb2.Status.FromString(packed).details:
+        if detail.type_url.endswith("/google.rpc.ErrorInfo"):
+            detail.Unpack(info)
+    return info
+
+
+def log_refusal(error: grpc.aio.AioRpcError) -> None:
+    """Logs what a status means for this worker, which dials again in any case."""
+    info = error_info(error)
+    facts = {"code": error.code().name, "details": (error.details() or "")[:500]}
+    if info.reason == "WORKER_ID_IN_USE":
+        _log.error(
+            "another process has this worker id; give each worker its own CONTENTGEN_WORKER_ID or data folder",
+            action="session.worker_id_in_use",
+            hostname=info.metadata.get("hostname", ""),
+            **facts,
+        )
+    elif error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        _log.error(
+            "the scheduler refuses CONTENTGEN_TOKEN", action="session.token_refused", reason=info.reason, **facts
+        )
+    elif error.code() is grpc.StatusCode.UNAVAILABLE:
+        _log.warning("no scheduler answers", action="session.unavailable", reason=info.reason, **facts)
+    else:
+        _log.error("the scheduler ended the stream", action="session.ended", reason=info.reason, **facts)
+
+
 KEEPALIVE_TIME_MS = 10_000
 """Between two pings. The scheduler's minimum interval must not be larger."""
 KEEPALIVE_TIMEOUT_MS = 5_000
-
 _SHUFFLED = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}]})
 
 

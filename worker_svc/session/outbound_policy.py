@@ -12,10 +12,9 @@ from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.session import wire
 from worker_svc.session.asset_uploads import AssetUploads
 from worker_svc.session.deadlines import HeartbeatLog, Renewal
-from worker_svc.session.intake import Intake
 from worker_svc.session.leases import Lease
-from worker_svc.session.outbox import Outbox, PendingUpdate
-from worker_svc.session.parts import ReportCutter
+from worker_svc.session.outbox import Outbox, PendingUpdate, ReportCutter
+from worker_svc.session.slots import Intake
 
 HEARTBEATS_TO_QUIESCE = 2
 """Heartbeats without free slots that have to be acknowledged before a draining worker may exit. A claim that began

@@ -12,9 +12,8 @@ from math import inf
 
 from worker_svc.guard import now
 from worker_svc.session import wire
-from worker_svc.session.leases import Lease, LeaseBook
+from worker_svc.session.leases import Lease, LeaseBook, OpenPolls
 from worker_svc.session.outbox import PendingUpdate
-from worker_svc.session.polls import OpenPolls
 
 PROGRESS_INTERVAL = 1.0
 """Seconds between two progress updates of a lease; of several in between the last one counts."""

@@ -21,8 +21,7 @@ from worker_svc.guard import now
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.session import wire
 from worker_svc.session.asset_uploads import Put, PutCall
-from worker_svc.session.backoff import ReconnectBackoff
-from worker_svc.session.channel import Dialer
+from worker_svc.session.channel import Dialer, ReconnectBackoff, error_info, log_refusal
 from worker_svc.session.lease_stream import (
     Call,
     LeaseStream,
@@ -33,7 +32,6 @@ from worker_svc.session.lease_stream import (
     write,
 )
 from worker_svc.session.outbound_policy import OutboundPolicy, WorkerView
-from worker_svc.session.refusal import error_info, log_refusal
 
 MIN_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL = 0.05, 60.0
 """Seconds to which the scheduler's heartbeat interval is clamped. No pause before a reconnect is longer, and gRPC

@@ -24,9 +24,9 @@ from contentgen.service.settings import EXIT_STATUS
 from contentgen.service.values import Address
 from worker_svc import creators
 from worker_svc.asset_folder import AssetFolder
+from worker_svc.asset_sources import Fetcher
 from worker_svc.config import WorkerSettings
 from worker_svc.creators.base import CreatorSettings
-from worker_svc.fetching import Fetcher
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import Guard, GuardLostError, now
 from worker_svc.metrics import WorkerMetrics
@@ -37,10 +37,10 @@ from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.loop import Loop
 from worker_svc.session.sampling import Sampling
 from worker_svc.session.scheduler_connection import SchedulerConnection, WorkerInfo
+from worker_svc.session.slots import Slots
 from worker_svc.session.tracing import NO_TRACER, Tracer
 from worker_svc.session.wire import CreatorInfo
 from worker_svc.session.worker import Worker
-from worker_svc.slots import Slots
 from worker_svc.spool import Spool
 
 EXIT_BROKEN = 1

@@ -14,13 +14,12 @@ from google.protobuf.message import DecodeError
 
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
-from worker_svc.creators.base import Job
-from worker_svc.creators.brief import TEXTS, Brief
+from worker_svc.creators.base import TEXTS, Brief, Job
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, RunOutput, clean, failed
 from worker_svc.references import SCHEME, renamed
 from worker_svc.session.leases import Lease, Stage, StopReason
 from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
-from worker_svc.trace_context import TraceContext
+from worker_svc.session.tracing import TraceContext
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of the largest update; a message has to hold it with some overhead."""

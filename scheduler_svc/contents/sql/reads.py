@@ -20,9 +20,8 @@ from scheduler_svc.contents.sql.search import Search, searched
 from scheduler_svc.contents.work import ContentPage
 from scheduler_svc.database.batch import array
 from scheduler_svc.database.statements import EACH_ACCOUNT, Pipeline, Statements, accounts, of_each_account
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.asset import Asset, LeftOut
-from scheduler_svc.domain.content import Content, ContentFilter, PublishStatus, ReviewStatus
+from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.content import Asset, Content, ContentFilter, LeftOut, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.publishing.sql import SEEN_STATUS, shown_time
 from scheduler_svc.schema.tables import NOT_APPROVED

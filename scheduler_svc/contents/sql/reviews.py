@@ -8,7 +8,7 @@ from functools import cache
 import sqlalchemy as sa
 
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import Review, ReviewStatus
 from scheduler_svc.domain.task import DEFAULT_PRIORITY
 from scheduler_svc.schema.tables import WAITS_FOR_REVIEW

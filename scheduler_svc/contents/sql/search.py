@@ -20,10 +20,10 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from scheduler_svc.database.batch import array
-from scheduler_svc.database.snapshots import Snapshots
 from scheduler_svc.database.statements import Statements, accounts
-from scheduler_svc.domain.access import Scope
-from scheduler_svc.domain.watermark import Snapshot
+from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.change import Snapshot
+from scheduler_svc.watch.sql import Snapshots
 
 _SEGMENT_BITS = 16
 _OF_SEGMENT, _OF_FIRST, _OF_SECOND = 2_654_435_761, 2_246_822_519, 3_266_489_917
@@ -150,7 +150,7 @@ class Search(Statements):
         return int(self._row(_LAST_CONTENT_ID)[0])
 
     def snapshot(self) -> Snapshot:
-        """The last id, and then which transactions have drawn one: see `domain.watermark`."""
+        """The last id, and then which transactions have drawn one: see `domain/change.py`."""
         return Snapshots(self._session).take(self.last(), "content_seq")
 
     def take_turn(self) -> int | None:

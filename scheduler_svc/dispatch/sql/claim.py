@@ -5,7 +5,7 @@ One round trip, and one commit. In order, it
 1. claims nothing while everything is paused (account 0 of `pauses`), or while a pause is being committed, and says
    whether it was the latter: then, or if somebody else holds that lock, it is locked out;
 2. locks the head of one index, whatever the backlog: priority by priority, each from its floor on, a row for each slot.
-   Where priorities rise with the wait, the head is that of `ageing.py`. Tasks whose `expire_time` has passed are left
+   Where priorities rise with the wait, the head is that of `AGED_HEAD`. Tasks whose `expire_time` has passed are left
    to the loop that cancels them;
 3. takes as many slots as the head has rows, so of all workers with free slots only the first ones are read, and locks
    their sessions against a hello that would replace them, but not against heartbeats;
@@ -26,23 +26,72 @@ from scheduler_svc.database.batch import UnnestedRows
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import Statements, payload, task
 from scheduler_svc.dispatch.rows import ClaimedRows, Grant
-from scheduler_svc.dispatch.sql.ageing import AGED_HEAD, AGED_ORDER
-from scheduler_svc.dispatch.sql.expiry import UNEXPIRED
 from scheduler_svc.dispatch.sql.tags import floor
-from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
-from scheduler_svc.domain.fairness import URGENT_REFILL_LIMIT
+from scheduler_svc.dispatch.sql.waiting import UNEXPIRED
+from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import READY
+from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY, READY
 from scheduler_svc.schema.payloads import BRIEF, BRIEF_WIDTH, NULL_BRIEF, brief
+
+# The head of `ready` if priorities rise with the wait. A task keeps its position in its index. Its effective priority
+# is computed as it is claimed, by the formula of `effective` in `domain/dispatch.py`.
+#
+# The claim examines the first rows of each priority, from its floor on, without locking them. A row competes by the
+# longest wait among itself and the rows behind it. If an old row passed a young one, the fair order between accounts
+# would break; if it waited for the young one, it would starve. So the young one is pulled along. Rows are then served
+# by effective priority, and among equals by that wait.
+#
+# Each row is locked by its key. Behind the last examined row of a priority the claim continues along the index, so no
+# row comes twice. If another replica holds the examined rows, those behind them are served before any lower priority,
+# and no slot stays free.
+
+
+MIN_EXAMINED = 8
+"""Rows of each priority that a claim examines, at least: of accounts whose first task may pull others along."""
+_SLOTS = "cardinality(CAST(:worker_id AS text[]))"
+_READY = "task_key, priority, tag, account_id, attempt, timeout_ms, ready_time"
+_WAIT = "CAST(extract(epoch FROM now() - since) AS float8)"
+AGED_ORDER = "effective DESC, since, priority DESC, tag, task_key"
+AGED_HEAD = f"""
+    seen AS MATERIALIZED (
+        SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (
+            SELECT priority, tag, task_key, ready_time FROM ready AS r
+            WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")} AND {UNEXPIRED}
+            ORDER BY r.priority DESC, r.tag, r.task_key
+            LIMIT greatest({_SLOTS}, {MIN_EXAMINED})) AS w
+    ),
+    pulled AS (
+        SELECT priority, tag, task_key, min(ready_time) OVER behind AS since, row_number() OVER behind = 1 AS last
+        FROM seen WINDOW behind AS (PARTITION BY priority ORDER BY tag DESC, task_key DESC)
+    ),
+    ranked AS MATERIALIZED (
+        SELECT priority, tag, task_key, since,
+            least({MAX_PRIORITY}, priority + floor(greatest(0, {_WAIT}) / CAST(:aging AS float8))) AS effective, last
+        FROM pulled ORDER BY {AGED_ORDER}
+    ),
+    head AS MATERIALIZED (
+        SELECT w.*, effective, since FROM ranked AS o, LATERAL (
+            SELECT * FROM (
+                SELECT {_READY} FROM ready AS r WHERE r.task_key = o.task_key AND r.tag IS NOT NULL AND {UNEXPIRED}
+                ORDER BY r.task_key FOR UPDATE SKIP LOCKED) AS itself
+            UNION ALL
+            SELECT * FROM (
+                SELECT {_READY} FROM ready AS r
+                WHERE o.last AND r.priority = o.priority AND r.tag >= o.tag
+                    AND (r.tag, r.task_key) > (o.tag, o.task_key) AND {UNEXPIRED}
+                ORDER BY r.priority DESC, r.tag, r.task_key
+                LIMIT {_SLOTS} FOR UPDATE SKIP LOCKED) AS behind) AS w
+        LIMIT (SELECT CASE WHEN going THEN {_SLOTS} ELSE 0 END FROM dispatch)
+    )"""
+"""The CTEs up to `head`, in the order `AGED_ORDER`; `:aging`: seconds of wait that raise the priority by one."""
 
 UNLOCKED = f"pg_try_advisory_xact_lock_shared({AdvisoryLock.DISPATCH.key})"
 """The first condition of a claim. A pause of everything waits for claims in progress; later claims do not wait for it.
 """
 UNPAUSED = "NOT EXISTS (SELECT FROM pauses WHERE account_id = 0)"
 """The second one."""
-
 _WAIT_FOR_CLAIMS = sa.text(f"SELECT pg_advisory_xact_lock({AdvisoryLock.DISPATCH.key})")
 """Waits for claims in progress, and locks out later ones."""
 _ADD_PAUSE = sa.text("INSERT INTO pauses (account_id) VALUES (:account_id) ON CONFLICT DO NOTHING")

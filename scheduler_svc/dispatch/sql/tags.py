@@ -9,7 +9,7 @@ of a backlog, the due loop, the folds of counts and look-ups in `shares` have no
 
 A reservation is a part of the statements that make tasks ready; ASSIGN_TAGS comes before each of them. An account's
 virtual finish starts at the priority's virtual time or later, and advances by one share a task; the larger its weight,
-the smaller the share. Tasks that exceed its window (`domain/fairness.py`) wait behind it, and so do all later ones.
+the smaller the share. Tasks that exceed its window (`domain/dispatch.py`) wait behind it, and so do all later ones.
 Replicas are serialized by the row's lock; the row is read under it.
 
 A transaction that counts an account's starts holds its rows in `shares`. One that removes a task without claiming it
@@ -26,9 +26,8 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import Statements
-from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
-from scheduler_svc.domain.fairness import MAX_WINDOW, REFILL_LIMIT
-from scheduler_svc.domain.start_quota import Starts
+from scheduler_svc.domain.dispatch import MAX_WINDOW, REFILL_LIMIT, Starts
+from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.history.work import TagReservation
 
 ASSIGN_TAGS = sa.text(f"SELECT pg_advisory_xact_lock_shared({AdvisoryLock.FLOORS.key})")

@@ -1,4 +1,9 @@
-"""What waits: `ready` (pending and due: with a tag it may be claimed) and `delayed` (not before a time)."""
+"""What waits: `ready` (pending and due: with a tag it may be claimed) and `delayed` (not before a time).
+
+Tasks that are not leased by their `expire_time` are cancelled. `tasks` keeps that time as it was submitted. `ready` and
+`delayed` have it while no attempt of the task has begun: then the claim leaves out what has expired, and the loop finds
+it by two indexes that hold nothing else. A task without it has no entry there, and no statement writes it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,94 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
-from scheduler_svc.database.statements import Statements, leased
+from scheduler_svc.database.statements import Statements, leased, task
 from scheduler_svc.dispatch.rows import QueueHead
 from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, bind_counts, floor, reservations, reserved
-from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
+from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
+
+# Tasks that are cancelled if they are not leased by their `expire_time`.
+
+
+UNEXPIRED = "(r.expire_time IS NULL OR r.expire_time > now())"
+"""A condition of the claim on a row `r` of `ready`."""
+_EXPIRY_ROWS = UnnestedRows(task_key="bigint", expire_time="timestamptz")
+_SET_EXPIRY_OF_TASK = sa.text(f"""
+    UPDATE tasks AS t SET expire_time = r.expire_time FROM {_EXPIRY_ROWS.source}, {task("r", "target")}
+    WHERE t.ctid = target.ctid
+""")
+"""Stores when tasks expire, as they were submitted."""
+_SET_EXPIRY = """
+    UPDATE {table} AS w SET expire_time = r.expire_time FROM {rows}, LATERAL (
+        SELECT ctid FROM {table} AS x WHERE x.task_key = r.task_key OFFSET 0) AS target
+    WHERE w.ctid = target.ctid
+"""
+_SET_EXPIRY_READY = sa.text(_SET_EXPIRY.format(table="ready", rows=_EXPIRY_ROWS.source))
+"""Stores when tasks in `ready` expire."""
+_SET_EXPIRY_DELAYED = sa.text(_SET_EXPIRY.format(table="delayed", rows=_EXPIRY_ROWS.source))
+"""Stores when tasks in `delayed` expire."""
+_EXPIRY_HEAD = "(SELECT task_key, expire_time FROM {table} WHERE {due} ORDER BY expire_time, task_key LIMIT :limit)"
+_EXPIRED = sa.text(f"""
+    SELECT task_key FROM (
+        {_EXPIRY_HEAD.format(table="ready", due="expire_time <= now()")}
+        UNION ALL
+        {_EXPIRY_HEAD.format(table="delayed", due="expire_time <= now()")}
+    ) AS w ORDER BY expire_time, task_key LIMIT :limit
+""")
+"""Finds waiting tasks that have expired."""
+# Whoever removes the row owns the task; a row that another session has locked is left for later.
+_REMOVE_EXPIRED = """
+    DELETE FROM {table} WHERE task_key = ANY(ARRAY(
+        SELECT task_key FROM {table} WHERE task_key = ANY(CAST(:keys AS bigint[])) AND expire_time <= now()
+        ORDER BY task_key FOR UPDATE SKIP LOCKED))
+    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}, expire_time
+"""
+_REMOVE_EXPIRED_DELAYED = sa.text(_REMOVE_EXPIRED.format(table="delayed", cause="cause, due_time"))
+"""Removes tasks from `delayed` that have expired."""
+_REMOVE_EXPIRED_READY = sa.text(_REMOVE_EXPIRED.format(table="ready", cause="0, NULL"))
+"""Removes tasks from `ready` that have expired."""
+_NEXT_EXPIRY = sa.text(f"""
+    SELECT extract(epoch FROM min(expire_time) - now()) FROM (
+        {_EXPIRY_HEAD.format(table="ready", due="expire_time IS NOT NULL")}
+        UNION ALL
+        {_EXPIRY_HEAD.format(table="delayed", due="expire_time IS NOT NULL")}
+    ) AS w
+""")
+"""Reads when the next waiting task expires."""
+
+
+class Expiry(Statements):
+    def submit(self, times: Mapping[int, datetime]) -> None:
+        """Stores when new tasks expire, by key."""
+        self._run(_SET_EXPIRY_OF_TASK, **_EXPIRY_ROWS.bind(sorted(times.items())))
+
+    def set(self, times: Mapping[int, datetime]) -> None:
+        """Stores when waiting tasks expire, by key; of these tasks no attempt has begun."""
+        bound = _EXPIRY_ROWS.bind(sorted(times.items()))
+        self._run(_SET_EXPIRY_READY, **bound)
+        self._run(_SET_EXPIRY_DELAYED, **bound)
+
+    def expired(self, limit: int) -> list[int]:
+        """Keys of waiting tasks that have expired, longest first."""
+        return [row[0] for row in self._rows(_EXPIRED, limit=limit)]
+
+    def remove(self, keys: Sequence[int]) -> list[DequeuedTask]:
+        """Removes those of these tasks from `delayed` and `ready` that have expired, and that nobody has locked."""
+        literal = array("bigint", keys)
+        return [
+            DequeuedTask(*row)
+            for statement in (_REMOVE_EXPIRED_DELAYED, _REMOVE_EXPIRED_READY)
+            for row in self._rows(statement, keys=literal)
+        ]
+
+    def next(self) -> float | None:
+        """Seconds until the next waiting task expires (negative: overdue); None if none will."""
+        row = self._row(_NEXT_EXPIRY, limit=1)
+        return None if row is None or row[0] is None else float(row[0])
+
 
 _RESERVE_TAGS = sa.text(f"WITH {reserved('true')} SELECT * FROM reserved")
 """Reserves tags for tasks that become ready, within the windows of their accounts."""
-
 _INSERT_READY = Insert(
     "ready",
     task_key="bigint",
@@ -39,7 +123,6 @@ _INSERT_DELAYED = Insert(
     cause="smallint",
 )
 """Inserts tasks that wait for a time."""
-
 # The transaction that removes a task from `ready` or `delayed` owns it. A claim in progress is waited for, and then
 # owns the task. `delayed` comes first, so that a task that becomes due between the two statements is found by the
 # second.
@@ -58,7 +141,6 @@ _REMOVE_FREE_READY = sa.text(_REMOVE.format(table="ready", cause=_OF_READY, lock
 """Removes those of the tasks from `ready` that nobody else has locked."""
 _REMOVE_FREE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause=_OF_DELAYED, locked=" SKIP LOCKED"))
 """Removes those of the tasks from `delayed` that nobody else has locked."""
-
 _NEXT = UnnestedRows(task_key="bigint", attempt="integer")
 # The keys are repeated as a condition, so that the join does not read all waiting tasks.
 _REMOVE_NEXT = f"""
@@ -71,10 +153,8 @@ _REMOVE_READY_NEXT = sa.text(_REMOVE_NEXT.format(table="ready", cause="0"))
 """Removes tasks from `ready` that wait for a given attempt."""
 _REMOVE_DELAYED_NEXT = sa.text(_REMOVE_NEXT.format(table="delayed", cause="cause, due_time"))
 """Removes tasks from `delayed` that wait for a given attempt."""
-
 _KEEP_READY_TIME = sa.text("UPDATE ready SET ready_time = :ready_time WHERE task_key = :task_key")
 """Stores since when a task is ready that was taken out of `ready` and put back."""
-
 _READ_HEADS = sa.text(f"""
     SELECT p.priority, h.n, h.wait FROM generate_series({MIN_PRIORITY}, {MAX_PRIORITY}) AS p(priority), LATERAL (
         SELECT count(*) AS n, coalesce(CAST(extract(epoch FROM now() - min(ready_time)) AS float8), 0) AS wait FROM (
@@ -84,7 +164,6 @@ _READ_HEADS = sa.text(f"""
     ORDER BY p.priority
 """)
 """Counts the first tasks of each priority that may be claimed, and reads the wait of the oldest of them."""
-
 # A task with a revoked lease stays delayed until that lease is gone.
 _TAKE_DUE = sa.text(f"""
     DELETE FROM delayed WHERE task_key = ANY(ARRAY(

@@ -25,12 +25,9 @@ from scheduler_svc.database.statements import Pipeline, Statements
 from scheduler_svc.dispatch.rows import AccountQueue, FlowMark
 from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, floor, virtual_time
 from scheduler_svc.domain.account import ALL_ACCOUNTS
-from scheduler_svc.domain.bounds import MAX_PRIORITY, MIN_PRIORITY
-from scheduler_svc.domain.demand import Load
-from scheduler_svc.domain.fairness import Flow
+from scheduler_svc.domain.dispatch import Flow, Load, StartQuota, Starts
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.start_quota import StartQuota, Starts
-from scheduler_svc.domain.task import READY
+from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY, READY
 from scheduler_svc.history.sql import unfolded
 
 # A row for each priority, used or not: the first task of a priority also finds the account closed.

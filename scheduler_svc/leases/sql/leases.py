@@ -14,7 +14,7 @@ from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import Pipeline, Statements, account_filter, leased, payload, task
 from scheduler_svc.dispatch.rows import ClaimedRows
 from scheduler_svc.dispatch.sql.claim import CLAIM, CLAIM_AGED, SLOTS, claimed_rows
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import TITLE_LENGTH
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd, ReaperRow

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import Statements
 from scheduler_svc.domain.lease import SessionRow
-from scheduler_svc.domain.poll import POLL_TIMEOUT
-from scheduler_svc.domain.worker import DesiredState, Hello, PoolWorker
+from scheduler_svc.domain.worker import POLL_TIMEOUT, DesiredState, Hello, PoolWorker
 from scheduler_svc.leases.rows import HeartbeatAnswer, HeartbeatRow
 
 # The poll that it is to be asked again for, in case it never got it; nobody waits for longer.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from scheduler_svc.schema.migrations.waits import limit, limit_waits
+from scheduler_svc.schema.migrate import limit, limit_waits
 
 BUILD_TIMEOUT = "1h"
 """For statements that block no other ones."""

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import Statements, account_filter
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.poll import AttemptCount, RunningAttempt
+from scheduler_svc.domain.worker import AttemptCount, RunningAttempt
 from scheduler_svc.leases.rows import PollAnswer, TaskRow
 from scheduler_svc.tasks.sql.tasks import DECISION_COLUMNS, task_row
 

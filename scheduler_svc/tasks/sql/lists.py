@@ -22,7 +22,7 @@ from scheduler_svc.database.batch import array
 from scheduler_svc.database.statements import EACH_ACCOUNT, accounts, leased
 from scheduler_svc.domain.ids import KEY_MAX, make_key
 from scheduler_svc.domain.lifecycle import RUNNING, Status
-from scheduler_svc.domain.task_filter import TaskFilter
+from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.schema.tables import MISDATED
 
 MAX_EXAMINED = 5_000

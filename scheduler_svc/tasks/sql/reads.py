@@ -13,13 +13,10 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts, payload
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import KEY_MAX
-from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.retry import RetryBackoff
-from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent
-from scheduler_svc.domain.task_filter import TaskFilter
-from scheduler_svc.domain.trace import TraceContext
+from scheduler_svc.domain.lifecycle import RetryBackoff, Status
+from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent, TaskFilter, TraceContext
 from scheduler_svc.schema.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
 from scheduler_svc.tasks.rows import FoundTasks, TaskPage, WaitsFor
 from scheduler_svc.tasks.sql import lists

@@ -255,7 +255,7 @@ class Submits(Statements):
         return SubmitContext(rows[0][0], rows[0][1], accounts)
 
     def scheduled_from(self, day: int) -> int:
-        """How many pending tasks are scheduled for that day (see `domain/bounds.py`) or a later one."""
+        """How many pending tasks are scheduled for that day (see `domain/task.py`) or a later one."""
         row = self._row(_SCHEDULED_FROM, day=day)
         assert row is not None
         return int(row[0])

@@ -11,11 +11,9 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
 from scheduler_svc.database.statements import Statements, task
-from scheduler_svc.domain.brief import TEXTS
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import AttemptLog, PayloadRow, RunOutput, Task
-from scheduler_svc.domain.trace import trace_id
+from scheduler_svc.domain.task import TEXTS, AttemptLog, PayloadRow, RunOutput, Task, trace_id
 from scheduler_svc.leases.rows import AttemptLogRow, EndedAttempt, TaskRow
 from scheduler_svc.schema.payloads import PAYLOADS, TRACED_PAYLOADS, entries, stored, stored_traced
 from scheduler_svc.tasks.rows import LabelRow, NewTaskRow

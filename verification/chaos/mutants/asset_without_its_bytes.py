@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from scheduler_svc.assets.folder import FolderStore
 from scheduler_svc.assets.objects import Incoming
+from scheduler_svc.assets.stores import FolderStore
 from scheduler_svc.main import main
 
 _keep = FolderStore.keep

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from scheduler_svc.domain.lifecycle import MOVES, OPEN, RUNNING, Status
-from scheduler_svc.domain.retry import AUTO_RETRY
+from scheduler_svc.domain.lifecycle import AUTO_RETRY, MOVES, OPEN, RUNNING, Status
 from verification.chaos.evidence import Event, Evidence, StoredTask
 from verification.chaos.violation import Violation
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from verification.fuzz.inputs import documents
 from worker_svc.creators import load, progress
-from worker_svc.creators.base import MAX_SMALL_OUTPUT, CompletedCall, CreatorSettings, Job
-from worker_svc.creators.brief import Brief
-from worker_svc.creators.deferral import MAX_PAUSE
+from worker_svc.creators.base import MAX_PAUSE, MAX_SMALL_OUTPUT, Brief, CompletedCall, CreatorSettings, Job
 from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Failed, Outcome, clean_tail
 from worker_svc.output import LineSplitter, Tail
 from worker_svc.session import wire

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scheduler_svc.assets.media_types import MAX_SIDE, PICTURES, Looks
 from scheduler_svc.assets.objects import LOOKED_AT
-from scheduler_svc.domain.asset import Media
+from scheduler_svc.domain.content import Media
 from tests.harness import hostile_pictures as costly
 from tests.harness import pictures
 from verification.fuzz.inputs import documents

@@ -8,12 +8,12 @@ import random
 from pathlib import Path
 
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.domain.access import Scope
+from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import KEY_MAX, parse_lease_id, parse_task_id
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.validation import Violations
-from scheduler_svc.tasks import watch_requests as watching
+from scheduler_svc.tasks import requests as watching
 from scheduler_svc.watch.work import Position, Selection
 from verification.fuzz import values
 from verification.fuzz.inputs import documents

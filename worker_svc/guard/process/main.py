@@ -15,9 +15,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from worker_svc.guard.process import kernel, launch, marks
-from worker_svc.guard.process.process_tree import ProcessTree, signal_child
-from worker_svc.guard.process.runs import BY_DEADLINE, BY_REQUEST, CliProcess, GuardedRun
+from worker_svc.guard.process import launch, procfs
+from worker_svc.guard.process.runs import BY_DEADLINE, BY_REQUEST, CliProcess, GuardedRun, ProcessTree, signal_child
 from worker_svc.guard.process.wire import Closed, Document, GuardChannel, now
 
 _SURVEY_INTERVAL = 1.0
@@ -33,8 +32,8 @@ class RefusedError(Exception):
 
 
 class GuardProcess:
-    def __init__(self, channel: GuardChannel, owner: str, grace: float, identity: kernel.Identity | None) -> None:
-        subreaper = kernel.become_subreaper()
+    def __init__(self, channel: GuardChannel, owner: str, grace: float, identity: launch.Identity | None) -> None:
+        subreaper = launch.become_subreaper()
         self._channel = channel
         self._wakeup = _wakeup()
         self._owner = owner
@@ -57,7 +56,7 @@ class GuardProcess:
             "stop": self._stop,
             "close": self._close,
         }
-        self._send({"event": "ready", "capabilities": kernel.capabilities(subreaper)})
+        self._send({"event": "ready", "capabilities": launch.capabilities(subreaper)})
 
     def run(self) -> None:
         """Serves until the worker is gone and no process lives."""
@@ -145,7 +144,7 @@ class GuardProcess:
             raise RefusedError(f"run {run.name!r} was ended ({run.ended_by})")
         if number in self._clis:
             raise RefusedError(f"child {number} exists already")
-        env = request["env"] | {marks.VARIABLE: marks.mark(self._owner, run.name)}
+        env = request["env"] | {procfs.VARIABLE: procfs.mark(self._owner, run.name)}
         program = launch.Command(request["argv"], env, request["cwd"])
         try:
             launched = launch.launch(program, fds[0] if fds else None, self._identity)
@@ -316,13 +315,13 @@ def main(sock_fd: int, owner: str, grace: float, user: list[int], inherited: lis
 
     `user` has the numbers of the user whom CLIs run as, of its group and of its further groups; none: of this one.
     """
-    kernel.hide_memory()
+    launch.hide_memory()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the worker may have blocked some
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     for fd in (sock_fd, *inherited):
         os.set_inheritable(fd, False)
-    kernel.name_process(b"cg-guard")
-    marks.kill_marked(owner)  # an earlier guard of this folder may have been killed
-    identity = kernel.Identity.of(user) if user else None
+    launch.name_process(b"cg-guard")
+    procfs.kill_marked(owner)  # an earlier guard of this folder may have been killed
+    identity = launch.Identity.of(user) if user else None
     GuardProcess(GuardChannel(socket.socket(fileno=sock_fd)), owner, grace, identity).run()

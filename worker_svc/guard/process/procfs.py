@@ -1,4 +1,8 @@
-"""Processes as /proc shows them: their parents, and whether a pid still names the same process."""
+"""Processes as /proc shows them: their parents, whether a pid still names the same process, and the run of each.
+
+Each CLI has a mark in its environment, and so have its descendants: the run that they belong to. It finds what a killed
+guard left: the kernel kills that guard's CLIs, but not their descendants.
+"""
 
 # ruff: noqa: PTH110, PTH123, PTH208 - pathlib is slow for thousands of reads, and large for so small a process
 
@@ -6,7 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -117,3 +121,76 @@ def send_signal(process: Process, number: signal.Signals) -> None:
         return
     finally:
         os.close(descriptor)
+
+
+# Kills every process that a search finds, until it finds none. Used by a guard, for what its predecessor left, and by
+# a worker, for what its own guard can no longer end.
+
+
+_PASSES = 100  # only processes that fork faster than they are killed need more than a few
+
+
+def kill_all(find: Callable[[], Iterable[Process]]) -> int:
+    """Kills what `find` yields until it yields nothing. Returns how many there were. Takes milliseconds."""
+    killed_keys: set[tuple[int, int]] = set()
+    foreign: set[tuple[int, int]] = set()  # those of another user
+    for _ in range(_PASSES):
+        processes = [process for process in find() if process.key not in foreign]
+        if not processes:
+            break
+        for process in processes:
+            try:
+                send_signal(process, signal.SIGKILL)
+                killed_keys.add(process.key)
+            except PermissionError:
+                foreign.add(process.key)
+    return len(killed_keys)
+
+
+def kill_below(pid: int) -> int:
+    """Kills every descendant of a process that is stopped itself. Returns how many there were.
+
+    The descendants of a subreaper, such as a guard, are all processes that its children ever started.
+    """
+    return kill_all(lambda: _below(pid))
+
+
+def _below(pid: int) -> Iterator[Process]:
+    children_of = children_now()
+    descendants = children_of(pid)
+    for child in descendants:  # grows as it goes
+        process = read(child)
+        if process is not None and not process.dead:
+            yield process
+            descendants += children_of(child)
+
+
+# The marks of runs.
+
+
+VARIABLE = "CONTENTGEN_RUN"
+
+
+def mark(owner: str, run: str) -> str:
+    """Returns the value of `VARIABLE` for a run; `owner` names the worker's folder among all on this machine."""
+    return f"{owner}/{run}"
+
+
+def run_of(pid: int, owner: str) -> str | None:
+    """Returns the run that a process is marked with; None if it has no mark of this owner."""
+    value = variable(pid, VARIABLE)
+    prefix = mark(owner, "")
+    return value.removeprefix(prefix) if value is not None and value.startswith(prefix) else None
+
+
+def kill_marked(owner: str) -> int:
+    """Kills all processes of this owner's runs, and returns how many there were. No guard of this owner may live."""
+    return kill_all(lambda: _marked(owner))
+
+
+def _marked(owner: str) -> Iterator[Process]:
+    for pid in everyone():
+        if pid != os.getpid() and run_of(pid, owner) is not None:
+            process = read(pid)
+            if process is not None and not process.dead:
+                yield process

@@ -12,16 +12,19 @@ oldest first, and get one as tasks leave.
 
 If priorities rise with the wait, a task competes one priority higher for each `aging` seconds that it has been ready.
 That changes which priority is served, never the order within one.
+
+The quota of starts and the demand for workers, which follow from both, are below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from math import ceil
 from typing import NamedTuple
 
-from scheduler_svc.domain.bounds import MAX_PRIORITY
+from scheduler_svc.domain.task import MAX_PRIORITY
 
 MAX_WINDOW = 3_000
 """How many shares ahead of a priority's virtual time an account's tags may be: about as many tasks."""
@@ -79,7 +82,7 @@ def refill(finish: float, weight: float) -> float:
 def effective(priority: int, wait: float, aging: float) -> int:
     """Returns the priority by which a task competes after a wait in seconds; `aging` 0: always its own.
 
-    `dispatch/sql/ageing.py` computes the same in a claim.
+    `dispatch/sql/claim.py` computes the same in a claim.
     """
     return min(MAX_PRIORITY, priority + int(max(0.0, wait) // aging)) if aging else priority
 
@@ -114,3 +117,103 @@ def _bids(number: int, flow: Flow, limit: int, aging: float) -> Iterator[_Bid]:
     for wait in waits:
         yield _Bid(effective(flow.priority, wait, aging), wait, number, 1)
     yield _Bid(flow.priority, 0.0, number, limit - len(waits))
+
+
+# An account's quota of attempts started within any minute. A start takes a seat, which comes free a minute later. So
+# neither an idle hour nor the edge of a clock's minute lets more attempts start, as an evenly refilled bucket would:
+# full at first, it allows twice the quota within its first minute. All times are the database's. If its clock is set
+# back, seats come free up to a minute later; if it is set ahead, earlier by as much, once.
+#
+# Only admission gives tags to such an account. So a task that has lost its tag since the last count, and was not
+# removed without a claim, has started. No claim counts anything: until the next count, a start keeps the seat of its
+# tag.
+
+
+MINUTE = timedelta(minutes=1)
+
+
+class Starts(NamedTuple):
+    """A number of attempts, all of which started at `time` or earlier."""
+
+    time: datetime
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartQuota:
+    """An account's quota as of `now`, and what is used of it.
+
+    `admitted`: how many tasks had a tag when starts were last counted, less those untagged since without a claim.
+    `starts`: counted starts, oldest first; those of one second are one entry.
+    """
+
+    limit: int
+    now: datetime
+    admitted: int = 0
+    starts: Sequence[Starts] = ()
+
+    def counted(self, tagged: int) -> StartQuota:
+        """Returns the quota with the starts since the last count, and without those older than a minute.
+
+        `tagged`: how many tasks still have their tags.
+        """
+        now = self.now
+        starts = [Starts(min(start.time, now), start.number) for start in self.starts if start.time > now - MINUTE]
+        if started := max(0, self.admitted - tagged):
+            if starts and _second(starts[-1].time) == _second(now):
+                started += starts.pop().number
+            starts.append(Starts(now, started))
+        return replace(self, starts=starts)
+
+    @property
+    def seats(self) -> int:
+        """How many tasks may have a tag now."""
+        return max(0, self.limit - sum(start.number for start in self.starts))
+
+    @property
+    def next_seat(self) -> float | None:
+        """Seconds until a seat comes free; None if all are free."""
+        return (self.starts[0].time + MINUTE - self.now).total_seconds() if self.starts else None
+
+
+def _second(time: datetime) -> datetime:
+    return time.replace(microsecond=0)
+
+
+# The demand for workers: tasks that are leased, and tasks that may be leased now.
+
+
+class Load(NamedTuple):
+    """The tasks of one account, or of all: how many are ready and leased, and what keeps the ready ones from workers.
+
+    `limit`: leases that it may have; 0: any number. `quota` None: it may start any number. The starts since the last
+    count are missing in it, for a moment.
+    """
+
+    ready: int
+    leased: int
+    paused: bool = False
+    limit: int = 0
+    quota: StartQuota | None = None
+
+    @property
+    def may_start(self) -> int:
+        """How many of the ready tasks may be leased now."""
+        bounds = [self.ready]
+        if self.paused:
+            bounds.append(0)
+        if self.limit:
+            bounds.append(self.limit - self.leased)
+        if self.quota:
+            bounds.append(self.quota.counted(self.quota.admitted).seats)
+        return max(0, min(bounds))
+
+    @property
+    def demand(self) -> int:
+        return self.may_start + max(0, self.leased)
+
+
+def total_demand(total: Load, barred: Iterable[Load]) -> int:
+    """The demand of all accounts; `barred` has those with a pause, a limit or a quota."""
+    waiting = sum(load.ready - load.may_start for load in barred)
+    return total._replace(ready=max(0, total.ready - waiting)).demand

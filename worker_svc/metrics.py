@@ -1,6 +1,6 @@
-"""All metrics of a worker: names, help, labels, buckets. `docs/metrics.md` is made from what is declared here.
+"""What a worker tells Prometheus: names, help, labels, buckets. `docs/metrics.md` is made from what is declared here.
 
-Layer: inside metrics. Every label has a small, fixed set of values.
+Layer: beside guard and spool, above config. Every label has a small, fixed set of values.
 """
 
 from __future__ import annotations
