@@ -13,11 +13,15 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.harness.process import installed, run_to_end
 from tests.harness.stack import DEMO_CREATOR
 from tests.harness.waiting import wait_until, wait_until_gone
 from worker_svc import try_command
 
 pytestmark = pytest.mark.integration
+
+
+TRY = [str(installed("contentgen-worker")), "try"]
 
 
 class Try:
@@ -30,7 +34,6 @@ class Try:
         self.cwd.mkdir()
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).parents[2]),
             "TMPDIR": str(self.temporary),
             "CREATOR_CLI_PATH": str(DEMO_CREATOR),
             "CREATOR_PROFILE": "json",
@@ -38,8 +41,9 @@ class Try:
         }
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """A run to be sent signals, which may come while Python starts."""
         return subprocess.Popen(
-            [sys.executable, "-m", "worker_svc.main", "try", *arguments],
+            [*TRY, *arguments],
             env={**self.environment, **environment},
             cwd=self.cwd,
             stdin=subprocess.DEVNULL,
@@ -50,10 +54,9 @@ class Try:
         )
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments, **environment)
-        stdout, stderr = process.communicate(timeout=60)
+        done = run_to_end([*TRY, *arguments], {**self.environment, **environment}, cwd=self.cwd, within=60)
         self.assert_nothing_is_left()
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+        return done
 
     def document(self, *arguments: str, **environment: str) -> dict[str, Any]:
         """What `--output=json` prints, without the seconds that the run took."""
