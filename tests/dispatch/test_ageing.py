@@ -306,8 +306,7 @@ class TestSeats:
             ageing.end(ref, RESULT)
         assert claimed_keys == [low[0], *high, *low[1:]]
 
-    @pytest.mark.parametrize("seats", [1, 4, 30])
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize(("seats", "seed"), [(1, 0), (4, 1), (4, 2), (30, 3)])
     def test_settling_twice_changes_nothing(self, ageing: Scheduling, seats: int, seed: int) -> None:
         """After each claim and each end; there are as many tags as seats."""
         few = ageing.make_account(seats)
