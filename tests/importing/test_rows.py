@@ -23,6 +23,9 @@ from tests.harness.importing import (
 
 pytestmark = pytest.mark.integration
 
+OF_EITHER_KIND = pytest.mark.parametrize("old", ["sqlite"], indirect=True)
+"""For tests of what becomes of rows that were read, however they were."""
+
 
 # How rows of the old application are imported, from SQLite and from PostgreSQL.
 
@@ -90,6 +93,7 @@ def test_consumed_retries_stay_consumed(importing: Importing, old: OldApplicatio
     importing.check()
 
 
+@OF_EITHER_KIND
 @pytest.mark.parametrize(
     ("status", "number", "reason"),
     [
@@ -352,6 +356,7 @@ def accounts_of_tasks(importing: Importing) -> list[tuple[str, int]]:
     return [tuple(row) for row in rows]
 
 
+@OF_EITHER_KIND
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",), ("--map-account", "1=1")])
 def test_an_id_in_use_is_refused_naming_both_accounts(here: Importing, arguments: tuple[str, ...]) -> None:
     before = here.dump()
@@ -366,6 +371,7 @@ def test_an_id_in_use_is_refused_naming_both_accounts(here: Importing, arguments
     assert here.dump() == before
 
 
+@OF_EITHER_KIND
 def test_renumbered_accounts_get_new_ids_and_others_keep_theirs(here: Importing) -> None:
     assert here("--renumber") == 0
     assert here.sql(IDS) == [(1, "here 1"), (2, "here 2"), (3, "old 3"), (4, "old 1"), (5, "old 2")]
@@ -375,6 +381,7 @@ def test_renumbered_accounts_get_new_ids_and_others_keep_theirs(here: Importing)
     here.check()
 
 
+@OF_EITHER_KIND
 def test_tasks_of_a_mapped_account_belong_to_its_target(here: Importing) -> None:
     assert here("--map-account", "1=2", "--map-account", "2=77") == 0
     assert here.sql(IDS) == [(1, "here 1"), (2, "here 2"), (3, "old 3"), (77, "old 2")]
@@ -385,6 +392,7 @@ def test_tasks_of_a_mapped_account_belong_to_its_target(here: Importing) -> None
     here.check()
 
 
+@OF_EITHER_KIND
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -402,6 +410,7 @@ def test_a_choice_that_can_t_be_applied_is_refused(here: Importing, arguments: t
     assert here.dump() == before
 
 
+@OF_EITHER_KIND
 def test_two_old_applications_are_two_sources(here: Importing, old: OldApplication) -> None:
     assert here("--renumber", "--source", "one") == 0
     assert here("--source", "another") == 78
@@ -413,6 +422,7 @@ def test_two_old_applications_are_two_sources(here: Importing, old: OldApplicati
     here.check()
 
 
+@OF_EITHER_KIND
 def test_an_account_added_later_is_imported_later(here: Importing, old: OldApplication) -> None:
     assert here("--renumber") == 0
     old.account(9, "old 9")
@@ -453,6 +463,7 @@ def test_a_second_import_changes_nothing(importing: Importing, old: OldApplicati
     importing.check()
 
 
+@OF_EITHER_KIND
 def test_a_dry_run_prints_the_same_and_writes_nothing(importing: Importing, old: OldApplication) -> None:
     fill(old)
     before = importing.dump()
@@ -466,6 +477,7 @@ def test_a_dry_run_prints_the_same_and_writes_nothing(importing: Importing, old:
     assert importing.sums()["tasks"] == (0, 5, 2)
 
 
+@OF_EITHER_KIND
 def test_a_repaired_row_is_imported_the_next_time(importing: Importing, old: OldApplication) -> None:
     fill(old)
     assert importing() == 3
@@ -476,6 +488,7 @@ def test_a_repaired_row_is_imported_the_next_time(importing: Importing, old: Old
     assert importing.sums()["tasks"] == (1, 5, 0)
 
 
+@OF_EITHER_KIND
 def test_cleaned_up_tasks_are_not_imported_again(importing: Importing, old: OldApplication) -> None:
     fill(old)
     assert importing() == 3
