@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,10 +184,13 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OldApplicati
 
 
 @pytest.fixture
-def importing_from(db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> ImportingFrom:
+def importing_from(
+    db_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[ImportingFrom]:
     """The command, from a URL to the test's own database."""
     monkeypatch.setenv("DATABASE_URL", db_url)
-    return lambda url: Importing(db_url, url, capsys)
+    with ExitStack() as made:
+        yield lambda url: made.enter_context(closing(Importing(db_url, url, capsys)))
 
 
 @pytest.fixture

@@ -114,7 +114,8 @@ class OldApplication:
     def __init__(self, url: str, without: Collection[str] = ()) -> None:
         """`without` names columns, as `table.column`, that this deployment lacks."""
         self.url = url
-        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
+        kept = None if url.startswith("postgresql") else sa.NullPool  # of a file nothing may be open
+        self._engine = sa.create_engine(url, poolclass=kept)
         metadata = sa.MetaData()
         self._tables = {
             name: sa.Table(name, metadata, *[column for column in columns if f"{name}.{column.name}" not in without])
@@ -224,7 +225,10 @@ class Importing:
         self.source = source
         self.out = self.err = ""
         self._capsys = capsys
-        self._engine = sa.create_engine(db_url, poolclass=sa.NullPool)
+        self._engine = sa.create_engine(db_url)
+
+    def close(self) -> None:
+        self._engine.dispose()
 
     def __call__(self, *arguments: str) -> int:
         """The exit status; what was printed is in `out` and `err`."""

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.harness.cluster import Databases
-from tests.harness.importing import SECRET, Importing
+from tests.harness.importing import SECRET, Importing, Sqlite
 from verification.fuzz.case import random_of
 from verification.fuzz.old_databases import verdict
 from verification.fuzz.old_databases.cases import RARELY, SHAPES, TARGET, Shape, laid_out, shape_of
@@ -114,13 +114,10 @@ def test_right_results_of_an_import_are_not_reported() -> None:
 
 
 @pytest.fixture
-def imported(
-    db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Importing:
+def imported(sqlite: Sqlite, tmp_path: Path) -> Importing:
     """The honest rows, imported."""
     honest().write(tmp_path / "old.db")
-    monkeypatch.setenv("DATABASE_URL", db_url)
-    importing = Importing(db_url, f"sqlite:///{tmp_path}/old.db", capsys)
+    importing = sqlite("old.db")
     assert importing() == 0
     return importing
 
