@@ -39,7 +39,7 @@ from scheduler_svc.runtime.health import Health
 from scheduler_svc.runtime.tls import redirect_stderr
 from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
 from scheduler_svc.schema.compatibility import UnsupportedSchema
-from scheduler_svc.schema.migrate import MigrationStuck, check_rights, migrate
+from scheduler_svc.schema.migrate import MigrationStuck, migrate
 
 SUPERVISE_INTERVAL = 0.5
 MIN_OPEN_FILES = 16_384
@@ -107,9 +107,7 @@ def _serve(settings: Settings, tracer: Tracer) -> None:
         lineage.probe(url)
         if not postgres:
             check_sessions(url, lineage)
-        migrate(url, lineage)
-        if not postgres:
-            check_rights(url, lineage)
+        migrate(url, lineage, then_serves=not postgres)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings, url, postgres, lineage, tracer))
 

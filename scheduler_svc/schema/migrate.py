@@ -126,31 +126,28 @@ class MigrationStuck(Exception):
     """A migration did not succeed within its time. What was applied before stays, and the next start resumes."""
 
 
-def migrate(url: str, lineage: Lineage | None = None) -> list[str]:
+def migrate(url: str, lineage: Lineage | None = None, *, then_serves: bool = False) -> list[str]:
     """Brings the database of this URL to this version's schema; returns the revisions that it applied.
 
     Raises:
         UnsupportedSchema: this version may not run on the database's schema.
         MigrationStuck: a migration could not get its locks in time.
-        SettingsError: the role may not migrate.
+        SettingsError: the role may not migrate, or not serve what it has migrated, if it `then_serves`.
     """
     with _engine(url, lineage) as engine:
         applied = upgrade(engine)
-    for revision in applied:
-        _log.info("migrated", action="migrate", schema=revision)
+        for revision in applied:
+            _log.info("migrated", action="migrate", schema=revision)
+        if then_serves:
+            with engine.connect() as connection:
+                check_may_serve(connection)
     return applied
-
-
-def check_rights(url: str, lineage: Lineage | None = None) -> None:
-    """Raises SettingsError if the role may not serve this database, which must have a schema."""
-    with _engine(url, lineage) as engine, engine.connect() as connection:
-        check_may_serve(connection)
 
 
 @contextmanager
 def _engine(url: str, lineage: Lineage | None) -> Iterator[sa.Engine]:
     arguments = defaults(sa.make_url(url), application="contentgen-migrate")
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
+    engine = sa.create_engine(url, pool_size=1, connect_args=arguments)
     if lineage:
         lineage.guard(engine)
     try:
