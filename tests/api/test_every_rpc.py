@@ -76,7 +76,7 @@ async def test_an_unknown_rpc_is_unimplemented(reflected: Reflected) -> None:
 # Submits with request ids in any order, at once, in batches: each id makes one task, and a batch is all or none.
 
 
-EXAMPLES = settings(max_examples=40)
+EXAMPLES = settings(max_examples=20)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tests.api.world import CONTENTS, TASKS, World
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
 
-EXAMPLES = settings(max_examples=15)
+EXAMPLES = settings(max_examples=10)
 CANCELLED, PENDING = "TASK_STATUS_CANCELLED", "TASK_STATUS_PENDING"
 MAX_PAGES = 50
 """More than any example makes, one row a page."""

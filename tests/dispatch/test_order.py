@@ -35,7 +35,7 @@ pytestmark = pytest.mark.integration
 # The order of real claims: by priority, by age within an account, by weight between accounts.
 
 
-EXAMPLES = settings(max_examples=100)
+EXAMPLES = settings(max_examples=60)
 ROUNDING = 1e-6
 WEIGHTS = st.lists(st.sampled_from([0.5, 1.0, 2.0, 4.0]), min_size=2, max_size=3)
 SUBMIT = st.tuples(st.integers(0, 2), st.sampled_from([5, 5, 9]), st.integers(1, 30))
