@@ -9,7 +9,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker_svc.demo_creator import chinese, english
 from worker_svc.demo_creator.brief import Block, Brief
@@ -91,8 +91,7 @@ _HTML: Mapping[str, Callable[[Sequence[str]], str]] = {
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
-@dataclass(frozen=True)
-class _Pictures:
+class _Pictures(NamedTuple):
     cover: str
     detail: str
 
