@@ -45,7 +45,7 @@ def picture(pytestconfig: pytest.Config) -> Path | None:
     return Path(folder) if folder else None
 
 
-@pytest.mark.costly("an editor reviews articles in a browser")
+@pytest.mark.release("repeats what the tests of desk, calendar and pool show, as one long session")
 def test_an_editors_hour(
     place: Place, press: Press, articles: list[int], chromium: Browser, picture: Path | None
 ) -> None:
@@ -126,7 +126,7 @@ def _publish_again(page: Page, place: Place, content_id: int) -> None:
     assert second_claim["content_id"] == content_id
 
 
-@pytest.mark.costly("an operator works in a browser")
+@pytest.mark.release("repeats what the tests of tasks, workers and schedules show, as one long session")
 def test_an_operators_hour(place: Place, press: Press, page: Page) -> None:
     """A stuck task is found and understood in three clicks, a worker is drained, a bad schedule is paused."""
     client = place.client
