@@ -40,12 +40,14 @@ def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
     return []
 
 
-def belonging_to(folder: Path) -> list[psutil.Process]:
+def belonging_to(folder: Path, since: int = 0) -> list[psutil.Process]:
     """Every living process that has `folder` in its arguments or environment, works in it or has a file of it open:
     services, guards (which keep only the worker's lock), CLIs and their children, servers and their backends.
+
+    Those that started before `since`, a `moment`, are not looked at: there may be hundreds, with thousands of files.
     """
     needle = os.fsencode(folder)
-    others = (pid for pid in psutil.pids() if pid != os.getpid())
+    others = (pid for pid in psutil.pids() if pid != os.getpid() and _has_started(pid, since))
     candidates = (process_of(pid) for pid in others if any(needle in trace for trace in _traces(pid)))
     return living(process for process in candidates if process)
 
@@ -110,7 +112,7 @@ def new_children() -> Callable[[], set[int]]:
     Every test asks, and psutil looks at each process of the machine: the kernel's list of children is much cheaper. It
     may leave out some while others end. So one that it names only later is new if it has started since, too.
     """
-    before, now = set(_children()), int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
+    before, now = set(_children()), moment()
     return lambda: {child for child in _children() if child not in before and _has_started(child, now)}
 
 
@@ -119,6 +121,11 @@ def _children() -> list[int]:
     children, server = procfs.children_now(), forked_by()
     own = children(os.getpid())
     return own if server is None else [child for child in (*own, *children(server)) if child != server]
+
+
+def moment() -> int:
+    """Now, as the kernel tells when a process started."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
 
 def _has_started(pid: int, since: int) -> bool:

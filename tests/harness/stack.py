@@ -17,7 +17,7 @@ from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
 from tests.harness.process import STOP_LIMIT, Service, inherited, installed
-from tests.harness.processes import belonging_to, children, free_port, living, process_of
+from tests.harness.processes import belonging_to, children, free_port, living, moment, process_of
 from tests.harness.waiting import wait_until, wait_until_gone
 
 # Schedulers and workers as real processes in a folder of their own, and the check that nothing of them is left.
@@ -127,6 +127,7 @@ class Stack:
     def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
         self.journal = Journal(folder / "journal")
+        self._start = moment()
         self._database_url = database_url
         self._schedulers: list[Scheduler] = []
         self._workers: list[Worker] = []
@@ -158,7 +159,9 @@ class Stack:
             if service.alive:
                 service.thaw()
                 service.stop()
-        wait_until_gone(lambda: belonging_to(self.folder), within=_GONE_LIMIT, what="no process of the stack is left")
+        wait_until_gone(
+            lambda: belonging_to(self.folder, self._start), within=_GONE_LIMIT, what="no process of the stack is left"
+        )
         left = [folder for scheduler in self._schedulers if (folder := scheduler.socket_folder()).exists()]
         assert not left, "a server's socket is left"
 
@@ -174,7 +177,7 @@ class Stack:
 
     def _kill_left(self) -> list[psutil.Process]:
         """Returns what it has sent a signal."""
-        left = belonging_to(self.folder)
+        left = belonging_to(self.folder, self._start)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
