@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import json
 import os
 import select
@@ -61,15 +62,23 @@ class ForkServer:
         return self._process.pid
 
     def start(
-        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, out: Path, log: Path
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        cwd: Path,
+        out: Path,
+        log: Path,
+        *,
+        keyboard: Path = Path(os.devnull),
     ) -> ForkedProcess:
-        """A program that writes to the ends of these files."""
+        """A program that writes to the ends of these files, or to a terminal, and reads from `keyboard`."""
         (umask,) = (line.split()[1] for line in _STATUS.read_text().splitlines() if line.startswith("Umask:"))
         wanted = {
             "command": command,
             "environment": environment,
             "cwd": cwd,
             "umask": int(umask, 8),
+            "keyboard": keyboard,
             "out": out,
             "log": log,
         }
@@ -142,6 +151,7 @@ def can_fork(command: Sequence[str], environment: Mapping[str, str]) -> bool:
 
 def serve() -> None:
     """Forks a program for each request to start one. Its process gets here, too, and runs it."""
+    gc.disable()  # as programs do while they import; they enable it
     answers, server = os.fdopen(os.dup(1), "wb"), os.getpid()
     while line := sys.stdin.buffer.readline():
         request = json.loads(line)
@@ -181,13 +191,15 @@ def _become(request: Mapping[str, Any], ready: int) -> None:
     os.environ.update(request["environment"])
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     for target, path, flags in (
-        (0, os.devnull, os.O_RDONLY),
+        (0, request["keyboard"], os.O_RDONLY),
         (1, request["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
         (2, request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND),
     ):
-        opened = os.open(path, flags, 0o666)
+        opened = os.open(path, flags | os.O_NOCTTY, 0o666)
         os.dup2(opened, target)
         os.close(opened)
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))
     sys.argv = list(request["command"])
     os.close(ready)
     resolve_name(ENTRY_POINTS[Path(sys.argv[0]).name])()

@@ -63,6 +63,27 @@ def _forked_to_end(
         return subprocess.CompletedProcess(command, status, out.read_text(), errors.read_text())
 
 
+def started(
+    command: Sequence[object],
+    environment: Mapping[str, str],
+    *,
+    out: int,
+    errors: int,
+    keyboard: int | None = None,
+) -> subprocess.Popen[bytes] | ForkedProcess:
+    """Starts a command on descriptors of this process: pipes or a terminal. It ends when it likes."""
+    arguments = [str(part) for part in command]
+    if Process.by_fork and can_fork(arguments, environment):
+        own = Path(f"/proc/{os.getpid()}/fd")
+        typed = Path(os.devnull) if keyboard is None else own / str(keyboard)
+        paths = (own / str(out), own / str(errors))
+        return fork_server().start(arguments, environment, Path.cwd(), *paths, keyboard=typed)
+    typed_here = subprocess.DEVNULL if keyboard is None else keyboard
+    return subprocess.Popen(
+        arguments, env=environment, stdin=typed_here, stdout=out, stderr=errors, start_new_session=True
+    )
+
+
 class Process:
     """One process at a time of one command; it can be started again. It does not outlive the block that enters it."""
 
