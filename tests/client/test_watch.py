@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -387,24 +387,27 @@ WITHIN_S = 40
 async def test_a_quiet_watch_pings_its_scheduler_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     often = {**dict(connection._OPTIONS), "grpc.keepalive_time_ms": 500}
     monkeypatch.setattr(connection, "_OPTIONS", tuple(often.items()))
-    pings: asyncio.Queue[bytes] = asyncio.Queue()
+    answered = 0
+    enough = asyncio.Event()
 
     async def say_nothing_but_that_it_is_there(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(len(PREFACE))
         writer.write(frame(SETTINGS))
+        nonlocal answered
         async for received in Connection(reader, writer).frames():
             if received.kind in {PING, SETTINGS} and not received.flags & ACK:
                 writer.write(frame(received.kind, ACK, payload=received.payload if received.kind == PING else b""))
-            if received.kind == PING and not received.flags & ACK:
-                pings.put_nowait(received.payload)
+                answered += received.kind == PING
+            if answered == PINGS:
+                enough.set()
+                break
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
 
-    async with await asyncio.start_server(say_nothing_but_that_it_is_there, "127.0.0.1", 0) as server:
+    with closing(await asyncio.start_server(say_nothing_but_that_it_is_there, "127.0.0.1", 0)) as server:
         port = server.sockets[0].getsockname()[1]
         async with AsyncContentGenerationClient(f"127.0.0.1:{port}") as client, asyncio.timeout(WITHIN_S):
             asking = asyncio.ensure_future(anext(client.watch(account_id=1)))
-            for _ in range(PINGS):
-                await pings.get()
+            await enough.wait()
         await asyncio.gather(asking, return_exceptions=True)
