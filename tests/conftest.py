@@ -59,7 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for path in {item.path for item in items if sum(map(bool, map(item.get_closest_marker, LEVELS))) != 1}:
+    marks_of = {item: {mark.name for mark in item.iter_markers()} for item in items}
+    for path in {item.path for item, marks in marks_of.items() if len(LEVELS.keys() & marks) != 1}:
         raise pytest.UsageError(f"{path}: each test has one level of {', '.join(LEVELS)}, by `pytestmark` or a mark")
     if shared := getattr(config, "workerinput", None):  # by several processes
         items[:] = costly_first(items, shared["workercount"])

@@ -20,6 +20,7 @@ from console_svc.web.language import refused, text
 from console_svc.web.sessions import Session
 from console_svc.web.work import Work, patiently
 from contentgen import RequestError, ResourceNotFoundException
+from contentgen.client.tasks import batches
 from contentgen.submit_fields import NAMES
 
 MAX_ROWS = 5_000
@@ -159,7 +160,7 @@ def _known(name: str) -> str:
 
 async def submit(session: Session, rows: Sequence[Row], work: Work) -> None:
     """Raises RequestError for what is no row's fault; what has been submitted stays, and is not submitted twice."""
-    for batch in _batches(rows):
+    for batch in batches(rows, _characters, BATCH, BATCH_CHARACTERS):
         await _taken(session, batch, work)
 
 
@@ -199,15 +200,5 @@ def _fail(work: Work, row: Row, why: str) -> None:
     work.fail(f"{row.line}: {row.topic[:80]}", "", text("{why}"), why=why)
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    batch: list[Row] = []
-    size = 0
-    for row in rows:
-        row_size = sum(len(value) for value in row.values.values() if isinstance(value, str))
-        if batch and (len(batch) == BATCH or size + row_size > BATCH_CHARACTERS):
-            yield batch
-            batch, size = [], 0
-        batch.append(row)
-        size += row_size
-    if batch:
-        yield batch
+def _characters(row: Row) -> int:
+    return sum(len(value) for value in row.values.values() if isinstance(value, str))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from contentgen.client.documents import RESOLUTION, TASK_STATUS, document, duration, timestamp, value
 from contentgen.client.methods import Methods, lists, plain, returns, returns_all, returns_by, returns_if_found, takes
@@ -26,6 +26,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
 PAGE_SIZE = 200
+Submit = TypeVar("Submit")
 
 
 async def _task_id(answer: Awaitable[pb.SubmitTaskResponse]) -> str:
@@ -309,6 +310,26 @@ def _submit(request_id: str | None = None, **fields: Any) -> pb.SubmitTaskReques
 
 _MESSAGES: Mapping[Kind, Callable[[Any], Any]] = {Kind.LENGTH: duration, Kind.TIME: timestamp}
 _CONVERTERS = {field.name: _MESSAGES[field.kind] for field in FIELDS if field.kind in _MESSAGES}
+
+
+def batches(
+    submits: Iterable[Submit], size_of: Callable[[Submit], int], largest: int, largest_size: int
+) -> Iterator[list[Submit]]:
+    """Yields the submits in order, in batches of at most `largest`, whose sizes add up to `largest_size` at most.
+
+    A submit that is larger by itself has a batch of its own.
+    """
+    batch: list[Submit] = []
+    batch_size = 0
+    for submit in submits:
+        size = size_of(submit)
+        if batch and (len(batch) == largest or batch_size + size > largest_size):
+            yield batch
+            batch, batch_size = [], 0
+        batch.append(submit)
+        batch_size += size
+    if batch:
+        yield batch
 
 
 def submit_request(**given: Any) -> pb.SubmitTaskRequest:

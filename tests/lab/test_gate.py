@@ -53,15 +53,16 @@ def git(root: Path, *arguments: str) -> None:
 
 def test_a_module_has_the_tests_that_import_it_or_are_of_its_folder_the_cheapest_first(tree: Path) -> None:
     tests = ["tests/orders/test_till.py", "tests/prices/test_prices.py", "tests/prices/test_days.py"]
-    assert related_tests(["shop/till.py"], tree) == tests
-    assert related_tests(["shop/stock.py"], tree) == tests[1:2]
-    assert related_tests(["docs/orders.md"], tree) == related_tests(["orders/work.py"], tree) == tests[:1]
-    assert related_tests(["README.md", "docs/sums.md"], tree) == []
+    assert related_tests(["shop/till.py"], levels_of_tests(tree), tree) == tests
+    assert related_tests(["shop/stock.py"], levels_of_tests(tree), tree) == tests[1:2]
+    assert related_tests(["docs/orders.md"], levels_of_tests(tree), tree) == tests[:1]
+    assert related_tests(["orders/work.py"], levels_of_tests(tree), tree) == tests[:1]
+    assert related_tests(["README.md", "docs/sums.md"], levels_of_tests(tree), tree) == []
 
 
 def test_a_changed_test_comes_first(tree: Path) -> None:
     changes = ["shop/stock.py", "tests/orders/test_till.py", "tests/prices/test_days.py"]
-    assert related_tests(changes, tree)[:2] == changes[1:]
+    assert related_tests(changes, levels_of_tests(tree), tree)[:2] == changes[1:]
 
 
 def test_each_test_file_has_a_level(tree: Path) -> None:

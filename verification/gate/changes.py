@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.harness.costs import LEVELS
@@ -33,12 +33,12 @@ def levels_of_tests(root: Path) -> dict[str, str]:
     return dict(sorted(by_path.items(), key=lambda item: [*LEVELS].index(item[1])))
 
 
-def related_tests(paths: Iterable[str], root: Path) -> list[str]:
-    """Returns the test files of what changed, but unit tests: changed ones first, then as in `LEVELS`."""
+def related_tests(paths: Iterable[str], levels: Mapping[str, str], root: Path) -> list[str]:
+    """Returns the test files of what changed, but unit tests: changed ones first, then in the order of `levels`."""
     changes = {*paths}
     modules = {_module(path) for path in changes if path.endswith(".py")}
     subjects = {Path(path).parent.name for path in changes} | {Path(path).stem for path in changes}
-    tests = [path for path, level in levels_of_tests(root).items() if level != "unit"]
+    tests = [path for path, level in levels.items() if level != "unit"]
     related = [test for test in tests if Path(test).parent.name in subjects or modules & {*_imports(root / test)}]
     return sorted({*related, *changes.intersection(tests)}, key=lambda test: (test not in changes, tests.index(test)))
 

@@ -15,7 +15,8 @@ _PYTEST = (sys.executable, "-m", "pytest", "-q")
 
 
 def main() -> int:
-    related, levels = related_tests(changed(ROOT), ROOT), levels_of_tests(ROOT)
+    levels = levels_of_tests(ROOT)
+    related = related_tests(changed(ROOT), levels, ROOT)
     cheap = [test for test in related if levels[test] != "e2e"][:MAX_FILES]
     units = [test for test, level in levels.items() if level == "unit"]
     steps = [

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from contentgen.cli.options import SUBMITTED, OfAccount, Yes, with_options
 from contentgen.cli.output import Column, Document, document, write_line
 from contentgen.cli.progress import counting
 from contentgen.client.errors import RequestError, ResourceNotFoundException
-from contentgen.client.tasks import set_field, submit_request
+from contentgen.client.tasks import batches, set_field, submit_request
 from contentgen.submit_fields import BY_NAME, NAMES, Kind
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -178,7 +178,7 @@ class _Submits:
                 show(count)
 
     def _submitted(self, good_rows: Sequence[Row]) -> Iterator[Document]:
-        for batch in _batches(good_rows):
+        for batch in batches(good_rows, lambda row: row.request.ByteSize(), BATCH, BATCH_BYTES):
             try:
                 yield from self._taken(batch)
             except RequestError as error:
@@ -222,20 +222,6 @@ class _Submits:
 
 def _is_of_a_row(error: RequestError) -> bool:
     return isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW
-
-
-def _batches(good_rows: Iterable[Row]) -> Iterator[list[Row]]:
-    batch: list[Row] = []
-    size = 0
-    for row in good_rows:
-        row_size = row.request.ByteSize()
-        if batch and (len(batch) == BATCH or size + row_size > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(row)
-        size += row_size
-    if batch:
-        yield batch
 
 
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
