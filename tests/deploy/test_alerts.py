@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -142,20 +142,19 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 @pytest.fixture
 async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[int]:
     """That of the balancer, in front of a server that returns what it gets; the parameter is another rate."""
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    behind, port = server.sockets[0].getsockname()[1], free_port()
-    text = re.sub(r"server-template .*", f"server scheduler 127.0.0.1:{behind}", CONFIG.read_text())
-    text = text.replace("bind :50051", f"bind 127.0.0.1:{port}")
-    for other in ("bind :8405", "bind 127.0.0.1:8404"):
-        text = text.replace(other, f"bind 127.0.0.1:{free_port()}")
-    rate = f"sc0_conn_rate gt {RATE} "
-    assert rate in text
-    text = text.replace(rate, f"sc0_conn_rate gt {getattr(request, 'param', RATE)} ")
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(text)
-    with contextmanager(running_haproxy)(config, port):
-        yield port
-    server.close()
+    with closing(await asyncio.start_server(echo, "127.0.0.1", 0)) as server:
+        behind, port = server.sockets[0].getsockname()[1], free_port()
+        text = re.sub(r"server-template .*", f"server scheduler 127.0.0.1:{behind}", CONFIG.read_text())
+        text = text.replace("bind :50051", f"bind 127.0.0.1:{port}")
+        for other in ("bind :8405", "bind 127.0.0.1:8404"):
+            text = text.replace(other, f"bind 127.0.0.1:{free_port()}")
+        rate = f"sc0_conn_rate gt {RATE} "
+        assert rate in text
+        text = text.replace(rate, f"sc0_conn_rate gt {getattr(request, 'param', RATE)} ")
+        config = tmp_path / "haproxy.cfg"
+        config.write_text(text)
+        with contextmanager(running_haproxy)(config, port):
+            yield port
 
 
 async def lets_in(port: int, source: str, peers: AsyncExitStack) -> bool:
