@@ -48,7 +48,7 @@ run: $(RUN_TIME) ## run the stack in the foreground until Ctrl-C; data is kept i
 	@exec $(VENV)/bin/contentgen dev $(ARGS)
 
 cluster: $(STAMP) ## run three schedulers, five workers, HAProxy and Prometheus under load, to be killed (ARGS=--help)
-	@exec $(PY) -m verification.cluster $(ARGS)
+	@exec $(PY) -m lab.cluster $(ARGS)
 
 examples: $(STAMP) ## run every example, Python and Node, against a stack of its own
 	@$(PY) -m examples.run_all
@@ -69,20 +69,20 @@ slowest: $(STAMP) ## run all tests, and list what each costs of CPU, and each fi
 	@$(PY) -m pytest -q --costs build/costs.jsonl $(ARGS)
 
 model: $(STAMP) ## explore the lease protocol's models, the wider ones too (minutes)
-	@$(PY) -m verification.model $(ARGS)
+	@$(PY) -m lab.model $(ARGS)
 
 fuzz: $(STAMP) ## send hostile input to every RPC, beside honest work (minutes; ARGS=--help)
-	@$(PY) -m verification.fuzz $(ARGS)
+	@$(PY) -m lab.fuzz $(ARGS)
 
 mutants: ARGS ?= -n 3
 mutants: $(STAMP) ## run the broken products, which the checker of make chaos has to catch
 	@$(PY) -m pytest -q $(ARGS) tests/lab/caught.py
 
 chaos: $(STAMP) ## kill, freeze and cut off everything for five minutes, and judge the outcome (ARGS='--seed 7 --seconds 60')
-	@$(PY) -m verification.chaos $(ARGS)
+	@$(PY) -m lab.chaos $(ARGS)
 
 chaos-long: $(STAMP) ## the same for two hours (ARGS='--minutes 30')
-	@$(PY) -m verification.chaos --minutes 120 $(ARGS)
+	@$(PY) -m lab.chaos --minutes 120 $(ARGS)
 
 lint: $(STAMP) ## check rules, format, types, layers, protos
 	@$(PY) -m ruff check .
@@ -122,29 +122,29 @@ sbom: $(STAMP) ## write SBOMs and licences of what is shipped into build/sbom
 	  $(PY) -m verification.shipped.sbom "$$tmp"/bin/cyclonedx-py build/sbom
 
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
-	@$(PY) -m benchmarks $(ARGS)
+	@$(PY) -m lab.benchmarks $(ARGS)
 
 bench-check: $(STAMP) ## fail if a hot path has lost a quarter of its speed (minutes; ARGS=--help)
-	@$(PY) -m benchmarks.check $(ARGS)
+	@$(PY) -m lab.benchmarks.check $(ARGS)
 
 PEERS := build/peers-venv
 PEERS_STAMP := $(PEERS)/.stamp-$(FOLDER)
 # The peers' packages are none of the project's: they have a lock and a venv of their own.
-$(PEERS_STAMP): benchmarks/peers/requirements.lock
+$(PEERS_STAMP): lab/benchmarks/peers/requirements.lock
 	@echo 'setting up $(PEERS)' >&2
 	@$(PYTHON) -m venv --clear $(PEERS)
 	@$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@
 
 bench-peers: $(STAMP) $(PEERS_STAMP) ## measure contentgen beside pgqueuer, celery and others, 12 minutes (ARGS=--help)
-	@$(PY) -m benchmarks.peers $(ARGS)
+	@$(PY) -m lab.benchmarks.peers $(ARGS)
 
 bench-scale: $(STAMP) ## measure what changes as backlog, workers, accounts, schedulers and hours grow (hours; ARGS=--help)
-	@$(PY) -m benchmarks.scale $(ARGS)
+	@$(PY) -m lab.benchmarks.scale $(ARGS)
 
 simulate: ARGS ?= --help
 simulate: $(STAMP) ## simulate fleets, cells and storms from measured costs (ARGS=--help)
-	@$(PY) -m benchmarks.simulation $(ARGS)
+	@$(PY) -m lab.simulation $(ARGS)
 
 gen: $(STAMP) ## generate the stubs in contentgen/v1 and contentgen/keda
 	@rm -f contentgen/v1/*_pb2* contentgen/keda/*_pb2*
@@ -167,7 +167,7 @@ lock: ## resolve the locks again (UPGRADE=1: newest versions)
 	  $(COMPILE) --constraint requirements.lock --no-annotate --extra scheduler --extra embedded -o docker/backup.lock pyproject.toml && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group sbom -o docker/sbom.lock && \
 	  $(COMPILE) --constraint requirements.lock --no-annotate --group build -o docker/build.lock && \
-	  $(COMPILE) $(if $(UPGRADE),--upgrade) --no-annotate -o benchmarks/peers/requirements.lock benchmarks/peers/requirements.in
+	  $(COMPILE) $(if $(UPGRADE),--upgrade) --no-annotate -o lab/benchmarks/peers/requirements.lock lab/benchmarks/peers/requirements.in
 
 # The wheel's name ends with its commit; each build of it is the same bytes.
 previous: $(STAMP) ## build the previous version from COMMIT, for tests/database/test_upgrades.py: with a release, or a new column before the first

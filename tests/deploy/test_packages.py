@@ -318,7 +318,7 @@ def test_the_sdist_reproduces_itself(sdist: Path, unpacked: Path, tmp_path: Path
 def test_the_sdist_has_sources_and_no_tests_nor_data(unpacked: Path) -> None:
     names = {path.name for path in unpacked.iterdir()}
     assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "protos", "contentgen"} <= names
-    assert not names & {"tests", "verification", "benchmarks", ".venv", ".contentgen"}
+    assert not names & {"tests", "verification", "lab", ".venv", ".contentgen"}
 
 
 def test_the_names_have_the_version(sdist: Path) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
+from lab.chaos.checker import check
+from lab.chaos.mutants.doubled_content import DROP_CONSTRAINT
+from lab.chaos.mutants.doubled_tick import DROP_INDEX
+from lab.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on
 from tests.harness.stack import Scheduler, Worker
 from tests.harness.waiting import wait_until
 from tests.harness.wires import cable_to
-from verification.chaos.checker import check
-from verification.chaos.mutants.doubled_content import DROP_CONSTRAINT
-from verification.chaos.mutants.doubled_tick import DROP_INDEX
-from verification.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on
 
 pytestmark = pytest.mark.lab
 

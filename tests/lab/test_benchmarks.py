@@ -15,14 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import __main__ as benchmarks
-from benchmarks import committers, growth, scaling, scenario, watched
-from benchmarks.goals import Figure
-from benchmarks.latencies import latencies
-from benchmarks.scale import __main__ as scale
-from benchmarks.scale import cleanup, keeping_up, rows, steady
-from benchmarks.scale.followed import followed
-from benchmarks.stack import Stack
+from lab.benchmarks import __main__ as benchmarks
+from lab.benchmarks import committers, growth, scaling, scenario, watched
+from lab.benchmarks.goals import Figure
+from lab.benchmarks.latencies import latencies
+from lab.benchmarks.scale import __main__ as scale
+from lab.benchmarks.scale import cleanup, keeping_up, rows, steady
+from lab.benchmarks.scale.followed import followed
+from lab.benchmarks.stack import Stack
 from scheduler_svc.accounts.work import create_account
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until
@@ -182,7 +182,7 @@ def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
 
 @pytest.mark.release("each program starts a stack")
 @pytest.mark.parametrize(
-    "command", [("benchmarks", "submit"), ("benchmarks.check",), ("benchmarks.simulation", "check")]
+    "command", [("lab.benchmarks", "submit"), ("lab.benchmarks.check",), ("lab.simulation", "check")]
 )
 def test_a_benchmark_that_is_to_end_ends_all_that_it_started(folder: Path, command: tuple[str, ...]) -> None:
     with subprocess.Popen([sys.executable, "-m", *command, f"--dir={folder}"], stderr=subprocess.PIPE) as run:
@@ -191,7 +191,7 @@ def test_a_benchmark_that_is_to_end_ends_all_that_it_started(folder: Path, comma
 
 @pytest.mark.release("a peer is measured by its program")
 def test_an_interrupted_comparison_ends_all_that_it_started(folder: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.peers", "--peers=contentgen", "--tasks=500", "--output=jsonl"]
+    command = [sys.executable, "-m", "lab.benchmarks.peers", "--peers=contentgen", "--tasks=500", "--output=jsonl"]
     with subprocess.Popen([*command, f"--dir={folder}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stdout
         measured = json.loads(run.stdout.readline())["run"]

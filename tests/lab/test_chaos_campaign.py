@@ -14,10 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.processes import belonging_to, living
-from tests.harness.waiting import wait_until, wait_until_gone
-from verification.chaos.creator import FILE, PICTURES
-from verification.chaos.evidence import (
+from lab.chaos.creator import FILE, PICTURES
+from lab.chaos.evidence import (
     CLIENTS_JOURNAL,
     CREATOR_JOURNAL,
     FAULTS_JOURNAL,
@@ -35,12 +33,14 @@ from verification.chaos.evidence import (
     Subscribed,
     Unsure,
 )
-from verification.chaos.fleet import Shape, write_creator
-from verification.chaos.journals import Appender, read_journals
-from verification.chaos.plan import EVERYTHING, KINDS, Kind, plan
-from verification.chaos.plan import Fault as PlannedFault
-from verification.chaos.strikes import STRIKES
-from verification.chaos.wishes import ACCOUNTS, Wish, wish
+from lab.chaos.fleet import Shape, write_creator
+from lab.chaos.journals import Appender, read_journals
+from lab.chaos.plan import EVERYTHING, KINDS, Kind, plan
+from lab.chaos.plan import Fault as PlannedFault
+from lab.chaos.strikes import STRIKES
+from lab.chaos.wishes import ACCOUNTS, Wish, wish
+from tests.harness.processes import belonging_to, living
+from tests.harness.waiting import wait_until, wait_until_gone
 
 pytestmark = pytest.mark.lab
 

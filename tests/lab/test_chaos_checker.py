@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler_svc.domain.lifecycle import Status
-from verification.chaos import story
-from verification.chaos.checker import PROPERTIES, check
-from verification.chaos.evidence import (
+from lab.chaos import story
+from lab.chaos.checker import PROPERTIES, check
+from lab.chaos.evidence import (
     FREEZE,
     ROW_LOCK,
     TABLE_LOCK,
@@ -25,7 +24,8 @@ from verification.chaos.evidence import (
     StoredTick,
     Unsure,
 )
-from verification.chaos.story import ACCOUNT, EVENTS, GOOD, RECEIVED, RUNS, TASKS, TICKS
+from lab.chaos.story import ACCOUNT, EVENTS, GOOD, RECEIVED, RUNS, TASKS, TICKS
+from scheduler_svc.domain.lifecycle import Status
 
 pytestmark = pytest.mark.lab
 

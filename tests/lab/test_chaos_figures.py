@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.domain.lifecycle import Status
-from verification.chaos import options
-from verification.chaos.evidence import (
+from lab.chaos import options
+from lab.chaos.evidence import (
     KILL,
     Answers,
     Event,
@@ -23,9 +22,10 @@ from verification.chaos.evidence import (
     StoredTask,
     Submit,
 )
-from verification.chaos.figures import Spread, figures
-from verification.chaos.plan import KINDS
-from verification.chaos.report import BEGIN, END, kinds, publish, table
+from lab.chaos.figures import Spread, figures
+from lab.chaos.plan import KINDS
+from lab.chaos.report import BEGIN, END, kinds, publish, table
+from scheduler_svc.domain.lifecycle import Status
 
 pytestmark = pytest.mark.lab
 

@@ -17,6 +17,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from lab.chaos.evidence import Stored, StoredContent, StoredTask
+from lab.chaos.leftovers import left_by_postgres, left_by_services
+from lab.chaos.stored import read_stored, sha256
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import AttemptCompleted, AttemptStarted, LeaseUpdate
@@ -27,9 +30,6 @@ from tests.harness.processes import belonging_to, living, process_of
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until, wait_until_gone
 from tests.harness.wires import Trouble, Wire, Wires
-from verification.chaos.evidence import Stored, StoredContent, StoredTask
-from verification.chaos.leftovers import left_by_postgres, left_by_services
-from verification.chaos.stored import read_stored, sha256
 
 pytestmark = pytest.mark.lab
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.lab
 _PROGRAM = """
 import errno, sys
 from pathlib import Path
-from verification.chaos.disks import Disk, DisksUnavailableError, enter_namespace
+from lab.chaos.disks import Disk, DisksUnavailableError, enter_namespace
 
 try:
     enter_namespace()
@@ -70,7 +70,7 @@ def test_a_disk_is_filled_and_emptied(tmp_path: Path) -> None:
 
 
 def test_missing_rights_to_mount_disks_are_explained() -> None:
-    drop = "import os; from verification.chaos.disks import enter_namespace; os.getuid() or os.setuid(65534)"
+    drop = "import os; from lab.chaos.disks import enter_namespace; os.getuid() or os.setuid(65534)"
     program = f"{drop}; enter_namespace()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].endswith(
@@ -211,7 +211,7 @@ def test_a_body_without_a_run_has_none(scheduling: Scheduling, db_url: str) -> N
 _CAMPAIGN = """
 import subprocess, sys
 from pathlib import Path
-from verification.chaos.undertaker import undertaken
+from lab.chaos.undertaker import undertaken
 
 with undertaken(Path(sys.stdin.readline().strip())):
     service = subprocess.Popen(["sleep", "600"], cwd=sys.argv[1], start_new_session=True)

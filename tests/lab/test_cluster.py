@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from lab.chaos.evidence import Event, Stored, StoredContent, StoredTask
+from lab.cluster import options
+from lab.cluster.audit import Audit, audit
+from lab.cluster.commands import COMMANDS, KEYS, CommandError, parse
+from lab.cluster.readings import parsed
 from scheduler_svc.domain.lifecycle import Status
-from verification.chaos.evidence import Event, Stored, StoredContent, StoredTask
-from verification.cluster import options
-from verification.cluster.audit import Audit, audit
-from verification.cluster.commands import COMMANDS, KEYS, CommandError, parse
-from verification.cluster.readings import parsed
 
 pytestmark = pytest.mark.lab
 

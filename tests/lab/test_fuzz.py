@@ -22,23 +22,23 @@ from grpc import StatusCode, aio
 from contentgen.rpcs import METHODS
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
+from lab.fuzz import values
+from lab.fuzz.attack import Order, attack, note
+from lab.fuzz.calling import Ending
+from lab.fuzz.case import PATIENT, Case, Who, random_of
+from lab.fuzz.generating import case, every_path
+from lab.fuzz.inputs.every import INPUTS, InputOrder, try_inputs
+from lab.fuzz.judging import REFUSALS, wrong_with
+from lab.fuzz.known import Known
+from lab.fuzz.lying import Liar
+from lab.fuzz.messages import message
+from lab.fuzz.parts import TARGETS, Plan
+from lab.fuzz.report import write_findings
+from lab.fuzz.rpcs import RPCS, UNKNOWN, Rpc
+from lab.fuzz.services import alarms, growth
+from lab.fuzz.tally import MAX_FINDINGS, Finding, Tally
+from lab.fuzz.wire import SPOILS
 from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight
-from verification.fuzz import values
-from verification.fuzz.attack import Order, attack, note
-from verification.fuzz.calling import Ending
-from verification.fuzz.case import PATIENT, Case, Who, random_of
-from verification.fuzz.generating import case, every_path
-from verification.fuzz.inputs.every import INPUTS, InputOrder, try_inputs
-from verification.fuzz.judging import REFUSALS, wrong_with
-from verification.fuzz.known import Known
-from verification.fuzz.lying import Liar
-from verification.fuzz.messages import message
-from verification.fuzz.parts import TARGETS, Plan
-from verification.fuzz.report import write_findings
-from verification.fuzz.rpcs import RPCS, UNKNOWN, Rpc
-from verification.fuzz.services import alarms, growth
-from verification.fuzz.tally import MAX_FINDINGS, Finding, Tally
-from verification.fuzz.wire import SPOILS
 
 pytestmark = pytest.mark.lab
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from lab.fuzz.case import random_of
+from lab.fuzz.old_databases import verdict
+from lab.fuzz.old_databases.cases import RARELY, SHAPES, TARGET, Shape, laid_out, shape_of
+from lab.fuzz.old_databases.draft import draft, honest
+from lab.fuzz.old_databases.running import WITHIN, Ended
+from lab.fuzz.old_databases.verdict import LEFT_OUT, MAX_MIB, REFUSED, Snapshot
 from tests.harness.cluster import Databases
 from tests.harness.importing import SECRET, Importing, Sqlite
-from verification.fuzz.case import random_of
-from verification.fuzz.old_databases import verdict
-from verification.fuzz.old_databases.cases import RARELY, SHAPES, TARGET, Shape, laid_out, shape_of
-from verification.fuzz.old_databases.draft import draft, honest
-from verification.fuzz.old_databases.running import WITHIN, Ended
-from verification.fuzz.old_databases.verdict import LEFT_OUT, MAX_MIB, REFUSED, Snapshot
 
 pytestmark = pytest.mark.lab
 
@@ -51,13 +51,13 @@ def test_each_shape_has_its_turn_and_changes_something() -> None:
 
 
 _SCRIPT = """
-from verification.fuzz.old_databases.trial import DatabaseOrder, import_databases
+from lab.fuzz.old_databases.trial import DatabaseOrder, import_databases
 tally = import_databases(DatabaseOrder(7, {number}, 2))
 print(tally.cases, tally.findings)
 """
 _LARGE = """
 from pathlib import Path
-from verification.fuzz.old_databases.running import imports_apart
+from lab.fuzz.old_databases.running import imports_apart
 held = b"x" * (300 << 20)
 with imports_apart(Path({folder!r})) as run:
     ended = run({db_url!r}, {source!r}, ())

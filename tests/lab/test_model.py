@@ -8,6 +8,18 @@ from typing import Any
 
 import pytest
 
+from lab.model import diagrams, properties
+from lab.model.__main__ import summary
+from lab.model.explore import Edge, Event, explore
+from lab.model.interleaving import SESSION, TTL, WORKER, Interleaving, Traffic
+from lab.model.interning import Parts, RolledBack
+from lab.model.liveness import DEADLOCK, LIVELOCK
+from lab.model.mutants import MUTANTS, Mutant, replaced
+from lab.model.scenario import Scenario
+from lab.model.scenarios import SMALL, system
+from lab.model.system import Model
+from lab.model.tables import ACCOUNT, ReadyRecord, SessionRecord, Tables, submitted
+from lab.model.transactions import UnderWay, Work, advanced, commit
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.dispatch.work import SessionCapacity, claim
@@ -20,18 +32,6 @@ from scheduler_svc.leases import attempts as reporters
 from scheduler_svc.leases import sessions
 from scheduler_svc.tasks.change import cancel_task
 from scheduler_svc.transactions import Tx
-from verification.model import diagrams, properties
-from verification.model.__main__ import summary
-from verification.model.explore import Edge, Event, explore
-from verification.model.interleaving import SESSION, TTL, WORKER, Interleaving, Traffic
-from verification.model.interning import Parts, RolledBack
-from verification.model.liveness import DEADLOCK, LIVELOCK
-from verification.model.mutants import MUTANTS, Mutant, replaced
-from verification.model.scenario import Scenario
-from verification.model.scenarios import SMALL, system
-from verification.model.system import Model
-from verification.model.tables import ACCOUNT, ReadyRecord, SessionRecord, Tables, submitted
-from verification.model.transactions import UnderWay, Work, advanced, commit
 from worker_svc.session.leases import Lease, LeaseBook
 
 pytestmark = pytest.mark.lab
@@ -63,7 +63,7 @@ def test_a_rule_taken_out_is_found_and_documented(mutant: Mutant, record_propert
     assert result.counter_example is not None
     assert result.counter_example.wrong == mutant.shows_as
     text = diagrams.section(mutant, model, result.counter_example)
-    assert text in diagrams.DOCUMENT.read_text(), "run python -m verification.model.diagrams --write"
+    assert text in diagrams.DOCUMENT.read_text(), "run python -m lab.model.diagrams --write"
 
 
 def test_the_fence_asks_no_clock() -> None:

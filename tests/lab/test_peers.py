@@ -9,18 +9,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.check import lost, ratio
-from benchmarks.goals import Figure as CheckedFigure
-from benchmarks.goals import Floor, Goal
-from benchmarks.page import END, Part
-from benchmarks.peers import figures, plot, rounds, table
-from benchmarks.peers.__main__ import main
-from benchmarks.peers.apps.scene import OURS, PLAIN, Scene
-from benchmarks.peers.apps.tally import Tallies, Tally
-from benchmarks.peers.contenders import ALL, PEERS, Contender, Store
-from benchmarks.peers.figures import Figure, Kept, Run
-from benchmarks.peers.workers import WorkerFailed, Workers
-from benchmarks.scenario import WrongCounts
+from lab.benchmarks.check import lost, ratio
+from lab.benchmarks.goals import Figure as CheckedFigure
+from lab.benchmarks.goals import Floor, Goal
+from lab.benchmarks.page import END, Part
+from lab.benchmarks.peers import figures, plot, rounds, table
+from lab.benchmarks.peers.__main__ import main
+from lab.benchmarks.peers.apps.scene import OURS, PLAIN, Scene
+from lab.benchmarks.peers.apps.tally import Tallies, Tally
+from lab.benchmarks.peers.contenders import ALL, PEERS, Contender, Store
+from lab.benchmarks.peers.figures import Figure, Kept, Run
+from lab.benchmarks.peers.workers import WorkerFailed, Workers
+from lab.benchmarks.scenario import WrongCounts
 
 pytestmark = pytest.mark.unit
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.unit
 
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "benchmarks" / "results" / "peers.jsonl"
+KEPT = ROOT / "lab" / "benchmarks" / "results" / "peers.jsonl"
 DOCUMENT = ROOT / "docs" / "performance.md"
 RUN = Run(
     at="2026-11-28T10:00:00+00:00",
@@ -117,7 +117,7 @@ def test_a_page_is_changed_between_its_comments_only(tmp_path: Path) -> None:
 def test_the_document_shows_the_kept_figures() -> None:
     kept = figures.read(KEPT.read_text().splitlines())
     assert table.PAGE.read(DOCUMENT.read_text()) == table.tables(kept), (
-        "python -m benchmarks.peers --from … --page … writes it"
+        "python -m lab.benchmarks.peers --from … --page … writes it"
     )
     assert {figure.peer for figure in kept.figures} == {contender.key for contender in ALL}
 
@@ -169,7 +169,7 @@ async def test_a_worker_that_ends_early_is_named_with_its_log(tmp_path: Path) ->
 
 async def test_what_a_worker_has_started_ends_with_it(tmp_path: Path) -> None:
     program = (
-        "import signal, subprocess, sys; from pathlib import Path; from benchmarks.peers.apps.tally import Tally;"
+        "import signal, subprocess, sys; from pathlib import Path; from lab.benchmarks.peers.apps.tally import Tally;"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit());"
         "child = subprocess.Popen(['sleep', '60']); Path(sys.argv[1], 'child').write_text(str(child.pid));"
         "Tally(Path(sys.argv[1])); child.wait()"

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.scale import beside, keeping_up, rows, steady, tables
-from benchmarks.scale.__main__ import main
-from benchmarks.scale.case import Sizes
-from benchmarks.scale.cases import CASES
-from benchmarks.scale.drift import drift
-from benchmarks.scale.filled import FILL, years
-from benchmarks.scale.rows import Kept, Row, Run
-from benchmarks.scale.sampled import percentile
-from benchmarks.scale.steady_loader import sizes
+from lab.benchmarks.scale import beside, keeping_up, rows, steady, tables
+from lab.benchmarks.scale.__main__ import main
+from lab.benchmarks.scale.case import Sizes
+from lab.benchmarks.scale.cases import CASES
+from lab.benchmarks.scale.drift import drift
+from lab.benchmarks.scale.filled import FILL, years
+from lab.benchmarks.scale.rows import Kept, Row, Run
+from lab.benchmarks.scale.sampled import percentile
+from lab.benchmarks.scale.steady_loader import sizes
 
 pytestmark = pytest.mark.unit
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
 
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "benchmarks" / "results" / "scale.jsonl"
+KEPT = ROOT / "lab" / "benchmarks" / "results" / "scale.jsonl"
 DOCUMENT = ROOT / "docs" / "performance.md"
 RUN = Run(
     at="2026-11-28T10:00:00+00:00",
@@ -123,14 +123,14 @@ def test_a_wrong_argument_is_named(arguments: list[str], said: str, capsys: pyte
 def test_the_document_shows_the_kept_rows() -> None:
     kept = rows.read(KEPT.read_text().splitlines())
     assert tables.PAGE.read(DOCUMENT.read_text()) == tables.tables(kept), (
-        "python -m benchmarks.scale --from … --page … writes it"
+        "python -m lab.benchmarks.scale --from … --page … writes it"
     )
 
 
 # What the cases of years compute of their rows, and that docs/performance.md shows the rows that are kept.
 
 
-KEPT_YEARS = Path("benchmarks", "results", "years.jsonl")
+KEPT_YEARS = Path("lab", "benchmarks", "results", "years.jsonl")
 
 
 def test_calls_are_compared_with_what_they_took_alone() -> None:
@@ -161,5 +161,5 @@ def test_no_more_tasks_have_contents_than_there_are() -> None:
 def test_the_document_shows_the_kept_years() -> None:
     kept = rows.read((ROOT / KEPT_YEARS).read_text().splitlines())
     assert tables.part(KEPT_YEARS).read((ROOT / "docs" / "performance.md").read_text()) == tables.tables(kept), (
-        "python -m benchmarks.scale --from … --page … writes it"
+        "python -m lab.benchmarks.scale --from … --page … writes it"
     )

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.simulation import costs as files
-from benchmarks.simulation.calibration import FLEETS, RATES, SAMPLES, SHAPES
-from benchmarks.simulation.cell import Groups, Reading
-from benchmarks.simulation.check import Compared, middle
-from benchmarks.simulation.clock import Clock, Process
-from benchmarks.simulation.costs import Costs, Part
-from benchmarks.simulation.database import Database
-from benchmarks.simulation.derivation import derive
-from benchmarks.simulation.fit import prices
-from benchmarks.simulation.fleet import Address, Surroundings, Worker
-from benchmarks.simulation.group_lane import Entry, GroupLane
-from benchmarks.simulation.loaded_cell import LoadedCell, Sizes
-from benchmarks.simulation.machine import Cores, Interpreter
-from benchmarks.simulation.measured import Fleet, Idle, Measured, Paced, Used, calmest
-from benchmarks.stack import Cpu
+from lab.benchmarks.stack import Cpu
+from lab.simulation import costs as files
+from lab.simulation.calibration import FLEETS, RATES, SAMPLES, SHAPES
+from lab.simulation.cell import Groups, Reading
+from lab.simulation.check import Compared, middle
+from lab.simulation.clock import Clock, Process
+from lab.simulation.costs import Costs, Part
+from lab.simulation.database import Database
+from lab.simulation.derivation import derive
+from lab.simulation.fit import prices
+from lab.simulation.fleet import Address, Surroundings, Worker
+from lab.simulation.group_lane import Entry, GroupLane
+from lab.simulation.loaded_cell import LoadedCell, Sizes
+from lab.simulation.machine import Cores, Interpreter
+from lab.simulation.measured import Fleet, Idle, Measured, Paced, Used, calmest
 from scheduler_svc.replica.replica import MAX_GROUP_WEIGHT
 from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND
 

@@ -1,0 +1,128 @@
+"""Attacks a scheduler from an address of its own, until its stdin ends or its time is over."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from lab.benchmarks import child
+from tests.harness import http2
+from tests.harness.http2 import Connection, connected, frame
+
+ADDRESS = "127.0.0.2"
+"""Honest callers have another one: where no token is asked, limits are counted by address."""
+MAX_S = 120.0
+GET_TASK = "/contentgen.v1.TaskService/GetTask"
+_BATCH_SIZE = 100
+
+Attack = Callable[[Connection], Awaitable[None]]
+
+
+async def slow_messages(peer: Connection) -> None:
+    """Begins calls, and dribbles their messages."""
+    await peer.greet()
+    streams = [peer.begin(GET_TASK) for _ in range(45)]
+    for byte in http2.frame(http2.DATA)[:5] + bytes(100):
+        await peer.write(b"".join(frame(http2.DATA, 0, stream, bytes([byte])) for stream in streams))
+        await asyncio.sleep(1)
+
+
+async def half_handshakes(peer: Connection) -> None:
+    """Says half of a preface, and waits to be cut off."""
+    await peer.write(http2.PREFACE[:10])
+    await peer.closed(MAX_S)
+
+
+async def pings(peer: Connection) -> None:
+    await peer.greet()
+    while True:
+        await peer.write(_BATCH_SIZE * frame(http2.PING, payload=bytes(8)))
+
+
+async def settings(peer: Connection) -> None:
+    await peer.greet()
+    reading = asyncio.create_task(peer.closed(MAX_S))
+    try:
+        while not reading.done():
+            await peer.write(_BATCH_SIZE * frame(http2.SETTINGS))
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def resets(peer: Connection) -> None:
+    """Begins calls and takes them back at once; answers pings, so as not to be taken for dead."""
+    await peer.greet()
+    answering = asyncio.create_task(_answer_pings(peer))
+    try:
+        while not answering.done():
+            stream = peer.begin(GET_TASK)
+            await peer.write(frame(http2.RST_STREAM, 0, stream, http2.CANCEL.to_bytes(4, "big")))
+    finally:
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+
+
+async def _answer_pings(peer: Connection) -> None:
+    async for received in peer.frames():
+        if received.kind == http2.PING and not received.flags & http2.ACK:
+            await peer.write(frame(http2.PING, http2.ACK, payload=received.payload))
+
+
+async def endless_headers(peer: Connection) -> None:
+    await peer.greet()
+    stream = peer.begin(GET_TASK, flags=0)
+    while True:
+        await peer.write(frame(http2.CONTINUATION, 0, stream, http2.header_block([("x-more", "y" * 1_000)])))
+
+
+ATTACKS: dict[str, tuple[int, Attack]] = {
+    "slow messages": (20, slow_messages),
+    "half handshakes": (300, half_handshakes),
+    "pings": (4, pings),
+    "settings": (4, settings),
+    "resets": (4, resets),
+    "endless headers": (4, endless_headers),
+}
+"""How many connections each has at once, made anew when they are cut off, and what it does on one of them."""
+IDLING = "nothing, on a busy core"
+"""No attack, but as much work: what of a latency is the machine's doing."""
+
+
+async def _again_and_again(attack: Attack, port: int) -> None:
+    while True:
+        with suppress(OSError, TimeoutError):
+            async with connected(port, ADDRESS) as peer:
+                await attack(peer)
+
+
+async def _busy() -> None:
+    while True:
+        sum(range(10_000))
+        await asyncio.sleep(0)
+
+
+async def _main(arguments: argparse.Namespace) -> None:
+    stdin = await child.stdin_reader()
+    child.say(ready=True)
+    await stdin.readline()
+    if arguments.attack == IDLING:
+        attacks = [asyncio.create_task(_busy())]
+    else:
+        count, attack = ATTACKS[arguments.attack]
+        attacks = [asyncio.create_task(_again_and_again(attack, arguments.port)) for _ in range(count)]
+    with suppress(TimeoutError):
+        async with asyncio.timeout(MAX_S):
+            await stdin.read()
+    for task in attacks:
+        task.cancel()
+    await asyncio.gather(*attacks, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True, help="the scheduler's, on loopback")
+    parser.add_argument("--attack", required=True, choices=[*ATTACKS, IDLING], help="what to do")
+    child.run(_main(parser.parse_args()))

@@ -1,0 +1,117 @@
+"""A process of a measurement: it says `ready`, waits for a line on its stdin, and tells what it saw as JSON lines.
+
+`Child` is the parent's side; `say` and `told_to_go` are the process's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+import uvloop
+
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 10.0
+MAX_LINE = 1 << 20
+"""Bytes that a process says at once."""
+
+
+class ChildFailed(Exception):
+    """A process ended before it had said what was asked of it; the message names its log."""
+
+
+class Child:
+    """`python -m lab.benchmarks.<module>` with its options as arguments; its errors go to `<folder>/<name>.log`.
+
+    `first` is what it said once it was ready.
+    """
+
+    python = sys.executable
+    environment: Mapping[str, str] = MappingProxyType({"GRPC_ENABLE_FORK_SUPPORT": "0"})
+    """What is added to our own."""
+
+    def __init__(self, module: str, folder: Path, name: str, **options: object) -> None:
+        self._module = f"lab.benchmarks.{module}"
+        self._log = folder / f"{name}.log"
+        self._arguments = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+
+    async def __aenter__(self) -> Self:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(self.python, "-m", self._module, *self._arguments),
+                env=os.environ | dict(self.environment),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                limit=MAX_LINE,
+            )
+        async with asyncio.timeout(START_TIMEOUT):
+            self.first = await self.told()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """It ends with its stdin."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def go(self) -> None:
+        """Lets it begin."""
+        assert self._process.stdin
+        self._process.stdin.write(b"go\n")
+
+    async def ask(self, **what: object) -> dict[str, Any]:
+        """Its answer to a line of JSON."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(what).encode() + b"\n")
+        return await self.told()
+
+    async def told(self) -> dict[str, Any]:
+        """The next thing it says."""
+        assert self._process.stdout
+        line = await self._process.stdout.readline()
+        if not line:
+            last = self._log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+            raise ChildFailed(f"{self._module} ended early, see {self._log}: {last}")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+
+def say(**what: object) -> None:
+    """One line for the parent."""
+    print(json.dumps(what), flush=True)
+
+
+async def stdin_reader() -> asyncio.StreamReader:
+    """Returns the parent's end of the conversation: a line to begin, and its end to stop."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+def ids(text: str) -> list[int]:
+    """Account ids, by comma, as an argument."""
+    return [int(part) for part in text.split(",")]
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs the process."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)

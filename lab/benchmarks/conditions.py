@@ -1,0 +1,125 @@
+"""What figures depend on: commit, machine, durability, and what else runs."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import psycopg2
+
+from lab.benchmarks import report
+from scheduler_svc.postgres import EmbeddedPostgres
+
+BUSY = 0.1
+"""From here on figures may say more of what else runs than of what is measured."""
+_DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
+_SYNCED_BYTES = 8192
+_SYNCS = 200
+_WATCHED_S = 1.0
+_ROOT = Path(__file__).parents[2]
+
+
+class NotDurable(Exception):
+    """PostgreSQL runs with a setting that makes its figures flattering."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Of a run that began at `at`.
+
+    `sync_ms` is the median of a write of 8 KB with its sync, where the data is; `busy` how much of the machine others
+    used just before, from 0 to 1.
+    """
+
+    at: str
+    commit: str
+    machine: str
+    sync_ms: float
+    busy: float
+    durability: dict[str, str]
+
+
+def now(folder: Path) -> Conditions:
+    """Of a run that begins now, with its data in `folder`. Raises NotDurable."""
+    busy = psutil.cpu_percent(interval=_WATCHED_S) / 100
+    if busy > BUSY:
+        sys.stderr.write(f"{busy:.0%} of this machine is busy with something else: do not trust the figures\n")
+    return Conditions(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=_commit(),
+        machine=report.machine(folder).line,
+        sync_ms=round(_sync_ms(folder), 3),
+        busy=round(busy, 3),
+        durability=_durability(folder),
+    )
+
+
+def _commit() -> str:
+    """With `+` where files differ from it; `unknown` outside a checkout."""
+    output = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*"],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return output.stdout.strip() or "unknown"
+
+
+def _sync_ms(folder: Path) -> float:
+    """Returns the median of a write with its sync."""
+    times = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(_SYNCS):
+            begin = time.monotonic()
+            os.pwrite(file.fileno(), bytes(_SYNCED_BYTES), 0)
+            os.fdatasync(file.fileno())
+            times.append(time.monotonic() - begin)
+    return statistics.median(times) * 1e3
+
+
+def _durability(folder: Path) -> dict[str, str]:
+    """Of the product's embedded server with the product's settings."""
+    settings = {}
+    with (
+        EmbeddedPostgres(folder / "postgres") as server,
+        closing(psycopg2.connect(server.dsn())) as connection,
+        connection.cursor() as cursor,
+    ):
+        for name in _DURABLE:
+            cursor.execute(f"SHOW {name}")
+            (settings[name],) = cursor.fetchone() or ("",)
+    if set(settings.values()) != {"on"}:
+        raise NotDurable(f"all of these have to be on: {settings}")
+    return settings
+
+
+def paragraphs(runs: Iterable[Conditions]) -> list[str]:
+    """One for all runs that were on one machine."""
+    runs_by_machine: dict[str, list[Conditions]] = {}
+    for run in runs:
+        runs_by_machine.setdefault(run.machine, []).append(run)
+    return [_paragraph(machine, group) for machine, group in runs_by_machine.items()]
+
+
+def _paragraph(machine: str, runs: Sequence[Conditions]) -> str:
+    last = runs[-1]
+    durable = ", ".join(f"{name} {value}" for name, value in last.durability.items())
+    commits = ", ".join(dict.fromkeys(f"`{run.commit}`" for run in runs))
+    sync = " to ".join(dict.fromkeys(f"{bound(run.sync_ms for run in runs):.2f}" for bound in (min, max)))
+    days = " to ".join(dict.fromkeys(run.at[:10] for run in (runs[0], last)))
+    return (
+        f"Commit {commits}, {days}. {machine}; a write of 8 KB with its sync takes {sync} ms,"
+        f" and at most {max(run.busy for run in runs):.0%} of it was busy just before a run."
+        f" PostgreSQL with {durable}."
+    )

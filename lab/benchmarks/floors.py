@@ -1,0 +1,89 @@
+"""What gRPC and PostgreSQL do by themselves on this machine, at this moment: other figures are read against it.
+
+The goals are of one machine in one mood. What a figure would be there is what it is here, times how much quicker its
+floor is there. So a slow or a busy machine does not look like a slow program.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+
+import psycopg2
+
+from lab.benchmarks import payload, scenario
+from lab.benchmarks.child import Child
+from lab.benchmarks.stack import Stack
+
+UNARY_PER_SECOND = 8_400.0
+"""Bare unary calls with 64 in flight, on the goals' machine."""
+UNARY_MS = 0.56
+"""A bare unary call, one at a time: the median there."""
+_CALLS = 10_000
+LIVES_PER_SECOND = 22_200.0
+"""What `lives_per_second` would be there, by commit 3fa335b7: its drain of 100,000 was 9,900/s there, and 0.42, 0.45,
+0.51 of this floor here."""
+LIVES = 20_000
+"""Tasks of the floor of a drain."""
+_BATCH = 500
+
+
+@asynccontextmanager
+async def bare_server(stack: Stack) -> AsyncIterator[str]:
+    """A server that does nothing else; gives its target."""
+    async with Child("bare_server", stack.folder, "bare_server") as server:
+        yield str(server.first["target"])
+
+
+async def unary_per_second(stack: Stack) -> float:
+    """Bare unary calls of one task with 64 in flight, by the loader of the real measure."""
+    async with bare_server(stack) as target:
+        return (await scenario.load(stack, _CALLS, batch=1, in_flight=64, target=target)).per_second
+
+
+_TABLES = """
+    CREATE SCHEMA floor;
+    CREATE TABLE floor.tasks (key bigint PRIMARY KEY, payload text NOT NULL);
+    CREATE TABLE floor.ready (key bigint PRIMARY KEY, tag float8 NOT NULL);
+    CREATE TABLE floor.leases (key bigint PRIMARY KEY, fence integer NOT NULL);
+    CREATE TABLE floor.contents (key bigint PRIMARY KEY, body text NOT NULL) WITH (toast_tuple_target = 8160);
+"""
+_LIFE = (
+    """
+    WITH r AS (SELECT * FROM unnest(%(keys)s::bigint[], %(payloads)s::text[]) AS r(key, payload)),
+        task AS (INSERT INTO floor.tasks SELECT key, payload FROM r)
+    INSERT INTO floor.ready SELECT key, key FROM r
+    """,
+    """
+    WITH taken AS (DELETE FROM floor.ready WHERE key = ANY(%(keys)s::bigint[]) RETURNING key)
+    INSERT INTO floor.leases SELECT key, 1 FROM taken
+    """,
+    """
+    WITH ended AS (DELETE FROM floor.leases WHERE key = ANY(%(keys)s::bigint[]) RETURNING key)
+    INSERT INTO floor.contents SELECT r.key, r.body
+    FROM unnest(%(keys)s::bigint[], %(bodies)s::text[]) AS r(key, body) JOIN ended USING (key)
+    """,
+)
+"""A submit, a claim and a completion: a transaction each."""
+
+
+def lives_per_second(stack: Stack, lives: int) -> float:
+    """Tasks a second that one connection stores, leases and completes in narrow tables, 500 a transaction.
+
+    Nothing of what makes it a queue: no fence, no order, no history, no counts.
+    """
+    with closing(psycopg2.connect(stack.dsn)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(_TABLES)
+        try:
+            task, result = next(payload.tasks([1])), payload.result()
+            texts = {"payloads": [task.requirements] * _BATCH, "bodies": [result.body] * _BATCH}
+            begin = time.monotonic()
+            for first in range(0, lives, _BATCH):
+                keys = list(range(first, first + _BATCH))
+                for statement in _LIFE:
+                    cursor.execute(statement, {"keys": keys, **texts})
+            return lives / (time.monotonic() - begin)
+        finally:
+            cursor.execute("DROP SCHEMA floor CASCADE")

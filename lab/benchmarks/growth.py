@@ -1,0 +1,157 @@
+"""What has to stay quick when there is much of it: looks at what ended, at workers, at moves; beside the plain way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from contentgen import ContentGenerationClient
+from lab.benchmarks.goals import Figure
+from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.lifecycle import ENDED
+from scheduler_svc.domain.task import TaskFilter
+from scheduler_svc.retention import work as retention
+from scheduler_svc.tasks import bulk as cleanup
+from scheduler_svc.tasks.bulk import MAX_BATCH
+from scheduler_svc.tasks.query import find_tasks
+from scheduler_svc.transactions import Database, Tx, make_engine
+from scheduler_svc.watch import work as changes
+from scheduler_svc.watch.work import Selection
+from tests.harness.scheduling import COLUMNS, NO_OTHER_TEXTS
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+YEAR = timedelta(days=365)
+
+_CANCELLED = """
+    INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms,
+        end_time)
+    SELECT n, 1 + n % 4, 7, 5, true, true, 3, 60000, now() FROM generate_series(1, :count) AS n
+"""
+_WORKERS = """
+    INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version, slots,
+        labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time, heartbeat_time,
+        desired_drain)
+    SELECT 'worker-' || n || '-of-some-host-name', n, 'f', 1, 'p', 'some-host-name', '1.0.0', 4,
+        '{"zone": "a"}', 'content-creator', 'content-creator 3', 'a-scheduler', true, false, now(),
+        now() + interval '1 h', false
+    FROM generate_series(1, :count) AS n
+"""
+_MOVES = f"""
+    WITH made AS (
+        INSERT INTO tasks (task_key, account_id, status, priority, auto_approve, auto_retry, max_retries, timeout_ms)
+        SELECT n, CASE WHEN n % 100 = 0 THEN 1 ELSE 2 END, 1, 5, true, true, 3, 60000
+        FROM generate_series(1, :count) AS n RETURNING task_key
+    ), payloads AS (
+        INSERT INTO task_payloads ({COLUMNS}) SELECT task_key, 'a topic', {NO_OTHER_TEXTS} FROM made
+    )
+    INSERT INTO task_events (task_key, previous_status, status, attempt, reason)
+    SELECT task_key, 0, 1, 0, '' FROM made ORDER BY task_key
+"""
+
+R = TypeVar("R")
+
+
+@contextmanager
+def _filled(url: str, statement: str, count: int) -> Iterator[Database]:
+    """The database of this URL, filled past the scheduler."""
+    engine = make_engine(url, 1, hot=True)
+    with engine.connect() as connection:
+        connection.execute(sa.text(statement), {"count": count})
+        connection.exec_driver_sql("ANALYZE")
+    database = Database(engine, lambda _: None, lambda _: None)
+    try:
+        yield database
+    finally:
+        database.dispose()
+
+
+def of_retention(url: str, count: int) -> list[Figure]:
+    """A look for what is older than a year, where all is of today."""
+    with _filled(url, _CANCELLED, count) as database:
+        due = TaskFilter(statuses=ENDED, deletable_since=database.run(lambda tx: cleanup.ago(tx, YEAR)))
+        all_ms, all_pages = _timed(lambda: _look_at_all(database, due))
+        due_ms, due_pages = _timed(lambda: _look_at_due(database))
+    name = f"retention, {count:,} ended, none due"
+    return [
+        Figure(f"{name}: looking at all", all_ms, "ms", count, note=f"{all_pages} transactions"),
+        Figure(f"{name}: at what is due", due_ms, "ms", count, note=f"{due_pages}, {due_ms / all_ms:.3f} of the time"),
+    ]
+
+
+def _look_at_all(database: Database, due: TaskFilter) -> int:
+    return _walk(database, lambda tx, after: find_tasks(tx, due, after, MAX_BATCH).last, 0)
+
+
+def _look_at_due(database: Database) -> int:
+    sweep = retention.ended_tasks(YEAR)
+
+    def look(tx: Tx, position: datetime) -> datetime | None:
+        swept = retention.sweep_exclusively(tx, sweep, position)
+        return swept.position if swept and swept.more and isinstance(swept.position, datetime) else None
+
+    return _walk(database, look, LONG_AGO)
+
+
+def of_workers(url: str, target: str, count: int) -> list[Figure]:
+    """The whole pool by the client, however many pages that is."""
+    with _filled(url, _WORKERS, count), ContentGenerationClient(target) as client:
+        client.get_worker_pool_status()  # it connects
+        ms, pool = _timed(client.get_worker_pool_status)
+    statuses = len(pool["worker_statuses"])
+    return [Figure(f"the pool of {count:,} workers", ms, "ms", statuses, note="all pages, by the Python client")]
+
+
+def of_moves(url: str, count: int) -> list[Figure]:
+    """An account's moves from the first one on, among those of others."""
+    with _filled(url, _MOVES, count) as database:
+        last = database.run(lambda tx: tx.changes.last())
+        all_ms, all_pages = _timed(lambda: _read_all(database, last))
+        own_ms, own_pages = _timed(lambda: _read_own(database, last))
+    name = f"watch of an account with 1% of {count:,} moves"
+    return [
+        Figure(f"{name}: reading all", all_ms, "ms", count, note=f"{all_pages} transactions"),
+        Figure(f"{name}: in chunks", own_ms, "ms", count, note=f"{own_pages}, {own_ms / all_ms:.3f} of the time"),
+    ]
+
+
+def _read_all(database: Database, last: int) -> int:
+    def look(tx: Tx, after: int) -> int | None:
+        page, _ = changes.read_all(tx, after, last, lambda _, account_id: account_id == 1)
+        return page.end if page.end < last else None
+
+    return _walk(database, look, 0)
+
+
+def _read_own(database: Database, last: int) -> int:
+    def look(tx: Tx, after: int) -> int | None:
+        page = changes.read_selected(tx, Selection(scope=Scope.of(1)), after, last, changes.MAX_PAGE)
+        return page.end if page.end < last else None
+
+    return _walk(database, look, 0)
+
+
+def _walk(database: Database, look: Callable[[Tx, R], R | None], start: R) -> int:
+    """Goes on where each look ended, to the end; how many transactions that took."""
+    position: R | None = start
+    transactions = 0
+    while position is not None:
+        position = database.run(partial(_call, look, position))
+        transactions += 1
+    return transactions
+
+
+def _call(look: Callable[[Tx, R], R | None], position: R, tx: Tx) -> R | None:
+    return look(tx, position)
+
+
+def _timed(work: Callable[[], R]) -> tuple[float, R]:
+    """Returns the milliseconds that it takes, and what it returns."""
+    begin = time.monotonic()
+    result = work()
+    return (time.monotonic() - begin) * 1e3, result

@@ -1,0 +1,90 @@
+"""Enqueues a peer's tasks, and watches them being done, as it is told by JSON lines on its stdin; answers on stdout.
+
+Moments are seconds of the machine's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import random
+import time
+from typing import Any
+
+from lab.benchmarks import child
+from lab.benchmarks.peers.apps import sink
+from lab.benchmarks.peers.apps.peer import Peer
+from lab.benchmarks.peers.apps.scene import Scene
+from lab.benchmarks.peers.apps.tally import Tallies
+
+PAUSE_S = (0.005, 0.02)
+"""Between two samples of a latency, as in the latency of contentgen."""
+_LATENCY_POLL_S = 0.0005
+_END_POLL_S = 0.005
+
+
+class _Driver:
+    def __init__(self, peer: Peer, scene: Scene) -> None:
+        self._peer = peer
+        self._scene = scene
+        self._tallies = Tallies(scene.folder)
+        self._next = 0
+
+    async def one_by_one(self, tasks: int) -> dict[str, Any]:
+        return await self._enqueue(self._peer.one_by_one, tasks)
+
+    async def bulk(self, tasks: int) -> dict[str, Any]:
+        return await self._enqueue(self._peer.bulk, tasks)
+
+    async def _enqueue(self, enqueue: Any, tasks: int) -> dict[str, Any]:
+        numbers = range(self._next, self._next + tasks)
+        self._next += tasks
+        begin = time.monotonic()
+        await enqueue(numbers)
+        return {"begin": begin, "end": time.monotonic()}
+
+    async def finish(self, tasks: int) -> dict[str, Any]:
+        """Waits until so many tasks are handled and nothing is left to do."""
+        self._tallies.ready()
+        await self._tallies.until(tasks)
+        while await self._peer.unfinished():  # noqa: ASYNC110 - a queue rings no bell
+            await asyncio.sleep(_END_POLL_S)
+        return {"end": time.monotonic()}
+
+    async def latencies(self, tasks: int) -> dict[str, Any]:
+        """Returns the milliseconds from the call that enqueues to the handler, one task at a time."""
+        self._tallies.ready()
+        samples = []
+        for _ in range(tasks):
+            await asyncio.sleep(random.uniform(*PAUSE_S))
+            target, begin = self._tallies.handled + 1, time.monotonic()
+            await self.one_by_one(1)
+            await self._tallies.until(target, _LATENCY_POLL_S)
+            samples.append((self._tallies.last - begin) * 1e3)
+        return {"ms": samples}
+
+    async def counts(self, tasks: int) -> dict[str, Any]:
+        """Returns what there is at the end."""
+        results, pool = await sink.stored(self._scene.postgres)
+        return {"handled": self._tallies.handled, "kept": await self._peer.kept(), "results": results, "pool": pool}
+
+
+async def _main(name: str) -> None:
+    stdin = await child.stdin_reader()
+    scene = Scene.told()
+    await sink.make_tables(scene.postgres)
+    peer: Peer = importlib.import_module(f"lab.benchmarks.peers.apps.{name}").peer(scene)
+    await peer.open()
+    driver = _Driver(peer, scene)
+    child.say(ready=True)
+    while line := await stdin.readline():
+        request = json.loads(line)
+        child.say(**await getattr(driver, request["do"])(request["tasks"]))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", required=True, help="a module of lab.benchmarks.peers.apps")
+    child.run(_main(parser.parse_args().peer))

@@ -1,0 +1,74 @@
+"""taskiq on a Redis stream: 1,000 tasks at once, acknowledged when received. `taskiq worker` with it is a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis
+from taskiq import TaskiqEvents
+from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
+
+from lab.benchmarks.peers.apps import sink
+from lab.benchmarks.peers.apps.peer import Peer, in_flight
+from lab.benchmarks.peers.apps.scene import OURS, RESULT, Scene, task
+from lab.benchmarks.peers.apps.tally import Tally
+
+SINK_CONNECTIONS = 16
+_scene = Scene.told()
+broker = RedisStreamBroker(f"{_scene.redis}/0")
+if _scene.job != OURS:
+    broker = broker.with_result_backend(RedisAsyncResultBackend(f"{_scene.redis}/1"))
+
+
+class _Handler:
+    """What the worker has, before it reads the first message."""
+
+    tally: Tally
+    store: sink.Sink | None = None
+
+
+@broker.on_event(TaskiqEvents.WORKER_STARTUP)
+async def _begin(_: object) -> None:
+    _Handler.store = await sink.of(_scene, SINK_CONNECTIONS)
+    _Handler.tally = Tally(_scene.folder)
+    await _Handler.tally.until_go()
+
+
+@broker.task(task_name="article")
+async def handle(article: dict[str, Any]) -> str | None:
+    _Handler.tally.add()
+    if _Handler.store:
+        await _Handler.store.store(article)
+        return None
+    return RESULT
+
+
+class TaskiqPeer(Peer):
+    """Its side that enqueues."""
+
+    def __init__(self) -> None:
+        self._queue = Redis.from_url(f"{_scene.redis}/0")
+        self._results = Redis.from_url(f"{_scene.redis}/1")
+        self._enqueued = 0
+
+    async def open(self) -> None:
+        await broker.startup()
+
+    async def one_by_one(self, numbers: range) -> None:
+        await in_flight(lambda number: handle.kiq(article=task(number)), numbers)
+        self._enqueued += len(numbers)
+
+    async def unfinished(self) -> int:
+        """A task is acknowledged before it runs: only what it leaves says that it is done."""
+        if _scene.job == OURS:
+            done, _ = await sink.stored(_scene.postgres)
+        else:
+            done = await self.kept()
+        return self._enqueued - done
+
+    async def kept(self) -> int:
+        return int(await self._results.dbsize())
+
+
+def peer(_: Scene) -> TaskiqPeer:
+    return TaskiqPeer()

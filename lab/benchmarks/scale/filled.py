@@ -1,0 +1,97 @@
+"""A scheduler on a database with years of ended tasks. What a case has filled the next ones of the run find there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from lab.benchmarks.measures import MAX_PENDING_TASKS
+from lab.benchmarks.scale.case import Size, Sizes
+from lab.benchmarks.scale.seed.database import Years, seed
+from lab.benchmarks.stack import Stack
+
+ACCOUNTS = 5
+"""Of which the last one has few tasks."""
+_DONE = "accounts.json"
+_FORGET_WORKERS = "DELETE FROM workers"
+"""Those of the case before have the same names, which they hold for two minutes more."""
+
+FILL = {
+    "tasks": Size((10_000_000,), (3_000,), "ended tasks; each has left four moves"),
+    "contents": Size((4_000_000,), (3_000,), "the newest so many have their contents"),
+    "gone": Size((0,), (0,), "tasks before these that are deleted, but not their contents"),
+    "whole": Size((10**9,), (10**9,), "the oldest so many have moves, and of contents a publication"),
+    "body": Size((100,), (2_000,), "bytes of an article"),
+    "audit": Size((1_000_000,), (3_000,), "audit events"),
+    "deliveries": Size((1_000_000,), (3_000,), "deliveries of webhooks"),
+    "days": Size((1_000,), (1_000,), "days over which the tasks are spread"),
+    "audit-days": Size((399,), (399,), "days over which the audit events are spread; they are kept for 400"),
+    "delivery-hours": Size((48,), (48,), "hours over which the deliveries are spread; they are kept for 72"),
+}
+"""The sizes of a database."""
+
+
+def years(sizes: Sizes, tasks: int | None = None) -> Years:
+    """Returns what the options ask for; `tasks`: so many instead."""
+    count = tasks or sizes.one("tasks")
+    return Years(
+        tasks=count,
+        gone=sizes.one("gone"),
+        contents=min(count, sizes.one("contents")) + sizes.one("gone"),
+        whole=sizes.one("whole"),
+        body=sizes.one("body"),
+        audit=sizes.one("audit"),
+        deliveries=sizes.one("deliveries"),
+        span=timedelta(days=sizes.one("days")),
+        audit_span=timedelta(days=sizes.one("audit-days")),
+        deliveries_span=timedelta(hours=sizes.one("delivery-hours")),
+    )
+
+
+@asynccontextmanager
+async def filled(folder: Path, wanted: Years, **settings: str) -> AsyncIterator[Stack]:
+    """A scheduler with these settings on such a database."""
+    place = await fill(folder, wanted)
+    async with Stack(place, 0, max_queue_size=str(MAX_PENDING_TASKS), **settings) as stack:
+        stack.accounts += await asyncio.to_thread(_accounts, place)
+        await asyncio.to_thread(stack.execute, _FORGET_WORKERS)
+        yield stack
+
+
+async def fill(folder: Path, wanted: Years) -> Path:
+    """Returns the folder of such a database, which may be there already. Any other one is removed: for their size."""
+    place = folder / "-".join(["years", *(str(part).replace(" ", "_") for part in wanted)])
+    if not await asyncio.to_thread(_accounts, place):
+        await asyncio.to_thread(_clear, folder, place)
+        async with Stack(place, ACCOUNTS) as stack:
+            accounts = stack.accounts
+        await asyncio.to_thread(_seed, place, accounts, wanted)
+    return place
+
+
+def _accounts(place: Path) -> list[int]:
+    """Returns the account ids of a filled database. Returns an empty list if it is not filled."""
+    done = place / _DONE
+    return list(json.loads(done.read_text())) if done.exists() else []
+
+
+def _clear(folder: Path, place: Path) -> None:
+    for old_folder in folder.glob("years-*"):
+        shutil.rmtree(old_folder)
+    place.mkdir()
+    place.chmod(0o711)
+
+
+def _seed(place: Path, accounts: list[int], ages: Years) -> None:
+    begin = time.monotonic()
+    seed(
+        place, accounts, ages, lambda progress: print(f"{time.monotonic() - begin:8.0f} s  {progress}", file=sys.stderr)
+    )
+    (place / _DONE).write_text(json.dumps(accounts))

@@ -1,0 +1,107 @@
+"""`make chaos`: hurts a whole system for minutes, by a seed, and judges what became of it. `--help` says how."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from lab.chaos import campaign, options
+from lab.chaos.disks import DisksUnavailableError, enter_namespace
+from lab.chaos.figures import Figures, figures
+from lab.chaos.fleet import Shape
+from lab.chaos.options import Options
+from lab.chaos.plan import KINDS, Fault, plan
+from lab.chaos.report import publish, table
+from tests.harness.cluster import server_folder
+
+_MAX_WRONG = 100
+"""Lines: who sees a hundred has seen enough; --json has them all."""
+_NOT_KEPT = ("postgres", "assets", "worker-??", "runs", "chaos-creator")
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit status: 0 where no promise was broken, else 1."""
+    choices = options.read(arguments)
+    signal.signal(signal.SIGTERM, _ended)
+    _say(f"seed {choices.seed}, {choices.seconds:g} s of faults; to repeat them: {choices.command}")
+    disks = choices.plan_only or _disks()
+    shape = Shape(workers=choices.workers)
+    kinds = [kind.name for kind in KINDS if kind.name in choices.kinds and (disks or not kind.needs_disks)]
+    faults = plan(choices.seed, choices.seconds, shape.victims, rate=choices.rate, kinds=kinds)
+    if choices.plan_only:
+        _print_plan(faults)
+        return 0
+    settings = campaign.Settings(choices.seed, choices.seconds, shape, faults, disks, choices.submits)
+    begin = time.monotonic()
+    with server_folder() as folder:
+        try:
+            result = campaign.run(settings, folder, _say)
+        finally:
+            if choices.keep:
+                shutil.copytree(folder, choices.keep, ignore=shutil.ignore_patterns(*_NOT_KEPT))
+    _tell(result, figures(result.evidence), choices)
+    _say(f"{time.monotonic() - begin:.0f} s in all")
+    return 1 if result.wrong else 0
+
+
+def _ended(*_: object) -> NoReturn:
+    """TERM is told like Ctrl-C: services are no children that would end with us."""
+    raise KeyboardInterrupt
+
+
+def _disks() -> bool:
+    try:
+        enter_namespace()
+    except DisksUnavailableError as error:
+        _say(f"disks that fill up: not run here ({error})")
+        return False
+    return True
+
+
+def _print_plan(faults: tuple[Fault, ...]) -> None:
+    for fault in faults:
+        _say(f"{fault.at:8.1f} s  {fault.kind:<20}{fault.victim:<14}{fault.duration:.1f} s")
+
+
+def _tell(result: campaign.Result, numbers: Figures, choices: Options) -> None:
+    _say(f"\n{table(numbers)}\n")
+    if result.missed:
+        _say(f"{result.missed} faults of the plan met nobody: their victims had not come back from earlier ones")
+    if result.stood_still:
+        _say(f"PostgreSQL itself stood still {result.stood_still} times, let nobody in and was ended for it")
+    for name, times in result.came_up_late.items():
+        _say(f"{name} ended {times} times before it served, and was started again")
+    for problem in result.wrong[:_MAX_WRONG]:
+        _say(f"WRONG: {problem}")
+    _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
+    if choices.json:
+        _write(choices.json, result, numbers, choices)
+    if choices.publish:
+        block = f"`{choices.command}`, on {os.cpu_count()} cores:\n\n{table(numbers)}"
+        choices.publish.write_text(publish(choices.publish.read_text(), block))
+
+
+def _write(path: Path, result: campaign.Result, numbers: Figures, choices: Options) -> None:
+    document = {
+        "command": choices.command,
+        "seed": choices.seed,
+        "seconds": choices.seconds,
+        "wrong": list(result.wrong),
+        "came_up_late": dict(result.came_up_late),
+        **numbers.document(),
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

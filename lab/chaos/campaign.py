@@ -1,0 +1,232 @@
+"""One campaign from start to verdict: a load, a plan of faults, the wait until all has ended, and the evidence.
+
+Above everything but the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from contentgen import ContentGenerationClient, RequestError
+from lab.chaos.answers import ask
+from lab.chaos.checker import check
+from lab.chaos.evidence import (
+    CLIENTS_JOURNAL,
+    FAULTS_JOURNAL,
+    HEALTH_JOURNAL,
+    WATCHERS_JOURNAL,
+    WEBHOOK_JOURNAL,
+    Evidence,
+    Journals,
+    Leftover,
+)
+from lab.chaos.fleet import Fleet, Shape
+from lab.chaos.health_watch import HealthWatch
+from lab.chaos.journals import Appender, read_journals
+from lab.chaos.leftovers import left_by_postgres, left_by_services
+from lab.chaos.load import Load
+from lab.chaos.plan import LEASE, Fault
+from lab.chaos.prober import Prober
+from lab.chaos.progress import Progress
+from lab.chaos.receiver import Receiver
+from lab.chaos.scene import Scene
+from lab.chaos.schedules import Schedules
+from lab.chaos.stored import read_stored
+from lab.chaos.strikes import Strikes
+from lab.chaos.watchers import Watchers
+from tests.harness.waiting import wait_until
+
+_CLIENTS = 4
+_MAX_OPEN = 40
+"""Tasks that may be open before clients wait: a lost task should find a free slot soon, so that losses are measured."""
+_REFUSED = 0.1
+"""Share of the webhook's deliveries that its receiver answers with an error."""
+_HEALTHY_TIMEOUT = 60.0
+_ENDED_TIMEOUT = 240.0
+_TICKED_TIMEOUT = 30.0
+_DELIVERED_TIMEOUT = 120.0
+_GONE_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a campaign is told."""
+
+    seed: int
+    seconds: float
+    """How long there are faults and load; what comes before and after takes another half minute or more."""
+    shape: Shape
+    faults: Sequence[Fault]
+    disks: bool
+    """Whether services have small disks that can be filled up."""
+    submits_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What has come of a campaign."""
+
+    evidence: Evidence
+    wrong: Sequence[str]
+    """All that should not have been, the checker's violations first; empty: every promise holds."""
+    came_up_late: Mapping[str, int]
+    """How often services ended before they served, for instance since PostgreSQL was away."""
+    missed: int
+    """Faults of the plan whose victim was not there."""
+    stood_still: int
+    """How often PostgreSQL stood still after a fault, until it was ended for it."""
+
+
+def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> Result:
+    """Runs it in `folder`, an empty one, where the journals stay. Fails like a test where nothing comes up."""
+    with Fleet(folder, settings.shape, disks=settings.disks) as fleet:
+        return _Campaign(settings, fleet, say).run()
+
+
+def _refusals(seed: int) -> Iterator[bool]:
+    chance = random.Random(f"receiver {seed}")
+    while True:
+        yield chance.random() < _REFUSED
+
+
+class _Campaign:
+    def __init__(self, settings: Settings, fleet: Fleet, say: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._say = say
+        self._wrong: list[str] = []
+        self._strikes = Strikes(Scene(fleet, Appender(fleet.folder / FAULTS_JOURNAL)))
+        clients = self._clients = Appender(fleet.folder / CLIENTS_JOURNAL)
+        self._load = Load(
+            fleet.target,
+            clients,
+            settings.seed,
+            rate=settings.submits_per_second,
+            clients=_CLIENTS,
+            busy=lambda: self._progress.open_tasks > _MAX_OPEN,
+        )
+        self._schedules = Schedules(fleet.target, clients)
+        self._receiver = Receiver(Appender(fleet.folder / WEBHOOK_JOURNAL), _refusals(settings.seed))
+        self._prober = Prober(fleet.target, clients, f"{settings.seed}-probe")
+        self._health = HealthWatch(fleet.direct_targets, Appender(fleet.folder / HEALTH_JOURNAL))
+        self._watchers = Watchers(fleet.target, Appender(fleet.folder / WATCHERS_JOURNAL))
+        self._progress = Progress(fleet.database, self._strikes, self._load.counts, say, settings.seconds)
+
+    def run(self) -> Result:
+        threading.excepthook = self._died
+        self._say(f"all services are up; {len(self._settings.faults)} faults in {self._settings.seconds:g} s")
+        try:
+            with self._progress.told():
+                self._hurt()
+                self._recover()
+        finally:
+            self._watchers.stop(self._progress.moves())
+            self._receiver.stop()
+        evidence = self._evidence()
+        problems = [str(violation) for violation in check(evidence)]
+        callers = (self._load, self._prober, self._watchers, self._receiver)
+        problems += [*self._wrong, *self._strikes.wrong, *(problem for caller in callers for problem in caller.wrong)]
+        problems += self._gave_up()
+        late = Counter(ended.name for ended in self._fleet.ended if not ended.served)
+        return Result(evidence, problems, late, self._strikes.missed.total(), self._fleet.database.stood_still)
+
+    def _died(self, thread: threading.ExceptHookArgs) -> None:
+        """A thread of ours that ends early must not make a campaign easy."""
+        threading.__excepthook__(thread)
+        self._wrong.append(f"the thread {thread.thread and thread.thread.name} died: {thread.exc_value!r}")
+
+    def _hurt(self) -> None:
+        account_ids = self._load.make_accounts()
+        self._clients.append(self._receiver.start(self._fleet.target))
+        self._schedules.create(account_ids)
+        self._watchers.start(account_ids)
+        self._prober.start(account_ids[0])
+        self._health.start()
+        self._load.start()
+        self._watchers.await_first()
+        begin = time.monotonic()
+        try:
+            self._strikes.run(self._settings.faults)
+            time.sleep(max(0.0, begin + self._settings.seconds - time.monotonic()))
+        finally:
+            self._strikes.stop()
+            self._load.stop()
+            self._prober.stop()
+            self._health.stop()
+
+    def _recover(self) -> None:
+        """All is whole again: what is open has to end by itself, only that nobody waits for the pauses of retries."""
+        self._say("no more faults: waiting until all is up and every task has ended")
+        with self._noted():
+            self._fleet.await_health(_HEALTHY_TIMEOUT)
+        with self._noted():
+            ticked = wait_until(self._progress.ticked, within=_TICKED_TIMEOUT, what="no tick is due")
+            self._schedules.pause(ticked)
+        with self._noted(), ContentGenerationClient(self._fleet.target) as client:
+            wait_until(lambda: self._all_ended(client), within=_ENDED_TIMEOUT, what="every task has ended")
+        self._receiver.patient = True
+        with self._noted():
+            wait_until(self._progress.all_delivered, within=_DELIVERED_TIMEOUT, what="every event is delivered")
+
+    def _all_ended(self, client: ContentGenerationClient) -> bool:
+        for task_id in self._progress.waiting():
+            try:
+                client.retry_task(task_id)
+            except RequestError:
+                continue
+        return self._progress.all_ended()
+
+    def _evidence(self) -> Evidence:
+        """Services answer a last time, then they are stopped, and what they leave is looked at."""
+        fleet = self._fleet
+        fleet.rest()
+        journals = read_journals(fleet.folder)
+        stored = read_stored(fleet.database.dsn)
+        task_ids = [*(submit.task_id for submit in journals.submits), *stored.tasks]
+        answers = ask(fleet.direct_target, task_ids, self._accounts(journals))
+        self._wrong += fleet.stop()
+        leftovers = self._settled(self._left_by_services)
+        fleet.database.stop()
+        leftovers += self._settled(self._left_by_postgres)
+        return Evidence(journals, stored, answers, leftovers, LEASE)
+
+    def _accounts(self, journals: Journals) -> set[int]:
+        return {submit.account_id for submit in journals.submits}
+
+    def _left_by_services(self) -> list[Leftover]:
+        database = self._fleet.database
+        spared = frozenset((os.getpid(), *(process.pid for process in database.processes())))
+        return left_by_services(self._fleet.folder, self._fleet.worker_folders, database.dsn, spared)
+
+    def _left_by_postgres(self) -> list[Leftover]:
+        return left_by_postgres(self._fleet.folder, [self._fleet.database.socket_folder], frozenset((os.getpid(),)))
+
+    def _settled(self, look: Callable[[], list[Leftover]]) -> list[Leftover]:
+        """Returns what is left after the moment that the kernel may take."""
+        deadline = time.monotonic() + _GONE_TIMEOUT
+        while (leftovers := look()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return leftovers
+
+    def _gave_up(self) -> list[str]:
+        return [
+            f"{ended.name} ended by itself, {ended.lived:.0f} s after its start (status {ended.status})"
+            for ended in self._fleet.ended
+            if ended.served
+        ]
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """A failed wait is part of the verdict; the evidence is looked at all the same."""
+        try:
+            yield
+        except AssertionError as error:
+            self._wrong.append(str(error))

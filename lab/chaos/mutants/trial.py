@@ -1,0 +1,276 @@
+"""A short campaign for one mutant: a few real processes, a task or two, and the evidence of all that happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from itertools import chain, repeat
+from pathlib import Path
+
+import grpc
+import psycopg2
+
+from contentgen.client import ContentGenerationClient
+from lab.chaos import creator
+from lab.chaos.answers import ask
+from lab.chaos.evidence import (
+    CLIENTS_JOURNAL,
+    CREATOR_JOURNAL,
+    FAULTS_JOURNAL,
+    ROW_LOCK,
+    WEBHOOK_JOURNAL,
+    Evidence,
+    Fault,
+    Journals,
+    Leftover,
+    Probe,
+    Run,
+    Scheduled,
+    Submit,
+)
+from lab.chaos.fleet import write_creator
+from lab.chaos.journals import Appender, read_journals
+from lab.chaos.leftovers import left_by_services
+from lab.chaos.plan import POSTGRES
+from lab.chaos.properties.ticks import MINUTE
+from lab.chaos.receiver import NETWORK, Receiver
+from lab.chaos.stored import read_stored, sha256
+from tests.harness.cluster import server_folder
+from tests.harness.process import STOP_LIMIT
+from tests.harness.stack import SHORT_LEASE, Scheduler, Stack, Worker
+from tests.harness.waiting import wait_until
+
+STARTED = 10.0
+"""Seconds within which a CLI starts on a task that is submitted, on a machine that is busy with other tests."""
+REQUEUED = SHORT_LEASE + 10.0
+"""Seconds within which a task whose lease is over runs elsewhere."""
+TICKED = 10.0
+"""Seconds within which a scheduler looks for ticks that are due."""
+_ENDED = 15.0
+_UNDELIVERED = "SELECT FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL"
+_SETTLED = 3.0
+
+
+class Trial:
+    """Schedulers and workers, to be started, with the campaign's CLI and its journals."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.stack = Stack(folder, database_url)
+        self._dsn = database_url.replace("+psycopg2", "")
+        self._clients = Appender(folder / CLIENTS_JOURNAL)
+        self._faults = Appender(folder / FAULTS_JOURNAL)
+        self._program = write_creator(folder)
+        (folder / "runs").mkdir()
+        self._receiver: Receiver | None = None
+        self._workers: list[Worker] = []
+        self.scheduler: Scheduler
+        self.evidence: Evidence
+
+    def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
+        """Returns the scheduler, started; or its mutant, a module of this package."""
+        self._lease_ttl = lease_ttl
+        self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl, CONTENTGEN_WEBHOOK_ALLOW=NETWORK)
+        self._whole = self.scheduler.command
+        self.scheduler.command = _instead(self._whole, mutant)
+        return self.scheduler.start()
+
+    def serve_again(self) -> None:
+        """The scheduler, the whole one, in place of what was killed."""
+        self.scheduler.command = self._whole
+        self.scheduler.start()
+
+    def worker(self, name: str, target: str | None = None, *, slots: int = 1, mutant: str | None = None) -> Worker:
+        """Returns a worker, started; or its mutant."""
+        worker = self.stack.worker(
+            name,
+            target or self.scheduler.target,
+            slots=slots,
+            CREATOR_CLI_PATH=str(self._program),
+            CREATOR_ENV=creator.ENVIRONMENT,
+            CHAOS_WORKER=name,
+            CHAOS_JOURNAL=str(self.folder / CREATOR_JOURNAL),
+            CHAOS_RUNS=str(self.folder / "runs"),
+        )
+        worker.command = _instead(worker.command, mutant)
+        self._workers.append(worker)
+        return worker.start()
+
+    def account(self, cap: int = 0) -> int:
+        """Returns a new account, which may have so many tasks under way; 0: any number."""
+        with ContentGenerationClient(self.scheduler.target) as client:
+            return int(client.create_account("an account", cap, 1.0)["account_id"])
+
+    def submit(self, account_id: int | None = None, **options: str) -> str:
+        """Returns the id of a new task, journaled; of a new account where none is named. `options` are the CLI's."""
+        account_id, now = account_id or self.account(), time.time()
+        prefixed = {f"chaos-{name}": value for name, value in options.items()}
+        task_id = self.scheduler.client.submit(account_id, "a topic", request_id=f"request {now}", options=prefixed)
+        self._clients.append(Submit(task_id, f"request {now}", account_id, sha256("a topic"), now))
+        return task_id
+
+    def subscribe(self) -> None:
+        """Creates a webhook, whose receiver refuses the first delivery. Before the first task."""
+        self._receiver = Receiver(Appender(self.folder / WEBHOOK_JOURNAL), chain([True], repeat(False)))
+        self._clients.append(self._receiver.start(self.scheduler.target))
+
+    def tick(self) -> None:
+        """A schedule of a new account has the tick of this minute, which is due, and its task.
+
+        The minute may turn meanwhile, so that there is a second tick.
+        """
+        account_id = self.account()
+        task = {"topic": "a topic"}
+        with ContentGenerationClient(self.scheduler.target) as client:
+            schedule_id = client.create_schedule(account_id, "* * * * *", task, catch_up="all")["schedule_id"]
+            minute = time.time() // MINUTE * MINUTE
+            self.sql(f"UPDATE schedules SET next_tick = to_timestamp({minute}), due_time = now()")
+            query = f"SELECT FROM schedule_tasks WHERE tick = to_timestamp({minute})"
+            wait_until(lambda: self._rows(query), within=TICKED, what="the tick has a task")
+            client.pause_schedule(schedule_id)
+        self._clients.append(Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
+
+    @property
+    def journals(self) -> Journals:
+        return read_journals(self.folder)
+
+    def wait_run(self, task_id: str, number: int = 1, *, within: float = STARTED) -> Run:
+        """Returns the task's run of that number, once it has started."""
+
+        def started() -> list[Run]:
+            return [run for run in self.journals.runs if run.task_id == task_id][number - 1 :]
+
+        return wait_until(started, within=within, what=f"run {number} of {task_id} has started")[0]
+
+    def wait_ended(self, run: Run) -> None:
+        """Until a run has come to its own end."""
+
+        def ended() -> bool:
+            return any(entry.status is not None for entry in self.journals.runs if entry.run == run.run)
+
+        wait_until(ended, within=STARTED, what=f"run {run.run} has ended")
+
+    def finish(self) -> None:
+        """Takes all evidence, once every task has ended, or won't any more; then the services have stopped."""
+        submits = self.journals.submits
+        _wait_if_possible(self._all_ended, _ENDED)
+        _wait_if_possible(lambda: not self._rows(_UNDELIVERED), _ENDED)
+        accounts = (submit.account_id for submit in submits)
+        stored = read_stored(self._dsn)
+        task_ids = [*(submit.task_id for submit in submits), *(tick.task_id for tick in stored.ticks)]
+        answers = ask(self.scheduler.target, task_ids, accounts)
+        leftovers = self._stop()
+        self.evidence = Evidence(self.journals, stored, answers, leftovers, self._lease_ttl)
+
+    def close(self) -> None:
+        """Kills what is left."""
+        self.stack.end()
+        if self._receiver is not None:
+            self._receiver.stop()
+        self._clients.close()
+        self._faults.close()
+
+    @contextmanager
+    def other_session(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
+        """Somebody's transaction holds these rows for so long, journaled."""
+        end_of_test = threading.Event()
+        with closing(psycopg2.connect(self._dsn)) as connection, ThreadPoolExecutor(1) as pool:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT FROM {table} WHERE {where} FOR UPDATE")
+            now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+            self._faults.append(Fault(ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table))
+
+            def let_go() -> None:
+                end_of_test.wait(seconds)
+                connection.close()
+
+            pool.submit(let_go)
+            try:
+                yield
+            finally:
+                end_of_test.set()
+
+    @contextmanager
+    def submitting(self, account_id: int) -> Iterator[None]:
+        """A submit of the account is under way."""
+        with ThreadPoolExecutor(1) as pool:
+            submitted = pool.submit(self._submit_patiently, account_id)
+            yield
+            submitted.result()
+
+    def _submit_patiently(self, account_id: int) -> None:
+        """It may be refused while another session holds what it needs."""
+
+        def taken() -> bool:
+            with suppress(grpc.RpcError):
+                return bool(self.submit(account_id, seconds="0.2"))
+            return False
+
+        wait_until(taken, within=_ENDED, what="the submit is acknowledged")
+
+    def probe(self, account_id: int, *, until: float) -> None:
+        """Submits one task again and again for so many seconds; each acknowledgement is journaled."""
+        end, request_id = time.time() + until, f"probe of {account_id}"
+        options = {"chaos-seconds": "0.2"}
+        while (begin := time.time()) < end:
+            task_id = self.scheduler.client.submit(account_id, "a topic", request_id=request_id, options=options)
+            self._clients.append(Probe(begin, time.time()))
+        self._clients.append(Submit(task_id, request_id, account_id, sha256("a topic"), begin))
+
+    def sql(self, statement: str) -> None:
+        """Changes the database itself."""
+        connection = psycopg2.connect(self._dsn)
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def _rows(self, query: str) -> list[tuple[object, ...]]:
+        with closing(psycopg2.connect(self._dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
+
+    def _all_ended(self) -> bool:
+        """A task that was lost is none that could end."""
+        return all(task.HasField("end_time") for task in self.scheduler.client.list_tasks())
+
+    def _stop(self) -> list[Leftover]:
+        """Ends the services, workers first; what is left of them some seconds later."""
+        for service in (*self._workers, self.scheduler):
+            if service.alive:
+                service.signal(signal.SIGTERM)
+                _wait_if_possible(lambda: not service.alive, STOP_LIMIT)  # noqa: B023 - it is called at once
+        _wait_if_possible(lambda: not self._left(), _SETTLED)
+        return self._left()
+
+    def _left(self) -> list[Leftover]:
+        workers = [worker.folder for worker in self._workers]
+        return left_by_services(self.folder, workers, self._dsn, frozenset({os.getpid()}))
+
+
+@contextmanager
+def trial_on(database_url: str) -> Iterator[Trial]:
+    """A trial in a folder of its own, on a database of its own."""
+    with server_folder() as folder:
+        trial = Trial(folder, database_url)
+        try:
+            yield trial
+        finally:
+            trial.close()
+
+
+def _wait_if_possible(predicate: Callable[[], bool], limit: float) -> None:
+    """What is not so by then is evidence."""
+    with suppress(AssertionError):
+        wait_until(predicate, within=limit, what="it may never be")
+
+
+def _instead(command: list[str], mutant: str | None) -> list[str]:
+    return command if mutant is None else [sys.executable, "-m", f"lab.chaos.mutants.{mutant}"]

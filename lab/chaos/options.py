@@ -1,0 +1,131 @@
+"""What `python -m lab.chaos` can be told, and its help. Below `__main__`."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.chaos.plan import KINDS
+from lab.chaos.report import publish
+
+_DEFAULT_SECONDS = 300.0
+_ALL = frozenset(kind.name for kind in KINDS)
+_DESCRIPTION = """\
+Runs two schedulers, PostgreSQL and many small workers as real processes, lets clients submit tasks all the time, and
+hurts everything by a plan that a seed makes. In the end a checker compares the journals of clients and CLIs, the
+database, the API and what is left on the machine. Exit status 0: no promise was broken; 1: some were, each in a line
+that begins with WRONG; 2: the command line is wrong.
+"""
+_EXAMPLES = """\
+examples:
+  python -m lab.chaos                         five minutes, a seed by chance (printed first)
+  python -m lab.chaos --seed 7 --minutes 120  the same faults at the same times whenever it is run
+  python -m lab.chaos --faults worker-kill,guard-kill --seconds 60
+  python -m lab.chaos --seed 7 --plan         only print what would be done to whom, and when
+  python -m lab.chaos --keep /tmp/found       leave journals and logs there
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was chosen."""
+
+    seed: int
+    seconds: float
+    workers: int
+    rate: float
+    submits: float
+    kinds: frozenset[str]
+    keep: Path | None
+    json: Path | None
+    publish: Path | None
+    plan_only: bool
+
+    @property
+    def command(self) -> str:
+        """What repeats this campaign."""
+        kinds = "" if self.kinds == _ALL else f" --faults {','.join(sorted(self.kinds))}"
+        return (
+            f"python -m lab.chaos --seed {self.seed} --seconds {self.seconds:g} --rate {self.rate:g}"
+            f" --workers {self.workers} --submits {self.submits:g}{kinds}"
+        )
+
+
+def read(arguments: list[str]) -> Options:
+    """Returns the options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
+    parser = _parser()
+    namespace = parser.parse_args(arguments)
+    kinds = frozenset(namespace.faults.split(",")) if namespace.faults else _ALL
+    for problem in _wrong(kinds, namespace):
+        parser.error(problem)
+    return Options(
+        seed=random.SystemRandom().randrange(1_000_000) if namespace.seed is None else namespace.seed,
+        seconds=namespace.minutes * 60 if namespace.minutes else namespace.seconds,
+        workers=namespace.workers,
+        rate=namespace.rate,
+        submits=namespace.submits,
+        kinds=kinds,
+        keep=namespace.keep,
+        json=namespace.json,
+        publish=namespace.publish,
+        plan_only=namespace.plan,
+    )
+
+
+def _wrong(kinds: frozenset[str], namespace: argparse.Namespace) -> Iterator[str]:
+    """Yields what would go wrong only after hours."""
+    if unknown := kinds - _ALL:
+        yield f"--faults: no such kind: {', '.join(sorted(unknown))}; --help lists them"
+    if namespace.keep and namespace.keep.exists():
+        yield f"--keep: {namespace.keep} is there already: name a folder that is not"
+    for path in filter(None, (namespace.keep, namespace.json)):
+        if not path.absolute().parent.is_dir():
+            yield f"{path.absolute().parent} is no folder: make it first"
+    if namespace.publish:
+        try:
+            publish(namespace.publish.read_text(), "")
+        except (OSError, ValueError) as error:
+            yield f"--publish: {namespace.publish} can't have the figures: {error}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.chaos",
+        description=_DESCRIPTION,
+        epilog=f"kinds of faults:\n{_kinds()}\n\n{_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seed", type=int, help="of the plan and of the load (default: by chance)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=_positive, help="how long there are faults (default: 5)")
+    length.add_argument("--seconds", type=_positive, default=_DEFAULT_SECONDS, help="the same in seconds")
+    parser.add_argument("--faults", metavar="KIND,KIND…", help="only these kinds (default: all)")
+    parser.add_argument("--rate", type=_positive, default=1.0, help="faults a second, about (default: %(default)g)")
+    parser.add_argument("--submits", type=_positive, default=1.5, help="submits a second, about (default: %(default)g)")
+    parser.add_argument("--workers", type=_workers, default=10, help="1 to 64, two slots each (default: %(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy journals and logs to this new folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    parser.add_argument("--publish", type=Path, metavar="FILE", help="put the table of figures into this document")
+    parser.add_argument("--plan", action="store_true", help="print the plan, and do nothing")
+    return parser
+
+
+def _kinds() -> str:
+    return "\n".join(f"  {kind.name:<20}{kind.does}" for kind in KINDS)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("has to be above 0")
+    return value
+
+
+def _workers(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 64:
+        raise argparse.ArgumentTypeError("has to be 1 to 64")
+    return value

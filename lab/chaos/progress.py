@@ -1,0 +1,123 @@
+"""What is told while a campaign goes on: a line every few seconds. Beside `load` and `strikes`, below `campaign`."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+
+from lab.chaos.database import Database
+from lab.chaos.strikes import Strikes
+from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.lifecycle import Status
+
+_LOOK_EVERY = 1.0
+_SHORTEST, _LINES = 5.0, 120
+"""Seconds between two lines, and lines of a long campaign, about."""
+_COUNTS = f"""
+    SELECT (SELECT count(*) FROM tasks WHERE status = {int(Status.PENDING)}), (SELECT count(*) FROM leases),
+        (SELECT count(*) FROM contents)
+"""
+_MOVES = "SELECT count(*) FROM task_events"
+_WAITING = "SELECT task_key FROM delayed"
+_TICKED = """
+    SELECT extract(epoch FROM now())::float8 WHERE NOT EXISTS (SELECT FROM schedules WHERE due_time <= now())
+"""
+_UNDELIVERED = "SELECT count(*) FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL"
+
+
+class Progress:
+    """Looks at the database past all wires, whenever it can be reached."""
+
+    def __init__(
+        self,
+        database: Database,
+        strikes: Strikes,
+        load: Mapping[str, int],
+        say: Callable[[str], None],
+        seconds: float,
+    ) -> None:
+        """`seconds`: how long the campaign takes, about."""
+        self.open_tasks = 0
+        """As last seen."""
+        self._leases = 0
+        self._completed = 0
+        self._database = database
+        self._strikes = strikes
+        self._load = load
+        self._say = say
+        self._over = threading.Event()
+        self._begin = time.monotonic()
+        self._say_every = max(_SHORTEST, seconds / _LINES)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Tells meanwhile, in a thread of its own."""
+        thread = threading.Thread(target=self._tell, name="progress")
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+
+    def all_ended(self) -> bool:
+        """Returns whether no task is open and no lease is left; False while nobody knows."""
+        return self.look() and not self.open_tasks and not self._leases
+
+    def look(self) -> bool:
+        """Returns whether the database could be asked."""
+        rows = self._rows(_COUNTS)
+        if rows:
+            self.open_tasks, self._leases, self._completed = rows[0]
+        return bool(rows)
+
+    def ticked(self) -> float:
+        """Returns the time, if no schedule's tick is due; 0 while one is, or nobody knows."""
+        rows = self._rows(_TICKED)
+        return rows[0][0] if rows else 0.0
+
+    def all_delivered(self) -> bool:
+        """Returns whether no event waits for its delivery; False while nobody knows."""
+        return self._rows(_UNDELIVERED) == [(0,)]
+
+    def moves(self) -> int:
+        """Returns how many there are in the histories of all tasks; 0 while nobody knows."""
+        rows = self._rows(_MOVES)
+        return rows[0][0] if rows else 0
+
+    def waiting(self) -> list[str]:
+        """Returns the tasks that wait for a retry; none while nobody knows."""
+        return [format_task_id(key) for (key,) in self._rows(_WAITING)]
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Returns the rows of a statement. Returns none while the database is away."""
+        try:
+            with contextlib.closing(self._database.connect()) as connection, connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.fetchall()
+        except psycopg2.Error:
+            return []
+
+    def _tell(self) -> None:
+        next_line = self._begin
+        while not self._over.wait(_LOOK_EVERY):
+            answers = self.look()
+            if time.monotonic() >= next_line:
+                self._say(self._line(answers))
+                next_line += self._say_every
+
+    def _line(self, answers: bool) -> str:
+        struck: Counter[str] = self._strikes.struck
+        kills = sum(count for kind, count in struck.items() if kind.endswith(("-kill", "-loss")))
+        return (
+            f"{time.monotonic() - self._begin:5.0f} s: {self._load['submitted']} submitted, "
+            f"{self._completed} completed, {self.open_tasks} open, {self._leases} leased; "
+            f"{struck.total()} faults, {kills} of them kills{'' if answers else '; the database is away'}"
+        )

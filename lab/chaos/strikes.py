@@ -1,0 +1,82 @@
+"""Carries out a plan on a fleet. Above the strikes at services, wires and PostgreSQL.
+
+A fault holds its victim's lock from the first blow until the victim is started again or thawed: nobody else hurts or
+starts it meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+from lab.chaos import strikes_at_postgres, strikes_at_services, strikes_at_wires
+from lab.chaos.plan import EVERYTHING, POSTGRES, Fault
+from lab.chaos.scene import MissedError, Scene
+
+STRIKES = {**strikes_at_services.STRIKES, **strikes_at_wires.STRIKES, **strikes_at_postgres.STRIKES}
+_MAX_CONCURRENT_FAULTS = 32
+_PATIENCE = 0.5
+"""Seconds that a fault waits for a victim that another one has not let go yet."""
+
+
+class Strikes:
+    """Each fault of a plan in a thread of its own, on time."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.struck: Counter[str] = Counter()
+        self.missed: Counter[str] = Counter()
+        """Faults whose victim was not there to be hurt: it had not come back from another one."""
+        self.wrong: list[str] = []
+        """What should not have been, beside what the evidence tells."""
+        self._scene = scene
+        self._over = threading.Event()
+        self._threads = ThreadPoolExecutor(_MAX_CONCURRENT_FAULTS, thread_name_prefix="fault")
+
+    def run(self, faults: Sequence[Fault]) -> None:
+        """Returns when the last fault has begun, or at `stop`."""
+        begin = time.monotonic()
+        for fault in faults:
+            if self._over.wait(max(0.0, begin + fault.at - time.monotonic())):
+                return
+            self._threads.submit(self._strike, fault)
+
+    def stop(self) -> None:
+        """Undoes what lasts, and returns when all is undone. Idempotent."""
+        self._over.set()
+        self._threads.shutdown()
+        self._scene.fleet.wires.mend()
+
+    def _strike(self, fault: Fault) -> None:
+        try:
+            with ExitStack() as stack:
+                for lock in self._locks(fault.victim):
+                    stack.enter_context(_held(lock))
+                with STRIKES[fault.kind](self._scene, fault):
+                    self.struck[fault.kind] += 1
+                    self._over.wait(fault.duration)
+        except MissedError:
+            self.missed[fault.kind] += 1
+        except Exception as error:  # noqa: BLE001 - told at the end; the other faults go on
+            self.wrong.append(f"{fault.kind} of {fault.victim}: {error!r}")
+
+    def _locks(self, victim: str) -> Sequence[threading.Lock]:
+        fleet = self._scene.fleet
+        if victim == POSTGRES:
+            return [fleet.postgres_lock]
+        if victim == EVERYTHING:
+            return [fleet.postgres_lock, *(member.lock for member in fleet.members.values())]
+        return [fleet.members[victim].lock]
+
+
+@contextmanager
+def _held(lock: threading.Lock) -> Iterator[None]:
+    if not lock.acquire(timeout=_PATIENCE):
+        raise MissedError
+    try:
+        yield
+    finally:
+        lock.release()

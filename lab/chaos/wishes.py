@@ -1,0 +1,104 @@
+"""What the clients of a campaign ask for: tasks, what their CLIs do, and what is done to them later. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab.chaos.creator import PICTURES
+
+_RETRIES = 20
+"""`max_retries`: disks that fill up cost some."""
+_GIVES_UP = 0.1
+"""Share of the submits whose client gives up after the first failure."""
+_CANCELLED, _FORCED = 0.06, 0.6
+_URGENT_OR_NOT = 0.2
+"""Share of the tasks whose priority is not the default."""
+_MODES: Mapping[str, float] = {
+    "plain": 70,
+    "deaf": 8,
+    "fork": 8,
+    "talk": 5,
+    "fail": 4,
+    "defer": 4,
+    "rubbish": 2,
+    "hang": 3,
+}
+"""How the CLI behaves, and how often."""
+_MISBEHAVES = frozenset({"fail", "rubbish", "hang"})
+_WITH_FILE = 0.4
+"""Share of the tasks whose result names a file."""
+_IMPATIENCE = 4.0
+"""Seconds: the timeout of a task whose CLI hangs at first."""
+_MIN_RUN, _MAX_RUN, _MAX_IN_TIME = 0.3, 8.0, 1.5
+"""Seconds of a run; most are short. What hangs at first has to come to its end in time later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account of the campaign."""
+
+    name: str
+    cap: int
+    weight: float
+    share: float
+    """How much of all that is submitted is its own; a cap must not hold up the end of a campaign."""
+
+
+ACCOUNTS = (
+    Account("plain", 0, 1.0, 0.45),
+    Account("heavy", 0, 4.0, 0.45),
+    Account("narrow", 3, 2.0, 0.08),
+    Account("single", 1, 1.0, 0.02),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One task to be submitted: the arguments of `submit_task`, and what is done to it later."""
+
+    arguments: Mapping[str, Any]
+    gives_up: bool
+    then: Sequence[tuple[float, str]]
+    """Seconds after the acknowledgement, and `cancel`, `force` or `retry`."""
+
+    @property
+    def topic_sha256(self) -> str:
+        return hashlib.sha256(str(self.arguments["topic"]).encode()).hexdigest()
+
+
+def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> Wish:
+    """Returns a task, chosen with `chance` alone."""
+    mode = chance.choices(list(_MODES), list(_MODES.values()))[0]
+    longest = _MAX_IN_TIME if mode == "hang" else _MAX_RUN
+    options = {
+        "chaos-mode": mode,
+        "chaos-seconds": f"{_MIN_RUN + (longest - _MIN_RUN) * chance.random() ** 3:.2f}",
+        "chaos-times": str(chance.randint(1, 2)),
+        "chaos-characters": str(int(10 ** chance.uniform(1, 4.7))),
+        "chaos-file": str(int(10 ** chance.uniform(1, 5))) if chance.random() < _WITH_FILE else "0",
+        "chaos-picture": chance.choice(list(PICTURES)),
+    }
+    arguments: dict[str, Any] = {
+        "account_id": chance.choices(account_ids, [account.share for account in ACCOUNTS][: len(account_ids)])[0],
+        "topic": f"topic of {request_id}",
+        "priority": chance.randint(1, 10) if chance.random() < _URGENT_OR_NOT else 5,
+        "auto_approve": chance.random() < 0.8,
+        "max_retries": 0 if chance.random() < 0.02 else _RETRIES,
+        "timeout": _IMPATIENCE if mode == "hang" else 300.0,
+        "request_id": request_id,
+        "creator_options": options,
+    }
+    return Wish(arguments, chance.random() < _GIVES_UP, tuple(_afterwards(chance, mode)))
+
+
+def _afterwards(chance: random.Random, mode: str) -> list[tuple[float, str]]:
+    then = []
+    if chance.random() < _CANCELLED:
+        then.append((chance.uniform(0.0, 6.0), "force" if chance.random() < _FORCED else "cancel"))
+    if mode in _MISBEHAVES:  # its retry would wait for half a minute
+        then += [(chance.uniform(5.0, 12.0), "retry"), (chance.uniform(15.0, 25.0), "retry")]
+    return then

@@ -1,0 +1,131 @@
+"""What the processes say of themselves, read again and again in a thread. Beside `nodes`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Self
+
+from lab.cluster.monitoring import PATIENCE, Alert, alerts
+from tests.harness.scrape import get
+
+_PAUSE = 0.5
+_MAX_TARGETS = 48
+Samples = Mapping[str, float]
+"""By name; samples that differ in their labels only are added up, or for `_MAXIMA` the largest is taken."""
+
+_MAXIMA = frozenset({"contentgen_queue_oldest_seconds", "contentgen_lane_oldest_seconds"})
+_PARTS = {
+    'contentgen_task_moves_total{source="processing",target="completed"}': "completed",
+    'contentgen_worker_leases_total{end="completed"}': "completed",
+    'contentgen_leases{stage="processing"}': "running",
+}
+"""Samples that count by themselves, too, and their names then."""
+_WINDOW = 10.0
+"""Seconds that a rate is of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """As of one moment. A process that did not answer is not in it."""
+
+    taken: float = 0.0
+    """When it was begun, by the monotonic clock."""
+    samples: Mapping[str, Samples] = field(default_factory=dict)
+    """By process."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Tasks a second, by process."""
+    alerts: Sequence[Alert] | None = None
+    """None: Prometheus does not answer."""
+
+    def largest(self, name: str) -> float:
+        """Of a sample that is the same for all schedulers, or nearly so."""
+        return max((samples.get(name, 0.0) for samples in self.samples.values()), default=0.0)
+
+    @property
+    def firing(self) -> set[Alert]:
+        return {alert for alert in self.alerts or () if alert.fires}
+
+
+class Readings:
+    """A context manager: meanwhile `last` is never older than some seconds."""
+
+    def __init__(self, targets: Callable[[], Mapping[str, int]], prometheus: int | None) -> None:
+        """`targets` are the ports of metrics by process, `prometheus` is its port."""
+        self.last = Reading()
+        self._targets = targets
+        self._prometheus = prometheus
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._read_on, name="readings")
+        self._completed: dict[str, deque[tuple[float, float]]] = defaultdict(deque)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _read_on(self) -> None:
+        with ThreadPoolExecutor(_MAX_TARGETS, thread_name_prefix="reading") as pool:
+            while not self._over.wait(_PAUSE):
+                self.last = self._read(pool)
+
+    def _read(self, pool: ThreadPoolExecutor) -> Reading:
+        moment, targets = time.monotonic(), self._targets()
+        alerts_ = pool.submit(self._alerts)
+        results = dict(zip(targets, pool.map(_samples, targets.values()), strict=True))
+        samples = {name: sample for name, sample in results.items() if sample is not None}
+        return Reading(moment, samples, self._rates(samples), alerts_.result())
+
+    def _alerts(self) -> Sequence[Alert] | None:
+        if self._prometheus is None:
+            return None
+        try:
+            return alerts(self._prometheus)
+        except (OSError, HTTPException, ValueError):
+            return None
+
+    def _rates(self, samples: Mapping[str, Samples]) -> Mapping[str, float]:
+        return {name: self._rate(name, sample.get("completed", 0.0)) for name, sample in samples.items()}
+
+    def _rate(self, name: str, completed: float) -> float:
+        now, counts = time.monotonic(), self._completed[name]
+        if counts and completed < counts[-1][1]:
+            counts.clear()  # it was started anew
+        counts.append((now, completed))
+        while now - counts[0][0] > _WINDOW:
+            counts.popleft()
+        then, before = counts[0]
+        return (completed - before) / (now - then) if now > then else 0.0
+
+
+def _samples(port: int) -> Samples | None:
+    try:
+        status, text = get(port, "/metrics", patience=PATIENCE)
+    except (OSError, HTTPException):
+        return None
+    return parsed(text) if status == 200 else None
+
+
+def parsed(text: str) -> Samples:
+    """Returns what is shown of Prometheus' text, which holds ten times more."""
+    totals: dict[str, float] = {}
+    for line in text.splitlines():
+        if not line.startswith("contentgen_"):
+            continue
+        labelled, _, value = line.rpartition(" ")
+        name = labelled.partition("{")[0]
+        if name.endswith("_bucket"):
+            continue
+        number = float(value)
+        totals[name] = max(totals.get(name, 0.0), number) if name in _MAXIMA else totals.get(name, 0.0) + number
+        if labelled in _PARTS:
+            totals[_PARTS[labelled]] = number
+    return totals

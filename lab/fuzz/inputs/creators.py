@@ -1,0 +1,190 @@
+"""What a creator CLI prints, exits with, stores: whatever it is, a run has an outcome that can be reported."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.fuzz.inputs import documents
+from worker_svc.creators import load, progress
+from worker_svc.creators.base import MAX_PAUSE, MAX_SMALL_OUTPUT, Brief, CompletedCall, CreatorSettings, Job
+from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Failed, Outcome, clean_tail
+from worker_svc.output import LineSplitter, Tail
+from worker_svc.session import wire
+from worker_svc.session.leases import Lease
+
+_SETTINGS = CreatorSettings(poll_interval=1.0, max_result=100_000)
+_RESULT = ("content", "htmlContent", "images", "qualityScore", "progress")
+_STATUS = ("status", "progress", "error", "percent", "step", "message")
+_STATES = ("pending", "running", "processing", "completed", "completed", "failed", "cancelled", "unknown", "")
+_PATIENCE = 20
+"""Answers of `status` after which even a hostile CLI says that it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Exit:
+    code: int | None
+    signal: int | None
+    ended_by: str | None = None
+
+
+class _Cli:
+    """A CLI that answers anything. The profiles know no more of it than this."""
+
+    def __init__(self, folder: Path, source: random.Random) -> None:
+        self.folder = folder
+        self._source = source
+        self._calls = 0
+
+    async def call(
+        self,
+        args: Sequence[str],
+        *,
+        limit: float | None,
+        on_start: Callable[[], None] | None = None,
+        on_line: Callable[[str], None] | None = None,
+        max_output: int = MAX_SMALL_OUTPUT,
+        to_file: bool = False,
+    ) -> CompletedCall:
+        if on_start:
+            on_start()
+        self._calls += 1
+        stdout = Tail(max_output)
+        stdout.add(printed(args[0], self._source, ended=self._calls > _PATIENCE))
+        if on_line:
+            lines = LineSplitter(on_line)
+            lines.add(stdout.bytes())
+            lines.end()
+        stderr = clean_tail(printed("create", self._source).decode("utf-8", "replace"), MAX_STDERR)
+        return CompletedCall(self._exit(), stdout.bytes(), stderr, stdout.truncated, self._source.random() < 0.02)
+
+    def _exit(self) -> _Exit:
+        if self._source.random() < 0.8:
+            return _Exit(0, None)
+        ends = (_Exit(1, None), _Exit(75, None), _Exit(255, None), _Exit(None, 9), _Exit(None, 77))
+        return self._source.choice(ends)
+
+
+class _Reporter:
+    """Checks what is reported."""
+
+    def processing(self) -> None:
+        return
+
+    def progress(self, percent: int | None, step: str, message: str) -> None:
+        assert percent is None or 0 <= percent <= 100
+        assert len(step) <= progress.MAX_STEP
+        assert len(message) <= progress.MAX_PROGRESS_MESSAGE
+        f"{step}{message}".encode()
+
+    async def pause(self, seconds: float) -> None:
+        assert seconds >= 0
+
+
+def printed(command: str, source: random.Random, *, ended: bool = False) -> bytes:
+    """Returns what a call prints: documents, progress lines and noise, as bytes."""
+    lines = []
+    for _ in range(source.choice((0, 1, 1, 2, 5))):
+        document = documents.of(_STATUS if command == "status" else _RESULT, source)
+        if command == "status" and source.random() < 0.9:
+            document["status"] = source.choice(_STATES)
+        noise = (documents.text(source), f"progress: {source.randrange(300)}% {documents.text(source)}", "\x1b[31m")
+        lines += [source.choice(noise), documents.line(document, source)]
+    if ended:
+        lines.append('{"status": "failed"}')
+    data = documents.encoded("\n".join(lines))
+    return data if ended else documents.spoilt(data, source)
+
+
+def profile(name: str) -> Callable[[random.Random, Path], None]:
+    """One run of that profile."""
+
+    def run(source: random.Random, folder: Path) -> None:
+        if name == "llm-content-creator":
+            _store(folder, source)
+        job = Job("task-1", source.choice((1, 2)), Brief(documents.text(source)))
+        outcome = asyncio.run(load(name, _SETTINGS).run(job, _Cli(folder, source), _Reporter()))
+        check(outcome)
+
+    return run
+
+
+def check(outcome: Outcome) -> None:
+    """It can be told: as a message, of bounded size, in UTF-8, without NUL."""
+    lease = Lease("lease-1", 1, "task-1", 1.0, 0.0, 1.0)
+    update = wire.decode(wire.encode(wire.ending_of(lease, outcome)))
+    assert update.lease_id == "lease-1"
+    if isinstance(outcome, Failed):
+        assert len(outcome.message) <= MAX_MESSAGE
+        assert all(len(detail) <= MAX_STDERR for detail in outcome.details.values())
+    elif isinstance(outcome, Deferred):
+        assert 0 <= outcome.pause <= MAX_PAUSE
+        assert len(outcome.message) <= MAX_MESSAGE
+    else:
+        result = outcome.article
+        assert result.content.strip()
+        assert not any("\0" in text for text in (result.content, result.html, *result.images))
+        assert len((result.content + result.html).encode()) <= _SETTINGS.max_result
+
+
+def progress_line(source: random.Random, _: Path) -> None:
+    """Lines of output, in pieces: a progress, or nothing."""
+    reporter = _Reporter()
+    reports: list[progress.RunProgress] = []
+
+    def on_line(line: str) -> None:
+        if report := progress.of_line(line):
+            reports.append(report)
+
+    lines = LineSplitter(on_line)
+    data = printed(source.choice(("create", "status")), source)
+    while data:
+        split = source.randint(1, len(data))
+        lines.add(data[:split])
+        data = data[split:]
+    lines.end()
+    for entry in reports:
+        reporter.progress(*entry)
+
+
+_SCHEMA = """
+CREATE TABLE tasks (id, error_message, created_at);
+CREATE TABLE results (task_id, result_type, content, created_at);
+CREATE TABLE quality_checks (task_id, check_type, score, created_at);
+"""
+
+
+def _store(folder: Path, source: random.Random) -> None:
+    """The database that a run leaves, with anything in its columns; or another file; or none."""
+    path = folder / "data" / "content-creator.db"
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    if source.random() < 0.05:
+        return
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_SCHEMA}")
+        task_id = source.choice(("run-1", _stored(source)))
+        if source.random() < 0.95:
+            database.execute("INSERT INTO tasks VALUES (?, ?, 1)", (task_id, _stored(source)))
+        for kind in ("article", "image"):
+            content = documents.line(documents.value(source), source) if source.random() < 0.5 else _stored(source)
+            database.execute("INSERT INTO results VALUES (?, ?, ?, 1)", (task_id, kind, _plain(content)))
+        database.execute("INSERT INTO quality_checks VALUES (?, 'text', ?, 1)", (task_id, _stored(source)))
+        database.commit()
+    if source.random() < 0.1:
+        path.write_bytes(documents.spoilt(path.read_bytes(), source))
+
+
+def _stored(source: random.Random) -> object:
+    """Returns what SQLite may hold in any column."""
+    plain = str(_plain(documents.text(source)))
+    return source.choice((plain, plain.encode(), None, 1, -(2**63), 1e308, float("inf"), b"\xff\xfe", ""))
+
+
+def _plain(value: object) -> object:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,0 +1,81 @@
+"""The inputs that are tried in this process, without a service: by name, and how to try one."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.fuzz.case import random_of
+from lab.fuzz.inputs import creators, files, pictures, requests, rows, settings
+from lab.fuzz.tally import Finding, Tally
+
+Try = Callable[[random.Random, Path], None]
+"""Tries one input; raises where it is not taken as it has to be. The folder is its own to write in."""
+
+INPUTS: Mapping[str, Try] = {
+    "output of json": creators.profile("json"),
+    "output of reference": creators.profile("reference"),
+    "output of llm-content-creator": creators.profile("llm-content-creator"),
+    "progress lines": creators.progress_line,
+    "tokens file": files.tokens,
+    "spool": files.spool,
+    "guard's socket": files.guard_wire,
+    "pictures": pictures.measured,
+    "page token": requests.page_token,
+    "resume token": requests.resume_token,
+    "public ids": requests.public_id,
+    "old account": rows.account,
+    "old task": rows.task,
+    "old content": rows.content,
+    "old pool entry": rows.entry,
+    "scheduler's settings": settings.scheduler,
+    "worker's settings": settings.worker,
+}
+
+
+SLOW = frozenset(name for name in INPUTS if name.startswith(("output of", "pictures")) or name.endswith("settings"))
+"""They take milliseconds each, and one turn for eight of the others."""
+
+
+def turns(names: Iterable[str]) -> tuple[str, ...]:
+    """The names as they take turns."""
+    return tuple(name for name in names for _ in range(1 if name in SLOW else 8))
+
+
+@dataclass(frozen=True)
+class InputOrder:
+    """Inputs `first` to `first + count`, which take turns at the names."""
+
+    names: tuple[str, ...]
+    seed: int
+    first: int
+    count: int
+
+
+def try_inputs(order: InputOrder) -> Tally:
+    """Returns what the inputs came to; runs in a process of the campaign's pool."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+        for number in range(order.first, order.first + order.count):
+            name = order.names[number % len(order.names)]
+            try:
+                INPUTS[name](random_of(name, order.seed, number), Path(folder))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not come out
+                tally.count(name, "FOUND")
+                tally.find(Finding(name, _told(error), order.seed, number, traceback.format_exc()[-4_000:]))
+            else:
+                tally.count(name, "taken or refused")
+    return tally
+
+
+def _told(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {frame.name}: {error}"[:500]
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -1,0 +1,82 @@
+"""What a campaign counts, and what it finds. Tallies of its processes are added up."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from lab.fuzz.known import Known
+
+MAX_FINDINGS = 20
+"""Of one kind that are kept; more of it say nothing new."""
+MAX_LOCKED_SHARE = 1 / 1_000
+"""Of all calls: those that wait for a lock until its bound, the only ones that may end as UNAVAILABLE."""
+_UNANSWERABLE = frozenset({"Channelz/GetChannel", "Channelz/GetSubchannel"})
+"""A scheduler calls nobody, so it has no channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that must not be, and what reproduces it."""
+
+    target: str
+    what: str
+    seed: int
+    number: int
+    how: str = ""
+    """Who sent it, in which shape, with which deadline."""
+    data: tuple[bytes, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Findings of a kind have most likely one cause."""
+        return f"{self.target}: {self.what[:60]}"
+
+
+@dataclass
+class Tally:
+    """Of one target or all: calls by status, further messages, findings."""
+
+    statuses: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """By target, such as `TaskService/SubmitTask`: how many cases ended how."""
+    answered: set[str] = field(default_factory=set)
+    """RPCs that gave an answer, so that the attack has got past their checks."""
+    further: Counter[str] = field(default_factory=Counter)
+    """What else is worth to be counted, by its name."""
+    findings: list[Finding] = field(default_factory=list)
+    known: Known = field(default_factory=Known)
+
+    @property
+    def cases(self) -> int:
+        return sum(counts.total() for counts in self.statuses.values())
+
+    @property
+    def locked(self) -> int:
+        return sum(counts["UNAVAILABLE"] for counts in self.statuses.values())
+
+    @property
+    def locked_too_often(self) -> bool:
+        """Whether more calls met a lock than a busy machine explains."""
+        return self.locked > 1 + MAX_LOCKED_SHARE * self.cases
+
+    def unanswered(self, calls: int) -> list[str]:
+        """RPCs that were called so often, and never answered."""
+        called = [name for name, counts in self.statuses.items() if "/" in name and counts.total() >= calls]
+        return sorted(set(called) - self.answered - _UNANSWERABLE)
+
+    def count(self, target: str, status: str) -> None:
+        self.statuses[target][status] += 1
+
+    def find(self, finding: Finding) -> None:
+        """Keeps it, unless there are enough of its kind."""
+        if sum(other.kind == finding.kind for other in self.findings) < MAX_FINDINGS:
+            self.findings.append(finding)
+
+    def add(self, other: Tally) -> None:
+        for target, counts in other.statuses.items():
+            self.statuses[target] += counts
+        self.answered |= other.answered
+        self.further += other.further
+        for finding in other.findings:
+            self.find(finding)
+        self.known.merge(other.known)

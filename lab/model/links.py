@@ -1,0 +1,95 @@
+"""A stream of the model: what is on its way, and what the scheduler's end of it knows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lab.model.messages import Assignment, State, StateAcknowledged, ToScheduler, ToWorker, named
+from lab.model.scheduler import Stock, frozen
+from scheduler_svc.dispatch.streams import Streams, WorkerStream
+from scheduler_svc.dispatch.work import Claimed, SessionCapacity
+from scheduler_svc.domain.ids import LeaseRef
+
+LAPSE = 1.5
+"""Heartbeat intervals after which a stated capacity counts no more (rule 6)."""
+
+
+class End(NamedTuple):
+    """The scheduler's end of a stream. `claimed`: leases that are committed and not sent, and the state they answer."""
+
+    session_key: int
+    stock: Stock = Stock()
+    claimed: tuple[int, tuple[LeaseRef, ...]] | None = None
+
+
+class Link(NamedTuple):
+    """A stream: what is on its way up and down. Without an end its hello has not been taken yet."""
+
+    up: tuple[ToScheduler, ...] = ()
+    down: tuple[ToWorker, ...] = ()
+    end: End | None = None
+
+
+def stated(link: Link, end: End, state: State, not_renewed: tuple[str, ...]) -> Link:
+    """A state is committed: it is acknowledged, and its capacity counts."""
+    capacity = end.stock.thawed()
+    capacity.heartbeat(state.number, state.free_slots, state.last_assignment, LAPSE)
+    acknowledged = StateAcknowledged(state.number, not_renewed)
+    return link._replace(down=(*link.down, acknowledged), end=end._replace(stock=frozen(capacity)))
+
+
+def capacities(worker_id: str, *streams: Link | None) -> list[SessionCapacity]:
+    """What a replica that has these streams of a worker, the older one first, would claim; nothing while it claims."""
+    ends = [link.end for link in streams if link is not None and link.end is not None]
+    if any(end.claimed is not None for end in ends):
+        return []
+    registry = Streams()
+    for end in ends:
+        stream = WorkerStream(worker_id, end.session_key)
+        stream.capacity = end.stock.thawed()
+        registry.add(stream)
+    return registry.capacities(0.0, 100)
+
+
+def claimed(link: Link, claim: Claimed | None) -> Link:
+    """A claim is committed: what it granted to this stream is to be handed over. A replaced one offers no capacity."""
+    end = link.end
+    if end is None:
+        return link
+    if claim is None or end.session_key in claim.closed:
+        return link._replace(end=end._replace(stock=end.stock._replace(free_slots=0)))
+    if not (grants := claim.grants.get(end.session_key)):
+        return link
+    refs = tuple(grant.ref for grant in grants)
+    return link._replace(end=end._replace(claimed=(end.stock.heartbeat_number, refs)))
+
+
+def handed_over(link: Link) -> Link:
+    """What was claimed is sent, as one assignment."""
+    end = link.end
+    assert end is not None, "only an open stream is written to"
+    assert end.claimed is not None, "only what is claimed is handed over"
+    heartbeat_number, refs = end.claimed
+    capacity = end.stock.thawed()
+    assignment = Assignment(capacity.assigned(len(refs)), heartbeat_number, tuple(map(named, refs)))
+    return link._replace(down=(*link.down, assignment), end=End(end.session_key, frozen(capacity)))
+
+
+def aged(link: Link | None) -> Link | None:
+    """Time goes on for what its worker has stated."""
+    if link is None or link.end is None:
+        return link
+    stock = link.end.stock
+    return link._replace(end=link.end._replace(stock=stock._replace(expires_at=max(stock.expires_at - 1.0, 0.0))))
+
+
+def renumbered(link: Link, states: int, assignments: int) -> Link:
+    """Returns all numbers of a stream lowered: only their differences matter."""
+    assert link.end is not None, "only an open stream is renumbered"
+    stock = link.end.stock
+    fewer = stock._replace(
+        heartbeat_number=stock.heartbeat_number - states,
+        assignments=stock.assignments - assignments,
+        unread=tuple((number - assignments, leases) for number, leases in stock.unread),
+    )
+    return link._replace(end=link.end._replace(stock=fewer))

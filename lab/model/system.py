@@ -1,0 +1,429 @@
+"""The whole model: workers, their streams, the database, and all that may happen next.
+
+A state is a tuple of numbers of its parts. Each worker has two streams: its present one, and a former one that only
+the scheduler still believes in; what had been written to that one may still arrive. Within a stream messages keep
+their order; between streams, and against the database's transactions, anything may come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
+from typing import TypeVar
+
+from lab.model import links, properties
+from lab.model.database import session_key
+from lab.model.explore import Edge, Event
+from lab.model.interning import Parts
+from lab.model.links import End, Link
+from lab.model.messages import (
+    Hello,
+    Report,
+    ReportAcknowledged,
+    State,
+    ToScheduler,
+    Welcome,
+    Word,
+    named,
+)
+from lab.model.process import Process
+from lab.model.scenario import FAULTS, OF_A_WORKER, Scenario
+from lab.model.scheduler import Application
+from lab.model.tables import Tables, jump, pass_time, set_down, set_up, stand, submitted
+from lab.model.whole import Whole, formerly, linked, replaced_in, spend
+from scheduler_svc.dispatch.work import SessionCapacity
+from scheduler_svc.domain.lease import LeaseTerms
+from scheduler_svc.domain.lifecycle import Status
+from worker_svc.session.outbox import UpdateKind
+
+A = TypeVar("A")
+
+RIVAL = "R"
+RIVAL_SESSION = session_key(RIVAL, 1)
+RIVAL_CAPACITY = SessionCapacity(RIVAL, RIVAL_SESSION, 0, 1)
+
+
+class Model:
+    """A system for `explore`. `fenced` off lets the database find leases by their task alone."""
+
+    def __init__(self, scenario: Scenario, *, fenced: bool = True) -> None:
+        self.scenario = scenario
+        self._fenced = fenced
+        self._application = Application(
+            LeaseTerms(scenario.lease_ttl, 1.0, scenario.max_losses, scenario.max_deferrals)
+        )
+        self._tables: Parts[Tables] = Parts()
+        self._processes: Parts[Process] = Parts()
+        self._wrong: dict[Hashable, str | None] = {}
+        self._workers = range(scenario.workers)
+        befalls_one = sum(scenario.faults.get(fault, 0) for fault in OF_A_WORKER) == 1
+        self._faulty = self._workers[:1] if befalls_one else self._workers
+        """Workers are alike: where a single fault befalls one of them, it is the first."""
+
+    # The system
+
+    def initial(self) -> Whole:
+        """All workers are up and not connected, all tasks wait."""
+        scenario = self.scenario
+        tables = submitted(
+            scenario.tasks, scenario.max_retries, scenario.lease_ttl, scenario.limits[0], fenced=self._fenced
+        )
+        if scenario.rival:
+            self._application.hello(tables, RIVAL, Hello(1, (), ()))
+        no_links = (None,) * scenario.workers
+        process = self._processes.number(Process(scenario.slots, scenario.lease_ttl))
+        budget = tuple(scenario.faults.get(fault, 0) for fault in FAULTS)
+        return Whole(self._tables.number(tables), budget, (process,) * scenario.workers, no_links, no_links)
+
+    def edges(self, whole: Whole) -> Iterator[Edge[Whole]]:
+        """Yields all that may happen next."""
+        for worker in self._workers:
+            yield from self._of_worker(whole, worker)
+            yield from self._of_stream(whole, worker)
+            yield from self._of_former_stream(whole, worker)
+            yield from self._claims(whole, worker)
+        for worker in self._faulty:
+            yield from self._faults_of(whole, worker)
+        if self.scenario.rival:
+            yield from self._of_rival(whole)
+        yield from self._of_database(whole)
+        yield from self._of_clients(whole)
+        yield from self._of_time(whole)
+
+    def wrong(self, whole: Whole) -> str | None:
+        """See `properties`."""
+        parts = whole.tables, whole.processes, whole.rival
+        if parts not in self._wrong:
+            processes = [self.process(whole, worker) for worker in self._workers]
+            self._wrong[parts] = properties.wrong(self.scenario, self.tables(whole), processes, whole.rival)
+        return self._wrong[parts]
+
+    def settled(self, whole: Whole) -> bool:
+        """See `properties`."""
+        return properties.settled(self.tables(whole), [self.process(whole, worker) for worker in self._workers])
+
+    def tables(self, whole: Whole) -> Tables:
+        """Returns the database of a state."""
+        return self._tables[whole.tables]
+
+    def process(self, whole: Whole, who: int) -> Process:
+        """Returns a worker of a state."""
+        return self._processes[whole.processes[who]]
+
+    # Steps of the parts
+
+    def _on_tables(self, whole: Whole, name: tuple[object, ...], call: Callable[[Tables], A]) -> tuple[Whole, A]:
+        number, answer = self._tables.step(whole.tables, name, call)
+        return whole._replace(tables=number), answer
+
+    def _on_process(
+        self, whole: Whole, worker: int, name: tuple[object, ...], call: Callable[[Process], A]
+    ) -> tuple[Whole, A]:
+        number, answer = self._processes.step(whole.processes[worker], name, call)
+        return whole._replace(processes=replaced_in(whole.processes, worker, number)), answer
+
+    # A worker by itself
+
+    def _of_worker(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
+        process = self.process(whole, worker)
+        recoveries = (
+            (not process.alive, "restart", Process.restart),
+            (process.suspended, "resume", Process.resume),
+            (not process.reachable, "network heals", Process.heal),
+            (process.overdue, "guard", Process.guard),
+            (process.pauses, "pause is over", Process.try_again),
+        )
+        for is_due, name, call in recoveries:
+            if is_due:
+                yield _calm(Event(name, worker), self._on_process(whole, worker, (name,), call)[0])
+        if process.awake:
+            for lease_id in sorted(process.running):
+                yield _calm(Event("finish", worker, lease_id), self._finish(whole, worker, lease_id, "finish"))
+            yield from self._speaks(whole, worker)
+
+    def _speaks(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
+        """A worker and its stream: what it may say, and the next message that it may hear."""
+        process, link = self.process(whole, worker), whole.links[worker]
+        if link is None:
+            if process.dials and self.tables(whole).up:
+                yield self._says(whole, worker, "connect", Process.connect)
+            return
+        if process.has_state_to_send:
+            yield self._says(whole, worker, "state", Process.state)
+        if process.has_report_to_send:
+            yield self._says(whole, worker, "report", Process.report)
+        if link.down:
+            message = link.down[0]
+            after, _ = self._on_process(whole, worker, ("hear", message), lambda copy: copy.hear(message))
+            yield _calm(Event("hear", worker, message), linked(after, worker, link._replace(down=link.down[1:])))
+
+    def _finish(self, whole: Whole, worker: int, lease_id: str, action: str) -> Whole:
+        return self._on_process(whole, worker, (action, lease_id), lambda process: process.finish(lease_id, action))[0]
+
+    def _says(self, whole: Whole, worker: int, name: str, call: Callable[[Process], ToScheduler]) -> Edge[Whole]:
+        after, message = self._on_process(whole, worker, (name,), call)
+        link = whole.links[worker] or Link()
+        return _calm(Event(name, worker, message), linked(after, worker, link._replace(up=(*link.up, message))))
+
+    # The scheduler's end of the streams
+
+    def _of_stream(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
+        link = whole.links[worker]
+        if link is None or not self.tables(whole).up:
+            return
+        if link.up:
+            after, next_link = self._take(whole, worker, link)
+            after = after if next_link is not None else self._cut(after, worker)
+            yield _calm(
+                Event("take", worker, link.up[0]), after if next_link is None else linked(after, worker, next_link)
+            )
+        if link.end is not None and link.end.claimed is not None:
+            delivered_link = links.handed_over(link)
+            yield _calm(Event("assign", worker, delivered_link.down[-1]), linked(whole, worker, delivered_link))
+
+    def _of_former_stream(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
+        """A stream that the worker has left. What comes down it is read by nobody."""
+        link = whole.former[worker]
+        if link is None or not self.tables(whole).up:
+            return
+        if link.up:
+            after, next_link = self._take(whole, worker, link)
+            closed_whole = self._closed(after, worker, link) if next_link is None else None
+            after = closed_whole or formerly(after, worker, next_link and next_link._replace(down=()))
+            yield _calm(Event("take late", worker, link.up[0]), after)
+        if link.end is not None and link.end.claimed is not None:
+            delivered_link = links.handed_over(link)._replace(down=())
+            yield _calm(Event("assign late", worker), formerly(whole, worker, delivered_link))
+        yield _calm(Event("close", worker), self._closed(whole, worker, link))
+
+    def _closed(self, whole: Whole, worker: int, link: Link) -> Whole:
+        """The scheduler sees the end of a former stream: what it was not given is taken back."""
+        if link.end is not None and link.end.claimed is not None:
+            refs = link.end.claimed[1]
+            whole, _ = self._on_tables(
+                whole, ("take back", refs), lambda tables: self._application.take_back(tables, refs)
+            )
+        return formerly(whole, worker, None)
+
+    def _take(self, whole: Whole, worker: int, link: Link) -> tuple[Whole, Link | None]:
+        """The transaction of a stream's next message; without a link where the stream ends by it."""
+        message, worker_id = link.up[0], name_of(worker)
+        remainder = link._replace(up=link.up[1:])
+        if isinstance(message, Hello):
+            after, answer = self._on_tables(
+                whole, ("hello", worker, message), lambda tables: self._application.hello(tables, worker_id, message)
+            )
+            if answer is None:
+                return after, None
+            return after, remainder._replace(down=(*remainder.down, Welcome(answer[1])), end=End(answer[0]))
+        assert link.end is not None, "a hello comes first"
+        if isinstance(message, Report):
+            after, outcomes = self._on_tables(
+                whole, (message,), lambda tables: self._application.report(tables, message)
+            )
+            return after, remainder._replace(down=(*remainder.down, ReportAcknowledged(message.number, outcomes)))
+        return self._take_state(whole, worker, remainder, link.end, message)
+
+    def _take_state(
+        self, whole: Whole, worker: int, remainder: Link, end: End, state: State
+    ) -> tuple[Whole, Link | None]:
+        key, worker_id = end.session_key, name_of(worker)
+        after, not_renewed = self._on_tables(
+            whole, ("state", key, state), lambda tables: self._application.state(tables, worker_id, key, state)
+        )
+        if not_renewed is None:
+            return after, None
+        return after, links.stated(remainder, end, state, not_renewed)
+
+    def _claims(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
+        """What the replicas that have a worker's streams may claim for it."""
+        former, present = whole.former[worker], whole.links[worker]
+        if not self.tables(whole).claimable:
+            return
+        if self.scenario.one_replica:
+            yield from self._claim(whole, worker, "claim", former, present)
+        else:
+            yield from self._claim(whole, worker, "claim", None, present)
+            yield from self._claim(whole, worker, "claim late", former, None)
+
+    def _claim(
+        self, whole: Whole, worker: int, name: str, former: Link | None, present: Link | None
+    ) -> Iterator[Edge[Whole]]:
+        """A claim of one replica, which has these streams, is committed; what it granted is not sent yet."""
+        capacities = links.capacities(name_of(worker), former, present)
+        if not capacities:
+            return
+        offers = tuple((capacity.session_key, capacity.free) for capacity in capacities)
+        after, grants = self._on_tables(
+            whole, ("claim", offers), lambda tables: self._application.claim(tables, capacities)
+        )
+        if former is not None:
+            after = formerly(after, worker, links.claimed(former, grants))
+        if present is not None:
+            after = linked(after, worker, links.claimed(present, grants))
+        yield _calm(Event(name, worker), after)
+
+    # The rival
+
+    def _of_rival(self, whole: Whole) -> Iterator[Edge[Whole]]:
+        tables = self.tables(whole)
+        if tables.up and tables.claimable and not whole.rival:
+            after, grants = self._on_tables(
+                whole, ("rival claims",), lambda copy: self._application.claim(copy, [RIVAL_CAPACITY])
+            )
+            refs = tuple(grant.ref for grant in grants.grants[RIVAL_SESSION]) if grants else ()
+            yield _calm(Event("the other worker claims", what=refs), after._replace(rival=refs))
+        if tables.up and whole.rival:
+            report = Report(1, tuple(Word(*named(ref), UpdateKind.COMPLETED) for ref in whole.rival))
+            after, _ = self._on_tables(whole, (report,), lambda copy: self._application.report(copy, report))
+            yield _calm(Event("the other worker completes", what=whole.rival), after._replace(rival=()))
+
+    def _rival_renews(self, whole: Whole) -> Whole:
+        if not whole.rival or not self.tables(whole).up:
+            return whole
+        state = State(1, 0, tuple(map(named, whole.rival)), 0)
+        after, lost_leases = self._on_tables(
+            whole, ("rival", state), lambda tables: self._application.state(tables, RIVAL, RIVAL_SESSION, state)
+        )
+        return after._replace(rival=()) if lost_leases else after
+
+    # Faults
+
+    def _faults_of(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
+        process = self.process(whole, worker)
+        if process.awake and whole.links[worker] is not None:
+            if (next_whole := spend(whole, "cut")) is not None:
+                yield Edge(Event("cut", worker), self._cut(next_whole, worker), True)
+            if (next_whole := spend(whole, "partition")) is not None:
+                parted = self._on_process(self._cut(next_whole, worker), worker, ("part",), Process.part)[0]
+                yield Edge(Event("network fails", worker), parted, True)
+            if (next_whole := spend(whole, "replica")) is not None:
+                yield Edge(
+                    Event("replica dies", worker),
+                    formerly(self._cut(next_whole, worker), worker, whole.former[worker]),
+                    True,
+                )
+        if process.awake and (next_whole := spend(whole, "kill")) is not None:
+            cut_whole = self._cut(next_whole, worker) if whole.links[worker] is not None else next_whole
+            yield Edge(Event("kill", worker), self._on_process(cut_whole, worker, ("kill",), Process.kill)[0], True)
+        if process.awake and (next_whole := spend(whole, "suspend")) is not None:
+            yield Edge(
+                Event("suspend", worker), self._on_process(next_whole, worker, ("suspend",), Process.suspend)[0], True
+            )
+        for fault in ("fail", "ill", "defer") if process.awake and process.running else ():
+            if (next_whole := spend(whole, fault)) is not None:
+                lease_id = min(process.running)
+                yield Edge(Event(fault, worker, lease_id), self._finish(next_whole, worker, lease_id, fault), True)
+
+    def _cut(self, whole: Whole, worker: int) -> Whole:
+        """The worker sees the end of its stream; the scheduler's end lives on as its former stream."""
+        link = whole.links[worker]
+        after, _ = self._on_process(whole, worker, ("cut",), Process.cut)
+        return linked(formerly(after, worker, link and link._replace(down=())), worker, None)
+
+    # The database, clients, time
+
+    def _of_database(self, whole: Whole) -> Iterator[Edge[Whole]]:
+        tables = self.tables(whole)
+        if not tables.up:
+            yield _calm(Event("database returns"), self._rival_renews(self._on_tables(whole, ("up",), set_up)[0]))
+            return
+        if tables.stamp < 0 or tables.expired:
+            yield _calm(Event("reaper"), self._on_tables(whole, ("reap",), self._application.reap)[0])
+        if tables.delayed:
+            yield _calm(Event("due"), self._on_tables(whole, ("due",), self._application.promote)[0])
+        if (admitted := self._admitted(whole)) is not None:
+            yield _calm(Event("admission"), admitted)
+        if (next_whole := spend(whole, "outage")) is not None:
+            for worker in self._workers:
+                next_whole = formerly(
+                    self._cut(next_whole, worker) if whole.links[worker] else next_whole, worker, None
+                )
+            yield Edge(Event("database goes away"), self._on_tables(next_whole, ("down",), set_down)[0], True)
+        if (next_whole := spend(whole, "jump")) is not None:
+            yield Edge(Event("database clock jumps"), self._on_tables(next_whole, ("jump",), jump)[0], True)
+
+    def _admitted(self, whole: Whole) -> Whole | None:
+        """After the admission loop's transaction; None where that changes nothing."""
+        if not any(self.scenario.limits):
+            return None
+        after, _ = self._on_tables(whole, ("admit",), self._application.admit)
+        return None if after == whole else after
+
+    def _of_clients(self, whole: Whole) -> Iterator[Edge[Whole]]:
+        """CancelTask with force, RetryTask; and the scheduler finds that a run has taken too long."""
+        tables, application = self.tables(whole), self._application
+        for task, record in tables.tasks.items() if tables.up else ():
+            calls = (
+                ("cancel", record.status is Status.PENDING, application.cancel),
+                ("timeout", task in tables.leases, application.reap),
+                ("retry", record.status is Status.FAILED, application.retry),
+            )
+            for name, is_possible, call in calls:
+                if is_possible and (next_whole := spend(whole, name)) is not None:
+                    after, _ = self._on_tables(next_whole, (name, task), partial(_of_task, call=call, task=task))
+                    yield Edge(Event(name, what=task), after, True)
+        if tables.up and (next_whole := spend(whole, "limit")) is not None:
+            tasks = self.scenario.limits[-1 - next_whole.budget[FAULTS.index("limit")]]
+            after, _ = self._on_tables(next_whole, ("limit", tasks), lambda copy: application.limit(copy, tasks))
+            yield Edge(Event("limit", what=tasks), after, True)
+
+    def _of_time(self, whole: Whole) -> Iterator[Edge[Whole]]:
+        """A unit of time: free when nothing is pending, else somebody was slow; never while a guard has to act."""
+        if any(self.process(whole, worker).overdue for worker in self._workers):
+            return
+        pending = self._is_pending(whole)
+        next_whole = spend(whole, "slow") if pending else whole
+        if next_whole is not None:
+            yield Edge(Event("time passes"), self._later(next_whole, database=True), pending)
+        if (next_whole := spend(whole, "stand")) is not None:
+            yield Edge(Event("time passes, the database's clock stands"), self._later(next_whole, database=False), True)
+
+    def _is_pending(self, whole: Whole) -> bool:
+        tables = self.tables(whole)
+        if tables.up and (tables.stamp < 0 or self._admitted(whole) is not None):
+            return True
+        return any(self._has_pending(whole, tables, worker) for worker in self._workers)
+
+    def _has_pending(self, whole: Whole, tables: Tables, worker: int) -> bool:
+        process, link = self.process(whole, worker), whole.links[worker]
+        if link is None:
+            return process.dials and tables.up
+        if link.up or (link.down and process.awake) or (link.end and link.end.claimed):
+            return True
+        if process.has_state_to_send or process.has_report_to_send:
+            return True
+        return bool(tables.claimable and link.end and link.end.stock.thawed().free(0.0))
+
+    def _later(self, whole: Whole, *, database: bool) -> Whole:
+        whole = self._rival_renews(whole)
+        whole, _ = self._on_tables(whole, ("tick", database), pass_time if database else stand)
+        for worker in self._workers:
+            whole = self._renumbered(whole, worker)
+            whole, _ = self._on_process(whole, worker, ("tick",), lambda process: process.pass_time(1.0))
+            whole = linked(whole, worker, links.aged(whole.links[worker]))
+            whole = formerly(whole, worker, links.aged(whole.former[worker]))
+        return whole
+
+    def _renumbered(self, whole: Whole, worker: int) -> Whole:
+        """The numbers of a stream on which nothing is under way begin anew: only differences matter."""
+        link, stream = whole.links[worker], self.process(whole, worker).stream
+        if link is None or stream is None or link.up or link.down or link.end is None or link.end.claimed:
+            return whole
+        if not stream.welcomed or stream.heartbeat_number < 2:
+            return whole
+        whole, (states, assignments) = self._on_process(whole, worker, ("renumber",), Process.renumber)
+        return linked(whole, worker, links.renumbered(link, states, assignments))
+
+
+def name_of(who: int) -> str:
+    """Returns a worker's id."""
+    return "AB"[who]
+
+
+def _calm(event: Event, target: Whole) -> Edge[Whole]:
+    return Edge(event, target, False)
+
+
+def _of_task(tables: Tables, *, call: Callable[[Tables, int], None], task: int) -> None:
+    call(tables, task)

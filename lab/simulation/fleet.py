@@ -1,0 +1,284 @@
+"""Workers: they dial, say hello, send heartbeats, and dial again after the product's own pauses.
+
+Part of `lab.simulation`. `Worker` takes nothing; `NoopWorker` completes at once, `RunningWorker` after a while.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from lab.simulation.clock import Call, Clock
+from lab.simulation.costs import Costs
+from lab.simulation.database import Database, Task
+from lab.simulation.machine import Interpreter
+from lab.simulation.scheduler import Hello, Message, Scheduler, Session
+from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL, Settings
+from worker_svc.session.channel import ReconnectBackoff
+from worker_svc.session.deadlines import deadline
+from worker_svc.session.scheduler_connection import WELCOME_TIMEOUT
+
+LEASE_TTL: float = Settings.model_fields["lease_ttl"].default
+RENEWAL_LIMIT = deadline(0.0, LEASE_TTL)
+"""Seconds after its last renewal at which a worker stops what runs."""
+NEVER = -1.0
+
+
+@dataclass(slots=True, eq=False)
+class Address:
+    """What a worker dials. A scheduler that is started again has the address of the one before."""
+
+    scheduler: Scheduler | None = None
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What workers share. `process`: that they run in, if its CPU counts."""
+
+    clock: Clock
+    costs: Costs
+    database: Database
+    process: Interpreter | None = None
+
+
+class Worker:
+    """It has a list of addresses, and begins with one of its own."""
+
+    slots = 0
+
+    def __init__(self, around: Surroundings, addresses: Sequence[Address], first: int = 0) -> None:
+        self.around = around
+        self.session: Session | None = None
+        self.connected_at = NEVER
+        """When its last hello was answered."""
+        self.hellos = 0
+        self._addresses = addresses
+        self._next = first
+        self._backoff = ReconnectBackoff()
+        self._heartbeats = self._last_assignment = 0
+        self._told: tuple[int, int] | None = None
+
+    def connect(self) -> None:
+        """Dials the next address."""
+        address = self._addresses[self._next % len(self._addresses)]
+        self._next += 1
+        if address.scheduler and address.scheduler.alive:
+            self.spend(self.around.costs.dial, partial(self._dialled, address))
+        elif self.around.process:
+            self.around.process.beside(self.around.costs.refused)(partial(self._dialled, address))
+        else:
+            self._dialled(address)
+
+    def stream_ended(self, session: Session) -> None:
+        """Its scheduler is gone, or has ended the stream."""
+        if self.session is session:
+            self.session = None
+            self._backoff.succeeded(self.around.clock.now - self.connected_at)
+            self._pause()
+
+    def assign(self, session: Session, number: int, tasks: list[Task], after: float) -> None:
+        """Tasks are on their way to it."""
+        self.around.clock.after(after, partial(self._assigned, session, number, tasks))
+
+    def acknowledged(self, message: Message) -> None:
+        """A message of its session is committed."""
+
+    def take(self, tasks: list[Task]) -> None:
+        """They are its own now."""
+        raise NotImplementedError
+
+    def welcomed(self) -> None:
+        """A session is open."""
+
+    def spend(self, seconds: float, then: Call) -> None:
+        """Takes CPU of its process."""
+        if self.around.process:
+            self.around.process.use(seconds)(then)
+        else:
+            then()
+
+    @property
+    def free(self) -> int:
+        """Leases that it would take."""
+        return self.slots
+
+    @property
+    def held(self) -> int:
+        """Leases that it has."""
+        return 0
+
+    def heartbeat(self) -> None:
+        """States what it would take and what it has."""
+        if self.session is None:
+            return
+        self._heartbeats += 1
+        state = (self.free, self._last_assignment)
+        idle = self._told == state and not self.held
+        self._told = state
+        message = Message(self.session, heartbeat=(self._heartbeats, *state), updates=self.held, idle=idle)
+        self.session.scheduler.send(message)
+
+    def _dialled(self, address: Address) -> None:
+        """Somebody listens there by now, or nobody."""
+        if address.scheduler is None or not address.scheduler.alive:
+            self._pause()
+        else:
+            self._greet(address.scheduler)
+
+    def _greet(self, scheduler: Scheduler) -> None:
+        hello = Hello(self, lambda _: None)
+        hello.answered = partial(self._answered, hello)
+        self.hellos += 1
+        self.around.clock.after(WELCOME_TIMEOUT, partial(self._give_up, hello))
+        scheduler.hello(hello)
+
+    def _give_up(self, hello: Hello) -> None:
+        if not hello.cancelled:
+            hello.cancelled = True
+            self._pause()
+
+    def _answered(self, hello: Hello, session: Session | None) -> None:
+        hello.cancelled = True
+        if session is None:
+            self._pause()
+            return
+        self.session, self.connected_at = session, self.around.clock.now
+        self._backoff.max_pause = MAX_HEARTBEAT_INTERVAL
+        self._heartbeats = self._last_assignment = 0
+        self._told = None
+        self.welcomed()
+        self._beat(session)
+
+    def _pause(self) -> None:
+        self.around.clock.after(self._backoff.pause(), self.connect)
+
+    def _beat(self, session: Session) -> None:
+        if self.session is session:
+            self.heartbeat()
+            self.around.clock.after(MAX_HEARTBEAT_INTERVAL, partial(self._beat, session))
+
+    def _assigned(self, session: Session, number: int, tasks: list[Task]) -> None:
+        if self.session is not session:
+            self.around.database.release(tasks)  # its next hello does not name them
+            return
+        self._last_assignment = max(self._last_assignment, number)
+        self.take(tasks)
+
+
+class NoopWorker(Worker):
+    """Completes what it gets at once, all of an assignment in one report, as the benchmarks' no-op worker does."""
+
+    def __init__(self, around: Surroundings, addresses: Sequence[Address], depth: int) -> None:
+        super().__init__(around, addresses)
+        self._depth = depth
+        self._held = 0
+        self._offered = 0
+
+    @property
+    def free(self) -> int:
+        return self._depth - self._held
+
+    @property
+    def held(self) -> int:
+        return self._held
+
+    def heartbeat(self) -> None:
+        self._offered = self.free
+        super().heartbeat()
+
+    def take(self, tasks: list[Task]) -> None:
+        self._held += len(tasks)
+        self._offered -= len(tasks)
+        now = self.around.clock.now
+        for task in tasks:
+            if task.assigned:
+                task.assigned(now)
+        costs = self.around.costs
+        self.spend(costs.worker_message + len(tasks) * costs.worker_run, partial(self._report, tasks))
+
+    def _report(self, tasks: list[Task]) -> None:
+        if self.session:
+            self.session.scheduler.send(Message(self.session, updates=3 * len(tasks), completed=tasks))
+
+    def acknowledged(self, message: Message) -> None:
+        """Offers capacity again once a quarter more is free than was offered."""
+        self._held -= len(message.completed)
+        if message.completed and self.free - self._offered >= self._depth // 4:
+            self.heartbeat()
+
+
+class RunningWorker(Worker):
+    """Each task takes a slot for so many seconds on average; three reports and a heartbeat tell of it.
+
+    While no scheduler answers, what runs goes on, and ended tasks wait. What is not renewed in time is stopped.
+    """
+
+    def __init__(
+        self, around: Surroundings, addresses: Sequence[Address], first: int, slots: int, seconds: float
+    ) -> None:
+        super().__init__(around, addresses, first)
+        self.slots = slots
+        self.stopped = 0
+        """Tasks that it stopped because their leases could not be renewed."""
+        self._seconds = seconds
+        self._running: dict[Task, None] = {}
+        self._unsent: list[Task] = []
+        self._renewed_at = 0.0
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self._running)
+
+    @property
+    def held(self) -> int:
+        return len(self._running) + len(self._unsent)
+
+    def take(self, tasks: list[Task]) -> None:
+        if not self.held:
+            self._renewed_at = self.around.clock.now
+            self.around.clock.after(RENEWAL_LIMIT, self._check)
+        for task in tasks:
+            self._running[task] = None
+            if task.assigned:
+                task.assigned(self.around.clock.now)
+            self.around.clock.after(random.expovariate(1 / self._seconds), partial(self._ended, task))
+            self._report(1, ())  # accepted
+            self._report(1, ())  # processing
+
+    def welcomed(self) -> None:
+        self._renewed_at = self.around.clock.now
+        if self._unsent:
+            self._report(len(self._unsent), tuple(self._unsent))
+
+    def acknowledged(self, message: Message) -> None:
+        if message.heartbeat:
+            self._renewed_at = self.around.clock.now
+        for task in message.completed:
+            self._unsent.remove(task)
+
+    def _ended(self, task: Task) -> None:
+        if task not in self._running:
+            return  # it was stopped
+        del self._running[task]
+        self._unsent.append(task)
+        self._report(1, (task,))
+        self.heartbeat()
+
+    def _report(self, updates: int, completed: tuple[Task, ...]) -> None:
+        if self.session:
+            message = Message(self.session, updates=updates, completed=completed)
+            self.spend(self.around.costs.worker_message, partial(self.session.scheduler.send, message))
+
+    def _check(self) -> None:
+        """Stops what has not been renewed for too long."""
+        if not self.held:
+            return
+        remaining = self._renewed_at + RENEWAL_LIMIT - self.around.clock.now
+        if remaining > 0:
+            self.around.clock.after(remaining, self._check)
+            return
+        self.stopped += len(self._running)
+        self.around.database.release(list(self._running))
+        self._running.clear()

@@ -1,0 +1,138 @@
+"""Stations that take CPU: the cores of a machine, and a Python process, of which one thread runs at a time.
+
+Part of `lab.simulation`, over `clock`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import defaultdict, deque
+from functools import partial
+
+from lab.simulation.clock import Call, Clock, Process, Step, ignore
+
+QUANTUM = 0.002
+"""Seconds that a core stays with one of several jobs."""
+TICK = 0.01
+"""Seconds in which what goes on all the time has its share."""
+_NOTHING = 1e-12
+
+
+class Cores:
+    """Cores that jobs share in turns. `used`: CPU seconds by owner."""
+
+    def __init__(self, clock: Clock, count: int) -> None:
+        self.count = count
+        self.used: defaultdict[str, float] = defaultdict(float)
+        self._clock = clock
+        self._free = count
+        self._waiting: deque[tuple[float, str, Call]] = deque()
+
+    def use(self, seconds: float, owner: str) -> Step:
+        """Returns a step that takes so much CPU, on one core at a time."""
+        return partial(self._put, seconds, owner)
+
+    def load(self, cores: float, owner: str, *, first: bool = False) -> None:
+        """Takes so many cores from now on, or less while others want them too. `first`: never less."""
+        threads = math.ceil(cores)
+
+        def goes_on(share: float) -> Process[None]:
+            while True:
+                begin = self._clock.now
+                yield partial(self._put, share * TICK, owner, first=first)
+                due = begin + TICK if first else self._clock.now + (1 - share) * TICK
+                yield self._clock.wait(max(0.0, due - self._clock.now))
+
+        for _ in range(threads):
+            self._clock.start(goes_on(cores / threads))
+
+    def _put(self, seconds: float, owner: str, callback: Call, *, first: bool = False) -> None:
+        if self._free:
+            self._free -= 1
+            self._turn(seconds, owner, callback)
+        elif first:
+            self._waiting.appendleft((seconds, owner, callback))
+        else:
+            self._waiting.append((seconds, owner, callback))
+
+    def _turn(self, seconds: float, owner: str, callback: Call) -> None:
+        slice_s = min(seconds, QUANTUM)
+        self.used[owner] += slice_s
+        self._clock.after(slice_s, partial(self._over, seconds - slice_s, owner, callback))
+
+    def _over(self, remaining: float, owner: str, callback: Call) -> None:
+        if remaining > _NOTHING:
+            self._waiting.append((remaining, owner, callback))
+        if self._waiting:
+            self._turn(*self._waiting.popleft())
+        else:
+            self._free += 1
+        if remaining <= _NOTHING:
+            callback()
+
+
+class Interpreter:
+    """A Python process. Its threads take turns: each has the interpreter for a switch interval, or until it waits."""
+
+    def __init__(self, clock: Clock, cores: Cores | None, owner: str) -> None:
+        """Without `cores` it has one for itself."""
+        self._clock = clock
+        self._cores = cores
+        self.owner = owner
+        self.used = 0.0
+        """CPU seconds so far."""
+        self._threads: dict[str, deque[tuple[float, Call]]] = {}  # those that want to run, in turn
+        self._running = self._ended = False
+
+    def use(self, seconds: float, thread: str = "event loop") -> Step:
+        """Returns a step that takes so much CPU of a thread; steps of one thread come one after the other."""
+        return partial(self._put, thread, seconds)
+
+    def beside(self, seconds: float) -> Step:
+        """Returns a step of a thread that needs no turn, as those of gRPC that connect."""
+        return self._cores.use(seconds, self.owner) if self._cores else self._clock.wait(seconds)
+
+    def end(self) -> None:
+        """The process is killed: what waits or runs is never done."""
+        self._threads.clear()
+        self._ended = True
+
+    def _put(self, thread: str, seconds: float, callback: Call) -> None:
+        if self._ended:
+            return
+        self._threads.setdefault(thread, deque()).append((seconds, callback))
+        if not self._running:
+            self._running = True
+            self._turn(thread, sys.getswitchinterval())
+
+    def _turn(self, thread: str, remaining: float) -> None:
+        """The first job of the thread, as far as its turn goes."""
+        jobs = self._threads[thread]
+        seconds, callback = jobs.popleft()
+        slice_s = min(seconds, remaining)
+        if seconds - slice_s > _NOTHING:
+            jobs.appendleft((seconds - slice_s, callback))
+            callback = ignore
+        self.used += slice_s
+        end = partial(self._over, thread, remaining - slice_s, callback)
+        if self._cores:
+            self._cores.use(slice_s, self.owner)(end)
+        else:
+            self._clock.after(slice_s, end)
+
+    def _over(self, thread: str, remaining: float, callback: Call) -> None:
+        if self._ended:
+            return
+        callback()
+        if self._threads.get(thread):
+            if remaining > _NOTHING or len(self._threads) == 1:
+                self._turn(thread, remaining if remaining > _NOTHING else sys.getswitchinterval())
+                return
+            self._threads[thread] = self._threads.pop(thread)  # its turn is over
+        else:
+            self._threads.pop(thread, None)
+        if self._threads:
+            self._turn(next(iter(self._threads)), sys.getswitchinterval())
+        else:
+            self._running = False
