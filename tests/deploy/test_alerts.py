@@ -133,10 +133,12 @@ PATIENCE_S = 30.0
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(100):
-            writer.write(data)
-    writer.close()
+    try:
+        with suppress(ConnectionError):
+            while data := await reader.read(100):
+                writer.write(data)
+    finally:  # a test that ends first cancels this
+        writer.close()
 
 
 @pytest.fixture
