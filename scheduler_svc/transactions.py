@@ -132,8 +132,15 @@ def _leave_no_transaction(connection: Any, record: sa.pool.ConnectionPoolEntry, 
             statements.forget(record.info)
 
 
+G = TypeVar("G")
+
+
+def _group(statements: Callable[[Pipeline], G]) -> cached_property[G]:
+    return cached_property(lambda self: statements(self._session))
+
+
 class Tx:
-    """One transaction's statements, in groups by table."""
+    """One transaction's statements, in groups by table, each made at its first use."""
 
     def __init__(
         self,
@@ -160,149 +167,51 @@ class Tx:
     def now(self) -> datetime:
         return self._session.execute(_NOW, {}).scalar_one()  # type: ignore[no-any-return]
 
-    @cached_property
-    def tasks(self) -> Tasks:
-        return Tasks(self._session)
-
-    @cached_property
-    def unique_keys(self) -> UniqueKeys:
-        return UniqueKeys(self._session)
-
-    @cached_property
-    def ended(self) -> EndedTasks:
-        return EndedTasks(self._session)
-
-    @cached_property
-    def sweeps(self) -> Sweeps:
-        return Sweeps(self._session)
-
-    @cached_property
-    def waiting(self) -> WaitingTasks:
-        return WaitingTasks(self._session)
-
-    @cached_property
-    def expiry(self) -> Expiry:
-        return Expiry(self._session)
+    tasks = _group(Tasks)
+    unique_keys = _group(UniqueKeys)
+    ended = _group(EndedTasks)
+    sweeps = _group(Sweeps)
+    waiting = _group(WaitingTasks)
+    expiry = _group(Expiry)
+    start_quotas = _group(StartQuotas)
+    floors = _group(Floors)
+    pauses = _group(Pauses)
+    loads = _group(Loads)
+    history = _group(History)
+    attempt_logs = _group(AttemptLogs)
+    counts = _group(Counts)
+    backlogs = _group(BacklogReads)
+    rollups = _group(Rollups)
+    submits = _group(Submits)
+    workers = _group(Workers)
+    polls = _group(Polls)
+    reaper = _group(Reaper)
+    accounts = _group(Accounts)
+    schedules = _group(Schedules)
+    contents = _group(Contents)
+    publish_pool = _group(PublishPool)
+    revisions = _group(Revisions)
+    search = _group(Search)
+    reviews = _group(Reviews)
+    assets = _group(Assets)
+    task_reads = _group(TaskReads)
+    changes = _group(Changes)
+    system = _group(SystemStatements)
+    webhooks = _group(Webhooks)
+    deliveries = _group(Deliveries)
+    audit = _group(Audit)
 
     @cached_property
     def window(self) -> Window:
         return Window(self._session, self._aging)
 
     @cached_property
-    def start_quotas(self) -> StartQuotas:
-        return StartQuotas(self._session)
-
-    @cached_property
-    def floors(self) -> Floors:
-        return Floors(self._session)
-
-    @cached_property
-    def pauses(self) -> Pauses:
-        return Pauses(self._session)
-
-    @cached_property
-    def loads(self) -> Loads:
-        return Loads(self._session)
-
-    @cached_property
     def leases(self) -> Leases:
         return Leases(self._session, self._aging)
 
     @cached_property
-    def history(self) -> History:
-        return History(self._session)
-
-    @cached_property
-    def attempt_logs(self) -> AttemptLogs:
-        return AttemptLogs(self._session)
-
-    @cached_property
-    def counts(self) -> Counts:
-        return Counts(self._session)
-
-    @cached_property
-    def backlogs(self) -> BacklogReads:
-        return BacklogReads(self._session)
-
-    @cached_property
-    def rollups(self) -> Rollups:
-        return Rollups(self._session)
-
-    @cached_property
-    def submits(self) -> Submits:
-        return Submits(self._session)
-
-    @cached_property
-    def workers(self) -> Workers:
-        return Workers(self._session)
-
-    @cached_property
-    def polls(self) -> Polls:
-        return Polls(self._session)
-
-    @cached_property
-    def reaper(self) -> Reaper:
-        return Reaper(self._session)
-
-    @cached_property
-    def accounts(self) -> Accounts:
-        return Accounts(self._session)
-
-    @cached_property
-    def schedules(self) -> Schedules:
-        return Schedules(self._session)
-
-    @cached_property
-    def contents(self) -> Contents:
-        return Contents(self._session)
-
-    @cached_property
-    def publish_pool(self) -> PublishPool:
-        return PublishPool(self._session)
-
-    @cached_property
-    def revisions(self) -> Revisions:
-        return Revisions(self._session)
-
-    @cached_property
-    def search(self) -> Search:
-        return Search(self._session)
-
-    @cached_property
-    def reviews(self) -> Reviews:
-        return Reviews(self._session)
-
-    @cached_property
-    def assets(self) -> Assets:
-        return Assets(self._session)
-
-    @cached_property
-    def task_reads(self) -> TaskReads:
-        return TaskReads(self._session)
-
-    @cached_property
     def imports(self) -> Imports:
         return Imports(self._session)
-
-    @cached_property
-    def changes(self) -> Changes:
-        return Changes(self._session)
-
-    @cached_property
-    def system(self) -> SystemStatements:
-        return SystemStatements(self._session)
-
-    @cached_property
-    def webhooks(self) -> Webhooks:
-        return Webhooks(self._session)
-
-    @cached_property
-    def deliveries(self) -> Deliveries:
-        return Deliveries(self._session)
-
-    @cached_property
-    def audit(self) -> Audit:
-        return Audit(self._session)
 
     def commit(self) -> None:
         """Commits. The transaction sends no NOTIFY, whose lock is one for the whole cluster."""
@@ -382,16 +291,20 @@ class Database:
                     result = work(tx)
                     tx.commit()
             except (sa.exc.DBAPIError, psycopg2.Error) as error:
-                if timed_out := _TIMED_OUT.get(type(_driver_error(error))):
+                cause = _driver_error(error)
+                if timed_out := _TIMED_OUT.get(type(cause)):
                     raise timed_out from error
                 undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
-                stale = attempt == 1 and undone and _is_broken(error)
-                if (stale or _is_rerunnable(error)) and attempt < _ATTEMPTS:
+                broken = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+                stale = attempt == 1 and undone and broken  # the connection may date from before a restart
+                if (stale or isinstance(cause, _RERUNNABLE)) and attempt < _ATTEMPTS:
                     continue
-                if not _is_away(error):
+                if not (broken or isinstance(cause, _AWAY)):
                     raise StatementFailed(error) from None
-                self._on_unavailable(_why_away(error))
-                raise _unavailable(error) from error
+                # The first line of the driver's message: further ones may quote the statement.
+                self._on_unavailable((str(cause).strip().splitlines() or [type(cause).__name__])[0])
+                unavailable = StoreUnavailable(str(cause)) if isinstance(cause, WrongServer) else StoreUnavailable()
+                raise unavailable from error
             except sa.exc.TimeoutError as error:
                 raise StoreUnavailable from error
             if tx.signals or (self._watch_interest.anywhere and tx.signals.moved):
@@ -405,35 +318,7 @@ class Database:
 
 def _outcome(error: Exception) -> str:
     """How a transaction ended that failed, as a label of its metric."""
-    for kind, outcome in _OUTCOMES.items():
-        if isinstance(error, kind):
-            return outcome
-    return "failed"
-
-
-def _is_rerunnable(error: Exception) -> bool:
-    return isinstance(_driver_error(error), pg_errors.DeadlockDetected | pg_errors.SerializationFailure)
-
-
-def _is_broken(error: Exception) -> bool:
-    """Returns whether the connection broke: it may date from before a restart of the database."""
-    return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
-
-
-def _is_away(error: Exception) -> bool:
-    """Returns whether the connection or the server is at fault, not the statement."""
-    return _is_broken(error) or isinstance(_driver_error(error), _AWAY)
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    cause = _driver_error(error)
-    return StoreUnavailable(str(cause)) if isinstance(cause, WrongServer) else StoreUnavailable()
-
-
-def _why_away(error: Exception) -> str:
-    """The first line of the driver's message: further ones may quote the statement."""
-    cause = _driver_error(error)
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    return next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(error, kind)), "failed")
 
 
 def _driver_error(error: Exception) -> object:
@@ -452,6 +337,7 @@ _OUTCOMES: Mapping[type[DomainError], str] = {
     DomainError: "refused",
 }
 """The first that fits."""
+_RERUNNABLE = (pg_errors.DeadlockDetected, pg_errors.SerializationFailure)
 _AWAY = (
     psycopg2.OperationalError,  # connections; shutdowns, out of connections, disk full
     psycopg2.InterfaceError,
