@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from scheduler_svc.domain import lifecycle
@@ -117,68 +117,44 @@ def _ended(status: Status, cause: Cause, counters: Counters) -> Resolution:
 
 def _after_failure(status: Status, cause: Cause, counters: Counters, jitter: float) -> Resolution:
     ended = _ended(status, cause, counters)
-    retries = lifecycle.is_auto_retried(
-        cause.reason,
-        auto_retry=counters.auto_retry,
-        retry_count=counters.retry_count,
-        max_retries=counters.max_retries,
-    )
-    if not retries:
+    number, most = counters.retry_count + 1, counters.max_retries
+    if not lifecycle.is_auto_retried(
+        cause.reason, auto_retry=counters.auto_retry, retry_count=counters.retry_count, max_retries=most
+    ):
         return ended
-    number = counters.retry_count + 1
     delay = counters.backoff.before(number, jitter)
-    next_step = Step(
-        ended.status,
-        after(ended.status, Move.RETRY),
-        lifecycle.AUTO_RETRY,
-        f"retry {number} of {counters.max_retries} in {delay:.0f} s",
-    )
-    return Resolution(Status.PENDING, (*ended.steps, next_step), Requeue.BACKOFF, number, 0, 0, delay, cause.error)
+    retry = after(ended.status, Move.RETRY)
+    step = Step(ended.status, retry, lifecycle.AUTO_RETRY, f"retry {number} of {most} in {delay:.0f} s")
+    return Resolution(retry, (*ended.steps, step), Requeue.BACKOFF, number, 0, 0, delay, cause.error)
 
 
 def _after_loss(status: Status, cause: Cause, counters: Counters, max_losses: int) -> Resolution:
-    losses = counters.losses + (1 if cause.counted else 0)
-    ended = _ended(status, cause, counters)
-    if cause.counted and losses >= max_losses:
-        return Resolution(
-            ended.status,
-            ended.steps,
-            Requeue.NOWHERE,
-            counters.retry_count,
-            losses,
-            counters.refusals,
-            error=cause.error,
-            deferrals=counters.deferrals,
-        )
-    next_step = Step(ended.status, after(ended.status, Move.RETRY), lifecycle.REQUEUED, "at once; no retry is consumed")
-    return Resolution(
-        Status.PENDING,
-        (*ended.steps, next_step),
-        Requeue.READY,
-        counters.retry_count,
-        losses,
-        counters.refusals,
-        error=cause.error,
+    ended = replace(
+        _ended(status, cause, counters),
+        losses=counters.losses + cause.counted,
+        refusals=counters.refusals,
         deferrals=counters.deferrals,
     )
+    if cause.counted and ended.losses >= max_losses:
+        return ended
+    retry = after(ended.status, Move.RETRY)
+    step = Step(ended.status, retry, lifecycle.REQUEUED, "at once; no retry is consumed")
+    return replace(ended, status=retry, steps=(*ended.steps, step), requeue=Requeue.READY)
 
 
 def _after_release(status: Status, cause: Cause, counters: Counters, jitter: float) -> Resolution:
+    requeue, refusals, delay, detail = Requeue.KEPT, counters.refusals, 0.0, ""
+    if cause.refused:
+        refusals += 1
+        wait = lifecycle.refusal_wait(refusals)
+        if wait is None:
+            error = TaskError(lifecycle.NO_WORKER_ACCEPTS, f"refused {refusals} times in a row")
+            return _after_failure(status, Cause(Move.FAIL, cause.end, error.reason, error), counters, jitter)
+        requeue, delay, detail = Requeue.KEPT_LATER, wait, f"offered again in {wait:.0f} s"
+    target = after(status, Move.RELEASE)
+    steps = (Step(status, target, cause.reason, detail),)
     retries, losses, deferrals = counters.retry_count, counters.losses, counters.deferrals
-    if not cause.refused:
-        step = Step(status, after(status, Move.RELEASE), cause.reason)
-        return Resolution(
-            Status.PENDING, (step,), Requeue.KEPT, retries, losses, counters.refusals, deferrals=deferrals
-        )
-    refusals = counters.refusals + 1
-    delay = lifecycle.refusal_wait(refusals)
-    if delay is None:
-        error = TaskError(lifecycle.NO_WORKER_ACCEPTS, f"refused {refusals} times in a row")
-        return _after_failure(status, Cause(Move.FAIL, cause.end, error.reason, error), counters, jitter)
-    step = Step(status, after(status, Move.RELEASE), cause.reason, f"offered again in {delay:.0f} s")
-    return Resolution(
-        Status.PENDING, (step,), Requeue.KEPT_LATER, retries, losses, refusals, delay, deferrals=deferrals
-    )
+    return Resolution(target, steps, requeue, retries, losses, refusals, delay, deferrals=deferrals)
 
 
 def _after_deferral(status: Status, deferral: Deferral, counters: Counters, jitter: float) -> Resolution:

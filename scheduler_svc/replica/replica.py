@@ -58,7 +58,7 @@ from scheduler_svc.runtime.database_watch import DatabaseClock, DatabaseWatch, D
 from scheduler_svc.runtime.errors import ERROR_STATUSES
 from scheduler_svc.runtime.file_reload import FileReload
 from scheduler_svc.runtime.group_committer import GroupCommitter, Lanes
-from scheduler_svc.runtime.health import Health, StallCheck, StoreWatch
+from scheduler_svc.runtime.health import Health, Reason, StallCheck, StoreWatch
 from scheduler_svc.runtime.interceptor import InFlight
 from scheduler_svc.runtime.loops import GIVE_UP_TIMEOUT, Periodic, Service, Supervision
 from scheduler_svc.runtime.signals import CommitSignals, Listener, Notifier
@@ -176,7 +176,7 @@ class Replica:
         await self._server.start()
         if self._scaler:
             await self._scaler.start()
-        self.health.set_store_available(True)  # its migrations have just run
+        self.health.set(Reason.STORE_AWAY, False)  # its migrations have just run
         return self.port
 
     def _bind(self) -> None:
@@ -203,7 +203,7 @@ class Replica:
             raise SettingsError([self._store_identity.problem])
 
     def _wrong_assets(self, problem: str) -> None:
-        self.health.set_wrong_assets(bool(problem))
+        self.health.set(Reason.WRONG_ASSETS, bool(problem))
         if problem:
             self._streams.send_reconnects()  # else workers would upload here what others can't read
 
@@ -474,11 +474,11 @@ class Replica:
         await asyncio.to_thread(self._lineage.probe, self._url)
         return SERVERS_INTERVAL
 
-    def _grpc_services(self) -> grpc_server.Services:
+    def _grpc_services(self) -> dict[str, object]:
         settings = self._settings
         pools = self._pools
-        return grpc_server.Services(
-            task=TaskService(
+        return {
+            "TaskService": TaskService(
                 pools.reads,
                 pools.writes,
                 self._submits,
@@ -490,7 +490,7 @@ class Replica:
                 lease_ttl=settings.lease_ttl,
                 tracer=self._tracer,
             ),
-            worker=WorkerService(
+            "WorkerService": WorkerService(
                 pools.sessions,
                 self._report_lanes.least_used,
                 self._streams,
@@ -501,27 +501,27 @@ class Replica:
                 scheduler_id=self.scheduler_id,
                 capacity_changed=self._dispatcher.capacity_added,
             ),
-            worker_pool=WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
-            content=ContentService(
+            "WorkerPoolService": WorkerPoolService(pools.operators, pools.dispatch, settings.lease_ttl),
+            "ContentService": ContentService(
                 pools.reads,
                 pools.writes,
                 PublishPolicy(settings.max_publish_attempts, timedelta(seconds=settings.publish_backoff)),
                 self._submits,
                 self._tracer,
             ),
-            asset=AssetService(pools.reads, self._objects),
-            account=AccountService(pools.reads, pools.operators, pools.dispatch),
-            schedule=ScheduleService(pools.reads, pools.writes, self._bounds, self._tracer),
-            system=SystemService(self._system_status, settings, self._limits),
-            webhook=WebhookService(
+            "AssetService": AssetService(pools.reads, self._objects),
+            "AccountService": AccountService(pools.reads, pools.operators, pools.dispatch),
+            "ScheduleService": ScheduleService(pools.reads, pools.writes, self._bounds, self._tracer),
+            "SystemService": SystemService(self._system_status, settings, self._limits),
+            "WebhookService": WebhookService(
                 pools.reads,
                 pools.operators,
                 url_problem=WebhookAddresses(self._addresses, self._names).problem,
                 send=self._sender.send,
                 changed=self._deliveries.read,
             ),
-            audit=AuditService(pools.reads),
-        )
+            "AuditService": AuditService(pools.reads),
+        }
 
     def _bound_scaler(self) -> aio.Server | None:
         """The server of the autoscaler, if its address is set. Raises SettingsError if it can't listen there."""
@@ -546,7 +546,7 @@ class Replica:
     def _gave_up(self, part: str) -> None:
         """The caller of `start` ends the replica: nothing else brings that part back."""
         assert self.failed is not None
-        self.health.fail()
+        self.health.set(Reason.PART_FAILED)
         if not self.failed.done():
             self.failed.set_result(part)
 
@@ -564,7 +564,7 @@ class Replica:
         """
         if self.health.draining:
             return
-        self.health.drain()
+        self.health.set(Reason.DRAINING)
         deadline = self._loop.time() + within
         await self._dispatcher.quiesce(within)  # else workers would leave before they have read their last leases
         await asyncio.sleep(SETTLE_TIMEOUT)

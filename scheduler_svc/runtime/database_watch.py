@@ -16,7 +16,7 @@ from scheduler_svc.domain.clock import CLOCK_TOLERANCE, describe_offset, is_wron
 from scheduler_svc.domain.system import LockHolder, OldestTransaction
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
-from scheduler_svc.runtime.health import Health
+from scheduler_svc.runtime.health import Health, Reason
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
@@ -73,7 +73,7 @@ class DatabaseWatch:
         if self._oldest is None or oldest is None or oldest.xid != self._oldest.xid:
             self._first_seen = time.monotonic()
         self._oldest = oldest
-        self._health.set_clock_wrong(is_wrong(self._clock.offset or 0.0))
+        self._health.set(Reason.CLOCK_WRONG, is_wrong(self._clock.offset or 0.0))
         self._log_findings()
         return CHECK_INTERVAL
 

@@ -7,87 +7,60 @@ holds, the sessions that hold it are logged.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
 
 import structlog
 
 from scheduler_svc.domain.system import LaneState, LockHolder
 
 
+class Reason(StrEnum):
+    """Why a replica does not serve."""
+
+    STORE_AWAY = "the database is away"
+    STALLED = "work stands still"
+    PART_FAILED = "a part that it needs keeps failing"
+    WRONG_ASSETS = "its CONTENTGEN_ASSETS is not the store that the assets are in"
+    DRAINING = "it is draining"
+    CLOCK_WRONG = "its clock is wrong"
+
+
 class Health:
     """Lives on the event loop."""
 
     def __init__(self) -> None:
-        self._store_available = False
-        self._draining = False
-        self._stalled = False
-        self._failed = False
-        self._clock_wrong = False
-        self._wrong_assets = False
-        self._callbacks: list[Callable[[bool], None]] = []
+        self._present = {Reason.STORE_AWAY}
+        self._callbacks: list[Callable[[], None]] = []
 
     @property
     def serving(self) -> bool:
-        return not self.reasons
+        return not self._present
 
     @property
     def reasons(self) -> list[str]:
         """Why it does not serve; empty if it does. Any thread may read it."""
-        present = {
-            "the database is away": not self._store_available,
-            "work stands still": self._stalled,
-            "a part that it needs keeps failing": self._failed,
-            "its CONTENTGEN_ASSETS is not the store that the assets are in": self._wrong_assets,
-            "it is draining": self._draining,
-            "its clock is wrong": self._clock_wrong,
-        }
-        return [reason for reason, holds in present.items() if holds]
+        return [reason for reason in Reason if reason in self._present]
 
     @property
     def store_available(self) -> bool:
         """Whether the database answered last."""
-        return self._store_available
+        return Reason.STORE_AWAY not in self._present
 
     @property
     def draining(self) -> bool:
-        return self._draining
+        return Reason.DRAINING in self._present
 
-    def subscribe(self, callback: Callable[[bool], None]) -> None:
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Calls back whenever `serving` changes."""
         self._callbacks.append(callback)
 
-    def set_store_available(self, there: bool) -> None:
-        with self._notifying():
-            self._store_available = there
-
-    def set_stalled(self, stalled: bool) -> None:
-        with self._notifying():
-            self._stalled = stalled
-
-    def set_clock_wrong(self, wrong: bool) -> None:
-        with self._notifying():
-            self._clock_wrong = wrong
-
-    def set_wrong_assets(self, wrong: bool) -> None:
-        with self._notifying():
-            self._wrong_assets = wrong
-
-    def fail(self) -> None:
-        """For good: a part that the replica needs keeps failing."""
-        with self._notifying():
-            self._failed = True
-
-    def drain(self) -> None:
-        with self._notifying():
-            self._draining = True
-
-    @contextmanager
-    def _notifying(self) -> Iterator[None]:
+    def set(self, reason: Reason, holds: bool = True) -> None:
         before = self.serving
-        yield
+        self._present = self._present | {reason} if holds else self._present - {reason}
         if self.serving != before:
             for callback in self._callbacks:
-                callback(self.serving)
+                callback()
 
 
 # What a replica watches about itself: work that stands still, and whether the database answers.
@@ -121,7 +94,7 @@ class StallCheck:
         """Checks each lane; returns the seconds until the next check."""
         states = {name: state() for name, state in self._lanes.items()}
         stalled = [name for name, state in states.items() if state.stalled(self._after)]
-        self._health.set_stalled(bool(stalled))
+        self._health.set(Reason.STALLED, bool(stalled))
         if stalled != self._stalled:
             self._stalled = stalled
             self._log_stalled(states)
@@ -166,25 +139,20 @@ class StoreWatch:
 
     def note(self, available: bool) -> None:
         """Takes the result of a regular try, which the reaper makes."""
-        if available:
-            self._available()
-        else:
+        if not available:
             self.away("it does not answer in time")
+        elif not self._health.store_available:
+            self._health.set(Reason.STORE_AWAY, False)
+            self._reasons.clear()
+            _log.info("the database is there", action="store")
+            self._on_back()
 
     def away(self, reason: str) -> None:
         """The database can't be reached. Each reason is logged once: the first may be that a connection broke."""
         was_available = self._health.store_available
-        self._health.set_store_available(False)
+        self._health.set(Reason.STORE_AWAY)
         if reason not in self._reasons:
             self._reasons.add(reason)
             _log.warning("the database is away", action="store", reason=reason)
         if was_available:
             self._on_away()
-
-    def _available(self) -> None:
-        was_available = self._health.store_available
-        self._health.set_store_available(True)
-        if not was_available:
-            self._reasons.clear()
-            _log.info("the database is there", action="store")
-            self._on_back()

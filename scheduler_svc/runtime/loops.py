@@ -1,7 +1,8 @@
 """What all loops of a replica have in common: how they start, run, repeat, stop and are started again.
 
-A loop runs on a thread of its own (`ThreadService`) or as a task of the event loop (`TaskService`). `Periodic` does one
-thing, again after a while or when it is woken.
+A loop runs on a thread of its own (`ThreadService`) or as a task of the event loop (`TaskService`), once: further calls
+of `start` and `stop` do nothing, nor does `start` after `stop`. `started` is set when the thread or task runs.
+`Periodic` does one thing, again after a while or when it is woken.
 
 An unexpected exception is logged, and the loop starts again after a pause that doubles. A loop that keeps failing is
 given up: the replica then stops serving and ends, and its own supervisor may start it again.
@@ -10,7 +11,6 @@ given up: the replica then stops serving and ends, and its own supervisor may st
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import threading
 import time
@@ -18,7 +18,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -27,32 +26,8 @@ from scheduler_svc.domain.errors import StoreUnavailable
 Run = Callable[[], Awaitable[float | None]]
 
 
-class Service(Protocol):
-    """A loop. It runs once: `start` after `stop` does nothing."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def started(self) -> asyncio.Event:
-        """Set once the thread or task runs."""
-        ...
-
-    def start(self) -> None:
-        """Starts the loop; further calls do nothing. Call it on the event loop."""
-        ...
-
-    async def stop(self) -> None:
-        """Returns once the work under way has ended; further calls do nothing."""
-        ...
-
-    def run_once(self) -> object:
-        """Does one round of the work: blocks on a `ThreadService`, returns an awaitable on a `TaskService`."""
-        ...
-
-
 class ThreadService(ABC):
-    """Repeats `run_once` on a thread of its own."""
+    """Repeats `run_once` on a thread of its own. Call `start` and `stop` on the event loop."""
 
     def __init__(self, name: str, supervision: Supervision | None = None) -> None:
         self.name = name
@@ -68,6 +43,7 @@ class ThreadService(ABC):
             self._thread.start()
 
     async def stop(self) -> None:
+        """Returns once the work under way has ended."""
         self._stopping.set()
         if self._loop is not None:
             self._interrupt()
@@ -92,7 +68,7 @@ class ThreadService(ABC):
 
     def _call_soon(self, callback: Callable[..., object], *args: object) -> None:
         assert self._loop is not None, "start it first"
-        with contextlib.suppress(RuntimeError):  # the event loop is closed
+        with suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(callback, *args)
 
 
@@ -112,6 +88,7 @@ class TaskService(ABC):
             self._task = asyncio.create_task(self._run(), name=self.name)
 
     async def stop(self) -> None:
+        """Returns once the work under way has ended."""
         self._stopping.set()
         if self._task is not None:
             self._wake.set()
@@ -128,6 +105,9 @@ class TaskService(ABC):
     async def _run(self) -> None:
         self.started.set()
         await self._supervision.run_async(self.name, self._serve, self._stopping)
+
+
+Service = ThreadService | TaskService
 
 
 MIN_DUE_INTERVAL = 0.1
@@ -155,9 +135,7 @@ RETRY_INTERVAL = 0.5
 class Periodic(TaskService):
     """Runs `work` at once, then whenever the seconds that it returned are over (None: when it is woken)."""
 
-    def __init__(
-        self, name: str, work: Callable[[], Awaitable[float | None]], supervision: Supervision | None = None
-    ) -> None:
+    def __init__(self, name: str, work: Run, supervision: Supervision | None = None) -> None:
         """Without `supervision` it starts again however often it fails."""
         super().__init__(name, supervision)
         self._work = work

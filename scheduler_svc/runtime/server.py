@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any, cast
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc import aio
 from grpc_channelz.v1 import channelz, channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -22,18 +23,6 @@ from contentgen import rpcs
 from contentgen.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
-from contentgen.v1 import (
-    account_service_pb2_grpc,
-    asset_service_pb2_grpc,
-    audit_service_pb2_grpc,
-    content_service_pb2_grpc,
-    schedule_service_pb2_grpc,
-    system_service_pb2_grpc,
-    task_service_pb2_grpc,
-    webhook_service_pb2_grpc,
-    worker_pool_service_pb2_grpc,
-    worker_service_pb2_grpc,
-)
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.access import AuthInterceptor, Limits
 from scheduler_svc.runtime.auditing import Auditor
@@ -41,15 +30,13 @@ from scheduler_svc.runtime.health import Health
 from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight
 from scheduler_svc.runtime.tls import Certificates
 
-WHOLE_SERVER = ""
-
 
 class HealthService(HealthServicer):
-    """The health of the whole server and of each of `services`, which all have the same state."""
+    """The health of the whole server, whose name is empty, and of each of `services`: all have the same state."""
 
     def __init__(self, health: Health, services: Iterable[str]) -> None:
         self._health = health
-        self._services = {WHOLE_SERVER, *services}
+        self._services = {"", *services}
         self._changed = asyncio.Event()
         health.subscribe(self._wake_watchers)
 
@@ -76,7 +63,7 @@ class HealthService(HealthServicer):
         serving = self._health.serving
         return HealthCheckResponse(status=HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)
 
-    def _wake_watchers(self, _serving: bool) -> None:
+    def _wake_watchers(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -132,20 +119,6 @@ def _options() -> list[tuple[str, int]]:
     return [*OPTIONS, ("grpc.max_connection_age_ms", int(MAX_CONNECTION_AGE * 1_000))]
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    task: task_service_pb2_grpc.TaskServiceServicer
-    worker: worker_service_pb2_grpc.WorkerServiceServicer
-    worker_pool: worker_pool_service_pb2_grpc.WorkerPoolServiceServicer
-    content: content_service_pb2_grpc.ContentServiceServicer
-    asset: asset_service_pb2_grpc.AssetServiceServicer
-    account: account_service_pb2_grpc.AccountServiceServicer
-    schedule: schedule_service_pb2_grpc.ScheduleServiceServicer
-    system: system_service_pb2_grpc.SystemServiceServicer
-    webhook: webhook_service_pb2_grpc.WebhookServiceServicer
-    audit: audit_service_pb2_grpc.AuditServiceServicer
-
-
 class _Unregistered:
     """Adds services to a server, but does not register their methods with gRPC's core.
 
@@ -163,8 +136,14 @@ class _Unregistered:
         """Does nothing."""
 
 
+def _adder(service: ServiceDescriptor) -> Callable[[object, aio.Server], None]:
+    """The generated function that adds a servicer of this service to a server."""
+    module = service.file.name.removesuffix(".proto").replace("/", ".")
+    return resolve_name(f"{module}_pb2_grpc:add_{service.name}Servicer_to_server")  # type: ignore[no-any-return]
+
+
 def build(
-    services: Services,
+    services: Mapping[str, object],
     health: Health,
     auth: AuthInterceptor | None = None,
     *,
@@ -173,7 +152,7 @@ def build(
     auditor: Auditor | None = None,
     metrics: Metrics | None = None,
 ) -> aio.Server:
-    """A server with all services, to bind and start within the running event loop.
+    """A server with these servicers, by the names of their services, to bind and start within the running event loop.
 
     Without `auth` every caller may call everything. `in_flight` tracks each call, `auditor` records those that may
     change something, `metrics` measures all.
@@ -186,16 +165,8 @@ def build(
         maximum_concurrent_rpcs=limits.all_calls,
     )
     added = cast(aio.Server, _Unregistered(server))
-    task_service_pb2_grpc.add_TaskServiceServicer_to_server(services.task, added)
-    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(services.worker, added)
-    worker_pool_service_pb2_grpc.add_WorkerPoolServiceServicer_to_server(services.worker_pool, added)
-    content_service_pb2_grpc.add_ContentServiceServicer_to_server(services.content, added)
-    asset_service_pb2_grpc.add_AssetServiceServicer_to_server(services.asset, added)
-    account_service_pb2_grpc.add_AccountServiceServicer_to_server(services.account, added)
-    schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(services.schedule, added)
-    system_service_pb2_grpc.add_SystemServiceServicer_to_server(services.system, added)
-    webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(services.webhook, added)
-    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(services.audit, added)
+    for name, servicer in services.items():
+        _adder(rpcs.SERVICES[name])(servicer, added)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), added)
     channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), added)
     _describe(added, *SERVICES, _HEALTH, channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)

@@ -27,15 +27,7 @@ from contentgen.service.values import Address
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
-from contentgen.v1.asset_service_pb2_grpc import AssetServiceServicer
-from contentgen.v1.audit_service_pb2_grpc import AuditServiceServicer
-from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
-from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
-from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from contentgen.v1.task_service_pb2_grpc import TaskServiceServicer, TaskServiceStub, add_TaskServiceServicer_to_server
-from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceServicer
-from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceServicer
 from contentgen.v1.worker_service_pb2_grpc import (
     WorkerServiceServicer,
     WorkerServiceStub,
@@ -44,9 +36,9 @@ from contentgen.v1.worker_service_pb2_grpc import (
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, NotFound, QueueFull, StoreUnavailable
 from scheduler_svc.runtime import server as server_module
-from scheduler_svc.runtime.health import Health
+from scheduler_svc.runtime.health import Health, Reason
 from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight, send_headers
-from scheduler_svc.runtime.server import SERVICES, Services, bind, build
+from scheduler_svc.runtime.server import SERVICES, bind, build
 from scheduler_svc.runtime.tls import Certificates
 from tests.api.reflected import Reflected
 from tests.harness.client import refused
@@ -67,24 +59,9 @@ class Task(TaskServiceServicer):
         return pb.GetTaskResponse(task=task_pb2.Task(topic=context.peer()))
 
 
-def services() -> Services:
-    return Services(
-        task=Task(),  # type: ignore[abstract]
-        worker=WorkerServiceServicer(),  # type: ignore[abstract]
-        worker_pool=WorkerPoolServiceServicer(),  # type: ignore[abstract]
-        content=ContentServiceServicer(),  # type: ignore[abstract]
-        asset=AssetServiceServicer(),  # type: ignore[abstract]
-        account=AccountServiceServicer(),  # type: ignore[abstract]
-        schedule=ScheduleServiceServicer(),  # type: ignore[abstract]
-        system=SystemServiceServicer(),  # type: ignore[abstract]
-        webhook=WebhookServiceServicer(),  # type: ignore[abstract]
-        audit=AuditServiceServicer(),  # type: ignore[abstract]
-    )
-
-
 @asynccontextmanager
 async def served(settings: Settings, health: Health | None = None) -> AsyncIterator[int]:
-    server = build(services(), health or Health())
+    server = build({"TaskService": Task()}, health or Health())  # type: ignore[abstract]
     try:
         port = bind(server, settings.listen, Certificates(settings) if settings.tls else None)
         await server.start()
@@ -143,13 +120,13 @@ async def test_health_follows_the_database_and_the_drain() -> None:
             return status
 
         assert await seen() == NOT_SERVING
-        health.set_store_available(there=True)
+        health.set(Reason.STORE_AWAY, False)
         assert await seen() == SERVING
-        health.set_store_available(there=False)
+        health.set(Reason.STORE_AWAY)
         assert await seen() == NOT_SERVING
-        health.set_store_available(there=True)
+        health.set(Reason.STORE_AWAY, False)
         assert await seen() == SERVING
-        health.drain()
+        health.set(Reason.DRAINING)
         assert await seen() == NOT_SERVING
 
 

@@ -24,6 +24,7 @@ from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.validity import earliest_expiry
 from scheduler_svc.config import Settings
 from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.health import Reason
 from scheduler_svc.system import loop
 from tests.harness.client import refused
 from tests.harness.credentials import Caller, line, write
@@ -174,10 +175,10 @@ async def test_every_metric_is_in_the_document(replica: Replica) -> None:
 async def test_probes_say_why(replica: Replica) -> None:
     assert get(replica.metrics_port, "/livez") == (200, "ok\n")
     assert get(replica.metrics_port, "/readyz") == (200, "ok\n")
-    replica.health.set_store_available(False)
+    replica.health.set(Reason.STORE_AWAY)
     assert get(replica.metrics_port, "/readyz") == (503, "the database is away\n")
     assert get(replica.metrics_port, "/livez") == (200, "ok\n")
-    replica.health.set_store_available(True)
+    replica.health.set(Reason.STORE_AWAY, False)
 
 
 async def test_a_frozen_event_loop_is_neither_live_nor_ready(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
