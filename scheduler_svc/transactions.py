@@ -75,12 +75,7 @@ R = TypeVar("R")
 
 
 def make_engine(
-    url: str,
-    connections: int,
-    *,
-    hot: bool = False,
-    timeouts: Timeouts | None = None,
-    lineage: Lineage | None = None,
+    url: str, connections: int, *, hot: bool = False, timeouts: Timeouts | None = None, lineage: Lineage | None = None
 ) -> sa.Engine:
     """An engine with at most `connections` connections, none opened yet.
 

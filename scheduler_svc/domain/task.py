@@ -56,13 +56,7 @@ class Brief(NamedTuple):
         return len(self.topic.encode()) + len(self.requirements.encode())
 
 
-MAX_LENGTHS = {
-    "topic": 4_000,
-    "keywords": 2_000,
-    "category": 200,
-    "requirements": 20_000,
-    "tone": 200,
-}
+MAX_LENGTHS = {"topic": 4_000, "keywords": 2_000, "category": 200, "requirements": 20_000, "tone": 200}
 """Code points that each text may have, in the order of the fields."""
 TEXTS = tuple(MAX_LENGTHS)
 MAX_PROMPT_BYTES = 64 * 1024

@@ -35,10 +35,7 @@ UNCOVER_INTERVAL = 60.0
 
 
 def reaper(
-    calls: Calls,
-    terms: LeaseTerms,
-    on_available: Callable[[bool], None],
-    clock: Callable[[], float] = time.monotonic,
+    calls: Calls, terms: LeaseTerms, on_available: Callable[[bool], None], clock: Callable[[], float] = time.monotonic
 ) -> Run:
     """Ends expired leases, three times a heartbeat interval: so one slow tick is not taken for an outage.
 

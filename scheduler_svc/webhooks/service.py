@@ -116,12 +116,7 @@ class WebhookService(WebhookServiceServicer):
             status = violations.status("status", request.status, DeliveryStatus)
             page = PageRequest.of(request, violations, "ListDeliveries", request.webhook_id, request.status)
         deliveries = await self._reads.run(
-            work.list_deliveries,
-            caller().scope,
-            request.webhook_id,
-            status,
-            before=page.position,
-            limit=page.limit,
+            work.list_deliveries, caller().scope, request.webhook_id, status, before=page.position, limit=page.limit
         )
         listed, token = page.cut(deliveries, _delivery_message, attrgetter("delivery_id"))
         return pb.ListDeliveriesResponse(deliveries=listed, next_page_token=token)

@@ -210,12 +210,7 @@ def of_content(content_id: int, account_id: int, task_key: int, status: ReviewSt
 
 
 def _about_content(event_type: EventType, content_id: int, account_id: int, task_key: int, status: str) -> WebhookEvent:
-    data = {
-        "content_id": content_id,
-        "task_id": format_task_id(task_key),
-        "account_id": account_id,
-        "status": status,
-    }
+    data = {"content_id": content_id, "task_id": format_task_id(task_key), "account_id": account_id, "status": status}
     return WebhookEvent(event_type, account_id, task_key, json.dumps(data))
 
 

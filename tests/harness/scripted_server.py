@@ -39,12 +39,7 @@ _PORTS = iter(random.sample(range(10_000, 20_000), 10_000))
 
 
 def refuse(
-    context: grpc.ServicerContext,
-    code: grpc.StatusCode,
-    reason: str,
-    message: str,
-    *more: Message,
-    **metadata: str,
+    context: grpc.ServicerContext, code: grpc.StatusCode, reason: str, message: str, *more: Message, **metadata: str
 ) -> None:
     """Ends the call as the scheduler would, with `more` details; without a reason as gRPC itself would."""
     if not reason:

@@ -277,10 +277,7 @@ async def test_submits_that_wait_for_the_database_are_bounded_by_their_bytes(
 ) -> None:
     """A few hundred large tasks use as much memory as thousands of small ones."""
     monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", 5_000)
-    async with (
-        serving(db_url) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-    ):
+    async with serving(db_url) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
         account = (await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="a"))).account
         task = pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic", requirements="x" * 18_000)
         batch = pb.BatchSubmitTasksRequest(requests=[task] * 230)

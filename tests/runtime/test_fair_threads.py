@@ -141,9 +141,7 @@ def test_an_error_is_its_caller_s_and_the_thread_goes_on(work: Work) -> None:
 
 
 @given(
-    threads=st.integers(1, 4),
-    whose=st.lists(st.sampled_from("abc"), max_size=30),
-    given_up=st.sets(st.integers(0, 29)),
+    threads=st.integers(1, 4), whose=st.lists(st.sampled_from("abc"), max_size=30), given_up=st.sets(st.integers(0, 29))
 )
 def test_whatever_comes_all_of_it_runs_in_each_caller_s_order(
     threads: int, whose: list[str], given_up: set[int]

@@ -200,10 +200,7 @@ async def test_connections_without_a_handshake_are_closed(replica: Replica) -> N
 
 async def test_connections_with_an_unfinished_tls_handshake_are_closed(db_url: str, certificates: Path) -> None:
     tls = {"tls_cert": certificates / "server.pem", "tls_key": certificates / "server.key"}
-    async with (
-        serving(db_url, limits=LIMITS, **tls) as replica,
-        honest_caller(replica, ca=certificates / "ca.pem"),
-    ):
+    async with serving(db_url, limits=LIMITS, **tls) as replica, honest_caller(replica, ca=certificates / "ca.pem"):
         await asyncio.gather(*(silent(replica.port, opening) for opening in UNFINISHED_TLS.values()))
 
 

@@ -70,12 +70,7 @@ CASES = [
     (errors.RequestIdConflict("id", "task-1"), Code.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", {"task_id": "task-1"}),
     (errors.UniqueKeyInUse("task-1", "task-2"), Code.FAILED_PRECONDITION, "UNIQUE_KEY_IN_USE", {"task_id": "task-2"}),
     (errors.QueueFull(10), Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", {}),
-    (
-        errors.TooManySchedules(3, 9),
-        Code.RESOURCE_EXHAUSTED,
-        "TOO_MANY_SCHEDULES",
-        {"account_id": "3", "limit": "9"},
-    ),
+    (errors.TooManySchedules(3, 9), Code.RESOURCE_EXHAUSTED, "TOO_MANY_SCHEDULES", {"account_id": "3", "limit": "9"}),
     (errors.AccountQueueFull(3, 9, 10, 2), Code.RESOURCE_EXHAUSTED, "ACCOUNT_QUEUE_FULL", {"account_id": "3"}),
     (
         errors.TooManyReviews("anna", 100),
@@ -92,12 +87,7 @@ CASES = [
     (errors.WaitedTooLong(10), Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {}),
     (errors.RequestTooSlow(30), Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW", {}),
     (errors.StoreUnavailable(), Code.UNAVAILABLE, "STORE_UNAVAILABLE", {}),
-    (
-        errors.ChangesDelayed(7, "db"),
-        Code.UNAVAILABLE,
-        "CHANGES_DELAYED",
-        {"pid": "7", "database": "db"},
-    ),
+    (errors.ChangesDelayed(7, "db"), Code.UNAVAILABLE, "CHANGES_DELAYED", {"pid": "7", "database": "db"}),
     (errors.LockTimeout(), Code.UNAVAILABLE, "LOCK_TIMEOUT", {}),
     (errors.StatementTimeout(), Code.UNAVAILABLE, "STATEMENT_TIMEOUT", {}),
     (errors.ShuttingDown(), Code.UNAVAILABLE, "SHUTTING_DOWN", {}),

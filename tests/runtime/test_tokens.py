@@ -37,10 +37,7 @@ def problems(path: Path) -> list[str]:
 def test_a_file_has_lines_comments_and_accounts(tmp_path: Path) -> None:
     tied = {**GOOD, "name": "tied", "sha256": "0" * 64, "accounts": [3, 1, 3]}
     path = written(tmp_path / "tokens", "# who may call", GOOD, "", "  ", tied)
-    assert read_tokens(path) == (
-        TokenLine("blog", HASH, "client", None),
-        TokenLine("tied", "0" * 64, "client", (1, 3)),
-    )
+    assert read_tokens(path) == (TokenLine("blog", HASH, "client", None), TokenLine("tied", "0" * 64, "client", (1, 3)))
 
 
 def test_an_empty_file_has_no_tokens(tmp_path: Path) -> None:
