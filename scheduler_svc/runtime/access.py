@@ -14,17 +14,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import inspect
 import resource
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
-from typing import Any, Generic, Never, TypeVar
+from typing import Any, NamedTuple, Never, TypeAlias
 
 import grpc
 import structlog
@@ -111,14 +110,17 @@ def _max_connections() -> int:
     return max(files - _OPEN_FILES_FOR_OTHERS, files // 2)
 
 
-Credential = TypeVar("Credential")
+Credential = tuple[bytes, CallerIdentity]
+"""The hash of a caller's token, and its identity."""
 Context = aio.ServicerContext[Any, Any]
 Behavior = Callable[..., Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # the class itself takes no parameters
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 _TOKEN_REVOKED = rpc_status.to_status(status_of(TokenInvalid("the token of this stream was revoked")))
 
 
-class OpenStreams(Generic[Credential]):
+class OpenStreams:
     """The open streams, each with the credential that it was accepted with. Runs on the event loop."""
 
     def __init__(self) -> None:
@@ -126,26 +128,17 @@ class OpenStreams(Generic[Credential]):
         self._ending: set[asyncio.Task[Any]] = set()
 
     def end(self, is_revoked: Callable[[Credential], bool]) -> None:
-        """Ends those whose credential is revoked."""
         for task, credential in self._open.items():
             if is_revoked(credential) and task not in self._ending:
                 self._ending.add(task)
                 task.cancel()
 
-    def handler(
-        self, inner: grpc.RpcMethodHandler[Any, Any], credential: Credential
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def handler(self, inner: Handler, credential: Credential) -> Handler:
         """The handler as one whose stream can be ended. Returns that of a unary call unchanged."""
-        if inner.unary_stream:
-            make, behavior = grpc.unary_stream_rpc_method_handler, inner.unary_stream
-        elif inner.stream_stream:
-            make, behavior = grpc.stream_stream_rpc_method_handler, inner.stream_stream
-        else:
+        behavior = inner.stream_stream  # of every stream: `ErrorInterceptor` makes them so
+        if behavior is None:
             return inner
-        wrap = self._generator if inspect.isasyncgenfunction(behavior) else self._coroutine
-        return make(wrap(behavior, credential), inner.request_deserializer, inner.response_serializer)
 
-    def _coroutine(self, behavior: Behavior, credential: Credential) -> Behavior:
         async def write(request: object, context: Context) -> None:
             with self._registered(credential) as task:
                 try:
@@ -153,19 +146,7 @@ class OpenStreams(Generic[Credential]):
                 except asyncio.CancelledError:
                     await self._abort(task, context)
 
-        return write
-
-    def _generator(self, behavior: Behavior, credential: Credential) -> Behavior:
-        async def stream(request: object, context: Context) -> AsyncIterator[object]:
-            with self._registered(credential) as task:
-                try:
-                    async with aclosing(behavior(request, context)) as responses:
-                        async for response in responses:
-                            yield response
-                except asyncio.CancelledError:
-                    await self._abort(task, context)
-
-        return stream
+        return grpc.stream_stream_rpc_method_handler(write, inner.request_deserializer, inner.response_serializer)
 
     async def _abort(self, task: asyncio.Task[Any], context: Context) -> None:
         """Sends the status if `end` cancelled the stream; any other stream stays cancelled."""
@@ -185,9 +166,6 @@ class OpenStreams(Generic[Credential]):
             del self._open[task]
             self._ending.discard(task)
 
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 
 _OPERATORS = frozenset({Role.OPERATOR})
 _RULES: Mapping[str, tuple[frozenset[Role], str]] = {
@@ -216,7 +194,7 @@ _log = structlog.get_logger(__name__)
 
 
 def caller() -> CallerIdentity:
-    """The identity that makes the current call."""
+    """Who makes the current call."""
     return _caller.get()
 
 
@@ -286,7 +264,7 @@ class AuthInterceptor(aio.ServerInterceptor):
     def __init__(self, tokens: KnownTokens, on_refusal: OnRefusal = lambda *_: None) -> None:
         self._tokens = tokens
         self._on_refusal = on_refusal
-        self._streams: OpenStreams[tuple[bytes, CallerIdentity]] = OpenStreams()
+        self._streams = OpenStreams()
 
     def use(self, tokens: KnownTokens) -> None:
         """Accepts these tokens from the next call on; ends streams whose token is gone or has another identity."""
@@ -294,10 +272,8 @@ class AuthInterceptor(aio.ServerInterceptor):
         self._streams.end(lambda credential: tokens.identify(credential[0]) != credential[1])
 
     async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Request, Response] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Request, Response] | None:
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
         """The method's handler, with the caller's identity set, or a handler that refuses the call."""
         method = handler_call_details.method
         if method in OPEN:
@@ -315,8 +291,8 @@ class AuthInterceptor(aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         return handler and self._streams.handler(handler, credential)
 
-    def _authenticate(self, metadata: Iterable[tuple[str, str | bytes]]) -> tuple[bytes, CallerIdentity]:
-        """The hash of the caller's token, and its identity. Raises TokenInvalid."""
+    def _authenticate(self, metadata: Iterable[tuple[str, str | bytes]]) -> Credential:
+        """Raises TokenInvalid."""
         digest = hashlib.sha256(_bearer(metadata).encode()).digest()
         identity = self._tokens.identify(digest)
         if identity is None:
@@ -335,11 +311,11 @@ def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return token.strip()
 
 
-def _refusing(error: DomainError) -> grpc.RpcMethodHandler[Any, Any]:
+def _refusing(error: DomainError) -> Handler:
     """A handler that reads no request, so that it fits every method."""
     status = rpc_status.to_status(status_of(error))
 
-    async def refuse(_requests: object, context: aio.ServicerContext[Any, Any]) -> Never:
+    async def refuse(_requests: object, context: Context) -> Never:
         await context.abort_with_status(status)
 
     return grpc.stream_stream_rpc_method_handler(refuse)
@@ -366,17 +342,15 @@ _KINDS: Mapping[str, CallKind] = {
 """By method; all others are CALL."""
 
 
-class _OpenCalls:
-    def __init__(self, max_receiving: int) -> None:
-        self.counts: Counter[CallKind] = Counter()
-        self.receiving = asyncio.Semaphore(max_receiving)
+class _OpenCalls(NamedTuple):
+    counts: Counter[CallKind]
+    receiving: asyncio.Semaphore
 
 
 class Callers:
     """The calls in progress, by caller."""
 
     def __init__(self, limits: Limits, end: Callable[[asyncio.Task[Any]], None]) -> None:
-        """`end` ends the call of a task."""
         self._max_receiving = limits.receiving
         self._max = {
             CallKind.CALL: limits.calls,
@@ -398,8 +372,10 @@ class Callers:
 
         Returns the semaphore to hold while its message is read.
         """
-        kind, name = _KINDS.get(method, CallKind.CALL), _caller_name(context)
-        open_calls = self._callers.get(name) or _OpenCalls(self._max_receiving)
+        # The name of the caller's token, or the address without its port; neither can look like the other.
+        name = caller().name or context.peer().rpartition(":")[0]
+        kind = _KINDS.get(method, CallKind.CALL)
+        open_calls = self._callers.get(name) or _OpenCalls(Counter(), asyncio.Semaphore(self._max_receiving))
         self._check(kind, open_calls)
         self._callers[name] = open_calls
         CALLER.set(name)
@@ -433,12 +409,7 @@ class Callers:
         self._probes[context] = task
 
 
-def _caller_name(context: Context) -> str:
-    """The name of the caller's token, or the address without its port; neither can look like the other."""
-    return caller().name or context.peer().rpartition(":")[0]
-
-
-def caller_trace(context: aio.ServicerContext[Any, Any]) -> TraceContext | None:
+def caller_trace(context: Context) -> TraceContext | None:
     """The span that the caller sent as W3C Trace Context. None if it sent none, or none that is valid."""
     parent, states = "", []
     for key, value in context.invocation_metadata() or ():

@@ -80,10 +80,6 @@ def undecodable_message() -> errors.InvalidArgument:
     return errors.InvalidArgument([errors.FieldViolation("", "the bytes are not a message of this RPC's request type")])
 
 
-def code_name(error: errors.DomainError) -> str:
-    return Code.Name(ERROR_STATUSES[type(error)].code)
-
-
 def status_of(error: errors.DomainError) -> Status:
     row = ERROR_STATUSES[type(error)]
     details: list[Message] = [_error_info(row, error.metadata)]

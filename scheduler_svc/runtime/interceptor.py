@@ -19,19 +19,26 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import Any, Never, TypeVar
+from typing import Any, Never
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError
+from google.rpc.code_pb2 import Code
 from grpc import aio
 from grpc_status import rpc_status
 
 from scheduler_svc.domain.errors import DomainError, RequestTooSlow, ShuttingDown
 from scheduler_svc.metrics import Metrics, RpcMetrics
-from scheduler_svc.runtime.access import OPEN, Behavior, Callers, Context, Limits, caller, narrow
+from scheduler_svc.runtime.access import OPEN, Behavior, Callers, Context, Continuation, Handler, Limits, caller, narrow
 from scheduler_svc.runtime.auditing import Auditor
-from scheduler_svc.runtime.errors import code_name, internal_status, missing_message, status_of, undecodable_message
+from scheduler_svc.runtime.errors import (
+    ERROR_STATUSES,
+    internal_status,
+    missing_message,
+    status_of,
+    undecodable_message,
+)
 
 CANCEL_TIMEOUT = 1.0
 """Seconds that cancelled calls have to send their status."""
@@ -100,9 +107,11 @@ class ReadTimeout:
 
     async def read(self, message: Awaitable[object]) -> object:
         """Returns the message. Raises RequestTooSlow."""
-        task = asyncio.current_task()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task
-        self._begin(task)
+        self._since[task] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._expire)
         try:
             return await message
         except asyncio.CancelledError:
@@ -119,12 +128,6 @@ class ReadTimeout:
             self._expired.add(task)
         task.cancel()
 
-    def _begin(self, task: asyncio.Task[Any]) -> None:
-        loop = asyncio.get_running_loop()
-        self._since[task] = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._expire)
-
     def _expire(self) -> None:
         """Cancels the reads that are too old, and sets the timer for the oldest of the others."""
         self._timer = None
@@ -137,8 +140,6 @@ class ReadTimeout:
                 self.end(task)
 
 
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 Decode = Callable[[bytes], Any]
 Read = Callable[[Any, Context, asyncio.Semaphore], Awaitable[object]]
 
@@ -163,13 +164,11 @@ class ErrorInterceptor(aio.ServerInterceptor):
         self._timeout = ReadTimeout(limits.message_timeout)
         self._open_timeout = ReadTimeout(limits.open_message_timeout)
         self._callers = Callers(limits, self._open_timeout.end)
-        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Request, Response] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Request, Response] | None:
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
         """The method's wrapped handler. Returns None if the method is unknown."""
         method = handler_call_details.method
         if method not in self._wrapped:
@@ -179,24 +178,20 @@ class ErrorInterceptor(aio.ServerInterceptor):
             self._wrapped[method] = self._wrap(handler, method)
         return self._wrapped[method]
 
-    def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    def _wrap(self, handler: Handler, method: str) -> Handler:
         behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         assert behavior
         timeout = self._open_timeout if method in OPEN else self._timeout
         read = self._requests if handler.request_streaming else partial(self._request, timeout)
         call = _coroutine(behavior) if inspect.isasyncgenfunction(behavior) else behavior
-        make = (
-            grpc.stream_stream_rpc_method_handler
-            if handler.response_streaming
-            else grpc.stream_unary_rpc_method_handler
-        )
         deserialize = _checked(handler.request_deserializer or bytes)
+        serialize = handler.response_serializer or bytes
         streams = {"requests": handler.request_streaming, "responses": handler.response_streaming}
         measured = self._metrics.rpc(method, **streams) if self._metrics else None
-        serialize = handler.response_serializer or bytes
+        wrapped = self._with_statuses(call, read, method, measured)
         if handler.response_streaming:
-            serialize = _unless_serialized(serialize)
-        return make(self._with_statuses(call, read, method, measured), deserialize, serialize)
+            return grpc.stream_stream_rpc_method_handler(wrapped, deserialize, _unless_serialized(serialize))
+        return grpc.stream_unary_rpc_method_handler(wrapped, deserialize, serialize)
 
     def _with_statuses(self, call: Behavior, read: Read, method: str, measured: RpcMetrics | None) -> Behavior:
         audited = self._auditor.of(method) if self._auditor else None
@@ -277,19 +272,15 @@ async def _refuse(error: Exception, method: str, context: Context) -> Never:
     else:
         log.error("an RPC failed because of a defect", action="rpc", method=method, exc_info=error)
         status = internal_status()
-    _drop_tracebacks(error)
+    # Frees the request, which the tracebacks hold until the next garbage collection.
+    error.__traceback__ = error.__context__ = error.__cause__ = None
     await context.abort_with_status(rpc_status.to_status(status))
 
 
 def _code(error: BaseException) -> str:
     """The name of the status with which a call ends."""
     if isinstance(error, DomainError):
-        return code_name(error)
+        return Code.Name(ERROR_STATUSES[type(error)].code)
     if isinstance(error, asyncio.CancelledError):
         return "CANCELLED"
     return "UNKNOWN" if isinstance(error, aio.BaseError) else "INTERNAL"
-
-
-def _drop_tracebacks(error: Exception) -> None:
-    """Frees the request, which the tracebacks hold until the next garbage collection."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -25,6 +25,9 @@ from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.runtime.loops import Supervision, ThreadService
+
+if TYPE_CHECKING:
+    from scheduler_svc.database.notifications import PgNotifications, PgNotifier
 
 
 class EventRow(NamedTuple):
@@ -153,22 +156,11 @@ def parse(payload: str) -> tuple[str, CommitSignals]:
     return fields["from"], CommitSignals(**values)
 
 
-# Hints between replicas: what one has committed, the others hear of. Whoever waits for a hint also looks now and
-# then.
+# Hints between replicas: what one has committed, the others hear of. Whoever waits for a hint also looks now and then.
 
 
 RETRY_INTERVAL = 0.5
 _log = structlog.get_logger(__name__)
-
-
-class Notifications(Protocol):
-    """See `database/notifications.py`."""
-
-    def open(self) -> None: ...
-    def wait(self) -> list[str]: ...
-    def pause(self, seconds: float) -> None: ...
-    def interrupt(self) -> None: ...
-    def close(self) -> None: ...
 
 
 class Listener(ThreadService):
@@ -176,7 +168,7 @@ class Listener(ThreadService):
 
     def __init__(
         self,
-        notifications: Notifications,
+        notifications: PgNotifications,
         origin: str,
         *,
         on_signals: Callable[[CommitSignals], None],
@@ -229,17 +221,10 @@ MAX_BACKLOG = 50_000
 """Items that wait to be sent; beyond it they are dropped."""
 
 
-class NotifySender(Protocol):
-    """See `database/notifications.py`."""
-
-    def send(self, payloads: Sequence[str]) -> None: ...
-    def close(self) -> None: ...
-
-
 class Notifier(ThreadService):
     """Any thread may call `notify` and `notify_missed`, also before the start."""
 
-    def __init__(self, sender: NotifySender, origin: str, supervision: Supervision | None = None) -> None:
+    def __init__(self, sender: PgNotifier, origin: str, supervision: Supervision | None = None) -> None:
         super().__init__("notifier", supervision)
         self._sender = sender
         self._origin = origin

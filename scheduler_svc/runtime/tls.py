@@ -18,7 +18,6 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +33,6 @@ from scheduler_svc.config import Settings
 from scheduler_svc.metrics import Metrics
 
 EXPIRY_CHECK_INTERVAL = 86_400.0
-"""Seconds."""
-
 _log = structlog.get_logger(__name__)
 
 
@@ -59,9 +56,8 @@ class Certificates:
 
     async def warn_of_expiry(self) -> float:
         """Logs each file whose certificates have expired or expire soon. Returns the seconds until the next check."""
-        for name, path, end in await asyncio.to_thread(
-            lambda: [*expiries(self._settings, "tls_cert", "tls_client_ca")]
-        ):
+        ends = await asyncio.to_thread(lambda: [*expiries(self._settings, "tls_cert", "tls_client_ca")])
+        for name, path, end in ends:
             variable = variable_of(Settings, name)
             if self._metrics:
                 self._metrics.certificate_expiry.labels(variable).set(end.timestamp())
@@ -76,11 +72,8 @@ class Certificates:
         def update() -> grpc.ServerCertificateConfiguration | None:
             """The certificates if this port does not have them yet. gRPC's threads call this at each handshake."""
             nonlocal in_use
-            current = self._current
-            if current is in_use:
-                return None
-            in_use = current
-            return current
+            before, in_use = in_use, self._current
+            return None if in_use is before else in_use
 
         return grpc.dynamic_ssl_server_credentials(
             self._current,
@@ -89,23 +82,20 @@ class Certificates:
         )
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
-        if problems := [*self._problems()]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        problems = [*unusable_pair(context, self._settings, "tls_cert", "tls_key")]
+        problems += unusable_authorities(context, self._settings, "tls_client_ca")
+        if problems:
             raise SettingsError(problems)
         return grpc.ssl_server_certificate_configuration(
             [(self._key.read_bytes(), self._cert.read_bytes())],
             root_certificates=self._client_ca.read_bytes() if self._client_ca else None,
         )
 
-    def _problems(self) -> Iterator[str]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        yield from unusable_pair(context, self._settings, "tls_cert", "tls_key")
-        yield from unusable_authorities(context, self._settings, "tls_client_ca")
-
 
 MAX_LOGGED = 10
 """Failures that are logged per window; further ones are counted."""
 LOG_WINDOW = 10.0
-"""Seconds."""
 
 _FAILED = re.compile(r"CallNextHandshakerLocked: error=(?!OK)(\w+: .*)")
 _CALLER = re.compile(r"endpoint_peer_address=(?:ipv[46]:|unix:)?([^,}]+)")
@@ -178,9 +168,8 @@ _LEVELS = {"I": "debug", "W": "warning", "E": "error", "F": "critical"}
 
 def redirect_stderr() -> None:
     """Turns writes to descriptor 2 into events until the process ends. Call it before logging is set up."""
-    stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    sys.stderr = stderr
-    faulthandler.enable(stderr)  # a crash leaves no time to read the pipe
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    faulthandler.enable(sys.stderr)  # a crash leaves no time to read the pipe
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     os.dup2(writing, 2)
@@ -210,9 +199,8 @@ class _Reader:
     def _log_line(self, line: str) -> None:
         if failure := self._parser.next(line):
             if self._limit.allows():
-                level = "info" if failure.hung_up else "warning"
-                text = "a handshake failed"
-                getattr(_log, level)(text, action="handshake", caller=failure.caller, reason=failure.reason)
+                log = _log.info if failure.hung_up else _log.warning
+                log("a handshake failed", action="handshake", caller=failure.caller, reason=failure.reason)
         elif header := _HEADER.match(line):
             getattr(_log, _LEVELS[header[1]])(header[2][:_MAX_LENGTH], action="grpc")
         elif line.strip() and not line.startswith(_CONTINUATIONS):
