@@ -26,22 +26,16 @@ class Pools:
     """Creates and closes them. Each thread has a connection of its own, opened on first use."""
 
     def __init__(
-        self,
-        url: str,
-        database: Callable[[str, sa.Engine], Database],
-        *,
-        lock_timeout: float,
-        statement_timeout: float,
-        lineage: Lineage,
+        self, url: str, database: Callable[[str, sa.Engine], Database], timeouts: Timeouts, lineage: Lineage
     ) -> None:
         """`database` makes a database of a pool's name and engine; `lineage` refuses a server that is not the fleet's.
 
-        `lock_timeout`, `statement_timeout`: seconds for a wait for a lock, and for a statement of a client's call.
+        `timeouts`: of a client's call.
         """
         self._lineage = lineage
         self._url = url
         self._database = database
-        self._lock_timeout = lock_timeout
+        self._lock_timeout, statement_timeout = timeouts
         self._engines: list[sa.Engine] = []
         self._calls: list[Calls] = []
         self.reads = self._pool("reads", READ_THREADS, statement_timeout)
@@ -92,9 +86,5 @@ class Pools:
         """Waits for the calls under way, then closes all connections."""
         for calls in self._calls:
             await asyncio.to_thread(calls.close)
-        self.dispose()
-
-    def dispose(self) -> None:
-        """Closes all connections."""
         for engine in self._engines:
             engine.dispose()

@@ -7,6 +7,7 @@ import socket
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.config.tokens import read_tokens
 from scheduler_svc.contents.loop import SearchIndexer
 from scheduler_svc.contents.service import ContentService
+from scheduler_svc.database.connections import Timeouts
 from scheduler_svc.database.lineage import Lineage
 from scheduler_svc.database.notifications import PgNotifications, PgNotifier
 from scheduler_svc.dispatch.loop import Admission, Dispatcher
@@ -140,6 +142,7 @@ class Replica:
         self._file_reloads: list[FileReload] = []
         self._metrics = Metrics(version("contentgen-grpc")) if settings.metrics_listen else None
         self._endpoint: MetricsEndpoint | None = None
+        self._scaler: aio.Server | None = None
         self.port = 0
         self.metrics_port = 0
         """The port of /metrics; 0: it is not served."""
@@ -181,16 +184,20 @@ class Replica:
 
     def _bind(self) -> None:
         """Builds the servers and binds their ports. Raises SettingsError if it can't listen."""
+        calls, limits = self._in_flight, self._limits
         self._server = grpc_server.build(
             self._grpc_services(),
             self.health,
             self._auth,
-            in_flight=self._in_flight,
-            limits=self._limits,
+            in_flight=calls,
+            limits=limits,
             auditor=self._auditor,
             metrics=self._metrics,
         )
-        self._scaler = self._bound_scaler()
+        if address := self._settings.scaler_listen:
+            service = ScalerService(Demands(self._pools.reads), self.health)
+            self._scaler = grpc_server.build_scaler(service, self.health, in_flight=calls, limits=limits)
+            self.scaler_port = grpc_server.bind(self._scaler, address, self._certificates, "CONTENTGEN_SCALER_LISTEN")
         self.port = grpc_server.bind(self._server, self._settings.listen, self._certificates)
         self._listen_for_scrapes()
 
@@ -250,18 +257,13 @@ class Replica:
     def _build(self) -> None:
         """Builds the pools, then what runs on them, then the router that connects them."""
         settings = self._settings
-        self._pools = Pools(
-            self._url,
-            self._database,
-            lock_timeout=settings.lock_wait,
-            statement_timeout=settings.statement_timeout,
-            lineage=self._lineage,
-        )
+        timeouts = Timeouts(settings.lock_wait, settings.statement_timeout)
+        self._pools = Pools(self._url, self._database, timeouts, self._lineage)
         self._objects = Objects(open_store(settings.asset_location), Looks())
-        self._store_identity = StoreIdentity(
-            self._pools.assets, self._objects, str(settings.asset_location), self._wrong_assets
-        )
-        self._needed = Supervision(self._gave_up_by_thread, give_up_after=GIVE_UP_TIMEOUT)
+        location = str(settings.asset_location)
+        self._store_identity = StoreIdentity(self._pools.assets, self._objects, location, self._wrong_assets)
+        gave_up = partial(self._loop.call_soon_threadsafe, self._gave_up)
+        self._needed = Supervision(gave_up, give_up_after=GIVE_UP_TIMEOUT)
         self._audit_log = AuditLog(self._pools.audit, now=self._clock.now)
         self._auditor = Auditor(self._audit_log, anonymous=settings.tokens_file is None)
         self._build_committers()
@@ -397,16 +399,14 @@ class Replica:
             self._streams,
             self._deliveries,
         )
-        self._store_watch = StoreWatch(self.health, on_back=self._router.reread_all, on_away=self._wake_reaper)
+        self._store_watch = StoreWatch(
+            self.health, on_back=self._router.reread_all, on_away=lambda: self._reaper.wake()
+        )
         reap = timed_loops.reaper(pools.loops, self._terms, self._store_watch.note)
         self._reaper = Periodic("reap", reap, needed)
         stalls = StallCheck(self._lanes, self.health, settings.heartbeat_interval, self._system_status.lock_holders)
-        retention = Retention(
-            pools.operators,
-            tasks=_age(settings.retention),
-            contents=_age(settings.content_retention),
-            audit=_age(settings.audit_retention),
-        )
+        kept = {"tasks": settings.retention, "contents": settings.content_retention, "audit": settings.audit_retention}
+        ages = {kind: None if seconds is None else timedelta(seconds=seconds) for kind, seconds in kept.items()}
         return [
             self._reaper,
             due,
@@ -423,7 +423,7 @@ class Replica:
             Periodic("database watch", self._database_watch.run_once),
             Periodic("servers", self._check_servers),
             Periodic("durability", DurabilityCheck(pools.loops, self._metrics).run_once),
-            Periodic("retention", retention.run_once),
+            Periodic("retention", Retention(pools.operators, **ages).run_once),
             Periodic("search index", SearchIndexer(pools.loops).run_once),
             Periodic("assets", AssetCollection(pools.assets, self._objects, metrics=self._metrics).run_once),
             Periodic("store of assets", self._store_identity.run_once),
@@ -451,9 +451,6 @@ class Replica:
         metrics.oldest_transaction.set(self._database_watch.oldest_age)
         metrics.foreign_locks.set(len(self._database_watch.lock_holders))
 
-    def _wake_reaper(self) -> None:
-        self._reaper.wake()
-
     def _state(self) -> ReplicaState:
         return ReplicaState(
             self.scheduler_id,
@@ -475,8 +472,7 @@ class Replica:
         return SERVERS_INTERVAL
 
     def _grpc_services(self) -> dict[str, object]:
-        settings = self._settings
-        pools = self._pools
+        settings, pools = self._settings, self._pools
         return {
             "TaskService": TaskService(
                 pools.reads,
@@ -523,25 +519,15 @@ class Replica:
             "AuditService": AuditService(pools.reads),
         }
 
-    def _bound_scaler(self) -> aio.Server | None:
-        """The server of the autoscaler, if its address is set. Raises SettingsError if it can't listen there."""
-        address = self._settings.scaler_listen
-        if address is None:
-            return None
-        service = ScalerService(Demands(self._pools.reads), self.health)
-        server = grpc_server.build_scaler(service, self.health, in_flight=self._in_flight, limits=self._limits)
-        self.scaler_port = grpc_server.bind(server, address, self._certificates, "CONTENTGEN_SCALER_LISTEN")
-        return server
-
     def _committed(self, signals: CommitSignals) -> None:
         self._router.committed(signals)
+
+    def _wake_reaper(self) -> None:
+        self._reaper.wake()
 
     def _store_away_by_thread(self, reason: str) -> None:
         self._notifier.notify_missed()  # the outcome of a commit may be unknown
         self._loop.call_soon_threadsafe(self._store_watch.away, reason)
-
-    def _gave_up_by_thread(self, part: str) -> None:
-        self._loop.call_soon_threadsafe(self._gave_up, part)
 
     def _gave_up(self, part: str) -> None:
         """The caller of `start` ends the replica: nothing else brings that part back."""
@@ -585,10 +571,6 @@ class Replica:
         self._notifications.dispose()
         if self._endpoint:
             await asyncio.to_thread(self._endpoint.stop)
-
-
-def _age(seconds: float | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _submit_weight(item: SubmitItem) -> int:

@@ -103,12 +103,10 @@ class Housekeeping:
     async def run_once(self) -> float:
         if self._moves:
             self._moves = 0
-            for _ in range(MAX_FOLDS):
-                if not await self._calls.run(fold_counts):
-                    break
-            for _ in range(MAX_FOLDS):
-                if not await self._calls.run(fold_rollups):
-                    break
+            for fold in (fold_counts, fold_rollups):
+                for _ in range(MAX_FOLDS):
+                    if not await self._calls.run(fold):
+                        break
         if self._since_vacuum >= MIN_MOVES_TO_VACUUM:
             self._since_vacuum = 0
             await asyncio.to_thread(self._vacuum)
@@ -132,13 +130,9 @@ class FloorLoop:
             self._uncover_at = self._clock() + UNCOVER_INTERVAL
             if count := await self._calls.run(uncover_tags):
                 _log.info("tasks below a floor are visible to claims again", action="floors", count=count)
-        if self._moves >= MIN_MOVES_TO_RAISE and await self._raise():
-            self._moves = 0
-        return FLOORS_INTERVAL
-
-    async def _raise(self) -> bool:
-        for _ in range(MAX_RAISE_TRIES):
+        for _ in range(MAX_RAISE_TRIES if self._moves >= MIN_MOVES_TO_RAISE else 0):
             if await self._calls.run(raise_floors):
-                return True
+                self._moves = 0
+                break
             await asyncio.sleep(RAISE_RETRY_INTERVAL)
-        return False
+        return FLOORS_INTERVAL
