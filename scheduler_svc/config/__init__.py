@@ -3,8 +3,14 @@
 The lowest layer: other modules get `Settings`; none reads the environment itself.
 """
 
-from scheduler_svc.config.logs import configure_logging
-from scheduler_svc.config.settings import Settings, notices, read_settings, settings_of, settings_parser
+from scheduler_svc.config.settings import (
+    Settings,
+    configure_logging,
+    notices,
+    read_settings,
+    settings_of,
+    settings_parser,
+)
 from scheduler_svc.config.values import Bucket, check_location
 
 __all__ = [

@@ -5,6 +5,7 @@ A field's docstring is its text in `--help`: what it means, its unit, its defaul
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, ValidationInfo, field_validator
 
 from contentgen import variables
+from contentgen.service import logs
 from contentgen.service import settings as service
 from contentgen.service.settings import (
     FlagParser,
@@ -277,6 +279,25 @@ def settings_parser(program: str, description: str, names: Iterable[str]) -> Fla
 def settings_of(flags: Mapping[str, Any]) -> Settings:
     """Returns the settings of these flags, by the settings' names, and the environment. Raises SettingsError."""
     return service.settings_of(Settings, flags)
+
+
+# Logs.
+
+
+_UNSENT = ("grpc._cython.cygrpc", "InternalError")
+"""The class of gRPC's exception for an unsent answer, by name: settings are read before gRPC is imported."""
+
+
+def configure_logging(settings: Settings) -> None:
+    """Configures structlog and the root logger, also for loggers that exist already."""
+    logs.configure_logging(settings.log_level, settings.log_format, filters=[_is_our_concern])
+
+
+def _is_our_concern(record: logging.LogRecord) -> bool:
+    """Drops, unless debugging, gRPC's errors about answers that could not be sent because the caller hung up."""
+    kinds = record.exc_info[0].__mro__ if record.exc_info and record.exc_info[0] else ()
+    unsent = any((kind.__module__, kind.__name__) == _UNSENT for kind in kinds)
+    return not unsent or logging.root.level <= logging.DEBUG
 
 
 # Warnings at start about the environment: variables that are probably mistakes.

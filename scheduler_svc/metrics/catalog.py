@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -55,60 +56,54 @@ ATTEMPT_ENDS = frozenset(
 _RETRIES = {lifecycle.AUTO_RETRY: "auto", lifecycle.RETRY_TASK: "manual", lifecycle.REQUEUED: "lost"}
 
 
+@dataclass(frozen=True, slots=True)
 class RpcMetrics:
     """The metrics of one method. On the event loop."""
 
-    def __init__(self, started: Counter, handled: Callable[[str], Counter], seconds: Histogram) -> None:
-        self._started = started
-        self._handled = handled
-        self._seconds = seconds
+    started: Counter
+    handled: Callable[[str], Counter]
+    seconds: Histogram
 
     def begin(self) -> float:
         """Counts a call; returns what `end` takes."""
-        self._started.inc()
+        self.started.inc()
         return time.perf_counter()
 
     def end(self, begun: float, code: str) -> None:
-        self._handled(code).inc()
-        self._seconds.observe(time.perf_counter() - begun)
+        self.handled(code).inc()
+        self.seconds.observe(time.perf_counter() - begun)
 
 
+@dataclass(frozen=True, slots=True)
 class LaneMetrics:
     """The metrics of one lane's groups. On the lane's thread."""
 
-    def __init__(self, size: Histogram, wait: Histogram, seconds: Histogram) -> None:
-        self._size = size
-        self._wait = wait
-        self._seconds = seconds
+    size: Histogram
+    wait: Histogram
+    seconds: Histogram
 
     def group(self, size: int, seconds: float, waited: float | None = None) -> None:
         """A group is answered: its items, how long it took, and how long the first of them had waited for it."""
-        self._size.observe(size)
-        self._seconds.observe(seconds)
+        self.size.observe(size)
+        self.seconds.observe(seconds)
         if waited is not None:
-            self._wait.observe(waited)
+            self.wait.observe(waited)
 
 
+@dataclass(frozen=True, slots=True)
 class DatabaseMetrics:
     """The metrics of one pool's transactions. On any thread."""
 
-    def __init__(
-        self,
-        seconds: Histogram,
-        ended: Callable[[str], Counter],
-        statements: Counter,
-        moved: Callable[[Sequence[EventRow]], None],
-    ) -> None:
-        self._seconds = seconds
-        self._ended = ended
-        self._statements = statements
-        self.moved = moved
-        """Takes the moves that a transaction has committed."""
+    seconds: Histogram
+    ended: Callable[[str], Counter]
+    statements: Counter
+    moved: Callable[[Sequence[EventRow]], None]
+    """Takes the moves that a transaction has committed."""
 
     def transaction(self, outcome: str, seconds: float, statements: int) -> None:
-        self._ended(outcome).inc()
-        self._seconds.observe(seconds)
-        self._statements.inc(statements)
+        self.ended(outcome).inc()
+        self.seconds.observe(seconds)
+        self.statements.inc(statements)
 
 
 class Metrics(ServiceMetrics):
@@ -154,13 +149,11 @@ class Metrics(ServiceMetrics):
         self._seconds = self._histogram(
             "grpc_server_handling_seconds", "How long calls took. Streams count as they end.", CALL_BUCKETS, *method
         )
-        self._refused = self._counter(
+        self._refused = self._counter_of(
             "contentgen_refused_calls_total",
             "Calls refused because of their token, its role, or because it is tied to accounts and the RPC is for all.",
-            "reason",
+            reason=("TOKEN_INVALID", "ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"),
         )
-        for reason in ("TOKEN_INVALID", "ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"):
-            self._refused.labels(reason)
         self.lease_streams = self._gauge("contentgen_lease_streams", "Workers that are connected to this scheduler.")
         self.watchers = self._gauge("contentgen_watchers", "WatchTasks streams of this scheduler.")
 
@@ -216,22 +209,18 @@ class Metrics(ServiceMetrics):
             "source",
             "target",
         )
-        for source, target in MOVES:  # a series that begins with its first event has no rate then
+        for source, target in MOVES:
             self._moves.labels(source.label, target.label)
-        self._attempts = self._counter(
+        self._attempts = self._counter_of(
             "contentgen_attempts_total",
             "Attempts that ended, by reason: COMPLETED, that of Task.error, that of a release, or OTHER.",
-            "reason",
+            reason=(*ATTEMPT_ENDS, OTHER),
         )
-        for reason in (*ATTEMPT_ENDS, OTHER):
-            self._attempts.labels(reason)
-        self._retries = self._counter(
+        self._retries = self._counter_of(
             "contentgen_task_retries_total",
             "Tasks that were given another attempt: auto, manual (RetryTask and bulk calls), or lost (a lost worker).",
-            "kind",
+            kind=_RETRIES.values(),
         )
-        for kind in _RETRIES.values():
-            self._retries.labels(kind)
         self._queue_seconds = self._distribution(
             "contentgen_task_queue_seconds",
             "How long a task was ready before it was leased to a worker: the latency of dispatch.",
@@ -319,22 +308,20 @@ class Metrics(ServiceMetrics):
         )
         self._assets_stored = self._counter("contentgen_assets_stored_total", "Assets that workers uploaded.")
         self._asset_bytes = self._counter("contentgen_asset_bytes_total", "Bytes of these assets.")
-        self._assets_refused = self._counter(
+        self._assets_refused = self._counter_of(
             "contentgen_assets_refused_total",
             "Uploads of assets that were refused, by reason: ACCOUNT_ASSETS_FULL (max_asset_bytes) or"
             " ASSET_STORE_UNAVAILABLE.",
-            "reason",
+            reason=("ACCOUNT_ASSETS_FULL", "ASSET_STORE_UNAVAILABLE"),
         )
-        for reason in ("ACCOUNT_ASSETS_FULL", "ASSET_STORE_UNAVAILABLE"):
-            self._assets_refused.labels(reason)
         self.assets_deleted = self._counter(
             "contentgen_assets_deleted_total", "Assets that were deleted, since no content names them."
         )
-        self.webhook_tries = self._counter(
-            "contentgen_webhook_tries_total", "Tries to deliver to webhooks: delivered or failed.", "outcome"
+        self.webhook_tries = self._counter_of(
+            "contentgen_webhook_tries_total",
+            "Tries to deliver to webhooks: delivered or failed.",
+            outcome=("delivered", "failed"),
         )
-        for outcome in ("delivered", "failed"):
-            self.webhook_tries.labels(outcome)
         self.schedule_ticks = self._counter("contentgen_schedule_ticks_total", "Schedules whose tick was run.")
 
     # What parts of a replica get
@@ -430,15 +417,21 @@ class Metrics(ServiceMetrics):
             self._account_ready.labels(str(account_id)).set(stats.queue_depth)
 
     def _sample_backlogs(self, backlogs: Backlogs) -> None:
-        self._deliveries.labels("pending").set(backlogs.pending_deliveries)
-        self._deliveries.labels("exhausted").set(backlogs.exhausted_deliveries)
+        for status in ("pending", "exhausted"):
+            self._deliveries.labels(status).set(getattr(backlogs, f"{status}_deliveries"))
         self._oldest_delivery.set(max(0.0, backlogs.oldest_delivery))
-        self._pool_entries.labels("pending").set(backlogs.pool_pending)
-        self._pool_entries.labels("publishing").set(backlogs.pool_publishing)
-        self._pool_entries.labels("retrying").set(backlogs.pool_retrying)
-        self._pool_entries.labels("failed").set(backlogs.pool_failed)
+        for state in ("pending", "publishing", "retrying", "failed"):
+            self._pool_entries.labels(state).set(getattr(backlogs, f"pool_{state}"))
         self._schedules.set(backlogs.active_schedules)
         self._schedule_lateness.set(max(0.0, backlogs.schedule_lateness))
+
+    def _counter_of(self, name: str, documentation: str, **values: Iterable[str]) -> Counter:
+        """A counter by one label, with its values: a series that begins with its first event has no rate then."""
+        ((label, series),) = values.items()
+        counter = self._counter(name, documentation, label)
+        for value in series:
+            counter.labels(value)
+        return counter
 
     def _distribution(self, name: str, documentation: str, bounds: Sequence[float], label: str) -> Distribution:
         self.declared.append(Declared(name, "histogram", documentation, (label,)))

@@ -399,9 +399,7 @@ class Replica:
             self._streams,
             self._deliveries,
         )
-        self._store_watch = StoreWatch(
-            self.health, on_back=self._router.reread_all, on_away=lambda: self._reaper.wake()
-        )
+        self._store_watch = StoreWatch(self.health, on_back=self._router.reread_all, on_away=self._wake_reaper)
         reap = timed_loops.reaper(pools.loops, self._terms, self._store_watch.note)
         self._reaper = Periodic("reap", reap, needed)
         stalls = StallCheck(self._lanes, self.health, settings.heartbeat_interval, self._system_status.lock_holders)
