@@ -188,7 +188,6 @@ class Settings(ServiceSettings):
     @field_validator("database_url")
     @classmethod
     def _from_file(cls, url: str | None, info: ValidationInfo) -> str | None:
-        """The URL, whether it was given itself or in a file."""
         file = info.data.get("database_url_file")
         if file is None:
             return url
@@ -197,7 +196,6 @@ class Settings(ServiceSettings):
         return str(file.url)
 
     def conflicts(self) -> list[str]:
-        """What is wrong with the values together."""
         problems = [*together(self, "tls_cert", "tls_key")]
         if self.tls_client_ca and not self.tls_cert:
             problems.append("CONTENTGEN_TLS_CLIENT_CA asks for CONTENTGEN_TLS_CERT and CONTENTGEN_TLS_KEY")
@@ -270,7 +268,6 @@ def read_settings(arguments: Sequence[str]) -> Settings:
 
 
 def settings_parser(program: str, description: str, names: Iterable[str]) -> FlagParser:
-    """Returns a parser with the flags of these settings."""
     parser = FlagParser(program, description=description, epilog=from_environment_only(Settings))
     add_flags(parser, Settings, names)
     return parser
@@ -304,7 +301,6 @@ def _is_our_concern(record: logging.LogRecord) -> bool:
 
 
 def notices(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yields a line for each variable that is probably a mistake."""
     yield from empty_url(environ)
     yield from variables.notices(environ)
 

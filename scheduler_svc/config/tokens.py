@@ -50,7 +50,6 @@ def new_token() -> str:
 
 
 def hash_of(token: str) -> str:
-    """Returns the lower-case hex SHA-256, as in the file."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

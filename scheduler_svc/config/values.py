@@ -38,8 +38,6 @@ def _database_url(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrlFile:
-    """A file that holds the URL of a database, read once."""
-
     path: Path
     url: str = field(repr=False)
 

@@ -28,8 +28,6 @@ class AuditedCall(NamedTuple):
 
 
 class AuditEvent(NamedTuple):
-    """A call with its key."""
-
     event_key: int
     actor: str
     account_id: int

@@ -60,8 +60,6 @@ class Media(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """An asset as a content names it."""
-
     name: str
     sha256: str
     media_type: str

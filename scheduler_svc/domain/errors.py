@@ -26,8 +26,6 @@ class FieldViolation:
 
 
 class InvalidArgument(DomainError):
-    """A request with invalid fields, all of which are named."""
-
     def __init__(self, violations: Iterable[FieldViolation]) -> None:
         self.violations = tuple(violations)
         super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in self.violations))
@@ -56,8 +54,6 @@ class InvalidState(DomainError):
 
 
 class EtagMismatch(DomainError):
-    """The content has changed since its `etag` was read."""
-
     def __init__(self, content_id: int, etag: str) -> None:
         super().__init__(f"content {content_id} has changed since it was read; read it again for its etag", etag=etag)
 
@@ -83,8 +79,6 @@ class RequestIdConflict(DomainError):
 
 
 class UniqueKeyInUse(DomainError):
-    """Another open task has the unique key of a task that would be open again."""
-
     def __init__(self, task_id: str, holder_id: str) -> None:
         super().__init__(
             f"task {task_id} can't be retried while {holder_id}, which has its unique_key, is open", task_id=holder_id
@@ -142,8 +136,6 @@ class TooManyWebhooks(DomainError):
 
 
 class ResumeTokenExpired(DomainError):
-    """Moves after the token are deleted, or it belongs to another history of the database."""
-
     def __init__(self) -> None:
         super().__init__(
             "the resume token is older than the events that are kept, or from before a restore; start anew without it"
@@ -158,8 +150,6 @@ class WatcherTooSlow(DomainError):
 
 
 class WatchOverrun(DomainError):
-    """The caller's watches have so much unread that the replica lags."""
-
     def __init__(self, resume_token: str) -> None:
         super().__init__(
             "this caller's watches have too many events unread; have fewer, read them, and go on with the resume token",
@@ -180,8 +170,6 @@ class TooManyCalls(DomainError):
 
 
 class WaitedTooLong(DomainError):
-    """The call waited too long for a thread or a group."""
-
     def __init__(self, within: float) -> None:
         super().__init__(
             f"this scheduler did not get to the call within {within:g} s; it shares itself fairly between callers, so"
@@ -229,15 +217,11 @@ class StatementTimeout(StoreUnavailable):
 
 
 class AssetStoreUnavailable(DomainError):
-    """The folder or the bucket of the assets can't be used, or lacks what it should have."""
-
     def __init__(self, problem: str) -> None:
         super().__init__(f"the store of assets (CONTENTGEN_ASSETS) is not available: {problem}; try again")
 
 
 class LeaseLost(DomainError):
-    """No result of this lease can count any more, for this caller."""
-
     def __init__(self, lease_id: str) -> None:
         super().__init__(f"lease {lease_id!r} takes no result from this worker any more", lease_id=lease_id)
 
@@ -269,8 +253,6 @@ class AccountForbidden(DomainError):
 
 
 class WorkerIdInUse(DomainError):
-    """Another folder uses this worker id, and was active within the lease time."""
-
     def __init__(self, worker_id: str, hostname: str) -> None:
         super().__init__(
             f"worker id {worker_id!r} is in use on {hostname}; stop that worker or give this one another id",
@@ -280,7 +262,5 @@ class WorkerIdInUse(DomainError):
 
 
 class SessionReplaced(DomainError):
-    """A newer session of the same folder is open; this stream belongs to an old one."""
-
     def __init__(self, worker_id: str) -> None:
         super().__init__(f"a newer session of worker {worker_id!r} is open", worker_id=worker_id)

@@ -28,8 +28,6 @@ class PublishPolicy:
 
 
 class PublishReport(NamedTuple):
-    """What a publisher reports of a claimed entry."""
-
     published: bool
     error: str = ""
     url: str = ""

@@ -62,7 +62,6 @@ def bucket(seconds: float) -> int:
 
 
 def point(time: datetime, numbers: Mapping[int, float]) -> HistoryPoint:
-    """Returns what the numbers of each kind say."""
     durations = sorted((kind, n) for kind, n in numbers.items() if kind >= _BUCKET_0 + _LOWEST)
     return HistoryPoint(
         time,

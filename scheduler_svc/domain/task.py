@@ -47,7 +47,6 @@ class Brief(NamedTuple):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The values of `TEXTS`."""
         return self[:-1]
 
     @property
@@ -296,7 +295,6 @@ class Task(NamedTuple):
 
 
 def as_inserted(key: int, task: NewTask, now: datetime) -> Task:
-    """Returns the task as it is right after its insert."""
     return Task(
         task_key=key,
         account_id=task.account_id,
@@ -369,8 +367,6 @@ class RunOutput(NamedTuple):
 
 
 class AttemptLog(NamedTuple):
-    """The output of an attempt that ended at `end_time`."""
-
     attempt: int
     worker_id: str
     end_time: datetime
@@ -379,8 +375,6 @@ class AttemptLog(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskStats:
-    """Counts as of one moment."""
-
     counts: Mapping[Status, int]
     oldest_pending_age: timedelta | None
     queue_depth: int

@@ -85,7 +85,6 @@ def unfolded(account_id: str, kind: int) -> str:
 
 class History(Statements):
     def insert(self, rows: Sequence[EventRow]) -> None:
-        """Appends moves; the database refuses one that the transition table does not have."""
         self._session.insert(_INSERT_EVENTS, rows)
 
 
@@ -167,7 +166,6 @@ class Rollups(Statements):
     """Statements on `task_rollups` and `rollup_deltas`. Account 0 holds the sums over all accounts."""
 
     def add(self, rows: Sequence[RollupRow]) -> None:
-        """Adds these rows to the numbers of this hour."""
         self._session.insert(
             _ADD_ROLLUPS,
             [(row.account_id, array("smallint", row.numbers), array("float8", row.numbers.values())) for row in rows],

@@ -94,8 +94,6 @@ MAX_FOLDED = 1_000
 
 
 class Rollup:
-    """What one transaction adds to the rollups."""
-
     def __init__(self) -> None:
         self._durations: defaultdict[int, list[float]] = defaultdict(list)
         self._costs: defaultdict[int, float] = defaultdict(float)

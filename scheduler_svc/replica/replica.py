@@ -431,7 +431,6 @@ class Replica:
         ]
 
     def _build_sampling(self) -> list[Periodic]:
-        """Builds what only metrics need."""
         if not self._metrics:
             return []
         self._sampling = Sampling(self._metrics, self._sample)

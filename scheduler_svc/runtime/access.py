@@ -194,7 +194,6 @@ _log = structlog.get_logger(__name__)
 
 
 def caller() -> CallerIdentity:
-    """Who makes the current call."""
     return _caller.get()
 
 

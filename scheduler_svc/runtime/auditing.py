@@ -59,8 +59,6 @@ def counts_resources(account_ids: Iterable[int]) -> None:
 
 
 class Audited:
-    """The events of one RPC."""
-
     def __init__(self, name: str, change: Change, auditor: Auditor) -> None:
         self.name = name
         self._change = change
@@ -171,7 +169,6 @@ class Auditor:
 
 
 def outcome(error: BaseException) -> str:
-    """Returns how a call failed."""
     if isinstance(error, DomainError):
         return _shown(ERROR_STATUSES[type(error)])
     return _CANCELLED if isinstance(error, asyncio.CancelledError) else _shown(INTERNAL)

@@ -222,7 +222,6 @@ class Violations:
 
 
 def is_sha256(text: str) -> bool:
-    """Returns whether it is a SHA-256 in lower-case hex."""
     return _SHA256.fullmatch(text) is not None
 
 
@@ -284,7 +283,6 @@ def read_brief(request: pb.SubmitTaskRequest, bad: SubmitViolations) -> Brief:
 
 
 def fill_brief(message: task_pb2.Task, brief: Brief, names: Sequence[str] = TEXTS) -> None:
-    """Sets these texts of a task."""
     for name in names:
         if text := getattr(brief, name):
             setattr(message, name, text)

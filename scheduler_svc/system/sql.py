@@ -167,7 +167,6 @@ class SystemStatements(Statements):
     """Statements on `replicas`, and on PostgreSQL's own views."""
 
     def announce(self, replica: ReplicaState) -> None:
-        """Says how a replica stands; deletes those without a heartbeat for a day."""
         lanes = {name: {key: getattr(lane, key) for key in _STORED} for name, lane in replica.lanes.items()}
         traits = {"clock_offset": replica.clock_offset, "settings": {**replica.settings}}
         self._run(
@@ -181,7 +180,6 @@ class SystemStatements(Statements):
         )
 
     def withdraw(self, scheduler_id: str) -> None:
-        """Deletes the row of a replica that ends."""
         self._run(_WITHDRAW, scheduler_id=scheduler_id)
 
     def replicas(self) -> list[ReplicaState]:

@@ -51,7 +51,6 @@ class WatchInterest:
 
     @property
     def anywhere(self) -> bool:
-        """Whether this replica or another one has watchers."""
         return self.here or self.elsewhere
 
     def note_elsewhere(self) -> None:
@@ -193,7 +192,6 @@ class ChangeFeed:
             self._tidy(recent)
 
     def _changes_of(self, selection: Selection, accounts: Scope) -> RecentChanges:
-        """The selection's recent changes, which all of its watchers share."""
         if selection not in self._recent:
             recent = self._recent[selection] = RecentChanges(selection, accounts)
             for index, key in self._entries(recent):

@@ -139,7 +139,6 @@ class Changes(Statements):
         ]
 
     def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]:
-        """Returns the same as `page`, of these tasks only, as number and task."""
         key_array = array("bigint", keys)
         rows = self._rows(_PAGE_OF_TASKS, keys=key_array, after=after, until=until, limit=limit)
         return [(seq, key) for seq, key in rows]
@@ -154,11 +153,9 @@ class Changes(Statements):
         return moves, next((seq for seq, key in rows if key is None), until)
 
     def has(self, task_key: int, number: int) -> bool:
-        """Returns whether the task has a move of this number."""
         return self._row(_HAS_MOVE, task_key=task_key, number=number) is not None
 
     def open_tasks(self, scope: Scope, after: int, limit: int) -> list[int]:
-        """Keys above `after` of the scope's tasks that have not ended."""
         parameters = accounts(scope)
         statement = _OPEN_OF_ACCOUNTS if parameters else _OPEN_TASKS
         return [row[0] for row in self._rows(statement, **parameters, after=after, limit=limit)]
@@ -168,7 +165,6 @@ class Changes(Statements):
         return dict(self._rows(_ACCOUNTS, keys=array("bigint", keys)))
 
     def cleaned_since(self, number: int) -> frozenset[int]:
-        """Accounts of which moves with numbers above this one were deleted."""
         return frozenset(row[0] for row in self._rows(_CLEANED_SINCE, number=number))
 
     def cleaned_to(self, scope: Scope) -> int:

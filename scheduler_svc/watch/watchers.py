@@ -279,7 +279,6 @@ class Watcher:
             self._turn.set_result(None)
 
     def queue(self) -> None:
-        """Queues for a turn to send."""
         if self._turn is not None and not self._turn.done():
             self._sends.put(self.caller, self._turn)
 

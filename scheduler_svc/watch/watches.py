@@ -85,8 +85,6 @@ class TaskWatch:
 
 
 class Watches:
-    """Opens watches."""
-
     def __init__(self, calls: Calls, feed: ChangeFeed) -> None:
         self._calls = calls
         self._feed = feed

@@ -118,7 +118,6 @@ class DeliveryLoop:
         self._tried: list[Tried] = []
 
     def driven_by(self, wake: Callable[[], None]) -> None:
-        """`wake` makes the next round begin."""
         self._wake = wake
 
     def hint(self, *, changed: bool) -> None:
@@ -138,7 +137,6 @@ class DeliveryLoop:
                 raise
 
     async def run_once(self) -> float:
-        """Does a round; returns the seconds until the next one."""
         if time.monotonic() >= self._read_at:
             await self.read()
         if not self._interest and not self._tried:

@@ -130,7 +130,6 @@ class WebhookService(WebhookServiceServicer):
         return pb.RedeliverWebhookResponse(delivery=_delivery_message(delivery))
 
     async def _change(self, request: pb.UpdateWebhookRequest, violations: Violations) -> WebhookChange:
-        """The values of the fields that the mask names."""
         paths = violations.mask("update_mask", request.update_mask, _CHANGEABLE)
         url = types = active = None
         if "url" in paths:
@@ -155,7 +154,6 @@ def _message(webhook: Webhook) -> pb.Webhook:
 
 
 def _event_types(field: str, names: Sequence[str], violations: Violations) -> tuple[str, ...]:
-    """The event types, each once."""
     choices = ", ".join(SUBSCRIBABLE)
     if not names:
         violations.add(field, f"is required: one or more of {choices}")

@@ -90,7 +90,6 @@ class Webhooks(Statements):
         return int(self._row(_COUNT_WEBHOOKS, account_id=account_id)[0])
 
     def insert(self, account_id: int, url: str, event_types: Sequence[str], secret: str) -> Webhook:
-        """Creates a webhook; the database assigns its id."""
         types = array("text", event_types)
         return _webhook(self._row(_INSERT_WEBHOOK, account_id=account_id, url=url, event_types=types, secret=secret))
 
@@ -106,7 +105,6 @@ class Webhooks(Statements):
         ]
 
     def update(self, webhook_id: int, change: WebhookChange) -> Webhook | None:
-        """Changes a webhook; returns the result, or None if there is no such webhook."""
         types = None if change.event_types is None else array("text", change.event_types)
         row = self._row(_UPDATE_WEBHOOK, webhook_id=webhook_id, url=change.url, event_types=types, active=change.active)
         return None if row is None else _webhook(row)
@@ -323,7 +321,6 @@ _REDELIVER = sa.text(f"""
 
 class Deliveries(Statements):
     def store(self, events: Sequence[WebhookEvent]) -> None:
-        """Stores events, in this order, for the active webhooks that want them."""
         self._session.hold_back(_STORE_EVENTS, _EVENTS.bind(events))
 
     def task_of(self, content_id: int) -> int:
@@ -367,7 +364,6 @@ class Deliveries(Statements):
         return [(webhook_id, backlogged) for webhook_id, backlogged in self._rows(_MARK_BACKLOGS, limit=limit)]
 
     def record(self, outcomes: Sequence[DeliveryOutcome]) -> None:
-        """Records how tries went, in the order of their ids, and for their webhooks."""
         rows = self._rows(_RECORD_TRIES, **_OUTCOMES.bind(outcomes))
         ended = sorted({(row[0], row[1]) for row in rows if row[2] != DeliveryStatus.PENDING and row[1] is not None})
         if ended:

@@ -74,7 +74,6 @@ class WebhookInterest:
         self._wanted = None if wanted is None else frozenset(wanted)
 
     def __bool__(self) -> bool:
-        """Returns whether a webhook may want anything."""
         return self._wanted is None or bool(self._wanted)
 
     def wants(self, event_type: EventType, account_id: int) -> bool:
@@ -122,7 +121,6 @@ def get_webhook(tx: Tx, scope: Scope, webhook_id: int) -> Webhook:
 
 
 def read_interest(tx: Tx) -> list[tuple[str, int]]:
-    """Returns the event types that active webhooks want, each with an account (0: all)."""
     return tx.webhooks.wanted()
 
 
@@ -187,7 +185,6 @@ def store_ended_tasks(tx: Tx, last_moves: Mapping[int, LastMove]) -> None:
 
 
 def store_review(tx: Tx, content: Content) -> None:
-    """Stores the event of a content's present review status."""
     _store(tx, [of_content(content.content_id, content.account_id, content.task_key, content.review_status)])
 
 
@@ -236,8 +233,6 @@ CLAIM_LEASE = timedelta(seconds=30)
 
 
 class Tried(NamedTuple):
-    """A try with its answer."""
-
     attempt: DeliveryAttempt
     response: Response
 
@@ -302,7 +297,6 @@ def claim_ping(tx: Tx, scope: Scope, webhook_id: int) -> DeliveryAttempt:
 
 
 def record_ping(tx: Tx, tried: Tried) -> Delivery:
-    """Returns the ping after its only try."""
     record(tx, [tried], final=True)
     return _get_delivery(tx, tried.attempt.delivery_id)
 
