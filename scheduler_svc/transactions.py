@@ -40,7 +40,7 @@ from scheduler_svc.publishing.sql import PublishPool
 from scheduler_svc.retention.sql import Sweeps
 from scheduler_svc.runtime.signals import CommitSignals
 from scheduler_svc.schedules.sql import Schedules
-from scheduler_svc.system.sql import BacklogReads, SystemStatements
+from scheduler_svc.system.sql import SystemStatements
 from scheduler_svc.tasks.sql.ended import EndedTasks, Polls
 from scheduler_svc.tasks.sql.reads import TaskReads
 from scheduler_svc.tasks.sql.submits import Submits, UniqueKeys
@@ -175,7 +175,6 @@ class Tx:
     history = _group(History)
     attempt_logs = _group(AttemptLogs)
     counts = _group(Counts)
-    backlogs = _group(BacklogReads)
     rollups = _group(Rollups)
     submits = _group(Submits)
     workers = _group(Workers)

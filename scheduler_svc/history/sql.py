@@ -16,7 +16,6 @@ from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements
 from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
 from scheduler_svc.domain.rollup import Resolution
-from scheduler_svc.history.work import RollupRow
 from scheduler_svc.runtime.signals import EventRow
 
 _INSERT_EVENTS = Insert(
@@ -165,11 +164,12 @@ _DELETE_ROLLUPS = sa.text("""
 class Rollups(Statements):
     """Statements on `task_rollups` and `rollup_deltas`. Account 0 holds the sums over all accounts."""
 
-    def add(self, rows: Sequence[RollupRow]) -> None:
-        self._session.insert(
-            _ADD_ROLLUPS,
-            [(row.account_id, array("smallint", row.numbers), array("float8", row.numbers.values())) for row in rows],
-        )
+    def add(self, numbers: Mapping[int, Mapping[int, float]]) -> None:
+        """Adds to this hour's numbers by account and kind."""
+        rows = [
+            (account, array("smallint", kinds), array("float8", kinds.values())) for account, kinds in numbers.items()
+        ]
+        self._session.insert(_ADD_ROLLUPS, rows)
 
     def fold(self, limit: int) -> int:
         """Folds up to `limit` rows; returns how many."""

@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
 
 
-class RollupRow(NamedTuple):
-    """An insert into `rollup_deltas`: what is added to an account's numbers, by kind."""
-
-    account_id: int
-    numbers: Mapping[int, float]
-
-
 class ReadyRow(NamedTuple):
     """A pending task that is due; without a tag it waits for admission. `attempt` is its next lease's number."""
 
@@ -104,8 +97,8 @@ class Rollup:
         if cost:
             self._costs[account_id] += cost
 
-    def rows(self, moves: Mapping[tuple[int, Status, Status], int]) -> list[RollupRow]:
-        """Returns all that is to be added, with these moves by account, source and target.
+    def numbers(self, moves: Mapping[tuple[int, Status, Status], int]) -> dict[int, dict[int, float]]:
+        """Returns all that is to be added, by account and kind, with these moves by account, source and target.
 
         A failure that the same transaction retries is no end, and a retry that comes later takes none back.
         """
@@ -122,7 +115,7 @@ class Rollup:
         numbers: dict[int, dict[int, float]] = {account_id: {**+counted} for account_id, counted in counts.items()}
         for account_id, cost in self._costs.items():
             numbers[account_id][rollup.COST] = cost
-        return [RollupRow(*row) for row in numbers.items() if row[1]]
+        return {account_id: added for account_id, added in numbers.items() if added}
 
 
 def fold_rollups(tx: Tx) -> bool:
@@ -245,7 +238,7 @@ class Ledger:
         }
         self._tx.counts.add(self._deltas())
         if self.rollup:
-            self._tx.rollups.add(self.rollup.rows(self._moves))
+            self._tx.rollups.add(self.rollup.numbers(self._moves))
         if self._untagged:
             self._tx.start_quotas.subtract_tags(self._untagged)
 

@@ -41,7 +41,7 @@ from scheduler_svc.domain.lease import AttemptCompleted, LeaseTerms
 from scheduler_svc.domain.publishing import PublishPolicy
 from scheduler_svc.domain.system import LaneState, ReplicaState
 from scheduler_svc.domain.task import SubmitBounds, Task
-from scheduler_svc.domain.webhook_address import AddressPolicy
+from scheduler_svc.domain.webhook import AddressPolicy
 from scheduler_svc.leases.pool_service import WorkerPoolService
 from scheduler_svc.leases.report import Answer, Item, ReportItem, ReportWork, UnsentLeases, report_keys
 from scheduler_svc.leases.service import WorkerService
@@ -69,7 +69,7 @@ from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
 from scheduler_svc.schedules import loop
 from scheduler_svc.schedules.service import ScheduleService, read_template
 from scheduler_svc.schedules.work import Ticks
-from scheduler_svc.system.loop import Sampling, reading_figures
+from scheduler_svc.system.loop import Sampling, sample_figures
 from scheduler_svc.system.service import SystemService
 from scheduler_svc.system.work import SystemStatus
 from scheduler_svc.tasks.bulk import Bulk
@@ -79,7 +79,7 @@ from scheduler_svc.tasks.waits import PollWaiters, Waiters
 from scheduler_svc.transactions import Database
 from scheduler_svc.watch.feed import ChangeFeed, WatchInterest
 from scheduler_svc.watch.watches import Watches
-from scheduler_svc.webhooks.loop import DeliveryLoop, backlog_check
+from scheduler_svc.webhooks.loop import DeliveryLoop, check_backlogs
 from scheduler_svc.webhooks.sender import Names, WebhookAddresses, WebhookSender
 from scheduler_svc.webhooks.service import WebhookService
 from scheduler_svc.webhooks.work import WebhookInterest
@@ -414,7 +414,7 @@ class Replica:
             watch,
             webhooks,
             audit,
-            Periodic("webhook backlogs", backlog_check(pools.loops)),
+            Periodic("webhook backlogs", partial(check_backlogs, pools.loops)),
             Periodic("floors", floors.run_once),
             Periodic("stalls", stalls.run_once, needed),
             Periodic("presence", self._system_status.run_once),
@@ -433,10 +433,10 @@ class Replica:
     def _build_sampling(self) -> list[Periodic]:
         if not self._metrics:
             return []
-        self._sampling = Sampling(self._metrics, self._sample)
+        self._sampling, accounts = Sampling(self._metrics, self._sample), self._settings.metrics_accounts
         return [
             Periodic("metrics", self._sampling.run_once),
-            Periodic("figures", reading_figures(self._pools.loops, self._metrics, self._settings.metrics_accounts)),
+            Periodic("figures", partial(sample_figures, self._pools.loops, self._metrics, accounts)),
         ]
 
     def _sample(self, metrics: Metrics) -> None:

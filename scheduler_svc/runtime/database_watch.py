@@ -135,7 +135,7 @@ class DurabilityCheck:
 
     async def run_once(self) -> float:
         """Logs what has changed; returns the seconds until the next check."""
-        weakened = await self._calls.run(_weakened)
+        weakened = await self._calls.run(lambda tx: tx.system.weakened_settings())
         for setting in weakened:
             if setting not in self._weakened:
                 _log.warning(
@@ -149,7 +149,3 @@ class DurabilityCheck:
         if self._metrics:
             self._metrics.sample_durability(weakened)
         return DURABILITY_CHECK_INTERVAL
-
-
-def _weakened(tx: Tx) -> tuple[str, ...]:
-    return tx.system.weakened_settings()

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
-from scheduler_svc.runtime.loops import Run
 from scheduler_svc.system.work import read_figures
 
 SAMPLE_INTERVAL = 0.5
@@ -47,11 +46,7 @@ class Sampling:
         return [f"the event loop has not run for {silent:.0f} s"] if silent > FROZEN_LIMIT else []
 
 
-def reading_figures(calls: Calls, metrics: Metrics, account_ids: Sequence[int]) -> Run:
+async def sample_figures(calls: Calls, metrics: Metrics, account_ids: Sequence[int]) -> float:
     """Reads what all replicas have in common, and what is told of these accounts."""
-
-    async def run_once() -> float:
-        metrics.sample_figures(await calls.run(read_figures, account_ids))
-        return FIGURES_INTERVAL
-
-    return run_once
+    metrics.sample_figures(await calls.run(read_figures, account_ids))
+    return FIGURES_INTERVAL

@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from contentgen.v1 import system_service_pb2 as pb
 from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from scheduler_svc.config import Settings
-from scheduler_svc.domain.system import LaneState, LockHolder, ReplicaState, System
+from scheduler_svc.domain.system import LockHolder, ReplicaState, System
 from scheduler_svc.runtime.access import Limits, caller, methods_of
 from scheduler_svc.runtime.validation import duration, timestamp
 from scheduler_svc.system.work import SystemStatus
@@ -73,14 +73,13 @@ def _replica(state: ReplicaState) -> pb.Replica:
         start_time=timestamp(state.start_time),
         last_heartbeat_time=timestamp(state.heartbeat_time or datetime.now(UTC)),
         serving=state.serving,
-        lanes=[_lane(name, state.lanes[name]) for name in sorted(state.lanes)],
+        lanes=[
+            pb.Lane(name=name, oldest_age=_seconds(lane.oldest), waiting=lane.waiting, set_aside=lane.set_aside)
+            for name, lane in sorted(state.lanes.items())
+        ],
         clock_offset=_seconds(state.clock_offset),
         settings=state.settings,
     )
-
-
-def _lane(name: str, state: LaneState) -> pb.Lane:
-    return pb.Lane(name=name, oldest_age=_seconds(state.oldest), waiting=state.waiting, set_aside=state.set_aside)
 
 
 def _oldest(system: System) -> pb.OldestTransaction | None:

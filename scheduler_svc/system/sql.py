@@ -54,12 +54,6 @@ _READ_BACKLOGS = sa.text(f"""
 """Counts, up to a limit each, and reads the oldest, of what waits besides tasks."""
 
 
-class BacklogReads(Statements):
-    def read(self, limit: int) -> Backlogs:
-        """Counts up to `limit` of each."""
-        return Backlogs(*self._row(_READ_BACKLOGS, limit=limit))
-
-
 _ANNOUNCE = sa.text("""
     WITH gone AS (DELETE FROM replicas WHERE heartbeat_time < now() - interval '1 day')
     INSERT INTO replicas AS r (scheduler_id, version, start_time, heartbeat_time, serving, lanes, traits)
@@ -218,6 +212,10 @@ class SystemStatements(Statements):
         """
         row = self._row(_OLDEST_TRANSACTION, among=None if among is None else array("text", among))
         return OldestTransaction(*row) if row else None
+
+    def backlogs(self, limit: int) -> Backlogs:
+        """Counts up to `limit` of each."""
+        return Backlogs(*self._row(_READ_BACKLOGS, limit=limit))
 
 
 _STORED = ("oldest", "waiting", "set_aside")

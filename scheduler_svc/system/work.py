@@ -135,7 +135,7 @@ def read_figures(tx: Tx, account_ids: Sequence[int]) -> Figures:
         task_stats(tx, ALL),
         tx.waiting.heads(HEAD_LIMIT),
         tx.leases.stages(),
-        tx.backlogs.read(BACKLOG_LIMIT),
+        tx.system.backlogs(BACKLOG_LIMIT),
         {account_id: stats for account_id in account_ids if (stats := _of_account(tx, account_id))},
     )
 

@@ -276,7 +276,7 @@ class ChangeFeed:
         if holder is None:
             return
         waiting = [
-            wait.reached for wait in self._awaited if now - wait.since >= DELAY_TIMEOUT and not wait.reached.done()
+            reached for _, since, reached in self._awaited if now - since >= DELAY_TIMEOUT and not reached.done()
         ]
         for reached in waiting:
             reached.set_exception(ChangesDelayed(holder.pid, holder.database))
@@ -298,7 +298,9 @@ class ChangeFeed:
                 if self._origin is None:  # all have left meanwhile
                     return
                 self._position = end
-                self._arrive(end)
+                for number, _, reached in self._awaited:
+                    if end >= number and not reached.done():
+                        reached.set_result(None)
             await self._until_relieved()
 
     async def _hand_out_page(self, until: int) -> int:
@@ -326,11 +328,6 @@ class ChangeFeed:
             if offers >= MAX_OFFERS:
                 offers = 0
                 await asyncio.sleep(0)
-
-    def _arrive(self, position: int) -> None:
-        for number, _, reached in self._awaited:
-            if position >= number and not reached.done():
-                reached.set_result(None)
 
     async def _until_relieved(self) -> None:
         """Gives watchers that read the time to; those that don't read can't hold up the others for long."""

@@ -199,7 +199,8 @@ class RecentChanges:
     def offer(self, change: TaskChange) -> None:
         """Appends a change; watchers that have read all others get it when it is their turn."""
         if len(self._changes) == MAX_BUFFER:
-            self._cut_off()
+            for watcher in [watcher for watcher in self._readers if watcher.behind == MAX_BUFFER]:
+                watcher.fail(Overrun(WatcherTooSlow))  # it has read nothing of what is kept
         if not self._readers:
             return
         self._changes.append(SelectedChange(change, len(self._readers)))
@@ -207,11 +208,6 @@ class RecentChanges:
         idle, self._idle = self._idle, {}
         for watcher in idle:
             watcher.queue()
-
-    def _cut_off(self) -> None:
-        """Fails the watchers that have read nothing of what is kept."""
-        for watcher in [watcher for watcher in self._readers if watcher.behind == MAX_BUFFER]:
-            watcher.fail(Overrun(WatcherTooSlow))
 
     def take(self, behind: int) -> SelectedChange:
         """The change for a watcher that is so many behind, which has read it then."""

@@ -179,7 +179,10 @@ def read_present(tx: Tx, selection: Selection, number: int, after: int, limit: i
 
     `limit`: how many keys are read at most. Later submits are left out, since their first moves follow.
     """
-    keys = _next_keys(tx, selection, after, limit)
+    if selection.scope is not None:
+        keys = tx.changes.open_tasks(selection.scope, after, limit)
+    else:
+        keys = [key for key in selection.keys if key > after][:limit]
     latest = _changes(
         tx, keys, lambda history: {max((event.seq for event in history if event.seq <= number), default=0)}
     )
@@ -189,12 +192,6 @@ def read_present(tx: Tx, selection: Selection, number: int, after: int, limit: i
         if not (selection.scope is not None and task_change.task.ended)
     ]
     return ChangePage(listed, keys[-1] if keys else after, full=len(keys) == limit)
-
-
-def _next_keys(tx: Tx, selection: Selection, after: int, limit: int) -> list[int]:
-    if selection.scope is not None:
-        return tx.changes.open_tasks(selection.scope, after, limit)
-    return [key for key in selection.keys if key > after][:limit]
 
 
 def _changes(tx: Tx, keys: Sequence[int], numbers: Callable[[Sequence[TaskEvent]], Container[int]]) -> list[TaskChange]:

@@ -20,7 +20,6 @@ from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.webhook import FIRST_CONCURRENT_TRIES, MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
-from scheduler_svc.runtime.loops import Run
 from scheduler_svc.webhooks import work
 from scheduler_svc.webhooks.sender import WebhookSender
 from scheduler_svc.webhooks.work import Tried, WebhookInterest, read_interest
@@ -59,7 +58,7 @@ class WebhookTries:
     @property
     def limit(self) -> int:
         """How many tries of all webhooks may begin in one round."""
-        return math.ceil(self._free_places * _SHARE)
+        return math.ceil((MAX_TRIES - self._of_account.total()) * _SHARE)
 
     def free(self) -> dict[int, int]:
         """How many tries each webhook may begin, if that is not `FIRST_CONCURRENT_TRIES`."""
@@ -68,10 +67,6 @@ class WebhookTries:
     def _free(self, webhook_id: int, account_id: int) -> int:
         of_webhook = self._most.get(webhook_id, FIRST_CONCURRENT_TRIES) - self._of_webhook[webhook_id]
         return max(0, min(of_webhook, self.limit - self._of_account[account_id]))
-
-    @property
-    def _free_places(self) -> int:
-        return MAX_TRIES - self._of_account.total()
 
 
 READ_INTERVAL = 10.0
@@ -86,18 +81,12 @@ CLOSE_TIMEOUT = 2.0
 _log = structlog.get_logger(__name__)
 
 
-def backlog_check(calls: Calls) -> Run:
+async def check_backlogs(calls: Calls) -> float:
     """Marks webhooks for which too many deliveries wait: each replica does, and the first one finds them."""
-
-    async def run_once() -> float:
-        for webhook_id, backlogged in await calls.run(work.mark_backlogs):
-            message = (
-                "too many deliveries of a webhook wait: no more are stored" if backlogged else "a webhook has caught up"
-            )
-            _log.warning(message, action="webhook", webhook_id=webhook_id)
-        return BACKLOG_INTERVAL
-
-    return run_once
+    for webhook_id, backlogged in await calls.run(work.mark_backlogs):
+        message = "too many deliveries of a webhook wait: no more are stored"
+        _log.warning(message if backlogged else "a webhook has caught up", action="webhook", webhook_id=webhook_id)
+    return BACKLOG_INTERVAL
 
 
 class DeliveryLoop:

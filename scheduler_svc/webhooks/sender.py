@@ -21,8 +21,7 @@ from urllib.parse import urlsplit
 import standardwebhooks
 
 from scheduler_svc.domain.clock import boottime
-from scheduler_svc.domain.webhook import DeliveryAttempt, Response
-from scheduler_svc.domain.webhook_address import AddressPolicy, url_problem
+from scheduler_svc.domain.webhook import AddressPolicy, DeliveryAttempt, Response, url_problem
 
 if TYPE_CHECKING:
     import aiohttp

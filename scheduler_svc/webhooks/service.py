@@ -150,7 +150,16 @@ class WebhookService(WebhookServiceServicer):
 
 def _message(webhook: Webhook) -> pb.Webhook:
     """Its address may hold a secret of its receiver's: it is for those who may change it."""
-    return _webhook_message(webhook, url_shown=may_call("WebhookService/UpdateWebhook"))
+    return pb.Webhook(
+        webhook_id=webhook.webhook_id,
+        account_id=webhook.account_id,
+        url=webhook.url if may_call("WebhookService/UpdateWebhook") else "",
+        event_types=webhook.event_types,
+        active=webhook.active,
+        last_error=webhook.last_error,
+        create_time=timestamp(webhook.create_time),
+        previous_secret_expire_time=timestamp(webhook.previous_secret_expire_time),
+    )
 
 
 def _event_types(field: str, names: Sequence[str], violations: Violations) -> tuple[str, ...]:
@@ -162,19 +171,6 @@ def _event_types(field: str, names: Sequence[str], violations: Violations) -> tu
             if name not in SUBSCRIBABLE:
                 violations.add(f"{field}[{i}]", f"must be one of {choices}, is {name[:MAX_NAME]!r}")
     return tuple(event_type for event_type in SUBSCRIBABLE if event_type in names)
-
-
-def _webhook_message(webhook: Webhook, *, url_shown: bool) -> pb.Webhook:
-    return pb.Webhook(
-        webhook_id=webhook.webhook_id,
-        account_id=webhook.account_id,
-        url=webhook.url if url_shown else "",
-        event_types=webhook.event_types,
-        active=webhook.active,
-        last_error=webhook.last_error,
-        create_time=timestamp(webhook.create_time),
-        previous_secret_expire_time=timestamp(webhook.previous_secret_expire_time),
-    )
 
 
 def _delivery_message(delivery: Delivery) -> pb.Delivery:

@@ -185,12 +185,16 @@ def store_ended_tasks(tx: Tx, last_moves: Mapping[int, LastMove]) -> None:
 
 
 def store_review(tx: Tx, content: Content) -> None:
-    _store(tx, [of_content(content.content_id, content.account_id, content.task_key, content.review_status)])
+    store_new_contents(tx, [(content.content_id, content.account_id, content.task_key, content.review_status)])
 
 
 def store_new_contents(tx: Tx, contents: Iterable[tuple[int, int, int, ReviewStatus]]) -> None:
     """Stores the events of new contents: content id, account id, task key, review status of each."""
-    _store(tx, (of_content(*content) for content in contents))
+    events = (
+        _about_content(_OF_REVIEW[status], content_id, account_id, task_key, status.label)
+        for content_id, account_id, task_key, status in contents
+    )
+    _store(tx, events)
 
 
 def store_publication(tx: Tx, entry: PoolEntry) -> None:
@@ -200,10 +204,6 @@ def store_publication(tx: Tx, entry: PoolEntry) -> None:
         return
     task_key = tx.deliveries.task_of(entry.content_id)
     _store(tx, [_about_content(event_type, entry.content_id, entry.account_id, task_key, entry.status.label)])
-
-
-def of_content(content_id: int, account_id: int, task_key: int, status: ReviewStatus) -> WebhookEvent:
-    return _about_content(_OF_REVIEW[status], content_id, account_id, task_key, status.label)
 
 
 def _about_content(event_type: EventType, content_id: int, account_id: int, task_key: int, status: str) -> WebhookEvent:

@@ -459,7 +459,7 @@ HOT: dict[str, Callable[[Tx], Any]] = {
     "remove expired": lambda tx: tx.expiry.remove(range(29_001, 29_001 + ROWS)),
     "cancel expired": lambda tx: tx.tasks.cancel_waiting(range(30_001, 30_001 + ROWS), "{}"),
     "queue heads": lambda tx: tx.waiting.heads(ROWS),
-    "other backlogs": lambda tx: tx.backlogs.read(ROWS),
+    "other backlogs": lambda tx: tx.system.backlogs(ROWS),
     "the next expiry": lambda tx: tx.expiry.next() is not None,
     "reserve": lambda tx: tx.waiting.reserve({(account, 5): 1 for account in range(1, 6)}),
     "admit": lambda tx: tx.window.admit(1, 1, ROWS, 0.0, 1.0),

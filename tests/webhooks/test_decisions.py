@@ -15,12 +15,13 @@ from scheduler_svc.domain.webhook import (
     MAX_CONCURRENT_TRIES,
     MAX_RETRY_DELAY,
     RETRY_FOR,
+    AddressPolicy,
     Claim,
     DeliveryAttempt,
     Webhook,
     retry_delay,
+    url_problem,
 )
-from scheduler_svc.domain.webhook_address import AddressPolicy, url_problem
 from scheduler_svc.webhooks.loop import WebhookTries
 from scheduler_svc.webhooks.work import WithSecret
 

@@ -13,8 +13,7 @@ from aiohttp import web
 
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.errors import TooManyWebhooks
-from scheduler_svc.domain.webhook import MAX_WEBHOOKS, Claim, DeliveryAttempt
-from scheduler_svc.domain.webhook_address import AddressPolicy
+from scheduler_svc.domain.webhook import MAX_WEBHOOKS, AddressPolicy, Claim, DeliveryAttempt
 from scheduler_svc.webhooks import work as webhooks
 from scheduler_svc.webhooks.sender import Names, WebhookAddresses, WebhookSender
 from scheduler_svc.webhooks.work import mark_backlogs
