@@ -91,9 +91,7 @@ CASES = [
     case(errors.WorkerIdInUse("w", "host"), Code.ALREADY_EXISTS, "WORKER_ID_IN_USE", worker_id="w", hostname="host"),
     case(errors.TokenInvalid("no token is given"), Code.UNAUTHENTICATED, "TOKEN_INVALID"),
     case(NOT_ALLOWED, Code.PERMISSION_DENIED, "ROLE_FORBIDDEN", role="client", required_role="operator"),
-    case(
-        errors.AccountForbidden("b", "it", account_id="7"), Code.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN", account_id="7"
-    ),
+    case(NOT_TIED, Code.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN", account_id="7"),
     case(errors.AssetStoreUnavailable("No space left on device"), Code.UNAVAILABLE, "ASSET_STORE_UNAVAILABLE"),
     case(errors.AccountAssetsFull(7, 9), Code.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL", account_id="7", limit="9"),
     case(errors.LeaseLost("lease-1"), Code.FAILED_PRECONDITION, "LEASE_LOST", lease_id="lease-1"),

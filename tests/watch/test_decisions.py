@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import cast
@@ -146,9 +146,9 @@ async def test_a_caller_with_one_watch_waits_for_nobody() -> None:
 
 
 async def test_a_turn_that_nobody_waits_for_any_more_is_passed_over() -> None:
-    queue, order = SendQueue(), list[str]()
+    queue = SendQueue()
     with watches(queue, a=2):
-        turns = queued(queue, "a", MANY, order)
+        turns = queued(queue, "a", MANY, [])
         for turn in turns[:-1]:
             turn.cancel()
         async with asyncio.timeout(PATIENCE_S):
@@ -193,103 +193,41 @@ async def test_the_largest_caller_s_watches_end_where_the_event_loop_lags(monkey
 # Up to which number moves are settled, for transactions that draw and commit in any order.
 
 
-class Database:
-    """Transactions that draw numbers and commit."""
-
-    def __init__(self) -> None:
-        self._begun = 0
-        self._running: dict[str, list[int]] = {}
-        self.last = 0
-        self.committed: set[int] = set()
-
-    def begin(self) -> str:
-        self._begun += 1
-        own = f"transaction {self._begun}"
-        self._running[own] = []
-        return own
-
-    def draw(self, own: str) -> None:
-        self.last += 1
-        self._running[own].append(self.last)
-
-    def commit(self, own: str) -> None:
-        self.committed.update(self._running.pop(own))
-
-    @property
-    def uncommitted(self) -> set[int]:
-        return {number for numbers in self._running.values() for number in numbers}
-
-    @property
-    def running(self) -> list[str]:
-        return list(self._running)
-
-    @property
-    def drawers(self) -> frozenset[str]:
-        return frozenset(own for own, numbers in self._running.items() if numbers)
-
-
-def look_at(database: Database, meanwhile: int = 0) -> Snapshot:
-    """A look, between whose two steps others may begin and draw."""
-    last = database.last
-    for _ in range(meanwhile):
-        database.draw(database.begin())
-    return Snapshot(last, database.drawers)
-
-
-def test_all_moves_are_settled_without_running_transactions() -> None:
-    database, watermark = Database(), Watermark()
-    own = database.begin()
-    database.draw(own)
-    assert watermark.settled(look_at(database)) is None
-    database.commit(own)
-    assert watermark.settled(look_at(database)) == 1
-
-
-def test_transactions_that_draw_nothing_hold_nothing_up() -> None:
-    database, watermark = Database(), Watermark()
-    database.begin()
-    own = database.begin()
-    database.draw(own)
-    database.commit(own)
-    assert watermark.settled(look_at(database)) == 1
-
-
 def test_the_watermark_advances_although_some_transaction_always_runs() -> None:
-    database, watermark = Database(), Watermark()
-    first = database.begin()
-    database.draw(first)
-    assert watermark.settled(look_at(database)) is None
-    second = database.begin()
-    database.draw(second)
-    database.commit(first)
-    assert watermark.settled(look_at(database)) == 1
-    third = database.begin()
-    database.draw(third)
-    database.commit(second)
-    assert watermark.settled(look_at(database)) == 2
+    """Each look finds another one that has drawn, until the last one finds none."""
+    watermark = Watermark()
+    looks = [Snapshot(1, frozenset("a")), Snapshot(2, frozenset("b")), Snapshot(3, frozenset("c"))]
+    assert [watermark.settled(look) for look in (*looks, Snapshot(3, frozenset()))] == [None, 1, 2, 3]
+
+
+def look(last: int, running: Mapping[str, Sequence[int]]) -> Snapshot:
+    """After `last` was read; `running`: the numbers that each transaction has drawn."""
+    return Snapshot(last, frozenset(name for name, numbers in running.items() if numbers))
 
 
 def test_no_number_up_to_the_settled_one_is_still_to_come() -> None:
     for seed in range(200):
-        dice = random.Random(seed)
-        database, watermark = Database(), Watermark()
-        count = 0
-        for _ in range(100):
-            running = database.running
+        dice, watermark = random.Random(seed), Watermark()
+        running: dict[str, list[int]] = {}
+        last = 0
+        for step in range(100):
             match dice.choice(["begin", "draw", "draw", "commit", "look"]):
                 case "begin":
-                    database.begin()
+                    running[str(step)] = []
                 case "draw" if running:
-                    database.draw(dice.choice(running))
+                    last += 1
+                    dice.choice([*running.values()]).append(last)
                 case "commit" if running:
-                    database.commit(dice.choice(running))
+                    del running[dice.choice([*running])]
                 case "look":
-                    settled = watermark.settled(look_at(database, dice.randint(0, 2)))
-                    count += settled is not None
-                    assert min(database.uncommitted, default=database.last + 1) > (settled or 0)
-        while database.running:
-            database.commit(database.running[0])
-        assert watermark.settled(look_at(database)) == database.last
+                    read = last
+                    for meanwhile in range(dice.randint(0, 2)):  # others draw between its two steps
+                        last += 1
+                        running[f"{step}-{meanwhile}"] = [last]
+                    settled = watermark.settled(look(read, running)) or 0
+                    uncommitted = {number for numbers in running.values() for number in numbers}
+                    assert min(uncommitted, default=last + 1) > settled
+        assert watermark.settled(look(last, {})) == last
 
 
 # Notifications: each fits into what NOTIFY takes, and together they say all that was to be told.
@@ -304,21 +242,14 @@ commands = st.tuples(names, st.just("lease-0123456789abcdef-01234567"), st.just(
 numbers = st.tuples(names, st.integers(1, KEY_MAX))
 signals = st.builds(
     CommitSignals,
-    st.booleans(),
-    st.booleans(),
-    st.lists(st.integers(1, KEY_MAX), max_size=400),
-    st.lists(commands, max_size=8),
-    st.lists(names, max_size=8),
-    st.lists(numbers, max_size=8),
-    st.lists(numbers, max_size=20),
-    st.lists(numbers, max_size=20),
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-    st.sets(st.integers(1, 9)),
-    schedules=st.booleans(),
-    missed=st.booleans(),
-    webhooks=st.booleans(),
+    **dict.fromkeys(FLAGS, st.booleans()),
+    ended=st.lists(st.integers(1, KEY_MAX), max_size=400),
+    cancelled=st.lists(commands, max_size=8),
+    drained=st.lists(names, max_size=8),
+    resized=st.lists(numbers, max_size=8),
+    polled=st.lists(numbers, max_size=20),
+    answered=st.lists(numbers, max_size=20),
+    admit=st.sets(st.integers(1, 9)),
 )
 
 
@@ -361,26 +292,19 @@ def test_a_replica_of_the_version_before_looks_anew_too() -> None:
     """It does not know that flag, but all of the others."""
     (payload,) = CommitSignals.reread_all().payloads(ORIGIN)
     document = json.loads(payload)
-    assert document["ready"]
-    assert document["due"]
-    assert document["moved"]
-    assert document["limits"]
+    assert [document[flag] for flag in ("ready", "due", "moved", "limits")] == [True] * 4
 
 
-def test_signals_without_content_are_false() -> None:
-    assert not CommitSignals()
-    assert not CommitSignals(moved=True)
-    assert all(
-        [CommitSignals(ready=True), CommitSignals(due=True), CommitSignals(ended=[1]), CommitSignals(drained=["w"])]
-    )
-    assert all(
-        [CommitSignals(resized=[("w", 1)]), CommitSignals(polled=[("w", 1)]), CommitSignals(answered=[("w", 1)])]
-    )
-    assert CommitSignals(watching=True)
-    assert CommitSignals(limits=True)
-
-
-def test_a_replica_s_own_work_is_no_signal_to_others() -> None:
+def test_signals_are_false_without_content_and_a_replica_s_own_work_is_none_to_others() -> None:
+    for nothing in (CommitSignals(), CommitSignals(moved=True)):
+        assert not nothing
+    for told in (
+        *(CommitSignals(**{flag: True}) for flag in ("ready", "due", "watching", "limits")),
+        *(CommitSignals(ended=[1]), CommitSignals(drained=["w"]), CommitSignals(resized=[("w", 1)])),
+        *(CommitSignals(polled=[("w", 1)]), CommitSignals(answered=[("w", 1)])),
+    ):
+        assert told
+        assert told.for_others
     for own in (CommitSignals(admit={1}), CommitSignals(released={1})):
         assert own
         assert not own.for_others
