@@ -145,53 +145,41 @@ async def until_served(channel: aio.Channel, name: str) -> None:
     await wait_until_async(is_served, within=PATIENCE_S, what=f"{name} is served again")
 
 
-async def task_of(channel: aio.Channel) -> str:
-    operator = Caller(channel, "a-token")
-    created = await operator("AccountService/CreateAccount", name="one")
-    submitted = await operator("TaskService/SubmitTask", account_id=created["account"]["account_id"], topic="a topic")
-    task_id: str = submitted["task"]["task_id"]
-    return task_id
-
-
-async def test_waits_have_a_limit_of_their_own(channel: aio.Channel) -> None:
-    task_id = await task_of(channel)
-    request = pb.WaitTaskRequest(task_id=task_id, timeout=Duration(seconds=60))
+async def test_waits_watches_and_lease_streams_have_limits_of_their_own(channel: aio.Channel) -> None:
+    one, other = Caller(channel, "a-token"), Caller(channel, "b-token")
+    account = (await one("AccountService/CreateAccount", name="one"))["account"]
+    task = await one("TaskService/SubmitTask", account_id=account["account_id"], topic="a topic")
+    task_id: str = task["task"]["task_id"]
     stub = TaskServiceStub(channel)
+
+    request = pb.WaitTaskRequest(task_id=task_id, timeout=Duration(seconds=60))
     calls = {asyncio.ensure_future(answer(stub.WaitTask(request, metadata=of("a")))) for _ in range(FEW + 1)}
-    done, held = await asyncio.wait(calls, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+    done, waits = await asyncio.wait(calls, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
     (refused_call,) = done
     with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
         await refused_call
     assert "3 WaitTask calls" in refusal.message
-    await Caller(channel, "a-token")("TaskService/GetTask", task_id=task_id)
-    await stub.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=Duration()), metadata=of("b"))
-    for call in held:
-        call.cancel()
+    await other("TaskService/WaitTask", task_id=task_id, timeout="0s")
 
-
-async def test_watches_have_a_limit_of_their_own(channel: aio.Channel) -> None:
-    task_id = await task_of(channel)
-    request = pb.WatchTasksRequest(task_ids=[task_id])
-    held: list[Any] = [TaskServiceStub(channel).WatchTasks(request, metadata=of("a")) for _ in range(FEW)]
-    for watch in held:
+    watches: list[Any] = [
+        stub.WatchTasks(pb.WatchTasksRequest(task_ids=[task_id]), metadata=of("a")) for _ in range(FEW)
+    ]
+    for watch in watches:
         await watch.read()
     with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
-        await Caller(channel, "a-token")("TaskService/WatchTasks", task_ids=[task_id])
-    await Caller(channel, "a-token")("TaskService/GetTask", task_id=task_id)
-    await Caller(channel, "b-token")("TaskService/WatchTasks", task_ids=[task_id])
-    for watch in held:
-        watch.cancel()
+        await one("TaskService/WatchTasks", task_ids=[task_id])
+    await other("TaskService/WatchTasks", task_ids=[task_id])
 
-
-async def test_lease_streams_have_a_limit_of_their_own(channel: aio.Channel) -> None:
     async with AsyncExitStack() as workers:
         for i in range(FEW):
             greeting = hello(worker_id=f"w{i}", folder_id=f"f{i}")
             await workers.enter_async_context(ScriptedWorker(channel, greeting, token="a-token"))
         with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
             await WorkerServiceStub(channel).Lease(metadata=of("a")).read()  # a write may come after the refusal
-        await Caller(channel, "a-token")("AccountService/ListAccounts")
         await workers.enter_async_context(ScriptedWorker(channel, hello(worker_id="w", folder_id="f"), "b-token"))
+        await one("TaskService/GetTask", task_id=task_id)  # in spite of all of these
+    for call in (*waits, *watches):
+        call.cancel()
 
 
 async def test_a_lease_stream_without_a_hello_ends(channel: aio.Channel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,37 +143,22 @@ async def test_the_size_of_a_group_is_bounded(db_url: str) -> None:
     assert [len(group) for group in work.groups] == [1, MAX_WEIGHT, MAX_WEIGHT, 50]
 
 
-async def test_a_refused_item_does_not_fail_its_group(db_url: str, engine: sa.Engine) -> None:
+@pytest.mark.parametrize("bad", [{1}, {7}, {1, 3, 4}, {0}], ids=str)
+async def test_bad_items_fail_alone_and_the_others_commit(db_url: str, engine: sa.Engine, bad: set[int]) -> None:
+    """The first item is a group of its own."""
+    items = [-1 if i in bad else 10 + i for i in range(8)]
     work = Accounts()
     async with running(db_url, work) as lane:
-        answers = await gathered(lane, work, [1, 2, 0, 3])
-    assert work.groups == [[1], [2, 0, 3]]
-    assert isinstance(answers[2], NotFound)
-    assert limits(engine) == [1, 2, 3]
-
-
-@pytest.mark.parametrize("bad", [1, 2, 4, 7])
-async def test_a_bad_item_fails_alone_and_the_others_commit(db_url: str, engine: sa.Engine, bad: int) -> None:
-    items = [10, 11, 12, 13, 14, 15, 16, 17]
-    items[bad] = -1
-    work = Accounts()
-    async with running(db_url, work) as lane:
-        answers = await gathered(lane, work, items)
-    failed = [i for i, answer in enumerate(answers) if isinstance(answer, BaseException)]
-    assert failed == [bad]
-    assert isinstance(answers[bad], StatementFailed)
-    assert "CheckViolation" in str(answers[bad])
-    assert "[SQL" not in str(answers[bad])
-    assert limits(engine) == [item for item in items if item > 0]
-    assert len(set(map(str, answers))) == len(items)
-
-
-async def test_several_bad_items_fail_and_the_others_commit(db_url: str, engine: sa.Engine) -> None:
-    work = Accounts()
-    async with running(db_url, work) as lane:
-        answers = await gathered(lane, work, [1, -1, 2, -1, -1])
-    assert [isinstance(answer, BaseException) for answer in answers] == [False, True, False, True, True]
-    assert limits(engine) == [1, 2]
+        answers = await gathered(lane, work, [*items, 0])
+        assert await lane.commit(5) > 0
+    assert isinstance(answers.pop(), NotFound), "what the work refuses is not tried again"
+    assert {i for i, answer in enumerate(answers) if isinstance(answer, BaseException)} == bad
+    for failed in (answers[i] for i in bad):
+        assert isinstance(failed, StatementFailed)
+        assert "CheckViolation" in str(failed)
+        assert "[SQL" not in str(failed)
+    assert limits(engine) == [*(item for item in items if item > 0), 5]
+    assert len(set(map(str, answers))) == len(items) - len(bad) + 1
 
 
 async def test_work_that_leaves_an_item_without_an_answer_is_not_committed(db_url: str, engine: sa.Engine) -> None:
@@ -186,15 +171,6 @@ async def test_work_that_leaves_an_item_without_an_answer_is_not_committed(db_ur
             await lane.commit(1)
         assert await lane.commit(2), "the lane goes on"
     assert limits(engine) == [2]
-
-
-async def test_a_single_bad_item_fails(db_url: str) -> None:
-    work = Accounts()
-    work.gate.set()
-    async with running(db_url, work) as lane:
-        with pytest.raises(StatementFailed, match="CheckViolation"):
-            await lane.commit(-1)
-        assert await lane.commit(5) > 0
 
 
 async def test_a_cancelled_caller_does_not_fail_its_group(db_url: str, engine: sa.Engine) -> None:

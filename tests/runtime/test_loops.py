@@ -6,9 +6,10 @@ import asyncio
 import os
 import resource
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -176,34 +177,19 @@ class TestDue:
         assert scheduling.sql("SELECT count(*) FROM ready") == [(600,)]
 
 
-def reaper(calls: Calls, store_there: Callable[[bool], None]) -> Callable[[], Awaitable[float]]:
-    tick = recovery.reaper(calls, TERMS, store_there)
-
-    async def run_once() -> float:
-        seconds = await tick()
-        assert seconds is not None
-        return seconds
-
-    return run_once
-
-
 class TestReaper:
-    async def test_the_reaper_ticks_at_least_twice_an_interval(self, calls: Calls, scheduling: Scheduling) -> None:
+    async def test_the_reaper_ticks_thrice_an_interval_and_more_than_a_batch_follows_at_once(
+        self, calls: Calls, scheduling: Scheduling
+    ) -> None:
         there: list[bool] = []
-        tick = reaper(calls, there.append)
-        ref = scheduling.start()
-        scheduling.expire(ref)
-        assert 0 < await tick() <= TERMS.heartbeat_interval / 2
-        assert scheduling.place(ref.task_key) == "ready"
-        assert there == [True]
-
-    async def test_more_than_a_batch_follows_at_once(self, calls: Calls, scheduling: Scheduling) -> None:
         scheduling.submit(*[new_task() for _ in range(600)])
-        scheduling.expire(*scheduling.claim(600))
-        tick = reaper(calls, lambda _: None)
-        assert await tick() == 0.0
-        assert 0 < await tick() <= TERMS.heartbeat_interval / 2
+        refs = scheduling.claim(600)
+        scheduling.expire(*refs)
+        tick = recovery.reaper(calls, TERMS, there.append)
+        assert [await tick(), await tick()] == [0.0, TERMS.heartbeat_interval / 3]
         assert scheduling.sql("SELECT count(*) FROM leases") == [(0,)]
+        assert scheduling.place(refs[0].task_key) == "ready"
+        assert there == [True, True]
 
     async def test_a_database_clock_that_runs_ahead_is_logged_once(self, calls: Calls, scheduling: Scheduling) -> None:
         own = iter((100.0, 100.0, 94.0, 94.0, 94.0, 94.0))
@@ -217,22 +203,17 @@ class TestReaper:
 async def test_housekeeping_folds_counts_and_vacuums_only_after_many_changes(
     calls: Calls, scheduling: Scheduling, engine: sa.Engine
 ) -> None:
-    vacuums: list[None] = []
-    maintenance = PgMaintenance(engine)
-
-    def vacuum() -> None:
-        vacuums.append(None)
-        maintenance.vacuum()
-
+    vacuum = Mock(wraps=PgMaintenance(engine).vacuum)
     housekeeping = recovery.Housekeeping(calls, vacuum)
     scheduling.submit_one()
     housekeeping.moved(1)
     await housekeeping.run_once()
-    assert (scheduling.sql("SELECT * FROM count_deltas"), vacuums) == ([], [])
+    assert scheduling.sql("SELECT * FROM count_deltas") == []
+    vacuum.assert_not_called()
     housekeeping.moved(recovery.MIN_MOVES_TO_VACUUM)
     await housekeeping.run_once()
     await housekeeping.run_once()
-    assert len(vacuums) == 1
+    vacuum.assert_called_once()
 
 
 class TestPeriodic:
@@ -251,9 +232,7 @@ class TestPeriodic:
         for _ in range(2):
             loop.wake()
             await asyncio.sleep(0)
-        async with asyncio.timeout(WAIT_S):
-            await done.wait()
-        await loop.stop()
+        await asyncio.wait_for(done.wait(), WAIT_S)
         await loop.stop()
 
     async def test_a_wake_during_a_run_is_not_lost(self) -> None:
@@ -271,8 +250,7 @@ class TestPeriodic:
 
         loop = Periodic("test", run_once)
         loop.start()
-        async with asyncio.timeout(WAIT_S):
-            await twice.wait()
+        await asyncio.wait_for(twice.wait(), WAIT_S)
         await loop.stop()
         assert runs == 2
 
@@ -341,7 +319,12 @@ def workshop(db_url: str) -> Iterator[Workshop]:
 
 @pytest.mark.parametrize("make", SERVICES.values(), ids=SERVICES)
 async def test_a_service_starts_once_and_stops_once(workshop: Workshop, make: Callable[[Workshop], Service]) -> None:
-    service = make(workshop)
+    """It does not start once it was stopped."""
+    stopped, service = make(workshop), make(workshop)
+    await stopped.stop()
+    stopped.start()
+    assert running(stopped) == 0
+    assert not stopped.started.is_set()
     assert not service.started.is_set()
     service.start()
     service.start()
@@ -351,15 +334,6 @@ async def test_a_service_starts_once_and_stops_once(workshop: Workshop, make: Ca
         await service.stop()
         await service.stop()
     assert running(service) == 0
-
-
-@pytest.mark.parametrize("make", SERVICES.values(), ids=SERVICES)
-async def test_a_service_that_was_stopped_never_starts(workshop: Workshop, make: Callable[[Workshop], Service]) -> None:
-    service = make(workshop)
-    await service.stop()
-    service.start()
-    assert running(service) == 0
-    assert not service.started.is_set()
 
 
 def running(service: Service) -> int:

@@ -31,7 +31,7 @@ from scheduler_svc.replica.replica import Replica
 from scheduler_svc.schema import migrate
 from scheduler_svc.schema.migrate import upgrade
 from tests.harness.client import refused
-from tests.harness.cluster import throwaway_server
+from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.database_faults import LaterMigrations, execute, frozen_backends
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker, hello
@@ -125,18 +125,16 @@ async def test_a_database_that_takes_no_writes_is_away_and_its_connections_are_l
     watch = HealthWatch(channel)
     await watch.reads(SERVING)
     submits = [pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id=f"{n}") for n in range(60)]
+    many = pb.BatchSubmitTasksRequest(requests=submits)
     with demoted(cluster, db_url):
-        for call in (
-            tasks.SubmitTask(submits[0]),
-            tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits)),
-        ):
+        for call in (tasks.SubmitTask(submits[0]), tasks.BatchSubmitTasks(many)):
             with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
                 await call
             assert refusal.retry_after
         await watch.reads(NOT_SERVING)
     await watch.reads(SERVING)
-    tasks_made = (await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=submits))).tasks
-    assert {task.status for task in tasks_made} == {task_pb2.TASK_STATUS_PENDING}
+    created = (await tasks.BatchSubmitTasks(many)).tasks
+    assert {task.status for task in created} == {task_pb2.TASK_STATUS_PENDING}
 
 
 async def test_a_database_that_does_not_answer_for_a_heartbeat_interval_is_away(db_url: str, engine: sa.Engine) -> None:
@@ -270,16 +268,18 @@ class Primary:
         self._session.close()
 
 
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Databases]:
+    """The setting is of a whole server."""
+    with throwaway_server() as server, closing(Databases(server)) as databases:
+        yield databases
+
+
 @pytest.fixture
-def primary() -> Iterator[Primary]:
-    with throwaway_server() as server:
-        engine = sa.create_engine(server.url(), poolclass=sa.NullPool)
-        upgrade(engine)
-        primary = Primary(server.url())
-        try:
-            yield primary
-        finally:
-            primary.close()
+def primary(own_server: Databases) -> Iterator[Primary]:
+    with own_server.lent() as url, closing(Primary(url)) as primary:
+        upgrade(sa.create_engine(url, poolclass=sa.NullPool))
+        yield primary
 
 
 async def _canceled(primary: Primary, call: Any) -> None:
