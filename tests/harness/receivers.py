@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 import standardwebhooks
@@ -24,6 +24,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from contentgen.v1 import webhook_service_pb2 as pb
+from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from tests.harness.waiting import wait_until, wait_until_async
 
 if TYPE_CHECKING:
@@ -121,16 +122,7 @@ async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
 # Webhooks of a replica, for tests: creates them, lists their deliveries, moves time by SQL.
 
 
-ALL = (
-    "task.ended",
-    "content.pending_review",
-    "content.approved",
-    "content.rejected",
-    "publish.published",
-    "publish.failed",
-)
 PENDING, DELIVERED, EXHAUSTED = pb.DELIVERY_STATUS_PENDING, pb.DELIVERY_STATUS_DELIVERED, pb.DELIVERY_STATUS_EXHAUSTED
-T = TypeVar("T")
 
 
 class Hooks:
@@ -138,7 +130,7 @@ class Hooks:
         self.stub, self._engine = stub, engine
 
     async def create(self, url: str, *event_types: str, account_id: int = 0) -> pb.CreateWebhookResponse:
-        request = pb.CreateWebhookRequest(account_id=account_id, url=url, event_types=event_types or ALL)
+        request = pb.CreateWebhookRequest(account_id=account_id, url=url, event_types=event_types or SUBSCRIBABLE)
         return await self.stub.CreateWebhook(request)
 
     async def get(self, webhook_id: int) -> pb.Webhook:
@@ -156,13 +148,8 @@ class Hooks:
             deliveries = await self.deliveries(webhook_id)
             return deliveries if [delivery.status for delivery in deliveries] == list(statuses) else []
 
-        return await self._wait(found, f"deliveries are {statuses}")
-
-    async def until_none_waits(self, webhook_id: int) -> None:
-        async def found() -> list[str]:
-            return [] if await self.deliveries(webhook_id, status=PENDING) else ["none"]
-
-        await self._wait(found, "nothing is pending")
+        search: Callable[[], list[pb.Delivery] | Awaitable[list[pb.Delivery]]] = found
+        return await wait_until_async(search, within=PATIENCE_S, what=f"deliveries are {statuses}", every=0.05)
 
     async def which(self, webhook_id: int, matches: Callable[[pb.Delivery], bool]) -> list[pb.Delivery]:
         """The deliveries that match, once there are any."""
@@ -170,16 +157,13 @@ class Hooks:
         async def found() -> list[pb.Delivery]:
             return [delivery for delivery in await self.deliveries(webhook_id) if matches(delivery)]
 
-        return await self._wait(found, "a delivery that matches")
+        search: Callable[[], list[pb.Delivery] | Awaitable[list[pb.Delivery]]] = found
+        return await wait_until_async(search, within=PATIENCE_S, what="a delivery that matches", every=0.05)
 
     async def tried(self, webhook_id: int) -> pb.Delivery:
         """The one delivery, once a try has failed."""
         (delivery,) = await self.which(webhook_id, lambda candidate: bool(candidate.last_error))
         return delivery
-
-    async def _wait(self, search: Callable[[], Awaitable[list[T]]], what: str) -> list[T]:
-        predicate: Callable[[], list[T] | Awaitable[list[T]]] = search
-        return await wait_until_async(predicate, within=PATIENCE_S, what=what, every=0.05)
 
     def pass_time(self, seconds: float) -> None:
         """Makes every pending delivery so much older."""

@@ -20,7 +20,6 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import webhook_service_pb2 as pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from scheduler_svc.domain.webhook import MAX_CONCURRENT_TRIES, MAX_WEBHOOKS
@@ -35,7 +34,7 @@ from tests.harness.receivers import DELIVERED, EXHAUSTED, PENDING, Hooks, Receiv
 from tests.harness.replicas import serving, serving_beside
 
 if TYPE_CHECKING:
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+    from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -46,27 +45,41 @@ async def replica(db_url: str) -> AsyncIterator[Replica]:
         yield replica
 
 
-@pytest.fixture
-def hooks(channel: aio.Channel, engine: sa.Engine) -> Hooks:
-    return Hooks(WebhookServiceStub(channel), engine)
+class Site(Hooks):
+    """The webhooks of a replica, their receiver, and an account whose tasks end."""
+
+    def __init__(self, channel: aio.Channel, engine: sa.Engine, receiver: Receiver, account: int = 0) -> None:
+        super().__init__(WebhookServiceStub(channel), engine)
+        self.tasks, self.receiver, self.account = TaskServiceStub(channel), receiver, account
+
+    async def hook(self, *event_types: str, url: str = "", account_id: int = 0) -> int:
+        """A new webhook's id; without a `url` it is the receiver's."""
+        answer = await self.create(url or self.receiver.url, *event_types, account_id=account_id)
+        return answer.webhook.webhook_id
+
+    async def activate(self, hook: int, active: bool) -> None:
+        webhook, mask = pb.Webhook(webhook_id=hook, active=active), FieldMask(paths=["active"])
+        await self.stub.UpdateWebhook(pb.UpdateWebhookRequest(webhook=webhook, update_mask=mask))
+
+    async def ping(self, hook: int) -> pb.Delivery:
+        return (await self.stub.PingWebhook(pb.PingWebhookRequest(webhook_id=hook))).delivery
+
+    async def end_a_task(self, account: int = 0) -> str:
+        """Submits a task and cancels it."""
+        request = task_pb.SubmitTaskRequest(account_id=account or self.account, topic="a topic")
+        task_id = (await self.tasks.SubmitTask(request)).task.task_id
+        await self.tasks.CancelTask(task_pb.CancelTaskRequest(task_id=task_id))
+        return task_id
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
+async def site(channel: aio.Channel, engine: sa.Engine, account: int) -> AsyncIterator[Site]:
     async with receiving() as receiver:
-        yield receiver
+        yield Site(channel, engine, receiver, account)
 
 
-async def end_a_task(tasks: TaskServiceAsyncStub, account: int) -> str:
-    """Submits a task and cancels it."""
-    submitted = await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
-    await tasks.CancelTask(task_pb.CancelTaskRequest(task_id=submitted.task.task_id))
-    return submitted.task.task_id
-
-
-async def make_account(channel: aio.Channel) -> int:
-    request = account_pb.CreateAccountRequest(name="another")
-    return (await AccountServiceStub(channel).CreateAccount(request)).account.account_id
+async def review(made: Maker, content_id: int, decision: content_pb.ReviewDecision.ValueType) -> None:
+    await made.contents.ReviewContent(content_pb.ReviewContentRequest(content_id=content_id, decision=decision))
 
 
 async def publish(made: Maker, *, published: bool) -> content_pb.PublishPoolEntry:
@@ -79,27 +92,25 @@ async def publish(made: Maker, *, published: bool) -> content_pb.PublishPoolEntr
 
 
 class TestEvents:
-    async def test_an_ended_task_is_told_once_and_signed(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        created = await hooks.create(receiver.url, "task.ended")
-        task_id = await end_a_task(tasks, account)
-        (delivery,) = await hooks.until(created.webhook.webhook_id, DELIVERED)
-        (received,) = receiver.received
+    async def test_an_ended_task_is_told_once_and_signed(self, site: Site) -> None:
+        created = await site.create(site.receiver.url, "task.ended")
+        task_id = await site.end_a_task()
+        (delivery,) = await site.until(created.webhook.webhook_id, DELIVERED)
+        (received,) = site.receiver.received
         received.verify(created.secret)
-        data = {"task_id": task_id, "account_id": account, "status": "cancelled", "reason": "CANCELLED_BY_CLIENT"}
+        data = {"task_id": task_id, "account_id": site.account, "status": "cancelled", "reason": "CANCELLED_BY_CLIENT"}
         assert received.message["type"] == "task.ended"
         assert received.message["data"] == data == json.loads(delivery.data)
         assert delivery.create_time.ToJsonString()[:19] == received.message["timestamp"][:19]
         assert (delivery.message_id, delivery.attempt_count, delivery.last_status_code) == (received.message_id, 1, 204)
         assert delivery.HasField("end_time")
 
-    async def test_an_approved_content_comes_with_its_task(self, hooks: Hooks, receiver: Receiver, made: Maker) -> None:
-        hook = (await hooks.create(receiver.url)).webhook
+    async def test_an_approved_content_comes_with_its_task(self, site: Site, made: Maker) -> None:
+        hook = await site.hook()
         content = await made()
-        await hooks.until(hook.webhook_id, DELIVERED, DELIVERED)
-        assert receiver.types == ["content.approved", "task.ended"]
-        approved, ended = (received.message["data"] for received in receiver.received)
+        await site.until(hook, DELIVERED, DELIVERED)
+        assert site.receiver.types == ["content.approved", "task.ended"]
+        approved, ended = (received.message["data"] for received in site.receiver.received)
         assert approved["content_id"] == content.content_id
         assert approved["task_id"] == ended["task_id"] == content.task_id
         assert (approved["status"], ended["status"]) == ("approved", "completed")
@@ -112,72 +123,62 @@ class TestEvents:
         ],
     )
     async def test_a_review_is_told_after_its_content_waited_for_it(
-        self, hooks: Hooks, receiver: Receiver, made: Maker, decision: content_pb.ReviewDecision.ValueType, told: str
+        self, site: Site, made: Maker, decision: content_pb.ReviewDecision.ValueType, told: str
     ) -> None:
-        await hooks.create(receiver.url, "content.pending_review", "content.approved", "content.rejected")
+        await site.create(site.receiver.url, "content.pending_review", "content.approved", "content.rejected")
         content = await made(auto_approve=False)
-        request = content_pb.ReviewContentRequest(content_id=content.content_id, decision=decision)
-        await made.contents.ReviewContent(request)
-        await receiver.take(2)
-        assert receiver.types == ["content.pending_review", told]
-        assert {received.message["data"]["content_id"] for received in receiver.received} == {content.content_id}
+        await review(made, content.content_id, decision)
+        await site.receiver.take(2)
+        assert site.receiver.types == ["content.pending_review", told]
+        assert {received.message["data"]["content_id"] for received in site.receiver.received} == {content.content_id}
 
-    async def test_reviews_of_a_batch_and_one_that_is_taken_back_are_told(
-        self, hooks: Hooks, receiver: Receiver, made: Maker
-    ) -> None:
-        hook = (await hooks.create(receiver.url, "content.pending_review", "content.rejected")).webhook
+    async def test_reviews_of_a_batch_and_one_that_is_taken_back_are_told(self, site: Site, made: Maker) -> None:
+        hook = await site.hook("content.pending_review", "content.rejected")
         content_id = (await made()).content_id
         for _ in range(2):  # the second time it waits already, and nothing is told
             await made.contents.ReopenContent(content_pb.ReopenContentRequest(content_id=content_id))
-        review = content_pb.ReviewContentRequest(content_id=content_id, decision=content_pb.REVIEW_DECISION_REJECT)
-        await made.contents.BatchReviewContents(content_pb.BatchReviewContentsRequest(requests=[review]))
-        await hooks.until(hook.webhook_id, DELIVERED, DELIVERED)
-        assert receiver.types == ["content.pending_review", "content.rejected"]
+        rejected = content_pb.ReviewContentRequest(content_id=content_id, decision=content_pb.REVIEW_DECISION_REJECT)
+        await made.contents.BatchReviewContents(content_pb.BatchReviewContentsRequest(requests=[rejected]))
+        await site.until(hook, DELIVERED, DELIVERED)
+        assert site.receiver.types == ["content.pending_review", "content.rejected"]
 
     @pytest.mark.parametrize("rejected", [False, True])
-    async def test_a_superseded_content_is_told_as_rejected_once(
-        self, hooks: Hooks, receiver: Receiver, made: Maker, rejected: bool
-    ) -> None:
-        hook = (await hooks.create(receiver.url, "content.rejected")).webhook
+    async def test_a_superseded_content_is_told_as_rejected_once(self, site: Site, made: Maker, rejected: bool) -> None:
+        hook = await site.hook("content.rejected")
         old = await made(auto_approve=not rejected)
         if rejected:
-            decision = content_pb.REVIEW_DECISION_REJECT
-            review = content_pb.ReviewContentRequest(content_id=old.content_id, decision=decision)
-            await made.contents.ReviewContent(review)
+            await review(made, old.content_id, content_pb.REVIEW_DECISION_REJECT)
         again = content_pb.RegenerateContentRequest(content_id=old.content_id, feedback="shorter")
         task_id = (await made.contents.RegenerateContent(again)).task.task_id
         (lease,) = await made.worker.take()
         await made.worker.start(lease)
         await made.worker.complete(lease)
         new = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task.content_id
-        decision = content_pb.REVIEW_DECISION_APPROVE
-        await made.contents.ReviewContent(content_pb.ReviewContentRequest(content_id=new, decision=decision))
-        await hooks.until(hook.webhook_id, DELIVERED)
-        assert receiver.received[0].message["data"]["content_id"] == old.content_id
+        await review(made, new, content_pb.REVIEW_DECISION_APPROVE)
+        await site.until(hook, DELIVERED)
+        assert site.receiver.received[0].message["data"]["content_id"] == old.content_id
 
-    async def test_a_publication_is_told(self, hooks: Hooks, receiver: Receiver, made: Maker) -> None:
-        hook = (await hooks.create(receiver.url, "publish.published", "publish.failed")).webhook
+    async def test_a_publication_is_told(self, site: Site, made: Maker) -> None:
+        hook = await site.hook("publish.published", "publish.failed")
         content = await made()
         await publish(made, published=True)
-        await hooks.until(hook.webhook_id, DELIVERED)
-        assert receiver.types == ["publish.published"]
-        data = receiver.received[0].message["data"]
+        await site.until(hook, DELIVERED)
+        assert site.receiver.types == ["publish.published"]
+        data = site.receiver.received[0].message["data"]
         assert (data["content_id"], data["task_id"]) == (content.content_id, content.task_id)
 
-    async def test_the_last_failure_to_publish_is_told(
-        self, hooks: Hooks, receiver: Receiver, made: Maker, engine: sa.Engine
-    ) -> None:
-        hook = (await hooks.create(receiver.url, "publish.published", "publish.failed")).webhook
+    async def test_the_last_failure_to_publish_is_told(self, site: Site, made: Maker, engine: sa.Engine) -> None:
+        hook = await site.hook("publish.published", "publish.failed")
         content = await made()
         while (await publish(made, published=False)).status != content_pb.PUBLISH_STATUS_FAILED:
             with engine.begin() as connection:
                 connection.execute(sa.text("UPDATE publish_pool SET next_attempt_time = now()"))
-        await hooks.until(hook.webhook_id, DELIVERED)
-        assert receiver.types == ["publish.failed"]
-        assert receiver.received[0].message["data"]["content_id"] == content.content_id
+        await site.until(hook, DELIVERED)
+        assert site.receiver.types == ["publish.failed"]
+        assert site.receiver.received[0].message["data"]["content_id"] == content.content_id
 
-    async def test_a_failure_that_is_retried_is_no_end(self, hooks: Hooks, receiver: Receiver, made: Maker) -> None:
-        hook = (await hooks.create(receiver.url, "task.ended")).webhook
+    async def test_a_failure_that_is_retried_is_no_end(self, site: Site, made: Maker) -> None:
+        hook = await site.hook("task.ended")
         for auto_retry in (True, False):
             request = task_pb.SubmitTaskRequest(account_id=made.account, topic="a topic", auto_retry=auto_retry)
             task_id = (await made.tasks.SubmitTask(request)).task.task_id
@@ -185,395 +186,324 @@ class TestEvents:
             await made.worker.start(lease)
             await made.worker.fail(lease)
             await made.worker.heartbeat(0)
-        await hooks.until(hook.webhook_id, DELIVERED)
-        data = receiver.received[0].message["data"]
+        await site.until(hook, DELIVERED)
+        data = site.receiver.received[0].message["data"]
         assert (data["task_id"], data["status"], data["reason"]) == (task_id, "failed", "CREATOR_ERROR")
 
-    async def test_only_what_is_wanted_of_whom_is_told(
-        self, hooks: Hooks, receiver: Receiver, made: Maker, account: int
-    ) -> None:
-        own = (await hooks.create(receiver.url, "content.approved", account_id=account)).webhook
-        await hooks.create(receiver.url, "content.rejected")
+    async def test_only_what_is_wanted_of_whom_is_told(self, site: Site, made: Maker) -> None:
+        own = await site.hook("content.approved", account_id=site.account)
+        await site.create(site.receiver.url, "content.rejected")
         await made()
-        await hooks.until(own.webhook_id, DELIVERED)
-        assert receiver.types == ["content.approved"]
+        await site.until(own, DELIVERED)
+        assert site.receiver.types == ["content.approved"]
 
-    async def test_an_event_is_stored_only_with_its_move(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        hook = (await hooks.create(receiver.url, "task.ended")).webhook
-        task_id = await end_a_task(tasks, account)
+    async def test_an_event_is_stored_only_with_its_move(self, site: Site) -> None:
+        hook = await site.hook("task.ended")
+        task_id = await site.end_a_task()
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE"):
-            await tasks.CancelTask(task_pb.CancelTaskRequest(task_id=task_id))
-        await hooks.until(hook.webhook_id, DELIVERED)
+            await site.tasks.CancelTask(task_pb.CancelTaskRequest(task_id=task_id))
+        await site.until(hook, DELIVERED)
 
     @pytest.mark.usefixtures("replica")
     async def test_a_replica_that_could_not_read_the_webhooks_ends_no_task_without_its_event(
-        self, hooks: Hooks, receiver: Receiver, account: int, db_url: str
+        self, site: Site, db_url: str
     ) -> None:
-        hook = (await hooks.create(receiver.url, "task.ended")).webhook
+        hook = await site.hook("task.ended")
         async with AsyncExitStack() as stack:
             with locked_table(db_url, "webhooks"):
                 starting = serving_beside(db_url, lock_timeout=0.1, webhook_allow="127.0.0.0/8")
                 late = await stack.enter_async_context(starting)
                 channel = await stack.enter_async_context(aio.insecure_channel(f"127.0.0.1:{late.port}"))
                 tasks = TaskServiceStub(channel)
-                submitted = await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
-                request = task_pb.CancelTaskRequest(task_id=submitted.task.task_id)
+                request = task_pb.SubmitTaskRequest(account_id=site.account, topic="a topic")
+                cancel = task_pb.CancelTaskRequest(task_id=(await tasks.SubmitTask(request)).task.task_id)
                 with refused(StatusCode.UNAVAILABLE, "LOCK_TIMEOUT"):
-                    await tasks.CancelTask(request)
-            await tasks.CancelTask(request)
-            await hooks.until(hook.webhook_id, DELIVERED)
+                    await tasks.CancelTask(cancel)
+            await tasks.CancelTask(cancel)
+            await site.until(hook, DELIVERED)
 
 
 class TestRetries:
-    async def test_a_receiver_that_fails_gets_it_again_within_ten_seconds_by_the_same_id(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        receiver.answer = status(500, "no\x00 disk")
-        created = await hooks.create(receiver.url, "task.ended")
-        await end_a_task(tasks, account)
-        failed = await hooks.tried(created.webhook.webhook_id)
+    async def test_a_receiver_that_fails_gets_it_again_within_ten_seconds_by_the_same_id(self, site: Site) -> None:
+        site.receiver.answer = status(500, "no\x00 disk")
+        created = await site.create(site.receiver.url, "task.ended")
+        await site.end_a_task()
+        failed = await site.tried(created.webhook.webhook_id)
         assert (failed.status, failed.last_status_code, failed.last_error) == (PENDING, 500, "HTTP 500: no disk")
         assert 0 < failed.next_attempt_time.ToNanoseconds() - failed.create_time.ToNanoseconds() < 10e9
-        assert (await hooks.get(created.webhook.webhook_id)).last_error == "HTTP 500: no disk"
-        receiver.answer = status(200)
-        hooks.pass_time(10)
-        await hooks.until(created.webhook.webhook_id, DELIVERED)
-        first, second = receiver.received
+        assert (await site.get(created.webhook.webhook_id)).last_error == "HTTP 500: no disk"
+        site.receiver.answer = status(200)
+        site.pass_time(10)
+        await site.until(created.webhook.webhook_id, DELIVERED)
+        first, second = site.receiver.received
         assert first.message_id == second.message_id
         assert first.body.split('"data"')[1] == second.body.split('"data"')[1]
         second.verify(created.secret)
-        assert (await hooks.get(created.webhook.webhook_id)).last_error == ""
+        assert (await site.get(created.webhook.webhook_id)).last_error == ""
 
-    async def test_after_three_days_it_is_exhausted_and_can_be_sent_again(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        receiver.answer = status(503)
-        hook = (await hooks.create(receiver.url, "task.ended")).webhook
-        await end_a_task(tasks, account)
-        await hooks.tried(hook.webhook_id)
-        hooks.pass_time(3 * 86_400)
-        (exhausted,) = await hooks.until(hook.webhook_id, EXHAUSTED)
+    async def test_after_three_days_it_is_exhausted_and_can_be_sent_again(self, site: Site) -> None:
+        site.receiver.answer = status(503)
+        hook = await site.hook("task.ended")
+        await site.end_a_task()
+        await site.tried(hook)
+        site.pass_time(3 * 86_400)
+        (exhausted,) = await site.until(hook, EXHAUSTED)
         assert not exhausted.HasField("next_attempt_time")
-        receiver.answer = status(200)
+        site.receiver.answer = status(200)
         request = pb.RedeliverWebhookRequest(delivery_id=exhausted.delivery_id)
-        again = (await hooks.stub.RedeliverWebhook(request)).delivery
+        again = (await site.stub.RedeliverWebhook(request)).delivery
         assert (again.status, again.message_id) == (PENDING, exhausted.message_id)
-        (delivered,) = await hooks.until(hook.webhook_id, DELIVERED)
+        (delivered,) = await site.until(hook, DELIVERED)
         assert delivered.attempt_count == 1
-        assert {received.message_id for received in receiver.received} == {exhausted.message_id}
+        assert {received.message_id for received in site.receiver.received} == {exhausted.message_id}
 
-    async def test_a_receiver_that_is_down_gets_it_once_it_is_up(
-        self, hooks: Hooks, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
+    async def test_a_receiver_that_is_down_gets_it_once_it_is_up(self, site: Site) -> None:
         async with receiving() as down:
             port = down.port
-        hook = (await hooks.create(f"http://127.0.0.1:{port}/", "task.ended")).webhook
-        await end_a_task(tasks, account)
-        failed = await hooks.tried(hook.webhook_id)
+        hook = await site.hook("task.ended", url=f"http://127.0.0.1:{port}/")
+        await site.end_a_task()
+        failed = await site.tried(hook)
         assert (failed.last_status_code, failed.last_error[:13]) == (0, "can't connect")
         async with receiving(port) as up:
-            hooks.pass_time(10)
-            await hooks.until(hook.webhook_id, DELIVERED)
+            site.pass_time(10)
+            await site.until(hook, DELIVERED)
             assert up.types == ["task.ended"]
 
-    async def test_a_receiver_that_is_gone_deactivates_its_webhook(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        receiver.answer = status(410)
-        hook = (await hooks.create(receiver.url, "task.ended")).webhook
-        await end_a_task(tasks, account)
-        (gone,) = await hooks.until(hook.webhook_id, EXHAUSTED)
-        now = await hooks.get(hook.webhook_id)
+    async def test_a_receiver_that_is_gone_deactivates_its_webhook(self, site: Site) -> None:
+        site.receiver.answer = status(410)
+        hook = await site.hook("task.ended")
+        await site.end_a_task()
+        (gone,) = await site.until(hook, EXHAUSTED)
+        now = await site.get(hook)
         assert (now.active, now.last_error, gone.last_status_code) == (False, "HTTP 410", 410)
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
-            await hooks.stub.RedeliverWebhook(pb.RedeliverWebhookRequest(delivery_id=gone.delivery_id))
+            await site.stub.RedeliverWebhook(pb.RedeliverWebhookRequest(delivery_id=gone.delivery_id))
         assert refusal.metadata == {"current_state": "inactive", "required_state": "active"}
-        await end_a_task(tasks, account)
-        assert len(await hooks.deliveries(hook.webhook_id)) == 1
+        await site.end_a_task()
+        assert len(await site.deliveries(hook)) == 1
 
-    async def test_a_redirect_is_not_followed(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        receiver.answer = status(307, location=f"{receiver.url}/elsewhere")
-        hook = (await hooks.create(receiver.url, "task.ended")).webhook
-        await end_a_task(tasks, account)
-        failed = await hooks.tried(hook.webhook_id)
+    async def test_a_redirect_is_not_followed(self, site: Site) -> None:
+        site.receiver.answer = status(307, location=f"{site.receiver.url}/elsewhere")
+        hook = await site.hook("task.ended")
+        await site.end_a_task()
+        failed = await site.tried(hook)
         assert (failed.status, failed.last_status_code) == (PENDING, 307)
         assert failed.last_error == "HTTP 307: redirects are not followed"
-        assert [received.path for received in receiver.received] == ["/hook"]
+        assert [received.path for received in site.receiver.received] == ["/hook"]
 
-    async def test_a_receiver_that_hangs_delays_nobody_else_and_counts_as_a_failure(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
+    async def test_a_receiver_that_hangs_delays_nobody_else_and_counts_as_a_failure(self, site: Site) -> None:
         async with receiving() as slow:
             slow.answer = slow.hang
-            hanging = (await hooks.create(slow.url, "task.ended")).webhook
-            quick = (await hooks.create(receiver.url, "task.ended")).webhook
+            hanging = await site.hook("task.ended", url=slow.url)
+            quick = await site.hook("task.ended")
             for _ in range(6):
-                await end_a_task(tasks, account)
-            await hooks.until(quick.webhook_id, *[DELIVERED] * 6)
+                await site.end_a_task()
+            await site.until(quick, *[DELIVERED] * 6)
             assert len(slow.received) == 4, "of one webhook no more are tried at a time before one succeeds"
-            assert {delivery.status for delivery in await hooks.deliveries(hanging.webhook_id)} == {PENDING}
-
-            first = (await hooks.which(hanging.webhook_id, lambda delivery: bool(delivery.last_error)))[0]
+            assert {delivery.status for delivery in await site.deliveries(hanging)} == {PENDING}
+            first = (await site.which(hanging, lambda delivery: bool(delivery.last_error)))[0]
             assert first.last_error == "no answer within 10 s"
 
-    async def test_a_receiver_that_succeeds_gets_more_at_a_time(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
+    async def test_a_receiver_that_succeeds_gets_more_at_a_time(self, site: Site) -> None:
         async with receiving() as steady:
-            hook = (await hooks.create(steady.url, "task.ended")).webhook
-            witness = (await hooks.create(receiver.url, "task.ended")).webhook
+            hook = await site.hook("task.ended", url=steady.url)
+            witness = await site.hook("task.ended")
             for _ in range(2):
-                await end_a_task(tasks, account)
-            await hooks.until(hook.webhook_id, *[DELIVERED] * 2)
+                await site.end_a_task()
+            await site.until(hook, *[DELIVERED] * 2)
             steady.answer = steady.hang
             for _ in range(20):
-                await end_a_task(tasks, account)
+                await site.end_a_task()
             await steady.take(2 + MAX_CONCURRENT_TRIES)
-            await hooks.until(witness.webhook_id, *[DELIVERED] * 22)
+            await site.until(witness, *[DELIVERED] * 22)
             assert len(steady.received) == 2 + MAX_CONCURRENT_TRIES
             steady.hanging.set()
-            await hooks.until(hook.webhook_id, *[DELIVERED] * 22)
+            await site.until(hook, *[DELIVERED] * 22)
 
     async def test_slow_receivers_of_other_accounts_take_no_place_from_an_account(
-        self, db_url: str, engine: sa.Engine, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+        self, replica: Replica, site: Site, accounts: AccountServiceAsyncStub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(webhook_tries, "MAX_TRIES", 16)
         monkeypatch.setattr(sender, "TIMEOUT", 100.0)
         monkeypatch.setattr(deliveries, "CLAIM_LEASE", timedelta(seconds=200))
-        async with (
-            serving(db_url, webhook_allow="127.0.0.0/8") as replica,
-            aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-            receiving() as slow,
-        ):
+        async with receiving() as slow:
             slow.answer = slow.hang
-            hooks, tasks = Hooks(WebhookServiceStub(channel), engine), TaskServiceStub(channel)
-            *greedy, other = [await make_account(channel) for _ in range(3)]
+            request = account_pb.CreateAccountRequest(name="greedy")
+            greedy = [(await accounts.CreateAccount(request)).account.account_id for _ in range(2)]
             for account in greedy * 3:
-                await hooks.create(slow.url, "task.ended", account_id=account)
+                await site.hook("task.ended", url=slow.url, account_id=account)
             for account in greedy * 4:
-                await end_a_task(tasks, account)
-            await hooks.create(receiver.url, "task.ended", account_id=other)
-            await end_a_task(tasks, other)
-            await receiver.take(1)
+                await site.end_a_task(account)
+            await site.hook("task.ended", account_id=site.account)
+            await site.end_a_task()
+            await site.receiver.take(1)
             slow.hanging.set()
 
-    async def test_later_deliveries_of_a_task_wait_for_the_first(
-        self, hooks: Hooks, receiver: Receiver, made: Maker
-    ) -> None:
-        receiver.answer = status(500)
-        hook = (await hooks.create(receiver.url)).webhook
+    async def test_later_deliveries_of_a_task_wait_for_the_first(self, site: Site, made: Maker) -> None:
+        site.receiver.answer = status(500)
+        hook = await site.hook()
         await made()
-
-        (first,) = await hooks.which(hook.webhook_id, lambda delivery: bool(delivery.last_error))
-        (later,) = await hooks.which(
-            hook.webhook_id,
-            lambda delivery: delivery.delivery_id > first.delivery_id and delivery.next_attempt_time.seconds > 0,
+        (first,) = await site.which(hook, lambda delivery: bool(delivery.last_error))
+        (later,) = await site.which(
+            hook, lambda delivery: delivery.delivery_id > first.delivery_id and delivery.next_attempt_time.seconds > 0
         )
         assert later.attempt_count == 0
-        assert receiver.types == ["content.approved"]
-        receiver.answer = status(200)
-        hooks.pass_time(10)
-        await hooks.until(hook.webhook_id, DELIVERED, DELIVERED)
-        assert receiver.types == ["content.approved", "content.approved", "task.ended"]
-
-
-class TestSecrets:
-    async def test_both_secrets_are_valid_for_a_while(
-        self, hooks: Hooks, receiver: Receiver, engine: sa.Engine
-    ) -> None:
-        created = await hooks.create(receiver.url)
-        webhook_id = created.webhook.webhook_id
-        rotated = await hooks.stub.RotateWebhookSecret(
-            pb.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=Duration(seconds=60))
-        )
-        assert rotated.webhook.HasField("previous_secret_expire_time")
-        assert rotated.secret != created.secret
-        await hooks.stub.PingWebhook(pb.PingWebhookRequest(webhook_id=webhook_id))
-        receiver.received[0].verify(created.secret)
-        receiver.received[0].verify(rotated.secret)
-        with engine.begin() as connection:
-            connection.execute(sa.text("UPDATE webhooks SET previous_secret_expire_time = now()"))
-        await hooks.stub.PingWebhook(pb.PingWebhookRequest(webhook_id=webhook_id))
-        receiver.received[1].verify(rotated.secret)
-        with pytest.raises(standardwebhooks.WebhookVerificationError):
-            receiver.received[1].verify(created.secret)
-        assert not (await hooks.get(webhook_id)).HasField("previous_secret_expire_time")
+        assert site.receiver.types == ["content.approved"]
+        site.receiver.answer = status(200)
+        site.pass_time(10)
+        await site.until(hook, DELIVERED, DELIVERED)
+        assert site.receiver.types == ["content.approved", "content.approved", "task.ended"]
 
 
 class TestPing:
-    async def test_a_ping_is_sent_at_once_also_for_an_inactive_webhook(self, hooks: Hooks, receiver: Receiver) -> None:
-        hook = (await hooks.create(receiver.url)).webhook
-        hook.active = False
-        await hooks.stub.UpdateWebhook(pb.UpdateWebhookRequest(webhook=hook, update_mask=FieldMask(paths=["active"])))
-        request = pb.PingWebhookRequest(webhook_id=hook.webhook_id)
-        delivery = (await hooks.stub.PingWebhook(request)).delivery
-        assert (delivery.status, delivery.event_type, delivery.last_status_code) == (DELIVERED, "webhook.ping", 204)
-        assert receiver.received[0].message["data"] == {"webhook_id": hook.webhook_id}
-        assert await hooks.deliveries(hook.webhook_id) == [delivery]
+    async def test_both_secrets_are_valid_for_a_while(self, site: Site, engine: sa.Engine) -> None:
+        created = await site.create(site.receiver.url)
+        webhook_id = created.webhook.webhook_id
+        request = pb.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=Duration(seconds=60))
+        rotated = await site.stub.RotateWebhookSecret(request)
+        assert rotated.webhook.HasField("previous_secret_expire_time")
+        assert rotated.secret != created.secret
+        await site.ping(webhook_id)
+        site.receiver.received[0].verify(created.secret)
+        site.receiver.received[0].verify(rotated.secret)
+        with engine.begin() as connection:
+            connection.execute(sa.text("UPDATE webhooks SET previous_secret_expire_time = now()"))
+        await site.ping(webhook_id)
+        site.receiver.received[1].verify(rotated.secret)
+        with pytest.raises(standardwebhooks.WebhookVerificationError):
+            site.receiver.received[1].verify(created.secret)
+        assert not (await site.get(webhook_id)).HasField("previous_secret_expire_time")
 
-    async def test_a_ping_that_fails_is_not_repeated(self, hooks: Hooks, receiver: Receiver) -> None:
-        receiver.answer = status(500)
-        hook = (await hooks.create(receiver.url)).webhook
-        request = pb.PingWebhookRequest(webhook_id=hook.webhook_id)
-        delivery = (await hooks.stub.PingWebhook(request)).delivery
+    async def test_a_ping_is_sent_at_once_also_for_an_inactive_webhook(self, site: Site) -> None:
+        hook = await site.hook()
+        await site.activate(hook, False)
+        delivery = await site.ping(hook)
+        assert (delivery.status, delivery.event_type, delivery.last_status_code) == (DELIVERED, "webhook.ping", 204)
+        assert site.receiver.received[0].message["data"] == {"webhook_id": hook}
+        assert await site.deliveries(hook) == [delivery]
+
+    async def test_a_ping_that_fails_is_not_repeated(self, site: Site) -> None:
+        site.receiver.answer = status(500)
+        hook = await site.hook()
+        delivery = await site.ping(hook)
         assert (delivery.status, delivery.last_error, delivery.attempt_count) == (EXHAUSTED, "HTTP 500", 1)
 
 
 class TestManagement:
-    async def test_a_webhook_is_read_and_listed_without_its_secret(self, hooks: Hooks, receiver: Receiver) -> None:
-        created = await hooks.create(receiver.url, "task.ended", "content.approved")
+    async def test_a_webhook_is_read_and_listed_without_its_secret(self, site: Site) -> None:
+        created = await site.create(site.receiver.url, "task.ended", "content.approved")
         assert created.secret.startswith("whsec_")
         assert created.webhook.active
         assert list(created.webhook.event_types) == ["task.ended", "content.approved"]
-        assert await hooks.get(created.webhook.webhook_id) == created.webhook
-        listed = await hooks.stub.ListWebhooks(pb.ListWebhooksRequest())
+        assert await site.get(created.webhook.webhook_id) == created.webhook
+        listed = await site.stub.ListWebhooks(pb.ListWebhooksRequest())
         assert list(listed.webhooks) == [created.webhook]
         assert created.secret not in str(listed)
 
-    async def test_what_the_mask_names_is_changed(self, hooks: Hooks, receiver: Receiver) -> None:
-        hook = (await hooks.create(receiver.url)).webhook
-        wanted = pb.Webhook(webhook_id=hook.webhook_id, url=f"{receiver.url}/new", event_types=["publish.failed"])
+    async def test_what_the_mask_names_is_changed(self, site: Site) -> None:
+        hook = await site.hook()
+        wanted = pb.Webhook(webhook_id=hook, url=f"{site.receiver.url}/new", event_types=["publish.failed"])
         mask = FieldMask(paths=["url", "event_types"])
-        changed = (await hooks.stub.UpdateWebhook(pb.UpdateWebhookRequest(webhook=wanted, update_mask=mask))).webhook
+        changed = (await site.stub.UpdateWebhook(pb.UpdateWebhookRequest(webhook=wanted, update_mask=mask))).webhook
         assert (changed.url, list(changed.event_types), changed.active) == (wanted.url, ["publish.failed"], True)
-        assert await hooks.get(hook.webhook_id) == changed
+        assert await site.get(hook) == changed
 
-    async def test_an_inactive_webhook_gets_nothing_until_it_is_active(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        hook = (await hooks.create(receiver.url, "task.ended")).webhook
+    async def test_an_inactive_webhook_gets_nothing_until_it_is_active(self, site: Site) -> None:
+        hook = await site.hook("task.ended")
         for active in (False, True):
-            hook.active = active
-            request = pb.UpdateWebhookRequest(webhook=hook, update_mask=FieldMask(paths=["active"]))
-            await hooks.stub.UpdateWebhook(request)
-            await end_a_task(tasks, account)
-        await hooks.until(hook.webhook_id, DELIVERED)
+            await site.activate(hook, active)
+            await site.end_a_task()
+        await site.until(hook, DELIVERED)
 
-    async def test_a_deleted_webhook_is_gone_with_its_deliveries(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        receiver.answer = status(500)
-        hook = (await hooks.create(receiver.url, "task.ended")).webhook
-        await end_a_task(tasks, account)
-        failed = await hooks.tried(hook.webhook_id)
-        await hooks.stub.DeleteWebhook(pb.DeleteWebhookRequest(webhook_id=hook.webhook_id))
+    async def test_a_deleted_webhook_is_gone_with_its_deliveries(self, site: Site) -> None:
+        site.receiver.answer = status(500)
+        hook = await site.hook("task.ended")
+        await site.end_a_task()
+        failed = await site.tried(hook)
+        await site.stub.DeleteWebhook(pb.DeleteWebhookRequest(webhook_id=hook))
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-            await hooks.get(hook.webhook_id)
-        assert refusal.metadata == {"resource_type": "webhook", "resource_id": str(hook.webhook_id)}
+            await site.get(hook)
+        assert refusal.metadata == {"resource_type": "webhook", "resource_id": str(hook)}
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
-            await hooks.deliveries(hook.webhook_id)
+            await site.deliveries(hook)
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-            await hooks.stub.RedeliverWebhook(pb.RedeliverWebhookRequest(delivery_id=failed.delivery_id))
+            await site.stub.RedeliverWebhook(pb.RedeliverWebhookRequest(delivery_id=failed.delivery_id))
         assert refusal.metadata["resource_type"] == "delivery"
-        await end_a_task(tasks, account)
-        assert len(receiver.received) == 1
+        await site.end_a_task()
+        assert len(site.receiver.received) == 1
 
-    async def test_an_account_has_a_limited_number(self, hooks: Hooks, receiver: Receiver, account: int) -> None:
-        created = [await hooks.create(receiver.url, account_id=account) for _ in range(MAX_WEBHOOKS)]
+    async def test_an_account_has_a_limited_number(self, site: Site) -> None:
+        created = [await site.create(site.receiver.url, account_id=site.account) for _ in range(MAX_WEBHOOKS)]
         with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WEBHOOKS"):
-            await hooks.create(receiver.url, account_id=account)
-        await hooks.create(receiver.url)
-        await hooks.stub.DeleteWebhook(pb.DeleteWebhookRequest(webhook_id=created[0].webhook.webhook_id))
-        await hooks.create(receiver.url, account_id=account)
+            await site.create(site.receiver.url, account_id=site.account)
+        await site.create(site.receiver.url)
+        await site.stub.DeleteWebhook(pb.DeleteWebhookRequest(webhook_id=created[0].webhook.webhook_id))
+        await site.create(site.receiver.url, account_id=site.account)
 
-    async def test_an_unknown_account_is_not_found(self, hooks: Hooks, receiver: Receiver) -> None:
+    async def test_an_unknown_account_is_not_found(self, site: Site) -> None:
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-            await hooks.create(receiver.url, account_id=99)
+            await site.create(site.receiver.url, account_id=99)
         assert refusal.metadata == {"resource_type": "account", "resource_id": "99"}
 
-    async def test_deliveries_are_listed_by_status_in_pages(
-        self, hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        hook = (await hooks.create(receiver.url, "task.ended")).webhook
+    async def test_deliveries_are_listed_by_status_in_pages(self, site: Site) -> None:
+        hook = await site.hook("task.ended")
         for _ in range(3):
-            await end_a_task(tasks, account)
-        whole = await hooks.until(hook.webhook_id, DELIVERED, DELIVERED, DELIVERED)
-        first = await hooks.stub.ListDeliveries(pb.ListDeliveriesRequest(webhook_id=hook.webhook_id, page_size=2))
-        rest = await hooks.stub.ListDeliveries(
-            pb.ListDeliveriesRequest(webhook_id=hook.webhook_id, page_size=2, page_token=first.next_page_token)
-        )
+            await site.end_a_task()
+        whole = await site.until(hook, DELIVERED, DELIVERED, DELIVERED)
+        first = await site.stub.ListDeliveries(pb.ListDeliveriesRequest(webhook_id=hook, page_size=2))
+        request = pb.ListDeliveriesRequest(webhook_id=hook, page_size=2, page_token=first.next_page_token)
+        rest = await site.stub.ListDeliveries(request)
         assert [*first.deliveries, *rest.deliveries] == whole
         assert not rest.next_page_token
-        assert await hooks.deliveries(hook.webhook_id, status=DELIVERED) == whole
-        assert await hooks.deliveries(hook.webhook_id, status=EXHAUSTED) == []
+        assert await site.deliveries(hook, status=DELIVERED) == whole
+        assert await site.deliveries(hook, status=EXHAUSTED) == []
 
 
 class TestAddresses:
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "https://10.0.0.1/",
-            "https://169.254.169.254/latest/meta-data",
-            "https://[::1]/",
-            "https://[::ffff:10.0.0.1]/",
-            "https://0.0.0.0/",
-            "http://192.0.2.1/",
-            "http://8.8.8.8/",
-            "ftp://8.8.8.8/",
-            "https://user:password@8.8.8.8/",
-            "https://8.8.8.8/#part",
-            "https://8.8.8.8:99999/",
-            "https:///path",
-            "https://8.8.8.8/with space",
-            "",
-        ],
-    )
-    async def test_an_address_that_is_refused_is_a_bad_field(self, hooks: Hooks, url: str) -> None:
+    @pytest.mark.parametrize("url", ["https://10.0.0.1/", "http://8.8.8.8/", "https://8.8.8.8/#part", ""])
+    async def test_an_address_that_is_refused_is_a_bad_field(self, site: Site, url: str) -> None:
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-            await hooks.create(url)
+            await site.create(url)
         assert refusal.fields == ["url"]
 
     @pytest.mark.parametrize("url", ["https://8.8.8.8/", "https://[2606:4700::1111]/", "https://no-such.invalid/"])
-    async def test_a_public_address_and_a_name_that_does_not_resolve_are_accepted(self, hooks: Hooks, url: str) -> None:
-        assert (await hooks.create(url)).webhook.url == url
+    async def test_a_public_address_and_a_name_that_does_not_resolve_are_accepted(self, site: Site, url: str) -> None:
+        assert (await site.create(url)).webhook.url == url
 
-    async def test_an_address_is_checked_again_when_connecting(
-        self, hooks: Hooks, receiver: Receiver, engine: sa.Engine
-    ) -> None:
+    async def test_an_address_is_checked_again_when_connecting(self, site: Site, engine: sa.Engine) -> None:
         """The webhook's host leads elsewhere than when it was created."""
-        webhook_id = (await hooks.create(receiver.url)).webhook.webhook_id
+        webhook_id = await site.hook()
         for url in (
-            f"http://[::ffff:10.0.0.1]:{receiver.port}/",
+            f"http://[::ffff:10.0.0.1]:{site.receiver.port}/",
             "https://192.168.0.1/",
             "https://2130706433.invalid/",
         ):
             with engine.begin() as connection:
                 connection.execute(sa.text("UPDATE webhooks SET url = :url"), {"url": url})
-            delivery = (await hooks.stub.PingWebhook(pb.PingWebhookRequest(webhook_id=webhook_id))).delivery
+            delivery = await site.ping(webhook_id)
             assert (delivery.status, delivery.last_status_code) == (EXHAUSTED, 0)
             assert "CONTENTGEN_WEBHOOK_ALLOW" in delivery.last_error or "does not resolve" in delivery.last_error
-        assert receiver.received == []
+        assert site.receiver.received == []
 
-    async def test_every_bad_field_is_named(self, hooks: Hooks) -> None:
+    async def test_every_bad_field_is_named(self, site: Site) -> None:
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-            await hooks.create("x" * 2_001, "task.started", "webhook.ping", account_id=-1)
+            await site.create("x" * 2_001, "task.started", "webhook.ping", account_id=-1)
         assert refusal.fields == ["account_id", "url", "event_types[0]", "event_types[1]"]
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-            await hooks.stub.CreateWebhook(pb.CreateWebhookRequest(url="https://8.8.8.8/"))
+            await site.stub.CreateWebhook(pb.CreateWebhookRequest(url="https://8.8.8.8/"))
         assert refusal.fields == ["event_types"]
 
 
-async def test_without_webhooks_no_event_is_stored(
-    hooks: Hooks, made: Maker, receiver: Receiver, engine: sa.Engine
-) -> None:
+async def test_without_webhooks_no_event_is_stored(site: Site, made: Maker, engine: sa.Engine) -> None:
     await made()
-    await hooks.create(receiver.url)
+    await site.create(site.receiver.url)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM webhook_deliveries")) == 0
 
 
-async def test_a_hundred_events_arrive_once_each(
-    hooks: Hooks, receiver: Receiver, tasks: TaskServiceAsyncStub, account: int
-) -> None:
-    hook = (await hooks.create(receiver.url, "task.ended")).webhook
-    ended: list[str] = []
-    for _ in range(4):  # not all at once: a call that a slow machine does not get to within 10 s is refused
-        ended += await asyncio.gather(*(end_a_task(tasks, account) for _ in range(25)))
-    await receiver.take(100)
-    await hooks.until_none_waits(hook.webhook_id)
-    assert sorted(received.message["data"]["task_id"] for received in receiver.received) == sorted(ended)
-    assert len({received.message_id for received in receiver.received}) == 100
+async def test_many_events_at_a_time_arrive_once_each(site: Site) -> None:
+    hook = await site.hook("task.ended")
+    ended = await asyncio.gather(*(site.end_a_task() for _ in range(40)))
+    await site.until(hook, *[DELIVERED] * 40)
+    assert sorted(received.message["data"]["task_id"] for received in site.receiver.received) == sorted(ended)
+    assert len({received.message_id for received in site.receiver.received}) == 40
