@@ -54,19 +54,6 @@ def _text(text: str) -> bytes:
     return bytes(length) + data
 
 
-def _call_headers(path: str) -> bytes:
-    """The header block that begins a call."""
-    usual = [
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", path),
-        (":authority", "test"),
-        ("te", "trailers"),
-        ("content-type", "application/grpc"),
-    ]
-    return header_block(usual)
-
-
 class Connection:
     """What is written goes out at once, what comes is read frame by frame."""
 
@@ -94,7 +81,9 @@ class Connection:
         """Begins a call, and sends nothing of its message; returns its stream. `more` ends the header block."""
         stream = self._next_stream
         self._next_stream += 2
-        self._writer.write(frame(HEADERS, flags, stream, _call_headers(path) + header_block(headers) + more))
+        usual = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "test", "te": "trailers"}
+        block = header_block([*usual.items(), ("content-type", "application/grpc"), *headers])
+        self._writer.write(frame(HEADERS, flags, stream, block + more))
         return stream
 
     def call(self, path: str, headers: Pairs = ()) -> int:

@@ -54,6 +54,12 @@ async def watching(tasks: TaskServiceAsyncStub, **request: Any) -> AsyncIterator
         call.cancel()
 
 
+async def first_event(tasks: TaskServiceAsyncStub, **request: Any) -> pb.TaskChange:
+    """The first event of a watch, which ends then."""
+    async with watching(tasks, **request) as watcher:
+        return await watcher.next()
+
+
 def told(events: Iterable[pb.TaskChange]) -> list[tuple[str, str, str]]:
     """Task, previous status (unspecified if there was none) and status of each event, abbreviated."""
     return [(event.task.task_id, _short(event.previous_status), _short(event.task.status)) for event in events]

@@ -122,21 +122,16 @@ async def _code(caller: Caller, rpc: str) -> StatusCode:
 async def test_metadata_without_exactly_one_bearer_token_is_refused(
     channel: aio.Channel, headers: list[tuple[str, str]]
 ) -> None:
-    call: Any = channel.unary_unary("/contentgen.v1.AccountService/ListAccounts")
+    call = _raw(channel, "/contentgen.v1.AccountService/ListAccounts")
     with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID") as refusal:
         await call(b"", metadata=headers)
     assert "op-token" not in refusal.message
-
-
-async def test_the_scheme_is_case_insensitive(channel: aio.Channel) -> None:
-    call: Any = channel.unary_unary("/contentgen.v1.AccountService/ListAccounts")
     assert await call(b"", metadata=[("authorization", "bEARER op-token")]) == b""
 
 
 async def test_a_refused_caller_s_request_is_not_read(channel: aio.Channel) -> None:
-    call: Any = channel.unary_unary("/contentgen.v1.TaskService/GetTask")
     with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
-        await call(b"\xff\xff no message")
+        await _raw(channel, "/contentgen.v1.TaskService/GetTask")(b"\xff\xff no message")
 
 
 def _raw(channel: aio.Channel, path: str) -> Any:
@@ -158,7 +153,7 @@ async def test_health_requires_no_token(channel: aio.Channel) -> None:
 
 async def test_reflection_and_channelz_require_an_operator_of_all_accounts(channel: aio.Channel) -> None:
     for method in ("channelz.v1.Channelz/GetServers", "reflection.v1alpha.ServerReflection/ServerReflectionInfo"):
-        call: Any = channel.unary_unary(f"/grpc.{method}")
+        call = _raw(channel, f"/grpc.{method}")
         with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
             await call(b"")
         for name, reason in (("c", "ROLE_FORBIDDEN"), ("op-tied", "ACCOUNT_FORBIDDEN")):
@@ -169,37 +164,29 @@ async def test_reflection_and_channelz_require_an_operator_of_all_accounts(chann
     assert answer.server
 
 
-async def test_a_changed_tokens_file_applies_from_the_next_call_on(
-    replica: Replica, channel: aio.Channel, tokens: Path
-) -> None:
-    old, new = Caller(channel, "c-token"), Caller(channel, "another")
-
-    async def lets_in(caller: Caller) -> bool:
-        return await _code(caller, "AccountService/ListAccounts") is StatusCode.OK
-
-    known: Callable[[], bool | Awaitable[bool]] = partial(lets_in, new)
-
-    assert await lets_in(old)
-    write(tokens, line("c", "client", token="another"))
-    await wait_until_async(known, within=10, what="the new token is known")
-    assert not await lets_in(old)
-
-
-async def test_a_broken_tokens_file_changes_nothing_and_is_logged(
+async def test_a_changed_tokens_file_applies_from_the_next_call_on_and_a_broken_one_changes_nothing(
     replica: Replica, channel: aio.Channel, tokens: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tokens, '{"name": "c"}', "nonsense")
-    replica.reload_files()
+    old, new = Caller(channel, "c-token"), Caller(channel, "another")
     shown: list[str] = []
 
     def told() -> bool:
         shown.extend(capsys.readouterr())
         return "can't be used" in "".join(shown)
 
+    async def lets_in(caller: Caller) -> bool:
+        return await _code(caller, "AccountService/ListAccounts") is StatusCode.OK
+
+    write(tokens, '{"name": "c"}', "nonsense")
+    replica.reload_files()
     await wait_until_async(told, within=10, what="the log says what is wrong")
     assert "line 1: sha256 must be" in "".join(shown)
     assert "line 2: must be a JSON object" in "".join(shown)
-    assert await _code(Caller(channel, "c-token"), "AccountService/ListAccounts") is StatusCode.OK
+    assert await lets_in(old)
+    write(tokens, line("c", "client", token="another"))
+    known: Callable[[], bool | Awaitable[bool]] = partial(lets_in, new)
+    await wait_until_async(known, within=10, what="the new token is known")
+    assert not await lets_in(old)
 
 
 async def test_streams_of_a_removed_token_end_and_others_continue(

@@ -73,17 +73,23 @@ def silent_call(channel: aio.Channel, name: str) -> Any:
 
 
 async def test_a_call_whose_message_never_arrives_is_refused(db_url: str) -> None:
+    """A health check has less time."""
+    limits = Limits(message_timeout=0.3, open_message_timeout=0.2)
     async with (
-        serving(db_url, limits=Limits(message_timeout=0.2)) as replica,
+        serving(db_url, limits=limits) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+        http2.connected(replica.port) as peer,
         honest_caller(replica),
     ):
+        await peer.greet()
+        for path in (CHECK_HEALTH, WATCH_HEALTH):
+            assert b"within 0.2 s" in (await peer.first(peer.begin(path))).payload
         for _ in range(2):
             calls = [silent_call(channel, "a") for _ in range(3)]
             for call in calls:
                 with refused(StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_SLOW") as refusal:
                     await call
-                assert "within 0.2 s" in refusal.message
+                assert "within 0.3 s" in refusal.message
 
 
 async def test_the_work_of_a_call_does_not_grow_with_the_number_of_methods(
@@ -102,13 +108,6 @@ async def test_the_work_of_a_call_does_not_grow_with_the_number_of_methods(
         await Caller(channel, "a-token")("AccountService/ListAccounts")
     assert waited
     assert max(waited) == 1
-
-
-async def test_a_call_without_a_message_is_an_invalid_argument(channel: aio.Channel) -> None:
-    call = silent_call(channel, "a")
-    await call.done_writing()
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
-        await call
 
 
 async def answer(call: Any) -> object:
@@ -225,16 +224,6 @@ async def test_a_health_check_is_served_however_many_others_stall(channel: aio.C
         await health.Check(HealthCheckRequest())
         peer, stream = stalled[0]
         assert b"did not come" in (await peer.first(stream)).payload  # the oldest makes way
-
-
-async def test_the_message_of_a_health_check_has_a_short_time_to_arrive(db_url: str) -> None:
-    async with (
-        serving(db_url, limits=Limits(open_message_timeout=0.2)) as replica,
-        http2.connected(replica.port) as peer,
-    ):
-        await peer.greet()
-        for path in (CHECK_HEALTH, WATCH_HEALTH):
-            assert b"within 0.2 s" in (await peer.first(peer.begin(path))).payload
 
 
 async def test_a_call_counts_until_its_answer_is_read(channel: aio.Channel, replica: Replica) -> None:

@@ -73,10 +73,16 @@ async def until(predicate: Callable[[], bool | Awaitable[bool]], what: str) -> N
 async def test_a_caller_with_many_slow_calls_leaves_threads_to_others(
     db_url: str, channel: aio.Channel, replica: Replica
 ) -> None:
-    async with accounts_stand_still(db_url) as stuck, flooded(channel, "a"):
-        await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
-        for _ in range(FEW):
-            await Caller(channel, "b-token")("TaskService/ListTasks")
+    """Those that it cancels take none."""
+    other = Caller(channel, "b-token")
+    async with accounts_stand_still(db_url) as stuck:
+        async with flooded(channel, "a"):
+            await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
+            for _ in range(FEW):
+                await other("TaskService/ListTasks")
+        later = asyncio.ensure_future(Caller(channel, "a-token")("AccountService/ListAccounts"))
+        await other("TaskService/ListTasks")
+    await later
 
 
 async def test_addresses_share_threads_if_no_token_is_required(db_url: str) -> None:
@@ -110,15 +116,6 @@ async def test_a_call_that_waits_too_long_for_a_thread_is_refused(
         assert any(isinstance(outcome, dict) for outcome in outcomes), "what has its turn is not refused"
 
 
-async def test_a_cancelled_call_takes_no_thread(db_url: str, channel: aio.Channel, replica: Replica) -> None:
-    async with accounts_stand_still(db_url) as stuck:
-        async with flooded(channel, "a"):
-            await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
-        later = asyncio.ensure_future(Caller(channel, "a-token")("AccountService/ListAccounts"))
-        await Caller(channel, "b-token")("TaskService/ListTasks")
-    await later
-
-
 async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_accepted(
     db_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -134,9 +131,7 @@ async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_acce
         with locked_table(db_url, "tasks"):
             flood = asyncio.ensure_future(greedy("TaskService/BatchSubmitTasks", requests=[task] * MANY))
             await until(lambda: replica._submits.state().waiting == 1, "the flood waits")
-            with refused(
-                StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"
-            ):  # it is the only caller, so it has the whole share
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):  # the only caller has the whole share
                 await greedy("TaskService/SubmitTask", **task)
             other = asyncio.ensure_future(modest("TaskService/SubmitTask", **task))
             await until(lambda: replica._submits.state().waiting == 2, "another's waits, too")

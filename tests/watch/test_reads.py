@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from itertools import product
 from typing import Any
 
 import psycopg2
@@ -48,42 +49,35 @@ def test_moves_of_other_accounts_are_passed_over_in_one_transaction(scheduling: 
     assert page.end == last(scheduling)
 
 
-@pytest.mark.parametrize("scope", [Scope((1,)), Scope((1, 3)), ALL], ids=["one", "two", "all"])
-@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1_000])
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_chunks_and_pages_together_are_all_moves(
-    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope, chunk: int, size: int
-) -> None:
+def test_chunks_and_pages_together_are_all_moves(scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [scheduling.make_account() for _ in range(2)] == [2, 3]
     for account_id in (1, 2, 3, 1, 1, 2, 1, 3, 2, 2, 1):
         scheduling.cancel(scheduling.submit_one(account_id=account_id))
-    every = [change for change in scheduling.changes() if change.task.account_id in scope]
-    monkeypatch.setattr(changes, "MAX_SCAN", chunk)
-    monkeypatch.setattr(changes, "MAX_PAGE", size)
-    until = last(scheduling)
-    moves, position = [], 0
-    while position < until:
-        page = read(scheduling, scope, position, until)
-        assert position < page.end <= until, "each page goes on"
-        assert len(page.changes) <= size
-        moves += page.changes
-        position = page.end
-    assert moves == every
+    every, until = scheduling.changes(), last(scheduling)
+    for scope, chunk, size in product((Scope((1,)), Scope((1, 3)), ALL), (1, 2, 3, 7, 1_000), (1, 2, 5)):
+        monkeypatch.setattr(changes, "MAX_SCAN", chunk)
+        monkeypatch.setattr(changes, "MAX_PAGE", size)
+        moves, position = [], 0
+        while position < until:
+            page = read(scheduling, scope, position, until)
+            assert position < page.end <= until, "each page goes on"
+            assert len(page.changes) <= size
+            moves += page.changes
+            position = page.end
+        assert moves == [change for change in every if change.task.account_id in scope]
 
 
-@pytest.mark.parametrize("size", [1, 2, 1_000])
-def test_the_present_states_of_several_accounts_are_in_the_order_of_their_keys(
-    scheduling: Scheduling, size: int
-) -> None:
+def test_the_present_states_of_several_accounts_are_in_the_order_of_their_keys(scheduling: Scheduling) -> None:
     for _ in range(2):
         scheduling.make_account()
     keys = [scheduling.submit_one(account_id=account_id) for account_id in (3, 1, 2, 3, 1)]
     scheduling.cancel(keys[0])
-    seen, after, full = list[int](), 0, True
-    while full:
-        page = scheduling.run(changes.read_present, Selection(scope=Scope((1, 3))), last(scheduling), after, size)
-        seen, after, full = [*seen, *(change.task.task_key for change in page.changes)], page.end, page.full
-    assert seen == [keys[1], keys[3], keys[4]]
+    for size in (1, 2, 1_000):
+        seen, after, full = list[int](), 0, True
+        while full:
+            page = scheduling.run(changes.read_present, Selection(scope=Scope((1, 3))), last(scheduling), after, size)
+            seen, after, full = [*seen, *(change.task.task_key for change in page.changes)], page.end, page.full
+        assert seen == [keys[1], keys[3], keys[4]]
 
 
 # A watch after a failover: the database has another history, which may lack events that were sent.
