@@ -189,7 +189,7 @@ class Supervision:
 
     def __init__(
         self,
-        on_give_up: Callable[[str], None] = lambda _: None,
+        on_give_up: Callable[[str], object] = lambda _: None,
         *,
         give_up_after: float = math.inf,
         clock: Callable[[], float] = time.monotonic,

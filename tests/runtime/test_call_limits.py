@@ -110,12 +110,8 @@ async def test_the_work_of_a_call_does_not_grow_with_the_number_of_methods(
     assert max(waited) == 1
 
 
-async def answer(call: Any) -> object:
-    return await call
-
-
 async def test_each_caller_has_its_own_limit_of_calls(channel: aio.Channel) -> None:
-    calls = {asyncio.ensure_future(answer(silent_call(channel, "a"))) for _ in range(FEW + 1)}
+    calls = {asyncio.ensure_future(silent_call(channel, "a")) for _ in range(FEW + 1)}
     done, held = await asyncio.wait(calls, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
     (refused_call,) = done
     with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
@@ -152,7 +148,7 @@ async def test_waits_watches_and_lease_streams_have_limits_of_their_own(channel:
     stub = TaskServiceStub(channel)
 
     request = pb.WaitTaskRequest(task_id=task_id, timeout=Duration(seconds=60))
-    calls = {asyncio.ensure_future(answer(stub.WaitTask(request, metadata=of("a")))) for _ in range(FEW + 1)}
+    calls = {asyncio.ensure_future(stub.WaitTask(request, metadata=of("a"))) for _ in range(FEW + 1)}
     done, waits = await asyncio.wait(calls, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
     (refused_call,) = done
     with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
@@ -263,15 +259,10 @@ async def test_submits_that_wait_for_the_database_are_bounded_by_their_bytes(
             holder.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
             waiting = [stub.BatchSubmitTasks(batch) for _ in range(3)]
             done, _ = await asyncio.wait(
-                [asyncio.ensure_future(_code(call)) for call in waiting],
+                [asyncio.ensure_future(call.code()) for call in waiting],
                 timeout=PATIENCE_S,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             assert [call.result() for call in done] == [StatusCode.UNAVAILABLE]
         codes = [await call.code() for call in waiting]
         assert sorted(code.name for code in codes) == ["OK", "OK", "UNAVAILABLE"]
-
-
-async def _code(call: aio.UnaryUnaryCall[Any, Any]) -> StatusCode:
-    code: StatusCode = await call.code()
-    return code

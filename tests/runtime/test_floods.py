@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,7 @@ GROWTH_MB = 64
 RESOURCE_EXHAUSTED, REFUSED_STREAM = b"grpc-status\x018", (7).to_bytes(4, "big")
 HONEST = [("authorization", "Bearer honest-token")]
 GET_TASK = "/contentgen.v1.TaskService/GetTask"
+Attack = Callable[[Connection], Awaitable[None]]
 LIMITS = Limits(handshake_timeout=0.5, streams=STREAMS, connections=CONNECTIONS, metadata=METADATA)
 
 
@@ -58,44 +60,35 @@ async def attacked(replica: Replica) -> AsyncIterator[None]:
     assert _megabytes() - memory < GROWTH_MB
 
 
-async def pings(peer: Connection) -> None:
-    for _ in range(2_000):
-        await peer.write(frame(http2.PING, payload=bytes(8)))
+async def written(peer: Connection, data: bytes, count: int = 1) -> None:
+    for _ in range(count):
+        await peer.write(data)
+
+
+pings = partial(written, data=frame(http2.PING, payload=bytes(8)), count=2_000)
+settings = partial(written, data=frame(http2.SETTINGS), count=3_000)
+window_updates = partial(written, data=frame(http2.WINDOW_UPDATE, payload=(1).to_bytes(4, "big")), count=3_000)
+nonsense = partial(written, data=b"nonsense" * 10_000)
 
 
 async def empty_data(peer: Connection) -> None:
-    stream = peer.begin(GET_TASK)
-    for _ in range(20_000):
-        await peer.write(frame(http2.DATA, 0, stream))
+    await written(peer, frame(http2.DATA, 0, peer.begin(GET_TASK)), 20_000)
 
 
 async def empty_continuations(peer: Connection) -> None:
-    stream = peer.begin(GET_TASK, flags=0)
-    for _ in range(20_000):
-        await peer.write(frame(http2.CONTINUATION, 0, stream))
+    await written(peer, frame(http2.CONTINUATION, 0, peer.begin(GET_TASK, flags=0)), 20_000)
 
 
-async def nonsense(peer: Connection) -> None:
-    await peer.write(b"nonsense" * 10_000)
+ILLEGAL: Sequence[Attack] = (pings, empty_data, empty_continuations, nonsense)
 
 
 async def test_the_connection_of_a_flood_is_closed(replica: Replica) -> None:
-    for attack in (pings, empty_data, empty_continuations, nonsense):
+    for attack in ILLEGAL:
         async with attacked(replica), connected(replica.port) as peer:
             await peer.greet()
             with suppress(ConnectionError):
                 await attack(peer)
             await peer.closed()
-
-
-async def settings(peer: Connection) -> None:
-    for _ in range(3_000):
-        await peer.write(frame(http2.SETTINGS))
-
-
-async def window_updates(peer: Connection) -> None:
-    for _ in range(3_000):
-        await peer.write(frame(http2.WINDOW_UPDATE, payload=(1).to_bytes(4, "big")))
 
 
 async def resets(peer: Connection) -> None:
@@ -110,8 +103,11 @@ async def refused_calls(peer: Connection) -> None:
         await peer.write(b"")
 
 
+LEGAL: Sequence[Attack] = (settings, window_updates, resets, refused_calls)
+
+
 async def test_a_legal_flood_does_not_delay_others(replica: Replica) -> None:
-    for attack in (settings, window_updates, resets, refused_calls):
+    for attack in LEGAL:
         async with attacked(replica), connected(replica.port) as peer:
             await peer.greet()
             reading = asyncio.create_task(peer.closed(PATIENCE_S))

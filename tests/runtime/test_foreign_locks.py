@@ -24,6 +24,7 @@ from tests.harness.database_faults import APPLICATION, locked_rows, locked_table
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import wait_until_async
+from tests.harness.watching import batch, submitted
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -43,11 +44,6 @@ async def replica(db_url: str, request: pytest.FixtureRequest) -> AsyncIterator[
     lock_timeout: float = getattr(request, "param", LOCK_TIMEOUT_S)
     async with serving(db_url, lease_ttl=LEASE_TTL_S, lock_timeout=lock_timeout) as replica:
         yield replica
-
-
-async def submitted(tasks: TaskServiceAsyncStub, account: int, count: int = 1) -> list[task_pb2.Task]:
-    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    return list((await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * count))).tasks)
 
 
 async def status(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.TaskStatus.ValueType:
@@ -92,7 +88,7 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_others_are_renewed
     db_url: str, engine: sa.Engine, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     """Both are of one worker, whose heartbeats and hellos are answered."""
-    await submitted(tasks, account, 2)
+    await batch(tasks, account, 2)
     async with ScriptedWorker(channel, hello(accepts_skipped_leases=True)) as worker:
         await worker.heartbeat(2)
         while len(worker.held) < 2:
@@ -121,7 +117,7 @@ async def test_the_loss_of_a_locked_lease_has_to_be_reported_again(
     db_url: str, engine: sa.Engine, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
     """If its worker removed the mark now, the lease would be released, and the loss not counted."""
-    await submitted(tasks, account, 1)
+    await submitted(tasks, account)
     async with ScriptedWorker(channel) as worker:
         await worker.heartbeat(1)
         (lost,) = await worker.assigned()
@@ -140,11 +136,11 @@ async def test_the_loss_of_a_locked_lease_has_to_be_reported_again(
 @pytest.mark.parametrize("replica", [PATIENCE_S / 2], indirect=True)
 async def test_cancels_of_a_locked_task_block_no_reader(db_url: str, tasks: TaskServiceAsyncStub, account: int) -> None:
     """The reader is answered while all of them still wait."""
-    locked, other = await submitted(tasks, account, 2)
-    request = pb.CancelTaskRequest(task_id=locked.task_id)
-    with locked_rows(db_url, "ready", "task_key = :key", key=parse_task_id(locked.task_id)):
+    locked, other = await batch(tasks, account, 2)
+    request = pb.CancelTaskRequest(task_id=locked)
+    with locked_rows(db_url, "ready", "task_key = :key", key=parse_task_id(locked)):
         cancels = [asyncio.ensure_future(tasks.CancelTask(request)) for _ in range(12)]
-        assert await status(tasks, other.task_id) == task_pb2.TASK_STATUS_PENDING
+        assert await status(tasks, other) == task_pb2.TASK_STATUS_PENDING
         assert not any(cancel.done() for cancel in cancels)
         are_refused(await asyncio.gather(*cancels, return_exceptions=True))
     assert (await tasks.CancelTask(request)).task.status == task_pb2.TASK_STATUS_CANCELLED
@@ -167,7 +163,7 @@ async def test_a_locked_account_waits_and_others_are_served(
 async def test_the_result_of_a_locked_task_waits_and_others_are_stored(
     db_url: str, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
-    await submitted(tasks, account, 2)
+    await batch(tasks, account, 2)
     await worker.heartbeat(2)
     leases = [*await worker.assigned()]
     if len(leases) < 2:

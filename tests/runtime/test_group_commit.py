@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -23,10 +24,9 @@ from scheduler_svc.domain.errors import (
     TooManyCalls,
     WaitedTooLong,
 )
-from scheduler_svc.metrics.catalog import LaneMetrics, Metrics
+from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime import group_committer as lane_module
-from scheduler_svc.runtime.group_committer import GROUP_SHARES, AfterCommit, GroupCommitter, Lanes
-from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.runtime.group_committer import GROUP_SHARES, GroupCommitter, Lanes
 from scheduler_svc.transactions import Database, StatementFailed, Tx, make_engine
 from tests.harness.database_faults import locked_rows, locked_table
 from tests.harness.waiting import wait_until_async
@@ -37,6 +37,10 @@ WAIT_S = 10
 MAX_WEIGHT = 100
 LOCK_TIMEOUT_S = 0.3
 Work = Callable[[Tx, Sequence[int]], Sequence["int | DomainError"]]
+
+
+TERMINATE = sa.text("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND datname = current_database() AND state = 'idle in transaction'""")
 
 
 class Accounts:
@@ -63,42 +67,17 @@ async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def running(
-    url: str,
-    work: Work,
-    *,
-    max_waiting: int | None = None,
-    after_commit: Callable[[], AfterCommit | None] = lambda: None,
-    max_lock_wait: float = WAIT_S,
-    keys: Callable[[int], Iterable[Hashable]] = lambda _: (),
-    caller: Callable[[], str] | None = None,
-    metrics: LaneMetrics | None = None,
-) -> AsyncIterator[GroupCommitter[int, int]]:
+async def running(url: str, work: Work, **options: Any) -> AsyncIterator[GroupCommitter[int, int]]:
     engine = make_engine(url, 1, hot=True, timeouts=Timeouts(LOCK_TIMEOUT_S, WAIT_S))
-    database = Database(engine, _told, lambda _: None)
-    lane: GroupCommitter[int, int] = GroupCommitter(
-        "test",
-        database,
-        work,
-        weight=lambda _: 1,
-        max_weight=MAX_WEIGHT,
-        max_waiting=max_waiting,
-        max_lock_wait=max_lock_wait,
-        keys=keys,
-        caller=caller,
-        after_commit=after_commit,
-        metrics=metrics,
-    )
+    database = Database(engine, lambda _: None, lambda _: None)
+    usual = {"weight": lambda _: 1, "max_weight": MAX_WEIGHT, "max_waiting": None, "max_lock_wait": WAIT_S}
+    lane: GroupCommitter[int, int] = GroupCommitter("test", database, work, **{**usual, **options})
     lane.start()
     try:
         yield lane
     finally:
         await lane.stop()
         engine.dispose()
-
-
-def _told(_: CommitSignals) -> None:
-    pass
 
 
 async def gathered(lane: GroupCommitter[int, int], work: Accounts, items: Sequence[int]) -> list[int | BaseException]:
@@ -289,12 +268,7 @@ async def test_a_broken_connection_fails_the_whole_group_as_unavailable(db_url: 
         account_ids = [create_account(tx, "", item, 1.0).account_id for item in items]
         if items == [1]:
             with engine.begin() as connection:
-                connection.execute(
-                    sa.text(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-                        " AND datname = current_database() AND state = 'idle in transaction'"
-                    )
-                )
+                connection.execute(TERMINATE)
             create_account(tx, "", 1, 1.0)
         return list(account_ids)
 
@@ -396,12 +370,13 @@ class TestForeignLocks:
 
 async def test_a_group_is_repeated_after_a_deadlock(db_url: str, engine: sa.Engine) -> None:
     """Two lanes lock two rows in opposite order: the server cancels one of them, which starts again."""
-    _shorten_deadlock_timeout(engine)
+    with engine.begin() as connection:
+        name = connection.execute(sa.text("SELECT current_database()")).scalar_one()
+        connection.execute(sa.text(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'"))
     both_hold_one = threading.Barrier(2)
     runs: list[list[int]] = []
 
     def lock(tx: Tx, what: int) -> None:
-        assert isinstance(tx, Tx)
         tx._session.execute(sa.text("SELECT pg_advisory_xact_lock(:what)"), {"what": what})
 
     def work(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
@@ -418,12 +393,6 @@ async def test_a_group_is_repeated_after_a_deadlock(db_url: str, engine: sa.Engi
         assert list(await asyncio.gather(one.commit(1), other.commit(2))) == [1, 2]
     assert len(runs) == 3
     assert sorted(limits(engine)) == [1, 2]
-
-
-def _shorten_deadlock_timeout(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
-        name = connection.execute(sa.text("SELECT current_database()")).scalar_one()
-        connection.execute(sa.text(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'"))
 
 
 async def test_a_user_has_one_lane_that_few_others_use(db_url: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -27,19 +25,17 @@ from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.file_reload import FileReload
 from scheduler_svc.runtime.group_committer import GroupCommitter
 from scheduler_svc.runtime.loops import MIN_DUE_INTERVAL, Periodic, Service, ThreadService
-from scheduler_svc.runtime.signals import CommitSignals, Listener, Notifier
+from scheduler_svc.runtime.signals import Listener, Notifier
 from scheduler_svc.transactions import Database, make_engine
 from tests.harness.scheduling import FAILURE, TERMS, Scheduling, new_task
-from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.integration
 
 
-# The listener and the timed loops on a real database: they act on signals, and continue after failures.
+# The timed loops on a real database: they act on signals, and continue after failures.
 
 
 WAIT_S = 5
-SELECT_LIMIT = 1024
 
 
 @pytest.fixture(autouse=True)
@@ -54,87 +50,6 @@ async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
     calls = Calls(scheduling.database, 2)
     yield calls
     calls.close()
-
-
-class Ear:
-    """A listener, and the signals that it received."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self.heard: list[CommitSignals] = []
-        self.came_back = 0
-        self.notifications = PgNotifications(engine)
-        self.listener = Listener(
-            self.notifications, "another replica", on_signals=self.heard.append, on_connected=self._back
-        )
-
-    def _back(self) -> None:
-        self.came_back += 1
-
-    def sql(self, text: str, **parameters: str) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(sa.text(text), parameters)
-
-    def notify(self, payload: str) -> None:
-        self.sql("SELECT pg_notify('contentgen', :payload)", payload=payload)
-
-    async def hears(self) -> None:
-        """Returns when notifications are received."""
-        (payload,) = CommitSignals(due=True).payloads("a third replica")
-        self.notify(payload)
-        await wait_until_async(lambda: self.heard == [CommitSignals(due=True)], within=WAIT_S, what="a hint is heard")
-
-    async def listens(self, times: int = 1) -> None:
-        await wait_until_async(lambda: self.came_back >= times, within=WAIT_S, what="the listener listens")
-
-
-@pytest.fixture
-async def ear(engine: sa.Engine) -> AsyncIterator[Ear]:
-    ear = Ear(engine)
-    ear.listener.start()
-    await ear.listens()
-    yield ear
-    await ear.listener.stop()
-    ear.notifications.dispose()
-
-
-async def test_the_listener_ignores_its_own_replica_s_commits(ear: Ear) -> None:
-    for origin in ("another replica", "a third one"):
-        (payload,) = CommitSignals(due=True).payloads(origin)
-        ear.notify(payload)
-    await wait_until_async(lambda: ear.heard, within=WAIT_S, what="the third one is heard")
-    assert ear.heard == [CommitSignals(due=True)]
-
-
-@pytest.mark.parametrize("payload", ["", "no json", "[]", '{"to": "whom it may concern"}'])
-async def test_an_unreadable_notification_does_not_end_the_listener(ear: Ear, payload: str) -> None:
-    ear.notify(payload)
-    await ear.listens(2)
-    await ear.hears()
-
-
-async def test_a_broken_connection_of_the_listener_is_replaced(ear: Ear) -> None:
-    ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
-    await ear.listens(2)
-    await ear.hears()
-
-
-@pytest.fixture
-def many_descriptors() -> Iterator[None]:
-    """As a replica with a thousand streams has them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < 2 * SELECT_LIMIT:
-        pytest.skip(f"this process may open {hard} files only")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * SELECT_LIMIT), hard))
-    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(SELECT_LIMIT)]
-    yield
-    for descriptor in descriptors:
-        os.close(descriptor)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-async def test_the_listener_works_beside_a_thousand_streams(many_descriptors: None, ear: Ear) -> None:
-    await ear.hears()
 
 
 class TestDue:

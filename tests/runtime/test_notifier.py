@@ -1,70 +1,122 @@
-"""The notifier on a real database: which signals a replica sends to others, and what they receive after an outage."""
+"""The notifier and the listener on a real database: which signals replicas get, and what they get after an outage."""
 
 from __future__ import annotations
 
 import asyncio
-import select
+import os
+import resource
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
-import psycopg2
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from scheduler_svc.database.notifications import PgNotifier
+from scheduler_svc.database.notifications import PgNotifications, PgNotifier
 from scheduler_svc.runtime import signals as notifying
-from scheduler_svc.runtime.signals import CommitSignals, Notifier, parse
+from scheduler_svc.runtime.signals import CommitSignals, Listener, Notifier
 from tests.harness.scheduling import Scheduling
-from tests.harness.waiting import wait_until, wait_until_async
+from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.integration
 
 WAIT_S = 5
+SELECT_LIMIT = 1024
 NOBODY_LISTENS = "postgresql+psycopg2://contentgen@127.0.0.1:1/none?connect_timeout=1"
 
 
 @pytest.fixture(autouse=True)
 async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
-    """A loop whose executor's threads end: a notifier is stopped by one of them."""
+    """A loop whose executor's threads end: notifier and listener are stopped by one of them."""
     yield
     await asyncio.get_running_loop().shutdown_default_executor()
 
 
 class Ear:
-    """Receives the notifications on the channel."""
+    """A listener of another replica, and the signals that it received."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = psycopg2.connect(url.replace("postgresql+psycopg2", "postgresql"))
-        self._connection.autocommit = True
-        self.sql("LISTEN contentgen")
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
         self.heard: list[CommitSignals] = []
+        self.came_back = 0
+        self.notifications = PgNotifications(engine)
+        self.listener = Listener(
+            self.notifications, "another replica", on_signals=self.heard.append, on_connected=self._back
+        )
 
-    def sql(self, text: str) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.execute(text)
+    def _back(self) -> None:
+        self.came_back += 1
+
+    def sql(self, text: str, **parameters: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.text(text), parameters)
+
+    def notify(self, payload: str) -> None:
+        self.sql("SELECT pg_notify('contentgen', :payload)", payload=payload)
 
     def let_in(self, anybody: bool) -> None:
         """Whether the database takes new connections."""
         self.sql(f"UPDATE pg_database SET datallowconn = {anybody} WHERE datname = current_database()")
 
-    def listen(self) -> list[CommitSignals]:
-        """All notifications so far."""
-        select.select([self._connection], [], [], 0)
-        self._connection.poll()
-        self.heard += [parse(notification.payload)[1] for notification in self._connection.notifies]
-        self._connection.notifies.clear()
+    async def hears(self, predicate: Callable[[list[CommitSignals]], bool] = bool) -> list[CommitSignals]:
+        await wait_until_async(lambda: predicate(self.heard), within=WAIT_S, what="the hints are heard")
         return self.heard
 
-    def close(self) -> None:
-        self._connection.close()
+    async def hears_a_third(self) -> None:
+        """Returns when notifications are received."""
+        (payload,) = CommitSignals(due=True).payloads("a third replica")
+        self.notify(payload)
+        assert await self.hears() == [CommitSignals(due=True)]
+
+    async def listens(self, times: int = 1) -> None:
+        await wait_until_async(lambda: self.came_back >= times, within=WAIT_S, what="the listener listens")
 
 
 @pytest.fixture
-def ear(db_url: str) -> Iterator[Ear]:
-    ear = Ear(db_url)
+async def ear(engine: sa.Engine) -> AsyncIterator[Ear]:
+    ear = Ear(engine)
+    ear.listener.start()
+    await ear.listens()
     yield ear
-    ear.close()
+    await ear.listener.stop()
+    ear.notifications.dispose()
+
+
+async def test_the_listener_ignores_its_own_replica_s_commits(ear: Ear) -> None:
+    (payload,) = CommitSignals(ended=[1]).payloads("another replica")
+    ear.notify(payload)
+    await ear.hears_a_third()
+
+
+@pytest.mark.parametrize("payload", ["", "no json", "[]", '{"to": "whom it may concern"}'])
+async def test_an_unreadable_notification_does_not_end_the_listener(ear: Ear, payload: str) -> None:
+    ear.notify(payload)
+    await ear.listens(2)
+    await ear.hears_a_third()
+
+
+async def test_a_broken_connection_of_the_listener_is_replaced(ear: Ear) -> None:
+    ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
+    await ear.listens(2)
+    await ear.hears_a_third()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As a replica with a thousand streams has them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2 * SELECT_LIMIT:
+        pytest.skip(f"this process may open {hard} files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * SELECT_LIMIT), hard))
+    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(SELECT_LIMIT)]
+    yield
+    for descriptor in descriptors:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_the_listener_works_beside_a_thousand_streams(many_descriptors: None, ear: Ear) -> None:
+    await ear.hears_a_third()
 
 
 @asynccontextmanager
@@ -80,33 +132,25 @@ async def notifying_on(engine: sa.Engine, *commits: CommitSignals) -> AsyncItera
         await notifier.stop()
 
 
-async def heard(ear: Ear, predicate: Callable[[list[CommitSignals]], bool]) -> list[CommitSignals]:
-    await wait_until_async(lambda: predicate(ear.listen()), within=WAIT_S, what="the hints are heard")
-    return ear.heard
-
-
-def test_a_transaction_sends_no_notification_itself(scheduling: Scheduling, ear: Ear) -> None:
+async def test_a_transaction_sends_no_notification_itself(scheduling: Scheduling, ear: Ear) -> None:
     """NOTIFY takes one lock for the whole cluster, which would be held while the commit is flushed."""
     scheduling.cancel(scheduling.submit_one())
     assert [signals.for_others for signals in scheduling.told][-2:] == [True, True]
-    (last,) = CommitSignals(due=True).payloads("the test itself")
-    ear.sql(f"NOTIFY contentgen, '{last}'")
-    wait_until(ear.listen, within=WAIT_S, what="the test's own word is heard")
-    assert ear.heard == [CommitSignals(due=True)]
+    await ear.hears_a_third()
 
 
 async def test_a_signal_reaches_the_listener(engine: sa.Engine, ear: Ear) -> None:
     async with notifying_on(engine) as notifier:
         notifier.notify(CommitSignals(ready=True, moved=True))
-        await heard(ear, lambda signals: signals == [CommitSignals(ready=True, moved=True)])
+        await ear.hears(lambda signals: signals == [CommitSignals(ready=True, moved=True)])
         notifier.notify(CommitSignals(ended=[7]))
-        await heard(ear, lambda signals: signals[1:] == [CommitSignals(ended=[7])])
+        await ear.hears(lambda signals: signals[1:] == [CommitSignals(ended=[7])])
 
 
 async def test_gathered_signals_share_few_notifications(engine: sa.Engine, ear: Ear) -> None:
     commits = [CommitSignals(ready=key % 2 == 0, ended=[key], cancelled=[("w", "l", "r")]) for key in range(1, 101)]
     async with notifying_on(engine, *commits):
-        (signals,) = await heard(ear, bool)
+        (signals,) = await ear.hears()
     assert signals == CommitSignals(ready=True, ended=list(range(1, 101)), cancelled=[("w", "l", "r")] * 100)
 
 
@@ -114,19 +158,17 @@ async def test_waiting_signals_are_sent_before_the_end(engine: sa.Engine, ear: E
     async with notifying_on(engine) as notifier:
         for key in range(1, 1_001):
             notifier.notify(CommitSignals(ended=[key]))
-    commits = await heard(ear, lambda signals: sum(len(commit.ended) for commit in signals) >= 1_000)
+    commits = await ear.hears(lambda signals: sum(len(commit.ended) for commit in signals) >= 1_000)
     assert sorted(key for signals in commits for key in signals.ended) == list(range(1, 1_001))
 
 
 async def test_a_broken_connection_loses_no_signal(engine: sa.Engine, ear: Ear) -> None:
     async with notifying_on(engine, CommitSignals(ended=[1])) as notifier:
-        await heard(ear, bool)
+        await ear.hears()
         ear.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_notify%'")
         notifier.notify(CommitSignals(ended=[2]))
-        assert await heard(ear, lambda signals: len(signals) == 2) == [
-            CommitSignals(ended=[1]),
-            CommitSignals(ended=[2]),
-        ]
+        heard = await ear.hears(lambda signals: len(signals) == 2)
+        assert heard == [CommitSignals(ended=[1]), CommitSignals(ended=[2])]
 
 
 async def test_unsent_signals_become_a_request_to_reread(
@@ -139,7 +181,7 @@ async def test_unsent_signals_become_a_request_to_reread(
             await wait_until_async(lambda: logs, within=WAIT_S, what="the first try has failed")
             notifier.notify(CommitSignals(ended=[2]))
             ear.let_in(True)
-            signals = (await heard(ear, bool))[0]
+            signals = (await ear.hears())[0]
     assert signals.missed
     assert 1 not in signals.ended
     assert [(line["log_level"], line["action"]) for line in logs] == [("warning", "notify")]
@@ -148,7 +190,7 @@ async def test_unsent_signals_become_a_request_to_reread(
 async def test_too_many_waiting_signals_become_a_request_to_reread(engine: sa.Engine, ear: Ear) -> None:
     too_many = CommitSignals(ended=list(range(1, notifying.MAX_BACKLOG + 2)))
     async with notifying_on(engine, too_many):
-        assert await heard(ear, bool) == [CommitSignals.reread_all()]
+        assert await ear.hears() == [CommitSignals.reread_all()]
 
 
 async def test_a_stop_during_an_outage_does_not_wait() -> None:

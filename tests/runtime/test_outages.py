@@ -36,7 +36,7 @@ from tests.harness.database_faults import LaterMigrations, execute, frozen_backe
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import wait_until, wait_until_async
-from tests.harness.watching import first_event, told, watching
+from tests.harness.watching import first_event, submitted, told, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -149,8 +149,7 @@ async def test_a_database_that_does_not_answer_for_a_heartbeat_interval_is_away(
 async def test_a_watch_goes_on_with_its_token_after_an_outage(
     cluster: EmbeddedPostgres, db_url: str, replica: Replica, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
-    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    task_id = (await tasks.SubmitTask(request)).task.task_id
+    task_id = await submitted(tasks, account)
     async with watching(tasks, account_id=account) as watcher:
         token = (await watcher.next()).resume_token
         with away(cluster, db_url):

@@ -27,7 +27,7 @@ from scheduler_svc.watch import watchers as sending
 from scheduler_svc.webhooks.work import create_webhook
 from tests.harness.client import refused
 from tests.harness.waiting import wait_until_async
-from tests.harness.watching import PATIENCE_S, first_event, told, watching
+from tests.harness.watching import PATIENCE_S, first_event, submitted, told, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -39,10 +39,6 @@ pytestmark = pytest.mark.contract
 
 
 WATCHES = 20
-
-
-async def submitted(tasks: TaskServiceAsyncStub, account: int) -> str:
-    return (await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))).task.task_id
 
 
 async def test_a_change_is_encoded_once_for_all_watches_of_a_selection(
@@ -120,8 +116,7 @@ def silent(db_url: str) -> Iterator[Silent]:
 async def test_a_replica_that_rereads_finds_changes_without_a_hint(
     tasks: TaskServiceAsyncStub, replica: Replica, account: int, silent: Silent
 ) -> None:
-    submitted = await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
-    task_id = submitted.task.task_id
+    task_id = await submitted(tasks, account)
     wait = asyncio.ensure_future(tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=Duration(seconds=60))))
     await wait_until_async(lambda: replica._waiters._events, within=LESS_THAN_REREAD_S, what="the call waits")
     key = parse_task_id(task_id)

@@ -21,7 +21,7 @@ from scheduler_svc.replica.replica import Replica
 from tests.harness.replicas import serving_all
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
-from tests.harness.watching import PATIENCE_S, Mover, told, watching
+from tests.harness.watching import PATIENCE_S, Mover, batch, submitted, told, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -62,9 +62,7 @@ async def account(channels: list[aio.Channel]) -> int:
 
 @pytest.fixture
 async def task_ids(stubs: list[TaskServiceAsyncStub], account: int) -> list[str]:
-    requests = [pb.SubmitTaskRequest(account_id=account, topic="a topic") for _ in range(TASKS)]
-    answer = await stubs[0].BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=requests))
-    return [task.task_id for task in answer.tasks]
+    return await batch(stubs[0], account, TASKS)
 
 
 @pytest.fixture
@@ -146,9 +144,9 @@ async def test_a_claim_of_another_replica_is_seen_at_once(
         await watcher.stands()
         audience = replicas[0]._interest
         await wait_until_async(lambda: audience.elsewhere, within=PATIENCE_S, what="the other replica is heard")
-        submitted = await stubs[0].SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+        task_id = await submitted(stubs[0], account)
         await watcher.next()
         await worker.take()
         async with asyncio.timeout(PATIENCE_S / 2):  # below the interval at which a replica reads without a hint
             event = await watcher.next()
-    assert told([event]) == [(submitted.task.task_id, "pending", "submitted")]
+    assert told([event]) == [(task_id, "pending", "submitted")]

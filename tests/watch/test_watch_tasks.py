@@ -29,7 +29,7 @@ from tests.harness.cluster import Databases
 from tests.harness.database_faults import APPLICATION, foreign_lock
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
-from tests.harness.watching import PATIENCE_S, Mover, Watcher, first_event, told, watching
+from tests.harness.watching import PATIENCE_S, Mover, Watcher, batch, first_event, submitted, told, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -39,17 +39,6 @@ pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
 MISSING = "task-0123456789abcdef"
 LIFE = [("unspecified", "pending"), ("pending", "submitted"), ("submitted", "processing"), ("processing", "completed")]
-
-
-async def submitted(tasks: TaskServiceAsyncStub, account: int, **fields: object) -> str:
-    request = pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields)  # type: ignore[arg-type]
-    return (await tasks.SubmitTask(request)).task.task_id
-
-
-async def batch(tasks: TaskServiceAsyncStub, account: int, count: int) -> list[str]:
-    requests = [pb.SubmitTaskRequest(account_id=account, topic="a topic") for _ in range(count)]
-    answer = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=requests))
-    return [task.task_id for task in answer.tasks]
 
 
 async def get(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.Task:
