@@ -11,10 +11,10 @@ from scheduler_svc.domain.lifecycle import Status
 class DomainError(Exception):
     """Base of all errors that callers get. `message` is human-readable, `metadata` machine-readable."""
 
-    def __init__(self, message: str, **metadata: str) -> None:
+    def __init__(self, message: str, **metadata: object) -> None:
         super().__init__(message)
         self.message = message
-        self.metadata: Mapping[str, str] = metadata
+        self.metadata: Mapping[str, str] = {name: str(value) for name, value in metadata.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,8 @@ class InvalidArgument(DomainError):
 
 class NotFound(DomainError):
     def __init__(self, resource_type: str, resource_id: object) -> None:
-        super().__init__(
-            f"there is no {resource_type} {resource_id}", resource_type=resource_type, resource_id=str(resource_id)
-        )
+        text = f"there is no {resource_type} {resource_id}"
+        super().__init__(text, resource_type=resource_type, resource_id=resource_id)
 
 
 class InvalidState(DomainError):
@@ -60,10 +59,8 @@ class EtagMismatch(DomainError):
 
 class AccountInactive(DomainError):
     def __init__(self, account_id: int) -> None:
-        super().__init__(
-            f"account {account_id} is deactivated and takes no submits; set `active` by UpdateAccount to undo that",
-            account_id=str(account_id),
-        )
+        text = f"account {account_id} is deactivated and takes no submits; set `active` by UpdateAccount to undo that"
+        super().__init__(text, account_id=account_id)
 
 
 class RetriesExhausted(DomainError):
@@ -73,16 +70,14 @@ class RetriesExhausted(DomainError):
 
 class RequestIdConflict(DomainError):
     def __init__(self, request_id: str, task_id: str) -> None:
-        super().__init__(
-            f"request_id {request_id!r} was used for {task_id} with another payload; use a new one", task_id=task_id
-        )
+        text = f"request_id {request_id!r} was used for {task_id} with another payload; use a new one"
+        super().__init__(text, task_id=task_id)
 
 
 class UniqueKeyInUse(DomainError):
     def __init__(self, task_id: str, holder_id: str) -> None:
-        super().__init__(
-            f"task {task_id} can't be retried while {holder_id}, which has its unique_key, is open", task_id=holder_id
-        )
+        text = f"task {task_id} can't be retried while {holder_id}, which has its unique_key, is open"
+        super().__init__(text, task_id=holder_id)
 
 
 class QueueFull(DomainError):
@@ -97,7 +92,7 @@ class AccountQueueFull(DomainError):
         super().__init__(
             f"account {account_id} has {pending} tasks pending and may have {limit} (its max_pending_tasks), and this"
             f" call adds {more}; {'submit fewer at a time' if more > limit else 'try again later'}",
-            account_id=str(account_id),
+            account_id=account_id,
         )
 
 
@@ -106,33 +101,27 @@ class AccountAssetsFull(DomainError):
         super().__init__(
             f"account {account_id} may have {limit:,} bytes of assets (its max_asset_bytes, or the scheduler's"
             " CONTENTGEN_MAX_ASSET_BYTES), and this one would be beyond; leave it out of the result",
-            account_id=str(account_id),
-            limit=str(limit),
+            account_id=account_id,
+            limit=limit,
         )
 
 
 class TooManySchedules(DomainError):
     def __init__(self, account_id: int, limit: int) -> None:
-        super().__init__(
-            f"account {account_id} has {limit:,} schedules, and may have no more; delete some",
-            account_id=str(account_id),
-            limit=str(limit),
-        )
+        text = f"account {account_id} has {limit:,} schedules, and may have no more; delete some"
+        super().__init__(text, account_id=account_id, limit=limit)
 
 
 class TooManyReviews(DomainError):
     def __init__(self, reviewer: str, limit: int) -> None:
-        super().__init__(
-            f"{reviewer} holds {limit:,} reviews, and may hold no more at once; decide or release some",
-            reviewer=reviewer,
-            limit=str(limit),
-        )
+        text = f"{reviewer} holds {limit:,} reviews, and may hold no more at once; decide or release some"
+        super().__init__(text, reviewer=reviewer, limit=limit)
 
 
 class TooManyWebhooks(DomainError):
     def __init__(self, account_id: int, limit: int) -> None:
         subject = f"account {account_id} has" if account_id else "there are"
-        super().__init__(f"{subject} {limit} webhooks, and no more are allowed; delete one", account_id=str(account_id))
+        super().__init__(f"{subject} {limit} webhooks, and no more are allowed; delete one", account_id=account_id)
 
 
 class ResumeTokenExpired(DomainError):
@@ -195,11 +184,8 @@ class ChangesDelayed(DomainError):
     def __init__(self, pid: int, database: str) -> None:
         """`pid`: the session's; 0: the transaction is prepared."""
         holder = f"session {pid}, which keeps a transaction open" if pid else "a prepared transaction"
-        super().__init__(
-            f"changes wait for {holder} in the database {database!r}; its operator has to end it",
-            pid=str(pid),
-            database=database,
-        )
+        text = f"changes wait for {holder} in the database {database!r}; its operator has to end it"
+        super().__init__(text, pid=pid, database=database)
 
 
 class LockTimeout(StoreUnavailable):
@@ -238,27 +224,21 @@ class TokenInvalid(DomainError):
 
 class RoleForbidden(DomainError):
     def __init__(self, name: str, role: str, rpc: str, allowed: Sequence[str]) -> None:
-        super().__init__(
-            f"token {name!r} has the role {role}; {rpc} is for {' and '.join(allowed)}",
-            role=role,
-            required_role=",".join(allowed),
-        )
+        text = f"token {name!r} has the role {role}; {rpc} is for {' and '.join(allowed)}"
+        super().__init__(text, role=role, required_role=",".join(allowed))
 
 
 class AccountForbidden(DomainError):
     """The token is tied to other accounts. `what` completes "is not tied to …"."""
 
-    def __init__(self, name: str, what: str, **metadata: str) -> None:
+    def __init__(self, name: str, what: str, **metadata: object) -> None:
         super().__init__(f"token {name!r} is tied to accounts, and not to {what}", **metadata)
 
 
 class WorkerIdInUse(DomainError):
     def __init__(self, worker_id: str, hostname: str) -> None:
-        super().__init__(
-            f"worker id {worker_id!r} is in use on {hostname}; stop that worker or give this one another id",
-            worker_id=worker_id,
-            hostname=hostname,
-        )
+        text = f"worker id {worker_id!r} is in use on {hostname}; stop that worker or give this one another id"
+        super().__init__(text, worker_id=worker_id, hostname=hostname)
 
 
 class SessionReplaced(DomainError):

@@ -10,25 +10,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 
 from contentgen.service.tracing import Exporter, after, headers_of
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.task import ExistingTask, NewTask, Task, TraceContext
-from scheduler_svc.runtime.tracing import SubmitSpan
+from scheduler_svc.runtime.tracing import SubmitSpan, Tracer
 
 if TYPE_CHECKING:
     from scheduler_svc.dispatch.rows import Grant
 
 
-class OtelTracer:
-    """Implements `tracing.Tracer`."""
-
+class OtelTracer(Tracer):
     def __init__(self) -> None:
         self._exporter = Exporter("scheduler")
         self._tracer = self._exporter.tracer
-        self.close = self._exporter.close
+
+    def close(self, within: float) -> None:
+        self._exporter.close(within)
 
     @contextmanager
     def submit(self, name: str, caller: TraceContext | None) -> Iterator[SubmitSpan]:
@@ -61,13 +62,13 @@ class OtelTracer:
         return grant._replace(**_before(span)._asdict())
 
 
-class _Submit:
-    """Implements `SubmitSpan`. Tasks of a batch whose caller has no trace get one each, linked with the batch."""
+class _Submit(SubmitSpan):
+    """Tasks of a batch whose caller has no trace get one each, linked with the batch."""
 
-    def __init__(self, tracer: Tracer, span: Span, caller: TraceContext | None) -> None:
+    def __init__(self, tracer: trace.Tracer, span: Span, caller: TraceContext | None) -> None:
+        super().__init__(caller)
         self._tracer = tracer
         self._span = span
-        self._caller = caller
         self._created: list[Span] = []
 
     def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from scheduler_svc.domain.task import NewTask, Task, TraceContext
 
@@ -12,46 +12,8 @@ if TYPE_CHECKING:
     from scheduler_svc.dispatch.rows import Grant
 
 
-class SubmitSpan(Protocol):
-    """The span of a call, or of a tick, that submits tasks."""
-
-    def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
-        """Returns these tasks, each with the span that its attempts will follow."""
-        ...
-
-    def stored(self, tasks: Sequence[Task]) -> None:
-        """Tells the spans what was stored for the tasks of `traced`, in their order."""
-        ...
-
-
-class Tracer(Protocol):
-    def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:
-        """The span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span that it follows."""
-        ...
-
-    def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
-        """Returns these grants, each with the span that its attempt follows. Records how long each task was ready."""
-        ...
-
-    def close(self, within: float) -> None:
-        """Exports what is left, for so many seconds at most."""
-
-
-class NoTracer:
-    """Implements `Tracer`; makes no spans."""
-
-    def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:
-        return CallerSpan(caller) if caller else NO_SPAN
-
-    def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
-        return grants
-
-    def close(self, within: float) -> None:
-        pass
-
-
-class CallerSpan:
-    """Implements `SubmitSpan`: tasks follow the caller's span itself."""
+class SubmitSpan:
+    """The span of a call, or of a tick, that submits tasks. This one is none: tasks follow the caller's span itself."""
 
     def __init__(self, caller: TraceContext | None) -> None:
         self._caller = caller
@@ -63,13 +25,29 @@ class CallerSpan:
         pass
 
     def traced(self, tasks: Sequence[NewTask]) -> tuple[NewTask, ...]:
+        """Returns these tasks, each with the span that its attempts will follow."""
         if self._caller is None:
             return tuple(tasks)
         return tuple(task._replace(trace=self._caller) for task in tasks)
 
     def stored(self, tasks: Sequence[Task]) -> None:
-        pass
+        """Tells the spans what was stored for the tasks of `traced`, in their order."""
 
 
-NO_SPAN = CallerSpan(None)
-NO_TRACER: Tracer = NoTracer()
+class Tracer:
+    """This one makes no spans: see `otel.OtelTracer`."""
+
+    def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:
+        """The span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span that it follows."""
+        return SubmitSpan(caller) if caller else NO_SPAN
+
+    def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:
+        """Returns these grants, each with the span that its attempt follows. Records how long each task was ready."""
+        return grants
+
+    def close(self, within: float) -> None:
+        """Exports what is left, for so many seconds at most."""
+
+
+NO_SPAN = SubmitSpan(None)
+NO_TRACER = Tracer()
