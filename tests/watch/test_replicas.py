@@ -1,4 +1,4 @@
-"""WatchTasks across replicas: each move of any replica arrives once and in order at watchers of any replica."""
+"""WatchTasks across replicas: each move arrives once and in order, by hints; and a caller with many watches."""
 
 from __future__ import annotations
 
@@ -10,18 +10,31 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from grpc import aio
+from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode, aio
 
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.task_pb2 import TASK_STATUS_CANCELLED
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.database.notifications import PgNotifier
+from scheduler_svc.domain.change import TaskChange
+from scheduler_svc.domain.ids import format_task_id, parse_task_id
+from scheduler_svc.domain.webhook import EventType
 from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.signals import CommitSignals
+from scheduler_svc.tasks import messages as convert
+from scheduler_svc.tasks import waits as waiting
+from scheduler_svc.tasks.change import cancel_task
+from scheduler_svc.transactions import Database, make_engine
+from scheduler_svc.watch import watchers as sending
+from scheduler_svc.webhooks.work import create_webhook
+from tests.harness.client import refused
 from tests.harness.replicas import serving_all
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
-from tests.harness.watching import PATIENCE_S, Mover, batch, submitted, told, watching
+from tests.harness.watching import PATIENCE_S, Mover, batch, first_event, submitted, told, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -55,14 +68,14 @@ def stubs(channels: list[aio.Channel]) -> list[TaskServiceAsyncStub]:
 
 
 @pytest.fixture
-async def account(channels: list[aio.Channel]) -> int:
-    answer = await AccountServiceStub(channels[0]).CreateAccount(account_pb.CreateAccountRequest(name="an account"))
+async def owner(channels: list[aio.Channel]) -> int:
+    answer = await AccountServiceStub(channels[0]).CreateAccount(account_pb.CreateAccountRequest(name="an owner"))
     return answer.account.account_id
 
 
 @pytest.fixture
-async def task_ids(stubs: list[TaskServiceAsyncStub], account: int) -> list[str]:
-    return await batch(stubs[0], account, TASKS)
+async def task_ids(stubs: list[TaskServiceAsyncStub], owner: int) -> list[str]:
+    return await batch(stubs[0], owner, TASKS)
 
 
 @pytest.fixture
@@ -90,12 +103,12 @@ def move_all(movers: list[Mover], task_ids: list[str], dice: random.Random) -> N
         mover.commit()
 
 
-@pytest.mark.parametrize("of", ["account", "tasks"])
+@pytest.mark.parametrize("of", ["owner", "tasks"])
 async def test_a_watcher_that_changes_replicas_sees_all_moves_once_and_in_order(
-    stubs: list[TaskServiceAsyncStub], account: int, task_ids: list[str], movers: list[Mover], of: str
+    stubs: list[TaskServiceAsyncStub], owner: int, task_ids: list[str], movers: list[Mover], of: str
 ) -> None:
     dice = random.Random(of)
-    selection: dict[str, object] = {"account_id": account} if of == "account" else {"task_ids": task_ids}
+    selection: dict[str, object] = {"account_id": owner} if of == "owner" else {"task_ids": task_ids}
     async with watching(stubs[0], **selection) as watcher:
         token = (await watcher.take(TASKS))[-1].resume_token
     moving = asyncio.ensure_future(asyncio.to_thread(move_all, movers, task_ids, random.Random(of)))
@@ -124,7 +137,7 @@ def histories(mover: Mover) -> dict[str, list[tuple[int, int, int]]]:
 
 
 async def test_moves_of_a_task_keep_their_order_whichever_transaction_began_first(
-    stubs: list[TaskServiceAsyncStub], account: int, task_ids: list[str], movers: list[Mover]
+    stubs: list[TaskServiceAsyncStub], owner: int, task_ids: list[str], movers: list[Mover]
 ) -> None:
     early, late, *_ = movers
     async with watching(stubs[0], task_ids=task_ids[:1]) as watcher:
@@ -138,15 +151,120 @@ async def test_moves_of_a_task_keep_their_order_whichever_transaction_began_firs
 
 
 async def test_a_claim_of_another_replica_is_seen_at_once(
-    replicas: list[Replica], stubs: list[TaskServiceAsyncStub], channels: list[aio.Channel], account: int
+    replicas: list[Replica], stubs: list[TaskServiceAsyncStub], channels: list[aio.Channel], owner: int
 ) -> None:
-    async with watching(stubs[1], account_id=account) as watcher, ScriptedWorker(channels[0]) as worker:
+    async with watching(stubs[1], account_id=owner) as watcher, ScriptedWorker(channels[0]) as worker:
         await watcher.stands()
         audience = replicas[0]._interest
         await wait_until_async(lambda: audience.elsewhere, within=PATIENCE_S, what="the other replica is heard")
-        task_id = await submitted(stubs[0], account)
+        task_id = await submitted(stubs[0], owner)
         await watcher.next()
         await worker.take()
         async with asyncio.timeout(PATIENCE_S / 2):  # below the interval at which a replica reads without a hint
             event = await watcher.next()
     assert told([event]) == [(task_id, "pending", "submitted")]
+
+
+# Many watches of one caller: what they share, and how they end where a replica can't keep up with them.
+
+
+WATCHES = 20
+
+
+async def test_a_change_is_encoded_once_for_all_watches_of_a_selection(
+    tasks: TaskServiceAsyncStub, account: int, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = []
+    encode = convert.task_change
+
+    def counted(change: TaskChange, token: str) -> pb.TaskChange:
+        encoded.append(token)
+        return encode(change, token)
+
+    monkeypatch.setattr(convert, "task_change", counted)
+    async with AsyncExitStack() as stack:
+        same = [await stack.enter_async_context(watching(tasks, account_id=account)) for _ in range(WATCHES)]
+        other = await stack.enter_async_context(watching(tasks))
+        feed = replica._feed
+        await wait_until_async(lambda: feed.watcher_count > WATCHES, within=PATIENCE_S, what="all read from the feed")
+        task_id = await submitted(tasks, account)
+        events = [await watcher.next() for watcher in same]
+        event = await other.next()
+    assert told(events) == [(task_id, "unspecified", "pending")] * WATCHES
+    assert len({change.resume_token for change in events} - {event.resume_token}) == 1
+    assert len(encoded) == 2, "once for each selection"
+
+
+async def test_watches_that_a_replica_can_t_keep_up_with_end_and_go_on_with_their_tokens(
+    tasks: TaskServiceAsyncStub, account: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watching(tasks, account_id=account) as one, watching(tasks, account_id=account) as another:
+        await asyncio.gather(one.stands(), another.stands())
+        first = await submitted(tasks, account)
+        assert {change.task.task_id for change in [await one.next(), await another.next()]} == {first}
+        for name, value in (("MAX_LATENESS", -1), ("LATENESS_TIMEOUT", 0), ("MIN_OVERRUN", 1), ("MAX_SENDS", 0)):
+            monkeypatch.setattr(sending, name, value)
+        second = await submitted(tasks, account)
+        tokens = []
+        for watcher in (one, another):
+            with refused(StatusCode.RESOURCE_EXHAUSTED, "WATCH_OVERRUN") as refusal:
+                await watcher.next()
+            tokens.append(refusal.metadata["resume_token"])
+    monkeypatch.undo()
+    for token in tokens:
+        resumed = await first_event(tasks, account_id=account, resume_token=token)
+        assert told([resumed]) == [(second, "unspecified", "pending")]
+
+
+# Hints between replicas: a replica that gets a request to reread finds all changes at once, whatever it missed.
+
+
+LESS_THAN_REREAD_S = waiting.REREAD_INTERVAL / 2
+"""Seconds, less than the interval at which a waiter rereads by itself."""
+
+
+class Silent:
+    """A replica that commits, and whose hints are lost."""
+
+    def __init__(self, db_url: str) -> None:
+        self._engine = make_engine(db_url, 1)
+        self.database = Database(self._engine, lambda _: None, lambda _: None)
+        self.notifier = PgNotifier(self._engine)
+
+    def close(self) -> None:
+        self.notifier.close()
+        self._engine.dispose()
+
+
+@pytest.fixture
+def silent(db_url: str) -> Iterator[Silent]:
+    silent = Silent(db_url)
+    yield silent
+    silent.close()
+
+
+async def test_a_replica_that_rereads_finds_changes_without_a_hint(
+    tasks: TaskServiceAsyncStub, replica: Replica, account: int, silent: Silent
+) -> None:
+    task_id = await submitted(tasks, account)
+    wait = asyncio.ensure_future(tasks.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=Duration(seconds=60))))
+    await wait_until_async(lambda: replica._waiters._events, within=LESS_THAN_REREAD_S, what="the call waits")
+    key = parse_task_id(task_id)
+    assert key is not None
+    silent.database.run(lambda tx: cancel_task(tx, key, force=False))
+    silent.notifier.send(CommitSignals.reread_all().payloads("a replica"))
+    async with asyncio.timeout(LESS_THAN_REREAD_S):
+        assert (await wait).task.status == TASK_STATUS_CANCELLED
+
+
+@pytest.mark.parametrize("hint", [CommitSignals(webhooks=True), CommitSignals.reread_all()])
+async def test_a_replica_learns_of_a_webhook_that_another_one_created(
+    replica: Replica, silent: Silent, hint: CommitSignals
+) -> None:
+    silent.database.run(lambda tx: create_webhook(tx, 0, "https://news.example/", (EventType.TASK_ENDED,)))
+    assert not replica._webhook_interest
+    silent.notifier.send(hint.payloads("a replica"))
+    await wait_until_async(
+        lambda: replica._webhook_interest.wants(EventType.TASK_ENDED, 7), within=LESS_THAN_REREAD_S, what="it is known"
+    )
+    assert not replica._webhook_interest.wants(EventType.PUBLISH_FAILED, 7)
