@@ -262,8 +262,9 @@ class Replica:
         self._objects = Objects(open_store(settings.asset_location), Looks())
         location = str(settings.asset_location)
         self._store_identity = StoreIdentity(self._pools.assets, self._objects, location, self._wrong_assets)
-        gave_up = partial(self._loop.call_soon_threadsafe, self._gave_up)
-        self._needed = Supervision(gave_up, give_up_after=GIVE_UP_TIMEOUT)
+        self._needed = Supervision(
+            lambda part: self._loop.call_soon_threadsafe(self._gave_up, part), give_up_after=GIVE_UP_TIMEOUT
+        )
         self._audit_log = AuditLog(self._pools.audit, now=self._clock.now)
         self._auditor = Auditor(self._audit_log, anonymous=settings.tokens_file is None)
         self._build_committers()

@@ -135,7 +135,7 @@ class OpenStreams:
 
     def handler(self, inner: Handler, credential: Credential) -> Handler:
         """The handler as one whose stream can be ended. Returns that of a unary call unchanged."""
-        behavior = inner.stream_stream  # of every stream: `ErrorInterceptor` makes them so
+        behavior: Behavior | None = inner.stream_stream  # of every stream: `ErrorInterceptor` makes them so
         if behavior is None:
             return inner
 
@@ -260,7 +260,7 @@ class KnownTokens:
 class AuthInterceptor(aio.ServerInterceptor):
     """Runs before every handler; it refuses a call before the request is read."""
 
-    def __init__(self, tokens: KnownTokens, on_refusal: OnRefusal = lambda *_: None) -> None:
+    def __init__(self, tokens: KnownTokens, on_refusal: OnRefusal) -> None:
         self._tokens = tokens
         self._on_refusal = on_refusal
         self._streams = OpenStreams()

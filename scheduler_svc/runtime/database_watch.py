@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class DatabaseClock:
     """The database's time, as a replica last read it. Between two reads it follows a clock that does not jump."""
 
-    def __init__(self, own: Callable[[], float] = time.time) -> None:
-        """`own` is this machine's clock, in Unix time."""
-        self._own = own
+    def __init__(self) -> None:
+        self._own = time.time
+        """This machine's clock, in Unix time."""
         self._ahead = 0.0
         """The database's time less the monotonic clock's."""
         self.offset: float | None = None

@@ -95,13 +95,15 @@ def limits(engine: sa.Engine) -> list[int]:
         return list(connection.execute(query).scalars())
 
 
-async def test_items_that_arrive_meanwhile_form_the_next_group(db_url: str, engine: sa.Engine) -> None:
-    work = Accounts()
+async def test_items_that_arrive_meanwhile_form_the_next_groups_of_a_bounded_size(
+    db_url: str, engine: sa.Engine
+) -> None:
+    work, items = Accounts(), [*range(1, 252)]
     async with running(db_url, work) as lane:
-        answers = await gathered(lane, work, [1, 2, 3, 4])
-    assert work.groups == [[1], [2, 3, 4]]
-    assert answers == [1, 2, 3, 4]
-    assert limits(engine) == [1, 2, 3, 4]
+        answers = await gathered(lane, work, items)
+    assert work.groups == [[1], items[1:101], items[101:201], items[201:]]
+    assert answers == items
+    assert limits(engine) == items
 
 
 async def test_an_idle_committer_runs_the_after_commit_work_of_its_first_item(db_url: str, engine: sa.Engine) -> None:
@@ -113,13 +115,6 @@ async def test_an_idle_committer_runs_the_after_commit_work_of_its_first_item(db
         await wait_until_async(lambda: seen, within=WAIT_S, what="the after-commit work has run")
     assert work.groups == [[1], [2, 3]]
     assert seen == [[1]]
-
-
-async def test_the_size_of_a_group_is_bounded(db_url: str) -> None:
-    work = Accounts()
-    async with running(db_url, work) as lane:
-        await gathered(lane, work, range(1, 252))
-    assert [len(group) for group in work.groups] == [1, MAX_WEIGHT, MAX_WEIGHT, 50]
 
 
 @pytest.mark.parametrize("bad", [{1}, {7}, {1, 3, 4}, {0}], ids=str)

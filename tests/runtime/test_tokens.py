@@ -36,12 +36,9 @@ def problems(path: Path) -> list[str]:
 
 def test_a_file_has_lines_comments_and_accounts(tmp_path: Path) -> None:
     tied = {**GOOD, "name": "tied", "sha256": "0" * 64, "accounts": [3, 1, 3]}
+    assert read_tokens(written(tmp_path / "empty")) == ()
     path = written(tmp_path / "tokens", "# who may call", GOOD, "", "  ", tied)
     assert read_tokens(path) == (TokenLine("blog", HASH, "client", None), TokenLine("tied", "0" * 64, "client", (1, 3)))
-
-
-def test_an_empty_file_has_no_tokens(tmp_path: Path) -> None:
-    assert read_tokens(written(tmp_path / "tokens")) == ()
 
 
 @pytest.mark.parametrize(
@@ -128,31 +125,25 @@ def test_create_keeps_the_content_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("present", "arguments", "expected"),
     [
-        (("--name=blog", "--role=operator"), "must agree"),
-        (("--name=w", "--role=worker", "--accounts=1"), "no accounts"),
-        (("--name= ", "--role=worker"), "name must be"),
-        (("--name=c", "--role=client", "--accounts=0"), "accounts must be"),
+        (GOOD, ("--name=blog", "--role=operator"), "must agree"),
+        (GOOD, ("--name=w", "--role=worker", "--accounts=1"), "no accounts"),
+        (GOOD, ("--name= ", "--role=worker"), "name must be"),
+        (GOOD, ("--name=c", "--role=client", "--accounts=0"), "accounts must be"),
+        ("nonsense", ("--name=w", "--role=worker"), "line 1"),
     ],
 )
 def test_create_refuses_what_the_scheduler_refuses(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], present: object, arguments: tuple[str, ...], expected: str
 ) -> None:
-    path = written(tmp_path / "tokens", GOOD)
+    path = written(tmp_path / "tokens", present)
     before = path.read_bytes()
     assert create(path, *arguments) == 78
     shown = capsys.readouterr()
     assert expected in shown.err
     assert shown.out == ""
     assert path.read_bytes() == before
-
-
-def test_create_does_not_change_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = written(tmp_path / "tokens", "nonsense")
-    assert create(path, "--name=w", "--role=worker") == 78
-    assert "line 1" in capsys.readouterr().err
-    assert path.read_text() == "nonsense"
 
 
 def test_create_needs_a_file(

@@ -299,7 +299,7 @@ def test_signals_are_false_without_content_and_a_replica_s_own_work_is_none_to_o
     for nothing in (CommitSignals(), CommitSignals(moved=True)):
         assert not nothing
     for told in (
-        *(CommitSignals(**{flag: True}) for flag in ("ready", "due", "watching", "limits")),
+        *(CommitSignals(ready=True), CommitSignals(due=True), CommitSignals(watching=True), CommitSignals(limits=True)),
         *(CommitSignals(ended=[1]), CommitSignals(drained=["w"]), CommitSignals(resized=[("w", 1)])),
         *(CommitSignals(polled=[("w", 1)]), CommitSignals(answered=[("w", 1)])),
     ):
