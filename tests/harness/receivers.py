@@ -149,7 +149,7 @@ class Hooks:
             return deliveries if [delivery.status for delivery in deliveries] == list(statuses) else []
 
         search: Callable[[], list[pb.Delivery] | Awaitable[list[pb.Delivery]]] = found
-        return await wait_until_async(search, within=PATIENCE_S, what=f"deliveries are {statuses}", every=0.05)
+        return await wait_until_async(search, within=PATIENCE_S, what=f"deliveries are {statuses}", every=0.1)
 
     async def which(self, webhook_id: int, matches: Callable[[pb.Delivery], bool]) -> list[pb.Delivery]:
         """The deliveries that match, once there are any."""
@@ -158,7 +158,7 @@ class Hooks:
             return [delivery for delivery in await self.deliveries(webhook_id) if matches(delivery)]
 
         search: Callable[[], list[pb.Delivery] | Awaitable[list[pb.Delivery]]] = found
-        return await wait_until_async(search, within=PATIENCE_S, what="a delivery that matches", every=0.05)
+        return await wait_until_async(search, within=PATIENCE_S, what="a delivery that matches", every=0.1)
 
     async def tried(self, webhook_id: int) -> pb.Delivery:
         """The one delivery, once a try has failed."""

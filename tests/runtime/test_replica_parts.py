@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import format_trace_id
 from structlog.testing import capture_logs
 
-from contentgen.client.transport import current_span
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as pb
@@ -79,8 +78,10 @@ def _named(name: str) -> Callable[[Any], bool]:
 
 
 PARTS = {
-    "lane-submit": throwing(GroupCommitter, "_process", lambda lane: lane.name == "lane-submit"),
-    **{lane: throwing(GroupCommitter, "_process", _named(lane)) for lane in ("lane-report-1", "lane-report-2")},
+    **{
+        lane: throwing(GroupCommitter, "_process", _named(lane))
+        for lane in ("lane-submit", "lane-report-1", "lane-report-2")
+    },
     "dispatcher": throwing(Dispatcher, "run_once"),
     "listener": throwing(PgNotifications, "wait"),
     "notifier": throwing(PgNotifier, "send"),
@@ -239,8 +240,3 @@ async def test_a_client_hands_on_the_current_span_of_its_program(kind: str, targ
     trace, before, traced = await to_thread(submitted)
     assert before is None
     assert traced == trace
-
-
-@pytest.mark.usefixtures("shared_scheduler")
-def test_without_a_span_a_call_carries_no_more() -> None:
-    assert current_span() == ()
