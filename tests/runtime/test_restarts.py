@@ -67,14 +67,7 @@ Run = Callable[[Supervision, Callable[[], None]], None]
 
 
 @both
-def test_a_part_that_returns_is_not_started_again(run: Run) -> None:
-    part = Part(Clock(), 0)
-    run(Supervision(), part)
-    assert part.starts == 1
-
-
-@both
-def test_pauses_double_up_to_a_bound(run: Run) -> None:
+def test_pauses_double_up_to_a_bound_and_a_part_that_returns_is_not_started_again(run: Run) -> None:
     clock = Clock()
     part = Part(clock, 5)
     with capture_logs() as logs:
@@ -84,24 +77,22 @@ def test_pauses_double_up_to_a_bound(run: Run) -> None:
 
 
 @both
-def test_a_part_that_keeps_failing_is_given_up(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("failures", "seconds", "starts", "given_up"),
+    [(1_000, GIVE_UP_TIMEOUT / 4, 5, ["part"]), (20, STEADY_INTERVAL + 1, 21, [])],
+    ids=["it keeps failing", "failures far apart never count together"],
+)
+def test_a_part_that_keeps_failing_is_given_up(
+    run: Run, failures: int, seconds: float, starts: int, given_up: list[str]
+) -> None:
     clock = Clock()
-    part = Part(clock, 1_000, seconds=GIVE_UP_TIMEOUT / 4)
-    given_up: list[str] = []
-    run(Supervision(given_up.append, give_up_after=GIVE_UP_TIMEOUT, clock=clock), part)
-    assert (part.starts, given_up) == (5, ["part"])
+    part = Part(clock, failures, seconds)
+    gone: list[str] = []
+    run(Supervision(gone.append, give_up_after=GIVE_UP_TIMEOUT, clock=clock), part)
+    assert (part.starts, gone) == (starts, given_up)
 
 
-@both
-def test_failures_that_lie_far_apart_never_count_together(run: Run) -> None:
-    clock = Clock()
-    part = Part(clock, 20, seconds=STEADY_INTERVAL + 1)
-    given_up: list[str] = []
-    run(Supervision(given_up.append, give_up_after=GIVE_UP_TIMEOUT, clock=clock), part)
-    assert (part.starts, given_up) == (21, [])
-
-
-def test_a_part_that_fails_while_it_stops_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_fails_while_it_stops_is_left() -> None:
     stopping = threading.Event()
     stopping.set()
     part = Part(Clock(), 5)
