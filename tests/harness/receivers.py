@@ -52,17 +52,9 @@ class Received:
     def message(self) -> dict[str, Any]:
         return json.loads(self.body)  # type: ignore[no-any-return]
 
-    @property
-    def type(self) -> str:
-        return str(self.message["type"])
-
     def verify(self, secret: str) -> None:
         """Raises WebhookVerificationError unless it is signed with this secret."""
         standardwebhooks.Webhook(secret).verify(self.body, dict(self.headers))
-
-
-async def ok(_request: web.Request) -> web.Response:
-    return web.Response(status=204)
 
 
 def status(code: int, text: str = "", **headers: str) -> Answer:
@@ -75,7 +67,7 @@ def status(code: int, text: str = "", **headers: str) -> Answer:
 @dataclass(slots=True)
 class Receiver:
     port: int = 0
-    answer: Answer = ok
+    answer: Answer = field(default_factory=lambda: status(204))
     received: list[Received] = field(default_factory=list)
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     """Set to let the answers of `hang` go."""
@@ -86,7 +78,7 @@ class Receiver:
 
     @property
     def types(self) -> list[str]:
-        return [request.type for request in self.received]
+        return [request.message["type"] for request in self.received]
 
     async def hang(self, _request: web.Request) -> web.Response:
         await self.hanging.wait()
