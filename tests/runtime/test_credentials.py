@@ -86,7 +86,7 @@ class Load:
 
     async def more(self) -> None:
         """Returns after many more calls were answered, or one has failed."""
-        goal = self.answered + 10 * CALLERS
+        goal = self.answered + 5 * CALLERS
         await wait_until_async(lambda: self.answered >= goal or self.failures, within=20, what="calls go on")
 
 

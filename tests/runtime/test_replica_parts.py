@@ -148,7 +148,7 @@ async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done
 
 async def test_a_part_that_keeps_failing_ends_the_replica(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduler_svc.replica.replica.GIVE_UP_TIMEOUT", 0.2)
-    with PARTS["reap"](times=1_000):
+    with PARTS["reap"](times=1_000), capture_logs():
         async with serving(db_url) as replica:
             assert replica.failed is not None
             async with asyncio.timeout(PATIENCE_S):

@@ -88,7 +88,8 @@ def test_a_part_that_keeps_failing_is_given_up(
     clock = Clock()
     part = Part(clock, failures, seconds)
     gone: list[str] = []
-    run(Supervision(gone.append, give_up_after=GIVE_UP_TIMEOUT, clock=clock), part)
+    with capture_logs():  # to print each of the tracebacks takes longer
+        run(Supervision(gone.append, give_up_after=GIVE_UP_TIMEOUT, clock=clock), part)
     assert (part.starts, gone) == (starts, given_up)
 
 

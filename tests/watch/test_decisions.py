@@ -276,7 +276,7 @@ def test_the_longest_of_all_fit() -> None:
         assert max(len(payload.encode()) for payload in commit.payloads(ORIGIN)) < NOTIFY_BYTES
 
 
-@given(st.lists(signals, max_size=5))
+@given(st.lists(signals, max_size=3))
 def test_merged_signals_have_the_content_of_each(all_of_them: list[CommitSignals]) -> None:
     added = CommitSignals()
     for part in all_of_them:

@@ -390,7 +390,7 @@ async def test_a_rolled_back_move_sends_no_event(tasks: TaskServiceAsyncStub, ac
 
 
 class TestSlowWatchers:
-    MOVES = 6
+    MOVES = 4
     TASKS = 200
 
     @pytest.fixture(autouse=True)

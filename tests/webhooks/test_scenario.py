@@ -15,7 +15,7 @@ from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.e2e
 
-TASKS = 20
+TASKS = 10
 LIMIT = 60
 
 
