@@ -18,6 +18,7 @@ import gc
 import resource
 import signal
 import traceback
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pkgutil import resolve_name
 from typing import Any, Never
@@ -53,7 +54,7 @@ LINGER_TIMEOUT = 0.1
 _COMMANDS = {
     "backup": "scheduler_svc.admin.backups:backup_command",
     "config": "scheduler_svc.admin.config_command:config_command",
-    "import": "scheduler_svc.admin.import_command:import_command",
+    "import": "old_application.command:import_command",  # a package of its own, which this one knows by name only
     "migrate": "scheduler_svc.admin.migrate_command:migrate_command",
     "restore": "scheduler_svc.admin.backups:restore_command",
     "token": "scheduler_svc.admin.token_command:token_command",
@@ -71,7 +72,7 @@ def main() -> None:
     os.umask(os.umask(0) | 0o022)  # whatever it was, no other user may write our files
     command = _COMMANDS.get(sys.argv[1]) if sys.argv[1:] else None
     if command is not None:
-        sys.exit(resolve_name(command)(sys.argv[2:]))
+        sys.exit(_command(command)(sys.argv[2:]))
     try:
         settings = read_settings(sys.argv[1:])
         if settings.tls:
@@ -87,6 +88,22 @@ def main() -> None:
     except MigrationStuck as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
+
+
+def _command(path: str) -> Callable[[Sequence[str]], int]:
+    """Imports a command. Exit status 78 if it is of an extra that is missing."""
+    package = path.partition(".")[0]
+    try:
+        command: Callable[[Sequence[str]], int] = resolve_name(path)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        extra = package.replace("_", "-")
+        sys.stderr.write(
+            f"contentgen-scheduler: the module {package} is missing: pip install 'contentgen-grpc[{extra}]'\n"
+        )
+        sys.exit(EXIT_STATUS)
+    return command
 
 
 def _tracer() -> Tracer:

@@ -32,7 +32,6 @@ from scheduler_svc.dispatch.sql.waiting import Expiry, WaitingTasks
 from scheduler_svc.dispatch.sql.window import Loads, Window
 from scheduler_svc.domain.errors import DomainError, LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.history.sql import Counts, History, Rollups
-from scheduler_svc.importing.sql import Imports
 from scheduler_svc.leases.sql.leases import Leases, Reaper
 from scheduler_svc.leases.sql.workers import Workers
 from scheduler_svc.metrics import DatabaseMetrics
@@ -203,9 +202,9 @@ class Tx:
     def leases(self) -> Leases:
         return Leases(self._session, self._aging)
 
-    @cached_property
-    def imports(self) -> Imports:
-        return Imports(self._session)
+    def group(self, statements: Callable[[Pipeline], G]) -> G:
+        """Returns statements of another package, such as the importer's, for this transaction."""
+        return statements(self._session)
 
     def commit(self) -> None:
         """Commits. The transaction sends no NOTIFY, whose lock is one for the whole cluster."""

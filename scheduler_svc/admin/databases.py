@@ -115,15 +115,9 @@ class Databases:
         with self.connected() as connection:
             return bool(connection.scalar(_HAS_TABLES))
 
-    @contextmanager
-    def connected(self) -> Iterator[sa.Connection]:
-        """Yields a connection to the database itself."""
-        engine = sa.create_engine(self._url, poolclass=sa.NullPool)
-        try:
-            with engine.connect() as connection:
-                yield connection
-        finally:
-            engine.dispose()
+    def connected(self) -> sa.Connection:
+        """Returns a connection to the database itself."""
+        return sa.create_engine(self._url, poolclass=sa.NullPool).connect()
 
     def create(self) -> str:
         """Creates an empty database, of the owner of the present one; returns its URL."""

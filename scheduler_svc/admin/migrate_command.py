@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from contentgen.service.settings import EXIT_STATUS, SettingsError, UsageError
-from scheduler_svc.admin.databases import Databases, RestoredCounts, described, prepare_restored
-from scheduler_svc.config import Settings, configure_logging, settings_of, settings_parser
+from contentgen.service.settings import SettingsError
+from scheduler_svc.admin.commands import database_url, exit_status
+from scheduler_svc.admin.databases import Databases, described, prepare_restored
+from scheduler_svc.config import configure_logging, settings_of, settings_parser
 from scheduler_svc.database.connections import check_sessions
-from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.schema.compatibility import UnsupportedSchema
 from scheduler_svc.schema.migrate import MigrationStuck, migrate, revisions
 
-DONE = 0
-FAILED = 1
-USAGE = 2
-INTERRUPTED = 130
 _SETTINGS = ("data_dir", "pg_bindir", "log_level", "log_format")
 _DESCRIPTION = """\
 Migrates the database to the schema of this version, and ends. A scheduler does that when it starts, unless its role may
@@ -40,19 +34,12 @@ database, missing rights (it names the GRANTs), or a schema that does not suppor
 
 
 def migrate_command(arguments: Sequence[str]) -> int:
-    try:
-        _run(arguments)
-    except UsageError as error:
-        return _fail(error, USAGE)
-    except (SettingsError, PostgresError, UnsupportedSchema) as error:
-        return _fail(error, EXIT_STATUS)
-    except MigrationStuck as error:
-        return _fail(error, FAILED)
-    except sa.exc.DBAPIError as error:
-        return _fail(f"the database of the schedulers can't be used: {str(error.orig).strip()}", FAILED)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was applied stays, and the next run resumes", INTERRUPTED)
-    return DONE
+    return exit_status(
+        lambda: _run(arguments),
+        refusals=UnsupportedSchema,
+        failures=(MigrationStuck,),
+        interrupted="what was applied stays, and the next run resumes",
+    )
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -63,11 +50,13 @@ def _run(arguments: Sequence[str]) -> None:
     recovered = asked.pop("recovered", False)
     settings = settings_of(asked)
     configure_logging(settings)
-    with _server(settings) as url:
+    with database_url(settings) as url:
+        if settings.database_url:
+            check_sessions(url)
         if recovered:
             _check_unused(url)
         applied = migrate(url)
-        counts = _prepare(url) if recovered else None
+        counts = prepare_restored(sa.create_engine(url, poolclass=sa.NullPool)) if recovered else None
     newest = revisions()[-1]
     print(f"schema {newest}: " + (f"applied {', '.join(applied)}" if applied else "nothing to do"))
     if counts:
@@ -80,26 +69,3 @@ def _check_unused(url: str) -> None:
         if not alone or (sessions := databases.lasting_sessions()):
             users = described(sessions) if alone else "a restore on this server"
             raise SettingsError([f"the database is in use: stop every scheduler, close all other sessions:\n{users}"])
-
-
-def _prepare(url: str) -> RestoredCounts:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    try:
-        return prepare_restored(engine)
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def _server(settings: Settings) -> Iterator[str]:
-    if settings.database_url:
-        check_sessions(settings.database_url)
-        yield settings.database_url
-        return
-    with EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir) as postgres:
-        yield postgres.url()
-
-
-def _fail(problem: object, status: int) -> int:
-    print(problem, file=sys.stderr)
-    return status

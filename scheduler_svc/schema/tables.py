@@ -22,7 +22,6 @@ from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStat
 from scheduler_svc.domain.ids import SEQUENCE_BITS
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Status
-from scheduler_svc.domain.old_rows import RowKind
 from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.domain.schedule import CatchUp, Overlap
 from scheduler_svc.domain.task import BACKOFF, BARRED, MAX_PRIORITY, MIN_PRIORITY, SCHEDULED, TEXTS
@@ -971,10 +970,10 @@ imported = _table(
     "imported",
     "Which row became which, so that an import that is run again skips it.",
     _key("source_id", SmallInteger, "The database that it comes from."),
-    _key("kind", SmallInteger, f"{_numbers(RowKind)}."),
+    _key("kind", SmallInteger, "1 account, 2 task, 3 content, 4 pool_entry."),
     _key("old_id", BigInteger, "Its id there."),
     _column("new_id", BigInteger, "Its number here."),
-    sa.CheckConstraint(_any_of("kind", RowKind), "kind"),
+    sa.CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
 )
 
 schema_compatibility = _table(

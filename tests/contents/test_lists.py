@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from old_application.sql import Imports
 from scheduler_svc.contents.loop import IDLE_INTERVAL, INTERVAL, SearchIndexer
 from scheduler_svc.contents.sql import reads as list_queries
 from scheduler_svc.contents.sql import search
@@ -269,7 +270,7 @@ async def test_the_loop_indexes_what_is_new_and_no_id_that_a_transaction_may_sti
     ended = [scheduling.start(), scheduling.start()]
     scheduling.end(ended[0], RESULT)
     with scheduling.transaction() as open_one:
-        open_one.imports.next_content_ids(1)
+        open_one.group(partial(Imports, open_one)).next_content_ids(1)
         scheduling.end(ended[1], RESULT)
         for _ in range(3):
             assert await loop.run_once() >= INTERVAL

@@ -191,7 +191,7 @@ def test_the_package_holds_every_file_of_its_programs(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     packages = {name.partition("/")[0] for name in held if not name.partition("/")[0].endswith(".dist-info")}
-    assert packages == {"console_svc", "contentgen", "scheduler_svc", "worker_svc"}
+    assert packages == {"console_svc", "contentgen", "old_application", "scheduler_svc", "worker_svc"}
     files = {path.relative_to(CHECKOUT) for name in packages for path in (CHECKOUT / name).rglob("*") if path.is_file()}
     assert {str(path) for path in files if "__pycache__" not in path.parts} <= held
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.admin.import_command import import_command
+from old_application.command import import_command
 from tests.harness.process import Process, inherited, installed
 from tests.harness.scheduling import INVARIANTS
 from tests.harness.waiting import wait_until

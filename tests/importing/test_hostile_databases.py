@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_svc.domain.old_rows import RowsUnreadable
-from scheduler_svc.importing import old_source
-from scheduler_svc.importing.old_source import open_source, read_url
+from old_application import old_source
+from old_application.old_rows import RowsUnreadable
+from old_application.old_source import open_source, read_url
 from tests.harness.importing import SECRET, Importing, ImportingFrom, Sqlite, old_application
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.domain.old_rows import MAX_DOCUMENT, RowKind
-from scheduler_svc.importing.run import PAGE
+from old_application.old_rows import MAX_DOCUMENT, RowKind
+from old_application.run import PAGE
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import foreign_lock
 from tests.harness.importing import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.importing.sql import one_at_a_time
+from old_application.sql import one_at_a_time
 from tests.harness.importing import (
     APPROVED_BUT_NOT_OFFERED,
     LONG_AGO,

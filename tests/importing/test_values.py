@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_svc.admin.import_command import ImportProgress
-from scheduler_svc.domain import imports
+from old_application import rules
+from old_application.command import ImportProgress
+from old_application.old_rows import LeftOut, OldRow, RowKind
+from old_application.run import ImportTally
 from scheduler_svc.domain.ids import make_past_key
-from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
-from scheduler_svc.importing.run import ImportTally
 
 pytestmark = pytest.mark.unit
 
@@ -99,13 +99,13 @@ def test_json_comes_as_text_or_as_it_is(value: object, document: object) -> None
 
 def test_topic_and_requirements_have_a_bound_together() -> None:
     row = {"id": 1, "account_id": 1, "topic": "题" * 4_000, "requirements": "求" * 17_846}
-    assert "bytes together" in reason(lambda: imports.task(OldRow(row)))
-    assert imports.task(OldRow(row | {"requirements": "求" * 17_845})).brief.topic == "题" * 4_000
+    assert "bytes together" in reason(lambda: rules.task(OldRow(row)))
+    assert rules.task(OldRow(row | {"requirements": "求" * 17_845})).brief.topic == "题" * 4_000
 
 
 def test_html_that_is_too_large_beside_its_body_is_dropped() -> None:
-    assert imports.html_beside("body", "<p>") == "<p>"
-    assert imports.html_beside("字" * (1 << 20), "<p>") == ""
+    assert rules.html_beside("body", "<p>") == "<p>"
+    assert rules.html_beside("字" * (1 << 20), "<p>") == ""
 
 
 anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.datetimes()
@@ -125,7 +125,7 @@ columns = [
 @given(st.dictionaries(st.sampled_from(columns), anything | st.lists(anything) | st.dictionaries(st.text(), anything)))
 def test_a_row_of_anything_is_taken_within_the_bounds_or_left_out(values: dict[str, object]) -> None:
     try:
-        task = imports.task(OldRow({"topic": "a topic"} | values | {"id": 1, "account_id": 1}))
+        task = rules.task(OldRow({"topic": "a topic"} | values | {"id": 1, "account_id": 1}))
     except LeftOut:
         return
     assert 1 <= task.priority <= 10

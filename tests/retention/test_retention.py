@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
+from old_application.sql import one_at_a_time
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.webhook import Response
-from scheduler_svc.importing.sql import one_at_a_time
 from scheduler_svc.publishing.work import claim
 from scheduler_svc.retention import work as sweeps
 from scheduler_svc.retention.loop import MAX_INTERVAL, Retention
@@ -38,7 +38,7 @@ async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
     await asyncio.get_running_loop().shutdown_default_executor()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "MAX_BATCH", 2)
 
@@ -77,7 +77,6 @@ def ended(scheduling: Scheduling, *, count: int, hours: float = 0) -> set[int]:
 
 
 class TestTasks:
-    @pytest.mark.usefixtures("few_at_a_time")
     async def test_old_tasks_are_deleted_batch_by_batch(self, scheduling: Scheduling, calls: Calls) -> None:
         ended(scheduling, count=5, hours=2)
         kept = ended(scheduling, count=1) | {scheduling.submit_one()}
@@ -89,7 +88,6 @@ class TestTasks:
         await round_of(retention)
         assert keys(scheduling) == kept
 
-    @pytest.mark.usefixtures("few_at_a_time")
     async def test_a_round_costs_the_same_however_many_tasks_have_ended(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:
@@ -97,7 +95,6 @@ class TestTasks:
         ended(scheduling, count=10)
         assert await round_of(of_tasks(calls)) == before
 
-    @pytest.mark.usefixtures("few_at_a_time")
     async def test_a_task_that_must_stay_delays_no_other(self, scheduling: Scheduling, calls: Calls) -> None:
         """A task whose worker is still being stopped stays until its revoked lease is gone."""
         refs = [scheduling.start() for _ in range(3)]
@@ -171,7 +168,6 @@ def contents(scheduling: Scheduling) -> list[int]:
 
 
 class TestContents:
-    @pytest.mark.usefixtures("few_at_a_time")
     async def test_old_contents_are_deleted_with_their_entries_in_any_review_state(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:
@@ -187,7 +183,6 @@ class TestContents:
         await round_of(of_tasks(calls))
         assert contents(scheduling) == [old]
 
-    @pytest.mark.usefixtures("few_at_a_time")
     async def test_a_round_costs_the_same_however_many_contents_there_are(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:
@@ -232,14 +227,12 @@ class TestImports:
     @pytest.fixture(autouse=True)
     def imported(self, scheduling: Scheduling) -> None:
         """Records of two sources; the first one was not used for longer."""
-        for name in ("old", "new"):
-            scheduling.run(lambda tx, name=name: tx.imports.add_source(name))
+        scheduling.sql("INSERT INTO import_sources (name) VALUES ('old'), ('new')")
         scheduling.sql(
             "INSERT INTO imported SELECT s, 1 + n % 4, n, n FROM generate_series(1, 2) s, generate_series(1, 5) n"
         )
         scheduling.sql("UPDATE import_sources SET import_time = now() - interval '2 h' WHERE name = 'old'")
 
-    @pytest.mark.usefixtures("few_at_a_time")
     async def test_the_records_of_an_unused_import_source_are_deleted(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:
@@ -248,7 +241,7 @@ class TestImports:
         assert scheduling.sql("SELECT name FROM import_sources") == [("new",)]
 
     async def test_a_source_that_is_used_again_keeps_its_records(self, scheduling: Scheduling, calls: Calls) -> None:
-        scheduling.run(lambda tx: tx.imports.use_source("old"))
+        scheduling.sql("UPDATE import_sources SET import_time = now() WHERE name = 'old'")
         await round_of(of_contents(calls))
         assert remembered(scheduling) == {"old": 5, "new": 5}
 
@@ -299,7 +292,6 @@ class TestDeliveries:
         assert self.deliveries(scheduling) == [(hook, status), (hook, 1)]
         scheduling.sql("UPDATE webhooks SET active = false")  # what is checked of active ones does not hold now
 
-    @pytest.mark.usefixtures("few_at_a_time")
     @pytest.mark.parametrize(("sweep", "status"), [(sweeps.delivered, 2), (sweeps.exhausted, 3)])
     def test_a_batch_begins_where_the_one_before_ended(self, scheduling: Scheduling, sweep: Sweep, status: int) -> None:
         """Else it would walk past what all batches before it have deleted, which a vacuum has not removed yet."""
@@ -315,7 +307,6 @@ class TestDeliveries:
         assert [int(days) for (days,) in left] == [36, 33], "what ended before the position stays"
         scheduling.sql("UPDATE webhooks SET active = false WHERE webhook_id = :hook", hook=hook)
 
-    @pytest.mark.usefixtures("few_at_a_time")
     async def test_those_that_waited_for_three_days_are_given_up(self, scheduling: Scheduling, calls: Calls) -> None:
         hooks = active, inactive = scheduling.hook(), scheduling.hook()
         for _ in range(3):
@@ -331,7 +322,6 @@ class TestDeliveries:
         scheduling.run(record, [outcome])
         assert self.deliveries(scheduling)[0] == (active, 2), "one that a replica tried meanwhile"
 
-    @pytest.mark.usefixtures("few_at_a_time")
     async def test_those_of_deleted_webhooks_are_deleted_and_then_the_webhooks(
         self, scheduling: Scheduling, calls: Calls
     ) -> None:

@@ -22,17 +22,21 @@ from scheduler_svc.schema.tables import metadata
 
 ROOT = Path(__file__).parents[2]
 SCHEDULER = ROOT / "scheduler_svc"
+IMPORTER = ROOT / "old_application"
 DOCUMENT = ROOT / "docs" / "statements.md"
 
-_LEFT_OUT = ("schema/tables.py", "schema/views.py", "schema/migrations/", "importing/old_")
+_LEFT_OUT = (
+    "scheduler_svc/schema/tables.py", "scheduler_svc/schema/views.py", "scheduler_svc/schema/migrations/",
+    "old_application/old_",
+)  # fmt: skip
 _MADE_BY = ("sa.text", "Insert")
 _TABLE = re.compile(rf"(?:\b(?:FROM|JOIN|INTO|UPDATE|USING|TABLE|COPY)|[,)])\s+({'|'.join(metadata.tables)})\b")
 _HEAD = """\
 # Statements
 
-<!-- made by `python -m verification.generated.statements --write` from scheduler_svc -->
+<!-- made by `python -m verification.generated.statements --write` from scheduler_svc and old_application -->
 
-Every SQL statement of the scheduler, by file: what it is for, the tables that it names, and who runs it.
+Every SQL statement of the scheduler and the importer, by file: its purpose, the tables that it names, and who runs it.
 """
 
 
@@ -65,10 +69,10 @@ def main(arguments: list[str]) -> int:
 
 
 class Module:
-    """A file of the scheduler, parsed."""
+    """A file of the scheduler or the importer, parsed."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.relative_to(SCHEDULER).as_posix()
+        self.path = path.relative_to(ROOT).as_posix()
         self.name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         self.body = ast.parse(path.read_text()).body
         self.functions = {name: frozenset(_names(node)) for name, node in _functions(self.body)}
@@ -90,7 +94,8 @@ class Module:
 @cache
 def modules() -> dict[str, Module]:
     """Those with statements to list, by their names: whatever imports SQLAlchemy."""
-    modules = (Module(path) for path in sorted(SCHEDULER.rglob("*.py")) if "import sqlalchemy" in path.read_text())
+    paths = (*sorted(SCHEDULER.rglob("*.py")), *sorted(IMPORTER.rglob("*.py")))
+    modules = (Module(path) for path in paths if "import sqlalchemy" in path.read_text())
     return {module.name: module for module in modules if not module.path.startswith(_LEFT_OUT)}
 
 
@@ -110,7 +115,7 @@ def document(statements: dict[Module, list[Statement]]) -> str:
     lines = [_HEAD]
     for module, group in statements.items():
         if group:
-            lines += [f"## [`{module.path}`](../scheduler_svc/{module.path})\n"]
+            lines += [f"## [`{module.path.removeprefix('scheduler_svc/')}`](../{module.path})\n"]
             lines += ["| statement | for | tables | run by |", "|---|---|---|---|"]
             lines += map(_row, group)
             lines.append("")

@@ -15,6 +15,7 @@ INSTALLATIONS = {
     "cli": "cli",
     "console": "console",
     "embedded": "embedded",
+    "old-application": "old-application",
     "otel": "otel",
     "scheduler": "scheduler",
     "worker": "worker",

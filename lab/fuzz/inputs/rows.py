@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 from lab.fuzz.inputs import documents
-from scheduler_svc.domain import imports
-from scheduler_svc.domain.old_rows import LeftOut, OldRow
+from old_application import rules
+from old_application.old_rows import LeftOut, OldRow
 from tests.harness.importing import old_columns
 
 _SANE: dict[str, tuple[object, ...]] = {
@@ -83,15 +83,15 @@ def _check(value: object) -> None:
 
 
 def _content(row: OldRow) -> object:
-    return imports.content(row, in_pool=False)
+    return rules.content(row, in_pool=False)
 
 
 def _task(row: OldRow) -> object:
-    task = imports.task(row)
-    return task, imports.content_of_result(task)
+    task = rules.task(row)
+    return task, rules.content_of_result(task)
 
 
-account = row_of("accounts", imports.account)
+account = row_of("accounts", rules.account)
 task = row_of("content_generation_tasks", _task)
 content = row_of("contents", _content)
-entry = row_of("publish_pool", imports.entry)
+entry = row_of("publish_pool", rules.entry)

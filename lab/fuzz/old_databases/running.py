@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler_svc.admin.import_command import import_command
+from old_application.command import import_command
 
 WITHIN = 120.0
 """Seconds in which an import of a case has to end, on a machine that does other work too."""

@@ -132,13 +132,12 @@ class Proof:
         self._programs = programs
         self._progress = progress
         self._server = programs.server(source.major)
-        self.rows = 0
         _check_space(source.bytes + _SERVER_BYTES)
 
-    def of(self, archive: Archive) -> None:
+    def of(self, archive: Archive) -> int:
         """Restores the archive, compares every row with its source, and prepares it as a restore does.
 
-        Raises CannotRestore, PostgresError.
+        Returns how many rows it has. Raises CannotRestore, PostgresError.
         """
         with _running(self._server.path.parent) as url:
             self._fill(url, archive)
@@ -147,7 +146,7 @@ class Proof:
             with closing(connect(sa.make_url(url))) as connection, connection.cursor() as cursor:
                 _compare(expected, read_digests(cursor))
             make_usable(url)
-        self.rows = sum(content.rows for content in expected.values())
+        return sum(content.rows for content in expected.values())
 
     def _fill(self, url: str, archive: Archive) -> None:
         try:
@@ -196,7 +195,7 @@ _FORMAT = ("--verbose", "--no-password", "--format=custom", "--compress=1", "--l
 class BackupSummary:
     """A complete backup: its size, time and schema, and how long it took.
 
-    `verified`: the rows that were compared after a restore; None without verification.
+    `verified`: the rows that were compared after a restore; None without verification. `note`: what `then` returned.
     """
 
     bytes: int
@@ -204,6 +203,7 @@ class BackupSummary:
     revision: str
     seconds: float
     verified: int | None
+    note: str
 
 
 def back_up(
@@ -214,7 +214,7 @@ def back_up(
     *,
     overwrite: bool,
     verify: bool = False,
-    then: Callable[[], None] = lambda: None,
+    then: Callable[[], str] = lambda: "",
 ) -> BackupSummary:
     """Writes a snapshot of the database into `path`; replaces a file there at the end, or not at all.
 
@@ -235,11 +235,10 @@ def back_up(
                 keep=descriptor,
             )
             archive = read_archive(partial, programs)
-            if proof:
-                proof.of(archive)
+            verified = proof.of(archive) if proof else None
             size = partial.stat().st_size
-            then()
-    return BackupSummary(size, archive.made, archive.revision, time.monotonic() - start, proof.rows if proof else None)
+            note = then()
+    return BackupSummary(size, archive.made, archive.revision, time.monotonic() - start, verified, note)
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:

@@ -6,22 +6,20 @@ import shutil
 import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-import sqlalchemy as sa
-
-from contentgen.service.settings import EXIT_STATUS, SettingsError, UsageError
+from contentgen.service.settings import SettingsError
 from scheduler_svc.admin.backups.backup import back_up, check_target
 from scheduler_svc.admin.backups.programs import ProgramFailed, Programs, size
 from scheduler_svc.admin.backups.restore import CannotRestore, check_schema, read_archive, restore
+from scheduler_svc.admin.commands import database_url, exit_status
 from scheduler_svc.assets.stores import FolderStore
-from scheduler_svc.config import Bucket, Settings, settings_of, settings_parser
+from scheduler_svc.config import Bucket, settings_of, settings_parser
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.live_line import LiveLine
-from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 
 _SETTINGS = ("data_dir", "assets", "pg_bindir")
 _BACKUP = """\
@@ -63,50 +61,6 @@ On a DATABASE_URL its user has to own the database, and needs the right to make 
 Exit status: 0 done, 1 it failed on the way, 2 wrong usage, 78 it can't be: FILE is no backup or of a newer version, a
 scheduler runs, or the database is not empty and --replace is not given. But for 0, nothing has changed.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class BackupArguments:
-    """The arguments of either command. `replace`: the present file, or the present database, may be replaced."""
-
-    file: Path
-    replace: bool
-    settings: Settings
-    verify: bool = False
-
-
-def read_backup(arguments: Sequence[str]) -> BackupArguments:
-    """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
-    parser = _parser("backup", _BACKUP)
-    parser.add_argument(
-        "--overwrite", dest="over", action="store_true", default=False, help="replace FILE if it exists"
-    )
-    parser.add_argument(
-        "--verify", action="store_true", default=False, help="prove that FILE can be restored, before it gets its name"
-    )
-    return _read(parser, arguments)
-
-
-def read_restore(arguments: Sequence[str]) -> BackupArguments:
-    """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
-    parser = _parser("restore", _RESTORE)
-    parser.add_argument(
-        "--replace", dest="over", action="store_true", default=False, help="drop what the database holds now"
-    )
-    return _read(parser, arguments)
-
-
-def _parser(command: str, description: str) -> ArgumentParser:
-    parser = settings_parser(f"contentgen-scheduler {command}", description, _SETTINGS)
-    parser.formatter_class = RawDescriptionHelpFormatter
-    parser.add_argument("file", metavar="FILE", help="path of the backup")
-    return parser
-
-
-def _read(parser: ArgumentParser, arguments: Sequence[str]) -> BackupArguments:
-    flags = vars(parser.parse_args(arguments))
-    file, over, verify = flags.pop("file"), flags.pop("over"), flags.pop("verify", False)
-    return BackupArguments(Path(file).expanduser().absolute(), over, settings_of(flags), verify)
 
 
 # The assets of a backup: a folder beside its file, laid out as the schedulers' own. A bucket keeps its own. Objects
@@ -187,112 +141,81 @@ def _copy_objects(source: Path, target: Path, names: set[str]) -> int:
 # The commands.
 
 
-DONE = 0
-FAILED = 1
-USAGE = 2
-INTERRUPTED = 130
-
-
 def backup_command(arguments: Sequence[str]) -> int:
-    return _status(lambda: _back_up(read_backup(arguments)))
+    return _status(lambda: _back_up(arguments))
 
 
 def restore_command(arguments: Sequence[str]) -> int:
-    return _status(lambda: _restore(read_restore(arguments)))
+    return _status(lambda: _restore(arguments))
 
 
-def _back_up(arguments: BackupArguments) -> None:
-    check_target(arguments.file, overwrite=arguments.replace)
-    programs, progress = Programs(arguments.settings), LiveLine(sys.stderr)
-    location, notes = arguments.settings.asset_location, [""]
+def _status(run: Callable[[], None]) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as on Ctrl-C
+    failures = (ProgramFailed, OSError)
+    return exit_status(run, refusals=CannotRestore, failures=failures, interrupted="nothing was changed")
 
-    def save_assets() -> None:
-        notes[0] = copy_assets(location, arguments.file)
 
-    with _server(arguments.settings, share=True) as url:
+def _parser(command: str, description: str) -> ArgumentParser:
+    parser = settings_parser(f"contentgen-scheduler {command}", description, _SETTINGS)
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.add_argument("file", metavar="FILE", type=_path, help="path of the backup")
+    return parser
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _back_up(arguments: Sequence[str]) -> None:
+    """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
+    parser = _parser("backup", _BACKUP)
+    parser.add_argument("--overwrite", action="store_true", default=False, help="replace FILE if it exists")
+    parser.add_argument(
+        "--verify", action="store_true", default=False, help="prove that FILE can be restored, before it gets its name"
+    )
+    flags = vars(parser.parse_args(arguments))
+    file, overwrite, verify = flags.pop("file"), flags.pop("overwrite"), flags.pop("verify")
+    settings = settings_of(flags)
+    check_target(file, overwrite=overwrite)
+    programs, progress = Programs(settings), LiveLine(sys.stderr)
+    if not (settings.database_url or (settings.data_dir / "postgres" / "data").exists()):
+        raise SettingsError([f"{settings.data_dir} has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL"])
+    with database_url(settings) as url:
         try:
-            summary = back_up(
-                url,
-                arguments.file,
-                programs,
-                progress,
-                overwrite=arguments.replace,
-                verify=arguments.verify,
-                then=save_assets,
-            )
+            assets = partial(copy_assets, settings.asset_location, file)
+            summary = back_up(url, file, programs, progress, overwrite=overwrite, verify=verify, then=assets)
         finally:
             progress.clear()
-    print(
-        f"{arguments.file}: {size(summary.bytes)} of {summary.time}, schema {summary.revision}, "
-        f"in {summary.seconds:.1f} s"
-    )
+    taken = f"in {summary.seconds:.1f} s"
+    print(f"{file}: {size(summary.bytes)} of {summary.time}, schema {summary.revision}, {taken}")
     if summary.verified is not None:
         print(f"verified: restored elsewhere, and all of its {summary.verified:,} rows are equal")
-    if notes[0]:
-        print(notes[0])
+    if summary.note:
+        print(summary.note)
 
 
-def _restore(arguments: BackupArguments) -> None:
-    programs, progress = Programs(arguments.settings), LiveLine(sys.stderr)
-    archive = read_archive(arguments.file, programs)
+def _restore(arguments: Sequence[str]) -> None:
+    """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
+    parser = _parser("restore", _RESTORE)
+    parser.add_argument("--replace", action="store_true", default=False, help="drop what the database holds now")
+    flags = vars(parser.parse_args(arguments))
+    file, replace = flags.pop("file"), flags.pop("replace")
+    settings = settings_of(flags)
+    programs, progress = Programs(settings), LiveLine(sys.stderr)
+    archive = read_archive(file, programs)
     check_schema(archive)
-    with _server(arguments.settings, share=False) as url:
-        note = bring_assets_back(arguments.file, arguments.settings.asset_location)
-        store_id = store_id_of(arguments.file, arguments.settings.asset_location)
+    with database_url(settings, share=False) as url:
+        note = bring_assets_back(file, settings.asset_location)
+        store_id = store_id_of(file, settings.asset_location)
         try:
-            sums, old_database, advice = restore(
-                url, archive, programs, progress, replace=arguments.replace, store_id=store_id
-            )
+            sums, old_database, advice = restore(url, archive, programs, progress, replace=replace, store_id=store_id)
         finally:
             progress.clear()
     print(
         f"restored {archive.path}, made {archive.made}: {sums.accounts:,} accounts, {sums.tasks:,} tasks, "
         f"{sums.running:,} of them with a worker, {sums.contents:,} contents\nStart the schedulers now."
     )
-    if note:
-        print(note)
-    for line in advice:
+    for line in (*([note] if note else []), *advice):
         print(line)
     if old_database:
         print(f"What the database held before can't be dropped: it is in database {old_database}.")
-
-
-@contextmanager
-def _server(settings: Settings, *, share: bool) -> Iterator[str]:
-    """The URL of the schedulers' database. Starts an embedded one, which with `share` must exist.
-
-    Raises SettingsError, PostgresError.
-    """
-    if settings.database_url:
-        yield settings.database_url
-        return
-    postgres = EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
-    if share and not postgres.data.exists():
-        raise SettingsError([f"{settings.data_dir} has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL"])
-    postgres.start(share=share)
-    try:
-        yield postgres.url()
-    finally:
-        postgres.stop()
-
-
-def _status(run: Callable[[], None]) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as on Ctrl-C
-    try:
-        run()
-    except UsageError as error:
-        return _fail(error, USAGE)
-    except (SettingsError, CannotRestore, PostgresError) as error:
-        return _fail(error, EXIT_STATUS)
-    except (ProgramFailed, OSError) as error:
-        return _fail(error, FAILED)
-    except sa.exc.DBAPIError as error:
-        return _fail(f"the database of the schedulers can't be used: {str(error.orig).strip()}", FAILED)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was changed", INTERRUPTED)
-    return DONE
-
-
-def _fail(problem: object, status: int) -> int:
-    print(problem, file=sys.stderr)
-    return status

@@ -259,14 +259,8 @@ class _Rights:
         advice = "Role {} served the backed-up database, and may not serve this one. Create it if it is missing."
         return [line for role in roles for line in (advice.format(role), *serving_grants(role))]
 
-    @contextmanager
-    def _connected(self) -> Iterator[sa.Connection]:
-        engine = sa.create_engine(self._new, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-        try:
-            with engine.connect() as connection:
-                yield connection
-        finally:
-            engine.dispose()
+    def _connected(self) -> sa.Connection:
+        return sa.create_engine(self._new, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT").connect()
 
 
 def _acting_as(url: sa.URL, role: str) -> str:
@@ -320,11 +314,8 @@ def _new_database(databases: Databases) -> Iterator[str]:
 def make_usable(url: str, store_id: str | None = None) -> RestoredCounts:
     """Migrates what was restored, and prepares it for replicas; returns what it holds."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
-    try:
-        upgrade(engine)
-        return prepare_restored(engine, store_id)
-    finally:
-        engine.dispose()
+    upgrade(engine)
+    return prepare_restored(engine, store_id)
 
 
 @contextmanager

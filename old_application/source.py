@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind, RowsUnreadable
+from old_application.old_rows import LeftOut, OldRow
 
 if TYPE_CHECKING:
-    from scheduler_svc.importing.old_tables import OldDatabase
+    from old_application.old_tables import OldDatabase
 
 
 class ImportedAccountRow(NamedTuple):
@@ -81,6 +81,9 @@ class PoolCandidate(NamedTuple):
 
 R = TypeVar("R")
 
+PAGE = 500
+"""Rows of a transaction; they take far less than a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImportSource:
@@ -118,25 +121,13 @@ def readable(rows: Iterable[OldRow], read: Callable[[OldRow], R]) -> tuple[list[
     return items, left_out
 
 
-def rows_in_parts(
-    old: OldDatabase, kind: RowKind, ids: Sequence[int]
-) -> Iterator[tuple[list[OldRow], list[LeftOutRow]]]:
-    """Yields these rows in the largest readable parts: halves them until an unreadable row is alone."""
-    if not ids:
+def halved(ids: Sequence[int], take: Callable[[Sequence[int]], str | None]) -> Iterator[LeftOutRow]:
+    """Takes these rows; if `take` returns why it can't, halves them until an unfit row is alone. Yields those."""
+    if not ids or (reason := take(ids)) is None:
         return
-    rows, why_not = _rows(old, kind, ids)
-    if why_not is None:
-        yield rows, []
-    elif len(ids) == 1:
-        yield [], [LeftOutRow(ids[0], why_not)]
-    else:
-        middle = len(ids) // 2
-        yield from rows_in_parts(old, kind, ids[:middle])
-        yield from rows_in_parts(old, kind, ids[middle:])
-
-
-def _rows(old: OldDatabase, kind: RowKind, ids: Sequence[int]) -> tuple[list[OldRow], str | None]:
-    try:
-        return old.rows(kind, ids), None
-    except RowsUnreadable as error:
-        return [], str(error)
+    if len(ids) == 1:
+        yield LeftOutRow(ids[0], reason)
+        return
+    middle = len(ids) // 2
+    yield from halved(ids[:middle], take)
+    yield from halved(ids[middle:], take)

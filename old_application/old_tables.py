@@ -16,9 +16,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.domain.old_rows import MAX_ID, OldRow, RowKind, RowsUnreadable, SourceUnreadable
+from old_application.old_rows import MAX_ID, OldRow, RowKind, RowsUnreadable, SourceUnreadable
+from old_application.old_source import OldSource, open_source
 from scheduler_svc.domain.task import TEXTS
-from scheduler_svc.importing.old_source import OldSource, open_source
 
 _REQUIRED = {
     RowKind.ACCOUNT: ("accounts", ("id", "name")),

@@ -22,8 +22,8 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from psycopg2 import extensions
 
+from old_application.old_rows import RowsUnreadable, SourceUnreadable, printable
 from scheduler_svc.config import check_location
-from scheduler_svc.domain.old_rows import RowsUnreadable, SourceUnreadable, printable
 
 _WAL_HEADER = slice(18, 20)
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg2"}

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import psycopg2
 import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 
-from scheduler_svc.contents.sql.contents import CONTENT_COLUMNS
-from scheduler_svc.database.batch import Insert, array
-from scheduler_svc.database.statements import Statements
-from scheduler_svc.domain.content import ReviewStatus
-from scheduler_svc.domain.old_rows import ImportRefused, RowKind
-from scheduler_svc.importing.source import (
+from old_application.old_rows import ImportRefused, RowKind
+from old_application.source import (
     ImportedAccountRow,
     ImportedContentRow,
     ImportedEntryRow,
     ImportedTaskRow,
     PoolCandidate,
 )
+from scheduler_svc.contents.sql.contents import CONTENT_COLUMNS
+from scheduler_svc.database.batch import Insert, array
+from scheduler_svc.database.statements import Pipeline, Statements
+from scheduler_svc.domain.content import ReviewStatus
+from scheduler_svc.transactions import Database, Tx
 
 _FIND_SOURCE = sa.text("SELECT source_id FROM import_sources WHERE name = :name")
 """Finds the number of an import source."""
@@ -113,7 +115,27 @@ _ENTRIES = Insert(
 """Inserts imported pool entries."""
 
 
+R = TypeVar("R")
+
+
+class ImportDatabase:
+    """The schedulers' database, with transactions that have the import's statements."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def run(self, work: Callable[[Imports], R]) -> R:
+        """Runs `work` in one transaction, as `Database.run` does."""
+        return self._database.run(lambda tx: work(tx.group(partial(Imports, tx))))
+
+
 class Imports(Statements):
+    """The import's statements in a transaction, and beside them the scheduler's own, in `tx`."""
+
+    def __init__(self, tx: Tx, session: Pipeline) -> None:
+        super().__init__(session)
+        self.tx = tx
+
     def find_source(self, name: str) -> int | None:
         """The number of a source that something was imported from."""
         row = self._row(_FIND_SOURCE, name=name)
@@ -150,7 +172,7 @@ class Imports(Statements):
         return dict(self._rows(_ACCOUNT_NAMES, ids=array("bigint", ids)))
 
     def next_account_ids(self, count: int) -> list[int]:
-        """Ids that no account has or had."""
+        """Returns ids that no account has or had."""
         return [row[0] for row in self._rows(_NEXT_ACCOUNT_IDS, count=count)]
 
     def insert_accounts(self, rows: Sequence[ImportedAccountRow]) -> None:

@@ -23,7 +23,7 @@ _FALSE = frozenset({"", "0", "f", "false", "n", "no", "off"})
 
 
 class RowKind(IntEnum):
-    """What is imported. The numbers are the database's."""
+    """What is imported. The numbers are those of `kind` in the table `imported`."""
 
     ACCOUNT = 1
     TASK = 2

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from scheduler_svc.domain import imports
-from scheduler_svc.domain.ids import make_past_key
-from scheduler_svc.domain.imports import ImportedContent, ImportedEntry
-from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
-from scheduler_svc.importing.source import (
+from old_application import rules
+from old_application.old_rows import RowKind
+from old_application.rules import ImportedContent, ImportedEntry
+from old_application.source import (
     ImportedContentRow,
     ImportedEntryRow,
     ImportSource,
@@ -20,44 +19,30 @@ from scheduler_svc.importing.source import (
     StoreResult,
     readable,
 )
+from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.tasks.submit_checks import TaskKeys
 
 if TYPE_CHECKING:
-    from scheduler_svc.transactions import Tx
-
-
-def read_contents(source: ImportSource, rows: Iterable[OldRow]) -> dict[int, ImportedContent | LeftOut]:
-    by_id = {row.key: row for row in rows}
-    pooled = source.old.in_pool(by_id)
-    return {old_id: _read(row, in_pool=old_id in pooled) for old_id, row in by_id.items()}
-
-
-def _read(row: OldRow, *, in_pool: bool) -> ImportedContent | LeftOut:
-    try:
-        return imports.content(row, in_pool=in_pool)
-    except LeftOut as left:
-        return left
+    from old_application.sql import Imports
 
 
 def plan_contents(source: ImportSource, ids: Sequence[int]) -> tuple[list[ImportedContent], list[LeftOutRow]]:
-    contents = read_contents(source, source.old.rows(RowKind.CONTENT, ids))
-    left_out = [
-        LeftOutRow(old_id, content.reason) for old_id, content in contents.items() if isinstance(content, LeftOut)
-    ]
-    return [content for content in contents.values() if not isinstance(content, LeftOut)], left_out
+    rows = source.old.rows(RowKind.CONTENT, ids)
+    pooled = source.old.in_pool(row.key for row in rows)
+    return readable(rows, lambda row: rules.content(row, in_pool=row.key in pooled))
 
 
-def store_contents(tx: Tx, source: ImportSource, planned: Sequence[ImportedContent], *, keys: TaskKeys) -> StoreResult:
+def store_contents(
+    imports: Imports, source: ImportSource, planned: Sequence[ImportedContent], *, keys: TaskKeys
+) -> StoreResult:
     """Stores contents without a task here, each with an unused task key; returns those without an account."""
-    accounts = tx.imports.known(source.source_id, RowKind.ACCOUNT, {content.old_account_id for content in planned})
+    accounts = imports.known(source.source_id, RowKind.ACCOUNT, {content.old_account_id for content in planned})
     fitting = [content for content in planned if content.old_account_id in accounts]
-    rows = (
-        [] if source.dry_run else _rows(tx, keys, [(content, accounts[content.old_account_id]) for content in fitting])
-    )
-    tx.imports.insert_contents(rows)
+    rows = [] if source.dry_run else _rows(imports, keys, fitting, accounts)
+    imports.insert_contents(rows)
     new_ids = [row.content_id for row in rows] or [0] * len(fitting)
     taken = {_old_id(content): new_id for content, new_id in zip(fitting, new_ids, strict=True)}
-    tx.imports.remember(source.source_id, RowKind.CONTENT, taken)
+    imports.remember(source.source_id, RowKind.CONTENT, taken)
     left_out = [
         LeftOutRow(_old_id(content), f"its account {content.old_account_id} is not there")
         for content in planned
@@ -66,16 +51,23 @@ def store_contents(tx: Tx, source: ImportSource, planned: Sequence[ImportedConte
     return StoreResult(left_out)
 
 
-def _rows(tx: Tx, keys: TaskKeys, contents: Sequence[tuple[ImportedContent, int]]) -> list[ImportedContentRow]:
+def _rows(
+    imports: Imports, keys: TaskKeys, contents: Sequence[ImportedContent], accounts: Mapping[int, int]
+) -> list[ImportedContentRow]:
     """Returns the rows. The oldest content gets the smallest id: lists are in that order."""
-    numbers = keys.numbers(tx, len(contents))
-    ids = tx.imports.next_content_ids(len(contents))
+    now = imports.tx.now
+    numbers = keys.numbers(imports.tx, len(contents))
+    ids = imports.next_content_ids(len(contents))
     rows = []
-    for (content, account_id), number, content_id in zip(contents, numbers, ids, strict=True):
-        create_time = min(content.create_time or tx.now, tx.now)
-        key = make_past_key(max(0, round(create_time.timestamp() * 1000)), number)
-        rows.append(content_row(content, content_id, account_id, key, create_time))
+    for content, number, content_id in zip(contents, numbers, ids, strict=True):
+        create_time = min(content.create_time or now, now)
+        key = past_key(create_time, number)
+        rows.append(content_row(content, content_id, accounts[content.old_account_id], key, create_time))
     return rows
+
+
+def past_key(create_time: datetime, number: int) -> int:
+    return make_past_key(max(0, round(create_time.timestamp() * 1000)), number)
 
 
 def content_row(
@@ -106,7 +98,7 @@ def _old_id(content: ImportedContent) -> int:
 
 
 def plan_entries(source: ImportSource, ids: Sequence[int]) -> tuple[list[ImportedEntry], list[LeftOutRow]]:
-    entries, left_out = readable(source.old.rows(RowKind.POOL_ENTRY, ids), imports.entry)
+    entries, left_out = readable(source.old.rows(RowKind.POOL_ENTRY, ids), rules.entry)
     rejected = source.old.rejected(entry.old_content_id for entry in entries)
     fitting: list[ImportedEntry] = []
     for entry in entries:
@@ -117,10 +109,10 @@ def plan_entries(source: ImportSource, ids: Sequence[int]) -> tuple[list[Importe
     return fitting, left_out
 
 
-def store_entries(tx: Tx, source: ImportSource, planned: Sequence[ImportedEntry]) -> StoreResult:
+def store_entries(imports: Imports, source: ImportSource, planned: Sequence[ImportedEntry]) -> StoreResult:
     """Stores the entries that fit into the pool here; returns the others."""
-    contents = tx.imports.known(source.source_id, RowKind.CONTENT, {entry.old_content_id for entry in planned})
-    candidates = {} if source.dry_run else tx.imports.pool_candidates(contents.values())
+    contents = imports.known(source.source_id, RowKind.CONTENT, {entry.old_content_id for entry in planned})
+    candidates = {} if source.dry_run else imports.pool_candidates(contents.values())
     left_out: list[LeftOutRow] = []
     rows: list[ImportedEntryRow] = []
     new_ids: dict[int, int] = {}
@@ -134,8 +126,8 @@ def store_entries(tx: Tx, source: ImportSource, planned: Sequence[ImportedEntry]
         new_ids[entry.old_id] = content_id
         if not source.dry_run:
             rows.append(_row(entry, content_id, candidates[content_id].account_id))
-    tx.imports.insert_entries(rows)
-    tx.imports.remember(source.source_id, RowKind.POOL_ENTRY, new_ids)
+    imports.insert_entries(rows)
+    imports.remember(source.source_id, RowKind.POOL_ENTRY, new_ids)
     return StoreResult(left_out)
 
 

@@ -6,22 +6,21 @@ for its client: neither may depend on how quick the source is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from scheduler_svc.domain import imports
-from scheduler_svc.domain.imports import ImportedAccount
-from scheduler_svc.domain.old_rows import ImportRefused, LeftOut, OldRow, RowKind, printable
-from scheduler_svc.importing.source import ImportedAccountRow, ImportSource, LeftOutRow, readable, rows_in_parts
+from old_application import rules
+from old_application.old_rows import ImportRefused, LeftOut, OldRow, RowKind, RowsUnreadable, printable
+from old_application.rules import ImportedAccount
+from old_application.source import PAGE, ImportedAccountRow, ImportSource, LeftOutRow, halved, readable
 
 if TYPE_CHECKING:
-    from scheduler_svc.importing.old_tables import OldDatabase
-    from scheduler_svc.transactions import Database, Tx
+    from old_application.old_tables import OldDatabase
+    from old_application.sql import ImportDatabase, Imports
 
 
-PAGE = 500
 _NO_SOURCE = 0
 _NAMED = 20
 
@@ -43,12 +42,16 @@ class ReadAccounts:
     left_out: Sequence[LeftOutRow]
 
 
-def read_accounts(database: Database, old: OldDatabase, source_name: str, choices: AccountChoices) -> ReadAccounts:
+def read_accounts(
+    database: ImportDatabase, old: OldDatabase, source_name: str, choices: AccountChoices
+) -> ReadAccounts:
     """Reads the accounts that were not imported before. Raises ImportRefused if a mapping can't be."""
-    source_id = database.run(lambda tx: tx.imports.find_source(source_name))
+    source_id = database.run(lambda imports: imports.find_source(source_name))
 
     def known(ids: Iterable[int]) -> dict[int, int]:
-        return {} if source_id is None else database.run(lambda tx: tx.imports.known(source_id, RowKind.ACCOUNT, ids))
+        if source_id is None:
+            return {}
+        return database.run(lambda imports: imports.known(source_id, RowKind.ACCOUNT, ids))
 
     _check_mapped(old, choices, known(choices.mapped))
     pages: list[list[ImportedAccount]] = []
@@ -66,7 +69,8 @@ def read_accounts(database: Database, old: OldDatabase, source_name: str, choice
 
 
 def _check_mapped(old: OldDatabase, choices: AccountChoices, before: Mapping[int, int]) -> None:
-    present = {row.key for rows, _ in rows_in_parts(old, RowKind.ACCOUNT, list(choices.mapped)) for row in rows}
+    present: set[int] = set()
+    _read_in_parts(old, list(choices.mapped), lambda rows: present.update(row.key for row in rows))
     for old_id, new_id in choices.mapped.items():
         if old_id not in present:
             raise ImportRefused(f"--map-account {old_id}={new_id}: the source has no account {old_id}")
@@ -80,32 +84,48 @@ def _read(
     old: OldDatabase, ids: Sequence[int], choices: AccountChoices
 ) -> tuple[list[ImportedAccount], list[LeftOutRow]]:
     def account(row: OldRow) -> ImportedAccount:
-        imported_account = imports.account(row)
+        imported_account = rules.account(row)
         if imported_account.old_id < 1 and imported_account.old_id not in choices.mapped:
             raise LeftOut("ids begin at 1; --map-account OLD=NEW gives it another")
         return imported_account
 
     accounts: list[ImportedAccount] = []
     left_out: list[LeftOutRow] = []
-    for rows, unreadable in rows_in_parts(old, RowKind.ACCOUNT, ids):
+
+    def take(rows: list[OldRow]) -> None:
         imported, refused = readable(rows, account)
-        accounts += imported
-        left_out += [*unreadable, *refused]
+        accounts.extend(imported)
+        left_out.extend(refused)
+
+    left_out += _read_in_parts(old, ids, take)
     return accounts, left_out
 
 
+def _read_in_parts(old: OldDatabase, ids: Sequence[int], take: Callable[[list[OldRow]], None]) -> Iterable[LeftOutRow]:
+    """Gives `take` these rows in the largest readable parts; returns the unreadable ones."""
+
+    def read(part: Sequence[int]) -> str | None:
+        try:
+            take(old.rows(RowKind.ACCOUNT, part))
+        except RowsUnreadable as error:
+            return str(error)
+        return None
+
+    return list(halved(ids, read))
+
+
 def import_accounts(
-    tx: Tx, read: ReadAccounts, old: OldDatabase, source_name: str, choices: AccountChoices, *, dry_run: bool
+    imports: Imports, read: ReadAccounts, old: OldDatabase, source_name: str, choices: AccountChoices, *, dry_run: bool
 ) -> tuple[ImportSource, int]:
     """Imports the accounts that are new; returns the source for the rest of the import, and how many it took.
 
     Raises ImportRefused if an id is in use and no choice decides.
     """
     if not dry_run:
-        tx.imports.lock_accounts()
-    others = [name for name in tx.imports.sources() if name != source_name]
-    source = ImportSource(old, _source_id(tx, source_name, dry_run=dry_run), dry_run)
-    accounts = _Accounts(tx, source, choices)
+        imports.lock_accounts()
+    others = [name for name in imports.sources() if name != source_name]
+    source = ImportSource(old, _source_id(imports, source_name, dry_run=dry_run), dry_run)
+    accounts = _Accounts(imports, source, choices)
     for page in read.pages:
         accounts.take(page)
     if accounts.conflicts:
@@ -114,17 +134,17 @@ def import_accounts(
     return source, accounts.taken
 
 
-def _source_id(tx: Tx, name: str, *, dry_run: bool) -> int:
+def _source_id(imports: Imports, name: str, *, dry_run: bool) -> int:
     """Returns the source's number; a dry run of a new source uses one that no source has."""
-    source_id = tx.imports.find_source(name) if dry_run else tx.imports.use_source(name)
-    return source_id if source_id is not None else _NO_SOURCE if dry_run else tx.imports.add_source(name)
+    source_id = imports.find_source(name) if dry_run else imports.use_source(name)
+    return source_id if source_id is not None else _NO_SOURCE if dry_run else imports.add_source(name)
 
 
 class _Accounts:
     """The work of one transaction: the pages first, then the accounts that get new ids."""
 
-    def __init__(self, tx: Tx, source: ImportSource, choices: AccountChoices) -> None:
-        self._tx = tx
+    def __init__(self, imports: Imports, source: ImportSource, choices: AccountChoices) -> None:
+        self._imports = imports
         self._source = source
         self._choices = choices
         self._to_renumber: list[ImportedAccount] = []
@@ -133,7 +153,7 @@ class _Accounts:
 
     def take(self, accounts: Sequence[ImportedAccount]) -> None:
         target_ids = {account.old_id: self._choices.mapped.get(account.old_id, account.old_id) for account in accounts}
-        names = self._tx.imports.account_names(target_ids.values())
+        names = self._imports.account_names(target_ids.values())
         rows: dict[int, ImportedAccountRow] = {}
         new_ids: dict[int, int] = {}
         for account in accounts:
@@ -141,7 +161,7 @@ class _Accounts:
             if new_id not in names or account.old_id in self._choices.mapped:
                 new_ids[account.old_id] = new_id
                 if new_id not in names:
-                    rows.setdefault(new_id, _row(account, new_id, self._tx.now))
+                    rows.setdefault(new_id, _row(account, new_id, self._imports.tx.now))
             elif self._choices.renumber:
                 self._to_renumber.append(account)
             else:
@@ -156,17 +176,17 @@ class _Accounts:
         if not self._to_renumber:
             return
         count = len(self._to_renumber)
-        ids = [0] * count if self._source.dry_run else self._tx.imports.next_account_ids(count)
+        ids = [0] * count if self._source.dry_run else self._imports.next_account_ids(count)
         pairs = list(zip(self._to_renumber, ids, strict=True))
         self._store(
             {account.old_id: new_id for account, new_id in pairs},
-            [_row(account, new_id, self._tx.now) for account, new_id in pairs],
+            [_row(account, new_id, self._imports.tx.now) for account, new_id in pairs],
         )
 
     def _store(self, new_ids: Mapping[int, int], rows: Sequence[ImportedAccountRow]) -> None:
         if not self._source.dry_run:
-            self._tx.imports.insert_accounts(rows)
-        self._tx.imports.remember(self._source.source_id, RowKind.ACCOUNT, new_ids)
+            self._imports.insert_accounts(rows)
+        self._imports.remember(self._source.source_id, RowKind.ACCOUNT, new_ids)
         self.taken += len(new_ids)
 
 

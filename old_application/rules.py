@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from old_application.old_rows import LeftOut, OldRow
 from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, PublishStatus, ReviewStatus, summary_of
 from scheduler_svc.domain.lifecycle import CANCELLED_BY_CLIENT, TASK_TIMEOUT, Status
-from scheduler_svc.domain.old_rows import LeftOut, OldRow
 from scheduler_svc.domain.task import (
     DEFAULT_MAX_RETRIES,
     DEFAULT_PRIORITY,

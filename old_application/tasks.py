@@ -7,20 +7,15 @@ ended gets the history that leads to its state.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain import imports
-from scheduler_svc.domain.ids import LeaseRef, make_past_key
-from scheduler_svc.domain.imports import ImportedContent, ImportedTask
-from scheduler_svc.domain.lease import LeaseEnd
-from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.old_rows import LeftOut, OldRow, RowKind
-from scheduler_svc.domain.task import DEFAULT_TIMEOUT, PayloadRow
-from scheduler_svc.history.work import Ledger
-from scheduler_svc.importing.contents import content_row, read_contents
-from scheduler_svc.importing.source import (
+from old_application import rules
+from old_application.contents import content_row, past_key
+from old_application.old_rows import LeftOut, OldRow, RowKind
+from old_application.rules import ImportedContent, ImportedTask
+from old_application.source import (
     ImportedContentRow,
     ImportedTaskRow,
     ImportSource,
@@ -28,15 +23,22 @@ from scheduler_svc.importing.source import (
     StoreResult,
     readable,
 )
+from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import LeaseEnd
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import DEFAULT_TIMEOUT, PayloadRow
+from scheduler_svc.history.work import Ledger
 from scheduler_svc.leases.attempts import error_json
 from scheduler_svc.tasks.rows import LabelRow
 from scheduler_svc.tasks.submit_checks import TaskKeys
 
 if TYPE_CHECKING:
-    from scheduler_svc.transactions import Tx
+    from old_application.sql import Imports
 
 
 REASON = "IMPORTED"
+_FENCE_BITS = 31
+_ENDED_BY_AN_ATTEMPT = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT)
 _TIMEOUT_MS = round(DEFAULT_TIMEOUT.total_seconds() * 1000)
 
 
@@ -102,30 +104,18 @@ def task_row(one: PlacedTask) -> ImportedTaskRow:
     )
 
 
-def payload_row(one: PlacedTask) -> PayloadRow:
-    return PayloadRow(one.key, one.task.brief, _labels(one))
-
-
-def label_rows(one: PlacedTask) -> Iterator[LabelRow]:
-    return (LabelRow(name, value, one.key) for name, value in _labels(one).items())
-
-
 def _labels(placed_task: PlacedTask) -> dict[str, str]:
     old_content_id = placed_task.content.old_id if placed_task.content else placed_task.task.old_content_id
-    labels = {imports.OLD_TASK_ID: placed_task.task.old_task_id}
-    return labels | ({imports.OLD_CONTENT_ID: str(old_content_id)} if old_content_id else {})
+    labels = {rules.OLD_TASK_ID: placed_task.task.old_task_id}
+    return labels | ({rules.OLD_CONTENT_ID: str(old_content_id)} if old_content_id else {})
 
 
-def content_rows(one: PlacedTask) -> Iterator[ImportedContentRow]:
-    """Yields the content of a completed task, with the fields that only its result has."""
-    if one.content is not None:
-        create_time = one.content.create_time or one.task.end_time or one.create_time
-        row = content_row(one.content, one.content_id, one.account_id, one.key, create_time)
-        html = imports.html_beside(one.content.body, one.task.result.html_body)
-        yield row._replace(html_body=html, quality_score=one.task.result.quality_score)
-
-
-_FENCE_BITS = 31
+def _content_row(placed_task: PlacedTask, content: ImportedContent) -> ImportedContentRow:
+    """Returns the row of a completed task's content, with the fields that only the task's result has."""
+    create_time = content.create_time or placed_task.task.end_time or placed_task.create_time
+    row = content_row(content, placed_task.content_id, placed_task.account_id, placed_task.key, create_time)
+    html = rules.html_beside(content.body, placed_task.task.result.html_body)
+    return row._replace(html_body=html, quality_score=placed_task.task.result.quality_score)
 
 
 class Planned(NamedTuple):
@@ -141,7 +131,7 @@ class Planned(NamedTuple):
 
 
 def plan_tasks(source: ImportSource, ids: Sequence[int]) -> tuple[list[Planned], list[LeftOutRow]]:
-    tasks, left_out = readable(source.old.rows(RowKind.TASK, ids), imports.task)
+    tasks, left_out = readable(source.old.rows(RowKind.TASK, ids), rules.task)
     contents = _contents(source, [task for task in tasks if task.status is Status.COMPLETED])
     planned: list[Planned] = []
     for task in tasks:
@@ -162,28 +152,28 @@ def _contents(source: ImportSource, completed: Sequence[ImportedTask]) -> dict[i
         row.text("generation_task_id"): row for row in source.old.contents_of(task.old_task_id for task in unnamed)
     }
     of_task = {task.old_id: by_id.get(task.old_content_id or 0) or by_task.get(task.old_task_id) for task in completed}
-    contents = read_contents(source, [row for row in of_task.values() if row is not None])
-    return {task.old_id: _content(task, of_task[task.old_id], contents) for task in completed}
+    pooled = source.old.in_pool({row.key for row in of_task.values() if row is not None})
+    return {task.old_id: _content(task, of_task[task.old_id], pooled) for task in completed}
 
 
-def _content(
-    task: ImportedTask, row: OldRow | None, contents: Mapping[int, ImportedContent | LeftOut]
-) -> ImportedContent | LeftOut:
+def _content(task: ImportedTask, row: OldRow | None, pooled: Collection[int]) -> ImportedContent | LeftOut:
     if row is not None:
-        content = contents[row.key]
-        return LeftOut(f"its content {row.key}: {content.reason}") if isinstance(content, LeftOut) else content
+        try:
+            return rules.content(row, in_pool=row.key in pooled)
+        except LeftOut as error:
+            return LeftOut(f"its content {row.key}: {error.reason}")
     try:
-        return imports.content_of_result(task)
+        return rules.content_of_result(task)
     except LeftOut:
         problem = f"content {task.old_content_id} is not there" if task.old_content_id else "it has no content"
         return LeftOut(f"it is completed, but {problem}, and its result has no text")
 
 
-def store_tasks(tx: Tx, source: ImportSource, planned: Sequence[Planned], *, keys: TaskKeys) -> StoreResult:
+def store_tasks(imports: Imports, source: ImportSource, planned: Sequence[Planned], *, keys: TaskKeys) -> StoreResult:
     """Stores the tasks that can be stored here; returns the others."""
-    accounts = tx.imports.known(source.source_id, RowKind.ACCOUNT, {plan.task.old_account_id for plan in planned})
+    accounts = imports.known(source.source_id, RowKind.ACCOUNT, {plan.task.old_account_id for plan in planned})
     content_ids = {plan.old_content_id for plan in planned if plan.old_content_id is not None}
-    gone: set[int | None] = set(tx.imports.known(source.source_id, RowKind.CONTENT, content_ids))
+    gone: set[int | None] = set(imports.known(source.source_id, RowKind.CONTENT, content_ids))
     left_out: list[LeftOutRow] = []
     fitting: list[Planned] = []
     for plan in planned:
@@ -194,16 +184,18 @@ def store_tasks(tx: Tx, source: ImportSource, planned: Sequence[Planned], *, key
         else:
             fitting.append(plan)
             gone |= {plan.old_content_id} - {None}
-    placed = [] if source.dry_run else _place(tx, keys, fitting, accounts)
-    _insert(tx, placed)
-    return StoreResult(left_out, _remember(tx, source, fitting, placed))
+    placed = [] if source.dry_run else _place(imports, keys, fitting, accounts)
+    _insert(imports, placed)
+    return StoreResult(left_out, _remember(imports, source, fitting, placed))
 
 
-def _place(tx: Tx, keys: TaskKeys, fitting: Sequence[Planned], accounts: Mapping[int, int]) -> list[PlacedTask]:
+def _place(
+    imports: Imports, keys: TaskKeys, fitting: Sequence[Planned], accounts: Mapping[int, int]
+) -> list[PlacedTask]:
     """Gives each task its key and ids, the oldest first: that is the order in which they are served."""
-    now = tx.now
-    numbers = keys.numbers(tx, len(fitting))
-    content_ids = iter(tx.imports.next_content_ids(sum(plan.content is not None for plan in fitting)))
+    now = imports.tx.now
+    numbers = keys.numbers(imports.tx, len(fitting))
+    content_ids = iter(imports.next_content_ids(sum(plan.content is not None for plan in fitting)))
     placed = []
     for (task, content), number in zip(fitting, numbers, strict=True):
         create_time = min(task.create_time or now, now)
@@ -211,7 +203,7 @@ def _place(tx: Tx, keys: TaskKeys, fitting: Sequence[Planned], accounts: Mapping
         placed.append(
             PlacedTask(
                 task,
-                key=make_past_key(max(0, round(create_time.timestamp() * 1000)), number),
+                key=past_key(create_time, number),
                 account_id=accounts[task.old_account_id],
                 attempt=attempt,
                 fence=random.getrandbits(_FENCE_BITS) if attempt else None,
@@ -223,24 +215,23 @@ def _place(tx: Tx, keys: TaskKeys, fitting: Sequence[Planned], accounts: Mapping
     return sorted(placed, key=lambda placed_task: placed_task.key)
 
 
-_ENDED_BY_AN_ATTEMPT = (Status.COMPLETED, Status.FAILED, Status.TIMEOUT)
-
-
-def _insert(tx: Tx, placed: Sequence[PlacedTask]) -> None:
-    ledger = Ledger(tx, rolls_up=False)
+def _insert(imports: Imports, placed: Sequence[PlacedTask]) -> None:
+    ledger = Ledger(imports.tx, rolls_up=False)
     for placed_task in placed:
         record(ledger, placed_task)
     ledger.write()
-    tx.imports.insert_tasks([task_row(placed_task) for placed_task in placed])
-    tx.tasks.insert(
+    imports.insert_tasks([task_row(placed_task) for placed_task in placed])
+    labels = [(placed_task, _labels(placed_task)) for placed_task in placed]
+    imports.tx.tasks.insert(
         [],
-        [payload_row(placed_task) for placed_task in placed],
-        [row for placed_task in placed for row in label_rows(placed_task)],
+        [PayloadRow(placed_task.key, placed_task.task.brief, own) for placed_task, own in labels],
+        [LabelRow(name, value, placed_task.key) for placed_task, own in labels for name, value in own.items()],
     )
-    tx.imports.insert_contents([row for placed_task in placed for row in content_rows(placed_task)])
+    contents = [_content_row(placed_task, placed_task.content) for placed_task in placed if placed_task.content]
+    imports.insert_contents(contents)
 
 
-def _remember(tx: Tx, source: ImportSource, fitting: Sequence[Planned], placed: Sequence[PlacedTask]) -> int:
+def _remember(imports: Imports, source: ImportSource, fitting: Sequence[Planned], placed: Sequence[PlacedTask]) -> int:
     """Returns how many contents came along. In a dry run nothing is placed, and there are no new ids."""
     new_ids = {placed_task.task.old_id: (placed_task.key, placed_task.content_id) for placed_task in placed}
     tasks, contents = {}, {}
@@ -248,6 +239,6 @@ def _remember(tx: Tx, source: ImportSource, fitting: Sequence[Planned], placed: 
         tasks[plan.task.old_id], content_id = new_ids.get(plan.task.old_id, (0, 0))
         if plan.old_content_id is not None:
             contents[plan.old_content_id] = content_id
-    tx.imports.remember(source.source_id, RowKind.TASK, tasks)
-    tx.imports.remember(source.source_id, RowKind.CONTENT, contents)
+    imports.remember(source.source_id, RowKind.TASK, tasks)
+    imports.remember(source.source_id, RowKind.CONTENT, contents)
     return len(contents)

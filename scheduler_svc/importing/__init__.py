@@ -1,1 +1,0 @@
-"""The import of the old application's data."""
