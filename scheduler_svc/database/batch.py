@@ -56,7 +56,7 @@ def array(sql_type: str, values: Iterable[Any]) -> str:
 class UnnestedRows:
     """The shape of a batch: column names with their SQL types, in the order of the rows' fields.
 
-    `Batch(task_key="bigint", topic="text").source` is what to write after FROM; it is called `r` there.
+    `source` is what to write after FROM; it is called `r` there.
     """
 
     def __init__(self, **columns: str) -> None:
@@ -101,16 +101,14 @@ class Insert:
         self._texts = [sql_type in _FREE_TEXT for sql_type in carried.values()]
         self._times = [sql_type == "timestamptz" for sql_type in carried.values()]
         values = ", ".join(f"CAST({n} AS {columns[n]})" if carried[n] != columns[n] else n for n in columns)
-        self._into = f"INSERT INTO {table} ({names}) SELECT {values}"
-        self.sql = self._with_parameters("%({})s")
+        self._into = f"INSERT INTO {table} ({names}) SELECT {values} FROM"
+        self.sql = f"{self._into} {self._batch.with_parameters('%({})s')}"
         self.copy = f"COPY {table} ({names}) FROM STDIN"
-
-    def _with_parameters(self, parameter: str) -> str:
-        return f"{self._into} FROM {self._batch.with_parameters(parameter)}"
 
     def part(self, name: str, condition: str) -> str:
         """For WITH: the insert as `name`, if `condition` holds. Its parameters begin with that name, too."""
-        return f"{name} AS ({self._with_parameters(f':{name}_{{}}')} WHERE {condition} RETURNING 1)"
+        source = self._batch.with_parameters(f":{name}_{{}}")
+        return f"{name} AS ({self._into} {source} WHERE {condition} RETURNING 1)"
 
     def bind_part(self, name: str, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
         """The parameters of `part` that carry `rows`."""

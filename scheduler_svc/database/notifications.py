@@ -81,8 +81,8 @@ class PgNotifications:
     def close(self) -> None:
         """Closes the connection; `open` works again."""
         if self._connection is not None:
-            connection, self._connection = self._connection, None
-            connection.close()
+            self._connection.close()
+            self._connection = None
 
     def dispose(self) -> None:
         """Closes all for good."""
@@ -128,5 +128,5 @@ class PgNotifier:
     def close(self) -> None:
         """Closes the connection; `send` works again."""
         if self._connection is not None:
-            connection, self._connection = self._connection, None
-            connection.close()
+            self._connection.close()
+            self._connection = None

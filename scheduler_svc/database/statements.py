@@ -20,7 +20,7 @@ import re
 import select
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
@@ -153,13 +153,12 @@ class Pipeline:
 
 
 class _Pieces:
-    """What the driver reads a COPY from: a piece is made while the server stores those before it."""
+    """What the driver reads a COPY from, a piece at a time: one is made while the server stores those before it."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
 
     def read(self, _size: int) -> bytes:
-        """The next piece, however large; empty at the end."""
         return next(self._pieces, b"")
 
 
@@ -194,44 +193,37 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 _KEY = "prepared"
 
 
-class _Call(NamedTuple):
-    preparation: str
-    execution: str
-
-
 class Prepared:
     """The statements that one connection has prepared; kept with it, and forgotten when a transaction fails."""
 
     def __init__(self) -> None:
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, str] = {}
 
     @classmethod
     def of(cls, connection: sa.Connection) -> Prepared:
-        """Returns the statements of this connection."""
         prepared = connection.info.setdefault(_KEY, cls())
         assert isinstance(prepared, cls)
         return prepared
 
     def call(self, sql: str) -> tuple[list[str], str]:
         """What to send before `sql` can be called, if anything, and its call; both with the parameters of `sql`."""
-        prepared = self._calls.get(sql)
-        if prepared is not None:
-            return [], prepared.execution
+        if sql in self._calls:
+            return [], self._calls[sql]
         if len(self._calls) >= MAX_PREPARED:
             return [], sql
-        call = self._calls[sql] = _make(f"s{len(self._calls)}", sql)
-        return [call.preparation], call.execution
+        preparation, self._calls[sql] = _prepared(f"s{len(self._calls)}", sql)
+        return [preparation], self._calls[sql]
 
     def forget(self) -> None:
-        """Forgets all statements."""
         self._calls.clear()
 
 
-def _make(name: str, sql: str) -> _Call:
+def _prepared(name: str, sql: str) -> tuple[str, str]:
+    """Returns how to prepare the statement by this name, and how to call it."""
     names = list(dict.fromkeys(_PARAMETER.findall(sql)))
     numbered = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", sql).replace("%%", "%")
     arguments = ", ".join(f"%({parameter})s" for parameter in names)
-    return _Call(f"PREPARE {name} AS {numbered}", f"EXECUTE {name}({arguments})" if names else f"EXECUTE {name}")
+    return f"PREPARE {name} AS {numbered}", f"EXECUTE {name}({arguments})" if names else f"EXECUTE {name}"
 
 
 def forget(info: dict[str, object]) -> None:

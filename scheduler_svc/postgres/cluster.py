@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import psycopg2
-from psycopg2 import errors, sql
+from psycopg2 import errors
 
 from scheduler_svc.postgres.folders import ELSEWHERE, check_space, make_private
-from scheduler_svc.postgres.programs import Launcher, PostgresError, ServerUser
-
-_VERSION = re.compile(r"PostgreSQL\) (\d+)")
+from scheduler_svc.postgres.programs import Launcher, PostgresError, ServerUser, major_version
 
 
 def check_version(data: Path, bindir: Path) -> None:
-    """Raises:
-    PostgresError: another major version made the cluster, which the server itself would only log.
-    """
-    made_by, programs = (data / "PG_VERSION").read_text().strip(), _major(bindir)
-    if made_by == programs:
+    """Raises PostgresError if another major version made the cluster, which the server itself would only log."""
+    made_by, programs = (data / "PG_VERSION").read_text().strip(), major_version(bindir / "postgres")
+    if programs is None:
+        raise PostgresError(f"{bindir / 'postgres'} has no readable version")
+    if made_by == str(programs):
         return
-    newer = made_by.isdigit() and int(made_by) > int(programs)
+    newer = made_by.isdigit() and int(made_by) > programs
     advice = (
         "start the version of contentgen that made it, or name programs of that version in CONTENTGEN_PG_BINDIR"
         if newer
@@ -40,14 +37,6 @@ def check_version(data: Path, bindir: Path) -> None:
         f"the database in {data} was made by PostgreSQL {made_by}, and the programs in {bindir} are PostgreSQL "
         f"{programs}: {advice}; or {ELSEWHERE}"
     )
-
-
-def _major(bindir: Path) -> str:
-    output = subprocess.check_output([bindir / "postgres", "--version"], text=True, stdin=subprocess.DEVNULL)
-    match = _VERSION.search(output)
-    if match is None:
-        raise PostgresError(f"{bindir / 'postgres'} has no readable version: {output.strip()!r}")
-    return match[1]
 
 
 MIB = 1 << 20
@@ -104,10 +93,9 @@ MIN_FREE_BYTES = 200 << 20
 def init_cluster(
     data: Path, bindir: Path, identity: ServerUser, launcher: Launcher, *, lock_fd: int, timeout: float, durable: bool
 ) -> None:
-    """Create the cluster beside `data` and rename it, so that an interrupted one is never used.
+    """Creates the cluster beside `data` and renames it, so that an interrupted one is never used.
 
-    Raises:
-        PostgresError: no space, or initdb failed or took longer than `timeout` seconds.
+    Raises PostgresError without space, or if initdb failed or took longer than `timeout` seconds.
     """
     check_space(data.parent, MIN_FREE_BYTES)
     unfinished = data.with_name(data.name + ".new")
@@ -133,18 +121,11 @@ def init_cluster(
 
 
 def ensure_database(maintenance_dsn: str) -> None:
-    """Create the database if it is missing; two processes may do so at once.
-
-    Raises:
-        psycopg2.OperationalError: the server does not take connections.
-    """
-    connection = psycopg2.connect(maintenance_dsn)
-    try:
+    """Creates the database if it is missing; two processes may do so at once. Raises psycopg2.OperationalError."""
+    with contextlib.closing(psycopg2.connect(maintenance_dsn)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
             if cursor.rowcount == 0:
                 with contextlib.suppress(errors.DuplicateDatabase, errors.UniqueViolation):
-                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-    finally:
-        connection.close()
+                    cursor.execute(f"CREATE DATABASE {DATABASE}")

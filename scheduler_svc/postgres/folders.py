@@ -94,9 +94,7 @@ def make_root(root: Path) -> None:
 
 
 def check_reachable(root: Path, identity: ServerUser) -> None:
-    """Raises:
-    PostgresError: a folder above the data keeps out the user that runs the server (root's home often does).
-    """
+    """Raises PostgresError if a folder above the data keeps out the server's user, as root's home often does."""
     if barrier := first_barrier(root, identity):
         raise PostgresError(
             f"PostgreSQL refuses to run as root, so user {identity.name} runs it, and {identity.name} can't reach the "
@@ -105,11 +103,7 @@ def check_reachable(root: Path, identity: ServerUser) -> None:
 
 
 def make_private(folder: Path, identity: ServerUser) -> None:
-    """A 0700 folder of the server's user.
-
-    Raises:
-        PostgresError: it exists and belongs to another user, or is a link.
-    """
+    """A 0700 folder of the server's user. Raises PostgresError if it is another user's, or a link."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     info = folder.lstat()
@@ -136,9 +130,7 @@ def socket_folder(root: Path, identity: ServerUser) -> Path:
 
 
 def check_space(root: Path, wanted: int) -> None:
-    """Raises:
-    PostgresError: fewer than `wanted` bytes are free.
-    """
+    """Raises PostgresError if fewer than `wanted` bytes are free."""
     free = shutil.disk_usage(root).free
     if free < wanted:
         raise PostgresError(
@@ -173,7 +165,7 @@ class FolderLock:
         return True
 
     def holder(self) -> FolderHolder | None:
-        """Returns the holder; None if it has not signed yet."""
+        """Returns None if it has not signed yet."""
         return _holder(os.pread(self.fd, 200, 0))
 
     def sign(self, holder: FolderHolder) -> None:
@@ -186,12 +178,6 @@ class FolderLock:
     def close(self) -> None:
         """Closes `fd`; processes that inherited it keep the lock."""
         os.close(self.fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def read_holder(path: Path) -> FolderHolder | None:

@@ -25,14 +25,9 @@ def is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         pass
-    return _state(pid) != "Z"
-
-
-def _state(pid: int) -> str | None:
-    try:
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return None
+    with contextlib.suppress(OSError, IndexError):
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return True
 
 
 def is_postmaster(pid: int, cluster_name: str) -> bool:
@@ -54,7 +49,7 @@ def titles(cluster_name: str) -> dict[int, str]:
 
 
 def end_orphans(cluster_name: str) -> None:
-    """Kill the backends that a dead postmaster left behind; one that computes would not notice for long.
+    """Kills the backends that a dead postmaster left behind; one that computes would not notice for long.
 
     Only for a cluster whose postmaster is dead: what they had not committed is lost already.  Linux; elsewhere they end
     by themselves at their next wait.
@@ -109,7 +104,7 @@ class OrphanWatch:
         return pid is not None and time.monotonic() - self._since >= ORPHAN_TIMEOUT
 
     def quit(self) -> None:
-        """End an orphan as a crash would; a frozen one ends when it continues."""
+        """Ends an orphan as a crash would; a frozen one ends when it continues."""
         if (pid := self._orphan()) is None:
             return
         try:
@@ -119,7 +114,9 @@ class OrphanWatch:
         try:
             if self._orphan() == pid:  # now that its number can't become another's
                 signal.pidfd_send_signal(fd, signal.SIGQUIT)
-                _await_end(fd)
+                end = select.poll()
+                end.register(fd, select.POLLIN)
+                end.poll(_QUIT_TIMEOUT * 1000)
         except ProcessLookupError:
             pass
         finally:
@@ -131,12 +128,6 @@ class OrphanWatch:
         if status is None or holder is None or is_alive(holder.pid):
             return None
         return status.pid if is_postmaster(status.pid, holder.cluster_name) else None
-
-
-def _await_end(fd: int) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    poll.poll(_QUIT_TIMEOUT * 1000)
 
 
 # A server that runs but will never accept connections again. PostgreSQL 18.6 gets into that state if its restart

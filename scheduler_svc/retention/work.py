@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 from scheduler_svc.domain.audit import first_key
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
@@ -42,6 +42,11 @@ class Swept(NamedTuple):
     more: bool
     position: Position = None
 
+    @classmethod
+    def of(cls, deleted: int, position: Position = None) -> Self:
+        """More may be due if the batch was full."""
+        return cls(deleted, deleted == MAX_BATCH, position)
+
 
 Sweep: TypeAlias = "Callable[[Tx, Position], Swept]"
 
@@ -61,7 +66,7 @@ def ended_tasks(age: timedelta) -> Sweep:
     def sweep(tx: Tx, since: Position) -> Swept:
         due = tx.sweeps.lock_ended(_time(since), age, MAX_BATCH)
         bulk.delete(tx, [key for key, _ in due])
-        return Swept(len(due), len(due) == MAX_BATCH, due[-1][1] if due else None)
+        return Swept.of(len(due), due[-1][1] if due else None)
 
     return sweep
 
@@ -94,24 +99,18 @@ def _is_deletable(entry: PoolEntry | None, until: datetime) -> bool:
 
 def silent_workers(tx: Tx, _: Position) -> Swept:
     """Workers that were silent for a week and hold no lease."""
-    deleted = tx.sweeps.forget_workers(WORKER_RETENTION, MAX_BATCH)
-    return Swept(deleted, deleted == MAX_BATCH)
+    return Swept.of(tx.sweeps.forget_workers(WORKER_RETENTION, MAX_BATCH))
 
 
 def old_requests(tx: Tx, since: Position) -> Swept:
     """Request ids of deleted tasks, once they need not be remembered."""
     times = tx.ended.forget_requests(_time(since), MAX_BATCH)
-    return Swept(len(times), len(times) == MAX_BATCH, max(times, default=None))
+    return Swept.of(len(times), max(times, default=None))
 
 
 def old_imports(age: timedelta) -> Sweep:
     """Import marks of sources from which nothing was imported for that long."""
-
-    def sweep(tx: Tx, _: Position) -> Swept:
-        deleted = tx.sweeps.forget_imports(age, MAX_BATCH)
-        return Swept(deleted, deleted == MAX_BATCH)
-
-    return sweep
+    return lambda tx, _: Swept.of(tx.sweeps.forget_imports(age, MAX_BATCH))
 
 
 def delivered(tx: Tx, since: Position) -> Swept:
@@ -132,25 +131,22 @@ def exhausted(tx: Tx, since: Position) -> Swept:
 def _delete_deliveries(tx: Tx, status: DeliveryStatus, age: timedelta, since: Position) -> Swept:
     begin = _time(since)
     ended = tx.sweeps.delete_deliveries(status, begin, age, MAX_BATCH)
-    return Swept(len(ended), len(ended) == MAX_BATCH, max(ended, default=begin))
+    return Swept.of(len(ended), max(ended, default=begin))
 
 
 def of_deleted_webhooks(tx: Tx, _: Position) -> Swept:
     """Deliveries of deleted webhooks."""
-    deleted = tx.sweeps.delete_deliveries_of_deleted(MAX_BATCH)
-    return Swept(deleted, deleted == MAX_BATCH)
+    return Swept.of(tx.sweeps.delete_deliveries_of_deleted(MAX_BATCH))
 
 
 def old_hours(tx: Tx, _: Position) -> Swept:
     """Rollups by hour."""
-    deleted = tx.rollups.delete(Resolution.HOUR, HOURS_RETENTION, MAX_BATCH)
-    return Swept(deleted, deleted == MAX_BATCH)
+    return Swept.of(tx.rollups.delete(Resolution.HOUR, HOURS_RETENTION, MAX_BATCH))
 
 
 def old_days(tx: Tx, _: Position) -> Swept:
     """Rollups by day."""
-    deleted = tx.rollups.delete(Resolution.DAY, DAYS_RETENTION, MAX_BATCH)
-    return Swept(deleted, deleted == MAX_BATCH)
+    return Swept.of(tx.rollups.delete(Resolution.DAY, DAYS_RETENTION, MAX_BATCH))
 
 
 def old_audit_events(age: timedelta) -> Sweep:
@@ -158,6 +154,6 @@ def old_audit_events(age: timedelta) -> Sweep:
 
     def sweep(tx: Tx, since: Position) -> Swept:
         keys = tx.sweeps.delete_audit_events(since if isinstance(since, int) else 0, first_key(tx.now - age), MAX_BATCH)
-        return Swept(len(keys), len(keys) == MAX_BATCH, max(keys, default=None))
+        return Swept.of(len(keys), max(keys, default=None))
 
     return sweep

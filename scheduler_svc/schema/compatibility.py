@@ -37,8 +37,7 @@ def revision(connection: sa.Connection) -> str | None:
     """The schema's revision; None if the database has none."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    stored_revision: str | None = connection.scalar(_REVISION)
-    return stored_revision
+    return connection.scalar(_REVISION)  # type: ignore[no-any-return]
 
 
 def declaration(connection: sa.Connection) -> Declaration | None:

@@ -110,8 +110,7 @@ def _hidden_schema(connection: sa.Connection) -> str | None:
         return None
     columns = [(table.name, column.name) for table in schema.metadata.tables.values() for column in table.columns]
     tables, names = zip(*columns, strict=True)
-    schema_name: str | None = connection.scalar(_CURRENT_SCHEMA, {"tables": list(tables), "columns": list(names)})
-    return schema_name
+    return connection.scalar(_CURRENT_SCHEMA, {"tables": list(tables), "columns": list(names)})  # type: ignore[no-any-return]
 
 
 def serving_grants(role: str) -> list[str]:

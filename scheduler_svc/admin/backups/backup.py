@@ -28,10 +28,7 @@ from scheduler_svc.database.connections import connect
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import EmbeddedPostgres
 
-# Digests of tables, by which two databases are compared.
-
-
-# The text of a row depends on these.
+# Digests of tables, by which two databases are compared. The text of a row depends on these.
 _FORM = """
     SET timezone = 'UTC'; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET bytea_output = 'hex';
     SET extra_float_digits = 1
@@ -55,8 +52,8 @@ Digests = Mapping[str, TableDigest]
 """By table."""
 
 
-def read_digests(cursor: Any) -> Digests:
-    """The digests of all tables, by the driver's cursor. Reads every row."""
+def _read_digests(cursor: Any) -> Digests:
+    """Reads every row of all tables, by the driver's cursor."""
     cursor.execute(_FORM)
     cursor.execute(_TABLES)
     contents = {}
@@ -105,9 +102,8 @@ class BackupSource:
         (self.snapshot,) = self._row("SELECT pg_export_snapshot()")
 
     def digests(self) -> Digests:
-        """The digest of each table. Reads every row."""
         with self._connection.cursor() as cursor:
-            return read_digests(cursor)
+            return _read_digests(cursor)
 
     def _row(self, sql: str) -> Any:
         with self._connection.cursor() as cursor:
@@ -144,7 +140,7 @@ class Proof:
             self._progress.show("comparing what was restored")
             expected = self._source.digests()
             with closing(connect(sa.make_url(url))) as connection, connection.cursor() as cursor:
-                _compare(expected, read_digests(cursor))
+                _compare(expected, _read_digests(cursor))
             make_usable(url)
         return sum(content.rows for content in expected.values())
 
@@ -231,7 +227,7 @@ def back_up(
                 f"--snapshot={source.snapshot}",
                 f"--file={partial}",
                 url=url,
-                follower=DumpProgress(progress, partial),
+                progress=DumpProgress(progress, partial),
                 keep=descriptor,
             )
             archive = read_archive(partial, programs)

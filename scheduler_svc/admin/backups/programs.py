@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import shutil
 import subprocess
@@ -11,9 +10,8 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import IO, NamedTuple
 
 import psycopg2
 import sqlalchemy as sa
@@ -22,6 +20,7 @@ from psycopg2.extensions import make_dsn
 from scheduler_svc.config import Settings
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import PostgresError, bindirs
+from scheduler_svc.postgres.programs import major_version
 
 # TLS for programs of the installed package, whose libpq has none: they run with the driver's. libpq's interface only
 # ever grows within its major version (5), so a program may run with any that has all functions that it calls; with
@@ -60,16 +59,8 @@ _TICK_INTERVAL = 0.2
 _MAX_LINES = 5
 
 
-class Follower(Protocol):
-    def on_line(self, line: str) -> None:
-        """Receives each line."""
-
-    def tick(self) -> None:
-        """Is called a few times a second."""
-
-
-def follow(stderr: IO[bytes], follower: Follower) -> Sequence[str]:
-    """Reads until the program ends; returns its last lines."""
+def follow(stderr: IO[bytes], progress: DumpProgress) -> Sequence[str]:
+    """Reads until the program ends, and shows its progress a few times a second; returns its last lines."""
     lines: deque[str] = deque(maxlen=_MAX_LINES)
     rest = b""
     with selectors.DefaultSelector() as selector:
@@ -82,8 +73,8 @@ def follow(stderr: IO[bytes], follower: Follower) -> Sequence[str]:
                 *complete_lines, rest = (rest + data).split(b"\n")
                 for line in complete_lines:
                     lines.append(line.decode(errors="replace"))
-                    follower.on_line(lines[-1])
-            follower.tick()
+                    progress.on_line(lines[-1])
+            progress.tick()
 
 
 def error_text(lines: Sequence[str]) -> str:
@@ -145,7 +136,6 @@ def size(n: int) -> str:
 
 
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - the name of a variable
-_VERSION = re.compile(r"PostgreSQL\) (\d+)")
 _TRIES = "connection to server"
 _ADVICE = (
     "install PostgreSQL's client programs of that version or a newer one (Debian: postgresql-client-{major}), or name a"
@@ -215,16 +205,8 @@ class Programs:
 
     def read(self, name: str, *arguments: str) -> str:
         """The output of a program that needs no database. Raises ProgramFailed, PostgresError."""
-        process = subprocess.run(
-            [self.newest(name).path, *arguments],
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        if process.returncode:
-            raise ProgramFailed(error_text(process.stderr.decode(errors="replace").splitlines()))
-        return process.stdout.decode(errors="replace")
+        with self.output(name, *arguments) as stdout:
+            return stdout.read().decode(errors="replace")
 
     @contextmanager
     def output(self, name: str, *arguments: str) -> Iterator[IO[bytes]]:
@@ -264,7 +246,7 @@ class Programs:
         )
 
 
-def run(program: Program, *arguments: str, url: str, follower: Follower, keep: int = -1) -> None:
+def run(program: Program, *arguments: str, url: str, progress: DumpProgress, keep: int = -1) -> None:
     """Runs a program on a database, with the inherited descriptor `keep`; ends it if this call is interrupted.
 
     Raises ProgramFailed.
@@ -282,7 +264,7 @@ def run(program: Program, *arguments: str, url: str, follower: Follower, keep: i
     assert process.stderr
     with process.stderr:
         try:
-            last = follow(process.stderr, follower)
+            last = follow(process.stderr, progress)
         except BaseException:
             process.terminate()
             raise
@@ -299,14 +281,10 @@ def _anywhere() -> Iterator[Path]:
         yield Path(on_path).parent
 
 
-@cache
 def _program(path: Path) -> Program | None:
     """Returns None if there is no such program, or its version can't be read."""
-    if not os.access(path, os.X_OK):
-        return None
-    process = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    match = _VERSION.search(process.stdout)
-    return Program(path, int(match[1])) if match else None
+    version = major_version(path)
+    return Program(path, version) if version else None
 
 
 def _with_tls(program: Program, stack: ExitStack) -> Program | None:
