@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from old_application import rules
 from old_application.old_rows import ImportRefused, LeftOut, OldRow, RowKind, RowsUnreadable, printable
 from old_application.rules import ImportedAccount
-from old_application.source import PAGE, ImportedAccountRow, ImportSource, LeftOutRow, halved, readable
+from old_application.source import PAGE, ImportSource, LeftOutRow, Row, halved, readable
 
 if TYPE_CHECKING:
     from old_application.old_tables import OldDatabase
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NO_SOURCE = 0
 _NAMED = 20
+_UNLIMITED = Row(max_concurrent_tasks=0, weight=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class _Accounts:
     def take(self, accounts: Sequence[ImportedAccount]) -> None:
         target_ids = {account.old_id: self._choices.mapped.get(account.old_id, account.old_id) for account in accounts}
         names = self._imports.account_names(target_ids.values())
-        rows: dict[int, ImportedAccountRow] = {}
+        rows: dict[int, Row] = {}
         new_ids: dict[int, int] = {}
         for account in accounts:
             new_id = target_ids[account.old_id]
@@ -183,15 +184,16 @@ class _Accounts:
             [_row(account, new_id, self._imports.tx.now) for account, new_id in pairs],
         )
 
-    def _store(self, new_ids: Mapping[int, int], rows: Sequence[ImportedAccountRow]) -> None:
+    def _store(self, new_ids: Mapping[int, int], rows: Sequence[Row]) -> None:
         if not self._source.dry_run:
             self._imports.insert_accounts(rows)
         self._imports.remember(self._source.source_id, RowKind.ACCOUNT, new_ids)
         self.taken += len(new_ids)
 
 
-def _row(account: ImportedAccount, new_id: int, now: datetime) -> ImportedAccountRow:
-    return ImportedAccountRow(new_id, account.name, account.active, min(account.create_time or now, now))
+def _row(account: ImportedAccount, new_id: int, now: datetime) -> Row:
+    create_time = min(account.create_time or now, now)
+    return Row(account_id=new_id, name=account.name, active=account.active, create_time=create_time) | _UNLIMITED
 
 
 def _advice(conflicts: Sequence[str], sources: Sequence[str]) -> str:

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from contentgen.service.settings import EXIT_STATUS, SettingsError
 from old_application.accounts import AccountChoices
 from old_application.old_rows import CannotImport
-from old_application.old_source import name_of, read_url
-from old_application.old_tables import open_old_application
+from old_application.old_source import name_of, open_source, read_url
+from old_application.old_tables import OldDatabase
 from old_application.progress import ImportProgress
 from old_application.run import Import
 from old_application.sql import ImportDatabase, hide_what_is_imported, one_at_a_time
@@ -134,8 +134,10 @@ def _import(arguments: Sequence[str]) -> int:
     settings = settings_of(flags)
     url = read_url(text)
     progress = ImportProgress(sys.stdout, sys.stderr)
-    with open_old_application(url, timeout) as old, _database(settings, dry_run=dry_run) as database:
-        all_taken = Import(database, progress).run(old, source or name_of(url), choices, dry_run=dry_run)
+    with open_source(url, timeout) as opened:
+        old = OldDatabase(opened)
+        with _database(settings, dry_run=dry_run) as database:
+            all_taken = Import(database, progress).run(old, source or name_of(url), choices, dry_run=dry_run)
     progress.sums(dry_run=dry_run)
     return DONE if all_taken else LEFT_OUT
 

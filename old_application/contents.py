@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING
 from old_application import rules
 from old_application.old_rows import RowKind
 from old_application.rules import ImportedContent, ImportedEntry
-from old_application.source import (
-    ImportedContentRow,
-    ImportedEntryRow,
-    ImportSource,
-    LeftOutRow,
-    PoolCandidate,
-    StoreResult,
-    readable,
-)
+from old_application.source import ImportSource, LeftOutRow, PoolCandidate, Row, StoreResult, readable
 from scheduler_svc.domain.ids import make_past_key
 from scheduler_svc.tasks.submit_checks import TaskKeys
 
@@ -40,7 +32,7 @@ def store_contents(
     fitting = [content for content in planned if content.old_account_id in accounts]
     rows = [] if source.dry_run else _rows(imports, keys, fitting, accounts)
     imports.insert_contents(rows)
-    new_ids = [row.content_id for row in rows] or [0] * len(fitting)
+    new_ids = [row["content_id"] for row in rows] or [0] * len(fitting)
     taken = {_old_id(content): new_id for content, new_id in zip(fitting, new_ids, strict=True)}
     imports.remember(source.source_id, RowKind.CONTENT, taken)
     left_out = [
@@ -53,7 +45,7 @@ def store_contents(
 
 def _rows(
     imports: Imports, keys: TaskKeys, contents: Sequence[ImportedContent], accounts: Mapping[int, int]
-) -> list[ImportedContentRow]:
+) -> list[Row]:
     """Returns the rows. The oldest content gets the smallest id: lists are in that order."""
     now = imports.tx.now
     numbers = keys.numbers(imports.tx, len(contents))
@@ -72,9 +64,9 @@ def past_key(create_time: datetime, number: int) -> int:
 
 def content_row(
     content: ImportedContent, content_id: int, account_id: int, task_key: int, create_time: datetime
-) -> ImportedContentRow:
+) -> Row:
     """Returns a row, without the fields that only the task's result has."""
-    return ImportedContentRow(
+    return Row(
         content_id=content_id,
         account_id=account_id,
         task_key=task_key,
@@ -114,7 +106,7 @@ def store_entries(imports: Imports, source: ImportSource, planned: Sequence[Impo
     contents = imports.known(source.source_id, RowKind.CONTENT, {entry.old_content_id for entry in planned})
     candidates = {} if source.dry_run else imports.pool_candidates(contents.values())
     left_out: list[LeftOutRow] = []
-    rows: list[ImportedEntryRow] = []
+    rows: list[Row] = []
     new_ids: dict[int, int] = {}
     for entry in planned:
         content_id = contents.get(entry.old_content_id)
@@ -125,7 +117,8 @@ def store_entries(imports: Imports, source: ImportSource, planned: Sequence[Impo
         assert content_id is not None
         new_ids[entry.old_id] = content_id
         if not source.dry_run:
-            rows.append(_row(entry, content_id, candidates[content_id].account_id))
+            row = Row(content_id=content_id, account_id=candidates[content_id].account_id, priority=entry.priority)
+            rows.append(row | Row(schedule_time=entry.schedule_time, status=entry.status.value, error=entry.error))
     imports.insert_entries(rows)
     imports.remember(source.source_id, RowKind.POOL_ENTRY, new_ids)
     return StoreResult(left_out)
@@ -145,9 +138,3 @@ def _unfit(
     if candidate.in_pool:
         return f"{subject} is in the pool already"
     return None if candidate.approved else f"{subject} is not approved here: approving it puts it into the pool"
-
-
-def _row(entry: ImportedEntry, content_id: int, account_id: int) -> ImportedEntryRow:
-    return ImportedEntryRow(
-        content_id, account_id, entry.priority, entry.schedule_time, entry.status.value, entry.error
-    )

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -88,23 +88,14 @@ class OldSource:
         self._deadline.begin()
         self._memory.begin()
         with _readable(self.connection.engine, self._deadline, rows=rows):
-            self._restart_transaction()
-            with self._savepoint(rows):
+            driver = self.connection.connection.dbapi_connection
+            if isinstance(driver, sqlite3.Connection) and not driver.in_transaction:
+                # SQLite had exhausted its memory, which ended the transaction: a later snapshot, if the file is in use.
+                self.connection.exec_driver_sql("BEGIN")
+            # In PostgreSQL a statement that fails would end the transaction.
+            saves = rows and self.connection.dialect.name == "postgresql"
+            with self.connection.begin_nested() if saves else nullcontext():
                 yield self.connection
-
-    def _restart_transaction(self) -> None:
-        """Begins again after SQLite had exhausted its memory, which ends its transaction.
-
-        From then on it sees a later snapshot, if the file is in use.
-        """
-        driver = self.connection.connection.dbapi_connection
-        if isinstance(driver, sqlite3.Connection) and not driver.in_transaction:
-            self.connection.exec_driver_sql("BEGIN")
-
-    def _savepoint(self, rows: bool) -> AbstractContextManager[object]:
-        """A savepoint in PostgreSQL, where a statement that fails would end the transaction."""
-        needed = rows and self.connection.dialect.name == "postgresql"
-        return self.connection.begin_nested() if needed else nullcontext()
 
     @property
     def display_url(self) -> str:

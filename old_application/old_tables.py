@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
 
 from old_application.old_rows import MAX_ID, OldRow, RowKind, RowsUnreadable, SourceUnreadable
-from old_application.old_source import OldSource, open_source
+from old_application.old_source import OldSource
 from scheduler_svc.domain.task import TEXTS
 
 _REQUIRED = {
@@ -44,16 +43,6 @@ _MAX_PAGE_BYTES = 32 * 1024 * 1024
 """Of a server's rows as UTF-8, which may take four times as much in Python; a larger page is halved."""
 _FETCH_SIZE = 20
 """Rows that are fetched from a server at a time."""
-
-
-@contextmanager
-def open_old_application(url: sa.URL, timeout: float) -> Iterator[OldDatabase]:
-    """Opens the old application's data as it is now. `timeout`: seconds that one statement may take.
-
-    Raises SourceUnreadable.
-    """
-    with open_source(url, timeout) as source:
-        yield OldDatabase(source)
 
 
 class OldDatabase:

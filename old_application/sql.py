@@ -12,13 +12,7 @@ import sqlalchemy as sa
 from psycopg2 import errors as pg_errors
 
 from old_application.old_rows import ImportRefused, RowKind
-from old_application.source import (
-    ImportedAccountRow,
-    ImportedContentRow,
-    ImportedEntryRow,
-    ImportedTaskRow,
-    PoolCandidate,
-)
+from old_application.source import PoolCandidate, Row
 from scheduler_svc.contents.sql.contents import CONTENT_COLUMNS
 from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.statements import Pipeline, Statements
@@ -47,12 +41,15 @@ _LOCK_ACCOUNTS = sa.text("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")
 """Locks out transactions that create accounts."""
 _ACCOUNT_NAMES = sa.text("SELECT account_id, name FROM accounts WHERE account_id = ANY(CAST(:ids AS bigint[]))")
 """Reads the names of some accounts."""
-_ACCOUNTS = sa.text("""
-    INSERT INTO accounts (account_id, name, max_concurrent_tasks, weight, active, create_time)
-    SELECT account_id, name, 0, 1, active, create_time
-    FROM unnest(CAST(:account_id AS bigint[]), CAST(:name AS text[]), CAST(:active AS boolean[]),
-        CAST(:create_time AS timestamptz[])) AS r(account_id, name, active, create_time)
-""")
+_ACCOUNTS = Insert(
+    "accounts",
+    account_id="bigint",
+    name="text",
+    max_concurrent_tasks="integer",
+    weight="float8",
+    active="boolean",
+    create_time="timestamptz",
+)
 """Inserts accounts with the ids that they had."""
 # The next account that is made by itself must not be given an id that was kept.
 _PASS_OVER_KEPT_IDS = sa.text("""
@@ -175,36 +172,32 @@ class Imports(Statements):
         """Returns ids that no account has or had."""
         return [row[0] for row in self._rows(_NEXT_ACCOUNT_IDS, count=count)]
 
-    def insert_accounts(self, rows: Sequence[ImportedAccountRow]) -> None:
+    def insert_accounts(self, rows: Sequence[Row]) -> None:
         """Makes accounts under given ids."""
         if rows:
-            ids, names, active, times = zip(*rows, strict=True)
-            self._run(
-                _ACCOUNTS,
-                account_id=array("bigint", ids),
-                name=array("text", names),
-                active=array("boolean", active),
-                create_time=array("timestamptz", times),
-            )
+            self._insert(_ACCOUNTS, rows)
             self._run(_PASS_OVER_KEPT_IDS)
 
-    def insert_tasks(self, rows: Sequence[ImportedTaskRow]) -> None:
-        self._session.insert(_INSERT_TASKS, rows)
+    def insert_tasks(self, rows: Sequence[Row]) -> None:
+        self._insert(_INSERT_TASKS, rows)
 
     def next_content_ids(self, count: int) -> list[int]:
         """Ids of new contents, rising."""
         return sorted(row[0] for row in self._rows(_NEXT_CONTENT_IDS, count=count)) if count else []
 
-    def insert_contents(self, rows: Sequence[ImportedContentRow]) -> None:
-        self._session.insert(_CONTENTS, rows)
+    def insert_contents(self, rows: Sequence[Row]) -> None:
+        self._insert(_CONTENTS, rows)
 
     def pool_candidates(self, content_ids: Iterable[int]) -> dict[int, PoolCandidate]:
         """What entries of the pool need to know of these contents; those that are not there are missing."""
         rows = self._rows(_POOL_STANDING, ids=array("bigint", content_ids))
         return {content_id: PoolCandidate(*rest) for content_id, *rest in rows}
 
-    def insert_entries(self, rows: Sequence[ImportedEntryRow]) -> None:
-        self._session.insert(_ENTRIES, rows)
+    def insert_entries(self, rows: Sequence[Row]) -> None:
+        self._insert(_ENTRIES, rows)
+
+    def _insert(self, insert: Insert, rows: Sequence[Row]) -> None:
+        self._session.insert(insert, [[row[name] for name in insert.columns] for row in rows])
 
 
 _ALONE = sa.text("SELECT pg_advisory_lock(hashtext('contentgen.import'))")

@@ -15,14 +15,7 @@ from old_application import rules
 from old_application.contents import content_row, past_key
 from old_application.old_rows import LeftOut, OldRow, RowKind
 from old_application.rules import ImportedContent, ImportedTask
-from old_application.source import (
-    ImportedContentRow,
-    ImportedTaskRow,
-    ImportSource,
-    LeftOutRow,
-    StoreResult,
-    readable,
-)
+from old_application.source import ImportSource, LeftOutRow, Row, StoreResult, readable
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
@@ -79,10 +72,10 @@ def _path(task: ImportedTask, create_time: datetime) -> Iterator[tuple[Status, S
         yield last, task.status, task.end_time
 
 
-def task_row(one: PlacedTask) -> ImportedTaskRow:
+def task_row(one: PlacedTask) -> Row:
     task = one.task
     ended = LeaseEnd.COMPLETED if task.status is Status.COMPLETED else LeaseEnd.FAILED if one.attempt else LeaseEnd.NONE
-    return ImportedTaskRow(
+    return Row(
         task_key=one.key,
         account_id=one.account_id,
         status=task.status.value,
@@ -110,12 +103,12 @@ def _labels(placed_task: PlacedTask) -> dict[str, str]:
     return labels | ({rules.OLD_CONTENT_ID: str(old_content_id)} if old_content_id else {})
 
 
-def _content_row(placed_task: PlacedTask, content: ImportedContent) -> ImportedContentRow:
+def _content_row(placed_task: PlacedTask, content: ImportedContent) -> Row:
     """Returns the row of a completed task's content, with the fields that only the task's result has."""
     create_time = content.create_time or placed_task.task.end_time or placed_task.create_time
     row = content_row(content, placed_task.content_id, placed_task.account_id, placed_task.key, create_time)
     html = rules.html_beside(content.body, placed_task.task.result.html_body)
-    return row._replace(html_body=html, quality_score=placed_task.task.result.quality_score)
+    return row | {"html_body": html, "quality_score": placed_task.task.result.quality_score}
 
 
 class Planned(NamedTuple):

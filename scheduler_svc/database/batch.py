@@ -96,6 +96,7 @@ class Insert:
 
     def __init__(self, table: str, **columns: str) -> None:
         names = ", ".join(columns)
+        self.columns = tuple(columns)
         carried = {name: "text" if sql_type.endswith("[]") else sql_type for name, sql_type in columns.items()}
         self._batch = UnnestedRows(**carried)
         self._texts = [sql_type in _FREE_TEXT for sql_type in carried.values()]
