@@ -34,11 +34,7 @@ def database_url(settings: Settings, *, share: bool = True) -> Iterator[str]:
 
 
 def exit_status(
-    run: Callable[[], None],
-    *,
-    refusals: type[Exception],
-    failures: tuple[type[Exception], ...],
-    interrupted: str,
+    run: Callable[[], None], *, refusals: type[Exception], failures: tuple[type[Exception], ...], interrupted: str
 ) -> int:
     """Runs a command; prints the problem if it ends with one of these errors. `interrupted`: what a Ctrl-C leaves."""
     try:

@@ -48,7 +48,6 @@ def main() -> None:
 
 
 def health_command(arguments: Sequence[str]) -> int:
-    """Runs the command; returns its exit status."""
     parser = ArgumentParser(
         prog="contentgen-scheduler health",
         description=_DESCRIPTION,
@@ -62,12 +61,12 @@ def health_command(arguments: Sequence[str]) -> int:
         _check(options.target, options.timeout)
     except _Unhealthy as error:
         sys.stderr.write(f"{error}\n")
-        return UNHEALTHY
     except (SettingsError, OSError) as error:
         sys.stderr.write(f"the scheduler can't be asked: {error}\n")
-        return UNHEALTHY
-    print("SERVING")
-    return HEALTHY
+    else:
+        print("SERVING")
+        return HEALTHY
+    return UNHEALTHY
 
 
 def _address(text: str) -> Address:

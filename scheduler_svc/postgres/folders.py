@@ -16,7 +16,7 @@ import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from scheduler_svc.postgres.programs import PostgresError, ServerUser, first_barrier, user_name
 
@@ -70,9 +70,6 @@ def tail_log(log: Path) -> str:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL_BYTES))
         return file.read().decode(errors="replace").strip()
-
-
-# Folders, and whether the server's user may use them.
 
 
 MAX_SOCKET_PATH_BYTES = 107
@@ -139,11 +136,7 @@ def check_space(root: Path, wanted: int) -> None:
         )
 
 
-# The lock of the data folder.
-
-
-@dataclass(frozen=True)
-class FolderHolder:
+class FolderHolder(NamedTuple):
     """What the holder wrote into the lock file: the process that started the server, and the server's cluster_name."""
 
     pid: int
@@ -164,10 +157,6 @@ class FolderLock:
             return False
         return True
 
-    def holder(self) -> FolderHolder | None:
-        """Returns None if it has not signed yet."""
-        return _holder(os.pread(self.fd, 200, 0))
-
     def sign(self, holder: FolderHolder) -> None:
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, f"{holder.pid} {holder.cluster_name}\n".encode(), 0)
@@ -181,13 +170,9 @@ class FolderLock:
 
 
 def read_holder(path: Path) -> FolderHolder | None:
-    """The last holder that signed the lock file, without locking it; None if there is none."""
+    """The last holder that signed the lock file, without locking it; None if there is none, or not yet."""
     try:
-        return _holder(path.read_bytes())
+        pid, _, cluster_name = path.read_bytes().decode(errors="replace").strip().partition(" ")
     except OSError:
         return None
-
-
-def _holder(signature: bytes) -> FolderHolder | None:
-    pid, _, cluster_name = signature.decode(errors="replace").strip().partition(" ")
     return FolderHolder(int(pid), cluster_name) if pid.isdigit() else None

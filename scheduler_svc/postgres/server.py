@@ -35,6 +35,7 @@ from scheduler_svc.postgres.folders import (
     check_space,
     make_private,
     make_root,
+    read_holder,
     socket_folder,
     tail_log,
     trim_log,
@@ -181,12 +182,12 @@ class EmbeddedPostgres:
         make_root(self.root)
         with contextlib.closing(self._open_lock()) as lock:
             while not lock.acquire():
-                if self._join(lock.holder(), share):
+                if self._join(read_holder(self._lock), share):
                     return
                 if self._orphans.is_orphaned():
                     self._orphans.quit()
                 if time.monotonic() > deadline:
-                    raise PostgresError(self._in_use(lock.holder(), "and its server does not get ready"))
+                    raise PostgresError(self._in_use(read_holder(self._lock), "and its server does not get ready"))
                 time.sleep(_LOCK_POLL_INTERVAL)
             self._own(lock, deadline)
 

@@ -48,9 +48,6 @@ def limit(connection: sa.Connection, *, lock: str, statement: str) -> None:
     connection.exec_driver_sql(f"SET lock_timeout = '{lock}'; SET statement_timeout = '{statement}'")
 
 
-# What a migration waits for: a synchronous standby that is away, or a transaction.
-
-
 WAIT_LIMIT = 10.0
 """Seconds that a statement may wait before that is told."""
 LOOK_INTERVAL = 1.0

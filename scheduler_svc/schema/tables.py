@@ -90,7 +90,7 @@ _Type: TypeAlias = "type[sa.types.TypeEngine[Any]] | sa.types.TypeEngine[Any]"
 
 
 def _table(name: str, comment: str, *items: sa.schema.SchemaItem, storage: dict[str, str] | None = None) -> sa.Table:
-    return sa.Table(name, metadata, *items, comment=comment, **({"postgresql_with": storage} if storage else {}))
+    return sa.Table(name, metadata, *items, comment=comment, postgresql_with=storage or {})
 
 
 def _column(name: str, type_: _Type, comment: str = "", *, default: Any = None, **options: Any) -> sa.Column[Any]:

@@ -63,9 +63,6 @@ def _read_digests(cursor: Any) -> Digests:
     return contents
 
 
-# A snapshot of the database that is backed up.
-
-
 _OURS = "SELECT to_regclass('alembic_version'), pg_database_size(current_database())"
 _BEGIN = """
     SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0;

@@ -138,9 +138,6 @@ def _copy_objects(source: Path, target: Path, names: set[str]) -> int:
     return len(missing)
 
 
-# The commands.
-
-
 def backup_command(arguments: Sequence[str]) -> int:
     return _status(lambda: _back_up(arguments))
 

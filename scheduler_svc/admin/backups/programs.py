@@ -52,9 +52,6 @@ def with_drivers_libpq(program: Path) -> Iterator[tuple[Path, Mapping[str, str]]
         yield copy, {"LD_LIBRARY_PATH": str(_DRIVERS_LIBRARIES), "LD_BIND_NOW": "1"}
 
 
-# Their output on stderr, as they run.
-
-
 _TICK_INTERVAL = 0.2
 _MAX_LINES = 5
 
@@ -81,9 +78,6 @@ def error_text(lines: Sequence[str]) -> str:
     """The errors among a program's last lines, else all of them."""
     errors = [line for line in lines if "error" in line or "detail" in line or "hint" in line]
     return "\n".join(line for line in errors or lines if line) or "no output"
-
-
-# The progress that it tells of.
 
 
 class DumpProgress:
@@ -130,9 +124,6 @@ def size(n: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} TiB"
-
-
-# The programs.
 
 
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - the name of a variable

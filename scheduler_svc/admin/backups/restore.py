@@ -35,9 +35,6 @@ from scheduler_svc.schema.compatibility import Declaration, UnsupportedSchema, c
 from scheduler_svc.schema.migrate import revisions, upgrade
 from scheduler_svc.schema.privileges import serving_grants
 
-# What a backup file is, before it is restored.
-
-
 _MAGIC = b"PGDMP"
 _ENTRIES = re.compile(r"^;\s+TOC Entries: (\d+)", re.MULTILINE)
 _MADE = re.compile(r"^; Archive created at (.+)$", re.MULTILINE)
@@ -105,9 +102,6 @@ def _check_begin(path: Path) -> None:
         raise CannotRestore(f"{path} can't be read: {error.strerror}") from None
     if begin != _MAGIC:
         raise CannotRestore(f"{path} is not a backup: `contentgen-scheduler backup` makes one")
-
-
-# Fills an empty database from a backup.
 
 
 # The user who restores owns the tables: users and grants of the former server may not exist here.
@@ -180,9 +174,6 @@ class _TableRows:
         return b"".join(rows)
 
 
-# The restore.
-
-
 def check_schema(archive: Archive) -> None:
     """Raises CannotRestore if the backup's schema is one that this version may not run on."""
     try:
@@ -203,13 +194,7 @@ class RestoreSummary(NamedTuple):
 
 
 def restore(
-    url: str,
-    archive: Archive,
-    programs: Programs,
-    progress: LiveLine,
-    *,
-    replace: bool,
-    store_id: str | None = None,
+    url: str, archive: Archive, programs: Programs, progress: LiveLine, *, replace: bool, store_id: str | None = None
 ) -> RestoreSummary:
     """Replaces the database by the backup. `store_id`: where its assets were put. Call it on the main thread.
 
