@@ -17,95 +17,52 @@ from tests.harness.process import Process, inherited, installed
 from tests.harness.scheduling import INVARIANTS
 from tests.harness.waiting import wait_until
 
-# The old application's tables, for tests of the import: as its models made them, in SQLite or PostgreSQL.
-
-
 LONG_AGO = datetime(2025, 3, 1, 8, 30, tzinfo=UTC)
 SECRET = "wechat-secret-of-the-account"
-_TIME = sa.DateTime(timezone=True)
+
+
+_TYPES: dict[str, Callable[[], sa.types.TypeEngine[Any]]] = {
+    "boolean": sa.Boolean,
+    "integer": sa.Integer,
+    "json": sa.JSON,
+    "text": sa.Text,
+    "time": lambda: sa.DateTime(timezone=True),
+}
+_COLUMNS = {
+    "accounts": """
+        id:integer# customer_id:integer! platform_id:integer! name:100! directory_name:100* description:text
+        is_active:boolean wechat_app_secret:text publisher_api_key:text created_at:time updated_at:time
+    """,
+    "content_generation_tasks": """
+        id:integer# task_id:100* content_id:integer account_id:integer! topic:500 keywords:500 category:100
+        requirements:text tone:50 status:50 priority:integer retry_count:integer max_retries:integer
+        submitted_at:time started_at:time completed_at:time timeout_at:time result:json error_message:text
+        auto_approve:boolean created_at:time updated_at:time
+    """,
+    "contents": """
+        id:integer# account_id:integer! title:255! content_type:50 content:text! summary:text image_url:500
+        image_path:500 section_code:50 category:100 topic:500 word_count:integer cover_image:500 images:json
+        tags:json review_mode:20 review_status:20 review_comment:text publish_status:20 priority:integer
+        scheduled_at:time published_at:time generation_task_id:100 auto_publish:boolean created_at:time
+        updated_at:time
+    """,
+    "publish_pool": """
+        id:integer# content_id:integer* priority:integer scheduled_at:time status:20 retry_count:integer
+        max_retries:integer last_error:text published_at:time added_at:time
+    """,
+}
+"""Each with its type, a number for a text of that length; # is the key, ! never null, * never null and unique."""
 
 
 def old_columns() -> dict[str, tuple[sa.Column[Any], ...]]:
     """As a deployment that lacks none has them; new ones each time, since a column belongs to one table."""
-    return {
-        "accounts": (
-            sa.Column("id", sa.Integer, primary_key=True),
-            sa.Column("customer_id", sa.Integer, nullable=False),
-            sa.Column("platform_id", sa.Integer, nullable=False),
-            sa.Column("name", sa.String(100), nullable=False),
-            sa.Column("directory_name", sa.String(100), nullable=False, unique=True),
-            sa.Column("description", sa.Text),
-            sa.Column("is_active", sa.Boolean),
-            sa.Column("wechat_app_secret", sa.Text),
-            sa.Column("publisher_api_key", sa.Text),
-            sa.Column("created_at", _TIME),
-            sa.Column("updated_at", _TIME),
-        ),
-        "content_generation_tasks": (
-            sa.Column("id", sa.Integer, primary_key=True),
-            sa.Column("task_id", sa.String(100), nullable=False, unique=True),
-            sa.Column("content_id", sa.Integer),
-            sa.Column("account_id", sa.Integer, nullable=False),
-            sa.Column("topic", sa.String(500)),
-            sa.Column("keywords", sa.String(500)),
-            sa.Column("category", sa.String(100)),
-            sa.Column("requirements", sa.Text),
-            sa.Column("tone", sa.String(50)),
-            sa.Column("status", sa.String(50)),
-            sa.Column("priority", sa.Integer),
-            sa.Column("retry_count", sa.Integer),
-            sa.Column("max_retries", sa.Integer),
-            sa.Column("submitted_at", _TIME),
-            sa.Column("started_at", _TIME),
-            sa.Column("completed_at", _TIME),
-            sa.Column("timeout_at", _TIME),
-            sa.Column("result", sa.JSON),
-            sa.Column("error_message", sa.Text),
-            sa.Column("auto_approve", sa.Boolean),
-            sa.Column("created_at", _TIME),
-            sa.Column("updated_at", _TIME),
-        ),
-        "contents": (
-            sa.Column("id", sa.Integer, primary_key=True),
-            sa.Column("account_id", sa.Integer, nullable=False),
-            sa.Column("title", sa.String(255), nullable=False),
-            sa.Column("content_type", sa.String(50)),
-            sa.Column("content", sa.Text, nullable=False),
-            sa.Column("summary", sa.Text),
-            sa.Column("image_url", sa.String(500)),
-            sa.Column("image_path", sa.String(500)),
-            sa.Column("section_code", sa.String(50)),
-            sa.Column("category", sa.String(100)),
-            sa.Column("topic", sa.String(500)),
-            sa.Column("word_count", sa.Integer),
-            sa.Column("cover_image", sa.String(500)),
-            sa.Column("images", sa.JSON),
-            sa.Column("tags", sa.JSON),
-            sa.Column("review_mode", sa.String(20)),
-            sa.Column("review_status", sa.String(20)),
-            sa.Column("review_comment", sa.Text),
-            sa.Column("publish_status", sa.String(20)),
-            sa.Column("priority", sa.Integer),
-            sa.Column("scheduled_at", _TIME),
-            sa.Column("published_at", _TIME),
-            sa.Column("generation_task_id", sa.String(100)),
-            sa.Column("auto_publish", sa.Boolean),
-            sa.Column("created_at", _TIME),
-            sa.Column("updated_at", _TIME),
-        ),
-        "publish_pool": (
-            sa.Column("id", sa.Integer, primary_key=True),
-            sa.Column("content_id", sa.Integer, nullable=False, unique=True),
-            sa.Column("priority", sa.Integer),
-            sa.Column("scheduled_at", _TIME),
-            sa.Column("status", sa.String(20)),
-            sa.Column("retry_count", sa.Integer),
-            sa.Column("max_retries", sa.Integer),
-            sa.Column("last_error", sa.Text),
-            sa.Column("published_at", _TIME),
-            sa.Column("added_at", _TIME),
-        ),
-    }
+    return {table: tuple(map(_column, columns.split())) for table, columns in _COLUMNS.items()}
+
+
+def _column(text: str) -> sa.Column[Any]:
+    name, kind, mark = re.fullmatch(r"(\w+):(\w+)([#!*]?)", text).groups()  # type: ignore[union-attr]
+    type_ = sa.String(int(kind)) if kind.isdigit() else _TYPES[kind]()
+    return sa.Column(name, type_, primary_key=mark == "#", nullable=not mark, unique=mark == "*" or None)
 
 
 class OldApplication:
@@ -124,20 +81,9 @@ class OldApplication:
         metadata.create_all(self._engine)
 
     def account(self, old_id: int = 1, name: str = "科技号", **more: Any) -> int:
-        self._insert(
-            "accounts",
-            {
-                "id": old_id,
-                "customer_id": 1,
-                "platform_id": 1,
-                "name": name,
-                "directory_name": f"dir-{old_id}",
-                "is_active": True,
-                "wechat_app_secret": SECRET,
-                "created_at": LONG_AGO,
-            }
-            | more,
-        )
+        row = {"id": old_id, "customer_id": 1, "platform_id": 1, "name": name, "directory_name": f"dir-{old_id}"}
+        row |= {"is_active": True, "wechat_app_secret": SECRET, "created_at": LONG_AGO}
+        self._insert("accounts", row | more)
         return old_id
 
     def task(self, old_id: int = 1, status: str | None = "pending", **more: Any) -> str:
@@ -162,15 +108,8 @@ class OldApplication:
         return old_id
 
     def content(self, old_id: int = 1, **more: Any) -> int:
-        row = {
-            "id": old_id,
-            "account_id": 1,
-            "title": f"title {old_id}",
-            "content": f"# article {old_id}\n\nwords",
-            "review_status": "pending",
-            "publish_status": "draft",
-            "created_at": LONG_AGO,
-        }
+        row = {"id": old_id, "account_id": 1, "title": f"title {old_id}", "content": f"# article {old_id}\n\nwords"}
+        row |= {"review_status": "pending", "publish_status": "draft", "created_at": LONG_AGO}
         self._insert("contents", row | more)
         return old_id
 
@@ -247,11 +186,8 @@ class Importing:
         """Taken, before and left out of each kind."""
         table = self.out.splitlines()
         begin = next(i for i, line in enumerate(table) if line.strip().startswith(("taken", "to take")))
-        sums = {}
-        for line in table[begin + 1 : begin + 5]:
-            taken, before, left_out = (int(text.replace(",", "")) for text in line.split()[-3:])
-            sums[" ".join(line.split()[:-3])] = (taken, before, left_out)
-        return sums
+        rows = [line.replace(",", "").rsplit(maxsplit=3) for line in table[begin + 1 : begin + 5]]
+        return {kind: (int(taken), int(before), int(left_out)) for kind, taken, before, left_out in rows}
 
     def sql(self, text: str, **parameters: Any) -> Sequence[Any]:
         with self._engine.begin() as connection:

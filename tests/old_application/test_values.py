@@ -12,16 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from old_application import rules
-from old_application.command import ImportProgress
 from old_application.old_rows import LeftOut, OldRow, RowKind
-from old_application.run import ImportTally
+from old_application.progress import ImportProgress, ImportTally
+from old_application.rules import OldResult
 from scheduler_svc.domain.ids import make_past_key
+from scheduler_svc.domain.lifecycle import Status
 
 pytestmark = pytest.mark.unit
-
-
-# Values of the old application's rows, as SQLite and PostgreSQL give them.
-
 
 NOON = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -103,26 +100,68 @@ def test_topic_and_requirements_have_a_bound_together() -> None:
     assert rules.task(OldRow(row | {"requirements": "求" * 17_845})).brief.topic == "题" * 4_000
 
 
+ROW = {"id": 1, "account_id": 1, "content_id": 1, "topic": "a topic", "content": "words"}
+
+
+@pytest.mark.parametrize(
+    ("old", "status"),
+    [
+        *((old, Status.PENDING) for old in (None, "Pending ", "submitted", "PROCESSING")),
+        ("completed", Status.COMPLETED),
+        ("time_out", Status.TIMEOUT),
+        ("Timed-Out", Status.TIMEOUT),
+        ("Canceled", Status.CANCELLED),
+    ],
+)
+def test_the_status_of_a_task_is_read_in_any_spelling(old: str | None, status: Status) -> None:
+    assert rules.task(OldRow(ROW | {"status": old})).status is status
+
+
+@pytest.mark.parametrize(("old", "priority"), [(0, 1), (99, 10), (None, 5), (-3, 1), (7, 7)])
+def test_a_priority_out_of_bounds_is_clamped(old: int | None, priority: int) -> None:
+    assert rules.task(OldRow(ROW | {"priority": old})).priority == priority
+
+
+@pytest.mark.parametrize(("old", "priority"), [(1, 10), (2, 9), (5, 6), (10, 1), (0, 10), (99, 1), (-4, 10), (None, 6)])
+def test_the_priority_of_pool_entries_is_reversed(old: int | None, priority: int) -> None:
+    assert rules.entry(OldRow(ROW | {"priority": old})).priority == priority
+
+
+@pytest.mark.parametrize(
+    ("old", "status", "error"), [("publishing", 1, ""), ("Published", 3, ""), ("failed", 4, "超时"), (None, 1, "")]
+)
+def test_the_status_of_pool_entries_is_kept_and_claims_end(old: str | None, status: int, error: str) -> None:
+    entry = rules.entry(OldRow(ROW | {"status": old, "last_error": "超时"}))
+    assert (entry.status, entry.error) == (status, error)
+
+
+@pytest.mark.parametrize(
+    ("old", "in_pool", "review"),
+    [("pending", False, 1), ("approved", False, 2), ("rejected", True, 3), (None, False, 1), ("pending", True, 2)],
+)
+def test_reviews_are_kept_and_what_is_in_the_pool_counts_as_approved(
+    old: str | None, in_pool: bool, review: int
+) -> None:
+    assert rules.content(OldRow(ROW | {"review_status": old}), in_pool=in_pool).review_status == review
+
+
+@pytest.mark.parametrize(
+    "result", [None, [], "text", 7, {"htmlContent": 5, "images": {}, "qualityScore": "good"}, {"qualityScore": True}]
+)
+def test_a_result_of_any_shape_is_tolerated(result: object) -> None:
+    assert rules.task(OldRow(ROW | {"result": result})).result == OldResult()
+
+
 def test_html_that_is_too_large_beside_its_body_is_dropped() -> None:
     assert rules.html_beside("body", "<p>") == "<p>"
     assert rules.html_beside("字" * (1 << 20), "<p>") == ""
 
 
 anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.datetimes()
-columns = [
-    "task_id",
-    "content_id",
-    "topic",
-    "status",
-    "priority",
-    "retry_count",
-    "max_retries",
-    "completed_at",
-    "result",
-]
+names = ["task_id", "content_id", "topic", "status", "priority", "retry_count", "max_retries", "completed_at", "result"]
 
 
-@given(st.dictionaries(st.sampled_from(columns), anything | st.lists(anything) | st.dictionaries(st.text(), anything)))
+@given(st.dictionaries(st.sampled_from(names), anything | st.lists(anything) | st.dictionaries(st.text(), anything)))
 def test_a_row_of_anything_is_taken_within_the_bounds_or_left_out(values: dict[str, object]) -> None:
     try:
         task = rules.task(OldRow({"topic": "a topic"} | values | {"id": 1, "account_id": 1}))
