@@ -6,14 +6,12 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
 
-import psycopg2
 import pytest
-import sqlalchemy as sa
 
 from contentgen import ContentGenerationClient
 from scheduler_svc.admin.backups.programs import Programs
@@ -25,14 +23,10 @@ from tests.harness.cluster import server_folder
 from tests.harness.process import installed, run_to_end
 from tests.harness.processes import free_port
 from tests.harness.stack import running_stack
-from tests.harness.tcp_server import USER, TcpServer, running
+from tests.harness.tcp_server import TcpServer, running
 from tests.harness.waiting import wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
-
-
-# Point-in-time recovery by PostgreSQL's archive of WAL, as docs/upgrades.md has it, and what is true after it.
-
 
 LEASE = 90.0
 MINUTELY = "* * * * *"
@@ -111,17 +105,10 @@ class Archived:
         (self.server._data / "recovery.signal").touch()
         self.server.start()
         wait_until(
-            lambda: not self.sql("SELECT pg_is_in_recovery()")[0][0], within=RECOVERY_LIMIT, what="it is recovered"
+            lambda: not self.server.sql("SELECT pg_is_in_recovery()")[0][0],
+            within=RECOVERY_LIMIT,
+            what="it is recovered",
         )
-
-    def sql(self, query: str) -> list[tuple[object, ...]]:
-        with closing(
-            psycopg2.connect(host="127.0.0.1", port=self.server.port, user=USER, dbname="postgres")
-        ) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(query)
-                return cursor.fetchall()
 
 
 @pytest.fixture
@@ -148,32 +135,36 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         kept = site.submit_held("kept")
         token = site.client.watch(site.account_id).event.resume_token
         wait_until(lambda: len({*receiver.refused}) >= len(done), within=RECOVERY_LIMIT, what="deliveries are pending")
-        ((at,),) = archived.sql("SELECT now()::text")
+        ((at,),) = archived.server.sql("SELECT now()::text")
 
         new = site.complete(3, "new")
         numbers = {content.content_id for content in site.client.contents()}
         new_account = site.client.create_account()
         repeated = site.client.submit(site.account_id, "of after it", request_id="one")
-        archived.sql(PASS_TIME)
-        wait_until(lambda: len(archived.sql(TICKS)) >= MISSED, within=RECOVERY_LIMIT, what="the ticks have tasks")
+        archived.server.sql(PASS_TIME)
+        wait_until(
+            lambda: len(archived.server.sql(TICKS)) >= MISSED, within=RECOVERY_LIMIT, what="the ticks have tasks"
+        )
         dropped = site.submit_held("dropped")
-        assert archived.sql(RECORDED) == [(3,)]
+        assert archived.server.sql(RECORDED) == [(3,)]
         assert run(scheduler, "migrate", "--recovered").returncode == 78, "it is in use"
         scheduler.stop()
-        archived.sql("SELECT pg_switch_wal()")
+        archived.server.sql("SELECT pg_switch_wal()")
         archived.recover(str(at))
         prepared = run(scheduler, "migrate", "--recovered")
         assert prepared.returncode == 0, prepared.stderr
         assert "ready for schedulers: 2 accounts, 3 tasks, 1 running" in prepared.stdout
-        assert archived.sql(RECORDED) == [(2,)]
-        assert not archived.sql(TICKS)
-        archived.sql(PASS_TIME)
+        assert archived.server.sql(RECORDED) == [(2,)]
+        assert not archived.server.sql(TICKS)
+        archived.server.sql(PASS_TIME)
         receiver.takes = True
         scheduler.start()
         assert [event for event in scheduler.events("store") if "standby was promoted" in event["event"]]
 
         assert {key for key, task in site.tasks().items() if task.account_id == site.account_id} == {*done, kept}
-        wait_until(lambda: len(archived.sql(TICKS)) >= MISSED, within=RECOVERY_LIMIT, what="the ticks have tasks again")
+        wait_until(
+            lambda: len(archived.server.sql(TICKS)) >= MISSED, within=RECOVERY_LIMIT, what="the ticks have tasks again"
+        )
         for task_id in (*new, dropped):
             assert_gone(site.client, task_id)
         (cli,) = stack.journal.creates(dropped)
@@ -209,25 +200,20 @@ class OldServer:
     def __init__(self, server: TcpServer, folder: Path) -> None:
         self.file = folder / "it.backup"
         self._server = server
-        self.sql("postgres", "CREATE DATABASE contentgen")
+        server.sql("CREATE DATABASE contentgen", sslmode="require")
         migrate(self.url("require"))
-        self.sql(
-            "contentgen", "INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES (E'a\\t\\n\\\\.', 0, 0.1)"
-        )
+        self.sql("INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES (E'a\\t\\n\\\\.', 0, 0.1)")
 
-    def url(self, sslmode: str, database: str = "contentgen") -> str:
-        return self._server.url(database, sslmode=sslmode, sslrootcert=str(self._server.ca))
+    def url(self, sslmode: str) -> str:
+        return self._server.url("contentgen", sslmode=sslmode, sslrootcert=str(self._server.ca))
 
-    def sql(self, database: str, statement: str) -> list[tuple[object, ...]]:
-        engine = sa.create_engine(self.url("require", database), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            result = connection.exec_driver_sql(statement)
-            return [tuple(row) for row in result] if result.returns_rows else []
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        return self._server.sql(statement, "contentgen", sslmode="require")
 
     def rows(self) -> int:
         """How many rows all tables have."""
-        tables = self.sql("contentgen", "SELECT relname FROM pg_stat_user_tables")
-        return sum(cast("int", self.sql("contentgen", f"SELECT count(*) FROM {table}")[0][0]) for (table,) in tables)
+        tables = self.sql("SELECT relname FROM pg_stat_user_tables")
+        return sum(cast("int", self.sql(f"SELECT count(*) FROM {table}")[0][0]) for (table,) in tables)
 
     def run(self, *arguments: object, sslmode: str, bindir: Path | None = None) -> subprocess.CompletedProcess[str]:
         environment = {"DATABASE_URL": self.url(sslmode), "PATH": os.environ["PATH"]}
@@ -249,10 +235,10 @@ def test_each_version_is_backed_up_verified_and_restored(site: OldServer, sslmod
     backup = site.run("backup", "--verify", site.file, sslmode=sslmode, bindir=bindir)
     assert backup.returncode == 0, backup.stderr
     assert f"verified: restored elsewhere, and all of its {site.rows()} rows are equal" in backup.stdout
-    site.sql("contentgen", "UPDATE accounts SET name = 'later'")
+    site.sql("UPDATE accounts SET name = 'later'")
     restored = site.run("restore", "--replace", site.file, sslmode=sslmode, bindir=bindir)
     assert restored.returncode == 0, restored.stderr
-    assert site.sql("contentgen", "SELECT name FROM accounts") == [("a\t\n\\.",)]
+    assert site.sql("SELECT name FROM accounts") == [("a\t\n\\.",)]
 
 
 @needs_server

@@ -29,10 +29,6 @@ from tests.harness.waiting import wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
 
-
-# `contentgen-scheduler backup` beside a running stack, a campaign, `restore`, and what is true after it.
-
-
 LEASE = 90.0
 """Seconds: a run that is let go in time outlives all that a test does to the schedulers."""
 WITHIN = 30.0
@@ -236,14 +232,6 @@ def test_pictures_are_in_the_backup_and_back_after_the_restore(stack: Stack) -> 
         assert [len(client.read_asset(asset.sha256)) for asset in content.assets] == [
             asset.size for asset in content.assets
         ]
-
-
-@pytest.mark.costly("a scheduler and a command")
-def test_a_backup_says_which_bucket_belongs_to_it(stack: Stack) -> None:
-    scheduler = stack.scheduler(CONTENTGEN_ASSETS="s3://pictures/some").start()
-    backup = run(scheduler, "backup", stack.folder / "it.backup")
-    assert backup.returncode == 0, backup.stderr
-    assert "its assets are in s3://pictures/some: that bucket belongs to this backup" in backup.stdout
 
 
 # docker/backup.sh, the command of the image of backups, with the programs of this environment.

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import psycopg2
 import pytest
 import sqlalchemy as sa
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
@@ -34,10 +33,6 @@ from tests.harness.tcp_server import USER, TcpServer, running
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
-
-
-# A failover of PostgreSQL as the schedulers see it: connections die, none is taken, and the address comes back.
-
 
 OUTAGE = 6.0
 """Seconds; `--outage=60` for what a cluster may take."""
@@ -166,28 +161,19 @@ class Pair:
 
     def cut_connections(self) -> None:
         """Those of the schedulers, on the second: their next ones go to the first that lets them in."""
-        query(
-            self.second, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'contentgen'"
-        )
+        self.second.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'contentgen'")
 
     def stop(self) -> None:
         for server in (self.second, self.first):
             server.stop("immediate")
 
     def _caught_up(self) -> bool:
-        ((ahead,),) = query(self.first, "SELECT pg_current_wal_lsn() <> replay_lsn FROM pg_stat_replication")
+        ((ahead,),) = self.first.sql("SELECT pg_current_wal_lsn() <> replay_lsn FROM pg_stat_replication")
         return not ahead
 
 
-def query(server: TcpServer, sql: str) -> list[tuple[object, ...]]:
-    connection = psycopg2.connect(host="127.0.0.1", port=server.port, user=USER, dbname="postgres")
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchall()
-
-
 def tasks(server: TcpServer) -> set[object]:
-    return {topic for (topic,) in query(server, "SELECT topic FROM task_payloads")}
+    return {topic for (topic,) in server.sql("SELECT topic FROM task_payloads")}
 
 
 def submit(client: Client, account_id: int, topic: str) -> None:
@@ -220,9 +206,8 @@ def old_stack(pair: Pair) -> Iterator[Stack]:
 
 def refused(scheduler: Scheduler) -> str:
     """What it says where it ends with 78 and was never ready."""
-    scheduler.launch()
-    wait_until(lambda: not scheduler.alive, within=WITHIN, what="it has ended")
-    assert (scheduler.exit_status, scheduler.served) == (78, False), scheduler.tail()
+    scheduler.launch().ended(within=WITHIN, status=78)
+    assert not scheduler.served, scheduler.tail()
     return scheduler.tail()
 
 
@@ -267,7 +252,7 @@ def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by
     refusal = refused(scheduler)
     assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in refusal
     assert "it is an old primary, whose standby was promoted" in refusal
-    assert query(pair.first, "SELECT count(*) FROM task_payloads") == [(0,)]
+    assert pair.first.sql("SELECT count(*) FROM task_payloads") == [(0,)]
 
 
 def test_a_replica_that_finds_the_old_primary_alone_stops_serving_and_says_why(pair: Pair, old_stack: Stack) -> None:
@@ -292,7 +277,8 @@ def test_a_replica_that_finds_the_old_primary_alone_stops_serving_and_says_why(p
 
 def test_a_synchronous_primary_whose_standby_is_gone_acknowledges_nothing(pair: Pair, old_stack: Stack) -> None:
     """So an old primary that comes back alone harms nobody, where replication is synchronous."""
-    configure(pair.first, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    pair.first.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    pair.first.sql("SELECT pg_reload_conf()")
     scheduler = old_stack.scheduler().start()
     account_id = scheduler.client.create_account()
     scheduler.client.submit(account_id, "before")
@@ -306,14 +292,6 @@ def test_a_synchronous_primary_whose_standby_is_gone_acknowledges_nothing(pair: 
         assert waits.result(WITHIN)
     wait_until(lambda: serves(scheduler), within=WITHIN, what="it serves again")
     assert tasks(pair.first) == {"before", "after"}
-
-
-def configure(server: TcpServer, sql: str) -> None:
-    connection = psycopg2.connect(host="127.0.0.1", port=server.port, user=USER, dbname="postgres")
-    with closing(connection), connection.cursor() as cursor:
-        connection.autocommit = True
-        cursor.execute(sql)
-        cursor.execute("SELECT pg_reload_conf()")
 
 
 def serves(scheduler: Scheduler) -> bool:

@@ -19,14 +19,9 @@ from scheduler_svc.schema.migrate import MIGRATIONS, MigrationStuck, revisions, 
 from tests.harness.database_faults import NEWEST, LaterMigrations, execute
 from tests.harness.process import Process, inherited
 from tests.harness.waiting import wait_until
-from verification.generated.expansion import BASELINE, check
+from verification.generated.expansion import check
 
 pytestmark = pytest.mark.integration
-
-
-# Migrations of a database in use: they block nobody for long, resume after an interruption, and declare which code
-# may run on their schema.
-
 
 WITHIN = 60.0
 MIGRATE = [
@@ -333,10 +328,6 @@ LET_PASS = [
 def faults(db_url: str, later: LaterMigrations) -> list[str]:
     """The problems of the added migrations, on a database with all others."""
     return check(sa.create_engine(db_url, poolclass=sa.NullPool), later.folder, NEWEST)
-
-
-def test_this_version_s_migrations_only_expand(empty_db_url: str, later: LaterMigrations) -> None:
-    assert check(sa.create_engine(empty_db_url, poolclass=sa.NullPool), later.folder, BASELINE) == []
 
 
 @pytest.mark.parametrize(("sql", "fault"), FOUND)

@@ -16,10 +16,6 @@ from tests.harness.wires import Cable, cable_to
 
 pytestmark = pytest.mark.e2e
 
-
-# Scenarios 3, 5 and 6: no paid run is lost or repeated for the sake of a scheduler, a database or a network.
-
-
 OUTAGE = 20.0
 PATIENT_LEASE = 15.0
 """Seconds: a lease time that short outages do not use up, with a heartbeat interval of 5 s."""
@@ -52,43 +48,9 @@ def test_ten_runs_survive_the_death_of_scheduler_and_database(stack: Stack, embe
     assert len(client.publish_pool()) == 10
 
 
-def test_a_scheduler_survives_the_death_of_its_database(stack: Stack, embedded: Callable[..., Scheduler]) -> None:
-    scheduler = embedded(lease_ttl=PATIENT_LEASE).start()
-    client = scheduler.client
-    stack.worker("worker", scheduler).start()
-    account_id = client.create_account()
-    task_ids = client.submit_all(request(account_id, options={"demo-seconds": "3"}) for _ in range(3))
-    client.wait_processing(*task_ids)
-    scheduler.kill_database()
-
-    tasks = [client.wait_completed_over_outage(task_id, within=RECONNECTED + 10) for task_id in task_ids]
-    assert [(task.attempt, task.retry_count) for task in tasks] == [(1, 0)] * 3
-    assert sorted(create.task_id for create in stack.journal.creates()) == sorted(task_ids)
-    next_one = client.submit(account_id, options={"demo-seconds": "0.1"})
-    client.wait_completed(next_one, within=10)
-    assert len(client.contents()) == 4
-
-
-def test_a_result_waits_in_the_spool_for_the_scheduler(stack: Stack) -> None:
+def test_a_result_waits_in_the_spool_over_the_death_of_scheduler_and_worker(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
     worker = stack.worker("worker", scheduler).start()
-    task_id = _run_through_outage(stack, scheduler, worker)
-    _assert_ran_once(stack, scheduler.start().client, task_id)
-
-
-def test_a_result_waits_in_the_spool_over_the_death_of_its_worker(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
-    worker = stack.worker("worker", scheduler).start()
-    task_id = _run_through_outage(stack, scheduler, worker)
-    worker.kill()
-    worker.launch()
-    worker.wait_for("spool.recovered", within=15)
-    _assert_ran_once(stack, scheduler.start().client, task_id)
-    assert not worker.spooled()
-
-
-def _run_through_outage(stack: Stack, scheduler: Scheduler, worker: Worker) -> str:
-    """A task whose CLI ended while the scheduler was away, with its result in the spool."""
     client = scheduler.client
     task_id = client.submit(client.create_account(), options={"demo-seconds": "1.5"})
     client.wait_processing(task_id)
@@ -96,7 +58,11 @@ def _run_through_outage(stack: Stack, scheduler: Scheduler, worker: Worker) -> s
     assert not stack.journal.ended(task_id), "the CLI outlives the scheduler"
     wait_until(lambda: stack.journal.ended(task_id), within=10, what="the CLI has ended")
     wait_until(worker.spooled, within=5, what="the result is in the spool")
-    return task_id
+    worker.kill()
+    worker.launch()
+    worker.wait_for("spool.recovered", within=15)
+    _assert_ran_once(stack, scheduler.start().client, task_id)
+    assert not worker.spooled()
 
 
 def test_a_result_completes_a_task_whose_processing_was_never_committed(stack: Stack) -> None:
@@ -113,11 +79,7 @@ def test_a_result_completes_a_task_whose_processing_was_never_committed(stack: S
     client = scheduler.start().client
     _assert_ran_once(stack, client, task_id)
     history = client.history(task_id)
-    assert client.moves(task_id)[1:] == [
-        ("submitted", "LEASED"),
-        ("processing", "STARTED"),
-        ("completed", "COMPLETED"),
-    ]
+    assert client.moves(task_id)[1:] == [("submitted", "LEASED"), ("processing", "STARTED"), ("completed", "COMPLETED")]
     assert history[1].event_time.ToNanoseconds() / 1e9 < back_at < history[2].event_time.ToNanoseconds() / 1e9
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from contentgen.service.settings import SettingsError
 from scheduler_svc.database import connections as server
-from scheduler_svc.schema.migrate import revisions, upgrade
+from scheduler_svc.schema.migrate import migrate, revisions, upgrade
 from tests.harness.database_faults import NEWEST, LaterMigrations, execute
 from tests.harness.documents import DOCS, snippets
 from tests.harness.importing import old_application
@@ -23,15 +23,17 @@ from tests.harness.tcp_server import USER, TcpServer, running
 
 pytestmark = pytest.mark.e2e
 
-
-# A role that lacks a right of a scheduler: a plain refusal with what to grant; and `migrate`, which needs more.
-
-
 PROGRAM = installed("contentgen-scheduler")
 WITHIN = 60.0
 SQL, *_ = (snippet.text for snippet in snippets(DOCS / "deployment.md") if snippet.language == "sql")
 """What the documentation has an operator run."""
 OWNER, SERVING = "contentgen_owner", "contentgen_app"
+
+
+def run_on(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program until it ends: a scheduler that begins to serve does not."""
+    environment = {"DATABASE_URL": url, "PATH": os.environ["PATH"], "CONTENTGEN_LISTEN": "127.0.0.1:0"}
+    return run_to_end([PROGRAM, *arguments], environment, within=WITHIN)
 
 
 class Place:
@@ -51,9 +53,7 @@ class Place:
         return url.render_as_string(hide_password=False)
 
     def run(self, *arguments: str, role: str) -> subprocess.CompletedProcess[str]:
-        """The program as this role, until it ends: a scheduler that begins to serve does not."""
-        environment = {"DATABASE_URL": self.url(role), "PATH": os.environ["PATH"], "CONTENTGEN_LISTEN": "127.0.0.1:0"}
-        return run_to_end([PROGRAM, *arguments], environment, within=WITHIN)
+        return run_on(self.url(role), *arguments)
 
     def refused(self, *arguments: str, role: str) -> str:
         """What it says where it ends with 78 and was never ready."""
@@ -136,7 +136,9 @@ def test_a_role_that_lacks_a_right_never_serves(documented: Place) -> None:
     upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
     for right, lacking in LACKS.items():
         documented.sql(f"REVOKE {right} FROM {SERVING}")
-        assert lacking in documented.refused(role=SERVING)
+        with pytest.raises(SettingsError) as refused:
+            migrate(documented.url(SERVING), then_serves=True)
+        assert lacking in f"{refused.value}\n"
         documented.sql(f"GRANT {right} TO {SERVING}")
 
 
@@ -174,26 +176,23 @@ def test_a_backup_needs_to_read_tables_and_sequences(documented: Place, tmp_path
 
 
 def test_a_role_that_only_reads_is_refused(documented: Place) -> None:
-    upgrade(sa.create_engine(documented.url(OWNER), poolclass=sa.NullPool))
     documented.sql("ALTER ROLE contentgen_app SET default_transaction_read_only = on")
-    refusal = documented.refused(role=SERVING)
-    assert "role contentgen_app may only read" in refusal
-    assert "SET default_transaction_read_only = off" in refusal
+    with pytest.raises(SettingsError, match=r"role contentgen_app may only read.* SET default_transaction_read_only"):
+        server.check_sessions(documented.url(SERVING))
 
 
 def test_a_schema_that_is_missing_is_refused(documented: Place) -> None:
     documented.sql("ALTER ROLE contentgen_owner SET search_path = nowhere")
-    refusal = documented.refused(role=OWNER)
-    assert "No schema of its search_path (nowhere) is there for it" in refusal
-    assert "CREATE SCHEMA contentgen AUTHORIZATION contentgen_owner" in refusal
+    with pytest.raises(SettingsError) as refused:
+        migrate(documented.url(OWNER))
+    assert "No schema of its search_path (nowhere) is there for it" in str(refused.value)
+    assert "CREATE SCHEMA contentgen AUTHORIZATION contentgen_owner" in str(refused.value)
 
 
 def test_a_server_that_is_too_old_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scheduler_svc.database.connections import check_sessions
-
     monkeypatch.setattr(server, "OLDEST", 99)
     with pytest.raises(SettingsError, match=r"leads to PostgreSQL \d+: versions 99 to \d+ are supported"):
-        check_sessions(place.url())
+        server.check_sessions(place.url())
 
 
 # A restore for the two roles that the documentation recommends, over TLS: the schedulers' role serves afterwards.
@@ -214,23 +213,15 @@ class Site:
         return url.set(username=role).render_as_string(hide_password=False)
 
     def sql(self, *statements: str, database: str = "contentgen") -> None:
-        engine = sa.create_engine(self.url(USER, database), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            for statement in statements:
-                connection.exec_driver_sql(statement)
+        for statement in statements:
+            self._server.sql(statement, database, sslmode="require")
 
-    def owner_of_tables(self) -> str:
-        engine = sa.create_engine(self.url(USER), poolclass=sa.NullPool)
-        with engine.connect() as connection:
-            owner: str = connection.scalar(sa.text("SELECT tableowner FROM pg_tables WHERE tablename = 'tasks'"))
+    def owner_of_tables(self) -> object:
+        [(owner,)] = self._server.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'tasks'", "contentgen")
         return owner
 
-    def run(self, *arguments: str, url: str) -> subprocess.CompletedProcess[str]:
-        environment = {"DATABASE_URL": url, "PATH": os.environ["PATH"], "CONTENTGEN_LISTEN": "127.0.0.1:0"}
-        return run_to_end([PROGRAM, *arguments], environment, within=WITHIN)
-
     def restore(self, *arguments: str, url: str) -> str:
-        done = self.run("restore", *arguments, str(self.file), url=url)
+        done = run_on(url, "restore", *arguments, str(self.file))
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -242,7 +233,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         site.sql("CREATE DATABASE contentgen", database="postgres")
         site.sql("REVOKE ALL ON SCHEMA public FROM PUBLIC", SQL)
         upgrade(sa.create_engine(site.url(OWNER), poolclass=sa.NullPool))
-        done = site.run("backup", str(site.file), url=site.url(SERVING))
+        done = run_on(site.url(SERVING), "backup", str(site.file))
         assert done.returncode == 0, done.stderr
         yield site
 
@@ -267,7 +258,7 @@ def test_for_a_new_server_the_grants_are_printed(site: Site) -> None:
     """Its roles may be there, as here, and have no rights."""
     printed = site.restore(url=site.url(USER, "elsewhere"))
     assert f"Role {SERVING} served the backed-up database, and may not serve this one." in printed
-    refused = site.run(url=site.url(SERVING, "elsewhere"))
+    refused = run_on(site.url(SERVING, "elsewhere"))
     assert refused.returncode == 78
     assert f"the schema is current ({NEWEST}), and role {SERVING} may not read it" in refused.stderr
     assert "Run `contentgen-scheduler migrate`" not in refused.stderr

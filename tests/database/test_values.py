@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from scheduler_svc.database.batch import Insert, UnnestedRows, array
+from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.system import LockHolder, OldestTransaction
@@ -30,10 +30,6 @@ from tests.harness.database_faults import APPLICATION, foreign_lock
 from tests.harness.scheduling import Scheduling
 
 pytestmark = pytest.mark.integration
-
-
-# Any values that are sent as an array literal or as COPY's text come back unchanged.
-
 
 HOSTILE = [
     "",
@@ -93,6 +89,7 @@ def copied(connection: Connection, sql_type: str, values: Sequence[Any]) -> list
 texts = (
     st.none() | st.sampled_from(HOSTILE) | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 )
+integers = st.none() | st.integers(-(2**63), 2**63 - 1)
 floats = st.none() | st.floats(allow_nan=False)
 times = st.none() | st.datetimes(
     min_value=datetime(1, 1, 2),  # noqa: DTZ001 - the strategy adds the time zone
@@ -106,34 +103,23 @@ def test_hostile_texts_come_back_unchanged(connection: Connection, send: Any) ->
     assert send(connection, "text", [*HOSTILE, None]) == [*HOSTILE, None]
 
 
-@given(st.lists(texts, min_size=1))
-def test_any_texts_come_back_unchanged(connection: Connection, values: list[str | None]) -> None:
-    assert echoed(connection, "text", values) == values
-    assert copied(connection, "text", values) == values
-
-
-@given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1))
-def test_any_integers_come_back_unchanged(connection: Connection, values: list[int | None]) -> None:
-    assert echoed(connection, "bigint", values) == values
-    assert copied(connection, "bigint", values) == values
-
-
-@given(st.lists(floats, min_size=1))
-def test_any_floats_come_back_to_the_last_bit(connection: Connection, values: list[float | None]) -> None:
-    assert echoed(connection, "float8", values) == values
-    assert copied(connection, "float8", values) == values
+@pytest.mark.parametrize(
+    ("sql_type", "kind"), [("text", texts), ("bigint", integers), ("float8", floats), ("timestamptz", times)]
+)
+@given(st.data())
+def test_any_values_come_back_unchanged(
+    connection: Connection, sql_type: str, kind: st.SearchStrategy[Any], data: st.DataObject
+) -> None:
+    """Floats to the last bit."""
+    values = data.draw(st.lists(kind, min_size=1))
+    assert echoed(connection, sql_type, values) == values
+    assert copied(connection, sql_type, values) == values
 
 
 @pytest.mark.parametrize("send", [echoed, copied])
 def test_nan_comes_back_as_nan(connection: Connection, send: Any) -> None:
     (value,) = send(connection, "float8", [math.nan])
     assert math.isnan(value)
-
-
-@given(st.lists(times, min_size=1))
-def test_any_times_come_back_unchanged(connection: Connection, values: list[datetime | None]) -> None:
-    assert echoed(connection, "timestamptz", values) == values
-    assert copied(connection, "timestamptz", values) == values
 
 
 @given(st.lists(st.none() | st.binary(), min_size=1))
@@ -160,25 +146,6 @@ def test_an_empty_list_comes_back_empty(connection: Connection, sql_type: str) -
     assert echoed(connection, sql_type, []) == []
 
 
-def rows_of(connection: Connection, batch: UnnestedRows, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    source = batch.source
-    for name in batch.bind(rows):
-        source = source.replace(f"CAST(:{name} ", f"CAST(%({name})s ")
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM {source}", batch.bind(rows))
-        return list(cursor.fetchall())
-
-
-@given(st.lists(st.tuples(st.integers(0, 2**31 - 1), texts, floats)))
-def test_rows_are_unnested_in_order(connection: Connection, rows: list[tuple[int, str | None, float | None]]) -> None:
-    assert rows_of(connection, UnnestedRows(a="integer", b="text", c="float8"), rows) == rows
-
-
-def test_a_row_of_another_length_is_a_defect() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        UnnestedRows(a="integer", b="text").bind([(1,)])
-
-
 @given(st.lists(st.tuples(st.integers(0, 2**31 - 1), texts, times), min_size=1))
 def test_an_insert_stores_the_same_by_arrays_and_by_copy(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
     insert = Insert("stored", a="integer", b="text", c="timestamptz")
@@ -203,13 +170,7 @@ def _own(url: str, setting: str, value: str) -> None:
 
 @pytest.mark.parametrize(
     ("configured", "used"),
-    [
-        ("off", "on"),
-        ("on", "on"),
-        ("local", "local"),
-        ("remote_write", "remote_write"),
-        ("remote_apply", "remote_apply"),
-    ],
+    [("off", "on"), *((setting, setting) for setting in ("on", "local", "remote_write", "remote_apply"))],
 )
 def test_sessions_commit_durably_where_the_setting_is_off(empty_db_url: str, configured: str, used: str) -> None:
     _own(empty_db_url, "synchronous_commit", configured)

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+import sqlalchemy as sa
+
 from scheduler_svc.postgres.folders import make_private
 from scheduler_svc.postgres.programs import find_bindir, runnable_bindir, server_user_for
 from tests.harness.cluster import copy_cluster, server_folder
@@ -89,6 +91,13 @@ class TcpServer:
         """The URL of a database, for SQLAlchemy."""
         asked = "&".join(f"{name}={value}" for name, value in query.items())
         return f"postgresql+psycopg2://{USER}@127.0.0.1:{self.port}/{database}" + (f"?{asked}" if asked else "")
+
+    def sql(self, statement: str, database: str = "postgres", **query: str) -> list[tuple[object, ...]]:
+        """The rows of a statement, which is committed."""
+        engine = sa.create_engine(self.url(database, **query), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            result = connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+            return [tuple(row) for row in result] if result.returns_rows else []
 
     def _certificate(self) -> Mapping[str, str]:
         make_certificates(self._folder)
