@@ -24,10 +24,6 @@ from tests.lab.test_monitoring import RULES, queries
 
 pytestmark = pytest.mark.e2e
 
-
-# A real Prometheus with our rules and the dashboard's queries, beside real services that are killed.
-
-
 WITHIN = 60.0
 LISTEN = "127.0.0.1:0"
 _ADDRESS = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)')

@@ -15,7 +15,6 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from console_svc.serving import STOP_TIMEOUT
-from console_svc.serving import STOP_TIMEOUT as CONSOLE_STOP_TIMEOUT
 from scheduler_svc.main import SHUTDOWN_TIMEOUT
 from tests.harness.process import installed, program, run_to_end
 from tests.harness.settings import NAMES, check, make_secrets
@@ -24,10 +23,6 @@ from worker_svc.config import WorkerSettings
 from worker_svc.session.service import STOP_TIMEOUT as WORKER_STOP_TIMEOUT
 
 pytestmark = pytest.mark.integration
-
-
-# The manifests of deploy/kubernetes, as kustomize renders them: valid, in step with the settings, and hardened.
-
 
 Manifest = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -106,6 +101,9 @@ def environment(overlay: str, container: Manifest) -> dict[str, str]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_manifest_is_what_its_schema_allows_and_no_more(overlay: str, version: str) -> None:
     for manifest in rendered(overlay):
+        if manifest["kind"] == "ScaledJob":
+            template = {key: value for key, value in manifest["spec"]["jobTargetRef"].items() if key != "rollout"}
+            validate({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": template}, version)
         if manifest["apiVersion"].startswith("keda.sh/"):
             keda = import_module("cloudcoil.models.keda.v1alpha1")  # two seconds, for one process
             model = getattr(keda, manifest["kind"]).model_validate(manifest)
@@ -113,14 +111,6 @@ def test_each_manifest_is_what_its_schema_allows_and_no_more(overlay: str, versi
             assert kept == manifest, named(manifest)  # a field that KEDA does not know would be gone
         else:
             validate(manifest, version)
-
-
-@overlays
-def test_the_pods_of_a_scaled_job_are_valid_too(overlay: str) -> None:
-    for manifest in of_kind(overlay, "ScaledJob"):
-        template = {key: value for key, value in manifest["spec"]["jobTargetRef"].items() if key != "rollout"}
-        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": template}
-        validate(job, VERSIONS[-1])
 
 
 def test_an_unknown_field_is_found() -> None:
@@ -371,10 +361,9 @@ def test_the_exposure_is_the_one_that_the_docs_name(service: str, put: Path) -> 
 
 
 def test_a_stop_leaves_time_for_the_drain() -> None:
-    assert value("scheduler", "TimeoutStopSec") == "15s"
-    assert SHUTDOWN_TIMEOUT + 5 <= 15
-    assert value("console", "TimeoutStopSec") == "15s"
-    assert CONSOLE_STOP_TIMEOUT + 5 <= 15
+    for service, stop_timeout in (("scheduler", SHUTDOWN_TIMEOUT), ("console", STOP_TIMEOUT)):
+        assert value(service, "TimeoutStopSec") == "15s"
+        assert stop_timeout + 5 <= 15
     assert value("worker", "TimeoutStopSec") == "11min"
     assert "CONTENTGEN_DRAIN_TIMEOUT=10m" in value("worker", "Environment")
     assert WorkerSettings.model_fields["drain_timeout"].default == 600
@@ -382,13 +371,9 @@ def test_a_stop_leaves_time_for_the_drain() -> None:
 
 
 @unit_services
-def test_only_the_service_itself_is_told_to_stop(service: str) -> None:
-    assert value(service, "KillMode") == "mixed"
-
-
-@unit_services
-def test_the_settings_are_checked_before_a_start(service: str) -> None:
+def test_settings_are_checked_before_a_start_and_only_the_service_itself_is_told_to_stop(service: str) -> None:
     assert value(service, "ExecStartPre") == f"{value(service, 'ExecStart')} config check"
+    assert value(service, "KillMode") == "mixed"
 
 
 @unit_services

@@ -30,10 +30,6 @@ from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
-
-# The installed package, plain or with one extra, without anything else of this checkout.
-
-
 CHECKOUT = Path(__file__).parents[2]
 DIRECT = {"grpcio", "grpcio-status", "protobuf", "googleapis-common-protos"}
 USE = """
@@ -114,8 +110,15 @@ def test_a_program_without_its_extra_says_which_one_to_install(extra: str, wheel
     assert line.endswith(f" is missing: pip install 'contentgen-grpc[{extra}]'")
 
 
-@pytest.mark.parametrize("program", ["dev", "demo"])
-@pytest.mark.parametrize("extra", ["", "cli"])
+def test_an_import_without_its_package_says_what_to_install(wheel: Path, tmp_path: Path) -> None:
+    installed = install(wheel, tmp_path / "installed", "scheduler")
+    shutil.rmtree(installed / "old_application")
+    command = "import sys; sys.argv[1:] = ['import']; from scheduler_svc.__main__ import main; main()"
+    missing = "the module old_application is missing: pip install 'contentgen-grpc[old-application]'"
+    assert run(command, installed, status=78).stderr == f"contentgen-scheduler: {missing}\n"
+
+
+@pytest.mark.parametrize(("program", "extra"), [("dev", ""), ("demo", "cli")])
 def test_the_stack_without_its_packages_says_what_to_install(
     program: str, extra: str, wheel: Path, tmp_path: Path
 ) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,10 +21,6 @@ from tests.harness.stack import Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
-
-
-# Callers and workers behind nginx and HAProxy, by the settings of docs/deployment.md: restarts, ages, time-outs.
-
 
 LEASE = 30.0
 CALLERS = 2
@@ -150,6 +146,23 @@ LIMIT = 60
 TASKS = 3
 
 
+@contextmanager
+def watching(scheduler: Scheduler, target: str) -> Iterator[tuple[Watch, list[TaskChange], Future[list[TaskChange]]]]:
+    """A watch of pending tasks through a proxy; what it has told so far; and all that it tells until they have ended.
+
+    At the end of the block the tasks run, and each move has been told once.
+    """
+    account = scheduler.client.create_account()
+    with ThreadPoolExecutor(1) as executor, ContentGenerationClient(target) as client:
+        task_ids = client.submit_tasks({"account_id": account, "topic": f"topic {n}"} for n in range(TASKS))
+        with client.watch(task_ids, until_ended=True) as watch:
+            seen: list[TaskChange] = []
+            events = executor.submit(followed, watch, seen)
+            yield watch, seen, events
+            moves = lives(events.result(LIMIT))
+    assert moves == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
+
+
 @pytest.mark.parametrize(
     ("proxy", "settings"),
     [(nginx, NGINX_SETTINGS), (haproxy, HAPROXY_SETTINGS), (envoy, ENVOY_SETTINGS)],
@@ -157,22 +170,11 @@ TASKS = 3
 )
 def test_a_watch_outlives_a_scheduler_that_is_killed(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
     scheduler = stack.scheduler().start()
-    account = scheduler.client.create_account()
-    with (
-        proxy(tmp_path, [scheduler.port], settings) as target,
-        ThreadPoolExecutor(1) as executor,
-        ContentGenerationClient(target) as client,
-    ):
-        task_ids = client.submit_tasks({"account_id": account, "topic": f"topic {n}"} for n in range(TASKS))
-        with client.watch(task_ids, until_ended=True) as watch:
-            seen: list[TaskChange] = []
-            events = executor.submit(followed, watch, seen)
-            wait_until(lambda: len(seen) == TASKS, within=LIMIT, what="the watch has begun")
-            scheduler.kill()
-            scheduler.start()
-            stack.worker("a", scheduler, slots=TASKS, CREATOR_DEMO_SECONDS="0.1").start()
-            moves = lives(events.result(LIMIT))
-    assert moves == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
+    with proxy(tmp_path, [scheduler.port], settings) as target, watching(scheduler, target) as (_, seen, _events):
+        wait_until(lambda: len(seen) == TASKS, within=LIMIT, what="the watch has begun")
+        scheduler.kill()
+        scheduler.start()
+        stack.worker("a", scheduler, slots=TASKS, CREATOR_DEMO_SECONDS="0.1").start()
 
 
 @pytest.mark.parametrize(
@@ -188,19 +190,9 @@ def test_a_watch_outlives_a_scheduler_that_is_killed(stack: Stack, tmp_path: Pat
 )
 def test_a_watch_goes_on_past_a_proxy_s_time_out(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
     scheduler = stack.scheduler().start()
-    account = scheduler.client.create_account()
-    with (
-        proxy(tmp_path, [scheduler.port], settings) as target,
-        ThreadPoolExecutor(1) as executor,
-        ContentGenerationClient(target) as client,
-    ):
-        task_ids = client.submit_tasks({"account_id": account, "topic": f"topic {n}"} for n in range(TASKS))
-        with client.watch(task_ids, until_ended=True) as watch:
-            events = executor.submit(list, watch)
-            cut_off(watch, events, times=2)
-            stack.worker("a", scheduler, slots=TASKS, CREATOR_DEMO_SECONDS="0.1").start()
-            moves = lives(events.result(LIMIT))
-    assert moves == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
+    with proxy(tmp_path, [scheduler.port], settings) as target, watching(scheduler, target) as (watch, _, events):
+        cut_off(watch, events, times=2)
+        stack.worker("a", scheduler, slots=TASKS, CREATOR_DEMO_SECONDS="0.1").start()
 
 
 @pytest.mark.parametrize(

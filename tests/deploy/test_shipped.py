@@ -25,10 +25,6 @@ from verification.shipped.sbom import environment
 
 pytestmark = pytest.mark.unit
 
-
-# What `make audit` finds, what it says it does not know, and that what is shipped has licences that are allowed.
-
-
 AUDIT = "verification.shipped.audit"
 EVERYTHING = {*INSTALLATIONS.values()} - {""}
 
@@ -291,10 +287,6 @@ def test_relative_links_lead_somewhere() -> None:
 
 
 # The list of SQL statements in the docs: complete, up to date, each with what it is for.
-
-
-def test_the_document_is_what_the_modules_say() -> None:
-    assert main([]) == 0
 
 
 def test_a_stale_document_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,11 +72,7 @@ def _install(npm: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         making = Path(temporary, "package")
         making.mkdir()
-        wanted = {
-            "private": True,
-            "dependencies": {NAME: VERSION},
-            "allowScripts": dict.fromkeys(_NATIVE, True),
-        }
+        wanted = {"private": True, "dependencies": {NAME: VERSION}, "allowScripts": dict.fromkeys(_NATIVE, True)}
         (making / "package.json").write_text(json.dumps(wanted))
         options = ["--omit=dev", "--ignore-scripts=false", "--no-audit", "--no-fund", "--no-progress"]
         done = subprocess.run(
