@@ -22,7 +22,7 @@ from tests.harness.waiting import wait_until
 pytestmark = pytest.mark.e2e
 
 LEASE = 30.0
-CALLERS = 3
+CALLERS = 2
 """Of each kind."""
 CALLS = 100
 """That are made at the least, beside the submits."""
