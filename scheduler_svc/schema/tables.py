@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Boolean, Integer, SmallInteger, Text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Integer, SmallInteger, Text
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, DOUBLE_PRECISION, INTERVAL, JSONB, TIMESTAMP
 
 from scheduler_svc.domain.content import ContentTexts, PublishStatus, ReviewStatus
@@ -115,7 +115,7 @@ def _numbered(name: str, comment: str = "", *, type_: _Type = BigInteger, cache:
 
 def _one_row() -> tuple[sa.Column[Any], sa.CheckConstraint]:
     """What keeps a table at one row."""
-    return _key("only", Boolean, default=sa.true()), sa.CheckConstraint('"only"', "only")
+    return _key("only", Boolean, default=sa.true()), CheckConstraint('"only"', "only")
 
 
 def _index(name: str, *columns: str | sa.TextClause, where: str | None = None, unique: bool = False) -> sa.Index:
@@ -160,9 +160,9 @@ accounts = _table(
         "max_starts_per_minute", Integer, "How many of its tasks may start within a minute; 0: any number.", default="0"
     ),
     _column("max_asset_bytes", BigInteger, "How many bytes of assets it may store; 0: any number.", default="0"),
-    sa.CheckConstraint("max_concurrent_tasks >= 0", "limit"),
+    CheckConstraint("max_concurrent_tasks >= 0", "limit"),
     _index("accounts_limited", "account_id", where="max_concurrent_tasks > 0"),
-    sa.CheckConstraint("weight > 0 AND weight <= 1000", "weight"),
+    CheckConstraint("weight > 0 AND weight <= 1000", "weight"),
 )
 
 MISDATED = f"""
@@ -219,18 +219,16 @@ tasks = _table(
     ),
     _optional("schedule_id", BigInteger, "The schedule that submitted it; set with its row of schedule_tasks."),
     _optional("expire_time", TIME),
-    sa.CheckConstraint(
+    CheckConstraint(
         _among("status", Status.PENDING, Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED), "status"
     ),
-    sa.CheckConstraint(_PRIORITY, "priority"),
-    sa.CheckConstraint("retry_count BETWEEN 0 AND max_retries", "retries"),
-    sa.CheckConstraint("timeout_ms >= 1000", "timeout"),
-    sa.CheckConstraint(f"(status = {Status.PENDING}) = (end_time IS NULL)", "end_time"),
-    sa.CheckConstraint(f"(status = {Status.COMPLETED}) = (content_id IS NOT NULL)", "content"),
-    sa.CheckConstraint(
-        f"(attempt = 0) = (fence IS NULL) AND (attempt = 0) = (lease_end = {LeaseEnd.NONE})", "last_lease"
-    ),
-    sa.CheckConstraint(f"status <> {Status.COMPLETED} OR lease_end = {LeaseEnd.COMPLETED}", "completed_by_lease"),
+    CheckConstraint(_PRIORITY, "priority"),
+    CheckConstraint("retry_count BETWEEN 0 AND max_retries", "retries"),
+    CheckConstraint("timeout_ms >= 1000", "timeout"),
+    CheckConstraint(f"(status = {Status.PENDING}) = (end_time IS NULL)", "end_time"),
+    CheckConstraint(f"(status = {Status.COMPLETED}) = (content_id IS NOT NULL)", "content"),
+    CheckConstraint(f"(attempt = 0) = (fence IS NULL) AND (attempt = 0) = (lease_end = {LeaseEnd.NONE})", "last_lease"),
+    CheckConstraint(f"status <> {Status.COMPLETED} OR lease_end = {LeaseEnd.COMPLETED}", "completed_by_lease"),
     _index("tasks_by_account", "account_id", "status", "task_key"),
     _index("tasks_by_status", "status", "task_key"),
     # what the retention looks at, and nothing that waits
@@ -352,7 +350,7 @@ ready = _table(
         default=NOW,
     ),
     _optional("expire_time", TIME),
-    sa.CheckConstraint("attempt > 0", "attempt"),
+    CheckConstraint("attempt > 0", "attempt"),
     _index("ready_backlog", "account_id", "priority", "task_key", where="tag IS NULL"),
     _index("ready_order", sa.text("priority DESC"), "tag", "task_key", where=_TAGGED),
     _index("ready_tags", "account_id", "priority", "tag", where=_TAGGED),
@@ -374,7 +372,7 @@ start_quotas = _table(
     ),
     _column("times", ARRAY(TIME), "Oldest first: as many starts as counts says, none of them later than that."),
     _column("counts", ARRAY(Integer), "How many starts, for each of the times."),
-    sa.CheckConstraint("cardinality(times) = cardinality(counts)", "starts"),
+    CheckConstraint("cardinality(times) = cardinality(counts)", "starts"),
 )
 
 ready_floors = _table(
@@ -411,8 +409,8 @@ delayed = _table(
         ),
     ),
     _optional("expire_time", TIME),
-    sa.CheckConstraint("attempt > 0", "attempt"),
-    sa.CheckConstraint(f"cause BETWEEN {SCHEDULED} AND {BARRED}", "cause"),
+    CheckConstraint("attempt > 0", "attempt"),
+    CheckConstraint(f"cause BETWEEN {SCHEDULED} AND {BARRED}", "cause"),
     _index("delayed_due", "due_time", "task_key"),
     _index("delayed_expiry", "expire_time", "task_key", where=_EXPIRES),
     storage=_CHURN,
@@ -449,13 +447,13 @@ leases = _table(
     _optional("percent", SmallInteger, "Progress, 0 to 100."),
     _optional("step", Text, "Progress: which step runs."),
     _optional("message", Text, "Progress: what the CLI says."),
-    sa.CheckConstraint(_among("status", Status.SUBMITTED, Status.PROCESSING), "status"),
-    sa.CheckConstraint(
+    CheckConstraint(_among("status", Status.SUBMITTED, Status.PROCESSING), "status"),
+    CheckConstraint(
         f"(status = {Status.PROCESSING}) = (start_time IS NOT NULL)"
         " AND (start_time IS NULL OR accept_time IS NOT NULL)",
         "stage",
     ),
-    sa.CheckConstraint("attempt > 0", "attempt"),
+    CheckConstraint("attempt > 0", "attempt"),
     _index("leases_by_account", "account_id"),
     _index("leases_by_worker", "worker_id", "task_key"),
     _index("leases_revoked", "worker_id", where="revoked"),
@@ -476,7 +474,7 @@ task_events = _table(
     _column("reason", Text, "Why, in capitals."),
     _optional("message", Text, "Why, for people."),
     _optional("retry_count", SmallInteger, "Of moves back to pending: the retries consumed by then."),
-    sa.CheckConstraint(_legal_moves(), "legal_move"),
+    CheckConstraint(_legal_moves(), "legal_move"),
     _index("task_events_by_seq", "seq"),
     storage=_GROWS,
 )
@@ -492,7 +490,7 @@ attempt_logs = _table(
     _column("stderr", Text, "The end of what the CLI wrote to its standard error."),
     _column("stdout_truncated", Boolean, "Whether the beginning is missing."),
     _column("stderr_truncated", Boolean, "Whether the beginning is missing."),
-    sa.CheckConstraint("attempt > 0", "attempt"),
+    CheckConstraint("attempt > 0", "attempt"),
     storage=_GROWS,
 )
 
@@ -536,8 +534,8 @@ contents = _table(
     _optional("superseded_by_content_id", BigInteger, "The approved content that was written in its place."),
     _optional("usage", JSONB, "Tokens and costs, as the creator says; null: it says nothing."),
     _optional("model", Text, "The language model, as the creator says; null: it says nothing."),
-    sa.CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
-    sa.CheckConstraint("content_id > 0", "content_id"),
+    CheckConstraint(_any_of("review_status", ReviewStatus), "review_status"),
+    CheckConstraint("content_id > 0", "content_id"),
     _index("contents_by_account", "account_id", "content_id"),
     # what a claim of a review may take, in its order: one that no other index has
     _index("contents_waiting", *_REVIEW_ORDER, where=WAITS_FOR_REVIEW),
@@ -564,7 +562,7 @@ content_revisions = _table(
     _column("author", Text, "Who edited; empty: the creator."),
     _column("create_time", TIME, default=NOW),
     *(_column(name, Text, "Of this revision.") for name in ContentTexts._fields),
-    sa.CheckConstraint("number > 0", "number"),
+    CheckConstraint("number > 0", "number"),
 )
 
 content_grams = _table(
@@ -599,8 +597,8 @@ assets = _table(
     _column("media_type", Text, "Such as image/png; empty: not known.", default=""),
     _optional("width", Integer, "Pixels; null: not known."),
     _optional("height", Integer, "Pixels; null: not known."),
-    sa.CheckConstraint(_SHA256, "sha256"),
-    sa.CheckConstraint("size > 0", "size"),
+    CheckConstraint(_SHA256, "sha256"),
+    CheckConstraint("size > 0", "size"),
     _index("assets_incomplete", "touch_time", where="NOT complete"),
     storage={"fillfactor": "80"},
 )
@@ -612,7 +610,7 @@ account_assets = _table(
     _key("account_id", BigInteger),
     _column("size", BigInteger, "Bytes."),
     _column("upload_time", TIME, "When it was last uploaded for the account.", default=NOW),
-    sa.CheckConstraint("size > 0", "size"),
+    CheckConstraint("size > 0", "size"),
 )
 
 asset_usage = _table(
@@ -620,7 +618,7 @@ asset_usage = _table(
     "The bytes of each account's assets.",
     _key("account_id", BigInteger),
     _column("bytes", BigInteger, "The sum of its assets' sizes."),
-    sa.CheckConstraint("bytes >= 0", "bytes"),
+    CheckConstraint("bytes >= 0", "bytes"),
 )
 
 asset_store = _table(
@@ -641,7 +639,7 @@ content_assets = _table(
     _column("name", Text, "What the result calls it."),
     sa.Column("sha256", Text, _ASSET, comment="The asset; null: it is not stored."),
     _optional("reason", Text, "Why it is not stored."),
-    sa.CheckConstraint("(sha256 IS NULL) = (reason IS NOT NULL)", "stored"),
+    CheckConstraint("(sha256 IS NULL) = (reason IS NOT NULL)", "stored"),
     _index("content_assets_by_asset", "sha256", "account_id", where="sha256 IS NOT NULL"),
 )
 
@@ -679,9 +677,9 @@ publish_pool = _table(
     _column("published_url", Text, "Where it was published.", default=""),
     _column("publisher", Text, "Who has the present claim, or had the last one if that expired.", default=""),
     _optional("claim_time", TIME, "When the present claim began, or the last one if that expired."),
-    sa.CheckConstraint(_any_of("status", PublishStatus), "status"),
-    sa.CheckConstraint(_PRIORITY, "priority"),
-    sa.CheckConstraint(
+    CheckConstraint(_any_of("status", PublishStatus), "status"),
+    CheckConstraint(_PRIORITY, "priority"),
+    CheckConstraint(
         f"(status = {PublishStatus.PUBLISHING}) = (claim_expire_time IS NOT NULL)"
         f" AND (status <> {PublishStatus.PUBLISHING} OR claim_id <> '')",
         "claim",
@@ -706,8 +704,8 @@ publish_attempts = _table(
     _column("end_time", TIME, "When it was reported.", default=NOW),
     _column("published", Boolean, "Whether it succeeded."),
     _column("error", Text, "Why it failed."),
-    sa.CheckConstraint('"number" > 0', "number"),
-    sa.CheckConstraint("NOT published OR error = ''", "error"),
+    CheckConstraint('"number" > 0', "number"),
+    CheckConstraint("NOT published OR error = ''", "error"),
     storage=_GROWS,
 )
 
@@ -784,8 +782,8 @@ webhooks = _table(
     _column("last_error", Text, "Why the last try failed; empty: it did not.", default=""),
     _column("create_time", TIME, default=NOW),
     _optional("delete_time", TIME, "Deleted for callers; the row goes after its deliveries."),
-    sa.CheckConstraint("(previous_secret IS NULL) = (previous_secret_expire_time IS NULL)", "previous_secret"),
-    sa.CheckConstraint("delete_time IS NULL OR NOT active", "deleted"),
+    CheckConstraint("(previous_secret IS NULL) = (previous_secret_expire_time IS NULL)", "previous_secret"),
+    CheckConstraint("delete_time IS NULL OR NOT active", "deleted"),
     _index("webhooks_by_account", "account_id", where="active"),
 )
 
@@ -815,9 +813,9 @@ webhook_deliveries = _table(
     _column("last_error", Text, "Why the last try failed.", default=""),
     _column("create_time", TIME, default=NOW),
     _optional("end_time", TIME, "When it ended."),
-    sa.CheckConstraint(_any_of("status", DeliveryStatus), "status"),
-    sa.CheckConstraint(f"(status = {DeliveryStatus.PENDING}) = (next_attempt_time IS NOT NULL)", "next_attempt"),
-    sa.CheckConstraint(f"(status = {DeliveryStatus.PENDING}) = (end_time IS NULL)", "end_time"),
+    CheckConstraint(_any_of("status", DeliveryStatus), "status"),
+    CheckConstraint(f"(status = {DeliveryStatus.PENDING}) = (next_attempt_time IS NOT NULL)", "next_attempt"),
+    CheckConstraint(f"(status = {DeliveryStatus.PENDING}) = (end_time IS NULL)", "end_time"),
     # the statements that use these mention no column of another one's: see `webhooks/sql.py`
     _index("webhook_deliveries_due", "webhook_id", "next_attempt_time", "delivery_id", where=_PENDING),
     _index("webhook_deliveries_of_task", "task_key", where=_PENDING),
@@ -878,7 +876,7 @@ task_rollups = _table(
     _key("time", TIME, "The beginning of the hour or day, in UTC."),
     _key("kind", SmallInteger, "What is counted: see domain/rollup.py."),
     _column("n", DOUBLE_PRECISION, "How many, or what they cost."),
-    sa.CheckConstraint(_any_of("resolution", Resolution), "resolution"),
+    CheckConstraint(_any_of("resolution", Resolution), "resolution"),
     _index("task_rollups_by_time", "resolution", "time"),
     storage={"fillfactor": "50"},
 )
@@ -917,13 +915,13 @@ schedules = _table(
     _optional("last_run_time", TIME, "When it last submitted."),
     _optional("last_task_key", BigInteger, "The task that it last submitted."),
     _column("last_error", Text, "Why the last submit failed; empty: it did not.", default=""),
-    sa.CheckConstraint(_any_of("catch_up", CatchUp), "catch_up"),
-    sa.CheckConstraint(_any_of("overlap", Overlap), "overlap"),
-    sa.CheckConstraint(
+    CheckConstraint(_any_of("catch_up", CatchUp), "catch_up"),
+    CheckConstraint(_any_of("overlap", Overlap), "overlap"),
+    CheckConstraint(
         "(next_tick IS NULL) = (due_time IS NULL) AND (next_tick IS NULL OR NOT paused AND due_time >= next_tick)",
         "due",
     ),
-    sa.CheckConstraint("(last_run_time IS NULL) = (last_task_key IS NULL)", "last_run"),
+    CheckConstraint("(last_run_time IS NULL) = (last_task_key IS NULL)", "last_run"),
     _index("schedules_by_account", "account_id", "schedule_id"),
     _index("schedules_by_due_time", "due_time", "schedule_id", where="due_time IS NOT NULL"),
     storage={"fillfactor": "80"},
@@ -952,7 +950,7 @@ audit_events = _table(
     _column("method", Text, "The call."),
     _column("resource", Text, "What it is about."),
     _column("outcome", Text, "OK, or the status and the reason of the error."),
-    sa.CheckConstraint("length(resource) <= 200", "resource"),
+    CheckConstraint("length(resource) <= 200", "resource"),
     _index("audit_events_by_account", "account_id", "event_key"),
     _index("audit_events_by_method", "method", "event_key", where=NO_SUBMIT),
     storage=_GROWS,
@@ -973,7 +971,7 @@ imported = _table(
     _key("kind", SmallInteger, "1 account, 2 task, 3 content, 4 pool_entry."),
     _key("old_id", BigInteger, "Its id there."),
     _column("new_id", BigInteger, "Its number here."),
-    sa.CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
+    CheckConstraint("kind BETWEEN 1 AND 4", "kind"),
 )
 
 schema_compatibility = _table(

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from contentgen.service.settings import SettingsError
 from scheduler_svc.admin.backups import backup_command, restore_command
 from scheduler_svc.admin.backups import restore as archive
-from scheduler_svc.admin.backups.backup import BackupSource, Proof, back_up
+from scheduler_svc.admin.backups.backup import Proof, back_up, backup_source
 from scheduler_svc.admin.backups.command import copy_assets
 from scheduler_svc.admin.backups.programs import DumpProgress, ProgramFailed, Programs, RestoreProgress, run, size
 from scheduler_svc.admin.backups.restore import CannotRestore, RestoreSummary, check_schema, read_archive, restore
@@ -218,7 +218,10 @@ def test_a_backup_is_verified_by_a_restore(site: Site) -> None:
 def test_a_backup_that_differs_from_its_source_is_refused(site: Site, change: str, said: str) -> None:
     site.back_up()
     site.sql(change)
-    with BackupSource(site.url) as source, pytest.raises(CannotRestore, match=rf"not what the database held: .*{said}"):
+    with (
+        backup_source(site.url) as source,
+        pytest.raises(CannotRestore, match=rf"what the database held: .*{said}"),
+    ):
         Proof(source, site.programs, site.progress).of(read_archive(site.file, site.programs))
 
 

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import psycopg2
 import sqlalchemy as sa
+from psycopg2 import extensions
 
 from contentgen.service.settings import SettingsError
 from scheduler_svc.admin.backups.programs import DumpProgress, ProgramFailed, Programs, RestoreProgress, run, size
@@ -71,30 +72,29 @@ _BEGIN = """
 _HAS_TRANSACTION_TIMEOUT = 17
 
 
+@contextmanager
+def backup_source(url: str) -> Iterator[BackupSource]:
+    """Raises SettingsError if the database can't be reached, or has no tables of ours."""
+    try:
+        connection = connect(sa.make_url(url))
+    except psycopg2.Error as error:
+        raise SettingsError([f"DATABASE_URL can't be used: {' '.join(str(error).split())}"]) from None
+    with closing(connection):
+        yield BackupSource(connection)
+
+
 class BackupSource:
-    """A transaction that reads one snapshot of the database; a context manager."""
+    """A transaction that reads one snapshot of the database."""
 
-    def __init__(self, url: str) -> None:
-        """Raises SettingsError if the database can't be reached, or has no tables of ours."""
-        try:
-            self._connection = connect(sa.make_url(url))
-        except psycopg2.Error as error:
-            raise SettingsError([f"DATABASE_URL can't be used: {' '.join(str(error).split())}"]) from None
-        try:
-            self._begin()
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def _begin(self) -> None:
+    def __init__(self, connection: extensions.connection) -> None:
+        self._connection = connection
         version_table, self.bytes = self._row(_OURS)
         if version_table is None:
             raise SettingsError(["the database has no tables of a scheduler: there is nothing to back up"])
-        info = self._connection.info
-        self.major: int = info.server_version // 10_000
-        self.encrypted: bool = info.ssl_in_use
+        self.major: int = connection.info.server_version // 10_000
+        self.encrypted: bool = connection.info.ssl_in_use
         timeout = "SET transaction_timeout = 0;" if self.major >= _HAS_TRANSACTION_TIMEOUT else ""
-        with self._connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute(timeout + _BEGIN)
         (self.snapshot,) = self._row("SELECT pg_export_snapshot()")
 
@@ -106,12 +106,6 @@ class BackupSource:
         with self._connection.cursor() as cursor:
             cursor.execute(sql)
             return cursor.fetchone()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
 
 
 _SERVER_BYTES = 256 << 20
@@ -215,7 +209,7 @@ def back_up(
     name. Raises SettingsError, PostgresError, ProgramFailed, CannotRestore, OSError; then nothing is left of it.
     """
     start = time.monotonic()
-    with BackupSource(url) as source, programs.fitting("pg_dump", source.major, encrypted=source.encrypted) as program:
+    with backup_source(url) as source, programs.fitting("pg_dump", source.major, encrypted=source.encrypted) as program:
         proof = Proof(source, programs, progress) if verify else None
         with _partial(path, overwrite=overwrite) as (partial, descriptor):
             run(
