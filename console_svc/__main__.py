@@ -1,7 +1,4 @@
-"""`contentgen-console`: the entry point, which says what to install where the extra `console` is missing.
-
-Layer: above `main`.
-"""
+"""`contentgen-console`: the entry point, which says what to install where the extra `console` is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +12,8 @@ def main() -> None:
     """Serves the console. Exit status 78 where a module is missing, else see `main`."""
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: articles are worked on in processes
     if not sys.argv[1:] or sys.argv[1].startswith("-"):
-        _end_on_signals()
+        for number in (signal.SIGTERM, signal.SIGINT):  # until it serves, and has handlers of its own
+            signal.signal(number, _end)
     elif os.getpid() == 1:  # of a container: the kernel drops a TERM that a command has no handler for
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     gc.disable()  # until `freeze`: what is imported stays, and to look for garbage in it takes a third of a start
@@ -31,12 +29,6 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     run()
-
-
-def _end_on_signals() -> None:
-    """Ends the process on signals until the console serves, which has handlers of its own."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
 
 
 def _end(number: int, _frame: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,15 @@ from starlette.staticfiles import StaticFiles
 from console_svc.accounts.page import Accounts
 from console_svc.audit.page import Audit
 from console_svc.config import ConsoleSettings
-from console_svc.contents.content import ContentPage, Edit
-from console_svc.contents.files import Assets
-from console_svc.contents.list import Contents
+from console_svc.contents.content import Assets, ContentPage, Contents, Edit
 from console_svc.metrics import ConsoleMetrics
 from console_svc.overview.page import Overview
 from console_svc.pool.page import PublishPool
 from console_svc.review.desk import ReviewDesk
 from console_svc.schedules.page import Schedules
-from console_svc.signin.page import SignIn
-from console_svc.site import NOT_FOUND, Page, Site
+from console_svc.site import NOT_FOUND, Page, SignIn, Site
 from console_svc.submits.page import New
-from console_svc.tasks.bulk import TaskMoves, WorkPage
+from console_svc.tasks.bulk import TaskMoves
 from console_svc.tasks.list import Tasks
 from console_svc.tasks.task import TaskPage
 from console_svc.web.schedulers import Schedulers
@@ -39,14 +36,13 @@ from console_svc.webhooks.page import Webhooks
 from console_svc.workers.page import Workers
 
 STATIC = Path(__file__).parent / "static"
-PAGES: Sequence[Callable[[Site], Page]] = (
+PAGES: Sequence[type[Page]] = (
     SignIn,
     Overview,
     New,
     Tasks,
     TaskMoves,
     TaskPage,
-    WorkPage,
     ReviewDesk,
     Contents,
     ContentPage,

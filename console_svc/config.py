@@ -1,7 +1,4 @@
-"""The console's settings: one frozen object, read once from flags and environment variables.
-
-Layer: the bottom of console_svc.
-"""
+"""The console's settings: one frozen object, read once from flags and environment variables."""
 
 from __future__ import annotations
 
@@ -28,8 +25,6 @@ Hosts = Annotated[tuple[str, ...], by_comma(_HOST, "names of hosts without ports
 
 
 class ConsoleSettings(ServiceSettings):
-    """What an operator may set."""
-
     console_listen: ListenAddress = Address("127.0.0.1", 8080)
     """host:port to serve the pages on; :0 is loopback with any free port. Beyond loopback it needs TLS, or a proxy that
     has it and --console-behind-proxy, or --insecure."""
@@ -78,7 +73,6 @@ class ConsoleSettings(ServiceSettings):
         return name
 
     def conflicts(self) -> list[str]:
-        """Lists what is wrong with the values together."""
         problems = [
             *together(self, "tls_client_cert", "tls_client_key"),
             *together(self, "console_tls_cert", "console_tls_key"),
@@ -100,7 +94,6 @@ class ConsoleSettings(ServiceSettings):
 
     @property
     def secure(self) -> bool:
-        """Tells whether browsers use https."""
         return self.console_tls_cert is not None or self.console_behind_proxy
 
 

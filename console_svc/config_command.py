@@ -27,12 +27,8 @@ def run(arguments: Sequence[str]) -> int:
             lambda settings, findings: expired(settings, findings, *CERTIFICATES),
             same_ports,
         ),
-        connect=_unreachable,
+        connect=lambda settings, findings: [*unresolved(settings), *asyncio.run(_not_serving(settings, findings))],
     ).run(arguments)
-
-
-def _unreachable(settings: ConsoleSettings, findings: Findings) -> list[str]:
-    return [*unresolved(settings), *asyncio.run(_not_serving(settings, findings))]
 
 
 async def _not_serving(settings: ConsoleSettings, findings: Findings) -> list[str]:

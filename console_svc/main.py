@@ -40,7 +40,11 @@ def main() -> None:
         if problems := [*unusable(settings)]:
             raise SettingsError(problems)
         console_socket = listen(settings.console_listen, "CONTENTGEN_CONSOLE_LISTEN")
-        console = _Console(settings, console_socket)
+        metrics = ConsoleMetrics()
+        metrics.built(version("contentgen-grpc"))
+        cert, key = settings.console_tls_cert, settings.console_tls_key
+        pages = Server(build(settings, metrics), max_connections(), cert=cert, key=key)
+        endpoint = _scraped(settings, metrics, pages)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_STATUS)
@@ -51,49 +55,37 @@ def main() -> None:
         if expiry := describe_expiry(end, datetime.now(UTC)):
             setting = variable_of(ConsoleSettings, name)
             _log.warning(f"a certificate {expiry}", action="certificate", setting=setting, file=str(path))
-    asyncio.run(console.serve())
+    asyncio.run(_serve(settings, pages, console_socket, endpoint))
     _log.info("stopped", action="stop")
 
 
-class _Console:
-    """One console: its pages, and its metrics if they have an address."""
+def _scraped(settings: ConsoleSettings, metrics: ConsoleMetrics, pages: Server) -> MetricsEndpoint | None:
+    """Serves the metrics if they have an address. Raises SettingsError if it can't listen there.
 
-    def __init__(self, settings: ConsoleSettings, console_socket: socket.socket) -> None:
-        """Raises SettingsError if it can't listen on the address of the metrics."""
-        self._settings = settings
-        self._listening = console_socket
-        self._metrics = ConsoleMetrics()
-        self._metrics.built(version("contentgen-grpc"))
-        cert, key = settings.console_tls_cert, settings.console_tls_key
-        self._pages = Server(build(settings, self._metrics), max_connections(), cert=cert, key=key)
-        self._endpoint = self._scraped()
+    A console is ready whether or not a scheduler answers: its pages say that none does, which a proxy's error page
+    would not.
+    """
+    if settings.metrics_listen is None:
+        return None
 
-    def _scraped(self) -> MetricsEndpoint | None:
-        """A console is ready whether or not a scheduler answers: its pages say that none does, which a proxy's error
-        page would not.
-        """
-        address = self._settings.metrics_listen
-        if address is None:
-            return None
-        return MetricsEndpoint(
-            address,
-            self._metrics.registry,
-            live=tuple,
-            ready=lambda: ["it stops"] if self._pages.should_exit else [],
-        )
+    def unready() -> list[str]:
+        return ["it stops"] if pages.should_exit else []
 
-    async def serve(self) -> None:
-        """Serves until TERM or INT."""
-        follow_level_signals(asyncio.get_running_loop(), self._settings.log_level)
-        for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them at its end
-            signal.signal(number, lambda *_: setattr(self._pages, "should_exit", True))
-        settings, port = self._settings, self._listening.getsockname()[1]
-        scheme = "https" if settings.console_tls_cert else "http"
-        address = f"{scheme}://{Address(settings.console_listen.host, port)}{settings.console_prefix}/"
-        metrics_fields = {}
-        if settings.metrics_listen and self._endpoint:
-            metrics_fields["metrics"] = str(Address(settings.metrics_listen.host, self._endpoint.port))
-        _log.info("ready", action="ready", console=address, scheduler=settings.scheduler, **metrics_fields)
-        await self._pages.serve([self._listening])
-        if self._endpoint:
-            self._endpoint.stop()
+    return MetricsEndpoint(settings.metrics_listen, metrics.registry, live=tuple, ready=unready)
+
+
+async def _serve(
+    settings: ConsoleSettings, pages: Server, console_socket: socket.socket, endpoint: MetricsEndpoint | None
+) -> None:
+    follow_level_signals(asyncio.get_running_loop(), settings.log_level)
+    for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them at its end
+        signal.signal(number, lambda *_: setattr(pages, "should_exit", True))
+    scheme, port = "https" if settings.console_tls_cert else "http", console_socket.getsockname()[1]
+    address = f"{scheme}://{Address(settings.console_listen.host, port)}{settings.console_prefix}/"
+    metrics_fields = {}
+    if settings.metrics_listen and endpoint:
+        metrics_fields["metrics"] = str(Address(settings.metrics_listen.host, endpoint.port))
+    _log.info("ready", action="ready", console=address, scheduler=settings.scheduler, **metrics_fields)
+    await pages.serve([console_socket])
+    if endpoint:
+        endpoint.stop()

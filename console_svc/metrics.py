@@ -13,8 +13,6 @@ PAGE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 1
 
 
 class ConsoleMetrics(ServiceMetrics):
-    """The metrics of one console, in a registry of their own."""
-
     def __init__(self) -> None:
         super().__init__("console")
         self._answers = self._counter(

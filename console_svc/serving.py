@@ -86,8 +86,6 @@ class Places:
 
 
 class Connection(H11Protocol):
-    """A connection, from when it was accepted."""
-
     def __init__(self, places: Places, wait_limit: float, *args: Any) -> None:
         super().__init__(*args)
         self._places = places
@@ -175,8 +173,6 @@ class WholeRequests:
 
 
 class Server(uvicorn.Server):
-    """A server of uvicorn with connections that it accepts itself."""
-
     def __init__(
         self, app: ASGIApp, connections: int, *, wait_limit: float = WAIT_LIMIT, cert: object = None, key: object = None
     ) -> None:
@@ -209,24 +205,21 @@ class Server(uvicorn.Server):
 
     async def _accept(self, listener: socket.socket) -> None:
         listener.setblocking(False)
+        loop, states = asyncio.get_running_loop(), (self.server_state, self.lifespan.state)
         async with asyncio.TaskGroup() as handshakes:
             while True:
                 try:
-                    peer, _ = await asyncio.get_running_loop().sock_accept(listener)
+                    peer, _ = await loop.sock_accept(listener)
                 except OSError as error:
                     _log.warning("a connection can't be accepted", action="connection", error=error.strerror)
                     await asyncio.sleep(_ACCEPT_INTERVAL)
                     continue
-                connection = self._connection()
+                connection = Connection(self._places, self._wait_limit, self.config, *states, loop)
                 if self._places.take(connection):
                     connection.opening = handshakes.create_task(self._open(connection, peer))
                 else:
                     _log.warning("there are too many connections", action="connection")
                     peer.close()
-
-    def _connection(self) -> Connection:
-        state, loop = self.server_state, asyncio.get_running_loop()
-        return Connection(self._places, self._wait_limit, self.config, state, self.lifespan.state, loop)
 
     async def _open(self, connection: Connection, peer: socket.socket) -> None:
         tls = self.config.ssl

@@ -1,30 +1,31 @@
-"""What the pages share: who has signed in, forms that change something, what an error looks like."""
+"""What the pages share: who has signed in, and how, forms that change something, what an error looks like."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from console_svc.articles.sandbox import ArticleSandbox
 from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.web.forms import text_of, with_form
-from console_svc.web.language import refused, text
+from console_svc.web.language import COOKIE, NAMES, refused, text
 from console_svc.web.live import LiveTasks
 from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
-from console_svc.web.security import CSRF_FIELD, SignInTries, page_before, same_origin, same_text
-from console_svc.web.sessions import AGE_LIMIT, REVOKED, Session, Sessions
-from console_svc.web.work import Works
+from console_svc.web.security import CSRF_FIELD, SignInTries, address_of, is_local, page_before, same_origin, same_text
+from console_svc.web.sessions import AGE_LIMIT, REVOKED, SIGNED_OUT, SIGNED_OUT_EVERYWHERE, Session, Sessions
+from console_svc.web.work import Work, Works, soon
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 NO_CONTENT, SEE_OTHER = 204, 303
@@ -46,6 +47,8 @@ NOT_NAMED = text("The proxy before this console signs users in, and it has named
 UNKNOWN_TO_US = text("The schedulers do not know the token that the proxy before this console has named.")
 Handler = Callable[[Request, Session], Awaitable[Response]]
 Served = Callable[[Request], Awaitable[Response]]
+Marked = TypeVar("Marked", bound=Callable[..., Awaitable[Response]])
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -59,14 +62,59 @@ class Link:
     method: str = ""
 
 
-class Page(Protocol):
-    """A page, or some pages that belong together."""
+class Page:
+    """A page, or some pages that belong together: each method that `get` or `post` marks answers at a path."""
 
-    @property
-    def link(self) -> Link | None:
-        """The link in the navigation; None if other pages lead there."""
+    link: ClassVar[Link | None] = None
+    """The link in the navigation; None if other pages lead there."""
 
-    def routes(self) -> Sequence[BaseRoute]: ...
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def routes(self) -> list[Route]:
+        methods = [getattr(self, name) for name in vars(type(self))]
+        return [method.route(self._site, method) for method in methods if hasattr(method, "route")]
+
+
+def get(path: str, *, everybody: bool = False) -> Callable[[Marked], Marked]:
+    """Marks a method that only shows something. `everybody`: nobody has to sign in."""
+    return _marks(lambda site, method: site.route("GET", path, method if everybody else site.signed_in(method)))
+
+
+def post(path: str, *, everybody: bool = False, calls: bool = True) -> Callable[[Marked], Marked]:
+    """Marks a method for a form, which has to hold the session's CSRF token: `parts.html` has its field.
+
+    `calls`: whether it needs a scheduler at once.
+    """
+    return _marks(
+        lambda site, method: site.route(
+            "POST", path, method if everybody else site.signed_in(site.form(method, calls=calls))
+        )
+    )
+
+
+def _marks(route: Callable[[Site, Any], Route]) -> Callable[[Marked], Marked]:
+    def mark(method: Marked) -> Marked:
+        method.__dict__["route"] = route
+        return method
+
+    return mark
+
+
+class NotDone(Exception):
+    """Ends a handler: its page says what is wrong."""
+
+    def __init__(self, message: str, status: int = BAD) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+
+def present(value: T | None, message: str) -> T:
+    """Returns the value. Raises NotDone for None: not found."""
+    if value is None:
+        raise NotDone(message, NOT_FOUND)
+    return value
 
 
 class Site:
@@ -93,23 +141,15 @@ class Site:
         return f"{self.settings.console_prefix}{path}"
 
     def see(self, path: str) -> Response:
-        """Leads to the page that follows a form that has done its work."""
+        """Leads to a page after a form has done its work."""
         return RedirectResponse(self.path(path), SEE_OTHER)
 
-    def page(self, path: str, handler: Handler) -> Route:
-        """Returns the route of a page that only shows something."""
-        return Route(path, self._measured(path, self._signed_in(handler)), methods=["GET"])
-
-    def form(self, path: str, handler: Handler, *, calls: bool = True) -> Route:
-        """The route of a form, which has to hold the session's CSRF token: `parts.html` has its field.
-
-        `calls`: whether it needs a scheduler at once.
-        """
-        return Route(path, self._measured(path, self._signed_in(self._form(handler, calls=calls))), methods=["POST"])
-
-    def open(self, path: str, method: str, handler: Served) -> Route:
-        """Returns the route of something for which nobody has to sign in."""
-        return Route(path, self._measured(path, handler), methods=[method])
+    async def see_work(self, session: Session, work: Work, notice: str, seconds: float) -> Response:
+        """Leads to the page of a work, or back with a notice if it ends well within so many seconds."""
+        if await soon(work, seconds) and not (work.failed or work.stopped):
+            session.tell(notice, n=work.done)
+            return self.see(work.back)
+        return self.see(f"/work/{work.key}")
 
     def render(
         self,
@@ -120,14 +160,11 @@ class Site:
         *,
         status: int = 200,
     ) -> HTMLResponse:
-        links = self.offered(session)
-        page_session = (
-            session if "hx-request" not in request.headers else None
-        )  # a script takes `main`, without notices
         common_values = {
             "session": session,
-            "links": links,
-            "notices": page_session.take_notices() if page_session else (),
+            "links": self.offered(session),
+            # a script takes `main`, without notices
+            "notices": session.take_notices() if session and "hx-request" not in request.headers else (),
         }
         return HTMLResponse(self.renderer.text(request, template, {**common_values, **values}), status)
 
@@ -151,10 +188,9 @@ class Site:
     def session(self, request: Request) -> Session | None:
         """Returns the session of the cookie; where a proxy names who asks, only if it names the same token."""
         session = self.sessions.find(request.cookies.get(self._cookie, ""))
-        is_foreign = (
-            session and self.settings.console_token_header and (session.token or "") != self._named_token(request)
-        )
-        return None if is_foreign else session
+        if session and self.settings.console_token_header and (session.token or "") != self._named_token(request):
+            return None
+        return session
 
     def why_ended(self, request: Request) -> str:
         """A text that says why a browser has to sign in; empty if it has not done so before."""
@@ -165,8 +201,10 @@ class Site:
     async def begin(self, token: str | None) -> Session | None:
         """A new session of a token; None if the schedulers do not know it. Raises RequestError if none answers."""
         client = self.schedulers.client(token)
-        caller = await self.schedulers.recognise(client)
-        return self.sessions.begin(token, client, caller) if caller else None
+        try:
+            return self.sessions.begin(token, client, await client.get_caller())
+        except Unauthenticated:  # or they ask for a token, and there is none
+            return None
 
     def keep(self, response: Response, session: Session) -> None:
         """Gives the browser its cookie: for this site alone, out of reach for scripts."""
@@ -180,7 +218,9 @@ class Site:
             samesite="strict",
         )
 
-    def _measured(self, path: str, serve: Served) -> Served:
+    def route(self, method: str, path: str, serve: Served) -> Route:
+        """Returns a route whose answers are measured, and which answers whatever happens."""
+
         async def served(request: Request) -> Response:
             start, status = time.monotonic(), BROKEN
             try:
@@ -195,9 +235,9 @@ class Site:
             self.metrics.answered(path, request.method, status, time.monotonic() - start)
             return response
 
-        return served
+        return Route(path, served, methods=[method])
 
-    def _signed_in(self, handler: Handler) -> Served:
+    def signed_in(self, handler: Handler) -> Served:
         async def served(request: Request) -> Response:
             try:
                 session = self.session(request) or await self._by_itself(request)
@@ -214,7 +254,7 @@ class Site:
 
         return served
 
-    def _form(self, handler: Handler, *, calls: bool) -> Handler:
+    def form(self, handler: Handler, *, calls: bool) -> Handler:
         async def served(request: Request, session: Session) -> Response:
             own_request = await _genuine(request, session)
             if own_request is None:
@@ -233,6 +273,8 @@ class Site:
     async def _served(self, handler: Handler, request: Request, session: Session) -> Response:
         try:
             return await handler(request, session)
+        except NotDone as end:
+            return self.failure(request, session, end.message, end.status)
         except Unauthenticated:  # the token was revoked
             self.sessions.end(session, REVOKED, everywhere=True)
             return self._to_sign_in(request)
@@ -287,3 +329,68 @@ async def _genuine(request: Request, session: Session) -> Request | None:
         return None
     form_request = await with_form(request)
     return form_request if same_text(text_of(await form_request.form(), CSRF_FIELD), session.csrf) else None
+
+
+TOO_MANY = 429
+MAX_SIGN_IN = 16 << 10
+"""Bytes of the form, which anybody may send."""
+_YEAR = 365 * 86_400
+_TOKEN = re.compile(r"[!-~]{1,4096}")
+
+
+class SignIn(Page):
+    @get("/login", everybody=True)
+    async def show(self, request: Request) -> Response:
+        if self._site.session(request):
+            return self._next(request)
+        return self._form(request, why=self._site.why_ended(request))
+
+    @post("/login", everybody=True)
+    async def submit(self, request: Request) -> Response:
+        site, count = self._site, self._site.metrics.signed_in
+        if not same_origin(request):
+            count("foreign_form")
+            return self._form(request, "This form is not from this page. Reload the page.", FORBIDDEN)
+        address = address_of(request, behind_proxy=site.settings.console_behind_proxy)
+        if not site.tries.admit(address):
+            count("too_many")
+            return self._form(request, "Too many tries. Wait a minute.", TOO_MANY)
+        token = text_of(await (await with_form(request, MAX_SIGN_IN)).form(), "token")
+        try:
+            session = await site.begin(token) if _TOKEN.fullmatch(token) else None
+        except RequestError:
+            count("schedulers_away")
+            return self._form(request, "No scheduler answers. Try again in a moment.", AWAY)
+        if session is None:
+            count("unknown_token")
+            return self._form(request, "The schedulers do not know this token.", FORBIDDEN)
+        count("accepted")
+        site.tries.forgive(address)
+        response = self._next(request)
+        site.keep(response, session)
+        return response
+
+    def _next(self, request: Request) -> Response:
+        """Leads to the page that was asked for before the form."""
+        address = request.query_params.get("next", "")
+        return RedirectResponse(address if is_local(address) else self._site.path("/"), SEE_OTHER)
+
+    def _form(self, request: Request, problem: str = "", status: int = 200, *, why: str = "") -> Response:
+        values = {"problem": problem, "why": why, "proxied": bool(self._site.settings.console_token_header)}
+        return self._site.render(request, "web/signin.html", values, status=status)
+
+    @post("/logout", calls=False)
+    async def sign_out(self, request: Request, session: Session) -> Response:
+        everywhere = (await request.form()).get("everywhere") == "yes"
+        why = SIGNED_OUT_EVERYWHERE if everywhere else SIGNED_OUT
+        self._site.sessions.end(session, why, everywhere=everywhere)
+        return self._site.see("/login")
+
+    @get("/language/{language}", everybody=True)
+    async def set_language(self, request: Request) -> Response:
+        """Sets the language, and leads back to the page."""
+        response = RedirectResponse(page_before(request) or self._site.path("/"), SEE_OTHER)
+        if (language := request.path_params["language"]) in NAMES:
+            secure = self._site.settings.secure
+            response.set_cookie(COOKIE, language, max_age=_YEAR, path="/", samesite="lax", secure=secure)
+        return response

@@ -1,7 +1,4 @@
-"""The accounts: their limits, their tasks, how they did; create, edit, deactivate, pause.
-
-How an account did is which of its limits hold tasks back, and how good its contents were.
-"""
+"""The accounts: which of their limits hold tasks back, their tasks and scores; create, edit, deactivate, pause."""
 
 from __future__ import annotations
 
@@ -16,55 +13,33 @@ from typing import Any
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.site import BAD, Link, Page, get, post, present
 from console_svc.tasks import history
 from console_svc.web.forms import Form, text_of
-from console_svc.web.language import plural, text
+from console_svc.web.language import PageText, filled, plural, text
 from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import Session, permitted
 from console_svc.web.values import MAX_COUNT, MAX_NUMBER, whole
 from console_svc.workers.page import pauses
-from contentgen import (
-    Account,
-    AsyncContentGenerationClient,
-    InvalidArgument,
-    PendingReason,
-    TaskHistoryPoint,
-    TaskStats,
-)
+from contentgen import Account, AsyncContentGenerationClient, InvalidArgument, TaskHistoryPoint, TaskStats
 
 MAX_ACCOUNTS = 10_000
 SAMPLE = 3
 """Of the newest pending tasks, which are asked why they wait."""
 
 
-class Accounts:
+class Accounts(Page):
     link = Link("/accounts", "Accounts", "AccountService/ListAccounts")
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        site = self._site
-        return (
-            site.page("/accounts", self.list),
-            site.page("/accounts/new", self.new),
-            site.form("/accounts/new", self.create),
-            site.page("/accounts/{account_id:int}", self.show),
-            site.page("/accounts/{account_id:int}/edit", self.edit),
-            site.form("/accounts/{account_id:int}/edit", self.update),
-            site.form("/accounts/{account_id:int}/activate", self.activate),
-            site.form("/accounts/{account_id:int}/deactivate", self.deactivate),
-        )
-
+    @get("/accounts")
     async def list(self, request: Request, session: Session) -> Response:
         """Lists accounts by id. `name` selects those whose name has it; `page` counts from 1."""
         name = request.query_params.get("name", "").strip()
         page_text = request.query_params.get("page", "")
         page = max(int(page_text), 1) if page_text.isascii() and page_text.isdecimal() and len(page_text) < 9 else 1
-        accounts = [account for account in await _all(session) if name.lower() in account["name"].lower()]
+        all_accounts, _ = await first_of(session.client.iter_accounts(), MAX_ACCOUNTS)
+        accounts = [account for account in all_accounts if name.lower() in account["name"].lower()]
         page_accounts = accounts[(page - 1) * PAGE_SIZE :][:PAGE_SIZE]
         dispatch, *stats = await asyncio.gather(
             permitted(session.may("WorkerPoolService/GetDispatchStatus"), session.client.get_dispatch_status()),
@@ -82,11 +57,10 @@ class Accounts:
         }
         return self._site.render(request, "accounts/list.html", values, session)
 
+    @get("/accounts/{account_id:int}")
     async def show(self, request: Request, session: Session) -> Response:
-        account_id = request.path_params["account_id"]
-        account = await session.client.get_account(account_id)
-        if account is None:
-            return self._absent(request, session)
+        account = await _account(request, session)
+        account_id = account["account_id"]
         client, may = session.client, session.may
         span = history.chosen(request.query_params.get("span"), "7d")
         stats, points, today, dispatch, reasons = await asyncio.gather(
@@ -97,11 +71,8 @@ class Accounts:
             _reasons(session, account_id),
         )
         account_scores = await permitted(may("ContentService/ListContents"), scores(client, account_id, points))
-        account_pauses = (
-            [pause for pause in await pauses(session, dispatch) if pause.account_id in {0, account_id}]
-            if dispatch
-            else []
-        )
+        all_pauses = await pauses(session, dispatch) if dispatch else []
+        account_pauses = [pause for pause in all_pauses if pause.account_id in {0, account_id}]
         values = {
             "account": account,
             "stats": stats,
@@ -121,9 +92,11 @@ class Accounts:
         }
         return self._site.render(request, "accounts/account.html", values, session)
 
+    @get("/accounts/new")
     async def new(self, request: Request, session: Session) -> Response:
         return self._form(request, session, AccountForm.of(None), None)
 
+    @post("/accounts/new")
     async def create(self, request: Request, session: Session) -> Response:
         form = AccountForm.sent(await request.form())
         values = form.values()
@@ -136,12 +109,12 @@ class Accounts:
             form.refused(error)
         return self._form(request, session, form, None)
 
+    @get("/accounts/{account_id:int}/edit")
     async def edit(self, request: Request, session: Session) -> Response:
-        account = await session.client.get_account(request.path_params["account_id"])
-        if account is None:
-            return self._absent(request, session)
+        account = await _account(request, session)
         return self._form(request, session, AccountForm.of(account), account["account_id"])
 
+    @post("/accounts/{account_id:int}/edit")
     async def update(self, request: Request, session: Session) -> Response:
         account_id = request.path_params["account_id"]
         form = AccountForm.sent(await request.form())
@@ -159,11 +132,13 @@ class Accounts:
         )
         return self._site.see(f"/accounts/{account_id}")
 
+    @post("/accounts/{account_id:int}/activate")
     async def activate(self, request: Request, session: Session) -> Response:
         account = await session.client.update_account(request.path_params["account_id"], active=True)
         session.tell("Account {account} takes submits again.", account=account["account_id"])
         return self._site.see(f"/accounts/{account['account_id']}")
 
+    @post("/accounts/{account_id:int}/deactivate")
     async def deactivate(self, request: Request, session: Session) -> Response:
         account = await session.client.deactivate_account(request.path_params["account_id"])
         session.tell("Account {account} takes no submits now.", account=account["account_id"])
@@ -173,21 +148,13 @@ class Accounts:
         values = {"fields": FIELDS, "form": form, "account_id": account_id}
         return self._site.render(request, "accounts/form.html", values, session, status=BAD if form.problems else 200)
 
-    def _absent(self, request: Request, session: Session) -> Response:
-        return self._site.failure(request, session, "There is no such account.", NOT_FOUND)
+
+async def _account(request: Request, session: Session) -> Account:
+    account = await session.client.get_account(request.path_params["account_id"])
+    return present(account, "There is no such account.")
 
 
-async def _all(session: Session) -> list[Account]:
-    """Lists the accounts by id, `MAX_ACCOUNTS` at most."""
-    accounts: list[Account] = []
-    async for account in session.client.iter_accounts():
-        accounts.append(account)
-        if len(accounts) == MAX_ACCOUNTS:
-            break
-    return accounts
-
-
-async def _reasons(session: Session, account_id: int) -> list[PendingReason]:
+async def _reasons(session: Session, account_id: int) -> list[str]:
     """Returns why the newest pending tasks wait, each reason once."""
     tasks = await session.client.list_tasks(account_id, "pending", SAMPLE)
     statuses = await asyncio.gather(*(session.client.get_task_status(task["task_id"]) for task in tasks))
@@ -280,54 +247,40 @@ MAX_SCORED = 100
 """Contents that are looked at: the newest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """`text` is a text of the page, in which `values` are filled in."""
-
-    text: str
-    values: Mapping[str, object]
-
-
-def holds(account: Account, stats: TaskStats) -> Iterator[Hold]:
+def holds(account: Account, stats: TaskStats) -> Iterator[PageText]:
     """What the account's own settings do to its tasks now."""
     pending, running = stats["counts"]["pending"], with_workers(stats)
     limit, max_pending = account["max_concurrent_tasks"], account["max_pending_tasks"]
     if limit and running >= limit and stats["queue_depth"]:
-        values = {"n": stats["queue_depth"], "running": running, "limit": limit}
-        yield Hold(
-            plural(
-                "{n} due task waits: {running} running, {limit} allowed at once.",
-                "{n} due tasks wait: {running} running, {limit} allowed at once.",
-            ),
-            values,
+        waiting = plural(
+            "{n} due task waits: {running} running, {limit} allowed at once.",
+            "{n} due tasks wait: {running} running, {limit} allowed at once.",
         )
+        yield filled(waiting, n=stats["queue_depth"], running=running, limit=limit)
     if max_pending and pending >= max_pending:
-        yield Hold("Submits are refused: {n} of {limit} that may be pending are.", {"n": pending, "limit": max_pending})
+        full = text("Submits are refused: {n} of {limit} that may be pending are.")
+        yield filled(full, n=pending, limit=max_pending)
     if not account["active"] and pending:
-        yield Hold(
-            plural("It is inactive, and {n} task still waits.", "It is inactive, and {n} tasks still wait."),
-            {"n": pending},
-        )
+        inactive = plural("It is inactive, and {n} task still waits.", "It is inactive, and {n} tasks still wait.")
+        yield filled(inactive, n=pending)
 
 
 def with_workers(stats: TaskStats) -> int:
     return stats["counts"]["submitted"] + stats["counts"]["processing"]
 
 
-async def held_back(session: Session) -> Sequence[tuple[Account, Hold]]:
+async def held_back(session: Session) -> Sequence[tuple[Account, PageText]]:
     """Returns what holds tasks back, for the first `MAX_LIMITED` accounts that have such a limit."""
     if not (session.may("AccountService/ListAccounts") and session.may("TaskService/GetTaskStats")):
         return ()
-    limited_accounts: list[Account] = []
-    async for account in session.client.iter_accounts():
-        if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]:
-            limited_accounts.append(account)
-            if len(limited_accounts) == MAX_LIMITED:
-                break
-    stats = await asyncio.gather(
-        *(session.client.get_task_stats(account["account_id"]) for account in limited_accounts)
+    limited_accounts = (
+        account
+        async for account in session.client.iter_accounts()
+        if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]
     )
-    pairs = zip(limited_accounts, stats, strict=True)
+    accounts, _ = await first_of(limited_accounts, MAX_LIMITED)
+    stats = await asyncio.gather(*(session.client.get_task_stats(account["account_id"]) for account in accounts))
+    pairs = zip(accounts, stats, strict=True)
     return [(account, hold) for account, account_stats in pairs for hold in holds(account, account_stats)]
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from html import escape
 from html.parser import HTMLParser
-from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
@@ -137,30 +136,12 @@ def rendered(text: str, find: Callable[[str], Picture]) -> str:
     return cleaned(_PARSER.render(visible(text)), find)
 
 
-def _markdown(order: Mapping[str, Any]) -> str:
-    return rendered(order["text"], _pictures(order).find)
-
-
-def _html(order: Mapping[str, Any]) -> str:
-    return cleaned(visible(order["text"]), _pictures(order).find)
-
-
-def _difference(order: Mapping[str, Any]) -> str:
-    return difference(order["old"], order["text"])
-
-
-def _pictures(order: Mapping[str, Any]) -> Pictures:
-    return Pictures({name: Picture(*picture) for name, picture in order["assets"].items()})
-
-
-_WORK: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "markdown": _markdown,
-    "html": _html,
-    "difference": _difference,
-}
-
-
 def work(order: bytes) -> bytes:
     """Does the work of an `order`, the JSON that `sandbox.py` writes, and returns HTML."""
     parts = json.loads(order)
-    return _WORK[parts["work"]](parts).encode()
+    text = parts["text"]
+    if parts["work"] == "difference":
+        return difference(parts["old"], text).encode()
+    find = Pictures({name: Picture(*picture) for name, picture in parts["assets"].items()}).find
+    html = rendered(text, find) if parts["work"] == "markdown" else cleaned(visible(text), find)
+    return html.encode()

@@ -1,7 +1,4 @@
-"""Texts that turn nothing around them, what two of them differ in, for people, and the sources of pictures.
-
-A picture is one of our assets, or is elsewhere.
-"""
+"""Texts that turn nothing around them, what two of them differ in, for people, and the sources of pictures."""
 
 from __future__ import annotations
 
@@ -9,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from html import escape
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from contentgen import Asset
+if TYPE_CHECKING:  # the sandbox needs no client
+    from contentgen import Asset
 
 _TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that turn the direction of what follows: `gnp.exe` could read as `exe.png`."""
@@ -94,15 +92,11 @@ class Picture(NamedTuple):
 
 
 class Pictures:
-    """The pictures that an article may name."""
-
     def __init__(self, assets: Mapping[str, Picture]) -> None:
-        """`assets` are our pictures by their names."""
         self.assets = assets
 
     @classmethod
     def of(cls, assets: Sequence[Asset], prefix: str) -> Pictures:
-        """Returns the pictures of a content."""
         return cls(
             {
                 asset["name"]: Picture(

@@ -1,4 +1,4 @@
-"""One content: its article, who changed and decided what, where it was published; edit, reopen, delete.
+"""The list of contents; one content: its article and files, who changed and decided what; edit, reopen, delete.
 
 Whoever saves sends the etag of what was read. If somebody else has saved since, nothing is overwritten: both are shown.
 """
@@ -6,29 +6,35 @@ Whoever saves sends the etag of what was read. If somebody else has saved since,
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from console_svc.articles.texts import Picture, Pictures, as_written
-from console_svc.site import BAD, CONFLICT, NOT_FOUND, SEE_OTHER, Site
-from console_svc.web.forms import Form, lines, texts_of
+from console_svc.articles.texts import SHOWN, Picture, Pictures, as_written
+from console_svc.site import BAD, CONFLICT, NOT_FOUND, SEE_OTHER, Link, NotDone, Page, Site, get, post, present
+from console_svc.web.forms import Form, lines, texts_of, typed_of
 from console_svc.web.language import refused, text
-from console_svc.web.paging import MAX_FETCH, first_of
+from console_svc.web.paging import MAX_FETCH, PAGE_SIZE, all_of, first_of
 from console_svc.web.security import is_local
-from console_svc.web.sessions import Session
+from console_svc.web.sessions import Session, permitted
+from console_svc.web.values import number_of
 from contentgen import (
     Content,
     ContentRevision,
     EtagMismatchException,
+    InvalidArgument,
     InvalidStateException,
-    PublishAttempt,
     PublishPoolEntry,
+    PublishStatus,
     RequestError,
+    ReviewStatus,
     Task,
     Unauthenticated,
     Unavailable,
@@ -43,7 +49,68 @@ LABELS = {
     "body": text("Text"),
     "html_body": text("HTML"),
 }
+REVIEW_STATES: Sequence[ReviewStatus] = get_args(ReviewStatus)
+PUBLISH_STATES: Sequence[PublishStatus] = get_args(PublishStatus)
+NOT_READ = text("An account is a number, a score too, and a label is like team=news.")
+_CONDITIONS = ("query", "account", "category", "label", "score", "before")
 _SENT_BACK = re.compile(r"\s*→ (task-[0-9a-f]+)\Z")
+
+
+class Contents(Page):
+    link = Link("/contents", "Contents", "ContentService/ListContents")
+
+    @get("/contents")
+    async def show(self, request: Request, session: Session) -> Response:
+        """Lists contents, the newest first. `before` selects those made earlier, which is how the next page begins."""
+        params = request.query_params
+        typed = typed_of(params, _CONDITIONS)
+        review = next((state for state in REVIEW_STATES if state == params.get("review")), None)
+        publish = next((state for state in PUBLISH_STATES if state == params.get("publish")), None)
+        contents: list[Content] = []
+        more = False
+        problem = ""
+        try:
+            contents, more = await first_of(
+                session.client.iter_contents(
+                    number_of(typed.get("account", "")),
+                    review,
+                    publish_status=publish,
+                    category=typed.get("category", ""),
+                    labels=read_label(typed["label"]) if "label" in typed else None,
+                    min_quality_score=float(typed["score"]) if "score" in typed else None,
+                    created_before=typed.get("before"),
+                    query=typed.get("query", ""),
+                    page_size=PAGE_SIZE + 1,
+                ),
+                PAGE_SIZE,
+            )
+        except InvalidArgument as error:
+            problem = refused(error)
+        except ValueError:
+            problem = NOT_READ
+        states = [("review", review)] * bool(review) + [("publish", publish)] * bool(publish)
+        filters = [(name, text) for name, text in typed.items() if name != "before"] + states
+        older = [*filters, ("before", contents[-1]["created_at"])] if more else []
+        values = {
+            "contents": contents,
+            "typed": typed,
+            "review": review,
+            "publish": publish,
+            "review_states": REVIEW_STATES,
+            "publish_states": PUBLISH_STATES,
+            "older": urlencode(older),
+            "filtered": bool(typed or states),
+            "problem": problem,
+        }
+        return self._site.render(request, "contents/list.html", values, session, status=BAD if problem else 200)
+
+
+def read_label(text: str) -> dict[str, str]:
+    """Reads a label such as `team=news`. Raises ValueError for any other text."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ValueError
+    return {key: value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +158,23 @@ async def changes(site: Site, old: Mapping[str, object], new: Mapping[str, objec
     ]
 
 
-class ContentPage:
-    link = None
+ABSENT = text("There is no such content.")
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
 
-    def routes(self) -> Sequence[BaseRoute]:
-        path = "/contents/{content_id:int}"
-        return (
-            self._site.page(path, self.show),
-            self._site.form(f"{path}/reopen", self.reopen),
-            self._site.form(f"{path}/delete", self.delete),
-        )
-
+class ContentPage(Page):
+    @get("/contents/{content_id:int}")
     async def show(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
-        content = await session.client.get_content(content_id)
-        if content is None:
-            return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
+        content = present(await session.client.get_content(content_id), ABSENT)
+        client, may = session.client, session.may
         article, brief, revisions, attempts, entry = await asyncio.gather(
             article_of(self._site, content),
             brief_of(session, content),
-            _revisions(session, content_id),
-            _attempts(session, content_id),
+            permitted(may("ContentService/ListContentRevisions"), all_of(client.iter_content_revisions(content_id))),
+            permitted(may("ContentService/ListPublishAttempts"), all_of(client.iter_publish_attempts(content_id))),
             _entry(session, content),
         )
-        old, new = _compared(request, revisions)
+        old, new = _compared(request, revisions or ())
         values = {
             "content": content,
             "article": article,
@@ -132,11 +189,12 @@ class ContentPage:
             "answering_task": answering_task(content["review_comment"]),
             "reopenable": content["review_status"] != "pending_review"
             and content["publish_status"] not in {"publishing", "published"}
-            and session.may("ContentService/ReopenContent"),
-            "deletable": session.may("ContentService/DeleteContent"),
+            and may("ContentService/ReopenContent"),
+            "deletable": may("ContentService/DeleteContent"),
         }
         return self._site.render(request, "contents/content.html", values, session)
 
+    @post("/contents/{content_id:int}/reopen")
     async def reopen(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
         try:
@@ -145,6 +203,7 @@ class ContentPage:
             session.tell("Not taken back: {message}", message=refused(error))
         return self._site.see(f"/contents/{content_id}")
 
+    @post("/contents/{content_id:int}/delete")
     async def delete(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
         try:
@@ -154,7 +213,7 @@ class ContentPage:
             session.tell("Not deleted: {message}", message=refused(error))
             return self._site.see(f"/contents/{content_id}")
         if not deleted:
-            return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
+            raise NotDone(ABSENT, NOT_FOUND)
         session.tell("Content {content_id} is deleted.", content_id=content_id)
         return self._site.see("/contents")
 
@@ -167,18 +226,6 @@ def _compared(
     old = by_number.get(request.query_params.get("from", "")) or (revisions[-2] if len(revisions) > 1 else None)
     new = by_number.get(request.query_params.get("to", "")) or (revisions[-1] if len(revisions) > 1 else None)
     return old, new
-
-
-async def _revisions(session: Session, content_id: int) -> list[ContentRevision]:
-    if not session.may("ContentService/ListContentRevisions"):
-        return []
-    return [revision async for revision in session.client.iter_content_revisions(content_id)]
-
-
-async def _attempts(session: Session, content_id: int) -> list[PublishAttempt]:
-    if not session.may("ContentService/ListPublishAttempts"):
-        return []
-    return [attempt async for attempt in session.client.iter_publish_attempts(content_id)]
 
 
 async def _entry(session: Session, content: Content) -> PublishPoolEntry | None:
@@ -197,29 +244,16 @@ LEASE = 300.0
 DELETED = text("It has been deleted.")
 
 
-class Edit:
-    link = None
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        path = "/contents/{content_id:int}"
-        return (
-            self._site.page(f"{path}/edit", self.show),
-            self._site.form(f"{path}/edit", self.save),
-            self._site.form(f"{path}/preview", self.preview),
-        )
-
+class Edit(Page):
+    @get("/contents/{content_id:int}/edit")
     async def show(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
-        content = await session.client.get_content(content_id)
-        if content is None:
-            return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
+        content = present(await session.client.get_content(content_id), ABSENT)
         if content["review_status"] == "pending_review" and session.may("ContentService/ClaimReview"):
             content = await session.client.claim_review(content_id=content_id, lease=LEASE) or content
         return await self._form(request, session, content, _form_of({**_texts(content), "etag": content["etag"]}))
 
+    @post("/contents/{content_id:int}/edit")
     async def save(self, request: Request, session: Session) -> Response:
         """Saves what differs from what was read. Whatever goes wrong, the form comes back with what was typed."""
         form = _form_of(texts_of(await request.form()))
@@ -248,6 +282,7 @@ class Edit:
             return await self._form(request, session, content, form, status=BAD)
         return await self._form(request, session, content, form, conflict=True, status=CONFLICT)
 
+    @post("/contents/{content_id:int}/preview")
     async def preview(self, request: Request, session: Session) -> Response:
         """What the typed texts look like, and what differs from the stored ones, as a part of the page."""
         content = await session.client.get_content(request.path_params["content_id"])
@@ -275,13 +310,16 @@ class Edit:
         status: int = 200,
     ) -> Response:
         """The form. In a conflict it has the new etag: whoever saves then has seen what the other one wrote."""
+        content_id, revisions = request.path_params["content_id"], []
+        if content and conflict:
+            revisions = await all_of(session.client.iter_content_revisions(content_id))
         values = {
             "content": content,
-            "content_id": request.path_params["content_id"],
+            "content_id": content_id,
             "form": form,
             "etag": content["etag"] if content and conflict else form.typed["etag"],
             "conflict": conflict,
-            "editor": await self._editor(session, content) if content and conflict else "",
+            "editor": revisions[-1]["author"] if revisions else "",
             "theirs": _texts(content) if content else {},
             "back": self._back(request),
             "me": session.caller["name"] or "anonymous",
@@ -292,13 +330,6 @@ class Edit:
             **(await self._previewed(content, form.typed) if content else {}),
         }
         return self._site.render(request, "contents/edit.html", values, session, status=status)
-
-    async def _editor(self, session: Session, content: Content) -> str:
-        """Returns who wrote the present text."""
-        author = ""
-        async for revision in session.client.iter_content_revisions(content["content_id"]):
-            author = revision["author"] or ""
-        return author
 
     def _back(self, request: Request) -> str:
         """Returns the page that led here."""
@@ -314,3 +345,66 @@ def _texts(content: Content) -> dict[str, str]:
 
 def _form_of(texts: Mapping[str, str]) -> Form:
     return Form({name: lines(texts.get(name, "")) for name in (*TEXTS, "etag")}, fields=TEXTS)
+
+
+STYLE = (
+    ":root{color-scheme:light dark}body{font:16px/1.7 system-ui,'Noto Sans CJK SC',sans-serif;margin:1rem;"
+    "overflow-wrap:anywhere}pre{white-space:pre-wrap}table{border-collapse:collapse}td,th{border:1px solid gray;"
+    "padding:.2rem .5rem}mark{background:none;color:inherit;border:1px dashed gray;padding:0 .3rem}"
+)
+_STYLE_HASH = b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+FRAME_HEADERS = {
+    "content-security-policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'none';"
+    " base-uri 'none'; frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox",
+    "x-frame-options": "SAMEORIGIN",
+    "referrer-policy": "no-referrer",
+}
+"""Of the frame that shows an article's own HTML: it loads nothing and runs nothing. Links open outside, in new tabs."""
+CHUNK = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_HEADERS = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "cache-control": "private, no-cache",
+}
+
+
+class Assets(Page):
+    @get("/assets/{sha256}/{name}")
+    async def show(self, request: Request, session: Session) -> Response:
+        """A picture of a kind that browsers only draw; anything else is only saved."""
+        sha256, name = request.path_params["sha256"], request.path_params["name"]
+        asset = await session.client.get_asset_info(sha256) if _SHA256.fullmatch(sha256) else None
+        info = present(asset, "There is no such file.")
+        is_picture = info["media_type"] in SHOWN
+        headers = {
+            **_FILE_HEADERS,
+            "content-length": str(info["size"]),
+            "content-disposition": f"{'inline' if is_picture else 'attachment'}; filename*=utf-8''{quote(name)}",
+        }
+        media_type = info["media_type"] if is_picture else "application/octet-stream"
+        return StreamingResponse(_bytes(session, sha256, info["size"]), media_type=media_type, headers=headers)
+
+    @get("/contents/{content_id:int}/html")
+    async def show_html(self, request: Request, session: Session) -> Response:
+        content = await session.client.get_content(request.path_params["content_id"])
+        text = content["html_body"] if content else ""
+        html = await self._site.articles.html(text, Pictures({}))  # no cookie comes with what a sandbox would load
+        return HTMLResponse(frame(as_written(text) if html is None else html), headers=FRAME_HEADERS)
+
+    @get("/contents/{content_id:int}/text")
+    async def save_text(self, request: Request, session: Session) -> Response:
+        """The whole text as a file, however long it is."""
+        content_id = request.path_params["content_id"]
+        content = present(await session.client.get_content(content_id), ABSENT)
+        headers = {**_FILE_HEADERS, "content-disposition": f"attachment; filename=content-{content_id}.md"}
+        return Response(content["body"], media_type="text/markdown", headers=headers)
+
+
+async def _bytes(session: Session, sha256: str, size: int) -> AsyncIterator[bytes]:
+    for offset in range(0, size, CHUNK):
+        yield await session.client.read_asset(sha256, offset=offset, length=min(CHUNK, size - offset))
+
+
+def frame(html: str) -> str:
+    """The document in the frame, of HTML that is safe already."""
+    return f'<!doctype html><meta charset="utf-8"><title>-</title><style>{STYLE}</style><body dir="auto">{html}</body>'

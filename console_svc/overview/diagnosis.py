@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from console_svc.web.language import Texts, refused
 from console_svc.web.sessions import Session, permitted
-from contentgen import RequestError, System
+from contentgen import AsyncContentGenerationClient, RequestError, System
 from contentgen.doctor import pool, schedulers, work
 from contentgen.doctor.findings import Finding, Level, Phrase, fail
 
@@ -22,8 +22,7 @@ MAX_KEPT = 1_000
 DEFAULT_QUEUE_LIMIT = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What a check is about: a text of the page, and where to look."""
 
     title: str
@@ -48,32 +47,24 @@ SUBJECTS: Mapping[str, Subject] = {
 }
 """By the names of the checks."""
 
-Check = Callable[[], Awaitable[Sequence[Finding]]]
 
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A finding in the page's language."""
-
-    title: str
-    level: str
-    message: str
-    advice: str
-    path: str
-
-
-def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> list[Card]:
-    """Returns the findings as cards, with links to those `pages` that the user has."""
+def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> list[dict[str, str]]:
+    """Returns the findings in the page's language, with links to those `pages` that the user has."""
 
     def translated(text: Phrase | str) -> str:
-        return (
-            text.said(lambda template, values: texts(template, **values)) if isinstance(text, Phrase) else texts(text)
-        )
+        if isinstance(text, Phrase):
+            return text.said(lambda template, values: texts(template, **values))
+        return texts(text)
 
-    def card(finding: Finding) -> Card:
+    def card(finding: Finding) -> dict[str, str]:
         subject = SUBJECTS.get(finding.check, Subject(finding.check, ""))
-        path = subject.path if subject.path.partition("?")[0] in pages else ""
-        return Card(subject.title, finding.level.value, translated(finding.message), translated(finding.advice), path)
+        return {
+            "title": subject.title,
+            "level": finding.level.value,
+            "message": translated(finding.message),
+            "advice": translated(finding.advice),
+            "path": subject.path if subject.path.partition("?")[0] in pages else "",
+        }
 
     return [card(finding) for finding in findings]
 
@@ -103,62 +94,50 @@ class Diagnoses:
 
 
 async def _examined(session: Session) -> Sequence[Finding]:
-    system = await permitted(_may(session, "SystemService/GetSystem"), schedulers.system_of(session.client))
-    results = await asyncio.gather(*(_safely(name, check) for name, check in _checks(session, system)))
-    return [finding for findings in results for finding in findings]
-
-
-def _may(session: Session, *methods: str) -> bool:
-    return all(session.may(method) for method in methods)
-
-
-def _checks(session: Session, system: System | None) -> Iterator[tuple[str, Check]]:
-    """Yields the checks that the user may make."""
+    """Makes the checks that the user may make."""
     client = session.client
-
-    async def of_schedulers() -> Sequence[Finding]:
-        return list(schedulers.schedulers(system))
-
-    async def of_workers() -> Sequence[Finding]:
-        status = await client.get_worker_pool_status()
-        workers = status["worker_statuses"]
-        versions = pool.versions(Phrase("this console"), workers, schedulers.versions(system))
-        return [*versions, *pool.workers(status), *pool.clis(workers)]
-
-    async def of_queue() -> Sequence[Finding]:
-        limit = (system["limits"]["max_queue_size"] if system else 0) or DEFAULT_QUEUE_LIMIT
-        return list(work.queue(await client.get_task_stats(), limit))
-
-    async def of_dispatch() -> Sequence[Finding]:
-        return await work.dispatch(client, STUCK_AFTER)
-
-    async def of_submitted() -> Sequence[Finding]:
-        return [await work.submitted(client, STUCK_AFTER, MAX_SUBMITTED)]
-
-    async def of_options() -> Sequence[Finding]:
-        return await work.refused_options(client)
-
-    async def of_publishing() -> Sequence[Finding]:
-        return await work.unpublished(client)
-
+    system = await permitted(session.may("SystemService/GetSystem"), schedulers.system_of(client))
     lists, stats = "TaskService/ListTasks", "TaskService/GetTaskStats"
     shows, dispatch = "WorkerPoolService/GetWorkerPool", "WorkerPoolService/GetDispatchStatus"
-    for name, methods, check in (
-        ("schedulers", (), of_schedulers),
-        ("workers", (shows,), of_workers),
-        ("queue", (stats,), of_queue),
-        ("dispatch", (lists, "TaskService/GetTask", stats, shows, dispatch), of_dispatch),
-        ("submitted", (lists,), of_submitted),
-        ("options", (lists,), of_options),
-        ("publishing", ("ContentService/ListPublishPool",), of_publishing),
-    ):
-        if _may(session, *methods):
-            yield name, check
+    results = await asyncio.gather(
+        *(
+            _safely(name, permitted(all(map(session.may, methods)), check))
+            for name, methods, check in (
+                ("workers", (shows,), _of_workers(client, system)),
+                ("queue", (stats,), _of_queue(client, system)),
+                (
+                    "dispatch",
+                    (lists, "TaskService/GetTask", stats, shows, dispatch),
+                    work.dispatch(client, STUCK_AFTER),
+                ),
+                ("submitted", (lists,), _of_submitted(client)),
+                ("options", (lists,), work.refused_options(client)),
+                ("publishing", ("ContentService/ListPublishPool",), work.unpublished(client)),
+            )
+        )
+    )
+    return [*schedulers.schedulers(system), *(finding for findings in results for finding in findings)]
 
 
-async def _safely(name: str, check: Check) -> Sequence[Finding]:
-    """Runs a check. If its calls fail, that is its finding, and the other checks continue."""
+async def _of_workers(client: AsyncContentGenerationClient, system: System | None) -> list[Finding]:
+    status = await client.get_worker_pool_status()
+    workers = status["worker_statuses"]
+    versions = pool.versions(Phrase("this console"), workers, schedulers.versions(system))
+    return [*versions, *pool.workers(status), *pool.clis(workers)]
+
+
+async def _of_queue(client: AsyncContentGenerationClient, system: System | None) -> list[Finding]:
+    limit = (system["limits"]["max_queue_size"] if system else 0) or DEFAULT_QUEUE_LIMIT
+    return list(work.queue(await client.get_task_stats(), limit))
+
+
+async def _of_submitted(client: AsyncContentGenerationClient) -> list[Finding]:
+    return [await work.submitted(client, STUCK_AFTER, MAX_SUBMITTED)]
+
+
+async def _safely(name: str, check: Awaitable[list[Finding] | None]) -> list[Finding]:
+    """Returns what a check finds. If its calls fail, that is its finding, and the other checks continue."""
     try:
-        return await check()
+        return await check or []
     except RequestError as error:
         return [fail(name, refused(error), "")]

@@ -102,7 +102,6 @@ def span_of(typed: Mapping[str, str], today: date) -> Period:
 
 
 def week_of(day: date) -> str:
-    """Returns the name of the week of a day."""
     return _name("week", day)
 
 

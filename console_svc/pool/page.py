@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import get_args
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
 from console_svc.pool.calendar import by_day, row_of, span_of, week_of
-from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.site import BAD, Link, NotDone, Page, get, post, present
 from console_svc.web.forms import Form, texts_of, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import MAX_FETCH, fetched, first_of, page_number, page_of
@@ -27,40 +26,18 @@ MOVABLE = ("pending", "failed")
 DAY_SHOWS = 8
 """Entries of a day that a month shows."""
 MAX_ATTEMPTS = 200
-BAD_FORM = text("This form is incomplete. Reload the page.")
 
 
-class PublishPool:
+class PublishPool(Page):
     link = Link("/pool", "Publish pool", "ContentService/ListPublishPool")
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        site = self._site
-        return (
-            site.page("/pool", self.show),
-            site.page("/pool/calendar", self.calendar),
-            site.form("/pool/change", self.change),
-            site.page("/pool/{content_id:int}", self.attempts),
-            site.form("/pool/{content_id:int}/retry", self.retry),
-            site.form("/pool/{content_id:int}/remove", self.remove),
-        )
-
+    @get("/pool")
     async def show(self, request: Request, session: Session) -> Response:
-        search = PoolSearch(request)
-        number = page_number(request)
+        search, number = PoolSearch(request), page_number(request)
         entries: list[PublishPoolEntry] = []
         more = False
         if not search.problems:
-            pool = session.client.iter_publish_pool(
-                search.account_id,
-                search.states,
-                scheduled_after=start_of(search.first, search.zone) if search.first else None,
-                scheduled_before=end_of(search.last, search.zone) if search.last else None,
-                page_size=fetched(number),
-            )
-            entries, more = await page_of(pool, number)
+            entries, more = await page_of(search.entries(session, search.first, search.last, fetched(number)), number)
         values = {
             "rows": [row_of(entry, search.zone) for entry in entries],
             "page": number,
@@ -69,22 +46,15 @@ class PublishPool:
         }
         return self._render(request, "pool/list.html", search, values, session)
 
+    @get("/pool/calendar")
     async def calendar(self, request: Request, session: Session) -> Response:
-        """Shows a month or a week in the reader's zone."""
         search = PoolSearch(request)
         today = datetime.now(search.zone).date()
         span = span_of(search.typed, today)
         entries: list[PublishPoolEntry] = []
         more = False
         if not search.problems:
-            pool = session.client.iter_publish_pool(
-                search.account_id,
-                search.states,
-                scheduled_after=start_of(span.first, search.zone),
-                scheduled_before=end_of(span.last, search.zone),
-                page_size=MAX_FETCH,
-            )
-            entries, more = await first_of(pool, MAX_FETCH)
+            entries, more = await first_of(search.entries(session, span.first, span.last, MAX_FETCH), MAX_FETCH)
         values = {
             "span": span,
             "days": by_day(entries, search.zone),
@@ -108,40 +78,36 @@ class PublishPool:
             "may_change": session.may("ContentService/UpdatePublishPoolEntry"),
             "may_retry": session.may("ContentService/RetryPublish"),
             "may_remove": session.may("ContentService/RemoveFromPublishPool"),
+            **values,
         }
-        return self._site.render(
-            request, template, {**common_values, **values}, session, status=BAD if search.problems else 200
-        )
+        return self._site.render(request, template, common_values, session, status=BAD if search.problems else 200)
 
+    @get("/pool/{content_id:int}")
     async def attempts(self, request: Request, session: Session) -> Response:
-        """Shows each attempt that was reported."""
         content_id = request.path_params["content_id"]
-        content, (attempts, more) = await asyncio.gather(
+        stored_content, (attempts, more) = await asyncio.gather(
             session.client.get_content(content_id),
             first_of(session.client.iter_publish_attempts(content_id, page_size=MAX_ATTEMPTS + 1), MAX_ATTEMPTS),
         )
-        if content is None:
-            return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
+        content = present(stored_content, "There is no such content.")
         values = {"content": content, "attempts": attempts, "left_out": MAX_ATTEMPTS if more else 0}
         return self._site.render(request, "pool/attempts.html", values, session)
 
+    @post("/pool/change")
     async def change(self, request: Request, session: Session) -> Response:
         """Changes the time or the priority: of what the form has, only what differs from what its page showed."""
         form = await request.form()
         try:
             change = EntryChange.of(form)
         except ValueError:
-            return self._site.failure(request, session, BAD_FORM, BAD)
+            raise NotDone(text("This form is incomplete. Reload the page.")) from None
         if change.frees and form.get("sure") != "yes":
-            values = {"fields": form.multi_items(), "when": form["when"], "back": _back(form)}
-            return self._site.render(request, "pool/sure.html", {**values, "zone": form["zone"]}, session)
+            values = {"fields": form.multi_items(), "when": form["when"], "zone": form["zone"], "back": _back(form)}
+            return self._site.render(request, "pool/sure.html", values, session)
         try:
             if not change.empty:
                 await session.client.update_publish_pool_entry(
-                    change.content_id,
-                    priority=change.priority,
-                    schedule_time=change.time,
-                    unschedule=change.at_once,
+                    change.content_id, priority=change.priority, schedule_time=change.time, unschedule=change.at_once
                 )
                 if form.get("undo") == "yes":
                     session.offer_undo({})
@@ -152,6 +118,7 @@ class PublishPool:
             session.tell(refused(error))
         return self._site.see(_back(form))
 
+    @post("/pool/{content_id:int}/retry")
     async def retry(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
         try:
@@ -161,15 +128,13 @@ class PublishPool:
             session.tell(refused(error))
         return self._site.see(_back(await request.form()))
 
+    @post("/pool/{content_id:int}/remove")
     async def remove(self, request: Request, session: Session) -> Response:
         content_id = request.path_params["content_id"]
         try:
-            if await session.client.remove_from_publish_pool(content_id):
-                session.tell(
-                    "Removed entry {content_id} from the pool. Its content stays approved.", content_id=content_id
-                )
-            else:
-                session.tell("Entry {content_id} is not in the pool.", content_id=content_id)
+            removed = await session.client.remove_from_publish_pool(content_id)
+            notice = text("Removed entry {content_id} from the pool. Its content stays approved.")
+            session.tell(notice if removed else text("Entry {content_id} is not in the pool."), content_id=content_id)
         except FailedPrecondition as error:
             session.tell(refused(error))
         return self._site.see(_back(await request.form()))
@@ -187,20 +152,9 @@ OPEN: Sequence[PublishStatus] = ("pending", "publishing", "failed")
 _CONDITIONS = ("account", "from", "to", "month", "week")
 _MINUTES = len("2031-01-31T12:00")
 """What an input of a time has; what it was before may be more exact."""
-_UNDO = {
-    "content_id": "content_id",
-    "zone": "zone",
-    "when": "when_was",
-    "when_was": "when",
-    "priority": "priority_was",
-    "priority_was": "priority",
-}
-"""The fields of a form that changes back what another one has changed, and which of its fields they take."""
 
 
 class PoolSearch(Form):
-    """The conditions in the address of a page."""
-
     def __init__(self, request: Request) -> None:
         params = request.query_params
         super().__init__(typed_of(params, _CONDITIONS), zone=zone_of(request))
@@ -210,8 +164,19 @@ class PoolSearch(Form):
         problem = text("A day such as 2030-01-31.")
         self.first, self.last = self.read("from", day, problem), self.read("to", day, problem)
 
+    def entries(
+        self, session: Session, first: date | None, last: date | None, page_size: int
+    ) -> AsyncIterator[PublishPoolEntry]:
+        """Reads the entries of these days, which may be open at either end."""
+        return session.client.iter_publish_pool(
+            self.account_id,
+            self.states,
+            scheduled_after=start_of(first, self.zone) if first else None,
+            scheduled_before=end_of(last, self.zone) if last else None,
+            page_size=page_size,
+        )
+
     def query(self, *, without: Sequence[str] = ("page",), **more: object) -> str:
-        """Returns the query of the address, with the conditions of `more`."""
         conditions = [(name, value) for name, value in self.typed.items() if name not in without and name not in more]
         states = [("state", state) for state in self._chosen]
         return urlencode([*conditions, *states, *((name, value) for name, value in more.items() if value)])
@@ -236,18 +201,26 @@ class EntryChange:
         form = Form(texts_of(data))
         if zone_named(form.plain("zone")) is None:
             raise ValueError("zone")
-        when, old_when, priority = form.plain("when"), form.plain("when_was"), form.plain("priority")
+        when, old_when = form.plain("when"), form.plain("when_was")
+        priority, old_priority = form.plain("priority"), form.plain("priority_was")
         has_changed = "when" in form.typed and when != old_when[:_MINUTES]
         time = moment(when, form.zone) if has_changed and when else None
         old_time = moment(old_when, form.zone) if old_when else None
         now = datetime.now(UTC)
         return cls(
             whole(form.plain("content_id"), 1, MAX_NUMBER),
-            whole(priority, 0, MAX_COUNT) if priority and priority != form.plain("priority_was") else None,
+            whole(priority, 0, MAX_COUNT) if priority and priority != old_priority else None,
             time,
             has_changed and not when,
             bool(time and old_time and time <= now < old_time),
-            {name: form.plain(source) for name, source in _UNDO.items()},
+            {
+                "content_id": form.plain("content_id"),
+                "zone": form.plain("zone"),
+                "when": old_when,
+                "when_was": when,
+                "priority": old_priority,
+                "priority_was": priority,
+            },
         )
 
     @property

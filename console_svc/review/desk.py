@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from console_svc.contents.content import answering_task, article_of, brief_of, sent_back
-from console_svc.review.queue import Place, Queue, QueueSearch, candidates, queue_at
-from console_svc.site import BAD, CONFLICT, NOT_FOUND, Link, Site
-from console_svc.web.forms import Form, text_of, texts_of
+from console_svc.contents.content import ABSENT, answering_task, article_of, brief_of, read_label, sent_back
+from console_svc.site import BAD, CONFLICT, NO_CONTENT, Link, Page, get, post, present
+from console_svc.web.forms import Form, text_of, texts_of, typed_of
 from console_svc.web.language import refused, text
+from console_svc.web.paging import PAGE_SIZE, first_of
 from console_svc.web.sessions import UNDO_TIME, Session
-from console_svc.web.values import ids_of
+from console_svc.web.values import MAX_NUMBER, ids_of, moment, number_of, whole
 from contentgen import (
     Content,
     EtagMismatchException,
@@ -38,31 +39,13 @@ LEASE = 300.0
 """Seconds for which an open article is held; the page renews it every 2 min."""
 MAX_TRIES = 10
 """Articles that others may take while one is being opened."""
-NO_CONTENT = 204
 CHANGED = text("Someone has changed it since you read it. This is the present version: read it again.")
 
 
-class ReviewDesk:
+class ReviewDesk(Page):
     link = Link("/review", "Review desk", "ContentService/ReviewContent")
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        site, path = self._site, "/review/{content_id:int}"
-        return (
-            site.page("/review", self.open_next),
-            site.page("/review/queue", self.show_queue),
-            site.page(path, self.show),
-            site.form("/review/approve", self.approve_ticked),
-            site.form("/review/undo", self.undo),
-            site.form(f"{path}/approve", self.approve),
-            site.form(f"{path}/reject", self.reject),
-            site.form(f"{path}/send-back", self.send_back),
-            site.form(f"{path}/claim", self.renew),
-            site.form(f"{path}/release", self.release),
-        )
-
+    @get("/review")
     async def open_next(self, request: Request, session: Session) -> Response:
         """Opens what follows `after` or precedes `before`, else the oldest, unless somebody else holds it."""
         search = QueueSearch(request)
@@ -79,14 +62,14 @@ class ReviewDesk:
         query = urlencode([*search.typed.items(), *undo_fields])
         return self._site.see(f"/review/{content_id}{'?' if query else ''}{query}")
 
+    @get("/review/{content_id:int}")
     async def show(self, request: Request, session: Session) -> Response:
         """Opening an article claims it. That is no harm in a GET: it changes no content, and ends by itself."""
         content_id = request.path_params["content_id"]
         content = await _claimed(session, content_id) or await session.client.get_content(content_id)
-        if content is None:
-            return self._site.failure(request, session, "There is no such content.", NOT_FOUND)
-        return await self._desk(request, session, content)
+        return await self._desk(request, session, present(content, ABSENT))
 
+    @get("/review/queue")
     async def show_queue(self, request: Request, session: Session) -> Response:
         """Shows the queue alone, which an open page loads again."""
         search = QueueSearch(request)
@@ -111,15 +94,16 @@ class ReviewDesk:
     ) -> Response:
         search = QueueSearch(request)
         place = Place.of(content) if content else None
-        undo = None if form else _undo(request)
+        undone_ids, undo_seconds = ([], 0.0) if form else _undo(request)
         queue, article, brief, undone_content = await asyncio.gather(
             queue_at(session, search, place),
             article_of(self._site, content) if content else _none(),
             brief_of(session, content) if content else _none(),
-            session.client.get_content(undo[0][0]) if undo else _none(),
+            session.client.get_content(undone_ids[0]) if undone_ids else _none(),
         )
         is_mine = bool(content and content["review_holder"] in {None, _me(session)})
         waits = bool(content and content["review_status"] == "pending_review")
+        is_undoable = undone_content and undone_content["review_status"] != "pending_review"
         values = {
             "search": search,
             "queue": queue,
@@ -133,17 +117,16 @@ class ReviewDesk:
             "waits": waits,
             "problem": form.problems[""] if form else "",
             "typed": form.typed if form else {},
-            "undone": undone_content
-            if undone_content and undone_content["review_status"] != "pending_review"
-            else None,
-            "undone_ids": ",".join(map(str, undo[0])) if undo else "",
-            "undone_count": len(undo[0]) if undo else 0,
-            "undo_seconds": undo[1] if undo else 0,
+            "undone": undone_content if is_undoable else None,
+            "undone_ids": ",".join(map(str, undone_ids)),
+            "undone_count": len(undone_ids),
+            "undo_seconds": undo_seconds,
             "undone_task": answering_task(undone_content["review_comment"]) if undone_content else "",
-            "others_hold": _held_by_others(queue, _me(session)),
+            "others_hold": any(waiting["review_holder"] not in {None, _me(session)} for waiting in queue.items),
         }
         return self._site.render(request, "review/desk.html", values, session, status=status)
 
+    @post("/review/{content_id:int}/approve")
     async def approve(self, request: Request, session: Session) -> Response:
         """Approves what was read; with a time it is not published before."""
         form = Form(texts_of(await request.form()))
@@ -153,6 +136,7 @@ class ReviewDesk:
             return await self._again(request, session, "Say when to publish.", form, BAD)
         return await self._decide(request, session, form, approve=True, scheduled_at=publish_time)
 
+    @post("/review/{content_id:int}/reject")
     async def reject(self, request: Request, session: Session) -> Response:
         form = Form(texts_of(await request.form()))
         reason = form.plain("reason")
@@ -160,6 +144,7 @@ class ReviewDesk:
             return await self._again(request, session, "Say why you reject it.", form, BAD)
         return await self._decide(request, session, form, approve=False, comment=reason)
 
+    @post("/review/{content_id:int}/send-back")
     async def send_back(self, request: Request, session: Session) -> Response:
         """Has the article written again, and takes it from the queue, which gets the new one.
 
@@ -202,7 +187,6 @@ class ReviewDesk:
         return self._next(request, str(Place.of(content)), [content_id])
 
     async def _again(self, request: Request, session: Session, problem: str, form: Form, status: int) -> Response:
-        """Shows the same article with what was typed, and what is wrong."""
         content_id = request.path_params["content_id"]
         content = await _claimed(session, content_id) or await session.client.get_content(content_id)
         form.problems[""] = problem
@@ -213,9 +197,12 @@ class ReviewDesk:
         query = {**QueueSearch(request).typed, "decided": ",".join(map(str, content_ids)), "until": expiry}
         return self._site.see(f"/review?{urlencode({**query, 'after': after} if after else query)}")
 
+    @post("/review/approve")
     async def approve_ticked(self, request: Request, session: Session) -> Response:
         """Approves all of the ticked ones as they were when the queue was shown, or none."""
         form = await request.form()
+        place = Place.read(text_of(form, "place"))
+        back = self._open(request, place and place.content_id)
         ticks = [str(value).partition(":") for value in form.getlist("tick")]
         reviews = [
             {"content_id": number, "approve": True, "etag": etag}
@@ -224,20 +211,20 @@ class ReviewDesk:
         ]
         if not reviews:
             session.tell("Tick some first.")
-            return self._back(request, text_of(form, "place"))
+            return back
         try:
             await session.client.review_contents(reviews)
         except (EtagMismatchException, InvalidStateException) as error:
             session.tell("None is approved, because one has changed: {message}", message=refused(error))
-            return self._back(request, text_of(form, "place"))
-        place = Place.read(text_of(form, "place"))
+            return back
         return self._next(request, str(place or ""), [int(str(review["content_id"])) for review in reviews])
 
-    def _back(self, request: Request, text: str) -> Response:
-        place, query = Place.read(text), QueueSearch(request).query
-        path = f"/review/{place.content_id}" if place else "/review"
+    def _open(self, request: Request, content_id: int | None) -> Response:
+        query = QueueSearch(request).query
+        path = f"/review/{content_id}" if content_id else "/review"
         return self._site.see(f"{path}?{query}" if query else path)
 
+    @post("/review/undo")
     async def undo(self, request: Request, session: Session) -> Response:
         """Takes decisions back, and cancels the tasks that were to write articles again."""
         content_ids = _ids(text_of(await request.form(), "decided"))
@@ -251,10 +238,9 @@ class ReviewDesk:
                 continue
             if content and (task_id := answering_task(content["review_comment"])):
                 await _cancel(session, task_id)
-        query = QueueSearch(request).query
-        path = f"/review/{content_ids[0]}" if content_ids else "/review"
-        return self._site.see(f"{path}?{query}" if query else path)
+        return self._open(request, content_ids[0] if content_ids else None)
 
+    @post("/review/{content_id:int}/claim")
     async def renew(self, request: Request, session: Session) -> Response:
         """Renews the claim, and shows who holds the article now, as a part of the page."""
         content_id = request.path_params["content_id"]
@@ -262,6 +248,7 @@ class ReviewDesk:
         values = {"content": content, "me": _me(session), "session": session}
         return self._site.render(request, "contents/claim.html", values, None)
 
+    @post("/review/{content_id:int}/release")
     async def release(self, request: Request, session: Session) -> Response:
         """Ends the claim that a page had when it was left; one that was made or renewed since continues."""
         content_id = request.path_params["content_id"]
@@ -299,10 +286,6 @@ async def _first_free(session: Session, contents: Sequence[Content]) -> int | No
     return None
 
 
-def _held_by_others(queue: Queue, me: str) -> bool:
-    return any(content["review_holder"] not in {None, me} for content in queue.items)
-
-
 async def _cancel(session: Session, task_id: str) -> None:
     """Cancels a task, unless it has ended, or is not the user's to cancel."""
     if not session.may("TaskService/CancelTask"):
@@ -314,16 +297,109 @@ async def _cancel(session: Session, task_id: str) -> None:
         session.tell("Already regenerated: {task_id}", task_id=task_id)
 
 
-def _undo(request: Request) -> tuple[list[int], float] | None:
-    """Returns what was just decided, and for how many seconds it can be taken back; None if nothing can be."""
+def _undo(request: Request) -> tuple[list[int], float]:
+    """Returns what was just decided, if it can be taken back, and for how many seconds."""
     params = request.query_params
     try:
         seconds_left = float(params.get("until", "")) - time.time()
     except ValueError:
-        return None
+        return [], 0.0
     content_ids = _ids(params.get("decided", ""))
-    return (content_ids, seconds_left) if content_ids and 0 < seconds_left < UNDO_TIME + 1 else None
+    return (content_ids, seconds_left) if content_ids and 0 < seconds_left < UNDO_TIME + 1 else ([], 0.0)
 
 
 def _ids(text: str) -> list[int]:
     return ids_of(text.split(",")[:100])
+
+
+_FIELDS = ("account", "category", "label", "score")
+
+
+class Place(NamedTuple):
+    """A place in the queue: two contents may have been made at the same time."""
+
+    created_at: str
+    content_id: int
+
+    @classmethod
+    def of(cls, content: Content) -> Place:
+        return cls(content["created_at"], content["content_id"])
+
+    @classmethod
+    def read(cls, text: str) -> Place | None:
+        """A place of an address; None if there is none."""
+        time, _, number = text.rpartition(",")
+        try:
+            moment(time, UTC)
+            return cls(time, whole(number, 0, MAX_NUMBER))
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"{self.created_at},{self.content_id}"
+
+    def before(self, other: Place) -> bool:
+        own_time, other_time = moment(self.created_at, UTC), moment(other.created_at, UTC)
+        return (own_time, self.content_id) < (other_time, other.content_id)
+
+
+class QueueSearch(Form):
+    """What the address of a request asks for. With a problem it asks for nothing."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(typed_of(request.query_params, _FIELDS))
+        self._conditions: dict[str, Any] = {
+            "category": self.plain("category"),
+            "account_id": self.read("account", number_of, text("An account is a number from 1.")),
+            "min_quality_score": self.read("score", float, text("A score is a number.")),
+            "labels": self.read("label", read_label, text("A label is a key and a value, such as team=news.")),
+        }
+
+    @property
+    def query(self) -> str:
+        return urlencode(self.typed)
+
+    def contents(self, session: Session, **more: Any) -> AsyncIterator[Content]:
+        return session.client.iter_contents(
+            review_status="pending_review", page_size=PAGE_SIZE + 1, **self._conditions, **more
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """`items` are `PAGE_SIZE` at most; `more`: others follow; `later`: others come before."""
+
+    items: Sequence[Content]
+    more: bool
+    later: bool
+
+
+async def queue_at(session: Session, search: QueueSearch, place: Place | None) -> Queue:
+    """The beginning of the queue, or the part of it that begins at a place which the beginning does not reach."""
+    if search.problems:
+        return Queue((), more=False, later=False)
+    items, more = await first_of(search.contents(session, oldest_first=True), PAGE_SIZE)
+    later = bool(place and more and Place.of(items[-1]).before(place))
+    if place and later:
+        part = search.contents(session, oldest_first=True, created_after=place.created_at)
+        items, more = await first_of(part, PAGE_SIZE)
+    return Queue(items, more, later)
+
+
+async def candidates(session: Session, search: QueueSearch, after: Place | None, before: Place | None) -> list[Content]:
+    """What to open next, best first: what follows `after`, then from the beginning; or what precedes `before`."""
+    if search.problems:
+        return []
+    if before:
+        end = datetime.fromisoformat(before.created_at) + timedelta(microseconds=1)
+        earlier_contents, _ = await first_of(search.contents(session, created_before=end), PAGE_SIZE)
+        return [content for content in earlier_contents if Place.of(content).before(before)]
+    oldest_contents, _ = await first_of(search.contents(session, oldest_first=True), PAGE_SIZE)
+    if after is None:
+        return oldest_contents
+    later_contents = search.contents(session, oldest_first=True, created_after=after.created_at)
+    next_contents = [
+        content for content in (await first_of(later_contents, PAGE_SIZE))[0] if after.before(Place.of(content))
+    ]
+    next_ids = {content["content_id"] for content in next_contents} | {after.content_id}
+    return [*next_contents, *(content for content in oldest_contents if content["content_id"] not in next_ids)]

@@ -1,14 +1,10 @@
-"""Schedules: the list with their next runs, the form with a preview, pause, run now, delete.
-
-A cron line is shown in words, English or Chinese.
-"""
+"""Schedules: the list with their next runs, the form with a preview, a cron line in words; pause, run now, delete."""
 
 from __future__ import annotations
 
 import re
 from calendar import day_name, month_name
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, get_args
@@ -18,9 +14,8 @@ from cron_descriptor.Exception import FormatError, MissingFieldError, WrongArgum
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.site import BAD, Link, Page, get, post, present
 from console_svc.submits.fields import FOLDED, OF_A_SCHEDULE, TYPED, as_typed, read
 from console_svc.web.forms import Form, lines, texts_of
 from console_svc.web.language import ZH, Texts, language_of, refused, text
@@ -41,39 +36,24 @@ _SERVICE = "ScheduleService"
 GONE = text("There is no such schedule.")
 
 
-class Schedules:
+class Schedules(Page):
     link = Link("/schedules", "Schedules", f"{_SERVICE}/ListSchedules")
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        site = self._site
-        return (
-            site.page("/schedules", self.show),
-            site.page("/schedules/new", self.blank),
-            site.form("/schedules/new", self.create),
-            site.page("/schedules/preview", self.preview),
-            site.page("/schedules/{schedule_id:int}", self.one),
-            site.form("/schedules/{schedule_id:int}", self.update),
-            site.form("/schedules/{schedule_id:int}/pause", self.pause),
-            site.form("/schedules/{schedule_id:int}/resume", self.resume),
-            site.form("/schedules/{schedule_id:int}/run", self.run),
-            site.form("/schedules/{schedule_id:int}/delete", self.delete),
-        )
-
+    @get("/schedules")
     async def show(self, request: Request, session: Session) -> Response:
-        page = await account_page(request, lambda account, size: session.client.iter_schedules(account, page_size=size))
-        values = {
-            "rows": [runs_of(schedule, language_of(request)) for schedule in page.items],
-            **page.values(),
-            **_offered(session),
-        }
-        return self._site.render(request, "schedules/list.html", values, session, status=BAD if page.bad else 200)
+        schedules, page = await account_page(
+            request, lambda account, size: session.client.iter_schedules(account, page_size=size)
+        )
+        rows = [runs_of(schedule, language_of(request)) for schedule in schedules]
+        values = {"rows": rows, **page, **_offered(session)}
+        status = BAD if page["bad_account"] else 200
+        return self._site.render(request, "schedules/list.html", values, session, status=status)
 
+    @get("/schedules/new")
     async def blank(self, request: Request, session: Session) -> Response:
         return self._form(request, session, ScheduleForm({**NEW, "time_zone": zone_of(request).key}))
 
+    @post("/schedules/new")
     async def create(self, request: Request, session: Session) -> Response:
         form = ScheduleForm.sent(await request.form())
         arguments = form.arguments()
@@ -85,15 +65,12 @@ class Schedules:
                 return self._site.see(f"/schedules/{schedule_id}")
         except (InvalidArgument, ResourceExhausted, ResourceNotFoundException) as error:
             form.refused(error)
-        return self._form(request, session, form, status=BAD)
+        return self._form(request, session, form)
 
+    @get("/schedules/preview")
     async def preview(self, request: Request, session: Session) -> Response:
         """Shows what a cron line says, and when it would run, while it is typed."""
         line, zone = (request.query_params.get(name, "").strip() for name in ("cron", "time_zone"))
-        values = await self._previewed(request, session, line, zone)
-        return self._site.render(request, "schedules/preview.html", values, session)
-
-    async def _previewed(self, request: Request, session: Session, line: str, zone: str) -> Mapping[str, Any]:
         runs, problem = [], ""
         try:
             if line and session.may(f"{_SERVICE}/GetNextRuns"):
@@ -101,19 +78,18 @@ class Schedules:
         except InvalidArgument as error:
             problem = "; ".join(f"{name} {description}" for name, description in error.field_violations)
         words = "" if problem else in_words(line, language_of(request))
-        return {"words": words, "preview_runs": local_times(runs, zone or "UTC"), "problem": problem}
+        values = {"words": words, "preview_runs": local_times(runs, zone or "UTC"), "problem": problem}
+        return self._site.render(request, "schedules/preview.html", values, session)
 
+    @get("/schedules/{schedule_id:int}")
     async def one(self, request: Request, session: Session) -> Response:
-        schedule = await session.client.get_schedule(request.path_params["schedule_id"])
-        if schedule is None:
-            return self._site.failure(request, session, GONE, NOT_FOUND)
+        schedule = present(await session.client.get_schedule(request.path_params["schedule_id"]), GONE)
         return self._form(request, session, ScheduleForm.of(schedule), schedule)
 
+    @post("/schedules/{schedule_id:int}")
     async def update(self, request: Request, session: Session) -> Response:
         schedule_id = request.path_params["schedule_id"]
-        schedule = await session.client.get_schedule(schedule_id)
-        if schedule is None:
-            return self._site.failure(request, session, GONE, NOT_FOUND)
+        schedule = present(await session.client.get_schedule(schedule_id), GONE)
         form = ScheduleForm.sent(await request.form())
         arguments = form.arguments(schedule)
         try:
@@ -123,21 +99,25 @@ class Schedules:
                 return self._site.see(f"/schedules/{schedule_id}")
         except InvalidArgument as error:
             form.refused(error)
-        return self._form(request, session, form, schedule, status=BAD)
+        return self._form(request, session, form, schedule)
 
+    @post("/schedules/{schedule_id:int}/pause")
     async def pause(self, request: Request, session: Session) -> Response:
-        return await self._done(request, session, session.client.pause_schedule, text("Paused schedule {schedule_id}."))
+        notice = text("Paused schedule {schedule_id}.")
+        return await self._done(request, session, session.client.pause_schedule, notice)
 
+    @post("/schedules/{schedule_id:int}/resume")
     async def resume(self, request: Request, session: Session) -> Response:
-        return await self._done(
-            request, session, session.client.resume_schedule, text("Resumed schedule {schedule_id}.")
-        )
+        notice = text("Resumed schedule {schedule_id}.")
+        return await self._done(request, session, session.client.resume_schedule, notice)
 
+    @post("/schedules/{schedule_id:int}/delete")
     async def delete(self, request: Request, session: Session) -> Response:
         await session.client.delete_schedule(request.path_params["schedule_id"])
         session.tell("Deleted schedule {schedule_id}.", schedule_id=request.path_params["schedule_id"])
         return self._site.see("/schedules")
 
+    @post("/schedules/{schedule_id:int}/run")
     async def run(self, request: Request, session: Session) -> Response:
         """Runs the schedule now, and leads to the task that it has made."""
         try:
@@ -157,15 +137,9 @@ class Schedules:
         return self._site.see("/schedules" if (await request.form()).get("back") == "list" else _back(request))
 
     def _form(
-        self,
-        request: Request,
-        session: Session,
-        form: ScheduleForm,
-        schedule: Schedule | None = None,
-        *,
-        status: int = 200,
+        self, request: Request, session: Session, form: ScheduleForm, schedule: Schedule | None = None
     ) -> Response:
-        language = language_of(request)
+        language, status = language_of(request), BAD if form.problems else 200
         values = {
             "row": runs_of(schedule, language) if schedule else None,
             "form": form,
@@ -184,7 +158,6 @@ def _back(request: Request) -> str:
 
 
 def _offered(session: Session) -> Mapping[str, Any]:
-    """Returns what the user may do."""
     names = ("CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule", "DeleteSchedule")
     return {"may": {name.removesuffix("Schedule").lower(): session.may(f"{_SERVICE}/{name}") for name in names}}
 
@@ -196,14 +169,11 @@ _SETTINGS = ("name", "cron", "time_zone", "catch_up", "overlap", "jitter")
 
 
 class ScheduleForm(Form):
-    """The settings of a schedule, and the fields of its task."""
-
     def __init__(self, typed: Mapping[str, str]) -> None:
         super().__init__(typed, fields=("account_id", *_SETTINGS, *OF_A_SCHEDULE))
 
     @classmethod
     def of(cls, schedule: Schedule) -> ScheduleForm:
-        """Returns the form with the settings of a stored schedule."""
         settings = {name: schedule[name] for name in ("name", "cron", "time_zone", "catch_up", "overlap")}
         task = as_typed(schedule["template"], OF_A_SCHEDULE)
         return cls({**settings, "jitter": f"{schedule['jitter']:g}", **task})
@@ -271,19 +241,10 @@ def _tidy(words: str) -> str:
     return _NTH.sub(r"，每月\1\2", _GAPS.sub("", translation))
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleRuns:
-    """A schedule, its cron line in words, and its next runs by the clocks of its zone."""
-
-    schedule: Schedule
-    words: str
-    next_runs: Sequence[datetime]
-
-
-def runs_of(schedule: Schedule, language: str) -> ScheduleRuns:
-    return ScheduleRuns(
-        schedule, in_words(schedule["cron"], language), local_times(schedule["next_runs_at"], schedule["time_zone"])
-    )
+def runs_of(schedule: Schedule, language: str) -> dict[str, object]:
+    """Returns a schedule, its cron line in words, and its next runs by the clocks of its zone."""
+    next_runs = local_times(schedule["next_runs_at"], schedule["time_zone"])
+    return {"schedule": schedule, "words": in_words(schedule["cron"], language), "next_runs": next_runs}
 
 
 def local_times(times: Sequence[str], zone: str) -> Sequence[datetime]:

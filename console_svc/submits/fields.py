@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Any
 
 from console_svc.web.forms import BadValue, Form
-from console_svc.web.language import text
+from console_svc.web.language import filled, text
 from console_svc.web.values import MAX_NUMBER, moment, seconds, whole
 from contentgen import Task
 from contentgen.submit_fields import FIELDS, Field, Kind
@@ -17,6 +17,7 @@ Values = dict[str, Any]
 _TRUE = frozenset({"true", "yes", "1", "是", "y"})
 _FALSE = frozenset({"false", "no", "0", "否", "n"})
 _DAY = 86_400.0
+_BOUNDED = text("It should be a number from {least} to {limit}.")
 
 
 def _text(field: Field, input_text: str, _: tzinfo) -> str:
@@ -29,59 +30,25 @@ def _text(field: Field, input_text: str, _: tzinfo) -> str:
     return input_text
 
 
-def _whole(field: Field, input_text: str, _: tzinfo) -> int:
-    try:
-        return whole(input_text, int(field.least), int(field.most))
-    except ValueError:
-        raise _out_of_bounds(field) from None
-
-
-def _id(_: Field, input_text: str, __: tzinfo) -> int:
-    try:
-        return whole(input_text, 1, MAX_NUMBER)
-    except ValueError:
-        raise BadValue(text("It should be a number, from 1.")) from None
-
-
 def _number(field: Field, input_text: str, _: tzinfo) -> float:
-    try:
-        value = float(input_text)
-    except ValueError:
-        raise _out_of_bounds(field) from None
+    value = float(input_text)
     if not field.least <= value <= field.most:
-        raise _out_of_bounds(field)
+        raise ValueError(input_text)
     return value
-
-
-def _out_of_bounds(field: Field) -> BadValue:
-    return BadValue(text("It should be a number from {least} to {limit}."), least=field.least, limit=field.most)
 
 
 def _boolean(_: Field, input_text: str, __: tzinfo) -> bool:
     if input_text.lower() not in _TRUE | _FALSE:
-        raise BadValue(text("It should be true or false."))
+        raise ValueError(input_text)
     return input_text.lower() in _TRUE
 
 
 def _length(field: Field, input_text: str, _: tzinfo) -> float:
-    try:
-        value = seconds(input_text)
-    except ValueError:
-        raise BadValue(text("It should be a length of time such as 90s, 30m or 2h.")) from None
+    value = seconds(input_text)
     if not field.least <= value <= field.most:
-        raise BadValue(
-            text("It should be at least {least} and at most {limit}."),
-            least=short(field.least),
-            limit=short(field.most),
-        )
+        problem = text("It should be at least {least} and at most {limit}.")
+        raise BadValue(problem, least=short(field.least), limit=short(field.most))
     return value
-
-
-def _time(_: Field, input_text: str, here: tzinfo) -> datetime:
-    try:
-        return moment(input_text, here)
-    except ValueError:
-        raise BadValue(text("It should be a time such as 2026-01-31 08:00.")) from None
 
 
 def _pairs(_: Field, input_text: str, __: tzinfo) -> dict[str, str]:
@@ -92,21 +59,22 @@ def _pairs(_: Field, input_text: str, __: tzinfo) -> dict[str, str]:
         if key.strip() and equals:
             pairs[key.strip()] = value.strip()
         elif line.strip():
-            raise BadValue(text("It should be key=value, one a line."))
+            raise ValueError(line)
     return pairs
 
 
-_READERS: Mapping[Kind, Callable[[Field, str, tzinfo], Any]] = {
-    Kind.ID: _id,
-    Kind.TEXT: _text,
-    Kind.WORDS: _text,
-    Kind.WHOLE: _whole,
-    Kind.NUMBER: _number,
-    Kind.YES_NO: _boolean,
-    Kind.LENGTH: _length,
-    Kind.TIME: _time,
-    Kind.PAIRS: _pairs,
+_READERS: Mapping[Kind, tuple[Callable[[Field, str, tzinfo], Any], str]] = {
+    Kind.ID: (lambda _, value, __: whole(value, 1, MAX_NUMBER), text("It should be a number, from 1.")),
+    Kind.TEXT: (_text, ""),
+    Kind.WORDS: (_text, ""),
+    Kind.WHOLE: (lambda field, value, _: whole(value, int(field.least), int(field.most)), _BOUNDED),
+    Kind.NUMBER: (_number, _BOUNDED),
+    Kind.YES_NO: (_boolean, text("It should be true or false.")),
+    Kind.LENGTH: (_length, text("It should be a length of time such as 90s, 30m or 2h.")),
+    Kind.TIME: (lambda _, value, here: moment(value, here), text("It should be a time such as 2026-01-31 08:00.")),
+    Kind.PAIRS: (_pairs, text("It should be key=value, one a line.")),
 }
+"""By the kind of a field: what reads it, and what its text should be where that raises a plain ValueError."""
 TYPED: Mapping[str, Field] = {field.name: field for field in FIELDS if field.name != "request_id"}
 """What people type; the console makes the ids of requests itself."""
 OF_A_SCHEDULE: Mapping[str, Field] = {name: field for name, field in TYPED.items() if field.in_schedule}
@@ -128,9 +96,11 @@ def read(form: Form, fields: Mapping[str, Field] = TYPED, needed: Sequence[str] 
 
 
 def _value(form: Form, field: Field) -> Any:
-    reader, as_typed = _READERS[field.kind], field.rows > 1
+    (reader, problem), as_typed = _READERS[field.kind], field.rows > 1
     return form.read(
-        field.name, lambda input_text: reader(field, input_text if as_typed else input_text.strip(), form.zone)
+        field.name,
+        lambda input_text: reader(field, input_text if as_typed else input_text.strip(), form.zone),
+        filled(problem, least=field.least, limit=field.most),
     )
 
 

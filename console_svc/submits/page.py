@@ -13,15 +13,14 @@ from typing import Any
 from starlette.datastructures import ImmutableMultiDict, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from console_svc.site import BAD, FORBIDDEN, NOT_FOUND, Link, Site
+from console_svc.site import BAD, FORBIDDEN, Link, NotDone, Page, get, post, present
 from console_svc.submits.fields import FOLDED, TYPED, of_task, read
 from console_svc.submits.sheet import ENCODINGS, MAX_ROWS, Sheet, decoded, sheet, submit
 from console_svc.web.forms import BadValue, Form, lines, texts_of
-from console_svc.web.language import plural
+from console_svc.web.language import filled, plural
+from console_svc.web.paging import first_of
 from console_svc.web.sessions import Session
-from console_svc.web.work import soon
 from contentgen import Account, RequestError, Unauthenticated, Unavailable
 
 MAX_ACCOUNTS = 200
@@ -32,40 +31,28 @@ SOON = 1.0
 _KEY = "key"
 
 
-class New:
+class New(Page):
     link = Link("/new", "New task", "TaskService/SubmitTask")
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        return (
-            self._site.page("/new", self.show),
-            self._site.form("/new", self.submit),
-            self._site.page("/new/many", self.show_many),
-            self._site.form("/new/many", self.submit_many, calls=False),
-        )
-
+    @get("/new")
     async def show(self, request: Request, session: Session) -> Response:
         """`from`: filled in like that task. Else by the query, which has the fields by their names."""
         params = request.query_params
         form = _form_of(params)
         if copied := params.get("from", ""):
-            task = await session.client.get_task_status(copied)
-            if task is None:
-                return self._site.failure(request, session, "There is no such task.", NOT_FOUND)
-            form = Form(of_task(task))
+            form = Form(of_task(present(await session.client.get_task_status(copied), "There is no such task.")))
         return await self._form(request, session, form, copied=copied)
 
+    @post("/new")
     async def submit(self, request: Request, session: Session) -> Response:
         data = await request.form()
         form = _form_of(data)
         values = read(form)
         key, copied = str(data.get(_KEY, "")), str(data.get("from", ""))
         if form.problems:
-            return await self._form(request, session, form, key=key, copied=copied, status=BAD)
+            return await self._form(request, session, form, key=key, copied=copied)
         if not session.may("TaskService/SubmitTask"):
-            return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
+            raise NotDone("Your role may not do that.", FORBIDDEN)
         # The same words of the same form are the same task; with other words it is another one.
         words = json.dumps([key, form.typed], sort_keys=True)
         request_id = f"form-{hashlib.sha256(words.encode()).hexdigest()[:32]}"
@@ -75,12 +62,12 @@ class New:
             raise
         except RequestError as error:
             form.refused(error)
-            return await self._form(request, session, form, key=key, copied=copied, status=BAD)
+            return await self._form(request, session, form, key=key, copied=copied)
         session.tell("It is submitted.")
         return self._site.see(f"/tasks/{task_id}")
 
     async def _form(
-        self, request: Request, session: Session, form: Form, *, key: str = "", copied: str = "", status: int = 200
+        self, request: Request, session: Session, form: Form, *, key: str = "", copied: str = ""
     ) -> Response:
         """`key`: that of the form before, which may have been submitted though nobody has heard of it."""
         values = {
@@ -90,11 +77,13 @@ class New:
             "accounts": await _accounts(session),
             "folded": FOLDED,
         }
-        return self._site.render(request, "submits/one.html", values, session, status=status)
+        return self._site.render(request, "submits/one.html", values, session, status=BAD if form.problems else 200)
 
+    @get("/new/many")
     async def show_many(self, request: Request, session: Session) -> Response:
         return await self._many(request, session, _form_of(request.query_params), secrets.token_urlsafe(16))
 
+    @post("/new/many", calls=False)
     async def submit_many(self, request: Request, session: Session) -> Response:
         """Shows what the rows say; submits them when they have been seen."""
         data = await request.form()
@@ -108,22 +97,20 @@ class New:
             preview = await asyncio.to_thread(sheet, rows, _defaults(form), form.zone, run)
         except BadValue as error:
             form.problems["rows"] = error.problem
-            return await self._many(request, session, form, run, status=BAD)
+            return await self._many(request, session, form, run)
         digest = _seen(form, run)
         if data.get("step") != "submit" or data.get("seen") != digest or not preview.good:
-            return await self._many(request, session, form, run, sheet=preview)
+            return await self._many(request, session, form, run, preview)
         if not session.may("TaskService/BatchSubmitTasks"):
-            return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
-        title = (plural("Submitting {n} task", "Submitting {n} tasks"), {"n": len(preview.good)})
+            raise NotDone("Your role may not do that.", FORBIDDEN)
+        title = filled(plural("Submitting {n} task", "Submitting {n} tasks"), n=len(preview.good))
         job = partial(submit, session, preview.good)
         work = self._site.works.begin(session, digest, title, job, total=len(preview.good), back="/tasks")
-        if await soon(work, SOON) and not (work.failed or work.stopped):
-            session.tell(plural("Submitted {n} task.", "Submitted {n} tasks."), n=work.done)
-            return self._site.see(work.back)
-        return self._site.see(f"/work/{work.key}")
+        notice = plural("Submitted {n} task.", "Submitted {n} tasks.")
+        return await self._site.see_work(session, work, notice, SOON)
 
     async def _many(
-        self, request: Request, session: Session, form: Form, run: str, *, sheet: Sheet | None = None, status: int = 200
+        self, request: Request, session: Session, form: Form, run: str, sheet: Sheet | None = None
     ) -> Response:
         values = {
             "form": form,
@@ -138,7 +125,7 @@ class New:
             "shown_bad": SHOWN_BAD,
             "max_rows": MAX_ROWS,
         }
-        return self._site.render(request, "submits/many.html", values, session, status=status)
+        return self._site.render(request, "submits/many.html", values, session, status=BAD if form.problems else 200)
 
 
 def _form_of(data: ImmutableMultiDict[str, Any]) -> Form:
@@ -162,9 +149,5 @@ async def _accounts(session: Session) -> Sequence[Account] | None:
     """Returns the accounts to choose from; None if they are too many, or the user may not list them."""
     if not session.may("AccountService/ListAccounts"):
         return None
-    accounts: list[Account] = []
-    async for account in session.client.iter_accounts(page_size=MAX_ACCOUNTS + 1):
-        if len(accounts) == MAX_ACCOUNTS:
-            return None
-        accounts.append(account)
-    return [account for account in accounts if account["active"]]
+    accounts, more = await first_of(session.client.iter_accounts(page_size=MAX_ACCOUNTS + 1), MAX_ACCOUNTS)
+    return None if more else [account for account in accounts if account["active"]]

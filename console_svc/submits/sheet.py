@@ -69,7 +69,8 @@ class Sheet:
 
 def decoded(file: bytes, encoding: str) -> tuple[str, str]:
     """Decodes a file, and returns its text and the name of its encoding. Raises BadValue if it is text in none."""
-    names = [encoding] if ENCODINGS.get(encoding) else _likely(file)
+    looks = ["UTF-16"] if file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ["UTF-8", "GB18030 (GBK)"]
+    names = [encoding] if ENCODINGS.get(encoding) else looks
     for name in names:
         try:
             return file.decode(ENCODINGS[name]), name
@@ -79,12 +80,6 @@ def decoded(file: bytes, encoding: str) -> tuple[str, str]:
         text("The file is no text in {encoding}. Choose its encoding, or save it as CSV UTF-8."),
         encoding=" / ".join(names),
     )
-
-
-def _likely(file: bytes) -> Sequence[str]:
-    if file.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return ["UTF-16"]
-    return ["UTF-8", "GB18030 (GBK)"]
 
 
 def sheet(source: str, defaults: Mapping[str, str], zone: ZoneInfo, run: str) -> Sheet:
@@ -160,7 +155,11 @@ def _known(name: str) -> str:
 
 async def submit(session: Session, rows: Sequence[Row], work: Work) -> None:
     """Raises RequestError for what is no row's fault; what has been submitted stays, and is not submitted twice."""
-    for batch in batches(rows, _characters, BATCH, BATCH_CHARACTERS):
+
+    def characters(row: Row) -> int:
+        return sum(len(value) for value in row.values.values() if isinstance(value, str))
+
+    for batch in batches(rows, characters, BATCH, BATCH_CHARACTERS):
         await _taken(session, batch, work)
 
 
@@ -174,13 +173,10 @@ async def _taken(session: Session, batch: Sequence[Row], work: Work) -> None:
         reasons = _refused(error, batch)
         for row in batch:
             if row.line in reasons:
-                _fail(work, row, reasons[row.line])
+                work.fail(f"{row.line}: {row.topic[:80]}", "", text("{why}"), why=reasons[row.line])
         remaining_rows = [row for row in batch if row.line not in reasons]
-        for part in (
-            [remaining_rows]
-            if reasons
-            else [remaining_rows[: len(remaining_rows) // 2], remaining_rows[len(remaining_rows) // 2 :]]
-        ):
+        middle = 0 if reasons else len(remaining_rows) // 2
+        for part in (remaining_rows[:middle], remaining_rows[middle:]):
             if part:
                 await _taken(session, part, work)
 
@@ -194,11 +190,3 @@ def _refused(error: RequestError, batch: Sequence[Row]) -> dict[int, str]:
         if (index := _INDEX.match(field)) and int(index[1]) < len(batch):
             reasons[batch[int(index[1])].line] = f"{_INDEX.sub('', field)}: {description}"
     return reasons
-
-
-def _fail(work: Work, row: Row, why: str) -> None:
-    work.fail(f"{row.line}: {row.topic[:80]}", "", text("{why}"), why=why)
-
-
-def _characters(row: Row) -> int:
-    return sum(len(value) for value in row.values.values() if isinstance(value, str))

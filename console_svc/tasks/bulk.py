@@ -13,14 +13,13 @@ from urllib.parse import urlencode
 from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from console_svc.site import BAD, FORBIDDEN, NOT_FOUND, Site
+from console_svc.site import FORBIDDEN, NotDone, Page, get, post, present
 from console_svc.tasks.list import MOVES, PRIORITIES, TaskSearch
-from console_svc.web.language import plural, refused, text
-from console_svc.web.sessions import Notice, Session
+from console_svc.web.language import filled, plural, refused, text
+from console_svc.web.sessions import Session
 from console_svc.web.values import moment
-from console_svc.web.work import Run, Work, at_once, patiently, soon
+from console_svc.web.work import Work, at_once, patiently
 from contentgen import InvalidStateException, RequestError, Task
 
 BATCH = 500
@@ -33,8 +32,21 @@ SOON = 1.5
 """Seconds that the form waits for its work to end before its own page shows how far it is."""
 PENDING, RUNNING = ("pending",), ("submitted", "processing")
 RETRYABLE = ("failed", "timeout")
-NOTHING_TICKED = text("Tick some tasks first, or all that match.")
-NO_WORK = text("This work is not known any more. Look at the list for what it has done.")
+_TEXTS = {
+    "retry": (
+        plural("Retrying {n} task", "Retrying {n} tasks"),
+        plural("Put {n} task back into the queue.", "Put {n} tasks back into the queue."),
+    ),
+    "cancel": (
+        plural("Cancelling {n} task", "Cancelling {n} tasks"),
+        plural("Cancelled {n} task.", "Cancelled {n} tasks."),
+    ),
+    "run": (
+        plural("Running {n} task now", "Running {n} tasks now"),
+        plural("Moved {n} task to the front.", "Moved {n} tasks to the front."),
+    ),
+}
+"""The title of each work, and what is said once it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,78 +61,74 @@ class _Order:
     back: str
 
     @classmethod
-    def read(cls, data: ImmutableMultiDict[str, Any]) -> _Order:
-        search = TaskSearch(data)
+    def read(cls, data: ImmutableMultiDict[str, Any], session: Session) -> _Order:
+        """Raises NotDone if it says nothing that can be done, or not by this user."""
+        search, do, of_all = TaskSearch(data), str(data.get("do", "")), data.get("all") == "yes"
         more = data.get("more") == "yes"
         extra = list(map(str, data.getlist("extra"))) if more else []
-        ids = () if data.get("all") == "yes" else (*map(str, data.getlist("task")), *extra)[:MAX_TICKED]
+        ids = () if of_all else (*map(str, data.getlist("task")), *extra)[:MAX_TICKED]
+        if do not in MOVES:
+            raise NotDone("There is no such thing to do.")
+        if not all(map(session.may, MOVES[do])):
+            raise NotDone("Your role may not do that.", FORBIDDEN)
+        if search.problems or not (ids or of_all):
+            raise NotDone("Tick some tasks first, or all that match.")
         back = f"/tasks?{urlencode(search.query)}" if search.query else "/tasks"
-        return cls(str(data.get("do", "")), search, ids, frozenset(extra), more, back)
+        return cls(do, search, ids, frozenset(extra), more, back)
 
 
-class TaskMoves:
-    link = None
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        return self._site.page("/tasks/move", self.ask), self._site.form(
-            "/tasks/move",
-            self.move,
-            calls=False,  # its work waits for a scheduler itself
-        )
-
+class TaskMoves(Page):
+    @get("/tasks/move")
     async def ask(self, request: Request, session: Session) -> Response:
         """Counts the tasks, and shows what will happen."""
-        data = request.query_params
-        order = _Order.read(data)
-        if refusal := self._refused(request, session, order, data):
-            return refusal
-        values: dict[str, Any] = {
+        order = _Order.read(request.query_params, session)
+        tasks: list[Task] = []
+        ready: list[Task] = []
+        on_demand: list[Task] = []
+        if order.ids:
+            tasks = [task for task in await session.client.get_task_statuses(order.ids) if task is not None]
+            ready, on_demand = _split(order.do, tasks)
+            ready_count, on_demand_count = len(ready), len(on_demand)
+        else:
+            ready_count, on_demand_count = await _count(session, order)
+        values = {
             "order": order,
             "key": secrets.token_urlsafe(16),
             "now": datetime.now(UTC).isoformat(),
             "shown": SHOWN,
+            "ready": ready,
+            "on_demand": on_demand,
+            "others": [task for task in tasks if task not in ready and task not in on_demand],
+            "n": ready_count,
+            "n_on_demand": on_demand_count,
+            "missing": len(order.ids) - len(tasks),
         }
-        if order.ids:
-            statuses = await session.client.get_task_statuses(order.ids)
-            tasks = [task for task in statuses if task is not None]
-            ready, on_demand = _split(order.do, tasks)
-            other_tasks = [task for task in tasks if task not in ready and task not in on_demand]
-            values |= {"ready": ready, "on_demand": on_demand, "others": other_tasks, "n": len(ready)}
-            values |= {"n_on_demand": len(on_demand), "missing": len(order.ids) - len(tasks)}
-        else:
-            ready_count, on_demand_count = await _count(session, order)
-            values |= {"ready": (), "on_demand": (), "others": (), "n": ready_count}
-            values |= {"n_on_demand": on_demand_count, "missing": 0}
         return self._site.render(request, "tasks/bulk.html", values, session)
 
+    @post("/tasks/move", calls=False)  # its work waits for a scheduler itself
     async def move(self, request: Request, session: Session) -> Response:
         data = await request.form()
-        order = _Order.read(data)
-        if refusal := self._refused(request, session, order, data):
-            return refusal
+        order = _Order.read(data, session)
         ordered_work = _OrderedWork(session, order, data)
-        title, total, run = ordered_work.of_ids() if order.ids else await ordered_work.of_all()
-        key = str(data.get("key", "")) or secrets.token_urlsafe(16)
-        work = self._site.works.begin(session, key, title, run, total=total, back=order.back)
-        if await soon(work, SOON) and not (work.failed or work.stopped):
-            notice, values = _notice(order.do, work.done)
-            session.tell(notice, **values)
-            return self._site.see(order.back)
+        total, key = await ordered_work.total(), str(data.get("key", "")) or secrets.token_urlsafe(16)
+        title, notice = _TEXTS[order.do]
+        run = ordered_work.run
+        work = self._site.works.begin(session, key, filled(title, n=total), run, total=total, back=order.back)
+        return await self._site.see_work(session, work, notice, SOON)
+
+    @get("/work/{key}")
+    async def show(self, request: Request, session: Session) -> Response:
+        return self._site.render(request, "tasks/work.html", {"work": self._work(request, session)}, session)
+
+    @post("/work/{key}/stop", calls=False)
+    async def stop(self, request: Request, session: Session) -> Response:
+        work = self._work(request, session)
+        work.stop()
         return self._site.see(f"/work/{work.key}")
 
-    def _refused(
-        self, request: Request, session: Session, order: _Order, data: ImmutableMultiDict[str, Any]
-    ) -> Response | None:
-        if order.do not in MOVES:
-            return self._site.failure(request, session, "There is no such thing to do.", BAD)
-        if not all(map(session.may, MOVES[order.do])):
-            return self._site.failure(request, session, "Your role may not do that.", FORBIDDEN)
-        if order.search.problems or not (order.ids or data.get("all") == "yes"):
-            return self._site.failure(request, session, NOTHING_TICKED, BAD)
-        return None
+    def _work(self, request: Request, session: Session) -> Work:
+        work = self._site.works.find(session, request.path_params["key"])
+        return present(work, "This work is not known any more. Look at the list for what it has done.")
 
 
 def _split(do: str, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
@@ -167,24 +175,6 @@ def _of(search: TaskSearch, states: Sequence[str]) -> Any:
     return [state for state in states if not search.states or state in search.states] or None
 
 
-def _notice(do: str, n: int) -> Notice:
-    texts = {
-        "retry": plural("Put {n} task back into the queue.", "Put {n} tasks back into the queue."),
-        "cancel": plural("Cancelled {n} task.", "Cancelled {n} tasks."),
-        "run": plural("Moved {n} task to the front.", "Moved {n} tasks to the front."),
-    }
-    return texts[do], {"n": n}
-
-
-def _title(do: str, n: int) -> Notice:
-    texts = {
-        "retry": plural("Retrying {n} task", "Retrying {n} tasks"),
-        "cancel": plural("Cancelling {n} task", "Cancelling {n} tasks"),
-        "run": plural("Running {n} task now", "Running {n} tasks now"),
-    }
-    return texts[do], {"n": n}
-
-
 class _OrderedWork:
     """The work that a form asks for."""
 
@@ -195,27 +185,31 @@ class _OrderedWork:
         priority = str(data.get("priority", ""))
         self._priority = int(priority) if priority in map(str, PRIORITIES) else None
         show_time = _moment(str(data.get("now", "")))
-        self._until = min(show_time, order.search.before) if order.search.before else show_time
+        self._conditions = order.search.conditions()
+        self._conditions["created_before"] = min(show_time, order.search.before or show_time)
+        """Of all that match only those that were there when the user was asked."""
 
-    def of_ids(self) -> tuple[Notice, int, Run]:
-        order = self._order
-        return _title(order.do, len(order.ids)), len(order.ids), partial(self._each, order.ids)
-
-    async def of_all(self) -> tuple[Notice, int, Run]:
+    async def total(self) -> int:
+        if self._order.ids:
+            return len(self._order.ids)
         ready, on_demand = await _count(self._session, self._order)
-        total = ready + (on_demand if self._order.more else 0)
-        run = self._run_all if self._order.do == "run" else self._bulk
-        return _title(self._order.do, total), total, run
+        return ready + (on_demand if self._order.more else 0)
+
+    async def run(self, work: Work) -> None:
+        if self._order.ids:
+            await self._each(self._order.ids, work)
+        elif self._order.do == "run":
+            await self._run_all(work)
+        else:
+            await self._bulk(work)
 
     async def _bulk(self, work: Work) -> None:
-        """Moves the tasks batch by batch, and only those that were there when the user was asked."""
-        conditions = self._order.search.conditions()
-        conditions["created_before"] = self._until
+        """Moves the tasks batch by batch."""
         for call in self._bulk_calls():
             moved_count = -1
             while work.done < work.total and moved_count:
                 limit = min(BATCH, work.total - work.done)
-                moved_count = await patiently(partial(call, limit=limit, **conditions))
+                moved_count = await patiently(partial(call, limit=limit, **self._conditions))
                 work.done += moved_count
         work.total = work.done
 
@@ -233,9 +227,7 @@ class _OrderedWork:
 
     async def _run_all(self, work: Work) -> None:
         search = self._order.search
-        conditions = search.conditions()
-        conditions["created_before"] = self._until
-        pending = self._client.iter_tasks(search.account_id, "pending", **conditions)
+        pending = self._client.iter_tasks(search.account_id, "pending", **self._conditions)
         ids = [task["task_id"] async for task in pending] if _of(search, PENDING) else []
         work.total = len(ids)
         await self._each(ids, work)
@@ -295,26 +287,3 @@ def _moment(iso: str) -> datetime:
         return moment(iso, UTC)
     except ValueError:
         return datetime.now(UTC)
-
-
-class WorkPage:
-    link = None
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        return self._site.page("/work/{key}", self.show), self._site.form("/work/{key}/stop", self.stop, calls=False)
-
-    async def show(self, request: Request, session: Session) -> Response:
-        work = self._site.works.find(session, request.path_params["key"])
-        if work is None:
-            return self._site.failure(request, session, NO_WORK, NOT_FOUND)
-        return self._site.render(request, "tasks/work.html", {"work": work}, session)
-
-    async def stop(self, request: Request, session: Session) -> Response:
-        work = self._site.works.find(session, request.path_params["key"])
-        if work is None:
-            return self._site.failure(request, session, NO_WORK, NOT_FOUND)
-        work.stop()
-        return self._site.see(f"/work/{work.key}")

@@ -48,10 +48,5 @@ async def today(client: AsyncContentGenerationClient, account_id: int | None = N
 def success_rate(point: TaskHistoryPoint) -> float | None:
     """Returns which part of the tasks that ended by themselves completed, from 0 to 1; None if none ended."""
     counts = point["counts"]
-    total = counts["completed"] + failures(point)
+    total = counts["completed"] + counts["failed"] + counts["timeout"]
     return counts["completed"] / total if total else None
-
-
-def failures(point: TaskHistoryPoint) -> int:
-    """Counts the tasks that failed, with those that timed out."""
-    return point["counts"]["failed"] + point["counts"]["timeout"]

@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, get_args
 from urllib.parse import urlencode
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute
 
-from console_svc.site import BAD, Link, Site
+from console_svc.site import BAD, Link, Page, get
 from console_svc.web.forms import BadValue, Form, typed_of
 from console_svc.web.language import language_of, text
 from console_svc.web.live import Move
@@ -59,6 +59,8 @@ class TaskSearch(Form):
             self.read(name, number_of, text("It should be a number, from 1.")) for name in ("account", "schedule")
         )
         self.labels = self.read("label", _labels) or {}
+        self.topic, self.worker = self.plain("topic"), self.plain("worker")
+        self.reasons = [word.upper() for word in _WORDS.split(self.plain("reason")) if word]
         self.after, self.before = (
             self.time(name, text("It should be a time such as 2026-01-31 08:00.")) for name in ("after", "before")
         )
@@ -67,18 +69,6 @@ class TaskSearch(Form):
     def query(self) -> list[tuple[str, str]]:
         """The conditions as pairs of the query of an address."""
         return [*self.typed.items(), *(("status", state) for state in self.states)]
-
-    @property
-    def topic(self) -> str:
-        return self.plain("topic")
-
-    @property
-    def worker(self) -> str:
-        return self.plain("worker")
-
-    @property
-    def reasons(self) -> Sequence[str]:
-        return [word.upper() for word in _WORDS.split(self.plain("reason")) if word]
 
     @property
     def narrow(self) -> bool:
@@ -135,19 +125,10 @@ MOVES = {
 """What can be done with many tasks, and the methods that it needs."""
 
 
-class Tasks:
+class Tasks(Page):
     link = Link("/tasks", "Tasks", "TaskService/ListTasks")
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        return (
-            self._site.page("/tasks", self.show),
-            self._site.page("/tasks/live", self.live),
-            self._site.page("/tasks/rows", self.rows),
-        )
-
+    @get("/tasks")
     async def show(self, request: Request, session: Session) -> Response:
         """Lists tasks, the newest first. `page` is the API's token of a page. An id as topic leads to its task."""
         search = TaskSearch(request.query_params)
@@ -172,25 +153,28 @@ class Tasks:
         }
         return self._site.render(request, "tasks/list.html", values, session, status=BAD if search.problems else 200)
 
+    @get("/tasks/live")
     async def live(self, request: Request, session: Session) -> Response:
-        """Streams rows that have moved as server-sent events."""
-        shown_tasks = _ShownTasks(request)
-        ticks = "ticks" in request.query_params
+        """Streams rows that have moved. `oldest` and `newest` bound what the page shows: ids rise with time."""
+        params, search = request.query_params, TaskSearch(request.query_params)
+        only, oldest, newest = (params.get(name, "") for name in ("task_id", "oldest", "newest"))
+        ticks = "ticks" in params
         key = f"{language_of(request)} {ticks}"
 
         def row(move: Move) -> str:
-            if not shown_tasks.may_have(move.task):
+            task_id = move.task["task_id"]
+            is_within = only in {"", task_id} and oldest <= task_id and (not newest or task_id <= newest)
+            if not (is_within and search.meets(move.task)):
                 return ""
-            is_known = not shown_tasks.belongs(move)
-
-            def rendered() -> str:
-                values = {"task": move.task, "moved": True, "known": is_known, "ticks": ticks}
-                return self._site.renderer.text(request, "tasks/row.html", values)
-
-            return move.rendered(f"{key} {is_known}", rendered)
+            # where it has left the states of the page, its row says so if the page has it
+            is_known = bool(search.states) and move.task["status"] not in search.states
+            values = {"task": move.task, "moved": True, "known": is_known, "ticks": ticks}
+            render = partial(self._site.renderer.text, request, "tasks/row.html", values)
+            return move.rendered(f"{key} {is_known}", render)
 
         return self._site.live.stream(request, session, row)
 
+    @get("/tasks/rows")
     async def rows(self, request: Request, session: Session) -> Response:
         """Returns the present rows of these tasks: how far a running one is, which is no move."""
         tasks = await session.client.get_task_statuses(request.query_params.getlist("task")[:PAGE_SIZE])
@@ -219,29 +203,3 @@ async def _page(session: Session, search: TaskSearch, page_token: str) -> tuple[
         if not page_token or len(tasks) >= PAGE_SIZE:
             break
     return tasks, page_token
-
-
-class _ShownTasks:
-    """What a page shows, of the tasks that move. `oldest` and `newest` bound it: ids rise with time."""
-
-    def __init__(self, request: Request) -> None:
-        params = request.query_params
-        self._search = TaskSearch(params)
-        self._task_id = params.get("task_id", "")
-        self._oldest = params.get("oldest", "")
-        self._newest = params.get("newest", "")
-
-    def may_have(self, task: Task) -> bool:
-        """Tells whether a task may be on the page, by all but its state."""
-        task_id = task["task_id"]
-        return (
-            self._task_id in {"", task_id}
-            and self._oldest <= task_id
-            and (not self._newest or task_id <= self._newest)
-            and self._search.meets(task)
-        )
-
-    def belongs(self, move: Move) -> bool:
-        """Whether it is in one of the states. Where it has left them, its row says so if the page has it."""
-        states = self._search.states
-        return not states or move.task["status"] in states

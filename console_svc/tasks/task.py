@@ -1,7 +1,4 @@
-"""One task: its state, what it did when, what the CLI printed; cancel, retry, run now, priority.
-
-It offers commands for a shell that show the task, and that submit it again.
-"""
+"""One task: its state, what it did when, what the CLI printed, shell commands; cancel, retry, run now, priority."""
 
 from __future__ import annotations
 
@@ -15,45 +12,30 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from console_svc.site import BAD, NOT_FOUND, Site
+from console_svc.config import ConsoleSettings
+from console_svc.site import NotDone, Page, get, post, present
 from console_svc.tasks.bulk import RETRYABLE, run_now
 from console_svc.tasks.list import PRIORITIES
 from console_svc.tasks.timeline import ENDED, attempts, timeline
+from console_svc.web.paging import all_of
 from console_svc.web.sessions import Session
-from contentgen import AttemptLog, Task, TaskEvent
+from contentgen import Task
 from contentgen.submit_fields import FIELDS, Field, Kind
 
 MAX_EVENTS = 500
 """Events that a page is made of: the newest."""
 
 
-class TaskPage:
-    link = None
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        settings = site.settings
-        self._commands = Commands(settings.scheduler, tls=settings.tls_ca is not None)
-
-    def routes(self) -> Sequence[BaseRoute]:
-        return (
-            self._site.page("/tasks/{task_id}", self.show),
-            self._site.page("/tasks/{task_id}/progress", self.progress),
-            self._site.form("/tasks/{task_id}/cancel", self.cancel),
-            self._site.form("/tasks/{task_id}/retry", self.retry),
-            self._site.form("/tasks/{task_id}/run", self.run),
-            self._site.form("/tasks/{task_id}/priority", self.set_priority),
-        )
-
+class TaskPage(Page):
+    @get("/tasks/{task_id}")
     async def show(self, request: Request, session: Session) -> Response:
-        task_id = request.path_params["task_id"]
-        task = await session.client.get_task_status(task_id)
-        if task is None:
-            return self._site.failure(request, session, "There is no such task.", NOT_FOUND)
-        events, logs = await asyncio.gather(_events(session, task_id), _logs(session, task_id))
-        now = datetime.now(UTC)
+        task = await _task(request, session)
+        task_id, client, now = task["task_id"], session.client, datetime.now(UTC)
+        all_events, logs = await asyncio.gather(
+            all_of(client.iter_task_events(task_id)), all_of(client.iter_attempt_logs(task_id))
+        )
+        events = all_events[-MAX_EVENTS:]
         values = {
             "task": task,
             "events": events,
@@ -61,7 +43,7 @@ class TaskPage:
             "attempts": attempts(events),
             "logs": {log["attempt"]: log for log in logs},
             "moment_now": now,
-            "commands": self._commands,
+            "commands": commands(self._site.settings, task),
             "priorities": PRIORITIES,
             "schedule_ahead": _ahead(task["schedule_time"], now),
             "may": session.may,
@@ -69,18 +51,19 @@ class TaskPage:
         }
         return self._site.render(request, "tasks/task.html", values, session)
 
+    @get("/tasks/{task_id}/progress")
     async def progress(self, request: Request, session: Session) -> Response:
         """Shows how far a task is: the part of the page that changes between moves."""
-        task = await session.client.get_task_status(request.path_params["task_id"])
-        if task is None:
-            return self._site.failure(request, session, "There is no such task.", NOT_FOUND)
-        return self._site.render(request, "tasks/progress.html", {"task": task}, session)
+        values = {"task": await _task(request, session)}
+        return self._site.render(request, "tasks/progress.html", values, session)
 
+    @post("/tasks/{task_id}/cancel")
     async def cancel(self, request: Request, session: Session) -> Response:
         await session.client.cancel_task(request.path_params["task_id"], force=True)
         session.tell("It is cancelled.")
         return self._back(request)
 
+    @post("/tasks/{task_id}/retry")
     async def retry(self, request: Request, session: Session) -> Response:
         reset = (await request.form()).get("anew") == "yes"
         if await session.client.retry_task(request.path_params["task_id"], reset_retry_count=reset):
@@ -89,21 +72,27 @@ class TaskPage:
             session.tell("Its retries are used up.")
         return self._back(request)
 
+    @post("/tasks/{task_id}/run")
     async def run(self, request: Request, session: Session) -> Response:
         await run_now(session, request.path_params["task_id"])
         session.tell("It waits no longer for its time.")
         return self._back(request)
 
+    @post("/tasks/{task_id}/priority")
     async def set_priority(self, request: Request, session: Session) -> Response:
         priority = str((await request.form()).get("priority", ""))
         if priority not in map(str, PRIORITIES):
-            return self._site.failure(request, session, "A priority is 1 to 10.", BAD)
+            raise NotDone("A priority is 1 to 10.")
         await session.client.update_task(request.path_params["task_id"], priority=int(priority))
         session.tell("Its priority is {n} now.", n=int(priority))
         return self._back(request)
 
     def _back(self, request: Request) -> Response:
         return self._site.see(f"/tasks/{request.path_params['task_id']}")
+
+
+async def _task(request: Request, session: Session) -> Task:
+    return present(await session.client.get_task_status(request.path_params["task_id"]), "There is no such task.")
 
 
 def _offers(session: Session, task: Task, now: datetime) -> dict[str, bool]:
@@ -125,14 +114,6 @@ def _offers(session: Session, task: Task, now: datetime) -> dict[str, bool]:
 
 def _ahead(iso: str | None, now: datetime) -> bool:
     return iso is not None and datetime.fromisoformat(iso) > now
-
-
-async def _events(session: Session, task_id: str) -> list[TaskEvent]:
-    return [event async for event in session.client.iter_task_events(task_id)][-MAX_EVENTS:]
-
-
-async def _logs(session: Session, task_id: str) -> list[AttemptLog]:
-    return [log async for log in session.client.iter_attempt_logs(task_id)]
 
 
 _ESCAPES = {"\n": r"\n", "\t": r"\t", "\r": r"\r", "\\": r"\\", "'": r"\'"}
@@ -158,41 +139,30 @@ def _escaped(char: str) -> str:
     return f"\\x{code:02x}" if code < _BYTE else f"\\u{code:04x}" if code <= _PLANE else f"\\U{code:08x}"
 
 
-class Commands:
-    """Makes commands for the schedulers at `target`. The token is in the shell's environment, and in no command."""
+def commands(settings: ConsoleSettings, task: Task) -> dict[str, str]:
+    """Returns commands that show a task and submit it again. The token is in the shell's environment, and in none."""
+    target, tls = settings.scheduler, settings.tls_ca is not None
+    contentgen = ["contentgen", "--scheduler", target, *(["--tls-ca", "ca.pem"] if tls else [])]
+    grpcurl = ["grpcurl", *(["-cacert", "ca.pem"] if tls else ["-plaintext"])]
+    address = target.rpartition("/")[2].removeprefix("ipv4:").partition(",")[0]
 
-    def __init__(self, target: str, *, tls: bool) -> None:
-        self._contentgen = ["contentgen", "--scheduler", target, *(["--tls-ca", "ca.pem"] if tls else [])]
-        address = target.rpartition("/")[2].removeprefix("ipv4:").partition(",")[0]
-        self._grpcurl = ["grpcurl", *(["-cacert", "ca.pem"] if tls else ["-plaintext"])]
-        self._address = address
+    def command(*words: str) -> str:
+        return " ".join(map(quoted, [*contentgen, *words]))
 
-    def show(self, task: Task) -> str:
-        return self._command("task", "status", task["task_id"])
-
-    def logs(self, task: Task) -> str:
-        return self._command("task", "logs", task["task_id"])
-
-    def submit(self, task: Task) -> str:
-        words = ["task", "submit", "--account", str(task["account_id"])]
-        for flag, value in _options(task):
-            words += [flag, value] if value else [flag]
-        return self._command(*words, "--", task["topic"])
-
-    def grpcurl_show(self, task: Task) -> str:
-        return self._call("GetTask", {"task_id": task["task_id"]})
-
-    def grpcurl_submit(self, task: Task) -> str:
-        return self._call("SubmitTask", _request(task))
-
-    def _command(self, *words: str) -> str:
-        return " ".join(map(quoted, [*self._contentgen, *words]))
-
-    def _call(self, method: str, request: dict[str, Any]) -> str:
+    def call(method: str, request: dict[str, Any]) -> str:
         body = quoted(json.dumps(request, ensure_ascii=False))
         header = '-H "authorization: Bearer $CONTENTGEN_TOKEN"'
-        options = " ".join(map(quoted, self._grpcurl))
-        return f"{options} {header} -d {body} {quoted(self._address)} contentgen.v1.TaskService/{method}"
+        options = " ".join(map(quoted, grpcurl))
+        return f"{options} {header} -d {body} {quoted(address)} contentgen.v1.TaskService/{method}"
+
+    task_id, options = task["task_id"], [word for option in _options(task) for word in option]
+    return {
+        "show": command("task", "status", task_id),
+        "logs": command("task", "logs", task_id),
+        "submit": command("task", "submit", "--account", str(task["account_id"]), *options, "--", task["topic"]),
+        "grpcurl_show": call("GetTask", {"task_id": task_id}),
+        "grpcurl_submit": call("SubmitTask", {field.name: value for field, value in _given(task)}),
+    }
 
 
 _LEFT_OUT = frozenset({"request_id", "unique_key", "unique_for", "creator_options"})
@@ -201,7 +171,7 @@ _APART = frozenset({"account_id", "topic"})
 """What `submit` writes in its own way."""
 
 
-def _options(task: Task) -> Iterator[tuple[str, str]]:
+def _options(task: Task) -> Iterator[Sequence[str]]:
     """Yields flags of `contentgen task submit` with their values."""
     for field, value in _given(task):
         if field.name in _APART:
@@ -212,12 +182,7 @@ def _options(task: Task) -> Iterator[tuple[str, str]]:
         elif field.kind is not Kind.YES_NO:
             yield f"--{name}", f"{value:g}" if field.kind is Kind.NUMBER else str(value)
         elif not value:
-            yield f"--no-{name}", ""
-
-
-def _request(task: Task) -> dict[str, Any]:
-    """Returns a SubmitTaskRequest as JSON."""
-    return {field.name: value for field, value in _given(task)}
+            yield (f"--no-{name}",)
 
 
 def _given(task: Task) -> Iterator[tuple[Field, Any]]:

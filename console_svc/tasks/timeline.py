@@ -95,17 +95,8 @@ def _spans(events: Sequence[TaskEvent]) -> list[Span]:
                 continue
             last.end, last.ended_as = time, event["reason"]
         if event["status"] not in ENDED:
-            spans.append(
-                Span(
-                    event["status"],
-                    event["attempt"],
-                    time,
-                    None,
-                    event["worker_id"] or "",
-                    event["reason"],
-                    event["message"] or "",
-                )
-            )
+            worker, message = event["worker_id"] or "", event["message"] or ""
+            spans.append(Span(event["status"], event["attempt"], time, None, worker, event["reason"], message))
     return spans
 
 
@@ -123,8 +114,6 @@ def _lanes(spans: Sequence[Span]) -> list[Lane]:
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt: where and when it ran, and how it ended."""
-
     number: int
     worker: str
     begin: datetime

@@ -55,10 +55,7 @@ class Form:
     def __init__(
         self, typed: Mapping[str, str], fields: Collection[str] | None = None, zone: ZoneInfo | None = None
     ) -> None:
-        """`fields`: those that problems can be shown beside, if not only the typed ones have such a place.
-
-        `zone`: that of its times, if no field says it.
-        """
+        """`fields`: beside which problems can be shown, if not the typed ones; `zone`: of its times if none says it."""
         self.typed = dict(typed)
         self.fields = self.typed.keys() if fields is None else fields
         self.zone = zone or zone_named(self.plain("zone")) or UTC_ZONE
@@ -69,10 +66,7 @@ class Form:
         return self.typed.get(name, "").strip()
 
     def read(self, name: str, reader: Callable[[str], T], problem: str = "") -> T | None:
-        """The value of a field; None if the field is missing, or `reader` raises ValueError: then it has a problem.
-
-        A BadValue has its own problem.
-        """
+        """The value of a field; None if it is missing, or `reader` raises ValueError: then it has a problem."""
         if name not in self.typed:
             return None
         try:
@@ -108,7 +102,6 @@ def text_of(data: ImmutableMultiDict[str, Any], name: str) -> str:
 
 
 def texts_of(data: ImmutableMultiDict[str, Any]) -> dict[str, str]:
-    """Returns all texts of a form or an address by field."""
     return {name: value for name, value in data.items() if isinstance(value, str)}
 
 

@@ -41,46 +41,39 @@ def text(english: str) -> str:
     return english
 
 
-class Plural(str):
-    """A text that counts `{n}`; `one` is what it is in English for 1."""
+class PageText(str):
+    """A text of a page that knows more than its words; the page translates it."""
 
-    __slots__ = ("one",)
+    __slots__ = ("one", "reason", "values")
     one: str
-
-
-def plural(one: str, many: str) -> Plural:
-    """Marks a text of a page that stands in code and counts `{n}`; the page chooses by `n`, and translates it."""
-    text = Plural(many)
-    text.one = one
-    return text
-
-
-class Filled(str):
-    """A text of a page, with `values` for each `{name}`."""
-
-    __slots__ = ("values",)
+    """What it is in English for 1, if it counts `{n}`."""
     values: Mapping[str, object]
-
-
-def filled(english: str, **values: object) -> Filled:
-    """A text of a page that knows what is filled in; the page translates it."""
-    text = Filled(english)
-    text.values = values
-    return text
-
-
-class Refused(str):
-    """What the schedulers say about a call that failed, in English; `reason` has a text that says it in short."""
-
-    __slots__ = ("reason",)
+    """What is filled in for each `{name}`."""
     reason: str
+    """Of what the schedulers say about a call that failed, in English: has a text that says it in short."""
+
+    def __new__(
+        cls, words: str = "", *, one: str = "", values: Mapping[str, object] | None = None, reason: str = ""
+    ) -> PageText:
+        text = super().__new__(cls, words)
+        text.one, text.values, text.reason = one, values or {}, reason
+        return text
 
 
-def refused(error: RequestError, message: str | None = None) -> Refused:
+def plural(one: str, many: str) -> PageText:
+    """Marks a text of a page that stands in code and counts `{n}`; the page chooses by `n`."""
+    return PageText(many, one=one)
+
+
+def filled(text: str, /, **values: object) -> PageText:
+    """Returns a text of a page with what is filled in for each `{name}`."""
+    known = text if isinstance(text, PageText) else PageText()
+    return PageText(text, one=known.one, values={**known.values, **values}, reason=known.reason)
+
+
+def refused(error: RequestError, message: str | None = None) -> PageText:
     """Returns what a page shows of an error; `message` replaces its own."""
-    text = Refused(error.message if message is None else message)
-    text.reason = error.reason or (error.code or "")
-    return text
+    return PageText(error.message if message is None else message, reason=error.reason or error.code or "")
 
 
 @cache
@@ -92,32 +85,27 @@ def _translations(language: str) -> NullTranslations:
 
 
 class Texts:
-    """Translates the texts of one page."""
-
     def __init__(self, language: str) -> None:
         self.language = language
         self._translations = _translations(language)
 
     def __call__(self, text: str, **values: object) -> str:
         """The text in the page's language, with `{name}` filled in."""
-        if isinstance(text, Refused):
-            return self._refused(text)
-        if isinstance(text, Filled):
-            values = {**text.values, **values}
-        translation = self._found(text, values)
-        if any(isinstance(value, Refused) for value in values.values()):
+        known = text if isinstance(text, PageText) else PageText()
+        if known.reason:
+            return self._refused(known)
+        values = {**known.values, **values}
+        if known.one:
+            translation = self._translations.ngettext(known.one, text, 1 if str(values.get("n")) == "1" else 2)
+        else:
+            translation = self._translations.gettext(text) if text else text  # gettext has its header there
+        refusals = {name: value for name, value in values.items() if isinstance(value, PageText) and value.reason}
+        if refusals:
             translation = Markup("{}").format(translation)
-            values = {
-                name: self._refused(value) if isinstance(value, Refused) else value for name, value in values.items()
-            }
+            values |= {name: self._refused(refusal) for name, refusal in refusals.items()}
         return translation.format(**values) if values else translation
 
-    def _found(self, text: str, values: Mapping[str, object]) -> str:
-        if isinstance(text, Plural):
-            return self._translations.ngettext(text.one, text, 1 if str(values.get("n")) == "1" else 2)
-        return self._translations.gettext(text) if text else text  # gettext has its header there
-
-    def _refused(self, text: Refused) -> str:
+    def _refused(self, text: PageText) -> str:
         """The reason in the page's language, and in small what the schedulers said."""
         reason = self._translations.gettext(text.reason)
         if reason == text.reason:
@@ -125,5 +113,4 @@ class Texts:
         return Markup('{} <small lang="en" class="said">{}</small>').format(reason, text)
 
     def counted(self, one: str, many: str, **values: object) -> str:
-        """Returns the text for `n` things in the page's language."""
         return self(plural(one, many), **values)

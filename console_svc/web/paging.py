@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -30,34 +29,29 @@ def fetched(number: int) -> int:
 
 
 async def page_of(items: AsyncIterator[T], number: int) -> tuple[list[T], bool]:
-    """Returns the items of a page, and whether more follow."""
     first_items, more = await first_of(items, number * PAGE_SIZE)
     return first_items[(number - 1) * PAGE_SIZE :], more and number < MAX_PAGE
 
 
-@dataclass(frozen=True, slots=True)
-class AccountPage(Generic[T]):
-    """A page of a list, of one account or of all; `bad`: what was typed as an account is none."""
+async def account_page(
+    request: Request, items: Callable[[int | None, int], AsyncIterator[T]]
+) -> tuple[Sequence[T], Mapping[str, Any]]:
+    """Returns the items of the page that the address asks for, of one account or of all, and values for the template.
 
-    items: Sequence[T]
-    account: str
-    bad: bool
-    number: int
-    more: bool
-
-    def values(self) -> Mapping[str, Any]:
-        """Returns the values for the template."""
-        return {"account": self.account, "bad_account": self.bad, "page": self.number, "more": self.more}
-
-
-async def account_page(request: Request, items: Callable[[int | None, int], AsyncIterator[T]]) -> AccountPage[T]:
-    """The page that the address asks for; `items` lists those of an account (None: of all), with a page size."""
+    `items` lists those of an account (None: of all), with a page size. `bad_account`: what was typed as one is none.
+    """
     account, number = request.query_params.get("account", "").strip(), page_number(request)
+    page_items: Sequence[T] = ()
+    more = bad = False
     try:
         page_items, more = await page_of(items(number_of(account), fetched(number)), number)
     except ValueError:
-        return AccountPage((), account, bad=True, number=number, more=False)
-    return AccountPage(page_items, account, bad=False, number=number, more=more)
+        bad = True
+    return page_items, {"account": account, "bad_account": bad, "page": number, "more": more}
+
+
+async def all_of(items: AsyncIterator[T]) -> list[T]:
+    return [item async for item in items]
 
 
 async def first_of(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:

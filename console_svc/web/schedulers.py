@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from console_svc.config import ConsoleSettings
-from contentgen import AsyncContentGenerationClient, Caller, Unauthenticated
+from contentgen import AsyncContentGenerationClient
 from contentgen.client.connection import open_aio_channel
 
 CONNECT_TIMEOUT = 2.0
@@ -26,16 +26,6 @@ class Schedulers:
 
     def client(self, token: str | None) -> AsyncContentGenerationClient:
         return AsyncContentGenerationClient(self._target, token=token, channel=self._channel)
-
-    async def recognise(self, client: AsyncContentGenerationClient) -> Caller | None:
-        """Who the client's token belongs to; None if the schedulers do not know it, or ask for one and have none.
-
-        Raises RequestError if none answers.
-        """
-        try:
-            return await client.get_caller()
-        except Unauthenticated:
-            return None
 
     async def connected(self) -> bool:
         """Whether there is a connection to any, for which it waits a little: without one no call can begin."""

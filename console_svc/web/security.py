@@ -139,8 +139,6 @@ def address_of(request: Request, *, behind_proxy: bool) -> str:
 
 
 class SignInTries:
-    """Counts the tries of each address."""
-
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tries: dict[str, list[float]] = {}

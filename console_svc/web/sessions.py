@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from console_svc.web.language import text
+from console_svc.web.language import PageText, filled, text
 from contentgen import AsyncContentGenerationClient, Caller
 
 IDLE_LIMIT = 8 * 3_600.0
@@ -35,8 +35,6 @@ REVOKED = text("The schedulers do not know your token any more.")
 UNKNOWN = text("Your session has ended, perhaps because the console was restarted.")
 
 T = TypeVar("T")
-Notice = tuple[str, Mapping[str, object]]
-"""An English text, and what is filled in."""
 
 
 @dataclass(slots=True)
@@ -52,7 +50,7 @@ class Session:
     used: float
     when_ended: set[Callable[[], None]] = field(default_factory=set)
     """Called once it has ended, unless it has only become too old."""
-    _notices: list[Notice] = field(default_factory=list)
+    _notices: list[PageText] = field(default_factory=list)
     _undo: tuple[float, Mapping[str, str]] = (0.0, {})
 
     def may(self, method: str) -> bool:
@@ -61,7 +59,7 @@ class Session:
 
     def tell(self, text: str, **values: object) -> None:
         """Shows a text on the next page, in its language, with `{name}` filled in."""
-        self._notices = [*self._notices, (text, values)][-MAX_NOTICES:]
+        self._notices = [*self._notices, filled(text, **values)][-MAX_NOTICES:]
 
     def offer_undo(self, fields: Mapping[str, str]) -> None:
         """Has pages offer a form with these fields, for `UNDO_TIME`; empty: nothing is offered any more."""
@@ -73,7 +71,7 @@ class Session:
         seconds_left = deadline - time.monotonic()
         return (seconds_left, fields) if fields and seconds_left > 0 else None
 
-    def take_notices(self) -> Sequence[Notice]:
+    def take_notices(self) -> Sequence[PageText]:
         """Returns the texts that no page has shown yet."""
         notices, self._notices = self._notices, []
         return notices

@@ -34,7 +34,6 @@ def number_of(text: str) -> int | None:
 
 
 def ids_of(texts: Iterable[str]) -> list[int]:
-    """Returns the ids among these texts."""
     return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) <= _DIGITS]
 
 

@@ -6,15 +6,15 @@ Each kind of work is safe to begin anew, so a restart of the console loses only 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
 
-from console_svc.web.language import refused, text
-from console_svc.web.sessions import Notice, Session
+from console_svc.web.language import PageText, filled, refused, text
+from console_svc.web.sessions import Session
 from contentgen import RequestError, Unavailable
 
 MAX_WORKS = 200
@@ -35,24 +35,23 @@ class Failure:
 
     name: str
     path: str
-    why: str
-    values: Mapping[str, object] = field(default_factory=dict)
+    why: PageText
 
 
+@dataclass(eq=False, slots=True)
 class Work:
-    """`title` is a text of pages with its values; `back` is where its page leads when it has ended."""
+    """`back` is where its page leads when it has ended."""
 
-    def __init__(self, key: str, token: str | None, title: Notice, total: int, back: str) -> None:
-        self.key = key
-        self.token = token
-        self.title = title
-        self.total = total
-        self.back = back
-        self.done = 0
-        self.failures: list[Failure] = []
-        self.failed = 0
-        self.stopped: Notice | None = None
-        self.job: asyncio.Task[None] | None = None
+    key: str
+    title: PageText
+    total: int
+    back: str
+    done: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    failed: int = 0
+    stopped: str = ""
+    """A text that says why it did not reach its end."""
+    job: asyncio.Task[None] | None = None
 
     @property
     def ended(self) -> bool:
@@ -65,12 +64,12 @@ class Work:
     def fail(self, name: str, path: str, why: str, /, **values: object) -> None:
         self.failed += 1
         if len(self.failures) < MAX_FAILURES:
-            self.failures.append(Failure(name, path, why, values))
+            self.failures.append(Failure(name, path, filled(why, **values)))
 
     def stop(self) -> None:
         """Stops the work and leaves what is under way where it is."""
         if self.job is not None and not self.job.done():
-            self.stopped = (text("You have stopped it."), {})
+            self.stopped = text("You have stopped it.")
             self.job.cancel()
 
 
@@ -83,23 +82,20 @@ class Works:
     def __init__(self) -> None:
         self._works: dict[tuple[str | None, str], Work] = {}
 
-    def begin(self, session: Session, key: str, title: Notice, run: Run, *, total: int, back: str) -> Work:
+    def begin(self, session: Session, key: str, title: PageText, run: Run, *, total: int, back: str) -> Work:
         """Begins a work; the same key again returns the first one."""
         if earlier_work := self.find(session, key):
             return earlier_work
-        work = Work(key, session.token, title, total, back)
-        self._forget()
+        work = Work(key, title, total, back)
+        ended_keys = [key for key, earlier_work in self._works.items() if earlier_work.ended]
+        for ended_key in ended_keys[: max(len(self._works) - MAX_WORKS + 1, 0)]:
+            del self._works[ended_key]
         self._works[session.token, key] = work
         work.job = asyncio.create_task(_whole(work, run))
         return work
 
     def find(self, session: Session, key: str) -> Work | None:
         return self._works.get((session.token, key))
-
-    def _forget(self) -> None:
-        ended_keys = [key for key, work in self._works.items() if work.ended]
-        for key in ended_keys[: max(len(self._works) - MAX_WORKS + 1, 0)]:
-            del self._works[key]
 
     async def close(self) -> None:
         jobs = [work.job for work in self._works.values() if work.job]
@@ -112,9 +108,9 @@ async def _whole(work: Work, run: Run) -> None:
     try:
         await run(work)
     except RequestError as error:
-        work.stopped = (text("It stopped: {why}"), {"why": refused(error)})
+        work.stopped = filled(text("It stopped: {why}"), why=refused(error))
     except Exception:  # noqa: BLE001 - its page says so, and the console goes on
-        work.stopped = (text("It stopped by a defect of the console; its log has more."), {})
+        work.stopped = text("It stopped by a defect of the console; its log has more.")
         _log.exception("work failed", action="work", key=work.key)
 
 

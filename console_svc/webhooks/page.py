@@ -10,9 +10,8 @@ from urllib.parse import urlencode
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from console_svc.site import BAD, NOT_FOUND, Link, Site
+from console_svc.site import BAD, NOT_FOUND, Link, NotDone, Page, get, post, present
 from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import refused, text
 from console_svc.web.paging import account_page, fetched, page_number, page_of
@@ -31,39 +30,34 @@ DELIVERY_STATES: Sequence[DeliveryStatus] = get_args(DeliveryStatus)
 OVERLAPS: Mapping[str, int] = {"0": 0, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_400}
 """How long the secret before a new one stays valid, in seconds."""
 _SERVICE = "WebhookService"
+_RPCS = {
+    "create": "CreateWebhook",
+    "change": "UpdateWebhook",
+    "rotate": "RotateWebhookSecret",
+    "ping": "PingWebhook",
+    "delete": "DeleteWebhook",
+    "redeliver": "RedeliverWebhook",
+}
 GONE = text("There is no such webhook.")
 EVENT_TYPES: Sequence[EventType] = [name for name in get_args(EventType) if name != "webhook.ping"]
 
 
-class Webhooks:
+class Webhooks(Page):
     link = Link("/webhooks", "Webhooks", f"{_SERVICE}/ListWebhooks")
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        site = self._site
-        return (
-            site.page("/webhooks", self.show),
-            site.page("/webhooks/new", self.blank),
-            site.form("/webhooks/new", self.create),
-            site.page("/webhooks/{webhook_id:int}", self.one),
-            site.form("/webhooks/{webhook_id:int}", self.update),
-            site.form("/webhooks/{webhook_id:int}/active", self.activate),
-            site.form("/webhooks/{webhook_id:int}/rotate", self.rotate),
-            site.form("/webhooks/{webhook_id:int}/ping", self.ping),
-            site.form("/webhooks/{webhook_id:int}/delete", self.delete),
-            site.form("/webhooks/{webhook_id:int}/deliveries/{delivery_id:int}", self.redeliver),
-        )
-
+    @get("/webhooks")
     async def show(self, request: Request, session: Session) -> Response:
-        page = await account_page(request, lambda account, size: session.client.iter_webhooks(account, page_size=size))
-        values = {"webhooks": page.items, **page.values(), **_offered(session)}
-        return self._site.render(request, "webhooks/list.html", values, session, status=BAD if page.bad else 200)
+        webhooks, page = await account_page(
+            request, lambda account, size: session.client.iter_webhooks(account, page_size=size)
+        )
+        values, status = {"webhooks": webhooks, **page, **_offered(session)}, BAD if page["bad_account"] else 200
+        return self._site.render(request, "webhooks/list.html", values, session, status=status)
 
+    @get("/webhooks/new")
     async def blank(self, request: Request, session: Session) -> Response:
         return self._new(request, session, WebhookForm({}, ["task.ended"]))
 
+    @post("/webhooks/new")
     async def create(self, request: Request, session: Session) -> Response:
         """Shows the secret in the answer itself: another page of the user might take a notice."""
         form = WebhookForm.sent(await request.form())
@@ -75,11 +69,13 @@ class Webhooks:
                 return self._secret(request, session, webhook)
         except (InvalidArgument, ResourceExhausted, ResourceNotFoundException) as error:
             form.refused(error)
-        return self._new(request, session, form, status=BAD)
+        return self._new(request, session, form)
 
+    @get("/webhooks/{webhook_id:int}")
     async def one(self, request: Request, session: Session) -> Response:
         return await self._one(request, session)
 
+    @post("/webhooks/{webhook_id:int}")
     async def update(self, request: Request, session: Session) -> Response:
         webhook_id = request.path_params["webhook_id"]
         form = WebhookForm.sent(await request.form())
@@ -92,21 +88,22 @@ class Webhooks:
             form.refused(error)
         return await self._one(request, session, form)
 
+    @post("/webhooks/{webhook_id:int}/active")
     async def activate(self, request: Request, session: Session) -> Response:
         webhook_id = request.path_params["webhook_id"]
         active = (await request.form()).get("active") == "yes"
         await session.client.update_webhook(webhook_id, active=active)
-        if active:
-            session.tell("Webhook {webhook_id} receives events again.", webhook_id=webhook_id)
-        else:
-            session.tell("Webhook {webhook_id} receives no more events.", webhook_id=webhook_id)
+        notice = text("Webhook {webhook_id} receives events again.")
+        session.tell(notice if active else text("Webhook {webhook_id} receives no more events."), webhook_id=webhook_id)
         return self._back(request)
 
+    @post("/webhooks/{webhook_id:int}/rotate")
     async def rotate(self, request: Request, session: Session) -> Response:
         overlap = OVERLAPS.get(str((await request.form()).get("overlap")), OVERLAPS["1d"])
         webhook = await session.client.rotate_webhook_secret(request.path_params["webhook_id"], overlap=overlap)
         return self._secret(request, session, webhook)
 
+    @post("/webhooks/{webhook_id:int}/ping")
     async def ping(self, request: Request, session: Session) -> Response:
         delivery = await session.client.ping_webhook(request.path_params["webhook_id"])
         if delivery["status"] == "delivered":
@@ -115,13 +112,15 @@ class Webhooks:
             session.tell("The ping has failed: {error}", error=delivery["last_error"] or delivery["last_status_code"])
         return self._back(request)
 
+    @post("/webhooks/{webhook_id:int}/delete")
     async def delete(self, request: Request, session: Session) -> Response:
         webhook_id = request.path_params["webhook_id"]
         if not await session.client.delete_webhook(webhook_id):
-            return self._site.failure(request, session, GONE, NOT_FOUND)
+            raise NotDone(GONE, NOT_FOUND)
         session.tell("Deleted webhook {webhook_id} and its deliveries.", webhook_id=webhook_id)
         return self._site.see("/webhooks")
 
+    @post("/webhooks/{webhook_id:int}/deliveries/{delivery_id:int}")
     async def redeliver(self, request: Request, session: Session) -> Response:
         delivery_id = request.path_params["delivery_id"]
         try:
@@ -131,8 +130,8 @@ class Webhooks:
             session.tell(refused(error))
         return self._back(request)
 
-    def _new(self, request: Request, session: Session, form: WebhookForm, *, status: int = 200) -> Response:
-        values = {"form": form, "event_types": EVENT_TYPES}
+    def _new(self, request: Request, session: Session, form: WebhookForm) -> Response:
+        values, status = {"form": form, "event_types": EVENT_TYPES}, BAD if form.problems else 200
         return self._site.render(request, "webhooks/new.html", values, session, status=status)
 
     def _secret(self, request: Request, session: Session, webhook: WebhookWithSecret) -> Response:
@@ -143,14 +142,13 @@ class Webhooks:
         number = page_number(request)
         status = next((state for state in DELIVERY_STATES if state == request.query_params.get("status")), None)
         try:
-            webhook, (deliveries, more) = await asyncio.gather(
+            stored_webhook, (deliveries, more) = await asyncio.gather(
                 session.client.get_webhook(webhook_id),
                 page_of(session.client.iter_deliveries(webhook_id, status, page_size=fetched(number)), number),
             )
         except ResourceNotFoundException:
-            webhook = None
-        if webhook is None:
-            return self._site.failure(request, session, GONE, NOT_FOUND)
+            raise NotDone(GONE, NOT_FOUND) from None
+        webhook = present(stored_webhook, GONE)
         filters = {"status": status} if status else {}
         values = {
             "webhook": webhook,
@@ -171,16 +169,7 @@ class Webhooks:
 
 
 def _offered(session: Session) -> Mapping[str, Any]:
-    """Returns what the user may do."""
-    names = {
-        "create": "CreateWebhook",
-        "change": "UpdateWebhook",
-        "rotate": "RotateWebhookSecret",
-        "ping": "PingWebhook",
-        "delete": "DeleteWebhook",
-        "redeliver": "RedeliverWebhook",
-    }
-    return {"may": {name: session.may(f"{_SERVICE}/{rpc}") for name, rpc in names.items()}}
+    return {"may": {name: session.may(f"{_SERVICE}/{rpc}") for name, rpc in _RPCS.items()}}
 
 
 class WebhookForm(Form):

@@ -1,7 +1,4 @@
-"""The workers and what they run, dispatch, and the schedulers: drain, resize, pause.
-
-It shows what is paused, since when and by whom, and which schedulers are silent.
-"""
+"""The workers and what they run, what is paused by whom, and which schedulers are silent: drain, resize, pause."""
 
 from __future__ import annotations
 
@@ -14,9 +11,8 @@ from itertools import count
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
-from console_svc.site import BAD, Link, Site
+from console_svc.site import BAD, Link, NotDone, Page, get, post
 from console_svc.web.forms import Form, text_of, typed_of
 from console_svc.web.language import plural, text
 from console_svc.web.sessions import Session, permitted
@@ -29,36 +25,26 @@ MAX_WORKERS = 200
 NO_ACCOUNT = text("Should be the number of an account.")
 
 
-class Workers:
+class Workers(Page):
     link = Link("/workers", "Workers", "WorkerPoolService/GetWorkerPool")
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def routes(self) -> Sequence[BaseRoute]:
-        site = self._site
-        return (
-            site.page("/workers", self.show),
-            site.form("/workers/drain", self.drain),
-            site.form("/workers/undrain", self.undrain),
-            site.form("/workers/resize", self.resize),
-            site.form("/workers/pause", self.pause),
-            site.form("/workers/resume", self.resume),
-        )
-
+    @get("/workers")
     async def show(self, request: Request, session: Session) -> Response:
         return await self._page(request, session)
 
+    @post("/workers/drain")
     async def drain(self, request: Request, session: Session) -> Response:
         worker = await session.client.drain_worker(text_of(await request.form(), "worker_id"))
         session.tell("{worker} takes nothing new, and finishes what it runs.", worker=worker["worker_id"])
         return self._site.see("/workers")
 
+    @post("/workers/undrain")
     async def undrain(self, request: Request, session: Session) -> Response:
         worker = await session.client.undrain_worker(text_of(await request.form(), "worker_id"))
         session.tell("{worker} takes tasks again.", worker=worker["worker_id"])
         return self._site.see("/workers")
 
+    @post("/workers/resize")
     async def resize(self, request: Request, session: Session) -> Response:
         form = await _form_of(request)
         slots = form.read("slots", lambda number: whole(number, 0, MAX_COUNT)) or 0  # which the schedulers refuse
@@ -74,6 +60,7 @@ class Workers:
         )
         return self._site.see("/workers")
 
+    @post("/workers/pause")
     async def pause(self, request: Request, session: Session) -> Response:
         """Pauses dispatch of the account in the form; of everything without one."""
         form = await _form_of(request)
@@ -87,11 +74,12 @@ class Workers:
             session.tell("Everything is paused. Running tasks continue.")
         return self._site.see(_back(form))
 
+    @post("/workers/resume")
     async def resume(self, request: Request, session: Session) -> Response:
         form = await _form_of(request)
         account_id = form.read("account", lambda number: whole(number, 0, MAX_NUMBER))  # 0: everything
         if form.problems:
-            return self._site.failure(request, session, NO_ACCOUNT, BAD)
+            raise NotDone(NO_ACCOUNT)
         await session.client.resume_dispatch(account_id or None)
         if account_id:
             session.tell("Dispatch of account {account} is resumed.", account=account_id)
@@ -171,8 +159,6 @@ async def _events(session: Session, account_ids: set[int]) -> dict[int, AuditEve
 
 @dataclass(slots=True)
 class Row:
-    """A worker with the tasks that it has."""
-
     worker: Worker
     running: list[Task] = field(default_factory=list)
     ahead: list[Task] = field(default_factory=list)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from starlette.requests import Request
 
+from console_svc.web.language import PageText
 from console_svc.web.live import MAX_PAGES_OF_SESSION, MAX_PAGES_OF_TOKEN, LiveTasks
 from console_svc.web.paging import page_of
 from console_svc.web.sessions import (
@@ -68,6 +69,13 @@ class Desk:
         await self._client.close()
 
 
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    yield desk
+    await desk.close()
+
+
 def _signs_out(desk: Desk, session: Session) -> None:
     desk.sessions.end(session, SIGNED_OUT)
 
@@ -100,25 +108,23 @@ def _is_old(desk: Desk, session: Session) -> None:
         (_is_old, OLD),
     ],
 )
-async def test_a_live_page_ends_with_its_session(happens: Callable[[Desk, Session], None], why: str) -> None:
-    desk = Desk()
+async def test_a_live_page_ends_with_its_session(
+    desk: Desk, happens: Callable[[Desk, Session], None], why: str
+) -> None:
     session = desk.begin()
-    request = Request({"type": "http", "query_string": b"", "headers": []})
-    events = desk.live.stream(request, session, lambda _: "").body_iterator
-    assert await anext(aiter(events)) == ": open\n\n"
+    page = _page(desk, session)
+    await _opened([page])
     if happens in {_is_idle, _is_old}:
         happens(desk, session)
     else:
         asyncio.get_running_loop().call_later(0.1, happens, desk, session)
     async with asyncio.timeout(PATIENCE_S):
-        async for event in events:
+        async for event in page:
             assert "data" not in event or event == "event: away\ndata:\n\n"
     assert (desk.live.pages, desk.sessions.why_ended(session.key)) == (0, why)
-    await desk.close()
 
 
-async def test_the_oldest_live_page_ends_where_a_session_or_a_token_has_too_many() -> None:
-    desk = Desk()
+async def test_the_oldest_live_page_ends_where_a_session_or_a_token_has_too_many(desk: Desk) -> None:
     sessions = [desk.begin() for _ in range(MAX_PAGES_OF_TOKEN // MAX_PAGES_OF_SESSION + 1)]
     pages = [_page(desk, sessions[0]) for _ in range(MAX_PAGES_OF_SESSION)]
     await _opened(pages)
@@ -133,7 +139,6 @@ async def test_the_oldest_live_page_ends_where_a_session_or_a_token_has_too_many
     assert desk.live.pages == MAX_PAGES_OF_TOKEN
     for page in newer:
         await page.aclose()
-    await desk.close()
 
 
 def _page(desk: Desk, session: Session) -> AsyncGenerator[str, None]:
@@ -154,7 +159,7 @@ async def _ended(page: AsyncGenerator[str, None]) -> None:
 # Long work in the background of the console.
 
 
-TITLE = ("Retrying {n} tasks", {"n": 1})
+TITLE = PageText("Retrying tasks")
 
 
 @pytest.fixture
@@ -200,7 +205,7 @@ async def test_a_work_is_stopped_and_says_so(works: Works) -> None:
     assert work.job
     await asyncio.wait([work.job])
     assert (work.done, work.percent, work.ended) == (1, 50, True)
-    assert work.stopped == ("You have stopped it.", {})
+    assert work.stopped == "You have stopped it."
 
 
 async def test_what_ends_a_work_is_said(works: Works) -> None:
@@ -214,8 +219,7 @@ async def test_what_ends_a_work_is_said(works: Works) -> None:
         work = works.begin(of("a"), key, TITLE, run, total=1, back="/tasks")
         assert work.job
         await work.job
-        assert work.stopped
-        assert work.stopped[0].startswith(why)
+        assert work.stopped.startswith(why)
 
 
 async def test_those_that_ended_are_forgotten_and_no_others(works: Works) -> None:

@@ -35,14 +35,15 @@ TAKES_TEXT = {
     "failure": 2,
     "tell": 0,
     "text": 0,
-    "Hold": 0,
     "Link": 1,
     "Need": 0,
+    "NotDone": 0,
     "Phrase": 0,
     "Span": 0,
     "Subject": 0,
     "_again": 2,
     "_form": 1,
+    "present": 1,
 }
 """Functions of the console, and which of their arguments is a text of a page."""
 
