@@ -42,7 +42,6 @@ settings.load_profile("contentgen")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="golden files become what the tests see")
-    parser.addoption("--articles", default=7, help="how many articles the editor of the console's test reviews")
     parser.addoption("--screenshots", help="a folder for pictures of the console's pages")
     parser.addoption("--costs", type=Path, help="a file for the CPU of each test, as JSON lines, summed up at the end")
     parser.addoption(

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
-from contentgen import ContentGenerationClient
+from contentgen import Content, ContentGenerationClient
 from tests.harness import credentials as tokens
 from tests.harness.cluster import Databases
 from tests.harness.console import Console, Visitor
@@ -31,6 +33,7 @@ ANNA, BORIS = "anna-token", "boris-token"
 """Two more reviewers."""
 NEWCOMER = "newcomer-token"
 """A reviewer whose account has nothing yet."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,25 @@ class Place:
         assert visitor.sign_in(token).status == 200
         return visitor
 
+    def article(self, topic: str, *, auto_approve: bool = False, **fields: object) -> Content:
+        """Makes an article, which waits for its review unless it is approved by itself."""
+        task_id = self.client.submit_task(
+            account_id=self.account,
+            topic=topic,
+            auto_approve=auto_approve,
+            **fields,  # type: ignore[arg-type] # a brief
+        )
+        return self.content(self.client.wait(task_id, timeout=60)["content_id"])
+
+    def content(self, content_id: int | None) -> Content:
+        """Returns a content as it is now."""
+        return present(self.client.get_content(present(content_id)))
+
+
+def present(value: T | None) -> T:
+    assert value is not None
+    return value
+
 
 class Shared:
     """What all tests of this folder have in common, as far as it has been needed."""
@@ -58,30 +80,23 @@ class Shared:
         self._databases = databases
         self._template = template
         self._opened = ExitStack()
-        self._place: Place | None = None
-        self._newsroom: Place | None = None
-        self._browser: Browser | None = None
 
+    @cached_property
     def place(self) -> Place:
-        if self._place is None:
-            self._place = self._opened.enter_context(opened_place(self._databases, self._template))
-        return self._place
+        return self._opened.enter_context(opened_place(self._databases, self._template))
 
+    @cached_property
     def newsroom(self) -> Place:
-        if self._newsroom is None:
-            self._newsroom = self._opened.enter_context(
-                opened_place(self._databases, self._template, creator=picture_writer)
-            )
-        return self._newsroom
+        return self._opened.enter_context(opened_place(self._databases, self._template, creator=picture_writer))
 
+    @cached_property
     def browser(self) -> Browser:
-        if self._browser is None:
-            self._browser = self._opened.enter_context(_browser())
-        return self._browser
+        return self._opened.enter_context(_browser())
 
     def close(self) -> None:
         self._opened.close()
-        self._place = self._newsroom = self._browser = None
+        for name in ("place", "newsroom", "browser"):
+            vars(self).pop(name, None)
 
 
 SHARED = pytest.StashKey[Shared]()
@@ -105,15 +120,20 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture(scope="module")
-def place(shared: Shared) -> Place:
-    """A place for tests that kill nothing of it, and mind no accounts, tasks and contents of others."""
-    return shared.place()
+def place(request: pytest.FixtureRequest, shared: Shared) -> Place:
+    """A place for tests that kill nothing of it, and mind no accounts, tasks and contents of others.
+
+    For a module that says `usefixtures("newsroom")` or `usefixtures("fresh_place")` it is that one.
+    """
+    for name in {"newsroom", "fresh_place"} & {*request.fixturenames}:
+        return request.getfixturevalue(name)  # type: ignore[no-any-return]
+    return shared.place
 
 
 @pytest.fixture(scope="module")
 def newsroom(shared: Shared) -> Place:
     """A place for the same tests, with a worker that writes articles with pictures."""
-    return shared.newsroom()
+    return shared.newsroom
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +148,17 @@ def own_place(databases: Databases, template: str) -> Iterator[Place]:
     """A place for one test, which may kill what it likes."""
     with opened_place(databases, template) as place:
         yield place
+
+
+@pytest.fixture(scope="module")
+def operator(place: Place) -> Visitor:
+    """An operator, who signs in once: an address may only try so often."""
+    return place.visitor()
+
+
+@pytest.fixture(scope="module")
+def anna(place: Place) -> Visitor:
+    return place.visitor(ANNA)
 
 
 @contextmanager
@@ -177,7 +208,7 @@ def chromium(shared: Shared) -> Browser:
 
     The shell without a desktop is preferred: it needs half of the CPU for the same pages.
     """
-    return shared.browser()
+    return shared.browser
 
 
 @contextmanager

@@ -63,6 +63,35 @@ SHOW = """
 """Gives the page the content and the styles of another one, as its scripts do when the server has news."""
 
 
+BAD_FILTERS = {
+    "/audit?account=one&from=soon&actor=a&method=no": (
+        'id="bad-account"',
+        'id="bad-from"',
+        'value="soon"',
+        'value="a"',
+    ),
+    "/audit?before=x": (),
+    "/pool?account=one&from=tomorrow&to=2031-05-07": (
+        'value="one" aria-invalid="true"',
+        'value="tomorrow" aria-invalid="true"',
+        'value="2031-05-07"',
+    ),
+    **{
+        f"/contents?{condition}&query=kept": ('value="kept"', "An account is a number")
+        for condition in ("account=x", "score=high", "label=nothing", "before=yesterday", "account=0")
+    },
+    "/review?account=x": ("An account is a number from 1.", 'value="x"'),
+    "/review?score=x": ("A score is a number.", 'value="x"'),
+    "/review?label=x": ("A label is a key and a value", 'value="x"'),
+    "/schedules?account=one": (),
+    "/webhooks?account=one": (),
+    "/tasks?account=one&label=colour&after=soon&topic=kept+words": (
+        *(f'id="problem-{name}"' for name in ("account", "label", "after")),
+        'value="kept words"',
+    ),
+}
+
+
 @pytest.fixture(scope="module")
 def furnished(fresh_place: Place) -> Place:
     """A place where something is on every page."""
@@ -142,6 +171,14 @@ def test_the_overview_is_accessible_in_the_dark(furnished: Place, chromium: Brow
         page.goto("/")
         page.evaluate(AXE_SCRIPT)
         assert inaccessible(page) == []
+
+
+def test_a_bad_filter_is_named_beside_its_field_and_what_was_typed_stays(furnished: Place) -> None:
+    visitor = furnished.visitor()
+    for path, texts in BAD_FILTERS.items():
+        answer = visitor.get(path)
+        assert answer.status == 400, path
+        assert [text for text in texts if text not in answer.text] == [], path
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])

@@ -8,17 +8,15 @@ import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from select import select
-from typing import cast
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
-from starlette.routing import Route
 
 import console_svc
 from console_svc.app import PAGES
@@ -28,25 +26,14 @@ from console_svc.site import Site
 from console_svc.web.forms import MAX_FORM, MAX_FORMS
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.values import bound_ids_of_paths
-from tests.console.conftest import ANNA, OPERATOR, Place, page_at, sign_in
-from tests.console.review_world import Press
+from tests.console.conftest import ANNA, Place, page_at, sign_in
 from tests.harness.console import HTML, HUGE, MARKDOWN, TITLE, Console
 from tests.harness.waiting import wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("newsroom")]
 
 
 # Articles that mean harm, in a real browser: nothing runs, nothing loads, and the page stays usable.
-
-
-@pytest.fixture(scope="module")
-def place(newsroom: Place) -> Place:
-    return newsroom
-
-
-@pytest.fixture(scope="module")
-def press(place: Place) -> Press:
-    return Press(place)
 
 
 class Watched:
@@ -92,18 +79,18 @@ def usable(page: Page) -> None:
 
 
 @pytest.mark.costly("a browser opens an article of every trick")
-def test_nothing_of_a_hostile_article_runs_or_loads(press: Press, watched: Watched) -> None:
-    content_id, page = press.article("hostile", requirements=TITLE, keywords=TITLE)["content_id"], watched.page
+def test_nothing_of_a_hostile_article_runs_or_loads(place: Place, watched: Watched) -> None:
+    content_id, page = place.article("hostile", requirements=TITLE, keywords=TITLE)["content_id"], watched.page
     texts = {"title": TITLE, "summary": TITLE, "category": TITLE, "cover_image": TITLE}
     for html in ("\n".join(HTML), "\n".join(reversed(HTML))):  # some swallow what follows
-        press.changed(content_id, body="\n\n".join([*MARKDOWN, *HTML]), html_body=html, **texts)
+        place.client.update_content(content_id, body="\n\n".join([*MARKDOWN, *HTML]), html_body=html, **texts)
         page.goto(f"/contents/{content_id}")
         page.locator(".own-html summary").click()
         expect(page.frame_locator("iframe").locator("body")).to_have_attribute("dir", "auto")
         selector = "img, script, style ~ style, form, [href^=javascript], [style]"
         assert page.frame_locator("iframe").locator(selector).count() == 0
         watched.check()
-    for path in (f"/contents/{content_id}/edit", "/contents", f"/tasks/{press.now(content_id)['task_id']}"):
+    for path in (f"/contents/{content_id}/edit", "/contents", f"/tasks/{place.content(content_id)['task_id']}"):
         page.goto(path)
         watched.check()
     page.goto(f"/review/{content_id}")
@@ -113,9 +100,9 @@ def test_nothing_of_a_hostile_article_runs_or_loads(press: Press, watched: Watch
     assert page.locator(".article :is(img, script, form, input, [id], [style], [onclick], [hx-get])").count() == 0
 
 
-def test_an_article_that_is_too_much_is_shown_as_it_was_written(press: Press, watched: Watched) -> None:
-    content_id, page = press.article("heavy")["content_id"], watched.page
-    press.changed(content_id, body=HUGE, html_body="<div>" * 50_000)
+def test_an_article_that_is_too_much_is_shown_as_it_was_written(place: Place, watched: Watched) -> None:
+    content_id, page = place.article("heavy")["content_id"], watched.page
+    place.client.update_content(content_id, body=HUGE, html_body="<div>" * 50_000)
     page.goto(f"/review/{content_id}")
     usable(page)
     expect(page.locator(".article")).to_contain_text(HUGE[:200])
@@ -127,9 +114,9 @@ def test_an_article_that_is_too_much_is_shown_as_it_was_written(press: Press, wa
     expect(page.frame_locator("iframe").locator("pre")).to_contain_text("<div><div>")
 
 
-def test_what_turns_text_is_shown_by_its_number(press: Press, watched: Watched) -> None:
-    content_id, page = press.article("turned")["content_id"], watched.page
-    press.changed(content_id, title="a \u202egnp.exe", body="see \u202egnp.exe")
+def test_what_turns_text_is_shown_by_its_number(place: Place, watched: Watched) -> None:
+    content_id, page = place.article("turned")["content_id"], watched.page
+    place.client.update_content(content_id, title="a \u202egnp.exe", body="see \u202egnp.exe")
     page.goto(f"/review/{content_id}")
     expect(page.locator(".paper h2")).to_have_text("a ⟦U+202E⟧gnp.exe")
     expect(page.locator(".article")).to_have_text("see ⟦U+202E⟧gnp.exe")
@@ -205,15 +192,13 @@ def stranger(fresh_place: Place, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def operator(fresh_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
+def operator(fresh_place: Place) -> Iterator[Stranger]:
     """An operator of a place of its own: the forms that it sends are real ones, too, and change what has the ID 1."""
-    console = Console(tmp_path_factory.mktemp("console"), fresh_place.scheduler.target).start()
-    visitor = replace(fresh_place, console=console).visitor(OPERATOR)
+    visitor = fresh_place.visitor()
     (csrf, *_) = re.findall(r'name="csrf" value="([^"]+)"', visitor.get("/").text)
     (cookie,) = visitor.cookies
-    yield Stranger(console.port, f"{cookie.name}={cookie.value}", csrf)
-    console.stop()
-    assert_no_failure(console)
+    yield Stranger(fresh_place.console.port, f"{cookie.name}={cookie.value}", csrf)
+    assert_no_failure(fresh_place.console)
 
 
 def assert_no_failure(console: Console) -> None:
@@ -229,7 +214,7 @@ def routes(method: str) -> Sequence[str]:
     async def listed() -> list[str]:
         settings = ConsoleSettings()
         site = Site(settings, Schedulers(settings), ConsoleMetrics())
-        all_routes = [cast("Route", route) for page in PAGES for route in page(site).routes()]
+        all_routes = [route for page in PAGES for route in page(site).routes()]
         await site.schedulers.close()
         return [route.path for route in all_routes if method in (route.methods or ())]
 

@@ -12,25 +12,25 @@ from console_svc.overview.diagnosis import FRESH
 from console_svc.web.language import ENGLISH, ZH, Texts, plural, refused
 from contentgen import RequestError
 from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place, sign_in
+from tests.harness.console import Visitor
 from tests.harness.waiting import wait_until
 from verification.generated import texts as generated
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("fresh_place")]
 
 
 # The overview: figures, plots, what needs somebody, the moves of tasks.
 
 
-@pytest.fixture(scope="module")
-def place(fresh_place: Place) -> Place:
-    return fresh_place
-
-
-def test_figures_and_plots_stay_fresh_while_tasks_move(place: Place, page: Page) -> None:
+def test_figures_plots_and_an_open_table_stay_fresh_while_tasks_move(place: Place, page: Page) -> None:
     sign_in(page)
     page.goto("/")
+    page.get_by_role("link", name="7 days").click()
     expect(page.locator("#feed .empty")).to_be_visible()
-    cell = page.locator("table.history tbody tr").last.locator("td").first
+    rows = page.locator("table.history tbody tr")
+    expect(rows).to_have_count(7)
+    page.get_by_text("As a table").click()
+    cell = rows.last.locator("td").first
     count = int(cell.get_attribute("data-value") or "")
     task_id = place.client.submit_task(account_id=place.account, topic="seen at once")
     moves = page.locator("#feed li", has_text="seen at once")
@@ -38,75 +38,48 @@ def test_figures_and_plots_stay_fresh_while_tasks_move(place: Place, page: Page)
     expect(moves.first.get_by_role("link")).to_have_attribute("href", f"/tasks/{task_id}")
     expect(cell).to_have_attribute("data-value", str(count + 1))
     expect(page.locator(".cards")).to_contain_text("100 % success today")
-    expect(page.locator("#plot-counts canvas")).to_be_visible()
-    expect(page.locator("#plot-durations canvas")).to_be_visible()
-
-
-def test_a_table_that_was_opened_stays_open(place: Place, page: Page) -> None:
-    sign_in(page)
-    page.goto("/")
-    page.get_by_role("link", name="7 days").click()
-    expect(page.locator("table.history tbody tr")).to_have_count(7)
-    page.get_by_text("As a table").click()
-    place.client.submit_task(account_id=place.account, topic="while it is open")
-    expect(page.locator("#feed li", has_text="while it is open").first).to_contain_text("completed")
+    for plot in ("counts", "durations"):
+        expect(page.locator(f"#plot-{plot} canvas")).to_be_visible()
     expect(page.get_by_role("table")).to_be_visible()
     expect(page).to_have_url(f"{place.console.url}/?span=7d")
 
 
-def test_each_span_has_its_hours_or_days(place: Place) -> None:
-    visitor = place.visitor()
+def test_each_span_has_its_hours_or_days(operator: Visitor) -> None:
     for span, rows in (("1h", 2), ("24h", 24), ("7d", 7), ("30d", 30), ("nonsense", 24)):
-        assert visitor.get(f"/?span={span}").text.count('<th scope="row">') == rows
+        assert operator.get(f"/?span={span}").text.count('<th scope="row">') == rows
 
 
-def test_what_needs_somebody_is_said(place: Place) -> None:
-    visitor = place.visitor()
-    assert "Nothing at the moment." not in _after_a_review_is_wanted(place)
+def test_what_needs_somebody_is_said(place: Place, operator: Visitor) -> None:
+    place.article("to be read")
+    assert "1 content waits for its review." in place.visitor(REVIEWER).get("/").text
     place.client.pause_dispatch()
     place.client.pause_dispatch(place.account)
-    text = visitor.get("/").text
+    text = operator.get("/").text
+    assert "Nothing at the moment." not in text
     assert "Everything is paused: no task is handed out." in text
     assert f"Account {place.account} is paused." in text
     place.client.resume_dispatch()
     place.client.resume_dispatch(place.account)
-    _wait_examined(lambda: "paused" not in visitor.get("/").text, "nothing is said to be paused")
+    _wait_examined(lambda: "paused" not in operator.get("/").text, "nothing is said to be paused")
 
 
-def test_what_the_doctor_finds_is_said_with_what_to_do(place: Place) -> None:
-    visitor = place.visitor()
+def test_what_the_doctor_finds_is_said_with_what_to_do(place: Place, operator: Visitor) -> None:
     nothing_wrong = "nothing is said to be wrong"
-    _wait_examined(lambda: "What is wrong, and what to do" not in visitor.get("/").text, nothing_wrong)
-    visitor.post("/workers/pause", {})
+    _wait_examined(lambda: "What is wrong, and what to do" not in operator.get("/").text, nothing_wrong)
+    operator.post("/workers/pause", {})
     for _ in range(2):  # the second time from what was kept
-        text = visitor.get("/").text
-        assert "<p>paused: everything</p>" in text
-        assert "<code>contentgen dispatch resume</code>, of the account or --all, hands tasks out again" in text
-    chinese = visitor.get("/", **{"Accept-Language": "zh-CN"}).text
-    assert "<p>已暂停：全部</p>" in chinese
-    assert "恢复派发" in chinese
-    visitor.post("/workers/resume", {"account": "0"})
-    assert "What is wrong, and what to do" not in visitor.get("/").text
-
-
-def test_a_lost_worker_is_found(own_place: Place) -> None:
-    own_place.worker.stop()
-    text = own_place.visitor().get("/").text
-    assert "No worker is connected." in text
-    assert "<p>none is connected</p>" in text
-    assert "start contentgen-worker, with CONTENTGEN_SCHEDULER set to this target" in text
+        operator.get("/").says(
+            "<p>paused: everything</p>",
+            "<code>contentgen dispatch resume</code>, of the account or --all, hands tasks out again",
+        )
+    operator.get("/", **{"Accept-Language": "zh-CN"}).says("<p>已暂停：全部</p>", "恢复派发")
+    operator.post("/workers/resume", {"account": "0"})
+    assert "What is wrong, and what to do" not in operator.get("/").text
 
 
 def _wait_examined(condition: Callable[[], bool], what: str) -> None:
     """Waits until a page shows a change from outside of the console, which keeps its findings for a while."""
     wait_until(condition, within=FRESH + 10, what=what)
-
-
-def _after_a_review_is_wanted(place: Place) -> str:
-    place.client.wait(place.client.submit_task(account_id=place.account, topic="to be read", auto_approve=False))
-    text = place.visitor(REVIEWER).get("/").text
-    assert "1 content waits for its review." in text
-    return text
 
 
 def test_a_role_sees_what_it_may_see(place: Place) -> None:
@@ -116,10 +89,15 @@ def test_a_role_sees_what_it_may_see(place: Place) -> None:
     assert 'id="plot-counts"' in client
 
 
-def test_it_is_in_chinese(place: Place) -> None:
-    text = place.visitor().get("/", **{"Accept-Language": "zh-CN"}).text
-    for word in ("今日成功率", "需要处理", "任务走势", "24 小时", "动态"):
-        assert word in text
+def test_a_lost_worker_is_found(place: Place, operator: Visitor) -> None:
+    """The last test of the place: the worker does not come back."""
+    place.worker.stop()
+    operator.post("/workers/resume", {"account": "0"})  # after a change what was found before is not shown again
+    operator.get("/").says(
+        "No worker is connected.",
+        "<p>none is connected</p>",
+        "start contentgen-worker, with CONTENTGEN_SCHEDULER set to this target",
+    )
 
 
 # The texts of the pages in both languages, and the check that each has its Chinese.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections import defaultdict
 from collections.abc import Mapping
 from http.cookiejar import CookieJar
 from pathlib import Path
+from typing import NamedTuple, Self
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener
@@ -15,10 +17,8 @@ from urllib.response import addinfourl
 from tests.harness.process import Service, inherited
 from tests.harness.processes import free_port
 
-# A console process, and a client of it that keeps cookies as a browser does.
-
-
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
+_HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
 TIMEOUT = 60.0
 
 
@@ -37,14 +37,28 @@ class Console(Service):
         super().__init__("console", "contentgen-console", "ready", folder / "console.log", environment)
 
 
-class Answer:
+class Answer(NamedTuple):
     """What came back, redirects followed."""
 
-    def __init__(self, status: int, url: str, headers: dict[str, str], text: str) -> None:
-        self.status = status
-        self.url = url
-        self.headers = headers
-        self.text = text
+    status: int
+    url: str
+    headers: dict[str, str]
+    text: str
+
+    def says(self, *texts: str, status: int | None = None) -> Self:
+        """Checks that the page has these texts, and its status if that is given."""
+        __tracebackhide__ = True
+        assert status in {None, self.status}
+        assert [text for text in texts if text not in self.text] == []
+        return self
+
+    def hidden(self, form: str = "") -> dict[str, str | list[str]]:
+        """Returns the hidden fields of a form by its id, else of the last one; a visitor adds the CSRF token itself."""
+        html = self.text.partition(f'<form id="{form}"')[2] if form else self.text.rpartition("<form")[2]
+        values: defaultdict[str, list[str]] = defaultdict(list)
+        for name, value in _HIDDEN.findall(html.partition("</form>")[0]):
+            values[name].append(value)
+        return {name: texts if texts[1:] else texts[0] for name, texts in values.items() if name != "csrf"}
 
 
 class Visitor:
@@ -106,7 +120,7 @@ def _answer(status: int, response: addinfourl) -> Answer:
 
 def _multipart(fields: Mapping[str, str | list[str]], file: bytes) -> tuple[bytes, str]:
     """A form with one value a field and a file: its body and its type."""
-    between = "between-the-parts"
+    between = "----WebKitFormBoundaryAb12Cd34Ef56Gh78"  # as a browser has it
     texts = "".join(
         f'--{between}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()

@@ -1,0 +1,166 @@
+"""What a role may not do is not offered on any page, and refused; what is of other accounts is not shown."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place, present
+from tests.harness.console import Visitor
+
+pytestmark = pytest.mark.browser
+
+LATER = datetime(2031, 5, 7, 9, tzinfo=UTC)
+HOOK = "https://news.example/hook"
+OFFERS = [
+    ((VIEWER, CLIENT), "/accounts", ["New account"]),
+    ((VIEWER, CLIENT), "/accounts/{account}", [">Edit<", ">Deactivate<", ">Pause<"]),
+    ((VIEWER, CLIENT), "/workers", ["Drain", "Resize", "Pause everything", "Pause account"]),
+    ((REVIEWER,), "/", ['href="/workers"']),
+    ((CLIENT,), "/", ['href="/audit"', 'href="/webhooks"']),
+    ((VIEWER,), "/", ['href="/new"', 'href="/review"']),
+    ((VIEWER,), "/tasks", ["All that match"]),
+    ((VIEWER, REVIEWER), "/tasks/{task}", ["/tasks/{task}/cancel", "/tasks/{task}/run", "/tasks/{task}/priority"]),
+    (
+        (VIEWER,),
+        "/contents/{entry}",
+        ["/contents/{entry}/edit", "/contents/{entry}/reopen", "/contents/{entry}/delete"],
+    ),
+    ((VIEWER,), "/review/{content}", ['/approve"', '/reject"', '/send-back"']),
+    ((VIEWER,), "/pool/calendar?month=2031-05", ["✎", 'draggable="true"']),
+    ((VIEWER,), "/schedules", ["New schedule", "Run now"]),
+    ((VIEWER,), "/schedules/{schedule}", ['id="field-cron"']),
+    ((VIEWER,), "/webhooks", ["New webhook"]),
+    ((VIEWER,), "/webhooks/{webhook}", [HOOK, "Send a ping", "New secret"]),
+]
+"""To whom a page does not offer what it offers to an operator."""
+FORMS = [
+    ("/accounts/{account}/deactivate", {}, "AccountService/DeactivateAccount"),
+    ("/tasks/{task}/cancel", {}, "TaskService/CancelTask"),
+    ("/tasks/{task}/run", {}, "TaskService/UpdateTask"),
+    ("/tasks/{task}/priority", {"priority": "1"}, "TaskService/UpdateTask"),
+    ("/contents/{entry}/reopen", {}, "ContentService/ReopenContent"),
+    ("/contents/{content}/delete", {}, "ContentService/DeleteContent"),
+    ("/contents/{content}/edit", {"title": "another", "etag": "{etag}"}, "ContentService/UpdateContent"),
+    ("/review/{content}/approve", {"etag": "{etag}"}, "ContentService/ReviewContent"),
+    ("/review/{content}/reject", {"etag": "{etag}", "reason": "x"}, "ContentService/ReviewContent"),
+    (
+        "/pool/change",
+        {"content_id": "{entry}", "zone": "UTC", "priority": "9"},
+        "ContentService/UpdatePublishPoolEntry",
+    ),
+    ("/schedules/{schedule}/delete", {}, "ScheduleService/DeleteSchedule"),
+    ("/webhooks/{webhook}/delete", {}, "WebhookService/DeleteWebhook"),
+    ("/workers/drain", {"worker_id": "worker-1"}, "WorkerPoolService/DrainWorker"),
+    ("/workers/undrain", {"worker_id": "worker-1"}, "WorkerPoolService/UndrainWorker"),
+    ("/workers/resize", {"worker_id": "worker-1", "slots": "9"}, "WorkerPoolService/ResizeWorker"),
+    ("/workers/pause", {}, "WorkerPoolService/PauseDispatch"),
+    ("/workers/resume", {}, "WorkerPoolService/ResumeDispatch"),
+]
+"""What a viewer may not send, and the method that its role may not call."""
+
+
+@pytest.fixture(scope="module")
+def ids(place: Place) -> dict[str, str]:
+    """One thing of each kind, which nobody changes."""
+    client, account = place.client, place.account
+    content = place.article("only read")
+    entry = place.article("only read", auto_approve=True)["content_id"]
+    client.update_publish_pool_entry(entry, schedule_time=LATER)
+    things = {
+        "account": account,
+        "task": client.submit_task(account, "only read", schedule_time=LATER),
+        "content": content["content_id"],
+        "title": content["title"],
+        "etag": content["etag"],
+        "entry": entry,
+        "schedule": client.create_schedule(account, "0 9 1 1 *", {"topic": "only read"})["schedule_id"],
+        "webhook": client.create_webhook(HOOK, ["publish.failed"])["webhook_id"],
+    }
+    return {kind: str(value) for kind, value in things.items()}
+
+
+@pytest.fixture(scope="module")
+def visitors(place: Place) -> dict[str, Visitor]:
+    return {token: place.visitor(token) for token in (VIEWER, CLIENT, REVIEWER)}
+
+
+def test_what_a_role_may_not_do_is_not_offered(
+    operator: Visitor, visitors: dict[str, Visitor], ids: dict[str, str]
+) -> None:
+    def offered(visitor: Visitor) -> list[str]:
+        text = visitor.get(path.format(**ids)).text
+        return [offer for offer in offers if offer.format(**ids) in text]
+
+    for tokens, path, offers in OFFERS:
+        assert offered(operator) == offers
+        for token in tokens:
+            assert offered(visitors[token]) == [], (token, path)
+
+
+def test_what_a_role_may_not_do_is_refused(place: Place, visitors: dict[str, Visitor], ids: dict[str, str]) -> None:
+    def refused(token: str, path: str, fields: dict[str, str]) -> tuple[int, str]:
+        sent = {name: text.format(**ids) for name, text in fields.items()}
+        answer = visitors[token].post(path.format(**ids), sent)
+        return answer.status, answer.text
+
+    client = place.client
+    for path, fields, method in FORMS:
+        for token in (VIEWER, CLIENT) if path.startswith(("/accounts", "/workers")) else (VIEWER,):
+            status, text = refused(token, path, fields)
+            assert (status, method in text) == (400, True), path
+    for path, fields in (
+        ("/new", {"account_id": "1", "topic": "no"}),
+        ("/tasks/move", {"do": "cancel", "task": "{task}"}),
+    ):
+        assert refused(VIEWER, path, fields)[0] == 403
+    chinese = visitors[VIEWER].post(f"/accounts/{place.account}/deactivate", {}, Accept_Language="zh-CN").text
+    assert re.search('您的.+ <small lang="en" class="said">.+</small>', chinese)
+    assert present(client.get_account(place.account))["active"]
+    assert present(client.get_task_status(ids["task"]))["status"] == "pending"
+    content = place.content(int(ids["content"]))
+    assert (content["title"], content["review_status"]) == (ids["title"], "pending_review")
+    (entry,) = [entry for entry in client.iter_publish_pool() if entry["content_id"] == int(ids["entry"])]
+    assert (entry["priority"], entry["status"]) == (5, "pending")
+    assert client.get_schedule(int(ids["schedule"]))
+    assert client.get_webhook(int(ids["webhook"]))
+    assert [worker["slots"] for worker in client.get_worker_pool_status()["worker_statuses"]] == [3]
+    assert client.get_dispatch_status() == {"all_paused": False, "paused_account_ids": []}
+
+
+@pytest.mark.parametrize(
+    ("token", "path", "status"),
+    [
+        (REVIEWER, "/workers", 400),
+        (CLIENT, "/audit", 400),
+        (CLIENT, "/webhooks", 400),
+        (VIEWER, "/tasks/move?do=cancel&task={task}", 403),
+    ],
+)
+def test_a_page_that_a_role_may_not_see_is_refused(
+    visitors: dict[str, Visitor], ids: dict[str, str], token: str, path: str, status: int
+) -> None:
+    assert visitors[token].get(path.format(**ids)).status == status
+
+
+def test_a_client_sees_its_accounts_alone(place: Place, visitors: dict[str, Visitor]) -> None:
+    client, visitor = place.client, visitors[CLIENT]
+    other_account = client.create_account("other")["account_id"]
+    task_id = client.submit_task(other_account, "a secret", schedule_time=LATER)
+    schedule_id = client.create_schedule(other_account, "0 9 1 1 *", {"topic": "foreign"})["schedule_id"]
+    entry_task = client.wait(client.submit_task(other_account, "of the other", auto_approve=True), timeout=60)
+    content_id = present(entry_task["content_id"])
+    for path, secret in (
+        ("/tasks", "a secret"),
+        ("/schedules", f"/schedules/{schedule_id}"),
+        ("/pool", f'id="entry-{content_id}"'),
+    ):
+        assert secret not in visitor.get(path).text
+    for path in (f"/tasks/{task_id}", f"/schedules/{schedule_id}"):
+        assert visitor.get(path).status == 404
+    fields = {"account_id": str(other_account), "cron": "0 9 1 1 *", "time_zone": "UTC", "topic": "x"}
+    assert visitor.post("/schedules/new", fields).status == 400
+    assert visitor.post(f"/pool/{content_id}/remove", {}).status == 200
+    assert content_id in {entry["content_id"] for entry in client.iter_publish_pool(statuses="pending")}
