@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -168,8 +167,7 @@ def _count(input_text: str) -> int:
     return whole(input_text, 0, MAX_COUNT)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """`label` and `hint` are texts of the page, `problem` is that of a text which `reader` can't read."""
 
     name: str
@@ -284,8 +282,7 @@ async def held_back(session: Session) -> Sequence[tuple[Account, PageText]]:
     return [(account, hold) for account, account_stats in pairs for hold in holds(account, account_stats)]
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """`means` has the mean of each hour or day of a plot, by its time. `cut`: older contents were not looked at."""
 
     means: Mapping[str, float]

@@ -10,8 +10,7 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, get_args
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -113,8 +112,7 @@ def read_label(text: str) -> dict[str, str]:
     return {key: value}
 
 
-@dataclass(frozen=True, slots=True)
-class Article:
+class Article(NamedTuple):
     """`html` is safe to be put into a page. Not `rendered`: it is the text as it was written, which takes too much."""
 
     html: str

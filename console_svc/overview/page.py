@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence, Sized
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -69,7 +68,7 @@ class Overview(Page):
             "success": history.success_rate(today) if today else None,
             "pool": pool,
             "slots": sum(worker["slots"] for worker in pool["worker_statuses"] if worker["connected"]) if pool else 0,
-            "needs": [need if need.page in pages else replace(need, page="") for need in needs],
+            "needs": [need if need.page in pages else need._replace(page="") for need in needs],
             "findings": cards(problems, Texts(language_of(request)), pages),
         }
         return self._site.render(request, "overview/page.html", values, session)
@@ -96,8 +95,7 @@ LIMIT = 100
 REVIEW, POOL, WORKERS, ACCOUNTS = "/review", "/pool", "/workers", "/accounts"
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """One line. `text` is a text of the page; `detail` is shown as it is."""
 
     text: str

@@ -6,9 +6,8 @@ import re
 from calendar import Calendar
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from console_svc.web.values import FIRST_YEAR, LAST_YEAR, in_zone
@@ -21,8 +20,7 @@ _REST = timedelta(days=4)
 """From the 28th of a month it leads into the next one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """An entry. `local`: its time by the reader's clock, None if it has none."""
 
     entry: PublishPoolEntry
@@ -57,8 +55,7 @@ def by_day(entries: Sequence[PublishPoolEntry], zone: ZoneInfo) -> Mapping[date,
     return days
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(NamedTuple):
     """A month or a week. `weeks` has its days, from Monday on; those of a month begin and end with whole weeks."""
 
     kind: Literal["month", "week"]

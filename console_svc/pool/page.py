@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import get_args
+from typing import NamedTuple, get_args
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -182,8 +181,7 @@ class PoolSearch(Form):
         return urlencode([*conditions, *states, *((name, value) for name, value in more.items() if value)])
 
 
-@dataclass(frozen=True, slots=True)
-class EntryChange:
+class EntryChange(NamedTuple):
     """What a form changes of an entry. None: not that."""
 
     content_id: int

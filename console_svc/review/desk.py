@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -365,8 +364,7 @@ class QueueSearch(Form):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(NamedTuple):
     """`items` are `PAGE_SIZE` at most; `more`: others follow; `later`: others come before."""
 
     items: Sequence[Content]

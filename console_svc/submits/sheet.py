@@ -10,8 +10,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from console_svc.submits.fields import TYPED, Values, read
@@ -42,8 +42,7 @@ _OF_A_ROW = frozenset({"INVALID_ARGUMENT", "ACCOUNT_INACTIVE", "ACCOUNT_FORBIDDE
 _INDEX = re.compile(r"requests\[(\d+)\]\.?")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row of the sheet, with the defaults that it leaves. `problems` by field; empty: it can be submitted."""
 
     line: int
@@ -52,8 +51,7 @@ class Row:
     problems: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
+class Sheet(NamedTuple):
     rows: Sequence[Row]
     unknown: Sequence[str]
     """Columns that no field has: they are left out."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.datastructures import ImmutableMultiDict
@@ -49,8 +48,7 @@ _TEXTS = {
 """The title of each work, and what is said once it has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(NamedTuple):
     """What the form says. No `ids`: all that match `search`. `extra` are those that `more` is about."""
 
     do: str

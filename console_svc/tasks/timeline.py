@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from contentgen import Task, TaskEvent, TaskStatus
 
@@ -40,8 +41,7 @@ class Lane:
     spans: list[Span] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     """A span in the picture, in percents of its width."""
 
     span: Span
@@ -50,8 +50,7 @@ class Bar:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(NamedTuple):
     begin: datetime
     end: datetime
     spans: Sequence[Span]

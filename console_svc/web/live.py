@@ -145,7 +145,7 @@ class LiveTasks:
         return sum(len(feed.pages) for feed in self._feeds.values())
 
     @asynccontextmanager
-    async def follow(self, session: Session, since: float) -> AsyncIterator[asyncio.Queue[Told]]:
+    async def _follow(self, session: Session, since: float) -> AsyncIterator[asyncio.Queue[Told]]:
         """Yields a queue of the moves that a session may see, for a page of that time (UNIX seconds)."""
         feed = self._feeds.get(session.token) or self._begin(session)
         page: asyncio.Queue[Told] = asyncio.Queue(MAX_WAITING)
@@ -180,14 +180,28 @@ class LiveTasks:
     ) -> StreamingResponse:
         """The server-sent events of a page: rows of tasks that have moved (`row`: empty, it shows none), and news.
 
-        They end with the session, and when newer pages are too many. `then_stale`: after each row the page is told to
-        load the rest of it anew.
+        They end with the session, and when newer pages are too many. An event without a name holds HTML that htmx puts
+        into the page; those with a name are events of the page. `then_stale`: after each row the page is told to load
+        the rest of it anew.
         """
 
         async def events() -> AsyncIterator[str]:
-            async with self.follow(session, _since(request)) as moves:
-                async for text in _server_sent(moves, row, then_stale, lambda: self._seconds_left(session, moves)):
-                    yield text
+            async with self._follow(session, _since(request)) as moves:
+                yield ": open\n\n"
+                while (seconds := self._seconds_left(session, moves)) > 0:
+                    try:
+                        item = await asyncio.wait_for(moves.get(), min(PING_INTERVAL, seconds))
+                    except TimeoutError:
+                        yield ": still here\n\n"
+                        continue
+                    if self._seconds_left(session, moves) <= 0:
+                        return
+                    if isinstance(item, News):
+                        yield _named(item)
+                    elif html := row(item):
+                        yield "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
+                        if then_stale:
+                            yield _named(News.STALE)
 
         headers = {"x-accel-buffering": "no"}  # by a proxy
         return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
@@ -201,27 +215,6 @@ class LiveTasks:
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
-
-
-async def _server_sent(
-    moves: asyncio.Queue[Told], row: Callable[[Move], str], then_stale: bool, seconds_left: Callable[[], float]
-) -> AsyncIterator[str]:
-    """An event without a name holds HTML that htmx puts into the page; those with a name are events of the page."""
-    yield ": open\n\n"
-    while (seconds := seconds_left()) > 0:
-        try:
-            item = await asyncio.wait_for(moves.get(), min(PING_INTERVAL, seconds))
-        except TimeoutError:
-            yield ": still here\n\n"
-            continue
-        if seconds_left() <= 0:
-            return
-        if isinstance(item, News):
-            yield _named(item)
-        elif html := row(item):
-            yield "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
-            if then_stale:
-                yield _named(News.STALE)
 
 
 def _named(news: News) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -129,8 +130,7 @@ MAX_EVENTS = 200
 """Of the newest pauses, to look for those that hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """`account_id` 0: of everything. `event`: the call that last asked for it; None if the user may not know it."""
 
     account_id: int
