@@ -97,15 +97,4 @@ def _check(values: AccountChange, violations: Violations) -> None:
 
 
 def _account_message(account: Account) -> pb.Account:
-    return pb.Account(
-        account_id=account.account_id,
-        name=account.name,
-        max_concurrent_tasks=account.max_concurrent_tasks,
-        weight=account.weight,
-        active=account.active,
-        create_time=timestamp(account.create_time),
-        max_pending_tasks=account.max_pending_tasks,
-        max_priority=account.max_priority,
-        max_starts_per_minute=account.max_starts_per_minute,
-        max_asset_bytes=account.max_asset_bytes,
-    )
+    return pb.Account(**asdict(account) | {"create_time": timestamp(account.create_time)})

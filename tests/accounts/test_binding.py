@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class World:
     foreign: Holdings
 
 
+Check = Callable[[World, str], Awaitable[None]]
 SCHEDULE: dict[str, Any] = {"cron": "0 0 1 1 *", "template": {"topic": "a topic"}, "paused": True}
 
 
@@ -175,72 +176,47 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     )
 
 
-async def not_found(world: World, rpc: str, **fields: Any) -> None:
-    """The same answer as for an object that does not exist."""
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-        await world.tied(rpc, **fields)
-    assert refusal.metadata["resource_id"] in fields.values()
-
-
 async def forbidden(world: World, rpc: str, **fields: Any) -> None:
     with refused(StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"):
         await world.tied(rpc, **fields)
 
 
-def of_task(**more: Any) -> Callable[[World, str], Awaitable[None]]:
-    """An RPC about one task: each foreign task is not found."""
+def named(path: str, value: Any, **more: Any) -> dict[str, Any]:
+    """A request with a value at a path such as `account.account_id`, and more fields, beside it, too."""
+    request = value
+    for part in reversed(path.split(".")):
+        request = {part: request}
+    for field, further in more.items():
+        request[field] = {**request[field], **further} if field in request else further
+    return dict(request)
+
+
+def of_foreign(path: str, ids: Callable[[Holdings], Iterable[str]], **more: Any) -> Check:
+    """An RPC about an object: for a foreign one it has the same answer as for one that does not exist."""
 
     async def check(world: World, rpc: str) -> None:
-        for task_id in (world.foreign.waiting, world.foreign.failed, *world.foreign.done):
-            await not_found(world, rpc, task_id=task_id, **more)
-
-    return check
-
-
-def of_named_task(field: str, **more: Any) -> Callable[[World, str], Awaitable[None]]:
-    """The same, of an RPC that names the task within a field."""
-
-    async def check(world: World, rpc: str) -> None:
-        for task_id in (world.foreign.waiting, world.foreign.failed, *world.foreign.done):
+        for foreign_id in ids(world.foreign):
             with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-                await world.tied(rpc, **{field: {"task_id": task_id}}, **more)
-            assert refusal.metadata == {"resource_type": "task", "resource_id": task_id}
+                await world.tied(rpc, **named(path, foreign_id, **more))
+            assert refusal.metadata["resource_id"] == foreign_id
 
     return check
 
 
-def of_content(**more: Any) -> Callable[[World, str], Awaitable[None]]:
-    async def check(world: World, rpc: str) -> None:
-        for content_id in (world.foreign.published, world.foreign.to_review):
-            await not_found(world, rpc, content_id=content_id, **more)
-
-    return check
+def of_task(path: str = "task_id", **more: Any) -> Check:
+    return of_foreign(path, lambda held: (held.waiting, held.failed, *held.done), **more)
 
 
-def of_schedule(*names: str, **more: Any) -> Callable[[World, str], Awaitable[None]]:
-    """An RPC about a schedule, whose id is a field within the field `names`."""
-
-    async def check(world: World, rpc: str) -> None:
-        named: Any = {"schedule_id": world.foreign.schedule}
-        for name in names:
-            named = {name: named}
-        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-            await world.tied(rpc, **named, **more)
-        assert refusal.metadata == {"resource_type": "schedule", "resource_id": world.foreign.schedule}
-
-    return check
+def of_content(path: str = "content_id", **more: Any) -> Check:
+    return of_foreign(path, lambda held: (held.published, held.to_review), **more)
 
 
-def of_webhook(field: str = "webhook_id", **more: Any) -> Callable[[World, str], Awaitable[None]]:
-    async def check(world: World, rpc: str) -> None:
-        named: Any = world.foreign.webhook_id
-        for part in reversed(field.split(".")):
-            named = {part: named}
-        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-            await world.tied(rpc, **named, **more)
-        assert refusal.metadata == {"resource_type": "webhook", "resource_id": world.foreign.webhook_id}
+def of_schedule(path: str = "schedule_id", **more: Any) -> Check:
+    return of_foreign(path, lambda held: [held.schedule], **more)
 
-    return check
+
+def of_webhook(path: str = "webhook_id", **more: Any) -> Check:
+    return of_foreign(path, lambda held: [held.webhook_id], **more)
 
 
 async def create_webhook(world: World, rpc: str) -> None:
@@ -250,29 +226,22 @@ async def create_webhook(world: World, rpc: str) -> None:
     assert (await world.tied(rpc, account_id=1, **fields))["webhook"]["account_id"] == "1"
 
 
-async def redeliver(world: World, rpc: str) -> None:
-    await not_found(world, rpc, delivery_id=world.foreign.delivery_id)
-
-
 async def of_asset(world: World, rpc: str) -> None:
-    await not_found(world, rpc, sha256=world.foreign.asset)
+    await of_foreign("sha256", lambda held: [held.asset])(world, rpc)
     assert await world.tied(rpc, sha256=world.own.asset)
 
 
-def of_account(field: str = "account_id", **more: Any) -> Callable[[World, str], Awaitable[None]]:
+def of_account(path: str = "account_id", **more: Any) -> Check:
     """An RPC about an account: another one is forbidden, whether it exists or not, and whatever else is wrong."""
 
     async def check(world: World, rpc: str) -> None:
         for account_id in (2, 999):
-            named: Any = account_id
-            for part in reversed(field.split(".")):
-                named = {part: named}
-            await forbidden(world, rpc, **named, **more)
+            await forbidden(world, rpc, **named(path, account_id, **more))
 
     return check
 
 
-def of_everyone(**fields: Any) -> Callable[[World, str], Awaitable[None]]:
+def of_everyone(**fields: Any) -> Check:
     """An RPC that would touch objects of other accounts."""
 
     async def check(world: World, rpc: str) -> None:
@@ -281,12 +250,12 @@ def of_everyone(**fields: Any) -> Callable[[World, str], Awaitable[None]]:
     return check
 
 
-def unnamed(own: Callable[[World], Any], found: Callable[[dict[str, Any]], Any], **more: Any) -> Any:
+def unnamed(own: object, found: Callable[[dict[str, Any]], Any]) -> Check:
     """An RPC that may name an account: 0 means the token's own accounts, and another one is forbidden."""
 
     async def check(world: World, rpc: str) -> None:
-        await of_account(**more)(world, rpc)
-        assert found(await world.tied(rpc, **more)) == own(world)
+        await of_account()(world, rpc)
+        assert found(await world.tied(rpc)) == own
 
     return check
 
@@ -309,7 +278,7 @@ async def batch_of_gets(world: World, rpc: str) -> None:
 
 async def list_tasks(world: World, rpc: str) -> None:
     await of_account("filter.account_id")(world, rpc)
-    await unnamed(lambda _: OWN, accounts_of("tasks"))(world, rpc)
+    await unnamed(OWN, accounts_of("tasks"))(world, rpc)
     assert accounts_of("tasks")(await world.tied(rpc, filter={"topic": "of"})) == OWN
 
 
@@ -365,13 +334,6 @@ async def pool_of_workers(world: World, rpc: str) -> None:
     assert free["workers"][0]["last_error"] == "what a task of account 2 failed with"
 
 
-async def update_content(world: World, rpc: str) -> None:
-    for content_id in (world.foreign.published, world.foreign.to_review):
-        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-            await world.tied(rpc, content={"content_id": content_id, "title": "another"}, update_mask="title")
-        assert refusal.metadata["resource_id"] == content_id
-
-
 async def batch_of_reviews(world: World, rpc: str) -> None:
     decision = {"decision": "REVIEW_DECISION_REJECT"}
     named = [world.own.to_review, world.foreign.to_review]
@@ -408,13 +370,6 @@ async def renew_claim(world: World, rpc: str) -> None:
     (entry,) = (await world.free("ContentService/ClaimPublishPool", account_id=2))["entries"]
     await of_content(claim_id=entry["claim_id"])(world, rpc)
     assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"]))["entry"]
-
-
-async def update_entry(world: World, rpc: str) -> None:
-    for content_id in (world.foreign.published, world.foreign.to_review):
-        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-            await world.tied(rpc, entry={"content_id": content_id, "priority": 1}, update_mask="priority")
-        assert refusal.metadata["resource_id"] == content_id
 
 
 async def list_accounts(world: World, rpc: str) -> None:
@@ -454,15 +409,14 @@ async def next_runs(world: World, rpc: str) -> None:
 
 
 OWN = {"1"}
-Checks = dict[str, Callable[[World, str], Awaitable[None]]]
-REACHING: Checks = {
+REACHING: dict[str, Check] = {
     "TaskService/SubmitTask": of_account(),
     "TaskService/BatchSubmitTasks": batch_of_submits,
     "TaskService/GetTask": of_task(),
     "TaskService/BatchGetTasks": batch_of_gets,
     "TaskService/ListTasks": list_tasks,
     "TaskService/CancelTask": of_task(force=True),
-    "TaskService/UpdateTask": of_named_task("task", update_mask="tone"),
+    "TaskService/UpdateTask": of_task("task.task_id", update_mask="tone"),
     "TaskService/RetryTask": of_task(),
     "TaskService/WaitTask": of_task(timeout="0s"),
     "TaskService/WatchTasks": watch,
@@ -470,46 +424,48 @@ REACHING: Checks = {
     "TaskService/ListAttemptLogs": of_task(),
     "TaskService/GetTaskStats": stats,
     "TaskService/GetTaskHistory": history,
-    "TaskService/PollRunningTasks": unnamed(lambda _: {}, lambda answer: answer),
+    "TaskService/PollRunningTasks": unnamed({}, lambda answer: answer),
     "TaskService/PollTask": of_task(),
-    "TaskService/HandleTimeouts": unnamed(lambda _: {}, lambda answer: answer),
+    "TaskService/HandleTimeouts": unnamed({}, lambda answer: answer),
     "WorkerPoolService/DrainWorker": of_everyone(worker_id="w1"),
     "WorkerPoolService/UndrainWorker": of_everyone(worker_id="w1"),
     "WorkerPoolService/ResizeWorker": of_everyone(worker_id="w1", slots=1),
     "SystemService/GetSystem": of_everyone(),
     "SystemService/GetCaller": own_accounts,
-    "AuditService/ListAuditEvents": unnamed(lambda _: OWN, accounts_of("events")),
+    "AuditService/ListAuditEvents": unnamed(OWN, accounts_of("events")),
     "ContentService/GetContent": of_content(),
-    "ContentService/ListContents": unnamed(lambda _: OWN, accounts_of("contents")),
+    "ContentService/ListContents": unnamed(OWN, accounts_of("contents")),
     "ContentService/ReviewContent": of_content(decision="REVIEW_DECISION_APPROVE"),
     "ContentService/ReopenContent": of_content(),
     "ContentService/ReleaseReview": of_content(),
     "ContentService/RegenerateContent": of_content(feedback="shorter"),
-    "ContentService/UpdateContent": update_content,
+    "ContentService/UpdateContent": of_content("content.content_id", content={"title": "another"}, update_mask="title"),
     "ContentService/ListContentRevisions": of_content(),
     "ContentService/DeleteContent": of_content(),
-    "ContentService/ListPublishPool": unnamed(lambda _: OWN, accounts_of("entries")),
+    "ContentService/ListPublishPool": unnamed(OWN, accounts_of("entries")),
     "ContentService/RetryPublish": of_content(),
-    "ContentService/UpdatePublishPoolEntry": update_entry,
+    "ContentService/UpdatePublishPoolEntry": of_content(
+        "entry.content_id", entry={"priority": 1}, update_mask="priority"
+    ),
     "ContentService/RemoveFromPublishPool": of_content(),
     "ContentService/ListPublishAttempts": of_content(),
     "ScheduleService/CreateSchedule": of_account(),
     "ScheduleService/GetSchedule": of_schedule(),
     "ScheduleService/GetNextRuns": next_runs,
-    "ScheduleService/ListSchedules": unnamed(lambda _: OWN, accounts_of("schedules")),
-    "ScheduleService/UpdateSchedule": of_schedule("schedule", update_mask="paused"),
+    "ScheduleService/ListSchedules": unnamed(OWN, accounts_of("schedules")),
+    "ScheduleService/UpdateSchedule": of_schedule("schedule.schedule_id", update_mask="paused"),
     "ScheduleService/DeleteSchedule": of_schedule(),
     "ScheduleService/PauseSchedule": of_schedule(),
     "ScheduleService/ResumeSchedule": of_schedule(),
     "ScheduleService/RunSchedule": of_schedule(),
     "WebhookService/GetWebhook": of_webhook(),
-    "WebhookService/ListWebhooks": unnamed(lambda _: OWN, accounts_of("webhooks")),
+    "WebhookService/ListWebhooks": unnamed(OWN, accounts_of("webhooks")),
     "WebhookService/UpdateWebhook": of_webhook("webhook.webhook_id", update_mask="active"),
     "WebhookService/DeleteWebhook": of_webhook(),
     "WebhookService/RotateWebhookSecret": of_webhook(),
     "WebhookService/PingWebhook": of_webhook(),
     "WebhookService/ListDeliveries": of_webhook(),
-    "WebhookService/RedeliverWebhook": redeliver,
+    "WebhookService/RedeliverWebhook": of_foreign("delivery_id", lambda held: [held.delivery_id]),
     "AssetService/GetAsset": of_asset,
     "AssetService/GetAssetInfo": of_asset,
     "AccountService/CreateAccount": of_everyone(name="one more"),
@@ -521,7 +477,7 @@ REACHING: Checks = {
     "WorkerService/PutAsset": of_everyone(),
 }
 """Of the RPCs that can be called here without a change."""
-CHANGING: Checks = {
+CHANGING: dict[str, Check] = {
     "TaskService/BulkCancelTasks": bulk_cancel,
     "TaskService/BulkRetryTasks": bulk_retry,
     "TaskService/CleanupTasks": cleanup,
