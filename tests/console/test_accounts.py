@@ -21,22 +21,13 @@ FRESH = {
 }
 
 
-def test_an_account_is_created(place: Place, page: Page) -> None:
-    sign_in(page)
-    page.goto("/accounts")
-    page.get_by_role("link", name="New account").click()
-    page.get_by_label("Name").fill("weekend pages")
-    page.get_by_label("Tasks at once").fill("2")
-    page.get_by_label("Weight").fill("0.5")
-    page.get_by_role("button", name="Create").click()
-    expect(page.locator(".notice")).to_contain_text("was created")
-    expect(page.get_by_role("heading", name="weekend pages")).to_be_visible()
-    account_id = int(page.url.rpartition("/")[2])
-    account = present(place.client.get_account(account_id))
+def test_an_account_is_created_and_found(place: Place, operator: Visitor) -> None:
+    fields = {**FRESH, "name": "weekend pages", "max_concurrent_tasks": "2", "weight": "0.5"}
+    answer = operator.post("/accounts/new", fields).says("was created", "weekend pages")
+    account = present(place.client.get_account(int(answer.url.rpartition("/")[2])))
     assert (account["name"], account["max_concurrent_tasks"], account["weight"]) == ("weekend pages", 2, 0.5)
-    page.goto("/accounts?name=WEEKEND")
-    expect(page.locator("tbody tr")).to_have_count(1)
-    expect(page.locator("tbody tr")).to_contain_text("0 / 2")
+    rows = operator.get("/accounts?name=WEEKEND").text.partition("<tbody>")[2]
+    assert (rows.count("<tr"), "0 / 2" in rows) == (1, True)
 
 
 def test_bad_fields_come_back_with_what_was_typed(place: Place, operator: Visitor) -> None:

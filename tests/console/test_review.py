@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.console.conftest import ANNA, BORIS, PHONE, REVIEWER, Place, page_at, sign_in
+from tests.console.conftest import ANNA, BORIS, PHONE, REVIEWER, Place, sign_in
 from tests.harness.console import Answer, Visitor
 from tests.harness.waiting import wait_until
 
@@ -220,27 +220,15 @@ class TestBrowser:
         page.clock.run_for(10_000)
         expect(page.locator("#undo")).to_have_count(0)
 
-    def test_two_browsers_at_once(self, place: Place, page: Page, chromium: Browser) -> None:
-        content_ids = [place.article(f"two browsers {number}")["content_id"] for number in range(2)]
+    def test_an_article_is_free_once_its_page_is_left(self, place: Place, page: Page) -> None:
+        content_id = place.article("left")["content_id"]
         sign_in(page, ANNA)
-        page.goto("/review")
-        expect(page.locator(".paper h2")).to_have_text("two browsers 0")
-        with page_at(place, chromium) as other_page:
-            sign_in(other_page, BORIS)
-            other_page.goto("/review")
-            expect(other_page.locator(".paper h2")).to_have_text("two browsers 1")
-            expect(other_page.locator(f"#queue-{content_ids[0]}")).to_contain_text("anna holds it")
-            page.goto("/contents")
-            wait_until(
-                lambda: place.content(content_ids[0])["review_holder"] is None,
-                within=10,
-                what="anna holds it no longer",
-            )
-            other_page.wait_for_load_state()
-            other_page.evaluate("htmx.trigger('#queue', 'refresh')")
-            expect(other_page.locator(f"#queue-{content_ids[0]} .held")).to_have_count(0)
-            other_page.keyboard.press("k")
-            expect(other_page.locator(".paper h2")).to_have_text("two browsers 0")
+        page.goto(f"/review/{content_id}")
+        assert place.content(content_id)["review_holder"] == "anna"
+        page.goto("/contents")
+        wait_until(
+            lambda: place.content(content_id)["review_holder"] is None, within=10, what="anna holds it no longer"
+        )
 
     def test_what_is_typed_stays_while_the_queue_is_loaded_anew(self, place: Place, page: Page) -> None:
         content_id = place.article("typed at")["content_id"]

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from console_svc.tasks.bulk import BATCH
 from tests.console.conftest import Place, page_at, sign_in
 from tests.harness.console import Visitor
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
-MANY, VERY_MANY, BATCH = 120, 1_200, 600
+MANY = 120
 ROW = re.compile(r'<tr id="(task-[0-9a-f]{16})"')
 NEXT = re.compile(r'href="(/tasks\?[^"]+)" rel="next"')
 SOON = datetime.now(UTC) + timedelta(days=1)
-IN_A_WEEK = datetime.now(UTC) + timedelta(days=7)
-"""So late that they fill no queue."""
 
 
 @pytest.fixture(scope="module")
@@ -175,40 +174,14 @@ def test_a_row_shows_how_far_its_task_is(place: Place, page: Page) -> None:
     place.client.cancel_task(task_id, force=True)
 
 
-@pytest.mark.costly("tasks of several batches in a browser")
-def test_more_tasks_than_a_batch_are_paged_filtered_and_counted(place: Place, page: Page) -> None:
-    account = place.client.create_account("very many")["account_id"]
-    brief: dict[str, Any] = {"account_id": account, "schedule_time": IN_A_WEEK}
-    tasks = [
-        {**brief, "topic": f"of very many {index}", "labels": {"set": str(index % BATCH)}} for index in range(VERY_MANY)
-    ]
-    batches = [tasks[start : start + BATCH] for start in range(0, VERY_MANY, BATCH)]
-    expected_ids = [task_id for batch in batches for task_id in place.client.submit_tasks(batch)][::-1]
-    rows = page.locator("#chosen tbody tr")
-    sign_in(page)
-    page.goto(f"/tasks?account={account}&topic=very+many")
-    expect(rows).to_have_count(50)
-    for number in (1, 2):
-        page.get_by_role("link", name="Older").click()
-        expect(rows.first).to_have_id(expected_ids[50 * number])
-        expect(rows).to_have_count(50)
-    page.get_by_role("link", name="Newest").click()
-    expect(rows.first).to_have_id(expected_ids[0])
-    newer = place.client.submit_task(topic="of very many, and newer", **brief)
-    expect(rows.first).to_have_id(newer)
-    page.get_by_text("More conditions").click()
-    page.get_by_label("Labels").fill("set=599")
-    page.get_by_role("button", name="Show").click()
-    expect(rows).to_have_count(VERY_MANY // BATCH)
-    page.goto(f"/tasks?account={account}&topic=very+many")
-    page.get_by_label("All that match").check()
-    page.get_by_role("button", name="Cancel…").click()
-    expect(page.get_by_text("1201 tasks wait for a worker")).to_be_visible()
-    page.get_by_role("button", name="Cancel them").click()
-    told_on_the_list_if_quick = "Cancelled 1201 tasks."
-    told_by_its_progress = "1201 of 1201 done · It has ended."
-    outcome = page.get_by_text(told_on_the_list_if_quick).or_(page.get_by_text(told_by_its_progress))
-    expect(outcome).to_be_visible(timeout=60_000)
+def test_more_tasks_than_a_batch_are_cancelled(place: Place, operator: Visitor) -> None:
+    task_ids = later(place, "more than a batch", BATCH + 1)
+    form = operator.get("/tasks/move?topic=more+than+a+batch&all=yes&do=cancel").says("501 tasks wait for a worker")
+    operator.post("/tasks/move", form.hidden())
+    work = f"/work/{form.hidden()['key']}"
+    wait_until(lambda: "It has ended." in operator.get(work).text, within=60, what="all are cancelled")
+    operator.get(work).says("501 of 501 done")
+    assert states(place, task_ids) == {"cancelled"}
 
 
 @pytest.mark.costly("services of its own end and start beside a browser")
