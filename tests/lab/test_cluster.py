@@ -34,23 +34,11 @@ def found(statuses: Sequence[Status] = DONE, contents: int = 1, told: int = 1, *
     return audit({"r-1": "task-1"}, {"task-1": told}, Stored({"task-1": task}, {"task-1": events}, rows))
 
 
-def test_a_task_that_is_done_once_is_all_right() -> None:
+def test_a_task_is_done_once_or_waits_or_is_lost() -> None:
     assert found() == Audit(acknowledged=1, completed=1, open=0, again=0, lost=0, twice=0, wrong=())
-
-
-def test_a_task_that_waits_is_open_and_not_lost() -> None:
-    assert found(DONE[:1], contents=0, told=0) == Audit(1, 0, 1, 0, 0, 0, ())
-
-
-def test_another_attempt_is_counted() -> None:
     assert found(attempt=2).again == 1
-
-
-def test_a_task_without_a_content_is_lost() -> None:
-    assert found(contents=0).lost == 1
-
-
-def test_a_task_that_is_not_there_is_lost() -> None:
+    assert found(DONE[:1], contents=0, told=0) == Audit(1, 0, 1, 0, 0, 0, ())
+    assert found(contents=0).lost == 1, "it has no content"
     lost = audit({"r-1": "task-1"}, {}, Stored({}, {}))
     assert (lost.lost, lost.wrong) == (1, ("task-1 was acknowledged, and is not there",))
 
