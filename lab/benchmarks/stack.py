@@ -92,33 +92,26 @@ class Stack:
         """The same, for psycopg2."""
         return EmbeddedPostgres(self.folder / "data" / "postgres").dsn()
 
-    def _connect(self) -> Any:
-        return psycopg2.connect(self.dsn)
-
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """A transaction that reads, and is left open: as a backup's is."""
-        with contextlib.closing(self._connect()) as connection:
+        with contextlib.closing(psycopg2.connect(self.dsn)) as connection, connection.cursor() as cursor:
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT count(*) FROM tasks")
-                yield
+            cursor.execute("SELECT count(*) FROM tasks")
+            yield
 
     def warm_wal(self) -> None:
         """Leaves 1 GiB of WAL segments to be used again, as after some hours of work.
 
         A fresh database makes each segment anew, and fills it with zeros first.
         """
-        with contextlib.closing(self._connect()) as connection, connection.cursor() as cursor:
-            connection.autocommit = True
-            for _ in range(_WARM_SEGMENTS):
-                cursor.execute("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'warm', '')")
-            cursor.execute("CHECKPOINT")
+        for _ in range(_WARM_SEGMENTS):
+            self.rows("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'warm', '')")
+        self.execute("CHECKPOINT")
 
     def execute(self, statement: str) -> None:
         """Runs a statement past the scheduler."""
-        with contextlib.closing(self._connect()) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(statement)
+        self.rows(statement)
 
     def wal(self) -> float:
         """Returns the bytes of WAL that its database's server has written so far."""
@@ -130,11 +123,11 @@ class Stack:
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """Returns all rows of a statement, asked past the scheduler."""
-        with contextlib.closing(self._connect()) as connection:
+        with contextlib.closing(psycopg2.connect(self.dsn)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)
-                return list(cursor.fetchall())
+                return list(cursor.fetchall()) if cursor.description else []
 
 
 def environment(data: Path, **settings: str) -> dict[str, str]:
