@@ -6,18 +6,17 @@ is skipped.
 
 from __future__ import annotations
 
+import os
 import socket
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.harness.process import program
+from tests.harness.process import Process, program
 from tests.harness.processes import free_port
 from tests.harness.waiting import wait_until
 
 _START_LIMIT = 60.0
-_STOP_LIMIT = 30.0
 _NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log stderr;
 events {{}}
@@ -92,56 +91,42 @@ ENVOY_SETTINGS = "timeout: 0s"
 @contextmanager
 def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) -> Iterator[str]:
     """The target of nginx, in front of the schedulers on these ports; `settings` are of its location."""
-    executable, port = program("nginx"), free_port()
+    executable, port, config = program("nginx"), free_port(), folder / "nginx.conf"
     servers = " ".join(f"server 127.0.0.1:{upstream} max_fails=0;" for upstream in ports)
-    config = _written(
-        folder / "nginx.conf", _NGINX.format(folder=folder, port=port, servers=servers, settings=settings)
-    )
-    yield from _running([executable, "-c", str(config), "-p", str(folder), "-e", "stderr"], port)
+    config.write_text(_NGINX.format(folder=folder, port=port, servers=servers, settings=settings))
+    yield from _running([executable, "-c", str(config), "-p", str(folder), "-e", "stderr"], folder, port)
 
 
 @contextmanager
 def haproxy(folder: Path, ports: Sequence[int], settings: str = HAPROXY_SETTINGS) -> Iterator[str]:
     """The target of HAProxy, in front of the schedulers on these ports; `settings` are its defaults."""
-    port = free_port()
+    port, config = free_port(), folder / "haproxy.cfg"
     servers = "\n  ".join(f"server scheduler{upstream} 127.0.0.1:{upstream} proto h2" for upstream in ports)
-    config = _written(folder / "haproxy.cfg", _HAPROXY.format(port=port, servers=servers, settings=settings))
+    config.write_text(_HAPROXY.format(port=port, servers=servers, settings=settings))
     yield from running_haproxy(config, port)
 
 
 def running_haproxy(config: Path, port: int) -> Iterator[str]:
     """The target of HAProxy with this file, which has it listen on `port`."""
-    yield from _running([program("haproxy"), "-db", "-f", str(config)], port)
+    yield from _running([program("haproxy"), "-db", "-f", str(config)], config.parent, port)
 
 
 @contextmanager
 def envoy(folder: Path, ports: Sequence[int], settings: str = ENVOY_SETTINGS) -> Iterator[str]:
     """The target of Envoy, in front of the schedulers on these ports; `settings` are of its route."""
-    executable, port = program("envoy"), free_port()
+    executable, port, config = program("envoy"), free_port(), folder / "envoy.yaml"
     address = "{{socket_address: {{address: 127.0.0.1, port_value: {}}}}}"
     servers = "\n".join(f"        - endpoint: {{address: {address.format(upstream)}}}" for upstream in ports)
-    config = _written(folder / "envoy.yaml", _ENVOY.format(port=port, servers=servers, settings=settings))
+    config.write_text(_ENVOY.format(port=port, servers=servers, settings=settings))
     command = [executable, "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
-    yield from _running(command, port)
+    yield from _running(command, folder, port)
 
 
-def _written(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
-
-
-def _running(command: Sequence[str], port: int) -> Iterator[str]:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-    try:
-        wait_until(lambda: _listens(port), within=_START_LIMIT, what=f"{command[0]} listens")
+def _running(command: Sequence[str], folder: Path, port: int) -> Iterator[str]:
+    name = Path(command[0]).name
+    with Process(name, command, folder / f"{name}.log", os.environ):
+        wait_until(lambda: _listens(port), within=_START_LIMIT, what=f"{name} listens")
         yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(_STOP_LIMIT)
 
 
 def _listens(port: int) -> bool:
