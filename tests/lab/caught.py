@@ -12,8 +12,7 @@ import psutil
 import pytest
 
 from lab.chaos.checker import check
-from lab.chaos.mutants.doubled_content import DROP_CONSTRAINT
-from lab.chaos.mutants.doubled_tick import DROP_INDEX
+from lab.chaos.mutants.scheduler import ALLOWED_BY
 from lab.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on
 from tests.harness.stack import Scheduler, Worker
 from tests.harness.waiting import wait_until
@@ -90,7 +89,7 @@ def killed_after_report(trial: Trial, mutant: Mutant) -> None:
 def stored(trial: Trial, mutant: Mutant) -> None:
     """A task completes. Where contents are doubled, the database does not object."""
     if mutant == "doubled_content":
-        trial.sql(DROP_CONSTRAINT)
+        trial.sql(ALLOWED_BY[mutant])
     trial.serve(mutant)
     trial.worker("worker")
     trial.submit(seconds="0.2")
@@ -109,7 +108,7 @@ def ticked(trial: Trial, mutant: Mutant) -> None:
     """A schedule's tick is due. Where it runs twice, the database does not object."""
     trial.serve(mutant)
     if mutant == "doubled_tick":
-        trial.sql(DROP_INDEX)
+        trial.sql(ALLOWED_BY[mutant])
     trial.worker("worker")
     trial.tick()
     trial.finish()

@@ -1,8 +1,7 @@
-"""A worker whose guard sleeps: it ends no run by itself, neither past a deadline nor when its worker has died.
+"""A guard that sleeps: it ends no run by itself, neither past a deadline nor when its worker has died.
 
-Run in place of `contentgen-worker`, with this module as its guard too: instead of `GuardProcess._do_due_work`. Like
-every guard it is started without site-packages, so what it needs is imported where the worker begins, not above. Nor
-does the worker notice (`blind_worker`): it would end what its guard does not.
+Instead of `GuardProcess._do_due_work`, for the mutant of that name in `worker`. Like every guard it is started without
+site-packages, so it imports nothing else.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ from unittest.mock import patch
 from worker_svc.guard.process import main as guard
 from worker_svc.guard.process.main import GuardProcess
 
-_PROGRAM = (
+PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from lab.chaos.mutants.sleeping_guard import guard_main; "
     "numbers = [[int(n) for n in numbers.split()] for numbers in sys.argv[5:]]; "
     "guard_main(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), *numbers)"
 )
+"""What the worker gives its guard's interpreter."""
 
 _do_due_work = GuardProcess._do_due_work
 
@@ -36,12 +36,3 @@ def guard_main(sock_fd: int, owner: str, grace: float, user: list[int], inherite
     """What the guard's process runs."""
     with patch.object(GuardProcess, "_do_due_work", _do_due_work_of_what_was_asked_for):
         guard.main(sock_fd, owner, grace, user, inherited)
-
-
-if __name__ == "__main__":
-    from worker_svc.guard import client
-    from worker_svc.guard.watchdog import Watchdog
-    from worker_svc.main import main
-
-    with patch.object(client, "_PROGRAM", _PROGRAM), patch.object(Watchdog, "overdue", lambda *_: None):
-        main()

@@ -74,7 +74,7 @@ class Trial:
         self.evidence: Evidence
 
     def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
-        """Returns the scheduler, started; or its mutant, a module of this package."""
+        """Returns the scheduler, started; or one of `MUTANTS`."""
         self._lease_ttl = lease_ttl
         self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl, CONTENTGEN_WEBHOOK_ALLOW=NETWORK)
         self._whole = self.scheduler.command
@@ -273,4 +273,5 @@ def _wait_if_possible(predicate: Callable[[], bool], limit: float) -> None:
 
 
 def _instead(command: list[str], mutant: str | None) -> list[str]:
-    return command if mutant is None else [sys.executable, "-m", f"lab.chaos.mutants.{mutant}"]
+    module = Path(command[0]).name.removeprefix("contentgen-")
+    return command if mutant is None else [sys.executable, "-m", f"lab.chaos.mutants.{module}", mutant]
