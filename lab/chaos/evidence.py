@@ -326,3 +326,7 @@ class Evidence:
     leftovers: Sequence[Leftover] = ()
     lease_ttl: float = 5.0
     """Seconds: the lease time of the schedulers."""
+
+
+Problem = tuple[str, str]
+"""Of a broken promise: the task's id, empty where no one task is concerned; what was seen, and what should be."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from lab.chaos.evidence import Evidence, Fault, Probe, Run
 from lab.chaos.plan import KINDS, LEASE
-from lab.chaos.properties.runs import side_by_side
+from lab.chaos.properties.results import side_by_side
 from scheduler_svc.domain.lifecycle import Status
 
 KILLS = tuple(kind.name for kind in KINDS if kind.name.endswith(("-kill", "-loss")))

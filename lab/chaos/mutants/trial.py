@@ -38,7 +38,7 @@ from lab.chaos.fleet import write_creator
 from lab.chaos.journals import Appender, read_journals
 from lab.chaos.leftovers import left_by_services
 from lab.chaos.plan import POSTGRES
-from lab.chaos.properties.ticks import MINUTE
+from lab.chaos.properties.notices import MINUTE
 from lab.chaos.receiver import NETWORK, Receiver
 from lab.chaos.stored import read_stored, sha256
 from tests.harness.cluster import server_folder
