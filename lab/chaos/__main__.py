@@ -8,16 +8,14 @@ import shutil
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import NoReturn
 
 from lab.chaos import campaign, options
-from lab.chaos.disks import DisksUnavailableError, enter_namespace
-from lab.chaos.figures import Figures, figures
-from lab.chaos.fleet import Shape
+from lab.chaos.figures import Figures, figures, publish, table
+from lab.chaos.fleet import victims
 from lab.chaos.options import Options
-from lab.chaos.plan import KINDS, Fault, plan
-from lab.chaos.report import publish, table
+from lab.chaos.plan import KINDS, plan
+from lab.deployment.disks import enter_namespace
 from tests.harness.cluster import server_folder
 
 _MAX_WRONG = 100
@@ -30,18 +28,19 @@ def main(arguments: list[str]) -> int:
     choices = options.read(arguments)
     signal.signal(signal.SIGTERM, _ended)
     _say(f"seed {choices.seed}, {choices.seconds:g} s of faults; to repeat them: {choices.command}")
-    disks = choices.plan_only or _disks()
-    shape = Shape(workers=choices.workers)
-    kinds = [kind.name for kind in KINDS if kind.name in choices.kinds and (disks or not kind.needs_disks)]
-    faults = plan(choices.seed, choices.seconds, shape.victims, rate=choices.rate, kinds=kinds)
-    if choices.plan_only:
-        _print_plan(faults)
+    without_disks = None if choices.plan else enter_namespace()
+    if without_disks:
+        _say(f"disks that fill up: not run here ({without_disks})")
+    kinds = [kind.name for kind in KINDS if kind.name in choices.faults and not (without_disks and kind.needs_disks)]
+    faults = plan(choices.seed, choices.seconds, victims(choices.workers), rate=choices.rate, kinds=kinds)
+    if choices.plan:
+        for fault in faults:
+            _say(f"{fault.at:8.1f} s  {fault.kind:<20}{fault.victim:<14}{fault.duration:.1f} s")
         return 0
-    settings = campaign.Settings(choices.seed, choices.seconds, shape, faults, disks, choices.submits)
     begin = time.monotonic()
     with server_folder() as folder:
         try:
-            result = campaign.run(settings, folder, _say)
+            result = campaign.run(choices, faults, folder, _say, disks=not without_disks)
         finally:
             if choices.keep:
                 shutil.copytree(folder, choices.keep, ignore=shutil.ignore_patterns(*_NOT_KEPT))
@@ -53,20 +52,6 @@ def main(arguments: list[str]) -> int:
 def _ended(*_: object) -> NoReturn:
     """TERM is told like Ctrl-C: services are no children that would end with us."""
     raise KeyboardInterrupt
-
-
-def _disks() -> bool:
-    try:
-        enter_namespace()
-    except DisksUnavailableError as error:
-        _say(f"disks that fill up: not run here ({error})")
-        return False
-    return True
-
-
-def _print_plan(faults: tuple[Fault, ...]) -> None:
-    for fault in faults:
-        _say(f"{fault.at:8.1f} s  {fault.kind:<20}{fault.victim:<14}{fault.duration:.1f} s")
 
 
 def _tell(result: campaign.Result, numbers: Figures, choices: Options) -> None:
@@ -81,22 +66,18 @@ def _tell(result: campaign.Result, numbers: Figures, choices: Options) -> None:
         _say(f"WRONG: {problem}")
     _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
     if choices.json:
-        _write(choices.json, result, numbers, choices)
+        document = {
+            "command": choices.command,
+            "seed": choices.seed,
+            "seconds": choices.seconds,
+            "wrong": list(result.wrong),
+            "came_up_late": dict(result.came_up_late),
+            **numbers.document(),
+        }
+        choices.json.write_text(json.dumps(document, indent=2) + "\n")
     if choices.publish:
         block = f"`{choices.command}`, on {os.cpu_count()} cores:\n\n{table(numbers)}"
         choices.publish.write_text(publish(choices.publish.read_text(), block))
-
-
-def _write(path: Path, result: campaign.Result, numbers: Figures, choices: Options) -> None:
-    document = {
-        "command": choices.command,
-        "seed": choices.seed,
-        "seconds": choices.seconds,
-        "wrong": list(result.wrong),
-        "came_up_late": dict(result.came_up_late),
-        **numbers.document(),
-    }
-    path.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def _say(text: str) -> None:

@@ -18,33 +18,20 @@ from pathlib import Path
 from contentgen import ContentGenerationClient, RequestError
 from lab.chaos.answers import ask
 from lab.chaos.checker import check
-from lab.chaos.evidence import (
-    CLIENTS_JOURNAL,
-    FAULTS_JOURNAL,
-    HEALTH_JOURNAL,
-    WATCHERS_JOURNAL,
-    WEBHOOK_JOURNAL,
-    Evidence,
-    Journals,
-    Leftover,
-)
-from lab.chaos.fleet import Fleet, Shape
-from lab.chaos.health_watch import HealthWatch
+from lab.chaos.evidence import JOURNAL, Evidence, Leftover
+from lab.chaos.fleet import Fleet
 from lab.chaos.journals import Appender, read_journals
 from lab.chaos.leftovers import left_by_postgres, left_by_services
-from lab.chaos.load import Load
-from lab.chaos.plan import LEASE, Fault
-from lab.chaos.prober import Prober
+from lab.chaos.load import Load, Schedules
+from lab.chaos.observers import JournalingWatchers, Prober, Receiver, health_watched
+from lab.chaos.options import Options
+from lab.chaos.plan import LEASE, POSTGRES, Fault
 from lab.chaos.progress import Progress
-from lab.chaos.receiver import Receiver
 from lab.chaos.scene import Scene
-from lab.chaos.schedules import Schedules
 from lab.chaos.stored import read_stored
 from lab.chaos.strikes import Strikes
-from lab.chaos.watchers import Watchers
 from tests.harness.waiting import wait_until
 
-_CLIENTS = 4
 _MAX_OPEN = 40
 """Tasks that may be open before clients wait: a lost task should find a free slot soon, so that losses are measured."""
 _REFUSED = 0.1
@@ -54,20 +41,6 @@ _ENDED_TIMEOUT = 240.0
 _TICKED_TIMEOUT = 30.0
 _DELIVERED_TIMEOUT = 120.0
 _GONE_TIMEOUT = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a campaign is told."""
-
-    seed: int
-    seconds: float
-    """How long there are faults and load; what comes before and after takes another half minute or more."""
-    shape: Shape
-    faults: Sequence[Fault]
-    disks: bool
-    """Whether services have small disks that can be filled up."""
-    submits_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +58,13 @@ class Result:
     """How often PostgreSQL stood still after a fault, until it was ended for it."""
 
 
-def run(settings: Settings, folder: Path, say: Callable[[str], None]) -> Result:
-    """Runs it in `folder`, an empty one, where the journals stay. Fails like a test where nothing comes up."""
-    with Fleet(folder, settings.shape, disks=settings.disks) as fleet:
-        return _Campaign(settings, fleet, say).run()
+def run(options: Options, faults: Sequence[Fault], folder: Path, say: Callable[[str], None], *, disks: bool) -> Result:
+    """Runs it in `folder`, an empty one, where the journals stay. Fails like a test where nothing comes up.
+
+    `disks`: whether services have small disks that can be filled up.
+    """
+    with Fleet(folder, options.workers, disks=disks) as fleet:
+        return _Campaign(options, faults, fleet, say).run()
 
 
 def _refusals(seed: int) -> Iterator[bool]:
@@ -98,44 +74,47 @@ def _refusals(seed: int) -> Iterator[bool]:
 
 
 class _Campaign:
-    def __init__(self, settings: Settings, fleet: Fleet, say: Callable[[str], None]) -> None:
-        self._settings = settings
+    def __init__(self, options: Options, faults: Sequence[Fault], fleet: Fleet, say: Callable[[str], None]) -> None:
+        self._seconds = options.seconds
+        """How long there are faults and load; what comes before and after takes another half minute or more."""
+        self._faults = faults
         self._fleet = fleet
         self._say = say
         self._wrong: list[str] = []
-        self._strikes = Strikes(Scene(fleet, Appender(fleet.folder / FAULTS_JOURNAL)))
-        clients = self._clients = Appender(fleet.folder / CLIENTS_JOURNAL)
+        self._journal = journal = Appender(fleet.folder / JOURNAL)
+        self._strikes = Strikes(Scene(fleet, journal))
+        seed = options.seed
         self._load = Load(
-            fleet.target,
-            clients,
-            settings.seed,
-            rate=settings.submits_per_second,
-            clients=_CLIENTS,
-            busy=lambda: self._progress.open_tasks > _MAX_OPEN,
+            fleet.target, journal, seed, rate=options.submits, busy=lambda: self._progress.open_tasks > _MAX_OPEN
         )
-        self._schedules = Schedules(fleet.target, clients)
-        self._receiver = Receiver(Appender(fleet.folder / WEBHOOK_JOURNAL), _refusals(settings.seed))
-        self._prober = Prober(fleet.target, clients, f"{settings.seed}-probe")
-        self._health = HealthWatch(fleet.direct_targets, Appender(fleet.folder / HEALTH_JOURNAL))
-        self._watchers = Watchers(fleet.target, Appender(fleet.folder / WATCHERS_JOURNAL))
-        self._progress = Progress(fleet.database, self._strikes, self._load.counts, say, settings.seconds)
+        self._schedules = Schedules(fleet.target, journal)
+        self._receiver = Receiver(journal, _refusals(seed))
+        self._prober = Prober(fleet.target, journal, f"{seed}-probe")
+        self._watchers = JournalingWatchers(fleet.target, journal)
+        self._progress = Progress(fleet.database, self._strikes, self._load, say, options.seconds)
 
     def run(self) -> Result:
         threading.excepthook = self._died
-        self._say(f"all services are up; {len(self._settings.faults)} faults in {self._settings.seconds:g} s")
+        self._say(f"all services are up; {len(self._faults)} faults in {self._seconds:g} s")
         try:
             with self._progress.told():
                 self._hurt()
                 self._recover()
         finally:
-            self._watchers.stop(self._progress.moves())
+            self._watchers.await_moves(self._progress.moves())
+            self._watchers.stop()
             self._receiver.stop()
         evidence = self._evidence()
         problems = [str(violation) for violation in check(evidence)]
         callers = (self._load, self._prober, self._watchers, self._receiver)
         problems += [*self._wrong, *self._strikes.wrong, *(problem for caller in callers for problem in caller.wrong)]
-        problems += self._gave_up()
-        late = Counter(ended.name for ended in self._fleet.ended if not ended.served)
+        ended = [end for end in self._fleet.ended if end.name != POSTGRES]
+        problems += [
+            f"{end.name} ended by itself, {end.lived:.0f} s after its start (status {end.status})"
+            for end in ended
+            if end.served
+        ]
+        late = Counter(end.name for end in ended if not end.served)
         return Result(evidence, problems, late, self._strikes.missed.total(), self._fleet.database.stood_still)
 
     def _died(self, thread: threading.ExceptHookArgs) -> None:
@@ -145,22 +124,20 @@ class _Campaign:
 
     def _hurt(self) -> None:
         account_ids = self._load.make_accounts()
-        self._clients.append(self._receiver.start(self._fleet.target))
+        self._journal.append(self._receiver.start(self._fleet.target))
         self._schedules.create(account_ids)
         self._watchers.start(account_ids)
-        self._prober.start(account_ids[0])
-        self._health.start()
-        self._load.start()
-        self._watchers.await_first()
-        begin = time.monotonic()
-        try:
-            self._strikes.run(self._settings.faults)
-            time.sleep(max(0.0, begin + self._settings.seconds - time.monotonic()))
-        finally:
-            self._strikes.stop()
-            self._load.stop()
-            self._prober.stop()
-            self._health.stop()
+        health = health_watched(self._fleet.direct_targets, self._journal)
+        with self._prober.probing(account_ids[0]), health:
+            try:
+                self._load.start()
+                self._watchers.await_first(account_ids)
+                begin = time.monotonic()
+                self._strikes.run(self._faults)
+                time.sleep(max(0.0, begin + self._seconds - time.monotonic()))
+            finally:
+                self._strikes.stop()
+                self._load.stop()
 
     def _recover(self) -> None:
         """All is whole again: what is open has to end by itself, only that nobody waits for the pauses of retries."""
@@ -191,15 +168,13 @@ class _Campaign:
         journals = read_journals(fleet.folder)
         stored = read_stored(fleet.database.dsn)
         task_ids = [*(submit.task_id for submit in journals.submits), *stored.tasks]
-        answers = ask(fleet.direct_target, task_ids, self._accounts(journals))
-        self._wrong += fleet.stop()
+        target = next(iter(fleet.direct_targets.values()))
+        answers = ask(target, task_ids, {submit.account_id for submit in journals.submits})
+        self._wrong += fleet.stop_services()
         leftovers = self._settled(self._left_by_services)
         fleet.database.stop()
         leftovers += self._settled(self._left_by_postgres)
         return Evidence(journals, stored, answers, leftovers, LEASE)
-
-    def _accounts(self, journals: Journals) -> set[int]:
-        return {submit.account_id for submit in journals.submits}
 
     def _left_by_services(self) -> list[Leftover]:
         database = self._fleet.database
@@ -207,7 +182,7 @@ class _Campaign:
         return left_by_services(self._fleet.folder, self._fleet.worker_folders, database.dsn, spared)
 
     def _left_by_postgres(self) -> list[Leftover]:
-        return left_by_postgres(self._fleet.folder, [self._fleet.database.socket_folder], frozenset((os.getpid(),)))
+        return left_by_postgres(self._fleet.folder, [self._fleet.database.socket.parent], frozenset((os.getpid(),)))
 
     def _settled(self, look: Callable[[], list[Leftover]]) -> list[Leftover]:
         """Returns what is left after the moment that the kernel may take."""
@@ -215,13 +190,6 @@ class _Campaign:
         while (leftovers := look()) and time.monotonic() < deadline:
             time.sleep(0.1)
         return leftovers
-
-    def _gave_up(self) -> list[str]:
-        return [
-            f"{ended.name} ended by itself, {ended.lived:.0f} s after its start (status {ended.status})"
-            for ended in self._fleet.ended
-            if ended.served
-        ]
 
     @contextmanager
     def _noted(self) -> Iterator[None]:

@@ -9,22 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from scheduler_svc.domain.lifecycle import Status
 
 CREATOR_JOURNAL = "creator.jsonl"
-"""The CLI's own: `start`, `beat` and `end` lines (see `Run`), each appended with one write."""
-CLIENTS_JOURNAL = "clients.jsonl"
-"""`submit`, `unsure` and `cancel` lines, each written once the answer has come, or can't come any more."""
-WATCHERS_JOURNAL = "watchers.jsonl"
-"""`watched` lines."""
-HEALTH_JOURNAL = "health.jsonl"
-"""`health` lines."""
-FAULTS_JOURNAL = "faults.jsonl"
-"""`fault` lines."""
-WEBHOOK_JOURNAL = "webhook.jsonl"
-"""`received` lines."""
+"""The CLI's own: `start`, `beat`, `end` and `given` lines (see `Run`), each appended with one write."""
+JOURNAL = "campaign.jsonl"
+"""The campaign's: all records of `Journals` but the runs, each written once an answer has come, or can't come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +50,6 @@ class Run:
 class Submit:
     """A submit that was acknowledged, one of a batch too."""
 
-    EVENT: ClassVar[str] = "submit"
     task_id: str
     request_id: str
     account_id: int
@@ -72,7 +62,6 @@ class Submit:
 class Unsure:
     """A submit that may or may not have come through: its client has given up."""
 
-    EVENT: ClassVar[str] = "unsure"
     request_id: str
     account_id: int
     topic_sha256: str
@@ -83,7 +72,6 @@ class Unsure:
 class Cancel:
     """A cancel that was acknowledged, with the status of the task in the answer (lower case)."""
 
-    EVENT: ClassVar[str] = "cancel"
     task_id: str
     status: str
     time: float
@@ -93,7 +81,6 @@ class Cancel:
 class Scheduled:
     """A schedule that ticks every minute, journaled once it is known that no tick before `until` waits any more."""
 
-    EVENT: ClassVar[str] = "scheduled"
     schedule_id: int
     account_id: int
     begin: float
@@ -107,7 +94,6 @@ class Scheduled:
 class Subscribed:
     """A webhook that gets all events of all accounts; it was there before the first task."""
 
-    EVENT: ClassVar[str] = "subscribed"
     webhook_id: int
 
 
@@ -115,7 +101,6 @@ class Subscribed:
 class Received:
     """A request that the webhook's receiver got, and answered."""
 
-    EVENT: ClassVar[str] = "received"
     event_id: str
     """The header `webhook-id`."""
     type: str
@@ -130,7 +115,6 @@ class Received:
 class Probe:
     """A submit under a request id that has its task already, which was acknowledged again. Figures are made of it."""
 
-    EVENT: ClassVar[str] = "probe"
     sent: float
     time: float
 
@@ -139,7 +123,6 @@ class Probe:
 class Watched:
     """A move that the watcher of an account was told of; it watches from before the account's first task."""
 
-    EVENT: ClassVar[str] = "watched"
     task_id: str
     account_id: int
     previous: str
@@ -152,7 +135,6 @@ class Watched:
 class Fault:
     """Something that was done to a victim."""
 
-    EVENT: ClassVar[str] = "fault"
     kind: str
     """One of `KILL`, `FREEZE`, `DISK_FULL`, or whatever else the campaign does."""
     victim: str
@@ -177,7 +159,6 @@ KILL, FREEZE, DISK_FULL, ROW_LOCK, TABLE_LOCK = "kill", "freeze", "disk_full", "
 class HealthSeen:
     """What a scheduler said of its health, each time that it changed; one that does not answer has said nothing."""
 
-    EVENT: ClassVar[str] = "health"
     scheduler: str
     serving: bool
     time: float

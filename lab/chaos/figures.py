@@ -1,4 +1,4 @@
-"""What a campaign shows in numbers, computed from its evidence alone; docs/reliability.md defines each. Pure.
+"""What a campaign shows in numbers, computed from its evidence alone, and the tables of docs/reliability.md. Pure.
 
 Beside the checker: that says whether promises were kept, this how well.
 """
@@ -11,11 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from lab.chaos.evidence import Evidence, Fault, Probe, Run
-from lab.chaos.plan import KINDS, LEASE
+from lab.chaos.evidence import Evidence, Fault, Run
+from lab.chaos.plan import KINDS, LEASE, Kind
 from lab.chaos.properties.results import side_by_side
 from scheduler_svc.domain.lifecycle import Status
 
+BEGIN, END = "<!-- figures of a run, by --publish -->", "<!-- end of the figures -->"
+"""Between what a document has them."""
 KILLS = tuple(kind.name for kind in KINDS if kind.name.endswith(("-kill", "-loss")))
 """Kinds of faults that are kill -9, in the order of the plan's table."""
 _OF_DATABASE = frozenset({"backend-kill", "postmaster-kill", "postgres-kill", "everything-kill"})
@@ -39,25 +41,20 @@ class Spread:
     def of(cls, durations: Iterable[float]) -> Spread | None:
         """By nearest rank; None where there is none."""
         ordered = sorted(durations)
-        if not ordered:
-            return None
-        return cls(len(ordered), _rank(ordered, 0.5), _rank(ordered, 0.99), round(ordered[-1], 2))
-
-
-def _rank(ordered: Sequence[float], share: float) -> float:
-    return round(ordered[math.ceil(share * len(ordered)) - 1], 2)
+        n = len(ordered)
+        ranks = (round(ordered[math.ceil(share * n) - 1], 2) for share in (0.5, 0.99, 1))
+        return cls(n, *ranks) if n else None
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All of them."""
+    """All of them; `table` names each as docs/reliability.md defines it."""
 
     tasks: Mapping[str, int]
     """Acknowledged tasks by what became of them."""
     faults: Mapping[str, int]
     """By kind."""
     runs: int
-    """Of the CLI."""
     lost: int
     """Acknowledged tasks that are not in the database."""
     twice: int
@@ -67,25 +64,16 @@ class Figures:
     duplicates: int
     """Runs that gave a result although an earlier run of their task had: what was paid for twice."""
     again: Spread | None
-    """From a worker's or its guard's kill to the next run of the task that it ran, anywhere."""
     elsewhere: Spread | None
-    """The same where the worker stayed away for longer than a lease."""
     elsewhere_undisturbed: Spread | None
-    """Of these, where no scheduler and no PostgreSQL was hurt meanwhile."""
     files: int
-    """Files that contents name."""
     ticks: int
-    """Ticks of schedules that ran."""
     events: int
-    """Events that the webhook's receiver has accepted, by their ids."""
+    """That the webhook's receiver has accepted, by their ids."""
     deliveries: int
-    """Requests that it took."""
     scheduler_submit: Spread | None
-    """From a scheduler's kill to the next submit that was acknowledged, by any scheduler."""
     database_submit: Spread | None
-    """From a kill of PostgreSQL to the next submit that was acknowledged."""
     database_completion: Spread | None
-    """From a kill of PostgreSQL to the next task that completed."""
 
     @property
     def kills(self) -> int:
@@ -110,13 +98,17 @@ def figures(evidence: Evidence) -> Figures:
     shared = sorted(blow.boottime for blow in blows if blow.planned.startswith(_SHARED))
     acknowledged = {submit.task_id for submit in journals.submits}
     completions = sorted(
-        event.time for events in stored.events.values() for event in events if event.status is Status.COMPLETED
+        (event.time, event.time)
+        for events in stored.events.values()
+        for event in events
+        if event.status is Status.COMPLETED
     )
+    probes = [(probe.sent, probe.time) for probe in journals.probes]
     of_scheduler = [blow.time for blow in blows if blow.planned == "scheduler-kill"]
     of_database = [blow.time for blow in blows if blow.planned in _OF_DATABASE]
     return Figures(
-        tasks=_counted(stored.tasks[task_id].status.name.lower() for task_id in acknowledged & set(stored.tasks)),
-        faults=_counted(blow.planned for blow in blows),
+        tasks=dict(Counter(stored.tasks[task_id].status.label for task_id in acknowledged & set(stored.tasks))),
+        faults=dict(Counter(blow.planned for blow in blows)),
         runs=len(journals.runs),
         lost=len(acknowledged - set(stored.tasks)),
         twice=_doubled(content.task_id for content in stored.contents) + _doubled(stored.pool),
@@ -131,8 +123,8 @@ def figures(evidence: Evidence) -> Figures:
         ticks=len(stored.ticks),
         events=len({delivery.event_id for delivery in journals.received if delivery.accepted}),
         deliveries=len(journals.received),
-        scheduler_submit=Spread.of(_next_probes(of_scheduler, journals.probes)),
-        database_submit=Spread.of(_next_probes(of_database, journals.probes)),
+        scheduler_submit=Spread.of(_until_next(of_scheduler, probes)),
+        database_submit=Spread.of(_until_next(of_database, probes)),
         database_completion=Spread.of(_until_next(of_database, completions)),
     )
 
@@ -166,21 +158,12 @@ def _next_runs(kills: Iterable[Fault], runs: Iterable[Run]) -> Iterator[tuple[Fa
                 yield kill, min(later)
 
 
-def _until_next(begins: Iterable[float], ends: Sequence[float]) -> Iterator[float]:
-    """From each begin to the first of the sorted ends after it."""
+def _until_next(begins: Iterable[float], ends: Sequence[tuple[float, float]]) -> Iterator[float]:
+    """From each begin to what follows it first: of pairs in order, whose first part is later, the second one."""
     for begin in begins:
-        following = bisect.bisect_right(ends, begin)
+        following = bisect.bisect_right(ends, (begin, math.inf))
         if following < len(ends):
-            yield ends[following] - begin
-
-
-def _next_probes(begins: Iterable[float], probes: Sequence[Probe]) -> Iterator[float]:
-    """From each begin to the acknowledgement of the first probe that was sent after it."""
-    times = [probe.sent for probe in probes]
-    for begin in begins:
-        following = bisect.bisect_right(times, begin)
-        if following < len(times):
-            yield probes[following].time - begin
+            yield ends[following][1] - begin
 
 
 def _any_within(ordered: Sequence[float], begin: float, end: float) -> bool:
@@ -188,9 +171,62 @@ def _any_within(ordered: Sequence[float], begin: float, end: float) -> bool:
     return position < len(ordered) and ordered[position] <= end
 
 
-def _counted(names: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(names))
-
-
 def _doubled(keys: Iterable[object]) -> int:
     return sum(count > 1 for count in Counter(keys).values())
+
+
+def table(figures: Figures) -> str:
+    """Markdown, to be put into the docs as it is."""
+    rows = [("figure", "value"), ("---", "---"), *_rows(figures)]
+    return "\n".join(f"| {name} | {value} |" for name, value in rows)
+
+
+def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
+    kills = ", ".join(f"{figures.faults[kind]:,} {kind}" for kind in KILLS if figures.faults.get(kind))
+    other_kinds = [kind.name for kind in KINDS if kind.name not in KILLS and figures.faults.get(kind.name)]
+    yield "kills survived", f"**{figures.kills:,}**: {kills}"
+    yield "other faults", ", ".join(f"{figures.faults[kind]:,} {kind}" for kind in other_kinds)
+    by_status = ", ".join(f"{count:,} {status}" for status, count in sorted(figures.tasks.items()))
+    yield "acknowledged tasks", f"{sum(figures.tasks.values()):,}: {by_status}"
+    yield "lost", f"**{figures.lost}**"
+    yield "twice", f"**{figures.twice}**"
+    yield "runs of the CLI", f"{figures.runs:,}"
+    yield "runs of a task side by side", f"{figures.beside}"
+    share = figures.duplicates_per_10_000_kills
+    yield "duplicate runs per 10,000 kills", f"**{share:g}** ({figures.duplicates:,} in all)"
+    yield "files that contents name", f"{figures.files:,}"
+    yield "ticks of schedules", f"{figures.ticks:,}"
+    yield "events of the webhook", f"{figures.events:,}, in {figures.deliveries:,} deliveries"
+    yield "a worker's kill → its task runs again", _spread(figures.again)
+    yield f"… where the worker stayed away for longer than a lease ({LEASE:g} s)", _spread(figures.elsewhere)
+    yield "… and no scheduler and no PostgreSQL was hurt meanwhile", _spread(figures.elsewhere_undisturbed)
+    yield "a scheduler's kill → the next acknowledged submit", _spread(figures.scheduler_submit)
+    yield "PostgreSQL's kill → the next acknowledged submit", _spread(figures.database_submit)
+    yield "PostgreSQL's kill → the next completed task", _spread(figures.database_completion)
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return "none"
+    return f"p50 {spread.p50:g} s, p99 {spread.p99:g} s, longest {spread.longest:g} s ({spread.n:,})"
+
+
+def kinds() -> str:
+    """Markdown: every kind of fault, how often it is chosen, and how long it lasts."""
+    total = sum(kind.weight for kind in KINDS)
+    rows = [("fault", "of 100", "lasts", "what it does"), ("---",) * 4]
+    rows += [(f"`{kind.name}`", f"{100 * kind.weight / total:.2g}", _lasts(kind), kind.does) for kind in KINDS]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _lasts(kind: Kind) -> str:
+    return f"{kind.shortest:g}–{kind.longest:g} s" if kind.longest else "a moment"
+
+
+def publish(document: str, block: str) -> str:
+    """`document` with `block` between the marks of the figures. Raises ValueError where it has none."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"there is no {BEGIN!r} followed by {END!r}")
+    return f"{before}{begin}\n{block}\n{end}{after}"

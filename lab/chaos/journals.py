@@ -7,15 +7,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lab.chaos.evidence import (
-    CLIENTS_JOURNAL,
     CREATOR_JOURNAL,
-    FAULTS_JOURNAL,
-    HEALTH_JOURNAL,
-    WATCHERS_JOURNAL,
-    WEBHOOK_JOURNAL,
+    JOURNAL,
     Cancel,
     Fault,
     HealthSeen,
@@ -31,18 +27,30 @@ from lab.chaos.evidence import (
 )
 
 Record = Submit | Unsure | Cancel | Scheduled | Subscribed | Received | Probe | Watched | Fault | HealthSeen
-R = TypeVar("R", Submit, Unsure, Cancel, Scheduled, Subscribed, Received, Probe, Watched, Fault, HealthSeen)
+_KINDS: dict[str, type[Record]] = {
+    "submits": Submit,
+    "unsure": Unsure,
+    "cancels": Cancel,
+    "schedules": Scheduled,
+    "subscribed": Subscribed,
+    "received": Received,
+    "probes": Probe,
+    "watched": Watched,
+    "faults": Fault,
+    "health": HealthSeen,
+}
+"""By field of `Journals`."""
 
 
 class Appender:
-    """Appends to one journal; any number of threads and processes may, each with an appender of its own or not."""
+    """Appends to one journal; any number of threads may."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def append(self, record: Record, **more: object) -> None:
         """One line with the record's fields, and with `more`, which readers pass over; in one write."""
-        line = json.dumps({"event": record.EVENT, **asdict(record), **more})
+        line = json.dumps({"event": type(record).__name__, **asdict(record), **more})
         os.write(self._file, line.encode() + b"\n")
 
     def close(self) -> None:
@@ -51,20 +59,12 @@ class Appender:
 
 def read_journals(folder: Path) -> Journals:
     """All journals of a campaign's folder; one that was never begun is empty. Raises ValueError, naming the line."""
-    clients = list(_lines(folder / CLIENTS_JOURNAL))
-    return Journals(
-        runs=_runs(_lines(folder / CREATOR_JOURNAL)),
-        submits=_of(Submit, clients),
-        unsure=_of(Unsure, clients),
-        cancels=_of(Cancel, clients),
-        probes=_of(Probe, clients),
-        schedules=_of(Scheduled, clients),
-        subscribed=_of(Subscribed, clients),
-        received=_of(Received, list(_lines(folder / WEBHOOK_JOURNAL))),
-        health=_of(HealthSeen, list(_lines(folder / HEALTH_JOURNAL))),
-        watched=_of(Watched, list(_lines(folder / WATCHERS_JOURNAL))),
-        faults=_of(Fault, list(_lines(folder / FAULTS_JOURNAL))),
-    )
+    lines = list(_lines(folder / JOURNAL))
+    records = {
+        field: [_record(kind, line) for line in lines if line["event"] == kind.__name__]
+        for field, kind in _KINDS.items()
+    }
+    return Journals(runs=_runs(_lines(folder / CREATOR_JOURNAL)), **records)  # type: ignore[arg-type] # `_KINDS` says so
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -81,44 +81,20 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 raise ValueError(f"{path}, line {number}: {error}: {line[:200]!r}") from None
 
 
-def _of(kind: type[R], lines: list[dict[str, Any]]) -> list[R]:
-    names = set(kind.__dataclass_fields__)
-    return [
-        kind(**{name: value for name, value in line.items() if name in names})
-        for line in lines
-        if line["event"] == kind.EVENT
-    ]
+def _record(kind: type[Record], line: dict[str, Any]) -> Record:
+    return kind(**{name: line[name] for name in kind.__dataclass_fields__ if name in line})
 
 
 def _runs(lines: Iterator[dict[str, Any]]) -> list[Run]:
     """Returns the runs in the order of their starts."""
     runs: dict[str, Run] = {}
     for line in lines:
-        if line["event"] == "start":
-            runs[line["run"]] = _started(line)
-        elif line["event"] == "beat":
-            runs[line["run"]] = replace(runs[line["run"]], last=line["boottime"])
-        elif line["event"] == "end":
-            runs[line["run"]] = replace(
-                runs[line["run"]],
-                last=line["boottime"],
-                status=line["status"],
-                body_sha256=line["body_sha256"],
-                file_sha256=line["file_sha256"] or None,
-            )
-        elif line["event"] == "given":
-            runs[line["run"]] = replace(runs[line["run"]], last=line["boottime"], given=True)
+        event, name, last = line.pop("event"), line["run"], line["boottime"]
+        if event == "start":
+            runs[name] = Run(**line, last=last)
+        elif event == "end":
+            status, body, file = line["status"], line["body_sha256"], line["file_sha256"] or None
+            runs[name] = replace(runs[name], last=last, status=status, body_sha256=body, file_sha256=file)
+        else:
+            runs[name] = replace(runs[name], last=last, given=runs[name].given or event == "given")
     return list(runs.values())
-
-
-def _started(line: dict[str, Any]) -> Run:
-    return Run(
-        task_id=line["task_id"],
-        run=line["run"],
-        worker=line["worker"],
-        pid=line["pid"],
-        pid_start=line["pid_start"],
-        time=line["time"],
-        boottime=line["boottime"],
-        last=line["boottime"],
-    )

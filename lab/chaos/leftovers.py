@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import psycopg2
@@ -48,14 +49,10 @@ def _files(workers: Sequence[Path]) -> Iterator[Leftover]:
 
 
 def _connections(dsn: str) -> Iterator[Leftover]:
-    connection = psycopg2.connect(dsn, application_name=_CHECKER)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pid || ' ' || application_name || ': ' || query FROM pg_stat_activity"
-                " WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> %s",
-                (_CHECKER,),
-            )
-            yield from (Leftover("connection", description) for (description,) in cursor.fetchall())
-    finally:
-        connection.close()
+    with closing(psycopg2.connect(dsn, application_name=_CHECKER)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid || ' ' || application_name || ': ' || query FROM pg_stat_activity"
+            " WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> %s",
+            (_CHECKER,),
+        )
+        yield from (Leftover("connection", description) for (description,) in cursor.fetchall())

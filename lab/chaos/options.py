@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.chaos.figures import publish
 from lab.chaos.plan import KINDS
-from lab.chaos.report import publish
 
 _DEFAULT_SECONDS = 300.0
 _ALL = frozenset(kind.name for kind in KINDS)
@@ -38,16 +38,16 @@ class Options:
     workers: int
     rate: float
     submits: float
-    kinds: frozenset[str]
+    faults: frozenset[str]
     keep: Path | None
     json: Path | None
     publish: Path | None
-    plan_only: bool
+    plan: bool
 
     @property
     def command(self) -> str:
         """What repeats this campaign."""
-        kinds = "" if self.kinds == _ALL else f" --faults {','.join(sorted(self.kinds))}"
+        kinds = "" if self.faults == _ALL else f" --faults {','.join(sorted(self.faults))}"
         return (
             f"python -m lab.chaos --seed {self.seed} --seconds {self.seconds:g} --rate {self.rate:g}"
             f" --workers {self.workers} --submits {self.submits:g}{kinds}"
@@ -57,52 +57,46 @@ class Options:
 def read(arguments: list[str]) -> Options:
     """Returns the options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
     parser = _parser()
-    namespace = parser.parse_args(arguments)
-    kinds = frozenset(namespace.faults.split(",")) if namespace.faults else _ALL
-    for problem in _wrong(kinds, namespace):
+    options = Options(**vars(parser.parse_args(arguments)))
+    for problem in _wrong(options):
         parser.error(problem)
-    return Options(
-        seed=random.SystemRandom().randrange(1_000_000) if namespace.seed is None else namespace.seed,
-        seconds=namespace.minutes * 60 if namespace.minutes else namespace.seconds,
-        workers=namespace.workers,
-        rate=namespace.rate,
-        submits=namespace.submits,
-        kinds=kinds,
-        keep=namespace.keep,
-        json=namespace.json,
-        publish=namespace.publish,
-        plan_only=namespace.plan,
-    )
+    return options
 
 
-def _wrong(kinds: frozenset[str], namespace: argparse.Namespace) -> Iterator[str]:
+def _wrong(options: Options) -> Iterator[str]:
     """Yields what would go wrong only after hours."""
-    if unknown := kinds - _ALL:
+    if unknown := options.faults - _ALL:
         yield f"--faults: no such kind: {', '.join(sorted(unknown))}; --help lists them"
-    if namespace.keep and namespace.keep.exists():
-        yield f"--keep: {namespace.keep} is there already: name a folder that is not"
-    for path in filter(None, (namespace.keep, namespace.json)):
+    if options.keep and options.keep.exists():
+        yield f"--keep: {options.keep} is there already: name a folder that is not"
+    for path in filter(None, (options.keep, options.json)):
         if not path.absolute().parent.is_dir():
             yield f"{path.absolute().parent} is no folder: make it first"
-    if namespace.publish:
+    if options.publish:
         try:
-            publish(namespace.publish.read_text(), "")
+            publish(options.publish.read_text(), "")
         except (OSError, ValueError) as error:
-            yield f"--publish: {namespace.publish} can't have the figures: {error}"
+            yield f"--publish: {options.publish} can't have the figures: {error}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lab.chaos",
         description=_DESCRIPTION,
-        epilog=f"kinds of faults:\n{_kinds()}\n\n{_EXAMPLES}",
+        epilog="\n".join(["kinds of faults:", *(f"  {kind.name:<20}{kind.does}" for kind in KINDS), "", _EXAMPLES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seed", type=int, help="of the plan and of the load (default: by chance)")
+    any_seed = random.SystemRandom().randrange(1_000_000)
+    parser.add_argument("--seed", type=int, default=any_seed, help="of the plan and of the load (default: by chance)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=_positive, help="how long there are faults (default: 5)")
-    length.add_argument("--seconds", type=_positive, default=_DEFAULT_SECONDS, help="the same in seconds")
-    parser.add_argument("--faults", metavar="KIND,KIND…", help="only these kinds (default: all)")
+    length.add_argument(
+        "--minutes", type=_minutes, dest="seconds", metavar="MINUTES", help="how long there are faults (default: 5)"
+    )
+    length.add_argument("--seconds", type=_positive, help="the same in seconds")
+    parser.set_defaults(seconds=_DEFAULT_SECONDS)
+    parser.add_argument(
+        "--faults", type=_kinds, default=_ALL, metavar="KIND,KIND…", help="only these kinds (default: all)"
+    )
     parser.add_argument("--rate", type=_positive, default=1.0, help="faults a second, about (default: %(default)g)")
     parser.add_argument("--submits", type=_positive, default=1.5, help="submits a second, about (default: %(default)g)")
     parser.add_argument("--workers", type=_workers, default=10, help="1 to 64, two slots each (default: %(default)s)")
@@ -113,8 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _kinds() -> str:
-    return "\n".join(f"  {kind.name:<20}{kind.does}" for kind in KINDS)
+def _kinds(text: str) -> frozenset[str]:
+    return frozenset(text.split(","))
 
 
 def _positive(text: str) -> float:
@@ -122,6 +116,10 @@ def _positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError("has to be above 0")
     return value
+
+
+def _minutes(text: str) -> float:
+    return 60 * _positive(text)
 
 
 def _workers(text: str) -> int:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg2
 
-from lab.chaos.database import Database
+from lab.callers import every
+from lab.chaos.figures import KILLS
+from lab.chaos.load import Load
 from lab.chaos.strikes import Strikes
+from lab.deployment.database import Database
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 
@@ -36,12 +36,7 @@ class Progress:
     """Looks at the database past all wires, whenever it can be reached."""
 
     def __init__(
-        self,
-        database: Database,
-        strikes: Strikes,
-        load: Mapping[str, int],
-        say: Callable[[str], None],
-        seconds: float,
+        self, database: Database, strikes: Strikes, load: Load, say: Callable[[str], None], seconds: float
     ) -> None:
         """`seconds`: how long the campaign takes, about."""
         self.open_tasks = 0
@@ -52,20 +47,12 @@ class Progress:
         self._strikes = strikes
         self._load = load
         self._say = say
-        self._over = threading.Event()
-        self._begin = time.monotonic()
+        self._begin = self._next_line = time.monotonic()
         self._say_every = max(_SHORTEST, seconds / _LINES)
 
-    @contextmanager
-    def told(self) -> Iterator[None]:
+    def told(self) -> AbstractContextManager[None]:
         """Tells meanwhile, in a thread of its own."""
-        thread = threading.Thread(target=self._tell, name="progress")
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
+        return every(_LOOK_EVERY, self._tell, "progress")
 
     def all_ended(self) -> bool:
         """Returns whether no task is open and no lease is left; False while nobody knows."""
@@ -97,27 +84,21 @@ class Progress:
         return [format_task_id(key) for (key,) in self._rows(_WAITING)]
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Returns the rows of a statement. Returns none while the database is away."""
+        """Returns none while the database is away."""
         try:
-            with contextlib.closing(self._database.connect()) as connection, connection.cursor() as cursor:
-                cursor.execute(sql)
-                return cursor.fetchall()
+            return self._database.rows(sql)
         except psycopg2.Error:
             return []
 
     def _tell(self) -> None:
-        next_line = self._begin
-        while not self._over.wait(_LOOK_EVERY):
-            answers = self.look()
-            if time.monotonic() >= next_line:
-                self._say(self._line(answers))
-                next_line += self._say_every
-
-    def _line(self, answers: bool) -> str:
-        struck: Counter[str] = self._strikes.struck
-        kills = sum(count for kind, count in struck.items() if kind.endswith(("-kill", "-loss")))
-        return (
-            f"{time.monotonic() - self._begin:5.0f} s: {self._load['submitted']} submitted, "
+        answers, now = self.look(), time.monotonic()
+        if now < self._next_line:
+            return
+        self._next_line += self._say_every
+        struck = self._strikes.struck
+        kills = sum(count for kind, count in struck.items() if kind in KILLS)
+        self._say(
+            f"{now - self._begin:5.0f} s: {self._load.submitted} submitted, "
             f"{self._completed} completed, {self.open_tasks} open, {self._leases} leased; "
             f"{struck.total()} faults, {kills} of them kills{'' if answers else '; the database is away'}"
         )

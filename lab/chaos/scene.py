@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lab.chaos import evidence
-from lab.chaos.fleet import Fleet, Member
+from lab.chaos.fleet import Fleet
 from lab.chaos.journals import Appender
 from lab.chaos.plan import Fault
+from lab.deployment.database import Database
+from lab.deployment.deployment import Node
 
 
 class MissedError(Exception):
@@ -24,20 +25,24 @@ class Scene:
     fleet: Fleet
     journal: Appender
 
-    def member(self, fault: Fault) -> Member:
+    @property
+    def database(self) -> Database:
+        return self.fleet.database
+
+    def node(self, fault: Fault) -> Node:
         """Returns the victim, which runs. Raises MissedError."""
-        member = self.fleet.members[fault.victim]
-        if not member.service.alive:
+        node = self.fleet.nodes[fault.victim]
+        if not node.alive:
             raise MissedError
-        return member
+        return node
 
     def note(self, fault: Fault, does: str, *victims: str, tables: str = "", **more: object) -> None:
-        """Journals that `does` is being done to each of `victims`, as part of `fault`."""
-        for victim in victims:
+        """Journals that `does` is being done to each of `victims`, or to the fault's victim, as part of `fault`."""
+        for victim in victims or (fault.victim,):
             now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
             record = evidence.Fault(does, victim, now, boottime, fault.duration, fault.kind, fault.at, tables)
             self.journal.append(record, **more)
 
 
-Strike = Callable[[Scene, Fault], AbstractContextManager[None]]
-"""Hurts on entering, and undoes it on leaving. Raises MissedError."""
+Strike = Callable[[Scene, Fault], Iterator[None]]
+"""Hurts, yields, and undoes it. Raises MissedError."""

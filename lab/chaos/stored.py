@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg2
@@ -51,12 +52,9 @@ _CAPS = "SELECT account_id, max_concurrent_tasks FROM accounts WHERE max_concurr
 
 def read_stored(dsn: str) -> Stored:
     """Returns all that the database holds, as of one moment. `dsn` is libpq's, or a URL without a driver's name."""
-    connection = psycopg2.connect(dsn)
-    try:
+    with closing(psycopg2.connect(dsn)) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         return _read(connection)
-    finally:
-        connection.close()
 
 
 def sha256(text: str) -> str:
@@ -90,31 +88,24 @@ def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]
 
 
 def _task(row: Any) -> StoredTask:
-    key, account_id, status, request_id, topic, auto_approve, retry_count, max_retries, content_id, places, limit = row
+    key, account_id, status, request_id, topic, auto_approve, retries, max_retries, content_id, places, limit = row
     return StoredTask(
-        task_id=format_task_id(key),
-        account_id=account_id,
-        status=Status(status),
-        request_id=request_id,
-        topic_sha256=sha256(topic or ""),
-        auto_approve=auto_approve,
-        retry_count=retry_count,
-        max_retries=max_retries,
-        content_id=content_id,
-        places=tuple(places),
-        timeout=limit / 1000,
+        format_task_id(key),
+        account_id,
+        Status(status),
+        request_id,
+        sha256(topic or ""),
+        auto_approve,
+        retries,
+        max_retries,
+        content_id,
+        tuple(places),
+        limit / 1000,
     )
 
 
 def _content(row: Any) -> StoredContent:
     content_id, key, account_id, body, review_status, assets = row
     run = _UUID.search(body)
-    return StoredContent(
-        content_id=content_id,
-        task_id=format_task_id(key),
-        account_id=account_id,
-        body_sha256=sha256(body),
-        run=run[0] if run else None,
-        review_status=ReviewStatus(review_status).label,
-        assets=tuple(assets),
-    )
+    named, status = run[0] if run else None, ReviewStatus(review_status).label
+    return StoredContent(content_id, format_task_id(key), account_id, sha256(body), named, status, tuple(assets))

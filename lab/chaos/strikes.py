@@ -1,4 +1,4 @@
-"""Carries out a plan on a fleet. Above the strikes at services, wires and PostgreSQL.
+"""Carries out a plan on a fleet. Above the strikes at services and PostgreSQL.
 
 A fault holds its victim's lock from the first blow until the victim is started again or thawed: nobody else hurts or
 starts it meanwhile.
@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
-from lab.chaos import strikes_at_postgres, strikes_at_services, strikes_at_wires
-from lab.chaos.plan import EVERYTHING, POSTGRES, Fault
+import psycopg2
+
+from lab.chaos import strikes_at_postgres, strikes_at_services
+from lab.chaos.plan import EVERYTHING, Fault
 from lab.chaos.scene import MissedError, Scene
 
-STRIKES = {**strikes_at_services.STRIKES, **strikes_at_wires.STRIKES, **strikes_at_postgres.STRIKES}
+STRIKES = {**strikes_at_services.STRIKES, **strikes_at_postgres.STRIKES}
 _MAX_CONCURRENT_FAULTS = 32
 _PATIENCE = 0.5
 """Seconds that a fault waits for a victim that another one has not let go yet."""
@@ -29,7 +31,7 @@ class Strikes:
     def __init__(self, scene: Scene) -> None:
         self.struck: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
-        """Faults whose victim was not there to be hurt: it had not come back from another one."""
+        """Faults whose victim was not there to be hurt, as where a database can't be reached: it had not come back."""
         self.wrong: list[str] = []
         """What should not have been, beside what the evidence tells."""
         self._scene = scene
@@ -53,23 +55,16 @@ class Strikes:
     def _strike(self, fault: Fault) -> None:
         try:
             with ExitStack() as stack:
-                for lock in self._locks(fault.victim):
-                    stack.enter_context(_held(lock))
-                with STRIKES[fault.kind](self._scene, fault):
+                nodes = self._scene.fleet.nodes
+                for victim in nodes if fault.victim == EVERYTHING else (fault.victim,):
+                    stack.enter_context(_held(nodes[victim].lock))
+                with contextmanager(STRIKES[fault.kind])(self._scene, fault):
                     self.struck[fault.kind] += 1
                     self._over.wait(fault.duration)
-        except MissedError:
+        except (MissedError, psycopg2.Error):
             self.missed[fault.kind] += 1
         except Exception as error:  # noqa: BLE001 - told at the end; the other faults go on
             self.wrong.append(f"{fault.kind} of {fault.victim}: {error!r}")
-
-    def _locks(self, victim: str) -> Sequence[threading.Lock]:
-        fleet = self._scene.fleet
-        if victim == POSTGRES:
-            return [fleet.postgres_lock]
-        if victim == EVERYTHING:
-            return [fleet.postgres_lock, *(member.lock for member in fleet.members.values())]
-        return [fleet.members[victim].lock]
 
 
 @contextmanager

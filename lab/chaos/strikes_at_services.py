@@ -1,99 +1,101 @@
-"""Faults of workers, their guards and machines, and of schedulers. Above `scene`."""
+"""Faults of workers, their guards, machines and disks, of schedulers, and of the network. Above `scene`."""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import psutil
 
-from lab.chaos.database import signal_all
-from lab.chaos.evidence import FREEZE, KILL
-from lab.chaos.fleet import Member
+from lab.chaos.evidence import DISK_FULL, FREEZE, KILL
 from lab.chaos.plan import Fault
 from lab.chaos.scene import MissedError, Scene, Strike
-from tests.harness.processes import living
+from lab.deployment.deployment import Node
+from tests.harness.processes import belonging_to, living, signal_all
 from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.wires import Trouble
 
 _EXIT_LIMIT = 30.0
 """Seconds in which a service has to end that was told to, or a worker without its guard, on a busy machine."""
 _GUARD_WAKES_FIRST = 0.1
 _GIVEN_UP_TIMEOUT = 1.5
 """Seconds after a guard's thaw in which its worker may still kill it: it may just have been a moment too late."""
+_WORKER_DELAY, _STORE_DELAY = 0.3, 0.1
 
 
-@contextmanager
-def _service_kill(scene: Scene, fault: Fault) -> Iterator[None]:
+def _kill(scene: Scene, fault: Fault) -> Iterator[None]:
     """The guard of a worker lives on, ends its CLIs, and goes."""
-    member = scene.member(fault)
-    scene.note(fault, KILL, fault.victim)
-    member.service.kill()
+    node = scene.node(fault)
+    scene.note(fault, KILL)
+    node.kill()
     yield
-    member.launch()
+    node.launch()
 
 
-@contextmanager
-def _worker_stop(scene: Scene, fault: Fault) -> Iterator[None]:
+def _stop_worker(scene: Scene, fault: Fault) -> Iterator[None]:
     """A second TERM does not wait for what runs."""
-    member = _serving(scene, fault)
-    scene.note(fault, "stop", fault.victim)
-    member.service.signal(signal.SIGTERM)
+    node = _told_to_end(scene, fault)
     yield
-    member.service.signal(signal.SIGTERM)
-    _ended_well(member)
-    member.launch()
+    node.end()
+    _ended_well(node)
+    node.launch()
 
 
-@contextmanager
-def _scheduler_stop(scene: Scene, fault: Fault) -> Iterator[None]:
-    member = _serving(scene, fault)
-    scene.note(fault, "stop", fault.victim)
-    member.service.signal(signal.SIGTERM)
-    _ended_well(member)
+def _stop_scheduler(scene: Scene, fault: Fault) -> Iterator[None]:
+    node = _told_to_end(scene, fault)
+    _ended_well(node)
     yield
-    member.launch()
+    node.launch()
 
 
-def _serving(scene: Scene, fault: Fault) -> Member:
+def _told_to_end(scene: Scene, fault: Fault) -> Node:
     """Returns the victim, once it has come up: before that TERM ends it as it ends any process. Raises MissedError."""
-    member = scene.member(fault)
-    if not member.service.served:
+    node = scene.node(fault)
+    if not node.served:
         raise MissedError
-    return member
+    scene.note(fault, "stop")
+    node.end()
+    return node
 
 
-def _ended_well(member: Member) -> None:
+def _ended_well(node: Node) -> None:
     """Raises AssertionError where it did not end as it should; then it is killed."""
-    service = member.service
     try:
-        wait_until(lambda: not service.alive, within=_EXIT_LIMIT, what=f"{service.name} ends after TERM")
+        wait_until(lambda: not node.alive, within=_EXIT_LIMIT, what=f"{node.name} ends after TERM")
     finally:
-        service.kill()
-    assert service.exit_status == 0, f"{service.name} ended with status {service.exit_status} after TERM"
+        node.kill()
+    status = node.service.exit_status
+    assert status == 0, f"{node.name} ended with status {status} after TERM"
 
 
-@contextmanager
-def _guard_kill(scene: Scene, fault: Fault) -> Iterator[None]:
-    member = scene.member(fault)
-    guard = _guard(member)
+def _kill_guard(scene: Scene, fault: Fault) -> Iterator[None]:
+    node, guard = _guarded(scene, fault)
     scene.note(fault, KILL, f"{fault.victim}/guard")
     signal_all([guard], signal.SIGKILL)
-    wait_until(lambda: not member.service.alive, within=_EXIT_LIMIT, what=f"{fault.victim} ends without its guard")
+    _await_end_without_guard(node)
     yield
-    member.launch()
+    node.launch()
 
 
-@contextmanager
-def _machine_kill(scene: Scene, fault: Fault) -> Iterator[None]:
-    member = scene.member(fault)
-    processes = member.processes()
+def _await_end_without_guard(node: Node) -> None:
+    wait_until(lambda: not node.alive, within=_EXIT_LIMIT, what=f"{node.name} ends without its guard")
+
+
+def _kill_machine(scene: Scene, fault: Fault) -> Iterator[None]:
+    node = scene.node(fault)
+    processes = _of_machine(scene, fault)
     scene.note(fault, KILL, fault.victim, f"{fault.victim}/guard")
-    kill_as_one(processes, member.processes)
-    member.service.kill()
+    kill_as_one(processes, lambda: _of_machine(scene, fault))
+    node.kill()
     yield
-    member.launch()
+    node.launch()
+
+
+def _of_machine(scene: Scene, fault: Fault) -> list[psutil.Process]:
+    """All of a worker's: itself, the guard, CLIs, whatever they have left."""
+    return belonging_to(scene.fleet.folder / fault.victim)
 
 
 def kill_as_one(processes: Collection[psutil.Process], look_again: Callable[[], Collection[psutil.Process]]) -> None:
@@ -104,47 +106,37 @@ def kill_as_one(processes: Collection[psutil.Process], look_again: Callable[[], 
         processes = look_again()
 
 
-@contextmanager
-def _service_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
-    member = scene.member(fault)
-    scene.note(fault, FREEZE, fault.victim)
-    member.service.freeze()
+def _freeze(scene: Scene, fault: Fault) -> Iterator[None]:
+    node = scene.node(fault)
+    scene.note(fault, FREEZE)
+    node.freeze()
     yield
-    member.service.thaw()
+    node.thaw()
 
 
-@contextmanager
-def _guard_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
+def _freeze_guard(scene: Scene, fault: Fault) -> Iterator[None]:
     """Where a run's deadline passes meanwhile, the worker gives its guard up, and ends by itself."""
-    member = scene.member(fault)
-    guard = _guard(member)
+    node, guard = _guarded(scene, fault)
     scene.note(fault, FREEZE, f"{fault.victim}/guard")
     signal_all([guard], signal.SIGSTOP)
     yield
     signal_all([guard], signal.SIGCONT)
-    if _is_given_up(guard):
-        wait_until(lambda: not member.service.alive, within=_EXIT_LIMIT, what=f"{fault.victim} ends without its guard")
-        member.launch()
-
-
-def _is_given_up(guard: psutil.Process) -> bool:
     with suppress(AssertionError):
         wait_until_gone(lambda: living([guard]), within=_GIVEN_UP_TIMEOUT, what="its worker has killed it")
-        return True
-    return False
+    if not living([guard]):
+        _await_end_without_guard(node)
+        node.launch()
 
 
-@contextmanager
-def _machine_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
+def _freeze_machine(scene: Scene, fault: Fault) -> Iterator[None]:
     """The guard wakes up first, as on a machine with more than one core: it decides what still may run."""
-    member = scene.member(fault)
-    guard = _guard(member)
+    _, guard = _guarded(scene, fault)
     scene.note(fault, FREEZE, fault.victim, f"{fault.victim}/guard")
-    freeze_as_one(member.processes)
+    freeze_as_one(lambda: _of_machine(scene, fault))
     yield
     signal_all([guard], signal.SIGCONT)
     time.sleep(_GUARD_WAKES_FIRST)
-    signal_all(member.processes(), signal.SIGCONT)
+    signal_all(_of_machine(scene, fault), signal.SIGCONT)
 
 
 def freeze_as_one(look: Callable[[], Collection[psutil.Process]]) -> None:
@@ -160,37 +152,71 @@ def _goes_on(process: psutil.Process) -> bool:
         return False
 
 
-def _guard(member: Member) -> psutil.Process:
-    guard = member.guard()
+def _guarded(scene: Scene, fault: Fault) -> tuple[Node, psutil.Process]:
+    """Returns the victim and its guard, which run. Raises MissedError."""
+    node = scene.node(fault)
+    guard = node.guard()
     if guard is None:
         raise MissedError
-    return guard
+    return node, guard
 
 
-@contextmanager
-def _clock_jump(scene: Scene, fault: Fault) -> Iterator[None]:
+def _jump_clock(scene: Scene, fault: Fault) -> Iterator[None]:
     """Forth or back: by what is only said, what ends its service, and what makes ids of another day."""
-    member = scene.member(fault)
-    assert member.clock is not None, "schedulers have one"
+    scene.node(fault)
+    clock = scene.fleet.clocks[fault.victim]
     seconds = (7, 40, 7_200, 259_200)[fault.salt % 4] * (1 if fault.salt % 8 < 4 else -1)
-    scene.note(fault, "clock_jump", fault.victim, seconds=seconds)
-    member.clock.set(seconds)
+    scene.note(fault, "clock_jump", seconds=seconds)
+    clock.set(seconds)
     yield
-    member.clock.set(0)
+    clock.set(0)
+
+
+def _fill_disk(scene: Scene, fault: Fault) -> Iterator[None]:
+    """Its worker may be alive or on its way up."""
+    disk = scene.fleet.nodes[fault.victim].disk
+    assert disk is not None, "the plan has such faults only where there are disks"
+    scene.note(fault, DISK_FULL)
+    disk.fill()
+    yield
+    disk.empty()
+
+
+def _wire(end: str, trouble: Trouble, delay: float = 0.0) -> Strike:
+    """A trouble on all wires between a victim and one of its sides."""
+
+    def strike(scene: Scene, fault: Fault) -> Iterator[None]:
+        names = f"{fault.victim}/" if end == "worker" else f"{end}/{fault.victim}"
+        scene.note(fault, trouble.value, names)
+        scene.fleet.wires.hurt(names, trouble, delay)
+        yield
+        scene.fleet.wires.mend(names)
+
+    return strike
 
 
 STRIKES: Mapping[str, Strike] = {
-    "worker-kill": _service_kill,
-    "worker-stop": _worker_stop,
-    "worker-loss": _service_kill,
-    "guard-kill": _guard_kill,
-    "machine-kill": _machine_kill,
-    "worker-freeze": _service_freeze,
-    "guard-freeze": _guard_freeze,
-    "machine-freeze": _machine_freeze,
-    "scheduler-kill": _service_kill,
-    "scheduler-stop": _scheduler_stop,
-    "scheduler-freeze": _service_freeze,
-    "scheduler-stall": _service_freeze,
-    "clock-jump": _clock_jump,
+    "worker-kill": _kill,
+    "worker-stop": _stop_worker,
+    "worker-loss": _kill,
+    "guard-kill": _kill_guard,
+    "machine-kill": _kill_machine,
+    "worker-freeze": _freeze,
+    "guard-freeze": _freeze_guard,
+    "machine-freeze": _freeze_machine,
+    "scheduler-kill": _kill,
+    "scheduler-stop": _stop_scheduler,
+    "scheduler-freeze": _freeze,
+    "scheduler-stall": _freeze,
+    "clock-jump": _jump_clock,
+    "worker-disk-full": _fill_disk,
+    "worker-cut": _wire("worker", Trouble.CUT),
+    "worker-hole": _wire("worker", Trouble.HOLE),
+    "worker-deaf": _wire("worker", Trouble.DEAF),
+    "worker-slow": _wire("worker", Trouble.SLOW, _WORKER_DELAY),
+    "client-cut": _wire("client", Trouble.CUT),
+    "client-hole": _wire("client", Trouble.HOLE),
+    "store-cut": _wire("store", Trouble.CUT),
+    "store-hole": _wire("store", Trouble.HOLE),
+    "store-slow": _wire("store", Trouble.SLOW, _STORE_DELAY),
 }

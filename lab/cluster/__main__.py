@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from contentgen.stack.processes import Interrupted, Interrupts
-from lab.chaos.disks import DisksUnavailableError, enter_namespace
 from lab.cluster import options
 from lab.cluster.cluster import ClusterError
 from lab.cluster.run import Run
+from lab.deployment.disks import enter_namespace
 from tests.harness.cluster import server_folder
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status: 0 where nothing was lost and nothing done twice."""
     choices = options.read(arguments)
-    disks = _disks()
+    disks = enter_namespace() is None
     with Interrupts() as interrupts, _folder(choices.folder) as folder:
         try:
             return Run(folder, choices, interrupts, disks=disks).run()
@@ -33,14 +33,6 @@ def main(arguments: Sequence[str]) -> int:
         except Interrupted:
             print("interrupted before it was up; everything is stopped", file=sys.stderr)
             return 130
-
-
-def _disks() -> bool:
-    try:
-        enter_namespace()
-    except DisksUnavailableError:
-        return False
-    return True
 
 
 @contextmanager

@@ -1,22 +1,25 @@
-"""Whether what was acknowledged is there, once: by the database, read past all of the product's code."""
+"""Whether what was acknowledged is there, once: by the database, read past all of our code; and what is said of it."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Self
+from statistics import median
 
 import psycopg2
 
-from lab.chaos.database import Database
+from lab.callers import every
 from lab.chaos.evidence import Stored
+from lab.cluster.faults import Fault, Faults
+from lab.cluster.load import Load
+from lab.cluster.options import Options
+from lab.deployment.database import Database
 from scheduler_svc.domain.lifecycle import OPEN, Status
 
-_PAUSE = 2.0
-_JOIN_LIMIT = 5.0
+_MAX_WRONG = 20
 _COUNTS = """
     SELECT (SELECT count(*) FROM tasks),
         (SELECT count(*) FROM (SELECT FROM contents GROUP BY task_key HAVING count(*) > 1) AS twice)
@@ -75,33 +78,66 @@ def audit(acknowledged: Mapping[str, str], told: Mapping[str, int], stored: Stor
 
 
 class LiveAudit:
-    """A context manager: meanwhile it counts every few seconds, as far as the database lets it."""
+    """Counts as far as the database lets it."""
 
-    def __init__(self, database: Database, acknowledged: Callable[[], int]) -> None:
+    def __init__(self, database: Database, load: Load) -> None:
         self.lost = 0
         self.twice = 0
         self._database = database
-        self._acknowledged = acknowledged
-        self._over = threading.Event()
-        # A frozen database holds it up: nobody waits for that.
-        self._thread = threading.Thread(target=self._count_on, name="live-audit", daemon=True)
+        self._load = load
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(_JOIN_LIMIT)
-
-    def _count_on(self) -> None:
-        while not self._over.wait(_PAUSE):
-            with contextlib.suppress(psycopg2.Error):
-                self._count()
+    def counting(self) -> AbstractContextManager[None]:
+        """It counts every few seconds meanwhile. A frozen database holds it up: nobody waits for that."""
+        return every(2.0, self._count, "live-audit", patience=5.0)
 
     def _count(self) -> None:
-        acknowledged = self._acknowledged()
-        with contextlib.closing(self._database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(_COUNTS)
-            ((tasks, self.twice),) = cursor.fetchall()
-        self.lost = max(acknowledged - tasks, 0)
+        acknowledged = self._load.acknowledged
+        with contextlib.suppress(psycopg2.Error):
+            ((tasks, self.twice),) = self._database.rows(_COUNTS)
+            self.lost = max(acknowledged - tasks, 0)
+
+
+def summary(found: Audit, load: Load, faults: Faults, options: Options, seconds: float) -> tuple[Sequence[str], bool]:
+    """Returns the lines of the summary, and whether all is as it should be."""
+    problems = [*found.wrong, *load.wrong]
+    unsure = load.submitted - load.acknowledged
+    if options.unattended and unsure:
+        problems.append(f"{unsure} submits were never acknowledged")
+    if options.unattended and found.open:
+        problems.append(f"{found.open} tasks did not come to their end")
+    if options.script:
+        problems += faults.missed
+    lines = [
+        "",
+        f"{seconds:.0f} s; faults {len(faults.all)}, restarts by roll {faults.restarts}",
+        f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {found.completed}, open {found.open}",
+        f"lost {found.lost}, twice {found.twice}; {found.again} needed another attempt"
+        + (f"; {unsure} submits got no answer before the end" if unsure else ""),
+        *_told(faults.all),
+        *(f"WRONG: {problem}" for problem in problems[:_MAX_WRONG]),
+        "nothing was lost, and nothing done twice" if not problems else f"{len(problems)} things are WRONG: see above",
+    ]
+    return lines, not problems
+
+
+def _told(faults: Sequence[Fault]) -> Iterator[str]:
+    if not faults:
+        return
+    yield ""
+    yield f"{'what':<34}{'lasted':>8}{'healthy':>9}{'slowest':>9}  first alert"
+    for fault in faults:
+        duration = f"{fault.undone - fault.began:.0f} s" if fault.undone is not None else "-"
+        healthy = f"{fault.healthy - fault.undone:.1f} s" if fault.healthy and fault.undone else "-"
+        yield f"{fault.what:<34}{duration:>8}{healthy:>9}{fault.slowest:>7.1f} s  {_alerts(fault)}"
+    lags = [fault.healthy - fault.undone for fault in faults if fault.healthy and fault.undone]
+    if lags:
+        yield f"healthy again {median(lags):.1f} s after what was done had ended (median), {max(lags):.1f} s at most"
+    runbooks = {name: path for fault in faults for name, path in fault.runbooks.items()}
+    yield from (f"{name}: {path}" for name, path in sorted(runbooks.items()))
+
+
+def _alerts(fault: Fault) -> str:
+    first: dict[str, float] = {}
+    for (name, _), delay in fault.alerts.items():
+        first.setdefault(name, delay)
+    return ", ".join(f"{name} after {first_delay:.0f} s" for name, first_delay in first.items()) or "none"

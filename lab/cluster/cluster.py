@@ -1,100 +1,95 @@
-"""A cluster: its processes, put together, kept up, and ended. Above `nodes`, below `faults`."""
+"""A cluster: a deployment with HAProxy before its schedulers, and Prometheus beside it. Below `faults`."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
-from lab.chaos.database import Database
-from lab.chaos.disks import Disk
-from lab.chaos.undertaker import bury, undertaken
-from lab.cluster import balancer, monitoring, surroundings
-from lab.cluster.nodes import DatabaseNode, Node, ServiceNode
+from lab.cluster import monitoring
 from lab.cluster.options import Options
 from lab.cluster.readings import Reading, Readings
+from lab.deployment.database import Database
+from lab.deployment.deployment import WORKER_LOSSES, Deployment, Node
 from tests.harness.creators import quick_creator
 from tests.harness.process import Process, found_program, inherited
 from tests.harness.processes import free_port
-from tests.harness.stack import Scheduler, Worker
+from tests.harness.stack import Scheduler
 
 CONNECTIONS_OF_A_SCHEDULER = 30
 """At most."""
 _SPARE_CONNECTIONS = 20
-_WORKERS_DISK, _POSTGRES_DISK = 16 << 20, 1 << 30
-_RESTART_PAUSE = 1.0
-_DRAIN_LIMIT, _STOP_LIMIT = 4.0, 4.0
+_WORKERS_DISK = 16 << 20
+_END_LIMIT = 4.0
 """Seconds from one TERM to the next, or to the kill."""
 _POLL = 0.05
 MAX_WORKERS = 20
+# HAProxy as docs/deployment.md sets it up, with health checks.  Where no scheduler is ready, as while the database is
+# away, calls go to them all the same: they return a better error.
+_HAPROXY = """
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1d
+  timeout server 1d
+  timeout check 1s
+frontend workers_and_callers
+  bind {target} proto h2
+  use_backend all if {{ nbsrv(ready) eq 0 }}
+  default_backend ready
+frontend metrics
+  bind 127.0.0.1:{metrics}
+  timeout client 5s
+  http-request use-service prometheus-exporter if {{ path /metrics }}
+backend ready
+  option redispatch
+  option httpchk GET /readyz
+  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions
+  {ready}
+backend all
+  option redispatch
+  {all}
+"""
 
 
 class ClusterError(Exception):
     """It can't be started; the text says what is missing."""
 
 
-class Cluster:
-    """A context manager: on entering the processes are started, on leaving nothing of them lives."""
+class Cluster(Deployment):
+    """On entering the processes are started."""
+
+    database: Database
+    readings: Readings
 
     def __init__(self, folder: Path, options: Options, say: Callable[[str], None], *, disks: bool) -> None:
-        self.folder = folder
+        super().__init__(folder, disks=disks)
         self.target = f"127.0.0.1:{free_port()}"
         """The balancer's address."""
         self.prometheus_port: int | None = None
-        self.schedulers: list[Node] = []
-        self.workers: list[Node] = []
-        self.others: list[Node] = []
-        """Database, balancer, Prometheus."""
+        self.surroundings = folder / "env"
+        """What a shell beside it reads, so that a runbook's commands work."""
         self._options = options
         self._say = say
-        self._has_disks = disks
-        self._disks: list[Disk] = []
-        self._stack = ExitStack()
-        self._retry_at: dict[str, float] = {}
+        self._creator = quick_creator(folder)
         self._numbers = 0
         """Of the workers so far."""
-        self._addresses: list[tuple[str, str, int]] = []
-        """Of the schedulers, with the ports of their probes."""
-
-    def __enter__(self) -> Self:
-        haproxy = found_program("haproxy")
-        if haproxy is None:
-            raise ClusterError("haproxy is not installed (Debian: apt install haproxy)")
-        with ExitStack() as stack:
-            self._stack = stack
-            stack.enter_context(undertaken(self.folder))
-            stack.callback(self._unmount)
-            stack.callback(bury, self.folder)
-            stack.callback(self._end_others)
-            self._add_database()
-            self._add_schedulers()
-            self._add_balancer(haproxy)
-            self._add_prometheus()
-            stack.callback(self._end_services)
-            for node in (*self.others[1:], *self.schedulers):
-                node.start()
-            self.scale(self._options.workers)
-            self.readings = stack.enter_context(Readings(self._targets, self.prometheus_port))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     @property
-    def nodes(self) -> list[Node]:
-        return [*self.others, *self.schedulers, *self.workers]
+    def schedulers(self) -> list[Node]:
+        return self.of("scheduler")
 
     @property
-    def database(self) -> Node:
-        return self.others[0]
+    def workers(self) -> list[Node]:
+        return self.of("worker")
 
     @property
-    def surroundings(self) -> Path:
-        """What a shell beside it reads, so that a runbook's commands work."""
-        return self.folder / surroundings.FILE
+    def staying(self) -> list[Node]:
+        """The workers that are not told to leave."""
+        return [worker for worker in self.workers if not worker.leaves]
 
     def healthy(self, since: float = 0.0) -> bool:
         """Returns whether all run and serve, by a reading that was begun after `since`."""
@@ -102,81 +97,82 @@ class Cluster:
 
     def unwell(self, reading: Reading) -> list[str]:
         """Returns why it is not healthy."""
-        return [f"{node.name} is not well" for node in self.nodes if not node.leaves and not _is_well(node, reading)]
+        nodes = [node for node in self.nodes.values() if not node.leaves]
+        return [f"{node.name} is not well" for node in nodes if not _is_well(node, reading)]
 
     def scale(self, workers: int) -> None:
         """Starts workers, or lets the last ones drain."""
-        staying = [worker for worker in self.workers if not worker.leaves]
+        staying = self.staying
         for worker in staying[workers:]:
             worker.leaves = True
             worker.thaw()
             worker.end()
         for _ in range(min(workers, MAX_WORKERS) - len(staying)):
             self._numbers += 1
-            worker = self._worker(f"worker-{self._numbers}")
-            worker.start()
-            self.workers.append(worker)
+            self._add_worker(f"worker-{self._numbers}")
         self._write_targets()
 
-    def keep_up(self) -> None:
-        """Starts again what has ended and should not have; to be called again and again."""
-        leavers = [worker for worker in self.workers if worker.leaves and not worker.alive]
-        for worker in leavers:
-            self.workers.remove(worker)
-        for node in self.nodes:
-            if node.alive or node.held or node.leaves:
-                self._retry_at.pop(node.name, None)
-            elif node.starting:
-                continue
-            elif node.name not in self._retry_at:
-                self._say(f"{node.name} has ended" + (f" with status {node.status}" if node.status is not None else ""))
-                self._retry_at[node.name] = time.monotonic() + _RESTART_PAUSE
-            elif time.monotonic() >= self._retry_at[node.name]:
-                self._retry_at[node.name] = time.monotonic() + _RESTART_PAUSE
-                node.start()
+    def tell(self) -> None:
+        """Tells what has ended and should not have, and forgets who has left; to be called again and again."""
+        for worker in [worker for worker in self.workers if worker.leaves and not worker.alive]:
+            del self.nodes[worker.name]
+        while self.ended:
+            ended = self.ended.pop(0)
+            status = "" if ended.status is None else f" with status {ended.status}"
+            self._say(f"{ended.name} has ended{status}")
 
-    def _add_database(self) -> None:
-        root = self.folder / "postgres"
-        disk = self._disk(root, _POSTGRES_DISK)
+    def _launch(self, exits: ExitStack) -> None:
+        haproxy = found_program("haproxy")
+        if haproxy is None:
+            raise ClusterError("haproxy is not installed (Debian: apt install haproxy)")
         connections = self._options.schedulers * CONNECTIONS_OF_A_SCHEDULER + _SPARE_CONNECTIONS
-        self.postgres = Database(root, connections)
-        self.postgres.start()
-        self._stack.callback(self.postgres.stop)
-        node = DatabaseNode(self.postgres, disk)
-        self._stack.callback(node.join)
-        self.others.append(node)
+        self.database = self._add_database(exits, "database", connections)
+        exits.callback(lambda: _end(self.services))
+        exits.callback(lambda: _end(self.workers))  # first, so that they can release their leases
+        schedulers = dict(map(self._make_scheduler, range(1, self._options.schedulers + 1)))
+        self._add_balancer(haproxy, schedulers)
+        self._add_prometheus()
+        for scheduler, probes in schedulers.items():
+            self._add(scheduler, "scheduler", probes)
+        self.scale(self._options.workers)
+        self.readings = Readings(lambda: _probes(self.services), self.prometheus_port)
+        exits.enter_context(self.readings.going_on())
+        self._keep_up(exits)
 
-    def _disk(self, folder: Path, size: int) -> Disk | None:
-        if not self._has_disks:
-            return None
-        self._disks.append(Disk(folder, size))
-        return self._disks[-1]
+    def _make_scheduler(self, number: int) -> tuple[Scheduler, int]:
+        """Returns it with the port of its probes."""
+        probes = free_port()
+        scheduler = self.scheduler(
+            f"scheduler-{number}",
+            lease_ttl=self._options.lease,
+            database_url=self.database.url,
+            CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{probes}",
+            CONTENTGEN_MAX_WORKER_LOSSES=WORKER_LOSSES,
+        )
+        return scheduler, probes
 
-    def _unmount(self) -> None:
-        for disk in self._disks:
-            disk.unmount()
+    def _add_worker(self, name: str) -> None:
+        probes = free_port()
+        worker = self.worker(
+            name,
+            self.target,
+            slots=self._options.slots,
+            CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{probes}",
+            CREATOR_CLI_PATH=str(self._creator),
+        )
+        self._add(worker, "worker", probes, self._disk(worker.folder, _WORKERS_DISK))
 
-    def _add_schedulers(self) -> None:
-        for number in range(1, self._options.schedulers + 1):
-            probes = free_port()
-            scheduler = Scheduler(
-                f"scheduler-{number}",
-                self.folder,
-                self.postgres.url,
-                self._options.lease,
-                CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{probes}",
-                CONTENTGEN_MAX_WORKER_LOSSES="1000",  # no task fails only since somebody likes to kill workers
-            )
-            self.schedulers.append(ServiceNode(scheduler, "scheduler", probes))
-            self._addresses.append((scheduler.name, scheduler.target, probes))
-        self._creator = quick_creator(self.folder)
-
-    def _add_balancer(self, haproxy: str) -> None:
+    def _add_balancer(self, haproxy: str, schedulers: Mapping[Scheduler, int]) -> None:
         settings, metrics = self.folder / "haproxy.cfg", free_port()
-        balancer.write_settings(settings, int(self.target.rpartition(":")[2]), metrics, self._addresses)
+        plain = [f"server {scheduler.name} {scheduler.target} proto h2" for scheduler in schedulers]
+        checked = [
+            f"{server} check port {probes} check-proto h1"
+            for server, probes in zip(plain, schedulers.values(), strict=True)
+        ]
+        text = _HAPROXY.format(target=self.target, metrics=metrics, ready="\n  ".join(checked), all="\n  ".join(plain))
+        settings.write_text(text)
         monitoring.write_targets(self.folder, "balancer", [("balancer", metrics)])
-        command = [haproxy, "-db", "-f", str(settings)]
-        self._add_program("balancer", command)
+        self._add_program("balancer", haproxy, "-db", "-f", str(settings))
 
     def _add_prometheus(self) -> None:
         program = found_program("prometheus")
@@ -184,51 +180,49 @@ class Cluster:
             self._say("no alerts: prometheus is not installed (Debian: apt install prometheus)")
             return
         self.prometheus_port = free_port()
-        settings = monitoring.write_settings(self.folder)
-        data, address = self.folder / "prometheus", f"127.0.0.1:{self.prometheus_port}"
         self._add_program(
             "prometheus",
-            [program, f"--config.file={settings}", f"--storage.tsdb.path={data}", f"--web.listen-address={address}"],
+            program,
+            f"--config.file={monitoring.write_settings(self.folder)}",
+            f"--storage.tsdb.path={self.folder / 'prometheus'}",
+            f"--web.listen-address=127.0.0.1:{self.prometheus_port}",
         )
 
-    def _add_program(self, name: str, command: list[str]) -> None:
-        self.others.append(ServiceNode(Process(name, command, self.folder / f"{name}.log", inherited()), name))
-
-    def _worker(self, name: str) -> Node:
-        probes = free_port()
-        worker = Worker(
-            name,
-            self.folder,
-            self.target,
-            CONTENTGEN_SLOTS=str(self._options.slots),
-            CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{probes}",
-            CREATOR_CLI_PATH=str(self._creator),
-        )
-        return ServiceNode(worker, "worker", probes, self._disk(worker.folder, _WORKERS_DISK))
-
-    def _targets(self) -> dict[str, int]:
-        nodes = [*self.schedulers, *self.workers]
-        return {node.name: node.probes for node in nodes if node.probes is not None}
+    def _add_program(self, name: str, *command: str) -> None:
+        self._add(Process(name, command, self.folder / f"{name}.log", inherited()), name)
 
     def _write_targets(self) -> None:
-        for kind, nodes in (("scheduler", self.schedulers), ("worker", self.workers)):
-            staying = ((node.name, node.probes) for node in nodes if not node.leaves and node.probes is not None)
-            monitoring.write_targets(self.folder, kind, staying)
-        settings = {
+        """For Prometheus, and for a shell, which then finds this checkout's commands first."""
+        for kind, nodes in (("scheduler", self.schedulers), ("worker", self.staying)):
+            monitoring.write_targets(self.folder, kind, _probes(nodes).items())
+        values = {
             "CONTENTGEN_SCHEDULER": self.target,
-            "DATABASE_URL": self.postgres.url.replace("postgresql+psycopg2", "postgresql"),
-            **({"PROMETHEUS": f"http://127.0.0.1:{self.prometheus_port}"} if self.prometheus_port else {}),
+            "DATABASE_URL": self.database.url.replace("postgresql+psycopg2", "postgresql"),
         }
-        addresses = {name: address for name, address, _ in self._addresses}
-        surroundings.write(self.folder, settings, addresses, [*self.schedulers, *self.workers])
+        if self.prometheus_port:
+            values["PROMETHEUS"] = f"http://127.0.0.1:{self.prometheus_port}"
+        for scheduler in self._schedulers:
+            values[_variable(scheduler.name)] = scheduler.target
+        for node in (*self.schedulers, *self.workers):
+            values[f"{_variable(node.name)}_METRICS"] = f"127.0.0.1:{node.probes}"
+            values[f"{_variable(node.name)}_DATA"] = str(self.folder / node.name)
+        lines = [
+            f"# For a shell in which commands of docs/runbooks are typed: `. {self.surroundings}`",
+            f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
+            *(f"export {name}={shlex.quote(value)}" for name, value in values.items()),
+        ]
+        new = self.surroundings.with_suffix(".new")
+        new.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        new.replace(self.surroundings)
 
-    def _end_services(self) -> None:
-        """Workers first, so that they can give their leases back."""
-        _end(self.workers)
-        _end(self.schedulers)
 
-    def _end_others(self) -> None:
-        _end(self.others[1:])
+def _probes(nodes: Sequence[Node]) -> dict[str, int]:
+    """Returns the ports of their metrics, by name."""
+    return {node.name: node.probes for node in nodes if node.probes is not None}
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")
 
 
 def _is_well(node: Node, reading: Reading) -> bool:
@@ -243,20 +237,20 @@ def _is_well(node: Node, reading: Reading) -> bool:
     return all(samples.get(sign) == 1 for sign in signs)
 
 
-def _end(nodes: list[Node]) -> None:
+def _end(nodes: Sequence[Node]) -> None:
     """TERM drains, TERM again stops, KILL comes last."""
-    for node in nodes:
+
+    def living() -> list[Node]:
+        return [node for node in nodes if node.alive]
+
+    for node in living():
         if node.frozen:
             node.thaw()
-    for limit in (_DRAIN_LIMIT, _STOP_LIMIT):
-        for node in _alive(nodes):
+    for _ in range(2):
+        for node in living():
             node.end()
-        deadline = time.monotonic() + limit
-        while _alive(nodes) and time.monotonic() < deadline:
+        deadline = time.monotonic() + _END_LIMIT
+        while living() and time.monotonic() < deadline:
             time.sleep(_POLL)
-    for node in _alive(nodes):
+    for node in living():
         node.kill()
-
-
-def _alive(nodes: list[Node]) -> list[Node]:
-    return [node for node in nodes if node.alive]

@@ -13,13 +13,14 @@ import psycopg2
 from lab.cluster.cluster import Cluster
 from lab.cluster.load import Load
 from lab.cluster.monitoring import Alert
-from lab.cluster.nodes import Node
+from lab.deployment.deployment import Node
 
 Condition = Callable[[], bool]
 _LIMIT = 120.0
 """Seconds that a step waits for health, or for an alert."""
 _ROUNDS = 20
 """After which schedulers have no connection left, or nearly so."""
+_OVER = object()
 
 
 @dataclass
@@ -48,22 +49,11 @@ class Fault:
         return self.healthy is not None
 
 
-class _Course:
+def _course(conditions: Iterator[Condition]) -> Iterator[None]:
     """Steps that follow one another, each as soon as what the one before waits for is so."""
-
-    def __init__(self, conditions: Iterator[Condition]) -> None:
-        self._conditions = conditions
-        self._waits_for: Condition | None = _nothing
-
-    def is_over(self) -> bool:
-        """Goes on as far as it can; whether that was all."""
-        while self._waits_for is not None and self._waits_for():
-            self._waits_for = next(self._conditions, None)
-        return self._waits_for is None
-
-
-def _nothing() -> bool:
-    return True
+    for condition in conditions:
+        while not condition():
+            yield
 
 
 class Faults:
@@ -80,7 +70,7 @@ class Faults:
         self._down = down
         self._say = say
         self._turns: dict[str, int] = {}
-        self._courses: list[_Course] = []
+        self._courses: list[Iterator[None]] = []
         self._rolling = False
         self._firing: set[Alert] = set()
 
@@ -95,7 +85,7 @@ class Faults:
 
     def do(self, steps: Sequence[Sequence[str]]) -> None:
         """Begins with steps, which follow one another; they go on with `proceed`."""
-        self._courses.append(_Course(condition for step in steps for condition in self._step(*step)))
+        self._courses.append(_course(condition for step in steps for condition in self._step(*step)))
 
     def proceed(self) -> None:
         """To be called again and again: goes on with steps, undoes what is due, and notes what came of it."""
@@ -103,12 +93,15 @@ class Faults:
         self._note_alerts(now)
         for fault in self.active:
             fault.slowest = max(fault.slowest, slowest)
-            self._note_health(fault, now)
-            if fault.undone is None and now >= fault.due:
+            if fault.undone is not None:
+                if self._cluster.healthy(fault.undone):
+                    fault.healthy = now
+                    self._say(f"healthy {now - fault.undone:.1f} s after the end of: {fault.what}")
+            elif now >= fault.due:
                 self._undo(fault)
-            elif fault.undone is None:
+            else:
                 fault.go_on()
-        self._courses = [course for course in self._courses if not course.is_over()]
+        self._courses = [course for course in self._courses if next(course, _OVER) is not _OVER]
 
     def undo_all(self) -> None:
         """Ends all faults."""
@@ -137,11 +130,6 @@ class Faults:
 
     def _is_of_another(self, alert: Alert, fault: Fault) -> bool:
         return alert.instance in {another.victim for another in self.active} - {fault.victim}
-
-    def _note_health(self, fault: Fault, now: float) -> None:
-        if fault.undone is not None and self._cluster.healthy(fault.undone):
-            fault.healthy = now
-            self._say(f"healthy {now - fault.undone:.1f} s after the end of: {fault.what}")
 
     def _undo(self, fault: Fault) -> None:
         fault.undone = time.monotonic()
@@ -181,11 +169,10 @@ class Faults:
 
     def _victim(self, name: str) -> Node | None:
         """Returns the node of that name, or the next one of that kind, if it is up."""
-        candidates = [node for node in self._cluster.nodes if node.state == "up"]
-        for node in candidates:
-            if node.name == name:
-                return node
-        kind = [node for node in candidates if node.kind == name]
+        node = self._cluster.nodes.get(name)
+        if node is not None and node.state == "up":
+            return node
+        kind = [node for node in self._cluster.of(name) if node.state == "up"]
         if not kind:
             return None
         self._turns[name] = self._turns.get(name, -1) + 1
@@ -194,12 +181,12 @@ class Faults:
     def _kill(self, node: Node) -> None:
         node.held = True
         node.kill()
-        self._begin(f"kill -9 {node.name}", node.name, lambda: _release(node))
+        self._begin(f"kill -9 {node.name}", node.name, partial(_release, node))
 
     def _drain(self, node: Node) -> None:
         node.held = True
         node.end()
-        self._begin(f"drain {node.name}", node.name, lambda: _release(node))
+        self._begin(f"drain {node.name}", node.name, partial(_release, node))
 
     def _freeze(self, node: Node) -> None:
         node.freeze()
@@ -211,9 +198,9 @@ class Faults:
             self._miss("disks can't be filled here: that takes root's rights")
             return
         disk.fill()
-        if node is self._cluster.database:
+        if node.kind == "database":
             with contextlib.suppress(psycopg2.Error):  # that is what it is for
-                self._cluster.postgres.want_space()
+                self._cluster.database.want_space()
 
         def go_on() -> None:
             with contextlib.suppress(OSError):
@@ -222,11 +209,11 @@ class Faults:
         self._begin(f"fill the disk of {node.name}", node.name, disk.empty, go_on)
 
     def _starve(self) -> None:
-        if self._cluster.database.state != "up":
+        if self._cluster.nodes["database"].state != "up":
             self._miss("nothing to starve: the database is not up")
             return
         try:
-            connections = self._cluster.postgres.hold_connections(_ROUNDS)
+            connections = self._cluster.database.hold_connections(_ROUNDS)
         except psycopg2.Error as error:
             self._miss(f"nothing to starve: {error}")
             return
@@ -235,7 +222,7 @@ class Faults:
             for connection in connections:
                 connection.close()
 
-        self._begin(f"starve: hold {len(connections)} connections", self._cluster.database.name, undo)
+        self._begin(f"starve: hold {len(connections)} connections", "database", undo)
 
     def _roll(self) -> Iterator[Condition]:
         if self._rolling:
@@ -247,9 +234,8 @@ class Faults:
                 continue
             node.held = True
             node.end()
-            yield partial(_has_ended, node)
-            node.held = False
-            node.start()
+            yield lambda: not node.alive  # noqa: B023 - it is called before the next one's turn
+            _release(node)
             yield partial(self._cluster.healthy, time.monotonic())
             self.restarts += 1
         self._rolling = False
@@ -286,12 +272,6 @@ def _named(alert: str, instance: str) -> str:
     return f"{alert} {instance}".rstrip()
 
 
-def _has_ended(node: Node) -> bool:
-    return not node.alive
-
-
 def _release(node: Node) -> None:
-    """Starts it again; one that still drains, once it has ended; one that was scaled away meanwhile, never."""
+    """The cluster starts it again, once it has ended; one that was scaled away meanwhile, never."""
     node.held = False
-    if not node.alive and not node.leaves:
-        node.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,8 +15,8 @@ from contentgen.stack.show import console
 from lab.cluster.audit import LiveAudit
 from lab.cluster.cluster import Cluster
 from lab.cluster.load import Load
-from lab.cluster.nodes import Node
 from lab.cluster.readings import Reading
+from lab.deployment.deployment import Node
 
 _STYLES = {"up": "green", "down": "bold red", "frozen": "bold cyan", "ends": "yellow", "starts": "yellow"}
 _OF_ALERTS = {True: "bold red", False: "yellow"}
@@ -28,30 +28,12 @@ _KEYS = (
 )
 
 
-class Picture(Protocol):
-    """Shows a cluster; entered, until it is left."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *_: object) -> None: ...
-    def say(self, text: str) -> None:
-        """Tells of something that happened."""
-
-    def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
-        """Draws it anew."""
-
-
-def picture() -> Picture:
-    terminal = console()
-    return LivePicture(terminal) if terminal.is_terminal else PlainLines(terminal)
-
-
-class PlainLines:
-    """A line for each event, and one about the whole now and then."""
+class Picture:
+    """Shows a cluster, entered, until it is left: a line for each event, and one about the whole now and then."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
-        self._began = time.monotonic()
-        self._shown = self._began
+        self._began = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -60,23 +42,32 @@ class PlainLines:
         pass
 
     def say(self, text: str) -> None:
-        self._out.print(f"{time.monotonic() - self._began:6.1f} s  {text}", soft_wrap=True)
+        """Tells of something that happened."""
+        self._tell(f"{time.monotonic() - self._began:6.1f} s  {text}")
 
     def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
+        """Draws it anew."""
         now = time.monotonic()
         if now >= self._shown + _STATUS_EVERY:
             self._shown = now
             self.say(totals(load, live).plain)
 
+    def _tell(self, line: str) -> None:
+        self._out.print(line, soft_wrap=True)
 
-class LivePicture:
+
+def picture() -> Picture:
+    terminal = console()
+    return LivePicture(terminal) if terminal.is_terminal else Picture(terminal)
+
+
+class LivePicture(Picture):
     """All of it at once, on a screen of its own."""
 
     def __init__(self, out: Console) -> None:
-        self._out = out
-        self._began = time.monotonic()
+        super().__init__(out)
         self._said: deque[Text] = deque(maxlen=_SAID)
-        self._shown = False
+        self._is_up = False
         self._live = Live(console=out, screen=True, auto_refresh=False)
 
     def __enter__(self) -> Self:
@@ -86,13 +77,13 @@ class LivePicture:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def say(self, text: str) -> None:
-        self._said.append(Text(f"{time.monotonic() - self._began:6.1f} s  {text}", "dim"))
-        if not self._shown:
+    def _tell(self, line: str) -> None:
+        self._said.append(Text(line, "dim"))
+        if not self._is_up:
             self._live.update(Group(*self._said), refresh=True)
 
     def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
-        self._shown = True
+        self._is_up = True
         header = [*head(cluster, load, live), *alerts(cluster.readings.last)]
         footer = [Text(line, "reverse") for line in _KEYS]
         height = max(self._out.height - len(header) - len(footer) - 3, 1)
@@ -154,7 +145,7 @@ def alerts(reading: Reading) -> Iterator[Text]:
 def rows(cluster: Cluster, height: int) -> Iterator[Text]:
     """Yields a line for each process, as many as fit."""
     reading = cluster.readings.last
-    nodes = cluster.nodes
+    nodes = list(cluster.nodes.values())
     visible = nodes if len(nodes) <= height else nodes[: height - 1]
     for node in visible:
         state = node.state

@@ -1,16 +1,16 @@
-"""What the processes say of themselves, read again and again in a thread. Beside `nodes`."""
+"""What the processes say of themselves, read again and again in a thread. Below `cluster`."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Self
 
+from lab.callers import every
 from lab.cluster.monitoring import PATIENCE, Alert, alerts
 from tests.harness.scrape import get
 
@@ -53,36 +53,30 @@ class Reading:
 
 
 class Readings:
-    """A context manager: meanwhile `last` is never older than some seconds."""
+    """Within `going_on`, `last` is never older than some seconds."""
 
     def __init__(self, targets: Callable[[], Mapping[str, int]], prometheus: int | None) -> None:
         """`targets` are the ports of metrics by process, `prometheus` is its port."""
         self.last = Reading()
         self._targets = targets
         self._prometheus = prometheus
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._read_on, name="readings")
         self._completed: dict[str, deque[tuple[float, float]]] = defaultdict(deque)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        with (
+            ThreadPoolExecutor(_MAX_TARGETS, thread_name_prefix="reading") as pool,
+            every(_PAUSE, lambda: self._read(pool), "readings"),
+        ):
+            yield
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _read_on(self) -> None:
-        with ThreadPoolExecutor(_MAX_TARGETS, thread_name_prefix="reading") as pool:
-            while not self._over.wait(_PAUSE):
-                self.last = self._read(pool)
-
-    def _read(self, pool: ThreadPoolExecutor) -> Reading:
+    def _read(self, pool: ThreadPoolExecutor) -> None:
         moment, targets = time.monotonic(), self._targets()
-        alerts_ = pool.submit(self._alerts)
+        firing = pool.submit(self._alerts)
         results = dict(zip(targets, pool.map(_samples, targets.values()), strict=True))
         samples = {name: sample for name, sample in results.items() if sample is not None}
-        return Reading(moment, samples, self._rates(samples), alerts_.result())
+        rates = {name: self._rate(name, sample.get("completed", 0.0)) for name, sample in samples.items()}
+        self.last = Reading(moment, samples, rates, firing.result())
 
     def _alerts(self) -> Sequence[Alert] | None:
         if self._prometheus is None:
@@ -91,9 +85,6 @@ class Readings:
             return alerts(self._prometheus)
         except (OSError, HTTPException, ValueError):
             return None
-
-    def _rates(self, samples: Mapping[str, Samples]) -> Mapping[str, float]:
-        return {name: self._rate(name, sample.get("completed", 0.0)) for name, sample in samples.items()}
 
     def _rate(self, name: str, completed: float) -> float:
         now, counts = time.monotonic(), self._completed[name]

@@ -12,14 +12,13 @@ import psycopg2
 from contentgen.cli.keys import Key, keys
 from contentgen.stack.processes import Interrupts
 from lab.chaos.stored import read_stored
-from lab.cluster.audit import Audit, LiveAudit, audit
+from lab.cluster.audit import Audit, LiveAudit, audit, summary
 from lab.cluster.cluster import Cluster, ClusterError
 from lab.cluster.commands import KEYS, parse
 from lab.cluster.faults import Faults
 from lab.cluster.load import Load
 from lab.cluster.options import Options
 from lab.cluster.picture import Picture, picture
-from lab.cluster.summary import summary
 
 _START_LIMIT = 60.0
 _TICK = 0.2
@@ -40,8 +39,8 @@ class Scene:
     shown: Picture
 
     def go_on(self) -> None:
-        """Keeps all up, and shows it; to be called again and again."""
-        self.cluster.keep_up()
+        """Goes on with the faults, and shows it all; to be called again and again."""
+        self.cluster.tell()
         self.faults.proceed()
         self.shown.show(self.cluster, self.load, self.live)
 
@@ -66,7 +65,8 @@ class Run:
                 faults = Faults(cluster, load, self._options.down, view.say)
                 try:
                     load.start()
-                    with LiveAudit(cluster.postgres, lambda: load.acknowledged) as live:
+                    live = LiveAudit(cluster.database, load)
+                    with live.counting():
                         scene = Scene(cluster, load, live, faults, view)
                         self._go_on(scene, key)
                         results = self._settle(scene)
@@ -84,7 +84,7 @@ class Run:
         while not cluster.healthy():
             if time.monotonic() > deadline:
                 raise ClusterError(f"not within {_START_LIMIT:g} s: {'; '.join(cluster.unwell(cluster.readings.last))}")
-            cluster.keep_up()
+            cluster.tell()
             self._interrupts.pause(_TICK)
         view.say(f"up after {time.monotonic() - self._began:.1f} s; callers and workers use {cluster.target}")
         if cluster.prometheus_port:
@@ -129,14 +129,14 @@ class Run:
         scene.load.stop(calls if self._interrupts.count == count else 0.0)
         until(lambda: scene.load.open == 0)
         try:
-            stored = read_stored(scene.cluster.postgres.dsn)
+            stored = read_stored(scene.cluster.database.dsn)
         except psycopg2.Error as error:
             raise ClusterError(f"the database did not come back, so nothing was checked: {error}") from error
         return audit(scene.load.task_ids, scene.load.completed, stored)
 
     def _step(self, pressed_key: str, cluster: Cluster, load: Load) -> str | None:
         """Returns what a key stands for."""
-        workers = sum(not worker.leaves for worker in cluster.workers)
+        workers = len(cluster.staying)
         commands = {
             "+": f"scale {workers + 1}",
             "-": f"scale {max(workers - 1, 0)}",

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL for tests, and a migrated database that they share."""
+"""A throw-away PostgreSQL for tests: one server a pytest process, one database a test; and one that they share."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ from scheduler_svc.database.connections import connect
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.transactions import make_engine
 from tests.harness.waiting import wait_until_gone
-
-# A throw-away PostgreSQL for tests: one server a pytest process, one database a test.
-
 
 _PREFIX = "contentgen-test-"
 _MIN_FREE_BYTES = 1 << 30

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -15,6 +13,8 @@ import sqlalchemy as sa
 
 from scheduler_svc.postgres.folders import ServerStatus
 from scheduler_svc.schema.migrate import MIGRATIONS, revisions
+from tests.harness import processes
+from tests.harness.processes import process_of, signal_all
 from tests.harness.waiting import wait_until
 
 # Locks that another session holds: a person at a prompt, a backup, a report that was left open.
@@ -61,18 +61,12 @@ def frozen_backends(engine: sa.Engine) -> Iterator[None]:
     with engine.connect() as connection:
         pids = list(connection.scalars(_OURS))
     assert pids, "schedulers are connected"
+    backends = [process for pid in pids if (process := process_of(pid))]
     try:
-        for pid in pids:
-            _send(pid, signal.SIGSTOP)
+        signal_all(backends, signal.SIGSTOP)
         yield
     finally:
-        for pid in pids:
-            _send(pid, signal.SIGCONT)
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
+        signal_all(backends, signal.SIGCONT)
 
 
 # A PostgreSQL that stalls because its restart after a crash fails, as with a full disk.
@@ -104,14 +98,13 @@ def checkpointer(data: Path) -> psutil.Process:
 def children(data: Path, title: str) -> list[psutil.Process]:
     """The server's processes with that title; none if it does not run, whatever a killed one left."""
     status = ServerStatus.read(data)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        below = psutil.Process(status.pid).children() if status else []
-        return [child for child in below if f": {title}" in _title(child)]
-    return []
+    below = processes.children(status.pid) if status else []
+    return [child for child in below if f": {title}" in title_of(child)]
 
 
-def _title(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess):
+def title_of(process: psutil.Process) -> str:
+    """What a process of PostgreSQL says that it does; empty where it is gone."""
+    with suppress(psutil.NoSuchProcess):
         return " ".join(process.cmdline())
     return ""
 

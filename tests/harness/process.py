@@ -1,4 +1,4 @@
-"""A program as a process of its own."""
+"""A program as a process of its own: a test starts it, signals it, reads what it prints, and leaves nothing of it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ import pytest
 
 from tests.harness.fork_server import ForkedProcess, can_fork, fork_server
 from tests.harness.waiting import on_this_machine, wait_until
-
-# A program as a process of its own: a test starts it, signals it, reads what it prints, and leaves nothing of it.
-
 
 STOP_LIMIT = 10.0
 """Seconds within which the contract promises the end after TERM."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -16,9 +17,10 @@ from typing import Any
 import psutil
 
 from tests.harness.fork_server import forked_by
+from tests.harness.waiting import wait_until_gone
 from worker_svc.guard.process import procfs
 
-# Processes as the kernel sees them: who lives, and who belongs to a stack.
+_GONE_LIMIT = 10.0
 
 
 def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
@@ -50,6 +52,27 @@ def belonging_to(folder: Path, since: int = 0) -> list[psutil.Process]:
     others = (pid for pid in psutil.pids() if pid != os.getpid() and _has_started(pid, since))
     candidates = (process_of(pid) for pid in others if any(needle in trace for trace in _traces(pid)))
     return living(process for process in candidates if process)
+
+
+def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> int:
+    """Sends a signal to each that is still there; to how many."""
+    count = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+            count += 1
+    return count
+
+
+def bury(folder: Path, since: int = 0) -> None:
+    """Kills all that belongs to `folder` as in `belonging_to`, and what is forked meanwhile."""
+
+    def killed() -> list[psutil.Process]:
+        left = belonging_to(folder, since)
+        signal_all(left, signal.SIGKILL)
+        return left
+
+    wait_until_gone(killed, within=_GONE_LIMIT, what=f"nothing of {folder} is left")
 
 
 def _lives(process: psutil.Process) -> bool:

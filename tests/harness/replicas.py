@@ -1,4 +1,4 @@
-"""Replicas within the test's process, and a scheduler that tests share."""
+"""Replicas within the test's process, each on a free port, and a scheduler that tests share."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ from scheduler_svc.runtime.access import Limits
 from tests.harness.cluster import Databases
 from tests.harness.stack import Scheduler, running_stack
 from tests.harness.waiting import wait_until_async, wait_until_gone
-
-# Replicas within the test's process, each on a free port.
-
 
 MAX_QUEUE_SIZE = 5_000
 

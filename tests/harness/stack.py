@@ -1,9 +1,11 @@
-"""Schedulers and workers as real processes, and what their creators wrote down."""
+"""Schedulers and workers as real processes in a folder of their own, of which nothing is left, and what their creators
+wrote down.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +19,17 @@ from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
 from tests.harness.process import STOP_LIMIT, Service, inherited, installed
-from tests.harness.processes import belonging_to, children, free_port, living, moment, process_of
+from tests.harness.processes import (
+    belonging_to,
+    bury,
+    children,
+    free_port,
+    living,
+    moment,
+    process_of,
+    signal_all,
+)
 from tests.harness.waiting import wait_until, wait_until_gone
-
-# Schedulers and workers as real processes in a folder of their own, and the check that nothing of them is left.
-
 
 DEMO_CREATOR = installed("contentgen-demo-creator")
 SHORT_LEASE = 5.0
@@ -173,15 +181,7 @@ class Stack:
             print(f"==> {service.name} <==\n{service.tail()}")
             if service.alive:
                 service.kill()
-        wait_until_gone(self._kill_left, within=_GONE_LIMIT, what="the stack could be killed")
-
-    def _kill_left(self) -> list[psutil.Process]:
-        """Returns what it has sent a signal."""
-        left = belonging_to(self.folder, self._start)
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        return left
+        bury(self.folder, self._start)
 
 
 @contextmanager
@@ -197,10 +197,9 @@ def running_stack(database_url: str) -> Iterator[Stack]:
 
 
 def _kill_all(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    wait_until_gone(lambda: living(processes), within=_GONE_LIMIT, what="PostgreSQL is gone")
+    """Returns once none of them is left."""
+    signal_all(processes, signal.SIGKILL)
+    wait_until_gone(lambda: living(processes), within=_GONE_LIMIT, what="what was killed is gone")
 
 
 # What the creators of a stack wrote into their journal: which creates there were, and which processes they were.

@@ -22,9 +22,8 @@ from lab.chaos.evidence import (
     StoredTask,
     Submit,
 )
-from lab.chaos.figures import Spread, figures
+from lab.chaos.figures import BEGIN, END, Spread, figures, kinds, publish, table
 from lab.chaos.plan import KINDS
-from lab.chaos.report import BEGIN, END, kinds, publish, table
 from scheduler_svc.domain.lifecycle import Status
 
 pytestmark = pytest.mark.lab

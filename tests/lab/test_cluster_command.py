@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.chaos.undertaker import bury
 from tests.command.test_processes import Operator
 from tests.harness.cluster import server_folder
 from tests.harness.process import Process, inherited, program
-from tests.harness.processes import belonging_to
+from tests.harness.processes import belonging_to, bury
 from tests.harness.waiting import wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
@@ -29,14 +28,17 @@ UP = " up after "
 @contextmanager
 def cluster(*arguments: str) -> Iterator[tuple[Process, Path]]:
     """The command, started, and the folder of all that it starts."""
-    program("haproxy")
     with server_folder() as folder:
-        command = [sys.executable, "-m", "lab.cluster", *SMALL, "--folder", str(folder), *arguments]
-        process = Process("cluster", command, folder / "log", inherited(), cwd=Path.cwd())
+        process = Process("cluster", command(folder, *arguments), folder / "log", inherited(), cwd=Path.cwd())
         with process:
             yield process, folder
             wait_until_gone(lambda: belonging_to(folder), within=STOP_LIMIT, what="nothing is left running")
         bury(folder)
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    program("haproxy")
+    return [sys.executable, "-m", "lab.cluster", *SMALL, "--folder", str(folder), *arguments]
 
 
 def check_commands_of_runbooks(folder: Path) -> None:
@@ -74,10 +76,8 @@ def test_kills_of_all_kinds_lose_nothing_and_do_nothing_twice() -> None:
 
 @pytest.mark.release("a cluster of all services")
 def test_keys_hurt_it_and_ctrl_c_ends_all_with_a_summary() -> None:
-    program("haproxy")
     with server_folder() as folder:
-        command = [sys.executable, "-m", "lab.cluster", *SMALL, "--folder", str(folder)]
-        with Operator("", terminal=True, keyboard=True, program=command) as operator:
+        with Operator("", terminal=True, keyboard=True, program=command(folder)) as operator:
             for seen in ("scheduler-2", "session", "acknowledged", "lost 0, twice 0", "kill: s scheduler w worker"):
                 operator.wait_for(seen)
             operator.type("d")

@@ -17,14 +17,10 @@ import grpc
 import psycopg2
 
 from contentgen.client import ContentGenerationClient
-from lab.chaos import creator
 from lab.chaos.answers import ask
 from lab.chaos.evidence import (
-    CLIENTS_JOURNAL,
-    CREATOR_JOURNAL,
-    FAULTS_JOURNAL,
+    JOURNAL,
     ROW_LOCK,
-    WEBHOOK_JOURNAL,
     Evidence,
     Fault,
     Journals,
@@ -34,12 +30,12 @@ from lab.chaos.evidence import (
     Scheduled,
     Submit,
 )
-from lab.chaos.fleet import write_creator
+from lab.chaos.fleet import creator_settings, write_creator
 from lab.chaos.journals import Appender, read_journals
 from lab.chaos.leftovers import left_by_services
+from lab.chaos.observers import NETWORK, Receiver
 from lab.chaos.plan import POSTGRES
 from lab.chaos.properties.notices import MINUTE
-from lab.chaos.receiver import NETWORK, Receiver
 from lab.chaos.stored import read_stored, sha256
 from tests.harness.cluster import server_folder
 from tests.harness.process import STOP_LIMIT
@@ -53,7 +49,7 @@ REQUEUED = SHORT_LEASE + 10.0
 TICKED = 10.0
 """Seconds within which a scheduler looks for ticks that are due."""
 _ENDED = 15.0
-_UNDELIVERED = "SELECT FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL"
+_UNDELIVERED = "SELECT 1 FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL"
 _SETTLED = 3.0
 
 
@@ -64,10 +60,8 @@ class Trial:
         self.folder = folder
         self.stack = Stack(folder, database_url)
         self._dsn = database_url.replace("+psycopg2", "")
-        self._clients = Appender(folder / CLIENTS_JOURNAL)
-        self._faults = Appender(folder / FAULTS_JOURNAL)
+        self._journal = Appender(folder / JOURNAL)
         self._program = write_creator(folder)
-        (folder / "runs").mkdir()
         self._receiver: Receiver | None = None
         self._workers: list[Worker] = []
         self.scheduler: Scheduler
@@ -88,16 +82,8 @@ class Trial:
 
     def worker(self, name: str, target: str | None = None, *, slots: int = 1, mutant: str | None = None) -> Worker:
         """Returns a worker, started; or its mutant."""
-        worker = self.stack.worker(
-            name,
-            target or self.scheduler.target,
-            slots=slots,
-            CREATOR_CLI_PATH=str(self._program),
-            CREATOR_ENV=creator.ENVIRONMENT,
-            CHAOS_WORKER=name,
-            CHAOS_JOURNAL=str(self.folder / CREATOR_JOURNAL),
-            CHAOS_RUNS=str(self.folder / "runs"),
-        )
+        settings = creator_settings(self._program, name)
+        worker = self.stack.worker(name, target or self.scheduler.target, slots=slots, **settings)
         worker.command = _instead(worker.command, mutant)
         self._workers.append(worker)
         return worker.start()
@@ -112,13 +98,13 @@ class Trial:
         account_id, now = account_id or self.account(), time.time()
         prefixed = {f"chaos-{name}": value for name, value in options.items()}
         task_id = self.scheduler.client.submit(account_id, "a topic", request_id=f"request {now}", options=prefixed)
-        self._clients.append(Submit(task_id, f"request {now}", account_id, sha256("a topic"), now))
+        self._journal.append(Submit(task_id, f"request {now}", account_id, sha256("a topic"), now))
         return task_id
 
     def subscribe(self) -> None:
         """Creates a webhook, whose receiver refuses the first delivery. Before the first task."""
-        self._receiver = Receiver(Appender(self.folder / WEBHOOK_JOURNAL), chain([True], repeat(False)))
-        self._clients.append(self._receiver.start(self.scheduler.target))
+        self._receiver = Receiver(self._journal, chain([True], repeat(False)))
+        self._journal.append(self._receiver.start(self.scheduler.target))
 
     def tick(self) -> None:
         """A schedule of a new account has the tick of this minute, which is due, and its task.
@@ -131,10 +117,10 @@ class Trial:
             schedule_id = client.create_schedule(account_id, "* * * * *", task, catch_up="all")["schedule_id"]
             minute = time.time() // MINUTE * MINUTE
             self.sql(f"UPDATE schedules SET next_tick = to_timestamp({minute}), due_time = now()")
-            query = f"SELECT FROM schedule_tasks WHERE tick = to_timestamp({minute})"
-            wait_until(lambda: self._rows(query), within=TICKED, what="the tick has a task")
+            query = f"SELECT 1 FROM schedule_tasks WHERE tick = to_timestamp({minute})"
+            wait_until(lambda: self.sql(query), within=TICKED, what="the tick has a task")
             client.pause_schedule(schedule_id)
-        self._clients.append(Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
+        self._journal.append(Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
 
     @property
     def journals(self) -> Journals:
@@ -160,7 +146,7 @@ class Trial:
         """Takes all evidence, once every task has ended, or won't any more; then the services have stopped."""
         submits = self.journals.submits
         _wait_if_possible(self._all_ended, _ENDED)
-        _wait_if_possible(lambda: not self._rows(_UNDELIVERED), _ENDED)
+        _wait_if_possible(lambda: not self.sql(_UNDELIVERED), _ENDED)
         accounts = (submit.account_id for submit in submits)
         stored = read_stored(self._dsn)
         task_ids = [*(submit.task_id for submit in submits), *(tick.task_id for tick in stored.ticks)]
@@ -173,28 +159,23 @@ class Trial:
         self.stack.end()
         if self._receiver is not None:
             self._receiver.stop()
-        self._clients.close()
-        self._faults.close()
+        self._journal.close()
 
     @contextmanager
     def other_session(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
         """Somebody's transaction holds these rows for so long, journaled."""
-        end_of_test = threading.Event()
-        with closing(psycopg2.connect(self._dsn)) as connection, ThreadPoolExecutor(1) as pool:
+        with closing(psycopg2.connect(self._dsn)) as connection:
             with connection.cursor() as cursor:
                 cursor.execute(f"SELECT FROM {table} WHERE {where} FOR UPDATE")
             now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
-            self._faults.append(Fault(ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table))
-
-            def let_go() -> None:
-                end_of_test.wait(seconds)
-                connection.close()
-
-            pool.submit(let_go)
+            self._journal.append(Fault(ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table))
+            end = threading.Timer(seconds, connection.close)
+            end.start()
             try:
                 yield
             finally:
-                end_of_test.set()
+                end.cancel()
+                end.join()
 
     @contextmanager
     def submitting(self, account_id: int) -> Iterator[None]:
@@ -220,22 +201,14 @@ class Trial:
         options = {"chaos-seconds": "0.2"}
         while (begin := time.time()) < end:
             task_id = self.scheduler.client.submit(account_id, "a topic", request_id=request_id, options=options)
-            self._clients.append(Probe(begin, time.time()))
-        self._clients.append(Submit(task_id, request_id, account_id, sha256("a topic"), begin))
+            self._journal.append(Probe(begin, time.time()))
+        self._journal.append(Submit(task_id, request_id, account_id, sha256("a topic"), begin))
 
-    def sql(self, statement: str) -> None:
-        """Changes the database itself."""
-        connection = psycopg2.connect(self._dsn)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(statement)
-        finally:
-            connection.close()
-
-    def _rows(self, query: str) -> list[tuple[object, ...]]:
-        with closing(psycopg2.connect(self._dsn)) as connection, connection.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchall()
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        """Asks or changes the database itself; returns the rows, if it has any."""
+        with closing(psycopg2.connect(self._dsn)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
 
     def _all_ended(self) -> bool:
         """A task that was lost is none that could end."""
@@ -243,16 +216,17 @@ class Trial:
 
     def _stop(self) -> list[Leftover]:
         """Ends the services, workers first; what is left of them some seconds later."""
+        workers = [worker.folder for worker in self._workers]
+
+        def left() -> list[Leftover]:
+            return left_by_services(self.folder, workers, self._dsn, frozenset({os.getpid()}))
+
         for service in (*self._workers, self.scheduler):
             if service.alive:
                 service.signal(signal.SIGTERM)
                 _wait_if_possible(lambda: not service.alive, STOP_LIMIT)  # noqa: B023 - it is called at once
-        _wait_if_possible(lambda: not self._left(), _SETTLED)
-        return self._left()
-
-    def _left(self) -> list[Leftover]:
-        workers = [worker.folder for worker in self._workers]
-        return left_by_services(self.folder, workers, self._dsn, frozenset({os.getpid()}))
+        _wait_if_possible(lambda: not left(), _SETTLED)
+        return left()
 
 
 @contextmanager

@@ -18,21 +18,17 @@ _MNT_DETACH = 2
 _TRIES = 50
 
 
-class DisksUnavailableError(Exception):
-    """Small disks can't be had here; the text says why."""
-
-
-def enter_namespace() -> None:
+def enter_namespace() -> str | None:
     """Gives this process mounts of its own. To be called before there is a second thread.
 
-    Raises:
-        DisksUnavailableError: it may not, since that takes root's rights.
+    Returns why it may not, since that takes root's rights: then no small disks can be had here.
     """
     try:
         _call("unshare", _CLONE_NEWNS)
         _call("mount", b"none", b"/", None, _MS_REC_PRIVATE, None)
     except OSError as error:
-        raise DisksUnavailableError(f"no mount namespace of its own: {error.strerror}") from error
+        return f"no mount namespace of its own: {error.strerror}"
+    return None
 
 
 class Disk:

@@ -1,7 +1,4 @@
-"""The campaign's PostgreSQL: durable, reached through a wire or its own socket, and killed in every way.
-
-Beside `wires`, below `fleet`.
-"""
+"""A PostgreSQL that is durable, reached through a wire or its own socket, and killed in every way."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg2
@@ -21,10 +19,8 @@ from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.postgres.cluster import SUPERUSER
 from scheduler_svc.postgres.folders import SOCKET_NAME, socket_folder
 from scheduler_svc.postgres.programs import server_user_for
-from tests.harness.processes import process_of
+from tests.harness.processes import children, process_of, signal_all
 
-MAX_CONNECTIONS = 70
-"""Two schedulers need about 50 of them."""
 _SETTINGS = (
     "min_wal_size=32MB",
     "max_wal_size=128MB",  # a restart after a kill has at most that to go through, and the disk is small
@@ -34,6 +30,7 @@ _SETTINGS = (
 )
 _SEGMENTS = 16
 """More than `max_wal_size` lets be kept ready."""
+_SCHEDULERS = "FROM pg_stat_activity WHERE application_name = 'contentgen'"
 _CONNECT_LIMIT = 3
 _RESTART_LIMIT = 30.0
 
@@ -41,13 +38,16 @@ _RESTART_LIMIT = 30.0
 class Database:
     """One server, which is started again whenever it has gone."""
 
-    def __init__(self, root: Path, max_connections: int = MAX_CONNECTIONS) -> None:
-        self._server = EmbeddedPostgres(root, settings=(f"max_connections={max_connections}", *_SETTINGS))
-        self._max_connections = max_connections
+    def __init__(self, root: Path, name: str, max_connections: int) -> None:
+        self.name = name
+        self.exit_status = None
+        """Nobody knows it."""
         self.stood_still = 0
         """How often it had to be ended since it stood still."""
-        self._lock = threading.Lock()
         self.socket = socket_folder(root.resolve(), server_user_for(root / "data")) / SOCKET_NAME
+        self._server = EmbeddedPostgres(root, settings=(f"max_connections={max_connections}", *_SETTINGS))
+        self._max_connections = max_connections
+        self._lock = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -68,10 +68,6 @@ class Database:
         """The postmaster's; of one that has ended, its last."""
         return self._server.pid
 
-    @property
-    def socket_folder(self) -> Path:
-        return self.socket.parent
-
     def url_at(self, port: int) -> str:
         """By TCP, through a wire."""
         return f"postgresql+psycopg2://{SUPERUSER}@127.0.0.1:{port}/contentgen"
@@ -83,16 +79,16 @@ class Database:
 
     def stop(self) -> None:
         """Ends it in order, frozen or not; its log stays beside its folder, which may be a disk that goes."""
-        self.thaw()
+        self.signal(signal.SIGCONT)
         with self._lock:
             self._server.stop()
             with contextlib.suppress(FileNotFoundError):
                 shutil.copy(self._server.log, self._server.root.with_suffix(".log"))
 
-    def restart_if_gone(self) -> None:
-        """Brings it back, where there is space to come back with; as a scheduler would that had started it.
+    def launch(self) -> None:
+        """Brings it back if it has gone, where there is space to come back with, as a scheduler of its own would.
 
-        One that stands still is known after ten seconds of calls.
+        One that stands still is known after ten seconds of calls. Takes as long as the recovery.
         """
         with self._lock, contextlib.suppress(PostgresError):
             if self._server.stands_still():
@@ -100,38 +96,38 @@ class Database:
                 self._server.quit()
             self._server.restart(_RESTART_LIMIT)
 
-    def connect(self) -> extensions.connection:
-        """Past all wires. Raises psycopg2.OperationalError."""
-        connection = psycopg2.connect(self._server.dsn(), connect_timeout=_CONNECT_LIMIT, application_name="chaos")
+    def connect(self, name: str = "chaos", **options: Any) -> extensions.connection:
+        """Past all wires; each statement commits by itself. Raises psycopg2.OperationalError."""
+        dsn = self._server.dsn()
+        connection: extensions.connection = psycopg2.connect(
+            dsn, connect_timeout=_CONNECT_LIMIT, application_name=name, **options
+        )
         connection.autocommit = True
         return connection
 
+    def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Returns those of a statement in a session of its own. Raises psycopg2.Error."""
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall()
+
     def processes(self) -> list[psutil.Process]:
         """Returns the postmaster, then all that it has started."""
-        pid = self._server.pid
-        postmaster = process_of(pid) if pid is not None else None
-        if postmaster is None:
-            return []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return [postmaster, *postmaster.children(recursive=True)]
-        return [postmaster]
+        postmaster = process_of(self.pid) if self.pid is not None else None
+        return [] if postmaster is None else [postmaster, *children(postmaster.pid, recursive=True)]
 
-    def freeze(self, *, tree: bool) -> int:
-        """SIGSTOP to the postmaster, or to all."""
-        return signal_all(self.processes()[: None if tree else 1], signal.SIGSTOP)
+    def signal(self, number: signal.Signals) -> None:
+        """To each of its processes."""
+        signal_all(self.processes(), number)
 
-    def thaw(self) -> None:
-        """SIGCONT to all."""
-        signal_all(self.processes(), signal.SIGCONT)
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
 
-    def terminate_backends(self, chance: random.Random) -> int:
-        """Ends one in three of the schedulers' connections, or all of them; how many. Raises psycopg2.Error."""
+    def terminate_backends(self, chance: random.Random) -> None:
+        """Ends one in three of the schedulers' connections, or all of them. Raises psycopg2.Error."""
         share = chance.choice((0.34, 1.0))
-        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'contentgen' ORDER BY pid")
-            pids = [pid for (pid,) in cursor.fetchall() if chance.random() < share]
-            cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
-            return len(pids)
+        pids = [pid for (pid,) in self.rows(f"SELECT pid {_SCHEDULERS} ORDER BY pid") if chance.random() < share]
+        self.rows("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", pids)
 
     def hold_connections(self, rounds: int = 3) -> list[extensions.connection]:
         """Returns all connections that there are, the schedulers' too, which are ended for it. Raises psycopg2.Error.
@@ -144,18 +140,16 @@ class Database:
                 while len(connections) < self._max_connections:
                     connections.append(self.connect())
             if connections:
-                self._end_schedulers(connections[0])
+                with connections[0].cursor() as cursor:
+                    cursor.execute(f"SELECT pg_terminate_backend(pid) {_SCHEDULERS}")
         return connections
 
     def lock(self, statements: Iterable[str], database: str) -> extensions.connection:
         """Returns another session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
-        connection = psycopg2.connect(
-            self._server.dsn(), dbname=database, connect_timeout=_CONNECT_LIMIT, application_name="another session"
-        )
+        connection = self.connect("another session", dbname=database)
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL lock_timeout = '2s'")
-                for statement in statements:
+                for statement in ("BEGIN", "SET LOCAL lock_timeout = '2s'", *statements):
                     cursor.execute(statement)
         except psycopg2.Error:
             connection.close()
@@ -167,26 +161,3 @@ class Database:
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
             for _ in range(_SEGMENTS):
                 cursor.execute("SELECT pg_logical_emit_message(false, 'chaos', ''), pg_switch_wal()")
-
-    def _end_schedulers(self, connection: extensions.connection) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'contentgen'"
-            )
-
-
-def title_of(process: psutil.Process) -> str:
-    """Returns what a process of PostgreSQL says that it does; empty where it is gone."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return " ".join(process.cmdline())
-    return ""
-
-
-def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> int:
-    """Sends a signal to each that still lives; to how many."""
-    count = 0
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
-            count += 1
-    return count
