@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,13 @@ from grpc import aio
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from scheduler_svc.postgres import EmbeddedPostgres
-from tests.harness.process import Service
+from tests.harness.stack import EMBEDDED, Scheduler
 
 START_LIMIT = 60.0
 STOP_LIMIT = 20.0
 _WARM_SEGMENTS = 64
+_LEASE_TTL = 120.0
+"""Seconds: a service's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Stack:
 
     async def __aenter__(self) -> Self:
         try:
-            self.target = self._scheduler.launch().wait_for("ready", within=START_LIMIT)["listen"]
+            self.target = self._scheduler.start().target
             await self._make_accounts()
         except BaseException:
             await self.__aexit__()
@@ -131,20 +132,19 @@ class Stack:
 
 
 def environment(data: Path, **settings: str) -> dict[str, str]:
-    """Of a scheduler with its data in this folder: ours, but for the settings, which are these."""
-    foreign = ("CONTENTGEN_", "DATABASE_URL")
+    """Returns the variables of a scheduler with its data in this folder, and these settings."""
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(foreign)},
         "CONTENTGEN_DATA_DIR": str(data),
-        "CONTENTGEN_LISTEN": "127.0.0.1:0",
         "CONTENTGEN_LOG_FORMAT": "json",
         **{f"CONTENTGEN_{name.upper()}": value for name, value in settings.items()},
     }
 
 
-def scheduler(name: str, folder: Path, environment: Mapping[str, str]) -> Service:
-    """Returns a process that is not started yet; it logs into the folder."""
-    return Service(name, "contentgen-scheduler", "ready", folder / f"{name}.log", environment)
+def scheduler(name: str, folder: Path, environment: Mapping[str, str]) -> Scheduler:
+    """Returns one that is not started yet, with the variables of this one or of another; it logs into the folder."""
+    variables = {name: value for name, value in environment.items() if name != "CONTENTGEN_LISTEN"}
+    url = variables.pop("DATABASE_URL", EMBEDDED)
+    return Scheduler(name, folder, url, _LEASE_TTL, **variables)
 
 
 def used_by(processes: Iterable[psutil.Process]) -> float:

@@ -46,7 +46,7 @@ class Scheduler(Service):
     def __init__(self, name: str, folder: Path, database_url: str, lease_ttl: float, **settings: str) -> None:
         self.port = free_port()
         self.target = f"127.0.0.1:{self.port}"
-        self.data_dir = folder / name
+        self.data_dir = Path(settings.get("CONTENTGEN_DATA_DIR", folder / name))
         self._client: Client | None = None
         environment = {
             **inherited(),
