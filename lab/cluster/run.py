@@ -14,10 +14,9 @@ from contentgen.stack.processes import Interrupts
 from lab.chaos.stored import read_stored
 from lab.cluster.audit import Audit, LiveAudit, audit, summary
 from lab.cluster.cluster import Cluster, ClusterError
-from lab.cluster.commands import KEYS, parse
 from lab.cluster.faults import Faults
 from lab.cluster.load import Load
-from lab.cluster.options import Options
+from lab.cluster.options import KEYS, Options, parse
 from lab.cluster.picture import Picture, picture
 
 _START_LIMIT = 60.0

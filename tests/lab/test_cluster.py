@@ -11,7 +11,7 @@ import pytest
 from lab.chaos.evidence import Event, Stored, StoredContent, StoredTask
 from lab.cluster import options
 from lab.cluster.audit import Audit, audit
-from lab.cluster.commands import COMMANDS, KEYS, CommandError, parse
+from lab.cluster.options import COMMANDS, KEYS, CommandError, parse
 from lab.cluster.readings import parsed
 from scheduler_svc.domain.lifecycle import Status
 
