@@ -16,19 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contentgen import ContentGenerationClient, RequestError
-from lab.chaos.answers import ask
 from lab.chaos.checker import check
+from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored
 from lab.chaos.evidence import JOURNAL, Evidence, Leftover
 from lab.chaos.fleet import Fleet
 from lab.chaos.journals import Appender, read_journals
-from lab.chaos.leftovers import left_by_postgres, left_by_services
 from lab.chaos.load import Load, Schedules
 from lab.chaos.observers import JournalingWatchers, Prober, Receiver, health_watched
 from lab.chaos.options import Options
 from lab.chaos.plan import LEASE, POSTGRES, Fault
 from lab.chaos.progress import Progress
 from lab.chaos.scene import Scene
-from lab.chaos.stored import read_stored
 from lab.chaos.strikes import Strikes
 from tests.harness.waiting import wait_until
 

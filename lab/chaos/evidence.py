@@ -1,8 +1,8 @@
 """What a campaign leaves for its checker: who journals what in which file, and everything that is compared.
 
-`journals` reads the files, `stored` the database, `answers` the API, `leftovers` the machine; `checker` judges, and
-reads nothing. Times are seconds: `time` since the epoch, `boottime` of CLOCK_BOOTTIME, which is one for all processes
-of a machine and never jumps. A body is compared by the lower-case hex SHA-256 of its UTF-8 bytes, a topic too.
+`journals` reads the files, `collected` what is there at the end: the database, the API, the machine; `checker` judges,
+and reads nothing. Times are seconds: `time` since the epoch, `boottime` of CLOCK_BOOTTIME, which is one for all
+processes of a machine and never jumps. Bodies and topics are compared by the lower-case hex SHA-256 of their UTF-8.
 """
 
 from __future__ import annotations

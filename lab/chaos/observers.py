@@ -18,9 +18,9 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contentgen import ContentGenerationClient, EventType, RequestError
 from lab.callers import Watchers, every
+from lab.chaos.collected import sha256
 from lab.chaos.evidence import HealthSeen, Probe, Received, Submit, Subscribed, Watched
 from lab.chaos.journals import Appender
-from lab.chaos.stored import sha256
 
 _PROBE_EVERY, _PROBE_TIMEOUT = 0.2, 1.0
 _TOPIC = "a topic that is submitted again and again"

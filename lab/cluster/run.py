@@ -11,7 +11,7 @@ import psycopg2
 
 from contentgen.cli.keys import Key, keys
 from contentgen.stack.processes import Interrupts
-from lab.chaos.stored import read_stored
+from lab.chaos.collected import read_stored
 from lab.cluster.audit import Audit, LiveAudit, audit, summary
 from lab.cluster.cluster import Cluster, ClusterError
 from lab.cluster.faults import Faults

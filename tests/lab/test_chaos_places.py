@@ -17,9 +17,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from lab.chaos.collected import left_by_postgres, left_by_services, read_stored, sha256
 from lab.chaos.evidence import Stored, StoredContent, StoredTask
-from lab.chaos.leftovers import left_by_postgres, left_by_services
-from lab.chaos.stored import read_stored, sha256
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import AttemptCompleted, AttemptStarted, LeaseUpdate

@@ -17,7 +17,7 @@ import grpc
 import psycopg2
 
 from contentgen.client import ContentGenerationClient
-from lab.chaos.answers import ask
+from lab.chaos.collected import ask, left_by_services, read_stored, sha256
 from lab.chaos.evidence import (
     JOURNAL,
     ROW_LOCK,
@@ -32,11 +32,9 @@ from lab.chaos.evidence import (
 )
 from lab.chaos.fleet import creator_settings, write_creator
 from lab.chaos.journals import Appender, read_journals
-from lab.chaos.leftovers import left_by_services
 from lab.chaos.observers import NETWORK, Receiver
 from lab.chaos.plan import POSTGRES
 from lab.chaos.properties.notices import MINUTE
-from lab.chaos.stored import read_stored, sha256
 from tests.harness.cluster import server_folder
 from tests.harness.process import STOP_LIMIT
 from tests.harness.stack import SHORT_LEASE, Scheduler, Stack, Worker
