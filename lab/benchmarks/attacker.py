@@ -1,13 +1,12 @@
-"""Attacks a scheduler from an address of its own, until its stdin ends or its time is over."""
+"""What an attacker does to a scheduler, from an address of its own."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from lab.benchmarks import child
+from lab.benchmarks.child import say
 from tests.harness import http2
 from tests.harness.http2 import Connection, connected, frame
 
@@ -104,25 +103,18 @@ async def _busy() -> None:
         await asyncio.sleep(0)
 
 
-async def _main(arguments: argparse.Namespace) -> None:
-    stdin = await child.stdin_reader()
-    child.say(ready=True)
+async def attack_scheduler(stdin: asyncio.StreamReader, *, port: int, attack: str) -> None:
+    """Attacks the scheduler of this port on loopback, until its stdin ends or its time is over."""
+    say(ready=True)
     await stdin.readline()
-    if arguments.attack == IDLING:
+    if attack == IDLING:
         attacks = [asyncio.create_task(_busy())]
     else:
-        count, attack = ATTACKS[arguments.attack]
-        attacks = [asyncio.create_task(_again_and_again(attack, arguments.port)) for _ in range(count)]
+        count, act = ATTACKS[attack]
+        attacks = [asyncio.create_task(_again_and_again(act, port)) for _ in range(count)]
     with suppress(TimeoutError):
         async with asyncio.timeout(MAX_S):
             await stdin.read()
     for task in attacks:
         task.cancel()
     await asyncio.gather(*attacks, return_exceptions=True)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="the scheduler's, on loopback")
-    parser.add_argument("--attack", required=True, choices=[*ATTACKS, IDLING], help="what to do")
-    child.run(_main(parser.parse_args()))

@@ -14,11 +14,10 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from lab.benchmarks import command, report
-from lab.benchmarks.__main__ import default_options
-from lab.benchmarks.folders import lent_folder
+from lab.benchmarks.command import lent_folder, run_measurement
+from lab.benchmarks.conditions import this_machine
 from lab.benchmarks.goals import Figure
-from lab.benchmarks.measures import MEASURES
+from lab.benchmarks.measures import MEASURES, Options
 
 HOT = ("submit", "batch-submit", "drain", "end-to-end", "latency")
 LOSS = 0.75
@@ -31,7 +30,7 @@ async def ratios(rounds: int, folder: Path) -> dict[str, float]:
     for number in range(1, rounds + 1):
         for name in HOT:
             sys.stderr.write(f"round {number} of {rounds}: {name} …\n")
-            for figure in await MEASURES[name](default_options(folder)):
+            for figure in await MEASURES[name](Options(folder)):
                 if not figure.name.endswith("p99"):  # of 300 samples it says more of the machine
                     ratios_by_name[figure.name].append(ratio(figure))
     return {name: statistics.median(values) for name, values in ratios_by_name.items()}
@@ -51,19 +50,18 @@ def lost(before: dict[str, float], now: dict[str, float]) -> list[str]:
 
 
 def main() -> int:
-    """Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m lab.benchmarks.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; medians count (default: 3)")
     parser.add_argument("--update", action="store_true", help="write the ratios of this run to ratios.json")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
-    return command.run(_run(parser.parse_args()))
+    return run_measurement(_run(parser.parse_args()))
 
 
 async def _run(arguments: argparse.Namespace) -> int:
     with lent_folder(arguments.dir, "contentgen-bench-") as folder:
-        print(report.machine(folder).line, end="\n\n")
+        print(this_machine(folder).line, end="\n\n")
         now = await ratios(arguments.rounds, folder)
     former = json.loads(RATIOS.read_text()) if RATIOS.exists() else {}
     print(f"{'figure':36}  {'now':>6}  {'before':>6}")

@@ -1,16 +1,17 @@
 """A process of a measurement: it says `ready`, waits for a line on its stdin, and tells what it saw as JSON lines.
 
-`Child` is the parent's side; `say` and `told_to_go` are the process's own.
+`Child` is the parent's side. The process runs a coroutine function of a module, which gets its stdin and the options.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -28,7 +29,7 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """`python -m lab.benchmarks.<module>` with its options as arguments; its errors go to `<folder>/<name>.log`.
+    """Runs `lab.<program>`, a function, in a process of its own; its errors go to `<folder>/<name>.log`.
 
     `first` is what it said once it was ready.
     """
@@ -37,15 +38,15 @@ class Child:
     environment: Mapping[str, str] = MappingProxyType({"GRPC_ENABLE_FORK_SUPPORT": "0"})
     """What is added to our own."""
 
-    def __init__(self, module: str, folder: Path, name: str, **options: object) -> None:
-        self._module = f"lab.benchmarks.{module}"
+    def __init__(self, program: str, folder: Path, name: str, **options: object) -> None:
+        self._program = f"lab.{program}"
         self._log = folder / f"{name}.log"
-        self._arguments = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+        self._options = json.dumps(options)
 
     async def __aenter__(self) -> Self:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(self.python, "-m", self._module, *self._arguments),
+                *(self.python, "-m", "lab.benchmarks.child", self._program, self._options),
                 env=os.environ | dict(self.environment),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -73,7 +74,6 @@ class Child:
         return self._process.pid
 
     def go(self) -> None:
-        """Lets it begin."""
         assert self._process.stdin
         self._process.stdin.write(b"go\n")
 
@@ -89,29 +89,23 @@ class Child:
         line = await self._process.stdout.readline()
         if not line:
             last = self._log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
-            raise ChildFailed(f"{self._module} ended early, see {self._log}: {last}")
+            raise ChildFailed(f"{self._program} ended early, see {self._log}: {last}")
         message: dict[str, Any] = json.loads(line)
         return message
 
 
 def say(**what: object) -> None:
-    """One line for the parent."""
     print(json.dumps(what), flush=True)
 
 
-async def stdin_reader() -> asyncio.StreamReader:
-    """Returns the parent's end of the conversation: a line to begin, and its end to stop."""
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    return reader
+async def _main(program: str, options: dict[str, Any]) -> None:
+    """Runs the program; a line on its stdin lets it begin, the end of it stop."""
+    stdin = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
+    module, _, function = program.rpartition(".")
+    await getattr(importlib.import_module(module), function)(stdin, **options)
 
 
-def ids(text: str) -> list[int]:
-    """Account ids, by comma, as an argument."""
-    return [int(part) for part in text.split(",")]
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs the process."""
+if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+        runner.run(_main(sys.argv[1], json.loads(sys.argv[2])))

@@ -1,11 +1,20 @@
-"""A run of a benchmark that takes minutes: TERM ends it as Ctrl-C does, and a failure is a line, not a traceback."""
+"""A run of a benchmark, which takes minutes: its sizes, its folder, and its end.
+
+TERM ends it as Ctrl-C does, and a failure is a line, not a traceback.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
+import shutil
 import signal
 import sys
-from collections.abc import Coroutine
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import field, fields
+from pathlib import Path
 from typing import Any
 
 from lab.benchmarks.child import ChildFailed
@@ -15,14 +24,74 @@ from lab.benchmarks.scenario import WrongCounts
 _FAILURES: tuple[type[Exception], ...] = (WrongCounts, ChildFailed, NotDurable, TimeoutError)
 
 
-def run(measure: Coroutine[Any, Any, int | None], failures: tuple[type[Exception], ...] = ()) -> int:
+def size(default: Any, text: str) -> Any:
+    """A field of a dataclass of sizes, which is an option of a command too."""
+    return field(default=default, metadata={"help": text})
+
+
+def add_sizes(parser: argparse.ArgumentParser, sizes: type) -> None:
+    """Adds an option for each size; one that is a tuple is given by comma."""
+    for option in fields(sizes):
+        if not option.metadata:
+            continue
+        flag, default, text = f"--{option.name.replace('_', '-')}", option.default, option.metadata["help"]
+        if isinstance(default, bool):
+            parser.add_argument(flag, action="store_true", help=text)
+        elif isinstance(default, tuple):
+            kind = _numbers(type(default[0]))
+            parser.add_argument(
+                flag, type=kind, default=",".join(str(part).removesuffix(".0") for part in default), help=text
+            )
+        else:
+            parser.add_argument(flag, type=type(default), default=default, help=text)
+
+
+def _numbers(kind: type) -> Callable[[str], tuple[Any, ...]]:
+    def numbers(text: str) -> tuple[Any, ...]:
+        return tuple(kind(part) for part in text.split(","))
+
+    return numbers
+
+
+def chosen_sizes(arguments: argparse.Namespace, sizes: type) -> dict[str, Any]:
+    return {option.name: getattr(arguments, option.name) for option in fields(sizes) if option.metadata}
+
+
+def make_folder(above: Path, prefix: str) -> Path:
+    """Makes a folder, and returns its path; where root runs this, PostgreSQL's user passes through it."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
+    folder.chmod(0o711)
+    return folder
+
+
+@contextlib.contextmanager
+def lent_folder(above: Path, prefix: str) -> Iterator[Path]:
+    """A new one, which is removed at the end. After a failure it stays: its logs say why."""
+    folder = make_folder(above, prefix)
+    try:
+        yield folder
+    except asyncio.CancelledError:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+
+
+def run_measurement(measure: Coroutine[Any, Any, int | None], failures: tuple[type[Exception], ...] = ()) -> int:
     """Runs it to its end; the exit status, which it may return.
 
     `failures` are further ones that it may raise, alone or in a group.
     """
     expected = _FAILURES + failures
+
+    async def interruptible() -> int | None:
+        """Each step ends its own processes."""
+        task = asyncio.current_task()
+        assert task
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await measure
+
     try:
-        return asyncio.run(_interruptible(measure)) or 0
+        return asyncio.run(interruptible()) or 0
     except expected as failure:
         return _failed(failure)
     except ExceptionGroup as group:
@@ -39,11 +108,3 @@ def _failed(*failures: Exception) -> int:
         sys.stderr.write(f"{failure or 'a step took too long'}\n")
     sys.stderr.write("The figures would mean nothing: the run has ended.\n")
     return 1
-
-
-async def _interruptible(measure: Coroutine[Any, Any, int | None]) -> int | None:
-    """Each step ends its own processes."""
-    task = asyncio.current_task()
-    assert task
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await measure

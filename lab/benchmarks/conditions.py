@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -17,8 +18,8 @@ from pathlib import Path
 import psutil
 import psycopg2
 
-from lab.benchmarks import report
 from scheduler_svc.postgres import EmbeddedPostgres
+from scheduler_svc.postgres.programs import find_bindir
 
 BUSY = 0.1
 """From here on figures may say more of what else runs than of what is measured."""
@@ -31,6 +32,32 @@ _ROOT = Path(__file__).parents[2]
 
 class NotDurable(Exception):
     """PostgreSQL runs with a setting that makes its figures flattering."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    cores: int
+    memory_gib: float
+    python: str
+    postgres: str
+    filesystem: str
+    """On tmpfs a sync costs nothing, and figures are flattering."""
+
+    @property
+    def line(self) -> str:
+        return (
+            f"{self.cores} cores, {self.memory_gib:.0f} GiB, Python {self.python}, PostgreSQL {self.postgres},"
+            f" data on {self.filesystem}"
+        )
+
+
+def this_machine(folder: Path) -> Machine:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    version = subprocess.run([find_bindir() / "postgres", "--version"], capture_output=True, text=True, check=True)
+    mounts = [part for part in psutil.disk_partitions(all=True) if folder.resolve().is_relative_to(part.mountpoint)]
+    filesystem = max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "unknown"
+    memory_gib = psutil.virtual_memory().total / 2**30
+    return Machine(cores, memory_gib, platform.python_version(), version.stdout.split()[2], filesystem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +84,7 @@ def now(folder: Path) -> Conditions:
     return Conditions(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(),
-        machine=report.machine(folder).line,
+        machine=this_machine(folder).line,
         sync_ms=round(_sync_ms(folder), 3),
         busy=round(busy, 3),
         durability=_durability(folder),
@@ -77,7 +104,6 @@ def _commit() -> str:
 
 
 def _sync_ms(folder: Path) -> float:
-    """Returns the median of a write with its sync."""
     times = []
     with tempfile.TemporaryFile(dir=folder) as file:
         for _ in range(_SYNCS):

@@ -14,8 +14,8 @@ import psutil
 from playwright.async_api import Page, async_playwright
 
 from contentgen import AsyncContentGenerationClient
-from lab.benchmarks import goals, scenario
-from lab.benchmarks.goals import Figure
+from lab.benchmarks import scenario
+from lab.benchmarks.goals import PAGE_MS, SEEN_MS, Figure, Goal
 from lab.benchmarks.stack import Stack
 from tests.harness.console import Console
 from tests.harness.process import found_program
@@ -109,7 +109,6 @@ async def _timed(http: aiohttp.ClientSession, samples: int) -> list[PageTimes]:
 
 
 async def _first(http: aiohttp.ClientSession, path: str, address: str) -> str:
-    """Returns the first link of a list that has such an address."""
     async with http.get(path) as answer:
         (address_found, *_) = re.findall(f'href="({address})["?]', await answer.text())
     return str(address_found)
@@ -129,7 +128,7 @@ async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> PageTim
 
 def _figure(page: PageTimes, tasks: int) -> Figure:
     note = f"p50 {page.part(50):.0f} ms"
-    return Figure(f"page {page.path}, first byte, p95", page.part(95), "ms", tasks, goals.PAGE_MS, note)
+    return Figure(f"page {page.path}, first byte, p95", page.part(95), "ms", tasks, PAGE_MS, note)
 
 
 async def _memory(console: Console, http: aiohttp.ClientSession) -> Figure:
@@ -182,10 +181,10 @@ async def _seen(page: Page, stack: Stack, samples: int) -> Figure:
             await client.submit_task(stack.accounts[0], topic)
             async with asyncio.timeout(PATIENCE_S):
                 times.append(float(await waiting) - begin)
-    return _p50("a submit seen on an open page", times, goals.SEEN_MS)
+    return _p50("a submit seen on an open page", times, SEEN_MS)
 
 
-def _p50(name: str, times: Sequence[float], goal: goals.Goal | None = None) -> Figure:
+def _p50(name: str, times: Sequence[float], goal: Goal | None = None) -> Figure:
     ordered = sorted(times)
     count = len(ordered)
     return Figure(f"{name}, p50", ordered[count // 2], "ms", count, goal, f"p95 {ordered[count * 95 // 100]:.0f} ms")

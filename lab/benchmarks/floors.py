@@ -24,15 +24,13 @@ _CALLS = 10_000
 LIVES_PER_SECOND = 22_200.0
 """What `lives_per_second` would be there, by commit 3fa335b7: its drain of 100,000 was 9,900/s there, and 0.42, 0.45,
 0.51 of this floor here."""
-LIVES = 20_000
-"""Tasks of the floor of a drain."""
 _BATCH = 500
 
 
 @asynccontextmanager
 async def bare_server(stack: Stack) -> AsyncIterator[str]:
     """A server that does nothing else; gives its target."""
-    async with Child("bare_server", stack.folder, "bare_server") as server:
+    async with Child("benchmarks.callers.serve_bare", stack.folder, "bare_server") as server:
         yield str(server.first["target"])
 
 

@@ -1,8 +1,15 @@
-"""What a figure should be on two cores: one scheduler, two workers, results stored, every write fenced and durable."""
+"""Figures beside what they should be on two cores, for people or as JSON.
+
+The goals are of one scheduler and two workers, results stored, every write fenced and durable.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from lab.benchmarks.conditions import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +75,35 @@ BACKLOG = Goal(0.9, 0.95)
 UNREAD_WATCHES = Goal(1.5, 1.2, less_is_better=True)
 PAGE_MS = Goal(150, 75, less_is_better=True)
 SEEN_MS = Goal(200, 100, less_is_better=True)
+
+
+def as_json(figures: Sequence[Figure], of: Machine) -> str:
+    return json.dumps({"machine": asdict(of), "figures": [asdict(figure) for figure in figures]}, indent=2)
+
+
+def as_table(figures: Sequence[Figure], of: Machine) -> str:
+    """One line a figure: measured, its floor, both at the goals' machine's speed, the goals, what it comes to."""
+    heads = ("measure", "measured", "unit", "floor here", "there", "must", "goal", "limit", "reached", "")
+    rows = [heads, *(_row(figure) for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    sides = ["rjust" if column in {1, 3, 4, 5, 6, 7} else "ljust" for column in range(len(heads))]
+    lines = [
+        "  ".join(getattr(cell, side)(width) for cell, side, width in zip(row, sides, widths, strict=True))
+        for row in rows
+    ]
+    return "\n".join([of.line, "", *(line.rstrip() for line in lines)])
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    goal = figure.goal
+    bounds = ("", "", "", "")
+    if goal is not None:
+        limit = "–" if goal.limit is None else number(goal.limit)
+        bounds = (number(goal.must), number(goal.goal), limit, goal.met(figure.there))
+    floor = (number(figure.floor.here), number(figure.there)) if figure.floor else ("", "")
+    return (figure.name, number(figure.value), figure.unit, *floor, *bounds, figure.note)
+
+
+def number(value: float) -> str:
+    """Returns a number with three digits at least."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,38 +1,93 @@
-"""What runs have kept as JSON lines, each an object with its kind as the one name: how it is read, and shown again."""
+"""What runs have kept as JSON lines, each an object with its kind as the one name: how it is read, and shown again.
+
+It is shown as tables in Markdown, on a page between two comments too, and as plots, which need matplotlib.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.benchmarks.page import Part
+END = "<!-- the end of what is made -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part that `command` writes."""
+
+    command: str
+
+    @property
+    def begin(self) -> str:
+        return f"<!-- made by `{self.command}` -->"
+
+    def read(self, text: str) -> str:
+        """Returns what is between the comments. Raises ValueError without them."""
+        begin, end = self._bounds(text)
+        return text[begin:end].strip()
+
+    def write(self, path: Path, made: str) -> None:
+        text = path.read_text()
+        begin, end = self._bounds(text)
+        path.write_text(f"{text[:begin]}\n\n{made}\n\n{text[end:]}")
+
+    def _bounds(self, text: str) -> tuple[int, int]:
+        begin = text.index(self.begin) + len(self.begin)
+        return begin, text.index(END, begin)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def pyplot() -> Any:
+    """Draws the same file from the same figures. Raises ModuleNotFoundError without matplotlib."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "contentgen"
+    from matplotlib import pyplot as plt
+
+    return plt
+
+
+def save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, metadata={"Date": None})
+    pyplot().close(figure)
+    return path
+
 
 K = TypeVar("K")
 
 
-def read(
+def line_of(record: Any) -> str:
+    """Returns the line of a dataclass, whose name is its kind."""
+    return json.dumps({type(record).__name__.lower(): asdict(record)})
+
+
+def read_lines(
     lines: Iterable[str], kinds: Mapping[str, Callable[[dict[str, Any]], Any]], benchmark: str
 ) -> dict[str, list[Any]]:
     """Returns what each kind makes of its lines. Raises ValueError where a line is of something else."""
     records: dict[str, list[Any]] = {kind: [] for kind in kinds}
     for number, line in enumerate(lines, 1):
         try:
-            kind, values = _only(json.loads(line), kinds)
-            records[kind].append(kinds[kind](values))
+            document = json.loads(line)
+            kind = next(kind for kind in kinds if isinstance(document, dict) and kind in document)
+            records[kind].append(kinds[kind](document[kind]))
+        except StopIteration:
+            raise ValueError(
+                f"line {number} is not of a run of {benchmark}: it has neither a {' nor a '.join(kinds)}"
+            ) from None
         except (TypeError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"line {number} is not of a run of {benchmark}: {error}") from error
     return records
-
-
-def _only(document: object, kinds: Iterable[str]) -> tuple[str, dict[str, Any]]:
-    for kind in kinds:
-        if isinstance(document, dict) and kind in document:
-            return kind, document[kind]
-    raise TypeError(f"it has neither {' nor '.join(f'a {kind}' for kind in kinds)}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--page", type=Path, metavar="FILE", help="with --from: a Markdown page to put the tables into")
 
 
-def show(
+def show_kept(
     arguments: argparse.Namespace,
     read: Callable[[Iterable[str]], K],
     tables: Callable[[K], str],

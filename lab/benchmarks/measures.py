@@ -4,63 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.benchmarks import attacked, committers, console, floors, goals, growth, scaling, scenario, watched
-from lab.benchmarks.child import Child
-from lab.benchmarks.folders import make_folder
+from lab.benchmarks import console, floors, goals, growth, latencies, scenario
+from lab.benchmarks.command import make_folder, size
 from lab.benchmarks.goals import Figure, Floor, Goal
-from lab.benchmarks.latencies import Latencies, latencies
+from lab.benchmarks.latencies import QUIET_S
 from lab.benchmarks.stack import Stack
 
 MAX_PENDING_TASKS = 10_000_000
 IN_FLIGHT = 4
 """Batches that are submitted at once."""
-QUIET_S = 3.0
-"""For what is left of a start (checkpoints, statistics), before something at rest is measured."""
-REST_S = 20.0
-"""Two heartbeats of each worker; a backend's statistics may come ten seconds late."""
-SETTLE_S = 25.0
-"""Until nothing is left of a start, such as statistics that come late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Sizes of a run."""
+    """Sizes of a run: the command's options."""
 
     folder: Path
-    workers: int
-    depth: int
-    accounts: int
-    batch: int
-    submits: int
-    batch_submits: int
-    drains: tuple[int, ...]
-    lives: int
-    end_to_end: int
-    burst: int
-    samples: int
-    idle_workers: int
-    committers: int
-    ended: int
-    pool: int
-    moves: int
-    fleets: tuple[int, ...]
-    leases: int
-    passing: int
-    backlog: int
-    console_tasks: int
-    many_accounts: int
-    unread_watches: int
+    workers: int = size(2, "no-op workers")
+    depth: int = size(2000, "leases that each of them holds at most")
+    accounts: int = size(4, "accounts that the tasks are of, in turn")
+    batch: int = size(500, "tasks in a BatchSubmitTasks")
+    batch_submits: int = size(100_000, "tasks of the measure batch-submit")
+    submits: int = size(10_000, "tasks of the measure submit")
+    drain: tuple[int, ...] = size((20_000, 100_000), "backlogs to drain, by comma")
+    lives: int = size(20_000, "tasks of a drain's floor")
+    long: bool = size(False, "drain a backlog of 1,000,000 too")
+    end_to_end: int = size(60_000, "tasks of the measure end-to-end")
+    burst: int = size(250_000, "tasks that latency-after-burst drains first")
+    samples: int = size(300, "samples of a latency")
+    idle_workers: int = size(1000, "workers of the measure idle-workers")
+    committers: int = size(20, "connections of the measure notify")
+    ended: int = size(50_000, "ended tasks of the measure retention")
+    pool: int = size(20_000, "workers of the measure worker-pool")
+    moves: int = size(200_000, "moves of the measure account-watch")
+    fleets: tuple[int, ...] = size((1000, 2000), "idle workers of idle-fleet, by comma")
+    leases: int = size(30_000, "leases beside which hello is measured")
+    passing: int = size(200_000, "tasks that pass in open-transaction")
+    backlog: int = size(1_000_000, "tasks that the measure backlog drains")
+    console_tasks: int = size(1_000_000, "tasks beside which console is measured")
+    many_accounts: int = size(1_000, "accounts of the measure many-accounts")
+    unread_watches: int = size(500, "watches of the measure unread-watches")
+
+
+Measure = Callable[[Options], Awaitable[list[Figure]]]
 
 
 @asynccontextmanager
 async def fresh(options: Options, accounts: int | None = None, **settings: str) -> AsyncIterator[Stack]:
-    """A scheduler on an empty database."""
     folder = make_folder(options.folder, "run-")
     settings = {"max_queue_size": str(MAX_PENDING_TASKS), **settings}
     async with Stack(folder, accounts or options.accounts, **settings) as stack:
@@ -96,36 +91,37 @@ async def submit(options: Options) -> list[Figure]:
 
 
 async def drain(options: Options) -> list[Figure]:
-    return [await _drain_of(options, size) for size in options.drains]
+    sizes = (*options.drain, 1_000_000) if options.long else options.drain
+    return [await _drain_of(options, tasks) for tasks in sizes]
 
 
 async def cold_drain(options: Options) -> list[Figure]:
     """The first hour of a database: each WAL segment is made anew."""
     async with fresh(options) as stack:
-        return [await _drained(stack, await _lives(stack, options), options, options.drains[0], ", cold WAL")]
+        return [await _drained(stack, await _lives(stack, options), options, options.drain[0], ", cold WAL")]
 
 
-async def _drain_of(options: Options, size: int) -> Figure:
+async def _drain_of(options: Options, tasks: int) -> Figure:
     async with warmed(options) as (stack, floor):
-        return await _drained(stack, floor, options, size)
+        return await _drained(stack, floor, options, tasks)
 
 
-async def _drained(stack: Stack, floor: Floor, options: Options, size: int, suffix: str = "") -> Figure:
-    _, span = await load_and_drain(stack, options, size)
-    scenario.check(stack, size)
-    return _rate(f"drain, backlog {size:,}{suffix}", span, goals.DRAIN, floor)
+async def _drained(stack: Stack, floor: Floor, options: Options, tasks: int, suffix: str = "") -> Figure:
+    _, span = await load_and_drain(stack, options, tasks)
+    scenario.check(stack, tasks)
+    return _rate(f"drain, backlog {tasks:,}{suffix}", span, goals.DRAIN, floor)
 
 
-async def load_and_drain(stack: Stack, options: Options, size: int) -> tuple[scenario.Span, scenario.Span]:
+async def load_and_drain(stack: Stack, options: Options, tasks: int) -> tuple[scenario.Span, scenario.Span]:
     """Loads first, so that the workers find all of the backlog."""
-    loaded = await scenario.load(stack, size, batch=min(options.batch, size), in_flight=IN_FLIGHT)
+    loaded = await scenario.load(stack, tasks, batch=min(options.batch, tasks), in_flight=IN_FLIGHT)
     async with scenario.noop_workers(stack, options.workers, options.depth) as workers:
-        return loaded, await scenario.drain(stack, workers, size)
+        return loaded, await scenario.drain(stack, workers, tasks)
 
 
 async def backlog(options: Options) -> list[Figure]:
     """The rate of a long backlog against that of a short one."""
-    short, long = [await _drain_of(options, size) for size in (options.drains[0], options.backlog)]
+    short, long = [await _drain_of(options, tasks) for tasks in (options.drain[0], options.backlog)]
     note = f"{long.value:,.0f} tasks/s, {long.note}; of {short.count:,} {short.value:,.0f} tasks/s, {short.note}"
     name = f"drain of {long.count:,} against {short.count:,}"
     return [Figure(name, long.value / short.value, "times", long.count, goals.BACKLOG, note)]
@@ -136,30 +132,26 @@ async def many_accounts(options: Options) -> list[Figure]:
     spans = []
     for accounts in (options.accounts, options.many_accounts):
         async with warmed(options, accounts) as (stack, _):
-            spans.append(await load_and_drain(stack, options, options.drains[0]))
-    smaller, larger = spans
+            spans.append(await load_and_drain(stack, options, options.drain[0]))
     name = f"over {options.many_accounts:,} accounts against {options.accounts:,}"
-    return [
-        _comparison(f"BatchSubmitTasks {name}", smaller[0], larger[0], goals.MANY_ACCOUNTS),
-        _comparison(f"drain {name}", smaller[1], larger[1], goals.MANY_ACCOUNTS),
-    ]
-
-
-def _comparison(name: str, smaller: scenario.Span, larger: scenario.Span, goal: Goal) -> Figure:
-    note = f"{larger.per_second:,.0f} tasks/s, {larger.cpu_note}; {smaller.per_second:,.0f} tasks/s, {smaller.cpu_note}"
-    return Figure(name, larger.per_second / smaller.per_second, "times", larger.tasks, goal, note)
+    figures = []
+    for what, smaller, larger in zip((f"BatchSubmitTasks {name}", f"drain {name}"), *spans, strict=True):
+        rates = [f"{span.per_second:,.0f} tasks/s, {span.cpu_note}" for span in (larger, smaller)]
+        ratio = larger.per_second / smaller.per_second
+        figures.append(Figure(what, ratio, "times", larger.tasks, goals.MANY_ACCOUNTS, "; ".join(rates)))
+    return figures
 
 
 async def end_to_end(options: Options) -> list[Figure]:
-    size = options.end_to_end
+    tasks = options.end_to_end
     async with (
         warmed(options) as (stack, floor),
         scenario.noop_workers(stack, options.workers, options.depth) as workers,
     ):
-        async with scenario.loader(stack, size, batch=options.batch, in_flight=IN_FLIGHT) as loader:
+        async with scenario.loader(stack, tasks, batch=options.batch, in_flight=IN_FLIGHT) as loader:
             loader.go()
-            span = await scenario.drain(stack, workers, size)
-        scenario.check(stack, size)
+            span = await scenario.drain(stack, workers, tasks)
+        scenario.check(stack, tasks)
     return [_rate("end to end, batches coming in", span, goals.END_TO_END, floor)]
 
 
@@ -170,19 +162,19 @@ def _rate(name: str, span: scenario.Span, goal: Goal, floor: Floor | None = None
 async def latency(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
         await asyncio.sleep(QUIET_S)
-        samples = await latencies(stack, options.samples)
+        samples = await latencies.latencies(stack, options.samples)
     return _percentiles("idle, submit to worker", samples, goals.IDLE_P50_MS, goals.IDLE_P99_MS)
 
 
 async def latency_after_burst(options: Options) -> list[Figure]:
     async with fresh(options) as stack:
         await load_and_drain(stack, options, options.burst)
-        samples = await latencies(stack, options.samples)
+        samples = await latencies.latencies(stack, options.samples)
     name = f"the same right after {options.burst:,} tasks"
     return _percentiles(name, samples, goals.AFTER_BURST_P50_MS, goals.AFTER_BURST_P99_MS)
 
 
-def _percentiles(name: str, samples: Latencies, p50: Goal, p99: Goal) -> list[Figure]:
+def _percentiles(name: str, samples: latencies.Latencies, p50: Goal, p99: Goal) -> list[Figure]:
     count, note = len(samples.measured), f"the longest {samples.measured[-1]:.1f} ms"
     floor = Floor(samples.floor[count // 2], floors.UNARY_MS)
     return [
@@ -194,87 +186,18 @@ def _percentiles(name: str, samples: Latencies, p50: Goal, p99: Goal) -> list[Fi
 async def under_attack(options: Options) -> list[Figure]:
     async with fresh(options) as stack, fresh(options) as neighbour:
         await asyncio.sleep(QUIET_S)
-        return await attacked.figures(stack, neighbour, options.samples)
+        return await latencies.under_attack(stack, neighbour, options.samples)
 
 
-async def idle_workers(options: Options) -> list[Figure]:
-    count = options.idle_workers
-    async with (
-        fresh(options) as stack,
-        Child("idle_workers", stack.folder, "idle_workers", target=stack.target, count=count),
-    ):
-        await asyncio.sleep(QUIET_S)
-        before, begin = stack.cpu(), time.monotonic()
-        await asyncio.sleep(REST_S)
-        cpu, seconds = stack.cpu() - before, time.monotonic() - begin
-        rss = stack.rss()
-    note = f"PostgreSQL {cpu.postgres / seconds:.1%} of a core"
-    return [
-        Figure(f"{count:,} idle workers, the scheduler's memory", rss / 1e6, "MB", count, goals.IDLE_WORKERS_MB),
-        Figure("the same, its CPU", cpu.scheduler / seconds * 100, "% of a core", count, goals.IDLE_WORKERS_CPU, note),
-    ]
+def _on_fresh(measure: Callable[[Stack, Options], Awaitable[list[Figure]]]) -> Measure:
+    async def measured(options: Options) -> list[Figure]:
+        async with fresh(options) as stack:
+            return await measure(stack, options)
+
+    return measured
 
 
-async def idle_fleet(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        return await scaling.idle_fleet(stack, (2, *options.fleets), options.samples)
-
-
-async def hello(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        return await scaling.hellos(stack, options.leases, options.samples)
-
-
-async def open_transaction(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        return await scaling.open_transaction(stack, options.passing, options.workers, options.depth, options.samples)
-
-
-async def at_rest(options: Options) -> list[Figure]:
-    committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
-    async with fresh(options) as stack, scenario.noop_workers(stack, options.workers, options.depth) as workers:
-        for worker in workers:
-            worker.go()
-        await asyncio.sleep(SETTLE_S)
-        before, begin = stack.query(committed), time.monotonic()
-        await asyncio.sleep(REST_S)
-        commits, seconds = stack.query(committed) - before - 1, time.monotonic() - begin  # less the question's own
-    note = f"transactions, with {options.workers} idle workers"
-    return [Figure("at rest", commits / seconds, "queries/s", options.workers, goals.AT_REST_QUERIES, note)]
-
-
-async def notify(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        return await committers.figures(stack.url, options.committers)
-
-
-async def retention(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        return await asyncio.to_thread(growth.of_retention, stack.url, options.ended)
-
-
-async def worker_pool(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        return await asyncio.to_thread(growth.of_workers, stack.url, stack.target, options.pool)
-
-
-async def account_watch(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        return await asyncio.to_thread(growth.of_moves, stack.url, options.moves)
-
-
-async def unread_watches(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        await asyncio.sleep(QUIET_S)
-        return await watched.figures(stack, options.unread_watches, options.samples)
-
-
-async def console_pages(options: Options) -> list[Figure]:
-    async with fresh(options) as stack:
-        return await console.figures(stack, options.console_tasks, options.samples, options.workers, options.depth)
-
-
-MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
+MEASURES: dict[str, Measure] = {
     "batch-submit": batch_submit,
     "submit": submit,
     "drain": drain,
@@ -283,19 +206,27 @@ MEASURES: dict[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "end-to-end": end_to_end,
     "latency": latency,
     "latency-after-burst": latency_after_burst,
-    "idle-workers": idle_workers,
-    "at-rest": at_rest,
-    "notify": notify,
-    "retention": retention,
-    "worker-pool": worker_pool,
-    "account-watch": account_watch,
-    "unread-watches": unread_watches,
-    "idle-fleet": idle_fleet,
-    "hello": hello,
-    "open-transaction": open_transaction,
+    "idle-workers": _on_fresh(lambda stack, given: latencies.idle_workers(stack, given.idle_workers)),
+    "at-rest": _on_fresh(lambda stack, given: latencies.at_rest(stack, given.workers, given.depth)),
+    "notify": _on_fresh(lambda stack, given: growth.of_committers(stack.url, given.committers)),
+    "retention": _on_fresh(lambda stack, given: asyncio.to_thread(growth.of_retention, stack.url, given.ended)),
+    "worker-pool": _on_fresh(
+        lambda stack, given: asyncio.to_thread(growth.of_workers, stack.url, stack.target, given.pool)
+    ),
+    "account-watch": _on_fresh(lambda stack, given: asyncio.to_thread(growth.of_moves, stack.url, given.moves)),
+    "unread-watches": _on_fresh(
+        lambda stack, given: latencies.beside_unread_watches(stack, given.unread_watches, given.samples)
+    ),
+    "idle-fleet": _on_fresh(lambda stack, given: latencies.idle_fleet(stack, (2, *given.fleets), given.samples)),
+    "hello": _on_fresh(lambda stack, given: latencies.hellos(stack, given.leases, given.samples)),
+    "open-transaction": _on_fresh(
+        lambda stack, given: latencies.open_transaction(stack, given.passing, given.workers, given.depth, given.samples)
+    ),
     "backlog": backlog,
     "under-attack": under_attack,
-    "console": console_pages,
+    "console": _on_fresh(
+        lambda stack, given: console.figures(stack, given.console_tasks, given.samples, given.workers, given.depth)
+    ),
 }
 
 USUAL = [name for name in MEASURES if name not in {"under-attack", "backlog", "console"}]

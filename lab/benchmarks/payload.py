@@ -31,5 +31,4 @@ def stamped(task: task_pb.Task) -> float:
 
 
 def result() -> worker_pb.Result:
-    """Returns a finished article."""
     return worker_pb.Result(body=prose(random.Random(2), RESULT_BYTES), quality_score=0.9)

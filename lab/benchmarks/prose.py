@@ -20,8 +20,6 @@ def prose(chance: random.Random, size: int) -> str:
 
 
 class Brief(TypedDict):
-    """What a task is about."""
-
     topic: str
     keywords: str
     category: str

@@ -14,6 +14,7 @@ from lab.benchmarks.stack import Cpu, Stack
 PATIENCE_S = 900.0
 """How long any one load or drain may take."""
 
+_COMPLETES_ALL = "benchmarks.workers.complete_all"
 _COUNTS = """
     SELECT (SELECT count(*) FROM tasks WHERE status = 4), (SELECT count(*) FROM tasks),
         (SELECT count(*) FROM ready) + (SELECT count(*) FROM leases),
@@ -57,67 +58,86 @@ async def load(stack: Stack, tasks: int, *, batch: int, in_flight: int, target: 
 
 @asynccontextmanager
 async def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int, target: str = "") -> AsyncIterator[Child]:
-    """A loader that is ready to go."""
-    accounts = ",".join(map(str, stack.accounts))
-    options = {
-        "target": target or stack.target,
-        "tasks": tasks,
-        "batch": batch,
-        "in_flight": in_flight,
-        "accounts": accounts,
-    }
-    async with Child("loader", stack.folder, "loader", **options) as child:
+    options = {"target": target or stack.target, "tasks": tasks, "batch": batch, "in_flight": in_flight}
+    async with Child(
+        "benchmarks.callers.submit_all", stack.folder, "loader", accounts=stack.accounts, **options
+    ) as child:
         yield child
 
 
+class Fleet:
+    """No-op workers, and what their processes have told: how many tasks they have completed, how long these waited."""
+
+    def __init__(self, processes: Sequence[Child]) -> None:
+        self.processes = processes
+        self._completed = [0] * len(processes)
+        self._last = 0.0
+        self._waits_ms: list[float] = []
+        self._grown = asyncio.Event()
+
+    def go(self) -> None:
+        """Lets them connect."""
+        for process in self.processes:
+            process.go()
+
+    @property
+    def completed(self) -> int:
+        return sum(self._completed)
+
+    def take_waits_ms(self) -> list[float]:
+        """Those since the last call, the shortest first."""
+        waits, self._waits_ms = sorted(self._waits_ms), []
+        return waits
+
+    async def reach(self, tasks: int) -> float:
+        """Waits until so many are completed, and returns when the last of them was acknowledged."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.completed < tasks:
+                self._grown.clear()
+                await self._grown.wait()
+        return self._last
+
+    async def follow(self, index: int) -> None:
+        while True:
+            message = await self.processes[index].told()
+            self._completed[index], self._last = message["completed"], max(self._last, message["at"])
+            self._waits_ms += message["waits_ms"]
+            self._grown.set()
+
+
 @asynccontextmanager
-async def noop_workers(stack: Stack, count: int, depth: int, prefix: str = "noop") -> AsyncIterator[list[Child]]:
-    """Workers that are ready to connect, each in a process of its own.
+async def noop_workers(
+    stack: Stack, count: int, depth: int, *, prefix: str = "noop", targets: Sequence[str] = (), timed: bool = False
+) -> AsyncIterator[Fleet]:
+    """So many workers that are ready to connect, in a process for each target (none: each in one of its own).
 
-    An id that was used before is free again only after the lease time.
+    An id that was used before is free again only after the lease time. Raises ExceptionGroup as soon as one of the
+    processes ends.
     """
+    targets = targets or [stack.target] * count
+    options = {"count": count // len(targets), "depth": depth, "timed": timed}
     async with AsyncExitStack() as exits:
-        yield [
-            await exits.enter_async_context(
-                Child("noop_worker", stack.folder, name, target=stack.target, worker_id=name, depth=depth)
-            )
-            for name in (f"{prefix}-{number}" for number in range(count))
-        ]
+        fleet = Fleet(
+            [
+                await exits.enter_async_context(
+                    Child(_COMPLETES_ALL, stack.folder, name, worker_id=name, target=target, **options)
+                )
+                for name, target in ((f"{prefix}-{number}", target) for number, target in enumerate(targets))
+            ]
+        )
+        group = await exits.enter_async_context(asyncio.TaskGroup())
+        followers = [group.create_task(fleet.follow(index)) for index in range(len(targets))]
+        yield fleet
+        for follower in followers:
+            follower.cancel()
 
 
-async def drain(stack: Stack, workers: Sequence[Child], tasks: int) -> Span:
+async def drain(stack: Stack, workers: Fleet, tasks: int) -> Span:
     """Lets the workers go, and waits until the last of so many tasks is acknowledged."""
     cpu, begin = stack.cpu(), time.monotonic()
-    for worker in workers:
-        worker.go()
-    end = await completed(workers, tasks)
+    workers.go()
+    end = await workers.reach(tasks)
     return Span(tasks, begin, end, stack.cpu() - cpu)
-
-
-async def completed(workers: Sequence[Child], tasks: int) -> float:
-    """Returns when the last of so many tasks was acknowledged, all workers together."""
-    counts = [0] * len(workers)
-    done = asyncio.Event()
-    last = 0.0
-
-    async def follow(index: int, worker: Child) -> None:
-        nonlocal last
-        while not done.is_set():
-            message = await worker.told()
-            counts[index], last = message["completed"], max(last, message["at"])
-            if sum(counts) >= tasks:
-                done.set()
-
-    followers = [asyncio.create_task(follow(i, worker)) for i, worker in enumerate(workers)]
-    finished = asyncio.create_task(done.wait())
-    async with asyncio.timeout(PATIENCE_S):
-        await asyncio.wait([*followers, finished], return_when=asyncio.FIRST_COMPLETED)
-    for task in (*followers, finished):
-        task.cancel()
-    for outcome in await asyncio.gather(*followers, finished, return_exceptions=True):
-        if isinstance(outcome, Exception):
-            raise outcome
-    return last
 
 
 def check(stack: Stack, tasks: int, drained: int | None = None) -> None:

@@ -8,9 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab.fuzz.campaign import Campaign
-from lab.fuzz.parts import TARGETS, Plan
-from lab.fuzz.report import report, write_findings
+from lab.fuzz.campaign import TARGETS, Campaign, Plan
+from lab.fuzz.tally import report, write_findings
 
 _HELP = """\
 Calls every RPC that the scheduler serves with messages made from the descriptors and with bytes that are none, as

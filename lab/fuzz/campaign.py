@@ -1,25 +1,151 @@
-"""A campaign: its parts one after the other, the honest work beside them, and what is looked at meanwhile and after."""
+"""A campaign: its parts one after the other by a pool of processes, and what is looked at meanwhile and after."""
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
 from statistics import median
+from types import TracebackType
+from typing import Self
 
 import sqlalchemy as sa
 
-from lab.fuzz import parts
+from lab.fuzz import hostile_scheduler, hostile_worker
+from lab.fuzz.attack import Order, attack
 from lab.fuzz.case import Who
-from lab.fuzz.gardener import Gardener
-from lab.fuzz.honest import Honest
-from lab.fuzz.known import Known
-from lab.fuzz.parts import Plan
-from lab.fuzz.pool import Job, Pool
-from lab.fuzz.report import Beside
-from lab.fuzz.services import HONEST_ACCOUNT, HOSTILE_ACCOUNTS, Services, growth, services
-from lab.fuzz.tally import Finding, Tally
+from lab.fuzz.generating import every_path
+from lab.fuzz.hostile_scheduler import LieOrder, lie
+from lab.fuzz.hostile_worker import SessionOrder, hostile_sessions
+from lab.fuzz.inputs.every import INPUTS, InputOrder, try_inputs, turns
+from lab.fuzz.old_databases import cases
+from lab.fuzz.old_databases.trial import DatabaseOrder, import_databases
+from lab.fuzz.services import HONEST_ACCOUNT, HOSTILE_ACCOUNTS, Gardener, Honest, Services, growth, services
+from lab.fuzz.tally import Beside, Finding, Tally
+from lab.fuzz.values import Known
 from scheduler_svc.domain.lifecycle import Status
 from tests.harness.scheduling import ALWAYS
+
+Job = Callable[[], Tally]
+"""To be done in another process: a partial of a function of a module."""
+
+
+class Pool:
+    """So many processes; to be entered. They are spawned: the parent has gRPC's threads, and must not fork."""
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def work(self, jobs: Iterable[Job], take: Callable[[Tally], None]) -> None:
+        """Does all jobs, each of which is made when its turn comes; `take` gets what each came to."""
+        under_way: set[Future[Tally]] = set()
+        for job in jobs:
+            under_way.add(self._executor.submit(job))
+            while len(under_way) > self._processes:
+                under_way = _collect(under_way, take)
+        while under_way:
+            under_way = _collect(under_way, take)
+
+
+def _collect(under_way: set[Future[Tally]], take: Callable[[Tally], None]) -> set[Future[Tally]]:
+    """Takes what has ended, at least one; what has not ended yet."""
+    finished, unfinished = wait(under_way, return_when=FIRST_COMPLETED)
+    for future in finished:
+        take(future.result())
+    return unfinished
+
+
+STRETCH = 2_000
+"""Calls of one order, at most: a connection's."""
+SESSIONS = 25
+INPUTS_PER_ORDER = 1_000
+DATABASES = 25
+MAX_DATABASES = 250
+"""Each takes a second of a core, and the shapes come again after 46."""
+TARGETS = (*every_path(), hostile_worker.TARGET, hostile_scheduler.TARGET, *INPUTS, cases.TARGET)
+"""All that can be attacked, by name."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a campaign does, from one seed. Targets are RPCs, hostile peers and inputs, by their names."""
+
+    seed: int
+    call_jobs: int
+    only: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(path for path in every_path() if self._wants(path))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(name for name in INPUTS if self._wants(name))
+
+    @property
+    def sessions(self) -> int:
+        """Of hostile workers."""
+        return self.calls // 250 if self._wants(hostile_worker.TARGET) else 0
+
+    @property
+    def lies(self) -> int:
+        """Messages of hostile schedulers."""
+        return self.calls // 40 if self._wants(hostile_scheduler.TARGET) else 0
+
+    @property
+    def databases(self) -> int:
+        """Of the old application, to import."""
+        return min(self.calls // 400, MAX_DATABASES) if self._wants(cases.TARGET) else 0
+
+    def _wants(self, name: str) -> bool:
+        return not self.only or name.endswith(self.only)
+
+    def unknown(self) -> list[str]:
+        """Wanted targets that there are none of."""
+        return [suffix for suffix in self.only if not any(name.endswith(suffix) for name in TARGETS)]
+
+
+def call_jobs(plan: Plan, services: Services, known: Callable[[], Known]) -> Iterator[Job]:
+    """Calls in turn to each path, each order made with what is known by then."""
+    for first in range(0, plan.calls if plan.paths else 0, STRETCH):
+        count = min(STRETCH, plan.calls - first)
+        order = Order(services.scheduler.target, services.tokens, plan.paths, plan.seed, first, count, known())
+        yield partial(attack, order)
+
+
+def peer_jobs(plan: Plan, services: Services) -> Iterator[Job]:
+    """A hostile scheduler, beside hostile workers."""
+    if plan.lies:
+        yield partial(lie, LieOrder(plan.seed, plan.lies))
+    for first in range(0, plan.sessions, SESSIONS):
+        count = min(SESSIONS, plan.sessions - first)
+        order = SessionOrder(services.scheduler.target, services.tokens, plan.seed, first, count)
+        yield partial(hostile_sessions, order)
+
+
+def input_jobs(plan: Plan) -> Iterator[Job]:
+    """One for four calls."""
+    names, all_of_them = turns(plan.inputs), plan.calls // 4
+    for first in range(0, all_of_them if names else 0, INPUTS_PER_ORDER):
+        count = min(INPUTS_PER_ORDER, all_of_them - first)
+        yield partial(try_inputs, InputOrder(names, plan.seed, first, count))
+
+
+def database_jobs(plan: Plan) -> Iterator[Job]:
+    """One for four hundred calls; each order has a server of its own."""
+    for first in range(0, plan.databases, DATABASES):
+        yield partial(import_databases, DatabaseOrder(plan.seed, first, min(DATABASES, plan.databases - first)))
+
 
 _INVARIANTS = ALWAYS | {
     "a completed task has its content, and no other task has one": f"""
@@ -50,18 +176,17 @@ class Campaign:
         self.beside = Beside({}, 0, 0, 0)
 
     def run(self) -> None:
-        """Attacks everything that the plan names."""
         with services() as attacked, Pool(self._processes) as pool:
             protected = frozenset({HONEST_ACCOUNT, attacked.worker_id})
             self.tally.known = Known({"account_id": HOSTILE_ACCOUNTS}, protected)
             honest = Honest(attacked.scheduler.target, attacked.honest_token)
             gardener = Gardener(attacked.scheduler.target, attacked.tokens[Who.OPERATOR])
             with honest.working(), gardener.tending():
-                calls = parts.calls(self._plan, attacked, lambda: self.tally.known)
+                calls = call_jobs(self._plan, attacked, lambda: self.tally.known)
                 self._part("calls", pool, calls, attacked, honest)
-                self._part("hostile peers", pool, parts.peers(self._plan, attacked), attacked, honest)
-                self._part("inputs", pool, parts.inputs(self._plan), attacked, honest)
-                self._part("old databases", pool, parts.databases(self._plan), attacked, honest)
+                self._part("hostile peers", pool, peer_jobs(self._plan, attacked), attacked, honest)
+                self._part("inputs", pool, input_jobs(self._plan), attacked, honest)
+                self._part("old databases", pool, database_jobs(self._plan), attacked, honest)
             self._look(attacked, honest, gardener)
 
     def _part(self, name: str, pool: Pool, jobs: Iterable[Job], attacked: Services, honest: Honest) -> None:

@@ -1,14 +1,124 @@
-"""Cases: `case(target, seed, number, known)` is the same case each time, live ids apart."""
+"""Cases and their messages: `case(target, seed, number, known)` is the same case each time, live ids apart.
+
+A message is made from its descriptor, plausible but for as much as a case wants to be wrong.
+"""
 
 from __future__ import annotations
 
 import random
+from typing import Any
 
-from lab.fuzz.case import PATIENT, Case, Who, random_of
-from lab.fuzz.known import Known
-from lab.fuzz.messages import message
-from lab.fuzz.rpcs import RPCS, UNKNOWN, Rpc
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from lab.fuzz import values
+from lab.fuzz.case import PATIENT, RPCS, UNKNOWN, Case, Rpc, Who, random_of
+from lab.fuzz.values import Known
 from lab.fuzz.wire import spoil
+
+WILDNESS = (0.0, 0.0, 0.05, 0.1, 0.3, 1.0)
+"""The chance of each field to be hostile; one of these a message."""
+_DEEPEST = 6
+_MANY_ITEMS = (1_000, 1_001, 3_000)
+_MAX_ITEMS = 6_000
+"""Of all lists and maps of a message: lists of lists would grow beyond what any connection carries."""
+_LARGEST = values.MAX_BYTES - 4_096
+
+
+def message(descriptor: Descriptor, known: Known, source: random.Random) -> Message:
+    filled = GetMessageClass(descriptor)()
+    _Filling(known, source, source.choice(WILDNESS)).fill(filled)
+    if source.random() < 0.002:
+        _swell(filled, source)
+    return filled
+
+
+class _Filling:
+    """Fills messages with one chance of wrong values."""
+
+    def __init__(self, known: Known, source: random.Random, wild: float) -> None:
+        self._known, self._source, self._wild = known, source, wild
+        self._items_left = _MAX_ITEMS
+        self._left_out = source.choice((0.0, 0.1, 0.5))
+
+    def fill(self, made: Message, depth: int = 0) -> None:
+        """Sets most fields; of a oneof, one."""
+        choices: set[str] = set()
+        fields: list[Any] = list(made.DESCRIPTOR.fields)
+        self._source.shuffle(fields)
+        for field in fields:
+            oneof = field.containing_oneof
+            choice = oneof.name if oneof is not None and len(oneof.fields) > 1 else None
+            if choice in choices or (choice is None and self._is_left_out(field)):
+                continue
+            if choice is not None:
+                choices.add(choice)
+            self._set(made, field, depth)
+
+    def _set(self, target: Message, field: FieldDescriptor, depth: int) -> None:
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            self._set_map(target, field, depth)
+        elif field.is_repeated:
+            self._set_list(target, field, depth)
+        elif field.message_type is not None:
+            part = getattr(target, field.name)
+            part.SetInParent()
+            if depth < _DEEPEST:
+                self.fill(part, depth + 1)
+        else:
+            setattr(target, field.name, self._scalar(field))
+
+    def _set_list(self, target: Message, field: FieldDescriptor, depth: int) -> None:
+        items = getattr(target, field.name)
+        for _ in range(self._length()):
+            if field.message_type is None:
+                items.append(self._scalar(field))
+            elif depth < _DEEPEST:
+                self.fill(items.add(), depth + 1)
+
+    def _set_map(self, target: Message, field: FieldDescriptor, depth: int) -> None:
+        assert field.message_type is not None
+        entries = getattr(target, field.name)
+        key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+        for number in range(self._length()):
+            name = self._scalar(key)
+            name = f"{name}{number}" if isinstance(name, str) and not self._is_wild() else name
+            if value.message_type is None:
+                entries[name] = self._scalar(value)
+            elif depth < _DEEPEST:
+                self.fill(entries[name], depth + 1)
+
+    def _scalar(self, field: FieldDescriptor) -> Any:
+        make = values.hostile if self._is_wild() else values.plausible
+        return make(field, self._known, self._source)
+
+    def _is_wild(self) -> bool:
+        return self._source.random() < self._wild
+
+    def _is_left_out(self, field: FieldDescriptor) -> bool:
+        """By chance; but of a time or a duration, which are nothing without their seconds."""
+        return field.name != "seconds" and self._source.random() < self._left_out
+
+    def _length(self) -> int:
+        """Of a list or a map: few, or very many until the limit of items is reached."""
+        is_long = self._wild and self._source.random() < 0.01
+        length = self._source.choice(_MANY_ITEMS if is_long else (0, 1, 1, 2, 3))
+        self._items_left -= length
+        return length if self._items_left > 0 else 0
+
+
+def _swell(target: Message, source: random.Random) -> None:
+    """Makes a text so long that the message is just below, at or above what may be sent."""
+    texts = [
+        field
+        for field in target.DESCRIPTOR.fields
+        if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+    ]
+    if texts:
+        remaining = max(0, _LARGEST - target.ByteSize())
+        setattr(target, source.choice(texts).name, "a" * (remaining + source.choice((0, 4_000, 5_000))))
+
 
 RAW_CHANCE = 0.3
 """Of a case to hold a message whose bytes are spoilt."""

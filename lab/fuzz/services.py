@@ -1,8 +1,13 @@
-"""The processes of a campaign: a scheduler that checks tokens, and an honest worker; their logs and their sizes."""
+"""The processes of a campaign, their logs and sizes, and the honest work beside an attack.
+
+A gardener keeps the hostile accounts worth attacking: else all would be deactivated within a second, and most calls end
+at the first check.
+"""
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -16,10 +21,19 @@ import grpc
 import psutil
 
 from contentgen.v1 import account_service_pb2 as account_pb
+from contentgen.v1 import content_service_pb2 as content_pb
+from contentgen.v1 import task_pb2
+from contentgen.v1 import task_service_pb2 as pb
+from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from lab.fuzz.case import Who
+from lab.fuzz.values import LIMITS
 from tests.harness.cluster import Databases, throwaway_server
-from tests.harness.creators import quick_creator
+from tests.harness.creators import ARTICLE, quick_creator
 from tests.harness.credentials import line, write
 from tests.harness.stack import Scheduler, Stack, Worker, running_stack
 
@@ -33,8 +47,6 @@ _MIB = 1 << 20
 
 @dataclass
 class Services:
-    """What is attacked."""
-
     stack: Stack
     scheduler: Scheduler
     worker: Worker
@@ -46,7 +58,6 @@ class Services:
     """Resident bytes by process, one sample after another."""
 
     def sample(self) -> None:
-        """Adds how large each process is now."""
         for name, pid in {"scheduler": self.scheduler.pid, "worker": self.worker.pid}.items():
             self.memory.setdefault(name, []).append(psutil.Process(pid).memory_info().rss)
 
@@ -152,3 +163,122 @@ def growth(samples: list[int]) -> tuple[float, float]:
     begin = int(len(samples) * WARM_UP)
     tenth = max(1, len(samples) // 10)
     return median(samples[begin : begin + tenth]) / _MIB, median(samples[-tenth:]) / _MIB
+
+
+CLIENTS = 2
+WITHIN = 120
+"""Seconds in which a task has to complete, although hostile workers may take it and say no more of it."""
+
+
+class Honest:
+    """Counts what was completed, and keeps what went wrong."""
+
+    def __init__(self, target: str, token: str) -> None:
+        self.seconds: list[float] = []
+        """From each submit to its content, in the order in which they came."""
+        self.failures: list[str] = []
+        self._stopped = threading.Event()
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._channel = grpc.insecure_channel(target)
+        self._tasks = TaskServiceStub(self._channel)
+        self._contents = ContentServiceStub(self._channel)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Clients of it work until the block ends; each finishes what it has begun."""
+        threads = [threading.Thread(target=self._work, name=f"honest-{n}") for n in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            for thread in threads:
+                thread.join()
+            self._channel.close()
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            start = time.monotonic()
+            try:
+                self._one_task()
+            except (grpc.RpcError, AssertionError) as error:
+                self.failures.append(f"{type(error).__name__}: {error}")
+                self._stopped.wait(1)
+            else:
+                self.seconds.append(time.monotonic() - start)
+
+    def _one_task(self) -> None:
+        request = pb.SubmitTaskRequest(account_id=HONEST_ACCOUNT, topic="honest work", priority=10)
+        task = self._tasks.SubmitTask(request, timeout=30, metadata=self._metadata).task
+        wait = pb.WaitTaskRequest(task_id=task.task_id)
+        wait.timeout.FromSeconds(WITHIN)
+        task = self._tasks.WaitTask(wait, timeout=WITHIN + 30, metadata=self._metadata).task
+        assert task.status == task_pb2.TASK_STATUS_COMPLETED, f"an honest task is not completed: {task}"
+        wanted_content = content_pb.GetContentRequest(content_id=task.content_id)
+        content = self._contents.GetContent(wanted_content, timeout=30, metadata=self._metadata).content
+        assert content.body == ARTICLE, f"an honest task has the content of another: {content.body[:200]!r}"
+
+
+_EACH = 1.0
+"""Seconds between two rounds."""
+_WITHIN = 30.0
+_ATTACKED_MEANWHILE = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
+"""How a submit may end: an account is deactivated again, or has a limit again."""
+
+
+class Gardener:
+    """An operator who tends the accounts, in a thread."""
+
+    def __init__(self, target: str, token: str) -> None:
+        self._channel = grpc.insecure_channel(target)
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._accounts = AccountServiceStub(self._channel)
+        self._tasks = TaskServiceStub(self._channel)
+        self._pool = WorkerPoolServiceStub(self._channel)
+        self._stopped = threading.Event()
+        self.failures: list[str] = []
+
+    @contextmanager
+    def tending(self) -> Iterator[None]:
+        """Rounds go on until the block ends."""
+        thread = threading.Thread(target=self._work, name="gardener")
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            thread.join()
+            self._channel.close()
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._round()
+            except grpc.RpcError as error:
+                self.failures.append(str(error))
+            self._stopped.wait(_EACH)
+
+    def _round(self) -> None:
+        for account_id in HOSTILE_ACCOUNTS:
+            account = account_pb.Account(account_id=account_id, active=True)  # without a limit
+            update = account_pb.UpdateAccountRequest(account=account)
+            update.update_mask.paths.extend(["active", *LIMITS])
+            self._accounts.UpdateAccount(update, timeout=_WITHIN, metadata=self._metadata)
+            resume = pool_pb.ResumeDispatchRequest(account_id=account_id)
+            self._pool.ResumeDispatch(resume, timeout=_WITHIN, metadata=self._metadata)
+        batch = task_pb.BatchSubmitTasksRequest(
+            requests=[
+                task_pb.SubmitTaskRequest(account_id=account_id, topic="to be attacked", auto_approve=approve)
+                for account_id in HOSTILE_ACCOUNTS
+                for approve in (True, False) * 3
+            ]
+        )
+        # One for RetryTask. Of many failures in a row the honest worker would think that its CLI is broken.
+        failing = {"status": "3"}
+        batch.requests.add(account_id=HOSTILE_ACCOUNTS[0], topic="to fail", auto_retry=False, creator_options=failing)
+        try:
+            self._tasks.BatchSubmitTasks(batch, timeout=_WITHIN, metadata=self._metadata)
+        except grpc.RpcError as error:
+            if error.code() not in _ATTACKED_MEANWHILE:
+                raise

@@ -22,7 +22,6 @@ def _truncated(message: bytes, _: Descriptor, source: random.Random) -> bytes:
 
 
 def _flipped(message: bytes, _: Descriptor, source: random.Random) -> bytes:
-    """Returns the message with some bits flipped."""
     data = bytearray(message or b"\x00")
     for _bit in range(source.randint(1, 8)):
         data[source.randrange(len(data))] ^= 1 << source.randrange(8)

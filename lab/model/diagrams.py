@@ -9,26 +9,87 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.model import transaction_diagrams
 from lab.model.explore import CounterExample, Event, System
-from lab.model.interleaving import Interleaving
-from lab.model.messages import (
-    Assignment,
-    Hello,
-    Report,
-    ReportAcknowledged,
-    State,
-    StateAcknowledged,
-    ToWorker,
-    Welcome,
-)
+from lab.model.interleaving import Call, Interleaving, Traffics
+from lab.model.links import Whole
 from lab.model.mutants import MUTANTS, Mutant
+from lab.model.process import Assignment, Hello, Report, ReportAcknowledged, State, StateAcknowledged, ToWorker, Welcome
 from lab.model.system import Model
-from lab.model.whole import Whole
+from lab.model.transactions import UnderWay
+
+_WHO = {
+    "report": "a report",
+    "release": "a report",
+    "cancel": "CancelTask",
+    "reaper": "the reaper",
+    "due": "the due loop",
+    "limit": "UpdateAccount",
+}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+_SAYS: Mapping[str, Callable[[Any], str | None]] = {
+    "window.lock": lambda is_there: "locks the account's row" if is_there else None,
+    "window.close": lambda _: "closes the window",
+    "window.account_queue": lambda queue: (
+        queue and f"counts {_count(queue.leases, 'lease')}, {queue.flows[0].tagged} admitted"
+    ),
+    "window.admit": lambda number: f"admits {_count(number, 'task')}",
+    "window.untag": lambda number: f"takes {_count(number, 'task')} out of the window",
+    "leases.claim": lambda rows: (
+        f"claims {', '.join(f'task {grant.ref.task_key}' for grant in rows.grants) or 'nothing'}"
+    ),
+    "leases.revoke": lambda number: f"revokes {_count(number, 'lease')}" if number else None,
+    "accounts.update": lambda change: f"sets the limit to {change.max_concurrent_tasks}",
+    "waiting.take_due": lambda due: f"takes {_count(len(due), 'task')} that became due",
+    "waiting.reserve": lambda reservations: (
+        f"may admit {sum(reservation.admitted for reservation in reservations.values())}"
+    ),
+}
+
+
+def transaction_lines(model: Interleaving, found: CounterExample[Traffics]) -> Iterator[str]:
+    """The participants, what each step does, and what is wrong then."""
+    calls = [event.what[0] for event, _ in found.steps if isinstance(event.what, tuple)]
+    names = list(dict.fromkeys(map(_participant, calls)))
+    ids = {name: f"P{place}" for place, name in enumerate(names)}
+    yield from (f"participant {ids[name]} as {name}" for name in names)
+    yield "participant D as PostgreSQL"
+    for event, state in found.steps:
+        if not isinstance(event.what, tuple):
+            yield f"Note over D: {event.name}"
+            continue
+        call, before = event.what
+        after = next((number for call_under_way, number in state.under_way if call_under_way == call), None)
+        for text in _said(model.transaction(before), None if after is None else model.transaction(after)):
+            yield f"{ids[_participant(call)]}->>D: {text}"
+    yield f"Note over D: {found.wrong}"
+
+
+def _participant(call: Call) -> str:
+    return f"replica {call.replica + 1}" if call.replica >= 0 else _WHO[call.kind]
+
+
+def _said(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
+    """Yields what a step's statements did; without a transaction after it, it was the commit."""
+    if after is None:
+        yield "commits"
+        return
+    if after.seen and not before.seen:
+        yield "reads the tables"
+    begin = len(before.answers)
+    for name, answer in zip(after.asked[begin:], after.answers[begin:], strict=True):
+        text = _SAYS[name](answer) if name in _SAYS else None
+        if text:
+            yield text
+
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 _BEGIN, _END = "<!-- counter-examples: made by python -m lab.model.diagrams --write -->\n", "<!-- end -->\n"
@@ -50,7 +111,6 @@ _OUTCOMES = {1: "COMMITTED", 2: "ALREADY_COMMITTED", 3: "LEASE_LOST"}
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the sections, or writes them into the document."""
     text = document_with(section(mutant, *_counter_example(mutant)) for mutant in MUTANTS)
     if "--write" in arguments:
         DOCUMENT.write_text(text)
@@ -79,7 +139,7 @@ def section(mutant: Mutant, model: System[Any], found: CounterExample[Any]) -> s
     head = f"### {mutant.name} ({mutant.rule})\n\n{caption}"
     draw: Callable[[Any, CounterExample[Any]], Iterator[str]] = _of_protocol
     if isinstance(model, Interleaving):
-        draw = transaction_diagrams.lines
+        draw = transaction_lines
     lines = ["sequenceDiagram", *(f"    {line}" for line in draw(model, found))]
     return "\n".join([head, "", "```mermaid", *lines, "```", ""])
 

@@ -72,8 +72,6 @@ class Traffics(NamedTuple):
 
 
 class Interleaving:
-    """A system for `explore`."""
-
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
         self._tables: Parts[Tables] = Parts()
@@ -83,7 +81,6 @@ class Interleaving:
     # The system
 
     def initial(self) -> Traffics:
-        """All tasks wait, and a worker takes what it is given."""
         tables = submitted(self._traffic.tasks, 0, TTL, self._traffic.limits[0])
         tables.sessions[WORKER] = SessionRecord(SESSION, 1)
         if self._traffic.scheduled:
@@ -101,21 +98,17 @@ class Interleaving:
             yield Edge(Event("leases expire"), expired._replace(tables=number), True)
 
     def wrong(self, state: Traffics) -> str | None:
-        """See `properties`."""
         tables = self.tables(state)
         return tables.broken or (properties.OVER_LIMIT if tables.over_limit else None)
 
     def settled(self, state: Traffics) -> bool:
-        """Returns whether every task has ended, and nothing is under way."""
         tables = self.tables(state)
         return not (state.under_way or tables.leases or any(task.status in OPEN for task in tables.tasks.values()))
 
     def tables(self, state: Traffics) -> Tables:
-        """Returns what is committed."""
         return self._tables[state.tables]
 
     def transaction(self, number: int) -> UnderWay:
-        """Returns the transaction of that number in a state."""
         return self._transactions[number]
 
     def statements(self) -> set[str]:
@@ -207,7 +200,6 @@ class Interleaving:
 
 
 def _work(call: Call) -> Work:
-    """Returns the production code that a call runs."""
     ref = call.lease
     completed = LeaseUpdate(ref.lease_id, ref.attempt, ref, AttemptCompleted(TaskResult("a body")))
     reports = ReportWork(TERMS)

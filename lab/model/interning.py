@@ -62,7 +62,6 @@ class Parts(Generic[T]):
         return number
 
     def copy(self, number: int) -> T:
-        """Returns a copy of the value of that number."""
         return cast(T, pickle.loads(self._copies[number]))  # noqa: S301 - our own, and much faster than a deep copy
 
     def step(self, number: int, name: Hashable, change: Callable[[T], A]) -> tuple[int, A]:

@@ -1,10 +1,11 @@
-"""A stream of the model: what is on its way, and what the scheduler's end of it knows."""
+"""A stream of the model: what is on its way, what the scheduler's end of it knows; and the state of a whole model."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from lab.model.messages import Assignment, State, StateAcknowledged, ToScheduler, ToWorker, named
+from lab.model.process import Assignment, State, StateAcknowledged, ToScheduler, ToWorker, named
+from lab.model.properties import FAULTS
 from lab.model.scheduler import Stock, frozen
 from scheduler_svc.dispatch.streams import Streams, WorkerStream
 from scheduler_svc.dispatch.work import Claimed, SessionCapacity
@@ -76,7 +77,6 @@ def handed_over(link: Link) -> Link:
 
 
 def aged(link: Link | None) -> Link | None:
-    """Time goes on for what its worker has stated."""
     if link is None or link.end is None:
         return link
     stock = link.end.stock
@@ -93,3 +93,37 @@ def renumbered(link: Link, states: int, assignments: int) -> Link:
         unread=tuple((number - assignments, leases) for number, leases in stock.unread),
     )
     return link._replace(end=link.end._replace(stock=fewer))
+
+
+A = TypeVar("A")
+
+
+class Whole(NamedTuple):
+    """A state: numbers of its parts. `budget` is what may still go wrong."""
+
+    tables: int
+    budget: tuple[int, ...]
+    processes: tuple[int, ...]
+    links: tuple[Link | None, ...]
+    former: tuple[Link | None, ...]
+    rival: tuple[LeaseRef, ...] = ()
+    """What the other worker runs, where there is one whose messages take no time."""
+
+
+def replaced_in(row: tuple[A, ...], place: int, value: A) -> tuple[A, ...]:
+    return (*row[:place], value, *row[place + 1 :])
+
+
+def linked(whole: Whole, who: int, link: Link | None) -> Whole:
+    return whole._replace(links=replaced_in(whole.links, who, link))
+
+
+def formerly(whole: Whole, who: int, link: Link | None) -> Whole:
+    return whole._replace(former=replaced_in(whole.former, who, link))
+
+
+def spend(whole: Whole, fault: str) -> Whole | None:
+    """Returns the state with one of these faults less; None where none is left."""
+    place = FAULTS.index(fault)
+    remaining = whole.budget[place]
+    return whole._replace(budget=replaced_in(whole.budget, place, remaining - 1)) if remaining else None

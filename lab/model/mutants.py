@@ -10,15 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lab.model import properties, waiting
-from lab.model.explore import Exploration, System, explore
+from lab.model import database, properties
+from lab.model.database import WindowRows
+from lab.model.explore import DEADLOCK, Exploration, System, explore
 from lab.model.interleaving import Traffic
-from lab.model.liveness import DEADLOCK
-from lab.model.scenario import Scenario
+from lab.model.properties import Scenario
 from lab.model.scenarios import system
 from lab.model.system import Model
 from lab.model.tables import Tables
-from lab.model.waiting import WindowRows
 from scheduler_svc.dispatch.streams import Streams
 from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain import dispatch
@@ -235,7 +234,7 @@ MUTANTS = (
         "A revoked lease does not count", "an account's limit, rule 17",
         "A cancelled task counts as gone, although its CLI may still run.",
         Traffic("cancel", "", {"cancel": 1}), properties.OVER_LIMIT,
-        waiting, "seats_taken", _seats_without_revoked,
+        database, "seats_taken", _seats_without_revoked,
     ),
     Mutant(
         "A released task keeps its place in a closed window", "an account's limit, rule 8",

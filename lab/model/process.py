@@ -1,7 +1,9 @@
-"""A worker of the model: the production code's book, outbox, slots, circuit breaker and heartbeat log, and its disk.
+"""A worker of the model, and what it and a scheduler say to each other.
 
-`worker_svc.session.worker` carries these parts' decisions out on an event loop; here the same
-calls are made one by one, so that anything may come between them. Its clock stands at 0, and times are moved instead.
+It has the production code's book, outbox, slots, circuit breaker and heartbeat log, and its disk.
+`worker_svc.session.worker` carries these parts' decisions out on an event loop; here the same calls are made one by
+one, so that anything may come between them. Its clock stands at 0, and times are moved instead. The messages are those
+of the contract as plain tuples, without what no decision depends on.
 """
 
 from __future__ import annotations
@@ -9,18 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import NamedTuple
 
-from lab.model.messages import (
-    Assignment,
-    Hello,
-    Report,
-    ReportAcknowledged,
-    State,
-    StateAcknowledged,
-    ToWorker,
-    Welcome,
-    Word,
-)
+from scheduler_svc.domain.ids import LeaseRef, format_lease_id, parse_lease_id
 from worker_svc.health import CircuitBreaker, CircuitState
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
 from worker_svc.session import deadlines
@@ -28,6 +21,68 @@ from worker_svc.session.deadlines import HeartbeatLog
 from worker_svc.session.leases import Lease, LeaseBook, Stage, StopAction, StopReason
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
 from worker_svc.session.slots import Slots
+
+
+class Word(NamedTuple):
+    """One update: of which lease, and what it says. `started`, of a release, is whether a CLI had run."""
+
+    lease_id: str
+    attempt: int
+    kind: UpdateKind
+    started: bool = False
+
+
+class Hello(NamedTuple):
+    session_number: int
+    held: tuple[tuple[str, int], ...]
+    lost: tuple[str, ...]
+
+
+class State(NamedTuple):
+    number: int
+    free_slots: int
+    held: tuple[tuple[str, int], ...]
+    last_assignment: int
+
+
+class Report(NamedTuple):
+    number: int
+    words: tuple[Word, ...]
+
+
+class Welcome(NamedTuple):
+    drop: tuple[str, ...]
+
+
+class StateAcknowledged(NamedTuple):
+    number: int
+    not_renewed: tuple[str, ...]
+
+
+class ReportAcknowledged(NamedTuple):
+    number: int
+    outcomes: tuple[tuple[str, int, int], ...]
+
+
+class Assignment(NamedTuple):
+    number: int
+    heartbeat_number: int
+    leases: tuple[tuple[str, int], ...]
+
+
+ToScheduler = Hello | State | Report
+ToWorker = Welcome | StateAcknowledged | ReportAcknowledged | Assignment
+
+
+def named(ref: LeaseRef) -> tuple[str, int]:
+    return format_lease_id(ref.task_key, ref.fence), ref.attempt
+
+
+def ref_of(lease_id: str, attempt: int) -> LeaseRef:
+    ref = parse_lease_id(lease_id, attempt)
+    assert ref is not None, "the model's ids are all of its making"
+    return ref
+
 
 LEASE_LOST = 3
 """The contract's number."""
@@ -90,7 +145,6 @@ class Process:
         return Hello(self.session_number, self._held(), tuple(sorted(self.left)))
 
     def state(self) -> State:
-        """Says what it holds and would take."""
         stream = self._open_stream()
         stream.heartbeat_number += 1
         stream.stated_for, stream.known_free = 0.0, self.slots.free(self.breaker.capacity)
@@ -98,7 +152,6 @@ class Process:
         return State(stream.heartbeat_number, stream.known_free, self._held(), stream.last_assignment)
 
     def report(self) -> Report:
-        """Sends what waits in the outbox."""
         stream = self._open_stream()
         stream.report_number += 1
         return Report(stream.report_number, tuple(u.message for u in self.outbox.take(stream.report_number)))
@@ -121,15 +174,12 @@ class Process:
     # What happens to it
 
     def cut(self) -> None:
-        """It sees the end of its stream."""
         self.stream = None
 
     def part(self) -> None:
-        """The network between it and every scheduler is gone."""
         self.stream, self.reachable = None, False
 
     def heal(self) -> None:
-        """The network is back."""
         self.reachable = True
 
     def kill(self) -> None:
@@ -139,7 +189,6 @@ class Process:
         self.running, self.left, self.stream, self.alive = set(), frozenset(), None, False
 
     def restart(self) -> None:
-        """A new process takes up what the former one left."""
         self.alive = True
         for word in self.spool.values():
             self.book.restore(word.lease_id, word.attempt)
@@ -148,7 +197,6 @@ class Process:
         self.left = frozenset(self.marks)
 
     def try_again(self) -> None:
-        """The breaker's pause is over."""
         self.breaker.half_open()
 
     def suspend(self) -> None:
@@ -182,7 +230,6 @@ class Process:
     # What it hears
 
     def hear(self, message: ToWorker) -> None:
-        """Reads the next message of its stream."""
         match message:
             case Welcome():
                 self._open_stream().welcomed = True
@@ -304,7 +351,6 @@ class Process:
 
     @property
     def overfull(self) -> bool:
-        """Whether it was given more than it has slots for."""
         return sum(lease.stage is not Stage.FINISHED for lease in self.book) > self.size
 
     def _past_deadline(self) -> list[Lease]:

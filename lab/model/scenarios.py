@@ -6,7 +6,7 @@ from typing import Any
 
 from lab.model.explore import System
 from lab.model.interleaving import Interleaving, Traffic
-from lab.model.scenario import Scenario
+from lab.model.properties import Scenario
 from lab.model.system import Model
 
 _EACH_ONCE = {"limit": 1, "cancel": 1, "release": 1, "expire": 1, "late": 1}
@@ -72,5 +72,4 @@ WIDE: tuple[Scenario | Traffic, ...] = (
 
 
 def system(scenario: Scenario | Traffic) -> System[Any]:
-    """Returns what is explored."""
     return Model(scenario) if isinstance(scenario, Scenario) else Interleaving(scenario)

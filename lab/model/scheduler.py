@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from lab.model.database import session_key, transaction
 from lab.model.interning import RolledBack
-from lab.model.messages import Hello, Report, State, Word, ref_of
+from lab.model.process import Hello, Report, State, Word, ref_of
 from lab.model.tables import ACCOUNT, Tables
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.dispatch.admission import settle
@@ -63,12 +63,10 @@ class Stock(NamedTuple):
     unread: tuple[tuple[int, int], ...] = ()
 
     def thawed(self) -> Capacity:
-        """Returns the capacity as the production code has it."""
         return Capacity(self.heartbeat_number, self.free_slots, self.expires_at, self.assignments, dict(self.unread))
 
 
 def frozen(capacity: Capacity) -> Stock:
-    """Returns a capacity in its frozen form."""
     unread = tuple(capacity.unread.items())
     return Stock(capacity.heartbeat_number, capacity.free_slots, capacity.expires_at, capacity.assignments, unread)
 
@@ -110,7 +108,6 @@ class Application:
         return tuple((w.lease_id, w.attempt, o.value) for w, o in zip(report.words, outcomes, strict=True))
 
     def claim(self, tables: Tables, capacities: Sequence[SessionCapacity]) -> Claimed | None:
-        """Returns what the workers of one replica are granted."""
         limit = sum(capacity.free for capacity in capacities)
         answer = _call(tables, lambda: claim(transaction(tables), capacities, limit, self._terms.lease_ttl))
         if answer is not None and answer.grants:
@@ -139,11 +136,9 @@ class Application:
         _call(tables, lambda: update_account(transaction(tables), ACCOUNT, change))
 
     def cancel(self, tables: Tables, task: int) -> None:
-        """CancelTask with force."""
         _call(tables, lambda: cancel_task(transaction(tables), task, force=True))
 
     def retry(self, tables: Tables, task: int) -> None:
-        """RetryTask."""
         _call(tables, lambda: retry_task(transaction(tables), task, reset_retry_count=False))
 
 

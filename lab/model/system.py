@@ -15,22 +15,11 @@ from lab.model import links, properties
 from lab.model.database import session_key
 from lab.model.explore import Edge, Event
 from lab.model.interning import Parts
-from lab.model.links import End, Link
-from lab.model.messages import (
-    Hello,
-    Report,
-    ReportAcknowledged,
-    State,
-    ToScheduler,
-    Welcome,
-    Word,
-    named,
-)
-from lab.model.process import Process
-from lab.model.scenario import FAULTS, OF_A_WORKER, Scenario
+from lab.model.links import End, Link, Whole, formerly, linked, replaced_in, spend
+from lab.model.process import Hello, Process, Report, ReportAcknowledged, State, ToScheduler, Welcome, Word, named
+from lab.model.properties import FAULTS, OF_A_WORKER, Scenario
 from lab.model.scheduler import Application
 from lab.model.tables import Tables, jump, pass_time, set_down, set_up, stand, submitted
-from lab.model.whole import Whole, formerly, linked, replaced_in, spend
 from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.lifecycle import Status
@@ -76,7 +65,6 @@ class Model:
         return Whole(self._tables.number(tables), budget, (process,) * scenario.workers, no_links, no_links)
 
     def edges(self, whole: Whole) -> Iterator[Edge[Whole]]:
-        """Yields all that may happen next."""
         for worker in self._workers:
             yield from self._of_worker(whole, worker)
             yield from self._of_stream(whole, worker)
@@ -91,7 +79,6 @@ class Model:
         yield from self._of_time(whole)
 
     def wrong(self, whole: Whole) -> str | None:
-        """See `properties`."""
         parts = whole.tables, whole.processes, whole.rival
         if parts not in self._wrong:
             processes = [self.process(whole, worker) for worker in self._workers]
@@ -99,15 +86,12 @@ class Model:
         return self._wrong[parts]
 
     def settled(self, whole: Whole) -> bool:
-        """See `properties`."""
         return properties.settled(self.tables(whole), [self.process(whole, worker) for worker in self._workers])
 
     def tables(self, whole: Whole) -> Tables:
-        """Returns the database of a state."""
         return self._tables[whole.tables]
 
     def process(self, whole: Whole, who: int) -> Process:
-        """Returns a worker of a state."""
         return self._processes[whole.processes[who]]
 
     # Steps of the parts
@@ -417,7 +401,6 @@ class Model:
 
 
 def name_of(who: int) -> str:
-    """Returns a worker's id."""
     return "AB"[who]
 
 

@@ -75,8 +75,6 @@ class ReadyRecord(NamedTuple):
 
 
 class ShareRecord(NamedTuple):
-    """The account's row of `shares`."""
-
     closed: bool
     backlog: bool
 
@@ -109,7 +107,6 @@ class Tables:
         self.watch = ClockWatch(self.lease_ttl, 1.0)
 
     def pass_time(self, units: float, *, database: bool = True, others: bool = True) -> None:
-        """Time goes on, by the database's clock and by all others; one of them may stand, or jump."""
         _age(self.watch, units if others else 0.0, units if database else 0.0)
         if database:
             self._pass_time(units)
@@ -130,11 +127,9 @@ class Tables:
 
     @property
     def claimable(self) -> bool:
-        """Whether a claim would find anything."""
         return any(row.tagged for row in self.ready.values())
 
     def note_claim(self) -> None:
-        """A claim is committed."""
         self.over_limit |= 0 < self.limits[ACCOUNT] < len(self.leases)
 
 
@@ -148,7 +143,6 @@ def submitted(tasks: int, max_retries: int, lease_ttl: float, limit: int, *, fen
 
 
 def pass_time(tables: Tables) -> None:
-    """A unit of time."""
     tables.pass_time(1.0)
 
 
@@ -163,12 +157,10 @@ def stand(tables: Tables) -> None:
 
 
 def set_up(tables: Tables) -> None:
-    """The database is back."""
     tables.up = True
 
 
 def set_down(tables: Tables) -> None:
-    """The database goes away."""
     tables.up = False
 
 

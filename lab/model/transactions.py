@@ -115,7 +115,6 @@ class _Run:
         self._held = set(one.held)
 
     def tx(self) -> Tx:
-        """Its statements, as the application sees them."""
         tx = transaction(self._tables, first=self._first)
         for name in _STEPWISE:
             setattr(tx, name, _Stepwise(self, name, getattr(tx, name)))

@@ -18,30 +18,22 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.benchmarks import command
+from lab.benchmarks.command import add_sizes, chosen_sizes, run_measurement
 from lab.simulation import calibration, check, costs, derivation
-from lab.simulation.loaded_cell import Sizes
-from lab.simulation.scenarios import SCENARIOS, Row
+from lab.simulation.scenarios import SCENARIOS
+from lab.simulation.system import Sizes
 
 ROUND_TIMEOUT = 1_200.0
-
-
-def _whole(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def _several(text: str) -> int:
     if (count := int(text)) < 2:
         raise argparse.ArgumentTypeError("2 or more: the pace of a machine changes")
     return count
-
-
-def _seconds(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,51 +46,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="of all that is random in a simulation")
     parser.add_argument("--costs", type=Path, default=costs.DEFAULT, help="where the measured costs are")
     parser.add_argument("--runs", type=_several, default=3, help="rounds of calibrate and check")
-    parser.add_argument("--workers", type=int, default=100_000, help="workers of fleet, and of all cells together")
-    parser.add_argument("--slots", type=int, default=3, help="slots of a worker")
-    parser.add_argument("--seconds", type=float, default=180.0, help="that a task runs, on average")
-    parser.add_argument("--schedulers", type=_whole, default="20,30", help="of fleet, by comma")
-    parser.add_argument("--behind", type=_whole, default="1,2,4", help="schedulers of storm, by comma")
-    parser.add_argument("--cores", type=_whole, default="16", help="of PostgreSQL, by comma: of fleet")
-    parser.add_argument("--fleets", type=_whole, default="1000,5000", help="workers of storm, by comma")
-    parser.add_argument("--cells", type=int, default=100, help="how many cells")
-    parser.add_argument("--outages", type=_seconds, default="60", help="seconds that a cell is lost, by comma")
-    parser.add_argument("--down", type=float, default=30.0, help="seconds that PostgreSQL fails over in storm")
-    parser.add_argument("--restart", type=float, default=3.0, help="seconds that schedulers take to restart in storm")
-    parser.add_argument("--moved-after", type=float, default=30.0, help="seconds after which clients leave a lost cell")
+    add_sizes(parser, Sizes)
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument("--output", choices=("table", "jsonl"), default="table", help="how to print the figures")
     return parser
 
 
 def main() -> int:
-    """Does what the arguments ask for; returns the exit status."""
     arguments = _parser().parse_args()
     if arguments.scenario == "calibrate":
-        return command.run(_calibrate(arguments))
+        return run_measurement(_calibrate(arguments))
     random.seed(arguments.seed)
     if arguments.scenario == "check":
-        return command.run(_check(arguments))
-    measured_costs = costs.load(arguments.costs)
-    _show(_told(SCENARIOS[arguments.scenario](measured_costs, _sizes(arguments))), arguments.output)
+        return run_measurement(_check(arguments))
+    sizes, rows = Sizes(**chosen_sizes(arguments, Sizes)), []
+    for row in SCENARIOS[arguments.scenario](costs.load(arguments.costs), sizes):
+        sys.stderr.write(", ".join(f"{name} {_text(value)}" for name, value in row.items()) + "\n")
+        rows.append(row)
+    _show(rows, arguments.output)
     return 0
-
-
-def _sizes(arguments: argparse.Namespace) -> Sizes:
-    return Sizes(
-        workers=arguments.workers,
-        slots=arguments.slots,
-        seconds=arguments.seconds,
-        schedulers=arguments.schedulers,
-        behind=arguments.behind,
-        cores=arguments.cores,
-        fleets=arguments.fleets,
-        cells=arguments.cells,
-        outages=arguments.outages,
-        down=arguments.down,
-        restart=arguments.restart,
-        moved_after=arguments.moved_after,
-    )
 
 
 async def _calibrate(arguments: argparse.Namespace) -> None:
@@ -118,19 +84,6 @@ async def _check(arguments: argparse.Namespace) -> int:
     compared = check.middle(rounds)
     _show([result.document() for result in compared], arguments.output)
     return 0 if all(result.close for result in compared) else 1
-
-
-def _told(rows: Iterable[Row]) -> list[Row]:
-    """Returns the rows; says on stderr that one more is there."""
-    documents = []
-    for row in rows:
-        sys.stderr.write(f"{_line(row)}\n")
-        documents.append(row)
-    return documents
-
-
-def _line(row: Row) -> str:
-    return ", ".join(f"{name} {_text(value)}" for name, value in row.items())
 
 
 def _show(rows: Sequence[dict[str, Any]], output: str) -> None:

@@ -17,10 +17,9 @@ import psutil
 
 from lab.benchmarks import scenario
 from lab.benchmarks.child import Child
-from lab.benchmarks.folders import lent_folder
+from lab.benchmarks.command import lent_folder
 from lab.benchmarks.latencies import latencies
-from lab.simulation.cell import Cell
-from lab.simulation.measured import Fleet, Idle, Measured, Paced, Used, calmest, calmest_fleet
+from lab.simulation.cell import Cell, Fleet, Idle, Measured, Paced, Used, calmest, calmest_fleet
 from tests.harness.processes import free_port
 
 HEARTBEAT_S = 10.0
@@ -28,6 +27,7 @@ SETTLE_S = 3.0
 REST_S = 20.0
 """Two heartbeats of each worker."""
 SAMPLES = 150
+_FLEET = "simulation.processes.run_fleet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +68,17 @@ async def measure(above: Path, rounds: int) -> Measured:
 
 
 async def measure_once(above: Path) -> Measured:
-    """Measures everything once."""
     with lent_folder(above, "contentgen-simulation-") as folder:
-        return await _measure_in(folder)
-
-
-async def _measure_in(folder: Path) -> Measured:
-    async with Cell(folder) as cell:
-        fleets = await _fleets(cell)  # before there is anything to vacuum
-        hello_s = await _hello_seconds(cell)
-        rest = await _rest(cell)
-        await asyncio.to_thread(cell.warm_wal)
-        phases = [await phase(cell, shape) for shape in SHAPES]
-        paced = [await submitted_at(cell, rate, PACED_S) for rate in RATES]
-        scenario.check(cell, sum(shape.tasks for shape in SHAPES) + sum(load.tasks for load in paced))
-        idle = await _idle(cell)
-    return Measured(rest, phases, paced, idle, fleets, hello_s, refused=await _refused(folder))
+        async with Cell(folder) as cell:
+            fleets = await _fleets(cell)  # before there is anything to vacuum
+            hello_s = await _hello_seconds(cell)
+            rest = await _rest(cell)
+            await asyncio.to_thread(cell.warm_wal)
+            phases = [await phase(cell, shape) for shape in SHAPES]
+            paced = [await submitted_at(cell, rate, PACED_S) for rate in RATES]
+            scenario.check(cell, sum(shape.tasks for shape in SHAPES) + sum(load.tasks for load in paced))
+            idle = await _idle(cell)
+        return Measured(rest, phases, paced, idle, fleets, hello_s, refused=await _refused(folder))
 
 
 def say(text: str) -> None:
@@ -91,7 +86,6 @@ def say(text: str) -> None:
 
 
 def cpu_of(children: Sequence[Child]) -> float:
-    """Returns the CPU seconds of these processes so far."""
     return sum(sum(psutil.Process(child.pid).cpu_times()[:2]) for child in children)
 
 
@@ -104,8 +98,8 @@ def meter(cell: Cell, *children: Child) -> Callable[[], Used]:
 @asynccontextmanager
 async def fleet(cell: Cell, count: int, *, slots: int = 0, seconds: float = 0.0, prefix: str) -> AsyncIterator[Child]:
     """Real light workers that are ready to connect to all schedulers of the cell."""
-    options = {"targets": ",".join(cell.targets), "count": count, "prefix": prefix, "slots": slots, "seconds": seconds}
-    async with Child("simulation.fleet_workers", cell.folder, prefix, **options) as child:
+    options = {"targets": cell.targets, "count": count, "prefix": prefix, "slots": slots, "seconds": seconds}
+    async with Child(_FLEET, cell.folder, prefix, **options) as child:
         yield child
 
 
@@ -129,24 +123,19 @@ async def _rest(cell: Cell) -> Used:
 
 
 async def phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
-    """Returns what the load and what the drain used."""
     say(f"{shape.tasks} tasks in batches of {shape.batch}, {shape.workers} workers")
-    loaded = await submitted(cell, shape)
-    return loaded, await (_run(cell, shape) if shape.slots else drained(cell, shape))
-
-
-async def submitted(cell: Cell, shape: Shape) -> Used:
     async with scenario.loader(cell, shape.tasks, batch=shape.batch, in_flight=shape.in_flight) as loader:
         reading = cell.reading()
         loader.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
             message = await loader.told()
-        return Used(cell.reading() - reading, message["cpu"])
+        loaded = Used(cell.reading() - reading, message["cpu"])
+    return loaded, await (_run(cell, shape) if shape.slots else _drained(cell, shape))
 
 
-async def drained(cell: Cell, shape: Shape) -> Used:
-    async with scenario.noop_workers(cell, shape.workers, shape.depth, f"noop-{shape.depth}") as workers:
-        spent = meter(cell, *workers)
+async def _drained(cell: Cell, shape: Shape) -> Used:
+    async with scenario.noop_workers(cell, shape.workers, shape.depth, prefix=f"noop-{shape.depth}") as workers:
+        spent = meter(cell, *workers.processes)
         await scenario.drain(cell, workers, shape.tasks)
         return spent()
 
@@ -154,15 +143,9 @@ async def drained(cell: Cell, shape: Shape) -> Used:
 async def submitted_at(cell: Cell, rate: float, seconds: float) -> Paced:
     """Single submits, so many a second. A cell has each rate once: its worker is named by it."""
     say(f"{rate:.0f} submits a second")
-    tasks, accounts = round(rate * seconds), ",".join(map(str, cell.accounts))
-    options = {
-        "target": cell.target,
-        "tasks": tasks,
-        "rate": rate,
-        "accounts": accounts,
-        "worker_id": f"paced-{rate:.0f}",
-    }
-    async with Child("simulation.paced_load", cell.folder, "paced", **options) as load:
+    tasks = round(rate * seconds)
+    options = {"tasks": tasks, "rate": rate, "accounts": cell.accounts, "worker_id": f"paced-{rate:.0f}"}
+    async with Child("simulation.processes.submit_paced", cell.folder, "paced", target=cell.target, **options) as load:
         reading = cell.reading()
         load.go()
         seconds_each: list[float] = []
@@ -209,22 +192,20 @@ async def _fleet(cell: Cell, count: int, turn: int) -> Fleet:
         await asyncio.sleep(HEARTBEAT_S)
         resting = spent()
         memory = cell.rss() - memory
-        await _restart(cell)
+        cell.kill()
+        await cell.restart()
         spent = meter(cell, workers)
         await connected(workers, count)
         connecting = spent()
-    await _restart(cell)  # the next fleet is the first of its process, too
-    return Fleet(count, resting, connecting, memory)
-
-
-async def _restart(cell: Cell) -> None:
     cell.kill()
-    await cell.restart()
+    await cell.restart()  # the next fleet is the first of its process, too
+    return Fleet(count, resting, connecting, memory)
 
 
 async def _hello_seconds(cell: Cell) -> float:
     say("one hello after the other")
-    async with Child("hello_probe", cell.folder, "hello", target=cell.target, worker_id="hello", samples=100) as probe:
+    options = {"target": cell.target, "worker_id": "hello", "samples": 100}
+    async with Child("benchmarks.workers.say_hello", cell.folder, "hello", **options) as probe:
         probe.go()
         times = sorted([(await probe.told())["ms"] for _ in range(100)])
     return float(times[50]) / 1e3
@@ -233,8 +214,8 @@ async def _hello_seconds(cell: Cell) -> float:
 async def _refused(folder: Path) -> float:
     """Returns the CPU seconds of an attempt to connect where nobody listens."""
     say("connections that are refused")
-    options = {"targets": f"127.0.0.1:{free_port()}", "count": 100, "prefix": "refused"}
-    async with Child("simulation.fleet_workers", folder, "refused", **options) as workers:
+    options = {"targets": [f"127.0.0.1:{free_port()}"], "count": 100, "prefix": "refused"}
+    async with Child(_FLEET, folder, "refused", **options) as workers:
         cpu_before = cpu_of([workers])
         workers.go()
         await asyncio.sleep(SETTLE_S)

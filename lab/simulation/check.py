@@ -1,25 +1,32 @@
 """The same thing for real and in the simulation, side by side: how far apart they are.
 
-Part of `lab.simulation`. The operating points are none of those that the costs are measured at. The pace of a
-host with other guests changes within minutes, so each round measures the costs just before the figures that they are to
-explain, and the round in the middle counts.
+The operating points are none of those that the costs are measured at. The pace of a host with other guests changes
+within minutes, so each round measures the costs just before the figures that they are to explain, and the round in the
+middle counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from lab.benchmarks.folders import lent_folder
-from lab.simulation import mirror, real
-from lab.simulation.calibration import Shape, measure_once
+from lab.benchmarks import scenario
+from lab.benchmarks.child import Child
+from lab.benchmarks.command import lent_folder, make_folder
+from lab.simulation import calibration, mirror
+from lab.simulation.calibration import REST_S, Shape, measure_once
+from lab.simulation.cell import Cell
 from lab.simulation.costs import Costs
 from lab.simulation.derivation import derive
-from lab.simulation.measured import Paced
 
+DOWN_S = 2.0
+"""Until a killed scheduler is started again; its start takes a while, too."""
 TOLERANCE = 0.2
 SHAPE = Shape(30_000, 250, 6, workers=3, depth=1_000)
 LIGHT, BUSY = 0.06, 0.4
@@ -52,124 +59,157 @@ class Middle:
 
     @property
     def close(self) -> bool:
-        """Whether the round in the middle is."""
         return abs(self._one.deviation) <= TOLERANCE
 
     def document(self) -> dict[str, Any]:
         """Returns the round in the middle, and the deviations that are furthest from it."""
-        calmest, busiest = self.rounds[0].deviation, self.rounds[-1].deviation
-        return asdict(self._one) | {
-            "deviation": self._one.deviation,
-            "least": calmest,
-            "most": busiest,
-            "close": self.close,
-        }
+        least, most = self.rounds[0].deviation, self.rounds[-1].deviation
+        deviations = {"deviation": self._one.deviation, "least": least, "most": most}
+        return asdict(self._one) | deviations | {"close": self.close}
 
     @property
     def _one(self) -> Compared:
         return self.rounds[len(self.rounds) // 2]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the real system did."""
-
-    drain: real.Drained
-    latencies: list[Paced]
-    rest: real.Rest
-    restart: real.Storm
-    survivor: real.Storm
-
-
-async def one_round(above: Path, seed: int) -> list[Compared]:
-    """The costs, the real system and the simulation."""
-    costs = derive(await measure_once(above))
-    results = await _run_real(above, mirror.capacity(costs))
-    return list(_compare(results, costs, seed))
-
-
 def middle(rounds: Sequence[Sequence[Compared]]) -> list[Middle]:
-    """Each figure of all rounds."""
     return [
         Middle(sorted(comparisons, key=lambda comparison: comparison.deviation))
         for comparisons in zip(*rounds, strict=True)
     ]
 
 
-async def _run_real(above: Path, capacity: float) -> Found:
-    """`capacity`: single submits a second, by the simulation."""
+class _Real(NamedTuple):
+    """What the real system did, and the same in the simulation, with what others used of the machine.
+
+    Each name has a unit, and what a figure is multiplied by to have it.
+    """
+
+    names: Sequence[tuple[str, str, float]]
+    figures: Sequence[float]
+    others: float
+    simulate: Callable[[Costs, float], list[float]]
+
+    def compared(self, costs: Costs, seed: int) -> Iterator[Compared]:
+        simulated = mirror.medians(partial(self.simulate, costs, self.others), seed)
+        for (name, unit, scale), real, figure in zip(self.names, self.figures, simulated, strict=True):
+            yield Compared(name, unit, scale * real, scale * figure, self.others)
+
+
+async def one_round(above: Path, seed: int) -> list[Compared]:
+    costs = derive(await measure_once(above))
+    capacity = mirror.capacity(costs)
+    light, busy = (round(share * capacity) for share in (LIGHT, BUSY))
     with lent_folder(above, "contentgen-check-") as folder:
-        drained = await real.drain(folder, SHAPE)
-        paced = await real.latencies(folder, tuple(round(share * capacity) for share in (LIGHT, BUSY)), PACED_S)
-        idle, restart = await real.rest_and_restart(folder, WORKERS)
-        survivor = await real.survivor(folder, WORKERS)
-    return Found(drained, paced, idle, restart, survivor)
+        reals = [
+            await _drain(folder),
+            *await _singles(folder, light, busy),
+            *await _rest_and_restart(folder),
+            await _survivor(folder),
+        ]
+    return [comparison for real in reals for comparison in real.compared(costs, seed)]
 
 
-def _compare(results: Found, costs: Costs, seed: int) -> Iterator[Compared]:
-    """The same in the simulation, with what others used of the machine."""
-    yield from _drain(results.drain, costs, seed)
-    light, busy = results.latencies
-    yield from _singles(light, costs, seed)
-    yield from _singles(busy, costs, seed)[1:]
-    yield from _rest(results.rest, costs, seed)
-    yield from _storms(results, costs, seed)
-
-
-def _pairs(
-    names: Sequence[tuple[str, str, float]], reals: Sequence[float], simulated: Sequence[float], share: float
-) -> list[Compared]:
-    """Each name has a unit, and what a figure is multiplied by to have it."""
-    return [
-        Compared(name, unit, scale * a, scale * b, share)
-        for (name, unit, scale), a, b in zip(names, reals, simulated, strict=True)
-    ]
-
-
-def _drain(drained: real.Drained, costs: Costs, seed: int) -> list[Compared]:
-    simulated = mirror.medians(partial(mirror.drain, costs, SHAPE, drained.others), seed)
+async def _drain(folder: Path) -> _Real:
+    """A load, then its drain."""
+    async with Cell(make_folder(folder, "drain-")) as cell:
+        await asyncio.to_thread(cell.warm_wal)
+        load, drained = await calibration.phase(cell, SHAPE)
+        scenario.check(cell, SHAPE.tasks)
+    cpu, tasks = drained.reading.cpu, SHAPE.tasks
     names = [
         (f"submit, batches of {SHAPE.batch}, {SHAPE.in_flight} in flight", "tasks/s", 1.0),
-        (f"drain of {SHAPE.tasks:,}, {SHAPE.workers} workers with {SHAPE.depth:,} leases", "tasks/s", 1.0),
+        (f"drain of {tasks:,}, {SHAPE.workers} workers with {SHAPE.depth:,} leases", "tasks/s", 1.0),
         ("its CPU a task: scheduler", "µs", 1e6),
         ("its CPU a task: PostgreSQL", "µs", 1e6),
     ]
-    return _pairs(
-        names, [drained.loaded, drained.drained, drained.scheduler, drained.postgres], simulated, drained.others
-    )
+    figures = [tasks / load.reading.at, tasks / drained.reading.at, cpu.scheduler / tasks, cpu.postgres / tasks]
+    return _Real(names, figures, drained.others, lambda costs, others: mirror.drain(costs, SHAPE, others))
 
 
-def _singles(paced: Paced, costs: Costs, seed: int) -> list[Compared]:
-    """The latency, then the CPU."""
-    others, cpu = paced.used.others, paced.used.reading.cpu
-    simulated = mirror.medians(partial(mirror.latencies, costs, paced.rate, PACED_S, others), seed)
-    rate = f"{paced.rate:.0f} single submits a second"
-    names = [
-        (f"{rate}: submit to worker, p50", "ms", 1e3),
-        (f"{rate}: CPU a task, scheduler", "µs", 1e6),
-        (f"{rate}: CPU a task, PostgreSQL", "µs", 1e6),
-    ]
-    reals = [mirror.spread(paced.seconds)[0], cpu.scheduler / paced.tasks, cpu.postgres / paced.tasks]
-    return _pairs(names, reals, simulated[:1] + simulated[2:], others)
+async def _singles(folder: Path, light: int, busy: int) -> list[_Real]:
+    """Single submits at these rates, one after the other: the latency when light, and the CPU."""
+    async with Cell(make_folder(folder, "paced-")) as cell:
+        await asyncio.to_thread(cell.warm_wal)
+        loads = [await calibration.submitted_at(cell, rate, PACED_S) for rate in (light, busy)]
+        scenario.check(cell, sum(load.tasks for load in loads))
+    reals = []
+    for paced in loads:
+        cpu, rate = paced.used.reading.cpu, f"{paced.rate:.0f} single submits a second"
+
+        def simulate(costs: Costs, others: float, rate: float = paced.rate) -> list[float]:
+            p50, _, scheduler, postgres = mirror.latencies(costs, rate, PACED_S, others)
+            return [p50, scheduler, postgres]
+
+        names = [
+            (f"{rate}: submit to worker, p50", "ms", 1e3),
+            (f"{rate}: CPU a task, scheduler", "µs", 1e6),
+            (f"{rate}: CPU a task, PostgreSQL", "µs", 1e6),
+        ]
+        figures = [mirror.spread(paced.seconds)[0], cpu.scheduler / paced.tasks, cpu.postgres / paced.tasks]
+        reals.append(_Real(names, figures, paced.used.others, simulate))
+    names, figures, others, simulate_busy = reals[1]
+    reals[1] = _Real(names[1:], figures[1:], others, lambda *given: simulate_busy(*given)[1:])
+    return reals
 
 
-def _rest(rest: real.Rest, costs: Costs, seed: int) -> list[Compared]:
-    simulated = mirror.medians(partial(mirror.rest, costs, WORKERS, rest.others), seed)
-    fleet = f"{WORKERS:,} idle workers"
+@asynccontextmanager
+async def _fleet(folder: Path, schedulers: int) -> AsyncIterator[tuple[Cell, Child]]:
+    """Idle workers, connected for a while."""
+    async with (
+        Cell(make_folder(folder, "fleet-"), schedulers=schedulers) as cell,
+        calibration.fleet(cell, WORKERS, prefix="fleet") as child,
+    ):
+        calibration.say(f"{WORKERS} workers behind {schedulers} schedulers")
+        child.go()
+        await calibration.connected(child, WORKERS)
+        await asyncio.sleep(calibration.SETTLE_S)
+        yield cell, child
+
+
+async def _rest_and_restart(folder: Path) -> list[_Real]:
+    """An idle fleet; then its scheduler is killed, and started again."""
+    async with _fleet(folder, 1) as (cell, child):
+        spent = calibration.meter(cell, child)
+        await asyncio.sleep(REST_S)
+        used = spent()
+        cpu, seconds = used.reading.cpu, used.reading.at
+        begin = time.monotonic()
+        cell.kill()
+        await asyncio.sleep(DOWN_S)
+        await cell.restart()
+        served = time.monotonic()
+        times = await calibration.connected(child, WORKERS)
+    fleet, down = f"{WORKERS:,} idle workers", served - begin
     names = [(f"{fleet}: scheduler", "% of a core", 100.0), (f"{fleet}: PostgreSQL", "% of a core", 100.0)]
-    return _pairs(names, [rest.scheduler, rest.postgres], simulated, rest.others)
-
-
-def _storms(results: Found, costs: Costs, seed: int) -> Iterator[Compared]:
-    storm = results.restart
-    simulated = mirror.medians(partial(mirror.restart, costs, WORKERS, storm.down, storm.others), seed)
-    yield from _pairs(
-        _storm(f"restart after {storm.down:.1f} s"), mirror.spread(storm.samples)[:2], simulated[:2], storm.others
+    idle = _Real(
+        names,
+        [cpu.scheduler / seconds, cpu.postgres / seconds],
+        used.others,
+        lambda costs, others: mirror.rest(costs, WORKERS, others),
     )
-    storm = results.survivor
-    simulated = mirror.medians(partial(mirror.survivor, costs, WORKERS, storm.others), seed)
-    yield from _pairs(_storm("one of two is killed"), mirror.spread(storm.samples)[:2], simulated[:2], storm.others)
+    restart = _storm(
+        f"restart after {down:.1f} s",
+        [moment - served for moment in times],
+        used.others,
+        lambda costs, others: mirror.restart(costs, WORKERS, down, others),
+    )
+    return [idle, restart]
 
 
-def _storm(event: str) -> list[tuple[str, str, float]]:
-    return [(f"{event}: {share} of its workers are back", "s", 1.0) for share in ("half", "99%")]
+async def _survivor(folder: Path) -> _Real:
+    """One of two schedulers is killed: its workers, half of all, go to the other one."""
+    async with _fleet(folder, 2) as (cell, child):
+        spent = calibration.meter(cell, child)
+        await asyncio.sleep(calibration.HEARTBEAT_S)  # else their pauses would not begin with the shortest
+        others = spent().others
+        begin = time.monotonic()
+        cell.kill()
+        times = [moment - begin for moment in await calibration.connected(child, WORKERS // 2)]
+    return _storm("one of two is killed", times, others, lambda costs, others: mirror.survivor(costs, WORKERS, others))
+
+
+def _storm(event: str, times: list[float], others: float, simulate: Callable[[Costs, float], list[float]]) -> _Real:
+    """Seconds until each worker was connected again."""
+    names = [(f"{event}: {share} of its workers are back", "s", 1.0) for share in ("half", "99%")]
+    return _Real(names, mirror.spread(times)[:2], others, lambda *given: simulate(*given)[:2])

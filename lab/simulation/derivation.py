@@ -1,7 +1,7 @@
 """Makes costs of what was measured: what a call, a task, a message, a transaction takes by itself.
 
-Part of `lab.simulation`. One load has many tasks in few transactions, another one few in many; which prices
-explain all of them is a linear fit. What a transaction takes beside its CPU comes from an idle system.
+One load has many tasks in few transactions, another one few in many; which prices explain all of them is a linear fit.
+What a transaction takes beside its CPU comes from an idle system.
 """
 
 from __future__ import annotations
@@ -10,16 +10,38 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lab.simulation.calibration import FLEETS, SAMPLES, SHAPES, Shape
+from lab.simulation.cell import Fleet, Measured, Used
 from lab.simulation.costs import Costs, Part
-from lab.simulation.fit import prices
-from lab.simulation.measured import Fleet, Measured, Used
+
+_ROUNDS = 20_000
+
+
+def prices(counts: Sequence[Sequence[float]], used: Sequence[float]) -> list[float]:
+    """Prices of the columns of `counts`, none negative, with the least squares of the relative errors of `used`.
+
+    By coordinate descent: each price in turn takes what the others leave, until none changes any more.
+    """
+    rows = [[count / total for count in row] for row, total in zip(counts, used, strict=True)]
+    columns = list(zip(*rows, strict=True))
+    scales = [sum(value * value for value in column) for column in columns]
+    result = [0.0] * len(columns)
+    residuals = [1.0] * len(rows)
+    for _ in range(_ROUNDS):
+        for index, column in enumerate(columns):
+            if not scales[index]:
+                continue
+            estimate = result[index] + sum(a * b for a, b in zip(column, residuals, strict=True)) / scales[index]
+            change = max(0.0, estimate) - result[index]
+            result[index] += change
+            residuals = [a - change * b for a, b in zip(residuals, column, strict=True)]
+    return result
+
 
 _SINGLES, _LARGE = 1, 4
 """The shapes whose WAL is told: single submits, and the largest batches and depths."""
 
 
 def derive(measured: Measured) -> Costs:
-    """Returns all costs."""
     rest, loads, drains, fleets = measured.rest, _loads(measured), _drains(measured), measured.fleets
     phases, idle = _phases(measured), measured.idle.used
     priced = [*phases, (idle, _counts(idle, calls=SAMPLES, tasks=SAMPLES, runs=SAMPLES))]
@@ -131,7 +153,6 @@ def _counts(used: Used, *, calls: float = 0, tasks: float = 0, runs: float = 0) 
 
 
 def _phases(measured: Measured) -> list[tuple[Used, _Counts]]:
-    """Returns each load, drain and paced load."""
     return [
         *(
             (used, _counts(used, calls=shape.tasks / shape.batch, tasks=shape.tasks))
@@ -164,7 +185,6 @@ def _beyond_rest(used: Used, rest: Used) -> Part:
 
 
 def _prices(used: Sequence[Part], counts: Sequence[Sequence[float]]) -> list[Part]:
-    """The prices of these counts in both."""
     scheduler = prices(counts, [part.scheduler for part in used])
     postgres = prices(counts, [part.postgres for part in used])
     return [Part(*both) for both in zip(scheduler, postgres, strict=True)]

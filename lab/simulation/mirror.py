@@ -9,12 +9,10 @@ import random
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 from lab.simulation.calibration import REST_S, SETTLE_S, Shape
-from lab.simulation.clients import Arrivals, ClosedLoop
 from lab.simulation.costs import Costs
-from lab.simulation.fleet import NoopWorker, Worker
+from lab.simulation.fleet import Arrivals, ClosedLoop, NoopWorker, Worker
 from lab.simulation.system import SimulatedCell
 
 SEEDS = 3
@@ -23,21 +21,14 @@ CONNECTING = 100.0
 """Workers that connect in a second, at first."""
 LIMIT = 600.0
 
-R = TypeVar("R")
 
-
-def seeded(run: Callable[[], list[R]], seed: int) -> list[list[R]]:
-    """Returns what the run gives with each seed."""
+def medians(run: Callable[[], list[float]], seed: int) -> list[float]:
+    """Returns the median of each figure over the seeds."""
     results = []
     for number in range(SEEDS):
         random.seed(seed + number)
         results.append(run())
-    return results
-
-
-def medians(run: Callable[[], list[float]], seed: int) -> list[float]:
-    """Returns the median of each figure over the seeds."""
-    return [statistics.median(column) for column in zip(*seeded(run, seed), strict=True)]
+    return [statistics.median(column) for column in zip(*results, strict=True)]
 
 
 def drain(costs: Costs, shape: Shape, others: float) -> list[float]:
@@ -55,7 +46,6 @@ def drain(costs: Costs, shape: Shape, others: float) -> list[float]:
 
 
 def until(cell: SimulatedCell, done: Callable[[], bool]) -> None:
-    """Runs until it is so."""
     while not done():
         assert cell.clock.now < LIMIT, "the simulated system can't do it"
         cell.clock.run(cell.clock.now + STEP)
@@ -134,6 +124,5 @@ def survivor(costs: Costs, workers: int, others: float) -> list[float]:
 
 
 def spread(seconds: list[float]) -> list[float]:
-    """Returns the median, the 99th percentile and the largest value."""
     ordered = sorted(seconds)
     return [ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100], ordered[-1]]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 from lab.simulation import mirror
 from lab.simulation.calibration import Shape
-from lab.simulation.ceilings import rows as _ceilings
-from lab.simulation.clock import Clock
 from lab.simulation.costs import Costs
-from lab.simulation.loaded_cell import RAMP_S, LoadedCell, Sizes
+from lab.simulation.costs import ceilings as _ceilings
+from lab.simulation.machine import Clock
+from lab.simulation.system import RAMP_S, LoadedCell, Sizes
 
 Row = dict[str, float | str]
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lab.simulation.clock import Clock, Process, ignore
 from lab.simulation.costs import Costs, Part
-from lab.simulation.database import Database, Task
-from lab.simulation.group_lane import Entry, GroupLane
-from lab.simulation.machine import Cores, Interpreter
+from lab.simulation.database import Database, Entry, GroupLane, Task
+from lab.simulation.machine import Clock, Cores, Interpreter, Process, ignore
 from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL
 from scheduler_svc.dispatch.loop import HINT_INTERVAL, MAX_CLAIM, MIN_SESSIONS
 from scheduler_svc.dispatch.streams import MAX_ASSIGNMENT, SessionCapacities
@@ -43,8 +41,6 @@ CLAIM_SHARE = 0.3
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One worker's stream, at the scheduler."""
-
     key: int
     worker: Worker
     scheduler: Scheduler
@@ -118,8 +114,6 @@ class Scheduler:
     # What clients and workers send
 
     def submit(self, tasks: list[Task], answered: Callable[[bool], None]) -> None:
-        """SubmitTask or BatchSubmitTasks."""
-
         def put() -> None:
             claim = None if self._submits.waiting else self._inline_claim()
             self._submits.put(Entry(tasks, len(tasks), self._clock.now, answered, claim))
@@ -141,20 +135,17 @@ class Scheduler:
         self.process.use(self._costs.hello.scheduler / 2)(wait)
 
     def send(self, message: Message) -> None:
-        """A worker's message."""
         if message.idle:
             self.process.use(self._costs.heartbeat.scheduler)(partial(self._gather, message))
         else:
             self.process.use(self._costs.message.scheduler)(partial(self._report, message))
 
     def end(self, session: Session) -> None:
-        """Its stream is over."""
         self.sessions.pop(session.key, None)
         self._capacities.remove(session.key)
         self._gathered.pop(session, None)
 
     def hint(self) -> None:
-        """There may be work."""
         self._hinted = self._may_have_work = True
         self._claim_soon()
 

@@ -1,15 +1,16 @@
-"""A simulated cell: PostgreSQL and schedulers, on one machine or on machines of their own.
-
-Part of `lab.simulation`.
-"""
+"""A simulated cell: PostgreSQL and schedulers, on one machine or on machines of their own; idle, or under load."""
 
 from __future__ import annotations
 
-from lab.simulation.clock import Clock
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab.benchmarks.command import size
 from lab.simulation.costs import Costs
-from lab.simulation.database import OWNER, Database
-from lab.simulation.fleet import Address, Surroundings
-from lab.simulation.machine import Cores, Interpreter
+from lab.simulation.database import OWNER, Database, Task
+from lab.simulation.fleet import Address, Arrivals, RunningWorker, Surroundings
+from lab.simulation.machine import Clock, Cores, Interpreter
 from lab.simulation.scheduler import Scheduler
 
 OTHERS = "others"
@@ -44,7 +45,6 @@ class SimulatedCell:
             self.cores.load(costs.others, OTHERS, first=True)
 
     def start(self, address: Address) -> None:
-        """Starts a scheduler at this address."""
         self._started += 1
         cores = self.cores if self._shared else None
         name = f"scheduler {self._started}"
@@ -59,3 +59,139 @@ class SimulatedCell:
         """Returns the CPU seconds of the schedulers and of PostgreSQL so far, if they share a machine."""
         schedulers = sum(seconds for owner, seconds in self.cores.used.items() if owner.startswith("scheduler"))
         return schedulers, self.cores.used[OWNER]
+
+
+RAMP_S = 60.0
+"""In which a fleet connects, and takes its first tasks, before anything is looked at."""
+LOAD = 0.8
+"""Of the workers' slots."""
+BATCH = 10
+"""Tasks in a call of the clients."""
+STEP_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of the scenarios: how many, and seconds."""
+
+    workers: int = size(100_000, "workers of fleet, and of all cells together")
+    slots: int = size(3, "slots of a worker")
+    seconds: float = size(180.0, "that a task runs, on average")
+    schedulers: tuple[int, ...] = size((20, 30), "of fleet, by comma")
+    behind: tuple[int, ...] = size((1, 2, 4), "schedulers of storm, by comma")
+    cores: tuple[int, ...] = size((16,), "of PostgreSQL, by comma: of fleet")
+    fleets: tuple[int, ...] = size((1000, 5000), "workers of storm, by comma")
+    cells: int = size(100, "how many cells")
+    outages: tuple[float, ...] = size((60.0,), "seconds that a cell is lost, by comma")
+    down: float = size(30.0, "seconds that PostgreSQL fails over in storm")
+    restart: float = size(3.0, "seconds that schedulers take to restart in storm")
+    moved_after: float = size(30.0, "seconds after which clients leave a lost cell")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Done and used so far: CPU seconds of the scheduler that used most, and of PostgreSQL."""
+
+    completed: int
+    scheduler: float
+    postgres: float
+    claims: int
+
+    def __sub__(self, other: Load) -> Load:
+        return Load(
+            self.completed - other.completed,
+            self.scheduler - other.scheduler,
+            self.postgres - other.postgres,
+            self.claims - other.claims,
+        )
+
+
+class LoadedCell:
+    def __init__(
+        self,
+        costs: Costs,
+        sizes: Sizes,
+        workers: int,
+        schedulers: int,
+        cores: int = 8,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        """`cores` are PostgreSQL's."""
+        self.sizes = sizes
+        self.cell = SimulatedCell(costs, clock=clock, cores=cores, schedulers=schedulers, shared=False)
+        self.clock = self.cell.clock
+        surroundings = self.cell.around()
+        self.workers = [
+            RunningWorker(surroundings, self.cell.addresses, number, sizes.slots, sizes.seconds)
+            for number in range(workers)
+        ]
+        for worker in self.workers:
+            self.clock.after(random.uniform(0, RAMP_S / 2), worker.connect)
+        self.clock.after(RAMP_S / 2, lambda: self.cell.database.store(self._first(LOAD * workers * sizes.slots)))
+        self.rate = LOAD * workers * sizes.slots / sizes.seconds
+        self.arrivals = Arrivals(surroundings, self.cell.addresses, self.rate, batch=BATCH)
+
+    def _first(self, count: float) -> list[Task]:
+        """So many tasks, with which the workers are as busy as they will be."""
+        return [Task(self.clock.now) for _ in range(round(count))]
+
+    @property
+    def connected(self) -> int:
+        return sum(worker.session is not None for worker in self.workers)
+
+    @property
+    def held(self) -> int:
+        return sum(worker.held for worker in self.workers)
+
+    @property
+    def stopped(self) -> int:
+        """Runs that were stopped because their leases could not be renewed."""
+        return sum(worker.stopped for worker in self.workers)
+
+    @property
+    def hellos(self) -> int:
+        return sum(worker.hellos for worker in self.workers)
+
+    def load(self) -> Load:
+        peers = self.cell.peers
+        maximum = max((peer.process.used for peer in peers), default=0.0)
+        return Load(
+            self.cell.database.completed, maximum, self.cell.cores.used[OWNER], sum(peer.claims for peer in peers)
+        )
+
+    def latency(self) -> float:
+        """Returns the seconds from submit to worker: the median of the later half; -1 if none arrived."""
+        later = sorted(self.arrivals.latencies[len(self.arrivals.latencies) // 2 :])
+        return later[len(later) // 2] if later else -1.0
+
+    def kill(self, number: int) -> None:
+        if scheduler := self.cell.addresses[number].scheduler:
+            scheduler.kill()
+
+    def kill_all(self) -> None:
+        for number in range(len(self.cell.addresses)):
+            self.kill(number)
+
+    def start_all(self) -> None:
+        for address in self.cell.addresses:
+            self.cell.start(address)
+
+    def vanish(self) -> None:
+        """All of it is lost, its workers excepted."""
+        self.cell.database.away = True
+        self.kill_all()
+
+    def come_back(self) -> None:
+        self.cell.database.away = False
+        self.start_all()
+
+    def send_clients_to(self, others: Sequence[LoadedCell]) -> None:
+        """From now on its clients submit to these, in turn. What it stored stays its own."""
+        self.arrivals.addresses = [address for cell in others for address in cell.cell.addresses]
+
+    def settle(self, until: float) -> None:
+        """Runs until all workers are connected, and a heartbeat longer."""
+        while self.connected < len(self.workers) and self.clock.now < until:
+            self.clock.run(self.clock.now + STEP_S)
+        self.clock.run(self.clock.now + 10)

@@ -16,12 +16,14 @@ import psutil
 import pytest
 
 from lab.benchmarks import __main__ as benchmarks
-from lab.benchmarks import committers, growth, scaling, scenario, watched
+from lab.benchmarks import growth, scenario
 from lab.benchmarks.goals import Figure
-from lab.benchmarks.latencies import latencies
+from lab.benchmarks.latencies import beside_unread_watches, hellos, latencies
 from lab.benchmarks.scale import __main__ as scale
-from lab.benchmarks.scale import cleanup, keeping_up, rows, steady
-from lab.benchmarks.scale.followed import followed
+from lab.benchmarks.scale.case import Kept, read_rows
+from lab.benchmarks.scale.drains import followed
+from lab.benchmarks.scale.steady import COUNTS
+from lab.benchmarks.scale.years import CLEANED_UP, RETENTION_DELETED
 from lab.benchmarks.stack import Stack
 from scheduler_svc.accounts.work import create_account
 from tests.harness.scheduling import Scheduling
@@ -77,7 +79,7 @@ def test_growth_is_measured_beside_the_plain_way(
 
 @pytest.mark.release("commits are measured three times for seconds")
 def test_committers_are_measured_with_hints_and_without(db_url: str) -> None:
-    figures = asyncio.run(committers.figures(db_url, 3))
+    figures = asyncio.run(growth.of_committers(db_url, 3))
     assert [(figure.unit, figure.count) for figure in figures] == [("commits/s", 3)] * 3
     assert all(figure.value > 0 for figure in figures)
 
@@ -97,11 +99,11 @@ async def test_each_task_is_counted_once_and_sizes_are_compared(folder: Path) ->
         assert len(probed.measured) == len(probed.floor) == SAMPLES
         assert min(*probed.measured, *probed.floor) > 0
 
-        beside = await watched.figures(stack, 3, SAMPLES)
+        beside = await beside_unread_watches(stack, 3, SAMPLES)
         assert [figure.unit for figure in beside] == ["times", "times"]
         assert all(figure.value > 0 for figure in beside)
 
-        (hello,) = await scaling.hellos(stack, 100, SAMPLES)
+        (hello,) = await hellos(stack, 100, SAMPLES)
         assert (hello.unit, hello.count) == ("ms", SAMPLES)
 
         stack.execute("DELETE FROM workers")
@@ -130,13 +132,13 @@ async def test_workers_outlive_their_streams(folder: Path) -> None:
         assert moves == expected, "no lease was lost or released"
 
 
-def measured_at_scale(folder: Path, case: str, *options: str) -> rows.Kept:
+def measured_at_scale(folder: Path, case: str, *options: str) -> Kept:
     """What a case keeps with small sizes, its counts checked."""
     kept = folder / "scale.jsonl"
     kept.unlink(missing_ok=True)
     arguments = ["--quick", f"--cases={case}", f"--dir={folder}", f"--results={kept}", *options]
     assert scale.main(arguments) == 0
-    results = rows.read(kept.read_text().splitlines())
+    results = read_rows(kept.read_text().splitlines())
     assert list(results.runs[0].sizes) == [case]
     assert {row.table.replace(":", " ").split()[0] for row in results.rows} == {case}
     return results
@@ -151,7 +153,7 @@ def test_each_case_at_scale_keeps_rows(folder: Path, case: str) -> None:
 
 @pytest.mark.release("a scheduler, a loader and workers are measured as processes")
 def test_a_steady_load_is_counted(folder: Path) -> None:
-    (counts,) = measured_at_scale(folder, "steady").of(steady.COUNTS)
+    (counts,) = measured_at_scale(folder, "steady").of(COUNTS)
     assert counts.values["submitted"] == counts.values["completed"] == 400
 
 
@@ -170,13 +172,13 @@ def test_each_case_on_a_filled_database_keeps_rows(years: Path, case: str) -> No
 
 @pytest.mark.release("a scheduler is measured on a database that is filled first")
 def test_a_cleanup_beside_calls_deletes_what_it_should(years: Path) -> None:
-    deleted = measured_at_scale(years, "cleanup", f"--keep={years}").of(cleanup.DELETED)
+    deleted = measured_at_scale(years, "cleanup", f"--keep={years}").of(CLEANED_UP)
     assert [row.values["tasks"] for row in deleted] == [900, 900]
 
 
 @pytest.mark.release("a scheduler is measured on a database that is filled first")
 def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
-    deleted = measured_at_scale(folder, "retention").of(keeping_up.DELETED)
+    deleted = measured_at_scale(folder, "retention").of(RETENTION_DELETED)
     assert {row.values["of"]: row.values["rows"] for row in deleted}["ended tasks"] == 1_001
 
 

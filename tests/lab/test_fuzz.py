@@ -23,20 +23,15 @@ from contentgen.rpcs import METHODS
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from lab.fuzz import values
-from lab.fuzz.attack import Order, attack, note
-from lab.fuzz.calling import Ending
-from lab.fuzz.case import PATIENT, Case, Who, random_of
-from lab.fuzz.generating import case, every_path
+from lab.fuzz.attack import REFUSALS, Ending, Order, attack, note, wrong_with
+from lab.fuzz.campaign import TARGETS, Plan
+from lab.fuzz.case import PATIENT, RPCS, UNKNOWN, Case, Rpc, Who, random_of
+from lab.fuzz.generating import case, every_path, message
 from lab.fuzz.inputs.every import INPUTS, InputOrder, try_inputs
-from lab.fuzz.judging import REFUSALS, wrong_with
-from lab.fuzz.known import Known
 from lab.fuzz.lying import Liar
-from lab.fuzz.messages import message
-from lab.fuzz.parts import TARGETS, Plan
-from lab.fuzz.report import write_findings
-from lab.fuzz.rpcs import RPCS, UNKNOWN, Rpc
 from lab.fuzz.services import alarms, growth
-from lab.fuzz.tally import MAX_FINDINGS, Finding, Tally
+from lab.fuzz.tally import MAX_FINDINGS, Finding, Tally, write_findings
+from lab.fuzz.values import Known
 from lab.fuzz.wire import SPOILS
 from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight
 

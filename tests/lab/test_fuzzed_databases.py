@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from lab.fuzz.case import random_of
-from lab.fuzz.old_databases import verdict
+from lab.fuzz.old_databases import trial
 from lab.fuzz.old_databases.cases import RARELY, SHAPES, TARGET, Shape, laid_out, shape_of
-from lab.fuzz.old_databases.draft import draft, honest
+from lab.fuzz.old_databases.draft import honest, random_draft
 from lab.fuzz.old_databases.running import WITHIN, Ended
-from lab.fuzz.old_databases.verdict import LEFT_OUT, MAX_MIB, REFUSED, Snapshot
+from lab.fuzz.old_databases.trial import LEFT_OUT, MAX_MIB, REFUSED, Snapshot
 from tests.harness.cluster import Databases
 from tests.harness.importing import SECRET, Importing, Sqlite
 
@@ -42,7 +42,7 @@ def test_each_shape_has_its_turn_and_changes_something() -> None:
     rare = {name for name in SHAPES if SHAPES[name].rare}
     assert rare.isdisjoint(shape_of(number) for number in range(len(SHAPES), RARELY * len(SHAPES)))
     for name, shape in SHAPES.items():
-        plain, spoilt = draft(random_of(TARGET, 1, 1)), draft(random_of(TARGET, 1, 1))
+        plain, spoilt = random_draft(random_of(TARGET, 1, 1)), random_draft(random_of(TARGET, 1, 1))
         shape.spoil(spoilt, random.Random(name))
         otherwise = shape.damage or shape.url is not Shape.url or shape.beside is not Shape.beside
         on_server = shape.other_types is not None
@@ -100,17 +100,17 @@ HONEST = Shape(honest=True)
     ],
 )
 def test_wrong_results_of_an_import_are_found(ended: Ended) -> None:
-    assert list(verdict.wrong_with_ending(ended, Shape()))
+    assert list(trial.wrong_with_ending(ended, Shape()))
 
 
 def test_right_results_of_an_import_are_not_reported() -> None:
-    assert not list(verdict.wrong_with_ending(FINE, HONEST))
+    assert not list(trial.wrong_with_ending(FINE, HONEST))
     progress = "accounts 1,103 of 1,103 (100%, 76/s)\n"
-    assert not list(verdict.wrong_with_ending(Ended(LEFT_OUT, "", progress, 1.0, 100.0), HONEST))
+    assert not list(trial.wrong_with_ending(Ended(LEFT_OUT, "", progress, 1.0, 100.0), HONEST))
     refused = Ended(REFUSED, "", f"{progress}can't read it", 1.0, 100.0)
-    assert not list(verdict.wrong_with_ending(refused, Shape(refused=True)))
-    assert list(verdict.wrong_with_ending(refused, HONEST))
-    assert list(verdict.wrong_with_ending(FINE, Shape(refused=True)))
+    assert not list(trial.wrong_with_ending(refused, Shape(refused=True)))
+    assert list(trial.wrong_with_ending(refused, HONEST))
+    assert list(trial.wrong_with_ending(FINE, Shape(refused=True)))
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ def connection(db_url: str) -> Iterator[sa.Connection]:
 def judged(importing: Importing, connection: sa.Connection) -> list[str]:
     ended = Ended(0, importing.out, "", 1.0, 100.0)
     return [
-        *verdict.wrong_with_sums(ended, connection, 1),
-        *verdict.wrong_with_database(connection, 1, HONEST),
+        *trial.wrong_with_sums(ended, connection, 1),
+        *trial.wrong_with_database(connection, 1, HONEST),
     ]
 
 
@@ -158,18 +158,18 @@ def test_a_defect_in_the_database_is_found(imported: Importing, connection: sa.C
 def test_sums_that_are_not_true_are_found(imported: Importing, connection: sa.Connection) -> None:
     for out in (imported.out.replace(" 3 ", " 4 "), f"left out: task 1: x\n{imported.out}"):
         assert out != imported.out
-        assert list(verdict.wrong_with_sums(Ended(0, out, "", 1.0, 100.0), connection, 1))
+        assert list(trial.wrong_with_sums(Ended(0, out, "", 1.0, 100.0), connection, 1))
 
 
 def test_damaged_rows_and_double_imports_are_found(imported: Importing, connection: sa.Connection) -> None:
     before = Snapshot.of(connection)
     assert not list(before.hurt(before))
-    assert not list(verdict.wrong_with_repetition(FINE, FINE, before, before))
+    assert not list(trial.wrong_with_repetition(FINE, FINE, before, before))
     connection.execute(sa.text("UPDATE accounts SET name = 'another'"))
     after = Snapshot.of(connection)
     assert list(before.hurt(after)) == ["what was in accounts before is hurt: [1]"]
-    assert list(verdict.wrong_with_repetition(FINE, FINE, before, after))
+    assert list(trial.wrong_with_repetition(FINE, FINE, before, after))
     again = Ended(0, imported.out, "", 1.0, 100.0)
-    assert list(verdict.wrong_with_repetition(again, again, before, before)), "it took something the second time"
+    assert list(trial.wrong_with_repetition(again, again, before, before)), "it took something the second time"
     others = Ended(LEFT_OUT, "left out: task 1: x\n", "", 1.0, 100.0)
-    assert list(verdict.wrong_with_repetition(others, Ended(LEFT_OUT, "", "", 1.0, 1.0), before, before))
+    assert list(trial.wrong_with_repetition(others, Ended(LEFT_OUT, "", "", 1.0, 1.0), before, before))

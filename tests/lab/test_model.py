@@ -10,12 +10,11 @@ import pytest
 
 from lab.model import diagrams, properties
 from lab.model.__main__ import summary
-from lab.model.explore import Edge, Event, explore
+from lab.model.explore import DEADLOCK, LIVELOCK, Edge, Event, explore
 from lab.model.interleaving import SESSION, TTL, WORKER, Interleaving, Traffic
 from lab.model.interning import Parts, RolledBack
-from lab.model.liveness import DEADLOCK, LIVELOCK
 from lab.model.mutants import MUTANTS, Mutant, replaced
-from lab.model.scenario import Scenario
+from lab.model.properties import Scenario
 from lab.model.scenarios import SMALL, system
 from lab.model.system import Model
 from lab.model.tables import ACCOUNT, ReadyRecord, SessionRecord, Tables, submitted

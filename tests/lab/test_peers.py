@@ -12,14 +12,13 @@ import pytest
 from lab.benchmarks.check import lost, ratio
 from lab.benchmarks.goals import Figure as CheckedFigure
 from lab.benchmarks.goals import Floor, Goal
-from lab.benchmarks.page import END, Part
-from lab.benchmarks.peers import figures, plot, rounds, table
+from lab.benchmarks.kept import END, Part
+from lab.benchmarks.peers import figures, rounds
 from lab.benchmarks.peers.__main__ import main
-from lab.benchmarks.peers.apps.scene import OURS, PLAIN, Scene
-from lab.benchmarks.peers.apps.tally import Tallies, Tally
+from lab.benchmarks.peers.apps.peer import OURS, PLAIN, Scene, Tallies, Tally
 from lab.benchmarks.peers.contenders import ALL, PEERS, Contender, Store
 from lab.benchmarks.peers.figures import Figure, Kept, Run
-from lab.benchmarks.peers.workers import WorkerFailed, Workers
+from lab.benchmarks.peers.servers import WorkerFailed, Workers
 from lab.benchmarks.scenario import WrongCounts
 
 pytestmark = pytest.mark.unit
@@ -72,17 +71,17 @@ def test_a_median_is_of_all_rounds() -> None:
 
 def test_lines_are_read_as_they_were_written() -> None:
     lines = [figures.run_line(RUN), *map(figures.figure_line, FIGURES)]
-    assert figures.read(lines) == SAMPLE
+    assert figures.read_figures(lines) == SAMPLE
 
 
 @pytest.mark.parametrize("line", ["", "{}", '{"figure": {"peer": "pgqueuer"}}', '{"run": {}}', "[1]"])
 def test_another_line_is_named(line: str) -> None:
     with pytest.raises(ValueError, match="line 2 is not of a run"):
-        figures.read([figures.run_line(RUN), line])
+        figures.read_figures([figures.run_line(RUN), line])
 
 
 def test_the_tables_show_medians_and_what_they_are_worth() -> None:
-    measured, settings, conditions = table.tables(SAMPLE).split("\n\n")
+    measured, settings, conditions = figures.tables(SAMPLE).split("\n\n")
     ours, pgqueuer = measured.splitlines()[2:]
     assert ours == (
         "| contentgen | PostgreSQL | 4,000 | – | 8,000 / 11,000 | the result and its pool row, one commit; every write"
@@ -97,7 +96,7 @@ def test_the_tables_show_medians_and_what_they_are_worth() -> None:
 
 
 def test_a_plot_has_the_quickest_first_and_its_spread() -> None:
-    bars = plot.bars(SAMPLE, "our-job")
+    bars = figures.bars(SAMPLE, "our-job")
     assert [(contender.name, *numbers) for contender, *numbers in bars] == [
         ("contentgen", 11_000, 9_000, 12_000),
         ("pgqueuer", 3_500, 3_000, 4_000),
@@ -115,8 +114,8 @@ def test_a_page_is_changed_between_its_comments_only(tmp_path: Path) -> None:
 
 
 def test_the_document_shows_the_kept_figures() -> None:
-    kept = figures.read(KEPT.read_text().splitlines())
-    assert table.PAGE.read(DOCUMENT.read_text()) == table.tables(kept), (
+    kept = figures.read_figures(KEPT.read_text().splitlines())
+    assert figures.PAGE.read(DOCUMENT.read_text()) == figures.tables(kept), (
         "python -m lab.benchmarks.peers --from … --page … writes it"
     )
     assert {figure.peer for figure in kept.figures} == {contender.key for contender in ALL}

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.benchmarks.scale import beside, keeping_up, rows, steady, tables
+from lab.benchmarks.scale import tables
 from lab.benchmarks.scale.__main__ import main
-from lab.benchmarks.scale.case import Sizes
-from lab.benchmarks.scale.cases import CASES
-from lab.benchmarks.scale.drift import drift
+from lab.benchmarks.scale.case import Kept, Row, Run, Sizes, read_rows, row_line, run_line
 from lab.benchmarks.scale.filled import FILL, years
-from lab.benchmarks.scale.rows import Kept, Row, Run
-from lab.benchmarks.scale.sampled import percentile
+from lab.benchmarks.scale.steady import SAMPLES, TABLES, drift, percentile
 from lab.benchmarks.scale.steady_loader import sizes
+from lab.benchmarks.scale.tables import CASES
+from lab.benchmarks.scale.years import compared, rates
 
 pytestmark = pytest.mark.unit
 
@@ -46,13 +45,13 @@ SAMPLE = Kept((RUN,), ROWS)
 
 
 def test_lines_are_read_as_they_were_written() -> None:
-    assert rows.read([rows.run_line(RUN), *map(rows.row_line, ROWS)]) == SAMPLE
+    assert read_rows([run_line(RUN), *map(row_line, ROWS)]) == SAMPLE
 
 
 @pytest.mark.parametrize("line", ["", "{}", '{"row": {"table": "drains"}}', '{"run": {}}', "[1]"])
 def test_another_line_is_named(line: str) -> None:
     with pytest.raises(ValueError, match="line 2 is not of a run"):
-        rows.read([rows.run_line(RUN), line])
+        read_rows([run_line(RUN), line])
 
 
 def test_a_table_has_all_columns_of_its_rows() -> None:
@@ -70,11 +69,11 @@ def test_a_table_has_all_columns_of_its_rows() -> None:
 
 
 def test_of_many_samples_some_are_shown() -> None:
-    samples = [Row(steady.SAMPLES, {"minute": minute}) for minute in range(1, 31)]
-    hidden = [Row(steady.TABLES, {"minute": 1, "tasks": 2.5})]
+    samples = [Row(SAMPLES, {"minute": minute}) for minute in range(1, 31)]
+    hidden = [Row(TABLES, {"minute": 1, "tasks": 2.5})]
     shown = tables.tables(Kept((), (*samples, *hidden)))
     assert [line for line in shown.splitlines() if line[2:3].isdigit()] == ["| 1 |", "| 11 |", "| 21 |"]
-    assert steady.TABLES not in shown
+    assert TABLES not in shown
     assert not tables.line(hidden[0])
 
 
@@ -121,7 +120,7 @@ def test_a_wrong_argument_is_named(arguments: list[str], said: str, capsys: pyte
 
 
 def test_the_document_shows_the_kept_rows() -> None:
-    kept = rows.read(KEPT.read_text().splitlines())
+    kept = read_rows(KEPT.read_text().splitlines())
     assert tables.PAGE.read(DOCUMENT.read_text()) == tables.tables(kept), (
         "python -m lab.benchmarks.scale --from … --page … writes it"
     )
@@ -135,7 +134,7 @@ KEPT_YEARS = Path("lab", "benchmarks", "results", "years.jsonl")
 
 def test_calls_are_compared_with_what_they_took_alone() -> None:
     alone, meanwhile = {"GetTask": [1.0, 2.0]}, {"GetTask": [2.0, 4.0, 6.0]}
-    (row,) = beside.compared("calls", alone, meanwhile)
+    (row,) = compared("calls", alone, meanwhile)
     assert row.values["call"] == "GetTask"
     assert (row.values["p99"], row.values["p99 ms"], row.values["p99, times"]) == (2, 6, 3)
     assert (row.values["longest alone"], row.values["longest"]) == (2, 6)
@@ -143,7 +142,7 @@ def test_calls_are_compared_with_what_they_took_alone() -> None:
 
 def test_the_rate_of_batches_counts_from_the_end_of_the_first() -> None:
     batches = [(10.0 + second, 500) for second in range(20)]
-    assert keeping_up.rates(batches) == {
+    assert rates(batches) == {
         "rows": 10_000,
         "seconds": 19,
         "rows/s": 500,
@@ -159,7 +158,7 @@ def test_no_more_tasks_have_contents_than_there_are() -> None:
 
 
 def test_the_document_shows_the_kept_years() -> None:
-    kept = rows.read((ROOT / KEPT_YEARS).read_text().splitlines())
+    kept = read_rows((ROOT / KEPT_YEARS).read_text().splitlines())
     assert tables.part(KEPT_YEARS).read((ROOT / "docs" / "performance.md").read_text()) == tables.tables(kept), (
         "python -m lab.benchmarks.scale --from … --page … writes it"
     )

@@ -13,18 +13,14 @@ import pytest
 from lab.benchmarks.stack import Cpu
 from lab.simulation import costs as files
 from lab.simulation.calibration import FLEETS, RATES, SAMPLES, SHAPES
-from lab.simulation.cell import Groups, Reading
+from lab.simulation.cell import Fleet, Groups, Idle, Measured, Paced, Reading, Used, calmest
 from lab.simulation.check import Compared, middle
-from lab.simulation.clock import Clock, Process
 from lab.simulation.costs import Costs, Part
-from lab.simulation.database import Database
-from lab.simulation.derivation import derive
-from lab.simulation.fit import prices
+from lab.simulation.database import Database, Entry, GroupLane
+from lab.simulation.derivation import derive, prices
 from lab.simulation.fleet import Address, Surroundings, Worker
-from lab.simulation.group_lane import Entry, GroupLane
-from lab.simulation.loaded_cell import LoadedCell, Sizes
-from lab.simulation.machine import Cores, Interpreter
-from lab.simulation.measured import Fleet, Idle, Measured, Paced, Used, calmest
+from lab.simulation.machine import Clock, Cores, Interpreter, Process
+from lab.simulation.system import LoadedCell, Sizes
 from scheduler_svc.replica.replica import MAX_GROUP_WEIGHT
 from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND
 

@@ -22,17 +22,22 @@ are of medians. Redis is used where `redis-server` is installed, by the benchmar
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
-from lab.benchmarks import command, kept
-from lab.benchmarks.folders import lent_folder
-from lab.benchmarks.peers import conditions, figures, ours, plot, rounds, servers, table
-from lab.benchmarks.peers.contenders import ALL, CONTENTGEN, Contender, Store
-from lab.benchmarks.peers.workers import WorkerFailed
+from lab.benchmarks import conditions
+from lab.benchmarks.command import lent_folder, run_measurement
+from lab.benchmarks.kept import add_arguments, line_of, show_kept
+from lab.benchmarks.peers import figures, rounds, servers
+from lab.benchmarks.peers.contenders import ALL, CONTENTGEN, OURS, Contender, Store
+from lab.benchmarks.peers.servers import WorkerFailed
 
 PYTHON = Path("build/peers-venv/bin/python")
 REDIS = {
@@ -59,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--redis", choices=REDIS, help="with appendfsync always, or in memory only (default: both)")
     parser.add_argument("--quick", action="store_true", help="one round of 4,000 tasks, Redis in memory only")
     parser.add_argument("--output", choices=("table", "jsonl"), default="table", help="how to print (default: table)")
-    kept.add_arguments(parser)
+    add_arguments(parser)
     parser.add_argument("--python", type=Path, default=PYTHON, help="of the peers' packages (default: %(default)s)")
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     return parser
@@ -72,20 +77,19 @@ def _positive(text: str) -> int:
 
 
 def main(given: Sequence[str]) -> int:
-    """Measures or shows what the arguments ask for; the exit status."""
     parser = _parser()
     arguments = parser.parse_args(given)
     for name, value in (QUICK if arguments.quick else USUAL).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
     if arguments.kept:
-        return kept.show(arguments, figures.read, table.tables, table.PAGE, plot.draw)
+        return show_kept(arguments, figures.read_figures, figures.tables, figures.PAGE, figures.draw)
     if arguments.plots or arguments.page:
         parser.error("--plots and --page go with --from")
     contenders = _chosen(parser, arguments)
     if any(contender.key != CONTENTGEN for contender in contenders) and not arguments.python.exists():
         parser.error(f"there is no {arguments.python}: `make bench-peers` installs the peers' packages there")
-    return command.run(_run(arguments, contenders), _FAILURES)
+    return run_measurement(_run(arguments, contenders), _FAILURES)
 
 
 def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Contender]:
@@ -93,15 +97,10 @@ def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> l
     names = [name for name in arguments.peers.split(",") if name]
     if unknown := sorted(set(names) - {contender.key for contender in ALL}):
         parser.error(f"no such peer: {', '.join(unknown)} (there are {', '.join(contender.key for contender in ALL)})")
-    if names:
-        contenders = [contender for contender in ALL if contender.key in names]
-    else:
-        contenders = [
-            contender for contender in ALL if not contender.store.is_redis or contender.store in REDIS[arguments.redis]
-        ]
-    if not servers.REDIS_SERVER and (
-        missing := [contender.key for contender in contenders if contender.store.is_redis]
-    ):
+    stores = (Store.POSTGRES, *REDIS[arguments.redis])
+    contenders = [contender for contender in ALL if (contender.key in names if names else contender.store in stores)]
+    missing = [contender.key for contender in contenders if contender.store.is_redis]
+    if missing and not servers.REDIS_SERVER:
         sys.stderr.write(f"left out, as redis-server is not installed: {', '.join(missing)}\n")
         contenders = [contender for contender in contenders if not contender.store.is_redis]
     return contenders
@@ -111,12 +110,11 @@ async def _run(arguments: argparse.Namespace, contenders: Sequence[Contender]) -
     with lent_folder(arguments.dir, "contentgen-peers-") as folder:
         record = await _measure(arguments, contenders, folder)
     if arguments.output == "table":
-        print(table.tables(record))
+        print(figures.tables(record))
 
 
 async def _measure(arguments: argparse.Namespace, contenders: Sequence[Contender], folder: Path) -> figures.Kept:
     """Lines go out as they come, so that a run that ends early leaves what it had."""
-    sizes = rounds.Sizes(arguments.tasks, arguments.samples)
     begin = time.monotonic()
     measurements: list[figures.Figure] = []
 
@@ -124,8 +122,14 @@ async def _measure(arguments: argparse.Namespace, contenders: Sequence[Contender
         if arguments.output == "jsonl":
             print(text, flush=True)
 
-    run = conditions.run(contenders, arguments.python, folder, arguments.tasks, arguments.rounds)
-    line(figures.run_line(run))
+    run = figures.Run(
+        **asdict(conditions.now(folder)),
+        versions=_versions(contenders, arguments.python),
+        settings={contender.key: contender.settings for contender in contenders},
+        tasks=arguments.tasks,
+        rounds=arguments.rounds,
+    )
+    line(line_of(run))
     for number in range(1, arguments.rounds + 1):
         for contender in contenders:
 
@@ -133,14 +137,31 @@ async def _measure(arguments: argparse.Namespace, contenders: Sequence[Contender
                 measurements.append(figures.Figure(peer, measure, number, value, count))
                 line(figures.figure_line(measurements[-1]))
 
-            sys.stderr.write(
-                f"{time.monotonic() - begin:5.0f} s  round {number} of {arguments.rounds}: {contender.key}\n"
-            )
+            elapsed = time.monotonic() - begin
+            sys.stderr.write(f"{elapsed:5.0f} s  round {number} of {arguments.rounds}: {contender.key}\n")
+            sizes = {"tasks": arguments.tasks, "samples": arguments.samples}
             if contender.key == CONTENTGEN:
-                await ours.measure(folder, sizes, tell)
+                await rounds.measure_ours(folder, **sizes, tell=tell)
             else:
-                await rounds.measure(contender, arguments.python, folder, sizes, tell)
+                await rounds.measure_peer(contender, arguments.python, folder, **sizes, tell=tell)
     return figures.Kept((run,), tuple(measurements))
+
+
+def _versions(contenders: Sequence[Contender], python: Path) -> dict[str, str]:
+    names = {package for contender in contenders for package in contender.packages}
+    versions = {}
+    if any(contender.key != CONTENTGEN for contender in contenders):
+        command = [str(python), "-m", "pip", "--disable-pip-version-check", "list", "--format", "json"]
+        output = subprocess.run(command, capture_output=True, text=True, check=True)
+        versions = {
+            package["name"]: package["version"] for package in json.loads(output.stdout) if package["name"] in names
+        }
+    if any(contender.key == CONTENTGEN for contender in contenders):
+        versions |= {package: version(package) for package in OURS.packages}
+    if any(contender.store.is_redis for contender in contenders):
+        output = subprocess.run([str(servers.REDIS_SERVER), "--version"], capture_output=True, text=True, check=True)
+        versions["redis-server"] = output.stdout.split("v=")[1].split()[0]
+    return versions
 
 
 if __name__ == "__main__":

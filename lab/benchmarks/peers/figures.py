@@ -1,15 +1,18 @@
-"""Figures of runs, kept as JSON lines: what a run was, then a line for each figure of it."""
+"""Figures of runs, kept as JSON lines: what a run was, then a line for each figure; and their tables and plots."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Self
 
-from lab.benchmarks import kept
+from lab.benchmarks import conditions
 from lab.benchmarks.conditions import Conditions
+from lab.benchmarks.kept import Part, pyplot, read_lines, save, table
+from lab.benchmarks.peers.contenders import ALL, CONTENTGEN, Contender
 
 ENQUEUE = "enqueue"
 BULK = "bulk"
@@ -23,8 +26,6 @@ MEASURES = (ENQUEUE, BULK, DRAIN_1, DRAIN_2, OUR_JOB, IDLE_P50, IDLE_P99)
 
 @dataclass(frozen=True, slots=True)
 class Run(Conditions):
-    """What the figures depend on."""
-
     versions: dict[str, str]
     settings: dict[str, str]
     tasks: int
@@ -48,8 +49,6 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Median:
-    """Of all rounds."""
-
     value: float
     low: float
     high: float
@@ -58,7 +57,6 @@ class Median:
 
     @classmethod
     def of(cls, figures: Sequence[Figure]) -> Self:
-        """Of figures of one peer and one measure; at least one."""
         values = [figure.value for figure in figures]
         count = max(figure.count for figure in figures)
         return cls(statistics.median(values), min(values), max(values), len(values), count)
@@ -66,31 +64,121 @@ class Median:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The runs of a file, and all of their figures."""
-
     runs: tuple[Run, ...]
     figures: tuple[Figure, ...]
 
     def median(self, peer: str, measure: str) -> Median | None:
-        """Returns the median of a measure. Returns None if it was not measured."""
         figures = [figure for figure in self.figures if (figure.peer, figure.measure) == (peer, measure)]
         return Median.of(figures) if figures else None
-
-
-def run_line(run: Run) -> str:
-    return json.dumps({"run": asdict(run)})
 
 
 def figure_line(figure: Figure) -> str:
     return json.dumps({"figure": asdict(figure) | {"value": round(figure.value, 3), "unit": figure.unit}})
 
 
-def read(lines: Iterable[str]) -> Kept:
-    """Returns what `run_line` and `figure_line` have written. Raises ValueError where a line is of something else."""
-    kinds = {"run": lambda values: Run(**values), "figure": lambda values: Figure(**_known(values))}
-    records = kept.read(lines, kinds, "lab.benchmarks.peers")
+def read_figures(lines: Iterable[str]) -> Kept:
+    """Returns what `line_of` and `figure_line` have written. Raises ValueError where a line is of something else."""
+    names = [field.name for field in fields(Figure)]
+    kinds: dict[str, Callable[[dict[str, Any]], Run | Figure]] = {
+        "run": lambda values: Run(**values),
+        "figure": lambda values: Figure(**{name: values[name] for name in names}),
+    }
+    records = read_lines(lines, kinds, "lab.benchmarks.peers")
     return Kept(tuple(records["run"]), tuple(records["figure"]))
 
 
-def _known(values: dict[str, Any]) -> dict[str, Any]:
-    return {field.name: values[field.name] for field in fields(Figure)}
+_HEAD = (
+    "queue",
+    "its tasks are in",
+    "enqueue 1 by 1",
+    "in bulk",
+    "no-op handler, 1 / 2 workers",
+    "what that leaves",
+    "our job, 2 workers",
+    "idle p50 / p99, ms",
+)
+_NONE = "–"
+PAGE = Part("python -m lab.benchmarks.peers --from lab/benchmarks/results/peers.jsonl --page docs/performance.md")
+
+
+def tables(kept: Kept) -> str:
+    """Returns what was measured, what it was measured with, and the machine."""
+    contenders = [contender for contender in ALL if any(figure.peer == contender.key for figure in kept.figures)]
+    medians = table(_HEAD, (_row(kept, contender) for contender in contenders))
+    return "\n\n".join((medians, _settings(kept.runs, contenders), *_conditions(kept)))
+
+
+def _row(kept: Kept, contender: Contender) -> tuple[str, ...]:
+    def rate(measure: str, form: str = ",.0f") -> str:
+        median = kept.median(contender.key, measure)
+        return f"{median.value:{form}}" if median else _NONE
+
+    drain = f"{rate(DRAIN_1)} / {rate(OUR_JOB if contender.drain_is_our_job else DRAIN_2)}"
+    idle = f"{rate(IDLE_P50, '.1f')} / {rate(IDLE_P99, '.1f')}"
+    enqueued = (rate(ENQUEUE), rate(BULK))
+    return (contender.name, contender.store.value, *enqueued, drain, contender.leaves, f"**{rate(OUR_JOB)}**", idle)
+
+
+def _settings(runs: Sequence[Run], contenders: Sequence[Contender]) -> str:
+    versions = {name: version for run in runs for name, version in run.versions.items()}
+    settings = {name: text for run in runs for name, text in run.settings.items()}
+
+    def row(contender: Contender) -> tuple[str, ...]:
+        packages = ", ".join(f"{package} {versions[package]}" for package in contender.packages if package in versions)
+        return (contender.name, contender.store.value, packages, settings.get(contender.key, contender.settings))
+
+    return table(("queue", "its tasks are in", "versions", "settings"), map(row, contenders))
+
+
+def _conditions(kept: Kept) -> Iterator[str]:
+    for paragraph in conditions.paragraphs(kept.runs):
+        several = f" In {len(kept.runs)} runs, one after the other." if len(kept.runs) > 1 else ""
+        yield (
+            f"{paragraph} {kept.runs[-1].tasks:,} tasks a drain, or the share of them that a slow queue does in the"
+            f" same time.{several} {_rounds(kept)}"
+        )
+
+
+def _rounds(kept: Kept) -> str:
+    counts = sorted(median.rounds for contender in ALL if (median := kept.median(contender.key, OUR_JOB)))
+    if not counts or counts[-1] == 1:
+        return "One round."
+    return f"Medians of {' to '.join(dict.fromkeys(str(count) for count in (counts[0], counts[-1])))} rounds."
+
+
+PLOTS = {
+    "peers-job.svg": (OUR_JOB, "our job: a result of 2 KB and a pool row in one commit, 2 workers, tasks/s"),
+    "peers-enqueue.svg": (ENQUEUE, "enqueue one by one, tasks/s"),
+    "peers-bulk.svg": (BULK, "enqueue in bulk, tasks/s"),
+}
+
+
+def bars(kept: Kept, measure: str) -> list[tuple[Contender, float, float, float]]:
+    medians = [(contender, kept.median(contender.key, measure)) for contender in ALL]
+    rows = [(contender, median.value, median.low, median.high) for contender, median in medians if median]
+    return sorted(rows, key=lambda bar: -bar[1])
+
+
+def draw(kept: Kept, folder: Path) -> list[Path]:
+    """Writes the plots. Raises ModuleNotFoundError without matplotlib."""
+    plt = pyplot()
+    paths = []
+    for name, (measure, title) in PLOTS.items():
+        if rows := bars(kept, measure):
+            figure, axes = plt.subplots(figsize=(9, 0.7 + 0.34 * len(rows)), layout="constrained")
+            _draw(axes, rows, title)
+            paths.append(save(figure, folder / name))
+    return paths
+
+
+def _draw(axes: Any, rows: list[tuple[Contender, float, float, float]], title: str) -> None:
+    names = [f"{contender.name} ({contender.store.value})" for contender, *_ in rows]
+    values = [value for _, value, *_ in rows]
+    errors = [[value - low for _, value, low, _ in rows], [high - value for _, value, _, high in rows]]
+    colours = ["C1" if contender.key == CONTENTGEN else "C0" for contender, *_ in rows]
+    container = axes.barh(names, values, xerr=errors, color=colours, error_kw={"elinewidth": 0.8, "alpha": 0.6})
+    axes.bar_label(container, labels=[f"{value:,.0f}" for value in values], padding=6, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_title(title, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,7 @@
-"""One round of one contender: four steps, each on fresh servers, and the counts checked after each."""
+"""One round of one contender: four steps, each on fresh servers, and the counts checked after each.
+
+contentgen's own round has the measures of `make bench`, each on a fresh scheduler with a fresh database.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +9,25 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.benchmarks import scenario
 from lab.benchmarks.child import Child
-from lab.benchmarks.folders import make_folder
-from lab.benchmarks.latencies import Latencies
+from lab.benchmarks.command import make_folder
+from lab.benchmarks.latencies import QUIET_S, Latencies, latencies
+from lab.benchmarks.measures import IN_FLIGHT, Options, fresh
 from lab.benchmarks.peers import figures, servers
-from lab.benchmarks.peers.apps.scene import OURS, PLAIN, Scene
+from lab.benchmarks.peers.apps import peer
+from lab.benchmarks.peers.apps.peer import OURS, PLAIN, Scene
 from lab.benchmarks.peers.contenders import Contender
-from lab.benchmarks.peers.workers import Workers
+from lab.benchmarks.peers.servers import Workers
 from lab.benchmarks.scenario import WrongCounts
+from lab.benchmarks.stack import Stack
 
-QUIET_S = 3.0
-"""For what is left of a start, before a latency is measured; as with contentgen."""
 PATIENCE_S = 180.0
 """How long any one load, drain or series of samples may take."""
 ROOT = Path(__file__).parents[3]
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Of a round: tasks of a drain, before a contender's share, and samples of a latency."""
-
-    tasks: int
-    samples: int
 
 
 Tell = Callable[[str, float, int], None]
@@ -40,7 +36,7 @@ Tell = Callable[[str, float, int], None]
 
 class _Driver(Child):
     def __init__(self, contender: Contender, python: Path, scene: Scene) -> None:
-        super().__init__("peers.apps.driver", scene.folder, "driver", peer=contender.module)
+        super().__init__("benchmarks.peers.apps.driver.drive", scene.folder, "driver", peer=contender.module)
         self.python = str(python)
         self.environment = environment(scene)
 
@@ -104,12 +100,8 @@ def check(contender: Contender, scene: Scene, counts: Mapping[str, int], tasks: 
 
 
 def environment(scene: Scene) -> dict[str, str]:
-    """Returns the environment of a peer's process."""
-    return scene.environment() | {
-        "PYTHONPATH": str(ROOT),
-        "PYTHONWARNINGS": "ignore",
-        "dramatiq_queue_prefetch": "1000",
-    }
+    paths = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    return scene.environment() | paths | {"dramatiq_queue_prefetch": "1000"}
 
 
 @asynccontextmanager
@@ -124,9 +116,11 @@ async def step(contender: Contender, python: Path, above: Path, job: str) -> Asy
     shutil.rmtree(folder)
 
 
-async def measure(contender: Contender, python: Path, above: Path, sizes: Sizes, tell: Tell) -> None:
-    """Tells all figures of one round."""
-    tasks = max(1, int(sizes.tasks * contender.share))
+async def measure_peer(
+    contender: Contender, python: Path, above: Path, *, tasks: int, samples: int, tell: Tell
+) -> None:
+    """Tells all figures of one round: of so many tasks a drain, or a slow contender's share of them."""
+    tasks = max(1, int(tasks * contender.share))
     singles = tasks // 4 if contender.has_bulk else tasks
     load = "bulk" if contender.has_bulk else "one_by_one"
     async with step(contender, python, above, PLAIN) as step_run:
@@ -144,11 +138,38 @@ async def measure(contender: Contender, python: Path, above: Path, sizes: Sizes,
     async with step(contender, python, above, PLAIN) as step_run, step_run.workers(1) as running:
         running.go()
         await asyncio.sleep(QUIET_S)
-        answer = await step_run.while_alive(running, "latencies", sizes.samples)
+        answer = await step_run.while_alive(running, "latencies", samples)
         tell_latencies(Latencies(sorted(answer["ms"]), []), tell)
 
 
 def tell_latencies(samples: Latencies, tell: Tell) -> None:
-    """Tells the figures of an idle queue."""
     tell(figures.IDLE_P50, samples.p50, len(samples.measured))
     tell(figures.IDLE_P99, samples.p99, len(samples.measured))
+
+
+async def _drain(stack: Stack, options: Options, workers: int, tasks: int) -> float:
+    """How many a second. Its workers are no-op ones, and each task leaves its result and its row of the pool."""
+    async with scenario.noop_workers(stack, workers, options.depth) as running:
+        span = await scenario.drain(stack, running, tasks)
+    scenario.check(stack, tasks)
+    return span.per_second
+
+
+async def measure_ours(above: Path, *, tasks: int, samples: int, tell: Tell) -> None:
+    options = Options(above)
+    tasks = max(options.batch, tasks - tasks % options.batch)
+    batches = {"batch": options.batch, "in_flight": IN_FLIGHT}
+    singles = max(1, tasks // 4)
+    async with fresh(options) as stack:
+        span = await scenario.load(stack, singles, batch=1, in_flight=peer.IN_FLIGHT)
+        tell(figures.ENQUEUE, span.per_second, span.tasks)
+    async with fresh(options) as stack:
+        await scenario.load(stack, tasks, **batches)
+        tell(figures.DRAIN_1, await _drain(stack, options, 1, tasks), tasks)
+    async with fresh(options) as stack:
+        span = await scenario.load(stack, tasks, **batches)
+        tell(figures.BULK, span.per_second, span.tasks)
+        tell(figures.OUR_JOB, await _drain(stack, options, 2, tasks), tasks)
+    async with fresh(options) as stack:
+        await asyncio.sleep(QUIET_S)
+        tell_latencies(await latencies(stack, samples), tell)

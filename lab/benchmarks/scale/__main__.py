@@ -24,11 +24,12 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from lab.benchmarks import command, conditions, kept
-from lab.benchmarks.folders import lent_folder
-from lab.benchmarks.scale import plot, rows, tables
-from lab.benchmarks.scale.case import Case, Size, Sizes
-from lab.benchmarks.scale.cases import CASES
+from lab.benchmarks import conditions
+from lab.benchmarks.command import lent_folder, run_measurement
+from lab.benchmarks.kept import add_arguments, line_of, show_kept
+from lab.benchmarks.scale import tables
+from lab.benchmarks.scale.case import Case, Row, Run, Sizes, read_rows
+from lab.benchmarks.scale.tables import CASES
 
 _PACKAGES = ("contentgen-grpc", "grpcio", "psycopg2-binary", "uvloop")
 _RESULTS = Path("build/scale.jsonl")
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "--results", type=Path, metavar="FILE", default=_RESULTS, help="rows go to its end (%(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes")
-    kept.add_arguments(parser)
+    add_arguments(parser)
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="measure in this folder, and leave it: what is filled is used again"
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     for case in CASES.values():
         group = parser.add_argument_group(f"{case.name}: {case.takes}", case.text)
         for name, size in case.sizes.items():
-            group.add_argument(f"--{case.name}-{name}", type=_numbers, metavar="N", help=_help(size))
+            text = f"{size.text} (default: {','.join(map(str, size.usual))})"
+            group.add_argument(f"--{case.name}-{name}", type=_numbers, metavar="N", help=text)
     return parser
 
 
@@ -62,23 +64,18 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _help(size: Size) -> str:
-    return f"{size.text} (default: {','.join(map(str, size.usual))})"
-
-
 def main(given: Sequence[str]) -> int:
-    """Measures or shows what the arguments ask for; the exit status."""
     parser = _parser()
     arguments = parser.parse_args(given)
     if arguments.kept:
-        return kept.show(arguments, rows.read, tables.tables, tables.part(arguments.kept), plot.draw)
+        return show_kept(arguments, read_rows, tables.tables, tables.part(arguments.kept), tables.draw)
     if arguments.plots or arguments.page:
         parser.error("--plots and --page go with --from")
     names = arguments.cases.split(",")
     if unknown := sorted(set(names) - set(CASES)):
         parser.error(f"no such case: {', '.join(unknown)} (there are {', '.join(CASES)})")
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    return command.run(_measure(arguments, {name: _sizes(arguments, CASES[name]) for name in names}))
+    return run_measurement(_measure(arguments, {name: _sizes(arguments, CASES[name]) for name in names}))
 
 
 def _sizes(arguments: argparse.Namespace, case: Case) -> dict[str, tuple[int, ...]]:
@@ -97,20 +94,20 @@ async def _measure(arguments: argparse.Namespace, cases: dict[str, dict[str, tup
     begin = time.monotonic()
     with arguments.results.open("a") as results, _folder(arguments) as folder:
 
-        def keep(line: str, text: str) -> None:
-            results.write(line + "\n")
+        def keep(record: Run | Row, text: str) -> None:
+            results.write(line_of(record) + "\n")
             results.flush()
             sys.stderr.write(f"{time.monotonic() - begin:6.0f} s  {text}\n" if text else "")
 
-        run = rows.Run(
+        run = Run(
             **asdict(conditions.now(folder)),
             versions={package: version(package) for package in _PACKAGES},
             sizes={case: {name: list(size) for name, size in sizes.items()} for case, sizes in cases.items()},
         )
-        keep(rows.run_line(run), f"measuring {', '.join(run.sizes)}; rows go to {arguments.results}")
+        keep(run, f"measuring {', '.join(run.sizes)}; rows go to {arguments.results}")
         for case, sizes in cases.items():
-            async for row in CASES[case].measure(folder, Sizes(sizes, quick=arguments.quick)):
-                keep(rows.row_line(row), tables.line(row))
+            chosen = Sizes(sizes, quick=arguments.quick)
+            await CASES[case].measure(folder, chosen, lambda row: keep(row, tables.line(row)))
     print(f"python -m lab.benchmarks.scale --from {arguments.results} shows the tables")
 
 

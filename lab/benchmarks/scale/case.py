@@ -1,12 +1,51 @@
-"""What a case is: how it is measured, how large, and how its rows are shown."""
+"""What a case is: how it is measured, how large, and what it keeps as JSON lines: a run, then a line for each row."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.benchmarks.scale.rows import Row
+from lab.benchmarks.conditions import Conditions
+from lab.benchmarks.kept import read_lines
+
+Value = int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Conditions):
+    """What the rows depend on: `sizes` are the options of each case that was measured."""
+
+    versions: dict[str, str]
+    sizes: dict[str, dict[str, list[int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Of the table with that title: a value for each column, in the order of the columns."""
+
+    table: str
+    values: dict[str, Value]
+
+
+Keep = Callable[[Row], None]
+"""Takes a row as soon as it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    runs: tuple[Run, ...]
+    rows: tuple[Row, ...]
+
+    def of(self, table: str) -> list[Row]:
+        return [row for row in self.rows if row.table == table]
+
+
+def read_rows(lines: Iterable[str]) -> Kept:
+    """Returns what `line_of` has written. Raises ValueError where a line is of something else."""
+    kinds = {"run": lambda values: Run(**values), "row": lambda values: Row(**values)}
+    records = read_lines(lines, kinds, "lab.benchmarks.scale")
+    return Kept(tuple(records["run"]), tuple(records["row"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +58,6 @@ class Size:
 
 
 class Sizes:
-    """The sizes of a run of one case, by name."""
-
     def __init__(self, values: Mapping[str, tuple[int, ...]], *, quick: bool = False) -> None:
         """`quick`: it only has to work, so nothing need be warm."""
         self._values = values
@@ -50,7 +87,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`measure` has its data in the folder that it gets.
+    """`measure` has its data in the folder that it gets, and keeps rows as soon as they are known.
 
     `takes` says how long that is with the usual sizes. Of a table in `every` each so many-th row is shown, 0: none.
     `plots` are by the names of their files.
@@ -59,7 +96,7 @@ class Case:
     name: str
     text: str
     takes: str
-    measure: Callable[[Path, Sizes], AsyncIterator[Row]]
+    measure: Callable[[Path, Sizes, Keep], Awaitable[None]]
     sizes: Mapping[str, Size]
     plots: Mapping[str, Plot] = field(default_factory=dict)
     every: Mapping[str, int] = field(default_factory=dict)

@@ -1,31 +1,97 @@
-"""Loads and drains of a stack, metered. Dispatch is paused but for the drain, which so begins with all workers."""
+"""Loads and drains of a stack, metered: what a span of work has used, for each task of it.
+
+Dispatch is paused but for the drain, which so begins with all workers.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+import psutil
 from grpc import aio
 
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from lab.benchmarks import scenario
-from lab.benchmarks.__main__ import default_options
-from lab.benchmarks.measures import IN_FLIGHT, fresh
-from lab.benchmarks.scale.case import Sizes
-from lab.benchmarks.scale.followed import Followed, followed
-from lab.benchmarks.scale.meter import Meter
-from lab.benchmarks.scale.rows import Value
-from lab.benchmarks.stack import Stack
+from lab.benchmarks.measures import IN_FLIGHT, Options, fresh
+from lab.benchmarks.scale.case import Sizes, Value
+from lab.benchmarks.scenario import Fleet
+from lab.benchmarks.stack import Cpu, Stack
+from tests.harness.process import Process
 from tests.harness.processes import free_port
+from tests.harness.scrape import Scrape
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """So far; the claims are those that leased something or looked for it."""
+
+    at: float
+    cpu: Cpu
+    wal: float
+    claims: float
+    claim_s: float
+
+    def used(self, before: Self, tasks: int, end: float) -> dict[str, Value]:
+        """Returns a row for so many tasks from the reading before until `end`."""
+        cpu = self.cpu - before.cpu
+        claims = self.claims - before.claims
+        return {
+            "tasks/s": round(tasks / (end - before.at)),
+            "scheduler, µs a task": round(cpu.scheduler / tasks * 1e6),
+            "PostgreSQL, µs a task": round(cpu.postgres / tasks * 1e6),
+            "WAL, KiB a task": round((self.wal - before.wal) / tasks / 1024, 2),
+            **(
+                {"claims": int(claims), "ms a claim": round((self.claim_s - before.claim_s) / claims * 1e3, 1)}
+                if claims
+                else {}
+            ),
+        }
+
+
+class Meter:
+    """Reads a stack, and the metrics of its scheduler on this port."""
+
+    def __init__(self, stack: Stack, port: int) -> None:
+        self._stack = stack
+        self._ports = [port]
+        self._others: list[Process] = []
+
+    def add(self, other: Process, port: int) -> None:
+        self._others.append(other)
+        self._ports.append(port)
+
+    async def read(self) -> Reading:
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> Reading:
+        scrapes = [Scrape(port) for port in self._ports]
+        claims, claim_s = (
+            sum(scrape(f"contentgen_lane_group_seconds_{part}", lane="claims") for scrape in scrapes)
+            for part in ("count", "sum")
+        )
+        return Reading(time.monotonic(), self._cpu(), self._stack.wal(), claims, claim_s)
+
+    def _cpu(self) -> Cpu:
+        cpu = self._stack.cpu()
+        times = [psutil.Process(process.pid).cpu_times() for process in self._others]
+        return Cpu(
+            cpu.scheduler + sum(process_times.user + process_times.system for process_times in times), cpu.postgres
+        )
+
 
 IN_HAND = 4_000
 """Leases that all workers of a drain hold together."""
 BATCH = 500
 """Tasks of a submit."""
 _POLL_S = 0.1
+_CONNECTED = "SELECT count(*) FROM workers WHERE connected"
 _QUIET_S = 1.0
 
 
@@ -34,7 +100,7 @@ async def warm(folder: Path, sizes: Sizes, **settings: str) -> AsyncIterator[tup
     """A scheduler on an empty database with warm WAL."""
     port = free_port()
     metrics = {"metrics_listen": f"127.0.0.1:{port}", **settings}
-    async with fresh(default_options(folder), None, **metrics) as stack:
+    async with fresh(Options(folder), None, **metrics) as stack:
         if not sizes.quick:
             await asyncio.to_thread(stack.warm_wal)
         yield stack, Meter(stack, port)
@@ -49,30 +115,28 @@ async def load(stack: Stack, meter: Meter, tasks: int) -> dict[str, Value]:
 
 
 @asynccontextmanager
-async def waiting_workers(stack: Stack, count: int, targets: Sequence[str] = ()) -> AsyncIterator[Followed]:
+async def waiting_workers(stack: Stack, count: int, targets: Sequence[str] = ()) -> AsyncIterator[Fleet]:
     """So many workers, connected, that get nothing before `drain`."""
     async with aio.insecure_channel(stack.target) as channel:
         await WorkerPoolServiceStub(channel).PauseDispatch(pb.PauseDispatchRequest())
-    async with followed(stack, count, max(1, IN_HAND // count), targets) as fleet:
-        await _connected(stack, count)
+    targets = targets or [stack.target] * 2
+    async with scenario.noop_workers(stack, count, max(1, IN_HAND // count), targets=targets) as fleet:
+        fleet.go()
+        async with asyncio.timeout(scenario.PATIENCE_S):
+            while stack.query(_CONNECTED) < count:  # noqa: ASYNC110 - it rings no bell
+                await asyncio.sleep(_POLL_S)
         await asyncio.sleep(_QUIET_S)  # their first heartbeats
         yield fleet
 
 
-async def _connected(stack: Stack, count: int) -> None:
-    async with asyncio.timeout(scenario.PATIENCE_S):
-        while stack.query("SELECT count(*) FROM workers WHERE connected") < count:  # noqa: ASYNC110 - it rings no bell
-            await asyncio.sleep(_POLL_S)
-
-
-async def drain(stack: Stack, meter: Meter, told: Followed, tasks: int) -> dict[str, Value]:
+async def drain(stack: Stack, meter: Meter, fleet: Fleet, tasks: int) -> dict[str, Value]:
     """Lets the workers complete at least so many more; a row."""
     async with aio.insecure_channel(stack.target) as channel:
         pool = WorkerPoolServiceStub(channel)
         await channel.channel_ready()
-        start, done = await meter.read(), told.completed
+        start, done = await meter.read(), fleet.completed
         await pool.ResumeDispatch(pb.ResumeDispatchRequest())
-        end = await told.reach(done + tasks)
+        end = await fleet.reach(done + tasks)
         end_values = await meter.read()
         await pool.PauseDispatch(pb.PauseDispatchRequest())
     return end_values.used(start, tasks, end)

@@ -1,4 +1,7 @@
-"""A scheduler on a database with years of ended tasks. What a case has filled the next ones of the run find there."""
+"""A scheduler on a database with years of ended tasks, and how large its tables are.
+
+What a case has filled the next ones of the run find there.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from lab.benchmarks.measures import MAX_PENDING_TASKS
-from lab.benchmarks.scale.case import Size, Sizes
-from lab.benchmarks.scale.seed.database import Years, seed
+from lab.benchmarks.scale.case import Case, Keep, Row, Size, Sizes, Value
+from lab.benchmarks.scale.seed import Years, seed
+from lab.benchmarks.scale.steady import MIB
 from lab.benchmarks.stack import Stack
 
 ACCOUNTS = 5
@@ -57,15 +62,14 @@ def years(sizes: Sizes, tasks: int | None = None) -> Years:
 
 @asynccontextmanager
 async def filled(folder: Path, wanted: Years, **settings: str) -> AsyncIterator[Stack]:
-    """A scheduler with these settings on such a database."""
-    place = await fill(folder, wanted)
+    place = await fill_folder(folder, wanted)
     async with Stack(place, 0, max_queue_size=str(MAX_PENDING_TASKS), **settings) as stack:
         stack.accounts += await asyncio.to_thread(_accounts, place)
         await asyncio.to_thread(stack.execute, _FORGET_WORKERS)
         yield stack
 
 
-async def fill(folder: Path, wanted: Years) -> Path:
+async def fill_folder(folder: Path, wanted: Years) -> Path:
     """Returns the folder of such a database, which may be there already. Any other one is removed: for their size."""
     place = folder / "-".join(["years", *(str(part).replace(" ", "_") for part in wanted)])
     if not await asyncio.to_thread(_accounts, place):
@@ -76,12 +80,6 @@ async def fill(folder: Path, wanted: Years) -> Path:
     return place
 
 
-def _accounts(place: Path) -> list[int]:
-    """Returns the account ids of a filled database. Returns an empty list if it is not filled."""
-    done = place / _DONE
-    return list(json.loads(done.read_text())) if done.exists() else []
-
-
 def _clear(folder: Path, place: Path) -> None:
     for old_folder in folder.glob("years-*"):
         shutil.rmtree(old_folder)
@@ -89,9 +87,66 @@ def _clear(folder: Path, place: Path) -> None:
     place.chmod(0o711)
 
 
+def _accounts(place: Path) -> list[int]:
+    """Returns the account ids of a filled database. Returns an empty list if it is not filled."""
+    done = place / _DONE
+    return list(json.loads(done.read_text())) if done.exists() else []
+
+
 def _seed(place: Path, accounts: list[int], ages: Years) -> None:
     begin = time.monotonic()
-    seed(
-        place, accounts, ages, lambda progress: print(f"{time.monotonic() - begin:8.0f} s  {progress}", file=sys.stderr)
-    )
+
+    def say(progress: str) -> None:
+        print(f"{time.monotonic() - begin:8.0f} s  {progress}", file=sys.stderr)
+
+    seed(place, accounts, ages, say)
     (place / _DONE).write_text(json.dumps(accounts))
+
+
+_GROWING = (
+    *("tasks", "task_payloads", "task_labels", "task_events", "contents"),
+    *("publish_pool", "publish_attempts", "audit_events", "webhook_deliveries"),
+)
+_SIZES = """
+    SELECT c.relname, c.reltuples::bigint, pg_relation_size(c.oid), pg_indexes_size(c.oid), s.n_dead_tup,
+        s.autovacuum_count
+    FROM pg_class AS c JOIN pg_stat_user_tables AS s ON s.relid = c.oid
+    WHERE c.relname IN ({}) ORDER BY array_position(ARRAY[{}], CAST(c.relname AS text))
+"""
+
+
+class TableSize(NamedTuple):
+    """Of one table: bytes of it and of its indexes, rows as far as they were counted, and vacuums since it was made."""
+
+    name: str
+    rows: int
+    table: int
+    indexes: int
+    dead: int
+    vacuums: int
+
+
+def sizes_of(stack: Stack, names: Sequence[str]) -> list[TableSize]:
+    quoted = ", ".join(f"'{name}'" for name in names)
+    return [TableSize(*row) for row in stack.rows(_SIZES.format(quoted, quoted))]
+
+
+def sizes_at(stack: Stack, title: str, when: str, names: Sequence[str]) -> Row:
+    """Returns a row of how large these tables are then, with their indexes."""
+    sizes = sizes_of(stack, names)
+    tables = {f"`{size.name}`, MiB": round((size.table + size.indexes) / MIB) for size in sizes}
+    dead, vacuums = sum(size.dead for size in sizes), sum(size.vacuums for size in sizes)
+    return Row(title, {"when": when, **tables, "dead rows": dead, "vacuums": vacuums})
+
+
+async def measure_fill(folder: Path, sizes: Sizes, keep: Keep) -> None:
+    """A row for each table that grows."""
+    async with filled(folder, years(sizes)) as stack:
+        for size in await asyncio.to_thread(sizes_of, stack, _GROWING):
+            values: dict[str, Value] = {"table": size.name, "rows": size.rows, "MiB": round(size.table / MIB)}
+            values["its indexes, MiB"] = round(size.indexes / MIB)
+            values["bytes a row, with indexes"] = round((size.table + size.indexes) / max(1, size.rows))
+            keep(Row("fill: sizes", values))
+
+
+FILL_CASE = Case("fill", "Years of ended tasks, by SQL past the scheduler.", "10 minutes, 13 GB", measure_fill, FILL)

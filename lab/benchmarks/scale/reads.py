@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,9 @@ from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from lab.benchmarks import console
-from lab.benchmarks.scale.case import Case, Size, Sizes
+from lab.benchmarks.scale.case import Case, Keep, Row, Size, Sizes, Value
 from lab.benchmarks.scale.filled import FILL, filled, years
-from lab.benchmarks.scale.rows import Row, Value
-from lab.benchmarks.scale.sampled import percentile
+from lab.benchmarks.scale.steady import percentile
 from lab.benchmarks.stack import Stack
 
 EACH = "reads: each, milliseconds"
@@ -39,22 +39,22 @@ _DEEP_PAGES = 50
 Call = Callable[[], Awaitable[object]]
 
 
-async def measure(folder: Path, sizes: Sizes) -> AsyncIterator[Row]:
-    """Yields a row for each call and page and number of tasks, and at the end one with all numbers of tasks."""
+async def measure(folder: Path, sizes: Sizes, keep: Keep) -> None:
+    """A row for each call and page and number of tasks, and at the end one with all numbers of tasks."""
     values_by_read: defaultdict[tuple[str, str], dict[str, Value]] = defaultdict(dict)
     for count in sizes.all("tasks"):
         async with filled(folder, years(sizes, count)) as stack:
             async for title, read, p50, p95 in _reads(stack, sizes.one("samples")):
-                yield Row(EACH, {"read": read, "tasks": count, "p50": p50, "p95": p95})
+                keep(Row(EACH, {"read": read, "tasks": count, "p50": p50, "p95": p95}))
                 values_by_read[title, read] |= {f"{count:,} tasks, p50": p50, f"p95 of {count:,}": p95}
     for (title, read), values in values_by_read.items():
-        yield Row(title, {"read": read, **values})
+        keep(Row(title, {"read": read, **values}))
 
 
 async def _reads(stack: Stack, samples: int) -> AsyncIterator[tuple[str, str, float, float]]:
     """Of each read the table that it belongs to, its name, its p50 and its p95."""
     async with _waiting(stack), aio.insecure_channel(stack.target) as channel:
-        async for name, call in _calls(channel, stack.accounts):
+        for name, call in (await _calls(channel, stack.accounts[0], stack.accounts[-1])).items():
             times = await _timed(call, samples)
             yield CALLS, name, percentile(times, 50), percentile(times, 95)
         for page in await console.pages(stack, samples):
@@ -81,92 +81,106 @@ async def _timed(call: Call, samples: int) -> list[float]:
     return sorted(times)
 
 
-async def _calls(channel: aio.Channel, accounts: list[int]) -> AsyncIterator[tuple[str, Call]]:
-    for calls in (_of_tasks, _of_the_rest):
-        async for pair in calls(channel, accounts[0], accounts[-1]):
-            yield pair
+async def _calls(channel: aio.Channel, common: int, rare: int) -> dict[str, Call]:
+    return {
+        **await _calls_of_tasks(TaskServiceStub(channel), common, rare),
+        **_calls_of_contents(ContentServiceStub(channel), common, rare),
+        **_calls_of_audit(AuditServiceStub(channel), common),
+        **await _calls_of_webhooks(WebhookServiceStub(channel)),
+    }
 
 
-async def _of_tasks(channel: aio.Channel, common: int, rare: int) -> AsyncIterator[tuple[str, Call]]:
-    stub: Any = TaskServiceStub(channel)
+async def _calls_of_tasks(stub: Any, common: int, rare: int) -> dict[str, Call]:
     page = await stub.ListTasks(tasks.ListTasksRequest(statuses=[task.TASK_STATUS_COMPLETED]))
     task_id = page.tasks[-1].task_id
-    yield "GetTask", lambda: stub.GetTask(tasks.GetTaskRequest(task_id=task_id))
-    yield "ListTaskEvents", lambda: stub.ListTaskEvents(tasks.ListTaskEventsRequest(task_id=task_id))
-    for name, account_id in (("all accounts", 0), ("an account", common), ("an account with few tasks", rare)):
-        stats = tasks.GetTaskStatsRequest(account_id=account_id)
-        yield f"GetTaskStats, {name}", lambda stats=stats: stub.GetTaskStats(stats)  # type: ignore[misc]
-    yield "GetTaskHistory, 24 hours", lambda: stub.GetTaskHistory(tasks.GetTaskHistoryRequest())
     days = tasks.GetTaskHistoryRequest(resolution=tasks.RESOLUTION_DAY, start_time=_ago(days=365))
-    yield "GetTaskHistory, 365 days", lambda: stub.GetTaskHistory(days)
-    async for name, request in _lists(stub, common, rare):
-        yield f"ListTasks, {name}", lambda request=request: stub.ListTasks(request)  # type: ignore[misc]
-    yield "WatchTasks, the first message", lambda: _first(stub.WatchTasks(tasks.WatchTasksRequest()))
+    accounts = {"all accounts": 0, "an account": common, "an account with few tasks": rare}
+    return {
+        "GetTask": partial(stub.GetTask, tasks.GetTaskRequest(task_id=task_id)),
+        "ListTaskEvents": partial(stub.ListTaskEvents, tasks.ListTaskEventsRequest(task_id=task_id)),
+        **{
+            f"GetTaskStats, {name}": partial(stub.GetTaskStats, tasks.GetTaskStatsRequest(account_id=account_id))
+            for name, account_id in accounts.items()
+        },
+        "GetTaskHistory, 24 hours": partial(stub.GetTaskHistory, tasks.GetTaskHistoryRequest()),
+        "GetTaskHistory, 365 days": partial(stub.GetTaskHistory, days),
+        **{
+            f"ListTasks, {name}": partial(stub.ListTasks, tasks.ListTasksRequest(**fields))
+            for name, fields in _filters(common, rare).items()
+        },
+        "ListTasks, 50,000 tasks deep": partial(stub.ListTasks, await _deep(stub)),
+        "WatchTasks, the first message": lambda: _first(stub.WatchTasks(tasks.WatchTasksRequest())),
+    }
 
 
-async def _lists(stub: Any, common: int, rare: int) -> AsyncIterator[tuple[str, tasks.ListTasksRequest]]:
-    for name, fields in _filters(common, rare):
-        yield name, tasks.ListTasksRequest(**fields)
-    deep = tasks.ListTasksRequest(page_size=1_000)
+async def _deep(stub: Any) -> tasks.ListTasksRequest:
+    request = tasks.ListTasksRequest(page_size=1_000)
     for _ in range(_DEEP_PAGES):
-        deep.page_token = (await stub.ListTasks(deep)).next_page_token
-    yield "50,000 tasks deep", tasks.ListTasksRequest(page_token=deep.page_token)
+        request.page_token = (await stub.ListTasks(request)).next_page_token
+    return tasks.ListTasksRequest(page_token=request.page_token)
 
 
-def _filters(common: int, rare: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def _filters(common: int, rare: int) -> dict[str, dict[str, Any]]:
     timeout, completed = task.TASK_STATUS_TIMEOUT, task.TASK_STATUS_COMPLETED
-    yield "first page", {}
-    yield "1,000 a page", {"page_size": 1_000}
-    yield "created before half of the time", {"filter": tasks.TaskFilter(created_before=_ago(days=20))}
-    yield "an account", {"account_id": common}
-    yield "an account with few tasks", {"account_id": rare}
-    yield "completed (96%)", {"statuses": [completed]}
-    yield "timed out (1 of 1,000)", {"statuses": [timeout]}
-    yield "timed out, an account with few tasks", {"statuses": [timeout], "account_id": rare}
-    yield "a label (10%)", {"labels": {"team": "a"}}
-    yield "a label that none has", {"labels": {"team": "z"}}
-    yield "a label and timed out", {"labels": {"team": "a"}, "statuses": [timeout]}
-    yield "an error that none has", {"filter": tasks.TaskFilter(error_reasons=["NO_SUCH_REASON"])}
-    yield "a topic that none has", {"filter": tasks.TaskFilter(topic="no such topic")}
-    yield "a worker (5%)", {"filter": tasks.TaskFilter(worker_id="worker-3")}
+    return {
+        "first page": {},
+        "1,000 a page": {"page_size": 1_000},
+        "created before half of the time": {"filter": tasks.TaskFilter(created_before=_ago(days=20))},
+        "an account": {"account_id": common},
+        "an account with few tasks": {"account_id": rare},
+        "completed (96%)": {"statuses": [completed]},
+        "timed out (1 of 1,000)": {"statuses": [timeout]},
+        "timed out, an account with few tasks": {"statuses": [timeout], "account_id": rare},
+        "a label (10%)": {"labels": {"team": "a"}},
+        "a label that none has": {"labels": {"team": "z"}},
+        "a label and timed out": {"labels": {"team": "a"}, "statuses": [timeout]},
+        "an error that none has": {"filter": tasks.TaskFilter(error_reasons=["NO_SUCH_REASON"])},
+        "a topic that none has": {"filter": tasks.TaskFilter(topic="no such topic")},
+        "a worker (5%)": {"filter": tasks.TaskFilter(worker_id="worker-3")},
+    }
 
 
-async def _of_the_rest(channel: aio.Channel, common: int, rare: int) -> AsyncIterator[tuple[str, Call]]:
-    stub: Any = ContentServiceStub(channel)
-    for name, fields in (
-        ("first page", {}),
-        ("oldest first", {"oldest_first": True}),
-        ("an account with few tasks", {"account_id": rare}),
-        ("to be reviewed (1 of 1,000)", {"review_status": contents.REVIEW_STATUS_PENDING_REVIEW}),
-        ("published (all)", {"publish_status": contents.PUBLISH_STATUS_PUBLISHED}),
-        ("publishing failed (none)", {"publish_status": contents.PUBLISH_STATUS_FAILED}),
-        ("a category that none has", {"category": "none"}),
-        ("a label (10%)", {"labels": {"team": "a"}}),
-    ):
-        request = contents.ListContentsRequest(**fields)
-        yield f"ListContents, {name}", lambda request=request: stub.ListContents(request)  # type: ignore[misc]
-    pool = contents.ListPublishPoolRequest(account_id=common)
-    yield "ListPublishPool, an account", lambda: stub.ListPublishPool(pool)
-    async for pair in _of_calls(channel, common):
-        yield pair
+def _calls_of_contents(stub: Any, common: int, rare: int) -> dict[str, Call]:
+    lists: dict[str, dict[str, Any]] = {
+        "first page": {},
+        "oldest first": {"oldest_first": True},
+        "an account with few tasks": {"account_id": rare},
+        "to be reviewed (1 of 1,000)": {"review_status": contents.REVIEW_STATUS_PENDING_REVIEW},
+        "published (all)": {"publish_status": contents.PUBLISH_STATUS_PUBLISHED},
+        "publishing failed (none)": {"publish_status": contents.PUBLISH_STATUS_FAILED},
+        "a category that none has": {"category": "none"},
+        "a label (10%)": {"labels": {"team": "a"}},
+    }
+    pool = partial(stub.ListPublishPool, contents.ListPublishPoolRequest(account_id=common))
+    return {
+        f"ListContents, {name}": partial(stub.ListContents, contents.ListContentsRequest(**fields))
+        for name, fields in lists.items()
+    } | {"ListPublishPool, an account": pool}
 
 
-async def _of_calls(channel: aio.Channel, common: int) -> AsyncIterator[tuple[str, Call]]:
-    stub: Any = AuditServiceStub(channel)
-    for name, fields in (
-        ("first page", {}),
-        ("an account", {"account_id": common}),
-        ("a method (2.5%)", {"method": "TaskService/CancelTask"}),
-        ("a caller that never called", {"actor": "nobody"}),
-        ("submits (95%)", {"method": "TaskService/SubmitTask"}),
-    ):
-        request = audit.ListAuditEventsRequest(**fields)
-        yield f"ListAuditEvents, {name}", lambda request=request: stub.ListAuditEvents(request)  # type: ignore[misc]
-    hooks: Any = WebhookServiceStub(channel)
-    (hook, *_) = (await hooks.ListWebhooks(webhooks.ListWebhooksRequest())).webhooks
-    for name, status in (("all", 0), ("delivered (all)", webhooks.DELIVERY_STATUS_DELIVERED), ("exhausted (none)", 3)):
-        query = webhooks.ListDeliveriesRequest(webhook_id=hook.webhook_id, status=status)  # type: ignore[arg-type]
-        yield f"ListDeliveries, {name}", lambda query=query: hooks.ListDeliveries(query)  # type: ignore[misc]
+def _calls_of_audit(stub: Any, common: int) -> dict[str, Call]:
+    lists: dict[str, dict[str, Any]] = {
+        "first page": {},
+        "an account": {"account_id": common},
+        "a method (2.5%)": {"method": "TaskService/CancelTask"},
+        "a caller that never called": {"actor": "nobody"},
+        "submits (95%)": {"method": "TaskService/SubmitTask"},
+    }
+    return {
+        f"ListAuditEvents, {name}": partial(stub.ListAuditEvents, audit.ListAuditEventsRequest(**fields))
+        for name, fields in lists.items()
+    }
+
+
+async def _calls_of_webhooks(stub: Any) -> dict[str, Call]:
+    (hook, *_) = (await stub.ListWebhooks(webhooks.ListWebhooksRequest())).webhooks
+    statuses: dict[str, Any] = {"all": 0, "delivered (all)": webhooks.DELIVERY_STATUS_DELIVERED, "exhausted (none)": 3}
+    return {
+        f"ListDeliveries, {name}": partial(
+            stub.ListDeliveries, webhooks.ListDeliveriesRequest(webhook_id=hook.webhook_id, status=status)
+        )
+        for name, status in statuses.items()
+    }
 
 
 async def _first(stream: Any) -> None:

@@ -1,20 +1,28 @@
-"""The tables of kept rows, in Markdown: on a screen and in docs/performance.md."""
+"""The cases in their order, and how kept rows are shown: tables in Markdown, on docs/performance.md too, and plots."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lab.benchmarks import conditions
-from lab.benchmarks.markdown import table
-from lab.benchmarks.page import Part
-from lab.benchmarks.report import number
-from lab.benchmarks.scale.cases import CASES
-from lab.benchmarks.scale.rows import Kept, Row, Run, Value
+from lab.benchmarks.goals import number
+from lab.benchmarks.kept import Part, pyplot, save, table
+from lab.benchmarks.scale import accounts, growth, reads
+from lab.benchmarks.scale.case import Case, Kept, Plot, Row, Run, Value
+from lab.benchmarks.scale.filled import FILL_CASE
+from lab.benchmarks.scale.steady import CASE
+from lab.benchmarks.scale.years import BACKUP, CLEANUP, RETENTION
+
+_GROWTH = (CASE, growth.BACKLOG, growth.WORKERS, accounts.CASE, growth.SCHEDULERS)
+_YEARS = (FILL_CASE, CLEANUP, reads.CASE, BACKUP, RETENTION)
+
+CASES: dict[str, Case] = {case.name: case for case in (*_GROWTH, *_YEARS)}
 
 
 def part(kept: Path) -> Part:
-    """Returns the part of the page that shows this file."""
     return Part(f"python -m lab.benchmarks.scale --from {kept} --page docs/performance.md")
 
 
@@ -24,7 +32,6 @@ _NONE = "–"
 
 
 def tables(kept: Kept) -> str:
-    """Returns all tables, and a paragraph on the machine."""
     titles = dict.fromkeys(row.table for row in kept.rows)
     rows_by_title = {title: kept.of(title)[:: _EVERY.get(title, 1)] for title in titles if _EVERY.get(title, 1)}
     return "\n\n".join(
@@ -71,3 +78,44 @@ def _conditions(kept: Kept) -> list[str]:
     versions = {name: version for run in kept.runs for name, version in run.versions.items()}
     versions_text = ", ".join(f"{name} {version}" for name, version in versions.items())
     return [f"{paragraph} {versions_text}." for paragraph in conditions.paragraphs(kept.runs)]
+
+
+def draw(kept: Kept, folder: Path) -> list[Path]:
+    """Writes those of all cases with rows. Raises ModuleNotFoundError without matplotlib."""
+    plots = {name: plot for case in CASES.values() for name, plot in case.plots.items()}
+    return [
+        save(_figure(plot, rows), folder / name)
+        for name, plot in plots.items()
+        if (rows := [row for row in kept.of(plot.table) if plot.x in row.values])
+    ]
+
+
+def _figure(plot: Plot, rows: Sequence[Row]) -> Any:
+    size = (9, 1 + 2.2 * len(plot.panels))
+    figure, panels = pyplot().subplots(
+        len(plot.panels), 1, sharex=True, squeeze=False, figsize=size, layout="constrained"
+    )
+    for (axes,), columns in zip(panels, plot.panels, strict=True):
+        _panel(axes, plot, columns, rows)
+    figure.suptitle(plot.title, fontsize=10)
+    axes.set_xlabel(plot.x)
+    return figure
+
+
+def _panel(axes: Any, plot: Plot, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    for column in columns:
+        values: dict[Any, list[Any]] = {}
+        for row in rows:
+            values.setdefault(row.values[plot.x], []).append(row.values[column])
+        places = sorted(values)
+        (line,) = axes.plot(places, [statistics.median(values[place]) for place in places], label=column)
+        if plot.log:
+            points = [(place, value) for place in places for value in values[place]]
+            axes.scatter(*zip(*points, strict=True), color=line.get_color(), s=12)
+    if plot.log:
+        axes.set_xscale("log")
+        axes.set_xticks(places, [f"{place:,}" for place in places])
+        axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)

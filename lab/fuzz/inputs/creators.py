@@ -71,8 +71,6 @@ class _Cli:
 
 
 class _Reporter:
-    """Checks what is reported."""
-
     def processing(self) -> None:
         return
 
@@ -102,8 +100,6 @@ def printed(command: str, source: random.Random, *, ended: bool = False) -> byte
 
 
 def profile(name: str) -> Callable[[random.Random, Path], None]:
-    """One run of that profile."""
-
     def run(source: random.Random, folder: Path) -> None:
         if name == "llm-content-creator":
             _store(folder, source)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.fuzz import values
-from lab.fuzz.known import Known
+from lab.fuzz.values import Known
 
 _NUMBERS = (0, -1, 40, 100, 2**63, 10**400, 1.5, -0.0, 1e308, float("nan"), float("inf"))
 _DEEP = ("[" * 50_000, '{"a":' * 5_000, "[" * 500 + "]" * 500, '{"content": ' * 400 + "1" + "}" * 400)
@@ -30,7 +30,6 @@ def text(source: random.Random) -> str:
 
 
 def value(source: random.Random, depth: int = 0) -> Any:
-    """Returns any JSON value."""
     if depth > 3 or source.random() < 0.6:
         return source.choice((None, True, False, source.choice(_NUMBERS), text(source), text(source)))
     if source.random() < 0.5:

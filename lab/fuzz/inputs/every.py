@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.fuzz.case import random_of
-from lab.fuzz.inputs import creators, files, pictures, requests, rows, settings
+from lab.fuzz.inputs import creators, files, pictures, rows
 from lab.fuzz.tally import Finding, Tally
 
 Try = Callable[[random.Random, Path], None]
@@ -25,15 +25,15 @@ INPUTS: Mapping[str, Try] = {
     "spool": files.spool,
     "guard's socket": files.guard_wire,
     "pictures": pictures.measured,
-    "page token": requests.page_token,
-    "resume token": requests.resume_token,
-    "public ids": requests.public_id,
+    "page token": files.page_token,
+    "resume token": files.resume_token,
+    "public ids": files.public_id,
     "old account": rows.account,
     "old task": rows.task,
     "old content": rows.content,
     "old pool entry": rows.entry,
-    "scheduler's settings": settings.scheduler,
-    "worker's settings": settings.worker,
+    "scheduler's settings": files.settings_of_scheduler,
+    "worker's settings": files.settings_of_worker,
 }
 
 
@@ -42,7 +42,6 @@ SLOW = frozenset(name for name in INPUTS if name.startswith(("output of", "pictu
 
 
 def turns(names: Iterable[str]) -> tuple[str, ...]:
-    """The names as they take turns."""
     return tuple(name for name in names for _ in range(1 if name in SLOW else 8))
 
 

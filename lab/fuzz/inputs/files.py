@@ -1,7 +1,8 @@
-"""Files and sockets that a service reads: tokens, spool, what worker and guard say to each other."""
+"""What a service reads: files, sockets, settings, and the tokens that clients bring back."""
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import socket
@@ -11,13 +12,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from contentgen.service.settings import SettingsError
+from contentgen.service.settings import SettingsError, flag_of
+from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
+from lab.fuzz import values
+from lab.fuzz.generating import message
 from lab.fuzz.inputs import documents
-from lab.fuzz.known import Known
-from lab.fuzz.messages import message
+from lab.fuzz.values import Known
+from scheduler_svc.config import read_settings as scheduler_settings
 from scheduler_svc.config.tokens import ROLES, hash_of, read_tokens
+from scheduler_svc.domain.account import Scope
+from scheduler_svc.domain.errors import InvalidArgument
+from scheduler_svc.domain.ids import KEY_MAX, parse_lease_id, parse_task_id
 from scheduler_svc.runtime.access import KnownTokens
+from scheduler_svc.runtime.pages import PageRequest
+from scheduler_svc.runtime.validation import Violations
+from scheduler_svc.tasks import requests as watching
+from scheduler_svc.watch.work import Position, Selection
+from worker_svc.config import WorkerSettings, read_settings
 from worker_svc.guard.process.wire import Closed, GuardChannel
 from worker_svc.session import wire
 from worker_svc.spool import Spool
@@ -112,3 +124,102 @@ def _frame(source: random.Random) -> bytes:
     body = documents.spoilt(json.dumps(document).encode() if source.random() < 0.9 else b"[" * 40_000, source)
     length = source.choice((len(body), len(body), len(body), 0, 2**32 - 1, len(body) + 1))
     return struct.pack("!I", length) + body
+
+
+_SCHEDULER = (
+    "--data-dir",
+    "--listen",
+    "--tls-cert",
+    "--tokens-file",
+    "--lease-ttl",
+    "--max-queue-size",
+    "--max-worker-losses",
+    "--retention",
+    "--content-retention",
+    "--pg-bindir",
+    "--log-level",
+    "--log-format",
+    "--no-such",
+)
+_WORKER = tuple(flag_of(WorkerSettings, name) for name in WorkerSettings.model_fields)
+_VALUES = (
+    "1", "-1", "0", "1e400", "nan", "inf", "9" * 5_000, "5m", "5 m", "1h30m", "٣", "on", "json", "debug",
+    ":0", "[::1]:1", "127.0.0.1:99999", "a:b:c", "dns:///x", "unix:/x", "/", "/dev/null", "", "\udcff", "a\0b", "%s",
+)  # fmt: skip
+
+
+def settings_of_scheduler(source: random.Random, _: Path) -> None:
+    try:
+        scheduler_settings(_arguments(_SCHEDULER, source))
+    except SettingsError as error:
+        assert error.problems
+
+
+def settings_of_worker(source: random.Random, _: Path) -> None:
+    try:
+        read_settings(_arguments(_WORKER, source))
+    except SettingsError as error:
+        assert error.problems
+
+
+def _arguments(flags: tuple[str, ...], source: random.Random) -> list[str]:
+    sample = source.sample(flags, source.randint(1, 4))
+    return [f"{flag}={source.choice((source.choice(_VALUES), values.text(Known(), source)))}" for flag in sample]
+
+
+def page_token(source: random.Random, _: Path) -> None:
+    """A page token: a position within the list, or refused."""
+    request = task_pb.ListTasksRequest(
+        page_size=source.choice((0, 1, -1, 2**31 - 1)), page_token=_client_token(source, _PAGE)
+    )
+    try:
+        with Violations() as violations:
+            page = PageRequest.of(request, violations, "ListTasks", 0)
+    except InvalidArgument as error:
+        assert error.violations
+    else:
+        assert page.position is None or 0 < page.position <= KEY_MAX
+
+
+def resume_token(source: random.Random, folder: Path) -> None:
+    """A resume token: a position in a history, or refused."""
+    watched = Selection(scope=Scope.of(1))
+    request = task_pb.WatchTasksRequest(account_id=1, resume_token=_client_token(source, _RESUME))
+    try:
+        resumption = watching.resume_position(request, watched)
+    except InvalidArgument as error:
+        assert error.violations
+    else:
+        if resumption is not None:
+            position, _ = resumption
+            assert 0 <= position.number <= KEY_MAX
+            assert 0 <= position.key <= KEY_MAX
+
+
+def public_id(source: random.Random, _: Path) -> None:
+    """Ids of tasks and leases: a key that the database can hold, or none."""
+    text = values.changed(source.choice(("task-0000000000000001", "lease-0000000000000001-00000001")), source)
+    key, ref = parse_task_id(text), parse_lease_id(text, source.choice((1, 0, -1, 2**31)))
+    assert key is None or 0 < key <= KEY_MAX
+    assert ref is None or (0 <= ref.task_key <= KEY_MAX and ref.fence < 2**31)
+
+
+_PAGE = json.dumps([5, "0" * 18])
+_RESUME = watching.resume_token(
+    Position(3, 4, listing=False), "origin", watching.fingerprint(Selection(scope=Scope.of(1)))
+)
+
+
+def _client_token(source: random.Random, sane: str) -> str:
+    """A valid one, one with other parts, or anything."""
+    chance = source.random()
+    if chance < 0.3:
+        return values.changed(sane, source)
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(_RESUME))
+    except ValueError:
+        parts = []
+    for _ in range(source.randint(0, 2)):
+        parts[source.randrange(len(parts))] = documents.value(source)
+    body = documents.spoilt(documents.encoded(documents.line(parts, source)), source)
+    return base64.urlsafe_b64encode(body).decode()[: source.choice((250, 4_000, 10_000))]

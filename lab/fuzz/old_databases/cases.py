@@ -2,19 +2,95 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.fuzz.case import random_of
-from lab.fuzz.old_databases import damage, server, shapes
-from lab.fuzz.old_databases.damage import Damage
-from lab.fuzz.old_databases.draft import Draft, draft
-from lab.fuzz.old_databases.shapes import Spoil
+from lab.fuzz.old_databases import draft, server
+from lab.fuzz.old_databases.draft import Draft, Spoil, random_draft
 from tests.harness.cluster import Databases
 from tests.harness.importing import SECRET
+
+Damage = Callable[[Path, random.Random], None]
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER = 100
+_UNREADABLE = Path("/proc/self/mem")
+"""A regular file that nobody can read from its beginning, root no more than others."""
+
+
+def cut(path: Path, source: random.Random) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: source.randrange(len(data))])
+
+
+def flipped(path: Path, source: random.Random) -> None:
+    """Some bits of the pages; in one of four, of the header too."""
+    data = bytearray(path.read_bytes())
+    begin = source.choice((0, _HEADER, _HEADER, _HEADER))
+    for _ in range(source.choice((1, 10, 100, 1_000))):
+        data[source.randrange(begin, len(data))] ^= 1 << source.randrange(8)
+    path.write_bytes(data)
+
+
+def pages_swapped(path: Path, source: random.Random) -> None:
+    """Whole pages stand where others should: trees that lead into each other, or into themselves."""
+    data = bytearray(path.read_bytes())
+    size = int.from_bytes(data[16:18], "big") or 4_096
+    size = 65_536 if size == 1 else size
+    count = len(data) // size
+    for _ in range(source.randint(1, 4)):
+        target, source_page = source.randrange(1, count), source.randrange(1, count)
+        data[target * size : (target + 1) * size] = data[source_page * size : (source_page + 1) * size]
+    path.write_bytes(data)
+
+
+def no_database(path: Path, source: random.Random) -> None:
+    random_bytes = source.randbytes(source.choice((1, 99, 512, 5_000)))
+    path.write_bytes(source.choice((b"", random_bytes, _MAGIC + random_bytes, _MAGIC, b"<!DOCTYPE html>\n" * 99)))
+
+
+def a_directory(path: Path, source: random.Random) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_fifo(path: Path, source: random.Random) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def nowhere(path: Path, source: random.Random) -> None:
+    path.unlink()
+    source.choice((lambda: None, lambda: path.symlink_to(path), lambda: path.symlink_to("/nowhere/at all")))()
+
+
+def unreadable(path: Path, source: random.Random) -> None:
+    path.unlink()
+    path.symlink_to(_UNREADABLE)
+
+
+def a_strange_log(path: Path, source: random.Random) -> None:
+    """A write-ahead log, or a journal to roll back, that is none, beside the file."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA journal_mode = {source.choice(('WAL', 'DELETE'))}")
+    for suffix in source.choice((("-wal",), ("-journal",), ("-wal", "-shm"))):
+        log = source.choice((b"", b"\x37\x7f\x06\x82", b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7")) + source.randbytes(40_000)
+        path.with_name(path.name + suffix).write_bytes(log)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another process writes, and does not end."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        yield
+
 
 TARGET = "old database"
 
@@ -23,7 +99,7 @@ TARGET = "old database"
 class Shape:
     """What is wrong. `honest`: the honest rows have to arrive. `refused`: nothing may be taken."""
 
-    spoil: Spoil = shapes.nothing
+    spoil: Spoil = draft.nothing
     damage: Damage | None = None
     honest: bool = False
     refused: bool = False
@@ -67,49 +143,49 @@ def _odd_url(path: Path, source: random.Random) -> str:
 
 SHAPES: Mapping[str, Shape] = {
     "values alone": Shape(honest=True),
-    "optional columns missing": Shape(shapes.optional_columns_missing, honest=True),
-    "a required column missing": Shape(shapes.required_column_missing, refused=True),
-    "a column renamed": Shape(shapes.column_renamed),
-    "a table missing": Shape(shapes.table_missing),
-    "no table": Shape(shapes.no_table, refused=True),
-    "other types": Shape(shapes.other_types, honest=True),
-    "ids of other types": Shape(shapes.ids_of_other_types),
-    "ids twice": Shape(shapes.ids_twice, honest=True),
-    "rows without an id": Shape(shapes.without_an_id, honest=True),
-    "a view": Shape(shapes.a_view, honest=True),
-    "an endless view": Shape(shapes.an_endless_view, rare=True),
-    "computed texts": Shape(shapes.computed_texts),
-    "triggers": Shape(shapes.triggers, honest=True),
-    "more tables": Shape(shapes.more_tables, honest=True),
-    "without rowid": Shape(shapes.without_rowid, honest=True),
-    "no rows": Shape(shapes.no_rows),
-    "many columns": Shape(shapes.many_columns, honest=True),
-    "many rows": Shape(shapes.many_rows, honest=True),
-    "long texts": Shape(shapes.long_texts, honest=True),
-    "cycles": Shape(shapes.cycles, honest=True),
-    "another encoding": Shape(shapes.another_encoding, honest=True),
-    "another layout": Shape(shapes.another_layout, honest=True),
-    "in WAL mode": Shape(shapes.in_wal_mode, honest=True),
-    "cut": Shape(damage=damage.cut),
-    "bits flipped": Shape(damage=damage.flipped),
-    "pages swapped": Shape(damage=damage.pages_swapped),
-    "many rows, bits flipped": Shape(shapes.many_rows, damage.flipped),
-    "no database": Shape(damage=damage.no_database, refused=True),
-    "a directory": Shape(damage=damage.a_directory, refused=True),
-    "a FIFO": Shape(damage=damage.a_fifo, refused=True),
-    "nowhere": Shape(damage=damage.nowhere, refused=True),
-    "unreadable": Shape(damage=damage.unreadable, refused=True),
-    "a strange log": Shape(damage=damage.a_strange_log),
-    "locked": Shape(beside=damage.locked, refused=True, rare=True),
+    "optional columns missing": Shape(draft.optional_columns_missing, honest=True),
+    "a required column missing": Shape(draft.required_column_missing, refused=True),
+    "a column renamed": Shape(draft.column_renamed),
+    "a table missing": Shape(draft.table_missing),
+    "no table": Shape(draft.no_table, refused=True),
+    "other types": Shape(draft.other_types, honest=True),
+    "ids of other types": Shape(draft.ids_of_other_types),
+    "ids twice": Shape(draft.ids_twice, honest=True),
+    "rows without an id": Shape(draft.without_an_id, honest=True),
+    "a view": Shape(draft.a_view, honest=True),
+    "an endless view": Shape(draft.an_endless_view, rare=True),
+    "computed texts": Shape(draft.computed_texts),
+    "triggers": Shape(draft.triggers, honest=True),
+    "more tables": Shape(draft.more_tables, honest=True),
+    "without rowid": Shape(draft.without_rowid, honest=True),
+    "no rows": Shape(draft.no_rows),
+    "many columns": Shape(draft.many_columns, honest=True),
+    "many rows": Shape(draft.many_rows, honest=True),
+    "long texts": Shape(draft.long_texts, honest=True),
+    "cycles": Shape(draft.cycles, honest=True),
+    "another encoding": Shape(draft.another_encoding, honest=True),
+    "another layout": Shape(draft.another_layout, honest=True),
+    "in WAL mode": Shape(draft.in_wal_mode, honest=True),
+    "cut": Shape(damage=cut),
+    "bits flipped": Shape(damage=flipped),
+    "pages swapped": Shape(damage=pages_swapped),
+    "many rows, bits flipped": Shape(draft.many_rows, flipped),
+    "no database": Shape(damage=no_database, refused=True),
+    "a directory": Shape(damage=a_directory, refused=True),
+    "a FIFO": Shape(damage=a_fifo, refused=True),
+    "nowhere": Shape(damage=nowhere, refused=True),
+    "unreadable": Shape(damage=unreadable, refused=True),
+    "a strange log": Shape(damage=a_strange_log),
+    "locked": Shape(beside=locked, refused=True, rare=True),
     "an odd URL": Shape(url=_odd_url, refused=True),
     "taken ids": Shape(arguments=(), refused=True),
     "on a server": Shape(honest=True, other_types=0.0),
     "on a server, other types": Shape(other_types=0.3),
-    "on a server, ids twice": Shape(shapes.ids_twice, honest=True, other_types=0.0),
-    "on a server, many rows": Shape(shapes.many_rows, honest=True, other_types=0.0),
-    "on a server, a view": Shape(shapes.a_view, honest=True, other_types=0.0),
-    "on a server, an endless view": Shape(shapes.an_endless_view, other_types=0.0, rare=True),
-    "on a server, a column renamed": Shape(shapes.column_renamed, other_types=0.0),
+    "on a server, ids twice": Shape(draft.ids_twice, honest=True, other_types=0.0),
+    "on a server, many rows": Shape(draft.many_rows, honest=True, other_types=0.0),
+    "on a server, a view": Shape(draft.a_view, honest=True, other_types=0.0),
+    "on a server, an endless view": Shape(draft.an_endless_view, other_types=0.0, rare=True),
+    "on a server, a column renamed": Shape(draft.column_renamed, other_types=0.0),
     "on a server, no right to read": Shape(other_types=0.0, reader=server.without_rights, refused=True),
 }
 _ALWAYS = ("--source-timeout", "2")
@@ -120,8 +196,6 @@ RARELY = 10
 
 @dataclass(frozen=True)
 class Case:
-    """One database and how it is imported."""
-
     seed: int
     number: int
     shape: str
@@ -146,7 +220,7 @@ def laid_out(seed: int, number: int, folder: Path, databases: Databases) -> Iter
     """The case, with its database in the folder, which has to be empty, or on the server."""
     name = shape_of(number)
     shape, source = SHAPES[name], random_of(TARGET, seed, number)
-    old_database = draft(source)
+    old_database = random_draft(source)
     shape.spoil(old_database, source)
     with (
         _in_file(shape, old_database, folder, source)

@@ -25,8 +25,6 @@ _KILLED = -signal.SIGKILL
 
 @dataclass(frozen=True)
 class Ended:
-    """What one import came to."""
-
     status: int
     """As the shell has it, but below zero where a signal ended it."""
     out: str

@@ -5,7 +5,6 @@ Moments are seconds of the machine's monotonic clock.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
 import json
@@ -13,11 +12,9 @@ import random
 import time
 from typing import Any
 
-from lab.benchmarks import child
+from lab.benchmarks.child import say
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import Peer
-from lab.benchmarks.peers.apps.scene import Scene
-from lab.benchmarks.peers.apps.tally import Tallies
+from lab.benchmarks.peers.apps.peer import Peer, Scene, Tallies
 
 PAUSE_S = (0.005, 0.02)
 """Between two samples of a latency, as in the latency of contentgen."""
@@ -66,25 +63,18 @@ class _Driver:
         return {"ms": samples}
 
     async def counts(self, tasks: int) -> dict[str, Any]:
-        """Returns what there is at the end."""
         results, pool = await sink.stored(self._scene.postgres)
         return {"handled": self._tallies.handled, "kept": await self._peer.kept(), "results": results, "pool": pool}
 
 
-async def _main(name: str) -> None:
-    stdin = await child.stdin_reader()
+async def drive(stdin: asyncio.StreamReader, *, peer: str) -> None:
+    """Does for a peer, a module beside this one, what it is told."""
     scene = Scene.told()
     await sink.make_tables(scene.postgres)
-    peer: Peer = importlib.import_module(f"lab.benchmarks.peers.apps.{name}").peer(scene)
-    await peer.open()
-    driver = _Driver(peer, scene)
-    child.say(ready=True)
+    enqueuer: Peer = importlib.import_module(f"lab.benchmarks.peers.apps.{peer}").peer(scene)
+    await enqueuer.open()
+    driver = _Driver(enqueuer, scene)
+    say(ready=True)
     while line := await stdin.readline():
         request = json.loads(line)
-        child.say(**await getattr(driver, request["do"])(request["tasks"]))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", required=True, help="a module of lab.benchmarks.peers.apps")
-    child.run(_main(parser.parse_args().peer))
+        say(**await getattr(driver, request["do"])(request["tasks"]))

@@ -1,10 +1,130 @@
-"""What a module of a peer gives: its side that enqueues. Its workers are started by a command line of their own."""
+"""What a module of a peer gives, the task that all peers get, and how their workers count what they have handled."""
 
 from __future__ import annotations
 
 import asyncio
+import mmap
+import os
+import random
+import struct
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.benchmarks.prose import RESULT_BYTES, brief, prose
+
+PLAIN = "plain"
+"""The handler does nothing; where the peer keeps results, it returns one of 2 KB."""
+OURS = "ours"
+"""The handler stores a result of 2 KB and a row of the publish pool, in one commit."""
+_PREFIX = "PEERS_"
+_DISTINCT_TASKS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """`folder` is shared by the processes of one step; `postgres` and `redis` are URLs. No Redis: an empty one."""
+
+    folder: Path
+    postgres: str
+    redis: str
+    job: str
+
+    @classmethod
+    def told(cls) -> Scene:
+        values = {name: os.environ[f"{_PREFIX}{name.upper()}"] for name in ("folder", "postgres", "redis", "job")}
+        return cls(Path(values["folder"]), values["postgres"], values["redis"], values["job"])
+
+    def environment(self) -> dict[str, str]:
+        values = {"folder": str(self.folder), "postgres": self.postgres, "redis": self.redis, "job": self.job}
+        return {f"{_PREFIX}{name.upper()}": value for name, value in values.items()}
+
+
+def _tasks() -> list[dict[str, Any]]:
+    chance = random.Random(1)
+    return [{"account_id": number % 4 + 1, **brief(chance)} for number in range(_DISTINCT_TASKS)]
+
+
+_TASKS = _tasks()
+RESULT = prose(random.Random(2), RESULT_BYTES)
+
+
+def task(number: int) -> dict[str, Any]:
+    """About 1 KB; `number` tells it from the others."""
+    return {**_TASKS[number % _DISTINCT_TASKS], "number": number}
+
+
+_FORM = struct.Struct("<dq")
+_POLL_S = 0.005
+_GO = "go"
+_SUFFIX = ".tally"
+
+
+class Tally:
+    """A worker's own. Its file is there once the worker is ready to begin."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / f"{os.getpid()}{_SUFFIX}"
+        hidden = path.with_suffix(".new")
+        hidden.write_bytes(_FORM.pack(0.0, 0))
+        with hidden.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), _FORM.size)
+        self._go = folder / _GO
+        self._count = 0
+        self._lock = threading.Lock()
+        hidden.rename(path)
+
+    def add(self) -> None:
+        """One more task is being handled."""
+        with self._lock:
+            self._count += 1
+            _FORM.pack_into(self._map, 0, time.monotonic(), self._count)
+
+    def wait_for_go(self) -> None:
+        """Returns once all may begin."""
+        while not self._go.exists():
+            time.sleep(_POLL_S)
+
+    async def until_go(self) -> None:
+        while not self._go.exists():  # noqa: ASYNC110 - another process makes the file
+            await asyncio.sleep(_POLL_S)
+
+
+class Tallies:
+    """All workers' of a folder, to be read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._maps: dict[Path, mmap.mmap] = {}
+
+    def ready(self) -> int:
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            if path not in self._maps:
+                with path.open("rb") as file:
+                    self._maps[path] = mmap.mmap(file.fileno(), _FORM.size, access=mmap.ACCESS_READ)
+        return len(self._maps)
+
+    def go(self) -> None:
+        (self._folder / _GO).touch()
+
+    @property
+    def handled(self) -> int:
+        """Tasks, by all workers; one that was handled twice counts twice."""
+        return sum(_FORM.unpack_from(tally)[1] for tally in self._maps.values())
+
+    @property
+    def last(self) -> float:
+        """When the last of them came to its handler, by the machine's monotonic clock."""
+        return max(float(_FORM.unpack_from(tally)[0]) for tally in self._maps.values())
+
+    async def until(self, tasks: int, poll_s: float = _POLL_S) -> None:
+        while self.handled < tasks:  # noqa: ASYNC110 - other processes count
+            await asyncio.sleep(poll_s)
+
 
 IN_FLIGHT = 64
 """Calls at once, where a peer's client is asynchronous."""
@@ -36,7 +156,6 @@ class Peer(ABC):
 
 
 async def in_flight(call: Callable[[int], Awaitable[object]], numbers: Iterable[int]) -> None:
-    """Calls for each number, so many at once."""
     turns = iter(numbers)
 
     async def caller() -> None:
@@ -47,5 +166,4 @@ async def in_flight(call: Callable[[int], Awaitable[object]], numbers: Iterable[
 
 
 def parts(numbers: range) -> Iterable[range]:
-    """For bulk calls."""
     return (numbers[start : start + BULK] for start in range(0, len(numbers), BULK))

@@ -11,7 +11,7 @@ import asyncpg
 import psycopg
 import psycopg_pool
 
-from lab.benchmarks.peers.apps.scene import OURS, RESULT, Scene
+from lab.benchmarks.peers.apps.peer import OURS, RESULT, Scene, Tally
 
 TABLES = """
 CREATE TABLE results (
@@ -36,36 +36,24 @@ _BY_NAME = _STORE.format(*(f"%({name})s" for name in ("number", "body", "number"
 
 
 async def make_tables(url: str) -> None:
-    """On an empty database."""
-    connection = await asyncpg.connect(url)
-    try:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute(TABLES)
-    finally:
-        await connection.close()
 
 
 async def stored(url: str) -> tuple[int, int]:
-    """Results, and rows of the pool."""
-    connection = await asyncpg.connect(url)
-    try:
-        row = await connection.fetchrow("SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM publish_pool)")
-    finally:
-        await connection.close()
-    return row[0], row[1]
+    results = await first(url, "SELECT count(*) FROM results")
+    return results, await first(url, "SELECT count(*) FROM publish_pool")
 
 
 class Sink:
     """For handlers on an event loop: a pool of asyncpg, which prepares the statement by itself."""
 
     def __init__(self, url: str, connections: int) -> None:
-        self._pool = asyncpg.create_pool(url, min_size=connections, max_size=connections)
-
-    async def open(self) -> None:
-        await self._pool
+        self.pool = asyncpg.create_pool(url, min_size=connections, max_size=connections)
 
     async def store(self, task: dict[str, Any]) -> None:
         """Returns once it is committed."""
-        await self._pool.execute(_BY_NUMBER, task["number"], RESULT, task["account_id"], task["topic"])
+        await self.pool.execute(_BY_NUMBER, task["number"], RESULT, task["account_id"], task["topic"])
 
 
 async def of(scene: Scene, connections: int) -> Sink | None:
@@ -73,7 +61,7 @@ async def of(scene: Scene, connections: int) -> Sink | None:
     if scene.job != OURS:
         return None
     sink = Sink(scene.postgres, connections)
-    await sink.open()
+    await sink.pool
     return sink
 
 
@@ -96,8 +84,27 @@ class ThreadSink:
             connection.execute(_BY_NAME, {**task, "body": RESULT})
 
 
+class ThreadHandler:
+    """What a worker has whose handlers run in threads, once it is ready."""
+
+    _tally: Tally
+    _store: ThreadSink | None = None
+
+    def begin(self, scene: Scene, threads: int) -> None:
+        if scene.job == OURS:
+            self._store = ThreadSink(scene.postgres, threads)
+        self._tally = Tally(scene.folder)
+        self._tally.wait_for_go()
+
+    def handle(self, article: dict[str, Any]) -> str | None:
+        self._tally.add()
+        if self._store:
+            self._store.store(article)
+            return None
+        return RESULT
+
+
 async def first(url: str, statement: str) -> Any:
-    """Returns the first value that a statement gives."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         row = await (await connection.execute(statement)).fetchone()
     assert row is not None

@@ -10,46 +10,32 @@ from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 from redis import Redis
 
-from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import Peer
-from lab.benchmarks.peers.apps.scene import OURS, RESULT, Scene, task
-from lab.benchmarks.peers.apps.tally import Tally
+from lab.benchmarks.peers.apps.peer import OURS, Peer, Scene, task
+from lab.benchmarks.peers.apps.sink import ThreadHandler
 
 THREADS = 4
 _scene = Scene.told()
+_handler = ThreadHandler()
 
 
-class _Handler(dramatiq.Middleware):
-    """What a worker process has, before its threads start."""
-
-    tally: Tally
-    store: sink.ThreadSink | None = None
-
+class _Begin(dramatiq.Middleware):
     def before_worker_boot(self, *_: object) -> None:
-        if _scene.job == OURS:
-            _Handler.store = sink.ThreadSink(_scene.postgres, THREADS)
-        _Handler.tally = Tally(_scene.folder)
-        _Handler.tally.wait_for_go()
+        """Before its threads start."""
+        _handler.begin(_scene, THREADS)
 
 
 broker = RedisBroker(url=f"{_scene.redis}/0")
 broker.add_middleware(Results(backend=RedisBackend(url=f"{_scene.redis}/1")))
-broker.add_middleware(_Handler())
+broker.add_middleware(_Begin())
 dramatiq.set_broker(broker)
 
 
 @dramatiq.actor(store_results=_scene.job != OURS)
 def handle(article: dict[str, Any]) -> str | None:
-    _Handler.tally.add()
-    if _Handler.store:
-        _Handler.store.store(article)
-        return None
-    return RESULT
+    return _handler.handle(article)
 
 
 class DramatiqPeer(Peer):
-    """Its side that enqueues."""
-
     def __init__(self) -> None:
         self._queue = Redis.from_url(f"{_scene.redis}/0")
         self._results = Redis.from_url(f"{_scene.redis}/1")

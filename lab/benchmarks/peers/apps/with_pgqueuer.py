@@ -12,9 +12,7 @@ from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import Peer, in_flight, parts
-from lab.benchmarks.peers.apps.scene import Scene, task
-from lab.benchmarks.peers.apps.tally import Tally
+from lab.benchmarks.peers.apps.peer import Peer, Scene, Tally, in_flight, parts, task
 
 BATCH_SIZE = 500
 LOADER_CONNECTIONS = 16
@@ -27,8 +25,6 @@ def _payload(number: int) -> bytes:
 
 
 class PgqueuerPeer(Peer):
-    """Its side that enqueues."""
-
     def __init__(self, url: str) -> None:
         self._url = url
 

@@ -8,9 +8,7 @@ import uvloop
 from procrastinate import App, PsycopgConnector
 
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import Peer, in_flight, parts
-from lab.benchmarks.peers.apps.scene import Scene, task
-from lab.benchmarks.peers.apps.tally import Tally
+from lab.benchmarks.peers.apps.peer import Peer, Scene, Tally, in_flight, parts, task
 
 CONCURRENCY = 30
 CONNECTIONS = 16
@@ -22,8 +20,6 @@ def _app(url: str) -> App:
 
 
 class ProcrastinatePeer(Peer):
-    """Its side that enqueues."""
-
     def __init__(self, url: str) -> None:
         self._url = url
         self._app = _app(url)

@@ -9,9 +9,7 @@ from redis.asyncio import Redis
 from saq import Queue, Worker
 
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import Peer, in_flight
-from lab.benchmarks.peers.apps.scene import RESULT, Scene, task
-from lab.benchmarks.peers.apps.tally import Tally
+from lab.benchmarks.peers.apps.peer import RESULT, Peer, Scene, Tally, in_flight, task
 
 CONCURRENCY = 100
 SINK_CONNECTIONS = 16
@@ -24,8 +22,6 @@ def _queue(scene: Scene) -> Queue:
 
 
 class SaqPeer(Peer):
-    """Its side that enqueues."""
-
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._queue = _queue(scene)

@@ -9,9 +9,7 @@ from taskiq import TaskiqEvents
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 
 from lab.benchmarks.peers.apps import sink
-from lab.benchmarks.peers.apps.peer import Peer, in_flight
-from lab.benchmarks.peers.apps.scene import OURS, RESULT, Scene, task
-from lab.benchmarks.peers.apps.tally import Tally
+from lab.benchmarks.peers.apps.peer import OURS, RESULT, Peer, Scene, Tally, in_flight, task
 
 SINK_CONNECTIONS = 16
 _scene = Scene.told()
@@ -44,8 +42,6 @@ async def handle(article: dict[str, Any]) -> str | None:
 
 
 class TaskiqPeer(Peer):
-    """Its side that enqueues."""
-
     def __init__(self) -> None:
         self._queue = Redis.from_url(f"{_scene.redis}/0")
         self._results = Redis.from_url(f"{_scene.redis}/1")

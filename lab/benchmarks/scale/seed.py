@@ -1,4 +1,7 @@
-"""Fills a scheduler's database past the scheduler, while that is stopped: as years of work leave it."""
+"""Fills a scheduler's database past the scheduler, while that is stopped: as years of work leave it.
+
+`history` has the queries.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,20 @@ from typing import Any, NamedTuple
 import psycopg2
 
 from lab.benchmarks.prose import prose
-from lab.benchmarks.scale.seed import calls, lives
-from lab.benchmarks.scale.seed.bulk_copy import BulkCopy
-from lab.benchmarks.scale.seed.lives import History
+from lab.benchmarks.scale.bulk_copy import BulkCopy
+from lab.benchmarks.scale.history import (
+    AFTER_CALLS,
+    AFTERWARDS,
+    AUDIT,
+    COUNT_MORE,
+    DELIVERIES,
+    LATER,
+    OF_TASKS,
+    RESERVE,
+    TABLES,
+    WEBHOOK,
+    History,
+)
 from scheduler_svc.postgres import EmbeddedPostgres
 
 BODIES = 1_000
@@ -77,23 +91,23 @@ def _fill_tasks(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Yea
         years.tasks, years.gone, 0, begin, end, list(accounts), whole=years.whole, contents=years.contents
     )
     with _bodies(cursor, years.body):
-        for table, query in lives.TABLES.items():
+        for table, query in TABLES.items():
             copy.fill(table, query, history._asdict())
-    for step, statement in lives.AFTERWARDS.items():
+    for step, statement in AFTERWARDS.items():
         copy.say(step)
         cursor.execute(statement)
 
 
 def _fill_calls(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Years) -> None:
-    cursor.execute(calls.WEBHOOK, {"account": accounts[0]})
+    cursor.execute(WEBHOOK, {"account": accounts[0]})
     values = {"accounts": list(accounts), "webhook": cursor.fetchone()[0]}
     for table, query, rows, span in (
-        ("audit_events", calls.AUDIT, years.audit, years.audit_span),
-        ("webhook_deliveries", calls.DELIVERIES, years.deliveries, years.deliveries_span),
+        ("audit_events", AUDIT, years.audit, years.audit_span),
+        ("webhook_deliveries", DELIVERIES, years.deliveries, years.deliveries_span),
     ):
         end = int(time.time() * 1000)
         copy.fill(table, query, values | {"rows": rows, "begin": end - span // _MILLISECOND, "end": end})
-    cursor.execute(calls.AFTERWARDS)
+    cursor.execute(AFTER_CALLS)
 
 
 @contextmanager
@@ -113,10 +127,10 @@ def write_more(dsn: str, tasks: int, accounts: Sequence[int]) -> None:
     """Adds so many ended tasks of the last minutes to a database in use, without contents, as a scheduler would."""
     end = int(time.time() * 1000) - 200_000
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
-        cursor.execute(lives.RESERVE, {"moves": 4 * tasks})
+        cursor.execute(RESERVE, {"moves": 4 * tasks})
         (moves,) = cursor.fetchall()[0]
-        history = History(tasks, lives.LATER, moves, end - 400_000, end, list(accounts), whole=tasks)
-        for table, query in lives.OF_TASKS.items():
+        history = History(tasks, LATER, moves, end - 400_000, end, list(accounts), whole=tasks)
+        for table, query in OF_TASKS.items():
             cursor.execute(f"INSERT INTO {table} {query}", history._asdict())
-        cursor.execute(lives.COUNT_MORE, history._asdict())
+        cursor.execute(COUNT_MORE, history._asdict())
         connection.commit()

@@ -1,0 +1,278 @@
+"""`python -m lab.benchmarks.autoscaling`: workers follow bursts of tasks from none to some and back, on this machine.
+
+A small autoscaler stands in for KEDA and the HorizontalPodAutoscaler: it asks a real scheduler's ExternalScaler, and
+starts and drains real worker processes, whose CLI is the demo creator. It tells how long each burst took to scale and
+to drain, and fails if a CLI was stopped or a task was run twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import signal
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import grpc
+
+from contentgen.v1 import task_pb2
+from lab.benchmarks.command import add_sizes, chosen_sizes, size
+from lab.benchmarks.kept import pyplot, save
+from tests.harness.client import request
+from tests.harness.scrape import Keda
+from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker, running_stack
+
+LEASE_TTL = 30.0
+TICK = 0.25
+"""Seconds between two samples."""
+MAX_BURST = 600.0
+"""Seconds until a burst has to be done, and all workers gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    bursts: tuple[int, ...] = size((20, 60, 10), "tasks of each burst, by comma")
+    slots: int = size(3, "tasks that a worker runs at once")
+    max_workers: int = size(5, "workers at most")
+    run_seconds: float = size(5.0, "how long a CLI of the first worker runs")
+    stabilization: float = size(3.0, "seconds before it scales in")
+    poll: float = size(1.0, "seconds between two questions")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What there was at one moment: seconds since the start, tasks, and worker processes."""
+
+    time: float
+    demand: int
+    open_tasks: int
+    serving: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """When it came, and the seconds from then on. `scaled_up`: as many workers serve as it ever had."""
+
+    tasks: int
+    time: float
+    first_worker: float
+    scaled_up: float
+    drained: float
+    at_zero: float
+
+
+@dataclass(slots=True)
+class Outcome:
+    samples: list[Sample] = field(default_factory=list)
+    bursts: list[Burst] = field(default_factory=list)
+    attempts: dict[int, int] = field(default_factory=dict)
+    """How many tasks needed how many attempts: all need one if no CLI was stopped."""
+    completed: int = 0
+    worker_statuses: list[int | None] = field(default_factory=list)
+    runs_in_drains: int = 0
+    """CLIs that ran when their worker was told to go."""
+
+
+class Autoscaler:
+    """What one trigger of KEDA wants, asked of ExternalScaler as KEDA does.
+
+    The rule is Kubernetes' own: as many replicas as the demand divided by what one of them takes, rounded up; up at
+    once, down to the highest number that was wanted within the stabilization window.
+    (https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/)
+    """
+
+    def __init__(self, channel: grpc.Channel, options: Options) -> None:
+        self._keda = Keda(channel, options.slots)
+        self._options = options
+        self._wanted: deque[tuple[float, int]] = deque()
+
+    def demand(self) -> int:
+        return self._keda.metric()[0]
+
+    def replicas(self, demand: int) -> int:
+        """Workers to run, now that there is this demand."""
+        now = time.monotonic()
+        self._wanted.append((now, min(math.ceil(demand / self._options.slots), self._options.max_workers)))
+        while self._wanted[0][0] < now - self._options.stabilization:
+            self._wanted.popleft()
+        return max(count for _, count in self._wanted)
+
+
+class WorkerSet:
+    """Worker processes as a StatefulSet runs them: numbered from 0, the highest number goes first, by TERM.
+
+    The CLI of a later one runs longer: some run when they have to go.
+    """
+
+    def __init__(self, stack: Stack, scheduler: Scheduler, options: Options, outcome: Outcome) -> None:
+        self._stack = stack
+        self._scheduler = scheduler
+        self._options = options
+        self._outcome = outcome
+        self._workers: list[Worker] = []
+        self._draining: list[Worker] = []
+
+    def scale(self, replicas: int) -> None:
+        """Starts workers up to this number, or lets the highest ones drain. One that still drains keeps its number."""
+        self._reap()
+        while len(self._workers) > replicas:
+            worker = self._workers.pop()
+            worker.signal(signal.SIGTERM)
+            self._draining.append(worker)
+        busy = {worker.name for worker in self._draining}
+        while len(self._workers) < replicas and (name := f"worker-{len(self._workers)}") not in busy:
+            seconds = self._options.run_seconds * (1 + len(self._workers) / 4)
+            settings = {"CREATOR_DEMO_SECONDS": f"{seconds:g}"}
+            worker = self._stack.worker(name, self._scheduler, slots=self._options.slots, **settings)
+            self._workers.append(worker.launch())
+
+    def _reap(self) -> None:
+        for worker in [worker for worker in self._draining if not worker.alive]:
+            self._draining.remove(worker)
+            self._outcome.worker_statuses.append(worker.exit_status)
+            self._outcome.runs_in_drains += worker.events("worker.draining")[-1]["running"]
+
+    @property
+    def serving(self) -> int:
+        """Workers that have opened a session and do not drain."""
+        return sum(worker.served for worker in self._workers)
+
+    @property
+    def running(self) -> int:
+        """Processes, those that start or drain too."""
+        self._reap()
+        return len(self._workers) + len(self._draining)
+
+
+class Experiment:
+    def __init__(self, stack: Stack, options: Options) -> None:
+        settings = {"CONTENTGEN_SCALER_LISTEN": "127.0.0.1:0"}
+        self._outcome = Outcome()
+        self._scheduler = stack.scheduler(lease_ttl=LEASE_TTL, database_url=EMBEDDED, **settings)
+        self._workers = WorkerSet(stack, self._scheduler, options, self._outcome)
+        self._options = options
+        self._began = 0.0
+
+    def run(self) -> Outcome:
+        """Runs all bursts, each once the one before is done and no worker is left."""
+        self._scheduler.start()
+        (event,) = self._scheduler.events("ready")
+        client = self._scheduler.client
+        account_id = client.create_account()
+        self._began = time.monotonic()
+        task_ids: list[str] = []
+        with grpc.insecure_channel(event["scaler_listen"]) as channel:
+            autoscaler = Autoscaler(channel, self._options)
+            for count in self._options.bursts:
+                begin = self._now()
+                task_ids += client.submit_all(request(account_id) for _ in range(count))
+                samples = list(self._follow(autoscaler))
+                self._outcome.samples += samples
+                self._outcome.bursts.append(_burst(count, begin, samples))
+        tasks = client.tasks(task_ids)
+        self._outcome.completed = sum(task.status == task_pb2.TASK_STATUS_COMPLETED for task in tasks)
+        self._outcome.attempts = dict(Counter(task.attempt for task in tasks))
+        return self._outcome
+
+    def _follow(self, autoscaler: Autoscaler) -> Iterator[Sample]:
+        """Scales until nothing is left to do and no worker runs."""
+        deadline = self._now() + MAX_BURST
+        next_poll, demand = 0.0, 0
+        while (now := self._now()) < deadline:
+            if now >= next_poll:
+                demand, next_poll = autoscaler.demand(), now + self._options.poll
+                self._workers.scale(autoscaler.replicas(demand))
+            counts = self._scheduler.client.counts()
+            open_tasks = sum(counts.get(status, 0) for status in ("pending", "submitted", "processing"))
+            sample = Sample(now, demand, open_tasks, self._workers.serving, self._workers.running)
+            yield sample
+            if not (sample.demand or sample.open_tasks or sample.workers):
+                return
+            time.sleep(TICK)
+        raise TimeoutError(f"a burst was not done after {MAX_BURST:.0f} s")
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _burst(tasks: int, begin: float, samples: list[Sample]) -> Burst:
+    """Returns what the samples say of a burst, and says it on stderr."""
+    maximum = max(sample.serving for sample in samples)
+    first = next(sample.time for sample in samples if sample.serving) - begin
+    scaled = next(sample.time for sample in samples if sample.serving == maximum) - begin
+    drained = next(sample.time for sample in samples if not sample.open_tasks) - begin
+    at_zero = samples[-1].time - begin
+    sys.stderr.write(
+        f"{tasks} tasks: first worker after {first:.1f} s, all of them after {scaled:.1f} s,"
+        f" done after {drained:.1f} s, no worker after {at_zero:.1f} s\n"
+    )
+    return Burst(tasks, begin, first, scaled, drained, at_zero)
+
+
+def draw(outcome: Outcome, path: Path) -> None:
+    """Writes a plot, tasks above, workers below. Raises ModuleNotFoundError without matplotlib."""
+    times = [sample.time for sample in outcome.samples]
+    figure, (tasks, workers) = pyplot().subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
+    tasks.plot(times, [sample.open_tasks for sample in outcome.samples], label="tasks that have not ended")
+    tasks.plot(times, [sample.demand for sample in outcome.samples], label="demand, as KEDA is told", linestyle="--")
+    workers.step(times, [sample.workers for sample in outcome.samples], where="post", label="worker processes")
+    workers.step(times, [sample.serving for sample in outcome.samples], where="post", label="of these, take tasks")
+    for axes in (tasks, workers):
+        for burst in outcome.bursts:
+            axes.axvline(burst.time, color="grey", linewidth=0.8, linestyle=":")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper right")
+    workers.set_xlabel("seconds; a dotted line is a burst")
+    workers.yaxis.get_major_locator().set_params(integer=True)
+    save(figure, path)
+
+
+def main() -> None:
+    """Runs it. Exit status 1 if a run was lost."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.benchmarks.autoscaling",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_sizes(parser, Options)
+    parser.add_argument("--plot", type=Path, help="write a plot to this SVG file (pip install matplotlib)")
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="what to print")
+    arguments = parser.parse_args()
+    options = Options(**chosen_sizes(arguments, Options))
+    outcome = _run(options)
+    if arguments.plot:
+        draw(outcome, arguments.plot)
+    if arguments.output == "json":
+        print(json.dumps(asdict(outcome), indent=1))
+    tasks = sum(options.bursts)
+    endings = ", ".join(f"{count} with {status}" for status, count in Counter(outcome.worker_statuses).items())
+    sys.stderr.write(
+        f"{outcome.completed} of {tasks} tasks completed, by attempts {outcome.attempts};"
+        f" workers that ended: {endings}, of whose CLIs {outcome.runs_in_drains} ran then\n"
+    )
+    lost = outcome.completed != tasks or set(outcome.attempts) != {1} or set(outcome.worker_statuses) != {0}
+    sys.exit(int(lost))
+
+
+def _run(options: Options) -> Outcome:
+    """Shows what the processes said only if it fails."""
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(output), running_stack(EMBEDDED) as stack:
+            return Experiment(stack, options).run()
+    except BaseException:
+        sys.stderr.write(output.getvalue())
+        raise
+
+
+if __name__ == "__main__":
+    main()
