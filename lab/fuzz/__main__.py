@@ -6,10 +6,11 @@ import argparse
 import signal
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from lab.fuzz.campaign import TARGETS, Campaign, Plan
-from lab.fuzz.tally import report, write_findings
+from lab.fuzz.tally import write_findings
 
 _HELP = """\
 Calls every RPC that the scheduler serves with messages made from the descriptors and with bytes that are none, as
@@ -36,22 +37,18 @@ def main(arguments: list[str]) -> int:
         raise SystemExit(f"there is no target that is called {', '.join(unknown)}; --targets lists them")
     for number in (signal.SIGTERM, signal.SIGINT):  # whoever ends it, nothing of it is left
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-    campaign = Campaign(plan, options.processes, _say)
+    campaign = Campaign(plan, options.processes, partial(print, file=sys.__stdout__, flush=True))
     findings = campaign.tally.findings
     try:
         campaign.run()
     finally:  # whatever ends it, what it found is kept
         paths = write_findings(findings, options.findings)
-    for line in ("", *report(plan.seed, campaign)):
+    for line in ("", *campaign.report()):
         print(line)
     for finding, path in zip(findings, paths, strict=True):
         print(f"FOUND {finding.target}: {finding.what[:500]} ({path})")
     print(f"\n{len(findings)} findings" if findings else "\nnothing found")
     return 1 if findings else 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.__stdout__, flush=True)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
@@ -52,6 +52,11 @@ class Ending:
     hung_up: bool = False
     """Whether the caller cancelled it before it had an end."""
 
+    @property
+    def status(self) -> str:
+        """By the name that the table uses."""
+        return self.code.name if self.code else "no end"
+
 
 class Caller:
     """Calls with any of the run's tokens, over two connections; to be entered."""
@@ -80,17 +85,14 @@ class Caller:
 
     async def _make(self, case: Case) -> Ending:
         rpc = RPCS.get(case.rpc)
-        metadata = (*self._authorization(case.who), *case.metadata)
+        token = self._tokens.get(case.who)
+        metadata: Metadata = (("authorization", f"Bearer {token}"), *case.metadata) if token else case.metadata
         if rpc is not None and rpc.streams_requests:
             work = _Conversation(self._streams, case, metadata).run
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         kind: Any = self._channel.unary_stream if rpc and rpc.streams_answers else self._channel.unary_unary
         call = kind(case.rpc)(case.requests[0], timeout=case.timeout, metadata=metadata)
         return await _ended(call, case)
-
-    def _authorization(self, caller: Who) -> Metadata:
-        token = self._tokens.get(caller)
-        return (("authorization", f"Bearer {token}"),) if token else ()
 
 
 async def _ended(call: Any, case: Case) -> Ending:
@@ -183,6 +185,8 @@ REFUSALS = frozenset(
     }
 )
 """What a caller may be told of its own mistakes, or of a bound. Each has details where it is ours."""
+_WAITING = ("/WaitTask", "/WatchTasks", "/Watch", "/Lease")
+"""RPCs that answer only when something happens."""
 ENDED_BY_THE_CALLER = frozenset({Code.CANCELLED, Code.DEADLINE_EXCEEDED})
 _BY_GRPC = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNIMPLEMENTED})
 """What gRPC itself answers before anything of ours has seen the call: without details."""
@@ -195,7 +199,7 @@ def wrong_with(case: Case, ending: Ending) -> str | None:
     if ending.code == Code.OK:
         return _wrong_with_answers(case, ending)
     if ending.code in ENDED_BY_THE_CALLER:
-        is_expected = ending.hung_up or case.impatient or _may_wait(case)
+        is_expected = ending.hung_up or case.impatient or case.rpc.endswith(_WAITING)
         return None if is_expected else f"{ending.code.name} although nobody hung up"
     if ending.code == Code.UNIMPLEMENTED:
         return None if case.rpc not in RPCS else "UNIMPLEMENTED, of an RPC that is there"
@@ -211,11 +215,6 @@ def met_a_lock(ending: Ending) -> bool:
     reason = ErrorInfo()
     details = Status.FromString(ending.status_details).details
     return any(detail.Unpack(reason) and reason.reason == "LOCK_TIMEOUT" for detail in details)
-
-
-def _may_wait(case: Case) -> bool:
-    """Returns whether the RPC answers only when something happens."""
-    return case.rpc.endswith(("/WaitTask", "/WatchTasks", "/Watch", "/Lease"))
 
 
 def _wrong_with_answers(case: Case, ending: Ending) -> str | None:
@@ -251,51 +250,36 @@ def _wrong_with_details(case: Case, ending: Ending) -> str | None:
 MAX_CONCURRENT_CALLS = 100
 
 
-@dataclass(frozen=True)
-class Order:
-    """Cases `first` to `first + count`, which take turns at the paths."""
+def attack(
+    target: str, tokens: Mapping[Who, str], known: Known, *, paths: Sequence[str], seed: int, numbers: range
+) -> Tally:
+    """Makes the calls of these numbers, which take turns at the paths; what they came to."""
+    cases = (case(paths[number % len(paths)], seed, number // len(paths), known) for number in numbers)
+    tally = Tally(known=known)
 
-    target: str
-    tokens: Mapping[Who, str]
-    paths: tuple[str, ...]
-    seed: int
-    first: int
-    count: int
-    known: Known
+    async def take_turns(caller: Caller) -> None:
+        for item in cases:
+            note(item, await caller.make(item), tally)
 
-    def cases(self) -> Iterator[Case]:
-        for turn in range(self.first, self.first + self.count):
-            number, path = divmod(turn, len(self.paths))
-            yield case(self.paths[path], self.seed, number, self.known)
+    async def make_calls() -> None:
+        async with Caller(target, tokens) as caller, asyncio.TaskGroup() as group:
+            for _ in range(MAX_CONCURRENT_CALLS):
+                group.create_task(take_turns(caller))
 
-
-def attack(order: Order) -> Tally:
-    """Makes the calls; what they came to."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_attack(order))
-
-
-async def _attack(order: Order) -> Tally:
-    tally = Tally(known=order.known)
-    cases = order.cases()
-    async with Caller(order.target, order.tokens) as caller, asyncio.TaskGroup() as group:
-        for _ in range(MAX_CONCURRENT_CALLS):
-            group.create_task(_take_turns(cases, caller, tally))
+        runner.run(make_calls())
     return tally
-
-
-async def _take_turns(cases: Iterator[Case], caller: Caller, tally: Tally) -> None:
-    for item in cases:
-        note(item, await caller.make(item), tally)
 
 
 def note(each: Case, ending: Ending, tally: Tally) -> None:
     """Counts an ending, judges it, and learns from it."""
     rpc = RPCS.get(each.rpc)
     name = rpc.name if rpc else "no such RPC"
-    tally.count(name, status_of(ending))
+    tally.count(name, ending.status)
     if problem := wrong_with(each, ending):
-        tally.find(Finding(name, problem, each.seed, each.number, _how(each), each.requests))
+        hangs_up = "" if each.hangs_up_after is None else f", hangs up after {each.hangs_up_after:g} s"
+        how = f"{each.shape}, as {each.who}, deadline {each.timeout:g} s{hangs_up}, metadata {each.metadata}"
+        tally.find(Finding(name, problem, each.seed, each.number, how, each.requests))
     if ending.answers:
         tally.answered.add(name)
     if rpc is None:
@@ -305,13 +289,3 @@ def note(each: Case, ending: Ending, tally: Tally) -> None:
             tally.known.learn(rpc.answer_class.FromString(answer))
         except DecodeError:  # has become a finding
             continue
-
-
-def status_of(ending: Ending) -> str:
-    """Returns the status by the name that the table uses."""
-    return ending.code.name if ending.code else "no end"
-
-
-def _how(item: Case) -> str:
-    hangs_up = "" if item.hangs_up_after is None else f", hangs up after {item.hangs_up_after:g} s"
-    return f"{item.shape}, as {item.who}, deadline {item.timeout:g} s{hangs_up}, metadata {item.metadata}"

@@ -5,26 +5,24 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from types import TracebackType
-from typing import Self
 
 import sqlalchemy as sa
 
 from lab.fuzz import hostile_scheduler, hostile_worker
-from lab.fuzz.attack import Order, attack
+from lab.fuzz.attack import attack
 from lab.fuzz.case import Who
 from lab.fuzz.generating import every_path
-from lab.fuzz.hostile_scheduler import LieOrder, lie
-from lab.fuzz.hostile_worker import SessionOrder, hostile_sessions
-from lab.fuzz.inputs.every import INPUTS, InputOrder, try_inputs, turns
+from lab.fuzz.hostile_scheduler import lie
+from lab.fuzz.hostile_worker import hostile_sessions
+from lab.fuzz.inputs.every import INPUTS, try_inputs, turns
 from lab.fuzz.old_databases import cases
-from lab.fuzz.old_databases.trial import DatabaseOrder, import_databases
+from lab.fuzz.old_databases.trial import import_databases
 from lab.fuzz.services import HONEST_ACCOUNT, HOSTILE_ACCOUNTS, Gardener, Honest, Services, growth, services
-from lab.fuzz.tally import Beside, Finding, Tally
+from lab.fuzz.tally import Finding, Tally
 from lab.fuzz.values import Known
 from scheduler_svc.domain.lifecycle import Status
 from tests.harness.scheduling import ALWAYS
@@ -33,42 +31,10 @@ Job = Callable[[], Tally]
 """To be done in another process: a partial of a function of a module."""
 
 
-class Pool:
-    """So many processes; to be entered. They are spawned: the parent has gRPC's threads, and must not fork."""
-
-    def __init__(self, processes: int) -> None:
-        self._processes = processes
-        self._executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._executor.shutdown(cancel_futures=True)
-
-    def work(self, jobs: Iterable[Job], take: Callable[[Tally], None]) -> None:
-        """Does all jobs, each of which is made when its turn comes; `take` gets what each came to."""
-        under_way: set[Future[Tally]] = set()
-        for job in jobs:
-            under_way.add(self._executor.submit(job))
-            while len(under_way) > self._processes:
-                under_way = _collect(under_way, take)
-        while under_way:
-            under_way = _collect(under_way, take)
-
-
-def _collect(under_way: set[Future[Tally]], take: Callable[[Tally], None]) -> set[Future[Tally]]:
-    """Takes what has ended, at least one; what has not ended yet."""
-    finished, unfinished = wait(under_way, return_when=FIRST_COMPLETED)
-    for future in finished:
-        take(future.result())
-    return unfinished
-
-
 STRETCH = 2_000
-"""Calls of one order, at most: a connection's."""
+"""Calls of one job, at most: a connection's."""
 SESSIONS = 25
-INPUTS_PER_ORDER = 1_000
+INPUTS_PER_JOB = 1_000
 DATABASES = 25
 MAX_DATABASES = 250
 """Each takes a second of a core, and the shapes come again after 46."""
@@ -115,36 +81,36 @@ class Plan:
         return [suffix for suffix in self.only if not any(name.endswith(suffix) for name in TARGETS)]
 
 
+def _stretches(count: int, length: int) -> Iterator[range]:
+    return (range(first, min(first + length, count)) for first in range(0, count, length))
+
+
 def call_jobs(plan: Plan, services: Services, known: Callable[[], Known]) -> Iterator[Job]:
-    """Calls in turn to each path, each order made with what is known by then."""
-    for first in range(0, plan.calls if plan.paths else 0, STRETCH):
-        count = min(STRETCH, plan.calls - first)
-        order = Order(services.scheduler.target, services.tokens, plan.paths, plan.seed, first, count, known())
-        yield partial(attack, order)
+    """Calls in turn to each path, each stretch with what is known by then."""
+    for numbers in _stretches(plan.calls if plan.paths else 0, STRETCH):
+        target = (services.scheduler.target, services.tokens, known())
+        yield partial(attack, *target, paths=plan.paths, seed=plan.seed, numbers=numbers)
 
 
 def peer_jobs(plan: Plan, services: Services) -> Iterator[Job]:
     """A hostile scheduler, beside hostile workers."""
     if plan.lies:
-        yield partial(lie, LieOrder(plan.seed, plan.lies))
-    for first in range(0, plan.sessions, SESSIONS):
-        count = min(SESSIONS, plan.sessions - first)
-        order = SessionOrder(services.scheduler.target, services.tokens, plan.seed, first, count)
-        yield partial(hostile_sessions, order)
+        yield partial(lie, plan.seed, plan.lies)
+    for numbers in _stretches(plan.sessions, SESSIONS):
+        yield partial(hostile_sessions, services.scheduler.target, services.tokens[Who.WORKER], plan.seed, numbers)
 
 
 def input_jobs(plan: Plan) -> Iterator[Job]:
     """One for four calls."""
-    names, all_of_them = turns(plan.inputs), plan.calls // 4
-    for first in range(0, all_of_them if names else 0, INPUTS_PER_ORDER):
-        count = min(INPUTS_PER_ORDER, all_of_them - first)
-        yield partial(try_inputs, InputOrder(names, plan.seed, first, count))
+    names = turns(plan.inputs)
+    for numbers in _stretches(plan.calls // 4 if names else 0, INPUTS_PER_JOB):
+        yield partial(try_inputs, names, plan.seed, numbers)
 
 
 def database_jobs(plan: Plan) -> Iterator[Job]:
-    """One for four hundred calls; each order has a server of its own."""
-    for first in range(0, plan.databases, DATABASES):
-        yield partial(import_databases, DatabaseOrder(plan.seed, first, min(DATABASES, plan.databases - first)))
+    """One for four hundred calls; each stretch has a server of its own."""
+    for numbers in _stretches(plan.databases, DATABASES):
+        yield partial(import_databases, plan.seed, numbers)
 
 
 _INVARIANTS = ALWAYS | {
@@ -162,7 +128,7 @@ _PROGRESS_INTERVAL = 10.0
 
 
 class Campaign:
-    """One run. `tally`, `seconds` and `beside` are complete once `run` has returned."""
+    """One run."""
 
     def __init__(self, plan: Plan, processes: int, say: Callable[[str], None]) -> None:
         """`say` gets a line of progress now and then."""
@@ -171,17 +137,22 @@ class Campaign:
         self._say = say
         self._told: set[str] = set()
         self.tally = Tally()
-        self.seconds: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
         """How long each part took."""
-        self.beside = Beside({}, 0, 0, 0)
+        self._memory: dict[str, tuple[float, float]] = {}
+        """MiB of each process after the warm-up and at the end."""
+        self._honest: list[float] = []
+        """Seconds of each honest task, each of which was completed."""
 
     def run(self) -> None:
-        with services() as attacked, Pool(self._processes) as pool:
+        # They are spawned: this process has gRPC's threads, and must not fork.
+        spawning = multiprocessing.get_context("spawn")
+        with services() as attacked, ProcessPoolExecutor(self._processes, spawning) as pool:
             protected = frozenset({HONEST_ACCOUNT, attacked.worker_id})
             self.tally.known = Known({"account_id": HOSTILE_ACCOUNTS}, protected)
             honest = Honest(attacked.scheduler.target, attacked.honest_token)
             gardener = Gardener(attacked.scheduler.target, attacked.tokens[Who.OPERATOR])
-            with honest.working(), gardener.tending():
+            with honest.working(), gardener.working():
                 calls = call_jobs(self._plan, attacked, lambda: self.tally.known)
                 self._part("calls", pool, calls, attacked, honest)
                 self._part("hostile peers", pool, peer_jobs(self._plan, attacked), attacked, honest)
@@ -189,28 +160,34 @@ class Campaign:
                 self._part("old databases", pool, database_jobs(self._plan), attacked, honest)
             self._look(attacked, honest, gardener)
 
-    def _part(self, name: str, pool: Pool, jobs: Iterable[Job], attacked: Services, honest: Honest) -> None:
+    def _part(
+        self, name: str, pool: ProcessPoolExecutor, jobs: Iterable[Job], attacked: Services, honest: Honest
+    ) -> None:
         start = said = time.monotonic()
 
         def take(tally: Tally) -> None:
             nonlocal said
             self.tally.add(tally)
-            self._tell_news(tally)
+            for finding in tally.findings:
+                if finding.kind not in self._told:  # the first finding of each kind, as soon as it is there
+                    self._told.add(finding.kind)
+                    self._say(f"found, case {finding.number}: {finding.kind}")
             attacked.sample()
             if time.monotonic() - said > _PROGRESS_INTERVAL:
                 said = time.monotonic()
                 self._progress(name, said - start, honest)
 
-        pool.work(jobs, take)
-        self.seconds[name] = time.monotonic() - start
-        self._progress(name, self.seconds[name], honest)
-
-    def _tell_news(self, tally: Tally) -> None:
-        """The first finding of each kind, as soon as it is there."""
-        for finding in tally.findings:
-            if finding.kind not in self._told:
-                self._told.add(finding.kind)
-                self._say(f"found, case {finding.number}: {finding.kind}")
+        under_way: set[Future[Tally]] = set()
+        for job in jobs:  # each is made when its turn comes
+            under_way.add(pool.submit(job))
+            while len(under_way) > self._processes:
+                finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    take(future.result())
+        for future in as_completed(under_way):
+            take(future.result())
+        self._seconds[name] = time.monotonic() - start
+        self._progress(name, self._seconds[name], honest)
 
     def _progress(self, name: str, seconds: float, honest: Honest) -> None:
         cases, findings = self.tally.cases, len(self.tally.findings)
@@ -229,12 +206,30 @@ class Campaign:
             )
         if self.tally.locked_too_often:
             self._find("services", f"{self.tally.locked:,} calls waited for a lock until its bound")
-        grown = {name: growth(samples) for name, samples in attacked.memory.items()}
-        for name, (begin, end) in grown.items():
+        self._memory = {name: growth(samples) for name, samples in attacked.memory.items()}
+        for name, (begin, end) in self._memory.items():
             if end - begin > ALLOWED_GROWTH:
                 self._find("memory", f"the {name} has grown from {begin:.0f} to {end:.0f} MiB")
-        seconds = honest.seconds or [0.0]
-        self.beside = Beside(grown, len(honest.seconds), median(seconds), max(seconds))
+        self._honest = honest.seconds
+
+    def report(self) -> Iterator[str]:
+        """Two tables in Markdown: how the cases ended, and what went on beside them."""
+        yield "| target | cases | ended as |"
+        yield "|---|--:|---|"
+        for target, counts in sorted(self.tally.statuses.items()):
+            statuses = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
+            yield f"| {target} | {counts.total():,} | {statuses} |"
+        yield ""
+        yield f"| seed {self._plan.seed} | {self.tally.cases:,} cases |"
+        yield "|---|---|"
+        yield from (f"| {part} | {seconds:,.0f} s |" for part, seconds in self._seconds.items())
+        yield from (f"| {observation} | {count:,} |" for observation, count in self.tally.further.items())
+        for process, (begin, end) in self._memory.items():
+            yield f"| memory of the {process}, after its warm-up and at the end | {begin:.0f} MiB, {end:.0f} MiB |"
+        seconds = self._honest or [0.0]
+        yield f"| honest tasks, each completed | {len(self._honest):,} |"
+        yield f"| seconds of an honest task: median, slowest | {median(seconds):.2f}, {max(seconds):.1f} |"
+        yield f"| findings | {len(self.tally.findings)} |"
 
     def _find(self, target: str, text: str) -> None:
         self.tally.find(Finding(target, text, self._plan.seed, 0))

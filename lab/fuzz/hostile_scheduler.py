@@ -62,14 +62,6 @@ _TOLD = 1_500
 """Characters."""
 
 
-@dataclass(frozen=True)
-class LieOrder:
-    """So many messages to workers in all."""
-
-    seed: int
-    messages: int
-
-
 @dataclass
 class Lies:
     """What came of those to one worker."""
@@ -80,35 +72,28 @@ class Lies:
     memory: list[int] = field(default_factory=list)
 
 
-def lie(order: LieOrder) -> Tally:
-    """Lies to some workers at the same time; runs in a process of the campaign's pool."""
+def lie(seed: int, messages: int) -> Tally:
+    """Says so many messages to some workers at the same time; runs in a process of the campaign's pool."""
     tally = Tally()
     all_lies = [Lies() for _ in range(CONCURRENT_WORKERS)]
     with server_folder() as folder:
-        asyncio.run(_lie_to_all(folder, order, all_lies))
+        asyncio.run(_lie_to_all(folder, seed, messages // len(all_lies), all_lies))
     for number, lies in enumerate(all_lies):
         tally.statuses[TARGET]["recovered"] += lies.said.pop("lives", 0)
         tally.further.update({f"{kind} of the hostile scheduler": count for kind, count in lies.said.items()})
         if max(lies.memory, default=0) > MAX_MEMORY:
             lies.troubles.append(f"a deceived worker had {max(lies.memory) >> 20} MiB")
-        for trouble in lies.troubles:
-            tally.find(Finding(TARGET, _shortened(trouble), order.seed, number, f"the last lies to worker {number}"))
+        for trouble in lies.troubles:  # its end is that of the worker's log, which says how it came to that
+            short = trouble if len(trouble) <= 2 * _TOLD else f"{trouble[:_TOLD]} … {trouble[-_TOLD:]}"
+            tally.find(Finding(TARGET, short, seed, number, f"the last lies to worker {number}"))
     return tally
 
 
-def _shortened(trouble: str) -> str:
-    """Returns what went wrong, and the end of the worker's log, which says how it came to that."""
-    return trouble if len(trouble) <= 2 * _TOLD else f"{trouble[:_TOLD]} … {trouble[-_TOLD:]}"
-
-
-async def _lie_to_all(folder: Path, order: LieOrder, all_lies: Sequence[Lies]) -> None:
-    share = order.messages // len(all_lies)
+async def _lie_to_all(folder: Path, seed: int, share: int, all_lies: Sequence[Lies]) -> None:
     async with asyncio.TaskGroup() as group:
         for number, lies in enumerate(all_lies):
             (folder / str(number)).mkdir()
-            group.create_task(
-                lie_to_worker(folder / str(number), order.seed * CONCURRENT_WORKERS + number, share, lies)
-            )
+            group.create_task(lie_to_worker(folder / str(number), seed * CONCURRENT_WORKERS + number, share, lies))
 
 
 class HostileScheduler(ScriptedScheduler):

@@ -10,9 +10,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -45,38 +44,27 @@ _CHUNK = 256 * 1024
 _PAUSES = (0, 0, 0, 0.001, 0.02, 0.2)
 
 
-@dataclass(frozen=True)
-class SessionOrder:
-    """Sessions `first` to `first + count`."""
-
-    target: str
-    tokens: Mapping[Who, str]
-    seed: int
-    first: int
-    count: int
-
-
-def hostile_sessions(order: SessionOrder) -> Tally:
+def hostile_sessions(target: str, token: str, seed: int, numbers: range) -> Tally:
     """Opens the sessions, some at a time, and judges how they end; runs in a process of the campaign's pool."""
     tally, shared, lock = Tally(), _Shared(), threading.Lock()
     with (
-        grpc.insecure_channel(order.target, options=OPTIONS) as channel,
+        grpc.insecure_channel(target, options=OPTIONS) as channel,
         ThreadPoolExecutor(_MAX_OPEN_SESSIONS) as threads,
     ):
 
         def one(number: int) -> None:
-            session = _Session(channel, order.tokens[Who.WORKER], random_of(TARGET, order.seed, number), shared)
+            session = _Session(channel, token, random_of(TARGET, seed, number), shared)
             ending = session.run()
             with lock:
-                _note(order.seed, number, session, ending, tally)
+                _note(seed, number, session, ending, tally)
 
-        list(threads.map(one, range(order.first, order.first + order.count)))
+        list(threads.map(one, numbers))
     return tally
 
 
 def _note(seed: int, number: int, session: _Session, ending: Ending, tally: Tally) -> None:
     case = Case(LEASE, seed, number, "session", Who.WORKER, (), PATIENT, 0.0)
-    tally.count(TARGET, ending.code.name if ending.code else "no end")
+    tally.count(TARGET, ending.status)
     tally.further["messages of hostile workers"] += len(session.said)
     tally.further["leases that hostile workers got"] += session.got
     if problem := wrong_with(case, ending) or session.wrong:

@@ -6,7 +6,6 @@ Mostly they are nearly right, so that leases are really taken, runs started, slo
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,21 +69,9 @@ class Liar:
 
     def next(self) -> bytes:
         """Returns the next message: an answer to what was heard, an order, leases, or anything."""
-        saying = self._source.choice(self._sayings())
-        return saying()
-
-    def _sayings(self) -> list[Callable[[], bytes]]:
-        return [
-            self._assign,
-            self._assign,
-            self._acknowledge_state,
-            self._acknowledge_report,
-            self._acknowledge_report,
-            self._cancel,
-            self._poll,
-            self._resize,
-            self._anything,
-        ]
+        answers = (self._acknowledge_state, self._acknowledge_report, self._acknowledge_report)
+        sayings = (self._assign, self._assign, *answers, self._cancel, self._poll, self._resize, self._anything)
+        return self._source.choice(sayings)()
 
     def _assign(self) -> bytes:
         source = self._source

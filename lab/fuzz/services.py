@@ -76,15 +76,9 @@ class Services:
 
     def troubles(self) -> list[str]:
         """Returns what is wrong with the processes: one that is gone, or has logged what it should not have to."""
-        losses = [
-            f"{service.name} is gone: {service.tail()}"
-            for service in (self.scheduler, self.worker)
-            if not service.alive
-        ]
-        logged = [
-            f"{service.name} logged {text}" for service in (self.scheduler, self.worker) for text in alarms(service.log)
-        ]
-        return losses + logged
+        both = (self.scheduler, self.worker)
+        losses = [f"{service.name} is gone: {service.tail()}" for service in both if not service.alive]
+        return losses + [f"{service.name} logged {text}" for service in both for text in alarms(service.log)]
 
 
 @contextmanager
@@ -170,23 +164,21 @@ WITHIN = 120
 """Seconds in which a task has to complete, although hostile workers may take it and say no more of it."""
 
 
-class Honest:
-    """Counts what was completed, and keeps what went wrong."""
+class _Beside:
+    """Rounds of work beside an attack, over a connection of its own."""
+
+    threads = 1
 
     def __init__(self, target: str, token: str) -> None:
-        self.seconds: list[float] = []
-        """From each submit to its content, in the order in which they came."""
         self.failures: list[str] = []
         self._stopped = threading.Event()
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._channel = grpc.insecure_channel(target)
-        self._tasks = TaskServiceStub(self._channel)
-        self._contents = ContentServiceStub(self._channel)
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Clients of it work until the block ends; each finishes what it has begun."""
-        threads = [threading.Thread(target=self._work, name=f"honest-{n}") for n in range(CLIENTS)]
+        """Works until the block ends; each thread finishes its round."""
+        threads = [threading.Thread(target=self._work, name=type(self).__name__) for _ in range(self.threads)]
         for thread in threads:
             thread.start()
         try:
@@ -199,16 +191,30 @@ class Honest:
 
     def _work(self) -> None:
         while not self._stopped.is_set():
-            start = time.monotonic()
             try:
-                self._one_task()
+                self._round()
             except (grpc.RpcError, AssertionError) as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
                 self._stopped.wait(1)
-            else:
-                self.seconds.append(time.monotonic() - start)
 
-    def _one_task(self) -> None:
+    def _round(self) -> None:
+        raise NotImplementedError
+
+
+class Honest(_Beside):
+    """Clients that submit a task, wait for its end, and look at what became of it."""
+
+    threads = CLIENTS
+
+    def __init__(self, target: str, token: str) -> None:
+        super().__init__(target, token)
+        self.seconds: list[float] = []
+        """From each submit to its content, in the order in which they came."""
+        self._tasks = TaskServiceStub(self._channel)
+        self._contents = ContentServiceStub(self._channel)
+
+    def _round(self) -> None:
+        start = time.monotonic()
         request = pb.SubmitTaskRequest(account_id=HONEST_ACCOUNT, topic="honest work", priority=10)
         task = self._tasks.SubmitTask(request, timeout=30, metadata=self._metadata).task
         wait = pb.WaitTaskRequest(task_id=task.task_id)
@@ -218,6 +224,7 @@ class Honest:
         wanted_content = content_pb.GetContentRequest(content_id=task.content_id)
         content = self._contents.GetContent(wanted_content, timeout=30, metadata=self._metadata).content
         assert content.body == ARTICLE, f"an honest task has the content of another: {content.body[:200]!r}"
+        self.seconds.append(time.monotonic() - start)
 
 
 _EACH = 1.0
@@ -227,37 +234,14 @@ _ATTACKED_MEANWHILE = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESO
 """How a submit may end: an account is deactivated again, or has a limit again."""
 
 
-class Gardener:
-    """An operator who tends the accounts, in a thread."""
+class Gardener(_Beside):
+    """An operator who tends the hostile accounts."""
 
     def __init__(self, target: str, token: str) -> None:
-        self._channel = grpc.insecure_channel(target)
-        self._metadata = (("authorization", f"Bearer {token}"),)
+        super().__init__(target, token)
         self._accounts = AccountServiceStub(self._channel)
         self._tasks = TaskServiceStub(self._channel)
         self._pool = WorkerPoolServiceStub(self._channel)
-        self._stopped = threading.Event()
-        self.failures: list[str] = []
-
-    @contextmanager
-    def tending(self) -> Iterator[None]:
-        """Rounds go on until the block ends."""
-        thread = threading.Thread(target=self._work, name="gardener")
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stopped.set()
-            thread.join()
-            self._channel.close()
-
-    def _work(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._round()
-            except grpc.RpcError as error:
-                self.failures.append(str(error))
-            self._stopped.wait(_EACH)
 
     def _round(self) -> None:
         for account_id in HOSTILE_ACCOUNTS:
@@ -282,3 +266,4 @@ class Gardener:
         except grpc.RpcError as error:
             if error.code() not in _ATTACKED_MEANWHILE:
                 raise
+        self._stopped.wait(_EACH)

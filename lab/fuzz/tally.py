@@ -1,13 +1,12 @@
-"""What a campaign counts and finds, the table in Markdown at its end, and a file for each finding."""
+"""What a campaign counts and finds, and a file for each finding. Tallies of its processes are added up."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from lab.fuzz.values import Known
 
@@ -83,53 +82,6 @@ class Tally:
         for finding in other.findings:
             self.find(finding)
         self.known.merge(other.known)
-
-
-@dataclass(frozen=True)
-class Beside:
-    """What went on beside the attack."""
-
-    memory: Mapping[str, tuple[float, float]]
-    """MiB of each process after the warm-up and at the end."""
-    honest: int
-    """Tasks that honest clients submitted and saw completed."""
-    median: float
-    slowest: float
-    """Seconds of an honest task."""
-
-
-class Run(Protocol):
-    """What a campaign has come to."""
-
-    @property
-    def tally(self) -> Tally: ...
-    @property
-    def seconds(self) -> Mapping[str, float]: ...
-    @property
-    def beside(self) -> Beside: ...
-
-
-def report(seed: int, run: Run) -> Iterator[str]:
-    """Two tables in Markdown: how the cases ended, and what went on beside them."""
-    yield "| target | cases | ended as |"
-    yield "|---|--:|---|"
-    for target, counts in sorted(run.tally.statuses.items()):
-        statuses = ", ".join(f"{status} {count:,}" for status, count in counts.most_common())
-        yield f"| {target} | {counts.total():,} | {statuses} |"
-    yield ""
-    yield f"| seed {seed} | {run.tally.cases:,} cases |"
-    yield "|---|---|"
-    yield from (f"| {part} | {seconds:,.0f} s |" for part, seconds in run.seconds.items())
-    yield from (f"| {observation} | {count:,} |" for observation, count in run.tally.further.items())
-    yield from _beside(run.beside)
-    yield f"| findings | {len(run.tally.findings)} |"
-
-
-def _beside(surroundings: Beside) -> Iterator[str]:
-    for process, (begin, end) in surroundings.memory.items():
-        yield f"| memory of the {process}, after its warm-up and at the end | {begin:.0f} MiB, {end:.0f} MiB |"
-    yield f"| honest tasks, each completed | {surroundings.honest:,} |"
-    yield f"| seconds of an honest task: median, slowest | {surroundings.median:.2f}, {surroundings.slowest:.1f} |"
 
 
 def write_findings(findings: Iterable[Finding], folder: Path) -> list[Path]:

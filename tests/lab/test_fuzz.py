@@ -23,11 +23,11 @@ from contentgen.rpcs import METHODS
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from lab.fuzz import values
-from lab.fuzz.attack import REFUSALS, Ending, Order, attack, note, wrong_with
+from lab.fuzz.attack import REFUSALS, Ending, attack, note, wrong_with
 from lab.fuzz.campaign import TARGETS, Plan
 from lab.fuzz.case import PATIENT, RPCS, UNKNOWN, Case, Rpc, Who, random_of
 from lab.fuzz.generating import case, every_path, message
-from lab.fuzz.inputs.every import INPUTS, InputOrder, try_inputs
+from lab.fuzz.inputs.every import INPUTS, try_inputs
 from lab.fuzz.lying import Liar
 from lab.fuzz.services import alarms, growth
 from lab.fuzz.tally import MAX_FINDINGS, Finding, Tally, write_findings
@@ -182,7 +182,7 @@ def test_no_lie_orders_a_worker_to_drain_not_by_spoiled_bytes_either() -> None:
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_each_input_is_taken_or_refused(name: str) -> None:
-    assert try_inputs(InputOrder((name,), 7, 0, 5)).findings == []
+    assert try_inputs((name,), 7, range(5)).findings == []
 
 
 def test_a_defect_is_found_with_the_number_of_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_a_defect_is_found_with_the_number_of_its_input(monkeypatch: pytest.Monk
         assert source.random() < 0.5, "broken"
 
     monkeypatch.setitem(INPUTS, "page token", broken)
-    tally = try_inputs(InputOrder(("page token",), 7, 0, 20))
+    tally = try_inputs(("page token",), 7, range(20))
     numbers = {finding.number for finding in tally.findings}
     assert numbers == {number for number in range(20) if random_of("page token", 7, number).random() >= 0.5}
     assert tally.statuses["page token"]["FOUND"] == len(numbers)
@@ -285,7 +285,8 @@ async def test_a_server_with_defects_is_found_out() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     paths = (GET.rpc, "/contentgen.v1.TaskService/RetryTask")
-    tally = await asyncio.to_thread(attack, Order(f"127.0.0.1:{port}", {}, paths, 1, 0, 40, Known()))
+    numbers = {"paths": paths, "seed": 1, "numbers": range(40)}
+    tally = await asyncio.to_thread(attack, f"127.0.0.1:{port}", {}, Known(), **numbers)
     await server.stop(None)
     await asyncio.get_running_loop().shutdown_default_executor()
     assert tally.cases == 40

@@ -51,8 +51,8 @@ def test_each_shape_has_its_turn_and_changes_something() -> None:
 
 
 _SCRIPT = """
-from lab.fuzz.old_databases.trial import DatabaseOrder, import_databases
-tally = import_databases(DatabaseOrder(7, {number}, 2))
+from lab.fuzz.old_databases.trial import import_databases
+tally = import_databases(7, range({number}, {number} + 2))
 print(tally.cases, tally.findings)
 """
 _LARGE = """

@@ -7,13 +7,13 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
+from lab.benchmarks.scale.steady_loader import sizes
 
 from lab.benchmarks.scale import tables
 from lab.benchmarks.scale.__main__ import main
 from lab.benchmarks.scale.case import Kept, Row, Run, Sizes, read_rows, row_line, run_line
 from lab.benchmarks.scale.filled import FILL, years
 from lab.benchmarks.scale.steady import SAMPLES, TABLES, drift, percentile
-from lab.benchmarks.scale.steady_loader import sizes
 from lab.benchmarks.scale.tables import CASES
 from lab.benchmarks.scale.years import compared, rates
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lab.fuzz.case import random_of
@@ -45,27 +44,17 @@ def turns(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names for _ in range(1 if name in SLOW else 8))
 
 
-@dataclass(frozen=True)
-class InputOrder:
-    """Inputs `first` to `first + count`, which take turns at the names."""
-
-    names: tuple[str, ...]
-    seed: int
-    first: int
-    count: int
-
-
-def try_inputs(order: InputOrder) -> Tally:
-    """Returns what the inputs came to; runs in a process of the campaign's pool."""
+def try_inputs(names: Sequence[str], seed: int, numbers: range) -> Tally:
+    """Returns what the inputs of these numbers came to, which take turns at the names; runs in the campaign's pool."""
     tally = Tally()
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        for number in range(order.first, order.first + order.count):
-            name = order.names[number % len(order.names)]
+        for number in numbers:
+            name = names[number % len(names)]
             try:
-                INPUTS[name](random_of(name, order.seed, number), Path(folder))
+                INPUTS[name](random_of(name, seed, number), Path(folder))
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not come out
                 tally.count(name, "FOUND")
-                tally.find(Finding(name, _told(error), order.seed, number, traceback.format_exc()[-4_000:]))
+                tally.find(Finding(name, _told(error), seed, number, traceback.format_exc()[-4_000:]))
             else:
                 tally.count(name, "taken or refused")
     return tally

@@ -171,17 +171,8 @@ _BEFORE = "before"
 """The name of the source of what is there already."""
 
 
-@dataclass(frozen=True)
-class DatabaseOrder:
-    """Cases `first` to `first + count`."""
-
-    seed: int
-    first: int
-    count: int
-
-
-def import_databases(order: DatabaseOrder) -> Tally:
-    """Returns what the imports came to; runs in a process of the campaign's pool."""
+def import_databases(seed: int, numbers: range) -> Tally:
+    """Returns what the imports of these cases came to; runs in a process of the campaign's pool."""
     tally = Tally()
     with (
         throwaway_server() as server,
@@ -190,11 +181,11 @@ def import_databases(order: DatabaseOrder) -> Tally:
         imports_apart(folder) as run,
     ):
         template = _template(databases, server.url, folder, run)
-        for number in range(order.first, order.first + order.count):
+        for number in numbers:
             with (
                 databases.lent(template) as url,
                 _empty(folder / "case") as place,
-                laid_out(order.seed, number, place, databases) as case,
+                laid_out(seed, number, place, databases) as case,
             ):
                 tally.add(_tried(case, url, run))
     return tally
