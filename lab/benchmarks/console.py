@@ -104,14 +104,14 @@ async def _pages(http: aiohttp.ClientSession) -> list[str]:
     return [*_LINK.findall(navigation), *[await _first(http, *page) for page in _SINGLE]]
 
 
-async def _timed(http: aiohttp.ClientSession, samples: int) -> list[PageTimes]:
-    return [await _page(http, path, samples) for path in await _pages(http)]
-
-
 async def _first(http: aiohttp.ClientSession, path: str, address: str) -> str:
     async with http.get(path) as answer:
         (address_found, *_) = re.findall(f'href="({address})["?]', await answer.text())
     return str(address_found)
+
+
+async def _timed(http: aiohttp.ClientSession, samples: int) -> list[PageTimes]:
+    return [await _page(http, path, samples) for path in await _pages(http)]
 
 
 async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> PageTimes:

@@ -159,35 +159,24 @@ def of_retention(url: str, count: int) -> list[Figure]:
     """A look for what is older than a year, where all is of today."""
     with _filled(url, _CANCELLED, count) as database:
         due = TaskFilter(statuses=ENDED, deletable_since=database.run(lambda tx: cleanup.ago(tx, YEAR)))
-        all_ms, all_pages = _timed(lambda: _look_at_all(database, due))
-        due_ms, due_pages = _timed(lambda: _look_at_due(database))
-    name = f"retention, {count:,} ended, none due"
-    return [
-        Figure(f"{name}: looking at all", all_ms, "ms", count, note=f"{all_pages} transactions"),
-        Figure(f"{name}: at what is due", due_ms, "ms", count, note=f"{due_pages}, {due_ms / all_ms:.3f} of the time"),
-    ]
+        sweep = retention.ended_tasks(YEAR)
 
+        def look_at_due(tx: Tx, position: datetime) -> datetime | None:
+            swept = retention.sweep_exclusively(tx, sweep, position)
+            return swept.position if swept and swept.more and isinstance(swept.position, datetime) else None
 
-def _look_at_all(database: Database, due: TaskFilter) -> int:
-    return _walk(database, lambda tx, after: find_tasks(tx, due, after, MAX_BATCH).last, 0)
-
-
-def _look_at_due(database: Database) -> int:
-    sweep = retention.ended_tasks(YEAR)
-
-    def look(tx: Tx, position: datetime) -> datetime | None:
-        swept = retention.sweep_exclusively(tx, sweep, position)
-        return swept.position if swept and swept.more and isinstance(swept.position, datetime) else None
-
-    return _walk(database, look, LONG_AGO)
+        plain = _walked(database, lambda tx, after: find_tasks(tx, due, after, MAX_BATCH).last, 0)
+        quick = _walked(database, look_at_due, LONG_AGO)
+    return _compared(f"retention, {count:,} ended, none due", count, {"looking at all": plain, "at what is due": quick})
 
 
 def of_workers(url: str, target: str, count: int) -> list[Figure]:
     """The whole pool by the client, however many pages that is."""
     with _filled(url, _WORKERS, count), ContentGenerationClient(target) as client:
         client.get_worker_pool_status()  # it connects
-        ms, pool = _timed(client.get_worker_pool_status)
-    statuses = len(pool["worker_statuses"])
+        begin = time.monotonic()
+        statuses = len(client.get_worker_pool_status()["worker_statuses"])
+        ms = (time.monotonic() - begin) * 1e3
     return [Figure(f"the pool of {count:,} workers", ms, "ms", statuses, note="all pages, by the Python client")]
 
 
@@ -195,47 +184,38 @@ def of_moves(url: str, count: int) -> list[Figure]:
     """An account's moves from the first one on, among those of others."""
     with _filled(url, _MOVES, count) as database:
         last = database.run(lambda tx: tx.changes.last())
-        all_ms, all_pages = _timed(lambda: _read_all(database, last))
-        own_ms, own_pages = _timed(lambda: _read_own(database, last))
-    name = f"watch of an account with 1% of {count:,} moves"
-    return [
-        Figure(f"{name}: reading all", all_ms, "ms", count, note=f"{all_pages} transactions"),
-        Figure(f"{name}: in chunks", own_ms, "ms", count, note=f"{own_pages}, {own_ms / all_ms:.3f} of the time"),
-    ]
+
+        def read_all(tx: Tx, after: int) -> int | None:
+            page, _ = changes.read_all(tx, after, last, lambda _, account_id: account_id == 1)
+            return page.end if page.end < last else None
+
+        def read_own(tx: Tx, after: int) -> int | None:
+            page = changes.read_selected(tx, Selection(scope=Scope.of(1)), after, last, changes.MAX_PAGE)
+            return page.end if page.end < last else None
+
+        ways = {"reading all": _walked(database, read_all, 0), "in chunks": _walked(database, read_own, 0)}
+    return _compared(f"watch of an account with 1% of {count:,} moves", count, ways)
 
 
-def _read_all(database: Database, last: int) -> int:
-    def look(tx: Tx, after: int) -> int | None:
-        page, _ = changes.read_all(tx, after, last, lambda _, account_id: account_id == 1)
-        return page.end if page.end < last else None
-
-    return _walk(database, look, 0)
-
-
-def _read_own(database: Database, last: int) -> int:
-    def look(tx: Tx, after: int) -> int | None:
-        page = changes.read_selected(tx, Selection(scope=Scope.of(1)), after, last, changes.MAX_PAGE)
-        return page.end if page.end < last else None
-
-    return _walk(database, look, 0)
-
-
-def _walk(database: Database, look: Callable[[Tx, R], R | None], start: R) -> int:
-    """Goes on where each look ended, to the end; how many transactions that took."""
+def _walked(database: Database, look: Callable[[Tx, R], R | None], start: R) -> tuple[float, int]:
+    """Goes on where each look ended, to the end; the milliseconds and the transactions that took."""
+    begin = time.monotonic()
     position: R | None = start
     transactions = 0
     while position is not None:
         position = database.run(partial(_call, look, position))
         transactions += 1
-    return transactions
+    return (time.monotonic() - begin) * 1e3, transactions
 
 
 def _call(look: Callable[[Tx, R], R | None], position: R, tx: Tx) -> R | None:
     return look(tx, position)
 
 
-def _timed(work: Callable[[], R]) -> tuple[float, R]:
-    """Returns the milliseconds that it takes, and what it returns."""
-    begin = time.monotonic()
-    result = work()
-    return (time.monotonic() - begin) * 1e3, result
+def _compared(name: str, count: int, ways: dict[str, tuple[float, int]]) -> list[Figure]:
+    (plain, (plain_ms, plain_pages)), (quick, (quick_ms, quick_pages)) = ways.items()
+    note = f"{quick_pages}, {quick_ms / plain_ms:.3f} of the time"
+    return [
+        Figure(f"{name}: {plain}", plain_ms, "ms", count, note=f"{plain_pages} transactions"),
+        Figure(f"{name}: {quick}", quick_ms, "ms", count, note=note),
+    ]

@@ -19,7 +19,7 @@ from lab.model.links import End, Link, Whole, formerly, linked, replaced_in, spe
 from lab.model.process import Hello, Process, Report, ReportAcknowledged, State, ToScheduler, Welcome, Word, named
 from lab.model.properties import FAULTS, OF_A_WORKER, Scenario
 from lab.model.scheduler import Application
-from lab.model.tables import Tables, jump, pass_time, set_down, set_up, stand, submitted
+from lab.model.tables import Tables, submitted
 from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.lifecycle import Status
@@ -119,10 +119,10 @@ class Model:
         )
         for is_due, name, call in recoveries:
             if is_due:
-                yield _calm(Event(name, worker), self._on_process(whole, worker, (name,), call)[0])
+                yield _calm(name, self._on_process(whole, worker, (name,), call)[0], worker)
         if process.awake:
             for lease_id in sorted(process.running):
-                yield _calm(Event("finish", worker, lease_id), self._finish(whole, worker, lease_id, "finish"))
+                yield _calm("finish", self._finish(whole, worker, lease_id, "finish"), worker, lease_id)
             yield from self._speaks(whole, worker)
 
     def _speaks(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
@@ -139,7 +139,7 @@ class Model:
         if link.down:
             message = link.down[0]
             after, _ = self._on_process(whole, worker, ("hear", message), lambda copy: copy.hear(message))
-            yield _calm(Event("hear", worker, message), linked(after, worker, link._replace(down=link.down[1:])))
+            yield _calm("hear", linked(after, worker, link._replace(down=link.down[1:])), worker, message)
 
     def _finish(self, whole: Whole, worker: int, lease_id: str, action: str) -> Whole:
         return self._on_process(whole, worker, (action, lease_id), lambda process: process.finish(lease_id, action))[0]
@@ -147,7 +147,7 @@ class Model:
     def _says(self, whole: Whole, worker: int, name: str, call: Callable[[Process], ToScheduler]) -> Edge[Whole]:
         after, message = self._on_process(whole, worker, (name,), call)
         link = whole.links[worker] or Link()
-        return _calm(Event(name, worker, message), linked(after, worker, link._replace(up=(*link.up, message))))
+        return _calm(name, linked(after, worker, link._replace(up=(*link.up, message))), worker, message)
 
     # The scheduler's end of the streams
 
@@ -158,12 +158,10 @@ class Model:
         if link.up:
             after, next_link = self._take(whole, worker, link)
             after = after if next_link is not None else self._cut(after, worker)
-            yield _calm(
-                Event("take", worker, link.up[0]), after if next_link is None else linked(after, worker, next_link)
-            )
+            yield _calm("take", after if next_link is None else linked(after, worker, next_link), worker, link.up[0])
         if link.end is not None and link.end.claimed is not None:
             delivered_link = links.handed_over(link)
-            yield _calm(Event("assign", worker, delivered_link.down[-1]), linked(whole, worker, delivered_link))
+            yield _calm("assign", linked(whole, worker, delivered_link), worker, delivered_link.down[-1])
 
     def _of_former_stream(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
         """A stream that the worker has left. What comes down it is read by nobody."""
@@ -174,11 +172,11 @@ class Model:
             after, next_link = self._take(whole, worker, link)
             closed_whole = self._closed(after, worker, link) if next_link is None else None
             after = closed_whole or formerly(after, worker, next_link and next_link._replace(down=()))
-            yield _calm(Event("take late", worker, link.up[0]), after)
+            yield _calm("take late", after, worker, link.up[0])
         if link.end is not None and link.end.claimed is not None:
             delivered_link = links.handed_over(link)._replace(down=())
-            yield _calm(Event("assign late", worker), formerly(whole, worker, delivered_link))
-        yield _calm(Event("close", worker), self._closed(whole, worker, link))
+            yield _calm("assign late", formerly(whole, worker, delivered_link), worker)
+        yield _calm("close", self._closed(whole, worker, link), worker)
 
     def _closed(self, whole: Whole, worker: int, link: Link) -> Whole:
         """The scheduler sees the end of a former stream: what it was not given is taken back."""
@@ -245,7 +243,7 @@ class Model:
             after = formerly(after, worker, links.claimed(former, grants))
         if present is not None:
             after = linked(after, worker, links.claimed(present, grants))
-        yield _calm(Event(name, worker), after)
+        yield _calm(name, after, worker)
 
     # The rival
 
@@ -256,11 +254,11 @@ class Model:
                 whole, ("rival claims",), lambda copy: self._application.claim(copy, [RIVAL_CAPACITY])
             )
             refs = tuple(grant.ref for grant in grants.grants[RIVAL_SESSION]) if grants else ()
-            yield _calm(Event("the other worker claims", what=refs), after._replace(rival=refs))
+            yield _calm("the other worker claims", after._replace(rival=refs), what=refs)
         if tables.up and whole.rival:
             report = Report(1, tuple(Word(*named(ref), UpdateKind.COMPLETED) for ref in whole.rival))
             after, _ = self._on_tables(whole, (report,), lambda copy: self._application.report(copy, report))
-            yield _calm(Event("the other worker completes", what=whole.rival), after._replace(rival=()))
+            yield _calm("the other worker completes", after._replace(rival=()), what=whole.rival)
 
     def _rival_renews(self, whole: Whole) -> Whole:
         if not whole.rival or not self.tables(whole).up:
@@ -277,27 +275,23 @@ class Model:
         process = self.process(whole, worker)
         if process.awake and whole.links[worker] is not None:
             if (next_whole := spend(whole, "cut")) is not None:
-                yield Edge(Event("cut", worker), self._cut(next_whole, worker), True)
+                yield _fault("cut", self._cut(next_whole, worker), worker)
             if (next_whole := spend(whole, "partition")) is not None:
                 parted = self._on_process(self._cut(next_whole, worker), worker, ("part",), Process.part)[0]
-                yield Edge(Event("network fails", worker), parted, True)
+                yield _fault("network fails", parted, worker)
             if (next_whole := spend(whole, "replica")) is not None:
-                yield Edge(
-                    Event("replica dies", worker),
-                    formerly(self._cut(next_whole, worker), worker, whole.former[worker]),
-                    True,
+                yield _fault(
+                    "replica dies", formerly(self._cut(next_whole, worker), worker, whole.former[worker]), worker
                 )
         if process.awake and (next_whole := spend(whole, "kill")) is not None:
             cut_whole = self._cut(next_whole, worker) if whole.links[worker] is not None else next_whole
-            yield Edge(Event("kill", worker), self._on_process(cut_whole, worker, ("kill",), Process.kill)[0], True)
+            yield _fault("kill", self._on_process(cut_whole, worker, ("kill",), Process.kill)[0], worker)
         if process.awake and (next_whole := spend(whole, "suspend")) is not None:
-            yield Edge(
-                Event("suspend", worker), self._on_process(next_whole, worker, ("suspend",), Process.suspend)[0], True
-            )
+            yield _fault("suspend", self._on_process(next_whole, worker, ("suspend",), Process.suspend)[0], worker)
         for fault in ("fail", "ill", "defer") if process.awake and process.running else ():
             if (next_whole := spend(whole, fault)) is not None:
                 lease_id = min(process.running)
-                yield Edge(Event(fault, worker, lease_id), self._finish(next_whole, worker, lease_id, fault), True)
+                yield _fault(fault, self._finish(next_whole, worker, lease_id, fault), worker, lease_id)
 
     def _cut(self, whole: Whole, worker: int) -> Whole:
         """The worker sees the end of its stream; the scheduler's end lives on as its former stream."""
@@ -310,22 +304,27 @@ class Model:
     def _of_database(self, whole: Whole) -> Iterator[Edge[Whole]]:
         tables = self.tables(whole)
         if not tables.up:
-            yield _calm(Event("database returns"), self._rival_renews(self._on_tables(whole, ("up",), set_up)[0]))
+            yield _calm(
+                "database returns", self._rival_renews(self._on_tables(whole, ("up",), partial(_set_up, up=True))[0])
+            )
             return
         if tables.stamp < 0 or tables.expired:
-            yield _calm(Event("reaper"), self._on_tables(whole, ("reap",), self._application.reap)[0])
+            yield _calm("reaper", self._on_tables(whole, ("reap",), self._application.reap)[0])
         if tables.delayed:
-            yield _calm(Event("due"), self._on_tables(whole, ("due",), self._application.promote)[0])
+            yield _calm("due", self._on_tables(whole, ("due",), self._application.promote)[0])
         if (admitted := self._admitted(whole)) is not None:
-            yield _calm(Event("admission"), admitted)
+            yield _calm("admission", admitted)
         if (next_whole := spend(whole, "outage")) is not None:
             for worker in self._workers:
                 next_whole = formerly(
                     self._cut(next_whole, worker) if whole.links[worker] else next_whole, worker, None
                 )
-            yield Edge(Event("database goes away"), self._on_tables(next_whole, ("down",), set_down)[0], True)
+            yield _fault("database goes away", self._on_tables(next_whole, ("down",), partial(_set_up, up=False))[0])
         if (next_whole := spend(whole, "jump")) is not None:
-            yield Edge(Event("database clock jumps"), self._on_tables(next_whole, ("jump",), jump)[0], True)
+            yield _fault(
+                "database clock jumps",
+                self._on_tables(next_whole, ("jump",), lambda copy: copy.pass_time(1.0, others=False))[0],
+            )
 
     def _admitted(self, whole: Whole) -> Whole | None:
         """After the admission loop's transaction; None where that changes nothing."""
@@ -346,11 +345,11 @@ class Model:
             for name, is_possible, call in calls:
                 if is_possible and (next_whole := spend(whole, name)) is not None:
                     after, _ = self._on_tables(next_whole, (name, task), partial(_of_task, call=call, task=task))
-                    yield Edge(Event(name, what=task), after, True)
+                    yield _fault(name, after, what=task)
         if tables.up and (next_whole := spend(whole, "limit")) is not None:
             tasks = self.scenario.limits[-1 - next_whole.budget[FAULTS.index("limit")]]
             after, _ = self._on_tables(next_whole, ("limit", tasks), lambda copy: application.limit(copy, tasks))
-            yield Edge(Event("limit", what=tasks), after, True)
+            yield _fault("limit", after, what=tasks)
 
     def _of_time(self, whole: Whole) -> Iterator[Edge[Whole]]:
         """A unit of time: free when nothing is pending, else somebody was slow; never while a guard has to act."""
@@ -361,7 +360,7 @@ class Model:
         if next_whole is not None:
             yield Edge(Event("time passes"), self._later(next_whole, database=True), pending)
         if (next_whole := spend(whole, "stand")) is not None:
-            yield Edge(Event("time passes, the database's clock stands"), self._later(next_whole, database=False), True)
+            yield _fault("time passes, the database's clock stands", self._later(next_whole, database=False))
 
     def _is_pending(self, whole: Whole) -> bool:
         tables = self.tables(whole)
@@ -381,7 +380,7 @@ class Model:
 
     def _later(self, whole: Whole, *, database: bool) -> Whole:
         whole = self._rival_renews(whole)
-        whole, _ = self._on_tables(whole, ("tick", database), pass_time if database else stand)
+        whole, _ = self._on_tables(whole, ("tick", database), lambda copy: copy.pass_time(1.0, database=database))
         for worker in self._workers:
             whole = self._renumbered(whole, worker)
             whole, _ = self._on_process(whole, worker, ("tick",), lambda process: process.pass_time(1.0))
@@ -400,12 +399,20 @@ class Model:
         return linked(whole, worker, links.renumbered(link, states, assignments))
 
 
+def _set_up(tables: Tables, *, up: bool) -> None:
+    tables.up = up
+
+
 def name_of(who: int) -> str:
     return "AB"[who]
 
 
-def _calm(event: Event, target: Whole) -> Edge[Whole]:
-    return Edge(event, target, False)
+def _calm(name: str, target: Whole, who: int = -1, what: Hashable = None) -> Edge[Whole]:
+    return Edge(Event(name, who, what), target, False)
+
+
+def _fault(name: str, target: Whole, who: int = -1, what: Hashable = None) -> Edge[Whole]:
+    return Edge(Event(name, who, what), target, True)
 
 
 def _of_task(tables: Tables, *, call: Callable[[Tables, int], None], task: int) -> None:

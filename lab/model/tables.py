@@ -142,28 +142,6 @@ def submitted(tasks: int, max_retries: int, lease_ttl: float, limit: int, *, fen
     return tables
 
 
-def pass_time(tables: Tables) -> None:
-    tables.pass_time(1.0)
-
-
-def jump(tables: Tables) -> None:
-    """The database's clock goes on by a unit, and no other."""
-    tables.pass_time(1.0, others=False)
-
-
-def stand(tables: Tables) -> None:
-    """All clocks go on by a unit, but the database's."""
-    tables.pass_time(1.0, database=False)
-
-
-def set_up(tables: Tables) -> None:
-    tables.up = True
-
-
-def set_down(tables: Tables) -> None:
-    tables.up = False
-
-
 def _age(watch: ClockWatch, elapsed: float, database: float) -> None:
     """Moves what is remembered into the past: then as now both clocks show 0. What is too old is forgotten."""
     aged = [(time - elapsed, offset + elapsed - database) for time, offset in watch._lowest]

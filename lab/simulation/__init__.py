@@ -2,5 +2,5 @@
 
 `python -m lab.simulation` is the command (`__main__`). `calibration` measures the costs on a real `cell` and
 writes `costs.json`; `scenarios` simulate; `check` does the same thing for real and in the simulation, side by side.
-The parts of the simulation are `clock`, `machine`, `group_lane`, `database`, `scheduler`, `fleet` and `clients`.
+The parts of the simulation are `machine`, `database`, `scheduler`, `fleet` and `system`.
 """

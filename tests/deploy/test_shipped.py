@@ -19,8 +19,7 @@ from verification.generated import statements
 from verification.generated.statements import SCHEDULER, Module, main, modules
 from verification.generated.statements import read as read_statements
 from verification.shipped.audit import ROOT, UNKNOWN, judged, read, status
-from verification.shipped.distributions import INSTALLATIONS, OURS, shipped
-from verification.shipped.licences import is_allowed, licence, table
+from verification.shipped.distributions import INSTALLATIONS, OURS, is_allowed, licence, shipped, table
 from verification.shipped.sbom import environment
 
 pytestmark = pytest.mark.unit
@@ -32,7 +31,7 @@ EVERYTHING = {*INSTALLATIONS.values()} - {""}
 @pytest.mark.parametrize("found", shipped(EVERYTHING), ids=lambda package: package.name)
 def test_what_is_shipped_has_a_licence_that_is_allowed(found: Distribution) -> None:
     expression = licence(found)
-    assert is_allowed(found.name, expression), f"{expression!r} is not in verification/shipped/licences.py"
+    assert is_allowed(found.name, expression), f"{expression!r} is not in verification/shipped/distributions.py"
 
 
 def test_what_is_shipped_is_what_an_extra_needs_and_nothing_of_the_tests() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import subprocess
@@ -18,10 +17,9 @@ import pytest
 from lab.benchmarks import __main__ as benchmarks
 from lab.benchmarks import growth, scenario
 from lab.benchmarks.goals import Figure
-from lab.benchmarks.latencies import beside_unread_watches, hellos, latencies
+from lab.benchmarks.latencies import latencies
 from lab.benchmarks.scale import __main__ as scale
 from lab.benchmarks.scale.case import Kept, read_rows
-from lab.benchmarks.scale.drains import followed
 from lab.benchmarks.scale.steady import COUNTS
 from lab.benchmarks.scale.years import CLEANED_UP, RETENTION_DELETED
 from lab.benchmarks.stack import Stack
@@ -77,15 +75,8 @@ def test_growth_is_measured_beside_the_plain_way(
     assert [figure.note.split()[0].strip(",") for figure in figures] == transactions
 
 
-@pytest.mark.release("commits are measured three times for seconds")
-def test_committers_are_measured_with_hints_and_without(db_url: str) -> None:
-    figures = asyncio.run(growth.of_committers(db_url, 3))
-    assert [(figure.unit, figure.count) for figure in figures] == [("commits/s", 3)] * 3
-    assert all(figure.value > 0 for figure in figures)
-
-
-@pytest.mark.release("each measure of a running stack is taken once")
-async def test_each_task_is_counted_once_and_sizes_are_compared(folder: Path) -> None:
+@pytest.mark.release("a stack is loaded, drained and probed")
+async def test_each_task_is_counted_once_and_timed(folder: Path) -> None:
     async with Stack(folder, accounts=2) as stack:
         loaded = await scenario.load(stack, TASKS, batch=50, in_flight=2)
         async with scenario.noop_workers(stack, 2, 30) as workers:
@@ -99,18 +90,6 @@ async def test_each_task_is_counted_once_and_sizes_are_compared(folder: Path) ->
         assert len(probed.measured) == len(probed.floor) == SAMPLES
         assert min(*probed.measured, *probed.floor) > 0
 
-        beside = await beside_unread_watches(stack, 3, SAMPLES)
-        assert [figure.unit for figure in beside] == ["times", "times"]
-        assert all(figure.value > 0 for figure in beside)
-
-        (hello,) = await hellos(stack, 100, SAMPLES)
-        assert (hello.unit, hello.count) == ("ms", SAMPLES)
-
-        stack.execute("DELETE FROM workers")
-        (pool,) = growth.of_workers(stack.url, stack.target, 1_200)
-        assert (pool.unit, pool.count) == ("ms", 1_200)
-        assert pool.value > 0
-
 
 @pytest.mark.costly("loaders and workers beside a scheduler")
 async def test_workers_outlive_their_streams(folder: Path) -> None:
@@ -118,12 +97,13 @@ async def test_workers_outlive_their_streams(folder: Path) -> None:
     stack._scheduler.command = [sys.executable, "-m", "tests.harness.short_ages"]
     loaded = 0
     async with stack:
-        async with followed(stack, count=2, depth=30) as follower:
+        async with scenario.noop_workers(stack, 2, 30) as fleet:
+            fleet.go()
             while len(stack.logged("hello")) < 6:
                 await scenario.load(stack, TASKS, batch=50, in_flight=2)
                 loaded += TASKS
-                await follower.reach(loaded)
-        assert follower.completed == loaded
+                await fleet.reach(loaded)
+        assert fleet.completed == loaded
         scenario.check(stack, loaded)
         moves = dict(stack.rows("SELECT reason, count(*) FROM task_events GROUP BY reason"))
         # The last assignment of a stream may cross with its end: it is not sent then, or not read.

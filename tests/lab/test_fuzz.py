@@ -252,25 +252,25 @@ def test_few_calls_may_meet_a_lock() -> None:
     assert tally.locked_too_often
 
 
-def test_bad_fields_are_named() -> None:
-    code = StatusCode.INVALID_ARGUMENT
-    assert wrong_with(GET, Ending(code, "x", details(code, ErrorInfo)))
+NOWHERE = replace(GET, rpc="/x")
 
 
-def test_a_call_ends_in_time_and_only_the_caller_ends_it_before() -> None:
-    assert wrong_with(GET, Ending(None))
-    assert wrong_with(GET, Ending(StatusCode.CANCELLED, hung_up=True)) is None
-    assert wrong_with(replace(GET, timeout=0.001), Ending(StatusCode.DEADLINE_EXCEEDED)) is None
-    wait = replace(GET, rpc="/contentgen.v1.TaskService/WaitTask")
-    assert wrong_with(wait, Ending(StatusCode.DEADLINE_EXCEEDED)) is None
-
-
-def test_an_answer_is_a_message_of_an_rpc_that_is_there() -> None:
-    assert wrong_with(GET, Ending(StatusCode.OK, answers=(b"",))) is None
-    assert wrong_with(GET, Ending(StatusCode.OK, answers=(b"\xff",)))
-    nowhere = replace(GET, rpc="/x")
-    assert wrong_with(nowhere, Ending(StatusCode.UNIMPLEMENTED)) is None
-    assert wrong_with(nowhere, Ending(StatusCode.OK))
+@pytest.mark.parametrize(
+    ("case", "ending", "is_wrong"),
+    [
+        (GET, Ending(StatusCode.INVALID_ARGUMENT, "x", details(StatusCode.INVALID_ARGUMENT, ErrorInfo)), True),
+        (GET, Ending(None), True),
+        (GET, Ending(StatusCode.CANCELLED, hung_up=True), False),
+        (replace(GET, timeout=0.001), Ending(StatusCode.DEADLINE_EXCEEDED), False),
+        (replace(GET, rpc="/contentgen.v1.TaskService/WaitTask"), Ending(StatusCode.DEADLINE_EXCEEDED), False),
+        (GET, Ending(StatusCode.OK, answers=(b"",)), False),
+        (GET, Ending(StatusCode.OK, answers=(b"\xff",)), True),
+        (NOWHERE, Ending(StatusCode.UNIMPLEMENTED), False),
+        (NOWHERE, Ending(StatusCode.OK), True),
+    ],
+)
+def test_a_call_ends_in_time_with_an_answer_or_names_the_bad_fields(case: Case, ending: Ending, is_wrong: bool) -> None:
+    assert bool(wrong_with(case, ending)) == is_wrong
 
 
 async def test_a_server_with_defects_is_found_out() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.waiting import wait_until
-from verification.gate.changes import changed, levels_of_tests, related_tests
+from verification.gate.check import changed, levels_of_tests, related_tests
 from verification.gate.steps import Outcome, Step, chosen, run, table
 
 pytestmark = pytest.mark.lab

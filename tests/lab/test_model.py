@@ -134,37 +134,39 @@ def test_exploring_reaches_every_reachable_state() -> None:
 def test_a_counter_example_is_a_shortest_one_over_faults_too() -> None:
     counter_example = explore(Numbers({0: [1], 1: [2], 2: [5], 5: [9]}, {1: [5]}, wrong=5)).counter_example
     assert counter_example is not None
-    assert [state for _, state in counter_example.steps] == [1, 5]
-    assert [event.name for event, _ in counter_example.steps] == ["step", "fault"]
+    assert [(event.name, state) for event, state in counter_example.steps] == [("step", 1), ("fault", 5)]
 
 
-def test_states_that_only_a_fault_leaves_are_stuck() -> None:
-    counter_example = explore(Numbers({0: [1, 9], 1: [2], 2: [1]}, {2: [9]})).counter_example
+NESTED = {0: [1, 5], 1: [2], 2: [1, 3], 3: [0], 5: [0]}
+
+
+@pytest.mark.parametrize(
+    ("steps", "faults", "wrong", "path"),
+    [
+        pytest.param({0: [1, 9], 1: [2], 2: [1]}, {2: [9]}, DEADLOCK, [1], id="only a fault leaves them"),
+        pytest.param({0: [1], 1: [2], 2: [3], 3: [1, 9]}, {}, LIVELOCK, [1], id="the way out is not always there"),
+        pytest.param(NESTED | {3: [0, 9]}, {}, LIVELOCK, [], id="rounds within rounds are one"),
+    ],
+)
+def test_a_run_that_need_not_end_is_found(
+    steps: Mapping[int, list[int]], faults: Mapping[int, list[int]], wrong: str, path: list[int]
+) -> None:
+    counter_example = explore(Numbers(steps, faults)).counter_example
     assert counter_example is not None
-    assert (counter_example.wrong, [state for _, state in counter_example.steps]) == (DEADLOCK, [1])
+    assert (counter_example.wrong, [state for _, state in counter_example.steps]) == (wrong, path)
 
 
-def test_going_round_for_ever_is_wrong_where_the_way_out_is_not_always_there() -> None:
-    counter_example = explore(Numbers({0: [1], 1: [2], 2: [3], 3: [1, 9]}, {})).counter_example
-    assert counter_example is not None
-    assert (counter_example.wrong, [state for _, state in counter_example.steps]) == (LIVELOCK, [1])
-
-
-def test_going_round_for_ever_is_unfair_where_something_else_stays_possible() -> None:
-    assert explore(Numbers({0: [1], 1: [2, 9], 2: [1, 9]}, {})).counter_example is None
-    assert explore(Numbers({0: [0, 9]}, {})).counter_example is None
-
-
-def test_rounds_within_rounds_are_one() -> None:
-    steps = {0: [1, 5], 1: [2], 2: [1, 3], 3: [0], 5: [0]}
-    counter_example = explore(Numbers(steps | {3: [0, 9]}, {})).counter_example
-    assert counter_example is not None
-    assert (counter_example.wrong, counter_example.steps) == (LIVELOCK, [])
-    assert explore(Numbers({source: [*targets, 9] for source, targets in steps.items()}, {})).counter_example is None
-
-
-def test_a_fault_is_no_way_round() -> None:
-    assert explore(Numbers({0: [1], 1: [9]}, {1: [0]})).counter_example is None
+@pytest.mark.parametrize(
+    ("steps", "faults"),
+    [
+        pytest.param({0: [1], 1: [2, 9], 2: [1, 9]}, {}, id="something else stays possible"),
+        pytest.param({0: [0, 9]}, {}, id="the same of one state"),
+        pytest.param({source: [*targets, 9] for source, targets in NESTED.items()}, {}, id="of rounds within rounds"),
+        pytest.param({0: [1], 1: [9]}, {1: [0]}, id="a fault is no way round"),
+    ],
+)
+def test_going_round_for_ever_may_be_unfair(steps: Mapping[int, list[int]], faults: Mapping[int, list[int]]) -> None:
+    assert explore(Numbers(steps, faults)).counter_example is None
 
 
 def test_states_beyond_the_bound_are_not_judged() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import astuple, replace
+from dataclasses import astuple, fields, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -28,52 +28,11 @@ pytestmark = pytest.mark.unit
 
 SOME = Part(0.0005, 0.0005)
 COSTS = Costs(
-    call=SOME,
-    task=SOME,
-    task_ahead=0.0001,
-    submits=SOME,
-    claims=SOME,
-    submit_inside=1.0,
-    claim_inside=0.5,
-    report_inside=1.0,
-    reports=SOME,
-    message=SOME,
-    run=SOME,
-    heartbeat=SOME,
-    hello=SOME,
-    rest=Part(0.01, 0.01),
-    client_call=0.0005,
-    client_task=0.0001,
-    worker_run=0.0001,
-    worker_message=0.0005,
-    dial=0.001,
-    refused=0.001,
-    submit_wait=0.002,
-    claim_wait=0.001,
-    report_wait=0.002,
-    hello_wait=0.002,
-    notice=0.001,
-    stream_bytes=60_000,
-    task_wal=1_000,
-    single_wal=2_000,
-    run_wal=4_000,
-    heartbeat_wal=200,
-    others=0.0,
+    **{cost.name: SOME if cost.type == "Part" else 0.001 for cost in fields(Costs)}
+    | {"rest": Part(0.01, 0.01), "others": 0.0, "task_ahead": 0.0001, "client_task": 0.0001, "worker_run": 0.0001}
+    | {"submit_inside": 1.0, "claim_inside": 0.5, "report_inside": 1.0}
 )
-SIZES = Sizes(
-    workers=20,
-    slots=2,
-    seconds=5.0,
-    schedulers=(2,),
-    behind=(2,),
-    cores=(2,),
-    fleets=(40,),
-    cells=2,
-    outages=(10.0,),
-    down=10.0,
-    restart=2.0,
-    moved_after=5.0,
-)
+SIZES = Sizes(workers=20, slots=2, seconds=5.0)
 
 
 def test_two_jobs_share_one_core() -> None:
@@ -106,16 +65,15 @@ def test_a_killed_process_does_nothing_more() -> None:
     assert over == []
 
 
+def _commit(clock: Clock, groups: list[list[int]], items: list[int]) -> Process[bool]:
+    groups.append(items)
+    yield clock.wait(0.01)
+    return True
+
+
 def test_what_comes_during_a_transaction_is_the_next_one() -> None:
-    clock = Clock()
-    groups: list[list[int]] = []
-
-    def commit(items: list[int]) -> Process[bool]:
-        groups.append(items)
-        yield clock.wait(0.01)
-        return True
-
-    lane, answers = GroupLane(clock, commit), list[bool]()
+    clock, groups, answers = Clock(), list[list[int]](), list[bool]()
+    lane = GroupLane(clock, partial(_commit, clock, groups))
     for number in range(5):
         clock.after(number * 0.001, partial(lane.put, Entry(number, 1, clock.now, answers.append)))
     clock.run()
@@ -124,19 +82,12 @@ def test_what_comes_during_a_transaction_is_the_next_one() -> None:
 
 
 def test_a_group_has_the_products_bound() -> None:
-    clock = Clock()
-    sizes: list[int] = []
-
-    def commit(items: list[int]) -> Process[bool]:
-        sizes.append(sum(items))
-        yield clock.wait(0.01)
-        return True
-
-    lane: GroupLane[int] = GroupLane(clock, commit)
+    clock, groups = Clock(), list[list[int]]()
+    lane = GroupLane(clock, partial(_commit, clock, groups))
     for _ in range(11):
         lane.put(Entry(500, 500, clock.now, lambda _: None))
     clock.run()
-    assert sizes == [500, *[MAX_GROUP_WEIGHT] * 2, 1_000]
+    assert list(map(sum, groups)) == [500, *[MAX_GROUP_WEIGHT] * 2, 1_000]
 
 
 def test_a_worker_pauses_as_the_products_worker_does() -> None:

@@ -25,8 +25,6 @@ _END_TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Step:
-    """A command of a gate."""
-
     name: str
     command: tuple[str, ...]
     needs: tuple[str, ...] = ()
@@ -49,8 +47,6 @@ class Outcome:
 
 
 class Gate:
-    """Runs steps, a number of them at a time."""
-
     def __init__(self, side_by_side: int = 1) -> None:
         self._side_by_side = side_by_side
         self._lock = threading.Lock()

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from scheduler_svc.schema.alembic_folder import MigrationFolder
 from scheduler_svc.schema.migrate import MIGRATIONS, upgrade
 from tests.harness.cluster import throwaway_server
-from verification.generated.catalog import Thing, catalog
+from verification.generated.schema import Thing, catalog
 
 BASELINE = "0001"
 """The schema of the first release."""

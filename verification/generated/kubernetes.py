@@ -26,7 +26,6 @@ _WORDS_FOR_PEOPLE = ("$id", "$schema", "description")
 
 
 def main() -> None:
-    """Writes a file for each version."""
     package = files("kubernetes_validate")
     for version in VERSIONS:
         source = Path(str(package / f"kubernetes-json-schema/v{version}.0-local-strict"))

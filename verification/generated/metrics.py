@@ -55,7 +55,6 @@ def main(arguments: list[str]) -> int:
 
 
 def document(services: Mapping[str, Sequence[Declared]]) -> str:
-    """Returns the whole document."""
     lines = [_HEAD]
     for service, metrics in services.items():
         lines += [f"## Of a {service}\n", "| metric | type | labels | what it says |", "|---|---|---|---|"]

@@ -111,7 +111,6 @@ def read(module: Module) -> Iterator[Statement]:
 
 
 def document(statements: dict[Module, list[Statement]]) -> str:
-    """Returns the whole document."""
     lines = [_HEAD]
     for module, group in statements.items():
         if group:

@@ -102,7 +102,6 @@ class Container(Process):
 
     @property
     def first(self) -> psutil.Process:
-        """Its process 1."""
         wait_until(lambda: children(self.pid), within=_WITHIN, what="its first process is there")
         return children(self.pid)[0]
 

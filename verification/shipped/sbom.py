@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
 
-from verification.shipped.distributions import INSTALLATIONS, shipped
-from verification.shipped.licences import table
+from verification.shipped.distributions import INSTALLATIONS, shipped, table
 
 _PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 _TIMEOUT = 120.0

@@ -1,5 +1,5 @@
 """`make bench-scale`: what changes as backlog, workers, accounts, schedulers and hours grow.
 
-`__main__` is the command, `cases` the registry. A case is one module: it starts what it needs, and yields a row as soon
-as it is known. `rows` keeps them as JSON lines, `tables` and `plot` show them.
+`__main__` is the command. A case starts what it needs, and keeps a row as soon as it is known, as a JSON line (`case`);
+`tables` has all cases, and shows the rows.
 """

@@ -47,7 +47,7 @@ def turns(names: Iterable[str]) -> tuple[str, ...]:
 def try_inputs(names: Sequence[str], seed: int, numbers: range) -> Tally:
     """Returns what the inputs of these numbers came to, which take turns at the names; runs in the campaign's pool."""
     tally = Tally()
-    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+    with tempfile.TemporaryDirectory(dir=memory()) as folder:
         for number in numbers:
             name = names[number % len(names)]
             try:
@@ -65,5 +65,6 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__} in {frame.name}: {error}"[:500]
 
 
-def _memory() -> str | None:
+def memory() -> str | None:
+    """Returns the folder of files in memory, where there is one."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None

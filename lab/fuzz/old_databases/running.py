@@ -89,13 +89,9 @@ def _be_the_command(database_url: str, arguments: list[str], files: list[Path]) 
 def _reap(pid: int, deadline: float) -> tuple[int, float]:
     descriptor = os.pidfd_open(pid)
     try:
-        if not _ended(descriptor, deadline - time.monotonic()):
+        if not select.select([descriptor], [], [], deadline - time.monotonic())[0]:
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
     finally:
         os.close(descriptor)
     return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024
-
-
-def _ended(descriptor: int, seconds: float) -> bool:
-    return bool(select.select([descriptor], [], [], seconds)[0])

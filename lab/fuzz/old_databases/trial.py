@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lab.fuzz.inputs.every import memory
 from lab.fuzz.old_databases.cases import TARGET, Case, Shape, laid_out
 from lab.fuzz.old_databases.draft import HONEST, HONEST_TASKS, honest
 from lab.fuzz.old_databases.running import WITHIN, Ended, Run, imports_apart
@@ -177,14 +177,14 @@ def import_databases(seed: int, numbers: range) -> Tally:
     with (
         throwaway_server() as server,
         closing(Databases(server)) as databases,
-        _folder() as folder,
+        _folder(memory()) as folder,
         imports_apart(folder) as run,
     ):
         template = _template(databases, server.url, folder, run)
         for number in numbers:
             with (
                 databases.lent(template) as url,
-                _empty(folder / "case") as place,
+                _folder(folder) as place,
                 laid_out(seed, number, place, databases) as case,
             ):
                 tally.add(_tried(case, url, run))
@@ -192,10 +192,8 @@ def import_databases(seed: int, numbers: range) -> Tally:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
-    """In memory where there is some: a case is a file or two of a few KiB, seldom of some MiB."""
-    base = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=base) as folder:
+def _folder(above: Path | str | None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=above) as folder:
         yield Path(folder)
 
 
@@ -225,15 +223,6 @@ def _tried(case: Case, database_url: str, run: Run) -> Tally:
 
 
 _ENDINGS = {ALL_TAKEN: "all taken", LEFT_OUT: "rows left out", REFUSED: "refused"}
-
-
-@contextmanager
-def _empty(place: Path) -> Iterator[Path]:
-    place.mkdir()
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place)
 
 
 class Trial:
