@@ -31,8 +31,18 @@ class Cpu:
     scheduler: float
     postgres: float
 
+    @property
+    def total(self) -> float:
+        return self.scheduler + self.postgres
+
+    def __add__(self, other: Cpu) -> Cpu:
+        return Cpu(self.scheduler + other.scheduler, self.postgres + other.postgres)
+
     def __sub__(self, other: Cpu) -> Cpu:
         return Cpu(self.scheduler - other.scheduler, self.postgres - other.postgres)
+
+    def __mul__(self, factor: float) -> Cpu:
+        return Cpu(self.scheduler * factor, self.postgres * factor)
 
 
 class Stack:

@@ -47,7 +47,7 @@ class Plan:
     """What a campaign does, from one seed. Targets are RPCs, hostile peers and inputs, by their names."""
 
     seed: int
-    call_jobs: int
+    calls: int
     only: tuple[str, ...] = ()
 
     @property

@@ -127,7 +127,7 @@ class Used:
     @property
     def cpu(self) -> float:
         """CPU seconds of schedulers and PostgreSQL."""
-        return self.reading.cpu.scheduler + self.reading.cpu.postgres
+        return self.reading.cpu.total
 
     @property
     def others(self) -> float:

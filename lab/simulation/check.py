@@ -148,8 +148,8 @@ async def _singles(folder: Path, light: int, busy: int) -> list[_Real]:
         ]
         figures = [mirror.spread(paced.seconds)[0], cpu.scheduler / paced.tasks, cpu.postgres / paced.tasks]
         reals.append(_Real(names, figures, paced.used.others, simulate))
-    names, figures, others, simulate_busy = reals[1]
-    reals[1] = _Real(names[1:], figures[1:], others, lambda *given: simulate_busy(*given)[1:])
+    simulate_busy = reals[1].simulate
+    reals[1] = _Real(names[1:], figures[1:], paced.used.others, lambda *given: simulate_busy(*given)[1:])
     return reals
 
 

@@ -9,48 +9,41 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.benchmarks.stack import Cpu
 from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL
 
 DEFAULT = Path(__file__).with_name("costs.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """CPU seconds of a scheduler's process, and of all of PostgreSQL's."""
-
-    scheduler: float
-    postgres: float
-
-
-@dataclass(frozen=True, slots=True)
 class Costs:
     """CPU by what causes it; of a transaction beside what its items cost."""
 
-    call: Part
+    call: Cpu
     """A SubmitTask or BatchSubmitTasks, beside its tasks and its transaction."""
-    task: Part
+    task: Cpu
     """A submitted task."""
     task_ahead: float
     """What of it the scheduler does before the transaction, while another one may run: decoding, checks."""
-    submits: Part
+    submits: Cpu
     """A transaction of the submit lane, with what else it causes: its signals, the answers."""
     submit_inside: float
     """The share of it in which the lane's thread waits for it; the rest goes on beside it."""
-    claims: Part
+    claims: Cpu
     """A transaction of the claim, with what else it causes: the assignment, its signals."""
     claim_inside: float
-    reports: Part
+    reports: Cpu
     """A transaction of a report lane, with what else it causes."""
     report_inside: float
-    message: Part
+    message: Cpu
     """A worker's report, or a heartbeat with leases, and its answer."""
-    run: Part
+    run: Cpu
     """A task from its claim to its stored result."""
-    heartbeat: Part
+    heartbeat: Cpu
     """A heartbeat of an idle worker, with its share of a transaction."""
-    hello: Part
+    hello: Cpu
     """A hello on a new connection, to its welcome, while many others wait."""
-    rest: Part
+    rest: Cpu
     """A second in which nothing happens."""
     client_call: float
     """CPU of a client's process: a call."""
@@ -93,7 +86,7 @@ def save(costs: Costs, measured: dict[str, Any], path: Path) -> None:
 def load(path: Path = DEFAULT) -> Costs:
     document = json.loads(path.read_text())["costs"]
     parts: dict[str, Any] = {
-        name: Part(**value) if isinstance(value, dict) else value for name, value in document.items()
+        name: Cpu(**value) if isinstance(value, dict) else value for name, value in document.items()
     }
     return Costs(**parts)
 
@@ -114,35 +107,26 @@ class Mix:
     """What a task of such a load costs: CPU, bytes of WAL."""
 
     name: str
-    cpu: Part
+    cpu: Cpu
     wal: float
 
 
 def mixes(costs: Costs) -> list[Mix]:
     """Bulk: batches of 500, and workers with hundreds of leases. Singles: a call a task, and four messages of it."""
-    bulk = _sum(
-        (costs.call, 1 / 500), (costs.submits, 1 / 1_000), (costs.task, 1), (costs.run, 1), (costs.claims, 1e-3)
-    )
-    steps = _sum(
-        (costs.message, MESSAGES), (costs.reports, MESSAGES / GROUP), (costs.claims, 1 / GROUP), (costs.run, 1)
-    )
-    submit = _sum((costs.call, 1), (costs.submits, 1 / GROUP), (costs.task, 1))
-    singles = _sum((submit, 1), (steps, 1))
+    bulk = costs.call * (1 / 500) + costs.submits * 1e-3 + costs.task + costs.run + costs.claims * 1e-3
+    submit = costs.call + costs.submits * (1 / GROUP) + costs.task
+    steps = costs.message * MESSAGES + costs.reports * (MESSAGES / GROUP) + costs.claims * (1 / GROUP) + costs.run
     return [
         Mix("batches of 500, deep queues", bulk, costs.task_wal + costs.run_wal),
-        Mix("one by one", singles, costs.single_wal + costs.run_wal),
+        Mix("one by one", submit + steps, costs.single_wal + costs.run_wal),
     ]
-
-
-def _sum(*parts: tuple[Part, float]) -> Part:
-    return Part(sum(part.scheduler * n for part, n in parts), sum(part.postgres * n for part, n in parts))
 
 
 def ceilings(costs: Costs) -> Iterator[dict[str, float | str]]:
     """For each mix and each number of cores: tasks a second, and what that takes."""
     for mix in mixes(costs):
         for cores in CORES:
-            rate = USABLE * cores / (mix.cpu.scheduler + mix.cpu.postgres)
+            rate = USABLE * cores / mix.cpu.total
             schedulers = math.ceil(rate * mix.cpu.scheduler / USABLE)
             yield {
                 "load": mix.name,
@@ -154,10 +138,5 @@ def ceilings(costs: Costs) -> Iterator[dict[str, float | str]]:
                 "PostgreSQL's cores in use": rate * mix.cpu.postgres,
                 "connections": schedulers * CONNECTIONS,
                 "WAL, MB/s": rate * mix.wal / 1e6,
-                "idle workers instead": USABLE * cores / _each_idle_worker(costs),
+                "idle workers instead": USABLE * cores / (costs.heartbeat.total / MAX_HEARTBEAT_INTERVAL),
             }
-
-
-def _each_idle_worker(costs: Costs) -> float:
-    """Cores that an idle worker takes."""
-    return (costs.heartbeat.scheduler + costs.heartbeat.postgres) / MAX_HEARTBEAT_INTERVAL

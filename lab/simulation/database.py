@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from lab.simulation.costs import Part
+from lab.benchmarks.stack import Cpu
 from lab.simulation.machine import Clock, Cores, Interpreter, Process, ignore
 from scheduler_svc.replica.replica import MAX_GROUP_WEIGHT
 from scheduler_svc.runtime.calls import FairQueue
 from scheduler_svc.runtime.group_committer import BUSY_GROUP, GROUP_SHARES
 
 OWNER = "PostgreSQL"
+ROUND_TRIPS = 2
+"""Of a transaction; the product has up to four, in which other threads of the process run."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,15 +40,13 @@ class Database:
         self.stored = 0
         self.completed = 0
 
-    def transaction(
-        self, process: Interpreter, thread: str, cost: Part, wait: float, round_trips: int
-    ) -> Process[bool]:
-        """Runs one for a thread of a process, in so many round trips. `wait`: what it takes beside CPU."""
-        for _ in range(round_trips):
-            yield process.use(cost.scheduler / round_trips, thread)
+    def transaction(self, process: Interpreter, thread: str, cost: Cpu, wait: float) -> Process[bool]:
+        """Runs one for a thread of a process. `wait`: what it takes beside CPU."""
+        for _ in range(ROUND_TRIPS):
+            yield process.use(cost.scheduler / ROUND_TRIPS, thread)
             if self.away:
                 return False
-            yield self._cores.use(cost.postgres / round_trips, OWNER)
+            yield self._cores.use(cost.postgres / ROUND_TRIPS, OWNER)
         yield self._clock.wait(wait)
         return not self.away
 

@@ -6,12 +6,14 @@ What a transaction takes beside its CPU comes from an idle system.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from lab.simulation.calibration import FLEETS, SAMPLES, SHAPES, Shape
-from lab.simulation.cell import Fleet, Measured, Used
-from lab.simulation.costs import Costs, Part
+from lab.benchmarks.stack import Cpu
+from lab.simulation.calibration import FLEETS, SAMPLES, SHAPES
+from lab.simulation.cell import Measured, Used
+from lab.simulation.costs import Costs
 
 _ROUNDS = 20_000
 
@@ -42,8 +44,9 @@ _SINGLES, _LARGE = 1, 4
 
 
 def derive(measured: Measured) -> Costs:
-    rest, loads, drains, fleets = measured.rest, _loads(measured), _drains(measured), measured.fleets
-    phases, idle = _phases(measured), measured.idle.used
+    fleets, phases, idle = measured.fleets, _phases(measured), measured.idle.used
+    loads, drains = zip(*measured.phases, strict=True)
+    rest = _per_second(measured.rest)
     priced = [*phases, (idle, _counts(idle, calls=SAMPLES, tasks=SAMPLES, runs=SAMPLES))]
     call, task, submits, claims, reports, message, run = _prices(
         [_beyond_rest(used, rest) for used, _ in priced], [counts for _, counts in priced]
@@ -56,7 +59,9 @@ def derive(measured: Measured) -> Costs:
     heartbeats = resting[-1].reading.groups["reports"].items
     submit_s, claim_s, report_s = _idle_seconds(measured)
     on_the_way = measured.idle.p50_ms / 1e3 - submit_s - claim_s - call.scheduler - client_call - worker_message
-    hello = _more([(fleet.connecting, fleet.workers) for fleet in fleets])
+    # Whatever else went on while they connected, such as a vacuum, is in the fewer and in the more.
+    few, many = (fleet.connecting.reading.cpu for fleet in fleets)
+    hello = _price(many - few, fleets[1].workers - fleets[0].workers)
     return Costs(
         call=call,
         task=task,
@@ -71,7 +76,7 @@ def derive(measured: Measured) -> Costs:
         run=run,
         heartbeat=_price(_beyond_rest(resting[-1], rest), heartbeats),
         hello=hello,
-        rest=_per_second(rest),
+        rest=rest,
         client_call=client_call,
         client_task=client_task,
         worker_run=worker_run,
@@ -88,50 +93,42 @@ def derive(measured: Measured) -> Costs:
         single_wal=loads[_SINGLES].reading.wal / SHAPES[_SINGLES].tasks,
         run_wal=drains[_LARGE].reading.wal / SHAPES[_LARGE].tasks,
         heartbeat_wal=resting[-1].reading.wal / heartbeats,
-        others=rest.others,
+        others=measured.rest.others,
     )
 
 
 def explain(measured: Measured) -> dict[str, Any]:
     """Returns what the costs were derived from, for people: microseconds and bytes a task, groups by lane."""
     submit_s, claim_s, report_s = _idle_seconds(measured)
+    shapes = list(zip(SHAPES, measured.phases, strict=True))
     return {
-        "loads": [_told(used, shape.tasks) | {"batch": shape.batch} for shape, used in _by_shape(_loads(measured))],
-        "drains": [
-            _told(used, shape.tasks) | {"workers": shape.workers} for shape, used in _by_shape(_drains(measured))
-        ],
+        "loads": [_told(load, shape.tasks) | {"batch": shape.batch} for shape, (load, _) in shapes],
+        "drains": [_told(drain, shape.tasks) | {"workers": shape.workers} for shape, (_, drain) in shapes],
         "paced": [_told(paced.used, paced.tasks) | {"rate": paced.rate} for paced in measured.paced],
         "idle": {"p50_ms": measured.idle.p50_ms, "submit_s": submit_s, "claim_s": claim_s, "report_s": report_s},
         "hello_s": measured.hello_s,
-        "fleets": [_fleet_told(fleet) for fleet in measured.fleets],
+        "fleets": [
+            {"workers": fleet.workers, **asdict(_per_second(fleet.resting)), "memory": fleet.memory}
+            for fleet in measured.fleets
+        ],
     }
 
 
-def _loads(measured: Measured) -> list[Used]:
-    return [load for load, _ in measured.phases]
-
-
-def _drains(measured: Measured) -> list[Used]:
-    return [drain for _, drain in measured.phases]
-
-
-def _beside(seconds: float, *parts: Part) -> float:
+def _beside(seconds: float, *parts: Cpu) -> float:
     """Returns the seconds that the parts do not explain."""
-    return max(0.0, seconds - sum(part.scheduler + part.postgres for part in parts))
+    return max(0.0, seconds - sum(part.total for part in parts))
 
 
-def _inside(seconds: float, lane: Part, *items: Part) -> float:
+def _inside(seconds: float, lane: Cpu, *items: Cpu) -> float:
     """The share of a transaction's CPU that fits into so many seconds, beside what its items cost.
 
     All of it if the fit found no price for the transaction, as it does where the host's pace changes between the loads.
     """
-    cpu = lane.scheduler + lane.postgres
-    return min(1.0, _beside(seconds, *items) / cpu) if cpu else 1.0
+    return min(1.0, _beside(seconds, *items) / lane.total) if lane.total else 1.0
 
 
-def _per_second(used: Used) -> Part:
-    reading = used.reading
-    return Part(reading.cpu.scheduler / reading.at, reading.cpu.postgres / reading.at)
+def _per_second(used: Used) -> Cpu:
+    return used.reading.cpu * (1 / used.reading.at)
 
 
 class _Counts(NamedTuple):
@@ -153,12 +150,10 @@ def _counts(used: Used, *, calls: float = 0, tasks: float = 0, runs: float = 0) 
 
 
 def _phases(measured: Measured) -> list[tuple[Used, _Counts]]:
+    shapes = list(zip(SHAPES, measured.phases, strict=True))
     return [
-        *(
-            (used, _counts(used, calls=shape.tasks / shape.batch, tasks=shape.tasks))
-            for shape, used in _by_shape(_loads(measured))
-        ),
-        *((used, _counts(used, runs=shape.tasks)) for shape, used in _by_shape(_drains(measured))),
+        *((load, _counts(load, calls=shape.tasks / shape.batch, tasks=shape.tasks)) for shape, (load, _) in shapes),
+        *((drain, _counts(drain, runs=shape.tasks)) for shape, (_, drain) in shapes),
         *(
             (paced.used, _counts(paced.used, calls=paced.tasks, tasks=paced.tasks, runs=paced.tasks))
             for paced in measured.paced
@@ -166,39 +161,24 @@ def _phases(measured: Measured) -> list[tuple[Used, _Counts]]:
     ]
 
 
-def _ahead(used: Used, tasks: int, task: Part) -> float:
+def _ahead(used: Used, tasks: int, task: Cpu) -> float:
     """Returns what of a task's CPU is not in the seconds of its transactions."""
     return min(task.scheduler, max(0.0, used.cpu - used.reading.groups["submits"].seconds) / tasks)
 
 
-def _by_shape(used: Sequence[Used]) -> Iterator[tuple[Shape, Used]]:
-    return zip(SHAPES, used, strict=True)
+def _beyond_rest(used: Used, rest: Cpu) -> Cpu:
+    """CPU seconds, without what goes on at rest each second."""
+    return used.reading.cpu - rest * used.reading.at
 
 
-def _beyond_rest(used: Used, rest: Used) -> Part:
-    """CPU seconds, without what goes on at rest."""
-    each_second, reading = _per_second(rest), used.reading
-    return Part(
-        reading.cpu.scheduler - each_second.scheduler * reading.at,
-        reading.cpu.postgres - each_second.postgres * reading.at,
-    )
-
-
-def _prices(used: Sequence[Part], counts: Sequence[Sequence[float]]) -> list[Part]:
+def _prices(used: Sequence[Cpu], counts: Sequence[Sequence[float]]) -> list[Cpu]:
     scheduler = prices(counts, [part.scheduler for part in used])
     postgres = prices(counts, [part.postgres for part in used])
-    return [Part(*both) for both in zip(scheduler, postgres, strict=True)]
+    return [Cpu(*both) for both in zip(scheduler, postgres, strict=True)]
 
 
-def _price(used: Part, count: float) -> Part:
-    return Part(max(0.0, used.scheduler) / count, max(0.0, used.postgres) / count)
-
-
-def _more(used: Sequence[tuple[Used, float]]) -> Part:
-    """What one more of so many took: whatever else went on, such as a vacuum, is in the fewer and in the more."""
-    (small, fewer), (large, large_count) = used
-    cpu = large.reading.cpu - small.reading.cpu
-    return _price(Part(cpu.scheduler, cpu.postgres), large_count - fewer)
+def _price(used: Cpu, count: float) -> Cpu:
+    return Cpu(max(0.0, used.scheduler) / count, max(0.0, used.postgres) / count)
 
 
 def _idle_seconds(measured: Measured) -> tuple[float, ...]:
@@ -219,8 +199,3 @@ def _told(used: Used, tasks: int) -> dict[str, Any]:
         "groups": {lane: [group.count, group.items, round(group.seconds, 3)] for lane, group in reading.groups.items()},
         "others": round(used.others, 3),
     }
-
-
-def _fleet_told(fleet: Fleet) -> dict[str, Any]:
-    cores = _per_second(fleet.resting)
-    return {"workers": fleet.workers, "scheduler": cores.scheduler, "postgres": cores.postgres, "memory": fleet.memory}

@@ -1,6 +1,6 @@
 """A scheduler: its Python process, its lanes, its hellos, its dispatcher, with the product's bounds and intervals.
 
-Part of `lab.simulation`. What the product decides by pure code is decided by that code: which sessions a claim
+Cpu of `lab.simulation`. What the product decides by pure code is decided by that code: which sessions a claim
 is for, how it is shared out, what a session may still be granted.
 """
 
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lab.simulation.costs import Costs, Part
+from lab.benchmarks.stack import Cpu
+from lab.simulation.costs import Costs
 from lab.simulation.database import Database, Entry, GroupLane, Task
 from lab.simulation.machine import Clock, Cores, Interpreter, Process, ignore
 from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL
@@ -31,8 +32,6 @@ MAX_STREAMS = Limits().leases
 """Of one token, which all workers share here."""
 HELLO_THREADS = 3
 """Of the pool's four: all workers share a token, and no caller gets the last one."""
-ROUND_TRIPS = 2
-"""Of a transaction; the product has up to four, in which other threads of the process run."""
 REST_S = 0.1
 """Between two portions of what goes on at rest."""
 CLAIM_SHARE = 0.3
@@ -86,7 +85,7 @@ class Scheduler:
         self._peers = peers
         self._keys = 0
         self._submits: GroupLane[list[Task]] = GroupLane(clock, self._commit_submits, SUBMIT_LINGER)
-        self._reports = [GroupLane(clock, self._commit_reports(n)) for n in range(1, REPORT_LANES + 1)]
+        self._reports = [GroupLane(clock, partial(self._commit_reports, n)) for n in range(1, REPORT_LANES + 1)]
         self._hellos: deque[Hello] = deque()
         self._greeting = 0
         self._gathered: dict[Session, Message] = {}
@@ -156,10 +155,8 @@ class Scheduler:
             hello = self._hellos.popleft()
             if hello.cancelled:
                 continue
-            cost = Part(self._costs.hello.scheduler / 2, self._costs.hello.postgres)
-            committed = yield from self._database.transaction(
-                self.process, thread, cost, self._costs.hello_wait, ROUND_TRIPS
-            )
+            cost = Cpu(self._costs.hello.scheduler / 2, self._costs.hello.postgres)
+            committed = yield from self._transaction(thread, cost, self._costs.hello_wait)
             if not hello.cancelled:
                 hello.answered(self._open(hello.worker) if committed else None)
         self._greeting -= 1
@@ -207,13 +204,11 @@ class Scheduler:
 
     def _commit_submits(self, group: list[list[Task]]) -> Process[bool]:
         costs, tasks = self._costs, [task for call in group for task in call]
-        base = _inside(costs.submits, costs.submit_inside)
-        cost = Part(
-            base.scheduler + len(tasks) * (costs.task.scheduler - costs.task_ahead),
-            base.postgres + len(group) * costs.call.postgres + len(tasks) * costs.task.postgres,
+        cost = costs.submits * costs.submit_inside + Cpu(
+            len(tasks) * (costs.task.scheduler - costs.task_ahead),
+            len(group) * costs.call.postgres + len(tasks) * costs.task.postgres,
         )
-        wait = costs.submit_wait
-        committed = yield from self._database.transaction(self.process, "submits", cost, wait, ROUND_TRIPS)
+        committed = yield from self._transaction("submits", cost, costs.submit_wait)
         self._go_on(costs.submits, costs.submit_inside)
         if committed:
             self._database.store(tasks)
@@ -221,29 +216,23 @@ class Scheduler:
             self._notify()
         return committed
 
-    def _commit_reports(self, number: int) -> Callable[[list[Message]], Process[bool]]:
-        def commit(group: list[Message]) -> Process[bool]:
-            completed = [task for message in group for task in message.completed]
-            cost = self._report_cost(group, len(completed))
-            wait = self._costs.report_wait
-            committed = yield from self._database.transaction(
-                self.process, f"reports-{number}", cost, wait, ROUND_TRIPS
-            )
-            if not all(message.idle for message in group):
-                self._go_on(self._costs.reports, self._costs.report_inside)
-            if committed:
-                self._database.complete(completed)
-            return committed
-
-        return commit
-
-    def _report_cost(self, group: list[Message], completed: int) -> Part:
-        """What the event loop does is counted where the messages come."""
+    def _commit_reports(self, number: int, group: list[Message]) -> Process[bool]:
+        """What the event loop does of it is counted where the messages come."""
         costs, idle = self._costs, sum(message.idle for message in group)
-        cost = Part(0.0, 0.0) if idle == len(group) else _inside(costs.reports, costs.report_inside)
-        ends = (1 - CLAIM_SHARE) * completed
+        completed = [task for message in group for task in message.completed]
         messages = idle * costs.heartbeat.postgres + (len(group) - idle) * costs.message.postgres
-        return Part(cost.scheduler + ends * costs.run.scheduler, cost.postgres + messages + ends * costs.run.postgres)
+        cost = Cpu(0.0, messages) + costs.run * ((1 - CLAIM_SHARE) * len(completed))
+        if idle < len(group):
+            cost += costs.reports * costs.report_inside
+        committed = yield from self._transaction(f"reports-{number}", cost, costs.report_wait)
+        if idle < len(group):
+            self._go_on(costs.reports, costs.report_inside)
+        if committed:
+            self._database.complete(completed)
+        return committed
+
+    def _transaction(self, thread: str, cost: Cpu, wait: float) -> Process[bool]:
+        return self._database.transaction(self.process, thread, cost, wait)
 
     def _notify(self) -> None:
         """Tells the other schedulers, at most once in a while."""
@@ -296,11 +285,8 @@ class Scheduler:
         self._hinted = False
         self.claims += 1
         self._claimed = tasks = self._database.take(len(slots))
-        share = CLAIM_SHARE * len(tasks)
-        base = _inside(costs.claims, costs.claim_inside)
-        cost = Part(base.scheduler + share * costs.run.scheduler, base.postgres + share * costs.run.postgres)
-        wait = costs.claim_wait
-        committed = yield from self._database.transaction(self.process, thread, cost, wait, ROUND_TRIPS)
+        cost = costs.claims * costs.claim_inside + costs.run * (CLAIM_SHARE * len(tasks))
+        committed = yield from self._transaction(thread, cost, costs.claim_wait)
         if tasks:
             self._go_on(costs.claims, costs.claim_inside)
         self._claimed = []
@@ -312,7 +298,7 @@ class Scheduler:
         if committed:
             self._grant(slots, tasks)
 
-    def _go_on(self, lane: Part, inside: float) -> None:
+    def _go_on(self, lane: Cpu, inside: float) -> None:
         """Does the rest of a transaction's work, for which nobody waits."""
         self.process.use((1 - inside) * lane.scheduler, "beside")(ignore)
         self._database.use((1 - inside) * lane.postgres)
@@ -340,8 +326,3 @@ class Scheduler:
         while self.alive:
             yield self.process.use(self._costs.rest.scheduler * REST_S, "rest")
             yield self._clock.wait(REST_S)
-
-
-def _inside(lane: Part, share: float) -> Part:
-    """What the thread of a transaction waits for of this."""
-    return Part(share * lane.scheduler, share * lane.postgres)

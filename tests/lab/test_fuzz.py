@@ -285,8 +285,8 @@ async def test_a_server_with_defects_is_found_out() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     paths = (GET.rpc, "/contentgen.v1.TaskService/RetryTask")
-    numbers = {"paths": paths, "seed": 1, "numbers": range(40)}
-    tally = await asyncio.to_thread(attack, f"127.0.0.1:{port}", {}, Known(), **numbers)
+    numbers = range(40)
+    tally = await asyncio.to_thread(attack, f"127.0.0.1:{port}", {}, Known(), paths=paths, seed=1, numbers=numbers)
     await server.stop(None)
     await asyncio.get_running_loop().shutdown_default_executor()
     assert tally.cases == 40

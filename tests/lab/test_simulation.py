@@ -7,6 +7,7 @@ from dataclasses import astuple, fields, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from lab.simulation import costs as files
 from lab.simulation.calibration import FLEETS, RATES, SAMPLES, SHAPES
 from lab.simulation.cell import Fleet, Groups, Idle, Measured, Paced, Reading, Used, calmest
 from lab.simulation.check import Compared, middle
-from lab.simulation.costs import Costs, Part
+from lab.simulation.costs import Costs
 from lab.simulation.database import Database, Entry, GroupLane
 from lab.simulation.derivation import derive, prices
 from lab.simulation.fleet import Address, Surroundings, Worker
@@ -26,12 +27,13 @@ from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND
 
 pytestmark = pytest.mark.unit
 
-SOME = Part(0.0005, 0.0005)
-COSTS = Costs(
-    **{cost.name: SOME if cost.type == "Part" else 0.001 for cost in fields(Costs)}
-    | {"rest": Part(0.01, 0.01), "others": 0.0, "task_ahead": 0.0001, "client_task": 0.0001, "worker_run": 0.0001}
+SOME = Cpu(0.0005, 0.0005)
+_COSTS: dict[str, Any] = (
+    {cost.name: SOME if cost.type == "Cpu" else 0.001 for cost in fields(Costs)}
+    | {"rest": Cpu(0.01, 0.01), "others": 0.0, "task_ahead": 0.0001, "client_task": 0.0001, "worker_run": 0.0001}
     | {"submit_inside": 1.0, "claim_inside": 0.5, "report_inside": 1.0}
 )
+COSTS = Costs(**_COSTS)
 SIZES = Sizes(workers=20, slots=2, seconds=5.0)
 
 

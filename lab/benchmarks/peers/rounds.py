@@ -158,16 +158,15 @@ async def _drain(stack: Stack, options: Options, workers: int, tasks: int) -> fl
 async def measure_ours(above: Path, *, tasks: int, samples: int, tell: Tell) -> None:
     options = Options(above)
     tasks = max(options.batch, tasks - tasks % options.batch)
-    batches = {"batch": options.batch, "in_flight": IN_FLIGHT}
     singles = max(1, tasks // 4)
     async with fresh(options) as stack:
         span = await scenario.load(stack, singles, batch=1, in_flight=peer.IN_FLIGHT)
         tell(figures.ENQUEUE, span.per_second, span.tasks)
     async with fresh(options) as stack:
-        await scenario.load(stack, tasks, **batches)
+        await scenario.load(stack, tasks, batch=options.batch, in_flight=IN_FLIGHT)
         tell(figures.DRAIN_1, await _drain(stack, options, 1, tasks), tasks)
     async with fresh(options) as stack:
-        span = await scenario.load(stack, tasks, **batches)
+        span = await scenario.load(stack, tasks, batch=options.batch, in_flight=IN_FLIGHT)
         tell(figures.BULK, span.per_second, span.tasks)
         tell(figures.OUR_JOB, await _drain(stack, options, 2, tasks), tasks)
     async with fresh(options) as stack:

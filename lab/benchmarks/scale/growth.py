@@ -38,8 +38,8 @@ async def measure_backlog(folder: Path, sizes: Sizes, keep: Keep) -> None:
             async with waiting_workers(stack, 2) as fleet:
                 for _ in range(sizes.one("parts")):
                     if part := min(sizes.one("part"), backlog - fleet.completed):
-                        waiting = {"waiting": backlog - fleet.completed, "settle_s": sizes.one("settle")}
-                        values = await _drained(stack, meter, fleet, part, **waiting)
+                        waiting, settle_s = backlog - fleet.completed, sizes.one("settle")
+                        values = await _drained(stack, meter, fleet, part, waiting=waiting, settle_s=settle_s)
                         rates[backlog].append(float(values["tasks/s"]))
                         keep(Row(_DRAINS, values))
                 completed = fleet.completed
