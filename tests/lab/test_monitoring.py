@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +54,12 @@ class Alert(NamedTuple):
 def _rules() -> list[dict[str, Any]]:
     groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"]]
+
+
+def rule_tests() -> list[dict[str, Any]]:
+    """What promtool tests, as the file has it."""
+    tests: list[dict[str, Any]] = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
+    return tests
 
 
 def alerts() -> list[Alert]:
@@ -109,6 +115,7 @@ def queries() -> list[Query]:
 # Whether expressions of PromQL use only metrics, labels and values that exist.
 
 
+SERVICES = (Metrics(""), WorkerMetrics(), ConsoleMetrics())
 SCRAPED = frozenset({"job", "instance"})
 """The labels that Prometheus gives to all that it scrapes."""
 _WORD = re.compile(r"\w+")
@@ -132,7 +139,7 @@ class Metric(NamedTuple):
 def existing() -> Mapping[str, Metric]:
     """The series that Prometheus has of schedulers, workers and consoles, by name, and `up`, which it makes itself."""
     metrics_by_name: dict[str, Metric] = {"up": Metric(SCRAPED)}
-    for metrics in (Metrics(""), WorkerMetrics(), ConsoleMetrics()):
+    for metrics in SERVICES:
         for declared in metrics.declared:
             labels, values = SCRAPED | frozenset(declared.labels), frozenset(_WORD.findall(declared.documentation))
             for name, added in _series(declared).items():
@@ -230,10 +237,17 @@ def shown() -> dict[str, Metric]:
     return {**known(), "ALERTS": Metric(frozenset({"alertname", "alertstate", "severity"}) | SCRAPED, names | states)}
 
 
-@pytest.mark.parametrize("query", queries(), ids=lambda query: query.panel)
-def test_a_query_uses_what_exists(query: Query) -> None:
-    assert "$" not in query.expression
-    assert list(problems(query.expression, shown())) == []
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        *(pytest.param(query.expression, shown, id=query.panel) for query in queries()),
+        *(pytest.param(alert.expression, known, id=alert.name) for alert in alerts()),
+        *(pytest.param(expression, existing, id=name) for name, expression in recording().items()),
+    ],
+)
+def test_an_expression_uses_what_exists(expression: str, names: Callable[[], Mapping[str, Metric]]) -> None:
+    assert "$" not in expression
+    assert list(problems(expression, names())) == []
 
 
 @pytest.mark.parametrize("query", queries(), ids=lambda query: query.panel)
@@ -247,8 +261,7 @@ def test_a_legend_names_labels_that_the_answer_has(query: Query) -> None:
 def test_every_metric_of_the_services_is_shown() -> None:
     """By itself, or in what is recorded."""
     asked = " ".join([*(query.expression for query in queries()), *recording().values()])
-    services = (Metrics(""), WorkerMetrics(), ConsoleMetrics())
-    declared = {metric.name for metrics in services for metric in metrics.declared}
+    declared = {metric.name for metrics in SERVICES for metric in metrics.declared}
     assert sorted(name for name in declared if not re.search(rf"\b{name}(?:_bucket|_sum|_count)?\b", asked)) == []
 
 
@@ -258,10 +271,8 @@ def test_what_is_recorded_is_used() -> None:
 
 
 def test_every_panel_asks_the_prometheus_that_was_chosen() -> None:
-    assert [panel["title"] for panel in panels() if panel["datasource"] != SOURCE] == []
-    assert [
-        panel["title"] for panel in panels() if any(target["datasource"] != SOURCE for target in panel["targets"])
-    ] == []
+    asking = [(panel["title"], part["datasource"]) for panel in panels() for part in (panel, *panel["targets"])]
+    assert [title for title, source in asking if source != SOURCE] == []
     (variable,) = dashboard()["templating"]["list"]
     assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
 
@@ -330,28 +341,16 @@ def test_promtools_tests_pass() -> None:
 
 
 def test_each_alert_is_tested_while_all_is_well_and_while_it_is_not() -> None:
-    tests = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
-    cases = [case for test in tests for case in test["alert_rule_test"]]
+    cases = [case for test in rule_tests() for case in test["alert_rule_test"]]
     names = {alert.name for alert in alerts()}
     assert {case["alertname"] for case in cases if case["exp_alerts"]} == names
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
 
 
 def test_promtools_tests_use_series_that_exist() -> None:
-    tests = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
-    series = {entry["series"] for test in tests for entry in test["input_series"]}
+    series = {entry["series"] for test in rule_tests() for entry in test["input_series"]}
     findings = [problem for name in sorted(series) for problem in problems(name, existing())]
     assert [problem for problem in findings if " that is " not in problem] == []  # not each value is known
-
-
-@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
-def test_an_alert_uses_what_exists(alert: Alert) -> None:
-    assert list(problems(alert.expression, known())) == []
-
-
-@pytest.mark.parametrize("name", recording())
-def test_a_recorded_expression_uses_what_exists(name: str) -> None:
-    assert list(problems(recording()[name], existing())) == []
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
@@ -375,7 +374,7 @@ def test_the_operators_guide_lists_each_alert() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_runbook_says_what_to_do_and_names_what_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    (severity,) = (alert.severity for alert in alerts() if alert.name == page.stem)
+    severity = next(alert.severity for alert in alerts() if alert.name == page.stem)
     assert text.startswith(f"# {page.stem}\n\n{severity.capitalize()}. ")
     assert re.findall(r"^## .*", text, re.MULTILINE) == SECTIONS
     assert "contentgen doctor" in text or re.search(r"contentgen --scheduler \S+ doctor", text)
@@ -394,8 +393,7 @@ def test_the_commands_of_runbooks_can_be_typed(tmp_path: Path, monkeypatch: pyte
 
 
 def _filled(call: str, target: str) -> list[str]:
-    words = shlex.split(re.sub(r"--scheduler \S+ ", "", call))
-    filled = " ".join(words)
+    filled = " ".join(shlex.split(re.sub(r"--scheduler \S+ ", "", call)))
     for open_word, value in STAND_INS.items():
         filled = re.sub(rf"(?<!\S){re.escape(open_word)}(?!\S)", value, filled)
     return ["-s", target, *shlex.split(filled)]
