@@ -24,7 +24,6 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import content_service_pb2 as content_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
@@ -251,9 +250,9 @@ class Gardener(_Beside):
             self._accounts.UpdateAccount(update, timeout=_WITHIN, metadata=self._metadata)
             resume = pool_pb.ResumeDispatchRequest(account_id=account_id)
             self._pool.ResumeDispatch(resume, timeout=_WITHIN, metadata=self._metadata)
-        batch = task_pb.BatchSubmitTasksRequest(
+        batch = pb.BatchSubmitTasksRequest(
             requests=[
-                task_pb.SubmitTaskRequest(account_id=account_id, topic="to be attacked", auto_approve=approve)
+                pb.SubmitTaskRequest(account_id=account_id, topic="to be attacked", auto_approve=approve)
                 for account_id in HOSTILE_ACCOUNTS
                 for approve in (True, False) * 3
             ]
