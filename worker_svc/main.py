@@ -25,7 +25,8 @@ from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_trac
 from worker_svc import config_command, try_command
 from worker_svc.config import WorkerSettings, configure_logging, read_settings
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
-from worker_svc.guard import Guard, hide_memory
+from worker_svc.guard.client import Guard
+from worker_svc.guard.process.launch import hide_memory
 
 if TYPE_CHECKING:
     from worker_svc.session.tracing import Tracer

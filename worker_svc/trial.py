@@ -19,7 +19,9 @@ from typing import Any
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import WorkerSettings
 from worker_svc.folder import WorkerFolder
-from worker_svc.guard import Guard, GuardLostError, now
+from worker_svc.guard import now
+from worker_svc.guard.child import GuardLostError
+from worker_svc.guard.client import Guard
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.outcome import Reason, clean
 from worker_svc.session.loop import Loop

@@ -33,7 +33,8 @@ from contentgen.submit_fields import BRIEF, Field
 from worker_svc.config import WorkerSettings, configure_logging
 from worker_svc.creators.base import ARGUMENTS, Brief
 from worker_svc.folder import FolderError, take_folder
-from worker_svc.guard import Guard, GuardLostError
+from worker_svc.guard.child import GuardLostError
+from worker_svc.guard.client import Guard
 
 if TYPE_CHECKING:
     from contentgen.v1 import worker_service_pb2 as pb

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from worker_svc.guard import Child, Guard
+from worker_svc.guard.child import Child
+from worker_svc.guard.client import Guard
 from worker_svc.guard.process.procfs import run_of
 
 ENV = {"PATH": os.environ["PATH"]}

@@ -20,7 +20,8 @@ import pytest
 from tests.harness.processes import living
 from tests.harness.waiting import wait_until_async, wait_until_gone_async
 from worker_svc.creator_user import CreatorUser
-from worker_svc.guard import Guard, now
+from worker_svc.guard import now
+from worker_svc.guard.client import Guard
 from worker_svc.guard.process import launch
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("by_command")]

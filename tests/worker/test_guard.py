@@ -33,7 +33,9 @@ from tests.harness.guarded import (
 )
 from tests.harness.process import Process
 from tests.harness.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
-from worker_svc.guard import Exit, Guard, GuardError, GuardLostError, RunEnd, SpawnError, client, now
+from worker_svc.guard import client, now
+from worker_svc.guard.child import Exit, GuardError, GuardLostError, SpawnError
+from worker_svc.guard.client import Guard, RunEnd
 from worker_svc.guard.process.wire import Document
 from worker_svc.guard.watchdog import overdue_limit
 
@@ -218,7 +220,7 @@ class TestEnd:
         await told(child, 1)
         os.kill(guard.pid, signal.SIGSTOP)
         deadline = now()
-        guard.move_deadline("late", deadline)
+        guard.move_deadlines({"late": deadline})
         await wait_until_async(lambda: now() > deadline + grace, within=10, what="the time for TERM and KILL is over")
         os.kill(guard.pid, signal.SIGCONT)
         thawed = now()
@@ -357,14 +359,15 @@ OWNER = f"test-{os.getpid()}"
 WORKER = f"""
 import asyncio, fcntl, json, os, sys
 from pathlib import Path
-from worker_svc.guard import Guard, now
+from worker_svc.guard import now
+from worker_svc.guard.client import Guard
 
 async def main(guard, argv, env, lease):
     await guard.connect()
     guard.open_run("run", now() + {FAR})
     child = await guard.spawn("run", argv, cwd=Path("/"), env=env)
     pids = [int(await child.stdout.readline()) for _ in range(3)]
-    guard.move_deadline("run", now() + lease)
+    guard.move_deadlines({"run": now() + lease})
     print(json.dumps([guard.pid, *pids]), flush=True)
     await child.wait()
     print("over", flush=True)
@@ -435,7 +438,7 @@ class TestDeadline:
         child = await start(idle_guard, "run", program)
         pids = await told(child, 3)
         deadline = now() + 0.2
-        idle_guard.move_deadline("run", deadline)
+        idle_guard.move_deadlines({"run": deadline})
         assert await asyncio.wait_for(ended.get(), 10) == "run"
         assert now() >= deadline
         assert living(pids) == set()
@@ -467,7 +470,7 @@ class TestDeadline:
         os.kill(idle_guard.pid, signal.SIGSTOP)
         await wait_until_async(lambda: _stopped(idle_guard.pid), within=10, what="the guard is stopped")
         deadline = now() + 0.1
-        idle_guard.move_deadline("run", deadline)
+        idle_guard.move_deadlines({"run": deadline})
         await wait_until_async(lambda: now() > deadline, within=10, what="the deadline has passed")
         assert living(pids) == set(pids)
         os.kill(idle_guard.pid, signal.SIGCONT)
@@ -521,7 +524,7 @@ class TestGuardStandsStill:
         pids += await told(child, 3)
         os.kill(guard.pid, signal.SIGSTOP)
         deadline = now() + 0.1
-        guard.move_deadline("overdue", deadline)
+        guard.move_deadlines({"overdue": deadline})
         await asyncio.wait_for(guard.lost.wait(), 10)
         assert now() >= deadline + overdue_limit(GRACE)
         await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
@@ -536,10 +539,10 @@ class TestGuardStandsStill:
         guard.open_run("run", now() + FAR)
         pids = await told(await start(guard, "run", FAMILY), 3)
         os.kill(guard.pid, signal.SIGSTOP)
-        guard.move_deadline("run", now() + 0.1)
+        guard.move_deadlines({"run": now() + 0.1})
         closing = asyncio.create_task(guard.close_run("run"))
         await asyncio.sleep(0)  # the request is sent
-        guard.move_deadline("run", now() + FAR)
+        guard.move_deadlines({"run": now() + FAR})
         with pytest.raises(GuardLostError):
             await asyncio.wait_for(closing, 10)
         await wait_until_gone_async(lambda: living(pids), within=1, what="the CLI's family is gone")
@@ -551,7 +554,7 @@ class TestGuardStandsStill:
         await told(child, 3)
         os.kill(idle_guard.pid, signal.SIGSTOP)
         deadline = now() + 0.1
-        idle_guard.move_deadline("run", deadline)
+        idle_guard.move_deadlines({"run": deadline})
         await wait_until_async(lambda: now() > deadline + 0.3, within=10, what="the deadline has passed")
         os.kill(idle_guard.pid, signal.SIGCONT)
         assert (await child.wait()).ended_by == "deadline"

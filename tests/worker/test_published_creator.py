@@ -33,7 +33,8 @@ from tests.published.package import (
 from worker_svc.creators import load
 from worker_svc.creators.base import Brief, CreatorSettings, Job
 from worker_svc.creators.llm_content_creator import NO_REQUIREMENTS
-from worker_svc.guard import Guard, now
+from worker_svc.guard import now
+from worker_svc.guard.client import Guard
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 from worker_svc.runner import CliRun, CreatorProgram, Runner
 

@@ -26,7 +26,8 @@ from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher
 from worker_svc.creators.base import Cli, Creator, Job, RunReporter
 from worker_svc.folder import StartedMarks
-from worker_svc.guard import Guard, now
+from worker_svc.guard import now
+from worker_svc.guard.client import Guard
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.outcome import Article, Completed, Outcome
 from worker_svc.runner import CreatorProgram, Runner

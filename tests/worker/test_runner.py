@@ -21,7 +21,8 @@ from tests.harness.guarded import FAMILY, marked, python
 from worker_svc import output
 from worker_svc.creators import load
 from worker_svc.creators.base import Brief, Cli, Creator, CreatorSettings, Job, Needs, RunReporter, call
-from worker_svc.guard import Guard, now
+from worker_svc.guard import now
+from worker_svc.guard.client import Guard
 from worker_svc.outcome import MAX_OUTPUT, Article, Completed, Failed, Outcome, Reason, RunOutput
 from worker_svc.runner import CliRun, CliUnusableError, CreatorProgram, RunExpiredError, Runner
 

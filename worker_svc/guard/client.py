@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 from worker_svc.creator_user import CreatorUser
+from worker_svc.guard import now
 from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
 from worker_svc.guard.process.procfs import kill_below, kill_marked
-from worker_svc.guard.process.wire import Closed, Document, GuardChannel, now
+from worker_svc.guard.process.wire import Closed, Document, GuardChannel
 from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -144,11 +145,8 @@ class Guard:
         if self._next_check is None:
             self._check()
 
-    def move_deadline(self, run: str, deadline: float) -> None:
-        """The run's lease was renewed. A run that is ending ends all the same."""
-        self.move_deadlines({run: deadline})
-
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
+        """The leases of these runs were renewed. A run that is ending ends all the same."""
         self._send({"op": "move", "deadlines": dict(deadlines)})
         self._watchdog.moved(deadlines)
 

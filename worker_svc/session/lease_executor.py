@@ -14,7 +14,8 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from worker_svc.creators.base import Job, RunReporter
-from worker_svc.guard import GuardLostError, now
+from worker_svc.guard import now
+from worker_svc.guard.child import GuardLostError
 from worker_svc.outcome import Article, Completed, Outcome, Reason, failed
 from worker_svc.runner import CannotRunError, CliRun, RunExpiredError
 from worker_svc.session import wire

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from worker_svc.guard import GuardLostError
+from worker_svc.guard.child import GuardLostError
 from worker_svc.health import CircuitBreaker, CircuitState
 from worker_svc.outcome import Failed, Outcome
 from worker_svc.runner import CannotRunError, CliUnusableError, RunExpiredError

@@ -28,7 +28,9 @@ from worker_svc.asset_sources import Fetcher
 from worker_svc.config import WorkerSettings
 from worker_svc.creators.base import CreatorSettings
 from worker_svc.folder import StartedMarks, WorkerFolder
-from worker_svc.guard import Guard, GuardLostError, now
+from worker_svc.guard import now
+from worker_svc.guard.child import GuardLostError
+from worker_svc.guard.client import Guard
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer

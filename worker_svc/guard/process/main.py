@@ -15,9 +15,10 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from worker_svc.guard import now
 from worker_svc.guard.process import launch, procfs
 from worker_svc.guard.process.runs import BY_DEADLINE, BY_REQUEST, CliProcess, GuardedRun, ProcessTree, signal_child
-from worker_svc.guard.process.wire import Closed, Document, GuardChannel, now
+from worker_svc.guard.process.wire import Closed, Document, GuardChannel
 
 _SURVEY_INTERVAL = 1.0
 """Seconds between two looks at all descendants, and how late the deadlines of a suspended machine may be kept."""

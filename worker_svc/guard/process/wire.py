@@ -5,7 +5,7 @@ argument that is not UTF-8 arrives byte for byte. `"fds": n` says how many descr
 
 Worker to guard:
 
-- `{"op": "open", "run", "deadline"}`: a run begins; deadline in seconds of `now`
+- `{"op": "open", "run", "deadline"}`: a run begins; deadline in seconds of `guard.now`
 - `{"op": "move", "deadlines": {run: deadline}}`: renewed; runs that are over are skipped
 - `{"op": "grace", "seconds"}`: between TERM and KILL from now on
 - `{"op": "spawn", "child", "run", "argv", "env", "cwd"}`: `child` is the worker's number for it; a descriptor with it
@@ -33,7 +33,6 @@ import json
 import os
 import socket
 import struct
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -44,16 +43,6 @@ _HEAD = struct.Struct("!I")
 _CHUNK = 1 << 16
 
 Document = dict[str, Any]
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def now() -> float:
-    """Seconds since boot, by the clock of every deadline: CLOCK_BOOTTIME, which also counts suspension.
-
-    Systems without it use CLOCK_MONOTONIC.
-    """
-    return time.clock_gettime(_CLOCK)
 
 
 class Closed(Exception):
