@@ -1,6 +1,6 @@
 """`contentgen-worker`: the entry point, which says what to install where the extra `worker` is missing.
 
-Layer: above `main`. It imports nothing by itself: the guard starts before gRPC is imported.
+It imports nothing by itself: the guard starts before gRPC is imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """The files that results name, in the worker's own folder until the result is acknowledged.
 
-Layer: beside spool, above durable.
-
 `assets/<lease>/<sha256>`: written and synced before the result is spooled, removed with it. `<lease>` is the SHA-256 of
 the lease's id: whatever a scheduler takes for an id, it is the name of a folder in here.
 """

@@ -1,7 +1,5 @@
 """Reads what a result names: files in the CLI's own working folder and no others, and pictures by their addresses.
 
-Layer: above outcome, below asset_folder.
-
 Pictures are read from allowed hosts only, by https, from no private network. A host that is allowed may still be made
 to point anywhere, so the address that is connected to is checked, at each redirect anew; what was resolved once is not
 resolved again.

@@ -1,6 +1,6 @@
 """The worker's settings: one frozen object, read once from flags and environment variables, validated all at once.
 
-Layer: above creator_user; nothing else is below it. The variables that a CLI gets, and the logs, are here too.
+The variables that a CLI gets, and the logs, are here too.
 """
 
 from __future__ import annotations

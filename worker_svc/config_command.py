@@ -1,7 +1,4 @@
-"""The command `contentgen-worker config check`: what the settings are, and everything that is wrong with them.
-
-Layer: below main, above session.
-"""
+"""The command `contentgen-worker config check`: what the settings are, and everything that is wrong with them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The user whom CLIs run as, if it is not the worker's own: what a CLI reads and signals is then up to that user.
-
-Layer: the bottom, below config.
-"""
+"""The user whom CLIs run as, if it is not the worker's own: what a CLI reads and signals is then up to that user."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Writes that survive a power cut, several of them with one sync.
-
-Layer: below folder and spool.
-"""
+"""Writes that survive a power cut, several of them with one sync."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
 """The worker's own folder: its identity, its session number, and marks of the CLIs that it has started.
 
-Layer: beside spool, above durable.
+In `workers/<name>/`:
 
-    workers/<name>/alive       locked by the worker: a live worker uses this folder
-    workers/<name>/lock        locked by the worker and its guard: once it is free, no earlier CLI lives
-    workers/<name>/identity    worker_id, folder_id and the format of all that is in the folder, JSON
-    workers/<name>/session     the last session number that was used, decimal
-    workers/<name>/started/    one empty file for each lease whose CLI may have been started
-    workers/<name>/spool/      results that are not acknowledged (spool.py)
-    workers/<name>/assets/      files that these results name (asset_folder.py)
-    workers/<name>/scratch/    working folders of running CLIs
+    alive       locked by the worker: a live worker uses this folder
+    lock        locked by the worker and its guard: once it is free, no earlier CLI lives
+    identity    worker_id, folder_id and the format of all that is in the folder, JSON
+    session     the last session number that was used, decimal
+    started/    one empty file for each lease whose CLI may have been started
+    spool/      results that are not acknowledged (spool.py)
+    assets/     files that these results name (asset_folder.py)
+    scratch/    working folders of running CLIs
 """
 
 from __future__ import annotations

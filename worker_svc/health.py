@@ -1,6 +1,6 @@
 """A circuit breaker: keeps a worker whose CLI is broken from taking tasks.
 
-Layer: above outcome, below session. Pure apart from its random numbers: `session.probes` waits out the pauses.
+Pure apart from its random numbers: `session.probes` waits out the pauses.
 
     CLOSED ── quick failures in a row, or the CLI is missing ──> OPEN ── half_open ──> HALF_OPEN
        ^                                                          ^                        │

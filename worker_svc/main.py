@@ -1,6 +1,6 @@
 """The worker's composition root: settings, folder, guard, then the session.
 
-Layer: the top. The guard starts before gRPC is imported, because no process may be forked after that.
+The guard starts before gRPC is imported, because no process may be forked after that.
 
 Exit statuses: 0 drained or stopped, 1 broken (such as a lost guard), 75 the one task's result is not acknowledged, 78
 wrong settings.

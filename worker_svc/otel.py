@@ -1,7 +1,7 @@
 """The worker's spans, made by OpenTelemetry and exported by OTLP.
 
-Layer: above session, which tells it what happens. `main` imports it only if spans are exported, after the guard was
-started: without that nothing of OpenTelemetry is loaded.
+`main` imports it only if spans are exported, after the guard was started: without that nothing of OpenTelemetry is
+loaded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """The outcome of a run of the CLI: an article, an error of the task, or a deferral.
 
-Layer: below creators, guard, spool and runner, above config. Pure: bytes and exit statuses in, values out.
-
-An error here is data on the task (`Task.error`), never an exception.
+Pure: bytes and exit statuses in, values out. An error here is data on the task (`Task.error`), never an exception.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Reads what a CLI prints, all the time and within limits.
-
-Layer: below runner, beside guard.
-"""
+"""Reads what a CLI prints, all the time and within limits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What an article refers to as a picture: in `images`, in Markdown and in HTML. Finds it and renames it.
 
-Layer: beside outcome. Pure, and linear in the size of the text, whatever the text is: the patterns stop at the next
-place where they could begin.
+Pure, and linear in the size of the text, whatever the text is: the patterns stop at the next place where they could
+begin.
 """
 
 from __future__ import annotations

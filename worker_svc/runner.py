@@ -1,7 +1,4 @@
-"""One run of a task, from start to outcome: the CLI in its own folder and environment, under the guard.
-
-Layer: above guard, creators and output, below session. It implements `creators.base.Cli`.
-"""
+"""One run of a task, from start to outcome: the CLI in its own folder and environment, under the guard."""
 
 from __future__ import annotations
 

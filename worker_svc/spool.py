@@ -1,6 +1,6 @@
 """Keeps the results of leases on disk until the scheduler acknowledges them.
 
-Layer: beside folder, above durable. The session encodes the results.
+The session encodes the results.
 
 One file a batch, `<number>.batch`: a header, then a record for each entry. A file appears atomically (written under
 another name, synced, renamed, its folder synced) and is removed once all its entries are acknowledged. Recovery reads

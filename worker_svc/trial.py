@@ -1,7 +1,7 @@
 """The trial of `contentgen-worker try`: one lease without a scheduler, and what is printed of it.
 
-Layer: below try_command, above session. A worker gets the lease assigned, and each of its updates is acknowledged at
-once. Progress goes to stderr, the outcome to stdout.
+A worker gets the lease assigned, and each of its updates is acknowledged at once. Progress goes to stderr, the outcome
+to stdout.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The command `contentgen-worker try`: runs the configured CLI once, without a scheduler.
 
-Layer: below main, above session. As in main, the guard starts before gRPC is imported.
+As in main, the guard starts before gRPC is imported.
 
 Exit statuses: 0 completed, 1 failed, 2 wrong arguments, 75 deferred, 78 wrong settings, 130 interrupted.
 """

@@ -1,7 +1,4 @@
-"""How each kind of CLI is driven: one module a profile (`CREATOR_PROFILE`), behind the interface of `base`.
-
-Layer: above outcome, beside guard and spool, below runner.
-"""
+"""How each kind of CLI is driven: one module a profile (`CREATOR_PROFILE`), behind the interface of `base`."""
 
 from __future__ import annotations
 

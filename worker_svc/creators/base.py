@@ -1,7 +1,5 @@
 """The interface of a profile: what a creator gets, and what it returns.
 
-Layer: the bottom of `creators`. The runner implements `Cli` and `Reporter`; a profile implements `Creator`.
-
 A creator decides *what* to call and what the answers mean. It never starts, signals or reaps a process: on a time-out,
 cancel, deadline or drain the runner cancels the coroutine and ends the processes.
 """

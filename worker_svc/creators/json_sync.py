@@ -1,7 +1,4 @@
-"""The `json` profile: any program whose one synchronous `create` prints the result document at its end.
-
-Layer: a profile of `creators`.
-"""
+"""The `json` profile: any program whose one synchronous `create` prints the result document at its end."""
 
 from __future__ import annotations
 

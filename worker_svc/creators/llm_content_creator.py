@@ -1,7 +1,5 @@
 """The `llm-content-creator` profile: one synchronous `create`, whose article is in the database that it leaves.
 
-Layer: a profile of `creators`, for the npm package of that name.
-
 The program's output is not machine-readable, and it exits with 0 however a run ended. So the result is what it stored,
 and a success needs both the line that says so, right below the id of the stored run, and the article of that run.
 """

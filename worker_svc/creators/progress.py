@@ -1,7 +1,5 @@
 """Parses a CLI's progress: progress lines, and `progress` in a status document.
 
-Layer: inside `creators`, used by the profiles.
-
 A progress line, on stdout or stderr, is one of
 
     progress: 40% writing the second section

@@ -1,7 +1,5 @@
 """The `reference` profile: `create` hands the work over, `status` watches it, `result` collects it.
 
-Layer: a profile of `creators`.
-
 Every attempt uses the task's id. An earlier attempt may have left its run in a service that no signal reaches, so from
 the second attempt on `status` comes first, and a run that it finds is watched or collected instead of created again.
 """

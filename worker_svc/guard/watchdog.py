@@ -1,6 +1,6 @@
 """Finds a guard that hangs: a run is past its deadline, and the guard has not ended it.
 
-Layer: inside guard, on the worker's side. Pure; times are seconds of `now()`.
+Pure; times are seconds of `now()`.
 
 A guard that is stopped, starved or stuck ends nothing, and reports nothing. The worker may have been stopped as well,
 so only time in which the worker was checking counts: a guard that resumes with its worker gets time to catch up.

@@ -1,7 +1,5 @@
 """The worker's end of `WorkerService.Lease`: the leases that it holds, and the messages that it reads and writes.
 
-Layer: above health, below trial and main.
-
 `deadlines`, `leases` and `outbox` are pure: they decide and do nothing, so that tests and a model
 checker can drive them. `worker` carries their decisions out, with `slots`, `lease_executor`, `durable_journal`,
 `reporter` and `probes`. `scheduler_connection` keeps a `lease_stream`, whose next message `outbound_policy` chooses.

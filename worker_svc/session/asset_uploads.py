@@ -1,6 +1,6 @@
 """Uploads the assets of results, and holds each result back until they are stored (rule 24).
 
-Layer: inside session, over asset_folder. Each stream begins anew: a scheduler answers at once what it has.
+Each stream begins anew: a scheduler answers at once what it has.
 """
 
 from __future__ import annotations

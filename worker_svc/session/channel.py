@@ -1,7 +1,4 @@
-"""Channels to schedulers: the next address, the pause before it is dialled, and why a scheduler ended a stream.
-
-Layer: inside session.
-"""
+"""Channels to schedulers: the next address, the pause before it is dialled, and why a scheduler ended a stream."""
 
 from __future__ import annotations
 

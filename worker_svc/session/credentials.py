@@ -1,6 +1,6 @@
 """The worker's token and certificates, read again when their files change.
 
-Layer: inside session, used by channel. A stream keeps those that it was opened with.
+A stream keeps those that it was opened with.
 """
 
 from __future__ import annotations

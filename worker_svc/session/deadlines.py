@@ -1,6 +1,6 @@
 """The deadline rule: how long a worker may run a lease without an acknowledged heartbeat.
 
-Layer: pure, inside session. Times are seconds of CLOCK_BOOTTIME, which also counts suspension.
+Pure; times are seconds of CLOCK_BOOTTIME, which also counts suspension.
 """
 
 from __future__ import annotations

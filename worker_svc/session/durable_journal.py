@@ -1,7 +1,5 @@
 """What has to be on disk first: a mark before a CLI starts, a result with its assets before it is reported.
 
-Layer: inside session, over spool, folder and asset_folder.
-
 If the disk fails (full, read-only), nothing is lost while the process lives: the result is reported from memory, and
 the write is retried until it succeeds or the result is acknowledged. Until there is space for results again, the
 worker takes nothing.

@@ -1,7 +1,4 @@
-"""Executes one lease in its slot: mark, run, result with its files on disk.
-
-Layer: inside session, over runner.
-"""
+"""Executes one lease in its slot: mark, run, result with its files on disk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One open stream: passes incoming messages to the worker, and writes what the outbound policy chooses.
-
-Layer: inside session, used by scheduler_connection.
-"""
+"""One open stream: passes incoming messages to the worker, and writes what the outbound policy chooses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The leases that the worker holds, and what has to happen to each: the worker's side of the lease protocol.
 
-Layer: pure, inside session. Times are seconds of CLOCK_BOOTTIME.
+Pure; times are seconds of CLOCK_BOOTTIME.
 
     QUEUED ── accept ──> ACCEPTED ── processing ──> PROCESSING ── settle ──> FINISHED ── acknowledged ──> forgotten
        └────────────────────┴── stop, then its ending ────┴───────────────────^

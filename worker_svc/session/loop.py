@@ -1,7 +1,4 @@
-"""The one shape of a loop in the worker: `start` and `stop`, both idempotent.
-
-Layer: inside session.
-"""
+"""The one shape of a loop in the worker: `start` and `stop`, both idempotent."""
 
 from __future__ import annotations
 

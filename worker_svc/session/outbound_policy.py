@@ -1,6 +1,6 @@
 """Chooses the next message of a stream: reports as updates gather, heartbeats when due or needed, parts in between.
 
-Layer: inside session. One instance a stream, because messages are numbered within a stream.
+One instance a stream, because messages are numbered within a stream.
 """
 
 from __future__ import annotations

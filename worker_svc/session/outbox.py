@@ -1,6 +1,6 @@
 """Updates that are not acknowledged yet: kept in order, put into reports, and sent again on the next stream.
 
-Layer: pure, inside session. An update's message is opaque here, apart from its kind and size.
+Pure: an update's message is opaque here, apart from its kind and size.
 
 A large report is sent in parts, so that heartbeats go in between (rule 22). One part is in flight at a time, and takes
 a second or less, so nothing waits longer behind it, however slow the network is. Heartbeats wait behind it, and so do

@@ -1,7 +1,4 @@
-"""Carries out what the circuit breaker decides: waits, runs `--version` before a probe, has leases released, and logs.
-
-Layer: inside session, over health.
-"""
+"""Carries out what the circuit breaker decides: waits, runs `--version` before a probe, has leases released, logs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Turns creators' reports into updates: `processing` once, progress at most once a second; answers polls.
-
-Layer: inside session.
-"""
+"""Turns creators' reports into updates: `processing` once, progress at most once a second; answers polls."""
 
 from __future__ import annotations
 

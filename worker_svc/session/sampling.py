@@ -1,7 +1,4 @@
-"""Samples for metrics: what lives on the event loop. A scrape, on a thread of its own, reads only the last sample.
-
-Layer: inside session.
-"""
+"""Samples for metrics: what lives on the event loop. A scrape, on a thread of its own, reads only the last sample."""
 
 from __future__ import annotations
 

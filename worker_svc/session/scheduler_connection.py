@@ -1,7 +1,4 @@
-"""Keeps a stream to a scheduler: dials, sends the hello, serves the session, and dials again when the stream ends.
-
-Layer: the top of session.
-"""
+"""Keeps a stream to a scheduler: dials, sends the hello, serves the session, and dials again when the stream ends."""
 
 from __future__ import annotations
 

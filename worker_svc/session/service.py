@@ -1,6 +1,6 @@
 """A worker from its first connection to its last acknowledgement: assembles the parts, and handles signals.
 
-Layer: the top of session. Main passes in what has to exist before gRPC is imported.
+Main passes in what has to exist before gRPC is imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The worker's slots, the queue of leases that wait for one, and whether it takes leases at all, and how many.
-
-Layer: inside session.
-"""
+"""The worker's slots, the queue of leases that wait for one, and whether it takes leases at all, and how many."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The span that a lease follows, and what the worker tells a tracer about the leases of tasks that belong to a trace.
 
-Layer: inside session, below leases. Without a tracer no span is made: the CLI gets the one that came with its lease.
-The scheduler has code of its own for the context, whose domain imports nothing of others.
+Without a tracer no span is made: the CLI gets the one that came with its lease. The scheduler has code of its own for
+the context, whose domain imports nothing of others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Converts between protos and the worker's own types; the only module that knows both.
-
-Layer: inside session.
-"""
+"""Converts between protos and the worker's own types; the only module that knows both."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The worker: which leases it holds, and what it does on a message. It knows no stream; the connection calls it.
 
-Layer: inside session. `leases`, `slots` and `outbox` decide; this module carries their decisions out.
+`leases`, `slots` and `outbox` decide; this module carries their decisions out.
 """
 
 from __future__ import annotations
