@@ -10,23 +10,20 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from contentgen.service.tracing import Exporter, after, headers_of
 from worker_svc.session.leases import Lease
-from worker_svc.session.tracing import TraceContext
+from worker_svc.session.tracing import TraceContext, Tracer
 
 
-class OtelTracer:
-    """Implements `session.tracing.Tracer`."""
-
+class OtelTracer(Tracer):
     def __init__(self, worker_id: str) -> None:
         self._worker_id = worker_id
         self._exporter = Exporter("worker")
-        self.close = self._exporter.close
         self._attempts: dict[str, Span] = {}
         self._deliveries: dict[str, Span] = {}
 
     def started(self, lease: Lease) -> None:
         if lease.trace:
             span = self._attempts[lease.lease_id] = self._start("attempt", lease, lease.trace, SpanKind.CONSUMER)
-            lease.trace = _before(span)
+            lease.trace = TraceContext(**headers_of(span))  # handed on for spans that follow this one
 
     def ended(self, lease: Lease, ending: str, reason: str) -> None:
         if not lease.trace:
@@ -45,6 +42,9 @@ class OtelTracer:
             span.set_attribute("contentgen.outcome", outcome)
             span.end()
 
+    def close(self, within: float) -> None:
+        self._exporter.close(within)
+
     def _start(self, name: str, lease: Lease, parent: TraceContext, kind: SpanKind) -> Span:
         attributes: dict[str, str | int] = {
             "contentgen.task_id": lease.task_id,
@@ -54,8 +54,3 @@ class OtelTracer:
         }
         context = after(parent.traceparent, parent.tracestate)
         return self._exporter.tracer.start_span(name, context, kind, attributes)
-
-
-def _before(span: Span) -> TraceContext:
-    """What is handed on for spans that follow this one."""
-    return TraceContext(**headers_of(span))

@@ -42,9 +42,6 @@ _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _SHELL_CANNOT_RUN = frozenset({126, 127})
 
 
-OnExit = Callable[[Exit, float], None]
-
-
 class CannotRunError(Exception):
     """This machine cannot run a CLI now (no memory, processes or disk space); the task is not the cause."""
 
@@ -81,25 +78,14 @@ class CreatorProgram:
 class CliRun:
     """An open run; implements `Cli`. Every process that it starts ends with the run."""
 
-    def __init__(
-        self,
-        name: str,
-        guard: Guard,
-        program: CreatorProgram,
-        folder: Path,
-        *,
-        on_exit: OnExit = lambda *_: None,
-        variables: Mapping[str, str] = _NO_VARIABLES,
-    ) -> None:
-        """`on_exit` is called with each CLI's exit and the seconds that it ran; `variables` are of this run alone."""
-        self._variables = variables
-        self.folder = folder
-        self._on_exit = on_exit
+    def __init__(self, name: str, runner: Runner, variables: Mapping[str, str]) -> None:
+        """`variables` are of this run alone."""
+        self.folder = runner.scratch / quote(name, safe="")
         self.started = False
         """Whether any CLI was started."""
         self._name = name
-        self._guard = guard
-        self._program = program
+        self._runner = runner
+        self._variables = variables
         self._children: list[Child] = []
         self._files: list[BinaryIO] = []
         self._readers: list[asyncio.Task[None]] = []
@@ -136,7 +122,7 @@ class CliRun:
         ]
         self._readers += readers
         child_exit, timed_out = await _end_of(child, limit)
-        self._on_exit(child_exit, now() - began)
+        self._runner.on_exit(child_exit, now() - began)
         if child_exit.ended_by == "deadline":
             raise RunExpiredError
         if follower:
@@ -160,11 +146,12 @@ class CliRun:
     async def _spawn(self, args: Sequence[str], stdout: Path | None) -> tuple[Child, BinaryIO | None]:
         """Starts the CLI. Returns it, and the file that takes its stdout, open for reading."""
         folders = {"HOME": str(self.folder), "TMPDIR": str(self.folder)}
-        environment = {**folders, **self._program.environment, **self._variables}
-        argv = [self._program.path, *args]
+        program, guard = self._runner.program, self._runner.guard
+        environment = {**folders, **program.environment, **self._variables}
+        argv = [program.path, *args]
         try:
             with _created(stdout) as (descriptor, file):
-                child = await self._guard.spawn(self._name, argv, cwd=self.folder, env=environment, stdout=descriptor)
+                child = await guard.spawn(self._name, argv, cwd=self.folder, env=environment, stdout=descriptor)
         except (SpawnError, OSError) as error:
             if error.errno in _OUT_OF_RESOURCES and not self.started:
                 raise CannotRunError(str(error)) from error
@@ -192,19 +179,19 @@ class Runner:
         allowed_options: Collection[str] | None = None,
         *,
         user: CreatorUser | None = None,
-        on_exit: OnExit = lambda *_: None,
+        on_exit: Callable[[Exit, float], None] = lambda *_: None,
     ) -> None:
         """`allowed_options` are the creator options that reach the CLI; None means those that the profile knows.
 
         `user` is whom the guard runs CLIs as, and gets the folders of runs; None: the worker's own. `on_exit` is called
-        when a CLI has ended, unless its run was stopped.
+        when a CLI has ended, unless its run was stopped, with the seconds that it ran.
         """
-        self._guard = guard
+        self.guard = guard
         self.program = program
+        self.scratch = scratch
+        self.on_exit = on_exit
         self._creator = creator
-        self._scratch = scratch
         self._user = user
-        self._on_exit = on_exit
         self._allowed_options = creator.options if allowed_options is None else allowed_options
 
     @asynccontextmanager
@@ -215,23 +202,16 @@ class Runner:
 
         `variables` are added to its CLI's environment. Raises OSError if its folder cannot be made.
         """
-        run = CliRun(
-            name,
-            self._guard,
-            self.program,
-            self._scratch / quote(name, safe=""),
-            on_exit=self._on_exit,
-            variables=variables,
-        )
+        run = CliRun(name, self, variables)
         self._make(run.folder)
         try:
             for needed in self._creator.needs.folders:
                 self._make(run.folder / needed)
-            self._guard.open_run(name, deadline)
+            self.guard.open_run(name, deadline)
             try:
                 yield run
             finally:
-                await self._guard.close_run(name)
+                await self.guard.close_run(name)
                 await run.release()
         finally:
             await _remove(run.folder)
@@ -248,12 +228,6 @@ class Runner:
         if outcome := options_refusal(job.brief.options, self._allowed_options):
             return outcome
         return await self._creator.run(job, run, report)
-
-    def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
-        self._guard.move_deadlines(deadlines)
-
-    def set_grace(self, seconds: float) -> None:
-        self._guard.set_grace(seconds)
 
     async def version(self) -> str:
         """Returns the CLI's version in one line; empty if it does not know `--version`. Raises CliUnusableError."""
@@ -273,7 +247,7 @@ class Runner:
         path = self.program.path
         remedy = "set CREATOR_CLI_PATH (--creator-cli-path) to the creator CLI"
         if self._user is not None:
-            remedy += f", and let {self._user.name} (CREATOR_USER) pass each folder above it and above {self._scratch}"
+            remedy += f", and let {self._user.name} (CREATOR_USER) pass each folder above it and above {self.scratch}"
         return f"the CLI {path} cannot be run: {fault}; {remedy}"
 
 

@@ -35,9 +35,8 @@ from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher, LeftOutError, is_public
 from worker_svc.outcome import Article, LeftOut, LeftOutReason
 from worker_svc.session import asset_uploads
-from worker_svc.session.asset_uploads import AssetUploads
+from worker_svc.session.asset_uploads import AssetUploads, Put
 from worker_svc.session.outbox import PendingUpdate, UpdateKind
-from worker_svc.session.scheduler_connection import _Put
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,7 +74,7 @@ async def uploading(
     ready = asyncio.Queue[PendingUpdate]()
     uploads = AssetUploads(AssetFolder(tmp_path, EXECUTOR, 0), lambda _: inf, ready.put_nowait)
     async with grpc.aio.insecure_channel(scheduler.target) as channel:
-        uploads.opened(_Put(channel, channel, ()))
+        uploads.opened(Put(channel, channel, ()))
         yield uploads, ready
         await uploads.close()
     await asyncio.get_running_loop().shutdown_default_executor()

@@ -391,7 +391,7 @@ def test_fewer_slots_let_what_runs_run_on() -> None:
     for lease_id in "abc":
         slots.queue(lease_id)
         slots.next()
-    slots.resize(1)
+    slots.size = 1
     assert (slots.taken, slots.free()) == (3, 0)
     slots.leave("a")
     slots.leave("b")
@@ -414,7 +414,7 @@ def test_each_freed_slot_is_worth_a_state_where_nothing_waits() -> None:
 
 def test_fewer_places_than_are_known_are_worth_a_state() -> None:
     slots = Slots(3, 1)
-    slots.resize(2)
+    slots.size = 2
     assert slots.warrants_heartbeat(4)
     assert not slots.warrants_heartbeat(3)
     assert slots.warrants_heartbeat(2)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contentgen.v1 import worker_service_pb2 as pb
-from worker_svc.session.leases import Lease, LeaseBook
+from worker_svc.session.leases import Lease, LeaseBook, OpenPolls
 from worker_svc.session.outbound_policy import OutboundPolicy
 from worker_svc.session.outbox import (
     FAST_LIMIT,
@@ -269,7 +269,8 @@ class View:
         self.book = LeaseBook()
         self.outbox = Outbox()
         self.uploads = cast("Any", SimpleNamespace(late_waits=False))
-        self.answered_poll, self.unhealthy, self.last_error = "", False, ""
+        self.reporters = SimpleNamespace(polls=OpenPolls())
+        self.probes, self.last_error = SimpleNamespace(unhealthy=False), ""
         self.intake = cast("Any", SimpleNamespace(stopping=False, refuses=False, closed=False))
         self.intake.free_slots = lambda: int(not len(self.book))
         self.intake.warrants_heartbeat = lambda known: self.intake.free_slots() > known
@@ -277,7 +278,7 @@ class View:
 
 def policy_of(view: View) -> OutboundPolicy:
     return OutboundPolicy(
-        view,
+        cast("Any", view),
         TTL,
         INTERVAL,
         NOW,

@@ -186,7 +186,7 @@ async def test_a_run_ends_with_its_deadline(guard: Guard, tmp_path: Path) -> Non
         program = "import signal; print('it began', flush=True); signal.pause()"
         calling = asyncio.create_task(run.call(["-c", program], limit=None, on_line=lambda _: begun.set()))
         await asyncio.wait_for(begun.wait(), 30)
-        made.move_deadlines({"run": now()})
+        guard.move_deadlines({"run": now()})
         with pytest.raises(RunExpiredError):
             await calling
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import Protocol
 
 import grpc
 import grpc.aio
@@ -20,6 +19,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from contentgen.v1 import worker_service_pb2 as pb
+from contentgen.v1 import worker_service_pb2_grpc
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.guard import now
 from worker_svc.outcome import LeftOutReason
@@ -60,12 +60,24 @@ class _LeftOut(Exception):
         self.reason = reason
 
 
-class Put(Protocol):
-    """Begins a PutAsset call, which may take `timeout` seconds."""
+class Put:
+    """Begins PutAsset calls on a connection of their own, so that no heartbeat waits behind their bytes.
 
-    def __call__(self, *, timeout: float) -> PutCall: ...
+    Behind a load balancer that may lead to a scheduler of an older version; then they go where the stream goes.
+    """
+
+    def __init__(self, own: grpc.aio.Channel, of_stream: grpc.aio.Channel, metadata: Sequence[tuple[str, str]]) -> None:
+        self._channel = own
+        self._of_stream = of_stream
+        self._metadata = metadata
+
+    def __call__(self, *, timeout: float) -> PutCall:
+        stub = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
+        return stub.PutAsset(timeout=timeout, metadata=self._metadata)
+
     def unknown(self) -> None:
         """The call is unknown to the scheduler that it reached."""
+        self._channel = self._of_stream
 
 
 class AssetUploads:

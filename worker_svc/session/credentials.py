@@ -56,23 +56,19 @@ class Credentials:
         """Raises SettingsError if a file is not valid."""
         self._settings = settings
         paths = (settings.token_file, settings.tls_ca, settings.tls_client_cert, settings.tls_client_key)
-        self._files = WatchedFiles(path for path in paths if path)
+        self.files = WatchedFiles(path for path in paths if path)
         self.current = _read(settings)
 
     async def keep_fresh(self) -> None:
         """Reads the files again when they change. Runs until it is cancelled."""
         while True:
             await asyncio.sleep(CHECK_INTERVAL)
-            if self._files:
+            if self.files:
                 await asyncio.to_thread(self.refresh)
-
-    def reload(self) -> None:
-        """Has the next check read the files, changed or not."""
-        self._files.expect_change()
 
     def refresh(self) -> None:
         """Reads the files if they have changed; blocking. Logs files that are not valid, once a change."""
-        if not self._files.changed():
+        if not self.files.changed():
             return
         try:
             self.current = _read(self._settings)

@@ -8,7 +8,7 @@ worker takes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -32,8 +32,8 @@ class DurableJournal:
     """Marks, spool and assets of one worker folder. `on_health` is called when `healthy` changes."""
 
     def __init__(self, spool: Spool, marks: StartedMarks, assets: AssetFolder, on_health: Callable[[], None]) -> None:
-        self._spool = spool
-        self._marks = marks
+        self.spool = spool
+        self.marks = marks
         self.assets = assets
         self._on_health = on_health
         self._unwritten: dict[str, Entry] = {}
@@ -51,54 +51,37 @@ class DurableJournal:
         """Whether no result waits in memory for the disk."""
         return not self._unwritten
 
-    @property
-    def spooled(self) -> list[str]:
-        return self._spool.lease_ids
-
-    @property
-    def oldest_spooled(self) -> float:
-        """Seconds since the oldest result in the spool was written; 0: there is none."""
-        return self._spool.oldest_age
-
     def recover(self) -> list[PendingUpdate]:
         """Returns the results that an earlier process left. Blocks; call it once. Logs what it cannot read."""
         updates = []
-        for entry in self._spool.recover(lambda text: _log.error(text, action="spool.unreadable")):
+        for entry in self.spool.recover(lambda text: _log.error(text, action="spool.unreadable")):
             try:
                 updates.append(wire.decode(entry.payload))
             except ValueError as error:
                 lease_id, text = entry.lease_id, str(error)
                 _log.error("a spooled result can't be read", action="spool.unreadable", lease_id=lease_id, error=text)
         for lease_id in (_PROBE, *(update.lease_id for update in updates)):
-            self._marks.clear(lease_id)
+            self.marks.clear(lease_id)
         self.assets.sweep({update.lease_id for update in updates})
         return updates
 
     def lost(self) -> list[str]:
         """Leases whose CLI an earlier process had started, and of which no result is left."""
-        return sorted(self._marks.left)
-
-    def forget_lost(self, lease_ids: Iterable[str]) -> None:
-        for lease_id in lease_ids:
-            self._marks.clear(lease_id)
+        return sorted(self.marks.left)
 
     async def mark(self, lease: Lease) -> None:
         """Returns once a mark that the lease's CLI may start is durable. Raises OSError."""
         try:
-            await self._marks.put(lease.lease_id)
+            await self.marks.put(lease.lease_id)
         except OSError as error:
             self._write_failed(error)
             raise
-
-    def unmark(self, lease: Lease) -> None:
-        """No process of the lease's run lives, and its result, if it has one, is kept."""
-        self._marks.clear(lease.lease_id)
 
     async def keep(self, lease: Lease, ending: PendingUpdate) -> None:
         """Returns once the result is on disk. If the write fails, logs that and keeps the result in memory."""
         entry = Entry(ending.lease_id, wire.encode(ending))
         try:
-            await self._spool.keep(entry)
+            await self.spool.keep(entry)
         except OSError as error:
             self._unwritten[ending.lease_id] = entry
             _log.error(
@@ -111,13 +94,13 @@ class DurableJournal:
 
     def forget(self, lease_id: str) -> None:
         self._unwritten.pop(lease_id, None)
-        self._spool.forget(lease_id)
+        self.spool.forget(lease_id)
         self.assets.forget(lease_id)
 
     async def close(self) -> None:
         await self._retry.stop()
-        await self._marks.close()
-        await self._spool.close()
+        await self.marks.close()
+        await self.spool.close()
 
     def _write_failed(self, error: OSError) -> None:
         if self.healthy:
@@ -136,13 +119,13 @@ class DurableJournal:
     async def _write_again(self) -> bool:
         try:
             for entry in list(self._unwritten.values()):
-                await self._spool.keep(entry)
+                await self.spool.keep(entry)
                 if self._unwritten.pop(entry.lease_id, None) is None:
-                    self._spool.forget(entry.lease_id)  # it was acknowledged meanwhile
-            await self._marks.put(_PROBE)
-            await self._spool.probe()
+                    self.spool.forget(entry.lease_id)  # it was acknowledged meanwhile
+            await self.marks.put(_PROBE)
+            await self.spool.probe()
         except OSError:
             return False
         finally:
-            self._marks.clear(_PROBE)
+            self.marks.clear(_PROBE)
         return True

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from collections.abc import Callable
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -14,7 +12,7 @@ from worker_svc.creators.base import Job, RunReporter
 from worker_svc.guard import now
 from worker_svc.guard.child import GuardLostError
 from worker_svc.outcome import Article, Completed, Outcome, Reason, failed
-from worker_svc.runner import CannotRunError, CliRun, RunExpiredError
+from worker_svc.runner import CannotRunError, CliRun, RunExpiredError, Runner
 from worker_svc.session import wire
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Lease, LeaseBook, StopReason
@@ -26,27 +24,13 @@ MAX_FETCHING = 120.0
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-class TaskRunner(Protocol):
-    """Runs the CLI for tasks; implemented by `runner.Runner`."""
-
-    def open(self, name: str, deadline: float, variables: Mapping[str, str]) -> AbstractAsyncContextManager[CliRun]: ...
-
-    async def execute(self, run: CliRun, job: Job, report: RunReporter) -> Outcome: ...
-
-    async def version(self) -> str: ...
-
-    def move_deadlines(self, deadlines: Mapping[str, float]) -> None: ...
-
-    def set_grace(self, seconds: float) -> None: ...
-
-
 class LeaseExecutor:
     """Runs the CLI for leases, and keeps their results in the journal."""
 
     def __init__(
         self,
         book: LeaseBook,
-        runner: TaskRunner,
+        runner: Runner,
         journal: DurableJournal,
         report_on: Callable[[Lease], RunReporter],
         ran: Callable[[Lease, Outcome, float], None],
@@ -79,7 +63,7 @@ class LeaseExecutor:
                 raise
         except OSError as error:
             self._refuse(lease, error)
-        self._journal.unmark(lease)
+        self._journal.marks.clear(lease.lease_id)
         return ending or _ending_of_stop(lease, run)
 
     async def _outcome(self, lease: Lease, run: CliRun, job: Job) -> Outcome | None:
@@ -125,12 +109,7 @@ class LeaseExecutor:
         return ending
 
     def _refuse(self, lease: Lease, error: Exception) -> None:
-        _log.error(
-            "this worker can't run any CLI now",
-            action="lease.refused",
-            error=str(error),
-            **lease.log_keys,
-        )
+        _log.error("this worker can't run any CLI now", action="lease.refused", error=str(error), **lease.log_keys)
         self._book.stop(lease, StopReason.REFUSED)
 
 

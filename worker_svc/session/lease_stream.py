@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Protocol
 
 import grpc.aio
 import structlog
@@ -13,9 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.guard import now
 from worker_svc.session import wire
-from worker_svc.session.deadlines import Renewal
 from worker_svc.session.outbound_policy import OutboundPolicy
-from worker_svc.session.outbox import UpdateAck
+from worker_svc.session.worker import Worker
 
 MIN_SILENCE_TIMEOUT = 30.0
 """Seconds without a message from the scheduler, or three heartbeat intervals if that is longer, after which a stream
@@ -32,19 +29,6 @@ class StreamEndedError(Exception):
 
 class ReconnectRequestedError(StreamEndedError):
     """The scheduler asks the worker to dial another replica."""
-
-
-class MessageHandler(Protocol):
-    """What acts on the scheduler's messages; the worker."""
-
-    def assigned(self, leases: Iterable[pb.AssignedLease], deadline: float | None) -> None: ...
-    def renewed(self, renewal: Renewal) -> None: ...
-    def revoked(self, lease_ids: Iterable[str], reason: str) -> None: ...
-    def reported(self, report_number: int, acks: Iterable[UpdateAck]) -> None: ...
-    def apply_desired_state(self, desired: pb.DesiredState) -> None: ...
-    def want_drain(self, wanted: bool) -> None: ...
-    def resize(self, slots: int) -> None: ...
-    def poll_now(self, poll_id: str) -> None: ...
 
 
 async def read(call: Call) -> pb.LeaseResponse:
@@ -66,10 +50,10 @@ async def write(call: Call, message: pb.LeaseRequest) -> None:
 class LeaseStream:
     """A stream from its welcome to its end."""
 
-    def __init__(self, call: Call, handler: MessageHandler, policy: OutboundPolicy, wake: asyncio.Event) -> None:
+    def __init__(self, call: Call, worker: Worker, policy: OutboundPolicy, wake: asyncio.Event) -> None:
         """`wake` is set when there may be something to send."""
         self._call = call
-        self._handler = handler
+        self._worker = worker
         self._policy = policy
         self._wake = wake
         self.last_received_at = now()
@@ -119,17 +103,19 @@ class LeaseStream:
     def _handle(self, message: pb.LeaseResponse) -> None:
         match message.WhichOneof("message"):
             case "assignment":
-                self._assigned(message.assignment)
+                assignment = message.assignment
+                number, count, claimed_on = assignment.number, len(assignment.leases), assignment.heartbeat_number
+                self._worker.assigned(assignment.leases, self._policy.assigned(number, count, claimed_on))
             case "acknowledgement":
                 self._acknowledged(message.acknowledgement)
             case "cancel":
-                self._handler.revoked([message.cancel.lease_id], message.cancel.reason)
+                self._worker.revoked([message.cancel.lease_id], message.cancel.reason)
             case "drain":
-                self._handler.want_drain(True)
+                self._worker.want_drain(True)
             case "resize":
-                self._handler.resize(message.resize.slots)
+                self._worker.resize(message.resize.slots)
             case "poll_now":
-                self._handler.poll_now(message.poll_now.poll_id)
+                self._worker.reporters.poll_now(message.poll_now.poll_id)
             case "part_received":
                 self._policy.received(message.part_received.report_number, now())
                 self._wake.set()  # for the next part
@@ -138,17 +124,13 @@ class LeaseStream:
             case unknown:  # a newer scheduler may send others
                 _log.debug("a message that this worker does not know", action="stream.unknown", message=unknown)
 
-    def _assigned(self, assignment: pb.Assignment) -> None:
-        deadline = self._policy.assigned(assignment.number, len(assignment.leases), assignment.heartbeat_number)
-        self._handler.assigned(assignment.leases, deadline)
-
     def _acknowledged(self, ack: pb.Acknowledgement) -> None:
         if ack.heartbeat_number:
             renewal = self._policy.acknowledged(ack.heartbeat_number, [*ack.not_renewed_leases, *ack.skipped_leases])
             if renewal is not None:
-                self._handler.renewed(renewal)
-            self._handler.revoked(ack.not_renewed_leases, "LEASE_LOST")
-            self._handler.apply_desired_state(ack.desired_state)
+                self._worker.renewed(renewal)
+            self._worker.revoked(ack.not_renewed_leases)
+            self._worker.apply_desired_state(ack.desired_state)
             self._wake.set()  # the next heartbeat may have waited for this acknowledgement
         if ack.report_number:
-            self._handler.reported(ack.report_number, wire.update_acks(ack.results))
+            self._worker.reported(ack.report_number, wire.update_acks(ack.results))

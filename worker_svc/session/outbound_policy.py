@@ -6,15 +6,12 @@ One instance a stream, because messages are numbered within a stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.session import wire
-from worker_svc.session.asset_uploads import AssetUploads
 from worker_svc.session.deadlines import HeartbeatLog, Renewal
-from worker_svc.session.leases import Lease
-from worker_svc.session.outbox import Outbox, PendingUpdate, ReportCutter
-from worker_svc.session.slots import Intake
+from worker_svc.session.outbox import PendingUpdate, ReportCutter
+from worker_svc.session.worker import Worker
 
 HEARTBEATS_TO_QUIESCE = 2
 """Heartbeats without free slots that have to be acknowledged before a draining worker may exit. A claim that began
@@ -26,31 +23,12 @@ REPORT_INTERVAL = 0.1
 """Seconds between reports above that: slow or missing acknowledgements do not hold reports back for long."""
 
 
-class WorkerView(Protocol):
-    """What the policy reads of the worker. It takes updates from the outbox, and changes nothing else."""
-
-    @property
-    def book(self) -> Iterable[Lease]: ...
-    @property
-    def outbox(self) -> Outbox: ...
-    @property
-    def uploads(self) -> AssetUploads: ...
-    @property
-    def intake(self) -> Intake: ...
-    @property
-    def answered_poll(self) -> str: ...
-    @property
-    def unhealthy(self) -> bool: ...
-    @property
-    def last_error(self) -> str: ...
-
-
 class OutboundPolicy:
-    """What one stream has sent, and sends next."""
+    """What one stream has sent, and sends next. It takes updates from the worker's outbox, and changes nothing else."""
 
     def __init__(
         self,
-        worker: WorkerView,
+        worker: Worker,
         lease_ttl: float,
         heartbeat_interval: float,
         at: float,
@@ -88,7 +66,7 @@ class OutboundPolicy:
         if intake.stopping and not self._draining_sent:
             self._draining_sent = True
             self._last_open_heartbeat = self._heartbeat_number
-            return wire.draining()
+            return pb.LeaseRequest(draining=pb.Draining())
         if intake.refuses and not self._refusal_sent:
             self._refusal_sent = True
             return self._heartbeat(at)
@@ -155,15 +133,16 @@ class OutboundPolicy:
         leases = list(self._worker.book)
         self._heartbeats.sent(self._heartbeat_number, [lease.lease_id for lease in leases], at)
         self._sent_poll = self._answered_poll
-        return wire.heartbeat(
-            self._heartbeat_number,
-            self._known_free_slots,
-            leases,
+        heartbeat = pb.Heartbeat(
+            number=self._heartbeat_number,
+            free_slots=self._known_free_slots,
+            held_leases=wire.held(leases),
             last_assignment=self._last_assignment,
             last_poll_id=self._answered_poll,
-            unhealthy=self._worker.unhealthy,
+            unhealthy=self._worker.probes.unhealthy,
             last_error=self._worker.last_error,
         )
+        return pb.LeaseRequest(heartbeat=heartbeat)
 
     def _report(self, at: float) -> pb.LeaseRequest | None:
         """A large update, the heartbeat before it, or what has gathered. While one is sent in parts, what fits a part.
@@ -209,4 +188,4 @@ class OutboundPolicy:
         The scheduler commits them in this order.
         """
         if not self._worker.outbox and not self._parts.busy:
-            self._answered_poll = self._worker.answered_poll
+            self._answered_poll = self._worker.reporters.polls.answered

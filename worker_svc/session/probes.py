@@ -28,47 +28,36 @@ class Probes:
 
         `opened` is called when the circuit opens, `changed` when there may be something to send.
         """
-        self._breaker = CircuitBreaker()
+        self.breaker = CircuitBreaker()
         self._version = version
         self._opened = opened
         self._changed = changed
         self._recovery = Loop(self._wait_to_half_open)
 
     @property
-    def capacity(self) -> int | None:
-        return self._breaker.capacity
-
-    @property
     def is_open(self) -> bool:
         """Whether the circuit is open: no lease is taken until its pause is over."""
-        return self._breaker.state is CircuitState.OPEN
+        return self.breaker.state is CircuitState.OPEN
 
     @property
     def unhealthy(self) -> bool:
-        return self._breaker.state is not CircuitState.CLOSED
-
-    @property
-    def last_error(self) -> str:
-        return self._breaker.last_error
+        return self.breaker.state is not CircuitState.CLOSED
 
     def admit(self, lease: Lease) -> bool:
-        admitted = self._breaker.admit(lease)
+        admitted = self.breaker.admit(lease)
         if admitted and self.unhealthy:
             _log.info("probing the CLI with one task", action="worker.probing", **lease.log_keys)
         return admitted
 
     def record_run(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
-        former_state = self._breaker.state
-        self._breaker.record_run(lease, outcome, lasted)
-        if self._breaker.state is former_state:
+        former_state = self.breaker.state
+        self.breaker.record_run(lease, outcome, lasted)
+        if self.breaker.state is former_state:
             return
         if isinstance(outcome, Failed):
             self._has_opened(lease, outcome)
         else:
             _log.info("the CLI works again", action="worker.healthy", **lease.log_keys)
-
-    def record_lease_end(self, lease: Lease) -> None:
-        self._breaker.record_lease_end(lease.lease_id)
 
     def _has_opened(self, lease: Lease, failure: Failed) -> None:
         # The message may quote the task: it goes where tasks are shown, not into the log.
@@ -77,7 +66,7 @@ class Probes:
             action="worker.unhealthy",
             reason=failure.reason,
             exit_code=failure.details.get("exit_code", ""),
-            next_probe_in=round(self._breaker.pause, 1),
+            next_probe_in=round(self.breaker.pause, 1),
             **lease.log_keys,
         )
         self._recovery.start()
@@ -89,15 +78,15 @@ class Probes:
     async def _wait_to_half_open(self) -> None:
         """Waits for the pause to pass, and for another one each time that the CLI cannot be run."""
         while self.is_open:
-            await asyncio.sleep(self._breaker.pause)
+            await asyncio.sleep(self.breaker.pause)
             try:
                 await self._version()
             except GuardLostError:
                 return  # the worker ends
             except (CliUnusableError, CannotRunError, RunExpiredError, OSError) as error:
-                self._breaker.reopen(str(error))
-                pause = round(self._breaker.pause, 1)
+                self.breaker.reopen(str(error))
+                pause = round(self.breaker.pause, 1)
                 _log.error("the CLI can't be run", action="worker.unusable", error=str(error), next_probe_in=pause)
             else:
-                self._breaker.half_open()
+                self.breaker.half_open()
             self._changed()

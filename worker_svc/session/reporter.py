@@ -114,12 +114,7 @@ class LeaseReporters:
         self._add = add
         self._on_change = on_change
         self._reporters: dict[str, LeaseReporter] = {}
-        self._polls = OpenPolls()
-
-    @property
-    def answered_poll(self) -> str:
-        """The id of the last poll that is answered; empty if none of this stream is."""
-        return self._polls.answered
+        self.polls = OpenPolls()
 
     def open(self, lease: Lease) -> LeaseReporter:
         """Returns a reporter for a run that begins."""
@@ -131,35 +126,31 @@ class LeaseReporters:
         """Forgets the reporter of a run."""
         self._reporters.pop(lease_id, None)
 
-    def lease_over(self, lease_id: str) -> None:
-        """The end of a lease answers every poll."""
-        self._polls.record_end(lease_id, now())
-
     def end_pauses(self, lease_id: str) -> None:
-        """The guard has ended the run of a lease, which the next call of its CLI shows."""
+        """The guard has ended a run because its deadline had passed.
+
+        The run notices by itself: a CLI that the guard ended, or does not start, raises RunExpiredError. A CLI that had
+        ended before has a result, which is paid for and may still be accepted: it is collected and sent.
+        """
         if (reporter := self._reporters.get(lease_id)) is not None:
             reporter.end_pauses()
 
     def poll_now(self, poll_id: str) -> None:
         """Ends the pauses of all creators, so that each asks its CLI at once."""
-        if self._polls.knows(poll_id):
+        if self.polls.knows(poll_id):
             return
-        number = self._polls.next_number
+        number = self.polls.next_number
         lease_ids = [lease_id for lease_id, reporter in self._reporters.items() if reporter.poll_now(number)]
-        self._polls.open(poll_id, lease_ids, now())
+        self.polls.open(poll_id, lease_ids, now())
         self._on_change()
-
-    def forget_polls(self) -> None:
-        """A new stream begins: the scheduler sends its polls again there."""
-        self._polls.forget()
 
     def check(self, at: float) -> None:
         """Sends the progress that is due at `at`, and gives up polls that have timed out."""
         for reporter in self._reporters.values():
             reporter.flush(at)
-        if self._polls.settle(at):
+        if self.polls.settle(at):
             self._on_change()
 
     def _answered(self, lease_id: str, poll: int) -> None:
-        self._polls.record_answer(lease_id, poll, now())
+        self.polls.record_answer(lease_id, poll, now())
         self._on_change()

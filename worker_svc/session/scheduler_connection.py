@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-import grpc
 import grpc.aio
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -17,18 +14,11 @@ from contentgen.v1 import worker_service_pb2_grpc
 from worker_svc.guard import now
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.session import wire
-from worker_svc.session.asset_uploads import Put, PutCall
+from worker_svc.session.asset_uploads import Put
 from worker_svc.session.channel import Dialer, ReconnectBackoff, error_info, log_refusal
-from worker_svc.session.lease_stream import (
-    Call,
-    LeaseStream,
-    MessageHandler,
-    ReconnectRequestedError,
-    StreamEndedError,
-    read,
-    write,
-)
-from worker_svc.session.outbound_policy import OutboundPolicy, WorkerView
+from worker_svc.session.lease_stream import Call, LeaseStream, ReconnectRequestedError, StreamEndedError, read, write
+from worker_svc.session.outbound_policy import OutboundPolicy
+from worker_svc.session.worker import Worker
 
 MIN_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL = 0.05, 60.0
 """Seconds to which the scheduler's heartbeat interval is clamped. No pause before a reconnect is longer, and gRPC
@@ -40,44 +30,22 @@ WELCOME_TIMEOUT = 10.0
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    worker_id: str
-    folder_id: str
-    process_id: str
-    hostname: str
-    version: str
-    creator: wire.CreatorInfo
-
-
-class SessionHost(WorkerView, MessageHandler, Protocol):
-    """What a session needs of the worker."""
-
-    @property
-    def slot_count(self) -> int: ...
-    def lost_leases(self) -> Sequence[str]: ...
-    def lost_acknowledged(self, lease_ids: Iterable[str]) -> None: ...
-    def welcomed(self, drop: Collection[str], lease_ttl: float, put: Put | None) -> None: ...
-    def session_ended(self) -> None: ...
-    def stream_ended(self) -> None: ...
-
-
 class SchedulerConnection:
     """The worker's stream, one at a time."""
 
     def __init__(
         self,
-        worker: SessionHost,
-        info: WorkerInfo,
+        worker: Worker,
+        identity: pb.Hello,
         dialer: Dialer,
         next_session: Callable[[], int],
         wake: asyncio.Event,
         *,
         metrics: WorkerMetrics,
     ) -> None:
-        """`wake` is set when the worker may have something to send."""
+        """`identity` has what is the same in each hello. `wake` is set when the worker may have something to send."""
         self._worker = worker
-        self._info = info
+        self._identity = identity
         self._dialer = dialer
         self._next_session = next_session
         self._metrics = metrics
@@ -117,17 +85,17 @@ class SchedulerConnection:
         target, channel = self._dialer.dial(self._backoff.max_pause)
         async with channel, self._dialer.channel(target, self._backoff.max_pause) as for_uploads:
             call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=self._dialer.metadata)
-            put = _Put(for_uploads, channel, self._dialer.metadata)
+            put = Put(for_uploads, channel, self._dialer.metadata)
             try:
                 welcome = await self._open_session(call, number)
                 await self._serve_session(call, welcome, target, put if welcome.accepts_assets else None)
             finally:
-                self._worker.session_ended()
+                self._worker.uploads.closed()
                 call.cancel()
 
     async def _open_session(self, call: Call, number: int) -> pb.Welcome:
         """Sends a hello with the leases that are held and lost now, and returns the welcome."""
-        lost_ids = self._worker.lost_leases()
+        lost_ids = self._worker.journal.lost()
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT):
                 await write(call, self._hello(number, lost_ids))
@@ -136,23 +104,15 @@ class SchedulerConnection:
             raise StreamEndedError(f"no welcome within {WELCOME_TIMEOUT:g} s") from None
         if answer.WhichOneof("message") != "welcome":
             raise StreamEndedError(f"{answer.WhichOneof('message')} came instead of a welcome")
-        skipped = set(answer.welcome.skipped_leases)
-        self._worker.lost_acknowledged([lease_id for lease_id in lost_ids if lease_id not in skipped])
+        for lease_id in set(lost_ids) - set(answer.welcome.skipped_leases):
+            self._worker.journal.marks.clear(lease_id)
         return answer.welcome
 
     def _hello(self, number: int, lost_ids: Sequence[str]) -> pb.LeaseRequest:
-        info = self._info
-        return wire.hello(
-            identity=(info.worker_id, info.folder_id),
-            process_id=info.process_id,
-            session_number=number,
-            hostname=info.hostname,
-            version=info.version,
-            slots=self._worker.slot_count,
-            creator=info.creator,
-            held=self._worker.book,
-            lost=lost_ids,
-        )
+        slots, held = self._worker.slots.size, wire.held(self._worker.book)
+        hello = pb.Hello(session_number=number, slots=slots, held_leases=held, lost_leases=lost_ids)
+        hello.MergeFrom(self._identity)
+        return pb.LeaseRequest(hello=hello)
 
     async def _serve_session(self, call: Call, welcome: pb.Welcome, target: str, put: Put | None) -> None:
         lease_ttl = wire.seconds(welcome.lease_ttl)
@@ -191,25 +151,6 @@ class SchedulerConnection:
         finally:
             self.connected = False
             self._backoff.succeeded(now() - opened_at)
-
-
-class _Put:
-    """Uploads on a connection of their own, so that no heartbeat waits behind their bytes.
-
-    Behind a load balancer that may lead to a scheduler of an older version; then they go where the stream goes.
-    """
-
-    def __init__(self, own: grpc.aio.Channel, of_stream: grpc.aio.Channel, metadata: Sequence[tuple[str, str]]) -> None:
-        self._channel = own
-        self._of_stream = of_stream
-        self._metadata = metadata
-
-    def __call__(self, *, timeout: float) -> PutCall:
-        stub = worker_service_pb2_grpc.WorkerServiceStub(self._channel)
-        return stub.PutAsset(timeout=timeout, metadata=self._metadata)
-
-    def unknown(self) -> None:
-        self._channel = self._of_stream
 
 
 def _has_reason(error: StreamEndedError | grpc.aio.AioRpcError) -> bool:

@@ -22,6 +22,7 @@ from contentgen.service.logs import LEVEL_SIGNALS, follow_level_signals
 from contentgen.service.metrics import MetricsEndpoint
 from contentgen.service.settings import EXIT_STATUS
 from contentgen.service.values import Address
+from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc import creators
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher
@@ -32,16 +33,16 @@ from worker_svc.guard import now
 from worker_svc.guard.child import GuardLostError
 from worker_svc.guard.client import Guard
 from worker_svc.metrics import WorkerMetrics
+from worker_svc.outcome import clean
 from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.loop import Loop
 from worker_svc.session.sampling import Sampling
-from worker_svc.session.scheduler_connection import SchedulerConnection, WorkerInfo
+from worker_svc.session.scheduler_connection import SchedulerConnection
 from worker_svc.session.slots import Slots
 from worker_svc.session.tracing import NO_TRACER, Tracer
-from worker_svc.session.wire import CreatorInfo
 from worker_svc.session.worker import Worker
 from worker_svc.spool import Spool
 
@@ -116,18 +117,26 @@ async def serve(
         metrics = WorkerMetrics()
         metrics.built(version)
         runner = make_runner(settings, guard, folder, metrics)
-        creator = await _checked(settings, runner, signals)
-        if creator is None:
+        creator_version = await _checked(settings, runner, signals)
+        if creator_version is None:
             return 0
         with ThreadPoolExecutor(1, "disk") as disk:
             wake = asyncio.Event()
             worker = make_worker(settings, folder, runner, disk, wake, metrics=metrics, tracer=tracer)
-            guard.on_deadline = worker.deadline_passed
-            identity = folder.identity
-            info = WorkerInfo(identity.worker_id, identity.folder_id, uuid4().hex, platform.node(), version, creator)
-            signals.on_hangup(credentials.reload)
+            guard.on_deadline = worker.reporters.end_pauses
+            identity = pb.Hello(
+                worker_id=folder.identity.worker_id,
+                folder_id=folder.identity.folder_id,
+                process_id=uuid4().hex,
+                hostname=platform.node(),
+                version=version,
+                creator_path=clean(runner.program.path, 1_000),
+                creator_version=creator_version,
+                accepts_skipped_leases=True,
+            )
+            signals.on_hangup(credentials.files.expect_change)
             dialer = Dialer(settings.scheduler, credentials)
-            connection = SchedulerConnection(worker, info, dialer, folder.next_session, wake, metrics=metrics)
+            connection = SchedulerConnection(worker, identity, dialer, folder.next_session, wake, metrics=metrics)
             async with _scraped(settings.metrics_listen, metrics, Sampling(metrics, worker, connection, credentials)):
                 return await _Service(guard, worker, connection, credentials, settings).run(signals)
     except CliUnusableError as error:
@@ -174,8 +183,8 @@ def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder, me
     )
 
 
-async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSignals) -> CreatorInfo | None:
-    """Runs `--version`; returns None if a signal came first. Raises CliUnusableError."""
+async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSignals) -> str | None:
+    """Returns what `--version` prints; None if a signal came first. Raises CliUnusableError."""
     answer = ""
 
     async def check() -> None:
@@ -184,15 +193,14 @@ async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSig
 
     if await _first(check(), signals.drain.wait()) != 0:
         return None
-    creator = CreatorInfo(runner.program.path, answer)
     _log.info(
         "the creator CLI answers",
         action="creator.checked",
-        path=creator.path,
-        version=creator.version or "unknown",
+        path=runner.program.path,
+        version=answer or "unknown",
         profile=settings.creator_profile,
     )
-    return creator
+    return answer
 
 
 def make_worker(
@@ -265,7 +273,7 @@ class _Service:
         await self._drain(signals)
         if not self._runs_one:
             return 0
-        if not self._worker.is_empty:
+        if not self._worker.empty.is_set():
             return EXIT_UNDELIVERED
         if no_task and not self._connection.last_received_at:
             _log.error("no scheduler was reached", action="worker.no_scheduler", waited=self._wait)
@@ -275,7 +283,7 @@ class _Service:
     async def _no_task_comes(self) -> None:
         """Drains and returns once the wait for a task is over, and none is held."""
         deadline = now() + self._wait
-        while now() < deadline or not self._worker.is_empty:  # noqa: ASYNC110 - no event says that time has passed
+        while now() < deadline or not self._worker.empty.is_set():  # noqa: ASYNC110 - no event says that time has passed
             await asyncio.sleep(_CHECK_INTERVAL)
         _log.info("no task came", action="worker.no_task", waited=self._wait)
         self._worker.drain()  # in the same step: no lease may come in between
@@ -286,15 +294,15 @@ class _Service:
         async with _within(self._drain_timeout):
             first = await _first(self._drained(), signals.stop.wait(), self._scheduler_gone())
             scheduler_gone = first == 2
-        if not (scheduler_gone or self._worker.is_empty):
+        if not (scheduler_gone or self._worker.empty.is_set()):
             _log.warning("stopping what runs", action="worker.stopping", held=len(self._worker.book))
             self._worker.stop_all()
             async with _within(STOP_TIMEOUT):
-                await self._worker.wait_until_empty()
+                await self._worker.empty.wait()
         self._log_what_is_left()
 
     def _log_what_is_left(self) -> None:
-        book, spooled = self._worker.book, self._worker.spooled
+        book, spooled = self._worker.book, self._worker.journal.spool.lease_ids
         if spooled:
             leases = spooled[:MAX_NAMED_RESULTS]
             _log.warning(
@@ -316,11 +324,11 @@ class _Service:
 
     async def _drained(self) -> None:
         """Returns once no lease is held, and the scheduler can send no further one."""
-        await self._worker.wait_until_empty()
+        await self._worker.empty.wait()
         if self._connection.connected:
             async with _within(QUIESCE_TIMEOUT):
                 await self._connection.quiesced.wait()
-        await self._worker.wait_until_empty()
+        await self._worker.empty.wait()
 
 
 def _guard_lost(text: str) -> int:

@@ -12,14 +12,10 @@ class Slots:
     """Leases that run or wait to, first come, first served. Ended leases are in neither."""
 
     def __init__(self, size: int, queue_size: int) -> None:
-        self._size = size
+        self.size = size
         self._queue_size = queue_size
         self._queued: dict[str, None] = {}
         self._taken: set[str] = set()
-
-    @property
-    def size(self) -> int:
-        return self._size
 
     @property
     def taken(self) -> int:
@@ -30,27 +26,24 @@ class Slots:
     def queued(self) -> int:
         return len(self._queued)
 
-    def resize(self, size: int) -> None:
-        self._size = size
-
     def free(self, limit: int | None = None) -> int:
         """How many more leases the worker would take, as a heartbeat reports it.
 
         `limit`, if given, bounds it, and allows no lease to wait for a slot.
         """
-        unused = self._size - len(self._taken) - len(self._queued)
+        unused = self.size - len(self._taken) - len(self._queued)
         return max(0, unused + self._queue_size if limit is None else min(limit, unused))
 
     def warrants_heartbeat(self, known: int, limit: int | None = None) -> bool:
         """Whether to send a heartbeat at once, if the scheduler knows of `known` free slots at most.
 
         Without a queue, any newly free slot warrants one. While a queue feeds the slots, a quarter of all places does,
-        because each heartbeat renews every lease. Fewer free slots than `known`, after a `resize`, always do.
+        because each heartbeat renews every lease. Fewer free slots than `known`, after a change of `size`, always do.
         """
         free = self.free(limit)
         if free <= known:
             return free < known
-        return not self._queued or 4 * (free - known) >= self._size + self._queue_size
+        return not self._queued or 4 * (free - known) >= self.size + self._queue_size
 
     def queue(self, lease_id: str) -> None:
         """Appends a lease to the queue, even a full one: the lease was granted."""
@@ -58,7 +51,7 @@ class Slots:
 
     def next(self) -> str | None:
         """Moves the oldest queued lease into a free slot; None if none is queued or no slot is free."""
-        if not self._queued or len(self._taken) >= self._size:
+        if not self._queued or len(self._taken) >= self.size:
             return None
         lease_id = next(iter(self._queued))
         del self._queued[lease_id]
@@ -114,11 +107,11 @@ class Intake:
 
     def free_slots(self) -> int:
         """Leases that the worker would take now, as a heartbeat reports them."""
-        return 0 if self.closed else self._slots.free(self._probes.capacity)
+        return 0 if self.closed else self._slots.free(self._probes.breaker.capacity)
 
     def warrants_heartbeat(self, known_free_slots: int) -> bool:
         """Whether to send a heartbeat at once if the scheduler knows of at most `known_free_slots`."""
-        return self._slots.warrants_heartbeat(known_free_slots, self._probes.capacity)
+        return self._slots.warrants_heartbeat(known_free_slots, self._probes.breaker.capacity)
 
     def pause(self) -> None:
         """Takes nothing for REFUSAL_PAUSE seconds: this machine could not run a lease."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from worker_svc.session.leases import Lease
@@ -38,7 +38,9 @@ class TraceContext(NamedTuple):
         return {"TRACEPARENT": self.traceparent, **state}
 
 
-class Tracer(Protocol):
+class Tracer:
+    """Makes no spans, as without a collector; `otel.OtelTracer` does."""
+
     def started(self, lease: Lease) -> None:
         """A slot has taken it. What follows in its trace, such as the CLI's own spans, follows this attempt."""
 
@@ -52,20 +54,4 @@ class Tracer(Protocol):
         """Exports what is left, for so many seconds at most."""
 
 
-class NoTracer:
-    """Implements `Tracer`; makes no spans."""
-
-    def started(self, lease: Lease) -> None:
-        pass
-
-    def ended(self, lease: Lease, ending: str, reason: str) -> None:
-        pass
-
-    def delivered(self, lease_id: str, outcome: str) -> None:
-        pass
-
-    def close(self, within: float) -> None:
-        pass
-
-
-NO_TRACER: Tracer = NoTracer()
+NO_TRACER = Tracer()

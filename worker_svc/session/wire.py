@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import inf
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,20 +12,14 @@ from google.protobuf.message import DecodeError
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.creators.base import TEXTS, Brief, Job
-from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, RunOutput, clean, failed
+from worker_svc.outcome import Article, Deferred, Failed, Outcome, Reason, RunOutput, failed
 from worker_svc.references import SCHEME, renamed
-from worker_svc.session.leases import Lease, Stage, StopReason
+from worker_svc.session.leases import Lease, StopReason
 from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
 from worker_svc.session.tracing import TraceContext
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of the largest update; a message has to hold it with some overhead."""
-_STAGES = {
-    Stage.QUEUED: pb.LEASE_STAGE_QUEUED,
-    Stage.ACCEPTED: pb.LEASE_STAGE_ACCEPTED,
-    Stage.PROCESSING: pb.LEASE_STAGE_PROCESSING,
-    Stage.FINISHED: pb.LEASE_STAGE_FINISHED,
-}
 _REASONS = {
     StopReason.EXPIRED: pb.RELEASE_REASON_EXPIRED,
     StopReason.REVOKED: pb.RELEASE_REASON_EXPIRED,  # it has ended already: the outcome is LEASE_LOST
@@ -36,12 +30,6 @@ _REASONS = {
 }
 
 _SPOOLED = {"completed": UpdateKind.COMPLETED, "failed": UpdateKind.FAILED, "deferred": UpdateKind.DEFERRED}
-
-
-@dataclass(frozen=True, slots=True)
-class CreatorInfo:
-    path: str
-    version: str
 
 
 def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
@@ -92,7 +80,9 @@ def ending_of(lease: Lease, outcome: Outcome) -> PendingUpdate:
         deferred = pb.Deferred(message=outcome.message)
         deferred.retry_after.FromMilliseconds(round(outcome.pause * 1e3))
         return _update(lease, UpdateKind.DEFERRED, pb.LeaseUpdate(deferred=deferred))
-    ending = _update(lease, UpdateKind.COMPLETED, pb.LeaseUpdate(completed=pb.Completed(result=_result(outcome))))
+    ending = _update(
+        lease, UpdateKind.COMPLETED, pb.LeaseUpdate(completed=pb.Completed(result=_result(outcome.article)))
+    )
     if ending.size <= MAX_ENDING:
         return ending
     return ending_of(lease, failed(Reason.RESULT_TOO_LARGE, f"the result has {ending.size} bytes in all"))
@@ -185,58 +175,12 @@ def _without(update: PendingUpdate, assets: Sequence[pb.ResultAsset]) -> pb.Leas
     return message
 
 
-def hello(
-    *,
-    identity: tuple[str, str],
-    process_id: str,
-    session_number: int,
-    hostname: str,
-    version: str,
-    slots: int,
-    creator: CreatorInfo,
-    held: Iterable[Lease],
-    lost: Iterable[str],
-) -> pb.LeaseRequest:
-    """The first message of a stream; `identity` is worker_id and folder_id."""
-    return pb.LeaseRequest(
-        hello=pb.Hello(
-            worker_id=identity[0],
-            folder_id=identity[1],
-            process_id=process_id,
-            session_number=session_number,
-            hostname=hostname,
-            version=version,
-            slots=slots,
-            creator_path=clean(creator.path, 1_000),
-            creator_version=creator.version,
-            held_leases=_held(held),
-            lost_leases=lost,
-            accepts_skipped_leases=True,
-        )
-    )
-
-
-def heartbeat(
-    number: int,
-    free_slots: int,
-    held: Iterable[Lease],
-    *,
-    last_assignment: int,
-    last_poll_id: str,
-    unhealthy: bool,
-    last_error: str,
-) -> pb.LeaseRequest:
-    return pb.LeaseRequest(
-        heartbeat=pb.Heartbeat(
-            number=number,
-            free_slots=free_slots,
-            held_leases=_held(held),
-            last_assignment=last_assignment,
-            last_poll_id=last_poll_id,
-            unhealthy=unhealthy,
-            last_error=last_error,
-        )
-    )
+def held(leases: Iterable[Lease]) -> list[pb.HeldLease]:
+    """Names leases in a hello or a heartbeat."""
+    return [
+        pb.HeldLease(lease_id=lease.lease_id, attempt=lease.attempt, stage=pb.LeaseStage.ValueType(lease.stage))
+        for lease in leases
+    ]
 
 
 def report(number: int, updates: Iterable[PendingUpdate], *, accepts_deferrals: bool) -> pb.LeaseRequest:
@@ -252,10 +196,6 @@ def part(report_number: int, data: bytes, last: bool) -> pb.LeaseRequest:
     return pb.LeaseRequest(report_part=pb.ReportPart(report_number=report_number, data=data, last=last))
 
 
-def draining() -> pb.LeaseRequest:
-    return pb.LeaseRequest(draining=pb.Draining())
-
-
 def update_acks(results: Iterable[pb.UpdateResult]) -> list[UpdateAck]:
     return [UpdateAck(result.lease_id, result.attempt, result.outcome) for result in results]
 
@@ -266,18 +206,17 @@ def outcome_name(outcome: int) -> str:
     return names.get(outcome, str(outcome)).removeprefix("UPDATE_OUTCOME_").lower()
 
 
-def _result(outcome: Completed) -> pb.Result:
-    result: Article = outcome.article
+def _result(article: Article) -> pb.Result:
     return pb.Result(
-        body=result.content,
-        html_body=result.html,
-        images=result.images,
-        quality_score=result.quality_score,
-        title=result.title,
-        usage=result.usage,
-        model=result.model,
-        assets=[pb.ResultAsset(**asset._asdict()) for asset in result.assets],
-        left_out_assets=[asset_pb2.LeftOutAsset(name=name, reason=reason) for name, reason in result.left_out],
+        body=article.content,
+        html_body=article.html,
+        images=article.images,
+        quality_score=article.quality_score,
+        title=article.title,
+        usage=article.usage,
+        model=article.model,
+        assets=[pb.ResultAsset(**asset._asdict()) for asset in article.assets],
+        left_out_assets=[asset_pb2.LeftOutAsset(name=name, reason=reason) for name, reason in article.left_out],
     )
 
 
@@ -286,12 +225,6 @@ def _as_failure(update: pb.LeaseUpdate) -> pb.LeaseUpdate:
     text = f"the CLI asked to come back later, and this scheduler knows no deferrals{reason}"
     error = task_pb2.TaskError(reason=Reason.CREATOR_ERROR, message=text)
     return pb.LeaseUpdate(lease_id=update.lease_id, attempt=update.attempt, failed=pb.Failed(error=error))
-
-
-def _held(leases: Iterable[Lease]) -> list[pb.HeldLease]:
-    return [
-        pb.HeldLease(lease_id=lease.lease_id, attempt=lease.attempt, stage=_STAGES[lease.stage]) for lease in leases
-    ]
 
 
 def _update(lease: Lease, kind: UpdateKind, message: pb.LeaseUpdate) -> PendingUpdate:

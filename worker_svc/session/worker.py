@@ -17,12 +17,13 @@ from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.metrics import WorkerMetrics
-from worker_svc.outcome import Completed, Deferred, Outcome
+from worker_svc.outcome import Failed, Outcome
+from worker_svc.runner import Runner
 from worker_svc.session import wire
 from worker_svc.session.asset_uploads import AssetUploads, Put
 from worker_svc.session.deadlines import Renewal, grace
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.lease_executor import LeaseExecutor, TaskRunner
+from worker_svc.session.lease_executor import LeaseExecutor
 from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
 from worker_svc.session.probes import Probes
@@ -42,7 +43,7 @@ class Worker:
     def __init__(
         self,
         slots: Slots,
-        runner: TaskRunner,
+        runner: Runner,
         journal: DurableJournal,
         on_change: Callable[[], None],
         *,
@@ -57,105 +58,69 @@ class Worker:
         """Set when it is no longer known what runs: the worker then has to exit."""
         self.has_run_one = asyncio.Event()
         """Set when a worker that runs one task drains because it has."""
+        self.empty = asyncio.Event()
+        """Set while no lease is held: every one has ended and is acknowledged."""
+        self.empty.set()
         self._runs_one = runs_one
-        self._slots = slots
-        self._runner = runner
-        self._journal = journal
+        self.slots = slots
+        self._guard = runner.guard
+        self.journal = journal
         self._on_change = on_change
         self._metrics = metrics
         self._tracer = tracer
-        self._probes = Probes(runner.version, self._circuit_opened, on_change)
-        self._reporters = LeaseReporters(self.book, self._add, on_change)
+        self.probes = Probes(runner.version, self._circuit_opened, on_change)
+        self.reporters = LeaseReporters(self.book, self._add, on_change)
         self.uploads = AssetUploads(journal.assets, self._report_by, self._add)
-        self.intake = Intake(self.book, slots, journal, self._probes)
-        self._executor = LeaseExecutor(self.book, runner, journal, self._reporters.open, self._ran)
+        self.intake = Intake(self.book, slots, journal, self.probes)
+        self._executor = LeaseExecutor(self.book, runner, journal, self.reporters.open, self._ran)
         self._assigned: dict[str, pb.AssignedLease] = {}  # those that wait for a slot
         self._executions: dict[str, asyncio.Task[PendingUpdate]] = {}
         self._held = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
-
-    # What a stream reads
-
-    @property
-    def slot_count(self) -> int:
-        return self._slots.size
-
-    @property
-    def answered_poll(self) -> str:
-        return self._reporters.answered_poll
-
-    @property
-    def unhealthy(self) -> bool:
-        return self._probes.unhealthy
 
     @property
     def last_error(self) -> str:
         """Why the CLI counts as broken, why the disk refuses, or which result does not get through; else empty."""
-        if self._probes.last_error:
-            return self._probes.last_error
-        if not self._journal.healthy:
-            return f"the data folder can't be written: {self._journal.refusal}"
+        if self.probes.breaker.last_error:
+            return self.probes.breaker.last_error
+        if not self.journal.healthy:
+            return f"the data folder can't be written: {self.journal.refusal}"
         if not (stuck := self.outbox.stuck):
             return ""
         ends = self.outbox.stream_ends(stuck[0])
         return f"a result of {stuck[0].size:,} bytes does not get through: {ends} streams ended while it was sent"
 
-    def lost_leases(self) -> list[str]:
-        return self._journal.lost()
-
-    # What the process reads
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no lease is held: every one has ended and is acknowledged."""
-        return self._empty.is_set()
-
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs or waits for a slot, and every unacknowledged result is in the spool."""
-        return not self._executions and not self._assigned and self._journal.all_written
-
-    @property
-    def spooled(self) -> list[str]:
-        return self._journal.spooled
+        return not self._executions and not self._assigned and self.journal.all_written
 
     def sample(self) -> None:
         """Sets the gauges of what it holds."""
         metrics = self._metrics
-        metrics.slots.set(self._slots.size)
-        metrics.slots_in_use.set(self._slots.taken)
-        metrics.queued.set(self._slots.queued)
+        metrics.slots.set(self.slots.size)
+        metrics.slots_in_use.set(self.slots.taken)
+        metrics.queued.set(self.slots.queued)
         metrics.held.set(len(self.book))
-        metrics.circuit_closed.set(not self._probes.unhealthy)
-        metrics.spooled.set(len(self._journal.spooled))
-        metrics.oldest_spooled.set(self._journal.oldest_spooled)
-        metrics.disk_writable.set(self._journal.healthy)
-
-    async def wait_until_empty(self) -> None:
-        await self._empty.wait()
+        metrics.circuit_closed.set(not self.probes.unhealthy)
+        metrics.spooled.set(len(self.journal.spool.lease_ids))
+        metrics.oldest_spooled.set(self.journal.spool.oldest_age)
+        metrics.disk_writable.set(self.journal.healthy)
 
     # What the scheduler sends
-
-    def lost_acknowledged(self, lease_ids: Iterable[str]) -> None:
-        self._journal.forget_lost(lease_ids)
 
     def welcomed(self, drop: Collection[str], lease_ttl: float, put: Put | None) -> None:
         """A session is open: sends again what was not acknowledged, and stops the leases in `drop`.
 
         `put` uploads assets; None: the scheduler stores none.
         """
-        self._runner.set_grace(grace(lease_ttl))
+        self._guard.set_grace(grace(lease_ttl))
         self.outbox.rewind()
         self.uploads.closed()
         for update in self.outbox.withdraw(_names_assets):
             self.uploads.add(update)
         self.uploads.opened(put, late=drop)
-        self._reporters.forget_polls()
-        self._revoke(drop)
-
-    def session_ended(self) -> None:
-        self.uploads.closed()
+        self.reporters.polls.forget()
+        self.revoked(drop)
 
     def stream_ended(self) -> None:
         """A stream ended, and the scheduler gave no reason: an update that was in flight may be the cause."""
@@ -184,10 +149,14 @@ class Worker:
         """A heartbeat is committed: moves the deadlines of the leases that it renewed."""
         leases = self.book.renew(renewal.renewed, renewal.deadline)
         if leases:
-            self._runner.move_deadlines({lease.lease_id: lease.deadline for lease in leases})
+            self._guard.move_deadlines({lease.lease_id: lease.deadline for lease in leases})
 
-    def revoked(self, lease_ids: Iterable[str], reason: str) -> None:
-        self._revoke(lease_ids, reason)
+    def revoked(self, lease_ids: Iterable[str], reason: str = "LEASE_LOST") -> None:
+        for lease_id in lease_ids:
+            lease = self.book.get(lease_id)
+            if lease is not None and (action := self.book.revoke(lease, now())) is not StopAction.NOTHING:
+                self._carry_out(action, lease, StopReason.REVOKED)
+                _log.warning("a lease was revoked", action="lease.revoked", reason=reason, **lease.log_keys)
 
     def reported(self, report_number: int, acks: Iterable[UpdateAck]) -> None:
         """A report is committed; `acks` has the outcome of each of its updates."""
@@ -195,7 +164,7 @@ class Worker:
             if update.kind.ends:
                 self._acknowledged(update, outcome)
             elif outcome == pb.UPDATE_OUTCOME_LEASE_LOST:
-                self._revoke([update.lease_id])
+                self.revoked([update.lease_id])
         self._on_change()
 
     def apply_desired_state(self, desired: pb.DesiredState) -> None:
@@ -219,25 +188,21 @@ class Worker:
 
         A worker that runs one task keeps its one slot.
         """
-        if 1 <= slots <= MAX_SLOTS and slots != self._slots.size and not self._runs_one:
+        if 1 <= slots <= MAX_SLOTS and slots != self.slots.size and not self._runs_one:
             _log.info("the number of slots changed", action="worker.resized", slots=slots)
-            self._slots.resize(slots)
+            self.slots.size = slots
             self._fill()
-
-    def poll_now(self, poll_id: str) -> None:
-        """Ends the pauses of all creators, so that each asks its CLI at once."""
-        self._reporters.poll_now(poll_id)
 
     # What the process asks for
 
     def restore(self) -> None:
         """Takes up the results that an earlier process left in the spool."""
-        for update in self._journal.recover():
+        for update in self.journal.recover():
             lease = self.book.restore(update.lease_id, update.attempt)
             self._send(update)
             _log.info("a result from the spool", action="spool.recovered", **lease.log_keys)
         self._note_held()
-        if not self.is_empty:
+        if not self.empty.is_set():
             self._note_run()
 
     def drain(self) -> None:
@@ -250,14 +215,6 @@ class Worker:
         for lease in list(self.book):
             self._stop(lease, StopReason.DRAINING)
 
-    def deadline_passed(self, lease_id: str) -> None:
-        """The guard has ended a run because its deadline had passed.
-
-        The run notices by itself: a CLI that the guard ended, or does not start, raises RunExpiredError. A CLI that had
-        ended before has a result, which is paid for and may still be accepted: it is collected and sent.
-        """
-        self._reporters.end_pauses(lease_id)
-
     async def watch_time(self) -> None:
         """Stops what reaches its deadline. Runs until it is cancelled."""
         while True:
@@ -266,7 +223,7 @@ class Worker:
             at = now()
             for lease, reason in self.book.due(at):
                 self._stop(lease, reason)
-            self._reporters.check(at)
+            self.reporters.check(at)
 
     async def close(self) -> None:
         """Gives up what still runs, and waits for writes in progress. Spool and marks keep what is held."""
@@ -275,20 +232,20 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*self._executions.values(), return_exceptions=True)
         await self.uploads.close()
-        await self._probes.close()
-        await self._journal.close()
+        await self.probes.close()
+        await self.journal.close()
 
     # How
 
     def _take(self, lease: Lease, assigned_lease: pb.AssignedLease) -> None:
         self._assigned[lease.lease_id] = assigned_lease
         if (reason := self.intake.reason_against(lease)) is None:
-            self._slots.queue(lease.lease_id)
+            self.slots.queue(lease.lease_id)
         else:
             self._stop(lease, reason)
 
     def _release_undone(self) -> None:
-        _log.info("draining", action="worker.draining", running=self._slots.taken, queued=self._slots.queued)
+        _log.info("draining", action="worker.draining", running=self.slots.taken, queued=self.slots.queued)
         self._release_queued(StopReason.DRAINING)
         self._on_change()
 
@@ -302,7 +259,7 @@ class Worker:
                 self._stop(lease, reason)
 
     def _fill(self) -> None:
-        while (lease_id := self._slots.next()) is not None:
+        while (lease_id := self.slots.next()) is not None:
             lease = self.book.get(lease_id)
             assert lease is not None, "what is queued is held"
             if (too_late := self.book.accept(lease, now())) is not None:
@@ -316,13 +273,14 @@ class Worker:
         self._on_change()
 
     def _ran(self, lease: Lease, outcome: Outcome, seconds: float) -> None:
-        self._metrics.ran(_outcome_name(outcome), seconds)
-        self._probes.record_run(lease, outcome, seconds)
+        name = outcome.reason if isinstance(outcome, Failed) else type(outcome).__name__.upper()
+        self._metrics.ran(name, seconds)
+        self.probes.record_run(lease, outcome, seconds)
 
     def _executed(self, lease: Lease, task: asyncio.Task[PendingUpdate]) -> None:
         """A run is over. Not part of its task: a task that is cancelled before its first step never begins."""
         del self._executions[lease.lease_id]
-        self._reporters.run_over(lease.lease_id)
+        self.reporters.run_over(lease.lease_id)
         try:
             self._end_run(lease, _ending(lease, task))
         except asyncio.CancelledError:
@@ -346,13 +304,6 @@ class Worker:
             self.drain()
             self.has_run_one.set()
 
-    def _revoke(self, lease_ids: Iterable[str], reason: str = "LEASE_LOST") -> None:
-        for lease_id in lease_ids:
-            lease = self.book.get(lease_id)
-            if lease is not None and (action := self.book.revoke(lease, now())) is not StopAction.NOTHING:
-                self._carry_out(action, lease, StopReason.REVOKED)
-                _log.warning("a lease was revoked", action="lease.revoked", reason=reason, **lease.log_keys)
-
     def _stop(self, lease: Lease, reason: StopReason) -> None:
         self._carry_out(self.book.stop(lease, reason), lease, reason)
 
@@ -364,8 +315,8 @@ class Worker:
             self._executions[lease.lease_id].cancel()
 
     def _end(self, lease: Lease, ending: PendingUpdate) -> None:
-        self._slots.leave(lease.lease_id)
-        self._probes.record_lease_end(lease)
+        self.slots.leave(lease.lease_id)
+        self.probes.breaker.record_lease_end(lease.lease_id)
         self.book.settle(lease)
         kind = ending.kind.name.lower()
         self._metrics.lease_ended(kind)
@@ -377,12 +328,12 @@ class Worker:
             **({} if lease.stop is None else {"stopped": lease.stop.name.lower()}),
         )
         self._send(ending)
-        self._reporters.lease_over(lease.lease_id)
+        self.reporters.polls.record_end(lease.lease_id, now())
         self._on_change()
 
     def _acknowledged(self, update: PendingUpdate, outcome: int) -> None:
         lease = self.book.forget(update.lease_id)
-        self._journal.forget(update.lease_id)
+        self.journal.forget(update.lease_id)
         self._tracer.delivered(update.lease_id, wire.outcome_name(outcome))
         if lease is not None and outcome != pb.UPDATE_OUTCOME_COMMITTED:
             name = wire.outcome_name(outcome)
@@ -405,18 +356,8 @@ class Worker:
         return inf if lease is None else lease.report_by
 
     def _note_held(self) -> None:
-        for event, holds in ((self._held, len(self.book) > 0), (self._empty, not len(self.book))):
+        for event, holds in ((self._held, len(self.book) > 0), (self.empty, not len(self.book))):
             event.set() if holds else event.clear()
-
-
-def _outcome_name(outcome: Outcome) -> str:
-    match outcome:
-        case Completed():
-            return "COMPLETED"
-        case Deferred():
-            return "DEFERRED"
-        case _:
-            return outcome.reason.value
 
 
 def _names_assets(update: PendingUpdate) -> bool:
