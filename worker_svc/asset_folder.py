@@ -41,8 +41,6 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class AssetFolder:
-    """The assets of one worker folder."""
-
     def __init__(self, folder: Path, executor: Executor, max_result: int, fetcher: Fetcher | None = None) -> None:
         """`executor` removes files. `max_result` bounds body and HTML together, in bytes.
 
@@ -121,10 +119,8 @@ class _Taking:
         self._fetch_until = fetch_until
         self._fetched = 0
         self._by_place: dict[str, TakenAsset | LeftOutReason] = {}
-        self.assets: dict[str, TakenAsset] = {}
-        """By their names."""
-        self.names: dict[str, str] = {}
-        """New references by the text of the old ones."""
+        self.assets: dict[str, TakenAsset] = {}  # by their names
+        self.names: dict[str, str] = {}  # new references by the text of the old ones
         self.left_out: tuple[LeftOut, ...] = ()
 
     def take(self, reference: Reference) -> None:

@@ -90,8 +90,7 @@ def _why_not(name: str, dir_fd: int | None) -> LeftOutReason:
 
 MAX_REDIRECTS = 5
 CONNECT_TIMEOUT = 10.0
-FETCH_TIMEOUT = 60.0
-"""Seconds from the lookup of one address's host to its last byte."""
+FETCH_TIMEOUT = 60.0  # seconds from the lookup of one address's host to its last byte
 _BLOCK = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -128,8 +127,6 @@ def on_own_thread(work: Callable[[], R]) -> Future[R]:
 
 
 class Fetcher:
-    """Fetches from some hosts."""
-
     def __init__(
         self,
         hosts: Sequence[str],

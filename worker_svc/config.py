@@ -42,7 +42,6 @@ MAX_WORKER_ID = 200
 MAX_SLOTS = 1_000
 """CLIs that one worker may run at once. A scheduler refuses a hello with more slots."""
 GRPC_SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds")
-"""Schemes of gRPC targets."""
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:,/\[\]]+):(\d{1,5})")
 _HERE = re.compile(
     r"(?:(?:dns:(?:///)?)?(?:127\.[\d.]+|localhost|\[::1\])|ipv4:127\.[\d.]+|ipv6:\[::1\])(?::\d+)?|unix(?:-abstract)?:.*"
@@ -168,11 +167,9 @@ class WorkerSettings(ServiceSettings):
         return token
 
     def cli_user(self) -> CreatorUser | None:
-        """The user of CREATOR_USER; None if it is unset."""
         return None if self.creator_user is None else CreatorUser.named(self.creator_user)
 
     def conflicts(self) -> list[str]:
-        """What is wrong with the values together."""
         problems = [*together(self, "tls_client_cert", "tls_client_key")]
         if self.token is not None and self.token_file is not None:
             problems.append("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")

@@ -16,15 +16,13 @@ from worker_svc.config import WorkerSettings, addresses, variables_for_cli
 from worker_svc.creators.base import CreatorSettings
 from worker_svc.session.credentials import Credentials
 
-CALL_TIMEOUT = 5.0
-"""Seconds that a scheduler may take to answer."""
+CALL_TIMEOUT = 5.0  # seconds that a scheduler may take to answer
 
 _SERVING = b"\x08\x01"
 """A HealthCheckResponse with the status SERVING, as the wire has it: a worker has no generated code for it."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs the command with the arguments after `config`, and returns its exit status."""
     return ConfigCheck(
         "worker",
         WorkerSettings,

@@ -37,8 +37,7 @@ FORMAT = 1
 """Format of the folder. A version that writes what this one would misread raises it, and records it in `identity`
 before it writes anything else. A folder without a record has format 1."""
 
-GUARD_TIMEOUT = 60.0
-"""Seconds that the guard of a killed worker has to end that worker's CLIs."""
+GUARD_TIMEOUT = 60.0  # seconds that the guard of a killed worker has to end that worker's CLIs
 
 _POLL_INTERVAL = 0.05
 _MAX_NAME = 200
@@ -51,8 +50,6 @@ class FolderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Names this worker across restarts."""
-
     worker_id: str
     folder_id: str
 

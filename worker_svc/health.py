@@ -23,31 +23,25 @@ from worker_svc.outcome import Deferred, Failed, Outcome, Reason
 
 QUICK_FAILURE_LIMIT = 10.0
 """Seconds: a run that fails sooner counts as a quick failure, for which the CLI is the likely cause."""
-MAX_QUICK_FAILURES = 5
-"""Quick failures in a row that open the circuit."""
+MAX_QUICK_FAILURES = 5  # quick failures in a row that open the circuit
 MAX_ACCOUNT_FAILURES = 3
 """Quick failures of one account that count, if the worker gets other accounts' tasks too."""
 ACCOUNT_WINDOW = 100
 """Leases in a row of one account after which the worker counts as getting no others. As many failures in a row open the
 circuit, whatever their accounts."""
-MIN_PAUSE = 1.0
-"""Seconds between the opening and the first probe."""
+MIN_PAUSE = 1.0  # seconds between the opening and the first probe
 MAX_PAUSE = 300.0
 """Seconds between two probes, at most; the pause doubles with each probe that fails."""
-MAX_ERROR = 500
-"""Characters that are kept of an error."""
+MAX_ERROR = 500  # characters that are kept of an error
 _MAX_DOUBLINGS = 16
 
 
 class CircuitState(Enum):
     """How many leases the breaker admits."""
 
-    CLOSED = auto()
-    """Any number."""
-    OPEN = auto()
-    """None."""
-    HALF_OPEN = auto()
-    """One at a time, as a probe."""
+    CLOSED = auto()  # any number
+    OPEN = auto()  # none
+    HALF_OPEN = auto()  # one at a time, as a probe
 
 
 class Leased(Protocol):
@@ -73,8 +67,7 @@ class CircuitBreaker:
 
     def __init__(self) -> None:
         self.state = CircuitState.CLOSED
-        self.last_error = ""
-        """Why the circuit is not closed; empty if it is."""
+        self.last_error = ""  # why the circuit is not closed; empty if it is
         self.pause = 0.0
         """Seconds from the last opening to `half_open`, with jitter, because many workers may fail at once."""
         self._failures: dict[str, int | None] = {}

@@ -31,14 +31,12 @@ from worker_svc.guard.process.launch import hide_memory
 if TYPE_CHECKING:
     from worker_svc.session.tracing import Tracer
 
-EXPORT_TIMEOUT = 2.0
-"""Seconds for the last spans to be exported."""
+EXPORT_TIMEOUT = 2.0  # seconds for the last spans to be exported
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The command `contentgen-worker`."""
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 

@@ -23,8 +23,7 @@ MAX_USAGE_NAME = 50
 MAX_IMAGE_BYTES = 512 * 1024
 MAX_MESSAGE = 2_000
 MAX_STDERR = 4_000
-MAX_OUTPUT = 8_192
-"""Characters of stdout, and of stderr, that a run's output keeps."""
+MAX_OUTPUT = 8_192  # characters of stdout, and of stderr, that a run's output keeps
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -82,15 +81,11 @@ class LeftOut(NamedTuple):
 class Article:
     """A finished article. Its strings have no NUL and no lone surrogate, so that UTF-8 and PostgreSQL accept them."""
 
-    content: str
-    """Markdown, never blank."""
+    content: str  # Markdown, never blank
     html: str = ""
-    images: tuple[str, ...] = ()
-    """Names or URLs, cover first."""
-    quality_score: float | None = None
-    """As the CLI gave it, on a scale of its own; finite."""
-    title: str = ""
-    """Empty if the CLI gave none."""
+    images: tuple[str, ...] = ()  # names or URLs, cover first
+    quality_score: float | None = None  # as the CLI gave it, on a scale of its own; finite
+    title: str = ""  # empty if the CLI gave none
     usage: Mapping[str, float] = field(default_factory=dict)
     """What the run used, as the CLI says, such as `input_tokens`; finite."""
     model: str = ""
@@ -105,8 +100,6 @@ class Article:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The run produced an article."""
-
     article: Article
 
 
@@ -123,8 +116,7 @@ class Failed:
 class Deferred:
     """The CLI asked to come back later, which is no failure. `message` is human-readable, and may be empty."""
 
-    pause: float
-    """Seconds."""
+    pause: float  # seconds
     message: str = ""
 
 
@@ -137,8 +129,7 @@ class RunOutput:
 
     stdout: str = ""
     stderr: str = ""
-    stdout_truncated: bool = False
-    """Whether the beginning is missing."""
+    stdout_truncated: bool = False  # whether the beginning is missing
     stderr_truncated: bool = False
 
 

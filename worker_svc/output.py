@@ -8,20 +8,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import BinaryIO, Protocol
 
-MAX_LINE = 16 * 1024
-"""Characters of one line; a longer one is cut."""
+MAX_LINE = 16 * 1024  # characters of one line; a longer one is cut
 
 MAX_FILE = 64 * 1024 * 1024
 """Bytes that a CLI may print into a file, far more than any working CLI prints."""
-FOLLOW_INTERVAL = 1.0
-"""Seconds between two reads of such a file."""
+FOLLOW_INTERVAL = 1.0  # seconds between two reads of such a file
 
 _CHUNK = 64 * 1024
 
 
 class Sink(Protocol):
-    """Takes what a stream brings."""
-
     def add(self, chunk: bytes) -> None: ...
 
     def end(self) -> None: ...
@@ -33,8 +29,7 @@ class Tail:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept = bytearray()
-        self.seen = 0
-        """Bytes of the stream so far."""
+        self.seen = 0  # bytes of the stream so far
 
     def add(self, chunk: bytes) -> None:
         """Takes the next bytes. Uses at most twice the limit and a chunk of memory."""
@@ -64,7 +59,6 @@ class LineSplitter:
         self._begun = ""
 
     def add(self, chunk: bytes) -> None:
-        """Takes the next bytes."""
         *lines, rest = self._decoder.decode(chunk).split("\n")
         for line in lines:
             self._on_line((self._begun + line)[:MAX_LINE])
@@ -99,7 +93,6 @@ class FileFollower:
 
     @property
     def overflowed(self) -> bool:
-        """Whether the file is larger than MAX_FILE."""
         return self._read > MAX_FILE
 
     async def run(self) -> None:

@@ -15,10 +15,8 @@ from urllib.parse import unquote
 
 from worker_svc.outcome import Article
 
-SCHEME = "asset:"
-"""Before an asset's name, in `images` and texts."""
-_MAX = 2_000
-"""Characters of a reference; longer ones are no file names or addresses."""
+SCHEME = "asset:"  # before an asset's name, in `images` and texts
+_MAX = 2_000  # characters of a reference; longer ones are no file names or addresses
 
 _ALT = r"!\[(?:[^\[\]\\]|\\.){0,2000}+\]"
 _TARGET = rf"<(?P<angled>[^<>\n]{{1,{_MAX}}})>|(?P<plain>(?:[^\s()<>\\]|\\.|\([^\s()<>]{{0,{_MAX}}}\)){{1,{_MAX}}}+)"

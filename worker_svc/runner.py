@@ -32,8 +32,7 @@ from worker_svc.guard.client import Guard
 from worker_svc.outcome import MAX_OUTPUT, MAX_STDERR, Outcome, Reason, RunOutput, clean, clean_tail, failed
 from worker_svc.output import FileFollower, LineSplitter, Sink, Tail, read_to_end
 
-VERSION_TIMEOUT = 60.0
-"""Seconds that `--version` may take."""
+VERSION_TIMEOUT = 60.0  # seconds that `--version` may take
 
 _OUTPUT_TIMEOUT = 0.1
 """Seconds without output after a CLI's exit until its pipes are given up, if a descendant keeps them open."""
@@ -81,8 +80,7 @@ class CliRun:
     def __init__(self, name: str, runner: Runner, variables: Mapping[str, str]) -> None:
         """`variables` are of this run alone."""
         self.folder = runner.scratch / quote(name, safe="")
-        self.started = False
-        """Whether any CLI was started."""
+        self.started = False  # whether any CLI was started
         self._name = name
         self._runner = runner
         self._variables = variables

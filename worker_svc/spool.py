@@ -31,8 +31,7 @@ _MAX_RECORD = 16 * 1024 * 1024
 _MAX_BATCH = 16 * 1024 * 1024
 _MAX_FILE_SIZE = 2 * _MAX_BATCH
 """Bytes of a file, with ample space for what a batch holds beside its payloads."""
-_PROBE_SIZE = 1 << 20
-"""Bytes: larger than nearly all results."""
+_PROBE_SIZE = 1 << 20  # bytes: larger than nearly all results
 
 
 @dataclass(frozen=True, slots=True)

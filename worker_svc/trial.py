@@ -102,8 +102,7 @@ def _take(outbox: Outbox, number: int) -> Sequence[PendingUpdate]:
 
 MAX_EXCERPT_LINES = 12
 MAX_TITLE = 100
-MAX_EXCERPT = 1_000
-"""Characters of the body that are shown as text."""
+MAX_EXCERPT = 1_000  # characters of the body that are shown as text
 _HINTS = {
     Reason.CREATOR_CLI_NOT_FOUND: "set CREATOR_CLI_PATH (--creator-cli-path) to the creator CLI",
     Reason.TASK_TIMEOUT: "--timeout sets how long a run may take",
@@ -164,7 +163,6 @@ def _document(update: pb.LeaseUpdate, topic: str) -> Mapping[str, Any]:
 
 
 def _output(update: pb.LeaseUpdate) -> Mapping[str, Any]:
-    """The log of the attempt."""
     output = update.output
     return {
         "stdout": output.stdout,

@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from worker_svc.trial import TryOutput
 
 EXIT_FAILED = 1
-MAX_TIMEOUT = 3_650 * 86_400.0
-"""Seconds."""
+MAX_TIMEOUT = 3_650 * 86_400.0  # seconds
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 _DESCRIPTION = """\
@@ -70,15 +69,12 @@ log."""
 
 @dataclass(frozen=True, slots=True)
 class TryRequest:
-    """What to run, and how to show its outcome."""
-
     brief: Brief
     timeout: float
     output: Literal["text", "json"]
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs the command with the arguments after `try`, and returns its exit status."""
     try:
         request, settings = _parse(argv)
     except UsageError as error:

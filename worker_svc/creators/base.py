@@ -35,8 +35,7 @@ from worker_svc.outcome import (
 
 
 _NONE: Mapping[str, str] = MappingProxyType({})
-TEXTS = tuple(field.name for field in BRIEF)
-"""The topic, and the others."""
+TEXTS = tuple(field.name for field in BRIEF)  # the topic, and the others
 ARGUMENTS = {name: name.replace("_", "-") for name in TEXTS if name != "category"}
 """The option of each text that a CLI gets."""
 
@@ -45,10 +44,8 @@ class Brief(NamedTuple):
     """What is empty, or missing among the texts, was not given."""
 
     topic: str
-    texts: Mapping[str, str] = _NONE
-    """The others of `TEXTS`, by name."""
-    options: Mapping[str, str] = _NONE
-    """`creator_options`: more `--key=value` arguments."""
+    texts: Mapping[str, str] = _NONE  # the others of `TEXTS`, by name
+    options: Mapping[str, str] = _NONE  # `creator_options`: more `--key=value` arguments
 
     def arguments(self, names: Iterable[str] = ARGUMENTS) -> dict[str, str]:
         """The CLI's options: the topic, those of these texts that are given, and the others."""
@@ -59,10 +56,8 @@ class Brief(NamedTuple):
 # Deferrals: a CLI asks to come back later by exit status 75, and may say when.
 
 
-DEFAULT_PAUSE = 30.0
-"""Seconds, if the CLI does not say."""
-MAX_PAUSE = 86_400.0
-"""Seconds, at most; the scheduler's limit is the same."""
+DEFAULT_PAUSE = 30.0  # seconds, if the CLI does not say
+MAX_PAUSE = 86_400.0  # seconds, at most; the scheduler's limit is the same
 _MAX_MESSAGE = 200
 _RETRY_AFTER = re.compile(r"^\s*retry-after\s*:\s*(\d{1,20}(?:\.\d{1,20})?)\s*s?\s*$", re.IGNORECASE)
 
@@ -98,8 +93,7 @@ def _pauses_in(stdout: bytes) -> Iterator[float]:
 # those that the profile knows, or the operator names.
 
 
-ALL_OPTIONS = "*"
-"""Allows every option."""
+ALL_OPTIONS = "*"  # allows every option
 
 
 def options_refusal(options: Mapping[str, str], allowed: Collection[str]) -> Failed | None:
@@ -132,27 +126,18 @@ _OPTION_KEY = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a creator needs to know of a task."""
-
     task_id: str
-    attempt: int
-    """Counts leases, from 1: above 1 an earlier attempt may have left a run behind."""
-    brief: Brief
-    """See `job_problem`."""
+    attempt: int  # counts leases, from 1: above 1 an earlier attempt may have left a run behind
+    brief: Brief  # see `job_problem`
 
 
 @dataclass(frozen=True, slots=True)
 class CreatorSettings:
-    poll_interval: float
-    """Seconds between two `status` calls (CREATOR_POLL_INTERVAL)."""
-    max_result: int
-    """Bytes of body and HTML together (CREATOR_MAX_RESULT)."""
-    create_timeout: float = 30.0
-    """Seconds that an asynchronous `create` may take."""
-    status_timeout: float = 10.0
-    """Seconds that one `status` may take."""
-    result_timeout: float = 30.0
-    """Seconds that `result` may take."""
+    poll_interval: float  # seconds between two `status` calls (CREATOR_POLL_INTERVAL)
+    max_result: int  # bytes of body and HTML together (CREATOR_MAX_RESULT)
+    create_timeout: float = 30.0  # seconds that an asynchronous `create` may take
+    status_timeout: float = 10.0  # seconds that one `status` may take
+    result_timeout: float = 30.0  # seconds that `result` may take
 
     @property
     def result_output(self) -> int:
@@ -164,8 +149,7 @@ class CreatorSettings:
 class Needs:
     """What a profile's CLI needs to run; the runner provides it, also for `--version`."""
 
-    folders: Sequence[str] = ()
-    """Folders to make in its working folder."""
+    folders: Sequence[str] = ()  # folders to make in its working folder
     inherited: Sequence[str] = ()
     """Names of variables to pass on from the worker's environment, as if CREATOR_ENV named them."""
     fixed: Mapping[str, str] = field(default_factory=dict)
@@ -175,16 +159,11 @@ class Needs:
 @dataclass(frozen=True, slots=True)
 class CompletedCall:
     exit: ExitStatus
-    stdout: bytes
-    """The last `max_output` bytes."""
-    stderr_tail: str
-    """The end of stderr, a few thousand characters at most."""
-    truncated: bool
-    """Whether the beginning of stdout is missing."""
-    timed_out: bool
-    """Whether it was stopped because `limit` passed."""
-    overflowed: bool = False
-    """Whether it was stopped because the file of its stdout grew too large."""
+    stdout: bytes  # the last `max_output` bytes
+    stderr_tail: str  # the end of stderr, a few thousand characters at most
+    truncated: bool  # whether the beginning of stdout is missing
+    timed_out: bool  # whether it was stopped because `limit` passed
+    overflowed: bool = False  # whether it was stopped because the file of its stdout grew too large
 
 
 class Cli(Protocol):

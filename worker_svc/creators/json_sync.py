@@ -17,8 +17,6 @@ class JsonSync(Creator):
         self._settings = settings
 
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
-        """Makes one call, and reports `processing` when the process has started."""
-
         def on_line(line: str) -> None:
             if value := progress.of_line(line):
                 report.progress(*value)

@@ -36,14 +36,10 @@ from worker_svc.outcome import Failed, Outcome, Reason, clean, failed, of_docume
 # The SQLite database that a run leaves in its working folder. Reading it blocks.
 
 
-_READ_LIMIT = 20.0
-"""Seconds that reading may take in all."""
-_LARGEST_VALUE = 64 * 1024 * 1024
-"""Bytes of one value, at most, that are read into memory."""
-_STEPS = 100_000
-"""SQLite's steps between two checks of the clock: some milliseconds."""
-_BUSY_LIMIT = 1.0
-"""Seconds to wait for a process of the run that still writes."""
+_READ_LIMIT = 20.0  # seconds that reading may take in all
+_LARGEST_VALUE = 64 * 1024 * 1024  # bytes of one value, at most, that are read into memory
+_STEPS = 100_000  # SQLite's steps between two checks of the clock: some milliseconds
+_BUSY_LIMIT = 1.0  # seconds to wait for a process of the run that still writes
 
 
 class TooLargeError(Exception):
@@ -52,16 +48,11 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    task_id: str
-    """The program's own id."""
-    error: str
-    """Why it failed; empty if unknown."""
-    article: str | None
-    """Markdown; None if not stored."""
-    images: Any
-    """A list of objects with a `url`, not checked; None if not stored."""
-    score: float | None
-    """0 to 10; None if not stored: version 0.2.0 only prints it."""
+    task_id: str  # the program's own id
+    error: str  # why it failed; empty if unknown
+    article: str | None  # Markdown; None if not stored
+    images: Any  # a list of objects with a `url`, not checked; None if not stored
+    score: float | None  # 0 to 10; None if not stored: version 0.2.0 only prints it
 
 
 def read(path: Path, limit: int) -> StoredRun:
@@ -191,10 +182,8 @@ def reason(stderr: str) -> str:
 # The profile.
 
 
-NO_REQUIREMENTS = "无特别要求"
-"""The requirements of a task without any: the program needs some."""
-_TEXTS = ("requirements", "tone", "keywords")
-"""The texts that it takes beside the topic."""
+NO_REQUIREMENTS = "无特别要求"  # the requirements of a task without any: the program needs some
+_TEXTS = ("requirements", "tone", "keywords")  # the texts that it takes beside the topic
 _FOLDER = "data"
 _DATABASE = f"{_FOLDER}/content-creator.db"
 _DONE = "completed"

@@ -25,10 +25,8 @@ from worker_svc.creators.base import (
 )
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason, failed, last_document
 
-MAX_STATUS_CALLS = 3
-"""Calls of `status` in a row that may fail before the attempt fails."""
-FIRST_POLL_INTERVAL = 1.0
-"""Seconds until the first `status`; less if the poll interval is shorter."""
+MAX_STATUS_CALLS = 3  # calls of `status` in a row that may fail before the attempt fails
+FIRST_POLL_INTERVAL = 1.0  # seconds until the first `status`; less if the poll interval is shorter
 
 _WAITING = frozenset({"pending", "submitted"})
 _RUNNING = frozenset({"running", "processing"})
@@ -50,8 +48,7 @@ class Reference(Creator):
 class _Status:
     state: str
     document: dict[str, Any]
-    deferred: Deferred | None
-    """The deferral that the call asked for, which replaces a failure."""
+    deferred: Deferred | None  # the deferral that the call asked for, which replaces a failure
 
 
 @dataclass(slots=True)

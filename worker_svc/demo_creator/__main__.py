@@ -22,7 +22,6 @@ _RETRY_AFTER = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command, and returns the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     if list(arguments) in (["--version"], ["--help"]):
         _print(VERSION if arguments[0] == "--version" else USAGE.rstrip())

@@ -102,7 +102,6 @@ class _Pictures(NamedTuple):
 
 
 def pictures(brief: Brief) -> dict[str, bytes]:
-    """Returns the pictures of the article, by the names of their files."""
     names = _Pictures.of(brief)
     return {name: png(bytes.fromhex(brief.digest), n) for n, name in enumerate((names.cover, names.detail))}
 

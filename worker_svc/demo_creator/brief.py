@@ -26,7 +26,6 @@ class Brief(NamedTuple):
 
     @property
     def words(self) -> Sequence[str]:
-        """The keywords, as a list."""
         return [shorten(word, 40) for word in _BY_COMMA.split(self.keywords) if word.strip()][:_MAX_KEYWORDS]
 
     @property
@@ -36,7 +35,6 @@ class Brief(NamedTuple):
 
     @property
     def variant(self) -> int:
-        """A number drawn from the topic."""
         return int(self.digest[:8], 16)
 
     def pick(self, *wordings: str) -> str:
@@ -54,8 +52,7 @@ class Block(NamedTuple):
     """A piece of an article, its texts plain: neither Markdown nor HTML."""
 
     kind: Literal["h1", "h2", "p", "ul", "img", "hr"]
-    texts: Sequence[str]
-    """One text; the items of a `ul`; name and description of an `img`."""
+    texts: Sequence[str]  # one text; the items of a `ul`; name and description of an `img`
 
 
 def title(text: str) -> Block:

@@ -46,7 +46,6 @@ def at_create(fail: str, retry_after: float, on_child: Callable[[], None]) -> in
 
 
 def output(fail: str, document: bytes) -> bytes:
-    """Returns what to print instead of the result document."""
     if fail == "garbage":
         return b'\xff\xfe\x1b[31m<html>502 Bad Gateway</html>\x00\n{"content": no, \xf0\x9f}\n'
     if fail == "empty":

@@ -25,7 +25,6 @@ from worker_svc.demo_creator.brief import Brief
 
 
 def topic_hash(topic: str) -> str:
-    """SHA-256, in hex, of the topic's bytes as received."""
     return hashlib.sha256(os.fsencode(topic)).hexdigest()
 
 
@@ -46,19 +45,13 @@ _STEPS = ("outline", "draft", "pictures", "review")
 
 
 class DemoRun(NamedTuple):
-    """One create."""
-
     task_id: str
     brief: Brief
-    start: float
-    """Seconds since the epoch."""
-    seconds: float
-    """How long it takes."""
-    fail: str
-    """One of MISBEHAVIOURS, or empty."""
+    start: float  # seconds since the epoch
+    seconds: float  # how long it takes
+    fail: str  # one of MISBEHAVIOURS, or empty
 
     def status(self, now: float) -> Mapping[str, object]:
-        """Returns the status document at `now`."""
         remaining = self.start + self.seconds - now
         if remaining > 0:
             part = 1 - remaining / max(self.seconds, remaining)
@@ -87,7 +80,6 @@ def save(run: DemoRun) -> None:
 
 
 def load(task_id: str) -> DemoRun | None:
-    """Returns the last run of the task; None if it has none."""
     try:
         document = json.loads(_path(task_id, "json").read_text(encoding="ascii"))
     except FileNotFoundError:

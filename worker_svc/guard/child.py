@@ -50,8 +50,7 @@ class Child:
     """
 
     pid: int
-    stdout: asyncio.StreamReader
-    """Empty if the CLI writes to a descriptor that the caller gave."""
+    stdout: asyncio.StreamReader  # empty if the CLI writes to a descriptor that the caller gave
     stderr: asyncio.StreamReader
 
     def __init__(self, ask_to_stop: Callable[[], None]) -> None:

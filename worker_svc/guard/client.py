@@ -39,10 +39,8 @@ _CLOSE_TIMEOUT = 2.0  # seconds beyond the grace; then the guard is killed
 @dataclass(frozen=True)
 class RunEnd:
     ended_by: Literal["deadline", "request"]
-    leftovers: int
-    """Descendants, without the CLIs themselves, that lived when the run began to end."""
-    killed: int
-    """Processes that did not end on TERM, and were killed."""
+    leftovers: int  # descendants, without the CLIs themselves, that lived when the run began to end
+    killed: int  # processes that did not end on TERM, and were killed
 
 
 class Guard:

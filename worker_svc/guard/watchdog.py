@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-CHECK_INTERVAL = 0.1
-"""Seconds between two checks, while a run is open."""
+CHECK_INTERVAL = 0.1  # seconds between two checks, while a run is open
 _MAX_GAP = 3 * CHECK_INTERVAL
 """Seconds between two checks that count at most: in a longer gap the worker was stopped, too."""
 
@@ -28,8 +27,7 @@ def overdue_limit(grace: float) -> float:
 @dataclass(slots=True)
 class _WatchedRun:
     deadline: float
-    waited: float = 0.0
-    """Seconds past the deadline in which the worker was checking."""
+    waited: float = 0.0  # seconds past the deadline in which the worker was checking
     end_requested: bool = False
 
 
@@ -41,7 +39,6 @@ class Watchdog:
         self._checked_at = 0.0
 
     def __bool__(self) -> bool:
-        """Whether any run is open."""
         return bool(self._runs)
 
     def opened(self, run: str, deadline: float, at: float) -> None:
@@ -58,7 +55,6 @@ class Watchdog:
                 run.deadline, run.waited = deadline, 0.0
 
     def end_requested(self, run: str) -> None:
-        """Records that the worker asked the guard to end a run."""
         if run in self._runs:
             self._runs[run].end_requested = True
 

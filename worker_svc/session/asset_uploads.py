@@ -27,8 +27,7 @@ from worker_svc.session import wire
 from worker_svc.session.channel import error_info
 from worker_svc.session.outbox import PendingUpdate
 
-WANTED = "asset-wanted"
-"""The header by which a scheduler asks for the bytes of an asset."""
+WANTED = "asset-wanted"  # the header by which a scheduler asks for the bytes of an asset
 PARALLEL = 2
 CHUNK = 64 * 1024
 MIN_PAUSE, MAX_PAUSE = 0.5, 30.0

@@ -21,8 +21,7 @@ from contentgen.service.settings import SettingsError
 from contentgen.validity import earliest_expiry
 from worker_svc.config import WorkerSettings
 
-MAX_TOKEN = 4_096
-"""Bytes of a token."""
+MAX_TOKEN = 4_096  # bytes of a token
 
 _TOKEN = re.compile(rb"[!-~]+")
 
@@ -43,8 +42,6 @@ class TlsCredentials:
 
 @dataclass(frozen=True, slots=True)
 class StreamCredentials:
-    """What the next stream is opened with; None if not configured."""
-
     token: str | None
     tls: TlsCredentials | None
 

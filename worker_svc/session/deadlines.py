@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-MAX_TIME_TO_STOP = 10.0
-"""Seconds of a lease that are reserved for TERM and KILL, at most."""
-MAX_GRACE = 3.0
-"""Seconds between TERM and KILL, at most."""
+MAX_TIME_TO_STOP = 10.0  # seconds of a lease that are reserved for TERM and KILL, at most
+MAX_GRACE = 3.0  # seconds between TERM and KILL, at most
 
 
 def time_to_stop(lease_ttl: float) -> float:
@@ -68,7 +66,6 @@ class HeartbeatLog:
         self._newest = number
 
     def built_at(self, number: int) -> float | None:
-        """Returns when a heartbeat was built; None if it is too old to grant or renew anything."""
         heartbeat = self._heartbeats.get(number)
         return None if heartbeat is None else heartbeat.at
 

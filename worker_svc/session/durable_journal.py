@@ -21,8 +21,7 @@ from worker_svc.session.loop import Loop
 from worker_svc.session.outbox import PendingUpdate
 from worker_svc.spool import Entry, Spool
 
-RETRY_INTERVAL = 2.0
-"""Seconds between two attempts to write after a write failed."""
+RETRY_INTERVAL = 2.0  # seconds between two attempts to write after a write failed
 _PROBE = "probe"
 
 _log: FilteringBoundLogger = structlog.get_logger()
@@ -38,8 +37,7 @@ class DurableJournal:
         self._on_health = on_health
         self._unwritten: dict[str, Entry] = {}
         self._retry = Loop(self._retry_until_written)
-        self.refusal = ""
-        """Why the last write failed; empty if it succeeded."""
+        self.refusal = ""  # why the last write failed; empty if it succeeded
 
     @property
     def healthy(self) -> bool:

@@ -56,8 +56,7 @@ class LeaseStream:
         self._worker = worker
         self._policy = policy
         self._wake = wake
-        self.last_received_at = now()
-        """When the scheduler's last message was read."""
+        self.last_received_at = now()  # when the scheduler's last message was read
 
     async def run(self, heartbeat_interval: float) -> None:
         """Runs until the stream ends: raises StreamEndedError or AioRpcError."""

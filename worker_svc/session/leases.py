@@ -36,42 +36,30 @@ class Stage(IntEnum):
 class StopReason(Enum):
     """Why a lease is stopped. The first reason counts."""
 
-    EXPIRED = auto()
-    """Its deadline passed."""
-    TASK_TIMEOUT = auto()
-    """The task's timeout, counted from `accepted`, has passed."""
-    QUEUED_TOO_LONG = auto()
-    """It waited for a slot for longer than the task's timeout."""
-    REVOKED = auto()
-    """The scheduler says that it is no longer this worker's."""
-    DRAINING = auto()
-    """The worker drains."""
-    REFUSED = auto()
-    """This machine cannot run anything now."""
-    UNHEALTHY = auto()
-    """The circuit breaker counts this worker's CLI as broken."""
+    EXPIRED = auto()  # its deadline passed
+    TASK_TIMEOUT = auto()  # the task's timeout, counted from `accepted`, has passed
+    QUEUED_TOO_LONG = auto()  # it waited for a slot for longer than the task's timeout
+    REVOKED = auto()  # the scheduler says that it is no longer this worker's
+    DRAINING = auto()  # the worker drains
+    REFUSED = auto()  # this machine cannot run anything now
+    UNHEALTHY = auto()  # the circuit breaker counts this worker's CLI as broken
 
 
 class StopAction(Enum):
     """What has to be done to stop a lease."""
 
-    NOTHING = auto()
-    """It has ended, or is being stopped."""
-    END = auto()
-    """It has no run: send the update that ends it."""
+    NOTHING = auto()  # it has ended, or is being stopped
+    END = auto()  # it has no run: send the update that ends it
     STOP_RUN = auto()
     """Stop its run, and send the update that ends it when no process of the run lives."""
 
 
 @dataclass(slots=True)
 class Lease:
-    """A lease that this worker holds."""
-
     lease_id: str
     attempt: int
     task_id: str
-    timeout: float
-    """Seconds from `accepted`."""
+    timeout: float  # seconds from `accepted`
     received_at: float
     deadline: float
     """Past it no process of this lease may run. Only acknowledged heartbeats move it."""
@@ -79,8 +67,7 @@ class Lease:
     accepted_at: float = inf
     stop: StopReason | None = None
     account_id: int = 0
-    failed_elsewhere: bool = False
-    """Whether the task's previous attempt failed on another worker."""
+    failed_elsewhere: bool = False  # whether the task's previous attempt failed on another worker
     trace: TraceContext | None = None
     """The span that the attempt follows; None if its task belongs to no trace."""
 
@@ -218,8 +205,7 @@ class _OpenPoll:
     poll_id: str
     number: int
     ends_at: float
-    silent: set[str]
-    """Leases whose CLI has not answered yet."""
+    silent: set[str]  # leases whose CLI has not answered yet
 
 
 class OpenPolls:

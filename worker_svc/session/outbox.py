@@ -21,8 +21,7 @@ MAX_REPORT_BYTES = 3 * 1024 * 1024
 MAX_REPORT_UPDATES = 1_000
 MIN_LARGE_UPDATE = 256 * 1024
 """Bytes from which an update is sent alone, after a heartbeat: no heartbeat may wait behind a long write."""
-MIN_SUSPECT_UPDATE = 16 * 1024
-"""Bytes from which an update may be the reason why its stream ended."""
+MIN_SUSPECT_UPDATE = 16 * 1024  # bytes from which an update may be the reason why its stream ended
 MAX_STREAM_ENDS = 3
 """Streams that may end while an update is in flight; then it is stuck, and is sent after pauses only."""
 MIN_STUCK_PAUSE, MAX_STUCK_PAUSE = 30.0, 300.0
@@ -56,8 +55,7 @@ class PendingUpdate:
     lease_id: str
     attempt: int
     kind: UpdateKind
-    size: int
-    """Bytes that it takes in a report."""
+    size: int  # bytes that it takes in a report
     message: Any
 
 
@@ -208,14 +206,12 @@ def _matches(update: PendingUpdate, answer: UpdateAck) -> bool:
 # A report that is sent in parts, and how large the parts are.
 
 
-MIN_PART, MAX_PART = 4 * 1024, 256 * 1024
-"""Bytes of a part."""
+MIN_PART, MAX_PART = 4 * 1024, 256 * 1024  # bytes of a part
 FAST_LIMIT = 0.5
 """Seconds: if a part is received sooner, the next ones are twice as large. Less if heartbeats are frequent."""
 SLOW_FACTOR = 3
 """If a part takes longer than this multiple of the fast limit, the next ones are half as large."""
-FAST_SHARE = 0.25
-"""The fast limit is at most this share of the heartbeat interval."""
+FAST_SHARE = 0.25  # the fast limit is at most this share of the heartbeat interval
 
 
 class ReportPart(NamedTuple):
@@ -225,12 +221,9 @@ class ReportPart(NamedTuple):
 
 
 class ReportCutter:
-    """Cuts one report at a time into parts."""
-
     def __init__(self, heartbeat_interval: float) -> None:
         self._fast_limit = min(FAST_LIMIT, FAST_SHARE * heartbeat_interval)
-        self.size = MIN_PART
-        """Bytes of a part, adapted to the network."""
+        self.size = MIN_PART  # bytes of a part, adapted to the network
         self._report_number = 0
         self._left = memoryview(b"")
         self._sent_at: float | None = None

@@ -117,13 +117,11 @@ class LeaseReporters:
         self.polls = OpenPolls()
 
     def open(self, lease: Lease) -> LeaseReporter:
-        """Returns a reporter for a run that begins."""
         on_answer = partial(self._answered, lease.lease_id)
         reporter = self._reporters[lease.lease_id] = LeaseReporter(lease, self._book, self._add, on_answer, now)
         return reporter
 
     def run_over(self, lease_id: str) -> None:
-        """Forgets the reporter of a run."""
         self._reporters.pop(lease_id, None)
 
     def end_pauses(self, lease_id: str) -> None:

@@ -11,8 +11,7 @@ from worker_svc.session.scheduler_connection import SchedulerConnection
 from worker_svc.session.worker import Worker
 
 SAMPLE_INTERVAL = 0.5
-FROZEN_LIMIT = 30.0
-"""Seconds without a sample after which the event loop counts as frozen."""
+FROZEN_LIMIT = 30.0  # seconds without a sample after which the event loop counts as frozen
 
 
 class Sampling:

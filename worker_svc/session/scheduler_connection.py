@@ -24,8 +24,7 @@ MIN_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL = 0.05, 60.0
 """Seconds to which the scheduler's heartbeat interval is clamped. No pause before a reconnect is longer, and gRPC
 accepts none out of its range.
 """
-WELCOME_TIMEOUT = 10.0
-"""Seconds that the welcome to a hello may take."""
+WELCOME_TIMEOUT = 10.0  # seconds that the welcome to a hello may take
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -50,8 +49,7 @@ class SchedulerConnection:
         self._next_session = next_session
         self._metrics = metrics
         self._backoff = ReconnectBackoff()
-        self.connected = False
-        """Whether a session is open."""
+        self.connected = False  # whether a session is open
         self._stream: LeaseStream | None = None
         self._wake = wake
         self.quiesced = asyncio.Event()

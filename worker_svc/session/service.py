@@ -49,10 +49,8 @@ from worker_svc.spool import Spool
 EXIT_BROKEN = 1
 EXIT_UNDELIVERED = os.EX_TEMPFAIL
 """Exit status of a worker that runs one task, if its result is not acknowledged."""
-MAX_NAMED_RESULTS = 100
-"""Results left in the spool that the last log event names."""
-STOP_TIMEOUT = 6.0
-"""Seconds for CLIs to end and leases to be released, after a second signal."""
+MAX_NAMED_RESULTS = 100  # results left in the spool that the last log event names
+STOP_TIMEOUT = 6.0  # seconds for CLIs to end and leases to be released, after a second signal
 SILENCE_TIMEOUT = 12.0
 """Seconds without a message from a scheduler after which a drained worker leaves its results in the spool.
 
@@ -281,7 +279,6 @@ class _Service:
         return 0
 
     async def _no_task_comes(self) -> None:
-        """Drains and returns once the wait for a task is over, and none is held."""
         deadline = now() + self._wait
         while now() < deadline or not self._worker.empty.is_set():  # noqa: ASYNC110 - no event says that time has passed
             await asyncio.sleep(_CHECK_INTERVAL)
@@ -338,7 +335,6 @@ def _guard_lost(text: str) -> int:
 
 @asynccontextmanager
 async def _within(seconds: float) -> AsyncIterator[None]:
-    """`asyncio.timeout` that ends the block silently."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             yield

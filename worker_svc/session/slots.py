@@ -66,8 +66,7 @@ class Slots:
 # Whether the worker takes leases, and how many: the first reason of several not to.
 
 
-REFUSAL_PAUSE = 5.0
-"""Seconds without free slots after a lease was refused."""
+REFUSAL_PAUSE = 5.0  # seconds without free slots after a lease was refused
 MAX_UNACKNOWLEDGED = 4_000
 """Leases held, ended ones included, at which the worker stops asking for more."""
 
@@ -76,10 +75,8 @@ class Intake:
     """Decides from slots, journal and circuit breaker."""
 
     def __init__(self, book: LeaseBook, slots: Slots, journal: DurableJournal, probes: Probes) -> None:
-        self.stopping = False
-        """Whether the worker takes nothing until its process ends."""
-        self.drain_wanted = False
-        """Whether the scheduler wants it to take nothing for now."""
+        self.stopping = False  # whether the worker takes nothing until its process ends
+        self.drain_wanted = False  # whether the scheduler wants it to take nothing for now
         self._book = book
         self._slots = slots
         self._journal = journal

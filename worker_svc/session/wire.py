@@ -89,7 +89,6 @@ def ending_of(lease: Lease, outcome: Outcome) -> PendingUpdate:
 
 
 def ending_of_stop(lease: Lease, why: StopReason, *, started: bool) -> PendingUpdate:
-    """The update that ends a lease that was stopped."""
     if why is StopReason.TASK_TIMEOUT:
         return ending_of(lease, failed(Reason.TASK_TIMEOUT, f"the run took longer than {lease.timeout:g} s"))
     released = pb.Released(reason=_REASONS[why], started=started)
@@ -139,7 +138,6 @@ def decode(payload: bytes) -> PendingUpdate:
 
 
 def assets_of(update: PendingUpdate) -> Sequence[pb.ResultAsset]:
-    """Returns the assets that a result names."""
     message: pb.LeaseUpdate = update.message
     return message.completed.result.assets
 

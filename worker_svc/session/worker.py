@@ -31,8 +31,7 @@ from worker_svc.session.reporter import LeaseReporters
 from worker_svc.session.slots import REFUSAL_PAUSE, Intake, Slots
 from worker_svc.session.tracing import NO_TRACER, Tracer
 
-CHECK_INTERVAL = 0.2
-"""Seconds between two checks of deadlines, while any lease is held."""
+CHECK_INTERVAL = 0.2  # seconds between two checks of deadlines, while any lease is held
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -95,7 +94,6 @@ class Worker:
         return not self._executions and not self._assigned and self.journal.all_written
 
     def sample(self) -> None:
-        """Sets the gauges of what it holds."""
         metrics = self._metrics
         metrics.slots.set(self.slots.size)
         metrics.slots_in_use.set(self.slots.taken)
@@ -168,7 +166,6 @@ class Worker:
         self._on_change()
 
     def apply_desired_state(self, desired: pb.DesiredState) -> None:
-        """Resizes and drains as the database wants it."""
         self.resize(desired.slots)
         self.want_drain(desired.drain)
 

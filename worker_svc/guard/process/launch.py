@@ -104,8 +104,7 @@ class Launched(NamedTuple):
     pid: int
     exec_pipe: int
     """End of file: the program runs. Otherwise the exec failed, see `read_exec_error`."""
-    output: list[int]
-    """Read ends of stdout (unless one was given) and stderr."""
+    output: list[int]  # read ends of stdout (unless one was given) and stderr
 
 
 class _Ends(NamedTuple):

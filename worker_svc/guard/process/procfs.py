@@ -21,12 +21,9 @@ class Process(NamedTuple):
     parent: int
     group: int
     session: int
-    started: int
-    """Clock ticks since boot."""
-    dead: bool
-    """A zombie: it can only be reaped."""
-    mute: bool
-    """Dead or dying: its memory is gone, and its environment with it."""
+    started: int  # clock ticks since boot
+    dead: bool  # a zombie: it can only be reaped
+    mute: bool  # dead or dying: its memory is gone, and its environment with it
 
     @property
     def key(self) -> tuple[int, int]:
@@ -100,7 +97,6 @@ def _numbers(folder: str) -> list[int]:
 
 
 def group_leader(pid: int) -> Process:
-    """Returns what is known of a child if there is no /proc."""
     return Process(pid=pid, parent=os.getpid(), group=pid, session=pid, started=0, dead=False, mute=False)
 
 

@@ -178,8 +178,7 @@ class CliProcess:
         self.exec_pipe: int | None = exec_pipe
         """Descriptor on which a failed exec reports; None once exec has succeeded or failed."""
         self.failure: tuple[int, str] | None = None
-        self.kill_at: float | None = None
-        """When KILL follows, if this CLI alone was asked to stop."""
+        self.kill_at: float | None = None  # when KILL follows, if this CLI alone was asked to stop
 
     def ended_by(self) -> str:
         return BY_REQUEST if self.kill_at is not None else self.run.ended_by or BY_ITSELF
@@ -191,8 +190,7 @@ class GuardedRun:
     def __init__(self, name: str, deadline: float) -> None:
         self.name = name
         self.deadline = deadline
-        self.clis: dict[int, CliProcess] = {}
-        """By pid, until reaped."""
+        self.clis: dict[int, CliProcess] = {}  # by pid, until reaped
         self.ended_by: str | None = None
         self.over = False
         self.close_asked = False
