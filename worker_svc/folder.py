@@ -23,9 +23,9 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -61,26 +61,11 @@ class WorkerFolder:
         self.path = path
         self.identity = identity
         self._locks = locks
-
-    @property
-    def lock_fd(self) -> int:
-        return self._locks[1]
-
-    @property
-    def spool(self) -> Path:
-        return self.path / "spool"
-
-    @property
-    def assets(self) -> Path:
-        return self.path / "assets"
-
-    @property
-    def started(self) -> Path:
-        return self.path / "started"
-
-    @property
-    def scratch(self) -> Path:
-        return self.path / "scratch"
+        self.lock_fd = locks[1]
+        self.spool = path / "spool"
+        self.assets = path / "assets"
+        self.started = path / "started"
+        self.scratch = path / "scratch"
 
     def next_session(self) -> int:
         """Returns a number above all earlier ones of this folder, durably. Raises OSError.
@@ -123,23 +108,19 @@ def take_folder(
     workers.parent.mkdir(parents=True, exist_ok=True)
     _make_private(workers, mode, creator)
     path, alive = _named(workers, worker_id, creator) if worker_id else _lowest(workers, creator)
-    try:
+    with ExitStack() as locks:
+        locks.callback(os.close, alive)
         _make_private(path, mode, creator)  # not before: a worker of another user may live there
         _check_format(path)
         lock = _wait_for_guard(path, notify)
-    except BaseException:
-        os.close(alive)
-        raise
-    try:
-        _empty(path / "scratch")
+        locks.callback(os.close, lock)
+        shutil.rmtree(path / "scratch", ignore_errors=True)
         _make_private(path / "scratch", mode, creator)
         for name in ("assets", "spool", "started"):
             _make_private(path / name, creator=creator)
-        return WorkerFolder(path, _identity(path, worker_id, hostname, notify), (alive, lock))
-    except BaseException:
-        os.close(alive)
-        os.close(lock)
-        raise
+        folder = WorkerFolder(path, _identity(path, worker_id, hostname, notify), (alive, lock))
+        locks.pop_all()
+    return folder
 
 
 def folder_name(worker_id: str) -> str:
@@ -206,13 +187,10 @@ def _adopt(folder: Path, owner: int) -> None:
 
     The folder itself comes last: what is interrupted is done again. A link stays one.
     """
-    for path in (*folder.rglob("*"), folder) if folder.name == "assets" else (*_files(folder), folder):
+    within = folder.rglob("*") if folder.name == "assets" else filter(Path.is_file, folder.iterdir())
+    for path in (*within, folder):
         if path.lstat().st_uid == owner:
             os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_file()]
 
 
 def _try_lock(path: Path) -> int | None:
@@ -257,11 +235,6 @@ def _wait_for_guard(path: Path, notify: Callable[[str], None]) -> int:
     return lock
 
 
-def _empty(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _identity(path: Path, worker_id: str | None, hostname: str, notify: Callable[[str], None]) -> WorkerIdentity:
     """Returns the stored identity, or a new one if it cannot be read: the session numbers are lost with it."""
     try:
@@ -300,12 +273,8 @@ class StartedMarks:
     def __init__(self, folder: Path, executor: Executor) -> None:
         self._folder = folder
         self._writer: GroupWriter[str] = GroupWriter(self._create, executor)
-        self._left = frozenset(unquote(path.name) for path in folder.iterdir())
-
-    @property
-    def left(self) -> Collection[str]:
+        self.left = frozenset(unquote(path.name) for path in folder.iterdir())
         """Leases that an earlier process marked and did not clear."""
-        return self._left
 
     async def put(self, lease_id: str) -> None:
         """Returns once the mark is durable. Raises OSError."""
@@ -317,7 +286,7 @@ class StartedMarks:
             self._path(lease_id).unlink(missing_ok=True)
         except OSError:
             return
-        self._left -= {lease_id}
+        self.left -= {lease_id}
 
     async def close(self) -> None:
         await self._writer.close()

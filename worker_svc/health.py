@@ -133,7 +133,7 @@ class CircuitBreaker:
     def _count(self, lease: Leased, outcome: Outcome, seconds: float) -> None:
         if not isinstance(outcome, Failed):
             self._failures.clear()
-        elif _is_missing(outcome):
+        elif outcome.reason is Reason.CREATOR_CLI_NOT_FOUND:
             self._open(_text(outcome))
         elif seconds >= QUICK_FAILURE_LIMIT:
             self._failures.clear()
@@ -168,7 +168,3 @@ class CircuitBreaker:
 
 def _text(failure: Failed) -> str:
     return f"{failure.reason}: {failure.message}"
-
-
-def _is_missing(failure: Failed) -> bool:
-    return failure.reason is Reason.CREATOR_CLI_NOT_FOUND

@@ -14,7 +14,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -27,9 +27,6 @@ from worker_svc.config import WorkerSettings, configure_logging, read_settings
 from worker_svc.folder import FolderError, WorkerFolder, take_folder
 from worker_svc.guard.client import Guard
 from worker_svc.guard.process.launch import hide_memory
-
-if TYPE_CHECKING:
-    from worker_svc.session.tracing import Tracer
 
 EXPORT_TIMEOUT = 2.0  # seconds for the last spans to be exported
 
@@ -62,7 +59,11 @@ def run(argv: Sequence[str]) -> int:
     try:
         user = settings.cli_user()
         folder = take_folder(
-            settings.data_dir, settings.worker_id, platform.node(), _log_notice, creator=user.uid if user else None
+            settings.data_dir,
+            settings.worker_id,
+            platform.node(),
+            lambda text: _log.warning(text, action="folder.notice"),
+            creator=user.uid if user else None,
         )
     except (FolderError, OSError) as error:
         return _cannot_start(f"CONTENTGEN_DATA_DIR: {error}")
@@ -78,26 +79,17 @@ def _serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, *, trac
     import uvloop
 
     from worker_svc.session.service import serve
+    from worker_svc.session.tracing import NO_TRACER
 
-    tracer = _tracer(folder.identity.worker_id, traced=traced)
+    tracer = NO_TRACER
+    if traced:
+        from worker_svc.otel import OtelTracer
+
+        tracer = OtelTracer(folder.identity.worker_id)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         status = runner.run(serve(settings, folder, guard, version("contentgen-grpc"), tracer))
     tracer.close(EXPORT_TIMEOUT)
     return status
-
-
-def _tracer(worker_id: str, *, traced: bool) -> Tracer:
-    from worker_svc.session.tracing import NO_TRACER
-
-    if not traced:
-        return NO_TRACER
-    from worker_svc.otel import OtelTracer
-
-    return OtelTracer(worker_id)
-
-
-def _log_notice(text: str) -> None:
-    _log.warning(text, action="folder.notice")
 
 
 def _cannot_start(*problems: str) -> int:

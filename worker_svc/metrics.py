@@ -16,12 +16,6 @@ class WorkerMetrics(ServiceMetrics):
 
     def __init__(self) -> None:
         super().__init__("worker")
-        self._declare_process()
-        self._declare_leases()
-        self._declare_runs()
-        self._declare_results()
-
-    def _declare_process(self) -> None:
         self.loop_lag = self._histogram(
             "contentgen_event_loop_lag_seconds", "How late the event loop ran a timer, twice a second.", LAG_BUCKETS
         )
@@ -29,7 +23,7 @@ class WorkerMetrics(ServiceMetrics):
             "contentgen_worker_connected", "Whether a session with a scheduler is open, as /readyz says: 1 or 0."
         )
         self.sessions = self._counter("contentgen_worker_sessions_total", "Sessions with schedulers that were opened.")
-        self._stream_ends = self._counter(
+        self.stream_ends = self._counter(
             "contentgen_worker_stream_ends_total",
             "Streams to schedulers that ended, by status code (OK: the scheduler ended it, or asked for another one).",
             "code",
@@ -39,21 +33,17 @@ class WorkerMetrics(ServiceMetrics):
             "When the first certificate of a file expires, in Unix time.",
             "setting",
         )
-
-    def _declare_leases(self) -> None:
         self.slots = self._gauge("contentgen_worker_slots", "CLIs that may run at once.")
         self.slots_in_use = self._gauge("contentgen_worker_slots_in_use", "Slots in use.")
         self.queued = self._gauge("contentgen_worker_queued_leases", "Leases that wait for a slot.")
         self.held = self._gauge(
             "contentgen_worker_held_leases", "Leases that are held; those with an unacknowledged result are, too."
         )
-        self._lease_ends = self._counter(
+        self.lease_ends = self._counter(
             "contentgen_worker_leases_total",
             "Leases that ended: completed, failed, deferred or released.",
             "end",
         )
-
-    def _declare_runs(self) -> None:
         self._runs = self._counter(
             "contentgen_worker_runs_total",
             "Runs that ended by themselves: COMPLETED, DEFERRED, or the reason of Task.error.",
@@ -73,8 +63,6 @@ class WorkerMetrics(ServiceMetrics):
         self.circuit_closed = self._gauge(
             "contentgen_worker_circuit_closed", "1, or 0 while the circuit breaker keeps tasks from a broken CLI."
         )
-
-    def _declare_results(self) -> None:
         self.spooled = self._gauge(
             "contentgen_worker_spooled_results", "Results on disk that no scheduler has acknowledged."
         )
@@ -84,14 +72,6 @@ class WorkerMetrics(ServiceMetrics):
         self.disk_writable = self._gauge(
             "contentgen_worker_disk_writable", "1, or 0 if the last write to the data folder failed: no task is taken."
         )
-
-    # What is counted
-
-    def stream_ended(self, code: str) -> None:
-        self._stream_ends.labels(code).inc()
-
-    def lease_ended(self, end: str) -> None:
-        self._lease_ends.labels(end).inc()
 
     def ran(self, outcome: str, seconds: float) -> None:
         self._runs.labels(outcome).inc()

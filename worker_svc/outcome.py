@@ -149,7 +149,7 @@ def clean(text: str, limit: int) -> str:
 
 def clean_tail(text: str, limit: int) -> str:
     """As `clean`, but keeps the last `limit` code points."""
-    return _CONTROL.sub("", _ANSI.sub("", storable(text))).strip()[-limit:]
+    return clean(text, len(text))[-limit:]
 
 
 def storable(text: str) -> str:
@@ -172,7 +172,8 @@ def of_exit(ended: ExitStatus, stderr: str, reason: str = "") -> Failed | None:
     `reason` is why the CLI failed, if that is not the last line of `stderr`.
     """
     if ended.signal is not None:
-        message = f"the CLI was ended by {_signal_name(ended.signal)}"
+        name = next((known.name for known in signal.Signals if known == ended.signal), f"signal {ended.signal}")
+        message = f"the CLI was ended by {name}"
         return failed(Reason.CREATOR_ERROR, message, stderr, signal=str(ended.signal))
     if ended.code != 0:
         message = f"the CLI exited with status {ended.code}{_because(reason or _last_line(stderr))}"
@@ -369,13 +370,6 @@ def _bounded(result: Article, max_result: int) -> Completed | Failed:
 
 def _bytes(text: str) -> int:
     return len(text.encode())
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _last_line(stderr: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -57,7 +57,8 @@ class Reference(NamedTuple):
 
 def references(article: Article) -> list[Reference]:
     """Returns files and addresses, each once, in the order of images, body and HTML."""
-    texts = [*article.images, *(article.content[span] for span in _spans(article.content)), *_in_html(article.html)]
+    texts = [*article.images, *(article.content[span] for span in _spans(article.content))]
+    texts += [article.html[span] for span in _html_spans(article.html)]
     return [Reference(text) for text in dict.fromkeys(texts) if not _is_other(text)]
 
 
@@ -74,10 +75,6 @@ def renamed(article: Article, names: Mapping[str, str]) -> Article:
 def _is_other(text: str) -> bool:
     """Whether it is neither a file nor an address, such as `data:…`, `asset:…` and a part of the page."""
     return len(text) > _MAX or text.startswith("#") or bool(_OTHER_SCHEME.match(text) and not _ADDRESS.match(text))
-
-
-def _in_html(text: str) -> Iterator[str]:
-    return (text[span] for span in _html_spans(text))
 
 
 def _spans(markdown: str) -> list[slice]:

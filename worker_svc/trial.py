@@ -100,6 +100,7 @@ def _take(outbox: Outbox, number: int) -> Sequence[PendingUpdate]:
 # What is printed.
 
 
+_RELEASED = "this machine could not run the CLI (no memory, processes or disk space); --log-level=error shows why"
 MAX_EXCERPT_LINES = 12
 MAX_TITLE = 100
 MAX_EXCERPT = 1_000  # characters of the body that are shown as text
@@ -130,11 +131,13 @@ class TryOutput:
         """The run has ended with the update that a scheduler would get."""
         seconds = time.monotonic() - self._started_at
         if self._as_json:
-            document = {**_document(update, self._topic), "output": _output(update), "seconds": round(seconds, 3)}
-            _print(json.dumps(document, ensure_ascii=False, indent=2))
+            names = ("stdout", "stderr", "stdout_truncated", "stderr_truncated")
+            output = {name: getattr(update.output, name) for name in names}
+            document = {**_document(update, self._topic), "output": output, "seconds": round(seconds, 3)}
+            text = json.dumps(document, ensure_ascii=False, indent=2)
         else:
-            for line in _lines(_document(update, self._topic), seconds):
-                _print(line)
+            text = "\n".join(_lines(_document(update, self._topic), seconds))
+        print(text)  # noqa: T201 - a command prints
 
 
 def _document(update: pb.LeaseUpdate, topic: str) -> Mapping[str, Any]:
@@ -160,19 +163,6 @@ def _document(update: pb.LeaseUpdate, topic: str) -> Mapping[str, Any]:
             return {"status": "failed", "error": document}
         case _:
             return {"status": "released", "message": _RELEASED}
-
-
-def _output(update: pb.LeaseUpdate) -> Mapping[str, Any]:
-    output = update.output
-    return {
-        "stdout": output.stdout,
-        "stderr": output.stderr,
-        "stdout_truncated": output.stdout_truncated,
-        "stderr_truncated": output.stderr_truncated,
-    }
-
-
-_RELEASED = "this machine could not run the CLI (no memory, processes or disk space); --log-level=error shows why"
 
 
 def _lines(document: Mapping[str, Any], seconds: float) -> Iterator[str]:
@@ -224,7 +214,3 @@ def _error(error: Mapping[str, Any]) -> Iterator[str]:
 
 def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command prints
-
-
-def _print(text: str) -> None:
-    print(text)  # noqa: T201 - a command prints

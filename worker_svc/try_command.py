@@ -38,7 +38,6 @@ from worker_svc.guard.client import Guard
 
 if TYPE_CHECKING:
     from contentgen.v1 import worker_service_pb2 as pb
-    from worker_svc.trial import TryOutput
 
 EXIT_FAILED = 1
 MAX_TIMEOUT = 3_650 * 86_400.0  # seconds
@@ -124,18 +123,10 @@ def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, signa
         run = trial.execute(settings, folder, guard, _lease(request), output.progressed, earlier_signals=signals)
         ending = runner.run(run)
     folder.close()
-    return EXIT_INTERRUPTED if ending is None else _finish(output, ending)
-
-
-def _finish(output: TryOutput, ending: pb.LeaseUpdate) -> int:
+    if ending is None:
+        return EXIT_INTERRUPTED
     output.ended(ending)
-    match ending.WhichOneof("update"):
-        case "completed":
-            return 0
-        case "deferred":
-            return os.EX_TEMPFAIL
-        case _:
-            return EXIT_FAILED
+    return {"completed": 0, "deferred": os.EX_TEMPFAIL}.get(ending.WhichOneof("update") or "", EXIT_FAILED)
 
 
 def _lease(request: TryRequest) -> pb.AssignedLease:

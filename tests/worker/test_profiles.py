@@ -56,11 +56,6 @@ def reason(outcome: Outcome) -> Reason:
     return outcome.reason
 
 
-def test_an_unknown_profile_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"'refrence'.*reference, json"):
-        load("refrence", SETTINGS)
-
-
 async def test_reference_creates_watches_and_collects(tmp_path: Path) -> None:
     running = """echo '{"status": "running", "progress": {"percent": 40, "step": "draft", "message": "two of five"}}'"""
     cli = scripted(tmp_path, create=["exit 0"], status=[says("pending"), running, says("completed")], result=[DONE])

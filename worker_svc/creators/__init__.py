@@ -17,7 +17,5 @@ PROFILES: Mapping[str, Callable[[CreatorSettings], Creator]] = {
 
 
 def load(profile: str, settings: CreatorSettings) -> Creator:
-    """Returns the creator of a profile, for any number of concurrent runs. Raises ValueError."""
-    if profile not in PROFILES:
-        raise ValueError(f"CREATOR_PROFILE is {profile!r}; it should be one of {', '.join(PROFILES)}")
+    """Returns the creator of a profile, for any number of concurrent runs."""
     return PROFILES[profile](settings)

@@ -97,11 +97,6 @@ def count_create(task_id: str) -> int:
         os.close(file)
 
 
-def now() -> float:
-    """Seconds since the epoch, the clock of all runs."""
-    return time.time()
-
-
 def _path(task_id: str, suffix: str) -> Path:
     return _folder() / f"{hashlib.sha256(os.fsencode(task_id)).hexdigest()[:32]}.{suffix}"
 

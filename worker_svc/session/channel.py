@@ -49,24 +49,17 @@ class ReconnectBackoff:
 # Why a scheduler ended a stream with a status, so that an operator knows what to do.
 
 
-_DETAILS = "grpc-status-details-bin"
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     """Returns the `google.rpc.ErrorInfo` of a status; an empty one if it is missing or malformed."""
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS and isinstance(value, bytes):
-            with suppress(DecodeError):
-                return _found(value)
-    return error_details_pb2.ErrorInfo()
-
-
-def _found(packed: bytes) -> error_details_pb2.ErrorInfo:
     info = error_details_pb2.ErrorInfo()
-    for detail in status_pb2.Status.FromString(packed).details:
-        if detail.type_url.endswith("/google.rpc.ErrorInfo"):
-            detail.Unpack(info)
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            with suppress(DecodeError):
+                for detail in status_pb2.Status.FromString(value).details:
+                    detail.Unpack(info)  # if it is one
     return info
 
 

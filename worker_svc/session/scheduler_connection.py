@@ -66,10 +66,10 @@ class SchedulerConnection:
             try:
                 await self._one_stream()
             except StreamEndedError as end:
-                self._metrics.stream_ended("OK")
+                self._metrics.stream_ends.labels("OK").inc()
                 _log.warning("the stream ended", action="stream.ended", reason=str(end))
             except grpc.aio.AioRpcError as error:
-                self._metrics.stream_ended(error.code().name)
+                self._metrics.stream_ends.labels(error.code().name).inc()
                 log_refusal(error)
             except OSError as error:
                 _log.error("no session can be opened", action="session.refused", error=str(error))

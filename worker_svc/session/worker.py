@@ -316,7 +316,7 @@ class Worker:
         self.probes.breaker.record_lease_end(lease.lease_id)
         self.book.settle(lease)
         kind = ending.kind.name.lower()
-        self._metrics.lease_ended(kind)
+        self._metrics.lease_ends.labels(kind).inc()
         self._tracer.ended(lease, kind, wire.reason_of(ending))
         _log.info(
             "a lease ended",

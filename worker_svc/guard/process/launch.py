@@ -10,7 +10,6 @@ import os
 import signal
 import struct
 import sys
-from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -60,12 +59,6 @@ class Identity(NamedTuple):
     uid: int
     gid: int
     groups: tuple[int, ...]
-
-    @classmethod
-    def of(cls, numbers: Sequence[int]) -> Identity:
-        """Returns the identity of a user's number, its group's and those of its further groups."""
-        uid, gid, *groups = numbers
-        return cls(uid, gid, tuple(groups))
 
     def assume(self) -> None:
         """Makes this process another user's, for good, without a right of the present one. Raises OSError.

@@ -324,5 +324,5 @@ def main(sock_fd: int, owner: str, grace: float, user: list[int], inherited: lis
         os.set_inheritable(fd, False)
     launch.name_process(b"cg-guard")
     procfs.kill_marked(owner)  # an earlier guard of this folder may have been killed
-    identity = launch.Identity.of(user) if user else None
+    identity = launch.Identity(user[0], user[1], tuple(user[2:])) if user else None
     GuardProcess(GuardChannel(socket.socket(fileno=sock_fd)), owner, grace, identity).run()
