@@ -87,7 +87,6 @@ def _why_not(name: str, dir_fd: int | None) -> LeftOutReason:
 
 # Pictures by their addresses.
 
-
 MAX_REDIRECTS = 5
 CONNECT_TIMEOUT = 10.0
 FETCH_TIMEOUT = 60.0  # seconds from the lookup of one address's host to its last byte

@@ -266,7 +266,6 @@ def _held_by(file: Path) -> str:
 
 # The worker's logs.
 
-
 _REDUNDANT_LOGGER = "grpc._common"
 """Logs a traceback for a malformed message. The stream ends then, which the worker logs itself."""
 

@@ -99,7 +99,6 @@ def _take(outbox: Outbox, number: int) -> Sequence[PendingUpdate]:
 
 # What is printed.
 
-
 _RELEASED = "this machine could not run the CLI (no memory, processes or disk space); --log-level=error shows why"
 MAX_EXCERPT_LINES = 12
 MAX_TITLE = 100

@@ -15,7 +15,6 @@ from worker_svc.outcome import Outcome
 
 # A CLI and a reporter for tests of creators: real processes, without the guard that a worker puts above them.
 
-
 _STDERR_TAIL = 4_000
 _CHUNK = 64 * 1024
 
@@ -141,7 +140,6 @@ def _exit(process: asyncio.subprocess.Process) -> ProcessExit:
 
 
 # A CLI whose answers are shell snippets, and a profile that runs it.
-
 
 JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
 SECOND = replace(JOB, attempt=2)

@@ -11,7 +11,6 @@ from tests.harness.pictures import png
 
 # A creator that takes a millisecond, for scenarios of hundreds of runs: it speaks the `json` profile, in shell.
 
-
 ARTICLE = "an article"
 _QUICK_SCRIPT = """\
 #!/bin/sh
@@ -54,7 +53,6 @@ def quick_creator(folder: Path) -> Path:
 
 # A creator whose results name files: it speaks the `json` profile, and does in its folder what a test wants.
 
-
 _PICTURE_SCRIPT = """\
 #!{python}
 import json, os, sys
@@ -91,7 +89,6 @@ def writing(**files: bytes) -> str:
 
 
 # A CLI that writes articles with pictures: good ones, a bad one, and one of another site.
-
 
 BODY = "# An article\n\nIt has a picture:\n\n![a cover](asset:cover.png)\n\nand an end.\n"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'

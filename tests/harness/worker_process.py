@@ -76,7 +76,6 @@ def worker_process(data_dir: Path, target: str, **settings: str) -> Iterator[Wor
 
 # A worker process whose CLIs run.
 
-
 FOR_EVER = "600"
 
 

@@ -46,7 +46,6 @@ pytestmark = pytest.mark.integration
 
 # A real worker process against a scripted scheduler: the files that results name, kept and uploaded before them.
 
-
 PICTURE, OTHER = png(), png(shade=200)
 EXECUTOR = ThreadPoolExecutor(1)
 """Removes nothing here."""
@@ -382,7 +381,6 @@ async def test_uploads_that_reach_an_older_scheduler_go_where_the_stream_goes(tm
 
 
 # Pictures that a result names by an address, from a real https server: which hosts, networks, redirects and sizes.
-
 
 SERVED_PICTURE = png()
 PRIVATE = (

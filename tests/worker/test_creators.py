@@ -20,7 +20,6 @@ pytestmark = pytest.mark.e2e
 
 # Scenarios 7 and 9: CLIs that misbehave, and topics that would make one misbehave.
 
-
 SHORT_TIMEOUT = 2.0
 """Seconds: for CLIs that would never end."""
 
@@ -136,7 +135,6 @@ def test_hostile_topics_reach_the_cli_byte_for_byte(stack: Stack) -> None:
 
 
 # The published npm package as the CLI of real workers: from submit to publish pool, and what happens in the middle.
-
 
 AS_ANY_CLI = pytest.mark.release("the published program is ended as any CLI is")
 TOPIC = "--help 人工智能的“未来”\n发展"

@@ -31,7 +31,6 @@ pytestmark = pytest.mark.e2e
 #
 # So does one whose guard is stopped, which then can end nothing.
 
-
 GUARD_TIMEOUT = 4.0
 """Seconds in which a guard has ended everything: its grace between TERM and KILL, and a little for a busy machine."""
 REQUEUED = ("pending", "REQUEUED")
@@ -197,7 +196,6 @@ def test_a_run_that_was_handed_over_is_adopted_by_the_next_attempt(stack: Stack)
 
 # A worker that is told to end: what runs may finish, the rest goes back at once, and no retry is consumed.
 
-
 LEASE = 60.0
 SPOOLED_TIMEOUT = 15.0
 """Seconds that a worker without a scheduler is promised to take at most, once nothing runs."""
@@ -331,7 +329,6 @@ def test_a_scheduler_that_can_t_keep_a_part_running_ends_and_says_so(stack: Stac
 
 
 # A worker whose CLI is broken fails its tasks quicker than any other ends one: it must not draw them all in.
-
 
 TASKS = 30
 _CREATOR = """#!/bin/sh

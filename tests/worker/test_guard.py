@@ -44,7 +44,6 @@ pytestmark = pytest.mark.integration
 
 # The guard with real programs: their start, output and end while worker and guard run.
 
-
 GRACE = 0.3
 FAR = 600.0  # seconds
 
@@ -353,7 +352,6 @@ async def test_process_groups_are_ended_without_subreapers(monkeypatch: pytest.M
 
 
 # Deadlines, and the deaths of worker and guard, with real processes that are killed and stopped.
-
 
 OWNER = f"test-{os.getpid()}"
 WORKER = f"""

@@ -103,7 +103,6 @@ def test_a_reused_number_is_not_signalled(sleeper: subprocess.Popen[bytes]) -> N
 
 # The channel between worker and guard, over real sockets.
 
-
 Received = list[tuple[Document, list[int]]]
 
 

@@ -29,7 +29,6 @@ pytestmark = pytest.mark.unit
 
 # When a worker's CLI counts as broken, and how it gets out of that.
 
-
 WELL: Outcome = Completed(Article("an article"))
 ILL: Outcome = failed(Reason.CREATOR_ERROR, "the CLI exited with status 3")
 REFUSED = failed(Reason.INVALID_CREATOR_OPTIONS, "its options are not allowed")
@@ -469,7 +468,6 @@ def test_a_lease_is_in_one_place_and_slots_are_never_overrun(size: int, queue_si
 
 
 # How long a guard may be late before its worker counts it as dead.
-
 
 PATIENCE = 1.0
 

@@ -192,7 +192,6 @@ def test_the_log_names_task_lease_and_attempt_as_far_as_they_are_known() -> None
 
 # When a poll of the scheduler is answered, and what a run has to do with it.
 
-
 NOW = 1_000.0
 PATIENCE_S = 5.0
 FOR_EVER = 3_600.0

@@ -38,7 +38,6 @@ pytestmark = pytest.mark.unit
 
 # Updates on their way: order, resending, what may be left out, what a report holds.
 
-
 COMMITTED = 1
 
 
@@ -257,7 +256,6 @@ def test_a_report_is_answered_once() -> None:
 
 # What a stream sends next: when a heartbeat is due.
 
-
 TTL, INTERVAL = 6.0, 2.0
 NOW = 1_000.0
 
@@ -328,7 +326,6 @@ def test_a_lease_that_was_claimed_on_the_newest_heartbeat_waits_for_the_next() -
 
 
 # A report in parts: one at a time, whole in the end, and as large as the link carries in a second or less.
-
 
 FAR_APART = FAST_LIMIT / FAST_SHARE
 """Seconds between two heartbeats that set parts no limit."""

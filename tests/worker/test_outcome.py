@@ -41,7 +41,6 @@ pytestmark = pytest.mark.unit
 
 # What an exit, an error at start and an output mean.
 
-
 MAX_RESULT = 3 * 1024 * 1024
 
 

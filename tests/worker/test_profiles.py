@@ -40,7 +40,6 @@ pytestmark = pytest.mark.unit
 
 # The profiles against small shell programs that answer as they are told to, and the parser of progress.
 
-
 IMPATIENT = {
     "create": replace(SETTINGS, create_timeout=0.5),
     "status": replace(SETTINGS, status_timeout=0.5),
@@ -320,7 +319,6 @@ def test_the_scheduler_lets_nobody_set_what_a_worker_sets() -> None:
 
 # A CLI that asks to come back later: what counts as that, how long the pause is, what each profile makes of it.
 
-
 TEMPFAIL = ProcessExit(75, None)
 LATER = "echo 'no quota left' >&2; echo 'retry-after: 12' >&2; exit 75"
 LATER_IN_12_S = Deferred(12.0, "no quota left")
@@ -444,7 +442,6 @@ async def test_a_result_that_is_deferred_is_collected_by_the_next_attempt(tmp_pa
 
 
 # The profile of llm-content-creator where the program is at odds with itself: said and not stored, or neither.
-
 
 ID = "0cbd9d8e-5b14-4a66-a2b6-2d8b27fd3a1f"
 LLM_JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))

@@ -42,7 +42,6 @@ pytestmark = pytest.mark.integration
 
 # `contentgen-worker --run-one`, as a real process against a scripted scheduler: one task, its result, the end.
 
-
 ONE = {"CONTENTGEN_RUN_ONE": "on"}
 SILENCE = 30.0
 """Seconds, more than a worker waits for a scheduler that says nothing any more."""
@@ -189,7 +188,6 @@ async def test_term_drains_it_as_always(tmp_path: Path, runs: bool) -> None:
 
 
 # A worker's runs without a stream, with a real guard, real programs and a real disk.
-
 
 FAR = 600.0
 ADDRESS = "https://localhost:1/b.png"

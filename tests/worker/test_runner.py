@@ -31,7 +31,6 @@ pytestmark = pytest.mark.integration
 
 # A run of a CLI under a real guard: its folder, its environment, and stdout as a file.
 
-
 FAR = 600.0
 NEEDS = Needs(folders=("data",), inherited=("KEY",), fixed={"KIND": "file"})
 LARGE = 1024 * 1024
@@ -223,7 +222,6 @@ async def test_a_cli_that_never_prints_its_version_is_unusable_and_leaves_nothin
 
 
 # Names, links and arguments that try to escape a run's folder, or reach a shell.
-
 
 DATA_FOLDER = Needs(folders=("data",))
 

@@ -391,7 +391,6 @@ async def test_a_scheduler_of_the_previous_version_gets_a_failure(tmp_path: Path
 
 # A real worker process that is polled, and resized.
 
-
 REFERENCE = {"CREATOR_PROFILE": "reference", "CREATOR_POLL_INTERVAL": FOR_EVER}
 # Answers `status` with the content of the file `status` of its task; hangs while there is a file `hang`.
 _CREATOR = """\

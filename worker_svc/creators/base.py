@@ -33,7 +33,6 @@ from worker_svc.outcome import (
 
 # What a task asks to have written, as creators read it. A new text is added here; a CLI gets it as an option.
 
-
 _NONE: Mapping[str, str] = MappingProxyType({})
 TEXTS = tuple(field.name for field in BRIEF)  # the topic, and the others
 ARGUMENTS = {name: name.replace("_", "-") for name in TEXTS if name != "category"}
@@ -54,7 +53,6 @@ class Brief(NamedTuple):
 
 
 # Deferrals: a CLI asks to come back later by exit status 75, and may say when.
-
 
 DEFAULT_PAUSE = 30.0  # seconds, if the CLI does not say
 MAX_PAUSE = 86_400.0  # seconds, at most; the scheduler's limit is the same
@@ -92,7 +90,6 @@ def _pauses_in(stdout: bytes) -> Iterator[float]:
 # chooses its options, and an option may make a program read or write any file. So only harmless ones are passed on:
 # those that the profile knows, or the operator names.
 
-
 ALL_OPTIONS = "*"  # allows every option
 
 
@@ -114,7 +111,6 @@ def options_refusal(options: Mapping[str, str], allowed: Collection[str]) -> Fai
 
 
 # Jobs, calls and creators.
-
 
 MAX_SMALL_OUTPUT = 64 * 1024
 """Bytes of stdout that are kept of a call with a small answer, such as `status`."""

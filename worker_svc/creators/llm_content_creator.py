@@ -35,7 +35,6 @@ from worker_svc.outcome import Failed, Outcome, Reason, clean, failed, of_docume
 
 # The SQLite database that a run leaves in its working folder. Reading it blocks.
 
-
 _READ_LIMIT = 20.0  # seconds that reading may take in all
 _LARGEST_VALUE = 64 * 1024 * 1024  # bytes of one value, at most, that are read into memory
 _STEPS = 100_000  # SQLite's steps between two checks of the clock: some milliseconds
@@ -123,7 +122,6 @@ def _score(database: sqlite3.Connection, task_id: str) -> float | None:
 # and one JSON object a line if NODE_ENV is `production`. Topic and article are printed too, and may contain anything,
 # so the parser trusts only what neither of them can forge.
 
-
 STEPS = ("search", "organize", "write", "checkText", "generateImage", "checkImage")
 """The steps of a run in order. A failed check repeats the step before it."""
 OVER_QUOTA = "Request failed with status code 429"
@@ -180,7 +178,6 @@ def reason(stderr: str) -> str:
 
 
 # The profile.
-
 
 NO_REQUIREMENTS = "无特别要求"  # the requirements of a task without any: the program needs some
 _TEXTS = ("requirements", "tone", "keywords")  # the texts that it takes beside the topic

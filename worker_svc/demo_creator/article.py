@@ -16,7 +16,6 @@ from worker_svc.demo_creator.brief import Block, Brief
 
 # A small picture: bands of colours that depend on a brief, as a PNG.
 
-
 WIDTH, HEIGHT = 160, 90
 
 
@@ -51,7 +50,6 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 # Blocks as Markdown and as HTML.
-
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>])")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})

@@ -20,7 +20,6 @@ from worker_svc.session.credentials import Credentials
 
 # The pause before each reconnect: full jitter, doubling with each failure, a heartbeat interval at most.
 
-
 MIN_BOUND = 0.2  # seconds that the first pause takes at most
 DEFAULT_MAX_PAUSE = 2.0  # seconds that a pause takes at most until a heartbeat interval is known
 _MAX_DOUBLINGS = 16
@@ -47,7 +46,6 @@ class ReconnectBackoff:
 
 
 # Why a scheduler ended a stream with a status, so that an operator knows what to do.
-
 
 _log: FilteringBoundLogger = structlog.get_logger()
 

@@ -193,7 +193,6 @@ def _too_late(lease: Lease, now: float) -> StopReason | None:
 
 # The scheduler's polls: which are open, and which was answered last.
 
-
 POLL_TIMEOUT = 7.0
 """Seconds that the CLIs have to answer a poll. The scheduler's callers wait for 10."""
 MAX_OPEN_POLLS = 100

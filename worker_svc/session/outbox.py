@@ -205,7 +205,6 @@ def _matches(update: PendingUpdate, answer: UpdateAck) -> bool:
 
 # A report that is sent in parts, and how large the parts are.
 
-
 MIN_PART, MAX_PART = 4 * 1024, 256 * 1024  # bytes of a part
 FAST_LIMIT = 0.5
 """Seconds: if a part is received sooner, the next ones are twice as large. Less if heartbeats are frequent."""

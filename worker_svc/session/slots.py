@@ -65,7 +65,6 @@ class Slots:
 
 # Whether the worker takes leases, and how many: the first reason of several not to.
 
-
 REFUSAL_PAUSE = 5.0  # seconds without free slots after a lease was refused
 MAX_UNACKNOWLEDGED = 4_000
 """Leases held, ended ones included, at which the worker stops asking for more."""

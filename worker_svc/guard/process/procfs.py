@@ -122,7 +122,6 @@ def send_signal(process: Process, number: signal.Signals) -> None:
 # Kills every process that a search finds, until it finds none. Used by a guard, for what its predecessor left, and by
 # a worker, for what its own guard can no longer end.
 
-
 _PASSES = 100  # only processes that fork faster than they are killed need more than a few
 
 
@@ -162,7 +161,6 @@ def _below(pid: int) -> Iterator[Process]:
 
 
 # The marks of runs.
-
 
 VARIABLE = "CONTENTGEN_RUN"
 
