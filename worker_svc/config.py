@@ -53,8 +53,7 @@ _WEEK = 7 * 86_400.0
 MAX_RESULT = 3 * 1024 * 1024
 """Bytes of a result's texts, at most."""
 Hosts = Annotated[
-    tuple[str, ...],
-    by_comma(_HOST, "names of hosts", "cdn.example.com,*.example.com,cdn.example.com:8443", lower=True),
+    tuple[str, ...], by_comma(_HOST, "names of hosts", "cdn.example.com,*.example.com,cdn.example.com:8443", lower=True)
 ]
 Names = Annotated[tuple[str, ...], by_comma(_VARIABLE, "names of environment variables", "LLM_API_KEY,HTTPS_PROXY")]
 OptionNames = Annotated[

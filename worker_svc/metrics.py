@@ -40,9 +40,7 @@ class WorkerMetrics(ServiceMetrics):
             "contentgen_worker_held_leases", "Leases that are held; those with an unacknowledged result are, too."
         )
         self.lease_ends = self._counter(
-            "contentgen_worker_leases_total",
-            "Leases that ended: completed, failed, deferred or released.",
-            "end",
+            "contentgen_worker_leases_total", "Leases that ended: completed, failed, deferred or released.", "end"
         )
         self._runs = self._counter(
             "contentgen_worker_runs_total",

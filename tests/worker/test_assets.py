@@ -609,11 +609,7 @@ def test_which_hosts_are_allowed(host: str, address: str, allowed: bool) -> None
 
 @pytest.mark.parametrize(
     ("address", "public"),
-    [
-        ("93.184.216.34", True),
-        ("2606:2800:220:1::1", True),
-        *((private, False) for private in PRIVATE),
-    ],
+    [("93.184.216.34", True), ("2606:2800:220:1::1", True), *((private, False) for private in PRIVATE)],
 )
 def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert is_public(ipaddress.ip_address(address)) is public

@@ -270,10 +270,7 @@ async def test_each_misbehaviour_is_a_named_outcome(demo: Demo, profile: str, fa
     assert isinstance(outcome, Failed)
     assert outcome.reason is expected
     if fail == "exit":
-        assert outcome.details == {
-            "exit_code": "3",
-            "stderr": "demo creator: told to fail\nError: the model said no",
-        }
+        assert outcome.details == {"exit_code": "3", "stderr": "demo creator: told to fail\nError: the model said no"}
 
 
 @pytest.mark.parametrize("profile", SPOKEN)

@@ -25,10 +25,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_each_worker_takes_the_lowest_folder_that_none_holds(tmp_path: Path) -> None:
-    with (
-        closing(take_folder(tmp_path, None, "host")) as first,
-        closing(take_folder(tmp_path, None, "host")) as second,
-    ):
+    with closing(take_folder(tmp_path, None, "host")) as first, closing(take_folder(tmp_path, None, "host")) as second:
         assert (first.path.name, second.path.name) == ("1", "2")
         assert first.identity.worker_id != second.identity.worker_id
     with closing(take_folder(tmp_path, None, "host")) as again:

@@ -326,11 +326,7 @@ database.executemany('INSERT INTO results VALUES (?, ?, ?, ?)', rows)
 database.commit()
 print('任务ID: id\\n状态: 已完成')
 """
-CREATES = {
-    "json": f"print(json.dumps({ARTICLE!r}))",
-    "reference": "",
-    "llm-content-creator": STORES,
-}
+CREATES = {"json": f"print(json.dumps({ARTICLE!r}))", "reference": "", "llm-content-creator": STORES}
 """What `create` of each profile's CLI prints, besides making the traps."""
 
 

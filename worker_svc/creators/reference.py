@@ -127,10 +127,7 @@ class _ReferenceRun:
 
     async def _collect(self) -> Outcome:
         completed_call = await call(
-            self.cli,
-            self._by_id("result"),
-            limit=self.settings.result_timeout,
-            max_output=self.settings.result_output,
+            self.cli, self._by_id("result"), limit=self.settings.result_timeout, max_output=self.settings.result_output
         )
         return result_of(completed_call, self.settings)
 
