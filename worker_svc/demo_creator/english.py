@@ -9,62 +9,58 @@ LAST_LINE = "This text was put together from fixed sentences by the demo creator
 
 def article(brief: Brief) -> list[Block]:
     """Returns the article, title first; its last paragraph says what wrote it."""
-    return [
-        title(brief.topic),
-        Block("p", [_introduction(brief)]),
-        *section("Where things stand", *_background(brief)),
-        *section("The questions that decide", *_questions(brief)),
-        *_keywords(brief),
-        *section("How to begin", *_practice()),
-        *section("In short", *_summary(brief)),
-        Block("hr", [""]),
-        Block("p", [LAST_LINE]),
-    ]
-
-
-def _introduction(brief: Brief) -> str:
-    opening = brief.pick(
-        f"“{brief.topic}” is a subject on which opinions are formed faster than they are checked.",
-        f"Few people meet “{brief.topic}” by choice, and yet many have to decide something about it.",
-        f"Whoever looks into “{brief.topic}” soon finds more answers than questions.",
-    )
+    topic = brief.topic
     tone = f" The tone it aims for: {brief.tone}." if brief.tone else ""
-    return (
-        f"{opening} This article puts the essentials in order: where the subject stands, which questions decide it, "
-        f"and how to begin without regretting it later.{tone}"
-    )
-
-
-def _background(brief: Brief) -> list[str]:
     return [
-        (
-            f"Three things have brought “{brief.topic}” to where it is now. The means have become cheap enough to "
-            "try, enough people have tried them to tell what holds, and the first mistakes are old enough to be "
-            "talked about."
+        title(topic),
+        Block(
+            "p",
+            [
+                brief.pick(
+                    f"“{topic}” is a subject on which opinions are formed faster than they are checked.",
+                    f"Few people meet “{topic}” by choice, and yet many have to decide something about it.",
+                    f"Whoever looks into “{topic}” soon finds more answers than questions.",
+                )
+                + " This article puts the essentials in order: where the subject stands, which questions decide it, "
+                + f"and how to begin without regretting it later.{tone}"
+            ],
         ),
-        (
+        *section(
+            "Where things stand",
+            f"Three things have brought “{topic}” to where it is now. The means have become cheap enough to try, "
+            "enough people have tried them to tell what holds, and the first mistakes are old enough to be talked "
+            "about.",
             "What has not changed is that results depend on care. The same approach does well in one place and "
             "badly in another, and the difference is rarely the tool. It is how clearly the aim was put before "
-            "the work began."
+            "the work began.",
         ),
-    ]
-
-
-def _questions(brief: Brief) -> list[str]:
-    requirements = (
-        f"The brief for this article asks for the following: {brief.requirements}" if brief.requirements else ""
-    )
-    return [
-        (
+        *section(
+            "The questions that decide",
             "Before anything else, say what should be better afterwards, and for whom. An aim that cannot be "
             "measured is no aim. Next, ask what it costs to be wrong: where a mistake can be taken back, trying "
-            "is cheaper than planning; where it cannot, it is the other way about."
+            "is cheaper than planning; where it cannot, it is the other way about.",
+            brief.pick(
+                "Last, ask who will look after it in a year. Much that begins well ends for want of an owner.",
+                "Last, ask what will be given up for it. Time spent here is missing somewhere else.",
+            ),
+            f"The brief for this article asks for the following: {brief.requirements}" if brief.requirements else "",
         ),
-        brief.pick(
-            "Last, ask who will look after it in a year. Much that begins well ends for want of an owner.",
-            "Last, ask what will be given up for it. Time spent here is missing somewhere else.",
+        *_keywords(brief),
+        *section(
+            "How to begin",
+            "Begin with one case that is small, real and somebody's own. Write down what you expect, do it, and "
+            "compare. Two weeks are enough to learn whether the expectation was sound, and short enough to stop "
+            "without loss.",
+            "Then widen it step by step, and keep what was learnt where the next person will find it. Progress "
+            "that has to be discovered twice is half as fast.",
         ),
-        requirements,
+        *section(
+            "In short",
+            f"“{topic}” rewards those who start small, measure honestly and decide late. None of that needs a "
+            "large budget. It needs a clear aim, a fair comparison and the willingness to change course.",
+        ),
+        Block("hr", [""]),
+        Block("p", [LAST_LINE]),
     ]
 
 
@@ -74,26 +70,3 @@ def _keywords(brief: Brief) -> list[Block]:
     items = [f"{word}: what it adds to “{brief.topic}”, and where it stops helping" for word in brief.words]
     lead = "These terms come up again and again, and each deserves a second look:"
     return [*section("Terms to know", lead), Block("ul", items)]
-
-
-def _practice() -> list[str]:
-    return [
-        (
-            "Begin with one case that is small, real and somebody's own. Write down what you expect, do it, and "
-            "compare. Two weeks are enough to learn whether the expectation was sound, and short enough to stop "
-            "without loss."
-        ),
-        (
-            "Then widen it step by step, and keep what was learnt where the next person will find it. Progress "
-            "that has to be discovered twice is half as fast."
-        ),
-    ]
-
-
-def _summary(brief: Brief) -> list[str]:
-    return [
-        (
-            f"“{brief.topic}” rewards those who start small, measure honestly and decide late. None of that needs "
-            "a large budget. It needs a clear aim, a fair comparison and the willingness to change course."
-        )
-    ]
