@@ -28,7 +28,7 @@ def run(argv: Sequence[str]) -> int:
         WorkerSettings,
         reads="token, certificates and their key, the data folder, the creator CLI",
         connects="asks each scheduler whether it serves",
-        checks=(_files, _folder, _cli, traces),
+        checks=(_files, lambda settings, _: unwritable("CONTENTGEN_DATA_DIR", settings.data_dir), _cli, traces),
         connect=lambda settings, findings: asyncio.run(_unreachable(settings, findings)),
         notes=_notes,
         more="It does not run the CLI: `contentgen-worker try --topic=TEXT` does. Whether the token is known only a"
@@ -46,10 +46,6 @@ def _files(settings: WorkerSettings, findings: Findings) -> Iterator[str]:
     yield from expired(settings, findings, "tls_ca", "tls_client_cert")
 
 
-def _folder(settings: WorkerSettings, _: Findings) -> Iterator[str]:
-    yield from unwritable("CONTENTGEN_DATA_DIR", settings.data_dir)
-
-
 def _cli(settings: WorkerSettings, findings: Findings) -> Iterator[str]:
     path = settings.creator_cli_path
     if program := shutil.which(path):
@@ -59,15 +55,12 @@ def _cli(settings: WorkerSettings, findings: Findings) -> Iterator[str]:
             f"CREATOR_CLI_PATH={path}: must be a program that can be run, by its path or by a name on the PATH, and"
             " there is none: install the creator CLI, or name it"
         )
+    limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
+    inherited = creators.load(settings.creator_profile, limits).needs.inherited
     try:
-        variables_for_cli(_names_for_cli(settings), os.environ)
+        variables_for_cli((*inherited, *settings.creator_env), os.environ)
     except SettingsError as error:
         yield from error.problems
-
-
-def _names_for_cli(settings: WorkerSettings) -> tuple[str, ...]:
-    limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
-    return (*creators.load(settings.creator_profile, limits).needs.inherited, *settings.creator_env)
 
 
 def _notes(settings: WorkerSettings) -> Iterable[str]:

@@ -176,7 +176,8 @@ def of_exit(ended: ExitStatus, stderr: str, reason: str = "") -> Failed | None:
         message = f"the CLI was ended by {name}"
         return failed(Reason.CREATOR_ERROR, message, stderr, signal=str(ended.signal))
     if ended.code != 0:
-        message = f"the CLI exited with status {ended.code}{_because(reason or _last_line(stderr))}"
+        cause = reason or (clean_tail(stderr, MAX_STDERR).splitlines() or [""])[-1]
+        message = f"the CLI exited with status {ended.code}" + (f": {cause[:200]}" if cause else "")
         return failed(Reason.CREATOR_ERROR, message, stderr, exit_code=str(ended.code))
     return None
 
@@ -203,7 +204,9 @@ def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = 
     if truncated and (document is None or "content" not in document):
         return failed(Reason.RESULT_TOO_LARGE, f"the CLI printed more than {len(stdout)} bytes", stderr)
     if document is None:
-        return failed(Reason.CREATOR_INVALID_RESPONSE, f"no JSON document in the output{_excerpt(text)}", stderr)
+        begin = clean(text[:400], 100)
+        excerpt = f"which begins {begin!r}" if begin else "which is empty"
+        return failed(Reason.CREATOR_INVALID_RESPONSE, f"no JSON document in the output, {excerpt}", stderr)
     return of_document(document, max_result, stderr)
 
 
@@ -370,17 +373,3 @@ def _bounded(result: Article, max_result: int) -> Completed | Failed:
 
 def _bytes(text: str) -> int:
     return len(text.encode())
-
-
-def _last_line(stderr: str) -> str:
-    lines = clean_tail(stderr, MAX_STDERR).splitlines()
-    return lines[-1] if lines else ""
-
-
-def _because(reason: str) -> str:
-    return f": {reason[:200]}" if reason else ""
-
-
-def _excerpt(text: str) -> str:
-    begin = clean(text[:400], 100)
-    return f", which begins {begin!r}" if begin else ", which is empty"

@@ -97,7 +97,7 @@ class FileFollower:
 
     async def run(self) -> None:
         """Returns when all that was printed before `ended` is read, or the file is too large."""
-        while not self._read_new(self._file):
+        while not self._read_new():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._no_more.wait(), FOLLOW_INTERVAL)
         for sink in self._sinks:
@@ -107,10 +107,10 @@ class FileFollower:
         """Records that the CLI has ended."""
         self._no_more.set()
 
-    def _read_new(self, file: BinaryIO) -> bool:
+    def _read_new(self) -> bool:
         """Reads what is new. Returns whether that was the last."""
         last = self._no_more.is_set()
-        while not self.overflowed and (chunk := file.read(_CHUNK)):
+        while not self.overflowed and (chunk := self._file.read(_CHUNK)):
             self._read += len(chunk)
             for sink in self._sinks:
                 sink.add(chunk)

@@ -107,10 +107,8 @@ def _check_create(request: Request) -> None:
     _check_choice(request, "demo-fail", list(MISBEHAVIOURS))
     if request.text("mode") != "sync" and not request.text("task-id"):
         raise UsageError("an asynchronous create needs --task-id")
-    request.number("demo-seconds", 0)
-    request.number("demo-first-seconds", 0)
-    request.number("demo-fail-times", 0)
-    request.number("demo-retry-after", 0)
+    for name in ("demo-seconds", "demo-first-seconds", "demo-fail-times", "demo-retry-after"):
+        request.number(name, 0)
 
 
 def _check_choice(request: Request, name: str, choices: Sequence[str]) -> None:

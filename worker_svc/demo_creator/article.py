@@ -9,7 +9,6 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from worker_svc.demo_creator import chinese, english
 from worker_svc.demo_creator.brief import Block, Brief
@@ -89,37 +88,26 @@ _HTML: Mapping[str, Callable[[Sequence[str]], str]] = {
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
-class _Pictures(NamedTuple):
-    cover: str
-    detail: str
-
-    @classmethod
-    def of(cls, brief: Brief) -> _Pictures:
-        name = brief.digest[:12]
-        return cls(f"{name}-cover.png", f"{name}-detail.png")
+def _names(brief: Brief) -> tuple[str, str]:
+    """The files of cover and detail."""
+    return f"{brief.digest[:12]}-cover.png", f"{brief.digest[:12]}-detail.png"
 
 
 def pictures(brief: Brief) -> dict[str, bytes]:
-    names = _Pictures.of(brief)
-    return {name: png(bytes.fromhex(brief.digest), n) for n, name in enumerate((names.cover, names.detail))}
+    return {name: png(bytes.fromhex(brief.digest), number) for number, name in enumerate(_names(brief))}
 
 
 def document(brief: Brief) -> dict[str, object]:
-    """Returns the result document, in in Chinese if topic or requirements are, else in English."""
+    """Returns the result document, in Chinese if topic or requirements are, else in English."""
     language = chinese if _HAN.search(brief.topic + brief.requirements) else english
-    pictures = _Pictures.of(brief)
     short = brief.shortened()
-    blocks = _illustrated(language.article(short), pictures, short.topic)
+    blocks = language.article(short)
+    cover, detail = (Block("img", [name, short.topic]) for name in _names(brief))
+    last = max(index for index, block in enumerate(blocks) if block.kind == "h2")
+    blocks = [blocks[0], cover, *blocks[1:last], detail, *blocks[last:]]  # below the title, before the last section
     return {
         "content": markdown(blocks),
         "htmlContent": html(blocks),
-        "images": [pictures.cover, pictures.detail],
+        "images": [*_names(brief)],
         "qualityScore": 7 + brief.variant % 30 / 10,
     }
-
-
-def _illustrated(blocks: Sequence[Block], pictures: _Pictures, alt: str) -> list[Block]:
-    """Puts the cover below the title, and the other picture before the last section."""
-    last = max(index for index, block in enumerate(blocks) if block.kind == "h2")
-    cover, detail = Block("img", [pictures.cover, alt]), Block("img", [pictures.detail, alt])
-    return [blocks[0], cover, *blocks[1:last], detail, *blocks[last:]]

@@ -57,16 +57,12 @@ def output(fail: str, document: bytes) -> bytes:
 
 def _leave_children(on_child: Callable[[], None]) -> None:
     """Each keeps stdout and stderr open, as a careless daemon does."""
-    for detach in (_stay, os.setsid, _daemonize):
+    for detach in (lambda: None, os.setsid, _daemonize):
         if os.fork() == 0:
             detach()
             on_child()
             time.sleep(_FOREVER)
             os._exit(0)
-
-
-def _stay() -> None:
-    """Remains in the group of its parent."""
 
 
 def _daemonize() -> None:

@@ -22,15 +22,12 @@ class GuardLostError(GuardError):
 
 
 class SpawnError(GuardError):
-    """A CLI could not be started; none of it ran.
-
-    Attributes:
-        errno: the kernel's reason (ENOENT: no such program or interpreter, EACCES: not executable, …).
-    """
+    """A CLI could not be started; none of it ran."""
 
     def __init__(self, errno: int, message: str) -> None:
         super().__init__(message)
         self.errno = errno
+        """The kernel's reason (ENOENT: no such program or interpreter, EACCES: not executable, …)."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,7 @@ class Child:
         self._pipes: set[int] = set()
 
     async def wait(self) -> Exit:
-        """Waits for the CLI to end; more of its output may follow.
-
-        Raises:
-            GuardLostError: the guard is gone.
-        """
+        """Waits for the CLI to end; more of its output may follow. Raises GuardLostError if the guard is gone."""
         return await asyncio.shield(self._exit)
 
     async def stop(self) -> Exit:

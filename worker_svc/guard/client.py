@@ -21,7 +21,7 @@ from worker_svc.creator_user import CreatorUser
 from worker_svc.guard import now
 from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
 from worker_svc.guard.process.procfs import kill_below, kill_marked
-from worker_svc.guard.process.wire import Closed, Document, GuardChannel
+from worker_svc.guard.process.wire import Closed, Document, GuardChannel, close_all
 from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,6 @@ class Guard:
     """One guard process.
 
     Attributes:
-        pid: the guard's process id.
         capabilities: what this system guarantees, one line for the log; known once connected.
         on_deadline: called with a run that the guard has ended because its deadline had passed. The run has still to
             be closed.
@@ -131,9 +130,7 @@ class Guard:
     def open_run(self, run: str, deadline: float) -> None:
         """Opens a run, in which CLIs can then be spawned.
 
-        Args:
-            run: its name.
-            deadline: in seconds of `now()`. Past it the guard ends the run, even if the worker is dead.
+        Past `deadline`, in seconds of `now()`, the guard ends the run, even if the worker is dead.
         """
         if run in self._runs:
             raise GuardError(f"run {run!r} is open already")
@@ -158,16 +155,9 @@ class Guard:
     ) -> Child:
         """Starts a CLI with this environment (and a mark), without stdin, in a session of its own.
 
-        Args:
-            run: the open run that the CLI and all its descendants belong to.
-            argv: the program, looked up in the PATH of `env` if it has no slash, and its arguments; no shell sees them.
-            cwd: its working folder.
-            env: its environment.
-            stdout: a descriptor to write to instead of a pipe. The caller closes it.
-
-        Raises:
-            SpawnError: it could not be started.
-            GuardError: the run is not open, or is being ended.
+        It and all its descendants belong to the run. The program is looked up in the PATH of `env` if it has no slash;
+        no shell sees its arguments. `stdout` is a descriptor to write to instead of a pipe; the caller closes it.
+        Raises SpawnError if it could not be started, GuardError if the run is not open or is being ended.
         """
         self._numbers += 1
         number = self._numbers
@@ -175,13 +165,17 @@ class Guard:
         future = self._spawning[number] = asyncio.get_running_loop().create_future()
         child = self._children[number] = Child(lambda: self._send({"op": "stop", "child": number}))
         try:
-            self._ask_to_spawn(request, stdout)
+            self._send(request, [] if stdout is None else [os.dup(stdout)])
             pid, output = await future
         except GuardError:
             del self._children[number]
             raise
+        except ValueError as error:
+            del self._children[number]
+            raise SpawnError(errno.E2BIG, str(error)) from None
         except asyncio.CancelledError:
-            _close_unread(future)
+            if future.done() and not future.cancelled() and future.exception() is None:
+                close_all(future.result()[1])
             raise
         finally:
             del self._spawning[number]
@@ -189,18 +183,10 @@ class Guard:
         self._readable_children = {child, *(other for other in self._readable_children if other.is_open)}
         return child
 
-    def _ask_to_spawn(self, request: Document, stdout: int | None) -> None:
-        try:
-            self._send(request, [] if stdout is None else [os.dup(stdout)])
-        except ValueError as error:
-            raise SpawnError(errno.E2BIG, str(error)) from None
-
     async def close_run(self, run: str) -> RunEnd:
         """Ends a run: TERM to all its processes, KILL after the grace. Returns when none of them lives.
 
-        Raises:
-            GuardError: no such run is open.
-            GuardLostError: the guard is gone.
+        Raises GuardError if no such run is open, GuardLostError if the guard is gone.
         """
         if run not in self._runs:
             raise GuardError(f"no run {run!r} is open")
@@ -314,8 +300,7 @@ class Guard:
         if future is not None and not future.done():
             future.set_result((event["pid"], fds))
             return
-        for fd in fds:  # the caller was cancelled
-            os.close(fd)
+        close_all(fds)  # the caller was cancelled
         with contextlib.suppress(GuardLostError):
             self._send({"op": "stop", "child": event["child"]})
 
@@ -338,8 +323,7 @@ class Guard:
             future.set_exception(error)
 
     def _on_exited(self, event: Document, _: list[int]) -> None:
-        child = self._children.pop(event["child"], None)
-        if child is not None:
+        if (child := self._children.pop(event["child"], None)) is not None:
             child.ended(Exit(event["code"], event["signal"], event["ended_by"]))
 
     def _on_ended(self, event: Document, _: list[int]) -> None:
@@ -347,16 +331,9 @@ class Guard:
         if not event["asked"]:
             asyncio.get_running_loop().call_soon(self.on_deadline, event["run"])
             return
-        ending = self._runs.pop(event["run"], None)
-        if ending is not None:
+        if (ending := self._runs.pop(event["run"], None)) is not None:
             ending.set_result(RunEnd(event["ended_by"], event["leftovers"], event["killed"]))
 
 
 def _joined(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
-
-
-def _close_unread(future: asyncio.Future[tuple[int, list[int]]]) -> None:
-    if future.done() and not future.cancelled() and future.exception() is None:
-        for fd in future.result()[1]:
-            os.close(fd)

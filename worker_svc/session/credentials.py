@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -107,7 +106,9 @@ def _token(settings: WorkerSettings, problems: list[str]) -> str | None:
 def _tls(settings: WorkerSettings, problems: list[str]) -> TlsCredentials | None:
     if settings.tls_ca is None:
         return None
-    problems += _tls_problems(settings)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    problems += unusable_authorities(context, settings, "tls_ca")
+    problems += unusable_pair(context, settings, "tls_client_cert", "tls_client_key")
     try:
         return TlsCredentials(
             settings.tls_ca.read_bytes(), _bytes(settings.tls_client_cert), _bytes(settings.tls_client_key)
@@ -115,12 +116,6 @@ def _tls(settings: WorkerSettings, problems: list[str]) -> TlsCredentials | None
     except OSError as error:
         problems.append(f"{error.filename}: can't be read ({error.strerror})")
         return None
-
-
-def _tls_problems(settings: WorkerSettings) -> Iterator[str]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    yield from unusable_authorities(context, settings, "tls_ca")
-    yield from unusable_pair(context, settings, "tls_client_cert", "tls_client_key")
 
 
 def _bytes(path: Path | None) -> bytes | None:

@@ -109,9 +109,8 @@ class _Ends(NamedTuple):
 def launch(program: Command, stdout: int | None, identity: Identity | None) -> Launched:
     """Starts a program in a session of its own, without stdin; as another user if an identity is given.
 
-    Raises:
-        ValueError: no program can have these arguments or this environment.
-        OSError: descriptors or processes are used up.
+    Raises ValueError if no program can have these arguments or this environment, OSError if descriptors or processes
+    are used up.
     """
     _check(program)
     pipes: list[tuple[int, int]] = []
@@ -120,7 +119,10 @@ def launch(program: Command, stdout: int | None, identity: Identity | None) -> L
             pipes.append(os.pipe())  # noqa: PERF401 - if one fails, those before have to be closed
         (_, exec_pipe), *output = pipes
         ends = _Ends(output[0][1] if stdout is None else stdout, output[-1][1], exec_pipe)
-        pid = _fork(program, ends, identity)
+        guard = os.getpid()
+        pid = os.fork()  # this process has one thread, so the caller notes the child before anything else happens
+        if pid == 0:
+            _become(program, ends, identity, guard)
     except OSError:
         for read_end, _ in pipes:
             os.close(read_end)
@@ -150,14 +152,6 @@ def _check(program: Command) -> None:
         raise ValueError("a variable's name is empty or holds '='")
     if any(b"\0" in os.fsencode(text) for text in (*argv, *env, *env.values(), cwd)):
         raise ValueError("an argument, a variable or the folder holds a NUL")
-
-
-def _fork(program: Command, ends: _Ends, identity: Identity | None) -> int:
-    guard = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _become(program, ends, identity, guard)
-    return pid  # this process has one thread, so the caller notes the child before anything else happens
 
 
 def _become(program: Command, ends: _Ends, identity: Identity | None, guard: int) -> NoReturn:

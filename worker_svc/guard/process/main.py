@@ -18,7 +18,7 @@ from typing import Any
 from worker_svc.guard import now
 from worker_svc.guard.process import launch, procfs
 from worker_svc.guard.process.runs import BY_DEADLINE, BY_REQUEST, CliProcess, GuardedRun, ProcessTree, signal_child
-from worker_svc.guard.process.wire import Closed, Document, GuardChannel
+from worker_svc.guard.process.wire import Closed, Document, GuardChannel, close_all
 
 _SURVEY_INTERVAL = 1.0
 """Seconds between two looks at all descendants, and how late the deadlines of a suspended machine may be kept."""
@@ -115,8 +115,7 @@ class GuardProcess:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._refuse(request, f"malformed request: {error!r}")
         finally:
-            for fd in fds:
-                os.close(fd)
+            close_all(fds)
 
     def _refuse(self, request: Document, message: str) -> None:
         refusal: Document = {"event": "refused", "message": message}
@@ -193,8 +192,7 @@ class GuardProcess:
         if cli.failure is None:
             self._send({"event": "spawned", "child": cli.number, "pid": cli.pid}, cli.output)
         else:
-            for fd in cli.output:
-                os.close(fd)
+            close_all(cli.output)
             self._send_failed(cli.number, *cli.failure)
 
     def _reap(self) -> None:

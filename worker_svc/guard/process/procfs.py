@@ -125,9 +125,8 @@ def send_signal(process: Process, number: signal.Signals) -> None:
 _PASSES = 100  # only processes that fork faster than they are killed need more than a few
 
 
-def kill_all(find: Callable[[], Iterable[Process]]) -> int:
-    """Kills what `find` yields until it yields nothing. Returns how many there were. Takes milliseconds."""
-    killed_keys: set[tuple[int, int]] = set()
+def kill_all(find: Callable[[], Iterable[Process]]) -> None:
+    """Kills what `find` yields until it yields nothing. Takes milliseconds."""
     foreign: set[tuple[int, int]] = set()  # those of another user
     for _ in range(_PASSES):
         processes = [process for process in find() if process.key not in foreign]
@@ -136,18 +135,16 @@ def kill_all(find: Callable[[], Iterable[Process]]) -> int:
         for process in processes:
             try:
                 send_signal(process, signal.SIGKILL)
-                killed_keys.add(process.key)
             except PermissionError:
                 foreign.add(process.key)
-    return len(killed_keys)
 
 
-def kill_below(pid: int) -> int:
-    """Kills every descendant of a process that is stopped itself. Returns how many there were.
+def kill_below(pid: int) -> None:
+    """Kills every descendant of a process that is stopped itself.
 
     The descendants of a subreaper, such as a guard, are all processes that its children ever started.
     """
-    return kill_all(lambda: _below(pid))
+    kill_all(lambda: _below(pid))
 
 
 def _below(pid: int) -> Iterator[Process]:
@@ -177,9 +174,9 @@ def run_of(pid: int, owner: str) -> str | None:
     return value.removeprefix(prefix) if value is not None and value.startswith(prefix) else None
 
 
-def kill_marked(owner: str) -> int:
-    """Kills all processes of this owner's runs, and returns how many there were. No guard of this owner may live."""
-    return kill_all(lambda: _marked(owner))
+def kill_marked(owner: str) -> None:
+    """Kills all processes of this owner's runs. No guard of this owner may live."""
+    kill_all(lambda: _marked(owner))
 
 
 def _marked(owner: str) -> Iterator[Process]:

@@ -92,9 +92,9 @@ class GuardChannel:
             self._out.appendleft((data, fds))
             raise
         except OSError:
-            _close_all(fds)
+            close_all(fds)
             raise
-        _close_all(fds)  # they went with the first byte
+        close_all(fds)  # they went with the first byte
         if size < len(data):
             self._out.appendleft((data[size:], ()))
 
@@ -149,9 +149,9 @@ class GuardChannel:
     def close(self) -> None:
         """Closes the socket and every descriptor that was not delivered."""
         for _, fds in self._out:
-            _close_all(fds)
+            close_all(fds)
         self._out.clear()
-        _close_all(self._fds)
+        close_all(self._fds)
         self._fds.clear()
         self._sock.close()
 
@@ -171,6 +171,6 @@ def _rights(fds: Sequence[int]) -> list[tuple[int, int, array.array[int]]]:
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
 
 
-def _close_all(fds: Sequence[int] | deque[int]) -> None:
+def close_all(fds: Sequence[int] | deque[int]) -> None:
     for fd in fds:
         os.close(fd)
