@@ -80,16 +80,7 @@ class GroupWriter(Generic[Item]):
                     await loop.run_in_executor(self._executor, self._write, [item for item, _ in batch])
                 except OSError as failure:
                     error = failure
-                _settle([future for _, future in batch], error)
+                for future in (future for _, future in batch if not future.cancelled()):
+                    future.set_exception(error) if error else future.set_result(None)
         finally:
             self._busy = None
-
-
-def _settle(futures: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
-    for future in futures:
-        if future.cancelled():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)

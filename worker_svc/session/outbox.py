@@ -155,7 +155,7 @@ class Outbox:
         for update, answer in zip_longest(self._sent.pop(report_number, ()), answers):
             if update is None:
                 break
-            if answer is not None and answer.outcome and _matches(update, answer):
+            if answer and answer.outcome and (answer.lease_id, answer.attempt) == (update.lease_id, update.attempt):
                 outcomes.append((update, answer.outcome))
                 self._ends.pop(_key(update), None)
                 self._due.pop(_key(update), None)
@@ -197,10 +197,6 @@ class Outbox:
 
 def _key(update: PendingUpdate) -> _Key:
     return update.lease_id, update.kind
-
-
-def _matches(update: PendingUpdate, answer: UpdateAck) -> bool:
-    return (update.lease_id, update.attempt) == (answer.lease_id, answer.attempt)
 
 
 # A report that is sent in parts, and how large the parts are.

@@ -54,18 +54,15 @@ class Probes:
         self.breaker.record_run(lease, outcome, lasted)
         if self.breaker.state is former_state:
             return
-        if isinstance(outcome, Failed):
-            self._has_opened(lease, outcome)
-        else:
+        if not isinstance(outcome, Failed):
             _log.info("the CLI works again", action="worker.healthy", **lease.log_keys)
-
-    def _has_opened(self, lease: Lease, failure: Failed) -> None:
+            return
         # The message may quote the task: it goes where tasks are shown, not into the log.
         _log.error(
             "the CLI fails at once or is missing: the worker takes one task at a time, as a probe",
             action="worker.unhealthy",
-            reason=failure.reason,
-            exit_code=failure.details.get("exit_code", ""),
+            reason=outcome.reason,
+            exit_code=outcome.details.get("exit_code", ""),
             next_probe_in=round(self.breaker.pause, 1),
             **lease.log_keys,
         )
