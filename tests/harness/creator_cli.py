@@ -11,12 +11,10 @@ from pathlib import Path
 
 from worker_svc.creators import load
 from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, CompletedCall, CreatorSettings, Job
-from worker_svc.outcome import Outcome
+from worker_svc.outcome import MAX_STDERR, Outcome
+from worker_svc.output import LineSplitter, Tail, read_to_end
 
 # A CLI and a reporter for tests of creators: real processes, without the guard that a worker puts above them.
-
-_STDERR_TAIL = 4_000
-_CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -63,22 +61,32 @@ class SubprocessCli:
             on_start()
         assert process.stdout is not None
         assert process.stderr is not None
-        stdout, stderr = _Tail(max_output, on_line), _Tail(_STDERR_TAIL, on_line)
+        stdout, stderr = Tail(max_output), Tail(MAX_STDERR)
         timed_out = False
         try:
             async with asyncio.timeout(limit):
-                await asyncio.gather(stdout.read(process.stdout), stderr.read(process.stderr), process.wait())
+                await asyncio.gather(
+                    read_to_end(process.stdout, [stdout, *_lines(on_line)]),
+                    read_to_end(process.stderr, [stderr, *_lines(on_line)]),
+                    process.wait(),
+                )
         except TimeoutError:
             timed_out = True
         finally:
-            await _end(process)
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            status = await process.wait()
         return CompletedCall(
-            exit=_exit(process),
-            stdout=bytes(stdout.kept),
-            stderr_tail=stderr.kept.decode("utf-8", "replace"),
+            exit=ProcessExit(status, None) if status >= 0 else ProcessExit(None, -status),
+            stdout=stdout.bytes(),
+            stderr_tail=stderr.bytes().decode("utf-8", "replace"),
             truncated=stdout.truncated,
             timed_out=timed_out,
         )
+
+
+def _lines(on_line: Callable[[str], None] | None) -> list[LineSplitter]:
+    return [LineSplitter(on_line)] if on_line else []
 
 
 @dataclass
@@ -98,45 +106,6 @@ class RecordingReporter:
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         await asyncio.sleep(min(seconds, self.longest_pause))
-
-
-class _Tail:
-    """The last `limit` bytes of a stream, and its lines as they come."""
-
-    def __init__(self, limit: int, on_line: Callable[[str], None] | None) -> None:
-        self._limit = limit
-        self._on_line = on_line
-        self._line = b""
-        self.kept = bytearray()
-        self.truncated = False
-
-    async def read(self, stream: asyncio.StreamReader) -> None:
-        while chunk := await stream.read(_CHUNK):
-            self.kept += chunk
-            if len(self.kept) > self._limit:
-                del self.kept[: -self._limit]
-                self.truncated = True
-            self._tell(chunk)
-
-    def _tell(self, chunk: bytes) -> None:
-        if self._on_line is None:
-            return
-        *lines, rest = (self._line + chunk).split(b"\n")
-        self._line = rest[:_CHUNK]
-        for line in lines:
-            self._on_line(line.decode("utf-8", "replace"))
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
-
-
-def _exit(process: asyncio.subprocess.Process) -> ProcessExit:
-    status = process.returncode
-    assert status is not None
-    return ProcessExit(status, None) if status >= 0 else ProcessExit(None, -status)
 
 
 # A CLI whose answers are shell snippets, and a profile that runs it.

@@ -22,13 +22,21 @@ for option; do
         --until=*) until=${option#*=} ;;
         --characters=*) characters=${option#*=} ;;
         --status=*) status=${option#*=} ;;
+        --mode=*) mode=${option#*=} ;;
+        --retry-after=*) retry_after=${option#*=} ;;
+        --deaf=*) trap '' TERM ;;
+        --leaves=*) sleep 600 & setsid sleep 600 & ;;
     esac
 done
+[ "$1" = status ] && { echo '{"status": "running"}'; exit; }
 note() {
     printf '{"event": "%s", "task_id": "%s", "pid": %d, "time": 0, "status": 0}\\n' "$1" "$id" $$ \\
-        >> "$CREATOR_DEMO_JOURNAL"
+        >> "${CREATOR_DEMO_JOURNAL:-/dev/null}"
 }
 note start
+[ -z "$retry_after" ] || { echo over quota >&2; echo "retry-after: $retry_after" >&2; exit 75; }
+[ "$mode" = async ] && exit "${status:-0}"
+[ "$seconds" = 600 ] && exec sleep 600
 [ -z "$seconds" ] || sleep "$seconds"
 [ -z "$status" ] || exit "$status"
 [ -z "$until" ] || while [ ! -e "$until" ]; do sleep 0.05; done
@@ -43,7 +51,8 @@ def quick_creator(folder: Path) -> Path:
     """The program, written into `folder`; it notes each create in the journal, as the demo creator does.
 
     Options: `seconds` that it takes, a file that it waits for (`until`), `characters` that its article has more, the
-    `status` that it exits with, and makes nothing.
+    `status` that it exits with, and makes nothing; `retry_after`, to come back after so many seconds; `deaf` to TERM;
+    `leaves` two processes behind. With profile `reference` a run only begins.
     """
     path = folder / "quick-creator"
     path.write_text(_QUICK_SCRIPT.replace("@ARTICLE@", ARTICLE))
@@ -54,7 +63,7 @@ def quick_creator(folder: Path) -> Path:
 # A creator whose results name files: it speaks the `json` profile, and does in its folder what a test wants.
 
 _PICTURE_SCRIPT = """\
-#!{python}
+#!{python} -IS
 import json, os, sys
 if sys.argv[1:] == ["--version"]:
     print("picture creator 1")

@@ -40,6 +40,7 @@ class Stream:
         self._inbox: asyncio.Queue[pb.LeaseRequest] = asyncio.Queue()
         self._outbox: asyncio.Queue[pb.LeaseResponse | None] = asyncio.Queue()
         self._answers = (False, False)
+        self._assignments = 0
 
     async def hello(self) -> pb.Hello:
         """The first message, which is a hello."""
@@ -59,6 +60,19 @@ class Stream:
                 message = await self._inbox.get()
                 if message.WhichOneof("message") == kind and wanted(getattr(message, kind)):
                     return getattr(message, kind)
+
+    async def idle(self) -> pb.Heartbeat:
+        """The next heartbeat that names no lease."""
+        heartbeat: pb.Heartbeat = await self.until("heartbeat", lambda beat: not beat.held_leases)
+        return heartbeat
+
+    async def grant(
+        self, *leases: pb.AssignedLease, wanted: Callable[[pb.Heartbeat], bool] = lambda _: True
+    ) -> pb.Heartbeat:
+        """Assigns leases on the next heartbeat that is `wanted`, which it returns."""
+        heartbeat: pb.Heartbeat = await self.until("heartbeat", wanted)
+        self.assign(self._assignments + 1, heartbeat.number, *leases)
+        return heartbeat
 
     async def update(self, kind: str, lease_id: str) -> pb.LeaseUpdate:
         """The first update of `kind` of a lease; waits for it."""
@@ -100,6 +114,7 @@ class Stream:
 
     def assign(self, number: int, heartbeat_number: int, *leases: pb.AssignedLease) -> None:
         """Assigns leases that were claimed on the capacity of a heartbeat."""
+        self._assignments = number
         self.send(assignment=pb.Assignment(number=number, heartbeat_number=heartbeat_number, leases=leases))
 
     def ack_heartbeat(
@@ -213,6 +228,11 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
             stream.over.set()
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+
+def held(message: pb.Hello | pb.Heartbeat) -> list[str]:
+    """The leases that it names."""
+    return [lease.lease_id for lease in message.held_leases]
 
 
 async def _read(requests: AsyncIterator[bytes], stream: Stream) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from contentgen.v1 import worker_service_pb2 as pb
+from tests.harness.creators import quick_creator
 from tests.harness.process import Process, installed
 from tests.harness.processes import children, living
-from tests.harness.scripted_scheduler import Stream
-from tests.harness.stack import DEMO_CREATOR
+from tests.harness.scripted_scheduler import ScriptedScheduler, Stream, scripted_scheduler
 from tests.harness.waiting import wait_until_async, wait_until_gone
 
 # A worker for tests that kill and stop it, beside a scheduler that the test scripts.
@@ -30,7 +30,7 @@ class WorkerProcess(Process):
             "PATH": os.environ["PATH"],
             "CONTENTGEN_SCHEDULER": target,
             "CONTENTGEN_DATA_DIR": str(data_dir),
-            "CREATOR_CLI_PATH": str(DEMO_CREATOR),
+            "CREATOR_CLI_PATH": str(quick_creator(data_dir)),
             "CREATOR_PROFILE": "json",
             "CREATOR_OPTIONS_ALLOWED": "*",
             "CONTENTGEN_LOG_LEVEL": "debug",
@@ -74,15 +74,26 @@ def worker_process(data_dir: Path, target: str, **settings: str) -> Iterator[Wor
         yield worker
 
 
+@asynccontextmanager
+async def worker_session(
+    data_dir: Path, **options: Any
+) -> AsyncIterator[tuple[ScriptedScheduler, WorkerProcess, Stream]]:
+    """A scheduler and a worker with an open session. The worker's settings are in capitals, `welcome`'s are not."""
+    settings = {name: options.pop(name) for name in [*options] if name.isupper()}
+    async with scripted_scheduler() as scheduler:
+        with worker_process(data_dir, scheduler.target, **settings) as worker:
+            stream, _ = await scheduler.session(**options)
+            yield scheduler, worker, stream
+
+
 # A worker process whose CLIs run.
 
 FOR_EVER = "600"
 
 
 async def running(stream: Stream, worker: WorkerProcess, *leases: pb.AssignedLease) -> list[int]:
-    """Assigns leases on the first heartbeat and waits until their CLIs run; the numbers of all processes."""
-    heartbeat = await stream.until("heartbeat")
-    stream.assign(1, heartbeat.number, *leases)
+    """Assigns leases on the next heartbeat and waits until their CLIs run; the numbers of all processes."""
+    await stream.grant(*leases)
     for assigned in leases:
         await stream.update("processing", assigned.lease_id)
     return [cli.pid for cli in worker.clis()]

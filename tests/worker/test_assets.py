@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -27,10 +28,10 @@ from scheduler_svc.runtime.errors import internal_status
 from tests.harness.creators import picture_creator, writing
 from tests.harness.credentials import make_signed
 from tests.harness.pictures import png, sha256
-from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, lease, scripted_scheduler
+from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, held, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
-from tests.harness.worker_process import WorkerProcess, worker_process
-from worker_svc import asset_sources
+from tests.harness.worker_process import WorkerProcess, worker_session
+from worker_svc import asset_folder, asset_sources
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher, LeftOutError, is_public
 from worker_svc.outcome import Article, LeftOut, LeftOutReason
@@ -44,13 +45,245 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 
-# A real worker process against a scripted scheduler: the files that results name, kept and uploaded before them.
-
 PICTURE, OTHER = png(), png(shade=200)
 EXECUTOR = ThreadPoolExecutor(1)
 """Removes nothing here."""
 DEFECT = internal_status()
 FULL = AssetStoreUnavailable("No space left on device")
+
+
+# The files that a result names, as they are taken from the run's folder.
+
+
+async def taken(
+    folder: Path, article: Article, fetcher: Fetcher | None = None, *, fetch_within: float | None = None
+) -> Article:
+    """What becomes of an article whose run has left `folder`."""
+    assets = folder / "assets"
+    assets.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(1) as disk, ThreadPoolExecutor(1) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        kept_assets = AssetFolder(assets, disk, 1_000, fetcher)
+        return await kept_assets.taken("lease", folder, article, fetch_within=fetch_within)
+
+
+async def test_names_that_need_escapes_get_others_and_absolute_paths_are_taken(tmp_path: Path) -> None:
+    for name in ("my pic (1).png", "图.png", "cover.png"):
+        (tmp_path / name).write_bytes(PICTURE)
+    content = "![](<my pic (1).png>) ![](my%20pic%20(1).png) ![](图.png)"
+    article = await taken(tmp_path, Article(f"{content} ![]({tmp_path}/cover.png)"))
+    names = "![](<asset:my-pic-1-.png>) ![](asset:my-pic-1-.png) ![](asset:图.png)"
+    assert article.content == f"{names} ![](asset:cover.png)"
+
+
+async def test_nothing_outside_of_the_run_s_folder_is_taken(tmp_path: Path) -> None:
+    secret, folder = tmp_path / "secret", tmp_path / "run"
+    secret.write_text("a secret")
+    (folder / "real").mkdir(parents=True)
+    (folder / "link.png").symlink_to(secret)
+    (folder / "folder").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe.png")
+    (folder / "empty.png").touch()
+    with (folder / "huge.png").open("wb") as huge:
+        huge.truncate(33 * 1024 * 1024)
+    names = {
+        str(secret): "OUTSIDE_FOLDER",
+        "../secret": "OUTSIDE_FOLDER",
+        "real/../../x.png": "OUTSIDE_FOLDER",
+        f"file://{secret}": "OUTSIDE_FOLDER",
+        "link.png": "SYMLINK",
+        "folder/secret": "SYMLINK",
+        "real": "NOT_FOUND",
+        "pipe.png": "NOT_FOUND",
+        "empty.png": "NOT_FOUND",
+        "none.png": "NOT_FOUND",
+        "a\nb.png": "NOT_FOUND",
+        "huge.png": "TOO_LARGE",
+        "https://example.com/a.png": "HOST_NOT_ALLOWED",
+    }
+    article = await taken(folder, Article("text", images=tuple(names)))
+    assert (dict(article.left_out), article.images, article.assets) == (names, tuple(names), ())
+
+
+async def test_files_are_bounded_in_number_and_in_size_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = tuple(f"{n}.txt" for n in range(102))
+    for name in names:
+        (tmp_path / name).write_text(name)
+    article = await taken(tmp_path, Article("text", images=names))
+    assert len(article.assets) == 100
+    assert dict(article.left_out) == {"100.txt": "TOO_MANY", "101.txt": "TOO_MANY"}
+    monkeypatch.setattr(asset_folder, "MAX_ALL_BYTES", 4 * len("0.txt"))
+    article = await taken(tmp_path, Article("text", images=names[:5]))
+    assert dict(article.left_out) == {"4.txt": "TOO_LARGE"}
+
+
+async def test_an_article_that_would_grow_beyond_its_bound_keeps_its_names(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    article = await taken(tmp_path, Article("![](a)" * 166))
+    assert article == Article("![](a)" * 166, left_out=(LeftOut("a", LeftOutReason.TOO_LARGE),))
+
+
+# A real worker process against a scripted scheduler: the files are kept, and uploaded before the result.
+
+
+def kept(folder: Path) -> list[Path]:
+    """The files in the worker's folder of assets."""
+    return sorted(path for path in folder.glob("workers/1/assets/*/*") if path.is_file())
+
+
+@asynccontextmanager
+async def picture_session(
+    tmp_path: Path,
+    setup: str = writing(cover_png=PICTURE),
+    *,
+    accepts_assets: bool = True,
+    hosts: str = "",
+    **result: object,
+) -> AsyncIterator[tuple[ScriptedScheduler, WorkerProcess, Stream]]:
+    """A worker whose creator names files; by default one picture, `cover.png`."""
+    settings = {"CREATOR_CLI_PATH": str(picture_creator(tmp_path, setup, **(result or {"images": ["cover.png"]})))}
+    settings["CREATOR_ASSET_HOSTS"] = hosts
+    async with worker_session(tmp_path, accepts_assets=accepts_assets, **settings) as session:
+        yield session
+
+
+async def completed(stream: Stream) -> pb.Result:
+    return (await stream.update("completed", "a")).completed.result
+
+
+async def finished(stream: Stream) -> None:
+    """Returns once the only lease has ended, and is held."""
+    await stream.until("heartbeat", lambda s: [each.stage for each in s.held_leases] == [pb.LEASE_STAGE_FINISHED])
+
+
+def left_out(result: pb.Result) -> dict[str, str]:
+    return {asset.name: asset.reason for asset in result.left_out_assets}
+
+
+async def test_files_that_a_result_names_are_uploaded_before_it(tmp_path: Path) -> None:
+    session = picture_session(
+        tmp_path,
+        writing(cover_png=PICTURE, in__detail_png=OTHER),
+        content="![](cover.png) ![](in/detail.png 'a title') ![](./cover.png)",
+        htmlContent='<img src="cover.png">',
+        images=["cover.png", {"url": "in/detail.png"}],
+    )
+    async with session as (scheduler, _, stream):
+        await stream.grant(lease("a"))
+        result = await completed(stream)
+        assert scheduler.assets == [PICTURE, OTHER]
+        assert list(result.images) == ["asset:cover.png", "asset:in/detail.png"]
+        assert result.body == "![](asset:cover.png) ![](asset:in/detail.png 'a title') ![](asset:cover.png)"
+        assert result.html_body == '<img src="asset:cover.png">'
+        assert [(asset.name, asset.sha256, asset.size, asset.source) for asset in result.assets] == [
+            ("cover.png", sha256(PICTURE), len(PICTURE), "cover.png"),
+            ("in/detail.png", sha256(OTHER), len(OTHER), "in/detail.png"),
+        ]
+        assert not left_out(result)
+        await stream.idle()
+        await wait_until_async(lambda: not kept(tmp_path), within=5, what="the acknowledged files are removed")
+
+
+async def test_whatever_the_lease_is_called_its_files_are_its_own(tmp_path: Path) -> None:
+    async with picture_session(tmp_path) as (scheduler, _, stream):
+        scheduler.takes_assets.clear()
+        await stream.grant(lease("a"))
+        await wait_until_async(lambda: kept(tmp_path), within=WITHIN, what="a file is kept")
+        # They end at once, without files.
+        await stream.grant(lease("", timeout=-1.0), lease("y" * 1_000, timeout=-1.0))
+        await stream.until("heartbeat", lambda s: s.last_assignment == 2 and held(s) == ["a"])
+        assert [path.read_bytes() for path in kept(tmp_path)] == [PICTURE]
+        scheduler.takes_assets.set()
+        await stream.idle()
+        assert scheduler.assets == [PICTURE]
+        assert not stream.over.is_set()
+
+
+async def test_a_scheduler_without_assets_gets_the_names_that_the_cli_gave(tmp_path: Path) -> None:
+    content, images = "![](<my pic.png>)", ["my pic.png", "none.png"]
+    setup = f"open('my pic.png', 'wb').write({PICTURE!r})"
+    session = picture_session(tmp_path, setup, accepts_assets=False, content=content, images=images)
+    async with session as (scheduler, _, stream):
+        await stream.grant(lease("a"))
+        result = await completed(stream)
+        assert (result.body, list(result.images)) == (content, images)
+        assert not result.assets
+        assert not left_out(result)
+        assert not scheduler.assets
+
+
+async def test_a_failed_upload_is_tried_again_while_the_lease_is_held(tmp_path: Path) -> None:
+    """What reaches a scheduler of an older version goes where the stream goes."""
+    async with picture_session(tmp_path) as (scheduler, _, stream):
+        scheduler.refuse_assets = [StatusCode.UNAVAILABLE, StatusCode.UNIMPLEMENTED, StatusCode.INTERNAL]
+        scheduler.takes_assets.clear()
+        await stream.grant(lease("a"))
+        await finished(stream)
+        await stream.until("heartbeat", lambda s: len(s.held_leases) == 1 and s.free_slots == 3)
+        assert not stream.updates("completed")
+        scheduler.takes_assets.set()
+        await completed(stream)
+        assert scheduler.assets == [PICTURE]
+        assert [peer == stream.peer for peer in scheduler.asset_peers] == [False, False, True, True]
+
+
+async def test_a_result_goes_without_its_files_before_its_task_times_out(tmp_path: Path) -> None:
+    async with picture_session(tmp_path, content="![](./cover.png)", images=["none.png"]) as (scheduler, _, stream):
+        scheduler.takes_assets.clear()
+        await stream.grant(lease("a", timeout=4.0))
+        result = await completed(stream)
+        assert result.body == "![](./cover.png)"
+        assert not result.assets
+        assert left_out(result) == {"none.png": "NOT_FOUND", "./cover.png": "NOT_FOUND"}
+        await stream.idle()
+
+
+async def test_a_worker_that_dies_between_spool_and_upload_uploads_after_its_restart(tmp_path: Path) -> None:
+    async with picture_session(tmp_path) as (scheduler, worker, stream):
+        scheduler.takes_assets.clear()
+        await stream.grant(lease("a"))
+        await finished(stream)
+        worker.kill()
+        assert [path.read_bytes() for path in kept(tmp_path)] == [PICTURE]
+        (tmp_path / "workers/1/assets/left").mkdir()
+        scheduler.takes_assets.set()
+        worker.launch()
+        again, hello = await scheduler.session(accepts_assets=True, drop=["a"])
+        assert held(hello) == ["a"]
+        assert list((await completed(again)).images) == ["asset:cover.png"]
+        assert scheduler.assets[-1] == PICTURE
+        first = next(m for m in again.received if m.HasField("heartbeat")).heartbeat
+        assert first.free_slots == 0  # a late result's task must not be granted anew before the result arrives
+        await again.until("heartbeat", lambda s: not s.held_leases and s.free_slots == 3)
+        await wait_until_async(lambda: not kept(tmp_path), within=5, what="the acknowledged files are removed")
+        assert not (tmp_path / "workers/1/assets/left").exists()
+
+
+async def test_a_result_goes_on_to_another_scheduler_with_its_assets(tmp_path: Path) -> None:
+    async with picture_session(tmp_path) as (scheduler, _, stream):
+        stream.answer_all(reports=False)
+        await stream.grant(lease("a"))
+        await completed(stream)
+        stream.send(reconnect=pb.Reconnect())
+        again, _ = await scheduler.session(accepts_assets=True, keep=["a"])
+        await completed(again)
+        assert scheduler.assets == [PICTURE, PICTURE]
+
+
+async def test_an_allowed_host_in_a_private_network_is_refused_and_the_files_are_taken(tmp_path: Path) -> None:
+    address = "https://localhost:1/a.png"
+    content, images = f"![](cover.png) ![]({address})", ["http://localhost:1/"]
+    async with picture_session(tmp_path, hosts="localhost:1", content=content, images=images) as (scheduler, _, stream):
+        await stream.grant(lease("a"))
+        result = await completed(stream)
+        assert left_out(result) == {address: "HOST_NOT_ALLOWED", "http://localhost:1/": "HOST_NOT_ALLOWED"}
+        assert result.body == f"![](asset:cover.png) ![]({address})"
+        assert scheduler.assets == [PICTURE]
+
+
+# Uploads without a worker.
 
 
 def naming(tmp_path: Path, lease_id: str, *files: bytes) -> PendingUpdate:
@@ -67,14 +300,14 @@ def naming(tmp_path: Path, lease_id: str, *files: bytes) -> PendingUpdate:
 
 @asynccontextmanager
 async def uploading(
-    tmp_path: Path, scheduler: ScriptedScheduler
-) -> AsyncIterator[tuple[AssetUploads, asyncio.Queue[PendingUpdate]]]:
-    """The uploads of a session, and the results that are ready."""
+    tmp_path: Path,
+) -> AsyncIterator[tuple[ScriptedScheduler, AssetUploads, asyncio.Queue[PendingUpdate]]]:
+    """A scheduler, the uploads of a session, and the results that are ready."""
     ready = asyncio.Queue[PendingUpdate]()
     uploads = AssetUploads(AssetFolder(tmp_path, EXECUTOR, 0), lambda _: inf, ready.put_nowait)
-    async with grpc.aio.insecure_channel(scheduler.target) as channel:
+    async with scripted_scheduler() as scheduler, grpc.aio.insecure_channel(scheduler.target) as channel:
         uploads.opened(Put(channel, channel, ()))
-        yield uploads, ready
+        yield scheduler, uploads, ready
         await uploads.close()
     await asyncio.get_running_loop().shutdown_default_executor()
 
@@ -85,199 +318,12 @@ async def next_of(ready: asyncio.Queue[PendingUpdate]) -> pb.Result:
     return update.completed.result
 
 
-def kept(folder: Path) -> list[Path]:
-    """The files in the worker's folder of assets."""
-    return sorted(path for path in folder.glob("workers/1/assets/*/*") if path.is_file())
-
-
-@asynccontextmanager
-async def result_of(
-    tmp_path: Path, setup: str, *, accepts_assets: bool = True, **result: object
-) -> AsyncIterator[tuple[ScriptedScheduler, Stream, WorkerProcess, pb.Result]]:
-    """One run of a creator, up to its reported result."""
-    cli = str(picture_creator(tmp_path, setup, **result))
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli) as worker:
-            stream, _ = await scheduler.session(accepts_assets=accepts_assets)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            update = await stream.update("completed", "a")
-            yield scheduler, stream, worker, update.completed.result
-
-
-def left_out(result: pb.Result) -> dict[str, str]:
-    return {asset.name: asset.reason for asset in result.left_out_assets}
-
-
-async def test_files_that_a_result_names_are_uploaded_before_it(tmp_path: Path) -> None:
-    run = result_of(
-        tmp_path,
-        writing(cover_png=PICTURE, in__detail_png=OTHER),
-        content="![](cover.png) ![](in/detail.png 'a title') ![](./cover.png)",
-        htmlContent='<img src="cover.png">',
-        images=["cover.png", {"url": "in/detail.png"}],
-    )
-    async with run as (scheduler, stream, _, result):
-        assert scheduler.assets == [PICTURE, OTHER]
-        assert list(result.images) == ["asset:cover.png", "asset:in/detail.png"]
-        assert result.body == "![](asset:cover.png) ![](asset:in/detail.png 'a title') ![](asset:cover.png)"
-        assert result.html_body == '<img src="asset:cover.png">'
-        assert [(asset.name, asset.sha256, asset.size, asset.source) for asset in result.assets] == [
-            ("cover.png", sha256(PICTURE), len(PICTURE), "cover.png"),
-            ("in/detail.png", sha256(OTHER), len(OTHER), "in/detail.png"),
-        ]
-        assert not left_out(result)
-        await stream.until("heartbeat", lambda s: not s.held_leases)
-        await wait_until_async(lambda: not kept(tmp_path), within=5, what="the acknowledged files are removed")
-
-
-async def test_names_that_need_escapes_get_others(tmp_path: Path) -> None:
-    setup = f"open('my pic (1).png', 'wb').write({PICTURE!r}); open('图.png', 'wb').write({OTHER!r})"
-    content = "![](<my pic (1).png>) ![](my%20pic%20(1).png) ![](图.png)"
-    async with result_of(tmp_path, setup, content=content) as (_, _, _, result):
-        assert result.body == "![](<asset:my-pic-1-.png>) ![](asset:my-pic-1-.png) ![](asset:图.png)"
-
-
-async def test_nothing_outside_of_the_run_s_folder_is_taken(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("a secret")
-    setup = f"""
-os.symlink({str(secret)!r}, "link.png")
-os.symlink({str(tmp_path)!r}, "folder")
-os.mkdir("real"); os.mkfifo("pipe.png")
-open("empty.png", "wb").close()
-open("huge.png", "wb").truncate(33 * 1024 * 1024)
-"""
-    names = {
-        str(secret): "OUTSIDE_FOLDER",
-        "../../../secret": "OUTSIDE_FOLDER",
-        "real/../../x.png": "OUTSIDE_FOLDER",
-        f"file://{secret}": "OUTSIDE_FOLDER",
-        "link.png": "SYMLINK",
-        "folder/secret": "SYMLINK",
-        "real": "NOT_FOUND",
-        "pipe.png": "NOT_FOUND",
-        "empty.png": "NOT_FOUND",
-        "none.png": "NOT_FOUND",
-        "a\nb.png": "NOT_FOUND",
-        "huge.png": "TOO_LARGE",
-        "https://example.com/a.png": "HOST_NOT_ALLOWED",
-    }
-    async with result_of(tmp_path, setup, images=list(names)) as (scheduler, _, _, result):
-        assert left_out(result) == names
-        assert list(result.images) == list(names)
-        assert not scheduler.assets
-        assert not result.assets
-
-
-async def test_an_absolute_path_into_the_run_s_folder_is_taken(tmp_path: Path) -> None:
-    setup = writing(cover_png=PICTURE) + "\nprint(json.dumps({'content': f'![]({os.getcwd()}/cover.png)'})); sys.exit()"
-    async with result_of(tmp_path, setup) as (scheduler, _, _, result):
-        assert (scheduler.assets, result.body) == ([PICTURE], "![](asset:cover.png)")
-
-
-async def test_more_than_a_hundred_files_are_too_many(tmp_path: Path) -> None:
-    setup = "for n in range(102): open(f'{n}.txt', 'w').write(str(n))"
-    async with result_of(tmp_path, setup, images=[f"{n}.txt" for n in range(102)]) as (scheduler, _, _, result):
-        assert len(scheduler.assets) == len(result.assets) == 100
-        assert left_out(result) == {"100.txt": "TOO_MANY", "101.txt": "TOO_MANY"}
-
-
-async def test_all_files_together_are_bounded(tmp_path: Path) -> None:
-    setup = "for n in range(5): open(f'{n}.bin', 'wb').truncate(30 * 1024 * 1024 + n)"
-    async with result_of(tmp_path, setup, images=[f"{n}.bin" for n in range(5)]) as (_, _, _, result):
-        assert left_out(result) == {"4.bin": "TOO_LARGE"}
-
-
-async def test_an_article_that_would_grow_beyond_its_bound_keeps_its_names(tmp_path: Path) -> None:
-    content = "![](a)" * (3 * 1024 * 1024 // 6)
-    async with result_of(tmp_path, "open('a', 'w').write('a')", content=content) as (scheduler, _, _, result):
-        assert result.body == content
-        assert left_out(result) == {"a": "TOO_LARGE"}
-        assert not scheduler.assets
-
-
-async def test_whatever_the_lease_is_called_its_files_are_its_own(tmp_path: Path) -> None:
-    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
-    async with scripted_scheduler() as scheduler:
-        scheduler.takes_assets.clear()
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
-            stream, _ = await scheduler.session(accepts_assets=True)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            await wait_until_async(lambda: kept(tmp_path), within=WITHIN, what="a file is kept")
-            late = [lease("", timeout=-1.0), lease("y" * 1_000, timeout=-1.0)]  # they end at once, without files
-            stream.assign(2, (await stream.until("heartbeat")).number, *late)
-            await stream.until("heartbeat", lambda s: {held.lease_id for held in s.held_leases} == {"a"})
-            assert [path.read_bytes() for path in kept(tmp_path)] == [PICTURE]
-            scheduler.takes_assets.set()
-            await stream.until("heartbeat", lambda s: not s.held_leases)
-            assert scheduler.assets == [PICTURE]
-            assert not stream.over.is_set()
-
-
-async def test_a_scheduler_without_assets_gets_the_names_that_the_cli_gave(tmp_path: Path) -> None:
-    content = "![](<my pic.png>)"
-    setup = f"open('my pic.png', 'wb').write({PICTURE!r})"
-    run = result_of(tmp_path, setup, accepts_assets=False, content=content, images=["my pic.png", "none.png"])
-    async with run as (scheduler, _, _, result):
-        assert (result.body, list(result.images)) == (content, ["my pic.png", "none.png"])
-        assert not result.assets
-        assert not left_out(result)
-        assert not scheduler.assets
-
-
-async def test_a_failed_upload_is_tried_again_while_the_lease_is_held(tmp_path: Path) -> None:
-    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
-    async with scripted_scheduler() as scheduler:
-        scheduler.refuse_assets = [StatusCode.UNAVAILABLE, StatusCode.INTERNAL]
-        scheduler.takes_assets.clear()
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
-            stream, _ = await scheduler.session(accepts_assets=True)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            await stream.until(
-                "heartbeat", lambda s: [held.stage for held in s.held_leases] == [pb.LEASE_STAGE_FINISHED]
-            )
-            await stream.until("heartbeat", lambda s: len(s.held_leases) == 1 and s.free_slots == 3)
-            assert not stream.updates("completed")
-            scheduler.takes_assets.set()
-            await stream.update("completed", "a")
-            assert scheduler.assets == [PICTURE]
-
-
-async def test_a_result_goes_without_its_files_before_its_task_times_out(tmp_path: Path) -> None:
-    setup = writing(cover_png=PICTURE)
-    cli = str(picture_creator(tmp_path, setup, content="![](./cover.png)", images=["none.png"]))
-    async with scripted_scheduler() as scheduler:
-        scheduler.takes_assets.clear()
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
-            stream, _ = await scheduler.session(accepts_assets=True)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a", timeout=4.0))
-            result = (await stream.update("completed", "a")).completed.result
-            assert result.body == "![](./cover.png)"
-            assert not result.assets
-            assert left_out(result) == {"none.png": "NOT_FOUND", "./cover.png": "NOT_FOUND"}
-            await stream.until("heartbeat", lambda s: not s.held_leases)
-
-
-async def test_a_result_goes_without_what_its_account_may_not_have(tmp_path: Path) -> None:
-    setup = writing(cover_png=PICTURE, detail_png=OTHER)
-    cli = str(picture_creator(tmp_path, setup, content="![](./cover.png) ![](detail.png)"))
-    async with scripted_scheduler() as scheduler:
-        scheduler.refuse_assets = [AccountAssetsFull(1, 10)]
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
-            stream, _ = await scheduler.session(accepts_assets=True)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            result = (await stream.update("completed", "a")).completed.result
-    assert left_out(result) == {"./cover.png": "ACCOUNT_FULL"}
-    assert result.body == "![](./cover.png) ![](asset:detail.png)"
-    assert scheduler.assets == [OTHER]
-
-
 async def test_a_store_that_refuses_is_tried_on_and_a_defect_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asset_uploads, "MAX_PAUSE", 0.0)
     monkeypatch.setattr(asset_uploads, "MIN_PAUSE", 0.0)
-    async with scripted_scheduler() as scheduler, uploading(tmp_path, scheduler) as (uploads, ready):
+    async with uploading(tmp_path) as (scheduler, uploads, ready):
         scheduler.refuse_assets = [*[DEFECT] * asset_uploads.MAX_REFUSALS, *[FULL] * (asset_uploads.MAX_REFUSALS + 2)]
         uploads.add(naming(tmp_path, "a", PICTURE, OTHER))
         result = await next_of(ready)
@@ -286,98 +332,37 @@ async def test_a_store_that_refuses_is_tried_on_and_a_defect_is_not(
     assert not scheduler.refuse_assets
 
 
+@pytest.mark.parametrize(
+    ("refusal", "body"),
+    [
+        (AccountAssetsFull(1, 10), "![](0.png) ![](asset:1.png)"),
+        (StatusCode.FAILED_PRECONDITION, "![](asset:0.png) ![](asset:1.png)"),
+    ],
+    ids=["what its account may not have is left out", "a lost lease is for the report to find out"],
+)
+async def test_a_refusal_that_no_further_try_mends(
+    tmp_path: Path, refusal: AccountAssetsFull | StatusCode, body: str
+) -> None:
+    async with uploading(tmp_path) as (scheduler, uploads, ready):
+        scheduler.refuse_assets = [refusal]
+        uploads.add(naming(tmp_path, "a", PICTURE, OTHER))
+        result = await next_of(ready)
+    full = isinstance(refusal, AccountAssetsFull)
+    assert result.body == body
+    assert left_out(result) == ({"0.png": "ACCOUNT_FULL"} if full else {})
+    assert scheduler.assets == ([OTHER] if full else [])
+
+
 async def test_uploads_that_wait_for_their_next_try_hold_up_no_other_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asset_uploads, "MIN_PAUSE", 3_600.0)
-    async with scripted_scheduler() as scheduler, uploading(tmp_path, scheduler) as (uploads, ready):
+    async with uploading(tmp_path) as (scheduler, uploads, ready):
         scheduler.refuse_assets = [FULL] * asset_uploads.PARALLEL
         for lease_id in ("a", "b", "c"):
             uploads.add(naming(tmp_path, lease_id, PICTURE))
         result = await next_of(ready)
     assert [asset.name for asset in result.assets] == ["0.png"]
-
-
-async def test_a_lease_that_is_lost_during_the_upload_is_reported_all_the_same(tmp_path: Path) -> None:
-    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
-    async with scripted_scheduler() as scheduler:
-        scheduler.refuse_assets = [StatusCode.FAILED_PRECONDITION]
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
-            stream, _ = await scheduler.session(accepts_assets=True)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            assert (await stream.update("completed", "a")).completed.result.assets[0].name == "cover.png"
-            assert not scheduler.assets
-
-
-async def test_a_worker_that_dies_between_spool_and_upload_uploads_after_its_restart(tmp_path: Path) -> None:
-    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
-    async with scripted_scheduler() as scheduler:
-        scheduler.takes_assets.clear()
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli) as worker:
-            stream, _ = await scheduler.session(accepts_assets=True)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            await stream.until(
-                "heartbeat", lambda s: [held.stage for held in s.held_leases] == [pb.LEASE_STAGE_FINISHED]
-            )
-            worker.kill()
-            assert [path.read_bytes() for path in kept(tmp_path)] == [PICTURE]
-            (tmp_path / "workers/1/assets/left").mkdir()
-        scheduler.takes_assets.set()
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
-            stream, hello = await scheduler.session(accepts_assets=True, drop=["a"])
-            assert [held.lease_id for held in hello.held_leases] == ["a"]
-            result = (await stream.update("completed", "a")).completed.result
-            assert scheduler.assets[-1] == PICTURE
-            assert list(result.images) == ["asset:cover.png"]
-            first = next(m for m in stream.received if m.HasField("heartbeat")).heartbeat
-            assert first.free_slots == 0  # a late result's task must not be granted anew before the result arrives
-            await stream.until("heartbeat", lambda s: not s.held_leases and s.free_slots == 3)
-            await wait_until_async(lambda: not kept(tmp_path), within=5, what="the acknowledged files are removed")
-            assert not (tmp_path / "workers/1/assets/left").exists()
-
-
-async def test_a_result_goes_on_to_another_scheduler_with_its_assets(tmp_path: Path) -> None:
-    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
-            stream = await scheduler.stream()
-            await stream.hello()
-            stream.answer_all(reports=False)
-            stream.welcome(accepts_assets=True)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            await stream.update("completed", "a")
-            stream.send(reconnect=pb.Reconnect())
-            stream, _ = await scheduler.session(accepts_assets=True, keep=["a"])
-            await stream.update("completed", "a")
-            assert scheduler.assets == [PICTURE, PICTURE]
-
-
-async def test_an_allowed_host_in_a_private_network_is_refused_and_the_files_are_taken(tmp_path: Path) -> None:
-    address = "https://localhost:1/a.png"
-    setup = writing(cover_png=PICTURE)
-    cli = str(
-        picture_creator(tmp_path, setup, content=f"![](cover.png) ![]({address})", images=["http://localhost:1/"])
-    )
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli, CREATOR_ASSET_HOSTS="localhost:1"):
-            stream, _ = await scheduler.session(accepts_assets=True)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            result = (await stream.update("completed", "a")).completed.result
-            assert left_out(result) == {address: "HOST_NOT_ALLOWED", "http://localhost:1/": "HOST_NOT_ALLOWED"}
-            assert result.body == f"![](asset:cover.png) ![]({address})"
-            assert scheduler.assets == [PICTURE]
-
-
-async def test_uploads_that_reach_an_older_scheduler_go_where_the_stream_goes(tmp_path: Path) -> None:
-    cli = str(picture_creator(tmp_path, writing(cover_png=PICTURE), images=["cover.png"]))
-    async with scripted_scheduler() as scheduler:
-        scheduler.refuse_assets = [StatusCode.UNIMPLEMENTED]
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=cli):
-            stream, _ = await scheduler.session(accepts_assets=True)
-            stream.assign(1, (await stream.until("heartbeat")).number, lease("a"))
-            await stream.update("completed", "a")
-            assert scheduler.assets == [PICTURE]
-            assert [peer == stream.peer for peer in scheduler.asset_peers] == [False, True]
 
 
 # Pictures that a result names by an address, from a real https server: which hosts, networks, redirects and sizes.
@@ -520,12 +505,10 @@ async def test_all_pictures_of_a_result_have_one_time(tmp_path: Path, fetcher: F
     base = f"https://localhost:{port}"
     hang = tuple(f"{base}/hang{n}" for n in range(5))
     article = Article("text", images=(f"{base}/a.png", *hang, f"{base}/b.png"))
-    with ThreadPoolExecutor(1) as disk:
-        assets = AssetFolder(tmp_path, disk, 1_000, fetcher)
-        async with asyncio.timeout(30):  # one after the other they would take longer
-            taken = await assets.taken("lease", tmp_path, article, fetch_within=3.0)
-    assert taken.images == ("asset:a.png", *article.images[1:])
-    assert taken.left_out == tuple(LeftOut(image, LeftOutReason.FETCH_FAILED) for image in article.images[1:])
+    async with asyncio.timeout(30):  # one after the other they would take longer
+        result = await taken(tmp_path, article, fetcher, fetch_within=3.0)
+    assert result.images == ("asset:a.png", *article.images[1:])
+    assert result.left_out == tuple(LeftOut(image, LeftOutReason.FETCH_FAILED) for image in article.images[1:])
 
 
 @pytest.mark.parametrize(
@@ -542,18 +525,16 @@ async def test_a_picture_s_name_is_no_path_out_of_a_folder(
     tmp_path: Path, fetcher: Fetcher, port: int, path: str, name: str
 ) -> None:
     article = Article("text", images=(f"https://localhost:{port}{path}",))
-    with ThreadPoolExecutor(1) as disk:
-        taken = await AssetFolder(tmp_path, disk, 1_000, fetcher).taken("lease", tmp_path, article, fetch_within=30.0)
-    assert [asset.name for asset in taken.assets] == [name]
+    result = await taken(tmp_path, article, fetcher, fetch_within=30.0)
+    assert [asset.name for asset in result.assets] == [name]
 
 
 async def test_no_more_than_a_hundred_addresses_are_tried(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
     base = f"https://localhost:{port}"
     good = tuple(f"{base}/{n}.png" for n in range(10))
     article = Article("text", images=(*good, *(f"{base}/none?{n}" for n in range(95))))
-    with ThreadPoolExecutor(1) as disk:
-        taken = await AssetFolder(tmp_path, disk, 1_000, fetcher).taken("lease", tmp_path, article, fetch_within=300.0)
-    assert [file.reason for file in taken.left_out] == [LeftOutReason.FETCH_FAILED] * 90 + [LeftOutReason.TOO_MANY] * 5
+    result = await taken(tmp_path, article, fetcher, fetch_within=300.0)
+    assert [file.reason for file in result.left_out] == [LeftOutReason.FETCH_FAILED] * 90 + [LeftOutReason.TOO_MANY] * 5
 
 
 def test_a_worker_that_ends_waits_for_no_picture(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
@@ -617,15 +598,12 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
 
 async def test_an_article_gets_the_pictures_of_allowed_addresses(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
     base = f"https://localhost:{port}"
-    (tmp_path / "assets").mkdir()
     article = Article(f"![]({base}/a.png) ![]({base}/a.png) ![](https://example.com/b.png)", images=(f"{base}/none",))
-    with ThreadPoolExecutor(1) as disk:
-        assets = AssetFolder(tmp_path / "assets", disk, 1_000, fetcher)
-        assert assets.may_fetch(article)
-        before = await assets.taken("lease", tmp_path, article)
-        after = await assets.taken("lease", tmp_path, article, fetch_within=30.0)
-        assert AssetFolder(tmp_path, disk, 1_000).may_fetch(article) is False
-        await asyncio.get_running_loop().shutdown_default_executor()
+    assets = AssetFolder(tmp_path / "assets", EXECUTOR, 1_000, fetcher)
+    assert assets.may_fetch(article)
+    assert not AssetFolder(tmp_path, EXECUTOR, 1_000).may_fetch(article)
+    before = await taken(tmp_path, article, fetcher)
+    after = await taken(tmp_path, article, fetcher, fetch_within=30.0)
     assert dict(before.left_out)[f"{base}/a.png"] is LeftOutReason.FETCH_FAILED
     assert after.content == "![](asset:a.png) ![](asset:a.png) ![](https://example.com/b.png)"
     assert [(asset.name, asset.sha256) for asset in after.assets] == [("a.png", sha256(SERVED_PICTURE))]

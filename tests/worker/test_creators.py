@@ -76,34 +76,6 @@ def test_each_misbehaviour_has_its_own_outcome_and_leaves_nothing_running(stack:
     assert [content.task_id for content in client.contents()] == [task_ids["fork"]]
 
 
-def test_options_that_the_operator_does_not_allow_never_reach_the_cli(stack: Stack) -> None:
-    """Six of them in a row, quick as they fail, don't make the CLI count as broken either."""
-    scheduler = stack.scheduler(lease_ttl=30).start()
-    client = scheduler.client
-    stack.worker("worker", scheduler, CREATOR_OPTIONS_ALLOWED="demo-seconds").start()
-    account = client.create_account()
-    refused = {"demo-fail": "exit", "output": "/etc/passwd", "demo-seconds": "0"}
-    task_ids = [client.submit(account, options=refused) for _ in range(6)]
-
-    for task_id in task_ids:
-        task = client.wait(task_id, within=20)
-        assert (status_name(task.status), task.error.reason) == ("failed", "INVALID_CREATOR_OPTIONS")
-        assert (task.attempt, task.retry_count) == (1, 0)
-        assert dict(task.error.details) == {"options": "demo-fail, output"}
-        assert "CREATOR_OPTIONS_ALLOWED" in task.error.message
-        assert not stack.journal.creates(task_id)
-    allowed = client.submit(account, options={"demo-seconds": "0"})
-    assert status_name(client.wait(allowed, within=20).status) == "completed"
-
-
-def test_options_of_the_profile_are_allowed_by_default(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=30).start()
-    client = scheduler.client
-    stack.worker("worker", scheduler, CREATOR_OPTIONS_ALLOWED="").start()
-    task = client.wait(client.submit(client.create_account(), options={"demo-seconds": "0"}), within=20)
-    assert (status_name(task.status), task.error.reason) == ("failed", "INVALID_CREATOR_OPTIONS")
-
-
 TOPICS = {
     "an option": "--help",
     "another option": "--task-id=task-0",

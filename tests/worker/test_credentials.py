@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from contentgen.service.settings import SettingsError
 from contentgen.validity import earliest_expiry
 from scheduler_svc.replica.replica import Replica
 from tests.harness.credentials import line, write
@@ -17,6 +18,8 @@ from tests.harness.replicas import serving
 from tests.harness.scrape import Scrape
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import WorkerProcess, worker_process
+from worker_svc.config import read_settings
+from worker_svc.session.credentials import Credentials
 
 pytestmark = pytest.mark.contract
 
@@ -148,9 +151,13 @@ async def test_unusable_files_are_logged_once_and_the_former_ones_stay_in_use(
         ("client.key", "nonsense", "CONTENTGEN_TLS_CLIENT_KEY"),
     ],
 )
-async def test_a_worker_does_not_start_with_unusable_files(folder: Path, file: str, content: str, told: str) -> None:
+def test_unusable_files_are_named_without_what_they_hold(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: str, told: str
+) -> None:
     (folder / file).write_text(content)
-    with worker_process(folder / "worker", "127.0.0.1:1", **settings_of(folder)) as worker:
-        assert await worker.exited() == 78
-        assert told in worker.text()
-        assert not content or content not in worker.text()
+    for name, value in settings_of(folder).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        Credentials(read_settings([]))
+    assert told in str(refused.value)
+    assert not content or content not in str(refused.value)

@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.harness.creator_cli import RecordingReporter, SubprocessCli
+from tests.harness.creator_cli import ProcessExit, RecordingReporter, SubprocessCli
 from tests.harness.process import installed
 from tests.harness.waiting import wait_until
 from worker_svc.creators import load
-from worker_svc.creators.base import Brief, CreatorSettings, Job
+from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, Cli, CompletedCall, CreatorSettings, Job
 from worker_svc.demo_creator.__main__ import main
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 
@@ -48,18 +48,15 @@ HOSTILE = [
     "\x01\x1b[31m\x7f",
     "字" * 4_000,
 ]
-HOSTILE_RUNS = [
-    *(("json", topic) for topic in HOSTILE),
-    *(("reference", topic) for topic in (*HOSTILE[:3], "\n".join(HOSTILE))),  # three processes each
-]
 
 
 @dataclass
 class Demo:
-    """The program with a folder and a journal of its own. A call runs it in this process."""
+    """The program with a folder and a journal of its own, in this process. It is a `Cli`, too."""
 
     folder: Path
     capture: pytest.CaptureFixture[bytes]
+    commands: list[str] = field(default_factory=list)
 
     @property
     def env(self) -> dict[str, str]:
@@ -79,10 +76,33 @@ class Demo:
         lines = path.read_text().splitlines() if path.exists() else []
         return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 
-    async def drive(self, profile: str, job: Job) -> tuple[Outcome, RecordingReporter, list[str]]:
-        cli, report = SubprocessCli(PROGRAM, env=self.env), RecordingReporter()
-        outcome = await load(profile, SETTINGS).run(job, cli, report)
-        return outcome, report, cli.commands
+    async def call(
+        self,
+        args: Sequence[str],
+        *,
+        limit: float | None,
+        on_start: Callable[[], None] | None = None,
+        on_line: Callable[[str], None] | None = None,
+        max_output: int = MAX_SMALL_OUTPUT,
+        to_file: bool = False,
+    ) -> CompletedCall:
+        self.commands.append(args[0])
+        if on_start:
+            on_start()
+        done = self(*args)
+        for line in done.stdout.decode("utf-8", "replace").splitlines() if on_line else ():
+            on_line(line)
+        return CompletedCall(
+            exit=ProcessExit(done.returncode, None),
+            stdout=done.stdout[-max_output:],
+            stderr_tail=done.stderr.decode().strip(),
+            truncated=len(done.stdout) > max_output,
+            timed_out=False,
+        )
+
+    async def drive(self, profile: str, job: Job, cli: Cli | None = None) -> tuple[Outcome, RecordingReporter]:
+        report = RecordingReporter()
+        return await load(profile, SETTINGS).run(job, cli or self, report), report
 
 
 @pytest.fixture
@@ -121,41 +141,26 @@ def test_the_demo_creator_needs_only_the_standard_library(demo: Demo) -> None:
     assert loaded - there - set(sys.stdlib_module_names) == {"worker_svc"}
 
 
-@pytest.mark.parametrize("requirements", ["", "不少于六百字"])
-def test_a_chinese_article_is_written(demo: Demo, requirements: str) -> None:
-    got = article(
-        demo(
-            "create",
-            "--mode=sync",
-            "--topic=人工智能的未来发展",
-            "--keywords=大模型,伦理",
-            "--tone=专业",
-            f"--requirements={requirements}",
-            "--demo-seconds=0",
-        )
-    )
-    content = got["content"]
-    assert content.startswith("# 人工智能的未来发展\n")
-    assert content.rstrip().endswith(CHINESE_LAST_LINE)
+@pytest.mark.parametrize(
+    ("topic", "words", "last_line"),
+    [
+        ("人工智能的未来发展", ["大模型,伦理", "专业", ""], CHINESE_LAST_LINE),
+        ("人工智能的未来发展", ["大模型,伦理", "专业", "不少于六百字"], CHINESE_LAST_LINE),
+        ("City trees", ["shade,roots", "calm", ""], ENGLISH_LAST_LINE),
+    ],
+)
+def test_an_article_is_written(demo: Demo, topic: str, words: list[str], last_line: str) -> None:
+    texts = [f"--{name}={text}" for name, text in zip(("keywords", "tone", "requirements"), words, strict=True)]
+    written = article(demo("create", "--mode=sync", f"--topic={topic}", *texts, "--demo-seconds=0"))
+    content = written["content"]
+    assert content.startswith(f"# {topic}\n")
+    assert content.rstrip().endswith(last_line)
     assert len(content) >= 600
-    assert all(word in content for word in ("大模型", "伦理", "专业", requirements))
+    assert all(word in content for word in ",".join(words).split(","))
     assert content.count("\n## ") >= 4
-    assert "<h1>人工智能的未来发展</h1>" in got["htmlContent"]
-    assert len(got["images"]) == 2
-    assert all(f"]({image})" in content for image in got["images"])
-
-
-def test_an_english_article_is_written(demo: Demo) -> None:
-    got = article(
-        demo(
-            "create", "--mode=sync", "--topic=City trees", "--keywords=shade, roots", "--tone=calm", "--demo-seconds=0"
-        )
-    )
-    content = got["content"]
-    assert content.startswith("# City trees\n")
-    assert content.rstrip().endswith(ENGLISH_LAST_LINE)
-    assert len(content) >= 600
-    assert all(word in content for word in ("shade", "roots", "calm"))
+    assert f"<h1>{topic}</h1>" in written["htmlContent"]
+    assert len(written["images"]) == 2
+    assert all(f"]({image})" in content for image in written["images"])
 
 
 def test_the_score_is_derived_from_the_topic(demo: Demo) -> None:
@@ -220,20 +225,29 @@ def test_an_asynchronous_run_needs_no_process(demo: Demo) -> None:
 
 @pytest.mark.parametrize("profile", SPOKEN)
 async def test_a_profile_gets_its_article(demo: Demo, profile: str) -> None:
-    outcome, report, commands = await demo.drive(profile, JOB)
+    outcome, report = await demo.drive(profile, JOB)
     assert isinstance(outcome, Completed)
     assert JOB.brief.topic in outcome.article.content
     assert outcome.article.quality_score is not None
     assert report.events[0] == "processing"
     assert len(report.events) > 1
-    assert commands.count("create") == 1
+    assert demo.commands.count("create") == 1
     assert [len(demo.journal(event)) for event in ("start", "end")] == [1, 1]
 
 
-@pytest.mark.parametrize(("profile", "topic"), HOSTILE_RUNS, ids=range(len(HOSTILE_RUNS)))
-async def test_a_hostile_topic_arrives_byte_for_byte(demo: Demo, profile: str, topic: str) -> None:
+@pytest.mark.parametrize("topic", HOSTILE, ids=range(len(HOSTILE)))
+async def test_a_hostile_topic_is_the_article_s(demo: Demo, topic: str) -> None:
+    await hostile(demo, "json", topic, demo)
+
+
+@pytest.mark.parametrize("profile", SPOKEN)
+async def test_hostile_topics_arrive_byte_for_byte(demo: Demo, profile: str) -> None:
+    await hostile(demo, profile, "\n".join(HOSTILE), SubprocessCli(PROGRAM, env=demo.env))
+
+
+async def hostile(demo: Demo, profile: str, topic: str, cli: Cli) -> None:
     job = replace(JOB, brief=Brief(topic, {"tone": topic[:200]}, {"demo-seconds": "0"}))
-    outcome, _, _ = await demo.drive(profile, job)
+    outcome, _ = await demo.drive(profile, job, cli)
     assert isinstance(outcome, Completed), outcome
     (start,) = demo.journal("start")
     assert start["topic"] == topic
@@ -266,7 +280,7 @@ def tags(html: str) -> set[str]:
     ],
 )
 async def test_each_misbehaviour_is_a_named_outcome(demo: Demo, profile: str, fail: str, expected: Reason) -> None:
-    outcome, _, _ = await demo.drive(profile, with_options(demo_fail=fail, demo_seconds="0"))
+    outcome, _ = await demo.drive(profile, with_options(demo_fail=fail, demo_seconds="0"))
     assert isinstance(outcome, Failed)
     assert outcome.reason is expected
     if fail == "exit":
@@ -291,9 +305,9 @@ def test_the_first_run_of_a_task_may_take_another_time(demo: Demo) -> None:
 @pytest.mark.parametrize("profile", SPOKEN)
 async def test_the_demo_creator_defers(demo: Demo, profile: str) -> None:
     job = with_options(demo_fail="defer", demo_fail_times="1", demo_retry_after="2.5")
-    outcome, _, _ = await demo.drive(profile, job)
+    outcome, _ = await demo.drive(profile, job)
     assert outcome == Deferred(2.5, "demo creator: the model is over its quota")
-    outcome, _, _ = await demo.drive(profile, replace(job, attempt=2))
+    outcome, _ = await demo.drive(profile, replace(job, attempt=2))
     assert isinstance(outcome, Completed)
 
 
@@ -301,9 +315,9 @@ async def test_a_second_attempt_adopts_the_run_of_the_first(demo: Demo) -> None:
     """As after the death of a worker: the run continues, and is not paid for twice."""
     created = demo("create", f"--topic={JOB.brief.topic}", f"--task-id={JOB.task_id}", "--demo-seconds=0.5")
     assert created.returncode == 0
-    outcome, _, commands = await demo.drive("reference", replace(JOB, attempt=2))
+    outcome, _ = await demo.drive("reference", replace(JOB, attempt=2))
     assert isinstance(outcome, Completed)
-    assert "create" not in commands
+    assert "create" not in demo.commands
     assert len(demo.journal("start")) == 1
 
 

@@ -67,6 +67,14 @@ def quick_failures(breaker: CircuitBreaker, number: int = MAX_QUICK_FAILURES) ->
         run(breaker, Lease(), ILL)
 
 
+def opens_with(breaker: CircuitBreaker, number: int = MAX_QUICK_FAILURES) -> None:
+    """So many more quick failures open it, and no fewer do."""
+    quick_failures(breaker, number - 1)
+    assert state_of(breaker) is CircuitState.CLOSED
+    quick_failures(breaker, 1)
+    assert state_of(breaker) is CircuitState.OPEN
+
+
 def run(breaker: CircuitBreaker, lease: Lease, outcome: Outcome = WELL, lasted: float = 0.1) -> None:
     assert breaker.admit(lease)
     breaker.record_run(lease, outcome, lasted)
@@ -94,37 +102,19 @@ def test_a_new_worker_offers_all_its_free_slots() -> None:
 
 def test_five_quick_failures_in_a_row_open_it() -> None:
     breaker = CircuitBreaker()
-    quick_failures(breaker, 4)
     assert breaker.admit(A)
-    quick_failures(breaker, 1)
-    assert (state_of(breaker), breaker.capacity) == (CircuitState.OPEN, 0)
+    opens_with(breaker)
+    assert breaker.capacity == 0
     assert breaker.last_error == "CREATOR_ERROR: the CLI exited with status 3"
     assert not breaker.admit(A)
-
-
-def test_tasks_that_are_not_given_to_the_cli_say_nothing_of_it() -> None:
-    breaker = CircuitBreaker()
-    for _ in range(MAX_QUICK_FAILURES):
-        breaker.record_run(Lease(), REFUSED, 0.1)
-    assert state_of(breaker) is CircuitState.CLOSED
-    quick_failures(breaker, 4)
-    breaker.record_run(Lease(), REFUSED, 0.1)
-    quick_failures(breaker, 1)
-    assert state_of(breaker) is CircuitState.OPEN
-    tried(breaker, REFUSED)
-    assert (state_of(breaker), breaker.capacity) == (CircuitState.HALF_OPEN, 1)
-    tried(breaker, WELL)
-    assert state_of(breaker) is CircuitState.CLOSED
 
 
 @pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.CREATOR_CLI_NOT_FOUND, REFUSED.reason}))
 def test_whatever_a_run_failed_with_counts(reason: Reason) -> None:
     breaker = CircuitBreaker()
-    for _ in range(4):
+    for _ in range(2):
         breaker.record_run(Lease(), failed(reason, "it failed"), 0.1)
-    assert state_of(breaker) is CircuitState.CLOSED
-    breaker.record_run(Lease(), failed(reason, "it failed"), 0.1)
-    assert state_of(breaker) is CircuitState.OPEN
+    opens_with(breaker, MAX_QUICK_FAILURES - 2)
 
 
 @pytest.mark.parametrize(("outcome", "lasted"), [(WELL, 0.1), (WELL, 60.0), (ILL, QUICK_FAILURE_LIMIT), (ILL, 60.0)])
@@ -134,30 +124,21 @@ def test_a_success_or_a_slow_failure_between_them_starts_the_count_anew(outcome:
         quick_failures(breaker, 4)
         breaker.record_run(Lease(), outcome, lasted)
     assert state_of(breaker) is CircuitState.CLOSED
-    quick_failures(breaker)
-    assert state_of(breaker) is CircuitState.OPEN
+    opens_with(breaker)
 
 
 def test_a_task_that_fails_repeatedly_counts_once() -> None:
     breaker = CircuitBreaker()
     for _ in range(20):
         run(breaker, A, ILL)
-    quick_failures(breaker, 3)
-    assert state_of(breaker) is CircuitState.CLOSED
-    quick_failures(breaker, 1)
-    assert state_of(breaker) is CircuitState.OPEN
+    opens_with(breaker, MAX_QUICK_FAILURES - 1)
 
 
-def test_sixty_tasks_of_one_account_say_nothing_of_a_cli_that_runs_another_s() -> None:
+def test_tasks_of_one_account_say_nothing_of_a_cli_that_runs_another_s_nor_with_one_failure_of_that() -> None:
     breaker = CircuitBreaker()
     run(breaker, Lease(account_id=2))
     quick_failures(breaker, 60)
     assert state_of(breaker) is CircuitState.CLOSED
-
-
-def test_nor_do_they_with_one_failure_of_another_account() -> None:
-    breaker = CircuitBreaker()
-    quick_failures(breaker, 4)
     run(breaker, Lease(account_id=2), ILL)
     quick_failures(breaker, 30)
     assert state_of(breaker) is CircuitState.CLOSED
@@ -173,19 +154,8 @@ def test_two_accounts_open_it_as_soon_as_one_alone() -> None:
     assert state_of(breaker) is CircuitState.OPEN
 
 
-def test_another_account_s_tasks_are_forgotten_after_a_while() -> None:
-    breaker = CircuitBreaker()
-    run(breaker, Lease(account_id=2))
-    for _ in range(ACCOUNT_WINDOW):
-        run(breaker, Lease())
-    quick_failures(breaker, MAX_QUICK_FAILURES - 1)
-    assert state_of(breaker) is CircuitState.CLOSED
-    quick_failures(breaker, 1)
-    assert state_of(breaker) is CircuitState.OPEN
-
-
-@pytest.mark.parametrize("between", range(0, ACCOUNT_WINDOW, 33))
-def test_too_few_quick_failures_do_not_open_the_breaker(between: int) -> None:
+@pytest.mark.parametrize("between", range(0, ACCOUNT_WINDOW + 33, 33))
+def test_another_account_s_tasks_are_forgotten_after_a_while(between: int) -> None:
     breaker = CircuitBreaker()
     for account_id in (2, 1, 2):
         run(breaker, Lease(account_id=account_id))
@@ -262,21 +232,17 @@ def test_a_try_that_fails_opens_it_again_however_long_it_took(lasted: float) -> 
     assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "CREATOR_TIMEOUT: too late")
 
 
-def test_a_deferral_neither_counts_nor_resets_the_count() -> None:
+@pytest.mark.parametrize("outcome", [LATER, REFUSED], ids=["deferred", "not given to the CLI"])
+def test_what_says_nothing_of_the_cli_neither_counts_nor_resets_the_count_nor_decides(outcome: Outcome) -> None:
     breaker = CircuitBreaker()
+    quick_failures(breaker, MAX_QUICK_FAILURES - 1)
     for _ in range(20):
-        breaker.record_run(Lease(), LATER, 0.1)
-    quick_failures(breaker, 4)
-    breaker.record_run(Lease(), LATER, 0.1)
-    assert state_of(breaker) is CircuitState.CLOSED
-    quick_failures(breaker, 1)
-    assert state_of(breaker) is CircuitState.OPEN
-
-
-def test_a_try_that_is_deferred_decides_nothing() -> None:
-    breaker = opened()
-    tried(breaker, LATER)
+        breaker.record_run(Lease(), outcome, 0.1)
+    opens_with(breaker, 1)
+    tried(breaker, outcome)
     assert (state_of(breaker), breaker.capacity) == (CircuitState.HALF_OPEN, 1)
+    tried(breaker, WELL)
+    assert state_of(breaker) is CircuitState.CLOSED
 
 
 def test_a_try_that_decides_nothing_lets_another_one_in() -> None:
@@ -361,28 +327,6 @@ def test_at_most_one_probe_runs_while_the_breaker_is_not_closed(steps: list[str]
 
 
 # The arithmetic of capacity.
-
-
-def test_free_is_slots_less_runs_plus_queue_less_what_waits() -> None:
-    slots = Slots(2, 3)
-    assert slots.free() == 5
-    for lease_id in "abcd":
-        slots.queue(lease_id)
-    assert (slots.next(), slots.next(), slots.next()) == ("a", "b", None)
-    assert (slots.free(), slots.taken, slots.queued) == (1, 2, 2)
-    slots.leave("a")
-    assert slots.next() == "c", "first come, first served"
-    slots.leave("d")
-    assert slots.free() == 3
-
-
-def test_free_slots_are_never_negative() -> None:
-    slots = Slots(1, 0)
-    for lease_id in "abc":
-        slots.queue(lease_id)
-    assert slots.free() == 0
-    assert slots.next() == "a"
-    assert slots.next() is None
 
 
 def test_fewer_slots_let_what_runs_run_on() -> None:
@@ -549,14 +493,9 @@ def test_an_assignment_counts_from_when_the_state_that_it_names_was_built() -> N
     log.sent(2, [], 105.0)
     assert log.grant_deadline(1) == 120.0
     assert log.grant_deadline(2) == 125.0
-
-
-def test_a_state_that_was_never_sent_or_is_too_old_grants_no_time() -> None:
-    log = HeartbeatLog(30)
-    log.sent(1, [], 100.0)
-    log.sent(2, [], 120.0)
-    assert log.grant_deadline(1) is None
-    assert log.grant_deadline(7) is None
+    assert log.grant_deadline(7) is None, "it was never sent"
+    log.sent(3, [], 120.0)
+    assert log.grant_deadline(1) is None, "it is too old"
 
 
 def test_an_acknowledgement_renews_what_its_state_named_and_nothing_else() -> None:
@@ -566,9 +505,13 @@ def test_an_acknowledgement_renews_what_its_state_named_and_nothing_else() -> No
     renewal = log.acknowledged(1, ["b"])
     assert renewal is not None
     assert (renewal.deadline, list(renewal.renewed)) == (120.0, ["a"])
+    again = log.acknowledged(1, [])
+    assert again is not None
+    assert list(again.renewed) == [], "once"
     assert log.awaits_ack
     log.acknowledged(2, [])
     assert not log.awaits_ack
+    assert log.acknowledged(9, []) is None
 
 
 def test_states_that_were_passed_over_for_a_newer_one_await_no_answer() -> None:
@@ -579,16 +522,6 @@ def test_states_that_were_passed_over_for_a_newer_one_await_no_answer() -> None:
     assert renewal is not None
     assert renewal.deadline == 123.0
     assert not log.awaits_ack
-
-
-def test_a_second_acknowledgement_of_a_state_renews_nothing() -> None:
-    log = HeartbeatLog(30)
-    log.sent(1, ["a"], 100.0)
-    log.acknowledged(1, [])
-    again = log.acknowledged(1, [])
-    assert again is not None
-    assert list(again.renewed) == []
-    assert log.acknowledged(9, []) is None
 
 
 @pytest.mark.parametrize("lease_ttl", [5.0, 8.0, 60.0, 120.0])

@@ -7,6 +7,8 @@ from math import inf
 
 import pytest
 
+from tests.harness.scripted_scheduler import lease as assigned
+from worker_svc.session import wire
 from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND, ReconnectBackoff
 from worker_svc.session.leases import (
     MAX_OPEN_POLLS,
@@ -45,6 +47,16 @@ def at_stage(book: LeaseBook, stage: Stage) -> Lease:
     return lease
 
 
+def test_a_lease_is_held_as_it_was_assigned() -> None:
+    received = assigned("a", attempt=2, timeout=9.0, account_id=3, failed_elsewhere=True)
+    received.traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    lease = wire.lease_of(received, 100.0, 120.0)
+    assert (lease.lease_id, lease.attempt, lease.task_id, lease.timeout) == ("a", 2, "task-a", 9.0)
+    assert (lease.received_at, lease.deadline, lease.stage) == (100.0, 120.0, Stage.QUEUED)
+    assert (lease.account_id, lease.failed_elsewhere) == (3, True)
+    assert lease.log_keys["trace_id"] == "a" * 32
+
+
 def test_a_lease_that_is_assigned_twice_is_taken_once() -> None:
     book = LeaseBook()
     first = held(book)
@@ -61,51 +73,34 @@ def test_a_result_has_to_be_on_its_way_before_its_task_times_out(timeout: float,
     assert lease.report_by == report_by
 
 
-@pytest.mark.parametrize(
-    ("stage", "act"),
-    [
-        (Stage.QUEUED, StopAction.END),
-        (Stage.ACCEPTED, StopAction.STOP_RUN),
-        (Stage.PROCESSING, StopAction.STOP_RUN),
-        (Stage.FINISHED, StopAction.NOTHING),
-    ],
-)
-@pytest.mark.parametrize("why", list(StopReason))
-def test_the_effect_of_stopping_depends_on_the_stage_of_the_lease(
-    stage: Stage, act: StopAction, why: StopReason
-) -> None:
+EFFECTS = {
+    Stage.QUEUED: StopAction.END,
+    Stage.ACCEPTED: StopAction.STOP_RUN,
+    Stage.PROCESSING: StopAction.STOP_RUN,
+    Stage.FINISHED: StopAction.NOTHING,
+}
+
+
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("why", StopReason)
+def test_the_effect_of_stopping_depends_on_the_stage_of_the_lease(stage: Stage, why: StopReason) -> None:
     book = LeaseBook()
     lease = at_stage(book, stage)
-    assert book.stop(lease, why) is act
-    assert lease.stop is (None if act is StopAction.NOTHING else why)
+    assert book.stop(lease, why) is EFFECTS[stage]
+    assert lease.stop is (None if stage is Stage.FINISHED else why)
     assert lease.lease_id in book, "held until its ending is acknowledged"
+    assert book.stop(lease, StopReason.DRAINING) is StopAction.NOTHING, "the first reason stays"
+    assert lease.stop is (None if stage is Stage.FINISHED else why)
 
 
-@pytest.mark.parametrize(
-    ("stage", "act", "act_past_its_deadline"),
-    [
-        (Stage.QUEUED, StopAction.END, StopAction.END),
-        (Stage.ACCEPTED, StopAction.STOP_RUN, StopAction.NOTHING),
-        (Stage.PROCESSING, StopAction.STOP_RUN, StopAction.NOTHING),
-        (Stage.FINISHED, StopAction.NOTHING, StopAction.NOTHING),
-    ],
-)
-def test_a_revoked_run_is_stopped_up_to_its_deadline_and_past_that_is_the_guards_to_judge(
-    stage: Stage, act: StopAction, act_past_its_deadline: StopAction
-) -> None:
-    for now, expected in ((119.9, act), (120.0, act_past_its_deadline)):
+@pytest.mark.parametrize("stage", Stage)
+def test_a_revoked_run_is_stopped_up_to_its_deadline_and_past_that_is_the_guards_to_judge(stage: Stage) -> None:
+    past_it = EFFECTS[stage] if stage is Stage.QUEUED else StopAction.NOTHING
+    for now, expected in ((119.9, EFFECTS[stage]), (120.0, past_it)):
         book = LeaseBook()
         lease = at_stage(book, stage)
         assert book.revoke(lease, now) is expected
         assert lease.stop is (None if expected is StopAction.NOTHING else StopReason.REVOKED)
-
-
-def test_the_first_reason_to_stop_stays() -> None:
-    book = LeaseBook()
-    lease = at_stage(book, Stage.PROCESSING)
-    book.stop(lease, StopReason.EXPIRED)
-    assert book.stop(lease, StopReason.DRAINING) is StopAction.NOTHING
-    assert lease.stop is StopReason.EXPIRED
 
 
 def test_processing_is_told_once_and_never_after_the_end() -> None:
@@ -197,40 +192,30 @@ PATIENCE_S = 5.0
 FOR_EVER = 3_600.0
 
 
-def test_a_poll_that_asks_nobody_is_answered_at_once() -> None:
-    polls = OpenPolls()
-    polls.open("1", [], NOW)
-    assert polls.answered == "1"
-
-
 def test_a_poll_is_answered_once_every_cli_has_answered_or_its_run_is_over() -> None:
     polls = OpenPolls()
+    polls.open("0", [], NOW)
+    assert polls.answered == "0", "it asks nobody"
     number = polls.next_number
     polls.open("1", ["a", "b"], NOW)
     polls.record_answer("a", number, NOW)
-    assert polls.answered == ""
+    assert polls.answered == "0"
     polls.record_end("b", NOW)
     assert polls.answered == "1"
 
 
-def test_an_answer_to_an_earlier_poll_is_none_to_a_later_one() -> None:
+def test_an_answer_counts_for_its_poll_and_those_before_it() -> None:
     polls = OpenPolls()
     first = polls.next_number
-    polls.open("1", ["a"], NOW)
-    polls.open("2", ["a"], NOW)
+    for poll_id in ("1", "2", "3"):
+        polls.open(poll_id, ["a"], NOW)
     polls.record_answer("a", first, NOW)
     assert polls.answered == "1"
-    polls.record_answer("a", first + 1, NOW)
-    assert polls.answered == "2"
-
-
-def test_an_answer_to_a_later_poll_answers_those_before_it() -> None:
-    polls = OpenPolls()
-    polls.open("1", ["a"], NOW)
-    polls.open("2", ["a"], NOW)
-    polls.record_answer("a", polls.next_number - 1, NOW)
-    assert polls.answered == "2"
-    assert not polls.knows("1")
+    assert polls.knows("1"), "the scheduler may repeat it"
+    assert polls.knows("2")
+    polls.record_answer("a", first + 2, NOW)
+    assert polls.answered == "3"
+    assert not polls.knows("2")
 
 
 def test_a_cli_that_hangs_holds_no_answer_for_longer_than_the_limit() -> None:
@@ -239,15 +224,6 @@ def test_a_cli_that_hangs_holds_no_answer_for_longer_than_the_limit() -> None:
     assert not polls.settle(NOW + POLL_TIMEOUT - 0.1)
     assert polls.settle(NOW + POLL_TIMEOUT)
     assert polls.answered == "1"
-
-
-def test_a_poll_that_comes_again_is_known() -> None:
-    polls = OpenPolls()
-    polls.open("1", ["a"], NOW)
-    assert polls.knows("1")
-    polls.record_end("a", NOW)
-    assert polls.knows("1")
-    assert not polls.knows("2")
 
 
 def test_another_stream_knows_no_poll_of_the_last_one() -> None:
@@ -362,19 +338,14 @@ def pauses(backoff: ReconnectBackoff, number: int = 200) -> list[float]:
 
 def test_no_pause_is_longer_than_a_heartbeat_interval() -> None:
     backoff = ReconnectBackoff()
+    assert backoff.pause() <= MIN_BOUND
     assert max(pauses(backoff)) <= DEFAULT_MAX_PAUSE
+    backoff.succeeded(lasted=DEFAULT_MAX_PAUSE)
+    assert backoff.pause() <= MIN_BOUND, "as at first, after a stream that lasted"
     backoff.max_pause = 0.5
     assert max(pauses(backoff)) <= 0.5
     backoff.max_pause = 10.0
     assert 5.0 < max(pauses(backoff)) <= 10.0, "the bound has grown, and the whole of it is used"
-
-
-def test_the_first_pause_is_short_and_is_so_again_after_a_stream_that_lasted() -> None:
-    backoff = ReconnectBackoff()
-    assert backoff.pause() <= MIN_BOUND
-    pauses(backoff)
-    backoff.succeeded(lasted=DEFAULT_MAX_PAUSE)
-    assert backoff.pause() <= MIN_BOUND
 
 
 def test_streams_that_end_at_once_are_failures() -> None:

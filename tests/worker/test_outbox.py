@@ -45,6 +45,18 @@ def update(lease_id: str, kind: UpdateKind, size: int = 100) -> PendingUpdate:
     return PendingUpdate(lease_id, 1, kind, size, object())
 
 
+def outbox_of(*updates: PendingUpdate) -> Outbox:
+    outbox = Outbox()
+    for each in updates:
+        outbox.add(each)
+    return outbox
+
+
+def completed(*sizes: int) -> Outbox:
+    """Results of leases a, b, … of these sizes."""
+    return outbox_of(*(update(name, UpdateKind.COMPLETED, size) for name, size in zip("abcde", sizes, strict=False)))
+
+
 def said(updates: Sequence[PendingUpdate]) -> list[tuple[str, UpdateKind]]:
     return [(update.lease_id, update.kind) for update in updates]
 
@@ -54,21 +66,20 @@ def answers(updates: Sequence[PendingUpdate], outcome: int = COMMITTED) -> list[
 
 
 def test_updates_go_out_in_order_and_are_forgotten_once_answered() -> None:
-    outbox = Outbox()
-    for kind in (UpdateKind.ACCEPTED, UpdateKind.PROCESSING):
-        outbox.add(update("a", kind))
+    outbox = outbox_of(update("a", UpdateKind.ACCEPTED), update("a", UpdateKind.PROCESSING))
     sent = outbox.take(1)
     assert said(sent) == [("a", UpdateKind.ACCEPTED), ("a", UpdateKind.PROCESSING)]
     assert (bool(outbox), outbox.reports_in_flight) == (False, 1)
+    assert outbox.acknowledged(7, answers(sent)) == []
     settled = outbox.acknowledged(1, answers(sent))
     assert [outcome for _, outcome in settled] == [COMMITTED, COMMITTED]
+    assert outbox.acknowledged(1, answers(sent)) == [], "a report is answered once"
     outbox.rewind()
     assert not outbox
 
 
 def test_unacknowledged_updates_are_sent_again_before_the_rest() -> None:
-    outbox = Outbox()
-    outbox.add(update("a", UpdateKind.ACCEPTED))
+    outbox = outbox_of(update("a", UpdateKind.ACCEPTED))
     outbox.take(1)
     outbox.add(update("b", UpdateKind.FAILED))
     outbox.take(2)
@@ -77,33 +88,17 @@ def test_unacknowledged_updates_are_sent_again_before_the_rest() -> None:
     assert said(outbox.take(1)) == [("a", UpdateKind.ACCEPTED), ("b", UpdateKind.FAILED), ("c", UpdateKind.ACCEPTED)]
 
 
-def test_an_ending_replaces_what_it_implies_and_was_not_sent() -> None:
-    outbox = Outbox()
-    for lease_id, ending in (
-        ("a", UpdateKind.COMPLETED),
-        ("b", UpdateKind.FAILED),
-        ("c", UpdateKind.RELEASED),
-        ("d", UpdateKind.DEFERRED),
-    ):
-        for kind in (UpdateKind.ACCEPTED, UpdateKind.PROCESSING, UpdateKind.PROGRESS, ending):
-            outbox.add(update(lease_id, kind))
-    assert said(outbox.take(1)) == [
-        ("a", UpdateKind.COMPLETED),
-        ("b", UpdateKind.PROCESSING),
-        ("b", UpdateKind.FAILED),
-        ("c", UpdateKind.PROCESSING),
-        ("c", UpdateKind.RELEASED),
-        ("d", UpdateKind.PROCESSING),
-        ("d", UpdateKind.DEFERRED),
-    ]
+@pytest.mark.parametrize("ending", [kind for kind in UpdateKind if kind.ends])
+def test_an_ending_replaces_what_it_implies_and_was_not_sent(ending: UpdateKind) -> None:
+    before = (UpdateKind.ACCEPTED, UpdateKind.PROCESSING, UpdateKind.PROGRESS)
+    outbox = outbox_of(*(update("a", kind) for kind in (*before, ending)))
+    remaining = [] if ending is UpdateKind.COMPLETED else [("a", UpdateKind.PROCESSING)]
+    assert said(outbox.take(1)) == [*remaining, ("a", ending)]
 
 
 def test_the_last_progress_wins() -> None:
-    outbox = Outbox()
     older, newer = update("a", UpdateKind.PROGRESS), update("a", UpdateKind.PROGRESS)
-    outbox.add(older)
-    outbox.add(newer)
-    assert list(outbox.take(1)) == [newer]
+    assert list(outbox_of(older, newer).take(1)) == [newer]
 
 
 def take_alone(outbox: Outbox, number: int, at: float = 0.0) -> Sequence[PendingUpdate]:
@@ -120,10 +115,7 @@ def stream_ends(outbox: Outbox, at: float = 0.0) -> list[PendingUpdate]:
 
 
 def test_a_large_update_goes_alone_one_at_a_time() -> None:
-    outbox = Outbox()
-    sizes = {"a": 100, "b": MIN_LARGE_UPDATE, "c": MIN_LARGE_UPDATE + 1, "d": 100, "e": MIN_LARGE_UPDATE}
-    for lease_id, size in sizes.items():
-        outbox.add(update(lease_id, UpdateKind.COMPLETED, size))
+    outbox = completed(100, MIN_LARGE_UPDATE, MIN_LARGE_UPDATE + 1, 100, MIN_LARGE_UPDATE)
     assert said(outbox.take(1)) == [("a", UpdateKind.COMPLETED), ("d", UpdateKind.COMPLETED)]
     for number, lease_id in enumerate("bce", start=2):
         assert outbox
@@ -135,25 +127,19 @@ def test_a_large_update_goes_alone_one_at_a_time() -> None:
 
 
 def test_updates_that_fit_are_sent_beside_one_in_parts() -> None:
-    outbox = Outbox()
-    for lease_id, size in (("a", 700), ("b", 100), ("c", 400), ("d", 500)):
-        outbox.add(update(lease_id, UpdateKind.FAILED, size))
-    assert said(outbox.take(1, max_bytes=600)) == [("b", UpdateKind.FAILED), ("c", UpdateKind.FAILED)]
-    assert said(outbox.take(2, max_bytes=600)) == [("d", UpdateKind.FAILED)]
+    outbox = completed(700, 100, 400, 500)
+    assert [[each.lease_id for each in outbox.take(number, max_bytes=600)] for number in (1, 2)] == [["b", "c"], ["d"]]
     assert outbox.take(3, max_bytes=600) == []
     assert outbox.reports_in_flight == 2
-    assert said(outbox.take(3)) == [("a", UpdateKind.FAILED)]
+    assert said(outbox.take(3)) == [("a", UpdateKind.COMPLETED)]
 
 
 def test_updates_in_flight_at_the_end_of_a_stream_are_sent_last_and_alone() -> None:
-    outbox = Outbox()
-    outbox.add(update("a", UpdateKind.COMPLETED, MIN_SUSPECT_UPDATE))
-    outbox.add(update("b", UpdateKind.ACCEPTED))
-    outbox.add(update("c", UpdateKind.COMPLETED, MIN_SUSPECT_UPDATE))
+    outbox = completed(MIN_SUSPECT_UPDATE, MIN_SUSPECT_UPDATE - 1, MIN_SUSPECT_UPDATE)
     outbox.take(1)
     outbox.add(update("d", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
     assert stream_ends(outbox) == []
-    assert said(outbox.take(1)) == [("b", UpdateKind.ACCEPTED)], "what is small ends no stream"
+    assert said(outbox.take(1)) == [("b", UpdateKind.COMPLETED)], "what is small ends no stream"
     for number, lease_id in enumerate("dac", 2):
         [alone] = take_alone(outbox, number)
         assert alone.lease_id == lease_id
@@ -162,9 +148,8 @@ def test_updates_in_flight_at_the_end_of_a_stream_are_sent_last_and_alone() -> N
 
 
 def test_an_update_under_which_three_streams_ended_is_retried_at_intervals() -> None:
-    outbox = Outbox()
     stuck = update("a", UpdateKind.COMPLETED, MIN_LARGE_UPDATE)
-    outbox.add(stuck)
+    outbox = outbox_of(stuck)
     for number in range(1, MAX_STREAM_ENDS):
         take_alone(outbox, number)
         assert stream_ends(outbox) == []
@@ -173,56 +158,35 @@ def test_an_update_under_which_three_streams_ended_is_retried_at_intervals() -> 
     assert stream_ends(outbox, at=100.0) == [stuck]
     assert not outbox, "there is nothing to send but what is stuck"
     assert (outbox.stuck, outbox.stream_ends(stuck)) == ([stuck], MAX_STREAM_ENDS)
-    for pause in (
-        MIN_STUCK_PAUSE,
-        2 * MIN_STUCK_PAUSE,
-        4 * MIN_STUCK_PAUSE,
-        8 * MIN_STUCK_PAUSE,
-        MAX_STUCK_PAUSE,
-        MAX_STUCK_PAUSE,
-    ):
+    for pause in (*(MIN_STUCK_PAUSE * 2**n for n in range(4)), MAX_STUCK_PAUSE, MAX_STUCK_PAUSE):
         assert outbox.alone_due_at() == 100.0 + pause
         assert take_alone(outbox, 9, at=100.0 + pause - 1) == []
         assert take_alone(outbox, 9, at=100.0 + pause) == [stuck]
         assert outbox.stuck == [stuck], "as long as it is not acknowledged"
         assert stream_ends(outbox, at=100.0) == [stuck]
+    assert len(outbox.acknowledged(9, answers(take_alone(outbox, 9, at=100.0 + MAX_STUCK_PAUSE)))) == 1
+    assert outbox.stuck == []
+    outbox.add(update("a", UpdateKind.COMPLETED, MIN_SUSPECT_UPDATE))
+    assert len(outbox.take(10)) == 1
 
 
 def test_updates_under_which_fewer_streams_ended_go_first() -> None:
-    outbox = Outbox()
-    outbox.add(update("a", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
+    outbox = completed(MIN_LARGE_UPDATE)
     take_alone(outbox, 1)
     outbox.add(update("b", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
     stream_ends(outbox)
     assert said(take_alone(outbox, 1)) == [("b", UpdateKind.COMPLETED)]
 
 
-def test_an_acknowledged_update_is_no_longer_stuck() -> None:
-    outbox = Outbox()
-    outbox.add(update("a", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
-    for number in range(MAX_STREAM_ENDS):
-        take_alone(outbox, number)
-        stream_ends(outbox)
-    sent = take_alone(outbox, 9, at=MAX_STUCK_PAUSE)
-    assert len(outbox.acknowledged(9, answers(sent))) == 1
-    assert outbox.stuck == []
-    outbox.add(update("a", UpdateKind.COMPLETED, MIN_SUSPECT_UPDATE))
-    assert len(outbox.take(10)) == 1
-
-
 def test_a_report_is_cut_by_number() -> None:
-    outbox = Outbox()
-    for number in range(MAX_REPORT_UPDATES + 1):
-        outbox.add(update(str(number), UpdateKind.FAILED))
+    outbox = outbox_of(*(update(str(number), UpdateKind.FAILED) for number in range(MAX_REPORT_UPDATES + 1)))
     assert len(outbox.take(1)) == MAX_REPORT_UPDATES
     assert len(outbox.take(2)) == 1
 
 
 @given(st.lists(st.integers(1, MIN_LARGE_UPDATE + 10), max_size=80))
 def test_every_report_is_within_bounds_and_nothing_is_lost(sizes: list[int]) -> None:
-    outbox = Outbox()
-    for number, size in enumerate(sizes):
-        outbox.add(update(str(number), UpdateKind.COMPLETED, size))
+    outbox = outbox_of(*(update(str(number), UpdateKind.COMPLETED, size) for number, size in enumerate(sizes)))
     sent: list[PendingUpdate] = []
     while outbox:
         report = outbox.take(len(sent) + 1) or take_alone(outbox, len(sent) + 1)
@@ -234,24 +198,13 @@ def test_every_report_is_within_bounds_and_nothing_is_lost(sizes: list[int]) -> 
 
 
 def test_an_answer_that_is_missing_or_foreign_settles_nothing_and_waits_for_the_next_stream() -> None:
-    outbox = Outbox()
-    for lease_id in "abc":
-        outbox.add(update(lease_id, UpdateKind.FAILED))
+    outbox = outbox_of(*(update(lease_id, UpdateKind.FAILED) for lease_id in "abc"))
     outbox.take(1)
     settled = outbox.acknowledged(1, [UpdateAck("a", 1, COMMITTED), UpdateAck("x", 1, COMMITTED)])
     assert [u.lease_id for u, _ in settled] == ["a"]
     assert not outbox, "at once it would only be answered the same way"
     outbox.rewind()
     assert said(outbox.take(2)) == [("b", UpdateKind.FAILED), ("c", UpdateKind.FAILED)]
-
-
-def test_a_report_is_answered_once() -> None:
-    outbox = Outbox()
-    outbox.add(update("a", UpdateKind.FAILED))
-    sent = outbox.take(1)
-    assert len(outbox.acknowledged(1, answers(sent))) == 1
-    assert outbox.acknowledged(1, answers(sent)) == []
-    assert outbox.acknowledged(7, answers(sent)) == []
 
 
 # What a stream sends next: when a heartbeat is due.
@@ -354,41 +307,28 @@ def test_the_parts_are_the_report(report: bytes, answered_after: list[float]) ->
     assert [part.last for part in sent] == [False] * (len(sent) - 1) + [True]
 
 
-def sizes(took: float, count: int, heartbeat_interval: float = FAR_APART) -> list[int]:
-    """The sizes of parts that are answered after so many seconds."""
-    parts = ReportCutter(heartbeat_interval)
-    parts.begin(1, bytes(count * MAX_PART + 1))
+@pytest.mark.parametrize(
+    ("took", "interval", "first", "expected"),
+    [
+        (FAST_LIMIT / 2, FAR_APART, MIN_PART, [*(MIN_PART << doublings for doublings in range(7)), MAX_PART]),
+        (FAST_LIMIT, FAR_APART, MIN_PART, [MIN_PART] * 3),
+        (FAST_LIMIT / 2, FAR_APART / 2, MIN_PART, [MIN_PART] * 3),
+        (FAST_LIMIT / 4, FAR_APART / 2, MIN_PART, [MIN_PART, 2 * MIN_PART, 4 * MIN_PART]),
+        (TOO_LONG + 1, FAR_APART, 4 * MIN_PART, [4 * MIN_PART, 2 * MIN_PART, MIN_PART, MIN_PART]),
+    ],
+    ids=["quick", "not quick", "heartbeats are close", "quick for close heartbeats", "slow"],
+)
+def test_parts_are_as_large_as_the_link_is_quick(took: float, interval: float, first: int, expected: list[int]) -> None:
+    parts = ReportCutter(interval)
+    parts.begin(1, bytes(len(expected) * MAX_PART + 1))
+    parts.size = first
     lengths = []
-    for number in range(count):
+    for number in range(len(expected)):
         part = parts.next(number * took)
         assert part is not None
         lengths.append(len(part.data))
         parts.received(1, (number + 1) * took)
-    return lengths
-
-
-def test_parts_grow_as_long_as_they_are_quick() -> None:
-    assert sizes(FAST_LIMIT / 2, 8) == [MIN_PART << doublings for doublings in range(7)] + [MAX_PART]
-    assert sizes(FAST_LIMIT, 3) == [MIN_PART] * 3
-
-
-def test_parts_are_smaller_where_heartbeats_are_close() -> None:
-    assert sizes(FAST_LIMIT / 2, 3, FAR_APART / 2) == [MIN_PART] * 3
-    assert sizes(FAST_LIMIT / 4, 3, FAR_APART / 2) == [MIN_PART, 2 * MIN_PART, 4 * MIN_PART]
-
-
-def test_parts_shrink_where_they_are_slow() -> None:
-    parts = ReportCutter(FAR_APART)
-    parts.begin(1, bytes(MAX_PART))
-    parts.size = 4 * MIN_PART
-    at, lengths = 0.0, []
-    for _ in range(4):
-        part = parts.next(at)
-        assert part is not None
-        lengths.append(len(part.data))
-        at += TOO_LONG + 1
-        parts.received(1, at)
-    assert lengths == [4 * MIN_PART, 2 * MIN_PART, MIN_PART, MIN_PART]
+    assert lengths == expected
 
 
 def test_an_answer_about_another_report_means_nothing() -> None:

@@ -29,8 +29,7 @@ from tests.harness.creator_cli import (
     scripted,
 )
 from worker_svc.creators import PROFILES, base, load, progress
-from worker_svc.creators import llm_content_creator as said
-from worker_svc.creators import llm_content_creator as stored
+from worker_svc.creators import llm_content_creator as llm
 from worker_svc.creators.base import DEFAULT_PAUSE, MAX_PAUSE, RESERVED_OPTIONS, TEXTS, Brief, CreatorSettings, Job
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
@@ -40,14 +39,14 @@ pytestmark = pytest.mark.unit
 
 # The profiles against small shell programs that answer as they are told to, and the parser of progress.
 
-IMPATIENT = {
-    "create": replace(SETTINGS, create_timeout=0.5),
-    "status": replace(SETTINGS, status_timeout=0.5),
-    "result": replace(SETTINGS, result_timeout=0.5),
-}
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "creators.md"
 HANG = "exec sleep 60"
 NO_DOCUMENT = "echo no such task >&2; exit 1"
+COMPLETED = says("completed")
+GOES_ON = ("pending", "submitted", "running", "processing")
+LATER = "echo 'no quota left' >&2; echo 'retry-after: 12' >&2; exit 75"
+LATER_IN_12_S = Deferred(12.0, "no quota left")
+FAILED_FOR_NOW = f"{says('failed')}; {LATER}"
 
 
 def reason(outcome: Outcome) -> Reason:
@@ -55,20 +54,15 @@ def reason(outcome: Outcome) -> Reason:
     return outcome.reason
 
 
-async def test_reference_creates_watches_and_collects(tmp_path: Path) -> None:
+@pytest.mark.parametrize("poll_interval", [30.0, 0.25])
+async def test_reference_creates_watches_and_collects(tmp_path: Path, poll_interval: float) -> None:
     running = """echo '{"status": "running", "progress": {"percent": 40, "step": "draft", "message": "two of five"}}'"""
     cli = scripted(tmp_path, create=["exit 0"], status=[says("pending"), running, says("completed")], result=[DONE])
-    outcome, report = await run(cli)
+    outcome, report = await run(cli, settings=replace(SETTINGS, poll_interval=poll_interval))
     assert outcome == Completed(Article("an article", quality_score=7.5))
     assert cli.commands == ["create", "status", "status", "status", "result"]
     assert report.events == ["processing", (40, "draft", "two of five")]
-    assert report.pauses == [1.0, 30.0, 30.0]
-
-
-async def test_reference_polls_as_often_as_it_is_told(tmp_path: Path) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[says("running"), says("completed")], result=[DONE])
-    _, report = await run(cli, settings=replace(SETTINGS, poll_interval=0.25))
-    assert report.pauses == [0.25, 0.25]
+    assert report.pauses == [min(poll_interval, 1.0), poll_interval, poll_interval]
 
 
 async def test_arguments_are_single_words_and_empty_ones_are_left_out(tmp_path: Path) -> None:
@@ -90,97 +84,68 @@ async def test_arguments_are_single_words_and_empty_ones_are_left_out(tmp_path: 
     ]
 
 
-@pytest.mark.parametrize("state", ["pending", "submitted", "running", "processing"])
-async def test_a_later_attempt_adopts_what_goes_on(tmp_path: Path, state: str) -> None:
-    cli = scripted(tmp_path, status=[says(state), says("completed")], result=[DONE])
+@pytest.mark.parametrize(
+    ("status", "commands"),
+    [
+        *(([says(state), COMPLETED], "status status result") for state in GOES_ON),
+        ([COMPLETED], "status result"),
+        *(([says(state), COMPLETED], "status create status result") for state in ("failed", "cancelled")),
+        ([FAILED_FOR_NOW, COMPLETED], "status create status result"),  # it goes on to say so of the earlier run
+        ([NO_DOCUMENT] * 3 + [COMPLETED], "status status status create status result"),
+        ([NO_DOCUMENT, "echo", COMPLETED], "status status status result"),
+    ],
+)
+async def test_a_later_attempt_adopts_what_goes_on_or_has_completed_and_creates_anew_what_has_not(
+    tmp_path: Path, status: list[str], commands: str
+) -> None:
+    cli = scripted(tmp_path, create=["exit 0"], status=status, result=[DONE])
     outcome, report = await run(cli, job=SECOND)
     assert isinstance(outcome, Completed)
-    assert cli.commands == ["status", "status", "result"]
+    assert cli.commands == commands.split()
     assert report.events == ["processing"]
-
-
-async def test_a_later_attempt_collects_at_once_what_has_completed(tmp_path: Path) -> None:
-    cli = scripted(tmp_path, status=[says("completed")], result=[DONE])
-    outcome, report = await run(cli, job=SECOND)
-    assert isinstance(outcome, Completed)
-    assert cli.commands == ["status", "result"]
-    assert report.pauses == []
-
-
-@pytest.mark.parametrize("state", ["failed", "cancelled"])
-async def test_a_later_attempt_creates_anew_what_has_failed(tmp_path: Path, state: str) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[says(state), says("completed")], result=[DONE])
-    outcome, _ = await run(cli, job=SECOND)
-    assert isinstance(outcome, Completed)
-    assert cli.commands == ["status", "create", "status", "result"]
-
-
-async def test_a_later_attempt_creates_anew_when_nothing_is_known(tmp_path: Path) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[NO_DOCUMENT] * 3 + [says("completed")], result=[DONE])
-    outcome, _ = await run(cli, job=SECOND)
-    assert isinstance(outcome, Completed)
-    assert cli.commands == ["status", "status", "status", "create", "status", "result"]
-
-
-async def test_a_later_attempt_asks_three_times_before_it_creates(tmp_path: Path) -> None:
-    cli = scripted(tmp_path, status=[NO_DOCUMENT, "echo", says("completed")], result=[DONE])
-    outcome, _ = await run(cli, job=SECOND)
-    assert isinstance(outcome, Completed)
-    assert cli.commands == ["status", "status", "status", "result"]
+    assert bool(report.pauses) == (len(status) > 1), "what has completed is collected at once"
 
 
 async def test_two_status_calls_in_a_row_may_fail(tmp_path: Path) -> None:
     bad = [NO_DOCUMENT, "echo garbage"]
-    cli = scripted(tmp_path, create=["exit 0"], status=[*bad, says("running"), *bad, says("completed")], result=[DONE])
+    cli = scripted(tmp_path, create=["exit 0"], status=[*bad, says("running"), *bad, COMPLETED], result=[DONE])
     outcome, _ = await run(cli)
     assert isinstance(outcome, Completed)
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("command", "answer", "expected"),
     [
-        (NO_DOCUMENT, Reason.CREATOR_ERROR),
-        ("echo garbage", Reason.CREATOR_INVALID_RESPONSE),
-        (says("wondering"), Reason.CREATOR_INVALID_RESPONSE),
-        ("""echo '{"status": 5}'""", Reason.CREATOR_INVALID_RESPONSE),
-        (HANG, Reason.CREATOR_TIMEOUT),
+        ("create", "exit 3", Reason.CREATOR_ERROR),
+        ("create", "kill -9 $$", Reason.CREATOR_ERROR),
+        ("create", HANG, Reason.CREATOR_TIMEOUT),
+        ("create", LATER, LATER_IN_12_S),
+        ("status", NO_DOCUMENT, Reason.CREATOR_ERROR),
+        ("status", "echo garbage", Reason.CREATOR_INVALID_RESPONSE),
+        ("status", says("wondering"), Reason.CREATOR_INVALID_RESPONSE),
+        ("status", """echo '{"status": 5}'""", Reason.CREATOR_INVALID_RESPONSE),
+        ("status", HANG, Reason.CREATOR_TIMEOUT),
+        ("status", LATER, LATER_IN_12_S),
+        ("result", "exit 3", Reason.CREATOR_ERROR),
+        ("result", "echo garbage", Reason.CREATOR_INVALID_RESPONSE),
+        ("result", "exit 0", Reason.CREATOR_INVALID_RESPONSE),
+        ("result", """printf '{"content": "%02000d"}' 7""", Reason.RESULT_TOO_LARGE),
+        ("result", HANG, Reason.CREATOR_TIMEOUT),
+        ("result", LATER, LATER_IN_12_S),
     ],
 )
-async def test_three_status_calls_in_a_row_may_not(tmp_path: Path, answer: str, expected: Reason) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[answer])
-    outcome, report = await run(cli, settings=IMPATIENT["status"] if answer == HANG else SETTINGS)
-    assert reason(outcome) is expected
-    assert cli.commands == ["create", "status", "status", "status"]
-    assert report.events == []
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [("exit 3", Reason.CREATOR_ERROR), ("kill -9 $$", Reason.CREATOR_ERROR), (HANG, Reason.CREATOR_TIMEOUT)],
-)
-async def test_a_create_that_fails_is_not_watched(tmp_path: Path, answer: str, expected: Reason) -> None:
-    cli = scripted(tmp_path, create=[answer])
-    outcome, report = await run(cli, settings=IMPATIENT["create"] if answer == HANG else SETTINGS)
-    assert reason(outcome) is expected
-    assert cli.commands == ["create"]
-    assert report.events == []
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("exit 3", Reason.CREATOR_ERROR),
-        ("echo garbage", Reason.CREATOR_INVALID_RESPONSE),
-        ("exit 0", Reason.CREATOR_INVALID_RESPONSE),
-        ("""printf '{"content": "%02000d"}' 7""", Reason.RESULT_TOO_LARGE),
-        (HANG, Reason.CREATOR_TIMEOUT),
-    ],
-)
-async def test_a_result_that_cannot_be_taken(tmp_path: Path, answer: str, expected: Reason) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[says("completed")], result=[answer])
-    outcome, report = await run(cli, settings=IMPATIENT["result"] if answer == HANG else SETTINGS)
-    assert reason(outcome) is expected
-    assert report.events == ["processing"]
+async def test_a_call_of_each_command_that_fails_ends_the_attempt(
+    tmp_path: Path, command: str, answer: str, expected: Reason | Deferred
+) -> None:
+    """A create that fails is not watched; three calls of `status` in a row may not fail."""
+    answers = {"create": ["exit 0"], "status": [COMPLETED], "result": [DONE]} | {command: [answer]}
+    settings = replace(SETTINGS, **{f"{command}_timeout": 0.3}) if answer == HANG else SETTINGS
+    cli = scripted(tmp_path, **answers)
+    outcome, report = await run(cli, settings=settings)
+    assert (outcome.reason if isinstance(outcome, Failed) else outcome) == expected
+    calls = {"create": "create", "status": "create status status status", "result": "create status result"}
+    assert cli.commands == calls[command].split()
+    assert report.events == (["processing"] if command == "result" else [])
 
 
 @pytest.mark.parametrize(
@@ -320,9 +285,6 @@ def test_the_scheduler_lets_nobody_set_what_a_worker_sets() -> None:
 # A CLI that asks to come back later: what counts as that, how long the pause is, what each profile makes of it.
 
 TEMPFAIL = ProcessExit(75, None)
-LATER = "echo 'no quota left' >&2; echo 'retry-after: 12' >&2; exit 75"
-LATER_IN_12_S = Deferred(12.0, "no quota left")
-FAILED_FOR_NOW = f"{says('failed')}; {LATER}"
 
 
 @pytest.mark.parametrize(
@@ -383,37 +345,18 @@ async def test_json_defers_whatever_was_printed_before(tmp_path: Path) -> None:
     assert report.events == ["processing"]
 
 
-async def test_a_result_that_names_a_pause_is_a_result(tmp_path: Path) -> None:
-    document = """echo '{"content": "an article", "retry_after": 12}'"""
-    outcome, _ = await run(scripted(tmp_path, create=[document]), profile="json")
-    assert isinstance(outcome, Completed)
-
-
-async def test_a_pause_without_the_exit_status_is_no_result(tmp_path: Path) -> None:
-    outcome, _ = await run(scripted(tmp_path, create=["""echo '{"retry_after": 12}'"""]), profile="json")
-    assert isinstance(outcome, Failed)
-
-
-async def test_a_create_that_is_deferred_is_not_watched(tmp_path: Path) -> None:
-    cli = scripted(tmp_path, create=[LATER])
-    outcome, report = await run(cli)
-    assert outcome == LATER_IN_12_S
-    assert cli.commands == ["create"]
-    assert report.events == []
+@pytest.mark.parametrize(
+    ("document", "kind"), [({"content": "an article", "retry_after": 12}, Completed), ({"retry_after": 12}, Failed)]
+)
+async def test_a_pause_without_the_exit_status_is_none(tmp_path: Path, document: object, kind: type[Outcome]) -> None:
+    outcome, _ = await run(scripted(tmp_path, create=[f"echo '{json.dumps(document)}'"]), profile="json")
+    assert isinstance(outcome, kind)
 
 
 async def test_a_run_that_failed_for_now_is_deferred(tmp_path: Path) -> None:
     cli = scripted(tmp_path, create=["exit 0"], status=[says("running"), FAILED_FOR_NOW])
     outcome, _ = await run(cli)
     assert outcome == LATER_IN_12_S
-
-
-async def test_the_attempt_after_that_creates_it_anew(tmp_path: Path) -> None:
-    """`status` goes on to say that the earlier run failed for now: that is over."""
-    cli = scripted(tmp_path, create=["exit 0"], status=[FAILED_FOR_NOW, says("completed")], result=[DONE])
-    outcome, _ = await run(cli, job=SECOND)
-    assert isinstance(outcome, Completed)
-    assert cli.commands == ["status", "create", "status", "result"]
 
 
 @pytest.mark.parametrize("state", ["pending", "running", "completed"])
@@ -424,12 +367,11 @@ async def test_a_status_that_is_known_counts_whatever_its_exit(tmp_path: Path, s
     assert isinstance(outcome, Completed)
 
 
-@pytest.mark.parametrize("attempt", [1, 2])
-async def test_three_status_calls_in_a_row_defer_and_nothing_is_made_twice(tmp_path: Path, attempt: int) -> None:
+async def test_a_later_attempt_whose_status_calls_defer_makes_nothing_twice(tmp_path: Path) -> None:
     cli = scripted(tmp_path, create=["exit 0"], status=[LATER])
-    outcome, _ = await run(cli, job=replace(JOB, attempt=attempt))
+    outcome, _ = await run(cli, job=SECOND)
     assert outcome == LATER_IN_12_S
-    assert cli.commands == ["create"] * (attempt == 1) + ["status"] * 3
+    assert cli.commands == ["status"] * 3
 
 
 async def test_a_result_that_is_deferred_is_collected_by_the_next_attempt(tmp_path: Path) -> None:
@@ -506,14 +448,10 @@ async def test_an_article_that_is_printed_and_stored_is_a_result(program: Progra
     assert outcome == Completed(Article("# An article", images=images, quality_score=8.6))
 
 
-async def test_a_stored_score_beats_a_printed_one(program: Program) -> None:
-    program.store(article="# An article", score=7.25)
-    assert await program.run(end("已完成") + review("8.6")) == Completed(Article("# An article", quality_score=7.25))
-
-
-async def test_no_score_at_all_is_none(program: Program) -> None:
-    program.store(article="# An article")
-    assert await program.run(end("已完成")) == Completed(Article("# An article"))
+@pytest.mark.parametrize(("score", "printed"), [(7.25, review("8.6")), (None, "")])
+async def test_a_stored_score_beats_a_printed_one(program: Program, score: float | None, printed: str) -> None:
+    program.store(article="# An article", score=score)
+    assert await program.run(end("已完成") + printed) == Completed(Article("# An article", quality_score=score))
 
 
 @pytest.mark.parametrize(("state", "word"), [("失败", "failed"), ("已取消", "cancelled"), ("未知", "未知")])
@@ -525,9 +463,9 @@ async def test_any_other_state_is_an_error_with_its_reason(program: Program, sta
 
 
 async def test_a_model_over_its_quota_defers_the_task_in_any_step(program: Program) -> None:
-    program.store(error=said.OVER_QUOTA)
+    program.store(error=llm.OVER_QUOTA)
     outcome = await program.run("2026-01-01 [error]: [Node:write] Node execution failed {}\n" + end("失败"))
-    assert outcome == Deferred(30.0, f"the CLI says that the run is failed in write: {said.OVER_QUOTA}")
+    assert outcome == Deferred(30.0, f"the CLI says that the run is failed in write: {llm.OVER_QUOTA}")
 
 
 async def test_a_program_that_was_killed_is_an_error_whatever_it_said(program: Program) -> None:
@@ -552,25 +490,31 @@ async def test_a_success_without_an_article_is_none(program: Program) -> None:
     assert failure(await program.run(end("已完成"))) == (Reason.CREATOR_INVALID_RESPONSE, expected)
 
 
-async def test_a_blank_article_is_no_result(program: Program) -> None:
-    program.store(article=" \n")
-    assert failure(await program.run(end("已完成")))[0] is Reason.CREATOR_INVALID_RESPONSE
+BAD_IMAGES = ("{", "[1]", '{"url": "a"}', "[" * 100_000)
 
 
-@pytest.mark.parametrize("images", ["{", "[1]", '{"url": "a"}', "[" * 100_000])
-async def test_images_that_are_none(program: Program, images: str) -> None:
-    program.store(article="# An article", image=images)
+@pytest.mark.parametrize(
+    "results", [{"article": " \n"}, *({"article": "# An article", "image": images} for images in BAD_IMAGES)]
+)
+async def test_a_blank_article_and_images_that_are_none_are_no_result(
+    program: Program, results: dict[str, str]
+) -> None:
+    program.store(**results)
     settings = CreatorSettings(poll_interval=30.0, max_result=200_000)
     assert failure(await program.run(end("已完成"), settings))[0] is Reason.CREATOR_INVALID_RESPONSE
 
 
-@pytest.mark.parametrize("stored", [None, b"", b"no database" * 1_000])
-async def test_a_database_that_cannot_be_read(program: Program, stored: bytes | None) -> None:
-    if stored is not None:
+@pytest.mark.parametrize("stored", [None, b"", b"no database" * 1_000, SCHEMA])
+async def test_a_database_that_cannot_be_read_or_has_no_run(program: Program, stored: bytes | str | None) -> None:
+    if isinstance(stored, str):
+        with closing(sqlite3.connect(program.database)) as database:
+            database.executescript(stored)
+    elif stored is not None:
         program.database.write_bytes(stored)
     reason, message = failure(await program.run(end("已完成")))
     assert reason is Reason.CREATOR_INVALID_RESPONSE
     assert "what the CLI stored cannot be read" in message
+    assert ("it has no run" in message) == isinstance(stored, str)
 
 
 def _as_pipe(database: Path, _elsewhere: Path) -> None:
@@ -612,19 +556,13 @@ HUGE = "SELECT 'id' AS task_id, 'article' AS result_type, zeroblob(900000000) AS
 async def test_a_table_that_is_a_view_without_bounds(
     program: Program, monkeypatch: pytest.MonkeyPatch, view: str, reason: Reason, said_of_it: str
 ) -> None:
-    monkeypatch.setattr(stored, "_READ_LIMIT", 0.2)
+    monkeypatch.setattr(llm, "_READ_LIMIT", 0.2)
     program.store()
     with closing(sqlite3.connect(program.database)) as database:
         database.executescript(f"DROP TABLE results; CREATE VIEW results AS {view}")
     actual_reason, message = failure(await program.run(end("已完成")))
     assert actual_reason is reason
     assert said_of_it in message
-
-
-async def test_a_database_without_a_run(program: Program) -> None:
-    with closing(sqlite3.connect(program.database)) as database:
-        database.executescript(SCHEMA)
-    assert "it has no run" in failure(await program.run(end("已完成")))[1]
 
 
 @pytest.mark.parametrize("size", [LLM_SETTINGS.max_result + 1, LLM_SETTINGS.result_output + 1])
@@ -646,7 +584,7 @@ async def test_a_result_above_the_limit_is_too_large(program: Program, size: int
     ],
 )
 def test_the_steps_are_progress(line: str, expected: tuple[int, str, str] | None) -> None:
-    assert said.progress(line) == (None if expected is None else progress.RunProgress(*expected))
+    assert llm.progress(line) == (None if expected is None else progress.RunProgress(*expected))
 
 
 @pytest.mark.parametrize(
@@ -660,7 +598,7 @@ def test_the_steps_are_progress(line: str, expected: tuple[int, str, str] | None
     ],
 )
 def test_the_reason_is_the_line_that_names_the_error(stderr: str, expected: str) -> None:
-    assert said.reason(stderr) == expected
+    assert llm.reason(stderr) == expected
 
 
 @pytest.mark.parametrize(
@@ -674,4 +612,4 @@ def test_the_reason_is_the_line_that_names_the_error(stderr: str, expected: str)
     ],
 )
 def test_settings_that_it_refuses_are_named_once(stderr: str, names: Sequence[str]) -> None:
-    assert said.refused_settings(stderr) == names
+    assert llm.refused_settings(stderr) == names

@@ -8,7 +8,7 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from textwrap import indent
@@ -20,7 +20,7 @@ from tests.harness.creator_cli import RecordingReporter
 from tests.harness.guarded import FAMILY, marked, python
 from worker_svc import output
 from worker_svc.creators import load
-from worker_svc.creators.base import Brief, Cli, Creator, CreatorSettings, Job, Needs, RunReporter, call
+from worker_svc.creators.base import Brief, Cli, CompletedCall, Creator, CreatorSettings, Job, Needs, RunReporter, call
 from worker_svc.guard import now
 from worker_svc.guard.client import Guard
 from worker_svc.outcome import MAX_OUTPUT, Article, Completed, Failed, Outcome, Reason, RunOutput
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.integration
 FAR = 600.0
 NEEDS = Needs(folders=("data",), inherited=("KEY",), fixed={"KIND": "file"})
 LARGE = 1024 * 1024
+BEGINS = "import signal; print('it began', flush=True); signal.pause()"
 
 
 class Needy(Creator):
@@ -168,23 +169,24 @@ async def test_of_a_long_output_the_end_is_kept(guard: Guard, tmp_path: Path) ->
     )
 
 
+@asynccontextmanager
+async def begun(guard: Guard, folder: Path) -> AsyncIterator[tuple[CliRun, asyncio.Task[CompletedCall]]]:
+    """A run whose CLI has begun, and does not end."""
+    printed = asyncio.Event()
+    async with opened(guard, folder) as run:
+        calling = asyncio.create_task(run.call(["-c", BEGINS], limit=None, on_line=lambda _: printed.set()))
+        await asyncio.wait_for(printed.wait(), 30)
+        yield run, calling
+
+
 async def test_what_a_stopped_cli_has_printed_is_kept(guard: Guard, tmp_path: Path) -> None:
-    program = "import signal, sys; print('it began', flush=True); signal.pause()"
-    begun = asyncio.Event()
-    async with opened(guard, tmp_path) as run:
-        calling = asyncio.create_task(run.call(["-c", program], limit=None, on_line=lambda _: begun.set()))
-        await asyncio.wait_for(begun.wait(), 30)
+    async with begun(guard, tmp_path) as (run, calling):
         calling.cancel()
     assert run.output == RunOutput("it began")
 
 
 async def test_a_run_ends_with_its_deadline(guard: Guard, tmp_path: Path) -> None:
-    begun = asyncio.Event()
-    made = runner(guard, tmp_path)
-    async with made.open("run", now() + FAR) as run:
-        program = "import signal; print('it began', flush=True); signal.pause()"
-        calling = asyncio.create_task(run.call(["-c", program], limit=None, on_line=lambda _: begun.set()))
-        await asyncio.wait_for(begun.wait(), 30)
+    async with begun(guard, tmp_path) as (_, calling):
         guard.move_deadlines({"run": now()})
         with pytest.raises(RunExpiredError):
             await calling
@@ -223,29 +225,13 @@ async def test_a_cli_that_never_prints_its_version_is_unusable_and_leaves_nothin
 
 # Names, links and arguments that try to escape a run's folder, or reach a shell.
 
-DATA_FOLDER = Needs(folders=("data",))
-
-
-class Idle(Creator):
-    needs = DATA_FOLDER
-
-    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
-        raise NotImplementedError
-
 
 @pytest.fixture
-async def scratch_runner(tmp_path: Path) -> AsyncIterator[Runner]:
+def scratch_runner(guard: Guard, tmp_path: Path) -> Runner:
     """Runs Python in folders below `scratch`; beside that lies `treasure`."""
     (tmp_path / "treasure").write_text("not a run's")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    guard = Guard.launch(grace=0.3)
-    await guard.connect()
-    yield Runner(
-        guard, CreatorProgram.locate(sys.executable, (), {"PATH": os.environ["PATH"]}, DATA_FOLDER), Idle(), scratch
-    )
-    await guard.close()
-    await asyncio.get_running_loop().shutdown_default_executor()
+    (tmp_path / "scratch").mkdir()
+    return runner(guard, tmp_path / "scratch")
 
 
 def untouched(folder: Path) -> bool:
@@ -304,6 +290,35 @@ async def test_a_hostile_schedulers_task_reaches_no_cli(scratch_runner: Runner, 
     assert outcome.message.startswith("the task is not given to the CLI: ")
 
 
+class Choosy(Needy):
+    """A profile that knows an option, and needs no CLI."""
+
+    options = ("known",)
+
+    async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
+        return Completed(Article("an article"))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "refused"),
+    [(None, "output, task"), (["output"], "known, task"), ([], "known, output, task"), (["*"], "")],
+)
+async def test_only_options_of_the_profile_or_that_the_operator_names_reach_the_cli(
+    guard: Guard, tmp_path: Path, allowed: Sequence[str] | None, refused: str
+) -> None:
+    program = CreatorProgram.locate(sys.executable, (), {}, NEEDS)
+    runner = Runner(guard, program, Choosy(), tmp_path, allowed)
+    job = Job("task-1", 1, Brief("a topic", options={"task": "1", "output": "/etc/passwd", "known": "2"}))
+    async with runner.open("run", now() + FAR) as run:
+        outcome = await runner.execute(run, job, RecordingReporter())
+    if not refused:
+        assert outcome == Completed(Article("an article"))
+        return
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.details) == (Reason.INVALID_CREATOR_OPTIONS, {"options": refused})
+    assert "CREATOR_OPTIONS_ALLOWED" in outcome.message
+
+
 IMAGES = ("../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "out/treasure", "zero", "pipe", "sparse")
 ARTICLE = {"content": "# An article", "images": IMAGES}
 TRAPS = """
@@ -341,19 +356,15 @@ def hostile_cli(path: Path, profile: str) -> Path:
 
 
 @pytest.mark.parametrize("profile", CREATES)
-async def test_image_names_are_never_opened_as_files(tmp_path: Path, profile: str) -> None:
-    (tmp_path / "treasure").write_text("not a run's")
-    (tmp_path / "scratch").mkdir()
+async def test_image_names_are_never_opened_as_files(
+    guard: Guard, scratch_runner: Runner, tmp_path: Path, profile: str
+) -> None:
     creator = load(profile, CreatorSettings(poll_interval=0.1, max_result=1_000))
     cli = hostile_cli(tmp_path / "cli", profile)
-    guard = Guard.launch(grace=0.3)
-    await guard.connect()
     program = CreatorProgram.locate(str(cli), (), {"PATH": os.environ["PATH"]}, creator.needs)
-    runner = Runner(guard, program, creator, tmp_path / "scratch")
+    runner = Runner(guard, program, creator, scratch_runner.scratch)
     async with runner.open("run", now() + FAR) as run:
         outcome = await runner.execute(run, Job("task-1", 1, Brief("a topic")), RecordingReporter())
-    await guard.close()
-    await asyncio.get_running_loop().shutdown_default_executor()
     assert outcome == Completed(Article("# An article", images=IMAGES))
     assert untouched(tmp_path)
 

@@ -10,386 +10,281 @@ from pathlib import Path
 import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.harness.creators import ARTICLE, quick_creator
-from tests.harness.scripted_scheduler import Stream, lease, scripted_scheduler
-from tests.harness.stack import DEMO_CREATOR
+from tests.harness.creators import ARTICLE
+from tests.harness.scripted_scheduler import Stream, held, lease
 from tests.harness.waiting import wait_until_async
-from tests.harness.worker_process import FOR_EVER, lease_in, no_cli, running, worker_process
-from worker_svc.health import MAX_QUICK_FAILURES
+from tests.harness.worker_process import FOR_EVER, lease_in, no_cli, running, worker_session
 
 pytestmark = pytest.mark.integration
 
 
-# A real worker process against a scripted scheduler: leases and their ends.
+# Leases and their ends.
 
 
 async def test_a_task_runs_from_hello_to_acknowledged_result(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CONTENTGEN_TOKEN="secret") as worker:
-            stream, hello = await scheduler.session()
-            assert stream.metadata["authorization"] == "Bearer secret"
-            assert (hello.slots, hello.session_number) == (3, 1)
-            assert hello.process_id
-            assert hello.creator_path == str(DEMO_CREATOR)
-            assert "demo-creator" in hello.creator_version
-            assert not hello.held_leases
+    async with worker_session(tmp_path, CONTENTGEN_TOKEN="secret") as (_, worker, stream):
+        hello = stream.received[0].hello
+        assert stream.metadata["authorization"] == "Bearer secret"
+        assert (hello.slots, hello.session_number) == (3, 1)
+        assert hello.process_id
+        assert (hello.creator_path, hello.creator_version) == (str(tmp_path / "quick-creator"), "quick creator 1")
+        assert not hello.held_leases
 
-            heartbeat = await stream.until("heartbeat")
-            assert (heartbeat.number, heartbeat.free_slots, heartbeat.last_assignment) == (1, 3, 0)
-            stream.assign(1, heartbeat.number, lease("a", topic="--help", demo_seconds="0.1"))
-            result = (await stream.update("completed", "a")).completed.result
-            assert "--help" in result.body
-            assert [u.lease_id for u in stream.updates("accepted")] == ["a"]
-            assert [u.lease_id for u in stream.updates("processing")] == ["a"]
+        heartbeat = await stream.grant(lease("a"))
+        assert (heartbeat.number, heartbeat.free_slots, heartbeat.last_assignment) == (1, 3, 0)
+        assert (await stream.update("completed", "a")).completed.result.body == ARTICLE
+        assert [u.lease_id for u in stream.updates("accepted")] == ["a"]
+        assert [u.lease_id for u in stream.updates("processing")] == ["a"]
 
-            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
-            assert (heartbeat.free_slots, heartbeat.last_assignment) == (3, 1)
-            assert worker.leftovers() == set()
-            worker.term()
-            assert await worker.exited() == 0
+        heartbeat = await stream.idle()
+        assert (heartbeat.free_slots, heartbeat.last_assignment) == (3, 1)
+        assert worker.leftovers() == set()
+        worker.term()
+        assert await worker.exited() == 0
 
 
 async def test_a_queue_ahead_of_the_slots_is_stated_and_run_in_order(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "2"}
-        with worker_process(tmp_path, scheduler.target, **settings):
-            stream, _ = await scheduler.session()
-            heartbeat = await stream.until("heartbeat")
-            assert heartbeat.free_slots == 3
-            stream.assign(1, heartbeat.number, *(lease(name, demo_seconds="0.7") for name in "abc"))
-            heartbeat = await stream.until("heartbeat", lambda s: len(s.held_leases) == 3)
-            stages = {held.lease_id: held.stage for held in heartbeat.held_leases}
-            assert (stages["b"], stages["c"]) == (pb.LEASE_STAGE_QUEUED, pb.LEASE_STAGE_QUEUED)
-            assert stages["a"] in (pb.LEASE_STAGE_ACCEPTED, pb.LEASE_STAGE_PROCESSING)
-            assert (heartbeat.free_slots, heartbeat.last_assignment) == (0, 1)
-            await stream.update("completed", "c")
-            assert [u.lease_id for u in stream.updates("completed")] == ["a", "b", "c"]
-            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
-            assert heartbeat.free_slots == 3
+    settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "2"}
+    async with worker_session(tmp_path, **settings) as (_, _, stream):
+        heartbeat = await stream.grant(*(lease(name, seconds="0.7") for name in "abc"))
+        assert heartbeat.free_slots == 3
+        heartbeat = await stream.until("heartbeat", lambda s: len(s.held_leases) == 3)
+        stages = {each.lease_id: each.stage for each in heartbeat.held_leases}
+        assert (stages["b"], stages["c"]) == (pb.LEASE_STAGE_QUEUED, pb.LEASE_STAGE_QUEUED)
+        assert stages["a"] in (pb.LEASE_STAGE_ACCEPTED, pb.LEASE_STAGE_PROCESSING)
+        assert (heartbeat.free_slots, heartbeat.last_assignment) == (0, 1)
+        await stream.update("completed", "c")
+        assert [u.lease_id for u in stream.updates("completed")] == ["a", "b", "c"]
+        assert (await stream.idle()).free_slots == 3
 
 
 async def test_a_finished_lease_is_held_until_acknowledged_and_takes_no_slot(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
-            stream, hello = await scheduler.session()
-            stream.answer_all(reports=False)
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, lease("a", demo_seconds="0.1"))
-            report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
-            heartbeat = await stream.until("heartbeat", lambda s: s.free_slots == 1 and s.held_leases)
-            assert [(held.lease_id, held.stage) for held in heartbeat.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
-            assert worker.leftovers() == {"spool/1.batch"}
-            for number in range(1, report.number):
-                stream.ack_report(next(m.report for m in stream.received if m.report.number == number))
-            stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
-            await stream.until("heartbeat", lambda s: not s.held_leases)
-            assert worker.leftovers() == set()
-            [event] = worker.events("lease.answered")
-            assert (event["outcome"], event["worker_id"]) == ("lease_lost", hello.worker_id)
-            assert lease_in(event) == ("task-a", "a", 1)
+    async with worker_session(tmp_path, CONTENTGEN_SLOTS="1") as (_, worker, stream):
+        stream.answer_all(reports=False)
+        await stream.grant(lease("a"))
+        report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
+        heartbeat = await stream.until("heartbeat", lambda s: s.free_slots == 1 and s.held_leases)
+        assert [(each.lease_id, each.stage) for each in heartbeat.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
+        assert worker.leftovers() == {"spool/1.batch"}
+        for number in range(1, report.number):
+            stream.ack_report(next(m.report for m in stream.received if m.report.number == number))
+        stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
+        await stream.idle()
+        assert worker.leftovers() == set()
+        [event] = worker.events("lease.answered")
+        assert (event["outcome"], event["worker_id"]) == ("lease_lost", stream.received[0].hello.worker_id)
+        assert lease_in(event) == ("task-a", "a", 1)
 
 
 async def test_a_large_result_is_sent_alone_after_a_heartbeat(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        body = tmp_path / "creator"
-        body.write_text('#!/bin/sh\nprintf \'{"content": "\'; head -c 1500000 /dev/zero | tr "\\0" x; printf \'"}\'\n')
-        body.chmod(0o755)
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(body)):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, lease("a"))
-            report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
-            assert len(report.updates) == 1
-            assert len(report.updates[0].completed.result.body) == 1_500_000
-            kinds = [message.WhichOneof("message") for message in stream.received]
-            at = next(
-                i for i, m in enumerate(stream.received) if m.HasField("report") and m.report.number == report.number
-            )
-            assert kinds[at - 1] == "heartbeat"
+    async with worker_session(tmp_path, heartbeat=60.0) as (_, _, stream):
+        await stream.grant(lease("a", characters="1500000"))
+        report = await stream.until("report", lambda r: r.updates[-1].HasField("completed"))
+        assert len(report.updates) == 1
+        assert len(report.updates[0].completed.result.body) == 1_500_000 + len(ARTICLE)
+        at = next(i for i, m in enumerate(stream.received) if m.HasField("report") and m.report.number == report.number)
+        assert stream.received[at - 1].WhichOneof("message") == "heartbeat"
 
 
 async def test_a_large_result_is_sent_in_parts_with_heartbeats_and_results_in_between(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        creator = quick_creator(tmp_path)
-        journal = {"CREATOR_DEMO_JOURNAL": str(tmp_path / "journal"), "CREATOR_ENV": "CREATOR_DEMO_JOURNAL"}
-        settings = {"CREATOR_CLI_PATH": str(creator), "CREATOR_PROFILE": "json", **journal}
-        with worker_process(tmp_path, scheduler.target, **settings):
-            stream, _ = await scheduler.session(accepts_report_parts=True)
-            heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 1)
-            stream.assign(1, heartbeat.number, lease("large", characters="1500000"), lease("small", seconds="0.5"))
+    async with worker_session(tmp_path, accepts_report_parts=True) as (_, _, stream):
+        await stream.grant(
+            lease("large", characters="1500000"), lease("small", seconds="0.5"), wanted=lambda s: s.free_slots > 1
+        )
+        part = await stream.until("report_part")
+        assert not part.last
+        for _ in range(3):  # the part is not answered yet
+            heartbeat = await stream.until("heartbeat", lambda s: s.last_assignment == 1)
+            assert (heartbeat.free_slots, "large" in held(heartbeat)) == (0, True)
+        await stream.update("completed", "small")
+        assert [message.HasField("report_part") for message in stream.received].count(True) == 1
+        data, sizes = part.data, [len(part.data)]
+        while not part.last:
+            stream.ack_part(part)
             part = await stream.until("report_part")
-            assert not part.last
-            for _ in range(3):  # the part is not answered yet
-                heartbeat = await stream.until("heartbeat", lambda s: s.last_assignment == 1)
-                assert (heartbeat.free_slots, "large" in {held.lease_id for held in heartbeat.held_leases}) == (0, True)
-            await stream.update("completed", "small")
-            assert [message.HasField("report_part") for message in stream.received].count(True) == 1
-            data, sizes = part.data, [len(part.data)]
-            while not part.last:
-                stream.ack_part(part)
-                part = await stream.until("report_part")
-                data += part.data
-                sizes.append(len(part.data))
-            report = pb.Report.FromString(data)
-            assert [update.lease_id for update in report.updates] == ["large"]
-            assert report.updates[0].completed.result.body == ARTICLE + 1_500_000 * "a"
-            assert report.number == part.report_number
-            assert sizes[:-1] == sorted(sizes[:-1])
-            assert sizes[-2] > 8 * sizes[0], "they grow where the link is quick"
-            stream.ack_report(report)
-            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
-            assert heartbeat.free_slots > 0
+            data += part.data
+            sizes.append(len(part.data))
+        report = pb.Report.FromString(data)
+        assert [update.lease_id for update in report.updates] == ["large"]
+        assert report.updates[0].completed.result.body == ARTICLE + 1_500_000 * "a"
+        assert report.number == part.report_number
+        assert sizes[:-1] == sorted(sizes[:-1])
+        assert sizes[-2] > 8 * sizes[0], "they grow where the link is quick"
+        stream.ack_report(report)
+        assert (await stream.idle()).free_slots > 0
 
 
 async def test_progress_is_sent_at_most_once_a_second(tmp_path: Path) -> None:
     creator = tmp_path / "creator"
+    burst = """for i in $(seq {}); do echo "progress: $i% step"; done"""
     creator.write_text(
         '#!/bin/sh\n[ "$1" = create ] || exit\n'
-        'for i in $(seq 1 99); do echo "progress: $i% step"; sleep 0.015; done\necho \'{"content": "done"}\'\n'
+        f'{burst.format("1 50")}; sleep 1.5; {burst.format("51 99")}\necho \'{{"content": "done"}}\'\n'
     )
     creator.chmod(0o755)
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CREATOR_CLI_PATH=str(creator)):
-            stream, _ = await scheduler.session()
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, lease("a"))
-            begun = time.monotonic()
-            await stream.update("completed", "a")
-            percents = [update.progress.percent for update in stream.updates("progress")]
-            assert percents == sorted(percents)
-            assert 2 <= len(percents) <= 2 + time.monotonic() - begun
+    async with worker_session(tmp_path, CREATOR_CLI_PATH=str(creator)) as (_, _, stream):
+        await stream.grant(lease("a"))
+        await stream.update("completed", "a")
+        percents = [update.progress.percent for update in stream.updates("progress")]
+        assert percents == sorted(percents)
+        assert {1, 50} <= set(percents), "the last one of several"
+        assert len(percents) <= 3
 
 
-@pytest.mark.parametrize("how", ["cancel", "not renewed", "report answered as lost"])
-async def test_a_lost_lease_is_stopped_and_reported(tmp_path: Path, how: str) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target) as worker:
-            stream, _ = await scheduler.session()
-            stream.answer_all(heartbeats=True, reports=how != "report answered as lost")
-            assert await running(stream, worker, lease("a", demo_seconds=FOR_EVER), lease("b", demo_seconds=FOR_EVER))
-            if how == "cancel":
-                stream.send(cancel=pb.Cancel(lease_id="a", reason="CANCELLED_BY_CLIENT"))
-            elif how == "not renewed":
-                heartbeat = await stream.until("heartbeat", lambda s: len(s.held_leases) == 2)
-                stream.ack_heartbeat(heartbeat.number, not_renewed=["a"])
-            else:
-                report = pb.Report(number=1, updates=[pb.LeaseUpdate(lease_id="a", attempt=1)])
-                stream.ack_report(report, pb.UPDATE_OUTCOME_LEASE_LOST)
-            released = await stream.update("released", "a")
-            assert released.released.started
-            assert [u.lease_id for u in stream.updates("released")] == ["a"], "the other one runs on"
-            assert len(worker.clis()) == 1
-            assert [lease_in(event) for event in worker.events("lease.revoked")] == [("task-a", "a", 1)]
-            stream.answer_all()
-            heartbeat = await stream.until("heartbeat", lambda s: s.free_slots == 2)
-            assert "b" in [held.lease_id for held in heartbeat.held_leases]
+async def test_a_lost_lease_is_stopped_and_reported(tmp_path: Path) -> None:
+    async with worker_session(tmp_path, CONTENTGEN_SLOTS="4") as (_, worker, stream):
+        stream.answer_all(reports=False)
+        names = ("cancelled", "unrenewed", "lost", "kept")
+        await running(stream, worker, *(lease(name, seconds=FOR_EVER) for name in names))
+        stream.send(cancel=pb.Cancel(lease_id="cancelled", reason="CANCELLED_BY_CLIENT"))
+        heartbeat = await stream.until("heartbeat", lambda s: len(s.held_leases) == 4)
+        stream.ack_heartbeat(heartbeat.number, not_renewed=["unrenewed"])
+        reports = (message.report for message in stream.received)
+        report = next(report for report in reports if any(update.lease_id == "lost" for update in report.updates))
+        lost = pb.UpdateResult(lease_id="lost", attempt=1, outcome=pb.UPDATE_OUTCOME_LEASE_LOST)
+        answers = [lost if update.lease_id == "lost" else pb.UpdateResult() for update in report.updates]
+        stream.send(acknowledgement=pb.Acknowledgement(report_number=report.number, results=answers))
+        for name in names[:3]:
+            assert (await stream.update("released", name)).released.started
+        await wait_until_async(lambda: len(worker.clis()) == 1, within=8, what="the other one runs on")
+        assert {lease_in(event) for event in worker.events("lease.revoked")} == {
+            (f"task-{name}", name, 1) for name in names[:3]
+        }
+        assert len(stream.updates("released")) == 3
+        heartbeat = await stream.until("heartbeat", lambda s: s.free_slots == 3)
+        assert "kept" in held(heartbeat)
 
 
 async def test_a_lease_lost_at_its_start_frees_its_slot(tmp_path: Path) -> None:
     """One acknowledgement frees a slot for a waiting lease and reports that lease as lost: it never runs."""
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1") as worker:
-            stream, _ = await scheduler.session()
-            stream.answer_all(heartbeats=True, reports=False)
-            await running(stream, worker, lease("a", demo_seconds=FOR_EVER))
-            stream.send(cancel=pb.Cancel(lease_id="a"))
-            stream.ack_report(await stream.until("report", lambda report: report.updates[-1].HasField("released")))
-            heartbeat = await stream.until("heartbeat", lambda beat: not beat.held_leases)
-            stream.assign(2, heartbeat.number, lease("b", demo_seconds=FOR_EVER), lease("a", attempt=2))
-            await stream.update("processing", "b")
-            lost = pb.UpdateResult(lease_id="a", attempt=1, outcome=pb.UPDATE_OUTCOME_LEASE_LOST)
-            stream.send(
-                acknowledgement=pb.Acknowledgement(
-                    heartbeat_number=heartbeat.number,
-                    desired_state=pb.DesiredState(slots=2),
-                    report_number=1,
-                    results=[lost],
-                )
+    async with worker_session(tmp_path, CONTENTGEN_SLOTS="1") as (_, worker, stream):
+        stream.answer_all(heartbeats=True, reports=False)
+        await running(stream, worker, lease("a", seconds=FOR_EVER))
+        stream.send(cancel=pb.Cancel(lease_id="a"))
+        stream.ack_report(await stream.until("report", lambda report: report.updates[-1].HasField("released")))
+        heartbeat = await stream.idle()
+        stream.assign(2, heartbeat.number, lease("b", seconds=FOR_EVER), lease("a", attempt=2))
+        await stream.update("processing", "b")
+        lost = pb.UpdateResult(lease_id="a", attempt=1, outcome=pb.UPDATE_OUTCOME_LEASE_LOST)
+        stream.send(
+            acknowledgement=pb.Acknowledgement(
+                heartbeat_number=heartbeat.number,
+                desired_state=pb.DesiredState(slots=2),
+                report_number=1,
+                results=[lost],
             )
-            stream.answer_all()
-            await stream.until("heartbeat", lambda beat: beat.free_slots == 1 and len(beat.held_leases) == 1)
-            released = stream.updates("released")[-1]
-            assert (released.lease_id, released.attempt, released.released.started) == ("a", 2, False)
+        )
+        stream.answer_all()
+        await stream.until("heartbeat", lambda beat: beat.free_slots == 1 and len(beat.held_leases) == 1)
+        released = stream.updates("released")[-1]
+        assert (released.lease_id, released.attempt, released.released.started) == ("a", 2, False)
 
 
 @pytest.mark.parametrize("profile", ["json", "reference"])
 async def test_a_run_without_acknowledgements_ends_at_its_deadline_and_is_released(
     tmp_path: Path, profile: str
 ) -> None:
-    async with scripted_scheduler() as scheduler:
-        settings = {"CREATOR_PROFILE": profile, "CREATOR_POLL_INTERVAL": "600"}  # it ends between two polls, too
-        with worker_process(tmp_path, scheduler.target, **settings) as worker:
-            stream, _ = await scheduler.session(lease_ttl=5.0)
-            stream.answer_all(heartbeats=False)
-            heartbeat = await stream.until("heartbeat")
-            built_at = time.monotonic()
-            stream.assign(1, heartbeat.number, lease("a", demo_seconds=FOR_EVER))
-            released = await stream.update("released", "a")
-            assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)
-            assert time.monotonic() - built_at < 5.0, "the lease can expire at the scheduler from then on"
-            assert not worker.clis()
-            stream.answer_all()
-            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
-            stream.assign(2, heartbeat.number, lease("b", demo_seconds="0.1"))
-            await stream.update("completed", "b")
+    settings = {"CREATOR_PROFILE": profile, "CREATOR_POLL_INTERVAL": "600"}  # it ends between two polls, too
+    async with worker_session(tmp_path, lease_ttl=5.0, **settings) as (_, worker, stream):
+        stream.answer_all(heartbeats=False)
+        heartbeat = await stream.until("heartbeat")
+        built_at = time.monotonic()
+        stream.assign(1, heartbeat.number, lease("a", seconds=FOR_EVER))
+        released = await stream.update("released", "a")
+        assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)
+        assert time.monotonic() - built_at < 5.0, "the lease can expire at the scheduler from then on"
+        assert not worker.clis()
+        stream.answer_all()
+        await stream.grant(lease("b", status="3"), wanted=lambda s: not s.held_leases)
+        await stream.update("failed", "b")
 
 
 async def test_acknowledged_heartbeats_let_a_run_outlast_the_lease_time(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target):
-            stream, _ = await scheduler.session(lease_ttl=2.0, heartbeat=0.3)
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, lease("a", demo_seconds="4"))
-            await stream.update("completed", "a")
-            assert stream.updates("released") == []
+    async with worker_session(tmp_path, lease_ttl=2.0, heartbeat=0.3) as (_, _, stream):
+        await stream.grant(lease("a", seconds="4"))
+        await stream.update("completed", "a")
+        assert stream.updates("released") == []
 
 
-async def test_leases_that_arrive_too_late_are_released_unstarted(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target) as worker:
-            stream, _ = await scheduler.session(lease_ttl=1.5, heartbeat=0.2)
-            first = await stream.until("heartbeat")
-            await stream.until("heartbeat", lambda s: s.number > first.number + 6)  # more than the lease time later
-            stream.assign(1, first.number, lease("a"))
-            released = await stream.update("released", "a")
-            assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=False)
-            assert stream.updates("accepted") == []
-            assert not worker.clis()
-
-
-async def test_the_task_s_timeout_ends_its_run(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target) as worker:
-            stream, _ = await scheduler.session()
-            await running(stream, worker, lease("a", timeout=1.0, demo_seconds=FOR_EVER))
-            error = (await stream.update("failed", "a")).failed.error
-            assert (error.reason, error.message) == ("TASK_TIMEOUT", "the run took longer than 1 s")
-            await no_cli(worker)
-
-
-async def test_leases_that_wait_longer_than_they_may_run_are_released(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
-        with worker_process(tmp_path, scheduler.target, **settings):
-            stream, _ = await scheduler.session()
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, lease("runs", demo_seconds=FOR_EVER), lease("waits", timeout=1.0))
-            released = await stream.update("released", "waits")
-            assert released.released == pb.Released(reason=pb.RELEASE_REASON_QUEUED_TOO_LONG, started=False)
+async def test_the_task_s_timeout_bounds_its_run_and_its_wait(tmp_path: Path) -> None:
+    settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
+    async with worker_session(tmp_path, **settings) as (_, worker, stream):
+        await stream.grant(lease("runs", timeout=2.0, seconds=FOR_EVER), lease("waits", timeout=0.5))
+        released = await stream.update("released", "waits")
+        assert released.released == pb.Released(reason=pb.RELEASE_REASON_QUEUED_TOO_LONG, started=False)
+        error = (await stream.update("failed", "runs")).failed.error
+        assert (error.reason, error.message) == ("TASK_TIMEOUT", "the run took longer than 2 s")
+        await no_cli(worker)
 
 
 async def test_a_cli_that_fails_is_the_task_s_error(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target) as worker:
-            stream, _ = await scheduler.session()
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(
-                1, heartbeat.number, lease("a", demo_fail="exit"), lease("b", demo_fail="fork", demo_seconds="0.1")
-            )
-            error = (await stream.update("failed", "a")).failed.error
-            assert (error.reason, error.details["exit_code"]) == ("CREATOR_ERROR", "3")
-            await stream.until("heartbeat", lambda s: not s.held_leases)
-            assert [u.lease_id for u in stream.updates("completed")] == ["b"]
-            assert not worker.clis(), "what the CLI left behind ended with its run"
-            assert worker.leftovers() == set()
+    async with worker_session(tmp_path) as (_, worker, stream):
+        await stream.grant(lease("a", status="3"), lease("b", leaves="1", seconds="0.1"))
+        error = (await stream.update("failed", "a")).failed.error
+        assert (error.reason, error.details["exit_code"]) == ("CREATOR_ERROR", "3")
+        await stream.idle()
+        assert [u.lease_id for u in stream.updates("completed")] == ["b"]
+        assert not worker.clis(), "what the CLI left behind ended with its run"
+        assert worker.leftovers() == set()
 
 
 async def test_a_failing_disk_loses_no_result_and_takes_no_task(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target) as worker:
-            stream, _ = await scheduler.session()
-            await running(stream, worker, lease("a", demo_seconds="1"))
-            folder = tmp_path / "workers/1"
-            for name in ("spool", "started"):
-                (folder / name).rename(folder / f"{name}.away")
-            assert (await stream.update("completed", "a")).completed.result.body
-            assert lease_in(worker.events("spool.refused")[0]) == ("task-a", "a", 1)
-            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
-            assert heartbeat.free_slots == 0
-            assert heartbeat.last_error == "the data folder can't be written: No such file or directory"
+    async with worker_session(tmp_path) as (_, worker, stream):
+        await running(stream, worker, lease("a", seconds="1"))
+        folder = tmp_path / "workers/1"
+        for name in ("spool", "started"):
+            (folder / name).rename(folder / f"{name}.away")
+        assert (await stream.update("completed", "a")).completed.result.body
+        assert lease_in(worker.events("spool.refused")[0]) == ("task-a", "a", 1)
+        heartbeat = await stream.grant(lease("b"), wanted=lambda s: not s.held_leases)
+        assert heartbeat.free_slots == 0
+        assert heartbeat.last_error == "the data folder can't be written: No such file or directory"
+        released = await stream.update("released", "b")
+        assert released.released == pb.Released(reason=pb.RELEASE_REASON_REFUSED, started=False)
 
-            stream.assign(2, heartbeat.number, lease("b", demo_seconds="0.1"))
-            released = await stream.update("released", "b")
-            assert released.released == pb.Released(reason=pb.RELEASE_REASON_REFUSED, started=False)
-
-            for name in ("spool", "started"):
-                (folder / f"{name}.away").rename(folder / name)
-            heartbeat = await stream.until("heartbeat", lambda s: s.free_slots == 3)
-            stream.assign(3, heartbeat.number, lease("b", attempt=2, demo_seconds="0.1"))
-            await stream.update("completed", "b")
+        for name in ("spool", "started"):
+            (folder / f"{name}.away").rename(folder / name)
+        await stream.grant(lease("b", attempt=2), wanted=lambda s: s.free_slots == 3)
+        await stream.update("completed", "b")
 
 
-# A real worker process whose CLI defers, against a scripted scheduler.
-
-
-def defers(lease_id: str, attempt: int = 1) -> pb.AssignedLease:
-    return lease(lease_id, attempt=attempt, demo_fail="defer", demo_retry_after="2.5")
+# A CLI that defers.
 
 
 @pytest.mark.parametrize("profile", ["json", "reference"])
 async def test_a_deferral_is_reported_and_frees_the_slot(tmp_path: Path, profile: str) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CREATOR_PROFILE=profile, CONTENTGEN_SLOTS="1") as process:
-            stream, _ = await scheduler.session()
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, defers("a"))
-            update = await stream.update("deferred", "a")
-            assert (update.attempt, update.deferred.retry_after.ToMilliseconds()) == (1, 2_500)
-            assert update.deferred.message == "demo creator: the model is over its quota"
-            heartbeat = await stream.until("heartbeat", lambda s: not s.held_leases)
-            assert heartbeat.free_slots == 1
-            assert process.leftovers() == set()
-            assert [lease_in(event) for event in process.events("lease.deferred")] == [("task-a", "a", 1)]
+    async with worker_session(tmp_path, CREATOR_PROFILE=profile, CONTENTGEN_SLOTS="1") as (_, worker, stream):
+        await stream.grant(lease("a", retry_after="2.5"))
+        update = await stream.update("deferred", "a")
+        assert (update.attempt, update.deferred.retry_after.ToMilliseconds()) == (1, 2_500)
+        assert update.deferred.message == "over quota"
+        assert (await stream.idle()).free_slots == 1
+        assert worker.leftovers() == set()
+        assert [lease_in(event) for event in worker.events("lease.deferred")] == [("task-a", "a", 1)]
 
 
-async def test_a_deferral_does_not_count_against_the_cli(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="1"):
-            stream, _ = await scheduler.session()
-            for number in range(1, MAX_QUICK_FAILURES + 2):
-                heartbeat = await stream.until("heartbeat", lambda s: s.free_slots > 0 and not s.held_leases)
-                stream.assign(number, heartbeat.number, defers(f"a{number}"))
-                await stream.update("deferred", f"a{number}")
-            assert not any(message.heartbeat.unhealthy for message in stream.received)
+async def test_a_scheduler_of_the_previous_version_gets_a_failure_and_the_next_one_the_deferral(
+    tmp_path: Path,
+) -> None:
+    """It is in the spool, so another process of the worker sends it."""
+    async with worker_session(tmp_path, accepts_deferrals=False) as (scheduler, worker, stream):
+        stream.answer_all(reports=False)
+        await stream.grant(lease("a", attempt=3, retry_after="2.5"))
+        update = await stream.update("failed", "a")
+        assert (update.attempt, update.failed.error.reason) == (3, "CREATOR_ERROR")
+        assert update.failed.error.message.endswith(": over quota")
+        assert not stream.updates("deferred")
+        worker.kill()
+        worker.launch()
+        again, hello = await scheduler.session(keep=["a"])
+        assert [(each.lease_id, each.stage) for each in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
+        assert not hello.lost_leases
+        assert (await again.update("deferred", "a")).deferred.retry_after.ToMilliseconds() == 2_500
+        await again.idle()
+        assert worker.leftovers() == set()
 
 
-async def test_a_deferral_outlives_the_worker(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target) as process:
-            stream, _ = await scheduler.session()
-            stream.answer_all(reports=False)
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, defers("a"))
-            await stream.update("deferred", "a")
-            process.kill()
-        with worker_process(tmp_path, scheduler.target) as process:
-            again, hello = await scheduler.session(keep=["a"])
-            assert [(held.lease_id, held.stage) for held in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
-            assert not hello.lost_leases
-            assert (await again.update("deferred", "a")).deferred.retry_after.ToMilliseconds() == 2_500
-            await again.until("heartbeat", lambda s: not s.held_leases)
-            assert process.leftovers() == set()
-
-
-async def test_a_scheduler_of_the_previous_version_gets_a_failure(tmp_path: Path) -> None:
-    """The next scheduler, which knows `deferred`, gets a deferral: the next stream may lead to either."""
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target):
-            stream, _ = await scheduler.session(accepts_deferrals=False)
-            stream.answer_all(reports=False)
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, defers("a", attempt=3))
-            update = await stream.update("failed", "a")
-            assert (update.attempt, update.failed.error.reason) == (3, "CREATOR_ERROR")
-            assert update.failed.error.message.endswith(": demo creator: the model is over its quota")
-            assert not stream.updates("deferred")
-            stream.end()
-            again, _ = await scheduler.session(keep=["a"])
-            await again.update("deferred", "a")
-            await again.until("heartbeat", lambda s: not s.held_leases)
-
-
-# A real worker process that is polled, and resized.
+# A worker that is polled, and resized.
 
 REFERENCE = {"CREATOR_PROFILE": "reference", "CREATOR_POLL_INTERVAL": FOR_EVER}
 # Answers `status` with the content of the file `status` of its task; hangs while there is a file `hang`.
@@ -432,14 +327,12 @@ class Creator:
 async def running_creators(folder: Path, *names: str) -> AsyncIterator[tuple[Creator, Stream]]:
     """A worker whose CLIs run and wait for their next status call."""
     creator = Creator(folder)
-    async with scripted_scheduler() as scheduler:
-        with worker_process(folder, scheduler.target, CREATOR_CLI_PATH=str(creator.path), **REFERENCE):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, *(lease(name) for name in names))
-            for name in names:
-                await stream.update("progress", name)
-            yield creator, stream
+    settings = {"CREATOR_CLI_PATH": str(creator.path), **REFERENCE}
+    async with worker_session(folder, heartbeat=60.0, **settings) as (_, _, stream):
+        await stream.grant(*map(lease, names))
+        for name in names:
+            await stream.update("progress", name)
+        yield creator, stream
 
 
 def poll(stream: Stream, poll_id: str) -> None:
@@ -472,17 +365,8 @@ async def test_a_poll_is_answered_after_the_updates_of_its_clis(tmp_path: Path) 
         heartbeat = await answer(stream, "17")
         assert said_before(stream, "completed", "17") == ["a"]
         assert said_before(stream, "failed", "17") == ["b"]
-        assert {held.lease_id for held in heartbeat.held_leases} >= {"c"}
+        assert "c" in held(heartbeat)
         assert creator.calls("status", "c") == 2
-
-
-async def test_a_worker_that_holds_nothing_answers_at_once(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            await stream.until("heartbeat")
-            poll(stream, "1")
-            await answer(stream, "1")
 
 
 async def test_a_repeated_poll_runs_no_status_call_again(tmp_path: Path) -> None:
@@ -520,66 +404,50 @@ async def test_a_cli_that_hangs_does_not_delay_the_updates_of_others(tmp_path: P
 
 
 async def test_a_run_without_status_calls_delays_no_answer(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, lease("a", demo_seconds=FOR_EVER))
-            await stream.update("processing", "a")
-            poll(stream, "1")
-            heartbeat = await answer(stream, "1")
-            assert [held.stage for held in heartbeat.held_leases] == [pb.LEASE_STAGE_PROCESSING]
+    async with worker_session(tmp_path, heartbeat=60.0) as (_, worker, stream):
+        await running(stream, worker, lease("a", seconds=FOR_EVER))
+        poll(stream, "1")
+        heartbeat = await answer(stream, "1")
+        assert [each.stage for each in heartbeat.held_leases] == [pb.LEASE_STAGE_PROCESSING]
 
 
 async def test_a_new_stream_answers_no_poll_of_the_last_one(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            await stream.until("heartbeat")
-            poll(stream, "1")
-            await answer(stream, "1")
-            stream.send(reconnect=pb.Reconnect())
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            heartbeat = await stream.until("heartbeat")
-            assert heartbeat.last_poll_id == ""
-            poll(stream, "1")
-            await answer(stream, "1")
+    """A worker that holds nothing answers at once."""
+    async with worker_session(tmp_path, heartbeat=60.0) as (scheduler, _, stream):
+        await stream.until("heartbeat")
+        poll(stream, "1")
+        await answer(stream, "1")
+        stream.send(reconnect=pb.Reconnect())
+        again, _ = await scheduler.session(heartbeat=60.0)
+        heartbeat = await again.until("heartbeat")
+        assert heartbeat.last_poll_id == ""
+        poll(again, "1")
+        await answer(again, "1")
 
 
-async def test_fewer_slots_apply_at_once_and_running_clis_continue(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        with worker_process(tmp_path, scheduler.target, CONTENTGEN_SLOTS="3") as worker:
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            heartbeat = await stream.until("heartbeat")
-            assert heartbeat.free_slots == 3
-            stream.assign(1, heartbeat.number, lease("a", demo_seconds="1"), lease("b", demo_seconds="1"))
-            for name in "ab":
-                await stream.update("processing", name)
-            stream.send(resize=pb.Resize(slots=1))
-            heartbeat = await stream.until("heartbeat", lambda beat: beat.last_assignment == 1 and beat.free_slots == 0)
-            assert len(heartbeat.held_leases) == 2
-            for name in "ab":
-                await stream.update("completed", name)
-            heartbeat = await stream.until("heartbeat", lambda beat: beat.free_slots > 0)
-            assert heartbeat.free_slots == 1
+async def test_another_number_of_slots_applies_at_once_and_running_clis_continue(tmp_path: Path) -> None:
+    async with worker_session(tmp_path, CONTENTGEN_SLOTS="3", heartbeat=60.0) as (_, worker, stream):
+        heartbeat = await stream.grant(lease("a", seconds="1"), lease("b", seconds="1"))
+        assert heartbeat.free_slots == 3
+        for name in "ab":
+            await stream.update("processing", name)
+        stream.send(resize=pb.Resize(slots=1))
+        heartbeat = await stream.until("heartbeat", lambda beat: beat.last_assignment == 1 and beat.free_slots == 0)
+        assert len(heartbeat.held_leases) == 2
+        for name in "ab":
+            await stream.update("completed", name)
+        heartbeat = await stream.grant(
+            lease("c", seconds=FOR_EVER), lease("d", seconds=FOR_EVER), wanted=lambda beat: beat.free_slots > 0
+        )
+        assert heartbeat.free_slots == 1
 
-            stream.assign(2, heartbeat.number, lease("c", demo_seconds=FOR_EVER), lease("d"))
-            await stream.update("processing", "c")
-            poll(stream, "1")
-            heartbeat = await answer(stream, "1")
-            stages = {held.lease_id: held.stage for held in heartbeat.held_leases}
-            assert stages["d"] == pb.LEASE_STAGE_QUEUED
-            assert len(worker.clis()) == 1
+        await stream.update("processing", "c")
+        poll(stream, "1")
+        heartbeat = await answer(stream, "1")
+        stages = {each.lease_id: each.stage for each in heartbeat.held_leases}
+        assert stages["d"] == pb.LEASE_STAGE_QUEUED
+        assert len(worker.clis()) == 1
 
-
-async def test_more_slots_start_waiting_leases(tmp_path: Path) -> None:
-    async with scripted_scheduler() as scheduler:
-        settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
-        with worker_process(tmp_path, scheduler.target, **settings):
-            stream, _ = await scheduler.session(heartbeat=60.0)
-            heartbeat = await stream.until("heartbeat")
-            stream.assign(1, heartbeat.number, *(lease(name, demo_seconds=FOR_EVER) for name in "ab"))
-            await stream.update("processing", "a")
-            stream.ack_heartbeat(heartbeat.number, desired=pb.DesiredState(slots=3))
-            await stream.update("processing", "b")
-            await stream.until("heartbeat", lambda beat: beat.free_slots == 2)
+        stream.ack_heartbeat(heartbeat.number, desired=pb.DesiredState(slots=4))
+        await stream.update("processing", "d")
+        await stream.until("heartbeat", lambda beat: beat.free_slots == 2)
