@@ -90,8 +90,9 @@ class Demo:
         if on_start:
             on_start()
         done = self(*args)
-        for line in done.stdout.decode("utf-8", "replace").splitlines() if on_line else ():
-            on_line(line)
+        if on_line:
+            for line in done.stdout.decode("utf-8", "replace").splitlines():
+                on_line(line)
         return CompletedCall(
             exit=ProcessExit(done.returncode, None),
             stdout=done.stdout[-max_output:],

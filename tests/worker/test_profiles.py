@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -139,9 +140,9 @@ async def test_a_call_of_each_command_that_fails_ends_the_attempt(
 ) -> None:
     """A create that fails is not watched; three calls of `status` in a row may not fail."""
     answers = {"create": ["exit 0"], "status": [COMPLETED], "result": [DONE]} | {command: [answer]}
-    settings = replace(SETTINGS, **{f"{command}_timeout": 0.3}) if answer == HANG else SETTINGS
+    timeouts: dict[str, Any] = {f"{command}_timeout": 0.3} if answer == HANG else {}
     cli = scripted(tmp_path, **answers)
-    outcome, report = await run(cli, settings=settings)
+    outcome, report = await run(cli, settings=replace(SETTINGS, **timeouts))
     assert (outcome.reason if isinstance(outcome, Failed) else outcome) == expected
     calls = {"create": "create", "status": "create status status status", "result": "create status result"}
     assert cli.commands == calls[command].split()
@@ -497,7 +498,7 @@ BAD_IMAGES = ("{", "[1]", '{"url": "a"}', "[" * 100_000)
     "results", [{"article": " \n"}, *({"article": "# An article", "image": images} for images in BAD_IMAGES)]
 )
 async def test_a_blank_article_and_images_that_are_none_are_no_result(
-    program: Program, results: dict[str, str]
+    program: Program, results: dict[str, Any]
 ) -> None:
     program.store(**results)
     settings = CreatorSettings(poll_interval=30.0, max_result=200_000)

@@ -57,9 +57,10 @@ def output(fail: str, document: bytes) -> bytes:
 
 def _leave_children(on_child: Callable[[], None]) -> None:
     """Each keeps stdout and stderr open, as a careless daemon does."""
-    for detach in (lambda: None, os.setsid, _daemonize):
+    for detach in (None, os.setsid, _daemonize):
         if os.fork() == 0:
-            detach()
+            if detach:
+                detach()
             on_child()
             time.sleep(_FOREVER)
             os._exit(0)
