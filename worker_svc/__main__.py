@@ -14,7 +14,8 @@ import sys
 def main() -> None:
     """Runs the worker. Exit status 78 where a module is missing, else see `main`."""
     if not sys.argv[1:] or sys.argv[1].startswith("-"):
-        _end_on_signals()
+        for number in (signal.SIGTERM, signal.SIGINT):  # until it serves, which has handlers of its own
+            signal.signal(number, _end)
     elif os.getpid() == 1:  # of a container: the kernel drops a TERM that a command has no handler for
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     gc.disable()  # until `freeze`: what is imported stays, and to look for garbage in it takes a third of a start
@@ -30,12 +31,6 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     run()
-
-
-def _end_on_signals() -> None:
-    """Until it serves, which has handlers of its own."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
 
 
 def _end(number: int, _frame: object) -> None:

@@ -206,15 +206,9 @@ def test_a_cli_that_is_gone_opens_it_at_once(lasted: float) -> None:
     breaker = CircuitBreaker()
     breaker.record_run(Lease(), GONE, lasted)
     assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "CREATOR_CLI_NOT_FOUND: no such file")
-
-
-def test_a_single_lease_is_the_probe_after_the_pause() -> None:
-    breaker = opened()
-    breaker.half_open()
-    assert (state_of(breaker), breaker.capacity) == (CircuitState.HALF_OPEN, 1)
-    assert breaker.admit(A)
-    assert breaker.capacity == 0
-    assert not breaker.admit(B)
+    breaker = CircuitBreaker()
+    breaker.record_run(Lease(), Failed(Reason.CREATOR_CLI_NOT_FOUND, "x" * 2_000), lasted)
+    assert len(breaker.last_error) == MAX_ERROR
 
 
 def test_a_completed_probe_closes_the_breaker() -> None:
@@ -245,10 +239,12 @@ def test_what_says_nothing_of_the_cli_neither_counts_nor_resets_the_count_nor_de
     assert state_of(breaker) is CircuitState.CLOSED
 
 
-def test_a_try_that_decides_nothing_lets_another_one_in() -> None:
+def test_a_single_lease_is_the_probe_and_one_that_decides_nothing_lets_another_in() -> None:
     breaker = opened()
     breaker.half_open()
+    assert (state_of(breaker), breaker.capacity) == (CircuitState.HALF_OPEN, 1)
     assert breaker.admit(A)
+    assert not breaker.admit(B)
     breaker.record_lease_end("another")
     assert breaker.capacity == 0
     breaker.record_lease_end(A.lease_id)
@@ -280,12 +276,6 @@ def test_pauses_double_from_one_second_to_five_minutes_and_begin_anew_after_a_su
     tried(breaker, WELL)
     quick_failures(breaker)
     assert breaker.pause == MIN_PAUSE
-
-
-def test_the_error_is_bounded() -> None:
-    breaker = CircuitBreaker()
-    breaker.record_run(Lease(), Failed(Reason.CREATOR_CLI_NOT_FOUND, "x" * 2_000), 0.1)
-    assert len(breaker.last_error) == MAX_ERROR
 
 
 runs = st.tuples(st.sampled_from([WELL, ILL, GONE]), st.sampled_from([0.0, 9.9, QUICK_FAILURE_LIMIT, 60.0]))
@@ -433,10 +423,6 @@ def test_a_guard_has_its_grace_and_more_and_is_given_up_before_the_lease_may_exp
     assert grace(lease_ttl) < overdue_limit(grace(lease_ttl)) <= time_to_stop(lease_ttl) - grace(lease_ttl) / 2
 
 
-def test_a_run_is_overdue_its_patience_after_its_deadline() -> None:
-    assert first_overdue(watching(5.0), 0.0, 10.0) == pytest.approx(6.0, abs=2 * CHECK_INTERVAL)
-
-
 def test_a_run_that_has_ended_is_never_overdue() -> None:
     watchdog = watching(5.0)
     assert watchdog
@@ -452,10 +438,14 @@ def test_a_renewal_begins_the_wait_anew() -> None:
     assert first_overdue(watchdog, 5.8, 12.0) == pytest.approx(9.0, abs=2 * CHECK_INTERVAL)
 
 
-def test_a_run_that_was_told_to_end_is_given_no_more_time() -> None:
+@pytest.mark.parametrize("told_to_end", [False, True])
+def test_a_run_is_overdue_its_patience_after_its_deadline_and_is_given_no_more_once_told_to_end(
+    told_to_end: bool,
+) -> None:
     watchdog = watching(5.0)
-    watchdog.end_requested("run")
-    watchdog.moved({"run": 60.0})
+    if told_to_end:
+        watchdog.end_requested("run")
+        watchdog.moved({"run": 60.0})
     assert first_overdue(watchdog, 0.0, 10.0) == pytest.approx(6.0, abs=2 * CHECK_INTERVAL)
 
 

@@ -61,7 +61,8 @@ class _ReferenceRun:
 
     async def outcome(self) -> Outcome:
         status = await self._adopted() or await self._created()
-        status = await self._end_of_watch(status)
+        while isinstance(status, _Status) and status.state not in _ENDED:
+            status = await self._next_status(self.settings.poll_interval)
         if not isinstance(status, _Status):
             return status
         if status.state == "completed":
@@ -84,11 +85,6 @@ class _ReferenceRun:
         arguments = create_arguments(self.job, "async")
         outcome = failure(await call(self.cli, arguments, limit=self.settings.create_timeout))
         return outcome or await self._next_status(FIRST_POLL_INTERVAL)
-
-    async def _end_of_watch(self, status: _Status | Failed | Deferred) -> _Status | Failed | Deferred:
-        while isinstance(status, _Status) and status.state not in _ENDED:
-            status = await self._next_status(self.settings.poll_interval)
-        return status
 
     async def _next_status(self, wait: float) -> _Status | Failed | Deferred:
         await self.report.pause(min(wait, self.settings.poll_interval))
@@ -119,11 +115,11 @@ class _ReferenceRun:
         if isinstance(completed_call, Failed):
             return completed_call
         # A document counts whatever the exit status: some CLIs answer "failed" and exit with 1.
-        return (
-            _read_status(completed_call)
-            or failure(completed_call)
-            or failed(Reason.CREATOR_INVALID_RESPONSE, _no_status(completed_call))
-        )
+        if outcome := _read_status(completed_call) or failure(completed_call):
+            return outcome
+        begin = completed_call.stdout[:100].decode("utf-8", "replace")
+        message = f"`status` printed no document with a known status; its output begins {begin!r}"
+        return failed(Reason.CREATOR_INVALID_RESPONSE, message)
 
     async def _collect(self) -> Outcome:
         completed_call = await call(
@@ -141,11 +137,6 @@ def _read_status(completed_call: CompletedCall) -> _Status | None:
     if document is None or not isinstance(state, str) or state not in _WAITING | _RUNNING | _ENDED:
         return None
     return _Status(state, document, deferred_by(completed_call))
-
-
-def _no_status(completed_call: CompletedCall) -> str:
-    begin = completed_call.stdout[:100].decode("utf-8", "replace")
-    return f"`status` printed no document with a known status; its output begins {begin!r}"
 
 
 def _error(status: _Status) -> str:

@@ -56,16 +56,13 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;",
 
 def markdown(blocks: Sequence[Block]) -> str:
     """Returns the article as Markdown, ending in a newline."""
-    return "\n\n".join(_MARKDOWN[block.kind]([_in_markdown(text) for text in block.texts]) for block in blocks) + "\n"
+    escaped = ((block.kind, [_SPECIAL.sub(r"\\\1", text) for text in block.texts]) for block in blocks)
+    return "\n\n".join(_MARKDOWN[kind](texts) for kind, texts in escaped) + "\n"
 
 
 def html(blocks: Sequence[Block]) -> str:
     """Returns the article as HTML, without a page around it."""
     return "\n".join(_HTML[block.kind]([text.translate(_ESCAPES) for text in block.texts]) for block in blocks) + "\n"
-
-
-def _in_markdown(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", text)
 
 
 _MARKDOWN: Mapping[str, Callable[[Sequence[str]], str]] = {

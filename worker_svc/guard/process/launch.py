@@ -158,7 +158,9 @@ def _become(program: Command, ends: _Ends, identity: Identity | None, guard: int
     step = 0
     try:
         os.setsid()
-        _reset_signals()
+        for number in _CATCHABLE:
+            signal.signal(number, signal.SIG_DFL)  # else the program would inherit what the guard ignores
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if identity is not None:
             identity.assume()
         die_with(guard)
@@ -172,9 +174,3 @@ def _become(program: Command, ends: _Ends, identity: Identity | None, guard: int
         os.write(ends.exec_pipe, _EXEC_ERROR.pack(step, error.errno or 0))
     finally:
         os._exit(127)
-
-
-def _reset_signals() -> None:
-    for number in _CATCHABLE:
-        signal.signal(number, signal.SIG_DFL)  # else the children would inherit what the guard ignores
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())

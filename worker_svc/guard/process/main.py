@@ -67,7 +67,8 @@ class GuardProcess:
                 self._ready(fd)
             self._reap()
             busy = self._do_due_work(now())
-            self._watch_channel()
+            if self._worker_lives:
+                self._poll.modify(self._channel, select.POLLIN | (select.POLLOUT if self._channel.pending else 0))
 
     def _poll_timeout(self, busy: bool) -> float:
         """Returns the seconds until something is due, at most 1 s if anything is: `poll` does not count suspension."""
@@ -76,10 +77,6 @@ class GuardProcess:
         due = [run.deadline for run in self._runs.values() if not run.over]
         due += [cli.kill_at for cli in self._clis.values() if cli.kill_at is not None]
         return max(0.0, min(_SURVEY_INTERVAL, *(due_at - now() for due_at in due))) if due else _IDLE_TIMEOUT
-
-    def _watch_channel(self) -> None:
-        if self._worker_lives:
-            self._poll.modify(self._channel, select.POLLIN | (select.POLLOUT if self._channel.pending else 0))
 
     def _ready(self, fd: int) -> None:
         if fd == self._wakeup:

@@ -87,7 +87,8 @@ class GuardChannel:
 
     def _send_some(self, data: memoryview, fds: Sequence[int]) -> None:
         try:
-            size = self._sock.sendmsg([data], _rights(fds))
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            size = self._sock.sendmsg([data], rights)
         except (BlockingIOError, InterruptedError):
             self._out.appendleft((data, fds))
             raise
@@ -165,10 +166,6 @@ def _document(data: bytearray) -> Document:
     if not isinstance(document, dict) or type(count) is not int or not 0 <= count <= MAX_DESCRIPTORS:
         raise Closed("the data is not this protocol")
     return document
-
-
-def _rights(fds: Sequence[int]) -> list[tuple[int, int, array.array[int]]]:
-    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
 
 
 def close_all(fds: Sequence[int] | deque[int]) -> None:
