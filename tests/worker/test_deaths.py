@@ -36,8 +36,13 @@ GUARD_TIMEOUT = 4.0
 REQUEUED = ("pending", "REQUEUED")
 
 
-def _with_children(stack: Stack, task_id: str) -> Create:
-    """The task's create, once its three children (one in its group, two that called setsid) have told of themselves."""
+def _forked(stack: Stack, client: Client) -> tuple[str, Create]:
+    """A task that is processed, and its create, whose three children (one in its group, two that called setsid) run.
+
+    Only the first create of the task leaves children.
+    """
+    options = {"demo-fail": "fork", "demo-fail-times": "1"}
+    task_id = client.submit(client.create_account(), options=options)
 
     def found() -> Create | None:
         creates = stack.journal.creates(task_id)
@@ -46,17 +51,15 @@ def _with_children(stack: Stack, task_id: str) -> Create:
     create = wait_until(found, within=10, what="the CLI and its children run")
     assert create is not None
     assert len(create.processes()) == 4
-    return create
+    client.wait_processing(task_id)
+    return task_id, create
 
 
 def test_a_killed_workers_task_runs_elsewhere_once_its_lease_is_over(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     client = scheduler.client
     victim = stack.worker("victim", scheduler, CREATOR_DEMO_SECONDS="60").start()
-    options = {"demo-fail": "fork", "demo-fail-times": "1"}
-    task_id = client.submit(client.create_account(), options=options)
-    create = _with_children(stack, task_id)
-    client.wait_processing(task_id)
+    task_id, create = _forked(stack, client)
     stack.worker("heir", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
 
     victim.kill()
@@ -79,10 +82,7 @@ def test_a_killed_workers_task_runs_at_once_when_the_worker_comes_back(stack: St
     scheduler = stack.scheduler(lease_ttl=120).start()
     client = scheduler.client
     worker = stack.worker("worker", scheduler, CREATOR_DEMO_SECONDS="60").start()
-    options = {"demo-fail": "fork", "demo-fail-times": "1"}
-    task_id = client.submit(client.create_account(), options=options)
-    create = _with_children(stack, task_id)
-    client.wait_processing(task_id)
+    task_id, create = _forked(stack, client)
 
     worker.kill()
     worker.start(CREATOR_DEMO_SECONDS="0.2")
@@ -150,10 +150,7 @@ def test_a_worker_that_is_cut_off_ends_what_its_frozen_guard_cannot(stack: Stack
     client = scheduler.client
     with cable_to(scheduler.port) as cable:
         cut_off = stack.worker("cut-off", cable.target, CREATOR_DEMO_SECONDS="60").start()
-        options = {"demo-fail": "fork", "demo-fail-times": "1"}
-        task_id = client.submit(client.create_account(), options=options)
-        create = _with_children(stack, task_id)
-        client.wait_processing(task_id)
+        task_id, create = _forked(stack, client)
         [guard] = psutil.Process(cut_off.pid).children()
         guard.suspend()
         cable.cut()

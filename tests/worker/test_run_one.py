@@ -211,6 +211,15 @@ async def working(
             await asyncio.get_running_loop().shutdown_default_executor()
 
 
+async def run_to_end(worker: Worker, seconds: float = 60.0, attempt: int = 1) -> list[str]:
+    """Runs one lease, whose task has so many seconds; the images of its result."""
+    worker.uploads.opened(None)
+    worker.assigned([lease("a", attempt=attempt, timeout=seconds)], now() + FAR)
+    await wait_until_async(lambda: worker.is_idle, within=30, what="the run is over")
+    [ended] = [update for update in worker.outbox.take(1) if update.kind.ends]
+    return list(ended.message.completed.result.images)
+
+
 async def test_a_run_that_starts_while_the_worker_closes_is_ended(tmp_path: Path) -> None:
     async with working(Endless(), tmp_path) as (worker, guard):
         tasks = pending_tasks()
@@ -228,8 +237,7 @@ async def test_a_run_that_starts_while_the_worker_closes_is_ended(tmp_path: Path
 async def test_an_exception_in_a_profile_is_logged_with_its_lease(tmp_path: Path) -> None:
     with capture_logs() as events:
         async with working(Faulty(), tmp_path) as (worker, _):
-            worker.assigned([lease("a", attempt=2)], now() + FAR)
-            await wait_until_async(lambda: worker.is_idle, within=10, what="the run is over")
+            await run_to_end(worker, attempt=2)
     [event] = [event for event in events if event["action"] == "creator.fault"]
     assert lease_in(event) == ("task-a", "a", 2)
 
@@ -240,12 +248,8 @@ async def test_an_exception_while_files_are_taken_costs_the_files_and_never_the_
 
     with capture_logs() as events:
         async with working(Pictured(), tmp_path, Fetcher(["localhost:1"], faulty)) as (worker, _):
-            worker.uploads.opened(None)
-            worker.assigned([lease("a")], now() + FAR)
-            await wait_until_async(lambda: worker.is_idle, within=10, what="the run is over")
+            assert await run_to_end(worker) == ["a.png", ADDRESS]
             assert not worker.broken.is_set()
-            [ended] = [update for update in worker.outbox.take(1) if update.kind.ends]
-            assert list(ended.message.completed.result.images) == ["a.png", ADDRESS]
     [event] = [event for event in events if event["action"] == "asset.fault"]
     assert lease_in(event) == ("task-a", "a", 1)
 
@@ -257,10 +261,6 @@ async def test_a_picture_that_does_not_come_holds_its_article_up_for_half_of_its
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
     try:
         async with working(Pictured(), tmp_path, Fetcher(["localhost:1"])) as (worker, _):
-            worker.uploads.opened(None)
-            worker.assigned([lease("a", timeout=8.0)], now() + FAR)
-            await wait_until_async(lambda: worker.is_idle, within=30, what="the run is over")
-            [ended] = [update for update in worker.outbox.take(1) if update.kind.ends]
-            assert list(ended.message.completed.result.images) == ["a.png", ADDRESS]
+            assert await run_to_end(worker, seconds=8.0) == ["a.png", ADDRESS]
     finally:
         over.set()

@@ -208,43 +208,40 @@ def test_a_signal_before_the_cli_has_started_leaves_nothing_behind(trying: Try) 
     trying.assert_nothing_is_left()
 
 
-def test_a_signal_while_the_folder_is_made_leaves_nothing_behind(trying: Try) -> None:
-    code = """if True:
-        import os, signal, tempfile
-        from worker_svc import try_command
-        make = tempfile.mkdtemp
+WHILE_THE_FOLDER_IS_MADE = """if True:
+    import os, signal, tempfile
+    from worker_svc import try_command
+    make = tempfile.mkdtemp
 
-        def make_and_signal(*given):
-            made = make(*given)
+    def make_and_signal(*given):
+        made = make(*given)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return made
+
+    tempfile.mkdtemp = make_and_signal
+    raise SystemExit(try_command.run(["--topic=Tea"]))
+"""
+WHERE_PYTHON_DROPS_EXCEPTIONS = """if True:
+    import os, signal
+    from worker_svc import try_command
+    launch = try_command.Guard.launch
+
+    class Dropped:
+        def __del__(self):
             os.kill(os.getpid(), signal.SIGTERM)
-            return made
 
-        tempfile.mkdtemp = make_and_signal
-        raise SystemExit(try_command.run(["--topic=Tea"]))
-    """
-    command = [sys.executable, "-c", code]
-    assert subprocess.call(command, env=trying.environment, cwd=trying.cwd, timeout=60) == 130
-    trying.assert_nothing_is_left()
+    def launch_and_signal(*given, **named):
+        guard = launch(*given, **named)
+        exec("Dropped()")
+        return guard
+
+    try_command.Guard.launch = launch_and_signal
+    raise SystemExit(try_command.run(["--topic=Tea", "--option=demo-fail=hang"]))
+"""
 
 
-def test_a_signal_is_not_lost_wherever_python_is(trying: Try) -> None:
-    code = """if True:
-        import os, signal
-        from worker_svc import try_command
-        launch = try_command.Guard.launch
-
-        class Dropped:
-            def __del__(self):
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        def launch_and_signal(*given, **named):
-            guard = launch(*given, **named)
-            exec("Dropped()")
-            return guard
-
-        try_command.Guard.launch = launch_and_signal
-        raise SystemExit(try_command.run(["--topic=Tea", "--option=demo-fail=hang"]))
-    """
+@pytest.mark.parametrize("code", [WHILE_THE_FOLDER_IS_MADE, WHERE_PYTHON_DROPS_EXCEPTIONS], ids=["folder", "dropped"])
+def test_a_signal_is_not_lost_wherever_python_is_and_leaves_nothing_behind(trying: Try, code: str) -> None:
     command = [sys.executable, "-c", code]
     assert subprocess.call(command, env=trying.environment, cwd=trying.cwd, timeout=60) == 130
     trying.assert_nothing_is_left()
