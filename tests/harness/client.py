@@ -329,6 +329,31 @@ def refused(code: grpc.StatusCode, reason: str = "") -> Iterator[Refusal]:
     assert refusal.reason == reason
 
 
+@contextmanager
+def bad_fields(*fields: str) -> Iterator[Refusal]:
+    """Expects the block's call to be refused for these fields, in this order."""
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        yield refusal
+    assert refusal.fields == list(fields)
+
+
+@contextmanager
+def not_found(resource_type: str, resource_id: object) -> Iterator[None]:
+    """Expects the block's call to be refused because this does not exist."""
+    with refused(grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+        yield
+    assert refusal.metadata == {"resource_type": resource_type, "resource_id": str(resource_id)}
+
+
+@contextmanager
+def invalid_state(current: str, required: str) -> Iterator[None]:
+    """Expects the block's call to be refused for the state that something is in."""
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+        yield
+    assert refusal.metadata == {"current_state": current, "required_state": required}
+    assert refusal.preconditions == ["INVALID_STATE"]
+
+
 def _read_details(error: aio.AioRpcError, refusal: Refusal) -> None:
     packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
     if packed is None:

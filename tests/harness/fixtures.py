@@ -28,7 +28,7 @@ from scheduler_svc.replica.replica import Replica
 from scheduler_svc.schema.migrate import migrate
 from tests.harness.cluster import Databases, SharedDatabase, SharedDatabases, copy_cluster, server_folder
 from tests.harness.importing import Importing, ImportingFrom, OldApplication, Sqlite, old_application
-from tests.harness.maker import Maker
+from tests.harness.maker import Maker, TaskClient
 from tests.harness.previous import Previous, previous_version
 from tests.harness.replicas import SharedScheduler, serving, started_shared_scheduler
 from tests.harness.scheduling import Scheduling
@@ -138,6 +138,11 @@ async def account(accounts: AccountServiceAsyncStub) -> int:
     """The id of an account that takes submits."""
     answer = await accounts.CreateAccount(account_pb.CreateAccountRequest(name="an account"))
     return answer.account.account_id
+
+
+@pytest.fixture
+def client(tasks: TaskServiceAsyncStub, account: int) -> TaskClient:
+    return TaskClient(tasks, account)
 
 
 @pytest.fixture

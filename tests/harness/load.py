@@ -1,4 +1,7 @@
-"""Honest callers, all the time."""
+"""Honest callers, all the time: threads that submit, read, wait and watch, by the client and by plain gRPC.
+
+Each fails at its first call that fails, where the caller of plain gRPC repeats UNAVAILABLE and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,6 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.replica.replica import Replica
 from tests.harness.client import request, status_name
 from tests.harness.waiting import wait_until
-
-# Honest callers, all the time: threads that submit, read, wait and watch, by the client and by plain gRPC.
-#
-# Each fails at its first call that fails, where the caller of plain gRPC repeats UNAVAILABLE and nothing else.
-
 
 PACE = 0.03
 """Seconds between two calls of a reader: enough to be there at each moment, little enough for two cores."""

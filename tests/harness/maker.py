@@ -1,12 +1,17 @@
-"""Makes contents: submits tasks that a scripted worker completes."""
+"""Makes contents, by tasks that a scripted worker completes, and does with them what editors and publishers do."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.v1 import content_service_pb2 as pb
+from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
+from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.contents.work import list_contents
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import ContentFilter
@@ -18,7 +23,111 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 
-# Makes contents: submits tasks that a scripted worker completes.
+class TaskClient:
+    """TaskService, as a client of one account calls it."""
+
+    def __init__(self, stub: TaskServiceAsyncStub, account: int) -> None:
+        self.stub, self.account = stub, account
+
+    def request(self, topic: str = "a topic", **fields: Any) -> task_pb.SubmitTaskRequest:
+        return task_pb.SubmitTaskRequest(account_id=self.account, topic=topic, **fields)
+
+    async def submit(self, topic: str = "a topic", **fields: Any) -> task_pb2.Task:
+        return (await self.stub.SubmitTask(self.request(topic, **fields))).task
+
+    async def submit_all(self, count: int, **fields: Any) -> list[task_pb2.Task]:
+        """That many equal tasks."""
+        return list((await self.batch([self.request(**fields)] * count)).tasks)
+
+    async def batch(self, requests: Sequence[task_pb.SubmitTaskRequest]) -> task_pb.BatchSubmitTasksResponse:
+        return await self.stub.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=requests))
+
+    async def get(self, task_id: str) -> task_pb2.Task:
+        return (await self.stub.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task
+
+    async def cancel(self, task_id: str, *, force: bool = False) -> task_pb2.Task:
+        return (await self.stub.CancelTask(task_pb.CancelTaskRequest(task_id=task_id, force=force))).task
+
+    async def retry(self, task_id: str, *, reset_retry_count: bool = False) -> task_pb2.Task:
+        request = task_pb.RetryTaskRequest(task_id=task_id, reset_retry_count=reset_retry_count)
+        return (await self.stub.RetryTask(request)).task
+
+    async def events(self, task_id: str) -> list[task_pb2.TaskEvent]:
+        request = task_pb.ListTaskEventsRequest(task_id=task_id, page_size=1_000)
+        return list((await self.stub.ListTaskEvents(request)).events)
+
+    async def history(self, task_id: str) -> list[tuple[int, int]]:
+        """From which status to which it has moved."""
+        return [(event.previous_status, event.status) for event in await self.events(task_id)]
+
+    async def stats(self) -> task_pb.GetTaskStatsResponse:
+        return await self.stub.GetTaskStats(task_pb.GetTaskStatsRequest(account_id=self.account))
+
+
+class Desk:
+    """ContentService, as editors and publishers call it."""
+
+    def __init__(self, contents: ContentServiceAsyncStub) -> None:
+        self.contents = contents
+
+    async def read(self, content_id: int) -> pb.Content:
+        return (await self.contents.GetContent(pb.GetContentRequest(content_id=content_id))).content
+
+    async def edit(self, content_id: int, etag: str = "", reviewer: str = "", **texts: Any) -> pb.Content:
+        content, mask = pb.Content(content_id=content_id, **texts), FieldMask(paths=list(texts))
+        request = pb.UpdateContentRequest(content=content, update_mask=mask, etag=etag, reviewer=reviewer)
+        return (await self.contents.UpdateContent(request)).content
+
+    async def review(self, content_id: int, decision: Any = pb.REVIEW_DECISION_APPROVE, **more: Any) -> pb.Content:
+        request = pb.ReviewContentRequest(content_id=content_id, decision=decision, **more)
+        return (await self.contents.ReviewContent(request)).content
+
+    async def reopen(self, content_id: int) -> pb.Content:
+        return (await self.contents.ReopenContent(pb.ReopenContentRequest(content_id=content_id))).content
+
+    async def delete(self, content_id: int, *, force: bool = False) -> None:
+        await self.contents.DeleteContent(pb.DeleteContentRequest(content_id=content_id, force=force))
+
+    async def pool(self, **wanted: Any) -> list[pb.PublishPoolEntry]:
+        """All pages of the entries of the publish pool together."""
+        request = pb.ListPublishPoolRequest(**wanted)
+        entries: list[pb.PublishPoolEntry] = []
+        while True:
+            page = await self.contents.ListPublishPool(request)
+            entries += page.entries
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return entries
+
+    async def pooled(self, **wanted: Any) -> list[int]:
+        """The contents in the publish pool."""
+        return [entry.content_id for entry in await self.pool(**wanted)]
+
+    async def claim(self, **fields: Any) -> list[pb.PublishPoolEntry]:
+        return list((await self.contents.ClaimPublishPool(pb.ClaimPublishPoolRequest(**fields))).entries)
+
+    async def report(self, claimed: pb.PublishPoolEntry, **fields: Any) -> pb.PublishPoolEntry:
+        request = pb.ReportPublishedRequest(content_id=claimed.content_id, claim_id=claimed.claim_id, **fields)
+        return (await self.contents.ReportPublished(request)).entry
+
+    async def renew(self, claimed: pb.PublishPoolEntry, **fields: Any) -> pb.PublishPoolEntry:
+        request = pb.RenewPublishClaimRequest(content_id=claimed.content_id, claim_id=claimed.claim_id, **fields)
+        return (await self.contents.RenewPublishClaim(request)).entry
+
+    async def update_entry(self, content_id: int, *paths: str, **values: Any) -> pb.PublishPoolEntry:
+        entry = pb.PublishPoolEntry(content_id=content_id, **values)
+        request = pb.UpdatePublishPoolEntryRequest(entry=entry, update_mask=FieldMask(paths=paths))
+        return (await self.contents.UpdatePublishPoolEntry(request)).entry
+
+    async def attempts(self, content_id: int, **fields: Any) -> list[pb.PublishAttempt]:
+        request = pb.ListPublishAttemptsRequest(content_id=content_id, **fields)
+        return list((await self.contents.ListPublishAttempts(request)).attempts)
+
+    async def retry(self, content_id: int) -> pb.PublishPoolEntry:
+        return (await self.contents.RetryPublish(pb.RetryPublishRequest(content_id=content_id))).entry
+
+    async def remove(self, content_id: int) -> None:
+        await self.contents.RemoveFromPublishPool(pb.RemoveFromPublishPoolRequest(content_id=content_id))
 
 
 RESULT = ("html_body", "images", "quality_score", "title", "usage", "model")
@@ -26,23 +135,31 @@ RESULT = ("html_body", "images", "quality_score", "title", "usage", "model")
 BODY = "人工智能" * 100
 
 
-class Maker:
+class Maker(Desk):
     """Makes the contents of one account, one after the other."""
 
     def __init__(
         self, tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int
     ) -> None:
-        self.tasks, self.contents, self.worker, self.account = tasks, contents, worker, account
+        super().__init__(contents)
+        self.tasks, self.worker, self.account = tasks, worker, account
 
     async def __call__(self, topic: str = "a topic", body: str = BODY, **more: object) -> pb.Content:
         result = {key: more.pop(key) for key in RESULT if key in more}
         request = task_pb.SubmitTaskRequest(account_id=self.account, topic=topic, **more)  # type: ignore[arg-type]
         task_id = (await self.tasks.SubmitTask(request)).task.task_id
-        (lease,) = await self.worker.take()
-        await self.worker.start(lease)
-        await self.worker.complete(lease, body, **result)
+        await self.worker.complete(await self.worker.run(), body, **result)
+        return await self.content_of(task_id)
+
+    async def leased(self) -> worker_pb.AssignedLease:
+        """The lease of a new task whose CLI has started."""
+        await self.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=self.account, topic="a topic"))
+        return await self.worker.run()
+
+    async def content_of(self, task_id: str) -> pb.Content:
+        """The content of a task that has completed."""
         task = (await self.tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task
-        return (await self.contents.GetContent(pb.GetContentRequest(content_id=task.content_id))).content
+        return await self.read(task.content_id)
 
 
 # All pages of a list of contents.

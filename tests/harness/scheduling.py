@@ -1,4 +1,4 @@
-"""The application on a real database, driven step by step as the lanes and loops drive it."""
+"""The application on a real database, driven step by step as the lanes and loops drive it; time moves by SQL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ from scheduler_svc.domain.task import (
     TEXTS,
     Brief,
     NewTask,
+    PendingReason,
     SubmitBounds,
     Task,
     TaskEdit,
@@ -53,11 +55,7 @@ from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem,
 from scheduler_svc.leases.sessions import OpenedSession, open_session
 from scheduler_svc.runtime.loops import DueRound
 from scheduler_svc.runtime.signals import CommitSignals
-from scheduler_svc.tasks import change as cancel
-from scheduler_svc.tasks import change as retry
-from scheduler_svc.tasks import change as update
-from scheduler_svc.tasks import query
-from scheduler_svc.tasks.change import expire_tasks
+from scheduler_svc.tasks import change, query
 from scheduler_svc.tasks.rows import TaskPage
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.transactions import Database, Tx, make_engine
@@ -65,9 +63,6 @@ from scheduler_svc.watch import work as changes
 from scheduler_svc.webhooks import work as webhooks
 from scheduler_svc.webhooks.work import WebhookInterest
 from tests.harness.waiting import wait_until
-
-# The application on a real database, driven step by step as the lanes and loops drive it; time moves by SQL.
-
 
 TTL = 120.0
 MAX_DEFERRALS = 3
@@ -81,8 +76,17 @@ TIMEOUT = AttemptFailed(TaskError("TASK_TIMEOUT", "too long"))
 R = TypeVar("R")
 
 
+def later(hours: float = 1) -> datetime:
+    """That many hours from now; negative: ago."""
+    return datetime.now(UTC) + timedelta(hours=hours)
+
+
 def released(reason: Release = Release.DRAINING, *, started: bool = False) -> AttemptReleased:
     return AttemptReleased(reason, started)
+
+
+def report_of(ref: LeaseRef, *changes: Change) -> ReportItem:
+    return ReportItem(tuple(LeaseUpdate(ref.lease_id, ref.attempt, ref, change) for change in changes))
 
 
 def held(refs: Iterable[LeaseRef]) -> tuple[HeldLease, ...]:
@@ -93,6 +97,13 @@ def new_task(**fields: Any) -> NewTask:
     """A task of account 1 that differs from a plain one by `fields`."""
     brief = {name: fields.pop(name) for name in Brief._fields if name in fields}
     return NewTask(account_id=1, brief=Brief(**{"topic": "a topic"} | brief))._replace(**fields)
+
+
+def sql(engine: sa.Engine, text: str, **parameters: Any) -> list[Any]:
+    """The rows of a statement, if it has any; it is committed."""
+    with engine.begin() as connection:
+        result = connection.execute(sa.text(text), parameters)
+        return list(result.fetchall()) if result.returns_rows else []
 
 
 class Scheduling:
@@ -128,9 +139,7 @@ class Scheduling:
         return self.database.run(lambda tx: work(tx, *arguments))
 
     def sql(self, text: str, **parameters: Any) -> list[Any]:
-        with self.engine.begin() as connection:
-            result = connection.execute(sa.text(text), parameters)
-            return list(result.fetchall()) if result.returns_rows else []
+        return sql(self.engine, text, **parameters)
 
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
@@ -169,6 +178,11 @@ class Scheduling:
         task: Task = self.run(query.get_task, key)
         return task
 
+    def explain(self, key: int) -> tuple[Task, PendingReason]:
+        """The task, and why it is pending."""
+        explained: tuple[Task, PendingReason] = self.run(query.explain_task, key, TTL)
+        return explained
+
     def events(self, key: int) -> list[TaskEvent]:
         events: list[TaskEvent] = self.run(query.list_events, key, 0, 1_000)
         return events
@@ -176,7 +190,7 @@ class Scheduling:
     def changes(self) -> list[TaskChange]:
         """Every move there ever was, with its task as of that move, in order."""
         moves: list[TaskChange] = []
-        until, full = self.run(_last_number), True
+        until, full = self.run(lambda tx: tx.changes.last()), True
         while full:
             page, _ = self.run(changes.read_all, moves[-1].number if moves else 0, until, lambda *_: True)
             moves += page.changes
@@ -193,16 +207,16 @@ class Scheduling:
         return [event.status.label for event in self.events(key)]
 
     def cancel(self, key: int, *, force: bool = False) -> Task:
-        task: Task = self.run(cancel.cancel_task, key, force)
+        task: Task = self.run(change.cancel_task, key, force)
         return task
 
     def update(self, key: int, **fields: Any) -> Task:
         texts = {name: fields.pop(name) for name in Brief._fields if name in fields}
-        task: Task = self.run(update.update_task, key, TaskEdit(texts, fields))
+        task: Task = self.run(change.update_task, key, TaskEdit(texts, fields))
         return task
 
     def retry(self, key: int, *, reset: bool = False) -> Task:
-        task: Task = self.run(retry.retry_task, key, reset)
+        task: Task = self.run(change.retry_task, key, reset)
         return task
 
     # what workers do
@@ -239,16 +253,17 @@ class Scheduling:
 
     def claim(self, count: int = 1, worker_id: str = "w") -> list[LeaseRef]:
         """Leases for a worker with `count` free slots; opens a session for it if it has none."""
+        grants = self.claim_for(self.capacity(count, worker_id)).grants
+        return [grant.ref for own in grants.values() for grant in own]
+
+    def capacity(self, count: int, worker_id: str = "w") -> SessionCapacity:
         if worker_id not in self.sessions:
             self.hello(worker_id)
-        grants = self.claim_for(SessionCapacity(worker_id, self.sessions[worker_id], 1, count)).grants
-        return [grant.ref for own in grants.values() for grant in own]
+        return SessionCapacity(worker_id, self.sessions[worker_id], 1, count)
 
     def serve(self, count: int, worker_id: str = "w") -> list[Grant]:
         """Grants to a worker in the order of dispatch; as the dispatcher does, windows are filled after each claim."""
-        if worker_id not in self.sessions:
-            self.hello(worker_id)
-        claimed = self.claim_for(SessionCapacity(worker_id, self.sessions[worker_id], 1, count))
+        claimed = self.claim_for(self.capacity(count, worker_id))
         for account_id in sorted(claimed.short):
             self.run(settle, account_id)
         return [grant for own in claimed.grants.values() for grant in own]
@@ -259,10 +274,15 @@ class Scheduling:
 
     def start(self, **fields: Any) -> LeaseRef:
         """The lease of a new task whose CLI has started."""
-        self.submit_one(**fields)
-        (ref,) = self.claim()
+        ref = self.claim_of_new(**fields)
         self.report(ref, AttemptAccepted(), AttemptStarted())
         return ref
+
+    def start_and_end(self, change: Change, **fields: Any) -> int:
+        """The key of a new task whose first attempt has ended so."""
+        ref = self.start(**fields)
+        assert self.end(ref, change) is Outcome.COMMITTED
+        return ref.task_key
 
     def claim_of_new(self, **fields: Any) -> LeaseRef:
         """The lease of a new task that no slot has taken yet."""
@@ -271,8 +291,7 @@ class Scheduling:
         return ref
 
     def report(self, ref: LeaseRef, *changes: Change) -> list[Outcome]:
-        updates = tuple(LeaseUpdate(ref.lease_id, ref.attempt, ref, change) for change in changes)
-        (outcomes,) = self.report_group(ReportItem(updates))
+        (outcomes,) = self.report_group(report_of(ref, *changes))
         return list(outcomes)
 
     def end(self, ref: LeaseRef, change: Change) -> Outcome:
@@ -354,6 +373,14 @@ class Scheduling:
         reaped: Reaped = self.run(reap, TERMS)
         return reaped
 
+    def time_out(self, ref: LeaseRef) -> LeaseRef:
+        """It has run for an hour, and a reaper revokes it."""
+        hour = "now() - interval '1 h', start_time = coalesce(start_time, now())"
+        self.sql(f"UPDATE leases SET accept_time = {hour} WHERE task_key = :key", key=ref.task_key)
+        self.reap()
+        assert self.barred(ref.task_key)
+        return ref
+
     def wait_is_over(self, key: int) -> DueRound:
         """What the task waits for has come; the due loop looks."""
         self.sql("UPDATE delayed SET due_time = now() - interval '1 second' WHERE task_key = :key", key=key)
@@ -383,7 +410,7 @@ class Scheduling:
             )
 
     def expire_waiting(self) -> DueRound:
-        expired: DueRound = self.run(expire_tasks)
+        expired: DueRound = self.run(change.expire_tasks)
         return expired
 
     # what is so
@@ -424,10 +451,6 @@ def _violated(queries: tuple[str, ...]) -> sa.TextClause:
     """The numbers of those that find rows, by one statement that each session plans once."""
     counts = (f"SELECT {number} AS number, count(*) AS n FROM ({query}) AS q" for number, query in enumerate(queries))
     return sa.text(f"SELECT number FROM ({' UNION ALL '.join(counts)}) AS counts WHERE n > 0")
-
-
-def _last_number(tx: Tx) -> int:
-    return tx.changes.last()
 
 
 _TRUTH = """
@@ -680,10 +703,8 @@ INVARIANTS = ALWAYS | {
 """What holds where webhooks want all events and stay as they are, and nothing calls RemoveFromPublishPool."""
 
 
-# Two transactions on one task at the same time.
-
-
-_WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+"""What waits for another transaction."""
 
 
 def overtaken(scheduling: Scheduling, first: Callable[[Tx], Any], second: Callable[[], Any]) -> Any:
@@ -692,25 +713,20 @@ def overtaken(scheduling: Scheduling, first: Callable[[Tx], Any], second: Callab
         with scheduling.transaction() as tx:
             first(tx)
             answer = pool.submit(second)
-            wait_until(lambda: scheduling.sql(_WAITING), within=5, what="the second waits for the first")
+            wait_until(lambda: scheduling.sql(WAITING), within=5, what="the second waits for the first")
         return answer.result(timeout=5)
 
 
 def claims(scheduling: Scheduling, worker_id: str = "w", count: int = 1) -> Callable[[Tx], Any]:
-    if worker_id not in scheduling.sessions:
-        scheduling.hello(worker_id)
-    capacity = SessionCapacity(worker_id, scheduling.sessions[worker_id], 1, count)
+    capacity = scheduling.capacity(count, worker_id)
     return lambda tx: claim(tx, [capacity], 100, TTL)
 
 
 def cancels(key: int, *, force: bool = False) -> Callable[[Tx], Any]:
-    return lambda tx: cancel.cancel_task(tx, key, force)
-
-
-# Payloads of tasks in plain SQL, for tables that are filled past the scheduler.
+    return lambda tx: change.cancel_task(tx, key, force)
 
 
 COLUMNS = ", ".join(("task_key", *TEXTS))
-"""The columns that must have a value: the key, the topic, the other texts."""
+"""For payloads in plain SQL: the columns that must have a value, which are the key, the topic, the other texts."""
 NO_OTHER_TEXTS = ", ".join("''" for _ in TEXTS[1:])
 """The values of those other texts."""

@@ -1,4 +1,7 @@
-"""The worker's end of WorkerService.Lease, one message at a time."""
+"""The worker's end of WorkerService.Lease, one message at a time.
+
+`ScriptedWorker` does on a stream what a test says, the benchmarks' `QuickWorker` completes each lease at once.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,6 @@ from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from tests.harness.pictures import sha256
 
-# The worker's end of WorkerService.Lease: a stream that numbers what it sends and knows what it holds.
-#
-# `ScriptedWorker` does on it what a test says, the benchmarks' `QuickWorker` completes each lease at once.
-
-
 LEASE = "/contentgen.v1.WorkerService/Lease"
 ACCEPTED = pb.LEASE_STAGE_ACCEPTED
 
@@ -30,7 +28,10 @@ def hello(**fields: Any) -> pb.Hello:
 
 
 class LeaseStream:
-    """One stream. Entering it sends the hello and reads the welcome; leaving it cancels, as a lost connection would."""
+    """A stream that numbers what it sends and knows what it holds.
+
+    Entering it sends the hello and reads the welcome; leaving it cancels, as a lost connection would.
+    """
 
     timeout: float | None = None
     """Seconds that `next` waits."""
@@ -93,23 +94,17 @@ class LeaseStream:
         return pb.LeaseRequest(report=pb.Report(number=self._reports, updates=updates))
 
 
-# A worker that does what a test says, right or wrong, one message at a time.
-
-
 PATIENCE_S = 60
 _ENDS_LEASE = frozenset({"completed", "failed", "deferred", "released"})
 
 
 class ScriptedWorker(LeaseStream):
-    """A worker on one stream."""
+    """A worker on one stream, right or wrong as a test says."""
 
     timeout = PATIENCE_S
-
-    def __init__(self, channel: aio.Channel, greeting: pb.Hello | None = None, token: str = "") -> None:
-        super().__init__(channel, greeting, token)
-        self.last_poll_id = ""
-        self.last_error: str | None = None
-        """Why its heartbeats call it unhealthy; None: it is healthy."""
+    last_poll_id = ""
+    last_error: str | None = None
+    """Why its heartbeats call it unhealthy; None: it is healthy."""
 
     async def read(self, kind: str) -> pb.LeaseResponse:
         """The next message of this kind; others before it are skipped. Raises AioRpcError if the stream has failed."""
@@ -136,6 +131,19 @@ class ScriptedWorker(LeaseStream):
         """Offers slots and returns what is assigned next."""
         await self.heartbeat(free_slots)
         return await self.assigned()
+
+    async def take_all(self, count: int) -> list[pb.AssignedLease]:
+        """Offers that many slots until each has a lease, which may take several assignments."""
+        leases = list(await self.take(count))
+        while len(leases) < count:
+            leases += await self.assigned()
+        return leases
+
+    async def run(self) -> pb.AssignedLease:
+        """Takes a lease whose CLI starts."""
+        (lease,) = await self.take()
+        await self.start(lease)
+        return lease
 
     async def assigned(self) -> Sequence[pb.AssignedLease]:
         """The leases of the next assignment, which it holds from now on."""

@@ -24,9 +24,9 @@ from contentgen.submit_fields import FIELDS, NAMES, Field, Kind
 from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.config import Settings
-from scheduler_svc.domain.errors import InvalidArgument, NotFound
+from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import KEY_MAX, format_task_id
-from scheduler_svc.domain.lifecycle import RetryBackoff, Status
+from scheduler_svc.domain.lifecycle import RetryBackoff
 from scheduler_svc.domain.task import (
     MAX_LENGTHS,
     TEXTS,
@@ -43,9 +43,6 @@ from scheduler_svc.schedules.service import new_settings
 from scheduler_svc.tasks.messages import EDITABLE, new_task
 
 pytestmark = pytest.mark.unit
-
-
-# Checks of requests: every bad field is named, every limit is that of the contract.
 
 
 BOUNDS = SubmitBounds.of(Settings())
@@ -166,17 +163,6 @@ def test_text_limits_count_code_points(field: str, most: int, character: str) ->
     }
 
 
-def test_a_request_id_has_at_most_200_characters() -> None:
-    assert read(submit(request_id="😀" * 200)).request_id == "😀" * 200
-    expected = "must have at most 200 characters, has 201"
-    assert bad_fields(submit(request_id="😀" * 201)) == {"request_id": expected}
-
-
-def test_requirements_have_at_most_20000_characters() -> None:
-    assert len(read(submit(requirements="r" * 20_000)).brief.requirements) == 20_000
-    assert bad_fields(submit(requirements="r" * 20_001)).keys() == {"requirements"}
-
-
 def test_topic_and_requirements_have_at_most_64_kib_together() -> None:
     topic = "😀" * 4_000
     remaining = (64 * 1024 - 4 * 4_000) // 4
@@ -184,25 +170,9 @@ def test_topic_and_requirements_have_at_most_64_kib_together() -> None:
     assert bad_fields(submit(topic=topic, requirements="😀" * remaining + "a")).keys() == {"requirements"}
 
 
-@pytest.mark.parametrize("topic", ["--help", "$(rm -rf /)", "'\"\\", "a\nb", "😀", "\u202e", "x" * 4_000])
-def test_a_hostile_topic_is_accepted(topic: str) -> None:
-    assert read(submit(topic=topic)).brief.topic == topic
-
-
 @pytest.mark.parametrize("topic", ["", " ", "\t\r\n", "\u3000\u00a0"])
 def test_a_topic_of_whitespace_is_refused(topic: str) -> None:
     assert "is required" in bad_fields(submit(topic=topic))["topic"]
-
-
-@pytest.mark.parametrize(
-    ("field", "good", "bad"),
-    [("account_id", [1, 2**63 - 1], [0, -1]), ("priority", [1, 10], [0, 11, -5]), ("max_retries", [0, 100], [-1, 101])],
-)
-def test_numbers_stay_in_their_range(field: str, good: list[int], bad: list[int]) -> None:
-    for value in good:
-        assert getattr(read(submit(**{field: value})), field) == value
-    for value in bad:
-        assert bad_fields(submit(**{field: value})).keys() == {field}
 
 
 @pytest.mark.parametrize(
@@ -253,25 +223,8 @@ def test_creator_options_have_limits() -> None:
     assert len(bad_fields(submit(creator_options={"a": "v" * 1_001, "b" * 64: ""}))) == 2
 
 
-def test_violations_in_a_batch_have_the_index_of_their_request() -> None:
-    bad = SubmitViolations(BOUNDS)
-    bad.path = "requests[3]."
-    new_task(submit(topic=""), bad)
-    with pytest.raises(InvalidArgument) as raised, bad:
-        pass
-    assert [violation.field for violation in raised.value.violations] == ["requests[3].topic"]
-
-
 def test_the_path_of_a_key_has_no_nul() -> None:
     assert "\0" not in entry_path("labels", "a\0b")
-
-
-def test_unknown_statuses_are_refused() -> None:
-    with Violations() as bad:
-        assert bad.statuses("statuses", [1, 5, 5]) == {Status.PENDING, Status.FAILED}
-    with pytest.raises(InvalidArgument) as raised, Violations() as bad:
-        bad.statuses("statuses", [1, 0, 8, -1])
-    assert [violation.field for violation in raised.value.violations] == ["statuses[1]", "statuses[2]", "statuses[3]"]
 
 
 def test_violations_do_not_hide_another_error() -> None:
@@ -279,12 +232,6 @@ def test_violations_do_not_hide_another_error() -> None:
     bad.add("field", "is bad")
     with pytest.raises(KeyError), bad:
         raise KeyError
-
-
-@pytest.mark.parametrize("text", ["task-", "task-zz", "task-0000000000000000", "task-" + "F" * 16, "x" * 1_000_000])
-def test_an_impossible_task_id_is_not_found(text: str) -> None:
-    with pytest.raises(NotFound):
-        task_key(text)
 
 
 @given(st.integers(1, KEY_MAX))
@@ -348,6 +295,8 @@ def test_any_request_is_a_task_within_all_bounds_or_invalid(fields: dict[str, ob
 def test_a_fingerprint_is_the_same_as_in_the_version_before() -> None:
     """So a submit with a request_id may be repeated after an upgrade."""
     assert read(submit(labels={"a": "b"})).fingerprint().hex() == "f815847d1b6b0c028105d5ce47120f8b"
+    two, turned = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
+    assert read(submit(labels=two)).fingerprint() == read(submit(labels=turned)).fingerprint()
     second = Duration(seconds=1)
     others = [submit(initial_backoff=second), submit(max_backoff=second), submit(backoff_multiplier=2)]
     others += [submit(expire_time=Timestamp(seconds=4_000_000_000)), submit(unique_key="u")]

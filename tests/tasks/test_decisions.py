@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,10 +31,6 @@ from scheduler_svc.domain.resolution import reported_cause as reported_by
 from scheduler_svc.domain.task import AttemptProgress, Brief, Task, TaskError, TaskEvent
 
 pytestmark = pytest.mark.unit
-
-
-# The transition table: every state with every move, from the table itself and from the contract's own list.
-
 
 S = Status
 # Written down from the contract, not from the table: what a client may see a task do.
@@ -71,24 +66,12 @@ def test_each_move_from_each_state(status: Status, move: Move) -> None:
             after(status, move)
 
 
-@pytest.mark.parametrize(("source", "target"), list(itertools.product(Status, Status)), ids=lambda member: member.name)
-def test_the_table_has_the_contract_s_edges_and_no_others(source: Status, target: Status) -> None:
-    moves = {edge.move for edge in EDGES if (edge.source, edge.target) == (source, target)}
-    assert moves == CONTRACT.get((source, target), set())
-    assert ((source, target) in MOVES) == ((source, target) in CONTRACT)
-
-
-def test_completed_and_cancelled_are_final() -> None:
-    assert not [edge for edge in EDGES if edge.source in (Status.COMPLETED, Status.CANCELLED)]
-
-
-def test_no_move_leads_back_to_before_the_submit() -> None:
-    assert not [edge for edge in EDGES if edge.target is Status.NONE]
-
-
-def test_each_open_state_has_a_move() -> None:
-    leaves = {edge.source for edge in EDGES}
-    assert leaves == set(Status) - {Status.COMPLETED, Status.CANCELLED}
+def test_the_table_has_the_contract_s_edges_and_no_others() -> None:
+    edges: dict[tuple[Status, Status], set[Move]] = {}
+    for edge in EDGES:
+        edges.setdefault((edge.source, edge.target), set()).add(edge.move)
+    assert edges == CONTRACT
+    assert CONTRACT.keys() == MOVES
 
 
 def test_a_letter_is_one_move_and_the_letters_have_no_gap() -> None:
@@ -101,12 +84,7 @@ def test_a_letter_is_one_move_and_the_letters_have_no_gap() -> None:
 def test_the_numbers_are_those_of_the_contract() -> None:
     names = ["NONE", "PENDING", "SUBMITTED", "PROCESSING", "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"]
     assert [(status.value, status.name) for status in Status] == list(enumerate(names))
-
-
-@pytest.mark.parametrize("status", Status)
-def test_labels_are_the_lower_case_names(status: Status) -> None:
-    assert re.fullmatch("[a-z]+", status.label)
-    assert status.label.upper() == status.name
+    assert [status.label for status in Status] == [name.lower() for name in names]
 
 
 def test_the_groups_of_states() -> None:
@@ -118,31 +96,16 @@ def test_the_groups_of_states() -> None:
 # When an attempt that did not complete is followed by another, and how long that waits.
 
 
-RETRYABLE_REASONS = [
-    "CREATOR_ERROR",
-    "CREATOR_TIMEOUT",
-    "CREATOR_INVALID_RESPONSE",
-    "CREATOR_CLI_NOT_FOUND",
-    "TASK_TIMEOUT",
-    "DEFERRED",
-]
+CREATOR_REASONS = ["CREATOR_ERROR", "CREATOR_TIMEOUT", "CREATOR_INVALID_RESPONSE", "CREATOR_CLI_NOT_FOUND"]
+OF_A_NEWER_WORKER = "CREATOR_OUT_OF_CREDIT"
 FINAL = ["RESULT_TOO_LARGE", "INVALID_CREATOR_OPTIONS", "CANCELLED_BY_CLIENT", "EXPIRED", "NO_WORKER_ACCEPTS"]
 
 
-@pytest.mark.parametrize("reason", RETRYABLE_REASONS)
-def test_another_attempt_may_help(reason: str) -> None:
-    assert lifecycle.is_retryable(reason)
-    assert lifecycle.is_auto_retried(reason, auto_retry=True, retry_count=2, max_retries=3)
-
-
-@pytest.mark.parametrize("reason", FINAL)
-def test_another_attempt_can_t_help(reason: str) -> None:
-    assert not lifecycle.is_retryable(reason)
-    assert not lifecycle.is_auto_retried(reason, auto_retry=True, retry_count=0, max_retries=3)
-
-
-def test_a_reason_of_a_newer_worker_counts_as_retryable() -> None:
-    assert lifecycle.is_retryable("CREATOR_OUT_OF_CREDIT")
+def test_another_attempt_may_help_unless_the_reason_is_final() -> None:
+    for reason in (*CREATOR_REASONS, "TASK_TIMEOUT", "DEFERRED", OF_A_NEWER_WORKER, *FINAL):
+        helps = reason not in FINAL
+        assert lifecycle.is_retryable(reason) is helps, reason
+        assert lifecycle.is_auto_retried(reason, auto_retry=True, retry_count=2, max_retries=3) is helps, reason
 
 
 @pytest.mark.parametrize(
@@ -150,11 +113,8 @@ def test_a_reason_of_a_newer_worker_counts_as_retryable() -> None:
     [(True, 0, 3, True), (True, 2, 3, True), (True, 3, 3, False), (True, 0, 0, False), (False, 0, 3, False)],
 )
 def test_retries_by_itself(auto_retry: bool, retry_count: int, max_retries: int, retries: bool) -> None:
-    reason = "CREATOR_ERROR"
-    decision = lifecycle.is_auto_retried(
-        reason, auto_retry=auto_retry, retry_count=retry_count, max_retries=max_retries
-    )
-    assert decision is retries
+    used = {"auto_retry": auto_retry, "retry_count": retry_count, "max_retries": max_retries}
+    assert lifecycle.is_auto_retried("CREATOR_ERROR", **used) is retries  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("number", "seconds"), [(1, 30), (2, 60), (3, 120), (4, 240), (5, 480), (6, 600), (100, 600)])
@@ -202,10 +162,7 @@ def test_a_deferral_waits_what_was_asked_within_bounds_and_never_less(asked: flo
 def test_jitter_moves_the_backoff_by_a_tenth_and_never_above_the_cap(number: int, jitter: float) -> None:
     middle = 30.0 * 2 ** min(number - 1, 10)
     assert min(600.0, 0.9 * middle) <= RetryBackoff().before(number, jitter) <= min(600.0, 1.1 * middle)
-
-
-def test_two_that_failed_together_don_t_come_back_together() -> None:
-    assert RetryBackoff().before(1, 0.0) < RetryBackoff().before(1, 0.9)
+    assert RetryBackoff().before(1, 0.0) < RetryBackoff().before(1, 0.9), "two that failed together come back apart"
 
 
 def test_a_refused_task_waits_longer_each_time_and_fails_at_the_tenth() -> None:
@@ -224,16 +181,9 @@ CANCELLED = TaskError("CANCELLED_BY_CLIENT")
 running = pytest.mark.parametrize("status", sorted(RUNNING))
 
 
-def counters(
-    retry_count: int = 0,
-    max_retries: int = 3,
-    auto_retry: bool = True,
-    losses: int = 0,
-    refusals: int = 0,
-    *,
-    deferrals: int = 0,
-) -> Counters:
-    return Counters(retry_count, max_retries, auto_retry, losses, refusals, deferrals)
+def counters(**used: Any) -> Counters:
+    """Those of a new task of default settings, but for `used`."""
+    return replace(Counters(0, 3, auto_retry=True, losses=0, refusals=0), **used)
 
 
 def reported(ending: AttemptFailed | AttemptReleased | AttemptDeferred, started: bool) -> Cause:
@@ -249,34 +199,31 @@ def moves(then: Resolution) -> list[tuple[Status, Status]]:
 
 
 @running
-def test_a_failure_is_retried_after_a_backoff(status: Status) -> None:
-    then = follow(status, reported(AttemptFailed(CREATOR_ERROR), started=True), counters(retry_count=1))
-    assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
+@pytest.mark.parametrize(("error", "ended"), [(CREATOR_ERROR, Status.FAILED), (TIMED_OUT, Status.TIMEOUT)])
+def test_a_failure_or_timeout_is_retried_after_a_backoff(status: Status, error: TaskError, ended: Status) -> None:
+    then = follow(status, reported(AttemptFailed(error), started=True), counters(retry_count=1))
+    assert moves(then) == [(status, ended), (ended, Status.PENDING)]
     assert (then.status, then.requeue, then.retry_count, then.delay) == (Status.PENDING, Requeue.BACKOFF, 2, 60.0)
-    assert then.error == CREATOR_ERROR
-    assert [step.reason for step in then.steps] == ["CREATOR_ERROR", "AUTO_RETRY"]
-
-
-@running
-def test_a_timeout_is_retried_likewise(status: Status) -> None:
-    then = follow(status, reported(AttemptFailed(TIMED_OUT), started=True))
-    assert moves(then) == [(status, Status.TIMEOUT), (Status.TIMEOUT, Status.PENDING)]
-    assert then.retry_count == 1
+    assert then.error == error
+    assert [step.reason for step in then.steps] == [error.reason, "AUTO_RETRY"]
 
 
 @pytest.mark.parametrize(
-    ("used", "error"),
+    ("used", "ending"),
     [
-        (counters(retry_count=3), CREATOR_ERROR),
-        (counters(max_retries=0), CREATOR_ERROR),
-        (counters(auto_retry=False), CREATOR_ERROR),
-        (counters(), TaskError("RESULT_TOO_LARGE")),
+        (counters(retry_count=3), AttemptFailed(CREATOR_ERROR)),
+        (counters(max_retries=0), AttemptFailed(CREATOR_ERROR)),
+        (counters(auto_retry=False), AttemptFailed(CREATOR_ERROR)),
+        (counters(), AttemptFailed(TaskError("RESULT_TOO_LARGE"))),
+        (counters(max_retries=0, deferrals=MAX_DEFERRALS - 1), AttemptDeferred(20.0)),
     ],
-    ids=["retries used up", "none allowed", "not by itself", "no help"],
+    ids=["retries used up", "none allowed", "not by itself", "no help", "the last deferral in a row"],
 )
 @running
-def test_a_failure_with_no_retry_to_come_ends_the_task(status: Status, used: Counters, error: TaskError) -> None:
-    then = follow(status, reported(AttemptFailed(error), started=True), used)
+def test_a_failure_with_no_retry_to_come_ends_the_task(
+    status: Status, used: Counters, ending: AttemptFailed | AttemptDeferred
+) -> None:
+    then = follow(status, reported(ending, started=True), used)
     assert moves(then) == [(status, Status.FAILED)]
     assert (then.status, then.requeue, then.retry_count) == (Status.FAILED, Requeue.NOWHERE, used.retry_count)
 
@@ -288,8 +235,7 @@ def test_a_loss_goes_on_at_once_and_consumes_no_retry(status: Status, auto_retry
     then = follow(status, loss_cause("its lease expired"), used)
     assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
     assert (then.requeue, then.delay, then.retry_count, then.losses) == (Requeue.READY, 0.0, 3, 4)
-    assert then.error is not None
-    assert then.error.reason == "WORKER_LOST"
+    assert then.error == TaskError("WORKER_LOST", "its lease expired")
 
 
 @running
@@ -331,7 +277,7 @@ def test_the_tenth_refusal_in_a_row_fails_the_task_for_good() -> None:
     then = follow(Status.SUBMITTED, cause, counters(refusals=9))
     assert moves(then) == [(Status.SUBMITTED, Status.FAILED)]
     assert (then.status, then.requeue) == (Status.FAILED, Requeue.NOWHERE)
-    assert then.error is not None
+    assert then.error
     assert then.error.reason == "NO_WORKER_ACCEPTS"
 
 
@@ -345,7 +291,7 @@ def test_an_attempt_that_ran_ends_the_rows_of_losses_and_refusals(error: TaskErr
 @pytest.mark.parametrize("auto_retry", [True, False])
 def test_a_deferred_attempt_waits_as_long_as_was_asked_and_consumes_no_retry(status: Status, auto_retry: bool) -> None:
     cause = reported(AttemptDeferred(20.0, "over its quota"), started=True)
-    then = follow(status, cause, counters(3, 3, auto_retry, losses=4, refusals=9, deferrals=1))
+    then = follow(status, cause, counters(retry_count=3, auto_retry=auto_retry, losses=4, refusals=9, deferrals=1))
     assert moves(then) == [(status, Status.PENDING)]
     assert (then.status, then.requeue, then.delay) == (Status.PENDING, Requeue.BACKOFF, 21.0)
     assert (then.retry_count, then.losses, then.refusals, then.deferrals) == (3, 0, 0, 2)
@@ -360,13 +306,6 @@ def test_the_last_deferral_in_a_row_is_a_failure_that_is_retried(status: Status)
     assert moves(then) == [(status, Status.FAILED), (Status.FAILED, Status.PENDING)]
     assert (then.requeue, then.delay, then.retry_count, then.deferrals) == (Requeue.BACKOFF, 30.0, 1, 0)
     assert then.error == TaskError("DEFERRED", "the CLI asked 3 times in a row to come back later")
-
-
-def test_the_last_deferral_in_a_row_ends_a_task_without_retries() -> None:
-    used = counters(max_retries=0, deferrals=MAX_DEFERRALS - 1)
-    then = follow(Status.PROCESSING, reported(AttemptDeferred(20.0), started=True), used)
-    assert moves(then) == [(Status.PROCESSING, Status.FAILED)]
-    assert (then.status, then.requeue) == (Status.FAILED, Requeue.NOWHERE)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +328,7 @@ def test_other_ends_reset_the_count_of_deferrals(cause: Cause, deferrals: int) -
 
 
 def test_a_retry_waits_as_the_task_says() -> None:
-    used = replace(counters(retry_count=1), backoff=RetryBackoff(2_000, 3.0))
+    used = counters(retry_count=1, backoff=RetryBackoff(2_000, 3.0))
     then = follow(Status.PROCESSING, reported(AttemptFailed(CREATOR_ERROR), started=True), used)
     assert then.delay == pytest.approx(6.0)
 
@@ -439,13 +378,7 @@ def test_whatever_ends_the_steps_are_legal_moves_that_lead_to_the_status(
     assert used.retry_count <= then.retry_count <= used.max_retries
     assert (then.delay > 0) == (then.requeue in (Requeue.BACKOFF, Requeue.KEPT_LATER))
     assert then.deferrals < MAX_DEFERRALS
-
-
-@given(cause=causes, used=used_counters())
-def test_a_retry_is_consumed_only_where_the_cli_failed_or_timed_out(cause: Cause, used: Counters) -> None:
-    status = Status.SUBMITTED if cause.move is Move.RELEASE else Status.PROCESSING
-    then = follow(status, cause, used)
-    if then.retry_count != used.retry_count:
+    if then.retry_count != used.retry_count:  # the CLI failed or timed out
         assert cause.move in (Move.FAIL, Move.TIME_OUT) or used.deferrals == MAX_DEFERRALS - 1
         assert then.requeue is Requeue.BACKOFF
 
@@ -472,11 +405,6 @@ def history(*moves: tuple[int, Status, int, str, int | None]) -> list[TaskEvent]
     return events
 
 
-def present(**fields: Any) -> Task:
-    task = Task(1, 1, Brief("a topic"), 5, True, S.PENDING, at(0), None, timedelta(minutes=9), 3, True, {}, "")
-    return task._replace(**fields)
-
-
 LIFE = history(
     (0, S.PENDING, 0, "SUBMITTED", None),
     (1, S.SUBMITTED, 1, "LEASED", None),
@@ -490,7 +418,9 @@ LIFE = history(
     (9, S.PROCESSING, 3, "STARTED", None),
 )
 ERROR = TaskError("CREATOR_ERROR", "CREATOR_ERROR", {"exit_code": "3"})
-RUNNING_TASK = present(
+RUNNING_TASK = Task(
+    1, 1, Brief("a topic"), 5, True, S.PENDING, at(0), None, timedelta(minutes=9), 3, True, {}, ""
+)._replace(
     status=S.PROCESSING,
     attempt=3,
     worker_id="w3",
@@ -508,14 +438,19 @@ def of(task: Task, events: list[TaskEvent]) -> list[TaskChange]:
     return list(changes(task, events, {event.seq for event in events}))
 
 
-def test_a_task_as_of_its_last_move_is_the_present_task() -> None:
-    assert of(RUNNING_TASK, LIFE)[-1] == TaskChange(10, RUNNING_TASK, S.SUBMITTED, at(9), will_retry=False)
+@pytest.fixture
+def life() -> list[TaskChange]:
+    """The present task as of each of its moves."""
+    return of(RUNNING_TASK, LIFE)
 
 
-def test_each_move_knows_its_attempt_and_the_times_up_to_then() -> None:
+def test_a_task_as_of_its_last_move_is_the_present_task(life: list[TaskChange]) -> None:
+    assert life[-1] == TaskChange(10, RUNNING_TASK, S.SUBMITTED, at(9), will_retry=False)
+
+
+def test_each_move_knows_its_attempt_and_the_times_up_to_then(life: list[TaskChange]) -> None:
     attempts = [
-        (change.task.attempt, change.task.worker_id, change.task.submit_time, change.task.start_time)
-        for change in of(RUNNING_TASK, LIFE)
+        (change.task.attempt, change.task.worker_id, change.task.submit_time, change.task.start_time) for change in life
     ]
     assert attempts == [
         (0, "", None, None),
@@ -527,24 +462,21 @@ def test_each_move_knows_its_attempt_and_the_times_up_to_then() -> None:
     ]
 
 
-def test_only_a_failure_that_is_followed_by_itself_will_be_retried() -> None:
-    task_changes = of(RUNNING_TASK, LIFE)
-    assert [change.number for change in task_changes if change.will_retry] == [4]
-    assert [(change.number, change.task.end_time) for change in task_changes if change.task.end_time] == [(7, at(6))]
-    assert [change.task.retry_count for change in task_changes] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+def test_only_a_failure_that_is_followed_by_itself_will_be_retried(life: list[TaskChange]) -> None:
+    assert [change.number for change in life if change.will_retry] == [4]
+    assert [(change.number, change.task.end_time) for change in life if change.task.end_time] == [(7, at(6))]
+    assert [change.task.retry_count for change in life] == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
-def test_the_details_of_an_error_are_known_of_the_last_one() -> None:
-    errors = [change.task.error for change in of(RUNNING_TASK, LIFE)]
+def test_the_details_of_an_error_are_known_of_the_last_one(life: list[TaskChange]) -> None:
     without = TaskError("CREATOR_ERROR", "CREATOR_ERROR")
-    assert errors == [None, None, None, *[without] * 3, *[ERROR] * 4]
+    assert [change.task.error for change in life] == [None, None, None, *[without] * 3, *[ERROR] * 4]
 
 
-def test_progress_lease_and_time_limit_are_of_the_attempt_that_runs() -> None:
-    task_changes = of(RUNNING_TASK, LIFE)
-    assert [change.number for change in task_changes if change.task.progress] == [9, 10]
-    assert [change.number for change in task_changes if change.task.timeout_time] == [9, 10]
-    assert [change.task.fence for change in task_changes] == [None, 10, 10, None, None, 20, None, None, 30, 30]
+def test_progress_lease_and_time_limit_are_of_the_attempt_that_runs(life: list[TaskChange]) -> None:
+    assert [change.number for change in life if change.task.progress] == [9, 10]
+    assert [change.number for change in life if change.task.timeout_time] == [9, 10]
+    assert [change.task.fence for change in life] == [None, 10, 10, None, None, 20, None, None, 30, 30]
 
 
 def test_a_completed_task_has_its_content_and_no_error() -> None:

@@ -10,28 +10,30 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler_svc.domain.change import TaskChange
-from scheduler_svc.domain.errors import InvalidArgument, InvalidState
+from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import AttemptAccepted, AttemptDeferred, AttemptStarted, Change, Outcome, Release
-from scheduler_svc.domain.lifecycle import RETRYABLE, Status
-from scheduler_svc.domain.task import BACKOFF, PendingReason, TaskFilter
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Outcome, Release
+from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.task import BACKOFF, PendingReason
 from scheduler_svc.replica import timed_loops as recovery
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.loops import Periodic
-from scheduler_svc.tasks.change import expire_tasks, retry_batch
-from scheduler_svc.tasks.query import explain_task
+from scheduler_svc.tasks.change import expire_tasks
 from scheduler_svc.tasks.submit import SubmitItem
 from tests.harness.cluster import Databases
-from tests.harness.scheduling import DEFERRED, FAILURE, MAX_DEFERRALS, RESULT, TTL, Scheduling, new_task, released
+from tests.harness.scheduling import (
+    DEFERRED,
+    FAILURE,
+    MAX_DEFERRALS,
+    RESULT,
+    Scheduling,
+    later,
+    new_task,
+    released,
+)
 from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.integration
-
-
-# Tasks that are cancelled if they were not started by their `expire_time`.
-
-
-HOUR = timedelta(hours=1)
 
 
 class Aborted(Exception):
@@ -39,10 +41,6 @@ class Aborted(Exception):
 
 
 WAIT_S = 10
-
-
-def soon() -> datetime:
-    return datetime.now(UTC) + HOUR
 
 
 def expired(scheduling: Scheduling, *keys: int) -> int:
@@ -53,11 +51,12 @@ def expired(scheduling: Scheduling, *keys: int) -> int:
     return count
 
 
-@pytest.mark.parametrize("delay", [None, timedelta(minutes=30)])
-def test_a_task_that_was_not_started_by_then_is_cancelled(scheduling: Scheduling, delay: timedelta | None) -> None:
+@pytest.mark.parametrize("schedule_time", [None, later(0.5)])
+def test_a_task_that_was_not_started_by_then_is_cancelled(
+    scheduling: Scheduling, schedule_time: datetime | None
+) -> None:
     scheduling.hook()
-    schedule_time = None if delay is None else datetime.now(UTC) + delay
-    key = scheduling.submit_one(expire_time=soon(), schedule_time=schedule_time)
+    key = scheduling.submit_one(expire_time=later(), schedule_time=schedule_time)
     assert scheduling.expire_waiting().count == 0
     assert expired(scheduling, key) == 1
     task = scheduling.task(key)
@@ -77,9 +76,9 @@ def test_a_claim_starts_no_task_whose_time_has_passed(databases: Databases, temp
     """Nor does it stop at one: what comes behind it is leased."""
     with databases.lent(template) as url:
         scheduling = Scheduling(url, aging=aging)
-        late = [scheduling.submit_one(expire_time=soon(), priority=9) for _ in range(5)]
+        late = [scheduling.submit_one(expire_time=later(), priority=9) for _ in range(5)]
         scheduling.pass_expire_time(*late)
-        in_time = scheduling.submit_one(expire_time=soon())
+        in_time = scheduling.submit_one(expire_time=later())
         plain = scheduling.submit_one()
         assert {ref.task_key for ref in scheduling.claim(2)} == {in_time, plain}
         assert scheduling.claim(10) == []
@@ -90,7 +89,7 @@ def test_a_claim_starts_no_task_whose_time_has_passed(databases: Databases, temp
 
 @pytest.mark.parametrize("change", [FAILURE, DEFERRED])
 def test_a_task_of_which_an_attempt_has_begun_does_not_expire(scheduling: Scheduling, change: object) -> None:
-    ref = scheduling.start(expire_time=soon())
+    ref = scheduling.start(expire_time=later())
     assert expired(scheduling, ref.task_key) == 0
     scheduling.end(ref, change)  # type: ignore[arg-type]
     assert scheduling.place(ref.task_key) == "delayed"
@@ -102,8 +101,7 @@ def test_a_task_of_which_an_attempt_has_begun_does_not_expire(scheduling: Schedu
 
 
 def test_what_was_lost_is_run_again_after_its_time(scheduling: Scheduling) -> None:
-    scheduling.submit_one(expire_time=soon())
-    (ref,) = scheduling.claim()
+    ref = scheduling.claim_of_new(expire_time=later())
     scheduling.lose(ref)
     assert expired(scheduling, ref.task_key) == 0
     assert scheduling.place(ref.task_key) == "ready"
@@ -111,8 +109,7 @@ def test_what_was_lost_is_run_again_after_its_time(scheduling: Scheduling) -> No
 
 @pytest.mark.parametrize("reason", [Release.DRAINING, Release.REFUSED])
 def test_a_lease_that_was_released_unstarted_is_no_attempt_that_began(scheduling: Scheduling, reason: Release) -> None:
-    scheduling.submit_one(expire_time=soon())
-    (ref,) = scheduling.claim()
+    ref = scheduling.claim_of_new(expire_time=later())
     assert expired(scheduling, ref.task_key) == 0, "a worker holds it"
     scheduling.end(ref, released(reason))
     scheduling.check()
@@ -121,7 +118,7 @@ def test_a_lease_that_was_released_unstarted_is_no_attempt_that_began(scheduling
 
 
 def test_a_lease_released_after_an_attempt_that_began_changes_nothing(scheduling: Scheduling) -> None:
-    ref = scheduling.start(expire_time=soon())
+    ref = scheduling.start(expire_time=later())
     scheduling.end(ref, FAILURE)
     scheduling.wait_is_over(ref.task_key)
     (again,) = scheduling.claim()
@@ -131,8 +128,7 @@ def test_a_lease_released_after_an_attempt_that_began_changes_nothing(scheduling
 
 
 def test_a_refused_task_that_is_offered_again_still_expires(scheduling: Scheduling) -> None:
-    scheduling.submit_one(expire_time=soon())
-    (ref,) = scheduling.claim()
+    ref = scheduling.claim_of_new(expire_time=later())
     scheduling.end(ref, released(Release.REFUSED))
     scheduling.retry(ref.task_key)
     assert scheduling.place(ref.task_key) == "ready"
@@ -140,25 +136,14 @@ def test_a_refused_task_that_is_offered_again_still_expires(scheduling: Scheduli
 
 
 def test_a_scheduled_task_keeps_its_time_when_it_becomes_due(scheduling: Scheduling) -> None:
-    key = scheduling.submit_one(expire_time=soon(), schedule_time=datetime.now(UTC) + HOUR / 2)
+    key = scheduling.submit_one(expire_time=later(), schedule_time=later(0.5))
     scheduling.wait_is_over(key)
     assert scheduling.place(key) == "ready"
     assert expired(scheduling, key) == 1
 
 
-def test_an_expired_task_is_final(scheduling: Scheduling) -> None:
-    key = scheduling.submit_one(expire_time=soon())
-    expired(scheduling, key)
-    for reset in (False, True):
-        with pytest.raises(InvalidState):
-            scheduling.retry(key, reset=reset)
-    assert scheduling.run(retry_batch, TaskFilter(statuses=RETRYABLE), 0, 100).changed == 0
-    with pytest.raises(InvalidState):
-        scheduling.cancel(key)
-
-
 def test_a_time_that_has_passed_is_refused_but_a_repeat_is_answered(scheduling: Scheduling) -> None:
-    past = datetime.now(UTC) - HOUR
+    past = later(-1)
     with pytest.raises(InvalidArgument, match="expire_time: must be in the future"):
         scheduling.submit(new_task(expire_time=past))
     (answer,) = scheduling.submit_group(SubmitItem((new_task(), new_task(expire_time=past)), batch=True))
@@ -176,7 +161,7 @@ def test_a_time_that_has_passed_is_refused_but_a_repeat_is_answered(scheduling: 
 
 def test_an_expired_task_is_no_start_of_its_account(scheduling: Scheduling) -> None:
     account = scheduling.make_account(max_starts_per_minute=1)
-    key = scheduling.submit_one(account_id=account, expire_time=soon())
+    key = scheduling.submit_one(account_id=account, expire_time=later())
     scheduling.admit()
     assert expired(scheduling, key) == 1
     other = scheduling.submit_one(account_id=account)
@@ -185,7 +170,7 @@ def test_an_expired_task_is_no_start_of_its_account(scheduling: Scheduling) -> N
 
 
 def test_locked_tasks_are_left_for_later(scheduling: Scheduling) -> None:
-    keys = [scheduling.submit_one(expire_time=soon()) for _ in range(3)]
+    keys = [scheduling.submit_one(expire_time=later()) for _ in range(3)]
     scheduling.pass_expire_time(*keys)
     with scheduling.transaction() as tx:
         tx.tasks.lock([keys[0]])
@@ -198,7 +183,7 @@ def test_locked_tasks_are_left_for_later(scheduling: Scheduling) -> None:
 
 
 def test_each_task_expires_once_over_several_replicas(scheduling: Scheduling) -> None:
-    keys = [task.task_key for task in scheduling.submit(*[new_task(expire_time=soon())] * 1_000)]
+    keys = [task.task_key for task in scheduling.submit(*[new_task(expire_time=later())] * 1_000)]
     scheduling.pass_expire_time(*keys)
     with ThreadPoolExecutor(3) as threads:
         counts = [0]
@@ -258,7 +243,7 @@ def test_a_deferred_attempt_waits_and_consumes_nothing(scheduling: Scheduling) -
     ref = scheduling.start(auto_retry=False, max_retries=0)
     assert scheduling.end(ref, DEFERRED) is Outcome.COMMITTED
     key = ref.task_key
-    task, reason = scheduling.run(explain_task, key, TTL)
+    task, reason = scheduling.explain(key)
     assert (task.status, task.retry_count, task.attempt, task.error) == (Status.PENDING, 0, 1, None)
     assert (task.lease_id, task.end_time, reason) == ("", None, PendingReason.BACKOFF)
     assert scheduling.path(key) == ["pending", "submitted", "processing", "pending"]
@@ -279,38 +264,19 @@ def test_a_deferred_attempt_waits_and_consumes_nothing(scheduling: Scheduling) -
 
 def test_a_deferral_without_a_known_start_counts_too(scheduling: Scheduling) -> None:
     """As if `create` itself is deferred, before any update said that the CLI has started."""
-    key = scheduling.submit_one()
-    (ref,) = scheduling.claim()
+    ref = scheduling.claim_of_new()
     assert scheduling.report(ref, AttemptAccepted(), DEFERRED) == [Outcome.COMMITTED] * 2
-    assert scheduling.path(key) == ["pending", "submitted", "pending"]
+    assert scheduling.path(ref.task_key) == ["pending", "submitted", "pending"]
 
 
 def test_a_deferred_task_loses_its_place_in_the_order(scheduling: Scheduling) -> None:
     """Else an account whose model is over its quota would be served before others each time."""
-    ref = scheduling.start()
-    scheduling.end(ref, DEFERRED)
+    scheduling.start_and_end(DEFERRED)
     assert scheduling.sql("SELECT tag, cause FROM delayed") == [(None, BACKOFF)]
 
 
-@pytest.mark.parametrize(("asked", "least", "most"), [(0, 0, 1.1), (-7, 0, 1.1), (1e9, 86_399, 95_040)])
-def test_the_wait_of_a_deferral_is_bounded(scheduling: Scheduling, asked: float, least: float, most: float) -> None:
-    ref = scheduling.start()
-    scheduling.end(ref, AttemptDeferred(asked))
-    assert least < wait(scheduling, ref.task_key) <= most
-
-
-def test_retry_task_ends_the_wait_of_a_deferral(scheduling: Scheduling) -> None:
-    ref = scheduling.start(max_retries=0)
-    scheduling.end(ref, DEFERRED)
-    task = scheduling.retry(ref.task_key)
-    assert (task.status, task.retry_count) == (Status.PENDING, 0)
-    assert scheduling.place(ref.task_key) == "ready"
-
-
 def test_consecutive_deferrals_become_a_failure(scheduling: Scheduling) -> None:
-    ref = scheduling.start(max_retries=1)
-    scheduling.end(ref, DEFERRED)
-    key = ref.task_key
+    key = scheduling.start_and_end(DEFERRED, max_retries=1)
     for _ in range(MAX_DEFERRALS - 2):
         defer_again(scheduling, key)
     assert scheduling.task(key).retry_count == 0
@@ -328,30 +294,18 @@ def test_consecutive_deferrals_become_a_failure(scheduling: Scheduling) -> None:
     scheduling.check()
 
 
-@pytest.mark.parametrize(("change", "count"), [(FAILURE, 0), (released(started=True), 1), (released(), 1)])
-def test_other_ends_reset_the_count_of_deferrals(scheduling: Scheduling, change: Change, count: int) -> None:
-    ref = scheduling.start()
-    scheduling.end(ref, DEFERRED)
-    scheduling.wait_is_over(ref.task_key)
-    (again,) = scheduling.claim()
-    scheduling.end(again, change)
-    assert deferrals(scheduling) == count
-
-
 def test_retry_task_resets_the_count_of_deferrals(scheduling: Scheduling) -> None:
-    ref = scheduling.start()
-    scheduling.end(ref, DEFERRED)
-    while scheduling.task(ref.task_key).status is not Status.FAILED:  # by losses, which do not reset the count
-        scheduling.wait_is_over(ref.task_key)
+    key = scheduling.start_and_end(DEFERRED)
+    while scheduling.task(key).status is not Status.FAILED:  # by losses, which do not reset the count
+        scheduling.wait_is_over(key)
         scheduling.lose(*scheduling.claim())
     assert deferrals(scheduling) == 1
-    scheduling.retry(ref.task_key)
+    scheduling.retry(key)
     assert deferrals(scheduling) == 0
 
 
 def test_a_watcher_sees_a_deferral(scheduling: Scheduling) -> None:
-    ref = scheduling.start()
-    scheduling.end(ref, DEFERRED)
+    scheduling.start_and_end(DEFERRED)
     change: TaskChange = scheduling.changes()[-1]
     assert (change.previous_status, change.task.status) == (Status.PROCESSING, Status.PENDING)
     assert not change.will_retry

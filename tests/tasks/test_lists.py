@@ -1,4 +1,7 @@
-"""Lists of tasks by all filters, and the views for people."""
+"""Lists of tasks by all filters, and the views for people.
+
+All pages together equal a plain query, newest first in lists, oldest first in bulk calls.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from scheduler_svc.domain.lifecycle import OPEN, RETRYABLE, RUNNING, Status
 from scheduler_svc.domain.task import AttemptProgress, Task, TaskFilter
 from scheduler_svc.schema.views import VIEWS
 from scheduler_svc.tasks import submit_checks as new_rows
-from scheduler_svc.tasks.query import explain_task, find_tasks, list_tasks, task_stats
+from scheduler_svc.tasks.query import find_tasks, list_tasks, task_stats
 from scheduler_svc.tasks.sql import lists as task_lists
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, new_task, released
@@ -28,9 +31,6 @@ from tests.harness.waiting import wait_until
 from tests.leases.test_random_walk import Walk
 
 pytestmark = pytest.mark.integration
-
-
-# Tasks by all filters: all pages together equal a plain query, newest first in lists, oldest first in bulk calls.
 
 
 PAGE = 7
@@ -110,10 +110,6 @@ def test_all_pages_together_equal_a_plain_query(
         assert batches(walked, wanted) == expected[::-1]
 
 
-CREATED = timedelta(minutes=1)
-"""Between the tasks of `spread`."""
-
-
 @pytest.fixture(scope="module")
 def spread(walked: Scheduling) -> list[Task]:
     """All tasks of the walk, created a minute apart, some of them about tea, oldest first."""
@@ -190,9 +186,8 @@ def test_tasks_of_a_time_are_found_without_later_and_earlier_ones(
     """By the time in their keys, up to the margin: of 5 that would have to be examined the page reads none."""
     scheduling.submit(*[new_task()] * 5)
     monkeypatch.setattr(task_lists, "MAX_EXAMINED", 1)
-    hour = timedelta(hours=1)
-    later, earlier = (datetime.now(UTC) + by for by in (2 * hour, -2 * hour))
-    for wanted in (TaskFilter(created_after=later), TaskFilter(created_before=earlier)):
+    now, hours = datetime.now(UTC), timedelta(hours=2)
+    for wanted in (TaskFilter(created_after=now + hours), TaskFilter(created_before=now - hours)):
         assert scheduling.run(list_tasks, wanted, None, PAGE) == ([], None)
         assert scheduling.run(find_tasks, wanted, 0, PAGE) == ([], None)
 
@@ -290,16 +285,8 @@ def test_running_tasks_are_shown_as_get_task_shows_them(scheduling: Scheduling) 
         )
 
 
-def fail(scheduling: Scheduling) -> None:
-    scheduling.end(scheduling.start(), FAILURE)
-
-
-def defer(scheduling: Scheduling) -> None:
-    scheduling.end(scheduling.start(), DEFERRED)
-
-
-def schedule(scheduling: Scheduling) -> None:
-    scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1))
+def in_an_hour() -> datetime:
+    return datetime.now(UTC) + timedelta(hours=1)
 
 
 def reach_limit(scheduling: Scheduling) -> None:
@@ -316,25 +303,6 @@ def use_quota(scheduling: Scheduling) -> None:
     assert len(scheduling.claim(3)) == 2
 
 
-def pause(scheduling: Scheduling) -> None:
-    scheduling.pause(1)
-    scheduling.submit_one()
-
-
-def pause_all(scheduling: Scheduling) -> None:
-    scheduling.pause()
-    scheduling.submit_one()
-
-
-def have_no_worker(scheduling: Scheduling) -> None:
-    scheduling.submit_one()
-
-
-def have_no_slot(scheduling: Scheduling) -> None:
-    scheduling.hello()
-    scheduling.submit_one()
-
-
 def leave_revoked(scheduling: Scheduling) -> LeaseRef:
     """A lease past its timeout is revoked, and the wait of its task is over."""
     ref = scheduling.start(timeout=timedelta(seconds=60))
@@ -345,16 +313,17 @@ def leave_revoked(scheduling: Scheduling) -> LeaseRef:
     return ref
 
 
+RESUME = "contentgen dispatch resume: dispatch is paused"
 WAITS: dict[str, tuple[Callable[[Scheduling], object], str, str]] = {
-    "after a failure": (fail, "backoff", "the time before its next attempt"),
-    "deferred": (defer, "backoff", "the time before its next attempt"),
-    "scheduled": (schedule, "scheduled", "its schedule time"),
+    "after a failure": (lambda s: s.end(s.start(), FAILURE), "backoff", "the time before its next attempt"),
+    "deferred": (lambda s: s.end(s.start(), DEFERRED), "backoff", "the time before its next attempt"),
+    "scheduled": (lambda s: s.submit_one(schedule_time=in_an_hour()), "scheduled", "its schedule time"),
     "limit": (reach_limit, "account_limit", "another task of its account to end: its limit is 1"),
     "quota": (use_quota, "rate_limit", "a minute to pass: its account may start 2 within one"),
-    "paused": (pause, "paused", "contentgen dispatch resume: dispatch is paused"),
-    "all paused": (pause_all, "paused", "contentgen dispatch resume: dispatch is paused"),
-    "no worker": (have_no_worker, "no_workers", "a worker: none is connected"),
-    "no slot": (have_no_slot, "all_slots_busy", "a free slot, or its turn"),
+    "paused": (lambda s: (s.pause(1), s.submit_one()), "paused", RESUME),
+    "all paused": (lambda s: (s.pause(), s.submit_one()), "paused", RESUME),
+    "no worker": (lambda s: s.submit_one(), "no_workers", "a worker: none is connected"),
+    "no slot": (lambda s: (s.hello(), s.submit_one()), "all_slots_busy", "a free slot, or its turn"),
     "revoked": (leave_revoked, "all_slots_busy", "its former attempt, which its worker has not let go of"),
 }
 
@@ -365,7 +334,7 @@ def test_a_task_waits_for_what_get_task_says(scheduling: Scheduling, how: str) -
     prepare(scheduling)
     (shown,) = view(scheduling, "v_waiting").values()
     (key,) = (key for key, task in scheduling.tasks().items() if task.task_id == shown["task_id"])
-    task, pending_reason = scheduling.run(explain_task, key, TTL)
+    task, pending_reason = scheduling.explain(key)
     assert task.status.label == "pending"
     assert shown["pending_reason"] == pending_reason.name.lower() == reason
     assert shown["waits_for"] == words
@@ -380,6 +349,10 @@ def test_a_task_waits_for_what_get_task_says(scheduling: Scheduling, how: str) -
     for name in ("account_id", "priority", "attempt", "retry_count", "create_time"):
         assert shown[name] == getattr(task, name), name
     assert (shown["account"], shown["topic"]) == ("one", task.brief.topic)
+    assert view(scheduling, "v_stuck") == {}
+    if task.attempt == 0 and reason in ("paused", "no_workers", "all_slots_busy"):
+        scheduling.age(3_600)
+        assert view(scheduling, "v_stuck") == {}, "nothing overtakes it, however long it waits"
 
 
 def test_failures_are_shown_with_their_reasons_the_latest_first(scheduling: Scheduling) -> None:
@@ -434,7 +407,7 @@ def revoked(scheduling: Scheduling) -> int:
 
 
 def overdue(scheduling: Scheduling) -> int:
-    key = scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1))
+    key = scheduling.submit_one(schedule_time=in_an_hour())
     scheduling.sql("UPDATE delayed SET due_time = now() - interval '61 s'")
     return key
 
@@ -494,21 +467,6 @@ def test_an_expired_claim_of_a_publisher_is_stuck(scheduling: Scheduling) -> Non
     (shown,) = view(scheduling, "v_stuck").values()
     assert (shown["kind"], shown["id"], shown["holder"]) == ("content", str(content_id), "p")
     assert shown["problem"] == "its publisher has not reported, and its claim has expired"
-
-
-@pytest.mark.parametrize("how", WAITS)
-def test_what_waits_for_a_reason_is_not_stuck(scheduling: Scheduling, how: str) -> None:
-    prepare, _, _ = WAITS[how]
-    prepare(scheduling)
-    assert view(scheduling, "v_stuck") == {}
-
-
-@pytest.mark.parametrize("how", ["paused", "all paused", "no worker", "no slot"])
-def test_what_nothing_overtakes_is_not_stuck_however_long_it_waits(scheduling: Scheduling, how: str) -> None:
-    prepare, _, _ = WAITS[how]
-    prepare(scheduling)
-    scheduling.age(3_600)
-    assert view(scheduling, "v_stuck") == {}
 
 
 def test_holders_of_locks_are_shown_with_those_that_wait_for_them(scheduling: Scheduling) -> None:

@@ -14,10 +14,6 @@ from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
-
-# Tasks that fail at once are their account's trouble, and not that of the workers, or of whoever shares them.
-
-
 BAD = 30
 SLOTS = 3
 WITHIN = 120.0
@@ -95,26 +91,6 @@ def test_a_forced_cancel_moves_at_once_and_frees_the_slot_with_the_clis_end(stac
     assert [content.task_id for content in client.contents()] == [next_id]
 
 
-def test_a_timeout_bars_the_next_run_until_the_clis_end(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=LEASE).start()
-    client = scheduler.client
-    for name in ("a", "b"):
-        stack.worker(name, scheduler, slots=1).start()
-    task_id = client.submit(client.create_account(), options=STUBBORN, timeout=TIMEOUT, auto_retry=False)
-    client.wait_processing(task_id)
-    create = stack.journal.running(task_id)
-
-    timed_out = client.wait_for_status(task_id, task_pb2.TASK_STATUS_TIMEOUT, within=TIMEOUT + REAPED)
-    assert timed_out.error.reason == "TASK_TIMEOUT"
-    assert client.retry(task_id).status == task_pb2.TASK_STATUS_PENDING
-    _assert_starts_only_after(stack, task_id, 2, create)
-
-    task = client.wait_completed(task_id, within=10)
-    assert (task.attempt, task.retry_count) == (2, 1)
-    assert client.moves(task_id)[3:5] == [("timeout", "TASK_TIMEOUT"), ("pending", "RETRY_TASK")]
-    assert len(client.contents()) == 1
-
-
 def test_a_timeout_moves_at_once_though_the_worker_is_frozen_and_its_cli_runs(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=LEASE).start()
     client = scheduler.client
@@ -146,46 +122,33 @@ ONCE = {"demo-fail": "defer", "demo-fail-times": "1", "demo-seconds": "0.1"}
 
 
 @pytest.mark.parametrize("profile", ["json", "reference"])
-def test_a_task_completes_after_the_pause_that_its_cli_asked_for(stack: Stack, profile: str) -> None:
-    scheduler = stack.scheduler(lease_ttl=30).start()
+def test_a_deferred_task_waits_while_others_run_in_its_slot(stack: Stack, profile: str) -> None:
+    scheduler = stack.scheduler(lease_ttl=30, CONTENTGEN_MAX_DEFERRALS="2").start()
     client = scheduler.client
-    stack.worker("worker", scheduler, CREATOR_PROFILE=profile).start()
-    options = {**ONCE, "demo-retry-after": "1"}
-    task_id = client.submit(client.create_account(), options=options, max_retries=0)
-    task = client.wait_completed(task_id, within=WITHIN)
+    worker = stack.worker("worker", scheduler, slots=1, CREATOR_PROFILE=profile).start()
+    account_id = client.create_account()
+    long = client.submit(account_id, options={**ONCE, "demo-retry-after": "3600"}, max_retries=0)
+    short = client.submit(account_id, options={**ONCE, "demo-retry-after": "1"}, max_retries=0)
+    never = client.submit(account_id, options={"demo-fail": "defer", "demo-retry-after": "0"}, auto_retry=False)
+
+    task = client.wait_completed(short, within=WITHIN)
     assert (task.attempt, task.retry_count, task.HasField("error")) == (2, 0, False)
-    history = client.history(task_id)
+    history = client.history(short)
     (deferred,) = [event for event in history if event.reason == "DEFERRED"]
     assert deferred.status == task_pb2.TASK_STATUS_PENDING
     assert deferred.message == "offered again in 1 s: demo creator: the model is over its quota"
     (again,) = [event for event in history if event.reason == "LEASED" and event.attempt == 2]
     assert again.event_time.ToNanoseconds() - deferred.event_time.ToNanoseconds() >= 1e9
-    assert len(stack.journal.creates(task_id)) == 2
+    assert len(stack.journal.creates(short)) == 2
 
-
-def test_the_slot_is_free_meanwhile_and_retry_task_takes_the_wait_away(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=30).start()
-    client = scheduler.client
-    stack.worker("worker", scheduler, slots=1).start()
-    account_id = client.create_account()
-    waits = client.submit(account_id, options={**ONCE, "demo-retry-after": "3600"}, max_retries=0)
-    other = client.submit(account_id, options={"demo-seconds": "0.1"})
-    client.wait_completed(other, within=WITHIN)
-    task = client.task(waits)
-    assert status_name(task.status) == "pending"
-    assert task.pending_reason == task_pb2.PENDING_REASON_BACKOFF
-    client.retry(waits)
-    assert client.wait_completed(waits, within=WITHIN).retry_count == 0
-
-
-def test_the_configured_number_of_consecutive_deferrals_is_a_failure(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=30, CONTENTGEN_MAX_DEFERRALS="2").start()
-    client = scheduler.client
-    worker = stack.worker("worker", scheduler).start()
-    options = {"demo-fail": "defer", "demo-retry-after": "0"}
-    task_id = client.submit(client.create_account(), options=options, auto_retry=False)
-    task = client.wait(task_id, within=WITHIN)
+    task = client.wait(never, within=WITHIN)
     assert (status_name(task.status), task.error.reason) == ("failed", "DEFERRED")
     assert (task.attempt, task.retry_count) == (2, 0)
     assert "2 times in a row" in task.error.message
+
+    task = client.task(long)
+    assert status_name(task.status) == "pending"
+    assert task.pending_reason == task_pb2.PENDING_REASON_BACKOFF
+    client.retry(long)
+    assert client.wait_completed(long, within=WITHIN).retry_count == 0
     assert worker.alive

@@ -1,4 +1,4 @@
-"""Submits on a real database, small and large: request ids, bounds, batches, the order of accounts."""
+"""Submits on a real database, small and large: request ids, bounds, batches."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.dispatch import MAX_WINDOW
 from scheduler_svc.domain.errors import (
-    AccountInactive,
     DomainError,
-    NotFound,
     QueueFull,
     RequestIdConflict,
     StoreUnavailable,
@@ -27,13 +25,10 @@ from scheduler_svc.tasks import submit as small_submits
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import foreign_lock
-from tests.harness.scheduling import BOUNDS, MAX_QUEUE, Scheduling, new_task, overtaken
+from tests.harness.scheduling import BOUNDS, MAX_QUEUE, Scheduling, later, new_task, overtaken
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
-
-
-# Submits: request ids, the queue's bound, atomic batches, and the order in which accounts are served.
 
 
 def count(scheduling: Scheduling) -> int:
@@ -66,7 +61,7 @@ def test_a_schedule_in_the_past_is_ignored(scheduling: Scheduling) -> None:
 
 
 def test_a_scheduled_task_waits_for_its_time(scheduling: Scheduling) -> None:
-    key = scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1))
+    key = scheduling.submit_one(schedule_time=later())
     promoted = scheduling.due()
     assert (scheduling.place(key), promoted.count) == ("delayed", 0)
     assert promoted.next_due == pytest.approx(3600, abs=60)
@@ -76,8 +71,8 @@ def test_a_scheduled_task_waits_for_its_time(scheduling: Scheduling) -> None:
 
 def test_keys_rise_in_the_order_of_a_batch_and_of_submits(scheduling: Scheduling) -> None:
     batch = [task.task_key for task in scheduling.submit(*[new_task() for _ in range(50)])]
-    later = scheduling.submit_one()
-    assert [*batch, later] == sorted({*batch, later})
+    keys = [*batch, scheduling.submit_one()]
+    assert keys == sorted(set(keys))
 
 
 def test_events_are_numbered_in_their_order_whichever_connection_writes_them(
@@ -93,42 +88,17 @@ def test_events_are_numbered_in_their_order_whichever_connection_writes_them(
     scheduling.check()
 
 
-class TestRefused:
-    def test_a_submit_to_an_unknown_account_is_refused(self, scheduling: Scheduling) -> None:
-        with pytest.raises(NotFound):
-            scheduling.submit(new_task(), new_task(account_id=7))
-        assert count(scheduling) == 0
-
-    def test_a_submit_to_a_deactivated_account_is_refused(self, scheduling: Scheduling) -> None:
-        scheduling.sql("UPDATE accounts SET active = false")
-        with pytest.raises(AccountInactive):
-            scheduling.submit_one()
-
-    def test_a_refused_submit_does_not_refuse_others_of_its_group(self, scheduling: Scheduling) -> None:
-        answers = scheduling.submit_group(
-            SubmitItem((new_task(),)), SubmitItem((new_task(account_id=7),)), SubmitItem((new_task(), new_task()))
-        )
-        assert [type(answer).__name__ for answer in answers] == ["tuple", "NotFound", "tuple"]
-        assert count(scheduling) == 3
-
-    def test_a_full_queue_refuses_submits(self, scheduling: Scheduling) -> None:
-        scheduling.submit(*[new_task() for _ in range(MAX_QUEUE - 1)])
-        answers = scheduling.submit_group(
-            SubmitItem((new_task(), new_task())), SubmitItem((new_task(),)), SubmitItem((new_task(),))
-        )
-        assert [type(answer) for answer in answers] == [QueueFull, tuple, QueueFull]
-        scheduling.claim(2)  # running tasks are not queued
-        scheduling.submit(new_task(), new_task())
-        with pytest.raises(QueueFull):
-            scheduling.submit_one()
+def test_a_full_queue_refuses_submits(scheduling: Scheduling) -> None:
+    scheduling.submit(*[new_task() for _ in range(MAX_QUEUE - 1)])
+    answers = scheduling.submit_group(a_batch(1, 2), a_batch(1, 1), a_batch(1, 1))
+    assert [type(answer) for answer in answers] == [QueueFull, tuple, QueueFull]
+    scheduling.claim(2)  # running tasks are not queued
+    scheduling.submit(new_task(), new_task())
+    with pytest.raises(QueueFull):
+        scheduling.submit_one()
 
 
 class TestRequestIds:
-    def test_a_repeated_submit_returns_the_first_task(self, scheduling: Scheduling) -> None:
-        first = scheduling.submit_one(request_id="r")
-        assert scheduling.submit_one(request_id="r") == first
-        assert count(scheduling) == 1
-
     def test_a_repeated_request_id_is_answered_with_the_present_task(self, scheduling: Scheduling) -> None:
         ref = scheduling.start(request_id="r")
         (task,) = scheduling.submit(new_task(request_id="r"))
@@ -148,7 +118,7 @@ class TestRequestIds:
         assert scheduling.submit_one(request_id="r") == first
 
     def test_request_ids_are_separate_for_each_account(self, scheduling: Scheduling) -> None:
-        other = scheduling.run(create_account, "two", 0, 1.0).account_id
+        other = scheduling.make_account()
         assert scheduling.submit_one(request_id="r") != scheduling.submit_one(request_id="r", account_id=other)
 
     def test_another_payload_with_the_same_request_id_is_refused_naming_the_first_task(
@@ -211,70 +181,6 @@ class TestRequestIds:
         with ThreadPoolExecutor(8) as pool:
             assert len(set(pool.map(submit, range(100)))) == 1
         assert count(scheduling) == 1
-
-
-class TestOrder:
-    """Highest priority first, then fair between accounts, then oldest."""
-
-    @pytest.fixture
-    def other(self, scheduling: Scheduling) -> int:
-        account_id: int = scheduling.run(create_account, "two", 0, 1.0).account_id
-        return account_id
-
-    def claimed(self, scheduling: Scheduling, count: int) -> list[int]:
-        """The accounts in the order of the grants."""
-        return [scheduling.task(ref.task_key).account_id for ref in scheduling.claim(count)]
-
-    def test_the_highest_priority_is_served_first(self, scheduling: Scheduling) -> None:
-        keys = {priority: scheduling.submit_one(priority=priority) for priority in (1, 5, 10, 7)}
-        assert [ref.task_key for ref in scheduling.claim(4)] == [keys[p] for p in (10, 7, 5, 1)]
-
-    def test_the_oldest_task_of_an_account_is_served_first(self, scheduling: Scheduling) -> None:
-        keys = [task.task_key for task in scheduling.submit(*[new_task() for _ in range(5)])] + [
-            scheduling.submit_one()
-        ]
-        assert [ref.task_key for ref in scheduling.claim(6)] == keys
-
-    def test_a_long_queue_delays_no_other_account(self, scheduling: Scheduling, other: int) -> None:
-        scheduling.submit(*[new_task() for _ in range(100)])
-        scheduling.submit(*[new_task(account_id=other) for _ in range(3)])
-        assert self.claimed(scheduling, 8) == [1, other, 1, other, 1, other, 1, 1]
-
-    def test_an_idle_account_has_no_credit(self, scheduling: Scheduling, other: int) -> None:
-        scheduling.submit(*[new_task() for _ in range(50)])
-        scheduling.claim(40)
-        scheduling.submit(*[new_task(account_id=other) for _ in range(10)])
-        assert self.claimed(scheduling, 6).count(other) == 3
-
-    def test_an_account_s_past_use_does_not_count_once_the_queue_is_empty(
-        self, scheduling: Scheduling, other: int
-    ) -> None:
-        scheduling.submit(*[new_task() for _ in range(50)])
-        scheduling.claim(50)
-        scheduling.submit(*[new_task(account_id=account) for account in (other, 1) * 3])
-        assert self.claimed(scheduling, 6).count(other) == 3
-
-    def test_accounts_share_by_weight(self, scheduling: Scheduling) -> None:
-        weights = {scheduling.run(create_account, "a", 0, weight).account_id: weight for weight in (1.0, 2.0, 4.0)}
-        for account in weights:
-            scheduling.submit(*[new_task(account_id=account) for _ in range(90)])
-        order = self.claimed(scheduling, 140)
-        for start in range(len(order) - 70):
-            window = order[start : start + 70]
-            for account, weight in weights.items():
-                assert window.count(account) == pytest.approx(10 * weight, abs=weight)
-
-    def test_a_new_weight_applies_to_waiting_tasks(self, scheduling: Scheduling, other: int) -> None:
-        scheduling.submit(*[new_task(account_id=account) for account in (1, other) * 50])
-        assert self.claimed(scheduling, 20).count(other) == 10
-        scheduling.run(update_account, other, AccountChange(weight=4.0))
-        assert self.claimed(scheduling, 20).count(other) == pytest.approx(16, abs=1)
-
-    def test_each_priority_has_its_own_order(self, scheduling: Scheduling, other: int) -> None:
-        scheduling.submit(*[new_task(priority=9) for _ in range(50)])
-        scheduling.claim(50)
-        scheduling.submit(*[new_task() for _ in range(2)], *[new_task(account_id=other) for _ in range(2)])
-        assert self.claimed(scheduling, 4) == [1, other, 1, other]
 
 
 # Small submits: one statement leaves the same rows and signals as the transaction of several that it replaces.
@@ -411,15 +317,6 @@ def test_what_it_refuses_leaves_nothing_and_is_judged_as_before(
     assert ([type(answer).__name__ for answer in answers], round_trips > 1) == (outcomes, True)
     stored = sum(len(answer) for answer in answers if isinstance(answer, tuple))
     assert twins[0].sql("SELECT count(*) FROM tasks") == [(1 + stored,)]
-
-
-def test_a_full_queue_stores_nothing(scheduling: Scheduling) -> None:
-    scheduling.submit_one()
-    with pytest.raises(DomainError, match="queue"):
-        scheduling.submit(*[new_task() for _ in range(1_000)])
-    scheduling.submit(*[new_task() for _ in range(998)])
-    answers, _ = statements(scheduling, a_batch(1, 2), a_batch(1, 1))
-    assert [type(answer).__name__ for answer in answers] == ["QueueFull", "tuple"]
 
 
 def test_a_known_request_id_is_answered_with_its_task(scheduling: Scheduling) -> None:

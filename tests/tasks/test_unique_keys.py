@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.tasks.change import retry_batch
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.cluster import Databases
-from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, Scheduling, new_task
+from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, Scheduling, later, new_task
 
 pytestmark = pytest.mark.integration
 
@@ -44,9 +44,17 @@ def age(scheduling: Scheduling, task: Task, by: timedelta) -> None:
 
 def fail(scheduling: Scheduling, **fields: Any) -> Task:
     """A task with the key that has failed."""
-    ref = scheduling.start(unique_key="news", auto_retry=False, **fields)
-    scheduling.end(ref, FAILURE)
-    return scheduling.task(ref.task_key)
+    return scheduling.task(scheduling.start_and_end(FAILURE, unique_key="news", auto_retry=False, **fields))
+
+
+def clean_up(scheduling: Scheduling, until: datetime | None = None) -> None:
+    """Deletes what has ended, or what had ended by then."""
+    scheduling.run(cleanup.delete_batch, TaskFilter(statuses=ENDED), until or later(24), 0, 100)
+
+
+def retry_all(scheduling: Scheduling) -> int:
+    """How many failed tasks a bulk call retries."""
+    return int(scheduling.run(retry_batch, TaskFilter(statuses=RETRYABLE), 0, 100).changed)
 
 
 def are_existing(tasks: Sequence[Task] | DomainError) -> list[bool]:
@@ -75,9 +83,7 @@ def test_keys_differ_by_account_and_letter(scheduling: Scheduling) -> None:
 
 @pytest.mark.parametrize("change", [RESULT, FAILURE])
 def test_an_ended_task_keeps_its_key_as_long_as_it_said(scheduling: Scheduling, change: Any) -> None:
-    ref = scheduling.start(unique_key="news", unique_for=HOUR, auto_retry=False)
-    scheduling.end(ref, change)
-    ended = scheduling.task(ref.task_key)
+    ended = scheduling.task(scheduling.start_and_end(change, unique_key="news", unique_for=HOUR, auto_retry=False))
     assert submit(scheduling) == ended
     age(scheduling, ended, HOUR)
     second = submit(scheduling)
@@ -92,7 +98,7 @@ def test_without_a_length_the_key_is_free_once_the_task_has_ended(scheduling: Sc
 
 
 def test_an_old_task_that_is_open_keeps_its_key(scheduling: Scheduling) -> None:
-    first = submit(scheduling, unique_for=HOUR, schedule_time=datetime.now(UTC) + DAY)
+    first = submit(scheduling, unique_for=HOUR, schedule_time=later(24))
     age(scheduling, first, DAY)
     assert submit(scheduling).task_key == first.task_key
     scheduling.wait_is_over(first.task_key)
@@ -152,14 +158,14 @@ class TestWithRequestIds:
         first = submit(scheduling, request_id="r", unique_for=HOUR)
         scheduling.cancel(first.task_key)
         last = scheduling.task(first.task_key)
-        scheduling.run(cleanup.delete_batch, TaskFilter(statuses=ENDED), datetime.now(UTC) + DAY, 0, 100)
+        clean_up(scheduling)
         assert submit(scheduling, request_id="r", unique_for=HOUR) == last
 
 
 def test_deleting_the_task_frees_its_key(scheduling: Scheduling) -> None:
     first = submit(scheduling, unique_for=DAY)
     scheduling.cancel(first.task_key)
-    scheduling.run(cleanup.delete_batch, TaskFilter(statuses=ENDED), datetime.now(UTC) + DAY, 0, 100)
+    clean_up(scheduling)
     assert scheduling.sql("SELECT * FROM unique_keys") == []
     assert submit(scheduling).task_key != first.task_key
 
@@ -167,7 +173,7 @@ def test_deleting_the_task_frees_its_key(scheduling: Scheduling) -> None:
 def test_deleting_a_task_that_lost_its_key_leaves_it_to_the_other(scheduling: Scheduling) -> None:
     fail(scheduling)
     second = submit(scheduling)
-    scheduling.run(cleanup.delete_batch, TaskFilter(statuses=ENDED), datetime.now(UTC) + DAY, 0, 100)
+    clean_up(scheduling)
     scheduling.check()
     assert submit(scheduling).task_key == second.task_key
 
@@ -177,7 +183,7 @@ def test_a_key_that_a_deleted_task_left_behind_is_free(scheduling: Scheduling) -
     first = submit(scheduling, unique_for=DAY)
     scheduling.cancel(first.task_key)
     ((row),) = scheduling.sql("SELECT * FROM unique_keys")
-    scheduling.run(cleanup.delete_batch, TaskFilter(statuses=ENDED), datetime.now(UTC) + DAY, 0, 100)
+    clean_up(scheduling)
     insert = "INSERT INTO unique_keys VALUES (:account_id, :unique_key, :task_key, :until)"
     scheduling.sql(insert, **row._mapping)
     assert not isinstance(submit(scheduling), ExistingTask)
@@ -216,7 +222,7 @@ class TestRetries:
         second = submit(scheduling)
         scheduling.cancel(second.task_key)
         scheduling.sql("UPDATE tasks SET end_time = end_time - interval '1 day' WHERE status = 7")
-        scheduling.run(cleanup.delete_batch, TaskFilter(statuses=ENDED), datetime.now(UTC) - HOUR, 0, 100)
+        clean_up(scheduling, later(-1))
         scheduling.retry(failed.task_key)
         scheduling.check()
         assert submit(scheduling).task_key == failed.task_key
@@ -227,22 +233,20 @@ class TestRetries:
         with pytest.raises(UniqueKeyInUse) as refusal:
             scheduling.retry(failed.task_key, reset=True)
         assert refusal.value.metadata == {"task_id": second.task_id}
-        assert scheduling.run(retry_batch, TaskFilter(statuses=RETRYABLE), 0, 100).changed == 0
+        assert retry_all(scheduling) == 0
         assert scheduling.task(failed.task_key) == failed
         scheduling.check()
 
     def test_of_two_failed_tasks_a_bulk_call_retries_one(self, scheduling: Scheduling) -> None:
         tasks = [fail(scheduling), fail(scheduling)]
-        plain = scheduling.start(auto_retry=False)
-        scheduling.end(plain, FAILURE)
-        assert scheduling.run(retry_batch, TaskFilter(statuses=RETRYABLE), 0, 100).changed == 2
+        scheduling.start_and_end(FAILURE, auto_retry=False)
+        assert retry_all(scheduling) == 2
         scheduling.check()
         assert {scheduling.task(task.task_key).status for task in tasks} == {Status.PENDING, Status.FAILED}
 
     def test_an_automatic_retry_never_lets_go_of_it(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start(unique_key="news")
-        scheduling.end(ref, FAILURE)
-        assert submit(scheduling).task_key == ref.task_key
+        key = scheduling.start_and_end(FAILURE, unique_key="news")
+        assert submit(scheduling).task_key == key
 
 
 class TestConcurrently:
