@@ -7,26 +7,22 @@ from datetime import timedelta
 import pytest
 
 from scheduler_svc.domain.clock import ClockWatch
-from scheduler_svc.domain.errors import RetriesExhausted
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, Change, Outcome, Release
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.leases.recover import reap
 from scheduler_svc.leases.report import HeartbeatItem
-from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TERMS, TIMEOUT, Scheduling, released
+from tests.harness.scheduling import FAILURE, RESULT, TERMS, Scheduling, released
 
 pytestmark = pytest.mark.integration
 
 
 class TestReleased:
-    @pytest.mark.parametrize("reason", [Release.DRAINING, Release.EXPIRED, Release.QUEUED_TOO_LONG])
-    def test_an_unstarted_task_keeps_its_place_and_consumes_nothing(
-        self, scheduling: Scheduling, reason: Release
-    ) -> None:
+    def test_an_unstarted_task_keeps_its_place_and_consumes_nothing(self, scheduling: Scheduling) -> None:
         first, second = scheduling.submit_one(), scheduling.submit_one()
         (ref,) = scheduling.claim()
         assert ref.task_key == first
-        assert scheduling.end(ref, released(reason)) is Outcome.COMMITTED
+        assert scheduling.end(ref, released()) is Outcome.COMMITTED
         assert scheduling.path(first) == ["pending", "submitted", "pending"]
         assert scheduling.sql("SELECT losses, refusals, retry_count FROM tasks") == [(0, 0, 0)] * 2
         assert [again.task_key for again in scheduling.claim(2)] == [first, second]
@@ -38,10 +34,9 @@ class TestReleased:
         assert scheduling.sql("SELECT losses, retry_count, error->>'reason' FROM tasks") == [(0, 0, "WORKER_LOST")]
 
     def test_a_start_that_was_not_committed_is_in_the_history(self, scheduling: Scheduling) -> None:
-        key = scheduling.submit_one()
-        (ref,) = scheduling.claim()
+        ref = scheduling.claim_of_new()
         scheduling.end(ref, released(started=True))
-        assert scheduling.path(key) == ["pending", "submitted", "processing", "failed", "pending"]
+        assert scheduling.path(ref.task_key) == ["pending", "submitted", "processing", "failed", "pending"]
 
     def test_the_start_of_a_released_lease_is_known_from_the_lease_too(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
@@ -77,23 +72,6 @@ class TestRefused:
         assert (task.status, task.retry_count) == (Status.FAILED, 0)
         assert task.error is not None
         assert task.error.reason == "NO_WORKER_ACCEPTS"
-
-    def test_a_run_in_between_resets_the_count_of_refusals(self, scheduling: Scheduling) -> None:
-        key = scheduling.submit_one()
-        for _ in range(9):
-            self.refuse(scheduling, key)
-            scheduling.wait_is_over(key)
-        (ref,) = scheduling.claim()
-        scheduling.end(ref, FAILURE)
-        scheduling.wait_is_over(key)
-        self.refuse(scheduling, key)
-        assert scheduling.place(key) == "delayed"
-
-    def test_retry_task_ends_the_wait_of_a_refusal(self, scheduling: Scheduling) -> None:
-        key = scheduling.submit_one()
-        self.refuse(scheduling, key)
-        scheduling.retry(key)
-        assert scheduling.place(key) == "ready"
 
 
 class TestNeverDelivered:
@@ -135,60 +113,25 @@ class TestLost:
         scheduling.lose(ref)
         assert scheduling.place(key) == "ready"
 
-    def test_a_failure_in_between_resets_the_count_of_losses(self, scheduling: Scheduling) -> None:
-        key = scheduling.submit_one()
-        for _ in range(4):
-            (ref,) = scheduling.claim()
-            scheduling.lose(ref)
-        (ref,) = scheduling.claim()
-        scheduling.end(ref, FAILURE)
-        scheduling.wait_is_over(key)
-        (ref,) = scheduling.claim()
-        scheduling.lose(ref)
-        assert scheduling.place(key) == "ready"
 
-    def test_a_late_renewal_before_the_reaper_renews(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.expire(ref)
-        assert scheduling.state(ref).not_renewed == ()
-        assert scheduling.reap().expired == 0
-
-
-class TestFailed:
-    @pytest.mark.parametrize(("change", "status"), [(FAILURE, "failed"), (TIMEOUT, "timeout")])
-    def test_a_failed_task_waits_for_its_retry(self, scheduling: Scheduling, change: Change, status: str) -> None:
-        ref = scheduling.start()
-        scheduling.end(ref, change)
-        task = scheduling.task(ref.task_key)
-        assert scheduling.path(ref.task_key)[-2:] == [status, "pending"]
-        assert (task.retry_count, task.ended, scheduling.place(ref.task_key)) == (1, False, "delayed")
-        promoted = scheduling.due()
-        assert promoted.count == 0
-        assert promoted.next_due is not None
-        assert 26 < promoted.next_due <= 33
-        assert scheduling.wait_is_over(ref.task_key).count == 1
-        (again,) = scheduling.claim()
-        assert again.attempt == 2
-        scheduling.end(again, RESULT)
-        assert scheduling.task(ref.task_key).error is None
-
-    def test_a_task_without_retries_left_stays_failed(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start(max_retries=1)
-        scheduling.end(ref, FAILURE)
-        scheduling.wait_is_over(ref.task_key)
-        (ref,) = scheduling.claim()
-        scheduling.end(ref, FAILURE)
-        assert scheduling.task(ref.task_key).ended
-        with pytest.raises(RetriesExhausted):
-            scheduling.retry(ref.task_key)
-        assert scheduling.retry(ref.task_key, reset=True).retry_count == 1
+def test_a_failed_task_waits_for_its_retry(scheduling: Scheduling) -> None:
+    key = scheduling.start_and_end(FAILURE)
+    task = scheduling.task(key)
+    assert scheduling.path(key)[-2:] == ["failed", "pending"]
+    assert (task.retry_count, task.ended, scheduling.place(key)) == (1, False, "delayed")
+    promoted = scheduling.due()
+    assert promoted.count == 0
+    assert promoted.next_due is not None
+    assert 26 < promoted.next_due <= 33
+    assert scheduling.wait_is_over(key).count == 1
+    (again,) = scheduling.claim()
+    assert again.attempt == 2
+    scheduling.end(again, RESULT)
+    assert scheduling.task(key).error is None
 
 
 class TestReaperGuard:
     """Nothing expires or times out during or just after an outage (rule 11)."""
-
-    def gap(self, scheduling: Scheduling, seconds: float) -> None:
-        scheduling.sql("UPDATE reaper SET stamp = now() - make_interval(secs => :seconds)", seconds=seconds)
 
     def test_no_lease_expires_for_one_lease_time_after_a_gap(self, scheduling: Scheduling) -> None:
         lost = scheduling.start()
@@ -198,7 +141,7 @@ class TestReaperGuard:
             key=late.task_key,
         )
         scheduling.expire(lost)
-        self.gap(scheduling, 10.5)
+        scheduling.sql("UPDATE reaper SET stamp = now() - interval '10.5 s'")
         assert scheduling.reap().guarded
         assert scheduling.reap().guarded
         ((left,),) = scheduling.sql("SELECT extract(epoch FROM expire_not_before - now())::float8 FROM reaper")
@@ -207,24 +150,6 @@ class TestReaperGuard:
         reaped = scheduling.reap()
         assert (reaped.guarded, reaped.expired, reaped.timed_out) == (False, 1, 1)
         assert scheduling.place(late.task_key) == "delayed"
-
-    def test_a_tick_in_time_is_no_gap(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        self.gap(scheduling, 9)
-        assert scheduling.lose(ref).expired == 1
-
-    def test_another_gap_restarts_the_time_which_never_moves_back(self, scheduling: Scheduling) -> None:
-        self.gap(scheduling, 60)
-        scheduling.reap()
-        first = scheduling.sql("SELECT expire_not_before FROM reaper")
-        self.gap(scheduling, 60)
-        scheduling.reap()
-        assert scheduling.sql("SELECT expire_not_before FROM reaper") > first
-        scheduling.sql("UPDATE reaper SET expire_not_before = now() + interval '1 day'")
-        before = scheduling.sql("SELECT expire_not_before FROM reaper")
-        self.gap(scheduling, 60)
-        scheduling.reap()
-        assert scheduling.sql("SELECT expire_not_before FROM reaper") == before
 
     def test_a_fresh_database_begins_with_a_gap(self, scheduling: Scheduling) -> None:
         scheduling.sql("DELETE FROM reaper")
@@ -271,14 +196,13 @@ class TestTimedOut:
         assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
 
     def test_a_lease_that_no_slot_took_is_a_loss_one_lease_time_after_its_timeout(self, scheduling: Scheduling) -> None:
-        key = scheduling.submit_one(timeout=timedelta(seconds=60))
-        (ref,) = scheduling.claim()
+        ref = scheduling.claim_of_new(timeout=timedelta(seconds=60))
         self.took(scheduling, ref, 60 + 119, "claim_time")
         assert scheduling.reap().timed_out == 0
         self.took(scheduling, ref, 60 + 121, "claim_time")
         assert scheduling.reap().timed_out == 1
         assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(1, 0)]
-        assert (scheduling.place(key), scheduling.barred(key)) == ("delayed", True)
+        assert (scheduling.place(ref.task_key), scheduling.barred(ref.task_key)) == ("delayed", True)
         assert scheduling.due().count == 0
 
     def test_an_expired_lease_of_a_timed_out_task_is_only_lost(self, scheduling: Scheduling) -> None:
@@ -294,9 +218,7 @@ class TestRevoked:
     @pytest.fixture
     def revoked(self, scheduling: Scheduling) -> LeaseRef:
         """A timed out lease, whose task waits for a retry that is due."""
-        ref = scheduling.start(timeout=timedelta(seconds=60))
-        scheduling.sql("UPDATE leases SET accept_time = now() - interval '61 s', start_time = now()")
-        scheduling.reap()
+        ref = scheduling.time_out(scheduling.start())
         assert scheduling.wait_is_over(ref.task_key).count == 0
         return ref
 
@@ -316,7 +238,7 @@ class TestRevoked:
         assert not self.free(scheduling, revoked)
         assert scheduling.claim() == []
 
-    @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, DEFERRED, released(), released(started=True)])
+    @pytest.mark.parametrize("change", [RESULT, FAILURE, released()])
     def test_any_final_update_of_a_revoked_lease_ends_it_and_is_lost(
         self, scheduling: Scheduling, revoked: LeaseRef, change: Change
     ) -> None:

@@ -12,22 +12,20 @@ import sqlalchemy as sa
 from grpc import StatusCode, aio
 
 from contentgen.v1 import account_service_pb2 as account_pb
-from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
 from tests.api.reflected import Reflected
 from tests.harness.client import refused
+from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
 from tests.harness.scripted_worker import ScriptedWorker, hello
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
 SERVICE = "contentgen.v1.TaskService"
-UNKNOWN = "task-000000000000beef"
 MAX_S = 10.0
 """Seconds that a call may take by the contract."""
 SOON_S = 5.0
@@ -39,16 +37,10 @@ def reflected(channel: aio.Channel) -> Reflected:
     return Reflected(channel)
 
 
-async def started(
-    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, count: int = 1, **fields: Any
-) -> list[worker_pb.AssignedLease]:
+async def started(client: TaskClient, worker: ScriptedWorker, count: int = 1) -> list[worker_pb.AssignedLease]:
     """The leases of that many new tasks, whose CLIs run."""
-    request = pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields)
-    await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * count))
-    await worker.heartbeat(count)
-    leases: list[worker_pb.AssignedLease] = []
-    while len(leases) < count:
-        leases += await worker.assigned()
+    await client.submit_all(count)
+    leases = await worker.take_all(count)
     for lease in leases:
         await worker.start(lease)
     return leases
@@ -72,14 +64,10 @@ async def soon(call: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
         return await call
 
 
-async def test_a_poll_without_running_tasks_polls_no_worker(reflected: Reflected, worker: ScriptedWorker) -> None:
-    assert await soon(poll_running(reflected)) == {}
-
-
 async def test_the_counts_tell_the_end_of_each_running_attempt(
-    reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+    reflected: Reflected, client: TaskClient, worker: ScriptedWorker
 ) -> None:
-    done, failed, too_long, released, cancelled, _ = await started(tasks, worker, account, 6)
+    done, failed, too_long, released, cancelled, _ = await started(client, worker, 6)
     call = poll_running(reflected)
     await worker.polled()
     await worker.complete(done)
@@ -87,36 +75,20 @@ async def test_the_counts_tell_the_end_of_each_running_attempt(
     await worker.fail(too_long, "TASK_TIMEOUT")
     draining = worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING)
     await worker.report(released, released=draining)  # its CLI had started: lost, which is a failure
-    await tasks.CancelTask(pb.CancelTaskRequest(task_id=cancelled.task.task_id, force=True))
+    await client.cancel(cancelled.task.task_id, force=True)
     await worker.heartbeat(0)
     assert await soon(call) == {"total": 6, "completed": 1, "failed": 2, "timeout": 1, "still_running": 1}
 
 
-async def test_a_released_unstarted_attempt_counts_in_the_total_only(
-    reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
-) -> None:
-    await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
-    (lease,) = await worker.take()
-    call = poll_running(reflected)
-    await worker.polled()
-    await worker.report(lease, released=worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING))
-    await worker.heartbeat(0)
-    assert await soon(call) == {"total": 1}
-
-
 async def test_a_poll_of_an_account_counts_its_tasks_and_polls_their_workers_only(
-    tasks: TaskServiceAsyncStub,
-    accounts: AccountServiceAsyncStub,
-    channel: aio.Channel,
-    worker: ScriptedWorker,
-    account: int,
+    client: TaskClient, accounts: AccountServiceAsyncStub, channel: aio.Channel, worker: ScriptedWorker
 ) -> None:
     reflected = Reflected(channel)
     other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
     async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")) as second:
-        await started(tasks, worker, account, 2)
+        await started(client, worker, 2)
         await worker.heartbeat(0)
-        await started(tasks, second, other)
+        await started(TaskClient(client.stub, other), second)
         call = poll_running(reflected, account_id=other)
         await second.polled()
         await second.heartbeat(0)
@@ -125,9 +97,9 @@ async def test_a_poll_of_an_account_counts_its_tasks_and_polls_their_workers_onl
 
 
 async def test_poll_task_polls_the_task_s_worker(
-    reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+    reflected: Reflected, client: TaskClient, worker: ScriptedWorker
 ) -> None:
-    (lease,) = await started(tasks, worker, account)
+    (lease,) = await started(client, worker)
     for ends in (False, True):
         call = poll_task(reflected, lease.task.task_id)
         await worker.polled()
@@ -137,47 +109,11 @@ async def test_poll_task_polls_the_task_s_worker(
         assert await soon(call) == {"status": "TASK_STATUS_COMPLETED" if ends else "TASK_STATUS_PROCESSING"}
 
 
-async def test_a_failure_that_is_retried_leaves_its_task_pending(
-    reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
-) -> None:
-    (lease,) = await started(tasks, worker, account)
-    call = poll_task(reflected, lease.task.task_id)
-    await worker.polled()
-    await worker.fail(lease)
-    await worker.heartbeat(0)
-    assert await soon(call) == {"status": "TASK_STATUS_PENDING"}
-
-
-async def test_a_task_without_a_worker_is_answered_from_the_database(
-    reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
-) -> None:
-    task = (await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))).task
-    assert await soon(poll_task(reflected, task.task_id)) == {"status": "TASK_STATUS_PENDING"}
-    await tasks.CancelTask(pb.CancelTaskRequest(task_id=task.task_id))
-    assert await soon(poll_task(reflected, task.task_id)) == {"status": "TASK_STATUS_CANCELLED"}
-
-
-@pytest.mark.parametrize("task_id", [UNKNOWN, "task-1", "no id"])
-async def test_a_task_that_does_not_exist_is_not_found(reflected: Reflected, task_id: str) -> None:
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-        await poll_task(reflected, task_id)
-    assert refusal.metadata == {"resource_type": "task", "resource_id": task_id}
-
-
-async def test_bad_requests_name_their_field(reflected: Reflected) -> None:
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await poll_task(reflected, "")
-    assert refusal.fields == ["task_id"]
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await poll_running(reflected, account_id=-1)
-    assert refusal.fields == ["account_id"]
-
-
 @pytest.mark.usefixtures("replica")
 async def test_concurrent_callers_get_the_same_counts_on_any_replica(
-    reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, db_url: str
+    reflected: Reflected, client: TaskClient, worker: ScriptedWorker, db_url: str
 ) -> None:
-    done, _ = await started(tasks, worker, account, 2)
+    done, _ = await started(client, worker, 2)
     async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
         away = Reflected(channel)
         calls = [poll_running(caller) for caller in (reflected, away) * 3]
@@ -191,12 +127,12 @@ async def test_concurrent_callers_get_the_same_counts_on_any_replica(
 
 
 async def test_silent_workers_count_as_errors_after_10_s(
-    reflected: Reflected, tasks: TaskServiceAsyncStub, channel: aio.Channel, worker: ScriptedWorker, account: int
+    reflected: Reflected, client: TaskClient, channel: aio.Channel, worker: ScriptedWorker
 ) -> None:
-    silent, late = await started(tasks, worker, account, 2)
+    silent, late = await started(client, worker, 2)
     async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")) as second:
         await worker.heartbeat(0)
-        await started(tasks, second, account)
+        await started(client, second)
         begun = time.monotonic()
         all_of_them, one = poll_running(reflected), poll_task(reflected, silent.task.task_id)
         await second.polled()
@@ -209,10 +145,10 @@ async def test_silent_workers_count_as_errors_after_10_s(
 
 
 async def test_a_poll_waits_for_a_reconnecting_worker(
-    reflected: Reflected, tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int
+    reflected: Reflected, client: TaskClient, channel: aio.Channel
 ) -> None:
     async with ScriptedWorker(channel) as worker:
-        (lease,) = await started(tasks, worker, account)
+        (lease,) = await started(client, worker)
     call = poll_task(reflected, lease.task.task_id)
     held = [worker_pb.HeldLease(lease_id=lease.lease_id, attempt=lease.attempt)]
     async with ScriptedWorker(channel, hello(session_number=2, held_leases=held)) as worker:
@@ -235,9 +171,9 @@ async def test_a_lost_poll_is_sent_with_the_next_acknowledgement(worker: Scripte
 
 @pytest.mark.parametrize("poll_id", ["0", "-1", "1" * 19, "999999", "٣", "what?"])
 async def test_an_answer_to_an_unknown_poll_is_ignored(
-    reflected: Reflected, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int, poll_id: str
+    reflected: Reflected, client: TaskClient, worker: ScriptedWorker, poll_id: str
 ) -> None:
-    (lease,) = await started(tasks, worker, account)
+    (lease,) = await started(client, worker)
     call = poll_task(reflected, lease.task.task_id)
     asked = await worker.polled()
     worker.last_poll_id = poll_id
@@ -250,10 +186,10 @@ async def test_an_answer_to_an_unknown_poll_is_ignored(
 
 
 async def test_a_stopping_replica_refuses_its_callers_with_unavailable(
-    reflected: Reflected, replica: Replica, tasks: TaskServiceAsyncStub, channel: aio.Channel, account: int
+    reflected: Reflected, client: TaskClient, replica: Replica, channel: aio.Channel
 ) -> None:
     async with ScriptedWorker(channel) as worker:
-        (lease,) = await started(tasks, worker, account)
+        (lease,) = await started(client, worker)
         call = poll_task(reflected, lease.task.task_id)
         await worker.polled()
         stopped = asyncio.create_task(replica.stop())

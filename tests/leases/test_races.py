@@ -1,4 +1,4 @@
-"""Two transactions on one task, and rows that another session has locked."""
+"""Two transactions on one task: the second waits for the first. Timed loops skip what another session has locked."""
 
 from __future__ import annotations
 
@@ -13,24 +13,19 @@ from scheduler_svc.database.connections import Timeouts
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.errors import InvalidState, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import LeaseUpdate, Outcome
+from scheduler_svc.domain.lease import Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.leases import recover
 from scheduler_svc.leases.recover import Reaped
-from scheduler_svc.leases.report import ReportItem, ReportWork
+from scheduler_svc.leases.report import ReportWork
 from scheduler_svc.replica import timed_loops as recovery
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.transactions import Database, Tx, make_engine
 from tests.harness.database_faults import locked_rows
-from tests.harness.scheduling import FAILURE, RESULT, TERMS, Scheduling, cancels, claims, overtaken
+from tests.harness.scheduling import FAILURE, RESULT, TERMS, Scheduling, cancels, claims, overtaken, report_of
 
 pytestmark = pytest.mark.integration
-
-
-# Two transactions on one task at the same time: the second waits for the first, and then sees its changes.
-#
-# Only the reaper does not wait: it skips locked rows, and returns to them later.
 
 
 def passed_over(scheduling: Scheduling, first: Callable[[Tx], Any]) -> list[Reaped]:
@@ -42,8 +37,7 @@ def passed_over(scheduling: Scheduling, first: Callable[[Tx], Any]) -> list[Reap
 
 
 def reports_result(ref: LeaseRef) -> Callable[[Tx], Any]:
-    reported = ReportItem((LeaseUpdate(ref.lease_id, ref.attempt, ref, RESULT),))
-    return lambda tx: ReportWork(TERMS).run_group(tx, [reported])
+    return lambda tx: ReportWork(TERMS).run_group(tx, [report_of(ref, RESULT)])
 
 
 def reaps(tx: Tx) -> None:
@@ -179,18 +173,18 @@ class TestDueFirst:
     """A task that becomes ready while another transaction looks for it in `delayed` is found nevertheless."""
 
     @pytest.fixture
-    def due(self, scheduling: Scheduling) -> LeaseRef:
-        """The lease of an attempt that failed, and whose retry is due now."""
-        ref = scheduling.start()
-        scheduling.end(ref, FAILURE)
+    def due(self, scheduling: Scheduling) -> int:
+        """The key of a task whose attempt failed, and whose retry is due now."""
+        key = scheduling.start_and_end(FAILURE)
         scheduling.sql("UPDATE delayed SET due_time = now()")
-        return ref
+        return key
 
-    def test_a_cancel_waits_for_the_due_loop(self, scheduling: Scheduling, due: LeaseRef) -> None:
-        task = overtaken(scheduling, recover.promote_due, lambda: scheduling.cancel(due.task_key))
+    def test_a_cancel_waits_for_the_due_loop(self, scheduling: Scheduling, due: int) -> None:
+        task = overtaken(scheduling, recover.promote_due, lambda: scheduling.cancel(due))
         assert task.status is Status.CANCELLED
 
-    def test_another_replica_s_due_loop_skips_the_task(self, scheduling: Scheduling, due: LeaseRef) -> None:
+    @pytest.mark.usefixtures("due")
+    def test_another_replica_s_due_loop_skips_the_task(self, scheduling: Scheduling) -> None:
         with scheduling.transaction() as tx:
             recover.promote_due(tx)
             promoted = scheduling.due()
@@ -250,16 +244,14 @@ async def test_due_tasks_are_admitted_except_for_a_locked_account(
     db_url: str, calls: Calls, scheduling: Scheduling
 ) -> None:
     other = scheduling.make_account()
-    held, free = scheduling.start(), scheduling.start(account_id=other)
-    scheduling.end(held, FAILURE)
-    scheduling.end(free, FAILURE)
+    held, free = scheduling.start_and_end(FAILURE), scheduling.start_and_end(FAILURE, account_id=other)
     scheduling.sql("UPDATE delayed SET due_time = now() - make_interval(secs => 1)")
     due = recovery.due(calls)
     with locked_rows(db_url, "shares", "account_id = 1"):
         await due()
-        assert (scheduling.place(held.task_key), scheduling.place(free.task_key)) == ("delayed", "ready")
+        assert (scheduling.place(held), scheduling.place(free)) == ("delayed", "ready")
     await due()
-    assert scheduling.place(held.task_key) == "ready"
+    assert scheduling.place(held) == "ready"
 
 
 async def test_handle_timeouts_skips_locked_leases(db_url: str, calls: Calls, scheduling: Scheduling) -> None:

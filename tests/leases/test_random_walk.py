@@ -22,10 +22,6 @@ from tests.harness.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new
 
 pytestmark = pytest.mark.integration
 
-
-# Random moves of tasks, sessions and leases, and the invariants after each of them.
-
-
 KINDS = 19
 UNIQUE: list[dict[str, Any]] = [{}, {}, {"unique_key": "u"}, {"unique_key": "v", "unique_for": timedelta(hours=1)}]
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from scheduler_svc.dispatch.rows import ClaimedRows
 from scheduler_svc.domain.content import TaskResult
-from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
     AttemptAccepted,
@@ -26,12 +25,9 @@ from scheduler_svc.leases.report import ReportItem
 from scheduler_svc.leases.rows import EndedAttempt, HeartbeatRow, LeaseChange, NamedLease
 from scheduler_svc.tasks import query
 from scheduler_svc.transactions import Tx
-from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, released, report_of
 
 pytestmark = pytest.mark.integration
-
-
-# Reports on leases: outcomes, late and repeated results, and updates of revoked leases.
 
 
 COMMITTED, ALREADY, LOST = Outcome.COMMITTED, Outcome.ALREADY_COMMITTED, Outcome.LEASE_LOST
@@ -59,18 +55,10 @@ def test_an_attempt_moves_from_lease_to_result(scheduling: Scheduling) -> None:
     assert [signals.ended for signals in scheduling.told if signals.ended] == [[key]]
 
 
-def test_without_auto_approve_a_content_waits_for_review(scheduling: Scheduling) -> None:
-    ref = scheduling.start(auto_approve=False)
-    assert scheduling.end(ref, RESULT) is COMMITTED
-    assert scheduling.sql("SELECT review_status FROM contents") == [(1,)]
-    assert scheduling.sql("SELECT * FROM publish_pool") == []
-
-
 def test_a_result_implies_that_the_cli_had_started(scheduling: Scheduling) -> None:
-    key = scheduling.submit_one()
-    (ref,) = scheduling.claim()
+    ref = scheduling.claim_of_new()
     assert scheduling.end(ref, RESULT) is COMMITTED
-    assert scheduling.path(key) == ["pending", "submitted", "processing", "completed"]
+    assert scheduling.path(ref.task_key) == ["pending", "submitted", "processing", "completed"]
 
 
 def test_stages_only_advance(scheduling: Scheduling) -> None:
@@ -92,7 +80,7 @@ def test_updates_of_many_leases_are_one_group(scheduling: Scheduling) -> None:
     refs = scheduling.claim(4)
     changes: list[Change] = [RESULT, FAILURE, released(), AttemptStarted()]
     answers = scheduling.report_group(
-        *(ReportItem((LeaseUpdate(r.lease_id, r.attempt, r, c),)) for r, c in zip(refs, changes, strict=True)),
+        *map(report_of, refs, changes),
         ReportItem((LeaseUpdate("lease-of-nobody", 1, None, RESULT),)),
     )
     assert answers == [(COMMITTED,)] * 4 + [(LOST,)]
@@ -126,45 +114,28 @@ def test_a_repeated_update_is_already_committed_while_the_next_attempt_runs(sche
     assert scheduling.end(ref, released(started=True)) is LOST  # the task keeps the newer one
 
 
-def test_a_result_is_lost_if_its_lease_was_only_released(scheduling: Scheduling) -> None:
-    ref = scheduling.start()
-    scheduling.hello()  # names nothing
-    assert scheduling.end(ref, RESULT) is LOST
-    assert scheduling.place(ref.task_key) == "ready"
-
-
 class TestStale:
     """A lease that is superseded or ended moves nothing (rule: every write is fenced by lease and attempt)."""
 
-    @pytest.mark.parametrize(
-        "change", [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
-    )
-    def test_an_update_of_a_superseded_lease_is_lost(self, scheduling: Scheduling, change: Change) -> None:
+    CHANGES: ClassVar = [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
+
+    def test_updates_of_a_superseded_lease_are_lost(self, scheduling: Scheduling) -> None:
         old = scheduling.start()
         scheduling.lose(old)
         (new,) = scheduling.claim(worker_id="v")
         before = scheduling.task(old.task_key)
-        assert scheduling.end(old, change) is LOST
+        assert [scheduling.end(old, change) for change in self.CHANGES] == [LOST] * len(self.CHANGES)
         assert scheduling.task(old.task_key) == before
         assert scheduling.place(old.task_key) == "leases"
         assert scheduling.end(new, RESULT) is COMMITTED
-        assert scheduling.end(old, change) is LOST
+        assert [scheduling.end(old, change) for change in self.CHANGES] == [LOST] * len(self.CHANGES)
 
-    @pytest.mark.parametrize(
-        "change", [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
-    )
-    def test_an_update_with_a_wrong_fence_or_attempt_is_lost(self, scheduling: Scheduling, change: Change) -> None:
+    def test_updates_with_a_wrong_fence_or_attempt_are_lost(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         before = scheduling.task(ref.task_key)
         for wrong in (ref._replace(fence=ref.fence ^ 1), ref._replace(attempt=2), ref._replace(task_key=12345)):
-            assert scheduling.end(wrong, change) is LOST
+            assert [scheduling.end(wrong, change) for change in self.CHANGES] == [LOST] * len(self.CHANGES)
         assert scheduling.task(ref.task_key) == before
-
-    def test_an_update_of_an_ended_task_is_lost(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start(max_retries=0)
-        scheduling.end(ref, FAILURE)
-        assert scheduling.end(ref, RESULT) is LOST
-        assert scheduling.task(ref.task_key).status is Status.FAILED
 
 
 class TestLate:
@@ -195,15 +166,15 @@ class TestLate:
         (log,) = scheduling.run(query.list_attempt_logs, lost.task_key, 0, 9)
         assert (log.attempt, log.worker_id, log.output) == (1, "w", output)
 
+    def test_only_results_are_accepted_late(self, scheduling: Scheduling, lost: LeaseRef) -> None:
+        for change in (AttemptStarted(), FAILURE, TIMEOUT, DEFERRED, released()):
+            assert scheduling.end(lost, change) is LOST
+        assert scheduling.place(lost.task_key) == "ready"
+
     def test_a_late_result_is_accepted_before_the_reaper_runs(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         scheduling.expire(ref)
         assert scheduling.end(ref, RESULT) is COMMITTED
-
-    @pytest.mark.parametrize("change", [AttemptStarted(), FAILURE, TIMEOUT, DEFERRED, released()])
-    def test_only_results_are_accepted_late(self, scheduling: Scheduling, lost: LeaseRef, change: Change) -> None:
-        assert scheduling.end(lost, change) is LOST
-        assert scheduling.place(lost.task_key) == "ready"
 
     def test_a_late_result_is_lost_after_another_lease_was_granted(
         self, scheduling: Scheduling, lost: LeaseRef
@@ -213,29 +184,12 @@ class TestLate:
         scheduling.end(newer, released())
         assert scheduling.end(lost, RESULT) is LOST  # superseded stays so, whatever became of the newer one
 
-    def test_a_late_result_is_lost_after_a_cancel(self, scheduling: Scheduling, lost: LeaseRef) -> None:
-        scheduling.cancel(lost.task_key)
-        assert scheduling.end(lost, RESULT) is LOST
-
-    def test_a_late_result_is_lost_after_the_last_loss(self, scheduling: Scheduling) -> None:
-        key = scheduling.submit_one()
-        for _ in range(5):
-            (ref,) = scheduling.claim()
-            scheduling.lose(ref)
-        assert scheduling.task(key).status is Status.FAILED
-        assert scheduling.end(ref, RESULT) is LOST
-
     def test_many_late_results_are_accepted_in_one_group(self, scheduling: Scheduling) -> None:
         refs = [scheduling.start() for _ in range(5)]
         scheduling.lose(*refs)
         scheduling.claim(worker_id="v")  # the first one's task
-        answers = scheduling.report_group(*(ReportItem((LeaseUpdate(r.lease_id, 1, r, RESULT),)) for r in refs))
+        answers = scheduling.report_group(*(report_of(ref, RESULT) for ref in refs))
         assert sorted(answer[0] for answer in answers) == [COMMITTED] * 4 + [LOST]
-
-
-def test_an_unknown_task_is_not_found(scheduling: Scheduling) -> None:
-    with pytest.raises(NotFound):
-        scheduling.task(12345)
 
 
 # Every write about a running task is fenced by its lease: with a stale one it changes no row, and reports so.
@@ -276,40 +230,21 @@ def ended(scheduling: Scheduling) -> LeaseRef:
 
 
 STALE: list[Stale] = [superseded, of_another_fence, of_a_later_attempt, revoked, ended]
+WRITES: dict[str, Callable[[Tx, LeaseRef], Any]] = {
+    "renew": lambda tx, ref: tx.leases.renew([NamedLease(*ref, "w")], TTL).renewed,
+    "change": lambda tx, ref: tx.leases.change([LeaseChange(*ref, True, True, 50, "step", "message")]),
+    "revoke": lambda tx, ref: tx.leases.revoke([ref]),
+    "complete": lambda tx, ref: tx.leases.complete([ref], late=False),
+    "complete late": lambda tx, ref: tx.leases.complete([ref], late=True),
+}
+"""Each returns what it has written."""
 
 
-def renew(tx: Tx, ref: LeaseRef) -> Any:
-    return tx.leases.renew([NamedLease(*ref, "w")], TTL).renewed
-
-
-def change(tx: Tx, ref: LeaseRef) -> Any:
-    return tx.leases.change([LeaseChange(*ref, True, True, 50, "step", "message")])
-
-
-def revoke(tx: Tx, ref: LeaseRef) -> Any:
-    return tx.leases.revoke([ref])
-
-
-def complete(tx: Tx, ref: LeaseRef) -> Any:
-    return tx.leases.complete([ref], late=False)
-
-
-def complete_late(tx: Tx, ref: LeaseRef) -> Any:
-    return tx.leases.complete([ref], late=True)
-
-
-def delete(tx: Tx, ref: LeaseRef) -> Any:
-    return tx.leases.delete([ref])
-
-
-@pytest.mark.parametrize("write", [renew, change, revoke, complete, complete_late])
 @pytest.mark.parametrize("stale", STALE)
-def test_a_stale_lease_writes_nothing(
-    scheduling: Scheduling, stale: Stale, write: Callable[[Tx, LeaseRef], Any]
-) -> None:
+def test_a_stale_lease_writes_nothing(scheduling: Scheduling, stale: Stale) -> None:
     ref = stale(scheduling)
     before = scheduling.sql("SELECT * FROM leases"), scheduling.sql("SELECT * FROM tasks")
-    assert not scheduling.run(write, ref)
+    assert not {name for name, write in WRITES.items() if scheduling.run(write, ref)}
     assert (scheduling.sql("SELECT * FROM leases"), scheduling.sql("SELECT * FROM tasks")) == before
 
 
@@ -317,7 +252,7 @@ def test_a_stale_lease_writes_nothing(
 def test_a_stale_lease_does_not_end_another(scheduling: Scheduling, stale: Stale) -> None:
     ref = stale(scheduling)
     before = scheduling.sql("SELECT * FROM leases")
-    assert scheduling.run(delete, ref) == 0
+    assert scheduling.run(lambda tx: tx.leases.delete([ref])) == 0
     assert scheduling.sql("SELECT * FROM leases") == before
 
 
@@ -354,7 +289,7 @@ def test_the_end_of_a_stale_attempt_moves_no_task(scheduling: Scheduling, stale:
 def test_a_late_result_needs_an_expired_lease(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.hello()  # does not name it: released, not lost
-    assert scheduling.run(complete_late, ref) == []
+    assert scheduling.run(WRITES["complete late"], ref) == []
 
 
 def test_cancel_waiting_does_not_cancel_a_task_that_is_not_pending(scheduling: Scheduling) -> None:

@@ -1,17 +1,20 @@
-"""The decisions of the lease protocol, the clocks that they trust, and the figures of polls."""
+"""The decisions of the lease protocol, the clocks that they trust, the figures of polls, and what messages hold."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.dispatch.streams import SessionCapacities
 from scheduler_svc.domain.clock import ClockWatch, is_ahead
 from scheduler_svc.domain.content import TaskResult
+from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
     AttemptAccepted,
@@ -39,13 +42,12 @@ from scheduler_svc.domain.lease import (
     tick,
 )
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import AttemptProgress, TaskError
+from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError
 from scheduler_svc.domain.worker import AttemptCount, PollResult, summarize
+from scheduler_svc.leases import messages
+from scheduler_svc.leases.service import ReportParts
 
 pytestmark = pytest.mark.unit
-
-
-# The lease protocol's decisions: what a report does, who may open a session, what is free, what may expire.
 
 
 REF = LeaseRef(7, 2, 99)
@@ -63,17 +65,13 @@ def folded(ending: str) -> FoldedUpdates:
     return FoldedUpdates(REF, accepted=True, processing=True, ending=ENDINGS[ending])
 
 
-def lease(ref: LeaseRef, *, revoked: bool) -> LeaseRow:
-    return LeaseRow(ref, revoked)
-
-
 LEASES = {
     "none": None,
-    "its own": lease(REF, revoked=False),
-    "its own, revoked": lease(REF, revoked=True),
-    "a newer one": lease(OTHER, revoked=False),
-    "a newer one, revoked": lease(OTHER, revoked=True),
-    "another fence": lease(REF._replace(fence=98), revoked=False),
+    "its own": LeaseRow(REF, revoked=False),
+    "its own, revoked": LeaseRow(REF, revoked=True),
+    "a newer one": LeaseRow(OTHER, revoked=False),
+    "a newer one, revoked": LeaseRow(OTHER, revoked=True),
+    "another fence": LeaseRow(REF._replace(fence=98), revoked=False),
 }
 
 
@@ -119,12 +117,6 @@ def test_a_late_result_is_only_taken_while_the_task_waits_and_nobody_has_it() ->
     assert late == [(Status.PENDING, "none")]
 
 
-def test_a_released_lease_takes_no_result() -> None:
-    last = LastEnd(Status.PENDING, REF.attempt, REF.fence, LeaseEnd.RELEASED)
-    assert judge(folded("completed"), None, last) is Verdict.LOST
-    assert judge(folded("released"), None, last) is Verdict.ALREADY
-
-
 def session(
     folder_id: str = "folder", session_number: int = 5, silent_for: float = 0.0, identity: str = ""
 ) -> SessionRow:
@@ -142,30 +134,21 @@ def session(
         (9, session("another", 5, 119.9), HelloVerdict.IN_USE),
         (9, session("another", 5, -1.0), HelloVerdict.IN_USE),  # heard of by a transaction that began later
         (1, session("another", 5, 120.0), HelloVerdict.OPEN),
+        (6, session(identity="ours"), HelloVerdict.OPEN),
+        (6, session(identity="theirs"), HelloVerdict.IN_USE),
+        (6, session(identity="theirs", silent_for=119.9), HelloVerdict.IN_USE),
+        (6, session(identity="theirs", silent_for=120.0), HelloVerdict.OPEN),
+        (6, session("another", identity="ours"), HelloVerdict.IN_USE),
     ],
 )
-def test_a_session_may_be_opened_by_its_folder_or_once_it_is_silent(
+def test_a_session_may_be_opened_by_its_folder_and_identity_or_once_it_is_silent(
     number: int, present: SessionRow | None, opening: HelloVerdict
 ) -> None:
-    assert judge_hello("folder", number, present, lease_ttl=120.0) is opening
+    assert judge_hello("folder", number, present, lease_ttl=120.0, identity="ours") is opening
 
 
-@pytest.mark.parametrize(
-    ("identity", "present", "opening"),
-    [
-        ("ours", session(identity="ours"), HelloVerdict.OPEN),
-        ("theirs", session(identity="ours"), HelloVerdict.IN_USE),
-        ("theirs", session(identity="ours", silent_for=119.9), HelloVerdict.IN_USE),
-        ("theirs", session(identity="ours", silent_for=120.0), HelloVerdict.OPEN),
-        ("ours", session(identity=""), HelloVerdict.OPEN),  # from before tokens were asked
-        ("", session(identity="ours"), HelloVerdict.OPEN),  # they are asked no more
-        ("ours", session("another", identity="ours"), HelloVerdict.IN_USE),
-    ],
-)
-def test_a_session_may_be_opened_by_its_identity_or_once_it_is_silent(
-    identity: str, present: SessionRow, opening: HelloVerdict
-) -> None:
-    assert judge_hello("folder", 6, present, lease_ttl=120.0, identity=identity) is opening
+def test_a_session_of_an_identity_may_be_opened_once_no_tokens_are_asked() -> None:
+    assert judge_hello("folder", 6, session(identity="ours"), lease_ttl=120.0) is HelloVerdict.OPEN
 
 
 class TestCapacity:
@@ -233,12 +216,10 @@ HEARTBEAT, TTL = 10.0, 120.0
 class TestTick:
     def test_a_tick_in_time_stamps_and_lets_things_expire(self) -> None:
         assert tick(ReaperRow(100.0, 50.0), 105.0, HEARTBEAT, TTL) == ReaperRow(105.0, 50.0)
+        assert tick(ReaperRow(100.0, 50.0), 110.0, HEARTBEAT, TTL) == ReaperRow(110.0, 50.0), "just an interval"
 
     def test_no_lease_expires_for_one_lease_time_after_a_gap(self) -> None:
         assert tick(ReaperRow(100.0, 50.0), 110.1, HEARTBEAT, TTL) == ReaperRow(110.1, 230.1)
-
-    def test_a_gap_of_exactly_an_interval_is_none(self) -> None:
-        assert tick(ReaperRow(100.0, 50.0), 110.0, HEARTBEAT, TTL).expire_not_before == 50.0
 
     def test_another_gap_starts_the_time_anew(self) -> None:
         first = tick(ReaperRow(0.0, 0.0), 100.0, HEARTBEAT, TTL)
@@ -289,21 +270,12 @@ def update(change: Change, ref: LeaseRef | None = REF) -> LeaseUpdate:
 
 class TestFold:
     def test_updates_of_a_lease_are_folded_in_order(self) -> None:
-        folds = fold_updates(
-            [
-                update(AttemptAccepted()),
-                update(AttemptStarted()),
-                update(AttemptProgress(10)),
-                update(AttemptProgress(40)),
-                update(COMPLETED),
-            ]
-        )
+        changes = (AttemptAccepted(), AttemptStarted(), AttemptProgress(10), AttemptProgress(40), COMPLETED)
+        folds = fold_updates(map(update, changes))
         assert folds == {REF: FoldedUpdates(REF, True, True, AttemptProgress(40), COMPLETED)}
 
     def test_updates_after_an_end_are_ignored(self) -> None:
-        folds = fold_updates(
-            [update(RELEASED), update(AttemptStarted()), update(AttemptProgress(9)), update(COMPLETED)]
-        )
+        folds = fold_updates(map(update, (RELEASED, AttemptStarted(), AttemptProgress(9), COMPLETED)))
         assert folds == {REF: FoldedUpdates(REF, ending=RELEASED)}
 
     def test_a_start_implies_that_it_was_accepted(self) -> None:
@@ -409,3 +381,64 @@ def test_a_session_that_is_asked_first_comes_before_emptier_ones() -> None:
     assert list(capacities) == [2, 1]
     capacities.put(2, 1)
     assert list(capacities) == [1, 2]
+
+
+# What is read of the messages of workers.
+
+
+MAX_OUTPUT = 8_192
+
+
+def read(**update: Any) -> LeaseUpdate:
+    (read_update,) = messages.updates(pb.Report(updates=[pb.LeaseUpdate(lease_id="lease", attempt=1, **update)]))
+    return read_update
+
+
+@pytest.mark.parametrize("character", ["x", "文", "😀"])
+def test_the_end_of_a_long_output_is_kept(character: str) -> None:
+    sent = pb.RunOutput(stdout="begin" + character * (MAX_OUTPUT - 3) + "end", stderr=character * MAX_OUTPUT)
+    output = read(failed=pb.Failed(), output=sent).output
+    assert output
+    assert (len(output.stdout), output.stdout[-4:], output.stdout_truncated) == (MAX_OUTPUT, f"{character}end", True)
+    assert (output.stderr, output.stderr_truncated) == (character * MAX_OUTPUT, False)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (pb.RunOutput(stdout="\0", stderr="a\0b"), RunOutput("", "ab")),
+        (pb.RunOutput(stdout="\0", stdout_truncated=True), None),
+        (pb.RunOutput(), None),
+    ],
+    ids=["a NUL", "only a NUL", "nothing"],
+)
+def test_what_cannot_be_stored_of_an_output_is_left_out(sent: pb.RunOutput, kept: RunOutput | None) -> None:
+    assert read(failed=pb.Failed(), output=sent).output == kept
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (pb.Result(body=""), "CREATOR_INVALID_RESPONSE"),
+        (pb.Result(body="x" * (3 << 20), html_body="x"), "RESULT_TOO_LARGE"),
+    ],
+)
+def test_a_result_that_cannot_be_stored_is_a_failure(result: pb.Result, reason: str) -> None:
+    change = read(completed=pb.Completed(result=result)).change
+    assert isinstance(change, AttemptFailed)
+    assert change.error.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [
+        (pb.ReportPart(report_number=2, data=b"x"), "must be 1 until that report's last part"),
+        (pb.ReportPart(report_number=1, data=bytes(3 << 20)), "at most 4,194,304 bytes"),
+    ],
+    ids=["another report", "too many bytes"],
+)
+def test_invalid_parts_of_a_report_are_refused(second: pb.ReportPart, problem: str) -> None:
+    parts = ReportParts()
+    assert parts.add(pb.ReportPart(report_number=1, data=bytes(2 << 20))) is None
+    with pytest.raises(InvalidArgument, match=problem):
+        parts.add(second)

@@ -19,10 +19,6 @@ from tests.harness.wires import cable_to
 
 pytestmark = pytest.mark.e2e
 
-
-# Workers that are asked now: long before their next interval, on whichever replica they are, frozen or not.
-
-
 LEASE = 60.0
 """Seconds: a frozen worker's leases outlive the test."""
 MAX_CALL_TIME = 10.0

@@ -11,18 +11,15 @@ from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.errors import NotFound, SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, LeaseUpdate, Outcome
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import AttemptCount, Heartbeat
-from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem, ReportItem
+from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem
 from scheduler_svc.leases.sessions import resize_worker
 from scheduler_svc.tasks.waits import OpenPoll, ask_running, ask_task
-from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released, report_of
 
 pytestmark = pytest.mark.integration
-
-
-# A worker's hello: who may open a session, and the fate of leases that it names or omits.
 
 
 def silent_for(scheduling: Scheduling, seconds: float, worker_id: str = "w") -> None:
@@ -123,12 +120,11 @@ class TestNamedLeases:
 
 class TestUnnamedLeases:
     def test_an_unstarted_lease_is_requeued_uncounted(self, scheduling: Scheduling) -> None:
-        key = scheduling.submit_one()
-        (ref,) = scheduling.claim()
+        ref = scheduling.claim_of_new()
         scheduling.report(ref, AttemptAccepted())
         scheduling.hello()
-        assert scheduling.path(key) == ["pending", "submitted", "pending"]
-        assert scheduling.place(key) == "ready"
+        assert scheduling.path(ref.task_key) == ["pending", "submitted", "pending"]
+        assert scheduling.place(ref.task_key) == "ready"
         assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(0, 0)]
 
     def test_a_started_lease_fails_and_is_requeued_uncounted(self, scheduling: Scheduling) -> None:
@@ -139,11 +135,8 @@ class TestUnnamedLeases:
 
     @pytest.mark.parametrize("started", [True, False])
     def test_a_run_that_died_with_its_worker_is_a_counted_loss(self, scheduling: Scheduling, started: bool) -> None:
-        if started:
-            ref = scheduling.start()
-        else:  # the CLI was marked in the folder, the report of its start was not committed
-            scheduling.submit_one()
-            (ref,) = scheduling.claim()
+        # if not: the CLI was marked in the folder, the report of its start was not committed
+        ref = scheduling.start() if started else scheduling.claim_of_new()
         scheduling.hello(lost=[ref])
         assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
         assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(1, 0)]
@@ -202,16 +195,13 @@ def test_a_worker_that_is_to_drain_gets_no_lease(scheduling: Scheduling) -> None
     scheduling.hello()
     scheduling.submit_one()
     scheduling.sql("UPDATE workers SET desired_drain = true")
-    claimed = scheduling.claim_for(SessionCapacity("w", scheduling.sessions["w"], 1, 1))
+    claimed = scheduling.claim_for(scheduling.capacity(1))
     assert not claimed.grants
     assert set(claimed.closed) == {scheduling.sessions["w"]}
     assert claimed.full  # nothing was read, so there may be more
 
 
 # Polls in the database: which workers are polled, which answers count, and how attempts ended.
-
-
-ALL = 0
 
 
 class Polling:
@@ -221,7 +211,7 @@ class Polling:
         self._scheduling = scheduling
         self._numbers = itertools.count(1_000)
 
-    def ask(self, account_id: int = ALL) -> OpenPoll:
+    def ask(self, account_id: int = 0) -> OpenPoll:
         asked: OpenPoll = self._scheduling.run(ask_running, Scope.of(account_id))
         return asked
 
@@ -353,7 +343,7 @@ def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Schedulin
     ref = scheduling.start()
     asked = polling.ask()
     count = len(scheduling.told)
-    scheduling.report_group(ReportItem((LeaseUpdate(ref.lease_id, 1, ref, RESULT),)), polling.stated(asked.number))
+    scheduling.report_group(report_of(ref, RESULT), polling.stated(asked.number))
     (signals,) = scheduling.told[count:]
     assert (signals.ended, signals.answered) == ([ref.task_key], [("w", asked.number)])
     assert polling.fates(asked) == {"COMPLETED": 1}
@@ -361,8 +351,7 @@ def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Schedulin
 
 def test_a_poll_counts_the_end_of_each_attempt(scheduling: Scheduling, polling: Polling) -> None:
     done, fails, times_out, lost, given_back, deferred, cancelled, _ = (scheduling.start() for _ in range(8))
-    scheduling.submit_one()
-    (unstarted,) = scheduling.claim()
+    unstarted = scheduling.claim_of_new()
     asked = polling.ask()
     assert polling.fates(asked) == {"SUBMITTED": 9}
     scheduling.end(done, RESULT)
@@ -397,16 +386,6 @@ def test_a_late_result_completes_the_attempt_that_was_lost(scheduling: Schedulin
     assert polling.fates(asked) == {"FAILED": 1}
     scheduling.end(ref, RESULT)
     assert polling.fates(asked) == {"COMPLETED": 1}
-
-
-def test_a_timed_out_attempt_has_ended_although_its_lease_stays(scheduling: Scheduling, polling: Polling) -> None:
-    ref = scheduling.start(auto_retry=False)
-    asked = polling.ask()
-    scheduling.sql("UPDATE leases SET accept_time = accept_time - interval '1 day'")
-    scheduling.reap()
-    assert scheduling.barred(ref.task_key)
-    assert scheduling.task(ref.task_key).status is Status.TIMEOUT
-    assert polling.fates(asked) == {"TIMEOUT": 1}
 
 
 def test_a_resize_changes_the_desired_number_of_slots(scheduling: Scheduling) -> None:

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from grpc import StatusCode, aio
+from grpc import aio
 
 from contentgen.client import ContentGenerationClient
-from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
 from tests.api.reflected import Reflected
-from tests.harness.client import refused
+from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
+from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
@@ -31,21 +30,15 @@ pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 SERVICE = "contentgen.v1.WorkerPoolService"
 
 
-async def test_an_empty_pool_has_no_workers(pool: WorkerPoolServiceAsyncStub) -> None:
-    assert await pool.GetWorkerPool(pb.GetWorkerPoolRequest()) == pb.GetWorkerPoolResponse()
-
-
 async def test_the_pool_shows_each_worker(
-    pool: WorkerPoolServiceAsyncStub, tasks: TaskServiceAsyncStub, channel: aio.Channel, replica: Replica, account: int
+    client: TaskClient, pool: WorkerPoolServiceAsyncStub, channel: aio.Channel, replica: Replica
 ) -> None:
-    for _ in range(2):
-        await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+    await client.submit_all(2)
     greeting = hello(
         worker_id="w2", folder_id="f2", labels={"zone": "a"}, version="1.2", creator_version="content-creator 3"
     )
     async with ScriptedWorker(channel) as first, ScriptedWorker(channel, greeting) as second:
-        (lease,) = await first.take()
-        await first.start(lease)
+        await first.run()
         await first.heartbeat(0)
         await second.heartbeat(0)
         answer = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
@@ -66,25 +59,21 @@ def fill(engine: sa.Engine, count: int) -> None:
 
     They have no streams that would end: a scheduler that tests share would wait for that.
     """
-    with engine.begin() as connection:
-        connection.execute(
-            sa.text("""
-                INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version,
-                    slots, labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time,
-                    heartbeat_time, desired_drain)
-                SELECT 'worker-' || lpad(n::text, 5, '0') || '-of-some-host-name', n, 'f', 1, 'p', 'some-host-name',
-                    '1.0.0', 4, '{"zone": "a"}', 'content-creator', 'content-creator 3', 'a-scheduler', n % 10 <> 0,
-                    false, now(), now(), false
-                FROM generate_series(1, :count) AS n"""),
-            {"count": count},
-        )
-        connection.execute(
-            sa.text("""
-                INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms,
-                    claim_time, accept_time, expire_time)
-                SELECT row_number() OVER (), 1, 1, worker_id, 2, 1, 5, 0, 1000, now(), now(), now() + interval '1 hour'
-                FROM workers WHERE session_key % 100 = 1""")
-        )
+    insert = """
+        INSERT INTO workers (worker_id, session_key, folder_id, session_number, process_id, hostname, version,
+            slots, labels, creator_path, creator_version, scheduler_id, connected, draining, connect_time,
+            heartbeat_time, desired_drain)
+        SELECT 'worker-' || lpad(n::text, 5, '0') || '-of-some-host-name', n, 'f', 1, 'p', 'some-host-name',
+            '1.0.0', 4, '{"zone": "a"}', 'content-creator', 'content-creator 3', 'a-scheduler', n % 10 <> 0,
+            false, now(), now(), false
+        FROM generate_series(1, :count) AS n"""
+    sql(engine, insert, count=count)
+    insert = """
+        INSERT INTO leases (task_key, attempt, fence, worker_id, status, account_id, priority, tag, timeout_ms,
+            claim_time, accept_time, expire_time)
+        SELECT row_number() OVER (), 1, 1, worker_id, 2, 1, 5, 0, 1000, now(), now(), now() + interval '1 hour'
+        FROM workers WHERE session_key % 100 = 1"""
+    sql(engine, insert)
 
 
 async def test_a_pool_of_twenty_thousand_workers_is_shown_completely(
@@ -203,11 +192,11 @@ async def test_drain_worker_is_sent_to_the_worker(pool: WorkerPoolServiceAsyncSt
 
 
 async def test_undrain_worker_ends_the_drain(
-    pool: WorkerPoolServiceAsyncStub, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+    client: TaskClient, pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
     await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))
     await worker.read("drain")
-    await tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+    await client.submit()
     assert (await worker.heartbeat(0)).desired_state.drain
     answer = (await pool.UndrainWorker(pb.UndrainWorkerRequest(worker_id="w1"))).worker
     assert (answer.draining, answer.running, answer.connected) == (False, True, True)
@@ -230,19 +219,6 @@ async def test_a_stopping_worker_is_shown_as_draining_whatever_its_desired_state
 
 async def is_disconnected(pool: WorkerPoolServiceAsyncStub) -> bool:
     return not (await shown(pool)).connected
-
-
-async def test_an_unknown_worker_is_not_found(pool: WorkerPoolServiceAsyncStub) -> None:
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-        await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="none"))
-    assert refusal.metadata == {"resource_type": "worker", "resource_id": "none"}
-
-
-@pytest.mark.parametrize("worker_id", ["", " ", "w" * 201, "w\0"])
-async def test_a_worker_is_named_by_its_id(pool: WorkerPoolServiceAsyncStub, worker_id: str) -> None:
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await pool.DrainWorker(pb.DrainWorkerRequest(worker_id=worker_id))
-    assert refusal.fields == ["worker_id"]
 
 
 async def test_resize_worker_is_sent_to_the_worker(
@@ -282,20 +258,3 @@ async def test_a_worker_of_another_replica_is_resized_and_drained(
         assert (await worker.read("resize")).resize.slots == 2
         await reflected.call(f"{SERVICE}/DrainWorker", worker_id="w1")
         await worker.read("drain")
-
-
-@pytest.mark.parametrize("slots", [-1, 0, 1_001])
-async def test_slots_out_of_bounds_are_refused(channel: aio.Channel, worker: ScriptedWorker, slots: int) -> None:
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=slots)
-    assert refusal.fields == ["slots"]
-    assert not (await worker.heartbeat(3)).desired_state.HasField("slots")
-
-
-async def test_a_resize_of_a_bad_or_unknown_worker_is_refused(channel: aio.Channel) -> None:
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w" * 201)
-    assert refusal.fields == ["worker_id", "slots"]
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-        await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="none", slots=1)
-    assert refusal.metadata == {"resource_type": "worker", "resource_id": "none"}
