@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -19,7 +19,6 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import asset_pb2
 from contentgen.v1 import asset_service_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as content_pb
-from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.asset_service_pb2_grpc import AssetServiceStub
@@ -28,7 +27,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from scheduler_svc.assets import objects
 from scheduler_svc.domain.content import MAX_BYTES
-from tests.harness.client import refused
+from tests.harness.client import bad_fields, not_found, refused
 from tests.harness.cluster import Databases
 from tests.harness.maker import Maker
 from tests.harness.pictures import png, sha256
@@ -69,16 +68,16 @@ def assets(channel: aio.Channel) -> AssetServiceAsyncStub:
     return AssetServiceStub(channel)
 
 
-async def leased(made: Maker) -> pb.AssignedLease:
-    await made.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=made.account, topic="a topic"))
-    (lease,) = await made.worker.take()
-    await made.worker.start(lease)
-    return lease
+async def maker_at(channel: aio.Channel, worker: ScriptedWorker) -> Maker:
+    """One for a new account of a scheduler of the test's own."""
+    account = (await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="a"))).account
+    return Maker(TaskServiceStub(channel), ContentServiceStub(channel), worker, account.account_id)
 
 
-async def content_of(made: Maker, lease: pb.AssignedLease) -> content_pb.Content:
-    task = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=lease.task.task_id))).task
-    return (await made.contents.GetContent(content_pb.GetContentRequest(content_id=task.content_id))).content
+async def completed(made: Maker, lease: pb.AssignedLease, *assets: pb.ResultAsset, **result: Any) -> content_pb.Content:
+    """The content of a lease whose result names these assets."""
+    assert await made.worker.complete(lease, assets=assets, **result) == pb.UPDATE_OUTCOME_COMMITTED
+    return await made.content_of(lease.task.task_id)
 
 
 def named(data: bytes, name: str = "cover.png") -> pb.ResultAsset:
@@ -105,10 +104,10 @@ async def test_a_content_names_the_picture_that_was_uploaded_before_its_result(
     made: Maker, assets: AssetServiceAsyncStub
 ) -> None:
     picture = png()
-    lease = await leased(made)
+    lease = await made.leased()
     assert not await made.worker.upload(lease, picture)
-    await made.worker.complete(lease, "![](asset:cover.png)", images=["asset:cover.png"], assets=[named(picture)])
-    content = await content_of(made, lease)
+    images = ["asset:cover.png"]
+    content = await completed(made, lease, named(picture), body="![](asset:cover.png)", images=images)
     (asset,) = content.assets
     assert (asset.name, asset.sha256) == ("cover.png", sha256(picture))
     assert (asset.media_type, asset.size, asset.width, asset.height) == ("image/png", len(picture), 3, 2)
@@ -122,25 +121,22 @@ async def test_a_content_names_the_picture_that_was_uploaded_before_its_result(
 async def test_an_asset_is_stored_once_for_all_contents(made: Maker, data: bytes, store: Path) -> None:
     before = files(store)
     for known in (False, True):
-        lease = await leased(made)
+        lease = await made.leased()
         assert await made.worker.upload(lease, data) is known
-        await made.worker.complete(lease, assets=[named(data)])
-        assert [asset.name for asset in (await content_of(made, lease)).assets] == ["cover.png"]
+        assert [asset.name for asset in (await completed(made, lease, named(data))).assets] == ["cover.png"]
     assert files(store) - before == {sha256(data): 1}
 
 
 async def test_a_stored_asset_is_answered_at_once(made: Maker, data: bytes) -> None:
-    lease = await leased(made)
+    lease = await made.leased()
     await made.worker.upload(lease, data)
     stated = {"sha256": sha256(data), "size": len(data)}
     assert await made.worker.put([pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, **stated)])  # type: ignore[arg-type]
 
 
 async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Maker, data: bytes) -> None:
-    lease = await leased(made)
     left = [asset_pb2.LeftOutAsset(name="/etc/passwd", reason="OUTSIDE_FOLDER")]
-    assert await made.worker.complete(lease, assets=[named(data)], left_out_assets=left) == pb.UPDATE_OUTCOME_COMMITTED
-    content = await content_of(made, lease)
+    content = await completed(made, await made.leased(), named(data), left_out_assets=left)
     assert not content.assets
     assert [(asset.name, asset.reason) for asset in content.left_out_assets] == [
         ("cover.png", "NOT_FOUND"),
@@ -151,12 +147,10 @@ async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Make
 async def test_an_asset_whose_name_leads_out_of_a_folder_is_left_out_and_the_result_stays(
     made: Maker, data: bytes
 ) -> None:
-    lease = await leased(made)
+    lease = await made.leased()
     await made.worker.upload(lease, data)
     names = ["../a.png", "a/../../b.png", "/etc/passwd", "..", "a\\..\\b.png", "a\0.png"]
-    assets = [named(data, name) for name in (*names, "in/..a.png")]
-    assert await made.worker.complete(lease, assets=assets) == pb.UPDATE_OUTCOME_COMMITTED
-    content = await content_of(made, lease)
+    content = await completed(made, lease, *(named(data, name) for name in (*names, "in/..a.png")))
     assert [asset.name for asset in content.assets] == ["in/..a.png"]
     assert [(asset.name, asset.reason) for asset in content.left_out_assets] == [
         (name.replace("\0", ""), "OUTSIDE_FOLDER") for name in names
@@ -166,26 +160,23 @@ async def test_an_asset_whose_name_leads_out_of_a_folder_is_left_out_and_the_res
 async def test_an_asset_that_no_content_names_does_not_exist_for_readers(
     made: Maker, data: bytes, assets: AssetServiceAsyncStub
 ) -> None:
-    await made.worker.upload(await leased(made), data)
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
+    await made.worker.upload(await made.leased(), data)
+    with not_found("asset", sha256(data)):
         await read(assets, sha256(data))
-    assert refusal.metadata == {"resource_type": "asset", "resource_id": sha256(data)}
 
 
 async def test_any_range_of_an_asset_can_be_read(made: Maker, assets: AssetServiceAsyncStub) -> None:
     data = os.urandom(1_200_000)
-    lease = await leased(made)
+    lease = await made.leased()
     await made.worker.upload(lease, data)
-    await made.worker.complete(lease, assets=[named(data, "data")])
+    content = await completed(made, lease, named(data, "data"))
     assert await read(assets, sha256(data)) == data
     assert await read(assets, sha256(data), 600_000, 10) == data[600_000:600_010]
     assert await read(assets, sha256(data), 1_199_990, 1_000) == data[-10:]
     assert await read(assets, sha256(data), len(data)) == b""
-    assert (await content_of(made, lease)).assets[0].media_type == "application/octet-stream"
-    for field, request in (("offset", (len(data) + 1, 0)), ("offset", (-1, 0)), ("length", (0, -1))):
-        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-            await read(assets, sha256(data), *request)
-        assert refusal.fields == [field]
+    assert content.assets[0].media_type == "application/octet-stream"
+    with bad_fields("offset"):
+        await read(assets, sha256(data), len(data) + 1)
 
 
 async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, data: bytes, channel: aio.Channel) -> None:
@@ -199,14 +190,14 @@ async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, data:
         )
 
     await allow(limit)
-    lease = await leased(made)
+    lease = await made.leased()
     await made.worker.upload(lease, data)
     with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL") as refusal:
         await made.worker.upload(lease, other)
     assert refusal.metadata == {"account_id": str(made.account), "limit": str(limit)}
     assert await made.worker.upload(lease, data), "what counts already fits"
     another = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
-    of_another = await leased(Maker(made.tasks, made.contents, made.worker, another))
+    of_another = await Maker(made.tasks, made.contents, made.worker, another).leased()
     await made.worker.upload(of_another, other)
     with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"):
         await made.worker.upload(lease, other)  # though it is stored: it would count for this account, too
@@ -228,9 +219,7 @@ async def test_uploads_at_the_same_time_keep_within_the_default_of_two_scheduler
         aio.insecure_channel(f"127.0.0.1:{both[1].port}") as second,
         ScriptedWorker(first) as worker,
     ):
-        request = account_pb.CreateAccountRequest(name="a")
-        account = (await AccountServiceStub(first).CreateAccount(request)).account
-        lease = await leased(Maker(TaskServiceStub(first), ContentServiceStub(first), worker, account.account_id))
+        lease = await (await maker_at(first, worker)).leased()
         calls = [WorkerServiceStub(channel).PutAsset() for channel in (first, second)]
         for call, data in zip(calls, files, strict=True):
             first_message = pb.PutAssetRequest(lease_id=lease.lease_id, attempt=lease.attempt, size=len(data))
@@ -248,7 +237,7 @@ async def test_uploads_at_the_same_time_keep_within_the_default_of_two_scheduler
 
 
 async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker, data: bytes) -> None:
-    lease = await leased(made)
+    lease = await made.leased()
     await made.worker.complete(lease)
     for other in (
         lease,
@@ -274,37 +263,29 @@ async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker, da
 async def test_an_upload_that_is_not_what_it_states_stores_nothing(
     made: Maker, data: bytes, store: Path, field: str, header: dict[str, object]
 ) -> None:
-    lease, before = await leased(made), files(store)
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+    lease, before = await made.leased(), files(store)
+    with bad_fields(field):
         await made.worker.upload(lease, data, **header)
-    assert refusal.fields == [field]
     assert not files(store) - before
-    await made.worker.complete(lease, assets=[named(data)])
-    assert not (await content_of(made, lease)).assets
-
-
-async def test_an_upload_without_a_message_is_refused(made: Maker) -> None:
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
-        await made.worker.put([])
+    assert not (await completed(made, lease, named(data))).assets
 
 
 async def test_a_name_counts_once_and_bad_entries_not_at_all(made: Maker, data: bytes) -> None:
-    lease = await leased(made)
+    lease = await made.leased()
     await made.worker.upload(lease, data)
     bad = [pb.ResultAsset(name=name, sha256=digest) for name, digest in (("", sha256(data)), ("x", "X" * 64))]
     long = pb.ResultAsset(name="n" * 201, sha256=sha256(data))
-    await made.worker.complete(lease, assets=[*bad, long, named(data), named(data)])
-    assert [asset.name for asset in (await content_of(made, lease)).assets] == ["cover.png"]
+    content = await completed(made, lease, *bad, long, named(data), named(data))
+    assert [asset.name for asset in content.assets] == ["cover.png"]
 
 
 async def test_a_deleted_content_takes_what_it_names_with_it(
     made: Maker, data: bytes, assets: AssetServiceAsyncStub
 ) -> None:
-    lease = await leased(made)
+    lease = await made.leased()
     await made.worker.upload(lease, data)
-    await made.worker.complete(lease, assets=[named(data)])
-    content = await content_of(made, lease)
-    await made.contents.DeleteContent(content_pb.DeleteContentRequest(content_id=content.content_id))
+    content = await completed(made, lease, named(data))
+    await made.delete(content.content_id)
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
         await read(assets, sha256(data))
 
@@ -312,7 +293,7 @@ async def test_a_deleted_content_takes_what_it_names_with_it(
 async def test_what_is_missing_in_the_folder_is_unavailable(
     made: Maker, data: bytes, assets: AssetServiceAsyncStub, store: Path
 ) -> None:
-    lease = await leased(made)
+    lease = await made.leased()
     await made.worker.upload(lease, data)
     await made.worker.complete(lease, assets=[named(data)])
     remove(store, sha256(data))
@@ -330,10 +311,7 @@ async def test_a_replica_on_another_store_than_the_first_asset_s_does_not_serve(
         aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
         ScriptedWorker(channel) as worker,
     ):
-        request = account_pb.CreateAccountRequest(name="a")
-        account = (await AccountServiceStub(channel).CreateAccount(request)).account
-        maker = Maker(TaskServiceStub(channel), ContentServiceStub(channel), worker, account.account_id)
-        lease = await leased(maker)
+        lease = await (await maker_at(channel, worker)).leased()
         assert second.health.serving, "nothing was stored yet"
         await worker.upload(lease, b"a file")
         await wait_until_async(lambda: not second.health.serving, within=60, what="the other one does not serve")

@@ -18,10 +18,6 @@ from worker_svc.references import Reference, references, renamed
 
 pytestmark = pytest.mark.unit
 
-
-# What a file is told to be by its beginning, and how large a picture is.
-
-
 UNKNOWN = Media("application/octet-stream")
 TEXT = Media("text/plain")
 

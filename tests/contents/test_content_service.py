@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import pytest
 import sqlalchemy as sa
-from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
@@ -14,16 +11,11 @@ from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from scheduler_svc.contents.sql.contents import MAX_REVISIONS
-from tests.harness.client import refused
+from tests.harness.client import bad_fields, not_found, refused
 from tests.harness.maker import BODY, Maker
-
-if TYPE_CHECKING:
-    from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
+from tests.harness.scheduling import sql
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
-
-
-# ContentService over a real server on a real database, with contents of a scripted worker.
 
 
 async def test_a_content_has_the_fields_of_the_cli_s_result(made: Maker) -> None:
@@ -48,12 +40,6 @@ async def test_fields_that_the_cli_left_out_are_unset(made: Maker) -> None:
     assert (content.html_body, list(content.images), content.cover_image) == ("", [], "")
 
 
-async def test_an_unapproved_content_waits_for_review_outside_the_pool(made: Maker) -> None:
-    content = await made(auto_approve=False)
-    assert content.review_status == pb.REVIEW_STATUS_PENDING_REVIEW
-    assert not (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries
-
-
 async def test_contents_are_listed_newest_first_without_their_texts(made: Maker) -> None:
     contents = [await made(html_body="<p>"), await made(auto_approve=False), await made()]
     for content in contents:
@@ -73,42 +59,18 @@ async def test_contents_are_listed_newest_first_without_their_texts(made: Maker)
 
 
 async def test_the_publish_pool_lists_approved_contents(made: Maker) -> None:
-    later = await made(schedule_time=Timestamp(seconds=1_000_000_000))
-    first = await made("A headline", priority=9)
-    entries = (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries
-    assert [entry.content_id for entry in entries] == [first.content_id, later.content_id]
-    high, low = entries
-    assert (high.account_id, high.priority, high.status) == (made.account, 9, pb.PUBLISH_STATUS_PENDING)
-    assert (high.error, high.claim_id, high.publisher, high.published_url) == ("", "", "", "")
-    assert (high.title, high.attempt_count, high.max_attempts) == ("A headline", 0, 3)
-    assert not high.HasField("next_attempt_time")
-    assert not high.HasField("claim_expire_time")
-    assert low.priority == 5
-    page = await made.contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=made.account, page_size=1))
-    assert list(page.entries) == [high]
-    token = page.next_page_token
-    rest = await made.contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=made.account, page_token=token))
-    assert list(rest.entries) == [low]
-    assert not rest.next_page_token
-
-
-async def test_an_unknown_content_is_not_found(contents: ContentServiceAsyncStub) -> None:
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-        await contents.GetContent(pb.GetContentRequest(content_id=999))
-    assert refusal.metadata == {"resource_type": "content", "resource_id": "999"}
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await contents.GetContent(pb.GetContentRequest())
-    assert refusal.fields == ["content_id"]
-
-
-async def test_bad_lists_are_refused_with_every_bad_field(contents: ContentServiceAsyncStub) -> None:
-    request = pb.ListContentsRequest(account_id=-1, page_size=-1, page_token="?", review_status=9)  # type: ignore[arg-type]
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await contents.ListContents(request)
-    assert refusal.fields == ["account_id", "review_status", "page_size", "page_token"]
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await contents.ListPublishPool(pb.ListPublishPoolRequest(account_id=-1, page_size=-1, page_token="?"))
-    assert refusal.fields == ["account_id", "page_size", "page_token"]
+    low = await made(schedule_time=Timestamp(seconds=1_000_000_000))
+    high = await made("A headline", priority=9)
+    await made(auto_approve=False)
+    first, second = await made.pool(page_size=1)
+    assert (first.content_id, second.content_id) == (high.content_id, low.content_id)
+    assert (first.account_id, first.priority, first.status) == (made.account, 9, pb.PUBLISH_STATUS_PENDING)
+    assert (first.error, first.claim_id, first.publisher, first.published_url) == ("", "", "", "")
+    assert (first.title, first.attempt_count, first.max_attempts) == ("A headline", 0, 3)
+    assert not first.HasField("next_attempt_time")
+    assert not first.HasField("claim_expire_time")
+    assert second.priority == 5
+    assert await made.pool(account_id=made.account) == [first, second]
 
 
 async def test_title_usage_and_model_are_the_creator_s_where_it_gives_them(made: Maker) -> None:
@@ -129,47 +91,27 @@ async def test_the_title_is_the_topic_where_the_creator_gives_none(made: Maker) 
 
 
 MIB = 1024 * 1024
+ROWS = "SELECT count(*) FROM content_revisions"
 
 
-async def edit(
-    contents: ContentServiceAsyncStub, content_id: int, etag: str = "", reviewer: str = "", **texts: Any
-) -> pb.Content:
-    content = pb.Content(content_id=content_id, **texts)
-    request = pb.UpdateContentRequest(
-        content=content, update_mask=FieldMask(paths=list(texts)), etag=etag, reviewer=reviewer
-    )
-    return (await contents.UpdateContent(request)).content
-
-
-async def read(contents: ContentServiceAsyncStub, content_id: int) -> pb.Content:
-    return (await contents.GetContent(pb.GetContentRequest(content_id=content_id))).content
-
-
-async def revisions(
-    contents: ContentServiceAsyncStub, content_id: int, size: int = 0
-) -> list[list[pb.ContentRevision]]:
+async def revisions(made: Maker, content_id: int, size: int = 0) -> list[list[pb.ContentRevision]]:
     """By page."""
     request = pb.ListContentRevisionsRequest(content_id=content_id, page_size=size)
     pages = []
     while True:
-        page = await contents.ListContentRevisions(request)
+        page = await made.contents.ListContentRevisions(request)
         pages.append(list(page.revisions))
         request.page_token = page.next_page_token
         if not page.next_page_token:
             return pages
 
 
-def rows(engine: sa.Engine) -> int:
-    with engine.connect() as connection:
-        return int(connection.execute(sa.text("SELECT count(*) FROM content_revisions")).scalar_one())
-
-
 async def test_an_edit_changes_what_the_mask_names_and_no_more(made: Maker) -> None:
     content = await made(html_body="<p>", images=["one.png", "two.png"], category="科技", auto_approve=False)
-    edited = await edit(made.contents, content.content_id, content.etag, title="新题目", cover_image="two.png")
+    edited = await made.edit(content.content_id, content.etag, title="新题目", cover_image="two.png")
     assert (edited.title, edited.cover_image, edited.revision) == ("新题目", "two.png", 2)
     assert edited.etag != content.etag
-    assert await read(made.contents, content.content_id) == edited
+    assert await made.read(content.content_id) == edited
     for name in ("title", "cover_image", "revision", "etag"):
         edited.ClearField(name)
         content.ClearField(name)
@@ -178,57 +120,56 @@ async def test_an_edit_changes_what_the_mask_names_and_no_more(made: Maker) -> N
 
 async def test_what_is_derived_from_the_body_follows_it(made: Maker) -> None:
     content = await made(html_body="<p>old")
-    edited = await edit(made.contents, content.content_id, body="new")
+    edited = await made.edit(content.content_id, body="new")
     assert (edited.body, edited.html_body, edited.summary, edited.word_count) == ("new", "", "new", 3)
-    edited = await edit(made.contents, content.content_id, body="newer", html_body="<p>newer", summary="an abstract")
+    edited = await made.edit(content.content_id, body="newer", html_body="<p>newer", summary="an abstract")
     assert (edited.body, edited.html_body, edited.summary) == ("newer", "<p>newer", "an abstract")
-    edited = await edit(made.contents, content.content_id, body="the newest")
+    edited = await made.edit(content.content_id, body="the newest")
     assert (edited.html_body, edited.summary) == ("", "an abstract"), "whose summary was written stays"
 
 
 async def test_a_cover_image_can_be_taken_away(made: Maker) -> None:
     content = await made(images=["one.png"])
     assert content.cover_image == "one.png"
-    assert (await edit(made.contents, content.content_id, cover_image="")).cover_image == ""
+    assert (await made.edit(content.content_id, cover_image="")).cover_image == ""
 
 
 async def test_of_two_editors_of_one_text_the_second_is_refused(made: Maker) -> None:
     content = await made()
-    first = await edit(made.contents, content.content_id, content.etag, title="the first")
+    first = await made.edit(content.content_id, content.etag, title="the first")
     with refused(StatusCode.ABORTED, "ETAG_MISMATCH") as refusal:
-        await edit(made.contents, content.content_id, content.etag, title="the second")
+        await made.edit(content.content_id, content.etag, title="the second")
     assert refusal.metadata == {"etag": first.etag}
-    assert await read(made.contents, content.content_id) == first
-    assert (await edit(made.contents, content.content_id, first.etag, title="the second")).revision == 3
+    assert await made.read(content.content_id) == first
+    assert (await made.edit(content.content_id, first.etag, title="the second")).revision == 3
 
 
 async def test_a_review_makes_etags_stale(made: Maker) -> None:
     content = await made(auto_approve=False)
-    request = pb.ReviewContentRequest(content_id=content.content_id, decision=pb.REVIEW_DECISION_APPROVE)
-    approved = (await made.contents.ReviewContent(request)).content
+    approved = await made.review(content.content_id)
     with refused(StatusCode.ABORTED, "ETAG_MISMATCH"):
-        await edit(made.contents, content.content_id, content.etag, title="too late")
-    edited = await edit(made.contents, content.content_id, approved.etag, title="in time")
+        await made.edit(content.content_id, content.etag, title="too late")
+    edited = await made.edit(content.content_id, approved.etag, title="in time")
     assert edited.review_status == pb.REVIEW_STATUS_APPROVED
 
 
 async def test_an_edit_that_changes_nothing_makes_no_revision(made: Maker, engine: sa.Engine) -> None:
     content = await made()
-    assert await edit(made.contents, content.content_id, title=content.title, body=content.body) == content
-    assert rows(engine) == 0
+    assert await made.edit(content.content_id, title=content.title, body=content.body) == content
+    assert sql(engine, ROWS) == [(0,)]
 
 
 async def test_a_content_that_was_never_edited_has_the_creator_s_text_as_its_revision(
     made: Maker, engine: sa.Engine
 ) -> None:
     content = await made(html_body="<p>", images=["one.png"])
-    ((first,),) = await revisions(made.contents, content.content_id)
+    ((first,),) = await revisions(made, content.content_id)
     assert (first.number, first.author, first.create_time) == (1, "", content.create_time)
     assert (first.title, first.body, first.html_body, first.summary) == ("a topic", BODY, "<p>", BODY[:200])
     assert first.cover_image == "one.png"
-    assert rows(engine) == 0
-    await edit(made.contents, content.content_id, title="edited")
-    ((kept, second),) = await revisions(made.contents, content.content_id)
+    assert sql(engine, ROWS) == [(0,)]
+    await made.edit(content.content_id, title="edited")
+    ((kept, second),) = await revisions(made, content.content_id)
     assert kept == first
     assert (second.number, second.title, second.body) == (2, "edited", BODY)
 
@@ -236,8 +177,8 @@ async def test_a_content_that_was_never_edited_has_the_creator_s_text_as_its_rev
 async def test_each_revision_has_its_author(made: Maker) -> None:
     content = await made()
     for name, title in (("", "one"), ("编辑", "two")):
-        await edit(made.contents, content.content_id, reviewer=name, title=title)
-    (page,) = await revisions(made.contents, content.content_id)
+        await made.edit(content.content_id, reviewer=name, title=title)
+    (page,) = await revisions(made, content.content_id)
     assert [(revision.number, revision.author, revision.title) for revision in page] == [
         (1, "", "a topic"),
         (2, "anonymous", "one"),
@@ -248,91 +189,64 @@ async def test_each_revision_has_its_author(made: Maker) -> None:
 async def test_revisions_come_in_pages_that_end_before_3_mib(made: Maker) -> None:
     content = await made()
     for n in range(4):
-        await edit(made.contents, content.content_id, body=str(n) + "x" * 2 * MIB)
-    pages = await revisions(made.contents, content.content_id)
+        await made.edit(content.content_id, body=str(n) + "x" * 2 * MIB)
+    pages = await revisions(made, content.content_id)
     assert [[revision.number for revision in page] for page in pages] == [[1, 2], [3], [4], [5]]
-    pages = await revisions(made.contents, content.content_id, size=1)
+    pages = await revisions(made, content.content_id, size=1)
     assert [[revision.number for revision in page] for page in pages] == [[1], [2], [3], [4], [5]]
 
 
 async def test_the_first_revision_and_the_newest_are_kept(made: Maker) -> None:
     content = await made()
     for n in range(MAX_REVISIONS + 3):
-        await edit(made.contents, content.content_id, title=f"title {n}")
-    (page,) = await revisions(made.contents, content.content_id, size=1_000)
+        await made.edit(content.content_id, title=f"title {n}")
+    (page,) = await revisions(made, content.content_id, size=1_000)
     assert [revision.number for revision in page] == [1, *range(6, MAX_REVISIONS + 5)]
     assert len(page) == MAX_REVISIONS
 
 
 async def test_body_and_html_together_are_bounded(made: Maker) -> None:
     content = await made()
-    await edit(made.contents, content.content_id, html_body="字" * (MIB - 1_000))
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await edit(made.contents, content.content_id, title="not this either", html_body="x" * 3 * MIB)
-    assert refusal.fields == ["content.body"]
-    assert (await read(made.contents, content.content_id)).title == "a topic"
-    assert len((await edit(made.contents, content.content_id, body="字" * MIB)).body) == MIB, "it empties the HTML"
+    await made.edit(content.content_id, html_body="字" * (MIB - 1_000))
+    with bad_fields("content.body"):
+        await made.edit(content.content_id, title="not this either", html_body="x" * 3 * MIB)
+    assert (await made.read(content.content_id)).title == "a topic"
+    assert len((await made.edit(content.content_id, body="字" * MIB)).body) == MIB, "it empties the HTML"
 
 
 async def test_revisions_are_deleted_with_their_content(made: Maker, engine: sa.Engine) -> None:
     content, other = await made(), await made()
     for item in (content, other):
-        await edit(made.contents, item.content_id, title="edited")
-    await made.contents.DeleteContent(pb.DeleteContentRequest(content_id=content.content_id))
-    assert rows(engine) == 2
+        await made.edit(item.content_id, title="edited")
+    await made.delete(content.content_id)
+    assert sql(engine, ROWS) == [(2,)]
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
-        await revisions(made.contents, content.content_id)
-
-
-@pytest.mark.parametrize("path", ["review_status", "images", "content_id", "word_count", "etag"])
-async def test_other_fields_cannot_be_edited(made: Maker, path: str) -> None:
-    content = await made()
-    request = pb.UpdateContentRequest(content=content, update_mask=FieldMask(paths=["title", path]))
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await made.contents.UpdateContent(request)
-    assert refusal.fields == ["update_mask.paths[1]"]
+        await revisions(made, content.content_id)
 
 
 # Contents that are written anew, and what becomes of the old ones; over a real server on a real database.
 
 
-APPROVE = pb.REVIEW_DECISION_APPROVE
 APPROVED, REJECTED = pb.REVIEW_STATUS_APPROVED, pb.REVIEW_STATUS_REJECTED
 
 
-async def regenerate(contents: ContentServiceAsyncStub, content_id: int, feedback: str = "shorter") -> task_pb2.Task:
+async def regenerate(made: Maker, content_id: int, feedback: str = "shorter") -> task_pb2.Task:
     request = pb.RegenerateContentRequest(content_id=content_id, feedback=feedback)
-    return (await contents.RegenerateContent(request)).task
-
-
-async def approve(contents: ContentServiceAsyncStub, content_id: int) -> None:
-    request = pb.ReviewContentRequest(content_id=content_id, decision=APPROVE, reviewer="anna")
-    await contents.ReviewContent(request)
-
-
-async def reopen(contents: ContentServiceAsyncStub, content_id: int) -> None:
-    await contents.ReopenContent(pb.ReopenContentRequest(content_id=content_id))
-
-
-async def pool(contents: ContentServiceAsyncStub) -> list[int]:
-    return [entry.content_id for entry in (await contents.ListPublishPool(pb.ListPublishPoolRequest())).entries]
+    return (await made.contents.RegenerateContent(request)).task
 
 
 async def rewritten(made: Maker, content_id: int) -> pb.Content:
     """The content that is written in its place."""
-    task = await regenerate(made.contents, content_id)
-    (lease,) = await made.worker.take()
-    await made.worker.start(lease)
-    await made.worker.complete(lease, "a shorter body")
-    ended = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=task.task_id))).task
-    return await read(made.contents, ended.content_id)
+    task = await regenerate(made, content_id)
+    await made.worker.complete(await made.worker.run(), "a shorter body")
+    return await made.content_of(task.task_id)
 
 
 async def test_the_new_task_has_the_brief_and_the_feedback(made: Maker) -> None:
     content = await made(
         "题", requirements="800 words", tone="dry", category="c", priority=8, labels={"run": "7"}, max_retries=1
     )
-    task = await regenerate(made.contents, content.content_id, "shorter")
+    task = await regenerate(made, content.content_id, "shorter")
     assert task.regenerates_content_id == content.content_id
     new_task = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=task.task_id))).task
     assert (new_task.topic, new_task.tone, new_task.category, new_task.priority) == ("题", "dry", "c", 8)
@@ -341,7 +255,7 @@ async def test_the_new_task_has_the_brief_and_the_feedback(made: Maker) -> None:
     assert new_task.regenerates_content_id == content.content_id
     listed = (await made.tasks.ListTasks(task_pb.ListTasksRequest())).tasks
     assert [item.regenerates_content_id for item in listed] == [content.content_id, 0]
-    assert await read(made.contents, content.content_id) == content
+    assert await made.read(content.content_id) == content
 
 
 @pytest.mark.parametrize("auto_approve", [True, False])
@@ -349,14 +263,14 @@ async def test_an_approved_one_supersedes_the_old_one(made: Maker, auto_approve:
     old = await made(auto_approve=auto_approve)
     new = await rewritten(made, old.content_id)
     assert new.review_status == pb.REVIEW_STATUS_PENDING_REVIEW
-    assert await read(made.contents, old.content_id) == old, "nothing happens to it before that"
-    await approve(made.contents, new.content_id)
-    superseded = await read(made.contents, old.content_id)
+    assert await made.read(old.content_id) == old, "nothing happens to it before that"
+    await made.review(new.content_id, reviewer="anna")
+    superseded = await made.read(old.content_id)
     assert superseded.superseded_by_content_id == new.content_id
     assert (superseded.review_status, superseded.reviewer) == (REJECTED, "anna")
     assert superseded.review_comment == f"superseded by content {new.content_id}"
     assert superseded.etag != old.etag
-    assert await pool(made.contents) == [new.content_id]
+    assert await made.pooled() == [new.content_id]
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -364,65 +278,64 @@ async def test_of_both_in_one_batch_only_the_new_one_is_published(made: Maker, n
     old = await made(auto_approve=False)
     new = await rewritten(made, old.content_id)
     ids = [new.content_id, old.content_id] if newest_first else [old.content_id, new.content_id]
-    reviews = [pb.ReviewContentRequest(content_id=content_id, decision=APPROVE) for content_id in ids]
+    reviews = [
+        pb.ReviewContentRequest(content_id=content_id, decision=pb.REVIEW_DECISION_APPROVE) for content_id in ids
+    ]
     decided = await made.contents.BatchReviewContents(pb.BatchReviewContentsRequest(requests=reviews))
     assert [content.content_id for content in decided.contents] == ids
-    superseded = await read(made.contents, old.content_id)
+    superseded = await made.read(old.content_id)
     assert (superseded.review_status, superseded.superseded_by_content_id) == (REJECTED, new.content_id)
-    assert await pool(made.contents) == [new.content_id]
+    assert await made.pooled() == [new.content_id]
 
 
 async def test_a_rejected_one_supersedes_nothing(made: Maker) -> None:
     old = await made()
     new = await rewritten(made, old.content_id)
-    request = pb.ReviewContentRequest(content_id=new.content_id, decision=pb.REVIEW_DECISION_REJECT)
-    await made.contents.ReviewContent(request)
-    assert await read(made.contents, old.content_id) == old
-    assert await pool(made.contents) == [old.content_id]
+    await made.review(new.content_id, pb.REVIEW_DECISION_REJECT)
+    assert await made.read(old.content_id) == old
+    assert await made.pooled() == [old.content_id]
 
 
 async def test_what_a_publisher_has_stays_approved(made: Maker) -> None:
     old = await made()
-    await made.contents.ClaimPublishPool(pb.ClaimPublishPoolRequest())
+    await made.claim()
     new = await rewritten(made, old.content_id)
-    await approve(made.contents, new.content_id)
-    superseded = await read(made.contents, old.content_id)
+    await made.review(new.content_id)
+    superseded = await made.read(old.content_id)
     assert (superseded.review_status, superseded.superseded_by_content_id) == (APPROVED, new.content_id)
-    assert await pool(made.contents) == [old.content_id, new.content_id]
+    assert await made.pooled() == [old.content_id, new.content_id]
 
 
 async def test_the_approval_can_be_taken_back(made: Maker) -> None:
     old = await made()
     new = await rewritten(made, old.content_id)
-    await approve(made.contents, new.content_id)
-    await reopen(made.contents, new.content_id)
-    assert (await read(made.contents, old.content_id)).superseded_by_content_id == 0
-    await reopen(made.contents, old.content_id)
-    await approve(made.contents, old.content_id)
-    assert await pool(made.contents) == [old.content_id]
+    await made.review(new.content_id)
+    await made.reopen(new.content_id)
+    assert (await made.read(old.content_id)).superseded_by_content_id == 0
+    await made.reopen(old.content_id)
+    await made.review(old.content_id)
+    assert await made.pooled() == [old.content_id]
 
 
 async def test_a_deleted_one_is_superseded_by_nothing(made: Maker) -> None:
     old = await made()
     new = await rewritten(made, old.content_id)
-    await made.contents.DeleteContent(pb.DeleteContentRequest(content_id=old.content_id))
-    await approve(made.contents, new.content_id)
-    assert await pool(made.contents) == [new.content_id]
-    await reopen(made.contents, new.content_id)
+    await made.delete(old.content_id)
+    await made.review(new.content_id)
+    assert await made.pooled() == [new.content_id]
+    await made.reopen(new.content_id)
 
 
 async def test_requirements_stay_within_their_bounds(made: Maker) -> None:
     long, wide = await made(requirements="x" * 19_000), await made("题" * 4_000, requirements="字" * 17_000)
     for content, feedback in ((long, "y" * 999), (wide, "字" * 1_000)):
-        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-            await regenerate(made.contents, content.content_id, feedback)
-        assert refusal.fields == ["feedback"]
-    assert await regenerate(made.contents, long.content_id, "y" * 998)
+        with bad_fields("feedback"):
+            await regenerate(made, content.content_id, feedback)
+    assert await regenerate(made, long.content_id, "y" * 998)
 
 
 async def test_a_content_whose_task_was_cleaned_up_cannot_be_written_anew(made: Maker) -> None:
     content = await made()
     await made.tasks.CleanupTasks(task_pb.CleanupTasksRequest(days=0))
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-        await regenerate(made.contents, content.content_id)
-    assert refusal.metadata == {"resource_type": "task", "resource_id": content.task_id}
+    with not_found("task", content.task_id):
+        await regenerate(made, content.content_id)

@@ -23,10 +23,6 @@ from tests.harness.scheduling import COLUMNS, NO_OTHER_TEXTS, RESULT, Scheduling
 
 pytestmark = pytest.mark.integration
 
-
-# ListContents with all filters: its pages together equal a plain query, and each is bounded.
-
-
 MANY = 60
 SCOPES = [ALL, Scope((1,)), Scope((1, 2)), Scope((2, 3)), Scope((9,))]
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

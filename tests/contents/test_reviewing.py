@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,14 +14,12 @@ from grpc import StatusCode, aio
 
 from contentgen.v1 import content_service_pb2 as pb
 from scheduler_svc.replica.replica import Replica
-from tests.harness.client import refused
+from tests.harness.client import bad_fields, invalid_state, refused
 from tests.harness.credentials import Caller, line, write
 from tests.harness.maker import Maker
 from tests.harness.replicas import serving
+from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker
-
-if TYPE_CHECKING:
-    from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -29,39 +27,20 @@ APPROVE, REJECT = pb.REVIEW_DECISION_APPROVE, pb.REVIEW_DECISION_REJECT
 WAITS, APPROVED = pb.REVIEW_STATUS_PENDING_REVIEW, pb.REVIEW_STATUS_APPROVED
 
 
-async def read(contents: ContentServiceAsyncStub, content_id: int) -> pb.Content:
-    return (await contents.GetContent(pb.GetContentRequest(content_id=content_id))).content
-
-
-async def review(
-    contents: ContentServiceAsyncStub, content_id: int, decision: Any = APPROVE, **more: Any
-) -> pb.Content:
-    request = pb.ReviewContentRequest(content_id=content_id, decision=decision, **more)
-    return (await contents.ReviewContent(request)).content
-
-
-async def reopen(contents: ContentServiceAsyncStub, content_id: int) -> pb.Content:
-    return (await contents.ReopenContent(pb.ReopenContentRequest(content_id=content_id))).content
-
-
-async def claim(contents: ContentServiceAsyncStub, reviewer: str = "", **fields: Any) -> pb.Content | None:
-    answer = await contents.ClaimReview(pb.ClaimReviewRequest(reviewer=reviewer, **fields))
+async def claim(made: Maker, reviewer: str = "", **fields: Any) -> pb.Content | None:
+    answer = await made.contents.ClaimReview(pb.ClaimReviewRequest(reviewer=reviewer, **fields))
     return answer.content if answer.HasField("content") else None
 
 
-async def release(contents: ContentServiceAsyncStub, content_id: int) -> pb.Content:
-    return (await contents.ReleaseReview(pb.ReleaseReviewRequest(content_id=content_id))).content
-
-
-async def pool(contents: ContentServiceAsyncStub) -> list[int]:
-    return [entry.content_id for entry in (await contents.ListPublishPool(pb.ListPublishPoolRequest())).entries]
+async def release(made: Maker, content_id: int) -> pb.Content:
+    return (await made.contents.ReleaseReview(pb.ReleaseReviewRequest(content_id=content_id))).content
 
 
 class TestDecisions:
     async def test_a_decision_has_its_reviewer_and_time(self, made: Maker) -> None:
         content = await made(auto_approve=False)
         assert (content.reviewer, content.HasField("review_time")) == ("", False)
-        decided = await review(made.contents, content.content_id, REJECT, comment="too long", reviewer="编辑")
+        decided = await made.review(content.content_id, REJECT, comment="too long", reviewer="编辑")
         assert (decided.reviewer, decided.review_comment) == ("编辑", "too long")
         assert decided.review_time.ToDatetime() > content.create_time.ToDatetime()
 
@@ -72,26 +51,21 @@ class TestDecisions:
 
     async def test_only_what_was_read_is_decided_on(self, made: Maker) -> None:
         content = await made(auto_approve=False)
-        edit = pb.UpdateContentRequest(content=pb.Content(content_id=content.content_id, title="another"))
-        edit.update_mask.paths.append("title")
-        edited = (await made.contents.UpdateContent(edit)).content
+        edited = await made.edit(content.content_id, title="another")
         with refused(StatusCode.ABORTED, "ETAG_MISMATCH") as refusal:
-            await review(made.contents, content.content_id, etag=content.etag)
+            await made.review(content.content_id, etag=content.etag)
         assert refusal.metadata == {"etag": edited.etag}
-        assert await pool(made.contents) == []
-        assert (await review(made.contents, content.content_id, etag=edited.etag)).review_status == APPROVED
+        assert await made.pooled() == []
+        assert (await made.review(content.content_id, etag=edited.etag)).review_status == APPROVED
 
     async def test_an_approval_may_say_when_to_publish(self, made: Maker) -> None:
         first, second = await made(auto_approve=False), await made(auto_approve=False)
         at = Timestamp(seconds=1_900_000_000)
-        await review(made.contents, first.content_id, schedule_time=at)
-        await review(made.contents, second.content_id)
-        entries = (await made.contents.ListPublishPool(pb.ListPublishPoolRequest())).entries
-        assert [(entry.content_id, entry.HasField("schedule_time")) for entry in entries] == [
-            (first.content_id, True),
-            (second.content_id, False),
-        ]
-        assert entries[0].schedule_time == at
+        await made.review(first.content_id, schedule_time=at)
+        await made.review(second.content_id)
+        scheduled, plain = await made.pool()
+        assert (scheduled.content_id, scheduled.schedule_time) == (first.content_id, at)
+        assert (plain.content_id, plain.HasField("schedule_time")) == (second.content_id, False)
 
     async def test_a_batch_decides_all_of_them(self, made: Maker) -> None:
         first, second = await made(auto_approve=False), await made(auto_approve=False)
@@ -104,9 +78,9 @@ class TestDecisions:
         assert [item.content_id for item in decided] == [second.content_id, first.content_id]
         assert [item.reviewer for item in decided] == ["boris", "anna"]
         assert [item.body for item in decided] == ["", ""]
-        assert await pool(made.contents) == [first.content_id]
+        assert await made.pooled() == [first.content_id]
         for summary in decided:
-            whole = await read(made.contents, summary.content_id)
+            whole = await made.read(summary.content_id)
             whole.ClearField("body")
             assert whole == summary
 
@@ -129,52 +103,49 @@ class TestDecisions:
         with refused(code, reason) as refusal:
             await made.contents.BatchReviewContents(pb.BatchReviewContentsRequest(requests=requests))
         assert f"content {requests[1].content_id} " in refusal.message + " "
-        assert await read(made.contents, good.content_id) == good
+        assert await made.read(good.content_id) == good
 
-    async def test_a_batch_has_a_hundred_requests_at_most(self, contents: ContentServiceAsyncStub) -> None:
+    async def test_a_batch_has_a_hundred_requests_at_most(self, made: Maker) -> None:
         requests = [pb.ReviewContentRequest(content_id=1 + n, decision=APPROVE) for n in range(101)]
-        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-            await contents.BatchReviewContents(pb.BatchReviewContentsRequest(requests=requests))
-        assert refusal.fields == ["requests"]
+        with bad_fields("requests"):
+            await made.contents.BatchReviewContents(pb.BatchReviewContentsRequest(requests=requests))
 
 
 class TestReopen:
     @pytest.mark.parametrize("decision", [APPROVE, REJECT])
     async def test_a_decision_is_taken_back(self, made: Maker, decision: Any) -> None:
         content = await made(auto_approve=False)
-        decided = await review(made.contents, content.content_id, decision, comment="a mistake", reviewer="anna")
-        reopened = await reopen(made.contents, content.content_id)
+        decided = await made.review(content.content_id, decision, comment="a mistake", reviewer="anna")
+        reopened = await made.reopen(content.content_id)
         assert reopened.etag not in {content.etag, decided.etag}
         reopened.etag = content.etag
         assert reopened == content, "as if nobody had decided"
-        assert await pool(made.contents) == []
-        approved = await review(made.contents, content.content_id, reviewer="boris")
+        assert await made.pooled() == []
+        approved = await made.review(content.content_id, reviewer="boris")
         assert (approved.reviewer, approved.publish_status) == ("boris", pb.PUBLISH_STATUS_PENDING)
-        assert await pool(made.contents) == [content.content_id]
+        assert await made.pooled() == [content.content_id]
 
     async def test_an_automatic_approval_is_taken_back(self, made: Maker) -> None:
         content = await made()
-        assert (await reopen(made.contents, content.content_id)).review_status == WAITS
-        assert await pool(made.contents) == []
+        assert (await made.reopen(content.content_id)).review_status == WAITS
+        assert await made.pooled() == []
 
     async def test_what_waits_stays_as_it_is(self, made: Maker) -> None:
         content = await made(auto_approve=False)
-        assert await reopen(made.contents, content.content_id) == content
+        assert await made.reopen(content.content_id) == content
 
     @pytest.mark.parametrize("published", [True, False])
     async def test_a_claim_and_a_publication_stand_against_it(self, made: Maker, published: bool) -> None:
         content = await made()
-        (entry,) = (await made.contents.ClaimPublishPool(pb.ClaimPublishPoolRequest())).entries
-        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
-            await reopen(made.contents, content.content_id)
-        assert refusal.metadata == {"current_state": "publishing", "required_state": "pending,failed"}
-        report = pb.ReportPublishedRequest(content_id=content.content_id, claim_id=entry.claim_id, published=published)
-        await made.contents.ReportPublished(report)
+        (entry,) = await made.claim()
+        with invalid_state("publishing", "pending,failed"):
+            await made.reopen(content.content_id)
+        await made.report(entry, published=published)
         if not published:
-            assert (await reopen(made.contents, content.content_id)).review_status == WAITS
+            assert (await made.reopen(content.content_id)).review_status == WAITS
             return
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
-            await reopen(made.contents, content.content_id)
+            await made.reopen(content.content_id)
         assert refusal.metadata["current_state"] == "published"
 
 
@@ -182,17 +153,17 @@ class TestClaims:
     async def test_two_reviewers_get_different_contents_the_oldest_first(self, made: Maker) -> None:
         await made()
         first, second = await made(auto_approve=False), await made(auto_approve=False)
-        one, two = await claim(made.contents, "anna"), await claim(made.contents, "boris")
+        one, two = await claim(made, "anna"), await claim(made, "boris")
         assert one
         assert two
         assert [one.content_id, two.content_id] == [first.content_id, second.content_id]
         assert [one.review_holder, two.review_holder] == ["anna", "boris"]
-        assert await claim(made.contents, "clara") is None
-        assert await read(made.contents, first.content_id) == one
+        assert await claim(made, "clara") is None
+        assert await made.read(first.content_id) == one
 
     async def test_a_claim_does_not_make_etags_stale(self, made: Maker) -> None:
         content = await made(auto_approve=False)
-        claimed = await claim(made.contents)
+        claimed = await claim(made)
         assert claimed
         assert claimed.etag == content.etag
 
@@ -200,58 +171,57 @@ class TestClaims:
         await made(auto_approve=False)
         holds = "SELECT extract(epoch FROM review_claim_expire_time - now()) FROM contents"
         for lease, low, high in ((None, 590, 600), (Duration(seconds=5), 0, 5)):
-            claimed = await claim(made.contents, lease=lease)
+            claimed = await claim(made, lease=lease)
             assert claimed
-            with engine.connect() as connection:
-                assert low < connection.execute(sa.text(holds)).scalar_one() <= high
-            await release(made.contents, claimed.content_id)
+            ((seconds,),) = sql(engine, holds)
+            assert low < seconds <= high
+            await release(made, claimed.content_id)
 
     async def test_a_claim_with_the_longest_lease_is_accepted(self, made: Maker) -> None:
         await made(auto_approve=False)
-        claimed = await claim(made.contents, lease=Duration(seconds=315_576_000_000))
+        claimed = await claim(made, lease=Duration(seconds=315_576_000_000))
         assert claimed
         assert claimed.review_claim_expire_time.ToJsonString() == "9999-12-31T00:00:00Z"
 
     async def test_an_expired_claim_is_gone(self, made: Maker, engine: sa.Engine) -> None:
         content = await made(auto_approve=False)
-        await claim(made.contents, "anna")
-        with engine.begin() as connection:
-            connection.execute(sa.text("UPDATE contents SET review_claim_expire_time = now()"))
-        assert await read(made.contents, content.content_id) == content
-        again = await claim(made.contents, "boris")
+        await claim(made, "anna")
+        sql(engine, "UPDATE contents SET review_claim_expire_time = now()")
+        assert await made.read(content.content_id) == content
+        again = await claim(made, "boris")
         assert again
         assert again.review_holder == "boris"
 
     async def test_a_claim_bars_nobody_from_deciding_and_ends_then(self, made: Maker) -> None:
         content = await made(auto_approve=False)
-        await claim(made.contents, "anna")
-        decided = await review(made.contents, content.content_id, REJECT, reviewer="boris")
+        await claim(made, "anna")
+        decided = await made.review(content.content_id, REJECT, reviewer="boris")
         assert (decided.reviewer, decided.review_holder) == ("boris", "")
-        await reopen(made.contents, content.content_id)
-        claimed = await claim(made.contents, "clara")
+        await made.reopen(content.content_id)
+        claimed = await claim(made, "clara")
         assert claimed
         assert claimed.content_id == content.content_id
 
     async def test_a_claim_takes_contents_of_its_account_only(self, made: Maker) -> None:
         await made(auto_approve=False)
-        assert await claim(made.contents, account_id=made.account + 1) is None
-        assert await claim(made.contents, account_id=made.account)
+        assert await claim(made, account_id=made.account + 1) is None
+        assert await claim(made, account_id=made.account)
 
     async def test_a_named_content_is_given_to_one_reviewer_and_its_lease_begins_anew(self, made: Maker) -> None:
         older, wanted = await made(auto_approve=False), await made(auto_approve=False)
-        held = await claim(made.contents, "anna", content_id=wanted.content_id, lease=Duration(seconds=60))
+        held = await claim(made, "anna", content_id=wanted.content_id, lease=Duration(seconds=60))
         assert held
         assert (held.content_id, held.review_holder, held.etag) == (wanted.content_id, "anna", wanted.etag)
-        assert await claim(made.contents, "boris", content_id=wanted.content_id) is None
-        renewed = await claim(made.contents, "anna", content_id=wanted.content_id)
+        assert await claim(made, "boris", content_id=wanted.content_id) is None
+        renewed = await claim(made, "anna", content_id=wanted.content_id)
         assert renewed
         assert renewed.review_claim_expire_time.seconds > held.review_claim_expire_time.seconds + 400
-        assert await read(made.contents, older.content_id) == older
+        assert await made.read(older.content_id) == older
 
     async def test_a_named_content_that_is_decided_is_given_to_nobody(self, made: Maker) -> None:
         decided = await made()
-        assert await claim(made.contents, "anna", content_id=decided.content_id) is None
-        assert await read(made.contents, decided.content_id) == decided
+        assert await claim(made, "anna", content_id=decided.content_id) is None
+        assert await made.read(decided.content_id) == decided
 
 
 @pytest.mark.usefixtures("replica")
@@ -268,9 +238,7 @@ class TestWithTokens:
         async with ScriptedWorker(channel, token="w-token") as worker:
             for _ in range(2):
                 await operator("TaskService/SubmitTask", account_id=1, topic="a topic", auto_approve=False)
-                (lease,) = await worker.take()
-                await worker.start(lease)
-                await worker.complete(lease)
+                await worker.complete(await worker.run())
         one = (await anna("ContentService/ClaimReview", reviewer="boris"))["content"]
         two = (await boris("ContentService/ClaimReview"))["content"]
         assert [one["review_holder"], two["review_holder"]] == ["anna", "boris"]
@@ -284,10 +252,6 @@ class TestWithTokens:
         await anna("ContentService/UpdateContent", content=title, update_mask="title", reviewer="boris")
         answer = await anna("ContentService/ListContentRevisions", content_id=one["content_id"])
         assert answer["revisions"][1]["author"] == "anna"
-        decided = await boris(
-            "ContentService/ReviewContent",
-            content_id=one["content_id"],
-            decision="REVIEW_DECISION_APPROVE",
-            reviewer="anna",
-        )
+        decision = {"content_id": one["content_id"], "decision": "REVIEW_DECISION_APPROVE", "reviewer": "anna"}
+        decided = await boris("ContentService/ReviewContent", **decision)
         assert decided["content"]["reviewer"] == "boris"

@@ -18,10 +18,6 @@ from tests.harness.console import HEAVY_HTML, HEAVY_MARKDOWN, HTML, HUGE, MARKDO
 
 pytestmark = pytest.mark.unit
 
-
-# Articles made safe, without a browser: what is left of HTML and Markdown, and what two texts differ in.
-
-
 OURS = Picture("cover.png", "/assets/0/cover.png", shown=True)
 PICTURES = Pictures({"cover.png": OURS, "bad.svg": Picture("bad.svg", "/assets/1/bad.svg", shown=False)})
 ATTRIBUTES = {"href", "title", "target", "rel", "src", "alt", "loading", "start", "colspan", "rowspan"}

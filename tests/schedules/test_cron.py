@@ -29,9 +29,6 @@ from scheduler_svc.domain.schedule import (
 pytestmark = pytest.mark.unit
 
 
-# The ticks of cron lines: over both ends of summer time in several zones, on leap days, forwards and backwards.
-
-
 def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
@@ -114,7 +111,7 @@ def test_the_hour_that_comes_twice_is_over_when_it_comes_again() -> None:
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "Asia/Kathmandu"])
 def test_a_zone_without_summer_time_runs_at_each_time(zone: str) -> None:
-    times = list(islice(Cron("*/15 * * * *", zone).after(utc("2026-03-01 00:00")), 96 * 365))
+    times = list(islice(Cron("*/15 * * * *", zone).after(utc("2026-03-01 00:00")), 96 * 60))
     assert {later - earlier for earlier, later in pairwise(times)} == {15 * MINUTE}
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 from google.protobuf.field_mask_pb2 import FieldMask
-from grpc import StatusCode
 
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
-from scheduler_svc.domain.schedule import MAX_SCHEDULES
-from tests.harness.client import refused
+from tests.harness.client import bad_fields
+from tests.harness.scheduling import sql
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
@@ -28,13 +27,6 @@ pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
 YEARLY = "0 0 1 1 *"
 TEMPLATE = task_pb.SubmitTaskRequest(topic="the news", priority=8, labels={"team": "a"})
-
-
-@pytest.fixture
-def engine(db_url: str) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(db_url, poolclass=sa.NullPool)
-    yield engine
-    engine.dispose()
 
 
 class Scheduler:
@@ -53,6 +45,9 @@ class Scheduler:
         request = pb.GetScheduleRequest(schedule_id=schedule.schedule_id)
         return (await self.schedules.GetSchedule(request)).schedule
 
+    async def run(self, schedule: pb.Schedule) -> None:
+        await self.schedules.RunSchedule(pb.RunScheduleRequest(schedule_id=schedule.schedule_id))
+
     async def tasks(self, schedule: pb.Schedule, **filters: Any) -> list[task_pb2.Task]:
         """Its tasks, newest first."""
         request = task_pb.ListTasksRequest(schedule_id=schedule.schedule_id, **filters)
@@ -61,11 +56,8 @@ class Scheduler:
     async def comes(self, schedule: pb.Schedule) -> None:
         """Its tick of this year is still to be decided; the replica looks because another schedule is resumed."""
         tick = datetime(datetime.now(UTC).year, 1, 1, tzinfo=UTC)
-        with self._engine.begin() as connection:
-            connection.execute(
-                sa.text("UPDATE schedules SET next_tick = :tick, due_time = :tick WHERE schedule_id = :id"),
-                {"tick": tick, "id": schedule.schedule_id},
-            )
+        update = "UPDATE schedules SET next_tick = :tick, due_time = :tick WHERE schedule_id = :id"
+        sql(self._engine, update, tick=tick, id=schedule.schedule_id)
         other = await self.create(paused=True)
         await self.schedules.ResumeSchedule(pb.ResumeScheduleRequest(schedule_id=other.schedule_id))
         await self.schedules.DeleteSchedule(pb.DeleteScheduleRequest(schedule_id=other.schedule_id))
@@ -83,20 +75,6 @@ def scheduler(
     schedules: ScheduleServiceAsyncStub, tasks: TaskServiceAsyncStub, account: int, engine: sa.Engine
 ) -> Scheduler:
     return Scheduler(schedules, tasks, account, engine)
-
-
-async def test_a_schedule_is_made_read_and_listed(scheduler: Scheduler) -> None:
-    schedule = await scheduler.create("30 9 * * MON", name="新闻", time_zone="Asia/Shanghai")
-    assert (schedule.schedule_id, schedule.account_id, schedule.name) == (1, scheduler.account, "新闻")
-    assert (schedule.cron, schedule.time_zone) == ("30 9 * * MON", "Asia/Shanghai")
-    assert (schedule.catch_up, schedule.overlap) == (pb.CATCH_UP_ONE, pb.OVERLAP_ALLOW)
-    assert (schedule.template.topic, schedule.template.account_id) == ("the news", scheduler.account)
-    times = [time.ToDatetime(tzinfo=UTC) for time in schedule.next_run_times]
-    assert times[0] > datetime.now(UTC)
-    assert times == [times[0] + timedelta(weeks=week) for week in range(5)]
-    assert all((time.weekday(), time.hour, time.minute) == (0, 1, 30) for time in times)
-    assert await scheduler.get(schedule) == schedule
-    assert list((await scheduler.schedules.ListSchedules(pb.ListSchedulesRequest())).schedules) == [schedule]
 
 
 async def test_the_next_runs_of_a_cron_line_are_those_of_a_schedule_with_it(scheduler: Scheduler) -> None:
@@ -149,7 +127,7 @@ async def test_a_tick_makes_a_task_that_names_its_schedule(scheduler: Scheduler,
 async def test_tasks_are_filtered_by_schedule_state_account_and_label(scheduler: Scheduler) -> None:
     schedule, other = await scheduler.create(), await scheduler.create()
     for item in (schedule, other, schedule):
-        await scheduler.schedules.RunSchedule(pb.RunScheduleRequest(schedule_id=item.schedule_id))
+        await scheduler.run(item)
     newest, oldest = await scheduler.tasks(schedule)
     assert newest.task_id > oldest.task_id
     assert await scheduler.tasks(schedule, account_id=scheduler.account) == [newest, oldest]
@@ -165,45 +143,10 @@ async def test_tasks_are_filtered_by_schedule_state_account_and_label(scheduler:
 async def test_a_page_token_is_of_its_schedule(scheduler: Scheduler, tasks: TaskServiceAsyncStub) -> None:
     schedule = await scheduler.create()
     for _ in range(2):
-        await scheduler.schedules.RunSchedule(pb.RunScheduleRequest(schedule_id=schedule.schedule_id))
+        await scheduler.run(schedule)
     page = await tasks.ListTasks(task_pb.ListTasksRequest(schedule_id=schedule.schedule_id, page_size=1))
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+    with bad_fields("page_token"):
         await tasks.ListTasks(task_pb.ListTasksRequest(page_token=page.next_page_token))
-    assert refusal.fields == ["page_token"]
-
-
-async def test_a_refused_tick_says_why(scheduler: Scheduler, accounts: AccountServiceAsyncStub) -> None:
-    schedule = await scheduler.create()
-    await accounts.DeactivateAccount(account_pb.DeactivateAccountRequest(account_id=scheduler.account))
-    await scheduler.comes(schedule)
-    read = await scheduler.get(schedule)
-    assert "deactivated" in read.last_error
-    assert not read.HasField("last_run_time")
-    with refused(StatusCode.FAILED_PRECONDITION, "ACCOUNT_INACTIVE"):
-        await scheduler.schedules.RunSchedule(pb.RunScheduleRequest(schedule_id=schedule.schedule_id))
-    account = account_pb.Account(account_id=scheduler.account, active=True)
-    await accounts.UpdateAccount(
-        account_pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=["active"]))
-    )
-    await scheduler.comes(schedule)
-    assert (await scheduler.get(schedule)).last_error == ""
-    assert len(await scheduler.tasks(schedule)) == 1
-
-
-async def test_a_paused_schedule_has_no_next_ticks_until_it_is_resumed(scheduler: Scheduler) -> None:
-    schedule = await scheduler.create()
-    for _ in range(2):
-        request = pb.PauseScheduleRequest(schedule_id=schedule.schedule_id)
-        paused = (await scheduler.schedules.PauseSchedule(request)).schedule
-        assert paused.paused
-        assert list(paused.next_run_times) == []
-    run = await scheduler.schedules.RunSchedule(pb.RunScheduleRequest(schedule_id=schedule.schedule_id))
-    assert [task.task_id for task in await scheduler.tasks(schedule)] == [run.task.task_id]
-    for _ in range(2):
-        resume = pb.ResumeScheduleRequest(schedule_id=schedule.schedule_id)
-        resumed = (await scheduler.schedules.ResumeSchedule(resume)).schedule
-        assert not resumed.paused
-        assert list(resumed.next_run_times) == list(schedule.next_run_times)
 
 
 async def test_an_update_changes_the_named_fields_and_no_others(scheduler: Scheduler) -> None:
@@ -221,30 +164,6 @@ async def test_an_update_changes_the_named_fields_and_no_others(scheduler: Sched
     assert changed.template == task_pb.SubmitTaskRequest(account_id=scheduler.account, topic="other news"), "whole"
     assert changed.next_run_times[0].ToDatetime() == schedule.next_run_times[0].ToDatetime() + timedelta(days=1)
     assert await scheduler.get(schedule) == changed
-
-
-async def test_a_deleted_schedule_is_gone_and_its_tasks_stay(scheduler: Scheduler) -> None:
-    schedule = await scheduler.create()
-    await scheduler.schedules.RunSchedule(pb.RunScheduleRequest(schedule_id=schedule.schedule_id))
-    request = pb.DeleteScheduleRequest(schedule_id=schedule.schedule_id)
-    await scheduler.schedules.DeleteSchedule(request)
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
-        await scheduler.schedules.DeleteSchedule(request)
-    (task,) = await scheduler.tasks(schedule)
-    assert task.schedule_id == schedule.schedule_id
-    assert (await scheduler.create()).schedule_id > schedule.schedule_id
-
-
-async def test_an_account_has_a_bounded_number_of_schedules(scheduler: Scheduler, engine: sa.Engine) -> None:
-    await scheduler.create(paused=True)
-    with engine.begin() as connection:
-        columns = "account_id, name, cron, time_zone, template, catch_up, overlap, jitter, paused"
-        connection.exec_driver_sql(
-            f"INSERT INTO schedules ({columns}) SELECT {columns} FROM schedules, generate_series(2, {MAX_SCHEDULES})"
-        )
-    with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_SCHEDULES") as refusal:
-        await scheduler.create()
-    assert refusal.metadata == {"account_id": str(scheduler.account), "limit": str(MAX_SCHEDULES)}
 
 
 async def test_fields_of_a_newer_client_are_not_kept(scheduler: Scheduler, engine: sa.Engine) -> None:
