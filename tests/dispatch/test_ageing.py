@@ -68,13 +68,6 @@ def seated(scheduling: Scheduling) -> set[int]:
 
 
 class TestClaims:
-    @pytest.mark.parametrize(("steps", "first"), [(0, "high"), (6, "high"), (7, "low"), (8, "low")])
-    def test_a_task_competes_one_priority_higher_a_step(self, ageing: Scheduling, steps: int, first: str) -> None:
-        """Among equals the longest wait comes first."""
-        keys = {"low": waiting(ageing, 1, steps)[0], "high": waiting(ageing, 8)[0]}
-        assert order(ageing, 1) == [keys[first]]
-        assert order(ageing, 1) == [keys[{"low": "high", "high": "low"}[first]]]
-
     def test_priorities_do_not_rise_without_ageing(self, scheduling: Scheduling) -> None:
         (low,), (high,) = waiting(scheduling, 1, 1_000), waiting(scheduling, 2)
         assert order(scheduling) == [high, low]
@@ -87,11 +80,6 @@ class TestClaims:
         assert ageing.sql("SELECT priority FROM leases") == [(1,)]
         assert ageing.task(key).priority == 1
 
-    def test_no_task_rises_above_priority_ten(self, ageing: Scheduling) -> None:
-        """At ten the longest wait decides."""
-        (high,), (low,), (lower,) = waiting(ageing, 10, 20), waiting(ageing, 2, 25), waiting(ageing, 1, 15)
-        assert order(ageing) == [low, high, lower]
-
     def test_the_higher_priority_comes_first_between_equal_waits(self, ageing: Scheduling) -> None:
         keys = [waiting(ageing, priority)[0] for priority in (8, 10, 9)]
         ageing.sql("UPDATE ready SET ready_time = now() - interval '1 h'")
@@ -100,20 +88,6 @@ class TestClaims:
     def test_a_clock_that_was_set_back_lowers_no_priority(self, ageing: Scheduling) -> None:
         (high,), (low,) = waiting(ageing, 6, -10), waiting(ageing, 5)
         assert order(ageing) == [high, low]
-
-    def test_an_old_task_pulls_tasks_before_it_along(self, ageing: Scheduling) -> None:
-        """It does not pass them, and they do not delay it. Tasks behind it are not pulled along."""
-        ages = {"young": 0, "old": 9, "younger": 0}
-        low = [waiting(ageing, 1, steps)[0] for steps in ages.values()]
-        (high,) = waiting(ageing, 8)
-        assert order(ageing) == [low[0], low[1], high, low[2]]
-
-    def test_a_claim_for_one_slot_examines_several_tasks(self, ageing: Scheduling) -> None:
-        low = waiting(ageing, 1, count=MIN_EXAMINED)
-        high = waiting(ageing, 8, count=2)
-        ageing.age(8 * STEP, low[-1])
-        assert [order(ageing, 1) for _ in low] == [[key] for key in low]
-        assert order(ageing) == high
 
     def test_a_task_that_is_ready_again_restarts_ageing(self, ageing: Scheduling) -> None:
         (low,), (high,) = waiting(ageing, 1, 9), waiting(ageing, 8)

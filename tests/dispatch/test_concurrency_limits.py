@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -18,15 +20,11 @@ from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Change, Release
 from scheduler_svc.domain.task import PendingReason
-from scheduler_svc.tasks.query import explain_task
 from scheduler_svc.transactions import Tx
-from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, claims, overtaken, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, claims, overtaken, released
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
-
-
-# `max_concurrent_tasks` is exact in all cases, and no seat is lost.
 
 
 LIMIT = 3
@@ -98,12 +96,6 @@ def test_a_lease_that_ends_frees_its_slot_for_the_next(scheduling: Scheduling, l
     assert leased(scheduling, limited) == LIMIT
 
 
-def test_an_account_at_its_limit_does_not_delay_others(scheduling: Scheduling, limited: int) -> None:
-    scheduling.fill(limited, 20)
-    scheduling.fill(1, 5)
-    assert len(claimed(scheduling, 10)) == LIMIT + 5
-
-
 def test_the_oldest_task_comes_first_behind_a_limit(scheduling: Scheduling, limited: int) -> None:
     keys, order = scheduling.fill(limited, 10), []
     while refs := claimed(scheduling, 10):
@@ -116,16 +108,6 @@ def test_the_oldest_task_comes_first_behind_a_limit(scheduling: Scheduling, limi
     assert order == keys
 
 
-def test_a_higher_priority_takes_the_seats_of_a_lower_one(scheduling: Scheduling, limited: int) -> None:
-    scheduling.fill(limited, 5, priority=2)
-    scheduling.admit()  # three of them could be claimed now
-    high = scheduling.fill(limited, 2, priority=8)
-    scheduling.admit()
-    order = [ref.task_key for ref in scheduling.claim(10)]
-    assert order[:2] == high
-    assert len(order) == LIMIT
-
-
 def test_running_tasks_are_not_displaced(scheduling: Scheduling, limited: int) -> None:
     scheduling.fill(limited, 5, priority=2)
     running = claimed(scheduling, 10)
@@ -135,11 +117,56 @@ def test_running_tasks_are_not_displaced(scheduling: Scheduling, limited: int) -
     assert [ref.task_key for ref in claimed(scheduling, 10)] == [high]
 
 
-def test_a_cancelled_task_frees_its_seat(scheduling: Scheduling, limited: int) -> None:
-    keys = scheduling.fill(limited, 5)
-    scheduling.admit()
-    scheduling.cancel(keys[0])
-    assert [ref.task_key for ref in claimed(scheduling, 10)] == keys[1:4]
+class TestLimitOrQuota:
+    """What is the same of seats by `max_concurrent_tasks` and by `max_starts_per_minute`."""
+
+    @pytest.fixture(params=["max_concurrent_tasks", "max_starts_per_minute"])
+    def bound(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    @pytest.fixture
+    def few(self, scheduling: Scheduling, bound: str) -> int:
+        """An account of three seats."""
+        account_id = scheduling.make_account()
+        scheduling.change_account(account_id, **{bound: LIMIT})
+        return account_id
+
+    def served(self, scheduling: Scheduling, count: int = 20) -> list[int]:
+        scheduling.admit()
+        return [grant.ref.task_key for grant in scheduling.serve(count)]
+
+    def test_an_account_without_a_seat_does_not_delay_others(self, scheduling: Scheduling, few: int) -> None:
+        scheduling.fill(few, 20)
+        scheduling.fill(1, 5)
+        assert len(self.served(scheduling)) == LIMIT + 5
+
+    def test_a_higher_priority_takes_the_seats_of_a_lower_one(self, scheduling: Scheduling, few: int) -> None:
+        scheduling.fill(few, 5, priority=2)
+        scheduling.admit()  # three of them could be claimed now
+        high = scheduling.fill(few, 2, priority=8)
+        order = self.served(scheduling)
+        assert order[:2] == high
+        assert len(order) == LIMIT
+
+    def test_cancelled_tasks_free_their_seats(self, scheduling: Scheduling, few: int) -> None:
+        keys = scheduling.fill(few, 6)
+        scheduling.admit()
+        for key in keys[:2]:
+            scheduling.cancel(key)
+        assert self.served(scheduling) == keys[2:5]
+
+    @pytest.mark.parametrize(("most", "more"), [(LIMIT + 2, 2), (0, 17), (1, 0)])
+    def test_a_changed_bound_applies(self, scheduling: Scheduling, bound: str, few: int, most: int, more: int) -> None:
+        scheduling.fill(few, 20)
+        assert len(self.served(scheduling)) == LIMIT
+        scheduling.change_account(few, **{bound: most})
+        assert len(scheduling.serve(20)) == more
+
+    def test_a_new_bound_applies_to_pending_tasks(self, scheduling: Scheduling, bound: str) -> None:
+        scheduling.fill(1, 20)
+        scheduling.change_account(1, **{bound: LIMIT})
+        assert len(scheduling.serve(10)) == LIMIT  # though no admission has run since
+        assert self.served(scheduling) == []
 
 
 def test_a_late_result_frees_its_seat(scheduling: Scheduling, limited: int) -> None:
@@ -152,12 +179,6 @@ def test_a_late_result_frees_its_seat(scheduling: Scheduling, limited: int) -> N
 
 
 class TestANewLimit:
-    def test_a_new_limit_applies_to_pending_tasks(self, scheduling: Scheduling) -> None:
-        scheduling.fill(1, 20)
-        scheduling.change_account(1, max_concurrent_tasks=LIMIT)
-        assert len(scheduling.claim(10)) == LIMIT  # though no admission has run since
-        assert claimed(scheduling, 10) == []
-
     def test_a_new_limit_counts_running_tasks(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         running = scheduling.claim(5)
@@ -168,13 +189,6 @@ class TestANewLimit:
             assert leased(scheduling, 1) == left
         assert len(claimed(scheduling, 10)) == 1
 
-    @pytest.mark.parametrize(("limit", "more"), [(LIMIT + 2, 2), (0, 17), (1, 0)])
-    def test_a_changed_limit_applies(self, scheduling: Scheduling, limited: int, limit: int, more: int) -> None:
-        scheduling.fill(limited, 20)
-        assert len(claimed(scheduling, 20)) == LIMIT
-        scheduling.change_account(limited, max_concurrent_tasks=limit)
-        assert len(scheduling.claim(20)) == more
-
     def test_leases_released_under_a_new_limit_count_against_it(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
         running = scheduling.claim(5)
@@ -183,16 +197,13 @@ class TestANewLimit:
         assert len(claimed(scheduling, 10)) == LIMIT
 
     def test_a_new_limit_larger_than_a_window_refills_the_window(self, db_url: str) -> None:
-        scheduling = Scheduling(db_url, max_queue=100_000)
-        try:
+        with closing(Scheduling(db_url, max_queue=100_000)) as scheduling:
             limited = scheduling.make_account(limit=MAX_WINDOW + 500)
             scheduling.fill(limited, MAX_WINDOW + 1_000)
             scheduling.admit()
             while scheduling.serve(1_000):
                 pass
             assert leased(scheduling, limited) == MAX_WINDOW + 500
-        finally:
-            scheduling.close()
 
     def test_a_new_limit_waits_for_a_concurrent_claim(self, scheduling: Scheduling) -> None:
         scheduling.fill(1, 20)
@@ -228,6 +239,22 @@ class Load:
         self._limits = limits
         self.over = threading.Event()
         self.most = dict.fromkeys(limits, 0)
+
+    def run(self, *, others: Sequence[Callable[[], None]] = (), until_over: Sequence[Callable[[], None]] = ()) -> None:
+        """Submits and works, with `others` beside it and what lasts as long, until all is done."""
+        for worker_id in "vw":
+            self._scheduling.hello(worker_id)
+        with ThreadPoolExecutor(6) as pool:
+            lasting = [pool.submit(call) for call in (*until_over, *(partial(self.work, name) for name in "vw"))]
+            try:
+                for call in [pool.submit(call) for call in (partial(self.submit, 1), partial(self.submit, 2), *others)]:
+                    call.result(timeout=60)
+                waiting = "SELECT FROM ready UNION ALL SELECT FROM leases"
+                wait_until(lambda: not self._scheduling.sql(waiting), within=60, what="all is done")
+            finally:
+                self.over.set()
+            for thread in lasting:
+                thread.result(timeout=10)
 
     def submit(self, seed: int) -> None:
         chance = random.Random(seed)
@@ -286,39 +313,14 @@ class Load:
 def test_limits_weights_and_pauses_change_under_load(scheduling: Scheduling) -> None:
     """At the end all tasks are completed, and the fixture checks the invariants."""
     load = Load(scheduling, {scheduling.make_account(limit=limit): limit for limit in (0, 1, 3)})
-    for worker_id in "vw":
-        scheduling.hello(worker_id)
-    with ThreadPoolExecutor(6) as pool:
-        workers = [pool.submit(load.work, worker_id) for worker_id in "vw"]
-        try:
-            others = [pool.submit(load.submit, seed) for seed in (1, 2)] + [pool.submit(load.operate, 3)]
-            for other in others:
-                other.result(timeout=60)
-            waiting = "SELECT FROM ready UNION ALL SELECT FROM leases"
-            wait_until(lambda: not scheduling.sql(waiting), within=60, what="all is done")
-        finally:
-            load.over.set()
-        for worker in workers:
-            worker.result(timeout=10)
+    load.run(others=[lambda: load.operate(3)])
 
 
 @pytest.mark.costly("threads submit, claim and end tasks side by side")
 def test_limits_are_exact_under_load_and_every_seat_comes_back(scheduling: Scheduling, engine: sa.Engine) -> None:
     limits = {scheduling.make_account(limit=limit): limit for limit in (1, 2, 5)}
     load = Load(scheduling, limits)
-    for worker_id in "vw":
-        scheduling.hello(worker_id)
-    with ThreadPoolExecutor(6) as pool:
-        threads = [pool.submit(load.watch, engine), *(pool.submit(load.work, worker_id) for worker_id in "vw")]
-        try:
-            for submit in [pool.submit(load.submit, seed) for seed in (1, 2)]:
-                submit.result(timeout=60)
-            waiting = "SELECT FROM ready UNION ALL SELECT FROM leases"
-            wait_until(lambda: not scheduling.sql(waiting), within=60, what="all is done")
-        finally:
-            load.over.set()
-        for thread in threads:
-            thread.result(timeout=10)
+    load.run(until_over=[lambda: load.watch(engine)])
     assert load.most == limits  # reached, and never passed
     for account_id, limit in limits.items():
         scheduling.fill(account_id, 10)
@@ -336,11 +338,6 @@ def other(scheduling: Scheduling) -> int:
     return scheduling.make_account()
 
 
-def reason(scheduling: Scheduling, key: int) -> PendingReason:
-    pending_reason: PendingReason = scheduling.run(explain_task, key, TTL)[1]
-    return pending_reason
-
-
 def claimed_keys(scheduling: Scheduling, count: int = 100) -> list[int]:
     scheduling.admit()
     return [ref.task_key for ref in scheduling.claim(count)]
@@ -352,7 +349,7 @@ def test_a_paused_account_waits_and_others_do_not(scheduling: Scheduling, other:
     assert claimed_keys(scheduling) == others
     keys += scheduling.fill(1, 2)  # submits are taken
     assert claimed_keys(scheduling) == []
-    assert {reason(scheduling, key) for key in keys} == {PendingReason.PAUSED}
+    assert {scheduling.explain(key)[1] for key in keys} == {PendingReason.PAUSED}
     scheduling.resume(1)
     assert scheduling.told[-1].ready
     assert claimed_keys(scheduling) == keys
@@ -363,7 +360,7 @@ def test_no_task_is_leased_while_everything_is_paused(scheduling: Scheduling, ot
     scheduling.pause()
     keys += scheduling.fill(1, 1)
     assert claimed_keys(scheduling) == []
-    assert reason(scheduling, keys[-1]) is PendingReason.PAUSED
+    assert scheduling.explain(keys[-1])[1] is PendingReason.PAUSED
     scheduling.resume()
     assert scheduling.told[-1].ready
     assert set(claimed_keys(scheduling)) == set(keys)
@@ -420,13 +417,10 @@ def test_running_tasks_continue_and_released_ones_wait_during_a_pause(scheduling
 def test_a_pause_outlives_the_scheduler(scheduling: Scheduling, db_url: str, what: int) -> None:
     keys = scheduling.fill(1, 3)
     scheduling.pause(what)
-    restarted = Scheduling(db_url)
-    try:
+    with closing(Scheduling(db_url)) as restarted:
         assert claimed_keys(restarted) == []
         restarted.resume(what)
         assert claimed_keys(restarted) == keys
-    finally:
-        restarted.close()
 
 
 @pytest.mark.parametrize("what", [1, EVERYTHING])
@@ -456,11 +450,11 @@ def test_a_pause_and_a_limit_apply_together(scheduling: Scheduling) -> None:
     assert claimed_keys(scheduling) == []
     scheduling.resume(limited)
     assert claimed_keys(scheduling) == keys[:3]
-    assert reason(scheduling, keys[3]) is PendingReason.ACCOUNT_LIMIT
+    assert scheduling.explain(keys[3])[1] is PendingReason.ACCOUNT_LIMIT
     scheduling.pause(limited)
-    assert reason(scheduling, keys[3]) is PendingReason.ACCOUNT_LIMIT  # the first that holds
+    assert scheduling.explain(keys[3])[1] is PendingReason.ACCOUNT_LIMIT  # the first that holds
     scheduling.change_account(limited, max_concurrent_tasks=0)
-    assert reason(scheduling, keys[3]) is PendingReason.PAUSED
+    assert scheduling.explain(keys[3])[1] is PendingReason.PAUSED
     assert claimed_keys(scheduling) == []
     scheduling.resume(limited)
     assert claimed_keys(scheduling) == keys[3:]
@@ -470,4 +464,4 @@ def test_a_seat_that_waits_for_a_slot_does_not_count_as_the_limit(scheduling: Sc
     limited = scheduling.make_account(limit=2)
     keys = scheduling.fill(limited, 5)
     claimed_keys(scheduling, 1)
-    assert reason(scheduling, keys[-1]) is PendingReason.ALL_SLOTS_BUSY
+    assert scheduling.explain(keys[-1])[1] is PendingReason.ALL_SLOTS_BUSY

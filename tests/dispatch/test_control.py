@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 from google.protobuf.field_mask_pb2 import FieldMask
-from grpc import StatusCode, aio
+from grpc import aio
 
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
@@ -22,7 +21,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.dispatch import loop as admission
 from scheduler_svc.domain import dispatch
 from scheduler_svc.replica.replica import Replica
-from tests.harness.client import refused
+from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_all
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import wait_until_async
@@ -37,14 +36,12 @@ pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 WAIT_S = 5  # less than the interval at which a replica checks without a hint
 
 
-async def submitted(tasks: TaskServiceAsyncStub, account: int, count: int = 1) -> list[str]:
-    request = task_pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    answer = await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[request] * count))
-    return [task.task_id for task in answer.tasks]
+async def submitted(client: TaskClient, count: int = 1) -> list[str]:
+    return [task.task_id for task in await client.submit_all(count)]
 
 
-async def reason(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.PendingReason.ValueType:
-    return (await tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task.pending_reason
+async def reason(client: TaskClient, task_id: str) -> task_pb2.PendingReason.ValueType:
+    return (await client.get(task_id)).pending_reason
 
 
 async def limit(
@@ -63,36 +60,16 @@ def paused(request: pytest.FixtureRequest, account: int) -> int:
 
 
 async def test_a_paused_task_waits_with_its_reason_until_dispatch_resumes(
-    tasks: TaskServiceAsyncStub,
-    pool: WorkerPoolServiceAsyncStub,
-    worker: ScriptedWorker,
-    account: int,
-    paused: int,
+    client: TaskClient, pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker, paused: int
 ) -> None:
     assert await pool.PauseDispatch(pb.PauseDispatchRequest(account_id=paused)) == pb.PauseDispatchResponse()
     await worker.heartbeat(2)
-    (task_id,) = await submitted(tasks, account)
-    assert await reason(tasks, task_id) == task_pb2.PENDING_REASON_PAUSED
+    (task_id,) = await submitted(client)
+    assert await reason(client, task_id) == task_pb2.PENDING_REASON_PAUSED
     assert await pool.ResumeDispatch(pb.ResumeDispatchRequest(account_id=paused)) == pb.ResumeDispatchResponse()
     async with asyncio.timeout(WAIT_S):
         (lease,) = await worker.assigned()
     assert lease.task.task_id == task_id
-
-
-async def test_other_accounts_run_while_one_is_paused(
-    tasks: TaskServiceAsyncStub,
-    pool: WorkerPoolServiceAsyncStub,
-    accounts: AccountServiceAsyncStub,
-    worker: ScriptedWorker,
-    account: int,
-) -> None:
-    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
-    waiting = await submitted(tasks, account, 3)
-    await pool.PauseDispatch(pb.PauseDispatchRequest(account_id=account))
-    (runs,) = await submitted(tasks, other)
-    (lease,) = await worker.take(5)
-    assert lease.task.task_id == runs
-    assert {await reason(tasks, task_id) for task_id in waiting} == {task_pb2.PENDING_REASON_PAUSED}
 
 
 async def test_get_dispatch_status_shows_pauses(
@@ -110,26 +87,15 @@ async def test_get_dispatch_status_shows_pauses(
     assert await pool.GetDispatchStatus(pb.GetDispatchStatusRequest()) == left
 
 
-@pytest.mark.parametrize("rpc", ["PauseDispatch", "ResumeDispatch"])
-async def test_bad_pauses_are_refused(pool: WorkerPoolServiceAsyncStub, rpc: str) -> None:
-    call, request = getattr(pool, rpc), getattr(pb, f"{rpc}Request")
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-        await call(request(account_id=-1))
-    assert refusal.fields == ["account_id"]
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-        await call(request(account_id=12_345))
-    assert refusal.metadata == {"resource_type": "account", "resource_id": "12345"}
-
-
 async def test_a_task_waits_for_its_account_s_limit_until_another_ends(
-    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, account: int
+    client: TaskClient, accounts: AccountServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
-    await limit(accounts, account, 1)
-    first, second = await submitted(tasks, account, 2)
+    await limit(accounts, client.account, 1)
+    first, second = await submitted(client, 2)
     (lease,) = await worker.take(3)
     assert lease.task.task_id == first
     await worker.heartbeat(2)
-    assert await reason(tasks, second) == task_pb2.PENDING_REASON_ACCOUNT_LIMIT
+    assert await reason(client, second) == task_pb2.PENDING_REASON_ACCOUNT_LIMIT
     await worker.start(lease)
     completed = worker_pb.Completed(result=worker_pb.Result(body="an article"))
     await worker.send_report(worker_pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, completed=completed))
@@ -139,46 +105,30 @@ async def test_a_task_waits_for_its_account_s_limit_until_another_ends(
 
 
 async def test_a_raised_limit_applies_at_once_to_waiting_tasks(
-    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, account: int
+    client: TaskClient, accounts: AccountServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
-    await limit(accounts, account, 1)
-    await submitted(tasks, account, 4)
+    await limit(accounts, client.account, 1)
+    await submitted(client, 4)
     await worker.take(4)
     await worker.heartbeat(3)
-    await limit(accounts, account, 0)
+    await limit(accounts, client.account, 0)
     async with asyncio.timeout(WAIT_S):
         assert len(await worker.assigned()) == 3
 
 
 async def test_a_task_over_its_account_s_start_quota_starts_after_the_minute(
-    tasks: TaskServiceAsyncStub,
-    accounts: AccountServiceAsyncStub,
-    worker: ScriptedWorker,
-    account: int,
-    monkeypatch: pytest.MonkeyPatch,
+    client: TaskClient, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatch, "MINUTE", timedelta(seconds=2))
-    await limit(accounts, account, 1, "max_starts_per_minute")
-    first, second = await submitted(tasks, account, 2)
+    await limit(accounts, client.account, 1, "max_starts_per_minute")
+    first, second = await submitted(client, 2)
     (lease,) = await worker.take(3)
     assert lease.task.task_id == first
     await worker.heartbeat(2)
-    assert await reason(tasks, second) == task_pb2.PENDING_REASON_RATE_LIMIT
+    assert await reason(client, second) == task_pb2.PENDING_REASON_RATE_LIMIT
     async with asyncio.timeout(WAIT_S):
         (lease,) = await worker.assigned()
     assert lease.task.task_id == second
-
-
-async def test_a_raised_start_quota_applies_at_once_to_waiting_tasks(
-    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, account: int
-) -> None:
-    await limit(accounts, account, 1, "max_starts_per_minute")
-    await submitted(tasks, account, 4)
-    await worker.take(4)
-    await worker.heartbeat(3)
-    await limit(accounts, account, 3, "max_starts_per_minute")
-    async with asyncio.timeout(WAIT_S):
-        assert len(await worker.assigned()) == 2
 
 
 class Pair:
@@ -224,7 +174,7 @@ async def test_a_limit_holds_across_replicas_and_freed_seats_are_used_at_once(pa
     answer = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a", max_concurrent_tasks=3))
     account = answer.account.account_id
     for n in (0, 1):
-        await submitted(pair.tasks[n], account, 100)
+        await submitted(TaskClient(pair.tasks[n], account), 100)
     # without hints, a few at each periodic check of a replica
     async with asyncio.timeout(3 * admission.SCAN_INTERVAL):
         first, second = (asyncio.create_task(pair.work(n, slots=4, until=200)) for n in (0, 1))
@@ -243,7 +193,7 @@ async def test_a_start_quota_holds_across_replicas(
     request = account_pb.CreateAccountRequest(name="a", max_starts_per_minute=quota)
     account = (await pair.accounts[0].CreateAccount(request)).account.account_id
     for n in (0, 1):
-        await submitted(pair.tasks[n], account, count // 2)
+        await submitted(TaskClient(pair.tasks[n], account), count // 2)
     async with asyncio.timeout(3 * admission.SCAN_INTERVAL):
         first, second = (asyncio.create_task(pair.work(n, slots=7, until=count)) for n in (0, 1))
         await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)

@@ -31,19 +31,13 @@ from scheduler_svc.domain.dispatch import (
 pytestmark = pytest.mark.unit
 
 
-# The tags that make the plain order of the ready index fair, and how many tasks get one.
-
-
-def test_the_first_tag_is_where_the_account_s_finish_was() -> None:
-    assert tags(finish_after=10.0, count=3) == [7.0, 8.0, 9.0]
-
-
-def test_no_tasks_no_tags() -> None:
-    assert tags(finish_after=4.0, count=0) == []
-
-
-def test_an_account_of_twice_the_weight_has_its_tags_twice_as_close() -> None:
-    assert tags(finish_after=2.0, count=4, weight=2.0) == [0.0, 0.5, 1.0, 1.5]
+@pytest.mark.parametrize(
+    ("finish", "count", "weight", "expected"),
+    [(10.0, 3, 1.0, [7.0, 8.0, 9.0]), (4.0, 0, 1.0, []), (2.0, 4, 2.0, [0.0, 0.5, 1.0, 1.5])],
+    ids=["from where its finish was", "no tasks", "of twice the weight twice as close"],
+)
+def test_tags_of_an_account(finish: float, count: int, weight: float, expected: list[float]) -> None:
+    assert tags(finish, count, weight) == expected
 
 
 @given(batches=st.lists(st.integers(1, 50), min_size=1, max_size=8), weight=st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0]))
@@ -252,39 +246,25 @@ def quota(most: int, now: float, admitted: int = 0, *starts: tuple[float, int]) 
     return StartQuota(most, at(now), admitted, [Starts(at(time), number) for time, number in starts])
 
 
-def test_a_quota_without_starts_has_all_seats() -> None:
-    fresh = quota(5, 0).counted(0)
-    assert (fresh.seats, fresh.next_seat) == (5, None)
-
-
-def test_a_task_that_lost_its_tag_counts_as_started() -> None:
-    counted = quota(5, 10, 3).counted(1)
-    assert counted.starts == [Starts(at(10), 2)]
-    assert (counted.seats, counted.next_seat) == (3, 60)
-
-
-def test_a_seat_comes_back_after_a_minute() -> None:
-    counted = quota(2, 70, 0, (10, 1), (10.5, 1)).counted(0)
-    assert (counted.seats, counted.next_seat) == (1, 0.5)
+@pytest.mark.parametrize(
+    ("before", "tagged", "seats", "next_seat"),
+    [
+        pytest.param(quota(5, 0), 0, 5, None, id="without starts it has all seats"),
+        pytest.param(quota(5, 10, 3), 1, 3, 60, id="a task that lost its tag counts as started"),
+        pytest.param(quota(2, 70, 0, (10, 1), (10.5, 1)), 0, 1, 0.5, id="a seat comes back after a minute"),
+        pytest.param(quota(5, 0, 1), 4, 5, None, id="more tags, of a version without quotas, are no starts"),
+        pytest.param(quota(2, 1, 0, (0, 5)), 0, 0, 59, id="a smaller quota leaves no seat"),
+        pytest.param(quota(1, -3600, 0, (0, 1)), 0, 0, 60, id="a clock set back keeps a seat for a minute at most"),
+    ],
+)
+def test_the_seats_of_a_quota(before: StartQuota, tagged: int, seats: int, next_seat: float | None) -> None:
+    counted = before.counted(tagged)
+    assert (counted.seats, counted.next_seat) == (seats, next_seat)
 
 
 def test_the_starts_of_a_second_stand_together_with_the_latest_time() -> None:
     counted = quota(9, 10.7, 2, (9.9, 1), (10.1, 1)).counted(0)
     assert counted.starts == [Starts(at(9.9), 1), Starts(at(10.7), 3)]
-
-
-def test_more_tags_than_seats_are_no_starts() -> None:
-    """A replica of a version that knows no quota has given them."""
-    assert quota(5, 0, 1).counted(4).seats == 5
-
-
-def test_a_smaller_quota_leaves_no_seat() -> None:
-    assert quota(2, 1, 0, (0, 5)).counted(0).seats == 0
-
-
-def test_a_clock_that_is_set_back_keeps_a_seat_for_a_minute_at_most() -> None:
-    counted = quota(1, -3600, 0, (0, 1)).counted(0)
-    assert (counted.seats, counted.next_seat) == (0, 60)
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 20)), max_size=60), st.integers(1, 30))

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
@@ -17,7 +16,6 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_svc.accounts.work import create_account
 from scheduler_svc.dispatch.work import raise_floors, uncover_tags
 from scheduler_svc.domain.dispatch import MAX_TAG_GAP, MAX_WINDOW, REFILL_LIMIT
 from scheduler_svc.history.work import fold_counts
@@ -26,14 +24,10 @@ from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.transactions import Tx, make_engine
 from tests.database.test_plans import AGING, Backlog
 from tests.harness.cluster import Databases, SharedDatabase
-from tests.harness.scheduling import FAILURE, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, WAITING, Scheduling, later, new_task
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
-
-
-# The order of real claims: by priority, by age within an account, by weight between accounts.
-
 
 EXAMPLES = settings(max_examples=60)
 ROUNDING = 1e-6
@@ -100,7 +94,7 @@ def test_claims_are_in_order_and_fair(
     shared: Scheduling, weights: list[float], steps: list[tuple[int, int, int] | int]
 ) -> None:
     shared.claim(EVERYTHING)  # tasks that a failed example has left
-    accounts = [shared.run(create_account, "one of them", 0, weight).account_id for weight in weights]
+    accounts = [shared.make_account(weight=weight) for weight in weights]
     model = Model(dict(zip(accounts, weights, strict=True)))
     for step in [*steps, EVERYTHING]:
         if isinstance(step, tuple):
@@ -137,10 +131,8 @@ def other(scheduling: Scheduling) -> int:
 
 
 def tagged(scheduling: Scheduling, account_id: int) -> int:
-    (row,) = scheduling.sql(
-        "SELECT count(*) FROM ready WHERE account_id = :account_id AND tag IS NOT NULL", account_id=account_id
-    )
-    return int(row[0])
+    tags = "SELECT FROM ready WHERE account_id = :account_id AND tag IS NOT NULL"
+    return len(scheduling.sql(tags, account_id=account_id))
 
 
 def served(scheduling: Scheduling, count: int) -> list[int]:
@@ -179,18 +171,9 @@ def test_only_a_window_of_a_long_backlog_has_tags(scheduling: Scheduling, other:
     assert tagged(scheduling, 1) >= REFILL_LIMIT
 
 
-def test_each_task_of_a_long_backlog_is_served_once_in_its_order(scheduling: Scheduling) -> None:
-    keys = scheduling.fill(1, LONG)
-    order: list[int] = []
-    while grants := scheduling.serve(700):
-        order += [grant.ref.task_key for grant in grants]
-    assert order == keys
-
-
 def test_tasks_that_fall_due_at_once_have_no_credit(scheduling: Scheduling, other: int) -> None:
     """Neither for their wait nor for their number."""
-    later = datetime.now(UTC) + timedelta(hours=1)
-    scheduling.fill(1, LONG, schedule_time=later)
+    scheduling.fill(1, LONG, schedule_time=later())
     scheduling.fill(other, LONG)
     served(scheduling, 100)
     scheduling.sql("UPDATE delayed SET due_time = now()")
@@ -333,6 +316,11 @@ def pending(scheduling: Scheduling) -> int:
     return int(scheduling.run(lambda tx: tx.submits.context([1])).pending)
 
 
+def fold_all(scheduling: Scheduling) -> None:
+    while scheduling.run(fold_counts):
+        pass
+
+
 def pass_through(scheduling: Scheduling, count: int) -> None:
     """Submits and leases that many tasks."""
     for _ in range(0, count, 1_000):
@@ -419,7 +407,6 @@ def test_no_floor_is_raised_while_tags_are_assigned(longer_queue: Scheduling) ->
 def test_tagging_waits_for_a_raised_floor_and_sees_it(longer_queue: Scheduling) -> None:
     longer_queue.fill(1, 10)
     longer_queue.claim(5)
-    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
     def now(tx: Tx) -> float:
         return tx.waiting.reserve({(1, 5): 0})[1, 5].now
@@ -428,7 +415,7 @@ def test_tagging_waits_for_a_raised_floor_and_sees_it(longer_queue: Scheduling) 
         with longer_queue.transaction() as raiser:
             assert raiser.floors.rise()
             asked = pool.submit(longer_queue.run, now)
-            wait_until(lambda: longer_queue.sql(waiting), within=5, what="the giver waits")
+            wait_until(lambda: longer_queue.sql(WAITING), within=5, what="the giver waits")
         assert asked.result(timeout=5) == floors(longer_queue)[5] == 5.0
 
 
@@ -482,12 +469,10 @@ def test_a_delta_that_is_committed_after_a_fold_of_later_ones_is_counted(longer_
         slow.counts.add({(0, 1): 1})
         slow.submits.context([1])  # statements that were held back are sent with it
         longer_queue.fill(1, 5)
-        while longer_queue.run(fold_counts):
-            pass
+        fold_all(longer_queue)
         assert pending(longer_queue) == 5
     assert pending(longer_queue) == 6
-    while longer_queue.run(fold_counts):
-        pass
+    fold_all(longer_queue)
     assert pending(longer_queue) == 6
 
 
@@ -497,8 +482,7 @@ def test_a_partial_fold_does_not_raise_the_floor(longer_queue: Scheduling) -> No
     longer_queue.run(lambda tx: tx.counts.fold(1))
     assert pending(longer_queue) == 5
     assert longer_queue.sql("SELECT xact FROM count_floor") == before
-    while longer_queue.run(fold_counts):
-        pass
+    fold_all(longer_queue)
     assert longer_queue.sql("SELECT xact FROM count_floor") > before
 
 
@@ -507,8 +491,7 @@ def test_a_floor_of_another_server_is_not_applied(longer_queue: Scheduling) -> N
     longer_queue.sql("UPDATE count_floor SET xact = 1000000000")
     longer_queue.fill(1, 5)
     assert pending(longer_queue) == 5
-    while longer_queue.run(fold_counts):
-        pass
+    fold_all(longer_queue)
     longer_queue.fill(1, 5)
     assert pending(longer_queue) == 10
     longer_queue.check()

@@ -21,10 +21,6 @@ from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
-
-# A scheduler whose priorities rise with the wait.
-
-
 WITHIN = 60.0
 FIRST = 4
 """Tasks of the stream that are served before the other one is old."""

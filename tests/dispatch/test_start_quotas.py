@@ -6,7 +6,6 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -18,15 +17,11 @@ from scheduler_svc.domain.errors import NotFound
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Change
 from scheduler_svc.domain.task import PendingReason
-from scheduler_svc.tasks.query import explain_task
 from scheduler_svc.transactions import Tx
-from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TTL, Scheduling, cancels, claims, overtaken, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, Scheduling, cancels, claims, later, overtaken, released
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
-
-
-# `max_starts_per_minute` is exact in all cases, and no seat is lost.
 
 
 QUOTA = 3
@@ -43,6 +38,10 @@ def claimed(scheduling: Scheduling, count: int = 10) -> list[LeaseRef]:
     return [grant.ref for grant in scheduling.serve(count)]
 
 
+def settles(account_id: int) -> Callable[[Tx], None]:
+    return lambda tx: settle(tx, account_id)
+
+
 def a_minute_passes(scheduling: Scheduling, account_id: int, seconds: int = 60) -> None:
     """Ages all starts by `seconds`, and runs the timer that was set."""
     scheduling.sql(
@@ -55,11 +54,6 @@ def a_minute_passes(scheduling: Scheduling, account_id: int, seconds: int = 60) 
         seconds=seconds,
     )
     scheduling.run(settle, account_id)
-
-
-def reason(scheduling: Scheduling, key: int) -> PendingReason:
-    pending_reason: PendingReason = scheduling.run(explain_task, key, TTL)[1]
-    return pending_reason
 
 
 def used(scheduling: Scheduling, account_id: int) -> int:
@@ -111,13 +105,6 @@ def test_an_unclaimed_task_counts_from_its_later_start(scheduling: Scheduling, m
     assert used(scheduling, metered) == QUOTA
 
 
-def test_accounts_without_a_quota_are_not_limited(scheduling: Scheduling, metered: int) -> None:
-    scheduling.fill(metered, 20)
-    scheduling.fill(1, 5)
-    assert len(claimed(scheduling, 20)) == QUOTA + 5
-    assert scheduling.sql("SELECT account_id FROM start_quotas") == [(metered,)]
-
-
 def test_a_claim_of_another_task_does_not_wait_for_the_count(scheduling: Scheduling, metered: int) -> None:
     scheduling.fill(metered, 5)
     scheduling.admit()
@@ -142,38 +129,9 @@ def test_each_lease_counts_as_a_start(scheduling: Scheduling, metered: int, how:
         (ref,) = claimed(scheduling)
         AGAIN[how](scheduling, ref)
     assert claimed(scheduling) == []
-    assert reason(scheduling, ref.task_key) is PendingReason.RATE_LIMIT
+    assert scheduling.explain(ref.task_key)[1] is PendingReason.RATE_LIMIT
     a_minute_passes(scheduling, metered)
     assert len(claimed(scheduling)) == 1
-
-
-def test_a_cancelled_task_frees_its_seat(scheduling: Scheduling, metered: int) -> None:
-    keys = scheduling.fill(metered, 6)
-    scheduling.admit()
-    for key in keys[:2]:
-        scheduling.cancel(key)
-    assert [ref.task_key for ref in claimed(scheduling)] == keys[2:5]
-    assert used(scheduling, metered) == QUOTA
-
-
-def test_a_late_result_frees_its_task_s_seat(scheduling: Scheduling, metered: int) -> None:
-    keys = scheduling.fill(metered, 6)
-    scheduling.admit()
-    (first,) = scheduling.claim()
-    scheduling.lose(first)
-    scheduling.admit()  # it could be claimed again
-    scheduling.end(first, RESULT)
-    assert [ref.task_key for ref in claimed(scheduling)] == keys[1:3]
-
-
-def test_a_higher_priority_takes_the_seats_of_a_lower_one(scheduling: Scheduling, metered: int) -> None:
-    scheduling.fill(metered, 5, priority=2)
-    scheduling.admit()  # three of them could be claimed now
-    high = scheduling.fill(metered, 2, priority=8)
-    order = [ref.task_key for ref in claimed(scheduling)]
-    assert order[:2] == high
-    assert len(order) == QUOTA
-    assert used(scheduling, metered) == QUOTA
 
 
 def test_the_smaller_of_quota_and_limit_applies(scheduling: Scheduling) -> None:
@@ -198,20 +156,6 @@ def test_a_pause_starts_nothing_and_uses_nothing(scheduling: Scheduling, metered
 
 
 class TestANewQuota:
-    def test_a_new_quota_applies_to_pending_tasks(self, scheduling: Scheduling) -> None:
-        scheduling.fill(1, 20)
-        assert len(scheduling.claim(4)) == 4  # before there was one
-        scheduling.change_account(1, max_starts_per_minute=QUOTA)
-        assert len(scheduling.serve(10)) == QUOTA  # though no admission has run since
-        assert claimed(scheduling) == []
-
-    @pytest.mark.parametrize(("quota", "more"), [(QUOTA + 2, 2), (0, 17), (1, 0)])
-    def test_a_changed_quota_applies(self, scheduling: Scheduling, metered: int, quota: int, more: int) -> None:
-        scheduling.fill(metered, 20)
-        assert len(claimed(scheduling, 20)) == QUOTA
-        scheduling.change_account(metered, max_starts_per_minute=quota)
-        assert len(scheduling.serve(20)) == more
-
     def test_a_removed_quota_is_forgotten(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 20)
         claimed(scheduling)
@@ -245,10 +189,7 @@ class TestBesideOneAnother:
         """It removes a tag that the admission has just assigned."""
         keys = scheduling.fill(metered, 1)
 
-        def settles(tx: Tx) -> None:
-            settle(tx, metered)
-
-        overtaken(scheduling, settles, lambda: scheduling.cancel(keys[0]))
+        overtaken(scheduling, settles(metered), lambda: scheduling.cancel(keys[0]))
         scheduling.fill(metered, 6)
         assert len(claimed(scheduling)) == QUOTA
 
@@ -266,10 +207,7 @@ class TestBesideOneAnother:
     def test_two_admissions_admit_a_task_once(self, scheduling: Scheduling, metered: int) -> None:
         scheduling.fill(metered, 10)
 
-        def settles(tx: Tx) -> None:
-            settle(tx, metered)
-
-        overtaken(scheduling, settles, lambda: scheduling.run(settle, metered))
+        overtaken(scheduling, settles(metered), lambda: scheduling.run(settle, metered))
         assert len(claimed(scheduling)) == QUOTA
 
     def test_a_smaller_quota_removes_the_tags_that_a_claim_leaves(self, scheduling: Scheduling, metered: int) -> None:
@@ -315,11 +253,11 @@ class TestTheReason:
         keys = scheduling.fill(metered, 10)
         scheduling.admit()
         scheduling.hello()
-        assert reason(scheduling, keys[-1]) is PendingReason.ALL_SLOTS_BUSY
+        assert scheduling.explain(keys[-1])[1] is PendingReason.ALL_SLOTS_BUSY
         scheduling.claim(QUOTA)
-        assert reason(scheduling, keys[-1]) is PendingReason.RATE_LIMIT  # counted or not
+        assert scheduling.explain(keys[-1])[1] is PendingReason.RATE_LIMIT  # counted or not
         scheduling.run(settle, metered)
-        assert reason(scheduling, keys[-1]) is PendingReason.RATE_LIMIT
+        assert scheduling.explain(keys[-1])[1] is PendingReason.RATE_LIMIT
 
     def test_the_limit_of_concurrent_tasks_is_shown_before_the_quota_and_a_pause_after(
         self, scheduling: Scheduling
@@ -328,9 +266,9 @@ class TestTheReason:
         keys = scheduling.fill(account_id, 2)
         (ref,) = claimed(scheduling)
         scheduling.pause(account_id)
-        assert reason(scheduling, keys[1]) is PendingReason.ACCOUNT_LIMIT
+        assert scheduling.explain(keys[1])[1] is PendingReason.ACCOUNT_LIMIT
         scheduling.end(ref, RESULT)
-        assert reason(scheduling, keys[1]) is PendingReason.RATE_LIMIT
+        assert scheduling.explain(keys[1])[1] is PendingReason.RATE_LIMIT
 
 
 def test_quotas_are_exact_under_load_and_every_seat_comes_back(scheduling: Scheduling) -> None:
@@ -407,7 +345,7 @@ def test_a_task_counts_from_its_submit_to_its_end(scheduling: Scheduling) -> Non
 
 
 def test_a_task_that_waits_for_its_time_does_not_count(scheduling: Scheduling) -> None:
-    scheduling.submit_one(schedule_time=datetime.now(UTC) + timedelta(hours=1))
+    scheduling.submit_one(schedule_time=later())
     assert demand(scheduling) == demand(scheduling, 1) == 0
     scheduling.submit_one()
     (ref,) = scheduling.claim()

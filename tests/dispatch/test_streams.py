@@ -31,9 +31,6 @@ from scheduler_svc.domain.worker import DesiredState, Heartbeat
 pytestmark = pytest.mark.unit
 
 
-# A replica's streams to its workers: their capacities, how leases are cut into messages, what was never sent.
-
-
 LATER = 10.0
 LARGE = 64 * 1024
 
@@ -77,10 +74,6 @@ def test_leases_are_cut_by_bytes() -> None:
         sizes = [sum(len(grant.brief.topic.encode()) for grant in part.grants) for part in parts]
         assert max(sizes) <= MAX_ASSIGNMENT_BYTES
         assert sum(len(part.grants) for part in parts) == 40
-
-
-def test_a_lease_larger_than_a_message_goes_alone() -> None:
-    stream = stream_with_slots("w", 1, 2)
     stream.assign(1, grants(2, "a" * (MAX_ASSIGNMENT_BYTES + 1)))
     assert [len(part.grants) for part in assignments(stream)] == [1, 1]
 
@@ -207,14 +200,10 @@ def test_a_replaced_session_offers_no_capacity(order: tuple[int, int]) -> None:
     for session_key in order:
         streams.add(stream_with_slots("w", session_key, 4))
     assert [(capacity.session_key, capacity.free) for capacity in streams.capacities(0.0, 100)] == [(2, 4)]
-    streams.remove(found(streams, 2))
+    replacing = streams.get(2)
+    assert replacing is not None
+    streams.remove(replacing)
     assert streams.capacities(0.0, 100) == [], "its successor is gone, it stays replaced"
-
-
-def found(streams: Streams, session_key: int) -> WorkerStream:
-    stream = streams.get(session_key)
-    assert stream is not None
-    return stream
 
 
 async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
@@ -241,9 +230,6 @@ async def test_messages_during_a_hello_wait_for_the_stream() -> None:
     streams.send_order("w", PollOrder(3))
     assert orders == [PollOrder(2), CancelLease("a lease", "cancelled")]
     assert others == []
-
-
-# What one worker's stream may have under way: messages and names, and when the next is taken.
 
 
 async def taken(under_way: StreamBacklog, names: int) -> bool:
