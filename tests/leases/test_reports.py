@@ -117,7 +117,15 @@ def test_a_repeated_update_is_already_committed_while_the_next_attempt_runs(sche
 class TestStale:
     """A lease that is superseded or ended moves nothing (rule: every write is fenced by lease and attempt)."""
 
-    CHANGES: ClassVar = [AttemptAccepted(), AttemptStarted(), AttemptProgress(5), RESULT, FAILURE, DEFERRED, released()]
+    CHANGES: ClassVar[list[Change]] = [
+        AttemptAccepted(),
+        AttemptStarted(),
+        AttemptProgress(5),
+        RESULT,
+        FAILURE,
+        DEFERRED,
+        released(),
+    ]
 
     def test_updates_of_a_superseded_lease_are_lost(self, scheduling: Scheduling) -> None:
         old = scheduling.start()

@@ -270,12 +270,12 @@ def update(change: Change, ref: LeaseRef | None = REF) -> LeaseUpdate:
 
 class TestFold:
     def test_updates_of_a_lease_are_folded_in_order(self) -> None:
-        changes = (AttemptAccepted(), AttemptStarted(), AttemptProgress(10), AttemptProgress(40), COMPLETED)
-        folds = fold_updates(map(update, changes))
+        changes = [AttemptAccepted(), AttemptStarted(), AttemptProgress(10), AttemptProgress(40), COMPLETED]
+        folds = fold_updates([update(change) for change in changes])
         assert folds == {REF: FoldedUpdates(REF, True, True, AttemptProgress(40), COMPLETED)}
 
     def test_updates_after_an_end_are_ignored(self) -> None:
-        folds = fold_updates(map(update, (RELEASED, AttemptStarted(), AttemptProgress(9), COMPLETED)))
+        folds = fold_updates([update(change) for change in (RELEASED, AttemptStarted(), AttemptProgress(9), COMPLETED)])
         assert folds == {REF: FoldedUpdates(REF, ending=RELEASED)}
 
     def test_a_start_implies_that_it_was_accepted(self) -> None:

@@ -231,17 +231,13 @@ class TestOverlap:
         read = ticking.read(schedule)
         assert (read.last_task_key, next_of(read)) == (first.task_key, at(14))
         assert read.last_error == f"its last task, {first.task_id}, has not ended"
-        ticking.scheduling.cancel(first.task_key)
-        ticking.at(at(14))
-        assert ticking.ticks(schedule) == [at(12), at(14)]
-        assert ticking.read(schedule).last_error == ""
-
-    def test_a_task_that_runs_is_open(self, ticking: Ticking) -> None:
-        schedule = ticking.create(overlap=Overlap.SKIP)
-        ticking.at(at(12))
         ticking.scheduling.claim()
-        ticking.at(at(13))
-        assert ticking.ticks(schedule) == [at(12)]
+        ticking.at(at(14))
+        assert ticking.ticks(schedule) == [at(12)], "a task that runs is open, too"
+        ticking.scheduling.cancel(first.task_key, force=True)
+        ticking.at(at(15))
+        assert ticking.ticks(schedule) == [at(12), at(15)]
+        assert ticking.read(schedule).last_error == ""
 
     def test_of_caught_up_ticks_one_runs(self, ticking: Ticking) -> None:
         schedule = ticking.create(overlap=Overlap.SKIP, catch_up=CatchUp.ALL)
@@ -335,22 +331,16 @@ class TestPause:
         ticking.at(at(13, 30))
         assert ticking.ticks(schedule) == [at(12), at(13)], "what was missed before is not forgotten"
 
-    def test_a_schedule_may_begin_paused(self, ticking: Ticking) -> None:
-        schedule = ticking.create(paused=True)
-        assert schedule.next is None
-        ticking.at(at(14))
-        assert ticking.tasks(schedule) == []
 
-
-class TestRun:
-    def test_a_run_is_beside_the_ticks(self, ticking: Ticking) -> None:
-        schedule = ticking.create(paused=True, overlap=Overlap.SKIP)
-        tasks = [ticking.run(schedule), ticking.run(schedule)]
-        assert [task.schedule_id for task in tasks] == [schedule.schedule_id] * 2
-        assert ticking.tasks(schedule) == tasks
-        assert ticking.ticks(schedule) == [None, None]
-        read = ticking.read(schedule)
-        assert (read.last_task_key, read.last_run_time, next_of(read)) == (tasks[1].task_key, BEGIN, None)
+def test_a_run_is_beside_the_ticks_of_which_a_schedule_that_begins_paused_has_none(ticking: Ticking) -> None:
+    schedule = ticking.create(paused=True, overlap=Overlap.SKIP)
+    tasks = [ticking.run(schedule), ticking.run(schedule)]
+    assert [task.schedule_id for task in tasks] == [schedule.schedule_id] * 2
+    read = ticking.read(schedule)
+    assert (read.last_task_key, read.last_run_time, next_of(read)) == (tasks[1].task_key, BEGIN, None)
+    ticking.at(at(14))
+    assert ticking.tasks(schedule) == tasks
+    assert ticking.ticks(schedule) == [None, None]
 
 
 class TestChanges:

@@ -313,6 +313,11 @@ def leave_revoked(scheduling: Scheduling) -> LeaseRef:
     return ref
 
 
+def submit_paused(scheduling: Scheduling, account_id: int = 0) -> None:
+    scheduling.pause(account_id)
+    scheduling.submit_one()
+
+
 RESUME = "contentgen dispatch resume: dispatch is paused"
 WAITS: dict[str, tuple[Callable[[Scheduling], object], str, str]] = {
     "after a failure": (lambda s: s.end(s.start(), FAILURE), "backoff", "the time before its next attempt"),
@@ -320,8 +325,8 @@ WAITS: dict[str, tuple[Callable[[Scheduling], object], str, str]] = {
     "scheduled": (lambda s: s.submit_one(schedule_time=in_an_hour()), "scheduled", "its schedule time"),
     "limit": (reach_limit, "account_limit", "another task of its account to end: its limit is 1"),
     "quota": (use_quota, "rate_limit", "a minute to pass: its account may start 2 within one"),
-    "paused": (lambda s: (s.pause(1), s.submit_one()), "paused", RESUME),
-    "all paused": (lambda s: (s.pause(), s.submit_one()), "paused", RESUME),
+    "paused": (lambda s: submit_paused(s, 1), "paused", RESUME),
+    "all paused": (submit_paused, "paused", RESUME),
     "no worker": (lambda s: s.submit_one(), "no_workers", "a worker: none is connected"),
     "no slot": (lambda s: (s.hello(), s.submit_one()), "all_slots_busy", "a free slot, or its turn"),
     "revoked": (leave_revoked, "all_slots_busy", "its former attempt, which its worker has not let go of"),

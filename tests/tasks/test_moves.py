@@ -15,7 +15,7 @@ from scheduler_svc.domain.errors import InvalidArgument, InvalidState
 from scheduler_svc.domain.lease import Outcome
 from scheduler_svc.domain.lifecycle import ENDED, RetryBackoff, Status
 from scheduler_svc.domain.task import TEXTS, NewTask, TaskFilter
-from scheduler_svc.tasks.bulk import ago, delete_batch
+from scheduler_svc.tasks.bulk import delete_batch
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, later, new_task, released
 
@@ -348,6 +348,6 @@ def test_every_read_of_a_task_shows_its_backoff(scheduling: Scheduling) -> None:
     (ref,) = scheduling.claim()
     scheduling.end(ref, RESULT)
     ended = TaskFilter(statuses=ENDED)
-    assert scheduling.run(lambda tx: delete_batch(tx, ended, ago(tx, timedelta(0)), 0, 1)).changed == 1
+    assert scheduling.run(lambda tx: delete_batch(tx, ended, tx.now, 0, 1)).changed == 1
     (repeated,) = scheduling.submit(new_task(backoff=backoff, request_id="once"))
     assert (repeated.task_key, repeated.backoff) == (submitted.task_key, backoff)

@@ -13,12 +13,7 @@ import sqlalchemy as sa
 from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.dispatch import MAX_WINDOW
-from scheduler_svc.domain.errors import (
-    DomainError,
-    QueueFull,
-    RequestIdConflict,
-    StoreUnavailable,
-)
+from scheduler_svc.domain.errors import DomainError, QueueFull, RequestIdConflict, StoreUnavailable
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import TEXTS, ExistingTask, NewTask, Task, TraceContext
 from scheduler_svc.tasks import submit as small_submits
@@ -135,11 +130,6 @@ class TestRequestIds:
         tasks = scheduling.submit(new_task(request_id="r"), new_task(), new_task(request_id="r"))
         assert tasks[0] == tasks[2] != tasks[1]
         assert count(scheduling) == 2
-
-    def test_the_same_request_id_with_another_payload_in_a_batch_is_refused(self, scheduling: Scheduling) -> None:
-        with pytest.raises(RequestIdConflict):
-            scheduling.submit(new_task(request_id="r"), new_task(request_id="r", topic="another"))
-        assert count(scheduling) == 0
 
     def test_a_refused_submit_s_request_id_makes_a_task_for_others_of_its_group(self, scheduling: Scheduling) -> None:
         scheduling.submit_one(request_id="taken")
