@@ -180,11 +180,8 @@ def _requeue(ledger: Ledger, task: TaskRow, count: int, barred: Mapping[int, dat
     ledger.move(
         task.task_key, task.account_id, task.status, Status.PENDING, RETRY_TASK, message=message, retry_count=count
     )
-    _enqueue(ledger, _as_waiting(task), barred)
-
-
-def _as_waiting(task: TaskRow) -> DequeuedTask:
-    return DequeuedTask(task.task_key, task.priority, None, task.account_id, task.attempt + 1, task.timeout_ms, 0)
+    waiting = DequeuedTask(task.task_key, task.priority, None, task.account_id, task.attempt + 1, task.timeout_ms, 0)
+    _enqueue(ledger, waiting, barred)
 
 
 def _behind_leases(tx: Tx, keys: Sequence[int]) -> dict[int, datetime]:

@@ -26,7 +26,6 @@ from scheduler_svc.domain.task import (
     NO_TIME,
     TEXTS,
     AttemptLog,
-    AttemptProgress,
     NewTask,
     PendingReason,
     Task,
@@ -67,7 +66,9 @@ def new_task(request: pb.SubmitTaskRequest, bad: SubmitViolations) -> NewTask:
         auto_approve=request.auto_approve if is_set("auto_approve") else True,
         max_retries=request.max_retries if is_set("max_retries") else DEFAULT_MAX_RETRIES,
         auto_retry=request.auto_retry if is_set("auto_retry") else True,
-        timeout=_timeout(request.timeout, bad) if is_set("timeout") else DEFAULT_TIMEOUT,
+        timeout=bad.duration("timeout", request.timeout, MIN_TIMEOUT, MAX_TIMEOUT)
+        if is_set("timeout")
+        else DEFAULT_TIMEOUT,
         schedule_time=bad.time("schedule_time", request.schedule_time) if is_set("schedule_time") else None,
         request_id=request.request_id,
         labels=bad.labels("labels", request.labels),
@@ -84,10 +85,6 @@ def new_task(request: pb.SubmitTaskRequest, bad: SubmitViolations) -> NewTask:
     if new.expire_time and new.schedule_time and new.expire_time <= new.schedule_time:
         bad.add("expire_time", "must be after schedule_time")
     return new
-
-
-def _timeout(message: Duration, violations: Violations) -> timedelta:
-    return violations.duration("timeout", message, MIN_TIMEOUT, MAX_TIMEOUT)
 
 
 def _unique_for(request: pb.SubmitTaskRequest, violations: Violations) -> timedelta:
@@ -159,7 +156,7 @@ def read_period(request: pb.GetTaskHistoryRequest, bad: Violations) -> tuple[Res
     return resolution, start, end
 
 
-_status = task_pb.TaskStatus.ValueType
+task_status = task_pb.TaskStatus.ValueType
 _pending_reason = task_pb.PendingReason.ValueType
 _COUNTED = tuple(status for status in Status if status is not Status.NONE)
 
@@ -186,7 +183,7 @@ def fill_task(message: task_pb.Task, it: Task) -> None:
     fill_brief(message, it.brief, LISTED_TEXTS)
     message.priority = it.priority
     message.auto_approve = it.auto_approve
-    message.status = _status(it.status)
+    message.status = task_status(it.status)
     set_timestamp(message.create_time, it.create_time)
     if it.schedule_time:
         set_timestamp(message.schedule_time, it.schedule_time)
@@ -242,12 +239,11 @@ def _fill_attempts(message: task_pb.Task, stored_task: Task) -> None:
     if stored_task.timeout_time:
         set_timestamp(message.timeout_time, stored_task.timeout_time)
     if stored_task.progress is not None:
-        message.progress.CopyFrom(progress(stored_task.progress))
+        progress = stored_task.progress
+        message.progress.CopyFrom(
+            task_pb.TaskProgress(percent=progress.percent, step=progress.step, message=progress.message)
+        )
     message.content_id = stored_task.content_id
-
-
-def progress(it: AttemptProgress) -> task_pb.TaskProgress:
-    return task_pb.TaskProgress(percent=it.percent, step=it.step, message=it.message)
 
 
 def task_error(it: TaskError) -> task_pb.TaskError:
@@ -256,8 +252,8 @@ def task_error(it: TaskError) -> task_pb.TaskError:
 
 def task_event(it: TaskEvent) -> task_pb.TaskEvent:
     return task_pb.TaskEvent(
-        previous_status=_status(it.previous_status),
-        status=_status(it.status),
+        previous_status=task_status(it.previous_status),
+        status=task_status(it.status),
         event_time=timestamp(it.event_time),
         attempt=it.attempt,
         worker_id=it.worker_id,
@@ -293,10 +289,6 @@ def history_point(it: HistoryPoint) -> pb.TaskHistoryPoint:
     )
 
 
-def status(it: Status) -> task_pb.TaskStatus.ValueType:
-    return _status(it)
-
-
 def poll_result(it: PollResult) -> pb.PollRunningTasksResponse:
     return pb.PollRunningTasksResponse(
         total=it.total,
@@ -310,7 +302,7 @@ def poll_result(it: PollResult) -> pb.PollRunningTasksResponse:
 
 def task_change(it: TaskChange, resume_token: str) -> pb.TaskChange:
     message = pb.TaskChange(
-        previous_status=_status(it.previous_status),
+        previous_status=task_status(it.previous_status),
         event_time=timestamp(it.event_time),
         will_retry=it.will_retry,
         resume_token=resume_token,

@@ -21,9 +21,6 @@ from scheduler_svc.tasks import messages
 from scheduler_svc.watch.watches import TaskWatch
 from scheduler_svc.watch.work import Position, Selection
 
-# The filter of a list or a bulk call, from `filter` and from older fields of the request.
-
-
 MAX_REASONS = 100
 T = TypeVar("T")
 _Request = pb.ListTasksRequest | pb.BulkCancelTasksRequest | pb.BulkRetryTasksRequest | pb.CleanupTasksRequest
@@ -94,10 +91,6 @@ def _reasons(task_filter: pb.TaskFilter, violations: Violations) -> tuple[str, .
     return tuple(dict.fromkeys(task_filter.error_reasons))
 
 
-# What WatchTasks watches, and its resume tokens. A token holds a position, the id of the database's history, and a
-# fingerprint of what is watched.
-
-
 _MAX_TOKEN = 250
 """Characters that fit into the metadata of an error."""
 
@@ -135,7 +128,7 @@ def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[
 
 
 def resume_token(position: Position, origin: str, fingerprint: str) -> str:
-    """The token for a watch of the same selection that starts after this position."""
+    """The token for a watch of the same selection that starts after this position; `origin`: the database's history."""
     return pages.write_token(*position, origin, fingerprint)
 
 

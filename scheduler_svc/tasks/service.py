@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import timedelta
 from operator import attrgetter
 from typing import Any
@@ -43,38 +44,25 @@ _MAX_ADDED_BYTES = 320
 """The most bytes by which a new task exceeds its request: ids, times, defaults, trace."""
 
 
+@dataclass(eq=False)
 class TaskService(TaskServiceServicer):
-    def __init__(
-        self,
-        reads: Calls,
-        writes: Calls,
-        submits: SubmitCommitter,
-        bounds: SubmitBounds,
-        *,
-        waiters: Waiters,
-        watches: Watches,
-        polls: PollWaiters,
-        bulk: Bulk,
-        lease_ttl: float,
-        tracer: Tracer,
-    ) -> None:
-        """`lease_ttl` is in seconds."""
-        self._tracer = tracer
-        self._reads = reads
-        self._writes = writes
-        self._polls = polls
-        self._bulk = bulk
-        self._lease_ttl = lease_ttl
-        self._submits = submits
-        self._bounds = bounds
-        self._waiters = waiters
-        self._watches = watches
+    reads: Calls
+    writes: Calls
+    submits: SubmitCommitter
+    bounds: SubmitBounds
+    waiters: Waiters
+    watches: Watches
+    polls: PollWaiters
+    bulk: Bulk
+    lease_ttl: float
+    """Seconds."""
+    tracer: Tracer
 
     async def SubmitTask(self, request: pb.SubmitTaskRequest, context: Context) -> pb.SubmitTaskResponse:
-        with SubmitViolations(self._bounds) as violations:
+        with SubmitViolations(self.bounds) as violations:
             new = new_task(request, violations)
-        with self._tracer.submit("TaskService/SubmitTask", caller_trace(context)) as span:
-            stored = await self._submits.commit(SubmitItem(span.traced((new,)), request.ByteSize()))
+        with self.tracer.submit("TaskService/SubmitTask", caller_trace(context)) as span:
+            stored = await self.submits.commit(SubmitItem(span.traced((new,)), request.ByteSize()))
             span.stored(stored)
         (task,) = stored
         return pb.SubmitTaskResponse(task=messages.task(task), existing=isinstance(task, ExistingTask))
@@ -83,11 +71,11 @@ class TaskService(TaskServiceServicer):
         self, request: pb.BatchSubmitTasksRequest, context: Context
     ) -> pb.BatchSubmitTasksResponse:
         size = request.ByteSize()
-        with SubmitViolations(self._bounds) as violations:
+        with SubmitViolations(self.bounds) as violations:
             new = _new_tasks(request, size, violations)
         counts_resources(task.account_id for task in new)
-        with self._tracer.submit("TaskService/BatchSubmitTasks", caller_trace(context)) as span:
-            tasks = await self._submits.commit(SubmitItem(span.traced(new), size, batch=True))
+        with self.tracer.submit("TaskService/BatchSubmitTasks", caller_trace(context)) as span:
+            tasks = await self.submits.commit(SubmitItem(span.traced(new), size, batch=True))
             span.stored(tasks)
         response = pb.BatchSubmitTasksResponse()
         for i, task in enumerate(tasks):
@@ -98,7 +86,7 @@ class TaskService(TaskServiceServicer):
 
     async def GetTask(self, request: pb.GetTaskRequest, context: object) -> pb.GetTaskResponse:
         key = await self._own_task_key(request.task_id)
-        task, reason = await self._reads.run(query.explain_task, key, self._lease_ttl)
+        task, reason = await self.reads.run(query.explain_task, key, self.lease_ttl)
         return pb.GetTaskResponse(task=messages.task(task, reason))
 
     async def BatchGetTasks(self, request: pb.BatchGetTasksRequest, context: object) -> pb.BatchGetTasksResponse:
@@ -107,7 +95,7 @@ class TaskService(TaskServiceServicer):
                 for i, task_id in enumerate(request.task_ids):
                     violations.required(f"task_ids[{i}]", task_id)
         keys = {task_id: parse_task_id(task_id) for task_id in request.task_ids}
-        stored_tasks = await self._reads.run(query.get_tasks, [key for key in keys.values() if key is not None])
+        stored_tasks = await self.reads.run(query.get_tasks, [key for key in keys.values() if key is not None])
         scope = caller().scope
         tasks = [messages.task(task) for task in stored_tasks if task.account_id in scope]
         with violations:
@@ -123,25 +111,25 @@ class TaskService(TaskServiceServicer):
         with Violations() as violations:
             task_filter = read_filter(request, violations)
             page = PageRequest.of(request, violations, "ListTasks", *task_filter.selection())
-        result = await self._reads.run(query.list_tasks, task_filter.wanted, page.position, page.limit)
+        result = await self.reads.run(query.list_tasks, task_filter.wanted, page.position, page.limit)
         tasks, token = page.cut(result.tasks, messages.listed_task, attrgetter("task_key"), result.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def CancelTask(self, request: pb.CancelTaskRequest, context: object) -> pb.CancelTaskResponse:
-        task = await self._writes.run(change.cancel_task, await self._own_task_key(request.task_id), request.force)
+        task = await self.writes.run(change.cancel_task, await self._own_task_key(request.task_id), request.force)
         return pb.CancelTaskResponse(task=messages.task(task))
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: object) -> pb.UpdateTaskResponse:
-        with SubmitViolations(self._bounds) as violations:
+        with SubmitViolations(self.bounds) as violations:
             violations.required("task.task_id", request.task.task_id)
             edit = task_edit(request, violations)
         key = await self._own_task_key(request.task.task_id)
-        task = await self._writes.run(change.update_task, key, edit)
+        task = await self.writes.run(change.update_task, key, edit)
         return pb.UpdateTaskResponse(task=messages.task(task))
 
     async def RetryTask(self, request: pb.RetryTaskRequest, context: object) -> pb.RetryTaskResponse:
         key = await self._own_task_key(request.task_id)
-        task = await self._writes.run(change.retry_task, key, request.reset_retry_count)
+        task = await self.writes.run(change.retry_task, key, request.reset_retry_count)
         return pb.RetryTaskResponse(task=messages.task(task))
 
     async def WaitTask(self, request: pb.WaitTaskRequest, context: object) -> pb.WaitTaskResponse:
@@ -151,7 +139,7 @@ class TaskService(TaskServiceServicer):
             if request.HasField("timeout"):
                 timeout = violations.duration("timeout", request.timeout, timedelta(0), MAX_DURATION)
         key = await self._own_task_key(request.task_id)
-        task = await self._waiters.wait(key, min(timeout, MAX_WAIT).total_seconds())
+        task = await self.waiters.wait(key, min(timeout, MAX_WAIT).total_seconds())
         return pb.WaitTaskResponse(task=messages.task(task))
 
     async def ListTaskEvents(self, request: pb.ListTaskEventsRequest, context: object) -> pb.ListTaskEventsResponse:
@@ -159,7 +147,7 @@ class TaskService(TaskServiceServicer):
             violations.required("task_id", request.task_id)
             page = PageRequest.of(request, violations, "ListTaskEvents", request.task_id)
         key = await self._own_task_key(request.task_id)
-        events = await self._reads.run(query.list_events, key, page.position or 0, page.limit)
+        events = await self.reads.run(query.list_events, key, page.position or 0, page.limit)
         listed, token = page.cut(events, messages.task_event, attrgetter("seq"))
         return pb.ListTaskEventsResponse(events=listed, next_page_token=token)
 
@@ -168,37 +156,34 @@ class TaskService(TaskServiceServicer):
             violations.required("task_id", request.task_id)
             page = PageRequest.of(request, violations, "ListAttemptLogs", request.task_id)
         key = await self._own_task_key(request.task_id)
-        logs = await self._reads.run(query.list_attempt_logs, key, page.position or 0, page.limit)
+        logs = await self.reads.run(query.list_attempt_logs, key, page.position or 0, page.limit)
         listed, token = page.cut(logs, messages.attempt_log, attrgetter("attempt"))
         return pb.ListAttemptLogsResponse(logs=listed, next_page_token=token)
 
     async def GetTaskStats(self, request: pb.GetTaskStatsRequest, context: object) -> pb.GetTaskStatsResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-        return messages.task_stats(await self._reads.run(query.task_stats, caller().scope))
+        return messages.task_stats(await self.reads.run(query.task_stats, caller().scope))
 
     async def GetTaskHistory(self, request: pb.GetTaskHistoryRequest, context: object) -> pb.GetTaskHistoryResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
             period = read_period(request, violations)
-        points = await self._reads.run(query.task_history, caller().scope, *period)
+        points = await self.reads.run(query.task_history, caller().scope, *period)
         return pb.GetTaskHistoryResponse(points=map(messages.history_point, points))
 
     async def HandleTimeouts(self, request: pb.HandleTimeoutsRequest, context: object) -> pb.HandleTimeoutsResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-        count = await self._bulk.handle_timeouts(caller().scope)
+        count = await self.bulk.handle_timeouts(caller().scope)
         return pb.HandleTimeoutsResponse(timeout_count=count)
 
     async def BulkCancelTasks(self, request: pb.BulkCancelTasksRequest, context: object) -> pb.BulkCancelTasksResponse:
         with Violations() as violations:
             task_filter = read_filter(request, violations, among=OPEN if request.force else frozenset({Status.PENDING}))
             violations.number("limit", request.limit, 0, MAX_INT32)
-        matched, changed = await self._bulk.cancel(
-            task_filter.wanted,
-            force=request.force,
-            limit=request.limit or DEFAULT_BULK_LIMIT,
-            dry_run=request.dry_run,
+        matched, changed = await self.bulk.cancel(
+            task_filter.wanted, force=request.force, limit=request.limit or DEFAULT_BULK_LIMIT, dry_run=request.dry_run
         )
         return pb.BulkCancelTasksResponse(matched_count=matched, changed_count=changed)
 
@@ -206,7 +191,7 @@ class TaskService(TaskServiceServicer):
         with Violations() as violations:
             task_filter = read_filter(request, violations, among=RETRYABLE)
             violations.number("limit", request.limit, 0, MAX_INT32)
-        matched, changed = await self._bulk.retry(
+        matched, changed = await self.bulk.retry(
             task_filter.wanted,
             reset=request.reset_retry_count,
             limit=request.limit or DEFAULT_BULK_LIMIT,
@@ -221,7 +206,7 @@ class TaskService(TaskServiceServicer):
             violations.number("days", days, 0, MAX_INT32)
             violations.number("limit", request.limit, 0, MAX_INT32)
         age = timedelta(days=min(days, MAX_CLEANUP_DAYS))
-        matched, changed = await self._bulk.clean_up(
+        matched, changed = await self.bulk.clean_up(
             task_filter.wanted, age, limit=request.limit or None, dry_run=request.dry_run
         )
         deleted = matched if request.dry_run else changed
@@ -232,11 +217,11 @@ class TaskService(TaskServiceServicer):
     ) -> pb.PollRunningTasksResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-        return messages.poll_result(await self._polls.poll_running(caller().scope))
+        return messages.poll_result(await self.polls.poll_running(caller().scope))
 
     async def PollTask(self, request: pb.PollTaskRequest, context: object) -> pb.PollTaskResponse:
-        status = await self._polls.poll_task(await self._own_task_key(request.task_id))
-        return pb.PollTaskResponse(status=messages.status(status))
+        status = await self.polls.poll_task(await self._own_task_key(request.task_id))
+        return pb.PollTaskResponse(status=messages.task_status(status))
 
     async def WatchTasks(  # type: ignore[override] # its messages are serialized already
         self, request: pb.WatchTasksRequest, context: aio.ServicerContext[Any, Any]
@@ -244,7 +229,7 @@ class TaskService(TaskServiceServicer):
         selection = requests.selection(request, caller().scope)
         await self._check_ownership(selection.keys)
         resumed = requests.resume_position(request, selection)
-        async with self._watches.open(selection, resumed, present=not request.skip_present) as watch:
+        async with self.watches.open(selection, resumed, present=not request.skip_present) as watch:
             await send_headers(context.send_initial_metadata(()))  # the client misses no event from here on
             responses = requests.Responses(watch, selection)
             try:
@@ -264,7 +249,7 @@ class TaskService(TaskServiceServicer):
         """Raises NotFound if the caller may not access one of these tasks."""
         scope = caller().scope
         if keys and scope != ALL:
-            await self._reads.run(query.require_own_tasks, scope, keys)
+            await self.reads.run(query.require_own_tasks, scope, keys)
 
 
 def _new_tasks(request: pb.BatchSubmitTasksRequest, size: int, violations: SubmitViolations) -> tuple[NewTask, ...]:

@@ -108,24 +108,20 @@ def _signal(
             signal_ready(tx, account_id, reserved, tagged=False)
 
 
-def take_keys(tx: Tx, rows: Sequence[UniqueKey], now: datetime) -> dict[int, int]:
-    """Takes keys for new tasks, which this transaction inserts; of equal keys the first row gets it.
-
-    Returns the other tasks, each with the open or young enough task that holds its key.
-    """
-    return _take_keys(tx, rows, now)
-
-
 def retake_keys(tx: Tx, keys: Sequence[int]) -> dict[int, int]:
     """Takes the keys of ended tasks, which this transaction opens again, from tasks that have ended.
 
     Returns the tasks whose key an open task holds, each with that one.
     """
     rows = tx.unique_keys.of_tasks(keys)
-    return _take_keys(tx, rows, None) if rows else {}
+    return take_keys(tx, rows, None) if rows else {}
 
 
-def _take_keys(tx: Tx, rows: Sequence[UniqueKey], now: datetime | None) -> dict[int, int]:
+def take_keys(tx: Tx, rows: Sequence[UniqueKey], now: datetime | None) -> dict[int, int]:
+    """Takes keys for tasks that this transaction inserts or opens; of equal keys the first row gets it.
+
+    Returns the other tasks, each with the task that holds its key: an open one or, with `now`, a young enough one.
+    """
     own_keys = {row.task_key for row in rows}
     held: dict[int, int] = {}
     left = list(rows)
@@ -361,14 +357,14 @@ def _present(
 def _deleted(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
     """Returns tasks as they were when they were deleted, with the payloads of the repeated submits."""
     last = tx.task_reads.cleaned_up([(task.account_id, task.request_id) for task in gone.values()])
-    return {task.task_key: _with_payload(task, gone[task.task_key]) for task in last}
-
-
-def _with_payload(task: Task, new: NewTask) -> Task:
-    return task._replace(
-        brief=new.brief,
-        labels=new.labels,
-        request_id=new.request_id,
-        unique_key=new.unique_key,
-        unique_for=new.unique_for,
-    )
+    return {
+        task.task_key: task._replace(
+            brief=new.brief,
+            labels=new.labels,
+            request_id=new.request_id,
+            unique_key=new.unique_key,
+            unique_for=new.unique_for,
+        )
+        for task in last
+        for new in (gone[task.task_key],)
+    }

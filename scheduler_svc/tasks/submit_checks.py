@@ -71,10 +71,9 @@ def can_accept_all(
     context: SubmitContext, accounts: Iterable[int], group: Sequence[Sequence[NewTask]], bounds: SubmitBounds
 ) -> bool:
     """Quick check, nearly always true: whether the tasks of these accounts can be stored, whatever they are."""
-    found_accounts = [context.accounts.get(account_id) for account_id in accounts]
     plain = all(
         account and account.active and not account.max_priority and not account.max_pending
-        for account in found_accounts
+        for account in map(context.accounts.get, accounts)
     )
     if not plain or context.pending + sum(map(len, group)) > bounds.max_queue_size:
         return False
@@ -102,11 +101,7 @@ class SubmitChecks:
     """
 
     def __init__(
-        self,
-        context: SubmitContext,
-        bounds: SubmitBounds,
-        uncounted: int = 0,
-        known: KnownNames | None = None,
+        self, context: SubmitContext, bounds: SubmitBounds, uncounted: int = 0, known: KnownNames | None = None
     ) -> None:
         self._context = context
         self._limit = bounds.max_queue_size

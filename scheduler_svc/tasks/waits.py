@@ -8,7 +8,7 @@ then has the truth, and each caller reads it there, whoever polled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -116,14 +116,6 @@ def _ask(tx: Tx, attempts: Sequence[RunningAttempt], *, skip_locked: bool) -> Op
     return OpenPoll(number, tuple(attempts))
 
 
-def _answered(tx: Tx, workers: Collection[str], number: int) -> set[str]:
-    return tx.polls.answered(workers, number)
-
-
-def _attempt_counts(tx: Tx, attempts: Sequence[RunningAttempt]) -> list[AttemptCount]:
-    return tx.polls.attempt_counts(attempts)
-
-
 @dataclass(eq=False, slots=True)
 class _Wait:
     answered: dict[str, int] = field(default_factory=dict)
@@ -144,7 +136,8 @@ class PollWaiters:
         poll, silent = await self._ask(ask_running, scope)
         counts: list[AttemptCount] = []
         for start in range(0, len(poll.attempts), MAX_BATCH):
-            counts += await self._calls.run(_attempt_counts, poll.attempts[start : start + MAX_BATCH])
+            batch = poll.attempts[start : start + MAX_BATCH]
+            counts += await self._calls.run(lambda tx, attempts: tx.polls.attempt_counts(attempts), batch)
         return summarize(counts, silent)
 
     async def poll_task(self, task_key: int) -> Status:
@@ -187,6 +180,6 @@ class PollWaiters:
                     await wait.woken.wait()
                 wait.woken.clear()
             except TimeoutError:
-                silent -= await self._calls.run(_answered, silent, poll.number)
+                silent -= await self._calls.run(lambda tx, workers: tx.polls.answered(workers, poll.number), silent)
             silent -= {worker_id for worker_id in silent if wait.answered.get(worker_id, 0) >= poll.number}
         return silent

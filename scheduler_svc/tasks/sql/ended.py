@@ -99,10 +99,7 @@ class EndedTasks(Statements):
     """Statements on tasks that have ended. Each is bounded by its keys or its limit."""
 
     def lock_retryable(self, keys: Sequence[int], reset: bool) -> list[TaskRow]:
-        """Those of these tasks that are failed or timed out, locked, oldest first.
-
-        Without `reset`, only those that have retries left.
-        """
+        """Those of these tasks that may be retried, locked, oldest first. `reset`: even if no retries are left."""
         return [task_row(row) for row in self._rows(_LOCK_RETRYABLE, keys=array("bigint", keys), reset=reset)]
 
     def retry(self, keys: Sequence[int], reset: bool) -> int:
@@ -199,11 +196,9 @@ class Polls(Statements):
     """Statements about polls, on `workers`, `leases` and `task_events`."""
 
     def running(self, scope: Scope) -> list[RunningAttempt]:
-        """The attempts that workers hold."""
         return [RunningAttempt(*row) for row in self._rows(_RUNNING, accounts=account_filter(scope))]
 
     def running_of_task(self, task_key: int) -> list[RunningAttempt]:
-        """The attempt of a task that a worker holds, if any."""
         return [RunningAttempt(*row) for row in self._rows(_RUNNING_OF_TASK, task_key=task_key)]
 
     def request(self, workers: Collection[str], *, skip_locked: bool = False) -> int:

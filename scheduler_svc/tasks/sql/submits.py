@@ -93,17 +93,17 @@ _OF_TASKS = sa.text(f"""
     WHERE t.task_key = ANY(CAST(:keys AS bigint[])) AND p.unique_key IS NOT NULL ORDER BY t.task_key
 """)
 """Reads the unique keys of tasks."""
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class UniqueKeys(Statements):
     def store(self, keys: Mapping[int, tuple[str, timedelta]]) -> None:
         """Stores unique keys of new tasks, and for how long each holds it, by the task's key."""
-        rows = [(key, name, length // _MILLISECOND or None) for key, (name, length) in sorted(keys.items())]
+        rows = [
+            (key, name, length // timedelta(milliseconds=1) or None) for key, (name, length) in sorted(keys.items())
+        ]
         self._run(_STORE_KEYS, **_PAYLOADS.bind(rows))
 
     def insert(self, rows: Sequence[UniqueKey]) -> None:
-        """Stores those of these holders whose key nobody holds."""
         self._run(_INSERT_HOLDERS, **_ROWS.bind(rows))
 
     def lock(self, rows: Sequence[UniqueKey]) -> dict[tuple[int, str], UniqueKey]:
@@ -273,7 +273,6 @@ class Submits(Statements):
         return {(row.account_id, row.request_id): row for row in requests}
 
     def forget(self, rows: Sequence[RequestId]) -> None:
-        """Deletes request ids that this transaction remembered."""
         self._run(_FORGET, **_REQUEST.bind(rows))
 
     def store_small(

@@ -102,12 +102,10 @@ _RETRY_TASK = sa.text(f"""
 """)
 """Retries a task."""
 
-
 _REGENERATE = sa.text("""
     UPDATE task_payloads SET regenerates_content_id = :content_id WHERE task_key = :task_key
 """)
 """Says which content a new task writes anew."""
-
 
 _UPDATE_TASK = sa.text(f"""
     UPDATE tasks SET priority = :priority, auto_approve = :auto_approve, auto_retry = :auto_retry,
@@ -145,7 +143,6 @@ class Tasks(Statements):
         self._session.insert(LABELS, labels)
 
     def regenerate(self, task_key: int, content_id: int) -> None:
-        """Says of a new task that it writes a content anew."""
         self._run(_REGENERATE, task_key=task_key, content_id=content_id)
 
     def traces(self, keys: Sequence[int]) -> dict[int, str]:
@@ -191,7 +188,6 @@ class Tasks(Statements):
         )
 
     def update_payload(self, before: Task, after: Task) -> None:
-        """Updates texts and labels of a task."""
         key, labels = after.task_key, after.labels
         texts = dict(zip(TEXTS, after.brief.texts, strict=True))
         self._run(_UPDATE_PAYLOAD, task_key=key, labels=entries(labels), **texts)
