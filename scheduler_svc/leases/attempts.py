@@ -165,13 +165,7 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
 
 
 def _requeue(
-    tx: Tx,
-    ledger: Ledger,
-    lease: LiveLease,
-    resolution: Resolution,
-    *,
-    barred: bool,
-    expire_time: datetime | None,
+    tx: Tx, ledger: Ledger, lease: LiveLease, resolution: Resolution, *, barred: bool, expire_time: datetime | None
 ) -> None:
     """`expire_time`: of a task of which no earlier attempt has begun; if this one has not either, it holds again."""
     place = (lease.ref.task_key, lease.account_id, lease.priority, lease.ref.attempt + 1, lease.timeout_ms)

@@ -165,7 +165,8 @@ def _change(index: int, update: pb.LeaseUpdate) -> Change:
 
 def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
     body, html_body = result.body, result.html_body
-    if len(body) + len(html_body) > MAX_RESULT_BYTES // 4 and _bytes(body) + _bytes(html_body) > MAX_RESULT_BYTES:
+    maybe_large = len(body) + len(html_body) > MAX_RESULT_BYTES // 4
+    if maybe_large and len(body.encode()) + len(html_body.encode()) > MAX_RESULT_BYTES:
         return AttemptFailed(TaskError("RESULT_TOO_LARGE", f"body and HTML have more than {MAX_RESULT_BYTES} bytes"))
     body, html_body = body.replace("\0", ""), html_body.replace("\0", "")
     if not body:
@@ -228,10 +229,6 @@ def _left_out(assets: Sequence[pb.ResultAsset], reported: Sequence[asset_pb2.Lef
     outside = [entry.name for entry in assets if not content.stays_below(entry.name)]
     left_out += [LeftOut(_text(name, content.MAX_SOURCE), content.OUTSIDE) for name in outside]
     return tuple(left_out[: content.MAX_NAMED])
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode())
 
 
 def _error(error: task_pb2.TaskError) -> TaskError:

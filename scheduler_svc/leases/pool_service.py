@@ -41,16 +41,15 @@ class WorkerPoolService(WorkerPoolServiceServicer):
         )
 
     async def DrainWorker(self, request: pb.DrainWorkerRequest, context: object) -> pb.DrainWorkerResponse:
-        with Violations() as violations:
-            violations.text("worker_id", request.worker_id, MAX_NAME, required=True)
-        worker = await self._calls.run(sessions.drain_worker, request.worker_id, self._lease_ttl)
-        return pb.DrainWorkerResponse(worker=_worker_message(worker))
+        return pb.DrainWorkerResponse(worker=await self._drain(request.worker_id, drain=True))
 
     async def UndrainWorker(self, request: pb.UndrainWorkerRequest, context: object) -> pb.UndrainWorkerResponse:
+        return pb.UndrainWorkerResponse(worker=await self._drain(request.worker_id, drain=False))
+
+    async def _drain(self, worker_id: str, *, drain: bool) -> pb.Worker:
         with Violations() as violations:
-            violations.text("worker_id", request.worker_id, MAX_NAME, required=True)
-        worker = await self._calls.run(sessions.undrain_worker, request.worker_id, self._lease_ttl)
-        return pb.UndrainWorkerResponse(worker=_worker_message(worker))
+            violations.text("worker_id", worker_id, MAX_NAME, required=True)
+        return _worker_message(await self._calls.run(sessions.drain_worker, worker_id, drain, self._lease_ttl))
 
     async def ResizeWorker(self, request: pb.ResizeWorkerRequest, context: object) -> pb.ResizeWorkerResponse:
         with Violations() as violations:

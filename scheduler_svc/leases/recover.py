@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scheduler_svc.domain import lease
@@ -60,11 +61,10 @@ def reap(
     runs_ahead = watch is not None and is_ahead(watch.gained(now, before, clock()), terms.lease_ttl)
     if _stamped(tx, terms, present, now, runs_ahead=runs_ahead):
         return Reaped(0, 0, guarded=True, runs_ahead=runs_ahead)
-    find = _find_unlocked if skip_locked else _find_all
-    expired = find(tx, lambda excluded: tx.leases.lock_expired(MAX_BATCH, excluded))
+    expired = _find(tx, lambda excluded: tx.leases.lock_expired(MAX_BATCH, excluded), skip_locked=skip_locked)
     ended = [EndedLease(lease, loss_cause("its lease expired")) for lease in expired if not lease.revoked]
     delete_revoked(tx, [lease for lease in expired if lease.revoked])
-    late = find(tx, lambda excluded: tx.leases.lock_timed_out(terms.lease_ttl, MAX_BATCH, ALL, excluded))
+    late = _find_late(tx, terms, ALL, skip_locked=skip_locked)
     _end(tx, terms, ended, late)
     return Reaped(len(expired), len(late), guarded=False)
 
@@ -81,23 +81,26 @@ def time_out(tx: Tx, terms: LeaseTerms, scope: Scope, *, skip_locked: bool = Fal
     """Times out attempts that ran too long. A tick that leaves expired leases to the loop (rule 11)."""
     if _stamped(tx, terms, *tx.reaper.lock()):
         return TimedOut(0, full=False)
-    find = _find_unlocked if skip_locked else _find_all
-    late = find(tx, lambda excluded: tx.leases.lock_timed_out(terms.lease_ttl, MAX_BATCH, scope, excluded))
+    late = _find_late(tx, terms, scope, skip_locked=skip_locked)
     _end(tx, terms, [], late)
     return TimedOut(sum(lease.accept_time is not None for lease in late), full=len(late) >= MAX_BATCH)
 
 
-Find = Callable[[Collection[int]], list[LiveLease]]
-"""Returns locked leases, except for those of the given accounts."""
+def _find_late(tx: Tx, terms: LeaseTerms, scope: Scope, *, skip_locked: bool) -> list[LiveLease]:
+    def find(excluded: Collection[int]) -> list[LiveLease]:
+        return tx.leases.lock_timed_out(terms.lease_ttl, MAX_BATCH, scope, excluded)
+
+    return _find(tx, find, skip_locked=skip_locked)
 
 
-def _find_all(_: Tx, find: Find) -> list[LiveLease]:
-    return find(())
+def _find(tx: Tx, find: Callable[[Collection[int]], list[LiveLease]], *, skip_locked: bool) -> list[LiveLease]:
+    """Locks leases, which `find` finds except for those of the accounts that it is given.
 
-
-def _find_unlocked(tx: Tx, find: Find) -> list[LiveLease]:
-    """Returns what `find` finds, except for leases whose task or account another session has locked."""
+    `skip_locked`: except for leases whose task or account another session has locked.
+    """
     leases = find(())
+    if not skip_locked:
+        return leases
     excluded: set[int] = set()
     while locked := tx.window.try_lock({lease.account_id for lease in leases}):
         excluded |= locked
@@ -117,7 +120,7 @@ def _end(tx: Tx, terms: LeaseTerms, lost: Sequence[EndedLease], late: Sequence[L
     ledger = Ledger(tx)
     end_attempts(tx, ledger, [*lost, *map(_timed_out, late)], terms.max_worker_losses)
     ledger.write()
-    _signal_workers(tx, late)
+    tx.signals.cancelled += [(lease.worker_id, lease.ref.lease_id, TASK_TIMEOUT) for lease in late]
 
 
 def _timed_out(lease: LiveLease) -> EndedLease:
@@ -128,13 +131,10 @@ def _timed_out(lease: LiveLease) -> EndedLease:
     return EndedLease(lease, Cause(Move.TIME_OUT, LeaseEnd.REVOKED, TASK_TIMEOUT, error), revoke=True)
 
 
-def _signal_workers(tx: Tx, revoked: Sequence[LiveLease]) -> None:
-    tx.signals.cancelled += [(lease.worker_id, lease.ref.lease_id, TASK_TIMEOUT) for lease in revoked]
-
-
 def promote_due(tx: Tx, *, skip_locked: bool = False) -> DueRound:
     """Ends delays whose time has come."""
-    due = tx.waiting.take_due(MAX_BATCH, _locked_accounts(tx) if skip_locked else ())
+    locked = tx.window.lock_due(partial(tx.waiting.due_accounts, MAX_BATCH)) if skip_locked else ()
+    due = tx.waiting.take_due(MAX_BATCH, locked)
     ledger = Ledger(tx)
     for row in due:
         ledger.dequeued(row)
@@ -142,10 +142,3 @@ def promote_due(tx: Tx, *, skip_locked: bool = False) -> DueRound:
         ledger.enqueue(*place, tag=row.tag, expire_time=row.expire_time)
     ledger.write()
     return DueRound(len(due), tx.waiting.next_due())
-
-
-def _locked_accounts(tx: Tx) -> set[int]:
-    excluded: set[int] = set()
-    while locked := tx.window.try_lock(tx.waiting.due_accounts(MAX_BATCH, excluded)):
-        excluded |= locked
-    return excluded

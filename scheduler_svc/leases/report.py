@@ -131,10 +131,6 @@ def report_keys(item: Item) -> Iterable[Hashable]:
             return (item.session_key,)
 
 
-def _heartbeat_row(worker_id: str, session_key: int, heartbeat: Heartbeat) -> HeartbeatRow:
-    return HeartbeatRow(worker_id, session_key, heartbeat.unhealthy, heartbeat.last_error)
-
-
 class ReportWork:
     def __init__(self, terms: LeaseTerms) -> None:
         self._terms = terms
@@ -148,8 +144,10 @@ class ReportWork:
                 tx.workers.set_draining(item.worker_id, item.session_key)
         heartbeats = [item for item in group if isinstance(item, HeartbeatItem)]
         sessions = {
-            heartbeat.session_key: _heartbeat_row(heartbeat.worker_id, heartbeat.session_key, heartbeat.heartbeat)
-            for heartbeat in heartbeats
+            item.session_key: HeartbeatRow(
+                item.worker_id, item.session_key, item.heartbeat.unhealthy, item.heartbeat.last_error
+            )
+            for item in heartbeats
         }
         answers = tx.workers.record_heartbeats(sorted(sessions.values())) if sessions else {}
         _answer_polls(tx, heartbeats, answers)
@@ -158,11 +156,7 @@ class ReportWork:
         return [_answer(item, acks, applied) for item in group]
 
     def _renew(
-        self,
-        tx: Tx,
-        heartbeats: Sequence[HeartbeatItem],
-        answers: Mapping[int, HeartbeatAnswer],
-        ended: set[LeaseRef],
+        self, tx: Tx, heartbeats: Sequence[HeartbeatItem], answers: Mapping[int, HeartbeatAnswer], ended: set[LeaseRef]
     ) -> dict[int, HeartbeatAck | DomainError]:
         """Renews the leases that heartbeats name; returns acknowledgements by the item's identity.
 
@@ -425,9 +419,8 @@ class _Write:
         )
         name_assets(self._tx, [(task, by_task[task.task_key]) for task in tasks])
         if self._tx.webhook_interest:
-            store_new_contents(
-                self._tx, [(row.content_id, row.account_id, row.task_key, _review(row)) for row in tasks]
-            )
+            new_contents = [(row.content_id, row.account_id, row.task_key, _review(row)) for row in tasks]
+            store_new_contents(self._tx, new_contents)
         self._tx.signals.ended += by_task
 
 
@@ -455,14 +448,10 @@ def _content(task: CompletedTask, result: TaskResult) -> ContentRow:
         result.html_body,
         summary_of(result.body),
         task.category,
-        _json_list(result.images),
+        f"[{','.join(map(encode_basestring, result.images))}]",
         len(result.body),
         result.quality_score,
         _review(task).value,
         json.dumps(result.usage) if result.usage else None,
         result.model or None,
     )
-
-
-def _json_list(texts: Sequence[str]) -> str:
-    return "[" + ",".join(map(encode_basestring, texts)) + "]"

@@ -118,30 +118,28 @@ def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) 
     return WorkerPool(tuple(workers), connected, active, pending)
 
 
-def drain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
-    """Sets that a worker drains; it gets an order at once, and the state with each acknowledgement. Raises NotFound."""
-    if not tx.workers.want_drain(worker_id, drain=True):
-        raise NotFound("worker", worker_id)
-    tx.signals.drained.append(worker_id)
-    return _worker(tx, worker_id, lease_ttl)
+def drain_worker(tx: Tx, worker_id: str, drain: bool, lease_ttl: float) -> PoolWorker:
+    """Sets whether a worker drains, which it learns with each acknowledgement. It gets an order to drain at once.
 
-
-def undrain_worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
-    """Undoes `drain_worker`; the worker learns it from the next acknowledgement. Raises NotFound."""
-    if not tx.workers.want_drain(worker_id, drain=False):
-        raise NotFound("worker", worker_id)
-    return _worker(tx, worker_id, lease_ttl)
+    Raises NotFound.
+    """
+    tx.workers.want_drain(worker_id, drain=drain)
+    worker = _worker(tx, worker_id, lease_ttl)
+    if drain:
+        tx.signals.drained.append(worker_id)
+    return worker
 
 
 def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> PoolWorker:
-    """Sets a worker's number of slots, which it learns as in `drain_worker`. Raises NotFound."""
-    if not tx.workers.want_slots(worker_id, slots):
-        raise NotFound("worker", worker_id)
+    """Sets a worker's number of slots, which it learns by an order, and with each acknowledgement. Raises NotFound."""
+    tx.workers.want_slots(worker_id, slots)
+    worker = _worker(tx, worker_id, lease_ttl)
     tx.signals.resized.append((worker_id, slots))
-    return _worker(tx, worker_id, lease_ttl)
+    return worker
 
 
 def _worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
     worker = tx.workers.get(worker_id, lease_ttl)
-    assert worker is not None
+    if worker is None:
+        raise NotFound("worker", worker_id)
     return worker

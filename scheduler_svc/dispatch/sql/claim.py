@@ -121,11 +121,11 @@ SLOTS = UnnestedRows(worker_id="text", session_key="bigint")
 _HEAD = f"""
     head AS MATERIALIZED (
         SELECT w.* FROM generate_series({MAX_PRIORITY}, {MIN_PRIORITY}, -1) AS p(priority), LATERAL (
-            SELECT task_key, priority, tag, account_id, attempt, timeout_ms, ready_time FROM ready AS r
+            SELECT {_READY} FROM ready AS r
             WHERE r.priority = p.priority AND r.tag >= {floor("p.priority")} AND {UNEXPIRED}
             ORDER BY r.priority DESC, r.tag, r.task_key
-            LIMIT cardinality(CAST(:worker_id AS text[])) FOR UPDATE SKIP LOCKED) AS w
-        LIMIT (SELECT CASE WHEN going THEN cardinality(CAST(:worker_id AS text[])) ELSE 0 END FROM dispatch)
+            LIMIT {_SLOTS} FOR UPDATE SKIP LOCKED) AS w
+        LIMIT (SELECT CASE WHEN going THEN {_SLOTS} ELSE 0 END FROM dispatch)
     )"""
 _CLAIM = f"""
     WITH dispatch AS MATERIALIZED (

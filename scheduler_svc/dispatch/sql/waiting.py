@@ -19,9 +19,6 @@ from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, bind_counts, floor, res
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 
-# Tasks that are cancelled if they are not leased by their `expire_time`.
-
-
 UNEXPIRED = "(r.expire_time IS NULL OR r.expire_time > now())"
 """A condition of the claim on a row `r` of `ready`."""
 _EXPIRY_ROWS = UnnestedRows(task_key="bigint", expire_time="timestamptz")

@@ -14,7 +14,7 @@ While an account is closed, a task that becomes ready gets no tag, even one that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -213,6 +213,13 @@ class Window(Statements):
         """Locks the free ones of these accounts, as `lock` does; returns those that another session has locked."""
         return {row[0] for row in self._rows(_TRY_LOCK, accounts=array("bigint", accounts))}
 
+    def lock_due(self, due_accounts: Callable[[Collection[int]], Collection[int]]) -> set[int]:
+        """Locks all of `due_accounts(excluded)`; returns those excluded, which another session has locked."""
+        excluded: set[int] = set()
+        while locked := self.try_lock(due_accounts(excluded)):
+            excluded |= locked
+        return excluded
+
     def account_queue(self, account_id: int, count_limit: int) -> AccountQueue | None:
         """Returns an account's waiting tasks; None if it never had any.
 
@@ -332,7 +339,5 @@ class Loads(Statements):
 
 
 def _load(_account_id: int, ready: int, leased: int, paused: bool, limit: int, *of_starts: Any) -> Load:
-    starts_a_minute, now, times, counts = of_starts
-    starts = [Starts(*pair) for pair in zip(times or (), counts or (), strict=True)]
-    quota = StartQuota(starts_a_minute, now, starts=starts) if starts_a_minute else None
-    return Load(ready, leased, paused, limit, quota)
+    starts_a_minute, now, *starts = of_starts
+    return Load(ready, leased, paused, limit, _quota(starts_a_minute, now, 0, *starts))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -150,20 +149,17 @@ class Workers(Statements):
         return {session: HeartbeatAnswer(DesiredState(*desired), revoked) for session, *desired, revoked in answers}
 
     def set_draining(self, worker_id: str, session_key: int) -> None:
-        """Notes that the worker takes no more leases."""
         self._run(_DRAINING, worker_id=worker_id, session_key=session_key)
 
     def close(self, worker_id: str, session_key: int) -> None:
         """Notes that the session's stream has ended; its leases live on."""
         self._run(_CLOSE_SESSION, worker_id=worker_id, session_key=session_key)
 
-    def want_drain(self, worker_id: str, *, drain: bool) -> int:
-        """Records whether the worker should drain; 0 if there is no such worker."""
-        return self._run(_WANT_DRAIN, worker_id=worker_id, drain=drain)
+    def want_drain(self, worker_id: str, *, drain: bool) -> None:
+        self._run(_WANT_DRAIN, worker_id=worker_id, drain=drain)
 
-    def want_slots(self, worker_id: str, slots: int) -> int:
-        """Records how many slots the worker should have; 0 if there is no such worker."""
-        return self._run(_WANT_SLOTS, worker_id=worker_id, slots=slots)
+    def want_slots(self, worker_id: str, slots: int) -> None:
+        self._run(_WANT_SLOTS, worker_id=worker_id, slots=slots)
 
     def identities(self, workers: Sequence[str]) -> dict[str, str]:
         """Returns whose token opened the sessions of these workers; an empty text if no tokens were required."""
@@ -172,7 +168,7 @@ class Workers(Statements):
     def get(self, worker_id: str, ttl: float) -> PoolWorker | None:
         """One worker; one without a heartbeat for `ttl` seconds counts as disconnected."""
         row = self._row(_GET_WORKER, worker_id=worker_id, ttl=ttl)
-        return None if row is None else _worker(row)
+        return None if row is None else PoolWorker(*row)
 
     def count(self, ttl: float) -> tuple[int, int]:
         """How many workers are connected, and how many of these have a busy slot."""
@@ -181,8 +177,4 @@ class Workers(Statements):
 
     def list(self, ttl: float, after: str, limit: int) -> list[PoolWorker]:
         """Workers with ids above `after` with a heartbeat within the last hour, by their ids."""
-        return [_worker(row) for row in self._rows(_LIST_WORKERS, ttl=ttl, after=after, limit=limit)]
-
-
-def _worker(row: Any) -> PoolWorker:
-    return PoolWorker(*row)
+        return [PoolWorker(*row) for row in self._rows(_LIST_WORKERS, ttl=ttl, after=after, limit=limit)]
