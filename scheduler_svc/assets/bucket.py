@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotFoundError, PermissionDeniedError
@@ -109,7 +108,7 @@ class BucketStore:
 
     def incoming(self) -> Incoming:
         try:
-            return _TemporaryFile()
+            return Incoming(tempfile.TemporaryFile())
         except OSError as error:
             raise AssetStoreUnavailable(str(error)) from None
 
@@ -125,19 +124,6 @@ class BucketStore:
     def delete(self, sha256: str) -> None:
         with _as_unavailable():
             obstore.delete(self._for_deletes, sha256)
-
-
-class _TemporaryFile:
-    def __init__(self) -> None:
-        self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - it is this context manager's
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.file.close()
 
 
 @contextmanager

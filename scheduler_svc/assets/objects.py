@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 import structlog
 
@@ -19,6 +21,7 @@ from scheduler_svc.domain.errors import AssetStoreUnavailable
 from scheduler_svc.runtime.calls import Calls
 
 if TYPE_CHECKING:
+    from scheduler_svc.assets.media_types import Looks
     from scheduler_svc.transactions import Tx
 
 P = ParamSpec("P")
@@ -28,15 +31,25 @@ LOOKED_AT = 2**20
 """Bytes at the beginning of a file by which it is told what the file is."""
 
 
-class Incoming(Protocol):
+class Incoming:
     """A temporary file, empty at first, which is removed on leaving the context unless it was kept."""
 
-    @property
-    def file(self) -> BinaryIO: ...
-    def __enter__(self) -> Incoming: ...
+    def __init__(self, file: BinaryIO, path: Path | None = None) -> None:
+        """`path` is its name, if it has one."""
+        self.file = file
+        self.path = path
+
+    def __enter__(self) -> Self:
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        with suppress(OSError):  # of a disk that is full, too
+            self.file.close()
+        if self.path:
+            with suppress(OSError):
+                self.path.unlink()
 
 
 class ObjectStore(Protocol):
@@ -57,15 +70,6 @@ class ObjectStore(Protocol):
 
     def delete(self, sha256: str) -> None:
         """Deletes the object, if it is there."""
-
-
-class Looks(Protocol):
-    """Tells what files are, whatever they hold: in a bounded time, and without an error."""
-
-    async def media_of(self, begin: bytes) -> Media:
-        """Returns what the file is that begins so."""
-
-    def close(self) -> None: ...
 
 
 class Objects:
@@ -94,9 +98,6 @@ class Objects:
 def _begin(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read(LOOKED_AT)
-
-
-# Which store the assets of a database are in.
 
 
 COMPARE_INTERVAL = 10.0

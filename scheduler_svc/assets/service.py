@@ -52,10 +52,5 @@ class AssetService(AssetServiceServicer):
 
 def asset_message(it: Asset) -> asset_pb.Asset:
     return asset_pb.Asset(
-        name=it.name,
-        sha256=it.sha256,
-        media_type=it.media_type,
-        size=it.size,
-        width=it.width,
-        height=it.height,
+        name=it.name, sha256=it.sha256, media_type=it.media_type, size=it.size, width=it.width, height=it.height
     )

@@ -130,7 +130,6 @@ class Assets(Statements):
         return self._row(_LOCK_ASSET, sha256=sha256) is not None
 
     def complete(self, sha256: str, size: int, media: Media) -> None:
-        """Completes a locked asset."""
         self._run(_COMPLETE_ASSET, sha256=sha256, size=size, **media._asdict())
 
     def lock_complete(self, these: Sequence[str]) -> frozenset[str]:
@@ -148,7 +147,6 @@ class Assets(Statements):
         return None if row is None else Asset(*row)
 
     def usage(self, account_id: int, sha256: str) -> AssetUsage:
-        """The account's bytes, and whether this asset is among them."""
         return AssetUsage(*self._row(_USAGE, account_id=account_id, sha256=sha256))
 
     def count(self, account_id: int, sha256: str) -> bool:
@@ -174,7 +172,6 @@ class Assets(Statements):
         return str(self._row(_STORE_ID)[0])
 
     def page(self, after: str, limit: int) -> list[str]:
-        """The next assets above `after`, in order."""
         return [row[0] for row in self._rows(_PAGE_OF_ASSETS, after=after, limit=limit)]
 
     def lock_unnamed(self, these: Sequence[str], age: timedelta) -> list[str]:
@@ -190,5 +187,4 @@ class Assets(Statements):
         return [row[0] for row in self._rows(_LOCK_RETIRED, age=age, limit=limit)]
 
     def delete(self, these: Sequence[str]) -> None:
-        """Deletes locked assets, which nothing names."""
         self._run(_DELETE_ASSETS, these=array("text", these))

@@ -16,8 +16,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
 from scheduler_svc.assets.objects import Incoming, ObjectStore
 from scheduler_svc.config import Bucket
@@ -63,10 +61,11 @@ class FolderStore:
     def incoming(self) -> Incoming:
         with _as_unavailable():
             self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return _IncomingFile(self._incoming)
+            descriptor, name = tempfile.mkstemp(dir=self._incoming)
+            return Incoming(os.fdopen(descriptor, "w+b"), Path(name))
 
     def keep(self, incoming: Incoming, sha256: str) -> None:
-        assert isinstance(incoming, _IncomingFile)
+        assert incoming.path is not None
         path = self.path(sha256)
         with _as_unavailable():
             incoming.file.flush()
@@ -93,24 +92,6 @@ class FolderStore:
 
     def path(self, sha256: str) -> Path:
         return self._objects / sha256[:2] / sha256
-
-
-class _IncomingFile:
-    def __init__(self, folder: Path) -> None:
-        descriptor, name = tempfile.mkstemp(dir=folder)
-        self.path = Path(name)
-        self.file: BinaryIO = os.fdopen(descriptor, "w+b")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError):  # of a disk that is full, too
-            self.file.close()
-        with suppress(OSError):
-            self.path.unlink()
 
 
 @contextmanager
