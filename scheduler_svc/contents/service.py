@@ -60,10 +60,7 @@ class ContentService(PublishPoolCalls):
         self._tracer = tracer
 
     async def GetContent(self, request: pb.GetContentRequest, context: object) -> pb.GetContentResponse:
-        with Violations() as violations:
-            violations.id("content_id", request.content_id)
-        await self.check_ownership(request.content_id)
-        content = await self.reads.run(work.get_content, request.content_id)
+        content = await self.reads.run(work.get_content, await self.own_content(request.content_id))
         return pb.GetContentResponse(content=_content_message(content))
 
     async def ListContents(self, request: pb.ListContentsRequest, context: object) -> pb.ListContentsResponse:
@@ -121,10 +118,7 @@ class ContentService(PublishPoolCalls):
         return pb.BatchReviewContentsResponse(contents=map(_listed_content_message, contents))
 
     async def ReopenContent(self, request: pb.ReopenContentRequest, context: object) -> pb.ReopenContentResponse:
-        with Violations() as violations:
-            violations.id("content_id", request.content_id)
-        await self.check_ownership(request.content_id)
-        content = await self.writes.run(work.reopen_content, request.content_id)
+        content = await self.writes.run(work.reopen_content, await self.own_content(request.content_id))
         return pb.ReopenContentResponse(content=_content_message(content))
 
     async def ClaimReview(self, request: pb.ClaimReviewRequest, context: object) -> pb.ClaimReviewResponse:
@@ -143,10 +137,7 @@ class ContentService(PublishPoolCalls):
         return pb.ClaimReviewResponse(content=None if content is None else _content_message(content))
 
     async def ReleaseReview(self, request: pb.ReleaseReviewRequest, context: object) -> pb.ReleaseReviewResponse:
-        with Violations() as violations:
-            violations.id("content_id", request.content_id)
-        await self.check_ownership(request.content_id)
-        content = await self.writes.run(work.release_review, request.content_id, caller())
+        content = await self.writes.run(work.release_review, await self.own_content(request.content_id), caller())
         return pb.ReleaseReviewResponse(content=_content_message(content))
 
     async def RegenerateContent(
@@ -165,10 +156,8 @@ class ContentService(PublishPoolCalls):
         return pb.RegenerateContentResponse(task=messages.listed_task(task))
 
     async def DeleteContent(self, request: pb.DeleteContentRequest, context: object) -> pb.DeleteContentResponse:
-        with Violations() as violations:
-            violations.id("content_id", request.content_id)
-        await self.check_ownership(request.content_id)
-        concerns(await self.writes.run(publishing.delete_content, request.content_id, force=request.force))
+        content_id = await self.own_content(request.content_id)
+        concerns(await self.writes.run(publishing.delete_content, content_id, force=request.force))
         return pb.DeleteContentResponse()
 
 

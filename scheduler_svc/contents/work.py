@@ -59,9 +59,7 @@ def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author
 
     Raises NotFound, EtagMismatch, and InvalidArgument if body and HTML would be too large together.
     """
-    content = tx.contents.get_locked(content_id)
-    if content is None:
-        raise NotFound("content", content_id)
+    content = get_content(tx, content_id, lock=True)
     check_etag(content, etag)
     edited = edit.of(content.texts)
     if edited == content.texts:
@@ -236,11 +234,8 @@ def _with_feedback(brief: Brief, feedback: str) -> Brief:
     length, most = len(new_brief.requirements), MAX_LENGTHS["requirements"]
     if length > most:
         raise _too_long(f"{most:,} characters with the task's requirements, would have {length:,}")
-    if new_brief.prompt_bytes > MAX_PROMPT_BYTES:
-        size = (
-            f"{MAX_PROMPT_BYTES:,} bytes with the task's topic and requirements, would have {new_brief.prompt_bytes:,}"
-        )
-        raise _too_long(size)
+    if (size := new_brief.prompt_bytes) > MAX_PROMPT_BYTES:
+        raise _too_long(f"{MAX_PROMPT_BYTES:,} bytes with the task's topic and requirements, would have {size:,}")
     return new_brief
 
 
@@ -248,9 +243,9 @@ def _too_long(limit: str) -> InvalidArgument:
     return InvalidArgument([FieldViolation("feedback", f"must have at most {limit}")])
 
 
-def get_content(tx: Tx, content_id: int) -> Content:
+def get_content(tx: Tx, content_id: int, *, lock: bool = False) -> Content:
     """Returns one content with its body. Raises NotFound."""
-    content = tx.contents.get(content_id)
+    content = tx.contents.get(content_id, lock=lock)
     if content is None:
         raise NotFound("content", content_id)
     return content

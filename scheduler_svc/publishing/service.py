@@ -46,8 +46,10 @@ class PublishPoolCalls(ContentServiceServicer):
             fields = selection(request, account_id=request.account_id, statuses=sorted(pool_filter.statuses))
             page = PageRequest.of_places(request, violations, "ListPublishPool", *fields)
         after = None if page.position is None else PoolPosition(*page.position)
-        result = await self.reads.run(work.list_pool, caller().scope, pool_filter, after, page.limit)
-        entries, token = page.cut(result.entries, self._entry, _place, None if result.rest is None else [*result.rest])
+        scope = caller().scope
+        result = await self.reads.run(lambda tx: tx.publish_pool.list(scope, pool_filter, after, page.limit))
+        rest = None if result.rest is None else [*result.rest]
+        entries, token = page.cut(result.entries, self._entry, lambda entry: [entry.priority, entry.content_id], rest)
         return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
 
     async def ClaimPublishPool(
@@ -98,17 +100,11 @@ class PublishPoolCalls(ContentServiceServicer):
     async def RemoveFromPublishPool(
         self, request: pb.RemoveFromPublishPoolRequest, context: object
     ) -> pb.RemoveFromPublishPoolResponse:
-        with Violations() as violations:
-            violations.id("content_id", request.content_id)
-        await self.check_ownership(request.content_id)
-        await self.writes.run(work.remove, request.content_id)
+        await self.writes.run(work.remove, await self.own_content(request.content_id))
         return pb.RemoveFromPublishPoolResponse()
 
     async def RetryPublish(self, request: pb.RetryPublishRequest, context: object) -> pb.RetryPublishResponse:
-        with Violations() as violations:
-            violations.id("content_id", request.content_id)
-        await self.check_ownership(request.content_id)
-        entry = await self.writes.run(work.retry, request.content_id)
+        entry = await self.writes.run(work.retry, await self.own_content(request.content_id))
         return pb.RetryPublishResponse(entry=self._entry(entry))
 
     async def ListPublishAttempts(
@@ -121,6 +117,13 @@ class PublishPoolCalls(ContentServiceServicer):
         attempts = await self.reads.run(work.list_publish_attempts, request.content_id, page.position or 0, page.limit)
         listed, token = page.cut(attempts, _attempt_message, attrgetter("number"))
         return pb.ListPublishAttemptsResponse(attempts=listed, next_page_token=token)
+
+    async def own_content(self, content_id: int) -> int:
+        """Returns the id. Raises InvalidArgument, and NotFound if the caller may not access the content."""
+        with Violations() as violations:
+            violations.id("content_id", content_id)
+        await self.check_ownership(content_id)
+        return content_id
 
     async def check_ownership(self, *content_ids: int) -> None:
         """Raises NotFound if the caller may not access one of the contents."""
@@ -140,10 +143,6 @@ def lease_of(
         return DEFAULT_LEASE
     lease: Duration = request.lease
     return bad.duration("lease", lease, MIN_LEASE, MAX_DURATION)
-
-
-def _place(entry: PoolEntry) -> list[int]:
-    return [entry.priority, entry.content_id]
 
 
 def _filter(request: pb.ListPublishPoolRequest, violations: Violations) -> PoolFilter:

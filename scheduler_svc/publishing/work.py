@@ -11,7 +11,6 @@ from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound
 from scheduler_svc.domain.publishing import (
     EntryChange,
-    PoolFilter,
     PoolPosition,
     PublishAttempt,
     PublishPolicy,
@@ -57,10 +56,6 @@ def require_changeable(content_id: int, entry: PoolEntry | None, to_be: str) -> 
         raise InvalidState(message, current, required)
 
 
-REMOVABLE = (PublishStatus.PENDING, PublishStatus.PUBLISHED, PublishStatus.FAILED)
-"""States in which an entry may be removed."""
-
-
 def claim(tx: Tx, scope: Scope, limit: int, lease: timedelta, publisher: str) -> list[PoolEntry]:
     """Claims due entries for this publisher, those that are to be tried again too."""
     tx.publish_pool.resume(scope, limit)
@@ -89,10 +84,8 @@ def report(tx: Tx, content_id: int, claim_id: str, outcome: PublishReport, polic
     return ended_entry
 
 
-def _not_held(tx: Tx, content_id: int, claim_id: str) -> NotFound | InvalidState:
-    entry = tx.publish_pool.get(content_id)
-    if entry is None:
-        return NotFound("content", content_id)
+def _not_held(tx: Tx, content_id: int, claim_id: str) -> InvalidState:
+    entry = _entry(tx, content_id)
     holder = " by another claim" if entry.status is PublishStatus.PUBLISHING else ""
     message = f"claim {claim_id!r} does not hold content {content_id}: in the pool it is {entry.status.label}{holder}"
     return InvalidState(message, entry.status.label, [PublishStatus.PUBLISHING.label])
@@ -114,16 +107,21 @@ def update(tx: Tx, content_id: int, change: EntryChange) -> PoolEntry:
 def remove(tx: Tx, content_id: int) -> None:
     """Removes an entry; its content stays. Raises NotFound, and InvalidState if it is claimed."""
     if not tx.publish_pool.remove(content_id):
-        _refuse(tx, content_id, "removed", REMOVABLE)
+        _refuse(tx, content_id, "removed", (PublishStatus.PENDING, PublishStatus.PUBLISHED, PublishStatus.FAILED))
 
 
 def _refuse(tx: Tx, content_id: int, verb: str, required: tuple[PublishStatus, ...]) -> PoolEntry:
-    entry = tx.publish_pool.get(content_id)
-    if entry is None:
-        raise NotFound("content", content_id)
+    entry = _entry(tx, content_id)
     labels = [status.label for status in required]
     message = f"in the publish pool content {content_id} is {entry.status.label}; to be {verb} it must be"
     raise InvalidState(f"{message} {' or '.join(labels)}", entry.status.label, labels)
+
+
+def _entry(tx: Tx, content_id: int) -> PoolEntry:
+    entry = tx.publish_pool.get(content_id)
+    if entry is None:
+        raise NotFound("content", content_id)
+    return entry
 
 
 def require_own_contents(tx: Tx, scope: Scope, content_ids: Sequence[int]) -> None:
@@ -132,14 +130,6 @@ def require_own_contents(tx: Tx, scope: Scope, content_ids: Sequence[int]) -> No
     for content_id in content_ids:
         if content_id not in accounts or accounts[content_id] not in scope:
             raise NotFound("content", content_id)
-
-
-def list_pool(tx: Tx, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int) -> PoolPage:
-    """Returns entries of the publish pool behind a position, in the order of claims.
-
-    Fewer than `limit` if too many had to be read.
-    """
-    return tx.publish_pool.list(scope, wanted, after, limit)
 
 
 def list_publish_attempts(tx: Tx, content_id: int, after: int, limit: int) -> list[PublishAttempt]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from grpc import aio
@@ -32,7 +33,7 @@ from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.tracing import Tracer
 from scheduler_svc.runtime.validation import MAX_NAME, SubmitViolations, Violations, duration, set_timestamp, timestamp
 from scheduler_svc.schedules import work
-from scheduler_svc.schedules.work import Schedules, ShownSchedule
+from scheduler_svc.schedules.work import Schedules
 from scheduler_svc.tasks import messages
 from scheduler_svc.tasks.messages import new_task
 
@@ -53,11 +54,6 @@ def changed_settings(request: pb.UpdateScheduleRequest, bad: SubmitViolations) -
     bad.path = "schedule."
     readers = {name: read for name, read in _READERS.items() if name in paths}
     return ScheduleChange(**{name: read(request.schedule, bad) for name, read in readers.items()})
-
-
-def timing(request: Timed, bad: Violations) -> tuple[str, str]:
-    """The cron line and the time zone, if `bad` stays empty."""
-    return _cron(request, bad), _time_zone(request, bad)
 
 
 def read_template(schedule: Schedule, bounds: SubmitBounds) -> NewTask:
@@ -115,21 +111,13 @@ def _template(source: Source, violations: SubmitViolations) -> bytes:
     return request.SerializeToString()
 
 
-def _catch_up(source: Source, violations: Violations) -> CatchUp:
-    return violations.status("catch_up", source.catch_up, CatchUp) or CatchUp.ONE
-
-
-def _overlap(source: Source, violations: Violations) -> Overlap:
-    return violations.status("overlap", source.overlap, Overlap) or Overlap.ALLOW
-
-
 _READERS: Mapping[str, Callable[[Source, SubmitViolations], Any]] = {
     "name": _name,
     "cron": _cron,
     "time_zone": _time_zone,
     "template": _template,
-    "catch_up": _catch_up,
-    "overlap": _overlap,
+    "catch_up": lambda source, violations: violations.status("catch_up", source.catch_up, CatchUp) or CatchUp.ONE,
+    "overlap": lambda source, violations: violations.status("overlap", source.overlap, Overlap) or Overlap.ALLOW,
     "jitter": lambda source, violations: violations.duration("jitter", source.jitter, NO_JITTER, MAX_JITTER),
     "paused": lambda source, _: source.paused,
 }
@@ -161,13 +149,18 @@ class ScheduleService(ScheduleServiceServicer):
             violations.account_filter("account_id", request.account_id)
             page = PageRequest.of(request, violations, "ListSchedules", request.account_id)
         schedules = await self._reads.run(work.list_schedules, caller().scope, page.position or 0, page.limit)
-        listed, token = page.cut(schedules, lambda shown_schedule: _listed_schedule_message(*shown_schedule), _position)
+        listed, token = page.cut(
+            schedules, lambda shown: _listed_schedule_message(*shown), attrgetter("schedule.schedule_id")
+        )
         return pb.ListSchedulesResponse(schedules=listed, next_page_token=token)
 
     async def GetNextRuns(self, request: pb.GetNextRunsRequest, context: object) -> pb.GetNextRunsResponse:
         with Violations() as violations:
-            line, zone = timing(request, violations)
-        return _next_runs_message(await self._reads.run(work.next_runs, line, zone))
+            line, zone = _cron(request, violations), _time_zone(request, violations)
+        message = pb.GetNextRunsResponse()
+        for tick in await self._reads.run(work.next_runs, line, zone):
+            set_timestamp(message.next_run_times.add(), tick)
+        return message
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: object) -> pb.UpdateScheduleResponse:
         with SubmitViolations(self._bounds) as violations:
@@ -202,10 +195,6 @@ class ScheduleService(ScheduleServiceServicer):
         return _schedule_message(*await self._writes.run(self._work.update, caller().scope, schedule_id, change))
 
 
-def _position(shown_schedule: ShownSchedule) -> int:
-    return shown_schedule.schedule.schedule_id
-
-
 def _id(schedule_id: int) -> int:
     with Violations() as violations:
         violations.id("schedule_id", schedule_id)
@@ -233,13 +222,6 @@ def _schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.
         set_timestamp(message.next_run_times.add(), tick)
     message.template.ParseFromString(settings.template)
     message.template.account_id = schedule.account_id
-    return message
-
-
-def _next_runs_message(ticks: Sequence[datetime]) -> pb.GetNextRunsResponse:
-    message = pb.GetNextRunsResponse()
-    for tick in ticks:
-        set_timestamp(message.next_run_times.add(), tick)
     return message
 
 

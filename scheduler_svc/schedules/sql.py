@@ -115,7 +115,6 @@ class Schedules(Statements):
         return self._row(_LOCK_ACCOUNT, account_id=account_id) is not None
 
     def count(self, account_id: int, limit: int) -> int:
-        """How many schedules an account has, `limit` at most."""
         return int(self._row(_COUNT_SCHEDULES, account_id=account_id, limit=limit)[0])
 
     def insert(self, account_id: int, settings: ScheduleSettings) -> Schedule:
@@ -123,7 +122,6 @@ class Schedules(Statements):
         return _schedule(self._row(_INSERT_SCHEDULE, account_id=account_id, **_values(settings)))
 
     def get(self, schedule_id: int) -> Schedule | None:
-        """Returns a schedule; None if there is no such schedule."""
         row = self._row(_GET_SCHEDULE, schedule_id=schedule_id)
         return None if row is None else _schedule(row)
 
@@ -133,7 +131,6 @@ class Schedules(Statements):
         return None if row is None else _schedule(row)
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Schedule]:
-        """Schedules with ids above `after`, by id."""
         parameters = accounts(scope)
         rows = self._rows(_LIST_OF_ACCOUNTS if parameters else _LIST_SCHEDULES, **parameters, after=after, limit=limit)
         return [_schedule(row) for row in rows]
@@ -170,11 +167,9 @@ class Schedules(Statements):
         self._run(_MARK_TASKS, **_TASK.bind(tasks))
 
     def record(self, rows: Sequence[FiredSchedule]) -> None:
-        """Records what locked schedules did, and their next ticks."""
         self._run(_RECORD_TICKS, **_FIRED.bind(rows))
 
     def record_run(self, schedule_id: int, time: datetime, task_key: int) -> None:
-        """Records a task that a locked schedule submitted beside its ticks."""
         self._run(_RECORD_RUN, schedule_id=schedule_id, time=time, task_key=task_key)
 
 

@@ -6,9 +6,10 @@ one task at most, whichever replica runs it and whenever it dies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -211,7 +212,8 @@ class Ticks:
     def run_due(self, tx: Tx, *, skip_locked: bool = False) -> DueRound:
         """Runs the ticks that are due, of some schedules; `skip_locked`: not of accounts that are locked."""
         now = self._clock(tx)
-        due = tx.schedules.lock_due(now, MAX_BATCH, _locked_accounts(tx, now) if skip_locked else ())
+        locked = tx.window.lock_due(partial(tx.schedules.due_accounts, now, MAX_BATCH)) if skip_locked else ()
+        due = tx.schedules.lock_due(now, MAX_BATCH, locked)
         firings = _bounded([_firing(schedule, now) for schedule in due])
         if firings:
             _leave_out_ran(tx, firings)
@@ -249,13 +251,6 @@ class Ticks:
     def _traced(self, new: NewTask) -> tuple[NewTask, ...]:
         with self._tracer.submit("schedule", None) as span:
             return span.traced((new,))
-
-
-def _locked_accounts(tx: Tx, now: datetime) -> Collection[int]:
-    excluded: set[int] = set()
-    while locked := tx.window.try_lock(tx.schedules.due_accounts(now, MAX_BATCH, excluded)):
-        excluded |= locked
-    return excluded
 
 
 def _firing(schedule: Schedule, now: datetime) -> _Firing:

@@ -27,15 +27,13 @@ from scheduler_svc.publishing.sql import ENTRY, entry
 _GET_CONTENT = sa.text(f"SELECT {WHOLE} FROM contents WHERE content_id = :content_id")
 """Reads one content, with its bodies."""
 
-_GET_LOCKED = sa.text(f"SELECT {WHOLE} FROM contents WHERE content_id = :content_id FOR UPDATE")
+_GET_LOCKED = sa.text(f"{_GET_CONTENT.text} FOR UPDATE")
 """Reads one content, and locks it."""
 
 _GET_LISTED = sa.text(f"SELECT {LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
 """Reads contents without their bodies."""
 
-_LOCK_LISTED = sa.text(f"""
-    SELECT {LISTED} FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[])) ORDER BY content_id FOR UPDATE
-""")
+_LOCK_LISTED = sa.text(f"{_GET_LISTED.text} ORDER BY content_id FOR UPDATE")
 """Reads contents without their bodies, and locks them."""
 
 _GET_ACCOUNTS = sa.text("SELECT content_id, account_id FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))")
@@ -62,7 +60,6 @@ _DELETE_CONTENTS = sa.text("""
     DELETE FROM contents WHERE content_id = ANY(CAST(:ids AS bigint[]))
 """)
 """Deletes contents with their revisions, what they name, their pool entries and the attempts to publish them."""
-
 
 CONTENT_COLUMNS = {
     "content_id": "bigint",
@@ -94,12 +91,8 @@ class Contents(Statements):
         self._session.insert(_CONTENTS, contents)
         self._session.insert(_ENTRIES, pool)
 
-    def get(self, content_id: int) -> Content | None:
-        row = self._row(_GET_CONTENT, content_id=content_id)
-        return None if row is None else content(row)
-
-    def get_locked(self, content_id: int) -> Content | None:
-        row = self._row(_GET_LOCKED, content_id=content_id)
+    def get(self, content_id: int, *, lock: bool = False) -> Content | None:
+        row = self._row(_GET_LOCKED if lock else _GET_CONTENT, content_id=content_id)
         return None if row is None else content(row)
 
     def listed(self, content_ids: Sequence[int]) -> dict[int, Content]:

@@ -67,10 +67,8 @@ class Selection(NamedTuple):
     @property
     def range(self) -> str:
         """A range of ids, in words that one index alone can serve in `range_order`, whatever the planner believes."""
-        columns, values = (
-            ", ".join([*self._prefix, "content_id"]),
-            "".join(f"{value}, " for value in self._prefix.values()),
-        )
+        columns = ", ".join([*self._prefix, "content_id"])
+        values = "".join(f"{value}, " for value in self._prefix.values())
         partial = f" AND {NOT_APPROVED}" if self.waits else ""
         return f"({columns}) >= ({values}:low) AND ({columns}) < ({values}:high){partial}"
 
