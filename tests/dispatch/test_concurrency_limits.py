@@ -168,8 +168,7 @@ class TestLimitOrQuota:
 
     def test_a_new_bound_waits_for_a_concurrent_claim(self, scheduling: Scheduling, bound: str) -> None:
         scheduling.fill(1, 20)
-        change = AccountChange(**{bound: LIMIT})
-        overtaken(scheduling, claims(scheduling, count=10), lambda: scheduling.run(update_account, 1, change))
+        overtaken(scheduling, claims(scheduling, count=10), lambda: scheduling.change_account(1, **{bound: LIMIT}))
         assert leased(scheduling, 1) == 10  # the concurrent claim counts as earlier
         assert len(claimed(scheduling, 10)) == (0 if bound == "max_concurrent_tasks" else LIMIT)
 

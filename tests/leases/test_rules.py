@@ -270,8 +270,8 @@ def update(change: Change, ref: LeaseRef | None = REF) -> LeaseUpdate:
 
 class TestFold:
     def test_updates_of_a_lease_are_folded_in_order(self) -> None:
-        changes = [AttemptAccepted(), AttemptStarted(), AttemptProgress(10), AttemptProgress(40), COMPLETED]
-        folds = fold_updates([update(change) for change in changes])
+        run: list[Change] = [AttemptAccepted(), AttemptStarted(), AttemptProgress(10), AttemptProgress(40)]
+        folds = fold_updates([update(change) for change in (*run, COMPLETED)])
         assert folds == {REF: FoldedUpdates(REF, True, True, AttemptProgress(40), COMPLETED)}
 
     def test_updates_after_an_end_are_ignored(self) -> None:
