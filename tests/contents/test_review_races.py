@@ -8,12 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler_svc.contents import work as editing
 from scheduler_svc.contents import work as reviewing
-from scheduler_svc.contents.work import index_contents
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.content import (
-    MAX_HELD_REVIEWS,
     Content,
     ContentEdit,
     PublishStatus,
@@ -50,7 +47,7 @@ def approve(content_id: int) -> Review:
 def test_a_content_that_is_being_indexed_is_claimed(scheduling: Scheduling) -> None:
     content_id = content(scheduling)
     with scheduling.transaction() as tx:
-        index_contents(tx, content_id, 10)
+        reviewing.index_contents(tx, content_id, 10)
         assert claimed(scheduling) == content_id
 
 
@@ -70,21 +67,19 @@ def test_many_reviewers_get_each_content_once(scheduling: Scheduling) -> None:
     assert claimed(scheduling) == content_ids[0], "and the oldest comes again when its claim has expired"
 
 
-def test_a_reviewer_holds_a_hundred_reviews_at_most(scheduling: Scheduling) -> None:
-    content_ids = [content(scheduling) for _ in range(MAX_HELD_REVIEWS + 3)]
-    for _ in range(MAX_HELD_REVIEWS - 1):
+def test_a_reviewer_holds_a_bounded_number_of_reviews(scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 4
+    monkeypatch.setattr(reviewing, "MAX_HELD_REVIEWS", most)
+    content_ids = [content(scheduling) for _ in range(most + 3)]
+    for _ in range(most - 1):
         claimed(scheduling)
     with pytest.raises(TooManyReviews):
-        overtaken(
-            scheduling,
-            lambda tx: reviewing.claim_review(tx, ALL, "anna", LEASE),
-            lambda: claimed(scheduling),
-        )
+        overtaken(scheduling, lambda tx: reviewing.claim_review(tx, ALL, "anna", LEASE), lambda: claimed(scheduling))
     scheduling.run(reviewing.review_content, approve(content_ids[0]))
-    assert claimed(scheduling) == content_ids[MAX_HELD_REVIEWS]
+    assert claimed(scheduling) == content_ids[most]
     with pytest.raises(TooManyReviews):
         claimed(scheduling)
-    assert scheduling.run(reviewing.claim_review, ALL, "boris", LEASE).content_id == content_ids[MAX_HELD_REVIEWS + 1]
+    assert scheduling.run(reviewing.claim_review, ALL, "boris", LEASE).content_id == content_ids[most + 1]
     scheduling.sql("UPDATE contents SET review_claim_expire_time = now() WHERE review_holder IS NOT NULL")
     assert claimed(scheduling) == content_ids[1]
 
@@ -113,7 +108,7 @@ def test_an_edit_overtakes_a_decision_on_the_text_before(scheduling: Scheduling)
     review = approve(content_id)._replace(etag="1")
 
     def edits(tx: Tx) -> None:
-        editing.update_content(tx, content_id, ContentEdit(title="another"), "1", "boris")
+        reviewing.update_content(tx, content_id, ContentEdit(title="another"), "1", "boris")
 
     with pytest.raises(EtagMismatch):
         overtaken(scheduling, edits, lambda: scheduling.run(reviewing.review_content, review))

@@ -44,11 +44,6 @@ class TestDecisions:
         assert (decided.reviewer, decided.review_comment) == ("编辑", "too long")
         assert decided.review_time.ToDatetime() > content.create_time.ToDatetime()
 
-    async def test_an_automatic_approval_has_no_reviewer(self, made: Maker) -> None:
-        content = await made()
-        assert (content.reviewer, content.HasField("review_time")) == ("", False)
-        assert content.publish_status == pb.PUBLISH_STATUS_PENDING
-
     async def test_only_what_was_read_is_decided_on(self, made: Maker) -> None:
         content = await made(auto_approve=False)
         edited = await made.edit(content.content_id, title="another")
@@ -125,8 +120,10 @@ class TestReopen:
         assert (approved.reviewer, approved.publish_status) == ("boris", pb.PUBLISH_STATUS_PENDING)
         assert await made.pooled() == [content.content_id]
 
-    async def test_an_automatic_approval_is_taken_back(self, made: Maker) -> None:
+    async def test_an_automatic_approval_has_no_reviewer_and_is_taken_back(self, made: Maker) -> None:
         content = await made()
+        assert (content.reviewer, content.HasField("review_time")) == ("", False)
+        assert content.publish_status == pb.PUBLISH_STATUS_PENDING
         assert (await made.reopen(content.content_id)).review_status == WAITS
         assert await made.pooled() == []
 
@@ -158,14 +155,9 @@ class TestClaims:
         assert two
         assert [one.content_id, two.content_id] == [first.content_id, second.content_id]
         assert [one.review_holder, two.review_holder] == ["anna", "boris"]
+        assert one.etag == first.etag, "no decision on it is stale"
         assert await claim(made, "clara") is None
         assert await made.read(first.content_id) == one
-
-    async def test_a_claim_does_not_make_etags_stale(self, made: Maker) -> None:
-        content = await made(auto_approve=False)
-        claimed = await claim(made)
-        assert claimed
-        assert claimed.etag == content.etag
 
     async def test_a_claim_holds_for_ten_minutes_by_default(self, made: Maker, engine: sa.Engine) -> None:
         await made(auto_approve=False)
@@ -176,12 +168,9 @@ class TestClaims:
             ((seconds,),) = sql(engine, holds)
             assert low < seconds <= high
             await release(made, claimed.content_id)
-
-    async def test_a_claim_with_the_longest_lease_is_accepted(self, made: Maker) -> None:
-        await made(auto_approve=False)
-        claimed = await claim(made, lease=Duration(seconds=315_576_000_000))
-        assert claimed
-        assert claimed.review_claim_expire_time.ToJsonString() == "9999-12-31T00:00:00Z"
+        longest = await claim(made, lease=Duration(seconds=315_576_000_000))
+        assert longest
+        assert longest.review_claim_expire_time.ToJsonString() == "9999-12-31T00:00:00Z"
 
     async def test_an_expired_claim_is_gone(self, made: Maker, engine: sa.Engine) -> None:
         content = await made(auto_approve=False)
@@ -217,8 +206,6 @@ class TestClaims:
         assert renewed
         assert renewed.review_claim_expire_time.seconds > held.review_claim_expire_time.seconds + 400
         assert await made.read(older.content_id) == older
-
-    async def test_a_named_content_that_is_decided_is_given_to_nobody(self, made: Maker) -> None:
         decided = await made()
         assert await claim(made, "anna", content_id=decided.content_id) is None
         assert await made.read(decided.content_id) == decided

@@ -27,21 +27,15 @@ class TestReleased:
         assert scheduling.sql("SELECT losses, refusals, retry_count FROM tasks") == [(0, 0, 0)] * 2
         assert [again.task_key for again in scheduling.claim(2)] == [first, second]
 
-    def test_a_started_task_fails_and_is_pending_again_uncounted(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start(auto_retry=False)
-        assert scheduling.end(ref, released(started=True)) is Outcome.COMMITTED
-        assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
-        assert scheduling.sql("SELECT losses, retry_count, error->>'reason' FROM tasks") == [(0, 0, "WORKER_LOST")]
-
-    def test_a_start_that_was_not_committed_is_in_the_history(self, scheduling: Scheduling) -> None:
-        ref = scheduling.claim_of_new()
-        scheduling.end(ref, released(started=True))
+    @pytest.mark.parametrize(("committed", "told"), [(True, True), (True, False), (False, True)])
+    def test_a_started_task_fails_and_is_pending_again_uncounted(
+        self, scheduling: Scheduling, committed: bool, told: bool
+    ) -> None:
+        """The start is known from the lease, or from the release."""
+        ref = scheduling.start(auto_retry=False) if committed else scheduling.claim_of_new(auto_retry=False)
+        assert scheduling.end(ref, released(started=told)) is Outcome.COMMITTED
         assert scheduling.path(ref.task_key) == ["pending", "submitted", "processing", "failed", "pending"]
-
-    def test_the_start_of_a_released_lease_is_known_from_the_lease_too(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.end(ref, released(started=False))
-        assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
+        assert scheduling.sql("SELECT losses, retry_count, error->>'reason' FROM tasks") == [(0, 0, "WORKER_LOST")]
 
 
 class TestRefused:
