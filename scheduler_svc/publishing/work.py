@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound
-from scheduler_svc.domain.publishing import (
-    EntryChange,
-    PoolPosition,
-    PublishAttempt,
-    PublishPolicy,
-    PublishReport,
-)
+from scheduler_svc.domain.publishing import EntryChange, PoolPosition, PublishAttempt, PublishPolicy, PublishReport
 from scheduler_svc.webhooks.work import store_publication
 
 if TYPE_CHECKING:

@@ -34,12 +34,6 @@ async def test_a_content_has_the_fields_of_the_cli_s_result(made: Maker) -> None
     assert content.HasField("create_time")
 
 
-async def test_fields_that_the_cli_left_out_are_unset(made: Maker) -> None:
-    content = await made()
-    assert not content.HasField("quality_score")
-    assert (content.html_body, list(content.images), content.cover_image) == ("", [], "")
-
-
 async def test_contents_are_listed_newest_first_without_their_texts(made: Maker) -> None:
     contents = [await made(html_body="<p>"), await made(auto_approve=False), await made()]
     for content in contents:
@@ -81,8 +75,10 @@ async def test_title_usage_and_model_are_the_creator_s_where_it_gives_them(made:
     assert content.summary == "A title A text."
 
 
-async def test_the_title_is_the_topic_where_the_creator_gives_none(made: Maker) -> None:
+async def test_fields_that_the_cli_left_out_are_unset_and_the_title_is_the_topic(made: Maker) -> None:
     content = await made("a topic")
+    assert not content.HasField("quality_score")
+    assert (content.html_body, list(content.images), content.cover_image) == ("", [], "")
     assert (content.title, content.model, dict(content.usage)) == ("a topic", "", {})
     assert (await made("a topic", title="t" * 300)).title == "t" * 255
 
@@ -116,6 +112,7 @@ async def test_an_edit_changes_what_the_mask_names_and_no_more(made: Maker) -> N
         edited.ClearField(name)
         content.ClearField(name)
     assert edited == content
+    assert (await made.edit(content.content_id, cover_image="")).cover_image == "", "not the first picture again"
 
 
 async def test_what_is_derived_from_the_body_follows_it(made: Maker) -> None:
@@ -126,12 +123,6 @@ async def test_what_is_derived_from_the_body_follows_it(made: Maker) -> None:
     assert (edited.body, edited.html_body, edited.summary) == ("newer", "<p>newer", "an abstract")
     edited = await made.edit(content.content_id, body="the newest")
     assert (edited.html_body, edited.summary) == ("", "an abstract"), "whose summary was written stays"
-
-
-async def test_a_cover_image_can_be_taken_away(made: Maker) -> None:
-    content = await made(images=["one.png"])
-    assert content.cover_image == "one.png"
-    assert (await made.edit(content.content_id, cover_image="")).cover_image == ""
 
 
 async def test_of_two_editors_of_one_text_the_second_is_refused(made: Maker) -> None:

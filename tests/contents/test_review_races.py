@@ -10,14 +10,7 @@ import pytest
 
 from scheduler_svc.contents import work as reviewing
 from scheduler_svc.domain.account import ALL
-from scheduler_svc.domain.content import (
-    Content,
-    ContentEdit,
-    PublishStatus,
-    Review,
-    ReviewDecision,
-    ReviewStatus,
-)
+from scheduler_svc.domain.content import Content, ContentEdit, PublishStatus, Review, ReviewDecision, ReviewStatus
 from scheduler_svc.domain.errors import EtagMismatch, InvalidState, TooManyReviews
 from scheduler_svc.publishing import work as publish_pool
 from scheduler_svc.transactions import Tx

@@ -251,10 +251,7 @@ async def honest_caller(replica: Replica, token: str = "", ca: Path | None = Non
             await stub.ListAccounts(account_pb.ListAccountsRequest(), timeout=DEADLINE_S, metadata=metadata)
             left -= over.is_set()
 
-    async with (
-        _channel(f"127.0.0.1:{replica.port}", ca) as channel,
-        asyncio.TaskGroup() as calls,
-    ):
+    async with _channel(f"127.0.0.1:{replica.port}", ca) as channel, asyncio.TaskGroup() as calls:
         stub = AccountServiceStub(channel)
         await stub.ListAccounts(account_pb.ListAccountsRequest(), timeout=DEADLINE_S, metadata=metadata)
         calls.create_task(call())
