@@ -214,19 +214,20 @@ HEARTBEAT, TTL = 10.0, 120.0
 
 
 class TestTick:
-    def test_a_tick_in_time_stamps_and_lets_things_expire(self) -> None:
-        assert tick(ReaperRow(100.0, 50.0), 105.0, HEARTBEAT, TTL) == ReaperRow(105.0, 50.0)
-        assert tick(ReaperRow(100.0, 50.0), 110.0, HEARTBEAT, TTL) == ReaperRow(110.0, 50.0), "just an interval"
-
-    def test_no_lease_expires_for_one_lease_time_after_a_gap(self) -> None:
-        assert tick(ReaperRow(100.0, 50.0), 110.1, HEARTBEAT, TTL) == ReaperRow(110.1, 230.1)
-
-    def test_another_gap_starts_the_time_anew(self) -> None:
-        first = tick(ReaperRow(0.0, 0.0), 100.0, HEARTBEAT, TTL)
-        assert tick(first, 150.0, HEARTBEAT, TTL).expire_not_before == 270.0
-
-    def test_a_transaction_that_began_before_the_stamp_moves_nothing_back(self) -> None:
-        assert tick(ReaperRow(100.0, 300.0), 99.0, HEARTBEAT, TTL) == ReaperRow(100.0, 300.0)
+    @pytest.mark.parametrize(
+        ("before", "now", "after"),
+        [
+            (ReaperRow(100.0, 50.0), 105.0, ReaperRow(105.0, 50.0)),
+            (ReaperRow(100.0, 50.0), 110.0, ReaperRow(110.0, 50.0)),  # just an interval
+            (ReaperRow(100.0, 50.0), 110.1, ReaperRow(110.1, 230.1)),  # a gap: nothing expires for a lease time
+            (ReaperRow(100.0, 220.0), 150.0, ReaperRow(150.0, 270.0)),  # another one: it starts anew
+            (ReaperRow(100.0, 300.0), 99.0, ReaperRow(100.0, 300.0)),  # of a transaction that began before the stamp
+        ],
+    )
+    def test_a_tick_stamps_and_lets_things_expire_unless_there_was_a_gap(
+        self, before: ReaperRow, now: float, after: ReaperRow
+    ) -> None:
+        assert tick(before, now, HEARTBEAT, TTL) == after
 
     @given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e9))
     def test_neither_stamp_nor_guard_ever_moves_back(self, stamp: float, guard: float, now: float) -> None:
@@ -236,19 +237,13 @@ class TestTick:
 
 
 class TestShareOut:
-    def test_the_emptiest_worker_first_then_one_each_in_turn(self) -> None:
+    def test_the_emptiest_worker_first_then_one_each_in_turn_up_to_the_limit(self) -> None:
         assert share_out({1: 1, 2: 3, 3: 2}, limit=10) == [2, 3, 1, 2, 3, 2]
-
-    def test_shares_add_up_to_the_limit_at_most(self) -> None:
         assert share_out({1: 5, 2: 5}, limit=3) == [2, 1, 2]
 
     def test_the_first_sessions_get_one_slot_before_all_others(self) -> None:
         assert share_out({1: 1, 2: 3, 3: 2, 4: 0}, limit=10, first=[1, 3, 4]) == [1, 3, 2, 3, 2, 2]
         assert share_out({1: 1, 2: 3}, limit=1, first=[1]) == [1]
-
-    @pytest.mark.parametrize("free", [{}, {1: 0}, {1: -2, 2: 0}])
-    def test_no_free_slots_are_no_shares(self, free: dict[int, int]) -> None:
-        assert share_out(free, limit=10) == []
 
     @given(st.dictionaries(st.integers(1, 50), st.integers(-2, 30), max_size=12), st.integers(0, 100))
     def test_shares_use_all_free_slots_and_no_more(self, free: dict[int, int], limit: int) -> None:
@@ -292,30 +287,22 @@ class TestFold:
 # The watch over two clocks: jumps add up, what is slow or lies long back does not.
 
 
-def gains(*seen: tuple[float, float], took: float = 0.0) -> list[float]:
-    """What the watch says of each (database's time, our time); each statement takes a while from then on."""
+@pytest.mark.parametrize(
+    ("seen", "took", "gained"),
+    [
+        ([(5000, 0), (5003, 3), (5006, 6)], 0, [0, 0, 0]),  # they go alike, whatever they show
+        ([(0, 0), (5, 3), (10, 6), (15, 9)], 0, [0, 2, 4, 6]),  # small jumps add up
+        ([(10, 0), (3, 3), (6, 6), (11, 9)], 0, [0, 0, 0, 2]),  # from the smallest lead of the database on
+        ([(0, 0), (62, 60), (132, 130), (133, 131)], 0, [0, 2, 2, 0]),  # for a lease time
+        ([(0, 0), (9, 3)], 6, [-6, 0]),  # a statement that takes long is no gain
+    ],
+)
+def test_a_gain_is_what_the_database_s_clock_is_ahead(
+    seen: list[tuple[float, float]], took: float, gained: list[float]
+) -> None:
+    """`seen`: the database's time and ours, from which on a statement takes a while."""
     watch = ClockWatch(TTL, HEARTBEAT)
-    return [watch.gained(database, ours, ours + took) for database, ours in seen]
-
-
-def test_clocks_that_go_alike_gain_nothing_whatever_they_show() -> None:
-    assert gains((5000, 0), (5003, 3), (5006, 6)) == [0, 0, 0]
-
-
-def test_small_jumps_add_up() -> None:
-    assert gains((0, 0), (5, 3), (10, 6), (15, 9)) == [0, 2, 4, 6]
-
-
-def test_the_gain_counts_from_the_smallest_lead_of_the_database() -> None:
-    assert gains((10, 0), (3, 3), (6, 6), (11, 9)) == [0, 0, 0, 2]
-
-
-def test_gains_older_than_a_lease_time_no_longer_count() -> None:
-    assert gains((0, 0), (62, 60), (132, 130), (133, 131))[1:] == [2, 2, 0]
-
-
-def test_a_statement_that_takes_long_is_no_gain() -> None:
-    assert gains((0, 0), (9, 3), took=6) == [-6, 0]
+    assert [watch.gained(database, ours, ours + took) for database, ours in seen] == gained
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=30), st.floats(-1e6, 1e6))
