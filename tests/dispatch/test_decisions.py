@@ -285,14 +285,6 @@ def test_never_more_than_the_quota_within_a_minute(steps: list[tuple[float, int]
 # The demand for workers, from counts, pauses, limits and quotas.
 
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def starts_quota(limit: int, *starts: tuple[int, int]) -> StartQuota:
-    """`starts`: so many seconds ago, so many."""
-    return StartQuota(limit, NOW, starts=[Starts(NOW - timedelta(seconds=ago), count) for ago, count in starts])
-
-
 @pytest.mark.parametrize(
     ("load", "may_start"),
     [
@@ -301,10 +293,10 @@ def starts_quota(limit: int, *starts: tuple[int, int]) -> StartQuota:
         (Load(5, 2, limit=4), 2),
         (Load(1, 2, limit=4), 1),
         (Load(5, 6, limit=4), 0),
-        (Load(5, 0, quota=starts_quota(3)), 3),
-        (Load(5, 0, quota=starts_quota(3, (61, 3), (59, 1))), 2),
-        (Load(5, 0, quota=starts_quota(3, (30, 7))), 0),
-        (Load(5, 3, limit=4, quota=starts_quota(3)), 1),
+        (Load(5, 0, quota=quota(3, 0)), 3),
+        (Load(5, 0, quota=quota(3, 0, 0, (-61, 3), (-59, 1))), 2),
+        (Load(5, 0, quota=quota(3, 0, 0, (-30, 7))), 0),
+        (Load(5, 3, limit=4, quota=quota(3, 0)), 1),
         (Load(-1, 0), 0),
     ],
 )
@@ -313,15 +305,14 @@ def test_what_may_start_is_bounded_by_all_that_bars_it(load: Load, may_start: in
     assert load.demand == may_start + load.leased
 
 
-def test_of_all_only_what_may_start_counts() -> None:
-    barred = [Load(4, 1, limit=2), Load(10, 2, paused=True)]
-    assert total_demand(Load(20, 5), barred) == 5 + 1 + 0 + 6
-    assert total_demand(Load(20, 5), []) == 25
-
-
-def test_a_pause_of_everything_leaves_what_runs() -> None:
-    assert total_demand(Load(20, 5, paused=True), [Load(4, 1, limit=2)]) == 5
-
-
-def test_counts_that_are_off_for_a_moment_are_never_less_than_nothing() -> None:
-    assert total_demand(Load(2, -1), [Load(4, 0, paused=True)]) == 0
+@pytest.mark.parametrize(
+    ("everything", "barred", "demand"),
+    [
+        pytest.param(Load(20, 5), [Load(4, 1, limit=2), Load(10, 2, paused=True)], 12, id="what may start, or runs"),
+        pytest.param(Load(20, 5), [], 25, id="nothing is barred"),
+        pytest.param(Load(20, 5, paused=True), [Load(4, 1, limit=2)], 5, id="a pause of everything leaves what runs"),
+        pytest.param(Load(2, -1), [Load(4, 0, paused=True)], 0, id="counts that are off for a moment"),
+    ],
+)
+def test_the_demand_of_all(everything: Load, barred: list[Load], demand: int) -> None:
+    assert total_demand(everything, barred) == demand
