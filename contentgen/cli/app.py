@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from contentgen.cli.command import Given, OutputOption, SchedulerOption, taught
+from contentgen.cli.command import Commands, Given, OutputOption, SchedulerOption, taught
 from contentgen.cli.commands import (
     accounts,
     assets,
@@ -28,6 +28,7 @@ from contentgen.cli.commands import (
     workers,
 )
 from contentgen.cli.completion import context_names
+from contentgen.cli.values import option
 
 PROGRAM = "contentgen"
 
@@ -57,39 +58,26 @@ def _version(requested: bool) -> None:
 VersionOption = Annotated[
     bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of this command.")
 ]
-TokenFileOption = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="File that holds the token. (CONTENTGEN_TOKEN_FILE)", show_default=False),
-]
+TokenFileOption = Annotated[str | None, option("File that holds the token. (CONTENTGEN_TOKEN_FILE)", metavar="FILE")]
 CaOption = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "PEM file of the authority of the scheduler's certificate; unset: plaintext. (CONTENTGEN_TLS_CA)",
         metavar="FILE",
-        help="PEM file of the authority of the scheduler's certificate; unset: plaintext. (CONTENTGEN_TLS_CA)",
-        show_default=False,
     ),
 ]
 CertOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE", help="PEM file of our own certificate. (CONTENTGEN_TLS_CLIENT_CERT)", show_default=False
-    ),
+    str | None, option("PEM file of our own certificate. (CONTENTGEN_TLS_CLIENT_CERT)", metavar="FILE")
 ]
-KeyOption = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="PEM file of its key. (CONTENTGEN_TLS_CLIENT_KEY)", show_default=False),
-]
-
-
+KeyOption = Annotated[str | None, option("PEM file of its key. (CONTENTGEN_TLS_CLIENT_KEY)", metavar="FILE")]
 ContextOption = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "The context to use, see `contentgen context`. (CONTENTGEN_CONTEXT)",
         "--context",
         metavar="NAME",
         envvar="CONTENTGEN_CONTEXT",
         show_envvar=False,
-        help="The context to use, see `contentgen context`. (CONTENTGEN_CONTEXT)",
-        show_default=False,
         autocompletion=context_names,
     ),
 ]
@@ -129,30 +117,26 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(help=taught(_HELP, *_EXAMPLES))(_root)
-    task = _group(app, "task", "Submit, follow, cancel and retry tasks.")
-    for part in (submit, task_reads, following, task_moves):
-        part.add_to(task)
-    workers.add_workers_to(_group(app, "worker", "The workers: what they run, and with how many slots."))
-    workers.add_dispatch_to(_group(app, "dispatch", "Whether tasks are dispatched to workers."))
-    content = _group(app, "content", "What was generated, and its review.")
-    for part in (contents, reviewing):
-        part.add_to(content)
-    assets.add_save_to(content)
-    assets.add_to(_group(app, "asset", "The files of contents, such as their pictures."))
-    publish_pool.add_to(_group(app, "pool", "The publish pool: approved contents on their way out."))
-    schedules.add_to(_group(app, "schedule", "Tasks that are submitted again and again, by a cron line."))
-    accounts.add_to(_group(app, "account", "The accounts that tasks belong to."))
-    webhooks.add_to(_group(app, "webhook", "Addresses that receive events of tasks and contents."))
-    callers.add_audit_to(_group(app, "audit", "Who made which call, and how it ended."))
-    contexts.add_to(_group(app, "context", "Named settings: which scheduler, which account."))
-    callers.add_whoami_to(app)
-    top.add_to(app)
-    doctor.add_to(app)
-    stack.add_to(app)
+    moves = (submit.command, task_reads.command, following.command, task_moves.command)
+    _group(app, "task", "Submit, follow, cancel and retry tasks.", *moves)
+    _group(app, "worker", "The workers: what they run, and with how many slots.", workers.command)
+    _group(app, "dispatch", "Whether tasks are dispatched to workers.", workers.dispatch_command)
+    reviews = (contents.command, reviewing.command, assets.content_command)
+    _group(app, "content", "What was generated, and its review.", *reviews)
+    _group(app, "asset", "The files of contents, such as their pictures.", assets.command)
+    _group(app, "pool", "The publish pool: approved contents on their way out.", publish_pool.command)
+    _group(app, "schedule", "Tasks that are submitted again and again, by a cron line.", schedules.command)
+    _group(app, "account", "The accounts that tasks belong to.", accounts.command)
+    _group(app, "webhook", "Addresses that receive events of tasks and contents.", webhooks.command)
+    _group(app, "audit", "Who made which call, and how it ended.", callers.audit_command)
+    _group(app, "context", "Named settings: which scheduler, which account.", contexts.command)
+    for commands in (callers.command, top.command, doctor.command, stack.command):
+        commands.add_to(app)
     return app
 
 
-def _group(app: typer.Typer, name: str, help_: str) -> typer.Typer:
+def _group(app: typer.Typer, name: str, help_: str, *commands: Commands) -> None:
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    for some in commands:
+        some.add_to(group)
     app.add_typer(group, name=name, help=help_)
-    return group

@@ -1,7 +1,6 @@
 """What every command has in common: the options for output and scheduler, the connection, the exit status.
 
-A command's function takes a Session, and its own options as typer
-has them; it returns its exit status, None being 0.
+A command's function takes a Session, and its own options as typer has them; it returns its exit status, None being 0.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Concatenate, ParamSpec
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -20,28 +19,23 @@ from contentgen.cli import contexts
 from contentgen.cli.connection import Connection, Target
 from contentgen.cli.failures import Failure, Status, error_line, status_of
 from contentgen.cli.output import ClosedPipe, Format, Output
+from contentgen.cli.values import option
 from contentgen.client.client import MessageMethods
 from contentgen.client.errors import RequestError
 from contentgen.variables import notices
 
-P = ParamSpec("P")
-
 _AS_IT_IS = "\b"
 """Before a paragraph of help that is not to be filled again."""
 
-OutputOption = Annotated[
-    Format | None,
-    typer.Option("--output", "-o", help="How the result is written. Default: table.", show_default=False),
-]
+OutputOption = Annotated[Format | None, option("How the result is written. Default: table.", "--output", "-o")]
 SchedulerOption = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "Where the scheduler is: a gRPC target, or several addresses by comma."
+        " Default: 127.0.0.1:50051. (CONTENTGEN_SCHEDULER)",
         "--scheduler",
         "-s",
         metavar="HOST:PORT",
-        help="Where the scheduler is: a gRPC target, or several addresses by comma."
-        " Default: 127.0.0.1:50051. (CONTENTGEN_SCHEDULER)",
-        show_default=False,
     ),
 ]
 
@@ -79,7 +73,7 @@ class Session:
 
     def failed(self, error: RequestError) -> Status:
         """Prints a call's error to standard error; returns the exit status."""
-        complain(error_line(error, self.connection.target), self.output)
+        self.output.complain(error_line(error, self.connection.target))
         return status_of(error)
 
 
@@ -93,28 +87,27 @@ class Given:
     context: str | None = None
 
 
-Body = Callable[Concatenate[Session, P], int | None]
-LocalBody = Callable[Concatenate[Output, P], int | None]
+Body = TypeVar("Body", bound=Callable[..., int | None])
 
 
-def command(app: typer.Typer, name: str, *examples: str) -> Callable[[Body[P]], Body[P]]:
-    """Adds a command to `app`; its docstring and the examples are its help."""
+class Commands:
+    """Commands of one module, in the order of their help: the docstring of each and its examples."""
 
-    def register(body: Body[P]) -> Body[P]:
-        app.command(name, help=taught(body.__doc__ or "", *examples))(_connecting(body))
-        return body
+    def __init__(self, *, local: bool = False) -> None:
+        """`local`: they call no scheduler, and get an Output in place of a Session."""
+        self._callback_of = _local if local else _connecting
+        self._commands: list[tuple[str, str, Callable[..., None]]] = []
 
-    return register
+    def __call__(self, name: str, *examples: str) -> Callable[[Body], Body]:
+        def register(body: Body) -> Body:
+            self._commands.append((name, taught(body.__doc__ or "", *examples), self._callback_of(body)))
+            return body
 
+        return register
 
-def local_command(app: typer.Typer, name: str, *examples: str) -> Callable[[LocalBody[P]], LocalBody[P]]:
-    """Adds a command that calls no scheduler to `app`, as `command` does."""
-
-    def register(body: LocalBody[P]) -> LocalBody[P]:
-        app.command(name, help=taught(body.__doc__ or "", *examples))(_local(body))
-        return body
-
-    return register
+    def add_to(self, app: typer.Typer) -> None:
+        for name, help_, callback in self._commands:
+            app.command(name, help=help_)(callback)
 
 
 def taught(text: str, *examples: str) -> str:
@@ -129,13 +122,10 @@ def _connecting(body: Callable[..., int | None]) -> Callable[..., None]:
         variables = {**root_options.variables}
         if scheduler is not None:
             variables["CONTENTGEN_SCHEDULER"] = scheduler
-        raise typer.Exit(
-            run(body, Output(output or root_options.output or Format.TABLE), variables, options, root_options.context)
-        )
+        destination = Output(output or root_options.output or Format.TABLE)
+        raise typer.Exit(run(body, destination, variables, options, root_options.context))
 
-    return _typer_callback(
-        body, callback, {"context": typer.Context, "output": OutputOption, "scheduler": SchedulerOption}
-    )
+    return _typer_callback(body, callback, _CONTEXT, _OUTPUT, _SCHEDULER)
 
 
 def _local(body: Callable[..., int | None]) -> Callable[..., None]:
@@ -143,29 +133,22 @@ def _local(body: Callable[..., int | None]) -> Callable[..., None]:
         destination = Output(output or context.obj.output or Format.TABLE)
         raise typer.Exit(_ended(destination, lambda: body(destination, **options)))
 
-    return _typer_callback(body, callback, {"context": typer.Context, "output": OutputOption})
+    return _typer_callback(body, callback, _CONTEXT, _OUTPUT)
+
+
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+_OUTPUT = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=OutputOption)
+_SCHEDULER = inspect.Parameter("scheduler", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=SchedulerOption)
 
 
 def _typer_callback(
-    body: Callable[..., int | None], callback: Callable[..., None], common: Mapping[str, Any]
+    body: Callable[..., int | None], callback: Callable[..., None], *common: inspect.Parameter
 ) -> Callable[..., None]:
     """`callback` as typer sees it: with the parameters of `body` but its first, and the common ones."""
-    parameters = [*list(inspect.signature(body, eval_str=True).parameters.values())[1:], *_parameters(common)]
-    callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
-    callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    _, *own = inspect.signature(body, eval_str=True).parameters.values()
+    callback.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined] # what typer reads
+    callback.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *common)}
     return callback
-
-
-def _parameters(annotations: Mapping[str, Any]) -> list[inspect.Parameter]:
-    return [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if name == "context" else None,
-            annotation=annotation,
-        )
-        for name, annotation in annotations.items()
-    ]
 
 
 def run(
@@ -186,11 +169,11 @@ def run(
 
     def call() -> int | None:
         with Connection(target) as connection:
+            session = Session(connection, output, account)
             try:
-                return body(Session(connection, output, account), **options)
+                return body(session, **options)
             except RequestError as error:
-                complain(error_line(error, target), output)
-                return status_of(error)
+                return session.failed(error)
 
     return _ended(output, call)
 
@@ -216,20 +199,10 @@ def _ended(output: Output, body: Callable[[], int | None]) -> int:
         status = body() or Status.DONE
         sys.stdout.flush()
     except Failure as error:
-        complain(str(error), output)
+        output.complain(str(error))
         return error.status
     except (ClosedPipe, BrokenPipeError):
-        _let_go_of_standard_output()
+        with suppress(OSError):
+            sys.stdout.close()  # else Python would write the rest at its exit, and report that it can't
         return Status.CLOSED_PIPE
     return status
-
-
-def complain(text: str, output: Output) -> None:
-    """One line on standard error, with the name of the program that says it."""
-    output.note(f"contentgen: {text}")
-
-
-def _let_go_of_standard_output() -> None:
-    """Closes it: else Python would write the rest at its exit, and report that it can't."""
-    with suppress(OSError):
-        sys.stdout.close()

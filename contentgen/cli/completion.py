@@ -6,7 +6,7 @@ Layer: inside cli. A scheduler that does not answer at once completes nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -24,40 +24,74 @@ T = TypeVar("T")
 
 Found = Iterator[tuple[str, str]]
 """Values, each with its help."""
+Completion = Callable[[typer.Context, str], list[tuple[str, str]]]
 
 _LIMIT = 1.0
 """Seconds for the scheduler's answer: somebody waits with a finger on the Tab key."""
 _MAX_ITEMS = 100
 
 
-def task_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Completes the newest tasks."""
-    return _fetched(context, incomplete, _tasks)
+def _fetched(fetch: Callable[[Connection], Found]) -> Completion:
+    """Completes what `fetch` reads of the scheduler."""
+
+    def complete(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+        with suppress(RequestError, typer.BadParameter), Connection(_target(context), _LIMIT) as connection:
+            return [candidate for candidate in fetch(connection) if candidate[0].startswith(incomplete)]
+        return []
+
+    return complete
 
 
-def content_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Completes the newest contents."""
-    return _fetched(context, incomplete, _contents)
+@_fetched
+def task_ids(connection: Connection) -> Found:
+    for task in _first(connection.client.iter_tasks()):
+        yield task.task_id, f"{label(TASK_STATUS, task.status)}: {line(task.topic)}"
 
 
-def worker_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Completes the workers of the last hour."""
-    return _fetched(context, incomplete, _workers)
+@_fetched
+def content_ids(connection: Connection) -> Found:
+    for content in _first(connection.client.iter_contents()):
+        yield str(content.content_id), line(content.title)
 
 
-def account_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Completes the first accounts."""
-    return _fetched(context, incomplete, _accounts)
+@_fetched
+def worker_ids(connection: Connection) -> Found:
+    for worker in connection.client.get_worker_pool_status().workers[:_MAX_ITEMS]:
+        yield worker.worker_id, line(worker.hostname)
 
 
-def webhook_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Completes the first webhooks."""
-    return _fetched(context, incomplete, _webhooks)
+@_fetched
+def account_ids(connection: Connection) -> Found:
+    for account in _first(connection.client.iter_accounts()):
+        yield str(account.account_id), line(account.name)
 
 
-def schedule_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Completes the first schedules."""
-    return _fetched(context, incomplete, _schedules)
+@_fetched
+def webhook_ids(connection: Connection) -> Found:
+    for webhook in _first(connection.client.iter_webhooks()):
+        yield str(webhook.webhook_id), line(webhook.url)
+
+
+@_fetched
+def schedule_ids(connection: Connection) -> Found:
+    for schedule in _first(connection.client.iter_schedules()):
+        yield str(schedule.schedule_id), line(schedule.name or schedule.template.topic)
+
+
+def _first(pages: Pages[T]) -> Sequence[T]:
+    """Reads the first page of a list."""
+    return run(pages.next(_MAX_ITEMS)) or ()
+
+
+def _target(context: typer.Context) -> Target:
+    """The scheduler that the words before name; what stands behind the command's name wins."""
+    parameters = {
+        **context.find_root().params,
+        **{name: value for name, value in context.params.items() if name == "scheduler" and value},
+    }
+    flags = {variable: parameters.get(key) for key, variable in contexts.SETTINGS.items() if key != "account"}
+    scheduler = flags["CONTENTGEN_SCHEDULER"] or os.environ.get("CONTENTGEN_SCHEDULER")
+    return Target.of(flags, contexts.variables(parameters.get("context_name"), scheduler_given=bool(scheduler)))
 
 
 def context_names(incomplete: str) -> list[str]:
@@ -73,66 +107,11 @@ def task_states(incomplete: str) -> list[str]:
 
 
 def publish_states(incomplete: str) -> list[str]:
-    """Completes the states of an entry of the publish pool; of several by comma it completes the last one."""
+    """Completes the states of an entry of the publish pool, as `task_states` does."""
     return _states(PUBLISH_STATUS, incomplete)
 
 
 def _states(enum: EnumDescriptor, incomplete: str) -> list[str]:
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in _names(enum) if name.startswith(last)]
-
-
-def _names(enum: EnumDescriptor) -> Iterable[str]:
-    return (label(enum, value.number) for value in enum.values if value.number)
-
-
-def _fetched(context: typer.Context, incomplete: str, fetch: Callable[[Connection], Found]) -> list[tuple[str, str]]:
-    with suppress(RequestError, typer.BadParameter), Connection(_target(context), _LIMIT) as connection:
-        return [candidate for candidate in fetch(connection) if candidate[0].startswith(incomplete)]
-    return []
-
-
-def _target(context: typer.Context) -> Target:
-    """The scheduler that the words before name; what stands behind the command's name wins."""
-    parameters = {
-        **context.find_root().params,
-        **{name: value for name, value in context.params.items() if name == "scheduler" and value},
-    }
-    flags = {variable: parameters.get(key) for key, variable in contexts.SETTINGS.items() if key != "account"}
-    scheduler = flags["CONTENTGEN_SCHEDULER"] or os.environ.get("CONTENTGEN_SCHEDULER")
-    return Target.of(flags, contexts.variables(parameters.get("context_name"), scheduler_given=bool(scheduler)))
-
-
-def _tasks(connection: Connection) -> Found:
-    for task in _first(connection.client.iter_tasks()):
-        yield task.task_id, f"{label(TASK_STATUS, task.status)}: {line(task.topic)}"
-
-
-def _contents(connection: Connection) -> Found:
-    for content in _first(connection.client.iter_contents()):
-        yield str(content.content_id), line(content.title)
-
-
-def _workers(connection: Connection) -> Found:
-    for worker in connection.client.get_worker_pool_status().workers[:_MAX_ITEMS]:
-        yield worker.worker_id, line(worker.hostname)
-
-
-def _accounts(connection: Connection) -> Found:
-    for account in _first(connection.client.iter_accounts()):
-        yield str(account.account_id), line(account.name)
-
-
-def _schedules(connection: Connection) -> Found:
-    for schedule in _first(connection.client.iter_schedules()):
-        yield str(schedule.schedule_id), line(schedule.name or schedule.template.topic)
-
-
-def _webhooks(connection: Connection) -> Found:
-    for webhook in _first(connection.client.iter_webhooks()):
-        yield str(webhook.webhook_id), line(webhook.url)
-
-
-def _first(pages: Pages[T]) -> Sequence[T]:
-    """Reads the first page of a list."""
-    return run(pages.next(_MAX_ITEMS)) or ()
+    names = (label(enum, value.number) for value in enum.values if value.number)
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]

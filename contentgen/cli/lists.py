@@ -5,7 +5,7 @@ People get a page with a hint how to continue, and programs get all rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -14,66 +14,63 @@ from rich.text import Text
 
 from contentgen.cli.command import Session
 from contentgen.cli.failures import Status
-from contentgen.cli.options import PAGE_SIZE
-from contentgen.cli.output import Below, Column, Document, document, write_line
+from contentgen.cli.output import Below, Column, Document, as_text, document, write_line
 from contentgen.client.errors import RequestError
+from contentgen.client.tasks import PAGE_SIZE
 from contentgen.client.transport import Pages, run
 
 ROWS = 20
 """Of a table by default: it fits a screen of 24 lines."""
 
-
-class Listing(Iterable[Document]):
-    """The rows of a List call as documents, read while they are written."""
-
-    def __init__(
-        self,
-        session: Session,
-        pages: Pages[Message],
-        row: Callable[[Document], Document] = lambda row: row,
-        *,
-        limit: int | None,
-        all_: bool,
-        page_token: str,
-    ) -> None:
-        """Reads nothing yet.
-
-        Args:
-            session: where it is written.
-            pages: of the call.
-            row: what is shown of a row; by default all that it is.
-            limit: rows at most; without one, a table has `ROWS` unless `all_`.
-            all_: whether a table has all rows.
-            page_token: where to begin; empty: with the first.
-        """
-        self._row = row
-        self._output = session.output
-        self._pages = pages
-        self._pages.token = page_token
-        self._limit = limit or (ROWS if session.output.tables and not all_ else None)
-        self._tells = limit is None
-
-    def __iter__(self) -> Iterator[Document]:
-        rows_left = self._limit
-        while rows_left is None or rows_left > 0:
-            rows = run(self._pages.next(min(rows_left or PAGE_SIZE, PAGE_SIZE)))
-            if rows is None:
-                return
-            yield from [self._row(document(row)) for row in rows]
-            rows_left = None if rows_left is None else rows_left - len(rows)
-
-    def write(self, columns: Sequence[Column], what: str, below: Below | None = None) -> None:
-        """Writes the rows, and how to continue where more follow. `what` names them where there are none."""
-        self._output.many(self, columns, what, below)
-        if self._pages.token and self._tells:
-            self._output.note(f"more {what} follow: --page-token {self._pages.token} continues, --all lists all")
-
-
 Id = TypeVar("Id", int, str)
 
 
+def write_list(
+    session: Session,
+    pages: Pages[Message],
+    columns: Sequence[Column],
+    what: str,
+    limit: int | None,
+    all_: bool,
+    page_token: str,
+    *,
+    row: Callable[[Document], Document] = lambda row: row,
+    below: Below | None = None,
+) -> None:
+    """Writes the rows of a List call while they are read, and how to continue if more follow.
+
+    Args:
+        session: where they are written.
+        pages: of the call.
+        columns: of a table.
+        what: names the rows if there are none.
+        limit: rows at most; without one, a table has `ROWS` unless `all_`.
+        all_: whether a table has all rows.
+        page_token: where to begin; empty: with the first.
+        row: what is shown of a row; by default all that it is.
+        below: what stands under a row of a table.
+    """
+    pages.token = page_token
+
+    def rows() -> Iterator[Document]:
+        left = limit or (ROWS if session.output.tables and not all_ else None)
+        while left is None or left > 0:
+            page = run(pages.next(min(left or PAGE_SIZE, PAGE_SIZE)))
+            if page is None:
+                return
+            yield from [row(document(message)) for message in page]
+            left = None if left is None else left - len(page)
+
+    session.output.many(rows(), columns, what, below)
+    if pages.token and limit is None:
+        session.output.note(f"more {what} follow: --page-token {pages.token} continues, --all lists all")
+
+
 def each_of(
-    session: Session, ids: Sequence[Id], call: Callable[[Id], Document], show: Callable[[Iterator[Document]], None]
+    session: Session,
+    ids: Sequence[Id],
+    call: Callable[[Id], Document | Message],
+    show: Callable[[Iterator[Document]], object],
 ) -> int:
     """Makes a call for each id, and continues after a refusal. The first refusal is the exit status."""
     refusals: list[Status] = []
@@ -81,7 +78,8 @@ def each_of(
     def done() -> Iterator[Document]:
         for id_ in ids:
             try:
-                yield call(id_)
+                answer = call(id_)
+                yield document(answer) if isinstance(answer, Message) else answer
             except RequestError as error:
                 refusals.append(session.failed(error))
 
@@ -90,15 +88,14 @@ def each_of(
 
 
 def each(
-    session: Session, ids: Sequence[Id], call: Callable[[Id], Document], line: Callable[[Document], str | Text]
+    session: Session,
+    ids: Sequence[Id],
+    call: Callable[[Id], Document | Message],
+    line: Callable[[Document], str | Text],
 ) -> int:
     """Makes the calls as `each_of` does, and writes a line for each that is done."""
 
     def write(console: Console, document: Document) -> None:
-        text = line(document)
-        write_line(console, text if isinstance(text, Text) else Text(text))
+        write_line(console, as_text(line(document)))
 
-    def show(documents: Iterator[Document]) -> None:
-        session.output.each(documents, write, several=len(ids) > 1)
-
-    return each_of(session, ids, call, show)
+    return each_of(session, ids, call, lambda done: session.output.each(done, write, several=len(ids) > 1))

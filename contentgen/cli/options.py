@@ -7,83 +7,40 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Annotated, Any
 
-import typer
-
 from contentgen.cli import completion, values
+from contentgen.cli.values import argument, option
 from contentgen.submit_fields import FIELDS, Field, Kind
 
-TaskId = Annotated[
-    str,
-    typer.Argument(metavar="TASK_ID", help="The task.", show_default=False, autocompletion=completion.task_ids),
-]
-TaskIds = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="TASK_ID", help="One or more tasks.", show_default=False, autocompletion=completion.task_ids
-    ),
-]
-
-ScheduleId = Annotated[
-    int,
-    typer.Argument(
-        metavar="SCHEDULE_ID",
-        min=1,
-        help="The schedule.",
-        show_default=False,
-        autocompletion=completion.schedule_ids,
-    ),
-]
+TaskId = Annotated[str, argument("TASK_ID", "The task.", autocompletion=completion.task_ids)]
+TaskIds = Annotated[list[str], argument("TASK_ID", "One or more tasks.", autocompletion=completion.task_ids)]
+ScheduleId = Annotated[int, argument("SCHEDULE_ID", "The schedule.", min=1, autocompletion=completion.schedule_ids)]
 ScheduleIds = Annotated[
-    list[int],
-    typer.Argument(
-        metavar="SCHEDULE_ID",
-        min=1,
-        help="One or more schedules.",
-        show_default=False,
-        autocompletion=completion.schedule_ids,
-    ),
+    list[int], argument("SCHEDULE_ID", "One or more schedules.", min=1, autocompletion=completion.schedule_ids)
 ]
 
 
-def account_option(text: str, *, minimum: int = 1) -> Any:
-    """`--account`, an account's id of at least `minimum`, with `text` as its help."""
-    return typer.Option(
-        "--account",
-        "-a",
-        min=minimum,
-        metavar="ID",
-        help=text,
-        show_default=False,
-        autocompletion=completion.account_ids,
-    )
+def account_option(help_: str, *, minimum: int = 1) -> Any:
+    """`--account`, an account's id of at least `minimum`."""
+    return option(help_, "--account", "-a", min=minimum, metavar="ID", autocompletion=completion.account_ids)
 
 
 OfAccount = Annotated[int | None, account_option("The account. Default: CONTENTGEN_ACCOUNT, or that of the context.")]
 OnlyAccount = Annotated[
     int | None, account_option("Only of this account; 0: of all. Default: CONTENTGEN_ACCOUNT, or of all.", minimum=0)
 ]
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", "-n", min=1, metavar="N", help="How many at most.", show_default=False),
-]
-All = Annotated[bool, typer.Option("--all", help="To the end, as JSON is; a table ends after 20 rows.")]
-PageToken = Annotated[
-    str, typer.Option("--page-token", metavar="TOKEN", help="Continue where a list has ended.", show_default=False)
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not prompt, not even on a terminal.")]
+Limit = Annotated[int | None, option("How many at most.", "--limit", "-n", min=1, metavar="N")]
+All = Annotated[bool, option("To the end, as JSON is; a table ends after 20 rows.", "--all")]
+PageToken = Annotated[str, option("Continue where a list has ended.", metavar="TOKEN")]
+Yes = Annotated[bool, option("Do not prompt, not even on a terminal.", "--yes", "-y")]
 Statuses = Annotated[
     list[str] | None,
-    typer.Option(
-        "--status",
-        metavar="STATUS",
-        help="Only in this state; may be given several times, or several by comma: pending, submitted, processing,"
+    option(
+        "Only in this state; may be given several times, or several by comma: pending, submitted, processing,"
         " completed, failed, timeout, cancelled.",
-        show_default=False,
+        metavar="STATUS",
         autocompletion=completion.task_states,
     ),
 ]
-PAGE_SIZE = 200
-"""Of a list that is read to its end."""
 
 
 _APART = ("account_id", "topic")
@@ -114,7 +71,15 @@ def with_options(fields: Iterable[Field], *, defaults: bool = True) -> Callable[
 
     `defaults`: the help says what holds for a field that is not given.
     """
-    parameters = [_parameter(field, defaults=defaults) for field in fields]
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[_WRITTEN[field.kind][0] | None, _option(field, defaults=defaults)],
+        )
+        for field in fields
+    ]
 
     def decorate(body: Body) -> Body:
         @wraps(body)
@@ -139,25 +104,11 @@ def with_options(fields: Iterable[Field], *, defaults: bool = True) -> Callable[
     return decorate
 
 
-def _parameter(field: Field, *, defaults: bool) -> inspect.Parameter:
-    return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[_WRITTEN[field.kind][0] | None, _option(field, defaults=defaults)],
-    )
-
-
 def _option(field: Field, *, defaults: bool) -> Any:
     settings = {**_WRITTEN[field.kind][1]}
     if field.kind in {Kind.WHOLE, Kind.NUMBER}:
         settings |= {"min": field.least, "max": field.most}
     if field.metavar:
         settings["metavar"] = field.metavar
-    text = f"{field.help} Default: {field.default}." if defaults and field.default else field.help
-    return typer.Option(*_flags(field), help=text, show_default=False, **settings)
-
-
-def _flags(field: Field) -> tuple[str, ...]:
-    name = field.name.replace("_", "-")
-    return field.flags or ((f"--{name}/--no-{name}",) if field.kind is Kind.YES_NO else (f"--{name}",))
+    help_ = f"{field.help} Default: {field.default}." if defaults and field.default else field.help
+    return option(help_, *field.flags, **settings)

@@ -162,8 +162,11 @@ class Output:
         if self.tables:
             write_line(self.out, line(document))
         else:
-            self._write(_compact(document))
-        self._flush()
+            self._write(_json(document))
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ClosedPipe from None
 
     def text(self, text: str, document: Document) -> None:
         """Writes `text` for people, and `document` for programs."""
@@ -176,14 +179,18 @@ class Output:
         """Writes a line for people beside the result, to standard error."""
         self.err.print(Text(text), soft_wrap=True)
 
+    def complain(self, text: str) -> None:
+        """Notes what went wrong, with the name of the program that says it."""
+        self.note(f"contentgen: {text}")
+
     def _json(self, document: Document) -> None:
-        self._write(_compact(document) if self.format is Format.JSONL else _json(document, indent=2))
+        self._write(_json(document, indent=None if self.format is Format.JSONL else 2))
 
     def _array(self, documents: Iterable[Document]) -> bool:
         """Writes a JSON array, and returns whether it has any document."""
         separator = "[\n"
         for document in documents:
-            self._write(separator + _compact(document), end="")
+            self._write(separator + _json(document), end="")
             separator = ",\n"
         has_documents = separator != "[\n"
         self._write("\n]" if has_documents else "[]")
@@ -195,24 +202,10 @@ class Output:
         except BrokenPipeError:
             raise ClosedPipe from None
 
-    def _flush(self) -> None:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise ClosedPipe from None
-
-
-def _compact(document: Document) -> str:
-    return _json(document)
-
 
 def _json(document: Document, indent: int | None = None) -> str:
-    return json.dumps(document, ensure_ascii=_ascii(), indent=indent).translate(_CONTROLS)
-
-
-def _ascii() -> bool:
-    """Whether the terminal's or the pipe's encoding may lack characters."""
-    return (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    has_all_characters = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"  # of the terminal or the pipe
+    return json.dumps(document, ensure_ascii=not has_all_characters, indent=indent).translate(_CONTROLS)
 
 
 def write_line(to: Console, text: Text) -> None:
@@ -251,7 +244,7 @@ def table_lines(
         width: of the lines below a row, which are broken there; None: they are not broken.
     """
     rows = (
-        ([_text(column.cell(document)) for column in columns], below(document) if below else "")
+        ([as_text(column.cell(document)) for column in columns], below(document) if below else "")
         for document in documents
     )
     first = list(islice(rows, _MEASURED))
@@ -276,7 +269,7 @@ def broken(line: str, width: int | None, indent: int) -> Sequence[str]:
     return textwrap.wrap(line, max(width - indent, 20)) or [""] if width else [line]
 
 
-def _text(cell: Text | str) -> Text:
+def as_text(cell: Text | str) -> Text:
     return cell if isinstance(cell, Text) else Text(cell)
 
 
@@ -302,8 +295,3 @@ def fields(to: Console, pairs: Iterable[tuple[str, Text | str]]) -> None:
                 to.print(line, soft_wrap=True)
         else:
             to.print(Text.assemble((f"{name:<{width}}", "bold"), _GAP, value), soft_wrap=True)
-
-
-def first(documents: Iterator[Document], limit: int | None) -> Iterator[Document]:
-    """Returns the first `limit` documents; all of them for None."""
-    return islice(documents, limit)

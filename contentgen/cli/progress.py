@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -34,17 +33,7 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
         yield lambda count: bars.update(bar, completed=count)
 
 
-class Progress(Protocol):
-    """Shows how far tasks are now."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-    def show(self, tasks: Sequence[Document]) -> None: ...
-
-
-def progress(console: Console) -> Progress:
+def progress(console: Console) -> LiveProgress | PlainProgress:
     """Returns live lines for a terminal, and plain lines for anything else."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 

@@ -13,6 +13,19 @@ from contentgen.cli.output import Column, Document, fields
 from contentgen.doctor.findings import waits_for
 from contentgen.submit_fields import BRIEF
 
+Lines = Iterator[tuple[str, Text | str]]
+"""The name and the value of each field."""
+
+
+def _written(lines: Callable[[Document], Lines]) -> Callable[[Console, Document], None]:
+    """Writes these fields of a resource, each on a line."""
+    return lambda console, document: fields(console, lines(document))
+
+
+def last_error(document: Document) -> str:
+    """Why a worker, a schedule, a webhook or a delivery failed the last time."""
+    return cells.line(document["last_error"])
+
 
 def worker_state(worker: Document) -> Text:
     """Returns the one word that matters most about a worker."""
@@ -25,11 +38,6 @@ def worker_state(worker: Document) -> Text:
     return Text("busy", "yellow") if worker["busy_slots"] else Text("idle", "green")
 
 
-def worker_error(worker: Document) -> str:
-    """Tells why a worker is unhealthy, why its disk refuses, or what does not get through."""
-    return cells.line(worker["last_error"])
-
-
 def task_error(task: Document) -> str:
     """The reason and the message of what has failed for good."""
     return cells.error(task) if task["status"] in {"failed", "timeout"} else ""
@@ -40,11 +48,6 @@ def account_state(account: Document) -> Text:
     if not account["active"]:
         return Text("inactive", "red")
     return Text("paused", "yellow") if account["paused"] else Text("active", "green")
-
-
-def at_once(account: Document) -> str:
-    """How many of an account's tasks may run at once."""
-    return _limit(account["max_concurrent_tasks"])
 
 
 def _limit(limit: int) -> str:
@@ -187,11 +190,6 @@ ACCOUNTS = (
 )
 
 
-def last_error(document: Document) -> str:
-    """Why the latest try of a webhook, or of a delivery, failed."""
-    return cells.line(document["last_error"])
-
-
 def _webhook_state(webhook: Document) -> Text:
     if not webhook["active"]:
         return Text("inactive", "red")
@@ -223,44 +221,33 @@ DELIVERIES = (
 )
 
 
-def webhook(console: Console, document: Document) -> None:
+@_written
+def webhook(webhook: Document) -> Lines:
     """Writes a webhook, with its secret if that is new."""
-    fields(
-        console,
-        [
-            ("webhook", str(document["webhook_id"])),
-            ("account", _whose(document)),
-            ("url", cells.line(document["url"])),
-            ("state", _webhook_state(document)),
-            ("last error", cells.line(document["last_error"])),
-            ("events", ", ".join(document["event_types"])),
-            ("create time", cells.local_time(document["create_time"])),
-            ("secret", document.get("secret", "")),
-            ("former secret until", cells.local_time(document["previous_secret_expire_time"])),
-        ],
-    )
+    yield "webhook", str(webhook["webhook_id"])
+    yield "account", _whose(webhook)
+    yield "url", cells.line(webhook["url"])
+    yield "state", _webhook_state(webhook)
+    yield "last error", cells.line(webhook["last_error"])
+    yield "events", ", ".join(webhook["event_types"])
+    yield "create time", cells.local_time(webhook["create_time"])
+    yield "secret", webhook.get("secret", "")
+    yield "former secret until", cells.local_time(webhook["previous_secret_expire_time"])
 
 
-def delivery(console: Console, document: Document) -> None:
-    fields(
-        console,
-        [
-            ("delivery", str(document["delivery_id"])),
-            ("event", cells.line(document["event_type"])),
-            ("status", cells.state(document["status"])),
-            ("answer", str(document["last_status_code"] or "")),
-            ("last error", cells.line(document["last_error"])),
-            ("message", cells.line(document["message_id"])),
-        ],
-    )
+@_written
+def delivery(delivery: Document) -> Lines:
+    yield "delivery", str(delivery["delivery_id"])
+    yield "event", cells.line(delivery["event_type"])
+    yield "status", cells.state(delivery["status"])
+    yield "answer", str(delivery["last_status_code"] or "")
+    yield "last error", cells.line(delivery["last_error"])
+    yield "message", cells.line(delivery["message_id"])
 
 
-def task(console: Console, document: Document) -> None:
+@_written
+def task(task: Document) -> Lines:
     """Writes what is known of a task, but for what is as usual."""
-    fields(console, _task_lines(document))
-
-
-def _task_lines(task: Document) -> Iterator[tuple[str, Text | str]]:
     yield "task", task["task_id"]
     yield "account", str(task["account_id"])
     yield "status", cells.state(task["status"])
@@ -290,7 +277,7 @@ def _task_lines(task: Document) -> Iterator[tuple[str, Text | str]]:
     yield "trace", cells.line(task["trace_id"])
 
 
-def _brief_lines(source: Document) -> Iterator[tuple[str, Text | str]]:
+def _brief_lines(source: Document) -> Lines:
     """Yields the texts of a task or a template."""
     topic, *texts = BRIEF
     yield topic.name, cells.line(source[topic.name])
@@ -315,11 +302,12 @@ def _backoff(task: Document) -> Iterator[str]:
 
 def attempt_log(console: Console, document: Document) -> None:
     """Writes what the CLI printed in one attempt, with an empty line at the end."""
-    fields(console, _attempt_log_lines(document))
+    _log_fields(console, document)
     console.print()
 
 
-def _attempt_log_lines(log: Document) -> Iterator[tuple[str, Text | str]]:
+@_written
+def _log_fields(log: Document) -> Lines:
     yield "attempt", str(log["attempt"])
     yield "worker", cells.line(log["worker_id"])
     yield "end time", cells.local_time(log["end_time"])
@@ -337,11 +325,6 @@ def schedule_state(schedule: Document) -> Text:
     return Text("active", "green") if schedule["next_run_times"] else Text("ended", "dim")
 
 
-def schedule_error(schedule: Document) -> str:
-    """Tells why the last tick of a schedule made no task."""
-    return cells.line(schedule["last_error"])
-
-
 SCHEDULES = (
     Column("SCHEDULE", lambda schedule: str(schedule["schedule_id"]), right=True),
     Column("ACCOUNT", lambda schedule: str(schedule["account_id"]), right=True, wide=True),
@@ -355,23 +338,20 @@ SCHEDULES = (
 )
 
 
-def schedule(console: Console, document: Document) -> None:
-    """Writes what is known of a schedule, but for what is as usual."""
-    fields(console, _schedule_lines(document))
-
-
 def next_runs(console: Console, document: Document) -> None:
     """Writes the ticks of a cron line, each on a line."""
     for tick in document["next_run_times"]:
         console.print(cells.local_time(tick))
 
 
-def _schedule_lines(schedule: Document) -> Iterator[tuple[str, Text | str]]:
+@_written
+def schedule(schedule: Document) -> Lines:
+    """Writes what is known of a schedule, but for what is as usual."""
     yield "schedule", str(schedule["schedule_id"])
     yield "account", str(schedule["account_id"])
     yield "name", cells.line(schedule["name"])
     yield "state", schedule_state(schedule)
-    yield "error", schedule_error(schedule)
+    yield "error", last_error(schedule)
     yield "cron", cells.line(schedule["cron"])
     yield "time zone", cells.line(schedule["time_zone"])
     yield "next runs", "\n".join(map(cells.local_time, schedule["next_run_times"]))
@@ -384,7 +364,7 @@ def _schedule_lines(schedule: Document) -> Iterator[tuple[str, Text | str]]:
     yield from _template_lines(schedule["template"])
 
 
-def _template_lines(template: Document) -> Iterator[tuple[str, Text | str]]:
+def _template_lines(template: Document) -> Lines:
     """Yields what each tick submits, as far as it is given."""
     yield from _brief_lines(template)
     yield "priority", cells.number(template["priority"])
@@ -397,57 +377,47 @@ def _template_lines(template: Document) -> Iterator[tuple[str, Text | str]]:
         yield name.replace("_", " "), ", ".join(cells.line(f"{key}={value}") for key, value in template[name].items())
 
 
-def worker(console: Console, document: Document) -> None:
-    fields(
-        console,
-        [
-            ("worker", cells.line(document["worker_id"])),
-            ("state", worker_state(document)),
-            ("busy slots", f"{document['busy_slots']} of {document['slots']}"),
-            ("leases ahead", str(document["queue_size"])),
-        ],
-    )
+@_written
+def worker(worker: Document) -> Lines:
+    yield "worker", cells.line(worker["worker_id"])
+    yield "state", worker_state(worker)
+    yield "busy slots", f"{worker['busy_slots']} of {worker['slots']}"
+    yield "leases ahead", str(worker["queue_size"])
 
 
-def account(console: Console, document: Document) -> None:
-    fields(
-        console,
-        [
-            ("account", str(document["account_id"])),
-            ("name", cells.line(document["name"])),
-            ("state", account_state(document)),
-            ("weight", cells.number(document["weight"])),
-            ("tasks at once", at_once(document)),
-            ("tasks pending", _limit(document["max_pending_tasks"])),
-            ("highest priority", _limit(document["max_priority"])),
-            ("starts a minute", _limit(document["max_starts_per_minute"])),
-            ("bytes of files", str(document["max_asset_bytes"] or "the schedulers' default")),
-            ("create time", cells.local_time(document["create_time"])),
-        ],
-    )
+@_written
+def account(account: Document) -> Lines:
+    yield "account", str(account["account_id"])
+    yield "name", cells.line(account["name"])
+    yield "state", account_state(account)
+    yield "weight", cells.number(account["weight"])
+    yield "tasks at once", _limit(account["max_concurrent_tasks"])
+    yield "tasks pending", _limit(account["max_pending_tasks"])
+    yield "highest priority", _limit(account["max_priority"])
+    yield "starts a minute", _limit(account["max_starts_per_minute"])
+    yield "bytes of files", str(account["max_asset_bytes"] or "the schedulers' default")
+    yield "create time", cells.local_time(account["create_time"])
 
 
 def content(console: Console, document: Document) -> None:
     """Writes what is known of a content, and its text, which a terminal shows rendered."""
-    fields(console, _content_lines(document))
+    _content_fields(console, document)
     _article(console, document["body"])
 
 
 def revision(console: Console, document: Document) -> None:
     """Writes who made a revision and when, and its text."""
-    fields(
-        console,
-        [
-            ("revision", str(document["number"])),
-            ("author", cells.line(document["author"] or "creator")),
-            ("create time", cells.local_time(document["create_time"])),
-            ("title", cells.line(document["title"])),
-            ("summary", cells.line(document["summary"])),
-            ("category", cells.line(document["category"])),
-            ("cover image", cells.line(document["cover_image"])),
-        ],
-    )
+    _revision_fields(console, document)
     _article(console, document["body"])
+
+
+@_written
+def _revision_fields(revision: Document) -> Lines:
+    yield "revision", str(revision["number"])
+    yield "author", cells.line(revision["author"] or "creator")
+    yield "create time", cells.local_time(revision["create_time"])
+    for name in ("title", "summary", "category", "cover_image"):
+        yield name.replace("_", " "), cells.line(revision[name])
 
 
 def _article(console: Console, text: str | None) -> None:
@@ -460,12 +430,8 @@ def _article(console: Console, text: str | None) -> None:
             console.print(body, soft_wrap=True)
 
 
-def asset(console: Console, document: Document) -> None:
-    """Writes what is known of an asset."""
-    fields(console, _asset_lines(document))
-
-
-def _asset_lines(asset: Document) -> Iterator[tuple[str, Text | str]]:
+@_written
+def asset(asset: Document) -> Lines:
     yield "asset", cells.line(asset["sha256"])
     yield "name", cells.line(asset["name"])
     yield "type", cells.line(asset["media_type"])
@@ -473,7 +439,8 @@ def _asset_lines(asset: Document) -> Iterator[tuple[str, Text | str]]:
     yield "pixels", f"{asset['width']} x {asset['height']}" if asset["width"] is not None else ""
 
 
-def _content_lines(content: Document) -> Iterator[tuple[str, Text | str]]:
+@_written
+def _content_fields(content: Document) -> Lines:
     yield "content", str(content["content_id"])
     yield "account", str(content["account_id"])
     yield "task", cells.line(content["task_id"])

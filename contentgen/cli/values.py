@@ -1,4 +1,4 @@
-"""What a flag's text may mean: durations, times, labels, states.
+"""How options are declared, and what their text may mean: durations, times, labels, states.
 
 Each reader raises typer.BadParameter with what it should be.
 """
@@ -20,6 +20,15 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400
 _MAX_DURATION = 3_650 * 86_400.0
 
 
+def option(help_: str, *flags: str, **settings: Any) -> Any:
+    """An option whose help names its default, if it has one. Without `flags` its parameter's name is its flag."""
+    return typer.Option(*flags, help=help_, show_default=False, **settings)
+
+
+def argument(metavar: str, help_: str, **settings: Any) -> Any:
+    return typer.Argument(metavar=metavar, help=help_, show_default=False, **settings)
+
+
 def seconds(text: str) -> float:
     """Reads a duration such as `90`, `90s`, `2m` or `1h`."""
     match = _DURATION.fullmatch(text.strip())
@@ -30,12 +39,11 @@ def seconds(text: str) -> float:
 
 
 def moment(text: str | None) -> datetime | None:
-    """Reads an ISO 8601 time, local where it names no zone, or `+2h` from now. None stays None."""
     return None if text is None else time(text)
 
 
 def time(text: str) -> datetime:
-    """Reads a time as `moment` does, and returns it in UTC."""
+    """Reads an ISO 8601 time, local where it names no zone, or `+2h` from now; returns it in UTC."""
     if text.startswith("+"):
         return datetime.now(UTC) + timedelta(seconds=seconds(text[1:]))
     try:

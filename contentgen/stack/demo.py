@@ -116,12 +116,12 @@ class _Story:
         self._stack.until(self._all_workers, within=LIMIT, what=f"{WORKERS} workers are connected")
         self._sum_up()
 
-    def _submit(self, part: Part, view: show.View) -> None:
+    def _submit(self, part: Part, view: show.LiveTable | show.PlainLines) -> None:
         task_id = self._client.submit_task(ACCOUNT, part.topic, priority=part.priority, **part.options)
         self._tasks[task_id] = part
         view.say(f"SubmitTask {task_id}: {part.shows}")
 
-    def _follow(self, view: show.View) -> bool:
+    def _follow(self, view: show.LiveTable | show.PlainLines) -> bool:
         """Shows the tasks, acts on those whose part needs it, and returns whether all have ended well."""
         tasks = self._status()
         view.show(tasks)
@@ -136,7 +136,7 @@ class _Story:
     def _last(self, task: Document) -> str:
         return "cancelled" if self._tasks[task["task_id"]] is CANCELLED else "completed"
 
-    def _act_on(self, task: Document, tasks: Sequence[Document], view: show.View) -> None:
+    def _act_on(self, task: Document, tasks: Sequence[Document], view: show.LiveTable | show.PlainLines) -> None:
         task_id, part = task["task_id"], self._tasks[task["task_id"]]
         if part is LOSES_ITS_WORKER and not self._killed and _percent(task) >= KILLED_AT:
             self._killed = task["worker_id"]

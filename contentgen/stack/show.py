@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from rich import box
 from rich.console import Console
@@ -27,18 +26,6 @@ _ID_TAIL = 8
 """The end of an id tells tasks and workers apart, and leaves space for the topic on 80 columns."""
 
 
-class View(Protocol):
-    """Shows tasks while they move."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-    def say(self, text: str) -> None: ...
-    def quote(self, content: Document) -> None: ...
-    def show(self, tasks: Sequence[Document]) -> None: ...
-
-
 def console() -> Console:
     """Returns a console on standard output."""
     terminal = Console(highlight=False, markup=False, emoji=False)
@@ -47,7 +34,8 @@ def console() -> Console:
     return terminal
 
 
-def view(out: Console) -> View:
+def view(out: Console) -> LiveTable | PlainLines:
+    """Returns what shows tasks while they move."""
     return LiveTable(out) if out.is_terminal else PlainLines(out)
 
 

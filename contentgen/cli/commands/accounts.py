@@ -8,104 +8,40 @@ import typer
 from google.protobuf.message import Message
 
 from contentgen.cli import tables
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.workers import pauses
 from contentgen.cli.completion import account_ids
-from contentgen.cli.lists import Listing
+from contentgen.cli.lists import write_list
 from contentgen.cli.options import All, Limit, PageToken
 from contentgen.cli.output import Document, document
+from contentgen.cli.values import argument, option
 
-AccountId = Annotated[
-    int,
-    typer.Argument(metavar="ACCOUNT_ID", min=1, help="The account.", show_default=False, autocompletion=account_ids),
-]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="For people; need not be unique.", show_default=False)]
-NewName = Annotated[str | None, typer.Option("--name", help="For people.", show_default=False)]
-AtOnce = Annotated[
-    int | None,
-    typer.Option(
-        "--max-concurrent-tasks",
-        min=0,
-        metavar="N",
-        help="Tasks that may run at once; 0: no limit.",
-        show_default=False,
-    ),
-]
+AccountId = Annotated[int, argument("ACCOUNT_ID", "The account.", min=1, autocompletion=account_ids)]
+Name = Annotated[str, argument("NAME", "For people; need not be unique.")]
+NewName = Annotated[str | None, option("For people.")]
+AtOnce = Annotated[int | None, option("Tasks that may run at once; 0: no limit.", min=0, metavar="N")]
 Pending = Annotated[
-    int | None,
-    typer.Option(
-        "--max-pending-tasks",
-        min=0,
-        metavar="N",
-        help="Tasks that may be pending, scheduled ones included; 0: no limit.",
-        show_default=False,
-    ),
+    int | None, option("Tasks that may be pending, scheduled ones included; 0: no limit.", min=0, metavar="N")
 ]
 Priority = Annotated[
-    int | None,
-    typer.Option(
-        "--max-priority",
-        min=0,
-        max=10,
-        metavar="P",
-        help="Highest priority that submits may have, 1 to 10; 0: no limit.",
-        show_default=False,
-    ),
+    int | None, option("Highest priority that submits may have, 1 to 10; 0: no limit.", min=0, max=10, metavar="P")
 ]
-AMinute = Annotated[
-    int | None,
-    typer.Option(
-        "--max-starts-per-minute",
-        min=0,
-        metavar="N",
-        help="Attempts that may start within any minute; 0: no limit.",
-        show_default=False,
-    ),
-]
+AMinute = Annotated[int | None, option("Attempts that may start within any minute; 0: no limit.", min=0, metavar="N")]
 AssetBytes = Annotated[
-    int | None,
-    typer.Option(
-        "--max-asset-bytes",
-        min=0,
-        metavar="N",
-        help="Bytes that may be stored of its files; 0: the schedulers' default.",
-        show_default=False,
-    ),
+    int | None, option("Bytes that may be stored of its files; 0: the schedulers' default.", min=0, metavar="N")
 ]
-Weight = Annotated[
-    float | None,
-    typer.Option(
-        "--weight", metavar="W", help="Share among the accounts that wait, above 0, at most 1000.", show_default=False
-    ),
-]
-Active = Annotated[
-    bool | None, typer.Option("--active/--inactive", help="Whether submits are taken.", show_default=False)
-]
+Weight = Annotated[float | None, option("Share among the accounts that wait, above 0, at most 1000.", metavar="W")]
+Active = Annotated[bool | None, option("Whether submits are taken.", "--active/--inactive")]
+
+command = Commands()
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands of accounts to `app`."""
-    command(
-        app,
-        "create",
-        "contentgen account create newsroom",
-        "contentgen account create newsroom --max-concurrent-tasks 4 --weight 2",
-        "contentgen account create bulk --max-pending-tasks 10000 --max-priority 3 --max-starts-per-minute 60",
-    )(create)
-    command(app, "list", "contentgen account list", "contentgen -o jsonl account list | jq 'select(.active | not)'")(
-        list_
-    )
-    command(app, "show", "contentgen account show 1")(show)
-    command(
-        app,
-        "update",
-        "contentgen account update 1 --max-concurrent-tasks 8",
-        "contentgen account update 1 --max-starts-per-minute 0",
-        "contentgen account update 1 --inactive",
-        "contentgen account update 1 --active --weight 0.5 --name archive",
-    )(update)
-
-
+@command(
+    "create",
+    "contentgen account create newsroom",
+    "contentgen account create newsroom --max-concurrent-tasks 4 --weight 2",
+    "contentgen account create bulk --max-pending-tasks 10000 --max-priority 3 --max-starts-per-minute 60",
+)
 def create(
     session: Session,
     name: Name,
@@ -129,6 +65,7 @@ def create(
     _show(session, account)
 
 
+@command("list", "contentgen account list", "contentgen -o jsonl account list | jq 'select(.active | not)'")
 def list_(session: Session, limit: Limit = None, all_: All = False, page_token: PageToken = "") -> None:
     """List accounts by their id, inactive ones too, and whether their dispatch is paused."""
     dispatch = pauses(session.connection)
@@ -136,14 +73,15 @@ def list_(session: Session, limit: Limit = None, all_: All = False, page_token: 
     def row(account: Document) -> Document:
         return {**account, "paused": account["account_id"] in dispatch["paused_account_ids"]}
 
-    listing = Listing(session, session.client.iter_accounts(), row, limit=limit, all_=all_, page_token=page_token)
-    listing.write(tables.ACCOUNTS, "accounts")
+    accounts = session.client.iter_accounts()
+    write_list(session, accounts, tables.ACCOUNTS, "accounts", limit, all_, page_token, row=row)
     if session.output.tables and dispatch["all_paused"]:
         session.output.note(
             "dispatch of everything is paused: `contentgen dispatch resume --all` dispatches tasks again"
         )
 
 
+@command("show", "contentgen account show 1")
 def show(session: Session, account_id: AccountId) -> None:
     """Show an account."""
     _show(session, session.client.get_account(account_id))
@@ -155,6 +93,13 @@ def _show(session: Session, account: Message) -> None:
     session.output.one({**fields, "paused": paused}, tables.account)
 
 
+@command(
+    "update",
+    "contentgen account update 1 --max-concurrent-tasks 8",
+    "contentgen account update 1 --max-starts-per-minute 0",
+    "contentgen account update 1 --inactive",
+    "contentgen account update 1 --active --weight 0.5 --name archive",
+)
 def update(
     session: Session,
     account_id: AccountId,
@@ -181,8 +126,7 @@ def update(
         "max_asset_bytes": max_asset_bytes,
         "active": active,
     }
-    changes = {field: value for field, value in options.items() if value is not None}
-    if not changes:
+    if all(value is None for value in options.values()):
         flags = ", ".join(f"--{field.replace('_', '-')}" for field in options if field != "active")
         raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
-    _show(session, session.client.update_account(account_id, **changes))
+    _show(session, session.client.update_account(account_id, **options))

@@ -9,48 +9,31 @@ from typing import Annotated
 import typer
 
 from contentgen.cli import tables
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.contents import ContentId, get
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.output import Document, document
+from contentgen.cli.values import argument, option
 from contentgen.client.assets import read
 from contentgen.client.transport import run
 
-Sha256 = Annotated[
-    str,
-    typer.Argument(metavar="SHA256", help="The asset, as `content show` has it.", show_default=False),
-]
-ToFile = Annotated[
-    Path | None,
-    typer.Option("--to", "-O", metavar="FILE", help="The file to write. Default: standard output.", show_default=False),
-]
+Sha256 = Annotated[str, argument("SHA256", "The asset, as `content show` has it.")]
+ToFile = Annotated[Path | None, option("The file to write. Default: standard output.", "--to", "-O", metavar="FILE")]
 ToFolder = Annotated[
     Path | None,
-    typer.Option(
-        "--to",
-        metavar="FOLDER",
-        help="The folder to write into, which must be empty or new. Default: content-CONTENT_ID.",
-        show_default=False,
-    ),
+    option("The folder to write into, which must be empty or new. Default: content-CONTENT_ID.", metavar="FOLDER"),
 ]
 
-
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands that show and save assets to `app`."""
-    command(app, "show", f"contentgen asset show {'5' * 64}")(show)
-    command(app, "get", f"contentgen asset get {'5' * 64} -O cover.png")(get_asset)
+command, content_command = Commands(), Commands()
 
 
-def add_save_to(app: typer.Typer) -> None:
-    """Adds the command `save`, which belongs to contents, to `app`."""
-    command(app, "save", "contentgen content save 17", "contentgen content save 17 --to article")(save_content)
-
-
+@command("show", f"contentgen asset show {'5' * 64}")
 def show(session: Session, sha256: Sha256) -> None:
     """Show what an asset is: its type, its size, and its width and height if it is a picture."""
     session.output.one(document(session.client.get_asset_info(sha256)), tables.asset)
 
 
+@command("get", f"contentgen asset get {'5' * 64} -O cover.png")
 def get_asset(session: Session, sha256: Sha256, to: ToFile = None) -> None:
     """Read an asset, into a file or to standard output."""
     if to is None:
@@ -62,6 +45,7 @@ def get_asset(session: Session, sha256: Sha256, to: ToFile = None) -> None:
     session.output.note(f"{to}: {size:,} bytes")
 
 
+@content_command("save", "contentgen content save 17", "contentgen content save 17 --to article")
 def save_content(session: Session, content_id: ContentId, to: ToFolder = None) -> None:
     """Save an article with its pictures into a folder.
 

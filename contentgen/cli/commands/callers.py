@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from contentgen.cli import cells, tables, values
-from contentgen.cli.command import Session, command
-from contentgen.cli.lists import Listing
+from contentgen.cli.command import Commands, Session
+from contentgen.cli.lists import write_list
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken
 from contentgen.cli.output import Document, broken, document, fields
+from contentgen.cli.values import option
 
 _BESIDE = 20
 """The width of the longest name before the methods of a service, and some."""
 
 
-def add_whoami_to(app: typer.Typer) -> None:
-    """Adds the command `whoami` to `app`."""
-    command(
-        app,
-        "whoami",
-        "contentgen whoami",
-        "contentgen -o json whoami | jq -r '.methods[]'",
-    )(whoami)
+command, audit_command = Commands(), Commands()
 
 
+@command("whoami", "contentgen whoami", "contentgen -o json whoami | jq -r '.methods[]'")
 def whoami(session: Session) -> None:
     """Show whose the token is, and which RPCs it may call.
 
@@ -38,58 +32,34 @@ def whoami(session: Session) -> None:
 
 def _write(console: Console, caller: Document) -> None:
     width = console.width if console.is_terminal else None
-    fields(
-        console,
-        [
-            ("name", cells.line(caller["name"])),
-            ("role", cells.line(caller["role"])),
-            ("accounts", ", ".join(map(str, caller["account_ids"])) or "all"),
-            ("tokens", "" if caller["token_required"] else "none are required: every caller may call everything"),
-            *(
-                (service, "\n".join(broken(", ".join(names), width, _BESIDE)))
-                for service, names in _by_service(caller["methods"]).items()
-            ),
-        ],
-    )
-
-
-def _by_service(methods: list[str]) -> dict[str, list[str]]:
     names_by_service: dict[str, list[str]] = defaultdict(list)
-    for method in methods:
+    for method in caller["methods"]:
         service, _, name = cells.line(method).rpartition("/")
         names_by_service[service].append(name)
-    return names_by_service
+    facts = {
+        "name": cells.line(caller["name"]),
+        "role": cells.line(caller["role"]),
+        "accounts": ", ".join(map(str, caller["account_ids"])) or "all",
+        "tokens": "" if caller["token_required"] else "none are required: every caller may call everything",
+    }
+    methods = {
+        service: "\n".join(broken(", ".join(names), width, _BESIDE)) for service, names in names_by_service.items()
+    }
+    fields(console, [*facts.items(), *methods.items()])
 
 
-Actor = Annotated[
-    str, typer.Option("--actor", metavar="NAME", help="Only of the token of this name.", show_default=False)
-]
-Method = Annotated[
-    str,
-    typer.Option(
-        "--method", metavar="RPC", help="Only of this RPC, such as TaskService/CancelTask.", show_default=False
-    ),
-]
-Since = Annotated[
-    str | None,
-    typer.Option("--since", metavar="TIME", help="Only then or later; local without a zone.", show_default=False),
-]
-Until = Annotated[
-    str | None, typer.Option("--until", metavar="TIME", help="Only earlier than that.", show_default=False)
-]
+Actor = Annotated[str, option("Only of the token of this name.", metavar="NAME")]
+Method = Annotated[str, option("Only of this RPC, such as TaskService/CancelTask.", metavar="RPC")]
+Since = Annotated[str | None, option("Only then or later; local without a zone.", metavar="TIME")]
+Until = Annotated[str | None, option("Only earlier than that.", metavar="TIME")]
 
 
-def add_audit_to(app: typer.Typer) -> None:
-    """Adds the commands of the audit to `app`."""
-    command(
-        app,
-        "list",
-        "contentgen audit list --since 2026-01-31",
-        "contentgen audit list --account 1 --actor editor --all",
-        "contentgen -o jsonl audit list --method ContentService/DeleteContent | jq -r .resource",
-    )(list_calls)
-
-
+@audit_command(
+    "list",
+    "contentgen audit list --since 2026-01-31",
+    "contentgen audit list --account 1 --actor editor --all",
+    "contentgen -o jsonl audit list --method ContentService/DeleteContent | jq -r .resource",
+)
 def list_calls(
     session: Session,
     account: OnlyAccount = None,
@@ -112,4 +82,4 @@ def list_calls(
         start_time=values.moment(since),
         end_time=values.moment(until),
     )
-    Listing(session, pages, limit=limit, all_=all_, page_token=page_token).write(tables.AUDIT_EVENTS, "calls")
+    write_list(session, pages, tables.AUDIT_EVENTS, "calls", limit, all_, page_token)

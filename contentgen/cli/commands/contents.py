@@ -13,113 +13,45 @@ from typing import Annotated
 import typer
 
 from contentgen.cli import completion, tables, values
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.failures import Failure, Status
-from contentgen.cli.lists import Listing, each
+from contentgen.cli.lists import each, write_list
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes
 from contentgen.cli.output import Document, document
+from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError
 from contentgen.client.results import PublishStatus, ReviewStatus
 
-ContentId = Annotated[
-    int,
-    typer.Argument(
-        metavar="CONTENT_ID",
-        min=1,
-        help="The content.",
-        show_default=False,
-        autocompletion=completion.content_ids,
-    ),
-]
+ContentId = Annotated[int, argument("CONTENT_ID", "The content.", min=1, autocompletion=completion.content_ids)]
 ContentIds = Annotated[
-    list[int],
-    typer.Argument(
-        metavar="CONTENT_ID",
-        min=1,
-        help="One or more contents.",
-        show_default=False,
-        autocompletion=completion.content_ids,
-    ),
+    list[int], argument("CONTENT_ID", "One or more contents.", min=1, autocompletion=completion.content_ids)
 ]
 Reviewer = Annotated[
-    str,
-    typer.Option(
-        "--reviewer",
-        metavar="NAME",
-        help="Who does it, if the scheduler requires no tokens; else the token's name counts.",
-        show_default=False,
-    ),
+    str, option("Who does it, if the scheduler requires no tokens; else the token's name counts.", metavar="NAME")
 ]
-OnlyReviewed = Annotated[
-    ReviewStatus | None, typer.Option("--review", help="Only where the review stands so.", show_default=False)
-]
-OnlyInPool = Annotated[
-    PublishStatus | None,
-    typer.Option("--pool", help="Only where the entry in the publish pool stands so.", show_default=False),
-]
-Category = Annotated[str, typer.Option("--category", help="Only of this category.", show_default=False)]
+OnlyReviewed = Annotated[ReviewStatus | None, option("Only where the review stands so.")]
+OnlyInPool = Annotated[PublishStatus | None, option("Only where the entry in the publish pool stands so.")]
+Category = Annotated[str, option("Only of this category.")]
 Labels = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--label", "-l", metavar="KEY=VALUE", help="Only of tasks with this label; several times.", show_default=False
-    ),
+    list[str] | None, option("Only of tasks with this label; several times.", "--label", "-l", metavar="KEY=VALUE")
 ]
-MinScore = Annotated[
-    float | None,
-    typer.Option("--min-score", metavar="SCORE", help="With this score at least.", show_default=False),
-]
-Since = Annotated[
-    str | None,
-    typer.Option("--since", metavar="TIME", help="Only made then or later; local without a zone.", show_default=False),
-]
-Until = Annotated[
-    str | None, typer.Option("--until", metavar="TIME", help="Only made earlier than that.", show_default=False)
-]
-Query = Annotated[
-    str,
-    typer.Option(
-        "--query", "-q", metavar="WORDS", help="Only with all of these words in title or topic.", show_default=False
-    ),
-]
-OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="The oldest first.", show_default=False)]
-Force = Annotated[
-    bool, typer.Option("--force", help="Also what a publisher has claimed, and what is published.", show_default=False)
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")]
+MinScore = Annotated[float | None, option("With this score at least.", metavar="SCORE")]
+Since = Annotated[str | None, option("Only made then or later; local without a zone.", metavar="TIME")]
+Until = Annotated[str | None, option("Only made earlier than that.", metavar="TIME")]
+Query = Annotated[str, option("Only with all of these words in title or topic.", "--query", "-q", metavar="WORDS")]
+OldestFirst = Annotated[bool, option("The oldest first.", "--oldest-first")]
+Force = Annotated[bool, option("Also what a publisher has claimed, and what is published.", "--force")]
+DryRun = Annotated[bool, option("Only show what would be deleted.", "--dry-run")]
+
+command = Commands()
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands that list, show, delete and edit contents, and list their revisions, to `app`."""
-    command(
-        app,
-        "list",
-        "contentgen content list --review pending_review",
-        "contentgen content list --account 1 --limit 20",
-        'contentgen content list --query "咖啡 tea" --category news --since 2026-01-31',
-    )(list_)
-    command(app, "show", "contentgen content show 17", "contentgen -o json content show 17 | jq -r .html_body")(show)
-    command(
-        app,
-        "delete",
-        "contentgen content delete 17",
-        "contentgen content delete --force 17 18 19",
-        "contentgen content delete --dry-run 17 18 19",
-    )(delete)
-    command(
-        app,
-        "edit",
-        "contentgen content edit 17",
-        'contentgen content edit 17 --title "A better title" --category news',
-        "contentgen content edit 17 --body article.md",
-    )(edit)
-    command(
-        app,
-        "revisions",
-        "contentgen content revisions 17",
-        "contentgen content revisions 17 --number 1",
-    )(revisions)
-
-
+@command(
+    "list",
+    "contentgen content list --review pending_review",
+    "contentgen content list --account 1 --limit 20",
+    'contentgen content list --query "咖啡 tea" --category news --since 2026-01-31',
+)
 def list_(
     session: Session,
     account: OnlyAccount = None,
@@ -149,9 +81,10 @@ def list_(
         query=query,
         oldest_first=oldest_first,
     )
-    Listing(session, pages, limit=limit, all_=all_, page_token=page_token).write(tables.CONTENTS, "contents")
+    write_list(session, pages, tables.CONTENTS, "contents", limit, all_, page_token)
 
 
+@command("show", "contentgen content show 17", "contentgen -o json content show 17 | jq -r .html_body")
 def show(session: Session, content_id: ContentId) -> None:
     """Show a content with its text."""
     session.output.one(get(session, content_id), tables.content)
@@ -162,6 +95,12 @@ def get(session: Session, content_id: int) -> Document:
     return document(session.client.get_content(content_id))
 
 
+@command(
+    "delete",
+    "contentgen content delete 17",
+    "contentgen content delete --force 17 18 19",
+    "contentgen content delete --dry-run 17 18 19",
+)
 def delete(
     session: Session, content_ids: ContentIds, force: Force = False, dry_run: DryRun = False, yes: Yes = False
 ) -> int:
@@ -185,30 +124,25 @@ def delete(
     return each(session, content_ids, deleted, line)
 
 
-Title = Annotated[str | None, typer.Option("--title", help="The title.", show_default=False)]
-Body = Annotated[
-    typer.FileText | None,
-    typer.Option("--body", metavar="FILE", encoding="utf-8", help="The text; - reads stdin.", show_default=False),
-]
+Title = Annotated[str | None, option("The title.")]
+Body = Annotated[typer.FileText | None, option("The text; - reads stdin.", metavar="FILE", encoding="utf-8")]
 HtmlBody = Annotated[
     typer.FileText | None,
-    typer.Option(
-        "--html-body",
-        metavar="FILE",
-        encoding="utf-8",
-        help="The same as HTML. Default: none after a new text.",
-        show_default=False,
-    ),
+    option("The same as HTML. Default: none after a new text.", metavar="FILE", encoding="utf-8"),
 ]
-Summary = Annotated[str | None, typer.Option("--summary", help="What lists show of it.", show_default=False)]
-NewCategory = Annotated[str | None, typer.Option("--category", help="The category.", show_default=False)]
-CoverImage = Annotated[str | None, typer.Option("--cover-image", help="The cover image.", show_default=False)]
-Etag = Annotated[
-    str, typer.Option("--etag", help="Only if it has not changed since it had this etag.", show_default=False)
-]
-Number = Annotated[int | None, typer.Option("--number", min=1, metavar="N", help="Show this one.", show_default=False)]
+Summary = Annotated[str | None, option("What lists show of it.")]
+NewCategory = Annotated[str | None, option("The category.")]
+CoverImage = Annotated[str | None, option("The cover image.")]
+Etag = Annotated[str, option("Only if it has not changed since it had this etag.")]
+Number = Annotated[int | None, option("Show this one.", min=1, metavar="N")]
 
 
+@command(
+    "edit",
+    "contentgen content edit 17",
+    'contentgen content edit 17 --title "A better title" --category news',
+    "contentgen content edit 17 --body article.md",
+)
 def edit(
     session: Session,
     content_id: ContentId,
@@ -274,6 +208,7 @@ def _show(session: Session, content: Document) -> None:
     session.output.text(f"content {content['content_id']} is at revision {content['revision']}", content)
 
 
+@command("revisions", "contentgen content revisions 17", "contentgen content revisions 17 --number 1")
 def revisions(session: Session, content_id: ContentId, number: Number = None) -> None:
     """List the revisions of a content, the oldest first; with --number, show the text of one.
 

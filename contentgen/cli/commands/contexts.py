@@ -10,33 +10,20 @@ from rich.console import Console
 
 from contentgen.cli import contexts
 from contentgen.cli.cells import line
-from contentgen.cli.command import local_command
+from contentgen.cli.command import Commands
 from contentgen.cli.completion import context_names
 from contentgen.cli.connection import Target
 from contentgen.cli.output import Column, Document, Output, fields
+from contentgen.cli.values import argument, option
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The context.", show_default=False, autocompletion=context_names)
-]
-OneOrCurrent = Annotated[
-    str | None,
-    typer.Argument(metavar="NAME", help="Default: the current one.", show_default=False, autocompletion=context_names),
-]
-Scheduler = Annotated[
-    str | None, typer.Option("--scheduler", "-s", metavar="HOST:PORT", help="Where it is.", show_default=False)
-]
-Account = Annotated[
-    int | None,
-    typer.Option("--account", "-a", min=0, metavar="ID", help="The account; 0: none.", show_default=False),
-]
-TokenFile = Annotated[str | None, typer.Option(metavar="FILE", help="File that holds the token.", show_default=False)]
-Ca = Annotated[
-    str | None, typer.Option("--tls-ca", metavar="FILE", help="PEM file of its authority.", show_default=False)
-]
-Cert = Annotated[
-    str | None, typer.Option("--tls-client-cert", metavar="FILE", help="Our certificate.", show_default=False)
-]
-Key = Annotated[str | None, typer.Option("--tls-client-key", metavar="FILE", help="Its key.", show_default=False)]
+Name = Annotated[str, argument("NAME", "The context.", autocompletion=context_names)]
+OneOrCurrent = Annotated[str | None, argument("NAME", "Default: the current one.", autocompletion=context_names)]
+Scheduler = Annotated[str | None, option("Where it is.", "--scheduler", "-s", metavar="HOST:PORT")]
+Account = Annotated[int | None, option("The account; 0: none.", "--account", "-a", min=0, metavar="ID")]
+TokenFile = Annotated[str | None, option("File that holds the token.", metavar="FILE")]
+Ca = Annotated[str | None, option("PEM file of its authority.", metavar="FILE")]
+Cert = Annotated[str | None, option("Our certificate.", metavar="FILE")]
+Key = Annotated[str | None, option("Its key.", metavar="FILE")]
 
 _FILES = frozenset({"token_file", "tls_ca", "tls_client_cert", "tls_client_key"})
 _COLUMNS = (
@@ -47,27 +34,17 @@ _COLUMNS = (
 )
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands of contexts to `app`."""
-    local_command(app, "list", "contentgen context list")(list_)
-    local_command(app, "use", "contentgen context use production")(use)
-    local_command(
-        app,
-        "set",
-        "contentgen context set local --scheduler 127.0.0.1:50051 --account 1",
-        "contentgen context set production -s 10.0.0.5:50051 --tls-ca ca.pem --token-file token",
-        "contentgen context set production --account 0",
-    )(set_)
-    local_command(app, "show", "contentgen context show", "contentgen context show production")(show)
-    local_command(app, "delete", "contentgen context delete production")(delete)
+command = Commands(local=True)
 
 
+@command("list", "contentgen context list")
 def list_(output: Output) -> None:
     """List the contexts; the current one has a star."""
     all_contexts = contexts.load()
     output.many((_document(all_contexts, name) for name in sorted(all_contexts.by_name)), _COLUMNS, "contexts")
 
 
+@command("use", "contentgen context use production")
 def use(output: Output, name: Name) -> None:
     """Make a context the current one: commands use it from now on."""
     all_contexts = contexts.load()
@@ -77,6 +54,12 @@ def use(output: Output, name: Name) -> None:
     output.text(f"the context is {name}", _document(all_contexts, name))
 
 
+@command(
+    "set",
+    "contentgen context set local --scheduler 127.0.0.1:50051 --account 1",
+    "contentgen context set production -s 10.0.0.5:50051 --tls-ca ca.pem --token-file token",
+    "contentgen context set production --account 0",
+)
 def set_(
     output: Output,
     name: Name,
@@ -115,6 +98,7 @@ def set_(
     output.one(_document(all_contexts, name), _show)
 
 
+@command("show", "contentgen context show", "contentgen context show production")
 def show(output: Output, name: OneOrCurrent = None) -> None:
     """Show a context."""
     all_contexts = contexts.load()
@@ -125,6 +109,7 @@ def show(output: Output, name: OneOrCurrent = None) -> None:
     output.one(_document(all_contexts, context_name), _show)
 
 
+@command("delete", "contentgen context delete production")
 def delete(output: Output, name: Name) -> None:
     """Delete a context. The files that it names stay."""
     all_contexts = contexts.load()

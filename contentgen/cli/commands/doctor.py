@@ -19,49 +19,47 @@ from rich.console import Console
 from rich.text import Text
 
 from contentgen.cli import values
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.connection import Connection, Target, Tls
 from contentgen.cli.failures import Status, error_line
 from contentgen.cli.output import Document, broken
+from contentgen.cli.values import option
 from contentgen.client.client import AsyncMethods, MessageMethods
 from contentgen.client.errors import RequestError
 from contentgen.client.results import System
 from contentgen.client.transport import run
 from contentgen.doctor import pool, schedulers, work
 from contentgen.doctor.findings import Finding, Level, Phrase, fail, ok, warn
+from contentgen.rpcs import SERVICES
 from contentgen.validity import describe_expiry, earliest_expiry
 
 _STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 _CHECK_WIDTH = 11
 _ADVICE_INDENT = 8
 _QUEUE_LIMIT = 1_000_000
+_HANDSHAKE_TIMEOUT = 3.0
 
 Check = Callable[[], Iterable[Finding]]
 
 StuckAfter = Annotated[str, typer.Option(metavar="DURATION", help="From when on a submitted task counts as stuck.")]
 QueueLimit = Annotated[
     int | None,
-    typer.Option(
-        "--max-queue-size",
+    option(
+        "The limit that the schedulers were given, where they do not tell it.",
         min=1,
         envvar="CONTENTGEN_MAX_QUEUE_SIZE",
-        help="The limit that the schedulers were given, where they do not tell it.",
-        show_default=False,
     ),
 ]
 
-
-def add_to(app: typer.Typer) -> None:
-    """Adds the command `doctor` to `app`."""
-    command(
-        app,
-        "doctor",
-        "contentgen doctor",
-        "contentgen --scheduler 10.0.0.5:50051 doctor",
-        "contentgen -o json doctor | jq '.[] | select(.level != \"ok\")'",
-    )(doctor)
+command = Commands()
 
 
+@command(
+    "doctor",
+    "contentgen doctor",
+    "contentgen --scheduler 10.0.0.5:50051 doctor",
+    "contentgen -o json doctor | jq '.[] | select(.level != \"ok\")'",
+)
 def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: QueueLimit = None) -> int:
     """Check a deployment, and say what to do.
 
@@ -87,7 +85,7 @@ def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: Que
 
 def findings(connection: Connection, stuck_after: float, queue_limit: int | None) -> Iterator[Finding]:
     """What all checks find; without a connection only that there is none."""
-    (finding,) = check_target(connection)
+    finding = check_target(connection)
     yield finding
     if finding.level is Level.FAIL:
         return
@@ -101,7 +99,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
         {
             "schedulers": lambda: schedulers.schedulers(system.current),
             "workers": lambda: _workers(client, system.known),
-            "queue": lambda: _queue(client, _limit(queue_limit, system.known)),
+            "queue": lambda: work.queue(run(client.get_task_stats()), _limit(queue_limit, system.known)),
             "dispatch": lambda: run(work.dispatch(client, stuck_after)),
             "submitted": lambda: [run(work.submitted(client, stuck_after))],
             "options": lambda: run(work.refused_options(client)),
@@ -136,10 +134,6 @@ def _workers(client: AsyncMethods, system: System | None) -> Iterator[Finding]:
     yield from pool.versions(Phrase("this command"), workers, schedulers.versions(system))
     yield from pool.workers(pool_status)
     yield from pool.clis(workers)
-
-
-def _queue(client: AsyncMethods, limit: int) -> Iterator[Finding]:
-    yield from work.queue(run(client.get_task_stats()), limit)
 
 
 def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Finding]:
@@ -181,32 +175,15 @@ def _write(console: Console, finding: Document) -> None:
         console.print(Text(f"      {' ' if i else '→'} {part}"), soft_wrap=True)
 
 
-SERVICES = (
-    "TaskService",
-    "WorkerService",
-    "WorkerPoolService",
-    "ContentService",
-    "AssetService",
-    "AccountService",
-    "ScheduleService",
-    "SystemService",
-    "WebhookService",
-    "AuditService",
-)
-
-
-def check_target(connection: Connection) -> Iterator[Finding]:
-    """Checks that a scheduler answers. It yields one finding, a failure where nobody answers."""
+def check_target(connection: Connection) -> Finding:
+    """Checks that a scheduler answers."""
     start = time.monotonic()
-    scheduler = connection.target.scheduler
     try:
         _health(connection, "")
     except RequestError as error:
-        text = error_line(error, connection.target)
-        message, _, advice = text.partition(": ")
-        yield fail("target", message, advice or "is it a scheduler?")
-    else:
-        yield ok("target", f"{scheduler} answers in {(time.monotonic() - start) * 1_000:.0f} ms")
+        message, _, advice = error_line(error, connection.target).partition(": ")
+        return fail("target", message, advice or "is it a scheduler?")
+    return ok("target", f"{connection.target.scheduler} answers in {(time.monotonic() - start) * 1_000:.0f} ms")
 
 
 def check_tls(connection: Connection) -> Iterator[Finding]:
@@ -319,9 +296,6 @@ def _health(connection: Connection, service: str) -> HealthCheckResponse:
     return connection.call(check, HealthCheckRequest(service=service))
 
 
-_HANDSHAKE_LIMIT = 3.0
-
-
 def end_of_certificate(address: str, tls: Tls) -> datetime | None:
     """When the certificate at host:port expires; None where that can't be found out, as for other targets."""
     host, colon, port = address.rpartition(":")
@@ -333,7 +307,7 @@ def end_of_certificate(address: str, tls: Tls) -> datetime | None:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as gRPC; Python 3.13 is strict unless it is told
         context.set_alpn_protocols(["h2"])
         with (
-            socket.create_connection((host, int(port)), _HANDSHAKE_LIMIT) as plain_socket,
+            socket.create_connection((host, int(port)), _HANDSHAKE_TIMEOUT) as plain_socket,
             context.wrap_socket(plain_socket, server_hostname=host) as tls_socket,
         ):
             certificate = tls_socket.getpeercert()

@@ -14,12 +14,13 @@ import typer
 from rich.text import Text
 
 from contentgen.cli import cells, completion, tables, values
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.connection import Connection
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.options import TaskIds, account_option
 from contentgen.cli.output import Document, document
 from contentgen.cli.progress import progress
+from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError, Unavailable
 from contentgen.client.transport import run
 from contentgen.client.watch import Backoff, ResumingStream
@@ -27,12 +28,10 @@ from contentgen.v1 import task_service_pb2 as pb
 
 WaitLimit = Annotated[
     float | None,
-    typer.Option(
-        "--timeout",
+    option(
+        "How long to wait, such as 90s or 10m. Default: until they have ended.",
         parser=values.seconds,
         metavar="DURATION",
-        help="How long to wait, such as 90s or 10m. Default: until they have ended.",
-        show_default=False,
     ),
 ]
 
@@ -41,26 +40,15 @@ LOOK_AGAIN = 0.5
 _MAX_TASKS = 1_000
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands `wait` and `watch` to `app`."""
-    command(
-        app,
-        "wait",
-        "contentgen task wait task-0000000000000001",
-        "contentgen task wait --timeout 10m task-0000000000000001 task-0000000000000002",
-        "contentgen task wait task-0000000000000001 && echo published",
-    )(wait)
-    command(
-        app,
-        "watch",
-        "contentgen task watch task-0000000000000001",
-        "contentgen task watch --account 1",
-        "contentgen task watch --all --from-now",
-        "contentgen --output jsonl task watch -a 1 | jq -r 'select(.task.status == \"failed\").task.task_id'",
-        "contentgen task watch -a 1 --resume-token TOKEN_OF_THE_LAST_EVENT",
-    )(watch)
+command = Commands()
 
 
+@command(
+    "wait",
+    "contentgen task wait task-0000000000000001",
+    "contentgen task wait --timeout 10m task-0000000000000001 task-0000000000000002",
+    "contentgen task wait task-0000000000000001 && echo published",
+)
 def wait(session: Session, task_ids: TaskIds, timeout: WaitLimit = None) -> int:
     """Wait until tasks have ended, and show how far they are.
 
@@ -83,16 +71,20 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
     if len(task_ids) > _MAX_TASKS:
         raise typer.BadParameter(f"{len(task_ids)} tasks are more than {_MAX_TASKS:,} at once: wait for fewer")
     deadline = None if limit is None else time.monotonic() + limit
-    tasks, outage_backoff = _look(session.connection, task_ids), backoff()
+    tasks, outage_backoff = _look(session.connection, task_ids), Backoff(PATIENCE, at_first=0.0)
     outage_backoff.reset()
     with progress(session.output.err) as display:
         display.show(tasks)
         while (open_task_id := _open(tasks)) and (deadline is None or time.monotonic() < deadline):
             try:
-                _wait_once(session.connection, open_task_id, deadline)
+                pause = LOOK_AGAIN if deadline is None else min(max(deadline - time.monotonic(), 0.0), LOOK_AGAIN)
+                session.client.wait(open_task_id, pause)
                 tasks = _look(session.connection, task_ids)
             except RequestError as error:
-                endure(outage_backoff, error)
+                pause_after = outage_backoff.pause() if isinstance(error, Unavailable) else None
+                if pause_after is None:  # it is no outage, or one that has lasted too long
+                    raise
+                time.sleep(pause_after)
             else:
                 outage_backoff.reset()
                 display.show(tasks)
@@ -112,11 +104,6 @@ def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
     return [document(task) for task in tasks if task is not None]
 
 
-def _wait_once(connection: Connection, task_id: str, deadline: float | None) -> None:
-    pause = LOOK_AGAIN if deadline is None else min(max(deadline - time.monotonic(), 0.0), LOOK_AGAIN)
-    connection.client.wait(task_id, pause)
-
-
 def _outcome(tasks: Sequence[Document]) -> Status:
     if any(task["end_time"] is not None and task["status"] != "completed" for task in tasks):
         return Status.FAILED
@@ -125,25 +112,24 @@ def _outcome(tasks: Sequence[Document]) -> Status:
 
 WatchedTasks = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="TASK_ID",
-        help="Tasks to watch until they have ended.",
-        show_default=False,
-        autocompletion=completion.task_ids,
-    ),
+    argument("TASK_ID", "Tasks to watch until they have ended.", autocompletion=completion.task_ids),
 ]
 WatchedAccount = Annotated[int | None, account_option("All tasks of this account, until Ctrl-C.")]
-Everything = Annotated[bool, typer.Option("--all", help="All tasks of all accounts, until Ctrl-C.")]
+Everything = Annotated[bool, option("All tasks of all accounts, until Ctrl-C.", "--all")]
 ResumeToken = Annotated[
-    str,
-    typer.Option(
-        metavar="TOKEN", help="Continue after the event with this token, with the same selection.", show_default=False
-    ),
+    str, option("Continue after the event with this token, with the same selection.", metavar="TOKEN")
 ]
+FromNow = Annotated[bool, option("Leave out how they stand now.", "--from-now")]
 
-FromNow = Annotated[bool, typer.Option("--from-now", help="Leave out how they stand now.")]
 
-
+@command(
+    "watch",
+    "contentgen task watch task-0000000000000001",
+    "contentgen task watch --account 1",
+    "contentgen task watch --all --from-now",
+    "contentgen --output jsonl task watch -a 1 | jq -r 'select(.task.status == \"failed\").task.task_id'",
+    "contentgen task watch -a 1 --resume-token TOKEN_OF_THE_LAST_EVENT",
+)
 def watch(
     session: Session,
     task_ids: WatchedTasks = None,
@@ -209,32 +195,14 @@ gives up at once.
 """
 
 
-def backoff() -> Backoff:
-    """Returns how long a command waits between its attempts to reach a scheduler."""
-    return Backoff(PATIENCE, at_first=0.0)
-
-
-def endure(backoff: Backoff, error: RequestError) -> None:
-    """Waits before the next attempt; raises `error` if it is no outage, or one that has lasted too long."""
-    pause = backoff.pause() if isinstance(error, Unavailable) else None
-    if pause is None:
-        raise error
-    time.sleep(pause)
-
-
 def changes(
-    connection: Connection,
-    task_ids: Sequence[str],
-    account_id: int,
-    resume_token: str,
-    *,
-    skip_present: bool,
+    connection: Connection, task_ids: Sequence[str], account_id: int, resume_token: str, *, skip_present: bool
 ) -> Generator[Document, None, None]:
     """The present states, then each move once, on whichever replica answers; it does not end by itself."""
     request = pb.WatchTasksRequest(
         task_ids=task_ids, account_id=account_id, resume_token=resume_token, skip_present=skip_present
     )
-    stream = ResumingStream(connection.transport, request, backoff())
+    stream = ResumingStream(connection.transport, request, Backoff(PATIENCE, at_first=0.0))
     try:
         while (change := run(stream.next())) is not None:
             yield document(change)

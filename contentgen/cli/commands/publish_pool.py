@@ -10,87 +10,39 @@ from typing import Annotated
 import typer
 
 from contentgen.cli import cells, completion, tables, values
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.contents import ContentId, ContentIds
-from contentgen.cli.lists import Listing, each
+from contentgen.cli.lists import each, write_list
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken
 from contentgen.cli.output import Document, document
+from contentgen.cli.values import argument, option
 from contentgen.client.documents import PUBLISH_STATUS
 
 Statuses = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "Only in this state; may be given several times, or several by comma: pending, publishing, published, failed.",
         "--status",
         metavar="STATUS",
-        help="Only in this state; may be given several times, or several by comma: pending, publishing, published,"
-        " failed.",
-        show_default=False,
         autocompletion=completion.publish_states,
     ),
 ]
-Since = Annotated[
-    str | None,
-    typer.Option(
-        "--since",
-        metavar="TIME",
-        help="Only what is scheduled for then or later; local without a zone.",
-        show_default=False,
-    ),
-]
-Until = Annotated[
-    str | None,
-    typer.Option("--until", metavar="TIME", help="Only what is scheduled for earlier than that.", show_default=False),
-]
-Priority = Annotated[
-    int | None, typer.Option("--priority", min=1, max=10, metavar="P", help="10 first.", show_default=False)
-]
-ScheduleTime = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Not before this time: ISO 8601, or +2h from now.", show_default=False),
-]
-Unschedule = Annotated[bool, typer.Option("--unschedule", help="Take its time away: it may be published at once.")]
+Since = Annotated[str | None, option("Only what is scheduled for then or later; local without a zone.", metavar="TIME")]
+Until = Annotated[str | None, option("Only what is scheduled for earlier than that.", metavar="TIME")]
+Priority = Annotated[int | None, option("10 first.", min=1, max=10, metavar="P")]
+ScheduleTime = Annotated[str | None, option("Not before this time: ISO 8601, or +2h from now.", metavar="TIME")]
+Unschedule = Annotated[bool, option("Take its time away: it may be published at once.", "--unschedule")]
+
+command = Commands()
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands of the publish pool to `app`."""
-    command(
-        app,
-        "list",
-        "contentgen pool list --account 1",
-        "contentgen pool list --status failed",
-        "contentgen pool list --since 2030-01-31 --until 2030-02-01",
-        "contentgen -o jsonl pool list | jq .status | sort | uniq -c",
-    )(list_)
-    command(
-        app,
-        "update",
-        "contentgen pool update 17 --priority 9",
-        "contentgen pool update 17 --schedule-time 2030-01-31T08:00",
-        "contentgen pool update 17 --unschedule",
-    )(update)
-    command(
-        app,
-        "retry",
-        "contentgen pool retry 17",
-        "contentgen -o jsonl pool list --status failed | jq .content_id | xargs contentgen pool retry",
-    )(retry)
-    command(app, "remove", "contentgen pool remove 17")(remove)
-    command(app, "attempts", "contentgen pool attempts 17")(attempts)
-    command(
-        app,
-        "claim",
-        "contentgen pool claim --account 1",
-        "contentgen -o jsonl pool claim --limit 10 --lease 5m | jq -r .claim_id",
-    )(claim)
-    command(app, "renew", "contentgen pool renew 17 5b1c3f0e", "contentgen pool renew 17 5b1c3f0e --lease 5m")(renew)
-    command(
-        app,
-        "report",
-        "contentgen pool report 17 5b1c3f0e --published --url https://example.org/17",
-        'contentgen pool report 17 5b1c3f0e --failed --error "The site is away"',
-    )(report)
-
-
+@command(
+    "list",
+    "contentgen pool list --account 1",
+    "contentgen pool list --status failed",
+    "contentgen pool list --since 2030-01-31 --until 2030-02-01",
+    "contentgen -o jsonl pool list | jq .status | sort | uniq -c",
+)
 def list_(
     session: Session,
     account: OnlyAccount = None,
@@ -108,10 +60,16 @@ def list_(
         scheduled_after=values.moment(since),
         scheduled_before=values.moment(until),
     )
-    listing = Listing(session, pages, limit=limit, all_=all_, page_token=page_token)
-    listing.write(tables.POOL, "entries in the publish pool", tables.pool_error)
+    what = "entries in the publish pool"
+    write_list(session, pages, tables.POOL, what, limit, all_, page_token, below=tables.pool_error)
 
 
+@command(
+    "update",
+    "contentgen pool update 17 --priority 9",
+    "contentgen pool update 17 --schedule-time 2030-01-31T08:00",
+    "contentgen pool update 17 --unschedule",
+)
 def update(
     session: Session,
     content_id: ContentId,
@@ -133,18 +91,24 @@ def update(
     session.output.text(f"content {content_id} has priority {fields['priority']}, {not_before}", fields)
 
 
+@command(
+    "retry",
+    "contentgen pool retry 17",
+    "contentgen -o jsonl pool list --status failed | jq .content_id | xargs contentgen pool retry",
+)
 def retry(session: Session, content_ids: ContentIds) -> int:
     """Let contents be published again that failed, with all their attempts before them.
 
     A content that waits for its next attempt waits no longer.
     """
 
-    def retried(content_id: int) -> Document:
-        return document(session.client.retry_publish(content_id))
+    def line(entry: Document) -> str:
+        return f"content {entry['content_id']} is {entry['status']}"
 
-    return each(session, content_ids, retried, lambda entry: f"content {entry['content_id']} is {entry['status']}")
+    return each(session, content_ids, session.client.retry_publish, line)
 
 
+@command("remove", "contentgen pool remove 17")
 def remove(session: Session, content_ids: ContentIds) -> int:
     """Take contents out of the publish pool. They stay, approved, with what was tried before."""
 
@@ -157,43 +121,37 @@ def remove(session: Session, content_ids: ContentIds) -> int:
     )
 
 
+@command("attempts", "contentgen pool attempts 17")
 def attempts(
     session: Session, content_id: ContentId, limit: Limit = None, all_: All = False, page_token: PageToken = ""
 ) -> None:
     """List the attempts to publish a content, the oldest first. A claim that expired is no attempt."""
-    pages = session.client.iter_publish_attempts(content_id)
-    listing = Listing(session, pages, limit=limit, all_=all_, page_token=page_token)
-    listing.write(tables.PUBLISH_ATTEMPTS, "attempts", tables.pool_error)
+    pages, columns = session.client.iter_publish_attempts(content_id), tables.PUBLISH_ATTEMPTS
+    write_list(session, pages, columns, "attempts", limit, all_, page_token, below=tables.pool_error)
 
 
 Claimed = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, metavar="N", help="How many at most.")]
 Lease = Annotated[
     float | None,
-    typer.Option(
-        "--lease",
-        parser=values.seconds,
-        metavar="DURATION",
-        help="How long the claim holds from now, such as 60s. Default: 10m.",
-        show_default=False,
-    ),
+    option("How long the claim holds from now, such as 60s. Default: 10m.", parser=values.seconds, metavar="DURATION"),
 ]
-ClaimId = Annotated[str, typer.Argument(metavar="CLAIM_ID", help="As `pool claim` printed it.", show_default=False)]
+ClaimId = Annotated[str, argument("CLAIM_ID", "As `pool claim` printed it.")]
 Publisher = Annotated[
     str,
-    typer.Option(
-        "--publisher",
-        metavar="NAME",
-        help="Who publishes, for the list of attempts. With a token its name counts. Default: anonymous.",
-        show_default=False,
+    option(
+        "Who publishes, for the list of attempts. With a token its name counts. Default: anonymous.", metavar="NAME"
     ),
 ]
-Published = Annotated[bool | None, typer.Option("--published/--failed", help="What became of it.", show_default=False)]
-Error = Annotated[str, typer.Option("--error", "-m", help="With --failed: why.", show_default=False)]
-Url = Annotated[
-    str, typer.Option("--url", metavar="URL", help="With --published: where it can be read.", show_default=False)
-]
+Published = Annotated[bool | None, option("What became of it.", "--published/--failed")]
+Error = Annotated[str, option("With --failed: why.", "--error", "-m")]
+Url = Annotated[str, option("With --published: where it can be read.", metavar="URL")]
 
 
+@command(
+    "claim",
+    "contentgen pool claim --account 1",
+    "contentgen -o jsonl pool claim --limit 10 --lease 5m | jq -r .claim_id",
+)
 def claim(
     session: Session,
     account: OnlyAccount = None,
@@ -210,12 +168,18 @@ def claim(
     session.output.many(map(document, claims), tables.CLAIMS, "entries that are due")
 
 
+@command("renew", "contentgen pool renew 17 5b1c3f0e", "contentgen pool renew 17 5b1c3f0e --lease 5m")
 def renew(session: Session, content_id: ContentId, claim_id: ClaimId, lease: Lease = None) -> None:
     """Keep a claim for longer, because publishing takes its time."""
     entry = document(session.client.renew_publish_claim(content_id, claim_id, lease=lease))
     session.output.text(f"content {content_id} is yours until {cells.local_time(entry['claim_expire_time'])}", entry)
 
 
+@command(
+    "report",
+    "contentgen pool report 17 5b1c3f0e --published --url https://example.org/17",
+    'contentgen pool report 17 5b1c3f0e --failed --error "The site is away"',
+)
 def report(
     session: Session,
     content_id: ContentId,

@@ -7,69 +7,48 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from contentgen.cli import completion, tables, values
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.contents import ContentId, ContentIds, Reviewer, get
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.keys import keys
 from contentgen.cli.lists import each
 from contentgen.cli.options import OnlyAccount
 from contentgen.cli.output import Document, document
+from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError
 
 SomeContents = Annotated[
     list[int] | None,
-    typer.Argument(
-        metavar="CONTENT_ID",
+    argument(
+        "CONTENT_ID",
+        "The contents. Default: all that wait for a review.",
         min=1,
-        help="The contents. Default: all that wait for a review.",
-        show_default=False,
         autocompletion=completion.content_ids,
     ),
 ]
 OneContent = Annotated[
     int | None,
-    typer.Argument(
-        metavar="[CONTENT_ID]",
-        min=1,
-        help="The content. Default: the oldest.",
-        show_default=False,
-        autocompletion=completion.content_ids,
-    ),
+    argument("[CONTENT_ID]", "The content. Default: the oldest.", min=1, autocompletion=completion.content_ids),
 ]
-Decision = Annotated[
-    bool | None,
-    typer.Option("--approve/--reject", help="Into the publish pool, or not to be published.", show_default=False),
-]
-Comment = Annotated[str, typer.Option("--comment", "-m", help="What the reviewer says.", show_default=False)]
-
+Decision = Annotated[bool | None, option("Into the publish pool, or not to be published.", "--approve/--reject")]
+Comment = Annotated[str, option("What the reviewer says.", "--comment", "-m")]
 ScheduleTime = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Not to be published before: ISO 8601, or +2h from now. Default: the task's time.",
-        show_default=False,
-    ),
+    option("Not to be published before: ISO 8601, or +2h from now. Default: the task's time.", metavar="TIME"),
 ]
-Together = Annotated[bool, typer.Option("--together", help="All of them, up to 100, or none.", show_default=False)]
-Feedback = Annotated[
-    str, typer.Option("--feedback", "-m", metavar="TEXT", help="What to do better.", show_default=False)
-]
+Together = Annotated[bool, option("All of them, up to 100, or none.", "--together")]
+Feedback = Annotated[str, option("What to do better.", "--feedback", "-m", metavar="TEXT")]
 Lease = Annotated[
     float | None,
-    typer.Option(
-        "--lease",
-        parser=values.seconds,
-        metavar="DURATION",
-        help="How long it is kept from others, such as 5m. Default: 10m.",
-        show_default=False,
-    ),
+    option("How long it is kept from others, such as 5m. Default: 10m.", parser=values.seconds, metavar="DURATION"),
 ]
 
 _QUESTION = "(a)pprove  (r)eject  (s)kip  (v)iew again  (q)uit: "
@@ -77,27 +56,16 @@ _WITHOUT_LESS_OPTIONS = "-FRX"
 """Of `less`: a short article is printed, and stays on the screen."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands of reviews to `app`."""
-    command(
-        app,
-        "review",
-        "contentgen content review 17 18 --approve",
-        'contentgen content review 17 --reject --comment "Two facts are wrong"',
-        "contentgen content review 17 18 19 --approve --together",
-        "contentgen content review --account 1",
-    )(review)
-    command(app, "reopen", "contentgen content reopen 17", "contentgen content reopen 17 18")(reopen)
-    command(
-        app,
-        "claim",
-        "contentgen content claim",
-        "contentgen -o json content claim --account 1 --lease 5m | jq -r .content_id",
-    )(claim)
-    command(app, "regenerate", 'contentgen content regenerate 17 --feedback "Shorter, with prices"')(regenerate)
-    command(app, "release", "contentgen content release 17")(release)
+command = Commands()
 
 
+@command(
+    "review",
+    "contentgen content review 17 18 --approve",
+    'contentgen content review 17 --reject --comment "Two facts are wrong"',
+    "contentgen content review 17 18 19 --approve --together",
+    "contentgen content review --account 1",
+)
 def review(
     session: Session,
     content_ids: SomeContents = None,
@@ -119,25 +87,13 @@ def review(
         return _one_by_one(session, content_ids or _waiting(session, account), comment, reviewer)
     if not content_ids:
         raise typer.BadParameter("give the contents to decide on")
-    decision: dict[str, Any] = {
-        "approve": approve,
-        "comment": comment,
-        "reviewer": reviewer,
-        "scheduled_at": values.moment(schedule_time),
-    }
-    if together:
-        return _decide_together(session, dict.fromkeys(content_ids), decision)
-
-    def decided(content_id: int) -> Document:
-        return document(session.client.review_content(content_id, **decision))
-
-    return each(session, content_ids, decided, _line)
-
-
-def _decide_together(session: Session, content_ids: Iterable[int], decision: Mapping[str, Any]) -> int:
-    contents = session.client.review_contents({"content_id": content_id, **decision} for content_id in content_ids)
-    documents = {content.content_id: document(content) for content in contents}
-    return each(session, list(documents), documents.__getitem__, _line)
+    decision: dict[str, Any] = {"approve": approve, "comment": comment, "reviewer": reviewer}
+    decision["scheduled_at"] = values.moment(schedule_time)
+    if not together:
+        return each(session, content_ids, partial(session.client.review_content, **decision), _line)
+    reviews = ({"content_id": content_id, **decision} for content_id in dict.fromkeys(content_ids))
+    contents = {content.content_id: content for content in session.client.review_contents(reviews)}
+    return each(session, list(contents), contents.__getitem__, _line)
 
 
 def _line(content: Document) -> str:
@@ -145,18 +101,24 @@ def _line(content: Document) -> str:
     return f"content {content['content_id']} is {content['review_status']}{in_pool}"
 
 
+@command("reopen", "contentgen content reopen 17", "contentgen content reopen 17 18")
 def reopen(session: Session, content_ids: ContentIds) -> int:
     """Take decisions back: the contents wait for their review again, and leave the publish pool.
 
     Not what a publisher has claimed, nor what is published.
     """
 
-    def reopened(content_id: int) -> Document:
-        return document(session.client.reopen_content(content_id))
+    def line(content: Document) -> str:
+        return f"content {content['content_id']} waits for its review"
 
-    return each(session, content_ids, reopened, lambda content: f"content {content['content_id']} waits for its review")
+    return each(session, content_ids, session.client.reopen_content, line)
 
 
+@command(
+    "claim",
+    "contentgen content claim",
+    "contentgen -o json content claim --account 1 --lease 5m | jq -r .content_id",
+)
 def claim(
     session: Session,
     content_id: OneContent = None,
@@ -178,15 +140,7 @@ def claim(
     session.output.one(document(content), tables.content)
 
 
-def release(session: Session, content_ids: ContentIds) -> int:
-    """End claims of reviews: the contents can be given to others. An operator ends anybody's."""
-
-    def released(content_id: int) -> Document:
-        return document(session.client.release_review(content_id))
-
-    return each(session, content_ids, released, lambda content: f"nobody holds content {content['content_id']}")
-
-
+@command("regenerate", 'contentgen content regenerate 17 --feedback "Shorter, with prices"')
 def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> None:
     """Submit a task that writes a content again, with the feedback behind its requirements.
 
@@ -194,6 +148,16 @@ def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> N
     """
     task = document(session.client.regenerate_content(content_id, feedback))
     session.output.text(f"{task['task_id']} writes content {content_id} again", task)
+
+
+@command("release", "contentgen content release 17")
+def release(session: Session, content_ids: ContentIds) -> int:
+    """End claims of reviews: the contents can be given to others. An operator ends anybody's."""
+
+    def line(content: Document) -> str:
+        return f"nobody holds content {content['content_id']}"
+
+    return each(session, content_ids, session.client.release_review, line)
 
 
 def _waiting(session: Session, account: int | None) -> Iterator[int]:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from contentgen.cli import tables, values
-from contentgen.cli.command import Session, command
-from contentgen.cli.lists import Listing, each
+from contentgen.cli.command import Commands, Session
+from contentgen.cli.lists import each, write_list
 from contentgen.cli.options import (
     OF_A_SCHEDULE,
     All,
@@ -23,77 +23,47 @@ from contentgen.cli.options import (
     with_options,
 )
 from contentgen.cli.output import Document, document
+from contentgen.cli.values import argument, option
 from contentgen.client.documents import CATCH_UP, OVERLAP
 
-
-def _option(help_: str, *names: str, **parameters: Any) -> Any:
-    return typer.Option(*names, help=help_, show_default=False, **parameters)
-
-
-Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="What to write about.", show_default=False)]
-NewTopic = Annotated[str | None, _option("What to write about.")]
+Topic = Annotated[str, argument("TOPIC", "What to write about.")]
+NewTopic = Annotated[str | None, option("What to write about.")]
 _CRON = "Minute, hour, day of month, month, day of week, such as '0 9 * * MON-FRI'."
-Cron = Annotated[str, _option(_CRON, metavar="LINE")]
-CronLine = Annotated[str, typer.Argument(metavar="LINE", help=_CRON, show_default=False)]
-NewCron = Annotated[str | None, _option(_CRON, metavar="LINE")]
-Name = Annotated[str | None, _option("For people.")]
-TimeZone = Annotated[str | None, _option("IANA name, such as Asia/Shanghai. Default: UTC.", metavar="ZONE")]
+Cron = Annotated[str, option(_CRON, metavar="LINE")]
+CronLine = Annotated[str, argument("LINE", _CRON)]
+NewCron = Annotated[str | None, option(_CRON, metavar="LINE")]
+Name = Annotated[str | None, option("For people.")]
+TimeZone = Annotated[str | None, option("IANA name, such as Asia/Shanghai. Default: UTC.", metavar="ZONE")]
 MissedTicks = Annotated[
     str | None,
-    _option(
+    option(
         "Ticks that nobody ran in time: skip them, run one (the latest), or all (100 at most). Default: one.",
         metavar="skip|one|all",
     ),
 ]
 LastTask = Annotated[
     str | None,
-    _option(
+    option(
         "While the last task has not ended: allow another one, or skip the tick. Default: allow.",
         metavar="allow|skip",
     ),
 ]
 Jitter = Annotated[
     float | None,
-    _option("How long after its tick a task may come, such as 5m.", parser=values.seconds, metavar="DURATION"),
+    option("How long after its tick a task may come, such as 5m.", parser=values.seconds, metavar="DURATION"),
 ]
-Paused = Annotated[bool, _option("Begin without ticks, until it is resumed.", "--paused")]
+Paused = Annotated[bool, option("Begin without ticks, until it is resumed.", "--paused")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands of schedules to `app`."""
-    command(
-        app,
-        "create",
-        "contentgen schedule create --account 1 --cron '0 9 * * MON-FRI' \"News of the day\"",
-        "contentgen schedule create -a 1 --cron '30 2 * * *' --time-zone Asia/Shanghai -p 8 --tone 专业 每日新闻",
-        "contentgen schedule create -a 1 --cron '*/15 * * * *' --overlap skip --jitter 2m --catch-up skip Weather",
-    )(create)
-    command(
-        app,
-        "update",
-        "contentgen schedule update 3 --cron '0 8 * * *' --time-zone Europe/Berlin",
-        'contentgen schedule update 3 --topic "News of the night" --priority 2',
-    )(update)
-    command(
-        app,
-        "list",
-        "contentgen schedule list",
-        "contentgen schedule list --account 1 -o wide",
-        "contentgen -o jsonl schedule list | jq 'select(.last_error) | .schedule_id'",
-    )(list_)
-    command(app, "show", "contentgen schedule show 3", "contentgen -o json schedule show 3 | jq .next_run_times")(show)
-    command(
-        app,
-        "next",
-        "contentgen schedule next '0 9 * * MON-FRI'",
-        "contentgen schedule next '30 2 * * *' --time-zone Europe/Berlin",
-    )(next_)
-    command(app, "pause", "contentgen schedule pause 3 4")(pause)
-    command(app, "resume", "contentgen schedule resume 3 4")(resume)
-    command(app, "run", "contentgen schedule run 3", "id=$(contentgen schedule run 3)")(run)
-    command(app, "delete", "contentgen schedule delete 3", "contentgen schedule delete 3 4 --yes")(delete)
+command = Commands()
 
 
+@command(
+    "create",
+    "contentgen schedule create --account 1 --cron '0 9 * * MON-FRI' \"News of the day\"",
+    "contentgen schedule create -a 1 --cron '30 2 * * *' --time-zone Asia/Shanghai -p 8 --tone 专业 每日新闻",
+    "contentgen schedule create -a 1 --cron '*/15 * * * *' --overlap skip --jitter 2m --catch-up skip Weather",
+)
 @with_options(OF_A_SCHEDULE)
 def create(
     session: Session,
@@ -120,6 +90,11 @@ def create(
     session.output.one(document(schedule), tables.schedule)
 
 
+@command(
+    "update",
+    "contentgen schedule update 3 --cron '0 8 * * *' --time-zone Europe/Berlin",
+    'contentgen schedule update 3 --topic "News of the night" --priority 2',
+)
 @with_options(OF_A_SCHEDULE, defaults=False)
 def update(
     session: Session,
@@ -163,63 +138,66 @@ def _settings(catch_up: str | None, overlap: str | None, **settings: str | float
     return {name: value for name, value in options.items() if value is not None}
 
 
+@command(
+    "list",
+    "contentgen schedule list",
+    "contentgen schedule list --account 1 -o wide",
+    "contentgen -o jsonl schedule list | jq 'select(.last_error) | .schedule_id'",
+)
 def list_(
-    session: Session,
-    account: OnlyAccount = None,
-    limit: Limit = None,
-    all_: All = False,
-    page_token: PageToken = "",
+    session: Session, account: OnlyAccount = None, limit: Limit = None, all_: All = False, page_token: PageToken = ""
 ) -> None:
     """List schedules by their id, with their next tick, and why their last one made no task."""
     pages = session.client.iter_schedules(session.accounts(account))
-    listing = Listing(session, pages, limit=limit, all_=all_, page_token=page_token)
-    listing.write(tables.SCHEDULES, "schedules", tables.schedule_error)
+    write_list(session, pages, tables.SCHEDULES, "schedules", limit, all_, page_token, below=tables.last_error)
 
 
+@command("show", "contentgen schedule show 3", "contentgen -o json schedule show 3 | jq .next_run_times")
 def show(session: Session, schedule_id: ScheduleId) -> None:
     """Show a schedule: its next ticks, its last task, and what it submits."""
     session.output.one(document(session.client.get_schedule(schedule_id)), tables.schedule)
 
 
+@command(
+    "next",
+    "contentgen schedule next '0 9 * * MON-FRI'",
+    "contentgen schedule next '30 2 * * *' --time-zone Europe/Berlin",
+)
 def next_(session: Session, cron: CronLine, time_zone: TimeZone = None) -> None:
     """Show the next five ticks of a cron line, which no schedule need have."""
     session.output.one(document(session.client.get_next_runs(cron, time_zone=time_zone or "")), tables.next_runs)
 
 
+@command("pause", "contentgen schedule pause 3 4")
 def pause(session: Session, schedule_ids: ScheduleIds) -> int:
     """Stop the ticks of schedules, until they are resumed. Their tasks continue."""
-
-    def stop(schedule_id: int) -> Document:
-        return document(session.client.pause_schedule(schedule_id))
-
-    return each(session, schedule_ids, stop, lambda schedule: f"{schedule['schedule_id']}  paused")
+    return each(
+        session, schedule_ids, session.client.pause_schedule, lambda schedule: f"{schedule['schedule_id']}  paused"
+    )
 
 
+@command("resume", "contentgen schedule resume 3 4")
 def resume(session: Session, schedule_ids: ScheduleIds) -> int:
     """Let paused schedules continue. Ticks of the time between are not caught up."""
-
-    def go_on(schedule_id: int) -> Document:
-        return document(session.client.resume_schedule(schedule_id))
-
-    return each(session, schedule_ids, go_on, lambda schedule: f"{schedule['schedule_id']}  active")
+    return each(
+        session, schedule_ids, session.client.resume_schedule, lambda schedule: f"{schedule['schedule_id']}  active"
+    )
 
 
+@command("run", "contentgen schedule run 3", "id=$(contentgen schedule run 3)")
 def run(session: Session, schedule_ids: ScheduleIds) -> int:
     """Submit the task of schedules now, beside their ticks, and print its id. Paused ones too."""
-
-    def submit(schedule_id: int) -> Document:
-        return document(session.client.run_schedule(schedule_id))
-
-    return each(session, schedule_ids, submit, lambda task: str(task["task_id"]))
+    return each(session, schedule_ids, session.client.run_schedule, lambda task: str(task["task_id"]))
 
 
+@command("delete", "contentgen schedule delete 3", "contentgen schedule delete 3 4 --yes")
 def delete(session: Session, schedule_ids: ScheduleIds, yes: Yes = False) -> int:
     """Delete schedules, after a prompt on a terminal. Their tasks stay."""
     subject = f"schedule {schedule_ids[0]}" if len(schedule_ids) == 1 else f"{len(schedule_ids)} schedules"
     session.confirm(f"Delete {subject}?", yes=yes)
 
-    def remove(schedule_id: int) -> dict[str, Any]:
+    def deleted(schedule_id: int) -> Document:
         session.client.delete_schedule(schedule_id)
         return {"schedule_id": schedule_id, "deleted": True}
 
-    return each(session, schedule_ids, remove, lambda schedule: f"{schedule['schedule_id']}  deleted")
+    return each(session, schedule_ids, deleted, lambda schedule: f"{schedule['schedule_id']}  deleted")

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import typer
-
-from contentgen.cli.command import local_command
+from contentgen.cli.command import Commands
 from contentgen.cli.local_stack import replace_by
 from contentgen.cli.output import Output
 
-
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands `dev` and `demo` to `app`."""
-    local_command(
-        app,
-        "dev",
-        "contentgen dev",
-        "CREATOR_CLI_PATH=/path/to/content-creator contentgen dev",
-        "CONTENTGEN_DATA_DIR=/tmp/look CONTENTGEN_LISTEN=127.0.0.1:0 contentgen dev",
-    )(dev)
-    local_command(app, "demo", "contentgen demo")(demo)
+command = Commands(local=True)
 
 
+@command(
+    "dev",
+    "contentgen dev",
+    "CREATOR_CLI_PATH=/path/to/content-creator contentgen dev",
+    "CONTENTGEN_DATA_DIR=/tmp/look CONTENTGEN_LISTEN=127.0.0.1:0 contentgen dev",
+)
 def dev(_output: Output) -> None:
     """Run the whole stack on this machine until Ctrl-C.
 
@@ -34,6 +28,7 @@ def dev(_output: Output) -> None:
     replace_by("dev")
 
 
+@command("demo", "contentgen demo")
 def demo(_output: Output) -> None:
     """Show the life of six tasks on a stack of its own.
 

@@ -14,7 +14,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,62 +21,48 @@ import typer
 from rich.text import Text
 
 from contentgen.cli import cells, tables, values
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.following import wait_for
 from contentgen.cli.failures import Status, error_line, status_of
 from contentgen.cli.options import SUBMITTED, OfAccount, Yes, with_options
 from contentgen.cli.output import Column, Document, document, write_line
 from contentgen.cli.progress import counting
+from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError, ResourceNotFoundException
 from contentgen.client.tasks import batches, set_field, submit_request
 from contentgen.submit_fields import BY_NAME, NAMES, Kind
 from contentgen.v1 import task_service_pb2 as pb
 
-Topic = Annotated[str | None, typer.Argument(metavar="TOPIC", help="What to write about.", show_default=False)]
+Topic = Annotated[str | None, argument("TOPIC", "What to write about.")]
 File = Annotated[
     str | None,
-    typer.Option(
-        "--file",
-        "-f",
-        metavar="FILE",
-        help="Rows to submit, *.jsonl or *.csv; -: JSON Lines from standard input.",
-        show_default=False,
-    ),
+    option("Rows to submit, *.jsonl or *.csv; -: JSON Lines from standard input.", "--file", "-f", metavar="FILE"),
 ]
-Run = Annotated[
-    str, typer.Option("--run", metavar="NAME", help="With --file: tells this run from others.", show_default=False)
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="With --file: only check the rows.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait until it has ended, and show how far it is.")]
-
+Run = Annotated[str, option("With --file: tells this run from others.", metavar="NAME")]
+DryRun = Annotated[bool, option("With --file: only check the rows.", "--dry-run")]
+Wait = Annotated[bool, option("Wait until it has ended, and show how far it is.", "--wait")]
 WaitLimit = Annotated[
     float | None,
-    typer.Option(
-        parser=values.seconds,
-        metavar="DURATION",
-        help="With --wait: how long, such as 10m. Default: until it has ended.",
-        show_default=False,
+    option(
+        "With --wait: how long, such as 10m. Default: until it has ended.", parser=values.seconds, metavar="DURATION"
     ),
 ]
 
-
-def add_to(app: typer.Typer) -> None:
-    """Adds the command `submit` to `app`."""
-    command(
-        app,
-        "submit",
-        'contentgen task submit --account 1 "Working well from home"',
-        'contentgen task submit -a 1 -p 8 --keywords AI,技术 --tone 专业 "人工智能的未来发展" --wait',
-        'contentgen task submit -a 1 --schedule-time +2h --label campaign=spring "Spring is here"',
-        'contentgen task submit -a 1 --expire-time +2h "News of this morning"',
-        'contentgen task submit -a 1 --initial-backoff 5s --max-backoff 1m --max-retries 10 "Soon again"',
-        'id=$(contentgen task submit -a 1 --request-id order-17 "Once, however often this runs")',
-        'contentgen task submit -a 1 --unique-key news-2030-01-31 --unique-for 24h "News of the day"',
-        "contentgen task submit -a 1 --file topics.csv --dry-run",
-        "contentgen task submit -a 1 --file topics.jsonl --label campaign=spring --run week-17",
-    )(submit)
+command = Commands()
 
 
+@command(
+    "submit",
+    'contentgen task submit --account 1 "Working well from home"',
+    'contentgen task submit -a 1 -p 8 --keywords AI,技术 --tone 专业 "人工智能的未来发展" --wait',
+    'contentgen task submit -a 1 --schedule-time +2h --label campaign=spring "Spring is here"',
+    'contentgen task submit -a 1 --expire-time +2h "News of this morning"',
+    'contentgen task submit -a 1 --initial-backoff 5s --max-backoff 1m --max-retries 10 "Soon again"',
+    'id=$(contentgen task submit -a 1 --request-id order-17 "Once, however often this runs")',
+    'contentgen task submit -a 1 --unique-key news-2030-01-31 --unique-for 24h "News of the day"',
+    "contentgen task submit -a 1 --file topics.csv --dry-run",
+    "contentgen task submit -a 1 --file topics.jsonl --label campaign=spring --run week-17",
+)
 @with_options(SUBMITTED)
 def submit(
     session: Session,
@@ -194,7 +179,7 @@ class _Submits:
         try:
             tasks = connection.call(connection.transport.stubs.tasks.BatchSubmitTasks, request).tasks
         except RequestError as error:
-            if not _is_of_a_row(error):
+            if not (isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW):
                 raise
             if len(batch) == 1:
                 self._refuse(BadRow(batch[0].line, self._why(error)))
@@ -217,11 +202,7 @@ class _Submits:
         self._say(f"line {row.line}: {row.why}")
 
     def _say(self, text: str) -> None:
-        self._session.output.note(f"contentgen: {cells.line(text)}")
-
-
-def _is_of_a_row(error: RequestError) -> bool:
-    return isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW
+        self._session.output.complain(cells.line(text))
 
 
 _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
@@ -312,14 +293,6 @@ def _boolean(value: Any) -> bool:
     return text in _TRUE
 
 
-def _length(value: Any) -> float:
-    return values.seconds(str(value))
-
-
-def _time(value: Any) -> datetime:
-    return values.time(_text(value))
-
-
 def _pairs(value: Any) -> dict[str, str]:
     """Reads an object, or a text such as `key=value;key=value`."""
     if isinstance(value, dict):
@@ -334,8 +307,8 @@ _READERS: Mapping[Kind, Callable[[Any], Any]] = {
     Kind.WHOLE: _whole,
     Kind.NUMBER: float,
     Kind.YES_NO: _boolean,
-    Kind.LENGTH: _length,
-    Kind.TIME: _time,
+    Kind.LENGTH: lambda value: values.seconds(str(value)),
+    Kind.TIME: lambda value: values.time(_text(value)),
     Kind.PAIRS: _pairs,
 }
 

@@ -7,63 +7,33 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-import typer
-
 from contentgen.cli import completion, values
 from contentgen.cli.command import Session
 from contentgen.cli.options import OnlyAccount, Statuses
+from contentgen.cli.values import option
 from contentgen.client.documents import TASK_STATUS
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", "-l", metavar="KEY=VALUE", help="Only with this label; several times.", show_default=False),
+    list[str] | None, option("Only with this label; several times.", "--label", "-l", metavar="KEY=VALUE")
 ]
 OfSchedule = Annotated[
     int | None,
-    typer.Option(
-        "--schedule",
-        metavar="ID",
-        min=1,
-        help="Only those that this schedule submitted.",
-        show_default=False,
-        autocompletion=completion.schedule_ids,
-    ),
+    option("Only those that this schedule submitted.", metavar="ID", min=1, autocompletion=completion.schedule_ids),
 ]
 Reasons = Annotated[
     list[str] | None,
-    typer.Option(
-        "--reason",
-        metavar="REASON",
-        help="Only with an error of this reason, such as CREATOR_ERROR; several times.",
-        show_default=False,
-    ),
+    option("Only with an error of this reason, such as CREATOR_ERROR; several times.", metavar="REASON"),
 ]
-Since = Annotated[
-    str | None,
-    typer.Option(
-        "--since", metavar="TIME", help="Only created then or later; local without a zone.", show_default=False
-    ),
-]
-Until = Annotated[
-    str | None, typer.Option("--until", metavar="TIME", help="Only created earlier than that.", show_default=False)
-]
+Since = Annotated[str | None, option("Only created then or later; local without a zone.", metavar="TIME")]
+Until = Annotated[str | None, option("Only created earlier than that.", metavar="TIME")]
 OfWorker = Annotated[
     str,
-    typer.Option(
-        "--worker",
-        metavar="WORKER_ID",
-        help="Only those that this worker runs, or ran last.",
-        show_default=False,
-        autocompletion=completion.worker_ids,
-    ),
+    option("Only those that this worker runs, or ran last.", metavar="WORKER_ID", autocompletion=completion.worker_ids),
 ]
-Topic = Annotated[
-    str,
-    typer.Option("--topic", metavar="TEXT", help="Only with this text in the topic, in any case.", show_default=False),
-]
+Topic = Annotated[str, option("Only with this text in the topic, in any case.", metavar="TEXT")]
 
 
 class Selection(NamedTuple):

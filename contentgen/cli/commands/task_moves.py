@@ -14,54 +14,28 @@ import typer
 from rich.text import Text
 
 from contentgen.cli import cells, completion, tables
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.task_filter import Selection, selects
 from contentgen.cli.failures import Status
 from contentgen.cli.lists import each
 from contentgen.cli.options import CHANGEABLE, Limit, TaskId, Yes, with_options
 from contentgen.cli.output import Document, document
 from contentgen.cli.progress import counting
+from contentgen.cli.values import argument, option
 
-Unschedule = Annotated[bool, typer.Option("--unschedule", help="Take its time away: it may run at once.")]
-Unexpire = Annotated[bool, typer.Option("--unexpire", help="Let it wait for as long as it takes.")]
+Unschedule = Annotated[bool, option("Take its time away: it may run at once.", "--unschedule")]
+Unexpire = Annotated[bool, option("Let it wait for as long as it takes.", "--unexpire")]
 
-
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands that update, cancel, retry and delete tasks to `app`."""
-    command(
-        app,
-        "update",
-        "contentgen task update task-0000000000000001 --priority 9",
-        'contentgen task update task-0000000000000001 --topic "Working well from home" --tone 专业',
-        "contentgen task update task-0000000000000001 --schedule-time +2h --expire-time +1d",
-        "contentgen task update task-0000000000000001 --unschedule",
-    )(update)
-    command(
-        app,
-        "cancel",
-        "contentgen task cancel task-0000000000000001",
-        "contentgen task cancel --force task-0000000000000001 task-0000000000000002",
-        "contentgen task cancel --all --label campaign=spring --dry-run",
-        "contentgen task cancel --all --account 1 --topic 咖啡 --since 2026-01-31",
-    )(cancel)
-    command(
-        app,
-        "retry",
-        "contentgen task retry task-0000000000000001",
-        "contentgen task retry --reset-retry-count task-0000000000000001",
-        "contentgen task retry --all --account 1 --status timeout",
-        "contentgen task retry --all --reason CREATOR_TIMEOUT --dry-run",
-        "contentgen task retry --all --reset-retry-count --since 2026-01-31",
-    )(retry)
-    command(
-        app,
-        "cleanup",
-        "contentgen task cleanup --dry-run",
-        "contentgen task cleanup --days 30",
-        "contentgen task cleanup --days 0 --account 1 --status cancelled",
-    )(cleanup)
+command = Commands()
 
 
+@command(
+    "update",
+    "contentgen task update task-0000000000000001 --priority 9",
+    'contentgen task update task-0000000000000001 --topic "Working well from home" --tone 专业',
+    "contentgen task update task-0000000000000001 --schedule-time +2h --expire-time +1d",
+    "contentgen task update task-0000000000000001 --unschedule",
+)
 @with_options(CHANGEABLE, defaults=False)
 def update(
     session: Session,
@@ -86,17 +60,21 @@ def update(
     session.output.one(document(task), tables.task)
 
 
-Force = Annotated[bool, typer.Option("--force", help="Also where a worker holds it; what runs is killed.")]
-Reset = Annotated[bool, typer.Option("--reset-retry-count", help="Allow all retries again.")]
-AllMatching = Annotated[bool, typer.Option("--all", help="All that match the options, instead of named ones.")]
-SomeTasks = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="TASK_ID", help="The tasks.", show_default=False, autocompletion=completion.task_ids),
-]
+Force = Annotated[bool, option("Also where a worker holds it; what runs is killed.", "--force")]
+Reset = Annotated[bool, option("Allow all retries again.", "--reset-retry-count")]
+AllMatching = Annotated[bool, option("All that match the options, instead of named ones.", "--all")]
+SomeTasks = Annotated[list[str] | None, argument("TASK_ID", "The tasks.", autocompletion=completion.task_ids)]
 Days = Annotated[int, typer.Option(min=0, help="Tasks that ended more than this many days ago; 0: all that ended.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count them.")]
+DryRun = Annotated[bool, option("Only count them.", "--dry-run")]
 
 
+@command(
+    "cancel",
+    "contentgen task cancel task-0000000000000001",
+    "contentgen task cancel --force task-0000000000000001 task-0000000000000002",
+    "contentgen task cancel --all --label campaign=spring --dry-run",
+    "contentgen task cancel --all --account 1 --topic 咖啡 --since 2026-01-31",
+)
 @selects
 def cancel(
     session: Session,
@@ -114,19 +92,20 @@ def cancel(
     """
     _check_all(task_ids, all_=all_, given=selection.given or bool(limit) or dry_run)
     if task_ids:
-        return _cancel_each(session, task_ids, force=force)
+        return each(session, task_ids, partial(session.client.cancel_task, force=force), _line)
     call = partial(session.client.bulk_cancel_tasks, **selection.filter, force=force)
     move = BulkMove(call, "cancelled", "cancelled_count")
     return move.run(session, "Cancel {}?", limit=limit, dry_run=dry_run, yes=yes)
 
 
-def _cancel_each(session: Session, task_ids: Sequence[str], *, force: bool) -> int:
-    def cancelled(task_id: str) -> Document:
-        return document(session.client.cancel_task(task_id, force))
-
-    return _move_each(session, task_ids, cancelled)
-
-
+@command(
+    "retry",
+    "contentgen task retry task-0000000000000001",
+    "contentgen task retry --reset-retry-count task-0000000000000001",
+    "contentgen task retry --all --account 1 --status timeout",
+    "contentgen task retry --all --reason CREATOR_TIMEOUT --dry-run",
+    "contentgen task retry --all --reset-retry-count --since 2026-01-31",
+)
 @selects
 def retry(
     session: Session,
@@ -146,7 +125,7 @@ def retry(
     """
     _check_all(task_ids, all_=all_, given=selection.given or bool(limit) or dry_run)
     if task_ids:
-        return _retry_each(session, task_ids, reset_retry_count)
+        return each(session, task_ids, partial(session.client.retry_task, reset_retry_count=reset_retry_count), _line)
     call = partial(session.client.bulk_retry_tasks, **selection.filter, reset_retry_count=reset_retry_count)
     move = BulkMove(call, "put back to pending", "retried_count")
     return move.run(session, "Run {} again?", limit=limit, dry_run=dry_run, yes=yes)
@@ -159,13 +138,12 @@ def _check_all(task_ids: Sequence[str] | None, *, all_: bool, given: bool) -> No
         raise typer.BadParameter("what selects tasks, --limit and --dry-run go with --all")
 
 
-def _retry_each(session: Session, task_ids: Sequence[str], reset: bool) -> int:
-    def retried(task_id: str) -> Document:
-        return document(session.client.retry_task(task_id, reset_retry_count=reset))
-
-    return _move_each(session, task_ids, retried)
-
-
+@command(
+    "cleanup",
+    "contentgen task cleanup --dry-run",
+    "contentgen task cleanup --days 30",
+    "contentgen task cleanup --days 0 --account 1 --status cancelled",
+)
 @selects
 def cleanup(
     session: Session,
@@ -184,11 +162,8 @@ def cleanup(
     return move.run(session, question, limit=limit, dry_run=dry_run, yes=yes)
 
 
-def _move_each(session: Session, task_ids: Sequence[str], call: Callable[[str], Document]) -> int:
-    def line(task: Document) -> Text:
-        return Text.assemble(f"{task['task_id']}  ", cells.state(task["status"]))
-
-    return each(session, task_ids, call, line)
+def _line(task: Document) -> Text:
+    return Text.assemble(f"{task['task_id']}  ", cells.state(task["status"]))
 
 
 STEP = 5_000

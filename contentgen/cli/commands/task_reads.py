@@ -9,81 +9,38 @@ import typer
 from rich.console import Console
 
 from contentgen.cli import cells, tables, values
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.task_filter import Selection, selects
-from contentgen.cli.lists import Listing, each_of
+from contentgen.cli.lists import each_of, write_list
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, TaskId, TaskIds
 from contentgen.cli.output import Document, document, fields, table
-from contentgen.client.documents import TASK_STATUS
+from contentgen.cli.values import option
+from contentgen.client.documents import TASK_STATUS, label
 from contentgen.client.results import Resolution
 
-PerPeriod = Annotated[
-    Resolution | None, typer.Option("--by", help="Show each hour or day instead.", show_default=False)
-]
+PerPeriod = Annotated[Resolution | None, option("Show each hour or day instead.", "--by")]
 Since = Annotated[
     str | None,
-    typer.Option(
-        "--since",
-        metavar="TIME",
-        help="With --by: from then on; local without a zone. Default: a day, or 30 days, before --until.",
-        show_default=False,
+    option(
+        "With --by: from then on; local without a zone. Default: a day, or 30 days, before --until.", metavar="TIME"
     ),
 ]
-Until = Annotated[
-    str | None,
-    typer.Option("--until", metavar="TIME", help="With --by: up to then. Default: now.", show_default=False),
-]
-Attempt = Annotated[
-    int | None,
-    typer.Option("--attempt", metavar="N", min=1, help="Only of this attempt.", show_default=False),
-]
+Until = Annotated[str | None, option("With --by: up to then. Default: now.", metavar="TIME")]
+Attempt = Annotated[int | None, option("Only of this attempt.", metavar="N", min=1)]
+
+command = Commands()
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands that show tasks to `app`."""
-    command(
-        app,
-        "status",
-        "contentgen task status task-0000000000000001",
-        "contentgen --output json task status task-0000000000000001 | jq .error",
-    )(status)
-    command(
-        app,
-        "list",
-        "contentgen task list --account 1 --status processing",
-        "contentgen task list --status failed,timeout --limit 20 -o wide",
-        "contentgen task list --schedule 3 --status failed",
-        "contentgen task list --since 2026-01-31 --reason CREATOR_TIMEOUT --worker w1",
-        "contentgen task list --topic 咖啡",
-        "contentgen task list --all",
-        "contentgen --output jsonl task list --label campaign=spring | jq -r .task_id",
-    )(list_)
-    command(app, "events", "contentgen task events task-0000000000000001")(events)
-    command(
-        app,
-        "logs",
-        "contentgen task logs task-0000000000000001",
-        "contentgen task logs task-0000000000000001 --attempt 2",
-        "contentgen -o json task logs task-0000000000000001 | jq -r '.[-1].stderr'",
-    )(logs)
-    command(
-        app,
-        "stats",
-        "contentgen task stats",
-        "contentgen -o json task stats --account 1 | jq .queue_depth",
-        "contentgen task stats --by hour",
-        "contentgen task stats --by day --since 2026-01-01 --account 1",
-    )(stats)
-
-
+@command(
+    "status",
+    "contentgen task status task-0000000000000001",
+    "contentgen --output json task status task-0000000000000001 | jq .error",
+)
 def status(session: Session, task_ids: TaskIds) -> int:
     """Show how tasks stand.
 
     Of one task all that is known: its error, its progress, why it still waits; of several a line each.
     """
-
-    def get(task_id: str) -> Document:
-        return document(session.client.get_task_status(task_id))
 
     def show(documents: Iterator[Document]) -> None:
         if len(task_ids) > 1:
@@ -91,28 +48,41 @@ def status(session: Session, task_ids: TaskIds) -> int:
         else:
             session.output.each(documents, tables.task, several=False)
 
-    return each_of(session, task_ids, get, show)
+    return each_of(session, task_ids, session.client.get_task_status, show)
 
 
+@command(
+    "list",
+    "contentgen task list --account 1 --status processing",
+    "contentgen task list --status failed,timeout --limit 20 -o wide",
+    "contentgen task list --schedule 3 --status failed",
+    "contentgen task list --since 2026-01-31 --reason CREATOR_TIMEOUT --worker w1",
+    "contentgen task list --topic 咖啡",
+    "contentgen task list --all",
+    "contentgen --output jsonl task list --label campaign=spring | jq -r .task_id",
+)
 @selects
 def list_(
-    session: Session,
-    selection: Selection,
-    limit: Limit = None,
-    all_: All = False,
-    page_token: PageToken = "",
+    session: Session, selection: Selection, limit: Limit = None, all_: All = False, page_token: PageToken = ""
 ) -> None:
     """List tasks, the newest first."""
     pages = session.client.iter_tasks(**selection.filter)
-    Listing(session, pages, limit=limit, all_=all_, page_token=page_token).write(tables.TASKS, "tasks")
+    write_list(session, pages, tables.TASKS, "tasks", limit, all_, page_token)
 
 
+@command("events", "contentgen task events task-0000000000000001")
 def events(session: Session, task_id: TaskId) -> None:
     """List every move of a task, the oldest first."""
     documents = map(document, session.client.iter_task_events(task_id))
     session.output.many(documents, tables.EVENTS, "events", lambda event: cells.line(event["message"]))
 
 
+@command(
+    "logs",
+    "contentgen task logs task-0000000000000001",
+    "contentgen task logs task-0000000000000001 --attempt 2",
+    "contentgen -o json task logs task-0000000000000001 | jq -r '.[-1].stderr'",
+)
 def logs(session: Session, task_id: TaskId, attempt: Attempt = None) -> None:
     """Show what the CLI printed in a task's attempts.
 
@@ -126,6 +96,13 @@ def logs(session: Session, task_id: TaskId, attempt: Attempt = None) -> None:
         session.output.note("no output" if attempt is None else f"no output of attempt {attempt}")
 
 
+@command(
+    "stats",
+    "contentgen task stats",
+    "contentgen -o json task stats --account 1 | jq .queue_depth",
+    "contentgen task stats --by hour",
+    "contentgen task stats --by day --since 2026-01-01 --account 1",
+)
 def stats(
     session: Session, account: OnlyAccount = None, by: PerPeriod = None, since: Since = None, until: Until = None
 ) -> None:
@@ -144,17 +121,12 @@ def stats(
 
 
 def _counts(console: Console, statistics: Document) -> None:
-    status_names = [value.name.removeprefix("TASK_STATUS_").lower() for value in TASK_STATUS.values if value.number]
+    status_names = [label(TASK_STATUS, value.number) for value in TASK_STATUS.values if value.number]
     counts = statistics["counts"]
     table(console, ({"status": status, "tasks": counts.get(status, 0)} for status in status_names), tables.COUNTS)
     console.print()
-    fields(
-        console,
-        [
-            ("due now", cells.number(statistics["queue_depth"])),
-            ("oldest pending", cells.duration(statistics["oldest_pending_age"])),
-        ],
-    )
+    oldest_age = cells.duration(statistics["oldest_pending_age"])
+    fields(console, [("due now", cells.number(statistics["queue_depth"])), ("oldest pending", oldest_age)])
 
 
 def _write_history(session: Session, account_id: int, by: Resolution, since: str | None, until: str | None) -> None:
@@ -163,9 +135,5 @@ def _write_history(session: Session, account_id: int, by: Resolution, since: str
     points = session.client.get_task_history(account_id, by, start_time=start, end_time=end)
     documents = [document(point) for point in points]
     if session.output.tables:
-        documents = [point for point in documents if _happened(point)]
+        documents = [point for point in documents if point["submitted"] or any(point["counts"].values())]
     session.output.many(documents, tables.HISTORY, "tasks")
-
-
-def _happened(point: Document) -> bool:
-    return bool(point["submitted"] or any(point["counts"].values()))

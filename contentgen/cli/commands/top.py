@@ -14,21 +14,20 @@ from rich.live import Live
 from rich.text import Text
 
 from contentgen.cli import cells, tables, values
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.workers import paused_text, pauses
 from contentgen.cli.connection import Connection
 from contentgen.cli.failures import error_line
 from contentgen.cli.keys import Key, keys
 from contentgen.cli.options import OnlyAccount
 from contentgen.cli.output import Below, Column, Document, Format, chosen, document, table_lines, write_line
+from contentgen.cli.values import option
 from contentgen.client.errors import DeadlineExceeded, RequestError, Unavailable
 from contentgen.client.results import TaskStatus
 from contentgen.client.transport import run
 
 Interval = Annotated[str, typer.Option("--interval", "-i", metavar="DURATION", help="Between two readings.")]
-Once = Annotated[
-    bool, typer.Option("--once", help="One frame, after two readings an interval apart; so it is in a pipe too.")
-]
+Once = Annotated[bool, option("One frame, after two readings an interval apart; so it is in a pipe too.", "--once")]
 
 MIN_INTERVAL = 0.1
 _ROWS_ONCE = 10
@@ -36,18 +35,16 @@ _LINES_BESIDE = 14
 """Lines of a frame that are no tasks: heads, titles, a few workers."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command `top` to `app`."""
-    command(
-        app,
-        "top",
-        "contentgen top",
-        "contentgen top --account 1 --interval 5s",
-        "contentgen top --once",
-        "contentgen -o jsonl top | jq '{time, queue_depth, rates}'",
-    )(top)
+command = Commands()
 
 
+@command(
+    "top",
+    "contentgen top",
+    "contentgen top --account 1 --interval 5s",
+    "contentgen top --once",
+    "contentgen -o jsonl top | jq '{time, queue_depth, rates}'",
+)
 def top(session: Session, account: OnlyAccount = None, interval: Interval = "2s", once: Once = False) -> None:
     """Show queue, workers and running tasks, live.
 
@@ -71,16 +68,11 @@ def top(session: Session, account: OnlyAccount = None, interval: Interval = "2s"
 
 def _write_once(session: Session, reading: Reading, speed: Rates) -> None:
     def write(console: Console, _document: object) -> None:
-        for line in frame(
-            reading, speed, _ROWS_ONCE, console.width if console.is_terminal else None, wide=_is_wide(session)
-        ):
+        width = console.width if console.is_terminal else None
+        for line in frame(reading, speed, _ROWS_ONCE, width, wide=session.output.format is Format.WIDE):
             write_line(console, line)
 
     session.output.one(frame_document(reading, speed), write)
-
-
-def _is_wide(session: Session) -> bool:
-    return session.output.format is Format.WIDE
 
 
 def _stream(session: Session, account: int, pause: float, before: Reading) -> None:
@@ -126,7 +118,7 @@ def _screen(session: Session, reading: Reading, speed: Rates | None, outage: Req
     lines = [
         head,
         *([Text(error_line(outage, target), "bold red")] if outage else []),
-        *frame(reading, speed, rows, out.width, wide=_is_wide(session)),
+        *frame(reading, speed, rows, out.width, wide=session.output.format is Format.WIDE),
     ][: out.height]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
@@ -162,22 +154,17 @@ class Reading:
 def read(connection: Connection, account: int) -> Reading:
     """Reads all that a frame shows. Raises RequestError if a call fails."""
     failures = _tasks(connection, account, _FAILED)
+    pool = document(connection.client.get_worker_pool_status())
+    del pool["next_page_token"]  # it has the workers of all pages
     return Reading(
         taken=time.monotonic(),
         time=datetime.now(UTC),
         stats=document(connection.client.get_task_stats(account)),
-        pool=_pool(connection),
+        pool=pool,
         dispatch=pauses(connection),
         running=_tasks(connection, account, _RUNNING),
         failures=sorted(failures, key=lambda task: task["end_time"] or "", reverse=True),
     )
-
-
-def _pool(connection: Connection) -> Document:
-    """Returns the workers of all pages as one page, which leads to no other."""
-    pool = document(connection.client.get_worker_pool_status())
-    del pool["next_page_token"]
-    return pool
 
 
 def _tasks(connection: Connection, account: int, statuses: Sequence[TaskStatus]) -> list[Document]:
@@ -245,7 +232,7 @@ def frame(
     if paused := paused_text(reading.dispatch):
         yield _line("paused", paused).append(" (`contentgen dispatch resume`)", "dim")
     for title, documents, columns, below in (
-        ("", reading.pool["workers"], tables.WORKERS, tables.worker_error),
+        ("", reading.pool["workers"], tables.WORKERS, tables.last_error),
         ("running", reading.running, _RUNNING_COLUMNS, None),
         ("recent failures", reading.failures, _FAILURE_COLUMNS, cells.error),
     ):

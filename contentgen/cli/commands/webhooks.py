@@ -9,11 +9,12 @@ import typer
 from google.protobuf.message import Message
 
 from contentgen.cli import completion, tables, values
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.failures import Status
-from contentgen.cli.lists import Listing, each
+from contentgen.cli.lists import each, write_list
 from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, account_option
 from contentgen.cli.output import Document, document
+from contentgen.cli.values import argument, option
 from contentgen.client.results import DeliveryStatus
 
 
@@ -26,127 +27,67 @@ class Event(StrEnum):
     PUBLISH_FAILED = "publish.failed"
 
 
-WebhookId = Annotated[
-    int,
-    typer.Argument(
-        metavar="WEBHOOK_ID", min=1, help="The webhook.", show_default=False, autocompletion=completion.webhook_ids
-    ),
-]
+WebhookId = Annotated[int, argument("WEBHOOK_ID", "The webhook.", min=1, autocompletion=completion.webhook_ids)]
 WebhookIds = Annotated[
-    list[int],
-    typer.Argument(
-        metavar="WEBHOOK_ID",
-        min=1,
-        help="One or more webhooks.",
-        show_default=False,
-        autocompletion=completion.webhook_ids,
-    ),
+    list[int], argument("WEBHOOK_ID", "One or more webhooks.", min=1, autocompletion=completion.webhook_ids)
 ]
-DeliveryIds = Annotated[
-    list[int],
-    typer.Argument(
-        metavar="DELIVERY_ID", min=1, help="As `webhook deliveries` lists them; one or more.", show_default=False
-    ),
-]
-Url = Annotated[
-    str,
-    typer.Argument(metavar="URL", help="https, or http to a network that the schedulers allow.", show_default=False),
-]
-NewUrl = Annotated[
-    str | None, typer.Option("--url", metavar="URL", help="Where it receives its events.", show_default=False)
-]
-Events = Annotated[
-    list[Event] | None,
-    typer.Option("--event", "-e", help="What it receives; may be given several times.", show_default=False),
-]
+DeliveryIds = Annotated[list[int], argument("DELIVERY_ID", "As `webhook deliveries` lists them; one or more.", min=1)]
+Url = Annotated[str, argument("URL", "https, or http to a network that the schedulers allow.")]
+NewUrl = Annotated[str | None, option("Where it receives its events.", metavar="URL")]
+Events = Annotated[list[Event] | None, option("What it receives; may be given several times.", "--event", "-e")]
 WhoseEvents = Annotated[
     int | None,
     account_option("Whose events; 0: those of all accounts. Default: CONTENTGEN_ACCOUNT, or of all.", minimum=0),
 ]
-Active = Annotated[
-    bool | None, typer.Option("--active/--inactive", help="Whether events are stored and sent.", show_default=False)
-]
+Active = Annotated[bool | None, option("Whether events are stored and sent.", "--active/--inactive")]
 Overlap = Annotated[
     float | None,
-    typer.Option(
-        "--overlap",
-        parser=values.seconds,
-        metavar="DURATION",
-        help="How long the present secret stays valid, up to 7d. Default: 1d.",
-        show_default=False,
+    option(
+        "How long the present secret stays valid, up to 7d. Default: 1d.", parser=values.seconds, metavar="DURATION"
     ),
 ]
-OnlyState = Annotated[DeliveryStatus | None, typer.Option("--status", help="Only in this state.", show_default=False)]
+OnlyState = Annotated[DeliveryStatus | None, option("Only in this state.", "--status")]
 _KEEP_IT = "keep the secret: it is not shown again"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands of webhooks to `app`."""
-    command(
-        app,
-        "create",
-        "contentgen webhook create https://news.example/hook",
-        "contentgen webhook create https://news.example/hook -e task.ended -e publish.failed --account 1",
-    )(create)
-    command(
-        app,
-        "list",
-        "contentgen webhook list",
-        "contentgen -o jsonl webhook list | jq 'select(.last_error != null)'",
-    )(list_)
-    command(app, "show", "contentgen webhook show 3")(show)
-    command(
-        app,
-        "update",
-        "contentgen webhook update 3 --active",
-        "contentgen webhook update 3 --url https://news.example/new -e content.approved",
-    )(update)
-    command(app, "delete", "contentgen webhook delete 3")(delete)
-    command(app, "rotate", "contentgen webhook rotate 3", "contentgen webhook rotate 3 --overlap 1h")(rotate)
-    command(app, "ping", "contentgen webhook ping 3")(ping)
-    command(
-        app,
-        "deliveries",
-        "contentgen webhook deliveries 3",
-        "contentgen webhook deliveries 3 --status exhausted --all",
-    )(deliveries)
-    command(
-        app,
-        "redeliver",
-        "contentgen webhook redeliver 17 18",
-        "contentgen -o jsonl webhook deliveries 3 --status exhausted --all"
-        " | jq .delivery_id | xargs contentgen webhook redeliver",
-    )(redeliver)
+command = Commands()
 
 
+@command(
+    "create",
+    "contentgen webhook create https://news.example/hook",
+    "contentgen webhook create https://news.example/hook -e task.ended -e publish.failed --account 1",
+)
 def create(session: Session, url: Url, event: Events = None, account: WhoseEvents = None) -> None:
     """Notify an address of what happens to tasks and contents; without --event of everything.
 
     Prints the secret that its deliveries are signed with, once.
     """
-    event_types: list[Any] = [str(event_type) for event_type in event or Event]
+    event_types: list[Any] = event or list(Event)
     answer = session.client.create_webhook(url, event_types, account_id=session.accounts(account))
     _show_secret(session, answer.webhook, answer.secret)
 
 
+@command("list", "contentgen webhook list", "contentgen -o jsonl webhook list | jq 'select(.last_error != null)'")
 def list_(
-    session: Session,
-    account: OnlyAccount = None,
-    limit: Limit = None,
-    all_: All = False,
-    page_token: PageToken = "",
+    session: Session, account: OnlyAccount = None, limit: Limit = None, all_: All = False, page_token: PageToken = ""
 ) -> None:
     """List webhooks by their id, inactive ones too."""
     webhooks = session.client.iter_webhooks(session.accounts(account))
-    listing = Listing(session, webhooks, limit=limit, all_=all_, page_token=page_token)
-    listing.write(tables.WEBHOOKS, "webhooks", tables.last_error)
+    write_list(session, webhooks, tables.WEBHOOKS, "webhooks", limit, all_, page_token, below=tables.last_error)
 
 
+@command("show", "contentgen webhook show 3")
 def show(session: Session, webhook_id: WebhookId) -> None:
     """Show a webhook, without its secret."""
     session.output.one(document(session.client.get_webhook(webhook_id)), tables.webhook)
 
 
+@command(
+    "update",
+    "contentgen webhook update 3 --active",
+    "contentgen webhook update 3 --url https://news.example/new -e content.approved",
+)
 def update(
     session: Session, webhook_id: WebhookId, url: NewUrl = None, event: Events = None, active: Active = None
 ) -> None:
@@ -154,17 +95,14 @@ def update(
 
     A webhook becomes inactive by itself if its receiver answers 410.
     """
-    options: dict[str, Any] = {
-        "url": url,
-        "event_types": [str(event_type) for event_type in event or ()] or None,
-        "active": active,
-    }
-    changes = {field: value for field, value in options.items() if value is not None}
-    if not changes:
+    if url is None and not event and active is None:
         raise typer.BadParameter("give what to change: --url, --event, --active or --inactive")
-    session.output.one(document(session.client.update_webhook(webhook_id, **changes)), tables.webhook)
+    event_types: list[Any] | None = event or None
+    webhook = session.client.update_webhook(webhook_id, url=url, event_types=event_types, active=active)
+    session.output.one(document(webhook), tables.webhook)
 
 
+@command("delete", "contentgen webhook delete 3")
 def delete(session: Session, webhook_ids: WebhookIds, yes: Yes = False) -> int:
     """Delete webhooks with their deliveries, also what was not delivered yet.
 
@@ -180,6 +118,7 @@ def delete(session: Session, webhook_ids: WebhookIds, yes: Yes = False) -> int:
     return each(session, webhook_ids, deleted, lambda webhook: f"webhook {webhook['webhook_id']} is deleted")
 
 
+@command("rotate", "contentgen webhook rotate 3", "contentgen webhook rotate 3 --overlap 1h")
 def rotate(session: Session, webhook_id: WebhookId, overlap: Overlap = None) -> None:
     """Make a new secret and print it, once. The one before stays valid for a while.
 
@@ -194,6 +133,7 @@ def _show_secret(session: Session, webhook: Message, secret: str) -> None:
     session.output.note(_KEEP_IT)
 
 
+@command("ping", "contentgen webhook ping 3")
 def ping(session: Session, webhook_id: WebhookId) -> int:
     """Send a webhook.ping now, and show how that went; exit status 1 if the receiver failed."""
     delivery = document(session.client.ping_webhook(webhook_id))
@@ -201,6 +141,11 @@ def ping(session: Session, webhook_id: WebhookId) -> int:
     return Status.DONE if delivery["status"] == "delivered" else Status.FAILED
 
 
+@command(
+    "deliveries",
+    "contentgen webhook deliveries 3",
+    "contentgen webhook deliveries 3 --status exhausted --all",
+)
 def deliveries(
     session: Session,
     webhook_id: WebhookId,
@@ -211,16 +156,19 @@ def deliveries(
 ) -> None:
     """List what a webhook received or is still to receive, the newest first."""
     pages = session.client.iter_deliveries(webhook_id, status)
-    listing = Listing(session, pages, limit=limit, all_=all_, page_token=page_token)
-    listing.write(tables.DELIVERIES, "deliveries", tables.last_error)
+    write_list(session, pages, tables.DELIVERIES, "deliveries", limit, all_, page_token, below=tables.last_error)
 
 
+@command(
+    "redeliver",
+    "contentgen webhook redeliver 17 18",
+    "contentgen -o jsonl webhook deliveries 3 --status exhausted --all"
+    " | jq .delivery_id | xargs contentgen webhook redeliver",
+)
 def redeliver(session: Session, delivery_ids: DeliveryIds) -> int:
     """Send deliveries again, with the same webhook-id; of those that wait it takes the wait away."""
 
-    def sent(delivery_id: int) -> Document:
-        return document(session.client.redeliver_webhook(delivery_id))
+    def line(delivery: Document) -> str:
+        return f"delivery {delivery['delivery_id']} is {delivery['status']}"
 
-    return each(
-        session, delivery_ids, sent, lambda delivery: f"delivery {delivery['delivery_id']} is {delivery['status']}"
-    )
+    return each(session, delivery_ids, session.client.redeliver_webhook, line)

@@ -9,44 +9,33 @@ from rich.console import Console
 from rich.text import Text
 
 from contentgen.cli import tables
-from contentgen.cli.command import Session, command
+from contentgen.cli.command import Commands, Session
 from contentgen.cli.completion import worker_ids
 from contentgen.cli.connection import Connection
 from contentgen.cli.options import account_option
 from contentgen.cli.output import Document, document, fields, write_line
-from contentgen.client.errors import RequestError
+from contentgen.cli.values import argument, option
+from contentgen.client.client import AsyncMethods
+from contentgen.client.transport import run
+from contentgen.doctor import work
 from contentgen.doctor.findings import paused
 
-WorkerId = Annotated[
-    str,
-    typer.Argument(
-        metavar="WORKER_ID",
-        help="The worker, as `worker list` names it.",
-        show_default=False,
-        autocompletion=worker_ids,
-    ),
-]
-Slots = Annotated[int, typer.Argument(metavar="SLOTS", min=1, max=1_000, help="CLIs at once.", show_default=False)]
+WorkerId = Annotated[str, argument("WORKER_ID", "The worker, as `worker list` names it.", autocompletion=worker_ids)]
+Slots = Annotated[int, argument("SLOTS", "CLIs at once.", min=1, max=1_000)]
+
+command, dispatch_command = Commands(), Commands()
 
 
-def add_workers_to(app: typer.Typer) -> None:
-    """Adds the commands of workers to `app`."""
-    command(
-        app,
-        "list",
-        "contentgen worker list",
-        "contentgen worker list -o wide",
-        "contentgen -o jsonl worker list | jq -r 'select(.unhealthy) | .worker_id + \": \" + .last_error'",
-    )(list_)
-    command(app, "drain", "contentgen worker drain host-1-3f2a")(drain)
-    command(app, "undrain", "contentgen worker undrain host-1-3f2a")(undrain)
-    command(app, "resize", "contentgen worker resize host-1-3f2a 8")(resize)
-
-
+@command(
+    "list",
+    "contentgen worker list",
+    "contentgen worker list -o wide",
+    "contentgen -o jsonl worker list | jq -r 'select(.unhealthy) | .worker_id + \": \" + .last_error'",
+)
 def list_(session: Session) -> None:
     """List the workers of the last hour, with what they run and the state of their CLIs."""
     pool = session.client.get_worker_pool_status()
-    session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers", tables.worker_error)
+    session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers", tables.last_error)
     if session.output.tables:
         connected = [worker for worker in pool.workers if worker.running or worker.connected]
         busy, slots = sum(worker.busy_slots for worker in connected), sum(worker.slots for worker in connected)
@@ -54,6 +43,7 @@ def list_(session: Session) -> None:
         write_line(session.output.out, Text(text))
 
 
+@command("drain", "contentgen worker drain host-1-3f2a")
 def drain(session: Session, worker_id: WorkerId) -> None:
     """Let a worker finish what runs, release the rest, and take nothing new.
 
@@ -63,6 +53,7 @@ def drain(session: Session, worker_id: WorkerId) -> None:
     session.output.one(document(session.client.drain_worker(worker_id)), tables.worker)
 
 
+@command("undrain", "contentgen worker undrain host-1-3f2a")
 def undrain(session: Session, worker_id: WorkerId) -> None:
     """Let a drained worker take tasks again.
 
@@ -71,6 +62,7 @@ def undrain(session: Session, worker_id: WorkerId) -> None:
     session.output.one(document(session.client.undrain_worker(worker_id)), tables.worker)
 
 
+@command("resize", "contentgen worker resize host-1-3f2a 8")
 def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:
     """Change how many CLIs a worker runs at once, until it is restarted.
 
@@ -80,32 +72,22 @@ def resize(session: Session, worker_id: WorkerId, slots: Slots) -> None:
 
 
 Account = Annotated[int | None, account_option("The switch of this account.")]
-Everything = Annotated[bool, typer.Option("--all", help="The switch of everything.")]
+Everything = Annotated[bool, option("The switch of everything.", "--all")]
 
 
-def add_dispatch_to(app: typer.Typer) -> None:
-    """Adds the commands of dispatch to `app`."""
-    command(app, "status", "contentgen dispatch status", "contentgen -o json dispatch status | jq .all_paused")(status)
-    command(app, "pause", "contentgen dispatch pause --account 1", "contentgen dispatch pause --all")(pause)
-    command(app, "resume", "contentgen dispatch resume --account 1", "contentgen dispatch resume --all")(resume)
-
-
+@dispatch_command("status", "contentgen dispatch status", "contentgen -o json dispatch status | jq .all_paused")
 def status(session: Session) -> None:
     """Show whether dispatch is paused, of everything and of accounts."""
     session.output.one(document(session.client.get_dispatch_status()), _status)
 
 
 def _status(console: Console, dispatch: Document) -> None:
-    accounts = ", ".join(map(str, dispatch["paused_account_ids"]))
-    fields(
-        console,
-        [
-            ("everything", Text("paused", "yellow") if dispatch["all_paused"] else Text("on", "green")),
-            ("paused accounts", accounts or "none"),
-        ],
-    )
+    everything = Text("paused", "yellow") if dispatch["all_paused"] else Text("on", "green")
+    accounts = ", ".join(map(str, dispatch["paused_account_ids"])) or "none"
+    fields(console, [("everything", everything), ("paused accounts", accounts)])
 
 
+@dispatch_command("pause", "contentgen dispatch pause --account 1", "contentgen dispatch pause --all")
 def pause(session: Session, account: Account = None, all_: Everything = False) -> None:
     """Dispatch no more tasks, of an account or of everything, until `resume`.
 
@@ -117,6 +99,7 @@ def pause(session: Session, account: Account = None, all_: Everything = False) -
     _say(session, account_id, paused=True)
 
 
+@dispatch_command("resume", "contentgen dispatch resume --account 1", "contentgen dispatch resume --all")
 def resume(session: Session, account: Account = None, all_: Everything = False) -> None:
     """Dispatch tasks again. It takes back the pause of the same switch only."""
     account_id = _account_id(account, all_)
@@ -139,12 +122,7 @@ def _say(session: Session, account_id: int, *, paused: bool) -> None:
 
 def pauses(connection: Connection) -> Document:
     """Returns what is paused: nothing if the scheduler's version can't tell."""
-    try:
-        return document(connection.client.get_dispatch_status())
-    except RequestError as error:
-        if error.code == "UNIMPLEMENTED":
-            return {"all_paused": False, "paused_account_ids": []}
-        raise
+    return dict(run(work.pauses(AsyncMethods(connection.transport))))
 
 
 def paused_text(dispatch: Document) -> str:
