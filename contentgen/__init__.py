@@ -14,26 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from contentgen.client import *  # noqa: F403 - the names of its `__all__`
 else:
-    _PACKAGES = {
-        *(
-            "cli",
-            "client",
-            "doctor",
-            "keda",
-            "rpcs",
-            "sandbox",
-            "service",
-            "stack",
-            "submit_fields",
-            "v1",
-            "validity",
-            "variables",
-        )
-    }
 
     def __getattr__(name: str) -> Any:
         """Loads the client when one of its names is first asked for: the services import `contentgen.v1` alone."""
-        if name not in _PACKAGES:
+        if name[0].isupper():  # as all names of the client are, and no module's
             from contentgen import client
 
             if name in client.__all__:

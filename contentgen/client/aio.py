@@ -41,13 +41,11 @@ class AioTransport(Transport):
     @property
     def stubs(self) -> Stubs:
         if self._stubs is None:  # made when the loop runs that the channel belongs to
-            self._stubs = Stubs(cast("grpc.Channel", self._given or self._make_channel()))
+            if self._given is None:
+                self._check_open()
+                self._made = open_aio_channel(self._target, self._credentials)
+            self._stubs = Stubs(cast("grpc.Channel", self._given or self._made))
         return self._stubs
-
-    def _make_channel(self) -> grpc.aio.Channel:
-        self._check_open()
-        self._made = open_aio_channel(self._target, self._credentials)
-        return self._made
 
     async def call(
         self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, waits: float = 0.0
@@ -67,8 +65,13 @@ class AioTransport(Transport):
             call = method(request, timeout=timeout, metadata=self._metadata)
         return AioStream(call)
 
-    def signal(self) -> Signal:
-        return AioSignal()
+    def signal(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    async def pause(self, seconds: float, signal: Signal | None = None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await cast("asyncio.Event", signal or asyncio.Event()).wait()
 
     async def close(self) -> None:
         """Ends what is under way."""
@@ -124,19 +127,3 @@ class AioStream(Generic[Response]):
 
     def cancel(self) -> object:
         return self._call.cancel()
-
-
-class AioSignal:
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def set(self) -> None:
-        self._event.set()
-
-    def is_set(self) -> bool:
-        return self._event.is_set()
-
-    async def wait(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()

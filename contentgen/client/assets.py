@@ -112,7 +112,7 @@ async def read(
             stream.cancel()
         if length and request.length <= 0:
             return
-        await transport.signal().wait(PAUSE * 2 ** (tries - 1))
+        await transport.pause(PAUSE * 2 ** (tries - 1))
         tries += 1
 
 

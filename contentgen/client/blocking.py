@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 import grpc
 
@@ -55,8 +55,11 @@ class BlockingTransport(Transport):
     ) -> Stream[Response]:
         return BlockingStream(rpc(request, timeout=timeout, metadata=self._metadata))
 
-    def signal(self) -> Signal:
-        return BlockingSignal()
+    def signal(self) -> threading.Event:
+        return threading.Event()
+
+    async def pause(self, seconds: float, signal: Signal | None = None) -> None:
+        cast("threading.Event", signal or threading.Event()).wait(seconds)
 
     def close(self) -> None:
         """Ends what is under way, in whichever thread."""
@@ -98,17 +101,3 @@ class BlockingStream(Generic[Response]):
 
     def cancel(self) -> object:
         return self._call.cancel()
-
-
-class BlockingSignal:
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def set(self) -> None:
-        self._event.set()
-
-    def is_set(self) -> bool:
-        return self._event.is_set()
-
-    async def wait(self, seconds: float) -> None:
-        self._event.wait(seconds)

@@ -22,7 +22,6 @@ from contentgen.client.system import AuditMethods, SystemMethods, WorkerPoolMeth
 from contentgen.client.task_control import TaskControlMethods
 from contentgen.client.task_progress import TaskProgressMethods
 from contentgen.client.tasks import TaskMethods
-from contentgen.client.transport import Transport
 from contentgen.client.webhooks import WebhookMethods
 
 TIMEOUT = 10.0
@@ -42,22 +41,15 @@ class _AllMethods(
     SystemMethods,
     WebhookMethods,
     AuditMethods,
-):
-    pass
+): ...
 
 
 class AsyncMethods(_AllMethods, Asyncio):
     """All methods as coroutines, on whatever transport: on one that blocks, `transport.run` runs them to their end."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
 
 class MessageMethods(_AllMethods, Messages):
     """All methods with the messages themselves, on a transport that blocks."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
 
 class ContentGenerationClient(_AllMethods, Blocking):
@@ -94,7 +86,8 @@ class ContentGenerationClient(_AllMethods, Blocking):
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
         transport = BlockingTransport(target, token=token, credentials=credentials, timeout=timeout, channel=channel)
-        self._transport, self._close = transport, transport.close
+        super().__init__(transport)
+        self._close = transport.close
 
     def __enter__(self) -> Self:
         return self

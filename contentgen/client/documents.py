@@ -135,8 +135,8 @@ def moment(stamp: Timestamp) -> str:
 @lru_cache(1_000)
 def label(enum: EnumDescriptor, number: int) -> str:
     """`TASK_STATUS_PENDING` → `pending`; a value that this client does not know is its number."""
-    entry = enum.values_by_number.get(number)
-    return str(number) if entry is None else entry.name.removeprefix(_prefix(enum)).lower()
+    entry, prefix = enum.values_by_number.get(number), enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return str(number) if entry is None else entry.name.removeprefix(prefix).lower()
 
 
 def value(enum: EnumDescriptor, name: str) -> Any:
@@ -145,10 +145,6 @@ def value(enum: EnumDescriptor, name: str) -> Any:
     if name not in numbers:
         raise ValueError(f"{name!r} should be one of {', '.join(numbers)}")
     return numbers[name]
-
-
-def _prefix(enum: EnumDescriptor) -> str:
-    return enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
 
 
 def duration(seconds: float | None) -> Duration | None:

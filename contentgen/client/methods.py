@@ -33,7 +33,8 @@ Method = Callable[Concatenate[Any, P], Coroutine[Any, Any, M]]
 class Methods:
     """A group of methods; all groups of a client share its transport."""
 
-    _transport: Transport
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
     @property
     def _stubs(self) -> Stubs:

@@ -21,7 +21,7 @@ from contentgen.client.results import (
 )
 from contentgen.client.task_fields import SubmitFields, TaskFields
 from contentgen.client.transport import Pages
-from contentgen.submit_fields import BY_NAME, FIELDS, Kind
+from contentgen.submit_fields import BY_NAME, Kind
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -216,7 +216,9 @@ class TaskMethods(Methods):
         more: TaskFilter,
         page_size: int,
     ) -> Pages[task_pb2.Task]:
-        request = _list(account_id, status, more, page_size)
+        request = pb.ListTasksRequest(
+            account_id=account_id or 0, statuses=task_statuses(status), filter=task_filter(more), page_size=page_size
+        )
         return Pages(self._transport, self._stubs.tasks.ListTasks, request, lambda page: page.tasks)
 
     @lists(TaskEvent)
@@ -296,20 +298,11 @@ class TaskMethods(Methods):
         return (await self._call(self._stubs.tasks.GetTaskHistory, request)).points
 
 
-def _list(
-    account_id: int | None, status: TaskStatus | Sequence[TaskStatus] | None, more: TaskFilter, page_size: int
-) -> pb.ListTasksRequest:
-    return pb.ListTasksRequest(
-        account_id=account_id or 0, statuses=task_statuses(status), filter=task_filter(more), page_size=page_size
-    )
-
-
 def _submit(request_id: str | None = None, **fields: Any) -> pb.SubmitTaskRequest:
     return submit_request(request_id=request_id or uuid.uuid4().hex, **fields)
 
 
-_MESSAGES: Mapping[Kind, Callable[[Any], Any]] = {Kind.LENGTH: duration, Kind.TIME: timestamp}
-_CONVERTERS = {field.name: _MESSAGES[field.kind] for field in FIELDS if field.kind in _MESSAGES}
+_CONVERTERS: Mapping[Kind, Callable[[Any], Any]] = {Kind.LENGTH: duration, Kind.TIME: timestamp}
 
 
 def batches(
@@ -356,7 +349,7 @@ def set_field(message: pb.SubmitTaskRequest | task_pb2.Task, name: str, value: A
         field_map = getattr(message, name)
         field_map.clear()
         field_map.update(value)
-    elif convert := _CONVERTERS.get(name):
+    elif convert := _CONVERTERS.get(field.kind):
         getattr(message, name).CopyFrom(convert(value))
     else:
         setattr(message, name, value)

@@ -7,13 +7,14 @@ that it belongs to, by W3C Trace Context.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import grpc
 
@@ -26,6 +27,9 @@ from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+
+if TYPE_CHECKING:
+    from contentgen.client.watch import TaskWatch
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -79,20 +83,8 @@ class Stream(Protocol[Response_co]):
     def cancel(self) -> object: ...
 
 
-class Signal(Protocol):
-    """Set once; any thread may set that of the blocking client."""
-
-    def set(self) -> None: ...
-    def is_set(self) -> bool: ...
-    async def wait(self, seconds: float) -> None:
-        """Returns once it is set, or after so many seconds."""
-
-
-class Closable(Protocol):
-    def close(self) -> None: ...
-
-
-C = TypeVar("C", bound=Closable)
+Signal = threading.Event | asyncio.Event
+"""Set once; any thread may set that of the blocking client."""
 
 
 class Transport(ABC):
@@ -110,7 +102,7 @@ class Transport(ABC):
         self._span = span
         self._lock = threading.Lock()
         self._closed = False
-        self._open: weakref.WeakSet[Closable] = weakref.WeakSet()
+        self._open: weakref.WeakSet[TaskWatch] = weakref.WeakSet()
 
     @property
     @abstractmethod
@@ -141,12 +133,16 @@ class Transport(ABC):
     @abstractmethod
     def signal(self) -> Signal: ...
 
-    def keep(self, stream: C) -> C:
-        """`stream`, which is closed with the client, unless it is gone before. Raises ValueError once closed."""
+    @abstractmethod
+    async def pause(self, seconds: float, signal: Signal | None = None) -> None:
+        """Returns once the signal is set, or after so many seconds."""
+
+    def keep(self, watch: TaskWatch) -> TaskWatch:
+        """`watch`, which is closed with the client, unless it is gone before. Raises ValueError once closed."""
         with self._lock:
             self._check_open()
-            self._open.add(stream)
-        return stream
+            self._open.add(watch)
+        return watch
 
     def _check_open(self) -> None:
         if self._closed:
@@ -155,9 +151,9 @@ class Transport(ABC):
     def _close_streams(self) -> None:
         with self._lock:
             self._closed = True
-            streams = list(self._open)
-        for stream in streams:
-            stream.close()
+            watches = list(self._open)
+        for watch in watches:
+            watch.close()
 
 
 def run(steps: Coroutine[Any, Any, T]) -> T:

@@ -146,7 +146,9 @@ class ResumingStream:
             except RequestError as error:
                 await self._again(error)
             except BaseException:  # the reader was interrupted, and what it was given may be lost with it
-                self._drop(stream)
+                stream.cancel()
+                with self._lock:
+                    self._stream = None
                 raise
             else:
                 if result is not None:
@@ -160,20 +162,13 @@ class ResumingStream:
             if self._closed.is_set():
                 return None
             if self._stream is None:
-                self._stream = self._open()
+                request = pb.WatchTasksRequest()
+                request.CopyFrom(self._request)  # asyncio's stream may still read the one that it was given
+                request.resume_token = self.resume_token
+                watch_tasks = self._transport.stubs.tasks.WatchTasks
+                self._stream = self._transport.stream(watch_tasks, request, timeout=STREAM_TIMEOUT)
                 self._since = time.monotonic()
             return self._stream
-
-    def _open(self) -> Events:
-        request = pb.WatchTasksRequest()
-        request.CopyFrom(self._request)  # asyncio's stream may still read the one that it was given
-        request.resume_token = self.resume_token
-        return self._transport.stream(self._transport.stubs.tasks.WatchTasks, request, timeout=STREAM_TIMEOUT)
-
-    def _drop(self, stream: Events) -> None:
-        stream.cancel()
-        with self._lock:
-            self._stream = None
 
     async def _again(self, error: RequestError) -> None:
         """Waits before the next stream; raises what no new stream solves."""
@@ -189,7 +184,7 @@ class ResumingStream:
             raise error
         with self._lock:
             self._stream = None
-        await self._closed.wait(pause)
+        await self._transport.pause(pause, self._closed)
 
     def _passes(self, error: RequestError) -> bool:
         """Returns whether to go on after `error`; moves to the token that it names."""
