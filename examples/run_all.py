@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from contentgen import ContentGenerationClient
-from contentgen.stack.processes import Interrupted, Interrupts, StackError
+from contentgen.stack.processes import Interrupts, StackError, status_of
 from contentgen.stack.services import Stack, environment, throwaway_folder
 
 HERE = Path(__file__).parent
@@ -32,25 +32,12 @@ GRACE = 0.5
 """Seconds that CLIs get at the end: where all went well nothing runs any more."""
 
 
-def main() -> int:
-    """Its exit status."""
-    try:
-        with Interrupts() as interrupts, throwaway_folder("examples") as folder:
-            logs = folder / "logs"
-            with Stack(_settings(folder), logs, GRACE, interrupts) as stack:
-                _Examples(stack, logs).run()
-    except Interrupted:
-        print("interrupted; everything is stopped", file=sys.stderr)
-        return 130
-    except StackError as error:
-        print(f"the examples failed: {error}\nread {error.log}", file=sys.stderr)
-        return 1
+def run(interrupts: Interrupts) -> None:
+    with throwaway_folder("examples") as folder:
+        settings = {**environment(folder), "CREATOR_DEMO_SECONDS": "0.5", "CONTENTGEN_SLOTS": "3"}
+        with Stack(settings, folder / "logs", GRACE, interrupts) as stack:
+            _Examples(stack, folder / "logs").run()
     print("\nall examples ended well")
-    return 0
-
-
-def _settings(folder: Path) -> dict[str, str]:
-    return {**environment(folder), "CREATOR_DEMO_SECONDS": "0.5", "CONTENTGEN_SLOTS": "3"}
 
 
 class _Examples:
@@ -111,4 +98,4 @@ class _Examples:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of("the examples", run))

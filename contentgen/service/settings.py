@@ -196,7 +196,8 @@ def settings_of(kind: type[S], flags: Mapping[str, Any], problems: Iterable[str]
     try:
         settings = kind(**_by_alias(kind, flags))
     except ValidationError as error:
-        raise SettingsError([*earlier_problems, *_problems(kind, error, flags)], _names(kind, error)) from None
+        invalid = [_name_at(kind, str(problem["loc"][0])) for problem in error.errors() if problem["loc"]]
+        raise SettingsError([*earlier_problems, *_problems(kind, error, flags)], invalid) from None
     if earlier_problems:
         raise UsageError(earlier_problems)
     return settings
@@ -227,13 +228,6 @@ def _by_alias(kind: type[ServiceSettings], flags: Mapping[str, Any]) -> dict[str
     return {str(kind.model_fields[name].validation_alias or name): value for name, value in flags.items()}
 
 
-def _names(kind: type[ServiceSettings], error: ValidationError) -> Iterator[str]:
-    """The settings that are invalid each by itself."""
-    for problem in error.errors(include_url=False):
-        if problem["loc"]:
-            yield _name_at(kind, str(problem["loc"][0]))
-
-
 def _name_at(kind: type[ServiceSettings], location: str) -> str:
     """The setting of an error's location, which is its variable where that has a name of its own."""
     return next((name for name in kind.model_fields if variable_of(kind, name) == location), location)
@@ -250,11 +244,8 @@ def _problems(kind: type[ServiceSettings], error: ValidationError, flags: Collec
         source = flag_of(kind, name) if name in flags else variable_of(kind, name)
         # What follows a switch may have been meant for something else, such as a URL with its password.
         hidden = name in kind.SECRETS | kind.UNSHOWN or problem["type"] == "bool_parsing"
-        yield f"{source}: {text}" if hidden else f"{source}={_printable(str(problem['input'])[:MAX_SHOWN])}: {text}"
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else repr(text)
+        value = str(problem["input"])[:MAX_SHOWN]
+        yield f"{source}: {text}" if hidden else f"{source}={value if value.isprintable() else repr(value)}: {text}"
 
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -275,14 +266,10 @@ def exports_traces(environ: Mapping[str, str]) -> bool:
         problems.append(f"{endpoint[0]}: must be a URL, such as http://collector:4318")
     protocol = _first(_PROTOCOLS, environ)
     if protocol and protocol[1] != "http/protobuf":
-        problems.append(
-            f"{protocol[0]}={protocol[1]}: must be http/protobuf, or unset (collectors take it on port 4318)"
-        )
+        problems.append("=".join(protocol) + ": must be http/protobuf, or unset (collectors take it on port 4318)")
     if not _is_installed():
-        problems.append(
-            f"{endpoint[0]} is set, and OpenTelemetry is not installed: pip install 'contentgen-grpc[otel]',"
-            " or unset it"
-        )
+        install = "pip install 'contentgen-grpc[otel]', or unset it"
+        problems.append(f"{endpoint[0]} is set, and OpenTelemetry is not installed: {install}")
     if problems:
         raise SettingsError(problems)
     return True

@@ -128,10 +128,6 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _address(value: object) -> Address:
-    return value if isinstance(value, Address) else Address.parse(str(value))
-
-
 def _not_empty(value: object) -> str:
     if not (text := str(value).strip()):
         raise ValueError("must not be empty")
@@ -150,7 +146,9 @@ def _readable(value: object) -> Path:
     return path
 
 
-ListenAddress = Annotated[Address, BeforeValidator(_address)]
+ListenAddress = Annotated[
+    Address, BeforeValidator(lambda value: value if isinstance(value, Address) else Address.parse(str(value)))
+]
 Text = Annotated[str, BeforeValidator(_not_empty)]
 ReadableFile = Annotated[Path, BeforeValidator(_readable)]
 LogLevel = Annotated[str, choice("debug", "info", "warning", "error")]

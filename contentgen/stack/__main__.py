@@ -15,7 +15,7 @@ import io
 import sys
 
 from contentgen.stack.demo import demo
-from contentgen.stack.processes import Interrupted, Interrupts, StackError
+from contentgen.stack.processes import status_of
 from contentgen.stack.run import run
 
 _COMMANDS = {"demo": demo, "dev": run}
@@ -28,16 +28,7 @@ def main() -> int:
     command = parser.parse_args().command
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # articles are Chinese too, whatever the terminal can show
-    try:
-        with Interrupts() as interrupts:
-            _COMMANDS[command](interrupts)
-    except Interrupted:
-        print("interrupted; everything is stopped", file=sys.stderr)
-        return 130
-    except StackError as error:
-        print(f"{command} failed: {error}\nread {error.log}", file=sys.stderr)
-        return 1
-    return 0
+    return status_of(command, _COMMANDS[command])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,20 @@ class StackError(Exception):
         self.log = log
 
 
+def status_of(name: str, command: Callable[[Interrupts], None]) -> int:
+    """Runs a command, says what went wrong, and returns its exit status: 0; 1 it failed; 130 it was interrupted."""
+    try:
+        with Interrupts() as interrupts:
+            command(interrupts)
+    except Interrupted:
+        print("interrupted; everything is stopped", file=sys.stderr)
+        return 130
+    except StackError as error:
+        print(f"{name} failed: {error}\nread {error.log}", file=sys.stderr)
+        return 1
+    return 0
+
+
 class Service:
     """One process. Ctrl-C on the terminal doesn't reach it: it is ended by `end`, in order."""
 
@@ -105,14 +120,12 @@ class Service:
     def check(self) -> None:
         """Raises StackError if the process has ended by itself."""
         if not self.running:
-            raise StackError(f"the {self.name} has ended with status {self.status}{self._tail()}", self.log)
+            lines = self.log_text().splitlines()[-_TAIL_LINES:]
+            tail = "".join(f"\n  {line}" for line in ("; its last lines:", *lines)) if lines else ""
+            raise StackError(f"the {self.name} has ended with status {self.status}{tail}", self.log)
 
     def log_text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def _tail(self) -> str:
-        lines = self.log_text().splitlines()[-_TAIL_LINES:]
-        return "".join(f"\n  {line}" for line in ("; its last lines:", *lines)) if lines else ""
 
     def kill(self) -> None:
         """Ends the process as a crash would."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 from contentgen.cli.connection import DEFAULT_SCHEDULER
@@ -31,13 +32,9 @@ def run(interrupts: Interrupts) -> None:
             with ContentGenerationClient(stack.target) as client:
                 _set_up(stack, client)
             _say_how_to_use_it(stack, data)
-            stack.keep_up(_say, _POLL)
+            stack.keep_up(partial(print, flush=True), _POLL)
     except Interrupted:
         print("stopped")
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 def _environment(data: Path) -> dict[str, str]:

@@ -67,8 +67,7 @@ class Stack:
         self._workers: list[Service] = []
         self._consoles: list[Service] = []
         self._killed: Service | None = None
-        self.target = ""
-        self.console = ""
+        self.target = self.console = ""
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -81,8 +80,9 @@ class Stack:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            if isinstance(error, RequestError):
-                self._explain(error)
+            if isinstance(error, RequestError):  # since a service is gone, or for the reason that it gives
+                self.check()
+                raise StackError(f"a call failed: {error.code} {error.message}", self._scheduler[0].log) from error
         finally:
             self._end()
 
@@ -107,11 +107,6 @@ class Stack:
             end([*self._workers, *self._consoles], self._grace, self._interrupts)
         finally:
             end(self._scheduler, self._grace, self._interrupts)
-
-    def _explain(self, error: RequestError) -> None:
-        """Raises StackError: a call failed, since a service is gone or for the reason that it gives."""
-        self.check()
-        raise StackError(f"a call failed: {error.code} {error.message}", self._scheduler[0].log) from error
 
     def check(self) -> None:
         """Raises Interrupted if a signal came, StackError if a service has ended by itself."""
@@ -184,15 +179,15 @@ def throwaway_folder(name: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"contentgen-{name}-"))
     folder.chmod(0o711)  # where root runs the stack, another user runs PostgreSQL, and has to pass through
     (folder / "data").mkdir(mode=0o711)
-    failed = True
+    gone = folder / "data"
     try:
         yield folder
-        failed = False
+        gone = folder
     except Interrupted:
-        failed = False
+        gone = folder
         raise
     finally:
-        _remove(folder / "data" if failed else folder)
+        _remove(gone)
 
 
 def _remove(folder: Path) -> None:
@@ -208,13 +203,12 @@ def environment(folder: Path) -> dict[str, str]:
     that are meant for a stack of theirs.
     """
     data = folder / "data"
+    of_stacks = ("CONTENTGEN_", "CREATOR_", "DATABASE_URL")
     variables = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL"))
+        if not name.startswith(of_stacks) or name == "CONTENTGEN_PG_BINDIR"
     }
-    if bindir := os.environ.get("CONTENTGEN_PG_BINDIR"):
-        variables["CONTENTGEN_PG_BINDIR"] = bindir
     return {
         **variables,
         **demo_creator(data / "creator"),
