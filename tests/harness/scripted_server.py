@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -101,6 +101,38 @@ def _bytes(answer: Message | bytes) -> bytes:
     return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
+# Messages with something in every field.
+
+
+def fields(message: type[Message]) -> list[FieldDescriptor]:
+    descriptors: Any = message.DESCRIPTOR.fields  # upb's class is as good
+    return list(descriptors)
+
+
+def filled(message: type[Message], *only: FieldDescriptor) -> Any:
+    """With a value other than the default in every field, or in one."""
+    instance = message()
+    for descriptor in only or fields(message):
+        if descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
+            entry = filled(GetMessageClass(descriptor.message_type))
+            getattr(instance, descriptor.name)[entry.key] = entry.value
+        elif descriptor.is_repeated:
+            getattr(instance, descriptor.name).append(_value(descriptor))
+        elif descriptor.message_type is not None:
+            getattr(instance, descriptor.name).CopyFrom(_value(descriptor))
+        else:
+            setattr(instance, descriptor.name, _value(descriptor))
+    return instance
+
+
+def _value(of: FieldDescriptor) -> Any:
+    if of.message_type is not None:
+        return filled(GetMessageClass(of.message_type))
+    if of.enum_type is not None:
+        return of.enum_type.values[1].number
+    return {FieldDescriptor.CPPTYPE_STRING: "text", FieldDescriptor.CPPTYPE_BOOL: True}.get(of.cpp_type, 7)
+
+
 # Services whose answers are scripts, step by step: schedulers that are away, newer, slow or wrong on demand.
 
 
@@ -157,6 +189,11 @@ class ScriptedServices:
     def will(self, method: str, *steps: Step | Sequence[Step]) -> None:
         """Sets the steps of the next calls of `method`; a call without a step fails."""
         self._scripts[method].extend(steps)
+
+    def start_over(self) -> None:
+        """Forgets all steps and calls."""
+        self._scripts.clear()
+        self._calls.clear()
 
     def calls(self, method: str) -> list[Call]:
         with self._lock:
