@@ -101,23 +101,6 @@ async def test_a_cancelled_read_of_a_watch_loses_no_event(
     assert [request.resume_token for request in scheduler.requests("WatchTasks")] == ["", "t1"]
 
 
-async def test_a_watch_is_iterated_with_async_for(
-    scheduler: ScriptedServices, client: AsyncContentGenerationClient
-) -> None:
-    scheduler.will("WatchTasks", [event("t1"), AWAY], [event("t2", ENDED), SILENCE])
-    async with client.watch([TASK], until_ended=True) as events:
-        assert [change["task"]["status"] async for change in events] == ["pending", "completed"]
-
-
-async def test_a_list_is_iterated_with_async_for_page_by_page(
-    scheduler: ScriptedServices, client: AsyncContentGenerationClient
-) -> None:
-    scheduler.will("ListTasks", pb.ListTasksResponse(tasks=[PENDING], next_page_token="p1"))
-    scheduler.will("ListTasks", pb.ListTasksResponse(next_page_token="p2"), pb.ListTasksResponse(tasks=[ENDED]))
-    assert [task["status"] async for task in client.iter_tasks()] == ["pending", "completed"]
-    assert [request.page_token for request in scheduler.requests("ListTasks")] == ["", "p1", "p2"]
-
-
 async def test_a_timeout_of_the_caller_ends_a_call(
     scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from contentgen import ContentGenerationClient, InvalidArgument, ResourceNotFoundException, TaskChange
+from contentgen import ContentGenerationClient, TaskChange
 from tests.harness.client import KINDS, opened
 from tests.harness.maker import Maker
 from tests.harness.scripted_worker import ScriptedWorker
@@ -70,7 +70,6 @@ def example(method: Callable[..., Any]) -> str:
 # Both clients' watches and polls over real servers on a real database.
 
 
-NO_TASK = "task-0000000000000000"
 WHOLE_LIFE = [None, "pending", "submitted", "processing", "completed"]
 
 
@@ -114,27 +113,3 @@ async def test_an_entered_watch_sees_later_submits(
         events = await to_thread(lambda: list(islice(watch, 4)))
     assert moves(events) == list(pairwise(WHOLE_LIFE))
     assert {event["task"]["task_id"] for event in events} == {task_id}
-
-
-async def test_bad_watches_are_refused(client: ContentGenerationClient, account: int) -> None:
-    with pytest.raises(ResourceNotFoundException, match=NO_TASK):
-        await to_thread(next, client.watch([NO_TASK]))
-    with pytest.raises(ResourceNotFoundException, match="account 999"):
-        await to_thread(next, client.watch(account_id=999))
-    with pytest.raises(InvalidArgument) as raised:
-        await to_thread(next, client.watch(account_id=account, resume_token="no token"))
-    assert raised.value.reason == "INVALID_ARGUMENT"
-
-
-async def test_polls_without_running_tasks_return_at_once(client: ContentGenerationClient, account: int) -> None:
-    task_id = await to_thread(client.submit_task, account, "pending")
-    assert await to_thread(client.poll_single_task, task_id) == "pending"
-    assert await to_thread(client.poll_single_task, NO_TASK) is None
-    assert await to_thread(client.poll_running_tasks) == {
-        "total": 0,
-        "completed": 0,
-        "failed": 0,
-        "timeout": 0,
-        "still_running": 0,
-        "error": 0,
-    }

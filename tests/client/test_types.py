@@ -6,7 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,41 +89,34 @@ from contentgen import ContentGeneratoinClient  # attr-defined
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mypy")
-
-
-def mypy(source: str, folder: Path, cache: Path) -> dict[int, str]:
-    """The code of the error in each line; a wrong key has one of two."""
-    file = folder / "snippet.py"
-    file.write_text(source, encoding="utf-8")
-    options = ["--strict", "--config-file=", f"--cache-dir={cache}", "--no-error-summary", "--hide-error-context"]
-    program = [sys.executable, "-m", "mypy", *options, str(file)]
+def mistakes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[int, str]]:
+    """The code of the error in each line of each text, which one run looks at; a wrong key has one of two."""
+    [readme] = SNIPPET.findall(README.read_text(encoding="utf-8"))
+    assert "from contentgen import ContentGenerationClient" in readme
+    guide = "\n".join(SNIPPET.findall(GUIDE.read_text(encoding="utf-8")))  # those of asyncio are whole programs
+    folder, texts = tmp_path_factory.mktemp("mypy"), {"right": RIGHT, "wrong": WRONG, "readme": readme, "guide": guide}
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    options = ["--strict", "--config-file=", f"--cache-dir={folder}", "--no-error-summary", "--hide-error-context"]
+    program = [sys.executable, "-m", "mypy", *options, *(f"{name}.py" for name in texts)]
     ran = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert ran.stderr == ""
-    errors = re.findall(r"^snippet\.py:(\d+): error: .*\[([a-z-]+)\]$", ran.stdout, re.MULTILINE)
-    assert (ran.returncode == 0) is (not errors), ran.stdout
-    return {int(line): code.replace("misc", "typeddict-item") for line, code in errors}
+    errors = re.findall(r"^(\w+)\.py:(\d+): error: .*\[([a-z-]+)\]$", ran.stdout, re.MULTILINE)
+    assert len(errors) == ran.stdout.count(": error: "), ran.stdout
+    return {
+        name: {int(line): code.replace("misc", "typeddict-item") for file, line, code in errors if file == name}
+        for name in texts
+    }
 
 
-def test_right_code_passes(tmp_path: Path, cache: Path) -> None:
-    assert mypy(RIGHT, tmp_path, cache) == {}
+@pytest.mark.parametrize("name", ["right", "readme", "guide"])
+def test_right_code_passes(name: str, mistakes: Mapping[str, Mapping[int, str]]) -> None:
+    assert mistakes[name] == {}
 
 
-def test_each_mistake_is_named(tmp_path: Path, cache: Path) -> None:
+def test_each_mistake_is_named(mistakes: Mapping[str, Mapping[int, str]]) -> None:
     marked = {n: line.rpartition("# ")[2] for n, line in enumerate(WRONG.splitlines(), start=1) if "# " in line}
-    assert mypy(WRONG, tmp_path, cache) == marked
-
-
-def test_readme_s_snippet_passes(tmp_path: Path, cache: Path) -> None:
-    [snippet] = SNIPPET.findall(README.read_text(encoding="utf-8"))
-    assert "from contentgen import ContentGenerationClient" in snippet
-    assert mypy(snippet, tmp_path, cache) == {}
-
-
-def test_the_guide_s_snippets_pass(tmp_path: Path, cache: Path) -> None:
-    """One after the other, as the guide says; those of asyncio are whole programs."""
-    assert mypy("\n".join(SNIPPET.findall(GUIDE.read_text(encoding="utf-8"))), tmp_path, cache) == {}
+    assert mistakes["wrong"] == marked
 
 
 # Both clients have the same methods, from one definition.
