@@ -19,26 +19,47 @@ class The:
     field: str
 
 
+def _id_of(field: str) -> Callable[[str], dict[str, The]]:
+    return lambda what: {field: The(what, field)}
+
+
+account, content, delivery, schedule, task, webhook, worker = (
+    _id_of(f"{name}_id") for name in ("account", "content", "delivery", "schedule", "task", "webhook", "worker")
+)
+"""The field of a request that names what `World.make` makes."""
+OWN = The("own", "account_id")
+OTHER_PAGE = {"page_token": The("page_of_tasks", "next_page_token")}
+"""A token of a list of tasks."""
+
+
 @dataclass(frozen=True, slots=True)
-class Good:
+class Case:
+    """A request to an RPC, by its name as `TaskService/SubmitTask`."""
+
+    name: str
+    request: Mapping[str, Any]
+
+    @property
+    def rpc(self) -> str:
+        return f"contentgen.v1.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Good(Case):
     """A request that succeeds.
 
     `shape` is the answer: at the top it has every field, further down those that are looked at; a type or a function
     stands for what it accepts. `polled`: a worker is asked, and answers.
     """
 
-    rpc: str
-    request: Mapping[str, Any]
     shape: Mapping[str, Any]
     polled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class Bad(Case):
     """A request that is refused: with this status and reason, naming these fields, with this metadata."""
 
-    rpc: str
-    request: Mapping[str, Any]
     code: StatusCode = StatusCode.INVALID_ARGUMENT
     reason: str = "INVALID_ARGUMENT"
     fields: tuple[str, ...] = ()
@@ -58,7 +79,7 @@ def wrong_state(rpc: str, request: Mapping[str, Any], current: str, required: st
 def name_of(case: Good | Bad) -> str:
     """A case's name in pytest's output."""
     what = case.reason if isinstance(case, Bad) else "good"
-    return f"{case.rpc.rpartition('/')[2]}-{what}"
+    return f"{case.name.rpartition('/')[2]}-{what}"
 
 
 async def resolved(world: World, *values: Any) -> list[Any]:

@@ -8,44 +8,34 @@ from typing import Any
 
 from grpc import StatusCode
 
-from tests.api.cases import Bad, Good, The, not_found, wrong_state
+from tests.api.cases import (
+    OTHER_PAGE,
+    OWN,
+    Bad,
+    Good,
+    The,
+    account,
+    content,
+    delivery,
+    not_found,
+    schedule,
+    task,
+    webhook,
+    worker,
+    wrong_state,
+)
 from tests.api.task_cases import EVERYTHING, NO_ACCOUNT, an_opaque_token
 
 LATER = "2999-01-01T00:00:00Z"
 NOTHING = "9007199254740993"
-PUT_ASSET = "contentgen.v1.WorkerService/PutAsset"
-OWN = The("own", "account_id")
+PUT_ASSET = "WorkerService/PutAsset"
 
 
-def content(name: str) -> str:
-    return f"contentgen.v1.ContentService/{name}"
-
-
-def asset(name: str) -> str:
-    return f"contentgen.v1.AssetService/{name}"
-
-
-def account(name: str) -> str:
-    return f"contentgen.v1.AccountService/{name}"
-
-
-def pool(name: str) -> str:
-    return f"contentgen.v1.WorkerPoolService/{name}"
-
-
-def schedule(name: str) -> str:
-    return f"contentgen.v1.ScheduleService/{name}"
-
-
-def webhook(name: str) -> str:
-    return f"contentgen.v1.WebhookService/{name}"
-
-
-AUDIT = "contentgen.v1.AuditService/ListAuditEvents"
+AUDIT = "AuditService/ListAuditEvents"
 
 
 def claim(what: str, **more: Any) -> dict[str, Any]:
-    return {"content_id": The(what, "content_id"), "claim_id": The(what, "claim_id"), **more}
+    return {**content(what), "claim_id": The(what, "claim_id"), **more}
 
 
 QUOTAS = {
@@ -83,7 +73,7 @@ NEW_SCHEDULE = {
 }
 URL = "https://news.example/hook"
 EVENTS = ["task.ended", "publish.failed"]
-HOOK = {"webhook_id": The("hook", "webhook_id")}
+HOOK = webhook("hook")
 ENTRY = {"account_id": OWN, "priority": 5, "error": ""}
 TEXTS = {
     "title": "题" * 255,
@@ -95,13 +85,13 @@ TEXTS = {
 }
 GOOD = [
     Good(
-        content("GetContent"),
-        {"content_id": The("approved", "content_id")},
+        "ContentService/GetContent",
+        content("approved"),
         {
             "content": {
-                "content_id": The("approved", "content_id"),
+                **content("approved"),
                 "account_id": OWN,
-                "task_id": The("approved", "task_id"),
+                **task("approved"),
                 "title": "a topic",
                 "body": "an article",
                 "summary": "an article",
@@ -114,14 +104,14 @@ GOOD = [
         },
     ),
     Good(
-        content("ListContents"),
-        {"account_id": The("unreviewed", "account_id"), "review_status": "REVIEW_STATUS_PENDING_REVIEW"},
-        {"contents": [{"content_id": The("unreviewed", "content_id"), "body": ""}], "next_page_token": ""},
+        "ContentService/ListContents",
+        {**account("unreviewed"), "review_status": "REVIEW_STATUS_PENDING_REVIEW"},
+        {"contents": [{**content("unreviewed"), "body": ""}], "next_page_token": ""},
     ),
     Good(
-        content("ListContents"),
+        "ContentService/ListContents",
         {
-            "account_id": The("approved", "account_id"),
+            **account("approved"),
             "review_status": "REVIEW_STATUS_APPROVED",
             "publish_status": "PUBLISH_STATUS_PENDING",
             "category": "新闻",
@@ -135,14 +125,14 @@ GOOD = [
         {"contents": [], "next_page_token": ""},
     ),
     Good(
-        content("ListContents"),
-        {"account_id": The("edited", "account_id"), "query": "EDIT topic", "publish_status": "PUBLISH_STATUS_PENDING"},
-        {"contents": [{"content_id": The("edited", "content_id")}], "next_page_token": ""},
+        "ContentService/ListContents",
+        {**account("edited"), "query": "EDIT topic", "publish_status": "PUBLISH_STATUS_PENDING"},
+        {"contents": [content("edited")], "next_page_token": ""},
     ),
     Good(
-        content("ReviewContent"),
+        "ContentService/ReviewContent",
         {
-            "content_id": The("unreviewed", "content_id"),
+            **content("unreviewed"),
             "decision": "REVIEW_DECISION_APPROVE",
             "comment": "字" * 2_000,
             "etag": The("unreviewed", "etag"),
@@ -160,17 +150,17 @@ GOOD = [
         },
     ),
     Good(
-        content("BatchReviewContents"),
+        "ContentService/BatchReviewContents",
         {
             "requests": [
                 {
-                    "content_id": The("unreviewed", "content_id"),
+                    **content("unreviewed"),
                     "decision": "REVIEW_DECISION_APPROVE",
                     "comment": "good",
                     "etag": The("unreviewed", "etag"),
                     "reviewer": "anna",
                 },
-                {"content_id": The("held", "content_id"), "decision": "REVIEW_DECISION_REJECT"},
+                {**content("held"), "decision": "REVIEW_DECISION_REJECT"},
             ],
             "reviewer": "boris",
         },
@@ -183,8 +173,8 @@ GOOD = [
     ),
     *(
         Good(
-            content("ReopenContent"),
-            {"content_id": The(what, "content_id")},
+            "ContentService/ReopenContent",
+            content(what),
             {
                 "content": {
                     "review_status": "REVIEW_STATUS_PENDING_REVIEW",
@@ -197,11 +187,11 @@ GOOD = [
         for what in ("approved", "approved_by_review", "rejected", "unreviewed", "unpublishable", "lapsed")
     ),
     Good(
-        content("ClaimReview"),
-        {"account_id": The("unreviewed", "account_id"), "lease": "1s", "reviewer": "审" * 200},
+        "ContentService/ClaimReview",
+        {**account("unreviewed"), "lease": "1s", "reviewer": "审" * 200},
         {
             "content": {
-                "content_id": The("unreviewed", "content_id"),
+                **content("unreviewed"),
                 "body": "an article",
                 "review_holder": "审" * 200,
                 "review_claim_expire_time": str,
@@ -209,13 +199,13 @@ GOOD = [
         },
     ),
     Good(
-        content("ClaimReview"),
-        {"content_id": The("unreviewed", "content_id"), "reviewer": "anna"},
-        {"content": {"content_id": The("unreviewed", "content_id"), "review_holder": "anna"}},
+        "ContentService/ClaimReview",
+        {**content("unreviewed"), "reviewer": "anna"},
+        {"content": {**content("unreviewed"), "review_holder": "anna"}},
     ),
     Good(
-        content("RegenerateContent"),
-        {"content_id": The("approved", "content_id"), "feedback": "短" * 2_000},
+        "ContentService/RegenerateContent",
+        {**content("approved"), "feedback": "短" * 2_000},
         {
             "task": {
                 "account_id": OWN,
@@ -227,15 +217,11 @@ GOOD = [
             }
         },
     ),
+    Good("ContentService/ReleaseReview", content("held"), {"content": {**content("held"), "review_holder": ""}}),
     Good(
-        content("ReleaseReview"),
-        {"content_id": The("held", "content_id")},
-        {"content": {"content_id": The("held", "content_id"), "review_holder": ""}},
-    ),
-    Good(
-        content("UpdateContent"),
+        "ContentService/UpdateContent",
         {
-            "content": {"content_id": The("approved", "content_id"), **TEXTS},
+            "content": {**content("approved"), **TEXTS},
             "update_mask": "title,body,htmlBody,summary,category,coverImage",
             "etag": The("approved", "etag"),
             "reviewer": "编辑",
@@ -243,29 +229,29 @@ GOOD = [
         {"content": {**TEXTS, "word_count": 4, "revision": 2, "etag": an_opaque_token}},
     ),
     Good(
-        content("UpdateContent"),
-        {"content": {"content_id": The("approved", "content_id"), "body": "a new text"}, "update_mask": "body"},
+        "ContentService/UpdateContent",
+        {"content": {**content("approved"), "body": "a new text"}, "update_mask": "body"},
         {"content": {"title": "a topic", "body": "a new text", "summary": "a new text", "html_body": ""}},
     ),
     Good(
-        content("ListContentRevisions"),
-        {"content_id": The("approved", "content_id"), "page_size": 1},
+        "ContentService/ListContentRevisions",
+        {**content("approved"), "page_size": 1},
         {"revisions": [{"number": 1, "author": "", "body": "an article", "create_time": str}], "next_page_token": ""},
     ),
     Good(
-        content("ListContentRevisions"),
-        {"content_id": The("edited", "content_id")},
+        "ContentService/ListContentRevisions",
+        content("edited"),
         {
             "revisions": [{"number": 1, "title": "a topic"}, {"number": 2, "author": "anonymous", "title": "edited"}],
             "next_page_token": "",
         },
     ),
-    Good(content("DeleteContent"), {"content_id": The("approved", "content_id")}, {}),
-    Good(content("DeleteContent"), {"content_id": The("published", "content_id"), "force": True}, {}),
+    Good("ContentService/DeleteContent", content("approved"), {}),
+    Good("ContentService/DeleteContent", {**content("published"), "force": True}, {}),
     Good(
-        content("ListPublishPool"),
+        "ContentService/ListPublishPool",
         {
-            "account_id": The("approved", "account_id"),
+            **account("approved"),
             "statuses": ["PUBLISH_STATUS_PENDING"],
             "scheduled_after": "2030-01-31T00:00:00Z",
             "scheduled_before": "2030-02-01T00:00:00Z",
@@ -273,23 +259,17 @@ GOOD = [
         {"entries": [], "next_page_token": ""},
     ),
     Good(
-        content("ListPublishPool"),
-        {"account_id": The("approved", "account_id")},
-        {
-            "entries": [{**ENTRY, "content_id": The("approved", "content_id"), "status": "PUBLISH_STATUS_PENDING"}],
-            "next_page_token": "",
-        },
+        "ContentService/ListPublishPool",
+        account("approved"),
+        {"entries": [{**ENTRY, **content("approved"), "status": "PUBLISH_STATUS_PENDING"}], "next_page_token": ""},
     ),
     Good(
-        content("ListPublishPool"),
-        {
-            "account_id": The("unpublishable", "account_id"),
-            "statuses": ["PUBLISH_STATUS_FAILED", "PUBLISH_STATUS_PENDING"],
-        },
+        "ContentService/ListPublishPool",
+        {**account("unpublishable"), "statuses": ["PUBLISH_STATUS_FAILED", "PUBLISH_STATUS_PENDING"]},
         {
             "entries": [
                 {
-                    "content_id": The("unpublishable", "content_id"),
+                    **content("unpublishable"),
                     "status": "PUBLISH_STATUS_PENDING",
                     "attempt_count": 1,
                     "max_attempts": 3,
@@ -301,8 +281,8 @@ GOOD = [
         },
     ),
     Good(
-        content("ClaimPublishPool"),
-        {"account_id": The("approved", "account_id"), "limit": 1_000, "lease": "1s", "publisher": "字" * 200},
+        "ContentService/ClaimPublishPool",
+        {**account("approved"), "limit": 1_000, "lease": "1s", "publisher": "字" * 200},
         {
             "entries": [
                 {
@@ -315,39 +295,39 @@ GOOD = [
             ]
         },
     ),
-    Good(content("ClaimPublishPool"), {"account_id": OWN}, {"entries": []}),
+    Good("ContentService/ClaimPublishPool", {"account_id": OWN}, {"entries": []}),
     Good(
-        content("ReportPublished"),
+        "ContentService/ReportPublished",
         claim("claimed", published=True),
-        {"entry": {**ENTRY, "content_id": The("claimed", "content_id"), "status": "PUBLISH_STATUS_PUBLISHED"}},
+        {"entry": {**ENTRY, **content("claimed"), "status": "PUBLISH_STATUS_PUBLISHED"}},
     ),
     Good(
-        content("ReportPublished"),
+        "ContentService/ReportPublished",
         claim("claimed", published=True, published_url="https://" + "字" * 1_992),
         {"entry": {"attempt_count": 1, "published_url": "https://" + "字" * 1_992}},
     ),
     Good(
-        content("RenewPublishClaim"),
+        "ContentService/RenewPublishClaim",
         claim("claimed", lease="315576000000s"),
         {"entry": {"status": "PUBLISH_STATUS_PUBLISHING", "claim_expire_time": "9999-12-31T00:00:00Z"}},
     ),
     Good(
-        content("RetryPublish"),
-        {"content_id": The("unpublishable", "content_id")},
+        "ContentService/RetryPublish",
+        content("unpublishable"),
         {"entry": {"status": "PUBLISH_STATUS_PENDING", "attempt_count": 0}},
     ),
     Good(
-        content("UpdatePublishPoolEntry"),
+        "ContentService/UpdatePublishPoolEntry",
         {
-            "entry": {"content_id": The("approved", "content_id"), "priority": 10, "schedule_time": LATER},
+            "entry": {**content("approved"), "priority": 10, "schedule_time": LATER},
             "update_mask": "priority,scheduleTime",
         },
         {"entry": {"priority": 10, "schedule_time": LATER, "status": "PUBLISH_STATUS_PENDING"}},
     ),
-    Good(content("RemoveFromPublishPool"), {"content_id": The("approved", "content_id")}, {}),
+    Good("ContentService/RemoveFromPublishPool", content("approved"), {}),
     Good(
-        content("ListPublishAttempts"),
-        {"content_id": The("unpublishable", "content_id")},
+        "ContentService/ListPublishAttempts",
+        content("unpublishable"),
         {
             "attempts": [
                 {"number": 1, "publisher": "anonymous", "start_time": str, "end_time": str, "published": False}
@@ -356,12 +336,12 @@ GOOD = [
         },
     ),
     Good(
-        asset("GetAsset"),
+        "AssetService/GetAsset",
         {"sha256": The("pictured", "sha256"), "offset": 1, "length": 3},
         {"chunk": base64.b64encode(b"PNG").decode()},
     ),
     Good(
-        asset("GetAssetInfo"),
+        "AssetService/GetAssetInfo",
         {"sha256": The("pictured", "sha256")},
         {
             "asset": {
@@ -384,77 +364,68 @@ GOOD = [
         },
         {"known": bool},
     ),
-    Good(account("CreateAccount"), {"name": "n"}, {"account": {"weight": 1.0, "active": True, "create_time": str}}),
     Good(
-        account("CreateAccount"),
+        "AccountService/CreateAccount", {"name": "n"}, {"account": {"weight": 1.0, "active": True, "create_time": str}}
+    ),
+    Good(
+        "AccountService/CreateAccount",
         {key: value for key, value in ACCOUNT.items() if key != "active"},
         {"account": {**ACCOUNT, "account_id": lambda number: int(number) > 0}},
     ),
-    Good(account("GetAccount"), {"account_id": OWN}, {"account": {"account_id": OWN, "max_concurrent_tasks": 0}}),
-    Good(account("ListAccounts"), {"page_size": 1}, {"accounts": [{"active": bool}], "next_page_token": str}),
+    Good("AccountService/GetAccount", {"account_id": OWN}, {"account": {"account_id": OWN, "max_concurrent_tasks": 0}}),
+    Good("AccountService/ListAccounts", {"page_size": 1}, {"accounts": [{"active": bool}], "next_page_token": str}),
     Good(
-        account("UpdateAccount"),
-        {"account": {"account_id": The("account", "account_id"), **ACCOUNT}, "update_mask": ALL_PATHS},
+        "AccountService/UpdateAccount",
+        {"account": {**account("account"), **ACCOUNT}, "update_mask": ALL_PATHS},
         {"account": ACCOUNT},
     ),
     Good(
-        account("UpdateAccount"),
-        {"account": {"account_id": The("inactive", "account_id"), "active": True}, "update_mask": "active"},
+        "AccountService/UpdateAccount",
+        {"account": {**account("inactive"), "active": True}, "update_mask": "active"},
         {"account": {"name": "an account", "active": True}},
     ),
-    Good(account("DeactivateAccount"), {"account_id": The("account", "account_id")}, {"account": {"active": False}}),
+    Good("AccountService/DeactivateAccount", account("account"), {"account": {"active": False}}),
     Good(
-        schedule("CreateSchedule"),
+        "ScheduleService/CreateSchedule",
         {"account_id": OWN, "cron": "*/5 * * * *", "template": {"topic": "a topic", "account_id": NO_ACCOUNT}},
         {"schedule": {**NEW_SCHEDULE, "template": {"topic": "a topic", "account_id": OWN}}},
     ),
     Good(
-        schedule("CreateSchedule"),
+        "ScheduleService/CreateSchedule",
         {"account_id": OWN, **SETTINGS, "template": TEMPLATE},
         {"schedule": {**SETTINGS, "template": {**TEMPLATE, "account_id": OWN}, "next_run_times": []}},
     ),
+    Good("ScheduleService/GetSchedule", schedule("schedule"), {"schedule": {**NEW_SCHEDULE, "cron": "0 0 1 1 *"}}),
     Good(
-        schedule("GetSchedule"),
-        {"schedule_id": The("schedule", "schedule_id")},
-        {"schedule": {**NEW_SCHEDULE, "cron": "0 0 1 1 *"}},
-    ),
-    Good(
-        schedule("GetNextRuns"),
+        "ScheduleService/GetNextRuns",
         {"cron": "0 0 29 2 *", "time_zone": "Asia/Shanghai"},
         {"next_run_times": lambda times: len(times) == 5},
     ),
     Good(
-        schedule("ListSchedules"),
-        {"account_id": The("schedule", "account_id"), "page_size": 1_000},
+        "ScheduleService/ListSchedules",
+        {**account("schedule"), "page_size": 1_000},
         {"schedules": [NEW_SCHEDULE], "next_page_token": ""},
     ),
     Good(
-        schedule("UpdateSchedule"),
-        {
-            "schedule": {"schedule_id": The("schedule", "schedule_id"), **SETTINGS, "template": TEMPLATE},
-            "update_mask": ALL_SETTINGS,
-        },
+        "ScheduleService/UpdateSchedule",
+        {"schedule": {**schedule("schedule"), **SETTINGS, "template": TEMPLATE}, "update_mask": ALL_SETTINGS},
         {"schedule": {**SETTINGS, "template": {**TEMPLATE, "account_id": OWN}}},
     ),
     Good(
-        schedule("UpdateSchedule"),
-        {"schedule": {"schedule_id": The("paused", "schedule_id")}, "update_mask": "paused"},
+        "ScheduleService/UpdateSchedule",
+        {"schedule": schedule("paused"), "update_mask": "paused"},
         {"schedule": {**NEW_SCHEDULE, "cron": "0 0 1 1 *"}},
     ),
-    Good(schedule("DeleteSchedule"), {"schedule_id": The("schedule", "schedule_id")}, {}),
+    Good("ScheduleService/DeleteSchedule", schedule("schedule"), {}),
+    Good("ScheduleService/PauseSchedule", schedule("schedule"), {"schedule": {"paused": True, "next_run_times": []}}),
+    Good("ScheduleService/ResumeSchedule", schedule("paused"), {"schedule": NEW_SCHEDULE}),
     Good(
-        schedule("PauseSchedule"),
-        {"schedule_id": The("schedule", "schedule_id")},
-        {"schedule": {"paused": True, "next_run_times": []}},
-    ),
-    Good(schedule("ResumeSchedule"), {"schedule_id": The("paused", "schedule_id")}, {"schedule": NEW_SCHEDULE}),
-    Good(
-        schedule("RunSchedule"),
-        {"schedule_id": The("paused", "schedule_id")},
-        {"task": {"account_id": OWN, "topic": "a topic", "schedule_id": The("paused", "schedule_id")}},
+        "ScheduleService/RunSchedule",
+        schedule("paused"),
+        {"task": {"account_id": OWN, "topic": "a topic", **schedule("paused")}},
     ),
     Good(
-        pool("GetWorkerPool"),
+        "WorkerPoolService/GetWorkerPool",
         {"page_size": The("workers", "all")},
         {
             "num_workers": lambda count: count >= 1,
@@ -467,7 +438,7 @@ GOOD = [
         },
     ),
     Good(
-        pool("GetWorkerPool"),
+        "WorkerPoolService/GetWorkerPool",
         {"page_size": The("workers", "one")},
         {
             "num_workers": lambda count: count >= 1,
@@ -478,66 +449,61 @@ GOOD = [
         },
     ),
     Good(
-        pool("DrainWorker"),
-        {"worker_id": The("connected", "worker_id")},
-        {"worker": {"worker_id": The("connected", "worker_id"), "draining": True, "running": False}},
+        "WorkerPoolService/DrainWorker",
+        worker("connected"),
+        {"worker": {**worker("connected"), "draining": True, "running": False}},
     ),
     Good(
-        pool("ResizeWorker"),
-        {"worker_id": The("connected", "worker_id"), "slots": 1_000},
-        {"worker": {"worker_id": The("connected", "worker_id"), "slots": 1_000, "connect_time": str}},
+        "WorkerPoolService/ResizeWorker",
+        {**worker("connected"), "slots": 1_000},
+        {"worker": {**worker("connected"), "slots": 1_000, "connect_time": str}},
     ),
-    Good(pool("PauseDispatch"), {"account_id": The("account", "account_id")}, {}),
-    Good(pool("ResumeDispatch"), {"account_id": The("account", "account_id")}, {}),
-    Good(pool("ResumeDispatch"), {}, {}),
-    Good(pool("GetDispatchStatus"), {}, {"all_paused": bool, "paused_account_ids": list}),
+    Good("WorkerPoolService/PauseDispatch", account("account"), {}),
+    Good("WorkerPoolService/ResumeDispatch", account("account"), {}),
+    Good("WorkerPoolService/ResumeDispatch", {}, {}),
+    Good("WorkerPoolService/GetDispatchStatus", {}, {"all_paused": bool, "paused_account_ids": list}),
     Good(
-        pool("UndrainWorker"),
-        {"worker_id": The("draining", "worker_id")},
-        {"worker": {"worker_id": The("connected", "worker_id"), "draining": False, "running": True, "connected": True}},
+        "WorkerPoolService/UndrainWorker",
+        worker("draining"),
+        {"worker": {**worker("connected"), "draining": False, "running": True, "connected": True}},
     ),
     Good(
-        webhook("CreateWebhook"),
+        "WebhookService/CreateWebhook",
         {"account_id": OWN, "url": URL, "event_types": EVENTS},
         {
             "webhook": {"account_id": OWN, "url": URL, "event_types": EVENTS, "active": True, "last_error": ""},
             "secret": lambda secret: secret.startswith("whsec_"),
         },
     ),
-    Good(webhook("GetWebhook"), HOOK, {"webhook": {**HOOK, "account_id": OWN, "create_time": str}}),
+    Good("WebhookService/GetWebhook", HOOK, {"webhook": {**HOOK, "account_id": OWN, "create_time": str}}),
+    Good("WebhookService/ListWebhooks", account("hook"), {"webhooks": [HOOK], "next_page_token": ""}),
     Good(
-        webhook("ListWebhooks"), {"account_id": The("hook", "account_id")}, {"webhooks": [HOOK], "next_page_token": ""}
-    ),
-    Good(
-        webhook("UpdateWebhook"),
+        "WebhookService/UpdateWebhook",
         {
             "webhook": {**HOOK, "url": URL, "event_types": EVENTS, "active": False},
             "update_mask": "url,eventTypes,active",
         },
         {"webhook": {**HOOK, "active": False}},
     ),
-    Good(webhook("DeleteWebhook"), HOOK, {}),
+    Good("WebhookService/DeleteWebhook", HOOK, {}),
     Good(
-        webhook("RotateWebhookSecret"),
+        "WebhookService/RotateWebhookSecret",
         {**HOOK, "overlap": "604800s"},
         {"webhook": {**HOOK, "previous_secret_expire_time": str}, "secret": lambda secret: secret.startswith("whsec_")},
     ),
     Good(
-        webhook("PingWebhook"),
+        "WebhookService/PingWebhook",
         HOOK,
         {"delivery": {**HOOK, "event_type": "webhook.ping", "status": "DELIVERY_STATUS_EXHAUSTED", "attempt_count": 1}},
     ),
     Good(
-        webhook("ListDeliveries"),
-        {"webhook_id": The("pinged", "webhook_id"), "status": "DELIVERY_STATUS_EXHAUSTED"},
-        {
-            "deliveries": [{"delivery_id": The("pinged", "delivery_id"), "message_id": str, "data": str}],
-            "next_page_token": "",
-        },
+        "WebhookService/ListDeliveries",
+        {**webhook("pinged"), "status": "DELIVERY_STATUS_EXHAUSTED"},
+        {"deliveries": [{**delivery("pinged"), "message_id": str, "data": str}], "next_page_token": ""},
     ),
     Good(
-        webhook("RedeliverWebhook"),
-        {"delivery_id": The("pinged", "delivery_id")},
+        "WebhookService/RedeliverWebhook",
+        delivery("pinged"),
         {"delivery": {"status": "DELIVERY_STATUS_PENDING", "next_attempt_time": str}},
     ),
     Good(
@@ -553,7 +519,7 @@ GOOD = [
         {"events": [], "next_page_token": ""},
     ),
     Good(
-        "contentgen.v1.SystemService/GetSystem",
+        "SystemService/GetSystem",
         {},
         {
             "version": str,
@@ -566,7 +532,7 @@ GOOD = [
         },
     ),
     Good(
-        "contentgen.v1.SystemService/GetCaller",
+        "SystemService/GetCaller",
         {},
         {
             "name": "",
@@ -579,13 +545,18 @@ GOOD = [
         },
     ),
 ]
+BY_CONTENT_ID = ("GetContent", "ReopenContent", "ReleaseReview", "RetryPublish", "RemoveFromPublishPool")
+BY_IT_AND_MORE = ("ClaimReview", "ListContentRevisions", "DeleteContent", "ListPublishAttempts")
 BAD = [
-    *(Bad(content(name), {}, fields=("content_id",)) for name in ("GetContent",)),
-    not_found(content("GetContent"), {"content_id": NOTHING}, "content", NOTHING),
-    Bad(content("ListContents"), {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
-    Bad(content("ListContents"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
+    *(Bad(f"ContentService/{name}", {}, fields=("content_id",)) for name in BY_CONTENT_ID),
+    *(
+        not_found(f"ContentService/{name}", {"content_id": NOTHING}, "content", NOTHING)
+        for name in (*BY_CONTENT_ID, *BY_IT_AND_MORE)
+    ),
+    Bad("ContentService/ListContents", {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
+    Bad("ContentService/ListContents", OTHER_PAGE, fields=("page_token",)),
     Bad(
-        content("ListContents"),
+        "ContentService/ListContents",
         {
             "category": "c" * 201,
             "query": "0 1 2 3 4 5 6 7 8 9 10",
@@ -596,37 +567,34 @@ BAD = [
         fields=("category", "min_quality_score", "query", "publish_status", 'labels[""]'),
     ),
     Bad(
-        content("ListPublishPool"),
+        "ContentService/ListPublishPool",
         {"account_id": -1, "page_token": "?", "statuses": ["PUBLISH_STATUS_FAILED", "PUBLISH_STATUS_UNSPECIFIED"]},
         fields=("account_id", "statuses[1]", "page_token"),
     ),
-    Bad(content("ListPublishPool"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
-    Bad(content("ReviewContent"), {"comment": "字" * 2_001}, fields=("content_id", "decision", "comment")),
+    Bad("ContentService/ListPublishPool", OTHER_PAGE, fields=("page_token",)),
+    Bad("ContentService/ReviewContent", {"comment": "字" * 2_001}, fields=("content_id", "decision", "comment")),
     not_found(
-        content("ReviewContent"), {"content_id": NOTHING, "decision": "REVIEW_DECISION_REJECT"}, "content", NOTHING
-    ),
-    wrong_state(
-        content("ReviewContent"),
-        {"content_id": The("rejected", "content_id"), "decision": "REVIEW_DECISION_APPROVE"},
-        "rejected",
-        "pending_review",
+        "ContentService/ReviewContent",
+        {"content_id": NOTHING, "decision": "REVIEW_DECISION_REJECT"},
+        "content",
+        NOTHING,
     ),
     Bad(
-        content("ReviewContent"),
-        {"content_id": The("edited", "content_id"), "decision": "REVIEW_DECISION_REJECT", "etag": "e" * 201},
+        "ContentService/ReviewContent",
+        {**content("edited"), "decision": "REVIEW_DECISION_REJECT", "etag": "e" * 201},
         fields=("etag",),
     ),
-    Bad(content("BatchReviewContents"), {}, fields=("requests",)),
+    Bad("ContentService/BatchReviewContents", {}, fields=("requests",)),
     Bad(
-        content("BatchReviewContents"),
+        "ContentService/BatchReviewContents",
         {"requests": [{"content_id": 1, "decision": 1}, {"content_id": 1}], "reviewer": "n" * 201},
         fields=("reviewer", "requests[1].decision", "requests[1].content_id"),
     ),
     not_found(
-        content("BatchReviewContents"),
+        "ContentService/BatchReviewContents",
         {
             "requests": [
-                {"content_id": The("unreviewed", "content_id"), "decision": "REVIEW_DECISION_REJECT"},
+                {**content("unreviewed"), "decision": "REVIEW_DECISION_REJECT"},
                 {"content_id": NOTHING, "decision": "REVIEW_DECISION_REJECT"},
             ]
         },
@@ -634,60 +602,42 @@ BAD = [
         NOTHING,
     ),
     wrong_state(
-        content("BatchReviewContents"),
-        {"requests": [{"content_id": The("rejected", "content_id"), "decision": "REVIEW_DECISION_APPROVE"}]},
+        "ContentService/BatchReviewContents",
+        {"requests": [{**content("rejected"), "decision": "REVIEW_DECISION_APPROVE"}]},
         "rejected",
         "pending_review",
     ),
-    Bad(content("ReopenContent"), {}, fields=("content_id",)),
-    not_found(content("ReopenContent"), {"content_id": NOTHING}, "content", NOTHING),
-    wrong_state(content("ReopenContent"), {"content_id": The("claimed", "content_id")}, "publishing", "pending,failed"),
-    wrong_state(
-        content("ReopenContent"), {"content_id": The("published", "content_id")}, "published", "pending,failed"
-    ),
+    wrong_state("ContentService/ReopenContent", content("claimed"), "publishing", "pending,failed"),
+    wrong_state("ContentService/ReopenContent", content("published"), "published", "pending,failed"),
     Bad(
-        content("ClaimReview"),
+        "ContentService/ClaimReview",
         {"account_id": -1, "lease": "0.999s", "reviewer": "n" * 201, "content_id": -1},
         fields=("account_id", "lease", "reviewer", "content_id"),
     ),
-    not_found(content("ClaimReview"), {"content_id": NOTHING}, "content", NOTHING),
-    Bad(content("RegenerateContent"), {}, fields=("content_id", "feedback")),
+    Bad("ContentService/RegenerateContent", {}, fields=("content_id", "feedback")),
+    Bad("ContentService/RegenerateContent", {**content("approved"), "feedback": "字" * 2_001}, fields=("feedback",)),
+    not_found("ContentService/RegenerateContent", {"content_id": NOTHING, "feedback": "shorter"}, "content", NOTHING),
+    Bad("ContentService/UpdateContent", {}, fields=("content.content_id", "update_mask")),
     Bad(
-        content("RegenerateContent"),
-        {"content_id": The("approved", "content_id"), "feedback": "字" * 2_001},
-        fields=("feedback",),
-    ),
-    not_found(content("RegenerateContent"), {"content_id": NOTHING, "feedback": "shorter"}, "content", NOTHING),
-    Bad(content("ReleaseReview"), {}, fields=("content_id",)),
-    not_found(content("ReleaseReview"), {"content_id": NOTHING}, "content", NOTHING),
-    Bad(content("UpdateContent"), {}, fields=("content.content_id", "update_mask")),
-    Bad(
-        content("UpdateContent"),
+        "ContentService/UpdateContent",
         {
             "content": {"content_id": NOTHING, "title": " ", "summary": "字" * 2_001},
             "update_mask": "title,body,summary,reviewStatus",
             "etag": "e" * 201,
             "reviewer": "n" * 201,
         },
-        fields=(
-            "update_mask.paths[3]",
-            "content.title",
-            "content.body",
-            "content.summary",
-            "etag",
-            "reviewer",
-        ),
+        fields=("update_mask.paths[3]", "content.title", "content.body", "content.summary", "etag", "reviewer"),
     ),
     not_found(
-        content("UpdateContent"),
+        "ContentService/UpdateContent",
         {"content": {"content_id": NOTHING, "title": "a title"}, "update_mask": "title"},
         "content",
         NOTHING,
     ),
     Bad(
-        content("UpdateContent"),
+        "ContentService/UpdateContent",
         {
-            "content": {"content_id": The("edited", "content_id"), "title": "another"},
+            "content": {**content("edited"), "title": "another"},
             "update_mask": "title",
             "etag": The("edited", "stale_etag"),
         },
@@ -696,66 +646,44 @@ BAD = [
         metadata={"etag": The("edited", "etag")},
     ),
     Bad(
-        content("ListContentRevisions"),
+        "ContentService/ListContentRevisions",
         {"page_size": -1, "page_token": "?"},
         fields=("content_id", "page_size", "page_token"),
     ),
-    not_found(content("ListContentRevisions"), {"content_id": NOTHING}, "content", NOTHING),
-    Bad(content("DeleteContent"), {"force": True}, fields=("content_id",)),
-    not_found(content("DeleteContent"), {"content_id": NOTHING}, "content", NOTHING),
-    wrong_state(content("DeleteContent"), {"content_id": The("claimed", "content_id")}, "publishing", "pending,failed"),
+    Bad("ContentService/DeleteContent", {"force": True}, fields=("content_id",)),
+    wrong_state("ContentService/DeleteContent", content("claimed"), "publishing", "pending,failed"),
     Bad(
-        content("ClaimPublishPool"),
+        "ContentService/ClaimPublishPool",
         {"account_id": -1, "limit": 1_001, "lease": "0.999s", "publisher": "字" * 201},
         fields=("account_id", "limit", "lease", "publisher"),
     ),
     Bad(
-        content("ReportPublished"),
+        "ContentService/ReportPublished",
         {"error": "字" * 2_001, "published_url": "字" * 2_001},
         fields=("content_id", "claim_id", "error", "published_url"),
     ),
-    not_found(content("ReportPublished"), {"content_id": NOTHING, "claim_id": "claim"}, "content", NOTHING),
-    wrong_state(content("ReportPublished"), claim("published"), "published", "publishing"),
-    Bad(content("RenewPublishClaim"), {"lease": "0s"}, fields=("content_id", "claim_id", "lease")),
-    not_found(content("RenewPublishClaim"), {"content_id": NOTHING, "claim_id": "claim"}, "content", NOTHING),
-    wrong_state(content("RenewPublishClaim"), claim("published"), "published", "publishing"),
-    Bad(content("RetryPublish"), {}, fields=("content_id",)),
-    not_found(content("RetryPublish"), {"content_id": NOTHING}, "content", NOTHING),
-    wrong_state(content("RetryPublish"), {"content_id": The("approved", "content_id")}, "pending", "failed"),
-    Bad(content("UpdatePublishPoolEntry"), {}, fields=("entry.content_id", "update_mask")),
+    not_found("ContentService/ReportPublished", {"content_id": NOTHING, "claim_id": "claim"}, "content", NOTHING),
+    Bad("ContentService/RenewPublishClaim", {"lease": "0s"}, fields=("content_id", "claim_id", "lease")),
+    not_found("ContentService/RenewPublishClaim", {"content_id": NOTHING, "claim_id": "claim"}, "content", NOTHING),
+    Bad("ContentService/UpdatePublishPoolEntry", {}, fields=("entry.content_id", "update_mask")),
     Bad(
-        content("UpdatePublishPoolEntry"),
-        {"entry": {"content_id": The("approved", "content_id"), "priority": 11}, "update_mask": "status,priority"},
+        "ContentService/UpdatePublishPoolEntry",
+        {"entry": {**content("approved"), "priority": 11}, "update_mask": "status,priority"},
         fields=("update_mask.paths[0]", "entry.priority"),
     ),
     not_found(
-        content("UpdatePublishPoolEntry"),
+        "ContentService/UpdatePublishPoolEntry",
         {"entry": {"content_id": NOTHING}, "update_mask": "scheduleTime"},
         "content",
         NOTHING,
     ),
-    wrong_state(
-        content("UpdatePublishPoolEntry"),
-        {"entry": {"content_id": The("published", "content_id")}, "update_mask": "scheduleTime"},
-        "published",
-        "pending,failed",
-    ),
-    Bad(content("RemoveFromPublishPool"), {}, fields=("content_id",)),
-    not_found(content("RemoveFromPublishPool"), {"content_id": NOTHING}, "content", NOTHING),
-    wrong_state(
-        content("RemoveFromPublishPool"),
-        {"content_id": The("claimed", "content_id")},
-        "publishing",
-        "pending,published,failed",
-    ),
-    Bad(content("ListPublishAttempts"), {"page_size": -1}, fields=("content_id", "page_size")),
-    not_found(content("ListPublishAttempts"), {"content_id": NOTHING}, "content", NOTHING),
-    Bad(asset("GetAsset"), {"offset": -1, "length": -1}, fields=("sha256", "offset", "length")),
-    Bad(asset("GetAsset"), {"sha256": The("pictured", "sha256"), "offset": 9_000}, fields=("offset",)),
-    not_found(asset("GetAsset"), {"sha256": "5" * 64}, "asset", "5" * 64),
-    Bad(asset("GetAssetInfo"), {"sha256": "5" * 63}, fields=("sha256",)),
+    Bad("ContentService/ListPublishAttempts", {"page_size": -1}, fields=("content_id", "page_size")),
+    Bad("AssetService/GetAsset", {"offset": -1, "length": -1}, fields=("sha256", "offset", "length")),
+    Bad("AssetService/GetAsset", {"sha256": The("pictured", "sha256"), "offset": 9_000}, fields=("offset",)),
+    not_found("AssetService/GetAsset", {"sha256": "5" * 64}, "asset", "5" * 64),
+    Bad("AssetService/GetAssetInfo", {"sha256": "5" * 63}, fields=("sha256",)),
     Bad(
-        asset("GetAssetInfo"),
+        "AssetService/GetAssetInfo",
         {"sha256": The("unnamed_asset", "sha256")},
         StatusCode.NOT_FOUND,
         "RESOURCE_NOT_FOUND",
@@ -779,29 +707,29 @@ BAD = [
         "LEASE_LOST",
         metadata={"lease_id": The("lost_lease", "lease_id")},
     ),
-    Bad(account("CreateAccount"), {"max_concurrent_tasks": -1}, fields=("name", "max_concurrent_tasks")),
-    Bad(account("CreateAccount"), {"name": "n" * 201, "weight": 0}, fields=("name", "weight")),
-    Bad(account("GetAccount"), {}, fields=("account_id",)),
-    not_found(account("GetAccount"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
-    Bad(account("ListAccounts"), {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
-    Bad(account("ListAccounts"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
-    Bad(account("UpdateAccount"), {}, fields=("account.account_id", "update_mask")),
+    Bad("AccountService/CreateAccount", {"max_concurrent_tasks": -1}, fields=("name", "max_concurrent_tasks")),
+    Bad("AccountService/CreateAccount", {"name": "n" * 201, "weight": 0}, fields=("name", "weight")),
+    Bad("AccountService/GetAccount", {}, fields=("account_id",)),
+    not_found("AccountService/GetAccount", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad("AccountService/ListAccounts", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad("AccountService/ListAccounts", OTHER_PAGE, fields=("page_token",)),
+    Bad("AccountService/UpdateAccount", {}, fields=("account.account_id", "update_mask")),
     Bad(
-        account("UpdateAccount"),
+        "AccountService/UpdateAccount",
         {"account": {"account_id": OWN}, "update_mask": "name,accountId,createTime"},
         fields=("update_mask.paths[1]", "update_mask.paths[2]", "account.name"),
     ),
     not_found(
-        account("UpdateAccount"),
+        "AccountService/UpdateAccount",
         {"account": {"account_id": NO_ACCOUNT}, "update_mask": "active"},
         "account",
         NO_ACCOUNT,
     ),
-    Bad(account("DeactivateAccount"), {}, fields=("account_id",)),
-    not_found(account("DeactivateAccount"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
-    Bad(schedule("CreateSchedule"), {}, fields=("account_id", "cron", "template", "template.topic")),
+    Bad("AccountService/DeactivateAccount", {}, fields=("account_id",)),
+    not_found("AccountService/DeactivateAccount", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad("ScheduleService/CreateSchedule", {}, fields=("account_id", "cron", "template", "template.topic")),
     Bad(
-        schedule("CreateSchedule"),
+        "ScheduleService/CreateSchedule",
         {
             "account_id": OWN,
             "name": "n" * 201,
@@ -830,19 +758,19 @@ BAD = [
         ),
     ),
     not_found(
-        schedule("CreateSchedule"),
+        "ScheduleService/CreateSchedule",
         {"account_id": NO_ACCOUNT, "cron": "* * * * *", "template": {"topic": "a topic"}},
         "account",
         NO_ACCOUNT,
     ),
     Bad(
-        schedule("ListSchedules"),
+        "ScheduleService/ListSchedules",
         {"account_id": -1, "page_size": -1, "page_token": "?"},
         fields=("account_id", "page_size", "page_token"),
     ),
-    Bad(schedule("UpdateSchedule"), {}, fields=("schedule.schedule_id", "update_mask")),
+    Bad("ScheduleService/UpdateSchedule", {}, fields=("schedule.schedule_id", "update_mask")),
     Bad(
-        schedule("UpdateSchedule"),
+        "ScheduleService/UpdateSchedule",
         {"schedule": {"schedule_id": 1, "cron": "x"}, "update_mask": "cron,accountId,lastError,template"},
         fields=(
             "update_mask.paths[1]",
@@ -853,77 +781,74 @@ BAD = [
         ),
     ),
     not_found(
-        schedule("UpdateSchedule"),
+        "ScheduleService/UpdateSchedule",
         {"schedule": {"schedule_id": NOTHING}, "update_mask": "paused"},
         "schedule",
         NOTHING,
     ),
-    Bad(schedule("GetNextRuns"), {"cron": "0 0 30 2 *", "time_zone": "Mars"}, fields=("cron", "time_zone")),
+    Bad("ScheduleService/GetNextRuns", {"cron": "0 0 30 2 *", "time_zone": "Mars"}, fields=("cron", "time_zone")),
     *(
         case
         for name in ("GetSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule")
         for case in (
-            Bad(schedule(name), {}, fields=("schedule_id",)),
-            not_found(schedule(name), {"schedule_id": NOTHING}, "schedule", NOTHING),
+            Bad(f"ScheduleService/{name}", {}, fields=("schedule_id",)),
+            not_found(f"ScheduleService/{name}", {"schedule_id": NOTHING}, "schedule", NOTHING),
         )
     ),
-    Bad(pool("GetWorkerPool"), {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
-    Bad(pool("GetWorkerPool"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
-    Bad(pool("DrainWorker"), {}, fields=("worker_id",)),
-    not_found(pool("DrainWorker"), {"worker_id": "nobody"}, "worker", "nobody"),
-    Bad(pool("UndrainWorker"), {}, fields=("worker_id",)),
-    not_found(pool("UndrainWorker"), {"worker_id": "nobody"}, "worker", "nobody"),
-    Bad(pool("ResizeWorker"), {"worker_id": " ", "slots": 1_001}, fields=("worker_id", "slots")),
-    Bad(pool("ResizeWorker"), {"worker_id": The("connected", "worker_id")}, fields=("slots",)),
-    not_found(pool("ResizeWorker"), {"worker_id": "nobody", "slots": 1}, "worker", "nobody"),
-    Bad(pool("PauseDispatch"), {"account_id": -1}, fields=("account_id",)),
-    not_found(pool("PauseDispatch"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
-    Bad(pool("ResumeDispatch"), {"account_id": -1}, fields=("account_id",)),
-    not_found(pool("ResumeDispatch"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad("WorkerPoolService/GetWorkerPool", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad("WorkerPoolService/GetWorkerPool", OTHER_PAGE, fields=("page_token",)),
+    Bad("WorkerPoolService/DrainWorker", {}, fields=("worker_id",)),
+    not_found("WorkerPoolService/DrainWorker", {"worker_id": "nobody"}, "worker", "nobody"),
+    Bad("WorkerPoolService/UndrainWorker", {}, fields=("worker_id",)),
+    not_found("WorkerPoolService/UndrainWorker", {"worker_id": "nobody"}, "worker", "nobody"),
+    Bad("WorkerPoolService/ResizeWorker", {"worker_id": " ", "slots": 1_001}, fields=("worker_id", "slots")),
+    Bad("WorkerPoolService/ResizeWorker", worker("connected"), fields=("slots",)),
+    not_found("WorkerPoolService/ResizeWorker", {"worker_id": "nobody", "slots": 1}, "worker", "nobody"),
+    Bad("WorkerPoolService/PauseDispatch", {"account_id": -1}, fields=("account_id",)),
+    not_found("WorkerPoolService/PauseDispatch", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad("WorkerPoolService/ResumeDispatch", {"account_id": -1}, fields=("account_id",)),
+    not_found("WorkerPoolService/ResumeDispatch", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
     Bad(AUDIT, {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
     Bad(AUDIT, {"actor": "a" * 201, "method": "\0"}, fields=("actor", "method")),
-    Bad(AUDIT, {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
-    Bad(webhook("CreateWebhook"), {"account_id": -1}, fields=("account_id", "url", "event_types")),
+    Bad(AUDIT, OTHER_PAGE, fields=("page_token",)),
+    Bad("WebhookService/CreateWebhook", {"account_id": -1}, fields=("account_id", "url", "event_types")),
     Bad(
-        webhook("CreateWebhook"),
+        "WebhookService/CreateWebhook",
         {"url": "https://10.0.0.1/", "event_types": ["task.ended", "webhook.ping"]},
         fields=("url", "event_types[1]"),
     ),
     not_found(
-        webhook("CreateWebhook"),
+        "WebhookService/CreateWebhook",
         {"account_id": NO_ACCOUNT, "url": URL, "event_types": EVENTS},
         "account",
         NO_ACCOUNT,
     ),
     *(
-        Bad(webhook(name), {}, fields=("webhook_id",))
+        Bad(f"WebhookService/{name}", {}, fields=("webhook_id",))
         for name in ("GetWebhook", "DeleteWebhook", "RotateWebhookSecret", "PingWebhook")
     ),
     *(
-        not_found(webhook(name), {"webhook_id": NOTHING}, "webhook", NOTHING)
+        not_found(f"WebhookService/{name}", {"webhook_id": NOTHING}, "webhook", NOTHING)
         for name in ("GetWebhook", "DeleteWebhook", "RotateWebhookSecret", "PingWebhook", "ListDeliveries")
     ),
-    Bad(webhook("RotateWebhookSecret"), {**HOOK, "overlap": "604801s"}, fields=("overlap",)),
-    Bad(webhook("ListWebhooks"), {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
-    Bad(webhook("ListWebhooks"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
-    Bad(webhook("UpdateWebhook"), {}, fields=("webhook.webhook_id", "update_mask")),
+    Bad("WebhookService/RotateWebhookSecret", {**HOOK, "overlap": "604801s"}, fields=("overlap",)),
+    Bad("WebhookService/ListWebhooks", {"account_id": -1, "page_size": -1}, fields=("account_id", "page_size")),
+    Bad("WebhookService/ListWebhooks", OTHER_PAGE, fields=("page_token",)),
+    Bad("WebhookService/UpdateWebhook", {}, fields=("webhook.webhook_id", "update_mask")),
     Bad(
-        webhook("UpdateWebhook"),
+        "WebhookService/UpdateWebhook",
         {"webhook": HOOK, "update_mask": "url,eventTypes,accountId"},
         fields=("update_mask.paths[2]", "webhook.url", "webhook.event_types"),
     ),
     not_found(
-        webhook("UpdateWebhook"), {"webhook": {"webhook_id": NOTHING}, "update_mask": "active"}, "webhook", NOTHING
+        "WebhookService/UpdateWebhook",
+        {"webhook": {"webhook_id": NOTHING}, "update_mask": "active"},
+        "webhook",
+        NOTHING,
     ),
-    Bad(webhook("ListDeliveries"), {"status": 9, "page_size": -1}, fields=("webhook_id", "status", "page_size")),
-    Bad(
-        webhook("ListDeliveries"),
-        {**HOOK, "page_token": The("page_of_tasks", "next_page_token")},
-        fields=("page_token",),
-    ),
-    Bad(webhook("RedeliverWebhook"), {}, fields=("delivery_id",)),
-    not_found(webhook("RedeliverWebhook"), {"delivery_id": NOTHING}, "delivery", NOTHING),
-    wrong_state(
-        webhook("RedeliverWebhook"), {"delivery_id": The("undeliverable", "delivery_id")}, "inactive", "active"
-    ),
+    Bad("WebhookService/ListDeliveries", {"status": 9, "page_size": -1}, fields=("webhook_id", "status", "page_size")),
+    Bad("WebhookService/ListDeliveries", {**HOOK, **OTHER_PAGE}, fields=("page_token",)),
+    Bad("WebhookService/RedeliverWebhook", {}, fields=("delivery_id",)),
+    not_found("WebhookService/RedeliverWebhook", {"delivery_id": NOTHING}, "delivery", NOTHING),
+    wrong_state("WebhookService/RedeliverWebhook", delivery("undeliverable"), "inactive", "active"),
 ]

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Self
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.duration_pb2 import Duration
@@ -21,9 +21,6 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.scripted_worker import ScriptedWorker, hello
-
-# A client without generated stubs: it learns the RPCs from the server's reflection, as grpcurl and `buf curl` do.
-
 
 PATIENCE_S = 15
 
@@ -86,7 +83,11 @@ class Reflected:
         answer = await self._reflect(ServerReflectionRequest(list_services=""))
         services = [service.name for service in answer.list_services_response.service]
         descriptors = [await self._service(name) for name in services if name.rpartition(".")[0] == package]
-        return {f"{service.full_name}/{name}": method for service in descriptors for name, method in _methods(service)}
+        return {
+            f"{service.full_name}/{name}": method
+            for service in descriptors
+            for name, method in service.methods_by_name.items()
+        }
 
     async def method(self, rpc: str) -> MethodDescriptor:
         service, _, name = rpc.partition("/")
@@ -149,10 +150,6 @@ def whole(message: Message) -> dict[str, Any]:
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     return fields
-
-
-def _methods(service: ServiceDescriptor) -> list[tuple[str, MethodDescriptor]]:
-    return list(service.methods_by_name.items())
 
 
 # A worker that brings a test's tasks, named by their ids, into a state. It speaks by the stubs, not by reflection.

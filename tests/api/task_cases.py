@@ -8,20 +8,15 @@ from typing import Any
 from grpc import StatusCode
 
 from contentgen.submit_fields import BRIEF, BY_NAME
-from tests.api.cases import Bad, Good, The, not_found, wrong_state
+from tests.api.cases import OTHER_PAGE, OWN, Bad, Good, The, account, not_found, task
 
 NO_TASK = "task-0000000000000001"
 NO_ACCOUNT = "9007199254740993"
-OWN = The("own", "account_id")
 SUBMIT = {"account_id": OWN, "topic": "a topic"}
 PENDING = "TASK_STATUS_PENDING"
 FILTER_CLASHES = ("filter.statuses[0]", "filter.account_id")
 ZEROS = dict.fromkeys(["submitted", "processing", "completed", "failed", "timeout", "cancelled"], "0")
 ENDED = dict.fromkeys(["completed", "failed", "timeout", "cancelled"], "0")
-
-
-def rpc(name: str) -> str:
-    return f"contentgen.v1.TaskService/{name}"
 
 
 def a_task_id(text: Any) -> bool:
@@ -71,24 +66,24 @@ EVERYTHING = {
 CHANGED = {key: value for key, value in EVERYTHING.items() if BY_NAME[key].changeable}
 REPEATED = [key for key in EVERYTHING if key != "creator_options"]
 GOOD = [
-    Good(rpc("SubmitTask"), SUBMIT, {"task": NEW_TASK, "existing": False}),
-    Good(rpc("SubmitTask"), EVERYTHING, {"task": {key: EVERYTHING[key] for key in REPEATED}, "existing": False}),
+    Good("TaskService/SubmitTask", SUBMIT, {"task": NEW_TASK, "existing": False}),
+    Good("TaskService/SubmitTask", EVERYTHING, {"task": {key: EVERYTHING[key] for key in REPEATED}, "existing": False}),
     Good(
-        rpc("BatchSubmitTasks"),
+        "TaskService/BatchSubmitTasks",
         {"requests": [SUBMIT, {**SUBMIT, "requirements": "long"}]},
         {"tasks": [NEW_TASK, {**NEW_TASK, "requirements": ""}], "existing_indexes": []},
     ),
     Good(
-        rpc("BatchSubmitTasks"),
+        "TaskService/BatchSubmitTasks",
         {"requests": [{**SUBMIT, "unique_key": "u"}, {**SUBMIT, "unique_key": "u", "topic": "another"}]},
         {"tasks": [NEW_TASK, NEW_TASK], "existing_indexes": [1]},
     ),
     Good(
-        rpc("GetTask"),
-        {"task_id": The("backoff", "task_id")},
+        "TaskService/GetTask",
+        task("backoff"),
         {
             "task": {
-                "task_id": The("backoff", "task_id"),
+                **task("backoff"),
                 "status": PENDING,
                 "pending_reason": "PENDING_REASON_BACKOFF",
                 "retry_count": 1,
@@ -98,127 +93,123 @@ GOOD = [
         },
     ),
     Good(
-        rpc("GetTask"),
-        {"task_id": The("completed", "task_id")},
+        "TaskService/GetTask",
+        task("completed"),
         {"task": {"status": "TASK_STATUS_COMPLETED", "end_time": str, "content_id": lambda number: int(number) > 0}},
     ),
     Good(
-        rpc("BatchGetTasks"),
+        "TaskService/BatchGetTasks",
         {"task_ids": [NO_TASK, The("pending", "task_id"), "no id"]},
-        {"tasks": [{"task_id": The("pending", "task_id")}], "missing_task_ids": [NO_TASK, "no id"]},
+        {"tasks": [task("pending")], "missing_task_ids": [NO_TASK, "no id"]},
     ),
     Good(
-        rpc("ListTasks"),
-        {"account_id": The("cancelled", "account_id"), "statuses": ["TASK_STATUS_CANCELLED"]},
-        {"tasks": [{"task_id": The("cancelled", "task_id"), "requirements": ""}], "next_page_token": ""},
+        "TaskService/ListTasks",
+        {**account("cancelled"), "statuses": ["TASK_STATUS_CANCELLED"]},
+        {"tasks": [{**task("cancelled"), "requirements": ""}], "next_page_token": ""},
     ),
     Good(
-        rpc("ListTasks"),
-        {"account_id": OWN, "page_size": 1, "page_token": The("page_of_tasks", "next_page_token")},
+        "TaskService/ListTasks",
+        {"account_id": OWN, "page_size": 1, **OTHER_PAGE},
         {"tasks": [{"task_id": a_task_id}], "next_page_token": ""},
     ),
     Good(
-        rpc("ListTasks"), {"account_id": NO_ACCOUNT, "page_size": 2_147_483_647}, {"tasks": [], "next_page_token": ""}
+        "TaskService/ListTasks",
+        {"account_id": NO_ACCOUNT, "page_size": 2_147_483_647},
+        {"tasks": [], "next_page_token": ""},
     ),
     Good(
-        rpc("ListTasks"),
+        "TaskService/ListTasks",
         {
-            "account_id": The("failed", "account_id"),
+            **account("failed"),
             "filter": {
-                "account_id": The("failed", "account_id"),
+                **account("failed"),
                 "statuses": ["TASK_STATUS_FAILED"],
                 "error_reasons": ["CREATOR_ERROR"],
                 "created_after": "2020-01-01T00:00:00Z",
                 "created_before": "2100-01-01T00:00:00Z",
             },
         },
-        {"tasks": [{"task_id": The("failed", "task_id")}], "next_page_token": ""},
+        {"tasks": [task("failed")], "next_page_token": ""},
     ),
     Good(
-        rpc("ListTasks"),
+        "TaskService/ListTasks",
         {"filter": {"topic": "no topic has this", "worker_id": "none"}},
         {"tasks": [], "next_page_token": ""},
     ),
     Good(
-        rpc("BulkCancelTasks"),
-        {"filter": {"account_id": The("pending", "account_id"), "statuses": [PENDING]}, "dry_run": True},
+        "TaskService/BulkCancelTasks",
+        {"filter": {**account("pending"), "statuses": [PENDING]}, "dry_run": True},
         {"matched_count": 1, "changed_count": 0},
     ),
     Good(
-        rpc("BulkCancelTasks"),
-        {"filter": {"account_id": The("processing", "account_id")}, "force": True, "limit": 2_147_483_647},
+        "TaskService/BulkCancelTasks",
+        {"filter": account("processing"), "force": True, "limit": 2_147_483_647},
         {"matched_count": 1, "changed_count": 1},
     ),
+    Good("TaskService/BulkCancelTasks", {"filter": account("processing")}, {"matched_count": 0, "changed_count": 0}),
     Good(
-        rpc("BulkCancelTasks"),
-        {"filter": {"account_id": The("processing", "account_id")}},
-        {"matched_count": 0, "changed_count": 0},
-    ),
-    Good(
-        rpc("CancelTask"),
-        {"task_id": The("pending", "task_id")},
+        "TaskService/CancelTask",
+        task("pending"),
         {"task": {"status": "TASK_STATUS_CANCELLED", "end_time": str, "error": {"reason": "CANCELLED_BY_CLIENT"}}},
     ),
     Good(
-        rpc("UpdateTask"),
+        "TaskService/UpdateTask",
         {
-            "task": {"task_id": The("pending", "task_id"), **CHANGED, "attempt": 7},
+            "task": {**task("pending"), **CHANGED, "attempt": 7},
             "update_mask": ",".join(re.sub("_(.)", lambda match: match[1].upper(), key) for key in CHANGED),
         },
-        {"task": {**CHANGED, "task_id": The("pending", "task_id"), "status": PENDING, "attempt": 0}},
+        {"task": {**CHANGED, **task("pending"), "status": PENDING, "attempt": 0}},
     ),
     Good(
-        rpc("UpdateTask"),
-        {"task": {"task_id": The("scheduled", "task_id")}, "update_mask": "scheduleTime,timeout,tone,labels"},
+        "TaskService/UpdateTask",
+        {"task": task("scheduled"), "update_mask": "scheduleTime,timeout,tone,labels"},
         {"task": {"timeout": "1800s", "tone": "", "labels": {}}},
     ),
-    Good(rpc("RetryTask"), {"task_id": The("failed", "task_id")}, {"task": {"status": PENDING, "retry_count": 1}}),
+    Good("TaskService/RetryTask", task("failed"), {"task": {"status": PENDING, "retry_count": 1}}),
     Good(
-        rpc("BulkRetryTasks"),
-        {"account_id": The("failed", "account_id"), "statuses": ["TASK_STATUS_FAILED"], "limit": 2_147_483_647},
+        "TaskService/BulkRetryTasks",
+        {**account("failed"), "statuses": ["TASK_STATUS_FAILED"], "limit": 2_147_483_647},
         {"retried_count": 1, "matched_count": 1, "changed_count": 1},
     ),
     Good(
-        rpc("BulkRetryTasks"),
-        {"filter": {"account_id": The("failed", "account_id")}, "dry_run": True},
+        "TaskService/BulkRetryTasks",
+        {"filter": account("failed"), "dry_run": True},
         {"retried_count": 0, "matched_count": 1, "changed_count": 0},
     ),
     Good(
-        rpc("BulkRetryTasks"),
+        "TaskService/BulkRetryTasks",
         {"account_id": NO_ACCOUNT},
         {"retried_count": 0, "matched_count": 0, "changed_count": 0},
     ),
     Good(
-        rpc("CleanupTasks"),
-        {"account_id": The("cancelled", "account_id"), "days": 0, "dry_run": True},
+        "TaskService/CleanupTasks",
+        {**account("cancelled"), "days": 0, "dry_run": True},
         {"deleted_count": 1, "matched_count": 1, "changed_count": 0},
     ),
     Good(
-        rpc("CleanupTasks"),
-        {"filter": {"account_id": The("cancelled", "account_id"), "topic": "a"}, "days": 0, "limit": 5},
+        "TaskService/CleanupTasks",
+        {"filter": {**account("cancelled"), "topic": "a"}, "days": 0, "limit": 5},
         {"deleted_count": 1, "matched_count": 1, "changed_count": 1},
     ),
     Good(
-        rpc("CleanupTasks"),
-        {"account_id": The("cancelled", "account_id")},
-        {"deleted_count": 0, "matched_count": 0, "changed_count": 0},
+        "TaskService/CleanupTasks", account("cancelled"), {"deleted_count": 0, "matched_count": 0, "changed_count": 0}
     ),
     Good(
-        rpc("WaitTask"),
-        {"task_id": The("cancelled", "task_id"), "timeout": "315576000000s"},
+        "TaskService/WaitTask",
+        {**task("cancelled"), "timeout": "315576000000s"},
         {"task": {"status": "TASK_STATUS_CANCELLED"}},
     ),
     Good(
-        rpc("WaitTask"),
-        {"task_id": The("scheduled", "task_id"), "timeout": "0.01s"},
+        "TaskService/WaitTask",
+        {**task("scheduled"), "timeout": "0.01s"},
         {"task": {"status": PENDING, "pending_reason": "PENDING_REASON_UNSPECIFIED"}},
     ),
     Good(
-        rpc("WatchTasks"),
+        "TaskService/WatchTasks",
         {"task_ids": [The("scheduled", "task_id"), The("scheduled", "task_id")]},
         {
             "event": {
-                "task": {"task_id": The("scheduled", "task_id"), "status": PENDING, "requirements": ""},
+                "task": {**task("scheduled"), "status": PENDING, "requirements": ""},
                 "previous_status": "TASK_STATUS_UNSPECIFIED",
                 "event_time": str,
                 "will_retry": False,
@@ -226,14 +217,10 @@ GOOD = [
             }
         },
     ),
+    Good("TaskService/WatchTasks", account("scheduled"), {"event": {"task": task("scheduled")}}),
     Good(
-        rpc("WatchTasks"),
-        {"account_id": The("scheduled", "account_id")},
-        {"event": {"task": {"task_id": The("scheduled", "task_id")}}},
-    ),
-    Good(
-        rpc("ListTaskEvents"),
-        {"task_id": The("submitted", "task_id")},
+        "TaskService/ListTaskEvents",
+        task("submitted"),
         {
             "events": [
                 {"previous_status": "TASK_STATUS_UNSPECIFIED", "status": PENDING, "reason": "SUBMITTED", "attempt": 0},
@@ -243,13 +230,13 @@ GOOD = [
         },
     ),
     Good(
-        rpc("ListTaskEvents"),
-        {"task_id": The("submitted", "task_id"), "page_size": 1},
+        "TaskService/ListTaskEvents",
+        {**task("submitted"), "page_size": 1},
         {"events": [{"status": PENDING}], "next_page_token": an_opaque_token},
     ),
     Good(
-        rpc("ListAttemptLogs"),
-        {"task_id": The("logged", "task_id")},
+        "TaskService/ListAttemptLogs",
+        task("logged"),
         {
             "logs": [
                 {
@@ -265,15 +252,15 @@ GOOD = [
             "next_page_token": "",
         },
     ),
-    Good(rpc("ListAttemptLogs"), {"task_id": The("failed", "task_id")}, {"logs": [], "next_page_token": ""}),
+    Good("TaskService/ListAttemptLogs", task("failed"), {"logs": [], "next_page_token": ""}),
     Good(
-        rpc("GetTaskStats"),
-        {"account_id": The("pending", "account_id")},
+        "TaskService/GetTaskStats",
+        account("pending"),
         {"counts": {"pending": "1", **ZEROS}, "oldest_pending_age": str, "queue_depth": "1"},
     ),
-    Good(rpc("GetTaskStats"), {"account_id": OWN}, {"counts": {"pending": "0", **ZEROS}, "queue_depth": "0"}),
+    Good("TaskService/GetTaskStats", {"account_id": OWN}, {"counts": {"pending": "0", **ZEROS}, "queue_depth": "0"}),
     Good(
-        rpc("GetTaskHistory"),
+        "TaskService/GetTaskHistory",
         {
             "account_id": OWN,
             "resolution": "RESOLUTION_HOUR",
@@ -283,128 +270,125 @@ GOOD = [
         {"points": [{"time": f"2026-01-31T{hour}:00:00Z", "submitted": "0", "counts": ENDED} for hour in ("08", "09")]},
     ),
     Good(
-        rpc("GetTaskHistory"),
+        "TaskService/GetTaskHistory",
         {"account_id": OWN, "resolution": "RESOLUTION_DAY", "end_time": "9999-12-31T23:59:59.999999999Z"},
         {"points": lambda points: len(points) == 31 and points[-1]["time"] == "9999-12-31T00:00:00Z"},
     ),
+    Good("TaskService/GetTaskHistory", {"account_id": OWN, "end_time": "0001-01-01T00:00:00Z"}, {"points": []}),
     Good(
-        rpc("GetTaskHistory"),
-        {"account_id": OWN, "end_time": "0001-01-01T00:00:00Z"},
-        {"points": []},
-    ),
-    Good(
-        rpc("PollRunningTasks"),
-        {"account_id": The("processing", "account_id")},
+        "TaskService/PollRunningTasks",
+        account("processing"),
         {"total": 1, "completed": 0, "failed": 0, "timeout": 0, "still_running": 1, "error": 0},
         polled=True,
     ),
     Good(
-        rpc("PollRunningTasks"),
+        "TaskService/PollRunningTasks",
         {"account_id": NO_ACCOUNT},
         dict.fromkeys(["total", "completed", "failed", "timeout", "still_running", "error"], 0),
     ),
-    Good(rpc("PollTask"), {"task_id": The("pending", "task_id")}, {"status": PENDING}),
-    Good(rpc("HandleTimeouts"), {"account_id": OWN}, {"timeout_count": 0}),
+    Good("TaskService/PollTask", task("pending"), {"status": PENDING}),
+    Good("TaskService/HandleTimeouts", {"account_id": OWN}, {"timeout_count": 0}),
 ]
 BY_TASK_ID = ["GetTask", "CancelTask", "RetryTask", "WaitTask", "ListTaskEvents", "ListAttemptLogs", "PollTask"]
 BAD = [
-    *(Bad(rpc(name), {}, fields=("task_id",)) for name in BY_TASK_ID),
-    *(not_found(rpc(name), {"task_id": NO_TASK}, "task", NO_TASK) for name in BY_TASK_ID),
-    *(not_found(rpc(name), {"task_id": "no id"}, "task", "no id") for name in BY_TASK_ID),
-    Bad(rpc("SubmitTask"), {}, fields=("account_id", "topic")),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "topic": " \n"}, fields=("topic",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "topic": "题" * 4_001}, fields=("topic",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "requirements": "x" * 20_001}, fields=("requirements",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "requirements": "😀" * 16_500}, fields=("requirements",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "keywords": "x" * 2_001}, fields=("keywords",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "request_id": "x" * 201}, fields=("request_id",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "category": "x" * 201, "tone": "x" * 201}, fields=("category", "tone")),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "priority": 0}, fields=("priority",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "priority": 11}, fields=("priority",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "max_retries": 101}, fields=("max_retries",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "timeout": "0.999s"}, fields=("timeout",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "timeout": "315360001s"}, fields=("timeout",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "initial_backoff": "0s"}, fields=("initial_backoff",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "max_backoff": "2592001s"}, fields=("max_backoff",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "backoff_multiplier": 0.99}, fields=("backoff_multiplier",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "initial_backoff": "9s", "max_backoff": "8s"}, fields=("max_backoff",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}, fields=("expire_time",)),
+    *(Bad(f"TaskService/{name}", {}, fields=("task_id",)) for name in BY_TASK_ID),
+    *(not_found(f"TaskService/{name}", {"task_id": NO_TASK}, "task", NO_TASK) for name in BY_TASK_ID),
+    *(not_found(f"TaskService/{name}", {"task_id": "no id"}, "task", "no id") for name in BY_TASK_ID),
+    Bad("TaskService/SubmitTask", {}, fields=("account_id", "topic")),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "topic": " \n"}, fields=("topic",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "topic": "题" * 4_001}, fields=("topic",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "requirements": "x" * 20_001}, fields=("requirements",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "requirements": "😀" * 16_500}, fields=("requirements",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "keywords": "x" * 2_001}, fields=("keywords",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "request_id": "x" * 201}, fields=("request_id",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "category": "x" * 201, "tone": "x" * 201}, fields=("category", "tone")),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "priority": 0}, fields=("priority",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "priority": 11}, fields=("priority",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "max_retries": 101}, fields=("max_retries",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "timeout": "0.999s"}, fields=("timeout",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "timeout": "315360001s"}, fields=("timeout",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "initial_backoff": "0s"}, fields=("initial_backoff",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "max_backoff": "2592001s"}, fields=("max_backoff",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "backoff_multiplier": 0.99}, fields=("backoff_multiplier",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "initial_backoff": "9s", "max_backoff": "8s"}, fields=("max_backoff",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}, fields=("expire_time",)),
     Bad(
-        rpc("SubmitTask"),
+        "TaskService/SubmitTask",
         {**SUBMIT, "schedule_time": "2999-01-02T00:00:00Z", "expire_time": "2999-01-01T00:00:00Z"},
         fields=("expire_time",),
     ),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "unique_key": "x" * 201}, fields=("unique_key",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "unique_for": "1s"}, fields=("unique_for",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "unique_key": "u", "unique_for": "315360001s"}, fields=("unique_for",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"a": "v" * 256}}, fields=('labels["a"]',)),
-    Bad(rpc("SubmitTask"), {**SUBMIT, "labels": {"": "v"}}, fields=('labels[""]',)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "unique_key": "x" * 201}, fields=("unique_key",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "unique_for": "1s"}, fields=("unique_for",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "unique_key": "u", "unique_for": "315360001s"}, fields=("unique_for",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "labels": {"a": "v" * 256}}, fields=('labels["a"]',)),
+    Bad("TaskService/SubmitTask", {**SUBMIT, "labels": {"": "v"}}, fields=('labels[""]',)),
     Bad(
-        rpc("SubmitTask"), {**SUBMIT, "creator_options": {f"k{i}": "" for i in range(33)}}, fields=("creator_options",)
+        "TaskService/SubmitTask",
+        {**SUBMIT, "creator_options": {f"k{i}": "" for i in range(33)}},
+        fields=("creator_options",),
     ),
     *(
-        Bad(rpc("SubmitTask"), {**SUBMIT, "creator_options": {key: ""}}, fields=(f'creator_options["{key}"]',))
+        Bad("TaskService/SubmitTask", {**SUBMIT, "creator_options": {key: ""}}, fields=(f'creator_options["{key}"]',))
         for key in ("", "A", "-a", "a_b", "task-id", "mode", "type", "topic", "json")
     ),
-    not_found(rpc("SubmitTask"), {"account_id": NO_ACCOUNT, "topic": "a topic"}, "account", NO_ACCOUNT),
+    not_found("TaskService/SubmitTask", {"account_id": NO_ACCOUNT, "topic": "a topic"}, "account", NO_ACCOUNT),
     Bad(
-        rpc("SubmitTask"),
-        {"account_id": The("inactive", "account_id"), "topic": "a topic"},
+        "TaskService/SubmitTask",
+        {**account("inactive"), "topic": "a topic"},
         StatusCode.FAILED_PRECONDITION,
         "ACCOUNT_INACTIVE",
-        metadata={"account_id": The("inactive", "account_id")},
+        metadata=account("inactive"),
     ),
     Bad(
-        rpc("SubmitTask"),
+        "TaskService/SubmitTask",
         {**SUBMIT, "request_id": The("idempotent", "request_id"), "priority": 6},
         StatusCode.ALREADY_EXISTS,
         "REQUEST_ID_CONFLICT",
-        metadata={"task_id": The("idempotent", "task_id")},
+        metadata=task("idempotent"),
     ),
-    Bad(rpc("BatchSubmitTasks"), {}, fields=("requests",)),
-    Bad(rpc("BatchSubmitTasks"), {"requests": [SUBMIT] * 1_001}, fields=("requests",)),
+    Bad("TaskService/BatchSubmitTasks", {}, fields=("requests",)),
+    Bad("TaskService/BatchSubmitTasks", {"requests": [SUBMIT] * 1_001}, fields=("requests",)),
     Bad(
-        rpc("BatchSubmitTasks"),
+        "TaskService/BatchSubmitTasks",
         {"requests": [SUBMIT, {}, {**SUBMIT, "priority": 11}]},
         fields=("requests[1].account_id", "requests[1].topic", "requests[2].priority"),
     ),
     Bad(
-        rpc("BatchSubmitTasks"),
+        "TaskService/BatchSubmitTasks",
         {"requests": [SUBMIT, {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}]},
         fields=("requests[1].expire_time",),
     ),
     not_found(
-        rpc("BatchSubmitTasks"), {"requests": [SUBMIT, {**SUBMIT, "account_id": NO_ACCOUNT}]}, "account", NO_ACCOUNT
+        "TaskService/BatchSubmitTasks",
+        {"requests": [SUBMIT, {**SUBMIT, "account_id": NO_ACCOUNT}]},
+        "account",
+        NO_ACCOUNT,
     ),
-    Bad(rpc("BatchGetTasks"), {}, fields=("task_ids",)),
-    Bad(rpc("BatchGetTasks"), {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
-    Bad(rpc("BatchGetTasks"), {"task_ids": [NO_TASK, ""]}, fields=("task_ids[1]",)),
-    Bad(rpc("ListTasks"), {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
-    Bad(rpc("ListTasks"), {"statuses": ["TASK_STATUS_UNSPECIFIED"]}, fields=("statuses[0]",)),
-    Bad(rpc("ListTasks"), {"labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
-    Bad(rpc("ListTasks"), {"page_token": The("page_of_tasks", "next_page_token")}, fields=("page_token",)),
+    Bad("TaskService/BatchGetTasks", {}, fields=("task_ids",)),
+    Bad("TaskService/BatchGetTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
+    Bad("TaskService/BatchGetTasks", {"task_ids": [NO_TASK, ""]}, fields=("task_ids[1]",)),
+    Bad("TaskService/ListTasks", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad("TaskService/ListTasks", {"statuses": ["TASK_STATUS_UNSPECIFIED"]}, fields=("statuses[0]",)),
+    Bad("TaskService/ListTasks", {"labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
+    Bad("TaskService/ListTasks", OTHER_PAGE, fields=("page_token",)),
+    Bad("TaskService/ListTaskEvents", {**task("pending"), **OTHER_PAGE}, fields=("page_token",)),
     Bad(
-        rpc("ListTaskEvents"),
-        {"task_id": The("pending", "task_id"), "page_token": The("page_of_tasks", "next_page_token")},
-        fields=("page_token",),
-    ),
-    Bad(
-        rpc("ListAttemptLogs"),
-        {"task_id": The("pending", "task_id"), "page_size": -1, "page_token": "?"},
+        "TaskService/ListAttemptLogs",
+        {**task("pending"), "page_size": -1, "page_token": "?"},
         fields=("page_size", "page_token"),
     ),
-    Bad(rpc("UpdateTask"), {}, fields=("task.task_id", "update_mask")),
+    Bad("TaskService/UpdateTask", {}, fields=("task.task_id", "update_mask")),
     Bad(
-        rpc("UpdateTask"),
+        "TaskService/UpdateTask",
         {"task": {"task_id": NO_TASK}, "update_mask": "topic,priority,taskId,creatorOptions,requestId"},
         fields=("update_mask.paths[2]", "update_mask.paths[3]", "update_mask.paths[4]", "task.topic", "task.priority"),
     ),
     Bad(
-        rpc("UpdateTask"),
+        "TaskService/UpdateTask",
         {
             "task": {
-                "task_id": The("pending", "task_id"),
+                **task("pending"),
                 "timeout": "0.5s",
                 "max_retries": 101,
                 "labels": {"": "v"},
@@ -416,49 +400,32 @@ BAD = [
         fields=("task.timeout", 'task.labels[""]', "task.max_retries", "task.expire_time"),
     ),
     Bad(
-        rpc("UpdateTask"),
-        {
-            "task": {"task_id": The("pending", "task_id"), "expire_time": "1999-01-01T00:00:00Z"},
-            "update_mask": "expireTime",
-        },
+        "TaskService/UpdateTask",
+        {"task": {**task("pending"), "expire_time": "1999-01-01T00:00:00Z"}, "update_mask": "expireTime"},
         fields=("task.expire_time",),
     ),
-    not_found(rpc("UpdateTask"), {"task": {"task_id": NO_TASK}, "update_mask": "tone"}, "task", NO_TASK),
-    wrong_state(
-        rpc("UpdateTask"),
-        {"task": {"task_id": The("processing", "task_id")}, "update_mask": "tone"},
-        "processing",
-        "pending",
-    ),
-    wrong_state(
-        rpc("UpdateTask"),
-        {"task": {"task_id": The("completed", "task_id")}, "update_mask": "tone"},
-        "completed",
-        "pending",
-    ),
-    wrong_state(rpc("CancelTask"), {"task_id": The("processing", "task_id")}, "processing", "pending"),
-    wrong_state(rpc("RetryTask"), {"task_id": The("completed", "task_id")}, "completed", "failed,timeout"),
+    not_found("TaskService/UpdateTask", {"task": {"task_id": NO_TASK}, "update_mask": "tone"}, "task", NO_TASK),
     Bad(
-        rpc("RetryTask"),
-        {"task_id": The("exhausted", "task_id")},
-        StatusCode.FAILED_PRECONDITION,
-        "RETRIES_EXHAUSTED",
+        "TaskService/BulkRetryTasks",
+        {"statuses": [PENDING, "TASK_STATUS_CANCELLED"]},
+        fields=("statuses[0]", "statuses[1]"),
     ),
-    Bad(rpc("BulkRetryTasks"), {"statuses": [PENDING, "TASK_STATUS_CANCELLED"]}, fields=("statuses[0]", "statuses[1]")),
-    Bad(rpc("BulkRetryTasks"), {"account_id": -1, "limit": -1}, fields=("account_id", "limit")),
-    Bad(rpc("CleanupTasks"), {"account_id": -1, "days": -1, "limit": -1}, fields=("account_id", "days", "limit")),
+    Bad("TaskService/BulkRetryTasks", {"account_id": -1, "limit": -1}, fields=("account_id", "limit")),
     Bad(
-        rpc("CleanupTasks"),
+        "TaskService/CleanupTasks", {"account_id": -1, "days": -1, "limit": -1}, fields=("account_id", "days", "limit")
+    ),
+    Bad(
+        "TaskService/CleanupTasks",
         {"account_id": 1, "filter": {"account_id": 2, "statuses": [PENDING]}},
         fields=FILTER_CLASHES,
     ),
     Bad(
-        rpc("BulkRetryTasks"),
+        "TaskService/BulkRetryTasks",
         {"account_id": 1, "filter": {"account_id": 2, "statuses": [PENDING]}},
         fields=FILTER_CLASHES,
     ),
     Bad(
-        rpc("ListTasks"),
+        "TaskService/ListTasks",
         {
             "account_id": 1,
             "statuses": [PENDING],
@@ -484,36 +451,30 @@ BAD = [
             "filter.account_id",
         ),
     ),
-    Bad(rpc("ListTasks"), {"filter": {"error_reasons": ["x"] * 101}}, fields=("filter.error_reasons",)),
+    Bad("TaskService/ListTasks", {"filter": {"error_reasons": ["x"] * 101}}, fields=("filter.error_reasons",)),
     Bad(
-        rpc("BulkCancelTasks"),
+        "TaskService/BulkCancelTasks",
         {
             "filter": {"account_id": -1, "schedule_id": -1, "statuses": ["TASK_STATUS_PROCESSING"], "labels": {"": ""}},
             "limit": -1,
         },
-        fields=(
-            "filter.statuses[0]",
-            'filter.labels[""]',
-            "filter.schedule_id",
-            "filter.account_id",
-            "limit",
-        ),
+        fields=("filter.statuses[0]", 'filter.labels[""]', "filter.schedule_id", "filter.account_id", "limit"),
     ),
-    Bad(rpc("WatchTasks"), {"task_ids": [NO_TASK], "account_id": "1"}, fields=("account_id",)),
-    Bad(rpc("WatchTasks"), {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
-    Bad(rpc("WatchTasks"), {"account_id": OWN, "resume_token": "?"}, fields=("resume_token",)),
-    not_found(rpc("WatchTasks"), {"task_ids": [NO_TASK]}, "task", NO_TASK),
-    not_found(rpc("WatchTasks"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
-    not_found(rpc("GetTaskStats"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
-    Bad(rpc("GetTaskStats"), {"account_id": -1}, fields=("account_id",)),
-    not_found(rpc("GetTaskHistory"), {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
-    Bad(rpc("GetTaskHistory"), {"account_id": -1, "resolution": 9}, fields=("account_id", "resolution")),
+    Bad("TaskService/WatchTasks", {"task_ids": [NO_TASK], "account_id": "1"}, fields=("account_id",)),
+    Bad("TaskService/WatchTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
+    Bad("TaskService/WatchTasks", {"account_id": OWN, "resume_token": "?"}, fields=("resume_token",)),
+    not_found("TaskService/WatchTasks", {"task_ids": [NO_TASK]}, "task", NO_TASK),
+    not_found("TaskService/WatchTasks", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    not_found("TaskService/GetTaskStats", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad("TaskService/GetTaskStats", {"account_id": -1}, fields=("account_id",)),
+    not_found("TaskService/GetTaskHistory", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
+    Bad("TaskService/GetTaskHistory", {"account_id": -1, "resolution": 9}, fields=("account_id", "resolution")),
     Bad(
-        rpc("GetTaskHistory"),
+        "TaskService/GetTaskHistory",
         {"start_time": "2026-01-31T08:00:00Z", "end_time": "0001-01-01T00:00:00Z"},
         fields=("end_time",),
     ),
-    Bad(rpc("GetTaskHistory"), {"start_time": "0001-01-01T00:00:00Z"}, fields=("start_time",)),
-    Bad(rpc("PollRunningTasks"), {"account_id": -1}, fields=("account_id",)),
-    Bad(rpc("HandleTimeouts"), {"account_id": -1}, fields=("account_id",)),
+    Bad("TaskService/GetTaskHistory", {"start_time": "0001-01-01T00:00:00Z"}, fields=("start_time",)),
+    Bad("TaskService/PollRunningTasks", {"account_id": -1}, fields=("account_id",)),
+    Bad("TaskService/HandleTimeouts", {"account_id": -1}, fields=("account_id",)),
 ]

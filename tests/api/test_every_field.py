@@ -11,20 +11,17 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc import StatusCode, aio
-from grpc_status import rpc_status
 
 from contentgen.v1.content_service_pb2 import Content, PublishPoolEntry
 from contentgen.v1.task_pb2 import Task
 from scheduler_svc.domain.content import ContentEdit
 from scheduler_svc.tasks.messages import EDITABLE
 from tests.api import other_cases, task_cases
-from tests.api import test_every_field as spoiled
 from tests.api.cases import Good, differences, resolved
 from tests.api.reflected import Reflected
 from tests.api.world import World
-from tests.harness.client import refused
+from tests.harness.client import refusal_of, refused
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
 
@@ -49,9 +46,6 @@ class Leaf:
     descriptor: FieldDescriptor
     set: Callable[[Message, Any], None]
     """Sets it in a request; where it is repeated, its first."""
-
-    def is_a(self, message: str) -> bool:
-        return _message_of(self.descriptor) == message
 
 
 def leaves(
@@ -80,16 +74,6 @@ def of_type(found: Iterator[Leaf], *types: int) -> list[Leaf]:
 def is_text(leaf: Leaf) -> bool:
     """Also a map's, whose keys and values are texts here."""
     return _is_map(leaf.descriptor) or leaf.descriptor.type == _TEXT
-
-
-def bad_numbers(leaf: Leaf) -> list[int]:
-    """What no number of the contract may be."""
-    return [-1, -(1 << (INTEGERS[leaf.descriptor.type] - 1))]
-
-
-def extreme(leaf: Leaf) -> int:
-    """The largest number that the field can hold."""
-    return (1 << (INTEGERS[leaf.descriptor.type] - 1)) - 1
 
 
 _TEXT = FieldDescriptor.TYPE_STRING
@@ -181,11 +165,6 @@ OUT_OF_RANGE = [-1.0, 0.0, 1_000.1]
 EVERY = pytest.mark.parametrize("rpc", FULLEST, ids=lambda rpc: rpc.rpartition("/")[2])
 
 
-async def fullest(world: World, rpc: str) -> Message:
-    (fields,) = await resolved(world, FULLEST[rpc].request)
-    return await world.reflected.request(rpc, fields)
-
-
 async def fields_of(reflected: Reflected, rpc: str) -> list[Leaf]:
     fields = leaves((await reflected.method(rpc)).input_type)
     return [leaf for leaf in fields if re.split(r"[\[ ]", leaf.path)[0] not in IGNORED]
@@ -193,17 +172,17 @@ async def fields_of(reflected: Reflected, rpc: str) -> list[Leaf]:
 
 def bad_values(leaf: Leaf) -> Sequence[Any]:
     """What this field may not hold."""
-    if leaf.is_a("google.protobuf.Duration"):
-        return spoiled.BAD_DURATIONS
-    if leaf.is_a("google.protobuf.Timestamp"):
-        return spoiled.BAD_TIMES
-    if leaf.descriptor.type in spoiled.INTEGERS:
-        return spoiled.bad_numbers(leaf)
+    if _message_of(leaf.descriptor) == "google.protobuf.Duration":
+        return BAD_DURATIONS
+    if _message_of(leaf.descriptor) == "google.protobuf.Timestamp":
+        return BAD_TIMES
+    if leaf.descriptor.type in INTEGERS:
+        return [-1, -(1 << (INTEGERS[leaf.descriptor.type] - 1))]
     if leaf.descriptor.type == FieldDescriptor.TYPE_DOUBLE:
         return [math.nan, math.inf, -math.inf, *(OUT_OF_RANGE if leaf.path not in SCORES else [])]
     if leaf.descriptor.type == FieldDescriptor.TYPE_ENUM:
         return [99, -1, 2**31 - 1]
-    return [spoiled.NUL] if is_text(leaf) else []
+    return [NUL] if is_text(leaf) else []
 
 
 def spoil(request: Message, leaf: Leaf, value: Any) -> bytes:
@@ -218,18 +197,9 @@ async def verdict(reflected: Reflected, rpc: str, data: bytes) -> tuple[str, lis
     try:
         await reflected.send(rpc, data)
     except aio.AioRpcError as error:
-        return _told(error)
+        refusal = refusal_of(error)
+        return refusal.reason or f"refused without details: {refusal.message}", refusal.fields
     return "", []
-
-
-def _told(error: aio.AioRpcError) -> tuple[str, list[str]]:
-    status: Any = rpc_status.from_call(error)  # type: ignore[arg-type] # its types know no aio
-    assert status is not None, f"refused without details: {error.details()}"
-    info, bad = ErrorInfo(), BadRequest()
-    for detail in status.details:
-        for part in (info, bad):
-            detail.Unpack(part)
-    return info.reason, [violation.field for violation in bad.field_violations]
 
 
 async def unnamed(reflected: Reflected, rpc: str, request: Message, leaf: Leaf, value: Any) -> str:
@@ -258,8 +228,8 @@ async def test_a_request_with_a_spoiled_field_is_refused_and_unknown_fields_are_
     request = await world.reflected.request(rpc, fields)
     for leaf in await fields_of(world.reflected, rpc):
         if is_text(leaf):
-            marked = spoil(request, leaf, spoiled.MARK)
-            data = marked.replace(spoiled.MARK.encode(), spoiled.NOT_UTF8)
+            marked = spoil(request, leaf, MARK)
+            data = marked.replace(MARK.encode(), NOT_UTF8)
             assert data != marked
             with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
                 await world.reflected.send(rpc, data)
@@ -272,12 +242,14 @@ async def test_a_request_with_a_spoiled_field_is_refused_and_unknown_fields_are_
 
 @EVERY
 async def test_the_largest_numbers_cause_no_defect(world: World, rpc: str) -> None:
-    numbers = [leaf for leaf in await fields_of(world.reflected, rpc) if leaf.descriptor.type in spoiled.INTEGERS]
+    numbers = [leaf for leaf in await fields_of(world.reflected, rpc) if leaf.descriptor.type in INTEGERS]
     if not numbers:
         return
-    request = await fullest(world, rpc)
+    (fields,) = await resolved(world, FULLEST[rpc].request)
+    request = await world.reflected.request(rpc, fields)
     for leaf in numbers:
-        reason, _ = await verdict(world.reflected, rpc, spoil(request, leaf, spoiled.extreme(leaf)))
+        largest = (1 << (INTEGERS[leaf.descriptor.type] - 1)) - 1
+        reason, _ = await verdict(world.reflected, rpc, spoil(request, leaf, largest))
         assert reason in {"", "RESOURCE_NOT_FOUND", "INVALID_ARGUMENT", "LEASE_LOST"}, leaf.path
 
 
@@ -290,5 +262,5 @@ async def test_every_kind_of_field_was_tested(reflected: Reflected) -> None:
 
 
 async def test_an_id_of_no_task_is_missing_whatever_it_holds(reflected: Reflected) -> None:
-    answer = await reflected.call(MISSING[0], task_ids=[spoiled.NUL])
-    assert answer == {"missing_task_ids": [spoiled.NUL]}
+    answer = await reflected.call(MISSING[0], task_ids=[NUL])
+    assert answer == {"missing_task_ids": [NUL]}

@@ -11,9 +11,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from grpc import StatusCode
 
-from tests.api import test_every_field as spoiled
 from tests.api.reflected import Reflected, Stream, identity
-from tests.api.test_every_field import Leaf, leaves, named, of_type
+from tests.api.test_every_field import INTEGERS, NUL, Leaf, leaves, named, of_type
 from tests.api.world import LEASE, TASKS, World
 from tests.harness.client import refused
 
@@ -94,8 +93,8 @@ ANYTHING = {"hello.held_leases[0].attempt", "hello.held_leases[0].stage"}
 
 async def spoiled_hellos(reflected: Reflected) -> list[tuple[Message, Leaf, Any]]:
     """Hellos with one bad value each."""
-    values: dict[int, list[Any]] = {FieldDescriptor.TYPE_STRING: [spoiled.NUL, "x" * 4_097]}
-    values |= {type_: [-1, -(1 << 31)] for type_ in spoiled.INTEGERS}
+    values: dict[int, list[Any]] = {FieldDescriptor.TYPE_STRING: [NUL, "x" * 4_097]}
+    values |= {type_: [-1, -(1 << 31)] for type_ in INTEGERS}
     cases = []
     for type_, bad in values.items():
         for leaf in of_type(leaves((await reflected.method(LEASE)).input_type), type_):

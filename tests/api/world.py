@@ -84,8 +84,7 @@ class World:
         task: Fields = (await self.reflected.call(f"{TASKS}/SubmitTask", **request))["task"]
         return task
 
-    async def pending(self, **fields: Any) -> Fields:
-        return await self.submit(**fields)
+    pending = submit
 
     async def scheduled(self, **fields: Any) -> Fields:
         """Pending, and its time is far away."""
@@ -211,17 +210,16 @@ class World:
         return {"sha256": sha256(data)}
 
     async def leased(self) -> Fields:
-        """A lease that a result may come of."""
+        """A lease that a result may come of, and its task."""
         task = await self.processing()
-        read = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
-        return {"lease_id": read["lease_id"], "attempt": read["attempt"]}
+        read: Fields = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
+        return read
 
     async def lost_lease(self) -> Fields:
         """One that has ended."""
-        task = await self.processing()
-        read = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
-        await self.worker.complete(task["task_id"])
-        return {"lease_id": read["lease_id"], "attempt": read["attempt"]}
+        lease = await self.leased()
+        await self.worker.complete(lease["task_id"])
+        return lease
 
     async def unreviewed(self) -> Fields:
         return await self.approved(auto_approve=False)

@@ -324,7 +324,6 @@ def refused(code: grpc.StatusCode, reason: str = "") -> Iterator[Refusal]:
     with pytest.raises(aio.AioRpcError) as raised:
         yield refusal
     assert raised.value.code() == code, raised.value.details()
-    refusal.message = raised.value.details() or ""
     _read_details(raised.value, refusal)
     assert refusal.reason == reason
 
@@ -354,7 +353,14 @@ def invalid_state(current: str, required: str) -> Iterator[None]:
     assert refusal.preconditions == ["INVALID_STATE"]
 
 
+def refusal_of(error: aio.AioRpcError) -> Refusal:
+    refusal = Refusal()
+    _read_details(error, refusal)
+    return refusal
+
+
 def _read_details(error: aio.AioRpcError, refusal: Refusal) -> None:
+    refusal.message = error.details() or ""
     packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
     if packed is None:
         return
