@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Self
@@ -12,28 +12,23 @@ import pytest
 import structlog
 
 from contentgen.doctor import readable
+from contentgen.variables import NAMES
 from scheduler_svc.replica.replica import Replica
 from tests.command.transcript import Transcript
-
-VARIABLES = (
-    "ACCOUNT",
-    "CONTEXT",
-    "SCHEDULER",
-    "TOKEN",
-    "TOKEN_FILE",
-    "TLS_CA",
-    "TLS_CLIENT_CERT",
-    "TLS_CLIENT_KEY",
-    "MAX_QUEUE_SIZE",
-)
+from tests.harness.scripted_server import ScriptedServices, scripted_services
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Gives everybody who runs the tests the same environment."""
-    for name in VARIABLES:
-        monkeypatch.delenv(f"CONTENTGEN_{name}", raising=False)
-    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TRACEPARENT", "TRACESTATE"):
+    for name in (
+        *(NAMES - {"CONTENTGEN_PG_BINDIR"}),
+        "FORCE_COLOR",
+        "NO_COLOR",
+        "TTY_COMPATIBLE",
+        "TRACEPARENT",
+        "TRACESTATE",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -53,9 +48,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def contentgen(replica: Replica, request: pytest.FixtureRequest) -> Transcript:
+def transcript_of(request: pytest.FixtureRequest) -> Callable[[str], Transcript]:
+    """Keeps what the command prints, against the scheduler at a target."""
+    return lambda target: Transcript(target, request.config.getoption("--update-golden"))
+
+
+@pytest.fixture
+def contentgen(replica: Replica, transcript_of: Callable[[str], Transcript]) -> Transcript:
     """Runs the command against the test's replica, and keeps what it prints."""
-    return Transcript(f"127.0.0.1:{replica.port}", request.config.getoption("--update-golden"))
+    return transcript_of(f"127.0.0.1:{replica.port}")
+
+
+@pytest.fixture
+def scheduler() -> Iterator[ScriptedServices]:
+    with scripted_services() as scheduler:
+        yield scheduler
 
 
 @pytest.fixture(autouse=True)

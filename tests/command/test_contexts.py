@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -18,7 +16,7 @@ from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as worker_pool_pb
 from tests.command.transcript import SCHEDULER, Deployment, Ran, Transcript, run
 from tests.harness.credentials import make_signed
-from tests.harness.scripted_server import scripted
+from tests.harness.scripted_server import ScriptedServices, scripted
 
 pytestmark = pytest.mark.contract
 
@@ -26,26 +24,8 @@ pytestmark = pytest.mark.contract
 # Contexts: what they hold, which one a command uses, and what wins over it.
 
 
-class Lists:
-    """Answers ListTasks, and keeps what is asked and by which token."""
-
-    def __init__(self) -> None:
-        self.accounts: list[int] = []
-        self.tokens: list[Any] = []
-
-    @contextmanager
-    def served(self) -> Iterator[str]:
-        with scripted(ListTasks=self._list) as target:
-            yield target
-
-    def _list(self, request: task_pb.ListTasksRequest, context: grpc.ServicerContext) -> task_pb.ListTasksResponse:
-        self.accounts.append(request.account_id)
-        self.tokens.append(dict(context.invocation_metadata()).get("authorization"))
-        return task_pb.ListTasksResponse()
-
-
-def test_contexts_print_the_golden_screens(request: pytest.FixtureRequest) -> None:
-    transcript = Transcript(SCHEDULER, request.config.getoption("--update-golden"))
+def test_contexts_print_the_golden_screens(transcript_of: Callable[[str], Transcript]) -> None:
+    transcript = transcript_of(SCHEDULER)
     for words in (
         ("context", "list"),
         ("context", "set", "local", "--scheduler", "127.0.0.1:50051", "--account", "1"),
@@ -63,36 +43,39 @@ def test_contexts_print_the_golden_screens(request: pytest.FixtureRequest) -> No
     transcript.check("contexts")
 
 
-def test_a_command_uses_the_current_context_and_given_options_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    lists = Lists()
-    with lists.served() as target:
-        run("context", "set", "here", "-s", target, "-a", "3")
-        run("context", "set", "nowhere", "-s", "127.0.0.1:1", "-a", "4")
-        assert run("task", "list").status == 0
-        assert run("task", "list", "-a", "5").status == 0
-        assert run("task", "list", "-a", "0").status == 0
-        monkeypatch.setenv("CONTENTGEN_ACCOUNT", "6")
-        assert run("task", "list").status == 0
-        assert run("--context", "nowhere", "task", "list").status == 4
-        monkeypatch.setenv("CONTENTGEN_CONTEXT", "nowhere")
-        assert run("task", "list").status == 4
-        assert run("--context", "here", "task", "list").status == 0
-        assert run("-s", target, "task", "list").status == 0
-    assert lists.accounts == [3, 5, 0, 6, 6, 6]
+def test_a_command_uses_the_current_context_and_given_options_win(
+    scheduler: ScriptedServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler.will("ListTasks", *[task_pb.ListTasksResponse()] * 6)
+    run("context", "set", "here", "-s", scheduler.target, "-a", "3")
+    run("context", "set", "nowhere", "-s", "127.0.0.1:1", "-a", "4")
+    assert run("task", "list").status == 0
+    assert run("task", "list", "-a", "5").status == 0
+    assert run("task", "list", "-a", "0").status == 0
+    monkeypatch.setenv("CONTENTGEN_ACCOUNT", "6")
+    assert run("task", "list").status == 0
+    assert run("--context", "nowhere", "task", "list").status == 4
+    monkeypatch.setenv("CONTENTGEN_CONTEXT", "nowhere")
+    assert run("task", "list").status == 4
+    assert run("--context", "here", "task", "list").status == 0
+    assert run("-s", scheduler.target, "task", "list").status == 0
+    assert [request.account_id for request in scheduler.requests("ListTasks")] == [3, 5, 0, 6, 6, 6]
 
 
-def test_a_token_goes_to_the_scheduler_of_its_context_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_goes_to_the_scheduler_of_its_context_only(
+    scheduler: ScriptedServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "token").write_text("of-the-context")
     monkeypatch.chdir(tmp_path)
-    lists = Lists()
-    with lists.served() as target:
-        assert run("context", "set", "here", "-s", target, "--token-file", "token").status == 0
-        monkeypatch.chdir("/")
-        assert run("task", "list").status == 0
-        assert run("-s", target, "task", "list").status == 0, "who names a scheduler names its token"
-        monkeypatch.setenv("CONTENTGEN_TOKEN", "of-the-environment")
-        assert run("task", "list").status == 0
-    assert lists.tokens == ["Bearer of-the-context", None, "Bearer of-the-environment"]
+    scheduler.will("ListTasks", *[task_pb.ListTasksResponse()] * 3)
+    assert run("context", "set", "here", "-s", scheduler.target, "--token-file", "token").status == 0
+    monkeypatch.chdir("/")
+    assert run("task", "list").status == 0
+    assert run("-s", scheduler.target, "task", "list").status == 0, "who names a scheduler names its token"
+    monkeypatch.setenv("CONTENTGEN_TOKEN", "of-the-environment")
+    assert run("task", "list").status == 0
+    tokens = [call.metadata.get("authorization") for call in scheduler.calls("ListTasks")]
+    assert tokens == ["Bearer of-the-context", None, "Bearer of-the-environment"]
     assert "of-the-context" not in contexts.path().read_text()
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contentgen.cli.commands.submit import BATCH
@@ -18,7 +19,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.command.transcript import Transcript, run
-from tests.harness.scripted_server import refuse, scripted
+from tests.harness.scripted_server import Refused, ScriptedServices
 
 pytestmark = pytest.mark.contract
 
@@ -26,87 +27,54 @@ pytestmark = pytest.mark.contract
 # Commands that control workers, dispatch and accounts: what they ask of a scheduler, and what they print.
 
 
-class Asked:
-    """Answers these commands, and keeps the requests."""
-
-    def __init__(self) -> None:
-        self.requests: list[Any] = []
-
-    @contextmanager
-    def served(self) -> Iterator[str]:
-        with scripted(
-            ResizeWorker=self._resize,
-            UndrainWorker=self._undrain,
-            PauseDispatch=self._pause,
-            ResumeDispatch=self._resume,
-            UpdateAccount=self._update,
-        ) as target:
-            yield target
-
-    def _resize(self, request: pool_pb.ResizeWorkerRequest, context: object) -> pool_pb.ResizeWorkerResponse:
-        self.requests.append(request)
-        worker = pool_pb.Worker(worker_id=request.worker_id, running=True, slots=request.slots, busy_slots=1)
-        return pool_pb.ResizeWorkerResponse(worker=worker)
-
-    def _undrain(self, request: pool_pb.UndrainWorkerRequest, context: object) -> pool_pb.UndrainWorkerResponse:
-        self.requests.append(request)
-        return pool_pb.UndrainWorkerResponse(worker=pool_pb.Worker(worker_id=request.worker_id, connected=True))
-
-    def _pause(self, request: object, context: object) -> pool_pb.PauseDispatchResponse:
-        self.requests.append(request)
-        return pool_pb.PauseDispatchResponse()
-
-    def _resume(self, request: object, context: object) -> pool_pb.ResumeDispatchResponse:
-        self.requests.append(request)
-        return pool_pb.ResumeDispatchResponse()
-
-    def _update(self, request: account_pb.UpdateAccountRequest, context: object) -> account_pb.UpdateAccountResponse:
-        self.requests.append(request)
-        account = account_pb.Account(
-            account_id=request.account.account_id, name="newsroom", weight=2, create_time=Timestamp(seconds=1)
-        )
-        return account_pb.UpdateAccountResponse(account=account)
+WORKER = pool_pb.Worker(worker_id="host-1-3f2a", running=True, slots=8, busy_slots=1)
+IDLE = pool_pb.Worker(worker_id="host-1-3f2a", connected=True)
+ACCOUNT = account_pb.Account(account_id=1, name="newsroom", weight=2, create_time=Timestamp(seconds=1))
+PAUSED, RESUMED = pool_pb.PauseDispatchResponse(), pool_pb.ResumeDispatchResponse()
+ALL, OF_1 = pool_pb.PauseDispatchRequest(), pool_pb.PauseDispatchRequest(account_id=1)
+CONTROLS: list[tuple[str, Message, Message]] = [
+    (
+        "worker resize host-1-3f2a 8",
+        pool_pb.ResizeWorkerRequest(worker_id="host-1-3f2a", slots=8),
+        pool_pb.ResizeWorkerResponse(worker=WORKER),
+    ),
+    (
+        "worker undrain host-1-3f2a",
+        pool_pb.UndrainWorkerRequest(worker_id="host-1-3f2a"),
+        pool_pb.UndrainWorkerResponse(worker=IDLE),
+    ),
+    ("dispatch pause --all", ALL, PAUSED),
+    ("dispatch pause --account 1", OF_1, PAUSED),
+    ("-o json dispatch pause --all", ALL, PAUSED),
+    ("dispatch resume --all", pool_pb.ResumeDispatchRequest(), RESUMED),
+    ("-o jsonl dispatch resume --account 1", pool_pb.ResumeDispatchRequest(account_id=1), RESUMED),
+    (
+        "account update 1 --inactive",
+        account_pb.UpdateAccountRequest(
+            account=account_pb.Account(account_id=1), update_mask=FieldMask(paths=["active"])
+        ),
+        account_pb.UpdateAccountResponse(account=ACCOUNT),
+    ),
+]
+"""Words, the request that they make, and its answer."""
 
 
-def test_control_commands_print_the_golden_screens(request: pytest.FixtureRequest) -> None:
-    with Asked().served() as target:
-        transcript = Transcript(target, request.config.getoption("--update-golden"))
-        for words in (
-            ("worker", "resize", "host-1-3f2a", "8"),
-            ("worker", "undrain", "host-1-3f2a"),
-            ("dispatch", "pause", "--all"),
-            ("dispatch", "pause", "--account", "1"),
-            ("-o", "json", "dispatch", "pause", "--all"),
-            ("dispatch", "resume", "--all"),
-            ("-o", "jsonl", "dispatch", "resume", "--account", "1"),
-            ("account", "update", "1", "--inactive"),
-        ):
-            transcript.add(words, run("-s", target, *words))
+def test_control_commands_send_the_right_requests_and_print_the_golden_screens(
+    scheduler: ScriptedServices, transcript_of: Callable[[str], Transcript]
+) -> None:
+    transcript = transcript_of(scheduler.target)
+    for words, request, answer in CONTROLS:
+        rpc = type(request).__name__.removesuffix("Request")
+        scheduler.will(rpc, answer)
+        scheduler.will("GetDispatchStatus", pool_pb.GetDispatchStatusResponse())
+        transcript.run(*words.split())
+        assert scheduler.requests(rpc)[-1] == request
     transcript.check("control")
-
-
-@pytest.mark.parametrize(
-    ("words", "request_"),
-    [
-        ("worker resize w1 8", pool_pb.ResizeWorkerRequest(worker_id="w1", slots=8)),
-        ("worker undrain w1", pool_pb.UndrainWorkerRequest(worker_id="w1")),
-        ("dispatch pause --all", pool_pb.PauseDispatchRequest()),
-        ("dispatch pause --account 7", pool_pb.PauseDispatchRequest(account_id=7)),
-        ("dispatch resume --all", pool_pb.ResumeDispatchRequest()),
-        ("dispatch resume -a 7", pool_pb.ResumeDispatchRequest(account_id=7)),
-    ],
-)
-def test_commands_send_the_right_requests(words: str, request_: object) -> None:
-    scheduler = Asked()
-    with scheduler.served() as target:
-        assert run("-s", target, *words.split()).status == 0
-    assert scheduler.requests == [request_]
 
 
 @pytest.mark.parametrize(
     ("flags", "changes"),
     [
-        (["--inactive"], {"active": False}),
         (["--active", "--weight", "0.5"], {"active": True, "weight": 0.5}),
         (["--name", "新闻", "--max-concurrent-tasks", "0"], {"name": "新闻", "max_concurrent_tasks": 0}),
         (["--max-pending-tasks", "9", "--max-priority", "0"], {"max_pending_tasks": 9, "max_priority": 0}),
@@ -114,11 +82,13 @@ def test_commands_send_the_right_requests(words: str, request_: object) -> None:
         (["--max-asset-bytes", "5000000000"], {"max_asset_bytes": 5_000_000_000}),
     ],
 )
-def test_an_update_names_only_the_given_fields(flags: list[str], changes: dict[str, Any]) -> None:
-    scheduler = Asked()
-    with scheduler.served() as target:
-        assert run("-s", target, "account", "update", "3", *flags).status == 0
-    (request,) = scheduler.requests
+def test_an_update_names_only_the_given_fields(
+    flags: list[str], changes: dict[str, Any], scheduler: ScriptedServices
+) -> None:
+    scheduler.will("UpdateAccount", account_pb.UpdateAccountResponse(account=ACCOUNT))
+    scheduler.will("GetDispatchStatus", pool_pb.GetDispatchStatusResponse())
+    assert run("-s", scheduler.target, "account", "update", "3", *flags).status == 0
+    (request,) = scheduler.requests("UpdateAccount")
     assert request.account == account_pb.Account(account_id=3, **changes)
     assert set(request.update_mask.paths) == set(changes)
 
@@ -243,32 +213,21 @@ async def test_bad_json_lines_are_named(contentgen: Transcript, account: int, tm
     assert "Traceback" not in result.err
 
 
-def test_an_outage_stops_the_submit_and_reports_how_far_it_got(tmp_path: Path) -> None:
+def test_an_outage_stops_the_submit_and_reports_how_far_it_got(scheduler: ScriptedServices, tmp_path: Path) -> None:
     """The second batch comes to nothing; the same command goes on where it is needed."""
-    task_ids: dict[str, str] = {}
-    calls_left = [2]
-
-    def submit(request: pb.BatchSubmitTasksRequest, context: grpc.ServicerContext) -> pb.BatchSubmitTasksResponse:
-        calls_left[0] -= 1
-        if calls_left[0] == 0:
-            refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", "the queue is full")
-        tasks = []
-        for row_request in request.requests:
-            task_ids.setdefault(row_request.request_id, f"task-{len(task_ids):016x}")
-            tasks.append(task_pb2.Task(task_id=task_ids[row_request.request_id], topic=row_request.topic))
-        return pb.BatchSubmitTasksResponse(tasks=tasks)
-
-    rows = "\n".join(json.dumps({"topic": f"Topic {number}"}) for number in range(2 * BATCH + 1))
-    path = written(tmp_path, "topics.jsonl", rows)
-    with scripted(BatchSubmitTasks=submit) as target:
-        first = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
-        assert (first.status, len(submitted(first.out))) == (4, BATCH)
-        assert f"stopped at line {BATCH + 1}: the queue is full; submit less" in first.err
-        assert f"submitted {BATCH} of {2 * BATCH + 1:,} rows; repeat the command to continue" in first.err
-        second = run("-s", target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
-    assert second.status == 0
-    assert len(task_ids) == 2 * BATCH + 1
-    assert submitted(second.out)[:BATCH] == submitted(first.out)
+    full = Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", "QUEUE_FULL")
+    tasks = [task_pb2.Task(task_id=f"task-{number:016x}") for number in range(2 * BATCH + 1)]
+    batches = [pb.BatchSubmitTasksResponse(tasks=tasks[start : start + BATCH]) for start in range(0, len(tasks), BATCH)]
+    scheduler.will("BatchSubmitTasks", batches[0], full, *batches)
+    path = written(tmp_path, "topics.jsonl", "\n".join(json.dumps({"topic": task.task_id}) for task in tasks))
+    submit = ("-s", scheduler.target, "-o", "jsonl", "task", "submit", "-a", "1", "-f", path)
+    first, second = run(*submit), run(*submit)
+    assert (first.status, len(submitted(first.out))) == (4, BATCH)
+    assert f"stopped at line {BATCH + 1}: the queue is full; submit less" in first.err
+    assert f"submitted {BATCH} of {len(tasks):,} rows; repeat the command to continue" in first.err
+    assert (second.status, [task_id for _, task_id in submitted(second.out)]) == (0, [task.task_id for task in tasks])
+    ids = [[row.request_id for row in request.requests] for request in scheduler.requests("BatchSubmitTasks")]
+    assert ids[:2] == ids[2:4], "the same rows have the same ids"
 
 
 @pytest.mark.parametrize("name", ["latin.csv", "latin.jsonl"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,9 @@ async def test_doctor_prints_the_golden_screens(contentgen: Transcript, channel:
     contentgen.check("doctor")
 
 
-def test_an_unreachable_scheduler_is_the_only_finding(request: pytest.FixtureRequest) -> None:
-    transcript = Transcript("127.0.0.1:1", request.config.getoption("--update-golden"))
-    transcript.add(("doctor",), run("-s", "127.0.0.1:1", "doctor"))
+def test_an_unreachable_scheduler_is_the_only_finding(transcript_of: Callable[[str], Transcript]) -> None:
+    transcript = transcript_of("127.0.0.1:1")
+    transcript.run("doctor")
     transcript.check("doctor-unreachable")
 
 
@@ -59,50 +59,241 @@ def test_a_healthy_deployment_has_no_findings() -> None:
     assert examined(Deployment()) == (0, [])
 
 
-@pytest.mark.parametrize(
-    ("workers", "status", "check", "told"),
-    [
-        ([], 1, "workers", "none is connected"),
-        ([worker(running=False, draining=True)], 1, "workers", "all 1 are draining"),
-        ([GOOD, worker(worker_id="w2", running=False)], 0, "workers", "w2 not heard of any more"),
-        ([GOOD, worker(worker_id="w2", version="0.0.9")], 0, "version", "workers are 0.0.9"),
-        ([GOOD, worker(worker_id="w2", creator_version="content-creator 2")], 0, "cli", "content-creator 2"),
-        (
-            [GOOD, worker(worker_id="w2", unhealthy=True, last_error="exit status 127\nnot found")],
-            1,
-            "cli",
-            "that of w2 fails at once or is gone: exit status 127 not found",
-        ),
-        ([GOOD, worker(worker_id="w2", unhealthy=True)], 1, "cli", "no reason is given"),
-        (
-            [GOOD, worker(worker_id="w2", last_error="a result of 2,000,057 bytes does not get through")],
-            0,
-            "workers",
-            "w2: a result of 2,000,057 bytes does not get through",
-        ),
-        (
-            [GOOD, worker(worker_id="w2", last_error="the data folder can't be written: No space left on device")],
-            0,
-            "workers",
-            "w2: the data folder can't be written: No space left on device",
-        ),
+def now(ago: float = 0) -> Timestamp:
+    return Timestamp(seconds=int(time.time() - ago))
+
+
+def failed_task(task_id: str, reason: str, hours_ago: int, **details: str) -> task_pb2.Task:
+    error = task_pb2.TaskError(reason=reason, details=details)
+    return task_pb2.Task(task_id=task_id, end_time=now(3_600 * hours_ago), error=error)
+
+
+def entry(content_id: int, status: content_pb.PublishStatus.ValueType, error: str = "") -> content_pb.PublishPoolEntry:
+    return content_pb.PublishPoolEntry(content_id=content_id, status=status, error=error)
+
+
+def system(*replicas: system_pb.Replica, **fields: Any) -> system_pb.GetSystemResponse:
+    return system_pb.GetSystemResponse(replicas=replicas, **fields)
+
+
+def replica(name: str, *lanes: system_pb.Lane, serving: bool = True, **fields: Any) -> system_pb.Replica:
+    times = {"last_heartbeat_time": now(), **fields}
+    return system_pb.Replica(scheduler_id=name, serving=serving, lanes=lanes, **times)
+
+
+def lane(name: str, seconds: int, *, waiting: int = 1, set_aside: int = 0) -> system_pb.Lane:
+    return system_pb.Lane(name=name, oldest_age=Duration(seconds=seconds), waiting=waiting, set_aside=set_aside)
+
+
+def holder(**fields: Any) -> system_pb.GetSystemResponse:
+    given: dict[str, Any] = {"pid": 4711, "role": "ann", "relation": "workers", **fields}
+    return system(lock_holders=[system_pb.LockHolder(**given)])
+
+
+def oldest(**fields: Any) -> system_pb.GetSystemResponse:
+    given: dict[str, Any] = {"pid": 4711, "database": "other", "role": "ann", "application": "psql", **fields}
+    return system(oldest_transaction=system_pb.OldestTransaction(**given))
+
+
+def beside_good(**fields: Any) -> Deployment:
+    return Deployment(workers=[GOOD, worker(worker_id="w2", **fields)])
+
+
+PAUSED, NO_WORKERS = task_pb2.PENDING_REASON_PAUSED, task_pb2.PENDING_REASON_NO_WORKERS
+OF_7 = pool_pb.GetDispatchStatusResponse(paused_account_ids=[7])
+EVERYTHING = pool_pb.GetDispatchStatusResponse(all_paused=True)
+BLOCKED = system(
+    replica("s1", lane("reports", 75, waiting=3, set_aside=2)),
+    lock_holders=[
+        system_pb.LockHolder(
+            pid=4711,
+            role="ann",
+            application="psql",
+            state="idle in transaction",
+            transaction_age=Duration(seconds=80),
+            relation="workers",
+            waited_for=True,
+        )
     ],
 )
-def test_workers_with_problems_are_found(workers: Sequence[pool_pb.Worker], status: int, check: str, told: str) -> None:
-    deployment = Deployment()
-    deployment.workers = workers
-    exit_status, (finding,) = examined(deployment)
-    assert (exit_status, finding["check"], finding["level"]) == (status, check, "fail" if status else "warn")
-    assert told in finding["message"]
-    assert finding["advice"]
+DIFFERENT = system(
+    *(
+        replica(
+            name,
+            clock_offset=Duration(seconds=offset),
+            settings={"CONTENTGEN_RETENTION": retention, "CONTENTGEN_LEASE_TTL": "120 s"},
+        )
+        for name, offset, retention in (("s1", 0, ""), ("s2", -8, ""), ("s3", 301, "60 s"), ("s4", 4, ""))
+    ),
+    replica("s0, of an older version"),
+)
+REFUSED_OPTIONS = [
+    failed_task("task-4", "CREATOR_ERROR", 0),
+    failed_task("task-3", "INVALID_CREATOR_OPTIONS", 1, options="colour, size"),
+    failed_task("task-2", "INVALID_CREATOR_OPTIONS", 2, options="colour"),
+    failed_task("task-1", "INVALID_CREATOR_OPTIONS", 25, options="forgotten"),
+]
+Found = tuple[str, str, str]
+"""The check, the level, and a part of `[message] advice`."""
+
+
+def warn(check: str, text: str) -> Found:
+    return check, "warn", text
+
+
+def fail(check: str, text: str) -> Found:
+    return check, "fail", text
+
+
+PROBLEMS: list[tuple[Deployment, list[Found]]] = [
+    (Deployment(workers=[]), [fail("workers", "[none is connected]")]),
+    (
+        Deployment(workers=[worker(running=False, draining=True)]),
+        [fail("workers", "[all 1 are draining] restart them, or start others")],
+    ),
+    (beside_good(running=False), [warn("workers", "[w2 not heard of any more]")]),
+    (beside_good(version="0.0.9"), [warn("version", "workers are 0.0.9]")]),
+    (beside_good(creator_version="content-creator 2"), [warn("cli", "content-creator 2, content-creator 3]")]),
+    (
+        beside_good(unhealthy=True, last_error="exit status 127\nnot found"),
+        [fail("cli", "[that of w2 fails at once or is gone: exit status 127 not found]")],
+    ),
+    (beside_good(unhealthy=True), [fail("cli", "no reason is given]")]),
+    (
+        beside_good(last_error="a result of 2,000,057 bytes does not get through"),
+        [warn("workers", "[w2: a result of 2,000,057 bytes does not get through]")],
+    ),
+    (
+        beside_good(last_error="the data folder can't be written: No space left on device"),
+        [warn("workers", "[w2: the data folder can't be written: No space left on device]")],
+    ),
+    (
+        Deployment(system=system(database=system_pb.Database(weakened_settings=["fsync", "synchronous_commit"]))),
+        [
+            warn("durability", "[PostgreSQL has fsync off] a crash of its host may lose"),
+            warn("durability", "own sessions have it on"),
+        ],
+    ),
+    (Deployment(pauses=OF_7), [warn("dispatch", "[paused: account 7] `contentgen dispatch resume`")]),
+    (
+        Deployment(pauses=OF_7, reasons=[PAUSED] * 2),
+        [warn("dispatch", "[paused: account 7; the newest pending tasks wait for its end (2)]")],
+    ),
+    (Deployment(reasons=[PAUSED] * 2), [warn("dispatch", "[paused; the newest pending tasks wait for its end (2)]")]),
+    (
+        Deployment(pauses=EVERYTHING, reasons=[PAUSED, NO_WORKERS]),
+        [
+            warn("dispatch", "[paused: everything; the newest pending tasks wait for its end (1)]"),
+            fail("dispatch", "] start contentgen-worker"),
+        ],
+    ),
+    (
+        Deployment(
+            entries=[
+                entry(7, content_pb.PUBLISH_STATUS_FAILED, "the site is away"),
+                entry(8, content_pb.PUBLISH_STATUS_FAILED),
+                entry(9, content_pb.PUBLISH_STATUS_PENDING),
+            ]
+        ),
+        [warn("publishing", "[2 in the publish pool stay failed, the first being content 7: the site is away]")],
+    ),
+    (
+        Deployment(failed=REFUSED_OPTIONS),
+        [warn("options", "failed 2 tasks within a day, the newest being task-3: colour, size] submit without")],
+    ),
+    (
+        Deployment(system=system(replica("s1", lane("submits", 12), serving=False), replica("s2"))),
+        [fail("schedulers", "[s1 does not serve; waiting: submits for 12 s]")],
+    ),
+    (
+        Deployment(system=BLOCKED),
+        [
+            warn("schedulers", "[2 of the reports of s1 wait for a lock, the oldest for 1 min 15 s]"),
+            warn(
+                "locks",
+                "[session 4711 (ann, psql) is idle in transaction, its transaction open for 1 min 20 s, and holds a"
+                " lock of workers that others wait for] let it commit, or end it: SELECT pg_terminate_backend(4711)",
+            ),
+        ],
+    ),
+    (
+        Deployment(system=holder(transaction_age=Duration(seconds=80))),
+        [
+            warn(
+                "locks",
+                "[session 4711 (ann) is there, its transaction open for 1 min 20 s, and has locked rows of workers,"
+                " or all]",
+            )
+        ],
+    ),
+    (
+        Deployment(system=holder(waited_for=True)),
+        [
+            warn(
+                "locks",
+                "[session 4711 (ann) is in a state that the schedulers' role may not see, and holds a lock of workers"
+                " that others wait for] let it commit, or end it: SELECT pg_terminate_backend(4711);"
+                " GRANT pg_read_all_stats",
+            )
+        ],
+    ),
+    (
+        Deployment(system=holder(state="idle", relation="contentgen.pause_dispatch", waited_for=True)),
+        [
+            warn(
+                "locks",
+                "[session 4711 (ann) is idle, and holds a lock of contentgen.pause_dispatch that others wait for]",
+            )
+        ],
+    ),
+    (
+        Deployment(system=oldest(age=Duration(seconds=70))),
+        [warn("snapshots", "[session 4711 (ann, psql) of database other has a transaction open for 1 min")],
+    ),
+    (Deployment(system=oldest(age=Duration(seconds=10))), []),
+    (
+        Deployment(system=oldest(seen_for=Duration(seconds=15))),
+        [warn("snapshots", "transaction open for 15 s at least: watches may wait for it, and vacuums]")],
+    ),
+    (
+        Deployment(system=oldest(age=Duration(seconds=70), pid=0)),
+        [warn("snapshots", "[psql, which is prepared, of database other")],
+    ),
+    (
+        Deployment(system=DIFFERENT),
+        [
+            warn("clock", "[the clock of s2 is 8 s behind the database's]"),
+            fail("clock", "[the clock of s3 is 5 min 1 s ahead of the database's]"),
+            warn("settings", "[CONTENTGEN_RETENTION differs: unset on s1, s2, s4; 60 s on s3]"),
+        ],
+    ),
+    (
+        Deployment(unknown=["AuditService"]),
+        [warn("version", "[the scheduler is of another version than this command: it has no AuditService]")],
+    ),
+    (Deployment(system=system(replica("s1", version="0.0.9"))), [warn("version", ", schedulers are 0.0.9]")]),
+    (
+        Deployment(system=system(limits=system_pb.Limits(max_queue_size=10)), pending=10, due=10),
+        [fail("queue", "[full: 10 of 10 pending, 10 due")],
+    ),
+    (Deployment(away=["TaskService"]), [fail("database", "[NOT_SERVING: TaskService]")]),
+]
+
+
+@pytest.mark.parametrize(("deployment", "expected"), PROBLEMS)
+def test_problems_are_found_with_advice(deployment: Deployment, expected: list[Found]) -> None:
+    status, findings = examined(deployment)
+    assert [(finding["check"], finding["level"]) for finding in findings] == [found[:2] for found in expected]
+    for finding, (_, _, text) in zip(findings, expected, strict=True):
+        assert text in f"[{finding['message']}] {finding['advice']}"
+        assert finding["advice"]
+    assert status == any(level == "fail" for _, level, _ in expected)
 
 
 def test_a_pool_of_unhealthy_workers_is_found() -> None:
-    deployment = Deployment()
     unhealthy_worker = worker(unhealthy=True, last_error="no model answers", hostname="host-7")
-    unhealthy_worker.unhealthy_time.FromSeconds(int(time.time()) - 330)
-    deployment.workers = [unhealthy_worker]
-    status, (pool_finding, cli_finding) = examined(deployment)
+    unhealthy_worker.unhealthy_time.CopyFrom(now(330))
+    status, (pool_finding, cli_finding) = examined(Deployment(workers=[unhealthy_worker]))
     assert (status, pool_finding["check"], cli_finding["check"]) == (1, "workers", "cli")
     assert pool_finding["message"] == "all 1 are unhealthy: each tries one task at a time"
     assert cli_finding["message"].startswith("that of w1 fails at once or is gone, for 5 min 3")
@@ -110,22 +301,11 @@ def test_a_pool_of_unhealthy_workers_is_found() -> None:
     assert "host-7" in cli_finding["advice"]
 
 
-def test_settings_of_durability_that_are_off_are_found() -> None:
-    deployment = Deployment()
-    deployment.system.database.weakened_settings[:] = ["fsync", "synchronous_commit"]
-    status, (lossy_finding, own_finding) = examined(deployment)
-    assert (status, lossy_finding["check"], lossy_finding["message"]) == (0, "durability", "PostgreSQL has fsync off")
-    assert "set it on" in lossy_finding["advice"]
-    assert "own sessions have it on" in own_finding["advice"]
-
-
 @pytest.mark.parametrize(
     ("pending", "due", "level"), [(90, 0, "warn"), (100, 100, "fail"), (101, 101, "fail"), (101, 99, "warn")]
 )
 def test_a_full_queue_is_found(pending: int, due: int, level: str) -> None:
-    deployment = Deployment()
-    deployment.pending, deployment.due = pending, due
-    status, (finding,) = examined(deployment, "--max-queue-size", "100")
+    status, (finding,) = examined(Deployment(pending=pending, due=due), "--max-queue-size", "100")
     assert (status, finding["check"], finding["level"]) == (level == "fail", "queue", level)
     assert f"{pending} of 100 pending" in finding["message"]
     assert "the oldest for 1 h 2 min" in finding["message"]
@@ -140,35 +320,6 @@ def test_a_queue_of_scheduled_tasks_has_no_oldest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("paused", "waiting", "message"),
-    [
-        ([7], 0, "paused: account 7"),
-        ([7], 2, "paused: account 7; the newest pending tasks wait for its end (2)"),
-        ([], 2, "paused; the newest pending tasks wait for its end (2)"),
-    ],
-)
-def test_a_pause_is_reported_once(paused: Sequence[int], waiting: int, message: str) -> None:
-    deployment = Deployment()
-    deployment.pauses.paused_account_ids.extend(paused)
-    deployment.reasons = [task_pb2.PENDING_REASON_PAUSED] * waiting
-    status, (finding,) = examined(deployment)
-    assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
-    assert finding["message"] == message
-    assert "contentgen dispatch resume" in finding["advice"]
-
-
-def test_tasks_that_wait_for_other_reasons_are_reported_beside_a_pause() -> None:
-    deployment = Deployment()
-    deployment.pauses.all_paused = True
-    deployment.reasons = [task_pb2.PENDING_REASON_PAUSED, task_pb2.PENDING_REASON_NO_WORKERS]
-    status, findings = examined(deployment)
-    assert status == 1
-    assert [finding["check"] for finding in findings] == ["dispatch", "dispatch"]
-    assert findings[0]["message"] == "paused: everything; the newest pending tasks wait for its end (1)"
-    assert "start contentgen-worker" in findings[1]["advice"]
-
-
-@pytest.mark.parametrize(
     ("busy", "told"),
     [
         (3, "the pool is starved, all 3 slots are busy: the newest pending tasks wait for a free slot"),
@@ -176,9 +327,8 @@ def test_tasks_that_wait_for_other_reasons_are_reported_beside_a_pause() -> None
     ],
 )
 def test_a_starved_pool_is_found(busy: int, told: str) -> None:
-    deployment = Deployment()
-    deployment.workers = [worker(busy_slots=busy)]
-    deployment.pending, deployment.reasons = 1, [task_pb2.PENDING_REASON_ALL_SLOTS_BUSY]
+    waiting = [task_pb2.PENDING_REASON_ALL_SLOTS_BUSY]
+    deployment = Deployment(workers=[worker(busy_slots=busy)], pending=1, reasons=waiting)
     status, (finding,) = examined(deployment)
     assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
     assert told in finding["message"]
@@ -187,188 +337,21 @@ def test_a_starved_pool_is_found(busy: int, told: str) -> None:
 
 
 def test_tasks_stuck_in_submitted_are_found() -> None:
-    deployment = Deployment()
-    now = Timestamp()
-    now.GetCurrentTime()
-    deployment.submitted = [
-        task_pb2.Task(task_id="task-2", worker_id="w1", submit_time=now),
-        task_pb2.Task(task_id="task-1", worker_id="w1", submit_time=Timestamp(seconds=now.seconds - 400)),
+    tasks = [
+        task_pb2.Task(task_id=task_id, worker_id="w1", submit_time=now(ago))
+        for task_id, ago in (("task-2", 0), ("task-1", 400))
     ]
-    status, (finding,) = examined(deployment)
+    status, (finding,) = examined(Deployment(submitted=tasks))
     assert (status, finding["check"], finding["level"]) == (0, "submitted", "warn")
     assert finding["message"] == "1 not started for 5 min: task-1 on w1"
-    assert examined(deployment, "--stuck-after", "10m") == (0, [])
-
-
-def failed_task(task_id: str, reason: str, hours_ago: int, **details: str) -> task_pb2.Task:
-    end_time = Timestamp(seconds=int(time.time()) - 3_600 * hours_ago)
-    error = task_pb2.TaskError(reason=reason, details=details)
-    return task_pb2.Task(task_id=task_id, end_time=end_time, error=error)
-
-
-def test_contents_that_stay_failed_in_the_pool_are_found() -> None:
-    deployment = Deployment()
-    deployment.entries = [
-        content_pb.PublishPoolEntry(content_id=7, status=content_pb.PUBLISH_STATUS_FAILED, error="the site is away"),
-        content_pb.PublishPoolEntry(content_id=8, status=content_pb.PUBLISH_STATUS_FAILED),
-        content_pb.PublishPoolEntry(content_id=9, status=content_pb.PUBLISH_STATUS_PENDING),
-    ]
-    status, (finding,) = examined(deployment)
-    assert (status, finding["check"], finding["level"]) == (0, "publishing", "warn")
-    assert finding["message"] == "2 in the publish pool stay failed, the first being content 7: the site is away"
-    assert "contentgen pool retry" in finding["advice"]
-
-
-def test_refused_creator_options_are_found() -> None:
-    deployment = Deployment()
-    reason = "INVALID_CREATOR_OPTIONS"
-    deployment.failed = [
-        failed_task("task-4", "CREATOR_ERROR", 0),
-        failed_task("task-3", reason, 1, options="colour, size"),
-        failed_task("task-2", reason, 2, options="colour"),
-        failed_task("task-1", reason, 25, options="forgotten"),
-    ]
-    status, (finding,) = examined(deployment)
-    assert (status, finding["check"], finding["level"]) == (0, "options", "warn")
-    assert "failed 2 tasks within a day, the newest being task-3: colour, size" in finding["message"]
-    assert "CREATOR_OPTIONS_ALLOWED" in finding["advice"]
-
-
-def replica(name: str, *lanes: system_pb.Lane, serving: bool = True) -> system_pb.Replica:
-    message = system_pb.Replica(scheduler_id=name, serving=serving, lanes=lanes)
-    message.last_heartbeat_time.GetCurrentTime()
-    return message
-
-
-def lane(name: str, seconds: int, *, waiting: int = 1, set_aside: int = 0) -> system_pb.Lane:
-    return system_pb.Lane(name=name, oldest_age=Duration(seconds=seconds), waiting=waiting, set_aside=set_aside)
-
-
-def test_a_stalled_lane_is_found() -> None:
-    deployment = Deployment()
-    deployment.system.replicas.extend([replica("s1", lane("submits", 12), serving=False), replica("s2")])
-    status, (finding,) = examined(deployment)
-    assert (status, finding["check"], finding["level"]) == (1, "schedulers", "fail")
-    assert finding["message"] == "s1 does not serve; waiting: submits for 12 s"
-
-
-def test_a_lock_that_blocks_others_is_found() -> None:
-    deployment = Deployment()
-    deployment.system.replicas.append(replica("s1", lane("reports", 75, waiting=3, set_aside=2)))
-    deployment.system.lock_holders.add(
-        pid=4711,
-        role="ann",
-        application="psql",
-        state="idle in transaction",
-        transaction_age=Duration(seconds=80),
-        relation="workers",
-        waited_for=True,
-    )
-    status, (waiting, holder) = examined(deployment)
-    assert (status, waiting["level"], holder["level"]) == (0, "warn", "warn")
-    assert waiting["message"] == "2 of the reports of s1 wait for a lock, the oldest for 1 min 15 s"
-    assert holder["check"] == "locks"
-    assert holder["message"] == (
-        "session 4711 (ann, psql) is idle in transaction, its transaction open for 1 min 20 s, and holds a lock of"
-        " workers that others wait for"
-    )
-    assert holder["advice"].endswith("SELECT pg_terminate_backend(4711)")
-
-
-def test_a_lock_that_is_skipped_is_found() -> None:
-    deployment = Deployment()
-    deployment.system.lock_holders.add(pid=4711, role="ann", relation="workers", transaction_age=Duration(seconds=80))
-    status, (holder,) = examined(deployment)
-    assert (status, holder["check"], holder["level"]) == (0, "locks", "warn")
-    assert holder["message"] == (
-        "session 4711 (ann) is there, its transaction open for 1 min 20 s, and has locked rows of workers, or all"
-    )
-
-
-def test_the_age_of_a_lock_that_is_hidden_is_not_invented() -> None:
-    deployment = Deployment()
-    deployment.system.lock_holders.add(pid=4711, role="ann", relation="workers", waited_for=True)
-    deployment.system.lock_holders.add(
-        pid=4712, role="ann", state="idle", relation="contentgen.pause_dispatch", waited_for=True
-    )
-    _, (hidden, idle) = examined(deployment)
-    assert hidden["message"] == (
-        "session 4711 (ann) is in a state that the schedulers' role may not see, and holds a lock of workers that"
-        " others wait for"
-    )
-    assert "GRANT pg_read_all_stats" in hidden["advice"]
-    assert idle["message"] == (
-        "session 4712 (ann) is idle, and holds a lock of contentgen.pause_dispatch that others wait for"
-    )
-
-
-@pytest.mark.parametrize(
-    ("fields", "told"),
-    [
-        ({"age": Duration(seconds=70)}, "session 4711 (ann, psql) of database other has a transaction open for 1 min"),
-        ({"age": Duration(seconds=10)}, ""),
-        (
-            {"seen_for": Duration(seconds=15)},
-            "has a transaction open for 15 s at least: watches may wait for it, and vacuums",
-        ),
-        ({"age": Duration(seconds=70), "pid": 0}, "psql, which is prepared, of database other"),
-    ],
-)
-def test_a_transaction_that_has_been_open_for_long_is_found(fields: dict[str, Any], told: str) -> None:
-    deployment = Deployment()
-    transaction: dict[str, Any] = {"pid": 4711, "database": "other", "role": "ann", "application": "psql"}
-    deployment.system.oldest_transaction.CopyFrom(system_pb.OldestTransaction(**transaction | fields))
-    status, findings = examined(deployment)
-    assert (status, [finding["check"] for finding in findings]) == (0, ["snapshots"] * bool(told))
-    assert all(told in finding["message"] for finding in findings)
-
-
-def test_clocks_and_settings_that_differ_are_found() -> None:
-    deployment = Deployment()
-    for name, offset, retention in (("s1", 0, ""), ("s2", -8, ""), ("s3", 301, "60 s"), ("s4", 4, "")):
-        message = replica(name)
-        message.clock_offset.FromSeconds(offset)
-        message.settings["CONTENTGEN_RETENTION"] = retention
-        message.settings["CONTENTGEN_LEASE_TTL"] = "120 s"
-        deployment.system.replicas.append(message)
-    deployment.system.replicas.append(replica("s0, of an older version"))
-    status, (behind, ahead, setting) = examined(deployment)
-    assert (status, behind["level"], ahead["level"], setting["level"]) == (1, "warn", "fail", "warn")
-    assert behind["message"] == "the clock of s2 is 8 s behind the database's"
-    assert ahead["message"] == "the clock of s3 is 5 min 1 s ahead of the database's"
-    assert setting["message"] == "CONTENTGEN_RETENTION differs: unset on s1, s2, s4; 60 s on s3"
-
-
-def test_a_scheduler_without_a_service_is_told_from_one_that_does_not_serve() -> None:
-    deployment = Deployment()
-    deployment.unknown = ["AuditService"]
-    status, (finding,) = examined(deployment)
-    assert (status, finding["check"], finding["level"]) == (0, "version", "warn")
-    assert finding["message"] == "the scheduler is of another version than this command: it has no AuditService"
+    assert examined(Deployment(submitted=tasks), "--stuck-after", "10m") == (0, [])
 
 
 def test_the_age_of_the_oldest_item_is_shown_if_all_is_well() -> None:
-    deployment = Deployment()
-    deployment.system.replicas.extend([replica("s1", lane("submits", 2)), replica("s2", lane("reports", 1))])
-    with scripted(**deployment.answers()) as target:
+    replicas = replica("s1", lane("submits", 2)), replica("s2", lane("reports", 1))
+    with scripted(**Deployment(system=system(*replicas)).answers()) as target:
         result = run("-s", target, "doctor")
     assert "2 of 2 serve, and the oldest of the submits waits for 2 s\n" in result.out
-
-
-def test_a_scheduler_of_another_version_is_found() -> None:
-    deployment = Deployment()
-    deployment.system.replicas.append(replica("s1"))
-    deployment.system.replicas[0].version = "0.0.9"
-    status, (finding,) = examined(deployment)
-    assert (status, finding["check"], finding["level"]) == (0, "version", "warn")
-    assert finding["message"].endswith(", schedulers are 0.0.9")
-
-
-def test_the_schedulers_limit_of_the_queue_is_used() -> None:
-    deployment = Deployment()
-    deployment.system.limits.max_queue_size = 10
-    deployment.pending = deployment.due = 10
-    assert [finding["check"] for finding in examined(deployment)[1]] == ["queue"]
 
 
 @pytest.mark.parametrize(
@@ -376,13 +359,9 @@ def test_the_schedulers_limit_of_the_queue_is_used() -> None:
 )
 def test_a_replica_that_was_killed_is_reported_for_minutes(silence: int, age: int, told: bool) -> None:
     """Whatever our own clock says, and unless another was started since."""
-    deployment = Deployment()
-    answering, killed = replica("s0"), replica("s1")
-    answering.last_heartbeat_time.FromSeconds(int(time.time()) - 4_000)
-    answering.start_time.FromSeconds(int(time.time()) - 4_000 - age)
-    killed.last_heartbeat_time.FromSeconds(int(time.time()) - 4_000 - silence)
-    deployment.system.replicas.extend([answering, killed])
-    status, findings = examined(deployment)
+    answering = replica("s0", last_heartbeat_time=now(4_000), start_time=now(4_000 + age))
+    killed = replica("s1", last_heartbeat_time=now(4_000 + silence))
+    status, findings = examined(Deployment(system=system(answering, killed)))
     assert (status, len(findings)) == (0, told)
     for finding in findings:
         assert finding["message"].startswith("s1 has said nothing for 45 s: it was killed, is frozen, or")
@@ -391,21 +370,12 @@ def test_a_replica_that_was_killed_is_reported_for_minutes(silence: int, age: in
 @pytest.mark.parametrize("code", [StatusCode.UNIMPLEMENTED, StatusCode.PERMISSION_DENIED])
 def test_a_scheduler_without_get_system_is_tolerated(code: StatusCode) -> None:
     """It is older, or our token's role may not ask."""
-    deployment = Deployment()
-    answers = deployment.answers()
+    answers = Deployment().answers()
     answers["GetSystem"] = lambda request, context: refuse(context, code, "ROLE_FORBIDDEN", "not for this role")
     with scripted(**answers) as target:
         result = run("-s", target, "-o", "json", "doctor")
     assert not [finding for finding in json.loads(result.out) if finding["check"] == "schedulers"]
     assert result.status == 0
-
-
-def test_a_lost_database_is_found() -> None:
-    deployment = Deployment()
-    deployment.away = ["TaskService"]
-    status, (finding,) = examined(deployment)
-    assert (status, finding["check"], finding["level"]) == (1, "database", "fail")
-    assert "NOT_SERVING: TaskService" in finding["message"]
 
 
 def test_without_a_database_one_check_that_needs_it_is_made() -> None:
@@ -441,9 +411,7 @@ def test_problems_of_the_token_are_found(
     role: str, token: str, level: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONTENTGEN_TOKEN", token)
-    deployment = Deployment()
-    deployment.role = role
-    with scripted(**deployment.answers()) as target:
+    with scripted(**Deployment(role=role).answers()) as target:
         result = run("-s", target, "-o", "json", "doctor")
     (finding,) = [finding for finding in json.loads(result.out) if finding["check"] == "token"]
     assert finding["level"] == level
@@ -452,8 +420,6 @@ def test_problems_of_the_token_are_found(
 
 def test_a_token_from_a_file_is_used(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("known\n")
-    deployment = Deployment()
-    deployment.role = "operator"
-    with scripted(**deployment.answers()) as target:
+    with scripted(**Deployment(role="operator").answers()) as target:
         result = run("--token-file", str(tmp_path / "token"), "-s", target, "doctor")
     assert "accepted, with the role operator" in result.out

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
@@ -16,7 +14,7 @@ from grpc import StatusCode
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from tests.command.transcript import Transcript, run
-from tests.harness.scripted_server import refuse, scripted
+from tests.harness.scripted_server import AWAY, SILENCE, Refused, ScriptedServices
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.watching import watching
 
@@ -134,72 +132,40 @@ LIFE = [
 ]
 
 
-class Watched:
-    """WatchTasks that goes on after the token, and breaks off after `breaks_after` events, each time in its own way."""
-
-    def __init__(self, events: Iterable[pb.WatchTasksResponse] = LIFE, breaks: Iterable[tuple[int, str]] = ()) -> None:
-        self._events = list(events)
-        self._breaks = list(breaks)
-        self.tokens: list[str] = []
-
-    def __call__(self, request: pb.WatchTasksRequest, context: grpc.ServicerContext) -> Iterator[pb.WatchTasksResponse]:
-        self.tokens.append(request.resume_token)
-        rest = self._events[int(request.resume_token.rpartition("-")[2] or 0) :]
-        count, ending = self._breaks.pop(0) if self._breaks else (len(rest), "")
-        yield from rest[:count]
-        if ending == "away":
-            context.abort(StatusCode.UNAVAILABLE, "this replica is going away")
-        elif ending == "slow":
-            refuse(context, StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", "too slow", resume_token="token-5")
-        elif ending == "expired":
-            refuse(context, StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", "the token is too old")
-
-
-def served(stream: Watched) -> AbstractContextManager[str]:
-    return scripted(WatchTasks=stream)
-
-
-def test_watch_prints_the_golden_screens(request: pytest.FixtureRequest) -> None:
-    with served(Watched()) as target:
-        transcript = Transcript(target, request.config.getoption("--update-golden"))
-        for words in (("task", "watch", TASK), ("-o", "jsonl", "task", "watch", TASK)):
-            transcript.add(words, run("-s", target, *words))
+def test_watch_prints_the_golden_screens(
+    scheduler: ScriptedServices, transcript_of: Callable[[str], Transcript]
+) -> None:
+    transcript = transcript_of(scheduler.target)
+    for words in (("task", "watch", TASK), ("-o", "jsonl", "task", "watch", TASK)):
+        scheduler.will("WatchTasks", LIFE)
+        transcript.run(*words)
     transcript.check("watch")
 
 
-@pytest.mark.parametrize(
-    ("breaks", "tokens"),
-    [
-        ([(3, "away"), (0, "away"), (2, "away")], ["", "token-3", "token-3", "token-5"]),
-        ([(4, "slow")], ["", "token-5"]),
-        ([(2, "ends")], ["", "token-2"]),
-    ],
-)
-def test_a_watch_resumes_after_an_interruption(breaks: list[tuple[int, str]], tokens: list[str]) -> None:
-    stream = Watched(breaks=breaks)
-    with served(stream) as target:
-        result = run("-s", target, "-o", "jsonl", "task", "watch", TASK)
+def test_a_watch_resumes_after_an_interruption(scheduler: ScriptedServices) -> None:
+    scheduler.will("WatchTasks", [*LIFE[:3], AWAY], [AWAY], [*LIFE[3:5], AWAY], LIFE[5:])
+    result = run("-s", scheduler.target, "-o", "jsonl", "task", "watch", TASK)
     assert result.status == 0
-    assert stream.tokens == tokens
-    assert result.out.count('"resume_token": "token-8"') == 1
+    assert [json.loads(line)["resume_token"] for line in result.out.splitlines()] == [f"token-{n}" for n in range(1, 9)]
+    tokens = [request.resume_token for request in scheduler.requests("WatchTasks")]
+    assert tokens == ["", "token-3", "token-3", "token-5"]
 
 
-def test_a_watch_resumes_from_a_token() -> None:
-    stream = Watched()
-    with served(stream) as target:
-        result = run("-s", target, "-o", "jsonl", "task", "watch", "--resume-token", "token-6", TASK)
-    assert result.out.count("\n") == 2
-    assert stream.tokens == ["token-6"]
+def test_a_watch_resumes_from_a_token(scheduler: ScriptedServices) -> None:
+    scheduler.will("WatchTasks", LIFE[6:])
+    result = run("-s", scheduler.target, "-o", "jsonl", "task", "watch", "--resume-token", "token-6", TASK)
+    assert (result.status, result.out.count("\n")) == (0, 2)
+    assert [request.resume_token for request in scheduler.requests("WatchTasks")] == ["token-6"]
 
 
-def test_an_expired_token_is_reported() -> None:
-    with served(Watched(breaks=[(0, "expired")])) as target:
-        result = run("-s", target, "task", "watch", "--account", "1", "--resume-token", "token-1")
+def test_an_expired_token_is_reported(scheduler: ScriptedServices) -> None:
+    scheduler.will("WatchTasks", [Refused(StatusCode.OUT_OF_RANGE, "the token is too old", "RESUME_TOKEN_EXPIRED")])
+    result = run("-s", scheduler.target, "task", "watch", "--account", "1", "--resume-token", "token-1")
     assert result.status == 2
     assert result.err == "contentgen: the token is too old; watch again, without --resume-token\n"
 
 
-def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed() -> None:
+def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed(scheduler: ScriptedServices) -> None:
     other_task = "task-0000000000000002"
     events = [
         change(1, PROCESSING, FAILED, task_id=other_task, error="RESULT_TOO_LARGE"),
@@ -207,8 +173,8 @@ def test_a_watch_ends_when_all_tasks_have_ended_and_one_failed() -> None:
         change(3, PROCESSING, COMPLETED),
         change(4, PROCESSING, FAILED, task_id=other_task, error="RESULT_TOO_LARGE"),
     ]
-    with served(Watched(events)) as target:
-        result = run("-s", target, "task", "watch", TASK, other_task)
+    scheduler.will("WatchTasks", [*events, SILENCE])
+    result = run("-s", scheduler.target, "task", "watch", TASK, other_task)
     assert result.status == 1
     assert result.out.count("failed  RESULT_TOO_LARGE\n") == 2
 
@@ -218,9 +184,9 @@ def test_a_wrong_address_is_reported_at_once() -> None:
     assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
 
 
-def test_a_stream_that_ends_before_its_first_event_is_an_error() -> None:
-    with served(Watched(breaks=[(0, "ends")])) as target:
-        result = run("-s", target, "task", "watch", TASK)
+def test_a_stream_that_ends_before_its_first_event_is_an_error(scheduler: ScriptedServices) -> None:
+    scheduler.will("WatchTasks", [])
+    result = run("-s", scheduler.target, "task", "watch", TASK)
     assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
     assert "the stream was ended again and again" in result.err
 

@@ -285,14 +285,17 @@ async def test_publisher_commands_print_the_golden_screens(contentgen: Transcrip
     contentgen.check("publishing")
 
 
+async def many(tasks: TaskServiceAsyncStub, account: int, number: int) -> list[str]:
+    """The ids of new tasks, newest first."""
+    request = task_pb.SubmitTaskRequest(account_id=account, topic="a topic")
+    answer = await tasks.BatchSubmitTasks(task_pb.BatchSubmitTasksRequest(requests=[request] * number))
+    return [task.task_id for task in answer.tasks][::-1]
+
+
 async def test_a_table_ends_after_a_page_with_a_hint_how_to_continue(
     contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int
 ) -> None:
-    from contentgen.v1 import task_service_pb2 as pb
-
-    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    answer = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * 30))
-    newest = [task.task_id for task in answer.tasks][::-1]
+    newest = await many(tasks, account, 30)
 
     def ids(result: Ran) -> list[str]:
         return [line.split()[0] for line in result.out.splitlines()[1:]]
@@ -393,17 +396,11 @@ async def test_a_bulk_command_goes_on_in_steps_and_says_how_far_it_is(
     assert (await contentgen("task", "cancel", "--all")).out == "cancelled: 0\n"
 
 
-@pytest.mark.parametrize("limit", [1, 3, 250])
-async def test_a_list_reads_all_pages(
-    contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int, limit: int
-) -> None:
-    from contentgen.v1 import task_service_pb2 as pb
-
-    request = pb.SubmitTaskRequest(account_id=account, topic="a topic")
-    answer = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=[request] * 450))
-    newest = [task.task_id for task in answer.tasks][::-1]
-    result = await contentgen("-o", "jsonl", "task", "list", "--limit", str(limit))
-    assert [json.loads(line)["task_id"] for line in result.out.splitlines()] == newest[:limit]
+async def test_a_list_reads_all_pages(contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int) -> None:
+    newest = await many(tasks, account, 450)
+    for limit in (1, 3, 250):
+        result = await contentgen("-o", "jsonl", "task", "list", "--limit", str(limit))
+        assert [json.loads(line)["task_id"] for line in result.out.splitlines()] == newest[:limit]
     result = await contentgen("task", "list", "--all")
     assert [line.split()[0] for line in result.out.splitlines()[1:]] == newest
     result = await contentgen("-o", "json", "task", "list")

@@ -7,8 +7,9 @@ import re
 import shlex
 import threading
 from asyncio import to_thread
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from difflib import unified_diff
 from functools import cache
 from importlib.metadata import version
@@ -29,9 +30,6 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from tests.harness.scripted_server import Answer, refuse
-
-# What the command prints, run in the test's own process, as a transcript that is compared with a golden file.
-
 
 GOLDEN = Path(__file__).with_name("golden")
 SCHEDULER = "127.0.0.1:50051"
@@ -76,28 +74,18 @@ def run(*arguments: str) -> Ran:
     """Runs the command as its entry point does, on standard streams that are no terminal; one at a time."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     status: object = 0
-    with _alone(), redirect_stdout(out), redirect_stderr(err):
-        try:
-            _tree()(args=arguments, prog_name=PROGRAM)
-        except SystemExit as error:
-            status = error.code
-    assert isinstance(status, int)
-    return Ran(status, _written(out), _written(err))
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Standard streams are the process's: two runs would write into one another's."""
-    assert _STREAMS.acquire(blocking=False), "another run of the command is under way in this process"
+    assert _STREAMS.acquire(blocking=False), "standard streams are the process's, and another run writes to them"
     try:
-        yield
+        with redirect_stdout(out), redirect_stderr(err):
+            _tree()(args=arguments, prog_name=PROGRAM)
+    except SystemExit as error:
+        status = error.code
     finally:
         _STREAMS.release()
-
-
-def _written(stream: io.TextIOWrapper) -> str:
-    stream.seek(0)
-    return stream.read()
+    assert isinstance(status, int)
+    for stream in (out, err):
+        stream.seek(0)
+    return Ran(status, out.read(), err.read())
 
 
 class Transcript:
@@ -110,7 +98,11 @@ class Transcript:
 
     async def __call__(self, *arguments: str) -> Ran:
         """Runs the command in a thread beside the test's event loop, where the scheduler is."""
-        result = await to_thread(run, "--scheduler", self.target, *arguments)
+        return await to_thread(self.run, *arguments)
+
+    def run(self, *arguments: str) -> Ran:
+        """Runs the command in the test's thread, without an event loop beside it."""
+        result = run("--scheduler", self.target, *arguments)
         self.add(arguments, result)
         return result
 
@@ -134,18 +126,11 @@ class Transcript:
 def normalised(text: str) -> str:
     """Returns a text with the n-th task as task n, and one time, one duration and one version for all."""
     ids: dict[str, str] = {}
-    text = _TASK.sub(_numbered(ids), text)
+    text = _TASK.sub(lambda match: ids.setdefault(match[0], f"task-{len(ids) + 1:016x}"), text)
     for pattern, placeholder in _SAME:
         text = pattern.sub(placeholder, text)
     text = text.replace(version("contentgen-grpc"), "1.2.3")
     return "\n".join(line.rstrip() for line in text.split("\n"))
-
-
-def _numbered(ids: dict[str, str]) -> Callable[[re.Match[str]], str]:
-    def number(match: re.Match[str]) -> str:
-        return ids.setdefault(match[0], f"task-{len(ids) + 1:016x}")
-
-    return number
 
 
 # A scripted scheduler with workers and tasks: nothing is wrong but what a test puts into it.
@@ -172,22 +157,23 @@ def worker(**fields: Any) -> pool_pb.Worker:
     return message
 
 
+@dataclass
 class Deployment:
-    """A healthy deployment, except for what a test changes."""
+    """A healthy deployment, except for what a test gives."""
 
-    def __init__(self) -> None:
-        self.workers: Sequence[pool_pb.Worker] = [GOOD]
-        self.pending = self.due = 0
-        self.reasons: Sequence[task_pb2.PendingReason.ValueType] = []
-        self.pauses = pool_pb.GetDispatchStatusResponse()
-        self.submitted: Sequence[task_pb2.Task] = []
-        self.failed: Sequence[task_pb2.Task] = []
-        self.entries: Sequence[content_pb.PublishPoolEntry] = []
-        self.away: Sequence[str] = []
-        self.unknown: Sequence[str] = []
-        """Services that it does not have."""
-        self.role = ""
-        self.system = system_pb.GetSystemResponse()
+    workers: Sequence[pool_pb.Worker] = (GOOD,)
+    pending: int = 0
+    due: int = 0
+    reasons: Sequence[task_pb2.PendingReason.ValueType] = ()
+    pauses: pool_pb.GetDispatchStatusResponse = field(default_factory=pool_pb.GetDispatchStatusResponse)
+    submitted: Sequence[task_pb2.Task] = ()
+    failed: Sequence[task_pb2.Task] = ()
+    entries: Sequence[content_pb.PublishPoolEntry] = ()
+    away: Sequence[str] = ()
+    unknown: Sequence[str] = ()
+    """Services that it does not have."""
+    role: str = ""
+    system: system_pb.GetSystemResponse = field(default_factory=system_pb.GetSystemResponse)
 
     def answers(self) -> dict[str, Answer]:
         return {
