@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import socket
@@ -11,15 +10,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import structlog
 from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry, Counter
 
 from console_svc import config_command as console_command
 from contentgen.service import metrics
 from contentgen.service.metrics import MetricsEndpoint
+from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
 from scheduler_svc.admin.config_command import config_command
+from scheduler_svc.config import Settings
 from tests.harness.credentials import line, make_signed, write
 from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_server import scripted
@@ -34,62 +34,30 @@ pytestmark = pytest.mark.integration
 
 
 Check = Callable[..., tuple[int, str, list[str]]]
-"""Runs a check with these variables: its status, its standard output, the problems."""
+"""Runs a service's check with these variables: its status, its standard output, the problems."""
+COMMANDS = {"scheduler": config_command, "worker": worker_command.run, "console": console_command.run}
 
 
 @pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+def check(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    logging_as_before: None,  # a check that connects sets it up
+) -> Check:
     for name in list(os.environ):
         if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL", "LLM_", "AWS_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CONTENTGEN_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CREATOR_CLI_PATH", "true")
 
-    def put(settings: dict[str, str]) -> None:
+    def check(service: str, *flags: str, **settings: str) -> tuple[int, str, list[str]]:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
-
-    return put
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """A check that connects sets up the logging of this process, which other tests' schedulers use."""
-    before, handlers, level = structlog.get_config(), logging.root.handlers[:], logging.root.level
-    yield
-    structlog.configure(**before)
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-
-
-def told(status: int, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[str]]:
-    captured = capsys.readouterr()
-    lines = captured.err.splitlines()
-    return status, captured.out, [text.removeprefix("problem: ") for text in lines if text.startswith("problem: ")]
-
-
-@pytest.fixture
-def scheduler(environment: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]) -> Check:
-    def check(*flags: str, **settings: str) -> tuple[int, str, list[str]]:
-        environment(settings)
-        return told(config_command(["check", *flags]), capsys)
-
-    return check
-
-
-@pytest.fixture
-def worker(environment: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]) -> Check:
-    def check(*flags: str, **settings: str) -> tuple[int, str, list[str]]:
-        environment({"CREATOR_CLI_PATH": "true", **settings})
-        return told(worker_command.run(["check", *flags]), capsys)
-
-    return check
-
-
-@pytest.fixture
-def console(environment: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]) -> Check:
-    def check(*flags: str, **settings: str) -> tuple[int, str, list[str]]:
-        environment(settings)
-        return told(console_command.run(["check", *flags]), capsys)
+        status = COMMANDS[service](["check", *flags])
+        captured = capsys.readouterr()
+        lines = captured.err.splitlines()
+        return status, captured.out, [text.removeprefix("problem: ") for text in lines if text.startswith("problem: ")]
 
     return check
 
@@ -102,8 +70,8 @@ def pems(certificates: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_each_setting_of_a_scheduler_is_shown_with_where_it_comes_from(scheduler: Check, tmp_path: Path) -> None:
-    status, out, problems = scheduler("--lease-ttl=90", CONTENTGEN_MAX_QUEUE_SIZE="7")
+def test_each_setting_of_a_scheduler_is_shown_with_where_it_comes_from(check: Check, tmp_path: Path) -> None:
+    status, out, problems = check("scheduler", "--lease-ttl=90", CONTENTGEN_MAX_QUEUE_SIZE="7")
     assert (status, problems) == (0, [])
     assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == NAMES["scheduler"]
     assert "CONTENTGEN_LEASE_TTL=90s (flag)\n" in out
@@ -114,10 +82,11 @@ def test_each_setting_of_a_scheduler_is_shown_with_where_it_comes_from(scheduler
     assert not (tmp_path / "data").exists()
 
 
-def test_what_is_wrong_with_a_scheduler_is_told_at_once(scheduler: Check, pems: Path) -> None:
+def test_what_is_wrong_with_a_scheduler_is_told_at_once(check: Check, pems: Path) -> None:
     (pems / "tokens").write_text('{"name": "zebra"}\n')
     (pems / "file").touch()
-    status, out, problems = scheduler(
+    status, out, problems = check(
+        "scheduler",
         "--max-queue-size=0",
         CONTENTGEN_LEASE_TTL="3s",
         CONTENTGEN_LISTEN="0.0.0.0:50051",
@@ -146,40 +115,41 @@ def test_what_is_wrong_with_a_scheduler_is_told_at_once(scheduler: Check, pems: 
     assert "zebra" not in out + " ".join(problems)
 
 
-def test_values_that_do_not_fit_together_are_told_beside_invalid_ones(scheduler: Check) -> None:
-    _, _, problems = scheduler(CONTENTGEN_LEASE_TTL="3s", CONTENTGEN_LISTEN="0.0.0.0:1")
+def test_values_that_do_not_fit_together_are_told_beside_invalid_ones(check: Check) -> None:
+    _, _, problems = check("scheduler", CONTENTGEN_LEASE_TTL="3s", CONTENTGEN_LISTEN="0.0.0.0:1")
     assert [problem.partition(" ")[0] for problem in problems] == [
         "CONTENTGEN_LEASE_TTL=3s:",
         "CONTENTGEN_LISTEN=0.0.0.0:1",
     ]
 
 
-def test_a_tokens_file_that_admits_nobody_is_a_problem(scheduler: Check, tmp_path: Path) -> None:
-    status, _, problems = scheduler(CONTENTGEN_TOKENS_FILE=str(write(tmp_path / "tokens")))
+def test_a_tokens_file_that_admits_nobody_is_a_problem(check: Check, tmp_path: Path) -> None:
+    status, _, problems = check("scheduler", CONTENTGEN_TOKENS_FILE=str(write(tmp_path / "tokens")))
     assert status == 78
     assert "token create adds one" in problems[0]
     write(tmp_path / "tokens", line("a", "client"), line("b", "client"), line("w", "worker"))
-    status, out, _ = scheduler()
+    status, out, _ = check("scheduler")
     assert status == 0
     assert "tokens (environment): 2 of role client, 1 of role worker\n" in out
 
 
-def test_files_with_the_credentials_of_a_bucket_are_checked(scheduler: Check) -> None:
-    status, _, problems = scheduler(CONTENTGEN_ASSETS="s3://pictures", AWS_SECRET_ACCESS_KEY_FILE="/nowhere")
+def test_files_with_the_credentials_of_a_bucket_are_checked(check: Check) -> None:
+    status, _, problems = check("scheduler", CONTENTGEN_ASSETS="s3://pictures", AWS_SECRET_ACCESS_KEY_FILE="/nowhere")
     assert status == 78
     assert problems[0].startswith("AWS_SECRET_ACCESS_KEY_FILE: must be the path of a file that holds")
 
 
-def test_a_url_from_a_file_is_not_shown(scheduler: Check, tmp_path: Path) -> None:
+def test_a_url_from_a_file_is_not_shown(check: Check, tmp_path: Path) -> None:
     (tmp_path / "url").write_text("postgresql://user:zebra@host/db")
-    status, out, problems = scheduler(DATABASE_URL_FILE=str(tmp_path / "url"))
+    status, out, problems = check("scheduler", DATABASE_URL_FILE=str(tmp_path / "url"))
     assert (status, problems) == (0, [])
     assert "DATABASE_URL_FILE=set, not shown (environment)\n" in out
     assert "zebra" not in out
 
 
-def test_the_expiry_of_valid_certificates_is_shown(scheduler: Check, pems: Path) -> None:
-    status, out, _ = scheduler(
+def test_the_expiry_of_valid_certificates_is_shown(check: Check, pems: Path) -> None:
+    status, out, _ = check(
+        "scheduler",
         CONTENTGEN_TLS_CERT=str(pems / "server.pem"),
         CONTENTGEN_TLS_KEY=str(pems / "server.key"),
         CONTENTGEN_TLS_CLIENT_CA=str(pems / "ca.pem"),
@@ -188,30 +158,32 @@ def test_the_expiry_of_valid_certificates_is_shown(scheduler: Check, pems: Path)
     assert out.count("): expires on ") == 2
 
 
-def test_a_scheduler_logs_in_to_the_database_only_if_asked(scheduler: Check, db_url: str) -> None:
+def test_a_scheduler_logs_in_to_the_database_only_if_asked(check: Check, db_url: str) -> None:
     away = "postgresql://user:zebra@127.0.0.1:1/db"
-    assert scheduler(DATABASE_URL=away)[0] == 0
-    status, out, problems = scheduler("--connect", CONTENTGEN_LISTEN="nowhere.invalid:1", CONTENTGEN_INSECURE="on")
+    assert check("scheduler", DATABASE_URL=away)[0] == 0
+    status, out, problems = check(
+        "scheduler", "--connect", CONTENTGEN_LISTEN="nowhere.invalid:1", CONTENTGEN_INSECURE="on"
+    )
     assert status == 78
     assert [problem.partition(" (")[0] for problem in problems[:1]] == [
         "CONTENTGEN_LISTEN: nowhere.invalid must be a name that resolves here"
     ]
     assert problems[1].startswith("DATABASE_URL can't be used: connection to server")
     assert "zebra" not in out + " ".join(problems)
-    status, out, _ = scheduler("--connect", "--listen=:0", DATABASE_URL=db_url)
+    status, out, _ = check("scheduler", "--connect", "--listen=:0", DATABASE_URL=db_url)
     assert status == 0
     assert "DATABASE_URL=set, not shown (environment): answers, and keeps sessions\n" in out
 
 
 @pytest.mark.parametrize("arguments", [[], ["chek"], ["check", "--lissen=:0"]])
 def test_wrong_usage_has_a_status_of_its_own(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (config_command, worker_command.run, console_command.run):
+    for command in COMMANDS.values():
         assert command(arguments) == 2
         assert "--help" in capsys.readouterr().err
 
 
-def test_each_setting_of_a_worker_is_shown_with_where_it_comes_from(worker: Check, tmp_path: Path) -> None:
-    status, out, problems = worker("--slots=5", CONTENTGEN_TOKEN="zebra", CREATOR_ENV="PATH,NOT_SET")
+def test_each_setting_of_a_worker_is_shown_with_where_it_comes_from(check: Check, tmp_path: Path) -> None:
+    status, out, problems = check("worker", "--slots=5", CONTENTGEN_TOKEN="zebra", CREATOR_ENV="PATH,NOT_SET")
     assert (status, problems) == (0, [])
     assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == NAMES["worker"]
     assert "CONTENTGEN_SLOTS=5 (flag)\n" in out
@@ -221,9 +193,10 @@ def test_each_setting_of_a_worker_is_shown_with_where_it_comes_from(worker: Chec
     assert not (tmp_path / "data").exists()
 
 
-def test_what_is_wrong_with_a_worker_is_told_at_once(worker: Check, pems: Path) -> None:
+def test_what_is_wrong_with_a_worker_is_told_at_once(check: Check, pems: Path) -> None:
     (pems / "token").write_text("two zebras")
-    status, out, problems = worker(
+    status, out, problems = check(
+        "worker",
         CONTENTGEN_SLOTS="0",
         CONTENTGEN_TOKEN_FILE=str(pems / "token"),
         CONTENTGEN_TLS_CA=str(pems / "ca.pem"),
@@ -247,8 +220,9 @@ def test_what_is_wrong_with_a_worker_is_told_at_once(worker: Check, pems: Path) 
     assert "zebras" not in " ".join(problems)
 
 
-def test_all_conflicts_of_a_worker_are_told(worker: Check, pems: Path) -> None:
-    _, _, problems = worker(
+def test_all_conflicts_of_a_worker_are_told(check: Check, pems: Path) -> None:
+    _, _, problems = check(
+        "worker",
         CONTENTGEN_TOKEN="zebra",
         CONTENTGEN_TOKEN_FILE=str(pems / "ca.pem"),
         CONTENTGEN_TLS_CLIENT_CERT=str(pems / "client.pem"),
@@ -260,29 +234,29 @@ def test_all_conflicts_of_a_worker_are_told(worker: Check, pems: Path) -> None:
     ]
 
 
-def test_files_of_the_clis_variables_are_checked(worker: Check, tmp_path: Path) -> None:
+def test_files_of_the_clis_variables_are_checked(check: Check, tmp_path: Path) -> None:
     key = tmp_path / "key"
     profile = {"CREATOR_PROFILE": "llm-content-creator", "LLM_API_KEY_FILE": str(key)}
-    status, _, problems = worker(**profile)
+    status, _, problems = check("worker", **profile)
     assert (status, len(problems)) == (78, 1)
     assert problems[0].startswith("LLM_API_KEY_FILE: must be the path of a file that holds LLM_API_KEY")
     key.write_text("zebra")
-    assert worker(**profile)[0] == 0
+    assert check("worker", **profile)[0] == 0
 
 
-def test_a_worker_asks_schedulers_only_if_told(worker: Check) -> None:
-    assert worker(CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0
-    status, _, problems = worker("--connect")
+def test_a_worker_asks_schedulers_only_if_told(check: Check) -> None:
+    assert check("worker", CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0
+    status, _, problems = check("worker", "--connect")
     assert status == 78
     assert problems[0].startswith("CONTENTGEN_SCHEDULER: 127.0.0.1:1 must answer, and does not (UNAVAILABLE")
 
 
-def test_each_setting_of_a_console_is_shown_with_where_it_comes_from(console: Check, pems: Path) -> None:
+def test_each_setting_of_a_console_is_shown_with_where_it_comes_from(check: Check, pems: Path) -> None:
     tls = {
         "CONTENTGEN_CONSOLE_TLS_CERT": str(pems / "server.pem"),
         "CONTENTGEN_CONSOLE_TLS_KEY": str(pems / "server.key"),
     }
-    status, out, problems = console("--console-listen=:0", CONTENTGEN_CONSOLE_PREFIX="/console", **tls)
+    status, out, problems = check("console", "--console-listen=:0", CONTENTGEN_CONSOLE_PREFIX="/console", **tls)
     assert (status, problems) == (0, [])
     assert {text.partition("=")[0] for text in out.splitlines()[:-1]} == NAMES["console"]
     assert "CONTENTGEN_CONSOLE_LISTEN=127.0.0.1:0 (flag)\n" in out
@@ -293,8 +267,9 @@ def test_each_setting_of_a_console_is_shown_with_where_it_comes_from(console: Ch
     assert out.endswith("\nall settings are right\n")
 
 
-def test_what_is_wrong_with_a_console_is_told_at_once(console: Check, pems: Path) -> None:
-    status, out, problems = console(
+def test_what_is_wrong_with_a_console_is_told_at_once(check: Check, pems: Path) -> None:
+    status, out, problems = check(
+        "console",
         "--log-level=loud",
         CONTENTGEN_CONSOLE_LISTEN="0.0.0.0:8080",
         CONTENTGEN_METRICS_LISTEN="0.0.0.0:8080",
@@ -320,29 +295,29 @@ def test_what_is_wrong_with_a_console_is_told_at_once(console: Check, pems: Path
     assert "CONTENTGEN_LOG_LEVEL=invalid (flag)\n" in out
 
 
-def test_a_console_to_try_out_may_do_without_tls(console: Check) -> None:
+def test_a_console_to_try_out_may_do_without_tls(check: Check) -> None:
     everywhere = {"CONTENTGEN_CONSOLE_LISTEN": "0.0.0.0:8080"}
-    assert console(**everywhere)[0] == 78
-    assert console(**everywhere, CONTENTGEN_INSECURE="on")[0] == 0
+    assert check("console", **everywhere)[0] == 78
+    assert check("console", **everywhere, CONTENTGEN_INSECURE="on")[0] == 0
 
 
-def test_a_console_exports_no_spans_and_so_has_no_wrong_settings_of_them(console: Check, worker: Check) -> None:
+def test_a_console_exports_no_spans_and_so_has_no_wrong_settings_of_them(check: Check) -> None:
     grpc = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    assert (console(**grpc)[0], worker(**grpc)[0]) == (0, 78)
+    assert (check("console", **grpc)[0], check("worker", **grpc)[0]) == (0, 78)
 
 
-def test_a_console_asks_a_scheduler_only_if_told(console: Check) -> None:
-    assert console(CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0
-    status, _, problems = console("--connect")
+def test_a_console_asks_a_scheduler_only_if_told(check: Check) -> None:
+    assert check("console", CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0
+    status, _, problems = check("console", "--connect")
     assert status == 78
     assert problems[0].startswith("CONTENTGEN_SCHEDULER: 127.0.0.1:1 must answer, and does not (UNAVAILABLE")
 
 
 @pytest.mark.parametrize(("health", "status"), [("SERVING", 0), ("NOT_SERVING", 78)])
-def test_a_console_asks_whether_a_scheduler_serves(console: Check, health: str, status: int) -> None:
+def test_a_console_asks_whether_a_scheduler_serves(check: Check, health: str, status: int) -> None:
     answer = health_pb2.HealthCheckResponse(status=health)
     with scripted(Check=lambda request, context: answer) as address:
-        exit_status, out, problems = console("--connect", CONTENTGEN_SCHEDULER=address)
+        exit_status, out, problems = check("console", "--connect", CONTENTGEN_SCHEDULER=address)
     assert exit_status == status
     if status:
         assert problems[0].startswith(f"CONTENTGEN_SCHEDULER: {address} must serve, and does not")
@@ -418,6 +393,15 @@ def test_an_endless_head_is_cut_off(endpoint: MetricsEndpoint) -> None:
 
 
 def test_what_is_no_request_is_refused(endpoint: MetricsEndpoint) -> None:
-    for sent in (b"\r\n\r\n", b"\xff\xfe\r\n\r\n", b"GET\r\n\r\n", b"POST /metrics HTTP/1.1\r\n\r\n"):
+    for sent in (b"\r\n\r\n", b"\xff\xfe\r\n\r\n", b"GET\r\n\r\n"):
         with connected(endpoint.port, sent) as peer:
             assert peer.recv(1_000).startswith((b"HTTP/1.1 405 ", b"HTTP/1.1 404 "))
+    assert get(endpoint.port, "/healthz")[0] == 404
+    assert get(endpoint.port, "/metrics", method="POST")[0] == 405
+
+
+def test_an_address_that_is_in_use_is_named(endpoint: MetricsEndpoint) -> None:
+    taken = Settings(metrics_listen=Address("127.0.0.1", endpoint.port)).metrics_listen
+    assert taken is not None
+    with pytest.raises(SettingsError, match=f"CONTENTGEN_METRICS_LISTEN=127.0.0.1:{endpoint.port}: "):
+        MetricsEndpoint(taken, CollectorRegistry(), live=list, ready=list)

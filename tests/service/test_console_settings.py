@@ -8,7 +8,6 @@ import pytest
 
 from console_svc.config import read_settings
 from contentgen.service.settings import SettingsError
-from contentgen.service.values import Address
 from tests.harness.settings import NAMES
 
 pytestmark = pytest.mark.unit
@@ -33,14 +32,6 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert str(settings.console_listen) == "127.0.0.1:8080"
     assert settings.scheduler == "127.0.0.1:50051"
     assert (settings.metrics_listen, settings.secure, settings.console_prefix) == (None, False, "")
-
-
-@pytest.mark.parametrize(
-    ("given", "host", "port"), [(":0", "127.0.0.1", 0), ("[::1]:81", "::1", 81), ("localhost:8080", "localhost", 8080)]
-)
-def test_addresses(given: str, host: str, port: int) -> None:
-    settings = read_settings([f"--console-listen={given}", f"--metrics-listen={given}"])
-    assert settings.console_listen == settings.metrics_listen == Address(host, port)
 
 
 def test_a_flag_beats_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg2
@@ -128,19 +129,6 @@ def test_a_scheduler_ends_while_a_statement_of_its_start_waits(tmp_path: Path, d
 # With TLS: the log has JSON lines only, and each failed handshake is an event that names its caller.
 
 
-Connect = Callable[[Scheduler, Path], str]
-
-
-@pytest.fixture
-def scheduler(stack: Stack) -> Scheduler:
-    make_certificates(stack.folder)
-    return stack.scheduler(
-        CONTENTGEN_TLS_CERT=str(stack.folder / "server.pem"),
-        CONTENTGEN_TLS_KEY=str(stack.folder / "server.key"),
-        CONTENTGEN_TLS_CLIENT_CA=str(stack.folder / "ca.pem"),
-    ).start()
-
-
 def dialled(scheduler: Scheduler) -> socket.socket:
     return socket.create_connection(("127.0.0.1", scheduler.port), timeout=10)
 
@@ -182,39 +170,34 @@ def _shown(scheduler: Scheduler, folder: Path, own: str) -> str:
         return address
 
 
-def assert_json_only(scheduler: Scheduler) -> None:
-    lines = scheduler.log.read_text().splitlines()
-    assert lines
-    assert all(isinstance(json.loads(line), dict) for line in lines)
+FAILURES = [
+    (plaintext, "HTTP_REQUEST", "warning"),
+    (hang_up, "Handshake read failed (Socket closed)", "info"),
+    (certificate_of_nobody, "CERTIFICATE_VERIFY_FAILED: self signed certificate", "warning"),
+    (no_certificate, "PEER_DID_NOT_RETURN_A_CERTIFICATE", "warning"),
+]
 
 
-@pytest.mark.parametrize(
-    ("connect", "reason", "level"),
-    [
-        (plaintext, "HTTP_REQUEST", "warning"),
-        (hang_up, "Handshake read failed (Socket closed)", "info"),
-        (certificate_of_nobody, "CERTIFICATE_VERIFY_FAILED: self signed certificate", "warning"),
-        (no_certificate, "PEER_DID_NOT_RETURN_A_CERTIFICATE", "warning"),
-    ],
-)
-def test_a_failed_handshake_is_an_event(
-    stack: Stack, scheduler: Scheduler, connect: Connect, reason: str, level: str
-) -> None:
-    caller = connect(scheduler, stack.folder)
-    event = scheduler.wait_for("handshake", within=WITHIN)
-    assert (event["caller"], event["reason"], event["level"]) == (caller, reason, level)
-    assert_json_only(scheduler)
+def test_failed_handshakes_are_events_and_a_flood_of_them_is_counted(stack: Stack) -> None:
+    make_certificates(stack.folder)
+    scheduler = stack.scheduler(
+        CONTENTGEN_TLS_CERT=str(stack.folder / "server.pem"),
+        CONTENTGEN_TLS_KEY=str(stack.folder / "server.key"),
+        CONTENTGEN_TLS_CLIENT_CA=str(stack.folder / "ca.pem"),
+    ).start()
 
+    def are_counted(number: int) -> bool:
+        return sum(int(event.get("suppressed", 1)) for event in scheduler.events("handshake")) == number
 
-def test_a_flood_of_them_is_counted(stack: Stack, scheduler: Scheduler) -> None:
-    number = 4 * MAX_LOGGED
-    for _ in range(number):
+    for number, (connect, reason, level) in enumerate(FAILURES, start=1):
+        caller = connect(scheduler, stack.folder)
+        wait_until(partial(are_counted, number), within=WITHIN, what=f"{reason} is told")
+        event = scheduler.events("handshake")[-1]
+        assert (event["caller"], event["reason"], event["level"]) == (caller, reason, level)
+    flood = 4 * MAX_LOGGED
+    for _ in range(flood):
         plaintext(scheduler, stack.folder)
-
-    def accounted() -> bool:
-        events = scheduler.events("handshake")
-        return sum(int(event.get("suppressed", 1)) for event in events) == number
-
-    wait_until(accounted, within=WITHIN, what="each of them is told or counted")
-    assert len(scheduler.events("handshake")) < number
-    assert_json_only(scheduler)
+    wait_until(partial(are_counted, len(FAILURES) + flood), within=WITHIN, what="each of them is told or counted")
+    assert len(scheduler.events("handshake")) < flood
+    lines = scheduler.log.read_text().splitlines()
+    assert all(isinstance(json.loads(line), dict) for line in lines)

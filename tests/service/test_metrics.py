@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +11,6 @@ import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
-from contentgen.service.metrics import MetricsEndpoint
-from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
@@ -22,7 +19,6 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.validity import earliest_expiry
-from scheduler_svc.config import Settings
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.health import Reason
 from scheduler_svc.system import loop
@@ -188,27 +184,6 @@ async def test_a_frozen_event_loop_is_neither_live_nor_ready(replica: Replica, m
         assert (status, reason.rpartition(" for ")[0]) == (503, "the event loop has not run")
 
 
-async def test_a_scrape_waits_neither_for_the_event_loop_nor_for_the_database(replica: Replica) -> None:
-    """The scrape is made on the event loop, which it blocks meanwhile; no coroutine of the replica can run."""
-    scraped = Scrape(replica.metrics_port)
-    assert scraped("contentgen_build_info", service="scheduler", version=version("contentgen-grpc")) == 1
-
-
-async def test_other_paths_and_methods_are_refused(replica: Replica) -> None:
-    assert get(replica.metrics_port, "/")[0] == 404
-    assert get(replica.metrics_port, "/healthz")[0] == 404
-    assert get(replica.metrics_port, "/metrics", method="POST")[0] == 405
-
-
-async def test_silent_clients_hold_up_no_probe_for_long(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = [socket.create_connection(("127.0.0.1", replica.metrics_port)) for _ in range(3)]
-    try:
-        assert get(replica.metrics_port, "/livez") == (200, "ok\n")
-    finally:
-        for connection in silent:
-            connection.close()
-
-
 async def test_refused_tokens_are_counted_by_reason(db_url: str, tmp_path: Path) -> None:
     tokens = write(tmp_path / "tokens", line("reader", "viewer", [1]))
     async with serving(db_url, tokens_file=tokens, metrics_listen=ANY_PORT) as replica:
@@ -329,10 +304,3 @@ async def test_without_the_setting_nothing_listens(db_url: str) -> None:
         async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
             stub: TaskServiceAsyncStub = TaskServiceStub(channel)
             assert not (await stub.GetTaskStats(pb.GetTaskStatsRequest())).queue_depth
-
-
-async def test_an_address_that_is_in_use_is_named(replica: Replica) -> None:
-    taken = Settings(metrics_listen=Address("127.0.0.1", replica.metrics_port)).metrics_listen
-    assert taken is not None and replica._metrics is not None  # noqa: PT018
-    with pytest.raises(SettingsError, match=f"CONTENTGEN_METRICS_LISTEN=127.0.0.1:{replica.metrics_port}: "):
-        MetricsEndpoint(taken, replica._metrics.registry, live=list, ready=list)

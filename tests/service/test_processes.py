@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -140,38 +141,32 @@ def test_the_figures_of_scheduler_and_worker_are_those_of_what_was_done(stack: S
     assert of_worker("contentgen_worker_disk_writable") == 1
 
 
-def test_a_worker_is_ready_while_its_session_is_open(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=30).start()
+def test_a_worker_is_ready_while_its_session_is_open_and_shows_the_age_of_what_it_spools(stack: Stack) -> None:
+    scheduler = stack.scheduler(lease_ttl=60).start()
     worker = stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
     port = _port(worker)
     assert get(port, "/readyz") == (200, "ok\n")
+    client = scheduler.client
+    task_id = client.submit(client.create_account(), options={"demo-seconds": "1"})
+    wait_until(lambda: stack.journal.creates(task_id), within=WITHIN, what="the CLI runs")
+
     scheduler.kill()
     wait_until(lambda: get(port, "/readyz")[0] == 503, within=WITHIN, what="it is not ready")
     assert get(port, "/readyz") == (503, "no session with a scheduler is open\n")
     assert get(port, "/livez") == (200, "ok\n")
     wait_until(lambda: Scrape(port)("contentgen_worker_connected") == 0, within=WITHIN, what="the metric says so, too")
-    scheduler.start()
-    wait_until(lambda: get(port, "/readyz")[0] == 200, within=WITHIN, what="it is ready again")
-    scraped = Scrape(port)
-    assert scraped("contentgen_worker_sessions_total") == 2
-    assert scraped("contentgen_worker_stream_ends_total", code="UNAVAILABLE") >= 1
-
-
-def test_a_result_that_waits_in_the_spool_is_seen_with_its_age(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=60).start()
-    worker = stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
-    client = scheduler.client
-    task_id = client.submit(client.create_account(), options={"demo-seconds": "1"})
-    wait_until(lambda: stack.journal.creates(task_id), within=WITHIN, what="the CLI runs")
-    scheduler.kill()
-    port = _port(worker)
     wait_until(lambda: Scrape(port)("contentgen_worker_spooled_results") == 1, within=WITHIN, what="it is spooled")
     wait_until(
         lambda: Scrape(port)("contentgen_worker_oldest_spooled_result_seconds") > 0, within=WITHIN, what="it has an age"
     )
+
     scheduler.start()
     scheduler.client.wait_completed(task_id, within=WITHIN)
     wait_until(lambda: Scrape(port)("contentgen_worker_spooled_results") == 0, within=WITHIN, what="it is acknowledged")
+    assert get(port, "/readyz") == (200, "ok\n")
+    scraped = Scrape(port)
+    assert scraped("contentgen_worker_sessions_total") == 2
+    assert scraped("contentgen_worker_stream_ends_total", code="UNAVAILABLE") >= 1
 
 
 def test_a_broken_cli_is_seen(stack: Stack) -> None:
@@ -189,10 +184,11 @@ def test_a_broken_cli_is_seen(stack: Stack) -> None:
 
 
 def test_an_address_that_is_in_use_ends_either_service(stack: Stack) -> None:
-    scheduler = stack.scheduler(CONTENTGEN_METRICS_LISTEN=LISTEN).start()
-    taken = f"127.0.0.1:{_port(scheduler)}"
-    _ends_at_once(stack.scheduler("another", CONTENTGEN_METRICS_LISTEN=taken), taken)
-    _ends_at_once(stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=taken), taken)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        taken = f"127.0.0.1:{listening.getsockname()[1]}"
+        scheduler = stack.scheduler(CONTENTGEN_METRICS_LISTEN=taken)
+        _ends_at_once(scheduler, taken)
+        _ends_at_once(stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=taken), taken)
 
 
 def _ends_at_once(service: Service, taken: str) -> None:

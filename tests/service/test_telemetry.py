@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-import subprocess
+import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from grpc import _common, aio
 from prometheus_client import CollectorRegistry
 
+from contentgen.service.logs import follow_level_signals
 from contentgen.service.metrics import Declared
 from contentgen.service.settings import SettingsError, exports_traces
+from contentgen.v1.worker_service_pb2 import LeaseResponse
+from scheduler_svc.config import Settings, configure_logging
 from scheduler_svc.domain.errors import QueueFull
 from scheduler_svc.domain.ids import make_key
 from scheduler_svc.domain.lifecycle import Status
@@ -29,112 +35,60 @@ from tests.harness.receivers import OtlpReceiver
 from verification.generated import metrics as generated
 from verification.generated.metrics import main, problems
 from worker_svc import otel as of_worker
+from worker_svc.config import configure_logging as configure_worker
 from worker_svc.session.leases import Lease
 from worker_svc.session.tracing import TraceContext as OfLease
 
 pytestmark = pytest.mark.unit
 
 
-# Logging of both services, each in a process of its own, since it is set up once for the whole process.
+# Logging of both services, as they set it up.
 
 
-SERVICES = {
-    "scheduler": """
-from scheduler_svc.config import Settings, configure_logging
-from contentgen.service.logs import follow_level_signals
-quiet = ("grpc", "asyncio", "sqlalchemy", "alembic")
-def configure(log_format):
-    configure_logging(Settings(log_level="info", log_format=log_format))
-def follow(loop, level):
-    settings = Settings(log_level=level, log_format="json")
-    configure_logging(settings)
-    follow_level_signals(loop, level)
-""",
-    "worker": """
-from contentgen.service.logs import follow_level_signals
-from worker_svc.config import configure_logging
-quiet = ("grpc", "asyncio")
-def configure(log_format):
-    configure_logging("info", log_format)
-def follow(loop, level):
-    configure_logging(level, "json")
-    follow_level_signals(loop, level)
-""",
-}
-PROGRAM = """
-import logging
-import structlog
-
-early = structlog.get_logger("early")
-configure({log_format!r})
-structlog.contextvars.bind_contextvars(worker_id="w1")
-log = structlog.get_logger()
-early.info("task leased", action="lease", task_id="task-1", lease_id="lease-1", attempt=1)
-log.debug("not shown")
-for name in quiet:
-    logging.getLogger(name).info("not shown")
-logging.getLogger("grpc").warning("told by %s", "gRPC")
-try:
-    password = "secret"
-    raise ValueError("two\\nlines")
-except ValueError:
-    log.exception("it failed", action="rpc")
-    logging.getLogger("asyncio").exception("a callback failed")
-"""
-NOBODY_THERE = """
-import logging
-from grpc import aio
-
-configure({log_format!r})
-try:
-    raise aio.InternalError("nobody is there any more")
-except aio.InternalError:
-    logging.getLogger("grpc").exception("not shown")
-"""
-UNREADABLE = """
-from contentgen.v1 import worker_service_pb2 as pb
-from grpc import _common
-
-configure({log_format!r})
-assert _common.deserialize(b"\\xff", pb.LeaseResponse.FromString) is None
-"""
-LONG = """
-import structlog
-
-configure({log_format!r})
-structlog.get_logger().info("task leased", action="lease", lease_id="x" * 1_000_000, attempt=1)
-"""
-LEVELS = """
-import asyncio, os, signal
-import structlog
-
-log = structlog.get_logger()
-async def main():
-    follow(asyncio.get_running_loop(), {level!r})
-    for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR2):
-        os.kill(os.getpid(), number)
-        await asyncio.sleep(0)  # the loop reads that a signal came
-        await asyncio.sleep(0)  # and calls its handler
-        log.debug("a step")
-asyncio.run(main())
-"""
-of_both = pytest.mark.parametrize("service", list(SERVICES))
+def configure_scheduler(level: str, log_format: str) -> None:
+    configure_logging(Settings.model_validate({"log_level": level, "log_format": log_format}))
 
 
-def logged(service: str, log_format: str, program: str = PROGRAM) -> str:
-    return run(service, program.format(log_format=log_format))
+Configure = Callable[[str, str], None]
+Lines = Callable[[], list[str]]
+"""Reads what was logged since the last call."""
+of_both = pytest.mark.parametrize("configure", [configure_scheduler, configure_worker])
 
 
-def run(service: str, program: str) -> str:
-    whole = SERVICES[service] + program
-    ended = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True)
-    assert ended.stdout == ""
-    return ended.stderr
+def log_events() -> None:
+    structlog.contextvars.bind_contextvars(worker_id="w1")
+    log = structlog.get_logger()
+    EARLY.info("task leased", action="lease", task_id="task-1", lease_id="lease-1", attempt=1)
+    log.debug("not shown")
+    for name in ("grpc", "asyncio", "sqlalchemy", "alembic"):
+        logging.getLogger(name).info("not shown")
+    logging.getLogger("grpc").warning("told by %s", "gRPC")
+    try:
+        password = "secret"  # noqa: F841  # a traceback with variables would show it
+        raise ValueError("two\nlines")
+    except ValueError:
+        log.exception("it failed", action="rpc")
+        logging.getLogger("asyncio").exception("a callback failed")
+    structlog.contextvars.clear_contextvars()
+
+
+EARLY = structlog.get_logger("early")
+"""A logger from before logging is set up."""
+
+
+@pytest.fixture
+def lines(logging_as_before: None, capsys: pytest.CaptureFixture[str]) -> Lines:
+    def read() -> list[str]:
+        return capsys.readouterr().err.splitlines()
+
+    return read
 
 
 @of_both
-def test_json_is_one_event_a_line_whoever_logs_it(service: str) -> None:
-    events: list[dict[str, Any]] = [json.loads(line) for line in logged(service, "json").splitlines()]
+def test_json_is_one_event_a_line_whoever_logs_it(configure: Configure, lines: Lines) -> None:
+    configure("info", "json")
+    log_events()
+    events: list[dict[str, Any]] = list(map(json.loads, lines()))
     for event in events:
         assert event.pop("timestamp").endswith("Z")
         assert event.pop("worker_id") == "w1"
@@ -154,8 +108,10 @@ def test_json_is_one_event_a_line_whoever_logs_it(service: str) -> None:
 
 
 @of_both
-def test_the_console_is_for_people_and_shows_no_variables(service: str) -> None:
-    shown = logged(service, "console")
+def test_the_console_is_for_people_and_shows_no_variables(configure: Configure, lines: Lines) -> None:
+    configure("info", "console")
+    log_events()
+    shown = "\n".join(lines())
     assert "task leased" in shown
     assert "task_id=task-1" in shown
     assert "not shown" not in shown
@@ -165,24 +121,42 @@ def test_the_console_is_for_people_and_shows_no_variables(service: str) -> None:
 
 @of_both
 @pytest.mark.parametrize("level", ["info", "error"])
-def test_a_change_of_the_level_is_told_while_debug_is_shown(service: str, level: str) -> None:
-    events = [json.loads(line) for line in run(service, LEVELS.format(level=level)).splitlines()]
+def test_a_change_of_the_level_is_told_while_debug_is_shown(configure: Configure, lines: Lines, level: str) -> None:
+    async def change_levels() -> None:
+        follow_level_signals(asyncio.get_running_loop(), level)
+        for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR2):
+            signal.raise_signal(number)
+            await asyncio.sleep(0)  # the loop reads that a signal came
+            await asyncio.sleep(0)  # and calls its handler
+            EARLY.debug("a step")
+
+    configure(level, "json")
+    asyncio.run(change_levels())
+    events = map(json.loads, lines())
     changes = [(event["former"], event["present"]) if "former" in event else event["event"] for event in events]
     unchanged = [(level, level)] if level == "info" else []
     assert changes == [*unchanged, (level, "debug"), "a step", ("debug", "debug"), "a step", ("debug", level)]
 
 
-def test_an_answer_for_one_who_hung_up_is_no_error_of_the_schedulers() -> None:
-    assert logged("scheduler", "json", NOBODY_THERE) == ""
+def test_an_answer_for_one_who_hung_up_is_no_error_of_the_schedulers(lines: Lines) -> None:
+    configure_scheduler("info", "json")
+    try:
+        raise aio.InternalError("nobody is there any more")
+    except aio.InternalError:
+        logging.getLogger("grpc").exception("not shown")
+    assert lines() == []
 
 
-def test_a_message_that_cannot_be_read_is_told_once_by_the_worker_where_its_stream_ends() -> None:
-    assert logged("worker", "json", UNREADABLE) == ""
+def test_a_message_that_cannot_be_read_is_told_once_by_the_worker_where_its_stream_ends(lines: Lines) -> None:
+    configure_worker("info", "json")
+    assert _common.deserialize(b"\xff", LeaseResponse.FromString) is None
+    assert lines() == []
 
 
-def test_a_value_that_a_scheduler_sent_is_bounded() -> None:
-    program = LONG.format(log_format="json")
-    (event,) = [json.loads(line) for line in run("worker", program).splitlines()]
+def test_a_value_that_a_scheduler_sent_is_bounded(lines: Lines) -> None:
+    configure_worker("info", "json")
+    EARLY.info("task leased", action="lease", lease_id="x" * 1_000_000, attempt=1)
+    (event,) = map(json.loads, lines())
     assert event["lease_id"] == "x" * 1_000 + "…"
     assert event["attempt"] == 1
 
