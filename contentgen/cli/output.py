@@ -44,14 +44,11 @@ def document(message: Message) -> Document:
 def _value(message: Message, field: FieldDescriptor) -> Any:
     value = getattr(message, field.name)
     if field.is_repeated:
-        return dict(sorted(value.items())) if _is_map(field) else [_single(field, item) for item in value]
+        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+        return dict(sorted(value.items())) if is_map else [_single(field, item) for item in value]
     if field.has_presence and not message.HasField(field.name):
         return None
     return _single(field, value)
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def _single(field: FieldDescriptor, value: Any) -> Any:

@@ -261,7 +261,8 @@ def task(task: Document) -> Lines:
     yield "priority", str(task["priority"])
     yield "review", "" if task["auto_approve"] else "needed"
     yield "attempt", str(task["attempt"] or "")
-    yield "retries", _retries(task)
+    by_itself = "" if task["auto_retry"] else ", none by itself"
+    yield "retries", f"{task['retry_count']} of {task['max_retries']}{by_itself}"
     yield "backoff", ", ".join(_backoff(task))
     yield "timeout", cells.duration(task["timeout"])
     yield "worker", cells.line(task["worker_id"])
@@ -284,10 +285,6 @@ def _brief_lines(source: Document) -> Lines:
     for field in texts:
         show = cells.lines if field.rows > 1 else cells.line
         yield field.name.replace("_", " "), show(source[field.name] or "")
-
-
-def _retries(task: Document) -> str:
-    return f"{task['retry_count']} of {task['max_retries']}" + ("" if task["auto_retry"] else ", none by itself")
 
 
 def _backoff(task: Document) -> Iterator[str]:

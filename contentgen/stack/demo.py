@@ -111,15 +111,12 @@ class _Story:
         self._stack.until(self._all_workers, within=LIMIT, what=f"{WORKERS} workers are connected")
         with show.view(self._out) as view:
             for part in PARTS:
-                self._submit(part, view)
+                task_id = self._client.submit_task(ACCOUNT, part.topic, priority=part.priority, **part.options)
+                self._tasks[task_id] = part
+                view.say(f"SubmitTask {task_id}: {part.shows}")
             self._stack.until(lambda: self._follow(view), within=LIMIT, what="all tasks have ended")
         self._stack.until(self._all_workers, within=LIMIT, what=f"{WORKERS} workers are connected")
         self._sum_up()
-
-    def _submit(self, part: Part, view: show.LiveTable | show.PlainLines) -> None:
-        task_id = self._client.submit_task(ACCOUNT, part.topic, priority=part.priority, **part.options)
-        self._tasks[task_id] = part
-        view.say(f"SubmitTask {task_id}: {part.shows}")
 
     def _follow(self, view: show.LiveTable | show.PlainLines) -> bool:
         """Shows the tasks, acts on those whose part needs it, and returns whether all have ended well."""

@@ -88,7 +88,9 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
             else:
                 outage_backoff.reset()
                 display.show(tasks)
-    return tasks, _outcome(tasks)
+    if any(task["end_time"] is not None and task["status"] != "completed" for task in tasks):
+        return tasks, Status.FAILED
+    return tasks, Status.DONE if all(task["end_time"] for task in tasks) else Status.WRONG_STATE
 
 
 def _open(tasks: Sequence[Document]) -> str | None:
@@ -102,12 +104,6 @@ def _look(connection: Connection, task_ids: Sequence[str]) -> list[Document]:
     if missing_ids := [task_id for task_id, task in zip(ids, tasks, strict=True) if task is None]:
         raise Failure(Status.NOT_FOUND, f"no such task: {', '.join(missing_ids)}")
     return [document(task) for task in tasks if task is not None]
-
-
-def _outcome(tasks: Sequence[Document]) -> Status:
-    if any(task["end_time"] is not None and task["status"] != "completed" for task in tasks):
-        return Status.FAILED
-    return Status.DONE if all(task["end_time"] for task in tasks) else Status.WRONG_STATE
 
 
 WatchedTasks = Annotated[
@@ -156,18 +152,14 @@ def watch(
         for event in events:
             session.output.event(event, line)
             if watched_ids:
-                _note(completed, event["task"])
+                task = event["task"]
+                if task["end_time"]:
+                    completed[task["task_id"]] = task["status"] == "completed"
+                else:  # it was retried after its end, and runs again
+                    completed.pop(task["task_id"], None)
                 if completed.keys() == watched_ids:
                     break
     return Status.DONE if all(completed.values()) else Status.FAILED
-
-
-def _note(completed: dict[str, bool], task: Document) -> None:
-    """Whether a task that has ended is completed; one that was retried after its end runs again."""
-    if task["end_time"]:
-        completed[task["task_id"]] = task["status"] == "completed"
-    else:
-        completed.pop(task["task_id"], None)
 
 
 def line(change: Document) -> Text:

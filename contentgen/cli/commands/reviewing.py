@@ -84,7 +84,8 @@ def review(
     if approve is None:
         if not (sys.stdin.isatty() and session.output.out.is_terminal and session.output.tables):
             raise typer.BadParameter("give --approve or --reject; one by one is for a terminal")
-        return _one_by_one(session, content_ids or _waiting(session, account), comment, reviewer)
+        waiting = session.client.iter_contents(session.accounts(account), "pending_review")
+        return _one_by_one(session, content_ids or (content.content_id for content in waiting), comment, reviewer)
     if not content_ids:
         raise typer.BadParameter("give the contents to decide on")
     decision: dict[str, Any] = {"approve": approve, "comment": comment, "reviewer": reviewer}
@@ -158,12 +159,6 @@ def release(session: Session, content_ids: ContentIds) -> int:
         return f"nobody holds content {content['content_id']}"
 
     return each(session, content_ids, session.client.release_review, line)
-
-
-def _waiting(session: Session, account: int | None) -> Iterator[int]:
-    """Lists the contents that wait for a review, the newest first."""
-    contents = session.client.iter_contents(session.accounts(account), "pending_review")
-    return (content.content_id for content in contents)
 
 
 def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], comment: str, reviewer: str) -> int:

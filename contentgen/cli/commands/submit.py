@@ -250,7 +250,9 @@ def _row(line: int, fields: Mapping[str, Any], defaults: pb.SubmitTaskRequest, w
     request.CopyFrom(defaults)
     try:
         for name, value in fields.items():
-            _set(request, name, value)
+            if name not in NAMES:
+                raise ValueError("no such field; there are: " + ", ".join(BY_NAME))
+            set_field(request, NAMES[name], _READERS[BY_NAME[NAMES[name]].kind](value))
     except typer.BadParameter as error:
         return BadRow(line, error.message)
     except (TypeError, ValueError, OverflowError) as error:
@@ -261,13 +263,6 @@ def _row(line: int, fields: Mapping[str, Any], defaults: pb.SubmitTaskRequest, w
         return BadRow(line, "account is missing: give it in the row, or --account")
     request.request_id = request.request_id or f"row-{hashlib.sha256(words.encode()).hexdigest()[:32]}"
     return Row(line, request)
-
-
-def _set(request: pb.SubmitTaskRequest, column: str, value: Any) -> None:
-    name = NAMES.get(column)
-    if name is None:
-        raise ValueError("no such field; there are: " + ", ".join(BY_NAME))
-    set_field(request, name, _READERS[BY_NAME[name].kind](value))
 
 
 def _text(value: Any) -> str:
