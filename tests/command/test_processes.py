@@ -131,7 +131,7 @@ NOBODY = "127.0.0.1:1"
 
 
 class Served(NamedTuple):
-    """A scheduler with account 1 and one worker, and a client of it."""
+    """A scheduler with account 1, and a client of it."""
 
     target: str
     client: Client
@@ -144,15 +144,21 @@ def shared(databases: Databases, template: str) -> Iterator[SharedScheduler]:
 
 
 @pytest.fixture
-def scheduler(shared: SharedScheduler) -> Iterator[Served]:
-    """The worker is the test's own."""
+def idle(shared: SharedScheduler) -> Iterator[Served]:
+    """Beside no worker."""
     client = Client(shared.target)
     client.create_account()
-    with running_stack(shared.db_url) as stack:
-        stack.worker("a", shared.target, CREATOR_DEMO_SECONDS="0.5").start()
-        yield Served(shared.target, client)
+    yield Served(shared.target, client)
     client.close()
     shared.clear()
+
+
+@pytest.fixture
+def scheduler(idle: Served, shared: SharedScheduler) -> Iterator[Served]:
+    """Beside a worker of the test's own."""
+    with running_stack(shared.db_url) as stack:
+        stack.worker("a", shared.target, CREATOR_DEMO_SECONDS="0.5").start()
+        yield idle
 
 
 def run(target: str, *arguments: str, **variables: str) -> tuple[int, str, str]:
@@ -208,6 +214,10 @@ def test_top_is_live_and_coloured_on_a_terminal(scheduler: Served) -> None:
             assert COLOUR.search(top.output)
             top.type("q")
             assert top.ended()[0] == 0
+        with Operator(scheduler.target, "-o", "jsonl", "top", "-i", "0.2") as top:
+            top.wait_for('"status": "processing"')
+            top.interrupt()
+            assert top.ended() == (130, ""), "Ctrl-C is quiet"
         waits.interrupt()
         assert waits.ended()[0] == 130
         assert "Traceback" not in waits.output
@@ -325,18 +335,9 @@ def test_a_drained_worker_takes_tasks_again(scheduler: Served) -> None:
     assert run(scheduler.target, "task", "wait", task_id)[0] == 0
 
 
-def test_ctrl_c_is_quiet(scheduler: Served) -> None:
-    task_id = scheduler.client.submit(1, options={"demo-seconds": "60"})
-    with Operator(scheduler.target, "-o", "jsonl", "top", "-i", "0.2") as top:
-        top.wait_for(task_id)
-        top.interrupt()
-        assert top.ended() == (130, "")
-    assert run(scheduler.target, "task", "cancel", "--force", task_id)[0] == 0
-
-
-def test_a_closed_pipe_ends_the_command_silently(scheduler: Served) -> None:
-    scheduler.client.submit_all([request(1)] * 300)  # more than a pipe holds
-    command = f"{COMMAND} -s {scheduler.target} -o jsonl task list | head -n 1; exit ${{PIPESTATUS[0]}}"
+def test_a_closed_pipe_ends_the_command_silently(idle: Served) -> None:
+    idle.client.submit_all([request(1)] * 300)  # more than a pipe holds
+    command = f"{COMMAND} -s {idle.target} -o jsonl task list | head -n 1; exit ${{PIPESTATUS[0]}}"
     ended = run_to_end(["bash", "-c", command], within=PATIENCE_S)
     assert (ended.returncode, ended.stdout.count("\n"), ended.stderr) == (141, 1, "")
 
@@ -363,11 +364,11 @@ def test_the_shell_completes_commands_and_values(scheduler: Served) -> None:
 
 
 @pytest.mark.costly("commands on a terminal")
-def test_whatever_the_terminal_can_show(scheduler: Served) -> None:
-    scheduler.client.submit(1, "人工智能")
+def test_whatever_the_terminal_can_show(idle: Served) -> None:
+    idle.client.submit(1, "人工智能")
     narrow = {"PYTHONIOENCODING": "ascii"}
     for variables, shown, not_shown in ((narrow, "\\u4eba", "人工智能"), ({}, "人工智能", "\\u4eba")):
-        status, out, err = run(scheduler.target, "-o", "json", "task", "list", **variables)
+        status, out, err = run(idle.target, "-o", "json", "task", "list", **variables)
         assert (status, shown in out, not_shown in out, err) == (0, True, False, "")
-        status, _, err = run(scheduler.target, "task", "list", **variables)
+        status, _, err = run(idle.target, "task", "list", **variables)
         assert (status, err) == (0, "")

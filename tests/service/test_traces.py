@@ -76,7 +76,7 @@ def _completed(scheduler: Scheduler, task_id: str) -> task_pb2.Task:
     return task
 
 
-def test_a_task_and_each_of_its_attempts_follow_the_callers_span(stack: Stack, creator: Creator) -> None:
+def test_a_task_and_each_of_its_attempts_follow_a_valid_span_of_its_caller(stack: Stack, creator: Creator) -> None:
     scheduler = stack.scheduler(lease_ttl=30, PYTHONPROFILEIMPORTTIME="1").start()
     settings = {"CREATOR_CLI_PATH": str(creator.path), "PYTHONPROFILEIMPORTTIME": "1"}
     worker = stack.worker("worker", scheduler, slots=1, **settings).start()
@@ -91,17 +91,19 @@ def test_a_task_and_each_of_its_attempts_follow_the_callers_span(stack: Stack, c
         assert "structlog" in service.text()
         assert "opentelemetry" not in service.text()
 
-
-def test_without_a_valid_traceparent_there_is_no_trace(stack: Stack, creator: Creator) -> None:
-    scheduler = stack.scheduler(lease_ttl=30).start()
-    stack.worker("worker", scheduler, CREATOR_CLI_PATH=str(creator.path)).start()
-    task_ids = [_submit(scheduler), _submit(scheduler, ("traceparent", "00-0-0-0"), ("tracestate", STATE))]
-    for task_id in task_ids:
+    untraced = {_submit(scheduler), _submit(scheduler, ("traceparent", "00-0-0-0"), ("tracestate", STATE))}
+    for task_id in untraced:
         assert _completed(scheduler, task_id).trace_id == ""
         assert creator.seen(task_id) == [("none", "none")] * 2
-    stopped = scheduler.events("attempt.stopped")
-    assert {event["task_id"] for event in stopped} == {*task_ids}
-    assert not [event for event in stopped if "trace_id" in event]
+    _, *stops = scheduler.events("attempt.stopped")
+    assert {event["task_id"] for event in stops} == untraced
+    assert not [event for event in stops if "trace_id" in event]
+
+    command = [installed("contentgen"), "-s", scheduler.target, "task"]
+    environment = inherited() | {"TRACEPARENT": PARENT, "HOME": str(stack.folder)}
+    submitted = run_to_end([*command, "submit", "-a", "1", "a topic"], environment, within=WITHIN)
+    assert submitted.returncode == 0, submitted.stderr
+    assert scheduler.client.task(submitted.stdout.strip()).trace_id == TRACE, "a command hands on its span"
 
 
 @pytest.fixture
@@ -157,15 +159,21 @@ def test_the_spans_of_a_task_and_its_retry_are_one_trace(
     assert not [span for span in spans if "a topic" in str(span.attributes.values())]
 
 
-def test_without_a_callers_trace_each_task_gets_one(stack: Stack, creator: Creator, receiver: OtlpReceiver) -> None:
+def test_without_a_callers_trace_each_task_gets_one_and_one_that_is_not_sampled_goes_on_without_spans(
+    stack: Stack, creator: Creator, receiver: OtlpReceiver
+) -> None:
     scheduler, _ = _traced_stack(stack, creator, receiver.endpoint)
+    unsampled = _submit(scheduler, ("traceparent", f"00-{TRACE}-{SPAN}-00"))
+    assert _completed(scheduler, unsampled).trace_id == TRACE
+    assert [parent[:36] + parent[-2:] for parent, _ in creator.seen(unsampled)] == [f"00-{TRACE}-00"] * 2
     account_id = scheduler.client.create_account()
     at_once = Duration(nanos=10**6)
     alone = scheduler.client.submit(account_id, max_retries=1, initial_backoff=at_once)
     wanted = request(account_id, max_retries=1, initial_backoff=at_once)
     batch = scheduler.client.submit_all([wanted, wanted])
     tasks = {task_id: _completed(scheduler, task_id) for task_id in (alone, *batch)}
-    receiver.wait_for(3 * 7 + 1, within=WITHIN)
+    spans = receiver.wait_for(3 * 7 + 1, within=WITHIN)  # those of the unsampled task would have come first
+    assert TRACE not in {span.trace_id for span in spans}
     assert len({task.trace_id for task in tasks.values()}) == 3
     for task_id, task in tasks.items():
         followed = receiver.spans(trace_id=task.trace_id)
@@ -178,28 +186,6 @@ def test_without_a_callers_trace_each_task_gets_one(stack: Stack, creator: Creat
     (call,) = receiver.spans("TaskService/BatchSubmitTasks")
     assert call.attributes["contentgen.task_count"] == 2
     assert [span.linked for span in receiver.spans("create")] == [(call.trace_id,)] * 2
-
-
-def test_a_caller_that_does_not_sample_gets_no_spans_and_its_trace_goes_on(
-    stack: Stack, creator: Creator, receiver: OtlpReceiver
-) -> None:
-    scheduler, _ = _traced_stack(stack, creator, receiver.endpoint)
-    unsampled = _submit(scheduler, ("traceparent", f"00-{TRACE}-{SPAN}-00"))
-    assert _completed(scheduler, unsampled).trace_id == TRACE
-    sampled = _completed(scheduler, _submit(scheduler))  # its spans come last
-    assert {span.trace_id for span in receiver.wait_for(7, within=WITHIN)} == {sampled.trace_id}
-    assert [parent[:36] + parent[-2:] for parent, _ in creator.seen(unsampled)] == [f"00-{TRACE}-00"] * 2
-
-
-def test_a_command_hands_on_the_span_of_its_environment(stack: Stack) -> None:
-    scheduler = stack.scheduler().start()
-    account_id = str(scheduler.client.create_account())
-    command = [installed("contentgen"), "-s", scheduler.target, "task"]
-    environment = inherited() | {"TRACEPARENT": PARENT, "HOME": str(stack.folder)}
-    submitted = run_to_end([*command, "submit", "-a", account_id, "a topic"], environment, within=WITHIN)
-    assert submitted.returncode == 0, submitted.stderr
-    shown = run_to_end([*command, "status", submitted.stdout.strip()], environment, within=WITHIN)
-    assert ["trace", TRACE] in [line.split() for line in shown.stdout.splitlines()]
 
 
 def test_nothing_waits_for_a_receiver_that_is_away(stack: Stack, creator: Creator) -> None:
