@@ -391,16 +391,17 @@ class Bogus:
 
 def unread(kind: type, folder: str, *owners: str) -> set[str]:
     """The fields that no module of a folder reads of a variable or attribute with one of these names."""
-    names = {name for path in modules(kind, folder) for name, owner in reads(path.read_text()) if owner in owners}
+    names = {name for text in sources(kind, folder) for name, owner in reads(text) if owner in owners}
     methods = {name: {read for read, owner in reads(text) if owner == "self"} for name, text in methods_of(kind)}
     while missing := set[str]().union(*(methods[name] for name in names & methods.keys())) - names:
         names |= missing  # what a property reads that is read itself
     return set(inspect.get_annotations(kind)) - {"SECRETS", "UNSHOWN"} - names
 
 
-def modules(kind: type, folder: str) -> Iterator[Path]:
-    own = inspect.getsourcefile(kind)
-    return (path for path in (ROOT / folder).rglob("*.py") if str(path) != own and path.name != "config_command.py")
+def sources(kind: type, folder: str) -> Iterator[str]:
+    own = inspect.getsource(kind)
+    modules = (path for path in (ROOT / folder).rglob("*.py") if path.name != "config_command.py")
+    return (path.read_text().replace(own, "") for path in modules)
 
 
 def methods_of(kind: type) -> Iterator[tuple[str, str]]:
