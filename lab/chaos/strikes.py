@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import psycopg2
 
@@ -58,13 +58,21 @@ class Strikes:
                 nodes = self._scene.fleet.nodes
                 for victim in nodes if fault.victim == EVERYTHING else (fault.victim,):
                     stack.enter_context(_held(nodes[victim].lock))
-                with contextmanager(STRIKES[fault.kind])(self._scene, fault):
-                    self.struck[fault.kind] += 1
-                    self._over.wait(fault.duration)
-        except (MissedError, psycopg2.Error):
+                _begin(stack, contextmanager(STRIKES[fault.kind])(self._scene, fault))
+                self.struck[fault.kind] += 1
+                self._over.wait(fault.duration)
+        except MissedError:
             self.missed[fault.kind] += 1
         except Exception as error:  # noqa: BLE001 - told at the end; the other faults go on
             self.wrong.append(f"{fault.kind} of {fault.victim}: {error!r}")
+
+
+def _begin(stack: ExitStack, strike: AbstractContextManager[None]) -> None:
+    """Hurts. Raises MissedError if the database does not take it; what undoes it may not fail."""
+    try:
+        stack.enter_context(strike)
+    except psycopg2.Error as error:
+        raise MissedError from error
 
 
 @contextmanager

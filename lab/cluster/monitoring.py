@@ -1,4 +1,4 @@
-"""Prometheus with the rules of deploy/prometheus, as they are, and what it says of alerts. Beside `balancer`."""
+"""Prometheus with the rules of deploy/prometheus, as they are, and what it says of alerts. Below `cluster`."""
 
 from __future__ import annotations
 

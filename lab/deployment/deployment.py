@@ -63,7 +63,8 @@ class Node:
     _expected: bool = True
     """Whether it is no surprise that it does not run: it was never started, or told to end."""
     _started_at: float = 0.0
-    _pause: float = 0.0
+    _pause: float = _PAUSE
+    """Seconds from the last start, if it ends by itself before that."""
 
     @property
     def name(self) -> str:
@@ -132,13 +133,15 @@ class Node:
             self._expected = False
         elif not self._expected:
             lived = time.monotonic() - self._started_at
-            self._pause = _PAUSE if lived > _STEADY else min(2 * self._pause or _PAUSE, _MAX_PAUSE)
             if lived < self._pause:
                 return None
+            self._pause = _PAUSE if lived > _STEADY else min(2 * self._pause, _MAX_PAUSE)
             ended = Ended(self.name, self.service.exit_status, lived, self.served)
         self.starting = gone
-        self.launch()
-        self.starting = False
+        try:
+            self.launch()
+        finally:
+            self.starting = False
         return ended
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -147,7 +148,8 @@ class Campaign:
     def run(self) -> None:
         # They are spawned: this process has gRPC's threads, and must not fork.
         spawning = multiprocessing.get_context("spawn")
-        with services() as attacked, ProcessPoolExecutor(self._processes, spawning) as pool:
+        with services() as attacked, ProcessPoolExecutor(self._processes, spawning) as pool, ExitStack() as stack:
+            stack.callback(pool.shutdown, cancel_futures=True)
             protected = frozenset({HONEST_ACCOUNT, attacked.worker_id})
             self.tally.known = Known({"account_id": HOSTILE_ACCOUNTS}, protected)
             honest = Honest(attacked.scheduler.target, attacked.honest_token)

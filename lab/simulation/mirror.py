@@ -1,4 +1,4 @@
-"""What the check does in the simulation: the same that `real` does with the real system. The medians of some seeds.
+"""What the check does in the simulation: the same that `check` does with the real system. The medians of some seeds.
 
 Part of `lab.simulation`.
 """
