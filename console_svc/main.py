@@ -80,7 +80,8 @@ async def _serve(
     follow_level_signals(asyncio.get_running_loop(), settings.log_level)
     for number in (signal.SIGINT, signal.SIGTERM):  # until uvicorn has its own, and when it raises them at its end
         signal.signal(number, lambda *_: setattr(pages, "should_exit", True))
-    scheme, port = "https" if settings.console_tls_cert else "http", console_socket.getsockname()[1]
+    scheme = "https" if settings.console_tls_cert else "http"
+    port = console_socket.getsockname()[1]
     address = f"{scheme}://{Address(settings.console_listen.host, port)}{settings.console_prefix}/"
     metrics_fields = {}
     if settings.metrics_listen and endpoint:

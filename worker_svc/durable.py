@@ -81,6 +81,9 @@ class GroupWriter(Generic[Item]):
                 except OSError as failure:
                     error = failure
                 for future in (future for _, future in batch if not future.cancelled()):
-                    future.set_exception(error) if error else future.set_result(None)
+                    if error:
+                        future.set_exception(error)
+                    else:
+                        future.set_result(None)
         finally:
             self._busy = None

@@ -271,12 +271,12 @@ async def held_back(session: Session) -> Sequence[tuple[Account, PageText]]:
     """Returns what holds tasks back, for the first `MAX_LIMITED` accounts that have such a limit."""
     if not (session.may("AccountService/ListAccounts") and session.may("TaskService/GetTaskStats")):
         return ()
-    limited_accounts = (
-        account
-        async for account in session.client.iter_accounts()
-        if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]
-    )
-    accounts, _ = await first_of(limited_accounts, MAX_LIMITED)
+    accounts: list[Account] = []
+    async for account in session.client.iter_accounts():
+        if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]:
+            accounts.append(account)
+            if len(accounts) == MAX_LIMITED:
+                break
     stats = await asyncio.gather(*(session.client.get_task_stats(account["account_id"]) for account in accounts))
     pairs = zip(accounts, stats, strict=True)
     return [(account, hold) for account, account_stats in pairs for hold in holds(account, account_stats)]

@@ -211,7 +211,7 @@ class EntryChange(NamedTuple):
             time,
             has_changed and not when,
             bool(time and old_time and time <= now < old_time),
-            {
+            {  # what was becomes what is wanted, and the other way round
                 "content_id": form.plain("content_id"),
                 "zone": form.plain("zone"),
                 "when": old_when,

@@ -139,7 +139,8 @@ class Schedules(Page):
     def _form(
         self, request: Request, session: Session, form: ScheduleForm, schedule: Schedule | None = None
     ) -> Response:
-        language, status = language_of(request), BAD if form.problems else 200
+        language = language_of(request)
+        status = BAD if form.problems else 200
         values = {
             "row": runs_of(schedule, language) if schedule else None,
             "form": form,

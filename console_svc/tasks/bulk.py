@@ -108,7 +108,8 @@ class TaskMoves(Page):
         data = await request.form()
         order = _Order.read(data, session)
         ordered_work = _OrderedWork(session, order, data)
-        total, key = await ordered_work.total(), str(data.get("key", "")) or secrets.token_urlsafe(16)
+        total = await ordered_work.total()
+        key = str(data.get("key", "")) or secrets.token_urlsafe(16)
         title, notice = _TEXTS[order.do]
         run = ordered_work.run
         work = self._site.works.begin(session, key, filled(title, n=total), run, total=total, back=order.back)

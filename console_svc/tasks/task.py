@@ -31,7 +31,8 @@ class TaskPage(Page):
     @get("/tasks/{task_id}")
     async def show(self, request: Request, session: Session) -> Response:
         task = await _task(request, session)
-        task_id, client, now = task["task_id"], session.client, datetime.now(UTC)
+        task_id, client = task["task_id"], session.client
+        now = datetime.now(UTC)
         all_events, logs = await asyncio.gather(
             all_of(client.iter_task_events(task_id)), all_of(client.iter_attempt_logs(task_id))
         )

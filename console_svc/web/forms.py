@@ -66,7 +66,10 @@ class Form:
         return self.typed.get(name, "").strip()
 
     def read(self, name: str, reader: Callable[[str], T], problem: str = "") -> T | None:
-        """The value of a field; None if it is missing, or `reader` raises ValueError: then it has a problem."""
+        """The value of a field; None if it is missing, or `reader` raises ValueError: then it has this problem.
+
+        A BadValue has a problem of its own.
+        """
         if name not in self.typed:
             return None
         try:

@@ -50,7 +50,8 @@ class Webhooks(Page):
         webhooks, page = await account_page(
             request, lambda account, size: session.client.iter_webhooks(account, page_size=size)
         )
-        values, status = {"webhooks": webhooks, **page, **_offered(session)}, BAD if page["bad_account"] else 200
+        values = {"webhooks": webhooks, **page, **_offered(session)}
+        status = BAD if page["bad_account"] else 200
         return self._site.render(request, "webhooks/list.html", values, session, status=status)
 
     @get("/webhooks/new")
@@ -131,7 +132,8 @@ class Webhooks(Page):
         return self._back(request)
 
     def _new(self, request: Request, session: Session, form: WebhookForm) -> Response:
-        values, status = {"form": form, "event_types": EVENT_TYPES}, BAD if form.problems else 200
+        values = {"form": form, "event_types": EVENT_TYPES}
+        status = BAD if form.problems else 200
         return self._site.render(request, "webhooks/new.html", values, session, status=status)
 
     def _secret(self, request: Request, session: Session, webhook: WebhookWithSecret) -> Response:

@@ -117,12 +117,12 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(help=taught(_HELP, *_EXAMPLES))(_root)
-    moves = (submit.command, task_reads.command, following.command, task_moves.command)
-    _group(app, "task", "Submit, follow, cancel and retry tasks.", *moves)
+    of_tasks = (submit.command, task_reads.command, following.command, task_moves.command)
+    _group(app, "task", "Submit, follow, cancel and retry tasks.", *of_tasks)
     _group(app, "worker", "The workers: what they run, and with how many slots.", workers.command)
     _group(app, "dispatch", "Whether tasks are dispatched to workers.", workers.dispatch_command)
-    reviews = (contents.command, reviewing.command, assets.content_command)
-    _group(app, "content", "What was generated, and its review.", *reviews)
+    of_contents = (contents.command, reviewing.command, assets.content_command)
+    _group(app, "content", "What was generated, and its review.", *of_contents)
     _group(app, "asset", "The files of contents, such as their pictures.", assets.command)
     _group(app, "pool", "The publish pool: approved contents on their way out.", publish_pool.command)
     _group(app, "schedule", "Tasks that are submitted again and again, by a cron line.", schedules.command)
@@ -137,6 +137,6 @@ def make_app() -> typer.Typer:
 
 def _group(app: typer.Typer, name: str, help_: str, *commands: Commands) -> None:
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-    for some in commands:
-        some.add_to(group)
+    for part in commands:
+        part.add_to(group)
     app.add_typer(group, name=name, help=help_)

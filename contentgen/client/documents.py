@@ -135,7 +135,8 @@ def moment(stamp: Timestamp) -> str:
 @lru_cache(1_000)
 def label(enum: EnumDescriptor, number: int) -> str:
     """`TASK_STATUS_PENDING` → `pending`; a value that this client does not know is its number."""
-    entry, prefix = enum.values_by_number.get(number), enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    entry = enum.values_by_number.get(number)
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return str(number) if entry is None else entry.name.removeprefix(prefix).lower()
 
 

@@ -179,15 +179,15 @@ def throwaway_folder(name: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"contentgen-{name}-"))
     folder.chmod(0o711)  # where root runs the stack, another user runs PostgreSQL, and has to pass through
     (folder / "data").mkdir(mode=0o711)
-    gone = folder / "data"
+    failed = True
     try:
         yield folder
-        gone = folder
+        failed = False
     except Interrupted:
-        gone = folder
+        failed = False
         raise
     finally:
-        _remove(gone)
+        _remove(folder / "data" if failed else folder)
 
 
 def _remove(folder: Path) -> None:

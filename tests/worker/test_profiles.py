@@ -29,6 +29,7 @@ from tests.harness.creator_cli import (
     says,
     scripted,
 )
+from worker_svc.config import WorkerSettings
 from worker_svc.creators import PROFILES, base, load, progress
 from worker_svc.creators import llm_content_creator as llm
 from worker_svc.creators.base import DEFAULT_PAUSE, MAX_PAUSE, RESERVED_OPTIONS, TEXTS, Brief, CreatorSettings, Job
@@ -164,6 +165,13 @@ async def test_a_run_that_fails_says_why(tmp_path: Path, answer: str, text: str)
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.CREATOR_ERROR
     assert text in outcome.message
+
+
+def test_settings_name_the_profiles_that_there_are() -> None:
+    (reader,) = WorkerSettings.model_fields["creator_profile"].metadata
+    *names, last = PROFILES
+    with pytest.raises(ValueError, match=f"must be {', '.join(names)} or {last}$"):
+        reader.func("another")
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -17,5 +17,5 @@ PROFILES: Mapping[str, Callable[[CreatorSettings], Creator]] = {
 
 
 def load(profile: str, settings: CreatorSettings) -> Creator:
-    """Returns the creator of a profile, for any number of concurrent runs."""
+    """Returns the creator of a profile, one of those that settings let pass, for any number of concurrent runs."""
     return PROFILES[profile](settings)

@@ -52,13 +52,14 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     """Returns the `google.rpc.ErrorInfo` of a status; an empty one if it is missing or malformed."""
-    info = error_details_pb2.ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
             with suppress(DecodeError):
+                info = error_details_pb2.ErrorInfo()
                 for detail in status_pb2.Status.FromString(value).details:
                     detail.Unpack(info)  # if it is one
-    return info
+                return info
+    return error_details_pb2.ErrorInfo()
 
 
 def log_refusal(error: grpc.aio.AioRpcError) -> None:

@@ -66,6 +66,7 @@ class HeartbeatLog:
         self._newest = number
 
     def built_at(self, number: int) -> float | None:
+        """Returns when a heartbeat was built; None if it is too old to grant or renew anything."""
         heartbeat = self._heartbeats.get(number)
         return None if heartbeat is None else heartbeat.at
 

@@ -244,6 +244,7 @@ class OpenPolls:
         self.settle(at)
 
     def record_end(self, lease_id: str, at: float) -> None:
+        """The end of a lease answers every poll."""
         self.record_answer(lease_id, self._number, at)
 
     def settle(self, at: float) -> bool:

@@ -326,6 +326,7 @@ class _Service:
         return 0
 
     async def _no_task_comes(self) -> None:
+        """Drains and returns once the wait for a task is over, and none is held."""
         deadline = now() + self._wait
         while now() < deadline or not self._worker.empty.is_set():  # noqa: ASYNC110 - no event says that time has passed
             await asyncio.sleep(_CHECK_INTERVAL)
@@ -382,6 +383,7 @@ def _guard_lost(text: str) -> int:
 
 @asynccontextmanager
 async def _within(seconds: float) -> AsyncIterator[None]:
+    """`asyncio.timeout` that ends the block silently."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             yield

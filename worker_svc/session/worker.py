@@ -17,7 +17,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.metrics import WorkerMetrics
-from worker_svc.outcome import Failed, Outcome
+from worker_svc.outcome import Completed, Deferred, Failed, Outcome
 from worker_svc.runner import Runner
 from worker_svc.session import wire
 from worker_svc.session.asset_uploads import AssetUploads, Put
@@ -34,6 +34,10 @@ from worker_svc.session.tracing import NO_TRACER, Tracer
 CHECK_INTERVAL = 0.2  # seconds between two checks of deadlines, while any lease is held
 
 _log: FilteringBoundLogger = structlog.get_logger()
+
+
+_OUTCOMES = {Completed: "COMPLETED", Deferred: "DEFERRED"}
+"""What the metrics call the end of a run that did not fail."""
 
 
 class Worker:
@@ -270,7 +274,7 @@ class Worker:
         self._on_change()
 
     def _ran(self, lease: Lease, outcome: Outcome, seconds: float) -> None:
-        name = outcome.reason if isinstance(outcome, Failed) else type(outcome).__name__.upper()
+        name = outcome.reason if isinstance(outcome, Failed) else _OUTCOMES[type(outcome)]
         self._metrics.ran(name, seconds)
         self.probes.record_run(lease, outcome, seconds)
 

@@ -154,12 +154,14 @@ class Reading:
 def read(connection: Connection, account: int) -> Reading:
     """Reads all that a frame shows. Raises RequestError if a call fails."""
     failures = _tasks(connection, account, _FAILED)
+    taken, taken_at = time.monotonic(), datetime.now(UTC)
+    stats = document(connection.client.get_task_stats(account))
     pool = document(connection.client.get_worker_pool_status())
     del pool["next_page_token"]  # it has the workers of all pages
     return Reading(
-        taken=time.monotonic(),
-        time=datetime.now(UTC),
-        stats=document(connection.client.get_task_stats(account)),
+        taken=taken,
+        time=taken_at,
+        stats=stats,
         pool=pool,
         dispatch=pauses(connection),
         running=_tasks(connection, account, _RUNNING),
