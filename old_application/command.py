@@ -23,7 +23,7 @@ from old_application.old_tables import OldDatabase
 from old_application.progress import ImportProgress
 from old_application.run import Import
 from old_application.sql import ImportDatabase, hide_what_is_imported, one_at_a_time
-from scheduler_svc.admin.commands import DONE, FAILED, INTERRUPTED, database_url, fail
+from scheduler_svc.admin.commands import DONE, FAILED, INTERRUPTED, fail, serving_database
 from scheduler_svc.config import Settings, settings_of, settings_parser
 from scheduler_svc.database.connections import ALONE_TIMEOUT, Timeouts
 from scheduler_svc.database.notifications import PgNotifier
@@ -129,8 +129,9 @@ def _import(arguments: Sequence[str]) -> int:
     """Raises SettingsError for wrong arguments, and SystemExit after `--help`."""
     flags = vars(_parser().parse_args(arguments))
     choices = AccountChoices(flags.pop("renumber"), _pairs(flags.pop("map_account")))
-    text, source, dry_run = flags.pop("url"), _name(flags.pop("source")), flags.pop("dry_run")
+    text, dry_run = flags.pop("url"), flags.pop("dry_run")
     timeout = _within_bounds(flags.pop("source_timeout"))
+    source = _name(flags.pop("source"))
     settings = settings_of(flags)
     url = read_url(text)
     progress = ImportProgress(sys.stdout, sys.stderr)
@@ -145,7 +146,7 @@ def _import(arguments: Sequence[str]) -> int:
 @contextmanager
 def _database(settings: Settings, *, dry_run: bool) -> Iterator[ImportDatabase]:
     """The schedulers' database, locked against other imports."""
-    with database_url(settings) as url:
+    with serving_database(settings) as url:
         engine = make_engine(url, 1, timeouts=Timeouts(settings.lock_timeout, ALONE_TIMEOUT))
         notifier = PgNotifier(engine)
         alone = sa.create_engine(url, poolclass=sa.NullPool)

@@ -53,11 +53,13 @@ class ImportProgress:
         self._line.show(text, bar=f"[{bar}] ")
 
     def left_out(self, kind: RowKind, old_id: int, reason: str) -> None:
-        self._print(f"left out: {kind.label} {old_id}: {reason}")
+        self._line.clear()
+        print(f"left out: {kind.label} {old_id}: {reason}", file=self._out)
 
     def without_id(self, kind: RowKind, rows: int) -> None:
+        self._line.clear()
         reason = "their ids are not whole numbers of at most 18 digits"
-        self._print(f"left out: {rows:,} {_PLURALS[kind]}: {reason}")
+        print(f"left out: {rows:,} {_PLURALS[kind]}: {reason}", file=self._out)
 
     def ends(self, kind: RowKind, tally: ImportTally) -> None:
         self._line.clear()
@@ -66,12 +68,9 @@ class ImportProgress:
     def sums(self, *, dry_run: bool) -> None:
         """Prints the table at the end."""
         verb = "to take" if dry_run else "taken"
-        self._print(f"{'':<14}{verb:>12}{'before':>12}{'left out':>12}")
+        print(f"{'':<14}{verb:>12}{'before':>12}{'left out':>12}", file=self._out)
         for kind, tally in self._tallies.items():
-            self._print(f"{_PLURALS[kind]:<14}{tally.taken:>12,}{tally.before:>12,}{tally.left_out:>12,}")
+            numbers = f"{tally.taken:>12,}{tally.before:>12,}{tally.left_out:>12,}"
+            print(f"{_PLURALS[kind]:<14}{numbers}", file=self._out)
         if dry_run:
-            self._print("Nothing was written.")
-
-    def _print(self, text: str) -> None:
-        self._line.clear()
-        print(text, file=self._out)
+            print("Nothing was written.", file=self._out)

@@ -284,20 +284,18 @@ class Database:
                     result = work(tx)
                     tx.commit()
             except (sa.exc.DBAPIError, psycopg2.Error) as error:
-                cause = _driver_error(error)
-                if timed_out := _TIMED_OUT.get(type(cause)):
+                if timed_out := _TIMED_OUT.get(type(_driver_error(error))):
                     raise timed_out from error
                 undone = tx is None or not tx.committing  # how a commit that fails went is unknown: never again
                 broken = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
                 stale = attempt == 1 and undone and broken  # the connection may date from before a restart
-                if (stale or isinstance(cause, _RERUNNABLE)) and attempt < _ATTEMPTS:
+                if (stale or isinstance(_driver_error(error), _RERUNNABLE)) and attempt < _ATTEMPTS:
                     continue
-                if not (broken or isinstance(cause, _AWAY)):
+                # No local holds an error here: it and this frame would hold each other, until a garbage collection.
+                if not (broken or isinstance(_driver_error(error), _AWAY)):  # the statement is at fault
                     raise StatementFailed(error) from None
-                # The first line of the driver's message: further ones may quote the statement.
-                self._on_unavailable((str(cause).strip().splitlines() or [type(cause).__name__])[0])
-                unavailable = StoreUnavailable(str(cause)) if isinstance(cause, WrongServer) else StoreUnavailable()
-                raise unavailable from error
+                self._on_unavailable(_why_away(error))
+                raise _unavailable(error) from error
             except sa.exc.TimeoutError as error:
                 raise StoreUnavailable from error
             if tx.signals or (self._watch_interest.anywhere and tx.signals.moved):
@@ -312,6 +310,17 @@ class Database:
 def _outcome(error: Exception) -> str:
     """How a transaction ended that failed, as a label of its metric."""
     return next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(error, kind)), "failed")
+
+
+def _why_away(error: Exception) -> str:
+    """The first line of the driver's message: further ones may quote the statement."""
+    cause = _driver_error(error)
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    cause = _driver_error(error)
+    return StoreUnavailable(str(cause)) if isinstance(cause, WrongServer) else StoreUnavailable()
 
 
 def _driver_error(error: Exception) -> object:

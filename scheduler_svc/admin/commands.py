@@ -18,15 +18,18 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def database_url(settings: Settings, *, share: bool = True) -> Iterator[str]:
+def serving_database(settings: Settings, *, share: bool = True, must_exist: bool = False) -> Iterator[str]:
     """The URL of the schedulers' database. An embedded one is started, or with `share` the running one is used.
 
-    Raises PostgresError.
+    Raises PostgresError, and SettingsError if an embedded one `must_exist` and does not.
     """
     if settings.database_url:
         yield settings.database_url
         return
-    postgres = EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir).start(share=share)
+    postgres = EmbeddedPostgres(settings.data_dir / "postgres", bindir=settings.pg_bindir)
+    if must_exist and not postgres.data.exists():
+        raise SettingsError([f"{settings.data_dir} has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL"])
+    postgres.start(share=share)
     try:
         yield postgres.url()
     finally:
@@ -34,14 +37,19 @@ def database_url(settings: Settings, *, share: bool = True) -> Iterator[str]:
 
 
 def exit_status(
-    run: Callable[[], None], *, refusals: type[Exception], failures: tuple[type[Exception], ...], interrupted: str
+    run: Callable[[], None],
+    *,
+    refusals: tuple[type[Exception], ...],
+    failures: tuple[type[Exception], ...],
+    interrupted: str,
 ) -> int:
     """Runs a command; prints the problem if it ends with one of these errors. `interrupted`: what a Ctrl-C leaves."""
+    refused: tuple[type[Exception], ...] = (SettingsError, PostgresError, *refusals)
     try:
         run()
     except UsageError as error:
         return fail(error, EXIT_USAGE)
-    except (SettingsError, PostgresError, refusals) as error:
+    except refused as error:
         return fail(error, EXIT_STATUS)
     except failures as error:
         return fail(error, FAILED)

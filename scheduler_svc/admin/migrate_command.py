@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.admin.commands import database_url, exit_status
+from scheduler_svc.admin.commands import exit_status, serving_database
 from scheduler_svc.admin.databases import Databases, described, prepare_restored
 from scheduler_svc.config import configure_logging, settings_of, settings_parser
 from scheduler_svc.database.connections import check_sessions
@@ -36,7 +36,7 @@ database, missing rights (it names the GRANTs), or a schema that does not suppor
 def migrate_command(arguments: Sequence[str]) -> int:
     return exit_status(
         lambda: _run(arguments),
-        refusals=UnsupportedSchema,
+        refusals=(UnsupportedSchema,),
         failures=(MigrationStuck,),
         interrupted="what was applied stays, and the next run resumes",
     )
@@ -50,7 +50,7 @@ def _run(arguments: Sequence[str]) -> None:
     recovered = asked.pop("recovered", False)
     settings = settings_of(asked)
     configure_logging(settings)
-    with database_url(settings) as url:
+    with serving_database(settings) as url:
         if settings.database_url:
             check_sessions(url)
         if recovered:

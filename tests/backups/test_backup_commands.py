@@ -243,7 +243,7 @@ def test_a_file_that_is_no_backup_is_refused(site: Site) -> None:
 
 def test_a_dump_of_another_database_is_refused(site: Site, empty_db_url: str) -> None:
     progress = DumpProgress(site.progress, site.file)
-    run(site.programs.newest("pg_dump"), "-Fc", f"--file={site.file}", url=empty_db_url, progress=progress)
+    run(site.programs.newest("pg_dump"), "-Fc", f"--file={site.file}", url=empty_db_url, follower=progress)
     with pytest.raises(CannotRestore, match=r"another database: it has no table alembic_version, tasks, leases"):
         site.restore()
 

@@ -218,7 +218,7 @@ def back_up(
                 f"--snapshot={source.snapshot}",
                 f"--file={partial}",
                 url=url,
-                progress=DumpProgress(progress, partial),
+                follower=DumpProgress(progress, partial),
                 keep=descriptor,
             )
             archive = read_archive(partial, programs)

@@ -15,7 +15,7 @@ from contentgen.service.settings import SettingsError
 from scheduler_svc.admin.backups.backup import back_up, check_target
 from scheduler_svc.admin.backups.programs import ProgramFailed, Programs, size
 from scheduler_svc.admin.backups.restore import CannotRestore, check_schema, read_archive, restore
-from scheduler_svc.admin.commands import database_url, exit_status
+from scheduler_svc.admin.commands import exit_status, serving_database
 from scheduler_svc.assets.stores import FolderStore
 from scheduler_svc.config import Bucket, settings_of, settings_parser
 from scheduler_svc.domain.errors import AssetStoreUnavailable
@@ -148,8 +148,8 @@ def restore_command(arguments: Sequence[str]) -> int:
 
 def _status(run: Callable[[], None]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as on Ctrl-C
-    failures = (ProgramFailed, OSError)
-    return exit_status(run, refusals=CannotRestore, failures=failures, interrupted="nothing was changed")
+    refusals, failures = (CannotRestore,), (ProgramFailed, OSError)
+    return exit_status(run, refusals=refusals, failures=failures, interrupted="nothing was changed")
 
 
 def _parser(command: str, description: str) -> ArgumentParser:
@@ -175,9 +175,7 @@ def _back_up(arguments: Sequence[str]) -> None:
     settings = settings_of(flags)
     check_target(file, overwrite=overwrite)
     programs, progress = Programs(settings), LiveLine(sys.stderr)
-    if not (settings.database_url or (settings.data_dir / "postgres" / "data").exists()):
-        raise SettingsError([f"{settings.data_dir} has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL"])
-    with database_url(settings) as url:
+    with serving_database(settings, must_exist=True) as url:
         try:
             assets = partial(copy_assets, settings.asset_location, file)
             summary = back_up(url, file, programs, progress, overwrite=overwrite, verify=verify, then=assets)
@@ -201,7 +199,7 @@ def _restore(arguments: Sequence[str]) -> None:
     programs, progress = Programs(settings), LiveLine(sys.stderr)
     archive = read_archive(file, programs)
     check_schema(archive)
-    with database_url(settings, share=False) as url:
+    with serving_database(settings, share=False) as url:
         note = bring_assets_back(file, settings.asset_location)
         store_id = store_id_of(file, settings.asset_location)
         try:
@@ -212,7 +210,9 @@ def _restore(arguments: Sequence[str]) -> None:
         f"restored {archive.path}, made {archive.made}: {sums.accounts:,} accounts, {sums.tasks:,} tasks, "
         f"{sums.running:,} of them with a worker, {sums.contents:,} contents\nStart the schedulers now."
     )
-    for line in (*([note] if note else []), *advice):
+    if note:
+        print(note)
+    for line in advice:
         print(line)
     if old_database:
         print(f"What the database held before can't be dropped: it is in database {old_database}.")

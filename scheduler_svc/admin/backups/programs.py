@@ -10,6 +10,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -56,7 +57,7 @@ _TICK_INTERVAL = 0.2
 _MAX_LINES = 5
 
 
-def follow(stderr: IO[bytes], progress: DumpProgress) -> Sequence[str]:
+def follow(stderr: IO[bytes], follower: DumpProgress) -> Sequence[str]:
     """Reads until the program ends, and shows its progress a few times a second; returns its last lines."""
     lines: deque[str] = deque(maxlen=_MAX_LINES)
     rest = b""
@@ -70,8 +71,8 @@ def follow(stderr: IO[bytes], progress: DumpProgress) -> Sequence[str]:
                 *complete_lines, rest = (rest + data).split(b"\n")
                 for line in complete_lines:
                     lines.append(line.decode(errors="replace"))
-                    progress.on_line(lines[-1])
-            progress.tick()
+                    follower.on_line(lines[-1])
+            follower.tick()
 
 
 def error_text(lines: Sequence[str]) -> str:
@@ -196,8 +197,16 @@ class Programs:
 
     def read(self, name: str, *arguments: str) -> str:
         """The output of a program that needs no database. Raises ProgramFailed, PostgresError."""
-        with self.output(name, *arguments) as stdout:
-            return stdout.read().decode(errors="replace")
+        process = subprocess.run(
+            [self.newest(name).path, *arguments],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        if process.returncode:
+            raise ProgramFailed(error_text(process.stderr.decode(errors="replace").splitlines()))
+        return process.stdout.decode(errors="replace")
 
     @contextmanager
     def output(self, name: str, *arguments: str) -> Iterator[IO[bytes]]:
@@ -237,7 +246,7 @@ class Programs:
         )
 
 
-def run(program: Program, *arguments: str, url: str, progress: DumpProgress, keep: int = -1) -> None:
+def run(program: Program, *arguments: str, url: str, follower: DumpProgress, keep: int = -1) -> None:
     """Runs a program on a database, with the inherited descriptor `keep`; ends it if this call is interrupted.
 
     Raises ProgramFailed.
@@ -255,7 +264,7 @@ def run(program: Program, *arguments: str, url: str, progress: DumpProgress, kee
     assert process.stderr
     with process.stderr:
         try:
-            last = follow(process.stderr, progress)
+            last = follow(process.stderr, follower)
         except BaseException:
             process.terminate()
             raise
@@ -272,10 +281,15 @@ def _anywhere() -> Iterator[Path]:
         yield Path(on_path).parent
 
 
+@cache
 def _program(path: Path) -> Program | None:
     """Returns None if there is no such program, or its version can't be read."""
-    version = major_version(path)
-    return Program(path, version) if version else None
+    if not os.access(path, os.X_OK):
+        return None
+    try:
+        return Program(path, major_version(path))
+    except PostgresError:
+        return None
 
 
 def _with_tls(program: Program, stack: ExitStack) -> Program | None:
