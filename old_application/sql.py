@@ -197,6 +197,8 @@ class Imports(Statements):
         self._insert(_ENTRIES, rows)
 
     def _insert(self, insert: Insert, rows: Sequence[Row]) -> None:
+        for row in rows:
+            assert row.keys() == set(insert.columns)
         self._session.insert(insert, [[row[name] for name in insert.columns] for row in rows])
 
 

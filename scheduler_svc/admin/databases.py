@@ -213,7 +213,8 @@ def read_grants(connection: sa.Connection, database: str) -> list[str]:
 
 def owner_of_tables(connection: sa.Connection) -> str | None:
     """Returns who owns the tables; None if that is the connection's own role, or if it can't act as the owner."""
-    return connection.scalar(_OWNER)  # type: ignore[no-any-return]
+    owner: str | None = connection.scalar(_OWNER)
+    return owner
 
 
 def apply_grants(connection: sa.Connection, grants: Sequence[str]) -> list[str]:

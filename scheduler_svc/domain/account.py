@@ -102,7 +102,7 @@ class CallerIdentity(NamedTuple):
         """Returns the caller in a call about these accounts. Raises AccountForbidden, but not for an id below 0."""
         for account_id in account_ids:
             if account_id > 0 and account_id not in self.scope:
-                raise AccountForbidden(self.name, f"account {account_id}", account_id=str(account_id))
+                raise AccountForbidden(self.name, f"account {account_id}", account_id=account_id)
         return CallerIdentity(self.name, self.role, Scope(tuple(account_ids)))
 
     def require_all_accounts(self, what: str) -> None:

@@ -11,7 +11,7 @@ from scheduler_svc.domain.lifecycle import Status
 class DomainError(Exception):
     """Base of all errors that callers get. `message` is human-readable, `metadata` machine-readable."""
 
-    def __init__(self, message: str, **metadata: object) -> None:
+    def __init__(self, message: str, **metadata: str | int) -> None:
         super().__init__(message)
         self.message = message
         self.metadata: Mapping[str, str] = {name: str(value) for name, value in metadata.items()}
@@ -34,7 +34,7 @@ class InvalidArgument(DomainError):
 class NotFound(DomainError):
     def __init__(self, resource_type: str, resource_id: object) -> None:
         text = f"there is no {resource_type} {resource_id}"
-        super().__init__(text, resource_type=resource_type, resource_id=resource_id)
+        super().__init__(text, resource_type=resource_type, resource_id=str(resource_id))
 
 
 class InvalidState(DomainError):
@@ -139,6 +139,8 @@ class WatcherTooSlow(DomainError):
 
 
 class WatchOverrun(DomainError):
+    """The caller's watches have so much unread that the replica lags."""
+
     def __init__(self, resume_token: str) -> None:
         super().__init__(
             "this caller's watches have too many events unread; have fewer, read them, and go on with the resume token",
@@ -203,11 +205,15 @@ class StatementTimeout(StoreUnavailable):
 
 
 class AssetStoreUnavailable(DomainError):
+    """The folder or the bucket of the assets can't be used, or lacks what it should have."""
+
     def __init__(self, problem: str) -> None:
         super().__init__(f"the store of assets (CONTENTGEN_ASSETS) is not available: {problem}; try again")
 
 
 class LeaseLost(DomainError):
+    """No result of this lease can count any more, for this caller."""
+
     def __init__(self, lease_id: str) -> None:
         super().__init__(f"lease {lease_id!r} takes no result from this worker any more", lease_id=lease_id)
 
@@ -231,16 +237,20 @@ class RoleForbidden(DomainError):
 class AccountForbidden(DomainError):
     """The token is tied to other accounts. `what` completes "is not tied to …"."""
 
-    def __init__(self, name: str, what: str, **metadata: object) -> None:
+    def __init__(self, name: str, what: str, **metadata: str | int) -> None:
         super().__init__(f"token {name!r} is tied to accounts, and not to {what}", **metadata)
 
 
 class WorkerIdInUse(DomainError):
+    """Another folder uses this worker id, and was active within the lease time."""
+
     def __init__(self, worker_id: str, hostname: str) -> None:
         text = f"worker id {worker_id!r} is in use on {hostname}; stop that worker or give this one another id"
         super().__init__(text, worker_id=worker_id, hostname=hostname)
 
 
 class SessionReplaced(DomainError):
+    """A newer session of the same folder is open; this stream belongs to an old one."""
+
     def __init__(self, worker_id: str) -> None:
         super().__init__(f"a newer session of worker {worker_id!r} is open", worker_id=worker_id)

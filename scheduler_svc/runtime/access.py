@@ -135,7 +135,8 @@ class OpenStreams:
 
     def handler(self, inner: Handler, credential: Credential) -> Handler:
         """The handler as one whose stream can be ended. Returns that of a unary call unchanged."""
-        behavior: Behavior | None = inner.stream_stream  # of every stream: `ErrorInterceptor` makes them so
+        assert not inner.unary_stream  # `ErrorInterceptor` makes stream_stream handlers of all streams
+        behavior: Behavior | None = inner.stream_stream
         if behavior is None:
             return inner
 

@@ -152,7 +152,7 @@ def build(
     auditor: Auditor | None = None,
     metrics: Metrics | None = None,
 ) -> aio.Server:
-    """A server with these servicers, by the names of their services, to bind and start within the running event loop.
+    """A server with a servicer for each of `rpcs.SERVICES`, by name, to bind and start within the running event loop.
 
     Without `auth` every caller may call everything. `in_flight` tracks each call, `auditor` records those that may
     change something, `metrics` measures all.
@@ -165,8 +165,8 @@ def build(
         maximum_concurrent_rpcs=limits.all_calls,
     )
     added = cast(aio.Server, _Unregistered(server))
-    for name, servicer in services.items():
-        _adder(rpcs.SERVICES[name])(servicer, added)
+    for name, service in rpcs.SERVICES.items():
+        _adder(service)(services[name], added)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, SERVICES), added)
     channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), added)
     _describe(added, *SERVICES, _HEALTH, channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)

@@ -37,7 +37,8 @@ def revision(connection: sa.Connection) -> str | None:
     """The schema's revision; None if the database has none."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    return connection.scalar(_REVISION)  # type: ignore[no-any-return]
+    present: str | None = connection.scalar(_REVISION)
+    return present
 
 
 def declaration(connection: sa.Connection) -> Declaration | None:

@@ -110,7 +110,8 @@ def _hidden_schema(connection: sa.Connection) -> str | None:
         return None
     columns = [(table.name, column.name) for table in schema.metadata.tables.values() for column in table.columns]
     tables, names = zip(*columns, strict=True)
-    return connection.scalar(_CURRENT_SCHEMA, {"tables": list(tables), "columns": list(names)})  # type: ignore[no-any-return]
+    hidden: str | None = connection.scalar(_CURRENT_SCHEMA, {"tables": list(tables), "columns": list(names)})
+    return hidden
 
 
 def serving_grants(role: str) -> list[str]:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -22,6 +23,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from structlog.testing import capture_logs
 
+from contentgen import rpcs
 from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
 from contentgen.v1 import task_pb2
@@ -64,7 +66,8 @@ class Task(TaskServiceServicer):
 
 @asynccontextmanager
 async def served(settings: Settings, health: Health | None = None) -> AsyncIterator[int]:
-    server = build({"TaskService": Task()}, health or Health())  # type: ignore[abstract]
+    services = dict.fromkeys(rpcs.SERVICES, Mock()) | {"TaskService": Task()}  # type: ignore[abstract]
+    server = build(services, health or Health())
     try:
         port = bind(server, settings.listen, Certificates(settings) if settings.tls else None)
         await server.start()
