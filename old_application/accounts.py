@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NO_SOURCE = 0
 _NAMED = 20
-_UNLIMITED = Row(max_concurrent_tasks=0, weight=1.0)
+_DEFAULTS = Row(max_concurrent_tasks=0, weight=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class _Accounts:
 
 def _row(account: ImportedAccount, new_id: int, now: datetime) -> Row:
     create_time = min(account.create_time or now, now)
-    return Row(account_id=new_id, name=account.name, active=account.active, create_time=create_time) | _UNLIMITED
+    return Row(account_id=new_id, name=account.name, active=account.active, create_time=create_time) | _DEFAULTS
 
 
 def _advice(conflicts: Sequence[str], sources: Sequence[str]) -> str:

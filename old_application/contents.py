@@ -117,8 +117,15 @@ def store_entries(imports: Imports, source: ImportSource, planned: Sequence[Impo
         assert content_id is not None
         new_ids[entry.old_id] = content_id
         if not source.dry_run:
-            row = Row(content_id=content_id, account_id=candidates[content_id].account_id, priority=entry.priority)
-            rows.append(row | Row(schedule_time=entry.schedule_time, status=entry.status.value, error=entry.error))
+            row = Row(
+                content_id=content_id,
+                account_id=candidates[content_id].account_id,
+                priority=entry.priority,
+                schedule_time=entry.schedule_time,
+                status=entry.status.value,
+                error=entry.error,
+            )
+            rows.append(row)
     imports.insert_entries(rows)
     imports.remember(source.source_id, RowKind.POOL_ENTRY, new_ids)
     return StoreResult(left_out)

@@ -88,8 +88,8 @@ class Import:
             after = ids[-1]
             known = self._known(source, kind, ids)
             self._tally.before += len(known)
-            for left_out in halved([old_id for old_id in ids if old_id not in known], partial(_why_not, take)):
-                self._leave_out(kind, [left_out])
+            for row in halved([old_id for old_id in ids if old_id not in known], partial(_why_not, take)):
+                self._leave_out(kind, [row])
             self._progress.moved(len(ids))
         self._progress.ends(kind, self._tally)
         return self._tally

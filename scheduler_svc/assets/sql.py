@@ -130,6 +130,7 @@ class Assets(Statements):
         return self._row(_LOCK_ASSET, sha256=sha256) is not None
 
     def complete(self, sha256: str, size: int, media: Media) -> None:
+        """Completes a locked asset."""
         self._run(_COMPLETE_ASSET, sha256=sha256, size=size, **media._asdict())
 
     def lock_complete(self, these: Sequence[str]) -> frozenset[str]:
@@ -187,4 +188,5 @@ class Assets(Statements):
         return [row[0] for row in self._rows(_LOCK_RETIRED, age=age, limit=limit)]
 
     def delete(self, these: Sequence[str]) -> None:
+        """Deletes locked assets, which nothing names."""
         self._run(_DELETE_ASSETS, these=array("text", these))

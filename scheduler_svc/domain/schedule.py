@@ -207,6 +207,7 @@ class Timing:
         return tick + longest * self._fraction(tick)
 
     def _fraction(self, tick: datetime) -> float:
+        """Returns a number from 0 to below 1."""
         digest = hashlib.blake2b(f"{self.salt} {tick.isoformat()}".encode(), digest_size=6).digest()
         return int.from_bytes(digest) / (1 << 48)
 

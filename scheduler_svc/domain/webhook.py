@@ -151,7 +151,7 @@ def retry_delay(attempt_count: int, jitter: float) -> float:
 # the schedulers call an address: without this that could be one of their own network, or of a cloud's metadata.
 
 
-SETTING = "CONTENTGEN_WEBHOOK_ALLOW"
+ALLOW_SETTING = "CONTENTGEN_WEBHOOK_ALLOW"
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 """The only IPv6 addresses that are given to anybody: others are translated, reserved, or of one network."""
 _NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24")))
@@ -175,10 +175,10 @@ class AddressPolicy:
         if any(ip in network for network in self.allowed):
             return None
         if not secure:
-            return f"http is only for networks in {SETTING}; use https"
+            return f"http is only for networks in {ALLOW_SETTING}; use https"
         if _is_public(ip):
             return None
-        return f"it is not public, and in no network in {SETTING}"
+        return f"it is not public, and in no network in {ALLOW_SETTING}"
 
     def refusal_of_all(self, addresses: Iterable[str], *, secure: bool) -> str | None:
         """Returns why each of these is refused, or None if one of them is not."""

@@ -84,6 +84,7 @@ def unfolded(account_id: str, kind: int) -> str:
 
 class History(Statements):
     def insert(self, rows: Sequence[EventRow]) -> None:
+        """Appends moves; the database refuses one that the transition table does not have."""
         self._session.insert(_INSERT_EVENTS, rows)
 
 

@@ -49,7 +49,7 @@ class WorkerPoolService(WorkerPoolServiceServicer):
     async def _drain(self, worker_id: str, *, drain: bool) -> pb.Worker:
         with Violations() as violations:
             violations.text("worker_id", worker_id, MAX_NAME, required=True)
-        return _worker_message(await self._calls.run(sessions.drain_worker, worker_id, drain, self._lease_ttl))
+        return _worker_message(await self._calls.run(sessions.set_drain, worker_id, self._lease_ttl, drain=drain))
 
     async def ResizeWorker(self, request: pb.ResizeWorkerRequest, context: object) -> pb.ResizeWorkerResponse:
         with Violations() as violations:

@@ -118,7 +118,7 @@ def worker_pool(tx: Tx, scope: Scope, lease_ttl: float, after: str, limit: int) 
     return WorkerPool(tuple(workers), connected, active, pending)
 
 
-def drain_worker(tx: Tx, worker_id: str, drain: bool, lease_ttl: float) -> PoolWorker:
+def set_drain(tx: Tx, worker_id: str, lease_ttl: float, *, drain: bool) -> PoolWorker:
     """Sets whether a worker drains, which it learns with each acknowledgement. It gets an order to drain at once.
 
     Raises NotFound.

@@ -152,7 +152,8 @@ class Metrics(ServiceMetrics):
         self._refused = self._counter_of(
             "contentgen_refused_calls_total",
             "Calls refused because of their token, its role, or because it is tied to accounts and the RPC is for all.",
-            reason=("TOKEN_INVALID", "ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"),
+            "reason",
+            ("TOKEN_INVALID", "ROLE_FORBIDDEN", "ACCOUNT_FORBIDDEN"),
         )
         self.lease_streams = self._gauge("contentgen_lease_streams", "Workers that are connected to this scheduler.")
         self.watchers = self._gauge("contentgen_watchers", "WatchTasks streams of this scheduler.")
@@ -209,17 +210,19 @@ class Metrics(ServiceMetrics):
             "source",
             "target",
         )
-        for source, target in MOVES:
+        for source, target in MOVES:  # a series that begins with its first event has no rate then
             self._moves.labels(source.label, target.label)
         self._attempts = self._counter_of(
             "contentgen_attempts_total",
             "Attempts that ended, by reason: COMPLETED, that of Task.error, that of a release, or OTHER.",
-            reason=(*ATTEMPT_ENDS, OTHER),
+            "reason",
+            (*ATTEMPT_ENDS, OTHER),
         )
         self._retries = self._counter_of(
             "contentgen_task_retries_total",
             "Tasks that were given another attempt: auto, manual (RetryTask and bulk calls), or lost (a lost worker).",
-            kind=_RETRIES.values(),
+            "kind",
+            _RETRIES.values(),
         )
         self._queue_seconds = self._distribution(
             "contentgen_task_queue_seconds",
@@ -312,7 +315,8 @@ class Metrics(ServiceMetrics):
             "contentgen_assets_refused_total",
             "Uploads of assets that were refused, by reason: ACCOUNT_ASSETS_FULL (max_asset_bytes) or"
             " ASSET_STORE_UNAVAILABLE.",
-            reason=("ACCOUNT_ASSETS_FULL", "ASSET_STORE_UNAVAILABLE"),
+            "reason",
+            ("ACCOUNT_ASSETS_FULL", "ASSET_STORE_UNAVAILABLE"),
         )
         self.assets_deleted = self._counter(
             "contentgen_assets_deleted_total", "Assets that were deleted, since no content names them."
@@ -320,7 +324,8 @@ class Metrics(ServiceMetrics):
         self.webhook_tries = self._counter_of(
             "contentgen_webhook_tries_total",
             "Tries to deliver to webhooks: delivered or failed.",
-            outcome=("delivered", "failed"),
+            "outcome",
+            ("delivered", "failed"),
         )
         self.schedule_ticks = self._counter("contentgen_schedule_ticks_total", "Schedules whose tick was run.")
 
@@ -417,19 +422,20 @@ class Metrics(ServiceMetrics):
             self._account_ready.labels(str(account_id)).set(stats.queue_depth)
 
     def _sample_backlogs(self, backlogs: Backlogs) -> None:
-        for status in ("pending", "exhausted"):
-            self._deliveries.labels(status).set(getattr(backlogs, f"{status}_deliveries"))
+        self._deliveries.labels("pending").set(backlogs.pending_deliveries)
+        self._deliveries.labels("exhausted").set(backlogs.exhausted_deliveries)
         self._oldest_delivery.set(max(0.0, backlogs.oldest_delivery))
-        for state in ("pending", "publishing", "retrying", "failed"):
-            self._pool_entries.labels(state).set(getattr(backlogs, f"pool_{state}"))
+        self._pool_entries.labels("pending").set(backlogs.pool_pending)
+        self._pool_entries.labels("publishing").set(backlogs.pool_publishing)
+        self._pool_entries.labels("retrying").set(backlogs.pool_retrying)
+        self._pool_entries.labels("failed").set(backlogs.pool_failed)
         self._schedules.set(backlogs.active_schedules)
         self._schedule_lateness.set(max(0.0, backlogs.schedule_lateness))
 
-    def _counter_of(self, name: str, documentation: str, **values: Iterable[str]) -> Counter:
+    def _counter_of(self, name: str, documentation: str, label: str, values: Iterable[str]) -> Counter:
         """A counter by one label, with its values: a series that begins with its first event has no rate then."""
-        ((label, series),) = values.items()
         counter = self._counter(name, documentation, label)
-        for value in series:
+        for value in values:
             counter.labels(value)
         return counter
 

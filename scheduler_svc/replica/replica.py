@@ -404,8 +404,12 @@ class Replica:
         reap = timed_loops.reaper(pools.loops, self._terms, self._store_watch.note)
         self._reaper = Periodic("reap", reap, needed)
         stalls = StallCheck(self._lanes, self.health, settings.heartbeat_interval, self._system_status.lock_holders)
-        kept = {"tasks": settings.retention, "contents": settings.content_retention, "audit": settings.audit_retention}
-        ages = {kind: None if seconds is None else timedelta(seconds=seconds) for kind, seconds in kept.items()}
+        retention = Retention(
+            pools.operators,
+            tasks=_age(settings.retention),
+            contents=_age(settings.content_retention),
+            audit=_age(settings.audit_retention),
+        )
         return [
             self._reaper,
             due,
@@ -422,7 +426,7 @@ class Replica:
             Periodic("database watch", self._database_watch.run_once),
             Periodic("servers", self._check_servers),
             Periodic("durability", DurabilityCheck(pools.loops, self._metrics).run_once),
-            Periodic("retention", Retention(pools.operators, **ages).run_once),
+            Periodic("retention", retention.run_once),
             Periodic("search index", SearchIndexer(pools.loops).run_once),
             Periodic("assets", AssetCollection(pools.assets, self._objects, metrics=self._metrics).run_once),
             Periodic("store of assets", self._store_identity.run_once),
@@ -569,6 +573,10 @@ class Replica:
         self._notifications.dispose()
         if self._endpoint:
             await asyncio.to_thread(self._endpoint.stop)
+
+
+def _age(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _submit_weight(item: SubmitItem) -> int:

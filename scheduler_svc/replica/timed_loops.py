@@ -130,9 +130,10 @@ class FloorLoop:
             self._uncover_at = self._clock() + UNCOVER_INTERVAL
             if count := await self._calls.run(uncover_tags):
                 _log.info("tasks below a floor are visible to claims again", action="floors", count=count)
-        for _ in range(MAX_RAISE_TRIES if self._moves >= MIN_MOVES_TO_RAISE else 0):
-            if await self._calls.run(raise_floors):
-                self._moves = 0
-                break
-            await asyncio.sleep(RAISE_RETRY_INTERVAL)
+        if self._moves >= MIN_MOVES_TO_RAISE:
+            for _ in range(MAX_RAISE_TRIES):
+                if await self._calls.run(raise_floors):
+                    self._moves = 0
+                    break
+                await asyncio.sleep(RAISE_RETRY_INTERVAL)
         return FLOORS_INTERVAL

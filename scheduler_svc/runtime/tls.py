@@ -33,6 +33,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.metrics import Metrics
 
 EXPIRY_CHECK_INTERVAL = 86_400.0
+"""Seconds."""
 _log = structlog.get_logger(__name__)
 
 
@@ -96,6 +97,7 @@ class Certificates:
 MAX_LOGGED = 10
 """Failures that are logged per window; further ones are counted."""
 LOG_WINDOW = 10.0
+"""Seconds."""
 
 _FAILED = re.compile(r"CallNextHandshakerLocked: error=(?!OK)(\w+: .*)")
 _CALLER = re.compile(r"endpoint_peer_address=(?:ipv[46]:|unix:)?([^,}]+)")

@@ -309,7 +309,7 @@ shares = _table(
     _column(
         "closed",
         Boolean,
-        (
+        comment=(
             "Whether the account has a limit or is paused: tasks that become ready get no tag until admission "
             "gives them one."
         ),
@@ -318,7 +318,7 @@ shares = _table(
     _optional(
         "refill",
         DOUBLE_PRECISION,
-        (
+        comment=(
             "A claim that takes this tag, or a later one, says that the window wants more; -Infinity: starts are "
             "to be counted."
         ),
@@ -365,7 +365,7 @@ start_quotas = _table(
     _column(
         "tagged",
         Integer,
-        (
+        comment=(
             "Its tasks with a tag when its starts were last counted: what has lost it since, and was not "
             "cancelled, has started."
         ),
@@ -403,7 +403,7 @@ delayed = _table(
     _column(
         "cause",
         SmallInteger,
-        (
+        comment=(
             f"{SCHEDULED} its schedule time, {BACKOFF} the wait before a retry, {BARRED} a revoked lease"
             " that its worker has not let go of."
         ),
@@ -628,8 +628,6 @@ asset_store = _table(
     _optional("store_id", Text, "The id of the store; null until the first asset is stored."),
 )
 
-_ASSET = sa.ForeignKey("assets.sha256", name="content_assets_sha256_fkey")
-
 content_assets = _table(
     "content_assets",
     "The files that a result names, in its order: stored, or left out for a reason.",
@@ -637,7 +635,12 @@ content_assets = _table(
     _key("position", SmallInteger, "Its place in the result, from 0."),
     _column("account_id", BigInteger),
     _column("name", Text, "What the result calls it."),
-    sa.Column("sha256", Text, _ASSET, comment="The asset; null: it is not stored."),
+    sa.Column(
+        "sha256",
+        Text,
+        sa.ForeignKey("assets.sha256", name="content_assets_sha256_fkey"),
+        comment="The asset; null: it is not stored.",
+    ),
     _optional("reason", Text, "Why it is not stored."),
     CheckConstraint("(sha256 IS NULL) = (reason IS NOT NULL)", "stored"),
     _index("content_assets_by_asset", "sha256", "account_id", where="sha256 IS NOT NULL"),
@@ -832,7 +835,7 @@ task_counts = _table(
     _key(
         "account_id",
         BigInteger,
-        (
+        comment=(
             "The account; 0: the sums over all. A negative one is a day, counted from 1970-01-01 UTC, and has the "
             "pending tasks that are scheduled for it."
         ),
@@ -964,6 +967,7 @@ import_sources = _table(
     _column("import_time", TIME, "When an import from it began last.", default=NOW),
 )
 
+# The kinds are those of `RowKind` in old_application/old_rows.py.
 imported = _table(
     "imported",
     "Which row became which, so that an import that is run again skips it.",

@@ -357,14 +357,14 @@ def _present(
 def _deleted(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
     """Returns tasks as they were when they were deleted, with the payloads of the repeated submits."""
     last = tx.task_reads.cleaned_up([(task.account_id, task.request_id) for task in gone.values()])
-    return {
-        task.task_key: task._replace(
-            brief=new.brief,
-            labels=new.labels,
-            request_id=new.request_id,
-            unique_key=new.unique_key,
-            unique_for=new.unique_for,
-        )
-        for task in last
-        for new in (gone[task.task_key],)
-    }
+    return {task.task_key: _with_payload(task, gone[task.task_key]) for task in last}
+
+
+def _with_payload(task: Task, new: NewTask) -> Task:
+    return task._replace(
+        brief=new.brief,
+        labels=new.labels,
+        request_id=new.request_id,
+        unique_key=new.unique_key,
+        unique_for=new.unique_for,
+    )

@@ -139,6 +139,7 @@ class Changes(Statements):
         ]
 
     def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]:
+        """Returns the same as `page`, of these tasks only, as number and task."""
         key_array = array("bigint", keys)
         rows = self._rows(_PAGE_OF_TASKS, keys=key_array, after=after, until=until, limit=limit)
         return [(seq, key) for seq, key in rows]
@@ -165,6 +166,7 @@ class Changes(Statements):
         return dict(self._rows(_ACCOUNTS, keys=array("bigint", keys)))
 
     def cleaned_since(self, number: int) -> frozenset[int]:
+        """Accounts of which moves with numbers above this one were deleted."""
         return frozenset(row[0] for row in self._rows(_CLEANED_SINCE, number=number))
 
     def cleaned_to(self, scope: Scope) -> int:

@@ -126,6 +126,7 @@ class DeliveryLoop:
                 raise
 
     async def run_once(self) -> float:
+        """Does a round; returns the seconds until the next one."""
         if time.monotonic() >= self._read_at:
             await self.read()
         if not self._interest and not self._tried:

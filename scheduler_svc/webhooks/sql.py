@@ -321,6 +321,7 @@ _REDELIVER = sa.text(f"""
 
 class Deliveries(Statements):
     def store(self, events: Sequence[WebhookEvent]) -> None:
+        """Stores events, in this order, for the active webhooks that want them."""
         self._session.hold_back(_STORE_EVENTS, _EVENTS.bind(events))
 
     def task_of(self, content_id: int) -> int:
@@ -364,6 +365,7 @@ class Deliveries(Statements):
         return [(webhook_id, backlogged) for webhook_id, backlogged in self._rows(_MARK_BACKLOGS, limit=limit)]
 
     def record(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+        """Records how tries went, in the order of their ids, and for their webhooks."""
         rows = self._rows(_RECORD_TRIES, **_OUTCOMES.bind(outcomes))
         ended = sorted({(row[0], row[1]) for row in rows if row[2] != DeliveryStatus.PENDING and row[1] is not None})
         if ended:

@@ -124,6 +124,7 @@ class Reviews(Statements):
         return None if row is None else int(row[0])
 
     def supersede(self, content_id: int, by: int | None) -> None:
+        """Marks a content as superseded by another one; with None it is superseded by none."""
         self._run(_SUPERSEDE, content_id=content_id, by=by)
 
     def withdraw(self, content_id: int) -> None:

@@ -67,6 +67,8 @@ _NEXT_EXPIRY = sa.text(f"""
 
 
 class Expiry(Statements):
+    """Of tasks that are cancelled if they are not leased by their `expire_time`."""
+
     def submit(self, times: Mapping[int, datetime]) -> None:
         """Stores when new tasks expire, by key."""
         self._run(_SET_EXPIRY_OF_TASK, **_EXPIRY_ROWS.bind(sorted(times.items())))
