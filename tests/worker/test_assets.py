@@ -114,6 +114,7 @@ async def test_files_are_bounded_in_number_and_in_size_together(
     article = await taken(tmp_path, Article("text", images=names))
     assert len(article.assets) == 100
     assert dict(article.left_out) == {"100.txt": "TOO_MANY", "101.txt": "TOO_MANY"}
+    assert asset_folder.MAX_ALL_BYTES == 128 * 1024 * 1024
     monkeypatch.setattr(asset_folder, "MAX_ALL_BYTES", 4 * len("0.txt"))
     article = await taken(tmp_path, Article("text", images=names[:5]))
     assert dict(article.left_out) == {"4.txt": "TOO_LARGE"}
@@ -140,11 +141,14 @@ async def picture_session(
     *,
     accepts_assets: bool = True,
     hosts: str = "",
+    max_result: str = "",
     **result: object,
 ) -> AsyncIterator[tuple[ScriptedScheduler, WorkerProcess, Stream]]:
     """A worker whose creator names files; by default one picture, `cover.png`."""
     settings = {"CREATOR_CLI_PATH": str(picture_creator(tmp_path, setup, **(result or {"images": ["cover.png"]})))}
     settings["CREATOR_ASSET_HOSTS"] = hosts
+    if max_result:
+        settings["CREATOR_MAX_RESULT"] = max_result
     async with worker_session(tmp_path, accepts_assets=accepts_assets, **settings) as session:
         yield session
 
@@ -281,6 +285,14 @@ async def test_an_allowed_host_in_a_private_network_is_refused_and_the_files_are
         assert left_out(result) == {address: "HOST_NOT_ALLOWED", "http://localhost:1/": "HOST_NOT_ALLOWED"}
         assert result.body == f"![](asset:cover.png) ![]({address})"
         assert scheduler.assets == [PICTURE]
+
+
+async def test_the_bound_of_a_result_is_that_of_its_worker(tmp_path: Path) -> None:
+    async with picture_session(tmp_path, content="![](cover.png)", max_result="16") as (scheduler, _, stream):
+        await stream.grant(lease("a"))
+        result = await completed(stream)
+    assert (result.body, left_out(result)) == ("![](cover.png)", {"cover.png": "TOO_LARGE"})
+    assert scheduler.assets == []
 
 
 # Uploads without a worker.

@@ -161,3 +161,11 @@ def test_unusable_files_are_named_without_what_they_hold(
         Credentials(read_settings([]))
     assert told in str(refused.value)
     assert not content or content not in str(refused.value)
+
+
+async def test_a_worker_does_not_start_with_unusable_files(folder: Path) -> None:
+    (folder / "client.key").write_text("nonsense")
+    with worker_process(folder / "worker", "127.0.0.1:1", **settings_of(folder)) as worker:
+        assert await worker.exited() == 78
+        assert "CONTENTGEN_TLS_CLIENT_KEY" in worker.text()
+        assert "nonsense" not in worker.text()

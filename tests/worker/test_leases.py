@@ -8,6 +8,7 @@ from math import inf
 import pytest
 
 from tests.harness.scripted_scheduler import lease as assigned
+from worker_svc.creators.base import TEXTS, Brief, Job
 from worker_svc.session import wire
 from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND, ReconnectBackoff
 from worker_svc.session.leases import (
@@ -48,13 +49,17 @@ def at_stage(book: LeaseBook, stage: Stage) -> Lease:
 
 
 def test_a_lease_is_held_as_it_was_assigned() -> None:
-    received = assigned("a", attempt=2, timeout=9.0, account_id=3, failed_elsewhere=True)
+    received = assigned("a", attempt=2, timeout=9.0, account_id=3, failed_elsewhere=True, model="m")
+    received.task.tone = "plain"
     received.traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
     lease = wire.lease_of(received, 100.0, 120.0)
     assert (lease.lease_id, lease.attempt, lease.task_id, lease.timeout) == ("a", 2, "task-a", 9.0)
     assert (lease.received_at, lease.deadline, lease.stage) == (100.0, 120.0, Stage.QUEUED)
     assert (lease.account_id, lease.failed_elsewhere) == (3, True)
     assert lease.log_keys["trace_id"] == "a" * 32
+    texts = {**dict.fromkeys(TEXTS, ""), "tone": "plain"}
+    del texts["topic"]
+    assert wire.job_of(received) == Job("task-a", 2, Brief("a topic", texts, {"model": "m"}))
 
 
 def test_a_lease_that_is_assigned_twice_is_taken_once() -> None:
@@ -273,6 +278,13 @@ async def loop_has_turned() -> None:
 @pytest.fixture
 def run() -> Reported:
     return Reported()
+
+
+def test_progress_is_sent_at_most_once_a_second(run: Reported) -> None:
+    for seconds, sent in ((0.0, 1), (0.9, 1), (1.0, 2)):
+        run.now = NOW + seconds
+        run.reporter.progress(10, "", "")
+        assert run.said == [UpdateKind.PROGRESS] * sent
 
 
 async def test_a_cli_s_answer_is_added_before_the_poll_is_answered(run: Reported) -> None:

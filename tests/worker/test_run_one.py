@@ -45,6 +45,11 @@ ONE = {"CONTENTGEN_RUN_ONE": "on"}
 SILENCE = 30.0  # seconds, more than a worker waits for a scheduler that says nothing any more
 
 
+def journal_in(folder: Path) -> dict[str, str]:
+    """Settings of a worker whose CLI notes its starts in the file `journal`."""
+    return {"CREATOR_ENV": "CREATOR_DEMO_JOURNAL", "CREATOR_DEMO_JOURNAL": str(folder / "journal")}
+
+
 def offers(stream: Stream) -> Sequence[int]:
     """The free slots of each heartbeat so far."""
     return [message.heartbeat.free_slots for message in stream.received if message.HasField("heartbeat")]
@@ -85,7 +90,8 @@ async def test_a_task_that_is_cancelled_while_it_runs_is_the_one(tmp_path: Path)
 
 
 async def test_a_lease_that_ends_before_its_cli_starts_is_followed_by_another(tmp_path: Path) -> None:
-    async with worker_session(tmp_path, **ONE, lease_ttl=1.5, heartbeat=0.2) as (_, worker, stream):
+    settings = ONE | journal_in(tmp_path)
+    async with worker_session(tmp_path, **settings, lease_ttl=1.5, heartbeat=0.2) as (_, worker, stream):
         first = await stream.until("heartbeat")
         # more than the lease time later
         await stream.until("heartbeat", lambda beat: beat.number > first.number + 6)
@@ -95,6 +101,8 @@ async def test_a_lease_that_ends_before_its_cli_starts_is_followed_by_another(tm
         await stream.grant(lease("a"), wanted=lambda beat: beat.last_assignment == 1 and beat.free_slots == 1)
         await stream.update("completed", "a")
         assert await worker.exited() == 0
+        assert [update.lease_id for update in stream.updates("accepted")] == ["a"]
+    assert "task-late" not in (tmp_path / "journal").read_text()
 
 
 async def test_a_second_lease_is_never_accepted(tmp_path: Path) -> None:
@@ -112,8 +120,7 @@ async def test_a_second_lease_is_never_accepted(tmp_path: Path) -> None:
 
 async def test_a_result_that_is_not_acknowledged_stays_and_is_what_the_next_start_delivers(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler, scripted_scheduler() as later:
-        journal = {"CREATOR_ENV": "CREATOR_DEMO_JOURNAL", "CREATOR_DEMO_JOURNAL": str(tmp_path / "journal")}
-        with worker_process(tmp_path, scheduler.target, **ONE, **journal) as worker:
+        with worker_process(tmp_path, scheduler.target, **ONE, **journal_in(tmp_path)) as worker:
             stream, _ = await scheduler.session()
             stream.answer_all(reports=False)
             await stream.grant(lease("a"))

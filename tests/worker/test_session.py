@@ -335,6 +335,16 @@ async def running_creators(folder: Path, *names: str) -> AsyncIterator[tuple[Cre
         yield creator, stream
 
 
+async def test_a_run_that_was_handed_over_is_adopted_by_the_next_attempt(tmp_path: Path) -> None:
+    """It is paid for once."""
+    creator = Creator(tmp_path)
+    creator.becomes("a", "completed")
+    async with worker_session(tmp_path, CREATOR_CLI_PATH=str(creator.path), **REFERENCE) as (_, _, stream):
+        await stream.grant(lease("a", attempt=2))
+        assert (await stream.update("completed", "a")).attempt == 2
+    assert [creator.calls(command, "a") for command in ("create", "status", "result")] == [0, 1, 1]
+
+
 def poll(stream: Stream, poll_id: str) -> None:
     stream.send(poll_now=pb.PollNow(poll_id=poll_id))
 
