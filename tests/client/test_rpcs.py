@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -102,6 +103,11 @@ SETTINGS: dict[str, Any] = {
 QUOTAS: dict[str, Any] = {"max_pending_tasks": 9, "max_priority": 3, "max_starts_per_minute": 60, "max_asset_bytes": 1}
 
 
+def first_change(watch: Any) -> Any:
+    with contextlib.closing(watch):
+        return next(watch)
+
+
 CALLS: dict[str, Callable[[ContentGenerationClient], Any]] = {
     "SubmitTask": lambda client: client.submit_task(**SUBMIT),
     "BatchSubmitTasks": lambda client: client.submit_tasks([SUBMIT, SUBMIT]),
@@ -119,7 +125,7 @@ CALLS: dict[str, Callable[[ContentGenerationClient], Any]] = {
     ),
     "CleanupTasks": lambda client: client.cleanup_tasks(1, "failed", days=3, limit=9, dry_run=True, **MATCHING),
     "WaitTask": lambda client: client.wait(TASK_ID),
-    "WatchTasks": lambda client: next(client.watch([TASK_ID], resume_token="t", skip_present=True)),
+    "WatchTasks": lambda client: first_change(client.watch([TASK_ID], resume_token="t", skip_present=True)),
     "ListTaskEvents": lambda client: list(client.iter_task_events(TASK_ID)),
     "ListAttemptLogs": lambda client: list(client.iter_attempt_logs(TASK_ID)),
     "GetTaskStats": lambda client: client.get_task_stats(1),
@@ -391,6 +397,14 @@ def test_messages_come_as_they_are_and_what_is_not_there_raises(scheduler: Scrip
     requests = scheduler.requests("ListAccounts")
     assert [(request.page_size, request.page_token) for request in requests] == [(3, ""), (3, "t")]
     transport.close()
+
+
+def test_a_list_goes_on_after_an_empty_page(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
+    pages = [pb.ListTasksResponse(next_page_token="p1", tasks=[task_pb2.Task(task_id="first")])]
+    pages += [pb.ListTasksResponse(next_page_token="p2"), pb.ListTasksResponse(tasks=[task_pb2.Task(task_id="second")])]
+    scheduler.will("ListTasks", *pages)
+    assert [task["task_id"] for task in client.iter_tasks()] == ["first", "second"]
+    assert [request.page_token for request in scheduler.requests("ListTasks")] == ["", "p1", "p2"]
 
 
 @pytest.mark.parametrize("method", METHODS)
