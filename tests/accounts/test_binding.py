@@ -14,7 +14,7 @@ from grpc import StatusCode, aio
 from contentgen.rpcs import METHODS
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
-from tests.harness.client import refused
+from tests.harness.client import not_found, refused
 from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
 from tests.harness.pictures import sha256
@@ -55,6 +55,12 @@ class World:
 
 
 Check = Callable[[World, str], Awaitable[None]]
+ABSENT = {
+    **dict.fromkeys(["content", "schedule", "webhook", "delivery"], "999999"),
+    "task": "task-0000000000000000",
+    "asset": "0" * 64,
+}
+"""Ids that never were, by the type of the object."""
 SCHEDULE: dict[str, Any] = {"cron": "0 0 1 1 *", "template": {"topic": "a topic"}, "paused": True}
 
 
@@ -191,32 +197,31 @@ def named(path: str, value: Any, **more: Any) -> dict[str, Any]:
     return dict(request)
 
 
-def of_foreign(path: str, ids: Callable[[Holdings], Iterable[str]], **more: Any) -> Check:
+def of_foreign(resource_type: str, path: str, ids: Callable[[Holdings], Iterable[str]], **more: Any) -> Check:
     """An RPC about an object: for a foreign one it has the same answer as for one that does not exist."""
 
     async def check(world: World, rpc: str) -> None:
-        for foreign_id in ids(world.foreign):
-            with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-                await world.tied(rpc, **named(path, foreign_id, **more))
-            assert refusal.metadata["resource_id"] == foreign_id
+        for object_id in (*ids(world.foreign), ABSENT[resource_type]):
+            with not_found(resource_type, object_id):
+                await world.tied(rpc, **named(path, object_id, **more))
 
     return check
 
 
 def of_task(path: str = "task_id", **more: Any) -> Check:
-    return of_foreign(path, lambda held: (held.waiting, held.failed, *held.done), **more)
+    return of_foreign("task", path, lambda held: (held.waiting, held.failed, *held.done), **more)
 
 
 def of_content(path: str = "content_id", **more: Any) -> Check:
-    return of_foreign(path, lambda held: (held.published, held.to_review), **more)
+    return of_foreign("content", path, lambda held: (held.published, held.to_review), **more)
 
 
 def of_schedule(path: str = "schedule_id", **more: Any) -> Check:
-    return of_foreign(path, lambda held: [held.schedule], **more)
+    return of_foreign("schedule", path, lambda held: [held.schedule], **more)
 
 
 def of_webhook(path: str = "webhook_id", **more: Any) -> Check:
-    return of_foreign(path, lambda held: [held.webhook_id], **more)
+    return of_foreign("webhook", path, lambda held: [held.webhook_id], **more)
 
 
 async def create_webhook(world: World, rpc: str) -> None:
@@ -227,7 +232,7 @@ async def create_webhook(world: World, rpc: str) -> None:
 
 
 async def of_asset(world: World, rpc: str) -> None:
-    await of_foreign("sha256", lambda held: [held.asset])(world, rpc)
+    await of_foreign("asset", "sha256", lambda held: [held.asset])(world, rpc)
     assert await world.tied(rpc, sha256=world.own.asset)
 
 
@@ -465,7 +470,7 @@ REACHING: dict[str, Check] = {
     "WebhookService/RotateWebhookSecret": of_webhook(),
     "WebhookService/PingWebhook": of_webhook(),
     "WebhookService/ListDeliveries": of_webhook(),
-    "WebhookService/RedeliverWebhook": of_foreign("delivery_id", lambda held: [held.delivery_id]),
+    "WebhookService/RedeliverWebhook": of_foreign("delivery", "delivery_id", lambda held: [held.delivery_id]),
     "AssetService/GetAsset": of_asset,
     "AssetService/GetAssetInfo": of_asset,
     "AccountService/CreateAccount": of_everyone(name="one more"),

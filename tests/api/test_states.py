@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from tests.api.reflected import Reflected
 from tests.api.world import ACCOUNTS, CONTENTS, LATER, POOL, TASKS, World
-from tests.harness.client import refused
+from tests.harness.client import invalid_state, refused
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
 
@@ -162,12 +162,13 @@ async def test_a_task_is_moved_or_the_call_is_refused(world: World, rpc: str, op
         moved = (await call(world, rpc, **request))["task"]
         assert status_of(moved) == status_of(await read(world, task_id)) == expected
         return
-    reason = "INVALID_STATE" if isinstance(expected, Wants) else "RETRIES_EXHAUSTED"
-    with refused(StatusCode.FAILED_PRECONDITION, reason) as refusal:
-        await call(world, rpc, **request)
-    assert refusal.preconditions == [reason]
     if isinstance(expected, Wants):
-        assert refusal.metadata == {"current_state": STATES[state], "required_state": expected.states}
+        with invalid_state(STATES[state], expected.states):
+            await call(world, rpc, **request)
+    else:
+        with refused(StatusCode.FAILED_PRECONDITION, "RETRIES_EXHAUSTED") as refusal:
+            await call(world, rpc, **request)
+        assert (refusal.metadata, refusal.preconditions) == ({}, ["RETRIES_EXHAUSTED"])
     assert _without_reason(await read(world, task_id)) == _without_reason(before)
 
 
@@ -282,9 +283,8 @@ async def test_a_pending_review_is_decided(world: World, decision: str, outcome:
 async def test_a_review_decision_is_final(world: World, decision: str, state: str) -> None:
     content_id = (await world.make(state))["content_id"]
     before = await world.reflected.call(f"{CONTENTS}/GetContent", content_id=content_id)
-    with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+    with invalid_state(DECIDED[state], "pending_review"):
         await world.reflected.call(f"{CONTENTS}/ReviewContent", content_id=content_id, decision=decision)
-    assert refusal.metadata == {"current_state": DECIDED[state], "required_state": "pending_review"}
     assert await world.reflected.call(f"{CONTENTS}/GetContent", content_id=content_id) == before
 
 
@@ -299,9 +299,8 @@ async def test_only_the_claim_that_holds_an_entry_ends_it(world: World, state: s
             continue  # it would be taken: see below
         if state == "claimed":
             named["claim_id"] = "claim-of-nobody"
-        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+        with invalid_state(ENTRIES[state], "publishing"):
             await world.reflected.call(f"{CONTENTS}/ReportPublished", published=published, **named)
-        assert refusal.metadata == {"current_state": ENTRIES[state], "required_state": "publishing"}
     assert await entry_of(world) == before
 
 
@@ -358,9 +357,8 @@ async def test_entries_are_edited_in_their_states_only(world: World, rpc: str, s
     edit = {"content_id": content_id, **values}
     request = {"entry": edit, "update_mask": "priority,scheduleTime"} if values else edit
     if state not in allowed:
-        with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+        with invalid_state(ENTRIES[state], REQUIRED[rpc]):
             await world.reflected.call(f"{CONTENTS}/{rpc}", **request)
-        assert refusal.metadata == {"current_state": ENTRIES[state], "required_state": REQUIRED[rpc]}
         assert await entry_of(world) == before
         return
     answer = await world.reflected.call(f"{CONTENTS}/{rpc}", **request)
@@ -383,9 +381,8 @@ async def test_only_the_claim_that_holds_an_entry_renews_it(world: World, state:
         renewed = await world.reflected.call(f"{CONTENTS}/RenewPublishClaim", lease="9000s", **named)
         assert renewed["entry"]["claim_expire_time"] > before["claim_expire_time"]
         return
-    with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE") as refusal:
+    with invalid_state(ENTRIES[state], "publishing"):
         await world.reflected.call(f"{CONTENTS}/RenewPublishClaim", **named)
-    assert refusal.metadata == {"current_state": ENTRIES[state], "required_state": "publishing"}
     assert await entry_of(world) == before
 
 
