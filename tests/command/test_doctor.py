@@ -133,8 +133,9 @@ REFUSED_OPTIONS = [
     failed_task("task-2", "INVALID_CREATOR_OPTIONS", 2, options="colour"),
     failed_task("task-1", "INVALID_CREATOR_OPTIONS", 25, options="forgotten"),
 ]
+RESUME = "[`contentgen dispatch resume`"
 Found = tuple[str, str, str]
-"""The check, the level, and a part of `[message] advice`."""
+"""The check, the level, and a part of `[message] [advice]`."""
 
 
 def warn(check: str, text: str) -> Found:
@@ -149,7 +150,7 @@ PROBLEMS: list[tuple[Deployment, list[Found]]] = [
     (Deployment(workers=[]), [fail("workers", "[none is connected]")]),
     (
         Deployment(workers=[worker(running=False, draining=True)]),
-        [fail("workers", "[all 1 are draining] restart them, or start others")],
+        [fail("workers", "[all 1 are draining] [restart them, or start others")],
     ),
     (beside_good(running=False), [warn("workers", "[w2 not heard of any more]")]),
     (beside_good(version="0.0.9"), [warn("version", "workers are 0.0.9]")]),
@@ -170,21 +171,27 @@ PROBLEMS: list[tuple[Deployment, list[Found]]] = [
     (
         Deployment(system=system(database=system_pb.Database(weakened_settings=["fsync", "synchronous_commit"]))),
         [
-            warn("durability", "[PostgreSQL has fsync off] a crash of its host may lose"),
+            warn(
+                "durability",
+                "[PostgreSQL has fsync off] [a crash of its host may lose or damage acknowledged work: set it on",
+            ),
             warn("durability", "own sessions have it on"),
         ],
     ),
-    (Deployment(pauses=OF_7), [warn("dispatch", "[paused: account 7] `contentgen dispatch resume`")]),
+    (Deployment(pauses=OF_7), [warn("dispatch", f"[paused: account 7] {RESUME}")]),
     (
         Deployment(pauses=OF_7, reasons=[PAUSED] * 2),
-        [warn("dispatch", "[paused: account 7; the newest pending tasks wait for its end (2)]")],
+        [warn("dispatch", f"[paused: account 7; the newest pending tasks wait for its end (2)] {RESUME}")],
     ),
-    (Deployment(reasons=[PAUSED] * 2), [warn("dispatch", "[paused; the newest pending tasks wait for its end (2)]")]),
+    (
+        Deployment(reasons=[PAUSED] * 2),
+        [warn("dispatch", f"[paused; the newest pending tasks wait for its end (2)] {RESUME}")],
+    ),
     (
         Deployment(pauses=EVERYTHING, reasons=[PAUSED, NO_WORKERS]),
         [
-            warn("dispatch", "[paused: everything; the newest pending tasks wait for its end (1)]"),
-            fail("dispatch", "] start contentgen-worker"),
+            warn("dispatch", f"[paused: everything; the newest pending tasks wait for its end (1)] {RESUME}"),
+            fail("dispatch", "] [start contentgen-worker]"),
         ],
     ),
     (
@@ -195,11 +202,23 @@ PROBLEMS: list[tuple[Deployment, list[Found]]] = [
                 entry(9, content_pb.PUBLISH_STATUS_PENDING),
             ]
         ),
-        [warn("publishing", "[2 in the publish pool stay failed, the first being content 7: the site is away]")],
+        [
+            warn(
+                "publishing",
+                "[2 in the publish pool stay failed, the first being content 7: the site is away]"
+                " [`contentgen pool list --status failed` shows them, `contentgen pool retry` tries again]",
+            )
+        ],
     ),
     (
         Deployment(failed=REFUSED_OPTIONS),
-        [warn("options", "failed 2 tasks within a day, the newest being task-3: colour, size] submit without")],
+        [
+            warn(
+                "options",
+                "failed 2 tasks within a day, the newest being task-3: colour, size]"
+                " [submit without them, or name them in CREATOR_OPTIONS_ALLOWED",
+            )
+        ],
     ),
     (
         Deployment(system=system(replica("s1", lane("submits", 12), serving=False), replica("s2"))),
@@ -212,7 +231,7 @@ PROBLEMS: list[tuple[Deployment, list[Found]]] = [
             warn(
                 "locks",
                 "[session 4711 (ann, psql) is idle in transaction, its transaction open for 1 min 20 s, and holds a"
-                " lock of workers that others wait for] let it commit, or end it: SELECT pg_terminate_backend(4711)",
+                " lock of workers that others wait for] [let it commit, or end it: SELECT pg_terminate_backend(4711)]",
             ),
         ],
     ),
@@ -232,7 +251,7 @@ PROBLEMS: list[tuple[Deployment, list[Found]]] = [
             warn(
                 "locks",
                 "[session 4711 (ann) is in a state that the schedulers' role may not see, and holds a lock of workers"
-                " that others wait for] let it commit, or end it: SELECT pg_terminate_backend(4711);"
+                " that others wait for] [let it commit, or end it: SELECT pg_terminate_backend(4711);"
                 " GRANT pg_read_all_stats",
             )
         ],
@@ -285,7 +304,7 @@ def test_problems_are_found_with_advice(deployment: Deployment, expected: list[F
     status, findings = examined(deployment)
     assert [(finding["check"], finding["level"]) for finding in findings] == [found[:2] for found in expected]
     for finding, (_, _, text) in zip(findings, expected, strict=True):
-        assert text in f"[{finding['message']}] {finding['advice']}"
+        assert text in f"[{finding['message']}] [{finding['advice']}]"
         assert finding["advice"]
     assert status == any(level == "fail" for _, level, _ in expected)
 

@@ -105,7 +105,7 @@ REFUSED = {
     ),
     "--listen": (
         "must be host:port",
-        ["50051", "host", "host:", "host:65536", "::1:50051", "[::1]", "[x]:1", "a b:1"],
+        ["", "50051", "host", "host:", "host:65536", "::1:50051", "[::1]", "[x]:1", "a b:1"],
     ),
     "--scaler-listen": ("At most one '::' permitted", ["[:::]:1"]),
     "--metrics-listen": ("must be host:port", ["9464"]),
@@ -120,8 +120,11 @@ def test_the_defaults_are_the_contracts() -> None:
 @pytest.mark.parametrize(
     ("flag", "text", "value"), [(flag, text, value) for flag, texts in READ.items() for text, value in texts.items()]
 )
-def test_a_setting_is_read(flag: str, text: str, value: Any) -> None:
-    assert getattr(read_settings([flag, text]), flag.removeprefix("--").replace("-", "_")) == value
+def test_a_setting_is_read(flag: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = flag.removeprefix("--").replace("-", "_")
+    assert getattr(read_settings([flag, text]), name) == value
+    monkeypatch.setenv(f"CONTENTGEN_{name.upper()}", text)
+    assert getattr(read_settings([]), name) == value
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,9 @@ EARLY = structlog.get_logger("early")
 @pytest.fixture
 def lines(logging_as_before: None, capsys: pytest.CaptureFixture[str]) -> Lines:
     def read() -> list[str]:
-        return capsys.readouterr().err.splitlines()
+        out, errors = capsys.readouterr()
+        assert out == ""
+        return errors.splitlines()
 
     return read
 
