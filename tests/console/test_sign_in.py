@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from console_svc.web.security import MAX_TRIES, SignInTries
-from console_svc.web.sessions import MAX_OF_TOKEN, Sessions
+from console_svc.web.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_OF_TOKEN, Sessions
 from contentgen import AsyncContentGenerationClient, Caller, ContentGenerationClient, Unauthenticated
 from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, Shared, page_at, present, sign_in
 from tests.harness import credentials as tokens
@@ -192,6 +192,17 @@ def test_an_address_may_try_ten_times_a_minute() -> None:
     assert not tries.admit("a")
     now[0] = 61.0
     assert tries.admit("a")
+
+
+def test_a_session_lives_by_use_and_ends_when_it_is_idle_and_when_it_is_old() -> None:
+    now = [0.0]
+    sessions, client = Sessions(lambda: now[0]), AsyncContentGenerationClient("127.0.0.1:1")
+    idle_session, old_session = (sessions.begin("t", client, CALLER) for _ in range(2))
+    while now[0] < AGE_LIMIT:
+        assert sessions.find(old_session.key) is old_session
+        now[0] += IDLE_LIMIT - 1
+    assert sessions.find(idle_session.key) is None
+    assert sessions.find(old_session.key) is None
 
 
 def test_the_session_that_was_idle_for_longest_ends_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

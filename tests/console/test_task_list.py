@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -72,7 +73,9 @@ def test_an_id_leads_to_its_task(place: Place, operator: Visitor, many: list[str
 
 def test_all_that_match_are_counted_and_cancelled_and_no_others(place: Place, operator: Visitor) -> None:
     first_batch, second_batch = later(place, "batch one", 60), later(place, "batch two", 3)
-    form = operator.get("/tasks/move?topic=batch+one&all=yes&do=cancel").says("60 tasks wait for a worker")
+    shown_fields = operator.get(f"/tasks?topic=batch+one&account={place.account}").hidden("chosen")
+    chosen = urlencode({**shown_fields, "all": "yes", "do": "cancel"}, doseq=True)
+    form = operator.get(f"/tasks/move?{chosen}").says("60 tasks wait for a worker")
     newer = later(place, "batch one, later")
     operator.post("/tasks/move", form.hidden()).says("Cancelled 60 tasks.")
     assert states(place, first_batch) == {"cancelled"}

@@ -54,7 +54,7 @@ class Answer(NamedTuple):
 
     def hidden(self, form: str = "") -> dict[str, str | list[str]]:
         """Returns the hidden fields of a form by its id, else of the last one; a visitor adds the CSRF token itself."""
-        html = self.text.partition(f'<form id="{form}"')[2] if form else self.text.rpartition("<form")[2]
+        html = self.text.partition(f' id="{form}"')[2] if form else self.text.rpartition("<form")[2]
         values: defaultdict[str, list[str]] = defaultdict(list)
         for name, value in _HIDDEN.findall(html.partition("</form>")[0]):
             values[name].append(value)
