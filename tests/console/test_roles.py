@@ -13,30 +13,41 @@ from tests.harness.console import Visitor
 pytestmark = pytest.mark.browser
 
 LATER = datetime(2031, 5, 7, 9, tzinfo=UTC)
+LIMITS = ("max_concurrent_tasks", "max_pending_tasks", "max_priority", "max_starts_per_minute", "max_asset_bytes")
 HOOK = "https://news.example/hook"
 OFFERS = [
-    ((VIEWER, CLIENT), "/accounts", ["New account"]),
-    ((VIEWER, CLIENT), "/accounts/{account}", [">Edit<", ">Deactivate<", ">Pause<"]),
-    ((VIEWER, CLIENT), "/workers", ["Drain", "Resize", "Pause everything", "Pause account"]),
-    ((REVIEWER,), "/", ['href="/workers"']),
-    ((CLIENT,), "/", ['href="/audit"', 'href="/webhooks"']),
-    ((VIEWER,), "/", ['href="/new"', 'href="/review"']),
-    ((VIEWER,), "/tasks", ["All that match"]),
-    ((VIEWER, REVIEWER), "/tasks/{task}", ["/tasks/{task}/cancel", "/tasks/{task}/run", "/tasks/{task}/priority"]),
+    ((VIEWER, CLIENT), "/accounts", 'href="/accounts/{account}"', ["New account"]),
+    ((VIEWER, CLIENT), "/accounts/{account}", "press", [">Edit<", ">Deactivate<", ">Pause<"]),
+    ((VIEWER, CLIENT), "/workers", "worker-1", ["Drain", "Resize", "Pause everything", "Pause account"]),
+    ((REVIEWER,), "/", 'id="plot-counts"', ['href="/workers"']),
+    ((CLIENT,), "/", 'id="plot-counts"', ['href="/audit"', 'href="/webhooks"']),
+    ((VIEWER,), "/", 'id="plot-counts"', ['href="/new"', 'href="/review"']),
+    ((VIEWER,), "/tasks", '<tr id="{task}"', ["All that match"]),
+    (
+        (VIEWER, REVIEWER),
+        "/tasks/{task}",
+        "only read",
+        ["/tasks/{task}/cancel", "/tasks/{task}/run", "/tasks/{task}/priority"],
+    ),
     (
         (VIEWER,),
         "/contents/{entry}",
+        "{title}",
         ["/contents/{entry}/edit", "/contents/{entry}/reopen", "/contents/{entry}/delete"],
     ),
-    ((VIEWER,), "/review/{content}", ['/approve"', '/reject"', '/send-back"']),
-    ((VIEWER,), "/pool/calendar?month=2031-05", ["✎", 'draggable="true"']),
-    ((VIEWER,), "/schedules", ["New schedule", "Run now"]),
-    ((VIEWER,), "/schedules/{schedule}", ['id="field-cron"']),
-    ((VIEWER,), "/webhooks", ["New webhook"]),
-    ((VIEWER,), "/webhooks/{webhook}", [HOOK, "Send a ping", "New secret"]),
+    ((VIEWER,), "/review/{content}", "{title}", ['/approve"', '/reject"', '/send-back"']),
+    ((VIEWER,), "/pool/calendar?month=2031-05", "{title}", ["✎", 'draggable="true"']),
+    ((VIEWER,), "/schedules", 'href="/schedules/{schedule}"', ["New schedule", "Run now"]),
+    ((VIEWER,), "/schedules/{schedule}", "only read", ['id="field-cron"']),
+    ((VIEWER,), "/webhooks", 'href="/webhooks/{webhook}"', ["New webhook"]),
+    ((VIEWER,), "/webhooks/{webhook}", "publish.failed", [HOOK, "Send a ping", "New secret"]),
+    ((VIEWER,), "/audit", "<code>WebhookService/CreateWebhook</code>", []),
 ]
-"""To whom a page does not offer what it offers to an operator."""
+"""To whom a page does not offer what it offers to an operator, with a text that they are shown."""
+OFFERS_TO_CLIENTS = [("/tasks/{task}", "/tasks/{task}/cancel"), ("/", 'href="/new"'), ("/tasks", "All that match")]
+ACCOUNT = {"name": "new", "weight": "1", **dict.fromkeys(LIMITS, "0")}
 FORMS = [
+    ("/accounts/new", ACCOUNT, "AccountService/CreateAccount"),
     ("/accounts/{account}/deactivate", {}, "AccountService/DeactivateAccount"),
     ("/tasks/{task}/cancel", {}, "TaskService/CancelTask"),
     ("/tasks/{task}/run", {}, "TaskService/UpdateTask"),
@@ -88,16 +99,22 @@ def visitors(place: Place) -> dict[str, Visitor]:
 
 
 def test_what_a_role_may_not_do_is_not_offered(
-    operator: Visitor, visitors: dict[str, Visitor], ids: dict[str, str]
+    place: Place, operator: Visitor, visitors: dict[str, Visitor], ids: dict[str, str]
 ) -> None:
-    def offered(visitor: Visitor) -> list[str]:
-        text = visitor.get(path.format(**ids)).text
-        return [offer for offer in offers if offer.format(**ids) in text]
+    def offered(visitor: Visitor, path: str, offers: list[str], shown: str = "") -> list[str]:
+        address = path.format(**ids)
+        answer = visitor.get(address).says(shown.format(**ids), status=200)
+        assert answer.url == place.console.url + address
+        return [offer for offer in offers if offer.format(**ids) in answer.text]
 
-    for tokens, path, offers in OFFERS:
-        assert offered(operator) == offers
+    for tokens, path, shown, offers in OFFERS:
         for token in tokens:
-            assert offered(visitors[token]) == [], (token, path)
+            assert offered(visitors[token], path, offers, shown) == [], (token, path)
+    assert place.content(int(ids["content"]))["review_holder"] is None  # an article that another holds offers nothing
+    for _, path, shown, offers in OFFERS:
+        assert offered(operator, path, offers, shown) == offers
+    for path, offer in OFFERS_TO_CLIENTS:
+        assert offered(visitors[CLIENT], path, [offer]) == [offer]
 
 
 def test_what_a_role_may_not_do_is_refused(place: Place, visitors: dict[str, Visitor], ids: dict[str, str]) -> None:
@@ -106,7 +123,12 @@ def test_what_a_role_may_not_do_is_refused(place: Place, visitors: dict[str, Vis
         answer = visitors[token].post(path.format(**ids), sent)
         return answer.status, answer.text
 
+    def pool() -> tuple[object, ...]:
+        workers = client.get_worker_pool_status()["worker_statuses"]
+        return [(worker["worker_id"], worker["slots"]) for worker in workers], client.get_dispatch_status()
+
     client = place.client
+    pool_before, accounts_before = pool(), len(list(client.iter_accounts()))
     for path, fields, method in FORMS:
         for token in (VIEWER, CLIENT) if path.startswith(("/accounts", "/workers")) else (VIEWER,):
             status, text = refused(token, path, fields)
@@ -126,8 +148,7 @@ def test_what_a_role_may_not_do_is_refused(place: Place, visitors: dict[str, Vis
     assert (entry["priority"], entry["status"]) == (5, "pending")
     assert client.get_schedule(int(ids["schedule"]))
     assert client.get_webhook(int(ids["webhook"]))
-    assert [worker["slots"] for worker in client.get_worker_pool_status()["worker_statuses"]] == [3]
-    assert client.get_dispatch_status() == {"all_paused": False, "paused_account_ids": []}
+    assert (pool(), len(list(client.iter_accounts()))) == (pool_before, accounts_before)
 
 
 @pytest.mark.parametrize(
