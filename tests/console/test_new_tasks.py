@@ -141,8 +141,12 @@ def test_a_spreadsheets_file_is_read_in_its_encoding(encoding: str, chosen: str,
 
 def test_a_sheet_is_submitted_with_what_its_rows_leave_empty(place: Place, operator: Visitor, account: str) -> None:
     fields = {"account_id": account, "zone": "Asia/Shanghai", "tone": "专业", "step": "preview"}
-    form = {**operator.get("/new/many").hidden(), **fields}
-    preview = operator.post("/new/many", form, file=SHEET.encode("utf-16")).says("2 tasks can be submitted")
+    empty = operator.get("/new/many").says(
+        'action="/new/many" enctype="multipart/form-data"', 'name="file" type="file"'
+    )
+    form = {**empty.hidden(), **fields}
+    preview = operator.post("/new/many", form, file=SHEET.encode("utf-16"))
+    preview.says("2 tasks can be submitted", "The file was read as UTF-16.")
     rows = re.search(r'<textarea id="field-rows".*?>\n(.*?)</textarea>', preview.text, re.DOTALL)
     submit_fields = {**preview.hidden(), **fields, "rows": html.unescape(present(rows)[1]), "step": "submit"}
     assert "Submitted 2 tasks." in operator.post("/new/many", submit_fields).text

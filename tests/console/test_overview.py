@@ -89,9 +89,9 @@ def test_a_role_sees_what_it_may_see(place: Place) -> None:
     assert 'id="plot-counts"' in client
 
 
-def test_a_lost_worker_is_found(place: Place, operator: Visitor) -> None:
-    """The last test of the place: the worker does not come back."""
-    place.worker.stop()
+def test_a_lost_worker_is_found(own_place: Place) -> None:
+    operator = own_place.visitor()
+    own_place.worker.stop()
     operator.post("/workers/resume", {"account": "0"})  # after a change what was found before is not shown again
     operator.get("/").says(
         "No worker is connected.",

@@ -374,7 +374,7 @@ def test_the_operators_guide_lists_each_alert() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_runbook_says_what_to_do_and_names_what_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    severity = next(alert.severity for alert in alerts() if alert.name == page.stem)
+    (severity,) = (alert.severity for alert in alerts() if alert.name == page.stem)
     assert text.startswith(f"# {page.stem}\n\n{severity.capitalize()}. ")
     assert re.findall(r"^## .*", text, re.MULTILINE) == SECTIONS
     assert "contentgen doctor" in text or re.search(r"contentgen --scheduler \S+ doctor", text)
