@@ -201,25 +201,30 @@ def test_an_entry_is_dragged_to_another_day_and_priority(place: Place, page: Pag
     assert _entry(place, content_id)["priority"] == 9
 
 
-def test_an_entry_is_moved_by_keys_and_asked_about_where_its_day_is_past(
-    place: Place, page: Page, content_id: int
-) -> None:
-    def scheduled() -> str | None:
-        return _entry(place, content_id)["scheduled_at"]
-
+def test_an_entry_is_moved_by_keys(place: Place, page: Page, content_id: int) -> None:
     _calendar(place, page, content_id)
-    chip, question = page.locator(f"#entry-{content_id}"), page.get_by_role("heading", name="Publish it at once?")
-
+    chip = page.locator(f"#entry-{content_id}")
     chip.focus()
     page.keyboard.press("Shift+ArrowRight")
     expect(page.locator(f"td[data-day='2031-05-08'] #entry-{content_id}")).to_be_focused()
     page.keyboard.press("Shift+ArrowUp")
     expect(chip.locator(".priority")).to_have_text("P6")
     expect(chip).to_be_focused()
-    assert scheduled() == _at(8).isoformat()
+    assert _entry(place, content_id)["scheduled_at"] == _at(8).isoformat()
+
+
+def test_an_entry_that_is_moved_to_a_past_day_is_asked_about_and_taken_back(
+    place: Place, page: Page, content_id: int
+) -> None:
     soon = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(hours=2)
     place.client.update_publish_pool_entry(content_id, schedule_time=soon)
+
+    def scheduled() -> str | None:
+        return _entry(place, content_id)["scheduled_at"]
+
+    sign_in(page)
     page.goto(f"/pool/calendar?month={soon:%Y-%m}")
+    chip, question = page.locator(f"#entry-{content_id}"), page.get_by_role("heading", name="Publish it at once?")
 
     def move(answer: str) -> None:
         chip.focus()
