@@ -264,6 +264,13 @@ class TestBulkRetry:
         assert scheduling.events(used[0])[-1].message == "retry 1 of 2"
         scheduling.check()
 
+    def test_only_tasks_of_the_named_state_are_retried(self, scheduling: Scheduling, bulk: RunBulk) -> None:
+        failed, timed_out = ended(scheduling, FAILURE), ended(scheduling, TIMEOUT)
+        wanted = TaskFilter(statuses=frozenset({Status.TIMEOUT}))
+        assert bulk.retry(wanted, dry_run=True) == (1, 0)
+        assert bulk.retry(wanted) == (1, 1)
+        assert [scheduling.task(key).ended for key in (failed, timed_out)] == [True, False]
+
     def test_retry_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: RunBulk) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
@@ -317,6 +324,13 @@ class TestCleanup:
 
     def there(self, scheduling: Scheduling) -> list[int]:
         return [row[0] for row in scheduling.sql("SELECT task_key FROM tasks ORDER BY task_key")]
+
+    def test_only_tasks_of_the_named_state_are_deleted(self, scheduling: Scheduling, bulk: RunBulk) -> None:
+        *kept, _ = self.one_of_each(scheduling)  # the last one is cancelled
+        wanted = TaskFilter(statuses=frozenset({Status.CANCELLED}))
+        assert bulk.clean_up(wanted, timedelta(0), dry_run=True) == (1, 0)
+        assert bulk.clean_up(wanted, timedelta(0)) == (1, 1)
+        assert self.there(scheduling) == kept
 
     def test_ended_tasks_are_deleted_with_all_their_rows(self, scheduling: Scheduling, bulk: RunBulk) -> None:
         labels = {"team": "a", 'quote "': "\\ 中"}

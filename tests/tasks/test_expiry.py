@@ -42,12 +42,13 @@ def expired(scheduling: Scheduling, *keys: int) -> int:
     return count
 
 
-@pytest.mark.parametrize("schedule_time", [None, later(0.5)])
+@pytest.mark.parametrize(("hours", "place"), [(None, "ready"), (0.5, "delayed")])
 def test_a_task_that_was_not_started_by_then_is_cancelled(
-    scheduling: Scheduling, schedule_time: datetime | None
+    scheduling: Scheduling, hours: float | None, place: str
 ) -> None:
     scheduling.hook()
-    key = scheduling.submit_one(expire_time=later(), schedule_time=schedule_time)
+    key = scheduling.submit_one(expire_time=later(), schedule_time=None if hours is None else later(hours))
+    assert scheduling.place(key) == place
     assert scheduling.expire_waiting().count == 0
     assert expired(scheduling, key) == 1
     task = scheduling.task(key)
