@@ -200,12 +200,15 @@ def test_of_two_concurrent_starts_one_shares_the_server_of_the_other(empty_root:
         assert is_alive(first.server_pid)
 
 
-def test_a_sharing_process_takes_over_when_the_owner_ends(root: Path, embedded: Servers) -> None:
+@pytest.mark.parametrize("end", [Supervisor.kill, Supervisor.stop])
+def test_a_sharing_process_takes_over_when_the_owner_ends(
+    root: Path, embedded: Servers, end: Callable[[Supervisor], object]
+) -> None:
     with supervising(root) as owner:
         second = embedded().start()
         assert not second.owner
         query(second, "CREATE TABLE kept AS SELECT 42 AS answer")
-        owner.kill()
+        end(owner)
         wait_until(lambda: not second.alive(), within=WITHIN, what="the owner's server ends")
         second.restart()
     assert second.owner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -140,26 +141,39 @@ def _assert_ran_once(stack: Stack, client: Client, task_id: str) -> None:
     assert len(client.contents()) == len(client.publish_pool()) == 1
 
 
-# An embedded PostgreSQL that lets nobody in after a failed restart: the scheduler ends it and starts another.
+# An embedded PostgreSQL that dies, or lets nobody in after a failed restart: the scheduler starts another.
 
 
 BACK_TIMEOUT = 60.0
 """Seconds: ten of looks, the restart, and those of a busy machine."""
 
 
-def test_a_scheduler_survives_a_database_that_stands_still(stack: Stack, embedded: Callable[..., Scheduler]) -> None:
-    scheduler = embedded().start()
+def test_a_run_survives_a_database_that_dies_and_then_stands_still(
+    stack: Stack, embedded: Callable[..., Scheduler]
+) -> None:
+    scheduler = embedded(lease_ttl=PATIENT_LEASE).start()
     client = scheduler.client
-    task_id = client.submit(client.create_account(), options={"demo-seconds": "0.1"})
-    begun = len(scheduler.events("postgres"))
-    fail_restart(scheduler.data_dir / "postgres" / "data")
-
-    wait_until(
-        lambda: len(scheduler.events("postgres")) == begun + 2, within=BACK_TIMEOUT, what="it has started another"
-    )
-    refused, back = scheduler.events("postgres")[begun:]
-    assert "refuses connections" in refused["event"]
-    assert "is there" in back["event"]
-    assert refused["pid"] != back["pid"]
     stack.worker("worker", scheduler).start()
-    assert client.wait_completed_over_outage(task_id, within=BACK_TIMEOUT).attempt == 1
+    task_id = client.submit(client.create_account(), options={"demo-seconds": "3"})
+    client.wait_processing(task_id)
+
+    begun = len(scheduler.events("postgres"))
+    scheduler.kill_database()
+    ended, first = _restart(scheduler, begun)
+    assert "ended" in ended["event"]
+    fail_restart(scheduler.data_dir / "postgres" / "data")
+    refused, second = _restart(scheduler, begun + 2)
+    assert "refuses connections" in refused["event"]
+    assert first["pid"] == refused["pid"] != second["pid"]
+
+    task = client.wait_completed_over_outage(task_id, within=BACK_TIMEOUT)
+    assert (task.attempt, task.retry_count) == (1, 0)
+    assert len(stack.journal.creates(task_id)) == 1
+
+
+def _restart(scheduler: Scheduler, begun: int) -> list[dict[str, Any]]:
+    """The events of a restart after these: why, and that the server is there."""
+    wait_until(lambda: len(scheduler.events("postgres")) == begun + 2, within=BACK_TIMEOUT, what="it has started one")
+    why, there = scheduler.events("postgres")[begun:]
+    assert "is there" in there["event"]
+    return [why, there]

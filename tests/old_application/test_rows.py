@@ -407,8 +407,11 @@ def test_a_second_import_changes_nothing(importing: Importing, old: OldApplicati
     fill(old)
     assert importing() == 3
     first, left_out = importing.dump(), importing.left_out
+    importing.sql("UPDATE import_sources SET import_time = now() - interval '1 day' RETURNING 1")
     assert importing() == 3
     assert importing.dump() == first
+    used_now = "SELECT import_time > now() - interval '1 hour' FROM import_sources"
+    assert importing.sql(used_now) == [(True,)], "what it imported is kept from then on"
     assert importing.left_out == left_out
     assert importing.sums() == {
         "accounts": (0, 1, 0),
