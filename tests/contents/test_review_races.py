@@ -10,7 +10,15 @@ import pytest
 
 from scheduler_svc.contents import work as reviewing
 from scheduler_svc.domain.account import ALL
-from scheduler_svc.domain.content import Content, ContentEdit, PublishStatus, Review, ReviewDecision, ReviewStatus
+from scheduler_svc.domain.content import (
+    MAX_HELD_REVIEWS,
+    Content,
+    ContentEdit,
+    PublishStatus,
+    Review,
+    ReviewDecision,
+    ReviewStatus,
+)
 from scheduler_svc.domain.errors import EtagMismatch, InvalidState, TooManyReviews
 from scheduler_svc.publishing import work as publish_pool
 from scheduler_svc.transactions import Tx
@@ -62,6 +70,7 @@ def test_many_reviewers_get_each_content_once(scheduling: Scheduling) -> None:
 
 def test_a_reviewer_holds_a_bounded_number_of_reviews(scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 4
+    assert MAX_HELD_REVIEWS == 100, "as content_service.proto tells"
     monkeypatch.setattr(reviewing, "MAX_HELD_REVIEWS", most)
     content_ids = [content(scheduling) for _ in range(most + 3)]
     for _ in range(most - 1):

@@ -104,14 +104,15 @@ async def test_a_task_waits_for_its_account_s_limit_until_another_ends(
     assert lease.task.task_id == second
 
 
-async def test_a_raised_limit_applies_at_once_to_waiting_tasks(
-    client: TaskClient, accounts: AccountServiceAsyncStub, worker: ScriptedWorker
+@pytest.mark.parametrize(("bound", "raised"), [("max_concurrent_tasks", 0), ("max_starts_per_minute", 4)])
+async def test_a_raised_bound_applies_at_once_to_waiting_tasks(
+    client: TaskClient, accounts: AccountServiceAsyncStub, worker: ScriptedWorker, bound: str, raised: int
 ) -> None:
-    await limit(accounts, client.account, 1)
+    await limit(accounts, client.account, 1, bound)
     await submitted(client, 4)
     await worker.take(4)
     await worker.heartbeat(3)
-    await limit(accounts, client.account, 0)
+    await limit(accounts, client.account, raised, bound)
     async with asyncio.timeout(WAIT_S):
         assert len(await worker.assigned()) == 3
 

@@ -106,6 +106,12 @@ class TestNamedLeases:
         assert scheduling.hello(names=[ref]).drop == (ref.lease_id,)
         assert scheduling.place(ref.task_key) == "leases"
 
+    def test_a_dropped_lease_still_accepts_a_late_result(self, scheduling: Scheduling) -> None:
+        ref = scheduling.start()
+        scheduling.lose(ref)
+        assert scheduling.hello(names=[ref]).drop == (ref.lease_id,)
+        assert scheduling.end(ref, RESULT) is Outcome.COMMITTED
+
     def test_another_worker_s_leases_are_dropped_and_stay(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         assert scheduling.hello("v", names=[ref]).drop == (ref.lease_id,)

@@ -22,6 +22,7 @@ from scheduler_svc.domain.webhook import (
     retry_delay,
     url_problem,
 )
+from scheduler_svc.webhooks import sender
 from scheduler_svc.webhooks.loop import WebhookTries
 from scheduler_svc.webhooks.work import WithSecret
 
@@ -51,6 +52,11 @@ def test_three_days_have_a_bounded_number_of_tries() -> None:
     while (passed := passed + retry_delay(tries, 0.5)) < RETRY_FOR.total_seconds():
         tries += 1
     assert 15 < tries < 25
+
+
+def test_a_try_waits_ten_seconds_for_an_answer() -> None:
+    """As webhook_service.proto tells."""
+    assert sender.TIMEOUT == 10
 
 
 def test_secrets_are_in_no_text() -> None:
