@@ -1,39 +1,16 @@
-"""`contentgen-console`: the entry point, which says what to install where the extra `console` is missing."""
+"""`contentgen-console`: the entry point."""
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
-import sys
+
+from contentgen.service.launch import launch
 
 
 def main() -> None:
     """Serves the console. Exit status 78 where a module is missing, else see `main`."""
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # before gRPC is imported: articles are worked on in processes
-    if not sys.argv[1:] or sys.argv[1].startswith("-"):
-        for number in (signal.SIGTERM, signal.SIGINT):  # until it serves, and has handlers of its own
-            signal.signal(number, _end)
-    elif os.getpid() == 1:  # of a container: the kernel drops a TERM that a command has no handler for
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    gc.disable()  # until `freeze`: what is imported stays, and to look for garbage in it takes a third of a start
-    try:
-        from console_svc.main import main as run
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in {"", "contentgen", "console_svc"}:
-            raise
-        sys.stderr.write(
-            f"contentgen-console: the module {error.name} is missing: pip install 'contentgen-grpc[console]'\n"
-        )
-        sys.exit(78)
-    gc.freeze()
-    gc.enable()
-    run()
-
-
-def _end(number: int, _frame: object) -> None:
-    os.write(2, f"contentgen-console: ended by {signal.Signals(number).name} before it was ready\n".encode())
-    os._exit(0)
+    launch("console", "console_svc.main")
 
 
 if __name__ == "__main__":

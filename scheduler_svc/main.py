@@ -26,6 +26,7 @@ from typing import Any, Never
 import structlog
 import uvloop
 
+from contentgen.service.launch import end_without
 from contentgen.service.logs import follow_level_signals, ignore_level_signals
 from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from contentgen.service.values import Address
@@ -98,11 +99,7 @@ def _command(path: str) -> Callable[[Sequence[str]], int]:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        extra = package.replace("_", "-")
-        sys.stderr.write(
-            f"contentgen-scheduler: the module {package} is missing: pip install 'contentgen-grpc[{extra}]'\n"
-        )
-        sys.exit(EXIT_STATUS)
+        end_without(package, package.replace("_", "-"), "contentgen-scheduler")
     return command
 
 

@@ -1,0 +1,57 @@
+"""How each service's program begins: signals before it serves, and what to install where its extra is missing.
+
+It imports the standard library alone: the services set what gRPC reads before they import it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+Handler = Callable[[int, FrameType | None], None]
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def end_on_signals(end: Handler) -> None:
+    for number in ENDING:
+        signal.signal(number, end)
+
+
+def end_without(module: str, extra: str, program: str) -> NoReturn:
+    """Says which extra a missing module is of. Exit status 78."""
+    sys.stderr.write(f"{program}: the module {module} is missing: pip install 'contentgen-grpc[{extra}]'\n")
+    sys.exit(78)
+
+
+def launch(service: str, module: str, handle: Callable[[Handler], None] = end_on_signals) -> None:
+    """Imports a module, and runs its `main`. Exit status 78 where a module is missing, else that of `main`.
+
+    Until the service serves, and has handlers of its own, `handle` makes signals call what ends it: nothing is lost,
+    and no cleanup waits for what hangs. Commands have Python's handlers.
+    """
+    program = f"contentgen-{service}"
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        os.write(2, f"{program}: ended by {signal.Signals(number).name} before it was ready\n".encode())
+        os._exit(0)
+
+    if not sys.argv[1:] or sys.argv[1].startswith("-"):
+        handle(end)
+    elif os.getpid() == 1:  # of a container: the kernel drops a TERM that a command has no handler for
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    gc.disable()  # until `freeze`: what is imported stays, and to look for garbage in it takes a third of a start
+    try:
+        run = import_module(module).main
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"", "contentgen", f"{service}_svc"}:
+            raise
+        end_without(str(error.name), service, program)
+    gc.freeze()
+    gc.enable()
+    run()
