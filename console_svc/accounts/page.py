@@ -17,7 +17,7 @@ from console_svc.site import BAD, Link, Page, get, post, present
 from console_svc.tasks import history
 from console_svc.web.forms import Form, text_of
 from console_svc.web.language import PageText, filled, plural, text
-from console_svc.web.paging import PAGE_SIZE, first_of
+from console_svc.web.paging import PAGE_SIZE, first_of, taken
 from console_svc.web.sessions import Session, permitted
 from console_svc.web.values import MAX_COUNT, MAX_NUMBER, whole
 from console_svc.workers.page import pauses
@@ -37,7 +37,7 @@ class Accounts(Page):
         name = request.query_params.get("name", "").strip()
         page_text = request.query_params.get("page", "")
         page = max(int(page_text), 1) if page_text.isascii() and page_text.isdecimal() and len(page_text) < 9 else 1
-        all_accounts, _ = await first_of(session.client.iter_accounts(), MAX_ACCOUNTS)
+        all_accounts = await taken(session.client.iter_accounts(), MAX_ACCOUNTS)
         accounts = [account for account in all_accounts if name.lower() in account["name"].lower()]
         page_accounts = accounts[(page - 1) * PAGE_SIZE :][:PAGE_SIZE]
         dispatch, *stats = await asyncio.gather(
@@ -271,12 +271,12 @@ async def held_back(session: Session) -> Sequence[tuple[Account, PageText]]:
     """Returns what holds tasks back, for the first `MAX_LIMITED` accounts that have such a limit."""
     if not (session.may("AccountService/ListAccounts") and session.may("TaskService/GetTaskStats")):
         return ()
-    accounts: list[Account] = []
-    async for account in session.client.iter_accounts():
-        if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]:
-            accounts.append(account)
-            if len(accounts) == MAX_LIMITED:
-                break
+    limited_accounts = (
+        account
+        async for account in session.client.iter_accounts()
+        if account["max_concurrent_tasks"] or account["max_pending_tasks"] or not account["active"]
+    )
+    accounts = await taken(limited_accounts, MAX_LIMITED)
     stats = await asyncio.gather(*(session.client.get_task_stats(account["account_id"]) for account in accounts))
     pairs = zip(accounts, stats, strict=True)
     return [(account, hold) for account, account_stats in pairs for hold in holds(account, account_stats)]

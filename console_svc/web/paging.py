@@ -55,11 +55,17 @@ async def all_of(items: AsyncIterator[T]) -> list[T]:
     return [item async for item in items]
 
 
+async def taken(items: AsyncIterator[T], limit: int) -> list[T]:
+    """Returns at most `limit` items, and reads no further."""
+    taken_items: list[T] = []
+    async for item in items:
+        taken_items.append(item)
+        if len(taken_items) == limit:
+            break
+    return taken_items
+
+
 async def first_of(items: AsyncIterator[T], limit: int) -> tuple[list[T], bool]:
     """Returns at most `limit` items, and whether more follow."""
-    first_items: list[T] = []
-    async for item in items:
-        if len(first_items) == limit:
-            return first_items, True
-        first_items.append(item)
-    return first_items, False
+    first_items = await taken(items, limit + 1)
+    return first_items[:limit], len(first_items) > limit

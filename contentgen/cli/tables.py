@@ -228,7 +228,7 @@ def webhook(webhook: Document) -> Lines:
     yield "account", _whose(webhook)
     yield "url", cells.line(webhook["url"])
     yield "state", _webhook_state(webhook)
-    yield "last error", cells.line(webhook["last_error"])
+    yield "last error", last_error(webhook)
     yield "events", ", ".join(webhook["event_types"])
     yield "create time", cells.local_time(webhook["create_time"])
     yield "secret", webhook.get("secret", "")
@@ -241,7 +241,7 @@ def delivery(delivery: Document) -> Lines:
     yield "event", cells.line(delivery["event_type"])
     yield "status", cells.state(delivery["status"])
     yield "answer", str(delivery["last_status_code"] or "")
-    yield "last error", cells.line(delivery["last_error"])
+    yield "last error", last_error(delivery)
     yield "message", cells.line(delivery["message_id"])
 
 
