@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,6 +84,38 @@ class SubprocessCli:
             truncated=stdout.truncated,
             timed_out=timed_out,
         )
+
+
+@dataclass
+class AnsweringCli(ABC):
+    """A CLI without a process: a subclass says what each call prints and how it ends. Remembers the calls' commands."""
+
+    folder: Path
+    commands: list[str] = field(default_factory=list, init=False)
+
+    @abstractmethod
+    def answer(self, args: Sequence[str]) -> CompletedCall:
+        """Returns the call with all of its stdout."""
+
+    async def call(
+        self,
+        args: Sequence[str],
+        *,
+        limit: float | None,
+        on_start: Callable[[], None] | None = None,
+        on_line: Callable[[str], None] | None = None,
+        max_output: int = MAX_SMALL_OUTPUT,
+        to_file: bool = False,
+    ) -> CompletedCall:
+        self.commands.append(args[0])
+        if on_start:
+            on_start()
+        answer, stdout = self.answer(args), Tail(max_output)
+        stdout.add(answer.stdout)
+        for lines in _lines(on_line):
+            lines.add(answer.stdout)
+            lines.end()
+        return replace(answer, stdout=stdout.bytes(), truncated=stdout.truncated)
 
 
 def _lines(on_line: Callable[[str], None] | None) -> list[LineSplitter]:

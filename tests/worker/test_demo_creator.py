@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.harness.creator_cli import ProcessExit, RecordingReporter, SubprocessCli
+from tests.harness.creator_cli import AnsweringCli, ProcessExit, RecordingReporter, SubprocessCli
 from tests.harness.process import installed
 from tests.harness.waiting import wait_until
 from worker_svc.creators import load
-from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, Cli, CompletedCall, CreatorSettings, Job
+from worker_svc.creators.base import Brief, Cli, CompletedCall, CreatorSettings, Job
 from worker_svc.demo_creator.__main__ import main
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
 
@@ -51,12 +51,10 @@ HOSTILE = [
 
 
 @dataclass
-class Demo:
-    """The program with a folder and a journal of its own, in this process. It is a `Cli`, too."""
+class Demo(AnsweringCli):
+    """The program with a folder and a journal of its own, in this process."""
 
-    folder: Path
     capture: pytest.CaptureFixture[bytes]
-    commands: list[str] = field(default_factory=list)
 
     @property
     def env(self) -> dict[str, str]:
@@ -76,30 +74,10 @@ class Demo:
         lines = path.read_text().splitlines() if path.exists() else []
         return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 
-    async def call(
-        self,
-        args: Sequence[str],
-        *,
-        limit: float | None,
-        on_start: Callable[[], None] | None = None,
-        on_line: Callable[[str], None] | None = None,
-        max_output: int = MAX_SMALL_OUTPUT,
-        to_file: bool = False,
-    ) -> CompletedCall:
-        self.commands.append(args[0])
-        if on_start:
-            on_start()
+    def answer(self, args: Sequence[str]) -> CompletedCall:
         done = self(*args)
-        if on_line:
-            for line in done.stdout.decode("utf-8", "replace").splitlines():
-                on_line(line)
-        return CompletedCall(
-            exit=ProcessExit(done.returncode, None),
-            stdout=done.stdout[-max_output:],
-            stderr_tail=done.stderr.decode().strip(),
-            truncated=len(done.stdout) > max_output,
-            timed_out=False,
-        )
+        status, stderr = ProcessExit(done.returncode, None), done.stderr.decode().strip()
+        return CompletedCall(status, done.stdout, stderr, truncated=False, timed_out=False)
 
     async def drive(self, profile: str, job: Job, cli: Cli | None = None) -> tuple[Outcome, RecordingReporter]:
         report = RecordingReporter()

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.fuzz.inputs import documents
+from tests.harness.creator_cli import AnsweringCli, ProcessExit
 from worker_svc.creators import load, progress
-from worker_svc.creators.base import MAX_PAUSE, MAX_SMALL_OUTPUT, Brief, CompletedCall, CreatorSettings, Job
+from worker_svc.creators.base import MAX_PAUSE, Brief, CompletedCall, CreatorSettings, Job
 from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Failed, Outcome, clean_tail
-from worker_svc.output import LineSplitter, Tail
+from worker_svc.output import LineSplitter
 from worker_svc.session import wire
 from worker_svc.session.leases import Lease
 
@@ -26,48 +27,23 @@ _PATIENCE = 20
 """Answers of `status` after which even a hostile CLI says that it is done."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Exit:
-    code: int | None
-    signal: int | None
-    ended_by: str | None = None
+@dataclass
+class _Cli(AnsweringCli):
+    """Answers anything. The profiles know no more of a CLI than this."""
 
+    source: random.Random
 
-class _Cli:
-    """A CLI that answers anything. The profiles know no more of it than this."""
+    def answer(self, args: Sequence[str]) -> CompletedCall:
+        stdout = printed(args[0], self.source, ended=len(self.commands) > _PATIENCE)
+        stderr = clean_tail(printed("create", self.source).decode("utf-8", "replace"), MAX_STDERR)
+        return CompletedCall(self._exit(), stdout, stderr, truncated=False, timed_out=self.source.random() < 0.02)
 
-    def __init__(self, folder: Path, source: random.Random) -> None:
-        self.folder = folder
-        self._source = source
-        self._calls = 0
-
-    async def call(
-        self,
-        args: Sequence[str],
-        *,
-        limit: float | None,
-        on_start: Callable[[], None] | None = None,
-        on_line: Callable[[str], None] | None = None,
-        max_output: int = MAX_SMALL_OUTPUT,
-        to_file: bool = False,
-    ) -> CompletedCall:
-        if on_start:
-            on_start()
-        self._calls += 1
-        stdout = Tail(max_output)
-        stdout.add(printed(args[0], self._source, ended=self._calls > _PATIENCE))
-        if on_line:
-            lines = LineSplitter(on_line)
-            lines.add(stdout.bytes())
-            lines.end()
-        stderr = clean_tail(printed("create", self._source).decode("utf-8", "replace"), MAX_STDERR)
-        return CompletedCall(self._exit(), stdout.bytes(), stderr, stdout.truncated, self._source.random() < 0.02)
-
-    def _exit(self) -> _Exit:
-        if self._source.random() < 0.8:
-            return _Exit(0, None)
-        ends = (_Exit(1, None), _Exit(75, None), _Exit(255, None), _Exit(None, 9), _Exit(None, 77))
-        return self._source.choice(ends)
+    def _exit(self) -> ProcessExit:
+        if self.source.random() < 0.8:
+            return ProcessExit(0, None)
+        codes, signals = (1, 75, 255), (9, 77)
+        ends = [*(ProcessExit(code, None) for code in codes), *(ProcessExit(None, number) for number in signals)]
+        return self.source.choice(ends)
 
 
 class _Reporter:
