@@ -197,8 +197,8 @@ class Imports(Statements):
         self._insert(_ENTRIES, rows)
 
     def _insert(self, insert: Insert, rows: Sequence[Row]) -> None:
-        for row in rows:
-            assert row.keys() == set(insert.columns)
+        columns = set(insert.columns)
+        assert all(row.keys() == columns for row in rows)
         self._session.insert(insert, [[row[name] for name in insert.columns] for row in rows])
 
 
