@@ -29,7 +29,7 @@ from tests.harness.scripted_scheduler import ScriptedScheduler, Stream, lease, s
 from tests.harness.stack import Worker
 from tests.harness.waiting import wait_until_async
 from worker_svc.config import MAX_SLOTS
-from worker_svc.health import MAX_PAUSE
+from worker_svc.session.health import MAX_PAUSE
 
 TARGET = "hostile scheduler"
 SLOTS = 3

@@ -14,7 +14,7 @@ from math import inf
 from typing import NamedTuple
 
 from scheduler_svc.domain.ids import LeaseRef, format_lease_id, parse_lease_id
-from worker_svc.health import CircuitBreaker, CircuitState
+from worker_svc.session.health import CircuitBreaker, CircuitState
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
 from worker_svc.session import deadlines
 from worker_svc.session.deadlines import HeartbeatLog

@@ -27,7 +27,7 @@ from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_worker import LeaseStream
 from tests.harness.stack import EMBEDDED, Scheduler, Stack
 from tests.harness.waiting import wait_until
-from worker_svc.health import MAX_QUICK_FAILURES
+from worker_svc.session.health import MAX_QUICK_FAILURES
 
 pytestmark = pytest.mark.e2e
 

@@ -13,7 +13,7 @@ import pytest
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.scripted_scheduler import ScriptedScheduler, Stream, held, lease
 from tests.harness.worker_process import WorkerProcess, lease_in, worker_session
-from worker_svc.health import MAX_QUICK_FAILURES
+from worker_svc.session.health import MAX_QUICK_FAILURES
 
 pytestmark = pytest.mark.integration
 

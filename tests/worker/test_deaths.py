@@ -22,7 +22,7 @@ from tests.harness.process import STOP_LIMIT
 from tests.harness.stack import SHORT_LEASE, Create, Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until, wait_until_gone
 from tests.harness.wires import cable_to
-from worker_svc.health import MAX_QUICK_FAILURES
+from worker_svc.session.health import MAX_QUICK_FAILURES
 
 pytestmark = pytest.mark.e2e
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
-from worker_svc.health import (
+from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, failed
+from worker_svc.session.deadlines import HeartbeatLog, deadline, grace, time_to_stop
+from worker_svc.session.health import (
     ACCOUNT_WINDOW,
     MAX_ERROR,
     MAX_PAUSE,
@@ -20,8 +22,7 @@ from worker_svc.health import (
     CircuitBreaker,
     CircuitState,
 )
-from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, failed
-from worker_svc.session.deadlines import HeartbeatLog, deadline, grace, time_to_stop
+from worker_svc.session.leases import Lease
 from worker_svc.session.slots import Slots
 
 pytestmark = pytest.mark.unit
@@ -37,24 +38,14 @@ GONE: Outcome = failed(Reason.CREATOR_CLI_NOT_FOUND, "no such file")
 _names = count(1)
 
 
-def _new_name() -> str:
-    return f"task-{next(_names)}"
-
-
-@dataclass(frozen=True)
-class Lease:
+def lease(task_id: str = "", account_id: int = 1, *, failed_elsewhere: bool = False) -> Lease:
     """A lease of a task of its own, unless that is said."""
-
-    task_id: str = field(default_factory=_new_name)
-    account_id: int = 1
-    failed_elsewhere: bool = False
-
-    @property
-    def lease_id(self) -> str:
-        return f"lease of {self.task_id}"
+    task_id = task_id or f"task-{next(_names)}"
+    lease_id = f"lease of {task_id}"
+    return Lease(lease_id, 1, task_id, inf, 0.0, inf, account_id=account_id, failed_elsewhere=failed_elsewhere)
 
 
-A, B = Lease("a"), Lease("b")
+A, B = lease("a"), lease("b")
 
 
 def state_of(breaker: CircuitBreaker) -> CircuitState:
@@ -64,7 +55,7 @@ def state_of(breaker: CircuitBreaker) -> CircuitState:
 
 def quick_failures(breaker: CircuitBreaker, number: int = MAX_QUICK_FAILURES) -> None:
     for _ in range(number):
-        run(breaker, Lease(), ILL)
+        run(breaker, lease(), ILL)
 
 
 def opens_with(breaker: CircuitBreaker, number: int = MAX_QUICK_FAILURES) -> None:
@@ -75,10 +66,10 @@ def opens_with(breaker: CircuitBreaker, number: int = MAX_QUICK_FAILURES) -> Non
     assert state_of(breaker) is CircuitState.OPEN
 
 
-def run(breaker: CircuitBreaker, lease: Lease, outcome: Outcome = WELL, lasted: float = 0.1) -> None:
-    assert breaker.admit(lease)
-    breaker.record_run(lease, outcome, lasted)
-    breaker.record_lease_end(lease.lease_id)
+def run(breaker: CircuitBreaker, given: Lease, outcome: Outcome = WELL, lasted: float = 0.1) -> None:
+    assert breaker.admit(given)
+    breaker.record_run(given, outcome, lasted)
+    breaker.record_lease_end(given.lease_id)
 
 
 def opened() -> CircuitBreaker:
@@ -90,7 +81,7 @@ def opened() -> CircuitBreaker:
 
 def tried(breaker: CircuitBreaker, outcome: Outcome, lasted: float = 0.1) -> None:
     breaker.half_open()
-    run(breaker, Lease(), outcome, lasted)
+    run(breaker, lease(), outcome, lasted)
 
 
 def test_a_new_worker_offers_all_its_free_slots() -> None:
@@ -113,7 +104,7 @@ def test_five_quick_failures_in_a_row_open_it() -> None:
 def test_whatever_a_run_failed_with_counts(reason: Reason) -> None:
     breaker = CircuitBreaker()
     for _ in range(2):
-        breaker.record_run(Lease(), failed(reason, "it failed"), 0.1)
+        breaker.record_run(lease(), failed(reason, "it failed"), 0.1)
     opens_with(breaker, MAX_QUICK_FAILURES - 2)
 
 
@@ -122,7 +113,7 @@ def test_a_success_or_a_slow_failure_between_them_starts_the_count_anew(outcome:
     breaker = CircuitBreaker()
     for _ in range(3):
         quick_failures(breaker, 4)
-        breaker.record_run(Lease(), outcome, lasted)
+        breaker.record_run(lease(), outcome, lasted)
     assert state_of(breaker) is CircuitState.CLOSED
     opens_with(breaker)
 
@@ -136,13 +127,13 @@ def test_a_task_that_fails_repeatedly_counts_once() -> None:
 
 def test_tasks_of_one_account_say_nothing_of_a_cli_that_runs_another_s_nor_with_one_failure_of_that() -> None:
     breaker = CircuitBreaker()
-    run(breaker, Lease(account_id=2))
+    run(breaker, lease(account_id=2))
     quick_failures(breaker, 60)
     assert state_of(breaker) is CircuitState.CLOSED
-    run(breaker, Lease(account_id=2), ILL)
+    run(breaker, lease(account_id=2), ILL)
     quick_failures(breaker, 30)
     assert state_of(breaker) is CircuitState.CLOSED
-    run(breaker, Lease(account_id=2), ILL)
+    run(breaker, lease(account_id=2), ILL)
     assert state_of(breaker) is CircuitState.OPEN
 
 
@@ -150,7 +141,7 @@ def test_two_accounts_open_it_as_soon_as_one_alone() -> None:
     breaker = CircuitBreaker()
     for n in range(MAX_QUICK_FAILURES):
         assert state_of(breaker) is CircuitState.CLOSED
-        run(breaker, Lease(account_id=1 + n % 2), ILL)
+        run(breaker, lease(account_id=1 + n % 2), ILL)
     assert state_of(breaker) is CircuitState.OPEN
 
 
@@ -158,9 +149,9 @@ def test_two_accounts_open_it_as_soon_as_one_alone() -> None:
 def test_another_account_s_tasks_are_forgotten_after_a_while(between: int) -> None:
     breaker = CircuitBreaker()
     for account_id in (2, 1, 2):
-        run(breaker, Lease(account_id=account_id))
+        run(breaker, lease(account_id=account_id))
     for _ in range(between):
-        run(breaker, Lease())
+        run(breaker, lease())
     quick_failures(breaker, MAX_QUICK_FAILURES - 1)
     assert state_of(breaker) is CircuitState.CLOSED
     quick_failures(breaker, 1)
@@ -172,10 +163,10 @@ def test_another_account_s_tasks_are_forgotten_after_a_while(between: int) -> No
 def test_tasks_that_failed_elsewhere_too_are_at_fault_themselves() -> None:
     breaker = CircuitBreaker()
     for _ in range(ACCOUNT_WINDOW - MAX_QUICK_FAILURES):
-        run(breaker, Lease(failed_elsewhere=True), ILL)
+        run(breaker, lease(failed_elsewhere=True), ILL)
     quick_failures(breaker, MAX_QUICK_FAILURES - 1)
     assert state_of(breaker) is CircuitState.CLOSED, "but they don't start the count anew"
-    run(breaker, Lease(failed_elsewhere=True), ILL)
+    run(breaker, lease(failed_elsewhere=True), ILL)
     assert state_of(breaker) is CircuitState.OPEN, "nothing but failures for so long speaks against the CLI after all"
 
 
@@ -183,7 +174,7 @@ def test_a_try_with_one_of_those_makes_the_next_pause_no_longer() -> None:
     breaker = opened()
     for _ in range(10):
         breaker.half_open()
-        run(breaker, Lease(failed_elsewhere=True), ILL)
+        run(breaker, lease(failed_elsewhere=True), ILL)
         assert (state_of(breaker), breaker.pause) == (CircuitState.OPEN, MIN_PAUSE)
     tried(breaker, ILL)
     assert breaker.pause <= 2 * MIN_PAUSE
@@ -204,10 +195,10 @@ def test_no_task_is_a_probe_while_the_cli_cannot_be_run() -> None:
 @pytest.mark.parametrize("lasted", [0.1, 60.0])
 def test_a_cli_that_is_gone_opens_it_at_once(lasted: float) -> None:
     breaker = CircuitBreaker()
-    breaker.record_run(Lease(), GONE, lasted)
+    breaker.record_run(lease(), GONE, lasted)
     assert (state_of(breaker), breaker.last_error) == (CircuitState.OPEN, "CREATOR_CLI_NOT_FOUND: no such file")
     breaker = CircuitBreaker()
-    breaker.record_run(Lease(), Failed(Reason.CREATOR_CLI_NOT_FOUND, "x" * 2_000), lasted)
+    breaker.record_run(lease(), Failed(Reason.CREATOR_CLI_NOT_FOUND, "x" * 2_000), lasted)
     assert len(breaker.last_error) == MAX_ERROR
 
 
@@ -231,7 +222,7 @@ def test_what_says_nothing_of_the_cli_neither_counts_nor_resets_the_count_nor_de
     breaker = CircuitBreaker()
     quick_failures(breaker, MAX_QUICK_FAILURES - 1)
     for _ in range(20):
-        breaker.record_run(Lease(), outcome, 0.1)
+        breaker.record_run(lease(), outcome, 0.1)
     opens_with(breaker, 1)
     tried(breaker, outcome)
     assert (state_of(breaker), breaker.capacity) == (CircuitState.HALF_OPEN, 1)
@@ -256,10 +247,10 @@ def test_a_single_lease_is_the_probe_and_one_that_decides_nothing_lets_another_i
 def test_a_run_that_began_before_decides_nothing(outcome: Outcome) -> None:
     breaker = opened()
     pause, error = breaker.pause, breaker.last_error
-    breaker.record_run(Lease("older"), outcome, 60.0)
+    breaker.record_run(lease("older"), outcome, 60.0)
     assert (state_of(breaker), breaker.pause, breaker.last_error) == (CircuitState.OPEN, pause, error)
     breaker.half_open()
-    breaker.record_run(Lease("older"), outcome, 60.0)
+    breaker.record_run(lease("older"), outcome, 60.0)
     assert breaker.capacity == 1
 
 
@@ -287,7 +278,7 @@ def test_the_breaker_is_open_exactly_after_the_runs_that_open_it(history: list[t
     for n, (outcome, lasted) in enumerate(history, 1):
         if state_of(breaker) is CircuitState.OPEN:
             break
-        breaker.record_run(Lease(), outcome, lasted)
+        breaker.record_run(lease(), outcome, lasted)
         last = history[max(0, n - MAX_QUICK_FAILURES) : n]
         in_a_row = len(last) == MAX_QUICK_FAILURES and all(
             result is not WELL and took < QUICK_FAILURE_LIMIT for result, took in last
@@ -302,17 +293,17 @@ def test_at_most_one_probe_runs_while_the_breaker_is_not_closed(steps: list[str]
         if breaker.capacity is None:
             break
         if step == "offer":
-            offered = Lease()
+            offered = lease()
             under_way += [offered] if breaker.admit(offered) else []
         elif step == "try_again":
             breaker.half_open()
         elif step == "older":
-            breaker.record_run(Lease("older"), WELL, 60.0)
+            breaker.record_run(lease("older"), WELL, 60.0)
         elif under_way:
-            lease = under_way.pop()
+            probe = under_way.pop()
             if step != "stopped":
-                breaker.record_run(lease, WELL if step == "well" else ILL, 1.0)
-            breaker.record_lease_end(lease.lease_id)
+                breaker.record_run(probe, WELL if step == "well" else ILL, 1.0)
+            breaker.record_lease_end(probe.lease_id)
         assert len(under_way) + (breaker.capacity or 0) <= 1
 
 

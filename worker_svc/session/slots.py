@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from worker_svc.guard import now
 from worker_svc.session.durable_journal import DurableJournal
+from worker_svc.session.health import Probes
 from worker_svc.session.leases import Lease, LeaseBook, StopReason
-from worker_svc.session.probes import Probes
 
 
 class Slots:

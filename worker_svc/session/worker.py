@@ -26,7 +26,7 @@ from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.lease_executor import LeaseExecutor
 from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
-from worker_svc.session.probes import Probes
+from worker_svc.session.health import Probes
 from worker_svc.session.reporter import LeaseReporters
 from worker_svc.session.slots import REFUSAL_PAUSE, Intake, Slots
 from worker_svc.session.tracing import NO_TRACER, Tracer

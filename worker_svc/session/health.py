@@ -1,7 +1,5 @@
 """A circuit breaker: keeps a worker whose CLI is broken from taking tasks.
 
-Pure apart from its random numbers: `session.probes` waits out the pauses.
-
     CLOSED ── quick failures in a row, or the CLI is missing ──> OPEN ── half_open ──> HALF_OPEN
        ^                                                          ^                        │
        └─────────── the probe completed ────────────────── the probe failed ───────────────┘
@@ -10,16 +8,27 @@ A worker whose CLI fails at once is the fastest of its pool: without a breaker i
 every task's retries. But the tasks may be the cause, most often those of one account. So failures open the circuit only
 if they are of two accounts, unless the worker gets tasks of one account only, and a task that had failed on another
 worker does not count. A new process begins CLOSED.
+
+`CircuitBreaker` is pure apart from its random numbers; `Probes` carries out what it decides: waits, runs `--version`
+before a probe, has leases released, logs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
-from typing import Protocol
 
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from worker_svc.guard.child import GuardLostError
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason
+from worker_svc.runner import CannotRunError, CliUnusableError, RunExpiredError
+from worker_svc.session.leases import Lease
+from worker_svc.session.loop import Loop
 
 QUICK_FAILURE_LIMIT = 10.0
 """Seconds: a run that fails sooner counts as a quick failure, for which the CLI is the likely cause."""
@@ -35,6 +44,8 @@ MAX_PAUSE = 300.0
 MAX_ERROR = 500  # characters that are kept of an error
 _MAX_DOUBLINGS = 16
 
+_log: FilteringBoundLogger = structlog.get_logger()
+
 
 class CircuitState(Enum):
     """How many leases the breaker admits."""
@@ -42,21 +53,6 @@ class CircuitState(Enum):
     CLOSED = auto()  # any number
     OPEN = auto()  # none
     HALF_OPEN = auto()  # one at a time, as a probe
-
-
-class Leased(Protocol):
-    """What the breaker reads of a lease."""
-
-    @property
-    def lease_id(self) -> str: ...
-    @property
-    def task_id(self) -> str: ...
-    @property
-    def account_id(self) -> int: ...
-    @property
-    def failed_elsewhere(self) -> bool:
-        """Whether the task's previous attempt failed on another worker."""
-        ...
 
 
 class CircuitBreaker:
@@ -85,7 +81,7 @@ class CircuitBreaker:
             return None
         return int(self.state is CircuitState.HALF_OPEN and self._probe is None)
 
-    def admit(self, lease: Leased) -> bool:
+    def admit(self, lease: Lease) -> bool:
         """Whether a lease may be taken. In HALF_OPEN it becomes the probe."""
         if self.capacity == 0:
             return False
@@ -94,7 +90,7 @@ class CircuitBreaker:
         self._note_account(lease.account_id)
         return True
 
-    def record_run(self, lease: Leased, outcome: Outcome, lasted: float) -> None:
+    def record_run(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
         """Records a run that ended by itself, `lasted` seconds after its start.
 
         Deferrals and options that are not allowed do not count. Do not record runs that were stopped.
@@ -130,7 +126,7 @@ class CircuitBreaker:
             self._others_for -= 1
         self._account = account_id
 
-    def _count(self, lease: Leased, outcome: Outcome, seconds: float) -> None:
+    def _count(self, lease: Lease, outcome: Outcome, seconds: float) -> None:
         if not isinstance(outcome, Failed):
             self._failures.clear()
         elif outcome.reason is Reason.CREATOR_CLI_NOT_FOUND:
@@ -149,7 +145,7 @@ class CircuitBreaker:
         count = sum(min(n, bound) for n in by_account.values())
         return count >= MAX_QUICK_FAILURES or len(self._failures) >= ACCOUNT_WINDOW
 
-    def _judge_probe(self, lease: Leased, outcome: Outcome) -> None:
+    def _judge_probe(self, lease: Lease, outcome: Outcome) -> None:
         self._probe = None
         if isinstance(outcome, Failed):
             self._open(_text(outcome), longer=not lease.failed_elsewhere)
@@ -168,3 +164,74 @@ class CircuitBreaker:
 
 def _text(failure: Failed) -> str:
     return f"{failure.reason}: {failure.message}"
+
+
+class Probes:
+    """A worker's circuit breaker, with its clock."""
+
+    def __init__(
+        self, version: Callable[[], Awaitable[str]], opened: Callable[[], None], changed: Callable[[], None]
+    ) -> None:
+        """`version` runs `--version`, and raises CliUnusableError.
+
+        `opened` is called when the circuit opens, `changed` when there may be something to send.
+        """
+        self.breaker = CircuitBreaker()
+        self._version = version
+        self._opened = opened
+        self._changed = changed
+        self._recovery = Loop(self._wait_to_half_open)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the circuit is open: no lease is taken until its pause is over."""
+        return self.breaker.state is CircuitState.OPEN
+
+    @property
+    def unhealthy(self) -> bool:
+        return self.breaker.state is not CircuitState.CLOSED
+
+    def admit(self, lease: Lease) -> bool:
+        admitted = self.breaker.admit(lease)
+        if admitted and self.unhealthy:
+            _log.info("probing the CLI with one task", action="worker.probing", **lease.log_keys)
+        return admitted
+
+    def record_run(self, lease: Lease, outcome: Outcome, lasted: float) -> None:
+        former_state = self.breaker.state
+        self.breaker.record_run(lease, outcome, lasted)
+        if self.breaker.state is former_state:
+            return
+        if not isinstance(outcome, Failed):
+            _log.info("the CLI works again", action="worker.healthy", **lease.log_keys)
+            return
+        # The message may quote the task: it goes where tasks are shown, not into the log.
+        _log.error(
+            "the CLI fails at once or is missing: the worker takes one task at a time, as a probe",
+            action="worker.unhealthy",
+            reason=outcome.reason,
+            exit_code=outcome.details.get("exit_code", ""),
+            next_probe_in=round(self.breaker.pause, 1),
+            **lease.log_keys,
+        )
+        self._recovery.start()
+        self._opened()
+
+    async def close(self) -> None:
+        await self._recovery.stop()
+
+    async def _wait_to_half_open(self) -> None:
+        """Waits for the pause to pass, and for another one each time that the CLI cannot be run."""
+        while self.is_open:
+            await asyncio.sleep(self.breaker.pause)
+            try:
+                await self._version()
+            except GuardLostError:
+                return  # the worker ends
+            except (CliUnusableError, CannotRunError, RunExpiredError, OSError) as error:
+                self.breaker.reopen(str(error))
+                pause = round(self.breaker.pause, 1)
+                _log.error("the CLI can't be run", action="worker.unusable", error=str(error), next_probe_in=pause)
+            else:
+                self.breaker.half_open()
+            self._changed()
