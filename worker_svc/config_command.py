@@ -11,9 +11,8 @@ from typing import Any
 
 from contentgen.service.check import ConfigCheck, Findings, expired, traces, unresolved, unwritable
 from contentgen.service.settings import SettingsError
-from worker_svc import creators
 from worker_svc.config import WorkerSettings, addresses, variables_for_cli
-from worker_svc.creators.base import CreatorSettings
+from worker_svc.creators import PROFILES
 from worker_svc.session.credentials import Credentials
 
 CALL_TIMEOUT = 5.0  # seconds that a scheduler may take to answer
@@ -55,8 +54,7 @@ def _cli(settings: WorkerSettings, findings: Findings) -> Iterator[str]:
             f"CREATOR_CLI_PATH={path}: must be a program that can be run, by its path or by a name on the PATH, and"
             " there is none: install the creator CLI, or name it"
         )
-    limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
-    inherited = creators.load(settings.creator_profile, limits).needs.inherited
+    inherited = PROFILES[settings.creator_profile].needs.inherited
     try:
         variables_for_cli((*inherited, *settings.creator_env), os.environ)
     except SettingsError as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from worker_svc.creators import load
+from worker_svc.creators import PROFILES
 from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, CompletedCall, CreatorSettings, Job
 from worker_svc.outcome import MAX_STDERR, Outcome
 from worker_svc.output import LineSplitter, Tail, read_to_end
@@ -174,4 +174,4 @@ async def run(
     cli: SubprocessCli, *, profile: str = "reference", job: Job = JOB, settings: CreatorSettings = SETTINGS
 ) -> tuple[Outcome, RecordingReporter]:
     report = RecordingReporter()
-    return await load(profile, settings).run(job, cli, report), report
+    return await PROFILES[profile](settings).run(job, cli, report), report

@@ -20,7 +20,7 @@ import pytest
 from tests.harness.creator_cli import AnsweringCli, ProcessExit, RecordingReporter, SubprocessCli
 from tests.harness.process import installed
 from tests.harness.waiting import wait_until
-from worker_svc.creators import load
+from worker_svc.creators import PROFILES
 from worker_svc.creators.base import Brief, Cli, CompletedCall, CreatorSettings, Job
 from worker_svc.demo_creator.__main__ import main
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
@@ -81,7 +81,7 @@ class Demo(AnsweringCli):
 
     async def drive(self, profile: str, job: Job, cli: Cli | None = None) -> tuple[Outcome, RecordingReporter]:
         report = RecordingReporter()
-        return await load(profile, SETTINGS).run(job, cli or self, report), report
+        return await PROFILES[profile](SETTINGS).run(job, cli or self, report), report
 
 
 @pytest.fixture

@@ -30,9 +30,18 @@ from tests.harness.creator_cli import (
     scripted,
 )
 from worker_svc.config import WorkerSettings
-from worker_svc.creators import PROFILES, base, load, progress
+from worker_svc.creators import PROFILES, base, progress
 from worker_svc.creators import llm_content_creator as llm
-from worker_svc.creators.base import DEFAULT_PAUSE, MAX_PAUSE, RESERVED_OPTIONS, TEXTS, Brief, CreatorSettings, Job
+from worker_svc.creators.base import (
+    DEFAULT_PAUSE,
+    MAX_PAUSE,
+    RESERVED_OPTIONS,
+    TEXTS,
+    Brief,
+    CompletedCall,
+    CreatorSettings,
+    Job,
+)
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
 
@@ -296,6 +305,10 @@ def test_the_scheduler_lets_nobody_set_what_a_worker_sets() -> None:
 TEMPFAIL = ProcessExit(75, None)
 
 
+def deferral(stdout: bytes, stderr: str, ended: ProcessExit = TEMPFAIL) -> Deferred | None:
+    return base.deferred_by(CompletedCall(ended, stdout, stderr, truncated=False, timed_out=False))
+
+
 @pytest.mark.parametrize(
     ("stderr", "stdout", "pause"),
     [
@@ -322,13 +335,13 @@ TEMPFAIL = ProcessExit(75, None)
     ],
 )
 def test_the_pause_that_is_asked_for(stderr: str, stdout: str, pause: float) -> None:
-    deferred = base.deferral_of_exit(TEMPFAIL, stdout.encode(), stderr)
+    deferred = deferral(stdout.encode(), stderr)
     assert deferred is not None
     assert deferred.pause == pause
 
 
 def test_other_output_of_a_deferral_is_kept() -> None:
-    deferred = base.deferral_of_exit(TEMPFAIL, b"", f"first\n{'why ' * 100}\nretry-after: 5\n\n")
+    deferred = deferral(b"", f"first\n{'why ' * 100}\nretry-after: 5\n\n")
     assert deferred is not None
     assert deferred.message == ("why " * 50)
 
@@ -337,12 +350,12 @@ def test_other_output_of_a_deferral_is_kept() -> None:
     "ended", [ProcessExit(0, None), ProcessExit(1, None), ProcessExit(74, None), ProcessExit(None, 9)]
 )
 def test_other_exit_statuses_are_no_deferral(ended: ProcessExit) -> None:
-    assert base.deferral_of_exit(ended, b'{"retry_after": 3}', "retry-after: 3") is None
+    assert deferral(b'{"retry_after": 3}', "retry-after: 3", ended) is None
 
 
 @given(st.binary(max_size=200), st.text(max_size=200))
 def test_whatever_it_prints_the_pause_is_bounded(stdout: bytes, stderr: str) -> None:
-    deferred = base.deferral_of_exit(TEMPFAIL, stdout, stderr)
+    deferred = deferral(stdout, stderr)
     assert deferred is not None
     assert 0 <= deferred.pause <= MAX_PAUSE
 
@@ -436,7 +449,7 @@ class Program:
     async def run(self, stdout: str, settings: CreatorSettings = LLM_SETTINGS, *, killed: bool = False) -> Outcome:
         (self.folder / "stdout").write_text(stdout)
         cli = SubprocessCli("sh", "-c", "cat stdout" + ("; kill -9 $$" if killed else ""), folder=self.folder)
-        return await load("llm-content-creator", settings).run(LLM_JOB, cli, RecordingReporter())
+        return await llm.LlmContentCreator(settings).run(LLM_JOB, cli, RecordingReporter())
 
 
 @pytest.fixture

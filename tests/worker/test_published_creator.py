@@ -30,9 +30,8 @@ from tests.published.package import (
     serving,
     text_review,
 )
-from worker_svc.creators import load
 from worker_svc.creators.base import Brief, CreatorSettings, Job
-from worker_svc.creators.llm_content_creator import NO_REQUIREMENTS
+from worker_svc.creators.llm_content_creator import NO_REQUIREMENTS, LlmContentCreator
 from worker_svc.guard import now
 from worker_svc.guard.client import Guard
 from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
@@ -85,7 +84,7 @@ class Published:
 
     def runner(self, variables: Mapping[str, str], *passed: str) -> Runner:
         """A runner of a worker with these variables, whose CREATOR_ENV names `passed` and those of the endpoints."""
-        creator = load("llm-content-creator", SETTINGS)
+        creator = LlmContentCreator(SETTINGS)
         environ = {"PATH": os.environ["PATH"], **variables}
         program = CreatorProgram.locate(str(self.cli), (*PASSED, *passed), environ, creator.needs)
         return Runner(self.guard, program, creator, self.folder, self.allowed_options)

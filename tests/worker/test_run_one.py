@@ -23,7 +23,7 @@ from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import FOR_EVER, WorkerProcess, lease_in, running, worker_process, worker_session
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher
-from worker_svc.creators.base import Cli, Creator, Job, RunReporter
+from worker_svc.creators.base import Cli, Creator, CreatorSettings, Job, RunReporter
 from worker_svc.folder import StartedMarks
 from worker_svc.guard import now
 from worker_svc.guard.client import Guard
@@ -169,6 +169,7 @@ async def test_term_drains_it_as_always(tmp_path: Path, runs: bool) -> None:
 # A worker's runs without a stream, with a real guard, real programs and a real disk.
 
 FAR = 600.0
+SETTINGS = CreatorSettings(poll_interval=30.0, max_result=1_000_000)
 ADDRESS = "https://localhost:1/b.png"
 
 
@@ -197,7 +198,7 @@ class Pictured(Creator):
 
 @asynccontextmanager
 async def working(
-    creator: Creator, folder: Path, fetcher: Fetcher | None = None
+    creator: type[Creator], folder: Path, fetcher: Fetcher | None = None
 ) -> AsyncIterator[tuple[Worker, Guard]]:
     """A worker with one slot and a queue of one, and its guard."""
     guard = Guard.launch(grace=0.3)
@@ -205,7 +206,7 @@ async def working(
     scratch, spool, started, assets = (folder / name for name in ("scratch", "spool", "started", "assets"))
     for directory in (scratch, spool, started, assets):
         directory.mkdir()
-    runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator, scratch)
+    runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator(SETTINGS), scratch)
     with ThreadPoolExecutor(1) as disk:
         kept = AssetFolder(assets, disk, 1_000_000, fetcher)
         journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), kept, lambda: None)
@@ -228,7 +229,7 @@ async def run_to_end(worker: Worker, seconds: float = 60.0, attempt: int = 1) ->
 
 
 async def test_a_run_that_starts_while_the_worker_closes_is_ended(tmp_path: Path) -> None:
-    async with working(Endless(), tmp_path) as (worker, guard):
+    async with working(Endless, tmp_path) as (worker, guard):
         tasks = pending_tasks()
         worker.assigned([lease("runs"), lease("waits")], now() + FAR)
         await wait_until_async(lambda: marked(guard), within=10, what="the first one runs")
@@ -243,7 +244,7 @@ async def test_a_run_that_starts_while_the_worker_closes_is_ended(tmp_path: Path
 
 async def test_an_exception_in_a_profile_is_logged_with_its_lease(tmp_path: Path) -> None:
     with capture_logs() as events:
-        async with working(Faulty(), tmp_path) as (worker, _):
+        async with working(Faulty, tmp_path) as (worker, _):
             await run_to_end(worker, attempt=2)
     [event] = [event for event in events if event["action"] == "creator.fault"]
     assert lease_in(event) == ("task-a", "a", 2)
@@ -254,7 +255,7 @@ async def test_an_exception_while_files_are_taken_costs_the_files_and_never_the_
         raise LookupError("an address that it did not think of")
 
     with capture_logs() as events:
-        async with working(Pictured(), tmp_path, Fetcher(["localhost:1"], faulty)) as (worker, _):
+        async with working(Pictured, tmp_path, Fetcher(["localhost:1"], faulty)) as (worker, _):
             assert await run_to_end(worker) == ["a.png", ADDRESS]
             assert not worker.broken.is_set()
     [event] = [event for event in events if event["action"] == "asset.fault"]
@@ -267,7 +268,7 @@ async def test_a_picture_that_does_not_come_holds_its_article_up_for_half_of_its
     over = Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
     try:
-        async with working(Pictured(), tmp_path, Fetcher(["localhost:1"])) as (worker, _):
+        async with working(Pictured, tmp_path, Fetcher(["localhost:1"])) as (worker, _):
             assert await run_to_end(worker, seconds=8.0) == ["a.png", ADDRESS]
     finally:
         over.set()

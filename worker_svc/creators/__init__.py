@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from worker_svc.creators.base import Creator, CreatorSettings
+from worker_svc.creators.base import Creator
 from worker_svc.creators.json_sync import JsonSync
 from worker_svc.creators.llm_content_creator import LlmContentCreator
 from worker_svc.creators.reference import Reference
 
-PROFILES: Mapping[str, Callable[[CreatorSettings], Creator]] = {
+PROFILES: Mapping[str, type[Creator]] = {
     "reference": Reference,
     "json": JsonSync,
     "llm-content-creator": LlmContentCreator,
 }
-
-
-def load(profile: str, settings: CreatorSettings) -> Creator:
-    """Returns the creator of a profile, one of those that settings let pass, for any number of concurrent runs."""
-    return PROFILES[profile](settings)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Required, TypedDict, Unpack
 
 from contentgen.submit_fields import BRIEF
 from worker_svc.outcome import (
@@ -60,22 +61,21 @@ _MAX_MESSAGE = 200
 _RETRY_AFTER = re.compile(r"^\s*retry-after\s*:\s*(\d{1,20}(?:\.\d{1,20})?)\s*s?\s*$", re.IGNORECASE)
 
 
-def deferral_of_exit(ended: ExitStatus, stdout: bytes, stderr: str) -> Deferred | None:
-    """Returns the deferral that an exit asks for; None if its status is another one.
+def deferred_by(done: CompletedCall) -> Deferred | None:
+    """Returns the deferral that a call asked for by its exit status; None if it is another one.
 
     The pause is in a line `retry-after: N` on stderr, or else in a document `{"retry_after": N}` on stdout. The last
     one counts.
     """
-    if ended.code != os.EX_TEMPFAIL:
+    if done.exit.code != os.EX_TEMPFAIL:
         return None
-    lines = stderr.splitlines()
-    pauses = [float(match[1]) for line in lines if (match := _RETRY_AFTER.match(line))] or list(_pauses_in(stdout))
+    lines = done.stderr_tail.splitlines()
+    pauses = [float(match[1]) for line in lines if (match := _RETRY_AFTER.match(line))] or list(_pauses_in(done.stdout))
     texts = [line.strip() for line in lines if line.strip() and not _RETRY_AFTER.match(line)]
     return deferred(pauses[-1] if pauses else DEFAULT_PAUSE, texts[-1] if texts else "")
 
 
 def deferred(pause: float, message: str) -> Deferred:
-    """Returns a deferral with a bounded pause and text."""
     return Deferred(min(max(pause, 0.0), MAX_PAUSE), clean(message, _MAX_MESSAGE))
 
 
@@ -162,6 +162,14 @@ class CompletedCall:
     overflowed: bool = False  # whether it was stopped because the file of its stdout grew too large
 
 
+class CallOptions(TypedDict, total=False):
+    limit: Required[float | None]  # seconds after which the CLI is stopped; None: no limit
+    on_start: Callable[[], None] | None  # called when the process has started
+    on_line: Callable[[str], None] | None  # called for each line of stdout and stderr; long ones may be cut
+    max_output: int  # bytes of stdout that are kept: MAX_SMALL_OUTPUT, if that is not said
+    to_file: bool  # stdout is a file, for a CLI that exits before a pipe has taken all its output
+
+
 class Cli(Protocol):
     """Lets a creator call the CLI, and read its working folder. The runner sets program, environment and folder."""
 
@@ -170,22 +178,8 @@ class Cli(Protocol):
         """The working folder of this run's calls; it is removed with the run."""
         ...
 
-    async def call(
-        self,
-        args: Sequence[str],
-        *,
-        limit: float | None,
-        on_start: Callable[[], None] | None = None,
-        on_line: Callable[[str], None] | None = None,
-        max_output: int = MAX_SMALL_OUTPUT,
-        to_file: bool = False,
-    ) -> CompletedCall:
-        """Runs the CLI to its end, or stops it after `limit` seconds (None: no limit).
-
-        Calls `on_start` when the process has started, and `on_line` for each line of stdout and stderr (long ones may
-        be cut). With `to_file` stdout is a file, for a CLI that exits before a pipe has taken all its output. Raises
-        OSError, with its errno, if the process could not be started.
-        """
+    async def call(self, args: Sequence[str], **options: Unpack[CallOptions]) -> CompletedCall:
+        """Runs the CLI to its end. Raises OSError, with its errno, if the process could not be started."""
         ...
 
 
@@ -205,16 +199,19 @@ class RunReporter(Protocol):
         ...
 
 
-class Creator(Protocol):
+class Creator(ABC):
     """One profile. It keeps no state between runs: any number of them may be in progress."""
 
     needs: Needs = Needs()
     options: Collection[str] = ()
     """Creator options that its CLI is known to take: allowed unless CREATOR_OPTIONS_ALLOWED is set."""
 
+    def __init__(self, settings: CreatorSettings) -> None:
+        self._settings = settings
+
+    @abstractmethod
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         """Makes one attempt. Raises no exception of its own; cancelling it abandons the attempt."""
-        ...
 
     def fault(self, version: CompletedCall) -> str | None:  # noqa: ARG002 - most profiles ignore it
         """Returns why a CLI whose `--version` ended like this cannot be used, and what to do; None if it can.
@@ -252,25 +249,14 @@ def create_arguments(job: Job, mode: str) -> list[str]:
     return arguments("create", options | job.brief.arguments())
 
 
-async def call(
-    cli: Cli,
-    args: Sequence[str],
-    *,
-    limit: float | None,
-    on_start: Callable[[], None] | None = None,
-    on_line: Callable[[str], None] | None = None,
-    max_output: int = MAX_SMALL_OUTPUT,
-    to_file: bool = False,
-) -> CompletedCall | Failed:
+async def call(cli: Cli, args: Sequence[str], **options: Unpack[CallOptions]) -> CompletedCall | Failed:
     """As `Cli.call`, but returns a failure if the CLI did not start or exceeded a limit. Check the exit status."""
     try:
-        completed_call = await cli.call(
-            args, limit=limit, on_start=on_start, on_line=on_line, max_output=max_output, to_file=to_file
-        )
+        completed_call = await cli.call(args, **options)
     except OSError as error:
         return of_spawn_error(error)
     if completed_call.timed_out:
-        return of_time_out(args[0], limit or 0.0, completed_call.stderr_tail)
+        return of_time_out(args[0], options["limit"] or 0.0, completed_call.stderr_tail)
     if completed_call.overflowed:
         return failed(
             Reason.RESULT_TOO_LARGE, f"`{args[0]}` printed without end and was stopped", completed_call.stderr_tail
@@ -283,11 +269,6 @@ def failure(done: CompletedCall | Failed) -> Failed | Deferred | None:
     if isinstance(done, Failed):
         return done
     return deferred_by(done) or of_exit(done.exit, done.stderr_tail)
-
-
-def deferred_by(done: CompletedCall) -> Deferred | None:
-    """Returns the deferral that the call asked for by its exit status; None if it did not."""
-    return deferral_of_exit(done.exit, done.stdout, done.stderr_tail)
 
 
 def result_of(done: CompletedCall | Failed, settings: CreatorSettings) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker_svc.creators import progress
-from worker_svc.creators.base import Cli, Creator, CreatorSettings, Job, RunReporter, call, create_arguments, result_of
+from worker_svc.creators.base import Cli, Creator, Job, RunReporter, call, create_arguments, result_of
 from worker_svc.outcome import Outcome
 
 
@@ -12,9 +12,6 @@ class JsonSync(Creator):
 
     Only the task's timeout limits it.
     """
-
-    def __init__(self, settings: CreatorSettings) -> None:
-        self._settings = settings
 
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         def on_line(line: str) -> None:

@@ -209,9 +209,6 @@ class LlmContentCreator(Creator):
     )
     options = ("audience", "min-words", "max-words")
 
-    def __init__(self, settings: CreatorSettings) -> None:
-        self._settings = settings
-
     def fault(self, version: CompletedCall) -> str | None:
         """The program knows `--version`, which fails if its settings are incomplete."""
         if version.exit.code == 0:

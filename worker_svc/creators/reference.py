@@ -36,9 +36,6 @@ _ENDED = frozenset({"completed", "failed", "cancelled"})
 class Reference(Creator):
     """The CLI of the old application, asynchronous."""
 
-    def __init__(self, settings: CreatorSettings) -> None:
-        self._settings = settings
-
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         """Creates or adopts the run of `job`, watches it until it ends, and collects its result."""
         return await _ReferenceRun(job, cli, report, self._settings).outcome()

@@ -24,7 +24,7 @@ from contentgen.service.metrics import MetricsEndpoint
 from contentgen.service.settings import EXIT_STATUS
 from contentgen.service.values import Address
 from contentgen.v1 import worker_service_pb2 as pb
-from worker_svc import creators
+from worker_svc.creators import PROFILES
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher
 from worker_svc.config import WorkerSettings
@@ -215,7 +215,7 @@ async def _scraped(address: Address | None, metrics: WorkerMetrics, sampling: Sa
 
 def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder, metrics: WorkerMetrics) -> Runner:
     limits = CreatorSettings(settings.creator_poll_interval, settings.creator_max_result)
-    creator = creators.load(settings.creator_profile, limits)
+    creator = PROFILES[settings.creator_profile](limits)
     program = CreatorProgram.locate(settings.creator_cli_path, settings.creator_env, os.environ, creator.needs)
     return Runner(
         guard,

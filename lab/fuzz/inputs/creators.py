@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.fuzz.inputs import documents
 from tests.harness.creator_cli import AnsweringCli, ProcessExit
-from worker_svc.creators import load, progress
+from worker_svc.creators import PROFILES, progress
 from worker_svc.creators.base import MAX_PAUSE, Brief, CompletedCall, CreatorSettings, Job
 from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Failed, Outcome, clean_tail
 from worker_svc.output import LineSplitter
@@ -80,7 +80,7 @@ def profile(name: str) -> Callable[[random.Random, Path], None]:
         if name == "llm-content-creator":
             _store(folder, source)
         job = Job("task-1", source.choice((1, 2)), Brief(documents.text(source)))
-        outcome = asyncio.run(load(name, _SETTINGS).run(job, _Cli(folder, source), _Reporter()))
+        outcome = asyncio.run(PROFILES[name](_SETTINGS).run(job, _Cli(folder, source), _Reporter()))
         check(outcome)
 
     return run
