@@ -5,11 +5,12 @@ Exit statuses: 0 done; 1 the run failed, or the task has no run; 2 wrong argumen
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from worker_svc.demo_creator import misbehaviour, runs
@@ -39,9 +40,8 @@ def _create(request: Request) -> int:
     run, attempt = _asked_for(request)
     mode = request.text("mode") or "async"
     topic = run.brief.topic
-    runs.write_journal(
-        "start", run.task_id, mode=mode, attempt=attempt, topic=topic, topic_sha256=runs.topic_hash(topic)
-    )
+    sha256 = hashlib.sha256(os.fsencode(topic)).hexdigest()
+    runs.write_journal("start", run.task_id, mode=mode, attempt=attempt, topic=topic, topic_sha256=sha256)
     retry_after = request.number("demo-retry-after", _RETRY_AFTER)
     status = misbehaviour.at_create(run.fail, retry_after, lambda: runs.write_journal("child", run.task_id))
     if status is None:
@@ -69,7 +69,7 @@ def _asked_for(request: Request) -> tuple[DemoRun, int]:
 
 def _create_async(run: DemoRun) -> int:
     runs.save(run)
-    _print_json({"taskId": run.task_id, "status": "submitted"})
+    _print(json.dumps({"taskId": run.task_id, "status": "submitted"}))
     return 0
 
 
@@ -87,7 +87,7 @@ def _status(request: Request) -> int:
     run = runs.load(request.text("task-id"))
     if run is None:
         return _complain("there is no run of this task", 1)
-    _print_json(run.status(time.time()))
+    _print(json.dumps(run.status(time.time())))
     return 0
 
 
@@ -108,10 +108,6 @@ def _print_result(run: DemoRun) -> None:
             Path(name).write_bytes(picture)
     text = json.dumps(document(run.brief), ensure_ascii=False)
     _write(misbehaviour.output(run.fail, text.encode("utf-8", "replace") + b"\n"))
-
-
-def _print_json(document: Mapping[str, object]) -> None:
-    _print(json.dumps(document))
 
 
 def _print(text: str) -> None:

@@ -10,8 +10,9 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 
-from worker_svc.demo_creator import chinese, english
 from worker_svc.demo_creator.brief import Block, Brief
+from worker_svc.demo_creator.chinese import chinese
+from worker_svc.demo_creator.english import english
 
 # A small picture: bands of colours that depend on a brief, as a PNG.
 
@@ -98,7 +99,7 @@ def document(brief: Brief) -> dict[str, object]:
     """Returns the result document, in Chinese if topic or requirements are, else in English."""
     language = chinese if _HAN.search(brief.topic + brief.requirements) else english
     short = brief.shortened()
-    blocks = language.article(short)
+    blocks = language(short)
     cover, detail = (Block("img", [name, short.topic]) for name in _names(brief))
     last = max(index for index, block in enumerate(blocks) if block.kind == "h2")
     blocks = [blocks[0], cover, *blocks[1:last], detail, *blocks[last:]]  # below the title, before the last section

@@ -55,8 +55,17 @@ class Block(NamedTuple):
     texts: Sequence[str]  # one text; the items of a `ul`; name and description of an `img`
 
 
-def title(text: str) -> Block:
-    return Block("h1", [text])
+def article(brief: Brief, opening: str, sections: Sequence[Block], last_line: str) -> list[Block]:
+    """Returns the article, title first; its last paragraph says what wrote it."""
+    beginning = [Block("h1", [brief.topic]), Block("p", [opening])]
+    return [*beginning, *sections, Block("hr", [""]), Block("p", [last_line])]
+
+
+def terms(brief: Brief, heading: str, lead: str, remark: str) -> list[Block]:
+    """A section that lists the keywords, each with the same remark; empty if there are none."""
+    if not brief.words:
+        return []
+    return [*section(heading, lead), Block("ul", [f"{word}{remark}" for word in brief.words])]
 
 
 def section(heading: str, *paragraphs: str) -> list[Block]:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from worker_svc.demo_creator.brief import Block, Brief, section, title
+from worker_svc.demo_creator.brief import Block, Brief, article, section, terms
 
 LAST_LINE = "本文由演示程序用固定句式拼成，它不是语言模型。"
 
 
-def article(brief: Brief) -> list[Block]:
-    """Returns the article, title first; its last paragraph says what wrote it."""
+def chinese(brief: Brief) -> list[Block]:
     topic = brief.topic
     tone = f"全文力求以“{brief.tone}”的语气来写。" if brief.tone else ""
-    return [
-        title(topic),
-        Block(
-            "p",
-            [
-                brief.pick(
-                    f"谈到“{topic}”，很多人先有了看法，后来才去找依据。",
-                    f"“{topic}”正在从少数人的话题，变成许多人必须面对的问题。",
-                    f"真正了解“{topic}”之后，往往会发现问题比答案更值得思考。",
-                )
-                + "本文把要点依次理清：它现在处于什么阶段，哪些问题起决定作用，以及怎样开始才不会走弯路。"
-                + tone
-            ],
-        ),
+    opening = brief.pick(
+        f"谈到“{topic}”，很多人先有了看法，后来才去找依据。",
+        f"“{topic}”正在从少数人的话题，变成许多人必须面对的问题。",
+        f"真正了解“{topic}”之后，往往会发现问题比答案更值得思考。",
+    )
+    lead = "本文把要点依次理清：它现在处于什么阶段，哪些问题起决定作用，以及怎样开始才不会走弯路。"
+    sections = [
         *section(
             "一、现状与背景",
             f"“{topic}”能走到今天，大致有三个原因：尝试的成本降低了，普通团队也能负担；实践的人多了，"
@@ -42,7 +34,12 @@ def article(brief: Brief) -> list[Block]:
             ),
             f"针对本文的写作要求，这里特别说明：{brief.requirements}" if brief.requirements else "",
         ),
-        *_keywords(brief),
+        *terms(
+            brief,
+            "值得留意的关键词",
+            "下面这些词会反复出现，每一个都值得多想一步：",
+            f"：它给“{topic}”带来了什么，又在哪里不再适用",
+        ),
         *section(
             "三、如何着手",
             "建议从一个小而真实的场景开始，并且有明确的负责人。先写下预期，再去实施，然后对照结果。"
@@ -59,13 +56,5 @@ def article(brief: Brief) -> list[Block]:
             f"总的来说，“{topic}”会回报那些从小处着手、如实衡量、不急于下结论的人。这并不需要很大的预算，"
             "需要的是清晰的目标、公平的比较，以及在事实面前改变方向的勇气。",
         ),
-        Block("hr", [""]),
-        Block("p", [LAST_LINE]),
     ]
-
-
-def _keywords(brief: Brief) -> list[Block]:
-    if not brief.words:
-        return []
-    items = [f"{word}：它给“{brief.topic}”带来了什么，又在哪里不再适用" for word in brief.words]
-    return [*section("值得留意的关键词", "下面这些词会反复出现，每一个都值得多想一步："), Block("ul", items)]
+    return article(brief, opening + lead + tone, sections, LAST_LINE)

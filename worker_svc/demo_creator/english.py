@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from worker_svc.demo_creator.brief import Block, Brief, section, title
+from worker_svc.demo_creator.brief import Block, Brief, article, section, terms
 
 LAST_LINE = "This text was put together from fixed sentences by the demo creator, which is no language model."
 
 
-def article(brief: Brief) -> list[Block]:
-    """Returns the article, title first; its last paragraph says what wrote it."""
+def english(brief: Brief) -> list[Block]:
     topic = brief.topic
     tone = f" The tone it aims for: {brief.tone}." if brief.tone else ""
-    return [
-        title(topic),
-        Block(
-            "p",
-            [
-                brief.pick(
-                    f"“{topic}” is a subject on which opinions are formed faster than they are checked.",
-                    f"Few people meet “{topic}” by choice, and yet many have to decide something about it.",
-                    f"Whoever looks into “{topic}” soon finds more answers than questions.",
-                )
-                + " This article puts the essentials in order: where the subject stands, which questions decide it, "
-                + f"and how to begin without regretting it later.{tone}"
-            ],
-        ),
+    opening = brief.pick(
+        f"“{topic}” is a subject on which opinions are formed faster than they are checked.",
+        f"Few people meet “{topic}” by choice, and yet many have to decide something about it.",
+        f"Whoever looks into “{topic}” soon finds more answers than questions.",
+    )
+    lead = (
+        " This article puts the essentials in order: where the subject stands, which questions decide it, and how to"
+        f" begin without regretting it later.{tone}"
+    )
+    sections = [
         *section(
             "Where things stand",
             f"Three things have brought “{topic}” to where it is now. The means have become cheap enough to try, "
@@ -45,7 +40,12 @@ def article(brief: Brief) -> list[Block]:
             ),
             f"The brief for this article asks for the following: {brief.requirements}" if brief.requirements else "",
         ),
-        *_keywords(brief),
+        *terms(
+            brief,
+            "Terms to know",
+            "These terms come up again and again, and each deserves a second look:",
+            f": what it adds to “{topic}”, and where it stops helping",
+        ),
         *section(
             "How to begin",
             "Begin with one case that is small, real and somebody's own. Write down what you expect, do it, and "
@@ -59,14 +59,5 @@ def article(brief: Brief) -> list[Block]:
             f"“{topic}” rewards those who start small, measure honestly and decide late. None of that needs a "
             "large budget. It needs a clear aim, a fair comparison and the willingness to change course.",
         ),
-        Block("hr", [""]),
-        Block("p", [LAST_LINE]),
     ]
-
-
-def _keywords(brief: Brief) -> list[Block]:
-    if not brief.words:
-        return []
-    items = [f"{word}: what it adds to “{brief.topic}”, and where it stops helping" for word in brief.words]
-    lead = "These terms come up again and again, and each deserves a second look:"
-    return [*section("Terms to know", lead), Block("ul", items)]
+    return article(brief, opening + lead, sections, LAST_LINE)

@@ -24,10 +24,6 @@ from typing import NamedTuple
 from worker_svc.demo_creator.brief import Brief
 
 
-def topic_hash(topic: str) -> str:
-    return hashlib.sha256(os.fsencode(topic)).hexdigest()
-
-
 def write_journal(event: str, task_id: str, **more: object) -> None:
     """Appends one line to CREATOR_DEMO_JOURNAL, if that is set."""
     path = os.environ.get("CREATOR_DEMO_JOURNAL")
