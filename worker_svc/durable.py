@@ -27,23 +27,15 @@ def replace_file(path: Path, data: bytes) -> None:
     """Replaces the file at `path` durably and atomically. Raises OSError; the old file then stays."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        descriptor = os.open(temporary, _NEW_FILE, 0o600)
-        try:
-            _write_all(descriptor, data)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with os.fdopen(os.open(temporary, _NEW_FILE, 0o600), "wb", buffering=0) as file:
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
         temporary.rename(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 class GroupWriter(Generic[Item]):

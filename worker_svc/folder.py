@@ -73,13 +73,11 @@ class WorkerFolder:
         Written in place, without a new block, so that a full disk does not keep a worker from connecting.
         """
         path = self.path / "session"
-        number = _read_number(path) + 1
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.pwrite(descriptor, f"{number:>{_NUMBER_WIDTH}}".encode(), 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        number = int(path.read_text()) + 1
+        with path.open("r+b") as file:
+            file.write(f"{number:>{_NUMBER_WIDTH}}".encode())
+            file.flush()
+            os.fsync(file.fileno())
         return number
 
     def close(self) -> None:
@@ -240,7 +238,7 @@ def _identity(path: Path, worker_id: str | None, hostname: str, notify: Callable
     try:
         document = json.loads((path / "identity").read_text())
         identity = WorkerIdentity(str(document["worker_id"]), str(document["folder_id"]))
-        _read_number(path / "session")
+        int((path / "session").read_text())
     except FileNotFoundError:
         return _new_identity(path, worker_id, hostname)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -261,10 +259,6 @@ def _store_identity(path: Path, identity: WorkerIdentity) -> WorkerIdentity:
     document = {"worker_id": identity.worker_id, "folder_id": identity.folder_id, "format": FORMAT}
     replace_file(path / "identity", json.dumps(document).encode())
     return identity
-
-
-def _read_number(path: Path) -> int:
-    return int(path.read_text())
 
 
 class StartedMarks:

@@ -77,7 +77,9 @@ class Child:
     def started(self, pid: int, output: list[int]) -> None:
         self.pid = pid
         *streams, self.stderr = [self._read(pipe) for pipe in output]
-        self.stdout = streams[0] if streams else _at_end()
+        self.stdout = streams[0] if streams else asyncio.StreamReader()
+        if not streams:
+            self.stdout.feed_eof()
 
     def _read(self, pipe: int) -> asyncio.StreamReader:
         """Does without a transport: uvloop's closes a pipe twice, and the descriptor may be another file's by then."""
@@ -111,9 +113,3 @@ class Child:
         if not self._exit.done():
             self._exit.set_exception(error)
             self._exit.exception()  # retrieved, in case nobody waits for it
-
-
-def _at_end() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    reader.feed_eof()
-    return reader

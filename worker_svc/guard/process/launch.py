@@ -91,38 +91,24 @@ class Command(NamedTuple):
     cwd: str
 
 
-class Launched(NamedTuple):
-    """A forked process. The caller has to close the descriptors."""
-
-    pid: int
-    exec_pipe: int
-    """End of file: the program runs. Otherwise the exec failed, see `read_exec_error`."""
-    output: list[int]  # read ends of stdout (unless one was given) and stderr
-
-
-class _Ends(NamedTuple):
-    stdout: int
-    stderr: int
-    exec_pipe: int
-
-
-def launch(program: Command, stdout: int | None, identity: Identity | None) -> Launched:
+def launch(program: Command, stdout: int | None, identity: Identity | None) -> tuple[int, int, list[int]]:
     """Starts a program in a session of its own, without stdin; as another user if an identity is given.
 
-    Raises ValueError if no program can have these arguments or this environment, OSError if descriptors or processes
-    are used up.
+    Returns its pid, a descriptor for `read_exec_error`, and the read ends of stdout (unless one was given) and stderr,
+    which the caller has to close. Raises ValueError if no program can have these arguments or this environment, OSError
+    if descriptors or processes are used up.
     """
     _check(program)
     pipes: list[tuple[int, int]] = []
     try:
         for _ in range(3 if stdout is None else 2):
             pipes.append(os.pipe())  # noqa: PERF401 - if one fails, those before have to be closed
-        (_, exec_pipe), *output = pipes
-        ends = _Ends(output[0][1] if stdout is None else stdout, output[-1][1], exec_pipe)
+        exec_error, *outputs = (write_end for _, write_end in pipes)
+        stdout = outputs[0] if stdout is None else stdout
         guard = os.getpid()
         pid = os.fork()  # this process has one thread, so the caller notes the child before anything else happens
         if pid == 0:
-            _become(program, ends, identity, guard)
+            _become(program, identity, guard, stdout=stdout, stderr=outputs[-1], exec_error=exec_error)
     except OSError:
         for read_end, _ in pipes:
             os.close(read_end)
@@ -132,7 +118,7 @@ def launch(program: Command, stdout: int | None, identity: Identity | None) -> L
             os.close(write_end)
     exec_pipe, *readers = (read_end for read_end, _ in pipes)
     os.set_blocking(exec_pipe, False)
-    return Launched(pid, exec_pipe, readers)
+    return pid, exec_pipe, readers
 
 
 def read_exec_error(fd: int) -> tuple[int, str] | None:
@@ -154,7 +140,9 @@ def _check(program: Command) -> None:
         raise ValueError("an argument, a variable or the folder holds a NUL")
 
 
-def _become(program: Command, ends: _Ends, identity: Identity | None, guard: int) -> NoReturn:
+def _become(
+    program: Command, identity: Identity | None, guard: int, *, stdout: int, stderr: int, exec_error: int
+) -> NoReturn:
     step = 0
     try:
         os.setsid()
@@ -164,13 +152,13 @@ def _become(program: Command, ends: _Ends, identity: Identity | None, guard: int
         if identity is not None:
             identity.assume()
         die_with(guard)
-        os.dup2(ends.stdout, 1)
-        os.dup2(ends.stderr, 2)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
         step = 1
         os.chdir(program.cwd)
         step = 2
         os.execvpe(program.argv[0], program.argv, program.env)
     except OSError as error:
-        os.write(ends.exec_pipe, _EXEC_ERROR.pack(step, error.errno or 0))
+        os.write(exec_error, _EXEC_ERROR.pack(step, error.errno or 0))
     finally:
         os._exit(127)

@@ -96,10 +96,6 @@ def _numbers(folder: str) -> list[int]:
         return []
 
 
-def group_leader(pid: int) -> Process:
-    return Process(pid=pid, parent=os.getpid(), group=pid, session=pid, started=0, dead=False, mute=False)
-
-
 def send_signal(process: Process, number: signal.Signals) -> None:
     """Signals exactly this process, whoever its parent is; does nothing if it is gone.
 

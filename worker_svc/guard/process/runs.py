@@ -114,7 +114,8 @@ class ProcessTree:
 
     def _walk(self) -> Iterator[tuple[Process, RunNames]]:
         if not self._subreaper:
-            yield from ((procfs.group_leader(pid), runs) for pid, runs in self._children.items())
+            for pid, runs in self._children.items():
+                yield Process(pid, self._pid, group=pid, session=pid, started=0, dead=False, mute=False), runs
             return
         children_of = procfs.children_now()
         self._adopt(children_of(self._pid))
