@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,18 +17,30 @@ from itertools import count
 from math import inf
 from typing import Any
 
+from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import WorkerSettings
+from worker_svc.creators.base import Brief
 from worker_svc.folder import WorkerFolder
 from worker_svc.guard import now
 from worker_svc.guard.child import GuardLostError
 from worker_svc.guard.client import Guard
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.outcome import Reason, clean
-from worker_svc.session.loop import Loop
-from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck
-from worker_svc.session.service import ProcessSignals, cancelled, make_runner, make_worker
+from worker_svc.session.loop import Loop, cancelled
+from worker_svc.session.outbox import Outbox, PendingUpdate
+from worker_svc.session.service import ProcessSignals, make_runner, make_worker
 from worker_svc.session.worker import Worker
+
+
+def lease(brief: Brief, timeout: float) -> pb.AssignedLease:
+    """The lease that a scheduler would assign for a task with this brief; it may take `timeout` seconds."""
+    task = task_pb2.Task(task_id=f"try-{os.getpid()}", topic=brief.topic)
+    for name, text in brief.texts.items():
+        setattr(task, name, text)
+    assigned = pb.AssignedLease(lease_id="try", attempt=1, task=task, creator_options=brief.options)
+    assigned.timeout.FromNanoseconds(round(timeout * 1e9))
+    return assigned
 
 
 async def execute(
@@ -80,8 +93,10 @@ async def _ending(worker: Worker, wake: asyncio.Event, on_update: Callable[[pb.L
     while True:
         wake.clear()
         while updates := _take(worker.outbox, number := next(numbers)):
-            committed = pb.UPDATE_OUTCOME_COMMITTED
-            worker.reported(number, [UpdateAck(update.lease_id, update.attempt, committed) for update in updates])
+            done = pb.UPDATE_OUTCOME_COMMITTED
+            worker.reported(
+                number, [pb.UpdateResult(lease_id=u.lease_id, attempt=u.attempt, outcome=done) for u in updates]
+            )
             for update in updates:
                 message: pb.LeaseUpdate = update.message
                 if update.kind.ends:

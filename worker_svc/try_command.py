@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from contentgen.service.settings import (
     EXIT_STATUS,
@@ -35,9 +35,6 @@ from worker_svc.creators.base import ARGUMENTS, Brief
 from worker_svc.folder import FolderError, take_folder
 from worker_svc.guard.child import GuardLostError
 from worker_svc.guard.client import Guard
-
-if TYPE_CHECKING:
-    from contentgen.v1 import worker_service_pb2 as pb
 
 EXIT_FAILED = 1
 MAX_TIMEOUT = 3_650 * 86_400.0  # seconds
@@ -115,32 +112,17 @@ def _run_in(data_dir: Path, request: TryRequest, settings: WorkerSettings, signa
     import uvloop
 
     from worker_svc import trial
-    from worker_svc.trial import TryOutput
 
-    output = TryOutput(request.brief.topic, as_json=request.output == "json")
+    output = trial.TryOutput(request.brief.topic, as_json=request.output == "json")
     output.starts(settings.creator_cli_path, settings.creator_profile, request.timeout)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        run = trial.execute(settings, folder, guard, _lease(request), output.progressed, earlier_signals=signals)
-        ending = runner.run(run)
+        lease = trial.lease(request.brief, request.timeout)
+        ending = runner.run(trial.execute(settings, folder, guard, lease, output.progressed, earlier_signals=signals))
     folder.close()
     if ending is None:
         return EXIT_INTERRUPTED
     output.ended(ending)
     return {"completed": 0, "deferred": os.EX_TEMPFAIL}.get(ending.WhichOneof("update") or "", EXIT_FAILED)
-
-
-def _lease(request: TryRequest) -> pb.AssignedLease:
-    """The lease that a scheduler would assign for a task with this brief."""
-    from contentgen.v1 import task_pb2
-    from contentgen.v1 import worker_service_pb2 as pb
-
-    brief = request.brief
-    task = task_pb2.Task(task_id=f"try-{os.getpid()}", topic=brief.topic)
-    for name, text in brief.texts.items():
-        setattr(task, name, text)
-    lease = pb.AssignedLease(lease_id="try", attempt=1, task=task, creator_options=brief.options)
-    lease.timeout.FromNanoseconds(round(request.timeout * 1e9))
-    return lease
 
 
 def _parse(argv: Sequence[str]) -> tuple[TryRequest, WorkerSettings]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
+from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.domain.ids import LeaseRef, format_lease_id, parse_lease_id
-from worker_svc.session.health import CircuitBreaker, CircuitState
 from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
 from worker_svc.session import deadlines
 from worker_svc.session.deadlines import HeartbeatLog
+from worker_svc.session.health import CircuitBreaker, CircuitState
 from worker_svc.session.leases import Lease, LeaseBook, Stage, StopAction, StopReason
-from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
+from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateKind
 from worker_svc.session.slots import Slots
 
 
@@ -84,8 +85,6 @@ def ref_of(lease_id: str, attempt: int) -> LeaseRef:
     return ref
 
 
-LEASE_LOST = 3
-"""The contract's number."""
 ENDS: Mapping[str, Outcome] = {
     "finish": Completed(Article("an article")),
     "fail": Failed(Reason.CREATOR_ERROR, "the model said no"),
@@ -279,12 +278,15 @@ class Process:
                 self.outbox.add(_update(Word(lease_id, lease.attempt, kind)))
 
     def _reported(self, message: ReportAcknowledged) -> None:
-        answers = [UpdateAck(*outcome) for outcome in message.outcomes]
+        answers = [
+            pb.UpdateResult(lease_id=lease_id, attempt=attempt, outcome=pb.UpdateOutcome.ValueType(outcome))
+            for lease_id, attempt, outcome in message.outcomes
+        ]
         for update, outcome in self.outbox.acknowledged(message.number, answers):
             if update.kind.ends:
                 self.book.forget(update.lease_id)
                 self.spool.pop(update.lease_id, None)
-            elif outcome == LEASE_LOST:
+            elif outcome == pb.UPDATE_OUTCOME_LEASE_LOST:
                 self._revoke([update.lease_id])
 
     def _revoke(self, lease_ids: Iterable[str]) -> None:

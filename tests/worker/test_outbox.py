@@ -29,7 +29,6 @@ from worker_svc.session.outbox import (
     Outbox,
     PendingUpdate,
     ReportCutter,
-    UpdateAck,
     UpdateKind,
 )
 
@@ -38,7 +37,7 @@ pytestmark = pytest.mark.unit
 
 # Updates on their way: order, resending, what may be left out, what a report holds.
 
-COMMITTED = 1
+COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
 
 
 def update(lease_id: str, kind: UpdateKind, size: int = 100) -> PendingUpdate:
@@ -61,8 +60,12 @@ def said(updates: Sequence[PendingUpdate]) -> list[tuple[str, UpdateKind]]:
     return [(update.lease_id, update.kind) for update in updates]
 
 
-def answers(updates: Sequence[PendingUpdate], outcome: int = COMMITTED) -> list[UpdateAck]:
-    return [UpdateAck(update.lease_id, update.attempt, outcome) for update in updates]
+def answer(lease_id: str) -> pb.UpdateResult:
+    return pb.UpdateResult(lease_id=lease_id, attempt=1, outcome=COMMITTED)
+
+
+def answers(updates: Sequence[PendingUpdate]) -> list[pb.UpdateResult]:
+    return [answer(update.lease_id) for update in updates]
 
 
 def test_updates_go_out_in_order_and_are_forgotten_once_answered() -> None:
@@ -200,7 +203,7 @@ def test_every_report_is_within_bounds_and_nothing_is_lost(sizes: list[int]) -> 
 def test_an_answer_that_is_missing_or_foreign_settles_nothing_and_waits_for_the_next_stream() -> None:
     outbox = outbox_of(*(update(lease_id, UpdateKind.FAILED) for lease_id in "abc"))
     outbox.take(1)
-    settled = outbox.acknowledged(1, [UpdateAck("a", 1, COMMITTED), UpdateAck("x", 1, COMMITTED)])
+    settled = outbox.acknowledged(1, [answer("a"), answer("x")])
     assert [u.lease_id for u, _ in settled] == ["a"]
     assert not outbox, "at once it would only be answered the same way"
     outbox.rewind()

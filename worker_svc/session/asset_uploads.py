@@ -21,10 +21,12 @@ from structlog.typing import FilteringBoundLogger
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
 from worker_svc.asset_folder import AssetFolder
+from worker_svc.asset_sources import LeftOutError
 from worker_svc.guard import now
 from worker_svc.outcome import LeftOutReason
 from worker_svc.session import wire
 from worker_svc.session.channel import error_info
+from worker_svc.session.loop import cancelled
 from worker_svc.session.outbox import PendingUpdate
 
 WANTED = "asset-wanted"  # the header by which a scheduler asks for the bytes of an asset
@@ -50,13 +52,6 @@ PutCall = grpc.aio.StreamUnaryCall[pb.PutAssetRequest, pb.PutAssetResponse]
 
 class _LeaseLost(Exception):
     """The lease takes no result any more, as far as the scheduler knows; that is for the report to find out."""
-
-
-class _LeftOut(Exception):
-    """The asset is not stored, for good."""
-
-    def __init__(self, reason: LeftOutReason) -> None:
-        self.reason = reason
 
 
 class Put:
@@ -131,7 +126,7 @@ class AssetUploads:
     async def close(self) -> None:
         tasks = list(self._tasks.values())
         self.closed()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*tasks)
 
     def _begin(self, update: PendingUpdate) -> None:
         if self._put is None:
@@ -151,7 +146,7 @@ class AssetUploads:
                 while assets:
                     try:
                         await self._store(put, update, assets[0])
-                    except _LeftOut as error:
+                    except LeftOutError as error:
                         missing[error.reason].add(assets[0].sha256)
                     del assets[0]
         except _LeaseLost:
@@ -162,7 +157,7 @@ class AssetUploads:
         self._done(_without(update, missing))
 
     async def _store(self, put: Put, update: PendingUpdate, asset: pb.ResultAsset) -> None:
-        """Uploads one asset, however often it takes. Raises _LeftOut, _LeaseLost."""
+        """Uploads one asset, however often it takes. Raises LeftOutError, _LeaseLost."""
         path = self._files.file(update.lease_id, asset.sha256)
         defects, pause = 0, MIN_PAUSE
         keys = {"lease_id": update.lease_id, "asset": asset.name, "sha256": asset.sha256}
@@ -176,10 +171,10 @@ class AssetUploads:
                     put.unknown()
                 defects += _is_defect(error)
                 if defects == MAX_REFUSALS:
-                    raise _LeftOut(LeftOutReason.STORE_UNAVAILABLE) from None
+                    raise LeftOutError(LeftOutReason.STORE_UNAVAILABLE) from None
             except OSError as error:
                 _log.error("an asset is lost", action="asset.lost", error=str(error), **keys)
-                raise _LeftOut(LeftOutReason.NOT_FOUND) from None
+                raise LeftOutError(LeftOutReason.NOT_FOUND) from None
             except Exception:  # noqa: BLE001 - the next try, or the next stream, may work
                 _log.exception("an upload failed", action="asset.fault", **keys)
             else:
@@ -210,12 +205,12 @@ def _without(update: PendingUpdate, missing: Mapping[LeftOutReason, Collection[s
 
 
 def _is_defect(error: grpc.aio.AioRpcError) -> bool:
-    """Whether it is a scheduler's defect. Raises _LeftOut, _LeaseLost: no further try helps."""
+    """Whether it is a scheduler's defect. Raises LeftOutError, _LeaseLost: no further try helps."""
     reason = error_info(error).reason
     if reason == "ACCOUNT_ASSETS_FULL":
-        raise _LeftOut(LeftOutReason.ACCOUNT_FULL)
+        raise LeftOutError(LeftOutReason.ACCOUNT_FULL)
     if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-        raise _LeftOut(LeftOutReason.NOT_FOUND)
+        raise LeftOutError(LeftOutReason.NOT_FOUND)
     if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
         raise _LeaseLost
     return reason == "INTERNAL"

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.guard import now
-from worker_svc.session import wire
+from worker_svc.session.loop import cancelled
 from worker_svc.session.outbound_policy import OutboundPolicy
 from worker_svc.session.worker import Worker
 
@@ -67,9 +67,7 @@ class LeaseStream:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            ends = await cancelled(*tasks)
         # The reader's exception comes first: it says why the stream ended, the writer's only that it did.
         for end in ends:
             if isinstance(end, Exception):
@@ -132,4 +130,4 @@ class LeaseStream:
             self._worker.apply_desired_state(ack.desired_state)
             self._wake.set()  # the next heartbeat may have waited for this acknowledgement
         if ack.report_number:
-            self._worker.reported(ack.report_number, wire.update_acks(ack.results))
+            self._worker.reported(ack.report_number, ack.results)

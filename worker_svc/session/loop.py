@@ -23,5 +23,11 @@ class Loop:
     async def stop(self) -> None:
         """Cancels the task and waits for its end. How it ended is left to whoever waits for the task itself."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancelled(self._task)
+
+
+async def cancelled(*tasks: asyncio.Task[Any]) -> list[Any]:
+    """Cancels tasks and waits for their ends. Returns what each returned or raised."""
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,6 +16,8 @@ from itertools import chain, zip_longest
 from math import inf
 from typing import Any, NamedTuple
 
+from contentgen.v1 import worker_service_pb2 as pb
+
 MAX_REPORT_BYTES = 3 * 1024 * 1024
 """Bytes of a report of several updates; gRPC's own limit is 4 MiB."""
 MAX_REPORT_UPDATES = 1_000
@@ -57,15 +59,6 @@ class PendingUpdate:
     kind: UpdateKind
     size: int  # bytes that it takes in a report
     message: Any
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateAck:
-    """The scheduler's answer to one update; `outcome` is an `UpdateOutcome`."""
-
-    lease_id: str
-    attempt: int
-    outcome: int
 
 
 _Key = tuple[str, UpdateKind]
@@ -149,7 +142,7 @@ class Outbox:
         self._sent[report_number] = [self._alone.pop(_key(update))]
         return self._sent[report_number]
 
-    def acknowledged(self, report_number: int, answers: Iterable[UpdateAck]) -> list[tuple[PendingUpdate, int]]:
+    def acknowledged(self, report_number: int, answers: Iterable[pb.UpdateResult]) -> list[tuple[PendingUpdate, int]]:
         """Returns the updates that were answered, each with its outcome. The others wait for the next stream."""
         outcomes = []
         for update, answer in zip_longest(self._sent.pop(report_number, ()), answers):

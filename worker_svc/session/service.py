@@ -24,10 +24,10 @@ from contentgen.service.metrics import MetricsEndpoint
 from contentgen.service.settings import EXIT_STATUS
 from contentgen.service.values import Address
 from contentgen.v1 import worker_service_pb2 as pb
-from worker_svc.creators import PROFILES
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher
 from worker_svc.config import WorkerSettings
+from worker_svc.creators import PROFILES
 from worker_svc.creators.base import CreatorSettings
 from worker_svc.folder import StartedMarks, WorkerFolder
 from worker_svc.guard import now
@@ -39,7 +39,7 @@ from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials, TlsCredentials
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.loop import Loop
+from worker_svc.session.loop import Loop, cancelled
 from worker_svc.session.scheduler_connection import SchedulerConnection
 from worker_svc.session.slots import Slots
 from worker_svc.session.tracing import NO_TRACER, Tracer
@@ -230,13 +230,8 @@ def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder, me
 
 async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSignals) -> str | None:
     """Returns what `--version` prints; None if a signal came first. Raises CliUnusableError."""
-    answer = ""
-
-    async def check() -> None:
-        nonlocal answer
-        answer = await runner.version()
-
-    if await _first(check(), signals.drain.wait()) != 0:
+    first, answer = await _first(runner.version(), signals.drain.wait())
+    if first != 0:
         return None
     _log.info(
         "the creator CLI answers",
@@ -245,7 +240,7 @@ async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSig
         version=answer or "unknown",
         profile=settings.creator_profile,
     )
-    return answer
+    return str(answer)
 
 
 def make_worker(
@@ -314,13 +309,13 @@ class _Service:
         ends: list[Coroutine[Any, Any, object]] = [signals.drain.wait(), self._worker.has_run_one.wait()]
         if self._runs_one:
             ends.append(self._no_task_comes())
-        no_task = await _first(*ends) == 2
+        first, _ = await _first(*ends)
         await self._drain(signals)
         if not self._runs_one:
             return 0
         if not self._worker.empty.is_set():
             return EXIT_UNDELIVERED
-        if no_task and not self._connection.last_received_at:
+        if first == 2 and not self._connection.last_received_at:
             _log.error("no scheduler was reached", action="worker.no_scheduler", waited=self._wait)
             return EXIT_BROKEN
         return 0
@@ -335,11 +330,10 @@ class _Service:
 
     async def _drain(self, signals: ProcessSignals) -> None:
         self._worker.drain()
-        scheduler_gone = False
+        first = 1
         async with _within(self._drain_timeout):
-            first = await _first(self._drained(), signals.stop.wait(), self._scheduler_gone())
-            scheduler_gone = first == 2
-        if not (scheduler_gone or self._worker.empty.is_set()):
+            first, _ = await _first(self._drained(), signals.stop.wait(), self._scheduler_gone())
+        if first != 2 and not self._worker.empty.is_set():
             _log.warning("stopping what runs", action="worker.stopping", held=len(self._worker.book))
             self._worker.stop_all()
             async with _within(STOP_TIMEOUT):
@@ -389,19 +383,12 @@ async def _within(seconds: float) -> AsyncIterator[None]:
             yield
 
 
-async def _first(*coroutines: Coroutine[Any, Any, object]) -> int:
-    """Waits for the first of them to end, cancels the others, and returns the index of the first."""
+async def _first(*coroutines: Coroutine[Any, Any, object]) -> tuple[int, object]:
+    """Waits for the first of them to end, cancels the others, and returns the index of the first and its result."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await cancelled(*(task for task in tasks if not task.done()))
     first = next(index for index, task in enumerate(tasks) if task in done)
-    tasks[first].result()
-    return first
-
-
-async def cancelled(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    return first, tasks[first].result()

@@ -15,7 +15,7 @@ from worker_svc.creators.base import TEXTS, Brief, Job
 from worker_svc.outcome import Article, Deferred, Failed, Outcome, Reason, RunOutput, failed
 from worker_svc.references import SCHEME, renamed
 from worker_svc.session.leases import Lease, StopReason
-from worker_svc.session.outbox import PendingUpdate, UpdateAck, UpdateKind
+from worker_svc.session.outbox import PendingUpdate, UpdateKind
 from worker_svc.session.tracing import TraceContext
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
@@ -192,10 +192,6 @@ def report(number: int, updates: Iterable[PendingUpdate], *, accepts_deferrals: 
 
 def part(report_number: int, data: bytes, last: bool) -> pb.LeaseRequest:
     return pb.LeaseRequest(report_part=pb.ReportPart(report_number=report_number, data=data, last=last))
-
-
-def update_acks(results: Iterable[pb.UpdateResult]) -> list[UpdateAck]:
-    return [UpdateAck(result.lease_id, result.attempt, result.outcome) for result in results]
 
 
 def outcome_name(outcome: int) -> str:

@@ -23,10 +23,10 @@ from worker_svc.session import wire
 from worker_svc.session.asset_uploads import AssetUploads, Put
 from worker_svc.session.deadlines import Renewal, grace
 from worker_svc.session.durable_journal import DurableJournal
+from worker_svc.session.health import Probes
 from worker_svc.session.lease_executor import LeaseExecutor
 from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
-from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateAck, UpdateKind
-from worker_svc.session.health import Probes
+from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateKind
 from worker_svc.session.reporter import LeaseReporters
 from worker_svc.session.slots import REFUSAL_PAUSE, Intake, Slots
 from worker_svc.session.tracing import NO_TRACER, Tracer
@@ -160,7 +160,7 @@ class Worker:
                 self._carry_out(action, lease, StopReason.REVOKED)
                 _log.warning("a lease was revoked", action="lease.revoked", reason=reason, **lease.log_keys)
 
-    def reported(self, report_number: int, acks: Iterable[UpdateAck]) -> None:
+    def reported(self, report_number: int, acks: Iterable[pb.UpdateResult]) -> None:
         """A report is committed; `acks` has the outcome of each of its updates."""
         for update, outcome in self.outbox.acknowledged(report_number, acks):
             if update.kind.ends:
