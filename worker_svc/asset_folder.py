@@ -52,7 +52,6 @@ class AssetFolder:
         self._max_result = max_result
 
     def may_fetch(self, article: Article) -> bool:
-        """Whether the article names an address that may be read."""
         if self._fetcher is None:
             return False
         addresses = (reference.address for reference in references(article))

@@ -105,7 +105,7 @@ def take_folder(
     workers = data_dir.absolute() / "workers"
     workers.parent.mkdir(parents=True, exist_ok=True)
     _make_private(workers, mode, creator)
-    path, alive = _named(workers, worker_id, creator) if worker_id else _lowest(workers, creator)
+    path, alive = _alive(workers, worker_id, creator)
     with ExitStack() as locks:
         locks.callback(os.close, alive)
         _make_private(path, mode, creator)  # not before: a worker of another user may live there
@@ -129,20 +129,13 @@ def folder_name(worker_id: str) -> str:
     return f"id-{name}" if re.fullmatch(r"\d+|\..*|id-.*", name) else name
 
 
-def _named(workers: Path, worker_id: str, creator: int | None) -> tuple[Path, int]:
-    path = workers / folder_name(worker_id)
-    alive = _try_alive(path, creator)
-    if alive is None:
-        raise FolderError(f"worker {worker_id!r} is running already: {_holder(path)} holds {path}")
-    return path, alive
-
-
-def _lowest(workers: Path, creator: int | None) -> tuple[Path, int]:
-    for number in count(1):
-        path = workers / str(number)
+def _alive(workers: Path, worker_id: str | None, creator: int | None) -> tuple[Path, int]:
+    """Returns the folder, and the lock of a live worker, which is taken."""
+    for name in [folder_name(worker_id)] if worker_id else map(str, count(1)):
+        path = workers / name
         if (alive := _try_alive(path, creator)) is not None:
             return path, alive
-    raise AssertionError("count ends")
+    raise FolderError(f"worker {worker_id!r} is running already: {_holder(path)} holds {path}")
 
 
 def _try_alive(path: Path, creator: int | None) -> int | None:
@@ -266,13 +259,13 @@ class StartedMarks:
 
     def __init__(self, folder: Path, executor: Executor) -> None:
         self._folder = folder
-        self._writer: GroupWriter[str] = GroupWriter(self._create, executor)
+        self.writer: GroupWriter[str] = GroupWriter(self._create, executor)
         self.left = frozenset(unquote(path.name) for path in folder.iterdir())
         """Leases that an earlier process marked and did not clear."""
 
     async def put(self, lease_id: str) -> None:
         """Returns once the mark is durable. Raises OSError."""
-        await self._writer.put(lease_id)
+        await self.writer.put(lease_id)
 
     def clear(self, lease_id: str) -> None:
         """Removes a mark once no process of its run lives. Not synced: a mark too many is harmless."""
@@ -281,9 +274,6 @@ class StartedMarks:
         except OSError:
             return
         self.left -= {lease_id}
-
-    async def close(self) -> None:
-        await self._writer.close()
 
     def _create(self, lease_ids: Sequence[str]) -> None:
         for lease_id in lease_ids:

@@ -78,8 +78,8 @@ def run(argv: Sequence[str]) -> int:
 def _serve(settings: WorkerSettings, folder: WorkerFolder, guard: Guard, *, traced: bool) -> int:
     import uvloop
 
+    from worker_svc.session.leases import NO_TRACER
     from worker_svc.session.service import serve
-    from worker_svc.session.tracing import NO_TRACER
 
     tracer = NO_TRACER
     if traced:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from contentgen.service.tracing import Exporter, after, headers_of
-from worker_svc.session.leases import Lease
-from worker_svc.session.tracing import TraceContext, Tracer
+from worker_svc.session.leases import Lease, TraceContext, Tracer
 
 
 class OtelTracer(Tracer):

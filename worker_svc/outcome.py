@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 MAX_IMAGES = 1_000
 MAX_TITLE = 255
@@ -133,13 +133,14 @@ class RunOutput:
     stderr_truncated: bool = False
 
 
-class ExitStatus(Protocol):
-    """How a process ended: `code` if it exited, else the number of the `signal` that ended it."""
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a CLI ended: `code` if it exited, else the number of the `signal` that killed it."""
 
-    @property
-    def code(self) -> int | None: ...
-    @property
-    def signal(self) -> int | None: ...
+    code: int | None
+    signal: int | None
+    ended_by: Literal["itself", "deadline", "request"] = "itself"
+    """By itself, because the deadline of its run had passed, or because the worker asked to stop it or its run."""
 
 
 def clean(text: str, limit: int) -> str:
@@ -166,7 +167,7 @@ def failed(reason: Reason, message: str, stderr: str = "", **details: str) -> Fa
     return Failed(reason, clean(message, MAX_MESSAGE), {**details, **({"stderr": tail} if tail else {})})
 
 
-def of_exit(ended: ExitStatus, stderr: str, reason: str = "") -> Failed | None:
+def of_exit(ended: Exit, stderr: str, reason: str = "") -> Failed | None:
     """Returns the failure that an exit means; None if the output has to decide.
 
     `reason` is why the CLI failed, if that is not the last line of `stderr`.

@@ -27,9 +27,9 @@ from worker_svc.creators.base import (
     options_refusal,
 )
 from worker_svc.guard import now
-from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
+from worker_svc.guard.child import Child, GuardError, GuardLostError, SpawnError
 from worker_svc.guard.client import Guard
-from worker_svc.outcome import MAX_OUTPUT, MAX_STDERR, Outcome, Reason, RunOutput, clean, clean_tail, failed
+from worker_svc.outcome import MAX_OUTPUT, MAX_STDERR, Exit, Outcome, Reason, RunOutput, clean, clean_tail, failed
 from worker_svc.output import FileFollower, LineSplitter, Sink, Tail, read_to_end
 
 VERSION_TIMEOUT = 60.0  # seconds that `--version` may take

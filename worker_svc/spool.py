@@ -53,7 +53,7 @@ class Spool:
     def __init__(self, folder: Path, executor: Executor) -> None:
         self._folder = folder
         self._executor = executor
-        self._writer: GroupWriter[Entry] = GroupWriter(self._write, executor)
+        self.writer: GroupWriter[Entry] = GroupWriter(self._write, executor)
         self._files: dict[str, _File] = {}
         self._numbers: Iterator[int] = count(max(map(_number, _files(folder)), default=0) + 1)
 
@@ -80,7 +80,7 @@ class Spool:
 
     async def keep(self, entry: Entry) -> None:
         """Returns once `entry` is durable. Raises OSError."""
-        await self._writer.put(entry)
+        await self.writer.put(entry)
 
     async def probe(self) -> None:
         """Returns once a file as large as results are could be written; it is gone then. Raises OSError.
@@ -104,9 +104,6 @@ class Spool:
             # Not synced: an entry that reappears is sent again, and answered as already committed.
             with contextlib.suppress(OSError):
                 file.path.unlink(missing_ok=True)
-
-    async def close(self) -> None:
-        await self._writer.close()
 
     def _write(self, entries: Sequence[Entry]) -> None:
         for group in _cut(entries):

@@ -27,7 +27,7 @@ from worker_svc.guard.child import GuardLostError
 from worker_svc.guard.client import Guard
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.outcome import Reason, clean
-from worker_svc.session.loop import Loop, cancelled
+from worker_svc.session.loop import cancelled
 from worker_svc.session.outbox import Outbox, PendingUpdate
 from worker_svc.session.service import ProcessSignals, make_runner, make_worker
 from worker_svc.session.worker import Worker
@@ -68,8 +68,7 @@ async def execute(
             metrics = WorkerMetrics()  # nobody reads them
             runner = make_runner(settings, guard, folder, metrics)
             worker = make_worker(settings, folder, runner, disk, wake, metrics=metrics)
-            clock = Loop(worker.watch_time)
-            clock.start()
+            clock = asyncio.create_task(worker.watch_time())
             worker.uploads.opened(None)
             worker.assigned([lease], inf)
             ending = asyncio.create_task(_ending(worker, wake, on_update))
@@ -80,8 +79,7 @@ async def execute(
                     raise GuardLostError(guard.why_lost)
                 return ending.result() if ending.done() else None
             finally:
-                await cancelled(*ends)
-                await clock.stop()
+                await cancelled(*ends, clock)
                 await worker.close()
     finally:
         await guard.close()

@@ -12,18 +12,10 @@ from pathlib import Path
 
 from worker_svc.creators import PROFILES
 from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, CompletedCall, CreatorSettings, Job
-from worker_svc.outcome import MAX_STDERR, Outcome
+from worker_svc.outcome import MAX_STDERR, Exit, Outcome
 from worker_svc.output import LineSplitter, Tail, read_to_end
 
 # A CLI and a reporter for tests of creators: real processes, without the guard that a worker puts above them.
-
-
-@dataclass(frozen=True)
-class ProcessExit:
-    """How a process ended."""
-
-    code: int | None
-    signal: int | None
 
 
 class SubprocessCli:
@@ -78,7 +70,7 @@ class SubprocessCli:
                 os.killpg(process.pid, signal.SIGKILL)
             status = await process.wait()
         return CompletedCall(
-            exit=ProcessExit(status, None) if status >= 0 else ProcessExit(None, -status),
+            exit=Exit(status, None) if status >= 0 else Exit(None, -status),
             stdout=stdout.bytes(),
             stderr_tail=stderr.bytes().decode("utf-8", "replace"),
             truncated=stdout.truncated,

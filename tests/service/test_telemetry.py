@@ -37,7 +37,7 @@ from verification.generated.metrics import main, problems
 from worker_svc import otel as of_worker
 from worker_svc.config import configure_logging as configure_worker
 from worker_svc.session.leases import Lease
-from worker_svc.session.tracing import TraceContext as OfLease
+from worker_svc.session.leases import TraceContext as OfLease
 
 pytestmark = pytest.mark.unit
 

@@ -17,13 +17,13 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.harness.creator_cli import AnsweringCli, ProcessExit, RecordingReporter, SubprocessCli
+from tests.harness.creator_cli import AnsweringCli, RecordingReporter, SubprocessCli
 from tests.harness.process import installed
 from tests.harness.waiting import wait_until
 from worker_svc.creators import PROFILES
 from worker_svc.creators.base import Brief, Cli, CompletedCall, CreatorSettings, Job
 from worker_svc.demo_creator.__main__ import main
-from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
+from worker_svc.outcome import Completed, Deferred, Exit, Failed, Outcome, Reason
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +76,7 @@ class Demo(AnsweringCli):
 
     def answer(self, args: Sequence[str]) -> CompletedCall:
         done = self(*args)
-        status, stderr = ProcessExit(done.returncode, None), done.stderr.decode().strip()
+        status, stderr = Exit(done.returncode, None), done.stderr.decode().strip()
         return CompletedCall(status, done.stdout, stderr, truncated=False, timed_out=False)
 
     async def drive(self, profile: str, job: Job, cli: Cli | None = None) -> tuple[Outcome, RecordingReporter]:

@@ -34,10 +34,11 @@ from tests.harness.guarded import (
 from tests.harness.process import Process
 from tests.harness.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from worker_svc.guard import client, now
-from worker_svc.guard.child import Exit, GuardError, GuardLostError, SpawnError
+from worker_svc.guard.child import GuardError, GuardLostError, SpawnError
 from worker_svc.guard.client import Guard, RunEnd
 from worker_svc.guard.process.wire import Document
 from worker_svc.guard.watchdog import overdue_limit
+from worker_svc.outcome import Exit
 
 pytestmark = pytest.mark.integration
 

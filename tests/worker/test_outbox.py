@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -212,7 +213,7 @@ def test_an_answer_that_is_missing_or_foreign_settles_nothing_and_waits_for_the_
 
 # What a stream sends next: when a heartbeat is due.
 
-TTL, INTERVAL = 6.0, 2.0
+TTL, INTERVAL = 6, 2.0
 NOW = 1_000.0
 
 
@@ -231,15 +232,8 @@ class View:
 
 
 def policy_of(view: View) -> OutboundPolicy:
-    return OutboundPolicy(
-        cast("Any", view),
-        TTL,
-        INTERVAL,
-        NOW,
-        accepts_deferrals=True,
-        accepts_report_parts=True,
-        on_quiesced=lambda: None,
-    )
+    welcome = pb.Welcome(lease_ttl=Duration(seconds=TTL), accepts_deferrals=True, accepts_report_parts=True)
+    return OutboundPolicy(cast("Any", view), welcome, INTERVAL, NOW, lambda: None)
 
 
 def heartbeat(policy: OutboundPolicy, at: float) -> pb.Heartbeat:

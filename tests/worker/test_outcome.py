@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness.creator_cli import ProcessExit
 from tests.harness.waiting import wait_until_async
 from worker_svc import output
 from worker_svc.outcome import (
@@ -23,6 +22,7 @@ from worker_svc.outcome import (
     MAX_STDERR,
     Article,
     Completed,
+    Exit,
     Failed,
     Outcome,
     Reason,
@@ -60,11 +60,11 @@ def result(got: Outcome) -> Article:
 
 
 def test_a_clean_exit_says_nothing_yet() -> None:
-    assert of_exit(ProcessExit(0, None), "warnings") is None
+    assert of_exit(Exit(0, None), "warnings") is None
 
 
 def test_an_exit_status_is_an_error_with_the_end_of_stderr() -> None:
-    got = of_exit(ProcessExit(3, None), "first\n\x1b[31mError: no\x1b[0m\0\n")
+    got = of_exit(Exit(3, None), "first\n\x1b[31mError: no\x1b[0m\0\n")
     assert got == Failed(
         Reason.CREATOR_ERROR,
         "the CLI exited with status 3: Error: no",
@@ -74,7 +74,7 @@ def test_an_exit_status_is_an_error_with_the_end_of_stderr() -> None:
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGKILL, "SIGKILL"), (40, "signal 40")])
 def test_a_signal_is_an_error_that_names_it(number: int, name: str) -> None:
-    got = of_exit(ProcessExit(None, number), "")
+    got = of_exit(Exit(None, number), "")
     assert got == Failed(Reason.CREATOR_ERROR, f"the CLI was ended by {name}", {"signal": str(int(number))})
 
 

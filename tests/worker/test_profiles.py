@@ -22,7 +22,6 @@ from tests.harness.creator_cli import (
     JOB,
     SECOND,
     SETTINGS,
-    ProcessExit,
     RecordingReporter,
     SubprocessCli,
     run,
@@ -43,7 +42,7 @@ from worker_svc.creators.base import (
     Job,
 )
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
-from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
+from worker_svc.outcome import Article, Completed, Deferred, Exit, Failed, Outcome, Reason
 
 pytestmark = pytest.mark.unit
 
@@ -302,10 +301,10 @@ def test_the_scheduler_lets_nobody_set_what_a_worker_sets() -> None:
 
 # A CLI that asks to come back later: what counts as that, how long the pause is, what each profile makes of it.
 
-TEMPFAIL = ProcessExit(75, None)
+TEMPFAIL = Exit(75, None)
 
 
-def deferral(stdout: bytes, stderr: str, ended: ProcessExit = TEMPFAIL) -> Deferred | None:
+def deferral(stdout: bytes, stderr: str, ended: Exit = TEMPFAIL) -> Deferred | None:
     return base.deferred_by(CompletedCall(ended, stdout, stderr, truncated=False, timed_out=False))
 
 
@@ -346,10 +345,8 @@ def test_other_output_of_a_deferral_is_kept() -> None:
     assert deferred.message == ("why " * 50)
 
 
-@pytest.mark.parametrize(
-    "ended", [ProcessExit(0, None), ProcessExit(1, None), ProcessExit(74, None), ProcessExit(None, 9)]
-)
-def test_other_exit_statuses_are_no_deferral(ended: ProcessExit) -> None:
+@pytest.mark.parametrize("ended", [Exit(0, None), Exit(1, None), Exit(74, None), Exit(None, 9)])
+def test_other_exit_statuses_are_no_deferral(ended: Exit) -> None:
     assert deferral(b'{"retry_after": 3}', "retry-after: 3", ended) is None
 
 

@@ -16,9 +16,10 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol, Required, TypedDict, Unpack
 
 from contentgen.submit_fields import BRIEF
+from worker_svc.creators.progress import RunProgress
 from worker_svc.outcome import (
     Deferred,
-    ExitStatus,
+    Exit,
     Failed,
     Outcome,
     Reason,
@@ -154,7 +155,7 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class CompletedCall:
-    exit: ExitStatus
+    exit: Exit
     stdout: bytes  # the last `max_output` bytes
     stderr_tail: str  # the end of stderr, a few thousand characters at most
     truncated: bool  # whether the beginning of stdout is missing
@@ -212,6 +213,24 @@ class Creator(ABC):
     @abstractmethod
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         """Makes one attempt. Raises no exception of its own; cancelling it abandons the attempt."""
+
+    async def call_once(
+        self,
+        cli: Cli,
+        args: Sequence[str],
+        report: RunReporter,
+        progress_of: Callable[[str], RunProgress | None],
+        *,
+        to_file: bool = False,
+    ) -> CompletedCall | Failed:
+        """Makes the only call of a synchronous profile. Nothing but the task's timeout limits it."""
+
+        def on_line(line: str) -> None:
+            if value := progress_of(line):
+                report.progress(*value)
+
+        size, start = self._settings.result_output, report.processing
+        return await call(cli, args, limit=None, on_start=start, on_line=on_line, max_output=size, to_file=to_file)
 
     def fault(self, version: CompletedCall) -> str | None:  # noqa: ARG002 - most profiles ignore it
         """Returns why a CLI whose `--version` ended like this cannot be used, and what to do; None if it can.

@@ -28,7 +28,6 @@ from worker_svc.creators.base import (
     Needs,
     RunReporter,
     arguments,
-    call,
 )
 from worker_svc.creators.progress import RunProgress
 from worker_svc.outcome import Failed, Outcome, Reason, clean, failed, of_document, of_exit
@@ -153,7 +152,6 @@ class CreateOutput:
         return float(scores[-1]) if scores else None
 
     def failed_step(self) -> str | None:
-        """Returns the step in which the run failed; None if it was none."""
         steps = _NODE_FAILED.findall(self._text)
         return steps[-1] if steps and steps[-1] in STEPS else None
 
@@ -219,23 +217,10 @@ class LlmContentCreator(Creator):
 
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         """Makes one call. Nothing of an earlier attempt is in its folder, so there is no run to adopt."""
-
-        def on_line(line: str) -> None:
-            if value := progress(line):
-                report.progress(*value)
-
-        completed_call = await call(
-            cli,
-            create_arguments(job),
-            limit=None,
-            on_start=report.processing,
-            on_line=on_line,
-            max_output=self._settings.result_output,
-            to_file=True,
-        )
-        if isinstance(completed_call, Failed):
-            return completed_call
-        return await asyncio.to_thread(_outcome, completed_call, cli.folder / _DATABASE, self._settings)
+        done = await self.call_once(cli, create_arguments(job), report, progress, to_file=True)
+        if isinstance(done, Failed):
+            return done
+        return await asyncio.to_thread(_outcome, done, cli.folder / _DATABASE, self._settings)
 
 
 def create_arguments(job: Job) -> Sequence[str]:

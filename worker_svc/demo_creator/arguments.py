@@ -50,7 +50,6 @@ class Request(NamedTuple):
         return Brief._make(map(self.text, Brief._fields))
 
     def number(self, name: str, default: float) -> float:
-        """Returns the option as a finite number, 0 or above."""
         return number(f"--{name}", self.options[name]) if name in self.options else default
 
 

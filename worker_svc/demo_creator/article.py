@@ -11,8 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 from worker_svc.demo_creator.brief import Block, Brief
-from worker_svc.demo_creator.chinese import chinese
-from worker_svc.demo_creator.english import english
+from worker_svc.demo_creator.wording import chinese, english
 
 # A small picture: bands of colours that depend on a brief, as a PNG.
 

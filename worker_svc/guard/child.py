@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+
+from worker_svc.outcome import Exit
 
 _CHUNK = 64 * 1024  # bytes; what a pipe holds
-
-EndedBy = Literal["itself", "deadline", "request"]
 
 
 class GuardError(Exception):
@@ -28,16 +26,6 @@ class SpawnError(GuardError):
         super().__init__(message)
         self.errno = errno
         """The kernel's reason (ENOENT: no such program or interpreter, EACCES: not executable, …)."""
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a CLI ended: `code` if it exited, else the number of the `signal` that killed it."""
-
-    code: int | None
-    signal: int | None
-    ended_by: EndedBy
-    """By itself, because the deadline of its run had passed, or because the worker asked to stop it or its run."""
 
 
 class Child:

@@ -19,10 +19,11 @@ from typing import Literal
 
 from worker_svc.creator_user import CreatorUser
 from worker_svc.guard import now
-from worker_svc.guard.child import Child, Exit, GuardError, GuardLostError, SpawnError
+from worker_svc.guard.child import Child, GuardError, GuardLostError, SpawnError
 from worker_svc.guard.process.procfs import kill_below, kill_marked
 from worker_svc.guard.process.wire import Closed, Document, GuardChannel, close_all
 from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
+from worker_svc.outcome import Exit
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = (

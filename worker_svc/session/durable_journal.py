@@ -97,8 +97,8 @@ class DurableJournal:
 
     async def close(self) -> None:
         await self._retry.stop()
-        await self.marks.close()
-        await self.spool.close()
+        await self.marks.writer.close()
+        await self.spool.writer.close()
 
     def _write_failed(self, error: OSError) -> None:
         if self.healthy:

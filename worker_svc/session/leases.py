@@ -13,12 +13,12 @@ run is over, or POLL_TIMEOUT has passed. An answer to one poll also answers all 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from math import inf
-
-from worker_svc.session.tracing import TraceContext
+from typing import NamedTuple
 
 REPORT_RESERVE = 15.0
 """Seconds before a task's timeout in which its result is sent, whatever of it is not uploaded; or a quarter of it."""
@@ -52,6 +52,33 @@ class StopAction(Enum):
     END = auto()  # it has no run: send the update that ends it
     STOP_RUN = auto()
     """Stop its run, and send the update that ends it when no process of the run lives."""
+
+
+# The span that a lease follows. The scheduler has code of its own for it, whose domain imports nothing of others.
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACESTATE = re.compile(r"[ -~]{0,512}")
+
+
+class TraceContext(NamedTuple):
+    traceparent: str
+    tracestate: str = ""
+
+    @classmethod
+    def of(cls, traceparent: str, tracestate: str) -> TraceContext | None:
+        """Returns the context of an assignment; None if it has none, or none that is valid."""
+        if not _TRACEPARENT.fullmatch(traceparent):
+            return None
+        return cls(traceparent, tracestate if _TRACESTATE.fullmatch(tracestate) else "")
+
+    @property
+    def trace_id(self) -> str:
+        return self.traceparent[3:35]
+
+    def variables(self) -> Mapping[str, str]:
+        """Returns the variables by which a program learns of the span that it belongs to."""
+        state = {"TRACESTATE": self.tracestate} if self.tracestate else {}
+        return {"TRACEPARENT": self.traceparent, **state}
 
 
 @dataclass(slots=True)
@@ -189,6 +216,28 @@ def _too_late(lease: Lease, now: float) -> StopReason | None:
     if now >= lease.deadline:
         return StopReason.EXPIRED
     return StopReason.QUEUED_TOO_LONG if now - lease.received_at > lease.timeout else None
+
+
+# What the worker tells a tracer about the leases of tasks that belong to a trace.
+
+
+class Tracer:
+    """Makes no spans, so that a CLI gets the context that came with its lease; `otel.OtelTracer` makes some."""
+
+    def started(self, lease: Lease) -> None:
+        """A slot has taken it. What follows in its trace, such as the CLI's own spans, follows this attempt."""
+
+    def ended(self, lease: Lease, ending: str, reason: str) -> None:
+        """The update that ends it is known, and is to be delivered. `ending`: its kind; `reason` may be empty."""
+
+    def delivered(self, lease_id: str, outcome: str) -> None:
+        """That update is acknowledged."""
+
+    def close(self, within: float) -> None:
+        """Exports what is left, for so many seconds at most."""
+
+
+NO_TRACER = Tracer()
 
 
 # The scheduler's polls: which are open, and which was answered last.

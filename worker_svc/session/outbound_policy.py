@@ -29,21 +29,18 @@ class OutboundPolicy:
     def __init__(
         self,
         worker: Worker,
-        lease_ttl: float,
+        welcome: pb.Welcome,
         heartbeat_interval: float,
         at: float,
-        *,
-        accepts_deferrals: bool,
-        accepts_report_parts: bool,
         on_quiesced: Callable[[], None],
     ) -> None:
         """`on_quiesced` is called once the scheduler can send a draining worker no further lease on this stream."""
         self._worker = worker
-        self._accepts_deferrals = accepts_deferrals
-        self._accepts_parts = accepts_report_parts
+        self._accepts_deferrals = welcome.accepts_deferrals
+        self._accepts_parts = welcome.accepts_report_parts
         self._on_quiesced = on_quiesced
         self._parts = ReportCutter(heartbeat_interval)
-        self._heartbeats = HeartbeatLog(lease_ttl)
+        self._heartbeats = HeartbeatLog(wire.seconds(welcome.lease_ttl))
         self._heartbeat_interval = heartbeat_interval
         self._heartbeat_due_at = at
         self._reported_at = at - REPORT_INTERVAL

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -39,10 +40,10 @@ from worker_svc.runner import CliUnusableError, CreatorProgram, Runner
 from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials, TlsCredentials
 from worker_svc.session.durable_journal import DurableJournal
-from worker_svc.session.loop import Loop, cancelled
+from worker_svc.session.leases import NO_TRACER, Tracer
+from worker_svc.session.loop import cancelled
 from worker_svc.session.scheduler_connection import SchedulerConnection
 from worker_svc.session.slots import Slots
-from worker_svc.session.tracing import NO_TRACER, Tracer
 from worker_svc.session.worker import Worker
 from worker_svc.spool import Spool
 
@@ -202,15 +203,14 @@ async def _scraped(address: Address | None, metrics: WorkerMetrics, sampling: Sa
         yield
         return
     endpoint = MetricsEndpoint(address, metrics.registry, live=sampling.not_live, ready=sampling.not_ready)
-    loop = Loop(sampling.run)
-    loop.start()
+    samples = asyncio.create_task(sampling.run())
     try:
         listening = str(Address(address.host, endpoint.port))
         _log.info("metrics are served", action="metrics.ready", metrics_listen=listening)
         yield
     finally:
         endpoint.stop()
-        await loop.stop()
+        await cancelled(samples)
 
 
 def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder, metrics: WorkerMetrics) -> Runner:
@@ -262,86 +262,77 @@ def make_worker(
     return Worker(slots, runner, journal, wake.set, metrics=metrics, tracer=tracer, runs_one=settings.run_one)
 
 
+@dataclass(frozen=True, slots=True)
 class _Service:
     """The loops of a running worker, and its shutdown."""
 
-    def __init__(
-        self,
-        guard: Guard,
-        worker: Worker,
-        connection: SchedulerConnection,
-        credentials: Credentials,
-        settings: WorkerSettings,
-    ) -> None:
-        self._guard = guard
-        self._worker = worker
-        self._connection = connection
-        self._drain_timeout = settings.drain_timeout
-        self._runs_one, self._wait = settings.run_one, settings.run_one_wait
-        self._loops = [Loop(connection.run), Loop(worker.watch_time), Loop(credentials.keep_fresh), Loop(self._broken)]
+    guard: Guard
+    worker: Worker
+    connection: SchedulerConnection
+    credentials: Credentials
+    settings: WorkerSettings
 
     async def run(self, signals: ProcessSignals) -> int:
         """Runs until a signal has drained or stopped the worker, its one task is done, or something breaks."""
-        self._worker.restore()
+        self.worker.restore()
         drained = asyncio.create_task(self._run_and_drain(signals))
-        guard_loss = asyncio.create_task(self._guard.lost.wait())
-        loops = [loop.start() for loop in self._loops]
+        guard_loss = asyncio.create_task(self.guard.lost.wait())
+        bodies = (self.connection.run, self.worker.watch_time, self.credentials.keep_fresh, self._broken)
+        loops = [asyncio.create_task(body()) for body in bodies]
         try:
             await asyncio.wait([drained, guard_loss, *loops], return_when=asyncio.FIRST_COMPLETED)
             if guard_loss.done():  # nothing is guarded any more
-                return _guard_lost(f"{self._guard.why_lost}; its CLIs are gone, too")
+                return _guard_lost(f"{self.guard.why_lost}; its CLIs are gone, too")
             for ended_loop in (loop for loop in loops if loop.done()):
                 _log.critical("the worker broke", action="worker.broken", error=repr(ended_loop.exception()))
                 return EXIT_BROKEN
             return drained.result()
         finally:
-            await cancelled(drained, guard_loss)
-            for loop in self._loops:
-                await loop.stop()
-            await self._worker.close()
+            await cancelled(drained, guard_loss, *loops)
+            await self.worker.close()
 
     async def _broken(self) -> None:
-        await self._worker.broken.wait()
+        await self.worker.broken.wait()
         raise RuntimeError("the worker lost track of what runs")
 
     async def _run_and_drain(self, signals: ProcessSignals) -> int:
         """Drains when a signal comes, or the one task is done or has not come. Returns the exit status."""
-        ends: list[Coroutine[Any, Any, object]] = [signals.drain.wait(), self._worker.has_run_one.wait()]
-        if self._runs_one:
+        ends: list[Coroutine[Any, Any, object]] = [signals.drain.wait(), self.worker.has_run_one.wait()]
+        if self.settings.run_one:
             ends.append(self._no_task_comes())
         first, _ = await _first(*ends)
         await self._drain(signals)
-        if not self._runs_one:
+        if not self.settings.run_one:
             return 0
-        if not self._worker.empty.is_set():
+        if not self.worker.empty.is_set():
             return EXIT_UNDELIVERED
-        if first == 2 and not self._connection.last_received_at:
-            _log.error("no scheduler was reached", action="worker.no_scheduler", waited=self._wait)
+        if first == 2 and not self.connection.last_received_at:
+            _log.error("no scheduler was reached", action="worker.no_scheduler", waited=self.settings.run_one_wait)
             return EXIT_BROKEN
         return 0
 
     async def _no_task_comes(self) -> None:
         """Drains and returns once the wait for a task is over, and none is held."""
-        deadline = now() + self._wait
-        while now() < deadline or not self._worker.empty.is_set():  # noqa: ASYNC110 - no event says that time has passed
+        deadline = now() + self.settings.run_one_wait
+        while now() < deadline or not self.worker.empty.is_set():  # noqa: ASYNC110 - no event says that time has passed
             await asyncio.sleep(_CHECK_INTERVAL)
-        _log.info("no task came", action="worker.no_task", waited=self._wait)
-        self._worker.drain()  # in the same step: no lease may come in between
+        _log.info("no task came", action="worker.no_task", waited=self.settings.run_one_wait)
+        self.worker.drain()  # in the same step: no lease may come in between
 
     async def _drain(self, signals: ProcessSignals) -> None:
-        self._worker.drain()
+        self.worker.drain()
         first = 1
-        async with _within(self._drain_timeout):
+        async with _within(self.settings.drain_timeout):
             first, _ = await _first(self._drained(), signals.stop.wait(), self._scheduler_gone())
-        if first != 2 and not self._worker.empty.is_set():
-            _log.warning("stopping what runs", action="worker.stopping", held=len(self._worker.book))
-            self._worker.stop_all()
+        if first != 2 and not self.worker.empty.is_set():
+            _log.warning("stopping what runs", action="worker.stopping", held=len(self.worker.book))
+            self.worker.stop_all()
             async with _within(STOP_TIMEOUT):
-                await self._worker.empty.wait()
+                await self.worker.empty.wait()
         self._log_what_is_left()
 
     def _log_what_is_left(self) -> None:
-        book, spooled = self._worker.book, self._worker.journal.spool.lease_ids
+        book, spooled = self.worker.book, self.worker.journal.spool.lease_ids
         if spooled:
             leases = spooled[:MAX_NAMED_RESULTS]
             _log.warning(
@@ -356,18 +347,18 @@ class _Service:
     async def _scheduler_gone(self) -> None:
         """Returns once nothing runs, every result is in the spool, and no scheduler has sent anything for a while."""
         idle_since = now()
-        while now() - max(idle_since, self._connection.last_received_at) < SILENCE_TIMEOUT:
+        while now() - max(idle_since, self.connection.last_received_at) < SILENCE_TIMEOUT:
             await asyncio.sleep(_CHECK_INTERVAL)
-            if not self._worker.is_idle:
+            if not self.worker.is_idle:
                 idle_since = now()
 
     async def _drained(self) -> None:
         """Returns once no lease is held, and the scheduler can send no further one."""
-        await self._worker.empty.wait()
-        if self._connection.connected:
+        await self.worker.empty.wait()
+        if self.connection.connected:
             async with _within(QUIESCE_TIMEOUT):
-                await self._connection.quiesced.wait()
-        await self._worker.empty.wait()
+                await self.connection.quiesced.wait()
+        await self.worker.empty.wait()
 
 
 def _guard_lost(text: str) -> int:

@@ -14,9 +14,8 @@ from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.creators.base import TEXTS, Brief, Job
 from worker_svc.outcome import Article, Deferred, Failed, Outcome, Reason, RunOutput, failed
 from worker_svc.references import SCHEME, renamed
-from worker_svc.session.leases import Lease, StopReason
+from worker_svc.session.leases import Lease, StopReason, TraceContext
 from worker_svc.session.outbox import PendingUpdate, UpdateKind
-from worker_svc.session.tracing import TraceContext
 
 MAX_ENDING = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of the largest update; a message has to hold it with some overhead."""
@@ -33,7 +32,6 @@ _SPOOLED = {"completed": UpdateKind.COMPLETED, "failed": UpdateKind.FAILED, "def
 
 
 def lease_of(assigned: pb.AssignedLease, now: float, deadline: float) -> Lease:
-    """Returns an assigned lease as the worker holds it, queued."""
     timeout = seconds(assigned.timeout) if assigned.HasField("timeout") else inf
     return Lease(
         assigned.lease_id,
@@ -174,7 +172,6 @@ def _without(update: PendingUpdate, assets: Sequence[pb.ResultAsset]) -> pb.Leas
 
 
 def held(leases: Iterable[Lease]) -> list[pb.HeldLease]:
-    """Names leases in a hello or a heartbeat."""
     return [
         pb.HeldLease(lease_id=lease.lease_id, attempt=lease.attempt, stage=pb.LeaseStage.ValueType(lease.stage))
         for lease in leases

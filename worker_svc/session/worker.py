@@ -25,11 +25,10 @@ from worker_svc.session.deadlines import Renewal, grace
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.health import Probes
 from worker_svc.session.lease_executor import LeaseExecutor
-from worker_svc.session.leases import Lease, LeaseBook, StopAction, StopReason
+from worker_svc.session.leases import NO_TRACER, Lease, LeaseBook, StopAction, StopReason, Tracer
 from worker_svc.session.outbox import Outbox, PendingUpdate, UpdateKind
 from worker_svc.session.reporter import LeaseReporters
 from worker_svc.session.slots import REFUSAL_PAUSE, Intake, Slots
-from worker_svc.session.tracing import NO_TRACER, Tracer
 
 CHECK_INTERVAL = 0.2  # seconds between two checks of deadlines, while any lease is held
 

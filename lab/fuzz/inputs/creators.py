@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.fuzz.inputs import documents
-from tests.harness.creator_cli import AnsweringCli, ProcessExit
+from tests.harness.creator_cli import AnsweringCli
 from worker_svc.creators import PROFILES, progress
 from worker_svc.creators.base import MAX_PAUSE, Brief, CompletedCall, CreatorSettings, Job
-from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Failed, Outcome, clean_tail
+from worker_svc.outcome import MAX_MESSAGE, MAX_STDERR, Deferred, Exit, Failed, Outcome, clean_tail
 from worker_svc.output import LineSplitter
 from worker_svc.session import wire
 from worker_svc.session.leases import Lease
@@ -38,11 +38,11 @@ class _Cli(AnsweringCli):
         stderr = clean_tail(printed("create", self.source).decode("utf-8", "replace"), MAX_STDERR)
         return CompletedCall(self._exit(), stdout, stderr, truncated=False, timed_out=self.source.random() < 0.02)
 
-    def _exit(self) -> ProcessExit:
+    def _exit(self) -> Exit:
         if self.source.random() < 0.8:
-            return ProcessExit(0, None)
+            return Exit(0, None)
         codes, signals = (1, 75, 255), (9, 77)
-        ends = [*(ProcessExit(code, None) for code in codes), *(ProcessExit(None, number) for number in signals)]
+        ends = [*(Exit(code, None) for code in codes), *(Exit(None, number) for number in signals)]
         return self.source.choice(ends)
 
 
