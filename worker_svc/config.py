@@ -174,17 +174,13 @@ class WorkerSettings(ServiceSettings):
             problems.append("CONTENTGEN_TOKEN and CONTENTGEN_TOKEN_FILE exclude each other: unset one of them")
         if self.tls_client_cert is not None and self.tls_ca is None:
             problems.append("CONTENTGEN_TLS_CLIENT_CERT asks for CONTENTGEN_TLS_CA")
-        if (self.token or self.token_file) and not (self.tls_ca or self.insecure or self._stays_here):
+        stays_here = all(_HERE.fullmatch(address.strip()) for address in self.scheduler.split(","))
+        if (self.token or self.token_file) and not (self.tls_ca or self.insecure or stays_here):
             problems.append(
                 f"CONTENTGEN_SCHEDULER={self.scheduler}: the token would pass the network in plaintext: set"
                 " CONTENTGEN_TLS_CA, or reach a scheduler on 127.0.0.1, or set CONTENTGEN_INSECURE=on to try it out"
             )
         return problems
-
-    @property
-    def _stays_here(self) -> bool:
-        """Whether nothing that is sent to the schedulers leaves this machine."""
-        return all(_HERE.fullmatch(address.strip()) for address in self.scheduler.split(","))
 
 
 def addresses(target: str) -> list[str]:

@@ -38,10 +38,6 @@ class CreatorUser:
             )
         return cls(name, entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(name, entry.pw_gid)))
 
-    def own(self, folder: Path) -> None:
-        """Gives an empty folder to this user. Raises OSError."""
-        os.chown(folder, self.uid, self.gid, follow_symlinks=False)
-
 
 def _missing_capabilities() -> list[str]:
     if sys.platform != "linux":

@@ -217,7 +217,7 @@ class Runner:
     def _make(self, folder: Path) -> None:
         folder.mkdir(mode=0o700)
         if self._user is not None:
-            self._user.own(folder)
+            os.chown(folder, self._user.uid, self._user.gid, follow_symlinks=False)
 
     async def execute(self, run: CliRun, job: Job, report: RunReporter) -> Outcome:
         """Makes one attempt at `job`. Raises CannotRunError, RunExpiredError, GuardLostError."""

@@ -126,9 +126,6 @@ class LeaseBook:
     def __iter__(self) -> Iterator[Lease]:
         return iter(self._leases.values())
 
-    def __contains__(self, lease_id: str) -> bool:
-        return lease_id in self._leases
-
     def get(self, lease_id: str) -> Lease | None:
         return self._leases.get(lease_id)
 

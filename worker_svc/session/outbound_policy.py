@@ -27,12 +27,7 @@ class OutboundPolicy:
     """What one stream has sent, and sends next. It takes updates from the worker's outbox, and changes nothing else."""
 
     def __init__(
-        self,
-        worker: Worker,
-        welcome: pb.Welcome,
-        heartbeat_interval: float,
-        at: float,
-        on_quiesced: Callable[[], None],
+        self, worker: Worker, welcome: pb.Welcome, heartbeat_interval: float, at: float, on_quiesced: Callable[[], None]
     ) -> None:
         """`on_quiesced` is called once the scheduler can send a draining worker no further lease on this stream."""
         self._worker = worker
@@ -71,7 +66,7 @@ class OutboundPolicy:
         if self._answered_poll != self._sent_poll:
             return self._heartbeat(at)
         if (part := self._parts.next(at)) is not None:
-            return wire.part(*part)
+            return pb.LeaseRequest(report_part=part)
         if self._report_is_due(at) and (report := self._report(at)) is not None:
             return report
         return self._heartbeat(at) if self._heartbeat_is_due(at) else None
@@ -170,7 +165,7 @@ class OutboundPolicy:
             self._parts.begin(number, message.report.SerializeToString())
             part = self._parts.next(at)
             assert part is not None, "a report that has just begun has a first part"
-            message = wire.part(*part)
+            message = pb.LeaseRequest(report_part=part)
         self._note_answered_poll()
         return message
 

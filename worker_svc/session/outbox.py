@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain, zip_longest
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from contentgen.v1 import worker_service_pb2 as pb
 
@@ -202,12 +202,6 @@ SLOW_FACTOR = 3
 FAST_SHARE = 0.25  # the fast limit is at most this share of the heartbeat interval
 
 
-class ReportPart(NamedTuple):
-    report_number: int
-    data: bytes
-    last: bool
-
-
 class ReportCutter:
     def __init__(self, heartbeat_interval: float) -> None:
         self._fast_limit = min(FAST_LIMIT, FAST_SHARE * heartbeat_interval)
@@ -225,13 +219,13 @@ class ReportCutter:
         """Begins with a report. Not allowed while `busy`."""
         self._report_number, self._left, self._sent_at = report_number, memoryview(report), None
 
-    def next(self, at: float) -> ReportPart | None:
+    def next(self, at: float) -> pb.ReportPart | None:
         """Returns the next part; None if the last one is not received yet, or all is sent."""
         if not self._left or self._sent_at is not None:
             return None
         data, self._left = bytes(self._left[: self.size]), self._left[self.size :]
         self._sent_at = at if self._left else None
-        return ReportPart(self._report_number, data, last=not self._left)
+        return pb.ReportPart(report_number=self._report_number, data=data, last=not self._left)
 
     def received(self, report_number: int, at: float) -> None:
         if self._sent_at is None or report_number != self._report_number:

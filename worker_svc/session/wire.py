@@ -187,10 +187,6 @@ def report(number: int, updates: Iterable[PendingUpdate], *, accepts_deferrals: 
     return pb.LeaseRequest(report=pb.Report(number=number, updates=messages))
 
 
-def part(report_number: int, data: bytes, last: bool) -> pb.LeaseRequest:
-    return pb.LeaseRequest(report_part=pb.ReportPart(report_number=report_number, data=data, last=last))
-
-
 def outcome_name(outcome: int) -> str:
     """Returns the name of an outcome for logs: `committed`, `already_committed`, `lease_lost`."""
     names: Mapping[int, str] = {value: name for name, value in pb.UpdateOutcome.items()}
