@@ -60,6 +60,40 @@ def quick_creator(folder: Path) -> Path:
     return path
 
 
+# A creator that breaks and is mended, in shell, for the `json` profile.
+
+BROKEN = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
+"""What a worker says of it while it fails."""
+_BREAKABLE_SCRIPT = """\
+#!/bin/sh
+[ "$1" = create ] || {{ echo asked >> {folder}/asked; exit "$(cat {folder}/version 2>/dev/null || echo 0)"; }}
+while [ -e {folder}/hangs ]; do sleep 0.05; done
+[ -e {folder}/works ] || {{ echo 'no model answers' >&2; exit 3; }}
+sleep 0.1
+echo '{{"content": "an article"}}'
+"""
+
+
+class BreakableCreator:
+    """A CLI that fails at once while there is no file `works`, and hangs while there is one `hangs`.
+
+    `version` may hold the exit status of `--version`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.path = folder / "creator"
+        self.works, self.hangs = folder / "works", folder / "hangs"
+        self.version, self._asked = folder / "version", folder / "asked"
+        self.path.write_text(_BREAKABLE_SCRIPT.format(folder=folder))
+        self.path.chmod(0o755)
+
+    @property
+    def asked(self) -> int:
+        """The number of `--version` calls."""
+        return len(self._asked.read_text().splitlines())
+
+
 # A creator whose results name files: it speaks the `json` profile, and does in its folder what a test wants.
 
 _PICTURE_SCRIPT = """\

@@ -11,42 +11,19 @@ from typing import Any
 import pytest
 
 from contentgen.v1 import worker_service_pb2 as pb
+from tests.harness.creators import BROKEN, BreakableCreator
 from tests.harness.scripted_scheduler import ScriptedScheduler, Stream, held, lease
 from tests.harness.worker_process import WorkerProcess, lease_in, worker_session
 from worker_svc.session.health import MAX_QUICK_FAILURES
 
 pytestmark = pytest.mark.integration
 
-ERROR = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
-_CREATOR = """#!/bin/sh
-[ "$1" = create ] || {{ echo asked >> {folder}/asked; exit "$(cat {folder}/version 2>/dev/null || echo 0)"; }}
-while [ -e {folder}/hangs ]; do sleep 0.05; done
-[ -e {folder}/works ] || {{ echo 'no model answers' >&2; exit 3; }}
-echo '{{"content": "an article"}}'
-"""
-
-
-class Creator:
-    """A CLI that fails at once while there is no file `works`, and hangs while there is one `hangs`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "creator"
-        self.works, self.hangs = folder / "works", folder / "hangs"
-        self.version, self._asked = folder / "version", folder / "asked"
-        self.path.write_text(_CREATOR.format(folder=folder))
-        self.path.chmod(0o755)
-
-    @property
-    def asked(self) -> int:
-        """The number of `--version` calls."""
-        return len(self._asked.read_text().splitlines())
-
 
 @asynccontextmanager
 async def broken_session(
     folder: Path, **settings: Any
-) -> AsyncIterator[tuple[ScriptedScheduler, WorkerProcess, Stream, Creator]]:
-    creator = Creator(folder)
+) -> AsyncIterator[tuple[ScriptedScheduler, WorkerProcess, Stream, BreakableCreator]]:
+    creator = BreakableCreator(folder)
     settings = {"CONTENTGEN_SLOTS": "1", "CREATOR_CLI_PATH": str(creator.path), **settings}
     async with worker_session(folder / "data", **settings) as (scheduler, worker, stream):
         yield scheduler, worker, stream, creator
@@ -61,8 +38,8 @@ async def falls_ill(stream: Stream) -> pb.Heartbeat:
     return await unhealthy(stream)
 
 
-async def unhealthy(stream: Stream, free_slots: int = 0) -> pb.Heartbeat:
-    heartbeat: pb.Heartbeat = await stream.until("heartbeat", lambda s: s.unhealthy and s.free_slots == free_slots)
+async def unhealthy(stream: Stream) -> pb.Heartbeat:
+    heartbeat: pb.Heartbeat = await stream.until("heartbeat", lambda s: s.unhealthy and s.free_slots == 0)
     return heartbeat
 
 
@@ -91,11 +68,11 @@ async def test_five_quick_failures_make_a_worker_unhealthy_until_a_success(tmp_p
     async with broken_session(tmp_path, CONTENTGEN_QUEUE_SIZE="2") as (_, worker, stream, creator):
         ill = await falls_ill(stream)
         fell_ill_at = time.monotonic()
-        assert (ill.free_slots, ill.last_error) == (0, ERROR)
+        assert (ill.free_slots, ill.last_error) == (0, BROKEN)
 
         await probe(stream, "tried-in-vain", "failed")
         assert time.monotonic() - fell_ill_at > 0.5, "the first pause is a second"
-        await unhealthy(stream, free_slots=0)
+        await unhealthy(stream)
         failed_again_at = time.monotonic()
         creator.works.touch()
         await probe(stream, "tried", "completed")
@@ -138,7 +115,7 @@ async def test_leases_in_transit_are_released_and_a_cancelled_probe_decides_noth
         creator.hangs.touch()
         heartbeat = await stream.grant(lease("cancelled"), wanted=lambda s: s.unhealthy and s.free_slots == 1)
         assert heartbeat.last_assignment == 6
-        await unhealthy(stream, free_slots=0)
+        await unhealthy(stream)
         stream.send(cancel=pb.Cancel(lease_id="cancelled", reason="CANCELLED_BY_CLIENT"))
         await stream.update("released", "cancelled")
         creator.works.touch()
@@ -171,13 +148,3 @@ async def test_no_probe_task_runs_while_the_cli_cannot_print_its_version(tmp_pat
         anew, _ = await scheduler.session()
         heartbeat = await anew.until("heartbeat")
         assert (heartbeat.unhealthy, heartbeat.free_slots) == (False, 1)
-
-
-@pytest.mark.parametrize("profile", ["json", "reference"])
-async def test_a_missing_cli_makes_the_worker_unhealthy_at_once(tmp_path: Path, profile: str) -> None:
-    async with broken_session(tmp_path, CREATOR_PROFILE=profile) as (_, _, stream, creator):
-        creator.path.unlink()
-        await stream.grant(lease("a"))
-        assert (await stream.update("failed", "a")).failed.error.reason == "CREATOR_CLI_NOT_FOUND"
-        heartbeat = await unhealthy(stream, free_slots=0)
-        assert heartbeat.last_error.startswith("CREATOR_CLI_NOT_FOUND: ")

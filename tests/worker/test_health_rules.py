@@ -310,11 +310,16 @@ def test_at_most_one_probe_runs_while_the_breaker_is_not_closed(steps: list[str]
 # The arithmetic of capacity.
 
 
-def test_fewer_slots_let_what_runs_run_on() -> None:
-    slots = Slots(3, 1)
-    for lease_id in "abc":
+def running(lease_ids: str, slots: Slots) -> Slots:
+    """The slots, of which these leases have taken one each."""
+    for lease_id in lease_ids:
         slots.queue(lease_id)
         slots.next()
+    return slots
+
+
+def test_fewer_slots_let_what_runs_run_on() -> None:
+    slots = running("abc", Slots(3, 1))
     slots.size = 1
     assert (slots.taken, slots.free()) == (3, 0)
     slots.leave("a")
@@ -326,10 +331,7 @@ def test_fewer_slots_let_what_runs_run_on() -> None:
 
 
 def test_each_freed_slot_is_worth_a_state_where_nothing_waits() -> None:
-    slots = Slots(3, 0)
-    for lease_id in "abc":
-        slots.queue(lease_id)
-        slots.next()
+    slots = running("abc", Slots(3, 0))
     assert not slots.warrants_heartbeat(0)
     slots.leave("a")
     assert slots.warrants_heartbeat(0)
@@ -347,9 +349,7 @@ def test_fewer_places_than_are_known_are_worth_a_state() -> None:
 def test_a_bound_leaves_no_place_ahead_of_a_slot_and_none_beyond_the_slots() -> None:
     slots = Slots(2, 4)
     assert [slots.free(most) for most in (None, 0, 1, 2, 9)] == [6, 0, 1, 2, 2]
-    for lease_id in "ab":
-        slots.queue(lease_id)
-        slots.next()
+    running("ab", slots)
     assert [slots.free(most) for most in (None, 0, 1)] == [4, 0, 0]
     slots.queue("c")
     assert slots.free(1) == 0
@@ -411,6 +411,7 @@ def first_overdue(watchdog: Watchdog, begin: float, end: float) -> float | None:
 
 @given(st.floats(6, 3600))
 def test_a_guard_has_its_grace_and_more_and_is_given_up_before_the_lease_may_expire(lease_ttl: float) -> None:
+    assert 0 < grace(lease_ttl) <= time_to_stop(lease_ttl) / 2
     assert grace(lease_ttl) < overdue_limit(grace(lease_ttl)) <= time_to_stop(lease_ttl) - grace(lease_ttl) / 2
 
 
@@ -460,6 +461,7 @@ def test_a_run_that_begins_past_its_deadline_gives_the_guard_as_long() -> None:
 @pytest.mark.parametrize(("lease_ttl", "expected"), [(5, 5 / 3), (12, 4), (30, 10), (120, 10)])
 def test_the_time_to_stop_is_a_third_of_the_lease_time_ten_seconds_at_most(lease_ttl: float, expected: float) -> None:
     assert time_to_stop(lease_ttl) == pytest.approx(expected)
+    assert grace(lease_ttl) == pytest.approx(min(expected / 2, 3.0)), "half of it for TERM, three seconds at most"
 
 
 @given(st.floats(5, 3600), st.floats(0, 1e6), st.floats(0, 100))
@@ -503,9 +505,3 @@ def test_states_that_were_passed_over_for_a_newer_one_await_no_answer() -> None:
     assert renewal is not None
     assert renewal.deadline == 123.0
     assert not log.awaits_ack
-
-
-@pytest.mark.parametrize("lease_ttl", [5.0, 8.0, 60.0, 120.0])
-def test_a_run_has_its_grace_and_is_killed_within_the_time_to_stop(lease_ttl: float) -> None:
-    assert 0 < grace(lease_ttl) <= time_to_stop(lease_ttl) / 2
-    assert grace(120.0) == 3.0
