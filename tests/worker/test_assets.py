@@ -476,14 +476,6 @@ def test_what_is_not_allowed_is_refused_after_a_redirect_too(fetcher: Fetcher, p
         assert refusal(fetcher, f"https://localhost:{port}/go?{target}") is LeftOutReason.HOST_NOT_ALLOWED
 
 
-def test_a_private_network_is_refused_whatever_its_name(certificates: Path, port: int) -> None:
-    tls = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
-    assert (
-        refusal(Fetcher([f"localhost:{port}"], tls=tls), f"https://localhost:{port}/a.png")
-        is LeftOutReason.HOST_NOT_ALLOWED
-    )
-
-
 @pytest.mark.parametrize(
     ("path", "reason"),
     [

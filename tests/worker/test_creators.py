@@ -11,9 +11,9 @@ import pytest
 from contentgen.v1 import content_service_pb2 as content_pb
 from tests.harness.client import request, status_name
 from tests.harness.processes import belonging_to
-from tests.harness.stack import Stack, Worker
-from tests.harness.waiting import wait_until, wait_until_gone
-from tests.published.package import ARTICLE, PASSED, PICTURES, Answer, Endpoints, Kind, serving
+from tests.harness.stack import Stack
+from tests.harness.waiting import wait_until_gone
+from tests.published.package import ARTICLE, PASSED, PICTURES, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -106,30 +106,23 @@ def test_hostile_topics_reach_the_cli_byte_for_byte(stack: Stack) -> None:
     assert client.content(tasks[-1].content_id).title == "😀" * 255
 
 
-# The published npm package as the CLI of real workers: from submit to publish pool, and what happens in the middle.
+# The published npm package as the CLI of a real worker: from submit to publish pool.
 
-AS_ANY_CLI = pytest.mark.release("the published program is ended as any CLI is")
 TOPIC = "--help 人工智能的“未来”\n发展"
-LEASE = 120.0
-"""Seconds: no lease of these scenarios expires."""
 WITHIN = 60.0
 """Seconds: the CLI alone takes more than ten to start on a busy machine."""
 
 
-def _worker(stack: Stack, target: str, cli: Path, endpoints: Endpoints) -> Worker:
-    passed = ",".join(PASSED)
-    profile = "llm-content-creator"
-    worker = stack.worker("worker", target, CREATOR_PROFILE=profile, CREATOR_CLI_PATH=str(cli), CREATOR_ENV=passed)
-    worker.environment |= endpoints.environment
-    return worker
-
-
 @pytest.mark.costly("the published creator runs whole")
 def test_a_task_from_submit_to_publish_pool(stack: Stack, published_cli: Path) -> None:
-    scheduler = stack.scheduler(lease_ttl=LEASE).start()
+    scheduler = stack.scheduler(lease_ttl=120).start()
     client = scheduler.client
+    profile, passed = "llm-content-creator", ",".join(PASSED)
+    worker = stack.worker(
+        "worker", scheduler, CREATOR_PROFILE=profile, CREATOR_CLI_PATH=str(published_cli), CREATOR_ENV=passed
+    )
     with serving() as endpoints:
-        worker = _worker(stack, scheduler.target, published_cli, endpoints).start()
+        worker.start(**endpoints.environment)
         assert client.workers()[worker.name].creator_version == "0.1.0", "as it says of itself"
         assert endpoints.asked == []
         account_id = client.create_account()
@@ -142,35 +135,3 @@ def test_a_task_from_submit_to_publish_pool(stack: Stack, published_cli: Path) -
     [entry] = client.publish_pool()
     assert (entry.content_id, entry.status) == (content.content_id, content_pb.PUBLISH_STATUS_PENDING)
     assert endpoints.strays == []
-
-
-@AS_ANY_CLI
-def test_a_killed_workers_run_dies_with_it_and_its_task_runs_again(stack: Stack, published_cli: Path) -> None:
-    scheduler = stack.scheduler(lease_ttl=LEASE).start()
-    client = scheduler.client
-    with serving(article=Answer(held=True)) as endpoints:
-        worker = _worker(stack, scheduler.target, published_cli, endpoints).start()
-        task_id = client.submit(client.create_account(), TOPIC)
-        wait_until(lambda: endpoints.of(Kind.ARTICLE), within=WITHIN, what="the model is asked for the article")
-        worker.kill()
-        wait_until_gone(lambda: belonging_to(worker.folder), within=10, what="the guard and the CLI are gone")
-    with serving() as endpoints:
-        worker.start(**endpoints.environment)
-        task = client.wait_completed(task_id, within=WITHIN)
-    assert (task.attempt, task.retry_count) == (2, 0)
-    assert len(client.contents()) == 1
-
-
-@AS_ANY_CLI
-def test_a_run_that_takes_too_long_is_ended(stack: Stack, published_cli: Path) -> None:
-    scheduler = stack.scheduler(lease_ttl=LEASE).start()
-    client = scheduler.client
-    with serving(outline=Answer(held=True)) as endpoints:
-        worker = _worker(stack, scheduler.target, published_cli, endpoints).start()
-        idle = set(belonging_to(stack.folder))
-        task_id = client.submit(client.create_account(), TOPIC, timeout=30, auto_retry=False)
-        task = client.wait(task_id, within=WITHIN)
-        wait_until_gone(lambda: set(belonging_to(stack.folder)) - idle, within=10, what="the CLI is gone")
-    assert (status_name(task.status), task.error.reason) == ("timeout", "TASK_TIMEOUT")
-    assert len(endpoints.of(Kind.OUTLINE)) == 1
-    assert worker.alive

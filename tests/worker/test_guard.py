@@ -213,12 +213,6 @@ class TestEnd:
         assert await child.wait() == Exit(None, signal.SIGKILL, "deadline")
         assert now() - thawed < grace
 
-    async def test_a_process_tree_that_ignores_term_is_killed(self, guard: Guard) -> None:
-        child = await start(guard, "run", STUBBORN_FAMILY)
-        pids = await told(child, 3)
-        assert await guard.close_run("run") == RunEnd("request", leftovers=2, killed=3)
-        assert living(pids) == set()
-
     async def test_an_orphan_belongs_to_the_run_until_it_is_closed(self, guard: Guard) -> None:
         child = await start(guard, "run", ORPHAN)
         [orphan] = await told(child, 1)

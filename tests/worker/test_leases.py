@@ -22,7 +22,7 @@ from worker_svc.session.leases import (
     StopReason,
 )
 from worker_svc.session.outbox import PendingUpdate, UpdateKind
-from worker_svc.session.reporter import LeaseReporter
+from worker_svc.session.reporter import LeaseReporter, LeaseReporters
 
 pytestmark = pytest.mark.unit
 
@@ -93,7 +93,7 @@ def test_the_effect_of_stopping_depends_on_the_stage_of_the_lease(stage: Stage, 
     lease = at_stage(book, stage)
     assert book.stop(lease, why) is EFFECTS[stage]
     assert lease.stop is (None if stage is Stage.FINISHED else why)
-    assert lease.lease_id in book, "held until its ending is acknowledged"
+    assert lease in book, "held until its ending is acknowledged"
     assert book.stop(lease, StopReason.DRAINING) is StopAction.NOTHING, "the first reason stays"
     assert lease.stop is (None if stage is Stage.FINISHED else why)
 
@@ -278,6 +278,14 @@ async def loop_has_turned() -> None:
 @pytest.fixture
 def run() -> Reported:
     return Reported()
+
+
+def test_a_run_without_status_calls_delays_no_answer() -> None:
+    book = LeaseBook()
+    reporters = LeaseReporters(book, lambda _: None, lambda: None)
+    reporters.open(held(book))
+    reporters.poll_now("1")
+    assert reporters.polls.answered == "1"
 
 
 def test_progress_is_sent_at_most_once_a_second(run: Reported) -> None:

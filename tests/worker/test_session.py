@@ -250,9 +250,8 @@ async def test_a_failing_disk_loses_no_result_and_takes_no_task(tmp_path: Path) 
 # A CLI that defers.
 
 
-@pytest.mark.parametrize("profile", ["json", "reference"])
-async def test_a_deferral_is_reported_and_frees_the_slot(tmp_path: Path, profile: str) -> None:
-    async with worker_session(tmp_path, CREATOR_PROFILE=profile, CONTENTGEN_SLOTS="1") as (_, worker, stream):
+async def test_a_deferral_is_reported_and_frees_the_slot(tmp_path: Path) -> None:
+    async with worker_session(tmp_path, CONTENTGEN_SLOTS="1") as (_, worker, stream):
         await stream.grant(lease("a", retry_after="2.5"))
         update = await stream.update("deferred", "a")
         assert (update.attempt, update.deferred.retry_after.ToMilliseconds()) == (1, 2_500)
@@ -314,9 +313,6 @@ class Creator:
 
     def hangs(self, name: str) -> None:
         (self._folder / f"hang-task-{name}").touch()
-
-    def hangs_no_more(self, name: str) -> None:
-        (self._folder / f"hang-task-{name}").unlink()
 
     def calls(self, command: str, name: str) -> int:
         return (self._folder / "calls").read_text().splitlines().count(f"{command} task-{name}")
@@ -389,19 +385,6 @@ async def test_a_repeated_poll_runs_no_status_call_again(tmp_path: Path) -> None
         assert creator.calls("status", "a") == 3
 
 
-async def test_a_poll_during_a_status_call_makes_another_one(tmp_path: Path) -> None:
-    async with running_creators(tmp_path, "a") as (creator, stream):
-        creator.hangs("a")
-        poll(stream, "1")
-        await wait_until_async(lambda: creator.calls("status", "a") == 2, within=5, what="the CLI is asked")
-        poll(stream, "2")
-        stream.send(resize=pb.Resize(slots=2))  # the heartbeat shows that this and the poll have arrived
-        await stream.until("heartbeat", lambda beat: beat.free_slots == 1)
-        creator.hangs_no_more("a")
-        await answer(stream, "2")
-        assert creator.calls("status", "a") == 3
-
-
 async def test_a_cli_that_hangs_does_not_delay_the_updates_of_others(tmp_path: Path) -> None:
     async with running_creators(tmp_path, "a", "b") as (creator, stream):
         creator.becomes("a", "completed")
@@ -410,14 +393,6 @@ async def test_a_cli_that_hangs_does_not_delay_the_updates_of_others(tmp_path: P
         await answer(stream, "1")
         assert said_before(stream, "completed", "1") == ["a"]
         assert stream.updates("failed") == []
-
-
-async def test_a_run_without_status_calls_delays_no_answer(tmp_path: Path) -> None:
-    async with worker_session(tmp_path, heartbeat=60.0) as (_, worker, stream):
-        await running(stream, worker, lease("a", seconds=FOR_EVER))
-        poll(stream, "1")
-        heartbeat = await answer(stream, "1")
-        assert [each.stage for each in heartbeat.held_leases] == [pb.LEASE_STAGE_PROCESSING]
 
 
 async def test_a_new_stream_answers_no_poll_of_the_last_one(tmp_path: Path) -> None:
