@@ -96,7 +96,3 @@ def _cannot_start(*problems: str) -> int:
     for problem in problems:
         print(f"contentgen-worker: {problem}", file=sys.stderr)  # noqa: T201 - no log is configured yet
     return EXIT_STATUS
-
-
-if __name__ == "__main__":
-    main()

@@ -99,11 +99,6 @@ class Article:
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
-    article: Article
-
-
-@dataclass(frozen=True, slots=True)
 class Failed:
     """The run failed. `message` is human-readable; `details` may have `exit_code`, `signal` (numbers) and `stderr`."""
 
@@ -120,7 +115,7 @@ class Deferred:
     message: str = ""
 
 
-Outcome = Completed | Failed | Deferred
+Outcome = Article | Failed | Deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +179,15 @@ def of_exit(ended: Exit, stderr: str, reason: str = "") -> Failed | None:
 
 
 def of_spawn_error(error: OSError) -> Failed:
-    """Returns the failure of a CLI that could not be started."""
     reason = Reason.CREATOR_CLI_NOT_FOUND if error.errno in _CANNOT_RUN else Reason.CREATOR_ERROR
     return failed(reason, f"the CLI could not be started: {error}")
 
 
 def of_time_out(command: str, limit: float, stderr: str = "") -> Failed:
-    """Returns the failure of a call that was stopped after `limit` seconds."""
     return failed(Reason.CREATOR_TIMEOUT, f"`{command}` did not end within {limit:g} s", stderr)
 
 
-def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = "") -> Completed | Failed:
+def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = "") -> Article | Failed:
     """Returns the article in the last JSON document of `stdout`, or why there is none.
 
     `truncated` says that the beginning of `stdout` is missing. `max_result` bounds body and HTML together, in bytes of
@@ -211,7 +204,7 @@ def of_output(stdout: bytes, *, truncated: bool, max_result: int, stderr: str = 
     return of_document(document, max_result, stderr)
 
 
-def of_document(document: Mapping[str, Any], max_result: int, stderr: str = "") -> Completed | Failed:
+def of_document(document: Mapping[str, Any], max_result: int, stderr: str = "") -> Article | Failed:
     """Returns the article in a document with the key `content`, and perhaps `htmlContent`, `images`, `qualityScore`,
     `title`, `usage` and `model`.
     """
@@ -362,14 +355,14 @@ def is_finite(number: float) -> bool:
         return False
 
 
-def _bounded(result: Article, max_result: int) -> Completed | Failed:
+def _bounded(result: Article, max_result: int) -> Article | Failed:
     if result.size > max_result:
         return failed(Reason.RESULT_TOO_LARGE, f"body and HTML have {result.size} bytes; {max_result} are allowed")
     if len(result.images) > MAX_IMAGES:
         return failed(Reason.RESULT_TOO_LARGE, f"{len(result.images)} images; {MAX_IMAGES} are allowed")
     if sum(map(_bytes, result.images)) > MAX_IMAGE_BYTES:
         return failed(Reason.RESULT_TOO_LARGE, f"the images' names have more than {MAX_IMAGE_BYTES} bytes")
-    return Completed(result)
+    return result
 
 
 def _bytes(text: str) -> int:

@@ -104,7 +104,6 @@ class FileFollower:
             sink.end()
 
     def ended(self) -> None:
-        """Records that the CLI has ended."""
         self._no_more.set()
 
     def _read_new(self) -> bool:

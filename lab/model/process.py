@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.domain.ids import LeaseRef, format_lease_id, parse_lease_id
-from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason
+from worker_svc.outcome import Article, Deferred, Failed, Outcome, Reason
 from worker_svc.session import deadlines
 from worker_svc.session.deadlines import HeartbeatLog
 from worker_svc.session.health import CircuitBreaker, CircuitState
@@ -86,14 +86,14 @@ def ref_of(lease_id: str, attempt: int) -> LeaseRef:
 
 
 ENDS: Mapping[str, Outcome] = {
-    "finish": Completed(Article("an article")),
+    "finish": Article("an article"),
     "fail": Failed(Reason.CREATOR_ERROR, "the model said no"),
     "ill": Failed(Reason.CREATOR_CLI_NOT_FOUND, "there is no CLI any more"),
     "defer": Deferred(1.0),
 }
 """How a run may end by itself, by the names of the steps."""
 
-_KINDS = {Completed: UpdateKind.COMPLETED, Failed: UpdateKind.FAILED, Deferred: UpdateKind.DEFERRED}
+_KINDS = {Article: UpdateKind.COMPLETED, Failed: UpdateKind.FAILED, Deferred: UpdateKind.DEFERRED}
 
 
 @dataclass(slots=True)

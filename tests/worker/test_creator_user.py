@@ -66,7 +66,7 @@ def place() -> Iterator[Path]:
 def tried(place: Path, **environment: str) -> list[str]:
     """What the CLI tells of a run of a worker that has a token, line by line."""
     done = subprocess.run(
-        [sys.executable, "-m", "worker_svc.main", "try", "--topic=Tea", "--output=json"],
+        [sys.executable, "-m", "worker_svc", "try", "--topic=Tea", "--output=json"],
         env={
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),

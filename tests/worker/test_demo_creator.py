@@ -23,7 +23,7 @@ from tests.harness.waiting import wait_until
 from worker_svc.creators import PROFILES
 from worker_svc.creators.base import Brief, CompletedCall, CreatorSettings, Job
 from worker_svc.demo_creator.__main__ import main
-from worker_svc.outcome import Completed, Deferred, Exit, Failed, Outcome, Reason
+from worker_svc.outcome import Article, Deferred, Exit, Failed, Outcome, Reason
 
 pytestmark = pytest.mark.integration
 
@@ -205,9 +205,9 @@ def test_an_asynchronous_run_needs_no_process(demo: Demo) -> None:
 @pytest.mark.parametrize("profile", SPOKEN)
 async def test_a_profile_gets_its_article(demo: Demo, profile: str) -> None:
     outcome, report = await demo.drive(profile, JOB)
-    assert isinstance(outcome, Completed)
-    assert JOB.brief.topic in outcome.article.content
-    assert outcome.article.quality_score is not None
+    assert isinstance(outcome, Article)
+    assert JOB.brief.topic in outcome.content
+    assert outcome.quality_score is not None
     assert report.events[0] == "processing"
     assert len(report.events) > 1
     assert demo.commands.count("create") == 1
@@ -218,11 +218,11 @@ async def test_a_profile_gets_its_article(demo: Demo, profile: str) -> None:
 async def test_a_hostile_topic_is_the_article_s(demo: Demo, topic: str) -> None:
     job = replace(JOB, brief=Brief(topic, {"tone": topic[:200]}, {"demo-seconds": "0"}))
     outcome, _ = await demo.drive("json", job)
-    assert isinstance(outcome, Completed), outcome
+    assert isinstance(outcome, Article), outcome
     (start,) = demo.journal("start")
     assert start["topic"] == topic
     assert start["topic_sha256"] == hashlib.sha256(topic.encode()).hexdigest()
-    assert Tags(outcome.article.html).names <= {"h1", "h2", "p", "ul", "li", "img", "hr"}
+    assert Tags(outcome.html).names <= {"h1", "h2", "p", "ul", "li", "img", "hr"}
 
 
 class Tags(HTMLParser):
@@ -259,7 +259,7 @@ async def test_each_misbehaviour_is_a_named_outcome(demo: Demo, profile: str, fa
 async def test_the_demo_creator_fails_a_requested_number_of_times(demo: Demo, profile: str) -> None:
     job = with_options(demo_fail="exit", demo_fail_times="2")
     outcomes = [(await demo.drive(profile, replace(job, attempt=attempt)))[0] for attempt in (1, 2, 3)]
-    assert [type(outcome) for outcome in outcomes] == [Failed, Failed, Completed]
+    assert [type(outcome) for outcome in outcomes] == [Failed, Failed, Article]
     assert [start["attempt"] for start in demo.journal("start")] == [1, 2, 3]
 
 
@@ -276,7 +276,7 @@ async def test_the_demo_creator_defers(demo: Demo, profile: str) -> None:
     outcome, _ = await demo.drive(profile, job)
     assert outcome == Deferred(2.5, "demo creator: the model is over its quota")
     outcome, _ = await demo.drive(profile, replace(job, attempt=2))
-    assert isinstance(outcome, Completed)
+    assert isinstance(outcome, Article)
 
 
 async def test_a_second_attempt_adopts_the_run_of_the_first(demo: Demo) -> None:
@@ -284,7 +284,7 @@ async def test_a_second_attempt_adopts_the_run_of_the_first(demo: Demo) -> None:
     created = demo("create", f"--topic={JOB.brief.topic}", f"--task-id={JOB.task_id}", "--demo-seconds=0.5")
     assert created.returncode == 0
     outcome, _ = await demo.drive("reference", replace(JOB, attempt=2))
-    assert isinstance(outcome, Completed)
+    assert isinstance(outcome, Article)
     assert "create" not in demo.commands
     assert len(demo.journal("start")) == 1
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_svc.guard.watchdog import CHECK_INTERVAL, Watchdog, overdue_limit
-from worker_svc.outcome import Article, Completed, Deferred, Failed, Outcome, Reason, failed
+from worker_svc.outcome import Article, Deferred, Failed, Outcome, Reason, failed
 from worker_svc.session.deadlines import HeartbeatLog, deadline, grace, time_to_stop
 from worker_svc.session.health import (
     ACCOUNT_WINDOW,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.unit
 
 # When a worker's CLI counts as broken, and how it gets out of that.
 
-WELL: Outcome = Completed(Article("an article"))
+WELL: Outcome = Article("an article")
 ILL: Outcome = failed(Reason.CREATOR_ERROR, "the CLI exited with status 3")
 REFUSED = failed(Reason.INVALID_CREATOR_OPTIONS, "its options are not allowed")
 LATER: Outcome = Deferred(30.0)

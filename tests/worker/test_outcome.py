@@ -21,7 +21,6 @@ from worker_svc.outcome import (
     MAX_MESSAGE,
     MAX_STDERR,
     Article,
-    Completed,
     Exit,
     Failed,
     Outcome,
@@ -44,7 +43,7 @@ pytestmark = pytest.mark.unit
 MAX_RESULT = 3 * 1024 * 1024
 
 
-def outcome(stdout: bytes | str, *, truncated: bool = False, max_result: int = MAX_RESULT) -> Completed | Failed:
+def outcome(stdout: bytes | str, *, truncated: bool = False, max_result: int = MAX_RESULT) -> Article | Failed:
     raw = stdout.encode() if isinstance(stdout, str) else stdout
     return of_output(raw, truncated=truncated, max_result=max_result)
 
@@ -55,8 +54,8 @@ def reason(got: Outcome | None) -> Reason:
 
 
 def result(got: Outcome) -> Article:
-    assert isinstance(got, Completed), got
-    return got.article
+    assert isinstance(got, Article), got
+    return got
 
 
 def test_a_clean_exit_says_nothing_yet() -> None:
@@ -237,7 +236,7 @@ def test_any_output_has_an_outcome_that_can_be_stored(stdout: bytes, truncated: 
         assert len(got.message) <= MAX_MESSAGE
         texts = [got.message, *got.details.values()]
     else:
-        texts = [got.article.content, got.article.html, *got.article.images]
+        texts = [got.content, got.html, *got.images]
     assert all("\0" not in text and text.encode() is not None for text in texts)
 
 
@@ -273,14 +272,12 @@ def test_title_usage_and_model_are_taken_where_they_are_what_they_should_be() ->
         "": 1,
         "big": 10**400,
     }
-    completed = of_document({"content": "text", "title": " A\ttitle\n", "usage": usage}, 1_000)
-    assert isinstance(completed, Completed)
-    article = completed.article
+    article = of_document({"content": "text", "title": " A\ttitle\n", "usage": usage}, 1_000)
+    assert isinstance(article, Article)
     assert (article.title, article.model) == ("A title", "a model")
     assert article.usage == {"input_tokens": 1200.0, "cost": 0.25}
     for bad in ({"title": 1, "usage": [1], "model": {}}, {"title": None, "usage": None, "model": None}, {}):
-        completed = of_document({"content": "text", **bad}, 1_000)
-        assert completed == Completed(Article("text"))
+        assert of_document({"content": "text", **bad}, 1_000) == Article("text")
 
 
 # What is kept of a CLI's output, and how it becomes lines.

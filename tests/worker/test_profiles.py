@@ -42,7 +42,7 @@ from worker_svc.creators.base import (
     Job,
 )
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
-from worker_svc.outcome import Article, Completed, Deferred, Exit, Failed, Outcome, Reason
+from worker_svc.outcome import Article, Deferred, Exit, Failed, Outcome, Reason
 
 pytestmark = pytest.mark.unit
 
@@ -69,7 +69,7 @@ async def test_reference_creates_watches_and_collects(tmp_path: Path, poll_inter
     running = """echo '{"status": "running", "progress": {"percent": 40, "step": "draft", "message": "two of five"}}'"""
     cli = scripted(tmp_path, create=["exit 0"], status=[says("pending"), running, says("completed")], result=[DONE])
     outcome, report = await run(cli, settings=replace(SETTINGS, poll_interval=poll_interval))
-    assert outcome == Completed(Article("an article", quality_score=7.5))
+    assert outcome == Article("an article", quality_score=7.5)
     assert cli.commands == ["create", "status", "status", "status", "result"]
     assert report.events == ["processing", (40, "draft", "two of five")]
     assert report.pauses == [min(poll_interval, 1.0), poll_interval, poll_interval]
@@ -110,7 +110,7 @@ async def test_a_later_attempt_adopts_what_goes_on_or_has_completed_and_creates_
 ) -> None:
     cli = scripted(tmp_path, create=["exit 0"], status=status, result=[DONE])
     outcome, report = await run(cli, job=SECOND)
-    assert isinstance(outcome, Completed)
+    assert isinstance(outcome, Article)
     assert cli.commands == commands.split()
     assert report.events == ["processing"]
     assert bool(report.pauses) == (len(status) > 1), "what has completed is collected at once"
@@ -120,7 +120,7 @@ async def test_two_status_calls_in_a_row_may_fail(tmp_path: Path) -> None:
     bad = [NO_DOCUMENT, "echo garbage"]
     cli = scripted(tmp_path, create=["exit 0"], status=[*bad, says("running"), *bad, COMPLETED], result=[DONE])
     outcome, _ = await run(cli)
-    assert isinstance(outcome, Completed)
+    assert isinstance(outcome, Article)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ async def test_json_runs_one_create_to_its_end(tmp_path: Path) -> None:
     lines = """echo 'progress: 20% outline'; echo '{"progress": 60, "step": "draft"}' >&2; echo loading"""
     cli = scripted(tmp_path, create=[f"{lines}; {DONE}"])
     outcome, report = await run(cli, profile="json")
-    assert outcome == Completed(Article("an article", quality_score=7.5))
+    assert outcome == Article("an article", quality_score=7.5)
     assert [args[:3] for args in cli.calls] == [["create", "--type=content-creator", "--mode=sync"]]
     assert report.events[0] == "processing"
     assert {(20, "outline", ""), (60, "draft", "")} == set(report.events[1:])
@@ -214,7 +214,7 @@ async def test_the_cli_of_the_documentation_works(tmp_path: Path) -> None:
     program = shebang + rest.partition("```")[0]
     (tmp_path / "creator").write_text(program)
     outcome, report = await run(SubprocessCli("/bin/sh", str(tmp_path / "creator")), profile="json")
-    assert outcome == Completed(Article("# Hello\n\nAn article.", quality_score=7.0))
+    assert outcome == Article("# Hello\n\nAn article.", quality_score=7.0)
     assert report.events == ["processing", (50, "writing", "")]
 
 
@@ -365,7 +365,7 @@ async def test_json_defers_whatever_was_printed_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "kind"), [({"content": "an article", "retry_after": 12}, Completed), ({"retry_after": 12}, Failed)]
+    ("document", "kind"), [({"content": "an article", "retry_after": 12}, Article), ({"retry_after": 12}, Failed)]
 )
 async def test_a_pause_without_the_exit_status_is_none(tmp_path: Path, document: object, kind: type[Outcome]) -> None:
     outcome, _ = await run(scripted(tmp_path, create=[f"echo '{json.dumps(document)}'"]), profile="json")
@@ -383,7 +383,7 @@ async def test_a_status_that_is_known_counts_whatever_its_exit(tmp_path: Path, s
     answers = [f"{says(state)}; {LATER}", says("completed")]
     cli = scripted(tmp_path, create=["exit 0"], status=answers, result=[DONE])
     outcome, _ = await run(cli)
-    assert isinstance(outcome, Completed)
+    assert isinstance(outcome, Article)
 
 
 async def test_a_later_attempt_whose_status_calls_defer_makes_nothing_twice(tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ async def test_a_result_that_is_deferred_is_collected_by_the_next_attempt(tmp_pa
     outcome, _ = await run(cli)
     assert outcome == LATER_IN_12_S
     outcome, _ = await run(cli, job=SECOND)
-    assert isinstance(outcome, Completed)
+    assert isinstance(outcome, Article)
     assert cli.commands == ["create", "status", "result", "status", "result"]
 
 
@@ -464,13 +464,13 @@ async def test_an_article_that_is_printed_and_stored_is_a_result(program: Progra
     program.store(article="# An article", image=IMAGES)
     outcome = await program.run(end("已完成") + review("8.6"))
     images = ("https://a.invalid/1.png", "https://a.invalid/2.png")
-    assert outcome == Completed(Article("# An article", images=images, quality_score=8.6))
+    assert outcome == Article("# An article", images=images, quality_score=8.6)
 
 
 @pytest.mark.parametrize(("score", "printed"), [(7.25, review("8.6")), (None, "")])
 async def test_a_stored_score_beats_a_printed_one(program: Program, score: float | None, printed: str) -> None:
     program.store(article="# An article", score=score)
-    assert await program.run(end("已完成") + printed) == Completed(Article("# An article", quality_score=score))
+    assert await program.run(end("已完成") + printed) == Article("# An article", quality_score=score)
 
 
 @pytest.mark.parametrize(("state", "word"), [("失败", "failed"), ("已取消", "cancelled"), ("未知", "未知")])

@@ -33,7 +33,7 @@ from worker_svc.creators.base import Brief, CreatorSettings, Job
 from worker_svc.creators.llm_content_creator import NO_REQUIREMENTS, LlmContentCreator
 from worker_svc.guard import now
 from worker_svc.guard.client import Guard
-from worker_svc.outcome import Completed, Deferred, Failed, Outcome, Reason
+from worker_svc.outcome import Article, Deferred, Failed, Outcome, Reason
 from worker_svc.runner import CliRun, CreatorProgram, Runner
 
 pytestmark = pytest.mark.integration
@@ -135,12 +135,11 @@ async def test_concurrent_runs_do_not_mix_and_hostile_texts_arrive_byte_for_byte
         serving(search=Answer("quota", status=432), article=Answer(ARTICLE + pretence)) as others,
     ):
         runner = published.runner({**others.environment, "NODE_ENV": "production"}, "NODE_ENV")
-        outcome, other = await asyncio.gather(
+        article, other = await asyncio.gather(
             drive(published.runner(endpoints.environment), about(topic=LINES, requirements=LINES), report),
             drive(runner, about(topic="--help", requirements=" \n", keywords="", tone=""), other_report),
         )
-    assert isinstance(outcome, Completed), outcome
-    article = outcome.article
+    assert isinstance(article, Article), article
     assert (article.content, article.html, article.images) == (ARTICLE, "", PICTURES)
     assert article.quality_score == pytest.approx(8.6)
     assert report.events[0] == "processing"
@@ -150,9 +149,9 @@ async def test_concurrent_runs_do_not_mix_and_hostile_texts_arrive_byte_for_byte
     [asked] = endpoints.of(Kind.ARTICLE)
     assert asked["messages"][-1]["content"].count(LINES) >= 2
 
-    assert isinstance(other, Completed), other
-    assert other.article.content == ARTICLE + pretence
-    assert other.article.quality_score == pytest.approx(8.6)
+    assert isinstance(other, Article), other
+    assert other.content == ARTICLE + pretence
+    assert other.quality_score == pytest.approx(8.6)
     assert [document["query"] for document in others.of(Kind.SEARCH)] == ["--help"]
     assert NO_REQUIREMENTS in others.of(Kind.ARTICLE)[0]["messages"][-1]["content"]
     assert len(other_report.events) == 7

@@ -28,7 +28,7 @@ from worker_svc.folder import StartedMarks
 from worker_svc.guard import now
 from worker_svc.guard.client import Guard
 from worker_svc.metrics import WorkerMetrics
-from worker_svc.outcome import Article, Completed, Outcome
+from worker_svc.outcome import Article, Outcome
 from worker_svc.runner import CreatorProgram, Runner
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import Stage
@@ -193,7 +193,7 @@ class Pictured(Creator):
 
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
         await cli.call(["-c", "open('a.png', 'w').write('a picture')"], limit=None)
-        return Completed(Article("an article", images=("a.png", ADDRESS)))
+        return Article("an article", images=("a.png", ADDRESS))
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from worker_svc.creators import PROFILES
 from worker_svc.creators.base import Brief, Cli, CompletedCall, Creator, CreatorSettings, Job, Needs, RunReporter, call
 from worker_svc.guard import now
 from worker_svc.guard.client import Guard
-from worker_svc.outcome import MAX_OUTPUT, Article, Completed, Failed, Outcome, Reason, RunOutput
+from worker_svc.outcome import MAX_OUTPUT, Article, Failed, Outcome, Reason, RunOutput
 from worker_svc.runner import CliRun, CliUnusableError, CreatorProgram, RunExpiredError, Runner
 
 pytestmark = pytest.mark.integration
@@ -296,7 +296,7 @@ class Choosy(Needy):
     options = ("known",)
 
     async def run(self, job: Job, cli: Cli, report: RunReporter) -> Outcome:
-        return Completed(Article("an article"))
+        return Article("an article")
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ async def test_only_options_of_the_profile_or_that_the_operator_names_reach_the_
     async with runner.open("run", now() + FAR) as run:
         outcome = await runner.execute(run, job, RecordingReporter())
     if not refused:
-        assert outcome == Completed(Article("an article"))
+        assert outcome == Article("an article")
         return
     assert isinstance(outcome, Failed)
     assert (outcome.reason, outcome.details) == (Reason.INVALID_CREATOR_OPTIONS, {"options": refused})
@@ -365,7 +365,7 @@ async def test_image_names_are_never_opened_as_files(
     runner = Runner(guard, program, creator, scratch_runner.scratch)
     async with runner.open("run", now() + FAR) as run:
         outcome = await runner.execute(run, Job("task-1", 1, Brief("a topic")), RecordingReporter())
-    assert outcome == Completed(Article("# An article", images=IMAGES))
+    assert outcome == Article("# An article", images=IMAGES)
     assert untouched(tmp_path)
 
 

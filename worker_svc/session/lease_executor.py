@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from worker_svc.creators.base import Job, RunReporter
 from worker_svc.guard import now
 from worker_svc.guard.child import GuardLostError
-from worker_svc.outcome import Article, Completed, Outcome, Reason, failed
+from worker_svc.outcome import Article, Outcome, Reason, failed
 from worker_svc.runner import CannotRunError, CliRun, RunExpiredError, Runner
 from worker_svc.session import wire
 from worker_svc.session.durable_journal import DurableJournal
@@ -88,11 +88,11 @@ class LeaseExecutor:
         """Returns the update that ends the lease, once it is on disk with the files that it names."""
         ending = None
         try:
-            if isinstance(outcome, Completed):
-                ending = await self._kept_with_assets(lease, outcome.article, run)
+            if isinstance(outcome, Article):
+                ending = await self._kept_with_assets(lease, outcome, run)
                 limit = min(MAX_FETCHING, (lease.report_by - now()) / 2)
-                if limit > 0 and self._journal.assets.may_fetch(outcome.article):  # what is paid for is on disk by now
-                    ending = await self._kept_with_assets(lease, outcome.article, run, limit)
+                if limit > 0 and self._journal.assets.may_fetch(outcome):  # what is paid for is on disk by now
+                    ending = await self._kept_with_assets(lease, outcome, run, limit)
         except Exception:  # noqa: BLE001 - the article counts, with or without its files
             _log.exception("the files of a result can't be taken", action="asset.fault", **lease.log_keys)
         return ending or await self._kept_as(lease, outcome, run)
@@ -101,7 +101,7 @@ class LeaseExecutor:
         self, lease: Lease, article: Article, run: CliRun, fetch_within: float | None = None
     ) -> PendingUpdate:
         full_article = await self._journal.assets.taken(lease.lease_id, run.folder, article, fetch_within)
-        return await self._kept_as(lease, Completed(full_article), run)
+        return await self._kept_as(lease, full_article, run)
 
     async def _kept_as(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
         ending = wire.with_output(wire.ending_of(lease, outcome), run.output)

@@ -78,9 +78,7 @@ def ending_of(lease: Lease, outcome: Outcome) -> PendingUpdate:
         deferred = pb.Deferred(message=outcome.message)
         deferred.retry_after.FromMilliseconds(round(outcome.pause * 1e3))
         return _update(lease, UpdateKind.DEFERRED, pb.LeaseUpdate(deferred=deferred))
-    ending = _update(
-        lease, UpdateKind.COMPLETED, pb.LeaseUpdate(completed=pb.Completed(result=_result(outcome.article)))
-    )
+    ending = _update(lease, UpdateKind.COMPLETED, pb.LeaseUpdate(completed=pb.Completed(result=_result(outcome))))
     if ending.size <= MAX_ENDING:
         return ending
     return ending_of(lease, failed(Reason.RESULT_TOO_LARGE, f"the result has {ending.size} bytes in all"))

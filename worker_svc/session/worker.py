@@ -17,7 +17,7 @@ from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import MAX_SLOTS
 from worker_svc.guard import now
 from worker_svc.metrics import WorkerMetrics
-from worker_svc.outcome import Completed, Deferred, Failed, Outcome
+from worker_svc.outcome import Article, Deferred, Failed, Outcome
 from worker_svc.runner import Runner
 from worker_svc.session import wire
 from worker_svc.session.asset_uploads import AssetUploads, Put
@@ -35,7 +35,7 @@ CHECK_INTERVAL = 0.2  # seconds between two checks of deadlines, while any lease
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-_OUTCOMES = {Completed: "COMPLETED", Deferred: "DEFERRED"}
+_OUTCOMES = {Article: "COMPLETED", Deferred: "DEFERRED"}
 """What the metrics call the end of a run that did not fail."""
 
 

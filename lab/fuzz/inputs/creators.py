@@ -98,10 +98,9 @@ def check(outcome: Outcome) -> None:
         assert 0 <= outcome.pause <= MAX_PAUSE
         assert len(outcome.message) <= MAX_MESSAGE
     else:
-        result = outcome.article
-        assert result.content.strip()
-        assert not any("\0" in text for text in (result.content, result.html, *result.images))
-        assert len((result.content + result.html).encode()) <= _SETTINGS.max_result
+        assert outcome.content.strip()
+        assert not any("\0" in text for text in (outcome.content, outcome.html, *outcome.images))
+        assert len((outcome.content + outcome.html).encode()) <= _SETTINGS.max_result
 
 
 def progress_line(source: random.Random, _: Path) -> None:
