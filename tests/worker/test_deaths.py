@@ -18,7 +18,7 @@ from tests.harness.client import Client, request
 from tests.harness.creators import BROKEN, BreakableCreator
 from tests.harness.database_faults import frozen_backends
 from tests.harness.process import STOP_LIMIT
-from tests.harness.stack import SHORT_LEASE, Create, Scheduler, Stack, Worker
+from tests.harness.stack import SHORT_LEASE, Create, Scheduler, Stack
 from tests.harness.waiting import wait_until, wait_until_gone
 from worker_svc.session.health import MAX_QUICK_FAILURES
 
@@ -27,8 +27,6 @@ pytestmark = pytest.mark.e2e
 
 # Scenarios 2, 4 and 8: a worker that is killed or stopped takes its CLIs with it, and its tasks go on elsewhere.
 
-GUARD_TIMEOUT = 4.0
-"""Seconds in which a guard has ended everything: its grace between TERM and KILL, and a little for a busy machine."""
 REQUEUED = ("pending", "REQUEUED")
 
 
@@ -60,7 +58,8 @@ def test_a_killed_workers_task_runs_elsewhere_once_its_lease_is_over(stack: Stac
 
     victim.kill()
     killed_at = time.time()
-    wait_until_gone(create.processes, within=GUARD_TIMEOUT, what="the CLI and its children are gone")
+    # The guard's grace between TERM and KILL is 3 s.
+    wait_until_gone(create.processes, within=4, what="the CLI and its children are gone")
     wait_until(lambda: len(stack.journal.creates(task_id)) == 2, within=SHORT_LEASE + 5, what="it runs elsewhere")
     assert stack.journal.creates(task_id)[1].time - killed_at <= SHORT_LEASE + 5
 
@@ -130,9 +129,14 @@ def test_a_frozen_worker_loses_its_tasks_and_its_late_result_changes_nothing(sta
     other.stop()
 
     frozen.thaw()
-    late = _answered(frozen, brief)
+    key = brief.removeprefix("task-")
+    late = wait_until(
+        lambda: [event for event in frozen.events("lease.answered") if key in event["lease_id"]],
+        within=10,
+        what="the late result is answered",
+    )
+    assert late[0]["outcome"] == "lease_lost"
     assert [event["task_id"] for event in frozen.events("lease.completed")] == [brief], "it was paid for, so it is told"
-    assert late["outcome"] == "lease_lost"
     assert client.tasks([endless, brief]) == [client.task(task.task_id) for task in done] == done
     assert [client.history(task.task_id) for task in done] == histories
     assert client.contents() == contents
@@ -141,34 +145,10 @@ def test_a_frozen_worker_loses_its_tasks_and_its_late_result_changes_nothing(sta
     assert client.wait_completed(next_one, within=15).worker_id == "frozen"
 
 
-def _answered(worker: Worker, task_id: str) -> dict[str, str]:
-    """What the worker logs of the answer to a result that was not needed any more."""
-    key = task_id.removeprefix("task-")
-
-    def answered() -> list[dict[str, str]]:
-        return [event for event in worker.events("lease.answered") if key in event["lease_id"]]
-
-    return wait_until(answered, within=10, what="the late result is answered")[0]
-
-
 # A worker that is told to end: what runs may finish, the rest goes back at once, and no retry is consumed.
 
 LEASE = 60.0
-SPOOLED_TIMEOUT = 15.0
-"""Seconds that a worker without a scheduler is promised to take at most, once nothing runs."""
 WAITING = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tasks'::regclass")
-
-
-def _one_running_two_queued(stack: Stack) -> tuple[Scheduler, Worker, list[str]]:
-    scheduler = stack.scheduler(lease_ttl=LEASE).start()
-    client = scheduler.client
-    worker = stack.worker("leaving", scheduler, slots=1, CONTENTGEN_QUEUE_SIZE="2", CREATOR_DEMO_SECONDS="3").start()
-    account_id = client.create_account()
-    task_ids = client.submit_all(request(account_id) for _ in range(3))
-    client.wait_processing(task_ids[0])
-    for task_id in task_ids[1:]:
-        client.wait_for_status(task_id, task_pb2.TASK_STATUS_SUBMITTED, within=5)
-    return scheduler, worker, task_ids
 
 
 def _finished_elsewhere(stack: Stack, client: Client, task_ids: list[str]) -> None:
@@ -189,8 +169,14 @@ def _waiting_for_a_table(scheduler: Scheduler, db_url: str) -> Iterator[Future[s
 
 
 def test_a_draining_worker_gives_what_waits_back_at_once_and_what_runs_at_a_second_term(stack: Stack) -> None:
-    scheduler, leaving, (running, *queued) = _one_running_two_queued(stack)
+    scheduler = stack.scheduler(lease_ttl=LEASE).start()
     client = scheduler.client
+    leaving = stack.worker("leaving", scheduler, slots=1, CONTENTGEN_QUEUE_SIZE="2", CREATOR_DEMO_SECONDS="3").start()
+    account_id = client.create_account()
+    running, *queued = client.submit_all(request(account_id) for _ in range(3))
+    client.wait_processing(running)
+    for task_id in queued:
+        client.wait_for_status(task_id, task_pb2.TASK_STATUS_SUBMITTED, within=5)
     create = stack.journal.running(running)
     for process in create.processes():
         process.suspend()  # it runs on for as long as this takes
@@ -218,7 +204,7 @@ def test_a_worker_that_is_told_to_end_while_the_scheduler_is_frozen_leaves_its_r
     scheduler.freeze()
     worker.signal(signal.SIGTERM)
     wait_until(lambda: stack.journal.ended(task_id), within=15, what="the CLI has ended by itself")
-    worker.ended(within=SPOOLED_TIMEOUT)
+    worker.ended(within=15)  # as is promised, once nothing runs
 
     [left] = worker.events("spool.left")
     assert (left["results"], left["tasks"]) == (1, [task_id])

@@ -241,8 +241,8 @@ def recovered(folder: Path, disk: ThreadPoolExecutor) -> tuple[list[Entry], list
     return Spool(folder, disk).recover(messages.append), messages
 
 
-def entry(lease_id: str, size: int = 10) -> Entry:
-    return Entry(lease_id, lease_id.encode() * size)
+def entry(lease_id: str) -> Entry:
+    return Entry(lease_id, lease_id.encode() * 10)
 
 
 async def filled(folder: Path, disk: ThreadPoolExecutor, *entries: Entry) -> Spool:

@@ -395,10 +395,6 @@ def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Worker]:
     worker.close()
 
 
-def _stopped(pid: int) -> bool:
-    return psutil.Process(pid).status() == psutil.STATUS_STOPPED
-
-
 class TestDeadline:
     @pytest.mark.parametrize(("program", "number", "killed"), [(FAMILY, 15, 0), (STUBBORN_FAMILY, 9, 3)])
     async def test_the_whole_process_tree_ends_at_the_deadline(
@@ -437,7 +433,8 @@ class TestDeadline:
         child = await start(guard, "run", FAMILY)
         pids = await told(child, 3)
         os.kill(guard.pid, signal.SIGSTOP)
-        await wait_until_async(lambda: _stopped(guard.pid), within=10, what="the guard is stopped")
+        shown = psutil.Process(guard.pid)
+        await wait_until_async(lambda: shown.status() == psutil.STATUS_STOPPED, within=10, what="it is stopped")
         deadline = now() + 0.1
         guard.move_deadlines({"run": deadline})
         await wait_until_async(lambda: now() > deadline, within=10, what="the deadline has passed")

@@ -39,7 +39,6 @@ from worker_svc.creators.base import (
     Brief,
     CompletedCall,
     CreatorSettings,
-    Job,
 )
 from worker_svc.creators.progress import MAX_LINE, MAX_PROGRESS_MESSAGE, MAX_STEP, RunProgress
 from worker_svc.outcome import Article, Deferred, Exit, Failed, Outcome, Reason
@@ -405,7 +404,6 @@ async def test_a_result_that_is_deferred_is_collected_by_the_next_attempt(tmp_pa
 # The profile of llm-content-creator where the program is at odds with itself: said and not stored, or neither.
 
 ID = "0cbd9d8e-5b14-4a66-a2b6-2d8b27fd3a1f"
-LLM_JOB = Job(task_id="task-0123456789ab", attempt=1, brief=Brief("a topic"))
 LLM_SETTINGS = CreatorSettings(poll_interval=30.0, max_result=10_000)
 RULE = "────────────────────────────────────────"
 IMAGES = json.dumps([{"url": "https://a.invalid/1.png", "prompt": "p"}, {"url": "https://a.invalid/2.png"}])
@@ -446,7 +444,7 @@ class Program:
     async def run(self, stdout: str, settings: CreatorSettings = LLM_SETTINGS, *, killed: bool = False) -> Outcome:
         (self.folder / "stdout").write_text(stdout)
         cli = SubprocessCli("sh", "-c", "cat stdout" + ("; kill -9 $$" if killed else ""), folder=self.folder)
-        return await llm.LlmContentCreator(settings).run(LLM_JOB, cli, RecordingReporter())
+        return await llm.LlmContentCreator(settings).run(JOB, cli, RecordingReporter())
 
 
 @pytest.fixture
