@@ -20,7 +20,6 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from worker_svc.asset_sources import Fetcher, LeftOutError, on_own_thread, open_file, within
 from worker_svc.durable import sync_folder
@@ -37,7 +36,7 @@ _BLOCK = 1024 * 1024
 
 _UNFIT = re.compile(r"[^\w./~+-]+")
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class AssetFolder:

@@ -17,7 +17,6 @@ from importlib.metadata import version
 from typing import NoReturn
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from contentgen import variables
 from contentgen.service.logs import ignore_level_signals
@@ -30,7 +29,7 @@ from worker_svc.guard.process.launch import hide_memory
 
 EXPORT_TIMEOUT = 2.0  # seconds for the last spans to be exported
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -16,7 +16,6 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
@@ -44,7 +43,7 @@ LATE_TIMEOUT = 10.0
 """Seconds of a stream in which the worker takes nothing while late results wait for their uploads: a late result counts
 only as long as its task is not granted anew (rule 16)."""
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 PutCall = grpc.aio.StreamUnaryCall[pb.PutAssetRequest, pb.PutAssetResponse]

@@ -13,7 +13,6 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
-from structlog.typing import FilteringBoundLogger
 
 from worker_svc.config import addresses
 from worker_svc.session.credentials import Credentials
@@ -47,7 +46,7 @@ class ReconnectBackoff:
 
 # Why a scheduler ended a stream with a status, so that an operator knows what to do.
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from contentgen.service.files import CHECK_INTERVAL, WatchedFiles, unusable_authorities, unusable_pair
 from contentgen.service.settings import SettingsError
@@ -24,7 +23,7 @@ MAX_TOKEN = 4_096  # bytes of a token
 
 _TOKEN = re.compile(rb"[!-~]+")
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

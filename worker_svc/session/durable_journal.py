@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.folder import StartedMarks
@@ -24,7 +23,7 @@ from worker_svc.spool import Entry, Spool
 RETRY_INTERVAL = 2.0  # seconds between two attempts to write after a write failed
 _PROBE = "probe"
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class DurableJournal:

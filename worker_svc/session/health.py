@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from worker_svc.guard.child import GuardLostError
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason
@@ -44,7 +43,7 @@ MAX_PAUSE = 300.0
 MAX_ERROR = 500  # characters that are kept of an error
 _MAX_DOUBLINGS = 16
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class CircuitState(Enum):

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from worker_svc.creators.base import Job, RunReporter
 from worker_svc.guard import now
@@ -21,7 +20,7 @@ from worker_svc.session.outbox import PendingUpdate
 MAX_FETCHING = 120.0
 """Seconds in which the pictures of a result are read by their addresses; at most half of the time until its report."""
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class LeaseExecutor:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import grpc.aio
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2_grpc
@@ -32,7 +31,7 @@ MIN_SILENCE_TIMEOUT = 30.0
 """Seconds without a message from the scheduler, or three heartbeat intervals if that is longer, after which a stream
 counts as dead. That leaves time to reach another replica."""
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 Call = grpc.aio.StreamStreamCall[pb.LeaseRequest, pb.LeaseResponse]
 

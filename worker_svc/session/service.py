@@ -18,7 +18,6 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from contentgen.service.logs import LEVEL_SIGNALS, follow_level_signals
 from contentgen.service.metrics import MetricsEndpoint
@@ -66,7 +65,7 @@ QUIESCE_TIMEOUT = 3.0
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class ProcessSignals:

@@ -11,7 +11,6 @@ from functools import partial
 from math import inf
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from contentgen.v1 import worker_service_pb2 as pb
 from worker_svc.config import MAX_SLOTS
@@ -32,7 +31,7 @@ from worker_svc.session.slots import REFUSAL_PAUSE, Intake, Slots
 
 CHECK_INTERVAL = 0.2  # seconds between two checks of deadlines, while any lease is held
 
-_log: FilteringBoundLogger = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 _OUTCOMES = {Article: "COMPLETED", Deferred: "DEFERRED"}
