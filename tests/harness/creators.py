@@ -60,6 +60,24 @@ def quick_creator(folder: Path) -> Path:
     return path
 
 
+# Topics that would make a CLI misbehave, by what each is.
+
+HOSTILE_TOPICS = {
+    "an option": "--help",
+    "another option": "--task-id=task-0",
+    "an option of the demo creator": "--demo-fail=exit",
+    "a dash": "-",
+    "an equals sign": "=",
+    "quotes and commands": "\"'`\\\"' $(touch pwned) `touch pwned`; touch pwned | tee pwned && touch pwned > pwned",
+    "variables and newlines": "\n $HOME ${PATH} %s %n %(topic)s {topic} ~ * ?\r\nanother\ttab\x0b\x1b[31mred\x7f \n",
+    "scripts within spaces": "   👩‍👩‍👧‍👦 🏳️‍🌈 🇨🇳 人工智能的未来发展 العربية עברית ไทย \u202eright to left\u202c   ",
+    "forms": "e\u0301 \u00e9 \ufeff\u2028\u2029\u00a0\ufffd\U0010ffff",
+    "control characters": "\x01\x1b[31m\x7f",
+    "markup": "<script>alert('x')</script> & # _not_ *bold* [a](javascript:b) |",
+    "4,000 emoji": "😀" * 4_000,
+}
+
+
 # A creator that breaks and is mended, in shell, for the `json` profile.
 
 BROKEN = "CREATOR_ERROR: the CLI exited with status 3: no model answers"

@@ -10,6 +10,7 @@ import pytest
 
 from contentgen.v1 import content_service_pb2 as content_pb
 from tests.harness.client import request, status_name
+from tests.harness.creators import HOSTILE_TOPICS
 from tests.harness.processes import belonging_to
 from tests.harness.stack import Stack
 from tests.harness.waiting import wait_until_gone
@@ -76,30 +77,18 @@ def test_each_misbehaviour_has_its_own_outcome_and_leaves_nothing_running(stack:
     assert [content.task_id for content in client.contents()] == [task_ids["fork"]]
 
 
-TOPICS = {
-    "an option": "--help",
-    "another option": "--task-id=task-0",
-    "a dash": "-",
-    "quotes and commands": "\"'`\\\"' $(touch pwned) `touch pwned`; touch pwned | tee pwned && touch pwned > pwned",
-    "variables and newlines": "\n $HOME ${PATH} %s %n %(topic)s {topic} ~ * ?\r\nanother\ttab\x0b\x1b[31mred\x7f \n",
-    "scripts within spaces": "   👩‍👩‍👧‍👦 🏳️‍🌈 🇨🇳 人工智能的未来发展 العربية עברית ไทย \u202eright to left\u202c   ",
-    "forms": "e\u0301 \u00e9 \ufeff\u2028\u2029\u00a0\ufffd\U0010ffff",
-    "4,000 emoji": "😀" * 4_000,
-}
-
-
 def test_hostile_topics_reach_the_cli_byte_for_byte(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=30).start()
     client = scheduler.client
     stack.worker("worker", scheduler, slots=4, CREATOR_PROFILE="json", CREATOR_DEMO_SECONDS="0").start()
     account_id = client.create_account()
-    task_ids = client.submit_all(request(account_id, topic, auto_retry=False) for topic in TOPICS.values())
+    task_ids = client.submit_all(request(account_id, topic, auto_retry=False) for topic in HOSTILE_TOPICS.values())
     tasks = [client.wait_completed(task_id, within=40) for task_id in task_ids]
 
-    assert [task.topic for task in tasks] == list(TOPICS.values())
+    assert [task.topic for task in tasks] == list(HOSTILE_TOPICS.values())
     creates = {create.task_id: create for create in stack.journal.creates()}
-    assert len(creates) == len(TOPICS)
-    for task_id, (kind, topic) in zip(task_ids, TOPICS.items(), strict=True):
+    assert len(creates) == len(HOSTILE_TOPICS)
+    for task_id, (kind, topic) in zip(task_ids, HOSTILE_TOPICS.items(), strict=True):
         assert creates[task_id].topic == topic, kind
         assert creates[task_id].topic_sha256 == hashlib.sha256(topic.encode()).hexdigest(), kind
     assert not list(stack.folder.rglob("pwned"))

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.harness.creator_cli import AnsweringCli, RecordingReporter
+from tests.harness.creators import HOSTILE_TOPICS
 from tests.harness.process import installed
 from tests.harness.waiting import wait_until
 from worker_svc.creators import PROFILES
@@ -34,20 +35,6 @@ SPOKEN = ("reference", "json")
 """The profiles that it supports."""
 CHINESE_LAST_LINE = "它不是语言模型。"
 ENGLISH_LAST_LINE = "which is no language model."
-HOSTILE = [
-    "--help",
-    "--demo-fail=exit",
-    "-",
-    "'single' \"double\" `id` $(id) ${HOME} !! \\ %s {0}",
-    "first line\nsecond line\r\n\ttabbed\n",
-    "emoji 👩‍👩‍👧‍👦🏳️‍🌈 عربى 中文 \u202eright to left",
-    "<script>alert('x')</script> & # _not_ *bold* [a](javascript:b) |",
-    "; rm -rf / #",
-    " leading and trailing ",
-    "=",
-    "\x01\x1b[31m\x7f",
-    "字" * 4_000,
-]
 
 
 @dataclass
@@ -214,7 +201,7 @@ async def test_a_profile_gets_its_article(demo: Demo, profile: str) -> None:
     assert [len(demo.journal(event)) for event in ("start", "end")] == [1, 1]
 
 
-@pytest.mark.parametrize("topic", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("topic", HOSTILE_TOPICS.values(), ids=HOSTILE_TOPICS)
 async def test_a_hostile_topic_is_the_article_s(demo: Demo, topic: str) -> None:
     job = replace(JOB, brief=Brief(topic, {"tone": topic[:200]}, {"demo-seconds": "0"}))
     outcome, _ = await demo.drive("json", job)
