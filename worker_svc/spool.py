@@ -177,27 +177,22 @@ def _encode(entry: Entry) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[list[Entry], str | None]:
+    """Returns what can be read, and why the rest cannot; None: all can."""
     if not data.startswith(_HEADER):
         return [], "it does not begin like a spool file"
     entries: list[Entry] = []
     offset = len(_HEADER)
     while offset < len(data):
-        entry = _decode_one(data, offset)
-        if isinstance(entry, str):
-            return entries, entry
-        entries.append(entry)
-        offset += _RECORD.size + len(entry.lease_id.encode()) + len(entry.payload)
+        cut_off, begin = f"it ends within a record at byte {offset}", offset + _RECORD.size
+        if begin > len(data):
+            return entries, cut_off
+        key_size, size, checksum = _RECORD.unpack_from(data, offset)
+        middle, end = begin + key_size, begin + key_size + size
+        if end - begin > _MAX_RECORD or end > len(data):
+            return entries, cut_off
+        key, payload = data[begin:middle], data[middle:end]
+        if zlib.crc32(payload, zlib.crc32(key)) != checksum:
+            return entries, f"the record at byte {offset} is damaged"
+        entries.append(Entry(key.decode("utf-8", "replace"), payload))
+        offset = end
     return entries, None
-
-
-def _decode_one(data: bytes, offset: int) -> Entry | str:
-    if offset + _RECORD.size > len(data):
-        return f"it ends within a record at byte {offset}"
-    key_size, size, checksum = _RECORD.unpack_from(data, offset)
-    begin = offset + _RECORD.size
-    if key_size + size > _MAX_RECORD or begin + key_size + size > len(data):
-        return f"it ends within a record at byte {offset}"
-    key, payload = data[begin : begin + key_size], data[begin + key_size : begin + key_size + size]
-    if zlib.crc32(payload, zlib.crc32(key)) != checksum:
-        return f"the record at byte {offset} is damaged"
-    return Entry(key.decode("utf-8", "replace"), payload)

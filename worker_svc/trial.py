@@ -27,7 +27,7 @@ from worker_svc.guard.child import GuardLostError
 from worker_svc.guard.client import Guard
 from worker_svc.metrics import WorkerMetrics
 from worker_svc.outcome import Reason, clean
-from worker_svc.session.loop import cancelled
+from worker_svc.session.loop import cancelled, first_of
 from worker_svc.session.outbox import Outbox, PendingUpdate
 from worker_svc.session.service import ProcessSignals, make_runner, make_worker
 from worker_svc.session.worker import Worker
@@ -71,15 +71,14 @@ async def execute(
             clock = asyncio.create_task(worker.watch_time())
             worker.uploads.opened(None)
             worker.assigned([lease], inf)
-            ending = asyncio.create_task(_ending(worker, wake, on_update))
-            ends = [ending, *map(asyncio.create_task, (signals.drain.wait(), worker.broken.wait(), guard.lost.wait()))]
+            ends = (signals.drain.wait(), worker.broken.wait(), guard.lost.wait())
             try:
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                first, ending = await first_of(_ending(worker, wake, on_update), *ends)
                 if worker.broken.is_set() or guard.lost.is_set():
                     raise GuardLostError(guard.why_lost)
-                return ending.result() if ending.done() else None
+                return ending if first == 0 else None
             finally:
-                await cancelled(*ends, clock)
+                await cancelled(clock)
                 await worker.close()
     finally:
         await guard.close()

@@ -85,22 +85,16 @@ class LeaseExecutor:
 
     async def _kept(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
         """Returns the update that ends the lease, once it is on disk with the files that it names."""
-        ending = None
+        ending, assets, lease_id = None, self._journal.assets, lease.lease_id
         try:
             if isinstance(outcome, Article):
-                ending = await self._kept_with_assets(lease, outcome, run)
+                ending = await self._kept_as(lease, await assets.taken(lease_id, run.folder, outcome), run)
                 limit = min(MAX_FETCHING, (lease.report_by - now()) / 2)
-                if limit > 0 and self._journal.assets.may_fetch(outcome):  # what is paid for is on disk by now
-                    ending = await self._kept_with_assets(lease, outcome, run, limit)
+                if limit > 0 and assets.may_fetch(outcome):  # what is paid for is on disk by now
+                    ending = await self._kept_as(lease, await assets.taken(lease_id, run.folder, outcome, limit), run)
         except Exception:  # noqa: BLE001 - the article counts, with or without its files
             _log.exception("the files of a result can't be taken", action="asset.fault", **lease.log_keys)
         return ending or await self._kept_as(lease, outcome, run)
-
-    async def _kept_with_assets(
-        self, lease: Lease, article: Article, run: CliRun, fetch_within: float | None = None
-    ) -> PendingUpdate:
-        full_article = await self._journal.assets.taken(lease.lease_id, run.folder, article, fetch_within)
-        return await self._kept_as(lease, full_article, run)
 
     async def _kept_as(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
         ending = wire.with_output(wire.ending_of(lease, outcome), run.output)

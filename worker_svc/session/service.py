@@ -40,7 +40,7 @@ from worker_svc.session.channel import Dialer
 from worker_svc.session.credentials import Credentials, TlsCredentials
 from worker_svc.session.durable_journal import DurableJournal
 from worker_svc.session.leases import NO_TRACER, Tracer
-from worker_svc.session.loop import cancelled
+from worker_svc.session.loop import cancelled, first_of
 from worker_svc.session.scheduler_connection import SchedulerConnection
 from worker_svc.session.slots import Slots
 from worker_svc.session.worker import Worker
@@ -229,7 +229,7 @@ def make_runner(settings: WorkerSettings, guard: Guard, folder: WorkerFolder, me
 
 async def _checked(settings: WorkerSettings, runner: Runner, signals: ProcessSignals) -> str | None:
     """Returns what `--version` prints; None if a signal came first. Raises CliUnusableError."""
-    first, answer = await _first(runner.version(), signals.drain.wait())
+    first, answer = await first_of(runner.version(), signals.drain.wait())
     if first != 0:
         return None
     _log.info(
@@ -299,7 +299,7 @@ class _Service:
         ends: list[Coroutine[Any, Any, object]] = [signals.drain.wait(), self.worker.has_run_one.wait()]
         if self.settings.run_one:
             ends.append(self._no_task_comes())
-        first, _ = await _first(*ends)
+        first, _ = await first_of(*ends)
         await self._drain(signals)
         if not self.settings.run_one:
             return 0
@@ -322,7 +322,7 @@ class _Service:
         self.worker.drain()
         first = 1
         async with _within(self.settings.drain_timeout):
-            first, _ = await _first(self._drained(), signals.stop.wait(), self._scheduler_gone())
+            first, _ = await first_of(self._drained(), signals.stop.wait(), self._scheduler_gone())
         if first != 2 and not self.worker.empty.is_set():
             _log.warning("stopping what runs", action="worker.stopping", held=len(self.worker.book))
             self.worker.stop_all()
@@ -371,14 +371,3 @@ async def _within(seconds: float) -> AsyncIterator[None]:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             yield
-
-
-async def _first(*coroutines: Coroutine[Any, Any, object]) -> tuple[int, object]:
-    """Waits for the first of them to end, cancels the others, and returns the index of the first and its result."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await cancelled(*(task for task in tasks if not task.done()))
-    first = next(index for index, task in enumerate(tasks) if task in done)
-    return first, tasks[first].result()
