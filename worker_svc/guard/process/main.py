@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+from contextlib import suppress
 from typing import Any
 
 from worker_svc.guard import now
@@ -184,15 +185,13 @@ class GuardProcess:
             self._send_failed(cli.number, *cli.failure)
 
     def _reap(self) -> None:
-        try:
+        with suppress(ChildProcessError):  # there are no children
             while (child := self._next_ended())[0]:
                 pid, status = child
                 self._tree.remove(pid)
                 cli = next((cli for cli in self._clis.values() if cli.pid == pid), None)
                 if cli is not None:
                     self._exited(cli, os.waitstatus_to_exitcode(status))
-        except ChildProcessError:
-            return  # there are no children
 
     def _next_ended(self) -> tuple[int, int]:
         """Reaps a child, after noting the orphans that it left. Returns pid and status; (0, 0) if none has ended."""
@@ -267,10 +266,8 @@ class GuardProcess:
         self._send({"event": "failed", "child": number, "errno": error, "message": message})
 
     def _send(self, event: Document, fds: list[int] | None = None) -> None:
-        try:
+        with suppress(Closed):  # the loop reads end of file, and acts on that
             self._channel.send(event, fds or ())
-        except Closed:
-            return  # the loop reads end of file, and acts on that
 
 
 def _seconds(value: Any) -> float:
@@ -281,10 +278,8 @@ def _seconds(value: Any) -> float:
 
 
 def _signal_cli(cli: CliProcess, number: signal.Signals) -> None:
-    try:
+    with suppress(PermissionError):  # it runs as another user (set-user-id)
         signal_child(cli.pid, number)
-    except PermissionError:  # it runs as another user (set-user-id)
-        return
 
 
 def _wakeup() -> int:

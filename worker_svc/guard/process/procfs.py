@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 
@@ -101,18 +102,14 @@ def send_signal(process: Process, number: signal.Signals) -> None:
 
     Raises PermissionError if it runs as another user.
     """
-    try:
+    with suppress(ProcessLookupError):
         descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return
-    try:
-        current = read(process.pid)
-        if current is not None and current.key == process.key:  # so the descriptor names that process
-            signal.pidfd_send_signal(descriptor, number)
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(descriptor)
+        try:
+            current = read(process.pid)
+            if current is not None and current.key == process.key:  # so the descriptor names that process
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
 
 
 # Kills every process that a search finds, until it finds none. Used by a guard, for what its predecessor left, and by

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from worker_svc.guard.process import procfs
 from worker_svc.guard.process.procfs import Process
@@ -159,10 +160,8 @@ def signal_child(pid: int, number: signal.Signals, *, leads: bool = True) -> Non
     """
     os.kill(pid, number)
     if leads:
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # just forked, or the rest runs as another user
             os.killpg(pid, number)
-        except (ProcessLookupError, PermissionError):  # just forked, or the rest of the group runs as another user
-            return
 
 
 BY_REQUEST = "request"

@@ -35,6 +35,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 MAX_DOCUMENT = 16 << 20  # bytes; Linux lets argv and env together be 6 MiB at most, JSON may double that
@@ -142,10 +143,8 @@ class GuardChannel:
 
     def shut_write(self) -> None:
         """Ends this direction; the other end reads end of file."""
-        try:
+        with suppress(OSError):  # the other end may be gone already
             self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            return  # the other end is gone already
 
     def close(self) -> None:
         """Closes the socket and every descriptor that was not delivered."""
