@@ -120,6 +120,16 @@ async def test_files_are_bounded_in_number_and_in_size_together(
     assert dict(article.left_out) == {"4.txt": "TOO_LARGE"}
 
 
+async def test_whatever_a_lease_is_called_its_files_are_its_own(tmp_path: Path) -> None:
+    (tmp_path / "cover.png").write_bytes(PICTURE)
+    await taken(tmp_path, Article("![](cover.png)"))
+    with ThreadPoolExecutor(1) as disk:
+        folder = AssetFolder(tmp_path / "assets", disk, 1_000)
+        for lease_id in ("", ".", "y" * 1_000, "a/../lease"):
+            folder.forget(lease_id)
+    assert folder.file("lease", sha256(PICTURE)).read_bytes() == PICTURE
+
+
 async def test_an_article_that_would_grow_beyond_its_bound_keeps_its_names(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     article = await taken(tmp_path, Article("![](a)" * 166))
@@ -188,21 +198,6 @@ async def test_files_that_a_result_names_are_uploaded_before_it(tmp_path: Path) 
         assert not left_out(result)
         await stream.idle()
         await wait_until_async(lambda: not kept(tmp_path), within=5, what="the acknowledged files are removed")
-
-
-async def test_whatever_the_lease_is_called_its_files_are_its_own(tmp_path: Path) -> None:
-    async with picture_session(tmp_path) as (scheduler, _, stream):
-        scheduler.takes_assets.clear()
-        await stream.grant(lease("a"))
-        await wait_until_async(lambda: kept(tmp_path), within=WITHIN, what="a file is kept")
-        # They end at once, without files.
-        await stream.grant(lease("", timeout=-1.0), lease("y" * 1_000, timeout=-1.0))
-        await stream.until("heartbeat", lambda s: s.last_assignment == 2 and held(s) == ["a"])
-        assert [path.read_bytes() for path in kept(tmp_path)] == [PICTURE]
-        scheduler.takes_assets.set()
-        await stream.idle()
-        assert scheduler.assets == [PICTURE]
-        assert not stream.over.is_set()
 
 
 async def test_a_scheduler_without_assets_gets_the_names_that_the_cli_gave(tmp_path: Path) -> None:

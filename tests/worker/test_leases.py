@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness.scripted_scheduler import lease as assigned
 from worker_svc.creators.base import TEXTS, Brief, Job
+from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND, ReconnectBackoff
 from worker_svc.session.leases import (
@@ -101,10 +102,10 @@ def test_the_effect_of_stopping_depends_on_the_stage_of_the_lease(stage: Stage, 
 @pytest.mark.parametrize("stage", Stage)
 def test_a_revoked_run_is_stopped_up_to_its_deadline_and_past_that_is_the_guards_to_judge(stage: Stage) -> None:
     past_it = EFFECTS[stage] if stage is Stage.QUEUED else StopAction.NOTHING
-    for now, expected in ((119.9, EFFECTS[stage]), (120.0, past_it)):
+    for at, expected in ((119.9, EFFECTS[stage]), (120.0, past_it)):
         book = LeaseBook()
         lease = at_stage(book, stage)
-        assert book.revoke(lease, now) is expected
+        assert book.revoke(lease, at) is expected
         assert lease.stop is (None if expected is StopAction.NOTHING else StopReason.REVOKED)
 
 
@@ -293,6 +294,18 @@ def test_progress_is_sent_at_most_once_a_second(run: Reported) -> None:
         run.now = NOW + seconds
         run.reporter.progress(10, "", "")
         assert run.said == [UpdateKind.PROGRESS] * sent
+
+
+def test_the_last_progress_of_several_is_sent_once_it_is_due() -> None:
+    book, updates = LeaseBook(), list[PendingUpdate]()
+    reporters, at = LeaseReporters(book, updates.append, lambda: None), now()
+    reporter = reporters.open(held(book))
+    for percent in (1, 2, 50):
+        reporter.progress(percent, "", "")
+    reporters.check(at + 0.9)
+    assert [update.message.progress.percent for update in updates] == [1]
+    reporters.check(now() + 1.0)
+    assert [update.message.progress.percent for update in updates] == [1, 50]
 
 
 async def test_a_cli_s_answer_is_added_before_the_poll_is_answered(run: Reported) -> None:

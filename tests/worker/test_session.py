@@ -114,22 +114,6 @@ async def test_a_large_result_is_sent_in_parts_with_heartbeats_and_results_in_be
         assert (await stream.idle()).free_slots > 0
 
 
-async def test_the_last_progress_of_several_is_sent_while_the_run_goes_on(tmp_path: Path) -> None:
-    creator = tmp_path / "creator"
-    burst = """for i in $(seq {}); do echo "progress: $i% step"; done"""
-    creator.write_text(
-        '#!/bin/sh\n[ "$1" = create ] || exit\n'
-        f'{burst.format("1 50")}; sleep 1.5; {burst.format("51 99")}\necho \'{{"content": "done"}}\'\n'
-    )
-    creator.chmod(0o755)
-    async with worker_session(tmp_path, CREATOR_CLI_PATH=str(creator)) as (_, _, stream):
-        await stream.grant(lease("a"))
-        await stream.update("completed", "a")
-        percents = [update.progress.percent for update in stream.updates("progress")]
-        assert percents == sorted(percents)
-        assert {1, 50} <= set(percents)
-
-
 async def test_a_lost_lease_is_stopped_and_reported(tmp_path: Path) -> None:
     async with worker_session(tmp_path, CONTENTGEN_SLOTS="4") as (_, worker, stream):
         stream.answer_all(reports=False)
