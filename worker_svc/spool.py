@@ -183,7 +183,8 @@ def _decode(data: bytes) -> tuple[list[Entry], str | None]:
     entries: list[Entry] = []
     offset = len(_HEADER)
     while offset < len(data):
-        cut_off, begin = f"it ends within a record at byte {offset}", offset + _RECORD.size
+        cut_off = f"it ends within a record at byte {offset}"
+        begin = offset + _RECORD.size
         if begin > len(data):
             return entries, cut_off
         key_size, size, checksum = _RECORD.unpack_from(data, offset)

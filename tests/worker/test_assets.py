@@ -9,14 +9,13 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import inf
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
@@ -38,9 +37,6 @@ from worker_svc.outcome import Article, LeftOut, LeftOutReason
 from worker_svc.session import asset_uploads
 from worker_svc.session.asset_uploads import AssetUploads, Put
 from worker_svc.session.outbox import PendingUpdate, UpdateKind
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.integration
 
