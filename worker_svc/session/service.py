@@ -299,13 +299,13 @@ class _Service:
         ends: list[Coroutine[Any, Any, object]] = [signals.drain.wait(), self.worker.has_run_one.wait()]
         if self.settings.run_one:
             ends.append(self._no_task_comes())
-        first, _ = await first_of(*ends)
+        no_task = (await first_of(*ends))[0] == 2
         await self._drain(signals)
         if not self.settings.run_one:
             return 0
         if not self.worker.empty.is_set():
             return EXIT_UNDELIVERED
-        if first == 2 and not self.connection.last_received_at:
+        if no_task and not self.connection.last_received_at:
             _log.error("no scheduler was reached", action="worker.no_scheduler", waited=self.settings.run_one_wait)
             return EXIT_BROKEN
         return 0
@@ -320,7 +320,7 @@ class _Service:
 
     async def _drain(self, signals: ProcessSignals) -> None:
         self.worker.drain()
-        first = 1
+        first = None  # in time
         async with _within(self.settings.drain_timeout):
             first, _ = await first_of(self._drained(), signals.stop.wait(), self._scheduler_gone())
         if first != 2 and not self.worker.empty.is_set():
