@@ -63,9 +63,8 @@ class Stack:
         self._logs = logs
         self._grace = grace
         self._interrupts = interrupts
-        self._scheduler: list[Service] = []
-        self._workers: list[Service] = []
-        self._consoles: list[Service] = []
+        self._services: list[Service] = []
+        """Those that were started: the scheduler, the workers, the console."""
         self._killed: Service | None = None
         self.target = self.console = ""
 
@@ -82,43 +81,44 @@ class Stack:
         try:
             if isinstance(error, RequestError):  # since a service is gone, or for the reason that it gives
                 self.check()
-                raise StackError(f"a call failed: {error.code} {error.message}", self._scheduler[0].log) from error
+                raise StackError(f"a call failed: {error.code} {error.message}", self._services[0].log) from error
         finally:
             self._end()
 
     def _start(self) -> None:
         scheduler = self._service("scheduler", "contentgen-scheduler", {})
-        self._scheduler.append(scheduler)
         self.target = self.until(lambda: _ready(scheduler, "listen"), within=START_LIMIT, what="the scheduler is ready")
         # an address is for one process: the scheduler has it
         settings = {"CONTENTGEN_SCHEDULER": self.target, "CONTENTGEN_METRICS_LISTEN": ""}
         for number in range(1, WORKERS + 1):
-            self._workers.append(self._service(f"worker-{number}", "contentgen-worker", settings))
+            self._service(f"worker-{number}", "contentgen-worker", settings)
         console = self._service("console", "contentgen-console", settings)
-        self._consoles.append(console)
         self.console = self.until(lambda: _ready(console, "console"), within=START_LIMIT, what="the console is ready")
 
     def _service(self, name: str, program: str, settings: Mapping[str, str]) -> Service:
-        return Service(name, [command(program)], {**self._environment, **settings}, self._logs / f"{name}.log")
+        service = Service(name, [command(program)], {**self._environment, **settings}, self._logs / f"{name}.log")
+        self._services.append(service)
+        return service
 
     def _end(self) -> None:
         """Stops the scheduler last, so that the workers can still release their leases to it."""
         try:
-            end([*self._workers, *self._consoles], self._grace, self._interrupts)
+            end(self._services[1:], self._grace, self._interrupts)
         finally:
-            end(self._scheduler, self._grace, self._interrupts)
+            end(self._services[:1], self._grace, self._interrupts)
 
     def check(self) -> None:
         """Raises Interrupted if a signal came, StackError if a service has ended by itself."""
         self._interrupts.check()
-        for service in (*self._scheduler, *self._workers, *self._consoles):
+        for service in self._services:
             if service is not self._killed:
                 service.check()
 
     def kill_worker(self, worker_id: str) -> None:
         """Kills the worker that has this id; it is missed until `restart_worker`. Raises StackError if none has."""
         worker_field = f'"worker_id": "{worker_id}"'
-        victim = next((worker for worker in self._workers if worker_field in worker.log_text()), None)
+        workers = self._services[1 : 1 + WORKERS]
+        victim = next((worker for worker in workers if worker_field in worker.log_text()), None)
         if victim is None:
             raise StackError(f"no worker has the id {worker_id}", self._logs)
         self._killed = victim
@@ -137,10 +137,10 @@ class Stack:
             StackError: the scheduler has ended.
             Interrupted: a signal came.
         """
-        supervisors = [Supervisor(service, say) for service in (*self._workers, *self._consoles)]
+        scheduler, *others = self._services
+        supervisors = [Supervisor(service, say) for service in others]
         while True:
-            for scheduler in self._scheduler:
-                scheduler.check()
+            scheduler.check()
             for supervisor in supervisors:
                 supervisor.run_once()
             self._interrupts.pause(pause)

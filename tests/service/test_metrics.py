@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 from grpc import StatusCode, aio
 
 from contentgen.service.values import Address
-from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from contentgen.v1.account_service_pb2 import CreateAccountRequest
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.validity import earliest_expiry
 from scheduler_svc.replica.replica import Replica
@@ -24,6 +19,7 @@ from scheduler_svc.runtime.health import Reason
 from scheduler_svc.system import loop
 from tests.harness.client import refused
 from tests.harness.credentials import Caller, line, write
+from tests.harness.maker import Maker, TaskClient
 from tests.harness.processes import free_port
 from tests.harness.receivers import DELIVERED, Hooks, receiving
 from tests.harness.replicas import serving
@@ -31,9 +27,6 @@ from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
 from verification.generated.metrics import DOCUMENT
-
-if TYPE_CHECKING:
-    from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 pytestmark = pytest.mark.contract
 
@@ -45,18 +38,23 @@ OF_TASKS = {"grpc_type": "unary", "grpc_service": "contentgen.v1.TaskService"}
 @pytest.fixture
 async def replica(db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replica]:
     monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
-    async with serving(db_url, assets=tmp_path / "assets", metrics_listen=ANY_PORT) as replica:
+    settings = {"metrics_listen": ANY_PORT, "metrics_accounts": "1,7", "webhook_allow": "127.0.0.0/8"}
+    async with serving(db_url, assets=tmp_path / "assets", **settings) as replica:
         yield replica
 
 
+@pytest.fixture
+def hooks(channel: aio.Channel, engine: sa.Engine) -> Hooks:
+    return Hooks(WebhookServiceStub(channel), engine)
+
+
 async def test_the_figures_are_those_of_what_was_done(
-    replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+    replica: Replica, client: TaskClient, worker: ScriptedWorker
 ) -> None:
-    requests = [pb.SubmitTaskRequest(account_id=account, topic="a topic", priority=priority) for priority in (5, 5, 7)]
-    for request in requests:
-        await tasks.SubmitTask(request)
+    for priority in (5, 5, 7):
+        await client.submit(priority=priority)
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
-        await tasks.GetTask(pb.GetTaskRequest(task_id="task-0000000000000001"))
+        await client.get("task-0000000000000001")
     first, second, third = await worker.take(3)
     for lease in (first, second, third):
         await worker.start(lease)
@@ -110,10 +108,10 @@ async def test_the_figures_are_those_of_what_was_done(
 
 
 async def test_the_queue_is_shown_by_priority_and_leases_by_stage(
-    replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
+    replica: Replica, client: TaskClient, worker: ScriptedWorker
 ) -> None:
     for priority in (5, 5, 7, 7, 7):
-        await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic", priority=priority))
+        await client.submit(priority=priority)
     first, second = await worker.take(2)  # of priority 7
     await worker.report(first, accepted=worker_pb.Accepted())
     await worker.start(second)
@@ -133,10 +131,8 @@ async def test_the_queue_is_shown_by_priority_and_leases_by_stage(
     assert scraped("contentgen_queue_oldest_seconds", priority="7") == 0
 
 
-async def test_uploads_are_counted_once(
-    replica: Replica, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
-) -> None:
-    await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
+async def test_uploads_are_counted_once(replica: Replica, client: TaskClient, worker: ScriptedWorker) -> None:
+    await client.submit()
     (lease,) = await worker.take()
     assert not await worker.upload(lease, b"a picture")
     assert await worker.upload(lease, b"a picture")
@@ -211,96 +207,58 @@ async def test_the_expiry_of_a_certificate_is_told(db_url: str, certificates: Pa
         assert scraped(name, setting="CONTENTGEN_TLS_CERT") == end.timestamp()
 
 
-async def test_tries_to_deliver_to_webhooks_are_counted(db_url: str, engine: sa.Engine) -> None:
-    async with (
-        serving(db_url, webhook_allow="127.0.0.0/8", metrics_listen=ANY_PORT) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-        receiving() as receiver,
-    ):
-        answer = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
-        hooks = Hooks(WebhookServiceStub(channel), engine)
+async def test_tries_to_deliver_to_webhooks_are_counted(replica: Replica, client: TaskClient, hooks: Hooks) -> None:
+    async with receiving() as receiver:
         hook = (await hooks.create(receiver.url, "task.ended")).webhook
-        call = Caller(channel)
-        submitted = await call("TaskService/SubmitTask", account_id=answer.account.account_id, topic="a topic")
-        await call("TaskService/CancelTask", task_id=submitted["task"]["task_id"])
+        await client.cancel((await client.submit()).task_id)
         await hooks.until(hook.webhook_id, DELIVERED)
-        scraped = Scrape(replica.metrics_port)
-        assert scraped("contentgen_webhook_tries_total", outcome="delivered") == 1
-        assert scraped("contentgen_task_seconds_count", status="cancelled") == 1
+    scraped = Scrape(replica.metrics_port)
+    assert scraped("contentgen_webhook_tries_total", outcome="delivered") == 1
+    assert scraped("contentgen_task_seconds_count", status="cancelled") == 1
 
 
 async def test_what_waits_besides_tasks_is_shown(
-    db_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+    replica: Replica, channel: aio.Channel, made: Maker, hooks: Hooks, engine: sa.Engine
 ) -> None:
-    monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
-    async with (
-        serving(db_url, webhook_allow="127.0.0.0/8", metrics_listen=ANY_PORT) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-        ScriptedWorker(channel) as worker,
-    ):
-        scraped = await _sampled(
-            replica, lambda scrape: scrape("contentgen_publish_pool_entries", state="pending") == 0
-        )
-        assert scraped("contentgen_oldest_pending_delivery_seconds") == 0
-        assert scraped("contentgen_schedule_lateness_seconds") == 0
-        answer = await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="an account"))
-        account_id = answer.account.account_id
-        call = Caller(channel)
-        hooks = Hooks(WebhookServiceStub(channel), engine)
-        await hooks.create(f"http://127.0.0.1:{free_port()}", "task.ended")
-        for _ in range(4):
-            await call("TaskService/SubmitTask", account_id=account_id, topic="a topic")
-        for lease in await worker.take(4):
-            await worker.complete(lease)
-        claimed = (await call("ContentService/ClaimPublishPool", limit=3))["entries"]
-        for entry in claimed[:2]:
-            await call(
-                "ContentService/ReportPublished",
-                content_id=entry["content_id"],
-                claim_id=entry["claim_id"],
-                error="no page",
-            )
-        sql = "UPDATE publish_pool SET next_attempt_time = NULL WHERE content_id = :id"
-        with engine.begin() as connection:
-            connection.execute(sa.text(sql), {"id": claimed[0]["content_id"]})
-        for paused in (False, True):
-            await call(
-                "ScheduleService/CreateSchedule",
-                account_id=account_id,
-                cron="0 0 1 1 *",
-                paused=paused,
-                template={"topic": "a topic"},
-            )
+    scraped = await _sampled(replica, lambda scrape: scrape("contentgen_publish_pool_entries", state="pending") == 0)
+    assert scraped("contentgen_oldest_pending_delivery_seconds") == 0
+    assert scraped("contentgen_schedule_lateness_seconds") == 0
+    await hooks.create(f"http://127.0.0.1:{free_port()}", "task.ended")
+    for _ in range(4):
+        await made()
+    claimed = await made.claim(limit=3)
+    for entry in claimed[:2]:
+        await made.report(entry, error="no page")
+    sql = "UPDATE publish_pool SET next_attempt_time = NULL WHERE content_id = :id"
+    with engine.begin() as connection:
+        connection.execute(sa.text(sql), {"id": claimed[0].content_id})
+    yearly = {"account_id": made.account, "cron": "0 0 1 1 *", "template": {"topic": "a topic"}}
+    for paused in (False, True):
+        await Caller(channel)("ScheduleService/CreateSchedule", **yearly, paused=paused)
 
-        scraped = await _sampled(replica, lambda scrape: scrape("contentgen_schedules") == 1)
-        states = ("pending", "publishing", "retrying", "failed")
-        assert [scraped("contentgen_publish_pool_entries", state=state) for state in states] == [1, 1, 1, 1]
-        assert scraped("contentgen_webhook_deliveries", status="pending") == 4
-        assert scraped("contentgen_webhook_deliveries", status="exhausted") == 0
-        assert 0 < scraped("contentgen_oldest_pending_delivery_seconds") < PATIENCE_S
-        assert scraped("contentgen_schedule_lateness_seconds") == 0
+    scraped = await _sampled(replica, lambda scrape: scrape("contentgen_schedules") == 1)
+    states = ("pending", "publishing", "retrying", "failed")
+    assert [scraped("contentgen_publish_pool_entries", state=state) for state in states] == [1, 1, 1, 1]
+    assert scraped("contentgen_webhook_deliveries", status="pending") == 4
+    assert scraped("contentgen_webhook_deliveries", status="exhausted") == 0
+    assert 0 < scraped("contentgen_oldest_pending_delivery_seconds") < PATIENCE_S
+    assert scraped("contentgen_schedule_lateness_seconds") == 0
 
 
-async def test_accounts_are_told_of_only_if_they_are_named(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "FIGURES_INTERVAL", 0.1)
-    async with (
-        serving(db_url, metrics_accounts="1,7", metrics_listen=ANY_PORT) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-    ):
-        call = Caller(channel)
-        ids = [(await call("AccountService/CreateAccount", name=name))["account"]["account_id"] for name in ("a", "b")]
-        assert ids == ["1", "2"]
-        for account_id in ids:
-            await call("TaskService/SubmitTask", account_id=account_id, topic="a topic")
-        scraped = await _sampled(replica, lambda scrape: scrape("contentgen_account_ready_tasks", account_id="1") == 1)
-        assert scraped("contentgen_account_tasks", account_id="1", status="pending") == 1
-        samples = scraped.families["contentgen_account_tasks"].samples
-        assert {sample.labels["account_id"] for sample in samples} == {"1"}, "account 2 is not named, 7 does not exist"
+async def test_accounts_are_told_of_only_if_they_are_named(
+    replica: Replica, channel: aio.Channel, client: TaskClient
+) -> None:
+    await Caller(channel)("AccountService/CreateAccount", name="another")
+    for account_id in (client.account, 2):
+        await Caller(channel)("TaskService/SubmitTask", account_id=account_id, topic="a topic")
+    scraped = await _sampled(replica, lambda scrape: scrape("contentgen_account_ready_tasks", account_id="1") == 1)
+    assert scraped("contentgen_account_tasks", account_id="1", status="pending") == 1
+    samples = scraped.families["contentgen_account_tasks"].samples
+    assert {sample.labels["account_id"] for sample in samples} == {"1"}, "account 2 is not named, 7 does not exist"
 
 
 async def test_without_the_setting_nothing_listens(db_url: str) -> None:
     async with serving(db_url) as replica:
         assert replica.metrics_port == 0
         async with aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
-            stub: TaskServiceAsyncStub = TaskServiceStub(channel)
-            assert not (await stub.GetTaskStats(pb.GetTaskStatsRequest())).queue_depth
+            assert "queue_depth" not in await Caller(channel)("TaskService/GetTaskStats")
