@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -20,3 +21,11 @@ def logging_as_before() -> Iterator[None]:
     logging.root.handlers[:] = handlers
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any variable of the services."""
+    for name in list(os.environ):
+        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
+            monkeypatch.delenv(name)
