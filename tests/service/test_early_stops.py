@@ -1,23 +1,27 @@
-"""TERM before a service is ready, and handshakes that fail."""
+"""TERM before a service is ready, services as process 1, and handshakes that fail."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import psycopg2
+import psutil
 import pytest
+import sqlalchemy as sa
 
 from scheduler_svc.runtime.tls import MAX_LOGGED
 from tests.harness.credentials import make_certificates
-from tests.harness.process import Process, inherited, installed
-from tests.harness.processes import free_port
+from tests.harness.database_faults import foreign_lock, locked_table
+from tests.harness.process import Process, inherited, installed, program, run_to_end
+from tests.harness.processes import children, free_port
+from tests.harness.scheduling import sql
 from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack
 from tests.harness.waiting import wait_until
 
@@ -35,8 +39,8 @@ SERVICES = ("contentgen-scheduler", "contentgen-worker", "contentgen-console")
 
 
 @contextmanager
-def starting(command: str, folder: Path, **settings: str) -> Iterator[Process]:
-    """The service, launched with any free ports."""
+def starting(command: str, folder: Path, *, within: Sequence[str] = (), **settings: str) -> Iterator[Process]:
+    """The service, launched with any free ports, by the command `within` if that is given."""
     own = {
         "CONTENTGEN_DATA_DIR": str(folder),
         "CONTENTGEN_LISTEN": "127.0.0.1:0",
@@ -44,12 +48,14 @@ def starting(command: str, folder: Path, **settings: str) -> Iterator[Process]:
         "CONTENTGEN_SCHEDULER": f"127.0.0.1:{free_port()}",
         "CREATOR_CLI_PATH": str(DEMO_CREATOR),
     }
-    with Process(command, [installed(command)], folder / "log", {**inherited(), **own, **settings}) as process:
+    with Process(command, [*within, installed(command)], folder / "log", {**inherited(), **own, **settings}) as process:
         yield process
 
 
-def ended_early(process: Process) -> None:
-    process.stop()
+def ended_early(process: Process, service: psutil.Process | None = None) -> None:
+    """`service`: what gets TERM, if it is not the process itself."""
+    (service or process.popen).send_signal(signal.SIGTERM)
+    process.ended()
     assert process.text().endswith(f"{process.name}: ended by SIGTERM before it was ready\n")
 
 
@@ -86,44 +92,66 @@ def test_a_scheduler_ends_while_it_waits_for_a_database_that_says_nothing(tmp_pa
                 ended_early(process)
 
 
-@contextmanager
-def locked(url: str, lock: str) -> Iterator[Callable[[], bool]]:
-    """A session that holds a lock; yields whether another one waits for it."""
-    holder, looker = psycopg2.connect(url), psycopg2.connect(url)
-    looker.autocommit = True
-
-    def waited_for() -> bool:
-        with looker.cursor() as cursor:
-            cursor.execute(
-                "SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))", [holder.info.backend_pid]
-            )
-            return cursor.fetchone() is not None
-
-    try:
-        holder.cursor().execute(lock)
-        yield waited_for
-    finally:
-        holder.close()
-        looker.close()
-
-
 def test_a_scheduler_ends_while_another_one_migrates(tmp_path: Path, empty_db_url: str) -> None:
-    address = empty_db_url.replace("+psycopg2", "")
-    with locked(address, MIGRATION_LOCK), starting("contentgen-scheduler", tmp_path, DATABASE_URL=address) as process:
+    with (
+        foreign_lock(empty_db_url, MIGRATION_LOCK),
+        starting("contentgen-scheduler", tmp_path, DATABASE_URL=empty_db_url) as process,
+    ):
         process.wait_for("migrate", within=WITHIN)
         ended_early(process)
 
 
 @pytest.mark.parametrize("table", ["alembic_version", "webhooks"])
-def test_a_scheduler_ends_while_a_statement_of_its_start_waits(tmp_path: Path, db_url: str, table: str) -> None:
+def test_a_scheduler_ends_while_a_statement_of_its_start_waits(
+    tmp_path: Path, db_url: str, engine: sa.Engine, table: str
+) -> None:
     """Of the one table before, of the other within the event loop."""
-    address = db_url.replace("+psycopg2", "")
+    waiting = "SELECT FROM pg_stat_activity WHERE :holder = ANY(pg_blocking_pids(pid))"
     with (
-        locked(address, f"LOCK TABLE {table}") as waited_for,
-        starting("contentgen-scheduler", tmp_path, DATABASE_URL=address, **PATIENT) as process,
+        locked_table(db_url, table) as holder,
+        starting("contentgen-scheduler", tmp_path, DATABASE_URL=db_url, **PATIENT) as process,
     ):
-        wait_until(waited_for, within=WITHIN, what="a statement waits")
+        wait_until(lambda: sql(engine, waiting, holder=holder), within=WITHIN, what="a statement waits")
         ended_early(process)
+
+
+# As process 1 of a PID namespace, as in a container without an init. Such a process has no default of TERM.
+
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a PID namespace")
+
+
+def namespace() -> list[str]:
+    return [program("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def process_one(process: Process) -> psutil.Process:
+    """The service; `process` is outside of its namespace, and waits for it."""
+    return wait_until(lambda: children(process.pid), within=WITHIN, what="its first process is there")[0]
+
+
+@only_root
+@pytest.mark.costly("services in a namespace of their own, by their commands")
+def test_a_worker_reaps_orphans_that_are_not_its_clis(tmp_path: Path) -> None:
+    with starting("contentgen-worker", tmp_path, within=namespace()) as process:
+        process.wait_for("guard.ready", within=WITHIN)
+        service = process_one(process)
+        inside = [program("nsenter"), "--target", service.pid, "--pid"]
+        run_to_end([*inside, "sh", "-c", "sleep 0.1 & sleep 0.2 & exec true"], within=WITHIN)
+        wait_until(lambda: len(children(service.pid)) == 1, within=WITHIN, what="only the guard is left")
+        assert "guard" in children(service.pid)[0].name()
+        service.send_signal(signal.SIGTERM)
+        process.ended()
+
+
+@only_root
+def test_a_stop_ends_a_scheduler_that_does_not_serve_yet(tmp_path: Path, empty_db_url: str) -> None:
+    with (
+        foreign_lock(empty_db_url, MIGRATION_LOCK),
+        starting("contentgen-scheduler", tmp_path, within=namespace(), DATABASE_URL=empty_db_url) as process,
+    ):
+        process.wait_for("migrate", within=WITHIN)
+        ended_early(process, process_one(process))
 
 
 # With TLS: the log has JSON lines only, and each failed handshake is an event that names its caller.
