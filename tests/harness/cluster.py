@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from tests.harness.waiting import wait_until_gone
 
 _PREFIX = "contentgen-test-"
 _MIN_FREE_BYTES = 1 << 30
+_SESSIONS_OF = """
+    SELECT pid, application_name, query FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'
+"""
 
 
 @contextmanager
@@ -57,6 +61,15 @@ def copy_cluster(folder: Path, to: Path) -> None:
     subprocess.run(["cp", "-a", f"{folder}/.", to], check=True)
 
 
+def rows_of(
+    connection: psycopg2.extensions.connection, statement: str | sql.Composable, *parameters: object
+) -> list[tuple[Any, ...]]:
+    """The rows of a statement, if it has any."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
 class Databases:
     """Databases on `server`, each of its own name and dropped one test late.
 
@@ -73,7 +86,7 @@ class Databases:
     def create(self, template: str = "template0") -> str:
         """The name of a new copy of `template`."""
         name = f"test_{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        rows_of(self._admin, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
 
     def url(self, name: str) -> str:
@@ -85,27 +98,16 @@ class Databases:
         name = self.create(template)
         try:
             yield self.url(name)
-            wait_until_gone(lambda: self._sessions(name), within=30, what="the test's connections are closed")
+            wait_until_gone(
+                lambda: rows_of(self._admin, _SESSIONS_OF, name), within=30, what="the test's connections are closed"
+            )
         finally:
-            self._drop_done()
+            while self._done:
+                rows_of(self._admin, f"DROP DATABASE {self._done.pop()} WITH (FORCE)")
             self._done.append(name)
 
     def close(self) -> None:
         self._admin.close()
-
-    def _drop_done(self) -> None:
-        while self._done:
-            self._execute(f"DROP DATABASE {self._done.pop()} WITH (FORCE)")
-
-    def _sessions(self, database: str) -> list[tuple[int, str, str]]:
-        sql = "SELECT pid, application_name, query FROM pg_stat_activity WHERE datname = %s"
-        with self._admin.cursor() as cursor:
-            cursor.execute(sql + " AND backend_type = 'client backend'", (database,))
-            return cursor.fetchall()
-
-    def _execute(self, sql: str) -> None:
-        with self._admin.cursor() as cursor:
-            cursor.execute(sql)
 
 
 @contextmanager
@@ -159,11 +161,12 @@ class SharedDatabase:
         self.url = url
         self.engine = make_engine(url, 8, hot=True)
         self._admin = connect(sa.make_url(url))
+        self._rows = partial(rows_of, self._admin)
         self._kept = [self._admin.info.backend_pid]
         sa.event.listen(self.engine, "connect", lambda connection, _: self._kept.append(connection.info.backend_pid))
         self._schema, self._size = self._rows(_SCHEMA), self._now_large()
         self._restore = self._restoring()
-        self._run("SET session_replication_role = replica")  # foreign keys do not prescribe the order
+        self._rows("SET session_replication_role = replica")  # foreign keys do not prescribe the order
 
     def close(self) -> None:
         self.engine.dispose()
@@ -176,11 +179,13 @@ class SharedDatabase:
         """
         pool: Any = self.engine.pool
         try:
-            wait_until_gone(self._sessions, within=_GRACE_S, what="the test's connections are closed")
+            wait_until_gone(
+                lambda: self._rows(_SESSIONS, self._kept), within=_GRACE_S, what="the test's connections are closed"
+            )
             wait_until_gone(pool.checkedout, within=_GRACE_S, what="the test's connections are returned")
             if self._rows(_SCHEMA) != self._schema or self._now_large() - self._size > _MAX_GROWTH:
                 return False
-            self._run(self._restore)
+            self._rows(self._restore)
         except psycopg2.Error:
             return False
         return True
@@ -200,22 +205,9 @@ class SharedDatabase:
             parts.append(sql.SQL("SELECT setval({}, {}, {})").format(*values))
         return sql.SQL("; ").join([*parts, sql.SQL("COMMIT")]).as_string(self._admin)
 
-    def _sessions(self) -> list[tuple[Any, ...]]:
-        """Those that a test has opened."""
-        return self._rows(_SESSIONS, self._kept)
-
     def _now_large(self) -> int:
         ((size,),) = self._rows(_SIZE)
         return int(size)
-
-    def _run(self, statements: str) -> None:
-        with self._admin.cursor() as cursor:
-            cursor.execute(statements)
-
-    def _rows(self, query: str | sql.Composable, *parameters: object) -> list[tuple[Any, ...]]:
-        with self._admin.cursor() as cursor:
-            cursor.execute(query, parameters or None)
-            return cursor.fetchall()
 
 
 class SharedDatabases:

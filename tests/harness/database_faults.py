@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -33,18 +33,14 @@ def foreign_lock(url: str, sql: str, **parameters: object) -> Iterator[int]:
         yield pid
 
 
-@contextmanager
-def locked_rows(url: str, table: str, where: str = "true", **parameters: object) -> Iterator[int]:
+def locked_rows(url: str, table: str, where: str = "true", **parameters: object) -> AbstractContextManager[int]:
     """Locks the rows of a table for which `where` holds."""
-    with foreign_lock(url, f"SELECT FROM {table} WHERE {where} FOR UPDATE", **parameters) as pid:
-        yield pid
+    return foreign_lock(url, f"SELECT FROM {table} WHERE {where} FOR UPDATE", **parameters)
 
 
-@contextmanager
-def locked_table(url: str, table: str) -> Iterator[int]:
+def locked_table(url: str, table: str) -> AbstractContextManager[int]:
     """Locks a whole table, for readers too."""
-    with foreign_lock(url, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE") as pid:
-        yield pid
+    return foreign_lock(url, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
 
 
 # A database that takes connections and does not answer on existing ones, as with a frozen disk or host.

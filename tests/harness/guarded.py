@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
+from tests.harness import processes
 from worker_svc.guard.child import Child
 from worker_svc.guard.client import Guard
 from worker_svc.guard.process.procfs import run_of
@@ -72,17 +73,10 @@ async def told(child: Child, count: int) -> list[int]:
         return [int(await child.stdout.readline()) for _ in range(count)]
 
 
-def living(pids: Sequence[int]) -> set[int]:
-    return {pid for pid in pids if _lives(pid)}
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def living(pids: Iterable[int]) -> set[int]:
+    return {process.pid for process in processes.living(filter(None, map(processes.process_of, pids)))}
 
 
 def marked(guard: Guard) -> set[int]:
     """The running processes with the mark of the guard's runs."""
-    return {pid for pid in psutil.pids() if run_of(pid, guard._owner) is not None and _lives(pid)}
+    return living(pid for pid in psutil.pids() if run_of(pid, guard._owner) is not None)

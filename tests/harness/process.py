@@ -39,25 +39,33 @@ def run_to_end(
     """Runs a command, whose end has to come in time; its output is in the result. None: this process's environment."""
     arguments = [str(part) for part in command]
     variables = os.environ if environment is None else environment
-    within = on_this_machine(within)
-    if Process.by_fork and can_fork(arguments, variables):
-        return _forked_to_end(arguments, variables, cwd or Path.cwd(), within)
-    return subprocess.run(
-        arguments, env=variables, cwd=cwd, capture_output=True, text=True, timeout=within, check=False
-    )
-
-
-def _forked_to_end(
-    command: list[str], environment: Mapping[str, str], cwd: Path, within: float
-) -> subprocess.CompletedProcess[str]:
     with TemporaryDirectory() as folder:
         out, errors = Path(folder, "out"), Path(folder, "errors")
-        process = fork_server().start(command, environment, cwd, out, errors)
+        process = _written_to_files(arguments, variables, cwd or Path.cwd(), out, errors)
         try:
-            status = process.wait(within)
+            status = process.wait(on_this_machine(within))
         finally:
             process.send_signal(signal.SIGKILL)
-        return subprocess.CompletedProcess(command, status, out.read_text(), errors.read_text())
+            process.wait()
+        return subprocess.CompletedProcess(arguments, status, out.read_text(), errors.read_text())
+
+
+def _written_to_files(
+    command: list[str], environment: Mapping[str, str], cwd: Path, out: Path, errors: Path
+) -> subprocess.Popen[bytes] | ForkedProcess:
+    """Starts a program that writes to the ends of these files; ours are forked if that makes no difference to them."""
+    if Process.by_fork and can_fork(command, environment):
+        return fork_server().start(command, environment, cwd, out, errors)
+    with out.open("ab") as out_file, errors.open("ab") as errors_file:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out_file,
+            stderr=errors_file,
+            start_new_session=True,
+        )
 
 
 def started(
@@ -148,19 +156,7 @@ class Process:
         assert not self.alive, f"{self.name} runs already"
         self.environment |= changed
         self._begin = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log, self._out.open("ab") as out:
-            if Process.by_fork and can_fork(self.command, self.environment):
-                self._process = fork_server().start(self.command, self.environment, self._cwd, self._out, self.log)
-                return self
-            self._process = subprocess.Popen(
-                self.command,
-                env=self.environment,
-                cwd=self._cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._process = _written_to_files(self.command, self.environment, self._cwd, self._out, self.log)
         return self
 
     def signal(self, number: signal.Signals) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,7 @@ from scheduler_svc.config import Settings
 from scheduler_svc.database.connections import connect
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.access import Limits
-from tests.harness.cluster import Databases
+from tests.harness.cluster import Databases, rows_of
 from tests.harness.stack import Scheduler, running_stack
 from tests.harness.waiting import wait_until_async, wait_until_gone
 
@@ -74,12 +75,12 @@ class SharedScheduler:
         self.target = scheduler.target
         self.db_url = db_url
         self.assets = scheduler.data_dir / "assets"
-        self._admin = admin
+        self._rows = partial(rows_of, admin)
         tables = [table for (table,) in self._rows(_TABLES)]
         deletes = [f"DELETE FROM {table}" for table in tables]
         restarts = [f"ALTER SEQUENCE {sequence} RESTART" for sequence in _RESTARTED]
         self._clear = "; ".join(["BEGIN", *deletes, *restarts, "COMMIT"])
-        self._run("SET session_replication_role = replica")  # foreign keys do not prescribe the order
+        self._rows("SET session_replication_role = replica")  # foreign keys do not prescribe the order
 
     def clear(self) -> None:
         """Deletes what a test has made, once the streams of its workers have ended."""
@@ -87,18 +88,11 @@ class SharedScheduler:
         wait_until_gone(lambda: self._rows(connected), within=_GRACE_S, what="the test's workers have gone")
         while True:
             try:
-                return self._run(self._clear)
+                self._rows(self._clear)
             except errors.DeadlockDetected:  # with a loop of the scheduler
-                self._run("ROLLBACK")
-
-    def _run(self, sql: str) -> None:
-        with self._admin.cursor() as cursor:
-            cursor.execute(sql)
-
-    def _rows(self, sql: str) -> list[tuple[str]]:
-        with self._admin.cursor() as cursor:
-            cursor.execute(sql)
-            return cursor.fetchall()
+                self._rows("ROLLBACK")
+            else:
+                return
 
 
 @contextmanager

@@ -157,7 +157,7 @@ class Stream:
 
 
 class ScriptedScheduler(grpc.GenericRpcHandler):
-    """WorkerService in bytes: hands each stream to the test, and takes assets."""
+    """WorkerService, in bytes, since one may lie: hands each stream to the test, and takes assets."""
 
     def __init__(self) -> None:
         self.target = ""

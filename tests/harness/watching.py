@@ -11,9 +11,10 @@ import psycopg2
 from grpc import aio
 
 from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1.task_pb2 import TaskStatus
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.runtime.signals import CommitSignals
+from tests.harness.client import status_name
+from tests.harness.cluster import rows_of
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -74,11 +75,9 @@ async def first_event(tasks: TaskServiceAsyncStub, **request: Any) -> pb.TaskCha
 
 def told(events: Iterable[pb.TaskChange]) -> list[tuple[str, str, str]]:
     """Task, previous status (unspecified if there was none) and status of each event, abbreviated."""
-    return [(event.task.task_id, _short(event.previous_status), _short(event.task.status)) for event in events]
-
-
-def _short(status: TaskStatus.ValueType) -> str:
-    return TaskStatus.Name(status).removeprefix("TASK_STATUS_").lower()
+    return [
+        (event.task.task_id, status_name(event.previous_status), status_name(event.task.status)) for event in events
+    ]
 
 
 _MOVE = """
@@ -108,14 +107,9 @@ class Mover:
         """Begins a transaction that draws a number: no later one is settled before it ends."""
         self.sql("SELECT pg_current_xact_id(), nextval('event_seq')")
 
-    def rows(self, text: str) -> list[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(text)
-            return cursor.fetchall()
-
-    def sql(self, text: str, *parameters: object) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.execute(text, parameters)
+    def sql(self, text: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """The rows of a statement, if it has any."""
+        return rows_of(self._connection, text, *parameters)
 
     def commit(self) -> None:
         """Commits, and sends the hint that a replica would send."""

@@ -13,8 +13,8 @@ import pytest
 
 from contentgen.sandbox import Sandbox, SandboxError
 from contentgen.sandbox.sandbox import MAX_FRAME
-from tests.harness.processes import child_processes
-from tests.harness.waiting import wait_until, wait_until_async
+from tests.harness.processes import child_processes, living
+from tests.harness.waiting import wait_until_async, wait_until_gone
 
 pytestmark = pytest.mark.unit
 
@@ -127,16 +127,8 @@ def test_its_processes_end_when_its_service_is_killed() -> None:
         children = psutil.Process(service.pid).children()
         assert len(children) == 2
         service.kill()
-    wait_until(lambda: not any(map(_runs, children)), within=60, what="the idle and the busy one have ended")
+    wait_until_gone(lambda: living(children), within=60, what="the idle and the busy one have ended")
 
 
 async def _child(sandbox: Sandbox) -> psutil.Process:
     return psutil.Process(int(await sandbox.call(PID)))
-
-
-def _runs(process: psutil.Process) -> bool:
-    """Nobody may wait for a process whose parent was killed."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

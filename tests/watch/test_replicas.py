@@ -128,7 +128,7 @@ async def test_a_watcher_that_changes_replicas_sees_all_moves_once_and_in_order(
 def histories(mover: Mover) -> dict[str, list[tuple[int, int, int]]]:
     """The movers' moves by task, in their order."""
     paths = defaultdict(list)
-    for key, *move in mover.rows(
+    for key, *move in mover.sql(
         "SELECT task_key, attempt, previous_status, status FROM task_events WHERE attempt > 0 ORDER BY task_key, seq"
     ):
         paths[format_task_id(key)].append(tuple(move))
