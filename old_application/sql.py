@@ -42,14 +42,9 @@ _LOCK_ACCOUNTS = sa.text("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE")
 _ACCOUNT_NAMES = sa.text("SELECT account_id, name FROM accounts WHERE account_id = ANY(CAST(:ids AS bigint[]))")
 """Reads the names of some accounts."""
 _ACCOUNTS = Insert(
-    "accounts",
-    account_id="bigint",
-    name="text",
-    max_concurrent_tasks="integer",
-    weight="float8",
-    active="boolean",
+    "accounts", account_id="bigint", name="text", max_concurrent_tasks="integer", weight="float8", active="boolean",
     create_time="timestamptz",
-)
+)  # fmt: skip
 """Inserts accounts with the ids that they had."""
 # The next account that is made by itself must not be given an id that was kept.
 _PASS_OVER_KEPT_IDS = sa.text("""
@@ -64,26 +59,11 @@ _NEXT_ACCOUNT_IDS = sa.text("""
 """Draws ids of new accounts."""
 
 _INSERT_TASKS = Insert(
-    "tasks",
-    task_key="bigint",
-    account_id="bigint",
-    status="smallint",
-    priority="smallint",
-    auto_approve="boolean",
-    auto_retry="boolean",
-    max_retries="smallint",
-    retry_count="smallint",
-    timeout_ms="bigint",
-    create_time="timestamptz",
-    attempt="integer",
-    fence="integer",
-    lease_end="smallint",
-    submit_time="timestamptz",
-    start_time="timestamptz",
-    end_time="timestamptz",
-    content_id="bigint",
-    error="jsonb",
-)
+    "tasks", task_key="bigint", account_id="bigint", status="smallint", priority="smallint", auto_approve="boolean",
+    auto_retry="boolean", max_retries="smallint", retry_count="smallint", timeout_ms="bigint",
+    create_time="timestamptz", attempt="integer", fence="integer", lease_end="smallint", submit_time="timestamptz",
+    start_time="timestamptz", end_time="timestamptz", content_id="bigint", error="jsonb",
+)  # fmt: skip
 """Inserts imported tasks."""
 # The transaction has its id before it draws: the search index knows by the ids which contents are still to come.
 _NEXT_CONTENT_IDS = sa.text("""
@@ -101,14 +81,9 @@ _POOL_STANDING = sa.text(f"""
 """)
 """Locks contents, and reads what their pool entries depend on."""
 _ENTRIES = Insert(
-    "publish_pool",
-    content_id="bigint",
-    account_id="bigint",
-    priority="smallint",
-    schedule_time="timestamptz",
-    status="smallint",
-    error="text",
-)
+    "publish_pool", content_id="bigint", account_id="bigint", priority="smallint", schedule_time="timestamptz",
+    status="smallint", error="text",
+)  # fmt: skip
 """Inserts imported pool entries."""
 
 

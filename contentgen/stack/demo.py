@@ -75,21 +75,13 @@ def demo(interrupts: Interrupts) -> None:
     start = time.monotonic()
     with throwaway_folder("demo") as folder:
         terminal.print(f"starting PostgreSQL, a scheduler, a console and {WORKERS} workers in {folder}", soft_wrap=True)
-        with Stack(_environment(folder), folder / "logs", GRACE, interrupts) as stack:
+        settings = {"CREATOR_DEMO_SECONDS": "0.5", "CONTENTGEN_SLOTS": "2", "CONTENTGEN_LEASE_TTL": f"{LEASE_TTL}s"}
+        with Stack({**environment(folder), **settings}, folder / "logs", GRACE, interrupts) as stack:
             terminal.print(f"the console is at {stack.console} until the end", soft_wrap=True)
             with ContentGenerationClient(stack.target) as client:
                 _Story(stack, client, terminal, folder / "logs").tell()
             terminal.print("stopping")
     terminal.print(f"done in {time.monotonic() - start:.1f} s; nothing is left running")
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    return {
-        **environment(folder),
-        "CREATOR_DEMO_SECONDS": "0.5",
-        "CONTENTGEN_SLOTS": "2",
-        "CONTENTGEN_LEASE_TTL": f"{LEASE_TTL}s",
-    }
 
 
 class _Story:

@@ -54,6 +54,10 @@ STOP_LIMIT = 10.0
 """Seconds from the second TERM to KILL, and from that until a process has to be gone."""
 _POLL = 0.02
 _TAIL_LINES = 5
+FIRST_PAUSE = 1.0
+"""Seconds before a service is started again; doubled each time that it ends soon after its start."""
+MAX_PAUSE = 30.0
+_SOON = 60.0
 
 
 class StackError(Exception):
@@ -92,10 +96,13 @@ class Service:
         self.former_log = log.with_suffix(f"{log.suffix}.1")
         self._argv = argv
         self._environment = environment
+        self._pause = FIRST_PAUSE
         self.start()
 
     def start(self) -> None:
         """Starts the process, also again. Its log replaces that of its last start, which is kept as `former_log`."""
+        self._started_at = time.monotonic()
+        self._due: float | None = None
         if self.log.exists():
             self.log.replace(self.former_log)
         with self.log.open("wb") as log_file:
@@ -136,6 +143,19 @@ class Service:
         """Sends a signal, unless the process has ended."""
         self._process.send_signal(number)
 
+    def keep_up(self, say: Callable[[str], None]) -> None:
+        """Starts the process again if it has ended and its pause is over. Calls `say` with a line about each end."""
+        if self.running:
+            return
+        now = time.monotonic()
+        if self._due is None:
+            pause = FIRST_PAUSE if now - self._started_at > _SOON else self._pause
+            self._pause, self._due = min(2 * pause, MAX_PAUSE), now + pause
+            again = f"it is started again in {pause:g} s, its log moves to {self.former_log}"
+            say(f"the {self.name} has ended with status {self.status}; {again}")
+        if now >= self._due:
+            self.start()
+
 
 def end(services: Sequence[Service], grace: float, interrupts: Interrupts) -> None:
     """Ends all services at once: TERM drains, TERM again stops, KILL comes last.
@@ -162,41 +182,3 @@ def _ended(services: Sequence[Service], limit: float, interrupts: Interrupts) ->
             return False
         time.sleep(_POLL)
     return True
-
-
-FIRST_PAUSE = 1.0
-"""Seconds before a service is started again; doubled each time that it ends soon after its start."""
-MAX_PAUSE = 30.0
-_SOON = 60.0
-
-
-class Supervisor:
-    """Looks after one service that has been started."""
-
-    def __init__(self, service: Service, say: Callable[[str], None]) -> None:
-        """`say` is called with a line about each end."""
-        self._service = service
-        self._say = say
-        self._pause = FIRST_PAUSE
-        self._started_at = time.monotonic()
-        self._due: float | None = None
-
-    def run_once(self) -> None:
-        """Starts the service again if it has ended and its pause is over."""
-        if self._service.running:
-            return
-        now = time.monotonic()
-        if self._due is None:
-            self._due = now + self._next_pause(now)
-        if now >= self._due:
-            self._service.start()
-            self._started_at, self._due = now, None
-
-    def _next_pause(self, now: float) -> float:
-        pause = FIRST_PAUSE if now - self._started_at > _SOON else self._pause
-        self._pause = min(2 * pause, MAX_PAUSE)
-        name, status, log = self._service.name, self._service.status, self._service.former_log
-        self._say(
-            f"the {name} has ended with status {status}; it is started again in {pause:g} s, its log moves to {log}"
-        )
-        return pause

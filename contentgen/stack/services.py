@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Never, Self, TypeVar
 
 from contentgen.client import RequestError
-from contentgen.stack.processes import STOP_LIMIT, Interrupted, Interrupts, Service, StackError, Supervisor, end
+from contentgen.stack.processes import STOP_LIMIT, Interrupted, Interrupts, Service, StackError, end
 
 WORKERS = 2
 START_LIMIT = 60.0
@@ -138,11 +138,10 @@ class Stack:
             Interrupted: a signal came.
         """
         scheduler, *others = self._services
-        supervisors = [Supervisor(service, say) for service in others]
         while True:
             scheduler.check()
-            for supervisor in supervisors:
-                supervisor.run_once()
+            for service in others:
+                service.keep_up(say)
             self._interrupts.pause(pause)
 
     def until(self, condition: Callable[[], T | None], *, within: float, what: str) -> T:

@@ -20,6 +20,8 @@ from contentgen.cli.cells import STYLES
 Document = Mapping[str, Any]
 
 PLAIN_WIDTH = 120
+_PLAIN: Mapping[str, Any] = {"box": None, "padding": (0, 2, 0, 0)}
+"""A table without lines."""
 _EXCERPT_LINES = 3
 _EXCERPT_WIDTH = 80
 _ID_TAIL = 8
@@ -134,7 +136,7 @@ def beginning(out: Console, content: Document) -> None:
 
 def contents(out: Console, rows: Sequence[Document]) -> None:
     """Prints contents with where they are: in the publish pool, or on their way to a review."""
-    table = _table("content", "priority", "status", "title")
+    table = Table("content", "priority", "status", "title", **_PLAIN)
     for row in rows:
         status = row.get("status") or row["review_status"]
         table.add_row(
@@ -143,22 +145,16 @@ def contents(out: Console, rows: Sequence[Document]) -> None:
             Text(status, STYLES.get(status, "")),
             Text(row["title"]),
         )
-    _print(out, "publish pool, and what waits for a review", table)
+    out.print("publish pool, and what waits for a review", style="bold")
+    out.print(table)
 
 
 def workers(out: Console, pool: Document) -> None:
     """Prints the worker pool."""
-    table = _table("worker", "running", "busy slots", "slots")
+    table = Table("worker", "running", "busy slots", "slots", **_PLAIN)
     for worker in pool["worker_statuses"]:
         running = "yes" if worker["running"] else "no"
         table.add_row(worker["worker_id"], running, str(worker["busy_slots"]), str(worker["slots"]))
-    _print(out, f"worker pool: {pool['num_workers']} workers, {pool['total_queue_size']} tasks pending", table)
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, padding=(0, 2, 0, 0))
-
-
-def _print(terminal: Console, heading: str, table: Table) -> None:
-    terminal.print(heading, style="bold")
-    terminal.print(table)
+    heading = f"worker pool: {pool['num_workers']} workers, {pool['total_queue_size']} tasks pending"
+    out.print(heading, style="bold")
+    out.print(table)

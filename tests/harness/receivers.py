@@ -25,6 +25,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from contentgen.v1 import webhook_service_pb2 as pb
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
+from tests.harness.scheduling import sql
 from tests.harness.waiting import wait_until, wait_until_async
 
 if TYPE_CHECKING:
@@ -136,21 +137,23 @@ class Hooks:
     async def until(self, webhook_id: int, *statuses: int) -> list[pb.Delivery]:
         """The deliveries, once these are their states, newest first."""
 
-        async def found() -> list[pb.Delivery]:
-            deliveries = await self.deliveries(webhook_id)
+        def these(deliveries: list[pb.Delivery]) -> list[pb.Delivery]:
             return deliveries if [delivery.status for delivery in deliveries] == list(statuses) else []
 
-        search: Callable[[], list[pb.Delivery] | Awaitable[list[pb.Delivery]]] = found
-        return await wait_until_async(search, within=PATIENCE_S, what=f"deliveries are {statuses}", every=0.1)
+        return await self._once(webhook_id, these, f"deliveries are {statuses}")
 
     async def which(self, webhook_id: int, matches: Callable[[pb.Delivery], bool]) -> list[pb.Delivery]:
         """The deliveries that match, once there are any."""
+        return await self._once(webhook_id, lambda all_: list(filter(matches, all_)), "a delivery that matches")
 
+    async def _once(
+        self, webhook_id: int, pick: Callable[[list[pb.Delivery]], list[pb.Delivery]], what: str
+    ) -> list[pb.Delivery]:
         async def found() -> list[pb.Delivery]:
-            return [delivery for delivery in await self.deliveries(webhook_id) if matches(delivery)]
+            return pick(await self.deliveries(webhook_id))
 
         search: Callable[[], list[pb.Delivery] | Awaitable[list[pb.Delivery]]] = found
-        return await wait_until_async(search, within=PATIENCE_S, what="a delivery that matches", every=0.1)
+        return await wait_until_async(search, within=PATIENCE_S, what=what, every=0.1)
 
     async def tried(self, webhook_id: int) -> pb.Delivery:
         """The one delivery, once a try has failed."""
@@ -159,15 +162,13 @@ class Hooks:
 
     def pass_time(self, seconds: float) -> None:
         """Makes every pending delivery so much older."""
-        with self._engine.begin() as connection:
-            connection.execute(
-                sa.text(
-                    "UPDATE webhook_deliveries SET next_attempt_time = next_attempt_time - make_interval(secs => :s),"
-                    " expire_time = expire_time - make_interval(secs => :s),"
-                    " create_time = create_time - make_interval(secs => :s) WHERE status = 1"
-                ),
-                {"s": seconds},
-            )
+        sql(
+            self._engine,
+            """UPDATE webhook_deliveries SET next_attempt_time = next_attempt_time - make_interval(secs => :s),
+                expire_time = expire_time - make_interval(secs => :s),
+                create_time = create_time - make_interval(secs => :s) WHERE status = 1""",
+            s=seconds,
+        )
 
 
 # A receiver of OTLP over HTTP: keeps the spans that services export.

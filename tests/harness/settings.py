@@ -12,7 +12,7 @@ import pytest
 
 from console_svc import config_command as console_command
 from console_svc.config import ConsoleSettings
-from contentgen.service.settings import variable_of
+from contentgen.service.settings import ServiceSettings, variable_of
 from scheduler_svc.admin.config_command import config_command
 from scheduler_svc.config import Settings
 from tests.harness.credentials import line, write
@@ -22,11 +22,22 @@ from worker_svc.config import WorkerSettings
 # The environment variables of each service's settings.
 
 
-NAMES = {
-    service: frozenset(variable_of(kind, name) for name in kind.model_fields)
-    for service, kind in (("scheduler", Settings), ("worker", WorkerSettings), ("console", ConsoleSettings))
+KINDS: dict[str, type[ServiceSettings]] = {
+    "scheduler": Settings,
+    "worker": WorkerSettings,
+    "console": ConsoleSettings,
 }
+CHECKS = {"scheduler": config_command, "worker": worker_command.run, "console": console_command.run}
+"""The command `config` of each."""
+NAMES = {service: frozenset(variable_of(kind, name) for name in kind.model_fields) for service, kind in KINDS.items()}
 """By service."""
+
+
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting comes from the environment, nor what a worker hands on to a CLI, or a store of assets reads."""
+    for name in list(os.environ):
+        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL", "LLM_", "AWS_")):
+            monkeypatch.delenv(name)
 
 
 # The settings that a deployment gives a service, as `config check` of that service judges them.
@@ -54,18 +65,13 @@ def check(
 ) -> int:
     """The exit status of the check with these settings alone, and `folder` in place of each of the mounted ones."""
     mounted = re.compile(f"^({'|'.join(map(re.escape, mounts))})")
-    for name in list(os.environ):
-        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
-            monkeypatch.delenv(name)
+    unset(monkeypatch)
     for name, value in settings.items():
         monkeypatch.setenv(name, mounted.sub(str(folder), value))
-    if service == "scheduler":
-        return config_command(["check", *flags])
-    if service == "console":
-        return console_command.run(["check", *flags])
-    monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
+    if service == "worker":
+        monkeypatch.setenv("CREATOR_CLI_PATH", "true")  # it is in the image
     if "CREATOR_USER" in settings:  # so is this user, as which only root could run anything here
         monkeypatch.setenv("CREATOR_USER", "nobody")
         if os.geteuid() != 0:
             monkeypatch.delenv("CREATOR_USER")
-    return worker_command.run(["check", *flags])
+    return CHECKS[service](["check", *flags])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+from tests.harness.settings import unset
 
 
 @pytest.fixture
@@ -25,7 +26,4 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any variable of the services."""
-    for name in list(os.environ):
-        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL")):
-            monkeypatch.delenv(name)
+    unset(monkeypatch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -13,19 +12,16 @@ import pytest
 from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry, Counter
 
-from console_svc import config_command as console_command
 from contentgen.service import metrics
 from contentgen.service.metrics import MetricsEndpoint
 from contentgen.service.settings import SettingsError
 from contentgen.service.values import Address
-from scheduler_svc.admin.config_command import config_command
 from scheduler_svc.config import Settings
 from tests.harness.credentials import line, make_signed, write
 from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_server import scripted
-from tests.harness.settings import NAMES
+from tests.harness.settings import CHECKS, NAMES
 from tests.harness.waiting import wait_until
-from worker_svc import config_command as worker_command
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +31,6 @@ pytestmark = pytest.mark.integration
 
 Check = Callable[..., tuple[int, str, list[str]]]
 """Runs a service's check with these variables: its status, its standard output, the problems."""
-COMMANDS = {"scheduler": config_command, "worker": worker_command.run, "console": console_command.run}
 
 
 @pytest.fixture
@@ -44,17 +39,15 @@ def check(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     logging_as_before: None,  # a check that connects sets it up
+    no_settings: None,
 ) -> Check:
-    for name in list(os.environ):
-        if name.startswith(("CONTENTGEN_", "CREATOR_", "DATABASE_URL", "LLM_", "AWS_")):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("CONTENTGEN_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("CREATOR_CLI_PATH", "true")
 
     def check(service: str, *flags: str, **settings: str) -> tuple[int, str, list[str]]:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
-        status = COMMANDS[service](["check", *flags])
+        status = CHECKS[service](["check", *flags])
         captured = capsys.readouterr()
         lines = captured.err.splitlines()
         return status, captured.out, [text.removeprefix("problem: ") for text in lines if text.startswith("problem: ")]
@@ -177,7 +170,7 @@ def test_a_scheduler_logs_in_to_the_database_only_if_asked(check: Check, db_url:
 
 @pytest.mark.parametrize("arguments", [[], ["chek"], ["check", "--lissen=:0"]])
 def test_wrong_usage_has_a_status_of_its_own(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    for command in COMMANDS.values():
+    for command in CHECKS.values():
         assert command(arguments) == 2
         assert "--help" in capsys.readouterr().err
 
@@ -244,9 +237,10 @@ def test_files_of_the_clis_variables_are_checked(check: Check, tmp_path: Path) -
     assert check("worker", **profile)[0] == 0
 
 
-def test_a_worker_asks_schedulers_only_if_told(check: Check) -> None:
-    assert check("worker", CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0
-    status, _, problems = check("worker", "--connect")
+@pytest.mark.parametrize("service", ["worker", "console"])
+def test_schedulers_are_asked_only_if_told(check: Check, service: str) -> None:
+    assert check(service, CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0
+    status, _, problems = check(service, "--connect")
     assert status == 78
     assert problems[0].startswith("CONTENTGEN_SCHEDULER: 127.0.0.1:1 must answer, and does not (UNAVAILABLE")
 
@@ -304,13 +298,6 @@ def test_a_console_to_try_out_may_do_without_tls(check: Check) -> None:
 def test_a_console_exports_no_spans_and_so_has_no_wrong_settings_of_them(check: Check) -> None:
     grpc = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     assert (check("console", **grpc)[0], check("worker", **grpc)[0]) == (0, 78)
-
-
-def test_a_console_asks_a_scheduler_only_if_told(check: Check) -> None:
-    assert check("console", CONTENTGEN_SCHEDULER="127.0.0.1:1")[0] == 0
-    status, _, problems = check("console", "--connect")
-    assert status == 78
-    assert problems[0].startswith("CONTENTGEN_SCHEDULER: 127.0.0.1:1 must answer, and does not (UNAVAILABLE")
 
 
 @pytest.mark.parametrize(("health", "status"), [("SERVING", 0), ("NOT_SERVING", 78)])

@@ -23,6 +23,7 @@ from tests.harness.maker import Maker, TaskClient
 from tests.harness.processes import free_port
 from tests.harness.receivers import DELIVERED, Hooks, receiving
 from tests.harness.replicas import serving
+from tests.harness.scheduling import sql
 from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
@@ -229,9 +230,8 @@ async def test_what_waits_besides_tasks_is_shown(
     claimed = await made.claim(limit=3)
     for entry in claimed[:2]:
         await made.report(entry, error="no page")
-    sql = "UPDATE publish_pool SET next_attempt_time = NULL WHERE content_id = :id"
-    with engine.begin() as connection:
-        connection.execute(sa.text(sql), {"id": claimed[0].content_id})
+    no_more = "UPDATE publish_pool SET next_attempt_time = NULL WHERE content_id = :id"
+    sql(engine, no_more, id=claimed[0].content_id)
     yearly = {"account_id": made.account, "cron": "0 0 1 1 *", "template": {"topic": "a topic"}}
     for paused in (False, True):
         await Caller(channel)("ScheduleService/CreateSchedule", **yearly, paused=paused)

@@ -16,18 +16,14 @@ from typing import Any
 import pytest
 
 from console_svc import config as console
-from contentgen.service.settings import ServiceSettings, SettingsError, flag_of, variable_of
+from contentgen.service.settings import SettingsError, flag_of, variable_of
 from contentgen.service.values import Address
 from scheduler_svc import config as scheduler
+from tests.harness.settings import KINDS
 from worker_svc import config as worker
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("no_settings")]
 
-KINDS: dict[str, type[ServiceSettings]] = {
-    "scheduler": scheduler.Settings,
-    "worker": worker.WorkerSettings,
-    "console": console.ConsoleSettings,
-}
 READERS = {"scheduler": scheduler.read_settings, "worker": worker.read_settings, "console": console.read_settings}
 of_each = pytest.mark.parametrize("service", KINDS)
 
