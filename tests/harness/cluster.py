@@ -221,7 +221,10 @@ class SharedDatabases:
     @contextmanager
     def lent(self) -> Iterator[SharedDatabase]:
         """For a test that has to close each of its connections."""
-        database, self._free = self._free or self._made(), None
+        if self._free is None:
+            self._free = SharedDatabase(self._held.enter_context(self._databases.lent(self._template)))
+            self._held.callback(self._free.close)
+        database, self._free = self._free, None
         try:
             yield database
             if database.restored():
@@ -232,9 +235,3 @@ class SharedDatabases:
 
     def close(self) -> None:
         self._held.close()
-
-    def _made(self) -> SharedDatabase:
-        url = self._held.enter_context(self._databases.lent(self._template))
-        database = SharedDatabase(url)
-        self._held.callback(database.close)
-        return database

@@ -87,9 +87,9 @@ class Load:
         self._callers = [self._threads.submit(caller) for caller in work]
 
     def _start_watchers(self) -> None:
-        self._watchers = [
-            self._threads.submit(watch, self._new_watcher()) for watch in (self._watch, self._watch_plain)
-        ]
+        for watch in (self._watch, self._watch_plain):
+            self.told.append(defaultdict(list))
+            self._watchers.append(self._threads.submit(watch, self.told[-1]))
         with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:
             self.waiting_id = client.submit_task(self._account_id, "not yet", schedule_time=_LATER)
         wait_until(
@@ -141,10 +141,6 @@ class Load:
 
     def _copies(self) -> Sequence[Moves]:
         return [dict(moves) for moves in self.told]
-
-    def _new_watcher(self) -> Moves:
-        self.told.append(defaultdict(list))
-        return self.told[-1]
 
     def _work(self) -> None:
         with ContentGenerationClient(self._target, timeout=_CALL_TIMEOUT) as client:

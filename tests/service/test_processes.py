@@ -22,7 +22,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, new_token
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.credentials import line, write
-from tests.harness.process import START_LIMIT, Service, inherited, installed, run_to_end
+from tests.harness.process import Service, inherited, installed, run_to_end
 from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_worker import LeaseStream
 from tests.harness.stack import EMBEDDED, Scheduler, Stack
@@ -49,14 +49,6 @@ def test_variables_that_are_probably_mistakes_are_named_at_start(stack: Stack) -
         "CONTENTGEN_SLOT is no setting, and is ignored: did you mean CONTENTGEN_SLOTS?"
     ]
     assert SECRET not in scheduler.tail() + worker.tail()
-
-
-def test_a_scheduler_that_requires_a_database_url_does_not_make_a_database_of_its_own(stack: Stack) -> None:
-    scheduler = stack.scheduler(database_url=EMBEDDED, CONTENTGEN_REQUIRE_DATABASE_URL="on").launch()
-    wait_until(lambda: not scheduler.alive, within=START_LIMIT, what="it has ended")
-    assert scheduler.exit_status == 78
-    assert "DATABASE_URL or DATABASE_URL_FILE must be set" in scheduler.tail()
-    assert not scheduler.data_dir.exists()
 
 
 # The log level of running services, which signals change.
@@ -186,16 +178,10 @@ def test_a_broken_cli_is_seen(stack: Stack) -> None:
 def test_an_address_that_is_in_use_ends_either_service(stack: Stack) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         taken = f"127.0.0.1:{listening.getsockname()[1]}"
-        scheduler = stack.scheduler(CONTENTGEN_METRICS_LISTEN=taken)
-        _ends_at_once(scheduler, taken)
-        _ends_at_once(stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=taken), taken)
-
-
-def _ends_at_once(service: Service, taken: str) -> None:
-    service.launch()
-    wait_until(lambda: not service.alive, within=WITHIN, what="it has ended")
-    assert service.exit_status == 78
-    assert f"CONTENTGEN_METRICS_LISTEN={taken}: " in service.tail()
+        scheduler = stack.scheduler()
+        for service in (scheduler, stack.worker("worker", scheduler)):
+            service.launch(CONTENTGEN_METRICS_LISTEN=taken).ended(WITHIN, status=78)
+            assert f"CONTENTGEN_METRICS_LISTEN={taken}: " in service.tail()
 
 
 def _idle(worker: Service) -> Scrape | None:

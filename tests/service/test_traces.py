@@ -20,7 +20,6 @@ from tests.harness.process import STOP_LIMIT, inherited, installed, run_to_end
 from tests.harness.processes import free_port
 from tests.harness.receivers import OtlpReceiver
 from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker
-from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -112,13 +111,9 @@ def receiver() -> Iterator[OtlpReceiver]:
         yield receiver
 
 
-def _exporting(endpoint: str) -> dict[str, str]:
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-
-
 def _traced_stack(stack: Stack, creator: Creator, endpoint: str) -> tuple[Scheduler, Worker]:
-    exporting = _exporting(endpoint)
-    scheduler = stack.scheduler(lease_ttl=30, database_url=None, **exporting).start()
+    exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    scheduler = stack.scheduler(lease_ttl=30, **exporting).start()
     worker = stack.worker("worker", scheduler, slots=1, CREATOR_CLI_PATH=str(creator.path), **exporting)
     return scheduler, worker.start()
 
@@ -208,62 +203,33 @@ def test_what_can_not_be_exported_is_a_settings_error(stack: Stack) -> None:
 
 
 TOPIC = "a-topic-that-is-nobodys-business"
-ROLES = ("client", "worker", "operator")
 
 
-@pytest.fixture
-def tokens(stack: Stack) -> dict[str, str]:
-    """A token a role, and the hashes in the file `tokens` of the stack."""
-    tokens_by_role = {role: new_token() for role in ROLES}
-    for role, token in tokens_by_role.items():
+def test_no_log_has_a_secret_a_topic_or_a_body(stack: Stack) -> None:
+    tokens = {role: new_token() for role in ("client", "worker", "operator")}
+    for role, token in tokens.items():
         add_token(stack.folder / "tokens", TokenLine(role, hash_of(token), role))
-    return tokens_by_role
-
-
-@pytest.fixture
-def scheduler(stack: Stack, tokens: dict[str, str]) -> Scheduler:
-    return stack.scheduler(CONTENTGEN_TOKENS_FILE=str(stack.folder / "tokens")).start()
-
-
-@pytest.fixture
-def worker(stack: Stack, scheduler: Scheduler, tokens: dict[str, str]) -> Worker:
-    return stack.worker("worker", scheduler, CONTENTGEN_TOKEN=tokens["worker"]).start()
-
-
-@pytest.fixture
-def client(scheduler: Scheduler, tokens: dict[str, str]) -> Iterator[ContentGenerationClient]:
-    with ContentGenerationClient(scheduler.target, token=tokens["client"]) as client:
-        yield client
-
-
-@pytest.fixture
-def account_id(scheduler: Scheduler, tokens: dict[str, str]) -> int:
+    scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(stack.folder / "tokens")).start()
+    stack.worker("worker", scheduler, CONTENTGEN_TOKEN=tokens["worker"]).start()
     with ContentGenerationClient(scheduler.target, token=tokens["operator"]) as operator:
-        return int(operator.create_account("one")["account_id"])
-
-
-@pytest.mark.usefixtures("worker")
-def test_no_log_has_a_secret_a_topic_or_a_body(
-    stack: Stack, scheduler: Scheduler, client: ContentGenerationClient, account_id: int, tokens: dict[str, str]
-) -> None:
-    done = client.submit_task(account_id, TOPIC, creator_options={"demo-seconds": "0.1"})
-    failed = client.submit_task(
-        account_id, TOPIC, auto_retry=False, creator_options={"demo-seconds": "0.1", "demo-fail": "exit"}
-    )
-    assert client.wait(done, timeout=30)["status"] == "completed"
-    assert client.wait(failed, timeout=30)["status"] == "failed"
+        account_id = int(operator.create_account("one")["account_id"])
+    with ContentGenerationClient(scheduler.target, token=tokens["client"]) as client:
+        quick = {"demo-seconds": "0.1"}
+        done = client.submit_task(account_id, TOPIC, creator_options=quick)
+        failed = client.submit_task(account_id, TOPIC, auto_retry=False, creator_options=quick | {"demo-fail": "exit"})
+        task = client.wait(done, timeout=30)
+        assert task["status"] == "completed"
+        assert client.wait(failed, timeout=30)["status"] == "failed"
+        content = client.get_content(task["content_id"])
     for wrong in ("a-guessed-token", tokens["worker"]):
         with ContentGenerationClient(scheduler.target, token=wrong) as refused, pytest.raises(RequestError):
             refused.list_tasks()
     scheduler.signal(signal.SIGHUP)
     scheduler.wait_for("reread", within=10)
-    task = client.get_task_status(done)
-    assert task
-    content = client.get_content(task["content_id"])
-    assert content
-    body = content["body"]
     stack.stop()
     logs = "".join(path.read_text() for path in stack.folder.glob("*.log"))
+    assert content
+    body = content["body"]
     hidden = [TOPIC, *tokens.values(), *map(hash_of, tokens.values()), "a-guessed-token", "Bearer ", body[:40]]
     assert len(body) > 40
     assert len(logs) > 1_000
@@ -305,8 +271,7 @@ def mode(path: Path) -> int:
 def test_a_wrong_tokens_file_ends_the_start_with_each_line_named(stack: Stack) -> None:
     (stack.folder / "tokens").write_text('nonsense\n{"name": "c", "role": "boss", "sha256": "1"}\n')
     scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(stack.folder / "tokens")).launch()
-    wait_until(lambda: not scheduler.alive, within=20, what="it ends")
+    scheduler.ended(WITHIN, status=78)
     log = scheduler.tail()
     assert len(re.findall(r"tokens, line 1: |tokens, line 2: ", log)) == 3
     assert "Traceback" not in log
-    assert scheduler.exit_status == 78

@@ -146,7 +146,8 @@ def test_an_interrupted_demo_stops_everything(start: Callable[..., Command]) -> 
 def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Command]) -> None:
     demo = start("demo")
     folder = Path(demo.printed(FOLDER))
-    log = _wait_ready(folder)
+    log = folder / "logs" / "scheduler.log"
+    wait_until(lambda: log.exists() and '"ready"' in log.read_text(), within=PATIENCE_S, what="its scheduler serves")
     [scheduler] = _services(demo, log)
     scheduler.kill()
     demo.ended(status=1)
@@ -156,15 +157,6 @@ def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Comma
     assert [path.name for path in folder.iterdir()] == ["logs"]
     assert not _socket_folder(folder).exists()
     shutil.rmtree(folder)
-
-
-def _wait_ready(folder: Path) -> Path:
-    """Until a demo's scheduler serves, and the others are about to start; returns its log."""
-    log = folder / "logs" / "scheduler.log"
-    wait_until(
-        lambda: log.exists() and '"ready"' in log.read_text(), within=PATIENCE_S, what="the demo's scheduler serves"
-    )
-    return log
 
 
 @pytest.mark.costly("all services start")
