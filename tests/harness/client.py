@@ -62,7 +62,6 @@ class Client:
         return self._tasks.SubmitTask(asked, timeout=CALL_TIMEOUT, metadata=metadata).task.task_id
 
     def submit_all(self, requests: Iterable[task_pb.SubmitTaskRequest]) -> list[str]:
-        """The ids of new tasks, submitted at once."""
         batch = task_pb.BatchSubmitTasksRequest(requests=requests)
         return [task.task_id for task in self._tasks.BatchSubmitTasks(batch, timeout=CALL_TIMEOUT).tasks]
 
@@ -163,7 +162,6 @@ class Client:
         return [(status_name(event.status), event.reason) for event in self.history(task_id)]
 
     def counts(self) -> Mapping[str, int]:
-        """How many tasks are in which status."""
         return self._tasks.GetTaskStats(task_pb.GetTaskStatsRequest(), timeout=CALL_TIMEOUT).counts
 
     def content(self, content_id: int) -> content_pb.Content:
@@ -172,7 +170,6 @@ class Client:
         ).content
 
     def contents(self, task_id: str | None = None) -> list[content_pb.Content]:
-        """All contents, or those of one task."""
         contents: list[content_pb.Content] = []
         asked = content_pb.ListContentsRequest(page_size=1_000)
         while True:
@@ -192,7 +189,6 @@ class Client:
         return self._pool.ResizeWorker(asked, timeout=CALL_TIMEOUT).worker
 
     def workers(self) -> dict[str, pool_pb.Worker]:
-        """The workers that are known, by id."""
         pool = self._pool.GetWorkerPool(pool_pb.GetWorkerPoolRequest(), timeout=CALL_TIMEOUT)
         return {worker.worker_id: worker for worker in pool.workers}
 
@@ -226,7 +222,6 @@ BLOCKING, ASYNCIO = KINDS = ("blocking", "asyncio")
 
 @contextmanager
 def opened(kind: str, target: str, **options: Any) -> Iterator[ContentGenerationClient]:
-    """A client of this kind."""
     if kind == BLOCKING:
         with ContentGenerationClient(target, **options) as client:
             yield client

@@ -32,7 +32,6 @@ class SubprocessCli:
 
     @property
     def commands(self) -> list[str]:
-        """The command of each call so far."""
         return [args[0] for args in self.calls]
 
     async def call(

@@ -80,8 +80,6 @@ def _bytes(message: Message) -> bytes:
 
 
 class Caller:
-    """Calls with one token, or with none."""
-
     def __init__(self, channel: aio.Channel, token: str = "") -> None:
         self._channel = channel
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()

@@ -34,7 +34,6 @@ def foreign_lock(url: str, sql: str, **parameters: object) -> Iterator[int]:
 
 
 def locked_rows(url: str, table: str, where: str = "true", **parameters: object) -> AbstractContextManager[int]:
-    """Locks the rows of a table for which `where` holds."""
     return foreign_lock(url, f"SELECT FROM {table} WHERE {where} FOR UPDATE", **parameters)
 
 
@@ -142,7 +141,6 @@ class LaterMigrations:
         self._newest = NEWEST
 
     def add(self, revision: str, body: str, *, oldest_code: str = NEWEST) -> None:
-        """Adds a migration after the existing ones."""
         text = _FILE.format(revision=revision, before=self._newest, oldest_code=oldest_code, body=body)
         (self.folder / "versions" / f"{revision}_later.py").write_text(text)
         self._newest = revision

@@ -200,7 +200,6 @@ def importing_from(
 
 @pytest.fixture
 def importing(importing_from: ImportingFrom, old: OldApplication) -> Importing:
-    """The command, from `old`."""
     return importing_from(old.url)
 
 

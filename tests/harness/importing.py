@@ -118,7 +118,6 @@ class OldApplication:
         self._insert("publish_pool", row | more)
 
     def columns(self, table: str) -> list[str]:
-        """The names of its columns."""
         return [column.name for column in self._tables[table].columns]
 
     def sql(self, text: str) -> list[Any]:
@@ -132,7 +131,6 @@ class OldApplication:
             connection.execute(sa.insert(there), {name: value for name, value in row.items() if name in there.c})
 
     def dump(self) -> list[list[Any]]:
-        """All that is in it."""
         return [self.sql(f"SELECT * FROM {table} ORDER BY id") for table in self._tables]
 
     def close(self) -> None:
@@ -215,7 +213,6 @@ class Importing:
         ]
 
     def check(self, *, but: str = "") -> None:
-        """Asserts the database's invariants."""
         with self._engine.connect() as connection:
             for what, query in INVARIANTS.items():
                 assert what == but or connection.execute(sa.text(query)).fetchall() == [], what

@@ -36,7 +36,6 @@ class TaskClient:
         return (await self.stub.SubmitTask(self.request(topic, **fields))).task
 
     async def submit_all(self, count: int, **fields: Any) -> list[task_pb2.Task]:
-        """That many equal tasks."""
         return list((await self.batch([self.request(**fields)] * count)).tasks)
 
     async def batch(self, requests: Sequence[task_pb.SubmitTaskRequest]) -> task_pb.BatchSubmitTasksResponse:

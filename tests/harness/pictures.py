@@ -67,7 +67,6 @@ def sha256(data: bytes) -> str:
 
 
 def has(store: ObjectStore, sha256: str) -> bool:
-    """Whether the object is there."""
     try:
         return bool(store.read(sha256, 0, 1))
     except AssetStoreUnavailable:

@@ -22,8 +22,6 @@ main()
 
 @dataclass(frozen=True)
 class Previous:
-    """The programs of its two services."""
-
     scheduler: Path
     worker: Path
 

@@ -34,7 +34,6 @@ async def serving(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
 
 @asynccontextmanager
 async def serving_all(db_url: str, count: int, **settings: Any) -> AsyncIterator[list[Replica]]:
-    """`count` replicas on one database."""
     try:
         async with AsyncExitStack() as stack:
             yield [await stack.enter_async_context(serving_beside(db_url, **settings)) for _ in range(count)]

@@ -179,7 +179,6 @@ class Scheduling:
         return task
 
     def explain(self, key: int) -> tuple[Task, PendingReason]:
-        """The task, and why it is pending."""
         explained: tuple[Task, PendingReason] = self.run(query.explain_task, key, TTL)
         return explained
 
@@ -203,7 +202,6 @@ class Scheduling:
         return {task.task_key: task for task in listed.tasks}
 
     def path(self, key: int) -> list[str]:
-        """The states of the task's history, in order."""
         return [event.status.label for event in self.events(key)]
 
     def cancel(self, key: int, *, force: bool = False) -> Task:
@@ -295,7 +293,6 @@ class Scheduling:
         return list(outcomes)
 
     def end(self, ref: LeaseRef, change: Change) -> Outcome:
-        """The outcome of one update."""
         return self.report(ref, change)[0]
 
     def stated(self, worker_id: str, names: Iterable[LeaseRef]) -> HeartbeatItem:
@@ -319,7 +316,6 @@ class Scheduling:
     # what operators do
 
     def make_account(self, limit: int = 0, weight: float = 1.0, **quotas: int) -> int:
-        """The id of a new account."""
         account: Account = self.run(create_account, "another", limit, weight, Quotas(**quotas))
         return account.account_id
 

@@ -28,8 +28,6 @@ def get(port: int, path: str, method: str = "GET", patience: float = _PATIENCE_S
 
 
 class Scrape:
-    """The samples of one scrape."""
-
     def __init__(self, port: int) -> None:
         status, text = get(port, "/metrics")
         assert status == 200, text

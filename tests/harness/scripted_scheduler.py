@@ -49,7 +49,6 @@ class Stream:
         return message.hello
 
     async def next(self) -> pb.LeaseRequest:
-        """The next unread message."""
         async with asyncio.timeout(WITHIN):
             return await self._inbox.get()
 
@@ -120,7 +119,6 @@ class Stream:
     def ack_heartbeat(
         self, number: int, not_renewed: Iterable[str] = (), desired: pb.DesiredState | None = None
     ) -> None:
-        """Acknowledges a heartbeat."""
         self.send(
             acknowledgement=pb.Acknowledgement(
                 heartbeat_number=number, not_renewed_leases=not_renewed, desired_state=desired or self.desired_state
@@ -133,7 +131,6 @@ class Stream:
         self.send(acknowledgement=pb.Acknowledgement(report_number=report.number, results=results))
 
     def ack_part(self, part: pb.ReportPart) -> None:
-        """Acknowledges a part of a report."""
         self.send(part_received=pb.PartReceived(report_number=part.report_number, received_bytes=len(part.data)))
 
     def answer_all(self, *, heartbeats: bool = True, reports: bool = True) -> None:
@@ -141,7 +138,6 @@ class Stream:
         self._answers = (heartbeats, reports)
 
     def receive(self, message: pb.LeaseRequest) -> None:
-        """Takes a message of the worker."""
         heartbeats, reports = self._answers
         self.received.append(message)
         self._inbox.put_nowait(message)
@@ -175,12 +171,10 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         self.takes_assets.set()
 
     async def stream(self) -> Stream:
-        """The next stream that a worker opens."""
         async with asyncio.timeout(WITHIN):
             return await self.streams.get()
 
     async def stop(self) -> None:
-        """Ends the server and all streams."""
         await self.server.stop(None)
 
     async def session(self, **welcome: Any) -> tuple[Stream, pb.Hello]:
@@ -215,7 +209,6 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
     async def lease(
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[bytes]:
-        """Serves one stream."""
         if self.refuse is not None:
             await self.refuse(context)
         stream = Stream(context.invocation_metadata() or (), context.peer())
@@ -231,7 +224,6 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
 
 
 def held(message: pb.Hello | pb.Heartbeat) -> list[str]:
-    """The leases that it names."""
     return [lease.lease_id for lease in message.held_leases]
 
 
@@ -243,7 +235,6 @@ async def _read(requests: AsyncIterator[bytes], stream: Stream) -> None:
 
 @asynccontextmanager
 async def scripted_scheduler(port: int = 0) -> AsyncIterator[ScriptedScheduler]:
-    """A scheduler on a port of its own."""
     scheduler = ScriptedScheduler()
     async with serving(scheduler, port):
         yield scheduler

@@ -191,7 +191,6 @@ class ScriptedServices:
         self._scripts[method].extend(steps)
 
     def start_over(self) -> None:
-        """Forgets all steps and calls."""
         self._scripts.clear()
         self._calls.clear()
 
@@ -204,7 +203,6 @@ class ScriptedServices:
 
     @property
     def open_calls(self) -> int:
-        """Calls that are in progress."""
         with self._lock:
             return self._open
 

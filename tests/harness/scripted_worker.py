@@ -89,7 +89,6 @@ class LeaseStream:
         return pb.LeaseRequest(heartbeat=heartbeat)
 
     def next_report(self, *updates: pb.LeaseUpdate) -> pb.LeaseRequest:
-        """A report of these updates."""
         self._reports += 1
         return pb.LeaseRequest(report=pb.Report(number=self._reports, updates=updates))
 

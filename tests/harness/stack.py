@@ -121,7 +121,6 @@ class Worker(Service):
         super().__init__(name, "contentgen-worker", "session.opened", folder / f"{name}.log", environment)
 
     def spooled(self) -> list[Path]:
-        """The files in its spool."""
         return list(self.folder.glob("workers/*/spool/*.batch"))
 
     def started(self) -> list[Path]:

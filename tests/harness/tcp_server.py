@@ -88,7 +88,6 @@ class TcpServer:
         self._ctl("promote", "-w")
 
     def url(self, database: str = "postgres", **query: str) -> str:
-        """The URL of a database, for SQLAlchemy."""
         asked = "&".join(f"{name}={value}" for name, value in query.items())
         return f"postgresql+psycopg2://{USER}@127.0.0.1:{self.port}/{database}" + (f"?{asked}" if asked else "")
 

@@ -23,8 +23,6 @@ PATIENCE_S = 60
 
 
 class Watcher:
-    """One stream."""
-
     def __init__(self, call: aio.UnaryStreamCall[pb.WatchTasksRequest, pb.WatchTasksResponse]) -> None:
         self._call = call
 
@@ -56,12 +54,10 @@ async def watching(tasks: TaskServiceAsyncStub, **request: Any) -> AsyncIterator
 
 
 async def submitted(tasks: TaskServiceAsyncStub, account: int, **fields: Any) -> str:
-    """The id of a new task."""
     return (await tasks.SubmitTask(pb.SubmitTaskRequest(account_id=account, topic="a topic", **fields))).task.task_id
 
 
 async def batch(tasks: TaskServiceAsyncStub, account: int, count: int) -> list[str]:
-    """The ids of so many new tasks."""
     requests = [pb.SubmitTaskRequest(account_id=account, topic="a topic")] * count
     answer = await tasks.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=requests))
     return [task.task_id for task in answer.tasks]
@@ -108,7 +104,6 @@ class Mover:
         self.sql("SELECT pg_current_xact_id(), nextval('event_seq')")
 
     def sql(self, text: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """The rows of a statement, if it has any."""
         return rows_of(self._connection, text, *parameters)
 
     def commit(self) -> None:

@@ -21,8 +21,6 @@ _CALL_TIMEOUT = 10.0
 
 
 class Trouble(Enum):
-    """What is wrong with a wire."""
-
     NONE = "none"
     CUT = "cut"
     """Connections are reset, and new ones are at once."""
@@ -125,11 +123,9 @@ class Wires:
         self._loop.close()
 
     def to_port(self, name: str, port: int, rate: float | None = None) -> Wire:
-        """A new wire to a TCP port of this machine."""
         return self._lay(Wire(name, lambda: asyncio.open_connection("127.0.0.1", port), rate))
 
     def to_socket(self, name: str, path: Path) -> Wire:
-        """A new wire to a Unix socket."""
         return self._lay(Wire(name, lambda: asyncio.open_unix_connection(path)))
 
     def hurt(self, prefix: str, fault: Trouble, delay: float = 0.0) -> None:

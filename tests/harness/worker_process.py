@@ -22,8 +22,6 @@ from tests.harness.waiting import wait_until_async, wait_until_gone
 
 
 class WorkerProcess(Process):
-    """One process of `contentgen-worker`, with its log."""
-
     def __init__(self, data_dir: Path, target: str, **settings: str) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         environment = {
@@ -57,7 +55,6 @@ class WorkerProcess(Process):
         wait_until_gone(lambda: living(family), within=10, what="the guard and its CLIs are gone")
 
     async def exited(self, within: float = 15.0) -> int | None:
-        """Its exit status."""
         await wait_until_async(lambda: not self.alive, within=within, what="the worker has ended")
         return self.exit_status
 
