@@ -92,18 +92,13 @@ class Caller:
         # The request goes out with the call, also where the server would take more: one that it refuses at once is then
         # told why, while a message that is written to a call that is over makes gRPC tell of an error of its own.
         call = self._channel.unary_stream(
-            path,
-            request_serializer=_bytes,
-            response_deserializer=GetMessageClass(method.output_type).FromString,
+            path, request_serializer=_bytes, response_deserializer=GetMessageClass(method.output_type).FromString
         )(request, timeout=PATIENCE_S, metadata=self._metadata)
         async with asyncio.timeout(PATIENCE_S):
             response: Any = await call.read()
         if response is aio.EOF:
             raise aio.AioRpcError(
-                await call.code(),
-                await call.initial_metadata(),
-                await call.trailing_metadata(),
-                await call.details(),
+                await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
             )
         call.cancel()
         answer: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)

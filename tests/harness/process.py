@@ -69,12 +69,7 @@ def _written_to_files(
 
 
 def started(
-    command: Sequence[object],
-    environment: Mapping[str, str],
-    *,
-    out: int,
-    errors: int,
-    keyboard: int | None = None,
+    command: Sequence[object], environment: Mapping[str, str], *, out: int, errors: int, keyboard: int | None = None
 ) -> subprocess.Popen[bytes] | ForkedProcess:
     """Starts a command on descriptors of this process: pipes or a terminal. It ends when it likes."""
     arguments = [str(part) for part in command]

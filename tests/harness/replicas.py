@@ -98,9 +98,5 @@ class SharedScheduler:
 def started_shared_scheduler(databases: Databases, template: str, **more: str) -> Iterator[SharedScheduler]:
     """One on a copy of `template`, with the settings of a replica within a test's process, and more."""
     settings = {"CONTENTGEN_MAX_QUEUE_SIZE": str(MAX_QUEUE_SIZE), "CONTENTGEN_WEBHOOK_ALLOW": "127.0.0.0/8", **more}
-    with (
-        databases.lent(template) as url,
-        running_stack(url) as stack,
-        closing(connect(sa.make_url(url))) as admin,
-    ):
+    with databases.lent(template) as url, running_stack(url) as stack, closing(connect(sa.make_url(url))) as admin:
         yield SharedScheduler(stack.scheduler(lease_ttl=120, **settings).start(), url, admin)

@@ -22,11 +22,7 @@ from worker_svc.config import WorkerSettings
 # The environment variables of each service's settings.
 
 
-KINDS: dict[str, type[ServiceSettings]] = {
-    "scheduler": Settings,
-    "worker": WorkerSettings,
-    "console": ConsoleSettings,
-}
+KINDS: dict[str, type[ServiceSettings]] = {"scheduler": Settings, "worker": WorkerSettings, "console": ConsoleSettings}
 CHECKS = {"scheduler": config_command, "worker": worker_command.run, "console": console_command.run}
 """The command `config` of each."""
 NAMES = {service: frozenset(variable_of(kind, name) for name in kind.model_fields) for service, kind in KINDS.items()}

@@ -19,16 +19,7 @@ from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
 from tests.harness.process import STOP_LIMIT, Service, inherited, installed
-from tests.harness.processes import (
-    belonging_to,
-    bury,
-    children,
-    free_port,
-    living,
-    moment,
-    process_of,
-    signal_all,
-)
+from tests.harness.processes import belonging_to, bury, children, free_port, living, moment, process_of, signal_all
 from tests.harness.waiting import wait_until, wait_until_gone
 
 DEMO_CREATOR = installed("contentgen-demo-creator")

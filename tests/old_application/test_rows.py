@@ -94,11 +94,7 @@ def test_consumed_retries_stay_consumed(importing: Importing, old: OldApplicatio
 @OF_EITHER_KIND
 @pytest.mark.parametrize(
     ("status", "number", "reason"),
-    [
-        ("failed", 5, "CREATOR_ERROR"),
-        ("timeout", 6, "TASK_TIMEOUT"),
-        ("cancelled", 7, "CANCELLED_BY_CLIENT"),
-    ],
+    [("failed", 5, "CREATOR_ERROR"), ("timeout", 6, "TASK_TIMEOUT"), ("cancelled", 7, "CANCELLED_BY_CLIENT")],
 )
 def test_ended_tasks_keep_status_times_and_error(
     importing: Importing, old: OldApplication, status: str, number: int, reason: str

@@ -53,9 +53,7 @@ class Command(Process):
     def printed(self, pattern: re.Pattern[str]) -> str:
         """The first group of `pattern`, once it is printed."""
         wait_until(
-            lambda: pattern.search(self.out()) or not self.alive,
-            within=PATIENCE_S,
-            what=f"prints {pattern.pattern}",
+            lambda: pattern.search(self.out()) or not self.alive, within=PATIENCE_S, what=f"prints {pattern.pattern}"
         )
         match = pattern.search(self.out())
         assert match, self.text()
