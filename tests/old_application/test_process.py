@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,10 +23,13 @@ from tests.harness.importing import (
     fill,
     old_application,
 )
+from tests.harness.scheduling import sql
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
+Held = Callable[..., AbstractContextManager[tuple[ImportProcess, ExitStack]]]
+"""An import that has imported so many tasks. It waits to remember the next one, until the lock is closed."""
 ROWS = 3 * PAGE
 FEW, MANY = 2 * PAGE, 7 * PAGE
 GROWTH_KIB = 6 * 1024
@@ -53,24 +56,25 @@ def source(databases: Databases) -> Iterator[str]:
         yield url
 
 
-@contextmanager
-def held(
-    engine: sa.Engine, db_url: str, source: str, folder: Path, rows: int = PAGE
-) -> Iterator[tuple[ImportProcess, ExitStack]]:
-    """An import that has imported so many tasks. It waits to remember the next one, until the lock is closed."""
-    row = f"INSERT INTO imported (source_id, kind, old_id, new_id) VALUES (1, {RowKind.TASK:d}, {rows + 1}, 0)"
-    settings = {"DATABASE_URL": db_url, "CONTENTGEN_LOCK_TIMEOUT": "60s"}
-    with ExitStack() as lock:
-        lock.enter_context(foreign_lock(db_url, row))
-        with ImportProcess(source, folder, **settings) as process:
-            wait_until(lambda: count(engine, WAITING), within=120, what="the import waits")
-            assert count(engine) == rows
-            yield process, lock
+@pytest.fixture
+def held(engine: sa.Engine, db_url: str, tmp_path: Path) -> Held:
+    @contextmanager
+    def held(source: str, rows: int = PAGE) -> Iterator[tuple[ImportProcess, ExitStack]]:
+        row = f"INSERT INTO imported (source_id, kind, old_id, new_id) VALUES (1, {RowKind.TASK:d}, {rows + 1}, 0)"
+        settings = {"DATABASE_URL": db_url, "CONTENTGEN_LOCK_TIMEOUT": "60s"}
+        with ExitStack() as lock:
+            lock.enter_context(foreign_lock(db_url, row))
+            with ImportProcess(source, tmp_path, **settings) as process:
+                wait_until(lambda: count(engine, WAITING), within=120, what="the import waits")
+                assert count(engine) == rows
+                yield process, lock
+
+    return held
 
 
 def count(engine: sa.Engine, query: str = "SELECT count(*) FROM tasks") -> int:
-    with engine.connect() as connection:
-        return int(connection.execute(sa.text(query)).scalar_one())
+    ((number,),) = sql(engine, query)
+    return int(number)
 
 
 def check_the_rest_is_imported(engine: sa.Engine, importing: Importing, there: int) -> None:
@@ -83,15 +87,9 @@ def check_the_rest_is_imported(engine: sa.Engine, importing: Importing, there: i
 @pytest.mark.costly("an import runs as a process, twice")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_import_resumes_where_it_stopped(
-    engine: sa.Engine,
-    db_url: str,
-    source: str,
-    importing_from: ImportingFrom,
-    tmp_path: Path,
-    *,
-    number: signal.Signals,
+    held: Held, engine: sa.Engine, source: str, importing_from: ImportingFrom, number: signal.Signals
 ) -> None:
-    with held(engine, db_url, source, tmp_path) as (cut_off, lock):
+    with held(source) as (cut_off, lock):
         cut_off.signal(number)
         lock.close()
         cut_off.ended(status=130 if number is signal.SIGINT else -number)
@@ -100,12 +98,10 @@ def test_an_interrupted_import_resumes_where_it_stopped(
     check_the_rest_is_imported(engine, importing_from(source), PAGE)
 
 
-def test_the_import_s_memory_does_not_grow_with_the_rows(
-    engine: sa.Engine, db_url: str, empty_db_url: str, tmp_path: Path
-) -> None:
+def test_the_import_s_memory_does_not_grow_with_the_rows(held: Held, empty_db_url: str) -> None:
     with old_application(empty_db_url) as old:
         fill(old, MANY)
-    with held(engine, db_url, empty_db_url, tmp_path, FEW) as (process, lock):
+    with held(empty_db_url, FEW) as (process, lock):
         after_few = process.peak_kib
         lock.close()
         process.ended()
@@ -222,28 +218,23 @@ def test_a_slow_source_keeps_no_lock_waiting(engine: sa.Engine, db_url: str, emp
 
 
 def test_a_lost_database_is_named_and_the_rest_is_imported_later(
-    engine: sa.Engine, db_url: str, source: str, importing_from: ImportingFrom, tmp_path: Path
+    held: Held, engine: sa.Engine, source: str, importing_from: ImportingFrom
 ) -> None:
     ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'contentgen'"
-    with held(engine, db_url, source, tmp_path) as (process, _):
-        with engine.connect() as connection:
-            refused = "UPDATE pg_database SET datallowconn = false WHERE datname = current_database()"
-            connection.execute(sa.text(refused))
-            connection.commit()
+    with held(source) as (process, _):
+        sql(engine, "UPDATE pg_database SET datallowconn = false WHERE datname = current_database()")
         assert count(engine, ended) >= 1
         process.ended(status=1)
     assert "the database of the schedulers can't be used" in process.text()
     assert "run the same command again" in process.text()
-    with engine.connect() as connection:
-        connection.execute(sa.text("UPDATE pg_database SET datallowconn = true WHERE datname = current_database()"))
-        connection.commit()
+    sql(engine, "UPDATE pg_database SET datallowconn = true WHERE datname = current_database()")
     check_the_rest_is_imported(engine, importing_from(source), PAGE)
 
 
 def test_a_lost_source_is_named_and_the_rest_is_imported_later(
-    engine: sa.Engine, db_url: str, source: str, importing_from: ImportingFrom, tmp_path: Path
+    held: Held, engine: sa.Engine, source: str, importing_from: ImportingFrom
 ) -> None:
-    with held(engine, db_url, source, tmp_path) as (process, lock):
+    with held(source) as (process, lock):
         name = sa.make_url(source).database
         cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'"
         assert count(engine, cut) == 1
