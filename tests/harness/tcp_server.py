@@ -5,9 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -15,7 +14,7 @@ from typing import Self
 import sqlalchemy as sa
 
 from scheduler_svc.postgres.folders import make_private
-from scheduler_svc.postgres.programs import find_bindir, runnable_bindir, server_user_for
+from scheduler_svc.postgres.programs import Launcher, find_bindir, runnable_bindir, server_user_for
 from tests.harness.cluster import copy_cluster, server_folder
 from tests.harness.credentials import make_certificates
 from tests.harness.waiting import on_this_machine
@@ -110,24 +109,11 @@ class TcpServer:
         self._run("pg_ctl", command, "-D", str(self._data), "-t", str(int(on_this_machine(_WITHIN))), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
-        as_root = os.geteuid() == 0
         log = self._folder / f"{program}.log"
-        with log.open("ab") as output:
-            done = subprocess.run(
-                [self._bindir / program, *arguments],
-                cwd="/",
-                env={name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-                | {"LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                user=self._identity.uid if as_root else None,
-                group=self._identity.gid if as_root else None,
-                extra_groups=[] if as_root else None,
-                timeout=2 * on_this_machine(_WITHIN),
-                check=False,
-            )
-        assert done.returncode == 0, f"{program}:\n{log.read_text()}"
+        with log.open("ab") as output, closing(Launcher(self._identity)) as launcher:
+            process = launcher.spawn([str(self._bindir / program), *arguments], output, output.fileno())
+            status = process.wait(2 * on_this_machine(_WITHIN))
+        assert status == 0, f"{program}:\n{log.read_text()}"
 
 
 @cache
