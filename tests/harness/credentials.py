@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import ssl
 import subprocess
@@ -17,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from contentgen.rpcs import METHODS
-from scheduler_svc.config.tokens import hash_of
+from scheduler_svc.config.tokens import TokenLine, hash_of
 
 # Certificates for the tests of TLS, made by openssl.
 
@@ -64,8 +63,8 @@ PATIENCE_S = 15
 
 def line(name: str, role: str, accounts: Sequence[int] | None = None, token: str = "") -> str:
     """A line of a tokens file; the default token is `NAME-token`."""
-    entry = {"name": name, "sha256": hash_of(token or f"{name}-token"), "role": role}
-    return json.dumps(entry if accounts is None else {**entry, "accounts": list(accounts)})
+    tied = None if accounts is None else tuple(accounts)
+    return TokenLine(name, hash_of(token or f"{name}-token"), role, tied).json()
 
 
 def write(path: Path, *lines: str) -> Path:

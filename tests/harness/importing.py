@@ -259,15 +259,11 @@ class ImportProcess(Process):
 
     def __init__(self, source: str, folder: Path, *arguments: str, **settings: str) -> None:
         command = [str(installed("contentgen-scheduler")), "import", source, *arguments]
-        self._printed = folder / "import.out"
-        self._printed.unlink(missing_ok=True)
-        super().__init__("import", command, folder / "import.err", inherited() | settings, out=self._printed)
+        out = folder / "import.out"
+        out.unlink(missing_ok=True)
+        super().__init__("import", command, folder / "import.err", inherited() | settings, out=out)
         self._peak_kib = 0
         self.launch()
-
-    @property
-    def out(self) -> str:
-        return self._printed.read_text(encoding="utf-8")
 
     def line(self, begin: str) -> str:
         """The line of its output that begins so."""

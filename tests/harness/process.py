@@ -181,6 +181,11 @@ class Process:
         exit_status = self.exit_status
         assert exit_status == status, f"{self.name} ended with status {exit_status}:\n{self.tail()}"
 
+    @property
+    def out(self) -> str:
+        """What it has written to its standard output, over all its starts."""
+        return self._out.read_text(encoding="utf-8")
+
     def text(self) -> str:
         """What it has written to its log since it was started last."""
         with self.log.open("rb") as log:

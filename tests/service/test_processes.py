@@ -19,7 +19,6 @@ from contentgen import ContentGenerationClient, RequestError
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from scheduler_svc.config.tokens import TokenLine, add_token, hash_of, new_token
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.credentials import line, write
 from tests.harness.process import Service, inherited, installed, run_to_end
@@ -74,13 +73,12 @@ def refused(scheduler: Scheduler) -> int:
 
 
 def test_usr1_sets_debug_and_usr2_sets_the_level_back(stack: Stack) -> None:
-    token = new_token()
-    add_token(stack.folder / "tokens", TokenLine("w", hash_of(token), "worker"))
-    scheduler = stack.scheduler(database_url=EMBEDDED, CONTENTGEN_TOKENS_FILE=str(stack.folder / "tokens")).launch()
+    tokens = write(stack.folder / "tokens", line("w", "worker"))
+    scheduler = stack.scheduler(database_url=EMBEDDED, CONTENTGEN_TOKENS_FILE=str(tokens)).launch()
     wait_until(lambda: scheduler.events("postgres"), within=WITHIN, what="it starts its database")
     scheduler.signal(signal.SIGUSR1)  # changes nothing yet, and does not end it
     scheduler.wait_for("ready", within=WITHIN)
-    worker = stack.worker("worker", scheduler, CONTENTGEN_TOKEN=token).start()
+    worker = stack.worker("worker", scheduler, CONTENTGEN_TOKEN="w-token").start()
     assert refused(scheduler) == 0
     for service in (scheduler, worker):
         assert change(service, signal.SIGUSR1) == ("info", "debug")

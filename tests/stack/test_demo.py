@@ -41,21 +41,18 @@ class Command(Process):
     """One run of the command, started at once, with all that it makes in a folder of its own."""
 
     def __init__(self, command: str, folder: Path, **settings: str) -> None:
-        self._printed, self._folder, self._start = folder / "out", folder, moment()
+        self._folder, self._start = folder, moment()
         environment = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder), **settings}
         program = str(Path(sys.executable).with_name("contentgen"))
-        super().__init__(command, [program, command], folder / "err", environment, out=self._printed, cwd=Path.cwd())
+        super().__init__(command, [program, command], folder / "err", environment, out=folder / "out", cwd=Path.cwd())
         self.launch()
-
-    def out(self) -> str:
-        return self._printed.read_text(encoding="utf-8")
 
     def printed(self, pattern: re.Pattern[str]) -> str:
         """The first group of `pattern`, once it is printed."""
         wait_until(
-            lambda: pattern.search(self.out()) or not self.alive, within=PATIENCE_S, what=f"prints {pattern.pattern}"
+            lambda: pattern.search(self.out) or not self.alive, within=PATIENCE_S, what=f"prints {pattern.pattern}"
         )
-        match = pattern.search(self.out())
+        match = pattern.search(self.out)
         assert match, self.text()
         return match[1]
 
@@ -98,7 +95,7 @@ def test_the_demo_shows_an_article_and_leaves_nothing(start: Callable[..., Comma
     demo = start("demo", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")  # a setting for other stacks
     demo.ended(within=PROMISED_S)
     assert not Path(demo.printed(FOLDER)).exists()
-    out = demo.out()
+    out = demo.out
     assert re.search(r"^content \d: 人工智能的未来发展 \(\d+ characters\)$", out, re.MULTILINE)
     assert re.search(r"GetContent \d: the article begins\n\w.+\n", out[: out.index("\ncontent ")])
     assert_it_lost_a_worker(out)
@@ -218,8 +215,8 @@ def test_run_keeps_its_data_and_starts_a_killed_worker_again(start: Callable[...
         assert "what is kept" in Visitor(first.printed(CONSOLE)).get("/tasks").text
         first.signal(signal.SIGINT)
         first.ended()
-        assert "made account 1" in first.out()
-        assert "the demo creator" in first.out()
+        assert "made account 1" in first.out
+        assert "the demo creator" in first.out
         again = start("dev", **settings)
         with ContentGenerationClient(again.printed(ADDRESS)) as client:
             status = client.get_task_status(task_id)
@@ -231,7 +228,7 @@ def test_run_keeps_its_data_and_starts_a_killed_worker_again(start: Callable[...
             assert client.wait(after, PATIENCE_S, check=True)["status"] == "completed"
         again.signal(signal.SIGTERM)
         again.ended()
-        assert "made account" not in again.out()
+        assert "made account" not in again.out
 
 
 def _kill_a_worker(run: Command, logs: Path) -> None:
