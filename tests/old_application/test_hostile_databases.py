@@ -18,16 +18,8 @@ pytestmark = pytest.mark.integration
 
 Remade = Callable[..., Importing]
 LONG_COLUMNS = [
-    "keywords",
-    "category",
-    "requirements",
-    "tone",
-    "status",
-    "result",
-    "error_message",
-    "created_at",
-    "updated_at",
-]
+    "keywords", "category", "requirements", "tone", "status", "result", "error_message", "created_at", "updated_at",
+]  # fmt: skip
 
 
 @pytest.fixture
