@@ -7,9 +7,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
+import psutil
 import pytest
 
 from worker_svc.guard.process import procfs
@@ -31,7 +33,6 @@ LEVELS = {
 # imports.
 
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _SHOWN = 60
 
 
@@ -46,24 +47,17 @@ class Tree:
 
     def cpu(self) -> float:
         """Seconds that all have used so far, with those that have ended and were waited for."""
-        ticks_by_pid: dict[int, int] = {}
+        seconds_by_pid: dict[int, float] = {}
         pending, children = [*self._seen], procfs.children_now()
         while pending:
             pid = pending.pop()
-            if pid not in ticks_by_pid and (ticks := _ticks(pid)) is not None:
-                ticks_by_pid[pid] = ticks
-                pending += children(pid)
-        self._seen = set(ticks_by_pid)
-        return sum(ticks_by_pid.values()) / _TICKS
-
-
-def _ticks(pid: int) -> int | None:
-    """None: it has ended, and its parent has what it used."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return sum(map(int, stat.rpartition(")")[2].split()[11:15]))
+            if pid not in seconds_by_pid:
+                with suppress(psutil.NoSuchProcess):  # else its parent has what it used
+                    times = psutil.Process(pid).cpu_times()
+                    seconds_by_pid[pid] = times.user + times.system + times.children_user + times.children_system
+                    pending += children(pid)
+        self._seen = set(seconds_by_pid)
+        return sum(seconds_by_pid.values())
 
 
 class Costs:
