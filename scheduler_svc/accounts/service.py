@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from functools import partial
 from operator import attrgetter
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from scheduler_svc.accounts import work
-from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.account import AccountChange, Quotas
 from scheduler_svc.domain.task import MAX_PRIORITY
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
-from scheduler_svc.runtime.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations, timestamp
+from scheduler_svc.runtime.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations, checked_id, message_of
 
 DEFAULT_WEIGHT = 1.0
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
@@ -42,19 +43,19 @@ class AccountService(AccountServiceServicer):
         account = await self._operators.run(
             work.create_account, request.name, request.max_concurrent_tasks, weight, quotas
         )
-        return pb.CreateAccountResponse(account=_account_message(account))
+        return pb.CreateAccountResponse(account=message_of(pb.Account, account))
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: object) -> pb.GetAccountResponse:
-        with Violations() as violations:
-            violations.id("account_id", request.account_id)
-        account = await self._reads.run(work.get_account, request.account_id)
-        return pb.GetAccountResponse(account=_account_message(account))
+        account_id = checked_id("account_id", request.account_id)
+        account = await self._reads.run(lambda tx: tx.accounts.require(account_id))
+        return pb.GetAccountResponse(account=message_of(pb.Account, account))
 
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: object) -> pb.ListAccountsResponse:
         with Violations() as violations:
             page = PageRequest.of(request, violations, "ListAccounts")
-        accounts = await self._reads.run(work.list_accounts, caller().scope, page.position or 0, page.limit)
-        listed, token = page.cut(accounts, _account_message, attrgetter("account_id"))
+        scope = caller().scope
+        accounts = await self._reads.run(lambda tx: tx.accounts.list(scope, page.position or 0, page.limit))
+        listed, token = page.cut(accounts, partial(message_of, pb.Account), attrgetter("account_id"))
         return pb.ListAccountsResponse(accounts=listed, next_page_token=token)
 
     async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: object) -> pb.UpdateAccountResponse:
@@ -62,23 +63,20 @@ class AccountService(AccountServiceServicer):
             violations.id("account.account_id", request.account.account_id)
             change = _change(request, violations)
         changed = await self._dispatch_calls.run(work.update_account, request.account.account_id, change)
-        return pb.UpdateAccountResponse(account=_account_message(changed))
+        return pb.UpdateAccountResponse(account=message_of(pb.Account, changed))
 
     async def DeactivateAccount(
         self, request: pb.DeactivateAccountRequest, context: object
     ) -> pb.DeactivateAccountResponse:
-        with Violations() as violations:
-            violations.id("account_id", request.account_id)
-        changed = await self._operators.run(work.update_account, request.account_id, AccountChange(active=False))
-        return pb.DeactivateAccountResponse(account=_account_message(changed))
-
-
-_CHANGEABLE = tuple(field.name for field in fields(AccountChange))
+        account_id = checked_id("account_id", request.account_id)
+        changed = await self._operators.run(work.update_account, account_id, AccountChange(active=False))
+        return pb.DeactivateAccountResponse(account=message_of(pb.Account, changed))
 
 
 def _change(request: pb.UpdateAccountRequest, violations: Violations) -> AccountChange:
     """The values of the fields that the mask names."""
-    paths = violations.mask("update_mask", request.update_mask, _CHANGEABLE)
+    changeable = tuple(field.name for field in fields(AccountChange))
+    paths = violations.mask("update_mask", request.update_mask, changeable)
     change = AccountChange(**{path: getattr(request.account, path) for path in paths})
     violations.path = "account."
     _check(change, violations)
@@ -94,7 +92,3 @@ def _check(values: AccountChange, violations: Violations) -> None:
             violations.number(name, value, 0, maximum)
     if values.weight is not None and not MIN_WEIGHT <= values.weight <= MAX_WEIGHT:  # refuses NaN too
         violations.add("weight", f"must be {MIN_WEIGHT:f} to {MAX_WEIGHT:,.0f}, is {values.weight:g}")
-
-
-def _account_message(account: Account) -> pb.Account:
-    return pb.Account(**asdict(account) | {"create_time": timestamp(account.create_time)})

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.statements import Statements, account_filter
 from scheduler_svc.domain.account import Account, AccountChange, Quotas, Scope
-from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.errors import existing
 
 _COLUMNS = """
     account_id, name, max_concurrent_tasks, weight, active, create_time, max_pending_tasks, max_priority,
@@ -49,23 +49,16 @@ _LIST_ACCOUNTS = sa.text(f"""
 class Accounts(Statements):
     def insert(self, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas) -> Account:
         """Creates an account; the database assigns its id."""
-        row = self._row(
-            _INSERT_ACCOUNT, name=name, max_concurrent_tasks=max_concurrent_tasks, weight=weight, **asdict(quotas)
-        )
-        assert row is not None
-        return Account(*row)
+        limits = {"max_concurrent_tasks": max_concurrent_tasks, **asdict(quotas)}
+        return Account(*self._row(_INSERT_ACCOUNT, name=name, weight=weight, **limits))
 
     def update(self, account_id: int, change: AccountChange) -> Account | None:
         """Changes an account; returns the result, or None if there is no such account."""
-        row = self._row(_UPDATE_ACCOUNT, account_id=account_id, **asdict(change))
-        return None if row is None else Account(*row)
+        return self._one(Account, _UPDATE_ACCOUNT, account_id=account_id, **asdict(change))
 
     def require(self, account_id: int) -> Account:
         """Reads one account. Raises NotFound."""
-        row = self._row(_GET_ACCOUNT, account_id=account_id)
-        if row is None:
-            raise NotFound("account", account_id)
-        return Account(*row)
+        return existing(self._one(Account, _GET_ACCOUNT, account_id=account_id), "account", account_id)
 
     def require_in(self, scope: Scope) -> None:
         """Raises NotFound if the scope is one account, and it does not exist."""
@@ -74,5 +67,4 @@ class Accounts(Statements):
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Account]:
         """Accounts with ids above `after`, by id."""
-        rows = self._rows(_LIST_ACCOUNTS, accounts=account_filter(scope), after=after, limit=limit)
-        return [Account(*row) for row in rows]
+        return self._all(Account, _LIST_ACCOUNTS, accounts=account_filter(scope), after=after, limit=limit)

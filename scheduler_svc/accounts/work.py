@@ -1,28 +1,18 @@
-"""Accounts: what clients read and change."""
+"""Accounts: what clients change."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from scheduler_svc.dispatch.admission import settle
-from scheduler_svc.domain.account import Account, AccountChange, Quotas, Scope
-from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.errors import existing
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
 
 
 _NO_QUOTAS = Quotas()
-
-
-def get_account(tx: Tx, account_id: int) -> Account:
-    """Returns one account. Raises NotFound."""
-    return tx.accounts.require(account_id)
-
-
-def list_accounts(tx: Tx, scope: Scope, after: int, limit: int) -> list[Account]:
-    """Returns accounts with ids above `after`, in order."""
-    return tx.accounts.list(scope, after, limit)
 
 
 def create_account(tx: Tx, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas = _NO_QUOTAS) -> Account:
@@ -40,9 +30,7 @@ def update_account(tx: Tx, account_id: int, change: AccountChange) -> Account:
     A new weight, limit or start quota also holds for waiting tasks, from the commit on; other quotas hold for later
     submits.
     """
-    account = tx.accounts.update(account_id, change)
-    if account is None:
-        raise NotFound("account", account_id)
+    account = existing(tx.accounts.update(account_id, change), "account", account_id)
     rate = change.max_starts_per_minute
     limited = change.max_concurrent_tasks is not None or rate is not None
     if limited:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import structlog
 
 from scheduler_svc.assets import work
@@ -21,23 +19,19 @@ _log = structlog.get_logger(__name__)
 class AssetCollection:
     """A round goes through all assets. `run_once` does one batch, so that the loop stops soon."""
 
-    def __init__(
-        self, calls: Calls, objects: Objects, age: timedelta = KEPT_UNNAMED, *, metrics: Metrics | None = None
-    ) -> None:
-        """`age`: how long an asset stays that nothing names."""
+    def __init__(self, calls: Calls, objects: Objects, metrics: Metrics | None) -> None:
         self._metrics = metrics
         self._calls = calls
         self._objects = objects
-        self._age = age
         self._after: str | None = ""
 
     async def run_once(self) -> float:
         """Collects the next batch; returns the seconds until the next one."""
         if self._after is not None:
-            self._after, pause = await timed(self._calls.run(work.retire, self._after, self._age))
+            self._after, pause = await timed(self._calls.run(work.retire, self._after, KEPT_UNNAMED))
             return pause
         try:
-            deleted, pause = await timed(self._calls.run(work.delete_retired, self._objects.store, self._age))
+            deleted, pause = await timed(self._calls.run(work.delete_retired, self._objects.store, KEPT_UNNAMED))
         except AssetStoreUnavailable as error:
             _log.error("assets that no content names can't be deleted", action="assets", error=str(error))
             deleted = 0

@@ -125,7 +125,7 @@ class StoreIdentity:
 
     async def id_for_upload(self) -> str:
         """The store's id, before an object is written. Raises AssetStoreUnavailable if it is not the right one."""
-        expected = await self._calls.run(_expected_store)
+        expected = await self._calls.run(lambda tx: tx.assets.store_id())
         store_id = await self._objects.run(lambda store: store.identity(create=expected is None))
         if expected is not None:
             self._compare(expected, store_id)
@@ -135,7 +135,7 @@ class StoreIdentity:
 
     async def run_once(self) -> float:
         """Compares the two ids; returns the seconds until the next time. A store that is away changes nothing."""
-        expected = await self._calls.run(_expected_store)
+        expected = await self._calls.run(lambda tx: tx.assets.store_id())
         try:
             store_id = None if expected is None else await self._objects.run(lambda store: store.identity())
         except AssetStoreUnavailable:
@@ -157,7 +157,3 @@ class StoreIdentity:
             if problem:
                 _log.error(problem, action="assets")
             self._changed(problem)
-
-
-def _expected_store(tx: Tx) -> str | None:
-    return tx.assets.store_id()

@@ -13,7 +13,7 @@ from scheduler_svc.domain.content import Asset
 from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls
-from scheduler_svc.runtime.validation import Violations
+from scheduler_svc.runtime.validation import Violations, message_of
 
 CHUNK = 512 * 1024
 """Bytes of one answer."""
@@ -44,13 +44,7 @@ class AssetService(AssetServiceServicer):
     async def GetAssetInfo(self, request: pb.GetAssetInfoRequest, context: object) -> pb.GetAssetInfoResponse:
         with Violations() as violations:
             violations.sha256("sha256", request.sha256)
-        return pb.GetAssetInfoResponse(asset=asset_message(await self._get(request.sha256)))
+        return pb.GetAssetInfoResponse(asset=message_of(asset_pb.Asset, await self._get(request.sha256)))
 
     async def _get(self, sha256: str) -> Asset:
         return await self._reads.run(work.get_asset, caller().scope, sha256)
-
-
-def asset_message(it: Asset) -> asset_pb.Asset:
-    return asset_pb.Asset(
-        name=it.name, sha256=it.sha256, media_type=it.media_type, size=it.size, width=it.width, height=it.height
-    )

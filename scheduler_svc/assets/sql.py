@@ -135,7 +135,7 @@ class Assets(Statements):
 
     def lock_complete(self, these: Sequence[str]) -> frozenset[str]:
         """Returns those of these assets that are complete; they stay so until the end of the transaction."""
-        return frozenset(row[0] for row in self._rows(_LOCK_COMPLETE, these=array("text", these)))
+        return frozenset(self._all(str, _LOCK_COMPLETE, these=array("text", these)))
 
     def name(self, rows: Sequence[ContentAssetRow]) -> None:
         """Stores what contents name. The assets among it are locked and complete."""
@@ -144,8 +144,7 @@ class Assets(Statements):
     def get(self, scope: Scope, sha256: str) -> Asset | None:
         """An asset that a content of these accounts names."""
         parameters = accounts(scope)
-        row = self._row(_get(of_accounts=bool(parameters)), sha256=sha256, **parameters)
-        return None if row is None else Asset(*row)
+        return self._one(Asset, _get(of_accounts=bool(parameters)), sha256=sha256, **parameters)
 
     def usage(self, account_id: int, sha256: str) -> AssetUsage:
         return AssetUsage(*self._row(_USAGE, account_id=account_id, sha256=sha256))
@@ -173,11 +172,11 @@ class Assets(Statements):
         return str(self._row(_STORE_ID)[0])
 
     def page(self, after: str, limit: int) -> list[str]:
-        return [row[0] for row in self._rows(_PAGE_OF_ASSETS, after=after, limit=limit)]
+        return self._all(str, _PAGE_OF_ASSETS, after=after, limit=limit)
 
     def lock_unnamed(self, these: Sequence[str], age: timedelta) -> list[str]:
         """Returns those of these assets that are complete, untouched for that long, and that no content named."""
-        return [row[0] for row in self._rows(_LOCK_UNNAMED, these=array("text", these), age=age)]
+        return self._all(str, _LOCK_UNNAMED, these=array("text", these), age=age)
 
     def retire(self, these: Sequence[str]) -> None:
         """Makes locked assets incomplete, except for those that a content names by now."""
@@ -185,7 +184,7 @@ class Assets(Statements):
 
     def lock_retired(self, age: timedelta, limit: int) -> list[str]:
         """Assets that are not complete and were not touched for that long."""
-        return [row[0] for row in self._rows(_LOCK_RETIRED, age=age, limit=limit)]
+        return self._all(str, _LOCK_RETIRED, age=age, limit=limit)
 
     def delete(self, these: Sequence[str]) -> None:
         """Deletes locked assets, which nothing names."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scheduler_svc.assets.objects import ObjectStore
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import NOT_UPLOADED, Asset, TaskResult
-from scheduler_svc.domain.errors import AccountAssetsFull, NotFound
+from scheduler_svc.domain.errors import AccountAssetsFull, existing
 
 if TYPE_CHECKING:
     from scheduler_svc.leases.rows import CompletedTask
@@ -101,10 +101,7 @@ def _check(total: int, own_limit: int, quota: Quota) -> None:
 
 def get_asset(tx: Tx, scope: Scope, sha256: str) -> Asset:
     """Returns an asset that a content of these accounts names. Raises NotFound."""
-    asset = tx.assets.get(scope, sha256)
-    if asset is None:
-        raise NotFound("asset", sha256)
-    return asset
+    return existing(tx.assets.get(scope, sha256), "asset", sha256)
 
 
 PAGE = 500

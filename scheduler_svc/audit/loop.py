@@ -9,6 +9,7 @@ on. While the database is away, events stay in the buffer, and what it can't hol
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -36,14 +37,15 @@ _log = structlog.get_logger(__name__)
 
 
 class AuditLog:
-    """The events of one replica; an `AuditSink`. On the event loop; a Periodic repeats `run_once`."""
+    """The events of one replica. On the event loop; a Periodic repeats `run_once`."""
 
     def __init__(self, calls: Calls, max_waiting: int = MAX_WAITING, *, now: Callable[[], float] = time.time) -> None:
         """`now` tells the time of events, in Unix time."""
         self._calls = calls
         self._max_waiting = max_waiting
         self._now = now
-        self._wake: Callable[[], None] = lambda: None
+        self.wake: Callable[[], None] = lambda: None
+        """Makes the next round begin; set by whatever repeats them."""
         self._replica: int | None = None
         self._waiting: deque[tuple[int, AuditedCall]] = deque()
         self._awaited: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -52,17 +54,18 @@ class AuditLog:
         self._dropped = 0
         self._stored_at = time.monotonic()
 
-    def driven_by(self, wake: Callable[[], None]) -> None:
-        """`wake` makes the next round begin."""
-        self._wake = wake
-
     def add(self, calls: Sequence[AuditedCall], *, awaited: bool) -> asyncio.Future[None] | None:
-        """See `AuditSink.add`."""
+        """Adds the events of one call, to be stored soon.
+
+        Returns a future that is done once they are committed, if `awaited` and if events are being stored at present.
+        """
         if len(self._waiting) + len(calls) > self._max_waiting:
-            self._drop(len(calls))
+            if not self._dropped:
+                _log.error("the audit's buffer is full: events are dropped", action="audit", buffer=self._max_waiting)
+            self._dropped += len(calls)
             return None
         if not self._waiting:
-            asyncio.get_running_loop().call_later(GROUP_INTERVAL, self._wake)
+            asyncio.get_running_loop().call_later(GROUP_INTERVAL, self.wake)
         for call in calls:
             # increasing, since it is the key
             self._last_time = max(self._last_time + 1, int(self._now() * 1e6))
@@ -71,7 +74,7 @@ class AuditLog:
             return None
         stored = asyncio.get_running_loop().create_future()
         self._awaited.append((self._last_time, stored))
-        self._wake()
+        self.wake()
         return stored
 
     async def run_once(self) -> float | None:
@@ -82,39 +85,31 @@ class AuditLog:
             await self._store(list(islice(self._waiting, MAX_GROUP)))
         except Exception:
             self._failing = True
-            self._release()
+            self._release(math.inf)
             raise
-        if self._failing or self._dropped:
-            self._recovered()
+        if self._dropped:
+            _log.error("audit events were dropped", action="audit", count=self._dropped)
+        self._failing, self._dropped = False, 0
         if len(self._waiting) >= MAX_GROUP or self._awaited:
             return 0.0
         return GROUP_INTERVAL if self._waiting else None
 
     async def _store(self, group: list[tuple[int, AuditedCall]]) -> None:
         if self._replica is None:
-            self._replica = await self._calls.run(work.next_replica)
+            self._replica = await self._calls.run(lambda tx: tx.audit.next_replica())
         events = [AuditEvent(event_key(call_time, self._replica), *call) for call_time, call in group]
         await self._calls.run(work.record, events, repeated=self._failing)
         for _ in group:
             self._waiting.popleft()
         self._stored_at = time.monotonic()
-        while self._awaited and self._awaited[0][0] <= group[-1][0]:
-            _done(self._awaited.popleft()[1])
+        self._release(group[-1][0])
 
-    def _release(self) -> None:
-        """Lets the calls go on that wait for their events."""
-        while self._awaited:
-            _done(self._awaited.popleft()[1])
-
-    def _drop(self, count: int) -> None:
-        if not self._dropped:
-            _log.error("the audit's buffer is full: events are dropped", action="audit", buffer=self._max_waiting)
-        self._dropped += count
-
-    def _recovered(self) -> None:
-        if self._dropped:
-            _log.error("audit events were dropped", action="audit", count=self._dropped)
-        self._failing, self._dropped = False, 0
+    def _release(self, until: float) -> None:
+        """Lets the calls go on whose events are of this time, in microseconds, or earlier."""
+        while self._awaited and self._awaited[0][0] <= until:
+            _, stored = self._awaited.popleft()
+            if not stored.done():
+                stored.set_result(None)
 
     def state(self) -> LaneState:
         """The present state. The age is 0 unless storing fails: events gather for a moment as a rule."""
@@ -130,8 +125,3 @@ class AuditLog:
                     await self.run_once()
         if lost := len(self._waiting) + self._dropped:
             _log.error("audit events were dropped", action="audit", count=lost)
-
-
-def _done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

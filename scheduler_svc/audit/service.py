@@ -6,13 +6,12 @@ from operator import attrgetter
 
 from contentgen.v1 import audit_service_pb2 as pb
 from contentgen.v1.audit_service_pb2_grpc import AuditServiceServicer
-from scheduler_svc.audit import work
 from scheduler_svc.domain.audit import AuditEvent, AuditFilter, first_key
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
-from scheduler_svc.runtime.validation import MAX_NAME, Violations, timestamp
+from scheduler_svc.runtime.validation import MAX_NAME, Violations, message_of, timestamp
 
 
 class AuditService(AuditServiceServicer):
@@ -30,7 +29,8 @@ class AuditService(AuditServiceServicer):
             )
         below = high if page.position is None else min(high, page.position)
         event_filter = AuditFilter(request.actor, request.method, low, below)
-        result = await self._reads.run(work.list_events, caller().scope, event_filter, page.limit)
+        scope = caller().scope
+        result = await self._reads.run(lambda tx: tx.audit.list(scope, event_filter, page.limit))
         events, token = page.cut(result.events, _audit_event_message, attrgetter("event_key"), result.rest)
         return pb.ListAuditEventsResponse(events=events, next_page_token=token)
 
@@ -42,11 +42,4 @@ def _range(request: pb.ListAuditEventsRequest, violations: Violations) -> tuple[
 
 
 def _audit_event_message(event: AuditEvent) -> pb.AuditEvent:
-    return pb.AuditEvent(
-        event_time=timestamp(event.time),
-        actor=event.actor,
-        account_id=event.account_id,
-        method=event.method,
-        resource=event.resource,
-        outcome=event.outcome,
-    )
+    return message_of(pb.AuditEvent, event, event_time=timestamp(event.time))

@@ -113,6 +113,7 @@ def _page(selection: _Selection) -> sa.TextClause:
 
 class Audit(Statements):
     def next_replica(self) -> int:
+        """Returns a number that no other replica of this time has, for the keys of events."""
         return int(self._row(_NEXT_REPLICA)[0])
 
     def insert(self, events: Sequence[AuditEvent]) -> None:
@@ -120,7 +121,7 @@ class Audit(Statements):
 
     def stored(self, keys: Sequence[int]) -> set[int]:
         """Returns those of these events that are stored."""
-        return {row[0] for row in self._rows(_STORED, keys=array("bigint", keys))}
+        return set(self._all(int, _STORED, keys=array("bigint", keys)))
 
     def accounts_of(self, resources: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Returns the accounts of those of these resources that exist."""
@@ -132,9 +133,9 @@ class Audit(Statements):
         selection = _Selection.of(scope, wanted)
         reads: dict[str, Any] = accounts(scope) | wanted._asdict()
         low = self._lowest(selection, scope, reads)
-        rows = self._rows(_page(selection), **reads | {"low": low, "limit": limit})
-        ended = low == wanted.low or len(rows) == limit
-        return AuditPage([AuditEvent._make(row) for row in rows], None if ended else low)
+        events = self._all(AuditEvent, _page(selection), **reads | {"low": low, "limit": limit})
+        ended = low == wanted.low or len(events) == limit
+        return AuditPage(events, None if ended else low)
 
     def _lowest(self, selection: _Selection, scope: Scope, reads: dict[str, Any]) -> int:
         """The lowest key that a page examines."""

@@ -1,13 +1,11 @@
-"""The audit: stores the events of calls, and lists them."""
+"""The audit: stores the events of calls."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler_svc.domain.account import Scope
-from scheduler_svc.domain.audit import AuditedCall, AuditEvent, AuditFilter
+from scheduler_svc.domain.audit import AuditEvent
 from scheduler_svc.domain.ids import parse_task_id
 
 if TYPE_CHECKING:
@@ -21,32 +19,12 @@ class AuditPage(NamedTuple):
     rest: int | None
 
 
-class AuditSink(Protocol):
-    """Takes the events of a replica; see `audit/loop.py`. Runs on the event loop."""
-
-    def add(self, calls: Sequence[AuditedCall], *, awaited: bool) -> asyncio.Future[None] | None:
-        """Adds the events of one call, to be stored soon.
-
-        Returns a future that is done once they are committed, if `awaited` and if events are being stored at present.
-        """
-        ...
-
-
-def next_replica(tx: Tx) -> int:
-    """Returns a number that no other replica of this time has, for the keys of events."""
-    return tx.audit.next_replica()
-
-
 def record(tx: Tx, events: Sequence[AuditEvent], *, repeated: bool) -> None:
     """Stores events. `repeated`: some may be stored already, by a commit whose outcome was unknown."""
     if repeated:
         stored = tx.audit.stored([event.event_key for event in events])
         events = [event for event in events if event.event_key not in stored]
     tx.audit.insert(_with_accounts(tx, events))
-
-
-def list_events(tx: Tx, scope: Scope, wanted: AuditFilter, limit: int) -> AuditPage:
-    return tx.audit.list(scope, wanted, limit)
 
 
 def _with_accounts(tx: Tx, events: Sequence[AuditEvent]) -> Sequence[AuditEvent]:

@@ -10,7 +10,6 @@ from grpc import aio
 
 from contentgen.v1 import asset_pb2 as asset_pb
 from contentgen.v1 import content_service_pb2 as pb
-from scheduler_svc.assets.service import asset_message
 from scheduler_svc.contents import work
 from scheduler_svc.domain.account import ANONYMOUS
 from scheduler_svc.domain.content import (
@@ -33,7 +32,7 @@ from scheduler_svc.runtime.auditing import concerns
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest, selection
 from scheduler_svc.runtime.tracing import Tracer
-from scheduler_svc.runtime.validation import MAX_NAME, Violations, timestamp
+from scheduler_svc.runtime.validation import MAX_NAME, Violations, message_of
 from scheduler_svc.tasks import messages
 from scheduler_svc.tasks.submit import SubmitCommitter, SubmitItem
 
@@ -66,12 +65,12 @@ class ContentService(PublishPoolCalls):
     async def ListContents(self, request: pb.ListContentsRequest, context: object) -> pb.ListContentsResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-            content_filter = _filter(request, violations)
+            wanted = _filter(request, violations)
             fields = selection(request, account_id=request.account_id, review_status=request.review_status)
             page = PageRequest.of(request, violations, "ListContents", *fields)
         scope = caller().scope
         result = await self.reads.run(
-            work.list_contents, scope, content_filter, page.position, page.limit, oldest_first=request.oldest_first
+            lambda tx: tx.contents.list(scope, wanted, page.position, page.limit, oldest_first=request.oldest_first)
         )
         contents, token = page.cut(result.contents, _listed_content_message, attrgetter("content_id"), result.rest)
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
@@ -236,44 +235,16 @@ def _filter(request: pb.ListContentsRequest, violations: Violations) -> ContentF
 
 
 def _content_message(content: Content) -> pb.Content:
-    return pb.Content(
-        content_id=content.content_id,
-        account_id=content.account_id,
-        task_id=content.task_id,
-        title=content.title,
-        body=content.body,
-        html_body=content.html_body,
-        summary=content.summary,
-        category=content.category,
-        images=content.images,
-        cover_image=content.cover_image,
-        word_count=content.word_count,
-        quality_score=content.quality_score,
-        review_status=pb.ReviewStatus.ValueType(content.review_status),
-        create_time=timestamp(content.create_time),
-        review_comment=content.review_comment,
-        assets=map(asset_message, content.assets),
-        left_out_assets=[asset_pb.LeftOutAsset(name=asset.name, reason=asset.reason) for asset in content.left_out],
-        usage=content.usage,
-        model=content.model,
-        etag=content.etag,
-        revision=content.revision,
-        reviewer=content.reviewer,
-        review_time=timestamp(content.review_time),
-        publish_status=pb.PublishStatus.ValueType(content.publish_status or 0),
-        review_holder=content.review_holder,
-        review_claim_expire_time=timestamp(content.review_claim_expire_time),
-        superseded_by_content_id=content.superseded_by_content_id,
+    return message_of(
+        pb.Content,
+        content,
+        assets=[message_of(asset_pb.Asset, asset) for asset in content.assets],
+        left_out_assets=[message_of(asset_pb.LeftOutAsset, asset) for asset in content.left_out],
     )
 
 
 def _revision_message(revision: ContentRevision) -> pb.ContentRevision:
-    return pb.ContentRevision(
-        number=revision.number,
-        author=revision.author,
-        create_time=timestamp(revision.create_time),
-        **revision.texts._asdict(),
-    )
+    return message_of(pb.ContentRevision, revision, **revision.texts._asdict())
 
 
 def _listed_content_message(content: Content) -> pb.Content:

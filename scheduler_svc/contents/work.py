@@ -17,7 +17,6 @@ from scheduler_svc.domain.content import (
     MAX_RESULT_BYTES,
     Content,
     ContentEdit,
-    ContentFilter,
     ContentRevision,
     Review,
     ReviewDecision,
@@ -31,6 +30,7 @@ from scheduler_svc.domain.errors import (
     NotFound,
     RoleForbidden,
     TooManyReviews,
+    existing,
 )
 from scheduler_svc.domain.task import MAX_LENGTHS, MAX_PROMPT_BYTES, Brief, NewTask
 from scheduler_svc.publishing.work import CHANGEABLE, require_changeable
@@ -48,7 +48,7 @@ class ContentPage(NamedTuple):
     rest: int | None
 
 
-def check_etag(content: Content, etag: str) -> None:
+def _check_etag(content: Content, etag: str) -> None:
     """Raises EtagMismatch if `etag` is stale; an empty one checks nothing."""
     if etag and etag != content.etag:
         raise EtagMismatch(content.content_id, content.etag)
@@ -60,7 +60,7 @@ def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author
     Raises NotFound, EtagMismatch, and InvalidArgument if body and HTML would be too large together.
     """
     content = get_content(tx, content_id, lock=True)
-    check_etag(content, etag)
+    _check_etag(content, etag)
     edited = edit.of(content.texts)
     if edited == content.texts:
         return content
@@ -111,8 +111,10 @@ def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
             raise NotFound("content", review.content_id)
         content = contents[review.content_id]
         if content.review_status is not ReviewStatus.PENDING_REVIEW:
-            raise _not_to_review(content)
-        check_etag(content, review.etag)
+            current, required = content.review_status.label, ReviewStatus.PENDING_REVIEW.label
+            message = f"content {content.content_id} is {current}; to be reviewed it must be {required}"
+            raise InvalidState(message, current, [required])
+        _check_etag(content, review.etag)
     # a content before the one written in its place
     for review in sorted(reviews, key=lambda decision: decision.content_id):
         tx.reviews.decide(review)
@@ -135,12 +137,6 @@ def _supersede(tx: Tx, approved: Review) -> None:
             if before.review_status is not ReviewStatus.REJECTED:
                 store_review(tx, replace(before, review_status=ReviewStatus.REJECTED))
         tx.reviews.supersede(content_id, approved.content_id)
-
-
-def _not_to_review(content: Content) -> InvalidState:
-    current, required = content.review_status.label, ReviewStatus.PENDING_REVIEW.label
-    message = f"content {content.content_id} is {current}; to be reviewed it must be {required}"
-    return InvalidState(message, current, [required])
 
 
 def reopen_content(tx: Tx, content_id: int) -> Content:
@@ -180,9 +176,7 @@ def hold_review(tx: Tx, content_id: int, reviewer: str, lease: timedelta) -> Con
     """
     if get_content(tx, content_id).review_holder != reviewer:
         _lock_held(tx, reviewer)
-    content = tx.contents.lock_listed([content_id]).get(content_id)
-    if content is None:
-        raise NotFound("content", content_id)
+    content = _lock(tx, content_id)
     if content.review_status is not ReviewStatus.PENDING_REVIEW or content.review_holder not in {"", reviewer}:
         return None
     tx.reviews.hold(content_id, reviewer, lease)
@@ -197,15 +191,17 @@ def _lock_held(tx: Tx, reviewer: str) -> None:
 
 def release_review(tx: Tx, content_id: int, caller: CallerIdentity) -> Content:
     """Ends the claim of a review, if there is one. Raises NotFound, and RoleForbidden if it is not the caller's."""
-    content = tx.contents.lock_listed([content_id]).get(content_id)
-    if content is None:
-        raise NotFound("content", content_id)
+    content = _lock(tx, content_id)
     if content.review_holder:
         if caller.role is not Role.OPERATOR and caller.name != content.review_holder:
             action = f"to release what {content.review_holder!r} holds"
             raise RoleForbidden(caller.name, caller.role, action, [Role.OPERATOR])
         tx.reviews.release(content_id)
     return get_content(tx, content_id)
+
+
+def _lock(tx: Tx, content_id: int) -> Content:
+    return existing(tx.contents.lock_listed([content_id]).get(content_id), "content", content_id)
 
 
 def new_task(tx: Tx, content_id: int, feedback: str) -> NewTask:
@@ -245,20 +241,7 @@ def _too_long(limit: str) -> InvalidArgument:
 
 def get_content(tx: Tx, content_id: int, *, lock: bool = False) -> Content:
     """Returns one content with its body. Raises NotFound."""
-    content = tx.contents.get(content_id, lock=lock)
-    if content is None:
-        raise NotFound("content", content_id)
-    return content
-
-
-def list_contents(
-    tx: Tx, scope: Scope, wanted: ContentFilter, after: int | None, limit: int, *, oldest_first: bool = False
-) -> ContentPage:
-    """Returns contents behind the id `after`, newest first or oldest first, without their bodies.
-
-    Fewer than `limit` if too many had to be read.
-    """
-    return tx.contents.list(scope, wanted, after, limit, oldest_first=oldest_first)
+    return existing(tx.contents.get(content_id, lock=lock), "content", content_id)
 
 
 def unindexed(tx: Tx) -> Snapshot | None:

@@ -18,9 +18,9 @@ from __future__ import annotations
 import contextlib
 import re
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 import sqlalchemy as sa
@@ -31,6 +31,7 @@ from scheduler_svc.database.connections import set_local_lock_timeout
 from scheduler_svc.domain.account import Scope
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+T = TypeVar("T")
 
 
 class UnconfirmedCommit(psycopg2.OperationalError):
@@ -180,6 +181,15 @@ class Statements:
 
     def _row(self, statement: sa.TextClause, **parameters: Any) -> Any:
         return self._session.execute(statement, parameters).fetchone()
+
+    def _one(self, read: Callable[..., T], statement: sa.TextClause, **parameters: Any) -> T | None:
+        """Returns what `read` makes of the columns of the row; None if there is none."""
+        row = self._row(statement, **parameters)
+        return None if row is None else read(*row)
+
+    def _all(self, read: Callable[..., T], statement: sa.TextClause, **parameters: Any) -> list[T]:
+        """Returns what `read` makes of the columns of each row."""
+        return [read(*row) for row in self._rows(statement, **parameters)]
 
     def _run(self, statement: sa.TextClause, **parameters: Any) -> int:
         """Runs the statement; returns the number of rows that it touched."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from scheduler_svc.domain.lifecycle import Status
+
+T = TypeVar("T")
 
 
 class DomainError(Exception):
@@ -35,6 +38,13 @@ class NotFound(DomainError):
     def __init__(self, resource_type: str, resource_id: object) -> None:
         text = f"there is no {resource_type} {resource_id}"
         super().__init__(text, resource_type=resource_type, resource_id=str(resource_id))
+
+
+def existing(resource: T | None, resource_type: str, resource_id: object) -> T:
+    """Returns the resource. Raises NotFound if there is none."""
+    if resource is None:
+        raise NotFound(resource_type, resource_id)
+    return resource
 
 
 class InvalidState(DomainError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from operator import attrgetter
 
 from google.protobuf.duration_pb2 import Duration
@@ -15,7 +16,6 @@ from scheduler_svc.domain.publishing import (
     EntryChange,
     PoolFilter,
     PoolPosition,
-    PublishAttempt,
     PublishPolicy,
     publish_report,
 )
@@ -24,7 +24,7 @@ from scheduler_svc.publishing import work
 from scheduler_svc.runtime.access import caller, may_call
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest, selection
-from scheduler_svc.runtime.validation import MAX_DURATION, MAX_ITEMS, MAX_NAME, Violations, timestamp
+from scheduler_svc.runtime.validation import MAX_DURATION, MAX_ITEMS, MAX_NAME, Violations, checked_id, message_of
 
 MAX_REMARK = 2_000
 """Characters of a reviewer's comment, or of a publisher's error or URL."""
@@ -42,7 +42,11 @@ class PublishPoolCalls(ContentServiceServicer):
     async def ListPublishPool(self, request: pb.ListPublishPoolRequest, context: object) -> pb.ListPublishPoolResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
-            pool_filter = _filter(request, violations)
+            pool_filter = PoolFilter(
+                _statuses(request, violations),
+                violations.optional_time("scheduled_after", request),
+                violations.optional_time("scheduled_before", request),
+            )
             fields = selection(request, account_id=request.account_id, statuses=sorted(pool_filter.statuses))
             page = PageRequest.of_places(request, violations, "ListPublishPool", *fields)
         after = None if page.position is None else PoolPosition(*page.position)
@@ -115,14 +119,12 @@ class PublishPoolCalls(ContentServiceServicer):
             page = PageRequest.of(request, violations, "ListPublishAttempts", request.content_id)
         await self.check_ownership(request.content_id)
         attempts = await self.reads.run(work.list_publish_attempts, request.content_id, page.position or 0, page.limit)
-        listed, token = page.cut(attempts, _attempt_message, attrgetter("number"))
+        listed, token = page.cut(attempts, partial(message_of, pb.PublishAttempt), attrgetter("number"))
         return pb.ListPublishAttemptsResponse(attempts=listed, next_page_token=token)
 
     async def own_content(self, content_id: int) -> int:
         """Returns the id. Raises InvalidArgument, and NotFound if the caller may not access the content."""
-        with Violations() as violations:
-            violations.id("content_id", content_id)
-        await self.check_ownership(content_id)
+        await self.check_ownership(checked_id("content_id", content_id))
         return content_id
 
     async def check_ownership(self, *content_ids: int) -> None:
@@ -132,7 +134,8 @@ class PublishPoolCalls(ContentServiceServicer):
             await self.reads.run(work.require_own_contents, scope, content_ids)
 
     def _entry(self, entry: PoolEntry) -> pb.PublishPoolEntry:
-        return _entry_message(entry, self._policy.max_attempts, claim_shown=may_call("ContentService/ReportPublished"))
+        claim_id = entry.claim_id if may_call("ContentService/ReportPublished") else ""
+        return message_of(pb.PublishPoolEntry, entry, claim_id=claim_id, max_attempts=self._policy.max_attempts)
 
 
 def lease_of(
@@ -143,14 +146,6 @@ def lease_of(
         return DEFAULT_LEASE
     lease: Duration = request.lease
     return bad.duration("lease", lease, MIN_LEASE, MAX_DURATION)
-
-
-def _filter(request: pb.ListPublishPoolRequest, violations: Violations) -> PoolFilter:
-    return PoolFilter(
-        _statuses(request, violations),
-        violations.optional_time("scheduled_after", request),
-        violations.optional_time("scheduled_before", request),
-    )
 
 
 def _statuses(request: pb.ListPublishPoolRequest, violations: Violations) -> frozenset[PublishStatus]:
@@ -176,33 +171,3 @@ def _change(request: pb.UpdatePublishPoolEntryRequest, violations: Violations) -
     timed = "schedule_time" in paths
     schedule_time = violations.optional_time("entry.schedule_time", request.entry) if timed else None
     return EntryChange(priority, schedule_time, unschedule=timed and schedule_time is None)
-
-
-def _entry_message(entry: PoolEntry, max_attempts: int, *, claim_shown: bool) -> pb.PublishPoolEntry:
-    return pb.PublishPoolEntry(
-        content_id=entry.content_id,
-        account_id=entry.account_id,
-        priority=entry.priority,
-        schedule_time=timestamp(entry.schedule_time),
-        status=pb.PublishStatus.ValueType(entry.status),
-        error=entry.error,
-        claim_id=entry.claim_id if claim_shown else "",
-        attempt_count=entry.attempt_count,
-        max_attempts=max_attempts,
-        next_attempt_time=timestamp(entry.next_attempt_time),
-        published_url=entry.published_url,
-        title=entry.title,
-        claim_expire_time=timestamp(entry.claim_expire_time),
-        publisher=entry.publisher,
-    )
-
-
-def _attempt_message(attempt: PublishAttempt) -> pb.PublishAttempt:
-    return pb.PublishAttempt(
-        number=attempt.number,
-        publisher=attempt.publisher,
-        start_time=timestamp(attempt.start_time),
-        end_time=timestamp(attempt.end_time),
-        published=attempt.published,
-        error=attempt.error,
-    )

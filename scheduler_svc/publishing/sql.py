@@ -9,8 +9,7 @@ completed task fills: lists merge ranges of several indexes instead.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any
 
@@ -208,7 +207,7 @@ def _timed_page(statuses: frozenset[PublishStatus], *, of_accounts: bool) -> sa.
 
 class PublishPool(Statements):
     def get(self, content_id: int) -> PoolEntry | None:
-        return self._entry(_GET_ENTRY, content_id=content_id)
+        return self._one(entry, _GET_ENTRY, content_id=content_id)
 
     def list(self, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int) -> PoolPage:
         """Entries after a position, in the order of claims; with a time in the filter it may stop early."""
@@ -217,15 +216,14 @@ class PublishPool(Statements):
         priority, content_id = after or _FIRST
         ranges = parameters | {"priority": priority, "after": content_id}
         if not wanted.timed:
-            rows = self._rows(_page(statuses, of_accounts=of_accounts), **ranges, examined=limit)
-            return PoolPage(_entries(rows), None)
+            entries = self._all(entry, _page(statuses, of_accounts=of_accounts), **ranges, examined=limit)
+            return PoolPage(entries, None)
         ranges["examined"] = MAX_EXAMINED
-        row = self._row(_bound(statuses, of_accounts=of_accounts), **ranges)
-        bound = None if row is None else PoolPosition(*row)
+        bound = self._one(PoolPosition, _bound(statuses, of_accounts=of_accounts), **ranges)
         last_priority, last = bound or _LAST
         times = {"scheduled_after": wanted.scheduled_after, "scheduled_before": wanted.scheduled_before}
         asked = ranges | times | {"last_priority": last_priority, "last": last, "limit": limit}
-        entries = _entries(self._rows(_timed_page(statuses, of_accounts=of_accounts), **asked))
+        entries = self._all(entry, _timed_page(statuses, of_accounts=of_accounts), **asked)
         return PoolPage(entries, bound if len(entries) < limit else None)
 
     def resume(self, scope: Scope, limit: int) -> int:
@@ -237,11 +235,11 @@ class PublishPool(Statements):
         """Claims due entries, each with a claim of its own; highest priority first, then oldest content."""
         parameters = accounts(scope)
         asked = parameters | {"limit": limit, "lease": lease.total_seconds(), "publisher": publisher}
-        return _entries(self._rows(_claim(of_accounts=bool(parameters)), **asked))
+        return self._all(entry, _claim(of_accounts=bool(parameters)), **asked)
 
     def lock_claimed(self, content_id: int, claim_id: str) -> PoolEntry | None:
         """Locks the entry and returns it; None if this claim does not hold it."""
-        return self._entry(_LOCK_CLAIMED, content_id=content_id, claim_id=claim_id)
+        return self._one(entry, _LOCK_CLAIMED, content_id=content_id, claim_id=claim_id)
 
     def end_claim(self, content_id: int, report: PublishReport, wait: timedelta | None) -> PoolEntry:
         """Records the report as an attempt; returns the locked entry after it. `wait`: until the next attempt."""
@@ -249,19 +247,19 @@ class PublishPool(Statements):
         status = PublishStatus.PUBLISHED if report.published else PublishStatus.FAILED
         parameters = {"status": status.value, "error": report.error, "url": report.url}
         seconds = None if wait is None else wait.total_seconds()
-        return entry(self._row(_END_CLAIM, content_id=content_id, wait=seconds, **parameters))
+        return entry(*self._row(_END_CLAIM, content_id=content_id, wait=seconds, **parameters))
 
     def renew(self, content_id: int, claim_id: str, lease: timedelta) -> PoolEntry | None:
         """Renews the claim and returns the entry; None if this claim does not hold it."""
-        return self._entry(_RENEW_CLAIM, content_id=content_id, claim_id=claim_id, lease=lease.total_seconds())
+        return self._one(entry, _RENEW_CLAIM, content_id=content_id, claim_id=claim_id, lease=lease.total_seconds())
 
     def retry(self, content_id: int) -> PoolEntry | None:
         """Makes a failed entry pending again and returns it; None if it has not failed."""
-        return self._entry(_RETRY_ENTRY, content_id=content_id)
+        return self._one(entry, _RETRY_ENTRY, content_id=content_id)
 
     def update(self, content_id: int, change: EntryChange) -> PoolEntry | None:
         """Changes an entry and returns it; None if it is neither pending nor failed."""
-        return self._entry(_UPDATE_ENTRY, content_id=content_id, **change._asdict())
+        return self._one(entry, _UPDATE_ENTRY, content_id=content_id, **change._asdict())
 
     def remove(self, content_id: int) -> bool:
         """Removes an entry that nobody holds; returns whether there was one."""
@@ -269,18 +267,11 @@ class PublishPool(Statements):
 
     def attempts(self, content_id: int, after: int, limit: int) -> builtins.list[PublishAttempt]:
         """Reported attempts with numbers above `after`, oldest first."""
-        return [PublishAttempt(*row) for row in self._rows(_ATTEMPTS, content_id=content_id, after=after, limit=limit)]
-
-    def _entry(self, statement: sa.TextClause, **parameters: Any) -> PoolEntry | None:
-        row = self._row(statement, **parameters)
-        return None if row is None else entry(row)
+        return self._all(PublishAttempt, _ATTEMPTS, content_id=content_id, after=after, limit=limit)
 
 
-def entry(row: Any) -> PoolEntry:
+def entry(
+    content_id: int, account_id: int, priority: int, schedule_time: datetime | None, status: int, *rest: Any
+) -> PoolEntry:
     """Returns the entry in a row of `ENTRY`."""
-    content_id, account_id, priority, schedule_time, status, *rest = row
     return PoolEntry(content_id, account_id, priority, schedule_time, PublishStatus(status), *rest)
-
-
-def _entries(rows: Sequence[Any]) -> builtins.list[PoolEntry]:
-    return [entry(row) for row in rows]

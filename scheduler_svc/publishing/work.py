@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
-from scheduler_svc.domain.errors import InvalidState, NotFound
+from scheduler_svc.domain.errors import InvalidState, NotFound, existing
 from scheduler_svc.domain.publishing import EntryChange, PoolPosition, PublishAttempt, PublishPolicy, PublishReport
 from scheduler_svc.webhooks.work import store_publication
 
@@ -112,10 +112,7 @@ def _refuse(tx: Tx, content_id: int, verb: str, required: tuple[PublishStatus, .
 
 
 def _entry(tx: Tx, content_id: int) -> PoolEntry:
-    entry = tx.publish_pool.get(content_id)
-    if entry is None:
-        raise NotFound("content", content_id)
-    return entry
+    return existing(tx.publish_pool.get(content_id), "content", content_id)
 
 
 def require_own_contents(tx: Tx, scope: Scope, content_ids: Sequence[int]) -> None:

@@ -379,11 +379,11 @@ class Replica:
         housekeeping = timed_loops.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
         floors = timed_loops.FloorLoop(pools.loops)
         watch = Periodic("watch", self._feed.run_once, needed)
-        self._feed.driven_by(watch.wake)
+        self._feed.wake = watch.wake
         webhooks = Periodic("webhooks", self._deliveries.run_once)
-        self._deliveries.driven_by(webhooks.wake)
+        self._deliveries.wake = webhooks.wake
         audit = Periodic("audit", self._audit_log.run_once)
-        self._audit_log.driven_by(audit.wake)
+        self._audit_log.wake = audit.wake
         self._router = SignalRouter(
             self._loop,
             self._interest,
@@ -428,7 +428,7 @@ class Replica:
             Periodic("durability", DurabilityCheck(pools.loops, self._metrics).run_once),
             Periodic("retention", retention.run_once),
             Periodic("search index", SearchIndexer(pools.loops).run_once),
-            Periodic("assets", AssetCollection(pools.assets, self._objects, metrics=self._metrics).run_once),
+            Periodic("assets", AssetCollection(pools.assets, self._objects, self._metrics).run_once),
             Periodic("store of assets", self._store_identity.run_once),
             *self._file_reloads,
             *([self._expiry] if self._certificates else []),

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import structlog
 
+from scheduler_svc.domain.rollup import Resolution
 from scheduler_svc.retention import work
 from scheduler_svc.retention.work import Position, Sweep
 from scheduler_svc.runtime.calls import Calls, timed
@@ -29,8 +30,8 @@ class Retention:
             ("deliveries", work.delivered),
             ("exhausted deliveries", work.exhausted),
             ("deliveries of deleted webhooks", work.of_deleted_webhooks),
-            ("hours of rollups", work.old_hours),
-            ("days of rollups", work.old_days),
+            ("hours of rollups", work.old_rollups(Resolution.HOUR)),
+            ("days of rollups", work.old_rollups(Resolution.DAY)),
         ]
         if tasks is not None:
             self._sweeps.append(("ended tasks", work.ended_tasks(tasks)))

@@ -153,7 +153,7 @@ class Sweeps(Statements):
 
     def delete_audit_events(self, since: int, until: int, limit: int) -> list[int]:
         """Deletes the oldest audit events with keys from `since` to below `until`; returns their keys."""
-        return [row[0] for row in self._rows(_DELETE_AUDIT_EVENTS, since=since, until=until, limit=limit)]
+        return self._all(int, _DELETE_AUDIT_EVENTS, since=since, until=until, limit=limit)
 
 
 class PgMaintenance:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from scheduler_svc.domain.audit import first_key
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
@@ -26,13 +26,10 @@ WORKER_RETENTION = timedelta(days=7)
 DELIVERED_RETENTION = timedelta(days=3)
 EXHAUSTED_RETENTION = timedelta(days=30)
 """Meanwhile they can be sent again."""
+ROLLUP_RETENTION = {Resolution.HOUR: timedelta(days=40), Resolution.DAY: timedelta(days=400)}
 
-HOURS_RETENTION = timedelta(days=40)
-DAYS_RETENTION = timedelta(days=400)
-"""Of rollups."""
-
-Position = datetime | int | None
-"""Where a batch begins; None: at the oldest."""
+Position: TypeAlias = Any
+"""Where a batch begins: the time or the key that its sweep gave; None: at the oldest."""
 
 
 class Swept(NamedTuple):
@@ -51,10 +48,6 @@ class Swept(NamedTuple):
 Sweep: TypeAlias = "Callable[[Tx, Position], Swept]"
 
 
-def _time(position: Position) -> datetime | None:
-    return position if isinstance(position, datetime) else None
-
-
 def sweep_exclusively(tx: Tx, sweep: Sweep, position: Position) -> Swept | None:
     """Does one batch; returns None if another replica is at work."""
     return sweep(tx, position) if tx.sweeps.take_turn() else None
@@ -64,7 +57,7 @@ def ended_tasks(age: timedelta) -> Sweep:
     """Tasks that ended that long ago, oldest first, except those that another transaction has locked."""
 
     def sweep(tx: Tx, since: Position) -> Swept:
-        due = tx.sweeps.lock_ended(_time(since), age, MAX_BATCH)
+        due = tx.sweeps.lock_ended(since, age, MAX_BATCH)
         bulk.delete(tx, [key for key, _ in due])
         return Swept.of(len(due), due[-1][1] if due else None)
 
@@ -79,7 +72,7 @@ def old_contents(age: timedelta) -> Sweep:
 
     def sweep(tx: Tx, after: Position) -> Swept:
         until = tx.now - age
-        page = tx.sweeps.contents(after if isinstance(after, int) else 0, MAX_BATCH)
+        page = tx.sweeps.contents(after or 0, MAX_BATCH)
         old = [content_id for content_id, create_time in page if create_time <= until]
         entries = tx.contents.lock(old) if old else {}
         gone = [content_id for content_id, entry in entries.items() if _is_deletable(entry, until)]
@@ -104,7 +97,7 @@ def silent_workers(tx: Tx, _: Position) -> Swept:
 
 def old_requests(tx: Tx, since: Position) -> Swept:
     """Request ids of deleted tasks, once they need not be remembered."""
-    times = tx.ended.forget_requests(_time(since), MAX_BATCH)
+    times = tx.ended.forget_requests(since, MAX_BATCH)
     return Swept.of(len(times), max(times, default=None))
 
 
@@ -129,9 +122,8 @@ def exhausted(tx: Tx, since: Position) -> Swept:
 
 
 def _delete_deliveries(tx: Tx, status: DeliveryStatus, age: timedelta, since: Position) -> Swept:
-    begin = _time(since)
-    ended = tx.sweeps.delete_deliveries(status, begin, age, MAX_BATCH)
-    return Swept.of(len(ended), max(ended, default=begin))
+    ended = tx.sweeps.delete_deliveries(status, since, age, MAX_BATCH)
+    return Swept.of(len(ended), max(ended, default=since))
 
 
 def of_deleted_webhooks(tx: Tx, _: Position) -> Swept:
@@ -139,21 +131,15 @@ def of_deleted_webhooks(tx: Tx, _: Position) -> Swept:
     return Swept.of(tx.sweeps.delete_deliveries_of_deleted(MAX_BATCH))
 
 
-def old_hours(tx: Tx, _: Position) -> Swept:
-    """Rollups by hour."""
-    return Swept.of(tx.rollups.delete(Resolution.HOUR, HOURS_RETENTION, MAX_BATCH))
-
-
-def old_days(tx: Tx, _: Position) -> Swept:
-    """Rollups by day."""
-    return Swept.of(tx.rollups.delete(Resolution.DAY, DAYS_RETENTION, MAX_BATCH))
+def old_rollups(resolution: Resolution) -> Sweep:
+    return lambda tx, _: Swept.of(tx.rollups.delete(resolution, ROLLUP_RETENTION[resolution], MAX_BATCH))
 
 
 def old_audit_events(age: timedelta) -> Sweep:
     """Audit events of that age, oldest first."""
 
     def sweep(tx: Tx, since: Position) -> Swept:
-        keys = tx.sweeps.delete_audit_events(since if isinstance(since, int) else 0, first_key(tx.now - age), MAX_BATCH)
+        keys = tx.sweeps.delete_audit_events(since or 0, first_key(tx.now - age), MAX_BATCH)
         return Swept.of(len(keys), max(keys, default=None))
 
     return sweep

@@ -28,7 +28,7 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.runtime.errors import ERROR_STATUSES, INTERNAL, ErrorStatus
 
 if TYPE_CHECKING:
-    from scheduler_svc.audit.work import AuditSink
+    from scheduler_svc.audit.loop import AuditLog
 
 
 MAX_WAIT = 1.0
@@ -128,7 +128,7 @@ class Audited:
 class Auditor:
     """Turns the calls of a replica into audit events. Runs on the event loop."""
 
-    def __init__(self, sink: AuditSink, *, anonymous: bool) -> None:
+    def __init__(self, sink: AuditLog, *, anonymous: bool) -> None:
         """`anonymous`: no tokens are required."""
         self._sink = sink
         self._nameless = ANONYMOUS if anonymous else ""

@@ -1,7 +1,8 @@
 """Checks of requests; every violation names its field and what that must be.
 
 Lengths are in code points. Protobuf refuses invalid UTF-8 and lone surrogates before. Timestamps and durations become
-Python's, and back, within protobuf's ranges. Briefs, which several subjects read and send, are here too.
+Python's, and back, within protobuf's ranges; what has them becomes messages. Briefs, which several subjects read and
+send, are here too.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from functools import cache
 from operator import attrgetter
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -66,6 +69,21 @@ def set_duration(message: Duration, length: timedelta) -> None:
 def set_milliseconds(message: Duration, milliseconds: int) -> None:
     seconds, rest = divmod(milliseconds, 1000)
     message.seconds, message.nanos = seconds, rest * 1_000_000
+
+
+M = TypeVar("M", bound=Message)
+
+
+def message_of(kind: type[M], source: object, **others: Any) -> M:
+    """A message whose fields are the attributes of `source` with their names, but for `others`; None stays unset."""
+    values = {name: getattr(source, name) for name in _field_names(kind.DESCRIPTOR) if name not in others}
+    times = {name: timestamp(value) for name, value in values.items() if isinstance(value, datetime)}
+    return kind(**{**values, **times, **others})
+
+
+@cache
+def _field_names(message: Descriptor) -> tuple[str, ...]:
+    return tuple(message.fields_by_name)
 
 
 def datetime_of(message: Timestamp) -> datetime | None:
@@ -232,6 +250,13 @@ def _seconds(length: timedelta) -> str:
 def entry_path(field: str, key: str) -> str:
     """The path of a map's entry, with a long key cut."""
     return f'{field}["{key[:_MAX_SHOWN_KEY]}{"…" if len(key) > _MAX_SHOWN_KEY else ""}"]'.replace("\0", "\\0")
+
+
+def checked_id(field: str, value: int) -> int:
+    """Returns the id. Raises InvalidArgument if it is not 1 or more."""
+    with Violations() as violations:
+        violations.id(field, value)
+    return value
 
 
 def task_key(task_id: str) -> int:

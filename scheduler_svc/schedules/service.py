@@ -31,7 +31,16 @@ from scheduler_svc.runtime.auditing import concerns
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.tracing import Tracer
-from scheduler_svc.runtime.validation import MAX_NAME, SubmitViolations, Violations, duration, set_timestamp, timestamp
+from scheduler_svc.runtime.validation import (
+    MAX_NAME,
+    SubmitViolations,
+    Violations,
+    checked_id,
+    duration,
+    message_of,
+    set_timestamp,
+    timestamp,
+)
 from scheduler_svc.schedules import work
 from scheduler_svc.schedules.work import Schedules
 from scheduler_svc.tasks import messages
@@ -140,7 +149,7 @@ class ScheduleService(ScheduleServiceServicer):
         return pb.CreateScheduleResponse(schedule=_schedule_message(*schedule))
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: object) -> pb.GetScheduleResponse:
-        schedule_id = _id(request.schedule_id)
+        schedule_id = checked_id("schedule_id", request.schedule_id)
         schedule = await self._reads.run(work.get_schedule, caller().scope, schedule_id)
         return pb.GetScheduleResponse(schedule=_schedule_message(*schedule))
 
@@ -170,22 +179,22 @@ class ScheduleService(ScheduleServiceServicer):
         return pb.UpdateScheduleResponse(schedule=changed)
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: object) -> pb.DeleteScheduleResponse:
-        schedule_id = _id(request.schedule_id)
+        schedule_id = checked_id("schedule_id", request.schedule_id)
         concerns(await self._writes.run(work.delete_schedule, caller().scope, schedule_id))
         return pb.DeleteScheduleResponse()
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: object) -> pb.PauseScheduleResponse:
-        changed = await self._update(_id(request.schedule_id), ScheduleChange(paused=True))
+        changed = await self._update(checked_id("schedule_id", request.schedule_id), ScheduleChange(paused=True))
         return pb.PauseScheduleResponse(schedule=changed)
 
     async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: object) -> pb.ResumeScheduleResponse:
-        changed = await self._update(_id(request.schedule_id), ScheduleChange(paused=False))
+        changed = await self._update(checked_id("schedule_id", request.schedule_id), ScheduleChange(paused=False))
         return pb.ResumeScheduleResponse(schedule=changed)
 
     async def RunSchedule(
         self, request: pb.RunScheduleRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.RunScheduleResponse:
-        schedule_id = _id(request.schedule_id)
+        schedule_id = checked_id("schedule_id", request.schedule_id)
         with self._tracer.submit("ScheduleService/RunSchedule", caller_trace(context)) as span:
             task = await self._writes.run(self._work.run, caller().scope, schedule_id, span)
             span.stored((task,))
@@ -195,34 +204,18 @@ class ScheduleService(ScheduleServiceServicer):
         return _schedule_message(*await self._writes.run(self._work.update, caller().scope, schedule_id, change))
 
 
-def _id(schedule_id: int) -> int:
-    with Violations() as violations:
-        violations.id("schedule_id", schedule_id)
-    return schedule_id
-
-
 def _schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:
     settings = schedule.settings
-    message = pb.Schedule(
-        schedule_id=schedule.schedule_id,
-        account_id=schedule.account_id,
-        name=settings.name,
-        cron=settings.cron,
-        time_zone=settings.time_zone,
-        catch_up=pb.CatchUp.ValueType(settings.catch_up),
-        overlap=pb.Overlap.ValueType(settings.overlap),
+    template = task_pb.SubmitTaskRequest.FromString(settings.template)
+    template.account_id = schedule.account_id
+    return message_of(
+        pb.Schedule,
+        schedule,
+        template=template,
+        next_run_times=map(timestamp, next_ticks),
         jitter=duration(settings.jitter) if settings.jitter else None,
-        paused=settings.paused,
-        last_run_time=timestamp(schedule.last_run_time),
-        last_task_id=schedule.last_task_id,
-        create_time=timestamp(schedule.create_time),
-        last_error=schedule.last_error,
+        **{name: getattr(settings, name) for name in ("name", "cron", "time_zone", "catch_up", "overlap", "paused")},
     )
-    for tick in next_ticks:
-        set_timestamp(message.next_run_times.add(), tick)
-    message.template.ParseFromString(settings.template)
-    message.template.account_id = schedule.account_id
-    return message
 
 
 def _listed_schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:

@@ -119,21 +119,19 @@ class Schedules(Statements):
 
     def insert(self, account_id: int, settings: ScheduleSettings) -> Schedule:
         """Creates a schedule; the database draws its id. It is not due before `update`."""
-        return _schedule(self._row(_INSERT_SCHEDULE, account_id=account_id, **_values(settings)))
+        return _schedule(*self._row(_INSERT_SCHEDULE, account_id=account_id, **_values(settings)))
 
     def get(self, schedule_id: int) -> Schedule | None:
-        row = self._row(_GET_SCHEDULE, schedule_id=schedule_id)
-        return None if row is None else _schedule(row)
+        return self._one(_schedule, _GET_SCHEDULE, schedule_id=schedule_id)
 
     def lock(self, schedule_id: int) -> Schedule | None:
         """Returns the same as `get`, locked."""
-        row = self._row(_LOCK_SCHEDULE, schedule_id=schedule_id)
-        return None if row is None else _schedule(row)
+        return self._one(_schedule, _LOCK_SCHEDULE, schedule_id=schedule_id)
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Schedule]:
         parameters = accounts(scope)
-        rows = self._rows(_LIST_OF_ACCOUNTS if parameters else _LIST_SCHEDULES, **parameters, after=after, limit=limit)
-        return [_schedule(row) for row in rows]
+        statement = _LIST_OF_ACCOUNTS if parameters else _LIST_SCHEDULES
+        return self._all(_schedule, statement, **parameters, after=after, limit=limit)
 
     def update(self, schedule_id: int, settings: ScheduleSettings, due: Due | None) -> None:
         """Gives a locked schedule these settings, and its next tick."""
@@ -146,11 +144,11 @@ class Schedules(Statements):
 
     def lock_due(self, now: datetime, limit: int, but: Collection[int]) -> builtins.list[Schedule]:
         """Schedules that are due, longest first, locked; without those of accounts in `but`, and locked ones."""
-        return [_schedule(row) for row in self._rows(_LOCK_DUE, now=now, limit=limit, but=array("bigint", but))]
+        return self._all(_schedule, _LOCK_DUE, now=now, limit=limit, but=array("bigint", but))
 
     def due_accounts(self, now: datetime, limit: int, but: Collection[int]) -> set[int]:
         """The accounts of the first `limit` of these schedules."""
-        return {row[0] for row in self._rows(_DUE_ACCOUNTS, now=now, limit=limit, but=array("bigint", but))}
+        return set(self._all(int, _DUE_ACCOUNTS, now=now, limit=limit, but=array("bigint", but)))
 
     def next_due(self) -> datetime | None:
         """When the next schedule is due. Returns None if none is."""
@@ -177,7 +175,7 @@ def _values(settings: ScheduleSettings) -> dict[str, Any]:
     return asdict(settings) | {"catch_up": int(settings.catch_up), "overlap": int(settings.overlap)}
 
 
-def _schedule(row: Any) -> Schedule:
+def _schedule(*row: Any) -> Schedule:
     """Returns the schedule in a row of `_COLUMNS`."""
     schedule_id, account_id, name, cron, zone, template, catch_up, overlap, jitter, paused, tick, due_time, *rest = row
     settings = ScheduleSettings(name, cron, zone, bytes(template), CatchUp(catch_up), Overlap(overlap), jitter, paused)

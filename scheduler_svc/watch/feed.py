@@ -107,7 +107,8 @@ class ChangeFeed:
         self._page_lock = asyncio.Lock()
         self._relief = asyncio.Event()
         self._no_relief_before = 0.0
-        self._wake: Callable[[], None] = lambda: None
+        self.wake: Callable[[], None] = lambda: None
+        """Makes `run_once` run soon; set by whatever repeats it."""
         self._interval = MIN_INTERVAL
         self._not_before = self._announce_at = 0.0
         self._closed = False
@@ -129,14 +130,10 @@ class ChangeFeed:
             raise StoreUnavailable
         return self._position
 
-    def driven_by(self, wake: Callable[[], None]) -> None:
-        """Sets the callback that makes `run_once` run soon."""
-        self._wake = wake
-
     def hint(self) -> None:
         """Runs soon: a task may have moved."""
         if self._interest.here:
-            self._wake()
+            self.wake()
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -165,7 +162,7 @@ class ChangeFeed:
         loop = asyncio.get_running_loop()
         awaited = _Awaited(number, loop.time(), loop.create_future())
         self._awaited.add(awaited)
-        self._wake()
+        self.wake()
         try:
             await awaited.reached
         finally:

@@ -133,16 +133,12 @@ class Changes(Statements):
 
     def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]:
         """Moves with numbers above `after`, up to `until`, as number, task and account."""
-        return [
-            (seq, key, account)
-            for seq, key, account in self._rows(_PAGE_OF_MOVES, after=after, until=until, limit=limit)
-        ]
+        return [tuple(row) for row in self._rows(_PAGE_OF_MOVES, after=after, until=until, limit=limit)]
 
     def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]:
         """Returns the same as `page`, of these tasks only, as number and task."""
         key_array = array("bigint", keys)
-        rows = self._rows(_PAGE_OF_TASKS, keys=key_array, after=after, until=until, limit=limit)
-        return [(seq, key) for seq, key in rows]
+        return [tuple(row) for row in self._rows(_PAGE_OF_TASKS, keys=key_array, after=after, until=until, limit=limit)]
 
     def page_of_scope(self, scope: Scope, after: int, until: int, chunk: int, limit: int) -> tuple[dict[int, int], int]:
         """The scope's moves among the next `chunk` ones of all, task by number; the number up to which that goes."""
@@ -159,7 +155,7 @@ class Changes(Statements):
     def open_tasks(self, scope: Scope, after: int, limit: int) -> list[int]:
         parameters = accounts(scope)
         statement = _OPEN_OF_ACCOUNTS if parameters else _OPEN_TASKS
-        return [row[0] for row in self._rows(statement, **parameters, after=after, limit=limit)]
+        return self._all(int, statement, **parameters, after=after, limit=limit)
 
     def accounts(self, keys: Sequence[int]) -> dict[int, int]:
         """The accounts of these tasks; those that do not exist are missing."""
@@ -167,7 +163,7 @@ class Changes(Statements):
 
     def cleaned_since(self, number: int) -> frozenset[int]:
         """Accounts of which moves with numbers above this one were deleted."""
-        return frozenset(row[0] for row in self._rows(_CLEANED_SINCE, number=number))
+        return frozenset(self._all(int, _CLEANED_SINCE, number=number))
 
     def cleaned_to(self, scope: Scope) -> int:
         """The highest number among the scope's deleted moves; 0 if there are none."""

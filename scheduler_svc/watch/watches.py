@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from scheduler_svc.domain.change import TaskChange
@@ -10,7 +10,7 @@ from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.watch import work
 from scheduler_svc.watch.feed import ChangeFeed
 from scheduler_svc.watch.watchers import SelectedChange
-from scheduler_svc.watch.work import MAX_PAGE, OpenedWatch, Position, Selection
+from scheduler_svc.watch.work import MAX_PAGE, ChangePage, OpenedWatch, Position, Selection
 
 
 class TaskWatch:
@@ -54,30 +54,19 @@ class TaskWatch:
                     yield self._at(selected)
 
     async def _present(self) -> list[TaskChange]:
-        page = await self._calls.run(
-            work.in_history,
-            self.origin,
-            work.read_present,
-            self._selection,
-            self.position.number,
-            self._listed_to,
-            self._feed.sends.ahead(MAX_PAGE),
-        )
+        page = await self._read(work.read_present, self._listed_to, self.position.number)
         self._listed_to, self._listed = page.end, not page.full
         return page.changes
 
     async def _missed(self, until: int) -> list[TaskChange]:
-        page = await self._calls.run(
-            work.in_history,
-            self.origin,
-            work.read_selected,
-            self._selection,
-            self._read_to,
-            until,
-            self._feed.sends.ahead(MAX_PAGE),
-        )
+        page = await self._read(work.read_selected, self._read_to, until)
         self._read_to = page.end
         return page.changes
+
+    async def _read(self, read: Callable[..., ChangePage], after: int, until: int) -> ChangePage:
+        """Reads a page, as large as the caller may have now."""
+        limit = self._feed.sends.ahead(MAX_PAGE)
+        return await self._calls.run(work.in_history, self.origin, read, self._selection, after, until, limit)
 
     def _at(self, selected: SelectedChange) -> SelectedChange:
         self.position = Position(selected.change.number, selected.change.task.task_key, listing=False)

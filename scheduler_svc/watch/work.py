@@ -174,7 +174,7 @@ def _page(tx: Tx, until: int, numbers: list[int], chosen: dict[int, int], limit:
     return ChangePage(changes, numbers[-1] if full else until, full)
 
 
-def read_present(tx: Tx, selection: Selection, number: int, after: int, limit: int) -> ChangePage:
+def read_present(tx: Tx, selection: Selection, after: int, number: int, limit: int) -> ChangePage:
     """Returns present states as of `number`, of keys above `after`: of the named tasks, or of the scope's open ones.
 
     `limit`: how many keys are read at most. Later submits are left out, since their first moves follow.

@@ -17,12 +17,18 @@ from contextlib import suppress
 import structlog
 
 from scheduler_svc.domain.errors import StoreUnavailable
-from scheduler_svc.domain.webhook import FIRST_CONCURRENT_TRIES, MAX_CONCURRENT_TRIES, DeliveryAttempt, Response
+from scheduler_svc.domain.webhook import (
+    FIRST_CONCURRENT_TRIES,
+    MAX_CONCURRENT_TRIES,
+    MAX_PENDING,
+    DeliveryAttempt,
+    Response,
+)
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.webhooks import work
 from scheduler_svc.webhooks.sender import WebhookSender
-from scheduler_svc.webhooks.work import Tried, WebhookInterest, read_interest
+from scheduler_svc.webhooks.work import Tried, WebhookInterest
 
 MAX_TRIES = 1_024
 """Tries of one replica under way."""
@@ -83,7 +89,7 @@ _log = structlog.get_logger(__name__)
 
 async def check_backlogs(calls: Calls) -> float:
     """Marks webhooks for which too many deliveries wait: each replica does, and the first one finds them."""
-    for webhook_id, backlogged in await calls.run(work.mark_backlogs):
+    for webhook_id, backlogged in await calls.run(lambda tx: tx.deliveries.mark_backlogs(MAX_PENDING)):
         message = "too many deliveries of a webhook wait: no more are stored"
         _log.warning(message if backlogged else "a webhook has caught up", action="webhook", webhook_id=webhook_id)
     return BACKLOG_INTERVAL
@@ -99,28 +105,26 @@ class DeliveryLoop:
         self._metrics = metrics
         self._interest = interest
         self._sender = sender
-        self._wake: Callable[[], None] = lambda: None
+        self.wake: Callable[[], None] = lambda: None
+        """Makes the next round begin; set by whatever repeats them."""
         self._read_at = 0.0
         self._reading = asyncio.Lock()
         self._tries = WebhookTries()
         self._tasks: set[asyncio.Task[None]] = set()
         self._tried: list[Tried] = []
 
-    def driven_by(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
-
     def hint(self, *, changed: bool) -> None:
         """Takes note that there may be something to send; `changed`: also that webhooks have changed."""
         if changed:
             self._read_at = 0.0
-        self._wake()
+        self.wake()
 
     async def read(self) -> None:
         """Reads which events are wanted. Moves that are committed from then on store them."""
         async with self._reading:  # of two reads the later one holds
             self._read_at = time.monotonic() + READ_INTERVAL
             try:
-                self._interest.replace(await self._calls.run(read_interest))
+                self._interest.replace(await self._calls.run(lambda tx: tx.webhooks.wanted()))
             except BaseException:
                 self._read_at = 0.0
                 raise
@@ -160,7 +164,7 @@ class DeliveryLoop:
             self._metrics.webhook_tries.labels("delivered" if response.delivered else "failed").inc()
         if not response.delivered:
             _log_failure(attempt, response)
-        self._wake()
+        self.wake()
 
     async def close(self) -> None:
         """Waits a moment for the tries under way, and records how they went. Nothing may run a round meanwhile."""

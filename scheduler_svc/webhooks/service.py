@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields
 from datetime import timedelta
+from functools import partial
 from operator import attrgetter
 
 from contentgen.v1 import webhook_service_pb2 as pb
@@ -12,7 +13,6 @@ from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceServicer
 from scheduler_svc.domain.webhook import (
     MAX_URL,
     SUBSCRIBABLE,
-    Delivery,
     DeliveryAttempt,
     DeliveryStatus,
     Response,
@@ -22,14 +22,13 @@ from scheduler_svc.domain.webhook import (
 from scheduler_svc.runtime.access import caller, may_call
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
-from scheduler_svc.runtime.validation import MAX_NAME, Violations, timestamp
+from scheduler_svc.runtime.validation import MAX_NAME, Violations, checked_id, message_of
 from scheduler_svc.webhooks import work
 from scheduler_svc.webhooks.work import Tried
 
 DEFAULT_OVERLAP = timedelta(days=1)
 MAX_OVERLAP = timedelta(days=7)
 MAX_EVENT_TYPES = 100
-_CHANGEABLE = tuple(field.name for field in fields(WebhookChange))
 
 
 class WebhookService(WebhookServiceServicer):
@@ -62,16 +61,16 @@ class WebhookService(WebhookServiceServicer):
         return pb.CreateWebhookResponse(webhook=_message(result.webhook), secret=result.secret)
 
     async def GetWebhook(self, request: pb.GetWebhookRequest, context: object) -> pb.GetWebhookResponse:
-        with Violations() as violations:
-            violations.id("webhook_id", request.webhook_id)
-        webhook = await self._reads.run(work.get_webhook, caller().scope, request.webhook_id)
+        webhook_id = checked_id("webhook_id", request.webhook_id)
+        webhook = await self._reads.run(work.get_webhook, caller().scope, webhook_id)
         return pb.GetWebhookResponse(webhook=_message(webhook))
 
     async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: object) -> pb.ListWebhooksResponse:
         with Violations() as violations:
             violations.account_filter("account_id", request.account_id)
             page = PageRequest.of(request, violations, "ListWebhooks", request.account_id)
-        webhooks = await self._reads.run(work.list_webhooks, caller().scope, page.position or 0, page.limit)
+        scope = caller().scope
+        webhooks = await self._reads.run(lambda tx: tx.webhooks.list(scope, page.position or 0, page.limit))
         listed, token = page.cut(webhooks, _message, attrgetter("webhook_id"))
         return pb.ListWebhooksResponse(webhooks=listed, next_page_token=token)
 
@@ -85,9 +84,8 @@ class WebhookService(WebhookServiceServicer):
         return pb.UpdateWebhookResponse(webhook=_message(changed))
 
     async def DeleteWebhook(self, request: pb.DeleteWebhookRequest, context: object) -> pb.DeleteWebhookResponse:
-        with Violations() as violations:
-            violations.id("webhook_id", request.webhook_id)
-        await self._operators.run(work.delete_webhook, caller().scope, request.webhook_id)
+        webhook_id = checked_id("webhook_id", request.webhook_id)
+        await self._operators.run(work.delete_webhook, caller().scope, webhook_id)
         await self._changed()
         return pb.DeleteWebhookResponse()
 
@@ -103,12 +101,11 @@ class WebhookService(WebhookServiceServicer):
         return pb.RotateWebhookSecretResponse(webhook=_message(rotated.webhook), secret=rotated.secret)
 
     async def PingWebhook(self, request: pb.PingWebhookRequest, context: object) -> pb.PingWebhookResponse:
-        with Violations() as violations:
-            violations.id("webhook_id", request.webhook_id)
-        attempt = await self._operators.run(work.claim_ping, caller().scope, request.webhook_id)
+        webhook_id = checked_id("webhook_id", request.webhook_id)
+        attempt = await self._operators.run(work.claim_ping, caller().scope, webhook_id)
         tried = Tried(attempt, await self._send(attempt))
         delivery = await self._operators.run(work.record_ping, tried)
-        return pb.PingWebhookResponse(delivery=_delivery_message(delivery))
+        return pb.PingWebhookResponse(delivery=message_of(pb.Delivery, delivery))
 
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, context: object) -> pb.ListDeliveriesResponse:
         with Violations() as violations:
@@ -118,19 +115,19 @@ class WebhookService(WebhookServiceServicer):
         deliveries = await self._reads.run(
             work.list_deliveries, caller().scope, request.webhook_id, status, before=page.position, limit=page.limit
         )
-        listed, token = page.cut(deliveries, _delivery_message, attrgetter("delivery_id"))
+        listed, token = page.cut(deliveries, partial(message_of, pb.Delivery), attrgetter("delivery_id"))
         return pb.ListDeliveriesResponse(deliveries=listed, next_page_token=token)
 
     async def RedeliverWebhook(
         self, request: pb.RedeliverWebhookRequest, context: object
     ) -> pb.RedeliverWebhookResponse:
-        with Violations() as violations:
-            violations.id("delivery_id", request.delivery_id)
-        delivery = await self._operators.run(work.redeliver, caller().scope, request.delivery_id)
-        return pb.RedeliverWebhookResponse(delivery=_delivery_message(delivery))
+        delivery_id = checked_id("delivery_id", request.delivery_id)
+        delivery = await self._operators.run(work.redeliver, caller().scope, delivery_id)
+        return pb.RedeliverWebhookResponse(delivery=message_of(pb.Delivery, delivery))
 
     async def _change(self, request: pb.UpdateWebhookRequest, violations: Violations) -> WebhookChange:
-        paths = violations.mask("update_mask", request.update_mask, _CHANGEABLE)
+        changeable = tuple(field.name for field in fields(WebhookChange))
+        paths = violations.mask("update_mask", request.update_mask, changeable)
         url = types = active = None
         if "url" in paths:
             url = request.webhook.url
@@ -150,16 +147,7 @@ class WebhookService(WebhookServiceServicer):
 
 def _message(webhook: Webhook) -> pb.Webhook:
     """Its address may hold a secret of its receiver's: it is for those who may change it."""
-    return pb.Webhook(
-        webhook_id=webhook.webhook_id,
-        account_id=webhook.account_id,
-        url=webhook.url if may_call("WebhookService/UpdateWebhook") else "",
-        event_types=webhook.event_types,
-        active=webhook.active,
-        last_error=webhook.last_error,
-        create_time=timestamp(webhook.create_time),
-        previous_secret_expire_time=timestamp(webhook.previous_secret_expire_time),
-    )
+    return message_of(pb.Webhook, webhook, url=webhook.url if may_call("WebhookService/UpdateWebhook") else "")
 
 
 def _event_types(field: str, names: Sequence[str], violations: Violations) -> tuple[str, ...]:
@@ -171,20 +159,3 @@ def _event_types(field: str, names: Sequence[str], violations: Violations) -> tu
             if name not in SUBSCRIBABLE:
                 violations.add(f"{field}[{i}]", f"must be one of {choices}, is {name[:MAX_NAME]!r}")
     return tuple(event_type for event_type in SUBSCRIBABLE if event_type in names)
-
-
-def _delivery_message(delivery: Delivery) -> pb.Delivery:
-    return pb.Delivery(
-        delivery_id=delivery.delivery_id,
-        webhook_id=delivery.webhook_id,
-        event_type=delivery.event_type,
-        status=pb.DeliveryStatus.ValueType(delivery.status),
-        attempt_count=delivery.attempt_count,
-        next_attempt_time=timestamp(delivery.next_attempt_time),
-        last_status_code=delivery.last_status_code,
-        last_error=delivery.last_error,
-        create_time=timestamp(delivery.create_time),
-        end_time=timestamp(delivery.end_time),
-        message_id=delivery.message_id,
-        data=delivery.data,
-    )

@@ -91,28 +91,24 @@ class Webhooks(Statements):
 
     def insert(self, account_id: int, url: str, event_types: Sequence[str], secret: str) -> Webhook:
         types = array("text", event_types)
-        return _webhook(self._row(_INSERT_WEBHOOK, account_id=account_id, url=url, event_types=types, secret=secret))
+        return _webhook(*self._row(_INSERT_WEBHOOK, account_id=account_id, url=url, event_types=types, secret=secret))
 
     def get(self, webhook_id: int) -> Webhook | None:
-        row = self._row(_GET_WEBHOOK, webhook_id=webhook_id)
-        return None if row is None else _webhook(row)
+        return self._one(_webhook, _GET_WEBHOOK, webhook_id=webhook_id)
 
     def list(self, scope: Scope, after: int, limit: int) -> builtins.list[Webhook]:
         """Webhooks of these accounts with ids above `after`, lowest first. Those of all accounts are only in ALL."""
-        return [
-            _webhook(row)
-            for row in self._rows(_LIST_WEBHOOKS, after=after, accounts=account_filter(scope), limit=limit)
-        ]
+        return self._all(_webhook, _LIST_WEBHOOKS, after=after, accounts=account_filter(scope), limit=limit)
 
     def update(self, webhook_id: int, change: WebhookChange) -> Webhook | None:
         types = None if change.event_types is None else array("text", change.event_types)
-        row = self._row(_UPDATE_WEBHOOK, webhook_id=webhook_id, url=change.url, event_types=types, active=change.active)
-        return None if row is None else _webhook(row)
+        values = {"url": change.url, "event_types": types, "active": change.active}
+        return self._one(_webhook, _UPDATE_WEBHOOK, webhook_id=webhook_id, **values)
 
     def rotate(self, webhook_id: int, secret: str, overlap: timedelta) -> Webhook | None:
         """Gives a webhook a new secret; the present one stays valid for `overlap`."""
-        row = self._row(_ROTATE_SECRET, webhook_id=webhook_id, secret=secret, overlap=overlap.total_seconds())
-        return None if row is None else _webhook(row)
+        seconds = overlap.total_seconds()
+        return self._one(_webhook, _ROTATE_SECRET, webhook_id=webhook_id, secret=secret, overlap=seconds)
 
     def delete(self, webhook_id: int) -> int:
         return self._run(_DELETE_WEBHOOK, webhook_id=webhook_id)
@@ -122,8 +118,7 @@ class Webhooks(Statements):
         return [(event_type, account_id) for event_type, account_id in self._rows(_WANTED)]
 
 
-def _webhook(row: Any) -> Webhook:
-    webhook_id, account_id, url, event_types, *rest = row
+def _webhook(webhook_id: int, account_id: int, url: str, event_types: Sequence[str], *rest: Any) -> Webhook:
     return Webhook(webhook_id, account_id, url, tuple(event_types), *rest)
 
 
@@ -354,7 +349,7 @@ class Deliveries(Statements):
 
     def next_due(self, but: Collection[int]) -> float | None:
         """Seconds until a delivery of another webhook than `but` is due; None if there is none."""
-        seconds = self._row(_NEXT_DUE_TIME, but=array("bigint", sorted(but)))[0]
+        (seconds,) = self._row(_NEXT_DUE_TIME, but=array("bigint", sorted(but)))
         return None if seconds is None else float(seconds)
 
     def mark_backlogs(self, limit: int) -> builtins.list[tuple[int, bool]]:
@@ -374,8 +369,7 @@ class Deliveries(Statements):
         self._run(_NOTE, **_NOTES.bind([(key, *note) for key, note in sorted(latest.items())]))
 
     def get(self, delivery_id: int) -> Delivery | None:
-        row = self._row(_GET_DELIVERY, delivery_id=delivery_id)
-        return None if row is None else _delivery(row)
+        return self._one(_delivery, _GET_DELIVERY, delivery_id=delivery_id)
 
     def list(
         self, webhook_id: int, status: DeliveryStatus | None, before: int | None, limit: int
@@ -383,8 +377,8 @@ class Deliveries(Statements):
         """Deliveries of a webhook with ids below `before`, newest first; `status` None: all."""
         statuses = array("smallint", [int(value) for value in (DeliveryStatus if status is None else [status])])
         below = KEY_MAX if before is None else before
-        rows = self._rows(_LIST_DELIVERIES, webhook_id=webhook_id, statuses=statuses, before=below, limit=limit)
-        return [_delivery(row) for row in rows]
+        wanted = {"webhook_id": webhook_id, "statuses": statuses, "before": below}
+        return self._all(_delivery, _LIST_DELIVERIES, **wanted, limit=limit)
 
     def redeliver(self, delivery_id: int) -> None:
         """Makes a delivery due now: an ended one as if its move were now, with all its tries."""
@@ -397,6 +391,5 @@ def _attempt(row: Any, claimed_at: float) -> DeliveryAttempt:
     return DeliveryAttempt._make([Claim(claim_time, claimed_at), *fields, secrets])
 
 
-def _delivery(row: Any) -> Delivery:
-    delivery_id, webhook_id, event_type, status, *rest = row
+def _delivery(delivery_id: int, webhook_id: int, event_type: str, status: int, *rest: Any) -> Delivery:
     return Delivery(delivery_id, webhook_id, event_type, DeliveryStatus(status), *rest)

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import Content, PoolEntry, PublishStatus, ReviewStatus
-from scheduler_svc.domain.errors import InvalidState, NotFound, TooManyWebhooks
+from scheduler_svc.domain.errors import InvalidState, NotFound, TooManyWebhooks, existing
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import ENDED, Status
 from scheduler_svc.domain.webhook import (
-    MAX_PENDING,
     MAX_WEBHOOKS,
     Delivery,
     DeliveryAttempt,
@@ -120,22 +119,11 @@ def get_webhook(tx: Tx, scope: Scope, webhook_id: int) -> Webhook:
     return webhook
 
 
-def read_interest(tx: Tx) -> list[tuple[str, int]]:
-    return tx.webhooks.wanted()
-
-
-def list_webhooks(tx: Tx, scope: Scope, after: int, limit: int) -> list[Webhook]:
-    return tx.webhooks.list(scope, after, limit)
-
-
 def update_webhook(tx: Tx, scope: Scope, webhook_id: int, change: WebhookChange) -> Webhook:
     """Returns the webhook after the change. Raises NotFound."""
     get_webhook(tx, scope, webhook_id)
     tx.signals.webhooks = True
-    changed = tx.webhooks.update(webhook_id, change)
-    if changed is None:
-        raise NotFound("webhook", webhook_id)
-    return changed
+    return existing(tx.webhooks.update(webhook_id, change), "webhook", webhook_id)
 
 
 def delete_webhook(tx: Tx, scope: Scope, webhook_id: int) -> None:
@@ -151,9 +139,7 @@ def rotate_secret(tx: Tx, scope: Scope, webhook_id: int, overlap: timedelta) -> 
     get_webhook(tx, scope, webhook_id)
     secret = _new_secret()
     webhook = tx.webhooks.rotate(webhook_id, secret, overlap)
-    if webhook is None:
-        raise NotFound("webhook", webhook_id)
-    return WithSecret(webhook, secret)
+    return WithSecret(existing(webhook, "webhook", webhook_id), secret)
 
 
 def _new_secret() -> str:
@@ -259,11 +245,6 @@ def next_round(tx: Tx, tried: Sequence[Tried], free: Mapping[int, int], limit: i
     return DeliveryRound([], more=False, next_due=tx.deliveries.next_due([key for key, n in free.items() if not n]))
 
 
-def mark_backlogs(tx: Tx, limit: int = MAX_PENDING) -> list[tuple[int, bool]]:
-    """Stops the events of webhooks for which `limit` deliveries wait, until fewer do; returns those that changed."""
-    return tx.deliveries.mark_backlogs(limit)
-
-
 def record(tx: Tx, tried: Sequence[Tried], *, final: bool = False) -> None:
     """Records how tries went; `final`: none of them is repeated. Those that are not this replica's any more stay."""
     if tried:
@@ -325,7 +306,4 @@ def redeliver(tx: Tx, scope: Scope, delivery_id: int) -> Delivery:
 
 
 def _get_delivery(tx: Tx, delivery_id: int) -> Delivery:
-    delivery = tx.deliveries.get(delivery_id)
-    if delivery is None:
-        raise NotFound("delivery", delivery_id)
-    return delivery
+    return existing(tx.deliveries.get(delivery_id), "delivery", delivery_id)

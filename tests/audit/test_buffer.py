@@ -46,7 +46,8 @@ def store(scheduling: Scheduling, *audited_calls: AuditedCall) -> list[AuditEven
 
 
 def found(scheduling: Scheduling, scope: Scope = ALL, **wanted: object) -> list[AuditEvent]:
-    page = scheduling.run(audit.list_events, scope, AuditFilter(**wanted), 100)  # type: ignore[arg-type]
+    event_filter = AuditFilter(**wanted)  # type: ignore[arg-type]
+    page = scheduling.run(lambda tx: tx.audit.list(scope, event_filter, 100))
     assert page.rest is None
     return list(page.events)
 
@@ -91,7 +92,7 @@ def test_a_page_ends_after_what_it_may_examine(
     events = store(scheduling, call(actor="rare"), *(call(account_id=1 + n % 2) for n in range(20)))
     seen, high, pages = [], events[-1].event_key + 1, 0
     while True:
-        page = scheduling.run(audit.list_events, scope, AuditFilter(actor="rare", high=high), 100)
+        page = scheduling.run(lambda tx, below: tx.audit.list(scope, AuditFilter("rare", high=below), 100), high)
         seen += page.events
         pages += 1
         if page.rest is None:

@@ -14,11 +14,11 @@ from old_application.sql import Imports
 from scheduler_svc.contents.loop import IDLE_INTERVAL, INTERVAL, SearchIndexer
 from scheduler_svc.contents.sql import reads as list_queries
 from scheduler_svc.contents.sql import search
-from scheduler_svc.contents.work import index_contents, list_contents, unindexed, update_content
+from scheduler_svc.contents.work import index_contents, unindexed, update_content
 from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.content import ContentEdit, ContentFilter, PublishStatus, ReviewStatus
 from scheduler_svc.runtime.calls import Calls
-from tests.harness.maker import PAGE, pages
+from tests.harness.maker import page_of, pages
 from tests.harness.scheduling import COLUMNS, NO_OTHER_TEXTS, RESULT, Scheduling
 
 pytestmark = pytest.mark.integration
@@ -138,9 +138,8 @@ def test_a_page_examines_a_bounded_number_and_tells_where_it_stopped(
     monkeypatch.setattr(list_queries, "MAX_EXAMINED", 4)
     store(contents, "3")
     looked_at = [key for key in range(MANY, 0, -1) if 1 + key % 3 in scope]
-    assert contents.run(list_contents, scope, wanted, None, PAGE) == ([], looked_at[3])
-    oldest_first = partial(list_contents, oldest_first=True)
-    assert contents.run(oldest_first, scope, wanted, None, PAGE) == ([], looked_at[-4])
+    assert page_of(contents, scope, wanted) == ([], looked_at[3])
+    assert page_of(contents, scope, wanted, oldest_first=True) == ([], looked_at[-4])
 
 
 def test_a_few_contents_that_wait_for_review_are_found_at_once(
@@ -150,7 +149,7 @@ def test_a_few_contents_that_wait_for_review_are_found_at_once(
     monkeypatch.setattr(list_queries, "MAX_EXAMINED", 4)
     store(contents, "CASE WHEN n <= 2 THEN 1 ELSE 2 END")
     for scope in (ALL, Scope((2, 3))):
-        page = contents.run(list_contents, scope, ContentFilter(ReviewStatus.PENDING_REVIEW), None, PAGE)
+        page = page_of(contents, scope, ContentFilter(ReviewStatus.PENDING_REVIEW))
         assert ([content.content_id for content in page.contents], page.rest) == ([2, 1], None)
 
 
@@ -164,8 +163,7 @@ def test_many_contents_that_wait_for_review_are_found_at_once(
     store(contents, f"CASE WHEN n {'>' if oldest_first else '<='} {MANY // 2} THEN 1 ELSE 2 + n / 2 % 2 END")
     stored = contents.sql("SELECT content_id, account_id FROM contents WHERE review_status = 1 ORDER BY content_id")
     waiting = [key for key, account in (stored if oldest_first else reversed(stored)) if account in scope]
-    lists = partial(list_contents, oldest_first=oldest_first)
-    page = contents.run(lists, scope, ContentFilter(ReviewStatus.PENDING_REVIEW), None, PAGE)
+    page = page_of(contents, scope, ContentFilter(ReviewStatus.PENDING_REVIEW), oldest_first=oldest_first)
     assert ([content.content_id for content in page.contents], page.rest) == (waiting[:4], waiting[3])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -12,7 +11,7 @@ from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from scheduler_svc.contents.work import list_contents
+from scheduler_svc.contents.work import ContentPage
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import ContentFilter
 from tests.harness.scheduling import Scheduling
@@ -167,12 +166,21 @@ class Maker(Desk):
 PAGE = 7
 
 
+def page_of(
+    scheduling: Scheduling, scope: Scope, wanted: ContentFilter, after: int | None = None, *, oldest_first: bool = False
+) -> ContentPage:
+    """The page behind a content."""
+    page: ContentPage = scheduling.run(
+        lambda tx: tx.contents.list(scope, wanted, after, PAGE, oldest_first=oldest_first)
+    )
+    return page
+
+
 def pages(scheduling: Scheduling, scope: Scope, wanted: ContentFilter, *, oldest_first: bool = False) -> list[int]:
     """The ids of all pages together. A page that says where it stopped must not be full."""
     ids: list[int] = []
     after: int | None = None
-    lists = partial(list_contents, oldest_first=oldest_first)
-    while (page := scheduling.run(lists, scope, wanted, after, PAGE)).contents or page.rest:
+    while (page := page_of(scheduling, scope, wanted, after, oldest_first=oldest_first)).contents or page.rest:
         assert page.rest is None or len(page.contents) < PAGE
         ids += [content.content_id for content in page.contents]
         after = page.rest or ids[-1]

@@ -347,7 +347,7 @@ class Scheduling:
     def hook(self, account_id: int = 0) -> int:
         """The id of a new webhook, which is told everything from now on."""
         answer = self.run(webhooks.create_webhook, account_id, "https://news.example/", SUBSCRIBABLE)
-        self._interest.replace(self.run(webhooks.read_interest))
+        self._interest.replace(self.run(lambda tx: tx.webhooks.wanted()))
         webhook_id: int = answer.webhook.webhook_id
         return webhook_id
 

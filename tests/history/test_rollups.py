@@ -15,7 +15,7 @@ from scheduler_svc.domain.lease import AttemptAccepted, AttemptCompleted, Attemp
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.rollup import HistoryPoint, Resolution
 from scheduler_svc.history.work import fold_rollups
-from scheduler_svc.retention.work import old_days, old_hours
+from scheduler_svc.retention.work import old_rollups
 from scheduler_svc.tasks import query
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.transactions import Tx
@@ -140,7 +140,7 @@ def test_old_rollups_are_deleted(scheduling: Scheduling, resolution: Resolution,
         resolution=resolution.value,
         ages=[days - 1, days + 1, days + 2],
     )
-    for sweep in (old_hours, old_days):
-        scheduling.run(sweep, None)
+    for kept in Resolution:
+        scheduling.run(old_rollups(kept), None)
     left = scheduling.sql("DELETE FROM task_rollups RETURNING extract(day FROM now() - time)::integer")
     assert left == [(days - 1,)]

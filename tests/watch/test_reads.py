@@ -75,7 +75,7 @@ def test_the_present_states_of_several_accounts_are_in_the_order_of_their_keys(s
     for size in (1, 2, 1_000):
         seen, after, full = list[int](), 0, True
         while full:
-            page = scheduling.run(changes.read_present, Selection(scope=Scope((1, 3))), last(scheduling), after, size)
+            page = scheduling.run(changes.read_present, Selection(scope=Scope((1, 3))), after, last(scheduling), size)
             seen, after, full = [*seen, *(change.task.task_key for change in page.changes)], page.end, page.full
         assert seen == [keys[1], keys[3], keys[4]]
 

@@ -16,7 +16,6 @@ from scheduler_svc.domain.errors import TooManyWebhooks
 from scheduler_svc.domain.webhook import MAX_WEBHOOKS, AddressPolicy, Claim, DeliveryAttempt
 from scheduler_svc.webhooks import work as webhooks
 from scheduler_svc.webhooks.sender import Names, WebhookAddresses, WebhookSender
-from scheduler_svc.webhooks.work import mark_backlogs
 from tests.harness.receivers import SILENT, naming, receiving
 from tests.harness.scheduling import Scheduling, overtaken
 from tests.harness.waiting import wait_until_async
@@ -46,15 +45,15 @@ def test_if_too_many_deliveries_wait_no_more_are_stored_until_fewer_do(schedulin
     late = scheduling.hook()
     for _ in range(2):
         scheduling.cancel(scheduling.submit_one())
-    assert scheduling.run(mark_backlogs, 3) == [(early, True)]
-    assert scheduling.run(mark_backlogs, 3) == []
+    assert scheduling.run(lambda tx: tx.deliveries.mark_backlogs(3)) == [(early, True)]
+    assert scheduling.run(lambda tx: tx.deliveries.mark_backlogs(3)) == []
     hook = scheduling.run(webhooks.get_webhook, ALL, early)
     assert hook.last_error == "no more events are stored: 1,000,000 deliveries wait"
     scheduling.cancel(scheduling.submit_one())
     stored = "SELECT webhook_id, count(*) FROM webhook_deliveries GROUP BY webhook_id ORDER BY webhook_id"
     assert scheduling.sql(stored) == [(early, 3), (late, 3)]
     scheduling.sql("DELETE FROM webhook_deliveries")
-    assert scheduling.run(mark_backlogs, 3) == [(early, False)]
+    assert scheduling.run(lambda tx: tx.deliveries.mark_backlogs(3)) == [(early, False)]
     scheduling.sql("UPDATE webhooks SET active = false")  # what is checked of active ones does not hold now
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -92,8 +92,7 @@ class Contents(Statements):
         self._session.insert(_ENTRIES, pool)
 
     def get(self, content_id: int, *, lock: bool = False) -> Content | None:
-        row = self._row(_GET_LOCKED if lock else _GET_CONTENT, content_id=content_id)
-        return None if row is None else content(row)
+        return self._one(content, _GET_LOCKED if lock else _GET_CONTENT, content_id=content_id)
 
     def listed(self, content_ids: Sequence[int]) -> dict[int, Content]:
         """Returns those of these contents that exist, without their bodies."""
@@ -119,11 +118,9 @@ class Contents(Statements):
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
         """Locks those of these contents that exist, and their entries in the pool; returns the entries by content."""
         ids = array("bigint", content_ids)
-        entry_by_content: dict[int, PoolEntry | None] = {row[0]: None for row in self._rows(_LOCK_CONTENTS, ids=ids)}
-        entries = map(entry, self._rows(_LOCK_ENTRIES, ids=ids))
-        return entry_by_content | {
-            pool_entry.content_id: pool_entry for pool_entry in entries if pool_entry.content_id in entry_by_content
-        }
+        content_ids = self._all(int, _LOCK_CONTENTS, ids=ids)
+        entries = {pool_entry.content_id: pool_entry for pool_entry in self._all(entry, _LOCK_ENTRIES, ids=ids)}
+        return {content_id: entries.get(content_id) for content_id in content_ids}
 
     def delete(self, content_ids: Sequence[int]) -> None:
         """Deletes locked contents with their revisions and their entries in the pool. Their tasks stay as they are."""
@@ -131,8 +128,8 @@ class Contents(Statements):
             self._run(_DELETE_CONTENTS, ids=array("bigint", content_ids))
 
     def _by_id(self, statement: sa.TextClause, content_ids: Sequence[int]) -> dict[int, Content]:
-        rows = self._rows(statement, ids=array("bigint", content_ids))
-        return {article.content_id: article for article in map(content, rows)}
+        contents = self._all(content, statement, ids=array("bigint", content_ids))
+        return {article.content_id: article for article in contents}
 
 
 MAX_REVISIONS = 100
@@ -193,9 +190,8 @@ class Revisions(Statements):
 
     def list(self, content_id: int, after: int, limit: int) -> builtins.list[ContentRevision]:
         """Revisions with numbers above `after`, oldest first. A content that was never edited has none."""
-        return [_revision(row) for row in self._rows(_LIST_REVISIONS, content_id=content_id, after=after, limit=limit)]
+        return self._all(_revision, _LIST_REVISIONS, content_id=content_id, after=after, limit=limit)
 
 
-def _revision(row: Any) -> ContentRevision:
-    number, author, create_time, *texts = row
+def _revision(number: int, author: str, create_time: datetime, *texts: str) -> ContentRevision:
     return ContentRevision(number, author, create_time, ContentTexts(*texts))

@@ -183,8 +183,9 @@ WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
 LISTED = _META.format(bodies="'', ''", named=_NAMED)
 
 
-def content(row: Any) -> Content:
-    (content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest) = row
+def content(*row: Any) -> Content:
+    """Returns the content in a row of `WHOLE` or `LISTED`."""
+    content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest = row
     word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag, *review = rest
     reviewer, review_time, review_holder, review_claim_expire_time, publish_status, superseded_by, *run = review
     usage, model, named = run
@@ -258,10 +259,9 @@ class ContentList(Statements):
 
     def _scan(self, ids: _Ids, examined: _Ids, limit: int) -> ContentPage:
         """Reads contents of the part that is examined."""
-        rows = self._rows(page(LISTED, self._of), **examined._asdict(), **self._values, limit=limit)
-        ended = examined == ids or len(rows) == limit
-        rest = None if ended else self._behind(getattr(examined, self._end))
-        return ContentPage([content(row) for row in rows], rest)
+        contents = self._all(content, page(LISTED, self._of), **examined._asdict(), **self._values, limit=limit)
+        ended = examined == ids or len(contents) == limit
+        return ContentPage(contents, None if ended else self._behind(getattr(examined, self._end)))
 
     def _search(self, ids: _Ids, limit: int) -> ContentPage:
         """Reads what the search index names, and scans what it does not have yet."""
@@ -282,11 +282,9 @@ class ContentList(Statements):
         candidates, rest = Search(self._session).find(
             self._scope, self._wanted.words, *ids, examined, oldest_first=oldest_first
         )
-        rows = self._rows(page_of(LISTED, self._of), ids=array("bigint", candidates), **self._values, limit=limit)
-        contents = [content(row) for row in rows]
-        if rest is None or len(rows) == limit:
-            return ContentPage(contents, None)
-        return ContentPage(contents, self._behind(rest))
+        named = {"ids": array("bigint", candidates), "limit": limit}
+        contents = self._all(content, page_of(LISTED, self._of), **self._values, **named)
+        return ContentPage(contents, None if rest is None or len(contents) == limit else self._behind(rest))
 
     def _read_newer(self, ids: _Ids, limit: int) -> ContentPage:
         return self._scan(ids, self._examined(ids), limit)

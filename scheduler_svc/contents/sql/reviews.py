@@ -120,8 +120,7 @@ class Reviews(Statements):
 
     def regenerated(self, content_id: int) -> int | None:
         """The content in whose place this one was written; None if it is not known."""
-        row = self._row(_REGENERATED, content_id=content_id)
-        return None if row is None else int(row[0])
+        return self._one(int, _REGENERATED, content_id=content_id)
 
     def supersede(self, content_id: int, by: int | None) -> None:
         """Marks a content as superseded by another one; with None it is superseded by none."""
@@ -139,8 +138,7 @@ class Reviews(Statements):
         """Claims the review of the oldest content that nobody holds; returns its id, None if there is none."""
         parameters = accounts(scope)
         statement = _claim(of_accounts=bool(parameters))
-        row = self._row(statement, **parameters, reviewer=reviewer, lease=lease.total_seconds())
-        return None if row is None else int(row[0])
+        return self._one(int, statement, **parameters, reviewer=reviewer, lease=lease.total_seconds())
 
     def hold(self, content_id: int, reviewer: str, lease: timedelta) -> None:
         self._run(_HOLD_REVIEW, content_id=content_id, reviewer=reviewer, lease=lease.total_seconds())

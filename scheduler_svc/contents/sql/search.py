@@ -155,8 +155,7 @@ class Search(Statements):
 
     def take_turn(self) -> int | None:
         """Locks `indexed_to` and returns it; None while another replica indexes."""
-        row = self._row(_TAKE_TURN)
-        return None if row is None else int(row[0])
+        return self._one(int, _TAKE_TURN)
 
     def index_next(self, after: int, until: int, limit: int) -> None:
         """Indexes up to `limit` contents above `after`, up to `until`, and advances `indexed_to`."""
@@ -183,7 +182,7 @@ class Search(Statements):
             first = nearest >> _SEGMENT_BITS
             last = first + batch - 1 if oldest_first else max(first - batch + 1, 0)
             places = {"first": first, "last": last, "low": low, "high": high}
-            ids += [row[0] for row in self._rows(statement, **parameters, **places, limit=limit - len(ids))]
+            ids += self._all(int, statement, **parameters, **places, limit=limit - len(ids))
             if len(ids) == limit:
                 return Candidates(ids, ids[-1] + oldest_first)
             if oldest_first:
