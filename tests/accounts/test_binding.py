@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -168,18 +169,8 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     ping = await free("WebhookService/PingWebhook", webhook_id=webhook_id)
     delivery_id = ping["delivery"]["delivery_id"]
     published, to_review = contents
-    return Holdings(
-        account_id,
-        waiting,
-        failed,
-        done,
-        published,
-        to_review,
-        schedule["schedule_id"],
-        webhook_id,
-        delivery_id,
-        files[0],
-    )
+    about = schedule["schedule_id"], webhook_id, delivery_id, files[0]
+    return Holdings(account_id, waiting, failed, done, published, to_review, *about)
 
 
 async def forbidden(world: World, rpc: str, **fields: Any) -> None:
@@ -255,12 +246,32 @@ def of_everyone(**fields: Any) -> Check:
     return check
 
 
+def shows(own: object, found: Callable[[dict[str, Any]], Any], **fields: Any) -> Check:
+    """An RPC that names no account: it shows what is of the token's own accounts, or of none."""
+
+    async def check(world: World, rpc: str) -> None:
+        assert found(await world.tied(rpc, **fields)) == own
+
+    return check
+
+
 def unnamed(own: object, found: Callable[[dict[str, Any]], Any]) -> Check:
     """An RPC that may name an account: 0 means the token's own accounts, and another one is forbidden."""
 
     async def check(world: World, rpc: str) -> None:
         await of_account()(world, rpc)
-        assert found(await world.tied(rpc)) == own
+        await shows(own, found)(world, rpc)
+
+    return check
+
+
+def of_claimed(**more: Any) -> Check:
+    """An RPC about an entry that is claimed: who is not tied to an account reaches the foreign one."""
+
+    async def check(world: World, rpc: str) -> None:
+        (entry,) = (await world.free("ContentService/ClaimPublishPool", account_id=2))["entries"]
+        await of_content(claim_id=entry["claim_id"], **more)(world, rpc)
+        assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"], **more))["entry"]
 
     return check
 
@@ -365,22 +376,6 @@ async def claim(world: World, rpc: str) -> None:
     assert [entry["content_id"] for entry in entries] == [world.own.published]
 
 
-async def report_published(world: World, rpc: str) -> None:
-    (entry,) = (await world.free("ContentService/ClaimPublishPool", account_id=2))["entries"]
-    await of_content(claim_id=entry["claim_id"], published=True)(world, rpc)
-    assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"], published=True))["entry"]
-
-
-async def renew_claim(world: World, rpc: str) -> None:
-    (entry,) = (await world.free("ContentService/ClaimPublishPool", account_id=2))["entries"]
-    await of_content(claim_id=entry["claim_id"])(world, rpc)
-    assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"]))["entry"]
-
-
-async def list_accounts(world: World, rpc: str) -> None:
-    assert accounts_of("accounts")(await world.tied(rpc)) == OWN
-
-
 async def watch(world: World, rpc: str) -> None:
     await of_account()(world, rpc)
     for task_ids in ([world.foreign.waiting], [world.own.waiting, world.foreign.waiting]):
@@ -402,15 +397,6 @@ async def dispatch_status(world: World, rpc: str) -> None:
         await world.free("WorkerPoolService/PauseDispatch", account_id=account_id)
     assert await world.free(rpc) == {"all_paused": True, "paused_account_ids": ["1", "2"]}
     assert await world.tied(rpc) == {"all_paused": True, "paused_account_ids": ["1"]}
-
-
-async def own_accounts(world: World, rpc: str) -> None:
-    assert (await world.tied(rpc))["account_ids"] == ["1"]
-
-
-async def next_runs(world: World, rpc: str) -> None:
-    """It is about no account."""
-    assert (await world.tied(rpc, cron="0 0 1 1 *"))["next_run_times"]
 
 
 OWN = {"1"}
@@ -436,7 +422,7 @@ REACHING: dict[str, Check] = {
     "WorkerPoolService/UndrainWorker": of_everyone(worker_id="w1"),
     "WorkerPoolService/ResizeWorker": of_everyone(worker_id="w1", slots=1),
     "SystemService/GetSystem": of_everyone(),
-    "SystemService/GetCaller": own_accounts,
+    "SystemService/GetCaller": shows(["1"], itemgetter("account_ids")),
     "AuditService/ListAuditEvents": unnamed(OWN, accounts_of("events")),
     "ContentService/GetContent": of_content(),
     "ContentService/ListContents": unnamed(OWN, accounts_of("contents")),
@@ -456,7 +442,7 @@ REACHING: dict[str, Check] = {
     "ContentService/ListPublishAttempts": of_content(),
     "ScheduleService/CreateSchedule": of_account(),
     "ScheduleService/GetSchedule": of_schedule(),
-    "ScheduleService/GetNextRuns": next_runs,
+    "ScheduleService/GetNextRuns": shows(5, lambda answer: len(answer["next_run_times"]), cron="0 0 1 1 *"),
     "ScheduleService/ListSchedules": unnamed(OWN, accounts_of("schedules")),
     "ScheduleService/UpdateSchedule": of_schedule("schedule.schedule_id", update_mask="paused"),
     "ScheduleService/DeleteSchedule": of_schedule(),
@@ -475,7 +461,7 @@ REACHING: dict[str, Check] = {
     "AssetService/GetAssetInfo": of_asset,
     "AccountService/CreateAccount": of_everyone(name="one more"),
     "AccountService/GetAccount": of_account(),
-    "AccountService/ListAccounts": list_accounts,
+    "AccountService/ListAccounts": shows(OWN, accounts_of("accounts")),
     "AccountService/UpdateAccount": of_account("account.account_id", update_mask="active"),
     "AccountService/DeactivateAccount": of_account(),
     "WorkerService/Lease": of_everyone(),
@@ -493,8 +479,8 @@ CHANGING: dict[str, Check] = {
     "ContentService/BatchReviewContents": batch_of_reviews,
     "ContentService/ClaimReview": claim_review,
     "ContentService/ClaimPublishPool": claim,
-    "ContentService/RenewPublishClaim": renew_claim,
-    "ContentService/ReportPublished": report_published,
+    "ContentService/RenewPublishClaim": of_claimed(),
+    "ContentService/ReportPublished": of_claimed(published=True),
     "WebhookService/CreateWebhook": create_webhook,
 }
 """Of those that change what is the token's own, or for which something else has to be changed."""
