@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
 from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from scheduler_svc.contents.sql.contents import MAX_REVISIONS
-from tests.harness.client import bad_fields, not_found, refused
+from tests.harness.client import bad_fields, not_found, pages_of, refused
 from tests.harness.maker import BODY, Maker
 from tests.harness.scheduling import sql
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
+
+APPROVED, REJECTED = pb.REVIEW_STATUS_APPROVED, pb.REVIEW_STATUS_REJECTED
+MIB = 1024 * 1024
+ROWS = "SELECT count(*) FROM content_revisions"
 
 
 async def test_a_content_has_the_fields_of_the_cli_s_result(made: Maker) -> None:
@@ -30,8 +33,9 @@ async def test_a_content_has_the_fields_of_the_cli_s_result(made: Maker) -> None
     assert (list(content.images), content.cover_image) == (["https://a/1.png", "2.png"], "https://a/1.png")
     assert content.word_count == len(BODY)
     assert content.HasField("quality_score")
-    assert content.review_status == pb.REVIEW_STATUS_APPROVED
+    assert (content.review_status, content.publish_status) == (APPROVED, pb.PUBLISH_STATUS_PENDING)
     assert content.HasField("create_time")
+    assert (content.reviewer, content.HasField("review_time")) == ("", False)
 
 
 async def test_contents_are_listed_newest_first_without_their_texts(made: Maker) -> None:
@@ -52,21 +56,6 @@ async def test_contents_are_listed_newest_first_without_their_texts(made: Maker)
     assert not (await made.contents.ListContents(other)).contents
 
 
-async def test_the_publish_pool_lists_approved_contents(made: Maker) -> None:
-    low = await made(schedule_time=Timestamp(seconds=1_000_000_000))
-    high = await made("A headline", priority=9)
-    await made(auto_approve=False)
-    first, second = await made.pool(page_size=1)
-    assert (first.content_id, second.content_id) == (high.content_id, low.content_id)
-    assert (first.account_id, first.priority, first.status) == (made.account, 9, pb.PUBLISH_STATUS_PENDING)
-    assert (first.error, first.claim_id, first.publisher, first.published_url) == ("", "", "", "")
-    assert (first.title, first.attempt_count, first.max_attempts) == ("A headline", 0, 3)
-    assert not first.HasField("next_attempt_time")
-    assert not first.HasField("claim_expire_time")
-    assert second.priority == 5
-    assert await made.pool(account_id=made.account) == [first, second]
-
-
 async def test_title_usage_and_model_are_the_creator_s_where_it_gives_them(made: Maker) -> None:
     usage = {"input_tokens": 1200.0, "cost": 0.25, "": 1.0, "n" * 64: 1.0, "inf": float("inf")}
     content = await made("a topic", "# A *title*\n\nA text.", title=" 一个标题\0 ", usage=usage, model="a model")
@@ -83,23 +72,13 @@ async def test_fields_that_the_cli_left_out_are_unset_and_the_title_is_the_topic
     assert (await made("a topic", title="t" * 300)).title == "t" * 255
 
 
-# Edits of contents and their revisions, over a real server on a real database.
-
-
-MIB = 1024 * 1024
-ROWS = "SELECT count(*) FROM content_revisions"
+# Edits of contents and their revisions.
 
 
 async def revisions(made: Maker, content_id: int, size: int = 0) -> list[list[pb.ContentRevision]]:
     """By page."""
     request = pb.ListContentRevisionsRequest(content_id=content_id, page_size=size)
-    pages = []
-    while True:
-        page = await made.contents.ListContentRevisions(request)
-        pages.append(list(page.revisions))
-        request.page_token = page.next_page_token
-        if not page.next_page_token:
-            return pages
+    return await pages_of(made.contents.ListContentRevisions, request, "revisions")
 
 
 async def test_an_edit_changes_what_the_mask_names_and_no_more(made: Maker) -> None:
@@ -125,23 +104,18 @@ async def test_what_is_derived_from_the_body_follows_it(made: Maker) -> None:
     assert (edited.html_body, edited.summary) == ("", "an abstract"), "whose summary was written stays"
 
 
-async def test_of_two_editors_of_one_text_the_second_is_refused(made: Maker) -> None:
-    content = await made()
+async def test_after_an_edit_or_a_review_an_edit_of_the_text_before_is_refused(made: Maker) -> None:
+    content = await made(auto_approve=False)
     first = await made.edit(content.content_id, content.etag, title="the first")
     with refused(StatusCode.ABORTED, "ETAG_MISMATCH") as refusal:
         await made.edit(content.content_id, content.etag, title="the second")
     assert refusal.metadata == {"etag": first.etag}
     assert await made.read(content.content_id) == first
-    assert (await made.edit(content.content_id, first.etag, title="the second")).revision == 3
-
-
-async def test_a_review_makes_etags_stale(made: Maker) -> None:
-    content = await made(auto_approve=False)
     approved = await made.review(content.content_id)
     with refused(StatusCode.ABORTED, "ETAG_MISMATCH"):
-        await made.edit(content.content_id, content.etag, title="too late")
-    edited = await made.edit(content.content_id, approved.etag, title="in time")
-    assert edited.review_status == pb.REVIEW_STATUS_APPROVED
+        await made.edit(content.content_id, first.etag, title="too late")
+    edited = await made.edit(content.content_id, approved.etag, title="the second")
+    assert (edited.review_status, edited.revision) == (APPROVED, 3)
 
 
 async def test_an_edit_that_changes_nothing_makes_no_revision(made: Maker, engine: sa.Engine) -> None:
@@ -211,14 +185,11 @@ async def test_revisions_are_deleted_with_their_content(made: Maker, engine: sa.
         await made.edit(item.content_id, title="edited")
     await made.delete(content.content_id)
     assert sql(engine, ROWS) == [(2,)]
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+    with not_found("content", content.content_id):
         await revisions(made, content.content_id)
 
 
-# Contents that are written anew, and what becomes of the old ones; over a real server on a real database.
-
-
-APPROVED, REJECTED = pb.REVIEW_STATUS_APPROVED, pb.REVIEW_STATUS_REJECTED
+# Contents that are written anew, and what becomes of the old ones.
 
 
 async def regenerate(made: Maker, content_id: int, feedback: str = "shorter") -> task_pb2.Task:

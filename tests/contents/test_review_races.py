@@ -22,18 +22,11 @@ from scheduler_svc.domain.content import (
 from scheduler_svc.domain.errors import EtagMismatch, InvalidState, TooManyReviews
 from scheduler_svc.publishing import work as publish_pool
 from scheduler_svc.transactions import Tx
-from tests.harness.scheduling import RESULT, Scheduling, overtaken
+from tests.harness.scheduling import Scheduling, overtaken
 
 pytestmark = pytest.mark.integration
 
 LEASE = timedelta(minutes=10)
-
-
-def content(scheduling: Scheduling, *, auto_approve: bool = False) -> int:
-    """The id of a completed task's content."""
-    ref = scheduling.start(auto_approve=auto_approve)
-    scheduling.end(ref, RESULT)
-    return scheduling.task(ref.task_key).content_id
 
 
 def claimed(scheduling: Scheduling) -> int | None:
@@ -46,14 +39,14 @@ def approve(content_id: int) -> Review:
 
 
 def test_a_content_that_is_being_indexed_is_claimed(scheduling: Scheduling) -> None:
-    content_id = content(scheduling)
+    content_id = scheduling.content(auto_approve=False)
     with scheduling.transaction() as tx:
         reviewing.index_contents(tx, content_id, 10)
         assert claimed(scheduling) == content_id
 
 
 def test_many_reviewers_get_each_content_once(scheduling: Scheduling) -> None:
-    content_ids = [content(scheduling) for _ in range(30)]
+    content_ids = [scheduling.content(auto_approve=False) for _ in range(30)]
 
     def reviews(_: int) -> list[int]:
         taken = []
@@ -72,7 +65,7 @@ def test_a_reviewer_holds_a_bounded_number_of_reviews(scheduling: Scheduling, mo
     most = 4
     assert MAX_HELD_REVIEWS == 100, "as content_service.proto tells"
     monkeypatch.setattr(reviewing, "MAX_HELD_REVIEWS", most)
-    content_ids = [content(scheduling) for _ in range(most + 3)]
+    content_ids = [scheduling.content(auto_approve=False) for _ in range(most + 3)]
     for _ in range(most - 1):
         claimed(scheduling)
     with pytest.raises(TooManyReviews):
@@ -87,7 +80,7 @@ def test_a_reviewer_holds_a_bounded_number_of_reviews(scheduling: Scheduling, mo
 
 
 def test_a_claim_skips_what_is_being_decided(scheduling: Scheduling) -> None:
-    first, second = content(scheduling), content(scheduling)
+    first, second = scheduling.content(auto_approve=False), scheduling.content(auto_approve=False)
     with scheduling.transaction() as tx:
         reviewing.review_content(tx, approve(first))
         assert claimed(scheduling) == second
@@ -95,7 +88,7 @@ def test_a_claim_skips_what_is_being_decided(scheduling: Scheduling) -> None:
 
 
 def test_a_publisher_s_claim_overtakes_what_takes_the_decision_back(scheduling: Scheduling) -> None:
-    content_id = content(scheduling, auto_approve=True)
+    content_id = scheduling.content(auto_approve=True)
 
     def publishes(tx: Tx) -> None:
         assert publish_pool.claim(tx, ALL, 1, LEASE, "paula")
@@ -106,7 +99,7 @@ def test_a_publisher_s_claim_overtakes_what_takes_the_decision_back(scheduling: 
 
 
 def test_an_edit_overtakes_a_decision_on_the_text_before(scheduling: Scheduling) -> None:
-    content_id = content(scheduling)
+    content_id = scheduling.content(auto_approve=False)
     review = approve(content_id)._replace(etag="1")
 
     def edits(tx: Tx) -> None:
@@ -118,7 +111,7 @@ def test_an_edit_overtakes_a_decision_on_the_text_before(scheduling: Scheduling)
 
 
 def test_two_batches_in_opposite_orders_do_not_block_each_other(scheduling: Scheduling) -> None:
-    content_ids = [content(scheduling) for _ in range(20)]
+    content_ids = [scheduling.content(auto_approve=False) for _ in range(20)]
     batches = [[approve(content_id) for content_id in order] for order in (content_ids, content_ids[::-1])]
 
     def reviews(batch: list[Review]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -295,6 +295,17 @@ class _OnLoop:
             return _OnLoop(self._loop, result) if isinstance(result, AsyncIterator | AsyncWatch) else result
 
         return blocking
+
+
+async def pages_of(call: Callable[[Any], Awaitable[Any]], request: Any, rows: str) -> list[list[Any]]:
+    """All pages of a list, from that of the request on."""
+    pages: list[list[Any]] = []
+    while True:
+        answer = await call(request)
+        pages.append(list(getattr(answer, rows)))
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            return pages
 
 
 # How a call failed: its code, its ErrorInfo and its other details.

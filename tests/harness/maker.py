@@ -14,6 +14,7 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.contents.work import ContentPage
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import ContentFilter
+from tests.harness.client import pages_of
 from tests.harness.scheduling import Scheduling
 from tests.harness.scripted_worker import ScriptedWorker
 
@@ -89,13 +90,8 @@ class Desk:
     async def pool(self, **wanted: Any) -> list[pb.PublishPoolEntry]:
         """All pages of the entries of the publish pool together."""
         request = pb.ListPublishPoolRequest(**wanted)
-        entries: list[pb.PublishPoolEntry] = []
-        while True:
-            page = await self.contents.ListPublishPool(request)
-            entries += page.entries
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return entries
+        pages = await pages_of(self.contents.ListPublishPool, request, "entries")
+        return [entry for page in pages for entry in page]
 
     async def pooled(self, **wanted: Any) -> list[int]:
         """The contents in the publish pool."""

@@ -282,6 +282,10 @@ class Scheduling:
         assert self.end(ref, change) is Outcome.COMMITTED
         return ref.task_key
 
+    def content(self, **fields: Any) -> int:
+        """The id of the content of a new task that has completed."""
+        return self.task(self.start_and_end(RESULT, **fields)).content_id
+
     def claim_of_new(self, **fields: Any) -> LeaseRef:
         """The lease of a new task that no slot has taken yet."""
         self.submit_one(**fields)

@@ -13,22 +13,18 @@ pytestmark = pytest.mark.unit
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.mark.parametrize(("failures", "wait"), [(1, MINUTE), (2, 2 * MINUTE), (3, None), (4, None)])
-def test_by_default_the_third_failure_is_the_last(failures: int, wait: timedelta | None) -> None:
-    assert PublishPolicy().wait_after(failures) == wait
-
-
-@pytest.mark.parametrize(("failures", "minutes"), [(1, 1), (6, 32), (7, 60), (8, 60), (999, 60)])
-def test_the_wait_doubles_up_to_an_hour(failures: int, minutes: int) -> None:
-    assert PublishPolicy(1_000).wait_after(failures) == minutes * MINUTE
-
-
-def test_a_single_attempt_has_no_wait() -> None:
-    assert PublishPolicy(1).wait_after(1) is None
-
-
-def test_the_longest_backoff_is_the_longest_wait() -> None:
-    assert PublishPolicy(3, MAX_BACKOFF).wait_after(2) == MAX_BACKOFF
+@pytest.mark.parametrize(
+    ("policy", "waits"),
+    [
+        (PublishPolicy(), {1: MINUTE, 2: 2 * MINUTE, 3: None, 4: None}),
+        (PublishPolicy(1_000), {1: MINUTE, 6: 32 * MINUTE, 7: 60 * MINUTE, 8: 60 * MINUTE, 999: 60 * MINUTE}),
+        (PublishPolicy(1), {1: None}),
+        (PublishPolicy(3, MAX_BACKOFF), {2: MAX_BACKOFF}),
+    ],
+    ids=["by default", "doubled up to an hour", "a single attempt", "the longest backoff"],
+)
+def test_the_wait_after_so_many_failures(policy: PublishPolicy, waits: dict[int, timedelta | None]) -> None:
+    assert {failures: policy.wait_after(failures) for failures in waits} == waits
 
 
 def test_a_report_has_only_what_its_outcome_needs() -> None:

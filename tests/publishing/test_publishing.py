@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,16 +25,13 @@ pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 APPROVE = pb.REVIEW_DECISION_APPROVE
 PENDING, PUBLISHING = pb.PUBLISH_STATUS_PENDING, pb.PUBLISH_STATUS_PUBLISHING
 PUBLISHED, FAILED = pb.PUBLISH_STATUS_PUBLISHED, pb.PUBLISH_STATUS_FAILED
+Act = Callable[[], object]
 
 
 @pytest.fixture
-def expire_claims(engine: sa.Engine) -> Any:
+def expire_claims(engine: sa.Engine) -> Act:
     """Expires every claim when called."""
-
-    def act() -> None:
-        sql(engine, "UPDATE publish_pool SET claim_expire_time = now() WHERE status = 2")
-
-    return act
+    return lambda: sql(engine, "UPDATE publish_pool SET claim_expire_time = now() WHERE status = 2")
 
 
 class TestReview:
@@ -74,7 +72,7 @@ class TestClaim:
         assert 590 < seconds <= 600
         assert [item.status for item in await made.pool()] == [PUBLISHING, PENDING]
 
-    async def test_each_entry_has_a_claim_of_its_own(self, made: Maker, expire_claims: Any) -> None:
+    async def test_each_entry_has_a_claim_of_its_own(self, made: Maker, expire_claims: Act) -> None:
         for _ in range(3):
             await made()
         first = {entry.claim_id for entry in await made.claim(limit=3)}
@@ -188,7 +186,7 @@ class TestAttempts:
         assert times[0] > 0
         assert await made.attempts(content_id, page_size=1) == [first]
 
-    async def test_an_expired_claim_is_no_attempt(self, made: Maker, expire_claims: Any) -> None:
+    async def test_an_expired_claim_is_no_attempt(self, made: Maker, expire_claims: Act) -> None:
         content_id = (await made()).content_id
         await made.claim(publisher="a")
         expire_claims()
@@ -219,7 +217,7 @@ class TestAttempts:
         content_id = (await made()).content_id
         await fail(made, engine)
         await made.delete(content_id)
-        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        with not_found("content", content_id):
             await made.attempts(content_id)
         assert sql(engine, "SELECT FROM publish_attempts") == []
 
@@ -279,7 +277,7 @@ class TestUpdate:
         await made.update_entry(content_id, "schedule_time", schedule_time=Timestamp(seconds=1))
         assert len(await made.claim()) == 1
 
-    async def test_an_entry_with_an_expired_claim_waits_for_its_new_time(self, made: Maker, expire_claims: Any) -> None:
+    async def test_an_entry_with_an_expired_claim_waits_for_its_new_time(self, made: Maker, expire_claims: Act) -> None:
         content_id = (await made()).content_id
         (claimed,) = await made.claim()
         expire_claims()
@@ -323,7 +321,7 @@ class TestList:
         assert listed == [made_ids[n] for n in (1, 5, 0, 3, 6, 2, 4)]
         assert [entry.content_id for entry in await made.claim(limit=10)] == listed
 
-    async def test_entries_are_listed_by_status(self, made: Maker, engine: sa.Engine, expire_claims: Any) -> None:
+    async def test_entries_are_listed_by_status(self, made: Maker, engine: sa.Engine, expire_claims: Act) -> None:
         states: dict[str, int] = {}
         for state in ("failed", "waiting", "published", "expired", "publishing"):
             states[state] = (await made()).content_id
@@ -375,9 +373,9 @@ class TestList:
 
 async def is_gone(made: Maker, content_id: int) -> bool:
     """Whether neither the content nor its entry exists."""
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+    with not_found("content", content_id):
         await made.read(content_id)
-    return content_id not in {entry.content_id for entry in await made.pool()}
+    return content_id not in await made.pooled()
 
 
 class TestDelete:
@@ -405,10 +403,10 @@ class TestDelete:
             await made.delete(content.content_id)
         await made.delete(content.content_id, force=True)
         assert await is_gone(made, content.content_id)
-        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
+        with not_found("content", content.content_id):
             await made.report(claimed, published=True)
 
-    async def test_a_content_with_an_expired_claim_is_deleted(self, made: Maker, expire_claims: Any) -> None:
+    async def test_a_content_with_an_expired_claim_is_deleted(self, made: Maker, expire_claims: Act) -> None:
         content = await made()
         await made.claim()
         expire_claims()

@@ -18,20 +18,13 @@ from scheduler_svc.domain.errors import InvalidState
 from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
 from scheduler_svc.publishing import work as publish_pool
 from scheduler_svc.transactions import Tx
-from tests.harness.scheduling import RESULT, Scheduling, overtaken
+from tests.harness.scheduling import Scheduling, overtaken
 
 pytestmark = pytest.mark.integration
 
 MINUTE = timedelta(minutes=1)
 PUBLISHED = PublishReport(True)
 R = TypeVar("R")
-
-
-def content(scheduling: Scheduling, **fields: Any) -> int:
-    """The id of a completed task's content."""
-    ref = scheduling.start(**fields)
-    scheduling.end(ref, RESULT)
-    return scheduling.task(ref.task_key).content_id
 
 
 def claims(scheduling: Scheduling, limit: int = 1, account_id: int = 0) -> list[PoolEntry]:
@@ -50,6 +43,10 @@ def reports(scheduling: Scheduling, entry: PoolEntry) -> PoolEntry:
 
 def report_in(tx: Tx, entry: PoolEntry) -> PoolEntry:
     return publish_pool.report(tx, entry.content_id, entry.claim_id, PUBLISHED, PublishPolicy())
+
+
+def fails_in(tx: Tx, entry: PoolEntry) -> PoolEntry:
+    return publish_pool.report(tx, entry.content_id, entry.claim_id, PublishReport(False, "why"), PublishPolicy())
 
 
 def reviews(content_id: int, decision: ReviewDecision) -> Callable[[Tx], Any]:
@@ -71,7 +68,7 @@ def expire_claims(scheduling: Scheduling) -> None:
 def test_the_first_of_two_concurrent_decisions_holds(
     scheduling: Scheduling, first: ReviewDecision, second: ReviewDecision
 ) -> None:
-    content_id = content(scheduling, auto_approve=False)
+    content_id = scheduling.content(auto_approve=False)
     with pytest.raises(InvalidState) as refused:
         overtaken(scheduling, reviews(content_id, first), lambda: scheduling.run(reviews(content_id, second)))
     assert refused.value.metadata["current_state"] == first.outcome.label
@@ -80,7 +77,7 @@ def test_the_first_of_two_concurrent_decisions_holds(
 
 
 def test_an_approval_that_is_rolled_back_leaves_no_entry(scheduling: Scheduling) -> None:
-    content_id = content(scheduling, auto_approve=False)
+    content_id = scheduling.content(auto_approve=False)
 
     def approves_and_fails(tx: Tx) -> None:
         reviews(content_id, ReviewDecision.APPROVE)(tx)
@@ -94,32 +91,41 @@ def test_an_approval_that_is_rolled_back_leaves_no_entry(scheduling: Scheduling)
 
 def test_the_content_of_a_task_that_was_cleaned_up_has_a_submit_s_defaults(db_url: str) -> None:
     with closing(Scheduling(db_url)) as scheduling:
-        content_id = content(scheduling, auto_approve=False, priority=9, schedule_time=datetime(2020, 1, 1, tzinfo=UTC))
+        content_id = scheduling.content(auto_approve=False, priority=9, schedule_time=datetime(2020, 1, 1, tzinfo=UTC))
         scheduling.sql("DELETE FROM tasks")
         scheduling.run(reviews(content_id, ReviewDecision.APPROVE))
         (entry,) = claims(scheduling)
         assert (entry.content_id, entry.priority, entry.schedule_time) == (content_id, 5, None)
 
 
-def test_two_concurrent_claims_take_different_entries(scheduling: Scheduling) -> None:
-    content_ids = [content(scheduling) for _ in range(5)]
+def let_claims_expire(scheduling: Scheduling) -> None:
+    claims(scheduling, 5)
+    expire_claims(scheduling)
+
+
+def let_attempts_fail(scheduling: Scheduling) -> None:
+    for entry in claims(scheduling, 5):
+        scheduling.run(fails_in, entry)
+    scheduling.sql("UPDATE publish_pool SET next_attempt_time = now()")
+
+
+@pytest.mark.parametrize(
+    "before", [None, let_claims_expire, let_attempts_fail], ids=["new", "with expired claims", "that failed once"]
+)
+def test_two_concurrent_claims_take_different_entries_in_their_order(
+    scheduling: Scheduling, before: Callable[[Scheduling], None] | None
+) -> None:
+    content_ids = [scheduling.content() for _ in range(5)]
+    if before is not None:
+        before(scheduling)
     first, second = at_a_time(scheduling, lambda tx: claim_in(tx, 2), lambda: claims(scheduling, 2))
     assert [entry.content_id for entry in first] == content_ids[:2]
     assert [entry.content_id for entry in second] == content_ids[2:4]
     assert [entry.content_id for entry in claims(scheduling, 2)] == content_ids[4:]
 
 
-def test_two_concurrent_claims_of_expired_entries_take_different_ones(scheduling: Scheduling) -> None:
-    for _ in range(2):
-        content(scheduling)
-    claims(scheduling, 2)
-    expire_claims(scheduling)
-    (first,), (second,) = at_a_time(scheduling, claim_in, lambda: claims(scheduling, 2))
-    assert first.content_id != second.content_id
-
-
 def test_many_publishers_take_each_entry_once(scheduling: Scheduling) -> None:
-    content_ids = [content(scheduling, priority=1 + n % 10) for n in range(60)]
+    content_ids = [scheduling.content(priority=1 + n % 10) for n in range(60)]
 
     def publishes(_: int) -> list[int]:
         taken = []
@@ -134,7 +140,7 @@ def test_many_publishers_take_each_entry_once(scheduling: Scheduling) -> None:
 
 
 def test_a_report_that_a_claim_overtook_is_refused(scheduling: Scheduling) -> None:
-    content(scheduling)
+    scheduling.content()
     (old,) = claims(scheduling)
     with scheduling.transaction() as tx:
         assert tx.now  # by its own clock, the claim holds until its end
@@ -146,7 +152,7 @@ def test_a_report_that_a_claim_overtook_is_refused(scheduling: Scheduling) -> No
 
 
 def test_a_report_on_an_entry_that_is_being_claimed_is_refused(scheduling: Scheduling) -> None:
-    content(scheduling)
+    scheduling.content()
     (old,) = claims(scheduling)
     expire_claims(scheduling)
     with scheduling.transaction() as tx:
@@ -157,22 +163,14 @@ def test_a_report_on_an_entry_that_is_being_claimed_is_refused(scheduling: Sched
 
 
 def test_a_claim_skips_an_entry_that_is_being_reported(scheduling: Scheduling) -> None:
-    content(scheduling)
+    scheduling.content()
     (entry,) = claims(scheduling)
     _, claimed = at_a_time(scheduling, lambda tx: [report_in(tx, entry)], lambda: claims(scheduling))
     assert claimed == claims(scheduling) == []
 
 
-def fails_in(tx: Tx, entry: PoolEntry) -> PoolEntry:
-    return publish_pool.report(tx, entry.content_id, entry.claim_id, PublishReport(False, "why"), PublishPolicy())
-
-
-def end_waits(scheduling: Scheduling) -> None:
-    scheduling.sql("UPDATE publish_pool SET next_attempt_time = now() WHERE next_attempt_time IS NOT NULL")
-
-
 def test_the_first_of_two_concurrent_reports_counts_as_the_attempt(scheduling: Scheduling) -> None:
-    content(scheduling)
+    scheduling.content()
     (entry,) = claims(scheduling)
     with pytest.raises(InvalidState):
         overtaken(scheduling, lambda tx: fails_in(tx, entry), lambda: reports(scheduling, entry))
@@ -181,7 +179,7 @@ def test_the_first_of_two_concurrent_reports_counts_as_the_attempt(scheduling: S
 
 
 def test_a_report_that_is_rolled_back_leaves_no_attempt(scheduling: Scheduling) -> None:
-    content(scheduling)
+    scheduling.content()
     (entry,) = claims(scheduling)
 
     def fails_and_breaks(tx: Tx) -> None:
@@ -194,18 +192,8 @@ def test_a_report_that_is_rolled_back_leaves_no_attempt(scheduling: Scheduling) 
     assert reports(scheduling, entry).attempt_count == 1
 
 
-def test_two_concurrent_claims_take_different_retries(scheduling: Scheduling) -> None:
-    for _ in range(4):
-        content(scheduling)
-    for entry in claims(scheduling, 4):
-        scheduling.run(fails_in, entry)
-    end_waits(scheduling)
-    first, second = at_a_time(scheduling, lambda tx: claim_in(tx, 2), lambda: claims(scheduling, 2))
-    assert len({entry.content_id for entry in (*first, *second)}) == 4
-
-
 def test_a_renewal_that_a_report_overtook_is_refused(scheduling: Scheduling) -> None:
-    content(scheduling)
+    scheduling.content()
     (entry,) = claims(scheduling)
 
     def renews() -> PoolEntry:
@@ -217,21 +205,14 @@ def test_a_renewal_that_a_report_overtook_is_refused(scheduling: Scheduling) -> 
 
 
 def test_an_edit_and_a_claim_at_a_time_leave_one_of_both(scheduling: Scheduling) -> None:
-    content_id = content(scheduling)
+    content_id = scheduling.content()
     change = EntryChange(priority=1)
     with pytest.raises(InvalidState):
         overtaken(scheduling, claim_in, lambda: scheduling.run(publish_pool.update, content_id, change))
     assert scheduling.sql("SELECT priority, status FROM publish_pool") == [(5, PublishStatus.PUBLISHING)]
 
 
-def test_an_entry_with_an_expired_claim_keeps_its_place(scheduling: Scheduling) -> None:
-    first, second = content(scheduling), content(scheduling)
-    claims(scheduling)
-    expire_claims(scheduling)
-    assert [entry.content_id for entry in claims(scheduling, 2)] == [first, second]
-
-
 def test_a_claim_of_an_account_takes_only_its_entries(scheduling: Scheduling) -> None:
     scheduling.sql("INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('two', 0, 1)")
-    _, theirs = content(scheduling, priority=10), content(scheduling, account_id=2)
+    _, theirs = scheduling.content(priority=10), scheduling.content(account_id=2)
     assert [entry.content_id for entry in claims(scheduling, 10, account_id=2)] == [theirs]
