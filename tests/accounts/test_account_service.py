@@ -11,7 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from tests.harness.client import bad_fields
+from tests.harness.client import bad_fields, pages_of
 from tests.harness.scripted_worker import ScriptedWorker
 
 if TYPE_CHECKING:
@@ -61,14 +61,8 @@ async def test_accounts_of_the_smallest_and_the_largest_weight_accept_tasks(
 
 async def test_pages_list_all_accounts_by_id(accounts: AccountServiceAsyncStub) -> None:
     created = [(await accounts.CreateAccount(pb.CreateAccountRequest(name=f"a{i}"))).account for i in range(5)]
-    seen: list[pb.Account] = []
-    token, pages = "", 0
-    while pages == 0 or token:
-        page = await accounts.ListAccounts(pb.ListAccountsRequest(page_size=2, page_token=token))
-        seen += page.accounts
-        token, pages = page.next_page_token, pages + 1
-    assert seen == created
-    assert pages == 3
+    pages = await pages_of(accounts.ListAccounts, pb.ListAccountsRequest(page_size=2), "accounts")
+    assert pages == [created[:2], created[2:4], created[4:]]
 
 
 async def made(accounts: AccountServiceAsyncStub) -> pb.Account:

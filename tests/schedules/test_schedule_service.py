@@ -14,7 +14,7 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
-from tests.harness.client import bad_fields
+from tests.harness.client import bad_fields, pages_of
 from tests.harness.scheduling import sql
 from tests.harness.waiting import wait_until_async
 
@@ -96,16 +96,8 @@ async def test_lists_leave_out_requirements(scheduler: Scheduler) -> None:
 async def test_lists_are_paged_and_filtered_by_account(scheduler: Scheduler, accounts: AccountServiceAsyncStub) -> None:
     other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
     created = [await scheduler.create(account_id=account) for account in (1, other, 1, other, 1)]
-    seen: list[pb.Schedule] = []
-    token = ""
-    while True:
-        request = pb.ListSchedulesRequest(page_size=2, page_token=token)
-        page = await scheduler.schedules.ListSchedules(request)
-        seen += page.schedules
-        token = page.next_page_token
-        if not token:
-            break
-    assert seen == created
+    pages = await pages_of(scheduler.schedules.ListSchedules, pb.ListSchedulesRequest(page_size=2), "schedules")
+    assert pages == [created[:2], created[2:4], created[4:]]
     own = await scheduler.schedules.ListSchedules(pb.ListSchedulesRequest(account_id=other))
     assert list(own.schedules) == [created[1], created[3]]
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.errors import TooManyWebhooks
 from scheduler_svc.domain.webhook import MAX_WEBHOOKS, AddressPolicy, Claim, DeliveryAttempt
+from scheduler_svc.transactions import Tx
 from scheduler_svc.webhooks import work as webhooks
 from scheduler_svc.webhooks.sender import Names, WebhookAddresses, WebhookSender
 from tests.harness.receivers import SILENT, naming, receiving
@@ -28,15 +29,16 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize("account_id", [0, 1])
 def test_two_calls_at_once_create_no_webhook_too_many(scheduling: Scheduling, account_id: int) -> None:
-    new = (account_id, "https://news.example/", ("task.ended",))
+    def creates(tx: Tx, of: int = account_id) -> int:
+        return webhooks.create_webhook(tx, of, "https://news.example/", ("task.ended",)).webhook.webhook_id
+
     for _ in range(MAX_WEBHOOKS - 1):
-        scheduling.run(webhooks.create_webhook, *new)
+        first = scheduling.run(creates)
     with pytest.raises(TooManyWebhooks):
-        overtaken(
-            scheduling,
-            lambda tx: webhooks.create_webhook(tx, *new),
-            lambda: scheduling.run(webhooks.create_webhook, *new),
-        )
+        overtaken(scheduling, creates, lambda: scheduling.run(creates))
+    scheduling.run(creates, 1 - account_id)
+    scheduling.run(webhooks.delete_webhook, ALL, first)
+    scheduling.run(creates)
 
 
 def test_if_too_many_deliveries_wait_no_more_are_stored_until_fewer_do(scheduling: Scheduling) -> None:
