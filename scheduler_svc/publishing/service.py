@@ -12,13 +12,7 @@ from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1.content_service_pb2_grpc import ContentServiceServicer
 from scheduler_svc.domain.account import ALL, ANONYMOUS
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
-from scheduler_svc.domain.publishing import (
-    EntryChange,
-    PoolFilter,
-    PoolPosition,
-    PublishPolicy,
-    publish_report,
-)
+from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishPolicy, publish_report
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.publishing import work
 from scheduler_svc.runtime.access import caller, may_call

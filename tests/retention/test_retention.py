@@ -20,7 +20,7 @@ from scheduler_svc.retention.loop import MAX_INTERVAL, Retention
 from scheduler_svc.retention.work import Sweep
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.webhooks.work import Tried, delete_webhook, record
-from tests.harness.scheduling import RESULT, Scheduling
+from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.integration
@@ -68,11 +68,8 @@ def keys(scheduling: Scheduling) -> set[int]:
 def ended(scheduling: Scheduling, *, count: int, hours: float = 0) -> set[int]:
     """Tasks that ended that long ago, each at a different time."""
     task_keys = [scheduling.cancel(scheduling.submit_one()).task_key for _ in range(count)]
-    scheduling.sql(
-        "UPDATE tasks SET end_time = end_time - make_interval(secs => :secs) WHERE task_key = ANY(:keys)",
-        keys=task_keys,
-        secs=hours * 3_600,
-    )
+    aged = "UPDATE tasks SET end_time = end_time - make_interval(secs => :secs) WHERE task_key = ANY(:keys)"
+    scheduling.sql(aged, keys=task_keys, secs=hours * 3_600)
     return set(task_keys)
 
 
@@ -150,17 +147,12 @@ class TestWorkers:
 
 def content(scheduling: Scheduling, *, hours: float = 2, **fields: object) -> int:
     """The id of a content of that age. Its task is cleaned up: contents outlive their tasks."""
-    ref = scheduling.start(**fields)
-    scheduling.end(ref, RESULT)
-    ((content_id,),) = scheduling.sql("SELECT content_id FROM contents WHERE task_key = :key", key=ref.task_key)
-    scheduling.sql(
-        "UPDATE contents SET create_time = now() - make_interval(secs => :secs) WHERE content_id = :made",
-        made=content_id,
-        secs=hours * 3_600,
-    )
-    scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE task_key = :key", key=ref.task_key)
+    content_id = scheduling.content(**fields)
+    aged = "UPDATE contents SET create_time = now() - make_interval(secs => :secs) WHERE content_id = :made"
+    scheduling.sql(aged, made=content_id, secs=hours * 3_600)
+    scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE content_id = :made", made=content_id)
     scheduling.run(sweeps.ended_tasks(HOUR), None)
-    return int(content_id)
+    return content_id
 
 
 def contents(scheduling: Scheduling) -> list[int]:

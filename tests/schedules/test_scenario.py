@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -13,6 +12,7 @@ from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from contentgen.v1.task_service_pb2 import SubmitTaskRequest
 from tests.harness.client import CALL_TIMEOUT
+from tests.harness.scheduling import sql
 from tests.harness.stack import Scheduler, Stack
 from tests.harness.waiting import wait_until
 
@@ -24,18 +24,16 @@ MISSED = 20
 KILLS = 3
 LEASE = 30.0
 ROUND_LIMIT = 60.0
-_MISS = sa.text("""
+_MISS = """
     UPDATE schedules SET next_tick = date_trunc('minute', now()) - make_interval(mins => :missed), due_time = now()
-""")
-_TICKS = sa.text("SELECT schedule_id, tick, task_key FROM schedule_tasks ORDER BY schedule_id, tick, task_key")
-_WAITING = sa.text("SELECT count(*) FROM schedules WHERE due_time <= now()")
-
-
-@pytest.fixture
-def engine(db_url: str) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(db_url, poolclass=sa.NullPool)
-    yield engine
-    engine.dispose()
+"""
+_WAITING = "SELECT FROM schedules WHERE due_time <= now() LIMIT 1"
+_COUNT = "SELECT count(*) FROM schedule_tasks"
+_TICKS = """
+    SELECT s.schedule_id, array_agg(s.tick ORDER BY s.tick) FROM tasks FULL JOIN schedule_tasks AS s USING (task_key)
+    GROUP BY s.schedule_id
+"""
+"""By one statement, since schedules go on; tasks of no schedule are together, too."""
 
 
 @pytest.mark.costly("eighty schedules, and schedulers that are killed")
@@ -51,14 +49,18 @@ def test_each_tick_has_one_task_though_schedulers_are_killed_between_and_amid_ti
     begin = _create(schedulers[1], account_id)
     for kill in range(KILLS):
         victim = schedulers[kill % 2]
-        before = _count(engine)
-        with engine.begin() as connection:
-            connection.execute(_MISS, {"missed": MISSED * (kill + 1)})  # those before come again, and have a task
-        _wait_for_more(engine, before)
+        _miss(engine, MISSED * (kill + 1))  # those before come again, and have a task
         victim.kill()
-        wait_until(lambda: _scalar(engine, _WAITING) == 0, within=ROUND_LIMIT, what="no tick waits")
+        wait_until(lambda: not sql(engine, _WAITING), within=ROUND_LIMIT, what="no tick waits")
         victim.start()
     _check(engine, begin)
+
+
+def _miss(engine: sa.Engine, missed: int) -> None:
+    """Lets so many ticks of each schedule come at once; returns when some of them have a task."""
+    before = sql(engine, _COUNT)
+    sql(engine, _MISS, missed=missed)
+    wait_until(lambda: sql(engine, _COUNT) != before, within=ROUND_LIMIT, what="some of the ticks have a task")
 
 
 def _create(scheduler: Scheduler, account_id: int) -> datetime:
@@ -79,27 +81,8 @@ def _create(scheduler: Scheduler, account_id: int) -> datetime:
 
 def _check(engine: sa.Engine, begin: datetime) -> None:
     """Each minute of each schedule, from the first that was missed on, has one task; and no task is of none."""
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:  # schedules go on
-        rows = connection.execute(_TICKS).all()
-        tasks = connection.execute(sa.text("SELECT count(*) FROM tasks")).scalar_one()
-    assert len(rows) == tasks, "each task is of a tick"
-    ticks: dict[int, list[datetime]] = {}
-    for schedule_id, tick, _ in rows:
-        ticks.setdefault(schedule_id, []).append(tick)
-    assert len(ticks) == SCHEDULES
-    for own in ticks.values():
+    ticks = sql(engine, _TICKS)
+    assert len(ticks) == SCHEDULES, "each task is of one of them"
+    for _, own in ticks:
         assert own == [own[0] + timedelta(minutes=i) for i in range(len(own))], "none is left out or doubled"
         assert own[0] <= begin - timedelta(minutes=MISSED * KILLS - 5)
-
-
-def _wait_for_more(engine: sa.Engine, before: int) -> None:
-    wait_until(lambda: _count(engine) > before, within=ROUND_LIMIT, what="some of the ticks have a task")
-
-
-def _count(engine: sa.Engine) -> int:
-    return _scalar(engine, sa.text("SELECT count(*) FROM schedule_tasks"))
-
-
-def _scalar(engine: sa.Engine, statement: sa.TextClause) -> int:
-    with engine.connect() as connection:
-        return int(connection.execute(statement).scalar_one())

@@ -377,18 +377,6 @@ class TestChanges:
         with pytest.raises(NotFound):
             ticking.read(schedule)
 
-    def test_schedules_of_other_accounts_are_not_found(self, ticking: Ticking) -> None:
-        schedule, scope = ticking.create(), Scope((2,))
-        for work, arguments in (
-            (application.get_schedule, ()),
-            (application.delete_schedule, ()),
-            (ticking.work.run, ()),
-            (ticking.work.update, (ScheduleChange(paused=True),)),
-        ):
-            with pytest.raises(NotFound):
-                ticking.scheduling.run(work, scope, schedule.schedule_id, *arguments)
-        assert ticking.read(schedule) == schedule
-
     def test_a_list_has_the_schedules_of_its_accounts_in_order(self, ticking: Ticking) -> None:
         ticking.scheduling.make_account()
         schedule_ids = [ticking.create(account_id).schedule_id for account_id in (2, 1, 2, 1, 1)]

@@ -24,7 +24,7 @@ from scheduler_svc.watch import feed as tail
 from scheduler_svc.watch import watchers as reading
 from scheduler_svc.watch import work as changes
 from scheduler_svc.watch.work import Selection
-from tests.harness.client import refused
+from tests.harness.client import bad_fields, not_found, refused
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import APPLICATION, foreign_lock
 from tests.harness.scripted_worker import ScriptedWorker
@@ -133,9 +133,8 @@ async def test_a_watch_without_a_selection_is_of_all_accounts(
     await tasks.CancelTask(pb.CancelTaskRequest(task_id=new[1]))
     async with watching(tasks, resume_token=moved[0].resume_token) as watcher:
         assert told(await watcher.take(3)) == [*told(moved[1:]), (new[1], "pending", "cancelled")]
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+    with bad_fields("resume_token"):
         await first_event(tasks, account_id=third, resume_token=moved[0].resume_token)
-    assert refusal.fields == ["resume_token"]
 
 
 async def test_a_watch_may_begin_with_the_next_move(tasks: TaskServiceAsyncStub, account: int) -> None:
@@ -169,35 +168,26 @@ async def test_the_present_states_of_several_pages_are_sent_in_order(tasks: Task
 
 
 @pytest.mark.parametrize(
-    ("request_", "fields"),
+    ("bad_field", "request_"),
     [
-        ({"task_ids": [MISSING], "account_id": 1}, ["account_id"]),
-        ({"account_id": -1}, ["account_id"]),
-        ({"task_ids": [MISSING] * 1_001}, ["task_ids"]),
-        ({"task_ids": [MISSING, ""]}, ["task_ids[1]"]),
-        ({"account_id": 1, "resume_token": "no token"}, ["resume_token"]),
-        ({"account_id": 1, "resume_token": "x" * 10_000}, ["resume_token"]),
-        ({"account_id": 1, "resume_token": base64.urlsafe_b64encode(b"[1,2,3,4,5]").decode()}, ["resume_token"]),
+        ("task_ids[1]", {"task_ids": [MISSING, ""]}),
+        ("resume_token", {"account_id": 1, "resume_token": "x" * 10_000}),
+        ("resume_token", {"account_id": 1, "resume_token": base64.urlsafe_b64encode(b"[1,2,3,4,5]").decode()}),
     ],
+    ids=["an empty id", "a token of any length", "a token of other parts"],
 )
-async def test_a_bad_request_is_refused_with_every_bad_field(
-    tasks: TaskServiceAsyncStub, request_: dict[str, object], fields: list[str]
+async def test_a_bad_request_is_refused(
+    tasks: TaskServiceAsyncStub, bad_field: str, request_: dict[str, object]
 ) -> None:
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+    with bad_fields(bad_field):
         await first_event(tasks, **request_)
-    assert refusal.fields == fields
 
 
 async def test_an_unknown_task_cannot_be_watched(tasks: TaskServiceAsyncStub, account: int) -> None:
     there = await submitted(tasks, account)
-    for request, kind, name in (
-        ({"task_ids": [there, MISSING]}, "task", MISSING),
-        ({"task_ids": ["no id"]}, "task", "no id"),
-        ({"account_id": 4_711}, "account", "4711"),
-    ):
-        with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-            await first_event(tasks, **request)
-        assert refusal.metadata == {"resource_type": kind, "resource_id": name}
+    for task_id in (MISSING, "no id"):
+        with not_found("task", task_id):
+            await first_event(tasks, task_ids=[there, task_id])
 
 
 async def test_a_token_of_another_selection_is_refused(tasks: TaskServiceAsyncStub, account: int) -> None:
@@ -205,9 +195,8 @@ async def test_a_token_of_another_selection_is_refused(tasks: TaskServiceAsyncSt
     token = (await first_event(tasks, task_ids=task_ids)).resume_token
     assert (await first_event(tasks, task_ids=task_ids[::-1], resume_token=token)).task.task_id == task_ids[1]
     for other in ({"task_ids": task_ids[:1]}, {"account_id": account}):
-        with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
+        with bad_fields("resume_token"):
             await first_event(tasks, resume_token=token, **other)
-        assert refusal.fields == ["resume_token"]
 
 
 class TestExpiry:
@@ -304,20 +293,13 @@ async def test_a_long_transaction_that_moves_tasks_delays_events_and_loses_none(
         later = await submitted(tasks, account)
         events = asyncio.ensure_future(watcher.take(3))
         late = asyncio.ensure_future(first_event(tasks, account_id=account))
-        await wait_until_async(
-            lambda: replica._feed._interval > 8 * tail.MIN_INTERVAL,
-            within=PATIENCE_S,
-            what="the tail has looked in vain",
-        )
+        rests = 8 * tail.MIN_INTERVAL
+        await wait_until_async(lambda: replica._feed._interval > rests, within=PATIENCE_S, what="it looks in vain")
         assert not events.done()
         assert not late.done()
         mover.commit()
-        moves = [
-            (task_id, "pending", "submitted"),
-            (task_id, "submitted", "pending"),
-            (later, "unspecified", "pending"),
-        ]
-        assert told(await events) == moves
+        moved = [(task_id, "pending", "submitted"), (task_id, "submitted", "pending")]
+        assert told(await events) == [*moved, (later, "unspecified", "pending")]
         assert told([await late]) == [(task_id, "unspecified", "pending")]
 
 
@@ -485,7 +467,7 @@ async def test_many_watchers_need_no_more_statements_than_one(
         idle = [await watches.enter_async_context(watching(tasks, account_id=account)) for _ in range(50)]
         for watcher in idle:
             await watcher.stands()
-        (one,) = [await watches.enter_async_context(watching(tasks, account_id=account))]
+        one = await watches.enter_async_context(watching(tasks, account_id=account))
         await one.stands()
         with counted_statements(replica) as statements:
             await submitted(tasks, account)
