@@ -48,12 +48,10 @@ _LIST_ACCOUNTS = sa.text(f"""
 
 class Accounts(Statements):
     def insert(self, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas) -> Account:
-        """Creates an account; the database assigns its id."""
         limits = {"max_concurrent_tasks": max_concurrent_tasks, **asdict(quotas)}
         return Account(*self._row(_INSERT_ACCOUNT, name=name, weight=weight, **limits))
 
     def update(self, account_id: int, change: AccountChange) -> Account | None:
-        """Changes an account; returns the result, or None if there is no such account."""
         return self._one(Account, _UPDATE_ACCOUNT, account_id=account_id, **asdict(change))
 
     def require(self, account_id: int) -> Account:
@@ -66,5 +64,4 @@ class Accounts(Statements):
             self.require(scope.accounts[0])
 
     def list(self, scope: Scope, after: int, limit: int) -> list[Account]:
-        """Accounts with ids above `after`, by id."""
         return self._all(Account, _LIST_ACCOUNTS, accounts=account_filter(scope), after=after, limit=limit)

@@ -130,7 +130,6 @@ class Assets(Statements):
         return self._row(_LOCK_ASSET, sha256=sha256) is not None
 
     def complete(self, sha256: str, size: int, media: Media) -> None:
-        """Completes a locked asset."""
         self._run(_COMPLETE_ASSET, sha256=sha256, size=size, **media._asdict())
 
     def lock_complete(self, these: Sequence[str]) -> frozenset[str]:

@@ -213,7 +213,6 @@ def _decision(value: int, violations: Violations) -> ReviewDecision:
 
 
 def _filter(request: pb.ListContentsRequest, violations: Violations) -> ContentFilter:
-    """The conditions of a list."""
     violations.text("category", request.category, MAX_NAME)
     violations.text("query", request.query, MAX_NAME)
     score = request.min_quality_score if request.HasField("min_quality_score") else None

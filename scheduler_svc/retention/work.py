@@ -127,7 +127,6 @@ def _delete_deliveries(tx: Tx, status: DeliveryStatus, age: timedelta, since: Po
 
 
 def of_deleted_webhooks(tx: Tx, _: Position) -> Swept:
-    """Deliveries of deleted webhooks."""
     return Swept.of(tx.sweeps.delete_deliveries_of_deleted(MAX_BATCH))
 
 

@@ -269,7 +269,10 @@ class ChangeFeed:
             return
         delayed_to = self._delayed_to
         after = last if self._position is None else max(self._position, delayed_to)  # None: nobody has joined
-        holder, moves = await self._calls.run(work.read_delayed, self._watermark.awaited, after, last)
+        awaited = self._watermark.awaited
+        holder, moves = await self._calls.run(
+            lambda tx: (tx.system.oldest_transaction(awaited), tx.changes.page(after, last, MAX_SCAN))
+        )
         if holder is None:
             return
         waiting = [

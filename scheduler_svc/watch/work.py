@@ -7,7 +7,7 @@ the moves themselves, so that whatever was deleted too early is noticed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
@@ -17,7 +17,6 @@ from scheduler_svc.domain.change import Snapshot, TaskChange
 from scheduler_svc.domain.errors import NotFound, ResumeTokenExpired
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.system import OldestTransaction
 from scheduler_svc.domain.task import TaskEvent
 
 if TYPE_CHECKING:
@@ -138,13 +137,6 @@ def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool])
     chosen = {number: key for number, key, account_id in rows if wanted(key, account_id)}
     page = _page(tx, until, [row[0] for row in rows], chosen, MAX_PAGE)
     return page, tx.changes.cleaned_since(after)
-
-
-def read_delayed(
-    tx: Tx, transactions: Collection[str], after: int, until: int
-) -> tuple[OldestTransaction | None, list[tuple[int, int, int]]]:
-    """Returns the oldest of these transactions, and the next committed moves, as number, task and account."""
-    return tx.system.oldest_transaction(transactions), tx.changes.page(after, until, MAX_SCAN)
 
 
 def read_selected(tx: Tx, selection: Selection, after: int, until: int, limit: int) -> ChangePage:

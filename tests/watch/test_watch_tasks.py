@@ -6,8 +6,8 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -27,9 +27,10 @@ from scheduler_svc.watch.work import Selection
 from tests.harness.client import bad_fields, not_found, refused
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import APPLICATION, foreign_lock
+from tests.harness.maker import TaskClient
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
-from tests.harness.watching import PATIENCE_S, Mover, Watcher, batch, first_event, submitted, told, watching
+from tests.harness.watching import PATIENCE_S, Mover, Watcher, submitted, told, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -41,8 +42,33 @@ MISSING = "task-0123456789abcdef"
 LIFE = [("unspecified", "pending"), ("pending", "submitted"), ("submitted", "processing"), ("processing", "completed")]
 
 
-async def get(tasks: TaskServiceAsyncStub, task_id: str) -> task_pb2.Task:
-    return (await tasks.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=[task_id]))).tasks[0]
+class Client(TaskClient):
+    """A client that watches the tasks of its account, unless it names others."""
+
+    def watch(self, **request: Any) -> AbstractAsyncContextManager[Watcher]:
+        own = {} if {"account_id", "task_ids"} & request.keys() else {"account_id": self.account}
+        return watching(self.stub, **own, **request)
+
+    async def first(self, **request: Any) -> pb.TaskChange:
+        """The first event of a watch, which ends then."""
+        async with self.watch(**request) as watcher:
+            return await watcher.next()
+
+    async def new(self, account: int = 0, **fields: Any) -> str:
+        """The id of a new task, of its account or of another one."""
+        return await submitted(self.stub, account or self.account, **fields)
+
+    async def several(self, count: int) -> list[str]:
+        """The ids of so many new tasks."""
+        return [task.task_id for task in await self.submit_all(count)]
+
+    async def listed(self, task_id: str) -> task_pb2.Task:
+        return (await self.stub.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=[task_id]))).tasks[0]
+
+
+@pytest.fixture
+def client(tasks: TaskServiceAsyncStub, account: int) -> Client:
+    return Client(tasks, account)
 
 
 @pytest.fixture
@@ -58,20 +84,18 @@ def mover(db_url: str) -> Iterator[Mover]:
     mover.close()
 
 
-async def test_a_task_is_followed_from_its_present_state_to_its_end(
-    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
-) -> None:
-    task_id = await submitted(tasks, account)
-    async with watching(tasks, task_ids=[task_id]) as watcher:
+async def test_a_task_is_followed_from_its_present_state_to_its_end(client: Client, worker: ScriptedWorker) -> None:
+    task_id = await client.new()
+    async with client.watch(task_ids=[task_id]) as watcher:
         first = await watcher.next()
-        assert first.task == await get(tasks, task_id)
+        assert first.task == await client.listed(task_id)
         assert first.previous_status == task_pb2.TASK_STATUS_UNSPECIFIED
         (lease,) = await worker.take()
         await worker.start(lease)
         await worker.complete(lease)
         leased, started, completed = await watcher.take(3)
     assert told([leased, started, completed]) == [(task_id, before, after) for before, after in LIFE[1:]]
-    assert completed.task == await get(tasks, task_id)
+    assert completed.task == await client.listed(task_id)
     assert leased.task.worker_id == "w1"
     assert (leased.task.lease_id, leased.task.attempt) == (lease.lease_id, 1)
     assert leased.task.submit_time == leased.event_time == completed.task.submit_time
@@ -80,12 +104,10 @@ async def test_a_task_is_followed_from_its_present_state_to_its_end(
     assert completed.task.end_time == completed.event_time
 
 
-async def test_a_failure_and_its_retry_are_two_events(
-    tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
-) -> None:
-    async with watching(tasks, account_id=account) as watcher:
+async def test_a_failure_and_its_retry_are_two_events(client: Client, worker: ScriptedWorker) -> None:
+    async with client.watch() as watcher:
         await watcher.stands()
-        task_id = await submitted(tasks, account, max_retries=1)
+        task_id = await client.new(max_retries=1)
         (lease,) = await worker.take()
         await worker.fail(lease)
         _, _, failed, pending = await watcher.take(4)
@@ -94,75 +116,75 @@ async def test_a_failure_and_its_retry_are_two_events(
         assert (failed.task.retry_count, pending.task.retry_count) == (0, 1)
         assert not failed.task.HasField("end_time")
         assert failed.event_time == pending.event_time
-        assert pending.task.error == (await get(tasks, task_id)).error
-        await tasks.RetryTask(pb.RetryTaskRequest(task_id=task_id))  # ends the wait, and moves nothing
+        assert pending.task.error == (await client.listed(task_id)).error
+        await client.retry(task_id)  # ends the wait, and moves nothing
         (lease,) = await worker.take()
         await worker.fail(lease)
         *_, ended = await watcher.take(2)
         assert (ended.will_retry, ended.task.end_time) == (False, ended.event_time)
-        assert ended.task == await get(tasks, task_id)
+        assert ended.task == await client.listed(task_id)
 
 
 async def test_an_account_s_watch_begins_with_what_has_not_ended_and_sees_no_other_account(
-    tasks: TaskServiceAsyncStub, account: int, other: int
+    client: Client, other: int
 ) -> None:
-    ended, *there = await batch(tasks, account, 3)
-    await tasks.CancelTask(pb.CancelTaskRequest(task_id=ended))
-    await submitted(tasks, other)
-    async with watching(tasks, account_id=account) as watcher:
+    ended, *there = await client.several(3)
+    await client.cancel(ended)
+    await client.new(other)
+    async with client.watch() as watcher:
         present = await watcher.take(2)
-        await submitted(tasks, other)
-        new = await submitted(tasks, account)
+        await client.new(other)
+        new = await client.new()
         moved = await watcher.next()
     assert sorted(told(present)) == sorted((task_id, "unspecified", "pending") for task_id in there)
     assert told([moved]) == [(new, "unspecified", "pending")]
 
 
 async def test_a_watch_without_a_selection_is_of_all_accounts(
-    tasks: TaskServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int, other: int
+    client: Client, accounts: AccountServiceAsyncStub, other: int
 ) -> None:
-    ended, *there = [await submitted(tasks, account_id) for account_id in (account, other, account)]
-    await tasks.CancelTask(pb.CancelTaskRequest(task_id=ended))
-    async with watching(tasks) as watcher:
+    ended, *there = [await client.new(account_id) for account_id in (0, other, 0)]
+    await client.cancel(ended)
+    async with client.watch(account_id=0) as watcher:
         present = await watcher.take(2)
         third = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="third"))).account.account_id
-        new = [await submitted(tasks, account_id) for account_id in (third, other, account)]
+        new = [await client.new(account_id) for account_id in (third, other, 0)]
         moved = await watcher.take(3)
     assert sorted(told(present)) == sorted((task_id, "unspecified", "pending") for task_id in there)
     assert told(moved) == [(task_id, "unspecified", "pending") for task_id in new]
-    await tasks.CancelTask(pb.CancelTaskRequest(task_id=new[1]))
-    async with watching(tasks, resume_token=moved[0].resume_token) as watcher:
+    await client.cancel(new[1])
+    async with client.watch(account_id=0, resume_token=moved[0].resume_token) as watcher:
         assert told(await watcher.take(3)) == [*told(moved[1:]), (new[1], "pending", "cancelled")]
     with bad_fields("resume_token"):
-        await first_event(tasks, account_id=third, resume_token=moved[0].resume_token)
+        await client.first(account_id=third, resume_token=moved[0].resume_token)
 
 
-async def test_a_watch_may_begin_with_the_next_move(tasks: TaskServiceAsyncStub, account: int) -> None:
-    (there,) = await batch(tasks, account, 1)
-    for selection in ({"task_ids": [there]}, {"account_id": account}, {}):
-        async with watching(tasks, skip_present=True, **selection) as watcher:
+async def test_a_watch_may_begin_with_the_next_move(client: Client) -> None:
+    there = await client.new()
+    for selection in ({"task_ids": [there]}, {"account_id": client.account}, {"account_id": 0}):
+        async with client.watch(skip_present=True, **selection) as watcher:
             await watcher.stands()
             if "task_ids" in selection:
-                await tasks.CancelTask(pb.CancelTaskRequest(task_id=there))
+                await client.cancel(there)
                 assert told([await watcher.next()]) == [(there, "pending", "cancelled")]
             else:
-                new = await batch(tasks, account, 2)
+                new = await client.several(2)
                 assert told(await watcher.take(2)) == [(task_id, "unspecified", "pending") for task_id in new]
 
 
-async def test_a_watch_of_an_ended_task_sends_its_present_state(tasks: TaskServiceAsyncStub, account: int) -> None:
-    task_id = await submitted(tasks, account)
-    await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
-    assert (await first_event(tasks, task_ids=[task_id, task_id])).task == await get(tasks, task_id)
+async def test_a_watch_of_an_ended_task_sends_its_present_state(client: Client) -> None:
+    task_id = await client.new()
+    await client.cancel(task_id)
+    assert (await client.first(task_ids=[task_id, task_id])).task == await client.listed(task_id)
 
 
-async def test_the_present_states_of_several_pages_are_sent_in_order(tasks: TaskServiceAsyncStub, account: int) -> None:
-    task_ids = await batch(tasks, account, changes.MAX_PAGE + 100)
-    async with watching(tasks, account_id=account) as watcher:
+async def test_the_present_states_of_several_pages_are_sent_in_order(client: Client) -> None:
+    task_ids = await client.several(changes.MAX_PAGE + 100)
+    async with client.watch() as watcher:
         first = await watcher.take(changes.MAX_PAGE + 50)
-    async with watching(tasks, account_id=account, resume_token=first[-1].resume_token) as watcher:
+    async with client.watch(resume_token=first[-1].resume_token) as watcher:
         rest = await watcher.take(50)
-        await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_ids[0]))
+        await client.cancel(task_ids[0])
         assert told([await watcher.next()]) == [(task_ids[0], "pending", "cancelled")]
     assert [event.task.task_id for event in first + rest] == sorted(task_ids)
 
@@ -176,123 +198,115 @@ async def test_the_present_states_of_several_pages_are_sent_in_order(tasks: Task
     ],
     ids=["an empty id", "a token of any length", "a token of other parts"],
 )
-async def test_a_bad_request_is_refused(
-    tasks: TaskServiceAsyncStub, bad_field: str, request_: dict[str, object]
-) -> None:
+async def test_a_bad_request_is_refused(client: Client, bad_field: str, request_: dict[str, object]) -> None:
     with bad_fields(bad_field):
-        await first_event(tasks, **request_)
+        await client.first(**request_)
 
 
-async def test_an_unknown_task_cannot_be_watched(tasks: TaskServiceAsyncStub, account: int) -> None:
-    there = await submitted(tasks, account)
+async def test_an_unknown_task_cannot_be_watched(client: Client) -> None:
+    there = await client.new()
     for task_id in (MISSING, "no id"):
         with not_found("task", task_id):
-            await first_event(tasks, task_ids=[there, task_id])
+            await client.first(task_ids=[there, task_id])
 
 
-async def test_a_token_of_another_selection_is_refused(tasks: TaskServiceAsyncStub, account: int) -> None:
-    task_ids = [await submitted(tasks, account) for _ in range(2)]
-    token = (await first_event(tasks, task_ids=task_ids)).resume_token
-    assert (await first_event(tasks, task_ids=task_ids[::-1], resume_token=token)).task.task_id == task_ids[1]
-    for other in ({"task_ids": task_ids[:1]}, {"account_id": account}):
+async def test_a_token_of_another_selection_is_refused(client: Client) -> None:
+    task_ids = [await client.new() for _ in range(2)]
+    token = (await client.first(task_ids=task_ids)).resume_token
+    assert (await client.first(task_ids=task_ids[::-1], resume_token=token)).task.task_id == task_ids[1]
+    for other in ({"task_ids": task_ids[:1]}, {"account_id": client.account}):
         with bad_fields("resume_token"):
-            await first_event(tasks, resume_token=token, **other)
+            await client.first(resume_token=token, **other)
 
 
 class TestExpiry:
-    async def token_of(self, tasks: TaskServiceAsyncStub, account: int, **selection: int) -> str:
+    async def token_of(self, client: Client, **selection: int) -> str:
         """The token of a watch after one event."""
-        async with watching(tasks, **selection) as watcher:
+        async with client.watch(**selection) as watcher:
             await watcher.stands()
-            await submitted(tasks, account)
+            await client.new()
             return (await watcher.next()).resume_token
 
     @pytest.fixture
-    async def token(self, tasks: TaskServiceAsyncStub, account: int) -> str:
-        return await self.token_of(tasks, account, account_id=account)
+    async def token(self, client: Client) -> str:
+        return await self.token_of(client)
 
-    async def expired(self, tasks: TaskServiceAsyncStub, token: str, **selection: int) -> None:
+    async def expired(self, client: Client, token: str, **selection: int) -> None:
         with refused(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"):
-            await first_event(tasks, resume_token=token, **selection)
+            await client.first(resume_token=token, **selection)
 
-    async def clean_up(self, tasks: TaskServiceAsyncStub, account: int, task_id: str) -> None:
-        await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
-        answer = await tasks.CleanupTasks(pb.CleanupTasksRequest(account_id=account, days=0))
+    async def clean_up(self, client: Client, account: int, task_id: str) -> None:
+        await client.cancel(task_id)
+        answer = await client.stub.CleanupTasks(pb.CleanupTasksRequest(account_id=account, days=0))
         assert answer.deleted_count == 1
 
     async def test_events_that_were_cleaned_up_expire_the_tokens_of_its_account_and_of_all_before_them(
-        self, tasks: TaskServiceAsyncStub, account: int, token: str
+        self, client: Client, token: str
     ) -> None:
-        of_all = await self.token_of(tasks, account)
-        await self.clean_up(tasks, account, await submitted(tasks, account))
-        await self.expired(tasks, token, account_id=account)
-        await self.expired(tasks, of_all)
+        of_all = await self.token_of(client, account_id=0)
+        await self.clean_up(client, client.account, await client.new())
+        await self.expired(client, token)
+        await self.expired(client, of_all, account_id=0)
 
     async def test_cleaned_up_events_of_another_account_expire_no_token(
-        self, tasks: TaskServiceAsyncStub, account: int, other: int, token: str
+        self, client: Client, other: int, token: str
     ) -> None:
-        await self.clean_up(tasks, other, await submitted(tasks, other))
-        new = await submitted(tasks, account)
-        resumed = await first_event(tasks, account_id=account, resume_token=token)
+        await self.clean_up(client, other, await client.new(other))
+        new = await client.new()
+        resumed = await client.first(resume_token=token)
         assert told([resumed]) == [(new, "unspecified", "pending")]
 
-    async def test_the_token_of_the_last_cleaned_up_event_is_valid(
-        self, tasks: TaskServiceAsyncStub, account: int
-    ) -> None:
-        task_id = await submitted(tasks, account)
-        async with watching(tasks, account_id=account) as watcher:
+    async def test_the_token_of_the_last_cleaned_up_event_is_valid(self, client: Client) -> None:
+        task_id = await client.new()
+        async with client.watch() as watcher:
             await watcher.next()
-            await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+            await client.cancel(task_id)
             token = (await watcher.next()).resume_token
-            await tasks.CleanupTasks(pb.CleanupTasksRequest(account_id=account, days=0))
-            new = await submitted(tasks, account)
+            await client.stub.CleanupTasks(pb.CleanupTasksRequest(account_id=client.account, days=0))
+            new = await client.new()
             assert told([await watcher.next()]) == [(new, "unspecified", "pending")]
-        resumed = await first_event(tasks, account_id=account, resume_token=token)
+        resumed = await client.first(resume_token=token)
         assert told([resumed]) == [(new, "unspecified", "pending")]
 
-    async def test_events_deleted_before_they_were_read_end_the_watch(
-        self, tasks: TaskServiceAsyncStub, account: int, mover: Mover
-    ) -> None:
-        task_id = await submitted(tasks, account)
-        async with watching(tasks, account_id=account) as watcher:
+    async def test_events_deleted_before_they_were_read_end_the_watch(self, client: Client, mover: Mover) -> None:
+        task_id = await client.new()
+        async with client.watch() as watcher:
             await watcher.next()
             mover.draw()
-            await self.clean_up(tasks, account, task_id)
+            await self.clean_up(client, client.account, task_id)
             mover.commit()
             with refused(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"):
                 await watcher.next()
 
     @pytest.mark.parametrize("what", ["went back", "went another way"])
     async def test_a_token_from_before_a_restore_is_expired(
-        self, tasks: TaskServiceAsyncStub, account: int, mover: Mover, token: str, what: str
+        self, client: Client, mover: Mover, token: str, what: str
     ) -> None:
         mover.sql("TRUNCATE task_events RESTART IDENTITY")
         mover.sql("ALTER SEQUENCE event_seq RESTART WITH 1")
         mover.commit()
         if what == "went another way":
             for _ in range(3):
-                await submitted(tasks, account)
-        await self.expired(tasks, token, account_id=account)
+                await client.new()
+        await self.expired(client, token)
 
-    async def test_a_token_of_another_database_is_expired(
-        self, tasks: TaskServiceAsyncStub, account: int, token: str
-    ) -> None:
+    async def test_a_token_of_another_database_is_expired(self, client: Client, token: str) -> None:
         parts = json.loads(base64.urlsafe_b64decode(token))
         parts[3] = "1" + parts[3]
         forged = base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
-        await self.expired(tasks, forged, account_id=account)
+        await self.expired(client, forged)
 
 
 async def test_a_long_transaction_that_moves_tasks_delays_events_and_loses_none(
-    tasks: TaskServiceAsyncStub, account: int, mover: Mover, replica: Replica
+    client: Client, mover: Mover, replica: Replica
 ) -> None:
-    task_id = await submitted(tasks, account)
-    async with watching(tasks, account_id=account) as watcher:
+    task_id = await client.new()
+    async with client.watch() as watcher:
         await watcher.next()
         mover.move([task_id], attempt=7)
-        later = await submitted(tasks, account)
+        later = await client.new()
         events = asyncio.ensure_future(watcher.take(3))
-        late = asyncio.ensure_future(first_event(tasks, account_id=account))
+        late = asyncio.ensure_future(client.first())
         rests = 8 * tail.MIN_INTERVAL
         await wait_until_async(lambda: replica._feed._interval > rests, within=PATIENCE_S, what="it looks in vain")
         assert not events.done()
@@ -303,53 +317,51 @@ async def test_a_long_transaction_that_moves_tasks_delays_events_and_loses_none(
         assert told([await late]) == [(task_id, "unspecified", "pending")]
 
 
-async def test_transactions_that_move_no_task_delay_nothing(
-    tasks: TaskServiceAsyncStub, account: int, db_url: str, databases: Databases
-) -> None:
+async def test_transactions_that_move_no_task_delay_nothing(client: Client, db_url: str, databases: Databases) -> None:
     take_id = "SELECT txid_current()"
     with databases.lent() as elsewhere, foreign_lock(elsewhere, take_id), foreign_lock(db_url, take_id):
-        async with watching(tasks, account_id=account) as watcher:
+        async with client.watch() as watcher:
             await watcher.stands()
-            task_id = await submitted(tasks, account)
+            task_id = await client.new()
             assert told([await watcher.next()]) == [(task_id, "unspecified", "pending")]
 
 
 async def test_watches_whose_changes_wait_too_long_name_the_session_that_they_wait_for(
-    tasks: TaskServiceAsyncStub, account: int, other: int, db_url: str, monkeypatch: pytest.MonkeyPatch
+    client: Client, other: int, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "DELAY_TIMEOUT", 0.1)
-    async with watching(tasks, account_id=account) as watcher, watching(tasks, account_id=other) as unconcerned:
+    async with client.watch() as watcher, client.watch(account_id=other) as unconcerned:
         await watcher.stands()
         await unconcerned.stands()
-        await submitted(tasks, account)
+        await client.new()
         token = (await watcher.next()).resume_token
         with foreign_lock(db_url, "SELECT pg_current_xact_id(), nextval('event_seq')") as pid:
-            second = await submitted(tasks, account)
-            async with watching(tasks, account_id=account, resume_token=token) as new:
+            second = await client.new()
+            async with client.watch(resume_token=token) as new:
                 for delayed in (watcher, new):
                     with refused(StatusCode.UNAVAILABLE, "CHANGES_DELAYED") as refusal:
                         await delayed.next()
                     assert refusal.metadata == {"pid": str(pid), "database": sa.make_url(db_url).database}
                     assert str(pid) in refusal.message
                     assert APPLICATION not in refusal.message
-        third = await submitted(tasks, other)
+        third = await client.new(other)
         assert told([await unconcerned.next()]) == [(third, "unspecified", "pending")]
-    resumed = await first_event(tasks, account_id=account, resume_token=token)
+    resumed = await client.first(resume_token=token)
     assert told([resumed]) == [(second, "unspecified", "pending")]
 
 
 async def test_a_watch_that_joins_late_is_told_of_a_delay_too(
-    replica: Replica, tasks: TaskServiceAsyncStub, account: int, db_url: str, monkeypatch: pytest.MonkeyPatch
+    replica: Replica, client: Client, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "DELAY_TIMEOUT", 0.1)
     for module in (tail, changes):
         monkeypatch.setattr(module, "MAX_SCAN", 1)
-    feed, scope = replica._feed, Scope.of(account)
+    feed, scope = replica._feed, Scope.of(client.account)
     with feed.admitted():  # so that the feed goes on when the early watch has ended
-        async with watching(tasks, account_id=account, skip_present=True) as early:
+        async with client.watch(skip_present=True) as early:
             await early.stands()
             with foreign_lock(db_url, "SELECT pg_current_xact_id(), nextval('event_seq')"):
-                await submitted(tasks, account)
+                await client.new()
                 with refused(StatusCode.UNAVAILABLE, "CHANGES_DELAYED"):
                     await early.next()
                 assert feed._origin
@@ -359,15 +371,15 @@ async def test_a_watch_that_joins_late_is_told_of_a_delay_too(
                             await late.next()
 
 
-async def test_a_rolled_back_move_sends_no_event(tasks: TaskServiceAsyncStub, account: int, mover: Mover) -> None:
-    task_id = await submitted(tasks, account)
-    async with watching(tasks, task_ids=[task_id]) as watcher:
+async def test_a_rolled_back_move_sends_no_event(client: Client, mover: Mover) -> None:
+    task_id = await client.new()
+    async with client.watch(task_ids=[task_id]) as watcher:
         await watcher.next()
         mover.move([task_id], attempt=7)
         mover.roll_back()
         mover.move([task_id], attempt=8)
         mover.commit()
-        await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
+        await client.cancel(task_id)
         assert [event.task.attempt for event in await watcher.take(3)] == [8, 8, 8]
 
 
@@ -380,22 +392,17 @@ class TestSlowWatchers:
         monkeypatch.setattr(reading, "MAX_BUFFER", 3 * self.TASKS)
 
     @pytest.fixture
-    async def slow_tasks(self, replica: Replica) -> AsyncIterator[TaskServiceAsyncStub]:
+    async def slow(self, replica: Replica, account: int) -> AsyncIterator[Client]:
         """Over a channel with a small receive window, which nobody reads: by default the window grows."""
         options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384)]
         async with aio.insecure_channel(f"127.0.0.1:{replica.port}", options) as channel:
-            yield TaskServiceStub(channel)
+            yield Client(TaskServiceStub(channel), account)
 
     async def test_slow_watchers_are_cut_off_with_a_token_that_misses_nothing(
-        self,
-        tasks: TaskServiceAsyncStub,
-        slow_tasks: TaskServiceAsyncStub,
-        account: int,
-        mover: Mover,
-        replica: Replica,
+        self, client: Client, slow: Client, mover: Mover, replica: Replica
     ) -> None:
-        task_ids = await batch(tasks, account, self.TASKS)
-        async with watching(slow_tasks, account_id=account) as watcher:
+        task_ids = await client.several(self.TASKS)
+        async with slow.watch() as watcher:
             await watcher.take(self.TASKS)
             await wait_until_async(lambda: replica._feed.watcher_count, within=PATIENCE_S, what="it is up to date")
             (buffer,) = replica._feed._watchers
@@ -404,7 +411,7 @@ class TestSlowWatchers:
             seen, token = await self.until_cut_off(watcher)
         assert 0 < len(seen) < 2 * self.TASKS * self.MOVES
         while len(seen) < 2 * self.TASKS * self.MOVES:
-            async with watching(tasks, account_id=account, resume_token=token) as watcher:
+            async with client.watch(resume_token=token) as watcher:
                 seen += await watcher.take(2 * self.TASKS * self.MOVES - len(seen))
         assert [(event.task.task_id, event.task.attempt, event.task.status) for event in seen] == [
             (task_id, attempt, status)
@@ -413,12 +420,10 @@ class TestSlowWatchers:
             for status in (task_pb2.TASK_STATUS_SUBMITTED, task_pb2.TASK_STATUS_PENDING)
         ]
 
-    async def test_slow_watchers_do_not_delay_the_others(
-        self, tasks: TaskServiceAsyncStub, slow_tasks: TaskServiceAsyncStub, account: int, mover: Mover
-    ) -> None:
-        task_ids = await batch(tasks, account, self.TASKS)
-        async with watching(slow_tasks, account_id=account) as slow, watching(tasks, task_ids=task_ids[:1]) as quick:
-            await slow.take(self.TASKS)
+    async def test_slow_watchers_do_not_delay_the_others(self, client: Client, slow: Client, mover: Mover) -> None:
+        task_ids = await client.several(self.TASKS)
+        async with slow.watch() as unread, client.watch(task_ids=task_ids[:1]) as quick:
+            await unread.take(self.TASKS)
             await quick.next()
             reading = asyncio.ensure_future(quick.take(2 * self.MOVES))
             await self.move(mover, task_ids)
@@ -438,21 +443,17 @@ class TestSlowWatchers:
         return seen, refusal.metadata["resume_token"]
 
 
-async def test_the_number_of_watchers_of_a_replica_is_bounded(
-    tasks: TaskServiceAsyncStub, account: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_number_of_watchers_of_a_replica_is_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail, "MAX_WATCHERS", 1)
-    async with watching(tasks, account_id=account) as one:
+    async with client.watch() as one:
         await one.stands()
         with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS") as refusal:
-            await first_event(tasks, account_id=account)
+            await client.first()
     assert refusal.retry_after
 
 
-async def test_a_stopping_replica_ends_its_watches_with_unavailable(
-    tasks: TaskServiceAsyncStub, account: int, replica: Replica
-) -> None:
-    async with watching(tasks, account_id=account) as watcher:
+async def test_a_stopping_replica_ends_its_watches_with_unavailable(client: Client, replica: Replica) -> None:
+    async with client.watch() as watcher:
         await watcher.stands()
         going = asyncio.ensure_future(replica.stop(within=5))
         with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
@@ -460,17 +461,15 @@ async def test_a_stopping_replica_ends_its_watches_with_unavailable(
         await going
 
 
-async def test_many_watchers_need_no_more_statements_than_one(
-    tasks: TaskServiceAsyncStub, account: int, replica: Replica
-) -> None:
+async def test_many_watchers_need_no_more_statements_than_one(client: Client, replica: Replica) -> None:
     async with AsyncExitStack() as watches:
-        idle = [await watches.enter_async_context(watching(tasks, account_id=account)) for _ in range(50)]
+        idle = [await watches.enter_async_context(client.watch()) for _ in range(50)]
         for watcher in idle:
             await watcher.stands()
-        one = await watches.enter_async_context(watching(tasks, account_id=account))
+        one = await watches.enter_async_context(client.watch())
         await one.stands()
         with counted_statements(replica) as statements:
-            await submitted(tasks, account)
+            await client.new()
             await one.next()
         assert len(statements) < 100, statements  # some are of the replica's own rounds
 

@@ -11,6 +11,7 @@ A range is from `low` to below `high`. A list that is newest first reads it from
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -168,6 +169,7 @@ def page(columns: str, of: Selection) -> sa.TextClause:
 _HELD = "CASE WHEN review_claim_expire_time > now() THEN {} END"
 _CLAIM_END = _HELD.format(shown_time("review_claim_expire_time"))
 
+# In the order of the fields of `Content`.
 _META = f"""content_id, account_id, task_key, title, {{bodies}}, summary, category, images, word_count, quality_score,
     review_status, review_comment, create_time, coalesce(cover_image, images ->> 0, ''), revision, etag,
     reviewer, review_time, {_HELD.format("review_holder")}, {_CLAIM_END},
@@ -181,42 +183,27 @@ _NAMED = """(
         WHERE n.content_id = contents.content_id) AS named"""
 WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
 LISTED = _META.format(bodies="'', ''", named=_NAMED)
+_FIELDS = [field.name for field in fields(Content)]
 
 
 def content(*row: Any) -> Content:
     """Returns the content in a row of `WHOLE` or `LISTED`."""
-    content_id, account_id, task_key, title, body, html_body, summary, category, images, *rest = row
-    word_count, quality_score, review_status, comment, create_time, cover_image, revision, etag, *review = rest
-    reviewer, review_time, review_holder, review_claim_expire_time, publish_status, superseded_by, *run = review
-    usage, model, named = run
+    *columns, named = row
+    values = dict(zip(_FIELDS, columns, strict=False))
+    publish_status = values["publish_status"]
     return Content(
-        content_id=content_id,
-        account_id=account_id,
-        task_key=task_key,
-        title=title,
-        body=body,
-        html_body=html_body,
-        summary=summary,
-        category=category,
-        images=tuple(images),
-        word_count=word_count,
-        quality_score=quality_score,
-        review_status=ReviewStatus(review_status),
-        review_comment=comment,
-        create_time=create_time,
-        cover_image=cover_image,
-        revision=revision,
-        etag=etag,
-        reviewer=reviewer,
-        review_time=review_time,
-        review_holder=review_holder or "",
-        review_claim_expire_time=review_claim_expire_time,
-        publish_status=None if publish_status is None else PublishStatus(publish_status),
-        superseded_by_content_id=superseded_by or 0,
-        usage=usage or {},
-        model=model or "",
-        assets=tuple(Asset(*asset) for reason, *asset in named or () if reason is None),
-        left_out=tuple(LeftOut(name, reason) for reason, name, *_ in named or () if reason is not None),
+        **{
+            **values,
+            "images": tuple(values["images"]),
+            "review_status": ReviewStatus(values["review_status"]),
+            "publish_status": None if publish_status is None else PublishStatus(publish_status),
+            "review_holder": values["review_holder"] or "",
+            "superseded_by_content_id": values["superseded_by_content_id"] or 0,
+            "usage": values["usage"] or {},
+            "model": values["model"] or "",
+            "assets": tuple(Asset(*asset) for reason, *asset in named or () if reason is None),
+            "left_out": tuple(LeftOut(name, reason) for reason, name, *_ in named or () if reason is not None),
+        }
     )
 
 

@@ -163,7 +163,6 @@ class Search(Statements):
         self._run(_ADVANCE, to=last if count == limit else until)
 
     def index(self, content_id: int) -> None:
-        """Indexes a content that has changed."""
         self._run(_INDEX_ONE, content_id=content_id)
 
     def find(
