@@ -188,31 +188,26 @@ def named(path: str, value: Any, **more: Any) -> dict[str, Any]:
     return dict(request)
 
 
-def of_foreign(resource_type: str, path: str, ids: Callable[[Holdings], Iterable[str]], **more: Any) -> Check:
+HELD: dict[str, Callable[[Holdings], Iterable[str]]] = {
+    "task": lambda held: (held.waiting, held.failed, *held.done),
+    "content": lambda held: (held.published, held.to_review),
+    "schedule": lambda held: [held.schedule],
+    "webhook": lambda held: [held.webhook_id],
+    "delivery": lambda held: [held.delivery_id],
+    "asset": lambda held: [held.asset],
+}
+"""The ids of what an account has, by the type of the object."""
+
+
+def of(kind: str, path: str = "", **more: Any) -> Check:
     """An RPC about an object: for a foreign one it has the same answer as for one that does not exist."""
 
     async def check(world: World, rpc: str) -> None:
-        for object_id in (*ids(world.foreign), ABSENT[resource_type]):
-            with not_found(resource_type, object_id):
-                await world.tied(rpc, **named(path, object_id, **more))
+        for object_id in (*HELD[kind](world.foreign), ABSENT[kind]):
+            with not_found(kind, object_id):
+                await world.tied(rpc, **named(path or f"{kind}_id", object_id, **more))
 
     return check
-
-
-def of_task(path: str = "task_id", **more: Any) -> Check:
-    return of_foreign("task", path, lambda held: (held.waiting, held.failed, *held.done), **more)
-
-
-def of_content(path: str = "content_id", **more: Any) -> Check:
-    return of_foreign("content", path, lambda held: (held.published, held.to_review), **more)
-
-
-def of_schedule(path: str = "schedule_id", **more: Any) -> Check:
-    return of_foreign("schedule", path, lambda held: [held.schedule], **more)
-
-
-def of_webhook(path: str = "webhook_id", **more: Any) -> Check:
-    return of_foreign("webhook", path, lambda held: [held.webhook_id], **more)
 
 
 async def create_webhook(world: World, rpc: str) -> None:
@@ -223,7 +218,7 @@ async def create_webhook(world: World, rpc: str) -> None:
 
 
 async def of_asset(world: World, rpc: str) -> None:
-    await of_foreign("asset", "sha256", lambda held: [held.asset])(world, rpc)
+    await of("asset", "sha256")(world, rpc)
     assert await world.tied(rpc, sha256=world.own.asset)
 
 
@@ -270,7 +265,7 @@ def of_claimed(**more: Any) -> Check:
 
     async def check(world: World, rpc: str) -> None:
         (entry,) = (await world.free("ContentService/ClaimPublishPool", account_id=2))["entries"]
-        await of_content(claim_id=entry["claim_id"], **more)(world, rpc)
+        await of("content", claim_id=entry["claim_id"], **more)(world, rpc)
         assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"], **more))["entry"]
 
     return check
@@ -403,20 +398,20 @@ OWN = {"1"}
 REACHING: dict[str, Check] = {
     "TaskService/SubmitTask": of_account(),
     "TaskService/BatchSubmitTasks": batch_of_submits,
-    "TaskService/GetTask": of_task(),
+    "TaskService/GetTask": of("task"),
     "TaskService/BatchGetTasks": batch_of_gets,
     "TaskService/ListTasks": list_tasks,
-    "TaskService/CancelTask": of_task(force=True),
-    "TaskService/UpdateTask": of_task("task.task_id", update_mask="tone"),
-    "TaskService/RetryTask": of_task(),
-    "TaskService/WaitTask": of_task(timeout="0s"),
+    "TaskService/CancelTask": of("task", force=True),
+    "TaskService/UpdateTask": of("task", "task.task_id", update_mask="tone"),
+    "TaskService/RetryTask": of("task"),
+    "TaskService/WaitTask": of("task", timeout="0s"),
     "TaskService/WatchTasks": watch,
-    "TaskService/ListTaskEvents": of_task(),
-    "TaskService/ListAttemptLogs": of_task(),
+    "TaskService/ListTaskEvents": of("task"),
+    "TaskService/ListAttemptLogs": of("task"),
     "TaskService/GetTaskStats": stats,
     "TaskService/GetTaskHistory": history,
     "TaskService/PollRunningTasks": unnamed({}, lambda answer: answer),
-    "TaskService/PollTask": of_task(),
+    "TaskService/PollTask": of("task"),
     "TaskService/HandleTimeouts": unnamed({}, lambda answer: answer),
     "WorkerPoolService/DrainWorker": of_everyone(worker_id="w1"),
     "WorkerPoolService/UndrainWorker": of_everyone(worker_id="w1"),
@@ -424,39 +419,41 @@ REACHING: dict[str, Check] = {
     "SystemService/GetSystem": of_everyone(),
     "SystemService/GetCaller": shows(["1"], itemgetter("account_ids")),
     "AuditService/ListAuditEvents": unnamed(OWN, accounts_of("events")),
-    "ContentService/GetContent": of_content(),
+    "ContentService/GetContent": of("content"),
     "ContentService/ListContents": unnamed(OWN, accounts_of("contents")),
-    "ContentService/ReviewContent": of_content(decision="REVIEW_DECISION_APPROVE"),
-    "ContentService/ReopenContent": of_content(),
-    "ContentService/ReleaseReview": of_content(),
-    "ContentService/RegenerateContent": of_content(feedback="shorter"),
-    "ContentService/UpdateContent": of_content("content.content_id", content={"title": "another"}, update_mask="title"),
-    "ContentService/ListContentRevisions": of_content(),
-    "ContentService/DeleteContent": of_content(),
-    "ContentService/ListPublishPool": unnamed(OWN, accounts_of("entries")),
-    "ContentService/RetryPublish": of_content(),
-    "ContentService/UpdatePublishPoolEntry": of_content(
-        "entry.content_id", entry={"priority": 1}, update_mask="priority"
+    "ContentService/ReviewContent": of("content", decision="REVIEW_DECISION_APPROVE"),
+    "ContentService/ReopenContent": of("content"),
+    "ContentService/ReleaseReview": of("content"),
+    "ContentService/RegenerateContent": of("content", feedback="shorter"),
+    "ContentService/UpdateContent": of(
+        "content", "content.content_id", content={"title": "another"}, update_mask="title"
     ),
-    "ContentService/RemoveFromPublishPool": of_content(),
-    "ContentService/ListPublishAttempts": of_content(),
+    "ContentService/ListContentRevisions": of("content"),
+    "ContentService/DeleteContent": of("content"),
+    "ContentService/ListPublishPool": unnamed(OWN, accounts_of("entries")),
+    "ContentService/RetryPublish": of("content"),
+    "ContentService/UpdatePublishPoolEntry": of(
+        "content", "entry.content_id", entry={"priority": 1}, update_mask="priority"
+    ),
+    "ContentService/RemoveFromPublishPool": of("content"),
+    "ContentService/ListPublishAttempts": of("content"),
     "ScheduleService/CreateSchedule": of_account(),
-    "ScheduleService/GetSchedule": of_schedule(),
+    "ScheduleService/GetSchedule": of("schedule"),
     "ScheduleService/GetNextRuns": shows(5, lambda answer: len(answer["next_run_times"]), cron="0 0 1 1 *"),
     "ScheduleService/ListSchedules": unnamed(OWN, accounts_of("schedules")),
-    "ScheduleService/UpdateSchedule": of_schedule("schedule.schedule_id", update_mask="paused"),
-    "ScheduleService/DeleteSchedule": of_schedule(),
-    "ScheduleService/PauseSchedule": of_schedule(),
-    "ScheduleService/ResumeSchedule": of_schedule(),
-    "ScheduleService/RunSchedule": of_schedule(),
-    "WebhookService/GetWebhook": of_webhook(),
+    "ScheduleService/UpdateSchedule": of("schedule", "schedule.schedule_id", update_mask="paused"),
+    "ScheduleService/DeleteSchedule": of("schedule"),
+    "ScheduleService/PauseSchedule": of("schedule"),
+    "ScheduleService/ResumeSchedule": of("schedule"),
+    "ScheduleService/RunSchedule": of("schedule"),
+    "WebhookService/GetWebhook": of("webhook"),
     "WebhookService/ListWebhooks": unnamed(OWN, accounts_of("webhooks")),
-    "WebhookService/UpdateWebhook": of_webhook("webhook.webhook_id", update_mask="active"),
-    "WebhookService/DeleteWebhook": of_webhook(),
-    "WebhookService/RotateWebhookSecret": of_webhook(),
-    "WebhookService/PingWebhook": of_webhook(),
-    "WebhookService/ListDeliveries": of_webhook(),
-    "WebhookService/RedeliverWebhook": of_foreign("delivery", "delivery_id", lambda held: [held.delivery_id]),
+    "WebhookService/UpdateWebhook": of("webhook", "webhook.webhook_id", update_mask="active"),
+    "WebhookService/DeleteWebhook": of("webhook"),
+    "WebhookService/RotateWebhookSecret": of("webhook"),
+    "WebhookService/PingWebhook": of("webhook"),
+    "WebhookService/ListDeliveries": of("webhook"),
+    "WebhookService/RedeliverWebhook": of("delivery"),
     "AssetService/GetAsset": of_asset,
     "AssetService/GetAssetInfo": of_asset,
     "AccountService/CreateAccount": of_everyone(name="one more"),
