@@ -497,9 +497,7 @@ async def test_objects_of_another_account_are_not_changed(replica: Replica, worl
     await CHANGING[rpc](world, rpc)
 
 
-async def test_a_token_of_several_accounts_reads_them_as_one_list(
-    replica: Replica, world: World, channel: aio.Channel
-) -> None:
+async def test_a_token_of_several_accounts_reads_one_list(replica: Replica, world: World, channel: aio.Channel) -> None:
     both = Caller(channel, "both-token")
     tasks, token = [], ""
     while True:

@@ -35,9 +35,7 @@ def kinds(answers: list[tuple[Task, ...] | DomainError]) -> list[type]:
 
 
 class TestMaxPendingTasks:
-    def test_a_submit_over_max_pending_tasks_is_refused_for_its_account_only(
-        self, scheduling: Scheduling, bounded: int
-    ) -> None:
+    def test_a_submit_over_it_is_refused_for_its_account_only(self, scheduling: Scheduling, bounded: int) -> None:
         scheduling.fill(bounded, MAX_PENDING_TASKS)
         with pytest.raises(AccountQueueFull) as refused:
             scheduling.fill(bounded, 1)
@@ -56,9 +54,7 @@ class TestMaxPendingTasks:
         )
         assert kinds(scheduling.submit_group(*group)) == [tuple, AccountQueueFull, tuple, tuple, AccountQueueFull]
 
-    def test_running_and_ended_tasks_do_not_count_and_a_retry_is_never_refused(
-        self, scheduling: Scheduling, bounded: int
-    ) -> None:
+    def test_only_waiting_tasks_count_and_a_retry_is_never_refused(self, scheduling: Scheduling, bounded: int) -> None:
         scheduling.fill(bounded, MAX_PENDING_TASKS, max_retries=1, auto_retry=False)
         ref, *_ = scheduling.claim(2)
         scheduling.end(ref, FAILURE)

@@ -101,9 +101,7 @@ async def read(assets: AssetServiceAsyncStub, digest: str, offset: int = 0, leng
 
 
 @pytest.mark.usefixtures("patient_looks")
-async def test_a_content_names_the_picture_that_was_uploaded_before_its_result(
-    made: Maker, assets: AssetServiceAsyncStub
-) -> None:
+async def test_a_content_names_a_picture_uploaded_before_its_result(made: Maker, assets: AssetServiceAsyncStub) -> None:
     picture = png()
     lease = await made.leased()
     assert not await made.worker.upload(lease, picture)
@@ -144,9 +142,7 @@ async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Make
     ]
 
 
-async def test_an_asset_whose_name_leads_out_of_a_folder_is_left_out_and_the_result_stays(
-    made: Maker, data: bytes
-) -> None:
+async def test_an_asset_whose_name_leads_elsewhere_is_left_out_and_the_result_stays(made: Maker, data: bytes) -> None:
     lease = await made.leased()
     await made.worker.upload(lease, data)
     names = ["../a.png", "a/../../b.png", "/etc/passwd", "..", "a\\..\\b.png", "a\0.png"]
@@ -199,9 +195,7 @@ async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, data:
     assert await made.worker.upload(lease, other)
 
 
-async def test_uploads_at_the_same_time_keep_within_the_default_of_two_schedulers(
-    own_db_url: str, tmp_path: Path
-) -> None:
+async def test_uploads_at_once_keep_within_the_default_of_two_schedulers(own_db_url: str, tmp_path: Path) -> None:
     files = [os.urandom(1_000), os.urandom(1_000)]
     async with (
         serving_all(
@@ -263,9 +257,7 @@ async def test_a_name_counts_once_and_bad_entries_not_at_all(made: Maker, data: 
     assert [asset.name for asset in content.assets] == ["cover.png"]
 
 
-async def test_a_deleted_content_takes_what_it_names_with_it(
-    made: Maker, data: bytes, assets: AssetServiceAsyncStub
-) -> None:
+async def test_a_deleted_content_takes_its_files_along(made: Maker, data: bytes, assets: AssetServiceAsyncStub) -> None:
     lease = await made.leased()
     await made.worker.upload(lease, data)
     content = await completed(made, lease, named(data))

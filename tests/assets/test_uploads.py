@@ -174,9 +174,7 @@ def test_an_upload_that_the_collection_overtook_is_not_complete(files: Files) ->
         files.end(*begun)
 
 
-def test_an_object_store_that_hangs_costs_the_collection_a_bounded_time(
-    files: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_hangs_costs_the_collection_a_bounded_time(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collection, "MAX_SECONDS", 0.0)  # each deletion takes longer
     store = files.store
     digests = [f"{number:064x}" for number in range(3)]

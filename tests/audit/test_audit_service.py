@@ -220,9 +220,7 @@ async def test_a_flood_of_refused_calls_does_not_fill_the_table(
     assert [entry["event"] for entry in logs if entry["log_level"] == "warning"]
 
 
-async def test_the_last_submits_of_a_replica_that_stops_are_recorded(
-    replica: Replica, db_url: str, audit: Audit
-) -> None:
+async def test_the_last_submits_of_a_stopping_replica_are_recorded(replica: Replica, db_url: str, audit: Audit) -> None:
     async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
         task = (await Caller(channel)("TaskService/SubmitTask", account_id=1, topic="a topic"))["task"]
     (event,) = await audit.events(actor="anonymous")

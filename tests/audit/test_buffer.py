@@ -85,9 +85,7 @@ def test_events_are_listed_newest_first_by_each_filter(scheduling: Scheduling) -
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope((1, 2))])
-def test_a_page_ends_after_what_it_may_examine(
-    scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope
-) -> None:
+def test_a_page_examines_only_so_many(scheduling: Scheduling, monkeypatch: pytest.MonkeyPatch, scope: Scope) -> None:
     monkeypatch.setattr(statements, "MAX_EXAMINED", 4)
     events = store(scheduling, call(actor="rare"), *(call(account_id=1 + n % 2) for n in range(20)))
     seen, high, pages = [], events[-1].event_key + 1, 0

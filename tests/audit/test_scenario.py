@@ -35,9 +35,7 @@ async def test_what_was_answered_is_in_the_audit_of_a_killed_scheduler(pair: tup
 
 
 @pytest.mark.costly("two schedulers under load")
-async def test_each_task_counts_once_in_the_history_though_a_scheduler_is_killed(
-    pair: tuple[Scheduler, Scheduler],
-) -> None:
+async def test_each_task_counts_once_in_history_though_a_scheduler_dies(pair: tuple[Scheduler, Scheduler]) -> None:
     first, second = pair
     begun = asyncio.Event()
 

@@ -124,9 +124,7 @@ async def test_an_edit_that_changes_nothing_makes_no_revision(made: Maker, engin
     assert sql(engine, ROWS) == [(0,)]
 
 
-async def test_a_content_that_was_never_edited_has_the_creator_s_text_as_its_revision(
-    made: Maker, engine: sa.Engine
-) -> None:
+async def test_a_content_never_edited_has_the_creator_s_text_as_its_revision(made: Maker, engine: sa.Engine) -> None:
     content = await made(html_body="<p>", images=["one.png"])
     ((first,),) = await revisions(made, content.content_id)
     assert (first.number, first.author, first.create_time) == (1, "", content.create_time)

@@ -142,9 +142,7 @@ def test_a_page_examines_a_bounded_number_and_tells_where_it_stopped(
     assert page_of(contents, scope, wanted, oldest_first=True) == ([], looked_at[-4])
 
 
-def test_a_few_contents_that_wait_for_review_are_found_at_once(
-    contents: Scheduling, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_that_wait_for_review_are_found_at_once(contents: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if many newer ones are approved."""
     monkeypatch.setattr(list_queries, "MAX_EXAMINED", 4)
     store(contents, "CASE WHEN n <= 2 THEN 1 ELSE 2 END")
@@ -253,9 +251,7 @@ def test_a_search_finds_what_a_plain_query_finds(
     assert total
 
 
-async def test_the_loop_indexes_what_is_new_and_no_id_that_a_transaction_may_still_commit(
-    scheduling: Scheduling,
-) -> None:
+async def test_the_loop_indexes_what_is_new_and_no_id_that_may_still_be_committed(scheduling: Scheduling) -> None:
     def indexed() -> list[int]:
         return [row[0] for row in scheduling.sql("SELECT content_id FROM content_grams ORDER BY content_id")]
 
@@ -276,9 +272,7 @@ async def test_the_loop_indexes_what_is_new_and_no_id_that_a_transaction_may_sti
     calls.close()
 
 
-async def test_a_content_that_somebody_has_locked_is_indexed_later(
-    contents: Scheduling, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_locked_content_is_indexed_later(contents: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = store_titles(contents, random.Random(3))
     contents.sql("SELECT setval('content_seq', :last)", last=ids[-1])
     run = contents.database.run

@@ -265,9 +265,7 @@ class TestUpdate:
         entry = await made.update_entry(content_id, "priority", priority=1)
         assert (entry.status, entry.priority, entry.attempt_count) == (FAILED, 1, 3)
 
-    async def test_a_new_time_and_the_wait_for_the_next_attempt_hold_together(
-        self, made: Maker, engine: sa.Engine
-    ) -> None:
+    async def test_a_new_time_and_the_wait_for_an_attempt_hold_together(self, made: Maker, engine: sa.Engine) -> None:
         content_id = (await made()).content_id
         failed = await fail(made, engine)
         entry = await made.update_entry(content_id, "schedule_time", schedule_time=LATER)
@@ -380,9 +378,7 @@ async def is_gone(made: Maker, content_id: int) -> bool:
 
 class TestDelete:
     @pytest.mark.parametrize("auto_approve", [True, False])
-    async def test_a_content_is_deleted_with_its_entry_and_its_task_stays(
-        self, made: Maker, auto_approve: bool
-    ) -> None:
+    async def test_a_content_goes_with_its_entry_and_its_task_stays(self, made: Maker, auto_approve: bool) -> None:
         content = await made(auto_approve=auto_approve)
         await made.delete(content.content_id)
         assert await is_gone(made, content.content_id)
@@ -392,9 +388,7 @@ class TestDelete:
             await made.delete(content.content_id)
 
     @pytest.mark.parametrize(("published", "state"), [(False, "publishing"), (True, "published")])
-    async def test_claimed_and_published_contents_are_deleted_by_force_only(
-        self, made: Maker, published: bool, state: str
-    ) -> None:
+    async def test_only_force_deletes_claimed_or_published_ones(self, made: Maker, published: bool, state: str) -> None:
         content = await made()
         (claimed,) = await made.claim()
         if published:

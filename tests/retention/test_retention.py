@@ -85,9 +85,7 @@ class TestTasks:
         await round_of(retention)
         assert keys(scheduling) == kept
 
-    async def test_a_round_costs_the_same_however_many_tasks_have_ended(
-        self, scheduling: Scheduling, calls: Calls
-    ) -> None:
+    async def test_a_round_costs_the_same_however_many_tasks_ended(self, scheduling: Scheduling, calls: Calls) -> None:
         before = await round_of(of_tasks(calls))
         ended(scheduling, count=10)
         assert await round_of(of_tasks(calls)) == before
@@ -124,9 +122,7 @@ class TestTasks:
 
 
 class TestWorkers:
-    async def test_workers_silent_for_a_week_are_deleted_unless_they_hold_a_lease(
-        self, scheduling: Scheduling, calls: Calls
-    ) -> None:
+    async def test_silent_workers_that_hold_no_lease_are_deleted(self, scheduling: Scheduling, calls: Calls) -> None:
         for worker_id in ("silent", "lately", "holds"):
             scheduling.hello(worker_id)
         scheduling.submit_one()
@@ -175,9 +171,7 @@ class TestContents:
         await round_of(of_tasks(calls))
         assert contents(scheduling) == [old]
 
-    async def test_a_round_costs_the_same_however_many_contents_there_are(
-        self, scheduling: Scheduling, calls: Calls
-    ) -> None:
+    async def test_a_round_costs_no_more_however_many_contents_stay(self, scheduling: Scheduling, calls: Calls) -> None:
         before = await round_of(of_contents(calls))
         for _ in range(5):
             content(scheduling, hours=0)
@@ -194,9 +188,7 @@ class TestContents:
         await round_of(of_contents(calls))
         assert contents(scheduling) == []
 
-    async def test_the_age_of_scheduled_contents_counts_from_their_time(
-        self, scheduling: Scheduling, calls: Calls
-    ) -> None:
+    async def test_the_age_of_scheduled_ones_counts_from_their_time(self, scheduling: Scheduling, calls: Calls) -> None:
         later = content(scheduling)
         scheduling.sql("UPDATE publish_pool SET schedule_time = now() - interval '30 min'")
         await round_of(of_contents(calls))
@@ -225,9 +217,7 @@ class TestImports:
         )
         scheduling.sql("UPDATE import_sources SET import_time = now() - interval '2 h' WHERE name = 'old'")
 
-    async def test_the_records_of_an_unused_import_source_are_deleted(
-        self, scheduling: Scheduling, calls: Calls
-    ) -> None:
+    async def test_records_of_an_unused_import_source_are_deleted(self, scheduling: Scheduling, calls: Calls) -> None:
         await round_of(of_contents(calls))
         assert remembered(scheduling) == {"new": 5}
         assert scheduling.sql("SELECT name FROM import_sources") == [("new",)]
@@ -314,9 +304,7 @@ class TestDeliveries:
         scheduling.run(record, [outcome])
         assert self.deliveries(scheduling)[0] == (active, 2), "one that a replica tried meanwhile"
 
-    async def test_those_of_deleted_webhooks_are_deleted_and_then_the_webhooks(
-        self, scheduling: Scheduling, calls: Calls
-    ) -> None:
+    async def test_those_of_deleted_webhooks_go_before_the_webhooks(self, scheduling: Scheduling, calls: Calls) -> None:
         deleted, kept = scheduling.hook(), scheduling.hook()
         for _ in range(5):
             scheduling.cancel(scheduling.submit_one())

@@ -37,9 +37,7 @@ _TICKS = """
 
 
 @pytest.mark.costly("eighty schedules, and schedulers that are killed")
-def test_each_tick_has_one_task_though_schedulers_are_killed_between_and_amid_ticks(
-    stack: Stack, engine: sa.Engine
-) -> None:
+def test_each_tick_has_one_task_though_schedulers_are_killed_amid_ticks(stack: Stack, engine: sa.Engine) -> None:
     schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("first", "second")]
     for scheduler in schedulers:
         scheduler.launch()

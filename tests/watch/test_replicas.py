@@ -258,9 +258,7 @@ async def test_a_replica_that_rereads_finds_changes_without_a_hint(
 
 
 @pytest.mark.parametrize("hint", [CommitSignals(webhooks=True), CommitSignals.reread_all()])
-async def test_a_replica_learns_of_a_webhook_that_another_one_created(
-    replica: Replica, silent: Silent, hint: CommitSignals
-) -> None:
+async def test_a_replica_learns_of_a_webhook_of_another(replica: Replica, silent: Silent, hint: CommitSignals) -> None:
     silent.database.run(lambda tx: create_webhook(tx, 0, "https://news.example/", (EventType.TASK_ENDED,)))
     assert not replica._webhook_interest
     silent.notifier.send(hint.payloads("a replica"))

@@ -125,9 +125,7 @@ async def test_a_failure_and_its_retry_are_two_events(client: Client, worker: Sc
         assert ended.task == await client.listed(task_id)
 
 
-async def test_an_account_s_watch_begins_with_what_has_not_ended_and_sees_no_other_account(
-    client: Client, other: int
-) -> None:
+async def test_an_account_s_watch_begins_with_open_tasks_and_sees_no_other_account(client: Client, other: int) -> None:
     ended, *there = await client.several(3)
     await client.cancel(ended)
     await client.new(other)
@@ -248,9 +246,7 @@ class TestExpiry:
         await self.expired(client, token)
         await self.expired(client, of_all, account_id=0)
 
-    async def test_cleaned_up_events_of_another_account_expire_no_token(
-        self, client: Client, other: int, token: str
-    ) -> None:
+    async def test_cleaned_up_events_of_others_expire_no_token(self, client: Client, other: int, token: str) -> None:
         await self.clean_up(client, other, await client.new(other))
         new = await client.new()
         resumed = await client.first(resume_token=token)
@@ -279,9 +275,7 @@ class TestExpiry:
                 await watcher.next()
 
     @pytest.mark.parametrize("what", ["went back", "went another way"])
-    async def test_a_token_from_before_a_restore_is_expired(
-        self, client: Client, mover: Mover, token: str, what: str
-    ) -> None:
+    async def test_a_token_before_a_restore_expires(self, client: Client, mover: Mover, token: str, what: str) -> None:
         mover.sql("TRUNCATE task_events RESTART IDENTITY")
         mover.sql("ALTER SEQUENCE event_seq RESTART WITH 1")
         mover.commit()

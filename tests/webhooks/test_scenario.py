@@ -26,9 +26,7 @@ async def end_a_task(client: AsyncContentGenerationClient) -> str:
 
 
 @pytest.mark.costly("two schedulers under load")
-async def test_each_event_arrives_by_one_id_though_a_scheduler_is_killed_while_it_delivers(
-    stack: Stack, engine: sa.Engine
-) -> None:
+async def test_each_event_arrives_by_one_id_though_a_scheduler_dies_delivering(stack: Stack, engine: sa.Engine) -> None:
     first, second = (stack.scheduler(name, CONTENTGEN_WEBHOOK_ALLOW="127.0.0.1") for name in ("first", "second"))
     first.start()
     second.start()

@@ -106,9 +106,7 @@ class TestEvents:
         assert (approved["status"], ended["status"]) == ("approved", "completed")
 
     @pytest.mark.parametrize(("decision", "told"), [(APPROVE, "content.approved"), (REJECT, "content.rejected")])
-    async def test_a_review_is_told_after_its_content_waited_for_it(
-        self, site: Site, made: Maker, decision: int, told: str
-    ) -> None:
+    async def test_a_review_is_told_after_the_wait(self, site: Site, made: Maker, decision: int, told: str) -> None:
         await site.create(site.receiver.url, "content.pending_review", "content.approved", "content.rejected")
         content = await made(auto_approve=False)
         await made.review(content.content_id, decision)
