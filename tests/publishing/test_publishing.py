@@ -80,14 +80,6 @@ class TestClaim:
         again = {entry.claim_id for entry in await made.claim(limit=3)}
         assert len(first | again) == 6
 
-    async def test_scheduled_entries_are_not_claimed_before_their_time(self, made: Maker, engine: sa.Engine) -> None:
-        content = await made()
-        sql(engine, "UPDATE publish_pool SET schedule_time = now() + interval '1 hour'")
-        assert await made.claim() == []
-        sql(engine, "UPDATE publish_pool SET schedule_time = now()")
-        (entry,) = await made.claim()
-        assert entry.content_id == content.content_id
-
 
 class TestReport:
     async def test_a_published_entry_is_final(self, made: Maker) -> None:

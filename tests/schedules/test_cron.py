@@ -240,17 +240,18 @@ def test_nothing_runs_before_its_time(catch_up: CatchUp) -> None:
 
 
 @pytest.mark.parametrize(
-    ("catch_up", "runs"), [(CatchUp.SKIP, []), (CatchUp.ONE, [at(14)]), (CatchUp.ALL, [at(12), at(13), at(14)])]
+    ("catch_up", "missed", "with_one_on_time"),
+    [
+        (CatchUp.SKIP, [], [at(14)]),
+        (CatchUp.ONE, [at(14)], [at(14)]),
+        (CatchUp.ALL, [at(12), at(13), at(14)], [at(12), at(13), at(14)]),
+    ],
 )
-def test_missed_ticks_are_skipped_or_run_once_or_all(catch_up: CatchUp, runs: list[datetime]) -> None:
-    assert plan(HOURLY, catch_up, NOON, at(14) + MINUTE) == Plan(runs, Due(at(15), at(15)))
-
-
-@pytest.mark.parametrize(
-    ("catch_up", "runs"), [(CatchUp.SKIP, [at(14)]), (CatchUp.ONE, [at(14)]), (CatchUp.ALL, [at(12), at(13), at(14)])]
-)
-def test_a_tick_on_time_runs_whatever_was_missed(catch_up: CatchUp, runs: list[datetime]) -> None:
-    assert plan(HOURLY, catch_up, NOON, at(14) + SECOND) == Plan(runs, Due(at(15), at(15)))
+def test_missed_ticks_are_skipped_or_run_once_or_all(
+    catch_up: CatchUp, missed: list[datetime], with_one_on_time: list[datetime]
+) -> None:
+    for late, runs in ((MINUTE, missed), (SECOND, with_one_on_time)):
+        assert plan(HOURLY, catch_up, NOON, at(14) + late) == Plan(runs, Due(at(15), at(15)))
 
 
 def test_a_missed_tick_is_late_by_more_than_its_grace() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import cast
 
@@ -105,15 +105,16 @@ PATIENCE_S = 60
 MANY, FEW = 200, 5
 
 
-@contextmanager
-def watches(queue: SendQueue, **counts: int) -> Iterator[None]:
-    """So many watches of each caller."""
-    with ExitStack() as stack:
-        for caller, count in counts.items():
-            CALLER.set(caller)
-            for _ in range(count):
-                stack.enter_context(queue.watch())
-        yield
+@asynccontextmanager
+async def watches(queue: SendQueue, **counts: int) -> AsyncIterator[None]:
+    """So many watches of each caller, for a bounded time."""
+    async with asyncio.timeout(PATIENCE_S):
+        with ExitStack() as stack:
+            for caller, count in counts.items():
+                CALLER.set(caller)
+                for _ in range(count):
+                    stack.enter_context(queue.watch())
+            yield
 
 
 def queued(queue: SendQueue, caller: str, count: int, order: list[str]) -> list[asyncio.Future[None]]:
@@ -127,9 +128,8 @@ def queued(queue: SendQueue, caller: str, count: int, order: list[str]) -> list[
 
 async def test_callers_take_turns_however_much_one_of_them_has_to_send() -> None:
     queue, order = SendQueue(), list[str]()
-    with watches(queue, a=2, b=2):
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*queued(queue, "a", MANY, order), *queued(queue, "b", FEW, order))
+    async with watches(queue, a=2, b=2):
+        await asyncio.gather(*queued(queue, "a", MANY, order), *queued(queue, "b", FEW, order))
     first_of_b = order.index("b")
     assert order[first_of_b : first_of_b + 2 * FEW].count("b") >= FEW - 1
     assert order.count("a") == MANY
@@ -137,22 +137,20 @@ async def test_callers_take_turns_however_much_one_of_them_has_to_send() -> None
 
 async def test_a_caller_with_one_watch_waits_for_nobody() -> None:
     queue, order = SendQueue(), list[str]()
-    with watches(queue, a=2, b=1):
+    async with watches(queue, a=2, b=1):
         flood = queued(queue, "a", MANY, order)
         assert all(turn.done() for turn in queued(queue, "b", FEW, order))
         assert not flood[-1].done()
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*flood)
+        await asyncio.gather(*flood)
 
 
 async def test_a_turn_that_nobody_waits_for_any_more_is_passed_over() -> None:
     queue = SendQueue()
-    with watches(queue, a=2):
+    async with watches(queue, a=2):
         turns = queued(queue, "a", MANY, [])
         for turn in turns[:-1]:
             turn.cancel()
-        async with asyncio.timeout(PATIENCE_S):
-            await turns[-1]
+        await turns[-1]
 
 
 @pytest.mark.parametrize(
@@ -161,9 +159,8 @@ async def test_a_turn_that_nobody_waits_for_any_more_is_passed_over() -> None:
 async def test_the_budget_rises(monkeypatch: pytest.MonkeyPatch, most: float, rises: bool) -> None:
     monkeypatch.setattr(sending, "MAX_ROUND", most)
     queue = SendQueue()
-    with watches(queue, a=2):
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*queued(queue, "a", MANY, []))
+    async with watches(queue, a=2):
+        await asyncio.gather(*queued(queue, "a", MANY, []))
     if rises:
         assert sending.FIRST_SENDS < queue.budget <= sending.MAX_SENDS
     else:
@@ -176,16 +173,14 @@ async def test_the_largest_caller_s_watches_end_where_the_event_loop_lags(monkey
     monkeypatch.setattr(sending, "MAX_SENDS", 0)
     queue, order, ended = SendQueue(), list[str](), asyncio.get_running_loop().create_future()
     queue.on_overrun = ended.set_result
-    with watches(queue, a=2, b=2):
+    async with watches(queue, a=2, b=2):
         few, many = queued(queue, "b", FEW, order), queued(queue, "a", MANY, order)
-        async with asyncio.timeout(PATIENCE_S):
-            assert await ended == "a"
+        assert await ended == "a"
         errors = [turn.exception() for turn in many]
         assert all(isinstance(error, Overrun) and error.kind is WatchOverrun for error in errors)
         assert not any(turn.done() for turn in few)
         monkeypatch.undo()
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*few)
+        await asyncio.gather(*few)
     with pytest.raises(Overrun):
         await many[0]
 

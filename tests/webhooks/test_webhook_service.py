@@ -363,12 +363,6 @@ class TestPing:
         assert site.receiver.received[0].message["data"] == {"webhook_id": hook}
         assert await site.deliveries(hook) == [delivery]
 
-    async def test_a_ping_that_fails_is_not_repeated(self, site: Site) -> None:
-        site.receiver.answer = status(500)
-        hook = await site.hook()
-        delivery = await site.ping(hook)
-        assert (delivery.status, delivery.last_error, delivery.attempt_count) == (EXHAUSTED, "HTTP 500", 1)
-
 
 class TestManagement:
     async def test_what_the_mask_names_is_changed(self, site: Site) -> None:
