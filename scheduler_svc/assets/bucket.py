@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,14 +19,14 @@ from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotF
 from obstore.store import S3Store
 
 from contentgen.service.settings import SettingsError
-from scheduler_svc.assets.objects import Incoming
+from scheduler_svc.assets.objects import Incoming, as_unavailable
 from scheduler_svc.config import Bucket
-from scheduler_svc.domain.errors import AssetStoreUnavailable
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
 
 
+_ERRORS = (BaseError, OSError, ValueError)
 _IDENTITY = "store-id"
 """The object that holds the store's id."""
 TIMEOUT = timedelta(seconds=30)
@@ -68,7 +68,7 @@ class BucketStore:
             config["endpoint"] = bucket.endpoint
         region = bucket.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         plain = bucket.endpoint is not None and bucket.endpoint.startswith("http://")
-        with _as_unavailable():
+        with as_unavailable(*_ERRORS):
             self._store, self._for_deletes = (
                 S3Store(
                     bucket.name,
@@ -83,7 +83,7 @@ class BucketStore:
             )
 
     def identity(self, *, create: bool = False) -> str | None:
-        with _as_unavailable():
+        with as_unavailable(*_ERRORS):
             # a missing object is denied, too, if the credentials may not list the bucket
             with suppress(FileNotFoundError, NotFoundError, PermissionDeniedError):
                 return self._identity()
@@ -107,29 +107,18 @@ class BucketStore:
             obstore.put(self._store, _IDENTITY, data)
 
     def incoming(self) -> Incoming:
-        try:
+        with as_unavailable(OSError):
             return Incoming(tempfile.TemporaryFile())
-        except OSError as error:
-            raise AssetStoreUnavailable(str(error)) from None
 
     def keep(self, incoming: Incoming, sha256: str) -> None:
-        with _as_unavailable():
+        with as_unavailable(*_ERRORS):
             incoming.file.seek(0)
             obstore.put(self._store, sha256, incoming.file)
 
     def read(self, sha256: str, offset: int, length: int) -> bytes:
-        with _as_unavailable():
+        with as_unavailable(*_ERRORS):
             return bytes(obstore.get_range(self._store, sha256, start=offset, length=length))
 
     def delete(self, sha256: str) -> None:
-        with _as_unavailable():
+        with as_unavailable(*_ERRORS):
             obstore.delete(self._for_deletes, sha256)
-
-
-@contextmanager
-def _as_unavailable() -> Iterator[None]:
-    """Raises AssetStoreUnavailable with the first line of an error: further ones may show a request's details."""
-    try:
-        yield
-    except (BaseError, OSError, ValueError) as error:
-        raise AssetStoreUnavailable((str(error).strip().splitlines() or [type(error).__name__])[0]) from None

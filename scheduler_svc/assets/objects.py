@@ -7,9 +7,9 @@ before it reads or writes there, and does not serve.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Concatenate, ParamSpec, Protocol, Self, TypeVar
@@ -50,6 +50,15 @@ class Incoming:
         if self.path:
             with suppress(OSError):
                 self.path.unlink()
+
+
+@contextmanager
+def as_unavailable(*errors: type[Exception]) -> Iterator[None]:
+    """Raises AssetStoreUnavailable with the first line of an error: further ones may show a request's details."""
+    try:
+        yield
+    except errors as error:
+        raise AssetStoreUnavailable((str(error).strip().splitlines() or [type(error).__name__])[0]) from None
 
 
 class ObjectStore(Protocol):

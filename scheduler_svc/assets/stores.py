@@ -13,11 +13,10 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from scheduler_svc.assets.objects import Incoming, ObjectStore
+from scheduler_svc.assets.objects import Incoming, ObjectStore, as_unavailable
 from scheduler_svc.config import Bucket
 from scheduler_svc.domain.errors import AssetStoreUnavailable
 
@@ -49,7 +48,7 @@ class FolderStore:
 
     def identity(self, *, create: bool = False) -> str | None:
         path = self._folder / "store-id"
-        with _as_unavailable():
+        with as_unavailable(OSError):
             if create and not path.exists():
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _create(path, uuid.uuid4().hex)
@@ -59,7 +58,7 @@ class FolderStore:
         return text
 
     def incoming(self) -> Incoming:
-        with _as_unavailable():
+        with as_unavailable(OSError):
             self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=self._incoming)
             return Incoming(os.fdopen(descriptor, "w+b"), Path(name))
@@ -67,7 +66,7 @@ class FolderStore:
     def keep(self, incoming: Incoming, sha256: str) -> None:
         assert incoming.path is not None
         path = self.path(sha256)
-        with _as_unavailable():
+        with as_unavailable(OSError):
             incoming.file.flush()
             os.fsync(incoming.file.fileno())
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,19 +86,11 @@ class FolderStore:
         return data
 
     def delete(self, sha256: str) -> None:
-        with _as_unavailable():
+        with as_unavailable(OSError):
             self.path(sha256).unlink(missing_ok=True)
 
     def path(self, sha256: str) -> Path:
         return self._objects / sha256[:2] / sha256
-
-
-@contextmanager
-def _as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise AssetStoreUnavailable(str(error)) from None
 
 
 def _create(path: Path, text: str) -> None:

@@ -31,7 +31,7 @@ class AuditService(AuditServiceServicer):
         event_filter = AuditFilter(request.actor, request.method, low, below)
         scope = caller().scope
         result = await self._reads.run(lambda tx: tx.audit.list(scope, event_filter, page.limit))
-        events, token = page.cut(result.events, _audit_event_message, attrgetter("event_key"), result.rest)
+        events, token = page.cut(result.rows, _audit_event_message, attrgetter("event_key"), result.rest)
         return pb.ListAuditEventsResponse(events=events, next_page_token=token)
 
 

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from scheduler_svc.audit.work import AuditPage
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
-from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts, of_each_account
+from scheduler_svc.database.statements import EACH_ACCOUNT, Page, Statements, accounts, of_each_account
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.audit import AuditEvent, AuditFilter
 from scheduler_svc.schema.tables import NO_SUBMIT, SUBMITS
@@ -128,14 +127,14 @@ class Audit(Statements):
         rows = self._rows(_ACCOUNTS_OF, **_RESOURCES.bind(resources))
         return {(kind, key): account_id for kind, key, account_id in rows if account_id is not None}
 
-    def list(self, scope: Scope, wanted: AuditFilter, limit: int) -> AuditPage:
+    def list(self, scope: Scope, wanted: AuditFilter, limit: int) -> Page[AuditEvent, int]:
         """The newest events of these accounts that are wanted, and where the search stopped."""
         selection = _Selection.of(scope, wanted)
         reads: dict[str, Any] = accounts(scope) | wanted._asdict()
         low = self._lowest(selection, scope, reads)
         events = self._all(AuditEvent, _page(selection), **reads | {"low": low, "limit": limit})
         ended = low == wanted.low or len(events) == limit
-        return AuditPage(events, None if ended else low)
+        return Page(events, None if ended else low)
 
     def _lowest(self, selection: _Selection, scope: Scope, reads: dict[str, Any]) -> int:
         """The lowest key that a page examines."""

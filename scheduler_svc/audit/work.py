@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from scheduler_svc.domain.audit import AuditEvent
 from scheduler_svc.domain.ids import parse_task_id
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
-
-
-class AuditPage(NamedTuple):
-    """Events, newest first. `rest`: the key at which the search stopped early; None: it came to its end."""
-
-    events: list[AuditEvent]
-    rest: int | None
 
 
 def record(tx: Tx, events: Sequence[AuditEvent], *, repeated: bool) -> None:

@@ -72,7 +72,7 @@ class ContentService(PublishPoolCalls):
         result = await self.reads.run(
             lambda tx: tx.contents.list(scope, wanted, page.position, page.limit, oldest_first=request.oldest_first)
         )
-        contents, token = page.cut(result.contents, _listed_content_message, attrgetter("content_id"), result.rest)
+        contents, token = page.cut(result.rows, _listed_content_message, attrgetter("content_id"), result.rest)
         return pb.ListContentsResponse(contents=contents, next_page_token=token)
 
     async def UpdateContent(self, request: pb.UpdateContentRequest, context: object) -> pb.UpdateContentResponse:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from scheduler_svc.domain.account import CallerIdentity, Role, Scope
 from scheduler_svc.domain.change import Snapshot
@@ -39,13 +39,6 @@ from scheduler_svc.webhooks.work import store_review
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
-
-
-class ContentPage(NamedTuple):
-    """Like `TaskPage`, of contents by their ids."""
-
-    contents: list[Content]
-    rest: int | None
 
 
 def _check_etag(content: Content, etag: str) -> None:

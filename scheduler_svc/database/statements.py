@@ -20,7 +20,7 @@ import re
 import select
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import psycopg2
 import sqlalchemy as sa
@@ -32,6 +32,7 @@ from scheduler_svc.domain.account import Scope
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 T = TypeVar("T")
+P = TypeVar("P")
 
 
 class UnconfirmedCommit(psycopg2.OperationalError):
@@ -170,6 +171,13 @@ def driver_sql(statement: sa.TextClause) -> str:
 
 
 _DIALECT = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
+
+
+class Page(NamedTuple, Generic[T, P]):
+    """A part of a list. `rest`: the position at which reading stopped early; None: it came to the end, or the limit."""
+
+    rows: list[T]
+    rest: P | None
 
 
 class Statements:

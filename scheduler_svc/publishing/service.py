@@ -47,7 +47,7 @@ class PublishPoolCalls(ContentServiceServicer):
         scope = caller().scope
         result = await self.reads.run(lambda tx: tx.publish_pool.list(scope, pool_filter, after, page.limit))
         rest = None if result.rest is None else [*result.rest]
-        entries, token = page.cut(result.entries, self._entry, lambda entry: [entry.priority, entry.content_id], rest)
+        entries, token = page.cut(result.rows, self._entry, lambda entry: [entry.priority, entry.content_id], rest)
         return pb.ListPublishPoolResponse(entries=entries, next_page_token=token)
 
     async def ClaimPublishPool(

@@ -15,12 +15,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts
+from scheduler_svc.database.statements import EACH_ACCOUNT, Page, Statements, accounts
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.publishing import EntryChange, PoolFilter, PoolPosition, PublishAttempt, PublishReport
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
-from scheduler_svc.publishing.work import PoolPage
 from scheduler_svc.schema.tables import AWAITS_RETRY, PUBLISH_TIME, PUBLISHABLE
 
 _PENDING, _PUBLISHING = PublishStatus.PENDING, PublishStatus.PUBLISHING
@@ -209,7 +208,9 @@ class PublishPool(Statements):
     def get(self, content_id: int) -> PoolEntry | None:
         return self._one(entry, _GET_ENTRY, content_id=content_id)
 
-    def list(self, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int) -> PoolPage:
+    def list(
+        self, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int
+    ) -> Page[PoolEntry, PoolPosition]:
         """Entries after a position, in the order of claims; with a time in the filter it may stop early."""
         parameters = accounts(scope)
         statuses, of_accounts = wanted.statuses or frozenset(PublishStatus), bool(parameters)
@@ -217,14 +218,14 @@ class PublishPool(Statements):
         ranges = parameters | {"priority": priority, "after": content_id}
         if not wanted.timed:
             entries = self._all(entry, _page(statuses, of_accounts=of_accounts), **ranges, examined=limit)
-            return PoolPage(entries, None)
+            return Page(entries, None)
         ranges["examined"] = MAX_EXAMINED
         bound = self._one(PoolPosition, _bound(statuses, of_accounts=of_accounts), **ranges)
         last_priority, last = bound or _LAST
         times = {"scheduled_after": wanted.scheduled_after, "scheduled_before": wanted.scheduled_before}
         asked = ranges | times | {"last_priority": last_priority, "last": last, "limit": limit}
         entries = self._all(entry, _timed_page(statuses, of_accounts=of_accounts), **asked)
-        return PoolPage(entries, bound if len(entries) < limit else None)
+        return Page(entries, bound if len(entries) < limit else None)
 
     def resume(self, scope: Scope, limit: int) -> int:
         """Makes entries pending whose wait for the next attempt is over, in the order of claims; returns how many."""

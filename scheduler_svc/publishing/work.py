@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.content import PoolEntry, PublishStatus
 from scheduler_svc.domain.errors import InvalidState, NotFound, existing
-from scheduler_svc.domain.publishing import EntryChange, PoolPosition, PublishAttempt, PublishPolicy, PublishReport
+from scheduler_svc.domain.publishing import EntryChange, PublishAttempt, PublishPolicy, PublishReport
 from scheduler_svc.webhooks.work import store_publication
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
-
-
-class PoolPage(NamedTuple):
-    """Like `TaskPage`, of entries of the publish pool by their positions."""
-
-    entries: list[PoolEntry]
-    rest: PoolPosition | None
 
 
 CHANGEABLE = (PublishStatus.PENDING, PublishStatus.FAILED)

@@ -49,7 +49,7 @@ def found(scheduling: Scheduling, scope: Scope = ALL, **wanted: object) -> list[
     event_filter = AuditFilter(**wanted)  # type: ignore[arg-type]
     page = scheduling.run(lambda tx: tx.audit.list(scope, event_filter, 100))
     assert page.rest is None
-    return list(page.events)
+    return list(page.rows)
 
 
 def recorded(scheduling: Scheduling) -> list[str]:
@@ -91,7 +91,7 @@ def test_a_page_examines_only_so_many(scheduling: Scheduling, monkeypatch: pytes
     seen, high, pages = [], events[-1].event_key + 1, 0
     while True:
         page = scheduling.run(lambda tx, below: tx.audit.list(scope, AuditFilter("rare", high=below), 100), high)
-        seen += page.events
+        seen += page.rows
         pages += 1
         if page.rest is None:
             break

@@ -148,7 +148,7 @@ def test_few_that_wait_for_review_are_found_at_once(contents: Scheduling, monkey
     store(contents, "CASE WHEN n <= 2 THEN 1 ELSE 2 END")
     for scope in (ALL, Scope((2, 3))):
         page = page_of(contents, scope, ContentFilter(ReviewStatus.PENDING_REVIEW))
-        assert ([content.content_id for content in page.contents], page.rest) == ([2, 1], None)
+        assert ([content.content_id for content in page.rows], page.rest) == ([2, 1], None)
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope((1,))], ids=["all", "an account"])
@@ -162,7 +162,7 @@ def test_many_contents_that_wait_for_review_are_found_at_once(
     stored = contents.sql("SELECT content_id, account_id FROM contents WHERE review_status = 1 ORDER BY content_id")
     waiting = [key for key, account in (stored if oldest_first else reversed(stored)) if account in scope]
     page = page_of(contents, scope, ContentFilter(ReviewStatus.PENDING_REVIEW), oldest_first=oldest_first)
-    assert ([content.content_id for content in page.contents], page.rest) == (waiting[:4], waiting[3])
+    assert ([content.content_id for content in page.rows], page.rest) == (waiting[:4], waiting[3])
 
 
 # The search index of contents: a search by it finds what a plain query finds, whatever is indexed by then.

@@ -900,7 +900,7 @@ def test_a_page_of_the_pool_by_time_examines_a_bounded_part_of_it(
 ) -> None:
     monkeypatch.setattr("scheduler_svc.publishing.sql.MAX_EXAMINED", ROWS)
     wanted = PoolFilter(scheduled_after=datetime(2030, 1, 31, tzinfo=UTC))
-    plans = backlog.plans(backlog.cold, lambda tx: tx.publish_pool.list(scope, wanted, None, PAGE).entries == [])
+    plans = backlog.plans(backlog.cold, lambda tx: tx.publish_pool.list(scope, wanted, None, PAGE).rows == [])
     assert len(plans) == 2
     check(plans, 2 * len(PublishStatus) * MAX_BUFFERS_A_ROW * ROWS)
 

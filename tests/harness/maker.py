@@ -11,7 +11,7 @@ from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from scheduler_svc.contents.work import ContentPage
+from scheduler_svc.contents.sql.reads import ContentPage
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import ContentFilter
 from tests.harness.client import pages_of
@@ -176,8 +176,8 @@ def pages(scheduling: Scheduling, scope: Scope, wanted: ContentFilter, *, oldest
     """The ids of all pages together. A page that says where it stopped must not be full."""
     ids: list[int] = []
     after: int | None = None
-    while (page := page_of(scheduling, scope, wanted, after, oldest_first=oldest_first)).contents or page.rest:
-        assert page.rest is None or len(page.contents) < PAGE
-        ids += [content.content_id for content in page.contents]
+    while (page := page_of(scheduling, scope, wanted, after, oldest_first=oldest_first)).rows or page.rest:
+        assert page.rest is None or len(page.rows) < PAGE
+        ids += [content.content_id for content in page.rows]
         after = page.rest or ids[-1]
     return ids

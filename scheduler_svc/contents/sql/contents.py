@@ -8,8 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from scheduler_svc.contents.sql.reads import LISTED, WHOLE, ContentList, Selection, content
-from scheduler_svc.contents.work import ContentPage
+from scheduler_svc.contents.sql.reads import LISTED, WHOLE, ContentList, ContentPage, Selection, content
 from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.statements import Statements
 from scheduler_svc.domain.account import Scope

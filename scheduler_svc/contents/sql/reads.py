@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from scheduler_svc.contents.sql.search import Search, searched
-from scheduler_svc.contents.work import ContentPage
 from scheduler_svc.database.batch import array
-from scheduler_svc.database.statements import EACH_ACCOUNT, Pipeline, Statements, accounts, of_each_account
+from scheduler_svc.database.statements import EACH_ACCOUNT, Page, Pipeline, Statements, accounts, of_each_account
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import Asset, Content, ContentFilter, LeftOut, PublishStatus, ReviewStatus
 from scheduler_svc.domain.ids import KEY_MAX
@@ -29,6 +28,8 @@ from scheduler_svc.schema.tables import NOT_APPROVED
 
 MAX_EXAMINED = 5_000
 """Contents of which a page finds out whether they match: a few ms, with a search some 50."""
+
+ContentPage = Page[Content, int]
 
 ENTRY_STATUS = f"(SELECT {SEEN_STATUS} FROM publish_pool AS p WHERE p.content_id = contents.content_id)"
 """The state of a content's entry in the pool; null: it has none."""
@@ -259,7 +260,7 @@ class ContentList(Statements):
         for read, part in parts if self._of.oldest_first else reversed(parts):
             if part.low < part.high and len(contents) < limit:
                 page = read(part, limit - len(contents))
-                contents += page.contents
+                contents += page.rows
                 if page.rest is not None:
                     return ContentPage(contents, page.rest)
         return ContentPage(contents, None)
@@ -271,7 +272,9 @@ class ContentList(Statements):
         )
         named = {"ids": array("bigint", candidates), "limit": limit}
         contents = self._all(content, page_of(LISTED, self._of), **self._values, **named)
-        return ContentPage(contents, None if rest is None or len(contents) == limit else self._behind(rest))
+        if rest is None or len(contents) == limit:
+            return ContentPage(contents, None)
+        return ContentPage(contents, self._behind(rest))
 
     def _read_newer(self, ids: _Ids, limit: int) -> ContentPage:
         return self._scan(ids, self._examined(ids), limit)

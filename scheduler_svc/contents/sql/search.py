@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from scheduler_svc.database.batch import array
-from scheduler_svc.database.statements import Statements, accounts
+from scheduler_svc.database.statements import Page, Statements, accounts
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.change import Snapshot
 from scheduler_svc.watch.sql import Snapshots
@@ -128,16 +127,6 @@ def _find(*, oldest_first: bool, of_accounts: bool) -> sa.TextClause:
     """)
 
 
-class Candidates(NamedTuple):
-    """Contents that may have the words, in the order of the list, and `rest`, where the search stopped.
-
-    The search goes on with contents below `rest` or, oldest first, from it on; None: it came to the end.
-    """
-
-    ids: list[int]
-    rest: int | None
-
-
 class Search(Statements):
     """Statements on `content_grams` and `search_index`."""
 
@@ -167,8 +156,11 @@ class Search(Statements):
 
     def find(
         self, scope: Scope, words: Sequence[str], low: int, high: int, limit: int, *, oldest_first: bool
-    ) -> Candidates:
-        """Up to `limit` indexed contents from `low` to below `high` that may have all the words."""
+    ) -> Page[int, int]:
+        """Up to `limit` indexed contents from `low` to below `high` that may have all the words, in the list's order.
+
+        The search goes on with contents below `rest` or, oldest first, from it on.
+        """
         statement = _find(oldest_first=oldest_first, of_accounts=scope.accounts is not None)
         parameters = {"words": array("text", words), **accounts(scope)}
         ids: list[int] = []
@@ -183,10 +175,10 @@ class Search(Statements):
             places = {"first": first, "last": last, "low": low, "high": high}
             ids += self._all(int, statement, **parameters, **places, limit=limit - len(ids))
             if len(ids) == limit:
-                return Candidates(ids, ids[-1] + oldest_first)
+                return Page(ids, ids[-1] + oldest_first)
             if oldest_first:
                 low = (last + 1) << _SEGMENT_BITS
             else:
                 high = last << _SEGMENT_BITS
             batch, segments_left = min(2 * batch, _LAST_BATCH), segments_left - batch
-        return Candidates(ids, None if segments_left else low if oldest_first else high)
+        return Page(ids, None if segments_left else low if oldest_first else high)
