@@ -51,7 +51,7 @@ from scheduler_svc.replica import timed_loops
 from scheduler_svc.replica.pools import Pools
 from scheduler_svc.replica.signal_router import SignalRouter
 from scheduler_svc.retention.loop import Retention
-from scheduler_svc.retention.sql import PgMaintenance
+from scheduler_svc.retention.sql import vacuum
 from scheduler_svc.runtime import server as grpc_server
 from scheduler_svc.runtime.access import AuthInterceptor, KnownTokens, Limits
 from scheduler_svc.runtime.auditing import Auditor
@@ -80,7 +80,7 @@ from scheduler_svc.transactions import Database
 from scheduler_svc.watch.feed import ChangeFeed, WatchInterest
 from scheduler_svc.watch.watches import Watches
 from scheduler_svc.webhooks.loop import DeliveryLoop, check_backlogs
-from scheduler_svc.webhooks.sender import Names, WebhookAddresses, WebhookSender
+from scheduler_svc.webhooks.sender import Names, WebhookSender, address_problem
 from scheduler_svc.webhooks.service import WebhookService
 from scheduler_svc.webhooks.work import WebhookInterest
 
@@ -376,7 +376,7 @@ class Replica:
         expiry = Periodic("expiry", timed_loops.expiry(pools.loops), needed)
         ticks = Ticks(self._bounds, read_template, tracer=self._tracer)
         schedules = Periodic("schedules", loop.ticking(pools.loops, ticks, self._metrics), needed)
-        housekeeping = timed_loops.Housekeeping(pools.loops, PgMaintenance(engine).vacuum)
+        housekeeping = timed_loops.Housekeeping(pools.loops, partial(vacuum, engine))
         floors = timed_loops.FloorLoop(pools.loops)
         watch = Periodic("watch", self._feed.run_once, needed)
         self._feed.wake = watch.wake
@@ -514,7 +514,7 @@ class Replica:
             "WebhookService": WebhookService(
                 pools.reads,
                 pools.operators,
-                url_problem=WebhookAddresses(self._addresses, self._names).problem,
+                url_problem=partial(address_problem, self._addresses, self._names),
                 send=self._sender.send,
                 changed=self._deliveries.read,
             ),

@@ -156,13 +156,7 @@ class Sweeps(Statements):
         return self._all(int, _DELETE_AUDIT_EVENTS, since=since, until=until, limit=limit)
 
 
-class PgMaintenance:
-    """Statements that run outside of transactions."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-
-    def vacuum(self) -> None:
-        """Vacuums the tables that rows pass through quickly, while their dead rows are few; skips locked tables."""
-        with self._engine.connect() as connection:
-            connection.execute(_VACUUM)
+def vacuum(engine: sa.Engine) -> None:
+    """Vacuums the tables that rows pass through quickly, while their dead rows are few; skips locked tables."""
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(_VACUUM)

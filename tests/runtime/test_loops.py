@@ -20,7 +20,7 @@ from scheduler_svc.dispatch.streams import Streams
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.leases.recover import promote_due
 from scheduler_svc.replica import timed_loops as recovery
-from scheduler_svc.retention.sql import PgMaintenance
+from scheduler_svc.retention.sql import vacuum
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.file_reload import FileReload
 from scheduler_svc.runtime.group_committer import GroupCommitter
@@ -118,17 +118,17 @@ class TestReaper:
 async def test_housekeeping_folds_counts_and_vacuums_only_after_many_changes(
     calls: Calls, scheduling: Scheduling, engine: sa.Engine
 ) -> None:
-    vacuum = Mock(wraps=PgMaintenance(engine).vacuum)
-    housekeeping = recovery.Housekeeping(calls, vacuum)
+    vacuums = Mock(wraps=lambda: vacuum(engine))
+    housekeeping = recovery.Housekeeping(calls, vacuums)
     scheduling.submit_one()
     housekeeping.moved(1)
     await housekeeping.run_once()
     assert scheduling.sql("SELECT * FROM count_deltas") == []
-    vacuum.assert_not_called()
+    vacuums.assert_not_called()
     housekeeping.moved(recovery.MIN_MOVES_TO_VACUUM)
     await housekeeping.run_once()
     await housekeeping.run_once()
-    vacuum.assert_called_once()
+    vacuums.assert_called_once()
 
 
 class TestPeriodic:

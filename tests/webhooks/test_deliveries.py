@@ -16,7 +16,7 @@ from scheduler_svc.domain.errors import TooManyWebhooks
 from scheduler_svc.domain.webhook import MAX_WEBHOOKS, AddressPolicy, Claim, DeliveryAttempt
 from scheduler_svc.transactions import Tx
 from scheduler_svc.webhooks import work as webhooks
-from scheduler_svc.webhooks.sender import Names, WebhookAddresses, WebhookSender
+from scheduler_svc.webhooks.sender import Names, WebhookSender, address_problem
 from tests.harness.receivers import SILENT, naming, receiving
 from tests.harness.scheduling import Scheduling, overtaken
 from tests.harness.waiting import wait_until_async
@@ -95,7 +95,7 @@ async def test_names_that_are_never_answered_hold_up_no_others() -> None:
             await wait_until_async(lambda: hosts <= server.asked, within=PATIENCE_S, what="all names are asked for")
             response = await sender.send(attempt(f"http://news.example:{receiver.port}/"))
             assert response.delivered, response
-            assert await WebhookAddresses(AddressPolicy(), names).problem("https://news.example/"), "it is checked too"
+            assert await address_problem(AddressPolicy(), names, "https://news.example/"), "it is checked too"
             assert not any(task.done() for task in tries)
             for pending_task in tries:
                 pending_task.cancel()
