@@ -247,13 +247,12 @@ _OUTCOMES = UnnestedRows(
     webhook_id="bigint",
     claim_expire_time="timestamptz",
     delivered="boolean",
-    final="boolean",
     gone="boolean",
     status_code="integer",
     error="text",
     delay="float8",
 )
-# The fence: only while the claim of this try is the latest.
+# The fence: only while the claim of this try is the latest. A ping has expired when it is stored.
 _RECORD_TRIES = sa.text(f"""
     UPDATE webhook_deliveries AS d SET status = n.status, last_status_code = n.status_code, last_error = n.error,
         next_attempt_time = CASE WHEN n.status = {DeliveryStatus.PENDING}
@@ -261,7 +260,7 @@ _RECORD_TRIES = sa.text(f"""
         end_time = CASE WHEN n.status <> {DeliveryStatus.PENDING} THEN now() END
     FROM (
         SELECT r.*, x.row, CASE WHEN r.delivered THEN {DeliveryStatus.DELIVERED}
-            WHEN r.final OR now() + make_interval(secs => r.delay) > x.expire_time THEN {DeliveryStatus.EXHAUSTED}
+            WHEN r.gone OR now() + make_interval(secs => r.delay) > x.expire_time THEN {DeliveryStatus.EXHAUSTED}
             ELSE {DeliveryStatus.PENDING} END AS status
         FROM {_OUTCOMES.source}, LATERAL (
             SELECT y.ctid AS row, y.expire_time, y.next_attempt_time FROM webhook_deliveries AS y

@@ -47,15 +47,13 @@ class WebhookEvent(NamedTuple):
 class DeliveryOutcome(NamedTuple):
     """How a try went that was claimed until `claim_expire_time`.
 
-    `final`: without success it is not tried again. `gone`: the webhook is deactivated. `delay`: seconds until the next
-    try.
+    `gone`: it is not tried again, and the webhook is deactivated. `delay`: seconds until the next try.
     """
 
     delivery_id: int
     webhook_id: int
     claim_expire_time: datetime
     delivered: bool
-    final: bool
     gone: bool
     status_code: int
     error: str
@@ -245,25 +243,21 @@ def next_round(tx: Tx, tried: Sequence[Tried], free: Mapping[int, int], limit: i
     return DeliveryRound([], more=False, next_due=tx.deliveries.next_due([key for key, n in free.items() if not n]))
 
 
-def record(tx: Tx, tried: Sequence[Tried], *, final: bool = False) -> None:
-    """Records how tries went; `final`: none of them is repeated. Those that are not this replica's any more stay."""
+def record(tx: Tx, tried: Sequence[Tried]) -> None:
+    """Records how tries went. Those that are not this replica's any more stay."""
     if tried:
-        outcomes = [
-            _outcome(result, final=final) for result in sorted(tried, key=lambda result: result.attempt.delivery_id)
-        ]
-        tx.deliveries.record(outcomes)
+        tx.deliveries.record(sorted(map(_outcome, tried)))
         if any(result.response.gone for result in tried):
             tx.signals.webhooks = True
 
 
-def _outcome(tried: Tried, *, final: bool) -> DeliveryOutcome:
+def _outcome(tried: Tried) -> DeliveryOutcome:
     attempt, response = tried
     return DeliveryOutcome(
         attempt.delivery_id,
         attempt.webhook_id,
         attempt.claim_expire_time,
         response.delivered,
-        final or response.gone,
         response.gone,
         response.status_code,
         response.error,
@@ -278,7 +272,7 @@ def claim_ping(tx: Tx, scope: Scope, webhook_id: int) -> DeliveryAttempt:
 
 
 def record_ping(tx: Tx, tried: Tried) -> Delivery:
-    record(tx, [tried], final=True)
+    record(tx, [tried])
     return _get_delivery(tx, tried.attempt.delivery_id)
 
 

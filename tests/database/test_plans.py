@@ -337,7 +337,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def record_deliveries(tx: Tx) -> bool:
     ids = range(60_001 - ROWS, 60_001)
-    tx.deliveries.record([DeliveryOutcome(key, 1 + key % 3, EPOCH, True, False, False, 200, "", 5.0) for key in ids])
+    tx.deliveries.record([DeliveryOutcome(key, 1 + key % 3, EPOCH, True, False, 200, "", 5.0) for key in ids])
     return True
 
 
