@@ -40,6 +40,14 @@ class Audit:
         events: list[dict[str, Any]] = (await self.operator("AuditService/ListAuditEvents", **wanted)).get("events", [])
         return events
 
+    async def refusal(self, token: str, rpc: str, code: StatusCode, reason: str, **fields: Any) -> dict[str, Any]:
+        """The one event of a call that is refused, and tells so, without that and its time."""
+        with refused(code, reason):
+            await self.by(token)(rpc, **fields)
+        event = await self.event(method=rpc)
+        assert event.pop("outcome") == f"{code.name} {reason}"
+        return event
+
     async def event(self, **wanted: Any) -> dict[str, Any]:
         """The one event, once there is one, without its time."""
         events: list[dict[str, Any]] = []
@@ -119,26 +127,20 @@ async def test_a_submit_is_recorded_a_moment_later(audit: Audit) -> None:
     }
 
 
+DENIED = StatusCode.PERMISSION_DENIED
+DRAIN, DEACTIVATE, RETRY = "WorkerPoolService/DrainWorker", "AccountService/DeactivateAccount", "TaskService/RetryTask"
+
+
 async def test_refused_calls_are_recorded_with_their_reason(audit: Audit) -> None:
-    with refused(StatusCode.PERMISSION_DENIED, "ROLE_FORBIDDEN"):
-        await audit.by("w-token")("TaskService/CancelTask", task_id="task-0000000000000001")
-    event = await audit.event(actor="w")
-    assert (event["method"], event["outcome"]) == ("TaskService/CancelTask", "PERMISSION_DENIED ROLE_FORBIDDEN")
-    with refused(StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"):
-        await audit.by("guessed")("TaskService/RetryTask", task_id="task-0000000000000001")
-    event = await audit.event(method="TaskService/RetryTask")
-    assert event == {"method": "TaskService/RetryTask", "outcome": "UNAUTHENTICATED TOKEN_INVALID"}
-    with refused(StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"):
-        await audit.by("op1-token")("WorkerPoolService/DrainWorker", worker_id="w1")
-    assert await audit.event(actor="op1") == {
-        "actor": "op1",
-        "account_id": "1",
-        "method": "WorkerPoolService/DrainWorker",
-        "outcome": "PERMISSION_DENIED ACCOUNT_FORBIDDEN",
-    }
-    with refused(StatusCode.PERMISSION_DENIED, "ACCOUNT_FORBIDDEN"):
-        await audit.by("op1-token")("AccountService/DeactivateAccount", account_id=2)
-    event = await audit.event(actor="op1", method="AccountService/DeactivateAccount")
+    unknown = "task-0000000000000001"
+    event = await audit.refusal("w-token", "TaskService/CancelTask", DENIED, "ROLE_FORBIDDEN", task_id=unknown)
+    assert event["actor"] == "w"
+    event = await audit.refusal("guessed", RETRY, StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", task_id=unknown)
+    assert event == {"method": RETRY}
+    event = await audit.refusal("op1-token", DRAIN, DENIED, "ACCOUNT_FORBIDDEN", worker_id="w1")
+    assert event == {"actor": "op1", "account_id": "1", "method": DRAIN}
+    event = await audit.refusal("op1-token", DEACTIVATE, DENIED, "ACCOUNT_FORBIDDEN", account_id=2)
+    assert event["actor"] == "op1"
     assert (event["account_id"], event["resource"]) == ("2", "account:2"), "of the account that was asked for"
 
 
@@ -161,12 +163,9 @@ async def test_what_a_batch_has_beyond_some_accounts_is_of_none(audit: Audit, mo
 
 
 async def test_a_refused_call_is_of_the_account_of_what_it_named(audit: Audit) -> None:
-    task = (await audit.operator("TaskService/SubmitTask", account_id=2, topic="a topic"))["task"]
-    with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE"):
-        await audit.operator("TaskService/RetryTask", task_id=task["task_id"])
-    event = await audit.event(method="TaskService/RetryTask")
-    assert (event["account_id"], event["resource"]) == ("2", f"task:{task['task_id']}")
-    assert event["outcome"] == "FAILED_PRECONDITION INVALID_STATE"
+    task_id = (await audit.operator("TaskService/SubmitTask", account_id=2, topic="a topic"))["task"]["task_id"]
+    event = await audit.refusal("op-token", RETRY, StatusCode.FAILED_PRECONDITION, "INVALID_STATE", task_id=task_id)
+    assert (event["account_id"], event["resource"]) == ("2", f"task:{task_id}")
 
 
 async def test_a_deletion_is_of_the_account_of_what_is_gone(audit: Audit) -> None:
@@ -179,9 +178,10 @@ async def test_a_deletion_is_of_the_account_of_what_is_gone(audit: Audit) -> Non
 
 @pytest.mark.parametrize("task_id", ["sk-1234abcd", "my secret is 1234", "x" * 1_000, "a\nb", "密码"])
 async def test_a_text_in_place_of_an_id_is_not_repeated(audit: Audit, task_id: str) -> None:
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
-        await audit.operator("TaskService/CancelTask", task_id=task_id)
-    assert (await audit.event(method="TaskService/CancelTask"))["resource"] == "task:?"
+    event = await audit.refusal(
+        "op-token", "TaskService/CancelTask", StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", task_id=task_id
+    )
+    assert event["resource"] == "task:?"
 
 
 async def test_a_claim_that_finds_nothing_is_not_recorded(audit: Audit) -> None:
@@ -228,9 +228,8 @@ async def test_the_last_submits_of_a_stopping_replica_are_recorded(replica: Repl
 
 
 async def test_a_worker_is_named_if_it_exists(audit: Audit, channel: aio.Channel) -> None:
-    with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
-        await audit.operator("WorkerPoolService/DrainWorker", worker_id="sk-1234abcd")
-    assert (await audit.event(method="WorkerPoolService/DrainWorker"))["resource"] == "worker:?"
+    event = await audit.refusal("op-token", DRAIN, StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", worker_id="sk-1234abcd")
+    assert event["resource"] == "worker:?"
     async with ScriptedWorker(channel, token="w-token"):
         await audit.operator("WorkerPoolService/ResizeWorker", worker_id="w1", slots=2)
     assert (await audit.event(method="WorkerPoolService/ResizeWorker"))["resource"] == "worker:w1"

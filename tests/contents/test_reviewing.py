@@ -32,6 +32,12 @@ async def claim(made: Maker, reviewer: str = "", **fields: Any) -> pb.Content | 
     return answer.content if answer.HasField("content") else None
 
 
+async def claimed(made: Maker, reviewer: str = "", **fields: Any) -> pb.Content:
+    content = await claim(made, reviewer, **fields)
+    assert content is not None
+    return content
+
+
 async def release(made: Maker, content_id: int) -> pb.Content:
     return (await made.contents.ReleaseReview(pb.ReleaseReviewRequest(content_id=content_id))).content
 
@@ -112,9 +118,7 @@ class TestClaims:
     async def test_two_reviewers_get_different_contents_the_oldest_first(self, made: Maker) -> None:
         await made()
         first, second = await made(auto_approve=False), await made(auto_approve=False)
-        one, two = await claim(made, "anna"), await claim(made, "boris")
-        assert one
-        assert two
+        one, two = await claimed(made, "anna"), await claimed(made, "boris")
         assert [one.content_id, two.content_id] == [first.content_id, second.content_id]
         assert [one.review_holder, two.review_holder] == ["anna", "boris"]
         assert one.etag == first.etag, "no decision on it is stale"
@@ -125,13 +129,11 @@ class TestClaims:
         await made(auto_approve=False)
         holds = "SELECT extract(epoch FROM review_claim_expire_time - now()) FROM contents"
         for lease, low, high in ((None, 590, 600), (Duration(seconds=5), 0, 5)):
-            claimed = await claim(made, lease=lease)
-            assert claimed
+            content = await claimed(made, lease=lease)
             ((seconds,),) = sql(engine, holds)
             assert low < seconds <= high
-            await release(made, claimed.content_id)
-        longest = await claim(made, lease=Duration(seconds=315_576_000_000))
-        assert longest
+            await release(made, content.content_id)
+        longest = await claimed(made, lease=Duration(seconds=315_576_000_000))
         assert longest.review_claim_expire_time.ToJsonString() == "9999-12-31T00:00:00Z"
 
     async def test_an_expired_claim_is_gone(self, made: Maker, engine: sa.Engine) -> None:
@@ -139,9 +141,7 @@ class TestClaims:
         await claim(made, "anna")
         sql(engine, "UPDATE contents SET review_claim_expire_time = now()")
         assert await made.read(content.content_id) == content
-        again = await claim(made, "boris")
-        assert again
-        assert again.review_holder == "boris"
+        assert (await claimed(made, "boris")).review_holder == "boris"
 
     async def test_a_claim_bars_nobody_from_deciding_and_ends_then(self, made: Maker) -> None:
         content = await made(auto_approve=False)
@@ -149,9 +149,7 @@ class TestClaims:
         decided = await made.review(content.content_id, REJECT, reviewer="boris")
         assert (decided.reviewer, decided.review_holder) == ("boris", "")
         await made.reopen(content.content_id)
-        claimed = await claim(made, "clara")
-        assert claimed
-        assert claimed.content_id == content.content_id
+        assert (await claimed(made, "clara")).content_id == content.content_id
 
     async def test_a_claim_takes_contents_of_its_account_only(self, made: Maker) -> None:
         await made(auto_approve=False)
@@ -160,12 +158,10 @@ class TestClaims:
 
     async def test_a_named_content_is_given_to_one_reviewer_and_its_lease_begins_anew(self, made: Maker) -> None:
         older, wanted = await made(auto_approve=False), await made(auto_approve=False)
-        held = await claim(made, "anna", content_id=wanted.content_id, lease=Duration(seconds=60))
-        assert held
+        held = await claimed(made, "anna", content_id=wanted.content_id, lease=Duration(seconds=60))
         assert (held.content_id, held.review_holder, held.etag) == (wanted.content_id, "anna", wanted.etag)
         assert await claim(made, "boris", content_id=wanted.content_id) is None
-        renewed = await claim(made, "anna", content_id=wanted.content_id)
-        assert renewed
+        renewed = await claimed(made, "anna", content_id=wanted.content_id)
         assert renewed.review_claim_expire_time.seconds > held.review_claim_expire_time.seconds + 400
         assert await made.read(older.content_id) == older
         decided = await made()

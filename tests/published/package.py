@@ -39,32 +39,20 @@ def installed() -> Path:
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         pytest.skip(f"npm is missing: the tests of {NAME} need Node.js 20 or newer with npm on the PATH")
-    folder = _cache() / f"{NAME}-{VERSION}-{_abi(node)}"
-    with _locked(folder.with_name(f"{folder.name}.lock")):
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "contentgen")
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / f"{NAME}-{VERSION}-{_abi(node)}"
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process installs, the others wait for it
         if not folder.exists():
             _install(npm, folder)
     return folder / _CLI
-
-
-def _cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(root) if root else Path.home() / ".cache") / "contentgen"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _abi(node: str) -> str:
     """What a compiled module fits: another Node needs another one."""
     show = "[process.platform, process.arch, process.versions.modules].join('-')"
     return subprocess.run([node, "-p", show], capture_output=True, text=True, timeout=30, check=True).stdout.strip()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process installs, the others wait for it."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _install(npm: str, folder: Path) -> None:
