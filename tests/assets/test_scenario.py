@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from contentgen import ContentGenerationClient
+from contentgen.v1 import content_service_pb2 as content_pb
 from tests.harness.client import request
 from tests.harness.creators import picture_creator
 from tests.harness.hostile_pictures import HOSTILE_PICTURES
-from tests.harness.stack import Scheduler, Stack
+from tests.harness.stack import EMBEDDED, Scheduler, Stack
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -42,17 +43,33 @@ def check_assets(scheduler: Scheduler, count: int) -> None:
             assert all(f"](asset:{asset['name']})" in whole["body"] for asset in content["assets"])
 
 
-@pytest.mark.costly("all services for each profile of creators")
-@pytest.mark.parametrize("profile", ["json", "reference"])
-def test_the_demo_creator_s_pictures_come_with_its_article(stack: Stack, profile: str) -> None:
-    scheduler = stack.scheduler().start()
+TOPIC = "人工智能的未来发展"
+"""Of the example of the old application's quick reference."""
+
+
+@pytest.mark.costly("all services for each profile of creators, once with an embedded server")
+@pytest.mark.parametrize(("profile", "database_url"), [("reference", EMBEDDED), ("json", None)])
+def test_the_reference_example_becomes_a_content_with_pictures_and_a_pool_entry(
+    stack: Stack, profile: str, database_url: str | None
+) -> None:
+    scheduler = stack.scheduler(database_url=database_url).start()
     client = scheduler.client
-    stack.worker("worker", scheduler, CREATOR_PROFILE=profile).start()
-    task = client.wait_completed(
-        client.submit(client.create_account(), "春天", options={"demo-seconds": "0.1"}), within=15
-    )
-    check_assets(scheduler, 1)
+    stack.worker("worker", scheduler, CREATOR_PROFILE=profile, CREATOR_DEMO_SECONDS="0.1").start()
+    account_id = client.create_account()
+    task = client.wait_completed(client.submit(account_id, TOPIC, priority=8, auto_approve=True), within=15)
+    moves = [("pending", "SUBMITTED"), ("submitted", "LEASED"), ("processing", "STARTED"), ("completed", "COMPLETED")]
+    assert client.moves(task.task_id) == moves
     content = client.content(task.content_id)
+    assert (content.task_id, content.account_id, content.title) == (task.task_id, account_id, TOPIC)
+    assert TOPIC in content.body
+    assert content.word_count == len(content.body) > 200
+    assert 0 < len(content.summary) <= 200
+    assert not set("#![]*\n") & set(content.summary)
+    assert content.review_status == content_pb.REVIEW_STATUS_APPROVED
+    [entry] = client.publish_pool()
+    assert (entry.content_id, entry.account_id, entry.priority) == (content.content_id, account_id, 8)
+    assert entry.status == content_pb.PUBLISH_STATUS_PENDING
+    check_assets(scheduler, 1)
     assert [(asset.media_type, asset.width, asset.height) for asset in content.assets] == [("image/png", 160, 90)] * 2
     assert {path.name for path in (scheduler.data_dir / "assets/objects").glob("*/*")} == {
         asset.sha256 for asset in content.assets
