@@ -24,7 +24,6 @@ MAX_REMARK = 2_000
 """Characters of a reviewer's comment, or of a publisher's error or URL."""
 DEFAULT_LEASE = timedelta(minutes=10)
 MIN_LEASE = timedelta(seconds=1)
-CHANGEABLE = ("priority", "schedule_time")
 
 
 class PublishPoolCalls(ContentServiceServicer):
@@ -157,7 +156,7 @@ def _statuses(request: pb.ListPublishPoolRequest, violations: Violations) -> fro
 
 def _change(request: pb.UpdatePublishPoolEntryRequest, violations: Violations) -> EntryChange:
     """The values of the fields that the mask names."""
-    paths = violations.mask("update_mask", request.update_mask, CHANGEABLE)
+    paths = violations.mask("update_mask", request.update_mask, ("priority", "schedule_time"))
     priority = None
     if "priority" in paths:
         priority = request.entry.priority
