@@ -44,7 +44,8 @@ BY_SCRIPT = "hx-boosted"
 """The header of a form that a script has sent in place of the browser: where to go next is said to the script."""
 NOT_NAMED = text("The proxy before this console signs users in, and it has named no token.")
 UNKNOWN_TO_US = text("The schedulers do not know the token that the proxy before this console has named.")
-Handler = Callable[[Request, Session], Awaitable[Response]]
+Handler = Callable[..., Awaitable[Response]]
+"""Its arguments are the request, the session, and the parameters of the path by their names."""
 Served = Callable[[Request], Awaitable[Response]]
 Marked = TypeVar("Marked", bound=Callable[..., Awaitable[Response]])
 T = TypeVar("T")
@@ -142,11 +143,15 @@ class Site:
         """Leads to a page after a form has done its work."""
         return RedirectResponse(self.path(path), SEE_OTHER)
 
+    def done(self, session: Session, notice: str, path: str, **values: object) -> Response:
+        """Leads to a page that says what a form has done, with `{name}` filled in."""
+        session.tell(notice, **values)
+        return self.see(path)
+
     async def see_work(self, session: Session, work: Work, notice: str, seconds: float) -> Response:
         """Leads to the page of a work, or back with a notice if it ends well within so many seconds."""
         if await soon(work, seconds) and not (work.failed or work.stopped):
-            session.tell(notice, n=work.done)
-            return self.see(work.back)
+            return self.done(session, notice, work.back, n=work.done)
         return self.see(f"/work/{work.key}")
 
     def render(
@@ -253,7 +258,7 @@ class Site:
         return served
 
     def form(self, handler: Handler, *, calls: bool) -> Handler:
-        async def served(request: Request, session: Session) -> Response:
+        async def served(request: Request, session: Session, **parameters: Any) -> Response:
             own_request = await _genuine(request, session)
             if own_request is None:
                 return self.failure(request, session, FOREIGN_FORM, FORBIDDEN)
@@ -262,7 +267,7 @@ class Site:
             if calls and not await self.schedulers.connected():
                 return await self._unanswered(own_request, session, UNDONE)
             try:
-                return await handler(own_request, session)
+                return await handler(own_request, session, **parameters)
             except Unavailable:
                 return await self._unanswered(own_request, session, UNSURE)
 
@@ -270,7 +275,7 @@ class Site:
 
     async def _served(self, handler: Handler, request: Request, session: Session) -> Response:
         try:
-            return await handler(request, session)
+            return await handler(request, session, **request.path_params)
         except NotDone as end:
             return self.failure(request, session, end.message, end.status)
         except Unauthenticated:  # the token was revoked

@@ -57,9 +57,8 @@ class Accounts(Page):
         return self._site.render(request, "accounts/list.html", values, session)
 
     @get("/accounts/{account_id:int}")
-    async def show(self, request: Request, session: Session) -> Response:
-        account = await _account(request, session)
-        account_id = account["account_id"]
+    async def show(self, request: Request, session: Session, account_id: int) -> Response:
+        account = await _account(session, account_id)
         client, may = session.client, session.may
         span = history.chosen(request.query_params.get("span"), "7d")
         stats, points, today, dispatch, reasons = await asyncio.gather(
@@ -102,20 +101,17 @@ class Accounts(Page):
         try:
             if not form.problems:
                 account = await session.client.create_account(**values)
-                session.tell("Account {account} was created.", account=account["account_id"])
-                return self._site.see(f"/accounts/{account['account_id']}")
+                return self._done(session, "Account {account} was created.", account["account_id"])
         except InvalidArgument as error:
             form.refused(error)
         return self._form(request, session, form, None)
 
     @get("/accounts/{account_id:int}/edit")
-    async def edit(self, request: Request, session: Session) -> Response:
-        account = await _account(request, session)
-        return self._form(request, session, AccountForm.of(account), account["account_id"])
+    async def edit(self, request: Request, session: Session, account_id: int) -> Response:
+        return self._form(request, session, AccountForm.of(await _account(session, account_id)), account_id)
 
     @post("/accounts/{account_id:int}/edit")
-    async def update(self, request: Request, session: Session) -> Response:
-        account_id = request.path_params["account_id"]
+    async def update(self, request: Request, session: Session, account_id: int) -> Response:
         form = AccountForm.sent(await request.form())
         changes = form.changes()
         try:
@@ -125,32 +121,29 @@ class Accounts(Page):
             form.refused(error)
         if form.problems:
             return self._form(request, session, form, account_id)
-        session.tell(
-            text("Account {account} was changed.") if changes else text("Nothing was to be changed."),
-            account=account_id,
-        )
-        return self._site.see(f"/accounts/{account_id}")
+        notice = text("Account {account} was changed.") if changes else text("Nothing was to be changed.")
+        return self._done(session, notice, account_id)
 
     @post("/accounts/{account_id:int}/activate")
-    async def activate(self, request: Request, session: Session) -> Response:
-        account = await session.client.update_account(request.path_params["account_id"], active=True)
-        session.tell("Account {account} takes submits again.", account=account["account_id"])
-        return self._site.see(f"/accounts/{account['account_id']}")
+    async def activate(self, _: Request, session: Session, account_id: int) -> Response:
+        await session.client.update_account(account_id, active=True)
+        return self._done(session, "Account {account} takes submits again.", account_id)
 
     @post("/accounts/{account_id:int}/deactivate")
-    async def deactivate(self, request: Request, session: Session) -> Response:
-        account = await session.client.deactivate_account(request.path_params["account_id"])
-        session.tell("Account {account} takes no submits now.", account=account["account_id"])
-        return self._site.see(f"/accounts/{account['account_id']}")
+    async def deactivate(self, _: Request, session: Session, account_id: int) -> Response:
+        await session.client.deactivate_account(account_id)
+        return self._done(session, "Account {account} takes no submits now.", account_id)
+
+    def _done(self, session: Session, notice: str, account_id: int) -> Response:
+        return self._site.done(session, notice, f"/accounts/{account_id}", account=account_id)
 
     def _form(self, request: Request, session: Session, form: AccountForm, account_id: int | None) -> Response:
         values = {"fields": FIELDS, "form": form, "account_id": account_id}
         return self._site.render(request, "accounts/form.html", values, session, status=BAD if form.problems else 200)
 
 
-async def _account(request: Request, session: Session) -> Account:
-    account = await session.client.get_account(request.path_params["account_id"])
-    return present(account, "There is no such account.")
+async def _account(session: Session, account_id: int) -> Account:
+    return present(await session.client.get_account(account_id), "There is no such account.")
 
 
 async def _reasons(session: Session, account_id: int) -> list[str]:

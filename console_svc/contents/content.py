@@ -161,8 +161,7 @@ ABSENT = text("There is no such content.")
 
 class ContentPage(Page):
     @get("/contents/{content_id:int}")
-    async def show(self, request: Request, session: Session) -> Response:
-        content_id = request.path_params["content_id"]
+    async def show(self, request: Request, session: Session, content_id: int) -> Response:
         content = present(await session.client.get_content(content_id), ABSENT)
         client, may = session.client, session.may
         article, brief, revisions, attempts, entry = await asyncio.gather(
@@ -193,8 +192,7 @@ class ContentPage(Page):
         return self._site.render(request, "contents/content.html", values, session)
 
     @post("/contents/{content_id:int}/reopen")
-    async def reopen(self, request: Request, session: Session) -> Response:
-        content_id = request.path_params["content_id"]
+    async def reopen(self, _: Request, session: Session, content_id: int) -> Response:
         try:
             await session.client.reopen_content(content_id)
         except InvalidStateException as error:
@@ -202,18 +200,16 @@ class ContentPage(Page):
         return self._site.see(f"/contents/{content_id}")
 
     @post("/contents/{content_id:int}/delete")
-    async def delete(self, request: Request, session: Session) -> Response:
-        content_id = request.path_params["content_id"]
+    async def delete(self, request: Request, session: Session, content_id: int) -> Response:
+        force = (await request.form()).get("force") == "yes"
         try:
-            force = (await request.form()).get("force") == "yes"
             deleted = await session.client.delete_content(content_id, force=force)
         except InvalidStateException as error:
-            session.tell("Not deleted: {message}", message=refused(error))
-            return self._site.see(f"/contents/{content_id}")
+            notice = text("Not deleted: {message}")
+            return self._site.done(session, notice, f"/contents/{content_id}", message=refused(error))
         if not deleted:
             raise NotDone(ABSENT, NOT_FOUND)
-        session.tell("Content {content_id} is deleted.", content_id=content_id)
-        return self._site.see("/contents")
+        return self._site.done(session, "Content {content_id} is deleted.", "/contents", content_id=content_id)
 
 
 def _compared(
@@ -237,26 +233,36 @@ async def _entry(session: Session, content: Content) -> PublishPoolEntry | None:
 
 
 LEASE = 300.0
-"""Seconds for which it is held while it is edited; the page renews it."""
+"""Seconds for which an open article is held; the page renews it every 2 min."""
+
+
+def reviewer(session: Session) -> str:
+    return session.caller["name"] or "anonymous"
+
+
+async def claimed(session: Session, content_id: int) -> Content | None:
+    """The content, which the user holds now; None if it is decided, or not the user's to hold."""
+    if not session.may("ContentService/ClaimReview"):
+        return None
+    return await session.client.claim_review(content_id=content_id, lease=LEASE)
+
 
 DELETED = text("It has been deleted.")
 
 
 class Edit(Page):
     @get("/contents/{content_id:int}/edit")
-    async def show(self, request: Request, session: Session) -> Response:
-        content_id = request.path_params["content_id"]
+    async def show(self, request: Request, session: Session, content_id: int) -> Response:
         content = present(await session.client.get_content(content_id), ABSENT)
-        if content["review_status"] == "pending_review" and session.may("ContentService/ClaimReview"):
-            content = await session.client.claim_review(content_id=content_id, lease=LEASE) or content
+        if content["review_status"] == "pending_review":
+            content = await claimed(session, content_id) or content
         return await self._form(request, session, content, _form_of({**_texts(content), "etag": content["etag"]}))
 
     @post("/contents/{content_id:int}/edit")
-    async def save(self, request: Request, session: Session) -> Response:
+    async def save(self, request: Request, session: Session, content_id: int) -> Response:
         """Saves what differs from what was read. Whatever goes wrong, the form comes back with what was typed."""
         form = _form_of(texts_of(await request.form()))
         etag = form.typed["etag"]
-        content_id = request.path_params["content_id"]
         content: Content | None = None
         try:
             content = await session.client.get_content(content_id)
@@ -278,12 +284,12 @@ class Edit(Page):
         except RequestError as error:
             form.refused(error)
             return await self._form(request, session, content, form, status=BAD)
-        return await self._form(request, session, content, form, conflict=True, status=CONFLICT)
+        return await self._form(request, session, content, form, status=CONFLICT)
 
     @post("/contents/{content_id:int}/preview")
-    async def preview(self, request: Request, session: Session) -> Response:
+    async def preview(self, request: Request, session: Session, content_id: int) -> Response:
         """What the typed texts look like, and what differs from the stored ones, as a part of the page."""
-        content = await session.client.get_content(request.path_params["content_id"])
+        content = await session.client.get_content(content_id)
         if content is None:
             return Response(status_code=NOT_FOUND)
         values = await self._previewed(content, _form_of(texts_of(await request.form())).typed)
@@ -298,17 +304,10 @@ class Edit(Page):
         }
 
     async def _form(
-        self,
-        request: Request,
-        session: Session,
-        content: Content | None,
-        form: Form,
-        *,
-        conflict: bool = False,
-        status: int = 200,
+        self, request: Request, session: Session, content: Content | None, form: Form, *, status: int = 200
     ) -> Response:
         """The form. In a conflict it has the new etag: whoever saves then has seen what the other one wrote."""
-        content_id, revisions = request.path_params["content_id"], []
+        content_id, conflict, revisions = request.path_params["content_id"], status == CONFLICT, []
         if content and conflict:
             revisions = await all_of(session.client.iter_content_revisions(content_id))
         values = {
@@ -320,7 +319,7 @@ class Edit(Page):
             "editor": revisions[-1]["author"] if revisions else "",
             "theirs": _texts(content) if content else {},
             "back": self._back(request),
-            "me": session.caller["name"] or "anonymous",
+            "me": reviewer(session),
             "names": TEXTS,
             "preview": None,
             "changes": [],
@@ -368,9 +367,8 @@ _FILE_HEADERS = {
 
 class Assets(Page):
     @get("/assets/{sha256}/{name}")
-    async def show(self, request: Request, session: Session) -> Response:
+    async def show(self, _: Request, session: Session, sha256: str, name: str) -> Response:
         """A picture of a kind that browsers only draw; anything else is only saved."""
-        sha256, name = request.path_params["sha256"], request.path_params["name"]
         asset = await session.client.get_asset_info(sha256) if _SHA256.fullmatch(sha256) else None
         info = present(asset, "There is no such file.")
         is_picture = info["media_type"] in SHOWN
@@ -383,16 +381,15 @@ class Assets(Page):
         return StreamingResponse(_bytes(session, sha256, info["size"]), media_type=media_type, headers=headers)
 
     @get("/contents/{content_id:int}/html")
-    async def show_html(self, request: Request, session: Session) -> Response:
-        content = await session.client.get_content(request.path_params["content_id"])
+    async def show_html(self, _: Request, session: Session, content_id: int) -> Response:
+        content = await session.client.get_content(content_id)
         text = content["html_body"] if content else ""
         html = await self._site.articles.html(text, Pictures({}))  # no cookie comes with what a sandbox would load
         return HTMLResponse(frame(as_written(text) if html is None else html), headers=FRAME_HEADERS)
 
     @get("/contents/{content_id:int}/text")
-    async def save_text(self, request: Request, session: Session) -> Response:
+    async def save_text(self, _: Request, session: Session, content_id: int) -> Response:
         """The whole text as a file, however long it is."""
-        content_id = request.path_params["content_id"]
         content = present(await session.client.get_content(content_id), ABSENT)
         headers = {**_FILE_HEADERS, "content-disposition": f"attachment; filename=content-{content_id}.md"}
         return Response(content["body"], media_type="text/markdown", headers=headers)

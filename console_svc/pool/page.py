@@ -82,8 +82,7 @@ class PublishPool(Page):
         return self._site.render(request, template, common_values, session, status=BAD if search.problems else 200)
 
     @get("/pool/{content_id:int}")
-    async def attempts(self, request: Request, session: Session) -> Response:
-        content_id = request.path_params["content_id"]
+    async def attempts(self, request: Request, session: Session, content_id: int) -> Response:
         stored_content, (attempts, more) = await asyncio.gather(
             session.client.get_content(content_id),
             first_of(session.client.iter_publish_attempts(content_id, page_size=MAX_ATTEMPTS + 1), MAX_ATTEMPTS),
@@ -108,18 +107,16 @@ class PublishPool(Page):
                 await session.client.update_publish_pool_entry(
                     change.content_id, priority=change.priority, schedule_time=change.time, unschedule=change.at_once
                 )
-                if form.get("undo") == "yes":
-                    session.offer_undo({})
+                undoes = form.get("undo") == "yes"
+                session.offer_undo({} if undoes else change.undo)
+                if undoes:
                     session.tell("Entry {content_id} is as it was.", content_id=change.content_id)
-                else:
-                    session.offer_undo(change.undo)
         except (FailedPrecondition, InvalidArgument, ResourceNotFoundException) as error:
             session.tell(refused(error))
         return self._site.see(_back(form))
 
     @post("/pool/{content_id:int}/retry")
-    async def retry(self, request: Request, session: Session) -> Response:
-        content_id = request.path_params["content_id"]
+    async def retry(self, request: Request, session: Session, content_id: int) -> Response:
         try:
             await session.client.retry_publish(content_id)
             session.tell("Entry {content_id} will be published again.", content_id=content_id)
@@ -128,8 +125,7 @@ class PublishPool(Page):
         return self._site.see(_back(await request.form()))
 
     @post("/pool/{content_id:int}/remove")
-    async def remove(self, request: Request, session: Session) -> Response:
-        content_id = request.path_params["content_id"]
+    async def remove(self, request: Request, session: Session, content_id: int) -> Response:
         try:
             removed = await session.client.remove_from_publish_pool(content_id)
             notice = text("Removed entry {content_id} from the pool. Its content stays approved.")

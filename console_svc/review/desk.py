@@ -18,7 +18,16 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.contents.content import ABSENT, answering_task, article_of, brief_of, read_label, sent_back
+from console_svc.contents.content import (
+    ABSENT,
+    answering_task,
+    article_of,
+    brief_of,
+    claimed,
+    read_label,
+    reviewer,
+    sent_back,
+)
 from console_svc.site import BAD, CONFLICT, NO_CONTENT, Link, Page, get, post, present
 from console_svc.web.forms import Form, text_of, texts_of, typed_of
 from console_svc.web.language import refused, text
@@ -34,8 +43,6 @@ from contentgen import (
     Unauthenticated,
 )
 
-LEASE = 300.0
-"""Seconds for which an open article is held; the page renews it every 2 min."""
 MAX_TRIES = 10
 """Articles that others may take while one is being opened."""
 CHANGED = text("Someone has changed it since you read it. This is the present version: read it again.")
@@ -62,11 +69,9 @@ class ReviewDesk(Page):
         return self._site.see(f"/review/{content_id}{'?' if query else ''}{query}")
 
     @get("/review/{content_id:int}")
-    async def show(self, request: Request, session: Session) -> Response:
+    async def show(self, request: Request, session: Session, content_id: int) -> Response:
         """Opening an article claims it. That is no harm in a GET: it changes no content, and ends by itself."""
-        content_id = request.path_params["content_id"]
-        content = await _claimed(session, content_id) or await session.client.get_content(content_id)
-        return await self._desk(request, session, present(content, ABSENT))
+        return await self._desk(request, session, present(await _opened(session, content_id), ABSENT))
 
     @get("/review/queue")
     async def show_queue(self, request: Request, session: Session) -> Response:
@@ -77,21 +82,15 @@ class ReviewDesk(Page):
             "search": search,
             "queue": await queue_at(session, search, place),
             "place": place,
-            "me": _me(session),
+            "me": reviewer(session),
             "decides": session.may("ContentService/ReviewContent"),
         }
         return self._site.render(request, "review/queue.html", {**values, "session": session}, None)
 
     async def _desk(
-        self,
-        request: Request,
-        session: Session,
-        content: Content | None,
-        form: Form | None = None,
-        *,
-        status: int = 200,
+        self, request: Request, session: Session, content: Content | None, form: Form | None = None, status: int = 200
     ) -> Response:
-        search = QueueSearch(request)
+        search, me, decides = QueueSearch(request), reviewer(session), session.may("ContentService/ReviewContent")
         place = Place.of(content) if content else None
         undone_ids, undo_seconds = ([], 0.0) if form else _undo(request)
         queue, article, brief, undone_content = await asyncio.gather(
@@ -100,7 +99,7 @@ class ReviewDesk(Page):
             brief_of(session, content) if content else _none(),
             session.client.get_content(undone_ids[0]) if undone_ids else _none(),
         )
-        is_mine = bool(content and content["review_holder"] in {None, _me(session)})
+        is_mine = bool(content and content["review_holder"] in {None, me})
         waits = bool(content and content["review_status"] == "pending_review")
         is_undoable = undone_content and undone_content["review_status"] != "pending_review"
         values = {
@@ -110,9 +109,9 @@ class ReviewDesk(Page):
             "content": content,
             "article": article,
             "brief": brief,
-            "me": _me(session),
-            "decides": session.may("ContentService/ReviewContent"),
-            "deciding": waits and is_mine and session.may("ContentService/ReviewContent"),
+            "me": me,
+            "decides": decides,
+            "deciding": waits and is_mine and decides,
             "waits": waits,
             "problem": form.problems[""] if form else "",
             "typed": form.typed if form else {},
@@ -121,75 +120,80 @@ class ReviewDesk(Page):
             "undone_count": len(undone_ids),
             "undo_seconds": undo_seconds,
             "undone_task": answering_task(undone_content["review_comment"]) if undone_content else "",
-            "others_hold": any(waiting["review_holder"] not in {None, _me(session)} for waiting in queue.items),
+            "others_hold": any(waiting["review_holder"] not in {None, me} for waiting in queue.items),
         }
         return self._site.render(request, "review/desk.html", values, session, status=status)
 
     @post("/review/{content_id:int}/approve")
-    async def approve(self, request: Request, session: Session) -> Response:
+    async def approve(self, request: Request, session: Session, content_id: int) -> Response:
         """Approves what was read; with a time it is not published before."""
         form = Form(texts_of(await request.form()))
         scheduled = form.typed.get("when") == "scheduled"
         publish_time = form.time("at", "") if scheduled else None
         if scheduled and publish_time is None:
-            return await self._again(request, session, "Say when to publish.", form, BAD)
-        return await self._decide(request, session, form, approve=True, scheduled_at=publish_time)
+            return await self._again(request, session, content_id, form, "Say when to publish.")
+        return await self._decide(request, session, content_id, form, approve=True, scheduled_at=publish_time)
 
     @post("/review/{content_id:int}/reject")
-    async def reject(self, request: Request, session: Session) -> Response:
+    async def reject(self, request: Request, session: Session, content_id: int) -> Response:
         form = Form(texts_of(await request.form()))
         reason = form.plain("reason")
         if not reason:
-            return await self._again(request, session, "Say why you reject it.", form, BAD)
-        return await self._decide(request, session, form, approve=False, comment=reason)
+            return await self._again(request, session, content_id, form, "Say why you reject it.")
+        return await self._decide(request, session, content_id, form, approve=False, comment=reason)
 
     @post("/review/{content_id:int}/send-back")
-    async def send_back(self, request: Request, session: Session) -> Response:
+    async def send_back(self, request: Request, session: Session, content_id: int) -> Response:
         """Has the article written again, and takes it from the queue, which gets the new one.
 
         The task is submitted first: if the console ends in between, the article is still there to be decided on.
         """
         form = Form(texts_of(await request.form()))
-        note, content_id = form.plain("note"), request.path_params["content_id"]
+        note = form.plain("note")
         if not note:
-            return await self._again(request, session, "Say what to do better.", form, BAD)
+            return await self._again(request, session, content_id, form, "Say what to do better.")
         content = await session.client.get_content(content_id)
         if content is None or content["review_status"] != "pending_review" or content["etag"] != form.typed.get("etag"):
-            return await self._decide(request, session, form, approve=False, comment=note)  # which says what is wrong
+            return await self._decide(
+                request, session, content_id, form, approve=False, comment=note
+            )  # which says what is wrong
         try:
             task = await session.client.regenerate_content(content_id, note)
         except (Unauthenticated, ResourceNotFoundException):
             raise
         except RequestError as error:
-            return await self._again(request, session, refused(error), form, BAD)
-        return await self._decide(request, session, form, approve=False, comment=sent_back(note, task["task_id"]))
+            return await self._again(request, session, content_id, form, refused(error))
+        comment = sent_back(note, task["task_id"])
+        return await self._decide(request, session, content_id, form, approve=False, comment=comment)
 
     async def _decide(
         self,
         request: Request,
         session: Session,
+        content_id: int,
         form: Form,
         *,
         approve: bool,
         comment: str = "",
         scheduled_at: datetime | None = None,
     ) -> Response:
-        content_id = request.path_params["content_id"]
         try:
             content = await session.client.review_content(
                 content_id, approve=approve, comment=comment, etag=form.plain("etag"), scheduled_at=scheduled_at
             )
         except EtagMismatchException:
-            return await self._again(request, session, CHANGED, form, CONFLICT)
+            return await self._again(request, session, content_id, form, CHANGED, status=CONFLICT)
         except InvalidStateException:
-            return await self._again(request, session, "Someone else has decided already.", form, CONFLICT)
+            return await self._again(
+                request, session, content_id, form, "Someone else has decided already.", status=CONFLICT
+            )
         return self._next(request, str(Place.of(content)), [content_id])
 
-    async def _again(self, request: Request, session: Session, problem: str, form: Form, status: int) -> Response:
-        content_id = request.path_params["content_id"]
-        content = await _claimed(session, content_id) or await session.client.get_content(content_id)
+    async def _again(
+        self, request: Request, session: Session, content_id: int, form: Form, problem: str, *, status: int = BAD
+    ) -> Response:
         form.problems[""] = problem
-        return await self._desk(request, session, content, form, status=status)
+        return await self._desk(request, session, await _opened(session, content_id), form, status=status)
 
     def _next(self, request: Request, after: str, content_ids: Sequence[int]) -> Response:
         expiry = f"{time.time() + UNDO_TIME:.3f}"
@@ -240,20 +244,17 @@ class ReviewDesk(Page):
         return self._open(request, content_ids[0] if content_ids else None)
 
     @post("/review/{content_id:int}/claim")
-    async def renew(self, request: Request, session: Session) -> Response:
+    async def renew(self, request: Request, session: Session, content_id: int) -> Response:
         """Renews the claim, and shows who holds the article now, as a part of the page."""
-        content_id = request.path_params["content_id"]
-        content = await _claimed(session, content_id) or await session.client.get_content(content_id)
-        values = {"content": content, "me": _me(session), "session": session}
+        values = {"content": await _opened(session, content_id), "me": reviewer(session), "session": session}
         return self._site.render(request, "contents/claim.html", values, None)
 
     @post("/review/{content_id:int}/release")
-    async def release(self, request: Request, session: Session) -> Response:
+    async def release(self, request: Request, session: Session, content_id: int) -> Response:
         """Ends the claim that a page had when it was left; one that was made or renewed since continues."""
-        content_id = request.path_params["content_id"]
         content = await session.client.get_content(content_id)
         expiry = text_of(await request.form(), "until")
-        if content and content["review_holder"] == _me(session) and content["review_claim_expires_at"] == expiry:
+        if content and content["review_holder"] == reviewer(session) and content["review_claim_expires_at"] == expiry:
             await session.client.release_review(content_id)
         return Response(status_code=NO_CONTENT)
 
@@ -262,26 +263,19 @@ async def _none() -> None:
     return None
 
 
-def _me(session: Session) -> str:
-    return session.caller["name"] or "anonymous"
-
-
-async def _claimed(session: Session, content_id: int) -> Content | None:
-    """The content, which the user holds now; None if it is decided, or not the user's to hold."""
-    if not session.may("ContentService/ClaimReview"):
-        return None
-    return await session.client.claim_review(content_id=content_id, lease=LEASE)
+async def _opened(session: Session, content_id: int) -> Content | None:
+    """The content, which the user holds now if it can be held."""
+    return await claimed(session, content_id) or await session.client.get_content(content_id)
 
 
 async def _first_free(session: Session, contents: Sequence[Content]) -> int | None:
     """The first that nobody else holds; the user holds it now, if that is allowed."""
-    me = _me(session)
-    free_ids = [content["content_id"] for content in contents if content["review_holder"] in {None, me}]
     if not session.may("ContentService/ClaimReview"):
         return contents[0]["content_id"] if contents else None
-    for content_id in free_ids[:MAX_TRIES]:
-        if await _claimed(session, content_id):
-            return content_id
+    free_contents = [content for content in contents if content["review_holder"] in {None, reviewer(session)}]
+    for content in free_contents[:MAX_TRIES]:
+        if await claimed(session, content["content_id"]):
+            return content["content_id"]
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from calendar import day_name, month_name
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, get_args
@@ -41,9 +41,7 @@ class Schedules(Page):
 
     @get("/schedules")
     async def show(self, request: Request, session: Session) -> Response:
-        schedules, page = await account_page(
-            request, lambda account, size: session.client.iter_schedules(account, page_size=size)
-        )
+        schedules, page = await account_page(request, session.client.iter_schedules)
         rows = [runs_of(schedule, language_of(request)) for schedule in schedules]
         values = {"rows": rows, **page, **_offered(session)}
         status = BAD if page["bad_account"] else 200
@@ -60,9 +58,8 @@ class Schedules(Page):
         try:
             if not form.problems:
                 paused = form.typed.get("paused") == "yes"
-                schedule_id = (await session.client.create_schedule(**arguments, paused=paused))["schedule_id"]
-                session.tell("Created schedule {schedule_id}.", schedule_id=schedule_id)
-                return self._site.see(f"/schedules/{schedule_id}")
+                schedule = await session.client.create_schedule(**arguments, paused=paused)
+                return self._done(session, "Created schedule {schedule_id}.", schedule["schedule_id"])
         except (InvalidArgument, ResourceExhausted, ResourceNotFoundException) as error:
             form.refused(error)
         return self._form(request, session, form)
@@ -82,59 +79,52 @@ class Schedules(Page):
         return self._site.render(request, "schedules/preview.html", values, session)
 
     @get("/schedules/{schedule_id:int}")
-    async def one(self, request: Request, session: Session) -> Response:
-        schedule = present(await session.client.get_schedule(request.path_params["schedule_id"]), GONE)
+    async def one(self, request: Request, session: Session, schedule_id: int) -> Response:
+        schedule = present(await session.client.get_schedule(schedule_id), GONE)
         return self._form(request, session, ScheduleForm.of(schedule), schedule)
 
     @post("/schedules/{schedule_id:int}")
-    async def update(self, request: Request, session: Session) -> Response:
-        schedule_id = request.path_params["schedule_id"]
+    async def update(self, request: Request, session: Session, schedule_id: int) -> Response:
         schedule = present(await session.client.get_schedule(schedule_id), GONE)
         form = ScheduleForm.sent(await request.form())
         arguments = form.arguments(schedule)
         try:
             if not form.problems:
                 await session.client.update_schedule(schedule_id, **arguments)
-                session.tell("Changed schedule {schedule_id}.", schedule_id=schedule_id)
-                return self._site.see(f"/schedules/{schedule_id}")
+                return self._done(session, "Changed schedule {schedule_id}.", schedule_id)
         except InvalidArgument as error:
             form.refused(error)
         return self._form(request, session, form, schedule)
 
     @post("/schedules/{schedule_id:int}/pause")
-    async def pause(self, request: Request, session: Session) -> Response:
-        notice = text("Paused schedule {schedule_id}.")
-        return await self._done(request, session, session.client.pause_schedule, notice)
+    async def pause(self, request: Request, session: Session, schedule_id: int) -> Response:
+        await session.client.pause_schedule(schedule_id)
+        return self._done(session, "Paused schedule {schedule_id}.", schedule_id, await request.form())
 
     @post("/schedules/{schedule_id:int}/resume")
-    async def resume(self, request: Request, session: Session) -> Response:
-        notice = text("Resumed schedule {schedule_id}.")
-        return await self._done(request, session, session.client.resume_schedule, notice)
+    async def resume(self, request: Request, session: Session, schedule_id: int) -> Response:
+        await session.client.resume_schedule(schedule_id)
+        return self._done(session, "Resumed schedule {schedule_id}.", schedule_id, await request.form())
 
     @post("/schedules/{schedule_id:int}/delete")
-    async def delete(self, request: Request, session: Session) -> Response:
-        await session.client.delete_schedule(request.path_params["schedule_id"])
-        session.tell("Deleted schedule {schedule_id}.", schedule_id=request.path_params["schedule_id"])
-        return self._site.see("/schedules")
+    async def delete(self, _: Request, session: Session, schedule_id: int) -> Response:
+        await session.client.delete_schedule(schedule_id)
+        return self._site.done(session, "Deleted schedule {schedule_id}.", "/schedules", schedule_id=schedule_id)
 
     @post("/schedules/{schedule_id:int}/run")
-    async def run(self, request: Request, session: Session) -> Response:
+    async def run(self, _: Request, session: Session, schedule_id: int) -> Response:
         """Runs the schedule now, and leads to the task that it has made."""
         try:
-            task_id = await session.client.run_schedule(request.path_params["schedule_id"])
+            task_id = await session.client.run_schedule(schedule_id)
         except (FailedPrecondition, InvalidArgument, ResourceExhausted) as error:
-            session.tell(refused(error))
-            return self._site.see(_back(request))
-        session.tell("Schedule {schedule_id} has submitted this task.", schedule_id=request.path_params["schedule_id"])
-        return self._site.see(f"/tasks/{task_id}")
+            return self._site.done(session, refused(error), f"/schedules/{schedule_id}")
+        notice = text("Schedule {schedule_id} has submitted this task.")
+        return self._site.done(session, notice, f"/tasks/{task_id}", schedule_id=schedule_id)
 
-    async def _done(
-        self, request: Request, session: Session, call: Callable[[int], Awaitable[Schedule]], notice: str
-    ) -> Response:
-        schedule_id = request.path_params["schedule_id"]
-        await call(schedule_id)
-        session.tell(notice, schedule_id=schedule_id)
-        return self._site.see("/schedules" if (await request.form()).get("back") == "list" else _back(request))
+    def _done(self, session: Session, notice: str, schedule_id: int, form: FormData | None = None) -> Response:
+        """Leads to the schedule, or to the list if the form stood there."""
+        path = "/schedules" if form and form.get("back") == "list" else f"/schedules/{schedule_id}"
+        return self._site.done(session, notice, path, schedule_id=schedule_id)
 
     def _form(
         self, request: Request, session: Session, form: ScheduleForm, schedule: Schedule | None = None
@@ -152,10 +142,6 @@ class Schedules(Page):
             **_offered(session),
         }
         return self._site.render(request, "schedules/schedule.html", values, session, status=status)
-
-
-def _back(request: Request) -> str:
-    return f"/schedules/{request.path_params['schedule_id']}"
 
 
 def _offered(session: Session) -> Mapping[str, Any]:

@@ -63,8 +63,7 @@ class New(Page):
         except RequestError as error:
             form.refused(error)
             return await self._form(request, session, form, key=key, copied=copied)
-        session.tell("It is submitted.")
-        return self._site.see(f"/tasks/{task_id}")
+        return self._site.done(session, "It is submitted.", f"/tasks/{task_id}")
 
     async def _form(
         self, request: Request, session: Session, form: Form, *, key: str = "", copied: str = ""

@@ -116,17 +116,16 @@ class TaskMoves(Page):
         return await self._site.see_work(session, work, notice, SOON)
 
     @get("/work/{key}")
-    async def show(self, request: Request, session: Session) -> Response:
-        return self._site.render(request, "tasks/work.html", {"work": self._work(request, session)}, session)
+    async def show(self, request: Request, session: Session, key: str) -> Response:
+        return self._site.render(request, "tasks/work.html", {"work": self._work(session, key)}, session)
 
     @post("/work/{key}/stop", calls=False)
-    async def stop(self, request: Request, session: Session) -> Response:
-        work = self._work(request, session)
-        work.stop()
-        return self._site.see(f"/work/{work.key}")
+    async def stop(self, _: Request, session: Session, key: str) -> Response:
+        self._work(session, key).stop()
+        return self._site.see(f"/work/{key}")
 
-    def _work(self, request: Request, session: Session) -> Work:
-        work = self._site.works.find(session, request.path_params["key"])
+    def _work(self, session: Session, key: str) -> Work:
+        work = self._site.works.find(session, key)
         return present(work, "This work is not known any more. Look at the list for what it has done.")
 
 

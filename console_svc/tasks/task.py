@@ -18,6 +18,7 @@ from console_svc.site import NotDone, Page, get, post, present
 from console_svc.tasks.bulk import RETRYABLE, run_now
 from console_svc.tasks.list import PRIORITIES
 from console_svc.tasks.timeline import ENDED, attempts, timeline
+from console_svc.web.language import text
 from console_svc.web.paging import all_of
 from console_svc.web.sessions import Session
 from contentgen import Task
@@ -29,10 +30,8 @@ MAX_EVENTS = 500
 
 class TaskPage(Page):
     @get("/tasks/{task_id}")
-    async def show(self, request: Request, session: Session) -> Response:
-        task = await _task(request, session)
-        task_id, client = task["task_id"], session.client
-        now = datetime.now(UTC)
+    async def show(self, request: Request, session: Session, task_id: str) -> Response:
+        task, client, now = await _task(session, task_id), session.client, datetime.now(UTC)
         all_events, logs = await asyncio.gather(
             all_of(client.iter_task_events(task_id)), all_of(client.iter_attempt_logs(task_id))
         )
@@ -53,47 +52,39 @@ class TaskPage(Page):
         return self._site.render(request, "tasks/task.html", values, session)
 
     @get("/tasks/{task_id}/progress")
-    async def progress(self, request: Request, session: Session) -> Response:
+    async def progress(self, request: Request, session: Session, task_id: str) -> Response:
         """Shows how far a task is: the part of the page that changes between moves."""
-        values = {"task": await _task(request, session)}
+        values = {"task": await _task(session, task_id)}
         return self._site.render(request, "tasks/progress.html", values, session)
 
     @post("/tasks/{task_id}/cancel")
-    async def cancel(self, request: Request, session: Session) -> Response:
-        await session.client.cancel_task(request.path_params["task_id"], force=True)
-        session.tell("It is cancelled.")
-        return self._back(request)
+    async def cancel(self, _: Request, session: Session, task_id: str) -> Response:
+        await session.client.cancel_task(task_id, force=True)
+        return self._site.done(session, "It is cancelled.", f"/tasks/{task_id}")
 
     @post("/tasks/{task_id}/retry")
-    async def retry(self, request: Request, session: Session) -> Response:
+    async def retry(self, request: Request, session: Session, task_id: str) -> Response:
         reset = (await request.form()).get("anew") == "yes"
-        if await session.client.retry_task(request.path_params["task_id"], reset_retry_count=reset):
-            session.tell("It is back in the queue.")
-        else:
-            session.tell("Its retries are used up.")
-        return self._back(request)
+        retried = await session.client.retry_task(task_id, reset_retry_count=reset)
+        notice = text("It is back in the queue.") if retried else text("Its retries are used up.")
+        return self._site.done(session, notice, f"/tasks/{task_id}")
 
     @post("/tasks/{task_id}/run")
-    async def run(self, request: Request, session: Session) -> Response:
-        await run_now(session, request.path_params["task_id"])
-        session.tell("It waits no longer for its time.")
-        return self._back(request)
+    async def run(self, _: Request, session: Session, task_id: str) -> Response:
+        await run_now(session, task_id)
+        return self._site.done(session, "It waits no longer for its time.", f"/tasks/{task_id}")
 
     @post("/tasks/{task_id}/priority")
-    async def set_priority(self, request: Request, session: Session) -> Response:
+    async def set_priority(self, request: Request, session: Session, task_id: str) -> Response:
         priority = str((await request.form()).get("priority", ""))
         if priority not in map(str, PRIORITIES):
             raise NotDone("A priority is 1 to 10.")
-        await session.client.update_task(request.path_params["task_id"], priority=int(priority))
-        session.tell("Its priority is {n} now.", n=int(priority))
-        return self._back(request)
-
-    def _back(self, request: Request) -> Response:
-        return self._site.see(f"/tasks/{request.path_params['task_id']}")
+        await session.client.update_task(task_id, priority=int(priority))
+        return self._site.done(session, "Its priority is {n} now.", f"/tasks/{task_id}", n=int(priority))
 
 
-async def _task(request: Request, session: Session) -> Task:
-    return present(await session.client.get_task_status(request.path_params["task_id"]), "There is no such task.")
+async def _task(session: Session, task_id: str) -> Task:
+    return present(await session.client.get_task_status(task_id), "There is no such task.")
 
 
 def _offers(session: Session, task: Task, now: datetime) -> dict[str, bool]:
@@ -179,7 +170,7 @@ def _options(task: Task) -> Iterator[Sequence[str]]:
             continue
         name = field.name.replace("_", "-")
         if field.kind is Kind.PAIRS:
-            yield from ((field.flags[0], f"{key}={text}") for key, text in sorted(value.items()))
+            yield from ((field.flags[0], f"{key}={label}") for key, label in sorted(value.items()))
         elif field.kind is not Kind.YES_NO:
             yield f"--{name}", f"{value:g}" if field.kind is Kind.NUMBER else str(value)
         elif not value:

@@ -35,17 +35,17 @@ async def page_of(items: AsyncIterator[T], number: int) -> tuple[list[T], bool]:
 
 
 async def account_page(
-    request: Request, items: Callable[[int | None, int], AsyncIterator[T]]
+    request: Request, items: Callable[..., AsyncIterator[T]]
 ) -> tuple[Sequence[T], Mapping[str, Any]]:
     """Returns the items of the page that the address asks for, of one account or of all, and values for the template.
 
-    `items` lists those of an account (None: of all), with a page size. `bad_account`: what was typed as one is none.
+    `items` lists those of an account (None: of all) by a `page_size`. `bad_account`: what was typed as one is none.
     """
     account, number = request.query_params.get("account", "").strip(), page_number(request)
     page_items: Sequence[T] = ()
     more = bad = False
     try:
-        page_items, more = await page_of(items(number_of(account), fetched(number)), number)
+        page_items, more = await page_of(items(number_of(account), page_size=fetched(number)), number)
     except ValueError:
         bad = True
     return page_items, {"account": account, "bad_account": bad, "page": number, "more": more}

@@ -47,9 +47,7 @@ class Webhooks(Page):
 
     @get("/webhooks")
     async def show(self, request: Request, session: Session) -> Response:
-        webhooks, page = await account_page(
-            request, lambda account, size: session.client.iter_webhooks(account, page_size=size)
-        )
+        webhooks, page = await account_page(request, session.client.iter_webhooks)
         values = {"webhooks": webhooks, **page, **_offered(session)}
         status = BAD if page["bad_account"] else 200
         return self._site.render(request, "webhooks/list.html", values, session, status=status)
@@ -73,63 +71,56 @@ class Webhooks(Page):
         return self._new(request, session, form)
 
     @get("/webhooks/{webhook_id:int}")
-    async def one(self, request: Request, session: Session) -> Response:
-        return await self._one(request, session)
+    async def one(self, request: Request, session: Session, webhook_id: int) -> Response:
+        return await self._one(request, session, webhook_id)
 
     @post("/webhooks/{webhook_id:int}")
-    async def update(self, request: Request, session: Session) -> Response:
-        webhook_id = request.path_params["webhook_id"]
+    async def update(self, request: Request, session: Session, webhook_id: int) -> Response:
         form = WebhookForm.sent(await request.form())
         try:
             if not form.problems:
                 await session.client.update_webhook(webhook_id, url=form.plain("url"), event_types=form.event_types)
-                session.tell("Changed webhook {webhook_id}.", webhook_id=webhook_id)
-                return self._back(request)
+                return self._done(session, "Changed webhook {webhook_id}.", webhook_id)
         except InvalidArgument as error:
             form.refused(error)
-        return await self._one(request, session, form)
+        return await self._one(request, session, webhook_id, form)
 
     @post("/webhooks/{webhook_id:int}/active")
-    async def activate(self, request: Request, session: Session) -> Response:
-        webhook_id = request.path_params["webhook_id"]
+    async def activate(self, request: Request, session: Session, webhook_id: int) -> Response:
         active = (await request.form()).get("active") == "yes"
         await session.client.update_webhook(webhook_id, active=active)
-        notice = text("Webhook {webhook_id} receives events again.")
-        session.tell(notice if active else text("Webhook {webhook_id} receives no more events."), webhook_id=webhook_id)
-        return self._back(request)
+        if active:
+            return self._done(session, "Webhook {webhook_id} receives events again.", webhook_id)
+        return self._done(session, "Webhook {webhook_id} receives no more events.", webhook_id)
 
     @post("/webhooks/{webhook_id:int}/rotate")
-    async def rotate(self, request: Request, session: Session) -> Response:
+    async def rotate(self, request: Request, session: Session, webhook_id: int) -> Response:
         overlap = OVERLAPS.get(str((await request.form()).get("overlap")), OVERLAPS["1d"])
-        webhook = await session.client.rotate_webhook_secret(request.path_params["webhook_id"], overlap=overlap)
+        webhook = await session.client.rotate_webhook_secret(webhook_id, overlap=overlap)
         return self._secret(request, session, webhook)
 
     @post("/webhooks/{webhook_id:int}/ping")
-    async def ping(self, request: Request, session: Session) -> Response:
-        delivery = await session.client.ping_webhook(request.path_params["webhook_id"])
+    async def ping(self, _: Request, session: Session, webhook_id: int) -> Response:
+        delivery = await session.client.ping_webhook(webhook_id)
+        answer = delivery["last_status_code"]
         if delivery["status"] == "delivered":
-            session.tell("The receiver has answered with {status}.", status=delivery["last_status_code"])
-        else:
-            session.tell("The ping has failed: {error}", error=delivery["last_error"] or delivery["last_status_code"])
-        return self._back(request)
+            return self._done(session, "The receiver has answered with {status}.", webhook_id, status=answer)
+        return self._done(session, "The ping has failed: {error}", webhook_id, error=delivery["last_error"] or answer)
 
     @post("/webhooks/{webhook_id:int}/delete")
-    async def delete(self, request: Request, session: Session) -> Response:
-        webhook_id = request.path_params["webhook_id"]
+    async def delete(self, _: Request, session: Session, webhook_id: int) -> Response:
         if not await session.client.delete_webhook(webhook_id):
             raise NotDone(GONE, NOT_FOUND)
-        session.tell("Deleted webhook {webhook_id} and its deliveries.", webhook_id=webhook_id)
-        return self._site.see("/webhooks")
+        notice = text("Deleted webhook {webhook_id} and its deliveries.")
+        return self._site.done(session, notice, "/webhooks", webhook_id=webhook_id)
 
     @post("/webhooks/{webhook_id:int}/deliveries/{delivery_id:int}")
-    async def redeliver(self, request: Request, session: Session) -> Response:
-        delivery_id = request.path_params["delivery_id"]
+    async def redeliver(self, _: Request, session: Session, webhook_id: int, delivery_id: int) -> Response:
         try:
             await session.client.redeliver_webhook(delivery_id)
-            session.tell("Delivery {delivery_id} is sent again.", delivery_id=delivery_id)
         except FailedPrecondition as error:
-            session.tell(refused(error))
-        return self._back(request)
+            return self._site.done(session, refused(error), f"/webhooks/{webhook_id}")
+        return self._done(session, "Delivery {delivery_id} is sent again.", webhook_id, delivery_id=delivery_id)
 
     def _new(self, request: Request, session: Session, form: WebhookForm) -> Response:
         values = {"form": form, "event_types": EVENT_TYPES}
@@ -139,8 +130,9 @@ class Webhooks(Page):
     def _secret(self, request: Request, session: Session, webhook: WebhookWithSecret) -> Response:
         return self._site.render(request, "webhooks/secret.html", {"webhook": webhook}, session)
 
-    async def _one(self, request: Request, session: Session, form: WebhookForm | None = None) -> Response:
-        webhook_id = request.path_params["webhook_id"]
+    async def _one(
+        self, request: Request, session: Session, webhook_id: int, form: WebhookForm | None = None
+    ) -> Response:
         number = page_number(request)
         status = next((state for state in DELIVERY_STATES if state == request.query_params.get("status")), None)
         try:
@@ -166,8 +158,8 @@ class Webhooks(Page):
         }
         return self._site.render(request, "webhooks/webhook.html", values, session, status=BAD if form else 200)
 
-    def _back(self, request: Request) -> Response:
-        return self._site.see(f"/webhooks/{request.path_params['webhook_id']}")
+    def _done(self, session: Session, notice: str, webhook_id: int, **values: object) -> Response:
+        return self._site.done(session, notice, f"/webhooks/{webhook_id}", webhook_id=webhook_id, **values)
 
 
 def _offered(session: Session) -> Mapping[str, Any]:

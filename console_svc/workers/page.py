@@ -36,14 +36,13 @@ class Workers(Page):
     @post("/workers/drain")
     async def drain(self, request: Request, session: Session) -> Response:
         worker = await session.client.drain_worker(text_of(await request.form(), "worker_id"))
-        session.tell("{worker} takes nothing new, and finishes what it runs.", worker=worker["worker_id"])
-        return self._site.see("/workers")
+        notice = text("{worker} takes nothing new, and finishes what it runs.")
+        return self._site.done(session, notice, "/workers", worker=worker["worker_id"])
 
     @post("/workers/undrain")
     async def undrain(self, request: Request, session: Session) -> Response:
         worker = await session.client.undrain_worker(text_of(await request.form(), "worker_id"))
-        session.tell("{worker} takes tasks again.", worker=worker["worker_id"])
-        return self._site.see("/workers")
+        return self._site.done(session, "{worker} takes tasks again.", "/workers", worker=worker["worker_id"])
 
     @post("/workers/resize")
     async def resize(self, request: Request, session: Session) -> Response:
@@ -54,12 +53,8 @@ class Workers(Page):
         except InvalidArgument:
             form.problems["slots"] = text("Should be a number from 1 to 1,000.")
             return await self._page(request, session, form)
-        session.tell(
-            plural("{worker} has {n} slot now.", "{worker} has {n} slots now."),
-            worker=worker["worker_id"],
-            n=worker["slots"],
-        )
-        return self._site.see("/workers")
+        notice = plural("{worker} has {n} slot now.", "{worker} has {n} slots now.")
+        return self._site.done(session, notice, "/workers", worker=worker["worker_id"], n=worker["slots"])
 
     @post("/workers/pause")
     async def pause(self, request: Request, session: Session) -> Response:
@@ -69,11 +64,9 @@ class Workers(Page):
         if form.problems:
             return await self._page(request, session, form)
         await session.client.pause_dispatch(account_id)
-        if account_id:
-            session.tell("Account {account} is paused. Running tasks continue.", account=form.plain("account"))
-        else:
-            session.tell("Everything is paused. Running tasks continue.")
-        return self._site.see(_back(form))
+        everything = text("Everything is paused. Running tasks continue.")
+        notice = text("Account {account} is paused. Running tasks continue.") if account_id else everything
+        return self._site.done(session, notice, _back(form), account=form.plain("account"))
 
     @post("/workers/resume")
     async def resume(self, request: Request, session: Session) -> Response:
@@ -82,11 +75,9 @@ class Workers(Page):
         if form.problems:
             raise NotDone(NO_ACCOUNT)
         await session.client.resume_dispatch(account_id or None)
-        if account_id:
-            session.tell("Dispatch of account {account} is resumed.", account=account_id)
-        else:
-            session.tell("Tasks are handed out again.")
-        return self._site.see(_back(form))
+        everything = text("Tasks are handed out again.")
+        notice = text("Dispatch of account {account} is resumed.") if account_id else everything
+        return self._site.done(session, notice, _back(form), account=account_id)
 
     async def _page(self, request: Request, session: Session, form: Form | None = None) -> Response:
         client, may = session.client, session.may

@@ -32,6 +32,8 @@ SOURCES = ("console_svc", "contentgen/doctor")
 """The doctor's findings are shown by the overview."""
 
 TAKES_TEXT = {
+    "_done": 1,
+    "done": 1,
     "failure": 2,
     "tell": 0,
     "text": 0,
@@ -41,7 +43,7 @@ TAKES_TEXT = {
     "Phrase": 0,
     "Span": 0,
     "Subject": 0,
-    "_again": 2,
+    "_again": 4,
     "_form": 1,
     "present": 1,
 }
