@@ -220,30 +220,32 @@ def _browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def token(request: pytest.FixtureRequest) -> str:
+    """That of whoever has signed in at `page`: in the newsroom Anna's."""
+    return ANNA if "newsroom" in request.fixturenames else OPERATOR
+
+
 @pytest.fixture
-def page(chromium: Browser, place: Place) -> Iterator[Page]:
-    """A page at the console, where nobody has signed in."""
-    with page_at(place, chromium) as page:
+def page(chromium: Browser, place: Place, token: str) -> Iterator[Page]:
+    """A page at the console, which shows nothing yet."""
+    with page_at(place, chromium, token) as page:
         yield page
 
 
 @contextmanager
-def page_at(place: Place, chromium: Browser, *, size: ViewportSize = DESKTOP, dark: bool = False) -> Iterator[Page]:
-    """A page of a browser of its own; an error in a script fails the test."""
+def page_at(place: Place, chromium: Browser, token: str = OPERATOR, *, dark: bool = False) -> Iterator[Page]:
+    """A page of a browser of its own, which has a session; an error in a script fails the test."""
     context = chromium.new_context(
-        base_url=place.console.url, viewport=size, locale="en-GB", color_scheme="dark" if dark else "light"
+        base_url=place.console.url, viewport=DESKTOP, locale="en-GB", color_scheme="dark" if dark else "light"
     )
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    same_origin = {"Sec-Fetch-Site": "same-origin"}  # `test_sign_in.py` fills the form in
+    answer = page.request.post("/login", form={"token": token}, headers=same_origin, max_redirects=0)
+    assert answer.status == 303
     yield page
     context.close()
     assert not errors
-
-
-def sign_in(page: Page, token: str = OPERATOR) -> None:
-    """Gives the page's browser a session, and shows nothing: `test_sign_in.py` fills the form in."""
-    same_origin = {"Sec-Fetch-Site": "same-origin"}
-    answer = page.request.post("/login", form={"token": token}, headers=same_origin, max_redirects=0)
-    assert answer.status == 303

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.console.conftest import Place, present, sign_in
+from tests.console.conftest import Place, present
 from tests.harness.console import Visitor
 
 pytestmark = pytest.mark.browser
@@ -93,7 +93,6 @@ def test_cost_and_score_are_plotted(place: Place, page: Page) -> None:
     account = place.client.create_account("plotted")["account_id"]
     task_id = place.client.submit_task(account_id=account, topic="what it cost")
     content = place.content(place.client.wait(task_id)["content_id"])
-    sign_in(page)
     page.goto(f"/accounts/{account}?span=24h")
     for plot in ("counts", "durations", "cost", "score"):
         expect(page.locator(f"#plot-{plot} canvas")).to_be_visible()

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.console.conftest import ANNA, BORIS, NEWCOMER, Place, sign_in
+from tests.console.conftest import BORIS, NEWCOMER, Place
 from tests.harness.console import Visitor
 from tests.harness.creators import SVG
 from tests.harness.pictures import sha256
@@ -149,7 +149,6 @@ class TestEditor:
 
     def test_a_preview_is_live_and_a_draft_outlives_the_page(self, place: Place, page: Page) -> None:
         content_id = place.article("previewed")["content_id"]
-        sign_in(page, ANNA)
         page.goto(f"/contents/{content_id}/edit")
         page.get_by_label("Text", exact=True).fill("# Typed\n\n**now** <b>no html</b>")
         expect(page.locator("#preview h3").first).to_have_text("Typed")

@@ -16,7 +16,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from console_svc.app import STATIC
-from tests.console.conftest import DESKTOP, PHONE, Place, page_at, sign_in
+from tests.console.conftest import DESKTOP, PHONE, Place, page_at
 
 pytestmark = pytest.mark.browser
 
@@ -140,7 +140,6 @@ def test_every_page_is_fit_to_look_at_and_accessible(
     problems: list[str] = []
     with page_at(furnished, chromium) as page:
         page.add_init_script(AXE_SCRIPT)
-        sign_in(page)
         for path in addresses:
             page.set_viewport_size(PHONE)
             page.goto(path)
@@ -156,7 +155,6 @@ def test_every_page_is_fit_to_look_at_in_chinese(
     """All scripts run in the English test. Here one page is given the content of all, which costs a third."""
     problems: list[str] = []
     with page_at(furnished, chromium, dark=CHINESE.dark) as page:
-        sign_in(page)
         page.goto(f"/language/{CHINESE.language}")
         for path in addresses:
             page.evaluate(SHOW, path)
@@ -167,7 +165,6 @@ def test_every_page_is_fit_to_look_at_in_chinese(
 
 def test_the_overview_is_accessible_in_the_dark(furnished: Place, chromium: Browser) -> None:
     with page_at(furnished, chromium, dark=True) as page:
-        sign_in(page)
         page.goto("/")
         page.evaluate(AXE_SCRIPT)
         assert inaccessible(page) == []

@@ -26,7 +26,7 @@ from console_svc.site import Site
 from console_svc.web.forms import MAX_FORM, MAX_FORMS
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.values import bound_ids_of_paths
-from tests.console.conftest import ANNA, Place, page_at, sign_in
+from tests.console.conftest import ANNA, Place, page_at
 from tests.harness.console import HTML, HUGE, MARKDOWN, TITLE, Console
 from tests.harness.waiting import wait_until
 
@@ -65,9 +65,8 @@ class Watched:
 
 @pytest.fixture
 def watched(place: Place, chromium: Browser) -> Iterator[Watched]:
-    with page_at(place, chromium) as page:
+    with page_at(place, chromium, ANNA) as page:
         watched = Watched(page, place.console.url)
-        sign_in(page, ANNA)
         yield watched
         watched.check()
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from contentgen import Unavailable
 from contentgen.v1.system_service_pb2 import GetCallerResponse
-from tests.console.conftest import OPERATOR, Place, page_at, sign_in
+from tests.console.conftest import OPERATOR, Place, page_at
 from tests.harness.console import Console, Visitor
 from tests.harness.scripted_server import refuse, scripted
 from tests.harness.waiting import wait_until
@@ -20,7 +20,6 @@ pytestmark = pytest.mark.browser
 
 
 def test_rows_come_and_move_while_the_page_is_open_and_what_somebody_types_stays(place: Place, page: Page) -> None:
-    sign_in(page)
     page.goto("/tasks?topic=moves")
     expect(page.get_by_text("No task is like that")).to_be_visible()
     page.get_by_label("Topic").fill("half a wo")
@@ -44,10 +43,8 @@ def test_what_is_shown_and_what_was_typed_stay_while_nobody_answers_and_pages_go
     )
     editor = place.visitor()
     with page_at(place, chromium) as tasks, page_at(place, chromium) as desk:
-        sign_in(tasks)
         tasks.goto("/tasks")
         expect(tasks.locator(f"tr#{task_id}")).to_contain_text("completed")
-        sign_in(desk)
         desk.goto(review)
         undone, note = desk.locator("#undone"), desk.get_by_label("What to do better")
         desk.keyboard.press("b")

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from console_svc.submits.sheet import decoded
 from contentgen import Task
 from contentgen.submit_fields import BRIEF
-from tests.console.conftest import OPERATOR, Place, present, sign_in
+from tests.console.conftest import OPERATOR, Place, present
 from tests.harness.console import Console, Visitor
 
 pytestmark = pytest.mark.browser
@@ -219,7 +219,6 @@ def test_a_double_click_submits_nothing_twice(place: Place, operator: Visitor, a
 
 
 def test_a_task_is_submitted_in_the_readers_zone(place: Place, page: Page) -> None:
-    sign_in(page)
     page.goto("/new")
     zone = page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
     expect(page.locator("[data-zone]")).to_contain_text(zone)

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from contentgen.submit_fields import BRIEF, BY_NAME
-from tests.console.conftest import OPERATOR, Place, sign_in
+from tests.console.conftest import OPERATOR, Place
 from tests.harness.console import Visitor
 from tests.harness.process import program
 
@@ -140,7 +140,6 @@ def run(line: str, folder: Path) -> str:
 
 
 def test_progress_and_the_end_appear_by_themselves(place: Place, page: Page) -> None:
-    sign_in(page)
     place.client.pause_dispatch()
     try:
         task_id = place.client.submit_task(place.account, "watched", creator_options={"demo-seconds": "5"})
@@ -155,7 +154,6 @@ def test_progress_and_the_end_appear_by_themselves(place: Place, page: Page) -> 
 
 def test_a_command_is_copied(place: Place, retried: str, page: Page) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    sign_in(page)
     page.goto(f"/tasks/{retried}")
     page.get_by_text("Commands for a terminal").click()
     page.get_by_role("button", name="Copy").first.click()
@@ -164,7 +162,6 @@ def test_a_command_is_copied(place: Place, retried: str, page: Page) -> None:
 
 
 def test_what_is_open_stays_open_while_the_task_moves(place: Place, page: Page) -> None:
-    sign_in(page)
     task_id = place.client.submit_task(place.account, "kept open", schedule_time=TOMORROW)
     page.goto(f"/tasks/{task_id}")
     page.get_by_text("Commands for a terminal").click()

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from console_svc.overview.diagnosis import FRESH
 from console_svc.web.language import ENGLISH, ZH, Texts, plural, refused
 from contentgen import RequestError
-from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place, sign_in
+from tests.console.conftest import CLIENT, REVIEWER, VIEWER, Place
 from tests.harness.console import Visitor
 from tests.harness.waiting import wait_until
 from verification.generated import texts as generated
@@ -23,7 +23,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("fresh_place")]
 
 
 def test_figures_plots_and_an_open_table_stay_fresh_while_tasks_move(place: Place, page: Page) -> None:
-    sign_in(page)
     page.goto("/")
     page.get_by_role("link", name="7 days").click()
     expect(page.locator("#feed .empty")).to_be_visible()

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from console_svc.pool.calendar import span_of
 from contentgen import PublishPoolEntry
-from tests.console.conftest import PHONE, REVIEWER, Place, present, sign_in
+from tests.console.conftest import PHONE, REVIEWER, Place, present
 from tests.harness.console import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("fresh_place")]
@@ -185,7 +185,6 @@ def _cookies(visitor: Visitor, **values: str) -> str:
 
 def _calendar(place: Place, page: Page, content_id: int) -> None:
     place.client.update_publish_pool_entry(content_id, schedule_time=_at(7), priority=5)
-    sign_in(page)
     page.goto(f"/pool/calendar?month={MONTH}")
     expect(page.get_by_text("Times are in").first).to_be_visible()
 
@@ -222,7 +221,6 @@ def test_an_entry_that_is_moved_to_a_past_day_is_asked_about_and_taken_back(
     def scheduled() -> str | None:
         return _entry(place, content_id)["scheduled_at"]
 
-    sign_in(page)
     page.goto(f"/pool/calendar?month={soon:%Y-%m}")
     chip, question = page.locator(f"#entry-{content_id}"), page.get_by_role("heading", name="Publish it at once?")
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.console.conftest import ANNA, BORIS, PHONE, REVIEWER, Place, sign_in
+from tests.console.conftest import BORIS, PHONE, REVIEWER, Place
 from tests.harness.console import Answer, Visitor
 from tests.harness.waiting import wait_until
 
@@ -164,7 +164,6 @@ class TestBrowser:
     @pytest.mark.costly("every key of the desk in a browser")
     def test_by_keys_alone(self, place: Place, page: Page) -> None:
         content_ids = [place.article(f"by keys {number}")["content_id"] for number in range(5)]
-        sign_in(page, ANNA)
         page.goto("/review")
 
         def shows(title: str) -> None:
@@ -213,7 +212,6 @@ class TestBrowser:
     def test_an_undo_is_offered_for_ten_seconds(self, place: Place, page: Page) -> None:
         content_ids = [place.article(f"undone {number}")["content_id"] for number in range(2)]
         page.clock.install()
-        sign_in(page, ANNA)
         page.goto(f"/review/{content_ids[0]}")
         page.keyboard.press("a")
         expect(page.locator("#undo")).to_be_visible()
@@ -222,7 +220,6 @@ class TestBrowser:
 
     def test_an_article_is_free_once_its_page_is_left(self, place: Place, page: Page) -> None:
         content_id = place.article("left")["content_id"]
-        sign_in(page, ANNA)
         page.goto(f"/review/{content_id}")
         assert place.content(content_id)["review_holder"] == "anna"
         page.goto("/contents")
@@ -232,7 +229,6 @@ class TestBrowser:
 
     def test_what_is_typed_stays_while_the_queue_is_loaded_anew(self, place: Place, page: Page) -> None:
         content_id = place.article("typed at")["content_id"]
-        sign_in(page, ANNA)
         page.goto(f"/review/{content_id}")
         page.locator(".current input").check()
         page.keyboard.press("r")
@@ -247,6 +243,5 @@ class TestBrowser:
     def test_what_decides_is_in_sight_on_a_phone(self, place: Place, page: Page) -> None:
         place.article("手冲咖啡")
         page.set_viewport_size(PHONE)
-        sign_in(page, ANNA)
         page.goto("/review")
         expect(page.get_by_role("button", name="Approve", exact=True)).to_be_in_viewport()

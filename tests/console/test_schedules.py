@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from console_svc.schedules.page import in_words
-from tests.console.conftest import Place, present, sign_in
+from tests.console.conftest import Place, present
 from tests.harness.console import Visitor
 
 pytestmark = pytest.mark.browser
@@ -143,7 +143,6 @@ def test_a_refused_run_says_why(place: Place, operator: Visitor) -> None:
 
 
 def test_the_preview_follows_what_is_typed(place: Place, page: Page) -> None:
-    sign_in(page)
     page.goto("/schedules/new")
     page.get_by_label("Cron line").press_sequentially("30 8 * * 1-5")
     preview = page.locator("#preview")

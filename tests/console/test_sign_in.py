@@ -13,9 +13,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from console_svc.web.security import MAX_TRIES, SignInTries
-from console_svc.web.sessions import AGE_LIMIT, IDLE_LIMIT, MAX_OF_TOKEN, Sessions
-from contentgen import AsyncContentGenerationClient, Caller, ContentGenerationClient, Unauthenticated
-from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, Shared, page_at, present, sign_in
+from contentgen import ContentGenerationClient, Unauthenticated
+from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, Shared, page_at, present
 from tests.harness import credentials as tokens
 from tests.harness.console import Console, Visitor
 from tests.harness.waiting import wait_until
@@ -23,7 +22,6 @@ from tests.harness.waiting import wait_until
 pytestmark = pytest.mark.browser
 
 PATIENCE_S = 60.0
-CALLER = Caller(name="a", role="viewer", account_ids=[], methods=[], token_required=True)
 
 
 @pytest.fixture(scope="module")
@@ -86,33 +84,25 @@ def test_whoever_signs_out_has_no_session_any_more(place: Place) -> None:
     assert other_visitor.get("/tasks").url == f"{place.console.url}/tasks"
 
 
-def test_signing_out_everywhere_ends_all_sessions_of_the_token(place: Place) -> None:
+def test_signing_out_everywhere_leads_all_of_the_token_to_the_form_and_back(place: Place) -> None:
     visitor, other_visitor, stranger = place.visitor(VIEWER), place.visitor(VIEWER), place.visitor(CLIENT)
-    visitor.post("/logout", {"everywhere": "yes"})
-    answer = other_visitor.get("/tasks")
-    assert answer.url == f"{place.console.url}/login?next=%2Ftasks"
-    assert "All sessions of your token were signed out." in answer.text
-    assert stranger.get("/tasks").url == f"{place.console.url}/tasks"
-
-
-def test_whoever_signs_in_again_is_back_on_the_page_of_a_form(place: Place) -> None:
-    visitor, other_visitor = place.visitor(VIEWER), place.visitor(VIEWER)
-    visitor.get("/tasks?status=failed")
     other_visitor.post("/logout", {"everywhere": "yes"})
-    answer = visitor.post("/tasks/task-1/cancel", {}, Referer=f"{place.console.url}/tasks?status=failed")
-    assert answer.url == f"{place.console.url}/login?next=%2Ftasks%3Fstatus%3Dfailed"
-    assert "All sessions of your token were signed out." in answer.text
-    elsewhere = visitor.post("/tasks/task-1/cancel", {}, Referer="https://example.org/tasks")
-    assert elsewhere.url == f"{place.console.url}/login"
+    own_page = f"{place.console.url}/tasks?status=failed"
+    for answer, page in (
+        (visitor.get("/tasks"), "?next=%2Ftasks"),
+        (visitor.post("/tasks/task-1/cancel", {}, Referer=own_page), "?next=%2Ftasks%3Fstatus%3Dfailed"),
+        (visitor.post("/tasks/task-1/cancel", {}, Referer="https://example.org/tasks"), ""),
+    ):
+        assert answer.url == f"{place.console.url}/login{page}"
+        answer.says("All sessions of your token were signed out.")
+    assert stranger.get("/tasks").url == f"{place.console.url}/tasks"
 
 
 def test_open_pages_lead_to_the_form_and_back_once_their_session_has_ended(place: Place, chromium: Browser) -> None:
     task_id = place.client.submit_task(account_id=place.account, topic="to cancel", schedule_time="2030-01-01T00:00Z")
-    with page_at(place, chromium) as page:
-        sign_in(page, CLIENT)
+    with page_at(place, chromium, CLIENT) as page:
         page.goto(f"/tasks/{task_id}")
-        with page_at(place, chromium) as other_page:
-            sign_in(other_page, CLIENT)
+        with page_at(place, chromium, CLIENT) as other_page:
             other_page.goto("/")
             other_page.get_by_role("button", name="Sign out everywhere").click()
             expect(other_page.get_by_role("status").get_by_text("All sessions of your token")).to_be_visible()
@@ -192,37 +182,3 @@ def test_an_address_may_try_ten_times_a_minute() -> None:
     assert not tries.admit("a")
     now[0] = 61.0
     assert tries.admit("a")
-
-
-def test_a_session_lives_by_use_and_ends_when_it_is_idle_and_when_it_is_old() -> None:
-    now = [0.0]
-    sessions, client = Sessions(lambda: now[0]), AsyncContentGenerationClient("127.0.0.1:1")
-    idle_session, old_session = (sessions.begin("t", client, CALLER) for _ in range(2))
-    while now[0] < AGE_LIMIT:
-        assert sessions.find(old_session.key) is old_session
-        now[0] += IDLE_LIMIT - 1
-    assert sessions.find(idle_session.key) is None
-    assert sessions.find(old_session.key) is None
-
-
-def test_the_session_that_was_idle_for_longest_ends_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console_svc.web.sessions.MAX_SESSIONS", 3)
-    sessions, client = Sessions(), AsyncContentGenerationClient("127.0.0.1:1")
-    first_session, *_ = [sessions.begin(f"t{number}", client, CALLER) for number in range(4)]
-    assert len(sessions) == 3
-    assert sessions.find(first_session.key) is None
-
-
-def test_a_token_that_begins_many_sessions_ends_none_but_its_own() -> None:
-    sessions, client = Sessions(), AsyncContentGenerationClient("127.0.0.1:1")
-    operator, first_session, used_session = (sessions.begin(token, client, CALLER) for token in ("o", "v", "v"))
-    for _ in range(MAX_OF_TOKEN - 2):
-        sessions.begin("v", client, CALLER)
-    assert sessions.find(used_session.key) is used_session
-    assert sessions.find(first_session.key) is first_session
-    for _ in range(MAX_OF_TOKEN - 1):
-        sessions.begin("v", client, CALLER)
-    assert len(sessions) == 1 + MAX_OF_TOKEN
-    assert sessions.find(operator.key) is operator
-    assert sessions.find(first_session.key) is first_session
-    assert sessions.find(used_session.key) is None

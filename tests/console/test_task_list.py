@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from console_svc.tasks.bulk import BATCH
-from tests.console.conftest import Place, page_at, sign_in
+from tests.console.conftest import Place, page_at
 from tests.harness.console import Visitor
 from tests.harness.waiting import wait_until
 
@@ -126,7 +126,6 @@ def test_what_is_no_order_is_refused(operator: Visitor, many: list[str]) -> None
 
 
 def test_ticks_stay_while_rows_move(place: Place, page: Page) -> None:
-    sign_in(page)
     first, second, third = later(place, "ticked rows", 3)
     page.goto("/tasks?topic=ticked+rows")
     page.locator(f"#tick-{first}").check()
@@ -147,7 +146,6 @@ def test_ticks_stay_while_rows_move(place: Place, page: Page) -> None:
 
 
 def test_all_of_a_page_are_ticked_at_once(place: Place, many: list[str], page: Page) -> None:
-    sign_in(page)
     page.goto("/tasks?topic=many")
     expect(page.get_by_role("button", name="Run now…")).to_be_disabled()
     page.get_by_label("Tick all of this page").check()
@@ -155,7 +153,6 @@ def test_all_of_a_page_are_ticked_at_once(place: Place, many: list[str], page: P
 
 
 def test_no_row_is_left_in_a_state_that_it_has_left(place: Place, page: Page) -> None:
-    sign_in(page)
     task_id, *_ = later(place, "leaves pending")
     page.goto("/tasks?topic=leaves+pending&status=pending")
     expect(page.locator(f"tr#{task_id}")).to_be_visible()
@@ -164,7 +161,6 @@ def test_no_row_is_left_in_a_state_that_it_has_left(place: Place, page: Page) ->
 
 
 def test_a_row_shows_how_far_its_task_is(place: Place, page: Page) -> None:
-    sign_in(page)
     options = {"demo-seconds": "15"}
     task_id = place.client.submit_task(place.account, "how far", creator_options=options)
     page.goto("/tasks?topic=how+far")
@@ -191,7 +187,6 @@ def test_more_tasks_than_a_batch_are_cancelled(place: Place, operator: Visitor) 
 def test_work_waits_for_a_scheduler_that_is_away_and_can_be_stopped(own_place: Place, chromium: Browser) -> None:
     place, visitor = own_place, own_place.visitor()
     with page_at(place, chromium) as page:
-        sign_in(page)
         first, second, third = later(place, "while it is away", 3)
         fields = visitor.get(f"/tasks/move?do=cancel&task={third}").hidden()
         page.goto(f"/tasks/move?do=cancel&task={first}&task={second}")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
-from tests.console.conftest import Place, present, sign_in
+from tests.console.conftest import Place, present
 from tests.harness.console import Visitor
 from tests.harness.waiting import wait_until
 
@@ -34,7 +34,6 @@ def running(place: Place, topic: str) -> Iterator[str]:
 
 
 def test_a_slot_shows_its_task_as_soon_as_it_runs(place: Place, page: Page) -> None:
-    sign_in(page)
     page.goto("/workers")
     slots = page.get_by_role("list", name="Slots of worker-1").get_by_role("listitem")
     expect(slots).to_have_text(["free"] * 3)
@@ -47,7 +46,6 @@ def test_a_slot_shows_its_task_as_soon_as_it_runs(place: Place, page: Page) -> N
 
 
 def test_a_worker_is_drained_and_undrained(place: Place, page: Page) -> None:
-    sign_in(page)
     page.goto("/workers")
     questions: list[str] = []
 
@@ -109,12 +107,8 @@ def test_a_bad_account_comes_back(place: Place, operator: Visitor) -> None:
 
 
 class Receiver(ThreadingHTTPServer):
-    """Answers with `status`, and keeps the types of what it got."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.status = 204
-        self.ids: list[str] = []
+    status = 204
+    """What it answers."""
 
     @property
     def url(self) -> str:
@@ -126,7 +120,6 @@ class _Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        self.server.ids.append(self.headers["webhook-id"])
         self.send_response(self.server.status)
         self.end_headers()
 
@@ -136,7 +129,7 @@ class _Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
+    with Receiver(("127.0.0.1", 0), _Answers) as receiver:
         thread = Thread(target=receiver.serve_forever)
         thread.start()
         yield receiver
@@ -144,8 +137,10 @@ def receiver() -> Iterator[Receiver]:
         thread.join()
 
 
-def _made(place: Place, url: str) -> int:
-    return place.client.create_webhook(url, ["task.ended"])["webhook_id"]
+@pytest.fixture
+def webhook(place: Place, receiver: Receiver) -> str:
+    """The page of a webhook for the receiver."""
+    return f"/webhooks/{place.client.create_webhook(receiver.url, ['task.ended'])['webhook_id']}"
 
 
 def test_a_webhook_is_created_and_its_secret_is_shown_once(place: Place, operator: Visitor, receiver: Receiver) -> None:
@@ -173,41 +168,34 @@ def test_a_bad_form_comes_back_with_what_was_typed(operator: Visitor) -> None:
     ).says('id="bad-account"')
 
 
-def test_a_change_a_pause_and_a_new_secret(place: Place, operator: Visitor, receiver: Receiver) -> None:
-    webhook_id = _made(place, receiver.url)
-    path = f"/webhooks/{webhook_id}"
-    operator.post(path, {"url": receiver.url + "2", "event_types": "content.approved"}).says(
-        f"Changed webhook {webhook_id}."
-    )
-    assert operator.post(path, {"url": "ftp://news.example/", "event_types": "content.approved"}).status == 400
-    assert "receives no more events" in operator.post(f"{path}/active", {"active": "no"}).text
-    webhook = present(place.client.get_webhook(webhook_id))
-    expected_webhook = (receiver.url + "2", ["content.approved"], False)
-    assert (webhook["url"], webhook["event_types"], webhook["active"]) == expected_webhook
-    assert "receives events again" in operator.post(f"{path}/active", {"active": "yes"}).text
-    operator.post(f"{path}/rotate", {"overlap": "1h"}).says("whsec_", "The secret before it is valid until")
-    assert "Deleted webhook" in operator.post(f"{path}/delete", {}).text
-    assert [operator.get(path).status, operator.post(f"{path}/delete", {}).status] == [404, 404]
+def test_a_change_a_pause_and_a_new_secret(place: Place, operator: Visitor, webhook: str) -> None:
+    webhook_id, fields = webhook.rpartition("/")[2], {"event_types": "content.approved"}
+    operator.post(webhook, {**fields, "url": "http://127.0.0.1/2"}).says(f"Changed webhook {webhook_id}.")
+    assert operator.post(webhook, {**fields, "url": "ftp://news.example/"}).status == 400
+    operator.post(f"{webhook}/active", {"active": "no"}).says("receives no more events")
+    stored = present(place.client.get_webhook(int(webhook_id)))
+    assert (stored["url"], stored["event_types"]) == ("http://127.0.0.1/2", ["content.approved"])
+    assert not stored["active"]
+    operator.post(f"{webhook}/active", {"active": "yes"}).says("receives events again")
+    operator.post(f"{webhook}/rotate", {"overlap": "1h"}).says("whsec_", "The secret before it is valid until")
+    operator.post(f"{webhook}/delete", {}).says("Deleted webhook")
+    assert [operator.get(webhook).status, operator.post(f"{webhook}/delete", {}).status] == [404, 404]
 
 
-def test_a_ping_says_how_it_went(place: Place, operator: Visitor, receiver: Receiver) -> None:
-    path = f"/webhooks/{_made(place, receiver.url)}"
-    assert "The receiver has answered with 204." in operator.post(f"{path}/ping", {}).text
+def test_a_ping_says_how_it_went(operator: Visitor, receiver: Receiver, webhook: str) -> None:
+    operator.post(f"{webhook}/ping", {}).says("The receiver has answered with 204.")
     receiver.status = 500
-    operator.post(f"{path}/ping", {}).says("The ping has failed:")
-    assert "webhook.ping" in operator.get(f"{path}?status=exhausted").text
-    assert "No delivery is like that" in operator.get(f"{path}?status=pending").text
+    operator.post(f"{webhook}/ping", {}).says("The ping has failed:")
+    operator.get(f"{webhook}?status=exhausted").says("webhook.ping")
+    operator.get(f"{webhook}?status=pending").says("No delivery is like that")
 
 
-def test_a_delivery_is_shown_and_sent_again(place: Place, operator: Visitor, receiver: Receiver) -> None:
-    webhook_id = _made(place, receiver.url)
+def test_a_delivery_is_shown_and_sent_again(place: Place, operator: Visitor, webhook: str) -> None:
     task_id = place.client.submit_task(account_id=place.account, topic="told")
     place.client.wait(task_id, timeout=60)
-    (delivery,) = place.client.iter_deliveries(webhook_id)
-    path = f"/webhooks/{webhook_id}"
-    operator.get(path).says(f'id="delivery-{delivery["delivery_id"]}"', task_id)
-    operator.post(f"{path}/deliveries/{delivery['delivery_id']}", {}).says(
-        f"Delivery {delivery['delivery_id']} is sent again."
-    )
-    operator.post(f"{path}/active", {"active": "no"})
-    assert "is sent again" not in operator.post(f"{path}/deliveries/{delivery['delivery_id']}", {}).text
+    (delivery,) = place.client.iter_deliveries(int(webhook.rpartition("/")[2]))
+    delivery_id = delivery["delivery_id"]
+    operator.get(webhook).says(f'id="delivery-{delivery_id}"', task_id)
+    operator.post(f"{webhook}/deliveries/{delivery_id}", {}).says(f"Delivery {delivery_id} is sent again.")
+    operator.post(f"{webhook}/active", {"active": "no"})
+    assert "is sent again" not in operator.post(f"{webhook}/deliveries/{delivery_id}", {}).text

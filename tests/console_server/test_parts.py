@@ -61,8 +61,8 @@ class Desk:
         self.live = LiveTasks(self.sessions)
         self._client = AsyncContentGenerationClient("127.0.0.1:1")
 
-    def begin(self) -> Session:
-        return self.sessions.begin("t", self._client, CALLER)
+    def begin(self, owner: str = "t") -> Session:
+        return self.sessions.begin(owner, self._client, CALLER)
 
     async def close(self) -> None:
         await self.live.close()
@@ -154,6 +154,39 @@ async def _opened(pages: Sequence[AsyncGenerator[str, None]]) -> None:
 async def _ended(page: AsyncGenerator[str, None]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         assert [event async for event in page] == []
+
+
+def test_a_session_lives_by_use_and_ends_when_it_is_idle_and_when_it_is_old(desk: Desk) -> None:
+    idle_session, old_session = desk.begin(), desk.begin()
+    while desk.ahead < AGE_LIMIT:
+        assert desk.sessions.find(old_session.key) is old_session
+        desk.ahead += IDLE_LIMIT - 60
+    assert desk.sessions.find(idle_session.key) is None
+    assert desk.sessions.find(old_session.key) is None
+
+
+def test_the_session_that_was_idle_for_longest_ends_when_there_are_too_many(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console_svc.web.sessions.MAX_SESSIONS", 3)
+    first_session, *_ = [desk.begin(f"t{number}") for number in range(4)]
+    assert len(desk.sessions) == 3
+    assert desk.sessions.find(first_session.key) is None
+
+
+def test_a_token_that_begins_many_sessions_ends_none_but_its_own(desk: Desk) -> None:
+    find = desk.sessions.find
+    operator, first_session, used_session = (desk.begin(token) for token in ("o", "v", "v"))
+    for _ in range(MAX_OF_TOKEN - 2):
+        desk.begin("v")
+    assert find(used_session.key) is used_session
+    assert find(first_session.key) is first_session
+    for _ in range(MAX_OF_TOKEN - 1):
+        desk.begin("v")
+    assert len(desk.sessions) == 1 + MAX_OF_TOKEN
+    assert find(operator.key) is operator
+    assert find(first_session.key) is first_session
+    assert find(used_session.key) is None
 
 
 # Long work in the background of the console.
