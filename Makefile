@@ -119,7 +119,7 @@ audit: $(STAMP) ## look at the locked dependencies; what could not be known is s
 sbom: $(STAMP) ## write SBOMs and licences of what is shipped into build/sbom
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(PYTHON) -m venv "$$tmp" && \
 	  "$$tmp"/bin/python -m pip --disable-pip-version-check --quiet install $(SBOM) && \
-	  $(PY) -m verification.shipped.sbom "$$tmp"/bin/cyclonedx-py build/sbom
+	  $(PY) -m verification.shipped.distributions "$$tmp"/bin/cyclonedx-py build/sbom
 
 bench: $(STAMP) ## measure the hot paths beside their goals (ARGS=--help)
 	@$(PY) -m lab.benchmarks $(ARGS)

@@ -117,8 +117,6 @@ def present(value: T | None, message: str) -> T:
 
 
 class Site:
-    """The parts that all pages of a console share."""
-
     def __init__(self, settings: ConsoleSettings, schedulers: Schedulers, metrics: ConsoleMetrics) -> None:
         self.settings = settings
         self.schedulers = schedulers

@@ -64,18 +64,16 @@ def _groups(old: list[str], new: list[str]) -> Iterator[str]:
 def _line(old: str, new: str) -> str:
     """Returns the changes of a line that became another one."""
     old_parts, new_parts = _PARTS.findall(old), _PARTS.findall(new)
-    parts = []
-    for kind, old_start, old_end, new_start, new_end in SequenceMatcher(
-        None, old_parts, new_parts, autojunk=False
-    ).get_opcodes():
+    html = ""
+    opcodes = SequenceMatcher(None, old_parts, new_parts, autojunk=False).get_opcodes()
+    for kind, old_start, old_end, new_start, new_end in opcodes:
+        before, after = escape("".join(old_parts[old_start:old_end])), escape("".join(new_parts[new_start:new_end]))
         if kind == "equal":
-            parts.append(escape("".join(old_parts[old_start:old_end])))
+            html += before
             continue
-        deletion, insertion = "".join(old_parts[old_start:old_end]), "".join(new_parts[new_start:new_end])
-        parts += [f"<del>{escape(deletion)}</del>"] * bool(deletion) + [f"<ins>{escape(insertion)}</ins>"] * bool(
-            insertion
-        )
-    return "".join(parts) or "&nbsp;"
+        html += f"<del>{before}</del>" if before else ""
+        html += f"<ins>{after}</ins>" if after else ""
+    return html or "&nbsp;"
 
 
 SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif")

@@ -145,15 +145,12 @@ def answering_task(comment: str | None) -> str:
 
 async def changes(site: Site, old: Mapping[str, object], new: Mapping[str, object]) -> list[tuple[str, str]]:
     """Returns the texts that differ, each with its safe HTML."""
-    texts = [(name, str(old[name] or ""), str(new[name] or "")) for name in TEXTS]
-    texts = [(name, old_text, new_text) for name, old_text, new_text in texts if old_text != new_text]
-    differences = await asyncio.gather(
-        *(site.articles.difference(old_text, new_text) for _, old_text, new_text in texts)
-    )
-    return [
-        (name, as_written(new_text) if html is None else html)
-        for (name, _, new_text), html in zip(texts, differences, strict=True)
-    ]
+
+    async def change(name: str) -> tuple[str, str]:
+        html = await site.articles.difference(str(old[name] or ""), str(new[name] or ""))
+        return name, as_written(str(new[name] or "")) if html is None else html
+
+    return await asyncio.gather(*(change(name) for name in TEXTS if (old[name] or "") != (new[name] or "")))
 
 
 ABSENT = text("There is no such content.")

@@ -94,7 +94,6 @@ class Diagnoses:
 
 
 async def _examined(session: Session) -> Sequence[Finding]:
-    """Makes the checks that the user may make."""
     client = session.client
     system = await permitted(session.may("SystemService/GetSystem"), schedulers.system_of(client))
     lists, stats = "TaskService/ListTasks", "TaskService/GetTaskStats"

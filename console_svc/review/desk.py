@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -56,12 +56,10 @@ class ReviewDesk(Page):
         """Opens what follows `after` or precedes `before`, else the oldest, unless somebody else holds it."""
         search = QueueSearch(request)
         params = request.query_params
-        contents = await candidates(
-            session, search, Place.read(params.get("after", "")), Place.read(params.get("before", ""))
-        )
-        content_id = await _first_free(session, contents)
-        if content_id is None and "before" in params and (place := Place.read(params["before"])):
-            content_id = place.content_id
+        after, before = (Place.read(params.get(name, "")) for name in ("after", "before"))
+        content_id = await _first_free(session, await candidates(session, search, after, before))
+        if content_id is None and before:
+            content_id = before.content_id
         if content_id is None:
             return await self._desk(request, session, None, status=BAD if search.problems else 200)
         undo_fields = [(name, params[name]) for name in ("decided", "until") if name in params]
@@ -352,10 +350,11 @@ class QueueSearch(Form):
     def query(self) -> str:
         return urlencode(self.typed)
 
-    def contents(self, session: Session, **more: Any) -> AsyncIterator[Content]:
-        return session.client.iter_contents(
-            review_status="pending_review", page_size=PAGE_SIZE + 1, **self._conditions, **more
-        )
+    async def page(self, session: Session, **more: Any) -> tuple[list[Content], bool]:
+        """Returns the first contents that wait, `PAGE_SIZE` at most, and whether others follow."""
+        conditions = {**self._conditions, **more}
+        waiting = session.client.iter_contents(review_status="pending_review", page_size=PAGE_SIZE + 1, **conditions)
+        return await first_of(waiting, PAGE_SIZE)
 
 
 class Queue(NamedTuple):
@@ -370,11 +369,10 @@ async def queue_at(session: Session, search: QueueSearch, place: Place | None) -
     """The beginning of the queue, or the part of it that begins at a place which the beginning does not reach."""
     if search.problems:
         return Queue((), more=False, later=False)
-    items, more = await first_of(search.contents(session, oldest_first=True), PAGE_SIZE)
+    items, more = await search.page(session, oldest_first=True)
     later = bool(place and more and Place.of(items[-1]).before(place))
     if place and later:
-        part = search.contents(session, oldest_first=True, created_after=place.created_at)
-        items, more = await first_of(part, PAGE_SIZE)
+        items, more = await search.page(session, oldest_first=True, created_after=place.created_at)
     return Queue(items, more, later)
 
 
@@ -384,14 +382,12 @@ async def candidates(session: Session, search: QueueSearch, after: Place | None,
         return []
     if before:
         end = datetime.fromisoformat(before.created_at) + timedelta(microseconds=1)
-        earlier_contents, _ = await first_of(search.contents(session, created_before=end), PAGE_SIZE)
+        earlier_contents, _ = await search.page(session, created_before=end)
         return [content for content in earlier_contents if Place.of(content).before(before)]
-    oldest_contents, _ = await first_of(search.contents(session, oldest_first=True), PAGE_SIZE)
+    oldest_contents, _ = await search.page(session, oldest_first=True)
     if after is None:
         return oldest_contents
-    later_contents = search.contents(session, oldest_first=True, created_after=after.created_at)
-    next_contents = [
-        content for content in (await first_of(later_contents, PAGE_SIZE))[0] if after.before(Place.of(content))
-    ]
+    later_contents, _ = await search.page(session, oldest_first=True, created_after=after.created_at)
+    next_contents = [content for content in later_contents if after.before(Place.of(content))]
     next_ids = {content["content_id"] for content in next_contents} | {after.content_id}
     return [*next_contents, *(content for content in oldest_contents if content["content_id"] not in next_ids)]

@@ -174,8 +174,6 @@ def _of(search: TaskSearch, states: Sequence[str]) -> Any:
 
 
 class _OrderedWork:
-    """The work that a form asks for."""
-
     def __init__(self, session: Session, order: _Order, data: ImmutableMultiDict[str, Any]) -> None:
         self._client = session.client
         self._order = order

@@ -49,8 +49,6 @@ PROGRAMS = {
     "cli": ("contentgen", ("worker_svc", "sqlalchemy", "psycopg2"), "doctor"),
 }
 """By extra: its program, packages that it does not need, and a word of its help."""
-CANNOT_START = {"worker": 78, "scheduler": 78, "cli": 2}
-"""By extra: the exit status of its program if the extra is missing."""
 WITHOUT_POSTGRES = """
 import sys
 from scheduler_svc import main
@@ -60,7 +58,7 @@ sys.argv[1:] = ["--listen=:0", "--data-dir", {data!r}]
 main.main()
 """
 """A scheduler on a system that has no PostgreSQL of its own either."""
-HELP = "import sys; sys.argv[1:] = ['--help']; from {module} import {attr}; {attr}()"
+START = "import sys; sys.argv[1:] = [{argument!r}]; from {module} import {attr}; {attr}()"
 
 
 @pytest.fixture(scope="module")
@@ -94,43 +92,27 @@ def test_each_program_installs_alone_from_its_extra(extra: str, wheel: Path, tmp
     assert ran.stderr == ""
 
 
-@pytest.fixture(scope="module")
-def plain(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package without an extra."""
-    return install(wheel, tmp_path_factory.mktemp("plain") / "installed")
-
-
-@pytest.mark.parametrize("extra", PROGRAMS)
-def test_a_program_without_its_extra_says_which_one_to_install(extra: str, wheel: Path, plain: Path) -> None:
-    name, *_ = PROGRAMS[extra]
-    ran = run(program(wheel, name), plain, status=CANNOT_START[extra])
-    assert ran.stdout == ""
-    [line] = ran.stderr.splitlines()
-    assert line.startswith(f"{name}: the module ")
-    assert line.endswith(f" is missing: pip install 'contentgen-grpc[{extra}]'")
-
-
-def test_an_import_without_its_package_says_what_to_install(wheel: Path, tmp_path: Path) -> None:
-    installed = install(wheel, tmp_path / "installed", "scheduler")
-    shutil.rmtree(installed / "old_application")
-    command = "import sys; sys.argv[1:] = ['import']; from scheduler_svc.__main__ import main; main()"
-    missing = "the module old_application is missing: pip install 'contentgen-grpc[old-application]'"
-    assert run(command, installed, status=78).stderr == f"contentgen-scheduler: {missing}\n"
-
-
-@pytest.mark.parametrize(("program", "extra"), [("dev", ""), ("demo", "cli")])
-def test_the_stack_without_its_packages_says_what_to_install(
-    program: str, extra: str, wheel: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("command", "extra", "missing"),
+    [
+        ("contentgen-worker --help", "", "worker"),
+        ("contentgen-scheduler --help", "", "scheduler"),
+        ("contentgen-scheduler import", "scheduler", "old-application"),
+        ("contentgen --help", "", "cli"),
+        ("contentgen dev", "", "all"),
+        ("contentgen demo", "cli", "all"),
+    ],
+)
+def test_a_program_without_its_extra_says_which_one_to_install(
+    wheel: Path, tmp_path: Path, command: str, extra: str, missing: str
 ) -> None:
+    name, argument = command.split()
     installed = install(wheel, tmp_path / "installed", extra)
-    ran = run(
-        f"import sys; sys.argv[1:] = [{program!r}]; from contentgen.cli.__main__ import main; main()",
-        installed,
-        status=2,
-    )
-    [line] = ran.stderr.splitlines()
-    assert line.startswith("contentgen: the module ")
-    assert line.endswith(" is missing: pip install 'contentgen-grpc[all]'")
+    shutil.rmtree(installed / "old_application")
+    ran = run(program(wheel, name, argument), installed, status=2 if name == "contentgen" else 78)
+    assert ran.stdout == ""
+    says = rf"{name}: the module \S+ is missing: pip install 'contentgen-grpc\[{missing}\]'\n"
+    assert re.fullmatch(says, ran.stderr)
 
 
 def test_all_is_every_extra(wheel: Path) -> None:
@@ -190,19 +172,14 @@ def test_a_missing_module_of_the_package_is_an_ordinary_import_error(extra: str,
     assert "pip install" not in ran.stderr
 
 
-def test_the_package_holds_every_file_of_its_programs(wheel: Path) -> None:
+def test_the_package_holds_every_file_of_its_programs_and_is_marked_as_typed(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     packages = {name.partition("/")[0] for name in held if not name.partition("/")[0].endswith(".dist-info")}
     assert packages == {"console_svc", "contentgen", "old_application", "scheduler_svc", "worker_svc"}
     files = {path.relative_to(CHECKOUT) for name in packages for path in (CHECKOUT / name).rglob("*") if path.is_file()}
     assert {str(path) for path in files if "__pycache__" not in path.parts} <= held
-
-
-def test_the_package_is_marked_as_typed(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        assert {"scheduler_svc/py.typed", "contentgen/client/watch.py"} <= set(archive.namelist())
-        assert "contentgen/v1/task_pb2.pyi" in archive.namelist()
+    assert {"scheduler_svc/py.typed", "contentgen/v1/task_pb2.pyi"} <= held
 
 
 def contents(wheel: Path) -> Path:
@@ -217,11 +194,11 @@ def install(wheel: Path, into: Path, extra: str = "") -> Path:
     return into
 
 
-def program(wheel: Path, name: str) -> str:
-    """Code that runs a console script with `--help`."""
+def program(wheel: Path, name: str, argument: str = "--help") -> str:
+    """Code that runs a console script."""
     [distribution] = metadata.distributions(path=[str(wheel)])
     [entry] = distribution.entry_points.select(group="console_scripts", name=name)
-    return HELP.format(module=entry.module, attr=entry.attr)
+    return START.format(argument=argument, module=entry.module, attr=entry.attr)
 
 
 def run(program: str, installed: Path, *, status: int = 0) -> subprocess.CompletedProcess[str]:

@@ -19,8 +19,7 @@ from verification.generated import statements
 from verification.generated.statements import SCHEDULER, Module, main, modules
 from verification.generated.statements import read as read_statements
 from verification.shipped.audit import ROOT, UNKNOWN, judged, read, status
-from verification.shipped.distributions import INSTALLATIONS, OURS, is_allowed, licence, shipped, table
-from verification.shipped.sbom import environment
+from verification.shipped.distributions import INSTALLATIONS, OURS, environment, is_allowed, licence, shipped, table
 
 pytestmark = pytest.mark.unit
 

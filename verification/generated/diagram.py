@@ -38,29 +38,25 @@ def main(arguments: list[str]) -> int:
 
 def diagram() -> str:
     """Returns the state diagram in Mermaid: a letter and a move on each edge."""
-    lines = [f"    {_node(edge.source)} --> {edge.target.label}: {edge.letter} {_move(edge)}" for edge in EDGES]
+    lines = [f"    {_label(edge.source, '[*]')} --> {edge.target.label}: {edge.letter} {_move(edge)}" for edge in EDGES]
     lines += [f"    {status.label} --> [*]" for status in _FINAL]
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```", ""])
 
 
 def table() -> str:
     """Returns a row for each letter, or for each of its movers where they differ."""
-    rows: dict[tuple[str, str, Status, str], list[Status]] = {}
+    rows: dict[tuple[str, str, Status, str], list[str]] = {}
     for edge in EDGES:
-        rows.setdefault((edge.letter, _move(edge), edge.target, edge.mover), []).append(edge.source)
+        rows.setdefault((edge.letter, _move(edge), edge.target, edge.mover), []).append(_label(edge.source, "(none)"))
     lines = [
-        f"| {letter} | {move} | {', '.join(map(_source, sources))} | {target.label} | {mover} |"
+        f"| {letter} | {move} | {', '.join(sources)} | {target.label} | {mover} |"
         for (letter, move, target, mover), sources in rows.items()
     ]
     return "\n".join(["| | move | from | to | who moves it |", "|---|---|---|---|---|", *lines, ""])
 
 
-def _node(status: Status) -> str:
-    return "[*]" if status is Status.NONE else status.label
-
-
-def _source(status: Status) -> str:
-    return "(none)" if status is Status.NONE else status.label
+def _label(status: Status, none: str) -> str:
+    return none if status is Status.NONE else status.label
 
 
 def _move(edge: Edge) -> str:

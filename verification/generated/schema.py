@@ -14,6 +14,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
@@ -22,11 +23,10 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.schema import views
 from scheduler_svc.schema.migrate import MIGRATIONS, upgrade
 from scheduler_svc.schema.tables import FIRST_ROWS, metadata
-from tests.harness.cluster import throwaway_server
+from tests.harness.cluster import Databases, throwaway_server
 
 _OURS = "c.relnamespace = 'public'::regnamespace AND c.relname NOT LIKE 'alembic_version%'"
 
@@ -104,8 +104,9 @@ def main(arguments: Sequence[str]) -> int:
     if "--write" in arguments:
         FIRST.write_text("".join(f"{statement};\n" for statement in _definitions()))
         return 0
-    with throwaway_server() as server:
-        migrated, defined = (_engine(server, name) for name in ("migrated", "defined"))
+    with throwaway_server() as server, closing(Databases(server)) as databases:
+        urls = [databases.url(databases.create()) for _ in range(2)]
+        migrated, defined = (sa.create_engine(url, poolclass=sa.NullPool) for url in urls)
         upgrade(migrated)
         with defined.begin() as connection:
             for statement in _definitions():
@@ -137,13 +138,6 @@ def _in_order(elements: Iterable[sa.schema.ExecutableDDLElement]) -> Iterator[sa
         yield from sorted(indexes, key=lambda create: int(create.element.info["position"]))
         indexes.clear()
         yield element  # a table, or its comment, which follows its indexes
-
-
-def _engine(server: EmbeddedPostgres, name: str) -> sa.Engine:
-    admin = sa.create_engine(server.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE template0"))
-    return sa.create_engine(server.url(name), poolclass=sa.NullPool)
 
 
 def _compare(migrated: sa.Engine, defined: sa.Engine) -> list[str]:

@@ -135,7 +135,7 @@ class Check:
 def built_as_it_should_be(image: Image) -> None:
     """Its user, its labels, and that its bill of materials has what its commands find."""
     assert image.config["User"] == f"{USER}:{USER}"
-    missing = [label for label in LABELS if not image.labels.get(f"org.opencontainers.image.{label}")]
+    missing = [label for label in LABELS if not image.config["Labels"].get(f"org.opencontainers.image.{label}")]
     assert not missing, f"{image.name} has no label {missing}"
     bill = json.loads((image.root / "usr/share/contentgen/sbom.cdx.json").read_text())
     kinds = Counter(component["purl"].partition("/")[0].removeprefix("pkg:") for component in bill["components"])

@@ -45,16 +45,8 @@ class Image:
     config: Mapping[str, Any]
 
     @property
-    def entrypoint(self) -> list[str]:
-        return list(self.config["Entrypoint"])
-
-    @property
     def environment(self) -> dict[str, str]:
         return dict(variable.split("=", 1) for variable in self.config["Env"])
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        return dict(self.config["Labels"])
 
 
 def unpacked(name: str, folder: Path) -> Image:
@@ -97,7 +89,7 @@ class Container(Process):
         mounts = "\n".join(volume.mount(image.root) for volume in volumes)
         script = _CONTAIN.format(root=image.root, mounts=mounts, user=USER)
         space = [program("unshare"), "--mount", "--pid", "--fork", "--kill-child"]
-        command = [*space, "sh", "-ec", script, "sh", *image.entrypoint, *arguments]
+        command = [*space, "sh", "-ec", script, "sh", *image.config["Entrypoint"], *arguments]
         super().__init__(image.name, command, log, image.environment | settings)
 
     @property
