@@ -33,18 +33,16 @@ def run(arguments: Sequence[str]) -> int:
 
 async def _not_serving(settings: ConsoleSettings, findings: Findings) -> list[str]:
     """Asks a scheduler for its health, as it is reached with these settings."""
-    variable = "CONTENTGEN_SCHEDULER"
+    scheduler = f"CONTENTGEN_SCHEDULER: {settings.scheduler}"
     schedulers = Schedulers(settings)
     try:
         serves = await schedulers.serve(within=CALL_TIMEOUT)
     except grpc.RpcError as error:
         answer = f"{error.code().name}: {error.details()}"
-        return [
-            f"{variable}: {settings.scheduler} must answer, and does not ({answer}): correct it, or start a scheduler"
-        ]
+        return [f"{scheduler} must answer, and does not ({answer}): correct it, or start a scheduler"]
     finally:
         await schedulers.close()
     if not serves:
-        return [f"{variable}: {settings.scheduler} must serve, and does not: look at its log and its database"]
+        return [f"{scheduler} must serve, and does not: look at its log and its database"]
     findings["scheduler"] = "serves"
     return []

@@ -154,10 +154,7 @@ async def _reasons(session: Session, account_id: int) -> list[str]:
 
 
 WHOLE, NUMBER = text("Should be a whole number."), text("Should be a number.")
-
-
-def _count(input_text: str) -> int:
-    return whole(input_text, 0, MAX_COUNT)
+_count, _bytes = partial(whole, least=0, limit=MAX_COUNT), partial(whole, least=0, limit=MAX_NUMBER)
 
 
 class Field(NamedTuple):
@@ -171,32 +168,13 @@ class Field(NamedTuple):
 
 
 FIELDS: Sequence[Field] = (
-    Field("name", text("Name"), text("For people; 1 to 200 characters."), str),
-    Field("max_concurrent_tasks", text("Tasks at once"), text("How many of its tasks may run at once; 0: no limit.")),
-    Field(
-        "weight",
-        text("Weight"),
-        text("Its share of the workers beside other accounts: 0.000001 to 1,000."),
-        float,
-        NUMBER,
-    ),
-    Field(
-        "max_pending_tasks",
-        text("Pending tasks"),
-        text("How many may be pending, scheduled ones included; 0: no limit."),
-    ),
-    Field("max_priority", text("Highest priority"), text("That its submits may ask for, 1 to 10; 0: no limit.")),
-    Field(
-        "max_starts_per_minute",
-        text("Starts per minute"),
-        text("Attempts that may start within any minute; 0: no limit."),
-    ),
-    Field(
-        "max_asset_bytes",
-        text("Bytes of files"),
-        text("That may be stored for it; 0: the schedulers' default."),
-        partial(whole, least=0, limit=MAX_NUMBER),
-    ),
+    Field("name", "Name", "For people; 1 to 200 characters.", str),
+    Field("max_concurrent_tasks", "Tasks at once", "How many of its tasks may run at once; 0: no limit."),
+    Field("weight", "Weight", "Its share of the workers beside other accounts: 0.000001 to 1,000.", float, NUMBER),
+    Field("max_pending_tasks", "Pending tasks", "How many may be pending, scheduled ones included; 0: no limit."),
+    Field("max_priority", "Highest priority", "That its submits may ask for, 1 to 10; 0: no limit."),
+    Field("max_starts_per_minute", "Starts per minute", "Attempts that may start within any minute; 0: no limit."),
+    Field("max_asset_bytes", "Bytes of files", "That may be stored for it; 0: the schedulers' default.", _bytes),
 )
 
 

@@ -233,10 +233,6 @@ LEASE = 300.0
 """Seconds for which an open article is held; the page renews it every 2 min."""
 
 
-def reviewer(session: Session) -> str:
-    return session.caller["name"] or "anonymous"
-
-
 async def claimed(session: Session, content_id: int) -> Content | None:
     """The content, which the user holds now; None if it is decided, or not the user's to hold."""
     if not session.may("ContentService/ClaimReview"):
@@ -316,7 +312,7 @@ class Edit(Page):
             "editor": revisions[-1]["author"] if revisions else "",
             "theirs": _texts(content) if content else {},
             "back": self._back(request),
-            "me": reviewer(session),
+            "me": session.user,
             "names": TEXTS,
             "preview": None,
             "changes": [],

@@ -18,16 +18,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from console_svc.contents.content import (
-    ABSENT,
-    answering_task,
-    article_of,
-    brief_of,
-    claimed,
-    read_label,
-    reviewer,
-    sent_back,
-)
+from console_svc.contents.content import ABSENT, answering_task, article_of, brief_of, claimed, read_label, sent_back
 from console_svc.site import BAD, CONFLICT, NO_CONTENT, Link, Page, get, post, present
 from console_svc.web.forms import Form, text_of, texts_of, typed_of
 from console_svc.web.language import refused, text
@@ -80,7 +71,7 @@ class ReviewDesk(Page):
             "search": search,
             "queue": await queue_at(session, search, place),
             "place": place,
-            "me": reviewer(session),
+            "me": session.user,
             "decides": session.may("ContentService/ReviewContent"),
         }
         return self._site.render(request, "review/queue.html", {**values, "session": session}, None)
@@ -88,7 +79,7 @@ class ReviewDesk(Page):
     async def _desk(
         self, request: Request, session: Session, content: Content | None, form: Form | None = None, status: int = 200
     ) -> Response:
-        search, me, decides = QueueSearch(request), reviewer(session), session.may("ContentService/ReviewContent")
+        search, me, decides = QueueSearch(request), session.user, session.may("ContentService/ReviewContent")
         place = Place.of(content) if content else None
         undone_ids, undo_seconds = ([], 0.0) if form else _undo(request)
         queue, article, brief, undone_content = await asyncio.gather(
@@ -244,7 +235,7 @@ class ReviewDesk(Page):
     @post("/review/{content_id:int}/claim")
     async def renew(self, request: Request, session: Session, content_id: int) -> Response:
         """Renews the claim, and shows who holds the article now, as a part of the page."""
-        values = {"content": await _opened(session, content_id), "me": reviewer(session), "session": session}
+        values = {"content": await _opened(session, content_id), "me": session.user, "session": session}
         return self._site.render(request, "contents/claim.html", values, None)
 
     @post("/review/{content_id:int}/release")
@@ -252,7 +243,7 @@ class ReviewDesk(Page):
         """Ends the claim that a page had when it was left; one that was made or renewed since continues."""
         content = await session.client.get_content(content_id)
         expiry = text_of(await request.form(), "until")
-        if content and content["review_holder"] == reviewer(session) and content["review_claim_expires_at"] == expiry:
+        if content and content["review_holder"] == session.user and content["review_claim_expires_at"] == expiry:
             await session.client.release_review(content_id)
         return Response(status_code=NO_CONTENT)
 
@@ -270,7 +261,7 @@ async def _first_free(session: Session, contents: Sequence[Content]) -> int | No
     """The first that nobody else holds; the user holds it now, if that is allowed."""
     if not session.may("ContentService/ClaimReview"):
         return contents[0]["content_id"] if contents else None
-    free_contents = [content for content in contents if content["review_holder"] in {None, reviewer(session)}]
+    free_contents = [content for content in contents if content["review_holder"] in {None, session.user}]
     for content in free_contents[:MAX_TRIES]:
         if await claimed(session, content["content_id"]):
             return content["content_id"]

@@ -53,6 +53,11 @@ class Session:
     _notices: list[PageText] = field(default_factory=list)
     _undo: tuple[float, Mapping[str, str]] = (0.0, {})
 
+    @property
+    def user(self) -> str:
+        """The name under which the schedulers know whoever has signed in."""
+        return self.caller["name"] or "anonymous"
+
     def may(self, method: str) -> bool:
         """Whether the user's role may call `Service/Method`. What it may not is not offered."""
         return method in self.caller["methods"]

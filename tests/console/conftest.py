@@ -73,6 +73,12 @@ def present(value: T | None) -> T:
     return value
 
 
+def cookies_of(visitor: Visitor, **more: str) -> str:
+    """Returns the header that a browser with these cookies sends."""
+    session = {cookie.name: cookie.value for cookie in visitor.cookies}
+    return "; ".join(f"{name}={value}" for name, value in {**session, **more}.items())
+
+
 class Shared:
     """What all tests of this folder have in common, as far as it has been needed."""
 
@@ -159,6 +165,12 @@ def operator(place: Place) -> Visitor:
 @pytest.fixture(scope="module")
 def anna(place: Place) -> Visitor:
     return place.visitor(ANNA)
+
+
+@pytest.fixture
+def content_id(place: Place) -> int:
+    """That of an article which waits for its review."""
+    return place.article("an article")["content_id"]
 
 
 @contextmanager

@@ -82,8 +82,8 @@ def test_a_limit_that_holds_tasks_back_is_said_on_three_pages(place: Place, oper
             break
     reason = "1 due task waits: 1 running, 1 allowed at once."
     operator.get(f"/accounts/{account_id}").says(reason, "another task of the account to end")
-    assert "held back" in operator.get("/accounts").text
-    assert reason in operator.get("/").text
+    operator.get("/accounts").says("held back")
+    operator.get("/").says(reason)
     for task_id in (waiting_task, running_task):
         place.client.cancel_task(task_id, force=True)
         place.client.wait(task_id)

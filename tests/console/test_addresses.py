@@ -19,7 +19,7 @@ from starlette.requests import Request
 from console_svc.logs import MAX_LINES, WINDOW, Rate
 from console_svc.web.security import address_of
 from contentgen.v1.system_service_pb2 import GetCallerResponse
-from tests.console.conftest import OPERATOR, VIEWER, Place
+from tests.console.conftest import OPERATOR, VIEWER, Place, cookies_of
 from tests.harness.console import Console, Visitor
 from tests.harness.process import installed, run_to_end
 from tests.harness.processes import free_port
@@ -38,8 +38,11 @@ ROOT = Path(__file__).parents[2]
 OWN_ADDRESSES = {"CONTENTGEN_CONSOLE_LISTEN", "CONTENTGEN_SCHEDULER"}
 
 
+Start = Callable[..., Console]
+
+
 @pytest.fixture(scope="module")
-def consoles(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Console]]:
+def start(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts consoles with settings of their own, which end with the module."""
     with ExitStack() as started:
 
@@ -51,32 +54,32 @@ def consoles(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def told_tokens(consoles: Callable[..., Console]) -> Console:
+def told_tokens(start: Start) -> Console:
     """A console that takes tokens from a proxy's header."""
-    return consoles(CONTENTGEN_CONSOLE_TOKEN_HEADER="X-Desk-Token")
+    return start(CONTENTGEN_CONSOLE_TOKEN_HEADER="X-Desk-Token")
 
 
 @pytest.fixture(scope="module")
-def behind_proxy(consoles: Callable[..., Console]) -> Console:
+def behind_proxy(start: Start) -> Console:
     """A console that believes what a proxy says of addresses."""
-    return consoles(CONTENTGEN_CONSOLE_BEHIND_PROXY="true")
+    return start(CONTENTGEN_CONSOLE_BEHIND_PROXY="true")
 
 
 @pytest.fixture(scope="module")
-def measured(consoles: Callable[..., Console]) -> tuple[Console, Visitor]:
+def measured(start: Start) -> tuple[Console, Visitor]:
     """A console, and a visitor of its metrics and probes."""
     port = free_port()
-    return consoles(CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{port}"), Visitor(f"http://127.0.0.1:{port}")
+    return start(CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{port}"), Visitor(f"http://127.0.0.1:{port}")
 
 
 @pytest.fixture
-def console(place: Place, tmp_path: Path) -> Iterator[Callable[..., Console]]:
+def console(place: Place, tmp_path: Path) -> Iterator[Start]:
     """Starts a console for one test, with settings of its own."""
     with ExitStack() as started:
         yield lambda **settings: started.enter_context(Console(tmp_path, place.scheduler.target, **settings).start())
 
 
-def test_by_tls_and_below_a_prefix(console: Callable[..., Console], certificates: Path) -> None:
+def test_by_tls_and_below_a_prefix(console: Start, certificates: Path) -> None:
     files = {"CERT": certificates / "server.pem", "KEY": certificates / "server.key"}
     settings = {f"CONTENTGEN_CONSOLE_TLS_{name}": str(path) for name, path in files.items()}
     served = console(CONTENTGEN_CONSOLE_PREFIX="/desk", **settings)
@@ -176,7 +179,7 @@ def test_many_open_pages_cost_one_watch_and_a_stop_ends_them(measured: tuple[Con
     served, probe = measured
     visitor = Visitor(served.url)
     visitor.sign_in(OPERATOR)
-    header = "; ".join(f"{cookie.name}={cookie.value}" for cookie in visitor.cookies)
+    header = cookies_of(visitor)
     pages = [http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE_S) for _ in range(22)]
     streams = []
     for page in pages:
@@ -199,7 +202,7 @@ def test_many_open_pages_cost_one_watch_and_a_stop_ends_them(measured: tuple[Con
         page.close()
 
 
-def test_an_interrupt_ends_it_well_as_a_stop_does(console: Callable[..., Console]) -> None:
+def test_an_interrupt_ends_it_well_as_a_stop_does(console: Start) -> None:
     served = console()
     served.signal(signal.SIGINT)
     served.ended(within=PATIENCE_S)
@@ -246,9 +249,7 @@ def _to_try() -> dict[str, str]:
     return {name: value for name, value in settings.items() if name not in OWN_ADDRESSES}
 
 
-def test_behind_a_proxy_any_name_counts_unless_they_are_listed(
-    behind_proxy: Console, console: Callable[..., Console]
-) -> None:
+def test_behind_a_proxy_any_name_counts_unless_they_are_listed(behind_proxy: Console, console: Start) -> None:
     listed = console(CONTENTGEN_CONSOLE_BEHIND_PROXY="true", CONTENTGEN_CONSOLE_HOSTS="desk.example.com")
     for served, other_status in ((behind_proxy, 200), (listed, 421)):
         assert Visitor(served.url).get("/login", Host="desk.example.com").status == 200

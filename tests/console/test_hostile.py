@@ -26,7 +26,7 @@ from console_svc.site import Site
 from console_svc.web.forms import MAX_FORM, MAX_FORMS
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.values import bound_ids_of_paths
-from tests.console.conftest import ANNA, Place, page_at
+from tests.console.conftest import ANNA, Place, cookies_of, page_at
 from tests.harness.console import HTML, HUGE, MARKDOWN, TITLE, Console
 from tests.harness.waiting import wait_until
 
@@ -99,8 +99,10 @@ def test_nothing_of_a_hostile_article_runs_or_loads(place: Place, watched: Watch
     assert page.locator(".article :is(img, script, form, input, [id], [style], [onclick], [hx-get])").count() == 0
 
 
-def test_an_article_that_is_too_much_is_shown_as_it_was_written(place: Place, watched: Watched) -> None:
-    content_id, page = place.article("heavy")["content_id"], watched.page
+def test_an_article_that_is_too_much_is_shown_as_it_was_written(
+    place: Place, watched: Watched, content_id: int
+) -> None:
+    page = watched.page
     place.client.update_content(content_id, body=HUGE, html_body="<div>" * 50_000)
     page.goto(f"/review/{content_id}")
     usable(page)
@@ -113,8 +115,8 @@ def test_an_article_that_is_too_much_is_shown_as_it_was_written(place: Place, wa
     expect(page.frame_locator("iframe").locator("pre")).to_contain_text("<div><div>")
 
 
-def test_what_turns_text_is_shown_by_its_number(place: Place, watched: Watched) -> None:
-    content_id, page = place.article("turned")["content_id"], watched.page
+def test_what_turns_text_is_shown_by_its_number(place: Place, watched: Watched, content_id: int) -> None:
+    page = watched.page
     place.client.update_content(content_id, title="a \u202egnp.exe", body="see \u202egnp.exe")
     page.goto(f"/review/{content_id}")
     expect(page.locator(".paper h2")).to_have_text("a ⟦U+202E⟧gnp.exe")
@@ -195,8 +197,7 @@ def operator(fresh_place: Place) -> Iterator[Stranger]:
     """An operator of a place of its own: the forms that it sends are real ones, too, and change what has the ID 1."""
     visitor = fresh_place.visitor()
     (csrf, *_) = re.findall(r'name="csrf" value="([^"]+)"', visitor.get("/").text)
-    (cookie,) = visitor.cookies
-    yield Stranger(fresh_place.console.port, f"{cookie.name}={cookie.value}", csrf)
+    yield Stranger(fresh_place.console.port, cookies_of(visitor), csrf)
     assert_no_failure(fresh_place.console)
 
 

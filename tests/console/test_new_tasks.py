@@ -76,10 +76,8 @@ def test_each_error_is_beside_its_field_and_nothing_typed_is_lost(operator: Visi
     backoff = {"account_id": account, "initial_backoff": "2h", "max_backoff": "1h"}
     typed = {"topic": " ", "requirements": "kept <words>", "timeout": "soon", "labels": "x", "max_retries": "101"}
     answer = operator.post("/new", {**backoff, **typed}).says(status=400)
-    for name in ("topic", "timeout", "labels", "max_retries"):
-        assert f'id="problem-{name}"' in answer.text
-    assert "kept &lt;words&gt;</textarea>" in answer.text
-    assert 'value="soon"' in answer.text
+    answer.says(*(f'id="problem-{name}"' for name in ("topic", "timeout", "labels", "max_retries")))
+    answer.says("kept &lt;words&gt;</textarea>", 'value="soon"')
     for fields, name in ((backoff, "max_backoff"), ({"account_id": "4711"}, "account_id")):  # as the scheduler says
         operator.post("/new", {**fields, "topic": "kept"}).says(f'id="problem-{name}"', "kept</textarea>", status=400)
 
@@ -94,33 +92,24 @@ def test_a_form_that_is_sent_twice_makes_one_task(place: Place, operator: Visito
 
 
 def test_a_task_is_copied_with_changes(place: Place, operator: Visitor, account: str) -> None:
-    first_id = place.client.submit_task(
-        place.account,
-        "to <copy>",
-        tone="专业",
-        requirements="\none",
-        timeout=600,
-        labels={"a": "b"},
-        auto_approve=False,
-    )
+    brief = {"topic": "to <copy>", "tone": "专业", "requirements": "\none"}
+    settings = {"timeout": 600, "labels": {"a": "b"}, "auto_approve": False}
+    (first_id,) = place.client.submit_tasks([{"account_id": place.account, **brief, **settings}])
     answer = operator.get(f"/new?from={first_id}")
     text = answer.text
     typed = {
-        **dict(re.findall(r'<input id="field-(\w+)"[^>]* value="([^"]+)"', text)),
-        **dict(re.findall(r'<textarea id="field-(\w+)".*?>\n(.*?)</textarea>', text, re.DOTALL)),
-        **dict(
-            re.findall(
-                r'<select id="field-(\w+)"(?:(?!</select>).)*<option(?: value="(\w+)")? selected>', text, re.DOTALL
-            )
-        ),
+        name: html.unescape(value)
+        for pattern in (
+            r'<input id="field-(\w+)"[^>]* value="([^"]+)"',
+            r'<textarea id="field-(\w+)".*?>\n(.*?)</textarea>',
+            r'<select id="field-(\w+)"(?:(?!</select>).)*<option(?: value="(\w+)")? selected>',
+        )
+        for name, value in re.findall(pattern, text, re.DOTALL)
     }
-    typed = {name: html.unescape(value) for name, value in typed.items()}
     answer = operator.post("/new", {**answer.hidden(), **typed, "account_id": account, "priority": "9"})
-    first_task, task = place.client.get_task_statuses([first_id, answer.url.rpartition("/")[2]])
-    assert first_task
-    assert task
-    for name in ("topic", "tone", "requirements", "timeout", "labels", "auto_approve"):
-        assert task[name] == first_task[name], name
+    first_task, task = map(present, place.client.get_task_statuses([first_id, answer.url.rpartition("/")[2]]))
+    for name in (*brief, *settings):
+        assert task[name] == first_task[name], name  # type: ignore[literal-required]
     assert task["priority"] == 9
     assert operator.get("/new?from=task-ffffffffffffffff").status == 404
 
@@ -141,10 +130,8 @@ def test_a_spreadsheets_file_is_read_in_its_encoding(encoding: str, chosen: str,
 
 def test_a_sheet_is_submitted_with_what_its_rows_leave_empty(place: Place, operator: Visitor, account: str) -> None:
     fields = {"account_id": account, "zone": "Asia/Shanghai", "tone": "专业", "step": "preview"}
-    empty = operator.get("/new/many").says(
-        'action="/new/many" enctype="multipart/form-data"', 'name="file" type="file"'
-    )
-    form = {**empty.hidden(), **fields}
+    empty = operator.get("/new/many").says('action="/new/many" enctype="multipart/form-data"')
+    form = {**empty.says('name="file" type="file"').hidden(), **fields}
     preview = operator.post("/new/many", form, file=SHEET.encode("utf-16"))
     preview.says("2 tasks can be submitted", "The file was read as UTF-16.")
     rows = re.search(r'<textarea id="field-rows".*?>\n(.*?)</textarea>', preview.text, re.DOTALL)
@@ -162,12 +149,10 @@ def test_bad_rows_are_named_and_the_others_submitted(place: Place, operator: Vis
     rows = "topic\tpriority\towner\nrow good\t3\tme\nrow bad\t11\tme\n\t4\tme\nrow ok\t\t\n"
     key = operator.get("/new/many").hidden()
     preview = operator.post("/new/many", {**key, "account_id": account, "rows": rows, "step": "submit"})
-    assert "2 tasks can be submitted" in preview.text  # it was not seen before
-    assert "2 rows are bad" in preview.text
-    assert re.findall(
-        r'<td class="number">(\d+)</td><td class="topic" translate="no">[^<]*</td><td class="error">', preview.text
-    ) == ["3", "4"]
-    assert '<span translate="no">owner</span>' in preview.text
+    preview.says("2 tasks can be submitted")  # it was not seen before
+    preview.says("2 rows are bad", '<span translate="no">owner</span>')
+    bad_row = r'<td class="number">(\d+)</td><td class="topic" translate="no">[^<]*</td><td class="error">'
+    assert re.findall(bad_row, preview.text) == ["3", "4"]
     assert found(place, "row ") == []
     operator.post("/new/many", {**preview.hidden(), "account_id": account, "rows": rows, "step": "submit"}).says(
         "Submitted 2 tasks."
@@ -183,9 +168,8 @@ def test_what_is_no_sheet_is_refused_and_kept(operator: Visitor, account: str) -
         ("\n \n", "There is no row"),
         ("x\n" * 5_001, "5,000 rows at most"),
     ):
-        answer = operator.post("/new/many", {"account_id": account, "rows": rows, "step": "preview"}).says(
-            problem, status=400
-        )
+        answer = operator.post("/new/many", {"account_id": account, "rows": rows, "step": "preview"})
+        answer.says(problem, status=400)
         assert rows[:20].split("\n")[0] in html.unescape(answer.text)
     operator.post("/new/many", {"account_id": account, "encoding": "UTF-8"}, file=b"topic\n\xff\n").says(
         "The file is no text in UTF-8"
@@ -203,10 +187,8 @@ def test_a_double_click_submits_nothing_twice(place: Place, operator: Visitor, a
     rows = "\n".join(f"clicked {i}" for i in range(600))
     preview = operator.post("/new/many", {"account_id": account, "rows": rows, "step": "preview"})
     form = {**preview.hidden(), "account_id": account, "rows": rows, "step": "submit", "schedule_time": ""}
-    with Console(
-        place.stack.folder, place.scheduler.target
-    ).start() as other_console:  # knows nothing of the first click
-        visitor = Visitor(other_console.url)
+    with Console(place.stack.folder, place.scheduler.target).start() as other_console:
+        visitor = Visitor(other_console.url)  # of a console that knows nothing of the first click
         visitor.sign_in(OPERATOR)
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(lambda clicker: clicker.post("/new/many", form), (operator, operator, visitor)))

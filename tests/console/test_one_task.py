@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from contentgen.submit_fields import BRIEF, BY_NAME
-from tests.console.conftest import OPERATOR, Place
+from tests.console.conftest import OPERATOR, Place, present
 from tests.harness.console import Visitor
 from tests.harness.process import program
 
@@ -116,9 +116,7 @@ def test_the_commands_do_what_they_say_whatever_the_task_holds(place: Place, ope
     output = run(command(text, "show"), folder)
     assert task_id in output
     copy_id = run(command(text, "submit"), folder).strip()
-    first, second = place.client.get_task_statuses([task_id, copy_id])
-    assert first is not None
-    assert second is not None
+    first, second = map(present, place.client.get_task_statuses([task_id, copy_id]))
     names = [name for name in BY_NAME if name in first and name not in {"request_id", "unique_key", "unique_for"}]
     assert [second[name] for name in names] == [first[name] for name in names]  # type: ignore[literal-required]
     assert list(folder.iterdir()) == []

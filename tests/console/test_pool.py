@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from console_svc.pool.calendar import span_of
 from contentgen import PublishPoolEntry
-from tests.console.conftest import PHONE, REVIEWER, Place, present
+from tests.console.conftest import PHONE, REVIEWER, Place, cookies_of, present
 from tests.harness.console import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("fresh_place")]
@@ -57,19 +57,17 @@ def test_the_list_is_in_the_order_of_claims_and_filters_stand_in_its_address(pla
     place.client.update_publish_pool_entry(second, schedule_time=_at(7))
     text = operator.get("/pool").text
     assert _positions(text, [third, first, second]) == sorted(_positions(text, entries))
-    filtered_text = operator.get("/pool?from=2031-05-07&to=2031-05-07").says(f'id="entry-{second}"').text
-    assert f'id="entry-{first}"' not in filtered_text
-    assert f'id="entry-{second}"' not in operator.get("/pool?to=2031-05-06").text
-    assert "No entry is like that" in operator.get("/pool?state=published&account=1").text
-    assert "No entry is like that" in operator.get("/pool?account=999").text
+    operator.get("/pool?from=2031-05-07&to=2031-05-07").says(f'id="entry-{second}"').lacks(f'id="entry-{first}"')
+    operator.get("/pool?to=2031-05-06").lacks(f'id="entry-{second}"')
+    for query in ("state=published&account=1", "account=999"):
+        operator.get(f"/pool?{query}").says("No entry is like that")
 
 
 def test_time_and_priority_are_changed_in_the_readers_zone(place: Place, operator: Visitor, content_id: int) -> None:
     fields = {"content_id": str(content_id), "zone": "Asia/Shanghai", "back": "/pool?account=1"}
     fields |= {"when_was": "", "priority_was": "5"}
     answer = operator.post("/pool/change", {**fields, "when": "2031-05-07T09:00", "priority": "8"})
-    assert answer.url.endswith("/pool?account=1")
-    assert f"Changed entry {content_id}." in answer.text
+    assert answer.says(f"Changed entry {content_id}.").url.endswith("/pool?account=1")
     entry = _entry(place, content_id)
     assert (entry["priority"], entry["scheduled_at"]) == (8, "2031-05-07T01:00:00+00:00")
     operator.post("/pool/change", {**fields, "when_was": "2031-05-07T09:00", "when": "", "priority": "5"})
@@ -93,8 +91,7 @@ def test_a_past_time_is_asked_about_and_a_change_is_taken_back(
     assert answer.url.endswith("/pool?account=1")
     entry = _entry(place, content_id)
     assert (entry["priority"], entry["scheduled_at"]) == (6, "2020-05-07T09:00:00+00:00")
-    second_answer = operator.post("/pool/change", answer.hidden("undo")).says(f"Entry {content_id} is as it was.")
-    assert 'id="undo"' not in second_answer.text
+    operator.post("/pool/change", answer.hidden("undo")).says(f"Entry {content_id} is as it was.").lacks('id="undo"')
     entry = _entry(place, content_id)
     assert (entry["priority"], entry["scheduled_at"]) == (5, old_time.isoformat())
 
@@ -110,19 +107,16 @@ def test_a_failed_entry_shows_its_error_and_attempts_and_is_published_again(plac
 
 def test_a_claimed_entry_says_by_whom_and_refuses_changes(place: Place, operator: Visitor, content_id: int) -> None:
     claim_id = _claim(place, content_id)
-    text = operator.get("/pool?state=publishing").says("operator, until").text
-    assert f'id="change-{content_id}"' not in text
-    assert "Changed" not in operator.post(f"/pool/{content_id}/remove", {}).text
+    operator.get("/pool?state=publishing").says("operator, until").lacks(f'id="change-{content_id}"')
+    operator.post(f"/pool/{content_id}/remove", {}).lacks("Changed")
     assert _entry(place, content_id)["status"] == "publishing"
     place.client.report_published(content_id, claim_id, url="https://news.example/1")
     operator.get("/pool?state=published").says('href="https://news.example/1" rel="noopener noreferrer nofollow"')
 
 
 def test_an_entry_is_removed(place: Place, operator: Visitor, content_id: int) -> None:
-    answer = operator.post(f"/pool/{content_id}/remove", {"back": "/pool"}).says(
-        f"Removed entry {content_id} from the pool."
-    )
-    assert f'id="entry-{content_id}"' not in answer.text
+    answer = operator.post(f"/pool/{content_id}/remove", {"back": "/pool"}).lacks(f'id="entry-{content_id}"')
+    answer.says(f"Removed entry {content_id} from the pool.")
     operator.post(f"/pool/{content_id}/remove", {"back": "/pool"}).says(f"Entry {content_id} is not in the pool.")
 
 
@@ -162,7 +156,7 @@ def test_the_calendar_has_months_and_weeks_in_both_languages(place: Place, opera
     assert f'id="entry-{content_id}"' in week
     assert "Nothing is scheduled here" in _shown_in(operator, "month=2031-09")
     assert f"{datetime.now(UTC).year}" in _shown_in(operator, "month=2031-13&week=2031-W54")
-    chinese = _cookies(operator, language="zh-CN")
+    chinese = cookies_of(operator, language="zh-CN")
     assert "2031年5月" in operator.get(f"/pool/calendar?month={MONTH}", Cookie=chinese).text
 
 
@@ -173,14 +167,9 @@ def test_a_day_begins_where_the_reader_is(place: Place, operator: Visitor, conte
         text = operator.get("/pool/calendar?week=2031-W22", Cookie=cookies).text
         return text.index('data-day="2031-06-01"') < text.index(f'id="entry-{content_id}"')
 
-    assert not in_june(_cookies(operator))
-    assert in_june(_cookies(operator, zone="Asia/Shanghai"))
-    assert not in_june(_cookies(operator, zone="../etc/passwd"))
-
-
-def _cookies(visitor: Visitor, **values: str) -> str:
-    session = {cookie.name: cookie.value for cookie in visitor.cookies}
-    return "; ".join(f"{name}={value}" for name, value in {**session, **values}.items())
+    assert not in_june(cookies_of(operator))
+    assert in_june(cookies_of(operator, zone="Asia/Shanghai"))
+    assert not in_june(cookies_of(operator, zone="../etc/passwd"))
 
 
 def _calendar(place: Place, page: Page, content_id: int) -> None:

@@ -22,7 +22,7 @@ OFFERS = [
     ((VIEWER, CLIENT), "/workers", "worker-1", ["Drain", "Resize", "Pause everything", "Pause account"]),
     ((REVIEWER,), "/", 'id="plot-counts"', ['href="/workers"']),
     ((CLIENT,), "/", 'id="plot-counts"', ['href="/audit"', 'href="/webhooks"']),
-    ((VIEWER,), "/", 'id="plot-counts"', ['href="/new"', 'href="/review"']),
+    ((VIEWER,), "/", 'id="feed"', ['href="/new"', 'href="/review"', " review.</"]),
     ((VIEWER,), "/tasks", '<tr id="{task}"', ["All that match"]),
     (
         (VIEWER, REVIEWER),

@@ -75,11 +75,8 @@ def test_a_schedule_is_created_by_the_form(place: Place, operator: Visitor) -> N
 
 def test_a_bad_form_comes_back_with_what_was_typed(place: Place, operator: Visitor) -> None:
     fields = {**FIELDS, "account_id": str(place.account), "cron": "61 9 * * *", "time_zone": "Mars", "topic": ""}
-    answer = operator.post("/schedules/new", fields).says(status=400)
-    for name in ("cron", "time_zone", "topic"):
-        assert f'id="problem-{name}"' in answer.text
-    assert 'value="61 9 * * *" aria-invalid' in answer.text
-    assert 'value="morning news"' in answer.text
+    answer = operator.post("/schedules/new", fields).says('value="61 9 * * *" aria-invalid', 'value="morning news"')
+    answer.says(*(f'id="problem-{name}"' for name in ("cron", "time_zone", "topic")), status=400)
     for name, text in {"account_id": "x", "timeout": "11 years", "jitter": "soon"}.items():
         operator.post("/schedules/new", {**FIELDS, "account_id": str(place.account), name: text}).says(
             f'id="problem-{name}"', f'value="{text}"', status=400
@@ -89,9 +86,8 @@ def test_a_bad_form_comes_back_with_what_was_typed(place: Place, operator: Visit
 
 def test_a_change_begins_with_what_the_schedule_has(place: Place, operator: Visitor) -> None:
     schedule_id = _made(place)
-    text = operator.get(f"/schedules/{schedule_id}").text
-    for html in ('value="90s"', ">\nkind=news</textarea>", ">\ndaily news</textarea>"):
-        assert html in text
+    page = operator.get(f"/schedules/{schedule_id}")
+    page.says('value="90s"', ">\nkind=news</textarea>", ">\ndaily news</textarea>")
     operator.post(f"/schedules/{schedule_id}", {**FIELDS, "topic": "evening news", "cron": "0 18 * * *"}).says(
         f"Changed schedule {schedule_id}."
     )
@@ -120,13 +116,10 @@ def test_what_nobody_could_type_is_kept_if_it_is_not_changed(place: Place, opera
 def test_pause_resume_run_and_delete(place: Place, operator: Visitor) -> None:
     schedule_id = _made(place, name="by hand")
     path = f"/schedules/{schedule_id}"
-    list_page = operator.post(f"{path}/pause", {"back": "list"})
-    assert list_page.url.endswith("/schedules")
-    assert "paused: no runs" in list_page.text
-    assert f"Resumed schedule {schedule_id}." in operator.post(f"{path}/resume", {}).text
-    task_page = operator.post(f"{path}/run", {})
+    assert operator.post(f"{path}/pause", {"back": "list"}).says("paused: no runs").url.endswith("/schedules")
+    operator.post(f"{path}/resume", {}).says(f"Resumed schedule {schedule_id}.")
+    task_page = operator.post(f"{path}/run", {}).says(f"Schedule {schedule_id} has submitted this task.")
     assert "/tasks/task-" in task_page.url
-    assert f"Schedule {schedule_id} has submitted this task." in task_page.text
     assert task_page.url.rpartition("/")[2] in operator.get("/schedules").text
     assert f"Deleted schedule {schedule_id}." in operator.post(f"{path}/delete", {}).text
     assert operator.get(path).status == 404
@@ -136,9 +129,8 @@ def test_a_refused_run_says_why(place: Place, operator: Visitor) -> None:
     account = place.client.create_account("closed")["account_id"]
     schedule_id = place.client.create_schedule(account, "0 9 * * *", {"topic": "none"})["schedule_id"]
     place.client.update_account(account, active=False)
-    answer = operator.post(f"/schedules/{schedule_id}/run", {})
+    answer = operator.post(f"/schedules/{schedule_id}/run", {}).says('class="notice"')
     assert answer.url.endswith(f"/schedules/{schedule_id}")
-    assert 'class="notice"' in answer.text
     assert f"/schedules/{schedule_id}" not in operator.get(f"/schedules?account={place.account}").text
 
 

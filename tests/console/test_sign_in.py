@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from console_svc.web.security import MAX_TRIES, SignInTries
 from contentgen import ContentGenerationClient, Unauthenticated
-from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, Shared, page_at, present
+from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, Shared, cookies_of, page_at, present
 from tests.harness import credentials as tokens
 from tests.harness.console import Console, Visitor
 from tests.harness.waiting import wait_until
@@ -54,9 +54,7 @@ def test_the_form_leads_to_no_other_site(place: Place, elsewhere: str) -> None:
 
 @pytest.mark.parametrize("token", ["", "wrong", "two words", "x" * 5_000, "令牌", "line\nbreak", "\0"])
 def test_a_token_that_nobody_has_is_refused(place: Place, token: str) -> None:
-    answer = Visitor(place.console.url).sign_in(token)
-    assert answer.status == 403
-    assert "The schedulers do not know this token." in answer.text
+    Visitor(place.console.url).sign_in(token).says("The schedulers do not know this token.", status=403)
 
 
 def test_the_cookie_is_for_this_site_alone_and_out_of_reach_for_scripts(place: Place) -> None:
@@ -120,10 +118,9 @@ def test_a_revoked_token_ends_its_live_pages(place: Place) -> None:
     place.scheduler.signal(signal.SIGHUP)
     wait_until(lambda: _known(place, "leaver-token"), within=PATIENCE_S, what="the token is known")
     visitor = place.visitor("leaver-token")
-    header = "; ".join(f"{cookie.name}={cookie.value}" for cookie in visitor.cookies)
     live = http.client.HTTPConnection("127.0.0.1", place.console.port, timeout=PATIENCE_S)
     with closing(live):
-        live.request("GET", "/tasks/live", headers={"Cookie": header})
+        live.request("GET", "/tasks/live", headers={"Cookie": cookies_of(visitor)})
         events = live.getresponse()
         assert events.readline() == b": open\n"
         while (line := events.readline()) != b"event: stale\n":  # its watch is there

@@ -1,17 +1,22 @@
-"""The list of tasks: filters, pages, and what is done with many at once."""
+"""The list of tasks: filters, pages, what is done with many at once; and what pages do while nobody answers."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode
+from pathlib import Path
+from urllib.parse import quote, urlencode
 
+import grpc
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from console_svc.tasks.bulk import BATCH
-from tests.console.conftest import Place, page_at
-from tests.harness.console import Visitor
+from contentgen import Unavailable
+from contentgen.v1.system_service_pb2 import GetCallerResponse
+from tests.console.conftest import OPERATOR, Place, page_at
+from tests.harness.console import Console, Visitor
+from tests.harness.scripted_server import refuse, scripted
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.browser
@@ -84,9 +89,8 @@ def test_all_that_match_are_counted_and_cancelled_and_no_others(place: Place, op
 
 def test_what_could_not_be_done_is_named(place: Place, operator: Visitor) -> None:
     first, second = later(place, "to cancel", 2)
-    operator.get(f"/tasks/move?do=cancel&task={first}&task={second}&task=task-ffffffffffffffff").says(
-        "1 is not there any more"
-    )
+    query = f"do=cancel&task={first}&task={second}&task=task-ffffffffffffffff"
+    operator.get(f"/tasks/move?{query}").says("1 is not there any more")
     place.client.cancel_task(first)
     answer = operator.post("/tasks/move", {"do": "cancel", "task": [first, second], "key": "k1"})
     assert "/work/k1" in answer.url
@@ -123,6 +127,17 @@ def test_what_is_no_order_is_refused(operator: Visitor, many: list[str]) -> None
     assert operator.get("/tasks/move?do=cancel").status == 400
     assert operator.get(f"/tasks/move?do=explode&task={many[0]}").status == 400
     assert operator.get("/work/none").status == 404
+
+
+def test_rows_come_and_move_while_the_page_is_open_and_what_somebody_types_stays(place: Place, page: Page) -> None:
+    page.goto("/tasks?topic=moves")
+    expect(page.get_by_text("No task is like that")).to_be_visible()
+    page.get_by_label("Topic").fill("half a wo")
+    task_id = place.client.submit_task(account_id=place.account, topic="it moves")
+    expect(page.locator(f"tr#{task_id}")).to_contain_text("completed")
+    assert page.locator("#main").count() == 1
+    expect(page.get_by_label("Topic")).to_have_value("half a wo")
+    expect(page.get_by_label("Topic")).to_be_focused()
 
 
 def test_ticks_stay_while_rows_move(place: Place, page: Page) -> None:
@@ -183,6 +198,9 @@ def test_more_tasks_than_a_batch_are_cancelled(place: Place, operator: Visitor) 
     assert states(place, task_ids) == {"cancelled"}
 
 
+# While nobody answers.
+
+
 @pytest.mark.costly("services of its own end and start beside a browser")
 def test_work_waits_for_a_scheduler_that_is_away_and_can_be_stopped(own_place: Place, chromium: Browser) -> None:
     place, visitor = own_place, own_place.visitor()
@@ -204,3 +222,78 @@ def test_work_waits_for_a_scheduler_that_is_away_and_can_be_stopped(own_place: P
 
 def states(place: Place, task_ids: list[str]) -> set[str]:
     return {task["status"] for task in place.client.get_task_statuses(task_ids) if task}
+
+
+@pytest.mark.costly("services of its own end and start beside a browser")
+def test_what_is_shown_and_what_was_typed_stay_while_nobody_answers_and_pages_go_on(
+    own_place: Place, chromium: Browser
+) -> None:
+    place = own_place
+    content = place.article("decided")
+    task_id, content_id = content["task_id"], content["content_id"]
+    review, edit = f"/review/{content_id}", f"/contents/{content_id}/edit"
+    editor = place.visitor()
+    with page_at(place, chromium) as tasks, page_at(place, chromium) as desk:
+        tasks.goto("/tasks")
+        expect(tasks.locator(f"tr#{task_id}")).to_contain_text("completed")
+        desk.goto(review)
+        undone, note = desk.locator("#undone"), desk.get_by_label("What to do better")
+        desk.keyboard.press("b")
+        desk.keyboard.type("make it shorter")
+        place.scheduler.kill()
+        for page in (tasks, desk):
+            expect(page.locator("#news")).to_contain_text("The schedulers do not answer")
+        expect(tasks.locator(f"tr#{task_id}")).to_be_visible()
+        desk.keyboard.press("Control+Enter")
+        expect(undone).to_contain_text("Nothing was decided or changed")
+        expect(note).to_have_value("make it shorter")
+        desk.keyboard.press("Escape")
+        desk.keyboard.press("a")
+        expect(undone).to_contain_text("Nothing was decided or changed")
+        expect(desk.locator(".paper h2")).to_be_visible()
+        without_scripts = editor.post(edit, {"etag": "one", "title": "typed for an hour"})
+        without_scripts.says('value="typed for an hour"', f'action="{edit}"', status=503)
+        assert 'hx-trigger="every' not in without_scripts.text
+        place.scheduler.start()
+        for page in (tasks, desk):
+            expect(page.locator("#news")).to_be_empty()
+        wait_until(lambda: reads(place, task_id), within=60, what="the client is connected again")
+        later_task = place.client.submit_task(account_id=place.account, topic="after")
+        expect(tasks.locator(f"tr#{later_task}")).to_contain_text("completed")
+        place.console.kill()
+        expect(tasks.locator("#news")).to_contain_text("The console does not answer")
+        desk.keyboard.press("a")
+        expect(undone).to_contain_text("The console does not answer")
+        place.console.start()
+        tasks.wait_for_url("/login?next=%2Ftasks")
+        desk.wait_for_url(f"/login?next={quote(review, safe='')}")
+        desk.get_by_label("Your token").fill(OPERATOR)
+        desk.get_by_role("button", name="Sign in").click()
+        desk.wait_for_url(review)
+        desk.keyboard.press("a")
+        expect(desk.locator("#undo")).to_be_visible()
+    assert place.content(content_id)["review_status"] == "approved"
+
+
+def test_a_form_whose_outcome_is_unknown_says_so(tmp_path: Path) -> None:
+    def lost(_: object, context: grpc.ServicerContext) -> None:
+        refuse(context, grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the connection was lost in a commit")
+
+    caller = GetCallerResponse(role="operator", methods=["AccountService/CreateAccount"])
+    with (
+        scripted(GetCaller=lambda *_: caller, DeactivateAccount=lost) as target,
+        Console(tmp_path, target).start() as console,
+    ):
+        visitor = Visitor(console.url)
+        visitor.get("/accounts/new")
+        answer = visitor.post("/accounts/1/deactivate", {"why": "typed"})
+        answer.says('value="typed"', "it may have been", status=503)
+    assert "Nothing was decided" not in answer.text
+
+
+def reads(place: Place, task_id: str) -> bool:
+    """Its client connects again by itself, but may wait for some seconds before it tries."""
+    try:
+        return bool(place.client.get_task_status(task_id))
+    except Unavailable:
+        return False

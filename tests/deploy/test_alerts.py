@@ -85,32 +85,20 @@ def test_what_is_killed_is_told_by_an_alert(stack: Stack, tmp_path: Path) -> Non
     of_scheduler, of_worker = _address(scheduler), _address(worker)
     with watching(tmp_path, [of_scheduler], [of_worker]) as prometheus:
         wait_until(lambda: prometheus.up() == {of_scheduler, of_worker}, within=WITHIN, what="both are scraped")
-        wait_until(
-            lambda: prometheus.ask("query", query="contentgen:worker_free_slots:sum")["result"],
-            within=WITHIN,
-            what="rules are evaluated",
-        )
+        recorded = "contentgen:worker_free_slots:sum"
+        wait_until(lambda: prometheus.ask("query", query=recorded)["result"], within=WITHIN, what="rules are evaluated")
         wait_until(lambda: not prometheus.firing(), within=WITHIN, what="nothing fires")
         for query in queries():
             prometheus.ask("query", query=query.expression)
-        groups = prometheus.ask("rules")["groups"]
-        assert {
-            rule["name"]: rule["lastError"] for group in groups for rule in group["rules"] if "lastError" in rule
-        } == {}
+        rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+        assert [(rule["name"], rule["lastError"]) for rule in rules if "lastError" in rule] == []
 
         worker.kill()
-        wait_until(
-            lambda: prometheus.firing() == {"ContentgenProcessDown": {of_worker}}, within=WITHIN, what="its end is told"
-        )
+        alerts = {"ContentgenProcessDown": {of_worker}}
+        wait_until(lambda: prometheus.firing() == alerts, within=WITHIN, what="its end is told")
         scheduler.kill()
-        wait_until(
-            lambda: (
-                prometheus.firing()
-                == {"ContentgenProcessDown": {of_worker, of_scheduler}, "ContentgenNoSchedulerServes": {""}}
-            ),
-            within=WITHIN,
-            what="the scheduler's end is told, too",
-        )
+        alerts = {"ContentgenProcessDown": {of_worker, of_scheduler}, "ContentgenNoSchedulerServes": {""}}
+        wait_until(lambda: prometheus.firing() == alerts, within=WITHIN, what="the scheduler's end is told, too")
 
 
 def _address(service: Service) -> str:

@@ -49,10 +49,8 @@ def stages() -> dict[str, list[str]]:
 
 def environment(image: str) -> dict[str, str]:
     """The variables that an image sets."""
-    words = [
-        word for instruction in stages()[image] if instruction.startswith("ENV ") for word in instruction.split()[1:]
-    ]
-    return dict(word.split("=", 1) for word in words)
+    lines = [instruction for instruction in stages()[image] if instruction.startswith("ENV ")]
+    return dict(word.split("=", 1) for line in lines for word in line.split()[1:])
 
 
 def compose(name: str) -> dict[str, Service]:
@@ -125,10 +123,8 @@ def test_locks_name_no_registry() -> None:
 
 def test_the_npm_package_is_the_one_that_the_tests_run() -> None:
     packages = json.loads((DOCKER / "llm-content-creator/package-lock.json").read_text())["packages"]
-    assert (packages[f"node_modules/{NAME}"]["version"], packages[f"node_modules/{NAME}"]["integrity"]) == (
-        VERSION,
-        INTEGRITY,
-    )
+    creator = packages[f"node_modules/{NAME}"]
+    assert (creator["version"], creator["integrity"]) == (VERSION, INTEGRITY)
     assert all("integrity" in package for path, package in packages.items() if path)
 
 
@@ -160,12 +156,11 @@ def test_each_image_is_one_that_is_built(name: str) -> None:
 
 @compose_files
 def test_a_stop_leaves_time_for_the_drain(name: str) -> None:
+    drains = {"scheduler": SHUTDOWN_TIMEOUT, "console": STOP_TIMEOUT}
     for image, service in ours(name).values():
         grace = seconds(service["stop_grace_period"])
-        if image == "scheduler":
-            assert grace >= SHUTDOWN_TIMEOUT + 5
-        elif image == "console":
-            assert grace >= STOP_TIMEOUT + 5
+        if image in drains:
+            assert grace >= drains[image] + 5
         elif image != "backup":
             drain = service["environment"].get("CONTENTGEN_DRAIN_TIMEOUT", "10m")
             assert grace >= seconds(drain) + 30
@@ -196,16 +191,14 @@ def test_services_of_production_may_do_little_and_are_bounded() -> None:
 
 
 def test_what_is_scraped_has_a_network_of_its_own() -> None:
-    whole = yaml.safe_load((DOCKER / "compose.prod.yaml").read_text())
-    assert whole["networks"]["metrics"] == {"internal": True}
-    scraped = {name for name, service in whole["services"].items() if "metrics" in service["networks"]}
-    listen = {
-        name
-        for name, service in whole["services"].items()
-        if "CONTENTGEN_METRICS_LISTEN" in service.get("environment", {})
-    }
+    services = compose("compose.prod.yaml")
+    networks = yaml.safe_load((DOCKER / "compose.prod.yaml").read_text())["networks"]
+    assert networks["metrics"] == {"internal": True}
+    scraped = {name for name, service in services.items() if "metrics" in service["networks"]}
+    variables = {name: service.get("environment", {}) for name, service in services.items()}
+    listen = {name for name, names in variables.items() if "CONTENTGEN_METRICS_LISTEN" in names}
     assert scraped == {*listen, "balancer", "prometheus"}
-    assert whole["services"]["prometheus"]["networks"] == ["metrics", "published"]
+    assert services["prometheus"]["networks"] == ["metrics", "published"]
 
 
 def test_secrets_of_production_are_files() -> None:

@@ -97,6 +97,10 @@ def environment(overlay: str, container: Manifest) -> dict[str, str]:
     }
 
 
+def variables_of(overlay: str, service: str) -> list[dict[str, str]]:
+    return [environment(overlay, container) for name, _, container in services(overlay) if name == service]
+
+
 @overlays
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_manifest_is_what_its_schema_allows_and_no_more(overlay: str, version: str) -> None:
@@ -172,15 +176,11 @@ def test_no_pod_of_a_scheduler_keeps_assets_to_itself(overlay: str) -> None:
         location = environment(overlay, container).get("CONTENTGEN_ASSETS", "")
         if service != "scheduler" or location.startswith("s3://"):
             continue
-        [mount] = [
-            candidate["name"]
-            for candidate in container["volumeMounts"]
-            if location.startswith(f"{candidate['mountPath']}/")
-        ]
-        [volume] = [candidate for candidate in spec["volumes"] if candidate["name"] == mount]
-        assert named(of_kind(overlay, "PersistentVolumeClaim")[0]).endswith(
-            volume["persistentVolumeClaim"]["claimName"]
-        )
+        mounts = container["volumeMounts"]
+        [name] = [mount["name"] for mount in mounts if location.startswith(f"{mount['mountPath']}/")]
+        [volume] = [candidate for candidate in spec["volumes"] if candidate["name"] == name]
+        [claim, *_] = of_kind(overlay, "PersistentVolumeClaim")
+        assert claim["metadata"]["name"].endswith(volume["persistentVolumeClaim"]["claimName"])
 
 
 def test_the_base_starts_no_scheduler_before_an_overlay_says_where_assets_are() -> None:
@@ -276,17 +276,14 @@ def test_selectors_find_pods_and_their_ports(overlay: str) -> None:
 
 @overlays
 def test_autoscalers_ask_the_schedulers_as_their_settings_say(overlay: str) -> None:
-    variables = next(
-        environment(overlay, container) for service, _, container in services(overlay) if service == "worker"
-    )
+    variables, *_ = variables_of(overlay, "worker")
     for manifest in of_kind(overlay, *SCALED):
         [trigger] = manifest["spec"]["triggers"]
         metadata = trigger["metadata"]
         assert metadata["scalerAddress"] == "contentgen-scheduler.contentgen:50052"
         assert metadata["enableTLS"] == "true"
-        assert metadata["targetPerWorker"] == (
-            "1" if manifest["kind"] == "ScaledJob" else variables["CONTENTGEN_SLOTS"]
-        )
+        slots = "1" if manifest["kind"] == "ScaledJob" else variables["CONTENTGEN_SLOTS"]
+        assert metadata["targetPerWorker"] == slots
         [authentication] = of_kind(overlay, "TriggerAuthentication")
         assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
     for manifest in of_kind(overlay, "ScaledObject"):
@@ -297,11 +294,9 @@ def test_autoscalers_ask_the_schedulers_as_their_settings_say(overlay: str) -> N
 
 @overlays
 def test_browsers_come_back_to_the_console_that_knows_them(overlay: str) -> None:
-    [service] = [
-        manifest for manifest in of_kind(overlay, "Service") if manifest["metadata"]["name"] == "contentgen-console"
-    ]
-    assert service["spec"]["sessionAffinity"] == "ClientIP"
-    [console] = [environment(overlay, container) for name, _, container in services(overlay) if name == "console"]
+    by_name = {named(manifest): manifest for manifest in of_kind(overlay, "Service")}
+    assert by_name["Service/contentgen-console"]["spec"]["sessionAffinity"] == "ClientIP"
+    [console] = variables_of(overlay, "console")
     for ingress in of_kind(overlay, "Ingress"):
         assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/affinity"] == "cookie"
         [rule] = ingress["spec"]["rules"]

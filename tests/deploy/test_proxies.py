@@ -46,7 +46,7 @@ def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: P
                 load.check()
                 scheduler.start()
                 _wait_used(load, scheduler)
-            _finish(load)
+            load.finish()
         _stop(workers)
     _assert_each_ran_once(stack, schedulers[0], load)
 
@@ -69,7 +69,7 @@ def test_old_connections_and_streams_are_noticed_by_nobody(stack: Stack, tmp_pat
         ):
             wait_until(lambda: _moved((first, second), workers, times=2), within=WITHIN, what="all have moved twice")
             for load in (first, second):
-                _finish(load)
+                load.finish()
         _stop(workers)
     _assert_each_ran_once(stack, schedulers[0], first, second)
 
@@ -116,11 +116,6 @@ def _moved(loads: Sequence[Load], workers: Sequence[Worker], times: int) -> bool
     for load in loads:
         load.check()
     return all(len(worker.events("session.opened")) > times for worker in workers)
-
-
-def _finish(load: Load) -> None:
-    load.stop()
-    load.wait_told(len(load.task_ids), within=WITHIN)
 
 
 def _stop(workers: Sequence[Worker]) -> None:

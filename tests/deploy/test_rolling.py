@@ -72,7 +72,7 @@ def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas
         client = replicas[0].client
         assert max(task.attempt for task in client.tasks(load.task_ids)) == 1
         _replace_workers(load, client, workers, installed("contentgen-worker"))
-        _finish(load)
+        load.finish()
     _assert_each_ran_once(stack, client, load)
     for task in client.tasks(load.task_ids):
         _assert_each_attempt_but_the_last_was_unrun(client, task.task_id, task.attempt)
@@ -89,7 +89,7 @@ def test_the_death_of_a_replica_fails_no_call_and_stops_no_run(stack: Stack, rep
         replicas[1].kill()  # what it has claimed and not yet handed over comes back as another attempt, unrun
         goal = load.calls + CALLS
         wait_until(lambda: load.calls >= goal, within=30, what="the callers go on")
-        _finish(load)
+        load.finish()
     _assert_each_ran_once(stack, replicas[0].client, load)
 
 
@@ -123,7 +123,7 @@ def test_all_processes_are_replaced_one_by_one_under_load(
         _replace_workers(load, schedulers[0].client, workers, here[1])
         _replace_workers(load, schedulers[0].client, workers, there[1])
         _replace_schedulers(load, schedulers, there[0])
-        _finish(load)
+        load.finish()
     _assert_each_ran_once(stack, schedulers[0].client, load)
     for task in schedulers[0].client.tasks(load.task_ids):
         _assert_each_attempt_but_the_last_was_unrun(schedulers[0].client, task.task_id, task.attempt)
@@ -165,11 +165,6 @@ def _assert_each_attempt_but_the_last_was_unrun(client: Client, task_id: str, at
 def _wait_connected(load: Load, replica: Scheduler) -> None:
     """Until the callers use a replica (again): before that, the next one must not go."""
     wait_until(lambda: load.connected(replica.port), within=_BACK, what=f"the callers are connected to {replica.name}")
-
-
-def _finish(load: Load) -> None:
-    load.stop()
-    load.wait_told(len(load.task_ids), within=10)
 
 
 def _assert_each_ran_once(stack: Stack, client: Client, load: Load) -> None:

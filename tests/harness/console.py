@@ -52,6 +52,12 @@ class Answer(NamedTuple):
         assert [text for text in texts if text not in self.text] == []
         return self
 
+    def lacks(self, *texts: str) -> Self:
+        """Checks that the page has none of these texts."""
+        __tracebackhide__ = True
+        assert [text for text in texts if text in self.text] == []
+        return self
+
     def hidden(self, form: str = "") -> dict[str, str | list[str]]:
         """Returns the hidden fields of a form by its id, else of the last one; a visitor adds the CSRF token itself."""
         html = self.text.partition(f' id="{form}"')[2] if form else self.text.rpartition("<form")[2]

@@ -102,11 +102,18 @@ class Load:
             >= self._plain_channels + clients_share_one
         )
 
-    def stop(self) -> None:
-        """Returns once each caller has seen its last task complete; raises what a caller met."""
+    def finish(self) -> None:
+        """Returns once each caller and each watcher has seen its last task complete; raises what a caller met."""
         self._over.set()
         for caller in self._callers:
             caller.result(60)
+        ended = len(self.task_ids)
+
+        def seen() -> bool:
+            self.check()
+            return all(sum(moves[-1:] == ["completed"] for moves in copy.values()) >= ended for copy in self._copies())
+
+        wait_until(seen, within=30, what=f"each watcher has seen {ended} tasks complete")
 
     def check(self) -> None:
         """Raises what a caller has met so far."""
@@ -122,15 +129,6 @@ class Load:
         self._threads.shutdown()
         for watcher in self._watchers:
             watcher.result()
-
-    def wait_told(self, ended: int, *, within: float) -> None:
-        """Until each watcher was told of so many completed tasks."""
-
-        def seen() -> bool:
-            self.check()
-            return all(sum(moves[-1:] == ["completed"] for moves in copy.values()) >= ended for copy in self._copies())
-
-        wait_until(seen, within=within, what=f"each watcher has seen {ended} tasks complete")
 
     def _copies(self) -> Sequence[Moves]:
         return [dict(moves) for moves in self.told]

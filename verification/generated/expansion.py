@@ -89,18 +89,15 @@ def _check_change(before: _State, after: _State, statements: Sequence[str], *, c
         if before.files[table] != after.files[table]:
             yield f"rewrites table {table}, and keeps everyone out meanwhile"
     additions = sorted(after.things.keys() - before.things.keys())
-    if any("INDEX CONCURRENTLY" in statement for statement in statements) and any(
-        thing.kind in _NO_INDEX for thing in additions
-    ):
+    builds = [statement for statement in statements if "INDEX CONCURRENTLY" in statement]
+    if builds and any(thing.kind in _NO_INDEX for thing in additions):
         yield "does more than to build indexes, and so can't be run again where it was cut off: make it two"
     for thing in additions:
         if thing.table not in before.files:
             continue
         if not contracts:
             yield from _check_addition(thing, after.things[thing])
-        if thing.kind == "index" and not any(
-            f"INDEX CONCURRENTLY {thing.name} " in statement for statement in statements
-        ):
+        if thing.kind == "index" and not any(f"INDEX CONCURRENTLY {thing.name} " in build for build in builds):
             yield f"adds {thing} and keeps writers out meanwhile: build_index does not"
 
 

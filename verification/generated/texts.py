@@ -32,22 +32,23 @@ SOURCES = ("console_svc", "contentgen/doctor")
 """The doctor's findings are shown by the overview."""
 
 TAKES_TEXT = {
-    "_done": 1,
-    "done": 1,
-    "failure": 2,
-    "tell": 0,
-    "text": 0,
-    "Link": 1,
-    "Need": 0,
-    "NotDone": 0,
-    "Phrase": 0,
-    "Span": 0,
-    "Subject": 0,
-    "_again": 4,
-    "_form": 1,
-    "present": 1,
+    "_done": (1,),
+    "done": (1,),
+    "failure": (2,),
+    "tell": (0,),
+    "text": (0,),
+    "Field": (1, 2),
+    "Link": (1,),
+    "Need": (0,),
+    "NotDone": (0,),
+    "Phrase": (0,),
+    "Span": (0,),
+    "Subject": (0,),
+    "_again": (4,),
+    "_form": (1,),
+    "present": (1,),
 }
-"""Functions of the console, and which of their arguments is a text of a page."""
+"""Functions of the console, and which of their arguments are texts of a page."""
 
 _OF_WORKERS = {"taking tasks", "draining", "unhealthy", "gone"}
 _OF_OTHERS = {"WORKER_ID_IN_USE", "SESSION_REPLACED", "LEASE_LOST"} | {
@@ -149,10 +150,9 @@ def _in_code(place: str, source: str) -> Iterator[Found]:
             texts = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
             if texts:
                 yield Found(place, *map(str, texts))
-        elif name in TAKES_TEXT:
-            for argument in call.args[TAKES_TEXT[name] :][:1]:
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value:
-                    yield Found(place, argument.value)
+        for argument in (call.args[number] for number in TAKES_TEXT.get(name, ()) if number < len(call.args)):
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value:
+                yield Found(place, argument.value)
 
 
 def updated(present: Catalog) -> Catalog:
