@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from structlog.typing import EventDict
 
@@ -22,28 +21,22 @@ def configure_logging(level: str) -> None:
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of each request that is none
 
 
-@dataclass(slots=True)
-class _Count:
-    since: float
-    lines: int = 0
-
-
 class Rate(logging.Filter):
     """Lets `MAX_LINES` from a place in the code pass in a `WINDOW`; the next that passes says how many did not."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._counts: dict[tuple[str, int], _Count] = {}
+        self._counts: dict[tuple[str, int], tuple[float, int]] = {}  # the begin of a window, and lines since then
 
     def filter(self, record: logging.LogRecord) -> bool:
         now, place = self._clock(), (record.pathname, record.lineno)
-        count = self._counts.setdefault(place, _Count(now))
-        if now - count.since >= WINDOW:
-            record.left_out = max(count.lines - MAX_LINES, 0)
-            count = self._counts[place] = _Count(now)
-        count.lines += 1
-        return count.lines <= MAX_LINES
+        since, lines = self._counts.get(place, (now, 0))
+        if now - since >= WINDOW:
+            record.left_out = max(lines - MAX_LINES, 0)
+            since, lines = now, 0
+        self._counts[place] = since, lines + 1
+        return lines < MAX_LINES
 
 
 def _add_left_out(_logger: object, _method: str, event: EventDict) -> EventDict:

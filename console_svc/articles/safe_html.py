@@ -18,13 +18,8 @@ _TEXT_TAGS = {
     "small", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul", "var",
 }  # fmt: skip
 _SCHEMES = {"http", "https", "mailto"}
-_ATTRIBUTES = {
-    "a": {"href"},
-    "img": {"src", "alt"},
-    "ol": {"start"},
-    "td": {"colspan", "rowspan"},
-    "th": {"colspan", "rowspan"},
-}
+_OF_CELLS = {"colspan", "rowspan"}
+_ATTRIBUTES = {"a": {"href"}, "img": {"src", "alt"}, "ol": {"start"}, "td": _OF_CELLS, "th": _OF_CELLS}
 _DROPPED = {
     "applet", "embed", "frame", "frameset", "iframe", "math", "noembed", "noframes", "noscript", "object", "script",
     "style", "svg", "template", "textarea", "title", "xmp",

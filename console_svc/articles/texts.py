@@ -95,16 +95,12 @@ class Pictures:
 
     @classmethod
     def of(cls, assets: Sequence[Asset], prefix: str) -> Pictures:
-        return cls(
-            {
-                asset["name"]: Picture(
-                    asset["name"],
-                    f"{prefix}/assets/{asset['sha256']}/{quote(asset['name'].rpartition('/')[2])}",
-                    asset["media_type"] in SHOWN,
-                )
-                for asset in assets
-            }
-        )
+        pictures = {}
+        for asset in assets:
+            name = asset["name"]
+            address = f"{prefix}/assets/{asset['sha256']}/{quote(name.rpartition('/')[2])}"
+            pictures[name] = Picture(name, address, asset["media_type"] in SHOWN)
+        return cls(pictures)
 
     def find(self, source: str) -> Picture:
         """The picture of an address in an article, such as `asset:cover.png`."""

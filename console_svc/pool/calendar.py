@@ -6,6 +6,7 @@ import re
 from calendar import Calendar
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -86,16 +87,12 @@ class Period(NamedTuple):
 
 def span_of(typed: Mapping[str, str], today: date) -> Period:
     """Returns the period that `month` or `week` names; the present month if neither names one."""
-    if match := _WEEK.fullmatch(typed.get("week", "")):
-        try:
-            return _week(date.fromisocalendar(int(match[1]), int(match[2]), 1))
-        except ValueError:
-            return _month(today)
-    match = _MONTH.fullmatch(typed.get("month", ""))
-    try:
-        return _month(date(int(match[1]), int(match[2]), 1) if match else today)
-    except ValueError:
-        return _month(today)
+    with suppress(ValueError):
+        if week := _WEEK.fullmatch(typed.get("week", "")):
+            return _week(date.fromisocalendar(int(week[1]), int(week[2]), 1))
+        if month := _MONTH.fullmatch(typed.get("month", "")):
+            return _month(date(int(month[1]), int(month[2]), 1))
+    return _month(today)
 
 
 def week_of(day: date) -> str:

@@ -144,33 +144,29 @@ def _split(do: str, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
 async def _count(session: Session, order: _Order) -> tuple[int, int]:
     """Counts, of all tasks that match, those that can be moved and those that are moved only on demand."""
     if order.do == "retry":
-        status = _of(order.search, RETRYABLE)
-        if status is None:
-            return 0, 0
-        ready_count, total = [await _retryable(session, order.search, status, reset) for reset in (False, True)]
+        ready_count, total = [await _retryable(session, order.search, reset) for reset in (False, True)]
         return ready_count, total - ready_count
     pending = await _cancellable(session, order.search, PENDING)
     running = await _cancellable(session, order.search, RUNNING) if order.do == "cancel" else 0
     return pending, running
 
 
-async def _retryable(session: Session, search: TaskSearch, states: Sequence[Any], reset: bool) -> int:
+async def _retryable(session: Session, search: TaskSearch, reset: bool) -> int:
     retry = partial(session.client.bulk_retry_tasks, search.account_id, reset_retry_count=reset, dry_run=True)
-    return sum([await retry(state, **search.conditions()) for state in states])
+    return sum([await retry(state, **search.conditions()) for state in _of(search, RETRYABLE)])
 
 
 async def _cancellable(session: Session, search: TaskSearch, states: Sequence[str]) -> int:
-    status = _of(search, states)
-    if status is None:
+    if not (status := _of(search, states)):  # to the schedulers none would be all
         return 0
     return await session.client.bulk_cancel_tasks(
         search.account_id, status, force=states is RUNNING, dry_run=True, **search.conditions()
     )
 
 
-def _of(search: TaskSearch, states: Sequence[str]) -> Any:
-    """Returns those of `states` that the search is about; None if it is about others."""
-    return [state for state in states if not search.states or state in search.states] or None
+def _of(search: TaskSearch, states: Sequence[str]) -> list[Any]:
+    """Returns those of `states` that the search is about."""
+    return [state for state in states if not search.states or state in search.states]
 
 
 class _OrderedWork:
@@ -216,7 +212,7 @@ class _OrderedWork:
             return [
                 partial(client.bulk_retry_tasks, search.account_id, state, reset_retry_count=reset)
                 for reset in ((False, True) if more else (False,))
-                for state in _of(search, RETRYABLE) or ()
+                for state in _of(search, RETRYABLE)
             ]
         states = _of(search, (*PENDING, *RUNNING) if more else PENDING)
         return [partial(client.bulk_cancel_tasks, search.account_id, states, force=more)] if states else ()

@@ -154,9 +154,8 @@ def test_bad_rows_are_named_and_the_others_submitted(place: Place, operator: Vis
     bad_row = r'<td class="number">(\d+)</td><td class="topic" translate="no">[^<]*</td><td class="error">'
     assert re.findall(bad_row, preview.text) == ["3", "4"]
     assert found(place, "row ") == []
-    operator.post("/new/many", {**preview.hidden(), "account_id": account, "rows": rows, "step": "submit"}).says(
-        "Submitted 2 tasks."
-    )
+    form = {**preview.hidden(), "account_id": account, "rows": rows, "step": "submit"}
+    operator.post("/new/many", form).says("Submitted 2 tasks.")
     assert [task["topic"] for task in found(place, "row ")] == ["row good", "row ok"]
 
 
@@ -171,9 +170,8 @@ def test_what_is_no_sheet_is_refused_and_kept(operator: Visitor, account: str) -
         answer = operator.post("/new/many", {"account_id": account, "rows": rows, "step": "preview"})
         answer.says(problem, status=400)
         assert rows[:20].split("\n")[0] in html.unescape(answer.text)
-    operator.post("/new/many", {"account_id": account, "encoding": "UTF-8"}, file=b"topic\n\xff\n").says(
-        "The file is no text in UTF-8"
-    )
+    answer = operator.post("/new/many", {"account_id": account, "encoding": "UTF-8"}, file=b"topic\n\xff\n")
+    answer.says("The file is no text in UTF-8")
 
 
 def test_a_row_that_the_scheduler_refuses_is_named_and_the_others_are_taken(place: Place, operator: Visitor) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from babel.messages.catalog import Catalog
 from playwright.sync_api import Page, expect
@@ -17,6 +15,9 @@ from tests.harness.waiting import wait_until
 from verification.generated import texts as generated
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("fresh_place")]
+
+EXAMINED = FRESH + 10
+"""Seconds within which a page shows a change from outside of the console, which keeps its findings for a while."""
 
 
 # The overview: figures, plots, what needs somebody, the moves of tasks.
@@ -57,12 +58,12 @@ def test_what_needs_somebody_is_said(place: Place, operator: Visitor) -> None:
     page.says("Everything is paused: no task is handed out.", f"Account {place.account} is paused.")
     place.client.resume_dispatch()
     place.client.resume_dispatch(place.account)
-    _wait_examined(lambda: "paused" not in operator.get("/").text, "nothing is said to be paused")
+    wait_until(lambda: "paused" not in operator.get("/").text, within=EXAMINED, what="nothing is said to be paused")
 
 
 def test_what_the_doctor_finds_is_said_with_what_to_do(place: Place, operator: Visitor) -> None:
-    nothing_wrong = "nothing is said to be wrong"
-    _wait_examined(lambda: "What is wrong, and what to do" not in operator.get("/").text, nothing_wrong)
+    wrong = "What is wrong, and what to do"
+    wait_until(lambda: wrong not in operator.get("/").text, within=EXAMINED, what="nothing is said to be wrong")
     operator.post("/workers/pause", {})
     for _ in range(2):  # the second time from what was kept
         operator.get("/").says(
@@ -71,12 +72,7 @@ def test_what_the_doctor_finds_is_said_with_what_to_do(place: Place, operator: V
         )
     operator.get("/", **{"Accept-Language": "zh-CN"}).says("<p>已暂停：全部</p>", "恢复派发")
     operator.post("/workers/resume", {"account": "0"})
-    assert "What is wrong, and what to do" not in operator.get("/").text
-
-
-def _wait_examined(condition: Callable[[], bool], what: str) -> None:
-    """Waits until a page shows a change from outside of the console, which keeps its findings for a while."""
-    wait_until(condition, within=FRESH + 10, what=what)
+    operator.get("/").lacks(wrong)
 
 
 def test_a_lost_worker_is_found(own_place: Place) -> None:

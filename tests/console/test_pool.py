@@ -39,10 +39,8 @@ def _at(day: int, hour: int = 9) -> datetime:
 def _claim(place: Place, content_id: int) -> str | None:
     """Claims an entry, and others of the highest priority before it; returns its claim."""
     place.client.update_publish_pool_entry(content_id, priority=10, unschedule=True)
-    (claim,) = [
-        entry["claim_id"] for entry in place.client.claim_publish_pool(limit=50) if entry["content_id"] == content_id
-    ]
-    return claim
+    claims = {entry["content_id"]: entry["claim_id"] for entry in place.client.claim_publish_pool(limit=50)}
+    return claims[content_id]
 
 
 def _positions(text: str, contents: Sequence[int]) -> list[int]:

@@ -78,9 +78,8 @@ def test_a_bad_form_comes_back_with_what_was_typed(place: Place, operator: Visit
     answer = operator.post("/schedules/new", fields).says('value="61 9 * * *" aria-invalid', 'value="morning news"')
     answer.says(*(f'id="problem-{name}"' for name in ("cron", "time_zone", "topic")), status=400)
     for name, text in {"account_id": "x", "timeout": "11 years", "jitter": "soon"}.items():
-        operator.post("/schedules/new", {**FIELDS, "account_id": str(place.account), name: text}).says(
-            f'id="problem-{name}"', f'value="{text}"', status=400
-        )
+        answer = operator.post("/schedules/new", {**FIELDS, "account_id": str(place.account), name: text})
+        answer.says(f'id="problem-{name}"', f'value="{text}"', status=400)
     operator.post("/schedules/new", {**FIELDS, "account_id": "999"}).says('id="problem-account_id"')
 
 
@@ -88,9 +87,8 @@ def test_a_change_begins_with_what_the_schedule_has(place: Place, operator: Visi
     schedule_id = _made(place)
     page = operator.get(f"/schedules/{schedule_id}")
     page.says('value="90s"', ">\nkind=news</textarea>", ">\ndaily news</textarea>")
-    operator.post(f"/schedules/{schedule_id}", {**FIELDS, "topic": "evening news", "cron": "0 18 * * *"}).says(
-        f"Changed schedule {schedule_id}."
-    )
+    fields = {**FIELDS, "topic": "evening news", "cron": "0 18 * * *"}
+    operator.post(f"/schedules/{schedule_id}", fields).says(f"Changed schedule {schedule_id}.")
     schedule = present(place.client.get_schedule(schedule_id))
     assert (schedule["cron"], schedule["template"]["topic"]) == ("0 18 * * *", "evening news")
     assert (schedule["template"]["labels"], schedule["template"]["timeout"]) == ({"kind": "news"}, 90.0)
