@@ -6,8 +6,7 @@ Each kind of work is safe to begin anew, so a restart of the console loses only 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -130,20 +129,14 @@ async def soon(work: Work, seconds: float) -> bool:
     return work.ended
 
 
-@asynccontextmanager
-async def at_once(limit: int) -> AsyncIterator[Callable[[Awaitable[None]], Awaitable[None]]]:
-    """Runs what it is given, `limit` at a time; the end of the block waits for all."""
-    slots = asyncio.Semaphore(limit)
+async def each(items: Iterable[T], limit: int, run: Callable[[T], Awaitable[None]]) -> None:
+    """Runs it for each item, `limit` at a time."""
+    pending = iter(items)
+
+    async def take_turns() -> None:
+        for item in pending:
+            await run(item)
+
     async with asyncio.TaskGroup() as group:
-
-        async def freed(job: Awaitable[None]) -> None:
-            try:
-                await job
-            finally:
-                slots.release()
-
-        async def begin(job: Awaitable[None]) -> None:
-            await slots.acquire()
-            group.create_task(freed(job))
-
-        yield begin
+        for _ in range(limit):
+            group.create_task(take_turns())

@@ -24,7 +24,7 @@ from console_svc.web.sessions import (
     Session,
     Sessions,
 )
-from console_svc.web.work import MAX_WORKS, Work, Works, at_once
+from console_svc.web.work import MAX_WORKS, Work, Works, each
 from contentgen import AsyncContentGenerationClient, Caller, Unavailable
 
 pytestmark = pytest.mark.unit
@@ -268,15 +268,15 @@ async def test_those_that_ended_are_forgotten_and_no_others(works: Works) -> Non
 
 async def test_no_more_run_than_are_allowed() -> None:
     running = most = 0
+    ended: list[int] = []
 
-    async def one() -> None:
+    async def one(item: int) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
         await asyncio.sleep(0)
         running -= 1
+        ended.append(item)
 
-    async with at_once(3) as begin:
-        for _ in range(20):
-            await begin(one())
-    assert (most, running) == (3, 0)
+    await each(range(20), 3, one)
+    assert (most, running, ended) == (3, 0, [*range(20)])

@@ -1,6 +1,7 @@
-"""What every change has to pass: `.ci/run`, or some of its steps by their names.
+"""What every change has to pass, `.ci/run`, and what is too long for that, `.ci/release`; or some steps by their names.
 
-As many run side by side as the machine has cores. The tests come first since they are the longest.
+Those of a change run side by side, as many as the machine has cores; the tests come first since they are the longest.
+Those of a release take hours, one at a time, since some of them measure.
 """
 
 from __future__ import annotations
@@ -25,10 +26,45 @@ STEPS = (
     Step("chaos", ("make", "chaos", "ARGS=--seed 3207 --seconds 60")),
 )
 
+_DEBIAN = ("make", "PYTHON=/usr/bin/python3.13", "VENV=build/python3.13")
+_OLD_VERSIONS = (
+    "tests/database/test_upgrades.py",
+    "tests/deploy/test_rolling.py",
+    "tests/backups/test_recovery.py",
+    "tests/database/test_failover.py",
+    "tests/database/test_migrations.py",
+)
+_SMALL_MEASURES = (
+    "notify retention worker-pool account-watch hello open-transaction unread-watches"
+    " --committers=3 --ended=1500 --pool=1200 --moves=21000"
+    " --leases=200 --passing=200 --batch=100 --samples=10 --unread-watches=3"
+)
+"""Measures that are only shown to work: `bench-check` has the others."""
 
-def main(names: Sequence[str]) -> int:
+RELEASE_STEPS = (
+    Step("bench-check", ("make", "bench-check")),
+    Step("measures", ("make", "bench", f"ARGS={_SMALL_MEASURES}")),
+    Step("models", ("make", "model")),
+    Step("mutants", ("make", "mutants")),
+    Step("fuzz", ("make", "fuzz", "ARGS=--calls 400000")),
+    Step("chaos", ("make", "chaos", "ARGS=--minutes 30")),
+    Step("release-tests", ("make", "test", "ARGS=-n 2 -m release")),
+    Step("old-versions", ("make", "test", f"ARGS=-n 2 --outage=60 {' '.join(_OLD_VERSIONS)}")),
+    Step(
+        "python3.13",
+        (*_DEBIAN, "test", "ARGS=-n 4 --dist worksteal -m '(unit or contract) and not release'"),
+        needs=("/usr/bin/python3.13",),
+    ),
+    Step("python3.13-demo", (*_DEBIAN, "demo"), needs=("/usr/bin/python3.13",)),
+    Step("images", ("make", "images", "images-check"), needs=("docker", "buildah")),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
     os.environ["CI"] = "1"
-    return run(chosen(STEPS, names), os.cpu_count() or 1, FIRST)
+    if arguments[:1] == ["--release"]:
+        return run(chosen(RELEASE_STEPS, arguments[1:]), first=FIRST)
+    return run(chosen(STEPS, arguments), os.cpu_count() or 1, FIRST)
 
 
 if __name__ == "__main__":
