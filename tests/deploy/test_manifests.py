@@ -31,15 +31,8 @@ DOCS = ROOT / "docs/deployment.md"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 LIMIT = 60
 SCALED = ("ScaledObject", "ScaledJob")
-SECRETS = {
-    "contentgen-database",
-    "contentgen-tokens",
-    "contentgen-tls",
-    "contentgen-worker-token",
-    "contentgen-creator",
-    "contentgen-bucket",
-    "contentgen-console-tls",
-}
+_SECRETS = ("database", "tokens", "tls", "worker-token", "creator", "bucket", "console-tls")
+SECRETS = {f"contentgen-{name}" for name in _SECRETS}
 """That an operator makes, or a generator of the overlay."""
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 

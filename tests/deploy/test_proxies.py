@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,16 +30,24 @@ FEW_CALLS_NGINX = f"{NGINX_SETTINGS} keepalive_requests 20; keepalive_time 2s;"
 """It sends GOAWAY after 20 calls and after 2 s."""
 FEW_CALLS_HAPROXY = f"{HAPROXY_SETTINGS}\nglobal\n  tune.h2.fe.max-total-streams 20"
 """It sends GOAWAY after 20 calls."""
-Proxy = Callable[[Path, Sequence[int], str], AbstractContextManager[str]]
+Proxy = Callable[[Path, Sequence[int]], AbstractContextManager[str]]
+"""In front of these ports, with files in this folder."""
+HASTY = {
+    "nginx": partial(nginx, settings="grpc_read_timeout 1s;"),
+    "haproxy": partial(haproxy, settings="timeout client 1s\n  timeout server 1s"),
+}
+HASTY_ENVOYS = {
+    "envoy's route": partial(envoy, settings="timeout: 1s"),
+    "envoy's stream": partial(envoy, settings="timeout: 0s, max_stream_duration: {max_stream_duration: 1s}"),
+    "envoy's idle time": partial(envoy, settings="timeout: 0s, idle_timeout: 1s"),
+}
 
 
 @pytest.mark.costly("schedulers are replaced under load")
-@pytest.mark.parametrize(
-    ("proxy", "settings"), [(nginx, NGINX_SETTINGS), (haproxy, HAPROXY_SETTINGS)], ids=["nginx", "haproxy"]
-)
-def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
+@pytest.mark.parametrize("proxy", [nginx, haproxy])
+def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: Proxy) -> None:
     schedulers = [stack.scheduler(name, lease_ttl=LEASE).start() for name in ("one", "two")]
-    with proxy(tmp_path, [upstream.port for upstream in schedulers], settings) as target:
+    with proxy(tmp_path, [upstream.port for upstream in schedulers]) as target:
         workers = _workers(stack, target, target)
         with loaded(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
             for scheduler in schedulers:
@@ -74,16 +83,12 @@ def test_old_connections_and_streams_are_noticed_by_nobody(stack: Stack, tmp_pat
     _assert_each_ran_once(stack, schedulers[0], first, second)
 
 
-@pytest.mark.parametrize(
-    ("proxy", "settings"),
-    [(nginx, "grpc_read_timeout 1s;"), (haproxy, "timeout client 1s\n  timeout server 1s")],
-    ids=["nginx", "haproxy"],
-)
-def test_a_run_outlives_a_proxy_s_time_out(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
+@pytest.mark.parametrize("proxy", HASTY.values(), ids=HASTY)
+def test_a_run_outlives_a_proxy_s_time_out(stack: Stack, tmp_path: Path, proxy: Proxy) -> None:
     """It ends the worker's stream each second, because heartbeats are rarer."""
     scheduler = stack.scheduler(lease_ttl=LEASE).start()
     client = scheduler.client
-    with proxy(tmp_path, [scheduler.port], settings) as target:
+    with proxy(tmp_path, [scheduler.port]) as target:
         cli = str(quick_creator(stack.folder))
         worker = stack.worker("a", target, CREATOR_CLI_PATH=cli).start()
         task_id = client.submit(client.create_account(), options={"seconds": "4"})
@@ -156,34 +161,20 @@ def watching(scheduler: Scheduler, target: str) -> Iterator[tuple[Watch, list[Ta
     assert moves == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
 
 
-@pytest.mark.parametrize(
-    ("proxy", "settings"),
-    [(nginx, NGINX_SETTINGS), (haproxy, HAPROXY_SETTINGS), (envoy, ENVOY_SETTINGS)],
-    ids=["nginx", "haproxy", "envoy"],
-)
-def test_a_watch_outlives_a_scheduler_that_is_killed(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
+@pytest.mark.parametrize("proxy", [nginx, haproxy, envoy])
+def test_a_watch_outlives_a_scheduler_that_is_killed(stack: Stack, tmp_path: Path, proxy: Proxy) -> None:
     scheduler = stack.scheduler().start()
-    with proxy(tmp_path, [scheduler.port], settings) as target, watching(scheduler, target) as (_, seen, _events):
+    with proxy(tmp_path, [scheduler.port]) as target, watching(scheduler, target) as (_, seen, _events):
         wait_until(lambda: len(seen) == TASKS, within=LIMIT, what="the watch has begun")
         scheduler.kill()
         scheduler.start()
         stack.worker("a", scheduler, slots=TASKS, CREATOR_DEMO_SECONDS="0.1").start()
 
 
-@pytest.mark.parametrize(
-    ("proxy", "settings"),
-    [
-        (nginx, "grpc_read_timeout 1s;"),
-        (haproxy, "timeout client 1s\n  timeout server 1s"),
-        (envoy, "timeout: 1s"),
-        (envoy, "timeout: 0s, max_stream_duration: {max_stream_duration: 1s}"),
-        (envoy, "timeout: 0s, idle_timeout: 1s"),
-    ],
-    ids=["nginx", "haproxy", "envoy's route", "envoy's stream", "envoy's idle time"],
-)
-def test_a_watch_goes_on_past_a_proxy_s_time_out(stack: Stack, tmp_path: Path, proxy: Proxy, settings: str) -> None:
+@pytest.mark.parametrize("proxy", [*HASTY.values(), *HASTY_ENVOYS.values()], ids=[*HASTY, *HASTY_ENVOYS])
+def test_a_watch_goes_on_past_a_proxy_s_time_out(stack: Stack, tmp_path: Path, proxy: Proxy) -> None:
     scheduler = stack.scheduler().start()
-    with proxy(tmp_path, [scheduler.port], settings) as target, watching(scheduler, target) as (watch, _, events):
+    with proxy(tmp_path, [scheduler.port]) as target, watching(scheduler, target) as (watch, _, events):
         cut_off(watch, events, times=2)
         stack.worker("a", scheduler, slots=TASKS, CREATOR_DEMO_SECONDS="0.1").start()
 

@@ -33,12 +33,8 @@ _BACK = 30.0
 
 @pytest.fixture
 def replicas(stack: Stack) -> Sequence[Scheduler]:
-    return _replicas(stack, "one", "two", "three")
-
-
-def _replicas(stack: Stack, *names: str) -> Sequence[Scheduler]:
     """Schedulers on one database."""
-    schedulers = [stack.scheduler(name, lease_ttl=LEASE).launch() for name in names]
+    schedulers = [stack.scheduler(name, lease_ttl=LEASE).launch() for name in ("one", "two", "three")]
     for scheduler in schedulers:
         scheduler.wait_for("ready", within=20)
     return schedulers
@@ -188,12 +184,8 @@ def test_the_embedded_server_outlives_the_scheduler_that_started_it(
     first = embedded(name="first").start()
     second = stack.scheduler("second", database_url=EMBEDDED, CONTENTGEN_DATA_DIR=str(first.data_dir)).start()
     stack.worker("a", second, CREATOR_DEMO_SECONDS="0.1").start()
-    task_id = second.client.submit(second.client.create_account(), schedule_time=_in(seconds=3))
+    soon = Timestamp()
+    soon.FromDatetime(datetime.now(UTC) + timedelta(seconds=3))
+    task_id = second.client.submit(second.client.create_account(), schedule_time=soon)
     first.kill_with_database()
     second.client.wait_completed_over_outage(task_id, within=30)
-
-
-def _in(*, seconds: float) -> Timestamp:
-    at = Timestamp()
-    at.FromDatetime(datetime.now(UTC) + timedelta(seconds=seconds))
-    return at
