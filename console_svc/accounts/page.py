@@ -52,7 +52,6 @@ class Accounts(Page):
             "name": name,
             "page": page,
             "more": len(accounts) > page * PAGE_SIZE,
-            "creates": session.may("AccountService/CreateAccount") and not session.caller["account_ids"],
         }
         return self._site.render(request, "accounts/list.html", values, session)
 

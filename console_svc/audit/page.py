@@ -50,7 +50,6 @@ class Audit(Page):
             "search": search,
             "events": [(event, path_of(event["resource"])) for event in shown_events],
             "older": search.query(before=before) if before else "",
-            "outcomes": OUTCOMES,
             "zone": search.zone.key,
             "methods": sorted(session.caller["methods"]),
         }

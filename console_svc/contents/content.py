@@ -184,7 +184,6 @@ class ContentPage(Page):
             "reopenable": content["review_status"] != "pending_review"
             and content["publish_status"] not in {"publishing", "published"}
             and may("ContentService/ReopenContent"),
-            "deletable": may("ContentService/DeleteContent"),
         }
         return self._site.render(request, "contents/content.html", values, session)
 
@@ -312,7 +311,6 @@ class Edit(Page):
             "editor": revisions[-1]["author"] if revisions else "",
             "theirs": _texts(content) if content else {},
             "back": self._back(request),
-            "me": session.user,
             "names": TEXTS,
             "preview": None,
             "changes": [],

@@ -71,12 +71,8 @@ class PublishPool(Page):
             "states": PUBLISH_STATES,
             "zone": search.zone.key,
             "movable_states": MOVABLE,
-            "undo": session.undo(),
             "back": f"{request.url.path.removeprefix(self._site.path(''))}?{request.url.query}",
             "this_week": week_of(datetime.now(search.zone).date()),
-            "may_change": session.may("ContentService/UpdatePublishPoolEntry"),
-            "may_retry": session.may("ContentService/RetryPublish"),
-            "may_remove": session.may("ContentService/RemoveFromPublishPool"),
             **values,
         }
         return self._site.render(request, template, common_values, session, status=BAD if search.problems else 200)

@@ -67,19 +67,13 @@ class ReviewDesk(Page):
         """Shows the queue alone, which an open page loads again."""
         search = QueueSearch(request)
         place = Place.read(request.query_params.get("place", ""))
-        values = {
-            "search": search,
-            "queue": await queue_at(session, search, place),
-            "place": place,
-            "me": session.user,
-            "decides": session.may("ContentService/ReviewContent"),
-        }
-        return self._site.render(request, "review/queue.html", {**values, "session": session}, None)
+        values = {"search": search, "queue": await queue_at(session, search, place), "place": place, "session": session}
+        return self._site.render(request, "review/queue.html", values)
 
     async def _desk(
         self, request: Request, session: Session, content: Content | None, form: Form | None = None, status: int = 200
     ) -> Response:
-        search, me, decides = QueueSearch(request), session.user, session.may("ContentService/ReviewContent")
+        search, me = QueueSearch(request), session.user
         place = Place.of(content) if content else None
         undone_ids, undo_seconds = ([], 0.0) if form else _undo(request)
         queue, article, brief, undone_content = await asyncio.gather(
@@ -98,9 +92,7 @@ class ReviewDesk(Page):
             "content": content,
             "article": article,
             "brief": brief,
-            "me": me,
-            "decides": decides,
-            "deciding": waits and is_mine and decides,
+            "deciding": waits and is_mine and session.may("ContentService/ReviewContent"),
             "waits": waits,
             "problem": form.problems[""] if form else "",
             "typed": form.typed if form else {},
@@ -235,8 +227,8 @@ class ReviewDesk(Page):
     @post("/review/{content_id:int}/claim")
     async def renew(self, request: Request, session: Session, content_id: int) -> Response:
         """Renews the claim, and shows who holds the article now, as a part of the page."""
-        values = {"content": await _opened(session, content_id), "me": session.user, "session": session}
-        return self._site.render(request, "contents/claim.html", values, None)
+        values = {"content": await _opened(session, content_id), "session": session}
+        return self._site.render(request, "contents/claim.html", values)
 
     @post("/review/{content_id:int}/release")
     async def release(self, request: Request, session: Session, content_id: int) -> Response:

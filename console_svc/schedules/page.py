@@ -32,18 +32,17 @@ from contentgen import (
     Schedule,
 )
 
-_SERVICE = "ScheduleService"
 GONE = text("There is no such schedule.")
 
 
 class Schedules(Page):
-    link = Link("/schedules", "Schedules", f"{_SERVICE}/ListSchedules")
+    link = Link("/schedules", "Schedules", "ScheduleService/ListSchedules")
 
     @get("/schedules")
     async def show(self, request: Request, session: Session) -> Response:
         schedules, page = await account_page(request, session.client.iter_schedules)
         rows = [runs_of(schedule, language_of(request)) for schedule in schedules]
-        values = {"rows": rows, **page, **_offered(session)}
+        values = {"rows": rows, **page}
         status = BAD if page["bad_account"] else 200
         return self._site.render(request, "schedules/list.html", values, session, status=status)
 
@@ -70,7 +69,7 @@ class Schedules(Page):
         line, zone = (request.query_params.get(name, "").strip() for name in ("cron", "time_zone"))
         runs, problem = [], ""
         try:
-            if line and session.may(f"{_SERVICE}/GetNextRuns"):
+            if line and session.may("ScheduleService/GetNextRuns"):
                 runs = await session.client.get_next_runs(line, time_zone=zone or "UTC")
         except InvalidArgument as error:
             problem = "; ".join(f"{name} {description}" for name, description in error.field_violations)
@@ -139,14 +138,8 @@ class Schedules(Page):
             "problem": "",
             "zones": sorted(zone_names()),
             "folded": FOLDED,
-            **_offered(session),
         }
         return self._site.render(request, "schedules/schedule.html", values, session, status=status)
-
-
-def _offered(session: Session) -> Mapping[str, Any]:
-    names = ("CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule", "DeleteSchedule")
-    return {"may": {name.removesuffix("Schedule").lower(): session.may(f"{_SERVICE}/{name}") for name in names}}
 
 
 CATCH_UPS: tuple[CatchUp, ...] = get_args(CatchUp)

@@ -45,8 +45,6 @@ class TaskPage(Page):
             "moment_now": now,
             "commands": commands(self._site.settings, task),
             "priorities": PRIORITIES,
-            "schedule_ahead": _ahead(task["schedule_time"], now),
-            "may": session.may,
             **_offers(session, task, now),
         }
         return self._site.render(request, "tasks/task.html", values, session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import get_args
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -29,26 +29,17 @@ from contentgen import (
 DELIVERY_STATES: Sequence[DeliveryStatus] = get_args(DeliveryStatus)
 OVERLAPS: Mapping[str, int] = {"0": 0, "1h": 3_600, "1d": 86_400, "7d": 7 * 86_400}
 """How long the secret before a new one stays valid, in seconds."""
-_SERVICE = "WebhookService"
-_RPCS = {
-    "create": "CreateWebhook",
-    "change": "UpdateWebhook",
-    "rotate": "RotateWebhookSecret",
-    "ping": "PingWebhook",
-    "delete": "DeleteWebhook",
-    "redeliver": "RedeliverWebhook",
-}
 GONE = text("There is no such webhook.")
 EVENT_TYPES: Sequence[EventType] = [name for name in get_args(EventType) if name != "webhook.ping"]
 
 
 class Webhooks(Page):
-    link = Link("/webhooks", "Webhooks", f"{_SERVICE}/ListWebhooks")
+    link = Link("/webhooks", "Webhooks", "WebhookService/ListWebhooks")
 
     @get("/webhooks")
     async def show(self, request: Request, session: Session) -> Response:
         webhooks, page = await account_page(request, session.client.iter_webhooks)
-        values = {"webhooks": webhooks, **page, **_offered(session)}
+        values = {"webhooks": webhooks, **page}
         status = BAD if page["bad_account"] else 200
         return self._site.render(request, "webhooks/list.html", values, session, status=status)
 
@@ -148,22 +139,16 @@ class Webhooks(Page):
             "webhook": webhook,
             "form": form or WebhookForm({"url": webhook["url"]}, webhook["event_types"]),
             "event_types": EVENT_TYPES,
-            "overlaps": OVERLAPS,
             "deliveries": deliveries,
             "states": DELIVERY_STATES,
             "status": status,
             "before": urlencode({**filters, "page": number - 1}) if number > 1 else "",
             "after": urlencode({**filters, "page": number + 1}) if more else "",
-            **_offered(session),
         }
         return self._site.render(request, "webhooks/webhook.html", values, session, status=BAD if form else 200)
 
     def _done(self, session: Session, notice: str, webhook_id: int, **values: object) -> Response:
         return self._site.done(session, notice, f"/webhooks/{webhook_id}", webhook_id=webhook_id, **values)
-
-
-def _offered(session: Session) -> Mapping[str, Any]:
-    return {"may": {name: session.may(f"{_SERVICE}/{rpc}") for name, rpc in _RPCS.items()}}
 
 
 class WebhookForm(Form):
