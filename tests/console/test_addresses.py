@@ -86,9 +86,8 @@ def test_by_tls_and_below_a_prefix(console: Start, certificates: Path) -> None:
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     visitor = Visitor(served.url.replace("http:", "https:"), context)
     assert visitor.get("/desk/").url.endswith("/desk/login")
-    answer = visitor.post("/desk/login", {"token": OPERATOR})
+    answer = visitor.post("/desk/login", {"token": OPERATOR}).says('href="/desk/tasks"')
     assert answer.url.endswith("/desk/")
-    assert 'href="/desk/tasks"' in answer.text
     assert visitor.get("/desk/static/console.css").status == 200
     assert [visitor.get(path).status for path in ("/tasks", "/desk/tasks/")] == [404, 404]  # no redirect
     assert visitor.get("/desk").url.endswith("/desk/")
@@ -98,9 +97,8 @@ def test_by_tls_and_below_a_prefix(console: Start, certificates: Path) -> None:
 
 
 def test_a_proxy_may_name_the_token(told_tokens: Console) -> None:
-    answer = Visitor(told_tokens.url).get("/tasks", **{"X-Desk-Token": VIEWER})
+    answer = Visitor(told_tokens.url).get("/tasks", **{"X-Desk-Token": VIEWER}).says("viewer")
     assert answer.url.endswith("/tasks")
-    assert "viewer" in answer.text
     for headers in ({"X-Desk-Token": "nobody's"}, {}):
         assert Visitor(told_tokens.url).get("/tasks", **headers).url.endswith("/login?next=%2Ftasks")
 
@@ -127,10 +125,8 @@ def test_a_proxy_that_names_tokens_hinders_nobody_where_none_are_asked_for(tmp_p
 
 
 def test_the_header_means_nothing_unless_an_operator_turned_it_on(place: Place) -> None:
-    answer = Visitor(place.console.url).get(
-        "/tasks", **{"X-Desk-Token": OPERATOR, "Authorization": f"Bearer {OPERATOR}"}
-    )
-    assert answer.url.endswith("/login?next=%2Ftasks")
+    headers = {"X-Desk-Token": OPERATOR, "Authorization": f"Bearer {OPERATOR}"}
+    assert Visitor(place.console.url).get("/tasks", **headers).url.endswith("/login?next=%2Ftasks")
 
 
 def test_an_address_behind_a_proxy_is_the_one_that_the_proxy_saw(behind_proxy: Console) -> None:
@@ -161,8 +157,7 @@ def test_probes_and_metrics_have_an_address_of_their_own(measured: tuple[Console
     visitor.sign_in(OPERATOR)
     visitor.get("/tasks")
     assert [probe.get(path).status for path in ("/livez", "/readyz")] == [200, 200]
-    metrics = probe.get("/metrics").text
-    for line in (
+    probe.get("/metrics").says(
         'contentgen_build_info{service="console",version=',
         'contentgen_console_answers_total{method="GET",page="/tasks",status="200"} 1.0',
         'contentgen_console_sign_ins_total{outcome="accepted"} 1.0',
@@ -170,8 +165,7 @@ def test_probes_and_metrics_have_an_address_of_their_own(measured: tuple[Console
         "contentgen_console_sessions 1.0",
         "contentgen_console_live_pages 0.0",
         'contentgen_console_answer_seconds_count{page="/tasks"} 1.0',
-    ):
-        assert line in metrics
+    )
     assert Visitor(served.url).get("/metrics").status == 404
 
 
@@ -240,11 +234,8 @@ def _to_try() -> dict[str, str]:
     """What the compose file and the overlay to try set for a console, but for its addresses."""
     (console,) = yaml.safe_load_all((ROOT / "docker/compose.yaml").read_text())
     overlay = yaml.safe_load((ROOT / "deploy/kubernetes/overlays/try/kustomization.yaml").read_text())
-    (literals,) = (
-        generator["literals"]
-        for generator in overlay["configMapGenerator"]
-        if generator["name"] == "contentgen-console"
-    )
+    maps = {generator["name"]: generator["literals"] for generator in overlay["configMapGenerator"]}
+    literals = maps["contentgen-console"]
     settings = {**console["services"]["console"]["environment"], **dict(literal.split("=", 1) for literal in literals)}
     return {name: value for name, value in settings.items() if name not in OWN_ADDRESSES}
 
@@ -313,9 +304,8 @@ def test_lines_that_repeat_are_counted_and_left_out() -> None:
     rate = Rate(lambda: now[0])
 
     def passed(line: int, times: int) -> list[logging.LogRecord]:
-        records = [
-            logging.LogRecord("a", logging.ERROR, "a.py", line, "text %s", (number,), None) for number in range(times)
-        ]
+        texts = [(number,) for number in range(times)]
+        records = [logging.LogRecord("a", logging.ERROR, "a.py", line, "text %s", text, None) for text in texts]
         return [record for record in records if rate.filter(record)]
 
     assert len(passed(1, MAX_LINES + 30)) == MAX_LINES
