@@ -156,12 +156,14 @@ async def test_without_a_scheduler_it_ends_after_the_wait_and_says_so(tmp_path: 
 
 @pytest.mark.parametrize("runs", [False, True], ids=["waiting", "running"])
 async def test_term_drains_it_as_always(tmp_path: Path, runs: bool) -> None:
+    go = tmp_path / "go"
     async with worker_session(tmp_path, **ONE) as (_, worker, stream):
         if runs:
-            await running(stream, worker, lease("a", seconds="2"))
+            await running(stream, worker, lease("a", until=str(go)))
         else:
             await stream.until("heartbeat")
         worker.term()
+        go.touch()
         assert await worker.exited() == 0
         assert [update.lease_id for update in stream.updates("completed")] == ["a"] * runs
 

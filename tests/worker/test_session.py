@@ -45,14 +45,16 @@ async def test_a_task_runs_from_hello_to_acknowledged_result(tmp_path: Path) -> 
 
 async def test_a_queue_ahead_of_the_slots_is_stated_and_run_in_order(tmp_path: Path) -> None:
     settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "2"}
+    go = tmp_path / "go"
     async with worker_session(tmp_path, **settings) as (_, _, stream):
-        heartbeat = await stream.grant(*(lease(name, seconds="0.7") for name in "abc"))
+        heartbeat = await stream.grant(*(lease(name, until=str(go)) for name in "abc"))
         assert heartbeat.free_slots == 3
         heartbeat = await stream.until("heartbeat", lambda s: len(s.held_leases) == 3)
         stages = {each.lease_id: each.stage for each in heartbeat.held_leases}
         assert (stages["b"], stages["c"]) == (pb.LEASE_STAGE_QUEUED, pb.LEASE_STAGE_QUEUED)
         assert stages["a"] in (pb.LEASE_STAGE_ACCEPTED, pb.LEASE_STAGE_PROCESSING)
         assert (heartbeat.free_slots, heartbeat.last_assignment) == (0, 1)
+        go.touch()
         await stream.update("completed", "c")
         assert [u.lease_id for u in stream.updates("completed")] == ["a", "b", "c"]
         assert (await stream.idle()).free_slots == 3
@@ -87,15 +89,16 @@ async def test_a_large_result_is_sent_alone_after_a_heartbeat(tmp_path: Path) ->
 
 
 async def test_a_large_result_is_sent_in_parts_with_heartbeats_and_results_in_between(tmp_path: Path) -> None:
+    go = tmp_path / "go"
     async with worker_session(tmp_path, accepts_report_parts=True) as (_, _, stream):
-        await stream.grant(
-            lease("large", characters="1500000"), lease("small", seconds="0.5"), wanted=lambda s: s.free_slots > 1
-        )
+        small = lease("small", until=str(go))
+        await stream.grant(lease("large", characters="1500000"), small, wanted=lambda s: s.free_slots > 1)
         part = await stream.until("report_part")
         assert not part.last
         for _ in range(3):  # the part is not answered yet
             heartbeat = await stream.until("heartbeat", lambda s: s.last_assignment == 1)
             assert (heartbeat.free_slots, "large" in held(heartbeat)) == (0, True)
+        go.touch()
         await stream.update("completed", "small")
         assert [message.HasField("report_part") for message in stream.received].count(True) == 1
         data, sizes = part.data, [len(part.data)]
@@ -212,11 +215,13 @@ async def test_a_cli_that_fails_is_the_task_s_error(tmp_path: Path) -> None:
 
 
 async def test_a_failing_disk_loses_no_result_and_takes_no_task(tmp_path: Path) -> None:
+    go = tmp_path / "go"
     async with worker_session(tmp_path) as (_, worker, stream):
-        await running(stream, worker, lease("a", seconds="1"))
+        await running(stream, worker, lease("a", until=str(go)))
         folder = tmp_path / "workers/1"
         for name in ("spool", "started"):
             (folder / name).rename(folder / f"{name}.away")
+        go.touch()
         assert (await stream.update("completed", "a")).completed.result.body
         assert lease_in(worker.events("spool.refused")[0]) == ("task-a", "a", 1)
         heartbeat = await stream.grant(lease("b"), wanted=lambda s: not s.held_leases)
@@ -394,14 +399,16 @@ async def test_a_new_stream_answers_no_poll_of_the_last_one(tmp_path: Path) -> N
 
 
 async def test_another_number_of_slots_applies_at_once_and_running_clis_continue(tmp_path: Path) -> None:
+    go = tmp_path / "go"
     async with worker_session(tmp_path, CONTENTGEN_SLOTS="3", heartbeat=60.0) as (_, worker, stream):
-        heartbeat = await stream.grant(lease("a", seconds="1"), lease("b", seconds="1"))
+        heartbeat = await stream.grant(lease("a", until=str(go)), lease("b", until=str(go)))
         assert heartbeat.free_slots == 3
         for name in "ab":
             await stream.update("processing", name)
         stream.send(resize=pb.Resize(slots=1))
         heartbeat = await stream.until("heartbeat", lambda beat: beat.last_assignment == 1 and beat.free_slots == 0)
         assert len(heartbeat.held_leases) == 2
+        go.touch()
         for name in "ab":
             await stream.update("completed", name)
         heartbeat = await stream.grant(

@@ -26,10 +26,11 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize("how", ["end", "reconnect"])
 async def test_a_new_stream_resumes_all_leases(tmp_path: Path, how: str) -> None:
+    go = tmp_path / "go"
     async with worker_session(tmp_path) as (scheduler, worker, stream):
         first = stream.received[0].hello
         stream.answer_all(reports=False)
-        clis = await running(stream, worker, lease("a", seconds="2"))
+        clis = await running(stream, worker, lease("a", until=str(go)))
         stream.end() if how == "end" else stream.send(reconnect=pb.Reconnect())
         again, hello = await scheduler.session(keep=["a"])
         assert hello.session_number == first.session_number + 1
@@ -43,6 +44,7 @@ async def test_a_new_stream_resumes_all_leases(tmp_path: Path, how: str) -> None
         heartbeat = await again.until("heartbeat")
         assert (heartbeat.number, heartbeat.free_slots, heartbeat.last_assignment) == (1, 2, 0)
         assert worker.clis()[0].pid == clis[0], "the CLI is the same process"
+        go.touch()
         await again.update("completed", "a")
 
 
@@ -75,9 +77,11 @@ async def test_a_dropped_lease_is_stopped_and_its_spooled_result_is_sent(tmp_pat
 
 
 async def test_an_outage_of_the_scheduler_stops_no_run(tmp_path: Path) -> None:
+    go = tmp_path / "go"
     async with worker_session(tmp_path) as (scheduler, worker, stream):
-        await running(stream, worker, lease("a", seconds="1"))
+        await running(stream, worker, lease("a", until=str(go)))
         await scheduler.stop()
+        go.touch()
         await wait_until_async(lambda: worker.leftovers() == {"spool/1.batch"}, within=8, what="it is spooled")
         await wait_until_async(lambda: worker.events("session.unavailable"), within=8, what="it dials in vain")
         async with scripted_scheduler(int(scheduler.target.rpartition(":")[2])) as back:
@@ -87,13 +91,15 @@ async def test_an_outage_of_the_scheduler_stops_no_run(tmp_path: Path) -> None:
 
 
 async def test_several_addresses_are_dialled_in_turn(tmp_path: Path) -> None:
+    go = tmp_path / "go"
     async with scripted_scheduler() as one, scripted_scheduler() as two:
         with worker_process(tmp_path, f"{one.target},{two.target}") as worker:
             stream, _ = await one.session()
-            await running(stream, worker, lease("a", seconds="1"))
+            await running(stream, worker, lease("a", until=str(go)))
             stream.send(reconnect=pb.Reconnect())
             again, hello = await two.session(keep=["a"])
             assert held(hello) == ["a"]
+            go.touch()
             await again.update("completed", "a")
 
 
@@ -135,8 +141,9 @@ async def test_leases_that_ran_in_a_killed_worker_are_named_as_lost_until_that_i
 
 async def test_term_releases_waiting_leases_and_finishes_runs(tmp_path: Path) -> None:
     settings = {"CONTENTGEN_SLOTS": "1", "CONTENTGEN_QUEUE_SIZE": "1"}
+    go = tmp_path / "go"
     async with worker_session(tmp_path, **settings) as (_, worker, stream):
-        await stream.grant(lease("runs", seconds="1.5"), lease("waits"))
+        await stream.grant(lease("runs", until=str(go)), lease("waits"))
         await stream.update("processing", "runs")
         worker.term()
         await stream.until("draining")
@@ -145,6 +152,7 @@ async def test_term_releases_waiting_leases_and_finishes_runs(tmp_path: Path) ->
         heartbeat = await stream.grant(lease("late"), wanted=lambda s: len(s.held_leases) == 1)
         assert heartbeat.free_slots == 0
         assert not (await stream.update("released", "late")).released.started
+        go.touch()
         await stream.update("completed", "runs")
         assert await worker.exited() == 0
         assert worker.leftovers() == set()
@@ -284,9 +292,11 @@ async def test_a_worker_without_its_guard_ends_at_once(tmp_path: Path) -> None:
 
 async def test_a_frozen_worker_reports_the_result_of_a_cli_that_had_ended_before_its_deadline(tmp_path: Path) -> None:
     """A run that had not is ended by the guard meanwhile; then the worker serves again."""
+    go = tmp_path / "go"
     async with worker_session(tmp_path, lease_ttl=5.0) as (_, worker, stream):
-        clis = await running(stream, worker, lease("ends", seconds="1"), lease("endless", seconds=FOR_EVER))
+        clis = await running(stream, worker, lease("ends", until=str(go)), lease("endless", seconds=FOR_EVER))
         worker.signal(signal.SIGSTOP)
+        go.touch()
         try:  # both have the same deadline
             await wait_until_async(lambda: not living(clis), within=8, what="one has ended, the other was ended")
             # It receives that when it resumes, before or after the guard reports the end.
