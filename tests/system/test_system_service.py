@@ -16,17 +16,14 @@ from structlog.testing import capture_logs
 from contentgen.client import ContentGenerationClient
 from contentgen.rpcs import METHODS
 from contentgen.v1 import system_service_pb2 as pb
-from contentgen.v1.account_service_pb2 import CreateAccountRequest
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.system_service_pb2_grpc import SystemServiceStub
-from contentgen.v1.task_service_pb2 import SubmitTaskRequest
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import database_watch
-from scheduler_svc.system import work as system
+from scheduler_svc.system import work
 from tests.harness.database_faults import APPLICATION, foreign_lock, locked_rows
+from tests.harness.maker import TaskClient
 from tests.harness.replicas import MAX_QUEUE_SIZE, serving, serving_all
-from tests.harness.scripted_worker import ScriptedWorker, hello
+from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import wait_until_async
 
 if TYPE_CHECKING:
@@ -39,41 +36,56 @@ PATIENCE_S = 60
 
 
 @pytest.fixture
-async def replicas(db_url: str) -> AsyncIterator[list[Replica]]:
-    async with serving_all(db_url, 2, lock_timeout=0.2) as replicas:
+async def replicas(db_url: str, request: pytest.FixtureRequest) -> AsyncIterator[list[Replica]]:
+    """Two, or as many as a test says, with its settings."""
+    count, settings = getattr(request, "param", (2, {}))
+    async with serving_all(db_url, count, lock_timeout=0.2, **settings) as replicas:
         yield replicas
 
 
-async def test_get_system_lists_all_replicas_until_they_end(replicas: list[Replica]) -> None:
+@pytest.fixture
+def replica(replicas: list[Replica]) -> Replica:
+    """The first of them, which `channel` leads to."""
+    return replicas[0]
+
+
+@pytest.fixture
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that is held for a second counts as held for long; no transaction of the scheduler lasts as long."""
+    monkeypatch.setattr(work, "LONG_LOCK_LIMIT", 1.0)
+
+
+@pytest.fixture
+def system(channel: aio.Channel) -> SystemServiceAsyncStub:
+    return SystemServiceStub(channel)
+
+
+async def test_get_system_lists_all_replicas_until_they_end(
+    replicas: list[Replica], system: SystemServiceAsyncStub
+) -> None:
     first, second = replicas
-    async with aio.insecure_channel(f"127.0.0.1:{first.port}") as channel:
-        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
-
-        async def told() -> pb.GetSystemResponse:
-            return await stub.GetSystem(pb.GetSystemRequest())
-
-        for replica in replicas:
-            await replica._system_status.run_once()
-        answer = await told()
-        assert [entry.scheduler_id for entry in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
-        for shown in answer.replicas:
-            assert (shown.version, shown.serving) == (version("contentgen-grpc"), True)
-            assert (shown.settings["CONTENTGEN_LEASE_TTL"], shown.settings["CONTENTGEN_RETENTION"]) == ("120 s", "")
-            assert shown.clock_offset.ToTimedelta().total_seconds() == 0
-            assert [lane.name for lane in shown.lanes] == LANES
-        assert answer.version == version("contentgen-grpc")
-        assert answer.database.size > 1_000_000
-        assert int(answer.database.version.split(".")[0]) >= 15
-        assert not answer.lock_holders
-        await second.stop()
-        assert [entry.scheduler_id for entry in (await told()).replicas] == [first.scheduler_id]
+    for replica in replicas:
+        await replica._system_status.run_once()
+    answer = await system.GetSystem(pb.GetSystemRequest())
+    assert [entry.scheduler_id for entry in answer.replicas] == sorted([first.scheduler_id, second.scheduler_id])
+    for shown in answer.replicas:
+        assert (shown.version, shown.serving) == (version("contentgen-grpc"), True)
+        assert (shown.settings["CONTENTGEN_LEASE_TTL"], shown.settings["CONTENTGEN_RETENTION"]) == ("120 s", "")
+        assert shown.clock_offset.ToTimedelta().total_seconds() == 0
+        assert [lane.name for lane in shown.lanes] == LANES
+    assert answer.version == version("contentgen-grpc")
+    assert answer.database.size > 1_000_000
+    assert int(answer.database.version.split(".")[0]) >= 15
+    assert not answer.lock_holders
+    await second.stop()
+    answer = await system.GetSystem(pb.GetSystemRequest())
+    assert [entry.scheduler_id for entry in answer.replicas] == [first.scheduler_id]
 
 
-async def test_the_client_returns_the_system_as_a_dict(replicas: list[Replica]) -> None:
-    first, _ = replicas
-    with ContentGenerationClient(f"127.0.0.1:{first.port}") as client:
-        answer = await asyncio.to_thread(client.get_system)
-    (shown,) = [entry for entry in answer["replicas"] if entry["scheduler_id"] == first.scheduler_id]
+async def test_the_client_returns_the_system_and_a_caller_without_token_as_dicts(replica: Replica, target: str) -> None:
+    with ContentGenerationClient(target) as client:
+        answer, caller = await asyncio.to_thread(lambda: (client.get_system(), client.get_caller()))
+    (shown,) = [entry for entry in answer["replicas"] if entry["scheduler_id"] == replica.scheduler_id]
     assert (shown["version"], shown["serving"], list(shown["lanes"])) == (version("contentgen-grpc"), True, LANES)
     assert shown["lanes"]["submits"] == {"oldest_age": 0.0, "waiting": 0, "set_aside": 0}
     assert (answer["version"], answer["lock_holders"]) == (version("contentgen-grpc"), [])
@@ -93,11 +105,6 @@ async def test_the_client_returns_the_system_as_a_dict(replicas: list[Replica]) 
         "max_watch_streams": 2_000,
         "max_lease_streams": 5_000,
     }
-
-
-async def test_without_tokens_the_client_is_an_operator_who_may_call_everything(replicas: list[Replica]) -> None:
-    with ContentGenerationClient(f"127.0.0.1:{replicas[0].port}") as client:
-        caller = await asyncio.to_thread(client.get_caller)
     assert caller == {
         "name": "",
         "role": "operator",
@@ -107,19 +114,16 @@ async def test_without_tokens_the_client_is_an_operator_who_may_call_everything(
     }
 
 
-async def test_get_system_shows_lock_waits_and_holders(db_url: str, replicas: list[Replica]) -> None:
+async def test_get_system_shows_lock_waits_and_holders(
+    db_url: str, replicas: list[Replica], client: TaskClient
+) -> None:
+    """Also those of another replica."""
     first, second = replicas
-    async with (
-        aio.insecure_channel(f"127.0.0.1:{first.port}") as channel,
-        aio.insecure_channel(f"127.0.0.1:{second.port}") as other,
-    ):
+    async with aio.insecure_channel(f"127.0.0.1:{second.port}") as other:
         stub: SystemServiceAsyncStub = SystemServiceStub(other)
-        tasks = TaskServiceStub(channel)
-        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
-        request = SubmitTaskRequest(account_id=account, topic="a topic")
-        await tasks.SubmitTask(request)
+        await client.submit()
         with locked_rows(db_url, "shares") as pid:
-            waiting = asyncio.ensure_future(tasks.SubmitTask(request))
+            waiting = asyncio.create_task(client.submit())
             await wait_until_async(
                 lambda: first._submits.state().set_aside, within=PATIENCE_S, what="the submit is set aside"
             )
@@ -127,75 +131,64 @@ async def test_get_system_shows_lock_waits_and_holders(db_url: str, replicas: li
             async with asyncio.timeout(PATIENCE_S):  # it waits for the lock a moment at a time, when it is tried again
                 while not (answer := await stub.GetSystem(pb.GetSystemRequest())).lock_holders:
                     pass
-        told_by_other = {entry.scheduler_id: {lane.name: lane for lane in entry.lanes} for entry in answer.replicas}
-        submits = told_by_other[first.scheduler_id]["submits"]
-        assert (submits.waiting, submits.set_aside) == (1, 1)
-        assert submits.oldest_age.ToTimedelta().total_seconds() > 0
-        (holder,) = answer.lock_holders
-        assert (holder.pid, holder.application, holder.relation) == (pid, APPLICATION, "shares")
-        assert (holder.state, holder.waited_for) == ("idle in transaction", True)
         await waiting
+    told_by_other = {entry.scheduler_id: {lane.name: lane for lane in entry.lanes} for entry in answer.replicas}
+    submits = told_by_other[first.scheduler_id]["submits"]
+    assert (submits.waiting, submits.set_aside) == (1, 1)
+    assert submits.oldest_age.ToTimedelta().total_seconds() > 0
+    (holder,) = answer.lock_holders
+    assert (holder.pid, holder.application, holder.relation) == (pid, APPLICATION, "shares")
+    assert (holder.state, holder.waited_for) == ("idle in transaction", True)
 
 
+@pytest.mark.usefixtures("short_limit")
 async def test_get_system_shows_long_held_rows_without_waits(
-    db_url: str, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+    db_url: str, system: SystemServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
     """A worker whose row is locked is skipped, so nothing waits for the lock."""
-    monkeypatch.setattr(system, "LONG_LOCK_LIMIT", 1.0)  # no transaction of the scheduler lasts as long
-    async with (
-        aio.insecure_channel(f"127.0.0.1:{replicas[0].port}") as channel,
-        ScriptedWorker(channel, hello()) as worker,
-    ):
-        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
 
-        async def holders() -> list[pb.LockHolder]:
-            return list((await stub.GetSystem(pb.GetSystemRequest())).lock_holders)
+    async def holders() -> list[pb.LockHolder]:
+        return list((await system.GetSystem(pb.GetSystemRequest())).lock_holders)
 
-        with locked_rows(db_url, "workers") as pid:
-            await worker.heartbeat(1)
-            async with asyncio.timeout(PATIENCE_S):
-                while not (lock_holders := await holders()):
-                    pass
-            (holder,) = lock_holders
-            assert (holder.pid, holder.relation, holder.waited_for) == (pid, "workers", False)
-        assert not await holders()
+    with locked_rows(db_url, "workers") as pid:
+        await worker.heartbeat(1)
+        async with asyncio.timeout(PATIENCE_S):
+            while not (lock_holders := await holders()):
+                pass
+        (holder,) = lock_holders
+        assert (holder.pid, holder.relation, holder.waited_for) == (pid, "workers", False)
+    assert not await holders()
 
 
-async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("short_limit")
+@pytest.mark.parametrize("replicas", [(1, {"lease_ttl": 6.0})], indirect=True)
+async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(
+    db_url: str, replica: Replica, system: SystemServiceAsyncStub, client: TaskClient, worker: ScriptedWorker
+) -> None:
     """A claim only tries that lock, so no session waits for it."""
-    monkeypatch.setattr(system, "LONG_LOCK_LIMIT", 1.0)
-    async with (
-        serving(db_url, lease_ttl=6.0, lock_timeout=0.2) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-        ScriptedWorker(channel, hello()) as worker,
-    ):
-        stub: SystemServiceAsyncStub = SystemServiceStub(channel)
-        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
-        with (
-            foreign_lock(db_url, "SELECT pg_advisory_lock(hashtext('contentgen.pause_dispatch'))") as pid,
-            capture_logs() as logs,
-        ):
-            await TaskServiceStub(channel).SubmitTask(SubmitTaskRequest(account_id=account, topic="a topic"))
+    pause = "SELECT pg_advisory_lock(hashtext('contentgen.pause_dispatch'))"
+    with foreign_lock(db_url, pause) as pid, capture_logs() as logs:
+        await client.submit()
 
-            async def locked_out() -> bool:
-                await worker.heartbeat(1)  # its session outlives the waits
-                return not replica.health.serving and any(entry.get("pid") == pid for entry in logs)
+        async def locked_out() -> bool:
+            await worker.heartbeat(1)  # its session outlives the waits
+            return not replica.health.serving and any(entry.get("pid") == pid for entry in logs)
 
-            stopped: Callable[[], bool | Awaitable[bool]] = locked_out
-            await wait_until_async(stopped, within=PATIENCE_S, what="the replica does not serve, and logs why")
+        stopped: Callable[[], bool | Awaitable[bool]] = locked_out
+        await wait_until_async(stopped, within=PATIENCE_S, what="the replica does not serve, and logs why")
 
-            async def named() -> Sequence[pb.LockHolder]:
-                await worker.heartbeat(1)
-                answer = await stub.GetSystem(pb.GetSystemRequest())
-                set_aside = {lane.name: lane.set_aside for lane in answer.replicas[0].lanes}["claims"]
-                return answer.lock_holders if set_aside == 1 else []  # 0 while it is tried again
+        async def named() -> Sequence[pb.LockHolder]:
+            await worker.heartbeat(1)
+            answer = await system.GetSystem(pb.GetSystemRequest())
+            set_aside = {lane.name: lane.set_aside for lane in answer.replicas[0].lanes}["claims"]
+            return answer.lock_holders if set_aside == 1 else []  # 0 while it is tried again
 
-            wanted: Callable[[], Sequence[pb.LockHolder] | Awaitable[Sequence[pb.LockHolder]]] = named
-            (holder,) = await wait_until_async(wanted, within=PATIENCE_S, what="the claim is set aside, for the holder")
-        assert (holder.pid, holder.relation, holder.waited_for) == (pid, "contentgen.pause_dispatch", True)
-        await worker.send_heartbeat(1)
-        await worker.assigned()  # perhaps before the acknowledgement
-        await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="the replica serves again")
+        wanted: Callable[[], Sequence[pb.LockHolder] | Awaitable[Sequence[pb.LockHolder]]] = named
+        (holder,) = await wait_until_async(wanted, within=PATIENCE_S, what="the claim is set aside, for the holder")
+    assert (holder.pid, holder.relation, holder.waited_for) == (pid, "contentgen.pause_dispatch", True)
+    await worker.send_heartbeat(1)
+    await worker.assigned()  # perhaps before the acknowledgement
+    await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="the replica serves again")
 
 
 async def test_what_stops_a_replica_without_a_word_is_shown_and_logged(
@@ -206,10 +199,7 @@ async def test_what_stops_a_replica_without_a_word_is_shown_and_logged(
     monkeypatch.setattr(database_watch, "CHECK_INTERVAL", 3_600.0)
     by = 3_600.0
     folds = "SELECT txid_current(), pg_advisory_lock(hashtext('contentgen.fold_counts'))"
-    async with (
-        serving(db_url) as replica,
-        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
-    ):
+    async with serving(db_url) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
         stub: SystemServiceAsyncStub = SystemServiceStub(channel)
         with foreign_lock(db_url, folds) as pid, capture_logs() as logs:
             replica._clock._own = lambda: time.time() + by
