@@ -604,6 +604,10 @@ def schedules_of(scope: Scope) -> Page:
     return lambda after: lambda tx: tx.schedules.list(scope, after or 0, PAGE)
 
 
+def found_behind(scope: Scope) -> Page:
+    return lambda after: lambda tx: tx.task_reads.find(TaskFilter(scope, COMPLETED | FAILED), after or 0, PAGE)
+
+
 COMPLETED, FAILED = frozenset({Status.COMPLETED}), frozenset({Status.FAILED})
 PENDING, PROCESSING = frozenset({Status.PENDING}), frozenset({Status.PROCESSING})
 ONE, TWO = Scope.of(1), Scope((1, 2))
@@ -629,21 +633,16 @@ LISTS: dict[str, tuple[Page, int]] = {
     "the audit events of a method": (partial(audited, ALL, method="TaskService/CancelTask"), 1_000),
     "the publish pool": (partial(listed_pool, ALL), 19_000),
     "an account's publish pool": (partial(listed_pool, ONE), 19_000),
+    "tasks of a bulk call": (found_behind(ALL), 19_000),
+    "an account's tasks of a bulk call": (found_behind(ONE), 19_000),
 }
 LISTS_OF_TWO: dict[str, tuple[Page, int]] = {
-    "tasks": (tasks_of(TaskFilter(TWO)), 1_000),
-    "completed tasks": (tasks_of(TaskFilter(TWO, COMPLETED)), 1_000),
-    "contents": (contents_of(TWO), 1_000),
-    "publish pool": (partial(listed_pool, TWO), 19_000),
+    "two accounts' tasks": (tasks_of(TaskFilter(TWO)), 1_000),
+    "two accounts' completed tasks": (tasks_of(TaskFilter(TWO, COMPLETED)), 1_000),
+    "two accounts' contents": (contents_of(TWO), 1_000),
+    "two accounts' publish pool": (partial(listed_pool, TWO), 19_000),
 }
-
-
-@planned_anew
-@pytest.mark.parametrize("what", LISTS_OF_TWO)
-def test_a_page_of_two_accounts_costs_at_most_two_pages(backlog: Backlog, what: str) -> None:
-    make, late = LISTS_OF_TWO[what]
-    for before in (None, late):
-        check(backlog.plans(backlog.cold, make(before)), 2 * MAX_BUFFERS_A_PAGE)
+"""A page of these costs at most two pages."""
 
 
 @planned_anew
@@ -656,12 +655,11 @@ def test_a_page_of_several_accounts_reads_the_bodies_of_its_contents_only(backlo
 
 
 @planned_anew
-@pytest.mark.parametrize("what", LISTS)
+@pytest.mark.parametrize("what", LISTS | LISTS_OF_TWO)
 def test_a_late_page_costs_as_much_as_the_first_one(backlog: Backlog, what: str) -> None:
-    make, late = LISTS[what]
-    (first,), (later,) = (backlog.plans(backlog.cold, make(before)) for before in (None, late))
-    assert first.buffers <= MAX_BUFFERS_A_PAGE, first
-    assert later.buffers <= MAX_BUFFERS_A_PAGE, later
+    make, late = (LISTS | LISTS_OF_TWO)[what]
+    for before in (None, late):
+        check(backlog.plans(backlog.cold, make(before)), MAX_BUFFERS_A_PAGE * (2 if what in LISTS_OF_TWO else 1))
 
 
 @planned_anew
@@ -906,56 +904,13 @@ def test_a_page_of_the_pool_by_time_examines_a_bounded_part_of_it(
 
 
 @planned_anew
-def test_attempt_outcomes_are_keyed_lookups(backlog: Backlog) -> None:
-    for begin in (20_001, 31_001):  # those that run on, those that do not
-        attempts = [RunningAttempt(key, 1, "w") for key in range(begin, begin + ROWS)]
-        (plan,) = backlog.plans(backlog.cold, partial(fates, attempts))
-        assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS + MAX_BUFFERS_A_PAGE, (
-            plan
-        )  # and the leases, of which there are few
-        assert "task_events" not in plan.scanned
-
-
-def fates(attempts: list[RunningAttempt], tx: Tx) -> Any:
-    return tx.polls.attempt_counts(attempts)
-
-
-@planned_anew
-def test_bulk_calls_find_ended_tasks_by_their_index(backlog: Backlog) -> None:
-    for account_id in (0, 1):
-        first, later = (backlog.plans(backlog.cold, partial(ended_page, account_id, after))[0] for after in (0, 19_000))
-        assert max(first.buffers, later.buffers) <= MAX_BUFFERS_A_PAGE, (first, later)
-        assert not first.scanned
-
-
-@planned_anew
-def test_the_retention_finds_rows_by_their_index(backlog: Backlog) -> None:
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.lock_ended(None, timedelta(0), ROWS))
-    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
-    assert plan.read("tasks") == [("Index Scan tasks_ended", ROWS)]
-    (plan,) = backlog.plans(backlog.cold, lambda tx: [tx.sweeps.lock_ended(None, timedelta(hours=1), ROWS)])
-    assert plan.buffers <= ROWS, "nothing is due"
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.contents(10_000, ROWS))
-    assert plan.read("contents") == [("Index Scan contents_pkey", ROWS)]
-
-
-@planned_anew
-def test_old_deliveries_are_found_by_their_index(backlog: Backlog) -> None:
-    old = timedelta(seconds=1)
-    (plan,) = backlog.plans(
-        backlog.cold, lambda tx: tx.sweeps.delete_deliveries(DeliveryStatus.DELIVERED, None, old, ROWS)
-    )
-    check([plan], MAX_BUFFERS_A_ROW * ROWS)
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.sweeps.exhaust_deliveries(ROWS))
-    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
-    assert plan.found_by("webhook_deliveries_expiring") == ROWS, plan
-
-
-@planned_anew
-def test_a_backlog_that_cannot_be_too_long_is_not_counted(backlog: Backlog) -> None:
-    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.deliveries.mark_backlogs(1_000_000) == [])
-    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS, plan
-    assert plan.scanned == ["webhooks"], "which is short"
+@pytest.mark.parametrize("begin", [20_001, 31_001], ids=["they run on", "they do not"])
+def test_attempt_outcomes_are_keyed_lookups(backlog: Backlog, begin: int) -> None:
+    """Beside the leases, of which there are few."""
+    attempts = [RunningAttempt(key, 1, "w") for key in range(begin, begin + ROWS)]
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.polls.attempt_counts(attempts))
+    assert plan.buffers <= MAX_BUFFERS_A_ROW * ROWS + MAX_BUFFERS_A_PAGE, plan
+    assert "task_events" not in plan.scanned
 
 
 def cancel_waiting(keys: Sequence[int], skip_locked: bool, tx: Tx) -> bool:
@@ -970,6 +925,7 @@ def lock_and_delete_contents(tx: Tx) -> bool:
 
 
 ASSETS = [f"{n:064x}" for n in range(ROWS)]
+DELIVERED = DeliveryStatus.DELIVERED
 
 
 def name_assets(tx: Tx) -> bool:
@@ -990,6 +946,12 @@ IN_FEW_PAGES: dict[str, tuple[int, Work]] = {
     "a clean-up": (600, lambda tx: tx.ended.lock(range(10, 20), tx.now) and tx.ended.delete(range(10, 20))),
     "a bulk cancel": (600, partial(cancel_waiting, range(30_001, 30_001 + ROWS), False)),
     "a bulk cancel, skipping locked": (600, partial(cancel_waiting, range(30_001, 30_001 + ROWS), True)),
+    "ended tasks to delete": (600, lambda tx: tx.sweeps.lock_ended(None, timedelta(0), ROWS)),
+    "ended tasks of which none is due": (ROWS, lambda tx: [tx.sweeps.lock_ended(None, timedelta(hours=1), ROWS)]),
+    "old contents": (600, lambda tx: tx.sweeps.contents(10_000, ROWS)),
+    "old deliveries": (600, lambda tx: tx.sweeps.delete_deliveries(DELIVERED, None, timedelta(seconds=1), ROWS)),
+    "deliveries to give up": (600, lambda tx: tx.sweeps.exhaust_deliveries(ROWS)),
+    "a backlog that cannot be too long": (600, lambda tx: tx.deliveries.mark_backlogs(1_000_000) == []),
     "request ids to forget": (600, lambda tx: tx.ended.forget_requests(None, ROWS)),
     "an asset": (60, lambda tx: tx.assets.get(ALL, ASSETS[1])),
     "an account's asset": (60, lambda tx: tx.assets.get(ONE, ASSETS[1])),
@@ -999,11 +961,16 @@ IN_FEW_PAGES: dict[str, tuple[int, Work]] = {
     "contents to delete": (600, lock_and_delete_contents),
 }
 """Statements of calls and loops: how many pages each reads at the most, for ten rows or a page."""
-
+FOUND_BY = {
+    "ended tasks to delete": {"tasks_ended": ROWS},
+    "old contents": {"contents_pkey": ROWS},
+    "deliveries to give up": {"webhook_deliveries_expiring": ROWS},
+}
+"""How many rows an index gives to some of them."""
 
 LARGE = {
     "assets", "audit_events", "content_assets", "contents", "delayed", "leases", "publish_pool", "ready", "request_ids",
-    "task_events", "task_labels", "task_payloads", "task_rollups", "tasks",
+    "task_events", "task_labels", "task_payloads", "task_rollups", "tasks", "webhook_deliveries",
 }  # fmt: skip
 
 
@@ -1014,6 +981,8 @@ def test_a_statement_of_calls_and_loops_reads_a_few_pages(backlog: Backlog, what
     for plan in backlog.plans(backlog.hot if work is name_assets else backlog.cold, work):
         assert plan.buffers <= most, plan
         assert not set(plan.scanned) & LARGE, plan
+        for index, rows in FOUND_BY.get(what, {}).items():
+            assert plan.found_by(index) == rows, plan
 
 
 def moves_long_ago(tx: Tx, scope: Scope) -> dict[int, int]:
@@ -1048,17 +1017,9 @@ def test_moves_are_read_as_a_range_of_one_index(backlog: Backlog) -> None:
     assert plan.read("task_events") == [("Index Scan task_events_by_seq", ROWS)]
 
 
-def ended_page(account_id: int, after: int, tx: Tx) -> Any:
-    return tx.task_reads.find(TaskFilter(Scope.of(account_id), COMPLETED | FAILED), after, PAGE)
-
-
-def oldest_pending_age(account_id: int, tx: Tx) -> Any:
-    return tx.task_reads.oldest_pending_age(Scope.of(account_id))
-
-
 @planned_anew
-def test_the_age_of_the_oldest_pending_task_needs_no_scan(backlog: Backlog) -> None:
-    for account_id in (0, 1):
-        (plan,) = backlog.plans(backlog.cold, partial(oldest_pending_age, account_id))
-        assert plan.read("tasks")[0][1] <= 5_001, plan  # past running tasks, which are older
-        assert "tasks" not in plan.scanned
+@pytest.mark.parametrize("scope", [ALL, ONE], ids=["all", "an account"])
+def test_the_age_of_the_oldest_pending_task_needs_no_scan(backlog: Backlog, scope: Scope) -> None:
+    (plan,) = backlog.plans(backlog.cold, lambda tx: tx.task_reads.oldest_pending_age(scope))
+    assert plan.read("tasks")[0][1] <= 5_001, plan  # past running tasks, which are older
+    assert "tasks" not in plan.scanned
