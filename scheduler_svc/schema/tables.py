@@ -282,10 +282,7 @@ request_ids = _table(
 
 unique_keys = _table(
     "unique_keys",
-    (
-        "Which task has a unique key: an open one, or the last one that had it. Until then it counts though "
-        "it has ended."
-    ),
+    "Which task has a unique key: an open one, or the last one that had it. Until then it counts though it has ended.",
     _key("account_id", BigInteger),
     _key("unique_key", Text, "The key."),
     _column("task_key", BigInteger),
@@ -309,19 +306,15 @@ shares = _table(
     _column(
         "closed",
         Boolean,
-        comment=(
-            "Whether the account has a limit or is paused: tasks that become ready get no tag until admission "
-            "gives them one."
-        ),
+        "Whether the account has a limit or is paused: tasks that become ready get no tag until admission "
+        "gives them one.",
         default=sa.false(),
     ),
     _optional(
         "refill",
         DOUBLE_PRECISION,
-        comment=(
-            "A claim that takes this tag, or a later one, says that the window wants more; -Infinity: starts are "
-            "to be counted."
-        ),
+        "A claim that takes this tag, or a later one, says that the window wants more; -Infinity: starts are "
+        "to be counted.",
     ),
     _index("shares_finish", "priority", "finish"),
     storage={"fillfactor": "50"},
@@ -365,10 +358,8 @@ start_quotas = _table(
     _column(
         "tagged",
         Integer,
-        comment=(
-            "Its tasks with a tag when its starts were last counted: what has lost it since, and was not "
-            "cancelled, has started."
-        ),
+        "Its tasks with a tag when its starts were last counted: what has lost it since, and was not "
+        "cancelled, has started.",
     ),
     _column("times", ARRAY(TIME), "Oldest first: as many starts as counts says, none of them later than that."),
     _column("counts", ARRAY(Integer), "How many starts, for each of the times."),
@@ -403,10 +394,8 @@ delayed = _table(
     _column(
         "cause",
         SmallInteger,
-        comment=(
-            f"{SCHEDULED} its schedule time, {BACKOFF} the wait before a retry, {BARRED} a revoked lease"
-            " that its worker has not let go of."
-        ),
+        f"{SCHEDULED} its schedule time, {BACKOFF} the wait before a retry, {BARRED} a revoked lease"
+        " that its worker has not let go of.",
     ),
     _optional("expire_time", TIME),
     CheckConstraint("attempt > 0", "attempt"),
@@ -584,10 +573,8 @@ _SHA256 = "sha256 ~ '^[0-9a-f]{64}$'"
 
 assets = _table(
     "assets",
-    (
-        "The files that contents name. A row is there before its object. What no content names is first made "
-        "incomplete, then deleted with its object."
-    ),
+    "The files that contents name. A row is there before its object. What no content names is first made "
+    "incomplete, then deleted with its object.",
     _key("sha256", Text),
     _column("size", BigInteger, "Bytes."),
     _column("complete", Boolean, "Whether the object is durable: only then may a content name it.", default=sa.false()),
@@ -794,10 +781,8 @@ _PENDING = "next_attempt_time IS NOT NULL"
 
 webhook_deliveries = _table(
     "webhook_deliveries",
-    (
-        "One event for one webhook, stored in the transaction of the move. It outlives its task and its "
-        "content: it holds all that is sent."
-    ),
+    "One event for one webhook, stored in the transaction of the move. It outlives its task and its "
+    "content: it holds all that is sent.",
     _numbered("delivery_id", "Its number: those of a webhook about one task go out in this order."),
     _column("webhook_id", BigInteger, "The webhook."),
     _column("event_type", Text, "Such as task.ended."),
@@ -835,10 +820,8 @@ task_counts = _table(
     _key(
         "account_id",
         BigInteger,
-        comment=(
-            "The account; 0: the sums over all. A negative one is a day, counted from 1970-01-01 UTC, and has the "
-            "pending tasks that are scheduled for it."
-        ),
+        "The account; 0: the sums over all. A negative one is a day, counted from 1970-01-01 UTC, and has the "
+        "pending tasks that are scheduled for it.",
     ),
     _key("kind", SmallInteger, "1 to 7: a status; 8: what is ready."),
     _column("n", BigInteger, "How many."),

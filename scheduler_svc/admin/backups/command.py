@@ -90,34 +90,28 @@ def copy_assets(location: Path | Bucket, file: Path) -> str:
     return f"{assets_folder(file)}: {len(names):,} assets, {copied:,} of them new"
 
 
-def bring_assets_back(file: Path, location: Path | Bucket) -> str:
+def bring_assets_back(file: Path, location: Path | Bucket) -> tuple[str, str | None]:
     """Copies the assets of a backup into the schedulers' folder; those that are there stay.
 
-    Returns what to tell the operator. Raises OSError, SettingsError if the folder can't be written.
+    Returns what to tell the operator, and the id of the folder (None: it got none). Raises OSError, SettingsError if
+    the folder can't be written.
     """
     names = FolderStore(assets_folder(file)).names()
-    if isinstance(location, Bucket):
-        return f"{assets_folder(file)} is not copied into {location}: do that" if names else ""
     if not names:
-        return ""
+        return "", None
+    if isinstance(location, Bucket):
+        return f"{assets_folder(file)} is not copied into {location}: do that", None
+    store = FolderStore(location)
     try:
-        FolderStore(location).prepare()
+        store.prepare()
     except AssetStoreUnavailable as error:
         raise SettingsError([str(error)]) from None
-    return f"{location}: {_copy_objects(assets_folder(file), location, names):,} of {len(names):,} assets were missing"
-
-
-def store_id_of(file: Path, location: Path | Bucket) -> str | None:
-    """Returns the id of the folder that `bring_assets_back` put the assets of a backup into; None if it put none there.
-
-    Raises OSError.
-    """
-    if isinstance(location, Bucket) or not FolderStore(assets_folder(file)).names():
-        return None
+    missing = _copy_objects(assets_folder(file), location, names)
     try:
-        return FolderStore(location).identity(create=True)
+        store_id = store.identity(create=True)
     except AssetStoreUnavailable as error:
         raise OSError(str(error)) from None
+    return f"{location}: {missing:,} of {len(names):,} assets were missing", store_id
 
 
 def _copy_objects(source: Path, target: Path, names: set[str]) -> int:
@@ -200,8 +194,7 @@ def _restore(arguments: Sequence[str]) -> None:
     archive = read_archive(file, programs)
     check_schema(archive)
     with serving_database(settings, share=False) as url:
-        note = bring_assets_back(file, settings.asset_location)
-        store_id = store_id_of(file, settings.asset_location)
+        note, store_id = bring_assets_back(file, settings.asset_location)
         try:
             sums, old_database, advice = restore(url, archive, programs, progress, replace=replace, store_id=store_id)
         finally:
