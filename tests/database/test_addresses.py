@@ -20,10 +20,6 @@ from scheduler_svc.transactions import make_engine
 pytestmark = pytest.mark.integration
 
 
-def test_sessions_are_kept_without_a_pooler(empty_db_url: str) -> None:
-    check_sessions(empty_db_url)
-
-
 class Switching:
     """A connection through a pooler that gives each transaction to one of these sessions in turn."""
 

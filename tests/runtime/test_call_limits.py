@@ -237,18 +237,6 @@ async def test_a_call_counts_until_its_answer_is_read(channel: aio.Channel, repl
     await until_served(channel, "a")
 
 
-async def test_an_address_is_a_caller_if_no_token_is_required(db_url: str) -> None:
-    async with (
-        serving(db_url, limits=LIMITS) as replica,
-        honest_caller(replica),
-        http2.connected(replica.port, "127.0.0.2") as other,
-    ):
-        await other.greet()
-        for _ in range(FEW):
-            other.begin(GET_TASK)
-        assert b"this caller has 3 calls in progress" in (await other.first(other.call(GET_TASK))).payload
-
-
 async def test_submits_that_wait_for_the_database_are_bounded_by_their_bytes(
     db_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,9 +316,10 @@ async def test_a_caller_with_many_slow_calls_leaves_threads_to_others(
     await later
 
 
-async def test_addresses_share_threads_if_no_token_is_required(db_url: str) -> None:
+async def test_an_address_is_a_caller_if_no_token_is_required(db_url: str) -> None:
+    """It has its own limit of calls, and its share of the threads."""
     async with (
-        serving(db_url) as replica,
+        serving(db_url, limits=Limits(calls=MANY)) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         http2.connected(replica.port, "127.0.0.2") as other,
         accounts_stand_still(db_url) as stuck,
@@ -339,6 +328,7 @@ async def test_addresses_share_threads_if_no_token_is_required(db_url: str) -> N
         for _ in range(MANY):
             other.call(LIST_ACCOUNTS)
         await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
+        assert b"this caller has 50 calls in progress" in (await other.first(other.call(GET_TASK))).payload
         await Caller(channel)("TaskService/ListTasks")
 
 

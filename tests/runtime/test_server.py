@@ -362,15 +362,6 @@ async def test_a_defect_is_logged_and_hidden_from_the_caller(handlers: Scripted,
     assert (event["action"], event["method"]) == ("rpc", "/contentgen.v1.TaskService/GetTask")
 
 
-@pytest.mark.parametrize(
-    ("kind", "method"), [("unary_unary", "TaskService/GetTask"), ("unary_stream", "TaskService/WatchTasks")]
-)
-async def test_invalid_bytes_are_an_invalid_argument(channel: aio.Channel, kind: str, method: str) -> None:
-    call = raw(channel, kind, method)(NO_MESSAGE)
-    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
-        await (call if kind == "unary_unary" else call.read())
-
-
 @pytest.mark.parametrize("message", [NO_MESSAGE, None], ids=["bytes that are none", "none at all"])
 async def test_a_refused_call_keeps_no_traceback(channel: aio.Channel, message: bytes | None) -> None:
     async def be_refused() -> None:
@@ -393,7 +384,9 @@ def tracebacks() -> int:
     return sum(isinstance(instance, TracebackType) for instance in gc.get_objects())
 
 
-async def test_invalid_bytes_within_a_stream_are_refused(handlers: Scripted, channel: aio.Channel) -> None:
+async def test_invalid_bytes_for_a_stream_and_within_one_are_refused(handlers: Scripted, channel: aio.Channel) -> None:
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+        await raw(channel, "unary_stream", "TaskService/WatchTasks")(NO_MESSAGE).read()
     call = raw(channel, "stream_stream", "WorkerService/Lease")()
     await call.write(worker_pb.LeaseRequest().SerializeToString())
     assert await call.read() == b""
