@@ -212,6 +212,7 @@ def refused(scheduler: Scheduler) -> str:
 
 
 def test_a_replica_that_saw_the_new_primary_passes_the_old_one_over(pair: Pair, old_stack: Stack) -> None:
+    """If it finds the old one alone it stops serving, and says why."""
     scheduler = old_stack.scheduler().start()
     client = scheduler.client
     account_id = client.create_account()
@@ -229,7 +230,18 @@ def test_a_replica_that_saw_the_new_primary_passes_the_old_one_over(pair: Pair, 
     assert tasks(pair.second) == {"before", "between", "after 0", "after 1", "after 2"}
     notices = [event["event"] for event in scheduler.events("store") if "old primary" in event["event"]]
     assert len(notices) == 1, "it says so once"
-    assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in notices[0]
+    old = f"127.0.0.1:{pair.first.port} is timeline 1 of system"
+    assert old in notices[0]
+
+    pair.second.stop()
+    wait_until(lambda: not serves(scheduler), within=WITHIN, what="it stops serving")
+    with pytest.raises(grpc.RpcError, match="it is an old primary, whose standby was promoted"):
+        client.submit(account_id, "alone")
+    wait_until(lambda: old in str(reasons(scheduler)), within=WITHIN, what="its log says why it is not serving")
+    assert tasks(pair.first) == {"before"}
+    pair.second.start()
+    submit(client, account_id, "at last")
+    assert {"between", "at last"} < tasks(pair.second)
 
 
 def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by_itself(
@@ -253,26 +265,6 @@ def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by
     assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in refusal
     assert "it is an old primary, whose standby was promoted" in refusal
     assert pair.first.sql("SELECT count(*) FROM task_payloads") == [(0,)]
-
-
-def test_a_replica_that_finds_the_old_primary_alone_stops_serving_and_says_why(pair: Pair, old_stack: Stack) -> None:
-    scheduler = old_stack.scheduler().start()
-    account_id = scheduler.client.create_account()
-    pair.fail_over()
-    wait_until(lambda: scheduler.events("store"), within=WITHIN, what="the replica noticed")
-    submit(scheduler.client, account_id, "between")
-    pair.first.start()
-    pair.second.stop()
-
-    wait_until(lambda: not serves(scheduler), within=WITHIN, what="it stops serving")
-    old = f"127.0.0.1:{pair.first.port} is timeline 1 of system"
-    with pytest.raises(grpc.RpcError, match="it is an old primary, whose standby was promoted"):
-        scheduler.client.submit(account_id, "after")
-    wait_until(lambda: old in str(reasons(scheduler)), within=WITHIN, what="its log says why it is not serving")
-    assert tasks(pair.first) == set()
-    pair.second.start()
-    submit(scheduler.client, account_id, "at last")
-    assert tasks(pair.second) == {"between", "at last"}
 
 
 def test_a_synchronous_primary_whose_standby_is_gone_acknowledges_nothing(pair: Pair, old_stack: Stack) -> None:
