@@ -204,12 +204,15 @@ def test_of_two_concurrent_starts_one_shares_the_server_of_the_other(empty_root:
 def test_a_sharing_process_takes_over_when_the_owner_ends(
     root: Path, embedded: Servers, end: Callable[[Supervisor], object]
 ) -> None:
+    """Nothing of the owner's server is left."""
     with supervising(root) as owner:
+        family = [owner.server_pid, *descendants(owner.server_pid)]
         second = embedded().start()
         assert not second.owner
         query(second, "CREATE TABLE kept AS SELECT 42 AS answer")
         end(owner)
-        wait_until(lambda: not second.alive(), within=WITHIN, what="the owner's server ends")
+        wait_until_gone(lambda: [pid for pid in family if is_alive(pid)], within=WITHIN, what="its server is gone")
+        assert not second.alive()
         second.restart()
     assert second.owner
     assert query(second, "SELECT answer FROM kept") == [(42,)]
@@ -220,23 +223,12 @@ def test_a_refused_start_names_the_owner_of_the_server(root: Path, embedded: Ser
         embedded().start(share=False)
 
 
-def test_a_killed_server_comes_back_with_its_data(embedded: Servers) -> None:
+def test_a_killed_server_comes_back_with_its_data_though_a_backend_computes(embedded: Servers) -> None:
     server = embedded(settings=["synchronous_commit=on"]).start()
     url = server.url()
     query(server, "CREATE TABLE kept AS SELECT 42 AS answer")
-    with closing(psycopg2.connect(server.dsn())) as idle:
-        kill_server(server)
-        server.restart()
-        with pytest.raises(psycopg2.OperationalError):
-            idle.cursor().execute("SELECT 1")
-    assert (server.owner, server.url()) == (True, url)
-    assert query(server, "SELECT answer FROM kept") == [(42,)]
-
-
-def test_a_busy_backend_does_not_delay_the_restart(embedded: Servers) -> None:
-    server = embedded().start()
     busy = psycopg2.connect(server.dsn(), async_=True)
-    with closing(busy):
+    with closing(busy), closing(psycopg2.connect(server.dsn())) as idle:
         wait_until(lambda: busy.poll() == psycopg2.extensions.POLL_OK, within=WITHIN, what="a connection")
         backend = busy.info.backend_pid
         busy.cursor().execute(COMPUTE)
@@ -245,15 +237,11 @@ def test_a_busy_backend_does_not_delay_the_restart(embedded: Servers) -> None:
         kill_server(server)
         assert is_alive(backend)
         server.restart(timeout=WITHIN)
+        with pytest.raises(psycopg2.OperationalError):
+            idle.cursor().execute("SELECT 1")
     assert not is_alive(backend)
-
-
-def test_the_server_of_a_killed_supervisor_ends_by_itself(root: Path, embedded: Servers) -> None:
-    with supervising(root) as supervisor:
-        family = [supervisor.server_pid, *descendants(supervisor.server_pid)]
-        supervisor.kill()
-    wait_until_gone(lambda: [pid for pid in family if is_alive(pid)], within=WITHIN, what="its server is gone")
-    assert embedded().start(share=False).owner
+    assert (server.owner, server.url()) == (True, url)
+    assert query(server, "SELECT answer FROM kept") == [(42,)]
 
 
 def test_a_server_starts_after_it_was_killed_with_its_supervisor(root: Path, embedded: Servers) -> None:
@@ -460,11 +448,16 @@ def fill(server: EmbeddedPostgres, held: ExitStack) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_stalled_server_is_ended_and_comes_back_with_its_data(server: EmbeddedPostgres) -> None:
+def test_a_stalled_server_is_ended_by_its_owner_alone_and_comes_back_with_its_data(
+    root: Path, server: EmbeddedPostgres
+) -> None:
+    sharing = EmbeddedPostgres(root).start()
     query(server, "CREATE TABLE kept AS SELECT 42 AS answer")
     fail_restart(server.data)
     standing = pid_of(server)
     wait_until(server.stands_still, within=WITHIN, what="it is seen to stand still")
+    assert not sharing.stands_still()
+    sharing.quit()
     family = psutil.Process(standing).children()
     assert server.alive(), "that it runs is what made it hard to see"
     server.quit()
@@ -493,16 +486,6 @@ def test_a_server_counts_as_stalled_only_after_some_time_without_progress(server
     assert not watch.is_stuck()
     clock.now += STANDSTILL_TIMEOUT
     assert watch.is_stuck()
-
-
-@pytest.mark.usefixtures("hasty")
-def test_a_sharing_process_leaves_a_stalled_server_to_its_owner(root: Path, server: EmbeddedPostgres) -> None:
-    sharing = EmbeddedPostgres(root).start()
-    fail_restart(server.data)
-    wait_until(server.stands_still, within=WITHIN, what="the owner sees it")
-    assert not sharing.stands_still()
-    sharing.quit()
-    assert server.alive()
 
 
 @contextmanager

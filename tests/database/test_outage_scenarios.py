@@ -84,13 +84,13 @@ def test_a_result_completes_a_task_whose_processing_was_never_committed(stack: S
     assert history[1].event_time.ToNanoseconds() / 1e9 < back_at < history[2].event_time.ToNanoseconds() / 1e9
 
 
-@pytest.mark.parametrize("characters", [1_000, 1_000_000], ids=["small", "large"])
-def test_the_late_result_of_a_worker_that_was_cut_off_is_taken(stack: Stack, characters: int) -> None:
+def test_the_late_result_of_a_worker_that_was_cut_off_is_taken(stack: Stack) -> None:
+    """A large one, which is sent in parts."""
     scheduler = stack.scheduler().start()
     cli = str(quick_creator(stack.folder))
     with cable_to(scheduler.port) as cable:
         worker = stack.worker("worker", cable.target, CREATOR_CLI_PATH=cli).start()
-        options = {"seconds": "1", "characters": str(characters)}
+        options = {"seconds": "1", "characters": "1000000"}
         task_id = _finish_cut_off(stack, scheduler.client, worker, cable, options)
         cable.mend()
         _assert_ran_once(stack, scheduler.client, task_id)

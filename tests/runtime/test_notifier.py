@@ -139,14 +139,6 @@ async def test_a_transaction_sends_no_notification_itself(scheduling: Scheduling
     await ear.hears_a_third()
 
 
-async def test_a_signal_reaches_the_listener(engine: sa.Engine, ear: Ear) -> None:
-    async with notifying_on(engine) as notifier:
-        notifier.notify(CommitSignals(ready=True, moved=True))
-        await ear.hears(lambda signals: signals == [CommitSignals(ready=True, moved=True)])
-        notifier.notify(CommitSignals(ended=[7]))
-        await ear.hears(lambda signals: signals[1:] == [CommitSignals(ended=[7])])
-
-
 async def test_gathered_signals_share_few_notifications(engine: sa.Engine, ear: Ear) -> None:
     commits = [CommitSignals(ready=key % 2 == 0, ended=[key], cancelled=[("w", "l", "r")]) for key in range(1, 101)]
     async with notifying_on(engine, *commits):

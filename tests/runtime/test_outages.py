@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -33,6 +33,7 @@ from scheduler_svc.schema.migrate import upgrade
 from tests.harness.client import refused
 from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.database_faults import LaterMigrations, execute, frozen_backends
+from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import wait_until, wait_until_async
@@ -78,6 +79,9 @@ def demoted(cluster: EmbeddedPostgres, db_url: str) -> AbstractContextManager[No
     return changed(cluster, db_url, f"SET {read_only} = on", f"RESET {read_only}")
 
 
+Outage = Callable[[EmbeddedPostgres, str], AbstractContextManager[None]]
+
+
 class HealthWatch:
     """A client's watch of the health. A status may flicker while connections break: Check decides which one holds."""
 
@@ -100,14 +104,16 @@ class HealthWatch:
         return status
 
 
-async def test_a_database_that_is_away_is_unavailable_and_comes_back(
-    cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
+@pytest.mark.parametrize("outage", [away, demoted])
+async def test_a_database_that_is_away_or_takes_no_writes_is_unavailable_and_comes_back(
+    cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, client: TaskClient, *, outage: Outage
 ) -> None:
+    """Connections to one that takes no writes are given up: its address may lead to another server."""
     watch = HealthWatch(channel)
     await watch.reads(SERVING)
-    request = pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id="once")
-    with away(cluster, db_url):
-        for call in (tasks.SubmitTask(request), tasks.GetTaskStats(pb.GetTaskStatsRequest())):
+    submits = [client.request(request_id=f"{n}") for n in range(60)]
+    with outage(cluster, db_url):
+        for call in (client.stub.SubmitTask(submits[0]), client.batch(submits)):
             with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
                 await call
             assert refusal.retry_after
@@ -115,26 +121,11 @@ async def test_a_database_that_is_away_is_unavailable_and_comes_back(
         with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
             async with ScriptedWorker(channel):
                 pass
+        if outage is away:
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                await client.stats()
     await watch.reads(SERVING)
-    assert (await tasks.SubmitTask(request)).task.status == task_pb2.TASK_STATUS_PENDING
-
-
-async def test_a_database_that_takes_no_writes_is_away_and_its_connections_are_left(
-    cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, tasks: TaskServiceAsyncStub, account: int
-) -> None:
-    watch = HealthWatch(channel)
-    await watch.reads(SERVING)
-    submits = [pb.SubmitTaskRequest(account_id=account, topic="a topic", request_id=f"{n}") for n in range(60)]
-    many = pb.BatchSubmitTasksRequest(requests=submits)
-    with demoted(cluster, db_url):
-        for call in (tasks.SubmitTask(submits[0]), tasks.BatchSubmitTasks(many)):
-            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE") as refusal:
-                await call
-            assert refusal.retry_after
-        await watch.reads(NOT_SERVING)
-    await watch.reads(SERVING)
-    created = (await tasks.BatchSubmitTasks(many)).tasks
-    assert {task.status for task in created} == {task_pb2.TASK_STATUS_PENDING}
+    assert {task.status for task in (await client.batch(submits)).tasks} == {task_pb2.TASK_STATUS_PENDING}
 
 
 async def test_a_database_that_does_not_answer_for_a_heartbeat_interval_is_away(db_url: str, engine: sa.Engine) -> None:

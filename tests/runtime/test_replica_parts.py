@@ -205,18 +205,11 @@ async def test_a_submit_that_is_repeated_keeps_the_first_trace(tasks: TaskServic
 
 
 @pytest.mark.usefixtures("shared_scheduler")
-async def test_a_content_that_is_written_anew_is_of_the_trace_of_that_call(
-    made: Maker, contents: ContentServiceAsyncStub
+async def test_what_is_written_anew_or_scheduled_is_of_the_trace_of_that_call(
+    made: Maker, contents: ContentServiceAsyncStub, schedules: ScheduleServiceAsyncStub, account: int
 ) -> None:
-    content = await made()
-    request = content_pb.RegenerateContentRequest(content_id=content.content_id, feedback="shorter")
-    assert (await contents.RegenerateContent(request, metadata=METADATA)).task.trace_id == TRACE
-
-
-@pytest.mark.usefixtures("shared_scheduler")
-async def test_a_schedule_that_is_run_is_of_the_trace_of_that_call(
-    schedules: ScheduleServiceAsyncStub, account: int
-) -> None:
+    anew = content_pb.RegenerateContentRequest(content_id=(await made()).content_id, feedback="shorter")
+    assert (await contents.RegenerateContent(anew, metadata=METADATA)).task.trace_id == TRACE
     request = schedule_pb.CreateScheduleRequest(account_id=account, name="daily", cron="0 8 * * *", time_zone="UTC")
     request.template.CopyFrom(pb.SubmitTaskRequest(account_id=account, topic="a topic"))
     schedule = (await schedules.CreateSchedule(request)).schedule
