@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from grpc import StatusCode, aio
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
-from grpc_health.v1.health_pb2 import HealthCheckRequest
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contentgen.rpcs import METHODS, RPCS
 from contentgen.v1 import task_service_pb2 as task_pb
@@ -143,11 +141,6 @@ async def test_an_unknown_method_requires_a_token_too(channel: aio.Channel) -> N
             await _raw(channel, path)(b"")
         with refused(StatusCode.UNIMPLEMENTED):
             await _raw(channel, path)(b"", metadata=[("authorization", "Bearer op-token")])
-
-
-async def test_health_requires_no_token(channel: aio.Channel) -> None:
-    health: Any = HealthStub(channel)
-    await health.Check(HealthCheckRequest())
 
 
 async def test_reflection_and_channelz_require_an_operator_of_all_accounts(channel: aio.Channel) -> None:

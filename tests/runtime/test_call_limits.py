@@ -15,10 +15,8 @@ from grpc import StatusCode, aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from scheduler_svc.leases import service as worker_service
@@ -237,29 +235,6 @@ async def test_a_call_counts_until_its_answer_is_read(channel: aio.Channel, repl
     await until_served(channel, "a")
 
 
-async def test_submits_that_wait_for_the_database_are_bounded_by_their_bytes(
-    db_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A few hundred large tasks use as much memory as thousands of small ones."""
-    monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", 5_000)
-    async with serving(db_url) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
-        account = (await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="a"))).account
-        task = pb.SubmitTaskRequest(account_id=account.account_id, topic="a topic", requirements="x" * 18_000)
-        batch = pb.BatchSubmitTasksRequest(requests=[task] * 230)
-        stub = TaskServiceStub(channel)
-        with engine.begin() as holder:
-            holder.exec_driver_sql("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
-            waiting = [stub.BatchSubmitTasks(batch) for _ in range(3)]
-            done, _ = await asyncio.wait(
-                [asyncio.ensure_future(call.code()) for call in waiting],
-                timeout=PATIENCE_S,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            assert [call.result() for call in done] == [StatusCode.UNAVAILABLE]
-        codes = [await call.code() for call in waiting]
-        assert sorted(code.name for code in codes) == ["OK", "OK", "UNAVAILABLE"]
-
-
 # Callers share a replica fairly: one with many slow calls delays the call of another by one call at most.
 
 
@@ -353,6 +328,7 @@ async def test_a_call_that_waits_too_long_for_a_thread_is_refused(
 async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_accepted(
     db_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Large tasks count by their bytes: a few hundred use as much memory as thousands of small ones."""
     monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", MANY)
     tokens = write(tmp_path / "tokens", line("a", "client"), line("b", "client"), line("o", "operator"))
     async with (
@@ -363,7 +339,8 @@ async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_acce
         task = {"account_id": account["account_id"], "topic": "a topic"}
         greedy, modest = Caller(channel, "a-token"), Caller(channel, "b-token")
         with locked_table(db_url, "tasks"):
-            flood = asyncio.ensure_future(greedy("TaskService/BatchSubmitTasks", requests=[task] * MANY))
+            large = task | {"requirements": "x" * 3_000}
+            flood = asyncio.ensure_future(greedy("TaskService/BatchSubmitTasks", requests=[large] * (MANY // 2)))
             await until(lambda: replica._submits.state().waiting == 1, "the flood waits")
             with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):  # the only caller has the whole share
                 await greedy("TaskService/SubmitTask", **task)
