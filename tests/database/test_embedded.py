@@ -170,12 +170,18 @@ def test_a_link_in_the_place_of_the_socket_folder_is_not_followed(embedded: Serv
         place.unlink()
 
 
-def test_the_server_has_durable_settings(root: Path) -> None:
+def test_the_server_is_durable_listens_on_a_private_socket_only_and_never_runs_as_root(root: Path) -> None:
     wanted = dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "on")
     wanted |= {"jit": "off", "TimeZone": "UTC", "lc_messages": "C", "max_connections": "100", "max_wal_size": "2GB"}
     wanted |= {"backend_flush_after": "2MB", "default_statistics_target": "10", "work_mem": "7MB"}
     with EmbeddedPostgres(root, settings=("work_mem=7MB",)) as server:
+        wanted |= {"listen_addresses": "", "unix_socket_directories": str(socket_folder(server))}
         assert {name: query(server, f"SHOW {name}")[0][0] for name in wanted} == wanted
+        assert socket_folder(server).stat().st_mode & 0o777 == 0o700
+        assert 0 not in real_uids(pid_of(server))
+        for pid in descendants(pid_of(server)):
+            with suppress(FileNotFoundError):  # its helpers start and end
+                assert 0 not in real_uids(pid)
 
 
 def test_a_stop_leaves_the_data_and_neither_a_process_nor_a_socket(embedded: Servers) -> None:
@@ -204,23 +210,20 @@ def test_of_two_concurrent_starts_one_shares_the_server_of_the_other(empty_root:
 def test_a_sharing_process_takes_over_when_the_owner_ends(
     root: Path, embedded: Servers, end: Callable[[Supervisor], object]
 ) -> None:
-    """Nothing of the owner's server is left."""
+    """Nothing of the owner's server is left. Until then it is not shared with who wants the folder alone."""
     with supervising(root) as owner:
         family = [owner.server_pid, *descendants(owner.server_pid)]
         second = embedded().start()
         assert not second.owner
         query(second, "CREATE TABLE kept AS SELECT 42 AS answer")
+        with pytest.raises(PostgresError, match=rf"in use by process {owner.pid}\b"):
+            embedded().start(share=False)
         end(owner)
         wait_until_gone(lambda: [pid for pid in family if is_alive(pid)], within=WITHIN, what="its server is gone")
         assert not second.alive()
         second.restart()
     assert second.owner
     assert query(second, "SELECT answer FROM kept") == [(42,)]
-
-
-def test_a_refused_start_names_the_owner_of_the_server(root: Path, embedded: Servers) -> None:
-    with supervising(root) as owner, pytest.raises(PostgresError, match=rf"in use by process {owner.pid}\b"):
-        embedded().start(share=False)
 
 
 def test_a_killed_server_comes_back_with_its_data_though_a_backend_computes(embedded: Servers) -> None:
@@ -264,17 +267,6 @@ def test_a_server_lives_as_long_as_the_process_not_the_thread_that_started_it(em
     )
     assert query(server, "SELECT 1") == [(1,)]
     assert "shutdown" not in server.log.read_text()
-
-
-def test_the_server_never_runs_as_root_and_listens_on_a_private_socket_only(embedded: Servers) -> None:
-    server = embedded().start()
-    assert query(server, "SHOW listen_addresses") == [("",)]
-    assert query(server, "SHOW unix_socket_directories") == [(str(socket_folder(server)),)]
-    assert socket_folder(server).stat().st_mode & 0o777 == 0o700
-    assert 0 not in real_uids(pid_of(server))
-    for pid in descendants(pid_of(server)):
-        with suppress(FileNotFoundError):  # its helpers start and end
-            assert 0 not in real_uids(pid)
 
 
 @as_root

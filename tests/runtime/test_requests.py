@@ -34,7 +34,7 @@ from scheduler_svc.domain.ids import (
     parse_task_id,
 )
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.runtime.errors import ERROR_STATUSES, internal_status, status_of
+from scheduler_svc.runtime.errors import ERROR_STATUSES, status_of
 from scheduler_svc.runtime.pages import MAX_PAGE_BYTES, PageRequest, selection
 from scheduler_svc.runtime.validation import Violations
 
@@ -142,14 +142,6 @@ def test_an_error_is_told_with_its_code_reason_and_details(
     retry, waits = detail(status, RetryInfo), not isinstance(error, NO_WAIT_HELPS)
     assert (retry is not None) == (code in {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED} and waits)
     assert retry is None or retry.retry_delay.seconds >= 1
-
-
-def test_a_defect_is_told_without_what_it_was() -> None:
-    status = internal_status()
-    assert status.code == Code.INTERNAL
-    info = detail(status, ErrorInfo)
-    assert info is not None
-    assert info.reason == "INTERNAL"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from contentgen.v1.worker_service_pb2_grpc import (
     add_WorkerServiceServicer_to_server,
 )
 from scheduler_svc.config import Settings
-from scheduler_svc.domain.errors import NotFound, QueueFull, StoreUnavailable
+from scheduler_svc.domain.errors import QueueFull
 from scheduler_svc.runtime import server as server_module
 from scheduler_svc.runtime.health import Health, Reason
 from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight, send_headers
@@ -56,6 +56,7 @@ pytestmark = pytest.mark.contract
 
 PATIENCE_S = 10
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+UNKNOWN, SERVICE_UNKNOWN = "contentgen.v1.Other", HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class Task(TaskServiceServicer):
@@ -117,21 +118,15 @@ async def test_health_follows_the_database_and_the_drain() -> None:
             assert statuses == dict.fromkeys(("", *SERVICES), status)
             return status
 
+        with refused(StatusCode.NOT_FOUND):
+            await stub.Check(HealthCheckRequest(service=UNKNOWN))
+        assert (await stub.Watch(HealthCheckRequest(service=UNKNOWN)).read()).status == SERVICE_UNKNOWN
         assert await seen() == NOT_SERVING
         for reason in (Reason.STORE_AWAY, Reason.DRAINING):
             health.set(Reason.STORE_AWAY, False)
             assert await seen() == SERVING
             health.set(reason)
             assert await seen() == NOT_SERVING
-
-
-async def test_health_of_an_unknown_service_is_not_found() -> None:
-    async with channel_to() as channel:
-        stub: Any = HealthStub(channel)
-        with refused(StatusCode.NOT_FOUND):
-            await stub.Check(HealthCheckRequest(service="contentgen.v1.Other"))
-        watch = stub.Watch(HealthCheckRequest(service="contentgen.v1.Other"))
-        assert (await watch.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
 
 
 async def test_reflection_lists_every_service() -> None:
@@ -331,24 +326,15 @@ def raw(channel: aio.Channel, kind: str, method: str) -> Callable[..., Any]:
     return call
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "reason"),
-    [
-        (NotFound("task", "task-1"), StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"),
-        (QueueFull(5), StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
-        (StoreUnavailable(), StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
-    ],
-    ids=lambda value: getattr(value, "name", None),
-)
 async def test_a_domain_error_reaches_the_caller_with_its_details(
-    handlers: Scripted, tasks: TaskServiceAsyncStub, error: Exception, code: StatusCode, reason: str
+    handlers: Scripted, tasks: TaskServiceAsyncStub
 ) -> None:
-    handlers.error = error
-    with refused(code, reason):
+    handlers.error = QueueFull(5)
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"):
         await tasks.GetTask(pb.GetTaskRequest())
     stream = tasks.WatchTasks(pb.WatchTasksRequest())
     assert await stream.read() == pb.WatchTasksResponse()
-    with refused(code, reason):
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"):
         await stream.read()
 
 
