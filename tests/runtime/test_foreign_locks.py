@@ -90,10 +90,7 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_others_are_renewed
     """Both are of one worker, whose heartbeats and hellos are answered."""
     await batch(tasks, account, 2)
     async with ScriptedWorker(channel, hello(accepts_skipped_leases=True)) as worker:
-        await worker.heartbeat(2)
-        while len(worker.held) < 2:
-            await worker.assigned()
-        locked, other = worker.held.values()
+        locked, other = await worker.take_all(2)
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE leases SET expire_time = now() + interval '4 s'"))
         with locked_rows(db_url, "leases", "task_key = :key", key=parse_task_id(locked.task.task_id)):
@@ -170,11 +167,7 @@ async def test_the_result_of_a_locked_task_waits_and_others_are_stored(
     db_url: str, tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
     await batch(tasks, account, 2)
-    await worker.heartbeat(2)
-    leases = [*await worker.assigned()]
-    if len(leases) < 2:
-        leases += await worker.assigned()
-    locked, other = leases
+    locked, other = await worker.take_all(2)
     with locked_rows(db_url, "tasks", "task_key = :key", key=parse_task_id(locked.task.task_id)):
         completed = worker_pb.Completed(result=worker_pb.Result(body="an article"))
         await worker.send_report(worker_pb.LeaseUpdate(lease_id=locked.lease_id, attempt=1, completed=completed))
