@@ -325,10 +325,11 @@ class Refusal:
 
 @contextmanager
 def refused(code: grpc.StatusCode, reason: str = "") -> Iterator[Refusal]:
-    """Expects the block's call to fail with `code`, and with `reason` if given."""
+    """Expects the block's call, awaited or not, to fail with `code`, and with `reason` if given."""
     refusal = Refusal()
-    with pytest.raises(aio.AioRpcError) as raised:
+    with pytest.raises(grpc.RpcError) as raised:
         yield refusal
+    assert isinstance(raised.value, aio.AioRpcError | grpc.Call)
     assert raised.value.code() == code, raised.value.details()
     _read_details(raised.value, refusal)
     assert refusal.reason == reason
@@ -365,7 +366,7 @@ def refusal_of(error: aio.AioRpcError) -> Refusal:
     return refusal
 
 
-def _read_details(error: aio.AioRpcError, refusal: Refusal) -> None:
+def _read_details(error: aio.AioRpcError | grpc.Call, refusal: Refusal) -> None:
     refusal.message = error.details() or ""
     packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
     if packed is None:
