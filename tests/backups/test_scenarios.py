@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
 from contentgen import ContentGenerationClient
@@ -87,12 +86,6 @@ def site(stack: Stack) -> Site:
     return Site(stack, scheduler, scheduler.client.create_account())
 
 
-def in_a_day() -> Timestamp:
-    at = Timestamp()
-    at.FromDatetime(datetime.now(UTC) + timedelta(days=1))
-    return at
-
-
 def assert_expired(client: Client, account_id: int, token: str) -> None:
     with refused(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"):
         client.watch(account_id, token)
@@ -108,7 +101,7 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     file = site.stack.folder / "monday.backup"
     survivor = site.start_worker("survivor")
     done = site.complete(5, "done")
-    later = site.client.submit(site.account_id, schedule_time=in_a_day())
+    later = site.client.submit(site.account_id, schedule_time=datetime.now(UTC) + timedelta(days=1))
     kept = site.submit_held("kept")  # runs over all that follows
     repeated = site.submit_held("repeated")  # ends after the backup, which is then forgotten
     token = site.client.watch(site.account_id).event.resume_token
