@@ -179,23 +179,20 @@ async def test_callers_share_groups_and_the_limit_of_waiting_items(db_url: str) 
     assert sorted(work.groups[1]) == [1] * (MAX_WEIGHT // GROUP_SHARES) + [2] * 2
 
 
-async def test_a_caller_that_waits_too_long_for_a_group_gets_an_error(
-    db_url: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("queue_timeout", "slow_group", "kind"),
+    [(0.0, lane_module.SLOW_GROUP_LIMIT, WaitedTooLong), (0.05, 0.0, int)],
+    ids=["it waits too long", "the database is slow"],
+)
+async def test_a_caller_that_waits_too_long_gets_an_error_unless_the_database_is_slow(
+    db_url: str, monkeypatch: pytest.MonkeyPatch, queue_timeout: float, slow_group: float, kind: type
 ) -> None:
-    monkeypatch.setattr(lane_module, "QUEUE_TIMEOUT", 0.0)
+    monkeypatch.setattr(lane_module, "QUEUE_TIMEOUT", queue_timeout)
+    monkeypatch.setattr(lane_module, "SLOW_GROUP_LIMIT", slow_group)
     work = Accounts()
     async with running(db_url, work, caller=lambda: "a") as lane:
         answers = await gathered(lane, work, range(1, MAX_WEIGHT + 3))
-        assert [type(answer) for answer in answers] == [int, *[WaitedTooLong] * (MAX_WEIGHT + 1)]
-
-
-async def test_a_slow_database_does_not_count_as_waiting_too_long(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_module, "QUEUE_TIMEOUT", 0.05)
-    monkeypatch.setattr(lane_module, "SLOW_GROUP_LIMIT", 0.0)
-    work = Accounts()
-    async with running(db_url, work, caller=lambda: "a") as lane:
-        answers = await gathered(lane, work, range(1, MAX_WEIGHT + 3))
-    assert {type(answer) for answer in answers} == {int}
+    assert [type(answer) for answer in answers] == [int, *[kind] * (MAX_WEIGHT + 1)]
 
 
 async def test_an_abandoned_item_is_left_out(db_url: str, engine: sa.Engine) -> None:

@@ -170,11 +170,13 @@ def _request(account_id: int, request_id: str = "") -> pb.SubmitTaskRequest:
 
 
 @pytest.mark.usefixtures("shared_scheduler")
-async def test_a_lease_and_each_read_of_a_task_tell_its_trace(
+async def test_a_lease_each_read_and_a_repeated_submit_of_a_task_tell_its_trace(
     tasks: TaskServiceAsyncStub, worker: ScriptedWorker, account: int
 ) -> None:
-    task = (await tasks.SubmitTask(_request(account), metadata=METADATA)).task
+    task = (await tasks.SubmitTask(_request(account, "once"), metadata=METADATA)).task
     assert task.trace_id == TRACE
+    again = await tasks.SubmitTask(_request(account, "once"), metadata=(("traceparent", PARENT.replace(TRACE, OTHER)),))
+    assert (again.existing, again.task.task_id, again.task.trace_id) == (True, task.task_id, TRACE)
     (lease,) = await worker.take()
     assert (lease.traceparent, lease.tracestate, lease.task.trace_id) == (PARENT, "vendor=1", TRACE)
     read = (await tasks.GetTask(pb.GetTaskRequest(task_id=task.task_id))).task
@@ -194,14 +196,6 @@ async def test_a_batch_is_of_one_trace_and_a_task_without_has_none(
     assert (await tasks.GetTask(pb.GetTaskRequest(task_id=alone.task_id))).task.trace_id == ""
     leases = await worker.take(63)
     assert [lease.traceparent for lease in leases] == [PARENT] * 62 + [""]
-
-
-@pytest.mark.usefixtures("shared_scheduler")
-async def test_a_submit_that_is_repeated_keeps_the_first_trace(tasks: TaskServiceAsyncStub, account: int) -> None:
-    first = await tasks.SubmitTask(_request(account, "once"), metadata=METADATA)
-    again = await tasks.SubmitTask(_request(account, "once"), metadata=(("traceparent", PARENT.replace(TRACE, OTHER)),))
-    assert (again.existing, again.task.task_id) == (True, first.task.task_id)
-    assert again.task.trace_id == TRACE
 
 
 @pytest.mark.usefixtures("shared_scheduler")

@@ -129,22 +129,16 @@ async def test_health_follows_the_database_and_the_drain() -> None:
             assert await seen() == NOT_SERVING
 
 
-async def test_reflection_lists_every_service() -> None:
-    async with channel_to() as channel:
-        stub: Any = ServerReflectionStub(channel)  # type: ignore[arg-type] # its types know no aio
-        call = stub.ServerReflectionInfo(iter([ServerReflectionRequest(list_services="")]))
-        answer = await call.read()
-    standard = ("grpc.channelz.v1.Channelz", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
-    assert {service.name for service in answer.list_services_response.service} == {*SERVICES, *standard}
-
-
-async def test_reflection_answers_a_deeply_nested_request() -> None:
+async def test_reflection_lists_every_service_and_answers_a_deeply_nested_request() -> None:
     begins, ends = bytes([5 << 3 | 3]), bytes([5 << 3 | 4])  # groups of a field that it does not have
     deepest = ServerReflectionRequest.FromString(100 * begins + 100 * ends)
     async with channel_to() as channel:
         stub: Any = ServerReflectionStub(channel)  # type: ignore[arg-type] # its types know no aio
-        answer = await stub.ServerReflectionInfo(iter([deepest])).read()
-    assert answer.error_response.error_code == StatusCode.INVALID_ARGUMENT.value[0]
+        listed = await stub.ServerReflectionInfo(iter([ServerReflectionRequest(list_services="")])).read()
+        nested = await stub.ServerReflectionInfo(iter([deepest])).read()
+    standard = ("grpc.channelz.v1.Channelz", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
+    assert {service.name for service in listed.list_services_response.service} == {*SERVICES, *standard}
+    assert nested.error_response.error_code == StatusCode.INVALID_ARGUMENT.value[0]
 
 
 async def test_channelz_shows_the_server_and_who_is_connected() -> None:
