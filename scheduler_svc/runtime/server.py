@@ -115,8 +115,9 @@ OPTIONS = (
 )
 
 
-def _options() -> list[tuple[str, int]]:
-    return [*OPTIONS, ("grpc.max_connection_age_ms", int(MAX_CONNECTION_AGE * 1_000))]
+def _server(limits: Limits, *interceptors: aio.ServerInterceptor) -> aio.Server:
+    options = (*OPTIONS, ("grpc.max_connection_age_ms", int(MAX_CONNECTION_AGE * 1_000)), *limits.options())
+    return aio.server(interceptors=interceptors, options=options, maximum_concurrent_rpcs=limits.all_calls)
 
 
 class _Unregistered:
@@ -159,11 +160,7 @@ def build(
     """
     limits = limits or Limits()
     errors = ErrorInterceptor(in_flight or InFlight(), limits, auditor, metrics)
-    server = aio.server(
-        interceptors=[auth, errors] if auth else [errors],
-        options=(*_options(), *limits.options()),
-        maximum_concurrent_rpcs=limits.all_calls,
-    )
+    server = _server(limits, auth, errors) if auth else _server(limits, errors)
     added = cast(aio.Server, _Unregistered(server))
     for name, service in rpcs.SERVICES.items():
         _adder(service)(services[name], added)
@@ -177,11 +174,7 @@ def build_scaler(
     scaler: externalscaler_pb2_grpc.ExternalScalerServicer, health: Health, *, in_flight: InFlight, limits: Limits
 ) -> aio.Server:
     """The autoscaler's server, for an address of its own: KEDA sends no tokens. Otherwise as of `build`."""
-    server = aio.server(
-        interceptors=[ErrorInterceptor(in_flight, limits.without_tokens())],
-        options=(*_options(), *limits.options()),
-        maximum_concurrent_rpcs=limits.all_calls,
-    )
+    server = _server(limits, ErrorInterceptor(in_flight, limits.without_tokens()))
     externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(scaler, server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, (_SCALER,)), server)
     _describe(server, _SCALER, _HEALTH)
