@@ -71,7 +71,7 @@ class AssetUploads:
         except (AccountAssetsFull, AssetStoreUnavailable) as error:
             _log.warning("an asset is refused", action="assets", error=error.message)
             if self._metrics:
-                self._metrics.asset_refused(ERROR_STATUSES[type(error)].reason)
+                self._metrics.assets_refused.labels(ERROR_STATUSES[type(error)].reason).inc()
             raise
 
     async def _store(self, context: Context) -> bool:

@@ -149,7 +149,7 @@ class Metrics(ServiceMetrics):
         self._seconds = self._histogram(
             "grpc_server_handling_seconds", "How long calls took. Streams count as they end.", CALL_BUCKETS, *method
         )
-        self._refused = self._counter_of(
+        self.refused_calls = self._counter_of(
             "contentgen_refused_calls_total",
             "Calls refused because of their token, its role, or because it is tied to accounts and the RPC is for all.",
             "reason",
@@ -311,7 +311,7 @@ class Metrics(ServiceMetrics):
         )
         self._assets_stored = self._counter("contentgen_assets_stored_total", "Assets that workers uploaded.")
         self._asset_bytes = self._counter("contentgen_asset_bytes_total", "Bytes of these assets.")
-        self._assets_refused = self._counter_of(
+        self.assets_refused = self._counter_of(
             "contentgen_assets_refused_total",
             "Uploads of assets that were refused, by reason: ACCOUNT_ASSETS_FULL (max_asset_bytes) or"
             " ASSET_STORE_UNAVAILABLE.",
@@ -356,12 +356,6 @@ class Metrics(ServiceMetrics):
         )
 
     # What is counted
-
-    def refused(self, reason: str) -> None:
-        self._refused.labels(reason).inc()
-
-    def asset_refused(self, reason: str) -> None:
-        self._assets_refused.labels(reason).inc()
 
     def asset_stored(self, size: int) -> None:
         self._assets_stored.inc()

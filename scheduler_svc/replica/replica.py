@@ -242,7 +242,7 @@ class Replica:
     def _refused(self, method: str, identity: CallerIdentity | None, error: DomainError) -> None:
         self._auditor.unauthorized(method, identity, error)
         if self._metrics:
-            self._metrics.refused(ERROR_STATUSES[type(error)].reason)
+            self._metrics.refused_calls.labels(ERROR_STATUSES[type(error)].reason).inc()
 
     def _use_certificates(self) -> None:
         assert self._certificates
