@@ -8,7 +8,10 @@ from typing import Any
 
 from grpc import StatusCode
 
-from tests.api.world import Fields, World
+from tests.api.world import PATHS, Fields, World
+
+NOTHING = "9007199254740993"
+"""The id of no account, content, schedule, webhook or delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +37,14 @@ OTHER_PAGE = {"page_token": The("page_of_tasks", "next_page_token")}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A request to an RPC, by its name as `TaskService/SubmitTask`."""
+    """A request to an RPC, by its name as `SubmitTask`."""
 
     name: str
     request: Mapping[str, Any]
 
     @property
     def rpc(self) -> str:
-        return f"contentgen.v1.{self.name}"
+        return PATHS[self.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Bad(Case):
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def not_found(rpc: str, request: Mapping[str, Any], resource_type: str, resource_id: str) -> Bad:
+def not_found(rpc: str, request: Mapping[str, Any], resource_type: str, resource_id: str = NOTHING) -> Bad:
     metadata = {"resource_type": resource_type, "resource_id": resource_id}
     return Bad(rpc, request, StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", metadata=metadata)
 
@@ -78,8 +81,7 @@ def wrong_state(rpc: str, request: Mapping[str, Any], current: str, required: st
 
 def name_of(case: Good | Bad) -> str:
     """A case's name in pytest's output."""
-    what = case.reason if isinstance(case, Bad) else "good"
-    return f"{case.name.rpartition('/')[2]}-{what}"
+    return f"{case.name}-{case.reason if isinstance(case, Bad) else 'good'}"
 
 
 async def resolved(world: World, *values: Any) -> list[Any]:

@@ -8,10 +8,9 @@ from typing import Any
 from grpc import StatusCode
 
 from contentgen.submit_fields import BRIEF, BY_NAME
-from tests.api.cases import OTHER_PAGE, OWN, Bad, Good, The, account, not_found, task
+from tests.api.cases import NOTHING, OTHER_PAGE, OWN, Bad, Good, The, account, not_found, task
 
 NO_TASK = "task-0000000000000001"
-NO_ACCOUNT = "9007199254740993"
 SUBMIT = {"account_id": OWN, "topic": "a topic"}
 PENDING = "TASK_STATUS_PENDING"
 FILTER_CLASHES = ("filter.statuses[0]", "filter.account_id")
@@ -66,20 +65,20 @@ EVERYTHING = {
 CHANGED = {key: value for key, value in EVERYTHING.items() if BY_NAME[key].changeable}
 REPEATED = [key for key in EVERYTHING if key != "creator_options"]
 GOOD = [
-    Good("TaskService/SubmitTask", SUBMIT, {"task": NEW_TASK, "existing": False}),
-    Good("TaskService/SubmitTask", EVERYTHING, {"task": {key: EVERYTHING[key] for key in REPEATED}, "existing": False}),
+    Good("SubmitTask", SUBMIT, {"task": NEW_TASK, "existing": False}),
+    Good("SubmitTask", EVERYTHING, {"task": {key: EVERYTHING[key] for key in REPEATED}, "existing": False}),
     Good(
-        "TaskService/BatchSubmitTasks",
+        "BatchSubmitTasks",
         {"requests": [SUBMIT, {**SUBMIT, "requirements": "long"}]},
         {"tasks": [NEW_TASK, {**NEW_TASK, "requirements": ""}], "existing_indexes": []},
     ),
     Good(
-        "TaskService/BatchSubmitTasks",
+        "BatchSubmitTasks",
         {"requests": [{**SUBMIT, "unique_key": "u"}, {**SUBMIT, "unique_key": "u", "topic": "another"}]},
         {"tasks": [NEW_TASK, NEW_TASK], "existing_indexes": [1]},
     ),
     Good(
-        "TaskService/GetTask",
+        "GetTask",
         task("backoff"),
         {
             "task": {
@@ -93,32 +92,28 @@ GOOD = [
         },
     ),
     Good(
-        "TaskService/GetTask",
+        "GetTask",
         task("completed"),
         {"task": {"status": "TASK_STATUS_COMPLETED", "end_time": str, "content_id": lambda number: int(number) > 0}},
     ),
     Good(
-        "TaskService/BatchGetTasks",
+        "BatchGetTasks",
         {"task_ids": [NO_TASK, The("pending", "task_id"), "no id"]},
         {"tasks": [task("pending")], "missing_task_ids": [NO_TASK, "no id"]},
     ),
     Good(
-        "TaskService/ListTasks",
+        "ListTasks",
         {**account("cancelled"), "statuses": ["TASK_STATUS_CANCELLED"]},
         {"tasks": [{**task("cancelled"), "requirements": ""}], "next_page_token": ""},
     ),
     Good(
-        "TaskService/ListTasks",
+        "ListTasks",
         {"account_id": OWN, "page_size": 1, **OTHER_PAGE},
         {"tasks": [{"task_id": a_task_id}], "next_page_token": ""},
     ),
+    Good("ListTasks", {"account_id": NOTHING, "page_size": 2_147_483_647}, {"tasks": [], "next_page_token": ""}),
     Good(
-        "TaskService/ListTasks",
-        {"account_id": NO_ACCOUNT, "page_size": 2_147_483_647},
-        {"tasks": [], "next_page_token": ""},
-    ),
-    Good(
-        "TaskService/ListTasks",
+        "ListTasks",
         {
             **account("failed"),
             "filter": {
@@ -132,28 +127,28 @@ GOOD = [
         {"tasks": [task("failed")], "next_page_token": ""},
     ),
     Good(
-        "TaskService/ListTasks",
+        "ListTasks",
         {"filter": {"topic": "no topic has this", "worker_id": "none"}},
         {"tasks": [], "next_page_token": ""},
     ),
     Good(
-        "TaskService/BulkCancelTasks",
+        "BulkCancelTasks",
         {"filter": {**account("pending"), "statuses": [PENDING]}, "dry_run": True},
         {"matched_count": 1, "changed_count": 0},
     ),
     Good(
-        "TaskService/BulkCancelTasks",
+        "BulkCancelTasks",
         {"filter": account("processing"), "force": True, "limit": 2_147_483_647},
         {"matched_count": 1, "changed_count": 1},
     ),
-    Good("TaskService/BulkCancelTasks", {"filter": account("processing")}, {"matched_count": 0, "changed_count": 0}),
+    Good("BulkCancelTasks", {"filter": account("processing")}, {"matched_count": 0, "changed_count": 0}),
     Good(
-        "TaskService/CancelTask",
+        "CancelTask",
         task("pending"),
         {"task": {"status": "TASK_STATUS_CANCELLED", "end_time": str, "error": {"reason": "CANCELLED_BY_CLIENT"}}},
     ),
     Good(
-        "TaskService/UpdateTask",
+        "UpdateTask",
         {
             "task": {**task("pending"), **CHANGED, "attempt": 7},
             "update_mask": ",".join(re.sub("_(.)", lambda match: match[1].upper(), key) for key in CHANGED),
@@ -161,51 +156,41 @@ GOOD = [
         {"task": {**CHANGED, **task("pending"), "status": PENDING, "attempt": 0}},
     ),
     Good(
-        "TaskService/UpdateTask",
+        "UpdateTask",
         {"task": task("scheduled"), "update_mask": "scheduleTime,timeout,tone,labels"},
         {"task": {"timeout": "1800s", "tone": "", "labels": {}}},
     ),
-    Good("TaskService/RetryTask", task("failed"), {"task": {"status": PENDING, "retry_count": 1}}),
+    Good("RetryTask", task("failed"), {"task": {"status": PENDING, "retry_count": 1}}),
     Good(
-        "TaskService/BulkRetryTasks",
+        "BulkRetryTasks",
         {**account("failed"), "statuses": ["TASK_STATUS_FAILED"], "limit": 2_147_483_647},
         {"retried_count": 1, "matched_count": 1, "changed_count": 1},
     ),
     Good(
-        "TaskService/BulkRetryTasks",
+        "BulkRetryTasks",
         {"filter": account("failed"), "dry_run": True},
         {"retried_count": 0, "matched_count": 1, "changed_count": 0},
     ),
+    Good("BulkRetryTasks", {"account_id": NOTHING}, {"retried_count": 0, "matched_count": 0, "changed_count": 0}),
     Good(
-        "TaskService/BulkRetryTasks",
-        {"account_id": NO_ACCOUNT},
-        {"retried_count": 0, "matched_count": 0, "changed_count": 0},
-    ),
-    Good(
-        "TaskService/CleanupTasks",
+        "CleanupTasks",
         {**account("cancelled"), "days": 0, "dry_run": True},
         {"deleted_count": 1, "matched_count": 1, "changed_count": 0},
     ),
     Good(
-        "TaskService/CleanupTasks",
+        "CleanupTasks",
         {"filter": {**account("cancelled"), "topic": "a"}, "days": 0, "limit": 5},
         {"deleted_count": 1, "matched_count": 1, "changed_count": 1},
     ),
+    Good("CleanupTasks", account("cancelled"), {"deleted_count": 0, "matched_count": 0, "changed_count": 0}),
+    Good("WaitTask", {**task("cancelled"), "timeout": "315576000000s"}, {"task": {"status": "TASK_STATUS_CANCELLED"}}),
     Good(
-        "TaskService/CleanupTasks", account("cancelled"), {"deleted_count": 0, "matched_count": 0, "changed_count": 0}
-    ),
-    Good(
-        "TaskService/WaitTask",
-        {**task("cancelled"), "timeout": "315576000000s"},
-        {"task": {"status": "TASK_STATUS_CANCELLED"}},
-    ),
-    Good(
-        "TaskService/WaitTask",
+        "WaitTask",
         {**task("scheduled"), "timeout": "0.01s"},
         {"task": {"status": PENDING, "pending_reason": "PENDING_REASON_UNSPECIFIED"}},
     ),
     Good(
-        "TaskService/WatchTasks",
+        "WatchTasks",
         {"task_ids": [The("scheduled", "task_id"), The("scheduled", "task_id")]},
         {
             "event": {
@@ -217,9 +202,9 @@ GOOD = [
             }
         },
     ),
-    Good("TaskService/WatchTasks", account("scheduled"), {"event": {"task": task("scheduled")}}),
+    Good("WatchTasks", account("scheduled"), {"event": {"task": task("scheduled")}}),
     Good(
-        "TaskService/ListTaskEvents",
+        "ListTaskEvents",
         task("submitted"),
         {
             "events": [
@@ -230,12 +215,12 @@ GOOD = [
         },
     ),
     Good(
-        "TaskService/ListTaskEvents",
+        "ListTaskEvents",
         {**task("submitted"), "page_size": 1},
         {"events": [{"status": PENDING}], "next_page_token": an_opaque_token},
     ),
     Good(
-        "TaskService/ListAttemptLogs",
+        "ListAttemptLogs",
         task("logged"),
         {
             "logs": [
@@ -252,15 +237,15 @@ GOOD = [
             "next_page_token": "",
         },
     ),
-    Good("TaskService/ListAttemptLogs", task("failed"), {"logs": [], "next_page_token": ""}),
+    Good("ListAttemptLogs", task("failed"), {"logs": [], "next_page_token": ""}),
     Good(
-        "TaskService/GetTaskStats",
+        "GetTaskStats",
         account("pending"),
         {"counts": {"pending": "1", **ZEROS}, "oldest_pending_age": str, "queue_depth": "1"},
     ),
-    Good("TaskService/GetTaskStats", {"account_id": OWN}, {"counts": {"pending": "0", **ZEROS}, "queue_depth": "0"}),
+    Good("GetTaskStats", {"account_id": OWN}, {"counts": {"pending": "0", **ZEROS}, "queue_depth": "0"}),
     Good(
-        "TaskService/GetTaskHistory",
+        "GetTaskHistory",
         {
             "account_id": OWN,
             "resolution": "RESOLUTION_HOUR",
@@ -270,122 +255,86 @@ GOOD = [
         {"points": [{"time": f"2026-01-31T{hour}:00:00Z", "submitted": "0", "counts": ENDED} for hour in ("08", "09")]},
     ),
     Good(
-        "TaskService/GetTaskHistory",
+        "GetTaskHistory",
         {"account_id": OWN, "resolution": "RESOLUTION_DAY", "end_time": "9999-12-31T23:59:59.999999999Z"},
         {"points": lambda points: len(points) == 31 and points[-1]["time"] == "9999-12-31T00:00:00Z"},
     ),
-    Good("TaskService/GetTaskHistory", {"account_id": OWN, "end_time": "0001-01-01T00:00:00Z"}, {"points": []}),
+    Good("GetTaskHistory", {"account_id": OWN, "end_time": "0001-01-01T00:00:00Z"}, {"points": []}),
     Good(
-        "TaskService/PollRunningTasks",
+        "PollRunningTasks",
         account("processing"),
         {"total": 1, "completed": 0, "failed": 0, "timeout": 0, "still_running": 1, "error": 0},
         polled=True,
     ),
     Good(
-        "TaskService/PollRunningTasks",
-        {"account_id": NO_ACCOUNT},
+        "PollRunningTasks",
+        {"account_id": NOTHING},
         dict.fromkeys(["total", "completed", "failed", "timeout", "still_running", "error"], 0),
     ),
-    Good("TaskService/PollTask", task("pending"), {"status": PENDING}),
-    Good("TaskService/HandleTimeouts", {"account_id": OWN}, {"timeout_count": 0}),
+    Good("PollTask", task("pending"), {"status": PENDING}),
+    Good("HandleTimeouts", {"account_id": OWN}, {"timeout_count": 0}),
 ]
 BY_TASK_ID = ["GetTask", "CancelTask", "RetryTask", "WaitTask", "ListTaskEvents", "ListAttemptLogs", "PollTask"]
 BAD = [
-    *(Bad(f"TaskService/{name}", {}, fields=("task_id",)) for name in BY_TASK_ID),
-    *(not_found(f"TaskService/{name}", {"task_id": NO_TASK}, "task", NO_TASK) for name in BY_TASK_ID),
-    *(not_found(f"TaskService/{name}", {"task_id": "no id"}, "task", "no id") for name in BY_TASK_ID),
-    Bad("TaskService/SubmitTask", {}, fields=("account_id", "topic")),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "topic": " \n"}, fields=("topic",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "topic": "题" * 4_001}, fields=("topic",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "requirements": "x" * 20_001}, fields=("requirements",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "requirements": "😀" * 16_500}, fields=("requirements",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "keywords": "x" * 2_001}, fields=("keywords",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "request_id": "x" * 201}, fields=("request_id",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "category": "x" * 201, "tone": "x" * 201}, fields=("category", "tone")),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "priority": 0}, fields=("priority",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "priority": 11}, fields=("priority",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "max_retries": 101}, fields=("max_retries",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "timeout": "0.999s"}, fields=("timeout",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "timeout": "315360001s"}, fields=("timeout",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "initial_backoff": "0s"}, fields=("initial_backoff",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "max_backoff": "2592001s"}, fields=("max_backoff",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "backoff_multiplier": 0.99}, fields=("backoff_multiplier",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "initial_backoff": "9s", "max_backoff": "8s"}, fields=("max_backoff",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}, fields=("expire_time",)),
+    *(Bad(name, {}, fields=("task_id",)) for name in BY_TASK_ID),
+    *(not_found(name, {"task_id": NO_TASK}, "task", NO_TASK) for name in BY_TASK_ID),
+    *(not_found(name, {"task_id": "no id"}, "task", "no id") for name in BY_TASK_ID),
+    Bad("SubmitTask", {}, fields=("account_id", "topic")),
     Bad(
-        "TaskService/SubmitTask",
-        {**SUBMIT, "schedule_time": "2999-01-02T00:00:00Z", "expire_time": "2999-01-01T00:00:00Z"},
-        fields=("expire_time",),
+        "SubmitTask",
+        {**SUBMIT, "topic": " \n", "priority": 0, "labels": {"": "v"}, "creator_options": {"mode": ""}},
+        fields=("topic", 'creator_options["mode"]', 'labels[""]', "priority"),
     ),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "unique_key": "x" * 201}, fields=("unique_key",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "unique_for": "1s"}, fields=("unique_for",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "unique_key": "u", "unique_for": "315360001s"}, fields=("unique_for",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "labels": {"a": "v" * 256}}, fields=('labels["a"]',)),
-    Bad("TaskService/SubmitTask", {**SUBMIT, "labels": {"": "v"}}, fields=('labels[""]',)),
-    Bad(
-        "TaskService/SubmitTask",
-        {**SUBMIT, "creator_options": {f"k{i}": "" for i in range(33)}},
-        fields=("creator_options",),
-    ),
+    Bad("SubmitTask", {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}, fields=("expire_time",)),
     *(
-        Bad("TaskService/SubmitTask", {**SUBMIT, "creator_options": {key: ""}}, fields=(f'creator_options["{key}"]',))
-        for key in ("", "A", "-a", "a_b", "task-id", "mode", "type", "topic", "json")
+        Bad("SubmitTask", {**SUBMIT, "creator_options": {key: ""}}, fields=(f'creator_options["{key}"]',))
+        for key in ("task-id", "mode", "type", "topic", "json")
     ),
-    not_found("TaskService/SubmitTask", {"account_id": NO_ACCOUNT, "topic": "a topic"}, "account", NO_ACCOUNT),
+    not_found("SubmitTask", {"account_id": NOTHING, "topic": "a topic"}, "account"),
     Bad(
-        "TaskService/SubmitTask",
+        "SubmitTask",
         {**account("inactive"), "topic": "a topic"},
         StatusCode.FAILED_PRECONDITION,
         "ACCOUNT_INACTIVE",
         metadata=account("inactive"),
     ),
     Bad(
-        "TaskService/SubmitTask",
+        "SubmitTask",
         {**SUBMIT, "request_id": The("idempotent", "request_id"), "priority": 6},
         StatusCode.ALREADY_EXISTS,
         "REQUEST_ID_CONFLICT",
         metadata=task("idempotent"),
     ),
-    Bad("TaskService/BatchSubmitTasks", {}, fields=("requests",)),
-    Bad("TaskService/BatchSubmitTasks", {"requests": [SUBMIT] * 1_001}, fields=("requests",)),
+    Bad("BatchSubmitTasks", {}, fields=("requests",)),
+    Bad("BatchSubmitTasks", {"requests": [SUBMIT] * 1_001}, fields=("requests",)),
     Bad(
-        "TaskService/BatchSubmitTasks",
+        "BatchSubmitTasks",
         {"requests": [SUBMIT, {}, {**SUBMIT, "priority": 11}]},
         fields=("requests[1].account_id", "requests[1].topic", "requests[2].priority"),
     ),
     Bad(
-        "TaskService/BatchSubmitTasks",
+        "BatchSubmitTasks",
         {"requests": [SUBMIT, {**SUBMIT, "expire_time": "1999-01-01T00:00:00Z"}]},
         fields=("requests[1].expire_time",),
     ),
-    not_found(
-        "TaskService/BatchSubmitTasks",
-        {"requests": [SUBMIT, {**SUBMIT, "account_id": NO_ACCOUNT}]},
-        "account",
-        NO_ACCOUNT,
-    ),
-    Bad("TaskService/BatchGetTasks", {}, fields=("task_ids",)),
-    Bad("TaskService/BatchGetTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
-    Bad("TaskService/BatchGetTasks", {"task_ids": [NO_TASK, ""]}, fields=("task_ids[1]",)),
-    Bad("TaskService/ListTasks", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
-    Bad("TaskService/ListTasks", {"statuses": ["TASK_STATUS_UNSPECIFIED"]}, fields=("statuses[0]",)),
-    Bad("TaskService/ListTasks", {"labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
-    Bad("TaskService/ListTasks", OTHER_PAGE, fields=("page_token",)),
-    Bad("TaskService/ListTaskEvents", {**task("pending"), **OTHER_PAGE}, fields=("page_token",)),
+    not_found("BatchSubmitTasks", {"requests": [SUBMIT, {**SUBMIT, "account_id": NOTHING}]}, "account"),
+    Bad("BatchGetTasks", {}, fields=("task_ids",)),
+    Bad("BatchGetTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
+    Bad("BatchGetTasks", {"task_ids": [NO_TASK, ""]}, fields=("task_ids[1]",)),
+    Bad("ListTasks", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad("ListTasks", {"statuses": ["TASK_STATUS_UNSPECIFIED"]}, fields=("statuses[0]",)),
+    Bad("ListTasks", {"labels": {str(i): "" for i in range(33)}}, fields=("labels",)),
+    Bad("ListTasks", OTHER_PAGE, fields=("page_token",)),
+    Bad("ListTaskEvents", {**task("pending"), **OTHER_PAGE}, fields=("page_token",)),
+    Bad("ListAttemptLogs", {**task("pending"), "page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
+    Bad("UpdateTask", {}, fields=("task.task_id", "update_mask")),
     Bad(
-        "TaskService/ListAttemptLogs",
-        {**task("pending"), "page_size": -1, "page_token": "?"},
-        fields=("page_size", "page_token"),
-    ),
-    Bad("TaskService/UpdateTask", {}, fields=("task.task_id", "update_mask")),
-    Bad(
-        "TaskService/UpdateTask",
+        "UpdateTask",
         {"task": {"task_id": NO_TASK}, "update_mask": "topic,priority,taskId,creatorOptions,requestId"},
         fields=("update_mask.paths[2]", "update_mask.paths[3]", "update_mask.paths[4]", "task.topic", "task.priority"),
     ),
     Bad(
-        "TaskService/UpdateTask",
+        "UpdateTask",
         {
             "task": {
                 **task("pending"),
@@ -400,32 +349,16 @@ BAD = [
         fields=("task.timeout", 'task.labels[""]', "task.max_retries", "task.expire_time"),
     ),
     Bad(
-        "TaskService/UpdateTask",
+        "UpdateTask",
         {"task": {**task("pending"), "expire_time": "1999-01-01T00:00:00Z"}, "update_mask": "expireTime"},
         fields=("task.expire_time",),
     ),
-    not_found("TaskService/UpdateTask", {"task": {"task_id": NO_TASK}, "update_mask": "tone"}, "task", NO_TASK),
+    not_found("UpdateTask", {"task": {"task_id": NO_TASK}, "update_mask": "tone"}, "task", NO_TASK),
+    Bad("BulkRetryTasks", {"statuses": [PENDING, "TASK_STATUS_CANCELLED"]}, fields=("statuses[0]", "statuses[1]")),
+    Bad("CleanupTasks", {"account_id": 1, "filter": {"account_id": 2, "statuses": [PENDING]}}, fields=FILTER_CLASHES),
+    Bad("BulkRetryTasks", {"account_id": 1, "filter": {"account_id": 2, "statuses": [PENDING]}}, fields=FILTER_CLASHES),
     Bad(
-        "TaskService/BulkRetryTasks",
-        {"statuses": [PENDING, "TASK_STATUS_CANCELLED"]},
-        fields=("statuses[0]", "statuses[1]"),
-    ),
-    Bad("TaskService/BulkRetryTasks", {"account_id": -1, "limit": -1}, fields=("account_id", "limit")),
-    Bad(
-        "TaskService/CleanupTasks", {"account_id": -1, "days": -1, "limit": -1}, fields=("account_id", "days", "limit")
-    ),
-    Bad(
-        "TaskService/CleanupTasks",
-        {"account_id": 1, "filter": {"account_id": 2, "statuses": [PENDING]}},
-        fields=FILTER_CLASHES,
-    ),
-    Bad(
-        "TaskService/BulkRetryTasks",
-        {"account_id": 1, "filter": {"account_id": 2, "statuses": [PENDING]}},
-        fields=FILTER_CLASHES,
-    ),
-    Bad(
-        "TaskService/ListTasks",
+        "ListTasks",
         {
             "account_id": 1,
             "statuses": [PENDING],
@@ -451,30 +384,29 @@ BAD = [
             "filter.account_id",
         ),
     ),
-    Bad("TaskService/ListTasks", {"filter": {"error_reasons": ["x"] * 101}}, fields=("filter.error_reasons",)),
+    Bad("ListTasks", {"filter": {"error_reasons": ["x"] * 101}}, fields=("filter.error_reasons",)),
     Bad(
-        "TaskService/BulkCancelTasks",
+        "BulkCancelTasks",
         {
             "filter": {"account_id": -1, "schedule_id": -1, "statuses": ["TASK_STATUS_PROCESSING"], "labels": {"": ""}},
             "limit": -1,
         },
         fields=("filter.statuses[0]", 'filter.labels[""]', "filter.schedule_id", "filter.account_id", "limit"),
     ),
-    Bad("TaskService/WatchTasks", {"task_ids": [NO_TASK], "account_id": "1"}, fields=("account_id",)),
-    Bad("TaskService/WatchTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
-    Bad("TaskService/WatchTasks", {"account_id": OWN, "resume_token": "?"}, fields=("resume_token",)),
-    not_found("TaskService/WatchTasks", {"task_ids": [NO_TASK]}, "task", NO_TASK),
-    not_found("TaskService/WatchTasks", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
-    not_found("TaskService/GetTaskStats", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
-    Bad("TaskService/GetTaskStats", {"account_id": -1}, fields=("account_id",)),
-    not_found("TaskService/GetTaskHistory", {"account_id": NO_ACCOUNT}, "account", NO_ACCOUNT),
-    Bad("TaskService/GetTaskHistory", {"account_id": -1, "resolution": 9}, fields=("account_id", "resolution")),
+    Bad("WatchTasks", {"task_ids": [NO_TASK], "account_id": "1"}, fields=("account_id",)),
+    Bad("WatchTasks", {"task_ids": [NO_TASK] * 1_001}, fields=("task_ids",)),
+    Bad("WatchTasks", {"account_id": OWN, "resume_token": "?"}, fields=("resume_token",)),
+    not_found("WatchTasks", {"task_ids": [NO_TASK]}, "task", NO_TASK),
+    not_found("WatchTasks", {"account_id": NOTHING}, "account"),
+    not_found("GetTaskStats", {"account_id": NOTHING}, "account"),
+    not_found("GetTaskHistory", {"account_id": NOTHING}, "account"),
+    Bad("GetTaskHistory", {"account_id": -1, "resolution": 9}, fields=("account_id", "resolution")),
     Bad(
-        "TaskService/GetTaskHistory",
+        "GetTaskHistory",
         {"start_time": "2026-01-31T08:00:00Z", "end_time": "0001-01-01T00:00:00Z"},
         fields=("end_time",),
     ),
-    Bad("TaskService/GetTaskHistory", {"start_time": "0001-01-01T00:00:00Z"}, fields=("start_time",)),
-    Bad("TaskService/PollRunningTasks", {"account_id": -1}, fields=("account_id",)),
-    Bad("TaskService/HandleTimeouts", {"account_id": -1}, fields=("account_id",)),
+    Bad("GetTaskHistory", {"start_time": "0001-01-01T00:00:00Z"}, fields=("start_time",)),
+    Bad("PollRunningTasks", {"account_id": -1}, fields=("account_id",)),
+    Bad("HandleTimeouts", {"account_id": -1}, fields=("account_id",)),
 ]

@@ -20,7 +20,7 @@ from scheduler_svc.tasks.messages import EDITABLE
 from tests.api import other_cases, task_cases
 from tests.api.cases import Good, differences, resolved
 from tests.api.reflected import Reflected
-from tests.api.world import World
+from tests.api.world import PATHS, World
 from tests.harness.client import refusal_of, refused
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
@@ -66,17 +66,9 @@ def leaves(
             yield from leaves(field.message_type, path, _within(reach, field))
 
 
-def of_type(found: Iterator[Leaf], *types: int) -> list[Leaf]:
-    """Those of a plain type; a map is of the type of its values, which here are texts."""
-    return [leaf for leaf in found if leaf.descriptor.type in types or (is_text(leaf) and _TEXT in types)]
-
-
 def is_text(leaf: Leaf) -> bool:
     """Also a map's, whose keys and values are texts here."""
-    return _is_map(leaf.descriptor) or leaf.descriptor.type == _TEXT
-
-
-_TEXT = FieldDescriptor.TYPE_STRING
+    return _is_map(leaf.descriptor) or leaf.descriptor.type == FieldDescriptor.TYPE_STRING
 
 
 def _message_of(field: FieldDescriptor) -> str:
@@ -136,12 +128,12 @@ FULLEST = {
 }
 """Of each RPC the good request that says most."""
 IDS_OF_NOTHING = {
-    **{f"contentgen.v1.TaskService/{name}": "task_id" for name in task_cases.BY_TASK_ID},
-    "contentgen.v1.TaskService/UpdateTask": "task.task_id",
-    "contentgen.v1.TaskService/WatchTasks": "task_ids[0]",
+    **{PATHS[name]: "task_id" for name in task_cases.BY_TASK_ID},
+    PATHS["UpdateTask"]: "task.task_id",
+    PATHS["WatchTasks"]: "task_ids[0]",
 }
 """A task's id is opaque: what can't be one is NOT_FOUND, whatever it holds."""
-MISSING = ("contentgen.v1.TaskService/BatchGetTasks", "task_ids[0]")
+MISSING = (PATHS["BatchGetTasks"], "task_ids[0]")
 """And here that is no error."""
 CHANGEABLE = {
     *(f"entry.{name}" for name in ("content_id", "priority", "schedule_time")),

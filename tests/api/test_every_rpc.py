@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.api import other_cases, task_cases
 from tests.api.cases import Bad, Good, differences, name_of, resolved
 from tests.api.reflected import Reflected
-from tests.api.world import LEASE, TASKS, World
+from tests.api.world import LEASE, PATHS, World
 from tests.harness.client import refused
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
@@ -27,11 +27,7 @@ pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
 PACKAGE = "contentgen.v1"
 GOOD: list[Good] = [*task_cases.GOOD, *other_cases.GOOD]
 BAD: list[Bad] = [*task_cases.BAD, *other_cases.BAD]
-ALWAYS_GOOD = {
-    f"{PACKAGE}.SystemService/GetSystem",
-    f"{PACKAGE}.SystemService/GetCaller",
-    f"{PACKAGE}.WorkerPoolService/GetDispatchStatus",
-}
+ALWAYS_GOOD = {PATHS[name] for name in ("GetSystem", "GetCaller", "GetDispatchStatus")}
 """They have nothing that could be wrong, but bytes that are no message."""
 
 
@@ -101,8 +97,8 @@ async def submit(world: World, batch: list[Wanted]) -> Answer:
     ]
     try:
         if len(batch) == 1:
-            return [(await world.reflected.call(f"{TASKS}/SubmitTask", **requests[0]))["task"]["task_id"]]
-        answer = await world.reflected.call(f"{TASKS}/BatchSubmitTasks", requests=requests)
+            return [(await world.call("SubmitTask", **requests[0]))["task"]["task_id"]]
+        answer = await world.call("BatchSubmitTasks", requests=requests)
     except aio.AioRpcError as error:
         return error
     return [task["task_id"] for task in answer["tasks"]]
@@ -115,14 +111,14 @@ def contradicts_itself(batch: list[Wanted]) -> bool:
 
 async def stored(world: World) -> dict[str, Wanted]:
     """The account's tasks by id, as they were submitted."""
-    listed = await world.reflected.call(f"{TASKS}/ListTasks", account_id=world.account_id, page_size=1_000)
+    listed = await world.call("ListTasks", account_id=world.account_id, page_size=1_000)
     return {task["task_id"]: Wanted(task.get("request_id", ""), task["topic"]) for task in listed.get("tasks", ())}
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "completed", "failed"])
 async def test_an_id_outlives_its_task(world: World, ended: str) -> None:
     task = await getattr(world, ended)(request_id="once")
-    assert await world.reflected.call(f"{TASKS}/CleanupTasks", account_id=world.account_id, days=0) == {
+    assert await world.call("CleanupTasks", account_id=world.account_id, days=0) == {
         "deleted_count": 1,
         "matched_count": 1,
         "changed_count": 1,
@@ -130,7 +126,7 @@ async def test_an_id_outlives_its_task(world: World, ended: str) -> None:
     request: dict[str, Any] = {"account_id": world.account_id, "topic": "a topic", "request_id": "once"}
     if ended == "failed":
         request["auto_retry"] = False
-    repeats = [world.reflected.call(f"{TASKS}/SubmitTask", **request) for _ in range(5)]
+    repeats = [world.call("SubmitTask", **request) for _ in range(5)]
     ids = [answer["task"]["task_id"] for answer in await asyncio.gather(*repeats)]
     assert [task_id for task_id, _ in groupby(ids)] == [task["task_id"]]
     assert await stored(world) == {}

@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from grpc import StatusCode
 
 from tests.api.reflected import Reflected, Stream, identity
-from tests.api.test_every_field import INTEGERS, NUL, Leaf, leaves, named, of_type
-from tests.api.world import LEASE, TASKS, World
+from tests.api.test_every_field import Leaf, bad_values, is_text, leaves, named
+from tests.api.world import LEASE, World
 from tests.harness.client import refused
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
@@ -57,7 +56,7 @@ async def test_a_hello_is_welcomed(reflected: Reflected) -> None:
 
 async def test_a_task_runs_through_a_stream(world: World) -> None:
     done = await world.completed(requirements="long", labels={"a": "b"}, creator_options={"length": "800"})
-    answer = await world.reflected.call(f"{TASKS}/GetTask", task_id=done["task_id"])
+    answer = await world.call("GetTask", task_id=done["task_id"])
     assert answer["task"]["status"] == "TASK_STATUS_COMPLETED"
     assert answer["task"]["worker_id"] == world.worker.worker_id
 
@@ -93,16 +92,13 @@ ANYTHING = {"hello.held_leases[0].attempt", "hello.held_leases[0].stage"}
 
 async def spoiled_hellos(reflected: Reflected) -> list[tuple[Message, Leaf, Any]]:
     """Hellos with one bad value each."""
-    values: dict[int, list[Any]] = {FieldDescriptor.TYPE_STRING: [NUL, "x" * 4_097]}
-    values |= {type_: [-1, -(1 << 31)] for type_ in INTEGERS}
     cases = []
-    for type_, bad in values.items():
-        for leaf in of_type(leaves((await reflected.method(LEASE)).input_type), type_):
-            if leaf.path.startswith("hello.") and leaf.path not in NAMES_OF_LEASES | ANYTHING:
-                for value in bad:
-                    request = await reflected.request(LEASE, {"hello": hello()})
-                    leaf.set(request, value)
-                    cases.append((request, leaf, value))
+    for leaf in leaves((await reflected.method(LEASE)).input_type):
+        if leaf.path.startswith("hello.") and leaf.path not in NAMES_OF_LEASES | ANYTHING:
+            for value in (*bad_values(leaf), *["x" * 4_097] * is_text(leaf)):
+                request = await reflected.request(LEASE, {"hello": hello()})
+                leaf.set(request, value)
+                cases.append((request, leaf, value))
     return cases
 
 

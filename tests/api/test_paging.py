@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.api.reflected import Reflected
-from tests.api.world import CONTENTS, TASKS, World
+from tests.api.world import World
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
 
@@ -35,7 +35,7 @@ async def pages(world: World, rpc: str, rows: str, **request: Any) -> AsyncItera
     """One page after the other; what the test does between two of them happens between two calls."""
     token = ""
     for _ in range(MAX_PAGES):
-        answer = await world.reflected.call(rpc, page_token=token, **request)
+        answer = await world.call(rpc, page_token=token, **request)
         yield answer.get(rows, [])
         token = answer.get("next_page_token", "")
         if not token:
@@ -47,27 +47,26 @@ async def attempt(world: World, task_id: str) -> None:
     """Four moves: leased, started, failed, and pending again."""
     await world.worker.start(task_id)
     await world.worker.fail(task_id)
-    await world.reflected.call(f"{TASKS}/RetryTask", task_id=task_id, reset_retry_count=True)
+    await world.call("RetryTask", task_id=task_id, reset_retry_count=True)
 
 
 @EXAMPLES
 @given(before=st.integers(0, 2), size=SIZES, between=st.lists(st.booleans(), max_size=3))
 async def test_events_are_paged(reflected: Reflected, before: int, size: int, between: list[bool]) -> None:
     """A history only grows: its pages, however it grew meanwhile, are what one page shows at the end."""
-    rpc = f"{TASKS}/ListTaskEvents"
     async with World(reflected) as world:
         task_id = (await world.submit(auto_retry=False))["task_id"]
         for _ in range(before):
             await attempt(world, task_id)
         shown: list[dict[str, Any]] = []
         attempts, there, moves = before, 0, iter(between)
-        async for page in pages(world, rpc, "events", task_id=task_id, page_size=size):
+        async for page in pages(world, "ListTaskEvents", "events", task_id=task_id, page_size=size):
             shown += page
             there = 1 + 4 * attempts
             if next(moves, False):
                 await attempt(world, task_id)
                 attempts += 1
-        everything = (await reflected.call(rpc, task_id=task_id, page_size=1_000))["events"]
+        everything = (await world.call("ListTaskEvents", task_id=task_id, page_size=1_000))["events"]
     assert shown == everything[:there], "all that was there when the last page was read"
     states = [event["status"] for event in shown]
     assert [event.get("previous_status") for event in shown] == [None, *states[:-1]]
@@ -92,8 +91,7 @@ class Contents:
         waiting = [content_id for content_id, status in self.there.items() if status == WAITS]
         if waiting:
             content_id = waiting[which % len(waiting)]
-            rpc, decision = f"{CONTENTS}/ReviewContent", "REVIEW_DECISION_APPROVE"
-            await self.world.reflected.call(rpc, content_id=content_id, decision=decision)
+            await self.world.call("ReviewContent", content_id=content_id, decision="REVIEW_DECISION_APPROVE")
             self.there[content_id] = APPROVED
 
     async def act(self, action: bool | int) -> None:
@@ -115,7 +113,7 @@ async def walked(
     world, rows = contents.world, {"ListContents": "contents", "ListPublishPool": "entries"}[rpc]
     always, moves = contents.matching(status), iter(between)
     shown: list[int] = []
-    async for page in pages(world, f"{CONTENTS}/{rpc}", rows, account_id=world.account_id, **request):
+    async for page in pages(world, rpc, rows, account_id=world.account_id, **request):
         shown += [int(row["content_id"]) for row in page]
         for action in next(moves, ()):
             await contents.act(action)
@@ -168,11 +166,11 @@ class Tasks:
         pending = [task_id for task_id, (status, _) in self.there.items() if status == PENDING]
         if pending:
             task_id = pending[which % len(pending)]
-            await self.world.reflected.call(f"{TASKS}/CancelTask", task_id=task_id)
+            await self.world.call("CancelTask", task_id=task_id)
             self.there[task_id] = (CANCELLED, self.there[task_id][1])
 
     async def clean_up(self) -> None:
-        await self.world.reflected.call(f"{TASKS}/CleanupTasks", account_id=self.world.account_id, days=0)
+        await self.world.call("CleanupTasks", account_id=self.world.account_id, days=0)
         self.there = {task_id: state for task_id, state in self.there.items() if state[0] == PENDING}
 
     async def act(self, action: tuple[str, Any]) -> None:
@@ -212,8 +210,7 @@ async def test_tasks_are_paged(
         first = tasks.matching(wanted)
         always, moves = set(first), iter(between)
         shown: list[str] = []
-        rpc = f"{TASKS}/ListTasks"
-        async for page in pages(world, rpc, "tasks", account_id=world.account_id, page_size=size, **wanted):
+        async for page in pages(world, "ListTasks", "tasks", account_id=world.account_id, page_size=size, **wanted):
             assert {task["task_id"] for task in page} <= tasks.matching(wanted)
             shown += [task["task_id"] for task in page]
             for action in next(moves, ()):

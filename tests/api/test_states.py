@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from grpc import StatusCode
 
 from tests.api.reflected import Reflected
-from tests.api.world import ACCOUNTS, CONTENTS, LATER, POOL, TASKS, World
+from tests.api.world import LATER, PATHS, World
 from tests.harness.client import invalid_state, refused
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
@@ -63,11 +63,6 @@ Expected = str | Wants | type[Exhausted]
 """The status after the call, or how it is refused."""
 
 
-def same(**others: Expected) -> dict[str, Expected]:
-    """Each state stays as it is, but for `others`."""
-    return {**STATES, **others}
-
-
 MOVES: dict[tuple[str, str], dict[str, Expected]] = {
     ("CancelTask", ""): {
         **dict.fromkeys(WAITING, "cancelled"),
@@ -89,52 +84,38 @@ MOVES: dict[tuple[str, str], dict[str, Expected]] = {
 """Of the RPCs that move one task, with and without their option."""
 CLEANED = ENDED - {"cancelled_by_force"}
 """What a worker has not let go of yet is deleted later."""
-BULK: dict[tuple[str, str], tuple[str, Mapping[str, Any], set[str], dict[str, Expected]]] = {
-    ("BulkCancelTasks", ""): ("changed_count", {}, WAITING, same(**dict.fromkeys(WAITING, "cancelled"))),
-    ("BulkCancelTasks", "force"): (
-        "changed_count",
-        {"force": True},
-        WAITING | RUNNING,
-        same(**dict.fromkeys(WAITING | RUNNING, "cancelled")),
-    ),
-    ("BulkRetryTasks", ""): (
-        "retried_count",
-        {},
-        {"failed", "timeout"},
-        same(failed="pending", timeout="pending"),
-    ),
+BULK: dict[tuple[str, str], tuple[str, Mapping[str, Any], Set[str], str]] = {
+    ("BulkCancelTasks", ""): ("changed_count", {}, WAITING, "cancelled"),
+    ("BulkCancelTasks", "force"): ("changed_count", {"force": True}, WAITING | RUNNING, "cancelled"),
+    ("BulkRetryTasks", ""): ("retried_count", {}, {"failed", "timeout"}, "pending"),
     ("BulkRetryTasks", "reset_retry_count"): (
         "retried_count",
         {"reset_retry_count": True},
         {"failed", "timeout", "exhausted"},
-        same(failed="pending", timeout="pending", exhausted="pending"),
+        "pending",
     ),
-    ("HandleTimeouts", ""): ("timeout_count", {}, set(), same()),
-    ("CleanupTasks", ""): ("deleted_count", {"days": 0}, CLEANED, same(**dict.fromkeys(CLEANED, "gone"))),
+    ("HandleTimeouts", ""): ("timeout_count", {}, set(), ""),
+    ("CleanupTasks", ""): ("deleted_count", {"days": 0}, CLEANED, "gone"),
 }
-"""Of the RPCs that move many, with and without their option: the count, the request, the states that are counted, and
-the status after the call.
+"""Of the RPCs that move many, with and without their option: the count, the request, the states that are moved, and the
+status after that; the others stay as they are.
 """
-LOOKS = {"GetTask", "BatchGetTasks", "ListTasks", "ListTaskEvents", "PollTask", "PollRunningTasks", "GetTaskStats"} | {
-    "GetTaskHistory",
-    "ListAttemptLogs",
-    "WaitTask",
-    "WatchTasks",
-    "SubmitTask",
-    "BatchSubmitTasks",
+LOOKS = {
+    *("GetTask", "BatchGetTasks", "ListTasks", "ListTaskEvents", "ListAttemptLogs", "GetTaskStats", "GetTaskHistory"),
+    *("PollTask", "PollRunningTasks", "WaitTask", "WatchTasks", "SubmitTask", "BatchSubmitTasks"),
 }
 """RPCs that leave every state as it is; a submit does, where it repeats a request_id."""
 EVERY_STATE = pytest.mark.parametrize("state", STATES)
 
 
-async def call(world: World, rpc: str, **fields: Any) -> dict[str, Any]:
-    """The answer of a TaskService RPC, with every field."""
-    request = await world.reflected.request(f"{TASKS}/{rpc}", fields)
-    return await world.reflected.send(f"{TASKS}/{rpc}", request.SerializeToString())
+async def answer_of(world: World, rpc: str, **fields: Any) -> dict[str, Any]:
+    """The answer of an RPC, with every field."""
+    request = await world.reflected.request(PATHS[rpc], fields)
+    return await world.reflected.send(PATHS[rpc], request.SerializeToString())
 
 
 async def read(world: World, task_id: str) -> dict[str, Any]:
-    task: dict[str, Any] = (await call(world, "GetTask", task_id=task_id))["task"]
+    task: dict[str, Any] = (await answer_of(world, "GetTask", task_id=task_id))["task"]
     return task
 
 
@@ -143,7 +124,7 @@ def status_of(task: Mapping[str, Any]) -> str:
 
 
 async def test_every_rpc_of_the_service_is_in_a_table(reflected: Reflected) -> None:
-    served = {rpc.rpartition("/")[2] for rpc in await reflected.rpcs("contentgen.v1") if rpc.startswith(f"{TASKS}/")}
+    served = {rpc.rpartition("/")[2] for rpc in await reflected.rpcs("contentgen.v1") if ".TaskService/" in rpc}
     assert served == {rpc for rpc, _ in MOVES.keys() | BULK.keys()} | LOOKS
     assert all(expected.keys() == STATES.keys() for expected in MOVES.values())
 
@@ -159,15 +140,15 @@ async def test_a_task_is_moved_or_the_call_is_refused(world: World, rpc: str, op
         request = {"task": {**request, "priority": 9}, "update_mask": "priority"}
     expected = MOVES[rpc, option][state]
     if isinstance(expected, str):
-        moved = (await call(world, rpc, **request))["task"]
+        moved = (await answer_of(world, rpc, **request))["task"]
         assert status_of(moved) == status_of(await read(world, task_id)) == expected
         return
     if isinstance(expected, Wants):
         with invalid_state(STATES[state], expected.states):
-            await call(world, rpc, **request)
+            await answer_of(world, rpc, **request)
     else:
         with refused(StatusCode.FAILED_PRECONDITION, "RETRIES_EXHAUSTED") as refusal:
-            await call(world, rpc, **request)
+            await answer_of(world, rpc, **request)
         assert (refusal.metadata, refusal.preconditions) == ({}, ["RETRIES_EXHAUSTED"])
     assert _without_reason(await read(world, task_id)) == _without_reason(before)
 
@@ -175,18 +156,17 @@ async def test_a_task_is_moved_or_the_call_is_refused(world: World, rpc: str, op
 @EVERY_STATE
 @pytest.mark.parametrize(("rpc", "option"), BULK)
 async def test_bulk_calls_move_the_tasks_that_can_be_moved(world: World, rpc: str, option: str, state: str) -> None:
-    count, more, counted, after = BULK[rpc, option]
+    count, more, moved, status = BULK[rpc, option]
     task_id = (await world.make(state))["task_id"]
-    expected = 1 if state in counted else 0
     account = {"account_id": world.account_id}
     request = {**more, **({"filter": account} if rpc == "BulkCancelTasks" else account)}
-    assert (await call(world, rpc, **request))[count] == expected
-    if after[state] == "gone":
+    assert (await answer_of(world, rpc, **request))[count] == int(state in moved)
+    if state in moved and status == "gone":
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
             await read(world, task_id)
     else:
-        assert status_of(await read(world, task_id)) == after[state]
-    assert (await call(world, rpc, **request))[count] == 0
+        assert status_of(await read(world, task_id)) == (status if state in moved else STATES[state])
+    assert (await answer_of(world, rpc, **request))[count] == 0
 
 
 @EVERY_STATE
@@ -195,14 +175,14 @@ async def test_reads_show_the_state_and_do_not_change_it(world: World, state: st
     before = await read(world, task_id)
     name = before["status"]
     named = {"task_ids": [task_id]}
-    waited = (await call(world, "WaitTask", task_id=task_id, timeout="600s" if state in ENDED else "0s"))["task"]
+    waited = (await answer_of(world, "WaitTask", task_id=task_id, timeout="600s" if state in ENDED else "0s"))["task"]
     assert (waited["status"], "end_time" in waited) == (name, state in ENDED), "no wait for what has ended"
-    assert [task["status"] for task in (await call(world, "BatchGetTasks", **named))["tasks"]] == [name]
-    listed = await call(world, "ListTasks", account_id=world.account_id, statuses=[name])
+    assert [task["status"] for task in (await answer_of(world, "BatchGetTasks", **named))["tasks"]] == [name]
+    listed = await answer_of(world, "ListTasks", account_id=world.account_id, statuses=[name])
     assert [task["task_id"] for task in listed["tasks"]] == [task_id]
-    assert (await call(world, "ListTaskEvents", task_id=task_id))["events"][-1]["status"] == name
-    assert (await call(world, "WatchTasks", **named))["event"]["task"]["status"] == name
-    counts = (await call(world, "GetTaskStats", account_id=world.account_id))["counts"]
+    assert (await answer_of(world, "ListTaskEvents", task_id=task_id))["events"][-1]["status"] == name
+    assert (await answer_of(world, "WatchTasks", **named))["event"]["task"]["status"] == name
+    counts = (await answer_of(world, "GetTaskStats", account_id=world.account_id))["counts"]
     assert {status for status, count in counts.items() if count == "1"} == {STATES[state]}
     assert _without_reason(await read(world, task_id)) == _without_reason(before)
 
@@ -211,10 +191,10 @@ async def test_reads_show_the_state_and_do_not_change_it(world: World, state: st
 async def test_poll_task_polls_the_worker_that_holds_the_task(world: World, state: str) -> None:
     task = await world.make(state)
     answers = [world.worker.answer_poll()] if state in RUNNING else []
-    answer, *_ = await asyncio.gather(call(world, "PollTask", task_id=task["task_id"]), *answers)
+    answer, *_ = await asyncio.gather(answer_of(world, "PollTask", task_id=task["task_id"]), *answers)
     assert status_of(answer) == STATES[state]
     answers = [world.worker.answer_poll()] if state in RUNNING else []
-    answer, *_ = await asyncio.gather(call(world, "PollRunningTasks", account_id=world.account_id), *answers)
+    answer, *_ = await asyncio.gather(answer_of(world, "PollRunningTasks", account_id=world.account_id), *answers)
     running = 1 if state in RUNNING else 0
     assert (answer["total"], answer["still_running"], answer["error"]) == (running, running, 0)
 
@@ -226,8 +206,8 @@ async def test_a_repeated_submit_returns_the_present_task(world: World, state: s
     keys = ("account_id", "topic", "request_id", "auto_retry", "max_retries", "schedule_time")
     repeated = {key: stands[key] for key in keys if key in stands}
     for answer in (
-        (await call(world, "SubmitTask", **repeated))["task"],
-        (await call(world, "BatchSubmitTasks", requests=[repeated, repeated]))["tasks"][1],
+        (await answer_of(world, "SubmitTask", **repeated))["task"],
+        (await answer_of(world, "BatchSubmitTasks", requests=[repeated, repeated]))["tasks"][1],
     ):
         assert _without_reason(answer) == stands
 
@@ -255,7 +235,7 @@ ENTRIES = {
 
 async def entry_of(world: World) -> dict[str, Any]:
     """The only entry of the account."""
-    listed = await world.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=world.account_id)
+    listed = await world.call("ListPublishPool", account_id=world.account_id)
     (entry,) = listed["entries"]
     fields: dict[str, Any] = entry
     return fields
@@ -271,10 +251,9 @@ def short(status: str) -> str:
 )
 async def test_a_pending_review_is_decided(world: World, decision: str, outcome: str, entries: int) -> None:
     content_id = (await world.unreviewed())["content_id"]
-    rpc = f"{CONTENTS}/ReviewContent"
-    answer = await world.reflected.call(rpc, content_id=content_id, decision=decision)
+    answer = await world.call("ReviewContent", content_id=content_id, decision=decision)
     assert answer["content"]["review_status"] == outcome
-    listed = await world.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=world.account_id)
+    listed = await world.call("ListPublishPool", account_id=world.account_id)
     assert len(listed.get("entries", ())) == entries
 
 
@@ -282,10 +261,10 @@ async def test_a_pending_review_is_decided(world: World, decision: str, outcome:
 @pytest.mark.parametrize("decision", ["REVIEW_DECISION_APPROVE", "REVIEW_DECISION_REJECT"])
 async def test_a_review_decision_is_final(world: World, decision: str, state: str) -> None:
     content_id = (await world.make(state))["content_id"]
-    before = await world.reflected.call(f"{CONTENTS}/GetContent", content_id=content_id)
+    before = await world.call("GetContent", content_id=content_id)
     with invalid_state(DECIDED[state], "pending_review"):
-        await world.reflected.call(f"{CONTENTS}/ReviewContent", content_id=content_id, decision=decision)
-    assert await world.reflected.call(f"{CONTENTS}/GetContent", content_id=content_id) == before
+        await world.call("ReviewContent", content_id=content_id, decision=decision)
+    assert await world.call("GetContent", content_id=content_id) == before
 
 
 @pytest.mark.parametrize("state", ENTRIES)
@@ -300,7 +279,7 @@ async def test_only_the_claim_that_holds_an_entry_ends_it(world: World, state: s
         if state == "claimed":
             named["claim_id"] = "claim-of-nobody"
         with invalid_state(ENTRIES[state], "publishing"):
-            await world.reflected.call(f"{CONTENTS}/ReportPublished", published=published, **named)
+            await world.call("ReportPublished", published=published, **named)
     assert await entry_of(world) == before
 
 
@@ -308,7 +287,7 @@ async def test_only_the_claim_that_holds_an_entry_ends_it(world: World, state: s
 async def test_the_claim_that_holds_an_entry_can_end_it(world: World, published: bool, status: str) -> None:
     entry = await world.claimed()
     named = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
-    answer = await world.reflected.call(f"{CONTENTS}/ReportPublished", published=published, error="why", **named)
+    answer = await world.call("ReportPublished", published=published, error="why", **named)
     assert short(answer["entry"]["status"]) == status
     assert await entry_of(world) == answer["entry"]
 
@@ -317,16 +296,14 @@ async def test_the_claim_that_holds_an_entry_can_end_it(world: World, published:
 async def test_contents_outside_the_pool_are_not_found_there(world: World, state: str) -> None:
     content_id = (await world.make(state))["content_id"]
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND") as refusal:
-        await world.reflected.call(
-            f"{CONTENTS}/ReportPublished", content_id=content_id, claim_id="claim", published=True
-        )
+        await world.call("ReportPublished", content_id=content_id, claim_id="claim", published=True)
     assert refusal.metadata == {"resource_type": "content", "resource_id": content_id}
 
 
 @pytest.mark.parametrize("state", ENTRIES)
 async def test_only_pending_entries_of_the_pool_are_claimed(world: World, state: str) -> None:
     entry = await world.make(state)
-    answer = await world.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=world.account_id, limit=10)
+    answer = await world.call("ClaimPublishPool", account_id=world.account_id, limit=10)
     claimed = [item["content_id"] for item in answer.get("entries", ())]
     due = ENTRIES[state] == "pending" and state != "unpublishable"  # that one waits for its next attempt
     assert claimed == ([entry["content_id"]] if due else [])
@@ -358,12 +335,12 @@ async def test_entries_are_edited_in_their_states_only(world: World, rpc: str, s
     request = {"entry": edit, "update_mask": "priority,scheduleTime"} if values else edit
     if state not in allowed:
         with invalid_state(ENTRIES[state], REQUIRED[rpc]):
-            await world.reflected.call(f"{CONTENTS}/{rpc}", **request)
+            await world.call(rpc, **request)
         assert await entry_of(world) == before
         return
-    answer = await world.reflected.call(f"{CONTENTS}/{rpc}", **request)
+    answer = await world.call(rpc, **request)
     if rpc == "RemoveFromPublishPool":
-        listed = await world.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=world.account_id)
+        listed = await world.call("ListPublishPool", account_id=world.account_id)
         assert not listed.get("entries")
         return
     entry = answer["entry"]
@@ -378,11 +355,11 @@ async def test_only_the_claim_that_holds_an_entry_renews_it(world: World, state:
     named = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
     before = await entry_of(world)
     if state == "claimed":
-        renewed = await world.reflected.call(f"{CONTENTS}/RenewPublishClaim", lease="9000s", **named)
+        renewed = await world.call("RenewPublishClaim", lease="9000s", **named)
         assert renewed["entry"]["claim_expire_time"] > before["claim_expire_time"]
         return
     with invalid_state(ENTRIES[state], "publishing"):
-        await world.reflected.call(f"{CONTENTS}/RenewPublishClaim", **named)
+        await world.call("RenewPublishClaim", **named)
     assert await entry_of(world) == before
 
 
@@ -394,7 +371,7 @@ async def test_an_account_takes_submits_while_it_is_active(world: World, state: 
         assert (await world.submit(**submit))["status"] == "TASK_STATUS_PENDING"
     for active in (False, False, True, True):
         await _switch(world, account_id, active=active)
-        account = (await world.reflected.call(f"{ACCOUNTS}/GetAccount", account_id=account_id))["account"]
+        account = (await world.call("GetAccount", account_id=account_id))["account"]
         assert account.get("active", False) is active
         if active:
             assert (await world.submit(**submit))["status"] == "TASK_STATUS_PENDING"
@@ -407,21 +384,21 @@ async def test_an_account_takes_submits_while_it_is_active(world: World, state: 
 async def _switch(world: World, account_id: str, *, active: bool) -> None:
     if active:
         account = {"account_id": account_id, "active": True}
-        await world.reflected.call(f"{ACCOUNTS}/UpdateAccount", account=account, update_mask="active")
+        await world.call("UpdateAccount", account=account, update_mask="active")
     else:
-        await world.reflected.call(f"{ACCOUNTS}/DeactivateAccount", account_id=account_id)
+        await world.call("DeactivateAccount", account_id=account_id)
 
 
 @pytest.mark.parametrize("state", ["connected", "draining", "disconnected"])
 async def test_a_worker_is_controlled_whether_it_is_connected_or_not(world: World, state: str) -> None:
     worker_id = (await world.make(state))["worker_id"]
     for slots in (1, 7, 7):
-        resized = await world.reflected.call(f"{POOL}/ResizeWorker", worker_id=worker_id, slots=slots)
+        resized = await world.call("ResizeWorker", worker_id=worker_id, slots=slots)
         assert resized["worker"]["slots"] == slots
         assert resized["worker"].get("draining", False) is (state == "draining")
     for _ in range(2):
-        drained = await world.reflected.call(f"{POOL}/DrainWorker", worker_id=worker_id)
+        drained = await world.call("DrainWorker", worker_id=worker_id)
         assert drained["worker"]["draining"] is True
     for _ in range(2):
-        undrained = await world.reflected.call(f"{POOL}/UndrainWorker", worker_id=worker_id)
+        undrained = await world.call("UndrainWorker", worker_id=worker_id)
         assert undrained["worker"].get("draining", False) is False

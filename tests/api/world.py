@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
+from contentgen.rpcs import METHODS
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.api.reflected import Reflected, Worker
 from tests.harness.pictures import png, sha256
 from tests.harness.waiting import wait_until_async
 
-TASKS = "contentgen.v1.TaskService"
-CONTENTS = "contentgen.v1.ContentService"
-ACCOUNTS = "contentgen.v1.AccountService"
-SCHEDULES = "contentgen.v1.ScheduleService"
-POOL = "contentgen.v1.WorkerPoolService"
-WEBHOOKS = "contentgen.v1.WebhookService"
-LEASE = "contentgen.v1.WorkerService/Lease"
+PATHS = {method.name: f"{method.containing_service.full_name}/{method.name}" for method in METHODS.values()}
+"""Each RPC as `package.Service/Rpc`, by its own name: no two have the same."""
+LEASE = PATHS["Lease"]
 LATER = "2999-01-01T00:00:00Z"
 Fields = Mapping[str, Any]
 
@@ -40,6 +37,10 @@ class World:
     async def __aexit__(self, *error: object) -> None:
         await self.worker.__aexit__(*error)
 
+    async def call(self, rpc: str, **fields: Any) -> dict[str, Any]:
+        """The answer of an RPC, by its name as `SubmitTask`; without unset fields."""
+        return await self.reflected.call(PATHS[rpc], **fields)
+
     async def make(self, what: str) -> Fields:
         fields: Fields = await getattr(self, what)()
         return fields
@@ -51,13 +52,13 @@ class World:
         return {"account_id": self.account_id}
 
     async def account(self) -> Fields:
-        account: Fields = (await self.reflected.call(f"{ACCOUNTS}/CreateAccount", name="an account"))["account"]
+        account: Fields = (await self.call("CreateAccount", name="an account"))["account"]
         return account
 
     async def inactive(self) -> Fields:
         """A deactivated account."""
         account = await self.account()
-        await self.reflected.call(f"{ACCOUNTS}/DeactivateAccount", account_id=account["account_id"])
+        await self.call("DeactivateAccount", account_id=account["account_id"])
         return account
 
     async def connected(self) -> Fields:
@@ -68,7 +69,7 @@ class World:
     async def draining(self) -> Fields:
         """The worker that is there, told to take nothing new."""
         worker = await self.connected()
-        await self.reflected.call(f"{POOL}/DrainWorker", **worker)
+        await self.call("DrainWorker", **worker)
         return worker
 
     async def disconnected(self) -> Fields:
@@ -81,7 +82,7 @@ class World:
 
     async def submit(self, **fields: Any) -> Fields:
         request = {"account_id": self.account_id, "topic": "a topic", **fields}
-        task: Fields = (await self.reflected.call(f"{TASKS}/SubmitTask", **request))["task"]
+        task: Fields = (await self.call("SubmitTask", **request))["task"]
         return task
 
     pending = submit
@@ -160,13 +161,13 @@ class World:
 
     async def cancelled(self, **fields: Any) -> Fields:
         task = await self.submit(**fields)
-        await self.reflected.call(f"{TASKS}/CancelTask", task_id=task["task_id"])
+        await self.call("CancelTask", task_id=task["task_id"])
         return task
 
     async def cancelled_by_force(self, **fields: Any) -> Fields:
         """Cancelled, and its worker has not let go yet."""
         task = await self.processing(**fields)
-        await self.reflected.call(f"{TASKS}/CancelTask", task_id=task["task_id"], force=True)
+        await self.call("CancelTask", task_id=task["task_id"], force=True)
         return task
 
     async def idempotent(self) -> Fields:
@@ -178,8 +179,8 @@ class World:
     async def approved(self, **fields: Any) -> Fields:
         """A content that auto_approve let through, and its pending entry."""
         task = await self.completed(**fields)
-        done: Fields = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
-        got = await self.reflected.call(f"{CONTENTS}/GetContent", content_id=done["content_id"])
+        done: Fields = (await self.call("GetTask", task_id=task["task_id"]))["task"]
+        got = await self.call("GetContent", content_id=done["content_id"])
         return {
             "content_id": done["content_id"],
             "account_id": self.account_id,
@@ -191,7 +192,7 @@ class World:
         """A content with a second revision, and the etag of its first."""
         original = await self.approved()
         content = {"content_id": original["content_id"], "title": "edited"}
-        answer = await self.reflected.call(f"{CONTENTS}/UpdateContent", content=content, update_mask="title")
+        answer = await self.call("UpdateContent", content=content, update_mask="title")
         return {**original, "stale_etag": original["etag"], "etag": answer["content"]["etag"]}
 
     async def pictured(self) -> Fields:
@@ -212,7 +213,7 @@ class World:
     async def leased(self) -> Fields:
         """A lease that a result may come of, and its task."""
         task = await self.processing()
-        read: Fields = (await self.reflected.call(f"{TASKS}/GetTask", task_id=task["task_id"]))["task"]
+        read: Fields = (await self.call("GetTask", task_id=task["task_id"]))["task"]
         return read
 
     async def lost_lease(self) -> Fields:
@@ -230,7 +231,7 @@ class World:
     async def held(self) -> Fields:
         """A content whose review somebody holds."""
         content = await self.unreviewed()
-        await self.reflected.call(f"{CONTENTS}/ClaimReview", account_id=self.account_id, reviewer="anna")
+        await self.call("ClaimReview", account_id=self.account_id, reviewer="anna")
         return content
 
     async def approved_by_review(self) -> Fields:
@@ -238,9 +239,7 @@ class World:
 
     async def _review(self, decision: str) -> Fields:
         content = await self.unreviewed()
-        await self.reflected.call(
-            f"{CONTENTS}/ReviewContent", content_id=content["content_id"], decision=decision, comment="as it is"
-        )
+        await self.call("ReviewContent", content_id=content["content_id"], decision=decision, comment="as it is")
         return content
 
     async def unclaimed(self) -> Fields:
@@ -250,7 +249,7 @@ class World:
     async def claimed(self, lease: str = "600s") -> Fields:
         """An entry that a publisher holds."""
         await self.approved()
-        answer = await self.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=self.account_id, lease=lease)
+        answer = await self.call("ClaimPublishPool", account_id=self.account_id, lease=lease)
         (entry,) = answer["entries"]
         return {key: entry[key] for key in ("content_id", "account_id", "claim_id")}
 
@@ -259,7 +258,7 @@ class World:
         entry = await self.claimed(lease="1s")
 
         async def is_back() -> bool:
-            listed = await self.reflected.call(f"{CONTENTS}/ListPublishPool", account_id=self.account_id)
+            listed = await self.call("ListPublishPool", account_id=self.account_id)
             return bool(listed["entries"][0]["status"] == "PUBLISH_STATUS_PENDING")
 
         back: Callable[[], bool | Awaitable[bool]] = is_back
@@ -269,7 +268,7 @@ class World:
     async def claimed_anew(self) -> Fields:
         """An entry that another publisher has claimed since; the id of the claim before."""
         entry = await self.lapsed()
-        await self.reflected.call(f"{CONTENTS}/ClaimPublishPool", account_id=self.account_id)
+        await self.call("ClaimPublishPool", account_id=self.account_id)
         return entry
 
     async def published(self) -> Fields:
@@ -282,7 +281,7 @@ class World:
     async def _report(self, *, published: bool) -> Fields:
         entry = await self.claimed()
         named = {key: entry[key] for key in ("content_id", "claim_id")}
-        await self.reflected.call(f"{CONTENTS}/ReportPublished", published=published, **named)
+        await self.call("ReportPublished", published=published, **named)
         return entry
 
     # schedules
@@ -290,31 +289,25 @@ class World:
     async def schedule(self, **fields: Any) -> Fields:
         """One that is not paused, and has run nothing."""
         request = {"account_id": self.account_id, "cron": "0 0 1 1 *", "template": {"topic": "a topic"}, **fields}
-        schedule: Fields = (await self.reflected.call(f"{SCHEDULES}/CreateSchedule", **request))["schedule"]
+        schedule: Fields = (await self.call("CreateSchedule", **request))["schedule"]
         return schedule
 
     async def paused(self) -> Fields:
         """A paused schedule."""
         return await self.schedule(paused=True)
 
-    async def ran(self) -> Fields:
-        """A schedule that has submitted a task, and that task's id."""
-        schedule_id = (await self.schedule())["schedule_id"]
-        task = (await self.reflected.call(f"{SCHEDULES}/RunSchedule", schedule_id=schedule_id))["task"]
-        return {"schedule_id": schedule_id, "task_id": task["task_id"]}
-
     # webhooks
 
     async def hook(self) -> Fields:
         """A webhook at an address where nothing listens."""
         request = {"account_id": self.account_id, "url": "https://127.0.0.1:1/hook", "event_types": ["task.ended"]}
-        webhook: Fields = (await self.reflected.call(f"{WEBHOOKS}/CreateWebhook", **request))["webhook"]
+        webhook: Fields = (await self.call("CreateWebhook", **request))["webhook"]
         return webhook
 
     async def pinged(self) -> Fields:
         """An exhausted delivery."""
         hook = await self.hook()
-        answer = await self.reflected.call(f"{WEBHOOKS}/PingWebhook", webhook_id=hook["webhook_id"])
+        answer = await self.call("PingWebhook", webhook_id=hook["webhook_id"])
         delivery: Fields = answer["delivery"]
         return delivery
 
@@ -322,7 +315,7 @@ class World:
         """An exhausted delivery of an inactive webhook."""
         delivery = await self.pinged()
         inactive = {"webhook_id": delivery["webhook_id"]}
-        await self.reflected.call(f"{WEBHOOKS}/UpdateWebhook", webhook=inactive, update_mask="active")
+        await self.call("UpdateWebhook", webhook=inactive, update_mask="active")
         return delivery
 
     # pages
@@ -336,5 +329,5 @@ class World:
         """The token of the second page of a list of this account's tasks."""
         for _ in range(2):
             await self.submit()
-        answer: Fields = await self.reflected.call(f"{TASKS}/ListTasks", account_id=self.account_id, page_size=1)
+        answer: Fields = await self.call("ListTasks", account_id=self.account_id, page_size=1)
         return answer
