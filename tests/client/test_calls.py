@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from contentgen import (
 )
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.harness.client import KINDS, opened
+from tests.harness.client import opened
 from tests.harness.credentials import make_certificates
 from tests.harness.scripted_server import AWAY, SILENCE, Refused, ScriptedServices, scripted_services
 from tests.harness.waiting import wait_until
@@ -40,25 +39,7 @@ pytestmark = pytest.mark.contract
 
 
 TASK = "task-000000000000000a"
-TIMEOUT = 5.0
 PENDING = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PENDING)
-
-
-@pytest.fixture
-def scheduler() -> Iterator[ScriptedServices]:
-    with scripted_services() as scheduler:
-        yield scheduler
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def client(kind: str, scheduler: ScriptedServices) -> Iterator[ContentGenerationClient]:
-    with opened(kind, scheduler.target, token="secret", timeout=TIMEOUT) as client:
-        yield client
 
 
 def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
@@ -82,9 +63,8 @@ def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client
     request = scheduler.requests("SubmitTask")[-1]
     assert request.HasField("max_retries"), "0 is given"
     assert request.initial_backoff.ToMilliseconds() == 500
-    assert not any(map(request.HasField, ("auto_retry", "schedule_time", "max_backoff"))), (
-        "what is not given is not sent"
-    )
+    not_given = ("auto_retry", "schedule_time", "max_backoff")
+    assert not any(map(request.HasField, not_given)), "what is not given is not sent"
 
 
 def test_a_batch_with_an_unknown_argument_is_refused(client: ContentGenerationClient) -> None:
@@ -138,6 +118,7 @@ def test_each_status_becomes_an_exception_of_the_client(
     with pytest.raises(RequestError, match="not now") as raised:
         client.cancel_task(TASK)
     assert type(raised.value) is error
+    assert isinstance(raised.value.__cause__, grpc.RpcError)
     assert (raised.value.code, raised.value.reason, raised.value.metadata) == (code.name, "A_REASON", {"a": "fact"})
     assert (raised.value.retry_delay, raised.value.field_violations) == (None, ())
 
@@ -205,22 +186,13 @@ def unreadable(code: int = Code.NOT_FOUND, message: str = "refused", type_url: s
 @pytest.mark.parametrize(
     "details",
     [
-        b"",
-        b"\xff\xff\xff",
-        unreadable(code=Code.INTERNAL),
-        unreadable(message="another message"),
-        unreadable(type_url="type.googleapis.com/google.rpc.ErrorInfo"),
-        unreadable(type_url="type.googleapis.com/some.newer.Detail"),
-        unreadable(type_url="no url at all"),
-    ],
-    ids=[
-        "none, as of a proxy",
-        "no status",
-        "another code",
-        "another message",
-        "no ErrorInfo",
-        "unknown detail",
-        "no url",
+        pytest.param(b"", id="none, as of a proxy"),
+        pytest.param(b"\xff\xff\xff", id="no status"),
+        pytest.param(unreadable(code=Code.INTERNAL), id="another code"),
+        pytest.param(unreadable(message="another message"), id="another message"),
+        pytest.param(unreadable(type_url="type.googleapis.com/google.rpc.ErrorInfo"), id="no ErrorInfo"),
+        pytest.param(unreadable(type_url="type.googleapis.com/some.newer.Detail"), id="unknown detail"),
+        pytest.param(unreadable(type_url="no url at all"), id="no url"),
     ],
 )
 def test_unreadable_error_details_are_ignored(
@@ -287,11 +259,11 @@ def test_poll_results_become_dicts(scheduler: ScriptedServices, client: ContentG
 
 def test_bulk_calls_return_counts(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
     scheduler.will("CleanupTasks", *[pb.CleanupTasksResponse(deleted_count=count) for count in (5, 6, 7)])
-    assert [client.cleanup_old_tasks(), client.cleanup_old_tasks(0), client.cleanup_old_tasks(dry_run=True)] == [
+    assert (client.cleanup_old_tasks(), client.cleanup_old_tasks(0), client.cleanup_old_tasks(dry_run=True)) == (
         5,
         6,
         7,
-    ]
+    )
     requests = scheduler.requests("CleanupTasks")
     assert all(request.HasField("days") for request in requests)
     assert [(request.days, request.dry_run) for request in requests] == [(7, False), (0, False), (7, True)]
@@ -331,7 +303,7 @@ def test_a_client_on_a_channel_of_its_caller_sends_the_token_and_only_what_was_g
         submitted = executor.submit(client.submit_task, 1, "a topic", backoff_multiplier=1.5, max_backoff=60)
         metadata, request, rpc = channel.take_unary_unary(service.methods_by_name["SubmitTask"])
         rpc.terminate(pb.SubmitTaskResponse(task=PENDING), (), grpc.StatusCode.OK, "")
-        assert submitted.result(TIMEOUT) == TASK
+        assert submitted.result(5) == TASK
     assert dict(metadata)["authorization"] == "Bearer secret"
     assert (request.backoff_multiplier, request.max_backoff.ToSeconds()) == (1.5, 60)
     assert not request.HasField("initial_backoff")

@@ -82,11 +82,8 @@ def test_error_and_progress_of_a_task() -> None:
     assert (failed["error_reason"], failed["error_message"]) == ("CREATOR_ERROR", "exit status 3")
     assert failed["progress"] == {"percent": 40, "step": "draft", "message": ""}
     assert (failed["content_id"], failed["worker_id"]) == (7, "w1")
-
-
-def test_an_error_without_a_message_is_its_reason() -> None:
     task = task_pb2.Task(error=task_pb2.TaskError(reason="WORKER_LOST"))
-    assert document(results.Task, task)["error"] == "WORKER_LOST"
+    assert document(results.Task, task)["error"] == "WORKER_LOST", "an error without a message is its reason"
 
 
 def test_a_quality_score_of_0_is_one() -> None:
@@ -278,6 +275,15 @@ class Clock:
         return self.now
 
 
+def goes_on(backoff: Backoff, clock: Clock, *waits: float) -> list[bool]:
+    """Whether there is another attempt, after each of these seconds."""
+    verdicts = []
+    for wait in waits:
+        clock.now += wait
+        verdicts.append(backoff.pause() is not None)
+    return verdicts
+
+
 def test_the_ceiling_doubles_up_to_the_longest_and_the_pause_is_anywhere_below_it() -> None:
     drawn: list[tuple[float, float]] = []
 
@@ -301,36 +307,22 @@ def test_what_comes_through_begins_anew() -> None:
 
 def test_it_gives_up_sooner_where_nothing_ever_came_through() -> None:
     clock = Clock()
-    backoff = Backoff(60.0, 10.0, clock=clock)
-    assert backoff.pause() is not None
-    clock.now += 9
-    assert backoff.pause() is not None
-    clock.now += 1
-    assert backoff.pause() is None
+    assert goes_on(Backoff(60.0, 10.0, clock=clock), clock, 0, 9, 1) == [True, True, False]
 
 
 def test_patience_counts_from_the_first_failure_in_a_row() -> None:
     clock = Clock()
     backoff = Backoff(60.0, 10.0, clock=clock)
     backoff.reset()
-    clock.now += 1_000
-    assert backoff.pause() is not None
-    clock.now += 59
-    assert backoff.pause() is not None
-    clock.now += 1
-    assert backoff.pause() is None
+    assert goes_on(backoff, clock, 1_000, 59, 1) == [True, True, False]
 
 
 def test_without_a_limit_it_goes_on_once_something_came_through() -> None:
     clock = Clock()
     backoff = Backoff(None, 10.0, clock=clock)
-    assert backoff.pause() is not None
-    clock.now += 10
-    assert backoff.pause() is None
+    assert goes_on(backoff, clock, 0, 10) == [True, False]
     backoff.reset()
-    for _ in range(3):
-        clock.now += 1e6
-        assert backoff.pause() is not None
+    assert goes_on(backoff, clock, 1e6, 1e6, 1e6) == [True] * 3
 
 
 def test_no_patience_gives_up_at_once() -> None:

@@ -7,7 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -34,9 +34,9 @@ from contentgen.client import connection
 from contentgen.client.watch import STREAM_TIMEOUT
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.harness.client import KINDS, opened
+from tests.harness.client import opened
 from tests.harness.http2 import ACK, PING, PREFACE, SETTINGS, Connection, frame
-from tests.harness.scripted_server import AWAY, SILENCE, THREAD_NAME, Refused, ScriptedServices, scripted_services
+from tests.harness.scripted_server import AWAY, SILENCE, THREAD_NAME, Refused, ScriptedServices
 from tests.harness.waiting import wait_until, wait_until_gone
 
 pytestmark = pytest.mark.contract
@@ -49,24 +49,6 @@ A, B = "task-000000000000000a", "task-000000000000000b"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "python" / "watch.py"
 Status = task_pb2.TaskStatus
 DELAYED = Refused(grpc.StatusCode.UNAVAILABLE, "changes wait for session 7", "CHANGES_DELAYED", {"pid": "7"})
-
-
-@pytest.fixture
-def scheduler() -> Iterator[ScriptedServices]:
-    with scripted_services() as scheduler:
-        yield scheduler
-        wait_until(lambda: scheduler.open_calls == 0, within=5, what="no stream is left at the scheduler")
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def client(kind: str, scheduler: ScriptedServices) -> Iterator[ContentGenerationClient]:
-    with opened(kind, scheduler.target, token="secret", timeout=5) as client:
-        yield client
 
 
 def event(token: str, status: Status.ValueType, task_id: str = A, *, ended: bool = False) -> pb.WatchTasksResponse:
@@ -113,15 +95,12 @@ def test_an_event_is_a_dict(scheduler: ScriptedServices, client: ContentGenerati
 def test_a_watch_resumes_after_the_last_event_during_an_outage(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
-    scheduler.will("WatchTasks", AWAY_FIRST, AWAY_FIRST, [pending("t1"), pending("t2"), AWAY], AWAY_FIRST)
+    scheduler.will("WatchTasks", [AWAY], [AWAY], [pending("t1"), pending("t2"), AWAY], [AWAY])
     scheduler.will("WatchTasks", [pending("t3"), AWAY], [pending("t4"), SILENCE])
     with client.watch(account_id=7) as events:
         assert [next(events)["resume_token"] for _ in range(4)] == ["t1", "t2", "t3", "t4"]
     assert tokens(scheduler) == ["", "", "", "t2", "t2", "t3"]
     assert {request.account_id for request in scheduler.requests("WatchTasks")} == {7}
-
-
-AWAY_FIRST = [AWAY]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +110,10 @@ AWAY_FIRST = [AWAY]
         [pending("t1"), Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "ask another replica", "TOO_MANY_WATCHERS")],
         [pending("t1"), Refused(grpc.StatusCode.INTERNAL, "RST_STREAM", "")],
         [pending("t1"), Refused(grpc.StatusCode.UNKNOWN, "Stream removed", "")],
+        [pending("t1"), Refused(grpc.StatusCode.CANCELLED, "CANCELLED", "")],
         [pending("t1")],
     ],
-    ids=["deadline", "too many", "reset by a proxy", "removed", "no status"],
+    ids=["deadline", "too many", "reset by a proxy", "removed", "cancelled by the server", "no status"],
 )
 def test_a_watch_reconnects_if_its_stream_ends_without_an_error(
     scheduler: ScriptedServices, client: ContentGenerationClient, end: list[Any]
@@ -163,18 +143,8 @@ def test_a_watch_whose_changes_are_delayed_goes_on_beyond_the_client_s_timeout(
         assert next(events)["resume_token"] == "t1"
 
 
-def test_a_watch_reconnects_if_the_server_cancels_its_stream(
-    scheduler: ScriptedServices, client: ContentGenerationClient
-) -> None:
-    scheduler.will("WatchTasks", [pending("t1"), Refused(grpc.StatusCode.CANCELLED, "CANCELLED", "")])
-    scheduler.will("WatchTasks", [pending("t2"), SILENCE])
-    with client.watch([A]) as events:
-        assert [next(events)["resume_token"] for _ in range(2)] == ["t1", "t2"]
-    assert tokens(scheduler) == ["", "t1"]
-
-
 def test_a_watch_starts_at_its_resume_token(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
-    scheduler.will("WatchTasks", AWAY_FIRST, [pending("t8"), SILENCE])
+    scheduler.will("WatchTasks", [AWAY], [pending("t8"), SILENCE])
     with client.watch([A], resume_token="t7") as events:
         assert events.resume_token == "t7"
         next(events)
@@ -206,7 +176,7 @@ def test_a_permanent_error_is_raised_and_ends_the_watch(
 def test_entering_a_watch_waits_until_a_scheduler_accepts_it(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
-    scheduler.will("WatchTasks", AWAY_FIRST, [], AWAY_FIRST, [SILENCE])
+    scheduler.will("WatchTasks", [AWAY], [], [AWAY], [SILENCE])
     with client.watch(account_id=7):
         assert len(scheduler.calls("WatchTasks")) == 4
         assert scheduler.open_calls == 1
@@ -221,7 +191,7 @@ def test_entering_a_watch_raises_its_error(scheduler: ScriptedServices, client: 
 def test_closing_the_client_ends_the_entering_of_a_watch(
     scheduler: ScriptedServices, client: ContentGenerationClient
 ) -> None:
-    scheduler.will("WatchTasks", *[AWAY_FIRST] * 1_000)
+    scheduler.will("WatchTasks", *[[AWAY]] * 1_000)
     events = client.watch([A], patience=None)
     with ThreadPoolExecutor(1) as executor:
         entered = executor.submit(events.__enter__)
@@ -293,19 +263,14 @@ def ended_by(close: Callable[[], None], events: Watch, scheduler: ScriptedServic
         return rest.result(5)
 
 
+@pytest.mark.parametrize("streams", [[[SILENCE]], [[AWAY]] * 1_000], ids=["quiet", "backoff"])
 def test_closing_a_watch_ends_the_iteration_of_another_thread(
-    scheduler: ScriptedServices, client: ContentGenerationClient
+    scheduler: ScriptedServices, client: ContentGenerationClient, streams: list[Any]
 ) -> None:
-    scheduler.will("WatchTasks", [SILENCE])
-    events = client.watch([A])
-    assert ended_by(events.close, events, scheduler) == []
-    events.close()
-
-
-def test_closing_a_watch_ends_its_backoff(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
-    scheduler.will("WatchTasks", *[AWAY_FIRST] * 1_000)
+    scheduler.will("WatchTasks", *streams)
     events = client.watch([A], patience=None)
     assert ended_by(events.close, events, scheduler) == []
+    events.close()
 
 
 def test_closing_the_client_ends_its_watches_and_its_connection(scheduler: ScriptedServices) -> None:
