@@ -108,7 +108,6 @@ def _root(
 
 
 def make_app() -> typer.Typer:
-    """Returns the tree of all commands."""
     app = typer.Typer(
         name=PROGRAM,
         no_args_is_help=True,

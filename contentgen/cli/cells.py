@@ -25,8 +25,7 @@ STYLES = {
 }
 
 
-line, lines = readable.line, readable.lines
-age, duration, seconds_since = readable.age, readable.duration, readable.seconds_since
+line, lines, duration = readable.line, readable.lines, readable.duration
 """Shared with what finds what is wrong; all that a cell is made of is here."""
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -58,14 +57,11 @@ def _local(iso: str) -> datetime:
     return datetime.fromisoformat(iso).astimezone()
 
 
-def brief_age(iso: str | None, now: datetime | None = None) -> str:
-    """Returns how long ago a time was in its largest unit, as `5 min`; empty for None."""
-    return brief(seconds_since(iso, now)) if iso else ""
-
-
-def brief(seconds: float) -> str:
-    """The largest unit that says something: `3 d`, `5 min`, `42 s`."""
-    whole_seconds = round(seconds)
+def brief_age(iso: str | None) -> str:
+    """Returns how long ago a time was in its largest unit, as `3 d`, `5 min` or `42 s`; empty for None."""
+    if not iso:
+        return ""
+    whole_seconds = round(readable.seconds_since(iso))
     for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
         if whole_seconds >= unit:
             return f"{whole_seconds // unit} {name}"

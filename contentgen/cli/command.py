@@ -118,12 +118,25 @@ def taught(text: str, *examples: str) -> str:
 
 def _connecting(body: Callable[..., int | None]) -> Callable[..., None]:
     def callback(context: typer.Context, output: Format | None, scheduler: str | None, **options: Any) -> None:
-        root_options: Given = context.obj
-        variables = {**root_options.variables}
-        if scheduler is not None:
-            variables["CONTENTGEN_SCHEDULER"] = scheduler
-        destination = Output(output or root_options.output or Format.TABLE)
-        raise typer.Exit(run(body, destination, variables, options, root_options.context))
+        given: Given = context.obj
+        destination = Output(output or given.output or Format.TABLE)
+        _check_numbers(options)
+        for notice in notices(os.environ):  # one may have been meant to name another scheduler
+            destination.note(f"note: {notice}")
+        flags = given.variables if scheduler is None else {**given.variables, "CONTENTGEN_SCHEDULER": scheduler}
+        settings = contexts.variables(given.context, flags)
+        target = Target.of(flags, settings)
+        account = _account(os.environ.get("CONTENTGEN_ACCOUNT") or settings.get("CONTENTGEN_ACCOUNT"))
+
+        def call() -> int | None:
+            with Connection(target) as connection:
+                session = Session(connection, destination, account)
+                try:
+                    return body(session, **options)
+                except RequestError as error:
+                    return session.failed(error)
+
+        raise typer.Exit(_ended(destination, call))
 
     return _typer_callback(body, callback, _CONTEXT, _OUTPUT, _SCHEDULER)
 
@@ -149,33 +162,6 @@ def _typer_callback(
     callback.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined] # what typer reads
     callback.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *common)}
     return callback
-
-
-def run(
-    body: Callable[..., int | None],
-    output: Output,
-    variables: Mapping[str, str | None],
-    options: Mapping[str, Any],
-    context: str | None = None,
-) -> int:
-    """Runs a command; its exit status. Raises typer.BadParameter where the usage is wrong."""
-    _check_numbers(options)
-    for notice in notices(os.environ):  # one may have been meant to name another scheduler
-        output.note(f"note: {notice}")
-    scheduler = variables.get("CONTENTGEN_SCHEDULER") or os.environ.get("CONTENTGEN_SCHEDULER")
-    settings = contexts.variables(context, scheduler_given=bool(scheduler))
-    target = Target.of(variables, settings)
-    account = _account(os.environ.get("CONTENTGEN_ACCOUNT") or settings.get("CONTENTGEN_ACCOUNT"))
-
-    def call() -> int | None:
-        with Connection(target) as connection:
-            session = Session(connection, output, account)
-            try:
-                return body(session, **options)
-            except RequestError as error:
-                return session.failed(error)
-
-    return _ended(output, call)
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ Layer: inside cli. A scheduler that does not answer at once completes nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -79,7 +78,6 @@ def schedule_ids(connection: Connection) -> Found:
 
 
 def _first(pages: Pages[T]) -> Sequence[T]:
-    """Reads the first page of a list."""
     return run(pages.next(_MAX_ITEMS)) or ()
 
 
@@ -90,12 +88,10 @@ def _target(context: typer.Context) -> Target:
         **{name: value for name, value in context.params.items() if name == "scheduler" and value},
     }
     flags = {variable: parameters.get(key) for key, variable in contexts.SETTINGS.items() if key != "account"}
-    scheduler = flags["CONTENTGEN_SCHEDULER"] or os.environ.get("CONTENTGEN_SCHEDULER")
-    return Target.of(flags, contexts.variables(parameters.get("context_name"), scheduler_given=bool(scheduler)))
+    return Target.of(flags, contexts.variables(parameters.get("context_name"), flags))
 
 
 def context_names(incomplete: str) -> list[str]:
-    """Completes the contexts of this user."""
     with suppress(typer.BadParameter):
         return [name for name in sorted(contexts.load().by_name) if name.startswith(incomplete)]
     return []

@@ -158,7 +158,6 @@ class Connection:
         self.client = MessageMethods(self.transport)
 
     def client_with(self, token: str | None) -> MessageMethods:
-        """Returns the client for the same schedulers with another token."""
         return MessageMethods(self._transport_with(token, self.transport.timeout))
 
     def _transport_with(self, token: str | None, timeout: float) -> BlockingTransport:

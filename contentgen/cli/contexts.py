@@ -69,17 +69,19 @@ def save(contexts: Contexts) -> None:
         raise typer.BadParameter(f"{file} can't be written: {error.strerror}") from None
 
 
-def variables(name: str | None, *, scheduler_given: bool) -> dict[str, str]:
+def variables(name: str | None, flags: Mapping[str, str | None]) -> dict[str, str]:
     """The settings of a context, by the variables that they stand in for.
 
     Args:
-        name: the requested context; None: the current one, if there is one.
-        scheduler_given: whether a scheduler is given elsewhere: it must not get the current context's token.
+        name: the requested context; None: the current one, if there is one, unless a scheduler is given by a flag or
+            its variable: that one must not get the current context's token.
+        flags: by the name of their variable.
 
     Raises:
         typer.BadParameter: no such context.
     """
     contexts = load()
-    chosen_name = name or (None if scheduler_given else contexts.current)
+    scheduler = flags.get("CONTENTGEN_SCHEDULER") or os.environ.get("CONTENTGEN_SCHEDULER")
+    chosen_name = name or (None if scheduler else contexts.current)
     settings = contexts.get(chosen_name) if chosen_name else {}
     return {SETTINGS[key]: value for key, value in settings.items() if key in SETTINGS}

@@ -84,8 +84,6 @@ def unreachable(message: str, target: Target) -> str:
 
 
 class Status(IntEnum):
-    """The exit status of a command."""
-
     DONE = 0
     FAILED = 1
     """A task that was waited for did not complete, or `doctor` found something broken."""
@@ -136,7 +134,6 @@ class Failure(Exception):
 
 
 def status_of(error: RequestError) -> Status:
-    """Returns the exit status for a call's error."""
     return _BY_CODE.get(error.code, Status.UNAVAILABLE)
 
 

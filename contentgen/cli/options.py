@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Annotated, Any
 
 from contentgen.cli import completion, values
+from contentgen.cli.command import Session
 from contentgen.cli.values import argument, option
 from contentgen.submit_fields import FIELDS, Field, Kind
 
@@ -45,7 +46,6 @@ Statuses = Annotated[
 
 _APART = ("account_id", "topic")
 """What each command has in its own way."""
-_GIVEN = "given"
 _WRITTEN: Mapping[Kind, tuple[Any, dict[str, Any]]] = {
     Kind.TEXT: (str, {}),
     Kind.WORDS: (str, {}),
@@ -66,12 +66,35 @@ CHANGEABLE = tuple(field for field in FIELDS if field.changeable)
 Body = Callable[..., int | None]
 
 
+def stands_for(
+    name: str, options: Sequence[inspect.Parameter], value_of: Callable[[Session, dict[str, Any]], Any]
+) -> Callable[[Body], Body]:
+    """The parameter `name` of a command becomes these options; it gets what `value_of` makes of them, by name."""
+
+    def decorate(body: Body) -> Body:
+        @wraps(body)
+        def command(session: Session, **arguments: Any) -> int | None:
+            given = {option.name: arguments.pop(option.name) for option in options}
+            return body(session, **arguments, **{name: value_of(session, given)})
+
+        signature = inspect.signature(body, eval_str=True)
+        parameters = [
+            parameter
+            for present in signature.parameters.values()
+            for parameter in (options if present.name == name else [present])
+        ]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # see command
+        return command
+
+    return decorate
+
+
 def with_options(fields: Iterable[Field], *, defaults: bool = True) -> Callable[[Body], Body]:
     """The parameter `given` of a command becomes an option a field. It gets their values by name, of those given.
 
     `defaults`: the help says what holds for a field that is not given.
     """
-    parameters = [
+    options = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -81,27 +104,14 @@ def with_options(fields: Iterable[Field], *, defaults: bool = True) -> Callable[
         for field in fields
     ]
 
-    def decorate(body: Body) -> Body:
-        @wraps(body)
-        def decorated(*arguments: Any, **keywords: Any) -> int | None:
-            options = {parameter.name: keywords.pop(parameter.name) for parameter in parameters}
-            keywords[_GIVEN] = {
-                name: dict(value) if isinstance(value, list) else value
-                for name, value in options.items()
-                if value is not None
-            }
-            return body(*arguments, **keywords)
+    def given(_: Session, values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: dict(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if value is not None
+        }
 
-        signature = inspect.signature(body, eval_str=True)
-        replacement = [
-            parameter
-            for present in signature.parameters.values()
-            for parameter in (parameters if present.name == _GIVEN else [present])
-        ]
-        decorated.__signature__ = signature.replace(parameters=replacement)  # type: ignore[attr-defined] # see command
-        return decorated
-
-    return decorate
+    return stands_for("given", options, given)
 
 
 def _option(field: Field, *, defaults: bool) -> Any:

@@ -81,8 +81,6 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table."""
-
     title: str
     cell: Callable[[Document], Text | str]
     """The cell of a row; without line breaks or control characters."""
@@ -167,10 +165,7 @@ class Output:
 
     def text(self, text: str, document: Document) -> None:
         """Writes `text` for people, and `document` for programs."""
-        if self.tables:
-            write_line(self.out, Text(text))
-        else:
-            self._json(document)
+        self.one(document, lambda console, _: write_line(console, Text(text)))
 
     def note(self, text: str) -> None:
         """Writes a line for people beside the result, to standard error."""

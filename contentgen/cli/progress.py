@@ -34,13 +34,10 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
 
 
 def progress(console: Console) -> LiveProgress | PlainProgress:
-    """Returns live lines for a terminal, and plain lines for anything else."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 
 
 class PlainProgress:
-    """Writes a line for each change of a task."""
-
     def __init__(self, console: Console) -> None:
         self._to = console
         self._seen: dict[str, str] = {}

@@ -22,6 +22,22 @@ def _written(lines: Callable[[Document], Lines]) -> Callable[[Console, Document]
     return lambda console, document: fields(console, lines(document))
 
 
+def _written_with_body(lines: Callable[[Document], Lines]) -> Callable[[Console, Document], None]:
+    """Writes these fields of a resource, and its text, which a terminal shows rendered."""
+
+    def write(console: Console, document: Document) -> None:
+        fields(console, lines(document))
+        if document["body"]:
+            body = cells.lines(document["body"]).rstrip()
+            console.print()
+            if console.is_terminal:
+                console.print(Markdown(body, hyperlinks=False))
+            else:
+                console.print(body, soft_wrap=True)
+
+    return write
+
+
 def last_error(document: Document) -> str:
     """Why a worker, a schedule, a webhook or a delivery failed the last time."""
     return cells.line(document["last_error"])
@@ -173,7 +189,6 @@ PUBLISH_ATTEMPTS = (
 
 
 def pool_error(entry: Document) -> str:
-    """Tells why a content could not be published."""
     return cells.line(entry["error"])
 
 
@@ -223,7 +238,6 @@ DELIVERIES = (
 
 @_written
 def webhook(webhook: Document) -> Lines:
-    """Writes a webhook, with its secret if that is new."""
     yield "webhook", str(webhook["webhook_id"])
     yield "account", _whose(webhook)
     yield "url", cells.line(webhook["url"])
@@ -279,7 +293,6 @@ def task(task: Document) -> Lines:
 
 
 def _brief_lines(source: Document) -> Lines:
-    """Yields the texts of a task or a template."""
     topic, *texts = BRIEF
     yield topic.name, cells.line(source[topic.name])
     for field in texts:
@@ -298,7 +311,6 @@ def _backoff(task: Document) -> Iterator[str]:
 
 
 def attempt_log(console: Console, document: Document) -> None:
-    """Writes what the CLI printed in one attempt, with an empty line at the end."""
     _log_fields(console, document)
     console.print()
 
@@ -336,7 +348,6 @@ SCHEDULES = (
 
 
 def next_runs(console: Console, document: Document) -> None:
-    """Writes the ticks of a cron line, each on a line."""
     for tick in document["next_run_times"]:
         console.print(cells.local_time(tick))
 
@@ -396,35 +407,13 @@ def account(account: Document) -> Lines:
     yield "create time", cells.local_time(account["create_time"])
 
 
-def content(console: Console, document: Document) -> None:
-    """Writes what is known of a content, and its text, which a terminal shows rendered."""
-    _content_fields(console, document)
-    _article(console, document["body"])
-
-
-def revision(console: Console, document: Document) -> None:
-    """Writes who made a revision and when, and its text."""
-    _revision_fields(console, document)
-    _article(console, document["body"])
-
-
-@_written
-def _revision_fields(revision: Document) -> Lines:
+@_written_with_body
+def revision(revision: Document) -> Lines:
     yield "revision", str(revision["number"])
     yield "author", cells.line(revision["author"] or "creator")
     yield "create time", cells.local_time(revision["create_time"])
     for name in ("title", "summary", "category", "cover_image"):
         yield name.replace("_", " "), cells.line(revision[name])
-
-
-def _article(console: Console, text: str | None) -> None:
-    if text:
-        body = cells.lines(text).rstrip()
-        console.print()
-        if console.is_terminal:
-            console.print(Markdown(body, hyperlinks=False))
-        else:
-            console.print(body, soft_wrap=True)
 
 
 @_written
@@ -436,8 +425,8 @@ def asset(asset: Document) -> Lines:
     yield "pixels", f"{asset['width']} x {asset['height']}" if asset["width"] is not None else ""
 
 
-@_written
-def _content_fields(content: Document) -> Lines:
+@_written_with_body
+def content(content: Document) -> Lines:
     yield "content", str(content["content_id"])
     yield "account", str(content["account_id"])
     yield "task", cells.line(content["task_id"])

@@ -124,7 +124,6 @@ def _conversion(field: FieldDescriptor, hint: Any) -> Convert | None:
 
 
 def seconds(length: Duration) -> float:
-    """Returns the length of a duration in seconds."""
     return length.ToTimedelta().total_seconds()
 
 

@@ -6,6 +6,7 @@ No method of the client raises an exception of gRPC: it is the `__cause__` of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
 
 import grpc
@@ -246,8 +247,8 @@ _BY_REASON: Mapping[str, type[RequestError]] = {
 
 def request_error(error: grpc.RpcError) -> RequestError:
     """Returns the exception for a call that failed, by its reason, or else by its status."""
-    code, details = error.code().name, _details(error)
-    info, retry, bad_request = details.info, details.retry, details.bad_request
+    code = error.code().name
+    info, retry, bad_request = _details(error)
     attributes: dict[str, Any] = {
         "code": code,
         "reason": info.reason,
@@ -267,29 +268,20 @@ def request_error(error: grpc.RpcError) -> RequestError:
     return kind(message, **attributes)
 
 
-class _Details(NamedTuple):
-    info: ErrorInfo
-    retry: RetryInfo
-    bad_request: BadRequest
-
-
-def _details(error: grpc.RpcError) -> _Details:
+def _details(error: grpc.RpcError) -> tuple[ErrorInfo, RetryInfo, BadRequest]:
     """Returns the scheduler's own details, which are empty if there are none that can be read, such as a proxy's."""
-    try:
+    with suppress(DecodeError, ValueError):
         status: Status | None = rpc_status.from_call(error)  # type: ignore[arg-type] # reads what every RpcError has
-        details = _Details(ErrorInfo(), RetryInfo(), BadRequest())
+        info, retry, bad_request = ErrorInfo(), RetryInfo(), BadRequest()
         for detail in status.details if status else ():
-            for message in details:
+            for message in (info, retry, bad_request):
                 detail.Unpack(message)
-        if details.info.domain == DOMAIN:
-            return details
-    except (DecodeError, ValueError):
-        pass
-    return _Details(ErrorInfo(), RetryInfo(), BadRequest())
+        if info.domain == DOMAIN:
+            return info, retry, bad_request
+    return ErrorInfo(), RetryInfo(), BadRequest()
 
 
 def creator_exception(error: task_pb2.TaskError) -> CreatorException:
-    """Returns the exception for a task's error."""
     kind = _BY_TASK_REASON.get(error.reason, CreatorException)
     return kind(error.message or error.reason, {"reason": error.reason, **error.details})
 

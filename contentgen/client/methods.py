@@ -20,7 +20,7 @@ import grpc
 from contentgen.client.documents import document
 from contentgen.client.errors import ResourceNotFoundException
 from contentgen.client.transport import Pages, Request, Response, Stubs, Transport, run
-from contentgen.client.watch import AsyncWatch, TaskWatch, Watch
+from contentgen.client.watch import AsyncWatch, ResumingStream, Watch
 
 P = ParamSpec("P")
 M = TypeVar("M")
@@ -238,7 +238,7 @@ def lists(kind: type[T]) -> Callable[[Callable[Concatenate[Any, P], Pages[M]]], 
 class Watching(_Shared, Generic[P]):
     """A watch: `AsyncWatch` for the asyncio client, `Watch` for the others."""
 
-    def __init__(self, method: Callable[Concatenate[Any, P], TaskWatch]) -> None:
+    def __init__(self, method: Callable[Concatenate[Any, P], ResumingStream]) -> None:
         @wraps(method)
         def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> Watch:
             return Watch(method(client, *args, **kwargs))

@@ -16,7 +16,7 @@ from contentgen.client.errors import (
 )
 from contentgen.client.methods import Methods, Watching, returns, returns_by
 from contentgen.client.results import PollStats, Task, TaskStatus
-from contentgen.client.watch import Backoff, ResumingStream, TaskWatch
+from contentgen.client.watch import Backoff, ResumingStream
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
@@ -85,7 +85,7 @@ class TaskProgressMethods(Methods):
         skip_present: bool = False,
         until_ended: bool = False,
         patience: float | None = PATIENCE,
-    ) -> TaskWatch:
+    ) -> ResumingStream:
         """Iterates over the moves of these tasks, of an account's, or of all accounts', as they are committed.
 
         It begins with the present state of the tasks (of accounts': those that have not ended), with the next move
@@ -130,8 +130,9 @@ class TaskProgressMethods(Methods):
         request = pb.WatchTasksRequest(
             task_ids=ids, account_id=account_id or 0, resume_token=resume_token, skip_present=skip_present
         )
-        stream = ResumingStream(self._transport, request, Backoff(patience, at_first=self._transport.timeout))
-        return self._transport.keep(TaskWatch(stream, until_ended=ids if until_ended else None))
+        backoff = Backoff(patience, at_first=self._transport.timeout)
+        stream = ResumingStream(self._transport, request, backoff, until_ended=ids if until_ended else None)
+        return self._transport.keep(stream)
 
     @returns(PollStats)
     async def poll_running_tasks(self, account_id: int | None = None) -> pb.PollRunningTasksResponse:

@@ -29,7 +29,7 @@ from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 
 if TYPE_CHECKING:
-    from contentgen.client.watch import TaskWatch
+    from contentgen.client.watch import ResumingStream
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -102,7 +102,7 @@ class Transport(ABC):
         self._span = span
         self._lock = threading.Lock()
         self._closed = False
-        self._open: weakref.WeakSet[TaskWatch] = weakref.WeakSet()
+        self._open: weakref.WeakSet[ResumingStream] = weakref.WeakSet()
 
     @property
     @abstractmethod
@@ -137,12 +137,12 @@ class Transport(ABC):
     async def pause(self, seconds: float, signal: Signal | None = None) -> None:
         """Returns once the signal is set, or after so many seconds."""
 
-    def keep(self, watch: TaskWatch) -> TaskWatch:
-        """`watch`, which is closed with the client, unless it is gone before. Raises ValueError once closed."""
+    def keep(self, stream: ResumingStream) -> ResumingStream:
+        """`stream`, which is closed with the client, unless it is gone before. Raises ValueError once closed."""
         with self._lock:
             self._check_open()
-            self._open.add(watch)
-        return watch
+            self._open.add(stream)
+        return stream
 
     def _check_open(self) -> None:
         if self._closed:
@@ -151,9 +151,9 @@ class Transport(ABC):
     def _close_streams(self) -> None:
         with self._lock:
             self._closed = True
-            watches = list(self._open)
-        for watch in watches:
-            watch.close()
+            streams = list(self._open)
+        for stream in streams:
+            stream.close()
 
 
 def run(steps: Coroutine[Any, Any, T]) -> T:
@@ -217,7 +217,6 @@ class Pages(Generic[T_co]):
             yield from page
 
     async def __aiter__(self) -> AsyncIterator[T_co]:
-        """All items."""
         while (page := await self.next()) is not None:
             for item in page:
                 yield item

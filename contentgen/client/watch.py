@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Self, TypeVar
 
 from contentgen.client.documents import document
@@ -96,18 +96,26 @@ class ResumingStream:
         resume_token: of the last change; before the first, as it was given.
     """
 
-    def __init__(self, transport: Transport, request: pb.WatchTasksRequest, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        request: pb.WatchTasksRequest,
+        backoff: Backoff,
+        until_ended: Iterable[str] | None = None,
+    ) -> None:
         """Connects at the first change.
 
         Args:
             transport: what the streams are opened on.
             request: what to watch, and the resume token to begin after; empty: with the present state.
             backoff: when to try again.
+            until_ended: the ids whose tasks all have to end to close it; None: it is not closed by them.
         """
         self.resume_token = request.resume_token
         self._transport = transport
         self._request = request
         self._backoff = backoff
+        self._running = None if until_ended is None else set(until_ended)
         self._lock = threading.Lock()
         self._closed = transport.signal()
         self._stream: Events | None = None
@@ -126,7 +134,7 @@ class ResumingStream:
         await self._from_streams(lambda stream: stream.connected())
 
     async def next(self) -> pb.TaskChange | None:
-        """The next change, however long it takes; None once closed.
+        """The next change, however long it takes; None once closed, or once all tasks have ended that should.
 
         Raises:
             RequestError: what a new stream does not solve; it is closed then.
@@ -136,6 +144,8 @@ class ResumingStream:
             return None
         self._backoff.reset()
         self.resume_token = answer.event.resume_token
+        if self._running is not None and _all_ended(self._running, answer.event):
+            self.close()
         return answer.event
 
     async def _from_streams(self, step: Callable[[Events], Awaitable[T | None]]) -> T | None:
@@ -195,31 +205,6 @@ class ResumingStream:
         return error.code in _PASSING or error.reason in _PASSING_REASONS
 
 
-class TaskWatch:
-    """What both watches share: events, over as many streams as it takes."""
-
-    def __init__(self, stream: ResumingStream, until_ended: Collection[str] | None = None) -> None:
-        """`until_ended`: the ids whose tasks all have to end to end the watch; None: it is not ended by them."""
-        self.stream = stream
-        self._running = None if until_ended is None else set(until_ended)
-
-    def close(self) -> None:
-        self.stream.close()
-
-    async def connect(self) -> None:
-        """Returns once a scheduler has taken the watch."""
-        await self.stream.connect()
-
-    async def next(self) -> TaskChange | None:
-        """The next event; None once the watch is closed or ended."""
-        change = await self.stream.next()
-        if change is None:
-            return None
-        if self._running is not None and _all_ended(self._running, change):
-            self.close()
-        return document(TaskChange, change)
-
-
 def _all_ended(running: set[str], change: pb.TaskChange) -> bool:
     """Whether this was the last one. A task that was retried after its end runs again."""
     if change.task.HasField("end_time"):
@@ -230,17 +215,17 @@ def _all_ended(running: set[str], change: pb.TaskChange) -> bool:
 
 
 class _Watch:
-    def __init__(self, shared: TaskWatch) -> None:
-        self._shared = shared
+    def __init__(self, stream: ResumingStream) -> None:
+        self._stream = stream
 
     @property
     def resume_token(self) -> str:
         """Of the last event: a new watch of the same tasks goes on after it. Before the first: as it was given."""
-        return self._shared.stream.resume_token
+        return self._stream.resume_token
 
     def close(self) -> None:
         """Ends the watch, and the iteration of whoever waits for an event. Idempotent."""
-        self._shared.close()
+        self._stream.close()
 
 
 class Watch(_Watch):
@@ -252,7 +237,7 @@ class Watch(_Watch):
 
     def __enter__(self) -> Self:
         """Returns once a scheduler has taken the watch. Raises what iterating does."""
-        run(self._shared.connect())
+        run(self._stream.connect())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -268,9 +253,9 @@ class Watch(_Watch):
             StopIteration: the watch is closed, or all tasks that it was to follow have ended.
             Exception: what the client's `watch` says; the watch is closed then.
         """
-        if (event := run(self._shared.next())) is None:
+        if (change := run(self._stream.next())) is None:
             raise StopIteration
-        return event
+        return document(TaskChange, change)
 
 
 class AsyncWatch(_Watch):
@@ -282,7 +267,7 @@ class AsyncWatch(_Watch):
 
     async def __aenter__(self) -> Self:
         """Returns once a scheduler has taken the watch. Raises what iterating does."""
-        await self._shared.connect()
+        await self._stream.connect()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -298,6 +283,6 @@ class AsyncWatch(_Watch):
             StopAsyncIteration: the watch is closed, or all tasks that it was to follow have ended.
             Exception: what the client's `watch` says; the watch is closed then.
         """
-        if (event := await self._shared.next()) is None:
+        if (change := await self._stream.next()) is None:
             raise StopAsyncIteration
-        return event
+        return document(TaskChange, change)

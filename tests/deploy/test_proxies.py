@@ -200,7 +200,7 @@ def cut_off(watch: Watch, events: Future[list[TaskChange]], times: int) -> None:
 
     def again() -> bool:
         assert not events.done(), events.exception()
-        streams.add(watch._shared.stream._stream)
+        streams.add(watch._stream._stream)
         return len(streams - {None}) > times
 
     wait_until(again, within=LIMIT, what="the watch has another stream")

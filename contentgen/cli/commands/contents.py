@@ -91,7 +91,6 @@ def show(session: Session, content_id: ContentId) -> None:
 
 
 def get(session: Session, content_id: int) -> Document:
-    """Reads a content with its text."""
     return document(session.client.get_content(content_id))
 
 

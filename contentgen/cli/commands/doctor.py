@@ -93,34 +93,25 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     yield from _safely("token", connection, lambda: check_token(connection))
     yield from _safely("database", connection, lambda: check_database(connection))
     client = AsyncMethods(connection.transport)
-    system = _System(client)
+    system: System | None = None  # until it is read, too
+
+    def schedulers_and_locks() -> Iterable[Finding]:
+        nonlocal system
+        system = run(schedulers.system_of(client))
+        return schedulers.schedulers(system)
+
     yield from _stored(
         connection,
         {
-            "schedulers": lambda: schedulers.schedulers(system.current),
-            "workers": lambda: _workers(client, system.known),
-            "queue": lambda: work.queue(run(client.get_task_stats()), _limit(queue_limit, system.known)),
+            "schedulers": schedulers_and_locks,
+            "workers": lambda: _workers(client, system),
+            "queue": lambda: work.queue(run(client.get_task_stats()), _limit(queue_limit, system)),
             "dispatch": lambda: run(work.dispatch(client, stuck_after)),
             "submitted": lambda: [run(work.submitted(client, stuck_after))],
             "options": lambda: run(work.refused_options(client)),
             "publishing": lambda: run(work.unpublished(client)),
         },
     )
-
-
-class _System:
-    """Requests GetSystem once and keeps its answer."""
-
-    def __init__(self, client: AsyncMethods) -> None:
-        self._client = client
-        self.known: System | None = None
-        """None until it is requested, too."""
-
-    @property
-    def current(self) -> System | None:
-        """The schedulers' answer; None where they can't tell us. Raises RequestError."""
-        self.known = run(schedulers.system_of(self._client))
-        return self.known
 
 
 def _limit(option: int | None, system: System | None) -> int:
@@ -176,7 +167,6 @@ def _write(console: Console, finding: Document) -> None:
 
 
 def check_target(connection: Connection) -> Finding:
-    """Checks that a scheduler answers."""
     start = time.monotonic()
     try:
         _health(connection, "")
@@ -205,7 +195,6 @@ def check_tls(connection: Connection) -> Iterator[Finding]:
 
 
 def _expiry(target: Target) -> Iterator[Finding]:
-    """Warns of certificates that expire before long."""
     assert target.tls
     certificates = {"CONTENTGEN_TLS_CA": target.tls.ca, "CONTENTGEN_TLS_CLIENT_CERT": target.tls.cert}
     ends = {name: earliest_expiry(pem) for name, pem in certificates.items() if pem}

@@ -6,7 +6,7 @@ The client's watch, set up for a terminal: how long a command is patient with an
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated
 
@@ -38,6 +38,10 @@ WaitLimit = Annotated[
 LOOK_AGAIN = 0.5
 """Seconds between two looks at the tasks; the end of the first that has not ended is seen at once."""
 _MAX_TASKS = 1_000
+PATIENCE = 60.0
+"""Seconds without a scheduler before a command that follows tasks gives up; at first, when the address may be wrong, it
+gives up at once.
+"""
 
 
 command = Commands()
@@ -145,25 +149,21 @@ def watch(
         raise typer.BadParameter("give either tasks, or --account, or --all")
     if task_ids and from_now:
         raise typer.BadParameter("leave out --from-now: tasks that are named are watched until they have ended")
-    watched_ids = set(task_ids or ())
-    completed: dict[str, bool] = {}
-    moves = changes(session.connection, task_ids or (), account or 0, resume_token, skip_present=from_now)
-    with closing(moves) as events:
-        for event in events:
+    request = pb.WatchTasksRequest(
+        task_ids=task_ids or (), account_id=account or 0, resume_token=resume_token, skip_present=from_now
+    )
+    transport, backoff = session.connection.transport, Backoff(PATIENCE, at_first=0.0)
+    last_states: dict[str, str] = {}
+    with closing(ResumingStream(transport, request, backoff, until_ended=task_ids or None)) as stream:
+        while (change := run(stream.next())) is not None:
+            event = document(change)
             session.output.event(event, line)
-            if watched_ids:
-                task = event["task"]
-                if task["end_time"]:
-                    completed[task["task_id"]] = task["status"] == "completed"
-                else:  # it was retried after its end, and runs again
-                    completed.pop(task["task_id"], None)
-                if completed.keys() == watched_ids:
-                    break
-    return Status.DONE if all(completed.values()) else Status.FAILED
+            if task_ids:
+                last_states[event["task"]["task_id"]] = event["task"]["status"]
+    return Status.DONE if set(last_states.values()) == {"completed"} else Status.FAILED
 
 
 def line(change: Document) -> Text:
-    """Returns one event as one line."""
     task = change["task"]
     move = [cells.state(change["previous_status"]), " → "] if change["previous_status"] else ["is "]
     parts = [f"{cells.clock_time(change['event_time'])}  {task['task_id']}  ", *move, cells.state(task["status"])]
@@ -179,24 +179,3 @@ def _facts(change: Document) -> list[str]:
         cells.error(task) if task["status"] != "completed" else "",
         "will be retried" if change["will_retry"] else "",
     ]
-
-
-PATIENCE = 60.0
-"""Seconds without a scheduler before a command that follows tasks gives up; at first, when the address may be wrong, it
-gives up at once.
-"""
-
-
-def changes(
-    connection: Connection, task_ids: Sequence[str], account_id: int, resume_token: str, *, skip_present: bool
-) -> Generator[Document, None, None]:
-    """The present states, then each move once, on whichever replica answers; it does not end by itself."""
-    request = pb.WatchTasksRequest(
-        task_ids=task_ids, account_id=account_id, resume_token=resume_token, skip_present=skip_present
-    )
-    stream = ResumingStream(connection.transport, request, Backoff(PATIENCE, at_first=0.0))
-    try:
-        while (change := run(stream.next())) is not None:
-            yield document(change)
-    finally:
-        stream.close()

@@ -210,16 +210,12 @@ _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that can be submitted."""
-
     line: int
     request: pb.SubmitTaskRequest
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that can't be submitted, and why."""
-
     line: int
     why: str
 

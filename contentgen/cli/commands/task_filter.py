@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Annotated, Any, NamedTuple
 
 from contentgen.cli import completion, values
 from contentgen.cli.command import Session
-from contentgen.cli.options import OnlyAccount, Statuses
+from contentgen.cli.options import OnlyAccount, Statuses, stands_for
 from contentgen.cli.values import option
 from contentgen.client.documents import TASK_STATUS
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 Labels = Annotated[
     list[str] | None, option("Only with this label; several times.", "--label", "-l", metavar="KEY=VALUE")
@@ -45,7 +40,7 @@ class Selection(NamedTuple):
     """Whether any option of the filter was given."""
 
 
-def _read(
+def _conditions(
     session: Session,
     account: OnlyAccount = None,
     status: Statuses = None,
@@ -70,16 +65,10 @@ def _read(
     }
 
 
-def selects(body: Callable[Concatenate[Session, Selection, P], R]) -> Callable[Concatenate[Session, P], R]:
-    """A command's function with the options of the filter, which it gets as its second argument."""
-    options = list(inspect.signature(_read, eval_str=True).parameters.values())[1:]
-    session, _, *own_parameters = inspect.signature(body, eval_str=True).parameters.values()
+def _selection(session: Session, options: dict[str, Any]) -> Selection:
+    return Selection(_conditions(session, **options), any(value not in (None, "", []) for value in options.values()))
 
-    @wraps(body)
-    def command(session: Session, **arguments: Any) -> R:
-        conditions = {option.name: arguments.pop(option.name) for option in options}
-        has_conditions = any(value not in (None, "", []) for value in conditions.values())
-        return body(session, Selection(_read(session, **conditions), has_conditions), **arguments)  # type: ignore[call-arg]
 
-    command.__signature__ = inspect.Signature([session, *own_parameters, *options])  # type: ignore[attr-defined] # what typer reads
-    return command  # type: ignore[return-value]
+_, *_OPTIONS = inspect.signature(_conditions, eval_str=True).parameters.values()
+selects = stands_for("selection", [option.replace(kind=option.KEYWORD_ONLY) for option in _OPTIONS], _selection)
+"""The parameter `selection` of a command, its last, becomes the options of the filter."""

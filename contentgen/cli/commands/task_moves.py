@@ -78,13 +78,14 @@ DryRun = Annotated[bool, option("Only count them.", "--dry-run")]
 @selects
 def cancel(
     session: Session,
-    selection: Selection,
     task_ids: SomeTasks = None,
     force: Force = False,
     all_: AllMatching = False,
     limit: Limit = None,
     dry_run: DryRun = False,
     yes: Yes = False,
+    *,
+    selection: Selection,
 ) -> int:
     """Cancel tasks. One that a worker holds is cancelled by --force only.
 
@@ -109,13 +110,14 @@ def cancel(
 @selects
 def retry(
     session: Session,
-    selection: Selection,
     task_ids: SomeTasks = None,
     reset_retry_count: Reset = False,
     all_: AllMatching = False,
     limit: Limit = None,
     dry_run: DryRun = False,
     yes: Yes = False,
+    *,
+    selection: Selection,
 ) -> int:
     """Put failed and timed out tasks back to pending.
 
@@ -147,11 +149,12 @@ def _check_all(task_ids: Sequence[str] | None, *, all_: bool, given: bool) -> No
 @selects
 def cleanup(
     session: Session,
-    selection: Selection,
     days: Days = 7,
     limit: Limit = None,
     dry_run: DryRun = False,
     yes: Yes = False,
+    *,
+    selection: Selection,
 ) -> int:
     """Delete ended tasks with their history. Contents and the publish pool stay.
 

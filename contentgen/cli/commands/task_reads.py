@@ -63,7 +63,7 @@ def status(session: Session, task_ids: TaskIds) -> int:
 )
 @selects
 def list_(
-    session: Session, selection: Selection, limit: Limit = None, all_: All = False, page_token: PageToken = ""
+    session: Session, limit: Limit = None, all_: All = False, page_token: PageToken = "", *, selection: Selection
 ) -> None:
     """List tasks, the newest first."""
     pages = session.client.iter_tasks(**selection.filter)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from contentgen.cli import cells, tables, values
 from contentgen.cli.command import Commands, Session
-from contentgen.cli.commands.workers import paused_text, pauses
+from contentgen.cli.commands.workers import paused_text, pauses, slots_text
 from contentgen.cli.connection import Connection
 from contentgen.cli.failures import error_line
 from contentgen.cli.keys import Key, keys
@@ -147,7 +147,6 @@ class Reading:
     """Tasks that failed or timed out for good, the last to end first, of the newest tasks."""
 
     def ended(self, *statuses: str) -> int:
-        """Counts the tasks in one of these states."""
         return sum(self.stats["counts"].get(status, 0) for status in statuses)
 
 
@@ -230,7 +229,7 @@ def frame(
     """
     yield _line("queue", _queue(reading))
     yield _line("rates", _rates(speed))
-    yield _line("workers", _workers(reading.pool))
+    yield _line("workers", slots_text(reading.pool))
     if paused := paused_text(reading.dispatch):
         yield _line("paused", paused).append(" (`contentgen dispatch resume`)", "dim")
     for title, documents, columns, below in (
@@ -275,12 +274,6 @@ def _rates(speed: Rates | None) -> str:
         return "…"
     rates = f"{speed.submitted:.1f}/s submitted, {speed.completed:.1f}/s completed, {speed.failed:.1f}/s failed"
     return f"{rates} (over {cells.duration(speed.over)})"
-
-
-def _workers(pool: Document) -> str:
-    connected = [worker for worker in pool["workers"] if worker["running"] or worker["connected"]]
-    busy, slots = sum(worker["busy_slots"] for worker in connected), sum(worker["slots"] for worker in connected)
-    return f"{pool['num_workers']} connected, {busy} of {slots} slots busy"
 
 
 def _section(

@@ -34,13 +34,18 @@ command, dispatch_command = Commands(), Commands()
 )
 def list_(session: Session) -> None:
     """List the workers of the last hour, with what they run and the state of their CLIs."""
-    pool = session.client.get_worker_pool_status()
-    session.output.many((document(worker) for worker in pool.workers), tables.WORKERS, "workers", tables.last_error)
+    pool = document(session.client.get_worker_pool_status())
+    session.output.many(pool["workers"], tables.WORKERS, "workers", tables.last_error)
     if session.output.tables:
-        connected = [worker for worker in pool.workers if worker.running or worker.connected]
-        busy, slots = sum(worker.busy_slots for worker in connected), sum(worker.slots for worker in connected)
-        text = f"\n{pool.num_workers} connected, {busy} of {slots} slots busy, {pool.total_queue_size:,} tasks pending"
+        text = f"\n{slots_text(pool)}, {pool['total_queue_size']:,} tasks pending"
         write_line(session.output.out, Text(text))
+
+
+def slots_text(pool: Document) -> str:
+    """How many workers are connected, and how many of their slots are busy."""
+    connected = [worker for worker in pool["workers"] if worker["running"] or worker["connected"]]
+    busy, slots = sum(worker["busy_slots"] for worker in connected), sum(worker["slots"] for worker in connected)
+    return f"{pool['num_workers']} connected, {busy} of {slots} slots busy"
 
 
 @command("drain", "contentgen worker drain host-1-3f2a")
