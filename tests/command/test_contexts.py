@@ -104,9 +104,16 @@ def test_stored_contexts_can_be_read() -> None:
 # TLS by the environment: which clients are accepted, and the advice to others.
 
 
-def credentials(certificates: Path, *, ask: bool) -> grpc.ServerCredentials:
-    key, chain, ca = ((certificates / name).read_bytes() for name in ("server.key", "server.pem", "ca.pem"))
+def credentials(certificates: Path, name: str = "server", *, ask: bool) -> grpc.ServerCredentials:
+    """Of a server with this certificate; `ask`: whether it requires one of its clients."""
+    key, chain, ca = ((certificates / file).read_bytes() for file in (f"{name}.key", f"{name}.pem", "ca.pem"))
     return grpc.ssl_server_credentials([(key, chain)], ca if ask else None, ask)
+
+
+def flags(certificates: Path, own: str = "") -> list[str]:
+    """Options that name the authority, and a certificate of our own."""
+    files = {"ca": "ca.pem", **({"client-cert": f"{own}.pem", "client-key": f"{own}.key"} if own else {})}
+    return [f"--tls-{name}={certificates}/{file}" for name, file in files.items()]
 
 
 def paused(certificates: Path, *, ask: bool) -> Ran:
@@ -180,43 +187,29 @@ def bad(certificates: Path, tmp_path: Path) -> Path:
     ],
 )
 def test_the_problem_of_a_certificate_is_named(bad: Path, server: str, own: str, told: str) -> None:
-    key, chain, ca = ((bad / name).read_bytes() for name in (f"{server}.key", f"{server}.pem", "ca.pem"))
-    flags = [f"--tls-ca={bad}/ca.pem"]
-    if own:
-        flags += [f"--tls-client-cert={bad}/{own}.pem", f"--tls-client-key={bad}/{own}.key"]
-    with scripted(grpc.ssl_server_credentials([(key, chain)], ca, bool(own)), **Deployment().answers()) as target:
-        result = run(*flags, "-s", target, "dispatch", "pause", "--all")
-        diagnosis = run(*flags, "-s", target, "-o", "json", "doctor")
+    with scripted(credentials(bad, server, ask=bool(own)), **Deployment().answers()) as target:
+        result = run(*flags(bad, own), "-s", target, "dispatch", "pause", "--all")
+        diagnosis = run(*flags(bad, own), "-s", target, "-o", "json", "doctor")
     assert told in result.err
     (finding,) = json.loads(diagnosis.out)
     assert (finding["check"], finding["level"]) == ("target", "fail")
     assert told.partition("): ")[0] in finding["message"]
 
 
-def test_a_certificate_that_expires_soon_is_a_warning(bad: Path) -> None:
-    key, chain, ca = ((bad / name).read_bytes() for name in ("short.key", "short.pem", "ca.pem"))
-    flags = [f"--tls-ca={bad}/ca.pem", f"--tls-client-cert={bad}/short.pem", f"--tls-client-key={bad}/short.key"]
-    with scripted(grpc.ssl_server_credentials([(key, chain)], ca, True), **Deployment().answers()) as target:
-        result = run(*flags, "-s", target, "-o", "json", "doctor")
-    warnings = [finding["message"] for finding in json.loads(result.out) if finding["level"] == "warn"]
-    assert len(warnings) == 2
-    assert warnings[0].startswith("CONTENTGEN_TLS_CLIENT_CERT expires on")
-    assert warnings[1].startswith(f"the certificate of {target} expires on")
+def test_doctor_works_over_tls_and_warns_of_certificates_that_expire_soon(bad: Path) -> None:
+    with scripted(credentials(bad, "short", ask=True), **Deployment().answers()) as target:
+        result = run(*flags(bad, "short"), "-s", target, "-o", "json", "doctor")
+    findings = json.loads(result.out)
+    good, own, server = [finding["message"] for finding in findings if finding["check"] == "tls"]
+    assert good.endswith("our certificate is accepted")
+    assert own.startswith("CONTENTGEN_TLS_CLIENT_CERT expires on")
+    assert server.startswith(f"the certificate of {target} expires on")
+    assert [finding["level"] for finding in findings if finding["level"] != "ok"] == ["warn"] * 2
     assert result.status == 0
 
 
 def test_tls_to_a_plaintext_server_is_refused_with_advice(certificates: Path) -> None:
     with scripted(PauseDispatch=pause) as target:
-        result = run(f"--tls-ca={certificates}/ca.pem", "-s", target, "dispatch", "pause", "--all")
+        result = run(*flags(certificates), "-s", target, "dispatch", "pause", "--all")
     assert result.status == 4
     assert "it speaks no TLS): unset CONTENTGEN_TLS_CA" in result.err
-
-
-def test_doctor_works_over_tls(certificates: Path) -> None:
-    answers = Deployment().answers()
-    flags = [f"--tls-ca={certificates}/ca.pem", f"--tls-client-cert={certificates}/client.pem"]
-    with scripted(credentials(certificates, ask=True), **answers) as target:
-        result = run(*flags, f"--tls-client-key={certificates}/client.key", "-s", target, "-o", "json", "doctor")
-    assert result.status == 0
-    (finding,) = [finding for finding in json.loads(result.out) if finding["check"] == "tls"]
-    assert "our certificate is accepted" in finding["message"]

@@ -177,18 +177,8 @@ def test_a_task_from_submit_to_article(scheduler: Served) -> None:
     (content,) = scheduler.client.contents()
     status, article, _ = run(scheduler.target, "content", "show", str(content.content_id))
     assert (status, "# 人工智能的未来发展" in article) == (0, True)
-    status, out, _ = run(
-        scheduler.target,
-        "task",
-        "submit",
-        "-a",
-        "1",
-        "It fails",
-        "--no-auto-retry",
-        "--creator-option",
-        "demo-fail=exit",
-        "--wait",
-    )
+    fails = ("--no-auto-retry", "--creator-option", "demo-fail=exit")
+    status, out, _ = run(scheduler.target, "task", "submit", "-a", "1", "It fails", *fails, "--wait")
     assert (status, "CREATOR_ERROR" in out) == (1, True)
     (failed,) = set(TASK.findall(out))
     status, out, _ = run(scheduler.target, "task", "logs", failed)

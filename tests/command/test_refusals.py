@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 from grpc import StatusCode
 
@@ -15,7 +14,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.webhook_service_pb2 import DeleteWebhookResponse
 from tests.command.transcript import SCHEDULER, Transcript, run
-from tests.harness.scripted_server import Refused, ScriptedServices, refuse, scripted
+from tests.harness.scripted_server import Refused, ScriptedServices, scripted
 
 pytestmark = pytest.mark.contract
 
@@ -37,34 +36,26 @@ REFUSALS = [
     (StatusCode.FAILED_PRECONDITION, "RETRIES_EXHAUSTED", 5, "--reset-retry-count"),
     (StatusCode.FAILED_PRECONDITION, "ACCOUNT_INACTIVE", 5, "account update"),
     (StatusCode.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", 5, ""),
+    (StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED", 2, "; watch again, without --resume-token\n"),
+    (
+        StatusCode.UNAVAILABLE,
+        "STORE_UNAVAILABLE",
+        4,
+        "refused; the scheduler is there, its database is not: look at `contentgen doctor`\n",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("code", "reason", "status", "advice"), REFUSALS)
-def test_a_refusal_prints_one_line_and_sets_the_status(code: StatusCode, reason: str, status: int, advice: str) -> None:
-    def submit(_: pb.SubmitTaskRequest, context: grpc.ServicerContext) -> pb.SubmitTaskResponse:
-        refuse(context, code, reason, "that is refused")
-        return pb.SubmitTaskResponse()
-
-    with scripted(SubmitTask=submit) as target:
-        result = run("-s", target, "task", "submit", "-a", "1", "a topic")
+def test_a_refusal_prints_one_line_and_sets_the_status(
+    scheduler: ScriptedServices, code: StatusCode, reason: str, status: int, advice: str
+) -> None:
+    scheduler.will("BulkCancelTasks", Refused(code, "that is refused", reason))
+    result = run("-s", scheduler.target, "task", "cancel", "--all")
     assert (result.status, result.out, result.err.count("\n")) == (status, "", 1)
     assert result.err.startswith("contentgen: ")
     assert "that is refused" in result.err or not reason
     assert advice in result.err
-
-
-def test_without_its_database_a_scheduler_is_unavailable() -> None:
-    def get(_: pb.GetTaskRequest, context: grpc.ServicerContext) -> pb.GetTaskResponse:
-        refuse(context, StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the database is away")
-        return pb.GetTaskResponse()
-
-    with scripted(GetTask=get) as target:
-        result = run("-s", target, "task", "status", "task-1")
-    assert result.status == 4
-    assert result.err == (
-        "contentgen: the database is away; the scheduler is there, its database is not: look at `contentgen doctor`\n"
-    )
 
 
 def test_an_unreachable_scheduler_prints_one_line() -> None:
@@ -106,19 +97,6 @@ def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert "127.0.0.1:2 " in run("task", "cancel", "task-1").err
     assert "127.0.0.1:1 " in run("-s", "127.0.0.1:1", "task", "cancel", "task-1").err
     assert "127.0.0.1:3 " in run("-s", "127.0.0.1:1", "task", "cancel", "task-1", "-s", "127.0.0.1:3").err
-
-
-def test_the_token_is_sent_with_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = []
-
-    def get(_: pb.GetTaskRequest, context: grpc.ServicerContext) -> pb.GetTaskResponse:
-        tokens.append(dict(context.invocation_metadata())["authorization"])
-        return pb.GetTaskResponse(task=task_pb2.Task(task_id="task-1"))
-
-    monkeypatch.setenv("CONTENTGEN_TOKEN", "secret")
-    with scripted(GetTask=get) as target:
-        assert run("-s", target, "task", "status", "task-1").status == 0
-    assert tokens == ["Bearer secret"]
 
 
 # What is refused before anything is asked of a scheduler: exit status 2, and what it should be.

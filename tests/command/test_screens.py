@@ -7,7 +7,6 @@ from asyncio import to_thread
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.domain.rollup import bucket, point
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.validation import duration, timestamp
-from tests.command.transcript import Ran, Transcript, run
+from tests.command.transcript import VERSION, Ran, Transcript, run
 from tests.harness.client import refused
 from tests.harness.credentials import Caller
 from tests.harness.maker import Maker
@@ -48,22 +47,9 @@ async def submitted(contentgen: Transcript, *arguments: str) -> str:
 async def test_task_commands_print_the_golden_screens(
     contentgen: Transcript, account: int, worker: ScriptedWorker
 ) -> None:
-    waiting_task = await submitted(
-        contentgen,
-        "春天的第一杯咖啡",
-        "--keywords",
-        "咖啡,春天",
-        "--tone",
-        "轻松",
-        "-p",
-        "3",
-        "--initial-backoff",
-        "500ms",
-        "--backoff-multiplier",
-        "1.5",
-        "--max-backoff",
-        "90s",
-    )
+    texts = ("春天的第一杯咖啡", "--keywords", "咖啡,春天", "--tone", "轻松")
+    backoff = ("--initial-backoff", "500ms", "--backoff-multiplier", "1.5", "--max-backoff", "90s")
+    waiting_task = await submitted(contentgen, *texts, "-p", "3", *backoff)
     completed_task = await submitted(
         contentgen, "Working well from home", "--label", "campaign=spring", "--max-retries", "1"
     )
@@ -339,10 +325,7 @@ async def test_worker_commands_print_the_golden_screens(
     contentgen: Transcript, channel: aio.Channel, pool: WorkerPoolServiceAsyncStub, account: int
 ) -> None:
     greeting = hello(
-        worker_id="host-1-3f2a",
-        version=version("contentgen-grpc"),
-        creator_version="content-creator 3",
-        labels={"zone": "a"},
+        worker_id="host-1-3f2a", version=VERSION, creator_version="content-creator 3", labels={"zone": "a"}
     )
     await submitted(contentgen, "a topic")
     async with ScriptedWorker(channel, greeting) as worker:
@@ -454,14 +437,14 @@ def history(request: task_pb.GetTaskHistoryRequest, _context: object) -> task_pb
     return task_pb.GetTaskHistoryResponse(points=[quiet, message])
 
 
-def test_the_history_of_tasks_prints_the_golden_screens(request: pytest.FixtureRequest) -> None:
+def test_the_history_of_tasks_prints_the_golden_screens(transcript_of: Callable[[str], Transcript]) -> None:
     with scripted(GetTaskHistory=history) as target:
-        contentgen = Transcript(target, request.config.getoption("--update-golden"))
+        contentgen = transcript_of(target)
         for words in (
             ("task", "stats", "--by", "hour"),
             ("-o", "wide", "task", "stats", "--by", "hour", "--since", "2026-01-31", "--account", "1"),
             ("-o", "jsonl", "task", "stats", "--by", "hour"),
             ("task", "stats", "--since", "2026-01-31"),
         ):
-            contentgen.add(words, run("--scheduler", target, *words))
+            contentgen.run(*words)
         contentgen.check("history")
