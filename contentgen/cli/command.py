@@ -18,7 +18,7 @@ import typer
 from contentgen.cli import contexts
 from contentgen.cli.connection import Connection, Target
 from contentgen.cli.failures import Failure, Status, error_line, status_of
-from contentgen.cli.output import ClosedPipe, Format, Output
+from contentgen.cli.output import Format, Output
 from contentgen.cli.values import option
 from contentgen.client.client import MessageMethods
 from contentgen.client.errors import RequestError
@@ -187,7 +187,7 @@ def _ended(output: Output, body: Callable[[], int | None]) -> int:
     except Failure as error:
         output.complain(str(error))
         return error.status
-    except (ClosedPipe, BrokenPipeError):
+    except BrokenPipeError:
         with suppress(OSError):
             sys.stdout.close()  # else Python would write the rest at its exit, and report that it can't
         return Status.CLOSED_PIPE

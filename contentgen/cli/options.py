@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Annotated, Any
 
@@ -67,21 +67,31 @@ Body = Callable[..., int | None]
 
 
 def stands_for(
-    name: str, options: Sequence[inspect.Parameter], value_of: Callable[[Session, dict[str, Any]], Any]
+    name: str, options: Mapping[str, Any], value_of: Callable[[Session, dict[str, Any]], Any]
 ) -> Callable[[Body], Body]:
-    """The parameter `name` of a command becomes these options; it gets what `value_of` makes of them, by name."""
+    """The parameter `name` of a command becomes several options.
+
+    Args:
+        name: the parameter.
+        options: their annotations, by name.
+        value_of: makes the parameter's value of theirs, which are None or empty if not given.
+    """
+    replacement = [
+        inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for option, annotation in options.items()
+    ]
 
     def decorate(body: Body) -> Body:
         @wraps(body)
         def command(session: Session, **arguments: Any) -> int | None:
-            given = {option.name: arguments.pop(option.name) for option in options}
-            return body(session, **arguments, **{name: value_of(session, given)})
+            values = {option: arguments.pop(option) for option in options}
+            return body(session, **arguments, **{name: value_of(session, values)})
 
         signature = inspect.signature(body, eval_str=True)
         parameters = [
             parameter
             for present in signature.parameters.values()
-            for parameter in (options if present.name == name else [present])
+            for parameter in (replacement if present.name == name else [present])
         ]
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined] # see command
         return command
@@ -89,28 +99,20 @@ def stands_for(
     return decorate
 
 
+def given(_: Session, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of the options that were given; of pairs the last one of a key holds."""
+    set_values = {name: value for name, value in values.items() if value is not None}
+    return {name: dict(value) if isinstance(value, list) else value for name, value in set_values.items()}
+
+
 def with_options(fields: Iterable[Field], *, defaults: bool = True) -> Callable[[Body], Body]:
     """The parameter `given` of a command becomes an option a field. It gets their values by name, of those given.
 
     `defaults`: the help says what holds for a field that is not given.
     """
-    options = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[_WRITTEN[field.kind][0] | None, _option(field, defaults=defaults)],
-        )
-        for field in fields
-    ]
-
-    def given(_: Session, values: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: dict(value) if isinstance(value, list) else value
-            for name, value in values.items()
-            if value is not None
-        }
-
+    options = {
+        field.name: Annotated[_WRITTEN[field.kind][0] | None, _option(field, defaults=defaults)] for field in fields
+    }
     return stands_for("given", options, given)
 
 

@@ -94,13 +94,9 @@ Below = Callable[[Document], str]
 """What stands under a row of a table; empty: nothing."""
 
 
-class ClosedPipe(Exception):
-    """Nobody reads what is written any more."""
-
-
 class _Console(Console):
     def on_broken_pipe(self) -> Never:
-        raise ClosedPipe
+        raise BrokenPipeError
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -157,11 +153,8 @@ class Output:
         if self.tables:
             write_line(self.out, line(document))
         else:
-            self._write(_json(document))
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise ClosedPipe from None
+            sys.stdout.write(_json(document) + "\n")
+        sys.stdout.flush()
 
     def text(self, text: str, document: Document) -> None:
         """Writes `text` for people, and `document` for programs."""
@@ -176,23 +169,17 @@ class Output:
         self.note(f"contentgen: {text}")
 
     def _json(self, document: Document) -> None:
-        self._write(_json(document, indent=None if self.format is Format.JSONL else 2))
+        sys.stdout.write(_json(document, indent=None if self.format is Format.JSONL else 2) + "\n")
 
     def _array(self, documents: Iterable[Document]) -> bool:
         """Writes a JSON array, and returns whether it has any document."""
         separator = "[\n"
         for document in documents:
-            self._write(separator + _json(document), end="")
+            sys.stdout.write(separator + _json(document))
             separator = ",\n"
         has_documents = separator != "[\n"
-        self._write("\n]" if has_documents else "[]")
+        sys.stdout.write("\n]\n" if has_documents else "[]\n")
         return has_documents
-
-    def _write(self, text: str, end: str = "\n") -> None:
-        try:
-            sys.stdout.write(text + end)
-        except BrokenPipeError:
-            raise ClosedPipe from None
 
 
 def _json(document: Document, indent: int | None = None) -> str:

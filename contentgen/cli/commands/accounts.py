@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -12,28 +13,37 @@ from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.workers import pauses
 from contentgen.cli.completion import account_ids
 from contentgen.cli.lists import write_list
-from contentgen.cli.options import All, Limit, PageToken
+from contentgen.cli.options import All, Limit, PageToken, given, stands_for
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
 
 AccountId = Annotated[int, argument("ACCOUNT_ID", "The account.", min=1, autocompletion=account_ids)]
 Name = Annotated[str, argument("NAME", "For people; need not be unique.")]
 NewName = Annotated[str | None, option("For people.")]
-AtOnce = Annotated[int | None, option("Tasks that may run at once; 0: no limit.", min=0, metavar="N")]
-Pending = Annotated[
-    int | None, option("Tasks that may be pending, scheduled ones included; 0: no limit.", min=0, metavar="N")
-]
-Priority = Annotated[
-    int | None, option("Highest priority that submits may have, 1 to 10; 0: no limit.", min=0, max=10, metavar="P")
-]
-AMinute = Annotated[int | None, option("Attempts that may start within any minute; 0: no limit.", min=0, metavar="N")]
-AssetBytes = Annotated[
-    int | None, option("Bytes that may be stored of its files; 0: the schedulers' default.", min=0, metavar="N")
-]
-Weight = Annotated[float | None, option("Share among the accounts that wait, above 0, at most 1000.", metavar="W")]
+QUOTAS = {
+    "max_concurrent_tasks": Annotated[
+        int | None, option("Tasks that may run at once; 0: no limit.", min=0, metavar="N")
+    ],
+    "weight": Annotated[
+        float | None, option("Share among the accounts that wait, above 0, at most 1000.", metavar="W")
+    ],
+    "max_pending_tasks": Annotated[
+        int | None, option("Tasks that may be pending, scheduled ones included; 0: no limit.", min=0, metavar="N")
+    ],
+    "max_priority": Annotated[
+        int | None, option("Highest priority that submits may have, 1 to 10; 0: no limit.", min=0, max=10, metavar="P")
+    ],
+    "max_starts_per_minute": Annotated[
+        int | None, option("Attempts that may start within any minute; 0: no limit.", min=0, metavar="N")
+    ],
+    "max_asset_bytes": Annotated[
+        int | None, option("Bytes that may be stored of its files; 0: the schedulers' default.", min=0, metavar="N")
+    ],
+}
 Active = Annotated[bool | None, option("Whether submits are taken.", "--active/--inactive")]
 
 command = Commands()
+with_quotas = stands_for("quotas", QUOTAS, given)
 
 
 @command(
@@ -42,27 +52,10 @@ command = Commands()
     "contentgen account create newsroom --max-concurrent-tasks 4 --weight 2",
     "contentgen account create bulk --max-pending-tasks 10000 --max-priority 3 --max-starts-per-minute 60",
 )
-def create(
-    session: Session,
-    name: Name,
-    max_concurrent_tasks: AtOnce = None,
-    weight: Weight = None,
-    max_pending_tasks: Pending = None,
-    max_priority: Priority = None,
-    max_starts_per_minute: AMinute = None,
-    max_asset_bytes: AssetBytes = None,
-) -> None:
+@with_quotas
+def create(session: Session, name: Name, *, quotas: Mapping[str, Any]) -> None:
     """Make an account, active at once."""
-    account = session.client.create_account(
-        name,
-        max_concurrent_tasks or 0,
-        1.0 if weight is None else weight,
-        max_pending_tasks=max_pending_tasks or 0,
-        max_priority=max_priority or 0,
-        max_starts_per_minute=max_starts_per_minute or 0,
-        max_asset_bytes=max_asset_bytes or 0,
-    )
-    _show(session, account)
+    _show(session, session.client.create_account(name, **quotas))
 
 
 @command("list", "contentgen account list", "contentgen -o jsonl account list | jq 'select(.active | not)'")
@@ -100,33 +93,20 @@ def _show(session: Session, account: Message) -> None:
     "contentgen account update 1 --inactive",
     "contentgen account update 1 --active --weight 0.5 --name archive",
 )
+@with_quotas
 def update(
     session: Session,
     account_id: AccountId,
     name: NewName = None,
-    max_concurrent_tasks: AtOnce = None,
-    weight: Weight = None,
-    max_pending_tasks: Pending = None,
-    max_priority: Priority = None,
-    max_starts_per_minute: AMinute = None,
-    max_asset_bytes: AssetBytes = None,
+    *,
+    quotas: Mapping[str, Any],
     active: Active = None,
 ) -> None:
     """Change an account: only what is given. It holds for what is submitted and dispatched from now on.
 
     An inactive account submits nothing more; what was submitted continues.
     """
-    options: dict[str, Any] = {
-        "name": name,
-        "max_concurrent_tasks": max_concurrent_tasks,
-        "weight": weight,
-        "max_pending_tasks": max_pending_tasks,
-        "max_priority": max_priority,
-        "max_starts_per_minute": max_starts_per_minute,
-        "max_asset_bytes": max_asset_bytes,
-        "active": active,
-    }
-    if all(value is None for value in options.values()):
-        flags = ", ".join(f"--{field.replace('_', '-')}" for field in options if field != "active")
+    if name is None and active is None and not quotas:
+        flags = ", ".join(f"--{field.replace('_', '-')}" for field in ("name", *QUOTAS))
         raise typer.BadParameter(f"give what to change: {flags}, --active or --inactive")
-    _show(session, session.client.update_account(account_id, **options))
+    _show(session, session.client.update_account(account_id, name=name, active=active, **quotas))

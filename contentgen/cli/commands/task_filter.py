@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 from contentgen.cli import completion, values
@@ -25,10 +25,10 @@ Reasons = Annotated[
 Since = Annotated[str | None, option("Only created then or later; local without a zone.", metavar="TIME")]
 Until = Annotated[str | None, option("Only created earlier than that.", metavar="TIME")]
 OfWorker = Annotated[
-    str,
+    str | None,
     option("Only those that this worker runs, or ran last.", metavar="WORKER_ID", autocompletion=completion.worker_ids),
 ]
-Topic = Annotated[str, option("Only with this text in the topic, in any case.", metavar="TEXT")]
+Topic = Annotated[str | None, option("Only with this text in the topic, in any case.", metavar="TEXT")]
 
 
 class Selection(NamedTuple):
@@ -40,35 +40,33 @@ class Selection(NamedTuple):
     """Whether any option of the filter was given."""
 
 
-def _conditions(
-    session: Session,
-    account: OnlyAccount = None,
-    status: Statuses = None,
-    label: Labels = None,
-    schedule: OfSchedule = None,
-    reason: Reasons = None,
-    since: Since = None,
-    until: Until = None,
-    worker: OfWorker = "",
-    topic: Topic = "",
-) -> dict[str, Any]:
-    return {
-        "account_id": session.accounts(account),
-        "status": values.states(TASK_STATUS, status or ()),
-        "labels": values.pairs(label),
-        "schedule_id": schedule,
-        "error_reasons": reason or (),
-        "created_after": values.moment(since),
-        "created_before": values.moment(until),
-        "worker_id": worker,
-        "topic": topic,
+_OPTIONS = {
+    "account": OnlyAccount,
+    "status": Statuses,
+    "label": Labels,
+    "schedule": OfSchedule,
+    "reason": Reasons,
+    "since": Since,
+    "until": Until,
+    "worker": OfWorker,
+    "topic": Topic,
+}
+
+
+def _selection(session: Session, options: Mapping[str, Any]) -> Selection:
+    conditions = {
+        "account_id": session.accounts(options["account"]),
+        "status": values.states(TASK_STATUS, options["status"] or ()),
+        "labels": values.pairs(options["label"]),
+        "schedule_id": options["schedule"],
+        "error_reasons": options["reason"] or (),
+        "created_after": values.moment(options["since"]),
+        "created_before": values.moment(options["until"]),
+        "worker_id": options["worker"] or "",
+        "topic": options["topic"] or "",
     }
+    return Selection(conditions, any(value not in (None, "", []) for value in options.values()))
 
 
-def _selection(session: Session, options: dict[str, Any]) -> Selection:
-    return Selection(_conditions(session, **options), any(value not in (None, "", []) for value in options.values()))
-
-
-_, *_OPTIONS = inspect.signature(_conditions, eval_str=True).parameters.values()
-selects = stands_for("selection", [option.replace(kind=option.KEYWORD_ONLY) for option in _OPTIONS], _selection)
-"""The parameter `selection` of a command, its last, becomes the options of the filter."""
+selects = stands_for("selection", _OPTIONS, _selection)
+"""The parameter `selection` of a command becomes the options of the filter."""
