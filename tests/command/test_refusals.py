@@ -134,7 +134,6 @@ WRONG = {
     "nothing to change of an entry": (["pool", "update", "1"], "--priority, --schedule-time or --unschedule"),
     "a time that is taken away": (["pool", "update", "1", "--unschedule", "--schedule-time", "+1h"], "contradict"),
     "a state of the pool that does not exist": (["pool", "list", "--status", "lost"], "lost"),
-    "neither a topic nor a file": (["task", "submit", "-a", "1"], "either TOPIC or --file"),
     "a topic and a file": (["task", "submit", "-a", "1", "-f", "x.csv", "a topic"], "either TOPIC or --file"),
     "a file that is not there": (["task", "submit", "-a", "1", "-f", "none.csv"], "none.csv can't be read"),
     "a run without a file": (["task", "submit", "-a", "1", "--run", "x", "a topic"], "go with --file"),
