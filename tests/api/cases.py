@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,13 @@ class Bad(Case):
 def not_found(rpc: str, request: Mapping[str, Any], resource_type: str, resource_id: str = NOTHING) -> Bad:
     metadata = {"resource_type": resource_type, "resource_id": resource_id}
     return Bad(rpc, request, StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", metadata=metadata)
+
+
+def about_one(resource_type: str, *rpcs: str, missing_id: str = NOTHING) -> Iterator[Bad]:
+    """RPCs about one thing are refused without its id, and with the id of nothing."""
+    for rpc in rpcs:
+        yield Bad(rpc, {}, fields=(f"{resource_type}_id",))
+        yield not_found(rpc, {f"{resource_type}_id": missing_id}, resource_type, missing_id)
 
 
 def wrong_state(rpc: str, request: Mapping[str, Any], current: str, required: str) -> Bad:

@@ -15,6 +15,7 @@ from tests.api.cases import (
     Bad,
     Good,
     The,
+    about_one,
     account,
     content,
     delivery,
@@ -525,13 +526,20 @@ GOOD = [
         },
     ),
 ]
-BY_CONTENT_ID = ("GetContent", "ReopenContent", "ReleaseReview", "RetryPublish", "RemoveFromPublishPool")
-BY_IT_AND_MORE = ("ClaimReview", "ListContentRevisions", "DeleteContent", "ListPublishAttempts")
 OTHER_LISTS = ("ListContents", "ListPublishPool", "ListAccounts", "GetWorkerPool", "ListAuditEvents", "ListWebhooks")
 BAD = [
+    *about_one("content", "GetContent", "ReopenContent", "ReleaseReview", "RetryPublish", "RemoveFromPublishPool"),
+    *about_one("account", "GetAccount", "DeactivateAccount"),
+    *about_one("schedule", "GetSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule"),
+    *about_one("worker", "DrainWorker", "UndrainWorker", missing_id="nobody"),
+    *about_one("webhook", "GetWebhook", "DeleteWebhook", "RotateWebhookSecret", "PingWebhook"),
+    *about_one("delivery", "RedeliverWebhook"),
+    *(
+        not_found(name, {"content_id": NOTHING}, "content")
+        for name in ("ClaimReview", "ListContentRevisions", "DeleteContent", "ListPublishAttempts")
+    ),
+    not_found("ListDeliveries", {"webhook_id": NOTHING}, "webhook"),
     *(Bad(name, OTHER_PAGE, fields=("page_token",)) for name in OTHER_LISTS),
-    *(Bad(name, {}, fields=("content_id",)) for name in BY_CONTENT_ID),
-    *(not_found(name, {"content_id": NOTHING}, "content") for name in (*BY_CONTENT_ID, *BY_IT_AND_MORE)),
     Bad(
         "ListContents",
         {
@@ -667,8 +675,6 @@ BAD = [
     ),
     Bad("CreateAccount", {"max_concurrent_tasks": -1}, fields=("name", "max_concurrent_tasks")),
     Bad("CreateAccount", {"name": "n" * 201, "weight": 0}, fields=("name", "weight")),
-    Bad("GetAccount", {}, fields=("account_id",)),
-    not_found("GetAccount", {"account_id": NOTHING}, "account"),
     Bad("ListAccounts", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
     Bad("UpdateAccount", {}, fields=("account.account_id", "update_mask")),
     Bad(
@@ -677,8 +683,6 @@ BAD = [
         fields=("update_mask.paths[1]", "update_mask.paths[2]", "account.name"),
     ),
     not_found("UpdateAccount", {"account": {"account_id": NOTHING}, "update_mask": "active"}, "account"),
-    Bad("DeactivateAccount", {}, fields=("account_id",)),
-    not_found("DeactivateAccount", {"account_id": NOTHING}, "account"),
     Bad("CreateSchedule", {}, fields=("account_id", "cron", "template", "template.topic")),
     Bad(
         "CreateSchedule",
@@ -731,16 +735,7 @@ BAD = [
     ),
     not_found("UpdateSchedule", {"schedule": {"schedule_id": NOTHING}, "update_mask": "paused"}, "schedule"),
     Bad("GetNextRuns", {"cron": "0 0 30 2 *", "time_zone": "Mars"}, fields=("cron", "time_zone")),
-    *(
-        case
-        for name in ("GetSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule")
-        for case in (Bad(name, {}, fields=("schedule_id",)), not_found(name, {"schedule_id": NOTHING}, "schedule"))
-    ),
     Bad("GetWorkerPool", {"page_size": -1, "page_token": "?"}, fields=("page_size", "page_token")),
-    Bad("DrainWorker", {}, fields=("worker_id",)),
-    not_found("DrainWorker", {"worker_id": "nobody"}, "worker", "nobody"),
-    Bad("UndrainWorker", {}, fields=("worker_id",)),
-    not_found("UndrainWorker", {"worker_id": "nobody"}, "worker", "nobody"),
     Bad("ResizeWorker", {"worker_id": " ", "slots": 1_001}, fields=("worker_id", "slots")),
     Bad("ResizeWorker", worker("connected"), fields=("slots",)),
     not_found("ResizeWorker", {"worker_id": "nobody", "slots": 1}, "worker", "nobody"),
@@ -754,14 +749,6 @@ BAD = [
         fields=("url", "event_types[1]"),
     ),
     not_found("CreateWebhook", {"account_id": NOTHING, "url": URL, "event_types": EVENTS}, "account"),
-    *(
-        Bad(name, {}, fields=("webhook_id",))
-        for name in ("GetWebhook", "DeleteWebhook", "RotateWebhookSecret", "PingWebhook")
-    ),
-    *(
-        not_found(name, {"webhook_id": NOTHING}, "webhook")
-        for name in ("GetWebhook", "DeleteWebhook", "RotateWebhookSecret", "PingWebhook", "ListDeliveries")
-    ),
     Bad("RotateWebhookSecret", {**HOOK, "overlap": "604801s"}, fields=("overlap",)),
     Bad("UpdateWebhook", {}, fields=("webhook.webhook_id", "update_mask")),
     Bad(
@@ -772,7 +759,5 @@ BAD = [
     not_found("UpdateWebhook", {"webhook": {"webhook_id": NOTHING}, "update_mask": "active"}, "webhook"),
     Bad("ListDeliveries", {"status": 9, "page_size": -1}, fields=("webhook_id", "status", "page_size")),
     Bad("ListDeliveries", {**HOOK, **OTHER_PAGE}, fields=("page_token",)),
-    Bad("RedeliverWebhook", {}, fields=("delivery_id",)),
-    not_found("RedeliverWebhook", {"delivery_id": NOTHING}, "delivery"),
     wrong_state("RedeliverWebhook", delivery("undeliverable"), "inactive", "active"),
 ]

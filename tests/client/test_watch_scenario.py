@@ -52,19 +52,6 @@ def test_a_watch_outlives_its_scheduler_and_misses_and_doubles_nothing(stack: St
     assert lives(events) == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)] for task_id in task_ids}
 
 
-def test_a_watch_goes_on_with_a_token_on_another_scheduler(stack: Stack) -> None:
-    one, other = stack.scheduler("one").start(), stack.scheduler("other").start()
-    account = one.client.create_account()
-    with ContentGenerationClient(one.target) as client, client.watch(account_id=account) as watch:
-        task_id = client.submit_task(account, "seen by both")
-        submitted = next(watch)
-    stack.worker("a", one, CREATOR_CLI_PATH=str(quick_creator(stack.folder))).start()
-    one.client.wait_completed(task_id, within=LIMIT)
-    with ContentGenerationClient(other.target) as client:
-        rest = islice(client.watch(account_id=account, resume_token=submitted["resume_token"]), 3)
-        assert lives([submitted, *rest]) == {task_id: [(None, "pending"), *pairwise(WHOLE_LIFE)]}
-
-
 # The snippets of docs/client.md, one after the other, against a scheduler and a worker.
 
 
