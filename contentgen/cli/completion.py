@@ -83,10 +83,9 @@ def _first(pages: Pages[T]) -> Sequence[T]:
 
 def _target(context: typer.Context) -> Target:
     """The scheduler that the words before name; what stands behind the command's name wins."""
-    parameters = {
-        **context.find_root().params,
-        **{name: value for name, value in context.params.items() if name == "scheduler" and value},
-    }
+    parameters = {**context.find_root().params}
+    if scheduler := context.params.get("scheduler"):
+        parameters["scheduler"] = scheduler
     flags = {variable: parameters.get(key) for key, variable in contexts.SETTINGS.items() if key != "account"}
     return Target.of(flags, contexts.variables(parameters.get("context_name"), flags))
 

@@ -7,10 +7,9 @@ derived from gRPC's message. gRPC's texts are no contract: what is not recognise
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import NamedTuple
 
 from contentgen.cli.cells import line
 from contentgen.cli.connection import Target
@@ -18,13 +17,6 @@ from contentgen.client.errors import RequestError
 from contentgen.validity import describe_expiry, earliest_expiry
 
 _NAME_IT = "start one (contentgen-scheduler), or name it by --scheduler or CONTENTGEN_SCHEDULER"
-
-
-class _Cause(NamedTuple):
-    pattern: re.Pattern[str]
-    cause: str
-    """May refer to groups of the pattern."""
-    advice: Callable[[Target], str]
 
 
 def _who_hangs_up(target: Target) -> str:
@@ -50,35 +42,36 @@ def _end_of(pem: bytes | None) -> str | None:
     return describe_expiry(end, now) if end and end <= now else None
 
 
-_CAUSES = (
-    _Cause(re.compile(r"Failed to connect to remote host: (.+?)\)?$"), r"\1", lambda _: _NAME_IT),
-    _Cause(re.compile(r"lookup failed|Domain name not found"), "no such host", lambda _: _NAME_IT),
-    _Cause(re.compile(r"certificate has expired"), "its certificate has expired", _what_has_expired),
-    _Cause(
-        re.compile(r"certificate is not yet valid"),
+_CAUSES: Sequence[tuple[str, str, Callable[[Target], str]]] = (
+    (r"Failed to connect to remote host: (.+?)\)?$", r"\1", lambda _: _NAME_IT),
+    (r"lookup failed|Domain name not found", "no such host", lambda _: _NAME_IT),
+    (r"certificate has expired", "its certificate has expired", _what_has_expired),
+    (
+        r"certificate is not yet valid",
         "its certificate is not valid yet",
         lambda _: "compare the clocks of this machine and of the one that made the certificate",
     ),
-    _Cause(
-        re.compile(r"Hostname Verification Check failed|not in peer certificate"),
+    (
+        r"Hostname Verification Check failed|not in peer certificate",
         "its certificate is for another name",
         lambda _: "call it by a name or address that its CONTENTGEN_TLS_CERT has as subjectAltName, or replace that",
     ),
-    _Cause(
-        re.compile(r"CERTIFICATE_VERIFY_FAILED"),
+    (
+        r"CERTIFICATE_VERIFY_FAILED",
         "its certificate is not trusted",
         lambda _: "CONTENTGEN_TLS_CA should be the authority that signed it",
     ),
-    _Cause(re.compile(r"WRONG_VERSION_NUMBER"), "it speaks no TLS", lambda _: "unset CONTENTGEN_TLS_CA"),
-    _Cause(re.compile(r"SSL|[Hh]andshake"), "the TLS handshake failed", lambda _: "look at CONTENTGEN_TLS_CA"),
-    _Cause(re.compile(r"Socket closed|Connection reset"), "it hangs up", _who_hangs_up),
+    (r"WRONG_VERSION_NUMBER", "it speaks no TLS", lambda _: "unset CONTENTGEN_TLS_CA"),
+    (r"SSL|[Hh]andshake", "the TLS handshake failed", lambda _: "look at CONTENTGEN_TLS_CA"),
+    (r"Socket closed|Connection reset", "it hangs up", _who_hangs_up),
 )
+"""What gRPC's message matches, the cause, which may refer to groups of that, and the advice."""
 
 
 def unreachable(message: str, target: Target) -> str:
     """One line: that there is no connection, why, and what to do."""
     for pattern, cause, advice in _CAUSES:
-        if match := pattern.search(message):
+        if match := re.search(pattern, message):
             return f"cannot reach the scheduler at {target.scheduler} ({match.expand(cause)}): {advice(target)}"
     return f"cannot reach the scheduler at {target.scheduler} ({line(message)}): {_NAME_IT}"
 

@@ -68,6 +68,7 @@ NEW_SCHEDULE = {
     "create_time": str,
     "last_error": "",
 }
+POOL_COUNTS = {"num_workers": lambda count: count >= 1, "active_workers": int, "total_queue_size": str}
 URL = "https://news.example/hook"
 EVENTS = ["task.ended", "publish.failed"]
 HOOK = webhook("hook")
@@ -413,9 +414,7 @@ GOOD = [
         "GetWorkerPool",
         {"page_size": The("workers", "all")},
         {
-            "num_workers": lambda count: count >= 1,
-            "active_workers": int,
-            "total_queue_size": str,
+            **POOL_COUNTS,
             "workers": lambda workers: (
                 {"running", "slots", "busy_slots", "queue_size", "draining"} <= workers[0].keys()
             ),
@@ -425,13 +424,7 @@ GOOD = [
     Good(
         "GetWorkerPool",
         {"page_size": The("workers", "one")},
-        {
-            "num_workers": lambda count: count >= 1,
-            "active_workers": int,
-            "total_queue_size": str,
-            "workers": [{"worker_id": str}],
-            "next_page_token": str,
-        },
+        {**POOL_COUNTS, "workers": [{"worker_id": str}], "next_page_token": str},
     ),
     Good("DrainWorker", worker("connected"), {"worker": {**worker("connected"), "draining": True, "running": False}}),
     Good(

@@ -84,6 +84,13 @@ FOUND: dict[str, Any] = {
     "query": "coffee",
     "oldest_first": True,
 }
+REVIEW: dict[str, Any] = {
+    "approve": True,
+    "comment": "well done",
+    "etag": "e",
+    "reviewer": "anna",
+    "scheduled_at": "2030-01-31",
+}
 TEXTS = {
     "title": "a title",
     "body": "a text",
@@ -134,21 +141,8 @@ CALLS: dict[str, Callable[[ContentGenerationClient], Any]] = {
     "HandleTimeouts": lambda client: client.handle_timeout_tasks(1),
     "GetContent": lambda client: client.get_content(7),
     "ListContents": lambda client: list(client.iter_contents(1, "approved", **FOUND)),
-    "ReviewContent": lambda client: client.review_content(
-        7, approve=True, comment="well done", etag="e", reviewer="anna", scheduled_at="2030-01-31"
-    ),
-    "BatchReviewContents": lambda client: client.review_contents(
-        [
-            {
-                "content_id": 7,
-                "approve": True,
-                "comment": "well done",
-                "etag": "e",
-                "reviewer": "anna",
-                "scheduled_at": "2030-01-31",
-            }
-        ]
-    ),
+    "ReviewContent": lambda client: client.review_content(7, **REVIEW),
+    "BatchReviewContents": lambda client: client.review_contents([{"content_id": 7, **REVIEW}]),
     "ReopenContent": lambda client: client.reopen_content(7),
     "ClaimReview": lambda client: client.claim_review(1, content_id=7, lease=60, reviewer="anna"),
     "ReleaseReview": lambda client: client.release_review(7),
@@ -367,11 +361,8 @@ def test_an_update_of_an_entry_changes_only_the_given_fields(
     client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00")
     client.update_publish_pool_entry(7, unschedule=True)
     requests = scheduler.requests("UpdatePublishPoolEntry")
-    assert [list(request.update_mask.paths) for request in requests] == [
-        ["priority"],
-        ["schedule_time"],
-        ["schedule_time"],
-    ]
+    paths = [path for request in requests for path in request.update_mask.paths]
+    assert paths == ["priority", "schedule_time", "schedule_time"]
     assert [request.entry.HasField("schedule_time") for request in requests] == [False, True, False]
     with pytest.raises(ValueError, match="no schedule_time"):
         client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00", unschedule=True)

@@ -11,25 +11,6 @@ from contentgen.cli.options import OnlyAccount, Statuses, stands_for
 from contentgen.cli.values import option
 from contentgen.client.documents import TASK_STATUS
 
-Labels = Annotated[
-    list[str] | None, option("Only with this label; several times.", "--label", "-l", metavar="KEY=VALUE")
-]
-OfSchedule = Annotated[
-    int | None,
-    option("Only those that this schedule submitted.", metavar="ID", min=1, autocompletion=completion.schedule_ids),
-]
-Reasons = Annotated[
-    list[str] | None,
-    option("Only with an error of this reason, such as CREATOR_ERROR; several times.", metavar="REASON"),
-]
-Since = Annotated[str | None, option("Only created then or later; local without a zone.", metavar="TIME")]
-Until = Annotated[str | None, option("Only created earlier than that.", metavar="TIME")]
-OfWorker = Annotated[
-    str | None,
-    option("Only those that this worker runs, or ran last.", metavar="WORKER_ID", autocompletion=completion.worker_ids),
-]
-Topic = Annotated[str | None, option("Only with this text in the topic, in any case.", metavar="TEXT")]
-
 
 class Selection(NamedTuple):
     """Which tasks a command is about."""
@@ -43,13 +24,26 @@ class Selection(NamedTuple):
 _OPTIONS = {
     "account": OnlyAccount,
     "status": Statuses,
-    "label": Labels,
-    "schedule": OfSchedule,
-    "reason": Reasons,
-    "since": Since,
-    "until": Until,
-    "worker": OfWorker,
-    "topic": Topic,
+    "label": Annotated[
+        list[str] | None, option("Only with this label; several times.", "--label", "-l", metavar="KEY=VALUE")
+    ],
+    "schedule": Annotated[
+        int | None,
+        option("Only those that this schedule submitted.", metavar="ID", min=1, autocompletion=completion.schedule_ids),
+    ],
+    "reason": Annotated[
+        list[str] | None,
+        option("Only with an error of this reason, such as CREATOR_ERROR; several times.", metavar="REASON"),
+    ],
+    "since": Annotated[str | None, option("Only created then or later; local without a zone.", metavar="TIME")],
+    "until": Annotated[str | None, option("Only created earlier than that.", metavar="TIME")],
+    "worker": Annotated[
+        str | None,
+        option(
+            "Only those that this worker runs, or ran last.", metavar="WORKER_ID", autocompletion=completion.worker_ids
+        ),
+    ],
+    "topic": Annotated[str | None, option("Only with this text in the topic, in any case.", metavar="TEXT")],
 }
 
 
