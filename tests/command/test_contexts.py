@@ -1,21 +1,24 @@
-"""Contexts and TLS of the command: what they hold, and what wins."""
+"""Contexts, TLS and the token of the command: what they hold, and what wins."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
 import pytest
 
 from contentgen.cli import contexts
+from contentgen.v1 import system_service_pb2 as system_pb
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as worker_pool_pb
+from scheduler_svc.replica.replica import Replica
 from tests.command.transcript import SCHEDULER, Deployment, Ran, Transcript, run
-from tests.harness.credentials import make_signed
+from tests.harness.credentials import line, make_signed, write
+from tests.harness.replicas import serving
 from tests.harness.scripted_server import ScriptedServices, scripted
 
 pytestmark = pytest.mark.contract
@@ -213,3 +216,35 @@ def test_tls_to_a_plaintext_server_is_refused_with_advice(certificates: Path) ->
         result = run(*flags(certificates), "-s", target, "dispatch", "pause", "--all")
     assert result.status == 4
     assert "it speaks no TLS): unset CONTENTGEN_TLS_CA" in result.err
+
+
+# Whose token it is.
+
+
+@pytest.fixture
+async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
+    tokens = write(tmp_path / "tokens", line("博客", "publisher", [2, 1], "site-token"), line("w", "worker"))
+    async with serving(db_url, tokens_file=tokens) as replica:
+        yield replica
+
+
+async def test_whoami_prints_the_golden_screens(contentgen: Transcript, monkeypatch: pytest.MonkeyPatch) -> None:
+    await contentgen("whoami")
+    monkeypatch.setenv("CONTENTGEN_TOKEN", "site-token")
+    await contentgen("whoami")
+    await contentgen("-o", "json", "whoami")
+    monkeypatch.setenv("CONTENTGEN_TOKEN", "w-token")
+    await contentgen("whoami")
+    await contentgen("-o", "jsonl", "whoami")
+    contentgen.check("whoami")
+
+
+def test_whoami_says_that_no_tokens_are_required() -> None:
+    answer = system_pb.GetCallerResponse(role="operator", methods=["TaskService/GetTask", "TaskService/WaitTask"])
+    with scripted(GetCaller=lambda request, context: answer) as target:
+        assert run("-s", target, "whoami").out.splitlines() == [
+            "role         operator",
+            "accounts     all",
+            "tokens       none are required: every caller may call everything",
+            "TaskService  GetTask, WaitTask",
+        ]

@@ -1,9 +1,9 @@
-"""Commands that control workers, dispatch and accounts, and submits of a file's rows."""
+"""Commands that control workers, dispatch, accounts and webhooks, and submits of a file's rows."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
+from scheduler_svc.replica.replica import Replica
 from tests.command.transcript import Transcript, run
+from tests.harness.replicas import serving
 from tests.harness.scripted_server import Refused, ScriptedServices
 
 pytestmark = pytest.mark.contract
@@ -217,3 +219,45 @@ def test_a_file_in_another_encoding_is_refused(name: str, tmp_path: Path) -> Non
     (tmp_path / name).write_bytes(b"topic\n\xe9t\xe9\n")
     result = run("task", "submit", "-a", "1", "-f", str(tmp_path / name))
     assert (result.status, "should be UTF-8" in result.err) == (2, True)
+
+
+# What the commands about webhooks print. Nothing listens where the webhooks lead to.
+
+
+URL = "https://127.0.0.1:1/hook"
+
+
+@pytest.fixture
+async def replica(db_url: str) -> AsyncIterator[Replica]:
+    async with serving(db_url, webhook_allow="127.0.0.1") as replica:
+        yield replica
+
+
+async def test_webhook_commands_print_the_golden_screens(contentgen: Transcript, account: int) -> None:
+    await contentgen("webhook", "list")
+    await contentgen("webhook", "create", URL)
+    await contentgen("webhook", "create", URL, "-e", "task.ended", "-e", "publish.failed", "--account", str(account))
+    await contentgen("webhook", "create", "https://10.0.0.1/")
+    await contentgen("webhook", "ping", "1")
+    await contentgen("webhook", "list")
+    await contentgen("-o", "wide", "webhook", "list", "--account", str(account))
+    await contentgen("webhook", "show", "1")
+    await contentgen("-o", "json", "webhook", "show", "2")
+    await contentgen("webhook", "deliveries", "1")
+    await contentgen("-o", "wide", "webhook", "deliveries", "1", "--status", "exhausted")
+    await contentgen("-o", "jsonl", "webhook", "deliveries", "1")
+    await contentgen("webhook", "deliveries", "2")
+    await contentgen("webhook", "rotate", "2", "--overlap", "1h")
+    await contentgen("webhook", "update", "1")
+    await contentgen("webhook", "update", "1", "--inactive", "-e", "task.ended")
+    await contentgen("webhook", "redeliver", "1", "99")
+    await contentgen("webhook", "delete", "1", "1")
+    await contentgen("-o", "json", "webhook", "show", "1")
+    contentgen.check("webhooks")
+
+
+async def test_a_delivery_is_sent_again(contentgen: Transcript, account: int) -> None:
+    await contentgen("webhook", "create", URL)
+    await contentgen("webhook", "ping", "1")
+    result = await contentgen("webhook", "redeliver", "1")
+    assert (result.status, result.out) == (0, "delivery 1 is pending\n")
