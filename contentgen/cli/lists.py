@@ -91,11 +91,11 @@ def each(
     session: Session,
     ids: Sequence[Id],
     call: Callable[[Id], Document | Message],
-    line: Callable[[Document], str | Text],
+    line: str | Callable[[Document], str | Text],
 ) -> int:
-    """Makes the calls as `each_of` does, and writes a line for each that is done."""
+    """Makes the calls as `each_of` does, and writes a line for each that is done; a text names fields in braces."""
 
     def write(console: Console, document: Document) -> None:
-        write_line(console, as_text(line(document)))
+        write_line(console, as_text(line.format_map(document) if isinstance(line, str) else line(document)))
 
     return each_of(session, ids, call, lambda done: session.output.each(done, write, several=len(ids) > 1))

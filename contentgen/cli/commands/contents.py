@@ -117,10 +117,7 @@ def delete(
             session.client.delete_content(content_id, force=force)
         return {"content_id": content_id, "deleted": not dry_run}
 
-    def line(deletion: Document) -> str:
-        return f"content {deletion['content_id']} {'would be' if dry_run else 'is'} deleted"
-
-    return each(session, content_ids, deleted, line)
+    return each(session, content_ids, deleted, f"content {{content_id}} {'would be' if dry_run else 'is'} deleted")
 
 
 Title = Annotated[str | None, option("The title.")]

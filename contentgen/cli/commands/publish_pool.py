@@ -101,11 +101,7 @@ def retry(session: Session, content_ids: ContentIds) -> int:
 
     A content that waits for its next attempt waits no longer.
     """
-
-    def line(entry: Document) -> str:
-        return f"content {entry['content_id']} is {entry['status']}"
-
-    return each(session, content_ids, session.client.retry_publish, line)
+    return each(session, content_ids, session.client.retry_publish, "content {content_id} is {status}")
 
 
 @command("remove", "contentgen pool remove 17")
@@ -116,9 +112,7 @@ def remove(session: Session, content_ids: ContentIds) -> int:
         session.client.remove_from_publish_pool(content_id)
         return {"content_id": content_id, "removed": True}
 
-    return each(
-        session, content_ids, removed, lambda entry: f"content {entry['content_id']} is out of the publish pool"
-    )
+    return each(session, content_ids, removed, "content {content_id} is out of the publish pool")
 
 
 @command("attempts", "contentgen pool attempts 17")

@@ -108,11 +108,7 @@ def reopen(session: Session, content_ids: ContentIds) -> int:
 
     Not what a publisher has claimed, nor what is published.
     """
-
-    def line(content: Document) -> str:
-        return f"content {content['content_id']} waits for its review"
-
-    return each(session, content_ids, session.client.reopen_content, line)
+    return each(session, content_ids, session.client.reopen_content, "content {content_id} waits for its review")
 
 
 @command(
@@ -154,11 +150,7 @@ def regenerate(session: Session, content_id: ContentId, feedback: Feedback) -> N
 @command("release", "contentgen content release 17")
 def release(session: Session, content_ids: ContentIds) -> int:
     """End claims of reviews: the contents can be given to others. An operator ends anybody's."""
-
-    def line(content: Document) -> str:
-        return f"nobody holds content {content['content_id']}"
-
-    return each(session, content_ids, session.client.release_review, line)
+    return each(session, content_ids, session.client.release_review, "nobody holds content {content_id}")
 
 
 def _one_by_one(session: Session, content_ids: Sequence[int] | Iterator[int], comment: str, reviewer: str) -> int:

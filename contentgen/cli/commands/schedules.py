@@ -171,23 +171,19 @@ def next_(session: Session, cron: CronLine, time_zone: TimeZone = None) -> None:
 @command("pause", "contentgen schedule pause 3 4")
 def pause(session: Session, schedule_ids: ScheduleIds) -> int:
     """Stop the ticks of schedules, until they are resumed. Their tasks continue."""
-    return each(
-        session, schedule_ids, session.client.pause_schedule, lambda schedule: f"{schedule['schedule_id']}  paused"
-    )
+    return each(session, schedule_ids, session.client.pause_schedule, "{schedule_id}  paused")
 
 
 @command("resume", "contentgen schedule resume 3 4")
 def resume(session: Session, schedule_ids: ScheduleIds) -> int:
     """Let paused schedules continue. Ticks of the time between are not caught up."""
-    return each(
-        session, schedule_ids, session.client.resume_schedule, lambda schedule: f"{schedule['schedule_id']}  active"
-    )
+    return each(session, schedule_ids, session.client.resume_schedule, "{schedule_id}  active")
 
 
 @command("run", "contentgen schedule run 3", "id=$(contentgen schedule run 3)")
 def run(session: Session, schedule_ids: ScheduleIds) -> int:
     """Submit the task of schedules now, beside their ticks, and print its id. Paused ones too."""
-    return each(session, schedule_ids, session.client.run_schedule, lambda task: str(task["task_id"]))
+    return each(session, schedule_ids, session.client.run_schedule, "{task_id}")
 
 
 @command("delete", "contentgen schedule delete 3", "contentgen schedule delete 3 4 --yes")
@@ -200,4 +196,4 @@ def delete(session: Session, schedule_ids: ScheduleIds, yes: Yes = False) -> int
         session.client.delete_schedule(schedule_id)
         return {"schedule_id": schedule_id, "deleted": True}
 
-    return each(session, schedule_ids, deleted, lambda schedule: f"{schedule['schedule_id']}  deleted")
+    return each(session, schedule_ids, deleted, "{schedule_id}  deleted")

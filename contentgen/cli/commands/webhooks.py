@@ -115,7 +115,7 @@ def delete(session: Session, webhook_ids: WebhookIds, yes: Yes = False) -> int:
         session.client.delete_webhook(webhook_id)
         return {"webhook_id": webhook_id, "deleted": True}
 
-    return each(session, webhook_ids, deleted, lambda webhook: f"webhook {webhook['webhook_id']} is deleted")
+    return each(session, webhook_ids, deleted, "webhook {webhook_id} is deleted")
 
 
 @command("rotate", "contentgen webhook rotate 3", "contentgen webhook rotate 3 --overlap 1h")
@@ -167,8 +167,4 @@ def deliveries(
 )
 def redeliver(session: Session, delivery_ids: DeliveryIds) -> int:
     """Send deliveries again, with the same webhook-id; of those that wait it takes the wait away."""
-
-    def line(delivery: Document) -> str:
-        return f"delivery {delivery['delivery_id']} is {delivery['status']}"
-
-    return each(session, delivery_ids, session.client.redeliver_webhook, line)
+    return each(session, delivery_ids, session.client.redeliver_webhook, "delivery {delivery_id} is {status}")
