@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -33,53 +32,41 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
         yield lambda count: bars.update(bar, completed=count)
 
 
-def progress(console: Console) -> LiveProgress | PlainProgress:
-    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[Sequence[Document]], None]]:
+    """Shows tasks in live lines on a terminal, and in a line for each change of a task without one.
+
+    Live lines are gone at the end, where the result follows, but not after Ctrl-C, when somebody may want to know the
+    ids.
+    """
+    if not console.is_terminal:
+        yield _changes(console)
+        return
+    with Live(console=console, refresh_per_second=_REFRESH_PER_SECOND) as live:
+        yield lambda tasks: live.update(_grid(tasks))
+        live.transient = True
 
 
-class PlainProgress:
-    def __init__(self, console: Console) -> None:
-        self._to = console
-        self._seen: dict[str, str] = {}
+def _changes(console: Console) -> Callable[[Sequence[Document]], None]:
+    seen: dict[str, str] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def show(self, tasks: Sequence[Document]) -> None:
+    def show(tasks: Sequence[Document]) -> None:
         for task in tasks:
             text = f"{task['task_id']}  {task['status']:<10}  {_said(task)}".rstrip()
-            if self._seen.get(task["task_id"]) != text:
-                self._seen[task["task_id"]] = text
-                self._to.print(text, soft_wrap=True)
+            if seen.get(task["task_id"]) != text:
+                seen[task["task_id"]] = text
+                console.print(text, soft_wrap=True)
+
+    return show
 
 
-class LiveProgress:
-    """Shows all tasks in a few lines, drawn again and again. They are gone at the end, where the result follows,
-    but not after Ctrl-C, when somebody may want to know the ids.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, refresh_per_second=_REFRESH_PER_SECOND)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._live.transient = kind is None
-        self._live.stop()
-
-    def show(self, tasks: Sequence[Document]) -> None:
-        grid = Table.grid(padding=(0, 2))
+def _grid(tasks: Sequence[Document]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for _ in range(4):
         grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True, overflow="ellipsis")
-        for task in tasks:
-            grid.add_row(task["task_id"], cells.state(task["status"]), _bar(task), Text(_said(task)))
-        self._live.update(grid)
+    for task in tasks:
+        grid.add_row(task["task_id"], cells.state(task["status"]), _bar(task), Text(_said(task)))
+    return grid
 
 
 def _bar(task: Document) -> ProgressBar:

@@ -77,8 +77,8 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
     deadline = None if limit is None else time.monotonic() + limit
     tasks, outage_backoff = _look(session.connection, task_ids), Backoff(PATIENCE, at_first=0.0)
     outage_backoff.reset()
-    with progress(session.output.err) as display:
-        display.show(tasks)
+    with progress(session.output.err) as show:
+        show(tasks)
         while (open_task_id := _open(tasks)) and (deadline is None or time.monotonic() < deadline):
             try:
                 pause = LOOK_AGAIN if deadline is None else min(max(deadline - time.monotonic(), 0.0), LOOK_AGAIN)
@@ -91,7 +91,7 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
                 time.sleep(pause_after)
             else:
                 outage_backoff.reset()
-                display.show(tasks)
+                show(tasks)
     if any(task["end_time"] is not None and task["status"] != "completed" for task in tasks):
         return tasks, Status.FAILED
     return tasks, Status.DONE if all(task["end_time"] for task in tasks) else Status.WRONG_STATE
