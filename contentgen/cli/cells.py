@@ -76,9 +76,11 @@ def state_and_progress(task: dict[str, Any]) -> Text:
 
 
 def progress(task: dict[str, Any]) -> str:
-    """`40 % draft`; empty where the CLI has said nothing."""
-    report = task["progress"]
-    return line(f"{report['percent']} % {report['step'] or ''}").rstrip() if report else ""
+    """`40 % draft  half of it`; empty where the CLI has said nothing."""
+    if not (report := task["progress"]):
+        return ""
+    step = line(f"{report['percent']} % {report['step'] or ''}")
+    return f"{step}  {line(report['message'])}".rstrip()
 
 
 def error(task: dict[str, Any]) -> str:

@@ -80,7 +80,7 @@ def _said(task: Document) -> str:
     if task["status"] == "pending":
         return f"after {cells.error(task)}" if task["error"] else ""
     if task["status"] == "processing":
-        return f"{cells.progress(task)}  {cells.line((task['progress'] or {}).get('message'))}".strip()
+        return cells.progress(task)
     if task["status"] == "completed":
         return f"content {task['content_id']}"
     return cells.error(task)

@@ -266,7 +266,7 @@ def task(task: Document) -> Lines:
     yield "account", str(task["account_id"])
     yield "status", cells.state(task["status"])
     yield "waits for", str(waits_for(task["pending_reason"] or ""))
-    yield "progress", f"{cells.progress(task)}  {cells.line((task['progress'] or {}).get('message'))}".strip()
+    yield "progress", cells.progress(task)
     yield "error", cells.error(task)
     for key, value in sorted((task["error"] or {}).get("details", {}).items()):
         yield f"  {cells.line(key)}", cells.lines(value)

@@ -87,67 +87,55 @@ class World:
 
     pending = submit
 
+    async def _moved(
+        self, making: Awaitable[Fields], move: Callable[..., Awaitable[None]], *more: Any, **options: Any
+    ) -> Fields:
+        """A task that was made, once the worker has moved it."""
+        task = await making
+        await move(task["task_id"], *more, **options)
+        return task
+
     async def scheduled(self, **fields: Any) -> Fields:
         """Pending, and its time is far away."""
         return await self.submit(schedule_time=LATER, **fields)
 
     async def backoff(self, **fields: Any) -> Fields:
         """Pending, and waits for its automatic retry."""
-        task = await self.processing(**fields)
-        await self.worker.fail(task["task_id"])
-        return task
+        return await self._moved(self.processing(**fields), self.worker.fail)
 
     async def refused(self, **fields: Any) -> Fields:
         """Pending, and waits before it is offered again."""
-        task = await self.submitted(**fields)
-        await self.worker.give_back(task["task_id"], "REFUSED")
-        return task
+        return await self._moved(self.submitted(**fields), self.worker.give_back, "REFUSED")
 
     async def deferred(self, **fields: Any) -> Fields:
         """Pending, and waits for as long as its CLI has asked for."""
-        task = await self.processing(**fields)
-        await self.worker.defer(task["task_id"])
-        return task
+        return await self._moved(self.processing(**fields), self.worker.defer)
 
     async def given_back(self, **fields: Any) -> Fields:
         """Pending again, at its place."""
-        task = await self.submitted(**fields)
-        await self.worker.give_back(task["task_id"], "DRAINING")
-        return task
+        return await self._moved(self.submitted(**fields), self.worker.give_back, "DRAINING")
 
     async def lost(self, **fields: Any) -> Fields:
         """Pending again, after its CLI was stopped."""
-        task = await self.processing(**fields)
-        await self.worker.give_back(task["task_id"], "EXPIRED", started=True)
-        return task
+        return await self._moved(self.processing(**fields), self.worker.give_back, "EXPIRED", started=True)
 
     async def submitted(self, **fields: Any) -> Fields:
-        task = await self.submit(**fields)
-        await self.worker.take(task["task_id"])
-        return task
+        return await self._moved(self.submit(**fields), self.worker.take)
 
     async def processing(self, **fields: Any) -> Fields:
-        task = await self.submit(**fields)
-        await self.worker.start(task["task_id"])
-        return task
+        return await self._moved(self.submit(**fields), self.worker.start)
 
     async def completed(self, **fields: Any) -> Fields:
-        task = await self.processing(**fields)
-        await self.worker.complete(task["task_id"])
-        return task
+        return await self._moved(self.processing(**fields), self.worker.complete)
 
     async def failed(self, **fields: Any) -> Fields:
         """Failed for good, with retries left."""
-        task = await self.processing(auto_retry=False, **fields)
-        await self.worker.fail(task["task_id"])
-        return task
+        return await self._moved(self.processing(auto_retry=False, **fields), self.worker.fail)
 
     async def logged(self, **fields: Any) -> Fields:
         """Failed for good, and its CLI has printed something."""
-        task = await self.processing(auto_retry=False, **fields)
         output = pb.RunOutput(stdout="half a page", stderr="it failed", stdout_truncated=True)
-        await self.worker.fail(task["task_id"], output=output)
-        return task
+        return await self._moved(self.processing(auto_retry=False, **fields), self.worker.fail, output=output)
 
     async def exhausted(self, **fields: Any) -> Fields:
         """Failed, with no retry left."""
@@ -155,9 +143,7 @@ class World:
 
     async def timeout(self, **fields: Any) -> Fields:
         """Timed out for good, with retries left."""
-        task = await self.processing(auto_retry=False, **fields)
-        await self.worker.fail(task["task_id"], "TASK_TIMEOUT")
-        return task
+        return await self._moved(self.processing(auto_retry=False, **fields), self.worker.fail, "TASK_TIMEOUT")
 
     async def cancelled(self, **fields: Any) -> Fields:
         task = await self.submit(**fields)
