@@ -14,7 +14,7 @@ import typer
 
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
-from contentgen.client.connection import open_channel, stays_here
+from contentgen.client.connection import open_channel
 from contentgen.client.transport import TOKEN, Metadata, Request, Response, run
 
 DEFAULT_SCHEDULER = "127.0.0.1:50051"
@@ -35,9 +35,6 @@ class Tls:
     ca: bytes | None
     cert: bytes | None
     key: bytes | None
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        return grpc.ssl_channel_credentials(self.ca, self.key, self.cert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +78,6 @@ class Target:
         if _SCHEME.match(self.scheduler):
             return [self.scheduler]
         return [address.strip() for address in self.scheduler.split(",")]
-
-    @property
-    def loopback(self) -> bool:
-        """Tells whether nothing that is sent leaves this machine."""
-        return stays_here(self.scheduler)
 
 
 _TLS_VARIABLES = ("CONTENTGEN_TLS_CA", "CONTENTGEN_TLS_CLIENT_CERT", "CONTENTGEN_TLS_CLIENT_KEY")
@@ -185,7 +177,8 @@ class Connection:
         return self._dial(last)
 
     def _dial(self, address: str) -> grpc.Channel:
-        return open_channel(address, self.target.tls.credentials() if self.target.tls else None)
+        tls = self.target.tls
+        return open_channel(address, grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert) if tls else None)
 
 
 def _span() -> Metadata:

@@ -25,6 +25,7 @@ from contentgen.cli.failures import Status, error_line
 from contentgen.cli.output import Document, broken
 from contentgen.cli.values import option
 from contentgen.client.client import AsyncMethods, MessageMethods
+from contentgen.client.connection import stays_here
 from contentgen.client.errors import RequestError
 from contentgen.client.results import System
 from contentgen.client.transport import run
@@ -183,7 +184,7 @@ def check_tls(connection: Connection) -> Iterator[Finding]:
         remark = ", and our certificate is accepted" if target.tls.cert else ""
         yield ok("tls", f"the scheduler's certificate is one of CONTENTGEN_TLS_CA{remark}")
         yield from _expiry(target)
-    elif target.loopback:
+    elif stays_here(target.scheduler):
         yield ok("tls", "plaintext, on this machine only")
     else:
         traffic = "what is sent, the token included," if target.token else "what is sent"

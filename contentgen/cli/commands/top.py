@@ -146,9 +146,6 @@ class Reading:
     failures: list[Document]
     """Tasks that failed or timed out for good, the last to end first, of the newest tasks."""
 
-    def ended(self, *statuses: str) -> int:
-        return sum(self.stats["counts"].get(status, 0) for status in statuses)
-
 
 def read(connection: Connection, account: int) -> Reading:
     """Reads all that a frame shows. Raises RequestError if a call fails."""
@@ -188,11 +185,14 @@ class Rates:
 def rates(before: Reading, after: Reading) -> Rates:
     """From the counts: a cleanup in between makes them too small, never negative."""
     over = max(after.taken - before.taken, 1e-9)
+    earlier: dict[str, int] = before.stats["counts"]
+    later: dict[str, int] = after.stats["counts"]
 
     def rate(*statuses: str) -> float:
-        return max(after.ended(*statuses) - before.ended(*statuses), 0) / over
+        first, last = (sum(counts.get(status, 0) for status in statuses) for counts in (earlier, later))
+        return max(last - first, 0) / over
 
-    return Rates(over, rate(*after.stats["counts"]), rate("completed"), rate("failed", "timeout"))
+    return Rates(over, rate(*later), rate("completed"), rate("failed", "timeout"))
 
 
 _RUNNING_COLUMNS = (
