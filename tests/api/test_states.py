@@ -268,18 +268,22 @@ async def test_a_review_decision_is_final(world: World, decision: str, state: st
 
 
 @pytest.mark.parametrize("state", ENTRIES)
-async def test_only_the_claim_that_holds_an_entry_ends_it(world: World, state: str) -> None:
+async def test_only_the_claim_that_holds_an_entry_renews_and_ends_it(world: World, state: str) -> None:
     entry = await world.make(state)
     before = await entry_of(world)
     assert short(before["status"]) == ENTRIES[state]
     named = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
-    for published in (True, False):
-        if state == "claimed" and published:
-            continue  # it would be taken: see below
-        if state == "claimed":
-            named["claim_id"] = "claim-of-nobody"
+    if state == "claimed":
+        renewed = (await world.call("RenewPublishClaim", lease="9000s", **named))["entry"]
+        assert renewed["claim_expire_time"] > before["claim_expire_time"]
+        before, named["claim_id"] = renewed, "claim-of-nobody"
+    for rpc, report in (
+        ("RenewPublishClaim", {}),
+        ("ReportPublished", {"published": True}),
+        ("ReportPublished", {"published": False}),
+    ):
         with invalid_state(ENTRIES[state], "publishing"):
-            await world.call("ReportPublished", published=published, **named)
+            await world.call(rpc, **report, **named)
     assert await entry_of(world) == before
 
 
@@ -347,20 +351,6 @@ async def test_entries_are_edited_in_their_states_only(world: World, rpc: str, s
     assert entry == await entry_of(world)
     assert short(entry["status"]) == ("pending" if rpc == "RetryPublish" else ENTRIES[state])
     assert {key: entry[key] for key in values} == values
-
-
-@pytest.mark.parametrize("state", ENTRIES)
-async def test_only_the_claim_that_holds_an_entry_renews_it(world: World, state: str) -> None:
-    entry = await world.make(state)
-    named = {"content_id": entry["content_id"], "claim_id": entry["claim_id"]}
-    before = await entry_of(world)
-    if state == "claimed":
-        renewed = await world.call("RenewPublishClaim", lease="9000s", **named)
-        assert renewed["entry"]["claim_expire_time"] > before["claim_expire_time"]
-        return
-    with invalid_state(ENTRIES[state], "publishing"):
-        await world.call("RenewPublishClaim", **named)
-    assert await entry_of(world) == before
 
 
 @pytest.mark.parametrize(("state", "refuses"), [("account", False), ("inactive", True)])
