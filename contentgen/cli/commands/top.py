@@ -20,7 +20,7 @@ from contentgen.cli.connection import Connection
 from contentgen.cli.failures import error_line
 from contentgen.cli.keys import Key, keys
 from contentgen.cli.options import OnlyAccount
-from contentgen.cli.output import Below, Column, Document, Format, chosen, document, table_lines, write_line
+from contentgen.cli.output import Column, Document, Format, chosen, document, table_lines, write_line
 from contentgen.cli.values import option
 from contentgen.client.errors import DeadlineExceeded, RequestError, Unavailable
 from contentgen.client.results import TaskStatus
@@ -195,23 +195,19 @@ def rates(before: Reading, after: Reading) -> Rates:
     return Rates(over, rate(*later), rate("completed"), rate("failed", "timeout"))
 
 
+def _of_tasks(*titles: str) -> list[Column]:
+    return [column for column in tables.TASKS if column.title in titles]
+
+
 _RUNNING_COLUMNS = (
-    Column("TASK", lambda task: task["task_id"]),
-    Column("ACCOUNT", lambda task: str(task["account_id"]), right=True, wide=True),
-    Column("STATUS", cells.state_and_progress),
-    Column("ATTEMPT", lambda task: str(task["attempt"]), right=True),
+    *_of_tasks("TASK", "ACCOUNT", "STATUS", "ATTEMPT"),
     Column("FOR", lambda task: cells.brief_age(task["start_time"] or task["submit_time"]), right=True),
-    Column("WORKER", lambda task: cells.line(task["worker_id"]), wide=True),
-    Column("STEP", lambda task: cells.line((task["progress"] or {}).get("step")), wide=True),
-    Column("TOPIC", lambda task: cells.line(task["topic"])),
+    *_of_tasks("WORKER", "STEP", "TOPIC"),
 )
 _FAILURE_COLUMNS = (
-    Column("TASK", lambda task: task["task_id"]),
-    Column("ACCOUNT", lambda task: str(task["account_id"]), right=True, wide=True),
-    Column("STATUS", lambda task: cells.state(task["status"])),
-    Column("ATTEMPT", lambda task: str(task["attempt"]), right=True),
+    *_of_tasks("TASK", "ACCOUNT", "STATUS", "ATTEMPT"),
     Column("AGE", lambda task: cells.brief_age(task["end_time"]), right=True),
-    Column("TOPIC", lambda task: cells.line(task["topic"])),
+    *_of_tasks("TOPIC"),
 )
 
 
@@ -237,7 +233,11 @@ def frame(
         ("running", reading.running, _RUNNING_COLUMNS, None),
         ("recent failures", reading.failures, _FAILURE_COLUMNS, cells.error),
     ):
-        yield from _section(title, documents[:rows], chosen(columns, wide=wide), below, width)
+        if documents:
+            yield Text()
+            if title:
+                yield Text(title, "bold")
+            yield from table_lines(documents[:rows], chosen(columns, wide=wide), below, width)
         if len(documents) > rows:
             yield Text(f"… and {len(documents) - rows} more", "dim")
 
@@ -274,14 +274,3 @@ def _rates(speed: Rates | None) -> str:
         return "…"
     rates = f"{speed.submitted:.1f}/s submitted, {speed.completed:.1f}/s completed, {speed.failed:.1f}/s failed"
     return f"{rates} (over {cells.duration(speed.over)})"
-
-
-def _section(
-    title: str, documents: Sequence[Document], columns: Sequence[Column], below: Below | None, width: int | None
-) -> Iterator[Text]:
-    if not documents:
-        return
-    yield Text()
-    if title:
-        yield Text(title, "bold")
-    yield from table_lines(documents, columns, below, width)
