@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -13,7 +12,8 @@ from grpc import aio
 from contentgen import AsyncContentGenerationClient, RequestError
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.harness.scripted_server import AWAY, SILENCE, THREAD_NAME, THREADS, ScriptedServices, scripted_services
+from tests.client.test_watch import client_threads, pending
+from tests.harness.scripted_server import AWAY, SILENCE, THREADS, ScriptedServices, scripted_services
 from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.contract
@@ -35,14 +35,6 @@ def scheduler() -> Iterator[ScriptedServices]:
 async def client(scheduler: ScriptedServices) -> AsyncIterator[AsyncContentGenerationClient]:
     async with AsyncContentGenerationClient(scheduler.target, timeout=PATIENCE_S) as client:
         yield client
-
-
-def event(token: str, task: task_pb2.Task = PENDING) -> pb.WatchTasksResponse:
-    return pb.WatchTasksResponse(event=pb.TaskChange(task=task, resume_token=token))
-
-
-def client_threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if not thread.name.startswith(THREAD_NAME)}
 
 
 async def test_a_hundred_waits_delay_no_other_call_and_need_no_thread(
@@ -88,7 +80,7 @@ async def test_a_watch_s_backoff_delays_no_call(
 async def test_a_cancelled_read_of_a_watch_loses_no_event(
     scheduler: ScriptedServices, client: AsyncContentGenerationClient
 ) -> None:
-    scheduler.will("WatchTasks", [event("t1"), SILENCE], [event("t2"), SILENCE])
+    scheduler.will("WatchTasks", [pending("t1"), SILENCE], [pending("t2"), SILENCE])
     async with client.watch([TASK]) as events:
         assert (await anext(events))["resume_token"] == "t1"
         read = asyncio.create_task(anext(events))

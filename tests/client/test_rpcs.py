@@ -74,6 +74,7 @@ MATCHING: TaskFilter = {
     "worker_id": "w1",
     "topic": "coffee",
 }
+BULK: dict[str, Any] = {**MATCHING, "limit": 9, "dry_run": True}
 FOUND: dict[str, Any] = {
     "publish_status": "pending",
     "category": "news",
@@ -124,13 +125,9 @@ CALLS: dict[str, Callable[[ContentGenerationClient], Any]] = {
     "CancelTask": lambda client: client.cancel_task(TASK_ID, force=True),
     "UpdateTask": lambda client: client.update_task(TASK_ID, **EDIT),
     "RetryTask": lambda client: client.retry_task(TASK_ID, reset_retry_count=True),
-    "BulkCancelTasks": lambda client: client.bulk_cancel_tasks(
-        1, "pending", force=True, limit=9, dry_run=True, **MATCHING
-    ),
-    "BulkRetryTasks": lambda client: client.bulk_retry_tasks(
-        1, "failed", reset_retry_count=True, limit=9, dry_run=True, **MATCHING
-    ),
-    "CleanupTasks": lambda client: client.cleanup_tasks(1, "failed", days=3, limit=9, dry_run=True, **MATCHING),
+    "BulkCancelTasks": lambda client: client.bulk_cancel_tasks(1, "pending", force=True, **BULK),
+    "BulkRetryTasks": lambda client: client.bulk_retry_tasks(1, "failed", reset_retry_count=True, **BULK),
+    "CleanupTasks": lambda client: client.cleanup_tasks(1, "failed", days=3, **BULK),
     "WaitTask": lambda client: client.wait(TASK_ID),
     "WatchTasks": lambda client: first_change(client.watch([TASK_ID], resume_token="t", skip_present=True)),
     "ListTaskEvents": lambda client: list(client.iter_task_events(TASK_ID)),

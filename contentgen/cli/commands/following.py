@@ -75,8 +75,7 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
     if len(task_ids) > _MAX_TASKS:
         raise typer.BadParameter(f"{len(task_ids)} tasks are more than {_MAX_TASKS:,} at once: wait for fewer")
     deadline = None if limit is None else time.monotonic() + limit
-    tasks, outage_backoff = _look(session.connection, task_ids), Backoff(PATIENCE, at_first=0.0)
-    outage_backoff.reset()
+    tasks, outage_backoff = _look(session.connection, task_ids), Backoff(PATIENCE, at_first=PATIENCE)
     with progress(session.output.err) as show:
         show(tasks)
         while (open_task_id := _open(tasks)) and (deadline is None or time.monotonic() < deadline):
