@@ -45,16 +45,24 @@ _EXPIRED = sa.text(f"""
     ) AS w ORDER BY expire_time, task_key LIMIT :limit
 """)
 """Finds waiting tasks that have expired."""
-# Whoever removes the row owns the task; a row that another session has locked is left for later.
-_REMOVE_EXPIRED = """
-    DELETE FROM {table} WHERE task_key = ANY(ARRAY(
-        SELECT task_key FROM {table} WHERE task_key = ANY(CAST(:keys AS bigint[])) AND expire_time <= now()
-        ORDER BY task_key FOR UPDATE SKIP LOCKED))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}, expire_time
-"""
-_REMOVE_EXPIRED_DELAYED = sa.text(_REMOVE_EXPIRED.format(table="delayed", cause="cause, due_time"))
+_REST_OF = {"ready": "0, NULL, expire_time, ready_time", "delayed": "cause, due_time, expire_time"}
+
+
+def _removal(table: str, keys: str) -> str:
+    """Removes tasks from a queue; `keys` locks and reads their keys. Whoever removes the row owns the task."""
+    return f"""
+        DELETE FROM {table} WHERE task_key = ANY(ARRAY({keys.format(table=table)}))
+        RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {_REST_OF[table]}
+    """
+
+
+# A row that another session has locked is left for later.
+_EXPIRED_KEYS = """
+    SELECT task_key FROM {table} WHERE task_key = ANY(CAST(:keys AS bigint[])) AND expire_time <= now()
+    ORDER BY task_key FOR UPDATE SKIP LOCKED"""
+_REMOVE_EXPIRED_DELAYED = sa.text(_removal("delayed", _EXPIRED_KEYS))
 """Removes tasks from `delayed` that have expired."""
-_REMOVE_EXPIRED_READY = sa.text(_REMOVE_EXPIRED.format(table="ready", cause="0, NULL"))
+_REMOVE_EXPIRED_READY = sa.text(_removal("ready", _EXPIRED_KEYS))
 """Removes tasks from `ready` that have expired."""
 _NEXT_EXPIRY = sa.text(f"""
     SELECT extract(epoch FROM min(expire_time) - now()) FROM (
@@ -122,35 +130,25 @@ _INSERT_DELAYED = Insert(
     cause="smallint",
 )
 """Inserts tasks that wait for a time."""
-# The transaction that removes a task from `ready` or `delayed` owns it. A claim in progress is waited for, and then
-# owns the task. `delayed` comes first, so that a task that becomes due between the two statements is found by the
-# second.
-_OF_READY, _OF_DELAYED = "0, NULL, expire_time, ready_time", "cause, due_time, expire_time"
-_REMOVE = """
-    DELETE FROM {table} WHERE task_key = ANY(ARRAY(
-        SELECT task_key FROM {table} WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key
-        FOR UPDATE{locked}))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {cause}
-"""
-_REMOVE_READY = sa.text(_REMOVE.format(table="ready", cause=_OF_READY, locked=""))
+# A claim in progress is waited for, and then owns the task. `delayed` comes first, so that a task that becomes due
+# between the two statements is found by the second.
+_KEYS = "SELECT task_key FROM {table} WHERE task_key = ANY(CAST(:keys AS bigint[])) ORDER BY task_key FOR UPDATE"
+_REMOVE_READY = sa.text(_removal("ready", _KEYS))
 """Removes tasks from `ready`."""
-_REMOVE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause=_OF_DELAYED, locked=""))
+_REMOVE_DELAYED = sa.text(_removal("delayed", _KEYS))
 """Removes tasks from `delayed`."""
-_REMOVE_FREE_READY = sa.text(_REMOVE.format(table="ready", cause=_OF_READY, locked=" SKIP LOCKED"))
+_REMOVE_FREE_READY = sa.text(_removal("ready", f"{_KEYS} SKIP LOCKED"))
 """Removes those of the tasks from `ready` that nobody else has locked."""
-_REMOVE_FREE_DELAYED = sa.text(_REMOVE.format(table="delayed", cause=_OF_DELAYED, locked=" SKIP LOCKED"))
+_REMOVE_FREE_DELAYED = sa.text(_removal("delayed", f"{_KEYS} SKIP LOCKED"))
 """Removes those of the tasks from `delayed` that nobody else has locked."""
 _NEXT = UnnestedRows(task_key="bigint", attempt="integer")
 # The keys are repeated as a condition, so that the join does not read all waiting tasks.
-_REMOVE_NEXT = f"""
-    DELETE FROM {{table}} WHERE task_key = ANY(ARRAY(
-        SELECT w.task_key FROM {{table}} AS w JOIN {_NEXT.source} USING (task_key, attempt)
-        WHERE w.task_key = ANY(CAST(:task_key AS bigint[])) ORDER BY w.task_key FOR UPDATE OF w))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, {{cause}}
-"""
-_REMOVE_READY_NEXT = sa.text(_REMOVE_NEXT.format(table="ready", cause="0"))
+_NEXT_KEYS = f"""
+    SELECT w.task_key FROM {{table}} AS w JOIN {_NEXT.source} USING (task_key, attempt)
+    WHERE w.task_key = ANY(CAST(:task_key AS bigint[])) ORDER BY w.task_key FOR UPDATE OF w"""
+_REMOVE_READY_NEXT = sa.text(_removal("ready", _NEXT_KEYS))
 """Removes tasks from `ready` that wait for a given attempt."""
-_REMOVE_DELAYED_NEXT = sa.text(_REMOVE_NEXT.format(table="delayed", cause="cause, due_time"))
+_REMOVE_DELAYED_NEXT = sa.text(_removal("delayed", _NEXT_KEYS))
 """Removes tasks from `delayed` that wait for a given attempt."""
 _KEEP_READY_TIME = sa.text("UPDATE ready SET ready_time = :ready_time WHERE task_key = :task_key")
 """Stores since when a task is ready that was taken out of `ready` and put back."""
@@ -164,20 +162,13 @@ _READ_HEADS = sa.text(f"""
 """)
 """Counts the first tasks of each priority that may be claimed, and reads the wait of the oldest of them."""
 # A task with a revoked lease stays delayed until that lease is gone.
-_TAKE_DUE = sa.text(f"""
-    DELETE FROM delayed WHERE task_key = ANY(ARRAY(
-        SELECT d.task_key FROM delayed AS d
-        WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
-        ORDER BY d.due_time, d.task_key LIMIT :limit FOR UPDATE OF d SKIP LOCKED))
-    RETURNING task_key, priority, tag, account_id, attempt, timeout_ms, cause, due_time, expire_time
-""")
+_DUE = f"""
+    FROM delayed AS d
+    WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
+    ORDER BY d.due_time, d.task_key LIMIT :limit"""
+_TAKE_DUE = sa.text(_removal("delayed", f"SELECT d.task_key {_DUE} FOR UPDATE OF d SKIP LOCKED"))
 """Removes tasks from `delayed` that are due."""
-_DUE_ACCOUNTS = sa.text(f"""
-    SELECT DISTINCT account_id FROM (
-        SELECT d.account_id FROM delayed AS d
-        WHERE d.due_time <= now() AND NOT {leased("d")} AND d.account_id <> ALL(CAST(:but AS bigint[]))
-        ORDER BY d.due_time, d.task_key LIMIT :limit) AS due
-""")
+_DUE_ACCOUNTS = sa.text(f"SELECT DISTINCT account_id FROM (SELECT d.account_id {_DUE}) AS due")
 """Reads the accounts of tasks that are due."""
 _NEXT_DUE_TIME = sa.text(f"""
     SELECT extract(epoch FROM d.due_time - now()) FROM delayed AS d
