@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from lab.model.tables import ACCOUNT, PRIORITY, LeaseRecord, ReadyRecord, SessionRecord, ShareRecord, Tables
-from scheduler_svc.dispatch.rows import AccountQueue, ClaimedRows, FlowMark, Grant
+from scheduler_svc.dispatch.rows import AccountQueue, Claimed, FlowMark, Grant
 from scheduler_svc.domain.account import AccountChange, Scope
 from scheduler_svc.domain.dispatch import Flow
 from scheduler_svc.domain.ids import LeaseRef
@@ -254,7 +254,7 @@ class _Leases:
         self._tables = tables
         self._timed_out = timed_out
 
-    def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> ClaimedRows:
+    def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> Claimed:
         sessions = self._tables.sessions
         head = sorted(key for key, row in self._tables.ready.items() if row.tagged)
         candidates = slots[: len(head)]
@@ -263,7 +263,7 @@ class _Leases:
         }
         takers = [name for name, session in candidates if session not in closed_sessions]
         grants = [self._grant(key, name, ttl) for key, name in zip(head, takers, strict=False)]
-        return ClaimedRows(grants, frozenset(closed_sessions), frozenset(), frozenset(), frozenset())
+        return Claimed(grants, frozenset(closed_sessions))
 
     def _grant(self, key: int, worker_id: str, ttl: float) -> Grant:
         attempt = self._tables.ready.pop(key).attempt

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
 from lab.model.process import Assignment, State, StateAcknowledged, ToScheduler, ToWorker, named
 from lab.model.properties import FAULTS
 from lab.model.scheduler import Stock, frozen
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.streams import Streams, WorkerStream
-from scheduler_svc.dispatch.work import Claimed, SessionCapacity
+from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.ids import LeaseRef
 
 LAPSE = 1.5
@@ -52,16 +54,16 @@ def capacities(worker_id: str, *streams: Link | None) -> list[SessionCapacity]:
     return registry.capacities(0.0, 100)
 
 
-def claimed(link: Link, claim: Claimed | None) -> Link:
+def claimed(link: Link, claim: Claimed | None, offers: Iterable[SessionCapacity]) -> Link:
     """A claim is committed: what it granted to this stream is to be handed over. A replaced one offers no capacity."""
     end = link.end
     if end is None:
         return link
     if claim is None or end.session_key in claim.closed:
         return link._replace(end=end._replace(stock=end.stock._replace(free_slots=0)))
-    if not (grants := claim.grants.get(end.session_key)):
+    if not claim.grants or end.session_key not in {offer.session_key for offer in offers}:
         return link
-    refs = tuple(grant.ref for grant in grants)
+    refs = tuple(grant.ref for grant in claim.grants)
     return link._replace(end=end._replace(claimed=(end.stock.heartbeat_number, refs)))
 
 

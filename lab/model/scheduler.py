@@ -15,7 +15,8 @@ from lab.model.process import Hello, Report, State, Word, ref_of
 from lab.model.tables import ACCOUNT, Tables
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.dispatch.admission import settle
-from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim
+from scheduler_svc.dispatch.rows import Claimed
+from scheduler_svc.dispatch.work import SessionCapacity, claim
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError

@@ -240,9 +240,9 @@ class Model:
             whole, ("claim", offers), lambda tables: self._application.claim(tables, capacities)
         )
         if former is not None:
-            after = formerly(after, worker, links.claimed(former, grants))
+            after = formerly(after, worker, links.claimed(former, grants, capacities))
         if present is not None:
-            after = linked(after, worker, links.claimed(present, grants))
+            after = linked(after, worker, links.claimed(present, grants, capacities))
         yield _calm(name, after, worker)
 
     # The rival
@@ -253,7 +253,7 @@ class Model:
             after, grants = self._on_tables(
                 whole, ("rival claims",), lambda copy: self._application.claim(copy, [RIVAL_CAPACITY])
             )
-            refs = tuple(grant.ref for grant in grants.grants[RIVAL_SESSION]) if grants else ()
+            refs = tuple(grant.ref for grant in grants.grants) if grants else ()
             yield _calm("the other worker claims", after._replace(rival=refs), what=refs)
         if tables.up and whole.rival:
             report = Report(1, tuple(Word(*named(ref), UpdateKind.COMPLETED) for ref in whole.rival))

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from scheduler_svc.dispatch.admission import scan, settle
+from scheduler_svc.dispatch.rows import Claimed, Grant
 from scheduler_svc.dispatch.streams import ReconnectOrder, Streams
-from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim
+from scheduler_svc.dispatch.work import SessionCapacity, claim
 from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.domain.ids import LeaseRef
@@ -204,9 +205,8 @@ class Dispatcher(TaskService):
 
     def _measure(self, claimed: Claimed, begun: float) -> None:
         if self._metrics and self._lane_metrics and claimed.grants:
-            grants = [grant for granted in claimed.grants.values() for grant in granted]
-            self._metrics.leased(grants)
-            self._lane_metrics.group(len(grants), time.monotonic() - begun)
+            self._metrics.leased(claimed.grants)
+            self._lane_metrics.group(len(claimed.grants), time.monotonic() - begun)
 
     def _end(self, capacities: Sequence[SessionCapacity], outcome: _Outcome) -> None:
         self._seen_hint, claimed = outcome
@@ -217,7 +217,7 @@ class Dispatcher(TaskService):
             case Claimed(locked_out=True):
                 self._retry()
             case Claimed():
-                self._send_grants(claimed, {capacity.session_key: capacity.heartbeat_number for capacity in capacities})
+                self._send_grants(claimed, {capacity.worker_id: capacity for capacity in capacities})
                 self._may_have_work = claimed.full or self._last_hint != self._seen_hint
                 self._sessions = min(4 * self._sessions, MAX_CLAIM) if claimed.full else MIN_SESSIONS
                 self._admission.request(claimed.short)
@@ -255,13 +255,16 @@ class Dispatcher(TaskService):
             if stream := self._streams.get(session.session_key):
                 stream.send(ReconnectOrder())
 
-    def _send_grants(self, claimed: Claimed, heartbeat_numbers: dict[int, int]) -> None:
-        for session_key, grants in claimed.grants.items():
-            stream = self._streams.get(session_key)
+    def _send_grants(self, claimed: Claimed, sessions: dict[str, SessionCapacity]) -> None:
+        by_worker: dict[str, list[Grant]] = {}
+        for grant in claimed.grants:
+            by_worker.setdefault(grant.worker_id, []).append(grant)
+        for worker_id, grants in by_worker.items():
+            stream = self._streams.get(sessions[worker_id].session_key)
             if stream is None:
                 self._on_undelivered([grant.ref for grant in grants])
             else:
-                stream.assign(heartbeat_numbers[session_key], self._tracer.dispatched(grants))
+                stream.assign(sessions[worker_id].heartbeat_number, self._tracer.dispatched(grants))
         for session_key in claimed.closed:
             if stream := self._streams.get(session_key):
                 stream.close_capacity()

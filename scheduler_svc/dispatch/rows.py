@@ -63,16 +63,19 @@ class Grant(NamedTuple):
     tracestate: str | None = None
 
 
-class ClaimedRows(NamedTuple):
-    """The result of a claim: its grants, and the accounts whose windows are low, or nearly empty (`urgent`).
+class Claimed(NamedTuple):
+    """The result of a claim: its grants, and the accounts whose windows need a refill (`short`).
 
-    Sessions that it wanted to give leases: those that may get none (`closed`), and those whose rows are locked
-    (`busy`). `locked_out`: another session holds the lock of dispatch, so nothing was claimed.
+    `closed`: sessions that may get none (replaced or draining); `busy`: those whose rows are locked, mostly by a hello,
+    so that their state is unknown. `urgent`: accounts for whose refill the next claim waits. `locked_out`: another
+    session holds the lock of dispatch, so nothing was claimed. `full`: more tasks may be ready, or some could not be
+    given.
     """
 
     grants: list[Grant]
-    closed: frozenset[int]
-    busy: frozenset[int]
-    short: frozenset[int]
-    urgent: frozenset[int]
+    closed: frozenset[int] = frozenset()
+    busy: frozenset[int] = frozenset()
+    short: frozenset[int] = frozenset()
+    urgent: frozenset[int] = frozenset()
     locked_out: bool = False
+    full: bool = False

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.dispatch.admission import settle
-from scheduler_svc.dispatch.rows import Grant
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
 from scheduler_svc.domain.dispatch import total_demand
 from scheduler_svc.domain.errors import NotFound
@@ -37,24 +37,6 @@ class SessionCapacity:
     """Its worker's circuit breaker is half-open: one task is to probe its CLI."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """Grants by session. `full`: more tasks may be ready, or some could not be given.
-
-    `closed`: sessions that may get none (replaced or draining); `busy`: those whose rows are locked, mostly by a hello,
-    so that their state is unknown. `short`: accounts whose windows need a refill; `urgent`: those for which the next
-    claim waits. `locked_out`: another session holds the lock of dispatch.
-    """
-
-    grants: Mapping[int, list[Grant]]
-    closed: frozenset[int]
-    busy: frozenset[int]
-    full: bool
-    short: frozenset[int] = frozenset()
-    urgent: frozenset[int] = frozenset()
-    locked_out: bool = False
-
-
 def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float) -> Claimed:
     """Grants up to `limit` leases to these sessions, by priority and fairly, the emptiest worker first.
 
@@ -67,14 +49,9 @@ def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float)
     workers = {capacity.session_key: capacity.worker_id for capacity in capacities}
     half_open = [capacity.session_key for capacity in capacities if capacity.half_open]
     slots = share_out({capacity.session_key: capacity.free for capacity in capacities}, limit, half_open)
-    rows = tx.leases.claim([(workers[key], key) for key in slots], ttl)
-    tx.signals.moved = bool(rows.grants)
-    sessions = {capacity.worker_id: capacity.session_key for capacity in capacities}
-    grants: dict[int, list[Grant]] = {}
-    for grant in rows.grants:
-        grants.setdefault(sessions[grant.worker_id], []).append(grant)
-    full = bool(rows.closed or rows.busy) or len(rows.grants) == len(slots)
-    return Claimed(grants, rows.closed, rows.busy, full, rows.short, rows.urgent, rows.locked_out)
+    claimed = tx.leases.claim([(workers[key], key) for key in slots], ttl)
+    tx.signals.moved = bool(claimed.grants)
+    return claimed._replace(full=bool(claimed.closed or claimed.busy) or len(claimed.grants) == len(slots))
 
 
 MAX_AGE = 1.0

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.config import Settings
 from scheduler_svc.dispatch.admission import scan, settle
-from scheduler_svc.dispatch.rows import Grant
-from scheduler_svc.dispatch.work import Claimed, SessionCapacity, claim, pause_dispatch, resume_dispatch
+from scheduler_svc.dispatch.rows import Claimed, Grant
+from scheduler_svc.dispatch.work import SessionCapacity, claim, pause_dispatch, resume_dispatch
 from scheduler_svc.domain.account import Account, AccountChange, Quotas
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.domain.content import TaskResult
@@ -251,8 +251,7 @@ class Scheduling:
 
     def claim(self, count: int = 1, worker_id: str = "w") -> list[LeaseRef]:
         """Leases for a worker with `count` free slots; opens a session for it if it has none."""
-        grants = self.claim_for(self.capacity(count, worker_id)).grants
-        return [grant.ref for own in grants.values() for grant in own]
+        return [grant.ref for grant in self.claim_for(self.capacity(count, worker_id)).grants]
 
     def capacity(self, count: int, worker_id: str = "w") -> SessionCapacity:
         if worker_id not in self.sessions:
@@ -264,7 +263,7 @@ class Scheduling:
         claimed = self.claim_for(self.capacity(count, worker_id))
         for account_id in sorted(claimed.short):
             self.run(settle, account_id)
-        return [grant for own in claimed.grants.values() for grant in own]
+        return claimed.grants
 
     def claim_for(self, *capacities: SessionCapacity, limit: int = 1_000) -> Claimed:
         claimed: Claimed = self.run(claim, capacities, limit, TTL)

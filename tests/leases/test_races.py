@@ -55,7 +55,7 @@ class TestClaimFirst:
         claim = claims(scheduling)
         with scheduling.transaction() as tx:
             key = scheduling.submit_one()
-            ((grant,),) = claim(tx).grants.values()
+            (grant,) = claim(tx).grants
         assert (grant.ref.task_key, grant.waited) == (key, 0.0)
 
     def test_a_cancel_finds_the_task_leased(self, scheduling: Scheduling) -> None:

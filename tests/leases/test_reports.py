@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from scheduler_svc.dispatch.rows import ClaimedRows
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
@@ -320,7 +320,7 @@ def test_a_replaced_session_is_neither_renewed_nor_closed(scheduling: Scheduling
     scheduling.run(lambda tx: tx.workers.close("w", old))
     scheduling.submit_one()
     claimed = scheduling.run(lambda tx: tx.leases.claim([("w", old)], TTL))
-    assert claimed == ClaimedRows([], frozenset({old}), frozenset(), frozenset(), frozenset())
+    assert claimed == Claimed([], closed=frozenset({old}))
     assert scheduling.sql("SELECT * FROM workers") == before
 
 

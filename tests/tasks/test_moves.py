@@ -300,7 +300,7 @@ def test_a_claim_grants_no_brief_that_was_replaced_before(scheduling: Scheduling
             while not (grants := scheduling.claim_for(scheduling.capacity(1)).grants):
                 pass
             editing.result(30)
-        ((grant,),) = grants.values()
+        (grant,) = grants
         assert (grant.ref.task_key, grant.brief.topic) == (key, acknowledged[-1]), turn
     scheduling.check()
 

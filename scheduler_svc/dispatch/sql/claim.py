@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import UnnestedRows
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import Statements, payload, task
-from scheduler_svc.dispatch.rows import ClaimedRows, Grant
+from scheduler_svc.dispatch.rows import Claimed, Grant
 from scheduler_svc.dispatch.sql.tags import floor
 from scheduler_svc.dispatch.sql.waiting import UNEXPIRED
 from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
@@ -221,10 +221,10 @@ CLAIM_AGED = sa.text(_CLAIM.format(head=AGED_HEAD, order=AGED_ORDER))
 """The same where priorities rise with the wait; `:aging` is how many seconds a step up takes."""
 
 
-def claimed_rows(rows: Sequence[Any]) -> ClaimedRows:
+def claimed_rows(rows: Sequence[Any]) -> Claimed:
     """The claim's answer. Its first row has whether it was locked out, the sessions that got nothing and the accounts
     whose windows need a refill; the others have a grant each.
     """
     locked_out, closed, busy, short, urgent, *_ = rows[0]
     grants = [Grant(LeaseRef(*row[6:9]), brief(row[-BRIEF_WIDTH:]), *row[9:-BRIEF_WIDTH]) for row in rows[1:]]
-    return ClaimedRows(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent), locked_out)
+    return Claimed(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent), locked_out)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import UnnestedRows, array
 from scheduler_svc.database.statements import Pipeline, Statements, account_filter, leased, payload, task
-from scheduler_svc.dispatch.rows import ClaimedRows
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.sql.claim import CLAIM, CLAIM_AGED, SLOTS, claimed_rows
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.content import TITLE_LENGTH
@@ -215,16 +215,13 @@ class Leases(Statements):
         super().__init__(session)
         self._aging = aging
 
-    def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> ClaimedRows:
+    def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> Claimed:
         """Moves the head of `ready` to leases: one for each of these slots whose session is open, in order.
 
         A slot is a worker with its session. What it returns is committed: it is a transaction alone.
         """
-        parameters: dict[str, Any] = SLOTS.bind(slots) | {"ttl": ttl}
-        if self._aging:
-            result = self._session.execute_and_commit(CLAIM_AGED, parameters | {"aging": self._aging})
-        else:
-            result = self._session.execute_and_commit(CLAIM, parameters)
+        statement, aging = (CLAIM_AGED, {"aging": self._aging}) if self._aging else (CLAIM, {})
+        result = self._session.execute_and_commit(statement, SLOTS.bind(slots) | {"ttl": ttl} | aging)
         return claimed_rows(result.fetchall())
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, LiveLease]:
@@ -299,9 +296,8 @@ class Leases(Statements):
 class Reaper(Statements):
     def lock(self) -> tuple[ReaperRow, float]:
         """Locks the row; returns it, and the transaction's start in seconds since 1970 by the database's clock."""
-        row = self._row(_LOCK_REAPER)
-        assert row is not None, "the migrations insert this row"
-        return ReaperRow(row[0], row[1]), float(row[2])
+        stamp, expire_not_before, now = self._row(_LOCK_REAPER)  # the migrations insert this row
+        return ReaperRow(stamp, expire_not_before), now
 
     def stamp(self, row: ReaperRow) -> None:
         self._run(_STAMP_REAPER, stamp=row.stamp, guard=row.expire_not_before)
