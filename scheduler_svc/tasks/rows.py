@@ -5,7 +5,6 @@ Their fields are in the order of the SQL's columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -86,16 +85,6 @@ class SubmitContext(NamedTuple):
     now: datetime
     pending: int
     accounts: dict[int, SubmitAccount]
-
-
-class SmallSubmit(NamedTuple):
-    """Tasks that are ready at once, for one statement; `counts` has their numbers by (account, priority)."""
-
-    tasks: Sequence[NewTaskRow]
-    payloads: Sequence[PayloadRow]
-    labels: Sequence[LabelRow]
-    requests: Sequence[RequestId]
-    counts: Mapping[tuple[int, int], int]
 
 
 class RequestId(NamedTuple):

@@ -35,7 +35,6 @@ from scheduler_svc.history.work import Ledger, TagReservation, signal_ready
 from scheduler_svc.runtime.signals import EventRow
 from scheduler_svc.tasks.rows import (
     RequestId,
-    SmallSubmit,
     SubmitContext,
     UniqueKey,
     label_rows,
@@ -64,16 +63,7 @@ def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, bounds: Submit
         return None
     pairs = list(zip(task_keys, tasks, strict=True))
     counts = Counter((task.account_id, task.priority) for task in tasks)
-    stored = tx.submits.store_small(
-        SmallSubmit(
-            tasks=[task_row(*pair) for pair in pairs],
-            payloads=[payload_row(*pair) for pair in pairs],
-            labels=[row for pair in pairs for row in label_rows(*pair)],
-            requests=[request_row(key, task) for key, task in pairs if task.request_id],
-            counts=counts,
-        ),
-        bounds.max_queue_size,
-    )
+    stored = tx.submits.store_small(pairs, counts, bounds.max_queue_size)
     if stored is None:
         return None
     now, reservations = stored

@@ -34,7 +34,7 @@ from scheduler_svc.domain.worker import RunningAttempt
 from scheduler_svc.leases.rows import EndedAttempt, LeaseChange, NamedLease
 from scheduler_svc.schedules.work import FiredSchedule, ScheduleTask
 from scheduler_svc.schema.tables import SUBMITS
-from scheduler_svc.tasks.rows import SmallSubmit, UniqueKey, label_rows, payload_row, request_row, task_row
+from scheduler_svc.tasks.rows import UniqueKey
 from scheduler_svc.tasks.sql.lists import MAX_EXAMINED
 from scheduler_svc.transactions import Tx, make_engine
 from scheduler_svc.webhooks.work import DeliveryOutcome, WebhookEvent
@@ -406,14 +406,8 @@ def store_small(tx: Tx) -> Any:
         (10_000_000 + n, new_task(account_id=1 + n % 2, request_id=f"small {n}", labels={"n": str(n)}))
         for n in range(ROWS)
     ]
-    rows = SmallSubmit(
-        [task_row(*pair) for pair in new],
-        [payload_row(*pair) for pair in new],
-        [row for pair in new for row in label_rows(*pair)],
-        [request_row(*pair) for pair in new],
-        Counter((task.account_id, task.priority) for _, task in new),
-    )
-    return tx.submits.store_small(rows, 10_000_000)
+    counts = Counter((task.account_id, task.priority) for _, task in new)
+    return tx.submits.store_small(new, counts, 10_000_000)
 
 
 HOT: dict[str, Callable[[Tx], Any]] = {

@@ -21,11 +21,20 @@ from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, GROUPS, bind_counts, re
 from scheduler_svc.domain.account import ALL_ACCOUNTS
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.rollup import SUBMITTED
-from scheduler_svc.domain.task import READY
+from scheduler_svc.domain.task import READY, NewTask
 from scheduler_svc.history.sql import unfolded
 from scheduler_svc.history.work import TagReservation
 from scheduler_svc.schema.payloads import TRACED_PAYLOADS, stored_traced
-from scheduler_svc.tasks.rows import RequestId, SmallSubmit, SubmitAccount, SubmitContext, UniqueKey
+from scheduler_svc.tasks.rows import (
+    RequestId,
+    SubmitAccount,
+    SubmitContext,
+    UniqueKey,
+    label_rows,
+    payload_row,
+    request_row,
+    task_row,
+)
 from scheduler_svc.tasks.sql.tasks import LABELS, TASKS
 
 
@@ -189,15 +198,18 @@ SMALL_SUBMIT = sa.text(f"""
 """Stores few new tasks that are ready at once, with payloads, labels, request ids, history, counts and tags."""
 
 
-def bound(new: SmallSubmit, max_pending: int) -> dict[str, object]:
+def bound(
+    pairs: Sequence[tuple[int, NewTask]], counts: Mapping[tuple[int, int], int], max_pending: int
+) -> dict[str, object]:
     """The parameters of `SMALL_SUBMIT`."""
+    requests = sorted(request_row(key, task) for key, task in pairs if task.request_id)
     return {
         "max_pending": max_pending,
-        **TASKS.bind_part("task", new.tasks),
-        **TRACED_PAYLOADS.bind_part("payload", [stored_traced(row) for row in new.payloads]),
-        **LABELS.bind_part("label", new.labels),
-        **_REQUESTS.bind_part("request", sorted(new.requests)),
-        **bind_counts(new.counts),
+        **TASKS.bind_part("task", [task_row(*pair) for pair in pairs]),
+        **TRACED_PAYLOADS.bind_part("payload", [stored_traced(payload_row(*pair)) for pair in pairs]),
+        **LABELS.bind_part("label", [row for pair in pairs for row in label_rows(*pair)]),
+        **_REQUESTS.bind_part("request", requests),
+        **bind_counts(counts),
     }
 
 
@@ -244,9 +256,7 @@ _FORGET = sa.text(f"""
 class Submits(Statements):
     def next_keys(self) -> int:
         """Returns the first of 1,000 numbers of the key sequence that are reserved for the caller."""
-        row = self._row(_KEYS)
-        assert row is not None
-        return int(row[0])
+        return int(self._row(_KEYS)[0])
 
     def context(self, ids: Sequence[int]) -> SubmitContext:
         """The time, how many tasks are pending, and those of these accounts that exist."""
@@ -256,9 +266,7 @@ class Submits(Statements):
 
     def scheduled_from(self, day: int) -> int:
         """How many pending tasks are scheduled for that day (see `domain/task.py`) or a later one."""
-        row = self._row(_SCHEDULED_FROM, day=day)
-        assert row is not None
-        return int(row[0])
+        return int(self._row(_SCHEDULED_FROM, day=day)[0])
 
     def remember(self, rows: Sequence[RequestId]) -> set[int]:
         """Remembers request ids that are new; returns the task keys of those."""
@@ -276,18 +284,19 @@ class Submits(Statements):
         self._run(_FORGET, **_REQUEST.bind(rows))
 
     def store_small(
-        self, new: SmallSubmit, max_pending: int
+        self, pairs: Sequence[tuple[int, NewTask]], counts: Mapping[tuple[int, int], int], max_pending: int
     ) -> tuple[datetime, dict[tuple[int, int], TagReservation]] | None:
-        """Stores these tasks and commits; returns the time, and the tags that they got.
+        """Stores these tasks, which are ready at once, and commits; returns the time, and the tags that they got.
 
-        Returns None, with nothing done, if more than `max_pending` would be pending, an account does not exist, is not
-        active or has a quota against them, a request id is known, or something was sent in this transaction before.
+        `counts`: how many they are by (account, priority). Returns None, with nothing done, if more than `max_pending`
+        would be pending, an account does not exist, is not active or has a quota against them, a request id is known,
+        or something was sent in this transaction before.
         """
         if not self._session.untouched:
             return None
         self._session.hold_back(ASSIGN_TAGS, {})
         try:
-            rows = self._session.execute_and_commit(SMALL_SUBMIT, bound(new, max_pending)).fetchall()
+            rows = self._session.execute_and_commit(SMALL_SUBMIT, bound(pairs, counts, max_pending)).fetchall()
         except sa.exc.IntegrityError as error:
             if isinstance(error.orig, UniqueViolation):  # another session has remembered the request id just now
                 return None
