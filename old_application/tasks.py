@@ -20,7 +20,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import DEFAULT_TIMEOUT, PayloadRow
-from scheduler_svc.history.work import Ledger
+from scheduler_svc.history.work import Ledger, ReadyRow
 from scheduler_svc.leases.attempts import error_json
 from scheduler_svc.tasks.rows import LabelRow
 from scheduler_svc.tasks.submit_checks import TaskKeys
@@ -56,7 +56,7 @@ def record(ledger: Ledger, one: PlacedTask) -> None:
         message = f"{time.isoformat()} in the old application" if time else "in the old application"
         ledger.move(one.key, one.account_id, source, target, REASON, message=message, ref=of_lease)
     if one.task.status is Status.PENDING:
-        ledger.enqueue(one.key, one.account_id, one.task.priority, one.attempt + 1, _TIMEOUT_MS)
+        ledger.enqueue(ReadyRow(one.key, one.task.priority, None, one.account_id, one.attempt + 1, _TIMEOUT_MS))
 
 
 def _path(task: ImportedTask, create_time: datetime) -> Iterator[tuple[Status, Status, datetime | None]]:

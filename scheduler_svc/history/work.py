@@ -63,6 +63,11 @@ class DequeuedTask(NamedTuple):
     expire_time: datetime | None = None
     ready_time: datetime | None = None
 
+    @property
+    def place(self) -> ReadyRow:
+        """Its row of `ready`, where it was or will be."""
+        return ReadyRow(*self[:6])
+
 
 class TagReservation(NamedTuple):
     """The tags that an account may add to a priority: for `admitted` of the tasks it asked for, up to `finish`.
@@ -168,42 +173,20 @@ class Ledger:
             self._last_moves[task_key] = LastMove(account_id, target, reason)
 
     def enqueue(
-        self,
-        task_key: int,
-        account_id: int,
-        priority: int,
-        attempt: int,
-        timeout_ms: int,
-        *,
-        tag: float | None = None,
-        expire_time: datetime | None = None,
+        self, place: ReadyRow, *, until: datetime | None = None, cause: int = 0, expire_time: datetime | None = None
     ) -> None:
-        """Makes a task ready: with its former `tag`, or with its account's next one.
+        """Makes a task ready, with its former tag or with its account's next one; or delays it `until` then.
 
-        `expire_time`: if no attempt of it has begun, when it expires.
+        `cause`: of the delay. `expire_time`: if no attempt of it has begun, when it expires.
         """
         if expire_time:
-            self._expire_times[task_key] = expire_time
-        self._ready.append(ReadyRow(task_key, priority, tag, account_id, attempt, timeout_ms))
-
-    def delay(
-        self,
-        task_key: int,
-        account_id: int,
-        priority: int,
-        attempt: int,
-        timeout_ms: int,
-        *,
-        until: datetime,
-        cause: int,
-        tag: float | None = None,
-        expire_time: datetime | None = None,
-    ) -> None:
-        if expire_time:
-            self._expire_times[task_key] = expire_time
+            self._expire_times[place.task_key] = expire_time
+        if until is None:
+            self._ready.append(place)
+            return
         if cause == SCHEDULED:
             self._scheduled[day_of(until)] += 1
-        self._delayed.append(DelayedRow(task_key, priority, tag, account_id, attempt, timeout_ms, until, cause))
+        self._delayed.append(DelayedRow(*place, until, cause))
 
     def dequeued(self, waiting: DequeuedTask) -> None:
         """Counts a task taken out of its queue, and what it leaves to others of its account."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import FoldedUpdates, LastEnd, LeaseRow, Verdict, judge
 from scheduler_svc.domain.lifecycle import Move, Status
-from scheduler_svc.domain.resolution import Cause, Counters, Requeue, Resolution, resolve
+from scheduler_svc.domain.resolution import Cause, Counters, Requeue, Resolution, Step, resolve
 from scheduler_svc.domain.task import BACKOFF, BARRED, TaskError
-from scheduler_svc.history.work import Ledger
+from scheduler_svc.history.work import Ledger, ReadyRow
 from scheduler_svc.leases.rows import EndedAttempt, LiveLease, TaskRow
 from scheduler_svc.runtime.signals import StoppedAttempt
 
@@ -136,14 +136,13 @@ def _end(tx: Tx, ledger: Ledger, item: EndedLease, task: TaskRow, max_losses: in
     status = lease.status
     if item.starts and status is Status.SUBMITTED:
         status = Status.PROCESSING
-        record(ledger, lease, Status.SUBMITTED, status, reason="STARTED")
+        record(ledger, lease, STARTED)
     counters = Counters(
         task.retry_count, task.max_retries, task.auto_retry, task.losses, task.refusals, task.deferrals, task.backoff
     )
     resolution = resolve(status, item.cause, counters, max_losses=max_losses, jitter=random.random())  # noqa: S311 - no secret
     for step in resolution.steps:
-        count = resolution.retry_count if step.target is Status.PENDING else None
-        record(ledger, lease, step.source, step.target, reason=step.reason, message=step.message, retry_count=count)
+        record(ledger, lease, step, resolution.retry_count if step.target is Status.PENDING else None)
     _requeue(tx, ledger, lease, resolution, barred=item.revoke, expire_time=task.expire_time)
     if item.cause.move is not Move.RELEASE:
         tx.signals.stopped.append(StoppedAttempt(lease.ref, lease.worker_id, item.cause.reason, resolution.status))
@@ -168,35 +167,30 @@ def _requeue(
     tx: Tx, ledger: Ledger, lease: LiveLease, resolution: Resolution, *, barred: bool, expire_time: datetime | None
 ) -> None:
     """`expire_time`: of a task of which no earlier attempt has begun; if this one has not either, it holds again."""
-    place = (lease.ref.task_key, lease.account_id, lease.priority, lease.ref.attempt + 1, lease.timeout_ms)
+    if resolution.requeue is Requeue.NOWHERE:
+        return
     unstarted = resolution.requeue in (Requeue.KEPT, Requeue.KEPT_LATER)
     tag, expires = (lease.tag, expire_time) if unstarted else (None, None)
+    place = ReadyRow(lease.ref.task_key, lease.priority, tag, lease.account_id, lease.ref.attempt + 1, lease.timeout_ms)
     if resolution.requeue in (Requeue.BACKOFF, Requeue.KEPT_LATER):
         until = tx.now + timedelta(seconds=resolution.delay)
-        ledger.delay(*place, until=until, cause=BACKOFF, tag=tag, expire_time=expires)
-    elif resolution.requeue is not Requeue.NOWHERE and barred:
-        ledger.delay(*place, until=tx.now, cause=BARRED, tag=tag, expire_time=expires)
-    elif resolution.requeue is not Requeue.NOWHERE:
-        ledger.enqueue(*place, tag=tag, expire_time=expires)
+        ledger.enqueue(place, until=until, cause=BACKOFF, expire_time=expires)
+    else:
+        ledger.enqueue(place, until=tx.now if barred else None, cause=BARRED, expire_time=expires)
 
 
-def record(
-    ledger: Ledger,
-    lease: LiveLease,
-    source: Status,
-    target: Status,
-    *,
-    reason: str,
-    message: str = "",
-    retry_count: int | None = None,
-) -> None:
+STARTED = Step(Status.SUBMITTED, Status.PROCESSING, "STARTED")
+COMPLETED = Step(Status.PROCESSING, Status.COMPLETED, "COMPLETED")
+
+
+def record(ledger: Ledger, lease: LiveLease, step: Step, retry_count: int | None = None) -> None:
     ledger.move(
         lease.ref.task_key,
         lease.account_id,
-        source,
-        target,
-        reason,
-        message=message,
+        step.source,
+        step.target,
+        step.reason,
+        message=step.message,
         ref=lease.ref,
         worker_id=lease.worker_id,
         retry_count=retry_count,

@@ -138,7 +138,6 @@ def promote_due(tx: Tx, *, skip_locked: bool = False) -> DueRound:
     ledger = Ledger(tx)
     for row in due:
         ledger.dequeued(row)
-        place = (row.task_key, row.account_id, row.priority, row.attempt, row.timeout_ms)
-        ledger.enqueue(*place, tag=row.tag, expire_time=row.expire_time)
+        ledger.enqueue(row.place, expire_time=row.expire_time)
     ledger.write()
     return DueRound(len(due), tx.waiting.next_due())

@@ -35,6 +35,8 @@ from scheduler_svc.domain.resolution import Cause, reported_cause
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 from scheduler_svc.history.work import Ledger
 from scheduler_svc.leases.attempts import (
+    COMPLETED,
+    STARTED,
     UNKNOWN,
     EndedLease,
     Inconsistent,
@@ -359,15 +361,15 @@ class _Write:
 
     def _change(self, folded: FoldedUpdates, lease: LiveLease) -> None:
         if folded.processing and lease.status is Status.SUBMITTED:
-            record(self._ledger, lease, Status.SUBMITTED, Status.PROCESSING, reason="STARTED")
+            record(self._ledger, lease, STARTED)
         progress = folded.progress
         fields = (progress.percent, progress.step, progress.message) if progress else (None, None, None)
         self._changes.append(LeaseChange(*folded.ref, folded.accepted, folded.processing, *fields))
 
     def _complete(self, folded: FoldedUpdates, lease: LiveLease) -> None:
         if lease.status is Status.SUBMITTED:
-            record(self._ledger, lease, Status.SUBMITTED, Status.PROCESSING, reason="STARTED")
-        record(self._ledger, lease, Status.PROCESSING, Status.COMPLETED, reason="COMPLETED")
+            record(self._ledger, lease, STARTED)
+        record(self._ledger, lease, COMPLETED)
         self._completed[folded.ref] = _result(folded)
 
     def complete_late(self, folded: FoldedUpdates, task: TaskRow) -> None:

@@ -33,7 +33,7 @@ from scheduler_svc.domain.task import (
     TaskError,
     TaskFilter,
 )
-from scheduler_svc.history.work import DequeuedTask, Ledger
+from scheduler_svc.history.work import DequeuedTask, Ledger, ReadyRow
 from scheduler_svc.leases.attempts import EndedLease, Inconsistent, end_attempts, error_json
 from scheduler_svc.leases.rows import LiveLease, TaskRow
 from scheduler_svc.runtime.loops import DueRound
@@ -129,7 +129,8 @@ def _end_wait(tx: Tx, waiting: DequeuedTask) -> None:
         task_id = format_task_id(waiting.task_key)
         raise InvalidState.of_task(task_id, "retried", Status.PENDING, sorted(RETRYABLE))
     ledger = Ledger(tx)
-    _enqueue(ledger, waiting, _behind_leases(tx, [waiting.task_key]))
+    until = _behind_leases(tx, [waiting.task_key]).get(waiting.task_key)
+    ledger.enqueue(waiting.place, until=until, cause=BARRED, expire_time=waiting.expire_time)
     ledger.write()
 
 
@@ -180,24 +181,14 @@ def _requeue(ledger: Ledger, task: TaskRow, count: int, barred: Mapping[int, dat
     ledger.move(
         task.task_key, task.account_id, task.status, Status.PENDING, RETRY_TASK, message=message, retry_count=count
     )
-    waiting = DequeuedTask(task.task_key, task.priority, None, task.account_id, task.attempt + 1, task.timeout_ms, 0)
-    _enqueue(ledger, waiting, barred)
+    place = ReadyRow(task.task_key, task.priority, None, task.account_id, task.attempt + 1, task.timeout_ms)
+    ledger.enqueue(place, until=barred.get(task.task_key), cause=BARRED)
 
 
 def _behind_leases(tx: Tx, keys: Sequence[int]) -> dict[int, datetime]:
-    """Returns the tasks that a revoked lease bars, and the time from which on they may be claimed."""
+    """Returns the tasks that a revoked lease bars until it is gone, and the time from which on they may be claimed."""
     leases = tx.leases.lock(keys)
     return dict.fromkeys(leases, tx.now) if leases else {}
-
-
-def _enqueue(ledger: Ledger, waiting: DequeuedTask, barred: Mapping[int, datetime]) -> None:
-    """Makes the task ready, or delays it until its revoked lease is gone."""
-    key, priority, tag, account_id, attempt, timeout_ms, *_ = waiting
-    place, expires = (key, account_id, priority, attempt, timeout_ms), waiting.expire_time
-    if key in barred:
-        ledger.delay(*place, until=barred[key], cause=BARRED, tag=tag, expire_time=expires)
-    else:
-        ledger.enqueue(*place, tag=tag, expire_time=expires)
 
 
 _READY = 0
@@ -258,11 +249,9 @@ def _requeue_updated(tx: Tx, edit: TaskEdit, after: Task, waiting: DequeuedTask)
     stays = after.priority == waiting.priority and cause == waiting.cause
     tag = waiting.tag if stays else None
     expires = tx.tasks.lock([key])[key].expire_time
-    place = (key, account_id, after.priority, waiting.attempt, after.timeout // timedelta(milliseconds=1))
-    if until is None:
-        ledger.enqueue(*place, tag=tag, expire_time=expires)
-    else:
-        ledger.delay(*place, until=until, cause=cause, tag=tag, expire_time=expires)
+    timeout_ms = after.timeout // timedelta(milliseconds=1)
+    place = ReadyRow(key, after.priority, tag, account_id, waiting.attempt, timeout_ms)
+    ledger.enqueue(place, until=until, cause=cause, expire_time=expires)
     ledger.write()
     if until is None and waiting.ready_time is not None:
         tx.waiting.keep_ready_time(key, waiting.ready_time)

@@ -31,7 +31,7 @@ from scheduler_svc.domain.task import (
     as_inserted,
     first_uncounted_day,
 )
-from scheduler_svc.history.work import Ledger, TagReservation, signal_ready
+from scheduler_svc.history.work import Ledger, ReadyRow, TagReservation, signal_ready
 from scheduler_svc.runtime.signals import EventRow
 from scheduler_svc.tasks.rows import (
     RequestId,
@@ -324,11 +324,9 @@ def _insert(tx: Tx, created: Sequence[tuple[int, NewTask]], now: datetime) -> No
     ledger = Ledger(tx)
     for key, task in created:
         ledger.move(key, task.account_id, Status.NONE, Status.PENDING, "SUBMITTED")
-        place = (key, task.account_id, task.priority, 1, milliseconds(task))
-        if task.schedule_time is not None and task.schedule_time > now:
-            ledger.delay(*place, until=task.schedule_time, cause=SCHEDULED, expire_time=task.expire_time)
-        else:
-            ledger.enqueue(*place, expire_time=task.expire_time)
+        place = ReadyRow(key, task.priority, None, task.account_id, 1, milliseconds(task))
+        until = task.schedule_time if task.schedule_time is not None and task.schedule_time > now else None
+        ledger.enqueue(place, until=until, cause=SCHEDULED, expire_time=task.expire_time)
     ledger.write()
 
 
