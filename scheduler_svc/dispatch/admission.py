@@ -61,14 +61,8 @@ def _respaced(tx: Tx, account_id: int, *, reweighted: bool) -> AccountQueue | No
 
 
 def _allot(queue: AccountQueue) -> list[int]:
-    bounds = []
-    if queue.paused:
-        bounds.append(0)
-    if queue.limit:
-        bounds.append(max(0, queue.limit - queue.leases))
-    if queue.quota:
-        bounds.append(queue.quota.seats)
-    return dispatch.allot(queue.flows, min(bounds, default=None), queue.weight, queue.aging)
+    seats = dispatch.free_seats(paused=queue.paused, limit=queue.limit, leased=queue.leases, quota=queue.quota)
+    return dispatch.allot(queue.flows, seats, queue.weight, queue.aging)
 
 
 def _surplus(queue: AccountQueue) -> list[int]:

@@ -180,6 +180,18 @@ def _second(time: datetime) -> datetime:
     return time.replace(microsecond=0)
 
 
+def free_seats(*, paused: bool, limit: int, leased: int, quota: StartQuota | None) -> int | None:
+    """Returns how many tasks of an account may have a tag or be leased, beside those leased; None: any number."""
+    bounds = []
+    if paused:
+        bounds.append(0)
+    if limit:
+        bounds.append(max(0, limit - leased))
+    if quota:
+        bounds.append(quota.seats)
+    return min(bounds, default=None)
+
+
 # The demand for workers: tasks that are leased, and tasks that may be leased now.
 
 
@@ -199,14 +211,9 @@ class Load(NamedTuple):
     @property
     def may_start(self) -> int:
         """How many of the ready tasks may be leased now."""
-        bounds = [self.ready]
-        if self.paused:
-            bounds.append(0)
-        if self.limit:
-            bounds.append(self.limit - self.leased)
-        if self.quota:
-            bounds.append(self.quota.counted(self.quota.admitted).seats)
-        return max(0, min(bounds))
+        quota = self.quota and self.quota.counted(self.quota.admitted)
+        seats = free_seats(paused=self.paused, limit=self.limit, leased=self.leased, quota=quota)
+        return max(0, self.ready if seats is None else min(self.ready, seats))
 
     @property
     def demand(self) -> int:
