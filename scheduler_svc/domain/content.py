@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.lifecycle import Labelled
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_NAMED = 100
@@ -140,16 +141,12 @@ MAX_HELD_REVIEWS = 100
 MAX_RESULT_BYTES = 3 * 1024 * 1024
 
 
-class ReviewStatus(IntEnum):
+class ReviewStatus(Labelled):
     """The state of a content's review. The numbers are the contract's."""
 
     PENDING_REVIEW = 1
     APPROVED = 2
     REJECTED = 3
-
-    @property
-    def label(self) -> str:
-        return self.name.lower()
 
 
 class ReviewDecision(IntEnum):
@@ -163,17 +160,13 @@ class ReviewDecision(IntEnum):
         return ReviewStatus.APPROVED if self is ReviewDecision.APPROVE else ReviewStatus.REJECTED
 
 
-class PublishStatus(IntEnum):
+class PublishStatus(Labelled):
     """The state of an entry of the publish pool. The numbers are the contract's."""
 
     PENDING = 1
     PUBLISHING = 2
     PUBLISHED = 3
     FAILED = 4
-
-    @property
-    def label(self) -> str:
-        return self.name.lower()
 
 
 class TaskResult(NamedTuple):

@@ -10,7 +10,13 @@ from enum import IntEnum
 from typing import NamedTuple
 
 
-class Status(IntEnum):
+class Labelled(IntEnum):
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Status(Labelled):
     """A task's state. The numbers are those of `contentgen.v1.TaskStatus` and of the database."""
 
     NONE = 0
@@ -21,10 +27,6 @@ class Status(IntEnum):
     FAILED = 5
     TIMEOUT = 6
     CANCELLED = 7
-
-    @property
-    def label(self) -> str:
-        return self.name.lower()
 
 
 OPEN = frozenset({Status.PENDING, Status.SUBMITTED, Status.PROCESSING})
