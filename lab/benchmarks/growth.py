@@ -26,7 +26,6 @@ from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.retention import work as retention
 from scheduler_svc.runtime.signals import CommitSignals, Notifier
-from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.tasks.bulk import MAX_BATCH
 from scheduler_svc.tasks.query import find_tasks
 from scheduler_svc.transactions import Database, Tx, make_engine
@@ -158,7 +157,7 @@ def _filled(url: str, statement: str, count: int) -> Iterator[Database]:
 def of_retention(url: str, count: int) -> list[Figure]:
     """A look for what is older than a year, where all is of today."""
     with _filled(url, _CANCELLED, count) as database:
-        due = TaskFilter(statuses=ENDED, deletable_since=database.run(lambda tx: cleanup.ago(tx, YEAR)))
+        due = TaskFilter(statuses=ENDED, deletable_since=database.run(lambda tx: tx.now - YEAR))
         sweep = retention.ended_tasks(YEAR)
 
         def look_at_due(tx: Tx, position: datetime) -> datetime | None:

@@ -295,27 +295,7 @@ class Task(NamedTuple):
 
 
 def as_inserted(key: int, task: NewTask, now: datetime) -> Task:
-    return Task(
-        task_key=key,
-        account_id=task.account_id,
-        brief=task.brief,
-        priority=task.priority,
-        auto_approve=task.auto_approve,
-        status=Status.PENDING,
-        create_time=now,
-        schedule_time=task.schedule_time,
-        timeout=task.timeout,
-        max_retries=task.max_retries,
-        auto_retry=task.auto_retry,
-        labels=task.labels,
-        request_id=task.request_id,
-        backoff=task.backoff,
-        regenerates_content_id=task.regenerates_content_id,
-        expire_time=task.expire_time,
-        unique_key=task.unique_key,
-        unique_for=task.unique_for,
-        trace=task.trace,
-    )
+    return Task(task_key=key, status=Status.PENDING, create_time=now, **task._asdict())
 
 
 class ExistingTask(Task):

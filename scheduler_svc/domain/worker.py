@@ -125,8 +125,7 @@ class AttemptCount(NamedTuple):
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class PollResult:
+class PollResult(NamedTuple):
     """What became of the attempts that ran at the call.
 
     `error`: attempts that seem to run, but whose worker is silent. `total` includes those cancelled, deferred or

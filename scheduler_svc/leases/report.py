@@ -57,7 +57,6 @@ from scheduler_svc.leases.rows import (
     LeaseChange,
     LiveLease,
     NamedLease,
-    PollAnswer,
     RenewalResult,
     TaskRow,
 )
@@ -251,7 +250,7 @@ def _answer_polls(tx: Tx, heartbeats: Sequence[HeartbeatItem], answers: Mapping[
         if 0 < item.heartbeat.last_poll <= newest_asked:
             newest[item.worker_id] = max(item.heartbeat.last_poll, newest.get(item.worker_id, 0))
     if newest:
-        tx.signals.answered += tx.polls.record_answers([PollAnswer(*pair) for pair in sorted(newest.items())])
+        tx.signals.answered += tx.polls.record_answers(sorted(newest.items()))
 
 
 _OUTCOMES = {

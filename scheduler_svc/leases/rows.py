@@ -107,13 +107,6 @@ class HeartbeatAnswer(NamedTuple):
     has_revoked: bool
 
 
-class PollAnswer(NamedTuple):
-    """The last poll that a worker has answered; with it, all before."""
-
-    worker_id: str
-    poll: int
-
-
 class NamedLease(NamedTuple):
     task_key: int
     attempt: int

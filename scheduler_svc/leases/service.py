@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -65,14 +66,7 @@ def changes_nothing(heartbeat: Heartbeat, before: Heartbeat | None) -> bool:
     return before is not None and not heartbeat.held and _state(heartbeat) == _state(before)
 
 
-def _state(heartbeat: Heartbeat) -> tuple[object, ...]:
-    return (
-        heartbeat.free_slots,
-        heartbeat.last_assignment,
-        heartbeat.last_poll,
-        heartbeat.unhealthy,
-        heartbeat.last_error,
-    )
+_state = attrgetter("free_slots", "last_assignment", "last_poll", "unhealthy", "last_error")
 
 
 class IdleHeartbeats:

@@ -31,11 +31,6 @@ MAX_REQUESTS = 500
 """Request ids that one transaction deletes."""
 
 
-def ago(tx: Tx, age: timedelta) -> datetime:
-    """Returns the time that long ago, by the database's clock."""
-    return tx.now - age
-
-
 def delete_batch(tx: Tx, wanted: TaskFilter, until: datetime, after: int, limit: int) -> BatchResult:
     """Deletes up to `limit` tasks that ended at `until` or before, with keys above `after`, oldest first.
 
@@ -122,7 +117,7 @@ class Bulk:
 
         Also deletes request ids of all accounts that need not be remembered.
         """
-        until = await self._calls.run(ago, age)
+        until = await self._calls.run(lambda tx: tx.now - age)
         wanted = replace(_among(wanted, ENDED), deletable_since=until)
         if dry_run:
             return await self._count(wanted)

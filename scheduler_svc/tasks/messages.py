@@ -290,14 +290,7 @@ def history_point(it: HistoryPoint) -> pb.TaskHistoryPoint:
 
 
 def poll_result(it: PollResult) -> pb.PollRunningTasksResponse:
-    return pb.PollRunningTasksResponse(
-        total=it.total,
-        completed=it.completed,
-        failed=it.failed,
-        timeout=it.timeout,
-        still_running=it.still_running,
-        error=it.error,
-    )
+    return pb.PollRunningTasksResponse(**it._asdict())
 
 
 def task_change(it: TaskChange, resume_token: str) -> pb.TaskChange:

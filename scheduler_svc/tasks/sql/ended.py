@@ -12,7 +12,7 @@ from scheduler_svc.database.statements import Statements, account_filter
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import AttemptCount, RunningAttempt
-from scheduler_svc.leases.rows import PollAnswer, TaskRow
+from scheduler_svc.leases.rows import TaskRow
 from scheduler_svc.tasks.sql.tasks import DECISION_COLUMNS, task_row
 
 _THESE = "t.task_key = ANY(CAST(:keys AS bigint[]))"
@@ -209,9 +209,9 @@ class Polls(Statements):
         number: int = self._row(_REQUEST_FREE_POLL if skip_locked else _REQUEST_POLL, workers=array("text", workers))[0]
         return number
 
-    def record_answers(self, answers: Sequence[PollAnswer]) -> list[PollAnswer]:
-        """Records answers, one a worker; returns those that are new."""
-        return [PollAnswer(*row) for row in self._rows(_RECORD_ANSWERS, **_ANSWERS.bind(answers))]
+    def record_answers(self, answers: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Records the last poll that each worker has answered, and with it all before; returns those that are new."""
+        return [(worker_id, poll) for worker_id, poll in self._rows(_RECORD_ANSWERS, **_ANSWERS.bind(answers))]
 
     def answered(self, workers: Collection[str], poll: int) -> set[str]:
         """Returns those of these workers that have answered that poll or a later one."""
