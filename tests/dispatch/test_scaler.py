@@ -202,7 +202,7 @@ async def test_a_database_that_is_away_is_an_error_and_not_zero(
     cluster: EmbeddedPostgres, db_url: str, channel: aio.Channel, scaler: Keda, account: int
 ) -> None:
     await submit(channel, account, 2)
-    await scaler.becomes(2)
+    assert await scaler.value() == 2, "what was submitted counts before the first answer"
     stream = scaler.stub.StreamIsActive(scaler.ref)
     assert await told(stream) is True
     with away(cluster, db_url):
@@ -213,14 +213,14 @@ async def test_a_database_that_is_away_is_an_error_and_not_zero(
                 await call()
         assert (await scaler.target())[1] == 3, "this needs no database"
 
-    async def back() -> bool:
+    async def answer() -> tuple[bool, int] | None:
         try:
-            return await scaler.active()
+            return await scaler.active(), await scaler.value()
         except aio.AioRpcError:
-            return False
+            return None
 
-    await wait_until_async(back, within=PATIENCE_S, what="the scaler answers again")  # type: ignore[arg-type]
-    await scaler.becomes(2)
+    first: Any = await wait_until_async(answer, within=PATIENCE_S, what="the scaler answers again")
+    assert first == (True, 2), "no answer says zero meanwhile"
 
 
 async def test_a_stream_tells_each_change_and_ends_with_its_replica(

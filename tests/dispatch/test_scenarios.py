@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import grpc
@@ -12,11 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from contentgen.v1 import task_pb2
-from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.client import Client, request
 from tests.harness.creators import quick_creator
 from tests.harness.scrape import CALL_TIMEOUT, Keda
-from tests.harness.stack import Scheduler, Stack, Worker
+from tests.harness.stack import Stack, Worker
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -75,43 +71,13 @@ def test_a_stream_of_a_higher_priority_does_not_starve_a_task(stack: Stack, db_u
 # An autoscaler beside real processes: it asks ExternalScaler as KEDA does, and starts a job for each task.
 
 
-LEASE = 60.0
 TASKS, MAX_JOBS = 4, 2
-SERVED: dict[str, Any] = {"CONTENTGEN_SCALER_LISTEN": "127.0.0.1:0"}
 JOB: dict[str, Any] = {"CONTENTGEN_RUN_ONE": "on", "CONTENTGEN_RUN_ONE_WAIT": "3"}
-
-
-class Jobs(Keda):
-    """KEDA with one task for each worker."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        super().__init__(channel, target=1)
-
-    def demand(self) -> int:
-        tasks, target = self.metric()
-        return tasks // target
-
-    def answer(self) -> int | None:
-        """The demand; None if the scheduler says that it can't tell."""
-        try:
-            return self.demand()
-        except grpc.RpcError as error:
-            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE:
-                return None
-            raise
-
-
-@contextmanager
-def keda(scheduler: Scheduler) -> Iterator[Jobs]:
-    """KEDA, connected to a scheduler that serves."""
-    (ready,) = scheduler.events("ready")
-    with grpc.insecure_channel(ready["scaler_listen"]) as channel:
-        yield Jobs(channel)
 
 
 @pytest.mark.costly("a worker for each task")
 def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=LEASE, **SERVED).start()
+    scheduler = stack.scheduler(lease_ttl=60, CONTENTGEN_SCALER_LISTEN="127.0.0.1:0").start()
     client = scheduler.client
     account_id = client.create_account()
     cli = str(quick_creator(stack.folder))
@@ -120,12 +86,15 @@ def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
     def scaled_to_zero() -> bool:
         """Starts the jobs that are missing, as KEDA's strategy `default` counts them."""
         running = sum(job.alive for job in jobs)
-        wanted = min(scaler.demand(), MAX_JOBS)
+        demand, _ = scaler.metric()
+        wanted = min(demand, MAX_JOBS)
         for _ in range(running, wanted):
             jobs.append(stack.worker(f"job-{len(jobs)}", scheduler, CREATOR_CLI_PATH=cli, **JOB).launch())
         return wanted == 0 and running == 0
 
-    with keda(scheduler) as scaler:
+    (ready,) = scheduler.events("ready")
+    with grpc.insecure_channel(ready["scaler_listen"]) as channel:
+        scaler = Keda(channel, target=1)
         assert scaled_to_zero()
         task_ids = client.submit_all(request(account_id, options={"seconds": "1"}) for _ in range(TASKS))
         wait_until(scaler.active, within=CALL_TIMEOUT, what="the tasks are seen")
@@ -135,28 +104,3 @@ def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
     assert len({task.worker_id for task in tasks}) == TASKS, "a job runs one task"
     assert {job.exit_status for job in jobs} == {0}
     assert not any(job.spooled() for job in jobs)
-
-
-@pytest.mark.costly("two schedulers and a server of their own")
-def test_no_scheduler_says_zero_while_the_database_is_stopped(stack: Stack, server: EmbeddedPostgres) -> None:
-    one, two = (stack.scheduler(name, database_url=server.url(), **SERVED) for name in ("one", "two"))
-    for scheduler in (one, two):
-        scheduler.start()
-    client = one.client
-    client.submit_all([request(client.create_account())] * 2)
-    seen: set[int | None] = set()
-
-    def says(scaler: Jobs, demand: int | None) -> bool:
-        answer = scaler.answer()
-        seen.add(answer)
-        return answer == demand
-
-    with keda(one) as first, keda(two) as second:
-        for demand, what in ((2, "both say what there is"), (None, "both refuse"), (2, "both say the same again")):
-            for jobs in (first, second):
-                wait_until(partial(says, jobs, demand), within=CALL_TIMEOUT, what=what)
-            if demand is None:
-                server.restart()
-            elif None not in seen:
-                server.quit()
-    assert seen == {2, None}, "what was submitted counts before the first answer"

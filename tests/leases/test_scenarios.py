@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,6 @@ pytestmark = pytest.mark.e2e
 
 LEASE = 60.0
 """Seconds: a frozen worker's leases outlive the test."""
-MAX_CALL_TIME = 10.0
-"""Seconds that a call may take."""
 NO_WAIT = {"CONTENTGEN_DRAIN_TIMEOUT": "1"}
 REFERENCE = {"CREATOR_PROFILE": "reference", "CREATOR_POLL_INTERVAL": "600", **NO_WAIT}
 RUNS = {"demo-seconds": "2"}
@@ -54,29 +51,6 @@ def test_a_poll_brings_now_what_the_interval_would_bring_later(stack: Stack, pai
     figures = client.poll_running()
     assert (figures.total, figures.still_running) == (1, 1)
     assert client.poll(lasting) == Status.TASK_STATUS_PROCESSING
-
-
-def test_a_frozen_worker_s_tasks_count_as_errors_within_10_s(stack: Stack, pair: tuple[Scheduler, Scheduler]) -> None:
-    first, second = pair
-    names = ("awake", "frozen")
-    awake, frozen = (stack.worker(name, first, slots=1, **REFERENCE).start() for name in names)
-    account_id = second.client.create_account()
-    task_ids = second.client.submit_all(request(account_id, options=FOR_EVER) for _ in names)
-    second.client.wait_processing(*task_ids)
-
-    frozen.freeze()
-    begun = time.monotonic()
-    figures = second.client.poll_running()
-    assert time.monotonic() - begun < MAX_CALL_TIME
-    assert (figures.total, figures.still_running, figures.error) == (2, 1, 1)
-    frozen.thaw()
-    wait_until(lambda: _all_run(second), within=15, what="the worker answers again")
-    assert awake.alive
-
-
-def _all_run(scheduler: Scheduler) -> bool:
-    figures = scheduler.client.poll_running()
-    return (figures.total, figures.still_running) == (2, 2)
 
 
 def test_a_worker_follows_its_number_of_slots(stack: Stack, pair: tuple[Scheduler, Scheduler]) -> None:
