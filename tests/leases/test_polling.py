@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,15 +46,11 @@ async def started(client: TaskClient, worker: ScriptedWorker, count: int = 1) ->
 
 
 def poll_running(reflected: Reflected, **fields: Any) -> asyncio.Task[dict[str, Any]]:
-    return _begun(reflected.call(f"{SERVICE}/PollRunningTasks", **fields))
+    return asyncio.create_task(reflected.call(f"{SERVICE}/PollRunningTasks", **fields))
 
 
 def poll_task(reflected: Reflected, task_id: str) -> asyncio.Task[dict[str, Any]]:
-    return _begun(reflected.call(f"{SERVICE}/PollTask", task_id=task_id))
-
-
-def _begun(call: Coroutine[Any, Any, dict[str, Any]]) -> asyncio.Task[dict[str, Any]]:
-    return asyncio.create_task(call)
+    return asyncio.create_task(reflected.call(f"{SERVICE}/PollTask", task_id=task_id))
 
 
 async def soon(call: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:

@@ -44,6 +44,13 @@ def reaps(tx: Tx) -> None:
     recover.reap(tx, TERMS)
 
 
+def expired(scheduling: Scheduling) -> LeaseRef:
+    """A lease that no reaper has ended yet."""
+    ref = scheduling.start()
+    scheduling.expire(ref)
+    return ref
+
+
 def lost(scheduling: Scheduling) -> LeaseRef:
     ref = scheduling.start()
     scheduling.lose(ref)
@@ -106,8 +113,7 @@ class TestCancelFirst:
         assert overtaken(scheduling, cancels(ref.task_key), lambda: scheduling.end(ref, RESULT)) is Outcome.LEASE_LOST
 
     def test_a_heartbeat_renews_nothing_after_a_cancel(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.expire(ref)  # else it would write nothing, and so not wait
+        ref = expired(scheduling)  # else it would write nothing, and so not wait
         ack = overtaken(scheduling, cancels(ref.task_key, force=True), lambda: scheduling.state(ref))
         assert ack.not_renewed == (ref.lease_id,)
 
@@ -131,38 +137,32 @@ class TestResultFirst:
         assert second is Outcome.ALREADY_COMMITTED
 
     def test_a_reaper_finds_no_expired_lease(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.expire(ref)
-        assert [reaped.expired for reaped in passed_over(scheduling, reports_result(ref))] == [0, 0]
+        reaped = passed_over(scheduling, reports_result(expired(scheduling)))
+        assert [result.expired for result in reaped] == [0, 0]
 
 
 class TestReaperFirst:
     def test_a_heartbeat_renews_nothing_after_the_reaper(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.expire(ref)
+        ref = expired(scheduling)
         assert overtaken(scheduling, reaps, lambda: scheduling.state(ref)).not_renewed == (ref.lease_id,)
 
     def test_a_late_result_is_accepted(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.expire(ref)
+        ref = expired(scheduling)
         assert overtaken(scheduling, reaps, lambda: scheduling.end(ref, RESULT)) is Outcome.COMMITTED
         assert scheduling.path(ref.task_key)[-3:] == ["failed", "pending", "completed"]
 
     def test_a_hello_finds_the_lease_gone(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.expire(ref)
+        ref = expired(scheduling)
         assert overtaken(scheduling, reaps, lambda: scheduling.hello(names=[ref])).drop == (ref.lease_id,)
 
     def test_another_replica_s_reaper_finds_no_more_leases(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.expire(ref)
+        expired(scheduling)
         reaped = overtaken(scheduling, reaps, scheduling.reap)
         assert (reaped.expired, reaped.guarded) == (0, False)
 
 
 def test_the_reaper_keeps_a_lease_that_was_renewed_first(scheduling: Scheduling) -> None:
-    ref = scheduling.start()
-    scheduling.expire(ref)
+    ref = expired(scheduling)
     stated = scheduling.stated("w", [ref])
     reaped = passed_over(scheduling, lambda tx: ReportWork(TERMS).run_group(tx, [stated]))
     assert [result.expired for result in reaped] == [0, 0]

@@ -89,12 +89,6 @@ def test_updates_of_many_leases_are_one_group(scheduling: Scheduling) -> None:
     assert sorted(statuses) == sorted(keys)
 
 
-def test_updates_after_an_end_are_ignored(scheduling: Scheduling) -> None:
-    ref = scheduling.start()
-    assert scheduling.report(ref, RESULT, FAILURE, AttemptStarted()) == [COMMITTED] * 3
-    assert scheduling.path(ref.task_key)[-1] == "completed"
-
-
 @pytest.mark.parametrize("change", [RESULT, FAILURE, TIMEOUT, DEFERRED, released(started=True)])
 def test_a_repeated_update_is_already_committed(scheduling: Scheduling, change: Change) -> None:
     ref = scheduling.start()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +29,21 @@ pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 SERVICE = "contentgen.v1.WorkerPoolService"
 
 
+async def shown(pool: WorkerPoolServiceAsyncStub) -> pb.Worker:
+    """The only worker."""
+    (worker,) = (await pool.GetWorkerPool(pb.GetWorkerPoolRequest())).workers
+    return worker
+
+
+async def wait_for(
+    pool: WorkerPoolServiceAsyncStub, shows: Callable[[pb.GetWorkerPoolResponse], bool], what: str
+) -> None:
+    async def is_shown() -> bool:
+        return shows(await pool.GetWorkerPool(pb.GetWorkerPoolRequest()))
+
+    await wait_until_async(is_shown, within=10, what=what)  # type: ignore[arg-type]
+
+
 async def test_the_pool_shows_each_worker(
     client: TaskClient, pool: WorkerPoolServiceAsyncStub, channel: aio.Channel, replica: Replica
 ) -> None:
@@ -50,8 +64,11 @@ async def test_the_pool_shows_each_worker(
         assert (idle.hostname, idle.scheduler_id, idle.draining) == ("host", replica.scheduler_id, False)
         assert idle.last_heartbeat_time.ToMicroseconds() >= idle.connect_time.ToMicroseconds() > 0
 
-    gone: Callable[[], bool | Awaitable[bool]] = partial(both_are_gone, pool)
-    await wait_until_async(gone, within=10, what="both workers are shown as gone")
+    await wait_for(
+        pool,
+        lambda answer: answer.num_workers == 0 and [worker.running for worker in answer.workers] == [False, False],
+        "both workers are shown as gone",
+    )
 
 
 def fill(engine: sa.Engine, count: int) -> None:
@@ -111,17 +128,6 @@ async def test_the_pool_is_paged(pool: WorkerPoolServiceAsyncStub, replica: Repl
     assert shown == list(whole.workers)
 
 
-async def both_are_gone(pool: WorkerPoolServiceAsyncStub) -> bool:
-    answer = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
-    return answer.num_workers == 0 and [worker.running for worker in answer.workers] == [False, False]
-
-
-async def shown(pool: WorkerPoolServiceAsyncStub) -> pb.Worker:
-    """The only worker."""
-    (worker,) = (await pool.GetWorkerPool(pb.GetWorkerPoolRequest())).workers
-    return worker
-
-
 async def test_an_unhealthy_worker_is_shown_until_its_heartbeat_is_healthy(
     pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
@@ -169,8 +175,7 @@ async def test_a_worker_s_health_outlives_its_stream_but_not_its_process(
         worker.last_error = "no model answers"
         await worker.heartbeat(0)
         ill = await shown(pool)
-    away: Callable[[], bool | Awaitable[bool]] = partial(is_away, pool)
-    await wait_until_async(away, within=10, what="the worker is shown as gone")
+    await wait_for(pool, lambda answer: not answer.workers[0].running, "the worker is shown as gone")
     gone = await shown(pool)
     assert (gone.unhealthy, gone.last_error, gone.HasField("unhealthy_time")) == (False, "", False)
     async with ScriptedWorker(channel, hello(process_id="p1", session_number=2)):
@@ -178,10 +183,6 @@ async def test_a_worker_s_health_outlives_its_stream_but_not_its_process(
         assert (back.unhealthy_time, back.last_error) == (ill.unhealthy_time, "no model answers")
     async with ScriptedWorker(channel, hello(process_id="p2", session_number=3)):
         assert not (await shown(pool)).unhealthy
-
-
-async def is_away(pool: WorkerPoolServiceAsyncStub) -> bool:
-    return not (await shown(pool)).running
 
 
 async def test_drain_worker_is_sent_to_the_worker(pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker) -> None:
@@ -212,13 +213,8 @@ async def test_a_stopping_worker_is_shown_as_draining_whatever_its_desired_state
         await worker.heartbeat(0)
         assert (await pool.UndrainWorker(pb.UndrainWorkerRequest(worker_id="w1"))).worker.draining
         assert (await shown(pool)).connected
-    away: Callable[[], bool | Awaitable[bool]] = partial(is_disconnected, pool)
-    await wait_until_async(away, within=10, what="the worker is shown as disconnected")
+    await wait_for(pool, lambda answer: not answer.workers[0].connected, "the worker is shown as disconnected")
     assert (await shown(pool)).draining, "it said so last"
-
-
-async def is_disconnected(pool: WorkerPoolServiceAsyncStub) -> bool:
-    return not (await shown(pool)).connected
 
 
 async def test_resize_worker_is_sent_to_the_worker(

@@ -117,25 +117,20 @@ def test_retries_by_itself(auto_retry: bool, retry_count: int, max_retries: int,
     assert lifecycle.is_auto_retried("CREATOR_ERROR", **used) is retries  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("number", "seconds"), [(1, 30), (2, 60), (3, 120), (4, 240), (5, 480), (6, 600), (100, 600)])
-def test_the_backoff_doubles_up_to_its_cap(number: int, seconds: float) -> None:
-    assert RetryBackoff().before(number, 0.5) == pytest.approx(seconds)
-
-
 @pytest.mark.parametrize(
     ("backoff", "waits"),
     [
-        (RetryBackoff(initial_ms=500), [0.5, 1.0, 2.0, 4.0]),
-        (RetryBackoff(multiplier=1.0), [30.0, 30.0, 30.0, 30.0]),
-        (RetryBackoff(initial_ms=1_000, multiplier=3.5), [1.0, 3.5, 12.25, 42.875]),
-        (RetryBackoff(initial_ms=1_000, multiplier=10.0, max_ms=50_000), [1.0, 10.0, 50.0, 50.0]),
-        (RetryBackoff(initial_ms=3_600_000), [3_600.0, 3_600.0, 3_600.0, 3_600.0]),
-        (RetryBackoff(max_ms=10_000), [10.0, 10.0, 10.0, 10.0]),
+        pytest.param(RetryBackoff(), [30, 60, 120, 240, 480, 600, 600], id="by default: doubles up to its cap"),
+        pytest.param(RetryBackoff(initial_ms=500), [0.5, 1, 2, 4], id="first"),
+        pytest.param(RetryBackoff(multiplier=1.0), [30, 30, 30, 30], id="constant"),
+        pytest.param(RetryBackoff(initial_ms=1_000, multiplier=3.5), [1, 3.5, 12.25, 42.875], id="factor"),
+        pytest.param(RetryBackoff(initial_ms=1_000, multiplier=10.0, max_ms=50_000), [1, 10, 50, 50], id="cap"),
+        pytest.param(RetryBackoff(initial_ms=3_600_000), [3_600, 3_600], id="first above the cap by default"),
+        pytest.param(RetryBackoff(max_ms=10_000), [10, 10], id="cap below the first by default"),
     ],
-    ids=["first", "constant", "factor", "cap", "first above the cap by default", "cap below the first by default"],
 )
-def test_a_task_may_say_how_long_it_waits(backoff: RetryBackoff, waits: list[float]) -> None:
-    assert [backoff.before(number, 0.5) for number in range(1, 5)] == pytest.approx(waits)
+def test_a_task_waits_as_it_says_before_each_retry(backoff: RetryBackoff, waits: list[float]) -> None:
+    assert [backoff.before(number, 0.5) for number, _ in enumerate(waits, 1)] == pytest.approx(waits)
 
 
 @given(
@@ -163,11 +158,6 @@ def test_jitter_moves_the_backoff_by_a_tenth_and_never_above_the_cap(number: int
     middle = 30.0 * 2 ** min(number - 1, 10)
     assert min(600.0, 0.9 * middle) <= RetryBackoff().before(number, jitter) <= min(600.0, 1.1 * middle)
     assert RetryBackoff().before(1, 0.0) < RetryBackoff().before(1, 0.9), "two that failed together come back apart"
-
-
-def test_a_refused_task_waits_longer_each_time_and_fails_at_the_tenth() -> None:
-    waits = [lifecycle.refusal_wait(refusals) for refusals in range(1, 12)]
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, None, None]
 
 
 # What becomes of a task when an attempt ends without a result.
@@ -201,10 +191,11 @@ def moves(then: Resolution) -> list[tuple[Status, Status]]:
 @running
 @pytest.mark.parametrize(("error", "ended"), [(CREATOR_ERROR, Status.FAILED), (TIMED_OUT, Status.TIMEOUT)])
 def test_a_failure_or_timeout_is_retried_after_a_backoff(status: Status, error: TaskError, ended: Status) -> None:
-    then = follow(status, reported(AttemptFailed(error), started=True), counters(retry_count=1))
+    used = counters(retry_count=1, losses=4, refusals=9, backoff=RetryBackoff(2_000, 3.0))
+    then = follow(status, reported(AttemptFailed(error), started=True), used)
     assert moves(then) == [(status, ended), (ended, Status.PENDING)]
-    assert (then.status, then.requeue, then.retry_count, then.delay) == (Status.PENDING, Requeue.BACKOFF, 2, 60.0)
-    assert then.error == error
+    assert (then.status, then.requeue, then.retry_count, then.delay) == (Status.PENDING, Requeue.BACKOFF, 2, 6.0)
+    assert (then.losses, then.refusals, then.error) == (0, 0, error), "the CLI ran, which ends these rows"
     assert [step.reason for step in then.steps] == [error.reason, "AUTO_RETRY"]
 
 
@@ -264,27 +255,16 @@ def test_a_lease_released_unstarted_keeps_its_place(reason: Release) -> None:
     assert then.steps[0].reason == reason.name
 
 
-@pytest.mark.parametrize(("refusals", "seconds"), [(0, 1), (1, 2), (5, 32), (6, 60), (8, 60)])
-def test_a_refused_task_keeps_its_place_and_waits(refusals: int, seconds: float) -> None:
+def test_a_refused_task_keeps_its_place_waits_longer_each_time_and_fails_for_good_at_the_tenth() -> None:
     cause = reported(AttemptReleased(Release.REFUSED, started=False), started=False)
-    then = follow(Status.SUBMITTED, cause, counters(refusals=refusals))
-    assert moves(then) == [(Status.SUBMITTED, Status.PENDING)]
-    assert (then.requeue, then.delay, then.refusals) == (Requeue.KEPT_LATER, seconds, refusals + 1)
-
-
-def test_the_tenth_refusal_in_a_row_fails_the_task_for_good() -> None:
-    cause = reported(AttemptReleased(Release.REFUSED, started=False), started=False)
+    for refusals, seconds in enumerate((1, 2, 4, 8, 16, 32, 60, 60, 60)):
+        then = follow(Status.SUBMITTED, cause, counters(refusals=refusals))
+        assert moves(then) == [(Status.SUBMITTED, Status.PENDING)]
+        assert (then.requeue, then.delay, then.refusals) == (Requeue.KEPT_LATER, seconds, refusals + 1)
     then = follow(Status.SUBMITTED, cause, counters(refusals=9))
     assert moves(then) == [(Status.SUBMITTED, Status.FAILED)]
     assert (then.status, then.requeue) == (Status.FAILED, Requeue.NOWHERE)
-    assert then.error
-    assert then.error.reason == "NO_WORKER_ACCEPTS"
-
-
-@pytest.mark.parametrize("error", [CREATOR_ERROR, TIMED_OUT])
-def test_an_attempt_that_ran_ends_the_rows_of_losses_and_refusals(error: TaskError) -> None:
-    then = follow(Status.PROCESSING, reported(AttemptFailed(error), started=True), counters(losses=4, refusals=9))
-    assert (then.losses, then.refusals) == (0, 0)
+    assert then.error == TaskError("NO_WORKER_ACCEPTS", "refused 10 times in a row")
 
 
 @running
@@ -325,12 +305,6 @@ def test_other_ends_reset_the_count_of_deferrals(cause: Cause, deferrals: int) -
     """A loss or a release shows nothing about the CLI: else alternating deferrals and losses would go on forever."""
     status = Status.SUBMITTED if cause.move is Move.RELEASE else Status.PROCESSING
     assert follow(status, cause, counters(deferrals=2)).deferrals == deferrals
-
-
-def test_a_retry_waits_as_the_task_says() -> None:
-    used = counters(retry_count=1, backoff=RetryBackoff(2_000, 3.0))
-    then = follow(Status.PROCESSING, reported(AttemptFailed(CREATOR_ERROR), started=True), used)
-    assert then.delay == pytest.approx(6.0)
 
 
 @running
