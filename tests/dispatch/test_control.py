@@ -97,8 +97,7 @@ async def test_a_task_waits_for_its_account_s_limit_until_another_ends(
     await worker.heartbeat(2)
     assert await reason(client, second) == task_pb2.PENDING_REASON_ACCOUNT_LIMIT
     await worker.start(lease)
-    completed = worker_pb.Completed(result=worker_pb.Result(body="an article"))
-    await worker.send_report(worker_pb.LeaseUpdate(lease_id=lease.lease_id, attempt=lease.attempt, completed=completed))
+    await worker.send_report(completed(lease))
     async with asyncio.timeout(WAIT_S):
         (lease,) = await worker.assigned()  # which may come before the report's acknowledgement
     assert lease.task.task_id == second
@@ -142,6 +141,21 @@ class Pair:
         self._channels = channels
         self.running = self.most = self.done = 0
 
+    async def account(self, **limits: int) -> int:
+        request = account_pb.CreateAccountRequest(name="a", **limits)
+        return (await self.accounts[0].CreateAccount(request)).account.account_id
+
+    async def serve(self, account: int, count: int, slots: int) -> None:
+        """Submits that many tasks, half of them at each replica, and works until all are done."""
+        for tasks in self.tasks:
+            await submitted(TaskClient(tasks, account), count // 2)
+        # without hints, a few at each periodic check of a replica
+        async with asyncio.timeout(3 * admission.SCAN_INTERVAL):
+            workers = [asyncio.create_task(self.work(n, slots, until=count)) for n in (0, 1)]
+            await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+        for worker in workers:
+            worker.cancel()  # one may wait for an assignment that does not come
+
     async def work(self, n: int, slots: int, until: int) -> None:
         async with ScriptedWorker(self._channels[n], hello(worker_id=f"w{n}", folder_id=f"f{n}")) as worker:
             while self.done < until:
@@ -172,16 +186,7 @@ async def pair(db_url: str) -> AsyncIterator[Pair]:
 
 
 async def test_a_limit_holds_across_replicas_and_freed_seats_are_used_at_once(pair: Pair) -> None:
-    answer = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a", max_concurrent_tasks=3))
-    account = answer.account.account_id
-    for n in (0, 1):
-        await submitted(TaskClient(pair.tasks[n], account), 100)
-    # without hints, a few at each periodic check of a replica
-    async with asyncio.timeout(3 * admission.SCAN_INTERVAL):
-        first, second = (asyncio.create_task(pair.work(n, slots=4, until=200)) for n in (0, 1))
-        await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
-    for worker in (first, second):
-        worker.cancel()  # one may wait for an assignment that does not come
+    await pair.serve(await pair.account(max_concurrent_tasks=3), 200, slots=4)
     assert (pair.done, pair.most) == (200, 3)
 
 
@@ -191,15 +196,7 @@ async def test_a_start_quota_holds_across_replicas(
     """Each replica counts the starts of its claims, and one of them admits more after the minute."""
     minute, quota, count = timedelta(seconds=1), 20, 80
     monkeypatch.setattr(dispatch, "MINUTE", minute)
-    request = account_pb.CreateAccountRequest(name="a", max_starts_per_minute=quota)
-    account = (await pair.accounts[0].CreateAccount(request)).account.account_id
-    for n in (0, 1):
-        await submitted(TaskClient(pair.tasks[n], account), count // 2)
-    async with asyncio.timeout(3 * admission.SCAN_INTERVAL):
-        first, second = (asyncio.create_task(pair.work(n, slots=7, until=count)) for n in (0, 1))
-        await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
-    for worker in (first, second):
-        worker.cancel()  # one may wait for an assignment that does not come
+    await pair.serve(await pair.account(max_starts_per_minute=quota), count, slots=7)
     with engine.connect() as connection:
         leased = "SELECT event_time FROM task_events WHERE reason = 'LEASED' ORDER BY event_time"
         times = list(connection.execute(sa.text(leased)).scalars())
@@ -208,8 +205,7 @@ async def test_a_start_quota_holds_across_replicas(
 
 
 async def test_a_limit_set_on_another_replica_is_applied_here(pair: Pair) -> None:
-    answer = await pair.accounts[0].CreateAccount(account_pb.CreateAccountRequest(name="a"))
-    account = answer.account.account_id
+    account = await pair.account()
     await limit(pair.accounts[0], account, 1)
     here = pair.replicas[1]
     await wait_until_async(lambda: account in here._admission._limited, within=WAIT_S, what="it was told")

@@ -164,22 +164,6 @@ async def test_a_lost_poll_is_sent_with_the_next_acknowledgement(worker: Scripte
         assert connection.execute(sa.text("SELECT answered_poll FROM workers")).scalar_one() == 41
 
 
-@pytest.mark.parametrize("poll_id", ["0", "-1", "1" * 19, "999999", "٣", "what?"])
-async def test_an_answer_to_an_unknown_poll_is_ignored(
-    reflected: Reflected, client: TaskClient, worker: ScriptedWorker, poll_id: str
-) -> None:
-    (lease,) = await started(client, worker)
-    call = poll_task(reflected, lease.task.task_id)
-    asked = await worker.polled()
-    worker.last_poll_id = poll_id
-    await worker.heartbeat(0)
-    await worker.start(lease)
-    assert not call.done()
-    worker.last_poll_id = asked
-    await worker.heartbeat(0)
-    assert await soon(call) == {"status": "TASK_STATUS_PROCESSING"}
-
-
 async def test_a_stopping_replica_refuses_its_callers_with_unavailable(
     reflected: Reflected, client: TaskClient, replica: Replica, channel: aio.Channel
 ) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +42,7 @@ from scheduler_svc.domain.lease import (
     share_out,
     tick,
 )
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import Status, deferral_wait
 from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError
 from scheduler_svc.domain.worker import AttemptCount, PollResult, summarize
 from scheduler_svc.leases import messages
@@ -401,6 +402,27 @@ def test_the_end_of_a_long_output_is_kept(character: str) -> None:
 )
 def test_what_cannot_be_stored_of_an_output_is_left_out(sent: pb.RunOutput, kept: RunOutput | None) -> None:
     assert read(failed=pb.Failed(), output=sent).output == kept
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "waits"),
+    [
+        (None, 30),
+        (Duration(seconds=90), 90),
+        (Duration(seconds=-(2**63), nanos=-1), 1),
+        (Duration(seconds=2**63 - 1), 86_400),
+    ],
+    ids=["unset", "set", "negative", "for ever"],
+)
+def test_a_deferral_has_a_bounded_wait_and_message(retry_after: Duration | None, waits: float) -> None:
+    change = read(deferred=pb.Deferred(retry_after=retry_after, message="m" * 2_000)).change
+    assert isinstance(change, AttemptDeferred)
+    assert (deferral_wait(change.pause, jitter=0.0), change.message) == (waits, "m" * 1_000)
+
+
+@pytest.mark.parametrize("poll_id", ["", "0", "-1", "1" * 19, "٣", "what?"])
+def test_a_heartbeat_that_answers_no_known_poll_answers_none(poll_id: str) -> None:
+    assert messages.heartbeat(pb.Heartbeat(number=1, last_poll_id=poll_id)).last_poll == 0
 
 
 @pytest.mark.parametrize(

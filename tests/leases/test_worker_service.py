@@ -29,7 +29,6 @@ pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
 
 COMMITTED = worker_pb.UPDATE_OUTCOME_COMMITTED
-ALREADY_COMMITTED = worker_pb.UPDATE_OUTCOME_ALREADY_COMMITTED
 
 
 async def test_a_welcome_has_the_lease_times(worker: ScriptedWorker, replica: Replica) -> None:
@@ -38,30 +37,6 @@ async def test_a_welcome_has_the_lease_times(worker: ScriptedWorker, replica: Re
     assert worker.welcome.scheduler_id == replica.scheduler_id
     assert not worker.welcome.desired_state.drain
     assert worker.welcome.accepts_deferrals
-
-
-@pytest.mark.parametrize(
-    ("deferred", "waits"),
-    [
-        (worker_pb.Deferred(message="m" * 2_000), range(30, 34)),
-        (worker_pb.Deferred(retry_after=Duration(seconds=90)), range(90, 100)),
-        (worker_pb.Deferred(retry_after=Duration(seconds=-(2**63), nanos=-1)), range(1, 3)),
-        (worker_pb.Deferred(retry_after=Duration(seconds=2**63 - 1)), range(86_400, 95_041)),
-    ],
-    ids=["unset", "set", "negative", "for ever"],
-)
-async def test_the_wait_of_a_deferral_is_bounded(
-    client: TaskClient, worker: ScriptedWorker, deferred: worker_pb.Deferred, waits: range
-) -> None:
-    task = await client.submit()
-    (lease,) = await worker.take()
-    assert await worker.report(lease, deferred=deferred) == COMMITTED
-    assert (await client.get(task.task_id)).pending_reason == task_pb2.PENDING_REASON_BACKOFF
-    history = await client.events(task.task_id)
-    wait, _, rest = history[-1].message.partition(" s")
-    assert int(wait.removeprefix("offered again in ")) in waits
-    assert rest.count("m") == min(1_000, len(deferred.message))
-    assert await worker.report(lease, deferred=deferred) == ALREADY_COMMITTED
 
 
 async def test_a_stream_is_rotated_after_its_maximum_age(channel: aio.Channel, monkeypatch: pytest.MonkeyPatch) -> None:

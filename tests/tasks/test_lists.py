@@ -26,7 +26,7 @@ from scheduler_svc.tasks import submit_checks as new_rows
 from scheduler_svc.tasks.query import find_tasks, list_tasks, task_stats
 from scheduler_svc.tasks.sql import lists as task_lists
 from tests.harness.cluster import Databases
-from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, new_task, released
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, later, new_task, released
 from tests.harness.waiting import wait_until
 from tests.leases.test_random_walk import Walk
 
@@ -285,10 +285,6 @@ def test_running_tasks_are_shown_as_get_task_shows_them(scheduling: Scheduling) 
         )
 
 
-def in_an_hour() -> datetime:
-    return datetime.now(UTC) + timedelta(hours=1)
-
-
 def reach_limit(scheduling: Scheduling) -> None:
     scheduling.change_account(1, max_concurrent_tasks=1)
     scheduling.fill(1, 2)
@@ -322,7 +318,7 @@ RESUME = "contentgen dispatch resume: dispatch is paused"
 WAITS: dict[str, tuple[Callable[[Scheduling], object], str, str]] = {
     "after a failure": (lambda s: s.end(s.start(), FAILURE), "backoff", "the time before its next attempt"),
     "deferred": (lambda s: s.end(s.start(), DEFERRED), "backoff", "the time before its next attempt"),
-    "scheduled": (lambda s: s.submit_one(schedule_time=in_an_hour()), "scheduled", "its schedule time"),
+    "scheduled": (lambda s: s.submit_one(schedule_time=later()), "scheduled", "its schedule time"),
     "limit": (reach_limit, "account_limit", "another task of its account to end: its limit is 1"),
     "quota": (use_quota, "rate_limit", "a minute to pass: its account may start 2 within one"),
     "paused": (lambda s: submit_paused(s, 1), "paused", RESUME),
@@ -381,65 +377,65 @@ def test_failures_are_shown_with_their_reasons_the_latest_first(scheduling: Sche
             assert row[name] == getattr(task, name), name
 
 
-def past_lease(scheduling: Scheduling) -> int:
-    ref = scheduling.start()
-    scheduling.sql("UPDATE leases SET expire_time = now() - interval '61 s'")
-    return ref.task_key
-
-
-def past_timeout(scheduling: Scheduling) -> int:
-    ref = scheduling.start(timeout=timedelta(seconds=60))
-    scheduling.sql("UPDATE leases SET accept_time = now() - interval '121 s'")
-    return ref.task_key
-
-
-def in_no_slot(scheduling: Scheduling) -> int:
-    ref = scheduling.claim_of_new(timeout=timedelta(seconds=60))
-    scheduling.sql("UPDATE leases SET claim_time = now() - interval '241 s'")
-    return ref.task_key
-
-
-def of_silent_worker(scheduling: Scheduling) -> int:
-    ref = scheduling.start()
-    scheduling.sql("UPDATE workers SET heartbeat_time = now() - interval '61 s'")
-    return ref.task_key
-
-
-def revoked(scheduling: Scheduling) -> int:
-    ref = leave_revoked(scheduling)
-    scheduling.sql("UPDATE task_events SET event_time = event_time - interval '61 s'")
-    return ref.task_key
-
-
-def overdue(scheduling: Scheduling) -> int:
-    key = scheduling.submit_one(schedule_time=in_an_hour())
-    scheduling.sql("UPDATE delayed SET due_time = now() - interval '61 s'")
-    return key
-
-
 def overtaken(scheduling: Scheduling) -> int:
-    """As if it had been ready for more than a minute when the one that has a lease was submitted."""
+    """A task that is ready, beside one that has a lease."""
     scheduling.claim_of_new()
-    key = scheduling.submit_one()
-    scheduling.age(75, key)
-    return key
+    return scheduling.submit_one()
 
 
-STUCK: dict[str, tuple[Callable[[Scheduling], int], str, str | None]] = {
-    "lease": (past_lease, "its lease has expired, and no scheduler has ended it", "w"),
-    "timeout": (past_timeout, "it is past its timeout, and no scheduler has ended it", "w"),
-    "no slot": (in_no_slot, "it is past its timeout, and no scheduler has ended it", "w"),
-    "silent": (of_silent_worker, "its worker is silent: without a heartbeat its lease expires", "w"),
-    "revoked": (revoked, "its lease is revoked, and its worker has not let go of it", "w"),
-    "overdue": (overdue, "its wait is over, and no scheduler has made it ready", None),
-    "overtaken": (overtaken, "later tasks of its account and priority have been started before it", None),
+MINUTE = timedelta(minutes=1)
+STUCK: dict[str, tuple[Callable[[Scheduling], int], str, str, str | None]] = {
+    "lease": (
+        lambda s: s.start().task_key,
+        "UPDATE leases SET expire_time = now() - interval '61 s'",
+        "its lease has expired, and no scheduler has ended it",
+        "w",
+    ),
+    "timeout": (
+        lambda s: s.start(timeout=MINUTE).task_key,
+        "UPDATE leases SET accept_time = now() - interval '121 s'",
+        "it is past its timeout, and no scheduler has ended it",
+        "w",
+    ),
+    "no slot": (
+        lambda s: s.claim_of_new(timeout=MINUTE).task_key,
+        "UPDATE leases SET claim_time = now() - interval '241 s'",
+        "it is past its timeout, and no scheduler has ended it",
+        "w",
+    ),
+    "silent": (
+        lambda s: s.start().task_key,
+        "UPDATE workers SET heartbeat_time = now() - interval '61 s'",
+        "its worker is silent: without a heartbeat its lease expires",
+        "w",
+    ),
+    "revoked": (
+        lambda s: leave_revoked(s).task_key,
+        "UPDATE task_events SET event_time = event_time - interval '61 s'",
+        "its lease is revoked, and its worker has not let go of it",
+        "w",
+    ),
+    "overdue": (
+        lambda s: s.submit_one(schedule_time=later()),
+        "UPDATE delayed SET due_time = now() - interval '61 s'",
+        "its wait is over, and no scheduler has made it ready",
+        None,
+    ),
+    "overtaken": (
+        overtaken,
+        "UPDATE ready SET ready_time = ready_time - interval '75 s'",
+        "later tasks of its account and priority have been started before it",
+        None,
+    ),
 }
+"""Makes a task, the time that passes for it, and what is then said of it and its worker."""
 
 
 @pytest.mark.parametrize("how", STUCK)
 def test_a_task_that_should_have_moved_on_is_stuck(scheduling: Scheduling, how: str) -> None:
-    prepare, problem, holder = STUCK[how]
-    key = prepare(scheduling)
+    make, passes, problem, holder = STUCK[how]
+    key = make(scheduling)
+    scheduling.sql(passes)
     (shown,) = view(scheduling, "v_stuck").values()
     assert (shown["kind"], shown["id"], shown["account_id"]) == ("task", scheduling.task(key).task_id, 1)
     assert (shown["problem"], shown["holder"]) == (problem, holder)

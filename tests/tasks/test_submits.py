@@ -32,7 +32,7 @@ def count(scheduling: Scheduling) -> int:
 
 def test_a_submit_is_answered_with_the_task_as_it_is_read(scheduling: Scheduling) -> None:
     fields = {
-        **{name: f'{name} \\ "quoted"\n\ttabs' for name in TEXTS},
+        **{name: f'--{name} \\ "quoted"\n\ttabs \'; DROP TABLE tasks; -- %s %(x)s {{}} 😀' for name in TEXTS},
         "priority": 10,
         "auto_approve": False,
         "max_retries": 100,
