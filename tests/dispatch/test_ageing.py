@@ -68,10 +68,6 @@ def seated(scheduling: Scheduling) -> set[int]:
 
 
 class TestClaims:
-    def test_priorities_do_not_rise_without_ageing(self, scheduling: Scheduling) -> None:
-        (low,), (high,) = waiting(scheduling, 1, 1_000), waiting(scheduling, 2)
-        assert order(scheduling) == [high, low]
-
     def test_a_task_s_own_priority_does_not_change(self, ageing: Scheduling) -> None:
         (key,) = waiting(ageing, 1, 5)
         waiting(ageing, 5)

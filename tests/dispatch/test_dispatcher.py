@@ -43,9 +43,12 @@ class Floor:
     def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
         self.statements.append(statement)
 
-    def connect(self, worker_id: str) -> WorkerStream:
+    def connect(self, worker_id: str, free_slots: int = 0) -> WorkerStream:
+        """A new session's stream; with free slots its first heartbeat is committed."""
         stream = WorkerStream(worker_id, self._scheduling.hello(worker_id).session_key)
         self.streams.add(stream)
+        if free_slots:
+            self.state(stream, 1, free_slots)
         return stream
 
     def state(self, stream: WorkerStream, number: int, free_slots: int, last_assignment: int = 0) -> None:
@@ -100,8 +103,7 @@ async def test_a_hint_with_free_slots_becomes_an_assignment_that_names_the_heart
 
 
 async def test_free_slots_without_a_hint_cause_no_query(floor: Floor) -> None:
-    stream = floor.connect("w")
-    floor.state(stream, 1, free_slots=2)
+    stream = floor.connect("w", free_slots=2)
     await rested(floor)
     before = len(floor.statements)
     assert before > 0
@@ -134,10 +136,9 @@ async def test_a_stream_that_its_successor_replaced_here_offers_no_capacity(
     floor: Floor, scheduling: Scheduling
 ) -> None:
     """Its worker reconnects before the old stream is found dead."""
-    floor.state(floor.connect("w"), 1, free_slots=4)
+    floor.connect("w", free_slots=4)
     await rested(floor)
-    again = floor.connect("w")
-    floor.state(again, 1, free_slots=4)
+    again = floor.connect("w", free_slots=4)
     keys = [scheduling.submit_one() for _ in range(10)]
     floor.dispatcher.hint()
     assert await assigned_keys(again, 4) == keys[:4]
@@ -145,8 +146,7 @@ async def test_a_stream_that_its_successor_replaced_here_offers_no_capacity(
 
 
 async def test_a_hint_during_an_inline_claim_is_not_lost(floor: Floor, scheduling: Scheduling) -> None:
-    stream = floor.connect("w")
-    floor.state(stream, 1, free_slots=2)
+    stream = floor.connect("w", free_slots=2)
     await rested(floor)
     turn = floor.dispatcher.inline_claim()
     assert turn is not None
@@ -159,13 +159,9 @@ async def test_a_hint_during_an_inline_claim_is_not_lost(floor: Floor, schedulin
 async def test_tasks_that_did_not_fit_go_to_the_next_session_with_capacity(
     floor: Floor, scheduling: Scheduling
 ) -> None:
-    first, second = floor.connect("v"), floor.connect("w")
-    scheduling.submit_one()
-    scheduling.submit_one()
-    floor.state(first, 1, free_slots=1)
-    assert len((await assigned(first)).grants) == 1
-    floor.state(second, 1, free_slots=1)
-    assert len((await assigned(second)).grants) == 1
+    scheduling.fill(1, 2)
+    for worker_id in "vw":
+        assert len((await assigned(floor.connect(worker_id, free_slots=1))).grants) == 1
 
 
 async def test_a_nearly_empty_window_is_refilled_before_the_next_claim(floor: Floor, scheduling: Scheduling) -> None:
@@ -191,7 +187,7 @@ async def test_a_nearly_empty_window_is_refilled_before_the_next_claim(floor: Fl
 
 async def test_a_replaced_session_does_not_hide_waiting_tasks(floor: Floor, scheduling: Scheduling) -> None:
     """Its stream is still here; the dispatcher must not take "no session may get a lease" for "nothing waits"."""
-    floor.state(floor.connect("w"), 1, free_slots=1)
+    floor.connect("w", free_slots=1)
     await rested(floor)
     scheduling.hello("w")  # at another replica
     key = scheduling.submit_one()
@@ -199,9 +195,7 @@ async def test_a_replaced_session_does_not_hide_waiting_tasks(floor: Floor, sche
     await wait_until_async(
         lambda: not floor.streams.capacities(0.0, 1), within=WAIT_S, what="the old session is closed"
     )
-    other = floor.connect("v")
-    floor.state(other, 1, free_slots=1)
-    assert await assigned_keys(other, 1) == [key]
+    assert await assigned_keys(floor.connect("v", free_slots=1), 1) == [key]
 
 
 async def test_leases_claimed_for_a_closed_stream_are_released(floor: Floor, scheduling: Scheduling) -> None:
@@ -259,10 +253,8 @@ async def test_a_claim_touches_only_workers_that_get_a_lease(floor: Floor, sched
 
 
 async def test_no_more_leases_are_granted_than_the_heartbeat_states(floor: Floor, scheduling: Scheduling) -> None:
-    stream = floor.connect("w")
-    for _ in range(5):
-        scheduling.submit_one()
-    floor.state(stream, 1, free_slots=2)
+    scheduling.fill(1, 5)
+    stream = floor.connect("w", free_slots=2)
     message = await assigned(stream)
     floor.dispatcher.hint()
     floor.state(stream, 2, free_slots=2, last_assignment=0)  # built before it read the assignment

@@ -153,11 +153,9 @@ def test_a_session_of_an_identity_may_be_opened_once_no_tokens_are_asked() -> No
 
 
 class TestCapacity:
-    def test_no_slot_is_free_before_the_first_heartbeat(self) -> None:
-        assert Capacity().free(now=0.0) == 0
-
-    def test_reported_slots_are_free_until_they_lapse(self) -> None:
+    def test_slots_are_free_from_their_heartbeat_until_they_lapse(self) -> None:
         capacity = Capacity()
+        assert capacity.free(now=0.0) == 0
         capacity.heartbeat(1, free_slots=3, last_assignment=0, expires_at=15.0)
         assert (capacity.free(14.9), capacity.free(15.0)) == (3, 0)
 

@@ -135,7 +135,6 @@ class TestBulkCancel:
         assert sorted(itertools.chain(*(signals.ended for signals in scheduling.told)))[-count:] == sorted(keys)
         assert [scheduling.task(key) for key in others] == before
         assert bulk.cancel(TaskFilter()) == (0, 0)
-        scheduling.check()
 
     def test_running_tasks_are_cancelled_by_force_only(self, scheduling: Scheduling, bulk: RunBulk) -> None:
         running = [scheduling.start() for _ in range(3)]
@@ -148,7 +147,6 @@ class TestBulkCancel:
         lease_ids = [lease_id for signals in scheduling.told for _, lease_id, _ in signals.cancelled]
         assert sorted(lease_ids) == sorted(ref.lease_id for ref in running)
         assert scheduling.task(waiting).status is Status.CANCELLED
-        scheduling.check()
 
     def test_a_retry_that_waits_behind_its_revoked_lease_is_cancelled(
         self, scheduling: Scheduling, bulk: RunBulk
@@ -157,7 +155,6 @@ class TestBulkCancel:
         assert (scheduling.task(ref.task_key).status, scheduling.place(ref.task_key)) == (Status.PENDING, "delayed")
         assert bulk.cancel(TaskFilter(), force=True) == (1, 1)
         assert scheduling.task(ref.task_key).status is Status.CANCELLED
-        scheduling.check()
 
     def test_the_oldest_that_match_are_cancelled_up_to_the_limit(
         self, scheduling: Scheduling, bulk: RunBulk, other: int
@@ -192,7 +189,6 @@ class TestBulkCancel:
             cancelled = sum(bulk.cancel(TaskFilter(), limit=3).changed for _ in range(10))
             claimed = sum(map(len, claims.result()))
         assert cancelled + claimed + len([key for key in keys if scheduling.place(key) == "ready"]) == 60
-        scheduling.check()
 
     def test_a_bulk_cancel_beside_reports_retries_and_cancels_loses_nothing(
         self, scheduling: Scheduling, bulk: RunBulk
@@ -222,7 +218,6 @@ class TestBulkCancel:
         left = bulk.cancel(TaskFilter(), force=True)
         assert left.matched == left.changed
         assert {task.status for task in scheduling.tasks().values()} == {Status.CANCELLED}
-        scheduling.check()
 
 
 class TestBulkRetry:
@@ -262,7 +257,6 @@ class TestBulkRetry:
         assert bulk.retry(TaskFilter(), reset=True) == (4, 4)
         assert [scheduling.task(key).retry_count for key in (*used, never)] == [1, 1, 1, 0]
         assert scheduling.events(used[0])[-1].message == "retry 1 of 2"
-        scheduling.check()
 
     def test_only_tasks_of_the_named_state_are_retried(self, scheduling: Scheduling, bulk: RunBulk) -> None:
         failed, timed_out = ended(scheduling, FAILURE), ended(scheduling, TIMEOUT)

@@ -182,7 +182,6 @@ def test_each_task_expires_once_over_several_replicas(scheduling: Scheduling) ->
         while sum(counts) < len(keys):
             counts += threads.map(lambda _: scheduling.run(expire_tasks).count, range(3))
     assert sum(counts) == len(keys)
-    scheduling.check()
 
 
 async def test_the_loop_sleeps_until_the_next_task_expires(scheduling: Scheduling) -> None:
@@ -272,7 +271,6 @@ def test_consecutive_deferrals_become_a_failure(scheduling: Scheduling) -> None:
         defer_again(scheduling, key)
     assert scheduling.task(key).status is Status.FAILED
     assert scheduling.retry(key, reset=True).status is Status.PENDING
-    scheduling.check()
 
 
 def test_retry_task_resets_the_count_of_deferrals(scheduling: Scheduling) -> None:

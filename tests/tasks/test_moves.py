@@ -223,7 +223,6 @@ def test_an_account_s_limits_hold(scheduling: Scheduling, quotas: dict[str, int]
         scheduling.admit()
         scheduling.check()
     assert len(scheduling.claim(3)) == 1
-    scheduling.check()
 
 
 def test_tasks_behind_the_window_stay_behind_it(databases: Databases, template: str) -> None:
@@ -302,7 +301,6 @@ def test_a_claim_grants_no_brief_that_was_replaced_before(scheduling: Scheduling
             editing.result(30)
         (grant,) = grants
         assert (grant.ref.task_key, grant.brief.topic) == (key, acknowledged[-1]), turn
-    scheduling.check()
 
 
 # A task's own backoff: stored, applied and shown.

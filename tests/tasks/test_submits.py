@@ -80,7 +80,6 @@ def test_events_are_numbered_in_their_order_whichever_connection_writes_them(
         key = scheduling.submit_one()
         assert [ref.task_key for ref in claims.claim()] == [key]
     claims.close()
-    scheduling.check()
 
 
 def test_a_full_queue_refuses_submits(scheduling: Scheduling) -> None:

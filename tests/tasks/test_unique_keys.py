@@ -117,7 +117,6 @@ def test_of_two_in_one_batch_the_first_is_stored(scheduling: Scheduling) -> None
     assert are_existing(second) == [True]
     assert first[0].brief.topic == first[2].brief.topic == second[0].brief.topic == "a"
     assert len(scheduling.tasks()) == 3
-    scheduling.check()
 
 
 def test_two_in_one_batch_after_one_that_has_ended(scheduling: Scheduling) -> None:
@@ -125,7 +124,6 @@ def test_two_in_one_batch_after_one_that_has_ended(scheduling: Scheduling) -> No
     tasks = scheduling.submit(unique(topic="a"), unique(topic="b"))
     assert are_existing(tasks) == [False, True]
     assert tasks[0].task_key == tasks[1].task_key != before.task_key
-    scheduling.check()
 
 
 class TestWithRequestIds:
@@ -152,7 +150,6 @@ class TestWithRequestIds:
         answers = scheduling.submit_group(item, item)
         assert [are_existing(answer) for answer in answers] == [[True], [True]]
         assert {task.task_key for answer in answers for task in answer} == {first.task_key}  # type: ignore[union-attr]
-        scheduling.check()
 
     def test_a_repeat_after_the_clean_up_has_the_key(self, scheduling: Scheduling) -> None:
         first = submit(scheduling, request_id="r", unique_for=HOUR)
@@ -235,7 +232,6 @@ class TestRetries:
         assert refusal.value.metadata == {"task_id": second.task_id}
         assert retry_all(scheduling) == 0
         assert scheduling.task(failed.task_key) == failed
-        scheduling.check()
 
     def test_of_two_failed_tasks_a_bulk_call_retries_one(self, scheduling: Scheduling) -> None:
         tasks = [fail(scheduling), fail(scheduling)]
@@ -268,7 +264,6 @@ class TestConcurrently:
             assert len(set(map(tuple, answers))) == 1, turn
             for key in answers[0]:
                 scheduling.cancel(key)
-        scheduling.check()
 
     def test_submits_and_retries_and_cancels(self, scheduling: Scheduling) -> None:
         failed = [fail(scheduling) for _ in range(3)]
@@ -292,7 +287,6 @@ class TestConcurrently:
                 *(threads.submit(retries, i) for i in range(3)),
             ]:
                 done.result(60)
-        scheduling.check()
 
     def test_a_submit_waits_for_the_one_that_is_about_to_take_the_key(self, scheduling: Scheduling) -> None:
         work = SubmitWork(BOUNDS)
