@@ -180,7 +180,7 @@ class WorkerStream:
         self._assignments = 0
         self.busy_until = 0.0
         """It is granted nothing until then (seconds of the loop's clock): its session's row is locked."""
-        self.capacity_changed: Callable[[WorkerStream], None] = _ignore
+        self.capacity_changed: Callable[[WorkerStream], None] = lambda _: None  # until the stream is added
         self._unsent: list[Outgoing] = []  # an asyncio.Queue takes 3 KB, and most workers are idle
         self._more: asyncio.Future[None] | None = None
 
@@ -234,10 +234,6 @@ class WorkerStream:
         """Returns the messages that were not sent, and drops them."""
         unsent, self._unsent, self._assignments = self._unsent, [], 0
         return unsent
-
-
-def _ignore(_stream: WorkerStream) -> None:
-    """Does nothing, until the stream is added."""
 
 
 def _parts(grants: Sequence[Grant]) -> Iterator[list[Grant]]:

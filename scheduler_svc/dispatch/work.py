@@ -97,8 +97,6 @@ class Demands:
 
 
 class DispatchStatus(NamedTuple):
-    """The pauses in force."""
-
     all_paused: bool
     accounts: tuple[int, ...]
 

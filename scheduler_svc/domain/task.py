@@ -222,7 +222,6 @@ class TaskEdit:
         return sorted([*self.texts, *self.fields])
 
     def of(self, task: Task) -> Task:
-        """Returns the task as edited."""
         return task._replace(brief=task.brief._replace(**self.texts), **self.fields)
 
 

@@ -104,15 +104,10 @@ def heartbeat(message: pb.Heartbeat) -> Heartbeat:
         free_slots=message.free_slots,
         held=_held(message.held_leases),
         last_assignment=message.last_assignment,
-        last_poll=_poll(message.last_poll_id),
+        last_poll=int(message.last_poll_id) if _POLL_ID.fullmatch(message.last_poll_id) else 0,
         unhealthy=message.unhealthy,
         last_error=_text(message.last_error, MAX_LAST_ERROR),
     )
-
-
-def _poll(poll_id: str) -> int:
-    """The number in a poll's id; 0 if it is not such an id."""
-    return int(poll_id) if _POLL_ID.fullmatch(poll_id) else 0
 
 
 _POLL_ID = re.compile("[1-9][0-9]{0,17}")

@@ -45,8 +45,6 @@ Context = aio.ServicerContext[pb.PutAssetRequest, pb.PutAssetResponse]
 
 
 class AssetUploads:
-    """The uploads of a replica."""
-
     def __init__(
         self, calls: Calls, objects: Objects, identity: StoreIdentity, max_bytes: int, metrics: Metrics | None = None
     ) -> None:

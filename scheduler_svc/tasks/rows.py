@@ -108,7 +108,6 @@ class UniqueKey(NamedTuple):
 
 
 def milliseconds(task: NewTask) -> int:
-    """Returns the task's time-out in milliseconds."""
     return task.timeout // _MILLISECOND
 
 

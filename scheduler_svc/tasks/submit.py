@@ -337,22 +337,15 @@ def _present(
     tasks = {key: as_inserted(key, task, now) for key, task in created}
     if before := sorted(repeated.keys() - tasks.keys()):
         tasks |= tx.task_reads.get(before)
-    if gone := {key: repeated[key] for key in before if key not in tasks}:
-        tasks |= _deleted(tx, gone)
+    if gone := [repeated[key] for key in before if key not in tasks]:
+        last = tx.task_reads.cleaned_up([(task.account_id, task.request_id) for task in gone])
+        tasks |= {task.task_key: _with_payload(task, repeated[task.task_key]) for task in last}
     return tasks
 
 
-def _deleted(tx: Tx, gone: Mapping[int, NewTask]) -> dict[int, Task]:
-    """Returns tasks as they were when they were deleted, with the payloads of the repeated submits."""
-    last = tx.task_reads.cleaned_up([(task.account_id, task.request_id) for task in gone.values()])
-    return {task.task_key: _with_payload(task, gone[task.task_key]) for task in last}
+_PAYLOAD = ("brief", "labels", "request_id", "unique_key", "unique_for")
 
 
-def _with_payload(task: Task, new: NewTask) -> Task:
-    return task._replace(
-        brief=new.brief,
-        labels=new.labels,
-        request_id=new.request_id,
-        unique_key=new.unique_key,
-        unique_for=new.unique_for,
-    )
+def _with_payload(task: Task, repeated: NewTask) -> Task:
+    """Returns a task that was kept without its payload, with that of the repeated submit."""
+    return task._replace(**{name: getattr(repeated, name) for name in _PAYLOAD})

@@ -192,7 +192,6 @@ class WaitingTasks(Statements):
         self._session.insert(_INSERT_READY, rows)
 
     def insert_delayed(self, rows: Sequence[DelayedRow]) -> None:
-        """Inserts tasks that wait for a time."""
         self._session.insert(_INSERT_DELAYED, rows)
 
     def remove(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, DequeuedTask]:

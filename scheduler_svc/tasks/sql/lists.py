@@ -163,16 +163,14 @@ def values(wanted: TaskFilter) -> dict[str, Any]:
     return parameters
 
 
-def _label(i: int) -> Mark:
-    return Mark("FROM task_labels", ("name", "value"), (f":name{i}", f":value{i}"))
-
-
 _SCHEDULE = Mark("FROM schedule_tasks", ("schedule_id",), (":schedule_id",))
 
 
 def _marks(query: ListQuery) -> tuple[Mark, ...]:
     """The conditions that have an index of their own: each label, then the schedule."""
-    labels = tuple(_label(i) for i in range(query.labels))
+    labels = tuple(
+        Mark("FROM task_labels", ("name", "value"), (f":name{i}", f":value{i}")) for i in range(query.labels)
+    )
     return (*labels, _SCHEDULE) if query.of_schedule else labels
 
 

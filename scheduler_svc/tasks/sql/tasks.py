@@ -134,7 +134,6 @@ _TRACEPARENTS = sa.text("""
 
 class Tasks(Statements):
     def insert(self, tasks: Sequence[NewTaskRow], payloads: Sequence[PayloadRow], labels: Sequence[LabelRow]) -> None:
-        """Inserts pending tasks with their payloads and labels."""
         self._session.insert(TASKS, tasks)
         if any(payload.trace for payload in payloads):
             self._session.insert(TRACED_PAYLOADS, [stored_traced(payload) for payload in payloads])
