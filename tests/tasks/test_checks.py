@@ -33,6 +33,7 @@ from scheduler_svc.domain.task import (
     Brief,
     NewTask,
     SubmitBounds,
+    as_inserted,
     counts_in_queue,
     day_of,
     first_uncounted_day,
@@ -40,6 +41,7 @@ from scheduler_svc.domain.task import (
 from scheduler_svc.runtime import validation as times
 from scheduler_svc.runtime.validation import RESERVED_OPTIONS, SubmitViolations, Violations, entry_path, task_key
 from scheduler_svc.schedules.service import new_settings
+from scheduler_svc.tasks import messages
 from scheduler_svc.tasks.messages import EDITABLE, new_task
 
 pytestmark = pytest.mark.unit
@@ -75,6 +77,9 @@ def test_omitted_fields_get_the_defaults() -> None:
         timeout=timedelta(minutes=30),
         schedule_time=None,
     )
+    stored = messages.task(as_inserted(1, new, NOW))
+    for unset in ("schedule_time", "expire_time", "initial_backoff", "backoff_multiplier", "max_backoff", "unique_for"):
+        assert not stored.HasField(unset), unset
 
 
 def test_set_fields_are_kept_even_zeros() -> None:

@@ -1,27 +1,40 @@
-"""TaskService over a real server on a real database: submitting and reading."""
+"""TaskService over a real server: submits, reads and moves of tasks, and what their attempts have printed."""
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
+import pytest
+import sqlalchemy as sa
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import StatusCode, aio
+
+from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from tests.harness.client import bad_fields
+from contentgen.v1 import worker_service_pb2 as worker_pb
+from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
+from contentgen.v1.worker_service_pb2 import RunOutput
+from scheduler_svc.replica.replica import Replica
+from tests.harness.client import bad_fields, invalid_state, refused
 from tests.harness.maker import TaskClient
+from tests.harness.replicas import serving_beside
+from tests.harness.scheduling import sql
+from tests.harness.scripted_worker import ScriptedWorker
+from tests.harness.waiting import wait_until_async
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
+
+PATIENCE_S = 10
+UNSPECIFIED, PENDING, SUBMITTED, PROCESSING, COMPLETED, FAILED, TIMEOUT, CANCELLED = range(8)
 MISSING = "task-0123456789abcdef"
 UNLIKE_AN_ID = "no id at all"
-
-
-async def test_missing_fields_get_their_defaults(client: TaskClient) -> None:
-    task = await client.submit()
-    assert (task.priority, task.auto_approve, task.max_retries, task.auto_retry) == (5, True, 3, True)
-    assert task.timeout.ToTimedelta().total_seconds() == 30 * 60
-    for unset in ("schedule_time", "expire_time", "initial_backoff", "backoff_multiplier", "max_backoff", "unique_for"):
-        assert not task.HasField(unset), unset
-    assert not task.unique_key
 
 
 async def test_an_answer_says_which_tasks_were_there_before(client: TaskClient) -> None:
@@ -96,3 +109,245 @@ async def test_a_page_token_with_another_filter_is_refused(client: TaskClient) -
     ):
         with bad_fields("page_token"):
             await client.stub.ListTasks(other)
+
+
+# What moves a task.
+
+
+async def test_a_task_that_no_worker_takes_by_its_expire_time_is_cancelled(client: TaskClient) -> None:
+    near = Timestamp()
+    near.FromDatetime(datetime.now(UTC) + timedelta(seconds=1))
+    task_id = (await client.submit(expire_time=near)).task_id
+    wait = pb.WaitTaskRequest(task_id=task_id, timeout=Duration(seconds=PATIENCE_S))
+    ended = (await client.stub.WaitTask(wait)).task
+    assert (ended.status, ended.error.reason, ended.expire_time) == (CANCELLED, "EXPIRED", near)
+    assert await client.history(task_id) == [(UNSPECIFIED, PENDING), (PENDING, CANCELLED)]
+    with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE"):
+        await client.retry(task_id)
+    stats = await client.stats()
+    assert (stats.counts["pending"], stats.counts["cancelled"], stats.queue_depth) == (0, 1, 0)
+
+
+async def test_a_running_task_is_cancelled_by_force_only(client: TaskClient, worker: ScriptedWorker) -> None:
+    task_id = (await client.submit()).task_id
+    lease = await worker.run()
+    with invalid_state("processing", "pending"):
+        await client.cancel(task_id)
+    cancelled = await client.cancel(task_id, force=True)
+    assert cancelled.status == CANCELLED
+    assert cancelled.error.reason == "CANCELLED_BY_CLIENT"
+    cancel = (await worker.read("cancel")).cancel
+    assert (cancel.lease_id, cancel.reason) == (lease.lease_id, "CANCELLED_BY_CLIENT")
+    assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_LEASE_LOST
+    assert await client.get(task_id) == cancelled
+
+
+async def test_a_task_completes_with_its_whole_history(client: TaskClient, worker: ScriptedWorker) -> None:
+    task_id = (await client.submit()).task_id
+    lease = await worker.run()
+    progress = task_pb2.TaskProgress(percent=40, step="draft", message="half of it")
+    assert await worker.report(lease, progress=progress) == worker_pb.UPDATE_OUTCOME_COMMITTED
+    task = await client.get(task_id)
+    assert (task.status, task.attempt, task.worker_id, task.lease_id) == (PROCESSING, 1, "w1", lease.lease_id)
+    assert task.progress == progress
+    assert task.start_time.ToMicroseconds() >= task.submit_time.ToMicroseconds() >= task.create_time.ToMicroseconds()
+    assert task.timeout_time.ToSeconds() > task.start_time.ToSeconds()
+    assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_COMMITTED
+    done = await client.get(task_id)
+    assert (done.status, done.lease_id) == (COMPLETED, "")
+    assert done.content_id >= 1
+    assert done.HasField("end_time")
+    statuses = [UNSPECIFIED, PENDING, SUBMITTED, PROCESSING, COMPLETED]
+    assert await client.history(task_id) == list(pairwise(statuses))
+
+
+async def test_a_wait_ends_with_the_task(client: TaskClient) -> None:
+    task_id = (await client.submit()).task_id
+    forever = Duration(seconds=315_576_000_000)
+    wait = asyncio.ensure_future(client.stub.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=forever)))
+    cancelled = await client.cancel(task_id)
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await wait).task == cancelled
+    assert (await client.stub.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=forever))).task == cancelled
+
+
+@pytest.mark.parametrize("bad", [Duration(seconds=-1), Duration(nanos=-1), Duration(seconds=315_576_000_001)])
+async def test_a_bad_wait_is_refused_with_every_bad_field(client: TaskClient, bad: Duration) -> None:
+    with bad_fields("task_id", "timeout"):
+        await client.stub.WaitTask(pb.WaitTaskRequest(timeout=bad))
+
+
+async def test_a_wait_ends_at_its_calls_deadline(client: TaskClient) -> None:
+    task_id = (await client.submit()).task_id
+    with refused(StatusCode.DEADLINE_EXCEEDED):
+        await client.stub.WaitTask(pb.WaitTaskRequest(task_id=task_id), timeout=0.2)
+
+
+async def test_handle_timeouts_ends_overdue_tasks_at_once(
+    client: TaskClient, replica: Replica, worker: ScriptedWorker, engine: sa.Engine
+) -> None:
+    await replica._reaper.stop()  # it might be quicker
+    task_id = (await client.submit(auto_retry=False)).task_id
+    lease = await worker.run()
+    assert (await client.stub.HandleTimeouts(pb.HandleTimeoutsRequest())).timeout_count == 0
+    sql(engine, "UPDATE reaper SET stamp = now(), expire_not_before = now()")
+    sql(engine, "UPDATE leases SET accept_time = now() - interval '1 h'")
+    for account_id, count in ((client.account + 1, 0), (client.account, 1)):
+        request = pb.HandleTimeoutsRequest(account_id=account_id)
+        assert (await client.stub.HandleTimeouts(request)).timeout_count == count
+    cancel = (await worker.read("cancel")).cancel
+    assert (cancel.lease_id, cancel.reason) == (lease.lease_id, "TASK_TIMEOUT")
+    assert (await client.get(task_id)).status == TIMEOUT
+
+
+async def test_bulk_cancel_cancels_what_matches(client: TaskClient, worker: ScriptedWorker) -> None:
+    tea = {"about": "tea"}
+    runs = (await client.submit(topic="绿茶 Tea", labels=tea, priority=10)).task_id
+    lease = await worker.run()
+    task_ids = [(await client.submit(topic="绿茶 Tea", labels=tea, priority=1)).task_id for _ in range(3)]
+    other = (await client.submit(topic="coffee", labels=tea, priority=1)).task_id
+    wanted = pb.TaskFilter(account_id=client.account, labels=tea, topic="TEA")
+    counted = await client.stub.BulkCancelTasks(pb.BulkCancelTasksRequest(filter=wanted, dry_run=True, limit=1))
+    assert counted == pb.BulkCancelTasksResponse(matched_count=3)
+    first = await client.stub.BulkCancelTasks(pb.BulkCancelTasksRequest(filter=wanted, limit=1))
+    assert first == pb.BulkCancelTasksResponse(matched_count=1, changed_count=1)
+    assert [(await client.get(task_id)).status for task_id in task_ids] == [CANCELLED, PENDING, PENDING]
+    wanted.topic = "绿茶"
+    rest = await client.stub.BulkCancelTasks(pb.BulkCancelTasksRequest(filter=wanted, force=True))
+    assert rest == pb.BulkCancelTasksResponse(matched_count=3, changed_count=3)
+    cancel = (await worker.read("cancel")).cancel
+    assert (cancel.lease_id, cancel.reason) == (lease.lease_id, "CANCELLED_BY_CLIENT")
+    assert (await client.get(runs)).error.reason == "CANCELLED_BY_CLIENT"
+    assert (await client.get(other)).status == PENDING
+
+
+async def test_a_list_takes_its_filter_both_ways(client: TaskClient) -> None:
+    """The old fields and those of `filter`, which must be equal if both are set; page tokens fit either."""
+    task_ids = [(await client.submit(labels={"a": "b"})).task_id for _ in range(3)][::-1]
+    flat: dict[str, Any] = {"account_id": client.account, "statuses": [PENDING], "labels": {"a": "b"}}
+    wanted = pb.TaskFilter(**flat)
+    first = await client.stub.ListTasks(pb.ListTasksRequest(**flat, page_size=1))
+    for request in (
+        pb.ListTasksRequest(filter=wanted, page_token=first.next_page_token),
+        pb.ListTasksRequest(**flat, filter=wanted, page_token=first.next_page_token),
+    ):
+        assert [task.task_id for task in (await client.stub.ListTasks(request)).tasks] == task_ids[1:]
+    for further in (pb.TaskFilter(topic="a topic"), pb.TaskFilter(created_after=Timestamp(seconds=1))):
+        again = pb.ListTasksRequest(**flat, filter=further)
+        assert [task.task_id for task in (await client.stub.ListTasks(again)).tasks] == task_ids
+        again.page_token = first.next_page_token
+        with bad_fields("page_token"):
+            await client.stub.ListTasks(again)
+
+
+@pytest.mark.usefixtures("replica")
+async def test_a_replica_with_a_retention_cleans_up_by_itself(db_url: str) -> None:
+    async with (
+        serving_beside(db_url, retention=1) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
+        answer = await AccountServiceStub(channel).CreateAccount(account_pb.CreateAccountRequest(name="an account"))
+        client = TaskClient(TaskServiceStub(channel), answer.account.account_id)
+        task = await client.cancel((await client.submit()).task_id)
+
+        async def is_gone() -> bool:
+            answer = await client.stub.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=[task.task_id]))
+            return not answer.tasks
+
+        await wait_until_async(is_gone, within=PATIENCE_S, what="the task is cleaned up")  # type: ignore[arg-type]
+
+
+# What the CLI printed in each attempt: kept with the attempt's end, bounded, and deleted with the task.
+
+
+MAX_ATTEMPTS = 20
+COMMITTED, LEASE_LOST = worker_pb.UPDATE_OUTCOME_COMMITTED, worker_pb.UPDATE_OUTCOME_LEASE_LOST
+RELEASED: dict[str, Any] = {"released": worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING)}
+
+
+async def logs_of(client: TaskClient, task_id: str, **page: Any) -> pb.ListAttemptLogsResponse:
+    return await client.stub.ListAttemptLogs(pb.ListAttemptLogsRequest(task_id=task_id, **page))
+
+
+async def test_each_attempt_s_output_is_listed_oldest_first(client: TaskClient, worker: ScriptedWorker) -> None:
+    task_id = (await client.submit(initial_backoff=Duration(nanos=100_000_000))).task_id
+    (lease,) = await worker.take()
+    await worker.fail(lease, output=RunOutput(stdout="half of it", stderr="it failed", stdout_truncated=True))
+    (lease,) = await worker.take()
+    assert not (await logs_of(client, task_id)).logs[1:], "an attempt that runs has no log yet"
+    completed = worker_pb.Completed(result=worker_pb.Result(body="an article"))
+    output = RunOutput(stderr="it went well", stderr_truncated=True)
+    assert await worker.report(lease, completed=completed, output=output) == COMMITTED
+    first, second = (await logs_of(client, task_id)).logs
+    events = await client.events(task_id)
+    ends = {event.attempt: event.event_time for event in events if event.reason in {"CREATOR_ERROR", "COMPLETED"}}
+    assert first == task_pb2.AttemptLog(
+        attempt=1,
+        worker_id=worker.hello.worker_id,
+        end_time=ends[1],
+        stdout="half of it",
+        stderr="it failed",
+        stdout_truncated=True,
+    )
+    assert second == task_pb2.AttemptLog(
+        attempt=2, worker_id=worker.hello.worker_id, end_time=ends[2], stderr="it went well", stderr_truncated=True
+    )
+
+
+async def test_logs_are_paged(client: TaskClient, worker: ScriptedWorker) -> None:
+    task_id = (await client.submit()).task_id
+    for n in range(3):
+        (lease,) = await worker.take()
+        await worker.report(lease, **RELEASED, output=RunOutput(stdout=f"{n}"))
+    page = await logs_of(client, task_id, page_size=2)
+    rest = await logs_of(client, task_id, page_size=2, page_token=page.next_page_token)
+    assert [log.stdout for log in (*page.logs, *rest.logs)] == ["0", "1", "2"]
+    assert (len(page.logs), rest.next_page_token) == (2, "")
+
+
+async def test_output_of_an_update_that_ends_nothing_is_ignored(client: TaskClient, worker: ScriptedWorker) -> None:
+    task_id = (await client.submit()).task_id
+    (lease,) = await worker.take()
+    await worker.report(lease, processing=worker_pb.Processing(), output=RunOutput(stdout="early"))
+    await worker.fail(lease)
+    assert not (await logs_of(client, task_id)).logs
+
+
+async def test_the_newest_attempts_are_kept(client: TaskClient, worker: ScriptedWorker) -> None:
+    task_id = (await client.submit()).task_id
+    for n in range(1, MAX_ATTEMPTS + 4):
+        (lease,) = await worker.take()
+        await worker.report(lease, **RELEASED, output=RunOutput(stdout=f"{n}"))
+    logs = (await logs_of(client, task_id)).logs
+    assert [(log.attempt, log.stdout) for log in logs] == [(n, f"{n}") for n in range(4, MAX_ATTEMPTS + 4)]
+
+
+async def test_output_of_a_revoked_lease_is_kept(client: TaskClient, worker: ScriptedWorker) -> None:
+    task_id = (await client.submit()).task_id
+    (lease,) = await worker.take()
+    await worker.start(lease)
+    await client.cancel(task_id, force=True)
+    released = worker_pb.Released(reason=worker_pb.RELEASE_REASON_EXPIRED, started=True)
+    output = RunOutput(stderr="stopped by a signal")
+    assert await worker.report(lease, released=released, output=output) == LEASE_LOST
+    (log,) = (await logs_of(client, task_id)).logs
+    assert (log.attempt, log.worker_id, log.stderr) == (1, worker.hello.worker_id, "stopped by a signal")
+
+
+async def test_a_report_that_comes_twice_is_stored_once(client: TaskClient, worker: ScriptedWorker) -> None:
+    task_id = (await client.submit(auto_retry=False)).task_id
+    (lease,) = await worker.take()
+    await worker.fail(lease, output=RunOutput(stdout="first"))
+    again = await worker.fail(lease, output=RunOutput(stdout="second"))
+    assert again == worker_pb.UPDATE_OUTCOME_ALREADY_COMMITTED
+    assert [log.stdout for log in (await logs_of(client, task_id)).logs] == ["first"]
+
+
+async def test_logs_are_deleted_with_their_task(client: TaskClient, worker: ScriptedWorker, engine: sa.Engine) -> None:
+    await client.submit(auto_retry=False)
+    (lease,) = await worker.take()
+    await worker.fail(lease, output=RunOutput(stdout="something"))
+    rows = "SELECT count(*) FROM attempt_logs"
+    assert sql(engine, rows) == [(1,)]
+    assert (await client.stub.CleanupTasks(pb.CleanupTasksRequest(days=0))).deleted_count == 1
+    assert sql(engine, rows) == [(0,)]
