@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.dispatch.streams import SessionCapacities
 from scheduler_svc.domain.clock import ClockWatch, is_ahead
@@ -400,6 +401,18 @@ def test_the_end_of_a_long_output_is_kept(character: str) -> None:
 )
 def test_what_cannot_be_stored_of_an_output_is_left_out(sent: pb.RunOutput, kept: RunOutput | None) -> None:
     assert read(failed=pb.Failed(), output=sent).output == kept
+
+
+def test_an_attempt_ends_as_its_update_says() -> None:
+    error = task_pb2.TaskError(reason="TASK_TIMEOUT", message="it failed", details={"exit_code": "3"})
+    assert read(failed=pb.Failed(error=error)).change == AttemptFailed(
+        TaskError("TASK_TIMEOUT", "it failed", {"exit_code": "3"})
+    )
+    for started in (False, True):
+        released = pb.Released(reason=pb.RELEASE_REASON_REFUSED, started=started)
+        assert read(released=released).change == AttemptReleased(Release.REFUSED, started)
+    with pytest.raises(InvalidArgument, match="must be a known reason"):
+        read(released=pb.Released())
 
 
 @pytest.mark.parametrize(

@@ -140,29 +140,6 @@ async def test_an_assignment_has_all_fields_that_the_cli_needs(client: TaskClien
     assert (stored.status, stored.lease_id) == (task_pb2.TASK_STATUS_SUBMITTED, lease.lease_id)
 
 
-RELEASED = worker_pb.RELEASE_REASON_DRAINING
-FAILED = worker_pb.Failed(error=task_pb2.TaskError(reason="TASK_TIMEOUT", message="it failed"))
-
-
-@pytest.mark.parametrize(
-    ("ending", "status", "reason"),
-    [
-        ({"failed": FAILED}, task_pb2.TASK_STATUS_TIMEOUT, "TASK_TIMEOUT"),
-        ({"released": worker_pb.Released(reason=RELEASED)}, task_pb2.TASK_STATUS_PENDING, ""),
-        ({"released": worker_pb.Released(reason=RELEASED, started=True)}, task_pb2.TASK_STATUS_PENDING, "WORKER_LOST"),
-    ],
-    ids=["failed", "released", "released after its start"],
-)
-async def test_an_attempt_ends_as_its_update_says(
-    client: TaskClient, worker: ScriptedWorker, ending: dict[str, Any], status: int, reason: str
-) -> None:
-    task = await client.submit(auto_retry=False)
-    (lease,) = await worker.take()
-    assert await worker.report(lease, **ending) == COMMITTED
-    stored = await client.get(task.task_id)
-    assert (stored.status, stored.error.reason, stored.retry_count) == (status, reason, 0)
-
-
 async def test_a_new_session_keeps_the_leases_of_its_hello(client: TaskClient, channel: aio.Channel) -> None:
     kept, dropped = await client.submit_all(2)
     async with ScriptedWorker(channel) as worker:
