@@ -91,19 +91,6 @@ async def test_a_poll_of_an_account_counts_its_tasks_and_polls_their_workers_onl
     assert await soon(poll_running(reflected, account_id=999)) == {}
 
 
-async def test_poll_task_polls_the_task_s_worker(
-    reflected: Reflected, client: TaskClient, worker: ScriptedWorker
-) -> None:
-    (lease,) = await started(client, worker)
-    for ends in (False, True):
-        call = poll_task(reflected, lease.task.task_id)
-        await worker.polled()
-        if ends:
-            await worker.complete(lease)
-        await worker.heartbeat(0)
-        assert await soon(call) == {"status": "TASK_STATUS_COMPLETED" if ends else "TASK_STATUS_PROCESSING"}
-
-
 @pytest.mark.usefixtures("replica")
 async def test_concurrent_callers_get_the_same_counts_on_any_replica(
     reflected: Reflected, client: TaskClient, worker: ScriptedWorker, db_url: str

@@ -15,9 +15,8 @@ from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import AttemptCount, Heartbeat
 from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem
-from scheduler_svc.leases.sessions import resize_worker
 from scheduler_svc.tasks.waits import OpenPoll, ask_running, ask_task
-from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, held, released, report_of
+from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Scheduling, held, released, report_of
 
 pytestmark = pytest.mark.integration
 
@@ -381,14 +380,3 @@ def test_a_late_result_completes_the_attempt_that_was_lost(scheduling: Schedulin
     assert polling.fates(asked) == {"FAILED": 1}
     scheduling.end(ref, RESULT)
     assert polling.fates(asked) == {"COMPLETED": 1}
-
-
-def test_a_resize_changes_the_desired_number_of_slots(scheduling: Scheduling) -> None:
-    scheduling.hello()
-    worker = scheduling.run(resize_worker, "w", 7, TTL)
-    assert worker.slots == 7
-    assert scheduling.told[-1].resized == [("w", 7)]
-    assert scheduling.state().desired_state.slots == 7
-    assert scheduling.hello().desired_state.slots == 7
-    with pytest.raises(NotFound):
-        scheduling.run(resize_worker, "none", 7, TTL)

@@ -185,17 +185,11 @@ async def test_a_worker_s_health_outlives_its_stream_but_not_its_process(
         assert not (await shown(pool)).unhealthy
 
 
-async def test_drain_worker_is_sent_to_the_worker(pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker) -> None:
-    drained = (await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))).worker
-    assert (drained.worker_id, drained.draining, drained.running) == ("w1", True, False)
-    await worker.read("drain")
-    assert (await worker.heartbeat(3)).desired_state.drain
-
-
-async def test_undrain_worker_ends_the_drain(
+async def test_a_worker_is_drained_and_undrained(
     client: TaskClient, pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
-    await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))
+    drained = (await pool.DrainWorker(pb.DrainWorkerRequest(worker_id="w1"))).worker
+    assert (drained.worker_id, drained.draining, drained.running) == ("w1", True, False)
     await worker.read("drain")
     await client.submit()
     assert (await worker.heartbeat(0)).desired_state.drain
@@ -225,9 +219,6 @@ async def test_resize_worker_is_sent_to_the_worker(
     assert (await worker.read("resize")).resize.slots == 7
     assert (await worker.heartbeat(3)).desired_state.slots == 7
     assert (await shown(pool)).slots == 7
-
-    again = await pool.ResizeWorker(pb.ResizeWorkerRequest(worker_id="w1", slots=7))
-    assert again.worker.slots == 7
 
 
 async def test_a_resize_holds_until_the_worker_s_process_ends(

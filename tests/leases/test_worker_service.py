@@ -31,14 +31,6 @@ pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 COMMITTED = worker_pb.UPDATE_OUTCOME_COMMITTED
 
 
-async def test_a_welcome_has_the_lease_times(worker: ScriptedWorker, replica: Replica) -> None:
-    assert worker.welcome.lease_ttl == Duration(seconds=120)
-    assert worker.welcome.heartbeat_interval == Duration(seconds=10)
-    assert worker.welcome.scheduler_id == replica.scheduler_id
-    assert not worker.welcome.desired_state.drain
-    assert worker.welcome.accepts_deferrals
-
-
 async def test_a_stream_is_rotated_after_its_maximum_age(channel: aio.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_service, "ROTATION_INTERVAL", (0.1, 0.2))
     async with ScriptedWorker(channel) as worker:
@@ -179,6 +171,7 @@ def result_of(lease: worker_pb.AssignedLease, number: int, body: str) -> worker_
 
 async def test_a_report_may_come_in_parts_with_others_in_between(client: TaskClient, worker: ScriptedWorker) -> None:
     assert worker.welcome.accepts_report_parts
+    assert worker.welcome.accepts_deferrals
     await client.submit_all(2)
     leases = await worker.take_all(2)
     large, beside = leases

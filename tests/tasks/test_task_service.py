@@ -21,7 +21,7 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2 import RunOutput
 from scheduler_svc.replica.replica import Replica
-from tests.harness.client import bad_fields, invalid_state, refused
+from tests.harness.client import bad_fields, refused
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
 from tests.harness.scheduling import sql
@@ -128,20 +128,6 @@ async def test_a_task_that_no_worker_takes_by_its_expire_time_is_cancelled(clien
     assert (stats.counts["pending"], stats.counts["cancelled"], stats.queue_depth) == (0, 1, 0)
 
 
-async def test_a_running_task_is_cancelled_by_force_only(client: TaskClient, worker: ScriptedWorker) -> None:
-    task_id = (await client.submit()).task_id
-    lease = await worker.run()
-    with invalid_state("processing", "pending"):
-        await client.cancel(task_id)
-    cancelled = await client.cancel(task_id, force=True)
-    assert cancelled.status == CANCELLED
-    assert cancelled.error.reason == "CANCELLED_BY_CLIENT"
-    cancel = (await worker.read("cancel")).cancel
-    assert (cancel.lease_id, cancel.reason) == (lease.lease_id, "CANCELLED_BY_CLIENT")
-    assert await worker.complete(lease) == worker_pb.UPDATE_OUTCOME_LEASE_LOST
-    assert await client.get(task_id) == cancelled
-
-
 async def test_a_task_completes_with_its_whole_history(client: TaskClient, worker: ScriptedWorker) -> None:
     task_id = (await client.submit()).task_id
     lease = await worker.run()
@@ -169,12 +155,6 @@ async def test_a_wait_ends_with_the_task(client: TaskClient) -> None:
     async with asyncio.timeout(PATIENCE_S):
         assert (await wait).task == cancelled
     assert (await client.stub.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=forever))).task == cancelled
-
-
-@pytest.mark.parametrize("bad", [Duration(seconds=-1), Duration(nanos=-1), Duration(seconds=315_576_000_001)])
-async def test_a_bad_wait_is_refused_with_every_bad_field(client: TaskClient, bad: Duration) -> None:
-    with bad_fields("task_id", "timeout"):
-        await client.stub.WaitTask(pb.WaitTaskRequest(timeout=bad))
 
 
 async def test_a_wait_ends_at_its_calls_deadline(client: TaskClient) -> None:
