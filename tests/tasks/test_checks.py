@@ -25,7 +25,6 @@ from contentgen.v1 import schedule_service_pb2 as schedule_pb
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.errors import InvalidArgument
-from scheduler_svc.domain.ids import KEY_MAX, format_task_id
 from scheduler_svc.domain.lifecycle import RetryBackoff
 from scheduler_svc.domain.task import (
     MAX_LENGTHS,
@@ -39,7 +38,7 @@ from scheduler_svc.domain.task import (
     first_uncounted_day,
 )
 from scheduler_svc.runtime import validation as times
-from scheduler_svc.runtime.validation import RESERVED_OPTIONS, SubmitViolations, Violations, entry_path, task_key
+from scheduler_svc.runtime.validation import RESERVED_OPTIONS, SubmitViolations, Violations, entry_path
 from scheduler_svc.schedules.service import new_settings
 from scheduler_svc.tasks import messages
 from scheduler_svc.tasks.messages import EDITABLE, new_task
@@ -222,11 +221,6 @@ def test_violations_do_not_hide_another_error() -> None:
     bad.add("field", "is bad")
     with pytest.raises(KeyError), bad:
         raise KeyError
-
-
-@given(st.integers(1, KEY_MAX))
-def test_a_task_id_is_converted_to_its_key(key: int) -> None:
-    assert task_key(format_task_id(key)) == key
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
