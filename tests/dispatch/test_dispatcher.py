@@ -132,19 +132,6 @@ async def test_an_inline_claim_is_one_claim_by_its_thread(floor: Floor, scheduli
     assert len(floor.statements) == before + 1, "that claim has taken up the hint already"
 
 
-async def test_a_stream_that_its_successor_replaced_here_offers_no_capacity(
-    floor: Floor, scheduling: Scheduling
-) -> None:
-    """Its worker reconnects before the old stream is found dead."""
-    floor.connect("w", free_slots=4)
-    await rested(floor)
-    again = floor.connect("w", free_slots=4)
-    keys = [scheduling.submit_one() for _ in range(10)]
-    floor.dispatcher.hint()
-    assert await assigned_keys(again, 4) == keys[:4]
-    assert floor.streams.capacities(0.0, 100) == []
-
-
 async def test_a_hint_during_an_inline_claim_is_not_lost(floor: Floor, scheduling: Scheduling) -> None:
     stream = floor.connect("w", free_slots=2)
     await rested(floor)
@@ -250,17 +237,6 @@ async def test_a_claim_touches_only_workers_that_get_a_lease(floor: Floor, sched
         await assigned(streams[name])
     locked = scheduling.sql("SELECT worker_id FROM workers WHERE xmax::text <> '0'")
     assert sorted(name for (name,) in locked) == sorted(emptiest)
-
-
-async def test_no_more_leases_are_granted_than_the_heartbeat_states(floor: Floor, scheduling: Scheduling) -> None:
-    scheduling.fill(1, 5)
-    stream = floor.connect("w", free_slots=2)
-    message = await assigned(stream)
-    floor.dispatcher.hint()
-    floor.state(stream, 2, free_slots=2, last_assignment=0)  # built before it read the assignment
-    await asyncio.sleep(0)
-    assert stream.capacity.free(0.0) == 2 - len(message.grants)
-    assert len(scheduling.sql("SELECT FROM leases")) == 2
 
 
 # The admission loop on a real database: its signals and its scans.

@@ -15,7 +15,7 @@ from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.dispatch import MAX_WINDOW
 from scheduler_svc.domain.errors import DomainError, QueueFull, RequestIdConflict, StoreUnavailable
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import TEXTS, ExistingTask, NewTask, Task, TraceContext
+from scheduler_svc.domain.task import TEXTS, ExistingTask, Task, TraceContext
 from scheduler_svc.tasks import submit as small_submits
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from tests.harness.cluster import Databases
@@ -306,14 +306,6 @@ def test_what_it_refuses_leaves_nothing_and_is_judged_as_before(
     assert ([type(answer).__name__ for answer in answers], round_trips > 1) == (outcomes, True)
     stored = sum(len(answer) for answer in answers if isinstance(answer, tuple))
     assert twins[0].sql("SELECT count(*) FROM tasks") == [(1 + stored,)]
-
-
-def test_a_known_request_id_is_answered_with_its_task(scheduling: Scheduling) -> None:
-    first = scheduling.submit_one(request_id="r")
-    assert scheduling.submit_one(request_id="r") == first
-    twice: NewTask = new_task(request_id="twice")
-    (one,), (two,) = scheduling.submit_group(SubmitItem((twice,)), SubmitItem((twice,)))  # type: ignore[misc]
-    assert (one.task_key, type(two)) == (two.task_key, ExistingTask)
 
 
 def test_a_request_id_that_another_session_remembers_at_the_same_time_stands_for_one_task(
