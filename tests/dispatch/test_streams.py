@@ -48,6 +48,13 @@ def stream_with_slots(worker_id: str, session_key: int, free_slots: int) -> Work
     return stream
 
 
+def streams_of(*added: WorkerStream) -> Streams:
+    streams = Streams()
+    for stream in added:
+        streams.add(stream)
+    return streams
+
+
 def assignments(stream: WorkerStream) -> list[Assign]:
     return [message for message in stream.take_unsent() if isinstance(message, Assign)]
 
@@ -112,33 +119,25 @@ def capacities(streams: Streams, most: int = 10, now: float = 0.0) -> list[tuple
 
 
 def test_capacities_are_those_of_the_streams_with_free_slots() -> None:
-    streams = Streams()
-    for stream in (stream_with_slots("u", 1, 0), stream_with_slots("v", 2, 2), stream_with_slots("w", 3, 1)):
-        streams.add(stream)
+    streams = streams_of(stream_with_slots("u", 1, 0), stream_with_slots("v", 2, 2), stream_with_slots("w", 3, 1))
     assert capacities(streams) == [("v", 2), ("w", 1)]
     assert capacities(streams, now=LATER) == []
 
 
 def test_few_capacities_are_those_of_the_emptiest_streams_in_turn() -> None:
-    streams = Streams()
-    added = {
-        name: stream_with_slots(name, key, free) for key, (name, free) in enumerate([("u", 2), ("v", 3), ("w", 2)])
-    }
-    for stream in added.values():
-        streams.add(stream)
+    u, v, w = stream_with_slots("u", 0, 2), stream_with_slots("v", 1, 3), stream_with_slots("w", 2, 2)
+    streams = streams_of(u, v, w)
     assert capacities(streams, 1) == [("v", 3)]
     assert capacities(streams, 2) == [("v", 3), ("u", 2)]
-    added["v"].assign(1, grants(1))
+    v.assign(1, grants(1))
     assert capacities(streams) == [("u", 2), ("w", 2), ("v", 2)]
-    added["u"].heartbeat(Heartbeat(2, 2, (), 0), LATER)
+    u.heartbeat(Heartbeat(2, 2, (), 0), LATER)
     assert capacities(streams, 1) == [("u", 2)], "a heartbeat does not put it behind the others"
 
 
 def test_closed_streams_have_no_capacity() -> None:
-    streams = Streams()
     gone, closed, replaced = stream_with_slots("u", 1, 1), stream_with_slots("v", 2, 1), stream_with_slots("w", 3, 1)
-    for stream in (gone, closed, replaced):
-        streams.add(stream)
+    streams = streams_of(gone, closed, replaced)
     streams.remove(gone)
     gone.heartbeat(Heartbeat(2, 1, (), 0), LATER)  # committed after its stream was gone
     closed.close_capacity()
@@ -148,19 +147,16 @@ def test_closed_streams_have_no_capacity() -> None:
 
 
 def test_a_lapsed_session_has_capacity_again_after_its_next_heartbeat() -> None:
-    streams = Streams()
     stream = stream_with_slots("w", 1, 2)
-    streams.add(stream)
+    streams = streams_of(stream)
     assert capacities(streams, now=LATER) == []
     stream.heartbeat(Heartbeat(2, 2, (), 0), 2 * LATER)
     assert capacities(streams, now=LATER) == [("w", 2)]
 
 
 def test_busy_sessions_come_last() -> None:
-    streams = Streams()
     busy, other = stream_with_slots("v", 1, 9), stream_with_slots("w", 2, 1)
-    for stream in (busy, other):
-        streams.add(stream)
+    streams = streams_of(busy, other)
     busy.busy_until = 1.0
     assert capacities(streams, 1) == [("w", 1)]
     assert capacities(streams, 1, now=1.0) == [("v", 9)]
@@ -187,8 +183,8 @@ async def test_a_worker_that_does_not_read_what_it_is_granted_is_granted_nothing
 
 
 def test_commands_to_a_worker_that_does_not_read_are_bounded() -> None:
-    streams, stream = Streams(), stream_with_slots("w", 1, 1)
-    streams.add(stream)
+    stream = stream_with_slots("w", 1, 1)
+    streams = streams_of(stream)
     for poll in range(2 * MAX_UNSENT_ORDERS):
         streams.send_order("w", PollOrder(poll))
     assert len(stream.take_unsent()) == MAX_UNSENT_ORDERS
@@ -196,9 +192,7 @@ def test_commands_to_a_worker_that_does_not_read_are_bounded() -> None:
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["in order", "the replaced one opens late"])
 def test_a_replaced_session_offers_no_capacity(order: tuple[int, int]) -> None:
-    streams = Streams()
-    for session_key in order:
-        streams.add(stream_with_slots("w", session_key, 4))
+    streams = streams_of(*(stream_with_slots("w", session_key, 4) for session_key in order))
     assert [(capacity.session_key, capacity.free) for capacity in streams.capacities(0.0, 100)] == [(2, 4)]
     replacing = streams.get(2)
     assert replacing is not None
@@ -207,10 +201,8 @@ def test_a_replaced_session_offers_no_capacity(order: tuple[int, int]) -> None:
 
 
 async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
-    streams = Streams()
     old, new = stream_with_slots("w", 1, 1), stream_with_slots("w", 2, 1)
-    streams.add(old)
-    streams.add(new)
+    streams = streams_of(old, new)
     streams.remove(old)  # it ends after the new one has begun
     streams.send_order("w", DrainOrder())
     streams.send_order("nobody", DrainOrder())

@@ -22,7 +22,9 @@ from tests.harness.scheduling import DEFERRED, FAILURE, TIMEOUT, Scheduling, new
 
 pytestmark = pytest.mark.integration
 
+STEPS = 60
 KINDS = 19
+STATES = 7
 UNIQUE: list[dict[str, Any]] = [{}, {}, {"unique_key": "u"}, {"unique_key": "v", "unique_for": timedelta(hours=1)}]
 
 
@@ -250,13 +252,6 @@ class Walk:
         else:
             for paused in (0, *self._accounts):
                 self._scheduling.resume(paused)
-
-
-# Random steps of clients, workers, operators and time: after each step every invariant holds.
-
-
-STEPS = 60
-STATES = 7
 
 
 def seen(scheduling: Scheduling) -> set[int]:

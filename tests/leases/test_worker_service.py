@@ -17,7 +17,6 @@ from contentgen.submit_fields import BRIEF
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from scheduler_svc.leases import service as idle_heartbeats
 from scheduler_svc.leases import service as worker_service
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime.group_committer import GroupCommitter
@@ -68,7 +67,7 @@ async def test_a_stream_is_rotated_after_the_last_part_of_a_report(
 async def test_heartbeats_that_change_nothing_share_transactions(
     channel: aio.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idle_heartbeats, "GATHER_TIME", 1.0)  # more than the second heartbeats take to arrive
+    monkeypatch.setattr(worker_service, "GATHER_TIME", 1.0)  # more than the second heartbeats take to arrive
     groups: list[int] = []
     process = GroupCommitter._process
 
@@ -94,7 +93,7 @@ async def test_heartbeats_that_change_nothing_share_transactions(
 async def test_a_report_comes_after_a_heartbeat_that_waits_for_others(
     worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idle_heartbeats, "GATHER_TIME", 3_600.0)
+    monkeypatch.setattr(worker_service, "GATHER_TIME", 3_600.0)
     await worker.heartbeat(0)
     await worker.send_heartbeat(0)
     await worker.send_report(worker_pb.LeaseUpdate(lease_id="nobody-has-it", attempt=1, accepted=worker_pb.Accepted()))
