@@ -21,8 +21,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.scripted_worker import ScriptedWorker, hello
-
-PATIENCE_S = 15
+from tests.harness.waiting import PATIENCE_S
 
 
 class Stream:

@@ -18,11 +18,10 @@ from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
 from tests.harness.replicas import SharedScheduler, serving, serving_beside, started_shared_scheduler
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
-PATIENCE_S = 10
 READS = ("BatchGet", "Get", "List", "Wait", "Watch")
 
 

@@ -14,13 +14,12 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from tests.client.test_watch import client_threads, pending
 from tests.harness.scripted_server import AWAY, SILENCE, THREADS, ScriptedServices, scripted_services
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = pytest.mark.contract
 
 TASK = "task-000000000000000a"
 WAITS = 100
-PATIENCE_S = 10
 PENDING = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PENDING)
 ENDED = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_COMPLETED, end_time=Timestamp(seconds=9))
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -356,19 +356,20 @@ async def test_a_quiet_watch_pings_its_scheduler_again_and_again(monkeypatch: py
     enough = asyncio.Event()
 
     async def say_nothing_but_that_it_is_there(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(len(PREFACE))
-        writer.write(frame(SETTINGS))
         nonlocal answered
-        async for received in Connection(reader, writer).frames():
-            if received.kind in {PING, SETTINGS} and not received.flags & ACK:
-                writer.write(frame(received.kind, ACK, payload=received.payload if received.kind == PING else b""))
-                answered += received.kind == PING
-            if answered == PINGS:
-                enough.set()
-                break
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        server.close()  # the client, which dials again, finds nobody
+        try:
+            await reader.readexactly(len(PREFACE))
+            writer.write(frame(SETTINGS))
+            async for received in Connection(reader, writer).frames():
+                if received.kind in {PING, SETTINGS} and not received.flags & ACK:
+                    writer.write(frame(received.kind, ACK, payload=received.payload if received.kind == PING else b""))
+                    answered += received.kind == PING
+                if answered == PINGS:
+                    enough.set()
+                    break
+        finally:
+            writer.transport.abort()
 
     with closing(await asyncio.start_server(say_nothing_but_that_it_is_there, "127.0.0.1", 0)) as server:
         port = server.sockets[0].getsockname()[1]

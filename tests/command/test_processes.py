@@ -24,7 +24,7 @@ from tests.harness.cluster import Databases
 from tests.harness.process import installed, run_to_end, started
 from tests.harness.replicas import SharedScheduler, started_shared_scheduler
 from tests.harness.stack import Stack, running_stack
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +32,6 @@ pytestmark = pytest.mark.e2e
 # `contentgen` as a process: on a terminal or in pipes, with what it writes read as it comes.
 
 
-PATIENCE_S = 30
 _SIZE = struct.pack("HHHH", 24, 80, 0, 0)  # lines, columns
 
 

@@ -25,7 +25,7 @@ from tests.harness.process import installed, run_to_end
 from tests.harness.processes import free_port
 from tests.harness.scripted_server import scripted
 from tests.harness.stack import Stack
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -33,7 +33,6 @@ pytestmark = pytest.mark.browser
 # Where a console listens and how it ends: TLS, a prefix, a proxy's header, probes, signals, wrong settings.
 
 
-PATIENCE_S = 60.0
 ROOT = Path(__file__).parents[2]
 OWN_ADDRESSES = {"CONTENTGEN_CONSOLE_LISTEN", "CONTENTGEN_SCHEDULER"}
 

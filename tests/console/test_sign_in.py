@@ -17,11 +17,9 @@ from contentgen import ContentGenerationClient, Unauthenticated
 from tests.console.conftest import CLIENT, OPERATOR, VIEWER, Place, Shared, cookies_of, page_at, present
 from tests.harness import credentials as tokens
 from tests.harness.console import Console, Visitor
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.browser
-
-PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")

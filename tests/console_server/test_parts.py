@@ -26,6 +26,7 @@ from console_svc.web.sessions import (
 )
 from console_svc.web.work import MAX_WORKS, Work, Works, each
 from contentgen import AsyncContentGenerationClient, Caller, Unavailable
+from tests.harness.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -49,7 +50,6 @@ async def test_a_list_is_cut_into_pages(number: int, length: int, page: int, mor
 
 
 CALLER = Caller(name="a", role="viewer", account_ids=[], methods=[], token_required=True)
-PATIENCE_S = 60.0
 
 
 class Desk:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from console_svc.serving import Server
 from tests.harness.console import Console
 from tests.harness.credentials import make_signed
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = pytest.mark.integration
 
@@ -59,7 +59,6 @@ def test_a_start_refuses_files_that_do_not_belong_together(certificates: Path, t
 # The console's HTTP server with peers that say nothing, little, or take no answer: none takes what others need.
 
 
-PATIENCE_S = 60.0
 WAIT_LIMIT = 0.5
 REQUEST = b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n"
 FORM = b"POST /%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8388608\r\n\r\n"

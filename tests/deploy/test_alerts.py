@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, closing, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +21,7 @@ from tests.harness.processes import free_port
 from tests.harness.proxies import running_haproxy
 from tests.harness.scrape import get
 from tests.harness.stack import Stack
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.lab.test_monitoring import RULES, queries
 
 pytestmark = pytest.mark.e2e
@@ -113,23 +115,21 @@ def _address(service: Service) -> str:
 CONFIG = Path(__file__).parents[2] / "docker/prod/haproxy.cfg"
 CONNECTIONS, CONCURRENT = 200, 50
 RATE, FEW = 500, 100
-PATIENCE_S = 30.0
 
 
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
+class Echo(BaseRequestHandler):
+    def handle(self) -> None:
         with suppress(ConnectionError):
-            while data := await reader.read(100):
-                writer.write(data)
-    finally:  # a test that ends first cancels this
-        writer.close()
+            while data := self.request.recv(100):
+                self.request.sendall(data)
 
 
 @pytest.fixture
-async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[int]:
+def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
     """That of the balancer, in front of a server that returns what it gets; the parameter is another rate."""
-    with closing(await asyncio.start_server(echo, "127.0.0.1", 0)) as server:
-        behind, port = server.sockets[0].getsockname()[1], free_port()
+    with ThreadingTCPServer(("127.0.0.1", 0), Echo) as server, ThreadPoolExecutor(1) as accepting:
+        accepting.submit(server.serve_forever, 0.05)
+        behind, port = server.server_address[1], free_port()
         text = re.sub(r"server-template .*", f"server scheduler 127.0.0.1:{behind}", CONFIG.read_text())
         text = text.replace("bind :50051", f"bind 127.0.0.1:{port}")
         for other in ("bind :8405", "bind 127.0.0.1:8404"):
@@ -139,8 +139,11 @@ async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         text = text.replace(rate, f"sc0_conn_rate gt {getattr(request, 'param', RATE)} ")
         config = tmp_path / "haproxy.cfg"
         config.write_text(text)
-        with contextmanager(running_haproxy)(config, port):
-            yield port
+        try:
+            with contextmanager(running_haproxy)(config, port):
+                yield port
+        finally:
+            server.shutdown()
 
 
 async def lets_in(port: int, source: str, peers: AsyncExitStack) -> bool:

@@ -33,7 +33,7 @@ from tests.harness.client import bad_fields, refused
 from tests.harness.credentials import make_signed, shown_on
 from tests.harness.replicas import serving, serving_all, serving_beside
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.runtime.test_outages import away
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.contract
 
-PATIENCE_S = 60
 SCALER = "externalscaler.ExternalScaler"
 LOOPBACK = Address("127.0.0.1", 0)
 KEDAS_OWN = {"scalerAddress": "schedulers:50052", "enableTLS": "true", "unsafeSsl": "false", "metricType": "Value"}

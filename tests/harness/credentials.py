@@ -17,6 +17,7 @@ from grpc import aio
 
 from contentgen.rpcs import METHODS
 from scheduler_svc.config.tokens import TokenLine, hash_of
+from tests.harness.waiting import PATIENCE_S
 
 # Certificates for the tests of TLS, made by openssl.
 
@@ -56,9 +57,6 @@ def shown_on(port: int) -> bytes:
 
 
 # Callers with tokens: a tokens file, and calls of any RPC that the descriptors know, by name and with plain fields.
-
-
-PATIENCE_S = 15
 
 
 def line(name: str, role: str, accounts: Sequence[int] | None = None, token: str = "") -> str:

@@ -26,7 +26,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from contentgen.v1 import webhook_service_pb2 as pb
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
 from tests.harness.scheduling import sql
-from tests.harness.waiting import wait_until, wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.webhook_service_pb2_grpc import WebhookServiceAsyncStub
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 # A receiver of webhooks: a real HTTP server on loopback, which answers as a test tells it to.
 
 
-PATIENCE_S = 60
 Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 

@@ -15,6 +15,7 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from tests.harness.pictures import sha256
+from tests.harness.waiting import PATIENCE_S
 
 LEASE = "/contentgen.v1.WorkerService/Lease"
 ACCEPTED = pb.LEASE_STAGE_ACCEPTED
@@ -93,7 +94,6 @@ class LeaseStream:
         return pb.LeaseRequest(report=pb.Report(number=self._reports, updates=updates))
 
 
-PATIENCE_S = 60
 _ENDS_LEASE = frozenset({"completed", "failed", "deferred", "released"})
 
 

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 T = TypeVar("T")
+PATIENCE_S = 60
+"""The deadline of what a test waits for where no bound is promised: only what never comes reaches it."""
 _PROGRAMS = 4 * (os.cpu_count() or 1)
 _MIN_PAUSE_S = 0.01
 _MAX_PAUSE_S = 0.05

@@ -15,11 +15,10 @@ from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.runtime.signals import CommitSignals
 from tests.harness.client import status_name
 from tests.harness.cluster import rows_of
+from tests.harness.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
-
-PATIENCE_S = 60
 
 
 class Watcher:

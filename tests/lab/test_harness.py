@@ -30,6 +30,7 @@ from tests.harness.fork_server import can_fork, fork_server, forked_by
 from tests.harness.process import Process, inherited, installed
 from tests.harness.processes import new_children
 from tests.harness.scheduling import ALWAYS, RESULT, Scheduling
+from tests.harness.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +38,6 @@ pytestmark = pytest.mark.integration
 # A service that is forked is the one that its command starts.
 
 
-PATIENCE_S = 60.0
 WRONG = {"CONTENTGEN_LEASE_TTL": "soon"}
 
 

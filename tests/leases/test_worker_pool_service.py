@@ -19,7 +19,7 @@ from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
@@ -109,7 +109,7 @@ async def test_a_pool_of_twenty_thousand_workers_is_shown_completely(
     assert (first.num_workers, first.active_workers) == (18_000, 200)
     assert shown == sorted(set(shown))
     assert len(shown) == 20_000
-    with ContentGenerationClient(f"127.0.0.1:{replica.port}") as client:
+    with ContentGenerationClient(f"127.0.0.1:{replica.port}", timeout=PATIENCE_S) as client:
         status = await asyncio.to_thread(client.get_worker_pool_status)
     assert (status["num_workers"], status["total_slots"], len(status["worker_statuses"])) == (18_000, 80_000, 20_000)
 

@@ -33,7 +33,7 @@ from tests.harness.database_faults import locked_table
 from tests.harness.load import honest_caller
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker, hello
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = pytest.mark.contract
 
@@ -53,7 +53,6 @@ GET_TASK = "/contentgen.v1.TaskService/GetTask"
 LIST_ACCOUNTS = "/contentgen.v1.AccountService/ListAccounts"
 CHECK_HEALTH = "/grpc.health.v1.Health/Check"
 WATCH_HEALTH = "/grpc.health.v1.Health/Watch"
-PATIENCE_S = 60
 
 
 @pytest.fixture

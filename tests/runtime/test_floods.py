@@ -21,12 +21,11 @@ from tests.harness.credentials import line, write
 from tests.harness.http2 import Connection, connected, frame
 from tests.harness.load import honest_caller
 from tests.harness.replicas import serving
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = pytest.mark.contract
 
 STREAMS, CONNECTIONS, METADATA = 50, 10, 8_192
-PATIENCE_S = 10
 GROWTH_MB = 64
 RESOURCE_EXHAUSTED, REFUSED_STREAM = b"grpc-status\x018", (7).to_bytes(4, "big")
 HONEST = [("authorization", "Bearer honest-token")]

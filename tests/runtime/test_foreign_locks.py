@@ -23,7 +23,7 @@ from tests.harness.client import refused
 from tests.harness.database_faults import APPLICATION, locked_rows, locked_table
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker, hello
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.watching import batch, submitted
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ pytestmark = pytest.mark.contract
 LEASE_TTL_S = 6.0
 HEARTBEAT_S = LEASE_TTL_S / 3
 LOCK_TIMEOUT_S = 0.3
-PATIENCE_S = 10
 COMMITTED = worker_pb.UPDATE_OUTCOME_COMMITTED
 
 
@@ -130,7 +129,7 @@ async def test_the_loss_of_a_locked_lease_has_to_be_reported_again(
 
 
 @pytest.mark.usefixtures("replica")
-@pytest.mark.parametrize("replica", [PATIENCE_S / 2], indirect=True)
+@pytest.mark.parametrize("replica", [5.0], indirect=True)
 async def test_cancels_of_a_locked_task_block_no_reader(db_url: str, tasks: TaskServiceAsyncStub, account: int) -> None:
     """The reader is answered while all of them still wait."""
     locked, other = await batch(tasks, account, 2)

@@ -36,7 +36,7 @@ from tests.harness.database_faults import LaterMigrations, execute, frozen_backe
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker, hello
-from tests.harness.waiting import wait_until, wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async
 from tests.harness.watching import first_event, submitted, told, watching
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ pytestmark = pytest.mark.contract
 # What callers see while the database is away, and while a replica goes away.
 
 
-PATIENCE_S = 10
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 

@@ -29,7 +29,7 @@ from tests.harness.client import KINDS, opened
 from tests.harness.maker import Maker
 from tests.harness.replicas import serving
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.content_service_pb2_grpc import ContentServiceAsyncStub
@@ -42,7 +42,6 @@ pytestmark = pytest.mark.contract
 # A part of a replica that raises is restarted; one that keeps failing ends the replica.
 
 
-PATIENCE_S = 60
 Throwing = Callable[..., AbstractContextManager[list[int]]]
 
 

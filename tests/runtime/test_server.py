@@ -44,6 +44,7 @@ from scheduler_svc.runtime.server import SERVICES, bind, build
 from scheduler_svc.runtime.tls import Certificates
 from tests.api.reflected import Reflected
 from tests.harness.client import refused
+from tests.harness.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -54,7 +55,6 @@ pytestmark = pytest.mark.contract
 # The server as a whole: its address, TLS, health, reflection, and limits.
 
 
-PATIENCE_S = 10
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 UNKNOWN, SERVICE_UNKNOWN = "contentgen.v1.Other", HealthCheckResponse.SERVICE_UNKNOWN
 

@@ -21,7 +21,7 @@ from tests.harness.credentials import line, make_signed, write
 from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_server import scripted
 from tests.harness.settings import CHECKS, NAMES
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -313,9 +313,6 @@ def test_a_console_asks_whether_a_scheduler_serves(check: Check, health: str, st
 
 
 # The address of metrics and probes, with clients that send slowly, too much, or nothing.
-
-
-PATIENCE_S = 60.0
 
 
 @pytest.fixture

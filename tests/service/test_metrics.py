@@ -26,13 +26,12 @@ from tests.harness.replicas import serving
 from tests.harness.scheduling import sql
 from tests.harness.scrape import Scrape, get
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 from verification.generated.metrics import DOCUMENT
 
 pytestmark = pytest.mark.contract
 
 ANY_PORT = Address("127.0.0.1", 0)
-PATIENCE_S = 10.0
 OF_TASKS = {"grpc_type": "unary", "grpc_service": "contentgen.v1.TaskService"}
 
 

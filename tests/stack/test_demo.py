@@ -24,12 +24,11 @@ from tests.harness.cluster import server_folder
 from tests.harness.console import Visitor
 from tests.harness.process import Process
 from tests.harness.processes import belonging_to, children, moment
-from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 from worker_svc.guard.process import procfs
 
 pytestmark = pytest.mark.e2e
 
-PATIENCE_S = 60
 PROMISED_S = 60
 """Within which the demo ends, set up already, with other tests beside it; alone it takes a third of that."""
 FOLDER = re.compile(r"workers in (/\S+)")

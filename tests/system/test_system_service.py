@@ -24,7 +24,7 @@ from tests.harness.database_faults import APPLICATION, foreign_lock, locked_rows
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import MAX_QUEUE_SIZE, serving, serving_all
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 if TYPE_CHECKING:
     from contentgen.v1.system_service_pb2_grpc import SystemServiceAsyncStub
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.contract
 
 LANES = ["audit", "claims", "hellos", "reports", "submits"]
-PATIENCE_S = 60
 
 
 @pytest.fixture

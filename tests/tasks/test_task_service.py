@@ -26,12 +26,11 @@ from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
 
-PATIENCE_S = 10
 UNSPECIFIED, PENDING, SUBMITTED, PROCESSING, COMPLETED, FAILED, TIMEOUT, CANCELLED = range(8)
 MISSING = "task-0123456789abcdef"
 UNLIKE_AN_ID = "no id at all"

@@ -25,6 +25,7 @@ from scheduler_svc.runtime.signals import CommitSignals, parse
 from scheduler_svc.watch import watchers as sending
 from scheduler_svc.watch.watchers import MAX_BUFFER, Overrun, RecentChanges, SendQueue, Watcher
 from scheduler_svc.watch.work import Selection
+from tests.harness.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -101,7 +102,6 @@ async def test_a_watcher_too_far_behind_is_cut_off_and_nothing_is_kept_for_it(re
 # Whose change is sent next, and whose watches end where the event loop lags.
 
 
-PATIENCE_S = 60
 MANY, FEW = 200, 5
 
 

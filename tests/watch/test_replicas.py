@@ -33,8 +33,8 @@ from scheduler_svc.webhooks.work import create_webhook
 from tests.harness.client import refused
 from tests.harness.replicas import serving_all
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.waiting import wait_until_async
-from tests.harness.watching import PATIENCE_S, Mover, batch, first_event, submitted, told, watching
+from tests.harness.waiting import PATIENCE_S, wait_until_async
+from tests.harness.watching import Mover, batch, first_event, submitted, told, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub

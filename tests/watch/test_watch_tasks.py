@@ -29,8 +29,8 @@ from tests.harness.cluster import Databases
 from tests.harness.database_faults import APPLICATION, foreign_lock
 from tests.harness.maker import TaskClient
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.waiting import wait_until_async
-from tests.harness.watching import PATIENCE_S, Mover, Watcher, submitted, told, watching
+from tests.harness.waiting import PATIENCE_S, wait_until_async
+from tests.harness.watching import Mover, Watcher, submitted, told, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub

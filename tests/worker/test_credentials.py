@@ -16,14 +16,12 @@ from scheduler_svc.replica.replica import Replica
 from tests.harness.credentials import line, write
 from tests.harness.replicas import serving
 from tests.harness.scrape import Scrape
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.worker_process import WorkerProcess, worker_process
 from worker_svc.config import read_settings
 from worker_svc.session.credentials import Credentials
 
 pytestmark = pytest.mark.contract
-
-PATIENCE_S = 30
 
 
 @pytest.fixture

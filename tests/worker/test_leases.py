@@ -8,6 +8,7 @@ from math import inf
 import pytest
 
 from tests.harness.scripted_scheduler import lease as assigned
+from tests.harness.waiting import PATIENCE_S
 from worker_svc.creators.base import TEXTS, Brief, Job
 from worker_svc.guard import now
 from worker_svc.session import wire
@@ -194,7 +195,6 @@ def test_the_log_names_task_lease_and_attempt_as_far_as_they_are_known() -> None
 # When a poll of the scheduler is answered, and what a run has to do with it.
 
 NOW = 1_000.0
-PATIENCE_S = 5.0
 FOR_EVER = 3_600.0
 
 
