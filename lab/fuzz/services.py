@@ -10,12 +10,13 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import grpc
 import psutil
@@ -35,6 +36,7 @@ from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.creators import ARTICLE, quick_creator
 from tests.harness.credentials import line, write
 from tests.harness.stack import Scheduler, Stack, Worker, running_stack
+from tests.harness.waiting import wait_until
 
 HONEST_ACCOUNT = 1
 HOSTILE_ACCOUNTS = tuple(range(2, 10))
@@ -74,10 +76,20 @@ class Services:
         return problems
 
     def troubles(self) -> list[str]:
-        """Returns what is wrong with the processes: one that is gone, or has logged what it should not have to."""
+        """Returns what is wrong with the processes: one that is gone, or has logged what it should not have to.
+
+        A scheduler says after three seconds that its work stands still, which may be the busy machine. If it is not,
+        the work never goes on, or honest calls pass their deadlines meanwhile.
+        """
         both = (self.scheduler, self.worker)
-        losses = [f"{service.name} is gone: {service.tail()}" for service in both if not service.alive]
-        return losses + [f"{service.name} logged {text}" for service in both for text in alarms(service.log)]
+        problems = [f"{service.name} is gone: {service.tail()}" for service in both if not service.alive]
+        try:
+            wait_until(lambda: goes_on(self.scheduler.events("stall")), within=WITHIN, what="work goes on")
+        except AssertionError as error:
+            problems.append(f"{error}: {self.scheduler.tail()}")
+        return problems + [
+            f"{service.name} logged {text}" for service in both for text in alarms(service.log, {"stall"})
+        ]
 
 
 @contextmanager
@@ -145,6 +157,11 @@ def alarms(log: Path, expected: Collection[str] = ()) -> list[str]:
         if error or "exception" in event:
             lines.append(text[:2_000])
     return lines
+
+
+def goes_on(stalls: Sequence[Mapping[str, Any]]) -> bool:
+    """Returns whether the last of these events of a scheduler does not say that its work stands still."""
+    return not stalls or stalls[-1]["level"] == "info"
 
 
 WARM_UP = 0.3

@@ -29,7 +29,7 @@ from lab.fuzz.case import PATIENT, RPCS, UNKNOWN, Case, Rpc, Who, random_of
 from lab.fuzz.generating import case, every_path, message
 from lab.fuzz.inputs.every import INPUTS, try_inputs
 from lab.fuzz.lying import Liar
-from lab.fuzz.services import alarms, growth
+from lab.fuzz.services import alarms, goes_on, growth
 from lab.fuzz.tally import MAX_FINDINGS, Finding, Tally, write_findings
 from lab.fuzz.values import Known
 from lab.fuzz.wire import SPOILS
@@ -320,6 +320,13 @@ def test_alarms_are_errors_tracebacks_and_what_is_no_event(tmp_path: Path) -> No
     texts = alarms(log, {"session.ended"})
     assert len(texts) == 3
     assert all("fine" not in text and "expected" not in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"), [("", True), ("error", False), ("error info", True), ("info error", False)]
+)
+def test_work_that_stood_still_may_go_on(levels: str, expected: bool) -> None:
+    assert goes_on([{"level": level} for level in levels.split()]) == expected
 
 
 def test_growth_is_counted_from_after_the_warm_up() -> None:
