@@ -120,10 +120,10 @@ class WindowRows:
         self._first = first
 
     def close(self, account_id: int) -> None:
-        self._tables.shares[account_id] = ShareRecord(True, account_id in self._tables.shares and self._share.backlog)
+        share = self._tables.shares.get(account_id)
+        self._tables.shares[account_id] = ShareRecord(True, share is not None and share.backlog)
 
     def lock(self, account_id: int) -> bool:
-        """Returns whether there is a row to be locked."""
         return account_id in self._tables.shares
 
     def account_queue(self, account_id: int, count_limit: int) -> AccountQueue | None:
@@ -143,10 +143,6 @@ class WindowRows:
 
     def mark(self, account_id: int, lines: Sequence[FlowMark], *, closed: bool) -> None:
         self._tables.shares[account_id] = ShareRecord(closed, lines[0].backlog)
-
-    @property
-    def _share(self) -> ShareRecord:
-        return self._tables.shares[ACCOUNT]
 
     def _of_tag(self, tagged: bool) -> list[int]:
         return sorted(key for key, row in self._tables.ready.items() if row.tagged is tagged)
@@ -170,7 +166,6 @@ class AccountRows:
 
 
 NOW = datetime(2000, 1, 1, tzinfo=UTC)
-_NO_TASK = SimpleNamespace(status=Status.PENDING)
 
 
 def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lambda read: read()) -> Tx:
@@ -191,7 +186,7 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
         "rollups": SimpleNamespace(add=lambda rows: None),
         "contents": SimpleNamespace(insert=lambda contents, pool: None),
         "polls": SimpleNamespace(record_answers=lambda answers: []),
-        "task_reads": SimpleNamespace(get=lambda keys: dict.fromkeys(keys, _NO_TASK)),
+        "task_reads": SimpleNamespace(get=lambda keys: dict.fromkeys(keys, SimpleNamespace(status=Status.PENDING))),
     }
     return cast("Tx", SimpleNamespace(**parts))
 
@@ -203,15 +198,15 @@ class _Tasks:
         self._tables = tables
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
-        return {key: self._row(key) for key in keys}
+        rows = {}
+        for key in keys:
+            task = self._tables.tasks[key]
+            counters = (task.retry_count, task.max_retries, True, task.losses, task.refusals, task.deferrals)
+            last = (task.attempt, task.fence, task.lease_end, task.worker_id)
+            rows[key] = TaskRow(key, ACCOUNT, task.status, PRIORITY, *counters, 0, *last)
+        return rows
 
     peek = lock
-
-    def _row(self, key: int) -> TaskRow:
-        task = self._tables.tasks[key]
-        counters = (task.retry_count, task.max_retries, True, task.losses, task.refusals, task.deferrals)
-        last = (task.attempt, task.fence, task.lease_end, task.worker_id)
-        return TaskRow(key, ACCOUNT, task.status, PRIORITY, *counters, 0, *last)
 
     def end_attempts(self, rows: Sequence[EndedAttempt]) -> int:
         count = 0
@@ -380,17 +375,14 @@ class _Workers:
         open_now = [row for row in rows if self._tables.sessions[row.worker_id].session_key == row.session_key]
         for row in open_now:
             self._tables.sessions[row.worker_id].silent_for = 0.0
-        return {row.session_key: HeartbeatAnswer(DesiredState(), self._has_revoked(row.worker_id)) for row in open_now}
-
-    def _has_revoked(self, worker_id: str) -> bool:
-        return any(lease.revoked for lease in self._tables.leases.values() if lease.worker_id == worker_id)
+        revoked = {lease.worker_id for lease in self._tables.leases.values() if lease.revoked}
+        return {row.session_key: HeartbeatAnswer(DesiredState(), row.worker_id in revoked) for row in open_now}
 
     def close(self, worker_id: str, key: int) -> None:
         """Whether a worker is shown as connected is for people only."""
 
 
 def session_key(worker_id: str, session_number: int) -> int:
-    """Returns a key that no other session has."""
     return session_number * 256 + ord(worker_id[0])
 
 

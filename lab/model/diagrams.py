@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lab.model.mutants import MUTANTS, Mutant
 from lab.model.process import Assignment, Hello, Report, ReportAcknowledged, State, StateAcknowledged, ToWorker, Welcome
 from lab.model.system import Model
 from lab.model.transactions import UnderWay
+from scheduler_svc.domain.lease import Outcome
 
 _WHO = {
     "report": "a report",
@@ -94,7 +96,6 @@ def _said(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 _BEGIN, _END = "<!-- counter-examples: made by python -m lab.model.diagrams --write -->\n", "<!-- end -->\n"
 
-_SENT = ("connect", "state", "report", "assign")
 _ARRIVES = {"take": ("A->>S", ""), "take late": ("A->>S", " arrives, late"), "hear": ("S->>A", "")}
 _DRAWN = {
     "claim": "Note over S: a claim is committed",
@@ -107,16 +108,16 @@ _DRAWN = {
     "database returns": "Note over S: the database returns",
     "database clock jumps": "Note over S: the database's clock jumps by a heartbeat interval",
 }
-_OUTCOMES = {1: "COMMITTED", 2: "ALREADY_COMMITTED", 3: "LEASE_LOST"}
 
 
-def main(arguments: list[str]) -> int:
-    text = document_with(section(mutant, *_counter_example(mutant)) for mutant in MUTANTS)
-    if "--write" in arguments:
+def main() -> None:
+    head, remainder = DOCUMENT.read_text().split(_BEGIN)
+    sections = "\n".join(section(mutant, *_counter_example(mutant)) for mutant in MUTANTS)
+    text = head + _BEGIN + "\n" + sections + "\n" + _END + remainder.split(_END, 1)[1]
+    if "--write" in sys.argv:
         DOCUMENT.write_text(text)
     else:
         print(text)
-    return 0
 
 
 def _counter_example(mutant: Mutant) -> tuple[System[Any], CounterExample[Any]]:
@@ -124,13 +125,6 @@ def _counter_example(mutant: Mutant) -> tuple[System[Any], CounterExample[Any]]:
     if exploration.counter_example is None:
         raise SystemExit(f"{mutant.name}: no counter-example is found")
     return model, exploration.counter_example
-
-
-def document_with(sections: Iterable[str]) -> str:
-    """docs/protocol.md with these sections in their place."""
-    head, remainder = DOCUMENT.read_text().split(_BEGIN)
-    tail = remainder.split(_END, 1)[1]
-    return head + _BEGIN + "\n" + "\n".join(sections) + "\n" + _END + tail
 
 
 def section(mutant: Mutant, model: System[Any], found: CounterExample[Any]) -> str:
@@ -148,41 +142,29 @@ def _of_protocol(model: Model, example: CounterExample[Whole]) -> Iterator[str]:
     yield from ("participant A as worker A", "participant S as schedulers and database")
     if model.scenario.rival:
         yield "participant R as worker R"
-    yield from _lines(model, example.steps)
+    for is_time, lines in groupby(_lines(model, example.steps), key=lambda line: line == "time passes"):
+        if is_time:
+            yield f"Note over A,S: {_count(len(list(lines)), 'heartbeat interval')} later"
+        else:
+            yield from lines
     yield f"Note over A,S: {example.wrong}"
 
 
 def _lines(model: Model, steps: Sequence[tuple[Event, Whole]]) -> Iterator[str]:
-    intervals = 0
-    before: Whole | None = None
-    for index, (event, whole) in enumerate(steps):
-        following = steps[index + 1][0] if index + 1 < len(steps) else None
-        if event.name == "reaper" and before is not None and not _ends_a_lease(model, before, whole):
+    """Yields what is drawn, but `time passes` for each unit of time."""
+    leases: int | None = None
+    for (event, whole), following in zip_longest(steps, [event for event, _ in steps[1:]]):
+        former, present = leases, len(model.tables(whole).leases)
+        if event.name == "reaper" and former is not None and present >= former:
             continue
-        before = whole
-        if event.name == "time passes":
-            intervals += 1
-            continue
-        if intervals:
-            yield _later(intervals)
-            intervals = 0
-        if (line := _line(event, following)) is not None:
+        leases = present
+        if (line := "time passes" if event.name == "time passes" else _line(event, following)) is not None:
             yield line
-    if intervals:
-        yield _later(intervals)
-
-
-def _later(intervals: int) -> str:
-    return f"Note over A,S: {intervals} heartbeat interval{'s' * (intervals > 1)} later"
-
-
-def _ends_a_lease(model: Model, before: Whole, after: Whole) -> bool:
-    return len(model.tables(after).leases) < len(model.tables(before).leases)
 
 
 def _line(event: Event, following: Event | None) -> str | None:
     """What is drawn of an event; None for a message that arrives at once: its arrival shows it."""
-    if event.name in _SENT:
+    if event.name in ("connect", "state", "report", "assign"):
         arrives = following is not None and following.what == event.what and following.name in ("take", "hear")
         return None if arrives else f"{'S--)A' if event.name == 'assign' else 'A--)S'}: {_text(event.what)} is sent"
     if event.name in _ARRIVES:
@@ -194,11 +176,9 @@ def _line(event: Event, following: Event | None) -> str | None:
 
 
 def _text(message: object) -> str:
-    return _downward(message) if isinstance(message, ToWorker) else _upward(message)
-
-
-def _upward(message: object) -> str:
     match message:
+        case Welcome() | Assignment() | StateAcknowledged() | ReportAcknowledged():
+            return _downward(message)
         case Hello():
             return f"Hello (session {message.session_number}{_named(', holds', message.held)})"
         case State():
@@ -222,7 +202,7 @@ def _downward(message: ToWorker) -> str:
             lease_refs = tuple((lease_id, 0) for lease_id in message.not_renewed)
             return f"Acknowledgement of heartbeat {message.number}{_named(', not renewed', lease_refs)}"
         case ReportAcknowledged():
-            outcomes = (f"{_lease(lease_id)} {_OUTCOMES[outcome]}" for lease_id, _, outcome in message.outcomes)
+            outcomes = (f"{_lease(lease_id)} {Outcome(outcome).name}" for lease_id, _, outcome in message.outcomes)
             return f"Acknowledgement of report {message.number} ({', '.join(outcomes)})"
 
 
@@ -237,4 +217,4 @@ def _lease(lease_id: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

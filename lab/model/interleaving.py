@@ -37,7 +37,6 @@ from scheduler_svc.tasks.change import cancel_task
 WORKER, SESSION = "A", 1
 TTL = 3.0
 TERMS = LeaseTerms(TTL, heartbeat_interval=1.0, max_worker_losses=3, max_deferrals=2)
-REPLICAS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +87,12 @@ class Interleaving:
         return Traffics(self._tables.number(tables), tuple(self._traffic.faults.items()))
 
     def edges(self, state: Traffics) -> Iterator[Edge[Traffics]]:
-        """Yields all that may happen next."""
         for place in range(len(state.under_way)):
             yield from self._goes_on(state, place)
         if len(state.under_way) < self._traffic.at_once:
             yield from self._begins(state)
         if self.tables(state).leases and (expired := _spend(state, "expire")) is not None:
-            number, _ = self._tables.step(state.tables, "expire", lambda tables: tables.pass_time(TTL + 1))
+            number, _ = self._tables.step(state.tables, "expire", lambda tables: tables.pass_time(TTL + 1, TTL + 1))
             yield Edge(Event("leases expire"), expired._replace(tables=number), True)
 
     def wrong(self, state: Traffics) -> str | None:
@@ -129,8 +127,9 @@ class Interleaving:
     def _possible(self, state: Traffics) -> Iterator[tuple[Call, str | None]]:
         """Each call that there is a reason for, and what it uses up of the things that may happen so many times."""
         tables = self.tables(state)
-        for replica in range(REPLICAS):
-            if self._has_to_admit(state.tables):
+        admitted, _ = self._tables.step(state.tables, "admission", lambda copy: settle(transaction(copy), ACCOUNT))
+        for replica in range(2):
+            if admitted != state.tables:
                 yield Call("admission", replica), None
             if tables.claimable:
                 yield Call("claim", replica), None
@@ -147,10 +146,6 @@ class Interleaving:
             yield Call("due"), None
         limits, changes = self._traffic.limits, self._traffic.faults.get("limit", 0)
         yield Call("limit", limit=limits[(1 + changes - dict(state.budget).get("limit", 0)) % len(limits)]), "limit"
-
-    def _has_to_admit(self, tables: int) -> bool:
-        number, _ = self._tables.step(tables, "admission", lambda copy: settle(transaction(copy), ACCOUNT))
-        return number != tables
 
     # What goes on
 
@@ -171,7 +166,9 @@ class Interleaving:
             under_way = (*state.under_way[:place], (call, after), *state.under_way[place + 1 :])
             yield Edge(event, state._replace(under_way=under_way), fault)
         elif after is not None:
-            yield Edge(event, self._given_up(state._replace(under_way=other_calls), after), fault)
+            broken = lambda copy: setattr(copy, "broken", after)  # noqa: E731
+            tables, _ = self._tables.step(state.tables, ("broken", after), broken)
+            yield Edge(event, state._replace(tables=tables, under_way=other_calls), fault)
 
     def _after(self, tables: int, call: Call, number: int, held_rows: frozenset[Row]) -> int | str | None:
         """The transaction's number after its next statement; None where that waits, a text where it is given up."""
@@ -188,10 +185,6 @@ class Interleaving:
         except DEFECTS as defect:
             return told(defect)
         return None if progress is None else self._transactions.number(progress)
-
-    def _given_up(self, state: Traffics, defect: str) -> Traffics:
-        tables, _ = self._tables.step(state.tables, ("broken", defect), lambda copy: setattr(copy, "broken", defect))
-        return state._replace(tables=tables)
 
     def _commit(self, tables: Tables, call: Call, number: int) -> None:
         commit(tables, self._transactions[number])

@@ -13,9 +13,6 @@ from scheduler_svc.dispatch.streams import Streams, WorkerStream
 from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.ids import LeaseRef
 
-LAPSE = 1.5
-"""Heartbeat intervals after which a stated capacity counts no more (rule 6)."""
-
 
 class End(NamedTuple):
     """The scheduler's end of a stream. `claimed`: leases that are committed and not sent, and the state they answer."""
@@ -36,7 +33,7 @@ class Link(NamedTuple):
 def stated(link: Link, end: End, state: State, not_renewed: tuple[str, ...]) -> Link:
     """A state is committed: it is acknowledged, and its capacity counts."""
     capacity = end.stock.thawed()
-    capacity.heartbeat(state.number, state.free_slots, state.last_assignment, LAPSE)
+    capacity.heartbeat(state.number, state.free_slots, state.last_assignment, 1.5)  # intervals it counts for (rule 6)
     acknowledged = StateAcknowledged(state.number, not_renewed)
     return link._replace(down=(*link.down, acknowledged), end=end._replace(stock=frozen(capacity)))
 

@@ -5,10 +5,10 @@ A mutant replaces one decision of the production code for as long as a model is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from lab.model import database, properties
 from lab.model.database import WindowRows
@@ -16,7 +16,6 @@ from lab.model.explore import DEADLOCK, Exploration, System, explore
 from lab.model.interleaving import Traffic
 from lab.model.properties import Scenario
 from lab.model.scenarios import system
-from lab.model.system import Model
 from lab.model.tables import Tables
 from scheduler_svc.dispatch.streams import Streams
 from scheduler_svc.dispatch.work import SessionCapacity
@@ -50,25 +49,9 @@ class Mutant:
 
     def explore(self) -> tuple[System[Any], Exploration[Any]]:
         """Returns the exploration, which ends at the counter-example."""
-        with replaced(self.owner, self.decision, self.instead):
-            model = self._model()
+        with patch.object(self.owner, self.decision, self.instead):
+            model = system(self.scenario, fenced=self.fenced)
             return model, explore(model)
-
-    def _model(self) -> System[Any]:
-        if isinstance(self.scenario, Scenario):
-            return Model(self.scenario, fenced=self.fenced)
-        return system(self.scenario)
-
-
-@contextmanager
-def replaced(owner: Any, name: str, value: Callable[..., Any]) -> Iterator[None]:
-    """Replaces a decision for the length of the block."""
-    original = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
 
 
 def _judge_without_fence(fold: FoldedUpdates, lease: LeaseRow | None, last: LastEnd | None) -> Verdict:

@@ -93,8 +93,6 @@ ENDS: Mapping[str, Outcome] = {
 }
 """How a run may end by itself, by the names of the steps."""
 
-_KINDS = {Article: UpdateKind.COMPLETED, Failed: UpdateKind.FAILED, Deferred: UpdateKind.DEFERRED}
-
 
 @dataclass(slots=True)
 class Stream:
@@ -121,13 +119,11 @@ class Process:
     alive: bool = True
     suspended: bool = False
     reachable: bool = True
-    """Whether a scheduler can be dialled."""
     book: LeaseBook = field(default_factory=LeaseBook)
     outbox: Outbox = field(default_factory=Outbox)
     slots: Slots = field(init=False)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     running: set[str] = field(default_factory=set)
-    """Leases with a live CLI."""
     left: frozenset[str] = frozenset()
     """Marks of a former process that are not told yet."""
     stream: Stream | None = None
@@ -158,7 +154,8 @@ class Process:
     def finish(self, lease_id: str, how: str) -> None:
         """A CLI ends by itself, as `ENDS` has it; the ending is on disk before anything else happens."""
         lease = self._lease(lease_id)
-        kind = _KINDS[type(ENDS[how])]
+        kinds = {Article: UpdateKind.COMPLETED, Failed: UpdateKind.FAILED, Deferred: UpdateKind.DEFERRED}
+        kind = kinds[type(ENDS[how])]
         self.breaker.record_run(lease, ENDS[how], lasted=0.0)
         self.breaker.pause = 0.0  # how long it is, does not matter here
         self.book.settle(lease)
@@ -208,7 +205,6 @@ class Process:
         self.guard()
 
     def pass_time(self, units: float) -> None:
-        """Its clock goes on."""
         for lease in self.book:
             lease.deadline = max(lease.deadline - units, 0.0)
             lease.received_at = lease.accepted_at = 0.0

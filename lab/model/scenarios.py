@@ -71,5 +71,5 @@ WIDE: tuple[Scenario | Traffic, ...] = (
 )  # fmt: skip
 
 
-def system(scenario: Scenario | Traffic) -> System[Any]:
-    return Model(scenario) if isinstance(scenario, Scenario) else Interleaving(scenario)
+def system(scenario: Scenario | Traffic, *, fenced: bool = True) -> System[Any]:
+    return Model(scenario, fenced=fenced) if isinstance(scenario, Scenario) else Interleaving(scenario)

@@ -6,7 +6,7 @@ has one replica.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 from lab.model.database import session_key, transaction
@@ -17,25 +17,12 @@ from scheduler_svc.accounts.work import update_account
 from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.work import SessionCapacity, claim
+from scheduler_svc.domain import lease as changes
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import (
-    AttemptAccepted,
-    AttemptCompleted,
-    AttemptDeferred,
-    AttemptFailed,
-    AttemptReleased,
-    AttemptStarted,
-    Capacity,
-    Change,
-    LeaseEnd,
-    LeaseTerms,
-    LeaseUpdate,
-    Outcome,
-    Release,
-)
+from scheduler_svc.domain.lease import Capacity, LeaseEnd, LeaseTerms, LeaseUpdate, Outcome, Release
 from scheduler_svc.domain.lifecycle import IllegalMove, Status
 from scheduler_svc.domain.task import TaskError
 from scheduler_svc.domain.worker import Heartbeat as StateRow
@@ -108,7 +95,7 @@ class Application:
                 tables.tasks[ref_of(*word[:2]).task_key].refused = True
         return tuple((w.lease_id, w.attempt, o.value) for w, o in zip(report.words, outcomes, strict=True))
 
-    def claim(self, tables: Tables, capacities: Sequence[SessionCapacity]) -> Claimed | None:
+    def claim(self, tables: Tables, *capacities: SessionCapacity) -> Claimed | None:
         limit = sum(capacity.free for capacity in capacities)
         answer = _call(tables, lambda: claim(transaction(tables), capacities, limit, self._terms.lease_ttl))
         if answer is not None and answer.grants:
@@ -116,15 +103,13 @@ class Application:
         return answer
 
     def take_back(self, tables: Tables, refs: tuple[LeaseRef, ...]) -> None:
-        """Leases that their stream was never given."""
         _call(tables, lambda: self._reports.run_group(transaction(tables), [UnsentLeases(refs)]))
 
     def reap(self, tables: Tables, timed_out: int | None = None) -> None:
-        """A tick of the reaper."""
-        _call(tables, lambda: reap(transaction(tables, timed_out), self._terms, tables.watch, _standing))
+        standing = lambda: 0.0  # noqa: E731 - the model's clocks stand there: times are moved instead
+        _call(tables, lambda: reap(transaction(tables, timed_out), self._terms, tables.watch, standing))
 
     def promote(self, tables: Tables) -> None:
-        """What waits for a time may go on."""
         _call(tables, lambda: promote_due(transaction(tables)))
 
     def admit(self, tables: Tables) -> None:
@@ -159,11 +144,6 @@ def told(defect: Exception) -> str:
     return f"{type(defect).__name__}: {defect}"
 
 
-def _standing() -> float:
-    """The model's clocks stand at 0: times are moved instead."""
-    return 0.0
-
-
 def _is_entitled(tables: Tables, word: Word) -> bool:
     """Whether the result of this lease has to be taken: it is the newest, and at most its own time has ended it."""
     ref = ref_of(word.lease_id, word.attempt)
@@ -173,21 +153,15 @@ def _is_entitled(tables: Tables, word: Word) -> bool:
     return not lease.revoked if lease is not None else task.lease_end is not LeaseEnd.REVOKED
 
 
+_CHANGES: Mapping[UpdateKind, changes.Change] = {
+    UpdateKind.ACCEPTED: changes.AttemptAccepted(),
+    UpdateKind.PROCESSING: changes.AttemptStarted(),
+    UpdateKind.COMPLETED: changes.AttemptCompleted(TaskResult("a body")),
+    UpdateKind.FAILED: changes.AttemptFailed(TaskError("CREATOR_ERROR")),
+    UpdateKind.DEFERRED: changes.AttemptDeferred(1.0),
+}
+
+
 def _update(word: Word) -> LeaseUpdate:
-    return LeaseUpdate(word.lease_id, word.attempt, ref_of(word.lease_id, word.attempt), _change(word))
-
-
-def _change(word: Word) -> Change:
-    match word.kind:
-        case UpdateKind.ACCEPTED:
-            return AttemptAccepted()
-        case UpdateKind.PROCESSING:
-            return AttemptStarted()
-        case UpdateKind.COMPLETED:
-            return AttemptCompleted(TaskResult("a body"))
-        case UpdateKind.FAILED:
-            return AttemptFailed(TaskError("CREATOR_ERROR"))
-        case UpdateKind.DEFERRED:
-            return AttemptDeferred(1.0)
-        case _:
-            return AttemptReleased(Release.EXPIRED, word.started)
+    change = _CHANGES.get(word.kind) or changes.AttemptReleased(Release.EXPIRED, word.started)
+    return LeaseUpdate(word.lease_id, word.attempt, ref_of(word.lease_id, word.attempt), change)

@@ -8,7 +8,6 @@ their order; between streams, and against the database's transactions, anything 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from functools import partial
 from typing import TypeVar
 
 from lab.model import links, properties
@@ -29,7 +28,6 @@ A = TypeVar("A")
 
 RIVAL = "R"
 RIVAL_SESSION = session_key(RIVAL, 1)
-RIVAL_CAPACITY = SessionCapacity(RIVAL, RIVAL_SESSION, 0, 1)
 
 
 class Model:
@@ -96,14 +94,14 @@ class Model:
 
     # Steps of the parts
 
-    def _on_tables(self, whole: Whole, name: tuple[object, ...], call: Callable[[Tables], A]) -> tuple[Whole, A]:
-        number, answer = self._tables.step(whole.tables, name, call)
+    def _on_tables(self, whole: Whole, call: Callable[..., A], *arguments: Hashable) -> tuple[Whole, A]:
+        step = (call.__name__, *arguments)
+        number, answer = self._tables.step(whole.tables, step, lambda tables: call(tables, *arguments))
         return whole._replace(tables=number), answer
 
-    def _on_process(
-        self, whole: Whole, worker: int, name: tuple[object, ...], call: Callable[[Process], A]
-    ) -> tuple[Whole, A]:
-        number, answer = self._processes.step(whole.processes[worker], name, call)
+    def _on_process(self, whole: Whole, worker: int, call: Callable[..., A], *arguments: Hashable) -> tuple[Whole, A]:
+        step = (call.__name__, *arguments)
+        number, answer = self._processes.step(whole.processes[worker], step, lambda process: call(process, *arguments))
         return whole._replace(processes=replaced_in(whole.processes, worker, number)), answer
 
     # A worker by itself
@@ -119,7 +117,7 @@ class Model:
         )
         for is_due, name, call in recoveries:
             if is_due:
-                yield _calm(name, self._on_process(whole, worker, (name,), call)[0], worker)
+                yield _calm(name, self._on_process(whole, worker, call)[0], worker)
         if process.awake:
             for lease_id in sorted(process.running):
                 yield _calm("finish", self._finish(whole, worker, lease_id, "finish"), worker, lease_id)
@@ -138,14 +136,14 @@ class Model:
             yield self._says(whole, worker, "report", Process.report)
         if link.down:
             message = link.down[0]
-            after, _ = self._on_process(whole, worker, ("hear", message), lambda copy: copy.hear(message))
+            after, _ = self._on_process(whole, worker, Process.hear, message)
             yield _calm("hear", linked(after, worker, link._replace(down=link.down[1:])), worker, message)
 
     def _finish(self, whole: Whole, worker: int, lease_id: str, action: str) -> Whole:
-        return self._on_process(whole, worker, (action, lease_id), lambda process: process.finish(lease_id, action))[0]
+        return self._on_process(whole, worker, Process.finish, lease_id, action)[0]
 
     def _says(self, whole: Whole, worker: int, name: str, call: Callable[[Process], ToScheduler]) -> Edge[Whole]:
-        after, message = self._on_process(whole, worker, (name,), call)
+        after, message = self._on_process(whole, worker, call)
         link = whole.links[worker] or Link()
         return _calm(name, linked(after, worker, link._replace(up=(*link.up, message))), worker, message)
 
@@ -181,10 +179,7 @@ class Model:
     def _closed(self, whole: Whole, worker: int, link: Link) -> Whole:
         """The scheduler sees the end of a former stream: what it was not given is taken back."""
         if link.end is not None and link.end.claimed is not None:
-            refs = link.end.claimed[1]
-            whole, _ = self._on_tables(
-                whole, ("take back", refs), lambda tables: self._application.take_back(tables, refs)
-            )
+            whole, _ = self._on_tables(whole, self._application.take_back, link.end.claimed[1])
         return formerly(whole, worker, None)
 
     def _take(self, whole: Whole, worker: int, link: Link) -> tuple[Whole, Link | None]:
@@ -192,30 +187,16 @@ class Model:
         message, worker_id = link.up[0], name_of(worker)
         remainder = link._replace(up=link.up[1:])
         if isinstance(message, Hello):
-            after, answer = self._on_tables(
-                whole, ("hello", worker, message), lambda tables: self._application.hello(tables, worker_id, message)
-            )
+            after, answer = self._on_tables(whole, self._application.hello, worker_id, message)
             if answer is None:
                 return after, None
             return after, remainder._replace(down=(*remainder.down, Welcome(answer[1])), end=End(answer[0]))
         assert link.end is not None, "a hello comes first"
         if isinstance(message, Report):
-            after, outcomes = self._on_tables(
-                whole, (message,), lambda tables: self._application.report(tables, message)
-            )
+            after, outcomes = self._on_tables(whole, self._application.report, message)
             return after, remainder._replace(down=(*remainder.down, ReportAcknowledged(message.number, outcomes)))
-        return self._take_state(whole, worker, remainder, link.end, message)
-
-    def _take_state(
-        self, whole: Whole, worker: int, remainder: Link, end: End, state: State
-    ) -> tuple[Whole, Link | None]:
-        key, worker_id = end.session_key, name_of(worker)
-        after, not_renewed = self._on_tables(
-            whole, ("state", key, state), lambda tables: self._application.state(tables, worker_id, key, state)
-        )
-        if not_renewed is None:
-            return after, None
-        return after, links.stated(remainder, end, state, not_renewed)
+        after, not_renewed = self._on_tables(whole, self._application.state, worker_id, link.end.session_key, message)
+        return after, None if not_renewed is None else links.stated(remainder, link.end, message, not_renewed)
 
     def _claims(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
         """What the replicas that have a worker's streams may claim for it."""
@@ -235,10 +216,7 @@ class Model:
         capacities = links.capacities(name_of(worker), former, present)
         if not capacities:
             return
-        offers = tuple((capacity.session_key, capacity.free) for capacity in capacities)
-        after, grants = self._on_tables(
-            whole, ("claim", offers), lambda tables: self._application.claim(tables, capacities)
-        )
+        after, grants = self._on_tables(whole, self._application.claim, *capacities)
         if former is not None:
             after = formerly(after, worker, links.claimed(former, grants, capacities))
         if present is not None:
@@ -250,23 +228,19 @@ class Model:
     def _of_rival(self, whole: Whole) -> Iterator[Edge[Whole]]:
         tables = self.tables(whole)
         if tables.up and tables.claimable and not whole.rival:
-            after, grants = self._on_tables(
-                whole, ("rival claims",), lambda copy: self._application.claim(copy, [RIVAL_CAPACITY])
-            )
+            after, grants = self._on_tables(whole, self._application.claim, SessionCapacity(RIVAL, RIVAL_SESSION, 0, 1))
             refs = tuple(grant.ref for grant in grants.grants) if grants else ()
             yield _calm("the other worker claims", after._replace(rival=refs), what=refs)
         if tables.up and whole.rival:
             report = Report(1, tuple(Word(*named(ref), UpdateKind.COMPLETED) for ref in whole.rival))
-            after, _ = self._on_tables(whole, (report,), lambda copy: self._application.report(copy, report))
+            after, _ = self._on_tables(whole, self._application.report, report)
             yield _calm("the other worker completes", after._replace(rival=()), what=whole.rival)
 
     def _rival_renews(self, whole: Whole) -> Whole:
         if not whole.rival or not self.tables(whole).up:
             return whole
         state = State(1, 0, tuple(map(named, whole.rival)), 0)
-        after, lost_leases = self._on_tables(
-            whole, ("rival", state), lambda tables: self._application.state(tables, RIVAL, RIVAL_SESSION, state)
-        )
+        after, lost_leases = self._on_tables(whole, self._application.state, RIVAL, RIVAL_SESSION, state)
         return after._replace(rival=()) if lost_leases else after
 
     # Faults
@@ -277,17 +251,16 @@ class Model:
             if (next_whole := spend(whole, "cut")) is not None:
                 yield _fault("cut", self._cut(next_whole, worker), worker)
             if (next_whole := spend(whole, "partition")) is not None:
-                parted = self._on_process(self._cut(next_whole, worker), worker, ("part",), Process.part)[0]
+                parted = self._on_process(self._cut(next_whole, worker), worker, Process.part)[0]
                 yield _fault("network fails", parted, worker)
             if (next_whole := spend(whole, "replica")) is not None:
-                yield _fault(
-                    "replica dies", formerly(self._cut(next_whole, worker), worker, whole.former[worker]), worker
-                )
+                cut_whole = self._cut(next_whole, worker)
+                yield _fault("replica dies", formerly(cut_whole, worker, whole.former[worker]), worker)
         if process.awake and (next_whole := spend(whole, "kill")) is not None:
             cut_whole = self._cut(next_whole, worker) if whole.links[worker] is not None else next_whole
-            yield _fault("kill", self._on_process(cut_whole, worker, ("kill",), Process.kill)[0], worker)
+            yield _fault("kill", self._on_process(cut_whole, worker, Process.kill)[0], worker)
         if process.awake and (next_whole := spend(whole, "suspend")) is not None:
-            yield _fault("suspend", self._on_process(next_whole, worker, ("suspend",), Process.suspend)[0], worker)
+            yield _fault("suspend", self._on_process(next_whole, worker, Process.suspend)[0], worker)
         for fault in ("fail", "ill", "defer") if process.awake and process.running else ():
             if (next_whole := spend(whole, fault)) is not None:
                 lease_id = min(process.running)
@@ -296,7 +269,7 @@ class Model:
     def _cut(self, whole: Whole, worker: int) -> Whole:
         """The worker sees the end of its stream; the scheduler's end lives on as its former stream."""
         link = whole.links[worker]
-        after, _ = self._on_process(whole, worker, ("cut",), Process.cut)
+        after, _ = self._on_process(whole, worker, Process.cut)
         return linked(formerly(after, worker, link and link._replace(down=())), worker, None)
 
     # The database, clients, time
@@ -304,33 +277,27 @@ class Model:
     def _of_database(self, whole: Whole) -> Iterator[Edge[Whole]]:
         tables = self.tables(whole)
         if not tables.up:
-            yield _calm(
-                "database returns", self._rival_renews(self._on_tables(whole, ("up",), partial(_set_up, up=True))[0])
-            )
+            yield _calm("database returns", self._rival_renews(self._on_tables(whole, _set_up, True)[0]))
             return
         if tables.stamp < 0 or tables.expired:
-            yield _calm("reaper", self._on_tables(whole, ("reap",), self._application.reap)[0])
+            yield _calm("reaper", self._on_tables(whole, self._application.reap)[0])
         if tables.delayed:
-            yield _calm("due", self._on_tables(whole, ("due",), self._application.promote)[0])
+            yield _calm("due", self._on_tables(whole, self._application.promote)[0])
         if (admitted := self._admitted(whole)) is not None:
             yield _calm("admission", admitted)
         if (next_whole := spend(whole, "outage")) is not None:
             for worker in self._workers:
-                next_whole = formerly(
-                    self._cut(next_whole, worker) if whole.links[worker] else next_whole, worker, None
-                )
-            yield _fault("database goes away", self._on_tables(next_whole, ("down",), partial(_set_up, up=False))[0])
+                cut_whole = self._cut(next_whole, worker) if whole.links[worker] else next_whole
+                next_whole = formerly(cut_whole, worker, None)
+            yield _fault("database goes away", self._on_tables(next_whole, _set_up, False)[0])
         if (next_whole := spend(whole, "jump")) is not None:
-            yield _fault(
-                "database clock jumps",
-                self._on_tables(next_whole, ("jump",), lambda copy: copy.pass_time(1.0, others=False))[0],
-            )
+            yield _fault("database clock jumps", self._on_tables(next_whole, Tables.pass_time, 0.0, 1.0)[0])
 
     def _admitted(self, whole: Whole) -> Whole | None:
         """After the admission loop's transaction; None where that changes nothing."""
         if not any(self.scenario.limits):
             return None
-        after, _ = self._on_tables(whole, ("admit",), self._application.admit)
+        after, _ = self._on_tables(whole, self._application.admit)
         return None if after == whole else after
 
     def _of_clients(self, whole: Whole) -> Iterator[Edge[Whole]]:
@@ -344,12 +311,10 @@ class Model:
             )
             for name, is_possible, call in calls:
                 if is_possible and (next_whole := spend(whole, name)) is not None:
-                    after, _ = self._on_tables(next_whole, (name, task), partial(_of_task, call=call, task=task))
-                    yield _fault(name, after, what=task)
+                    yield _fault(name, self._on_tables(next_whole, call, task)[0], what=task)
         if tables.up and (next_whole := spend(whole, "limit")) is not None:
             tasks = self.scenario.limits[-1 - next_whole.budget[FAULTS.index("limit")]]
-            after, _ = self._on_tables(next_whole, ("limit", tasks), lambda copy: application.limit(copy, tasks))
-            yield _fault("limit", after, what=tasks)
+            yield _fault("limit", self._on_tables(next_whole, application.limit, tasks)[0], what=tasks)
 
     def _of_time(self, whole: Whole) -> Iterator[Edge[Whole]]:
         """A unit of time: free when nothing is pending, else somebody was slow; never while a guard has to act."""
@@ -380,10 +345,10 @@ class Model:
 
     def _later(self, whole: Whole, *, database: bool) -> Whole:
         whole = self._rival_renews(whole)
-        whole, _ = self._on_tables(whole, ("tick", database), lambda copy: copy.pass_time(1.0, database=database))
+        whole, _ = self._on_tables(whole, Tables.pass_time, 1.0, 1.0 if database else 0.0)
         for worker in self._workers:
             whole = self._renumbered(whole, worker)
-            whole, _ = self._on_process(whole, worker, ("tick",), lambda process: process.pass_time(1.0))
+            whole, _ = self._on_process(whole, worker, Process.pass_time, 1.0)
             whole = linked(whole, worker, links.aged(whole.links[worker]))
             whole = formerly(whole, worker, links.aged(whole.former[worker]))
         return whole
@@ -395,11 +360,11 @@ class Model:
             return whole
         if not stream.welcomed or stream.heartbeat_number < 2:
             return whole
-        whole, (states, assignments) = self._on_process(whole, worker, ("renumber",), Process.renumber)
+        whole, (states, assignments) = self._on_process(whole, worker, Process.renumber)
         return linked(whole, worker, links.renumbered(link, states, assignments))
 
 
-def _set_up(tables: Tables, *, up: bool) -> None:
+def _set_up(tables: Tables, up: bool) -> None:
     tables.up = up
 
 
@@ -413,7 +378,3 @@ def _calm(name: str, target: Whole, who: int = -1, what: Hashable = None) -> Edg
 
 def _fault(name: str, target: Whole, who: int = -1, what: Hashable = None) -> Edge[Whole]:
     return Edge(Event(name, who, what), target, True)
-
-
-def _of_task(tables: Tables, *, call: Callable[[Tables, int], None], task: int) -> None:
-    call(tables, task)

@@ -48,8 +48,6 @@ class TaskRecord:
 
 @dataclass(slots=True)
 class LeaseRecord:
-    """A row of `leases`; `expires` is in units of time from now."""
-
     ref: LeaseRef
     worker_id: str
     expires: float
@@ -60,8 +58,6 @@ class LeaseRecord:
 
 @dataclass(slots=True)
 class SessionRecord:
-    """A row of `workers`; `silent_for` is in units of time."""
-
     session_key: int
     session_number: int
     silent_for: float = 0.0
@@ -106,13 +102,12 @@ class Tables:
     def __post_init__(self) -> None:
         self.watch = ClockWatch(self.lease_ttl, 1.0)
 
-    def pass_time(self, units: float, *, database: bool = True, others: bool = True) -> None:
-        _age(self.watch, units if others else 0.0, units if database else 0.0)
-        if database:
-            self._pass_time(units)
+    def pass_time(self, elapsed: float, units: float) -> None:
+        """Lets so many pass by the database's clock, while others' show `elapsed`.
 
-    def _pass_time(self, units: float) -> None:
-        """What is past for good looks alike however long ago it was."""
+        What is past for good looks alike however long ago it was.
+        """
+        _age(self.watch, elapsed, units)
         for lease in self.leases.values():
             lease.expires = max(lease.expires - units, -1.0)
         for session in self.sessions.values():

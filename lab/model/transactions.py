@@ -90,7 +90,6 @@ def advanced(work: Work, one: UnderWay, copy: Callable[[], Tables], others_hold:
 
 
 def commit(tables: Tables, one: UnderWay) -> None:
-    """What the transaction wrote becomes what is committed."""
     for (table, key), value in one.writes.items():
         rows = getattr(tables, table)
         if value is None:
@@ -100,8 +99,6 @@ def commit(tables: Tables, one: UnderWay) -> None:
 
 
 class _Run:
-    """One step of a transaction."""
-
     def __init__(self, one: UnderWay, copy: Callable[[], Tables], others_hold: frozenset[Row]) -> None:
         self._one = one
         self._others_hold = others_hold
@@ -121,7 +118,8 @@ class _Run:
         return tx
 
     def after(self, *, ended: bool) -> UnderWay:
-        writes = dict(self._one.writes) | {row: self._value(row) for row in sorted(self._changed())}
+        changes = {row: getattr(self._tables, row[0]).get(row[1]) for row in sorted(self._changed())}
+        writes = dict(self._one.writes) | changes
         statements = tuple(self._asked), tuple(self._answers)
         return UnderWay(*statements, self._seen, writes, frozenset(self._held), ended)
 
@@ -167,9 +165,6 @@ class _Run:
             for key in getattr(self._tables, table).keys() | getattr(self._before, table).keys()
             if getattr(self._tables, table).get(key) != getattr(self._before, table).get(key)
         )
-
-    def _value(self, row: Row) -> Any:
-        return getattr(self._tables, row[0]).get(row[1])
 
 
 class _Stepwise:

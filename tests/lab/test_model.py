@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -13,7 +14,7 @@ from lab.model.__main__ import summary
 from lab.model.explore import DEADLOCK, LIVELOCK, Edge, Event, explore
 from lab.model.interleaving import SESSION, TTL, WORKER, Interleaving, Traffic
 from lab.model.interning import Parts, RolledBack
-from lab.model.mutants import MUTANTS, Mutant, replaced
+from lab.model.mutants import MUTANTS, Mutant
 from lab.model.properties import Scenario
 from lab.model.scenarios import SMALL, system
 from lab.model.system import Model
@@ -67,7 +68,7 @@ def test_a_rule_taken_out_is_found_and_documented(mutant: Mutant, record_propert
 
 def test_the_fence_asks_no_clock() -> None:
     """However far the database's clock runs ahead, and whatever runs then, one result at most is accepted."""
-    with replaced(ClockWatch, "gained", lambda *_: 0.0), replaced(properties, "_wrong_runs", lambda *_: None):
+    with patch.object(ClockWatch, "gained", lambda *_: 0.0), patch.object(properties, "_wrong_runs", lambda *_: None):
         result = explore(Model(Scenario("jumps", "", {"jump": 2}, rival=True)))
     assert result.counter_example is None
     assert result.complete
@@ -88,7 +89,7 @@ def test_the_models_reach_every_decision() -> None:
         openings.add(opening)
         return opening
 
-    with replaced(reporters, "judge", judged), replaced(sessions, "judge_hello", opened):
+    with patch.object(reporters, "judge", judged), patch.object(sessions, "judge_hello", opened):
         for scenario in SMALL:
             if scenario.name in {"suspend", "cancel"}:
                 explore(system(scenario), limit=STATES)
