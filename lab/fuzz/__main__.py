@@ -27,7 +27,6 @@ from answers. What was found is written to the folder of --findings, a JSON file
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: 0 where nothing was found, else 1."""
     options = _options(arguments)
     if options.targets:
         print("\n".join(TARGETS))

@@ -11,8 +11,9 @@ import asyncio
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import uvloop
@@ -30,7 +31,6 @@ MAX_ANSWERS = 10
 """Messages that are read of a stream before the caller hangs up."""
 GRACE = 30.0
 """Seconds beyond its deadline after which a call that has no end yet is stuck."""
-_STREAMS = 32
 OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", -1),
@@ -47,36 +47,30 @@ class Ending:
     """None where it did not end in time."""
     details: str = ""
     status_details: bytes = b""
-    """`grpc-status-details-bin`."""
     answers: tuple[bytes, ...] = ()
     hung_up: bool = False
     """Whether the caller cancelled it before it had an end."""
 
     @property
     def status(self) -> str:
-        """By the name that the table uses."""
         return self.code.name if self.code else "no end"
 
 
 class Caller:
-    """Calls with any of the run's tokens, over two connections; to be entered."""
+    """Calls with any of the run's tokens, over two connections."""
 
     def __init__(self, target: str, tokens: Mapping[Who, str]) -> None:
         self._channel = aio.insecure_channel(target, options=OPTIONS)
         self._streams = grpc.insecure_channel(target, options=OPTIONS)
-        self._threads = ThreadPoolExecutor(_STREAMS, "stream")
+        self._threads = ThreadPoolExecutor(32, "stream")
         self._tokens = tokens
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def aclose(self) -> None:
         await self._channel.close()
         self._threads.shutdown()
         self._streams.close()
 
     async def make(self, case: Case) -> Ending:
-        """Returns the call's end; code None where it has none within its deadline and some seconds more."""
         try:
             async with asyncio.timeout(max(case.timeout, 0) + GRACE):
                 return await self._make(case)
@@ -122,7 +116,6 @@ async def _read(call: Any, answers: list[bytes]) -> None:
 
 
 def status_details(metadata: Any) -> bytes:
-    """`grpc-status-details-bin` of a call's trailing metadata; empty where there is none."""
     return bytes(dict(metadata or ()).get("grpc-status-details-bin", b""))
 
 
@@ -185,11 +178,6 @@ REFUSALS = frozenset(
     }
 )
 """What a caller may be told of its own mistakes, or of a bound. Each has details where it is ours."""
-_WAITING = ("/WaitTask", "/WatchTasks", "/Watch", "/Lease")
-"""RPCs that answer only when something happens."""
-ENDED_BY_THE_CALLER = frozenset({Code.CANCELLED, Code.DEADLINE_EXCEEDED})
-_BY_GRPC = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNIMPLEMENTED})
-"""What gRPC itself answers before anything of ours has seen the call: without details."""
 
 
 def wrong_with(case: Case, ending: Ending) -> str | None:
@@ -198,8 +186,9 @@ def wrong_with(case: Case, ending: Ending) -> str | None:
         return f"no end within the deadline of {case.timeout:g} s and {GRACE:g} s more"
     if ending.code == Code.OK:
         return _wrong_with_answers(case, ending)
-    if ending.code in ENDED_BY_THE_CALLER:
-        is_expected = ending.hung_up or case.impatient or case.rpc.endswith(_WAITING)
+    if ending.code in {Code.CANCELLED, Code.DEADLINE_EXCEEDED}:
+        waits = case.rpc.endswith(("/WaitTask", "/WatchTasks", "/Watch", "/Lease"))
+        is_expected = ending.hung_up or case.impatient or waits
         return None if is_expected else f"{ending.code.name} although nobody hung up"
     if ending.code == Code.UNIMPLEMENTED:
         return None if case.rpc not in RPCS else "UNIMPLEMENTED, of an RPC that is there"
@@ -234,7 +223,8 @@ def _wrong_with_details(case: Case, ending: Ending) -> str | None:
     assert ending.code is not None
     if not ending.status_details:
         rpc = RPCS.get(case.rpc)
-        by_others = ending.code in _BY_GRPC or rpc is None or not rpc.contract
+        by_grpc = ending.code in {Code.RESOURCE_EXHAUSTED, Code.UNIMPLEMENTED}  # before we have seen the call
+        by_others = by_grpc or rpc is None or not rpc.contract
         return None if by_others else f"{ending.code.name} without details: {ending.details}"
     status = Status.FromString(ending.status_details)
     kinds = {detail.TypeName() for detail in status.details}
@@ -245,9 +235,6 @@ def _wrong_with_details(case: Case, ending: Ending) -> str | None:
     if status.code != ending.code.value[0]:
         return f"{ending.code.name}, but {status.code} in its details"
     return None
-
-
-MAX_CONCURRENT_CALLS = 100
 
 
 def attack(
@@ -262,8 +249,8 @@ def attack(
             note(item, await caller.make(item), tally)
 
     async def make_calls() -> None:
-        async with Caller(target, tokens) as caller, asyncio.TaskGroup() as group:
-            for _ in range(MAX_CONCURRENT_CALLS):
+        async with aclosing(Caller(target, tokens)) as caller, asyncio.TaskGroup() as group:
+            for _ in range(100):
                 group.create_task(take_turns(caller))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

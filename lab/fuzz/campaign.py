@@ -30,15 +30,6 @@ from tests.harness.scheduling import ALWAYS
 
 Job = Callable[[], Tally]
 """To be done in another process: a partial of a function of a module."""
-
-
-STRETCH = 2_000
-"""Calls of one job, at most: a connection's."""
-SESSIONS = 25
-INPUTS_PER_JOB = 1_000
-DATABASES = 25
-MAX_DATABASES = 250
-"""Each takes a second of a core, and the shapes come again after 46."""
 TARGETS = (*every_path(), hostile_worker.TARGET, hostile_scheduler.TARGET, *INPUTS, cases.TARGET)
 """All that can be attacked, by name."""
 
@@ -61,18 +52,16 @@ class Plan:
 
     @property
     def sessions(self) -> int:
-        """Of hostile workers."""
         return self.calls // 250 if self._wants(hostile_worker.TARGET) else 0
 
     @property
     def lies(self) -> int:
-        """Messages of hostile schedulers."""
         return self.calls // 40 if self._wants(hostile_scheduler.TARGET) else 0
 
     @property
     def databases(self) -> int:
-        """Of the old application, to import."""
-        return min(self.calls // 400, MAX_DATABASES) if self._wants(cases.TARGET) else 0
+        most = 250  # each takes a second of a core, and the shapes come again after 46
+        return min(self.calls // 400, most) if self._wants(cases.TARGET) else 0
 
     def _wants(self, name: str) -> bool:
         return not self.only or name.endswith(self.only)
@@ -87,8 +76,8 @@ def _stretches(count: int, length: int) -> Iterator[range]:
 
 
 def call_jobs(plan: Plan, services: Services, known: Callable[[], Known]) -> Iterator[Job]:
-    """Calls in turn to each path, each stretch with what is known by then."""
-    for numbers in _stretches(plan.calls if plan.paths else 0, STRETCH):
+    """Calls in turn to each path, each stretch over a connection of its own with what is known by then."""
+    for numbers in _stretches(plan.calls if plan.paths else 0, 2_000):
         target = (services.scheduler.target, services.tokens, known())
         yield partial(attack, *target, paths=plan.paths, seed=plan.seed, numbers=numbers)
 
@@ -97,20 +86,20 @@ def peer_jobs(plan: Plan, services: Services) -> Iterator[Job]:
     """A hostile scheduler, beside hostile workers."""
     if plan.lies:
         yield partial(lie, plan.seed, plan.lies)
-    for numbers in _stretches(plan.sessions, SESSIONS):
+    for numbers in _stretches(plan.sessions, 25):
         yield partial(hostile_sessions, services.scheduler.target, services.tokens[Who.WORKER], plan.seed, numbers)
 
 
 def input_jobs(plan: Plan) -> Iterator[Job]:
     """One for four calls."""
     names = turns(plan.inputs)
-    for numbers in _stretches(plan.calls // 4 if names else 0, INPUTS_PER_JOB):
+    for numbers in _stretches(plan.calls // 4 if names else 0, 1_000):
         yield partial(try_inputs, names, plan.seed, numbers)
 
 
 def database_jobs(plan: Plan) -> Iterator[Job]:
     """One for four hundred calls; each stretch has a server of its own."""
-    for numbers in _stretches(plan.databases, DATABASES):
+    for numbers in _stretches(plan.databases, 25):
         yield partial(import_databases, plan.seed, numbers)
 
 
@@ -124,13 +113,9 @@ ALLOWED_GROWTH = 64.0
 """MiB that a process may be larger at the end than after its warm-up."""
 ENOUGH_CALLS = 5_000
 """Of an RPC, among which some have to be taken."""
-_PROGRESS_INTERVAL = 10.0
-"""Seconds between two lines of progress."""
 
 
 class Campaign:
-    """One run."""
-
     def __init__(self, plan: Plan, processes: int, say: Callable[[str], None]) -> None:
         """`say` gets a line of progress now and then."""
         self._plan = plan
@@ -175,7 +160,7 @@ class Campaign:
                     self._told.add(finding.kind)
                     self._say(f"found, case {finding.number}: {finding.kind}")
             attacked.sample()
-            if time.monotonic() - said > _PROGRESS_INTERVAL:
+            if time.monotonic() - said > 10.0:
                 said = time.monotonic()
                 self._progress(name, said - start, honest)
 
@@ -198,7 +183,6 @@ class Campaign:
         )
 
     def _look(self, attacked: Services, honest: Honest, gardener: Gardener) -> None:
-        """What is wrong with the services, the database, the honest work, the memory."""
         troubles = [*attacked.troubles(), *attacked.stop()]
         for problem in (*troubles, *honest.failures, *gardener.failures, *broken(attacked.database_url)):
             self._find("services", problem)

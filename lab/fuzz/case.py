@@ -55,7 +55,6 @@ class Case:
 
     @property
     def impatient(self) -> bool:
-        """Whether the call may end before its answer has come."""
         return self.hangs_up_after is not None or self.timeout < PATIENT
 
 
@@ -68,7 +67,6 @@ def random_of(target: str, seed: int, number: int) -> random.Random:
     return random.Random(f"{target}/{seed}/{number}")
 
 
-FOREIGN = (health_pb2, reflection_pb2, channelz_pb2)
 UNKNOWN = ("/contentgen.v1.TaskService/NoSuchRpc", "/no.such.Service/Rpc", "/x")
 """Paths that lead nowhere."""
 
@@ -116,7 +114,7 @@ _RPCS = (
     *(Rpc(path_of(name), method, contract=True) for name, method in METHODS.items()),
     *(
         Rpc(f"/{service.full_name}/{method.name}", method, contract=False)
-        for module in FOREIGN
+        for module in (health_pb2, reflection_pb2, channelz_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     ),

@@ -17,18 +17,15 @@ from lab.fuzz.case import PATIENT, RPCS, UNKNOWN, Case, Rpc, Who, random_of
 from lab.fuzz.values import Known
 from lab.fuzz.wire import spoil
 
-WILDNESS = (0.0, 0.0, 0.05, 0.1, 0.3, 1.0)
-"""The chance of each field to be hostile; one of these a message."""
 _DEEPEST = 6
-_MANY_ITEMS = (1_000, 1_001, 3_000)
 _MAX_ITEMS = 6_000
 """Of all lists and maps of a message: lists of lists would grow beyond what any connection carries."""
-_LARGEST = values.MAX_BYTES - 4_096
 
 
 def message(descriptor: Descriptor, known: Known, source: random.Random) -> Message:
     filled = GetMessageClass(descriptor)()
-    _Filling(known, source, source.choice(WILDNESS)).fill(filled)
+    wild = source.choice((0.0, 0.0, 0.05, 0.1, 0.3, 1.0))  # the chance of each field to be hostile
+    _Filling(known, source, wild).fill(filled)
     if source.random() < 0.002:
         _swell(filled, source)
     return filled
@@ -103,7 +100,7 @@ class _Filling:
     def _length(self) -> int:
         """Of a list or a map: few, or very many until the limit of items is reached."""
         is_long = self._wild and self._source.random() < 0.01
-        length = self._source.choice(_MANY_ITEMS if is_long else (0, 1, 1, 2, 3))
+        length = self._source.choice((1_000, 1_001, 3_000) if is_long else (0, 1, 1, 2, 3))
         self._items_left -= length
         return length if self._items_left > 0 else 0
 
@@ -116,17 +113,13 @@ def _swell(target: Message, source: random.Random) -> None:
         if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
     ]
     if texts:
-        remaining = max(0, _LARGEST - target.ByteSize())
+        remaining = max(0, values.MAX_BYTES - 4_096 - target.ByteSize())
         setattr(target, source.choice(texts).name, "a" * (remaining + source.choice((0, 4_000, 5_000))))
 
 
-RAW_CHANCE = 0.3
-"""Of a case to hold a message whose bytes are spoilt."""
-_WRONGFUL_CHANCE = 0.08
 _SHORT_DEADLINES = (0.0, -1.0, 0.001, 0.01, 0.1, 1.0)
 _WAITS = 0.3
 """Seconds that a call may take which would wait for minutes for something to happen."""
-_MAX_REQUESTS = 6
 
 
 def case(rpc_path: str, seed: int, number: int, known: Known) -> Case:
@@ -137,17 +130,8 @@ def case(rpc_path: str, seed: int, number: int, known: Known) -> Case:
         return Case(rpc_path, seed, number, "nowhere", Who.OPERATOR, (source.randbytes(9),), PATIENT)
     shape, requests = _requests(rpc, known, source)
     timeout, hangs_up_after = _patience(rpc, source)
-    return Case(
-        rpc=rpc_path,
-        seed=seed,
-        number=number,
-        shape=shape,
-        who=_who(rpc, source),
-        requests=requests,
-        timeout=timeout,
-        hangs_up_after=hangs_up_after,
-        metadata=_metadata(source),
-    )
+    how = (shape, _who(rpc, source), requests, timeout, hangs_up_after, _metadata(source))
+    return Case(rpc_path, seed, number, *how)
 
 
 def every_path() -> list[str]:
@@ -157,9 +141,9 @@ def every_path() -> list[str]:
 
 def _requests(rpc: Rpc, known: Known, source: random.Random) -> tuple[str, tuple[bytes, ...]]:
     """What is sent, and how it was made: messages, of which one may be spoilt."""
-    count = source.randint(1, _MAX_REQUESTS) if rpc.streams_requests else 1
+    count = source.randint(1, 6) if rpc.streams_requests else 1
     requests = [message(rpc.request, known, source).SerializeToString() for _ in range(count)]
-    if source.random() >= RAW_CHANCE:
+    if source.random() >= 0.3:
         return "structured", tuple(requests)
     index = source.randrange(count)
     shape, requests[index] = spoil(requests[index], rpc.request, source)
@@ -168,13 +152,12 @@ def _requests(rpc: Rpc, known: Known, source: random.Random) -> tuple[str, tuple
 
 def _who(rpc: Rpc, source: random.Random) -> Who:
     """Mostly one who may; those who may not are refused at the door. None of them reaches what is the honest ones'."""
-    if source.random() >= _WRONGFUL_CHANCE:
+    if source.random() >= 0.08:
         return source.choice(rpc.rightful)
     return source.choice((Who.CLIENT, Who.TIED, Who.STRANGER, Who.NOBODY, Who.WORKER if rpc.contract else Who.NOBODY))
 
 
 def _patience(rpc: Rpc, source: random.Random) -> tuple[float, float | None]:
-    """Returns the deadline, and when the caller hangs up."""
     if source.random() < 0.03:
         return source.choice(_SHORT_DEADLINES), None
     if source.random() < 0.03:

@@ -35,8 +35,6 @@ TARGET = "hostile scheduler"
 SLOTS = 3
 CONCURRENT_WORKERS = 3
 """Workers that are deceived at the same time."""
-MAX_MEMORY = 200 << 20
-"""Bytes of a deceived worker: it holds 10,000 leases now and then."""
 MESSAGES = 200
 """Of a hostile stream, at most."""
 STREAMS_OF_A_LIFE = 8
@@ -81,7 +79,7 @@ def lie(seed: int, messages: int) -> Tally:
     for number, lies in enumerate(all_lies):
         tally.statuses[TARGET]["recovered"] += lies.said.pop("lives", 0)
         tally.further.update({f"{kind} of the hostile scheduler": count for kind, count in lies.said.items()})
-        if max(lies.memory, default=0) > MAX_MEMORY:
+        if max(lies.memory, default=0) > 200 << 20:  # bytes: it holds 10,000 leases now and then
             lies.troubles.append(f"a deceived worker had {max(lies.memory) >> 20} MiB")
         for trouble in lies.troubles:  # its end is that of the worker's log, which says how it came to that
             short = trouble if len(trouble) <= 2 * _TOLD else f"{trouble[:_TOLD]} … {trouble[-_TOLD:]}"
@@ -89,11 +87,12 @@ def lie(seed: int, messages: int) -> Tally:
     return tally
 
 
-async def _lie_to_all(folder: Path, seed: int, share: int, all_lies: Sequence[Lies]) -> None:
+async def _lie_to_all(above: Path, seed: int, share: int, all_lies: Sequence[Lies]) -> None:
     async with asyncio.TaskGroup() as group:
         for number, lies in enumerate(all_lies):
-            (folder / str(number)).mkdir()
-            group.create_task(lie_to_worker(folder / str(number), seed * CONCURRENT_WORKERS + number, share, lies))
+            folder = above / str(number)
+            folder.mkdir()
+            group.create_task(lie_to_worker(folder, seed * CONCURRENT_WORKERS + number, share, lies))
 
 
 class HostileScheduler(ScriptedScheduler):
@@ -132,12 +131,10 @@ class HostileScheduler(ScriptedScheduler):
             end = how_it_ends(source)
             if end.code is not None:
                 context.set_trailing_metadata((("grpc-status-details-bin", end.details),))
-                await context.abort(_CODES[end.code], end.message)
+                (code,) = (code for code in grpc.StatusCode if code.value[0] == end.code)
+                await context.abort(code, end.message)
         finally:
             reading.cancel()
-
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 async def _read(requests: AsyncIterator[bytes], liar: Liar) -> None:
@@ -150,13 +147,8 @@ async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> N
     """Lies to one worker until so many messages are said, over as many of its lives as that takes."""
     scheduler = HostileScheduler(seed, lies)
     async with serving(scheduler):
-        worker = Worker(
-            "deceived",
-            folder,
-            scheduler.target,
-            CONTENTGEN_SLOTS=str(SLOTS),
-            CREATOR_CLI_PATH=str(quick_creator(folder)),
-        )
+        settings = {"CONTENTGEN_SLOTS": str(SLOTS), "CREATOR_CLI_PATH": str(quick_creator(folder))}
+        worker = Worker("deceived", folder, scheduler.target, **settings)
         try:
             while lies.said["messages"] < messages and not lies.troubles:
                 scheduler.lies_left = STREAMS_OF_A_LIFE

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
@@ -33,15 +33,9 @@ from tests.harness.pictures import sha256
 from tests.harness.scripted_worker import LEASE
 
 TARGET = "hostile worker"
-_MAX_OPEN_SESSIONS = 16
 _WORKERS = 64
 """Ids that sessions choose from: now and then one takes another one's."""
-_STEPS = 30
-_LARGE = 2 * 1024 * 1024 - 100
-"""Characters of a result: as much as is taken."""
-_MANY = (1_000, 9_999, 10_001)
 _CHUNK = 256 * 1024
-_PAUSES = (0, 0, 0, 0.001, 0.02, 0.2)
 
 
 def hostile_sessions(target: str, token: str, seed: int, numbers: range) -> Tally:
@@ -49,7 +43,7 @@ def hostile_sessions(target: str, token: str, seed: int, numbers: range) -> Tall
     tally, shared, lock = Tally(), _Shared(), threading.Lock()
     with (
         grpc.insecure_channel(target, options=OPTIONS) as channel,
-        ThreadPoolExecutor(_MAX_OPEN_SESSIONS) as threads,
+        ThreadPoolExecutor(16) as threads,
     ):
 
         def one(number: int) -> None:
@@ -119,13 +113,10 @@ class _Session:
         source = self._source
         if source.random() < 0.95:
             yield self._say(pb.LeaseRequest(hello=self._hello()))
-        for _ in range(source.randrange(_STEPS)):
-            if self._over.wait(source.choice(_PAUSES)):
+        for _ in range(source.randrange(30)):
+            if self._over.wait(source.choice((0, 0, 0, 0.001, 0.02, 0.2))):
                 return
-            yield source.choice(self._steps())()
-
-    def _steps(self) -> list[Callable[[], bytes]]:
-        return [*(self._state,) * 8, *(self._reports,) * 8, self._anything, self._upload]
+            yield source.choice([*(self._state,) * 8, *(self._reports,) * 8, self._anything, self._upload])()
 
     def _upload(self) -> bytes:
         """Returns a picture for a lease, mostly one of its own; then a heartbeat."""
@@ -197,7 +188,7 @@ class _Session:
         if source.random() < 0.1:
             leases.append((values.text(self._known, source)[:5_000], source.choice((0, -1, 1, 2**31 - 1))))
         if source.random() < 0.01:
-            leases += [(f"lease-{number:016x}-00000001", 1) for number in range(source.choice(_MANY))]
+            leases += [(f"lease-{number:016x}-00000001", 1) for number in range(source.choice((1_000, 9_999, 10_001)))]
         for lease_id, attempt in leases:
             if named:
                 field.add(lease_id=lease_id, attempt=attempt, stage=source.choice((0, 1, 2, 3, 4)))
@@ -231,7 +222,7 @@ class _Session:
             result = message(pb.Result.DESCRIPTOR, self._known, source)
             update.completed.result.MergeFromString(result.SerializeToString())
             if source.random() < 0.02:
-                update.completed.result.body = "人" * (_LARGE // 3)
+                update.completed.result.body = "人" * ((2 * 1024 * 1024 - 100) // 3)  # as much as is taken
         elif kind == "released":
             reason = source.choice((0, 99, -1)) if source.random() < 0.05 else source.choice((1, 2, 3, 4))
             update.released.reason = pb.RELEASE_REASON_DRAINING if honest else pb.ReleaseReason.ValueType(reason)

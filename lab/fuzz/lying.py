@@ -24,7 +24,6 @@ from lab.fuzz.wire import spoil
 _TTLS = (-1, 0, 1, 5, 30, 30, 30, 10**9, 315_576_000_000)
 _HEARTBEATS = (-1, 0, *(1,) * 50, 315_576_000_000)
 _TIMEOUTS = (-(2**40), -1, 0, 1, 60, 60, 60, 2**40)
-_MANY = 10_000
 _OPTIONS = ("seconds", "characters", "mode", "task-id", "", "a=b", "-", "\0", "人", "x" * 300)
 MAX_LEASES = 300
 """Of one stream that are nearly right, and may so start a CLI."""
@@ -88,7 +87,7 @@ class Liar:
     def _flood(self, assignment: pb.Assignment) -> bytes:
         """Returns more leases than any worker holds, of which none is of any use."""
         assignment.heartbeat_number = 0
-        for number in range(_MANY):
+        for number in range(10_000):
             assignment.leases.add(lease_id=f"flood-{self._stream}-{number}", attempt=1)
         return pb.LeaseResponse(assignment=assignment).SerializeToString()
 

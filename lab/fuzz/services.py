@@ -109,12 +109,9 @@ def services() -> Iterator[Services]:
         scheduler.start()
         _make_accounts(scheduler.target, tokens[Who.OPERATOR])
         worker_id = f"honest-{uuid.uuid4().hex}"
-        worker = stack.worker(
-            worker_id,
-            scheduler,
-            CONTENTGEN_TOKEN=f"{honest_token}-worker",
-            CREATOR_CLI_PATH=str(quick_creator(stack.folder)),
-        ).start()
+        creator = str(quick_creator(stack.folder))
+        token = f"{honest_token}-worker"
+        worker = stack.worker(worker_id, scheduler, CONTENTGEN_TOKEN=token, CREATOR_CLI_PATH=creator).start()
         stranger = {Who.STRANGER: "a-token-of-nobody"}
         yield Services(stack, scheduler, worker, worker_id, url, tokens | stranger, honest_token)
 
@@ -164,25 +161,18 @@ def goes_on(stalls: Sequence[Mapping[str, Any]]) -> bool:
     return not stalls or stalls[-1]["level"] == "info"
 
 
-WARM_UP = 0.3
-"""The part of the samples in which a process may still grow: caches, pools, arenas."""
-
-
 def growth(samples: list[int]) -> tuple[float, float]:
-    """Returns the MiB after the warm-up and at the end, each the median of a few samples."""
-    begin = int(len(samples) * WARM_UP)
+    """Returns the MiB after the warm-up of caches, pools and arenas, and at the end: medians of a few samples."""
+    begin = int(len(samples) * 0.3)
     tenth = max(1, len(samples) // 10)
     return median(samples[begin : begin + tenth]) / _MIB, median(samples[-tenth:]) / _MIB
 
 
-CLIENTS = 2
 WITHIN = 120
 """Seconds in which a task has to complete, although hostile workers may take it and say no more of it."""
 
 
 class _Beside:
-    """Rounds of work beside an attack, over a connection of its own."""
-
     threads = 1
 
     def __init__(self, target: str, token: str) -> None:
@@ -220,7 +210,7 @@ class _Beside:
 class Honest(_Beside):
     """Clients that submit a task, wait for its end, and look at what became of it."""
 
-    threads = CLIENTS
+    threads = 2
 
     def __init__(self, target: str, token: str) -> None:
         super().__init__(target, token)

@@ -38,14 +38,11 @@ class Finding:
 
 @dataclass
 class Tally:
-    """Of one target or all: calls by status, further messages, findings."""
-
     statuses: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """By target, such as `TaskService/SubmitTask`: how many cases ended how."""
     answered: set[str] = field(default_factory=set)
     """RPCs that gave an answer, so that the attack has got past their checks."""
     further: Counter[str] = field(default_factory=Counter)
-    """What else is worth to be counted, by its name."""
     findings: list[Finding] = field(default_factory=list)
     known: Known = field(default_factory=Known)
 
@@ -90,14 +87,8 @@ def write_findings(findings: Iterable[Finding], folder: Path) -> list[Path]:
     for number, finding in enumerate(findings, 1):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{number:03}.json"
-        document = {
-            "target": finding.target,
-            "what": finding.what,
-            "seed": finding.seed,
-            "case": finding.number,
-            "how": finding.how,
-            "data": [data.hex() for data in finding.data],
-        }
+        what = {"target": finding.target, "what": finding.what, "seed": finding.seed, "case": finding.number}
+        document = {**what, "how": finding.how, "data": [data.hex() for data in finding.data]}
         path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
         paths.append(path)
     return paths

@@ -53,7 +53,7 @@ class Known:
         for field, value in answer.ListFields():
             if _is_map(field):
                 continue
-            items = value[:_LEARNT_OF_A_LIST] if field.is_repeated else [value]
+            items = value[:8] if field.is_repeated else [value]
             if field.message_type is not None:
                 for part in items:
                     if not self._concerns_the_honest(part):
@@ -75,9 +75,6 @@ class Known:
             if field.message_type is not None and not field.is_repeated and self._concerns_the_honest(value):
                 return True
         return False
-
-
-_LEARNT_OF_A_LIST = 8
 
 
 def _is_map(field: FieldDescriptor) -> bool:
@@ -177,15 +174,13 @@ PLAUSIBLE: dict[str, Callable[[random.Random], Any]] = {
     "file_by_filename": lambda source: "contentgen/v1/task.proto",
 }
 """By the name of the field, the full one first: a value that a caller who means well would give."""
-UNKNOWN_CHANCE = 0.1
-"""Of a plausible field whose ids are known: how often it is made up all the same."""
 
 
 def plausible(field: FieldDescriptor, known: Known, source: random.Random) -> Any:
     """Returns a value that the field's caller might mean: a live id, or something by its name or type."""
     if field.name.endswith("_token") and source.random() < 0.5:
         return ""
-    if field.name in known and source.random() > UNKNOWN_CHANCE:
+    if field.name in known and source.random() > 0.1:  # else it is made up all the same
         return known.any(field.name, source)
     for name in (field.full_name, field.name):
         if name in PLAUSIBLE:
@@ -254,17 +249,9 @@ def changed(told: str, source: random.Random) -> str:
     """Returns the text with a character more, less or another one; or cut, or doubled."""
     position = source.randrange(len(told) + 1)
     another = chr(_code_point(source))
-    return source.choice(
-        (
-            told[:position],
-            told + told,
-            told[:position] + another + told[position:],
-            told[:position] + another + told[position + 1 :],
-            told[:position] + told[position + 1 :],
-            told.upper(),
-            f" {told}\n",
-        )
-    )
+    before, after = told[:position], told[position + 1 :]
+    inserted, replaced = before + another + told[position:], before + another + after
+    return source.choice((before, told + told, inserted, replaced, before + after, told.upper(), f" {told}\n"))
 
 
 def _code_point(source: random.Random) -> int:

@@ -82,21 +82,8 @@ def _stuffed(message: bytes, _: Descriptor, source: random.Random) -> bytes:
     )
 
 
-SPOILS: dict[str, Spoil] = {
-    spoil.__name__.lstrip("_"): spoil
-    for spoil in (
-        _random,
-        _truncated,
-        _flipped,
-        _spliced,
-        _doubled,
-        _nested,
-        _mistyped,
-        _overlong,
-        _unutf8,
-        _stuffed,
-    )
-}
+_ALL = (_random, _truncated, _flipped, _spliced, _doubled, _nested, _mistyped, _overlong, _unutf8, _stuffed)
+SPOILS: dict[str, Spoil] = {spoil.__name__.lstrip("_"): spoil for spoil in _ALL}
 """By the name that a finding shows."""
 
 

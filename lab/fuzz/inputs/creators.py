@@ -23,8 +23,6 @@ _SETTINGS = CreatorSettings(poll_interval=1.0, max_result=100_000)
 _RESULT = ("content", "htmlContent", "images", "qualityScore", "progress")
 _STATUS = ("status", "progress", "error", "percent", "step", "message")
 _STATES = ("pending", "running", "processing", "completed", "completed", "failed", "cancelled", "unknown", "")
-_PATIENCE = 20
-"""Answers of `status` after which even a hostile CLI says that it is done."""
 
 
 @dataclass
@@ -34,7 +32,7 @@ class _Cli(AnsweringCli):
     source: random.Random
 
     def answer(self, args: Sequence[str]) -> CompletedCall:
-        stdout = printed(args[0], self.source, ended=len(self.commands) > _PATIENCE)
+        stdout = printed(args[0], self.source, ended=len(self.commands) > 20)
         stderr = clean_tail(printed("create", self.source).decode("utf-8", "replace"), MAX_STDERR)
         return CompletedCall(self._exit(), stdout, stderr, truncated=False, timed_out=self.source.random() < 0.02)
 

@@ -12,16 +12,8 @@ from lab.fuzz.values import Known
 
 _NUMBERS = (0, -1, 40, 100, 2**63, 10**400, 1.5, -0.0, 1e308, float("nan"), float("inf"))
 _DEEP = ("[" * 50_000, '{"a":' * 5_000, "[" * 500 + "]" * 500, '{"content": ' * 400 + "1" + "}" * 400)
-_RAW = (
-    '{"a": 1',
-    "{",
-    "}",
-    '{"content": "cut of',
-    '{"x": 1e999}',
-    '{"n": ' + "9" * 5_000 + "}",
-    '"\\ud800"',
-    "\ufeff{}",
-)
+_CUT = ('{"a": 1', "{", "}", '{"content": "cut of')
+_ODD = ('{"x": 1e999}', '{"n": ' + "9" * 5_000 + "}", '"\\ud800"', "\ufeff{}")
 
 
 def text(source: random.Random) -> str:
@@ -46,7 +38,7 @@ def of(keys: Sequence[str], source: random.Random) -> dict[str, Any]:
 def line(document: object, source: random.Random) -> str:
     """It as JSON, in some form; or no JSON at all."""
     if source.random() < 0.05:
-        return source.choice((*_DEEP, *_RAW))
+        return source.choice((*_DEEP, *_CUT, *_ODD))
     try:
         return json.dumps(document, ensure_ascii=source.random() < 0.5, indent=source.choice((None, None, 1)))
     except ValueError:  # an integer of more digits than Python prints

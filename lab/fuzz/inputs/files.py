@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -127,21 +128,9 @@ def _frame(source: random.Random) -> bytes:
 
 
 _SCHEDULER = (
-    "--data-dir",
-    "--listen",
-    "--tls-cert",
-    "--tokens-file",
-    "--lease-ttl",
-    "--max-queue-size",
-    "--max-worker-losses",
-    "--retention",
-    "--content-retention",
-    "--pg-bindir",
-    "--log-level",
-    "--log-format",
-    "--no-such",
-)
-_WORKER = tuple(flag_of(WorkerSettings, name) for name in WorkerSettings.model_fields)
+    "--data-dir", "--listen", "--tls-cert", "--tokens-file", "--lease-ttl", "--max-queue-size", "--max-worker-losses",
+    "--retention", "--content-retention", "--pg-bindir", "--log-level", "--log-format", "--no-such",
+)  # fmt: skip
 _VALUES = (
     "1", "-1", "0", "1e400", "nan", "inf", "9" * 5_000, "5m", "5 m", "1h30m", "٣", "on", "json", "debug",
     ":0", "[::1]:1", "127.0.0.1:99999", "a:b:c", "dns:///x", "unix:/x", "/", "/dev/null", "", "\udcff", "a\0b", "%s",
@@ -149,22 +138,19 @@ _VALUES = (
 
 
 def settings_of_scheduler(source: random.Random, _: Path) -> None:
-    try:
-        scheduler_settings(_arguments(_SCHEDULER, source))
-    except SettingsError as error:
-        assert error.problems
+    _try_settings(scheduler_settings, _SCHEDULER, source)
 
 
 def settings_of_worker(source: random.Random, _: Path) -> None:
+    _try_settings(read_settings, tuple(flag_of(WorkerSettings, name) for name in WorkerSettings.model_fields), source)
+
+
+def _try_settings(read: Callable[[list[str]], object], flags: tuple[str, ...], source: random.Random) -> None:
+    sample = source.sample(flags, source.randint(1, 4))
     try:
-        read_settings(_arguments(_WORKER, source))
+        read([f"{flag}={source.choice((source.choice(_VALUES), values.text(Known(), source)))}" for flag in sample])
     except SettingsError as error:
         assert error.problems
-
-
-def _arguments(flags: tuple[str, ...], source: random.Random) -> list[str]:
-    sample = source.sample(flags, source.randint(1, 4))
-    return [f"{flag}={source.choice((source.choice(_VALUES), values.text(Known(), source)))}" for flag in sample]
 
 
 def page_token(source: random.Random, _: Path) -> None:

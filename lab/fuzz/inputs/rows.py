@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 from lab.fuzz.inputs import documents
@@ -82,10 +83,6 @@ def _check(value: object) -> None:
         assert value.tzinfo is not None
 
 
-def _content(row: OldRow) -> object:
-    return rules.content(row, in_pool=False)
-
-
 def _task(row: OldRow) -> object:
     task = rules.task(row)
     return task, rules.content_of_result(task)
@@ -93,5 +90,5 @@ def _task(row: OldRow) -> object:
 
 account = row_of("accounts", rules.account)
 task = row_of("content_generation_tasks", _task)
-content = row_of("contents", _content)
+content = row_of("contents", partial(rules.content, in_pool=False))
 entry = row_of("publish_pool", rules.entry)

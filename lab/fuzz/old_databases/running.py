@@ -20,7 +20,6 @@ from old_application.command import import_command
 
 WITHIN = 120.0
 """Seconds in which an import of a case has to end, on a machine that does other work too."""
-_KILLED = -signal.SIGKILL
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Ended:
 
     @property
     def hung(self) -> bool:
-        return self.status == _KILLED and self.seconds >= WITHIN
+        return self.status == -signal.SIGKILL and self.seconds >= WITHIN
 
 
 Run = Callable[[str, str, Sequence[str]], Ended]
@@ -49,9 +48,7 @@ def imports_apart(folder: Path) -> Iterator[Run]:
     holds: here that would be the drafts of cases, and what was in the database.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        yield lambda into, url, extra_arguments: process.submit(
-            _run_import, into, url, extra_arguments, folder
-        ).result()
+        yield lambda into, url, arguments: process.submit(_run_import, into, url, arguments, folder).result()
 
 
 def _run_import(database_url: str, url: str, arguments: Sequence[str], folder: Path) -> Ended:

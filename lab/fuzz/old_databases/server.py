@@ -11,36 +11,13 @@ import psycopg2
 import sqlalchemy as sa
 from psycopg2 import sql
 
-from lab.fuzz.old_databases.draft import HOSTILE_IDS, Draft, Table
+from lab.fuzz.old_databases.draft import HOSTILE_IDS, Draft, Row, Table
 
-_TYPES = {
-    "INTEGER": "bigint",
-    "BOOLEAN": "boolean",
-    "DATETIME": "timestamptz",
-    "JSON": "json",
-}
+_TYPES = {"INTEGER": "bigint", "BOOLEAN": "boolean", "DATETIME": "timestamptz", "JSON": "json"}
 _OTHERS = (
-    "text",
-    "bytea",
-    "double precision",
-    "numeric",
-    "smallint",
-    "json",
-    "jsonb",
-    "text[]",
-    "timestamp",
-    "timestamptz",
-    "date",
-    "interval",
-    "uuid",
-    "inet",
-    "char(3)",
-    "tsvector",
-    "money",
-    "int4range",
-    "point",
-    "bit(3)",
-)
+    "text", "bytea", "double precision", "numeric", "smallint", "json", "jsonb", "text[]", "timestamp", "timestamptz",
+    "date", "interval", "uuid", "inet", "char(3)", "tsvector", "money", "int4range", "point", "bit(3)",
+)  # fmt: skip
 _TIMES = ("infinity", "-infinity", "4713-01-01 00:00:00 BC", "294276-12-31 23:59:59", "0001-01-01 00:00:00+14", "epoch")
 _NUMBERS = ("NaN", "Infinity", "1e300", "9" * 100, "0.1")
 
@@ -69,11 +46,7 @@ def _type(type_text: str, name: str, source: random.Random, chance: float) -> st
 
 
 def _insert(
-    cursor: psycopg2.extensions.cursor,
-    table: Table,
-    row: dict[str, object],
-    types: dict[str, str],
-    source: random.Random,
+    cursor: psycopg2.extensions.cursor, table: Table, row: Row, types: dict[str, str], source: random.Random
 ) -> None:
     """Value by value, so that what one column refuses leaves the others as they are."""
     values = dict(row)

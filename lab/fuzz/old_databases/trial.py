@@ -42,7 +42,6 @@ _NOT_THERE = """
         WHEN 3 THEN NOT EXISTS (SELECT FROM contents WHERE content_id = i.new_id)
         ELSE NOT EXISTS (SELECT FROM publish_pool WHERE content_id = i.new_id) END
 """
-_REMEMBERED = "SELECT kind, count(*) FROM imported WHERE source_id = :id GROUP BY kind"
 _SHARED = """
     SELECT kind, new_id, count(*) FROM imported WHERE source_id = :id AND kind <> 1 GROUP BY 1, 2 HAVING count(*) > 1
 """
@@ -79,7 +78,6 @@ class Snapshot:
 
 
 def wrong_with_ending(ended: Ended, shape: Shape) -> Iterator[str]:
-    """Of the process itself and what it said."""
     if ended.hung:
         yield f"no end within {WITHIN:g} s"
         return
@@ -103,7 +101,6 @@ def wrong_with_ending(ended: Ended, shape: Shape) -> Iterator[str]:
 
 
 def wrong_with_sums(ended: Ended, connection: sa.Connection, source_id: int) -> Iterator[str]:
-    """Yields what was said against what is there."""
     if ended.status not in {ALL_TAKEN, LEFT_OUT}:
         return
     totals = sums(ended.out)
@@ -111,7 +108,8 @@ def wrong_with_sums(ended: Ended, connection: sa.Connection, source_id: int) -> 
     left_out = sum(numbers[2] for numbers in totals.values())
     if left_out != named_count or (ended.status == LEFT_OUT) != bool(named_count):
         yield f"exit status {ended.status}, {left_out} left out by the sums, {named_count} named"
-    counts = {row[0]: row[1] for row in connection.execute(sa.text(_REMEMBERED), {"id": source_id})}
+    remembered = "SELECT kind, count(*) FROM imported WHERE source_id = :id GROUP BY kind"
+    counts = {row[0]: row[1] for row in connection.execute(sa.text(remembered), {"id": source_id})}
     for name, kind in _KINDS.items():
         imported, earlier, _ = totals[name]
         if imported + earlier != counts.get(kind, 0):
@@ -218,11 +216,9 @@ def _tried(case: Case, database_url: str, run: Run) -> Tally:
     for problem in problems:
         command = f"{case.url} {' '.join(case.arguments)}"
         tally.find(Finding(TARGET, f"{case.shape}: {problem}", case.seed, case.number, command))
-    tally.count(TARGET, "FOUND" if problems else _ENDINGS[trial.status])
+    endings = {ALL_TAKEN: "all taken", LEFT_OUT: "rows left out", REFUSED: "refused"}
+    tally.count(TARGET, "FOUND" if problems else endings[trial.status])
     return tally
-
-
-_ENDINGS = {ALL_TAKEN: "all taken", LEFT_OUT: "rows left out", REFUSED: "refused"}
 
 
 class Trial:
@@ -237,7 +233,6 @@ class Trial:
         """How the first import ended."""
 
     def problems(self) -> Iterator[str]:
-        """Yields what must not be so."""
         snapshot = Snapshot.of(self._connection)
         if self._case.dry_run_first:
             result = self._run("--dry-run")
