@@ -13,8 +13,6 @@ from contentgen import ContentGenerationClient, ContentGenerationError, RequestE
 
 T = TypeVar("T")
 CALL_TIMEOUT = 4.0
-_TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
-_PAUSE = 0.3
 
 
 @contextmanager
@@ -75,12 +73,12 @@ class Callers:
             try:
                 return call()
             except RequestError as error:
-                if error.code not in _TRANSIENT:
+                if error.code not in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
                     self.wrong.append(f"a {name} was answered {error.code}: {error.message}")
                     return None
             if not patient or time.monotonic() > self._give_up_at:
                 return None
-            time.sleep(random.uniform(0, _PAUSE))
+            time.sleep(random.uniform(0, 0.3))
 
 
 class Watchers:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from typing import NoReturn
+from functools import partial
 
 from lab.chaos import campaign, options
 from lab.chaos.figures import Figures, figures, publish, table
@@ -18,15 +18,14 @@ from lab.chaos.plan import KINDS, plan
 from lab.deployment.disks import enter_namespace
 from tests.harness.cluster import server_folder
 
-_MAX_WRONG = 100
-"""Lines: who sees a hundred has seen enough; --json has them all."""
+_say = partial(print, flush=True)
 _NOT_KEPT = ("postgres", "assets", "worker-??", "runs", "chaos-creator")
 
 
 def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 where no promise was broken, else 1."""
     choices = options.read(arguments)
-    signal.signal(signal.SIGTERM, _ended)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # services are no children that would end with us
     _say(f"seed {choices.seed}, {choices.seconds:g} s of faults; to repeat them: {choices.command}")
     without_disks = None if choices.plan else enter_namespace()
     if without_disks:
@@ -49,11 +48,6 @@ def main(arguments: list[str]) -> int:
     return 1 if result.wrong else 0
 
 
-def _ended(*_: object) -> NoReturn:
-    """TERM is told like Ctrl-C: services are no children that would end with us."""
-    raise KeyboardInterrupt
-
-
 def _tell(result: campaign.Result, numbers: Figures, choices: Options) -> None:
     _say(f"\n{table(numbers)}\n")
     if result.missed:
@@ -62,7 +56,7 @@ def _tell(result: campaign.Result, numbers: Figures, choices: Options) -> None:
         _say(f"PostgreSQL itself stood still {result.stood_still} times, let nobody in and was ended for it")
     for name, times in result.came_up_late.items():
         _say(f"{name} ended {times} times before it served, and was started again")
-    for problem in result.wrong[:_MAX_WRONG]:
+    for problem in result.wrong[:100]:  # --json has them all
         _say(f"WRONG: {problem}")
     _say("every promise was kept" if not result.wrong else f"{len(result.wrong)} promises were BROKEN: see above")
     if choices.json:
@@ -78,10 +72,6 @@ def _tell(result: campaign.Result, numbers: Figures, choices: Options) -> None:
     if choices.publish:
         block = f"`{choices.command}`, on {os.cpu_count()} cores:\n\n{table(numbers)}"
         choices.publish.write_text(publish(choices.publish.read_text(), block))
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -26,25 +26,16 @@ from lab.chaos.observers import JournalingWatchers, Prober, Receiver, health_wat
 from lab.chaos.options import Options
 from lab.chaos.plan import LEASE, POSTGRES, Fault
 from lab.chaos.progress import Progress
-from lab.chaos.scene import Scene
 from lab.chaos.strikes import Strikes
+from lab.chaos.strikes_at_services import Scene
 from tests.harness.waiting import wait_until
 
 _MAX_OPEN = 40
 """Tasks that may be open before clients wait: a lost task should find a free slot soon, so that losses are measured."""
-_REFUSED = 0.1
-"""Share of the webhook's deliveries that its receiver answers with an error."""
-_HEALTHY_TIMEOUT = 60.0
-_ENDED_TIMEOUT = 240.0
-_TICKED_TIMEOUT = 30.0
-_DELIVERED_TIMEOUT = 120.0
-_GONE_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What has come of a campaign."""
-
     evidence: Evidence
     wrong: Sequence[str]
     """All that should not have been, the checker's violations first; empty: every promise holds."""
@@ -66,9 +57,10 @@ def run(options: Options, faults: Sequence[Fault], folder: Path, say: Callable[[
 
 
 def _refusals(seed: int) -> Iterator[bool]:
+    """Says of one delivery of the webhook after the other whether its receiver answers it with an error."""
     chance = random.Random(f"receiver {seed}")
     while True:
-        yield chance.random() < _REFUSED
+        yield chance.random() < 0.1
 
 
 class _Campaign:
@@ -141,15 +133,15 @@ class _Campaign:
         """All is whole again: what is open has to end by itself, only that nobody waits for the pauses of retries."""
         self._say("no more faults: waiting until all is up and every task has ended")
         with self._noted():
-            self._fleet.await_health(_HEALTHY_TIMEOUT)
+            self._fleet.await_health(60.0)
         with self._noted():
-            ticked = wait_until(self._progress.ticked, within=_TICKED_TIMEOUT, what="no tick is due")
+            ticked = wait_until(self._progress.ticked, within=30.0, what="no tick is due")
             self._schedules.pause(ticked)
         with self._noted(), ContentGenerationClient(self._fleet.target) as client:
-            wait_until(lambda: self._all_ended(client), within=_ENDED_TIMEOUT, what="every task has ended")
+            wait_until(lambda: self._all_ended(client), within=240.0, what="every task has ended")
         self._receiver.patient = True
         with self._noted():
-            wait_until(self._progress.all_delivered, within=_DELIVERED_TIMEOUT, what="every event is delivered")
+            wait_until(self._progress.all_delivered, within=120.0, what="every event is delivered")
 
     def _all_ended(self, client: ContentGenerationClient) -> bool:
         for task_id in self._progress.waiting():
@@ -184,7 +176,7 @@ class _Campaign:
 
     def _settled(self, look: Callable[[], list[Leftover]]) -> list[Leftover]:
         """Returns what is left after the moment that the kernel may take."""
-        deadline = time.monotonic() + _GONE_TIMEOUT
+        deadline = time.monotonic() + 10.0
         while (leftovers := look()) and time.monotonic() < deadline:
             time.sleep(0.1)
         return leftovers

@@ -33,8 +33,6 @@ PROPERTIES: Mapping[str, Callable[[Evidence], Iterator[Problem]]] = {judge.__nam
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken promise."""
-
     property: str
     """Its name in `PROPERTIES`."""
     task_id: str

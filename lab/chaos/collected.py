@@ -24,11 +24,7 @@ from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from tests.harness.processes import belonging_to
 
-# What the database holds.
-
-
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_ROWS = 2_000
 
 # A revoked lease only bars its task: the state is the task's own.
 _TASKS = """
@@ -51,12 +47,9 @@ _CONTENTS = """
         SELECT coalesce(n.sha256, '') FROM content_assets AS n WHERE n.content_id = c.content_id ORDER BY n.position)
     FROM contents AS c
 """
-_ASSETS = "SELECT sha256 FROM assets WHERE complete"
 _TICKS = """
     SELECT task_key, schedule_id, extract(epoch FROM tick)::float8 FROM schedule_tasks WHERE tick IS NOT NULL
 """
-_POOL = "SELECT content_id FROM publish_pool"
-_LEASES = "SELECT task_key FROM leases"
 _LOGS = "SELECT task_key, attempt FROM attempt_logs"
 _CAPS = "SELECT account_id, max_concurrent_tasks FROM accounts WHERE max_concurrent_tasks > 0"
 
@@ -81,11 +74,11 @@ def _read(connection: psycopg2.extensions.connection) -> Stored:
         tasks={task.task_id: task for task in map(_task, _rows(connection, _TASKS))},
         events=events,
         contents=[*map(_content, _rows(connection, _CONTENTS))],
-        pool=[content_id for (content_id,) in _rows(connection, _POOL)],
-        leases=[format_task_id(key) for (key,) in _rows(connection, _LEASES)],
+        pool=[content_id for (content_id,) in _rows(connection, "SELECT content_id FROM publish_pool")],
+        leases=[format_task_id(key) for (key,) in _rows(connection, "SELECT task_key FROM leases")],
         logs={(format_task_id(key), attempt) for key, attempt in _rows(connection, _LOGS)},
         ticks=[StoredTick(format_task_id(key), *rest) for key, *rest in _rows(connection, _TICKS)],
-        assets={sha256 for (sha256,) in _rows(connection, _ASSETS)},
+        assets={sha256 for (sha256,) in _rows(connection, "SELECT sha256 FROM assets WHERE complete")},
         caps=dict(_rows(connection, _CAPS)),
     )
 
@@ -93,26 +86,16 @@ def _read(connection: psycopg2.extensions.connection) -> Stored:
 def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]:
     """Some at a time: all bodies of a long campaign need not be in memory at once."""
     with connection.cursor(name="evidence") as cursor:
-        cursor.itersize = _ROWS
+        cursor.itersize = 2_000
         cursor.execute(sql)
         yield from cursor
 
 
 def _task(row: Any) -> StoredTask:
     key, account_id, status, request_id, topic, auto_approve, retries, max_retries, content_id, places, limit = row
-    return StoredTask(
-        format_task_id(key),
-        account_id,
-        Status(status),
-        request_id,
-        sha256(topic or ""),
-        auto_approve,
-        retries,
-        max_retries,
-        content_id,
-        tuple(places),
-        limit / 1000,
-    )
+    payload = (request_id, sha256(topic or ""), auto_approve)
+    result = (retries, max_retries, content_id)
+    return StoredTask(format_task_id(key), account_id, Status(status), *payload, *result, tuple(places), limit / 1000)
 
 
 def _content(row: Any) -> StoredContent:
@@ -127,14 +110,11 @@ def _content(row: Any) -> StoredContent:
 
 _BATCH_SIZE = 500
 _PAGE = 1_000
-_CALLS = 8
-_LIMIT = 60.0
-_ALL = 0
 
 
 def ask(target: str, task_ids: Iterable[str], accounts: Iterable[int]) -> Answers:
     """Asks schedulers that are well: for each task, for the counts of these accounts and for those of all."""
-    with ContentGenerationClient(target, timeout=_LIMIT) as client, ThreadPoolExecutor(_CALLS) as callers:
+    with ContentGenerationClient(target, timeout=60.0) as client, ThreadPoolExecutor(8) as callers:
         tasks = list(_tasks(client, sorted(set(task_ids))))
         names = [task["task_id"] for task in tasks]
         content_ids = {task["task_id"]: task["content_id"] for task in tasks if task["content_id"]}
@@ -145,9 +125,6 @@ def ask(target: str, task_ids: Iterable[str], accounts: Iterable[int]) -> Answer
         def history(task_id: str) -> list[tuple[Status, int]]:
             events = client.iter_task_events(task_id, page_size=_PAGE)
             return [(Status[event["status"].upper()], event["attempt"]) for event in events]
-
-        def stats(account_id: int) -> dict[str, int]:
-            return dict(client.get_task_stats(account_id)["counts"].items())
 
         def digest(name: str) -> str:
             """Returns the SHA-256 of the bytes; what the API says instead, if it gives none."""
@@ -161,7 +138,7 @@ def ask(target: str, task_ids: Iterable[str], accounts: Iterable[int]) -> Answer
                 task["task_id"]: AnsweredTask(Status[task["status"].upper()], task["account_id"], sha256(task["topic"]))
                 for task in tasks
             },
-            counts={account: stats(account) for account in (_ALL, *sorted(set(accounts)))},
+            counts={scope: dict(client.get_task_stats(scope)["counts"].items()) for scope in {0, *accounts}},
             histories=dict(zip(names, callers.map(history, names), strict=True)),
             bodies={task_id: sha256(content["body"]) for task_id, content in contents.items()},
             pool=[entry["content_id"] for entry in client.iter_publish_pool(page_size=_PAGE)],

@@ -16,11 +16,7 @@ import time
 
 BEAT = 0.2
 """Seconds between two signs of life in the journal."""
-_ORPHANS_LIFE = 60.0
-_HANG = 60.0
-_SCRATCH_BYTES = 16 * 1024
-_PASSED = ("CHAOS_WORKER", "CHAOS_JOURNAL", "CHAOS_RUNS")
-ENVIRONMENT = ",".join(_PASSED)
+ENVIRONMENT = "CHAOS_WORKER,CHAOS_JOURNAL,CHAOS_RUNS"
 """What CREATOR_ENV has to name."""
 EXIT_FAILED, EXIT_NO_SPACE = 3, 4
 EXIT_DEFERRED = 75
@@ -84,7 +80,7 @@ def create(options: dict[str, str]) -> int:
     run.start()
     if mode == "fork":
         _fork_away(run)
-    seconds = _HANG if mode == "hang" else float(options.get("chaos-seconds", "0.3"))
+    seconds = 60.0 if mode == "hang" else float(options.get("chaos-seconds", "0.3"))
     try:
         _work(run, seconds, talk=mode == "talk")
     except OSError as error:
@@ -98,7 +94,7 @@ def _work(run: Run, seconds: float, *, talk: bool) -> None:
     """Lives for so long, with a file in the scratch folder. Raises OSError where the disk is full."""
     deadline = time.monotonic() + seconds
     with open("draft", "wb") as draft:  # noqa: PTH123 - pathlib would double the time that a run takes to start
-        draft.write(b"x" * _SCRATCH_BYTES)
+        draft.write(b"x" * 16 * 1024)
         while (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(BEAT, remaining))
             run.beat()
@@ -152,7 +148,7 @@ def _fork_away(run: Run) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for end in (0, 1, 2):
         os.close(end)
-    deadline = time.monotonic() + _ORPHANS_LIFE
+    deadline = time.monotonic() + 60.0
     while time.monotonic() < deadline:
         time.sleep(BEAT)
         run.beat()

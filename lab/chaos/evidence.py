@@ -223,8 +223,6 @@ class StoredTick:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the database holds."""
-
     tasks: Mapping[str, StoredTask]
     events: Mapping[str, Sequence[Event]]
     """By task, in the order of their numbers."""
@@ -309,5 +307,6 @@ class Evidence:
     """Seconds: the lease time of the schedulers."""
 
 
+Record = Submit | Unsure | Cancel | Scheduled | Subscribed | Received | Probe | Watched | Fault | HealthSeen
 Problem = tuple[str, str]
 """Of a broken promise: the task's id, empty where no one task is concerned; what was seen, and what should be."""

@@ -84,12 +84,10 @@ class Figures:
         return round(self.duplicates * 10_000 / self.kills, 1) if self.kills else 0.0
 
     def document(self) -> dict[str, object]:
-        """Returns the figures as JSON has them."""
         return {**asdict(self), "kills": self.kills, "duplicates_per_10_000_kills": self.duplicates_per_10_000_kills}
 
 
 def figures(evidence: Evidence) -> Figures:
-    """Returns the figures of a campaign that is over."""
     journals, stored = evidence.journals, evidence.stored
     blows = _blows(journals.faults)
     kills = [blow for blow in blows if blow.planned in _OF_WORKER]

@@ -19,11 +19,7 @@ from tests.harness.stack import Scheduler
 from tests.harness.waiting import wait_until
 from tests.harness.wires import Wires
 
-_MAX_CONNECTIONS = 70
-"""Two schedulers need about 50 of them."""
-_WORKERS_DISK = 32 << 20
 _SCHEDULERS = ("scheduler-1", "scheduler-2")
-_SLOTS = 2
 _CLOCK = "CHAOS_CLOCK"
 _CLOCK_PROGRAM = f"""\
 import os, time
@@ -43,12 +39,10 @@ time.time_ns = lambda: _nanoseconds() + _off() * 10**9
 
 
 def worker_names(count: int) -> tuple[str, ...]:
-    """Returns those of a fleet with so many workers."""
     return tuple(f"worker-{number:02}" for number in range(1, count + 1))
 
 
 def victims(workers: int) -> tuple[str, ...]:
-    """Returns all that a plan may hurt in a fleet with so many workers."""
     return (*worker_names(workers), *_SCHEDULERS, POSTGRES, EVERYTHING)
 
 
@@ -66,7 +60,6 @@ class Clock:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Variables of the process."""
         return {"PYTHONPATH": str(self._file.parent), _CLOCK: str(self._file)}
 
     def set(self, seconds: int) -> None:
@@ -110,7 +103,7 @@ class Fleet(Deployment):
         wait_until(lambda: all(node.alive and node.served for node in self.services), within=within, what=what)
 
     def _launch(self, exits: ExitStack) -> None:
-        self.database = self._add_database(exits, POSTGRES, _MAX_CONNECTIONS)
+        self.database = self._add_database(exits, POSTGRES, 70)  # connections, of which two schedulers need about 50
         exits.enter_context(self.wires)
         schedulers = [self._add_scheduler(name) for name in _SCHEDULERS]
         wires = [self.wires.to_port(f"client/{scheduler.name}", scheduler.port) for scheduler in schedulers]
@@ -147,8 +140,8 @@ class Fleet(Deployment):
     def _add_worker(self, name: str, program: Path, schedulers: list[Scheduler]) -> None:
         targets = [self.wires.to_port(f"{name}/{scheduler.name}", scheduler.port).target for scheduler in schedulers]
         settings = creator_settings(program, name)
-        worker = self.worker(name, ",".join(targets), slots=_SLOTS, **settings)
-        self._add(worker, "worker", disk=self._disk(worker.folder, _WORKERS_DISK))
+        worker = self.worker(name, ",".join(targets), slots=2, **settings)
+        self._add(worker, "worker", disk=self._disk(worker.folder, 32 << 20))
 
 
 def _stop(node: Node) -> list[str]:

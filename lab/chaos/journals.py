@@ -7,37 +7,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from lab.chaos.evidence import (
-    CREATOR_JOURNAL,
-    JOURNAL,
-    Cancel,
-    Fault,
-    HealthSeen,
-    Journals,
-    Probe,
-    Received,
-    Run,
-    Scheduled,
-    Submit,
-    Subscribed,
-    Unsure,
-    Watched,
-)
+from lab.chaos.evidence import CREATOR_JOURNAL, JOURNAL, Journals, Record, Run
 
-Record = Submit | Unsure | Cancel | Scheduled | Subscribed | Received | Probe | Watched | Fault | HealthSeen
 _KINDS: dict[str, type[Record]] = {
-    "submits": Submit,
-    "unsure": Unsure,
-    "cancels": Cancel,
-    "schedules": Scheduled,
-    "subscribed": Subscribed,
-    "received": Received,
-    "probes": Probe,
-    "watched": Watched,
-    "faults": Fault,
-    "health": HealthSeen,
+    field: get_args(hint)[0] for field, hint in get_type_hints(Journals).items() if field != "runs"
 }
 """By field of `Journals`."""
 

@@ -18,11 +18,6 @@ from lab.chaos.journals import Appender
 from lab.chaos.wishes import ACCOUNTS, Wish, wish
 
 _CLIENTS = 4
-_PAUSE = 0.3
-_BATCHES = 0.1
-_LARGEST_BATCH = 8
-_LAST_CALLS = 60.0
-"""Seconds that calls may still be repeated when the load is told to end."""
 _JITTER = 20.0
 _TASK = {
     "topic": "a topic that a schedule submits",
@@ -64,7 +59,7 @@ class Load(Callers):
             self.go(f"client-{number}", partial(self._submit_on, number))
         self.go("scheduled-calls", self._run_scheduled_calls)
 
-    def stop(self, within: float = _LAST_CALLS) -> None:
+    def stop(self, within: float = 60.0) -> None:
         self._scheduled_calls.close()
         super().stop(within)
 
@@ -74,7 +69,7 @@ class Load(Callers):
         while not self.over.wait(chance.expovariate(1 / self._pause)):
             if self._busy():
                 continue
-            size = chance.randint(2, _LARGEST_BATCH) if chance.random() < _BATCHES else 1
+            size = chance.randint(2, 8) if chance.random() < 0.1 else 1
             names = [f"{self._seed}-{number}-{count + n}" for n in range(size)]
             count += size
             self._submit(client, [wish(chance, name, self._account_ids) for name in names])
@@ -151,7 +146,6 @@ class Schedules:
         self._begins: dict[int, tuple[int, float]] = {}
 
     def create(self, account_ids: Sequence[int]) -> None:
-        """One for each account."""
         with ContentGenerationClient(self._target) as client:
             for account_id in account_ids:
                 schedule = client.create_schedule(account_id, "* * * * *", _TASK, catch_up="all", jitter=_JITTER)
@@ -163,7 +157,7 @@ class Schedules:
         with ContentGenerationClient(self._target) as client:
             for schedule_id, (account_id, begin) in self._begins.items():
                 while not _paused(client, schedule_id):
-                    time.sleep(_PAUSE)
+                    time.sleep(0.3)
                 self._journal.append(Scheduled(schedule_id, account_id, begin, until, _JITTER))
 
 

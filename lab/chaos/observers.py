@@ -16,7 +16,7 @@ import standardwebhooks
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from contentgen import ContentGenerationClient, EventType, RequestError
+from contentgen import ContentGenerationClient, RequestError
 from lab.callers import Watchers, every
 from lab.chaos.collected import sha256
 from lab.chaos.evidence import HealthSeen, Probe, Received, Submit, Subscribed, Watched
@@ -34,7 +34,6 @@ _HEALTH_EVERY, _HEALTH_TIMEOUT = 0.25, 0.5
 _CAUGHT_UP_TIMEOUT = 30.0
 NETWORK = "127.0.0.1"
 """What `CONTENTGEN_WEBHOOK_ALLOW` has to name."""
-_EVENT_TYPES: tuple[EventType, ...] = ("task.ended", "content.pending_review", "content.approved")
 
 
 class Prober:
@@ -157,7 +156,10 @@ class Receiver:
         """Begins, and creates the webhook, for all accounts."""
         self._thread.start()
         with ContentGenerationClient(target) as client:
-            webhook = client.create_webhook(f"http://{NETWORK}:{self._server.server_port}/", _EVENT_TYPES)
+            webhook = client.create_webhook(
+                f"http://{NETWORK}:{self._server.server_port}/",
+                ("task.ended", "content.pending_review", "content.approved"),
+            )
         self._signer = standardwebhooks.Webhook(webhook["secret"])
         return Subscribed(webhook["webhook_id"])
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from lab.chaos.figures import publish
 from lab.chaos.plan import KINDS
 
-_DEFAULT_SECONDS = 300.0
 _ALL = frozenset(kind.name for kind in KINDS)
 _DESCRIPTION = """\
 Runs two schedulers, PostgreSQL and many small workers as real processes, lets clients submit tasks all the time, and
@@ -31,8 +30,6 @@ examples:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was chosen."""
-
     seed: int
     seconds: float
     workers: int
@@ -46,7 +43,6 @@ class Options:
 
     @property
     def command(self) -> str:
-        """What repeats this campaign."""
         kinds = "" if self.faults == _ALL else f" --faults {','.join(sorted(self.faults))}"
         return (
             f"python -m lab.chaos --seed {self.seed} --seconds {self.seconds:g} --rate {self.rate:g}"
@@ -93,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=_minutes, dest="seconds", metavar="MINUTES", help="how long there are faults (default: 5)"
     )
     length.add_argument("--seconds", type=_positive, help="the same in seconds")
-    parser.set_defaults(seconds=_DEFAULT_SECONDS)
+    parser.set_defaults(seconds=300.0)
     parser.add_argument(
         "--faults", type=_kinds, default=_ALL, metavar="KIND,KIND…", help="only these kinds (default: all)"
     )

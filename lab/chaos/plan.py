@@ -102,12 +102,7 @@ class Fault:
 
 
 def plan(
-    seed: int,
-    seconds: float,
-    victims: Sequence[str],
-    *,
-    rate: float = 1.0,
-    kinds: Collection[str] | None = None,
+    seed: int, seconds: float, victims: Sequence[str], *, rate: float = 1.0, kinds: Collection[str] | None = None
 ) -> tuple[Fault, ...]:
     """Returns the faults of a campaign, by time: the same for the same arguments, always.
 

@@ -17,19 +17,15 @@ from lab.deployment.database import Database
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 
-_LOOK_EVERY = 1.0
 _SHORTEST, _LINES = 5.0, 120
 """Seconds between two lines, and lines of a long campaign, about."""
 _COUNTS = f"""
     SELECT (SELECT count(*) FROM tasks WHERE status = {int(Status.PENDING)}), (SELECT count(*) FROM leases),
         (SELECT count(*) FROM contents)
 """
-_MOVES = "SELECT count(*) FROM task_events"
-_WAITING = "SELECT task_key FROM delayed"
 _TICKED = """
     SELECT extract(epoch FROM now())::float8 WHERE NOT EXISTS (SELECT FROM schedules WHERE due_time <= now())
 """
-_UNDELIVERED = "SELECT count(*) FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL"
 
 
 class Progress:
@@ -51,8 +47,7 @@ class Progress:
         self._say_every = max(_SHORTEST, seconds / _LINES)
 
     def told(self) -> AbstractContextManager[None]:
-        """Tells meanwhile, in a thread of its own."""
-        return every(_LOOK_EVERY, self._tell, "progress")
+        return every(1.0, self._tell, "progress")
 
     def all_ended(self) -> bool:
         """Returns whether no task is open and no lease is left; False while nobody knows."""
@@ -72,16 +67,16 @@ class Progress:
 
     def all_delivered(self) -> bool:
         """Returns whether no event waits for its delivery; False while nobody knows."""
-        return self._rows(_UNDELIVERED) == [(0,)]
+        return self._rows("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL") == [(0,)]
 
     def moves(self) -> int:
         """Returns how many there are in the histories of all tasks; 0 while nobody knows."""
-        rows = self._rows(_MOVES)
+        rows = self._rows("SELECT count(*) FROM task_events")
         return rows[0][0] if rows else 0
 
     def waiting(self) -> list[str]:
         """Returns the tasks that wait for a retry; none while nobody knows."""
-        return [format_task_id(key) for (key,) in self._rows(_WAITING)]
+        return [format_task_id(key) for (key,) in self._rows("SELECT task_key FROM delayed")]
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Returns none while the database is away."""

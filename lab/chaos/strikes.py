@@ -17,7 +17,7 @@ import psycopg2
 
 from lab.chaos import strikes_at_postgres, strikes_at_services
 from lab.chaos.plan import EVERYTHING, Fault
-from lab.chaos.scene import MissedError, Scene
+from lab.chaos.strikes_at_services import MissedError, Scene
 
 STRIKES = {**strikes_at_services.STRIKES, **strikes_at_postgres.STRIKES}
 _MAX_CONCURRENT_FAULTS = 32

@@ -1,4 +1,4 @@
-"""Faults of PostgreSQL, and of everything at once. Above `scene`."""
+"""Faults of PostgreSQL, and of everything at once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import psycopg2
 from lab.chaos.evidence import DISK_FULL, FREEZE, KILL, ROW_LOCK, TABLE_LOCK
 from lab.chaos.fleet import Fleet
 from lab.chaos.plan import POSTGRES, Fault
-from lab.chaos.scene import MissedError, Scene, Strike
-from lab.chaos.strikes_at_services import freeze_as_one, kill_as_one
+from lab.chaos.strikes_at_services import MissedError, Scene, Strike, freeze_as_one, kill_as_one
 from scheduler_svc.database.connections import AdvisoryLock
 from tests.harness.database_faults import title_of
 from tests.harness.processes import belonging_to, signal_all

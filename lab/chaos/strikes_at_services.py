@@ -1,4 +1,4 @@
-"""Faults of workers, their guards, machines and disks, of schedulers, and of the network. Above `scene`."""
+"""Faults of workers, their guards, machines and disks, of schedulers, and of the network."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 import psutil
 
+from lab.chaos import evidence
 from lab.chaos.evidence import DISK_FULL, FREEZE, KILL
+from lab.chaos.fleet import Fleet
+from lab.chaos.journals import Appender
 from lab.chaos.plan import Fault
-from lab.chaos.scene import MissedError, Scene, Strike
+from lab.deployment.database import Database
 from lab.deployment.deployment import Node
 from tests.harness.processes import belonging_to, living, signal_all
 from tests.harness.waiting import wait_until, wait_until_gone
@@ -23,6 +27,38 @@ _GUARD_WAKES_FIRST = 0.1
 _GIVEN_UP_TIMEOUT = 1.5
 """Seconds after a guard's thaw in which its worker may still kill it: it may just have been a moment too late."""
 _WORKER_DELAY, _STORE_DELAY = 0.3, 0.1
+
+
+class MissedError(Exception):
+    """The victim is not there to be hurt: it has not come back from something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    fleet: Fleet
+    journal: Appender
+
+    @property
+    def database(self) -> Database:
+        return self.fleet.database
+
+    def node(self, fault: Fault) -> Node:
+        """Returns the victim, which runs. Raises MissedError."""
+        node = self.fleet.nodes[fault.victim]
+        if not node.alive:
+            raise MissedError
+        return node
+
+    def note(self, fault: Fault, does: str, *victims: str, tables: str = "", **more: object) -> None:
+        """Journals that `does` is being done to each of `victims`, or to the fault's victim, as part of `fault`."""
+        for victim in victims or (fault.victim,):
+            now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+            record = evidence.Fault(does, victim, now, boottime, fault.duration, fault.kind, fault.at, tables)
+            self.journal.append(record, **more)
+
+
+Strike = Callable[[Scene, Fault], Iterator[None]]
+"""Hurts, yields, and undoes it. Raises MissedError."""
 
 
 def _kill(scene: Scene, fault: Fault) -> Iterator[None]:

@@ -39,8 +39,6 @@ _MIN_RUN, _MAX_RUN, _MAX_IN_TIME = 0.3, 8.0, 1.5
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account of the campaign."""
-
     name: str
     cap: int
     weight: float

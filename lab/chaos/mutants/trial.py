@@ -44,11 +44,7 @@ STARTED = 10.0
 """Seconds within which a CLI starts on a task that is submitted, on a machine that is busy with other tests."""
 REQUEUED = SHORT_LEASE + 10.0
 """Seconds within which a task whose lease is over runs elsewhere."""
-TICKED = 10.0
-"""Seconds within which a scheduler looks for ticks that are due."""
 _ENDED = 15.0
-_UNDELIVERED = "SELECT 1 FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL"
-_SETTLED = 3.0
 
 
 class Trial:
@@ -116,7 +112,7 @@ class Trial:
             minute = time.time() // MINUTE * MINUTE
             self.sql(f"UPDATE schedules SET next_tick = to_timestamp({minute}), due_time = now()")
             query = f"SELECT 1 FROM schedule_tasks WHERE tick = to_timestamp({minute})"
-            wait_until(lambda: self.sql(query), within=TICKED, what="the tick has a task")
+            wait_until(lambda: self.sql(query), within=10.0, what="the tick has a task")
             client.pause_schedule(schedule_id)
         self._journal.append(Scheduled(schedule_id, account_id, minute - 1, minute, 0.0))
 
@@ -144,7 +140,9 @@ class Trial:
         """Takes all evidence, once every task has ended, or won't any more; then the services have stopped."""
         submits = self.journals.submits
         _wait_if_possible(self._all_ended, _ENDED)
-        _wait_if_possible(lambda: not self.sql(_UNDELIVERED), _ENDED)
+        _wait_if_possible(
+            lambda: not self.sql("SELECT 1 FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL"), _ENDED
+        )
         accounts = (submit.account_id for submit in submits)
         stored = read_stored(self._dsn)
         task_ids = [*(submit.task_id for submit in submits), *(tick.task_id for tick in stored.ticks)]
@@ -153,7 +151,6 @@ class Trial:
         self.evidence = Evidence(self.journals, stored, answers, leftovers, self._lease_ttl)
 
     def close(self) -> None:
-        """Kills what is left."""
         self.stack.end()
         if self._receiver is not None:
             self._receiver.stop()
@@ -177,7 +174,6 @@ class Trial:
 
     @contextmanager
     def submitting(self, account_id: int) -> Iterator[None]:
-        """A submit of the account is under way."""
         with ThreadPoolExecutor(1) as pool:
             submitted = pool.submit(self._submit_patiently, account_id)
             yield
@@ -223,7 +219,7 @@ class Trial:
             if service.alive:
                 service.signal(signal.SIGTERM)
                 _wait_if_possible(lambda: not service.alive, STOP_LIMIT)  # noqa: B023 - it is called at once
-        _wait_if_possible(lambda: not left(), _SETTLED)
+        _wait_if_possible(lambda: not left(), 3.0)
         return left()
 
 

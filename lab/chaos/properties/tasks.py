@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf
 
-from lab.chaos.attempts import attempts
 from lab.chaos.evidence import Event, Evidence, Problem, StoredTask, Submit, Unsure
+from lab.chaos.properties.results import attempts
 from scheduler_svc.domain.lifecycle import AUTO_RETRY, MOVES, OPEN, RUNNING, Status
 
 _ALL = 0
