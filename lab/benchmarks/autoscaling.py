@@ -98,7 +98,6 @@ class Autoscaler:
         return self._keda.metric()[0]
 
     def replicas(self, demand: int) -> int:
-        """Workers to run, now that there is this demand."""
         now = time.monotonic()
         self._wanted.append((now, min(math.ceil(demand / self._options.slots), self._options.max_workers)))
         while self._wanted[0][0] < now - self._options.stabilization:
@@ -192,9 +191,9 @@ class Experiment:
                 self._workers.scale(autoscaler.replicas(demand))
             counts = self._scheduler.client.counts()
             open_tasks = sum(counts.get(status, 0) for status in ("pending", "submitted", "processing"))
-            sample = Sample(now, demand, open_tasks, self._workers.serving, self._workers.running)
-            yield sample
-            if not (sample.demand or sample.open_tasks or sample.workers):
+            running = self._workers.running
+            yield Sample(now, demand, open_tasks, self._workers.serving, running)
+            if not (demand or open_tasks or running):
                 return
             time.sleep(TICK)
         raise TimeoutError(f"a burst was not done after {MAX_BURST:.0f} s")
@@ -237,12 +236,8 @@ def draw(outcome: Outcome, path: Path) -> None:
 
 
 def main() -> None:
-    """Runs it. Exit status 1 if a run was lost."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lab.benchmarks.autoscaling",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    prog, defaults = "python -m lab.benchmarks.autoscaling", argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=defaults)
     add_sizes(parser, Options)
     parser.add_argument("--plot", type=Path, help="write a plot to this SVG file (pip install matplotlib)")
     parser.add_argument("--output", choices=("text", "json"), default="text", help="what to print")

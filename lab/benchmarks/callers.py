@@ -32,16 +32,8 @@ Watch = aio.UnaryStreamCall[pb.WatchTasksRequest, pb.WatchTasksResponse]
 
 DISTINCT_CALLS = 20
 """Calls that are made before the clock runs; they are repeated in turn."""
-STEADY_CALLS = (1, *(10, 1) * 9)
-"""Of so many tasks, again and again."""
-MAX_IN_FLIGHT = 256
 RATES = {"SubmitTask": 40, "GetTask": 40, "ListTasks": 20, "GetTaskStats": 20}
 """Calls a second, at the usual pace."""
-_READ = 1_000
-"""GetTask is of so many tasks: the newest that had ended when it began."""
-_WATCHES_OF_A_CHANNEL = 100
-_WATCHED_BATCH = 50
-_WATCHED_INTERVAL_S = 0.5
 PAUSE_S = (0.005, 0.02)
 """Between two samples, so that each of them finds an idle system."""
 
@@ -96,7 +88,7 @@ async def submit_steadily(
         tasks = payload.tasks(accounts)
         say(ready=True)
         await stdin.readline()
-        places = asyncio.Semaphore(MAX_IN_FLIGHT)
+        places = asyncio.Semaphore(256)
         begin, late, submitted = time.monotonic(), 0.0, 0
 
         async def call(requests: list[pb.SubmitTaskRequest]) -> None:
@@ -119,9 +111,9 @@ async def submit_steadily(
 
 
 def steady_sizes(tasks: int) -> Iterator[tuple[int, int]]:
-    """Yields what the calls are of, each with how many tasks went before."""
+    """Yields of how many tasks each call is, again and again, with how many went before."""
     offset = 0
-    for size in itertools.cycle(STEADY_CALLS):
+    for size in itertools.cycle((1, *(10, 1) * 9)):
         if offset + size > tasks:
             return
         yield size, offset
@@ -134,7 +126,8 @@ async def call_steadily(stdin: asyncio.StreamReader, *, target: str, accounts: l
     A line on its stdin is answered with the milliseconds that calls have taken since the line before, by method.
     """
     async with task_service(target) as stub:
-        newest = pb.ListTasksRequest(statuses=[task_pb2.TASK_STATUS_COMPLETED], page_size=_READ)
+        # GetTask is of the newest that had ended when it began.
+        newest = pb.ListTasksRequest(statuses=[task_pb2.TASK_STATUS_COMPLETED], page_size=1_000)
         calls = _mixed_calls(stub, accounts, [task.task_id for task in (await stub.ListTasks(newest)).tasks])
         times: dict[str, list[float]] = defaultdict(list)
         say(ready=True)
@@ -193,15 +186,15 @@ async def watch_and_submit(stdin: asyncio.StreamReader, *, target: str, account:
         while len(watches) < count:
             watched = await stack.enter_async_context(task_service(target))
             request = pb.WatchTasksRequest(account_id=account, skip_present=True)
-            calls = [watched.WatchTasks(request) for _ in range(min(_WATCHES_OF_A_CHANNEL, count - len(watches)))]
+            calls = [watched.WatchTasks(request) for _ in range(min(100, count - len(watches)))]
             await asyncio.gather(*(watch.initial_metadata() for watch in calls))
             watches += calls
         say(ready=True)
         await stdin.readline()
         end = asyncio.ensure_future(stdin.read())
         while not end.done():
-            await stub.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=islice(tasks, _WATCHED_BATCH)))
-            await asyncio.wait([end], timeout=_WATCHED_INTERVAL_S)
+            await stub.BatchSubmitTasks(pb.BatchSubmitTasksRequest(requests=islice(tasks, 50)))
+            await asyncio.wait([end], timeout=0.5)
         for watch in watches:
             watch.cancel()
 

@@ -20,7 +20,6 @@ from lab.benchmarks.goals import Figure
 from lab.benchmarks.measures import MEASURES, Options
 
 HOT = ("submit", "batch-submit", "drain", "end-to-end", "latency")
-LOSS = 0.75
 RATIOS = Path(__file__).with_name("ratios.json")
 
 
@@ -46,7 +45,7 @@ def ratio(figure: Figure) -> float:
 
 def lost(before: dict[str, float], now: dict[str, float]) -> list[str]:
     """Returns the figures that are below three quarters of what they were."""
-    return [name for name, value in now.items() if name in before and value < LOSS * before[name]]
+    return [name for name, value in now.items() if name in before and value < 0.75 * before[name]]
 
 
 def main() -> int:

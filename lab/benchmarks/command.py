@@ -21,8 +21,6 @@ from lab.benchmarks.child import ChildFailed
 from lab.benchmarks.conditions import NotDurable
 from lab.benchmarks.scenario import WrongCounts
 
-_FAILURES: tuple[type[Exception], ...] = (WrongCounts, ChildFailed, NotDurable, TimeoutError)
-
 
 def size(default: Any, text: str) -> Any:
     """A field of a dataclass of sizes, which is an option of a command too."""
@@ -38,10 +36,8 @@ def add_sizes(parser: argparse.ArgumentParser, sizes: type) -> None:
         if isinstance(default, bool):
             parser.add_argument(flag, action="store_true", help=text)
         elif isinstance(default, tuple):
-            kind = _numbers(type(default[0]))
-            parser.add_argument(
-                flag, type=kind, default=",".join(str(part).removesuffix(".0") for part in default), help=text
-            )
+            shown = ",".join(str(part).removesuffix(".0") for part in default)
+            parser.add_argument(flag, type=_numbers(type(default[0])), default=shown, help=text)
         else:
             parser.add_argument(flag, type=type(default), default=default, help=text)
 
@@ -81,7 +77,7 @@ def run_measurement(measure: Coroutine[Any, Any, int | None], failures: tuple[ty
 
     `failures` are further ones that it may raise, alone or in a group.
     """
-    expected = _FAILURES + failures
+    expected = (WrongCounts, ChildFailed, NotDurable, TimeoutError, *failures)
 
     async def interruptible() -> int | None:
         """Each step ends its own processes."""

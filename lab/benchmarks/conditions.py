@@ -23,10 +23,6 @@ from scheduler_svc.postgres.programs import find_bindir
 
 BUSY = 0.1
 """From here on figures may say more of what else runs than of what is measured."""
-_DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
-_SYNCED_BYTES = 8192
-_SYNCS = 200
-_WATCHED_S = 1.0
 _ROOT = Path(__file__).parents[2]
 
 
@@ -78,7 +74,7 @@ class Conditions:
 
 def now(folder: Path) -> Conditions:
     """Of a run that begins now, with its data in `folder`. Raises NotDurable."""
-    busy = psutil.cpu_percent(interval=_WATCHED_S) / 100
+    busy = psutil.cpu_percent(interval=1.0) / 100
     if busy > BUSY:
         sys.stderr.write(f"{busy:.0%} of this machine is busy with something else: do not trust the figures\n")
     return Conditions(
@@ -93,22 +89,17 @@ def now(folder: Path) -> Conditions:
 
 def _commit() -> str:
     """With `+` where files differ from it; `unknown` outside a checkout."""
-    output = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*"],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*"]
+    output = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     return output.stdout.strip() or "unknown"
 
 
 def _sync_ms(folder: Path) -> float:
     times = []
     with tempfile.TemporaryFile(dir=folder) as file:
-        for _ in range(_SYNCS):
+        for _ in range(200):
             begin = time.monotonic()
-            os.pwrite(file.fileno(), bytes(_SYNCED_BYTES), 0)
+            os.pwrite(file.fileno(), bytes(8192), 0)
             os.fdatasync(file.fileno())
             times.append(time.monotonic() - begin)
     return statistics.median(times) * 1e3
@@ -122,7 +113,7 @@ def _durability(folder: Path) -> dict[str, str]:
         closing(psycopg2.connect(server.dsn())) as connection,
         connection.cursor() as cursor,
     ):
-        for name in _DURABLE:
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
             cursor.execute(f"SHOW {name}")
             (settings[name],) = cursor.fetchone() or ("",)
     if set(settings.values()) != {"on"}:

@@ -60,9 +60,12 @@ async def figures(stack: Stack, tasks: int, samples: int, workers: int, depth: i
     """Fills the database with so many tasks first."""
     await _fill(stack, tasks, workers, depth)
     async with _console(stack) as console, _session(console) as http:
-        timings = [_figure(page, tasks) for page in await _timed(http, samples)]
+        results = []
+        for page in await _timed(http, samples):
+            name, note = f"page {page.path}, first byte, p95", f"p50 {page.part(50):.0f} ms"
+            results.append(Figure(name, page.part(95), "ms", tasks, PAGE_MS, note))
         memory = await _memory(console, http)
-        return [*timings, *await _in_a_browser(console, stack, samples), memory]
+        return [*results, *await _in_a_browser(console, stack, samples), memory]
 
 
 async def pages(stack: Stack, samples: int) -> list[PageTimes]:
@@ -98,7 +101,6 @@ async def _console(stack: Stack) -> AsyncIterator[Console]:
 
 
 async def _pages(http: aiohttp.ClientSession) -> list[str]:
-    """Returns the pages of the navigation, and one of each kind that their lists lead to."""
     async with http.get("/") as answer:
         navigation = (await answer.text()).partition("<nav")[2].partition("</nav>")[0]
     return [*_LINK.findall(navigation), *[await _first(http, *page) for page in _SINGLE]]
@@ -124,11 +126,6 @@ async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> PageTim
             assert answer.status == 200, path
             await answer.read()
     return PageTimes(re.sub(r"/(task-)?\w*\d\w*$", "/ID", path), sorted(times))
-
-
-def _figure(page: PageTimes, tasks: int) -> Figure:
-    note = f"p50 {page.part(50):.0f} ms"
-    return Figure(f"page {page.path}, first byte, p95", page.part(95), "ms", tasks, PAGE_MS, note)
 
 
 async def _memory(console: Console, http: aiohttp.ClientSession) -> Figure:
@@ -162,9 +159,8 @@ async def _interactive(page: Page, samples: int) -> Figure:
     times = []
     for _ in range(samples):
         await page.goto("/tasks")
-        times.append(
-            float(await page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
-        )
+        interactive = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+        times.append(float(await page.evaluate(interactive)))
     return _p50("page /tasks in Chromium, interactive", times)
 
 

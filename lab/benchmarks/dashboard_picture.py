@@ -18,12 +18,8 @@ from urllib.request import urlopen
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "contentgen.json"
 RATE_INTERVAL = "1m"
 """What `$__rate_interval` stands for: four scrapes, as in Grafana, and no less than a minute."""
-POINTS = 120
 COLUMNS, INCHES = 24, 16.0
 """Units of width that a dashboard has, and the width of the picture."""
-INCHES_A_ROW = 0.42
-"""Height of a unit."""
-ASK_TIMEOUT = 30.0
 MAX_LEGEND = 6
 _UNITS: Mapping[str, tuple[float, str]] = {
     "s": (1.0, " s"),
@@ -44,17 +40,15 @@ class Line(NamedTuple):
 
 
 class Prometheus:
-    """Asks for ranges."""
-
     def __init__(self, url: str, start: float, end: float) -> None:
         self._url = url.rstrip("/")
-        self._range = {"start": start, "end": end, "step": max(1.0, (end - start) / POINTS)}
+        self._range = {"start": start, "end": end, "step": max(1.0, (end - start) / 120)}
 
     def lines(self, panel: Mapping[str, Any]) -> Iterator[Line]:
         """Yields the lines of a panel. Raises OSError if Prometheus does not answer, or refuses an expression."""
         for target in panel["targets"]:
             parameters = {"query": target["expr"].replace("$__rate_interval", RATE_INTERVAL), **self._range}
-            with urlopen(f"{self._url}/api/v1/query_range?{urlencode(parameters)}", timeout=ASK_TIMEOUT) as answer:  # noqa: S310
+            with urlopen(f"{self._url}/api/v1/query_range?{urlencode(parameters)}", timeout=30.0) as answer:  # noqa: S310
                 results = json.load(answer)["data"]["result"]
             for series in results:
                 times, values = zip(*series["values"], strict=True)
@@ -97,7 +91,7 @@ def draw(panels: Sequence[Mapping[str, Any]], prometheus: Prometheus, path: Path
     from matplotlib import pyplot as plt
 
     height = max(map(_bottom, panels))
-    figure = plt.figure(figsize=(INCHES, height * INCHES_A_ROW))
+    figure = plt.figure(figsize=(INCHES, height * 0.42))
     for panel in panels:
         x, y, w, h = (panel["gridPos"][key] for key in "xywh")
         if panel["type"] == "row":

@@ -20,7 +20,6 @@ UNARY_PER_SECOND = 8_400.0
 """Bare unary calls with 64 in flight, on the goals' machine."""
 UNARY_MS = 0.56
 """A bare unary call, one at a time: the median there."""
-_CALLS = 10_000
 LIVES_PER_SECOND = 22_200.0
 """What `lives_per_second` would be there, by commit 3fa335b7: its drain of 100,000 was 9,900/s there, and 0.42, 0.45,
 0.51 of this floor here."""
@@ -29,7 +28,6 @@ _BATCH = 500
 
 @asynccontextmanager
 async def bare_server(stack: Stack) -> AsyncIterator[str]:
-    """A server that does nothing else; gives its target."""
     async with Child("benchmarks.callers.serve_bare", stack.folder, "bare_server") as server:
         yield str(server.first["target"])
 
@@ -37,7 +35,7 @@ async def bare_server(stack: Stack) -> AsyncIterator[str]:
 async def unary_per_second(stack: Stack) -> float:
     """Bare unary calls of one task with 64 in flight, by the loader of the real measure."""
     async with bare_server(stack) as target:
-        return (await scenario.load(stack, _CALLS, batch=1, in_flight=64, target=target)).per_second
+        return (await scenario.load(stack, 10_000, batch=1, in_flight=64, target=target)).per_second
 
 
 _TABLES = """

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TypeVar
 
 import psycopg2
@@ -20,6 +19,7 @@ import sqlalchemy as sa
 
 from contentgen import ContentGenerationClient
 from lab.benchmarks.goals import Figure
+from lab.benchmarks.stack import Stack
 from scheduler_svc.database.notifications import PgNotifier
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.lifecycle import ENDED
@@ -35,7 +35,6 @@ from tests.harness.scheduling import COLUMNS, NO_OTHER_TEXTS
 
 FLUSH_S = 0.002
 ROUNDS = 3
-ROUND_S = 1.0
 
 _SETTINGS = f"SET commit_delay = {FLUSH_S * 1e6:.0f}; SET commit_siblings = 0"  # as on a disk that takes so long
 _WRITE = "BEGIN; INSERT INTO count_deltas (account_id, kind, n) VALUES (0, 1, 0); COMMIT"
@@ -54,8 +53,10 @@ async def of_committers(url: str, committers: int) -> list[Figure]:
         "NOTIFY in each": (_WRITE_AND_NOTIFY, lambda: None),
         "hints after them": (_WRITE, lambda: notifier.notify(CommitSignals(ready=True))),
     }
+    rates = dict.fromkeys(ways, 0.0)
     try:
-        rates = await asyncio.to_thread(_rates, engine, committers, ways)
+        for way in [*ways] * ROUNDS:
+            rates[way] += await asyncio.to_thread(_rate, engine, committers, *ways[way]) / ROUNDS
     finally:
         await notifier.stop()
     plain = rates["no hint"]
@@ -64,14 +65,6 @@ async def of_committers(url: str, committers: int) -> list[Figure]:
         Figure(f"{name}, {way}", rate, "commits/s", committers, note=f"{rate / plain:.2f} of those without")
         for way, rate in rates.items()
     ]
-
-
-def _rates(engine: sa.Engine, committers: int, ways: dict[str, tuple[str, Told]]) -> dict[str, float]:
-    rates = dict.fromkeys(ways, 0.0)
-    for _ in range(ROUNDS):
-        for way, (statement, notification) in ways.items():
-            rates[way] += _rate(engine, committers, statement, notification) / ROUNDS
-    return rates
 
 
 def _rate(engine: sa.Engine, committers: int, statement: str, notification: Told) -> float:
@@ -91,7 +84,7 @@ def _rate(engine: sa.Engine, committers: int, statement: str, notification: Told
         thread.start()
     barrier.wait()
     begin = time.monotonic()
-    time.sleep(ROUND_S)
+    time.sleep(1.0)
     committed, seconds = sum(counts), time.monotonic() - begin
     end.set()
     for thread in threads:
@@ -169,9 +162,9 @@ def of_retention(url: str, count: int) -> list[Figure]:
     return _compared(f"retention, {count:,} ended, none due", count, {"looking at all": plain, "at what is due": quick})
 
 
-def of_workers(url: str, target: str, count: int) -> list[Figure]:
+def of_workers(stack: Stack, count: int) -> list[Figure]:
     """The whole pool by the client, however many pages that is."""
-    with _filled(url, _WORKERS, count), ContentGenerationClient(target) as client:
+    with _filled(stack.url, _WORKERS, count), ContentGenerationClient(stack.target) as client:
         client.get_worker_pool_status()  # it connects
         begin = time.monotonic()
         statuses = len(client.get_worker_pool_status()["worker_statuses"])
@@ -202,13 +195,10 @@ def _walked(database: Database, look: Callable[[Tx, R], R | None], start: R) -> 
     position: R | None = start
     transactions = 0
     while position is not None:
-        position = database.run(partial(_call, look, position))
+        after = position
+        position = database.run(lambda tx: look(tx, after))  # noqa: B023 - it is called at once
         transactions += 1
     return (time.monotonic() - begin) * 1e3, transactions
-
-
-def _call(look: Callable[[Tx, R], R | None], position: R, tx: Tx) -> R | None:
-    return look(tx, position)
 
 
 def _compared(name: str, count: int, ways: dict[str, tuple[float, int]]) -> list[Figure]:

@@ -91,7 +91,6 @@ def read_lines(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of `show`."""
     parser.add_argument("--from", dest="kept", type=Path, metavar="FILE", help="measure nothing: print a file's tables")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="with --from: a folder to write plots to")
     parser.add_argument("--page", type=Path, metavar="FILE", help="with --from: a Markdown page to put the tables into")
@@ -104,7 +103,6 @@ def show_kept(
     part: Part,
     draw: Callable[[K, Path], Iterable[Path]],
 ) -> int:
-    """Prints the tables of a file, and writes what else is asked for; the exit status."""
     try:
         records = read(arguments.kept.read_text().splitlines())
     except (OSError, ValueError) as error:

@@ -14,21 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contentgen.v1 import task_service_pb2 as pb
-from lab.benchmarks import floors, payload, scenario
+from lab.benchmarks import floors, goals, payload, scenario
 from lab.benchmarks.attacker import ATTACKS, IDLING
 from lab.benchmarks.callers import PAUSE_S, task_service
 from lab.benchmarks.child import Child
-from lab.benchmarks.goals import (
-    AT_REST_QUERIES,
-    HELLO_MS,
-    IDLE_FLEET,
-    IDLE_FLEET_WAL,
-    IDLE_WORKERS_CPU,
-    IDLE_WORKERS_MB,
-    OPEN_TRANSACTION,
-    UNREAD_WATCHES,
-    Figure,
-)
+from lab.benchmarks.goals import Figure
 from lab.benchmarks.stack import Stack
 
 
@@ -65,13 +55,10 @@ _HEARTBEAT_S = 10.0
 """In which each idle worker says once that it is there: what that costs is another measure's figure."""
 
 _LEASES_PER_WORKER = 2_000
-_POLL_S = 0.1
 _REST_S = 20.0
 """Two heartbeats of each worker; a backend's statistics may come ten seconds late."""
 QUIET_S = 3.0
 """For what is left of a start (checkpoints, statistics), before something at rest is measured."""
-_SETTLE_S = 25.0
-"""Until nothing is left of a start, such as statistics that come late."""
 _ATTACK_S = 2.0
 """For an attack to be under way, and to be over."""
 _IDLE = "benchmarks.workers.wait_idly"
@@ -86,8 +73,8 @@ async def idle_workers(stack: Stack, count: int) -> list[Figure]:
         rss = stack.rss()
     note = f"PostgreSQL {cpu.postgres / seconds:.1%} of a core"
     return [
-        Figure(f"{count:,} idle workers, the scheduler's memory", rss / 1e6, "MB", count, IDLE_WORKERS_MB),
-        Figure("the same, its CPU", cpu.scheduler / seconds * 100, "% of a core", count, IDLE_WORKERS_CPU, note),
+        Figure(f"{count:,} idle workers, the scheduler's memory", rss / 1e6, "MB", count, goals.IDLE_WORKERS_MB),
+        Figure("the same, its CPU", cpu.scheduler / seconds * 100, "% of a core", count, goals.IDLE_WORKERS_CPU, note),
     ]
 
 
@@ -95,12 +82,12 @@ async def at_rest(stack: Stack, count: int, depth: int) -> list[Figure]:
     committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
     async with scenario.noop_workers(stack, count, depth) as workers:
         workers.go()
-        await asyncio.sleep(_SETTLE_S)
+        await asyncio.sleep(25.0)  # nothing is left of a start then, such as statistics that come late
         before, begin = stack.query(committed), time.monotonic()
         await asyncio.sleep(_REST_S)
         commits, seconds = stack.query(committed) - before - 1, time.monotonic() - begin  # less the question's own
     note = f"transactions, with {count} idle workers"
-    return [Figure("at rest", commits / seconds, "queries/s", count, AT_REST_QUERIES, note)]
+    return [Figure("at rest", commits / seconds, "queries/s", count, goals.AT_REST_QUERIES, note)]
 
 
 async def idle_fleet(stack: Stack, fleets: tuple[int, ...], samples: int) -> list[Figure]:
@@ -112,8 +99,8 @@ async def idle_fleet(stack: Stack, fleets: tuple[int, ...], samples: int) -> lis
         note = f"{p50:.1f} ms, {wal:.0f} KiB of WAL; with {fleets[0]} idle workers {first_note}"
         name = f"submit to worker beside {count:,} idle workers"
         figures += [
-            Figure(f"{name}, p50", p50 / first_p50, "times", samples, IDLE_FLEET, note),
-            Figure(f"{name}, WAL", wal / first_wal, "times", samples, IDLE_FLEET_WAL),
+            Figure(f"{name}, p50", p50 / first_p50, "times", samples, goals.IDLE_FLEET, note),
+            Figure(f"{name}, WAL", wal / first_wal, "times", samples, goals.IDLE_FLEET_WAL),
         ]
     return figures
 
@@ -142,12 +129,12 @@ async def hellos(stack: Stack, leases: int, samples: int) -> list[Figure]:
     options = {"target": stack.target, "count": -(-leases // _LEASES_PER_WORKER), "depth": _LEASES_PER_WORKER}
     async with Child(_IDLE, stack.folder, "holders", **options), asyncio.timeout(scenario.PATIENCE_S):
         while stack.query("SELECT count(*) FROM leases") < leases:  # noqa: ASYNC110 - the database rings no bell
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(0.1)
     await asyncio.sleep(QUIET_S)
     loaded = await _hello_ms(stack, "beside-some", samples)
     note = f"{loaded:.1f} ms, without leases {none:.1f} ms"
     name = f"what {leases:,} leases add to a hello, p50"
-    return [Figure(name, loaded - none, "ms", samples, HELLO_MS, note)]
+    return [Figure(name, loaded - none, "ms", samples, goals.HELLO_MS, note)]
 
 
 async def _hello_ms(stack: Stack, worker_id: str, samples: int) -> float:
@@ -170,7 +157,7 @@ async def open_transaction(stack: Stack, passing: int, workers: int, depth: int,
         loaded = await _p50_ms(stack, samples, "probe-beside")
     note = f"{loaded:.1f} ms, before {baseline:.1f} ms"
     name = f"submit to worker beside a transaction that is {passing:,} tasks old, p50"
-    return [Figure(name, loaded / baseline, "times", samples, OPEN_TRANSACTION, note)]
+    return [Figure(name, loaded / baseline, "times", samples, goals.OPEN_TRANSACTION, note)]
 
 
 async def _p50_ms(stack: Stack, samples: int, worker_id: str) -> float:
@@ -208,18 +195,16 @@ async def beside_unread_watches(stack: Stack, watches: int, samples: int) -> lis
     """GetTask of one account, while another one submits: beside its unread watches, against without them."""
     quiet = await _get_task_ms(stack, 0, samples)
     watched = await _get_task_ms(stack, watches, samples)
-    return [_watch_figure(name, share, quiet, watched, watches) for name, share in (("p50", 0.5), ("p99", 0.99))]
-
-
-def _watch_figure(name: str, share: float, quiet: list[float], watched: list[float], watches: int) -> Figure:
-    quiet_ms, watched_ms = (times[int(len(times) * share)] for times in (quiet, watched))
-    note = f"{watched_ms:.1f} ms; without them {quiet_ms:.1f} ms"
-    title = f"GetTask beside {watches:,} unread watches of another account, {name}"
-    return Figure(title, watched_ms / quiet_ms, "times", len(watched), UNREAD_WATCHES, note)
+    figures = []
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        quiet_ms, watched_ms = (times[int(len(times) * share)] for times in (quiet, watched))
+        note = f"{watched_ms:.1f} ms; without them {quiet_ms:.1f} ms"
+        title = f"GetTask beside {watches:,} unread watches of another account, {name}"
+        figures.append(Figure(title, watched_ms / quiet_ms, "times", len(watched), goals.UNREAD_WATCHES, note))
+    return figures
 
 
 async def _get_task_ms(stack: Stack, watches: int, samples: int) -> list[float]:
-    """Returns the milliseconds of so many calls, one after the other, the shortest first."""
     account, watched_account = stack.accounts[:2]
     options = {"target": stack.target, "account": watched_account, "count": watches}
     async with (

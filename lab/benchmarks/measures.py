@@ -91,8 +91,7 @@ async def submit(options: Options) -> list[Figure]:
 
 
 async def drain(options: Options) -> list[Figure]:
-    sizes = (*options.drain, 1_000_000) if options.long else options.drain
-    return [await _drain_of(options, tasks) for tasks in sizes]
+    return [await _drain_of(options, tasks) for tasks in (*options.drain, *[1_000_000] * options.long)]
 
 
 async def cold_drain(options: Options) -> list[Figure]:
@@ -210,9 +209,7 @@ MEASURES: dict[str, Measure] = {
     "at-rest": _on_fresh(lambda stack, given: latencies.at_rest(stack, given.workers, given.depth)),
     "notify": _on_fresh(lambda stack, given: growth.of_committers(stack.url, given.committers)),
     "retention": _on_fresh(lambda stack, given: asyncio.to_thread(growth.of_retention, stack.url, given.ended)),
-    "worker-pool": _on_fresh(
-        lambda stack, given: asyncio.to_thread(growth.of_workers, stack.url, stack.target, given.pool)
-    ),
+    "worker-pool": _on_fresh(lambda stack, given: asyncio.to_thread(growth.of_workers, stack, given.pool)),
     "account-watch": _on_fresh(lambda stack, given: asyncio.to_thread(growth.of_moves, stack.url, given.moves)),
     "unread-watches": _on_fresh(
         lambda stack, given: latencies.beside_unread_watches(stack, given.unread_watches, given.samples)

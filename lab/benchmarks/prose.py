@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import TypedDict
 
-TASK_BYTES = 1_000
 RESULT_BYTES = 2_000
 _WORDS = ("queue", "lease", "worker", "article", "topic", "draft", "season", "market", "garden", "river", "harbour")
 
@@ -33,6 +32,6 @@ def brief(chance: random.Random) -> Brief:
         "topic": prose(chance, 60),
         "keywords": prose(chance, 40),
         "category": "benchmark",
-        "requirements": prose(chance, TASK_BYTES - 120),
+        "requirements": prose(chance, 1_000 - 120),
         "tone": "plain",
     }

@@ -41,7 +41,6 @@ class Span:
 
     @property
     def cpu_note(self) -> str:
-        """Microseconds of CPU a task."""
         scheduler, postgres = (seconds / self.tasks * 1e6 for seconds in (self.cpu.scheduler, self.cpu.postgres))
         return f"CPU a task: scheduler {scheduler:.0f} µs, PostgreSQL {postgres:.0f} µs"
 
@@ -76,7 +75,6 @@ class Fleet:
         self._grown = asyncio.Event()
 
     def go(self) -> None:
-        """Lets them connect."""
         for process in self.processes:
             process.go()
 
@@ -117,14 +115,12 @@ async def noop_workers(
     targets = targets or [stack.target] * count
     options = {"count": count // len(targets), "depth": depth, "timed": timed}
     async with AsyncExitStack() as exits:
-        fleet = Fleet(
-            [
-                await exits.enter_async_context(
-                    Child(_COMPLETES_ALL, stack.folder, name, worker_id=name, target=target, **options)
-                )
-                for name, target in ((f"{prefix}-{number}", target) for number, target in enumerate(targets))
-            ]
-        )
+        processes = []
+        for number, target in enumerate(targets):
+            name = f"{prefix}-{number}"
+            child = Child(_COMPLETES_ALL, stack.folder, name, worker_id=name, target=target, **options)
+            processes.append(await exits.enter_async_context(child))
+        fleet = Fleet(processes)
         group = await exits.enter_async_context(asyncio.TaskGroup())
         followers = [group.create_task(fleet.follow(index)) for index in range(len(targets))]
         yield fleet

@@ -19,9 +19,6 @@ from tests.harness.stack import EMBEDDED, Scheduler
 
 START_LIMIT = 60.0
 STOP_LIMIT = 20.0
-_WARM_SEGMENTS = 64
-_LEASE_TTL = 120.0
-"""Seconds: a service's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +87,14 @@ class Stack:
         return int(psutil.Process(self._scheduler.pid).memory_info().rss)
 
     def logged(self, action: str) -> list[dict[str, Any]]:
-        """Returns the scheduler's log events of this action."""
         return self._scheduler.events(action)
 
     @property
     def url(self) -> str:
-        """Its database, for SQLAlchemy, past the scheduler."""
         return EmbeddedPostgres(self.folder / "data" / "postgres").url()
 
     @property
     def dsn(self) -> str:
-        """The same, for psycopg2."""
         return EmbeddedPostgres(self.folder / "data" / "postgres").dsn()
 
     @contextlib.contextmanager
@@ -116,13 +110,9 @@ class Stack:
 
         A fresh database makes each segment anew, and fills it with zeros first.
         """
-        for _ in range(_WARM_SEGMENTS):
+        for _ in range(64):
             self.rows("SELECT pg_switch_wal(), pg_logical_emit_message(false, 'warm', '')")
-        self.execute("CHECKPOINT")
-
-    def execute(self, statement: str) -> None:
-        """Runs a statement past the scheduler."""
-        self.rows(statement)
+        self.rows("CHECKPOINT")
 
     def wal(self) -> float:
         """Returns the bytes of WAL that its database's server has written so far."""
@@ -154,7 +144,7 @@ def scheduler(name: str, folder: Path, environment: Mapping[str, str]) -> Schedu
     """Returns one that is not started yet, with the variables of this one or of another; it logs into the folder."""
     variables = {name: value for name, value in environment.items() if name != "CONTENTGEN_LISTEN"}
     url = variables.pop("DATABASE_URL", EMBEDDED)
-    return Scheduler(name, folder, url, _LEASE_TTL, **variables)
+    return Scheduler(name, folder, url, 120.0, **variables)  # seconds of a lease: a service's own
 
 
 def used_by(processes: Iterable[psutil.Process]) -> float:

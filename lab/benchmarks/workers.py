@@ -22,15 +22,8 @@ OPTIONS = [("grpc.max_receive_message_length", 4 * 1024 * 1024), ("grpc.use_loca
 
 
 def greeting_of(worker_id: str, folder_id: str, session_number: int, slots: int) -> pb.Hello:
-    return hello(
-        worker_id=worker_id,
-        folder_id=folder_id,
-        session_number=session_number,
-        process_id=folder_id,
-        hostname="benchmark",
-        version="0",
-        slots=slots,
-    )
+    worker = {"worker_id": worker_id, "folder_id": folder_id, "process_id": folder_id, "hostname": "benchmark"}
+    return hello(**worker, session_number=session_number, version="0", slots=slots)
 
 
 class QuickWorker(LeaseStream):
@@ -124,7 +117,6 @@ class QuickWorker(LeaseStream):
         self._outgoing.put_nowait(self.next_heartbeat(self._offered, pb.LEASE_STAGE_FINISHED))
 
 
-TELL_INTERVAL_S = 0.02
 MAX_WAITS = 1_000
 """In a line."""
 
@@ -147,14 +139,13 @@ class Tally:
         self.at = time.monotonic()
 
     async def tell(self) -> None:
-        """Goes on until it is cancelled."""
         reported = 0
         while True:
             if self.completed > reported or self._waits_ms:
                 reported = self.completed
                 say(completed=reported, at=self.at, waits_ms=self._waits_ms[:MAX_WAITS])
                 del self._waits_ms[:MAX_WAITS]
-            await asyncio.sleep(TELL_INTERVAL_S)
+            await asyncio.sleep(0.02)
 
 
 async def complete_all(

@@ -21,7 +21,6 @@ from tests.harness.cluster import server_folder
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit status: 0 where nothing was lost and nothing done twice."""
     choices = options.read(arguments)
     disks = enter_namespace() is None
     with Interrupts() as interrupts, _folder(choices.folder) as folder:

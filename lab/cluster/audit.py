@@ -19,7 +19,6 @@ from lab.cluster.options import Options
 from lab.deployment.database import Database
 from scheduler_svc.domain.lifecycle import OPEN, Status
 
-_MAX_WRONG = 20
 _COUNTS = """
     SELECT (SELECT count(*) FROM tasks),
         (SELECT count(*) FROM (SELECT FROM contents GROUP BY task_key HAVING count(*) > 1) AS twice)
@@ -114,7 +113,7 @@ def summary(found: Audit, load: Load, faults: Faults, options: Options, seconds:
         f"lost {found.lost}, twice {found.twice}; {found.again} needed another attempt"
         + (f"; {unsure} submits got no answer before the end" if unsure else ""),
         *_told(faults.all),
-        *(f"WRONG: {problem}" for problem in problems[:_MAX_WRONG]),
+        *(f"WRONG: {problem}" for problem in problems[:20]),
         "nothing was lost, and nothing done twice" if not problems else f"{len(problems)} things are WRONG: see above",
     ]
     return lines, not problems

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from lab.cluster import monitoring
+from lab.cluster import readings
 from lab.cluster.options import Options
 from lab.cluster.readings import Reading, Readings
 from lab.deployment.database import Database
@@ -19,13 +19,6 @@ from tests.harness.process import Process, found_program, inherited
 from tests.harness.processes import free_port
 from tests.harness.stack import Scheduler
 
-CONNECTIONS_OF_A_SCHEDULER = 30
-"""At most."""
-_SPARE_CONNECTIONS = 20
-_WORKERS_DISK = 16 << 20
-_END_LIMIT = 4.0
-"""Seconds from one TERM to the next, or to the kill."""
-_POLL = 0.05
 MAX_WORKERS = 20
 # HAProxy as docs/deployment.md sets it up, with health checks.  Where no scheduler is ready, as while the database is
 # away, calls go to them all the same: they return a better error.
@@ -68,7 +61,6 @@ class Cluster(Deployment):
     def __init__(self, folder: Path, options: Options, say: Callable[[str], None], *, disks: bool) -> None:
         super().__init__(folder, disks=disks)
         self.target = f"127.0.0.1:{free_port()}"
-        """The balancer's address."""
         self.prometheus_port: int | None = None
         self.surroundings = folder / "env"
         """What a shell beside it reads, so that a runbook's commands work."""
@@ -76,7 +68,6 @@ class Cluster(Deployment):
         self._say = say
         self._creator = quick_creator(folder)
         self._numbers = 0
-        """Of the workers so far."""
 
     @property
     def schedulers(self) -> list[Node]:
@@ -96,7 +87,6 @@ class Cluster(Deployment):
         return self.readings.last.taken > since and not self.unwell(self.readings.last)
 
     def unwell(self, reading: Reading) -> list[str]:
-        """Returns why it is not healthy."""
         nodes = [node for node in self.nodes.values() if not node.leaves]
         return [f"{node.name} is not well" for node in nodes if not _is_well(node, reading)]
 
@@ -125,7 +115,7 @@ class Cluster(Deployment):
         haproxy = found_program("haproxy")
         if haproxy is None:
             raise ClusterError("haproxy is not installed (Debian: apt install haproxy)")
-        connections = self._options.schedulers * CONNECTIONS_OF_A_SCHEDULER + _SPARE_CONNECTIONS
+        connections = self._options.schedulers * 30 + 20  # what each has at most, and some to spare
         self.database = self._add_database(exits, "database", connections)
         exits.callback(lambda: _end(self.services))
         exits.callback(lambda: _end(self.workers))  # first, so that they can release their leases
@@ -160,7 +150,7 @@ class Cluster(Deployment):
             CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{probes}",
             CREATOR_CLI_PATH=str(self._creator),
         )
-        self._add(worker, "worker", probes, self._disk(worker.folder, _WORKERS_DISK))
+        self._add(worker, "worker", probes, self._disk(worker.folder, 16 << 20))
 
     def _add_balancer(self, haproxy: str, schedulers: Mapping[Scheduler, int]) -> None:
         settings, metrics = self.folder / "haproxy.cfg", free_port()
@@ -171,7 +161,7 @@ class Cluster(Deployment):
         ]
         text = _HAPROXY.format(target=self.target, metrics=metrics, ready="\n  ".join(checked), all="\n  ".join(plain))
         settings.write_text(text)
-        monitoring.write_targets(self.folder, "balancer", [("balancer", metrics)])
+        readings.write_targets(self.folder, "balancer", [("balancer", metrics)])
         self._add_program("balancer", haproxy, "-db", "-f", str(settings))
 
     def _add_prometheus(self) -> None:
@@ -183,7 +173,7 @@ class Cluster(Deployment):
         self._add_program(
             "prometheus",
             program,
-            f"--config.file={monitoring.write_settings(self.folder)}",
+            f"--config.file={readings.write_settings(self.folder)}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
             f"--web.listen-address=127.0.0.1:{self.prometheus_port}",
         )
@@ -194,7 +184,7 @@ class Cluster(Deployment):
     def _write_targets(self) -> None:
         """For Prometheus, and for a shell, which then finds this checkout's commands first."""
         for kind, nodes in (("scheduler", self.schedulers), ("worker", self.staying)):
-            monitoring.write_targets(self.folder, kind, _probes(nodes).items())
+            readings.write_targets(self.folder, kind, _probes(nodes).items())
         values = {
             "CONTENTGEN_SCHEDULER": self.target,
             "DATABASE_URL": self.database.url.replace("postgresql+psycopg2", "postgresql"),
@@ -238,7 +228,7 @@ def _is_well(node: Node, reading: Reading) -> bool:
 
 
 def _end(nodes: Sequence[Node]) -> None:
-    """TERM drains, TERM again stops, KILL comes last."""
+    """TERM drains, TERM again stops, KILL comes last, four seconds after one another."""
 
     def living() -> list[Node]:
         return [node for node in nodes if node.alive]
@@ -249,8 +239,8 @@ def _end(nodes: Sequence[Node]) -> None:
     for _ in range(2):
         for node in living():
             node.end()
-        deadline = time.monotonic() + _END_LIMIT
+        deadline = time.monotonic() + 4.0
         while living() and time.monotonic() < deadline:
-            time.sleep(_POLL)
+            time.sleep(0.05)
     for node in living():
         node.kill()

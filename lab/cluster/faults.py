@@ -12,14 +12,12 @@ import psycopg2
 
 from lab.cluster.cluster import Cluster
 from lab.cluster.load import Load
-from lab.cluster.monitoring import Alert
+from lab.cluster.readings import Alert
 from lab.deployment.deployment import Node
 
 Condition = Callable[[], bool]
 _LIMIT = 120.0
 """Seconds that a step waits for health, or for an alert."""
-_ROUNDS = 20
-"""After which schedulers have no connection left, or nearly so."""
 _OVER = object()
 
 
@@ -80,7 +78,6 @@ class Faults:
 
     @property
     def busy(self) -> bool:
-        """Whether steps are under way."""
         return bool(self._courses)
 
     def do(self, steps: Sequence[Sequence[str]]) -> None:
@@ -104,7 +101,6 @@ class Faults:
         self._courses = [course for course in self._courses if next(course, _OVER) is not _OVER]
 
     def undo_all(self) -> None:
-        """Ends all faults."""
         for fault in self.active:
             if fault.undone is None:
                 self._undo(fault)
@@ -116,7 +112,8 @@ class Faults:
             return
         firing = reading.firing
         for alert in sorted(firing - self._firing):
-            causes = [fault for fault in self.active if not self._is_of_another(alert, fault)]
+            victims = {fault.victim for fault in self.active}
+            causes = [fault for fault in self.active if alert.instance not in victims - {fault.victim}]
             for fault in causes:
                 fault.alerts[alert.name, alert.instance] = now - fault.began
                 fault.runbooks[alert.name] = alert.runbook
@@ -127,9 +124,6 @@ class Faults:
         for name, instance in sorted({other[:2] for other in self._firing} - {other[:2] for other in firing}):
             self._say(f"over: {_named(name, instance)}")
         self._firing = firing
-
-    def _is_of_another(self, alert: Alert, fault: Fault) -> bool:
-        return alert.instance in {another.victim for another in self.active} - {fault.victim}
 
     def _undo(self, fault: Fault) -> None:
         fault.undone = time.monotonic()
@@ -151,7 +145,7 @@ class Faults:
                 if node is None:
                     self._miss(f"nothing to {name}: no {argument} is up")
                 else:
-                    {"kill": self._kill, "freeze": self._freeze, "drain": self._drain, "fill": self._fill}[name](node)
+                    self._hurt(name, node)
             case "starve":
                 self._starve()
             case "up":
@@ -178,19 +172,16 @@ class Faults:
         self._turns[name] = self._turns.get(name, -1) + 1
         return kind[self._turns[name] % len(kind)]
 
-    def _kill(self, node: Node) -> None:
-        node.held = True
-        node.kill()
-        self._begin(f"kill -9 {node.name}", node.name, partial(_release, node))
-
-    def _drain(self, node: Node) -> None:
-        node.held = True
-        node.end()
-        self._begin(f"drain {node.name}", node.name, partial(_release, node))
-
-    def _freeze(self, node: Node) -> None:
-        node.freeze()
-        self._begin(f"freeze {node.name}", node.name, node.thaw)
+    def _hurt(self, how: str, node: Node) -> None:
+        if how == "fill":
+            self._fill(node)
+        elif how == "freeze":
+            node.freeze()
+            self._begin(f"freeze {node.name}", node.name, node.thaw)
+        else:
+            node.held = True
+            (node.kill if how == "kill" else node.end)()
+            self._begin(f"{'kill -9' if how == 'kill' else how} {node.name}", node.name, partial(_release, node))
 
     def _fill(self, node: Node) -> None:
         disk = node.disk
@@ -213,7 +204,7 @@ class Faults:
             self._miss("nothing to starve: the database is not up")
             return
         try:
-            connections = self._cluster.database.hold_connections(_ROUNDS)
+            connections = self._cluster.database.hold_connections(20)  # schedulers have none left then, or nearly so
         except psycopg2.Error as error:
             self._miss(f"nothing to starve: {error}")
             return

@@ -14,11 +14,8 @@ from contentgen import ContentGenerationClient
 from lab.callers import Callers, Watchers
 
 _CLIENTS = 8
-_PAUSE = 0.2
 _MAX_DUE = 200
 """Submits that clients fall behind by, at most: after an outage they catch up with so many."""
-_RETRIES = 20
-_TASK_TIMEOUT = 60.0
 
 
 class Load(Callers):
@@ -71,7 +68,6 @@ class Load(Callers):
             self.go(f"client-{number}", self._submit_on)
 
     def close(self) -> None:
-        """Ends the watcher too. Idempotent."""
         self.stop(0.0)
         self._watchers.stop()
 
@@ -81,7 +77,7 @@ class Load(Callers):
 
     def _pace(self, _: ContentGenerationClient) -> None:
         number = 0
-        while not self.over.wait(1 / self.rate if self.rate > 0 else _PAUSE):
+        while not self.over.wait(1 / self.rate if self.rate > 0 else 0.2):
             if self.rate > 0 and not self._due.full():
                 number += 1
                 self._due.put(f"{self._run_id}-{number}")
@@ -108,7 +104,7 @@ class Load(Callers):
             self._account_id,
             f"topic of {request_id}",
             request_id=request_id,
-            max_retries=_RETRIES,
-            timeout=_TASK_TIMEOUT,
+            max_retries=20,
+            timeout=60.0,
             creator_options={"seconds": self._run},
         )

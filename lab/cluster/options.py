@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _ANY = frozenset({"scheduler", "worker", "database", "balancer"})
 """Kinds; of a kind the next one is meant, or one is named (`worker-2`)."""
@@ -49,7 +49,6 @@ COMMANDS = (
         "wait N|healthy|alert", "seconds, or until all is well, or until an alert fires", number=True, words=_WAITS
     ),
 )
-_BY_NAME: Mapping[str, Command] = {command.name: command for command in COMMANDS}
 
 KEYS: Mapping[str, str] = {
     "s": "kill scheduler",
@@ -72,11 +71,9 @@ KEYS: Mapping[str, str] = {
 def parse(step: str) -> Sequence[str]:
     """Returns a step's words. Raises CommandError."""
     words = step.split()
-    command = _BY_NAME.get(words[0]) if words else None
+    command = next((command for command in COMMANDS if command.name == words[0]), None) if words else None
     if command is None or len(words) != len(command.usage.split(" ")):
-        raise CommandError(
-            f"{step.strip()!r} is no step: {', '.join(known_command.usage for known_command in COMMANDS)}"
-        )
+        raise CommandError(f"{step.strip()!r} is no step: {', '.join(known.usage for known in COMMANDS)}")
     if len(words) > 1 and not _fits(words[1], command):
         raise CommandError(f"{words[1]!r} is nothing to {command.name}: it should be {command.usage}")
     return words
@@ -123,11 +120,6 @@ class Options:
 
 def read(arguments: Sequence[str]) -> Options:
     """Returns the options; ends the process with status 2 where they are wrong, with 0 after `--help`."""
-    namespace = _parser().parse_args(arguments)
-    return Options(**vars(namespace))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lab.cluster",
         description="PostgreSQL, schedulers, workers, HAProxy and Prometheus as processes of this machine, under load,"
@@ -136,29 +128,21 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES + "\n".join(f"  {command.usage:<26}{command.does}" for command in COMMANDS),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--schedulers", type=_count, metavar="N", default=3, help="how many (default 3)")
-    parser.add_argument("--workers", type=_count, metavar="N", default=5, help="how many (default 5)")
-    parser.add_argument(
-        "--slots", type=_count, metavar="N", default=3, help="tasks that a worker runs at once (default 3)"
-    )
+    number: dict[str, Any] = {"type": _count, "metavar": "N"}
+    parser.add_argument("--schedulers", **number, default=3, help="how many (default 3)")
+    parser.add_argument("--workers", **number, default=5, help="how many (default 5)")
+    parser.add_argument("--slots", **number, default=3, help="tasks that a worker runs at once (default 3)")
     parser.add_argument("--rate", type=_positive, metavar="N", default=8.0, help="tasks submitted a second (default 8)")
     parser.add_argument(
         "--run-seconds", type=_positive, metavar="SECONDS", default=0.5, help="how long a CLI runs (default 0.5)"
     )
-    parser.add_argument(
-        "--lease",
-        type=_positive,
-        metavar="SECONDS",
-        default=15.0,
-        help="lease time (default 15; a service's own is 120)",
-    )
-    parser.add_argument(
-        "--down", type=_positive, metavar="SECONDS", default=60.0, help="how long what is done lasts (default 60)"
-    )
-    parser.add_argument("--duration", type=_positive, metavar="SECONDS", help="end after so many seconds")
+    seconds: dict[str, Any] = {"type": _positive, "metavar": "SECONDS"}
+    parser.add_argument("--lease", **seconds, default=15.0, help="lease time (default 15; a service's own is 120)")
+    parser.add_argument("--down", **seconds, default=60.0, help="how long what is done lasts (default 60)")
+    parser.add_argument("--duration", **seconds, help="end after so many seconds")
     parser.add_argument("--script", type=_script, default=(), help="do these steps, then end")
     parser.add_argument("--folder", type=Path, help="keep the logs in this folder; by default nothing is kept")
-    return parser
+    return Options(**vars(parser.parse_args(arguments)))
 
 
 def _count(text: str) -> int:

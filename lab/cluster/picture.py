@@ -19,9 +19,7 @@ from lab.cluster.readings import Reading
 from lab.deployment.deployment import Node
 
 _STYLES = {"up": "green", "down": "bold red", "frozen": "bold cyan", "ends": "yellow", "starts": "yellow"}
-_OF_ALERTS = {True: "bold red", False: "yellow"}
 _ALERT_ROWS, _SAID = 4, 50
-_STATUS_EVERY = 10.0
 _KEYS = (
     "kill: s scheduler w worker d database b balancer   freeze: S W D   t drain",
     "c connections  f F fill disk  r roll  u undo  +/- 0 workers  </> load  q end",
@@ -42,13 +40,11 @@ class Picture:
         pass
 
     def say(self, text: str) -> None:
-        """Tells of something that happened."""
         self._tell(f"{time.monotonic() - self._began:6.1f} s  {text}")
 
     def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
-        """Draws it anew."""
         now = time.monotonic()
-        if now >= self._shown + _STATUS_EVERY:
+        if now >= self._shown + 10.0:
             self._shown = now
             self.say(totals(load, live).plain)
 
@@ -98,7 +94,6 @@ class LivePicture(Picture):
 
 
 def head(cluster: Cluster, load: Load, live: LiveAudit) -> Iterator[Text]:
-    """Yields the title, the queue and the totals."""
     link = f"  Prometheus :{cluster.prometheus_port}" if cluster.prometheus_port else ""
     yield Text(f"contentgen cluster  {cluster.target}  {load.rate:g} tasks/s{link}", "reverse")
     reading = cluster.readings.last
@@ -137,13 +132,13 @@ def alerts(reading: Reading) -> Iterator[Text]:
         by_name.setdefault((alert.fires, alert.runbook), []).append(alert.instance or "all")
     for (fires, runbook), instances in [*by_name.items()][:_ALERT_ROWS]:
         others = f" +{len(instances) - 1}" if len(instances) > 1 else ""
-        yield Text(f"{'FIRES' if fires else 'soon':<6}{instances[0] + others:<15} {runbook}", _OF_ALERTS[fires])
+        state, style = ("FIRES", "bold red") if fires else ("soon", "yellow")
+        yield Text(f"{state:<6}{instances[0] + others:<15} {runbook}", style)
     if len(by_name) > _ALERT_ROWS:
         yield Text(f"… and {len(by_name) - _ALERT_ROWS} more", "dim")
 
 
 def rows(cluster: Cluster, height: int) -> Iterator[Text]:
-    """Yields a line for each process, as many as fit."""
     reading = cluster.readings.last
     nodes = list(cluster.nodes.values())
     visible = nodes if len(nodes) <= height else nodes[: height - 1]

@@ -1,21 +1,88 @@
-"""What the processes say of themselves, read again and again in a thread. Below `cluster`."""
+"""What the processes say of themselves, read again and again in a thread, and what Prometheus says of alerts.
+
+Prometheus has the rules of deploy/prometheus, as they are. Below `cluster`.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
 
 from lab.callers import every
-from lab.cluster.monitoring import PATIENCE, Alert, alerts
 from tests.harness.scrape import get
 
-_PAUSE = 0.5
-_MAX_TARGETS = 48
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "prometheus"
+RULES = "contentgen.rules.yaml"
+PATIENCE = 1.0
+"""Seconds for an answer of a process on this machine."""
+
+
+class Alert(NamedTuple):
+    """One that is pending or fires."""
+
+    name: str
+    instance: str
+    """The process that it is about; empty: several."""
+    state: str
+    severity: str
+    runbook: str
+    """The page's path."""
+
+    @property
+    def fires(self) -> bool:
+        return self.state == "firing"
+
+
+def write_settings(folder: Path) -> Path:
+    """Those of deploy/prometheus, but for the targets, which `write_targets` changes."""
+    shutil.copy(DEPLOYED / RULES, folder / RULES)
+    settings = yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text(encoding="utf-8"))
+    for job in settings["scrape_configs"]:
+        del job["static_configs"]
+        job["file_sd_configs"] = [{"files": [_targets(job["job_name"])]}]
+    path = folder / "prometheus.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
+def write_targets(folder: Path, kind: str, probes: Iterable[tuple[str, int]]) -> None:
+    """Names and ports of the schedulers or workers; Prometheus sees a new file at once."""
+    groups = [{"targets": [f"127.0.0.1:{port}"], "labels": {"instance": name}} for name, port in probes]
+    new = folder / f"{kind}.new"
+    new.write_text(yaml.safe_dump(groups), encoding="utf-8")
+    new.replace(folder / _targets(f"contentgen-{kind}"))
+
+
+def _targets(job: str) -> str:
+    return f"{job}.targets.yaml"
+
+
+def alerts(port: int) -> list[Alert]:
+    """Those of this moment, the firing ones first. Raises OSError, ValueError: it does not answer."""
+    status, text = get(port, "/api/v1/alerts", patience=PATIENCE)
+    if status != 200:
+        raise ValueError(f"Prometheus answers {status}")
+    entries = [
+        _alert(entry["labels"], entry["annotations"], entry["state"]) for entry in json.loads(text)["data"]["alerts"]
+    ]
+    return sorted(entries, key=lambda alert: (not alert.fires, alert.severity, alert.name, alert.instance))
+
+
+def _alert(labels: Mapping[str, str], annotations: Mapping[str, str], state: str) -> Alert:
+    return Alert(labels["alertname"], labels.get("instance", ""), state, labels["severity"], annotations["runbook_url"])
+
+
 Samples = Mapping[str, float]
 """By name; samples that differ in their labels only are added up, or for `_MAXIMA` the largest is taken."""
 
@@ -65,8 +132,8 @@ class Readings:
     @contextmanager
     def going_on(self) -> Iterator[None]:
         with (
-            ThreadPoolExecutor(_MAX_TARGETS, thread_name_prefix="reading") as pool,
-            every(_PAUSE, lambda: self._read(pool), "readings"),
+            ThreadPoolExecutor(48, thread_name_prefix="reading") as pool,
+            every(0.5, lambda: self._read(pool), "readings"),
         ):
             yield
 
@@ -79,12 +146,9 @@ class Readings:
         self.last = Reading(moment, samples, rates, firing.result())
 
     def _alerts(self) -> Sequence[Alert] | None:
-        if self._prometheus is None:
-            return None
-        try:
-            return alerts(self._prometheus)
-        except (OSError, HTTPException, ValueError):
-            return None
+        with suppress(OSError, HTTPException, ValueError):
+            return None if self._prometheus is None else alerts(self._prometheus)
+        return None
 
     def _rate(self, name: str, completed: float) -> float:
         now, counts = time.monotonic(), self._completed[name]
@@ -98,11 +162,10 @@ class Readings:
 
 
 def _samples(port: int) -> Samples | None:
-    try:
+    with suppress(OSError, HTTPException):
         status, text = get(port, "/metrics", patience=PATIENCE)
-    except (OSError, HTTPException):
-        return None
-    return parsed(text) if status == 200 else None
+        return parsed(text) if status == 200 else None
+    return None
 
 
 def parsed(text: str) -> Samples:

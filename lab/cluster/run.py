@@ -45,8 +45,6 @@ class Scene:
 
 
 class Run:
-    """`make cluster`, once."""
-
     def __init__(self, folder: Path, options: Options, interrupts: Interrupts, *, disks: bool) -> None:
         self._folder = folder
         self._options = options
@@ -134,7 +132,6 @@ class Run:
         return audit(scene.load.task_ids, scene.load.completed, stored)
 
     def _step(self, pressed_key: str, cluster: Cluster, load: Load) -> str | None:
-        """Returns what a key stands for."""
         workers = len(cluster.staying)
         commands = {
             "+": f"scale {workers + 1}",

@@ -28,11 +28,7 @@ _SETTINGS = (
     "shared_buffers=64MB",
     "restart_after_crash=on",
 )
-_SEGMENTS = 16
-"""More than `max_wal_size` lets be kept ready."""
 _SCHEDULERS = "FROM pg_stat_activity WHERE application_name = 'contentgen'"
-_CONNECT_LIMIT = 3
-_RESTART_LIMIT = 30.0
 
 
 class Database:
@@ -41,7 +37,6 @@ class Database:
     def __init__(self, root: Path, name: str, max_connections: int) -> None:
         self.name = name
         self.exit_status = None
-        """Nobody knows it."""
         self.stood_still = 0
         """How often it had to be ended since it stood still."""
         self.socket = socket_folder(root.resolve(), server_user_for(root / "data")) / SOCKET_NAME
@@ -94,13 +89,12 @@ class Database:
             if self._server.stands_still():
                 self.stood_still += 1
                 self._server.quit()
-            self._server.restart(_RESTART_LIMIT)
+            self._server.restart(30.0)
 
     def connect(self, name: str = "chaos", **options: Any) -> extensions.connection:
         """Past all wires; each statement commits by itself. Raises psycopg2.OperationalError."""
-        dsn = self._server.dsn()
         connection: extensions.connection = psycopg2.connect(
-            dsn, connect_timeout=_CONNECT_LIMIT, application_name=name, **options
+            self.dsn, connect_timeout=3, application_name=name, **options
         )
         connection.autocommit = True
         return connection
@@ -117,7 +111,6 @@ class Database:
         return [] if postmaster is None else [postmaster, *children(postmaster.pid, recursive=True)]
 
     def signal(self, number: signal.Signals) -> None:
-        """To each of its processes."""
         signal_all(self.processes(), number)
 
     def kill(self) -> None:
@@ -159,5 +152,5 @@ class Database:
     def want_space(self) -> None:
         """Begins new WAL segments until there is no space for one, which is a PANIC. Raises psycopg2.Error then."""
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
-            for _ in range(_SEGMENTS):
+            for _ in range(16):  # more than `max_wal_size` lets be kept ready
                 cursor.execute("SELECT pg_logical_emit_message(false, 'chaos', ''), pg_switch_wal()")

@@ -23,11 +23,8 @@ from tests.harness.stack import Stack
 
 WORKER_LOSSES = "1000"
 """So that no task fails only because somebody kills its workers all the time."""
-_POSTGRES_DISK = 1 << 30
 _LOOK_EVERY = 0.25
 _PAUSE, _MAX_PAUSE = 0.5, 5.0
-_STEADY = 10.0
-"""Seconds: what has run for so long is started again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,6 @@ class Node:
             self.service.launch()
 
     def kill(self) -> None:
-        """Kill -9."""
         self._expected = True
         self.service.kill()
 
@@ -116,7 +112,6 @@ class Node:
         self.frozen = False
 
     def end(self) -> None:
-        """TERM."""
         self._expected = True
         self.service.signal(signal.SIGTERM)
 
@@ -135,7 +130,7 @@ class Node:
             lived = time.monotonic() - self._started_at
             if lived < self._pause:
                 return None
-            self._pause = _PAUSE if lived > _STEADY else min(2 * self._pause, _MAX_PAUSE)
+            self._pause = _PAUSE if lived > 10.0 else min(2 * self._pause, _MAX_PAUSE)
             ended = Ended(self.name, self.service.exit_status, lived, self.served)
         self.starting = gone
         try:
@@ -161,7 +156,7 @@ class Deployment(Stack):
     def __enter__(self) -> Self:
         with ExitStack() as exits:
             exits.enter_context(undertaken(self.folder))
-            exits.callback(self._unmount)
+            exits.callback(lambda: [disk.unmount() for disk in self._disks])
             exits.callback(bury, self.folder)
             self._launch(exits)
             self._exits = exits.pop_all()
@@ -171,12 +166,10 @@ class Deployment(Stack):
         self._exits.close()
 
     def of(self, kind: str) -> list[Node]:
-        """Those of this kind."""
         return [node for node in [*self.nodes.values()] if node.kind == kind]
 
     @property
     def services(self) -> list[Node]:
-        """All but the database."""
         return [node for node in [*self.nodes.values()] if node.kind != "database"]
 
     def rest(self) -> None:
@@ -191,9 +184,8 @@ class Deployment(Stack):
         self.nodes[service.name] = Node(service, kind, probes, disk)
 
     def _add_database(self, exits: ExitStack, name: str, max_connections: int) -> Database:
-        """It runs."""
         root = self.folder / "postgres"
-        disk = self._disk(root, _POSTGRES_DISK)
+        disk = self._disk(root, 1 << 30)
         database = Database(root, name, max_connections)
         self._add(database, "database", disk=disk)
         database.start()
@@ -205,10 +197,6 @@ class Deployment(Stack):
             return None
         self._disks.append(Disk(folder, size))
         return self._disks[-1]
-
-    def _unmount(self) -> None:
-        for disk in self._disks:
-            disk.unmount()
 
     def _keep_up(self, exits: ExitStack) -> None:
         """From now on what does not run is started: the database by a thread of its own, since that may take long."""

@@ -10,12 +10,7 @@ import ctypes
 import os
 from pathlib import Path
 
-_CLONE_NEWNS = 0x20000
 _MS_NOSUID_NODEV = 0x2 | 0x4
-_MS_REMOUNT = 0x20
-_MS_REC_PRIVATE = 0x4000 | 0x40000
-_MNT_DETACH = 2
-_TRIES = 50
 
 
 def enter_namespace() -> str | None:
@@ -24,8 +19,8 @@ def enter_namespace() -> str | None:
     Returns why it may not, since that takes root's rights: then no small disks can be had here.
     """
     try:
-        _call("unshare", _CLONE_NEWNS)
-        _call("mount", b"none", b"/", None, _MS_REC_PRIVATE, None)
+        _call("unshare", 0x20000)  # CLONE_NEWNS
+        _call("mount", b"none", b"/", None, 0x4000 | 0x40000, None)  # MS_REC | MS_PRIVATE
     except OSError as error:
         return f"no mount namespace of its own: {error.strerror}"
     return None
@@ -43,24 +38,27 @@ class Disk:
 
     def fill(self) -> None:
         """Leaves no space. Raises OSError."""
-        for _ in range(_TRIES):
+        for _ in range(50):
             with contextlib.suppress(OSError):  # more than that is on it meanwhile
-                self._mount(_MS_NOSUID_NODEV | _MS_REMOUNT, f"size={self._used()}")
+                self._resize(self._used())
                 return
-        self._mount(_MS_NOSUID_NODEV | _MS_REMOUNT, f"size={self._used()}")
+        self._resize(self._used())
 
     def empty(self) -> None:
         """Gives the space back. Raises OSError."""
-        self._mount(_MS_NOSUID_NODEV | _MS_REMOUNT, f"size={self._size}")
+        self._resize(self._size)
 
     def unmount(self) -> None:
         """Takes the disk away, now or once nobody uses it."""
         with contextlib.suppress(OSError):
-            _call("umount2", os.fsencode(self._folder), _MNT_DETACH)
+            _call("umount2", os.fsencode(self._folder), 2)  # MNT_DETACH
 
     def _used(self) -> int:
         usage = os.statvfs(self._folder)
         return max(1, usage.f_blocks - usage.f_bfree) * usage.f_frsize  # a size of 0 would be no limit
+
+    def _resize(self, size: int) -> None:
+        self._mount(_MS_NOSUID_NODEV | 0x20, f"size={size}")  # MS_REMOUNT
 
     def _mount(self, flags: int, options: str) -> None:
         _call("mount", b"chaos", os.fsencode(self._folder), b"tmpfs", flags, options.encode())

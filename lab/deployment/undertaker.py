@@ -15,7 +15,6 @@ from pathlib import Path
 from tests.harness.processes import bury
 
 _DONE = "done"
-_LIMIT = 10.0
 
 
 @contextmanager
@@ -32,7 +31,7 @@ def undertaken(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            process.communicate(_DONE, timeout=_LIMIT)
+            process.communicate(_DONE, timeout=10.0)
 
 
 if __name__ == "__main__":

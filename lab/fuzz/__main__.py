@@ -52,10 +52,7 @@ def main(arguments: list[str]) -> int:
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        "python -m lab.fuzz",
-        description=_HELP,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "python -m lab.fuzz", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = Path(tempfile.gettempdir()) / "contentgen-fuzz"
     parser.add_argument("--calls", type=_count, default=100_000, help="hostile calls (default: %(default)s)")

@@ -41,10 +41,7 @@ _CHUNK = 256 * 1024
 def hostile_sessions(target: str, token: str, seed: int, numbers: range) -> Tally:
     """Opens the sessions, some at a time, and judges how they end; runs in a process of the campaign's pool."""
     tally, shared, lock = Tally(), _Shared(), threading.Lock()
-    with (
-        grpc.insecure_channel(target, options=OPTIONS) as channel,
-        ThreadPoolExecutor(16) as threads,
-    ):
+    with grpc.insecure_channel(target, options=OPTIONS) as channel, ThreadPoolExecutor(16) as threads:
 
         def one(number: int) -> None:
             session = _Session(channel, token, random_of(TARGET, seed, number), shared)

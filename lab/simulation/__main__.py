@@ -38,9 +38,7 @@ def _several(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m lab.simulation",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        prog="python -m lab.simulation", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("scenario", choices=["calibrate", "check", *SCENARIOS], help="what to do")
     parser.add_argument("--seed", type=int, default=1, help="of all that is random in a simulation")

@@ -58,8 +58,6 @@ RATES = (40.0, 120.0, 250.0)
 """Single submits a second."""
 PACED_S = 6.0
 FLEETS = (200, 700)
-TURNS = 3
-"""Of the fleets: what a hello costs is their difference, and the pace of the host changes from one to the other."""
 
 
 async def measure(above: Path, rounds: int) -> Measured:
@@ -104,7 +102,6 @@ async def fleet(cell: Cell, count: int, *, slots: int = 0, seconds: float = 0.0,
 
 
 async def connected(one: Child, count: int) -> list[float]:
-    """Returns when each of so many hellos was answered."""
     times: list[float] = []
     async with asyncio.timeout(scenario.PATIENCE_S):
         while len(times) < count:
@@ -130,14 +127,12 @@ async def phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
         async with asyncio.timeout(scenario.PATIENCE_S):
             message = await loader.told()
         loaded = Used(cell.reading() - reading, message["cpu"])
-    return loaded, await (_run(cell, shape) if shape.slots else _drained(cell, shape))
-
-
-async def _drained(cell: Cell, shape: Shape) -> Used:
+    if shape.slots:
+        return loaded, await _run(cell, shape)
     async with scenario.noop_workers(cell, shape.workers, shape.depth, prefix=f"noop-{shape.depth}") as workers:
         spent = meter(cell, *workers.processes)
         await scenario.drain(cell, workers, shape.tasks)
-        return spent()
+        return loaded, spent()
 
 
 async def submitted_at(cell: Cell, rate: float, seconds: float) -> Paced:
@@ -177,7 +172,8 @@ async def _idle(cell: Cell) -> Idle:
 
 
 async def _fleets(cell: Cell) -> list[Fleet]:
-    turns = [[await _fleet(cell, count, turn) for count in FLEETS] for turn in range(TURNS)]
+    """In turns: what a hello costs is their difference, and the pace of the host changes from one to the other."""
+    turns = [[await _fleet(cell, count, turn) for count in FLEETS] for turn in range(3)]
     return [calmest_fleet(fleet_turns) for fleet_turns in zip(*turns, strict=True)]
 
 

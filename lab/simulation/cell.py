@@ -16,7 +16,6 @@ import psutil
 
 from lab.benchmarks.stack import START_LIMIT, STOP_LIMIT, Cpu, Stack, scheduler, used_by
 from scheduler_svc.postgres import EmbeddedPostgres
-from tests.harness.process import Service
 from tests.harness.scrape import Scrape
 
 LANES = ("submits", "reports", "claims")
@@ -57,11 +56,9 @@ class Cell(Stack):
     def __init__(self, folder: Path, accounts: int = 4, schedulers: int = 1) -> None:
         super().__init__(folder, accounts, metrics_listen="127.0.0.1:0")
         self._postgres = EmbeddedPostgres(folder / "data" / "postgres")
-        self._more = [self._another(number) for number in range(1, schedulers)]
+        names = [f"scheduler-{number}" for number in range(1, schedulers)]
+        self._more = [scheduler(name, folder, self._scheduler.environment) for name in names]
         self.targets: list[str] = []
-
-    def _another(self, number: int) -> Service:
-        return scheduler(f"scheduler-{number}", self.folder, self._scheduler.environment)
 
     async def __aenter__(self) -> Self:
         self._postgres.start()  # the schedulers use it, because it runs on their data folder
@@ -83,17 +80,18 @@ class Cell(Stack):
             self._postgres.stop()
 
     def cpu(self) -> Cpu:
-        """Returns what all schedulers, and what all of PostgreSQL's processes have used so far."""
         pids = [service.pid for service in (self._scheduler, *self._more) if service.alive]
         schedulers = sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
         postmaster = psutil.Process(self._postgres.pid)
         return Cpu(schedulers, used_by([postmaster, *postmaster.children(recursive=True)]))
 
     def reading(self) -> Reading:
-        """Returns what was used and done so far, by the first scheduler's lanes."""
         port = int(self._scheduler.events("ready")[0]["metrics_listen"].rpartition(":")[2])
         scrape = Scrape(port)
-        groups = {lane: _groups(scrape, lane) for lane in LANES}
+        names = ("items_count", "items_sum", "seconds_sum")
+        groups = {
+            lane: Groups(*(scrape(f"contentgen_lane_group_{name}", lane=lane) for name in names)) for lane in LANES
+        }
         return Reading(time.monotonic(), self.cpu(), groups, self.wal(), _busy())
 
     def kill(self) -> None:
@@ -103,12 +101,6 @@ class Cell(Stack):
         """Starts it again, on the same address; returns once it serves."""
         self._scheduler.launch(CONTENTGEN_LISTEN=self.target)
         await asyncio.to_thread(self._scheduler.wait_for, "ready", within=START_LIMIT)
-
-
-def _groups(scrape: Scrape, lane: str) -> Groups:
-    count = scrape("contentgen_lane_group_items_count", lane=lane)
-    items = scrape("contentgen_lane_group_items_sum", lane=lane)
-    return Groups(count, items, scrape("contentgen_lane_group_seconds_sum", lane=lane))
 
 
 def _busy() -> float:
@@ -126,7 +118,6 @@ class Used:
 
     @property
     def cpu(self) -> float:
-        """CPU seconds of schedulers and PostgreSQL."""
         return self.reading.cpu.total
 
     @property
@@ -186,20 +177,15 @@ def calmest(rounds: Sequence[Measured]) -> Measured:
 
     Not the cheapest: where they take a core, groups are larger, and a task costs less.
     """
+    phases = zip(*(measured.phases for measured in rounds), strict=True)
+    paced = zip(*(measured.paced for measured in rounds), strict=True)
+    fleets = zip(*(measured.fleets for measured in rounds), strict=True)
     return Measured(
-        rest=_calmest([round_measured.rest for round_measured in rounds]),
-        phases=[
-            (_calmest([load for load, _ in phase_rounds]), _calmest([drain for _, drain in phase_rounds]))
-            for phase_rounds in zip(*(round_measured.phases for round_measured in rounds), strict=True)
-        ],
-        paced=[
-            min(paced_rounds, key=lambda paced: paced.used.others)
-            for paced_rounds in zip(*(paced.paced for paced in rounds), strict=True)
-        ],
+        rest=_calmest([measured.rest for measured in rounds]),
+        phases=[(_calmest([load for load, _ in same]), _calmest([drain for _, drain in same])) for same in phases],
+        paced=[min(same, key=lambda paced: paced.used.others) for same in paced],
         idle=min((measured.idle for measured in rounds), key=lambda idle: idle.used.others),
-        fleets=[
-            calmest_fleet(fleet_rounds) for fleet_rounds in zip(*(measured.fleets for measured in rounds), strict=True)
-        ],
+        fleets=list(map(calmest_fleet, fleets)),
         hello_s=min(measured.hello_s for measured in rounds),
         refused=min(measured.refused for measured in rounds),
     )

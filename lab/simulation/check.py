@@ -25,9 +25,6 @@ from lab.simulation.cell import Cell
 from lab.simulation.costs import Costs
 from lab.simulation.derivation import derive
 
-DOWN_S = 2.0
-"""Until a killed scheduler is started again; its start takes a while, too."""
-TOLERANCE = 0.2
 SHAPE = Shape(30_000, 250, 6, workers=3, depth=1_000)
 LIGHT, BUSY = 0.06, 0.4
 """Of what the simulation can do at most. When busy, latencies of two runs of the real system differ by half."""
@@ -59,7 +56,7 @@ class Middle:
 
     @property
     def close(self) -> bool:
-        return abs(self._one.deviation) <= TOLERANCE
+        return abs(self._one.deviation) <= 0.2
 
     def document(self) -> dict[str, Any]:
         """Returns the round in the middle, and the deviations that are furthest from it."""
@@ -176,25 +173,17 @@ async def _rest_and_restart(folder: Path) -> list[_Real]:
         cpu, seconds = used.reading.cpu, used.reading.at
         begin = time.monotonic()
         cell.kill()
-        await asyncio.sleep(DOWN_S)
+        await asyncio.sleep(2.0)
         await cell.restart()
         served = time.monotonic()
         times = await calibration.connected(child, WORKERS)
     fleet, down = f"{WORKERS:,} idle workers", served - begin
     names = [(f"{fleet}: scheduler", "% of a core", 100.0), (f"{fleet}: PostgreSQL", "% of a core", 100.0)]
-    idle = _Real(
-        names,
-        [cpu.scheduler / seconds, cpu.postgres / seconds],
-        used.others,
-        lambda costs, others: mirror.rest(costs, WORKERS, others),
-    )
-    restart = _storm(
-        f"restart after {down:.1f} s",
-        [moment - served for moment in times],
-        used.others,
-        lambda costs, others: mirror.restart(costs, WORKERS, down, others),
-    )
-    return [idle, restart]
+    used_s = [cpu.scheduler / seconds, cpu.postgres / seconds]
+    idle = _Real(names, used_s, used.others, lambda costs, others: mirror.rest(costs, WORKERS, others))
+    back = [moment - served for moment in times]
+    restart = lambda costs, others: mirror.restart(costs, WORKERS, down, others)  # noqa: E731
+    return [idle, _storm(f"restart after {down:.1f} s", back, used.others, restart)]
 
 
 async def _survivor(folder: Path) -> _Real:

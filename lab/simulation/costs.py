@@ -79,7 +79,6 @@ class Costs:
 
 
 def save(costs: Costs, measured: dict[str, Any], path: Path) -> None:
-    """Writes them, with what they were derived from."""
     path.write_text(json.dumps({"costs": asdict(costs), "measured": measured}, indent=1) + "\n")
 
 
@@ -93,7 +92,6 @@ def load(path: Path = DEFAULT) -> Costs:
 
 USABLE = 0.8
 """Of the cores, and of a scheduler's process: the rest keeps waits short."""
-CORES = (4, 16, 64)
 CONNECTIONS = 27
 """Of a replica, at most: `scheduler_svc/replica/pools.py`."""
 MESSAGES = 4
@@ -125,7 +123,7 @@ def mixes(costs: Costs) -> list[Mix]:
 def ceilings(costs: Costs) -> Iterator[dict[str, float | str]]:
     """For each mix and each number of cores: tasks a second, and what that takes."""
     for mix in mixes(costs):
-        for cores in CORES:
+        for cores in (4, 16, 64):
             rate = USABLE * cores / mix.cpu.total
             schedulers = math.ceil(rate * mix.cpu.scheduler / USABLE)
             yield {

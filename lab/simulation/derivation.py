@@ -15,8 +15,6 @@ from lab.simulation.calibration import FLEETS, SAMPLES, SHAPES
 from lab.simulation.cell import Measured, Used
 from lab.simulation.costs import Costs
 
-_ROUNDS = 20_000
-
 
 def prices(counts: Sequence[Sequence[float]], used: Sequence[float]) -> list[float]:
     """Prices of the columns of `counts`, none negative, with the least squares of the relative errors of `used`.
@@ -28,7 +26,7 @@ def prices(counts: Sequence[Sequence[float]], used: Sequence[float]) -> list[flo
     scales = [sum(value * value for value in column) for column in columns]
     result = [0.0] * len(columns)
     residuals = [1.0] * len(rows)
-    for _ in range(_ROUNDS):
+    for _ in range(20_000):
         for index, column in enumerate(columns):
             if not scales[index]:
                 continue
@@ -115,7 +113,6 @@ def explain(measured: Measured) -> dict[str, Any]:
 
 
 def _beside(seconds: float, *parts: Cpu) -> float:
-    """Returns the seconds that the parts do not explain."""
     return max(0.0, seconds - sum(part.total for part in parts))
 
 
@@ -182,7 +179,6 @@ def _price(used: Cpu, count: float) -> Cpu:
 
 
 def _idle_seconds(measured: Measured) -> tuple[float, ...]:
-    """Returns the seconds of a transaction of each lane on an idle system."""
     groups = measured.idle.used.reading.groups
     return tuple(groups[lane].seconds / groups[lane].count for lane in ("submits", "claims", "reports"))
 

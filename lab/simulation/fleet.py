@@ -7,7 +7,7 @@ after the other, or submit at random moments.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,7 +23,6 @@ from worker_svc.session.scheduler_connection import WELCOME_TIMEOUT
 LEASE_TTL: float = Settings.model_fields["lease_ttl"].default
 RENEWAL_LIMIT = deadline(0.0, LEASE_TTL)
 """Seconds after its last renewal at which a worker stops what runs."""
-NEVER = -1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -51,8 +50,7 @@ class Worker:
     def __init__(self, around: Surroundings, addresses: Sequence[Address], first: int = 0) -> None:
         self.around = around
         self.session: Session | None = None
-        self.connected_at = NEVER
-        """When its last hello was answered."""
+        self.connected_at = -1.0
         self.hellos = 0
         self._addresses = addresses
         self._next = first
@@ -77,14 +75,12 @@ class Worker:
             self._pause()
 
     def assign(self, session: Session, number: int, tasks: list[Task], after: float) -> None:
-        """Tasks are on their way to it."""
         self.around.clock.after(after, partial(self._assigned, session, number, tasks))
 
     def acknowledged(self, message: Message) -> None:
         """A message of its session is committed."""
 
     def take(self, tasks: list[Task]) -> None:
-        """They are its own now."""
         raise NotImplementedError
 
     def welcomed(self) -> None:
@@ -239,8 +235,8 @@ class RunningWorker(Worker):
             if task.assigned:
                 task.assigned(self.around.clock.now)
             self.around.clock.after(random.expovariate(1 / self._seconds), partial(self._ended, task))
-            self._report(1, ())  # accepted
-            self._report(1, ())  # processing
+            self._report(1)  # accepted
+            self._report(1)  # processing
 
     def welcomed(self) -> None:
         self._renewed_at = self.around.clock.now
@@ -261,13 +257,12 @@ class RunningWorker(Worker):
         self._report(1, (task,))
         self.heartbeat()
 
-    def _report(self, updates: int, completed: tuple[Task, ...]) -> None:
+    def _report(self, updates: int, completed: tuple[Task, ...] = ()) -> None:
         if self.session:
             message = Message(self.session, updates=updates, completed=completed)
             self.spend(self.around.costs.worker_message, partial(self.session.scheduler.send, message))
 
     def _check(self) -> None:
-        """Stops what has not been renewed for too long."""
         if not self.held:
             return
         remaining = self._renewed_at + RENEWAL_LIMIT - self.around.clock.now
@@ -281,8 +276,6 @@ class RunningWorker(Worker):
 
 DEADLINE_S = 10.0
 """Of a client's call; a submit with a `request_id` may then be repeated."""
-REPEAT_S = 1.0
-"""Between a failed call and its repetition, on average."""
 
 
 class ClosedLoop:
@@ -309,27 +302,6 @@ class ClosedLoop:
         assert self._around.process
         assert self._address.scheduler
         self._around.process.use(seconds)(partial(self._address.scheduler.submit, tasks, self._call))
-
-
-class _Call:
-    """A submit, until it is answered or late."""
-
-    def __init__(self, tasks: list[Task], arrivals: Arrivals) -> None:
-        self._tasks = tasks
-        self._arrivals = arrivals
-        self._over = False
-
-    def answered(self, committed: bool) -> None:
-        if self._over:
-            return
-        self._over = True
-        if committed:
-            self._arrivals.waiting -= len(self._tasks)
-        else:
-            self._arrivals.repeat(self._tasks)
-
-    def late(self) -> None:
-        self.answered(False)
 
 
 class Arrivals:
@@ -363,10 +335,10 @@ class Arrivals:
             self.submitted += self._batch
             self.waiting += self._batch
             now = self._around.clock.now
-            self._submit([Task(now, self._noting(now)) for _ in range(self._batch)])
+            self._submit([Task(now, partial(self._assigned, now)) for _ in range(self._batch)])
 
-    def _noting(self, begin: float) -> Callable[[float], None]:
-        return lambda now: self.latencies.append(now - begin)
+    def _assigned(self, begin: float, now: float) -> None:
+        self.latencies.append(now - begin)
 
     def _submit(self, tasks: list[Task]) -> None:
         """Gives up after a while, as a client's deadline has it: a call may die with its scheduler."""
@@ -374,15 +346,23 @@ class Arrivals:
         if scheduler is None or not scheduler.alive:
             self.repeat(tasks)
             return
-        call = _Call(tasks, self)
-        submit = partial(scheduler.submit, tasks, call.answered)
+        waiting = [tasks]  # for an answer, or until it is late
+
+        def answered(committed: bool) -> None:
+            if waiting and not committed:
+                self.repeat(tasks)
+            elif waiting:
+                self.waiting -= len(tasks)
+            waiting.clear()
+
+        submit = partial(scheduler.submit, tasks, answered)
         if self._around.process:
             costs = self._around.costs
             self._around.process.use(costs.client_call + len(tasks) * costs.client_task)(submit)
         else:
             submit()
         if self._batch > 1:
-            self._around.clock.after(DEADLINE_S, call.late)
+            self._around.clock.after(DEADLINE_S, partial(answered, False))
 
     def repeat(self, tasks: list[Task]) -> None:
-        self._around.clock.after(random.uniform(0, 2 * REPEAT_S), partial(self._submit, tasks))
+        self._around.clock.after(random.uniform(0, 2 * 1.0), partial(self._submit, tasks))

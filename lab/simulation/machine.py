@@ -57,8 +57,6 @@ class Clock:
         self.now = max(self.now, until) if until < inf else self.now
 
 
-QUANTUM = 0.002
-"""Seconds that a core stays with one of several jobs."""
 TICK = 0.01
 """Seconds in which what goes on all the time has its share."""
 _NOTHING = 1e-12
@@ -102,7 +100,7 @@ class Cores:
             self._waiting.append((seconds, owner, callback))
 
     def _turn(self, seconds: float, owner: str, callback: Call) -> None:
-        slice_s = min(seconds, QUANTUM)
+        slice_s = min(seconds, 0.002)
         self.used[owner] += slice_s
         self._clock.after(slice_s, partial(self._over, seconds - slice_s, owner, callback))
 
@@ -126,7 +124,6 @@ class Interpreter:
         self._cores = cores
         self.owner = owner
         self.used = 0.0
-        """CPU seconds so far."""
         self._threads: dict[str, deque[tuple[float, Call]]] = {}  # those that want to run, in turn
         self._running = self._ended = False
 

@@ -15,17 +15,13 @@ from lab.simulation.costs import Costs
 from lab.simulation.fleet import Arrivals, ClosedLoop, NoopWorker, Worker
 from lab.simulation.system import SimulatedCell
 
-SEEDS = 3
 STEP = 0.01
-CONNECTING = 100.0
-"""Workers that connect in a second, at first."""
 LIMIT = 600.0
 
 
 def medians(run: Callable[[], list[float]], seed: int) -> list[float]:
-    """Returns the median of each figure over the seeds."""
     results = []
-    for number in range(SEEDS):
+    for number in range(3):
         random.seed(seed + number)
         results.append(run())
     return [statistics.median(column) for column in zip(*results, strict=True)]
@@ -77,12 +73,11 @@ def capacity(costs: Costs) -> float:
 
 
 def _fleet(costs: Costs, workers: int, schedulers: int) -> tuple[SimulatedCell, list[Worker]]:
-    """So many idle workers, connected for a while."""
     cell = SimulatedCell(costs, schedulers=schedulers, yielding=True)
     surroundings = cell.around("workers")
     fleet = [Worker(surroundings, cell.addresses, number) for number in range(workers)]
     for number, worker in enumerate(fleet):
-        cell.clock.after(number / CONNECTING, worker.connect)
+        cell.clock.after(number / 100.0, worker.connect)
     until(cell, lambda: all(worker.session for worker in fleet))
     cell.clock.run(cell.clock.now + SETTLE_S)
     return cell, fleet

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 
 from lab.simulation import mirror
 from lab.simulation.calibration import Shape
-from lab.simulation.costs import Costs
-from lab.simulation.costs import ceilings as _ceilings
+from lab.simulation.costs import Costs, ceilings
 from lab.simulation.machine import Clock
 from lab.simulation.system import RAMP_S, LoadedCell, Sizes
 
@@ -148,15 +147,10 @@ def _lost_cell(costs: Costs, sizes: Sizes, outage: float, *, moved: bool) -> Row
     }
 
 
-def ceilings(costs: Costs, _sizes: Sizes) -> Iterator[Row]:
-    """Not simulated: what the costs alone allow."""
-    yield from _ceilings(costs)
-
-
 SCENARIOS: dict[str, Callable[[Costs, Sizes], Iterator[Row]]] = {
     "one-cell": one_cell,
     "fleet": fleet,
     "cells": cells,
     "storm": storm,
-    "ceilings": ceilings,
+    "ceilings": lambda costs, _: ceilings(costs),  # not simulated: what the costs alone allow
 }

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 MAX_STREAMS = Limits().leases
 """Of one token, which all workers share here."""
-HELLO_THREADS = 3
-"""Of the pool's four: all workers share a token, and no caller gets the last one."""
 REST_S = 0.1
 """Between two portions of what goes on at rest."""
 CLAIM_SHARE = 0.3
@@ -127,7 +125,7 @@ class Scheduler:
                 hello.answered(None)
                 return
             self._hellos.append(hello)
-            if self._greeting < HELLO_THREADS:
+            if self._greeting < 3:  # of the pool's four: all share a token, and no caller gets the last one
                 self._greeting += 1
                 self._clock.start(self._greet(f"hello-{self._greeting}"))
 
@@ -163,8 +161,8 @@ class Scheduler:
 
     def _open(self, worker: Worker) -> Session:
         self._keys += 1
-        lane = self._reports[self._keys % REPORT_LANES]
-        session = self.sessions[self._keys] = Session(self._keys, worker, self, lane)
+        session = Session(self._keys, worker, self, self._reports[self._keys % REPORT_LANES])
+        self.sessions[session.key] = session
         return session
 
     def _gather(self, message: Message) -> None:
@@ -253,10 +251,10 @@ class Scheduler:
         if self._claiming or not any(True for _ in self._capacities):
             return None
         self._claiming = True
-        return partial(self._claim_inline, "submits")
+        return self._claim_inline
 
-    def _claim_inline(self, thread: str) -> Process[None]:
-        yield from self._claim(thread)
+    def _claim_inline(self) -> Process[None]:
+        yield from self._claim("submits")
         self._claiming = False
         self._claim_soon()
 

@@ -67,7 +67,6 @@ LOAD = 0.8
 """Of the workers' slots."""
 BATCH = 10
 """Tasks in a call of the clients."""
-STEP_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +97,13 @@ class Load:
     claims: int
 
     def __sub__(self, other: Load) -> Load:
-        return Load(
-            self.completed - other.completed,
-            self.scheduler - other.scheduler,
-            self.postgres - other.postgres,
-            self.claims - other.claims,
-        )
+        done = (self.completed - other.completed, self.scheduler - other.scheduler)
+        return Load(*done, self.postgres - other.postgres, self.claims - other.claims)
 
 
 class LoadedCell:
     def __init__(
-        self,
-        costs: Costs,
-        sizes: Sizes,
-        workers: int,
-        schedulers: int,
-        cores: int = 8,
-        *,
-        clock: Clock | None = None,
+        self, costs: Costs, sizes: Sizes, workers: int, schedulers: int, cores: int = 8, *, clock: Clock | None = None
     ) -> None:
         """`cores` are PostgreSQL's."""
         self.sizes = sizes
@@ -128,13 +116,11 @@ class LoadedCell:
         ]
         for worker in self.workers:
             self.clock.after(random.uniform(0, RAMP_S / 2), worker.connect)
-        self.clock.after(RAMP_S / 2, lambda: self.cell.database.store(self._first(LOAD * workers * sizes.slots)))
-        self.rate = LOAD * workers * sizes.slots / sizes.seconds
+        busy = LOAD * workers * sizes.slots
+        first = lambda: [Task(self.clock.now) for _ in range(round(busy))]  # noqa: E731
+        self.clock.after(RAMP_S / 2, lambda: self.cell.database.store(first()))
+        self.rate = busy / sizes.seconds
         self.arrivals = Arrivals(surroundings, self.cell.addresses, self.rate, batch=BATCH)
-
-    def _first(self, count: float) -> list[Task]:
-        """So many tasks, with which the workers are as busy as they will be."""
-        return [Task(self.clock.now) for _ in range(round(count))]
 
     @property
     def connected(self) -> int:
@@ -178,7 +164,6 @@ class LoadedCell:
             self.cell.start(address)
 
     def vanish(self) -> None:
-        """All of it is lost, its workers excepted."""
         self.cell.database.away = True
         self.kill_all()
 
@@ -193,5 +178,5 @@ class LoadedCell:
     def settle(self, until: float) -> None:
         """Runs until all workers are connected, and a heartbeat longer."""
         while self.connected < len(self.workers) and self.clock.now < until:
-            self.clock.run(self.clock.now + STEP_S)
+            self.clock.run(self.clock.now + 0.5)
         self.clock.run(self.clock.now + 10)

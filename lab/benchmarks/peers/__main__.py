@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,7 +49,6 @@ REDIS = {
 }
 QUICK = {"tasks": 4_000, "rounds": 1, "samples": 50, "redis": "memory"}
 USUAL = {"tasks": 12_000, "rounds": 2, "samples": 200, "redis": "both"}
-_FAILURES = (WorkerFailed, servers.NoRedis)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,7 +89,7 @@ def main(given: Sequence[str]) -> int:
     contenders = _chosen(parser, arguments)
     if any(contender.key != CONTENTGEN for contender in contenders) and not arguments.python.exists():
         parser.error(f"there is no {arguments.python}: `make bench-peers` installs the peers' packages there")
-    return run_measurement(_run(arguments, contenders), _FAILURES)
+    return run_measurement(_run(arguments, contenders), (WorkerFailed, servers.NoRedis))
 
 
 def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Contender]:
@@ -117,11 +117,7 @@ async def _measure(arguments: argparse.Namespace, contenders: Sequence[Contender
     """Lines go out as they come, so that a run that ends early leaves what it had."""
     begin = time.monotonic()
     measurements: list[figures.Figure] = []
-
-    def line(text: str) -> None:
-        if arguments.output == "jsonl":
-            print(text, flush=True)
-
+    line = partial(print, flush=True) if arguments.output == "jsonl" else lambda _: None
     run = figures.Run(
         **asdict(conditions.now(folder)),
         versions=_versions(contenders, arguments.python),

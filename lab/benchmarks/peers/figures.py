@@ -88,16 +88,9 @@ def read_figures(lines: Iterable[str]) -> Kept:
 
 
 _HEAD = (
-    "queue",
-    "its tasks are in",
-    "enqueue 1 by 1",
-    "in bulk",
-    "no-op handler, 1 / 2 workers",
-    "what that leaves",
-    "our job, 2 workers",
-    "idle p50 / p99, ms",
+    *("queue", "its tasks are in", "enqueue 1 by 1", "in bulk", "no-op handler, 1 / 2 workers"),
+    *("what that leaves", "our job, 2 workers", "idle p50 / p99, ms"),
 )
-_NONE = "–"
 PAGE = Part("python -m lab.benchmarks.peers --from lab/benchmarks/results/peers.jsonl --page docs/performance.md")
 
 
@@ -111,7 +104,7 @@ def tables(kept: Kept) -> str:
 def _row(kept: Kept, contender: Contender) -> tuple[str, ...]:
     def rate(measure: str, form: str = ",.0f") -> str:
         median = kept.median(contender.key, measure)
-        return f"{median.value:{form}}" if median else _NONE
+        return f"{median.value:{form}}" if median else "–"
 
     drain = f"{rate(DRAIN_1)} / {rate(OUR_JOB if contender.drain_is_our_job else DRAIN_2)}"
     idle = f"{rate(IDLE_P50, '.1f')} / {rate(IDLE_P99, '.1f')}"

@@ -42,9 +42,8 @@ async def redis(folder: Path, store: Store) -> AsyncIterator[str]:
         return
     assert REDIS_SERVER
     port = free_port()
-    journal = (
-        ("--appendonly", "yes", "--appendfsync", "always") if store is Store.REDIS_ALWAYS else ("--appendonly", "no")
-    )
+    always = ("--appendonly", "yes", "--appendfsync", "always")
+    journal = always if store is Store.REDIS_ALWAYS else ("--appendonly", "no")
     with (folder / "redis.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *(REDIS_SERVER, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *journal),
@@ -87,8 +86,6 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 
 
 WORKERS_START_LIMIT = 30.0
-WORKERS_STOP_LIMIT = 5.0
-_POLL_S = 0.01
 
 
 class WorkerFailed(Exception):
@@ -110,14 +107,10 @@ class Workers:
         try:
             for number in range(self._count):
                 with self._log(number).open("ab") as log:
+                    pipes = {"stdin": asyncio.subprocess.DEVNULL, "stdout": log, "stderr": log}
                     self._processes.append(
                         await asyncio.create_subprocess_exec(
-                            *self._command,
-                            env=self._environment,
-                            stdin=asyncio.subprocess.DEVNULL,
-                            stdout=log,
-                            stderr=log,
-                            start_new_session=True,
+                            *self._command, env=self._environment, start_new_session=True, **pipes
                         )
                     )
             await self._ready()
@@ -129,7 +122,7 @@ class Workers:
     async def __aexit__(self, *_: object) -> None:
         self._signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(WORKERS_STOP_LIMIT):
+            async with asyncio.timeout(5.0):
                 await asyncio.gather(*(process.wait() for process in self._processes))
         except TimeoutError:
             pass
@@ -150,10 +143,8 @@ class Workers:
         finally:
             for end in ends:
                 end.cancel()
-        number_of_ended = next(
-            number for number, process in enumerate(self._processes) if process.returncode is not None
-        )
-        raise WorkerFailed(f"a worker ended early, see {self._log(number_of_ended)}")
+        first = next(number for number, process in enumerate(self._processes) if process.returncode is not None)
+        raise WorkerFailed(f"a worker ended early, see {self._log(first)}")
 
     async def _ready(self) -> None:
         watch = asyncio.create_task(self.watch())
@@ -162,11 +153,10 @@ class Workers:
                 while self._tallies.ready() < self._count:
                     if watch.done():
                         watch.result()
-                    await asyncio.sleep(_POLL_S)
+                    await asyncio.sleep(0.01)
         except TimeoutError:
-            raise WorkerFailed(
-                f"a worker was not ready within {WORKERS_START_LIMIT:.0f} s, see {self._log(0)}"
-            ) from None
+            problem = f"a worker was not ready within {WORKERS_START_LIMIT:.0f} s, see {self._log(0)}"
+            raise WorkerFailed(problem) from None
         finally:
             watch.cancel()
 

@@ -27,12 +27,10 @@ from pathlib import Path
 from lab.benchmarks import conditions
 from lab.benchmarks.command import lent_folder, run_measurement
 from lab.benchmarks.kept import add_arguments, line_of, show_kept
+from lab.benchmarks.peers.contenders import OURS
 from lab.benchmarks.scale import tables
 from lab.benchmarks.scale.case import Case, Row, Run, Sizes, read_rows
 from lab.benchmarks.scale.tables import CASES
-
-_PACKAGES = ("contentgen-grpc", "grpcio", "psycopg2-binary", "uvloop")
-_RESULTS = Path("build/scale.jsonl")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,9 +38,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m lab.benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cases", default=",".join(CASES), help="what to measure, by comma (default: %(default)s)")
-    parser.add_argument(
-        "--results", type=Path, metavar="FILE", default=_RESULTS, help="rows go to its end (%(default)s)"
-    )
+    results = {"type": Path, "metavar": "FILE", "default": Path("build/scale.jsonl")}
+    parser.add_argument("--results", **results, help="rows go to its end (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     add_arguments(parser)
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), help="a folder on the disk to measure")
@@ -101,7 +98,7 @@ async def _measure(arguments: argparse.Namespace, cases: dict[str, dict[str, tup
 
         run = Run(
             **asdict(conditions.now(folder)),
-            versions={package: version(package) for package in _PACKAGES},
+            versions={package: version(package) for package in OURS.packages},
             sizes={case: {name: list(size) for name, size in sizes.items()} for case, sizes in cases.items()},
         )
         keep(run, f"measuring {', '.join(run.sizes)}; rows go to {arguments.results}")

@@ -18,16 +18,12 @@ from lab.benchmarks.scale.drains import BATCH, drain, load, waiting_workers, war
 from lab.benchmarks.scenario import WrongCounts
 from lab.benchmarks.stack import Stack
 
-_LOOK_S = 0.05
 _STARTS = """
     SELECT t.account_id, count(*)::integer
     FROM (SELECT task_key FROM task_events WHERE status = 2 ORDER BY seq LIMIT {starts}) AS e
         JOIN tasks AS t USING (task_key)
     GROUP BY t.account_id
 """
-
-_LEASES = "SELECT count(*) FROM leases WHERE account_id = {account_id}"
-_COMPLETED = "SELECT count(*) FROM tasks WHERE account_id = {account_id} AND status = 4"
 
 
 def _starts(stack: Stack, weights: Mapping[int, int], starts: int) -> dict[int, int]:
@@ -86,31 +82,28 @@ class Limit:
             raise WrongCounts(f"an account with a limit of {self._limit} had {self._most} leases at once")
 
     async def _watch(self) -> None:
-        statement = _LEASES.format(account_id=self._account_id)
+        statement = f"SELECT count(*) FROM leases WHERE account_id = {self._account_id}"
         while True:
             self._most = max(self._most, await asyncio.to_thread(self._stack.query, statement))
             self._looks += 1
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(0.05)
 
     def values(self) -> dict[str, Value]:
         return {
             "limit of the capped one": self._limit,
             "most leases of it": self._most,
             "looks": self._looks,
-            "completed of it": self._stack.query(_COMPLETED.format(account_id=self._account_id)),
+            "completed of it": self._stack.query(
+                f"SELECT count(*) FROM tasks WHERE account_id = {self._account_id} AND status = 4"
+            ),
         }
 
 
+_COMPLETED = "SELECT count(*) FROM tasks WHERE account_id = {account_id} AND status = 4"
 SUBMITS = "accounts: submits"
-DRAINS = "accounts: drains"
 SHARES = "accounts: shares of the starts while every account has tasks that wait"
-FAIRNESS = "accounts: fairness"
 WEIGHTS = (1, 2, 5, 10)
-_CAPPED_WEIGHT = 1_000
-"""Without its limit the capped account would be served again and again."""
 _FEW = 4
-_WORKERS = 2
-_CALLS_IN_FLIGHT = 32
 
 
 async def measure(folder: Path, sizes: Sizes, keep: Keep) -> None:
@@ -127,21 +120,26 @@ async def _measured(folder: Path, sizes: Sizes, accounts: int, capped: int, keep
         limit = Limit(stack, await _capped(stack, capped, sizes.one("cap")), sizes.one("cap"))
         weights = await _made(stack, accounts)
         keep(Row(SUBMITS, {**parameters, **await load(stack, meter, tasks)}))
-        async with waiting_workers(stack, _WORKERS) as fleet, limit.watched():
-            keep(Row(DRAINS, {**parameters, "drained": part, **await drain(stack, meter, fleet, part)}))
+        async with waiting_workers(stack, 2) as fleet, limit.watched():
+            keep(Row("accounts: drains", {**parameters, "drained": part, **await drain(stack, meter, fleet, part)}))
             completed = fleet.completed
         await asyncio.to_thread(scenario.check, stack, tasks + capped, completed)
         if accounts > _FEW:
             starts = _starts(stack, weights, part)
             for weight, values in shares(starts, weights).items():
                 keep(Row(SHARES, {**parameters, "weight": weight, **values}))
-            keep(Row(FAIRNESS, {**parameters, **fairness(starts, weights), **(limit.values() if capped else {})}))
+            keep(
+                Row(
+                    "accounts: fairness",
+                    {**parameters, **fairness(starts, weights), **(limit.values() if capped else {})},
+                )
+            )
 
 
 async def _capped(stack: Stack, tasks: int, cap: int) -> int:
-    """Returns an account with a limit and so many tasks; its id."""
+    """Returns the id of an account with a limit and so many tasks, which without it would be served again and again."""
     async with aio.insecure_channel(stack.target) as channel:
-        request = pb.CreateAccountRequest(name="capped", max_concurrent_tasks=cap, weight=_CAPPED_WEIGHT)
+        request = pb.CreateAccountRequest(name="capped", max_concurrent_tasks=cap, weight=1_000)
         stack.accounts = [(await AccountServiceStub(channel).CreateAccount(request)).account.account_id]
     if tasks:
         await scenario.load(stack, tasks, batch=min(BATCH, tasks), in_flight=IN_FLIGHT)
@@ -150,7 +148,7 @@ async def _capped(stack: Stack, tasks: int, cap: int) -> int:
 
 async def _made(stack: Stack, count: int) -> dict[int, int]:
     """Returns the weights of so many new accounts, which the next load is for."""
-    places = asyncio.Semaphore(_CALLS_IN_FLIGHT)
+    places = asyncio.Semaphore(32)
     async with aio.insecure_channel(stack.target) as channel:
         stub = AccountServiceStub(channel)
 

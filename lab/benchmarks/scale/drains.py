@@ -42,17 +42,15 @@ class Reading:
         """Returns a row for so many tasks from the reading before until `end`."""
         cpu = self.cpu - before.cpu
         claims = self.claims - before.claims
-        return {
+        row: dict[str, Value] = {
             "tasks/s": round(tasks / (end - before.at)),
             "scheduler, µs a task": round(cpu.scheduler / tasks * 1e6),
             "PostgreSQL, µs a task": round(cpu.postgres / tasks * 1e6),
             "WAL, KiB a task": round((self.wal - before.wal) / tasks / 1024, 2),
-            **(
-                {"claims": int(claims), "ms a claim": round((self.claim_s - before.claim_s) / claims * 1e3, 1)}
-                if claims
-                else {}
-            ),
         }
+        if claims:
+            row |= {"claims": int(claims), "ms a claim": round((self.claim_s - before.claim_s) / claims * 1e3, 1)}
+        return row
 
 
 class Meter:
@@ -80,19 +78,13 @@ class Meter:
 
     def _cpu(self) -> Cpu:
         cpu = self._stack.cpu()
-        times = [psutil.Process(process.pid).cpu_times() for process in self._others]
-        return Cpu(
-            cpu.scheduler + sum(process_times.user + process_times.system for process_times in times), cpu.postgres
-        )
+        return cpu + Cpu(sum(sum(psutil.Process(process.pid).cpu_times()[:2]) for process in self._others), 0.0)
 
 
 IN_HAND = 4_000
 """Leases that all workers of a drain hold together."""
 BATCH = 500
 """Tasks of a submit."""
-_POLL_S = 0.1
-_CONNECTED = "SELECT count(*) FROM workers WHERE connected"
-_QUIET_S = 1.0
 
 
 @asynccontextmanager
@@ -123,9 +115,9 @@ async def waiting_workers(stack: Stack, count: int, targets: Sequence[str] = ())
     async with scenario.noop_workers(stack, count, max(1, IN_HAND // count), targets=targets) as fleet:
         fleet.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
-            while stack.query(_CONNECTED) < count:  # noqa: ASYNC110 - it rings no bell
-                await asyncio.sleep(_POLL_S)
-        await asyncio.sleep(_QUIET_S)  # their first heartbeats
+            while stack.query("SELECT count(*) FROM workers WHERE connected") < count:  # noqa: ASYNC110 - it rings no bell
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)  # their first heartbeats
         yield fleet
 
 

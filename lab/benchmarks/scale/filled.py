@@ -25,8 +25,6 @@ from lab.benchmarks.stack import Stack
 ACCOUNTS = 5
 """Of which the last one has few tasks."""
 _DONE = "accounts.json"
-_FORGET_WORKERS = "DELETE FROM workers"
-"""Those of the case before have the same names, which they hold for two minutes more."""
 
 FILL = {
     "tasks": Size((10_000_000,), (3_000,), "ended tasks; each has left four moves"),
@@ -46,18 +44,11 @@ FILL = {
 def years(sizes: Sizes, tasks: int | None = None) -> Years:
     """Returns what the options ask for; `tasks`: so many instead."""
     count = tasks or sizes.one("tasks")
-    return Years(
-        tasks=count,
-        gone=sizes.one("gone"),
-        contents=min(count, sizes.one("contents")) + sizes.one("gone"),
-        whole=sizes.one("whole"),
-        body=sizes.one("body"),
-        audit=sizes.one("audit"),
-        deliveries=sizes.one("deliveries"),
-        span=timedelta(days=sizes.one("days")),
-        audit_span=timedelta(days=sizes.one("audit-days")),
-        deliveries_span=timedelta(hours=sizes.one("delivery-hours")),
-    )
+    gone, whole, body, audit, deliveries = map(sizes.one, ("gone", "whole", "body", "audit", "deliveries"))
+    contents = min(count, sizes.one("contents")) + gone
+    spans = (timedelta(days=sizes.one("days")), timedelta(days=sizes.one("audit-days")))
+    deliveries_span = timedelta(hours=sizes.one("delivery-hours"))
+    return Years(count, gone, contents, whole, body, audit, deliveries, *spans, deliveries_span)
 
 
 @asynccontextmanager
@@ -65,7 +56,8 @@ async def filled(folder: Path, wanted: Years, **settings: str) -> AsyncIterator[
     place = await fill_folder(folder, wanted)
     async with Stack(place, 0, max_queue_size=str(MAX_PENDING_TASKS), **settings) as stack:
         stack.accounts += await asyncio.to_thread(_accounts, place)
-        await asyncio.to_thread(stack.execute, _FORGET_WORKERS)
+        # Those of the case before have the same names, which they hold for two minutes more.
+        await asyncio.to_thread(stack.rows, "DELETE FROM workers")
         yield stack
 
 

@@ -18,7 +18,6 @@ from lab.benchmarks.scenario import Fleet
 from lab.benchmarks.stack import START_LIMIT, STOP_LIMIT, Stack, environment, scheduler
 from tests.harness.processes import free_port
 
-_SUBMITS = "backlog: submits"
 _DRAINS = "backlog: drains"
 _SHORT = 100_000
 _PAGES_READ = "SELECT blks_read FROM pg_stat_database WHERE datname = current_database()"
@@ -34,7 +33,7 @@ async def measure_backlog(folder: Path, sizes: Sizes, keep: Keep) -> None:
             for waiting in range(0, backlog, sizes.one("step")):
                 values = await load(stack, meter, min(sizes.one("step"), backlog - waiting))
                 size = stack.query("SELECT pg_database_size(current_database())")
-                keep(Row(_SUBMITS, {"waiting before": waiting, **values, "database, MiB": round(size / MIB)}))
+                keep(Row("backlog: submits", {"waiting before": waiting, **values, "database, MiB": round(size / MIB)}))
             async with waiting_workers(stack, 2) as fleet:
                 for _ in range(sizes.one("parts")):
                     if part := min(sizes.one("part"), backlog - fleet.completed):
@@ -67,9 +66,7 @@ BACKLOG = Case(
     measure_backlog,
     {
         "sizes": Size(
-            (20_000, 100_000, 1_000_000, 20_000, 100_000, 10_000_000, 100_000, 20_000),
-            (1_200,),
-            "backlogs, by comma",
+            (20_000, 100_000, 1_000_000, 20_000, 100_000, 10_000_000, 100_000, 20_000), (1_200,), "backlogs, by comma"
         ),
         "step": Size((1_000_000,), (500,), "tasks of a row of submits"),
         "part": Size((600_000,), (300,), "tasks of a row of drains"),

@@ -161,11 +161,7 @@ ROLLUPS = f"""
 """
 
 OF_TASKS = {"tasks": TASKS, "task_payloads": PAYLOADS, "task_labels": LABELS, "task_events": EVENTS}
-TABLES = OF_TASKS | {
-    "contents": CONTENTS,
-    "publish_pool": POOL,
-    "publish_attempts": ATTEMPTS,
-}
+TABLES = OF_TASKS | {"contents": CONTENTS, "publish_pool": POOL, "publish_attempts": ATTEMPTS}
 AFTERWARDS = {
     "counts": COUNTS,
     "rollups": ROLLUPS,

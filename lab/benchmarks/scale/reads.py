@@ -33,8 +33,6 @@ from lab.benchmarks.stack import Stack
 EACH = "reads: each, milliseconds"
 CALLS = "reads: calls, milliseconds"
 PAGES = "reads: pages of the console, milliseconds to the first byte"
-_PENDING = 1_000
-_DEEP_PAGES = 50
 
 Call = Callable[[], Awaitable[object]]
 
@@ -65,7 +63,7 @@ async def _reads(stack: Stack, samples: int) -> AsyncIterator[tuple[str, str, fl
 async def _waiting(stack: Stack) -> AsyncIterator[None]:
     """Some tasks that wait: no worker comes. They are cancelled at the end."""
     async with AsyncContentGenerationClient(stack.target) as client:
-        await client.submit_tasks([{"account_id": stack.accounts[0], "topic": "it waits"}] * _PENDING)
+        await client.submit_tasks([{"account_id": stack.accounts[0], "topic": "it waits"}] * 1_000)
         yield
         await client.bulk_cancel_tasks()
 
@@ -95,6 +93,12 @@ async def _calls_of_tasks(stub: Any, common: int, rare: int) -> dict[str, Call]:
     task_id = page.tasks[-1].task_id
     days = tasks.GetTaskHistoryRequest(resolution=tasks.RESOLUTION_DAY, start_time=_ago(days=365))
     accounts = {"all accounts": 0, "an account": common, "an account with few tasks": rare}
+
+    async def watch() -> None:
+        stream = stub.WatchTasks(tasks.WatchTasksRequest())
+        await stream.read()
+        stream.cancel()
+
     return {
         "GetTask": partial(stub.GetTask, tasks.GetTaskRequest(task_id=task_id)),
         "ListTaskEvents": partial(stub.ListTaskEvents, tasks.ListTaskEventsRequest(task_id=task_id)),
@@ -109,13 +113,13 @@ async def _calls_of_tasks(stub: Any, common: int, rare: int) -> dict[str, Call]:
             for name, fields in _filters(common, rare).items()
         },
         "ListTasks, 50,000 tasks deep": partial(stub.ListTasks, await _deep(stub)),
-        "WatchTasks, the first message": lambda: _first(stub.WatchTasks(tasks.WatchTasksRequest())),
+        "WatchTasks, the first message": watch,
     }
 
 
 async def _deep(stub: Any) -> tasks.ListTasksRequest:
     request = tasks.ListTasksRequest(page_size=1_000)
-    for _ in range(_DEEP_PAGES):
+    for _ in range(50):
         request.page_token = (await stub.ListTasks(request)).next_page_token
     return tasks.ListTasksRequest(page_token=request.page_token)
 
@@ -181,11 +185,6 @@ async def _calls_of_webhooks(stub: Any) -> dict[str, Call]:
         )
         for name, status in statuses.items()
     }
-
-
-async def _first(stream: Any) -> None:
-    await stream.read()
-    stream.cancel()
 
 
 def _ago(**duration: float) -> Timestamp:

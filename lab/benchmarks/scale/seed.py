@@ -16,32 +16,14 @@ from typing import Any, NamedTuple
 import psycopg2
 
 from lab.benchmarks.prose import prose
+from lab.benchmarks.scale import history as past
 from lab.benchmarks.scale.bulk_copy import BulkCopy
-from lab.benchmarks.scale.history import (
-    AFTER_CALLS,
-    AFTERWARDS,
-    AUDIT,
-    COUNT_MORE,
-    DELIVERIES,
-    LATER,
-    OF_TASKS,
-    RESERVE,
-    TABLES,
-    WEBHOOK,
-    History,
-)
+from lab.benchmarks.scale.history import History
 from scheduler_svc.postgres import EmbeddedPostgres
 
-BODIES = 1_000
-"""Different bodies."""
 _SETTINGS = (
-    "wal_level=minimal",
-    "max_wal_senders=0",
-    "autovacuum=off",
-    "maintenance_work_mem=1GB",
-    "work_mem=256MB",
-    "max_wal_size=8GB",
-    "checkpoint_timeout=30min",
+    *("wal_level=minimal", "max_wal_senders=0", "autovacuum=off", "maintenance_work_mem=1GB", "work_mem=256MB"),
+    *("max_wal_size=8GB", "checkpoint_timeout=30min"),
 )
 """Of the server while it is filled: none of them stays."""
 _MILLISECOND = timedelta(milliseconds=1)
@@ -91,23 +73,23 @@ def _fill_tasks(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Yea
         years.tasks, years.gone, 0, begin, end, list(accounts), whole=years.whole, contents=years.contents
     )
     with _bodies(cursor, years.body):
-        for table, query in TABLES.items():
+        for table, query in past.TABLES.items():
             copy.fill(table, query, history._asdict())
-    for step, statement in AFTERWARDS.items():
+    for step, statement in past.AFTERWARDS.items():
         copy.say(step)
         cursor.execute(statement)
 
 
 def _fill_calls(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Years) -> None:
-    cursor.execute(WEBHOOK, {"account": accounts[0]})
+    cursor.execute(past.WEBHOOK, {"account": accounts[0]})
     values = {"accounts": list(accounts), "webhook": cursor.fetchone()[0]}
     for table, query, rows, span in (
-        ("audit_events", AUDIT, years.audit, years.audit_span),
-        ("webhook_deliveries", DELIVERIES, years.deliveries, years.deliveries_span),
+        ("audit_events", past.AUDIT, years.audit, years.audit_span),
+        ("webhook_deliveries", past.DELIVERIES, years.deliveries, years.deliveries_span),
     ):
         end = int(time.time() * 1000)
         copy.fill(table, query, values | {"rows": rows, "begin": end - span // _MILLISECOND, "end": end})
-    cursor.execute(AFTER_CALLS)
+    cursor.execute(past.AFTER_CALLS)
 
 
 @contextmanager
@@ -116,7 +98,7 @@ def _bodies(cursor: Any, length: int) -> Iterator[None]:
     chance = random.Random(3)
     cursor.execute("CREATE TABLE seed_bodies (id integer PRIMARY KEY, body text NOT NULL)")
     try:
-        bodies = [prose(chance, length) for _ in range(BODIES)]
+        bodies = [prose(chance, length) for _ in range(1_000)]
         cursor.execute("INSERT INTO seed_bodies SELECT n - 1, b FROM unnest(%s) WITH ORDINALITY AS u(b, n)", (bodies,))
         yield
     finally:
@@ -127,10 +109,10 @@ def write_more(dsn: str, tasks: int, accounts: Sequence[int]) -> None:
     """Adds so many ended tasks of the last minutes to a database in use, without contents, as a scheduler would."""
     end = int(time.time() * 1000) - 200_000
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
-        cursor.execute(RESERVE, {"moves": 4 * tasks})
+        cursor.execute(past.RESERVE, {"moves": 4 * tasks})
         (moves,) = cursor.fetchall()[0]
-        history = History(tasks, LATER, moves, end - 400_000, end, list(accounts), whole=tasks)
-        for table, query in OF_TASKS.items():
+        history = History(tasks, past.LATER, moves, end - 400_000, end, list(accounts), whole=tasks)
+        for table, query in past.OF_TASKS.items():
             cursor.execute(f"INSERT INTO {table} {query}", history._asdict())
-        cursor.execute(COUNT_MORE, history._asdict())
+        cursor.execute(past.COUNT_MORE, history._asdict())
         connection.commit()

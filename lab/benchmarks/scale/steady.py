@@ -18,22 +18,15 @@ from lab.benchmarks.scenario import Fleet
 from lab.benchmarks.stack import Cpu, Stack
 
 MIB = 2**20
-HOUR_S = 3600.0
 SAMPLES = "steady load: each interval"
 TABLES = "steady load: tables, MiB"
 INDEXES = "steady load: indexes, MiB"
 DRIFT = "steady load: after twice the retention, until the end"
 COUNTS = "steady load: counts"
-_WORKERS = 2
-_DEPTH = 100
-_POLL_S = 0.2
-_SHOWN_FROM = 1.0
-_DELETED = "ended tasks deleted"
 _SIZES_OF_TABLES = """
     SELECT relname, pg_total_relation_size(oid) - pg_indexes_size(oid), pg_indexes_size(oid)
     FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname
 """
-_DEAD = "SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables"
 _OLDEST_S = """
     SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8
     FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'
@@ -42,8 +35,6 @@ _OLDEST_S = """
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """At one moment; bytes of the tables and of their indexes."""
-
     at: float
     completed: int
     cpu: Cpu
@@ -63,7 +54,7 @@ class Sample:
             cpu=stack.cpu(),
             wal=stack.wal(),
             rss=stack.rss(),
-            dead=stack.query(_DEAD),
+            dead=stack.query("SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables"),
             oldest_s=stack.query(_OLDEST_S),
             tables={name: table for name, table, _ in sizes},
             indexes={name: index for name, _, index in sizes},
@@ -99,11 +90,14 @@ def percentile(ordered: Sequence[float], of: int) -> float:
 def drift(seconds: Sequence[float], series: Mapping[str, Sequence[float]]) -> Iterator[Row]:
     """Yields a row for each figure that reaches 1; none of fewer than two samples."""
     for name, values in series.items() if len(seconds) > 1 else ():
-        if max(values) >= _SHOWN_FROM:
+        if max(values) >= 1.0:
             ends = {"first": values[0], "last": values[-1], "least": min(values), "most": max(values)}
-            slope = statistics.linear_regression(seconds, values).slope * HOUR_S
+            slope = statistics.linear_regression(seconds, values).slope * 3600.0
             rounded = {end: round(value, 1) for end, value in ends.items()}
-            yield Row(DRIFT, {"what": name, **rounded, "slope an hour": round(slope, 2)})
+            yield Row(
+                "steady load: after twice the retention, until the end",
+                {"what": name, **rounded, "slope an hour": round(slope, 2)},
+            )
 
 
 async def measure(folder: Path, sizes: Sizes, keep: Keep) -> None:
@@ -111,7 +105,7 @@ async def measure(folder: Path, sizes: Sizes, keep: Keep) -> None:
     retention = f"{sizes.one('retention')}s"
     async with (
         fresh(Options(folder), retention=retention, content_retention=retention) as stack,
-        scenario.noop_workers(stack, _WORKERS, _DEPTH, timed=True) as fleet,
+        scenario.noop_workers(stack, 2, 100, timed=True) as fleet,
         _loader(stack, sizes) as loader,
     ):
         fleet.go()
@@ -177,12 +171,12 @@ def _left_and_deleted(stack: Stack, submitted: int) -> tuple[int, int]:
     deadline = time.monotonic() + 10
     while True:
         remaining = stack.query("SELECT count(*) FROM tasks WHERE status = 4")
-        deleted = sum(event["count"] for event in stack.logged("retention") if event["event"] == _DELETED)
+        deleted = sum(event["count"] for event in stack.logged("retention") if event["event"] == "ended tasks deleted")
         if remaining + deleted == submitted:
             return remaining, deleted
         if time.monotonic() > deadline:
             raise scenario.WrongCounts(f"of {submitted} tasks {remaining} are left and {deleted} were deleted")
-        time.sleep(_POLL_S)
+        time.sleep(0.2)
 
 
 CASE = Case(

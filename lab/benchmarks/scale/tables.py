@@ -16,10 +16,11 @@ from lab.benchmarks.scale.filled import FILL_CASE
 from lab.benchmarks.scale.steady import CASE
 from lab.benchmarks.scale.years import BACKUP, CLEANUP, RETENTION
 
-_GROWTH = (CASE, growth.BACKLOG, growth.WORKERS, accounts.CASE, growth.SCHEDULERS)
-_YEARS = (FILL_CASE, CLEANUP, reads.CASE, BACKUP, RETENTION)
-
-CASES: dict[str, Case] = {case.name: case for case in (*_GROWTH, *_YEARS)}
+_CASES = (
+    *(CASE, growth.BACKLOG, growth.WORKERS, accounts.CASE, growth.SCHEDULERS),
+    *(FILL_CASE, CLEANUP, reads.CASE, BACKUP, RETENTION),
+)
+CASES: dict[str, Case] = {case.name: case for case in _CASES}
 
 
 def part(kept: Path) -> Part:
@@ -28,7 +29,6 @@ def part(kept: Path) -> Part:
 
 PAGE = part(Path("lab/benchmarks/results/scale.jsonl"))
 _EVERY = {title: every for case in CASES.values() for title, every in case.every.items()}
-_NONE = "–"
 
 
 def tables(kept: Kept) -> str:
@@ -47,7 +47,7 @@ def line(row: Row) -> str:
 
 def _titled(title: str, rows: Sequence[Row]) -> str:
     columns = list(dict.fromkeys(column for row in rows for column in row.values))
-    cells = ([cell(row.values[column]) if column in row.values else _NONE for column in columns] for row in rows)
+    cells = ([cell(row.values[column]) if column in row.values else "–" for column in columns] for row in rows)
     return f"**{title}**\n\n{table(columns, cells)}"
 
 

@@ -26,16 +26,11 @@ from lab.benchmarks.stack import Stack
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.process import installed
 
-TO_WORKER = "submit to worker"
-_WORKERS = 2
-_DEPTH = 100
-_SETTLE_S = 10.0
-
-SIZES = {
+SIZES = FILL | {
     "alone": Size((60,), (1,), "seconds of the load alone"),
     "pace": Size((100,), (10,), "percent of the usual calls a second"),
 }
-"""Of such a load."""
+"""Of such a load, on a filled database."""
 
 Latencies = dict[str, list[float]]
 """Milliseconds by what takes them, the smallest first."""
@@ -48,12 +43,12 @@ class Load(NamedTuple):
     fleet: Fleet
 
     async def take(self) -> Latencies:
-        times = await self.caller.ask() | {TO_WORKER: self.fleet.take_waits_ms()}
+        times = await self.caller.ask() | {"submit to worker": self.fleet.take_waits_ms()}
         return {call: sorted(ms) for call, ms in times.items()}
 
     async def alone(self, seconds: float) -> Latencies:
         """Those of so many seconds, once it has run for a while."""
-        await asyncio.sleep(min(seconds, _SETTLE_S))
+        await asyncio.sleep(min(seconds, 10.0))
         await self.take()
         await asyncio.sleep(seconds)
         return await self.take()
@@ -66,7 +61,7 @@ async def steady_load(stack: Stack, sizes: Sizes) -> AsyncIterator[Load]:
         await asyncio.to_thread(stack.warm_wal)
     options = {"accounts": stack.accounts, "pace": sizes.one("pace")}
     async with (
-        scenario.noop_workers(stack, _WORKERS, _DEPTH, timed=True) as fleet,
+        scenario.noop_workers(stack, 2, 100, timed=True) as fleet,
         Child("benchmarks.callers.call_steadily", stack.folder, "caller", target=stack.target, **options) as caller,
     ):
         fleet.go()
@@ -134,8 +129,7 @@ BACKUP = Case(
     "A backup of many tasks beside a steady load.",
     "6 minutes after the fill",
     measure_backup,
-    FILL
-    | SIZES
+    SIZES
     | {
         "tasks": Size((1_000_000,), (3_000,), "ended tasks"),
         "contents": Size((1_000_000,), (3_000,), "the newest so many have their contents"),
@@ -146,7 +140,6 @@ BACKUP = Case(
 
 CLEANED_UP = "cleanup: tasks deleted"
 _CLEANUP_TABLES = ("tasks", "task_payloads", "task_labels", "task_events")
-_POLL_S = 1.0
 
 
 async def measure_cleanup(folder: Path, sizes: Sizes, keep: Keep) -> None:
@@ -192,7 +185,7 @@ async def _vacuumed(stack: Stack, counts: dict[str, int], patience: float) -> fl
     """Waits until each of the tables was vacuumed, or for so long; returns how long that was."""
     begin = time.monotonic()
     while any(count == counts[name] for name, count in _vacuums(stack).items()):
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(1.0)
         if time.monotonic() - begin > patience:
             break
     return time.monotonic() - begin
@@ -207,8 +200,7 @@ CLEANUP = Case(
     "CleanupTasks beside a steady load, on a database of many ended tasks.",
     "10 minutes after the fill",
     measure_cleanup,
-    FILL
-    | SIZES
+    SIZES
     | {
         "deleted": Size((1_000_000,), (900,), "tasks that it deletes, twice; not the newest 1,000, which are read"),
         "patience": Size((60,), (1,), "seconds to wait for a vacuum of its tables"),
@@ -233,8 +225,6 @@ _AGES = {
     """,
 }
 """When the youngest row was made that is due, by the setting."""
-_PART = 10
-_QUIET_S = 5.0
 
 
 async def measure_retention(folder: Path, sizes: Sizes, keep: Keep) -> None:
@@ -267,7 +257,7 @@ async def _batches(stack: Stack) -> dict[str, list[tuple[float, int]]]:
     """Returns when each batch was logged and how many rows it has deleted, once no more of them comes."""
     events: list[dict[str, Any]] = []
     while True:
-        await asyncio.sleep(_QUIET_S)
+        await asyncio.sleep(5.0)
         count, events = len(events), await asyncio.to_thread(stack.logged, "retention")
         if len(events) == count:
             break
@@ -281,7 +271,7 @@ async def _batches(stack: Stack) -> dict[str, list[tuple[float, int]]]:
 
 def rates(batches: Sequence[tuple[float, int]]) -> dict[str, Value]:
     """Of all, of the first tenth and of the last tenth; the first batch is when the clock starts."""
-    part = max(2, len(batches) // _PART)
+    part = max(2, len(batches) // 10)
     first, last = batches[:part], batches[-part:]
     return {
         "rows": sum(rows for _, rows in batches),

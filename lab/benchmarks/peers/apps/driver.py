@@ -18,8 +18,6 @@ from lab.benchmarks.peers.apps.peer import Peer, Scene, Tallies
 
 PAUSE_S = (0.005, 0.02)
 """Between two samples of a latency, as in the latency of contentgen."""
-_LATENCY_POLL_S = 0.0005
-_END_POLL_S = 0.005
 
 
 class _Driver:
@@ -47,7 +45,7 @@ class _Driver:
         self._tallies.ready()
         await self._tallies.until(tasks)
         while await self._peer.unfinished():  # noqa: ASYNC110 - a queue rings no bell
-            await asyncio.sleep(_END_POLL_S)
+            await asyncio.sleep(0.005)
         return {"end": time.monotonic()}
 
     async def latencies(self, tasks: int) -> dict[str, Any]:
@@ -58,7 +56,7 @@ class _Driver:
             await asyncio.sleep(random.uniform(*PAUSE_S))
             target, begin = self._tallies.handled + 1, time.monotonic()
             await self.one_by_one(1)
-            await self._tallies.until(target, _LATENCY_POLL_S)
+            await self._tallies.until(target, 0.0005)
             samples.append((self._tallies.last - begin) * 1e3)
         return {"ms": samples}
 

@@ -22,7 +22,6 @@ PLAIN = "plain"
 OURS = "ours"
 """The handler stores a result of 2 KB and a row of the publish pool, in one commit."""
 _PREFIX = "PEERS_"
-_DISTINCT_TASKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +43,14 @@ class Scene:
         return {f"{_PREFIX}{name.upper()}": value for name, value in values.items()}
 
 
-def _tasks() -> list[dict[str, Any]]:
-    chance = random.Random(1)
-    return [{"account_id": number % 4 + 1, **brief(chance)} for number in range(_DISTINCT_TASKS)]
-
-
-_TASKS = _tasks()
+_CHANCE = random.Random(1)
+_TASKS = [{"account_id": number % 4 + 1, **brief(_CHANCE)} for number in range(20)]
 RESULT = prose(random.Random(2), RESULT_BYTES)
 
 
 def task(number: int) -> dict[str, Any]:
     """About 1 KB; `number` tells it from the others."""
-    return {**_TASKS[number % _DISTINCT_TASKS], "number": number}
+    return {**_TASKS[number % len(_TASKS)], "number": number}
 
 
 _FORM = struct.Struct("<dq")

@@ -69,12 +69,9 @@ class ThreadSink:
     """For handlers in threads: a pool of psycopg."""
 
     def __init__(self, url: str, connections: int) -> None:
+        each = {"autocommit": True, "prepare_threshold": 0}
         self._pool = psycopg_pool.ConnectionPool(
-            url,
-            min_size=connections,
-            max_size=connections,
-            open=True,
-            kwargs={"autocommit": True, "prepare_threshold": 0},
+            url, min_size=connections, max_size=connections, open=True, kwargs=each
         )
         self._pool.wait()
 
