@@ -29,7 +29,6 @@ async def slow_messages(peer: Connection) -> None:
 
 
 async def half_handshakes(peer: Connection) -> None:
-    """Says half of a preface, and waits to be cut off."""
     await peer.write(http2.PREFACE[:10])
     await peer.closed(MAX_S)
 
@@ -104,7 +103,6 @@ async def _busy() -> None:
 
 
 async def attack_scheduler(stdin: asyncio.StreamReader, *, port: int, attack: str) -> None:
-    """Attacks the scheduler of this port on loopback, until its stdin ends or its time is over."""
     say(ready=True)
     await stdin.readline()
     if attack == IDLING:

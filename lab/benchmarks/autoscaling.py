@@ -31,7 +31,6 @@ from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker, running_stac
 
 LEASE_TTL = 30.0
 TICK = 0.25
-"""Seconds between two samples."""
 MAX_BURST = 600.0
 """Seconds until a burst has to be done, and all workers gone."""
 
@@ -161,7 +160,6 @@ class Experiment:
         self._began = 0.0
 
     def run(self) -> Outcome:
-        """Runs all bursts, each once the one before is done and no worker is left."""
         self._scheduler.start()
         (event,) = self._scheduler.events("ready")
         client = self._scheduler.client

@@ -78,13 +78,11 @@ class Child:
         self._process.stdin.write(b"go\n")
 
     async def ask(self, **what: object) -> dict[str, Any]:
-        """Its answer to a line of JSON."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps(what).encode() + b"\n")
         return await self.told()
 
     async def told(self) -> dict[str, Any]:
-        """The next thing it says."""
         assert self._process.stdout
         line = await self._process.stdout.readline()
         if not line:

@@ -80,7 +80,6 @@ def run_measurement(measure: Coroutine[Any, Any, int | None], failures: tuple[ty
     expected = (WrongCounts, ChildFailed, NotDurable, TimeoutError, *failures)
 
     async def interruptible() -> int | None:
-        """Each step ends its own processes."""
         task = asyncio.current_task()
         assert task
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

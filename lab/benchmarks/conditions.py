@@ -106,7 +106,6 @@ def _sync_ms(folder: Path) -> float:
 
 
 def _durability(folder: Path) -> dict[str, str]:
-    """Of the product's embedded server with the product's settings."""
     settings = {}
     with (
         EmbeddedPostgres(folder / "postgres") as server,
@@ -122,7 +121,6 @@ def _durability(folder: Path) -> dict[str, str]:
 
 
 def paragraphs(runs: Iterable[Conditions]) -> list[str]:
-    """One for all runs that were on one machine."""
     runs_by_machine: dict[str, list[Conditions]] = {}
     for run in runs:
         runs_by_machine.setdefault(run.machine, []).append(run)

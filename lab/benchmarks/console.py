@@ -52,7 +52,6 @@ class PageTimes(NamedTuple):
     times: list[float]
 
     def part(self, percent: int) -> float:
-        """The time that so many of them are below."""
         return self.times[len(self.times) * percent // 100]
 
 
@@ -129,7 +128,6 @@ async def _page(http: aiohttp.ClientSession, path: str, samples: int) -> PageTim
 
 
 async def _memory(console: Console, http: aiohttp.ClientSession) -> Figure:
-    """Returns what open live pages add to the console's process."""
     process = psutil.Process(console.pid)
     memory = process.memory_info().rss
     async with AsyncExitStack() as open_pages:

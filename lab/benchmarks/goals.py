@@ -22,7 +22,6 @@ class Goal:
     less_is_better: bool = False
 
     def met(self, value: float) -> str:
-        """goal, must or `below must`, whichever `value` reaches."""
         sign = -1 if self.less_is_better else 1
         if sign * value >= sign * self.goal:
             return "goal"
@@ -105,5 +104,4 @@ def _row(figure: Figure) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """Returns a number with three digits at least."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

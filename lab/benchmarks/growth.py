@@ -44,7 +44,6 @@ Told = Callable[[], None]
 
 
 async def of_committers(url: str, committers: int) -> list[Figure]:
-    """The three ways in turn, several times, on the database of this URL."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     notifier = Notifier(PgNotifier(engine), "benchmark")
     notifier.start()
@@ -135,7 +134,6 @@ R = TypeVar("R")
 
 @contextmanager
 def _filled(url: str, statement: str, count: int) -> Iterator[Database]:
-    """The database of this URL, filled past the scheduler."""
     engine = make_engine(url, 1, hot=True)
     with engine.connect() as connection:
         connection.execute(sa.text(statement), {"count": count})

@@ -18,8 +18,6 @@ END = "<!-- the end of what is made -->"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part that `command` writes."""
-
     command: str
 
     @property

@@ -21,7 +21,6 @@ def tasks(account_ids: list[int]) -> Iterator[pb.SubmitTaskRequest]:
 
 
 def stamp(request: pb.SubmitTaskRequest) -> None:
-    """Notes on a task when it is submitted."""
     request.keywords = f"{time.monotonic():.6f}"
 
 

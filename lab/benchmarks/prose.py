@@ -10,7 +10,6 @@ _WORDS = ("queue", "lease", "worker", "article", "topic", "draft", "season", "ma
 
 
 def prose(chance: random.Random, size: int) -> str:
-    """About `size` bytes of it."""
     words: list[str] = []
     while size > 0:
         words.append(chance.choice(_WORDS))

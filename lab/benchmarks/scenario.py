@@ -12,7 +12,6 @@ from lab.benchmarks.child import Child
 from lab.benchmarks.stack import Cpu, Stack
 
 PATIENCE_S = 900.0
-"""How long any one load or drain may take."""
 
 _COMPLETES_ALL = "benchmarks.workers.complete_all"
 _COUNTS = """

@@ -76,7 +76,6 @@ class Stack:
                 self.accounts.append(response.account.account_id)
 
     def cpu(self) -> Cpu:
-        """Returns what the scheduler, and what all of PostgreSQL's processes have used so far."""
         scheduler = psutil.Process(self._scheduler.pid)
         times = scheduler.cpu_times()
         # A server process that has ended is in its parent's children; the scheduler's own children live on.
@@ -123,7 +122,6 @@ class Stack:
         return self.rows(statement)[0][0]
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Returns all rows of a statement, asked past the scheduler."""
         with contextlib.closing(psycopg2.connect(self.dsn)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -132,7 +130,6 @@ class Stack:
 
 
 def environment(data: Path, **settings: str) -> dict[str, str]:
-    """Returns the variables of a scheduler with its data in this folder, and these settings."""
     return {
         "CONTENTGEN_DATA_DIR": str(data),
         "CONTENTGEN_LOG_FORMAT": "json",

@@ -80,7 +80,6 @@ class QuickWorker(LeaseStream):
             yield message
 
     def complete(self, leases: Sequence[pb.AssignedLease], result: pb.Result) -> None:
-        """Reports each as accepted, processing and completed, all in one message."""
         request = self.next_report()
         for lease in leases:
             key = {"lease_id": lease.lease_id, "attempt": lease.attempt}

@@ -23,7 +23,6 @@ _NOT_KEPT = ("postgres", "assets", "worker-??", "runs", "chaos-creator")
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit status: 0 where no promise was broken, else 1."""
     choices = options.read(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # services are no children that would end with us
     _say(f"seed {choices.seed}, {choices.seconds:g} s of faults; to repeat them: {choices.command}")

@@ -42,7 +42,6 @@ class Result:
     came_up_late: Mapping[str, int]
     """How often services ended before they served, for instance since PostgreSQL was away."""
     missed: int
-    """Faults of the plan whose victim was not there."""
     stood_still: int
     """How often PostgreSQL stood still after a fault, until it was ended for it."""
 

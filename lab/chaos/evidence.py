@@ -84,7 +84,6 @@ class Scheduled:
     schedule_id: int
     account_id: int
     begin: float
-    """When it was created."""
     until: float
     jitter: float
     """Seconds by which a tick's task may come later."""
@@ -133,8 +132,6 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that was done to a victim."""
-
     kind: str
     """One of `KILL`, `FREEZE`, `DISK_FULL`, or whatever else the campaign does."""
     victim: str
@@ -166,8 +163,6 @@ class HealthSeen:
 
 @dataclass(frozen=True, slots=True)
 class StoredTask:
-    """A task as it stands in the database."""
-
     task_id: str
     account_id: int
     status: Status
@@ -185,8 +180,6 @@ class StoredTask:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One move of a task's history."""
-
     previous: Status
     status: Status
     time: float
@@ -199,14 +192,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """A row of `contents`."""
-
     content_id: int
     task_id: str
     account_id: int
     body_sha256: str
     run: str | None
-    """The UUID in its body."""
     review_status: str = "approved"
     assets: tuple[str, ...] = ()
     """The SHA-256 of each file that it names, in order; empty for what was left out."""
@@ -214,8 +204,6 @@ class StoredContent:
 
 @dataclass(frozen=True, slots=True)
 class StoredTick:
-    """A task that a tick of a schedule made."""
-
     task_id: str
     schedule_id: int
     time: float
@@ -242,8 +230,6 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredTask:
-    """A task as GetTask shows it."""
-
     status: Status
     account_id: int
     topic_sha256: str
@@ -251,8 +237,6 @@ class AnsweredTask:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the API says at the end."""
-
     tasks: Mapping[str, AnsweredTask]
     """Of those that were asked for; a task that is missing was NOT_FOUND."""
     counts: Mapping[int, Mapping[str, int]]
@@ -269,8 +253,6 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Journals:
-    """What was journaled while it happened."""
-
     runs: Sequence[Run] = ()
     submits: Sequence[Submit] = ()
     unsure: Sequence[Unsure] = ()
@@ -297,8 +279,6 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that is compared."""
-
     journals: Journals
     stored: Stored
     answers: Answers

@@ -30,8 +30,6 @@ _LAST_BEAT = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Durations in seconds, and how many there are."""
-
     n: int
     p50: float
     p99: float
@@ -53,7 +51,6 @@ class Figures:
     tasks: Mapping[str, int]
     """Acknowledged tasks by what became of them."""
     faults: Mapping[str, int]
-    """By kind."""
     runs: int
     lost: int
     """Acknowledged tasks that are not in the database."""
@@ -128,7 +125,6 @@ def figures(evidence: Evidence) -> Figures:
 
 
 def _duplicates(runs: Iterable[Run]) -> int:
-    """Returns how many results were given beyond the first of each task."""
     counts = Counter(run.task_id for run in runs if run.given)
     return counts.total() - len(counts)
 

@@ -63,7 +63,6 @@ class Clock:
         return {"PYTHONPATH": str(self._file.parent), _CLOCK: str(self._file)}
 
     def set(self, seconds: int) -> None:
-        """Sets the clock that far ahead of the machine's, or behind it if negative."""
         with self._file.open("r+" if self._file.exists() else "w") as file:
             file.write(f"{seconds:+020d}")
 
@@ -145,7 +144,6 @@ class Fleet(Deployment):
 
 
 def _stop(node: Node) -> list[str]:
-    """Returns what went wrong as the service was told to end."""
     if not node.alive:
         return [f"{node.name} does not run (status {node.service.exit_status})"]
     try:
@@ -157,7 +155,6 @@ def _stop(node: Node) -> list[str]:
 
 
 def write_creator(folder: Path) -> Path:
-    """Returns the campaign's CLI as a program of its own in `folder`."""
     program = folder / "chaos-creator"
     source = Path(creator.__file__).read_text()
     program.write_text(f"#!{os.path.realpath(sys.executable)} -IS\n{source}")

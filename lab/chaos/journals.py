@@ -14,12 +14,9 @@ from lab.chaos.evidence import CREATOR_JOURNAL, JOURNAL, Journals, Record, Run
 _KINDS: dict[str, type[Record]] = {
     field: get_args(hint)[0] for field, hint in get_type_hints(Journals).items() if field != "runs"
 }
-"""By field of `Journals`."""
 
 
 class Appender:
-    """Appends to one journal; any number of threads may."""
-
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
@@ -61,7 +58,6 @@ def _record(kind: type[Record], line: dict[str, Any]) -> Record:
 
 
 def _runs(lines: Iterator[dict[str, Any]]) -> list[Run]:
-    """Returns the runs in the order of their starts."""
     runs: dict[str, Run] = {}
     for line in lines:
         event, name, last = line.pop("event"), line["run"], line["boottime"]

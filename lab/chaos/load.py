@@ -33,7 +33,6 @@ class Load(Callers):
         """`rate` is in submits a second, about, of all clients; while `busy`, none is made."""
         super().__init__(target)
         self.submitted = 0
-        """Tasks that were acknowledged."""
         self._journal = journal
         self._seed = seed
         self._pause = _CLIENTS / rate
@@ -100,7 +99,6 @@ class Load(Callers):
 
 
 def _changed(client: ContentGenerationClient, task_id: str, action: str) -> bool:
-    """Returns whether the task could be cancelled or retried."""
     try:
         return client.retry_task(task_id) if action == "retry" else client.cancel_task(task_id, action == "force")
     except InvalidStateException:

@@ -171,7 +171,6 @@ class Receiver:
         self._server.server_close()
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
-        """Returns the status that answers a request."""
         try:
             message = self._signer.verify(body, headers)
         except standardwebhooks.WebhookVerificationError as error:

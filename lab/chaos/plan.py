@@ -21,8 +21,6 @@ _MAX_GAP = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of fault."""
-
     name: str
     weight: float
     """How often it is chosen, beside the others."""
@@ -32,7 +30,6 @@ class Kind:
     longest: float
     """Seconds that it lasts: until what was killed is started again, what was frozen thaws, what was full is empty."""
     does: str
-    """What it does, for people."""
     needs_disks: bool = False
 
 
@@ -89,14 +86,11 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of a plan."""
-
     at: float
     """Seconds after the begin."""
     kind: str
     victim: str
     duration: float
-    """Seconds."""
     salt: int
     """For what the fault itself has to choose, such as a backend."""
 

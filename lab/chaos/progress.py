@@ -36,7 +36,6 @@ class Progress:
     ) -> None:
         """`seconds`: how long the campaign takes, about."""
         self.open_tasks = 0
-        """As last seen."""
         self._leases = 0
         self._completed = 0
         self._database = database
@@ -54,7 +53,6 @@ class Progress:
         return self.look() and not self.open_tasks and not self._leases
 
     def look(self) -> bool:
-        """Returns whether the database could be asked."""
         rows = self._rows(_COUNTS)
         if rows:
             self.open_tasks, self._leases, self._completed = rows[0]

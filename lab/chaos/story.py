@@ -51,7 +51,6 @@ def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (
 
 
 def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
-    """Returns an attempt that went well."""
     source = attempt, worker
     return [
         move(S.PENDING, S.SUBMITTED, begin, by=source),
@@ -61,7 +60,6 @@ def completed(begin: float, attempt: int, worker: str, end: float) -> list[Event
 
 
 def lost(begin: float, attempt: int, worker: str, end: float) -> list[Event]:
-    """Returns an attempt that was lost with its worker."""
     source = attempt, worker
     return [
         move(S.PENDING, S.SUBMITTED, begin, by=source),
@@ -194,7 +192,6 @@ def let_go(*faults: Fault) -> Evidence:
 
 
 def with_twin(name: str) -> Evidence:
-    """One request_id has two tasks."""
     twin = replace(TASKS[name], task_id="twin")
     return stored(tasks={**TASKS, "twin": twin}, events={**EVENTS, "twin": EVENTS[name]})
 
@@ -232,7 +229,6 @@ def scheduled(*ticks: StoredTick) -> Evidence:
 
 
 def subscribed(received: Sequence[Received]) -> Evidence:
-    """There was a webhook for all events."""
     return journaled(subscribed=[Subscribed(1)], received=received)
 
 

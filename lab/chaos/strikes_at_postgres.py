@@ -22,7 +22,6 @@ Processes = Sequence[psutil.Process]
 
 
 def _kill(selector: Callable[[Processes, random.Random], Processes]) -> Strike:
-    """Kill -9 to those of PostgreSQL's processes that are chosen."""
 
     def strike(scene: Scene, fault: Fault) -> Iterator[None]:
         victims = selector(scene.database.processes(), random.Random(fault.salt))
@@ -37,7 +36,6 @@ def _kill(selector: Callable[[Processes, random.Random], Processes]) -> Strike:
 
 
 def _backend(processes: Processes, chance: random.Random) -> Processes:
-    """One that serves a scheduler."""
     serving = [process for process in processes[1:] if "contentgen contentgen" in title_of(process)]
     return [chance.choice(serving)] if serving else []
 
@@ -138,7 +136,6 @@ def _disk_full(scene: Scene, fault: Fault) -> Iterator[None]:
 
 
 def _everything_kill(scene: Scene, fault: Fault) -> Iterator[None]:
-    """Schedulers, workers, guards, CLIs and PostgreSQL, within milliseconds."""
     processes = belonging_to(scene.fleet.folder)
     scene.note(fault, KILL, *_everybody(scene.fleet))
     kill_as_one(processes, lambda: belonging_to(scene.fleet.folder))

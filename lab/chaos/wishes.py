@@ -69,7 +69,6 @@ class Wish:
 
 
 def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> Wish:
-    """Returns a task, chosen with `chance` alone."""
     mode = chance.choices(list(_MODES), list(_MODES.values()))[0]
     longest = _MAX_IN_TIME if mode == "hang" else _MAX_RUN
     options = {

@@ -91,7 +91,6 @@ class Cluster(Deployment):
         return [f"{node.name} is not well" for node in nodes if not _is_well(node, reading)]
 
     def scale(self, workers: int) -> None:
-        """Starts workers, or lets the last ones drain."""
         staying = self.staying
         for worker in staying[workers:]:
             worker.leaves = True
@@ -130,7 +129,6 @@ class Cluster(Deployment):
         self._keep_up(exits)
 
     def _make_scheduler(self, number: int) -> tuple[Scheduler, int]:
-        """Returns it with the port of its probes."""
         probes = free_port()
         scheduler = self.scheduler(
             f"scheduler-{number}",
@@ -207,7 +205,6 @@ class Cluster(Deployment):
 
 
 def _probes(nodes: Sequence[Node]) -> dict[str, int]:
-    """Returns the ports of their metrics, by name."""
     return {node.name: node.probes for node in nodes if node.probes is not None}
 
 

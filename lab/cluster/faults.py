@@ -31,7 +31,6 @@ class Fault:
     undo: Callable[[], None]
     began: float
     due: float
-    """When it is undone by itself."""
     go_on: Callable[[], None]
     """Does it again and again meanwhile."""
     alerts: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -55,12 +54,9 @@ def _course(conditions: Iterator[Condition]) -> Iterator[None]:
 
 
 class Faults:
-    """The faults of a run, and the steps that cause them."""
-
     def __init__(self, cluster: Cluster, load: Load, down: float, say: Callable[[str], None]) -> None:
         self.all: list[Fault] = []
         self.restarts = 0
-        """Of `roll`."""
         self.missed: list[str] = []
         """Why steps could not be done, or did not come to what they waited for."""
         self._cluster = cluster

@@ -20,8 +20,6 @@ class CommandError(ValueError):
 
 
 class Command(NamedTuple):
-    """A step."""
-
     usage: str
     does: str
     victims: frozenset[str] = frozenset()

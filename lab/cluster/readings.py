@@ -29,15 +29,12 @@ PATIENCE = 1.0
 
 
 class Alert(NamedTuple):
-    """One that is pending or fires."""
-
     name: str
     instance: str
     """The process that it is about; empty: several."""
     state: str
     severity: str
     runbook: str
-    """The page's path."""
 
     @property
     def fires(self) -> bool:
@@ -104,7 +101,6 @@ class Reading:
     taken: float = 0.0
     """When it was begun, by the monotonic clock."""
     samples: Mapping[str, Samples] = field(default_factory=dict)
-    """By process."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Tasks a second, by process."""
     alerts: Sequence[Alert] | None = None

@@ -89,7 +89,6 @@ class Run:
         view.say(f"in another shell: . {cluster.surroundings}")
 
     def _go_on(self, scene: Scene, key: Key) -> None:
-        """Until q, a signal, or the end of script and duration."""
         began = time.monotonic()
         scene.faults.do(self._options.script)
         while not self._interrupts.count and not self._is_over(scene.faults, time.monotonic() - began):

@@ -32,8 +32,6 @@ _SCHEDULERS = "FROM pg_stat_activity WHERE application_name = 'contentgen'"
 
 
 class Database:
-    """One server, which is started again whenever it has gone."""
-
     def __init__(self, root: Path, name: str, max_connections: int) -> None:
         self.name = name
         self.exit_status = None
@@ -64,7 +62,6 @@ class Database:
         return self._server.pid
 
     def url_at(self, port: int) -> str:
-        """By TCP, through a wire."""
         return f"postgresql+psycopg2://{SUPERUSER}@127.0.0.1:{port}/contentgen"
 
     def start(self) -> None:
@@ -106,7 +103,6 @@ class Database:
             return cursor.fetchall()
 
     def processes(self) -> list[psutil.Process]:
-        """Returns the postmaster, then all that it has started."""
         postmaster = process_of(self.pid) if self.pid is not None else None
         return [] if postmaster is None else [postmaster, *children(postmaster.pid, recursive=True)]
 

@@ -29,8 +29,6 @@ _PAUSE, _MAX_PAUSE = 0.5, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A node that has ended without being told to."""
-
     name: str
     status: int | None
     """None: nobody knows it."""
@@ -116,7 +114,6 @@ class Node:
         self.service.signal(signal.SIGTERM)
 
     def guard(self) -> psutil.Process | None:
-        """Returns the guard of a worker; None while it has none."""
         return next(iter(children(self.service.pid or 0)), None)
 
     def revive(self) -> Ended | None:

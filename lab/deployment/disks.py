@@ -49,7 +49,6 @@ class Disk:
         self._resize(self._size)
 
     def unmount(self) -> None:
-        """Takes the disk away, now or once nobody uses it."""
         with contextlib.suppress(OSError):
             _call("umount2", os.fsencode(self._folder), 2)  # MNT_DETACH
 

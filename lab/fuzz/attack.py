@@ -41,8 +41,6 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a call ended, as the caller sees it."""
-
     code: grpc.StatusCode | None
     """None where it did not end in time."""
     details: str = ""

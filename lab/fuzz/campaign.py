@@ -31,7 +31,6 @@ from tests.harness.scheduling import ALWAYS
 Job = Callable[[], Tally]
 """To be done in another process: a partial of a function of a module."""
 TARGETS = (*every_path(), hostile_worker.TARGET, hostile_scheduler.TARGET, *INPUTS, cases.TARGET)
-"""All that can be attacked, by name."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ class Plan:
         return not self.only or name.endswith(self.only)
 
     def unknown(self) -> list[str]:
-        """Wanted targets that there are none of."""
         return [suffix for suffix in self.only if not any(name.endswith(suffix) for name in TARGETS)]
 
 
@@ -83,7 +81,6 @@ def call_jobs(plan: Plan, services: Services, known: Callable[[], Known]) -> Ite
 
 
 def peer_jobs(plan: Plan, services: Services) -> Iterator[Job]:
-    """A hostile scheduler, beside hostile workers."""
     if plan.lies:
         yield partial(lie, plan.seed, plan.lies)
     for numbers in _stretches(plan.sessions, 25):
@@ -124,7 +121,6 @@ class Campaign:
         self._told: set[str] = set()
         self.tally = Tally()
         self._seconds: dict[str, float] = {}
-        """How long each part took."""
         self._memory: dict[str, tuple[float, float]] = {}
         """MiB of each process after the warm-up and at the end."""
         self._honest: list[float] = []

@@ -32,7 +32,6 @@ class Who(StrEnum):
     STRANGER = "stranger"
     """A token that nobody knows."""
     NOBODY = "nobody"
-    """No token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +67,10 @@ def random_of(target: str, seed: int, number: int) -> random.Random:
 
 
 UNKNOWN = ("/contentgen.v1.TaskService/NoSuchRpc", "/no.such.Service/Rpc", "/x")
-"""Paths that lead nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """An RPC by its path, `/package.Service/Method`."""
-
     path: str
     method: MethodDescriptor
     contract: bool
@@ -120,4 +116,3 @@ _RPCS = (
     ),
 )
 RPCS: dict[str, Rpc] = {rpc.path: rpc for rpc in _RPCS}
-"""By path."""

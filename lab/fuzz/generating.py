@@ -40,7 +40,6 @@ class _Filling:
         self._left_out = source.choice((0.0, 0.1, 0.5))
 
     def fill(self, made: Message, depth: int = 0) -> None:
-        """Sets most fields; of a oneof, one."""
         choices: set[str] = set()
         fields: list[Any] = list(made.DESCRIPTOR.fields)
         self._source.shuffle(fields)
@@ -123,7 +122,6 @@ _WAITS = 0.3
 
 
 def case(rpc_path: str, seed: int, number: int, known: Known) -> Case:
-    """Returns the case of that number of an RPC, or of a path that leads nowhere."""
     source = random_of(rpc_path, seed, number)
     rpc = RPCS.get(rpc_path)
     if rpc is None:

@@ -34,11 +34,9 @@ from worker_svc.session.health import MAX_PAUSE
 TARGET = "hostile scheduler"
 SLOTS = 3
 CONCURRENT_WORKERS = 3
-"""Workers that are deceived at the same time."""
 MESSAGES = 200
 """Of a hostile stream, at most."""
 STREAMS_OF_A_LIFE = 8
-"""Hostile streams between two honest ones."""
 EXPECTED_ERRORS = frozenset(
     {
         "session.ended",
@@ -161,7 +159,6 @@ async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> N
 
 
 async def _one_life(scheduler: HostileScheduler, worker: Worker, lies: Lies) -> None:
-    """Until it has met the truth and was told to end."""
     truth = asyncio.create_task(scheduler.streams.get())
     while not truth.done():
         await asyncio.wait({truth}, timeout=0.5)

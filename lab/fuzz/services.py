@@ -234,7 +234,6 @@ class Honest(_Beside):
 
 
 _EACH = 1.0
-"""Seconds between two rounds."""
 _WITHIN = 30.0
 _ATTACKED_MEANWHILE = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
 """How a submit may end: an account is deactivated again, or has a limit again."""

@@ -48,7 +48,6 @@ class Mutant:
     fenced: bool = True
 
     def explore(self) -> tuple[System[Any], Exploration[Any]]:
-        """Returns the exploration, which ends at the counter-example."""
         with patch.object(self.owner, self.decision, self.instead):
             model = system(self.scenario, fenced=self.fenced)
             return model, explore(model)
@@ -112,7 +111,6 @@ def _deadline_from_newest_state(self: deadlines.HeartbeatLog, heartbeat_number: 
 
 
 def _never_ahead(gained: float, lease_ttl: float) -> bool:
-    """Trusts the database's clock."""
     return False
 
 

@@ -134,7 +134,6 @@ class Process:
     # What it does by itself
 
     def connect(self) -> Hello:
-        """Dials: says hello on a new stream."""
         self.session_number += 1
         self.stream = Stream(HeartbeatLog(self.lease_ttl))
         return Hello(self.session_number, self._held(), tuple(sorted(self.left)))
@@ -311,17 +310,14 @@ class Process:
 
     @property
     def open(self) -> bool:
-        """Whether it has a session, as far as it knows, and runs."""
         return self.awake and self.stream is not None and self.stream.welcomed
 
     @property
     def awake(self) -> bool:
-        """Whether it can do anything."""
         return self.alive and not self.suspended
 
     @property
     def dials(self) -> bool:
-        """Whether it has no stream, and can have one."""
         return self.awake and self.reachable and self.stream is None
 
     @property
@@ -334,7 +330,6 @@ class Process:
 
     @property
     def pauses(self) -> bool:
-        """Whether its breaker lets nothing in."""
         return self.awake and self.breaker.state is CircuitState.OPEN
 
     @property

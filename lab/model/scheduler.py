@@ -113,11 +113,9 @@ class Application:
         _call(tables, lambda: promote_due(transaction(tables)))
 
     def admit(self, tables: Tables) -> None:
-        """The admission loop's transaction for the account."""
         _call(tables, lambda: settle(transaction(tables), ACCOUNT))
 
     def limit(self, tables: Tables, tasks: int) -> None:
-        """UpdateAccount: so many may run at a time."""
         change = AccountChange(max_concurrent_tasks=tasks)
         _call(tables, lambda: update_account(transaction(tables), ACCOUNT, change))
 

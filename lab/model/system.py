@@ -199,7 +199,6 @@ class Model:
         return after, None if not_renewed is None else links.stated(remainder, link.end, message, not_renewed)
 
     def _claims(self, whole: Whole, worker: int) -> Iterator[Edge[Whole]]:
-        """What the replicas that have a worker's streams may claim for it."""
         former, present = whole.former[worker], whole.links[worker]
         if not self.tables(whole).claimable:
             return

@@ -37,7 +37,6 @@ class TaskRecord:
     granted: int = 0
     """The attempt of the newest lease."""
     accepted: list[int] = field(default_factory=list)
-    """The attempts whose results were accepted."""
     superseded: bool = False
     """One of them was not the newest lease then."""
     refused: bool = False

@@ -55,7 +55,6 @@ SHAPES = (
     Shape(2_500, 100, 1, workers=60, slots=2, seconds=0.4),
 )
 RATES = (40.0, 120.0, 250.0)
-"""Single submits a second."""
 PACED_S = 6.0
 FLEETS = (200, 700)
 
@@ -95,7 +94,6 @@ def meter(cell: Cell, *children: Child) -> Callable[[], Used]:
 
 @asynccontextmanager
 async def fleet(cell: Cell, count: int, *, slots: int = 0, seconds: float = 0.0, prefix: str) -> AsyncIterator[Child]:
-    """Real light workers that are ready to connect to all schedulers of the cell."""
     options = {"targets": cell.targets, "count": count, "prefix": prefix, "slots": slots, "seconds": seconds}
     async with Child(_FLEET, cell.folder, prefix, **options) as child:
         yield child

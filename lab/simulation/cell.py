@@ -122,7 +122,6 @@ class Used:
 
     @property
     def others(self) -> float:
-        """Cores that none of these processes used."""
         return max(0.0, self.reading.machine - self.cpu - self.children) / self.reading.at
 
 
@@ -133,15 +132,12 @@ class Paced:
     used: Used
     tasks: int
     rate: float
-    """Submits a second."""
     seconds: list[float]
     """From submit to worker, the least first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """One task after the other on an idle system."""
-
     used: Used
     p50_ms: float
 

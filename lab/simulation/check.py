@@ -108,7 +108,6 @@ async def one_round(above: Path, seed: int) -> list[Compared]:
 
 
 async def _drain(folder: Path) -> _Real:
-    """A load, then its drain."""
     async with Cell(make_folder(folder, "drain-")) as cell:
         await asyncio.to_thread(cell.warm_wal)
         load, drained = await calibration.phase(cell, SHAPE)
@@ -152,7 +151,6 @@ async def _singles(folder: Path, light: int, busy: int) -> list[_Real]:
 
 @asynccontextmanager
 async def _fleet(folder: Path, schedulers: int) -> AsyncIterator[tuple[Cell, Child]]:
-    """Idle workers, connected for a while."""
     async with (
         Cell(make_folder(folder, "fleet-"), schedulers=schedulers) as cell,
         calibration.fleet(cell, WORKERS, prefix="fleet") as child,

@@ -22,7 +22,6 @@ class Costs:
     call: Cpu
     """A SubmitTask or BatchSubmitTasks, beside its tasks and its transaction."""
     task: Cpu
-    """A submitted task."""
     task_ahead: float
     """What of it the scheduler does before the transaction, while another one may run: decoding, checks."""
     submits: Cpu

@@ -129,8 +129,6 @@ def _per_second(used: Used) -> Cpu:
 
 
 class _Counts(NamedTuple):
-    """What a phase had of each thing that has a price."""
-
     calls: float
     tasks: float
     submits: float
@@ -164,7 +162,6 @@ def _ahead(used: Used, tasks: int, task: Cpu) -> float:
 
 
 def _beyond_rest(used: Used, rest: Cpu) -> Cpu:
-    """CPU seconds, without what goes on at rest each second."""
     return used.reading.cpu - rest * used.reading.at
 
 

@@ -101,7 +101,6 @@ class Worker:
         return 0
 
     def heartbeat(self) -> None:
-        """States what it would take and what it has."""
         if self.session is None:
             return
         self._heartbeats += 1

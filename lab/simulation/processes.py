@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
 
 LINE_SAMPLES = 500
-"""Samples that are said in one line."""
 MAX_LEASES = 200
 MAX_CONNECTING = 20
 """First hellos at once; later ones are not bounded."""
@@ -94,8 +93,6 @@ class _Worker:
 
 
 class _Session:
-    """A stream from its welcome to its end."""
-
     def __init__(self, fleet: _Fleet, stream: LeaseStream) -> None:
         self._fleet = fleet
         self._stream = stream

@@ -247,7 +247,6 @@ class Scheduler:
         self._clock.after(SEND_INTERVAL, send)
 
     def _inline_claim(self) -> Callable[[], Process[None]] | None:
-        """Returns the next claim, for the thread that is about to commit a submit."""
         if self._claiming or not any(True for _ in self._capacities):
             return None
         self._claiming = True

@@ -93,7 +93,6 @@ def main(given: Sequence[str]) -> int:
 
 
 def _chosen(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> list[Contender]:
-    """Returns the chosen contenders in the order of the tables."""
     names = [name for name in arguments.peers.split(",") if name]
     if unknown := sorted(set(names) - {contender.key for contender in ALL}):
         parser.error(f"no such peer: {', '.join(unknown)} (there are {', '.join(contender.key for contender in ALL)})")

@@ -48,7 +48,6 @@ class Contender:
 
     @property
     def module(self) -> str:
-        """Of `lab.benchmarks.peers.apps`."""
         return f"with_{self.name}"
 
     @property

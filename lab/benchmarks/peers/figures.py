@@ -95,7 +95,6 @@ PAGE = Part("python -m lab.benchmarks.peers --from lab/benchmarks/results/peers.
 
 
 def tables(kept: Kept) -> str:
-    """Returns what was measured, what it was measured with, and the machine."""
     contenders = [contender for contender in ALL if any(figure.peer == contender.key for figure in kept.figures)]
     medians = table(_HEAD, (_row(kept, contender) for contender in contenders))
     return "\n\n".join((medians, _settings(kept.runs, contenders), *_conditions(kept)))

@@ -26,7 +26,6 @@ from lab.benchmarks.scenario import WrongCounts
 from lab.benchmarks.stack import Stack
 
 PATIENCE_S = 180.0
-"""How long any one load, drain or series of samples may take."""
 ROOT = Path(__file__).parents[3]
 
 
@@ -42,8 +41,6 @@ class _Driver(Child):
 
 
 class Step:
-    """A peer on fresh servers, with nothing enqueued."""
-
     def __init__(self, contender: Contender, python: Path, scene: Scene, driver: Child) -> None:
         self._contender = contender
         self._python = python
@@ -55,7 +52,6 @@ class Step:
             return await self._driver.ask(do=do, tasks=tasks)
 
     async def enqueue(self, do: str, tasks: int) -> float:
-        """Returns how many tasks a second are enqueued."""
         answer = await self.ask(do, tasks)
         return tasks / float(answer["end"] - answer["begin"])
 

@@ -73,7 +73,6 @@ async def _accepts(port: int, folder: Path) -> None:
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
-    """Ends it: TERM, then KILL."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:

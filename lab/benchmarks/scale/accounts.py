@@ -107,7 +107,6 @@ _FEW = 4
 
 
 async def measure(folder: Path, sizes: Sizes, keep: Keep) -> None:
-    """Each number of accounts; many of them beside a capped one, too."""
     for accounts in sizes.all("counts"):
         for capped in (0, sizes.one("capped")) if accounts > _FEW else (0,):
             await _measured(folder, sizes, accounts, capped, keep)
@@ -147,7 +146,6 @@ async def _capped(stack: Stack, tasks: int, cap: int) -> int:
 
 
 async def _made(stack: Stack, count: int) -> dict[int, int]:
-    """Returns the weights of so many new accounts, which the next load is for."""
     places = asyncio.Semaphore(32)
     async with aio.insecure_channel(stack.target) as channel:
         stub = AccountServiceStub(channel)

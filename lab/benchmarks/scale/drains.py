@@ -54,8 +54,6 @@ class Reading:
 
 
 class Meter:
-    """Reads a stack, and the metrics of its scheduler on this port."""
-
     def __init__(self, stack: Stack, port: int) -> None:
         self._stack = stack
         self._ports = [port]
@@ -84,7 +82,6 @@ class Meter:
 IN_HAND = 4_000
 """Leases that all workers of a drain hold together."""
 BATCH = 500
-"""Tasks of a submit."""
 
 
 @asynccontextmanager
@@ -99,7 +96,6 @@ async def warm(folder: Path, sizes: Sizes, **settings: str) -> AsyncIterator[tup
 
 
 async def load(stack: Stack, meter: Meter, tasks: int) -> dict[str, Value]:
-    """Submits so many in batches; a row."""
     start = await meter.read()
     span = await scenario.load(stack, tasks, batch=min(BATCH, tasks), in_flight=IN_FLIGHT)
     row = (await meter.read()).used(start, tasks, start.at + span.end - span.begin)

@@ -38,7 +38,6 @@ FILL = {
     "audit-days": Size((399,), (399,), "days over which the audit events are spread; they are kept for 400"),
     "delivery-hours": Size((48,), (48,), "hours over which the deliveries are spread; they are kept for 72"),
 }
-"""The sizes of a database."""
 
 
 def years(sizes: Sizes, tasks: int | None = None) -> Years:
@@ -124,7 +123,6 @@ def sizes_of(stack: Stack, names: Sequence[str]) -> list[TableSize]:
 
 
 def sizes_at(stack: Stack, title: str, when: str, names: Sequence[str]) -> Row:
-    """Returns a row of how large these tables are then, with their indexes."""
     sizes = sizes_of(stack, names)
     tables = {f"`{size.name}`, MiB": round((size.table + size.indexes) / MIB) for size in sizes}
     dead, vacuums = sum(size.dead for size in sizes), sum(size.vacuums for size in sizes)
@@ -132,7 +130,6 @@ def sizes_at(stack: Stack, title: str, when: str, names: Sequence[str]) -> Row:
 
 
 async def measure_fill(folder: Path, sizes: Sizes, keep: Keep) -> None:
-    """A row for each table that grows."""
     async with filled(folder, years(sizes)) as stack:
         for size in await asyncio.to_thread(sizes_of, stack, _GROWING):
             values: dict[str, Value] = {"table": size.name, "rows": size.rows, "MiB": round(size.table / MIB)}

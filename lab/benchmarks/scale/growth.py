@@ -118,7 +118,6 @@ WORKERS = Case(
 
 
 async def measure_schedulers(folder: Path, sizes: Sizes, keep: Keep) -> None:
-    """A drain and a row end to end for each number of schedulers."""
     tasks = sizes.one("tasks")
     for count in sizes.all("counts"):
         async with warm(folder, sizes) as (stack, meter):

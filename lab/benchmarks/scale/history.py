@@ -51,7 +51,6 @@ _KEYS = """
 
 
 def _tasks(numbers: str, extra: str = "") -> str:
-    """Tasks of these numbers `n`, with what follows from a number."""
     fields = _KEYS.format(numbers=numbers, extra=extra, rare=RARE)
     return fields.replace("SELECT n,", f"SELECT {extra} n,", 1)
 
@@ -173,7 +172,6 @@ AFTERWARDS = {
         UPDATE search_index SET indexed_to = (SELECT max(content_id) FROM contents)
     """,
 }
-"""What follows from the tables."""
 
 
 AUDIT = """

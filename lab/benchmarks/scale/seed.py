@@ -40,7 +40,6 @@ class Years(NamedTuple):
     whole: int
     """The oldest so many tasks have their moves, and the oldest so many contents were published."""
     body: int
-    """Bytes of a body."""
     audit: int
     deliveries: int
     span: timedelta
@@ -56,7 +55,6 @@ def seed(folder: Path, accounts: Sequence[int], years: Years, say: Callable[[str
 
 
 def fill(copy: BulkCopy, accounts: Sequence[int], years: Years) -> None:
-    """The same of a database that runs."""
     with closing(psycopg2.connect(copy.dsn)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         _fill_tasks(copy, cursor, accounts, years)

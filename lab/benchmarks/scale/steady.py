@@ -125,7 +125,6 @@ def _loader(stack: Stack, sizes: Sizes) -> Child:
 
 
 async def _sampled(stack: Stack, fleet: Fleet, sizes: Sizes, samples: list[Sample], keep: Keep) -> None:
-    """Adds to the samples until the time is over."""
     interval = sizes.one("interval")
     for number in range(1, sizes.one("seconds") // interval + 1):
         await asyncio.sleep(samples[0].at + number * interval - time.monotonic())

@@ -228,7 +228,6 @@ _AGES = {
 
 
 async def measure_retention(folder: Path, sizes: Sizes, keep: Keep) -> None:
-    """A row for each kind of rows that are deleted, with the sizes before and after."""
     age, tables = years(sizes), list(_TABLES.values())
     ages = await asyncio.to_thread(_ages, await fill_folder(folder, age), sizes.one("due"))
     async with filled(folder, age, **ages) as stack:

@@ -79,7 +79,6 @@ def _count_what_does_not_complete(self: Counts, deltas: Mapping[tuple[int, int],
 
 
 def _insert_without_starts(self: History, rows: Sequence[EventRow]) -> None:
-    """Leaves out that a CLI has started."""
     _insert_events(self, [row for row in rows if row.status != Status.PROCESSING])
 
 

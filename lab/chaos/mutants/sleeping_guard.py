@@ -33,6 +33,5 @@ def _do_due_work_of_what_was_asked_for(self: GuardProcess, at: float) -> bool:
 
 
 def guard_main(sock_fd: int, owner: str, grace: float, user: list[int], inherited: list[int]) -> None:
-    """What the guard's process runs."""
     with patch.object(GuardProcess, "_do_due_work", _do_due_work_of_what_was_asked_for):
         guard.main(sock_fd, owner, grace, user, inherited)

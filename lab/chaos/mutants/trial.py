@@ -64,7 +64,6 @@ class Trial:
         self.scheduler.start()
 
     def worker(self, name: str, target: str | None = None, *, slots: int = 1, mutant: str | None = None) -> Worker:
-        """Returns a worker, started; or its mutant."""
         settings = creator_settings(self._program, name)
         worker = self.stack.worker(name, target or self.scheduler.target, slots=slots, **settings)
         worker.command = _instead(worker.command, mutant)
@@ -85,7 +84,6 @@ class Trial:
         return task_id
 
     def subscribe(self) -> None:
-        """Creates a webhook, whose receiver refuses the first delivery. Before the first task."""
         self._receiver = Receiver(self._journal, chain([True], repeat(False)))
         self._journal.append(self._receiver.start(self.scheduler.target))
 
@@ -110,7 +108,6 @@ class Trial:
         return read_journals(self.folder)
 
     def wait_run(self, task_id: str, number: int = 1, *, within: float = STARTED) -> Run:
-        """Returns the task's run of that number, once it has started."""
 
         def started() -> list[Run]:
             return [run for run in self.journals.runs if run.task_id == task_id][number - 1 :]

@@ -24,7 +24,6 @@ def _those_that_run(self: LeaseBook) -> Iterator[Lease]:
 
 
 def _recover_nothing(self: Spool, report: Callable[[str], None]) -> list[Entry]:
-    """Throws away what the worker's predecessor has spooled."""
     for entry in _recover(self, report):
         self.forget(entry.lease_id)
     return []

@@ -50,7 +50,6 @@ class Attempt:
     """What ended it; None while it runs."""
 
     def may_have_started(self, run: Run) -> bool:
-        """Returns whether this lease entitled the run to start."""
         return run.worker == self.worker and self.granted <= run.time < self.until
 
 
@@ -71,7 +70,6 @@ def attempt_of(run: Run, events: Sequence[Event]) -> Attempt | None:
 
 
 def disk_was_full(run: Run, faults: Sequence[Fault]) -> bool:
-    """Returns whether the run's worker had no space for a result or a file as the run ended."""
     return any(
         fault.kind == DISK_FULL
         and fault.victim == run.worker

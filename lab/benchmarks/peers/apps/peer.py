@@ -49,7 +49,6 @@ RESULT = prose(random.Random(2), RESULT_BYTES)
 
 
 def task(number: int) -> dict[str, Any]:
-    """About 1 KB; `number` tells it from the others."""
     return {**_TASKS[number % len(_TASKS)], "number": number}
 
 
@@ -74,13 +73,11 @@ class Tally:
         hidden.rename(path)
 
     def add(self) -> None:
-        """One more task is being handled."""
         with self._lock:
             self._count += 1
             _FORM.pack_into(self._map, 0, time.monotonic(), self._count)
 
     def wait_for_go(self) -> None:
-        """Returns once all may begin."""
         while not self._go.exists():
             time.sleep(_POLL_S)
 
@@ -138,7 +135,6 @@ class Peer(ABC):
         """Enqueues a task for each number, a call each."""
 
     async def bulk(self, numbers: range) -> None:
-        """The same in bulk; only where the peer has it."""
         raise NotImplementedError
 
     @abstractmethod

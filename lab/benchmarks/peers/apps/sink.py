@@ -52,7 +52,6 @@ class Sink:
         self.pool = asyncpg.create_pool(url, min_size=connections, max_size=connections)
 
     async def store(self, task: dict[str, Any]) -> None:
-        """Returns once it is committed."""
         await self.pool.execute(_BY_NUMBER, task["number"], RESULT, task["account_id"], task["topic"])
 
 
@@ -66,8 +65,6 @@ async def of(scene: Scene, connections: int) -> Sink | None:
 
 
 class ThreadSink:
-    """For handlers in threads: a pool of psycopg."""
-
     def __init__(self, url: str, connections: int) -> None:
         each = {"autocommit": True, "prepare_threshold": 0}
         self._pool = psycopg_pool.ConnectionPool(
@@ -76,7 +73,6 @@ class ThreadSink:
         self._pool.wait()
 
     def store(self, task: dict[str, Any]) -> None:
-        """Returns once it is committed."""
         with self._pool.connection() as connection:
             connection.execute(_BY_NAME, {**task, "body": RESULT})
 

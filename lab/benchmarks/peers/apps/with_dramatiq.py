@@ -20,7 +20,6 @@ _handler = ThreadHandler()
 
 class _Begin(dramatiq.Middleware):
     def before_worker_boot(self, *_: object) -> None:
-        """Before its threads start."""
         _handler.begin(_scene, THREADS)
 
 
