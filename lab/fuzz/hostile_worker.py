@@ -23,12 +23,11 @@ from contentgen.v1.worker_service_pb2_grpc import WorkerServiceStub
 from lab.fuzz import values
 from lab.fuzz.attack import OPTIONS, REFUSALS, Ending, status_details, wrong_with
 from lab.fuzz.case import PATIENT, Case, Who, random_of
-from lab.fuzz.generating import message
+from lab.fuzz.generating import message, spoil
 from lab.fuzz.inputs.pictures import picture
 from lab.fuzz.services import HONEST_ACCOUNT
 from lab.fuzz.tally import Finding, Tally
 from lab.fuzz.values import Known
-from lab.fuzz.wire import spoil
 from tests.harness.pictures import sha256
 from tests.harness.scripted_worker import LEASE
 

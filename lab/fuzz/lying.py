@@ -17,9 +17,8 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from lab.fuzz import values
 from lab.fuzz.case import random_of
-from lab.fuzz.generating import message
+from lab.fuzz.generating import message, spoil
 from lab.fuzz.values import Known
-from lab.fuzz.wire import spoil
 
 _TTLS = (-1, 0, 1, 5, 30, 30, 30, 10**9, 315_576_000_000)
 _HEARTBEATS = (-1, 0, *(1,) * 50, 315_576_000_000)

@@ -26,13 +26,12 @@ from lab.fuzz import values
 from lab.fuzz.attack import REFUSALS, Ending, attack, note, wrong_with
 from lab.fuzz.campaign import TARGETS, Plan
 from lab.fuzz.case import PATIENT, RPCS, UNKNOWN, Case, Rpc, Who, random_of
-from lab.fuzz.generating import case, every_path, message
+from lab.fuzz.generating import SPOILS, case, every_path, message
 from lab.fuzz.inputs.every import INPUTS, try_inputs
 from lab.fuzz.lying import Liar
 from lab.fuzz.services import alarms, goes_on, growth
 from lab.fuzz.tally import MAX_FINDINGS, Finding, Tally, write_findings
 from lab.fuzz.values import Known
-from lab.fuzz.wire import SPOILS
 from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight
 
 pytestmark = pytest.mark.lab

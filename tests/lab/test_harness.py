@@ -19,8 +19,7 @@ from psycopg2.extensions import make_dsn
 from sqlalchemy import URL
 
 from lab.benchmarks.command import make_folder
-from lab.benchmarks.scale.bulk_copy import BulkCopy
-from lab.benchmarks.scale.seed import Years, fill, write_more
+from lab.benchmarks.scale.seed import BulkCopy, Years, fill, write_more
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.tasks.bulk import MAX_BATCH, delete_batch

@@ -1,14 +1,19 @@
 """Fills a scheduler's database past the scheduler, while that is stopped: as years of work leave it.
 
-`history` has the queries.
+`history` has the queries. One session writes their rows into a pipe, another one copies them into the table, which it
+has emptied in the same transaction: so they need no WAL (if `wal_level` is minimal), and stand there as if a vacuum had
+seen them long ago. Indexes are dropped first, and made again of the whole.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +22,111 @@ import psycopg2
 
 from lab.benchmarks.prose import prose
 from lab.benchmarks.scale import history as past
-from lab.benchmarks.scale.bulk_copy import BulkCopy
 from lab.benchmarks.scale.history import History
 from scheduler_svc.postgres import EmbeddedPostgres
+
+_TELL_INTERVAL_S = 5.0
+# One that a foreign key needs stays.
+_INDEXES = """
+    SELECT r.relname, c.oid IS NOT NULL, coalesce(pg_get_constraintdef(c.oid), pg_get_indexdef(i.indexrelid))
+    FROM pg_index AS i JOIN pg_class AS r ON r.oid = i.indexrelid
+        LEFT JOIN pg_constraint AS c ON c.conindid = i.indexrelid AND c.contype IN ('p', 'u')
+    WHERE i.indrelid = %s::regclass
+        AND NOT EXISTS (SELECT FROM pg_constraint AS f WHERE f.conindid = i.indexrelid AND f.contype = 'f')
+    ORDER BY i.indexrelid
+"""
+_TYPES = """
+    SELECT string_agg(format('CAST(c%%1$s AS %%2$s)', attnum, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum),
+        string_agg('c' || attnum, ', ' ORDER BY attnum)
+    FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+"""
+_COPIED = "SELECT coalesce(max(tuples_processed), 0) FROM pg_stat_progress_copy WHERE relid = %s::regclass"
+
+
+class _Index(NamedTuple):
+    name: str
+    constraint: bool
+    definition: str
+
+    def drop(self, table: str) -> str:
+        return f"ALTER TABLE {table} DROP CONSTRAINT {self.name}" if self.constraint else f"DROP INDEX {self.name}"
+
+    def make(self, table: str) -> str:
+        adding = f"ALTER TABLE {table} ADD CONSTRAINT {self.name} {self.definition}"
+        return adding if self.constraint else self.definition
+
+
+@dataclass(frozen=True, slots=True)
+class BulkCopy:
+    """Of one database. The server's user must be able to pass through `folder`; `say` is told how far it has come."""
+
+    dsn: str
+    folder: Path
+    say: Callable[[str], None]
+
+    def fill(self, table: str, query: str, values: Mapping[str, Any]) -> None:
+        """Replaces the rows of a table; what refers to them goes, too."""
+        with closing(psycopg2.connect(self.dsn)) as target, target.cursor() as cursor:
+            cursor.execute(_INDEXES, (table,))
+            indexes = [_Index(*row) for row in cursor.fetchall()]
+            for index in indexes:
+                cursor.execute(index.drop(table))
+            cursor.execute(f"TRUNCATE {table} CASCADE")
+            self._copy(cursor, table, cursor.mogrify(_typed(cursor, table, query), values).decode())
+            target.commit()
+            self._make(target, table, indexes)
+
+    @contextmanager
+    def _pipe(self) -> Iterator[Path]:
+        pipe = self.folder / "rows.pipe"
+        os.mkfifo(pipe)
+        pipe.chmod(0o666)
+        try:
+            yield pipe
+        finally:
+            pipe.unlink()
+
+    def _copy(self, target: Any, table: str, query: str) -> None:
+        with (
+            self._pipe() as pipe,
+            closing(psycopg2.connect(self.dsn)) as connection,
+            connection.cursor() as source,
+            ThreadPoolExecutor(2) as threads,
+        ):
+            both = {
+                threads.submit(source.execute, f"COPY ({query}) TO '{pipe}' (FORMAT binary)"),
+                threads.submit(target.execute, f"COPY {table} FROM '{pipe}' (FORMAT binary, FREEZE)"),
+            }
+            while (result := wait(both, _TELL_INTERVAL_S, "FIRST_EXCEPTION")).not_done:
+                if any(future.exception() for future in result.done):
+                    connection.cancel()  # else each of them waits for ever for the other end of the pipe
+                    target.connection.cancel()
+                self.say(f"{table}: {self._copied(table):,} rows")
+            for copy in both:
+                copy.result()
+        self.say(f"{table}: {target.rowcount:,} rows")
+
+    def _copied(self, table: str) -> int:
+        with closing(psycopg2.connect(self.dsn)) as connection, connection.cursor() as cursor:
+            cursor.execute(_COPIED, (table,))
+            (rows,) = cursor.fetchall()[0]
+            return int(rows)
+
+    def _make(self, target: Any, table: str, indexes: Sequence[_Index]) -> None:
+        with target.cursor() as cursor:
+            for index in indexes:
+                begin = time.monotonic()
+                cursor.execute(index.make(table))
+                target.commit()
+                self.say(f"{index.name}: {time.monotonic() - begin:.0f} s")
+
+
+def _typed(cursor: Any, table: str, query: str) -> str:
+    """Returns the rows of the query with the types of the table's columns, which a binary copy takes literally."""
+    cursor.execute(_TYPES, (table,))
+    types, names = cursor.fetchone()
+    return f"SELECT {types} FROM ({query}) AS q({names})"
+
 
 _SETTINGS = (
     *("wal_level=minimal", "max_wal_senders=0", "autovacuum=off", "maintenance_work_mem=1GB", "work_mem=256MB"),
