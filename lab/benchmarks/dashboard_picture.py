@@ -16,8 +16,6 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "contentgen.json"
-RATE_INTERVAL = "1m"
-"""What `$__rate_interval` stands for: four scrapes, as in Grafana, and no less than a minute."""
 COLUMNS, INCHES = 24, 16.0
 """Units of width that a dashboard has, and the width of the picture."""
 MAX_LEGEND = 6
@@ -47,7 +45,8 @@ class Prometheus:
     def lines(self, panel: Mapping[str, Any]) -> Iterator[Line]:
         """Yields the lines of a panel. Raises OSError if Prometheus does not answer, or refuses an expression."""
         for target in panel["targets"]:
-            parameters = {"query": target["expr"].replace("$__rate_interval", RATE_INTERVAL), **self._range}
+            # Four scrapes, as in Grafana, and no less than a minute.
+            parameters = {"query": target["expr"].replace("$__rate_interval", "1m"), **self._range}
             with urlopen(f"{self._url}/api/v1/query_range?{urlencode(parameters)}", timeout=30.0) as answer:  # noqa: S310
                 results = json.load(answer)["data"]["result"]
             for series in results:

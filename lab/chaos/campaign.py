@@ -62,6 +62,14 @@ def _refusals(seed: int) -> Iterator[bool]:
         yield chance.random() < 0.1
 
 
+def _settled(look: Callable[[], list[Leftover]]) -> list[Leftover]:
+    """Returns what is left after the moment that the kernel may take."""
+    deadline = time.monotonic() + 10.0
+    while (leftovers := look()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return leftovers
+
+
 class _Campaign:
     def __init__(self, options: Options, faults: Sequence[Fault], fleet: Fleet, say: Callable[[str], None]) -> None:
         self._seconds = options.seconds
@@ -160,25 +168,16 @@ class _Campaign:
         target = next(iter(fleet.direct_targets.values()))
         answers = ask(target, task_ids, {submit.account_id for submit in journals.submits})
         self._wrong += fleet.stop_services()
-        leftovers = self._settled(self._left_by_services)
+
+        def left() -> list[Leftover]:
+            spared = frozenset((os.getpid(), *(process.pid for process in fleet.database.processes())))
+            return left_by_services(fleet.folder, fleet.worker_folders, fleet.database.dsn, spared)
+
+        leftovers = _settled(left)
         fleet.database.stop()
-        leftovers += self._settled(self._left_by_postgres)
+        sockets = [fleet.database.socket.parent]
+        leftovers += _settled(lambda: left_by_postgres(fleet.folder, sockets, frozenset((os.getpid(),))))
         return Evidence(journals, stored, answers, leftovers, LEASE)
-
-    def _left_by_services(self) -> list[Leftover]:
-        database = self._fleet.database
-        spared = frozenset((os.getpid(), *(process.pid for process in database.processes())))
-        return left_by_services(self._fleet.folder, self._fleet.worker_folders, database.dsn, spared)
-
-    def _left_by_postgres(self) -> list[Leftover]:
-        return left_by_postgres(self._fleet.folder, [self._fleet.database.socket.parent], frozenset((os.getpid(),)))
-
-    def _settled(self, look: Callable[[], list[Leftover]]) -> list[Leftover]:
-        """Returns what is left after the moment that the kernel may take."""
-        deadline = time.monotonic() + 10.0
-        while (leftovers := look()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return leftovers
 
     @contextmanager
     def _noted(self) -> Iterator[None]:

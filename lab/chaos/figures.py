@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from lab.chaos.evidence import Evidence, Fault, Run
-from lab.chaos.plan import KINDS, LEASE, Kind
+from lab.chaos.plan import KINDS, LEASE
 from lab.chaos.properties.results import side_by_side
 from scheduler_svc.domain.lifecycle import Status
 
@@ -92,12 +92,8 @@ def figures(evidence: Evidence) -> Figures:
     away = [(kill, start) for kill, start in pairs if kill.duration > LEASE and kill.planned != "guard-kill"]
     shared = sorted(blow.boottime for blow in blows if blow.planned.startswith(_SHARED))
     acknowledged = {submit.task_id for submit in journals.submits}
-    completions = sorted(
-        (event.time, event.time)
-        for events in stored.events.values()
-        for event in events
-        if event.status is Status.COMPLETED
-    )
+    moves = (event for events in stored.events.values() for event in events)
+    completions = sorted((move.time, move.time) for move in moves if move.status is Status.COMPLETED)
     probes = [(probe.sent, probe.time) for probe in journals.probes]
     of_scheduler = [blow.time for blow in blows if blow.planned == "scheduler-kill"]
     of_database = [blow.time for blow in blows if blow.planned in _OF_DATABASE]
@@ -209,12 +205,10 @@ def kinds() -> str:
     """Markdown: every kind of fault, how often it is chosen, and how long it lasts."""
     total = sum(kind.weight for kind in KINDS)
     rows = [("fault", "of 100", "lasts", "what it does"), ("---",) * 4]
-    rows += [(f"`{kind.name}`", f"{100 * kind.weight / total:.2g}", _lasts(kind), kind.does) for kind in KINDS]
+    for kind in KINDS:
+        lasts = f"{kind.shortest:g}–{kind.longest:g} s" if kind.longest else "a moment"
+        rows.append((f"`{kind.name}`", f"{100 * kind.weight / total:.2g}", lasts, kind.does))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _lasts(kind: Kind) -> str:
-    return f"{kind.shortest:g}–{kind.longest:g} s" if kind.longest else "a moment"
 
 
 def publish(document: str, block: str) -> str:

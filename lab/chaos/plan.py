@@ -14,9 +14,6 @@ LEASE = 5.0
 """Seconds: the lease time of a campaign, the shortest that there is."""
 EVERYTHING = "everything"
 POSTGRES = "postgres"
-_RECOVERY = 3.0
-"""Seconds that a victim is left alone after a fault, to come back and to be there for a while."""
-_MAX_GAP = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +113,7 @@ def _faults(
 ) -> Iterator[Fault]:
     free_at = dict.fromkeys(victims, 0.0)
     time = 0.0
-    while (time := time + min(chance.expovariate(rate), _MAX_GAP)) < seconds:
+    while (time := time + min(chance.expovariate(rate), 5.0)) < seconds:
         kind = chance.choices(kinds, [kind.weight for kind in kinds])[0]
         if kind.group == EVERYTHING:
             time = max(time, *free_at.values())
@@ -130,5 +127,5 @@ def _faults(
                 chance.getrandbits(32),
             )
             for name in victims if kind.group == EVERYTHING else (fault.victim,):
-                free_at[name] = time + fault.duration + _RECOVERY
+                free_at[name] = time + fault.duration + 3.0  # to come back, and to be there for a while
             yield fault

@@ -20,9 +20,6 @@ from lab.chaos.plan import EVERYTHING, Fault
 from lab.chaos.strikes_at_services import MissedError, Scene
 
 STRIKES = {**strikes_at_services.STRIKES, **strikes_at_postgres.STRIKES}
-_MAX_CONCURRENT_FAULTS = 32
-_PATIENCE = 0.5
-"""Seconds that a fault waits for a victim that another one has not let go yet."""
 
 
 class Strikes:
@@ -36,7 +33,7 @@ class Strikes:
         """What should not have been, beside what the evidence tells."""
         self._scene = scene
         self._over = threading.Event()
-        self._threads = ThreadPoolExecutor(_MAX_CONCURRENT_FAULTS, thread_name_prefix="fault")
+        self._threads = ThreadPoolExecutor(32, thread_name_prefix="fault")
 
     def run(self, faults: Sequence[Fault]) -> None:
         """Returns when the last fault has begun, or at `stop`."""
@@ -77,7 +74,7 @@ def _begin(stack: ExitStack, strike: AbstractContextManager[None]) -> None:
 
 @contextmanager
 def _held(lock: threading.Lock) -> Iterator[None]:
-    if not lock.acquire(timeout=_PATIENCE):
+    if not lock.acquire(timeout=0.5):  # another fault may be about to let it go
         raise MissedError
     try:
         yield

@@ -23,9 +23,6 @@ from tests.harness.wires import Trouble
 
 _EXIT_LIMIT = 30.0
 """Seconds in which a service has to end that was told to, or a worker without its guard, on a busy machine."""
-_GUARD_WAKES_FIRST = 0.1
-_GIVEN_UP_TIMEOUT = 1.5
-"""Seconds after a guard's thaw in which its worker may still kill it: it may just have been a moment too late."""
 _WORKER_DELAY, _STORE_DELAY = 0.3, 0.1
 
 
@@ -158,7 +155,8 @@ def _freeze_guard(scene: Scene, fault: Fault) -> Iterator[None]:
     yield
     signal_all([guard], signal.SIGCONT)
     with suppress(AssertionError):
-        wait_until_gone(lambda: living([guard]), within=_GIVEN_UP_TIMEOUT, what="its worker has killed it")
+        # It may just have been a moment too late.
+        wait_until_gone(lambda: living([guard]), within=1.5, what="its worker has killed it")
     if not living([guard]):
         _await_end_without_guard(node)
         node.launch()
@@ -171,7 +169,7 @@ def _freeze_machine(scene: Scene, fault: Fault) -> Iterator[None]:
     freeze_as_one(lambda: _of_machine(scene, fault))
     yield
     signal_all([guard], signal.SIGCONT)
-    time.sleep(_GUARD_WAKES_FIRST)
+    time.sleep(0.1)
     signal_all(_of_machine(scene, fault), signal.SIGCONT)
 
 

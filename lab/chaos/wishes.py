@@ -10,13 +10,6 @@ from typing import Any
 
 from lab.chaos.creator import PICTURES
 
-_RETRIES = 20
-"""`max_retries`: disks that fill up cost some."""
-_GIVES_UP = 0.1
-"""Share of the submits whose client gives up after the first failure."""
-_CANCELLED, _FORCED = 0.06, 0.6
-_URGENT_OR_NOT = 0.2
-"""Share of the tasks whose priority is not the default."""
 _MODES: Mapping[str, float] = {
     "plain": 70,
     "deaf": 8,
@@ -28,11 +21,6 @@ _MODES: Mapping[str, float] = {
     "hang": 3,
 }
 """How the CLI behaves, and how often."""
-_MISBEHAVES = frozenset({"fail", "rubbish", "hang"})
-_WITH_FILE = 0.4
-"""Share of the tasks whose result names a file."""
-_IMPATIENCE = 4.0
-"""Seconds: the timeout of a task whose CLI hangs at first."""
 _MIN_RUN, _MAX_RUN, _MAX_IN_TIME = 0.3, 8.0, 1.5
 """Seconds of a run; most are short. What hangs at first has to come to its end in time later."""
 
@@ -60,6 +48,7 @@ class Wish:
 
     arguments: Mapping[str, Any]
     gives_up: bool
+    """Whether its client does after the first failure."""
     then: Sequence[tuple[float, str]]
     """Seconds after the acknowledgement, and `cancel`, `force` or `retry`."""
 
@@ -76,26 +65,22 @@ def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> 
         "chaos-seconds": f"{_MIN_RUN + (longest - _MIN_RUN) * chance.random() ** 3:.2f}",
         "chaos-times": str(chance.randint(1, 2)),
         "chaos-characters": str(int(10 ** chance.uniform(1, 4.7))),
-        "chaos-file": str(int(10 ** chance.uniform(1, 5))) if chance.random() < _WITH_FILE else "0",
+        "chaos-file": str(int(10 ** chance.uniform(1, 5))) if chance.random() < 0.4 else "0",
         "chaos-picture": chance.choice(list(PICTURES)),
     }
     arguments: dict[str, Any] = {
         "account_id": chance.choices(account_ids, [account.share for account in ACCOUNTS][: len(account_ids)])[0],
         "topic": f"topic of {request_id}",
-        "priority": chance.randint(1, 10) if chance.random() < _URGENT_OR_NOT else 5,
+        "priority": chance.randint(1, 10) if chance.random() < 0.2 else 5,
         "auto_approve": chance.random() < 0.8,
-        "max_retries": 0 if chance.random() < 0.02 else _RETRIES,
-        "timeout": _IMPATIENCE if mode == "hang" else 300.0,
+        "max_retries": 0 if chance.random() < 0.02 else 20,  # disks that fill up cost some
+        "timeout": 4.0 if mode == "hang" else 300.0,
         "request_id": request_id,
         "creator_options": options,
     }
-    return Wish(arguments, chance.random() < _GIVES_UP, tuple(_afterwards(chance, mode)))
-
-
-def _afterwards(chance: random.Random, mode: str) -> list[tuple[float, str]]:
-    then = []
-    if chance.random() < _CANCELLED:
-        then.append((chance.uniform(0.0, 6.0), "force" if chance.random() < _FORCED else "cancel"))
-    if mode in _MISBEHAVES:  # its retry would wait for half a minute
+    gives_up, then = chance.random() < 0.1, []
+    if chance.random() < 0.06:
+        then.append((chance.uniform(0.0, 6.0), "force" if chance.random() < 0.6 else "cancel"))
+    if mode in {"fail", "rubbish", "hang"}:  # its retry would wait for half a minute
         then += [(chance.uniform(5.0, 12.0), "retry"), (chance.uniform(15.0, 25.0), "retry")]
-    return then
+    return Wish(arguments, gives_up, then)

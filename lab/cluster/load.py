@@ -14,8 +14,6 @@ from contentgen import ContentGenerationClient
 from lab.callers import Callers, Watchers
 
 _CLIENTS = 8
-_MAX_DUE = 200
-"""Submits that clients fall behind by, at most: after an outage they catch up with so many."""
 
 
 class Load(Callers):
@@ -36,7 +34,7 @@ class Load(Callers):
         self._under_way: dict[str, float] = {}
         """When the submits without an answer yet began, by request id."""
         self._lock = threading.Lock()
-        self._due: queue.Queue[str | None] = queue.Queue(_MAX_DUE)
+        self._due: queue.Queue[str | None] = queue.Queue(200)  # after an outage clients catch up with so many
         self._account_id = 0
         self._run_id = uuid.uuid4().hex[:8]
         self._watchers = Watchers(target, self._note)

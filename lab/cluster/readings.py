@@ -70,14 +70,11 @@ def alerts(port: int) -> list[Alert]:
     status, text = get(port, "/api/v1/alerts", patience=PATIENCE)
     if status != 200:
         raise ValueError(f"Prometheus answers {status}")
-    entries = [
-        _alert(entry["labels"], entry["annotations"], entry["state"]) for entry in json.loads(text)["data"]["alerts"]
-    ]
+    entries = []
+    for entry in json.loads(text)["data"]["alerts"]:
+        labels, page = entry["labels"], entry["annotations"]["runbook_url"]
+        entries.append(Alert(labels["alertname"], labels.get("instance", ""), entry["state"], labels["severity"], page))
     return sorted(entries, key=lambda alert: (not alert.fires, alert.severity, alert.name, alert.instance))
-
-
-def _alert(labels: Mapping[str, str], annotations: Mapping[str, str], state: str) -> Alert:
-    return Alert(labels["alertname"], labels.get("instance", ""), state, labels["severity"], annotations["runbook_url"])
 
 
 Samples = Mapping[str, float]
@@ -90,8 +87,6 @@ _PARTS = {
     'contentgen_leases{stage="processing"}': "running",
 }
 """Samples that count by themselves, too, and their names then."""
-_WINDOW = 10.0
-"""Seconds that a rate is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +146,7 @@ class Readings:
         if counts and completed < counts[-1][1]:
             counts.clear()  # it was started anew
         counts.append((now, completed))
-        while now - counts[0][0] > _WINDOW:
+        while now - counts[0][0] > 10.0:
             counts.popleft()
         then, before = counts[0]
         return (completed - before) / (now - then) if now > then else 0.0

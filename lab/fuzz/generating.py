@@ -117,11 +117,6 @@ def _swell(target: Message, source: random.Random) -> None:
         setattr(target, source.choice(texts).name, "a" * (remaining + source.choice((0, 4_000, 5_000))))
 
 
-_SHORT_DEADLINES = (0.0, -1.0, 0.001, 0.01, 0.1, 1.0)
-_WAITS = 0.3
-"""Seconds that a call may take which would wait for minutes for something to happen."""
-
-
 def case(rpc_path: str, seed: int, number: int, known: Known) -> Case:
     source = random_of(rpc_path, seed, number)
     rpc = RPCS.get(rpc_path)
@@ -158,11 +153,11 @@ def _who(rpc: Rpc, source: random.Random) -> Who:
 
 def _patience(rpc: Rpc, source: random.Random) -> tuple[float, float | None]:
     if source.random() < 0.03:
-        return source.choice(_SHORT_DEADLINES), None
+        return source.choice((0.0, -1.0, 0.001, 0.01, 0.1, 1.0)), None
     if source.random() < 0.03:
         return PATIENT, source.choice((0.0, 0.002, 0.02))
     if rpc.streams_answers or rpc.name in _SLOW:
-        return PATIENT, _WAITS
+        return PATIENT, 0.3  # it would wait for minutes for something to happen
     return PATIENT, None
 
 

@@ -36,7 +36,6 @@ SLOTS = 3
 CONCURRENT_WORKERS = 3
 MESSAGES = 200
 """Of a hostile stream, at most."""
-STREAMS_OF_A_LIFE = 8
 EXPECTED_ERRORS = frozenset(
     {
         "session.ended",
@@ -119,7 +118,13 @@ class HostileScheduler(ScriptedScheduler):
     ) -> AsyncIterator[bytes]:
         source, liar = random_of("stream", self._seed, self._lied), Liar(self._seed, self._lied)
         self._lies.said["streams"] += 1
-        reading = asyncio.create_task(_read(requests, liar))
+
+        async def read() -> None:
+            with suppress(aio.BaseError):
+                async for request in requests:
+                    liar.heard(pb.LeaseRequest.FromString(request))
+
+        reading = asyncio.create_task(read())
         try:
             yield liar.first()
             for _ in range(source.randrange(MESSAGES)):
@@ -135,12 +140,6 @@ class HostileScheduler(ScriptedScheduler):
             reading.cancel()
 
 
-async def _read(requests: AsyncIterator[bytes], liar: Liar) -> None:
-    with suppress(aio.BaseError):
-        async for request in requests:
-            liar.heard(pb.LeaseRequest.FromString(request))
-
-
 async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> None:
     """Lies to one worker until so many messages are said, over as many of its lives as that takes."""
     scheduler = HostileScheduler(seed, lies)
@@ -149,7 +148,7 @@ async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> N
         worker = Worker("deceived", folder, scheduler.target, **settings)
         try:
             while lies.said["messages"] < messages and not lies.troubles:
-                scheduler.lies_left = STREAMS_OF_A_LIFE
+                scheduler.lies_left = 8
                 worker.launch()
                 await _one_life(scheduler, worker, lies)
             lies.troubles += [f"the worker logged {text}" for text in alarms(worker.log, EXPECTED_ERRORS)]

@@ -233,10 +233,7 @@ class Honest(_Beside):
         self.seconds.append(time.monotonic() - start)
 
 
-_EACH = 1.0
 _WITHIN = 30.0
-_ATTACKED_MEANWHILE = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
-"""How a submit may end: an account is deactivated again, or has a limit again."""
 
 
 class Gardener(_Beside):
@@ -268,7 +265,7 @@ class Gardener(_Beside):
         batch.requests.add(account_id=HOSTILE_ACCOUNTS[0], topic="to fail", auto_retry=False, creator_options=failing)
         try:
             self._tasks.BatchSubmitTasks(batch, timeout=_WITHIN, metadata=self._metadata)
-        except grpc.RpcError as error:
-            if error.code() not in _ATTACKED_MEANWHILE:
+        except grpc.RpcError as error:  # an account may be deactivated again, or have a limit again
+            if error.code() not in {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED}:
                 raise
-        self._stopped.wait(_EACH)
+        self._stopped.wait(1.0)

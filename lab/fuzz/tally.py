@@ -12,10 +12,6 @@ from lab.fuzz.values import Known
 
 MAX_FINDINGS = 20
 """Of one kind that are kept; more of it say nothing new."""
-MAX_LOCKED_SHARE = 1 / 1_000
-"""Of all calls: those that wait for a lock until its bound, the only ones that may end as UNAVAILABLE."""
-_UNANSWERABLE = frozenset({"Channelz/GetChannel", "Channelz/GetSubchannel"})
-"""A scheduler calls nobody, so it has no channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +52,14 @@ class Tally:
 
     @property
     def locked_too_often(self) -> bool:
-        """Whether more calls met a lock than a busy machine explains."""
-        return self.locked > 1 + MAX_LOCKED_SHARE * self.cases
+        """Whether more calls met a lock than a busy machine explains: no others may end as UNAVAILABLE."""
+        return self.locked > 1 + self.cases / 1_000
 
     def unanswered(self, calls: int) -> list[str]:
         """RPCs that were called so often, and never answered."""
         called = [name for name, counts in self.statuses.items() if "/" in name and counts.total() >= calls]
-        return sorted(set(called) - self.answered - _UNANSWERABLE)
+        # A scheduler calls nobody, so it has no channels.
+        return sorted(set(called) - self.answered - {"Channelz/GetChannel", "Channelz/GetSubchannel"})
 
     def count(self, target: str, status: str) -> None:
         self.statuses[target][status] += 1

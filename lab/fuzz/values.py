@@ -51,7 +51,7 @@ class Known:
     def learn(self, answer: Message) -> None:
         """Takes the ids and tokens of an answer, however deep they are; not those of what concerns the honest."""
         for field, value in answer.ListFields():
-            if _is_map(field):
+            if field.message_type is not None and field.message_type.GetOptions().map_entry:
                 continue
             items = value[:8] if field.is_repeated else [value]
             if field.message_type is not None:
@@ -75,10 +75,6 @@ class Known:
             if field.message_type is not None and not field.is_repeated and self._concerns_the_honest(value):
                 return True
         return False
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def _is_id(field: FieldDescriptor) -> bool:

@@ -26,12 +26,6 @@ _STARTS = """
 """
 
 
-def _starts(stack: Stack, weights: Mapping[int, int], starts: int) -> dict[int, int]:
-    """Returns how many of the first ones each account had; those of others are left out."""
-    counts = dict(stack.rows(_STARTS.format(starts=starts)))
-    return {account_id: counts.get(account_id, 0) for account_id in weights}
-
-
 def shares(starts: Mapping[int, int], weights: Mapping[int, int]) -> dict[int, dict[str, Value]]:
     """Of each weight: what its accounts got of the first starts, and what they should have got."""
     accounts = {weight: [key for key, other in weights.items() if other == weight] for weight in set(weights.values())}
@@ -124,7 +118,8 @@ async def _measured(folder: Path, sizes: Sizes, accounts: int, capped: int, keep
             completed = fleet.completed
         await asyncio.to_thread(scenario.check, stack, tasks + capped, completed)
         if accounts > _FEW:
-            starts = _starts(stack, weights, part)
+            counts = dict(stack.rows(_STARTS.format(starts=part)))
+            starts = {account_id: counts.get(account_id, 0) for account_id in weights}
             for weight, values in shares(starts, weights).items():
                 keep(Row(SHARES, {**parameters, "weight": weight, **values}))
             keep(

@@ -79,8 +79,6 @@ class Meter:
         return cpu + Cpu(sum(sum(psutil.Process(process.pid).cpu_times()[:2]) for process in self._others), 0.0)
 
 
-IN_HAND = 4_000
-"""Leases that all workers of a drain hold together."""
 BATCH = 500
 
 
@@ -104,11 +102,11 @@ async def load(stack: Stack, meter: Meter, tasks: int) -> dict[str, Value]:
 
 @asynccontextmanager
 async def waiting_workers(stack: Stack, count: int, targets: Sequence[str] = ()) -> AsyncIterator[Fleet]:
-    """So many workers, connected, that get nothing before `drain`."""
+    """So many workers, connected, that get nothing before `drain`, and then hold 4,000 leases together."""
     async with aio.insecure_channel(stack.target) as channel:
         await WorkerPoolServiceStub(channel).PauseDispatch(pb.PauseDispatchRequest())
     targets = targets or [stack.target] * 2
-    async with scenario.noop_workers(stack, count, max(1, IN_HAND // count), targets=targets) as fleet:
+    async with scenario.noop_workers(stack, count, max(1, 4_000 // count), targets=targets) as fleet:
         fleet.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
             while stack.query("SELECT count(*) FROM workers WHERE connected") < count:  # noqa: ASYNC110 - it rings no bell

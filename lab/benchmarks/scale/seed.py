@@ -74,7 +74,11 @@ class BulkCopy:
             cursor.execute(f"TRUNCATE {table} CASCADE")
             self._copy(cursor, table, cursor.mogrify(_typed(cursor, table, query), values).decode())
             target.commit()
-            self._make(target, table, indexes)
+            for index in indexes:
+                begin = time.monotonic()
+                cursor.execute(index.make(table))
+                target.commit()
+                self.say(f"{index.name}: {time.monotonic() - begin:.0f} s")
 
     @contextmanager
     def _pipe(self) -> Iterator[Path]:
@@ -111,14 +115,6 @@ class BulkCopy:
             cursor.execute(_COPIED, (table,))
             (rows,) = cursor.fetchall()[0]
             return int(rows)
-
-    def _make(self, target: Any, table: str, indexes: Sequence[_Index]) -> None:
-        with target.cursor() as cursor:
-            for index in indexes:
-                begin = time.monotonic()
-                cursor.execute(index.make(table))
-                target.commit()
-                self.say(f"{index.name}: {time.monotonic() - begin:.0f} s")
 
 
 def _typed(cursor: Any, table: str, query: str) -> str:

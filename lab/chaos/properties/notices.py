@@ -28,10 +28,6 @@ _Named = tuple[str, str, str]
 """Task, type and status of an event."""
 _SETTLED = 3.0
 """Seconds after which whoever met the lock has set aside what needs it, or health says that work stands still."""
-_AFTERMATH = 12.0
-"""Seconds for which another fault may be felt after its end."""
-_STATED = frozenset({"leases", "workers"})
-"""Tables that each heartbeat of a worker needs."""
 
 
 def ticks(evidence: Evidence) -> Iterator[Problem]:
@@ -172,7 +168,7 @@ def locks(evidence: Evidence) -> Iterator[Problem]:
             cause = f"(another session held {fault.tables} for {fault.duration:.1f} s)"
             if fault.kind == ROW_LOCK:
                 yield from (("", f"{problem} {cause}") for problem in _held_up(fault, journals))
-            elif fault.kind == TABLE_LOCK and fault.tables in _STATED:
+            elif fault.kind == TABLE_LOCK and fault.tables in {"leases", "workers"}:  # each heartbeat needs them
                 end = fault.time + fault.duration
                 if not any(fault.time < seen.time < end and not seen.serving for seen in journals.health):
                     yield "", f"no scheduler said NOT_SERVING while its work stood still {cause}"
@@ -189,12 +185,12 @@ def _held_up(fault: Fault, journals: Journals) -> Iterator[str]:
 
 
 def _disturbed(fault: Fault, journals: Journals) -> bool:
-    """Returns whether another fault, but for one of a worker, was felt meanwhile."""
+    """Returns whether another fault, but for one of a worker, was felt meanwhile, as it may be until 12 s later."""
     return any(
         not rival.victim.startswith("worker")
         and rival is not fault
         and rival.time < fault.time + fault.duration
-        and fault.time < rival.time + rival.duration + _AFTERMATH
+        and fault.time < rival.time + rival.duration + 12.0
         for rival in journals.faults
     )
 

@@ -22,16 +22,12 @@ from lab.chaos.evidence import (
 )
 from scheduler_svc.domain.lifecycle import RUNNING, Status
 
-_AFTER_FULL = 5.0
-"""Seconds after a disk has free space again until what was kept in memory is on it for certain."""
 _SHORT_TIMEOUT = 60.0
 """Seconds: of an attempt that may not take as long, what is left for its uploads is over soon on a busy machine."""
 _LET_GO = frozenset({"NOT_HELD", "its worker does not hold it any more"})
 """Reason or message of the move that ends a lease which its worker, in a new session, does not name: it says that
 nothing of it is left, not even a mark that a CLI was started. With a result it says so only once that is committed.
 """
-_LEASE_EXPIRED = "its lease expired"
-"""Message of the move by which a lease ends that nobody has renewed."""
 _THAWING = 1.0
 """Seconds that a guard may take, once it is thawed with its worker, to end what it should have ended meanwhile: KILL
 follows TERM at once then, and the rest is for a busy machine.
@@ -73,7 +69,7 @@ def disk_was_full(run: Run, faults: Sequence[Fault]) -> bool:
     return any(
         fault.kind == DISK_FULL
         and fault.victim == run.worker
-        and fault.boottime <= run.last <= fault.boottime + fault.duration + _AFTER_FULL
+        and fault.boottime <= run.last <= fault.boottime + fault.duration + 5.0  # until what was in memory is on it
         for fault in faults
     )
 
@@ -199,18 +195,17 @@ def results(evidence: Evidence) -> Iterator[Problem]:
     """
     for run in evidence.journals.runs:
         attempt = attempt_of(run, evidence.stored.events.get(run.task_id, ())) if run.given else None
-        if attempt is None or attempt.ending is None or not _let_go(attempt.ending):
+        ending = attempt and attempt.ending
+        if attempt is None or ending is None or ending.status is Status.COMPLETED:
+            continue
+        if _LET_GO.isdisjoint((ending.reason, ending.message)):
             continue
         if not disk_was_full(run, evidence.journals.faults):  # what can't be written dies with its worker
             problem = (
                 f"run {run.run} of {run.worker} made a result in attempt {attempt.number}, and the worker let go of it "
-                f"({attempt.ending.message or attempt.ending.reason}), but it is not in the database"
+                f"({ending.message or ending.reason}), but it is not in the database"
             )
             yield run.task_id, problem
-
-
-def _let_go(ending: Event) -> bool:
-    return ending.status is not Status.COMPLETED and not _LET_GO.isdisjoint((ending.reason, ending.message))
 
 
 def runs(evidence: Evidence) -> Iterator[Problem]:
@@ -246,7 +241,7 @@ def _lease(run: Run, attempt: Attempt | None, evidence: Evidence) -> Iterator[st
             yield f"run {run.run} of {run.worker} started while that worker had no lease, or one that was superseded"
     elif attempt.ending is not None:
         # Until its worker knows of the end, or has heard nothing for too long.
-        notice = 0.0 if attempt.ending.message == _LEASE_EXPIRED else evidence.lease_ttl
+        notice = 0.0 if attempt.ending.message == "its lease expired" else evidence.lease_ttl
         too_long = run.time + run.last - run.boottime - attempt.ending.time - notice
         if too_long > 0 and not _freezes(run, run.last, faults):
             yield f"run {run.run} of {run.worker} was alive {too_long:.2f} s after its lease had to be over"

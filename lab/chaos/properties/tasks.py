@@ -11,8 +11,6 @@ from lab.chaos.evidence import Event, Evidence, Problem, StoredTask, Submit, Uns
 from lab.chaos.properties.results import attempts
 from scheduler_svc.domain.lifecycle import AUTO_RETRY, MOVES, OPEN, RUNNING, Status
 
-_ALL = 0
-"""In place of an account's id."""
 _Step = tuple[float, int, str]
 """When the leases of an account became one more, or one fewer, by which task."""
 
@@ -121,7 +119,7 @@ def counts(evidence: Evidence) -> Iterator[Problem]:
     """
     tasks = evidence.stored.tasks.values()
     for account_id, numbers in evidence.answers.counts.items():
-        true = Counter(task.status.label for task in tasks if account_id in (_ALL, task.account_id))
+        true = Counter(task.status.label for task in tasks if account_id in (0, task.account_id))  # 0: of all
         scope = f"account {account_id}" if account_id else "all accounts"
         for label in (status.label for status in Status if status is not Status.NONE):
             if (count := numbers.get(label, 0)) != true[label]:

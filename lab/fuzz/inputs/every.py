@@ -54,15 +54,12 @@ def try_inputs(names: Sequence[str], seed: int, numbers: range) -> Tally:
                 INPUTS[name](random_of(name, seed, number), Path(folder))
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not come out
                 tally.count(name, "FOUND")
-                tally.find(Finding(name, _told(error), seed, number, traceback.format_exc()[-4_000:]))
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                problem = f"{type(error).__name__} in {frame.name}: {error}"[:500]
+                tally.find(Finding(name, problem, seed, number, traceback.format_exc()[-4_000:]))
             else:
                 tally.count(name, "taken or refused")
     return tally
-
-
-def _told(error: Exception) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {frame.name}: {error}"[:500]
 
 
 def memory() -> str | None:

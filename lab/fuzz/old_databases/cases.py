@@ -20,8 +20,6 @@ Damage = Callable[[Path, random.Random], None]
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER = 100
-_UNREADABLE = Path("/proc/self/mem")
-"""A regular file that nobody can read from its beginning, root no more than others."""
 
 
 def cut(path: Path, source: random.Random) -> None:
@@ -72,7 +70,7 @@ def nowhere(path: Path, source: random.Random) -> None:
 
 def unreadable(path: Path, source: random.Random) -> None:
     path.unlink()
-    path.symlink_to(_UNREADABLE)
+    path.symlink_to("/proc/self/mem")  # a regular file whose beginning nobody can read, root no more than others
 
 
 def a_strange_log(path: Path, source: random.Random) -> None:
@@ -188,8 +186,6 @@ SHAPES: Mapping[str, Shape] = {
     "on a server, a column renamed": Shape(draft.column_renamed, other_types=0.0),
     "on a server, no right to read": Shape(other_types=0.0, reader=server.without_rights, refused=True),
 }
-_ALWAYS = ("--source-timeout", "2")
-"""What never ends is given up soon."""
 RARELY = 10
 """Every so many rounds a rare shape has its turn."""
 
@@ -228,7 +224,8 @@ def laid_out(seed: int, number: int, folder: Path, databases: Databases) -> Iter
         else _on_server(shape, old_database, databases, source) as url
     ):
         extras = source.choice(((), ("--map-account", "1=1"), ("--source", "the old one")))
-        arguments = (*_ALWAYS, *shape.arguments, *(extras if shape.arguments else ()))
+        soon = ("--source-timeout", "2")  # what never ends is given up then
+        arguments = (*soon, *shape.arguments, *(extras if shape.arguments else ()))
         yield Case(seed, number, name, url, arguments, source.random() < 0.3)
 
 

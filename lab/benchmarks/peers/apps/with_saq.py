@@ -13,8 +13,6 @@ from lab.benchmarks.peers.apps.peer import RESULT, Peer, Scene, Tally, in_flight
 
 CONCURRENCY = 100
 SINK_CONNECTIONS = 16
-_KEPT = "SELECT count(*) FROM saq_jobs WHERE status = 'complete' AND octet_length(job) > 2500"
-"""With a result of 2 KB beside the task of 1 KB."""
 
 
 def _queue(scene: Scene) -> Queue:
@@ -46,7 +44,9 @@ class SaqPeer(Peer):
                 )
             await client.aclose()
             return results
-        return int(await sink.first(self._scene.postgres, _KEPT))
+        # With a result of 2 KB beside the task of 1 KB.
+        kept = "SELECT count(*) FROM saq_jobs WHERE status = 'complete' AND octet_length(job) > 2500"
+        return int(await sink.first(self._scene.postgres, kept))
 
 
 def peer(scene: Scene) -> SaqPeer:
