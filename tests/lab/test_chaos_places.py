@@ -25,6 +25,7 @@ from scheduler_svc.domain.lease import AttemptCompleted, AttemptStarted, LeaseUp
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import RunOutput
 from scheduler_svc.leases.report import ReportItem
+from tests.harness.cluster import SharedDatabase
 from tests.harness.processes import belonging_to, living, process_of
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until, wait_until_gone
@@ -128,22 +129,15 @@ RUN = "01234567-89ab-cdef-0123-456789abcdef"
 TOPIC = "人工智能 'quoted'"
 
 
-@pytest.fixture
-def scheduling(db_url: str) -> Iterator[Scheduling]:
-    made = Scheduling(db_url)
-    yield made
-    made.close()
+def read(database: SharedDatabase) -> Stored:
+    return read_stored(database.url.replace("+psycopg2", ""))
 
 
-def read(db_url: str) -> Stored:
-    return read_stored(db_url.replace("+psycopg2", ""))
-
-
-def test_a_task_is_read_at_each_of_its_places(scheduling: Scheduling, db_url: str) -> None:
+def test_a_task_is_read_at_each_of_its_places(scheduling: Scheduling, shared_database: SharedDatabase) -> None:
     ref = scheduling.start(topic=TOPIC, request_id="r", auto_approve=False)
     scheduling.report(ref, AttemptStarted())
     waiting = scheduling.submit_one(request_id="s", max_retries=7)
-    stored = read(db_url)
+    stored = read(shared_database)
     first = format_task_id(ref.task_key)
     assert stored.tasks == {
         first: StoredTask(first, 1, Status.PROCESSING, "r", sha256(TOPIC), False, 0, 3, None, ("leases",)),
@@ -155,11 +149,11 @@ def test_a_task_is_read_at_each_of_its_places(scheduling: Scheduling, db_url: st
     assert (stored.contents, stored.pool, stored.caps) == ([], [], {})
 
 
-def test_a_content_is_read_with_the_run_in_its_body(scheduling: Scheduling, db_url: str) -> None:
+def test_a_content_is_read_with_the_run_in_its_body(scheduling: Scheduling, shared_database: SharedDatabase) -> None:
     body = f"run {RUN} and then some"
     ref = scheduling.start(topic=TOPIC)
     scheduling.report(ref, AttemptCompleted(TaskResult(body)))
-    task_id, stored = format_task_id(ref.task_key), read(db_url)
+    task_id, stored = format_task_id(ref.task_key), read(shared_database)
     (content,) = stored.contents
     assert content == StoredContent(content.content_id, task_id, 1, sha256(body), RUN)
     assert stored.pool == [content.content_id] == [stored.tasks[task_id].content_id]
@@ -175,20 +169,24 @@ def test_a_content_is_read_with_the_run_in_its_body(scheduling: Scheduling, db_u
     ]
 
 
-def test_a_lease_that_only_bars_its_task_is_no_place_of_it(scheduling: Scheduling, db_url: str) -> None:
+def test_a_lease_that_only_bars_its_task_is_no_place_of_it(
+    scheduling: Scheduling, shared_database: SharedDatabase
+) -> None:
     account_id = scheduling.make_account(limit=2)
     ref = scheduling.start()
     scheduling.cancel(ref.task_key, force=True)
-    task_id, stored = format_task_id(ref.task_key), read(db_url)
+    task_id, stored = format_task_id(ref.task_key), read(shared_database)
     assert (stored.tasks[task_id].status, stored.tasks[task_id].places) == (Status.CANCELLED, ())
     assert (stored.leases, stored.caps) == ([task_id], {account_id: 2})
 
 
-def test_logs_are_read_by_attempt_and_a_body_without_a_run_has_none(scheduling: Scheduling, db_url: str) -> None:
+def test_logs_are_read_by_attempt_and_a_body_without_a_run_has_none(
+    scheduling: Scheduling, shared_database: SharedDatabase
+) -> None:
     ref = scheduling.start()
     update = LeaseUpdate(ref.lease_id, ref.attempt, ref, AttemptCompleted(TaskResult("a body")), RunOutput("out", ""))
     scheduling.report_group(ReportItem((update,)))
-    stored = read(db_url)
+    stored = read(shared_database)
     assert stored.logs == {(format_task_id(ref.task_key), 1)}
     assert [content.run for content in stored.contents] == [None]
 

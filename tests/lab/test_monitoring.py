@@ -9,6 +9,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,8 +43,6 @@ RUNBOOKS = ROOT / "docs" / "runbooks"
 
 
 class Alert(NamedTuple):
-    """An alerting rule."""
-
     name: str
     expression: str
     severity: str
@@ -56,14 +55,12 @@ def _rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def rule_tests() -> list[dict[str, Any]]:
-    """What promtool tests, as the file has it."""
+def promtool_tests() -> list[dict[str, Any]]:
     tests: list[dict[str, Any]] = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
     return tests
 
 
 def alerts() -> list[Alert]:
-    """In the order of the file."""
     rules = [rule for rule in _rules() if "alert" in rule]
     return [Alert(rule["alert"], rule["expr"], rule["labels"]["severity"], rule["annotations"]) for rule in rules]
 
@@ -86,8 +83,6 @@ DASHBOARD = ROOT / "deploy" / "grafana" / "contentgen.json"
 
 
 class Query(NamedTuple):
-    """What one target of a panel asks."""
-
     panel: str
     expression: str
     legend: str
@@ -100,7 +95,6 @@ def dashboard() -> dict[str, Any]:
 
 
 def panels() -> list[dict[str, Any]]:
-    """Those that show something."""
     return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 
 
@@ -227,7 +221,6 @@ def _grouped_by(expression: Expr) -> set[str]:
 
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-COLUMNS = 24
 
 
 def shown() -> dict[str, Metric]:
@@ -282,27 +275,21 @@ def test_panels_have_a_title_and_a_place_of_their_own() -> None:
     assert len(set(titles)) == len(titles)
     numbers = [panel["id"] for panel in dashboard()["panels"]]
     assert len(set(numbers)) == len(numbers)
-    cells = [
-        (x, y)
-        for place in (panel["gridPos"] for panel in dashboard()["panels"])
-        for x in range(place["x"], place["x"] + place["w"])
-        for y in range(place["y"], place["y"] + place["h"])
-    ]
+    cells: list[tuple[int, int]] = []
+    for panel in dashboard()["panels"]:
+        x, y, width, height = (panel["gridPos"][name] for name in "xywh")
+        cells += product(range(x, x + width), range(y, y + height))
     assert len(set(cells)) == len(cells)
-    assert max(x for x, _ in cells) < COLUMNS
+    assert max(x for x, _ in cells) < 24  # columns of a dashboard
 
 
 def test_runbooks_name_panels_that_exist() -> None:
     titles = {panel["title"] for panel in panels()}
     pages = [page.read_text(encoding="utf-8") for page in RUNBOOKS.iterdir()]
-    named = [name for text in pages for name in re.findall(r'"([^"\n]+)"', _sentences_on_panels(text))]
+    prose = re.sub(r"```.*?```|`[^`]*`", "", "\n".join(pages), flags=re.DOTALL)  # in it, only panels are quoted
+    named = re.findall(r'"([^"\n]+)"', prose)
     assert len(named) > 10
     assert sorted(set(named) - titles) == []
-
-
-def _sentences_on_panels(page: str) -> str:
-    """The prose of a page: in it, only panels are quoted."""
-    return re.sub(r"```.*?```|`[^`]*`", "", page, flags=re.DOTALL)
 
 
 # The rules for Prometheus: promtool's own tests, what exists, and a runbook for each alert that can be followed.
@@ -341,14 +328,14 @@ def test_promtools_tests_pass() -> None:
 
 
 def test_each_alert_is_tested_while_all_is_well_and_while_it_is_not() -> None:
-    cases = [case for test in rule_tests() for case in test["alert_rule_test"]]
+    cases = [case for test in promtool_tests() for case in test["alert_rule_test"]]
     names = {alert.name for alert in alerts()}
     assert {case["alertname"] for case in cases if case["exp_alerts"]} == names
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
 
 
 def test_promtools_tests_use_series_that_exist() -> None:
-    series = {entry["series"] for test in rule_tests() for entry in test["input_series"]}
+    series = {entry["series"] for test in promtool_tests() for entry in test["input_series"]}
     findings = [problem for name in sorted(series) for problem in problems(name, existing())]
     assert [problem for problem in findings if " that is " not in problem] == []  # not each value is known
 

@@ -18,7 +18,7 @@ from lab.simulation.cell import Fleet, Groups, Idle, Measured, Paced, Reading, U
 from lab.simulation.check import Compared, middle
 from lab.simulation.costs import Costs
 from lab.simulation.database import Database, Entry, GroupLane
-from lab.simulation.derivation import derive, prices
+from lab.simulation.derivation import derive
 from lab.simulation.fleet import Address, Surroundings, Worker
 from lab.simulation.machine import Clock, Cores, Interpreter, Process
 from lab.simulation.system import LoadedCell, Sizes
@@ -155,15 +155,6 @@ def test_the_same_seed_gives_the_same_figures() -> None:
     runs = [_troubled(seed) for seed in (5, 5, 6)]
     figures = [(loaded.arrivals.latencies, loaded.hellos, loaded.load()) for loaded in runs]
     assert figures[0] == figures[1] != figures[2]
-
-
-def test_prices_explain_what_was_used() -> None:
-    counts = [(1, 100), (10, 100), (100, 100)]
-    assert prices(counts, [a * 0.5 + b * 0.02 for a, b in counts]) == pytest.approx([0.5, 0.02], rel=1e-3)
-
-
-def test_no_price_is_negative() -> None:
-    assert prices([(1, 1), (1, 2)], [2.0, 1.0])[1] == 0.0
 
 
 def _measured(others: float) -> Measured:
