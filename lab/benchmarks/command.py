@@ -77,7 +77,7 @@ def run_measurement(measure: Coroutine[Any, Any, int | None], failures: tuple[ty
 
     `failures` are further ones that it may raise, alone or in a group.
     """
-    expected = (WrongCounts, ChildFailed, NotDurable, TimeoutError, *failures)
+    expected: tuple[type[Exception], ...] = (WrongCounts, ChildFailed, NotDurable, TimeoutError, *failures)
 
     async def interruptible() -> int | None:
         task = asyncio.current_task()

@@ -153,7 +153,7 @@ class Deployment(Stack):
     def __enter__(self) -> Self:
         with ExitStack() as exits:
             exits.enter_context(undertaken(self.folder))
-            exits.callback(lambda: [disk.unmount() for disk in self._disks])
+            exits.callback(self._unmount)
             exits.callback(bury, self.folder)
             self._launch(exits)
             self._exits = exits.pop_all()
@@ -194,6 +194,10 @@ class Deployment(Stack):
             return None
         self._disks.append(Disk(folder, size))
         return self._disks[-1]
+
+    def _unmount(self) -> None:
+        for disk in self._disks:
+            disk.unmount()
 
     def _keep_up(self, exits: ExitStack) -> None:
         """From now on what does not run is started: the database by a thread of its own, since that may take long."""

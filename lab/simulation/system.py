@@ -117,8 +117,9 @@ class LoadedCell:
         for worker in self.workers:
             self.clock.after(random.uniform(0, RAMP_S / 2), worker.connect)
         busy = LOAD * workers * sizes.slots
-        first = lambda: [Task(self.clock.now) for _ in range(round(busy))]  # noqa: E731
-        self.clock.after(RAMP_S / 2, lambda: self.cell.database.store(first()))
+        self.clock.after(
+            RAMP_S / 2, lambda: self.cell.database.store([Task(self.clock.now) for _ in range(round(busy))])
+        )
         self.rate = busy / sizes.seconds
         self.arrivals = Arrivals(surroundings, self.cell.addresses, self.rate, batch=BATCH)
 

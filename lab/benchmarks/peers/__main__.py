@@ -29,7 +29,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -116,7 +115,11 @@ async def _measure(arguments: argparse.Namespace, contenders: Sequence[Contender
     """Lines go out as they come, so that a run that ends early leaves what it had."""
     begin = time.monotonic()
     measurements: list[figures.Figure] = []
-    line = partial(print, flush=True) if arguments.output == "jsonl" else lambda _: None
+
+    def line(text: str) -> None:
+        if arguments.output == "jsonl":
+            print(text, flush=True)
+
     run = figures.Run(
         **asdict(conditions.now(folder)),
         versions=_versions(contenders, arguments.python),

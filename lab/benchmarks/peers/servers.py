@@ -106,10 +106,14 @@ class Workers:
         try:
             for number in range(self._count):
                 with self._log(number).open("ab") as log:
-                    pipes = {"stdin": asyncio.subprocess.DEVNULL, "stdout": log, "stderr": log}
                     self._processes.append(
                         await asyncio.create_subprocess_exec(
-                            *self._command, env=self._environment, start_new_session=True, **pipes
+                            *self._command,
+                            env=self._environment,
+                            stdin=asyncio.subprocess.DEVNULL,
+                            stdout=log,
+                            stderr=log,
+                            start_new_session=True,
                         )
                     )
             await self._ready()

@@ -195,7 +195,7 @@ def results(evidence: Evidence) -> Iterator[Problem]:
     """
     for run in evidence.journals.runs:
         attempt = attempt_of(run, evidence.stored.events.get(run.task_id, ())) if run.given else None
-        ending = attempt and attempt.ending
+        ending = attempt.ending if attempt else None
         if attempt is None or ending is None or ending.status is Status.COMPLETED:
             continue
         if _LET_GO.isdisjoint((ending.reason, ending.message)):
