@@ -132,6 +132,14 @@ def test_each_lease_counts_as_a_start(scheduling: Scheduling, metered: int, how:
     assert len(claimed(scheduling)) == 1
 
 
+def test_a_cancelled_task_leaves_its_start_to_the_next(scheduling: Scheduling, metered: int) -> None:
+    keys = scheduling.fill(metered, 10)
+    scheduling.admit()
+    scheduling.cancel(keys[0])
+    at_once = [grant.ref for grant in scheduling.serve(10)]
+    assert [ref.task_key for ref in at_once + claimed(scheduling) + claimed(scheduling)] == keys[1:4]
+
+
 def test_the_smaller_of_quota_and_limit_applies(scheduling: Scheduling) -> None:
     account_id = scheduling.make_account(limit=2, max_starts_per_minute=QUOTA)
     scheduling.fill(account_id, 10)
