@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -139,6 +140,14 @@ async def test_a_wait_ends_with_the_task(client: TaskClient) -> None:
     async with asyncio.timeout(PATIENCE_S):
         assert (await wait).task == cancelled
     assert (await client.stub.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=forever))).task == cancelled
+
+
+async def test_a_wait_returns_the_unended_task_at_its_timeout_and_no_sooner(client: TaskClient) -> None:
+    task_id = (await client.submit()).task_id
+    begin = time.monotonic()
+    task = (await client.stub.WaitTask(pb.WaitTaskRequest(task_id=task_id, timeout=Duration(nanos=300_000_000)))).task
+    assert time.monotonic() - begin >= 0.3
+    assert task.status == PENDING
 
 
 async def test_a_wait_ends_at_its_calls_deadline(client: TaskClient) -> None:
