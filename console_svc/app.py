@@ -71,7 +71,7 @@ def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
         finally:
             await site.live.close()
             await asyncio.to_thread(site.articles.close)
-            await site.works.close()
+            await site.work.close()
             await site.schedulers.close()
 
     console = Starlette(

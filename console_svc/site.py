@@ -24,7 +24,7 @@ from console_svc.web.rendering import Renderer
 from console_svc.web.schedulers import Schedulers
 from console_svc.web.security import CSRF_FIELD, SignInTries, address_of, is_local, page_before, same_origin, same_text
 from console_svc.web.sessions import AGE_LIMIT, REVOKED, SIGNED_OUT, SIGNED_OUT_EVERYWHERE, Session, Sessions
-from console_svc.web.work import Work, Works, soon
+from console_svc.web.work import Work, WorkRegistry, soon
 from contentgen import RequestError, ResourceNotFoundException, Unauthenticated, Unavailable
 
 NO_CONTENT, SEE_OTHER = 204, 303
@@ -125,7 +125,7 @@ class Site:
         self.tries = SignInTries()
         self.live = LiveTasks(self.sessions)
         self.articles = ArticleSandbox()
-        self.works = Works()
+        self.work = WorkRegistry()
         self.renderer = Renderer(settings.console_prefix)
         self.links: Sequence[Link] = ()
         self.when_changed: list[Callable[[Session], None]] = []

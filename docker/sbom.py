@@ -32,19 +32,19 @@ def main() -> None:
     parser.add_argument("name", help="of the image")
     parser.add_argument("version", help="of the image")
     parser.add_argument("--root", type=Path, default=Path("/"), help="folder with the image's files")
-    asked = parser.parse_args()
-    found = [*debian(asked.root), *python(asked.root), *node(asked.root)]
-    sys.stdout.write(bill(asked.name, asked.version, found) + "\n")
+    options = parser.parse_args()
+    components = [*debian(options.root), *python(options.root), *node(options.root)]
+    sys.stdout.write(bill(options.name, options.version, components) + "\n")
 
 
 def bill(name: str, version: str, components: Iterable[Component]) -> str:
     """The document, without the time, and with a serial number of its content."""
-    found = sorted(components, key=lambda each: str(each.purl))
+    listed = sorted(components, key=lambda component: str(component.purl))
     image = Component(type=ComponentType.CONTAINER, name=name, version=version, bom_ref=name)
-    content = "\n".join([name, version, *(str(each.purl) for each in found)])
-    bom = Bom(components=found, serial_number=uuid.uuid5(uuid.NAMESPACE_URL, content))
+    content = "\n".join([name, version, *(str(component.purl) for component in listed)])
+    bom = Bom(components=listed, serial_number=uuid.uuid5(uuid.NAMESPACE_URL, content))
     bom.metadata.component = image
-    bom.register_dependency(image, found)
+    bom.register_dependency(image, listed)
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     del document["metadata"]["timestamp"]
     return json.dumps(document, indent=1, ensure_ascii=False)
@@ -64,18 +64,18 @@ def debian(root: Path) -> Iterator[Component]:
 
 def python(root: Path) -> Iterator[Component]:
     """What pip has installed for the service."""
-    for found in distributions(path=[str(site) for site in root.glob(_SITES)]):
-        name = found.metadata["Name"]
-        purl = PackageURL("pypi", None, name.lower().replace("_", "-"), found.version)
-        yield component(purl, name, found.version, _license(found))
+    for distribution in distributions(path=[str(site) for site in root.glob(_SITES)]):
+        name = distribution.metadata["Name"]
+        purl = PackageURL("pypi", None, name.lower().replace("_", "-"), distribution.version)
+        yield component(purl, name, distribution.version, _license(distribution))
 
 
-def _license(found: Distribution) -> str | None:
-    metadata = found.metadata.json
-    said = str(metadata.get("license_expression") or metadata.get("license") or "")
-    if said and "\n" not in said:
-        return said
-    named = [each for each in metadata.get("classifier", ()) if each.startswith("License ::")]
+def _license(distribution: Distribution) -> str | None:
+    metadata = distribution.metadata.json
+    license_ = str(metadata.get("license_expression") or metadata.get("license") or "")
+    if license_ and "\n" not in license_:
+        return license_
+    named = [name for name in metadata.get("classifier", ()) if name.startswith("License ::")]
     return named[0].rpartition(" :: ")[2] if named else None
 
 

@@ -105,16 +105,16 @@ def as_uv_has_them(listed: str) -> dict[str, str]:
     Args:
         listed: what `pip config list` prints.
     """
-    found: dict[str, str] = {}
-    for line in sorted(listed.splitlines(), key=lambda it: it.startswith(":env:")):
+    variables: dict[str, str] = {}
+    for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):
         name, _, text = line.partition("=")
         section, _, option = name.rpartition(".")
         if option in _VARIABLES and section in {"global", "install", ":env:"}:
             separator = "," if option == "find-links" else " "
-            found[_VARIABLES[option]] = separator.join(str(ast.literal_eval(text)).split())
-    if "UV_INDEX" in found:
-        found["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip looks; the hashes make it safe
-    return found
+            variables[_VARIABLES[option]] = separator.join(str(ast.literal_eval(text)).split())
+    if "UV_INDEX" in variables:
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip looks; the hashes make it safe
+    return variables
 
 
 def _run(command: Sequence[str]) -> bool:

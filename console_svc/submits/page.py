@@ -104,7 +104,7 @@ class New(Page):
             raise NotDone("Your role may not do that.", FORBIDDEN)
         title = filled(plural("Submitting {n} task", "Submitting {n} tasks"), n=len(preview.good))
         job = partial(submit, session, preview.good)
-        work = self._site.works.begin(session, digest, title, job, total=len(preview.good), back="/tasks")
+        work = self._site.work.begin(session, digest, title, job, total=len(preview.good), back="/tasks")
         notice = plural("Submitted {n} task.", "Submitted {n} tasks.")
         return await self._site.see_work(session, work, notice, SOON)
 

@@ -112,7 +112,7 @@ class TaskMoves(Page):
         key = str(data.get("key", "")) or secrets.token_urlsafe(16)
         title, notice = _TEXTS[order.do]
         run = ordered_work.run
-        work = self._site.works.begin(session, key, filled(title, n=total), run, total=total, back=order.back)
+        work = self._site.work.begin(session, key, filled(title, n=total), run, total=total, back=order.back)
         return await self._site.see_work(session, work, notice, SOON)
 
     @get("/work/{key}")
@@ -125,7 +125,7 @@ class TaskMoves(Page):
         return self._site.see(f"/work/{key}")
 
     def _work(self, session: Session, key: str) -> Work:
-        work = self._site.works.find(session, key)
+        work = self._site.work.find(session, key)
         return present(work, "This work is not known any more. Look at the list for what it has done.")
 
 

@@ -16,10 +16,10 @@ from console_svc.web.language import PageText, filled, refused, text
 from console_svc.web.sessions import Session
 from contentgen import RequestError, Unavailable
 
-MAX_WORKS = 200
+MAX_KEPT = 200
 """Beyond it those that have ended longest ago are forgotten."""
 MAX_FAILURES = 500
-"""Failures of one work that are kept with their names."""
+"""Failures that are kept with their names, for each work."""
 PATIENCE = 60
 """Times that a call is repeated, a second apart, while no scheduler answers."""
 RETRY_INTERVAL = 1.0
@@ -74,29 +74,29 @@ class Work:
 Run = Callable[[Work], Awaitable[None]]
 
 
-class Works:
-    """Begins and finds works. Runs on the event loop."""
+class WorkRegistry:
+    """Begins work and finds it again. Runs on the event loop."""
 
     def __init__(self) -> None:
-        self._works: dict[tuple[str | None, str], Work] = {}
+        self._by_key: dict[tuple[str | None, str], Work] = {}
 
     def begin(self, session: Session, key: str, title: PageText, run: Run, *, total: int, back: str) -> Work:
-        """Begins a work; the same key again returns the first one."""
+        """Begins work; the same key again returns what began first."""
         if earlier_work := self.find(session, key):
             return earlier_work
         work = Work(key, title, total, back)
-        ended_keys = [key for key, earlier_work in self._works.items() if earlier_work.ended]
-        for ended_key in ended_keys[: max(len(self._works) - MAX_WORKS + 1, 0)]:
-            del self._works[ended_key]
-        self._works[session.token, key] = work
+        ended_keys = [key for key, earlier_work in self._by_key.items() if earlier_work.ended]
+        for ended_key in ended_keys[: max(len(self._by_key) - MAX_KEPT + 1, 0)]:
+            del self._by_key[ended_key]
+        self._by_key[session.token, key] = work
         work.job = asyncio.create_task(_whole(work, run))
         return work
 
     def find(self, session: Session, key: str) -> Work | None:
-        return self._works.get((session.token, key))
+        return self._by_key.get((session.token, key))
 
     async def close(self) -> None:
-        jobs = [work.job for work in self._works.values() if work.job]
+        jobs = [work.job for work in self._by_key.values() if work.job]
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)

@@ -96,7 +96,7 @@ class WorkerPoolMethods(Methods):
 
     @plain
     async def pause_dispatch(self, account_id: int | None = None) -> None:
-        """Stops dispatch, of an account or of everything, until `resume_dispatch`. What runs goes on.
+        """Stops dispatch, of an account or of everything, until `resume_dispatch`. Running tasks continue.
 
         Raises:
             ResourceNotFoundException: the account does not exist.

@@ -161,53 +161,53 @@ _pending_reason = task_pb.PendingReason.ValueType
 _COUNTED = tuple(status for status in Status if status is not Status.NONE)
 
 
-def task(it: Task, reason: PendingReason = PendingReason.NONE) -> task_pb.Task:
+def task(stored_task: Task, reason: PendingReason = PendingReason.NONE) -> task_pb.Task:
     """A whole task; `reason` is for GetTask only."""
-    message = listed_task(it)
-    message.requirements = it.brief.requirements
+    message = listed_task(stored_task)
+    message.requirements = stored_task.brief.requirements
     message.pending_reason = _pending_reason(reason)
     return message
 
 
-def listed_task(it: Task) -> task_pb.Task:
+def listed_task(stored_task: Task) -> task_pb.Task:
     """A task without `requirements`."""
     message = task_pb.Task()
-    fill_task(message, it)
+    fill_task(message, stored_task)
     return message
 
 
-def fill_task(message: task_pb.Task, it: Task) -> None:
+def fill_task(message: task_pb.Task, stored_task: Task) -> None:
     """Sets the fields of a task but `requirements`: half the cost of a constructor."""
-    message.task_id = it.task_id
-    message.account_id = it.account_id
-    fill_brief(message, it.brief, LISTED_TEXTS)
-    message.priority = it.priority
-    message.auto_approve = it.auto_approve
-    message.status = task_status(it.status)
-    set_timestamp(message.create_time, it.create_time)
-    if it.schedule_time:
-        set_timestamp(message.schedule_time, it.schedule_time)
-    set_duration(message.timeout, it.timeout)
-    message.max_retries = it.max_retries
-    message.auto_retry = it.auto_retry
-    if it.backoff != DEFAULT_BACKOFF:
-        _fill_backoff(message, it.backoff)
-    if it.labels:
-        message.labels.update(it.labels)
-    message.request_id = it.request_id
-    message.regenerates_content_id = it.regenerates_content_id
-    if it.attempt:
-        _fill_attempts(message, it)
-    if it.error is not None:
-        message.error.CopyFrom(task_error(it.error))
-    if it.end_time:
-        set_timestamp(message.end_time, it.end_time)
-    if it.schedule_id:
-        message.schedule_id = it.schedule_id
-    if it.expire_time:
-        set_timestamp(message.expire_time, it.expire_time)
-    if it.unique_key or it.trace:
-        _fill_rare(message, it)
+    message.task_id = stored_task.task_id
+    message.account_id = stored_task.account_id
+    fill_brief(message, stored_task.brief, LISTED_TEXTS)
+    message.priority = stored_task.priority
+    message.auto_approve = stored_task.auto_approve
+    message.status = task_status(stored_task.status)
+    set_timestamp(message.create_time, stored_task.create_time)
+    if stored_task.schedule_time:
+        set_timestamp(message.schedule_time, stored_task.schedule_time)
+    set_duration(message.timeout, stored_task.timeout)
+    message.max_retries = stored_task.max_retries
+    message.auto_retry = stored_task.auto_retry
+    if stored_task.backoff != DEFAULT_BACKOFF:
+        _fill_backoff(message, stored_task.backoff)
+    if stored_task.labels:
+        message.labels.update(stored_task.labels)
+    message.request_id = stored_task.request_id
+    message.regenerates_content_id = stored_task.regenerates_content_id
+    if stored_task.attempt:
+        _fill_attempts(message, stored_task)
+    if stored_task.error is not None:
+        message.error.CopyFrom(task_error(stored_task.error))
+    if stored_task.end_time:
+        set_timestamp(message.end_time, stored_task.end_time)
+    if stored_task.schedule_id:
+        message.schedule_id = stored_task.schedule_id
+    if stored_task.expire_time:
+        set_timestamp(message.expire_time, stored_task.expire_time)
+    if stored_task.unique_key or stored_task.trace:
+        _fill_rare(message, stored_task)
 
 
 def _fill_rare(message: task_pb.Task, stored_task: Task) -> None:
@@ -246,59 +246,59 @@ def _fill_attempts(message: task_pb.Task, stored_task: Task) -> None:
     message.content_id = stored_task.content_id
 
 
-def task_error(it: TaskError) -> task_pb.TaskError:
-    return task_pb.TaskError(reason=it.reason, message=it.message, details=it.details)
+def task_error(error: TaskError) -> task_pb.TaskError:
+    return task_pb.TaskError(reason=error.reason, message=error.message, details=error.details)
 
 
-def task_event(it: TaskEvent) -> task_pb.TaskEvent:
+def task_event(event: TaskEvent) -> task_pb.TaskEvent:
     return task_pb.TaskEvent(
-        previous_status=task_status(it.previous_status),
-        status=task_status(it.status),
-        event_time=timestamp(it.event_time),
-        attempt=it.attempt,
-        worker_id=it.worker_id,
-        reason=it.reason,
-        message=it.message,
-        lease_id=it.lease_id,
+        previous_status=task_status(event.previous_status),
+        status=task_status(event.status),
+        event_time=timestamp(event.event_time),
+        attempt=event.attempt,
+        worker_id=event.worker_id,
+        reason=event.reason,
+        message=event.message,
+        lease_id=event.lease_id,
     )
 
 
-def attempt_log(it: AttemptLog) -> task_pb.AttemptLog:
+def attempt_log(log: AttemptLog) -> task_pb.AttemptLog:
     return task_pb.AttemptLog(
-        attempt=it.attempt, worker_id=it.worker_id, end_time=timestamp(it.end_time), **it.output._asdict()
+        attempt=log.attempt, worker_id=log.worker_id, end_time=timestamp(log.end_time), **log.output._asdict()
     )
 
 
-def task_stats(it: TaskStats) -> pb.GetTaskStatsResponse:
+def task_stats(stats: TaskStats) -> pb.GetTaskStatsResponse:
     """Counts of all seven states, zeros included."""
     return pb.GetTaskStatsResponse(
-        counts={status.label: it.counts.get(status, 0) for status in _COUNTED},
-        oldest_pending_age=duration(it.oldest_pending_age),
-        queue_depth=it.queue_depth,
+        counts={status.label: stats.counts.get(status, 0) for status in _COUNTED},
+        oldest_pending_age=duration(stats.oldest_pending_age),
+        queue_depth=stats.queue_depth,
     )
 
 
-def history_point(it: HistoryPoint) -> pb.TaskHistoryPoint:
+def history_point(point: HistoryPoint) -> pb.TaskHistoryPoint:
     return pb.TaskHistoryPoint(
-        time=timestamp(it.time),
-        submitted=it.submitted,
-        counts={status.label: n for status, n in it.counts.items()},
-        duration_p50=duration(it.duration_p50),
-        duration_p95=duration(it.duration_p95),
-        cost=it.cost,
+        time=timestamp(point.time),
+        submitted=point.submitted,
+        counts={status.label: n for status, n in point.counts.items()},
+        duration_p50=duration(point.duration_p50),
+        duration_p95=duration(point.duration_p95),
+        cost=point.cost,
     )
 
 
-def poll_result(it: PollResult) -> pb.PollRunningTasksResponse:
-    return pb.PollRunningTasksResponse(**it._asdict())
+def poll_result(result: PollResult) -> pb.PollRunningTasksResponse:
+    return pb.PollRunningTasksResponse(**result._asdict())
 
 
-def task_change(it: TaskChange, resume_token: str) -> pb.TaskChange:
+def task_change(change: TaskChange, resume_token: str) -> pb.TaskChange:
     message = pb.TaskChange(
-        previous_status=task_status(it.previous_status),
-        event_time=timestamp(it.event_time),
-        will_retry=it.will_retry,
+        previous_status=task_status(change.previous_status),
+        event_time=timestamp(change.event_time),
+        will_retry=change.will_retry,
         resume_token=resume_token,
     )
-    fill_task(message.task, it.task)
+    fill_task(message.task, change.task)
     return message

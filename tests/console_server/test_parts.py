@@ -24,7 +24,7 @@ from console_svc.web.sessions import (
     Session,
     Sessions,
 )
-from console_svc.web.work import MAX_WORKS, Work, Works, each
+from console_svc.web.work import MAX_KEPT, Work, WorkRegistry, each
 from contentgen import AsyncContentGenerationClient, Caller, Unavailable
 from tests.harness.waiting import PATIENCE_S
 
@@ -196,8 +196,8 @@ TITLE = PageText("Retrying tasks")
 
 
 @pytest.fixture
-async def works() -> AsyncIterator[Works]:
-    works = Works()
+async def works() -> AsyncIterator[WorkRegistry]:
+    works = WorkRegistry()
     yield works
     await works.close()
 
@@ -215,7 +215,7 @@ async def for_ever(work: Work) -> None:
     await asyncio.Event().wait()
 
 
-async def test_the_same_form_begins_one_work(works: Works) -> None:
+async def test_the_same_form_begins_one_work(works: WorkRegistry) -> None:
     first = works.begin(of("a"), "k", TITLE, done, total=1, back="/tasks")
     again = works.begin(of("a"), "k", TITLE, done, total=1, back="/tasks")
     assert again is first
@@ -224,14 +224,14 @@ async def test_the_same_form_begins_one_work(works: Works) -> None:
     assert (first.done, first.percent, first.ended) == (1, 100, True)
 
 
-async def test_a_work_is_for_those_with_its_token(works: Works) -> None:
+async def test_a_work_is_for_those_with_its_token(works: WorkRegistry) -> None:
     work = works.begin(of("a"), "k", TITLE, done, total=1, back="/tasks")
     assert works.find(of("a"), "k") is work
     assert works.find(of("b"), "k") is None
     assert works.find(of(None), "k") is None
 
 
-async def test_a_work_is_stopped_and_says_so(works: Works) -> None:
+async def test_a_work_is_stopped_and_says_so(works: WorkRegistry) -> None:
     work = works.begin(of("a"), "k", TITLE, for_ever, total=2, back="/tasks")
     await asyncio.sleep(0)
     work.stop()
@@ -241,7 +241,7 @@ async def test_a_work_is_stopped_and_says_so(works: Works) -> None:
     assert work.stopped == "You have stopped it."
 
 
-async def test_what_ends_a_work_is_said(works: Works) -> None:
+async def test_what_ends_a_work_is_said(works: WorkRegistry) -> None:
     async def away(_: Work) -> None:
         raise Unavailable("nobody answers")
 
@@ -255,15 +255,15 @@ async def test_what_ends_a_work_is_said(works: Works) -> None:
         assert work.stopped.startswith(why)
 
 
-async def test_those_that_ended_are_forgotten_and_no_others(works: Works) -> None:
+async def test_those_that_ended_are_forgotten_and_no_others(works: WorkRegistry) -> None:
     running = works.begin(of("a"), "running", TITLE, for_ever, total=1, back="/tasks")
-    for n in range(MAX_WORKS + 5):
+    for n in range(MAX_KEPT + 5):
         job = works.begin(of("a"), str(n), TITLE, done, total=1, back="/tasks").job
         assert job
         await job
     assert works.find(of("a"), "running") is running
     assert works.find(of("a"), "0") is None
-    assert works.find(of("a"), str(MAX_WORKS + 4))
+    assert works.find(of("a"), str(MAX_KEPT + 4))
 
 
 async def test_no_more_run_than_are_allowed() -> None:
