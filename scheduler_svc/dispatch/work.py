@@ -17,7 +17,7 @@ from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
 from scheduler_svc.domain.dispatch import total_demand
-from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.errors import existing
 from scheduler_svc.domain.lease import share_out
 from scheduler_svc.runtime.calls import Calls
 
@@ -62,10 +62,7 @@ def read_demand(tx: Tx, account_id: int) -> int:
     """The demand of an account, or (0) of all. Raises NotFound."""
     if account_id == ALL_ACCOUNTS:
         return total_demand(*tx.loads.all())
-    load = tx.loads.of(account_id)
-    if load is None:
-        raise NotFound("account", account_id)
-    return load.demand
+    return existing(tx.loads.of(account_id), "account", account_id).demand
 
 
 class _Reading(NamedTuple):

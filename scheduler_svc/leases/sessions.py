@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scheduler_svc.domain.account import ALL, Scope
-from scheduler_svc.domain.errors import NotFound, SessionReplaced, WorkerIdInUse
+from scheduler_svc.domain.errors import SessionReplaced, WorkerIdInUse, existing
 from scheduler_svc.domain.lease import HelloVerdict, LeaseEnd, LeaseTerms, judge_hello
 from scheduler_svc.domain.lifecycle import WORKER_LOST, Move, Status
 from scheduler_svc.domain.resolution import Cause, loss_cause
@@ -135,7 +135,4 @@ def resize_worker(tx: Tx, worker_id: str, slots: int, lease_ttl: float) -> PoolW
 
 
 def _worker(tx: Tx, worker_id: str, lease_ttl: float) -> PoolWorker:
-    worker = tx.workers.get(worker_id, lease_ttl)
-    if worker is None:
-        raise NotFound("worker", worker_id)
-    return worker
+    return existing(tx.workers.get(worker_id, lease_ttl), "worker", worker_id)

@@ -194,24 +194,24 @@ class SystemStatements(Statements):
 
     def lock_holders(self) -> list[LockHolder]:
         """The sessions that others of this database wait for at this moment, the longest transaction first."""
-        return [LockHolder(*row) for row in self._rows(_HOLDERS)]
+        return self._all(LockHolder, _HOLDERS)
 
     def long_locks(self, seconds: float) -> list[LockHolder]:
         """The sessions that have held locks of rows, or tables, for so long: what needs those may be passed over."""
-        return [LockHolder(*row) for row in self._rows(_LONG_LOCKS, seconds=seconds)]
+        return self._all(LockHolder, _LONG_LOCKS, seconds=seconds)
 
     def advisory_locks(self, seconds: float) -> list[LockHolder]:
         """The sessions that have held advisory locks of ours for so long; their names are in `relation`."""
         names = array("text", [lock.value for lock in AdvisoryLock])
-        return [LockHolder(*row) for row in self._rows(_ADVISORY_LOCKS, names=names, seconds=seconds)]
+        return self._all(LockHolder, _ADVISORY_LOCKS, names=names, seconds=seconds)
 
     def oldest_transaction(self, among: Collection[str] | None = None) -> OldestTransaction | None:
         """The oldest transaction of the server that has an id, but for this one; it may be as young as a submit.
 
         `among`: virtual ids of the transactions to choose from; None: all.
         """
-        row = self._row(_OLDEST_TRANSACTION, among=None if among is None else array("text", among))
-        return OldestTransaction(*row) if row else None
+        chosen = None if among is None else array("text", among)
+        return self._one(OldestTransaction, _OLDEST_TRANSACTION, among=chosen)
 
     def backlogs(self, limit: int) -> Backlogs:
         """Counts up to `limit` of each."""

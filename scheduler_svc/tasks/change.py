@@ -14,9 +14,9 @@ from scheduler_svc.domain.errors import (
     FieldViolation,
     InvalidArgument,
     InvalidState,
-    NotFound,
     RetriesExhausted,
     UniqueKeyInUse,
+    existing,
 )
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lease import LeaseEnd
@@ -117,9 +117,7 @@ def retry_task(tx: Tx, task_key: int, reset_retry_count: bool) -> Task:
     if waiting is not None:
         _end_wait(tx, waiting)
     else:
-        task = tx.tasks.lock([task_key]).get(task_key)
-        if task is None:
-            raise NotFound("task", format_task_id(task_key))
+        task = existing(tx.tasks.lock([task_key]).get(task_key), "task", format_task_id(task_key))
         _retry_ended(tx, task, reset_retry_count)
     return tx.task_reads.get([task_key])[task_key]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from scheduler_svc.domain import rollup
 from scheduler_svc.domain.account import ALL, Scope
-from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.errors import NotFound, existing
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.rollup import HistoryPoint, Resolution
@@ -24,9 +24,10 @@ from scheduler_svc.domain.task import (
     TaskFilter,
     TaskStats,
 )
-from scheduler_svc.tasks.rows import FoundTasks, TaskPage, WaitsFor
+from scheduler_svc.tasks.rows import FoundTasks, WaitsFor
 
 if TYPE_CHECKING:
+    from scheduler_svc.database.statements import Page
     from scheduler_svc.transactions import Tx
 
 
@@ -43,10 +44,7 @@ def require_own_tasks(tx: Tx, scope: Scope, keys: Sequence[int]) -> None:
 
 def get_task(tx: Tx, task_key: int) -> Task:
     """Returns one task. Raises NotFound."""
-    task = tx.task_reads.get([task_key]).get(task_key)
-    if task is None:
-        raise NotFound("task", format_task_id(task_key))
-    return task
+    return existing(tx.task_reads.get([task_key]).get(task_key), "task", format_task_id(task_key))
 
 
 def explain_task(tx: Tx, task_key: int, lease_ttl: float) -> tuple[Task, PendingReason]:
@@ -81,7 +79,7 @@ def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
     return [tasks[key] for key in keys if key in tasks]
 
 
-def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
+def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> Page[Task, int]:
     """Returns tasks with keys below `before`, newest first; fewer than `limit` if too many had to be read."""
     return tx.task_reads.list(wanted, before, limit)
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import NewTask, PayloadRow, Task
+from scheduler_svc.domain.task import NewTask, PayloadRow
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -48,15 +48,6 @@ class BatchResult(NamedTuple):
     matched: int
     changed: int
     last: int | None
-
-
-class TaskPage(NamedTuple):
-    """A page of a list of tasks. `rest`: the key at which reading stopped early, below which there may be more; None:
-    the page is full, or there is no more.
-    """
-
-    tasks: list[Task]
-    rest: int | None
 
 
 class WaitsFor(NamedTuple):

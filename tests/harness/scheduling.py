@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.config import Settings
+from scheduler_svc.database.statements import Page
 from scheduler_svc.dispatch.admission import scan, settle
 from scheduler_svc.dispatch.rows import Claimed, Grant
 from scheduler_svc.dispatch.work import SessionCapacity, claim, pause_dispatch, resume_dispatch
@@ -56,7 +57,6 @@ from scheduler_svc.leases.sessions import OpenedSession, open_session
 from scheduler_svc.runtime.loops import DueRound
 from scheduler_svc.runtime.signals import CommitSignals
 from scheduler_svc.tasks import change, query
-from scheduler_svc.tasks.rows import TaskPage
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
 from scheduler_svc.transactions import Database, Tx, make_engine
 from scheduler_svc.watch import work as changes
@@ -198,8 +198,8 @@ class Scheduling:
 
     def tasks(self) -> dict[int, Task]:
         """All tasks by key, as lists show them."""
-        listed: TaskPage = self.run(query.list_tasks, TaskFilter(), None, 100_000)
-        return {task.task_key: task for task in listed.tasks}
+        listed: Page[Task, int] = self.run(query.list_tasks, TaskFilter(), None, 100_000)
+        return {task.task_key: task for task in listed.rows}
 
     def path(self, key: int) -> list[str]:
         return [event.status.label for event in self.events(key)]

@@ -72,9 +72,9 @@ def walk(scheduling: Scheduling) -> None:
 def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
     keys: list[int] = []
     before: int | None = None
-    while (page := scheduling.run(list_tasks, wanted, before, PAGE)).tasks or page.rest:
-        assert page.rest is None or len(page.tasks) < PAGE
-        keys += [task.task_key for task in page.tasks]
+    while (page := scheduling.run(list_tasks, wanted, before, PAGE)).rows or page.rest:
+        assert page.rest is None or len(page.rows) < PAGE
+        keys += [task.task_key for task in page.rows]
         before = page.rest or keys[-1]
     return keys
 
@@ -222,7 +222,7 @@ def test_a_page_examines_a_bounded_number_of_tasks_and_tells_where_it_stopped(
     matches = scheduling.submit(new_task(labels=both))
     scheduling.submit(*[new_task(labels=team)] * 6)
     first = scheduling.run(list_tasks, TaskFilter(labels=both), None, PAGE)
-    assert [task.task_key for task in first.tasks] == [matches[0].task_key]
+    assert [task.task_key for task in first.rows] == [matches[0].task_key]
     assert first.rest == kind[3].task_key, "it walked by the label that brings it furthest"
     assert scheduling.run(list_tasks, TaskFilter(labels=both), first.rest, PAGE) == ([], None)
 

@@ -94,11 +94,8 @@ class Expiry(Statements):
     def remove(self, keys: Sequence[int]) -> list[DequeuedTask]:
         """Removes those of these tasks from `delayed` and `ready` that have expired, and that nobody has locked."""
         literal = array("bigint", keys)
-        return [
-            DequeuedTask(*row)
-            for statement in (_REMOVE_EXPIRED_DELAYED, _REMOVE_EXPIRED_READY)
-            for row in self._rows(statement, keys=literal)
-        ]
+        delayed = self._all(DequeuedTask, _REMOVE_EXPIRED_DELAYED, keys=literal)
+        return delayed + self._all(DequeuedTask, _REMOVE_EXPIRED_READY, keys=literal)
 
     def next(self) -> float | None:
         """Seconds until the next waiting task expires (negative: overdue); None if none will."""
@@ -203,9 +200,9 @@ class WaitingTasks(Statements):
             (_REMOVE_FREE_DELAYED, _REMOVE_FREE_READY) if skip_locked else (_REMOVE_DELAYED, _REMOVE_READY)
         )
         literal = array("bigint", keys)
-        removed = [DequeuedTask(*row) for row in self._rows(from_delayed, keys=literal)]
+        removed = self._all(DequeuedTask, from_delayed, keys=literal)
         if len(removed) < len(keys):
-            removed += [DequeuedTask(*row) for row in self._rows(from_ready, keys=literal)]
+            removed += self._all(DequeuedTask, from_ready, keys=literal)
         return {row.task_key: row for row in removed}
 
     def remove_next(self, rows: Sequence[tuple[int, int]]) -> dict[int, DequeuedTask]:
@@ -220,7 +217,7 @@ class WaitingTasks(Statements):
 
     def take_due(self, limit: int, but: Collection[int] = ()) -> list[DequeuedTask]:
         """Removes up to `limit` delayed tasks that are due, oldest first, except those of the accounts `but`."""
-        return [DequeuedTask(*row) for row in self._rows(_TAKE_DUE, limit=limit, but=array("bigint", but))]
+        return self._all(DequeuedTask, _TAKE_DUE, limit=limit, but=array("bigint", but))
 
     def due_accounts(self, limit: int, but: Collection[int]) -> set[int]:
         """The accounts of the tasks that `take_due` would remove."""
@@ -228,9 +225,8 @@ class WaitingTasks(Statements):
 
     def heads(self, limit: int) -> list[QueueHead]:
         """Up to `limit` tasks of each priority that a claim would take first: how many, and the wait of the oldest."""
-        return [QueueHead(*row) for row in self._rows(_READ_HEADS, limit=limit)]
+        return self._all(QueueHead, _READ_HEADS, limit=limit)
 
     def next_due(self) -> float | None:
         """Seconds until the next delayed task is due (negative: overdue); None if there is none."""
-        row = self._row(_NEXT_DUE_TIME)
-        return None if row is None else float(row[0])
+        return self._one(float, _NEXT_DUE_TIME)

@@ -329,8 +329,7 @@ class Loads(Statements):
 
     def of(self, account_id: int) -> Load | None:
         """The load of one account, paused with all too. Returns None if there is no such account."""
-        row = self._row(_LOAD, account_id=account_id)
-        return None if row is None else _load(*row)
+        return self._one(_load, _LOAD, account_id=account_id)
 
     def all(self) -> tuple[Load, list[Load]]:
         """The load of all accounts together, and the loads of those with a pause, a limit or a quota."""

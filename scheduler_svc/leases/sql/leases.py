@@ -289,8 +289,7 @@ class Leases(Statements):
 
     def complete(self, refs: Sequence[LeaseRef], *, late: bool) -> list[CompletedTask]:
         """Completes the tasks of these leases; returns them, which must be all. `late`: the leases have expired."""
-        rows = self._rows(_COMPLETE_LATE if late else _COMPLETE_TASKS, **_REFS.bind(refs))
-        return [CompletedTask(*row) for row in rows]
+        return self._all(CompletedTask, _COMPLETE_LATE if late else _COMPLETE_TASKS, **_REFS.bind(refs))
 
 
 class Reaper(Statements):

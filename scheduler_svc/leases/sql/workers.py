@@ -167,8 +167,7 @@ class Workers(Statements):
 
     def get(self, worker_id: str, ttl: float) -> PoolWorker | None:
         """One worker; one without a heartbeat for `ttl` seconds counts as disconnected."""
-        row = self._row(_GET_WORKER, worker_id=worker_id, ttl=ttl)
-        return None if row is None else PoolWorker(*row)
+        return self._one(PoolWorker, _GET_WORKER, worker_id=worker_id, ttl=ttl)
 
     def count(self, ttl: float) -> tuple[int, int]:
         """How many workers are connected, and how many of these have a busy slot."""
@@ -177,4 +176,4 @@ class Workers(Statements):
 
     def list(self, ttl: float, after: str, limit: int) -> list[PoolWorker]:
         """Workers with ids above `after` with a heartbeat within the last hour, by their ids."""
-        return [PoolWorker(*row) for row in self._rows(_LIST_WORKERS, ttl=ttl, after=after, limit=limit)]
+        return self._all(PoolWorker, _LIST_WORKERS, ttl=ttl, after=after, limit=limit)

@@ -196,10 +196,10 @@ class Polls(Statements):
     """Statements about polls, on `workers`, `leases` and `task_events`."""
 
     def running(self, scope: Scope) -> list[RunningAttempt]:
-        return [RunningAttempt(*row) for row in self._rows(_RUNNING, accounts=account_filter(scope))]
+        return self._all(RunningAttempt, _RUNNING, accounts=account_filter(scope))
 
     def running_of_task(self, task_key: int) -> list[RunningAttempt]:
-        return [RunningAttempt(*row) for row in self._rows(_RUNNING_OF_TASK, task_key=task_key)]
+        return self._all(RunningAttempt, _RUNNING_OF_TASK, task_key=task_key)
 
     def request(self, workers: Collection[str], *, skip_locked: bool = False) -> int:
         """Records that these workers are polled; returns the poll's number.

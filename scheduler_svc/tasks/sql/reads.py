@@ -12,13 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from scheduler_svc.database.batch import UnnestedRows, array
-from scheduler_svc.database.statements import EACH_ACCOUNT, Statements, accounts, payload
+from scheduler_svc.database.statements import EACH_ACCOUNT, Page, Statements, accounts, payload
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import KEY_MAX
 from scheduler_svc.domain.lifecycle import RetryBackoff, Status
 from scheduler_svc.domain.task import AttemptProgress, Task, TaskError, TaskEvent, TaskFilter, TraceContext
 from scheduler_svc.schema.payloads import BRIEF, BRIEF_WIDTH, LISTED_BRIEF, brief
-from scheduler_svc.tasks.rows import FoundTasks, TaskPage, WaitsFor
+from scheduler_svc.tasks.rows import FoundTasks, WaitsFor
 from scheduler_svc.tasks.sql import lists
 from scheduler_svc.tasks.sql.lists import ListQuery, Span
 
@@ -115,8 +115,8 @@ class TaskReads(Statements):
         """These tasks by key; those that do not exist are missing."""
         return {row.task_key: _task(row) for row in self._rows(_GET_TASKS, keys=array("bigint", keys))}
 
-    def list(self, wanted: TaskFilter, before: int | None, limit: int) -> TaskPage:
-        """Tasks without requirements, newest first, with keys below `before`.
+    def list(self, wanted: TaskFilter, before: int | None, limit: int) -> Page[Task, int]:
+        """Tasks without requirements, newest first, with keys below `before`; `rest` is a key.
 
         Returns at most `limit`: fewer, with more to come, if it would have to examine too many that do not match.
         """
@@ -126,7 +126,7 @@ class TaskReads(Statements):
         query = ListQuery.of(wanted)
         walk, read = self._walk(query, wanted, span)
         rows = self._rows(_page(query, walk), **lists.values(wanted), **read._asdict(), limit=limit)
-        return TaskPage([_task(row) for row in rows], read.low if read.low > span.low and len(rows) < limit else None)
+        return Page([_task(row) for row in rows], read.low if read.low > span.low and len(rows) < limit else None)
 
     def find(self, wanted: TaskFilter, after: int, limit: int) -> FoundTasks:
         """The keys of up to `limit` tasks, oldest first, with keys above `after`; fewer as in `list`."""

@@ -117,7 +117,7 @@ class UniqueKeys(Statements):
 
     def lock(self, rows: Sequence[UniqueKey]) -> dict[tuple[int, str], UniqueKey]:
         """The present holders of the keys of these rows, locked; those deleted meanwhile are missing."""
-        holders = [UniqueKey(*row) for row in self._rows(_LOCK_HOLDERS, **_ROWS.bind(rows))]
+        holders = self._all(UniqueKey, _LOCK_HOLDERS, **_ROWS.bind(rows))
         return {row.name: row for row in holders}
 
     def replace(self, rows: Sequence[UniqueKey]) -> None:
@@ -131,7 +131,7 @@ class UniqueKeys(Statements):
 
     def of_tasks(self, keys: Sequence[int]) -> list[UniqueKey]:
         """The unique keys of these tasks, of those that have one."""
-        return [UniqueKey(*row) for row in self._rows(_OF_TASKS, keys=array("bigint", keys))]
+        return self._all(UniqueKey, _OF_TASKS, keys=array("bigint", keys))
 
 
 _REQUESTS = Insert("request_ids", account_id="bigint", request_id="text", task_key="bigint", fingerprint="bytea")
