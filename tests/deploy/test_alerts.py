@@ -117,6 +117,10 @@ CONNECTIONS, CONCURRENT = 200, 50
 RATE, FEW = 500, 100
 
 
+class EchoServer(ThreadingTCPServer):
+    request_queue_size = CONCURRENT
+
+
 class Echo(BaseRequestHandler):
     def handle(self) -> None:
         with suppress(ConnectionError):
@@ -127,8 +131,7 @@ class Echo(BaseRequestHandler):
 @pytest.fixture
 def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
     """That of the balancer, in front of a server that returns what it gets; the parameter is another rate."""
-    with ThreadingTCPServer(("127.0.0.1", 0), Echo) as server, ThreadPoolExecutor(1) as accepting:
-        accepting.submit(server.serve_forever, 0.05)
+    with EchoServer(("127.0.0.1", 0), Echo) as server, ThreadPoolExecutor(1) as accepting:
         behind, port = server.server_address[1], free_port()
         text = re.sub(r"server-template .*", f"server scheduler 127.0.0.1:{behind}", CONFIG.read_text())
         text = text.replace("bind :50051", f"bind 127.0.0.1:{port}")
@@ -139,6 +142,7 @@ def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
         text = text.replace(rate, f"sc0_conn_rate gt {getattr(request, 'param', RATE)} ")
         config = tmp_path / "haproxy.cfg"
         config.write_text(text)
+        accepting.submit(server.serve_forever, 0.05)
         try:
             with contextmanager(running_haproxy)(config, port):
                 yield port
