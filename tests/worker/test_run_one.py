@@ -163,6 +163,7 @@ async def test_term_drains_it_as_always(tmp_path: Path, runs: bool) -> None:
         else:
             await stream.until("heartbeat")
         worker.term()
+        await stream.until("draining")
         go.touch()
         assert await worker.exited() == 0
         assert [update.lease_id for update in stream.updates("completed")] == ["a"] * runs

@@ -81,12 +81,30 @@ async def test_an_outage_of_the_scheduler_stops_no_run(tmp_path: Path) -> None:
     async with worker_session(tmp_path) as (scheduler, worker, stream):
         await running(stream, worker, lease("a", until=str(go)))
         await scheduler.stop()
+        await wait_until_async(lambda: worker.events("session.unavailable"), within=8, what="it dials in vain")
         go.touch()
         await wait_until_async(lambda: worker.leftovers() == {"spool/1.batch"}, within=8, what="it is spooled")
-        await wait_until_async(lambda: worker.events("session.unavailable"), within=8, what="it dials in vain")
         async with scripted_scheduler(int(scheduler.target.rpartition(":")[2])) as back:
             again, hello = await back.session(keep=["a"])
             assert [(each.lease_id, each.stage) for each in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
+            await again.update("completed", "a")
+
+
+async def test_term_in_an_outage_leaves_the_result_to_the_next_start(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    async with worker_session(tmp_path) as (scheduler, worker, stream):
+        await running(stream, worker, lease("a", until=str(go)))
+        await scheduler.stop()
+        await wait_until_async(lambda: worker.events("session.unavailable"), within=8, what="it dials in vain")
+        worker.term()
+        go.touch()
+        assert await worker.exited() == 0
+        [left] = worker.events("spool.left")
+        assert (left["results"], left["tasks"]) == (1, ["task-a"])
+        assert worker.leftovers() == {"spool/1.batch"}
+        async with scripted_scheduler() as later:
+            worker.launch(CONTENTGEN_SCHEDULER=later.target)
+            again, _ = await later.session(keep=["a"])
             await again.update("completed", "a")
 
 
