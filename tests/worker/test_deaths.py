@@ -280,7 +280,7 @@ def test_a_broken_worker_takes_few_tasks_beside_a_healthy_one(stack: Stack) -> N
     broken, working = BreakableCreator(stack.folder / "broken"), BreakableCreator(stack.folder / "working")
     working.works.touch()
     ill = stack.worker("ill", scheduler, slots=slots, CREATOR_CLI_PATH=str(broken.path)).start()
-    stack.worker("well", scheduler, slots=slots, CREATOR_CLI_PATH=str(working.path)).start()
+    well = stack.worker("well", scheduler, slots=slots, CREATOR_CLI_PATH=str(working.path)).start()
     account_id = client.create_account()
     task_ids = client.submit_all(request(account_id, max_retries=3) for _ in range(TASKS))
     wait_until(lambda: _all_completed(client, task_ids), within=60, what="all tasks are completed")
@@ -293,3 +293,10 @@ def test_a_broken_worker_takes_few_tasks_beside_a_healthy_one(stack: Stack) -> N
     workers = client.workers()
     assert (workers["ill"].unhealthy, workers["ill"].last_error) == (True, BROKEN)
     assert not workers["well"].unhealthy
+
+    broken.works.touch()
+    well.stop()
+    probing = client.submit(account_id)
+    assert client.wait_completed(probing, within=60).worker_id == "ill"
+    assert ill.events("worker.healthy")
+    assert not client.workers()["ill"].unhealthy
