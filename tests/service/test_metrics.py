@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -51,6 +52,7 @@ def hooks(channel: aio.Channel, engine: sa.Engine) -> Hooks:
 async def test_the_figures_are_those_of_what_was_done(
     replica: Replica, client: TaskClient, worker: ScriptedWorker
 ) -> None:
+    began = time.monotonic()
     for priority in (5, 5, 7):
         await client.submit(priority=priority)
     with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
@@ -90,7 +92,7 @@ async def test_the_figures_are_those_of_what_was_done(
     assert scraped("contentgen_task_seconds_count", status="failed") == 0
     assert scraped("contentgen_task_queue_seconds_count", priority="5") == 2
     assert scraped("contentgen_task_queue_seconds_count", priority="7") == 1
-    assert 0 < scraped("contentgen_task_queue_seconds_sum", priority="7") < PATIENCE_S
+    assert 0 < scraped("contentgen_task_queue_seconds_sum", priority="7") < time.monotonic() - began
 
     assert scraped("contentgen_ready_tasks") == 0
     assert scraped("contentgen_oldest_pending_seconds") > 0
@@ -223,6 +225,7 @@ async def test_what_waits_besides_tasks_is_shown(
     scraped = await _sampled(replica, lambda scrape: scrape("contentgen_publish_pool_entries", state="pending") == 0)
     assert scraped("contentgen_oldest_pending_delivery_seconds") == 0
     assert scraped("contentgen_schedule_lateness_seconds") == 0
+    began = time.monotonic()
     await hooks.create(f"http://127.0.0.1:{free_port()}", "task.ended")
     for _ in range(4):
         await made()
@@ -240,20 +243,20 @@ async def test_what_waits_besides_tasks_is_shown(
     assert [scraped("contentgen_publish_pool_entries", state=state) for state in states] == [1, 1, 1, 1]
     assert scraped("contentgen_webhook_deliveries", status="pending") == 4
     assert scraped("contentgen_webhook_deliveries", status="exhausted") == 0
-    assert 0 < scraped("contentgen_oldest_pending_delivery_seconds") < PATIENCE_S
+    assert 0 < scraped("contentgen_oldest_pending_delivery_seconds") < time.monotonic() - began
     assert scraped("contentgen_schedule_lateness_seconds") == 0
 
 
 async def test_accounts_are_told_of_only_if_they_are_named(
     replica: Replica, channel: aio.Channel, client: TaskClient
 ) -> None:
-    await Caller(channel)("AccountService/CreateAccount", name="another")
-    for account_id in (client.account, 2):
+    other = (await Caller(channel)("AccountService/CreateAccount", name="another"))["account"]["account_id"]
+    for account_id in (client.account, other):
         await Caller(channel)("TaskService/SubmitTask", account_id=account_id, topic="a topic")
     scraped = await _sampled(replica, lambda scrape: scrape("contentgen_account_ready_tasks", account_id="1") == 1)
     assert scraped("contentgen_account_tasks", account_id="1", status="pending") == 1
     samples = scraped.families["contentgen_account_tasks"].samples
-    assert {sample.labels["account_id"] for sample in samples} == {"1"}, "account 2 is not named, 7 does not exist"
+    assert {sample.labels["account_id"] for sample in samples} == {"1"}, "the other is not named, 7 does not exist"
 
 
 async def test_without_the_setting_nothing_listens(db_url: str) -> None:

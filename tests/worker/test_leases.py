@@ -10,7 +10,6 @@ import pytest
 from tests.harness.scripted_scheduler import lease as assigned
 from tests.harness.waiting import PATIENCE_S
 from worker_svc.creators.base import TEXTS, Brief, Job
-from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND, ReconnectBackoff
 from worker_svc.session.leases import (
@@ -296,15 +295,16 @@ def test_progress_is_sent_at_most_once_a_second(run: Reported) -> None:
         assert run.said == [UpdateKind.PROGRESS] * sent
 
 
-def test_the_last_progress_of_several_is_sent_once_it_is_due() -> None:
+def test_the_last_progress_of_several_is_sent_once_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker_svc.session.reporter.now", lambda: NOW)
     book, updates = LeaseBook(), list[PendingUpdate]()
-    reporters, at = LeaseReporters(book, updates.append, lambda: None), now()
+    reporters = LeaseReporters(book, updates.append, lambda: None)
     reporter = reporters.open(held(book))
     for percent in (1, 2, 50):
         reporter.progress(percent, "", "")
-    reporters.check(at + 0.9)
+    reporters.check(NOW + 0.9)
     assert [update.message.progress.percent for update in updates] == [1]
-    reporters.check(now() + 1.0)
+    reporters.check(NOW + 1.0)
     assert [update.message.progress.percent for update in updates] == [1, 50]
 
 
