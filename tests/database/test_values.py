@@ -133,11 +133,13 @@ def test_json_comes_as_text(connection: Connection, send: Any) -> None:
     texts = [json.dumps(document) for document in documents]
     raw = [json.dumps(document, ensure_ascii=False) for document in documents]
     assert send(connection, "jsonb", [*texts, *raw, None]) == [*documents, *documents, None]
+    assert send(connection, "jsonb", []) == []
 
 
 @pytest.mark.parametrize("send", [echoed, copied])
 def test_booleans_and_states_come_back_unchanged(connection: Connection, send: Any) -> None:
     assert send(connection, "boolean", [True, False, None]) == [True, False, None]
+    assert send(connection, "boolean", []) == []
     assert send(connection, "smallint", [Status.PENDING, Status.CANCELLED, None]) == [1, 7, None]
 
 
