@@ -44,6 +44,9 @@ def run_to_end(
         process = _written_to_files(arguments, variables, cwd or Path.cwd(), out, errors)
         try:
             status = process.wait(on_this_machine(within))
+        except subprocess.TimeoutExpired as error:
+            error.add_note(f"{out.read_text()}\n{errors.read_text()}")
+            raise
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
