@@ -177,11 +177,11 @@ class Launcher:
         self._identity = identity
         self._parent_thread: ThreadPoolExecutor | None = None
 
-    def spawn(self, program: Sequence[str], output: IO[bytes] | int, lock_fd: int) -> subprocess.Popen[bytes]:
-        """Starts `program`, which inherits the folder's lock; `output` is for both its stdout and its stderr."""
+    def spawn(self, program: Sequence[str], output: IO[bytes] | int, *pass_fds: int) -> subprocess.Popen[bytes]:
+        """Starts `program`, which inherits `pass_fds`; `output` is for both its stdout and its stderr."""
         if self._parent_thread is None:
             self._parent_thread = ThreadPoolExecutor(1, thread_name_prefix="postgres-parent")
-        return self._parent_thread.submit(self._popen, program, output, lock_fd).result()
+        return self._parent_thread.submit(self._popen, program, output, pass_fds).result()
 
     def close(self) -> None:
         """What was started and still runs gets SIGINT from the kernel."""
@@ -189,7 +189,9 @@ class Launcher:
             self._parent_thread.shutdown()
             self._parent_thread = None
 
-    def _popen(self, program: Sequence[str], output: IO[bytes] | int, lock_fd: int) -> subprocess.Popen[bytes]:
+    def _popen(
+        self, program: Sequence[str], output: IO[bytes] | int, pass_fds: Sequence[int]
+    ) -> subprocess.Popen[bytes]:
         credentials = [str(self._identity.uid), str(self._identity.gid), str(os.getpid())]
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         return subprocess.Popen(
@@ -200,5 +202,5 @@ class Launcher:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=(lock_fd,),
+            pass_fds=pass_fds,
         )

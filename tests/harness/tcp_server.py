@@ -111,7 +111,7 @@ class TcpServer:
     def _run(self, program: str, *arguments: str) -> None:
         log = self._folder / f"{program}.log"
         with log.open("ab") as output, closing(Launcher(self._identity)) as launcher:
-            process = launcher.spawn([str(self._bindir / program), *arguments], output, output.fileno())
+            process = launcher.spawn([str(self._bindir / program), *arguments], output)
             status = process.wait(2 * on_this_machine(_WITHIN))
         assert status == 0, f"{program}:\n{log.read_text()}"
 
