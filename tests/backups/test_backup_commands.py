@@ -174,17 +174,18 @@ def test_a_url_without_a_database_is_refused(backed_up: Site) -> None:
         restore("postgresql+psycopg2://user@host", backup, backed_up.programs, backed_up.progress, replace=True)
 
 
-def test_a_file_that_was_cut_off_or_damaged_changes_nothing(backed_up: Site) -> None:
+def test_a_file_that_was_cut_off_or_damaged_changes_nothing(backed_up: Site, subtests: pytest.Subtests) -> None:
     backed_up.sql("INSERT INTO accounts SELECT n, repeat(md5(n::text), 9), 0, 1 FROM generate_series(100, 20000) AS n")
     backed_up.back_up(overwrite=True)
-    whole = backed_up.file.read_bytes()
-    middle = len(whole) // 2
-    damaged = whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :]
-    for data in (whole[:3_000], whole[:-1], damaged):
-        backed_up.file.write_bytes(data)
-        with pytest.raises((CannotRestore, ProgramFailed)):
-            backed_up.restore()
-        assert len(backed_up.names()) == 2 + 19_901
+    backup = backed_up.file.read_bytes()
+    middle = len(backup) // 2
+    damaged = backup[:middle] + bytes([backup[middle] ^ 0xFF]) + backup[middle + 1 :]
+    for damage, data in {"early end": backup[:3_000], "no last byte": backup[:-1], "another byte": damaged}.items():
+        with subtests.test(damage):
+            backed_up.file.write_bytes(data)
+            with pytest.raises((CannotRestore, ProgramFailed)):
+                backed_up.restore()
+            assert len(backed_up.names()) == 2 + 19_901
 
 
 def test_a_backup_is_verified_by_a_restore(site: Site) -> None:
