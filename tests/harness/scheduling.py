@@ -265,8 +265,8 @@ class Scheduling:
             self.run(settle, account_id)
         return claimed.grants
 
-    def claim_for(self, *capacities: SessionCapacity, limit: int = 1_000) -> Claimed:
-        claimed: Claimed = self.run(claim, capacities, limit, TTL)
+    def claim_for(self, *capacities: SessionCapacity) -> Claimed:
+        claimed: Claimed = self.run(claim, capacities, 1_000, TTL)
         return claimed
 
     def start(self, **fields: Any) -> LeaseRef:

@@ -96,5 +96,5 @@ async def running(stream: Stream, worker: WorkerProcess, *leases: pb.AssignedLea
     return [cli.pid for cli in worker.clis()]
 
 
-async def no_cli(worker: WorkerProcess, within: float = 8.0) -> None:
-    await wait_until_async(lambda: not worker.clis(), within=within, what="no CLI runs any more")
+async def no_cli(worker: WorkerProcess) -> None:
+    await wait_until_async(lambda: not worker.clis(), within=8, what="no CLI runs any more")

@@ -295,8 +295,8 @@ class TestBulkRetry:
         assert {scheduling.task(key).retry_count for key in keys} == {1}
 
 
-def clean_up(bulk: RunBulk, days: int = 0, *, account_id: int = 0, dry_run: bool = False) -> int:
-    result = bulk.clean_up(TaskFilter(Scope.of(account_id)), timedelta(days=days), dry_run=dry_run)
+def clean_up(bulk: RunBulk, days: int = 0, *, dry_run: bool = False) -> int:
+    result = bulk.clean_up(TaskFilter(), timedelta(days=days), dry_run=dry_run)
     return int(result.matched if dry_run else result.changed)
 
 
