@@ -233,15 +233,18 @@ def _browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def token(request: pytest.FixtureRequest) -> str:
-    """That of whoever has signed in at `page`: in the newsroom Anna's."""
+def page_token(request: pytest.FixtureRequest) -> str:
+    """That of whoever has signed in at `page`.
+
+    For a module that says `usefixtures("newsroom")` it is Anna's.
+    """
     return ANNA if "newsroom" in request.fixturenames else OPERATOR
 
 
 @pytest.fixture
-def page(chromium: Browser, place: Place, token: str) -> Iterator[Page]:
+def page(chromium: Browser, place: Place, page_token: str) -> Iterator[Page]:
     """A page at the console, which shows nothing yet."""
-    with page_at(place, chromium, token) as page:
+    with page_at(place, chromium, page_token) as page:
         yield page
 
 

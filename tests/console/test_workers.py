@@ -81,12 +81,12 @@ def test_everything_and_an_account_are_paused_and_resumed(place: Place, operator
     assert "Everything is paused. Running tasks continue." in operator.post("/workers/pause", {}).text
     operator.post("/workers/pause", {"account": str(place.account)})
 
-    def who() -> Answer | None:
+    def page_with_both() -> Answer | None:
         page = operator.get("/workers")
         return page if page.text.count("By operator") == 2 else None
 
-    pauses = present(wait_until(who, within=10, what="the audit has both pauses"))
-    pauses.lacks("Pause everything").says(
+    page = present(wait_until(page_with_both, within=10, what="the audit has both pauses"))
+    page.lacks("Pause everything").says(
         "Everything is paused: no task is handed out.", f"Account {place.account} is paused."
     )
     operator.post("/workers/resume", {"account": "0"}).says("Tasks are handed out again.", "Pause everything")

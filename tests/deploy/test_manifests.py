@@ -31,8 +31,10 @@ DOCS = ROOT / "docs/deployment.md"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 LIMIT = 60
 SCALED = ("ScaledObject", "ScaledJob")
-_SECRETS = ("database", "tokens", "tls", "worker-token", "creator", "bucket", "console-tls")
-SECRETS = {f"contentgen-{name}" for name in _SECRETS}
+SECRETS = {
+    "contentgen-database", "contentgen-tokens", "contentgen-tls", "contentgen-worker-token", "contentgen-creator",
+    "contentgen-bucket", "contentgen-console-tls",
+}  # fmt: skip
 """That an operator makes, or a generator of the overlay."""
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 

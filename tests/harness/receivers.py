@@ -143,7 +143,11 @@ class Hooks:
 
     async def which(self, webhook_id: int, matches: Callable[[pb.Delivery], bool]) -> list[pb.Delivery]:
         """The deliveries that match, once there are any."""
-        return await self._once(webhook_id, lambda all_: list(filter(matches, all_)), "a delivery that matches")
+
+        def matching(deliveries: list[pb.Delivery]) -> list[pb.Delivery]:
+            return [delivery for delivery in deliveries if matches(delivery)]
+
+        return await self._once(webhook_id, matching, "a delivery that matches")
 
     async def _once(
         self, webhook_id: int, pick: Callable[[list[pb.Delivery]], list[pb.Delivery]], what: str

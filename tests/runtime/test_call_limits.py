@@ -327,7 +327,7 @@ async def test_a_call_that_waits_too_long_for_a_thread_is_refused(
 async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_accepted(
     db_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Large tasks count by their bytes: a few hundred use as much memory as thousands of small ones."""
+    """Large tasks count by their bytes: half as many as may wait fill the lane."""
     monkeypatch.setattr(replica_module, "MAX_WAITING_SUBMITS", MANY)
     tokens = write(tmp_path / "tokens", line("a", "client"), line("b", "client"), line("o", "operator"))
     async with (
@@ -338,7 +338,7 @@ async def test_a_flood_of_submits_is_refused_and_another_caller_s_submit_is_acce
         task = {"account_id": account["account_id"], "topic": "a topic"}
         greedy, modest = Caller(channel, "a-token"), Caller(channel, "b-token")
         with locked_table(db_url, "tasks"):
-            large = task | {"requirements": "x" * 3_000}
+            large = task | {"requirements": "x" * 3 * replica_module.SUBMIT_BYTES_PER_WEIGHT}
             flood = asyncio.ensure_future(greedy("TaskService/BatchSubmitTasks", requests=[large] * (MANY // 2)))
             await until(lambda: replica._submits.state().waiting == 1, "the flood waits")
             with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):  # the only caller has the whole share

@@ -160,7 +160,7 @@ async def test_get_system_shows_long_held_rows_without_waits(
 
 
 @pytest.mark.usefixtures("short_limit")
-@pytest.mark.parametrize("replicas", [(1, {"lease_ttl": 6.0})], indirect=True)
+@pytest.mark.parametrize("replicas", [(1, {"lease_ttl": 6.0})], ids=["of a short lease time"], indirect=True)
 async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(
     db_url: str, replica: Replica, system: SystemServiceAsyncStub, client: TaskClient, worker: ScriptedWorker
 ) -> None:

@@ -203,9 +203,9 @@ async def test_a_worker_whose_cli_cannot_be_used_does_not_start(published_cli: P
     with worker_process(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
         assert await worker.exited(within=60) == 78
         [event] = worker.events("creator.unusable")
-    refused = "it refuses its settings; set in the worker's environment, as it requires: "
-    said = f"the CLI {published_cli} cannot be used: {refused}LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"
-    assert said in event["event"]
+    why = "it refuses its settings; set in the worker's environment, as it requires: "
+    problem = f"the CLI {published_cli} cannot be used: {why}LLM_BASE_URL, TAVILY_API_KEY, ARK_API_KEY"
+    assert problem in event["event"]
 
 
 async def test_a_cancelled_run_leaves_no_process_and_no_file(published: Published) -> None:
