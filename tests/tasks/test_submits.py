@@ -125,10 +125,13 @@ class TestRequestIds:
         assert scheduling.sql("SELECT request_id FROM request_ids") == [("r",)]
         assert count(scheduling) == 1
 
-    def test_the_same_request_id_twice_in_a_batch_makes_one_task(self, scheduling: Scheduling) -> None:
+    def test_the_same_request_id_twice_in_a_batch_makes_one_task_and_counts_as_one(
+        self, scheduling: Scheduling
+    ) -> None:
+        scheduling.submit(*[new_task()] * (MAX_QUEUE - 2))
         tasks = scheduling.submit(new_task(request_id="r"), new_task(), new_task(request_id="r"))
         assert tasks[0] == tasks[2] != tasks[1]
-        assert count(scheduling) == 2
+        assert count(scheduling) == MAX_QUEUE
 
     def test_a_refused_submit_s_request_id_makes_a_task_for_others_of_its_group(self, scheduling: Scheduling) -> None:
         scheduling.submit_one(request_id="taken")
