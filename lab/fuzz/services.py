@@ -7,12 +7,15 @@ at the first check.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, redirect_stdout
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from statistics import median
@@ -36,7 +39,7 @@ from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.creators import ARTICLE, quick_creator
 from tests.harness.credentials import line, write
 from tests.harness.stack import Scheduler, Stack, Worker, running_stack
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import on_this_machine, wait_until
 
 HONEST_ACCOUNT = 1
 HOSTILE_ACCOUNTS = tuple(range(2, 10))
@@ -76,17 +79,13 @@ class Services:
         return problems
 
     def troubles(self) -> list[str]:
-        """Returns what is wrong with the processes: one that is gone, or has logged what it should not have to.
-
-        A scheduler says after three seconds that its work stands still, which may be the busy machine. If it is not,
-        the work never goes on, or honest calls pass their deadlines meanwhile.
-        """
+        """Returns what is wrong with the processes: one that is gone, or has logged what it should not have to."""
         both = (self.scheduler, self.worker)
         problems = [f"{service.name} is gone: {service.tail()}" for service in both if not service.alive]
-        try:
-            wait_until(lambda: goes_on(self.scheduler.events("stall")), within=WITHIN, what="work goes on")
-        except AssertionError as error:
-            problems.append(f"{error}: {self.scheduler.tail()}")
+        within = WITHIN if self.scheduler.alive else 0
+        problems += [
+            f"{text}: {self.scheduler.tail()}" for text in stalls(partial(self.scheduler.events, "stall"), within)
+        ]
         return problems + [
             f"{service.name} logged {text}" for service in both for text in alarms(service.log, {"stall"})
         ]
@@ -156,9 +155,26 @@ def alarms(log: Path, expected: Collection[str] = ()) -> list[str]:
     return lines
 
 
-def goes_on(stalls: Sequence[Mapping[str, Any]]) -> bool:
-    """Returns whether the last of these events of a scheduler does not say that its work stands still."""
-    return not stalls or stalls[-1]["level"] == "info"
+def stalls(events: Callable[[], Sequence[Mapping[str, Any]]], within: float) -> list[str]:
+    """Waits so many seconds at most until work goes on; returns where it stood still for too long, or still does.
+
+    A scheduler says after three seconds that its work stands still, which may be the busy machine.
+    """
+    with suppress(AssertionError):
+        wait_until(lambda: math.inf not in _stalls(events()), within=within, what="work goes on")
+    return [f"work stood still for {span:.0f} s" for span in _stalls(events()) if span > on_this_machine(30.0)]
+
+
+def _stalls(events: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The seconds of each, from the first lane that stands still until none does; infinity until then."""
+    spans, begin = [], None
+    for event in events:
+        logged = datetime.fromisoformat(event["timestamp"])
+        begin = begin or logged
+        if event["level"] == "info":
+            spans.append((logged - begin).total_seconds())
+            begin = None
+    return [*spans, math.inf] if begin else spans
 
 
 def growth(samples: list[int]) -> tuple[float, float]:

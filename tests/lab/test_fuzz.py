@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from lab.fuzz.case import PATIENT, RPCS, UNKNOWN, Case, Rpc, Who, random_of
 from lab.fuzz.generating import SPOILS, case, every_path, message
 from lab.fuzz.inputs.every import INPUTS, try_inputs
 from lab.fuzz.lying import Liar
-from lab.fuzz.services import alarms, goes_on, growth
+from lab.fuzz.services import alarms, growth, stalls
 from lab.fuzz.tally import MAX_FINDINGS, Finding, Tally, write_findings
 from lab.fuzz.values import Known
 from scheduler_svc.runtime.interceptor import ErrorInterceptor, InFlight
@@ -322,10 +323,22 @@ def test_alarms_are_errors_tracebacks_and_what_is_no_event(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("levels", "expected"), [("", True), ("error", False), ("error info", True), ("info error", False)]
+    ("minutes", "expected"),
+    [
+        ({}, []),
+        ({0: "error"}, ["work stood still for inf s"]),
+        ({0: "error", 59: "error"}, ["work stood still for inf s"]),
+        ({0: "error", 0.1: "info"}, []),
+        ({0: "error", 40: "info"}, ["work stood still for 2400 s"]),
+        ({0: "error", 20: "error", 40: "info"}, ["work stood still for 2400 s"]),
+        ({0: "error", 0.1: "info", 58: "error"}, ["work stood still for inf s"]),
+    ],
+    ids=str,
 )
-def test_work_that_stood_still_may_go_on(levels: str, expected: bool) -> None:
-    assert goes_on([{"level": level} for level in levels.split()]) == expected
+def test_work_that_stands_still_for_long_is_found(minutes: dict[float, str], expected: list[str]) -> None:
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    events = [{"level": level, "timestamp": f"{begin + timedelta(minutes=at)}"} for at, level in minutes.items()]
+    assert stalls(lambda: events, within=0) == expected
 
 
 def test_growth_is_counted_from_after_the_warm_up() -> None:
