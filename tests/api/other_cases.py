@@ -485,7 +485,7 @@ GOOD = [
         {
             "account_id": OWN,
             "actor": "anonymous",
-            "method": "DeactivateAccount",
+            "method": "AccountService/DeactivateAccount",
             "start_time": "0001-01-01T00:00:00Z",
             "end_time": "9999-12-31T23:59:59.999999999Z",
             "page_size": 2_147_483_647,

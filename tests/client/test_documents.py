@@ -169,6 +169,11 @@ def test_each_message_that_an_rpc_answers_has_a_dict() -> None:
     assert {full_name for full_name in answered if full_name.startswith("contentgen.")} <= known
 
 
+def test_every_enum_of_the_dicts_has_states() -> None:
+    names = "TaskStatus PendingReason ReviewStatus CatchUp Overlap PublishStatus Resolution DeliveryStatus"
+    assert STATES.keys() == set(names.split())
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_the_states_are_those_of_the_proto(name: str) -> None:
     enum = Default().FindEnumTypeByName(f"contentgen.v1.{name}")

@@ -99,7 +99,7 @@ def test_the_content_of_a_task_that_was_cleaned_up_has_a_submit_s_defaults(db_ur
 
 
 def let_claims_expire(scheduling: Scheduling) -> None:
-    claims(scheduling, 5)
+    claims(scheduling, 3)  # before two that are new
     expire_claims(scheduling)
 
 

@@ -30,8 +30,8 @@ _MISS = """
 _WAITING = "SELECT FROM schedules WHERE due_time <= now() LIMIT 1"
 _COUNT = "SELECT count(*) FROM schedule_tasks"
 _TICKS = """
-    SELECT s.schedule_id, array_agg(s.tick ORDER BY s.tick) FROM tasks FULL JOIN schedule_tasks AS s USING (task_key)
-    GROUP BY s.schedule_id
+    SELECT s.schedule_id, array_agg(s.tick ORDER BY s.tick), count(tasks.task_key)
+    FROM tasks FULL JOIN schedule_tasks AS s USING (task_key) GROUP BY s.schedule_id
 """
 """By one statement, since schedules go on; tasks of no schedule are together, too."""
 
@@ -81,6 +81,7 @@ def _check(engine: sa.Engine, begin: datetime) -> None:
     """Each minute of each schedule, from the first that was missed on, has one task; and no task is of none."""
     ticks = sql(engine, _TICKS)
     assert len(ticks) == SCHEDULES, "each task is of one of them"
-    for _, own in ticks:
+    for _, own, tasks in ticks:
+        assert tasks == len(own), "each tick has its task"
         assert own == [own[0] + timedelta(minutes=i) for i in range(len(own))], "none is left out or doubled"
         assert own[0] <= begin - timedelta(minutes=MISSED * KILLS - 5)
