@@ -20,7 +20,6 @@ from contentgen.client import results
 from contentgen.v1 import content_service_pb2, schedule_service_pb2, task_pb2, task_service_pb2, webhook_service_pb2
 
 TASK_STATUS: EnumDescriptor = task_pb2.TaskStatus.DESCRIPTOR
-PENDING_REASON: EnumDescriptor = task_pb2.PendingReason.DESCRIPTOR
 REVIEW_STATUS: EnumDescriptor = content_service_pb2.ReviewStatus.DESCRIPTOR
 CATCH_UP: EnumDescriptor = schedule_service_pb2.CatchUp.DESCRIPTOR
 OVERLAP: EnumDescriptor = schedule_service_pb2.Overlap.DESCRIPTOR

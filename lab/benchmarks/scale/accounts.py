@@ -93,7 +93,6 @@ class Limit:
         }
 
 
-_COMPLETED = "SELECT count(*) FROM tasks WHERE account_id = {account_id} AND status = 4"
 SUBMITS = "accounts: submits"
 SHARES = "accounts: shares of the starts while every account has tasks that wait"
 WEIGHTS = (1, 2, 5, 10)

@@ -94,10 +94,7 @@ def drift(seconds: Sequence[float], series: Mapping[str, Sequence[float]]) -> It
             ends = {"first": values[0], "last": values[-1], "least": min(values), "most": max(values)}
             slope = statistics.linear_regression(seconds, values).slope * 3600.0
             rounded = {end: round(value, 1) for end, value in ends.items()}
-            yield Row(
-                "steady load: after twice the retention, until the end",
-                {"what": name, **rounded, "slope an hour": round(slope, 2)},
-            )
+            yield Row(DRIFT, {"what": name, **rounded, "slope an hour": round(slope, 2)})
 
 
 async def measure(folder: Path, sizes: Sizes, keep: Keep) -> None:
