@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
 from lab.model.process import Assignment, State, StateAcknowledged, ToScheduler, ToWorker, named
@@ -51,14 +50,14 @@ def capacities(worker_id: str, *streams: Link | None) -> list[SessionCapacity]:
     return registry.capacities(0.0, 100)
 
 
-def claimed(link: Link, claim: Claimed | None, offers: Iterable[SessionCapacity]) -> Link:
-    """A claim is committed: what it granted to this stream is to be handed over. A replaced one offers no capacity."""
+def claimed(link: Link, claim: Claimed | None, session_key: int) -> Link:
+    """A claim is committed: what it granted to its session is to be handed over. A replaced one offers nothing."""
     end = link.end
     if end is None:
         return link
     if claim is None or end.session_key in claim.closed:
         return link._replace(end=end._replace(stock=end.stock._replace(free_slots=0)))
-    if not claim.grants or end.session_key not in {offer.session_key for offer in offers}:
+    if not claim.grants or end.session_key != session_key:
         return link
     refs = tuple(grant.ref for grant in claim.grants)
     return link._replace(end=end._replace(claimed=(end.stock.heartbeat_number, refs)))

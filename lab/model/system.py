@@ -215,11 +215,12 @@ class Model:
         capacities = links.capacities(name_of(worker), former, present)
         if not capacities:
             return
-        after, grants = self._on_tables(whole, self._application.claim, *capacities)
+        (capacity,) = capacities  # of the stream that is not replaced
+        after, grants = self._on_tables(whole, self._application.claim, capacity)
         if former is not None:
-            after = formerly(after, worker, links.claimed(former, grants, capacities))
+            after = formerly(after, worker, links.claimed(former, grants, capacity.session_key))
         if present is not None:
-            after = linked(after, worker, links.claimed(present, grants, capacities))
+            after = linked(after, worker, links.claimed(present, grants, capacity.session_key))
         yield _calm(name, after, worker)
 
     # The rival
