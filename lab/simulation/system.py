@@ -97,8 +97,12 @@ class Load:
     claims: int
 
     def __sub__(self, other: Load) -> Load:
-        done = (self.completed - other.completed, self.scheduler - other.scheduler)
-        return Load(*done, self.postgres - other.postgres, self.claims - other.claims)
+        return Load(
+            completed=self.completed - other.completed,
+            scheduler=self.scheduler - other.scheduler,
+            postgres=self.postgres - other.postgres,
+            claims=self.claims - other.claims,
+        )
 
 
 class LoadedCell:

@@ -43,11 +43,14 @@ FILL = {
 def years(sizes: Sizes, tasks: int | None = None) -> Years:
     """Returns what the options ask for; `tasks`: so many instead."""
     count = tasks or sizes.one("tasks")
-    gone, whole, body, audit, deliveries = map(sizes.one, ("gone", "whole", "body", "audit", "deliveries"))
-    contents = min(count, sizes.one("contents")) + gone
-    spans = (timedelta(days=sizes.one("days")), timedelta(days=sizes.one("audit-days")))
-    deliveries_span = timedelta(hours=sizes.one("delivery-hours"))
-    return Years(count, gone, contents, whole, body, audit, deliveries, *spans, deliveries_span)
+    return Years(
+        tasks=count,
+        contents=min(count, sizes.one("contents")) + sizes.one("gone"),
+        span=timedelta(days=sizes.one("days")),
+        audit_span=timedelta(days=sizes.one("audit-days")),
+        deliveries_span=timedelta(hours=sizes.one("delivery-hours")),
+        **{name: sizes.one(name) for name in ("gone", "whole", "body", "audit", "deliveries")},
+    )
 
 
 @asynccontextmanager
