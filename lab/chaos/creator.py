@@ -80,7 +80,7 @@ def create(options: dict[str, str]) -> int:
     run.start()
     if mode == "fork":
         _fork_away(run)
-    seconds = 60.0 if mode == "hang" else float(options.get("chaos-seconds", "0.3"))
+    seconds = 60.0 if mode == "hang" else float(options.get("chaos-seconds", "0.3"))  # a hang lasts until its timeout
     try:
         _work(run, seconds, talk=mode == "talk")
     except OSError as error:
@@ -148,7 +148,7 @@ def _fork_away(run: Run) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for end in (0, 1, 2):
         os.close(end)
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + 60.0  # an orphan's life, unless somebody kills it
     while time.monotonic() < deadline:
         time.sleep(BEAT)
         run.beat()

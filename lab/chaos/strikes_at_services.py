@@ -169,7 +169,7 @@ def _freeze_machine(scene: Scene, fault: Fault) -> Iterator[None]:
     freeze_as_one(lambda: _of_machine(scene, fault))
     yield
     signal_all([guard], signal.SIGCONT)
-    time.sleep(0.1)
+    time.sleep(0.1)  # the guard wakes first
     signal_all(_of_machine(scene, fault), signal.SIGCONT)
 
 

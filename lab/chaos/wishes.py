@@ -74,12 +74,12 @@ def wish(chance: random.Random, request_id: str, account_ids: Sequence[int]) -> 
         "priority": chance.randint(1, 10) if chance.random() < 0.2 else 5,
         "auto_approve": chance.random() < 0.8,
         "max_retries": 0 if chance.random() < 0.02 else 20,  # disks that fill up cost some
-        "timeout": 4.0 if mode == "hang" else 300.0,
+        "timeout": 4.0 if mode == "hang" else 300.0,  # seconds; what hangs at first is not waited for
         "request_id": request_id,
         "creator_options": options,
     }
     gives_up, then = chance.random() < 0.1, []
-    if chance.random() < 0.06:
+    if chance.random() < 0.06:  # it is cancelled, mostly by force
         then.append((chance.uniform(0.0, 6.0), "force" if chance.random() < 0.6 else "cancel"))
     if mode in {"fail", "rubbish", "hang"}:  # its retry would wait for half a minute
         then += [(chance.uniform(5.0, 12.0), "retry"), (chance.uniform(15.0, 25.0), "retry")]

@@ -102,7 +102,7 @@ class Load(Callers):
             self._account_id,
             f"topic of {request_id}",
             request_id=request_id,
-            max_retries=20,
+            max_retries=20,  # faults cost some
             timeout=60.0,
             creator_options={"seconds": self._run},
         )

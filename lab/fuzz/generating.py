@@ -124,8 +124,17 @@ def case(rpc_path: str, seed: int, number: int, known: Known) -> Case:
         return Case(rpc_path, seed, number, "nowhere", Who.OPERATOR, (source.randbytes(9),), PATIENT)
     shape, requests = _requests(rpc, known, source)
     timeout, hangs_up_after = _patience(rpc, source)
-    how = (shape, _who(rpc, source), requests, timeout, hangs_up_after, _metadata(source))
-    return Case(rpc_path, seed, number, *how)
+    return Case(
+        rpc=rpc_path,
+        seed=seed,
+        number=number,
+        shape=shape,
+        who=_who(rpc, source),
+        requests=requests,
+        timeout=timeout,
+        hangs_up_after=hangs_up_after,
+        metadata=_metadata(source),
+    )
 
 
 def every_path() -> list[str]:
@@ -137,7 +146,7 @@ def _requests(rpc: Rpc, known: Known, source: random.Random) -> tuple[str, tuple
     """What is sent, and how it was made: messages, of which one may be spoilt."""
     count = source.randint(1, 6) if rpc.streams_requests else 1
     requests = [message(rpc.request, known, source).SerializeToString() for _ in range(count)]
-    if source.random() >= 0.3:
+    if source.random() >= 0.3:  # else bytes are spoilt
         return "structured", tuple(requests)
     index = source.randrange(count)
     shape, requests[index] = spoil(requests[index], rpc.request, source)
@@ -146,7 +155,7 @@ def _requests(rpc: Rpc, known: Known, source: random.Random) -> tuple[str, tuple
 
 def _who(rpc: Rpc, source: random.Random) -> Who:
     """Mostly one who may; those who may not are refused at the door. None of them reaches what is the honest ones'."""
-    if source.random() >= 0.08:
+    if source.random() >= 0.08:  # else it is mostly one who may not
         return source.choice(rpc.rightful)
     return source.choice((Who.CLIENT, Who.TIED, Who.STRANGER, Who.NOBODY, Who.WORKER if rpc.contract else Who.NOBODY))
 

@@ -134,10 +134,12 @@ class HostileScheduler(ScriptedScheduler):
             end = how_it_ends(source)
             if end.code is not None:
                 context.set_trailing_metadata((("grpc-status-details-bin", end.details),))
-                (code,) = (code for code in grpc.StatusCode if code.value[0] == end.code)
-                await context.abort(code, end.message)
+                await context.abort(_CODES[end.code], end.message)
         finally:
             reading.cancel()
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> None:
@@ -148,7 +150,7 @@ async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> N
         worker = Worker("deceived", folder, scheduler.target, **settings)
         try:
             while lies.said["messages"] < messages and not lies.troubles:
-                scheduler.lies_left = 8
+                scheduler.lies_left = 8  # hostile streams between two honest ones
                 worker.launch()
                 await _one_life(scheduler, worker, lies)
             lies.troubles += [f"the worker logged {text}" for text in alarms(worker.log, EXPECTED_ERRORS)]

@@ -28,6 +28,8 @@ from scheduler_svc.runtime.signals import SEND_INTERVAL
 if TYPE_CHECKING:
     from lab.simulation.fleet import Worker
 
+MAX_STREAMS = Limits().leases
+"""Of one token, which all workers share here."""
 REST_S = 0.1
 """Between two portions of what goes on at rest."""
 CLAIM_SHARE = 0.3
@@ -119,7 +121,7 @@ class Scheduler:
         """Half of its CPU is the event loop's: the connection, the stream; the rest is its transaction's."""
 
         def wait() -> None:
-            if len(self.sessions) >= Limits().leases:  # of one token, which all workers share here
+            if len(self.sessions) >= MAX_STREAMS:
                 hello.answered(None)
                 return
             self._hellos.append(hello)

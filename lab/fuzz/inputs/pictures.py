@@ -54,7 +54,7 @@ def measured(source: random.Random, _: Path) -> None:
 
     async def measure() -> None:
         with closing(Looks()) as looks:
-            for _ in range(5):  # it has started a process
+            for _ in range(5):  # a try starts a process, so it takes several pictures
                 _check(await looks.media_of(picture(source)[:LOOKED_AT]))
             honest = Media("image/png", 3, 2)
             assert await looks.media_of(pictures.png()) == honest, "a picture after the hostile ones is measured"
