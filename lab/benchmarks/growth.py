@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import psycopg2
@@ -193,10 +194,13 @@ def _walked(database: Database, look: Callable[[Tx, R], R | None], start: R) -> 
     position: R | None = start
     transactions = 0
     while position is not None:
-        after = position
-        position = database.run(lambda tx: look(tx, after))  # noqa: B023 - it is called at once
+        position = database.run(partial(_call, look, position))
         transactions += 1
     return (time.monotonic() - begin) * 1e3, transactions
+
+
+def _call(look: Callable[[Tx, R], R | None], position: R, tx: Tx) -> R | None:
+    return look(tx, position)
 
 
 def _compared(name: str, count: int, ways: dict[str, tuple[float, int]]) -> list[Figure]:

@@ -91,7 +91,8 @@ async def submit(options: Options) -> list[Figure]:
 
 
 async def drain(options: Options) -> list[Figure]:
-    return [await _drain_of(options, tasks) for tasks in (*options.drain, *[1_000_000] * options.long)]
+    sizes = (*options.drain, 1_000_000) if options.long else options.drain
+    return [await _drain_of(options, tasks) for tasks in sizes]
 
 
 async def cold_drain(options: Options) -> list[Figure]:

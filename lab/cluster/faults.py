@@ -141,7 +141,7 @@ class Faults:
                 if node is None:
                     self._miss(f"nothing to {name}: no {argument} is up")
                 else:
-                    self._hurt(name, node)
+                    {"kill": self._kill, "freeze": self._freeze, "drain": self._drain, "fill": self._fill}[name](node)
             case "starve":
                 self._starve()
             case "up":
@@ -168,16 +168,19 @@ class Faults:
         self._turns[name] = self._turns.get(name, -1) + 1
         return kind[self._turns[name] % len(kind)]
 
-    def _hurt(self, how: str, node: Node) -> None:
-        if how == "fill":
-            self._fill(node)
-        elif how == "freeze":
-            node.freeze()
-            self._begin(f"freeze {node.name}", node.name, node.thaw)
-        else:
-            node.held = True
-            (node.kill if how == "kill" else node.end)()
-            self._begin(f"{'kill -9' if how == 'kill' else how} {node.name}", node.name, partial(_release, node))
+    def _kill(self, node: Node) -> None:
+        node.held = True
+        node.kill()
+        self._begin(f"kill -9 {node.name}", node.name, partial(_release, node))
+
+    def _drain(self, node: Node) -> None:
+        node.held = True
+        node.end()
+        self._begin(f"drain {node.name}", node.name, partial(_release, node))
+
+    def _freeze(self, node: Node) -> None:
+        node.freeze()
+        self._begin(f"freeze {node.name}", node.name, node.thaw)
 
     def _fill(self, node: Node) -> None:
         disk = node.disk

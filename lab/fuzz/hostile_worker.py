@@ -109,10 +109,11 @@ class _Session:
         source = self._source
         if source.random() < 0.95:
             yield self._say(pb.LeaseRequest(hello=self._hello()))
+        steps = [*(self._state,) * 8, *(self._reports,) * 8, self._anything, self._upload]
         for _ in range(source.randrange(30)):
             if self._over.wait(source.choice((0, 0, 0, 0.001, 0.02, 0.2))):
                 return
-            yield source.choice([*(self._state,) * 8, *(self._reports,) * 8, self._anything, self._upload])()
+            yield source.choice(steps)()
 
     def _upload(self) -> bytes:
         """Returns a picture for a lease, mostly one of its own; then a heartbeat."""

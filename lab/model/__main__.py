@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from lab.model.explore import LIMIT, Exploration, explore
-from lab.model.mutants import MUTANTS
+from lab.model.mutants import MUTANTS, Mutant
 from lab.model.scenarios import SMALL, WIDE, system
 
 
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         exploration = _timed(scenario.name, partial(explore, system(scenario), **bounds))
         fine &= exploration.counter_example is None
     for mutant in MUTANTS:
-        exploration = _timed(mutant.name, lambda: mutant.explore()[1])  # noqa: B023 - it is called at once
+        exploration = _timed(mutant.name, partial(_explored, mutant))
         fine &= exploration.counter_example is not None and exploration.counter_example.wrong == mutant.shows_as
         whole = partial(explore, system(mutant.scenario), depth=exploration.depth)
         fine &= _timed(f"{mutant.name}: with the rule", whole).counter_example is None
@@ -41,6 +41,10 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--depth", type=int, help="steps from the initial state (default: all there are)")
     parser.add_argument("--states", type=int, default=LIMIT, help="states a scenario, about (default: %(default)s)")
     return parser.parse_args(arguments)
+
+
+def _explored(mutant: Mutant) -> Exploration[Any]:
+    return mutant.explore()[1]
 
 
 def _timed(name: str, run: Callable[[], Exploration[Any]]) -> Exploration[Any]:

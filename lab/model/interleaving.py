@@ -166,8 +166,8 @@ class Interleaving:
             under_way = (*state.under_way[:place], (call, after), *state.under_way[place + 1 :])
             yield Edge(event, state._replace(under_way=under_way), fault)
         elif after is not None:
-            broken = lambda copy: setattr(copy, "broken", after)  # noqa: E731
-            tables, _ = self._tables.step(state.tables, ("broken", after), broken)
+            step = ("broken", after)
+            tables, _ = self._tables.step(state.tables, step, lambda copy: setattr(copy, "broken", after))
             yield Edge(event, state._replace(tables=tables, under_way=other_calls), fault)
 
     def _after(self, tables: int, call: Call, number: int, held_rows: frozenset[Row]) -> int | str | None:

@@ -95,9 +95,8 @@ class Application:
                 tables.tasks[ref_of(*word[:2]).task_key].refused = True
         return tuple((w.lease_id, w.attempt, o.value) for w, o in zip(report.words, outcomes, strict=True))
 
-    def claim(self, tables: Tables, *capacities: SessionCapacity) -> Claimed | None:
-        limit = sum(capacity.free for capacity in capacities)
-        answer = _call(tables, lambda: claim(transaction(tables), capacities, limit, self._terms.lease_ttl))
+    def claim(self, tables: Tables, capacity: SessionCapacity) -> Claimed | None:
+        answer = _call(tables, lambda: claim(transaction(tables), [capacity], capacity.free, self._terms.lease_ttl))
         if answer is not None and answer.grants:
             tables.note_claim()
         return answer
@@ -106,8 +105,7 @@ class Application:
         _call(tables, lambda: self._reports.run_group(transaction(tables), [UnsentLeases(refs)]))
 
     def reap(self, tables: Tables, timed_out: int | None = None) -> None:
-        standing = lambda: 0.0  # noqa: E731 - the model's clocks stand there: times are moved instead
-        _call(tables, lambda: reap(transaction(tables, timed_out), self._terms, tables.watch, standing))
+        _call(tables, lambda: reap(transaction(tables, timed_out), self._terms, tables.watch, _standing))
 
     def promote(self, tables: Tables) -> None:
         _call(tables, lambda: promote_due(transaction(tables)))
@@ -140,6 +138,11 @@ def _call(tables: Tables, call: Callable[[], T]) -> T | None:
 def told(defect: Exception) -> str:
     """Returns a defect that the code found, as the properties tell it."""
     return f"{type(defect).__name__}: {defect}"
+
+
+def _standing() -> float:
+    """The model's clocks stand at 0: times are moved instead."""
+    return 0.0
 
 
 def _is_entitled(tables: Tables, word: Word) -> bool:

@@ -171,7 +171,7 @@ async def _rest_and_restart(folder: Path) -> list[_Real]:
         cpu, seconds = used.reading.cpu, used.reading.at
         begin = time.monotonic()
         cell.kill()
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(2.0)  # and its start takes a while, too
         await cell.restart()
         served = time.monotonic()
         times = await calibration.connected(child, WORKERS)
@@ -180,8 +180,13 @@ async def _rest_and_restart(folder: Path) -> list[_Real]:
     used_s = [cpu.scheduler / seconds, cpu.postgres / seconds]
     idle = _Real(names, used_s, used.others, lambda costs, others: mirror.rest(costs, WORKERS, others))
     back = [moment - served for moment in times]
-    restart = lambda costs, others: mirror.restart(costs, WORKERS, down, others)  # noqa: E731
-    return [idle, _storm(f"restart after {down:.1f} s", back, used.others, restart)]
+    restart = _storm(
+        f"restart after {down:.1f} s",
+        back,
+        used.others,
+        lambda costs, others: mirror.restart(costs, WORKERS, down, others),
+    )
+    return [idle, restart]
 
 
 async def _survivor(folder: Path) -> _Real:

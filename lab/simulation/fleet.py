@@ -275,6 +275,8 @@ class RunningWorker(Worker):
 
 DEADLINE_S = 10.0
 """Of a client's call; a submit with a `request_id` may then be repeated."""
+REPEAT_S = 1.0
+"""Between a failed call and its repetition, on average."""
 
 
 class ClosedLoop:
@@ -345,14 +347,15 @@ class Arrivals:
         if scheduler is None or not scheduler.alive:
             self.repeat(tasks)
             return
-        waiting = [tasks]  # for an answer, or until it is late
+        over = False
 
         def answered(committed: bool) -> None:
-            if waiting and not committed:
-                self.repeat(tasks)
-            elif waiting:
+            nonlocal over
+            if not over and committed:
                 self.waiting -= len(tasks)
-            waiting.clear()
+            elif not over:
+                self.repeat(tasks)
+            over = True
 
         submit = partial(scheduler.submit, tasks, answered)
         if self._around.process:
@@ -364,4 +367,4 @@ class Arrivals:
             self._around.clock.after(DEADLINE_S, partial(answered, False))
 
     def repeat(self, tasks: list[Task]) -> None:
-        self._around.clock.after(random.uniform(0, 2 * 1.0), partial(self._submit, tasks))
+        self._around.clock.after(random.uniform(0, 2 * REPEAT_S), partial(self._submit, tasks))
