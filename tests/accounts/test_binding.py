@@ -169,8 +169,18 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     ping = await free("WebhookService/PingWebhook", webhook_id=webhook_id)
     delivery_id = ping["delivery"]["delivery_id"]
     published, to_review = contents
-    about = schedule["schedule_id"], webhook_id, delivery_id, files[0]
-    return Holdings(account_id, waiting, failed, done, published, to_review, *about)
+    return Holdings(
+        account_id,
+        waiting,
+        failed,
+        done,
+        published,
+        to_review,
+        schedule=schedule["schedule_id"],
+        webhook_id=webhook_id,
+        delivery_id=delivery_id,
+        asset=files[0],
+    )
 
 
 async def forbidden(world: World, rpc: str, **fields: Any) -> None:
@@ -199,7 +209,7 @@ HELD: dict[str, Callable[[Holdings], Iterable[str]]] = {
 """The ids of what an account has, by the type of the object."""
 
 
-def of(kind: str, path: str = "", **more: Any) -> Check:
+def of_object(kind: str, path: str = "", **more: Any) -> Check:
     """An RPC about an object: for a foreign one it has the same answer as for one that does not exist."""
 
     async def check(world: World, rpc: str) -> None:
@@ -218,7 +228,7 @@ async def create_webhook(world: World, rpc: str) -> None:
 
 
 async def of_asset(world: World, rpc: str) -> None:
-    await of("asset", "sha256")(world, rpc)
+    await of_object("asset", "sha256")(world, rpc)
     assert await world.tied(rpc, sha256=world.own.asset)
 
 
@@ -241,21 +251,21 @@ def of_everyone(**fields: Any) -> Check:
     return check
 
 
-def shows(own: object, found: Callable[[dict[str, Any]], Any], **fields: Any) -> Check:
+def shows(own: object, read: Callable[[dict[str, Any]], Any], **fields: Any) -> Check:
     """An RPC that names no account: it shows what is of the token's own accounts, or of none."""
 
     async def check(world: World, rpc: str) -> None:
-        assert found(await world.tied(rpc, **fields)) == own
+        assert read(await world.tied(rpc, **fields)) == own
 
     return check
 
 
-def unnamed(own: object, found: Callable[[dict[str, Any]], Any]) -> Check:
+def unnamed(own: object, read: Callable[[dict[str, Any]], Any]) -> Check:
     """An RPC that may name an account: 0 means the token's own accounts, and another one is forbidden."""
 
     async def check(world: World, rpc: str) -> None:
         await of_account()(world, rpc)
-        await shows(own, found)(world, rpc)
+        await shows(own, read)(world, rpc)
 
     return check
 
@@ -265,7 +275,7 @@ def of_claimed(**more: Any) -> Check:
 
     async def check(world: World, rpc: str) -> None:
         (entry,) = (await world.free("ContentService/ClaimPublishPool", account_id=2))["entries"]
-        await of("content", claim_id=entry["claim_id"], **more)(world, rpc)
+        await of_object("content", claim_id=entry["claim_id"], **more)(world, rpc)
         assert (await world.free(rpc, content_id=entry["content_id"], claim_id=entry["claim_id"], **more))["entry"]
 
     return check
@@ -398,20 +408,20 @@ OWN = {"1"}
 REACHING: dict[str, Check] = {
     "TaskService/SubmitTask": of_account(),
     "TaskService/BatchSubmitTasks": batch_of_submits,
-    "TaskService/GetTask": of("task"),
+    "TaskService/GetTask": of_object("task"),
     "TaskService/BatchGetTasks": batch_of_gets,
     "TaskService/ListTasks": list_tasks,
-    "TaskService/CancelTask": of("task", force=True),
-    "TaskService/UpdateTask": of("task", "task.task_id", update_mask="tone"),
-    "TaskService/RetryTask": of("task"),
-    "TaskService/WaitTask": of("task", timeout="0s"),
+    "TaskService/CancelTask": of_object("task", force=True),
+    "TaskService/UpdateTask": of_object("task", "task.task_id", update_mask="tone"),
+    "TaskService/RetryTask": of_object("task"),
+    "TaskService/WaitTask": of_object("task", timeout="0s"),
     "TaskService/WatchTasks": watch,
-    "TaskService/ListTaskEvents": of("task"),
-    "TaskService/ListAttemptLogs": of("task"),
+    "TaskService/ListTaskEvents": of_object("task"),
+    "TaskService/ListAttemptLogs": of_object("task"),
     "TaskService/GetTaskStats": stats,
     "TaskService/GetTaskHistory": history,
     "TaskService/PollRunningTasks": unnamed({}, lambda answer: answer),
-    "TaskService/PollTask": of("task"),
+    "TaskService/PollTask": of_object("task"),
     "TaskService/HandleTimeouts": unnamed({}, lambda answer: answer),
     "WorkerPoolService/DrainWorker": of_everyone(worker_id="w1"),
     "WorkerPoolService/UndrainWorker": of_everyone(worker_id="w1"),
@@ -419,41 +429,41 @@ REACHING: dict[str, Check] = {
     "SystemService/GetSystem": of_everyone(),
     "SystemService/GetCaller": shows(["1"], itemgetter("account_ids")),
     "AuditService/ListAuditEvents": unnamed(OWN, accounts_of("events")),
-    "ContentService/GetContent": of("content"),
+    "ContentService/GetContent": of_object("content"),
     "ContentService/ListContents": unnamed(OWN, accounts_of("contents")),
-    "ContentService/ReviewContent": of("content", decision="REVIEW_DECISION_APPROVE"),
-    "ContentService/ReopenContent": of("content"),
-    "ContentService/ReleaseReview": of("content"),
-    "ContentService/RegenerateContent": of("content", feedback="shorter"),
-    "ContentService/UpdateContent": of(
+    "ContentService/ReviewContent": of_object("content", decision="REVIEW_DECISION_APPROVE"),
+    "ContentService/ReopenContent": of_object("content"),
+    "ContentService/ReleaseReview": of_object("content"),
+    "ContentService/RegenerateContent": of_object("content", feedback="shorter"),
+    "ContentService/UpdateContent": of_object(
         "content", "content.content_id", content={"title": "another"}, update_mask="title"
     ),
-    "ContentService/ListContentRevisions": of("content"),
-    "ContentService/DeleteContent": of("content"),
+    "ContentService/ListContentRevisions": of_object("content"),
+    "ContentService/DeleteContent": of_object("content"),
     "ContentService/ListPublishPool": unnamed(OWN, accounts_of("entries")),
-    "ContentService/RetryPublish": of("content"),
-    "ContentService/UpdatePublishPoolEntry": of(
+    "ContentService/RetryPublish": of_object("content"),
+    "ContentService/UpdatePublishPoolEntry": of_object(
         "content", "entry.content_id", entry={"priority": 1}, update_mask="priority"
     ),
-    "ContentService/RemoveFromPublishPool": of("content"),
-    "ContentService/ListPublishAttempts": of("content"),
+    "ContentService/RemoveFromPublishPool": of_object("content"),
+    "ContentService/ListPublishAttempts": of_object("content"),
     "ScheduleService/CreateSchedule": of_account(),
-    "ScheduleService/GetSchedule": of("schedule"),
+    "ScheduleService/GetSchedule": of_object("schedule"),
     "ScheduleService/GetNextRuns": shows(5, lambda answer: len(answer["next_run_times"]), cron="0 0 1 1 *"),
     "ScheduleService/ListSchedules": unnamed(OWN, accounts_of("schedules")),
-    "ScheduleService/UpdateSchedule": of("schedule", "schedule.schedule_id", update_mask="paused"),
-    "ScheduleService/DeleteSchedule": of("schedule"),
-    "ScheduleService/PauseSchedule": of("schedule"),
-    "ScheduleService/ResumeSchedule": of("schedule"),
-    "ScheduleService/RunSchedule": of("schedule"),
-    "WebhookService/GetWebhook": of("webhook"),
+    "ScheduleService/UpdateSchedule": of_object("schedule", "schedule.schedule_id", update_mask="paused"),
+    "ScheduleService/DeleteSchedule": of_object("schedule"),
+    "ScheduleService/PauseSchedule": of_object("schedule"),
+    "ScheduleService/ResumeSchedule": of_object("schedule"),
+    "ScheduleService/RunSchedule": of_object("schedule"),
+    "WebhookService/GetWebhook": of_object("webhook"),
     "WebhookService/ListWebhooks": unnamed(OWN, accounts_of("webhooks")),
-    "WebhookService/UpdateWebhook": of("webhook", "webhook.webhook_id", update_mask="active"),
-    "WebhookService/DeleteWebhook": of("webhook"),
-    "WebhookService/RotateWebhookSecret": of("webhook"),
-    "WebhookService/PingWebhook": of("webhook"),
-    "WebhookService/ListDeliveries": of("webhook"),
-    "WebhookService/RedeliverWebhook": of("delivery"),
+    "WebhookService/UpdateWebhook": of_object("webhook", "webhook.webhook_id", update_mask="active"),
+    "WebhookService/DeleteWebhook": of_object("webhook"),
+    "WebhookService/RotateWebhookSecret": of_object("webhook"),
+    "WebhookService/PingWebhook": of_object("webhook"),
+    "WebhookService/ListDeliveries": of_object("webhook"),
+    "WebhookService/RedeliverWebhook": of_object("delivery"),
     "AssetService/GetAsset": of_asset,
     "AssetService/GetAssetInfo": of_asset,
     "AccountService/CreateAccount": of_everyone(name="one more"),

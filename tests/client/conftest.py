@@ -9,14 +9,14 @@ import pytest
 from contentgen import ContentGenerationClient
 from tests.harness.client import KINDS, opened
 from tests.harness.scripted_server import ScriptedServices, scripted_services
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture
 def scheduler() -> Iterator[ScriptedServices]:
     with scripted_services() as scheduler:
         yield scheduler
-        wait_until(lambda: scheduler.open_calls == 0, within=5, what="no call is left at the scheduler")
+        wait_until(lambda: scheduler.open_calls == 0, within=PATIENCE_S, what="no call is left at the scheduler")
 
 
 @pytest.fixture(params=KINDS)

@@ -24,6 +24,14 @@ from tests.harness.scripted_server import ScriptedServices, scripted
 pytestmark = pytest.mark.contract
 
 
+@pytest.fixture
+async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
+    """One that knows tokens, one of them for two accounts."""
+    tokens = write(tmp_path / "tokens", line("博客", "publisher", [2, 1], "site-token"), line("w", "worker"))
+    async with serving(db_url, tokens_file=tokens) as replica:
+        yield replica
+
+
 # Contexts: what they hold, which one a command uses, and what wins over it.
 
 
@@ -219,13 +227,6 @@ def test_tls_to_a_plaintext_server_is_refused_with_advice(certificates: Path) ->
 
 
 # Whose token it is.
-
-
-@pytest.fixture
-async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
-    tokens = write(tmp_path / "tokens", line("博客", "publisher", [2, 1], "site-token"), line("w", "worker"))
-    async with serving(db_url, tokens_file=tokens) as replica:
-        yield replica
 
 
 async def test_whoami_prints_the_golden_screens(contentgen: Transcript, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,13 @@ from tests.harness.scripted_server import Refused, ScriptedServices
 pytestmark = pytest.mark.contract
 
 
+@pytest.fixture
+async def replica(db_url: str) -> AsyncIterator[Replica]:
+    """One whose webhooks may lead to this machine."""
+    async with serving(db_url, webhook_allow="127.0.0.1") as replica:
+        yield replica
+
+
 # Commands that control workers, dispatch and accounts: what they ask of a scheduler, and what they print.
 
 
@@ -225,12 +232,6 @@ def test_a_file_in_another_encoding_is_refused(name: str, tmp_path: Path) -> Non
 
 
 URL = "https://127.0.0.1:1/hook"
-
-
-@pytest.fixture
-async def replica(db_url: str) -> AsyncIterator[Replica]:
-    async with serving(db_url, webhook_allow="127.0.0.1") as replica:
-        yield replica
 
 
 async def test_webhook_commands_print_the_golden_screens(contentgen: Transcript, account: int) -> None:

@@ -154,7 +154,6 @@ def fail(check: str, text: str) -> Found:
 
 
 PROBLEMS: list[tuple[Deployment, *tuple[Found, ...]]] = [
-    (Deployment(),),
     (Deployment(workers=[]), fail("workers", "[none is connected]")),
     (
         Deployment(workers=[worker(running=False, draining=True)]),
@@ -260,7 +259,6 @@ PROBLEMS: list[tuple[Deployment, *tuple[Found, ...]]] = [
         Deployment(system=oldest(age=Duration(seconds=70))),
         warn("snapshots", "[session 4711 (ann, psql) of database other has a transaction open for 1 min"),
     ),
-    (Deployment(system=oldest(age=Duration(seconds=10))),),
     (
         Deployment(system=oldest(seen_for=Duration(seconds=15))),
         warn("snapshots", "transaction open for 15 s at least: watches may wait for it, and vacuums]"),
@@ -288,7 +286,16 @@ PROBLEMS: list[tuple[Deployment, *tuple[Found, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: ",".join(found[0] for found in problem[1:]) or "none")
+@pytest.mark.parametrize(
+    "healthy",
+    [Deployment(), Deployment(system=oldest(age=Duration(seconds=10)))],
+    ids=["healthy", "with a young transaction"],
+)
+def test_a_healthy_deployment_has_no_problems(healthy: Deployment) -> None:
+    assert problems(healthy) == (0, [])
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: " ".join(problem[1][::2])[:60])
 def test_problems_are_found_with_advice(problem: tuple[Deployment, *tuple[Found, ...]]) -> None:
     deployment, *expected = problem
     status, findings = problems(deployment)

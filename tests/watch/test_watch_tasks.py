@@ -42,7 +42,7 @@ MISSING = "task-0123456789abcdef"
 LIFE = [("unspecified", "pending"), ("pending", "submitted"), ("submitted", "processing"), ("processing", "completed")]
 
 
-class Client(TaskClient):
+class WatchingClient(TaskClient):
     """A client that watches the tasks of its account, unless it names others."""
 
     def watch(self, **request: Any) -> AbstractAsyncContextManager[Watcher]:
@@ -67,8 +67,8 @@ class Client(TaskClient):
 
 
 @pytest.fixture
-def client(tasks: TaskServiceAsyncStub, account: int) -> Client:
-    return Client(tasks, account)
+def client(tasks: TaskServiceAsyncStub, account: int) -> WatchingClient:
+    return WatchingClient(tasks, account)
 
 
 @pytest.fixture
@@ -84,7 +84,9 @@ def mover(db_url: str) -> Iterator[Mover]:
     mover.close()
 
 
-async def test_a_task_is_followed_from_its_present_state_to_its_end(client: Client, worker: ScriptedWorker) -> None:
+async def test_a_task_is_followed_from_its_present_state_to_its_end(
+    client: WatchingClient, worker: ScriptedWorker
+) -> None:
     task_id = await client.new()
     async with client.watch(task_ids=[task_id]) as watcher:
         first = await watcher.next()
@@ -104,7 +106,7 @@ async def test_a_task_is_followed_from_its_present_state_to_its_end(client: Clie
     assert completed.task.end_time == completed.event_time
 
 
-async def test_a_failure_and_its_retry_are_two_events(client: Client, worker: ScriptedWorker) -> None:
+async def test_a_failure_and_its_retry_are_two_events(client: WatchingClient, worker: ScriptedWorker) -> None:
     async with client.watch() as watcher:
         await watcher.stands()
         task_id = await client.new(max_retries=1)
@@ -125,7 +127,9 @@ async def test_a_failure_and_its_retry_are_two_events(client: Client, worker: Sc
         assert ended.task == await client.listed(task_id)
 
 
-async def test_an_account_s_watch_begins_with_open_tasks_and_sees_no_other_account(client: Client, other: int) -> None:
+async def test_an_account_s_watch_begins_with_open_tasks_and_sees_no_other_account(
+    client: WatchingClient, other: int
+) -> None:
     ended, *there = await client.several(3)
     await client.cancel(ended)
     await client.new(other)
@@ -139,7 +143,7 @@ async def test_an_account_s_watch_begins_with_open_tasks_and_sees_no_other_accou
 
 
 async def test_a_watch_without_a_selection_is_of_all_accounts(
-    client: Client, accounts: AccountServiceAsyncStub, other: int
+    client: WatchingClient, accounts: AccountServiceAsyncStub, other: int
 ) -> None:
     ended, *there = [await client.new(account_id) for account_id in (0, other, 0)]
     await client.cancel(ended)
@@ -157,7 +161,7 @@ async def test_a_watch_without_a_selection_is_of_all_accounts(
         await client.first(account_id=third, resume_token=moved[0].resume_token)
 
 
-async def test_a_watch_may_begin_with_the_next_move(client: Client) -> None:
+async def test_a_watch_may_begin_with_the_next_move(client: WatchingClient) -> None:
     there = await client.new()
     for selection in ({"task_ids": [there]}, {"account_id": client.account}, {"account_id": 0}):
         async with client.watch(skip_present=True, **selection) as watcher:
@@ -170,13 +174,13 @@ async def test_a_watch_may_begin_with_the_next_move(client: Client) -> None:
                 assert told(await watcher.take(2)) == [(task_id, "unspecified", "pending") for task_id in new]
 
 
-async def test_a_watch_of_an_ended_task_sends_its_present_state(client: Client) -> None:
+async def test_a_watch_of_an_ended_task_sends_its_present_state(client: WatchingClient) -> None:
     task_id = await client.new()
     await client.cancel(task_id)
     assert (await client.first(task_ids=[task_id, task_id])).task == await client.listed(task_id)
 
 
-async def test_the_present_states_of_several_pages_are_sent_in_order(client: Client) -> None:
+async def test_the_present_states_of_several_pages_are_sent_in_order(client: WatchingClient) -> None:
     task_ids = await client.several(changes.MAX_PAGE + 100)
     async with client.watch() as watcher:
         first = await watcher.take(changes.MAX_PAGE + 50)
@@ -196,19 +200,19 @@ async def test_the_present_states_of_several_pages_are_sent_in_order(client: Cli
     ],
     ids=["an empty id", "a token of any length", "a token of other parts"],
 )
-async def test_a_bad_request_is_refused(client: Client, bad_field: str, request_: dict[str, object]) -> None:
+async def test_a_bad_request_is_refused(client: WatchingClient, bad_field: str, request_: dict[str, object]) -> None:
     with bad_fields(bad_field):
         await client.first(**request_)
 
 
-async def test_an_unknown_task_cannot_be_watched(client: Client) -> None:
+async def test_an_unknown_task_cannot_be_watched(client: WatchingClient) -> None:
     there = await client.new()
     for task_id in (MISSING, "no id"):
         with not_found("task", task_id):
             await client.first(task_ids=[there, task_id])
 
 
-async def test_a_token_of_another_selection_is_refused(client: Client) -> None:
+async def test_a_token_of_another_selection_is_refused(client: WatchingClient) -> None:
     task_ids = [await client.new() for _ in range(2)]
     token = (await client.first(task_ids=task_ids)).resume_token
     assert (await client.first(task_ids=task_ids[::-1], resume_token=token)).task.task_id == task_ids[1]
@@ -218,7 +222,7 @@ async def test_a_token_of_another_selection_is_refused(client: Client) -> None:
 
 
 class TestExpiry:
-    async def token_of(self, client: Client, **selection: int) -> str:
+    async def token_of(self, client: WatchingClient, **selection: int) -> str:
         """The token of a watch after one event."""
         async with client.watch(**selection) as watcher:
             await watcher.stands()
@@ -226,33 +230,35 @@ class TestExpiry:
             return (await watcher.next()).resume_token
 
     @pytest.fixture
-    async def token(self, client: Client) -> str:
+    async def token(self, client: WatchingClient) -> str:
         return await self.token_of(client)
 
-    async def expired(self, client: Client, token: str, **selection: int) -> None:
+    async def expired(self, client: WatchingClient, token: str, **selection: int) -> None:
         with refused(StatusCode.OUT_OF_RANGE, "RESUME_TOKEN_EXPIRED"):
             await client.first(resume_token=token, **selection)
 
-    async def clean_up(self, client: Client, account: int, task_id: str) -> None:
+    async def clean_up(self, client: WatchingClient, account: int, task_id: str) -> None:
         await client.cancel(task_id)
         answer = await client.stub.CleanupTasks(pb.CleanupTasksRequest(account_id=account, days=0))
         assert answer.deleted_count == 1
 
     async def test_events_that_were_cleaned_up_expire_the_tokens_of_its_account_and_of_all_before_them(
-        self, client: Client, token: str
+        self, client: WatchingClient, token: str
     ) -> None:
         of_all = await self.token_of(client, account_id=0)
         await self.clean_up(client, client.account, await client.new())
         await self.expired(client, token)
         await self.expired(client, of_all, account_id=0)
 
-    async def test_cleaned_up_events_of_others_expire_no_token(self, client: Client, other: int, token: str) -> None:
+    async def test_cleaned_up_events_of_others_expire_no_token(
+        self, client: WatchingClient, other: int, token: str
+    ) -> None:
         await self.clean_up(client, other, await client.new(other))
         new = await client.new()
         resumed = await client.first(resume_token=token)
         assert told([resumed]) == [(new, "unspecified", "pending")]
 
-    async def test_the_token_of_the_last_cleaned_up_event_is_valid(self, client: Client) -> None:
+    async def test_the_token_of_the_last_cleaned_up_event_is_valid(self, client: WatchingClient) -> None:
         task_id = await client.new()
         async with client.watch() as watcher:
             await watcher.next()
@@ -264,7 +270,9 @@ class TestExpiry:
         resumed = await client.first(resume_token=token)
         assert told([resumed]) == [(new, "unspecified", "pending")]
 
-    async def test_events_deleted_before_they_were_read_end_the_watch(self, client: Client, mover: Mover) -> None:
+    async def test_events_deleted_before_they_were_read_end_the_watch(
+        self, client: WatchingClient, mover: Mover
+    ) -> None:
         task_id = await client.new()
         async with client.watch() as watcher:
             await watcher.next()
@@ -275,7 +283,9 @@ class TestExpiry:
                 await watcher.next()
 
     @pytest.mark.parametrize("what", ["went back", "went another way"])
-    async def test_a_token_before_a_restore_expires(self, client: Client, mover: Mover, token: str, what: str) -> None:
+    async def test_a_token_before_a_restore_expires(
+        self, client: WatchingClient, mover: Mover, token: str, what: str
+    ) -> None:
         mover.sql("TRUNCATE task_events RESTART IDENTITY")
         mover.sql("ALTER SEQUENCE event_seq RESTART WITH 1")
         mover.commit()
@@ -284,7 +294,7 @@ class TestExpiry:
                 await client.new()
         await self.expired(client, token)
 
-    async def test_a_token_of_another_database_is_expired(self, client: Client, token: str) -> None:
+    async def test_a_token_of_another_database_is_expired(self, client: WatchingClient, token: str) -> None:
         parts = json.loads(base64.urlsafe_b64decode(token))
         parts[3] = "1" + parts[3]
         forged = base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
@@ -292,7 +302,7 @@ class TestExpiry:
 
 
 async def test_a_long_transaction_that_moves_tasks_delays_events_and_loses_none(
-    client: Client, mover: Mover, replica: Replica
+    client: WatchingClient, mover: Mover, replica: Replica
 ) -> None:
     task_id = await client.new()
     async with client.watch() as watcher:
@@ -302,7 +312,9 @@ async def test_a_long_transaction_that_moves_tasks_delays_events_and_loses_none(
         events = asyncio.ensure_future(watcher.take(3))
         late = asyncio.ensure_future(client.first())
         rests = 8 * tail.MIN_INTERVAL
-        await wait_until_async(lambda: replica._feed._interval > rests, within=PATIENCE_S, what="it looks in vain")
+        await wait_until_async(
+            lambda: replica._feed._interval > rests, within=PATIENCE_S, what="the tail has looked in vain"
+        )
         assert not events.done()
         assert not late.done()
         mover.commit()
@@ -311,7 +323,9 @@ async def test_a_long_transaction_that_moves_tasks_delays_events_and_loses_none(
         assert told([await late]) == [(task_id, "unspecified", "pending")]
 
 
-async def test_transactions_that_move_no_task_delay_nothing(client: Client, db_url: str, databases: Databases) -> None:
+async def test_transactions_that_move_no_task_delay_nothing(
+    client: WatchingClient, db_url: str, databases: Databases
+) -> None:
     take_id = "SELECT txid_current()"
     with databases.lent() as elsewhere, foreign_lock(elsewhere, take_id), foreign_lock(db_url, take_id):
         async with client.watch() as watcher:
@@ -321,7 +335,7 @@ async def test_transactions_that_move_no_task_delay_nothing(client: Client, db_u
 
 
 async def test_watches_whose_changes_wait_too_long_name_the_session_that_they_wait_for(
-    client: Client, other: int, db_url: str, monkeypatch: pytest.MonkeyPatch
+    client: WatchingClient, other: int, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "DELAY_TIMEOUT", 0.1)
     async with client.watch() as watcher, client.watch(account_id=other) as unconcerned:
@@ -345,7 +359,7 @@ async def test_watches_whose_changes_wait_too_long_name_the_session_that_they_wa
 
 
 async def test_a_watch_that_joins_late_is_told_of_a_delay_too(
-    replica: Replica, client: Client, db_url: str, monkeypatch: pytest.MonkeyPatch
+    replica: Replica, client: WatchingClient, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "DELAY_TIMEOUT", 0.1)
     for module in (tail, changes):
@@ -365,7 +379,7 @@ async def test_a_watch_that_joins_late_is_told_of_a_delay_too(
                             await late.next()
 
 
-async def test_a_rolled_back_move_sends_no_event(client: Client, mover: Mover) -> None:
+async def test_a_rolled_back_move_sends_no_event(client: WatchingClient, mover: Mover) -> None:
     task_id = await client.new()
     async with client.watch(task_ids=[task_id]) as watcher:
         await watcher.next()
@@ -386,14 +400,14 @@ class TestSlowWatchers:
         monkeypatch.setattr(reading, "MAX_BUFFER", 3 * self.TASKS)
 
     @pytest.fixture
-    async def slow(self, replica: Replica, account: int) -> AsyncIterator[Client]:
+    async def slow(self, replica: Replica, account: int) -> AsyncIterator[WatchingClient]:
         """Over a channel with a small receive window, which nobody reads: by default the window grows."""
         options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384)]
         async with aio.insecure_channel(f"127.0.0.1:{replica.port}", options) as channel:
-            yield Client(TaskServiceStub(channel), account)
+            yield WatchingClient(TaskServiceStub(channel), account)
 
     async def test_slow_watchers_are_cut_off_with_a_token_that_misses_nothing(
-        self, client: Client, slow: Client, mover: Mover, replica: Replica
+        self, client: WatchingClient, slow: WatchingClient, mover: Mover, replica: Replica
     ) -> None:
         task_ids = await client.several(self.TASKS)
         async with slow.watch() as watcher:
@@ -414,7 +428,9 @@ class TestSlowWatchers:
             for status in (task_pb2.TASK_STATUS_SUBMITTED, task_pb2.TASK_STATUS_PENDING)
         ]
 
-    async def test_slow_watchers_do_not_delay_the_others(self, client: Client, slow: Client, mover: Mover) -> None:
+    async def test_slow_watchers_do_not_delay_the_others(
+        self, client: WatchingClient, slow: WatchingClient, mover: Mover
+    ) -> None:
         task_ids = await client.several(self.TASKS)
         async with slow.watch() as unread, client.watch(task_ids=task_ids[:1]) as quick:
             await unread.take(self.TASKS)
@@ -437,7 +453,9 @@ class TestSlowWatchers:
         return seen, refusal.metadata["resume_token"]
 
 
-async def test_the_number_of_watchers_of_a_replica_is_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_watchers_of_a_replica_is_bounded(
+    client: WatchingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tail, "MAX_WATCHERS", 1)
     async with client.watch() as one:
         await one.stands()
@@ -446,7 +464,7 @@ async def test_the_number_of_watchers_of_a_replica_is_bounded(client: Client, mo
     assert refusal.retry_after
 
 
-async def test_a_stopping_replica_ends_its_watches_with_unavailable(client: Client, replica: Replica) -> None:
+async def test_a_stopping_replica_ends_its_watches_with_unavailable(client: WatchingClient, replica: Replica) -> None:
     async with client.watch() as watcher:
         await watcher.stands()
         going = asyncio.ensure_future(replica.stop(within=5))
@@ -455,7 +473,7 @@ async def test_a_stopping_replica_ends_its_watches_with_unavailable(client: Clie
         await going
 
 
-async def test_many_watchers_need_no_more_statements_than_one(client: Client, replica: Replica) -> None:
+async def test_many_watchers_need_no_more_statements_than_one(client: WatchingClient, replica: Replica) -> None:
     async with AsyncExitStack() as watches:
         idle = [await watches.enter_async_context(client.watch()) for _ in range(50)]
         for watcher in idle:

@@ -150,11 +150,12 @@ class TestEvents:
             (claimed,) = await made.claim()
             await made.report(claimed)
         await site.until(hook, DELIVERED, DELIVERED)
-        told = {received.message["type"]: received.message["data"] for received in site.receiver.received}
-        assert [told[name]["content_id"] for name in ("publish.published", "publish.failed")] == [
+        assert sorted(site.receiver.types) == ["publish.failed", "publish.published"]
+        data_by_type = {received.message["type"]: received.message["data"] for received in site.receiver.received}
+        assert [data_by_type[name]["content_id"] for name in ("publish.published", "publish.failed")] == [
             content.content_id for content in contents
         ]
-        assert told["publish.published"]["task_id"] == contents[0].task_id
+        assert data_by_type["publish.published"]["task_id"] == contents[0].task_id
 
     async def test_a_failure_that_is_retried_is_no_end(self, site: Site, made: Maker) -> None:
         hook = await site.hook("task.ended")

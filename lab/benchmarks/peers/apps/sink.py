@@ -66,9 +66,9 @@ async def of(scene: Scene, connections: int) -> Sink | None:
 
 class ThreadSink:
     def __init__(self, url: str, connections: int) -> None:
-        each = {"autocommit": True, "prepare_threshold": 0}
+        options = {"autocommit": True, "prepare_threshold": 0}
         self._pool = psycopg_pool.ConnectionPool(
-            url, min_size=connections, max_size=connections, open=True, kwargs=each
+            url, min_size=connections, max_size=connections, open=True, kwargs=options
         )
         self._pool.wait()
 
