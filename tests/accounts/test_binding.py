@@ -161,7 +161,8 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     await worker.start(lease)
     await worker.fail(lease)
     waiting = await submit(schedule_time="2100-01-01T00:00:00Z")
-    schedule = (await free("ScheduleService/CreateSchedule", account_id=account_id, **SCHEDULE))["schedule"]
+    created = await free("ScheduleService/CreateSchedule", account_id=account_id, **SCHEDULE)
+    schedule = created["schedule"]["schedule_id"]
     hook = await free(
         "WebhookService/CreateWebhook", account_id=account_id, url="https://127.0.0.1:1/", event_types=["task.ended"]
     )
@@ -170,16 +171,7 @@ async def _holdings(free: Caller, worker: ScriptedWorker, account_id: int) -> Ho
     delivery_id = ping["delivery"]["delivery_id"]
     published, to_review = contents
     return Holdings(
-        account_id,
-        waiting,
-        failed,
-        done,
-        published,
-        to_review,
-        schedule=schedule["schedule_id"],
-        webhook_id=webhook_id,
-        delivery_id=delivery_id,
-        asset=files[0],
+        account_id, waiting, failed, done, published, to_review, schedule, webhook_id, delivery_id, files[0]
     )
 
 
