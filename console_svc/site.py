@@ -147,7 +147,7 @@ class Site:
         return self.see(path)
 
     async def see_work(self, session: Session, work: Work, notice: str, seconds: float) -> Response:
-        """Leads to the page of a work, or back with a notice if it ends well within so many seconds."""
+        """Leads to the page of this work, or back with a notice if it ends well within so many seconds."""
         if await soon(work, seconds) and not (work.failed or work.stopped):
             return self.done(session, notice, work.back, n=work.done)
         return self.see(f"/work/{work.key}")

@@ -256,7 +256,3 @@ async def _restart(postgres: EmbeddedPostgres) -> None:
         _log.error("the embedded PostgreSQL does not start", action="postgres", error=str(error))
     else:
         _log.info("the embedded PostgreSQL is there", action="postgres", pid=postgres.pid)
-
-
-if __name__ == "__main__":
-    main()

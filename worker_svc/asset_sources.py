@@ -30,7 +30,7 @@ from worker_svc.outcome import LeftOutReason
 
 
 class LeftOutError(Exception):
-    """A file or an address is not taken, for a `reason`."""
+    """A file or an address is not taken, or not stored, for good, for a `reason`."""
 
     def __init__(self, reason: LeftOutReason) -> None:
         super().__init__(reason)

@@ -130,8 +130,12 @@ def folder_name(worker_id: str) -> str:
 
 
 def _alive(workers: Path, worker_id: str | None, creator: int | None) -> tuple[Path, int]:
-    """Returns the folder, and the lock of a live worker, which is taken."""
-    for name in [folder_name(worker_id)] if worker_id else map(str, count(1)):
+    """Returns the folder, and the lock of a live worker, which is taken; without an id, of the first free number.
+
+    Raises FolderError if a worker of that id lives.
+    """
+    names = [folder_name(worker_id)] if worker_id else map(str, count(1))
+    for name in names:
         path = workers / name
         if (alive := _try_alive(path, creator)) is not None:
             return path, alive

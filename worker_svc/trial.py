@@ -90,10 +90,9 @@ async def _ending(worker: Worker, wake: asyncio.Event, on_update: Callable[[pb.L
     while True:
         wake.clear()
         while updates := _take(worker.outbox, number := next(numbers)):
-            done = pb.UPDATE_OUTCOME_COMMITTED
-            worker.reported(
-                number, [pb.UpdateResult(lease_id=u.lease_id, attempt=u.attempt, outcome=done) for u in updates]
-            )
+            committed = pb.UPDATE_OUTCOME_COMMITTED
+            answers = [pb.UpdateResult(lease_id=u.lease_id, attempt=u.attempt, outcome=committed) for u in updates]
+            worker.reported(number, answers)
             for update in updates:
                 message: pb.LeaseUpdate = update.message
                 if update.kind.ends:

@@ -156,6 +156,7 @@ WHOLE, NUMBER = text("Should be a whole number."), text("Should be a number.")
 _count, _bytes = partial(whole, least=0, limit=MAX_COUNT), partial(whole, least=0, limit=MAX_NUMBER)
 
 
+# Its texts are marked by its name in verification/generated/texts.py.
 class Field(NamedTuple):
     """`label` and `hint` are texts of the page, `problem` is that of a text which `reader` can't read."""
 

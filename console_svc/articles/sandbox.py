@@ -37,13 +37,14 @@ class ArticleSandbox:
         """Returns safe HTML of what has changed, empty if nothing has; None if it takes too much time or memory."""
         return "" if old == text else await self._work(work="difference", text=text, old=old)
 
-    async def _work(self, **order: Any) -> str | None:
-        if len(order["text"]) + len(order.get("old", "")) > MAX_TEXT:
+    async def _work(self, *, work: str, text: str, old: str = "", **others: Any) -> str | None:
+        if len(text) + len(old) > MAX_TEXT:
             return None
+        order = {"work": work, "text": text, "old": old, **others}
         try:
             return (await self.sandbox.call(json.dumps(order).encode())).decode()
         except SandboxError as error:
-            _log.warning("an article takes too much", action="article", work=order["work"], error=str(error))
+            _log.warning("an article takes too much", action="article", work=work, error=str(error))
             return None
 
     def close(self) -> None:

@@ -299,9 +299,9 @@ class Edit(Page):
         self, request: Request, session: Session, content: Content | None, form: Form, *, status: int = 200
     ) -> Response:
         """The form. In a conflict it has the new etag: whoever saves then has seen what the other one wrote."""
-        content_id, conflict, revisions = request.path_params["content_id"], status == CONFLICT, []
-        if content and conflict:
-            revisions = await all_of(session.client.iter_content_revisions(content_id))
+        content_id, conflict = request.path_params["content_id"], status == CONFLICT
+        client = session.client
+        revisions = await all_of(client.iter_content_revisions(content_id)) if content and conflict else []
         values = {
             "content": content,
             "content_id": content_id,

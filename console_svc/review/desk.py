@@ -135,9 +135,8 @@ class ReviewDesk(Page):
             return await self._again(request, session, content_id, form, "Say what to do better.")
         content = await session.client.get_content(content_id)
         if content is None or content["review_status"] != "pending_review" or content["etag"] != form.typed.get("etag"):
-            return await self._decide(
-                request, session, content_id, form, approve=False, comment=note
-            )  # which says what is wrong
+            # `_decide` says what is wrong
+            return await self._decide(request, session, content_id, form, approve=False, comment=note)
         try:
             task = await session.client.regenerate_content(content_id, note)
         except (Unauthenticated, ResourceNotFoundException):

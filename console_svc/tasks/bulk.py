@@ -18,7 +18,7 @@ from console_svc.tasks.list import MOVES, PRIORITIES, TaskSearch
 from console_svc.web.language import filled, plural, refused, text
 from console_svc.web.sessions import Session
 from console_svc.web.values import moment
-from console_svc.web.work import Work, each, patiently
+from console_svc.web.work import Work, patiently, run_for_all
 from contentgen import InvalidStateException, RequestError, Task
 
 BATCH = 500
@@ -235,7 +235,7 @@ class _OrderedWork:
             except RequestError as error:
                 work.fail(task_id, f"/tasks/{task_id}", text("{why}"), why=refused(error))
 
-        await each(ids, MAX_CALLS, one)
+        await run_for_all(ids, MAX_CALLS, one)
 
     async def _cancel(self, task_id: str, work: Work) -> None:
         if await self._client.cancel_task(task_id, force=self._order.more):

@@ -31,7 +31,8 @@ MAX_EVENTS = 500
 class TaskPage(Page):
     @get("/tasks/{task_id}")
     async def show(self, request: Request, session: Session, task_id: str) -> Response:
-        task, client, now = await _task(session, task_id), session.client, datetime.now(UTC)
+        client, now = session.client, datetime.now(UTC)
+        task = await _task(session, task_id)
         all_events, logs = await asyncio.gather(
             all_of(client.iter_task_events(task_id)), all_of(client.iter_attempt_logs(task_id))
         )

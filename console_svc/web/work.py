@@ -123,14 +123,14 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def soon(work: Work, seconds: float) -> bool:
-    """Waits for a work, and returns whether it has ended within so many seconds."""
+    """Waits for work, and returns whether it has ended within so many seconds."""
     if work.job is not None:
         await asyncio.wait([work.job], timeout=seconds)
     return work.ended
 
 
-async def each(items: Iterable[T], limit: int, run: Callable[[T], Awaitable[None]]) -> None:
-    """Runs it for each item, `limit` at a time."""
+async def run_for_all(items: Iterable[T], limit: int, run: Callable[[T], Awaitable[None]]) -> None:
+    """Awaits `run` for each item, `limit` at a time: as many loops share one iterator."""
     pending = iter(items)
 
     async def take_turns() -> None:

@@ -102,10 +102,11 @@ class Stack:
 
     def _end(self) -> None:
         """Stops the scheduler last, so that the workers can still release their leases to it."""
+        scheduler, others = self._services[:1], self._services[1:]
         try:
-            end(self._services[1:], self._grace, self._interrupts)
+            end(others, self._grace, self._interrupts)
         finally:
-            end(self._services[:1], self._grace, self._interrupts)
+            end(scheduler, self._grace, self._interrupts)
 
     def check(self) -> None:
         """Raises Interrupted if a signal came, StackError if a service has ended by itself."""
@@ -117,7 +118,7 @@ class Stack:
     def kill_worker(self, worker_id: str) -> None:
         """Kills the worker that has this id; it is missed until `restart_worker`. Raises StackError if none has."""
         worker_field = f'"worker_id": "{worker_id}"'
-        workers = self._services[1 : 1 + WORKERS]
+        workers = (service for service in self._services if service.name.startswith("worker-"))
         victim = next((worker for worker in workers if worker_field in worker.log_text()), None)
         if victim is None:
             raise StackError(f"no worker has the id {worker_id}", self._logs)

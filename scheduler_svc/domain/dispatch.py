@@ -181,7 +181,7 @@ def _second(time: datetime) -> datetime:
 
 
 def free_seats(*, paused: bool, limit: int, leased: int, quota: StartQuota | None) -> int | None:
-    """Returns how many tasks of an account may have a tag or be leased, beside those leased; None: any number."""
+    """Returns how many more tasks of an account may be leased, and so may have a tag; None: any number."""
     bounds = []
     if paused:
         bounds.append(0)

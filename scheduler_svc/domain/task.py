@@ -294,6 +294,7 @@ class Task(NamedTuple):
 
 
 def as_inserted(key: int, task: NewTask, now: datetime) -> Task:
+    """Returns the task as it is stored. The fields of `NewTask` are all fields of `Task`."""
     return Task(task_key=key, status=Status.PENDING, create_time=now, **task._asdict())
 
 

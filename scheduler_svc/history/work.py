@@ -65,7 +65,7 @@ class DequeuedTask(NamedTuple):
 
     @property
     def place(self) -> ReadyRow:
-        """Its row of `ready`, where it was or will be."""
+        """The row that puts it into `ready`, with the tag it had; its first six fields are that row's."""
         return ReadyRow(*self[:6])
 
 
@@ -177,7 +177,7 @@ class Ledger:
     ) -> None:
         """Makes a task ready, with its former tag or with its account's next one; or delays it `until` then.
 
-        `cause`: of the delay. `expire_time`: if no attempt of it has begun, when it expires.
+        `cause`: of the delay, if it is delayed. `expire_time`: if no attempt of it has begun, when it expires.
         """
         if expire_time:
             self._expire_times[place.task_key] = expire_time

@@ -53,8 +53,9 @@ def open_session(
     own_refs = {lease.ref for lease in leases if lease.ref in refs and not lease.revoked}
     if own_refs:
         tx.leases.renew([NamedLease(*ref, hello.worker_id) for ref in sorted(own_refs)], terms.lease_ttl)
-    free = {lease.ref for lease in leases}
-    locked = [lease for lease in tx.leases.of_worker(hello.worker_id) if lease.ref not in free] if skip_locked else []
+    free_refs = {lease.ref for lease in leases}
+    present_leases = tx.leases.of_worker(hello.worker_id) if skip_locked else []
+    locked = [lease for lease in present_leases if lease.ref not in free_refs]
     own_refs |= {lease.ref for lease in locked if lease.ref in refs and not lease.revoked}
     revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in refs)
     if revoked:

@@ -1,8 +1,8 @@
 """Checks of requests; every violation names its field and what that must be.
 
 Lengths are in code points. Protobuf refuses invalid UTF-8 and lone surrogates before. Timestamps and durations become
-Python's, and back, within protobuf's ranges; what has them becomes messages. Briefs, which several subjects read and
-send, are here too.
+Python's, and back, within protobuf's ranges; `message_of` makes a message of an object whose attributes have the names
+of its fields. Briefs, which several subjects read and send, are here too.
 """
 
 from __future__ import annotations
@@ -76,9 +76,11 @@ M = TypeVar("M", bound=Message)
 
 def message_of(kind: type[M], source: object, **others: Any) -> M:
     """A message whose fields are the attributes of `source` with their names, but for `others`; None stays unset."""
-    values = {name: getattr(source, name) for name in _field_names(kind.DESCRIPTOR) if name not in others}
-    times = {name: timestamp(value) for name, value in values.items() if isinstance(value, datetime)}
-    return kind(**{**values, **times, **others})
+    for name in _field_names(kind.DESCRIPTOR):
+        if name not in others:
+            value = getattr(source, name)
+            others[name] = timestamp(value) if isinstance(value, datetime) else value
+    return kind(**others)
 
 
 @cache

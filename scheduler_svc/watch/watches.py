@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from scheduler_svc.domain.change import TaskChange
 from scheduler_svc.runtime.calls import Calls
@@ -11,6 +12,9 @@ from scheduler_svc.watch import work
 from scheduler_svc.watch.feed import ChangeFeed
 from scheduler_svc.watch.watchers import SelectedChange
 from scheduler_svc.watch.work import MAX_PAGE, ChangePage, OpenedWatch, Position, Selection
+
+if TYPE_CHECKING:
+    from scheduler_svc.transactions import Tx
 
 
 class TaskWatch:
@@ -63,8 +67,10 @@ class TaskWatch:
         self._read_to = page.end
         return page.changes
 
-    async def _read(self, read: Callable[..., ChangePage], after: int, until: int) -> ChangePage:
-        """Reads a page, as large as the caller may have now."""
+    async def _read(
+        self, read: Callable[[Tx, Selection, int, int, int], ChangePage], after: int, until: int
+    ) -> ChangePage:
+        """Reads a page, as large as the caller may have now, of what was stored by the change `until`."""
         limit = self._feed.sends.ahead(MAX_PAGE)
         return await self._calls.run(work.in_history, self.origin, read, self._selection, after, until, limit)
 

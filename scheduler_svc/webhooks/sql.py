@@ -252,7 +252,7 @@ _OUTCOMES = UnnestedRows(
     error="text",
     delay="float8",
 )
-# The fence: only while the claim of this try is the latest. A ping has expired when it is stored.
+# The fence: only while the claim of this try is the latest. A ping expires at once: a try that fails is its last.
 _RECORD_TRIES = sa.text(f"""
     UPDATE webhook_deliveries AS d SET status = n.status, last_status_code = n.status_code, last_error = n.error,
         next_attempt_time = CASE WHEN n.status = {DeliveryStatus.PENDING}

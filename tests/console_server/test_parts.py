@@ -24,7 +24,7 @@ from console_svc.web.sessions import (
     Session,
     Sessions,
 )
-from console_svc.web.work import MAX_KEPT, Work, WorkRegistry, each
+from console_svc.web.work import MAX_KEPT, Work, WorkRegistry, run_for_all
 from contentgen import AsyncContentGenerationClient, Caller, Unavailable
 from tests.harness.waiting import PATIENCE_S
 
@@ -280,5 +280,5 @@ async def test_no_more_run_than_are_allowed() -> None:
         running -= 1
         ended.append(item)
 
-    await each(range(20), 3, one)
+    await run_for_all(range(20), 3, one)
     assert (most, running, ended) == (3, 0, [*range(20)])

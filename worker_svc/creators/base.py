@@ -223,7 +223,10 @@ class Creator(ABC):
         *,
         to_file: bool = False,
     ) -> CompletedCall | Failed:
-        """Makes the only call of a synchronous profile. Nothing but the task's timeout limits it."""
+        """Makes the only call of a synchronous profile, and reports its start and progress.
+
+        Nothing but the task's timeout limits it.
+        """
 
         def on_line(line: str) -> None:
             if value := progress_of(line):

@@ -85,13 +85,16 @@ class LeaseExecutor:
 
     async def _kept(self, lease: Lease, outcome: Outcome, run: CliRun) -> PendingUpdate:
         """Returns the update that ends the lease, once it is on disk with the files that it names."""
-        ending, assets, lease_id = None, self._journal.assets, lease.lease_id
+        ending = None
+        assets = self._journal.assets
         try:
             if isinstance(outcome, Article):
-                ending = await self._kept_as(lease, await assets.taken(lease_id, run.folder, outcome), run)
+                article = await assets.taken(lease.lease_id, run.folder, outcome)
+                ending = await self._kept_as(lease, article, run)
                 limit = min(MAX_FETCHING, (lease.report_by - now()) / 2)
                 if limit > 0 and assets.may_fetch(outcome):  # what is paid for is on disk by now
-                    ending = await self._kept_as(lease, await assets.taken(lease_id, run.folder, outcome, limit), run)
+                    article = await assets.taken(lease.lease_id, run.folder, outcome, limit)
+                    ending = await self._kept_as(lease, article, run)
         except Exception:  # noqa: BLE001 - the article counts, with or without its files
             _log.exception("the files of a result can't be taken", action="asset.fault", **lease.log_keys)
         return ending or await self._kept_as(lease, outcome, run)

@@ -299,7 +299,8 @@ class _Service:
         ends: list[Coroutine[Any, Any, object]] = [signals.drain.wait(), self.worker.has_run_one.wait()]
         if self.settings.run_one:
             ends.append(self._no_task_comes())
-        no_task = (await first_of(*ends))[0] == 2
+        first, _ = await first_of(*ends)
+        no_task = first == 2
         await self._drain(signals)
         if not self.settings.run_one:
             return 0
@@ -320,10 +321,11 @@ class _Service:
 
     async def _drain(self, signals: ProcessSignals) -> None:
         self.worker.drain()
-        first = None  # in time
+        scheduler_gone = False
         async with _within(self.settings.drain_timeout):
             first, _ = await first_of(self._drained(), signals.stop.wait(), self._scheduler_gone())
-        if first != 2 and not self.worker.empty.is_set():
+            scheduler_gone = first == 2
+        if not scheduler_gone and not self.worker.empty.is_set():
             _log.warning("stopping what runs", action="worker.stopping", held=len(self.worker.book))
             self.worker.stop_all()
             async with _within(STOP_TIMEOUT):

@@ -117,7 +117,8 @@ def delete(
             session.client.delete_content(content_id, force=force)
         return {"content_id": content_id, "deleted": not dry_run}
 
-    return each(session, content_ids, deleted, f"content {{content_id}} {'would be' if dry_run else 'is'} deleted")
+    verb = "would be" if dry_run else "is"
+    return each(session, content_ids, deleted, "content {content_id} " + f"{verb} deleted")
 
 
 Title = Annotated[str | None, option("The title.")]

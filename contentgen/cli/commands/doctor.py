@@ -94,9 +94,9 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     yield from _safely("token", connection, lambda: check_token(connection))
     yield from _safely("database", connection, lambda: check_database(connection))
     client = AsyncMethods(connection.transport)
-    system: System | None = None  # until it is read, too
+    system: System | None = None  # until the first check reads it, for those that follow
 
-    def schedulers_and_locks() -> Iterable[Finding]:
+    def read_schedulers() -> Iterable[Finding]:
         nonlocal system
         system = run(schedulers.system_of(client))
         return schedulers.schedulers(system)
@@ -104,7 +104,7 @@ def findings(connection: Connection, stuck_after: float, queue_limit: int | None
     yield from _stored(
         connection,
         {
-            "schedulers": schedulers_and_locks,
+            "schedulers": read_schedulers,
             "workers": lambda: _workers(client, system),
             "queue": lambda: work.queue(run(client.get_task_stats()), _limit(queue_limit, system)),
             "dispatch": lambda: run(work.dispatch(client, stuck_after)),

@@ -196,7 +196,8 @@ def rates(before: Reading, after: Reading) -> Rates:
 
 
 def _of_tasks(*titles: str) -> list[Column]:
-    return [column for column in tables.TASKS if column.title in titles]
+    by_title = {column.title: column for column in tables.TASKS}
+    return [by_title[title] for title in titles]
 
 
 _RUNNING_COLUMNS = (

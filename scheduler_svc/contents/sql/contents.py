@@ -117,9 +117,9 @@ class Contents(Statements):
     def lock(self, content_ids: Sequence[int]) -> dict[int, PoolEntry | None]:
         """Locks those of these contents that exist, and their entries in the pool; returns the entries by content."""
         ids = array("bigint", content_ids)
-        content_ids = self._all(int, _LOCK_CONTENTS, ids=ids)
+        locked_ids = self._all(int, _LOCK_CONTENTS, ids=ids)
         entries = {pool_entry.content_id: pool_entry for pool_entry in self._all(entry, _LOCK_ENTRIES, ids=ids)}
-        return {content_id: entries.get(content_id) for content_id in content_ids}
+        return {content_id: entries.get(content_id) for content_id in locked_ids}
 
     def delete(self, content_ids: Sequence[int]) -> None:
         """Deletes locked contents with their revisions and their entries in the pool. Their tasks stay as they are."""

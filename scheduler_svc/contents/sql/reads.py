@@ -184,13 +184,14 @@ _NAMED = """(
         WHERE n.content_id = contents.content_id) AS named"""
 WHOLE = _META.format(bodies="body, html_body", named=_NAMED)
 LISTED = _META.format(bodies="'', ''", named=_NAMED)
-_FIELDS = [field.name for field in fields(Content)]
+_FIELDS = [field.name for field in fields(Content)][:-2]
+"""All but `assets` and `left_out`, which come from `named`."""
 
 
 def content(*row: Any) -> Content:
     """Returns the content in a row of `WHOLE` or `LISTED`."""
     *columns, named = row
-    values = dict(zip(_FIELDS, columns, strict=False))
+    values = dict(zip(_FIELDS, columns, strict=True))
     publish_status = values["publish_status"]
     return Content(
         **{
