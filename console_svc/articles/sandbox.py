@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
 
 import structlog
 
-from console_svc.articles.texts import Pictures
+from console_svc.articles.texts import Picture, Pictures
 from contentgen.sandbox import Sandbox, SandboxError
 
 PROCESSES = 2
@@ -27,22 +27,24 @@ class ArticleSandbox:
 
     async def markdown(self, text: str, pictures: Pictures) -> str | None:
         """Returns the safe HTML of Markdown; None if it takes too much time or memory."""
-        return await self._work(work="markdown", text=text, assets=pictures.assets)
+        return await self._work("markdown", text, assets=pictures.assets)
 
     async def html(self, text: str, pictures: Pictures) -> str | None:
         """Returns HTML made safe; None if it takes too much time or memory."""
-        return await self._work(work="html", text=text, assets=pictures.assets)
+        return await self._work("html", text, assets=pictures.assets)
 
     async def difference(self, old: str, text: str) -> str | None:
         """Returns safe HTML of what has changed, empty if nothing has; None if it takes too much time or memory."""
-        return "" if old == text else await self._work(work="difference", text=text, old=old)
+        return "" if old == text else await self._work("difference", text, old=old)
 
-    async def _work(self, *, work: str, text: str, old: str = "", **others: Any) -> str | None:
+    async def _work(
+        self, work: str, text: str, *, assets: Mapping[str, Picture] | None = None, old: str = ""
+    ) -> str | None:
         if len(text) + len(old) > MAX_TEXT:
             return None
-        order = {"work": work, "text": text, "old": old, **others}
+        order = json.dumps({"work": work, "text": text, "assets": assets, "old": old})
         try:
-            return (await self.sandbox.call(json.dumps(order).encode())).decode()
+            return (await self.sandbox.call(order.encode())).decode()
         except SandboxError as error:
             _log.warning("an article takes too much", action="article", work=work, error=str(error))
             return None

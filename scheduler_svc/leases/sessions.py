@@ -53,9 +53,7 @@ def open_session(
     own_refs = {lease.ref for lease in leases if lease.ref in refs and not lease.revoked}
     if own_refs:
         tx.leases.renew([NamedLease(*ref, hello.worker_id) for ref in sorted(own_refs)], terms.lease_ttl)
-    free_refs = {lease.ref for lease in leases}
-    present_leases = tx.leases.of_worker(hello.worker_id) if skip_locked else []
-    locked = [lease for lease in present_leases if lease.ref not in free_refs]
+    locked = _locked(tx, hello.worker_id, leases) if skip_locked else []
     own_refs |= {lease.ref for lease in locked if lease.ref in refs and not lease.revoked}
     revoked = sorted(lease.ref for lease in leases if lease.revoked and lease.ref in refs)
     if revoked:
@@ -67,6 +65,11 @@ def open_session(
         desired_state,
         tuple(lease.ref.lease_id for lease in locked if lease.ref.lease_id in died),
     )
+
+
+def _locked(tx: Tx, worker_id: str, free_leases: list[LiveLease]) -> list[LiveLease]:
+    free_refs = {lease.ref for lease in free_leases}
+    return [lease for lease in tx.leases.of_worker(worker_id) if lease.ref not in free_refs]
 
 
 def _open(tx: Tx, hello: Hello, terms: LeaseTerms, scheduler_id: str) -> tuple[int, DesiredState, bool]:

@@ -24,7 +24,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
-from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, NotFound
+from scheduler_svc.domain.errors import FieldViolation, InvalidArgument, existing
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import MAX_LENGTHS, MAX_PROMPT_BYTES, TEXTS, Brief, SubmitBounds
@@ -265,10 +265,7 @@ def task_key(task_id: str) -> int:
     """The key behind a request's `task_id`. Raises InvalidArgument if empty, NotFound if impossible."""
     with Violations() as violations:
         violations.required("task_id", task_id)
-    key = parse_task_id(task_id)
-    if key is None:
-        raise NotFound("task", task_id)
-    return key
+    return existing(parse_task_id(task_id), "task", task_id)
 
 
 # A brief from and to messages: its texts by name, and the checks of a submit.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.change import TaskChange
-from scheduler_svc.domain.errors import NotFound
+from scheduler_svc.domain.errors import existing
 from scheduler_svc.domain.ids import KEY_MAX, parse_task_id
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import MAX_LENGTHS, TaskFilter
@@ -106,14 +106,8 @@ def selection(request: pb.WatchTasksRequest, scope: Scope) -> Selection:
                 violations.required(f"task_ids[{i}]", task_id)
     if not request.task_ids:
         return Selection(scope=scope)
-    return Selection(tuple(sorted({_key(task_id) for task_id in request.task_ids})))
-
-
-def _key(task_id: str) -> int:
-    key = parse_task_id(task_id)
-    if key is None:
-        raise NotFound("task", task_id)
-    return key
+    keys = {existing(parse_task_id(task_id), "task", task_id) for task_id in request.task_ids}
+    return Selection(tuple(sorted(keys)))
 
 
 def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[Position, str] | None:
