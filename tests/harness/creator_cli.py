@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Unpack
 
 from worker_svc.creators import PROFILES
-from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, CompletedCall, CreatorSettings, Job
+from worker_svc.creators.base import MAX_SMALL_OUTPUT, Brief, CallOptions, CompletedCall, CreatorSettings, Job
 from worker_svc.outcome import MAX_STDERR, Exit, Outcome
 from worker_svc.output import LineSplitter, Tail, read_to_end
 
@@ -34,29 +35,21 @@ class SubprocessCli:
     def commands(self) -> list[str]:
         return [args[0] for args in self.calls]
 
-    async def call(
-        self,
-        args: Sequence[str],
-        *,
-        limit: float | None,
-        on_start: Callable[[], None] | None = None,
-        on_line: Callable[[str], None] | None = None,
-        max_output: int = MAX_SMALL_OUTPUT,
-        to_file: bool = False,
-    ) -> CompletedCall:
+    async def call(self, args: Sequence[str], **options: Unpack[CallOptions]) -> CompletedCall:
         self.calls.append(args)
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *self._program, *args, stdout=pipe, stderr=pipe, env=self._env, cwd=self.folder, start_new_session=True
         )
-        if on_start:
+        if on_start := options.get("on_start"):
             on_start()
         assert process.stdout is not None
         assert process.stderr is not None
-        stdout, stderr = Tail(max_output), Tail(MAX_STDERR)
+        stdout, stderr = Tail(options.get("max_output", MAX_SMALL_OUTPUT)), Tail(MAX_STDERR)
+        on_line = options.get("on_line")
         timed_out = False
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(options["limit"]):
                 await asyncio.gather(
                     read_to_end(process.stdout, [stdout, *_lines(on_line)]),
                     read_to_end(process.stderr, [stderr, *_lines(on_line)]),
@@ -88,22 +81,13 @@ class AnsweringCli(ABC):
     def answer(self, args: Sequence[str]) -> CompletedCall:
         """Returns the call with all of its stdout."""
 
-    async def call(
-        self,
-        args: Sequence[str],
-        *,
-        limit: float | None,
-        on_start: Callable[[], None] | None = None,
-        on_line: Callable[[str], None] | None = None,
-        max_output: int = MAX_SMALL_OUTPUT,
-        to_file: bool = False,
-    ) -> CompletedCall:
+    async def call(self, args: Sequence[str], **options: Unpack[CallOptions]) -> CompletedCall:
         self.commands.append(args[0])
-        if on_start:
+        if on_start := options.get("on_start"):
             on_start()
-        answer, stdout = self.answer(args), Tail(max_output)
+        answer, stdout = self.answer(args), Tail(options.get("max_output", MAX_SMALL_OUTPUT))
         stdout.add(answer.stdout)
-        for lines in _lines(on_line):
+        for lines in _lines(options.get("on_line")):
             lines.add(answer.stdout)
             lines.end()
         return replace(answer, stdout=stdout.bytes(), truncated=stdout.truncated)

@@ -9,14 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from contentgen.keda import externalscaler_pb2 as pb
 from contentgen.keda.externalscaler_pb2_grpc import ExternalScalerStub
+from tests.harness.waiting import PATIENCE_S
 
 # Reads what a service tells Prometheus, and its probes.
 
 
-_PATIENCE_S = 60.0
-
-
-def get(port: int, path: str, method: str = "GET", patience: float = _PATIENCE_S) -> tuple[int, str]:
+def get(port: int, path: str, method: str = "GET", patience: float = PATIENCE_S) -> tuple[int, str]:
     """The status and the body. `patience` is in seconds."""
     connection = HTTPConnection("127.0.0.1", port, timeout=patience)
     try:
