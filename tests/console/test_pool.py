@@ -164,10 +164,15 @@ def test_a_day_begins_where_the_reader_is(place: Place, operator: Visitor, conte
     assert not in_june(cookies_of(operator, zone="../etc/passwd"))
 
 
+def _open_calendar(page: Page, month: str) -> None:
+    page.goto("/pool/calendar")  # which tells the browser's zone, and is loaded anew for it
+    page.goto(f"/pool/calendar?month={month}")
+
+
 def _calendar(place: Place, page: Page, content_id: int) -> None:
     place.client.update_publish_pool_entry(content_id, schedule_time=_at(7), priority=5)
-    page.goto("/pool/calendar")  # which tells the browser's zone, and is loaded anew for it
-    page.goto(f"/pool/calendar?month={MONTH}")
+    _open_calendar(page, MONTH)
+    expect(page.get_by_text("Times are in").first).to_be_visible()
 
 
 def test_an_entry_is_dragged_to_another_day_and_priority(place: Place, page: Page, content_id: int) -> None:
@@ -202,8 +207,7 @@ def test_an_entry_that_is_moved_to_a_past_day_is_asked_about_and_taken_back(
     def scheduled() -> str | None:
         return _entry(place, content_id)["scheduled_at"]
 
-    page.goto("/pool/calendar")  # which tells the browser's zone, and is loaded anew for it
-    page.goto(f"/pool/calendar?month={soon:%Y-%m}")
+    _open_calendar(page, f"{soon:%Y-%m}")
     chip, question = page.locator(f"#entry-{content_id}"), page.get_by_role("heading", name="Publish it at once?")
 
     def move(answer: str) -> None:

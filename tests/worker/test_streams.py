@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ from grpc_status import rpc_status
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.creators import ARTICLE
 from tests.harness.guarded import living
-from tests.harness.scripted_scheduler import held, lease, scripted_scheduler
+from tests.harness.scripted_scheduler import ScriptedScheduler, held, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
-from tests.harness.worker_process import FOR_EVER, no_cli, running, worker_process, worker_session
+from tests.harness.worker_process import FOR_EVER, WorkerProcess, no_cli, running, worker_process, worker_session
 
 pytestmark = pytest.mark.integration
 
@@ -76,12 +78,19 @@ async def test_a_dropped_lease_is_stopped_and_its_spooled_result_is_sent(tmp_pat
         await no_cli(worker)
 
 
-async def test_an_outage_of_the_scheduler_stops_no_run(tmp_path: Path) -> None:
-    go = tmp_path / "go"
-    async with worker_session(tmp_path) as (scheduler, worker, stream):
+@asynccontextmanager
+async def outage(folder: Path, go: Path) -> AsyncIterator[tuple[ScriptedScheduler, WorkerProcess]]:
+    """A worker dials its scheduler in vain, while a CLI runs until there is a file `go`."""
+    async with worker_session(folder) as (scheduler, worker, stream):
         await running(stream, worker, lease("a", until=str(go)))
         await scheduler.stop()
         await wait_until_async(lambda: worker.events("session.unavailable"), within=8, what="it dials in vain")
+        yield scheduler, worker
+
+
+async def test_an_outage_of_the_scheduler_stops_no_run(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    async with outage(tmp_path, go) as (scheduler, worker):
         go.touch()
         await wait_until_async(lambda: worker.leftovers() == {"spool/1.batch"}, within=8, what="it is spooled")
         async with scripted_scheduler(int(scheduler.target.rpartition(":")[2])) as back:
@@ -92,10 +101,7 @@ async def test_an_outage_of_the_scheduler_stops_no_run(tmp_path: Path) -> None:
 
 async def test_term_in_an_outage_leaves_the_result_to_the_next_start(tmp_path: Path) -> None:
     go = tmp_path / "go"
-    async with worker_session(tmp_path) as (scheduler, worker, stream):
-        await running(stream, worker, lease("a", until=str(go)))
-        await scheduler.stop()
-        await wait_until_async(lambda: worker.events("session.unavailable"), within=8, what="it dials in vain")
+    async with outage(tmp_path, go) as (_, worker):
         worker.term()
         go.touch()
         assert await worker.exited() == 0
