@@ -18,6 +18,28 @@ from grpc_status import rpc_status
 from contentgen.client.results import Task
 from contentgen.v1 import task_pb2
 
+__all__ = [
+    "AlreadyExists",
+    "ContentGenerationError",
+    "CreatorCLINotFoundException",
+    "CreatorException",
+    "DeadlineExceeded",
+    "EtagMismatchException",
+    "FailedPrecondition",
+    "FieldViolation",
+    "InvalidArgument",
+    "InvalidStateException",
+    "PermissionDenied",
+    "RequestError",
+    "ResourceExhausted",
+    "ResourceNotFoundException",
+    "ResumeTokenExpiredException",
+    "TaskCancelledException",
+    "TaskTimeoutException",
+    "Unauthenticated",
+    "Unavailable",
+    "WaitTimeoutException",
+]
 DOMAIN = "contentgen"
 
 

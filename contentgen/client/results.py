@@ -10,6 +10,45 @@ from typing import Literal, TypedDict
 
 from contentgen.client.task_fields import Brief
 
+__all__ = [
+    "Account",
+    "Asset",
+    "AttemptLog",
+    "AuditEvent",
+    "Caller",
+    "CatchUp",
+    "Content",
+    "ContentRevision",
+    "Delivery",
+    "DeliveryStatus",
+    "DispatchStatus",
+    "EventType",
+    "LeftOutAsset",
+    "Overlap",
+    "PendingReason",
+    "PollStats",
+    "PublishAttempt",
+    "PublishPoolEntry",
+    "PublishStatus",
+    "Resolution",
+    "ReviewStatus",
+    "Schedule",
+    "SubmitTemplate",
+    "System",
+    "Task",
+    "TaskChange",
+    "TaskEvent",
+    "TaskHistoryPoint",
+    "TaskPage",
+    "TaskProgress",
+    "TaskStats",
+    "TaskStatus",
+    "Webhook",
+    "WebhookWithSecret",
+    "Worker",
+    "WorkerPool",
+]
+
 TaskStatus = Literal["pending", "submitted", "processing", "completed", "failed", "timeout", "cancelled"]
 PendingReason = Literal["backoff", "scheduled", "account_limit", "rate_limit", "paused", "no_workers", "all_slots_busy"]
 ReviewStatus = Literal["pending_review", "approved", "rejected"]

@@ -277,6 +277,18 @@ def accounts_of(key: str) -> Callable[[dict[str, Any]], Any]:
     return lambda answer: {entry["account_id"] for entry in answer[key]}
 
 
+async def by_its_ids(world: World, rpc: str) -> None:
+    """An RPC without a row: it names an object by `KIND_id`, or else it requires an `account_id`."""
+    fields = METHODS[rpc].input_type.fields_by_name
+    kind = next((kind for kind in HELD if f"{kind}_id" in fields), None)
+    if kind:
+        await of_object(kind)(world, rpc)
+        return
+    await of_account()(world, rpc)
+    with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
+        await world.tied(rpc)
+
+
 async def batch_of_submits(world: World, rpc: str) -> None:
     requests = [{"account_id": account_id, "topic": "a topic"} for account_id in (1, 2)]
     await forbidden(world, rpc, requests=requests)
@@ -398,22 +410,16 @@ async def dispatch_status(world: World, rpc: str) -> None:
 
 OWN = {"1"}
 REACHING: dict[str, Check] = {
-    "TaskService/SubmitTask": of_account(),
     "TaskService/BatchSubmitTasks": batch_of_submits,
-    "TaskService/GetTask": of_object("task"),
     "TaskService/BatchGetTasks": batch_of_gets,
     "TaskService/ListTasks": list_tasks,
     "TaskService/CancelTask": of_object("task", force=True),
     "TaskService/UpdateTask": of_object("task", "task.task_id", update_mask="tone"),
-    "TaskService/RetryTask": of_object("task"),
     "TaskService/WaitTask": of_object("task", timeout="0s"),
     "TaskService/WatchTasks": watch,
-    "TaskService/ListTaskEvents": of_object("task"),
-    "TaskService/ListAttemptLogs": of_object("task"),
     "TaskService/GetTaskStats": stats,
     "TaskService/GetTaskHistory": history,
     "TaskService/PollRunningTasks": unnamed({}, lambda answer: answer),
-    "TaskService/PollTask": of_object("task"),
     "TaskService/HandleTimeouts": unnamed({}, lambda answer: answer),
     "WorkerPoolService/DrainWorker": of_everyone(worker_id="w1"),
     "WorkerPoolService/UndrainWorker": of_everyone(worker_id="w1"),
@@ -421,52 +427,30 @@ REACHING: dict[str, Check] = {
     "SystemService/GetSystem": of_everyone(),
     "SystemService/GetCaller": shows(["1"], itemgetter("account_ids")),
     "AuditService/ListAuditEvents": unnamed(OWN, accounts_of("events")),
-    "ContentService/GetContent": of_object("content"),
     "ContentService/ListContents": unnamed(OWN, accounts_of("contents")),
     "ContentService/ReviewContent": of_object("content", decision="REVIEW_DECISION_APPROVE"),
-    "ContentService/ReopenContent": of_object("content"),
-    "ContentService/ReleaseReview": of_object("content"),
     "ContentService/RegenerateContent": of_object("content", feedback="shorter"),
     "ContentService/UpdateContent": of_object(
         "content", "content.content_id", content={"title": "another"}, update_mask="title"
     ),
-    "ContentService/ListContentRevisions": of_object("content"),
-    "ContentService/DeleteContent": of_object("content"),
     "ContentService/ListPublishPool": unnamed(OWN, accounts_of("entries")),
-    "ContentService/RetryPublish": of_object("content"),
     "ContentService/UpdatePublishPoolEntry": of_object(
         "content", "entry.content_id", entry={"priority": 1}, update_mask="priority"
     ),
-    "ContentService/RemoveFromPublishPool": of_object("content"),
-    "ContentService/ListPublishAttempts": of_object("content"),
-    "ScheduleService/CreateSchedule": of_account(),
-    "ScheduleService/GetSchedule": of_object("schedule"),
     "ScheduleService/GetNextRuns": shows(5, lambda answer: len(answer["next_run_times"]), cron="0 0 1 1 *"),
     "ScheduleService/ListSchedules": unnamed(OWN, accounts_of("schedules")),
     "ScheduleService/UpdateSchedule": of_object("schedule", "schedule.schedule_id", update_mask="paused"),
-    "ScheduleService/DeleteSchedule": of_object("schedule"),
-    "ScheduleService/PauseSchedule": of_object("schedule"),
-    "ScheduleService/ResumeSchedule": of_object("schedule"),
-    "ScheduleService/RunSchedule": of_object("schedule"),
-    "WebhookService/GetWebhook": of_object("webhook"),
     "WebhookService/ListWebhooks": unnamed(OWN, accounts_of("webhooks")),
     "WebhookService/UpdateWebhook": of_object("webhook", "webhook.webhook_id", update_mask="active"),
-    "WebhookService/DeleteWebhook": of_object("webhook"),
-    "WebhookService/RotateWebhookSecret": of_object("webhook"),
-    "WebhookService/PingWebhook": of_object("webhook"),
-    "WebhookService/ListDeliveries": of_object("webhook"),
-    "WebhookService/RedeliverWebhook": of_object("delivery"),
     "AssetService/GetAsset": of_asset,
     "AssetService/GetAssetInfo": of_asset,
     "AccountService/CreateAccount": of_everyone(name="one more"),
-    "AccountService/GetAccount": of_account(),
     "AccountService/ListAccounts": shows(OWN, accounts_of("accounts")),
     "AccountService/UpdateAccount": of_account("account.account_id", update_mask="active"),
-    "AccountService/DeactivateAccount": of_account(),
     "WorkerService/Lease": of_everyone(),
     "WorkerService/PutAsset": of_everyone(),
 }
-"""Of the RPCs that can be called here without a change."""
+"""Of the RPCs that change nothing here, if their ids are not all that there is to say: see `by_its_ids`."""
 CHANGING: dict[str, Check] = {
     "TaskService/BulkCancelTasks": bulk_cancel,
     "TaskService/BulkRetryTasks": bulk_retry,
@@ -485,13 +469,9 @@ CHANGING: dict[str, Check] = {
 """Of those that change what is the token's own, or for which something else has to be changed."""
 
 
-def test_the_table_covers_every_rpc_of_the_descriptors() -> None:
-    assert REACHING.keys() | CHANGING.keys() == METHODS.keys()
-
-
-@pytest.mark.parametrize("rpc", REACHING)
+@pytest.mark.parametrize("rpc", [rpc for rpc in METHODS if rpc not in CHANGING])
 async def test_objects_of_another_account_cannot_be_reached(world: World, rpc: str) -> None:
-    await REACHING[rpc](world, rpc)
+    await REACHING.get(rpc, by_its_ids)(world, rpc)
 
 
 @pytest.mark.parametrize("rpc", CHANGING)
