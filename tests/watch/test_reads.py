@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from itertools import product
 from typing import Any
 
@@ -22,7 +23,7 @@ from scheduler_svc.watch.watches import TaskWatch, Watches
 from scheduler_svc.watch.work import MAX_PAGE, ChangePage, Selection
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import Scheduling
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 
 pytestmark = pytest.mark.integration
 
@@ -83,7 +84,6 @@ def test_the_present_states_of_several_accounts_are_in_the_order_of_their_keys(s
 # A watch after a failover: the database has another history, which may lack events that were sent.
 
 
-WITHIN = 10.0
 ACCOUNT = Selection(scope=Scope.of(1))
 SOMEBODY = "INSERT INTO accounts (account_id, name, max_concurrent_tasks, weight) VALUES (1, 'a', 0, 1)"
 NUMBERS = "SELECT nextval('event_seq') FROM generate_series(1, {})"
@@ -135,30 +135,42 @@ def address(db_url: str, databases: Databases, template: str) -> Iterator[Addres
         address.close()
 
 
+@asynccontextmanager
+async def _opened(address: Address) -> AsyncIterator[TaskWatch]:
+    """A new watch, for which the feed is looked at.
+
+    The last look ends first: amidst a failover it would return its connection to an engine that does not close it.
+    """
+    opened = asyncio.Event()
+    looking = asyncio.create_task(_look(address.tail, opened))
+    async with address.watches.open(ACCOUNT, None) as watch:
+        opened.set()
+        await looking
+        yield watch
+
+
+async def _look(tail: ChangeFeed, until: asyncio.Event) -> None:
+    while not until.is_set():
+        await tail.run_once()
+        await asyncio.sleep(0)
+
+
 @pytest.fixture
 async def watch(address: Address) -> AsyncIterator[TaskWatch]:
     """A watch that has sent all events up to number 5."""
     address.draw(5)
-    looking = asyncio.create_task(_look(address.tail))
-    async with address.watches.open(ACCOUNT, None) as watch:
-        looking.cancel()
+    async with _opened(address) as watch:
         yield watch
-
-
-async def _look(tail: ChangeFeed) -> None:
-    while True:
-        await tail.run_once()
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("drawn", [3, 5, 8])
 async def test_a_watch_ends_if_the_database_has_another_history(address: Address, watch: TaskWatch, drawn: int) -> None:
     """Whether the copy drew fewer, as many or more numbers: its events are other ones."""
     following = asyncio.create_task(anext(watch.changes()))
-    await wait_until_async(lambda: address.tail._watchers, within=WITHIN, what="it follows the tail")
+    await wait_until_async(lambda: address.tail._watchers, within=PATIENCE_S, what="it follows the tail")
     address.fail_over(drawn)
     await address.tail.run_once()
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(ResumeTokenExpired):
             await following
 
@@ -175,8 +187,6 @@ async def test_pages_of_two_histories_are_not_combined(address: Address, watch: 
 async def test_a_new_watch_after_a_failover_is_served(address: Address, watch: TaskWatch) -> None:
     address.fail_over(8)
     await address.tail.run_once()
-    looking = asyncio.create_task(_look(address.tail))
-    async with asyncio.timeout(WITHIN), address.watches.open(ACCOUNT, None) as anew:
+    async with asyncio.timeout(PATIENCE_S), _opened(address) as anew:
         assert anew.position.number == 8
         assert anew.origin != watch.origin
-        looking.cancel()
