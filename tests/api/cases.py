@@ -8,7 +8,7 @@ from typing import Any
 
 from grpc import StatusCode
 
-from tests.api.world import PATHS, Fields, World
+from tests.api.world import Fields, World
 
 NOTHING = "9007199254740993"
 """The id of no account, content, schedule, webhook or delivery."""
@@ -39,12 +39,8 @@ OTHER_PAGE = {"page_token": The("page_of_tasks", "next_page_token")}
 class Case:
     """A request to an RPC, by its name as `SubmitTask`."""
 
-    name: str
+    rpc: str
     request: Mapping[str, Any]
-
-    @property
-    def rpc(self) -> str:
-        return PATHS[self.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +84,7 @@ def wrong_state(rpc: str, request: Mapping[str, Any], current: str, required: st
 
 def name_of(case: Good | Bad) -> str:
     """A case's name in pytest's output."""
-    return f"{case.name}-{case.reason if isinstance(case, Bad) else 'good'}"
+    return f"{case.rpc}-{case.reason if isinstance(case, Bad) else 'good'}"
 
 
 async def resolved(world: World, *values: Any) -> list[Any]:

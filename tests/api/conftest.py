@@ -1,4 +1,4 @@
-"""One replica a module, and a client that has its protos by reflection.
+"""One replica a module.
 
 What a test makes it makes for itself, in an account of its own, so that tests can share the replica.
 """
@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 from grpc import aio
 
-from tests.api.reflected import Reflected
 from tests.api.world import World
 from tests.harness.cluster import Databases
 from tests.harness.processes import child_processes, lasting_threads
@@ -31,16 +30,16 @@ def nothing_left_behind(databases: Databases) -> Iterator[None]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def reflected(databases: Databases, template: str) -> AsyncIterator[Reflected]:
+async def channel(databases: Databases, template: str) -> AsyncIterator[aio.Channel]:
     with databases.lent(template) as url:
         async with (
             serving(url, webhook_allow="127.0.0.1") as replica,
             aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         ):
-            yield Reflected(channel)
+            yield channel
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def world(reflected: Reflected) -> AsyncIterator[World]:
-    async with World(reflected) as world:
+async def world(channel: aio.Channel) -> AsyncIterator[World]:
+    async with World(channel) as world:
         yield world

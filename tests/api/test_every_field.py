@@ -13,14 +13,15 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
+from contentgen.rpcs import METHODS
 from contentgen.v1.content_service_pb2 import Content, PublishPoolEntry
 from contentgen.v1.task_pb2 import Task
 from scheduler_svc.domain.content import ContentEdit
 from scheduler_svc.tasks.messages import EDITABLE
 from tests.api import other_cases, task_cases
 from tests.api.cases import Good, differences, resolved
-from tests.api.reflected import Reflected
-from tests.api.world import PATHS, World
+from tests.api.wire import NAMES, request_of, send
+from tests.api.world import World
 from tests.harness.client import refusal_of, refused
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
@@ -128,12 +129,12 @@ FULLEST = {
 }
 """Of each RPC the good request that says most."""
 IDS_OF_NOTHING = {
-    **{PATHS[name]: "task_id" for name in task_cases.BY_TASK_ID},
-    PATHS["UpdateTask"]: "task.task_id",
-    PATHS["WatchTasks"]: "task_ids[0]",
+    **dict.fromkeys(task_cases.BY_TASK_ID, "task_id"),
+    "UpdateTask": "task.task_id",
+    "WatchTasks": "task_ids[0]",
 }
 """A task's id is opaque: what can't be one is NOT_FOUND, whatever it holds."""
-MISSING = (PATHS["BatchGetTasks"], "task_ids[0]")
+MISSING = ("BatchGetTasks", "task_ids[0]")
 """And here that is no error."""
 CHANGEABLE = {
     *(f"entry.{name}" for name in ("content_id", "priority", "schedule_time")),
@@ -154,12 +155,15 @@ IGNORED = {
 SCORES = {"min_quality_score"}
 """Numbers on a scale that only the CLI knows."""
 OUT_OF_RANGE = [-1.0, 0.0, 1_000.1]
-EVERY = pytest.mark.parametrize("rpc", FULLEST, ids=lambda rpc: rpc.rpartition("/")[2])
+EVERY = pytest.mark.parametrize("rpc", FULLEST)
 
 
-async def fields_of(reflected: Reflected, rpc: str) -> list[Leaf]:
-    fields = leaves((await reflected.method(rpc)).input_type)
-    return [leaf for leaf in fields if re.split(r"[\[ ]", leaf.path)[0] not in IGNORED]
+def leaves_of(rpc: str) -> Iterator[Leaf]:
+    return leaves(METHODS[NAMES[rpc]].input_type)
+
+
+def checked_leaves_of(rpc: str) -> list[Leaf]:
+    return [leaf for leaf in leaves_of(rpc) if re.split(r"[\[ ]", leaf.path)[0] not in IGNORED]
 
 
 def bad_values(leaf: Leaf) -> Sequence[Any]:
@@ -184,19 +188,19 @@ def spoil(request: Message, leaf: Leaf, value: Any) -> bytes:
     return message.SerializeToString()
 
 
-async def verdict(reflected: Reflected, rpc: str, data: bytes) -> tuple[str, list[str]]:
+async def verdict(channel: aio.Channel, rpc: str, data: bytes) -> tuple[str, list[str]]:
     """The reason of the refusal and the fields that it names; empty where the request is answered."""
     try:
-        await reflected.send(rpc, data)
+        await send(channel, rpc, data)
     except aio.AioRpcError as error:
         refusal = refusal_of(error)
         return refusal.reason or f"refused without details: {refusal.message}", refusal.fields
     return "", []
 
 
-async def unnamed(reflected: Reflected, rpc: str, request: Message, leaf: Leaf, value: Any) -> str:
+async def unnamed(channel: aio.Channel, rpc: str, request: Message, leaf: Leaf, value: Any) -> str:
     """What happens, in words, if this is not refused as it should be."""
-    reason, fields = await verdict(reflected, rpc, spoil(request, leaf, value))
+    reason, fields = await verdict(channel, rpc, spoil(request, leaf, value))
     if (IDS_OF_NOTHING.get(rpc) == leaf.path and reason == "RESOURCE_NOT_FOUND") or (
         reason == "INVALID_ARGUMENT" and named(leaf, value) in fields
     ):
@@ -205,10 +209,10 @@ async def unnamed(reflected: Reflected, rpc: str, request: Message, leaf: Leaf, 
 
 
 @EVERY
-async def test_invalid_bytes_are_refused(reflected: Reflected, rpc: str) -> None:
+async def test_invalid_bytes_are_refused(channel: aio.Channel, rpc: str) -> None:
     for data in (b"\xff\xff\xff", b"\x00", b"\x0f"):
         with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT") as refusal:
-            await reflected.send(rpc, data)
+            await send(channel, rpc, data)
         assert refusal.fields == [""]
 
 
@@ -217,42 +221,41 @@ async def test_a_request_with_a_spoiled_field_is_refused_and_unknown_fields_are_
     """Of texts, numbers, enums, durations and times; at last a good request with a field of a newer client."""
     case: Good = FULLEST[rpc]
     fields, shape = await resolved(world, case.request, case.shape)
-    request = await world.reflected.request(rpc, fields)
-    for leaf in await fields_of(world.reflected, rpc):
+    request = request_of(rpc, fields)
+    for leaf in checked_leaves_of(rpc):
         if is_text(leaf):
             marked = spoil(request, leaf, MARK)
             data = marked.replace(MARK.encode(), NOT_UTF8)
             assert data != marked
             with refused(StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"):
-                await world.reflected.send(rpc, data)
+                await send(world.channel, rpc, data)
         if (rpc, leaf.path) != MISSING:
             for value in bad_values(leaf):
-                assert await unnamed(world.reflected, rpc, request, leaf, value) == ""
-    answer = await world.reflected.send(rpc, request.SerializeToString() + b"\xfa\xff\x7f\x03new")
+                assert await unnamed(world.channel, rpc, request, leaf, value) == ""
+    answer = await send(world.channel, rpc, request.SerializeToString() + b"\xfa\xff\x7f\x03new")
     assert differences(shape, answer) == []
 
 
 @EVERY
 async def test_the_largest_numbers_cause_no_defect(world: World, rpc: str) -> None:
-    numbers = [leaf for leaf in await fields_of(world.reflected, rpc) if leaf.descriptor.type in INTEGERS]
+    numbers = [leaf for leaf in checked_leaves_of(rpc) if leaf.descriptor.type in INTEGERS]
     if not numbers:
         return
     (fields,) = await resolved(world, FULLEST[rpc].request)
-    request = await world.reflected.request(rpc, fields)
+    request = request_of(rpc, fields)
     for leaf in numbers:
         largest = (1 << (INTEGERS[leaf.descriptor.type] - 1)) - 1
-        reason, _ = await verdict(world.reflected, rpc, spoil(request, leaf, largest))
+        reason, _ = await verdict(world.channel, rpc, spoil(request, leaf, largest))
         assert reason in {"", "RESOURCE_NOT_FOUND", "INVALID_ARGUMENT", "LEASE_LOST"}, leaf.path
 
 
-async def test_every_kind_of_field_was_tested(reflected: Reflected) -> None:
+async def test_every_kind_of_field_was_tested() -> None:
     """Else the tests above would find nothing to spoil, and say nothing."""
-    fields = [leaf for rpc in FULLEST for leaf in leaves((await reflected.method(rpc)).input_type)]
-    paths = {leaf.path for leaf in fields}
+    paths = {leaf.path for rpc in FULLEST for leaf in leaves_of(rpc)}
     assert {"account_id", "requests[0].labels key", "requests[0].timeout", "statuses[0]", "account.weight"} <= paths
     assert {"update_mask.paths[0]", "schedule_time", "lease", "decision", "claim_id", "slots"} <= paths
 
 
-async def test_an_id_of_no_task_is_missing_whatever_it_holds(reflected: Reflected) -> None:
-    answer = await reflected.call(MISSING[0], task_ids=[NUL])
+async def test_an_id_of_no_task_is_missing_whatever_it_holds(world: World) -> None:
+    answer = await world.call(MISSING[0], task_ids=[NUL])
     assert answer == {"missing_task_ids": [NUL]}

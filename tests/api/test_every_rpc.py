@@ -1,4 +1,4 @@
-"""Each RPC that the server's reflection names, and submits with request ids."""
+"""Each RPC of the contract, the protos that reflection tells, and submits with request ids."""
 
 from __future__ import annotations
 
@@ -8,45 +8,62 @@ from itertools import groupby
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor_database import DescriptorDatabase
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import Default, DescriptorPool
 from grpc import StatusCode, aio
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contentgen.rpcs import SERVICES, path_of
 from tests.api import other_cases, task_cases
 from tests.api.cases import Bad, Good, differences, name_of, resolved
-from tests.api.reflected import Reflected
-from tests.api.world import LEASE, PATHS, World
+from tests.api.wire import NAMES
+from tests.api.world import World
 from tests.harness.client import refused
+from tests.harness.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
 
 
-# Each RPC that the server's reflection names, with good requests and bad ones, and no code of ours in between.
+# Each RPC of the contract, with good requests and bad ones, and no client of ours in between.
 
 
-PACKAGE = "contentgen.v1"
 GOOD: list[Good] = [*task_cases.GOOD, *other_cases.GOOD]
 BAD: list[Bad] = [*task_cases.BAD, *other_cases.BAD]
-ALWAYS_GOOD = {PATHS[name] for name in ("GetSystem", "GetCaller", "GetDispatchStatus")}
+ALWAYS_GOOD = {"GetSystem", "GetCaller", "GetDispatchStatus"}
 """They have nothing that could be wrong, but bytes that are no message."""
 
 
-async def test_the_tables_leave_no_rpc_out(reflected: Reflected) -> None:
-    served = set(await reflected.rpcs(PACKAGE))
-    assert served - {LEASE} == {case.rpc for case in GOOD}, "Lease has a module of its own"
-    assert served - {LEASE} - ALWAYS_GOOD == {case.rpc for case in BAD}
+async def test_the_tables_leave_no_rpc_out() -> None:
+    assert NAMES.keys() - {"Lease"} == {case.rpc for case in GOOD}, "Lease has a module of its own"
+    assert NAMES.keys() - {"Lease"} - ALWAYS_GOOD == {case.rpc for case in BAD}
+
+
+@pytest.mark.parametrize("service", [service.full_name for service in SERVICES.values()])
+async def test_reflection_tells_a_service_s_protos(channel: aio.Channel, service: str) -> None:
+    """All that a client needs which has only the address: the file of the service, and those that it imports."""
+    stub: Any = ServerReflectionStub(channel)  # type: ignore[arg-type] # its types know no aio
+    request = ServerReflectionRequest(file_containing_symbol=service)
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await stub.ServerReflectionInfo(iter([request])).read()
+    reflected = DescriptorDatabase()
+    for file in map(FileDescriptorProto.FromString, answer.file_descriptor_response.file_descriptor_proto):
+        assert file == FileDescriptorProto.FromString(Default().FindFileByName(file.name).serialized_pb)
+        reflected.Add(file)
+    pool = DescriptorPool(reflected)  # which raises for a file that is missing
+    assert set(pool.FindServiceByName(service).methods_by_name) == set(
+        Default().FindServiceByName(service).methods_by_name
+    )
 
 
 @pytest.mark.parametrize("case", GOOD, ids=name_of)
 async def test_a_good_request_is_answered(world: World, case: Good) -> None:
     fields, shape = await resolved(world, case.request, case.shape)
-    request = await world.reflected.request(case.rpc, fields)
-    call = world.reflected.send(case.rpc, request.SerializeToString())
-    answer: dict[str, Any]
-    if case.polled:
-        answer, _ = await asyncio.gather(call, world.worker.answer_poll())
-    else:
-        answer = await call
+    polls = [world.worker.answer_poll()] if case.polled else []
+    answer, *_ = await asyncio.gather(world.answer(case.rpc, **fields), *polls)
     assert answer.keys() == shape.keys()
     assert differences(shape, answer) == []
 
@@ -54,17 +71,16 @@ async def test_a_good_request_is_answered(world: World, case: Good) -> None:
 @pytest.mark.parametrize("case", BAD, ids=name_of)
 async def test_a_bad_request_is_refused(world: World, case: Bad) -> None:
     fields, metadata = await resolved(world, case.request, case.metadata)
-    request = await world.reflected.request(case.rpc, fields)
     with refused(case.code, case.reason) as refusal:
-        await world.reflected.send(case.rpc, request.SerializeToString())
+        await world.answer(case.rpc, **fields)
     assert tuple(refusal.fields) == case.fields
     assert refusal.metadata == metadata
     assert refusal.preconditions == ([case.reason] if case.code is StatusCode.FAILED_PRECONDITION else [])
     assert refusal.message
 
 
-async def test_an_unknown_rpc_is_unimplemented(reflected: Reflected) -> None:
-    bare: Any = reflected.channel.unary_unary(f"/{PACKAGE}.TaskService/NoSuchTask")
+async def test_an_unknown_rpc_is_unimplemented(channel: aio.Channel) -> None:
+    bare: Any = channel.unary_unary(path_of("TaskService/NoSuchTask"))
     with refused(StatusCode.UNIMPLEMENTED):
         await bare(b"", timeout=10)
 
@@ -135,10 +151,10 @@ async def test_an_id_outlives_its_task(world: World, ended: str) -> None:
 @EXAMPLES
 @given(rounds=ROUNDS)
 async def test_each_id_makes_one_task_and_a_refused_batch_none(
-    reflected: Reflected, rounds: list[list[list[Wanted]]]
+    channel: aio.Channel, rounds: list[list[list[Wanted]]]
 ) -> None:
     answered: list[tuple[list[Wanted], Answer]] = []
-    async with World(reflected) as world:
+    async with World(channel) as world:
         for batches in rounds:  # one round after the other, the batches of a round at once
             answers = await asyncio.gather(*(submit(world, batch) for batch in batches))
             answered += zip(batches, answers, strict=True)
@@ -165,11 +181,11 @@ async def test_each_id_makes_one_task_and_a_refused_batch_none(
 @pytest.mark.costly("random calls, each made several times")
 @EXAMPLES
 @given(rounds=ROUNDS)
-async def test_the_same_calls_again_create_nothing(reflected: Reflected, rounds: list[list[list[Wanted]]]) -> None:
+async def test_the_same_calls_again_create_nothing(channel: aio.Channel, rounds: list[list[list[Wanted]]]) -> None:
     """One after the other, then all at once, then in one batch: with their ids they are safe to repeat."""
     named = [[wanted for wanted in batch if wanted.request_id] for batches in rounds for batch in batches]
     calls = [batch for batch in named if batch]
-    async with World(reflected) as world:
+    async with World(channel) as world:
         first = [await submit(world, batch) for batch in calls]
         tasks = await stored(world)
         again = await asyncio.gather(*(submit(world, batch) for batch in reversed(calls)))

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from grpc import aio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.api.reflected import Reflected
 from tests.api.world import World
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
@@ -52,9 +52,9 @@ async def attempt(world: World, task_id: str) -> None:
 
 @EXAMPLES
 @given(before=st.integers(0, 2), size=SIZES, between=st.lists(st.booleans(), max_size=3))
-async def test_events_are_paged(reflected: Reflected, before: int, size: int, between: list[bool]) -> None:
+async def test_events_are_paged(channel: aio.Channel, before: int, size: int, between: list[bool]) -> None:
     """A history only grows: its pages, however it grew meanwhile, are what one page shows at the end."""
-    async with World(reflected) as world:
+    async with World(channel) as world:
         task_id = (await world.submit(auto_retry=False))["task_id"]
         for _ in range(before):
             await attempt(world, task_id)
@@ -124,9 +124,9 @@ async def walked(
 @EXAMPLES
 @given(makes=MAKES, status=st.sampled_from(["", WAITS, APPROVED]), size=SIZES, between=MAKES_AND_REVIEWS)
 async def test_contents_are_paged(
-    reflected: Reflected, makes: list[bool], status: str, size: int, between: list[Sequence[Any]]
+    channel: aio.Channel, makes: list[bool], status: str, size: int, between: list[Sequence[Any]]
 ) -> None:
-    async with World(reflected) as world:
+    async with World(channel) as world:
         contents = Contents(world)
         for auto_approve in makes:
             await contents.make(auto_approve)
@@ -139,10 +139,10 @@ async def test_contents_are_paged(
 @EXAMPLES
 @given(makes=MAKES, size=SIZES, between=MAKES_AND_REVIEWS)
 async def test_the_publish_pool_is_paged(
-    reflected: Reflected, makes: list[bool], size: int, between: list[Sequence[Any]]
+    channel: aio.Channel, makes: list[bool], size: int, between: list[Sequence[Any]]
 ) -> None:
     """An old content that is approved between two pages may be beyond them: it is shown once or not at all."""
-    async with World(reflected) as world:
+    async with World(channel) as world:
         contents = Contents(world)
         for auto_approve in makes:
             await contents.make(auto_approve)
@@ -201,9 +201,9 @@ Actions = list[tuple[str, Any]]
 @EXAMPLES
 @given(before=BEFORE, wanted=FILTERS, size=SIZES, between=BETWEEN)
 async def test_tasks_are_paged(
-    reflected: Reflected, before: Actions, wanted: dict[str, Any], size: int, between: list[Actions]
+    channel: aio.Channel, before: Actions, wanted: dict[str, Any], size: int, between: list[Actions]
 ) -> None:
-    async with World(reflected) as world:
+    async with World(channel) as world:
         tasks = Tasks(world)
         for action in before:
             await tasks.act(action)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from tests.api.reflected import Reflected
-from tests.api.world import LATER, PATHS, World
+from tests.api.wire import NAMES
+from tests.api.world import LATER, World
 from tests.harness.client import invalid_state, refused
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
@@ -108,14 +108,8 @@ LOOKS = {
 EVERY_STATE = pytest.mark.parametrize("state", STATES)
 
 
-async def answer_of(world: World, rpc: str, **fields: Any) -> dict[str, Any]:
-    """The answer of an RPC, with every field."""
-    request = await world.reflected.request(PATHS[rpc], fields)
-    return await world.reflected.send(PATHS[rpc], request.SerializeToString())
-
-
 async def read(world: World, task_id: str) -> dict[str, Any]:
-    task: dict[str, Any] = (await answer_of(world, "GetTask", task_id=task_id))["task"]
+    task: dict[str, Any] = (await world.answer("GetTask", task_id=task_id))["task"]
     return task
 
 
@@ -123,9 +117,9 @@ def status_of(task: Mapping[str, Any]) -> str:
     return str(task["status"]).removeprefix("TASK_STATUS_").lower()
 
 
-async def test_every_rpc_of_the_service_is_in_a_table(reflected: Reflected) -> None:
-    served = {rpc.rpartition("/")[2] for rpc in await reflected.rpcs("contentgen.v1") if ".TaskService/" in rpc}
-    assert served == {rpc for rpc, _ in MOVES.keys() | BULK.keys()} | LOOKS
+async def test_every_rpc_of_the_service_is_in_a_table() -> None:
+    of_service = {rpc for rpc, name in NAMES.items() if name.startswith("TaskService/")}
+    assert of_service == {rpc for rpc, _ in MOVES.keys() | BULK.keys()} | LOOKS
     assert all(expected.keys() == STATES.keys() for expected in MOVES.values())
 
 
@@ -140,15 +134,15 @@ async def test_a_task_is_moved_or_the_call_is_refused(world: World, rpc: str, op
         request = {"task": {**request, "priority": 9}, "update_mask": "priority"}
     expected = MOVES[rpc, option][state]
     if isinstance(expected, str):
-        moved = (await answer_of(world, rpc, **request))["task"]
+        moved = (await world.answer(rpc, **request))["task"]
         assert status_of(moved) == status_of(await read(world, task_id)) == expected
         return
     if isinstance(expected, Wants):
         with invalid_state(STATES[state], expected.states):
-            await answer_of(world, rpc, **request)
+            await world.answer(rpc, **request)
     else:
         with refused(StatusCode.FAILED_PRECONDITION, "RETRIES_EXHAUSTED") as refusal:
-            await answer_of(world, rpc, **request)
+            await world.answer(rpc, **request)
         assert (refusal.metadata, refusal.preconditions) == ({}, ["RETRIES_EXHAUSTED"])
     assert _without_reason(await read(world, task_id)) == _without_reason(before)
 
@@ -160,13 +154,13 @@ async def test_bulk_calls_move_the_tasks_that_can_be_moved(world: World, rpc: st
     task_id = (await world.make(state))["task_id"]
     account = {"account_id": world.account_id}
     request = {**more, **({"filter": account} if rpc == "BulkCancelTasks" else account)}
-    assert (await answer_of(world, rpc, **request))[count] == int(state in moved)
+    assert (await world.answer(rpc, **request))[count] == int(state in moved)
     if state in moved and status == "gone":
         with refused(StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"):
             await read(world, task_id)
     else:
         assert status_of(await read(world, task_id)) == (status if state in moved else STATES[state])
-    assert (await answer_of(world, rpc, **request))[count] == 0
+    assert (await world.answer(rpc, **request))[count] == 0
 
 
 @EVERY_STATE
@@ -175,14 +169,14 @@ async def test_reads_show_the_state_and_do_not_change_it(world: World, state: st
     before = await read(world, task_id)
     name = before["status"]
     named = {"task_ids": [task_id]}
-    waited = (await answer_of(world, "WaitTask", task_id=task_id, timeout="600s" if state in ENDED else "0s"))["task"]
+    waited = (await world.answer("WaitTask", task_id=task_id, timeout="600s" if state in ENDED else "0s"))["task"]
     assert (waited["status"], "end_time" in waited) == (name, state in ENDED), "no wait for what has ended"
-    assert [task["status"] for task in (await answer_of(world, "BatchGetTasks", **named))["tasks"]] == [name]
-    listed = await answer_of(world, "ListTasks", account_id=world.account_id, statuses=[name])
+    assert [task["status"] for task in (await world.answer("BatchGetTasks", **named))["tasks"]] == [name]
+    listed = await world.answer("ListTasks", account_id=world.account_id, statuses=[name])
     assert [task["task_id"] for task in listed["tasks"]] == [task_id]
-    assert (await answer_of(world, "ListTaskEvents", task_id=task_id))["events"][-1]["status"] == name
-    assert (await answer_of(world, "WatchTasks", **named))["event"]["task"]["status"] == name
-    counts = (await answer_of(world, "GetTaskStats", account_id=world.account_id))["counts"]
+    assert (await world.answer("ListTaskEvents", task_id=task_id))["events"][-1]["status"] == name
+    assert (await world.answer("WatchTasks", **named))["event"]["task"]["status"] == name
+    counts = (await world.answer("GetTaskStats", account_id=world.account_id))["counts"]
     assert {status for status, count in counts.items() if count == "1"} == {STATES[state]}
     assert _without_reason(await read(world, task_id)) == _without_reason(before)
 
@@ -191,10 +185,10 @@ async def test_reads_show_the_state_and_do_not_change_it(world: World, state: st
 async def test_poll_task_polls_the_worker_that_holds_the_task(world: World, state: str) -> None:
     task = await world.make(state)
     answers = [world.worker.answer_poll()] if state in RUNNING else []
-    answer, *_ = await asyncio.gather(answer_of(world, "PollTask", task_id=task["task_id"]), *answers)
+    answer, *_ = await asyncio.gather(world.answer("PollTask", task_id=task["task_id"]), *answers)
     assert status_of(answer) == STATES[state]
     answers = [world.worker.answer_poll()] if state in RUNNING else []
-    answer, *_ = await asyncio.gather(answer_of(world, "PollRunningTasks", account_id=world.account_id), *answers)
+    answer, *_ = await asyncio.gather(world.answer("PollRunningTasks", account_id=world.account_id), *answers)
     running = 1 if state in RUNNING else 0
     assert (answer["total"], answer["still_running"], answer["error"]) == (running, running, 0)
 
@@ -206,8 +200,8 @@ async def test_a_repeated_submit_returns_the_present_task(world: World, state: s
     keys = ("account_id", "topic", "request_id", "auto_retry", "max_retries", "schedule_time")
     repeated = {key: stands[key] for key in keys if key in stands}
     for answer in (
-        (await answer_of(world, "SubmitTask", **repeated))["task"],
-        (await answer_of(world, "BatchSubmitTasks", requests=[repeated, repeated]))["tasks"][1],
+        (await world.answer("SubmitTask", **repeated))["task"],
+        (await world.answer("BatchSubmitTasks", requests=[repeated, repeated]))["tasks"][1],
     ):
         assert _without_reason(answer) == stands
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
-from contentgen.rpcs import METHODS
+from grpc import aio
+
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.api.reflected import Reflected, Worker
+from tests.api.wire import NAMES, Worker, request_of, send
+from tests.harness.credentials import Caller
 from tests.harness.pictures import png, sha256
 from tests.harness.waiting import wait_until_async
 
-PATHS = {method.name: f"{method.containing_service.full_name}/{method.name}" for method in METHODS.values()}
-"""Each RPC as `package.Service/Rpc`, by its own name: no two have the same."""
-LEASE = PATHS["Lease"]
 LATER = "2999-01-01T00:00:00Z"
 Fields = Mapping[str, Any]
 
@@ -24,9 +23,9 @@ class World:
     `make(what)` makes one thing: what there is, is named by its methods, and comes with the ids that requests name.
     """
 
-    def __init__(self, reflected: Reflected) -> None:
-        self.reflected = reflected
-        self.worker = Worker(reflected.channel)
+    def __init__(self, channel: aio.Channel) -> None:
+        self.channel = channel
+        self.worker = Worker(channel)
         self.account_id = ""
 
     async def __aenter__(self) -> Self:
@@ -39,7 +38,11 @@ class World:
 
     async def call(self, rpc: str, **fields: Any) -> dict[str, Any]:
         """The answer of an RPC, by its name as `SubmitTask`; without unset fields."""
-        return await self.reflected.call(PATHS[rpc], **fields)
+        return await Caller(self.channel)(NAMES[rpc], **fields)
+
+    async def answer(self, rpc: str, **fields: Any) -> dict[str, Any]:
+        """The answer of an RPC, with every field."""
+        return await send(self.channel, rpc, request_of(rpc, fields).SerializeToString())
 
     async def make(self, what: str) -> Fields:
         fields: Fields = await getattr(self, what)()
@@ -74,7 +77,7 @@ class World:
 
     async def disconnected(self) -> Fields:
         """A worker that was there."""
-        async with Worker(self.reflected.channel) as gone:
+        async with Worker(self.channel) as gone:
             await gone.connect()
             return {"worker_id": gone.worker_id}
 

@@ -13,8 +13,8 @@ from grpc import StatusCode, aio
 from contentgen.v1 import account_service_pb2 as account_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
-from tests.api.reflected import Reflected
 from tests.harness.client import refused
+from tests.harness.credentials import Caller
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
 from tests.harness.scripted_worker import ScriptedWorker, hello
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
-SERVICE = "contentgen.v1.TaskService"
 MAX_S = 10.0
 """Seconds that a call may take by the contract."""
 SOON_S = 5.0
@@ -32,8 +31,8 @@ SOON_S = 5.0
 
 
 @pytest.fixture
-def reflected(channel: aio.Channel) -> Reflected:
-    return Reflected(channel)
+def caller(channel: aio.Channel) -> Caller:
+    return Caller(channel)
 
 
 async def started(client: TaskClient, worker: ScriptedWorker, count: int = 1) -> list[worker_pb.AssignedLease]:
@@ -45,12 +44,12 @@ async def started(client: TaskClient, worker: ScriptedWorker, count: int = 1) ->
     return leases
 
 
-def poll_running(reflected: Reflected, **fields: Any) -> asyncio.Task[dict[str, Any]]:
-    return asyncio.create_task(reflected.call(f"{SERVICE}/PollRunningTasks", **fields))
+def poll_running(caller: Caller, **fields: Any) -> asyncio.Task[dict[str, Any]]:
+    return asyncio.create_task(caller("TaskService/PollRunningTasks", **fields))
 
 
-def poll_task(reflected: Reflected, task_id: str) -> asyncio.Task[dict[str, Any]]:
-    return asyncio.create_task(reflected.call(f"{SERVICE}/PollTask", task_id=task_id))
+def poll_task(caller: Caller, task_id: str) -> asyncio.Task[dict[str, Any]]:
+    return asyncio.create_task(caller("TaskService/PollTask", task_id=task_id))
 
 
 async def soon(call: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
@@ -60,10 +59,10 @@ async def soon(call: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
 
 
 async def test_the_counts_tell_the_end_of_each_running_attempt(
-    reflected: Reflected, client: TaskClient, worker: ScriptedWorker
+    caller: Caller, client: TaskClient, worker: ScriptedWorker
 ) -> None:
     done, failed, too_long, released, cancelled, _ = await started(client, worker, 6)
-    call = poll_running(reflected)
+    call = poll_running(caller)
     await worker.polled()
     await worker.complete(done)
     await worker.fail(failed)  # to be retried
@@ -78,27 +77,26 @@ async def test_the_counts_tell_the_end_of_each_running_attempt(
 async def test_a_poll_of_an_account_counts_its_tasks_and_polls_their_workers_only(
     client: TaskClient, accounts: AccountServiceAsyncStub, channel: aio.Channel, worker: ScriptedWorker
 ) -> None:
-    reflected = Reflected(channel)
+    caller = Caller(channel)
     other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="other"))).account.account_id
     async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")) as second:
         await started(client, worker, 2)
         await worker.heartbeat(0)
         await started(TaskClient(client.stub, other), second)
-        call = poll_running(reflected, account_id=other)
+        call = poll_running(caller, account_id=other)
         await second.polled()
         await second.heartbeat(0)
         assert await soon(call) == {"total": 1, "still_running": 1}
-    assert await soon(poll_running(reflected, account_id=999)) == {}
+    assert await soon(poll_running(caller, account_id=999)) == {}
 
 
 @pytest.mark.usefixtures("replica")
 async def test_concurrent_callers_get_the_same_counts_on_any_replica(
-    reflected: Reflected, client: TaskClient, worker: ScriptedWorker, db_url: str
+    caller: Caller, client: TaskClient, worker: ScriptedWorker, db_url: str
 ) -> None:
     done, _ = await started(client, worker, 2)
     async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
-        away = Reflected(channel)
-        calls = [poll_running(caller) for caller in (reflected, away) * 3]
+        calls = [poll_running(asking) for asking in (caller, Caller(channel)) * 3]
         polls = {await worker.polled() for _ in calls}
         assert len(polls) == len(calls)
         await worker.complete(done)
@@ -109,14 +107,14 @@ async def test_concurrent_callers_get_the_same_counts_on_any_replica(
 
 
 async def test_silent_workers_count_as_errors_after_10_s(
-    reflected: Reflected, client: TaskClient, channel: aio.Channel, worker: ScriptedWorker
+    caller: Caller, client: TaskClient, channel: aio.Channel, worker: ScriptedWorker
 ) -> None:
     silent, late = await started(client, worker, 2)
     async with ScriptedWorker(channel, hello(worker_id="w2", folder_id="f2")) as second:
         await worker.heartbeat(0)
         await started(client, second)
         begun = time.monotonic()
-        all_of_them, one = poll_running(reflected), poll_task(reflected, silent.task.task_id)
+        all_of_them, one = poll_running(caller), poll_task(caller, silent.task.task_id)
         await second.polled()
         await second.heartbeat(0)
         await worker.complete(late)  # its report counts, although it does not answer the poll
@@ -126,12 +124,10 @@ async def test_silent_workers_count_as_errors_after_10_s(
         assert time.monotonic() - begun < MAX_S
 
 
-async def test_a_poll_waits_for_a_reconnecting_worker(
-    reflected: Reflected, client: TaskClient, channel: aio.Channel
-) -> None:
+async def test_a_poll_waits_for_a_reconnecting_worker(caller: Caller, client: TaskClient, channel: aio.Channel) -> None:
     async with ScriptedWorker(channel) as worker:
         (lease,) = await started(client, worker)
-    call = poll_task(reflected, lease.task.task_id)
+    call = poll_task(caller, lease.task.task_id)
     held = [worker_pb.HeldLease(lease_id=lease.lease_id, attempt=lease.attempt)]
     async with ScriptedWorker(channel, hello(session_number=2, held_leases=held)) as worker:
         worker.held[lease.lease_id] = lease
@@ -152,11 +148,11 @@ async def test_a_lost_poll_is_sent_with_the_next_acknowledgement(worker: Scripte
 
 
 async def test_a_stopping_replica_refuses_its_callers_with_unavailable(
-    reflected: Reflected, client: TaskClient, replica: Replica, channel: aio.Channel
+    caller: Caller, client: TaskClient, replica: Replica, channel: aio.Channel
 ) -> None:
     async with ScriptedWorker(channel) as worker:
         (lease,) = await started(client, worker)
-        call = poll_task(reflected, lease.task.task_id)
+        call = poll_task(caller, lease.task.task_id)
         await worker.polled()
         stopped = asyncio.create_task(replica.stop())
         with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):

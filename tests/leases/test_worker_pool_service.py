@@ -14,7 +14,7 @@ from contentgen.client import ContentGenerationClient
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
-from tests.api.reflected import Reflected
+from tests.harness.credentials import Caller
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
 from tests.harness.scheduling import sql
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceAsyncStub
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
-
-SERVICE = "contentgen.v1.WorkerPoolService"
 
 
 async def shown(pool: WorkerPoolServiceAsyncStub) -> pb.Worker:
@@ -214,7 +212,7 @@ async def test_a_stopping_worker_is_shown_as_draining_whatever_its_desired_state
 async def test_resize_worker_is_sent_to_the_worker(
     channel: aio.Channel, pool: WorkerPoolServiceAsyncStub, worker: ScriptedWorker
 ) -> None:
-    answer = await Reflected(channel).call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=7)
+    answer = await Caller(channel)("WorkerPoolService/ResizeWorker", worker_id="w1", slots=7)
     assert (answer["worker"]["worker_id"], answer["worker"]["slots"], answer["worker"]["running"]) == ("w1", 7, True)
     assert (await worker.read("resize")).resize.slots == 7
     assert (await worker.heartbeat(3)).desired_state.slots == 7
@@ -239,9 +237,9 @@ async def test_a_worker_of_another_replica_is_resized_and_drained(
     worker: ScriptedWorker, replica: Replica, db_url: str
 ) -> None:
     async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
-        reflected = Reflected(channel)
-        answer = await reflected.call(f"{SERVICE}/ResizeWorker", worker_id="w1", slots=2)
+        caller = Caller(channel)
+        answer = await caller("WorkerPoolService/ResizeWorker", worker_id="w1", slots=2)
         assert answer["worker"]["scheduler_id"] == replica.scheduler_id
         assert (await worker.read("resize")).resize.slots == 2
-        await reflected.call(f"{SERVICE}/DrainWorker", worker_id="w1")
+        await caller("WorkerPoolService/DrainWorker", worker_id="w1")
         await worker.read("drain")
