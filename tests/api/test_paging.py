@@ -72,6 +72,24 @@ async def test_events_are_paged(channel: aio.Channel, before: int, size: int, be
     assert [event.get("previous_status") for event in shown] == [None, *states[:-1]]
 
 
+async def walked(
+    model: Contents | Tasks, rpc: str, rows: str, wanted: Any, between: Sequence[Sequence[Any]], **request: Any
+) -> list[str]:
+    """The ids in the order shown, while `between` happens: each once, and all that were there all along."""
+    always, moves = model.matching(wanted), iter(between)
+    shown: list[str] = []
+    async for page in pages(model.world, rpc, rows, account_id=model.world.account_id, **request):
+        ids = [row[model.key] for row in page]
+        assert set(ids) <= model.matching(wanted)
+        shown += ids
+        for action in next(moves, ()):
+            await model.act(action)
+            always &= model.matching(wanted)
+    assert len(set(shown)) == len(shown)
+    assert always <= set(shown)
+    return shown
+
+
 WAITS = "REVIEW_STATUS_PENDING_REVIEW"
 APPROVED = "REVIEW_STATUS_APPROVED"
 
@@ -81,11 +99,12 @@ class Contents:
     """An account's contents as a plain model: the review status of each, by id."""
 
     world: World
-    there: dict[int, str] = field(default_factory=dict)
+    there: dict[str, str] = field(default_factory=dict)
+    key = "content_id"
 
     async def make(self, auto_approve: bool) -> None:
         content = await self.world.approved(auto_approve=auto_approve)
-        self.there[int(content["content_id"])] = APPROVED if auto_approve else WAITS
+        self.there[content["content_id"]] = APPROVED if auto_approve else WAITS
 
     async def review(self, which: int) -> None:
         waiting = [content_id for content_id, status in self.there.items() if status == WAITS]
@@ -98,27 +117,12 @@ class Contents:
         """True and false make a content, a number reviews one."""
         await (self.make(action) if isinstance(action, bool) else self.review(action))
 
-    def matching(self, status: str) -> set[int]:
+    def matching(self, status: str) -> set[str]:
         return {content_id for content_id, stands in self.there.items() if stands == status or not status}
 
 
 MAKES = st.lists(st.booleans(), min_size=2, max_size=6)
 MAKES_AND_REVIEWS = st.lists(st.lists(st.one_of(st.booleans(), st.integers(0, 5)), max_size=2), max_size=4)
-
-
-async def walked(
-    contents: Contents, rpc: str, status: str, between: list[Sequence[Any]], **request: Any
-) -> tuple[list[int], set[int]]:
-    """The ids in the order shown, while `between` happens; and those that were there all along."""
-    world, rows = contents.world, {"ListContents": "contents", "ListPublishPool": "entries"}[rpc]
-    always, moves = contents.matching(status), iter(between)
-    shown: list[int] = []
-    async for page in pages(world, rpc, rows, account_id=world.account_id, **request):
-        shown += [int(row["content_id"]) for row in page]
-        for action in next(moves, ()):
-            await contents.act(action)
-            always &= contents.matching(status)
-    return shown, always
 
 
 @EXAMPLES
@@ -131,9 +135,8 @@ async def test_contents_are_paged(
         for auto_approve in makes:
             await contents.make(auto_approve)
         request = {"page_size": size, **({"review_status": status} if status else {})}
-        shown, always = await walked(contents, "ListContents", status, between, **request)
-    assert shown == sorted(set(shown), reverse=True), "newest first, none twice"
-    assert always <= set(shown) <= contents.there.keys()
+        shown = await walked(contents, "ListContents", "contents", status, between, **request)
+    assert shown == sorted(shown, key=int, reverse=True), "newest first"
 
 
 @EXAMPLES
@@ -146,9 +149,8 @@ async def test_the_publish_pool_is_paged(
         contents = Contents(world)
         for auto_approve in makes:
             await contents.make(auto_approve)
-        shown, always = await walked(contents, "ListPublishPool", APPROVED, between, page_size=size)
-    assert shown == sorted(set(shown)), "of one priority oldest first, none twice"
-    assert always <= set(shown) <= contents.matching(APPROVED)
+        shown = await walked(contents, "ListPublishPool", "entries", APPROVED, between, page_size=size)
+    assert shown == sorted(shown, key=int), "of one priority oldest first"
 
 
 @dataclass
@@ -157,6 +159,7 @@ class Tasks:
 
     world: World
     there: dict[str, tuple[str, str]] = field(default_factory=dict)
+    key = "task_id"
 
     async def submit(self, team: str) -> None:
         task = await self.world.submit(labels={"team": team})
@@ -173,14 +176,9 @@ class Tasks:
         await self.world.call("CleanupTasks", account_id=self.world.account_id, days=0)
         self.there = {task_id: state for task_id, state in self.there.items() if state[0] == PENDING}
 
-    async def act(self, action: tuple[str, Any]) -> None:
-        match action:
-            case ("submit", team):
-                await self.submit(team)
-            case ("cancel", which):
-                await self.cancel(which)
-            case _:
-                await self.clean_up()
+    async def act(self, action: Action) -> None:
+        name, *values = action
+        await getattr(self, name)(*values)
 
     def matching(self, wanted: dict[str, Any]) -> set[str]:
         return {
@@ -192,30 +190,23 @@ class Tasks:
 
 SUBMIT = st.tuples(st.just("submit"), st.sampled_from(["a", "b"]))
 CANCEL = st.tuples(st.just("cancel"), st.integers(0, 11))
-CLEAN_UP = st.tuples(st.just("clean up"), st.none())
+CLEAN_UP = st.tuples(st.just("clean_up"))
 BEFORE = st.lists(st.one_of(SUBMIT, SUBMIT, CANCEL), min_size=3, max_size=16)
 BETWEEN = st.lists(st.lists(st.one_of(SUBMIT, CANCEL, CLEAN_UP), max_size=3), max_size=6)
-Actions = list[tuple[str, Any]]
+Action = tuple[Any, ...]
+"""The name of a method of `Tasks`, and its argument."""
 
 
 @EXAMPLES
 @given(before=BEFORE, wanted=FILTERS, size=SIZES, between=BETWEEN)
 async def test_tasks_are_paged(
-    channel: aio.Channel, before: Actions, wanted: dict[str, Any], size: int, between: list[Actions]
+    channel: aio.Channel, before: list[Action], wanted: dict[str, Any], size: int, between: list[list[Action]]
 ) -> None:
     async with World(channel) as world:
         tasks = Tasks(world)
         for action in before:
             await tasks.act(action)
         first = tasks.matching(wanted)
-        always, moves = set(first), iter(between)
-        shown: list[str] = []
-        async for page in pages(world, "ListTasks", "tasks", account_id=world.account_id, page_size=size, **wanted):
-            assert {task["task_id"] for task in page} <= tasks.matching(wanted)
-            shown += [task["task_id"] for task in page]
-            for action in next(moves, ()):
-                await tasks.act(action)
-                always &= tasks.matching(wanted)
-    assert shown == sorted(set(shown), reverse=True), "newest first, none twice"
-    assert always <= set(shown)
+        shown = await walked(tasks, "ListTasks", "tasks", wanted, between, page_size=size, **wanted)
+    assert shown == sorted(shown, reverse=True), "newest first"
     assert max(shown, default="") <= max(first, default=""), "what came later is newer than the first page"
