@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
-from contentgen import AsyncContentGenerationClient, RequestError
+from contentgen import AsyncContentGenerationClient
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from tests.client.test_watch import client_threads, pending
@@ -21,7 +20,6 @@ pytestmark = pytest.mark.contract
 TASK = "task-000000000000000a"
 WAITS = 100
 PENDING = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_PENDING)
-ENDED = task_pb2.Task(task_id=TASK, status=task_pb2.TASK_STATUS_COMPLETED, end_time=Timestamp(seconds=9))
 
 
 @pytest.fixture
@@ -89,29 +87,6 @@ async def test_a_cancelled_read_of_a_watch_loses_no_event(
             await read
         assert (await anext(events))["resume_token"] == "t2"
     assert [request.resume_token for request in scheduler.requests("WatchTasks")] == ["", "t1"]
-
-
-async def test_a_timeout_of_the_caller_ends_a_call(
-    scheduler: ScriptedServices, client: AsyncContentGenerationClient
-) -> None:
-    scheduler.will("WaitTask", SILENCE)
-    with pytest.raises(TimeoutError) as raised:
-        async with asyncio.timeout(0.1):
-            await client.wait(TASK)
-    assert not isinstance(raised.value, RequestError)
-    await wait_until_async(lambda: scheduler.open_calls == 0, within=PATIENCE_S, what="the scheduler has no call left")
-
-
-def test_a_client_may_be_made_before_the_loop_runs(scheduler: ScriptedServices) -> None:
-    scheduler.will("GetTask", pb.GetTaskResponse(task=ENDED))
-    client = AsyncContentGenerationClient(scheduler.target)
-
-    async def use() -> str | None:
-        async with client:
-            task = await client.get_task_status(TASK)
-        return task and task["status"]
-
-    assert asyncio.run(use()) == "completed"
 
 
 async def test_closing_the_client_leaves_the_caller_s_channel_open_and_ends_its_watches(

@@ -293,15 +293,52 @@ def test_a_submit_can_set_every_field(scheduler: ScriptedServices, client: Conte
     assert moments == ["2030-01-31T00:00:00Z", "2030-01-31T00:00:00Z"]
 
 
-def test_an_update_changes_only_the_given_fields(scheduler: ScriptedServices, client: ContentGenerationClient) -> None:
-    scheduler.will("UpdateAccount", answer("UpdateAccount"))
-    client.update_account(1, max_priority=0, active=False)
-    [request] = scheduler.requests("UpdateAccount")
-    assert list(request.update_mask.paths) == ["max_priority", "active"]
-    scheduler.will("UpdateSchedule", answer("UpdateSchedule"))
-    client.update_schedule(3, jitter=0.0, paused=False, name="")
-    [request] = scheduler.requests("UpdateSchedule")
-    assert set(request.update_mask.paths) == {"jitter", "paused", "name"}
+EVERY_SET = EDIT.keys() - {"auto_approve"}
+"""False is not sent."""
+TAKEN_AWAY = {"unschedule": "schedule_time", "unexpire": "expire_time"}
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "values"),
+    [
+        ("update_account", {"max_priority": 0, "active": False}, set()),
+        ("update_schedule", {"jitter": 0.0, "paused": False, "name": ""}, {"jitter"}),
+        ("update_task", EDIT, EVERY_SET),
+        ("update_task", {"tone": "", "auto_retry": False, "labels": {}}, set()),
+        ("update_task", {"unschedule": True, "unexpire": True}, set()),
+        ("update_publish_pool_entry", {"priority": 9}, {"priority"}),
+        ("update_publish_pool_entry", {"schedule_time": "2030-01-31"}, {"schedule_time"}),
+        ("update_publish_pool_entry", {"unschedule": True}, set()),
+    ],
+    ids=["account", "schedule", "task", "empty task", "timeless task", "entry", "timed entry", "timeless entry"],
+)
+def test_an_update_changes_only_the_given_fields(
+    scheduler: ScriptedServices, client: ContentGenerationClient, method: str, changes: dict[str, Any], values: set[str]
+) -> None:
+    """Its mask names the changes, and the resource has these values beside its id."""
+    rpc = method.title().replace("_", "")
+    scheduler.will(rpc, answer(rpc))
+    getattr(client, method)(TASK_ID if method == "update_task" else 3, **changes)
+    [request] = scheduler.requests(rpc)
+    assert set(request.update_mask.paths) == {TAKEN_AWAY.get(name, name) for name in changes}
+    [resource] = [value for field, value in request.ListFields() if field.name != "update_mask"]
+    assert fields_set(resource) == {resource.DESCRIPTOR.fields[0].name, *values}
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("update_task", {"schedule_time": "2030-01-31", "unschedule": True}, "no schedule_time"),
+        ("update_task", {"expire_time": "2030-01-31", "unexpire": True}, "no expire_time"),
+        ("update_publish_pool_entry", {"schedule_time": "2030-01-31", "unschedule": True}, "no schedule_time"),
+        ("update_schedule", {"task": {"topic": "news"}, "task_changes": {"priority": 9}}, "no task_changes"),
+    ],
+)
+def test_changes_that_contradict_each_other_are_refused(
+    client: ContentGenerationClient, method: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        getattr(client, method)(3, **changes)
 
 
 def test_a_schedule_s_task_has_the_arguments_of_a_submit(
@@ -327,42 +364,6 @@ def test_a_part_of_a_schedule_s_task_is_changed(scheduler: ScriptedServices, cli
     assert list(request.update_mask.paths) == ["template"]
     template.priority = 9
     assert request.schedule.template == template
-    with pytest.raises(ValueError, match="no task_changes"):
-        client.update_schedule(3, task={"topic": "news"}, task_changes={"priority": 9})
-
-
-def test_an_update_of_a_task_changes_only_the_given_fields(
-    scheduler: ScriptedServices, client: ContentGenerationClient
-) -> None:
-    scheduler.will("UpdateTask", *[answer("UpdateTask")] * 3)
-    client.update_task(TASK_ID, **EDIT)
-    client.update_task(TASK_ID, tone="", auto_retry=False, labels={})
-    client.update_task(TASK_ID, unschedule=True, unexpire=True)
-    every, emptied, timeless = scheduler.requests("UpdateTask")
-    assert fields_set(every.task) == {"task_id", *EDIT} - {"auto_approve"}, "false is not sent"
-    assert set(every.update_mask.paths) == EDIT.keys()
-    assert set(emptied.update_mask.paths) == {"tone", "auto_retry", "labels"}
-    assert fields_set(timeless.task) == {"task_id"}
-    assert list(timeless.update_mask.paths) == ["schedule_time", "expire_time"]
-    for name, taken in [("schedule_time", "unschedule"), ("expire_time", "unexpire")]:
-        both: dict[str, Any] = {name: "2030-01-31T08:00:00+08:00", taken: True}
-        with pytest.raises(ValueError, match=f"no {name}"):
-            client.update_task(TASK_ID, **both)
-
-
-def test_an_update_of_an_entry_changes_only_the_given_fields(
-    scheduler: ScriptedServices, client: ContentGenerationClient
-) -> None:
-    scheduler.will("UpdatePublishPoolEntry", *[answer("UpdatePublishPoolEntry")] * 3)
-    client.update_publish_pool_entry(7, priority=9)
-    client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00")
-    client.update_publish_pool_entry(7, unschedule=True)
-    requests = scheduler.requests("UpdatePublishPoolEntry")
-    paths = [path for request in requests for path in request.update_mask.paths]
-    assert paths == ["priority", "schedule_time", "schedule_time"]
-    assert [request.entry.HasField("schedule_time") for request in requests] == [False, True, False]
-    with pytest.raises(ValueError, match="no schedule_time"):
-        client.update_publish_pool_entry(7, schedule_time="2030-01-31T08:00:00+08:00", unschedule=True)
 
 
 def test_messages_come_as_they_are_and_what_is_not_there_raises(scheduler: ScriptedServices) -> None:
