@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,9 +26,8 @@ from contentgen.v1 import content_service_pb2 as pb
 from contentgen.v1 import task_pb2
 
 
-async def _claimed(content: Awaitable[pb.Content | None]) -> Content | None:
-    claimed = await content
-    return None if claimed is None else document(Content, claimed)
+def _claimed(content: pb.Content | None) -> Content | None:
+    return None if content is None else document(Content, content)
 
 
 class ContentMethods(Methods):

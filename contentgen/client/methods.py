@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import suppress
-from functools import wraps
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from functools import partial, wraps
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints, overload
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, get_type_hints, overload
 
 import grpc
 
 from contentgen.client.documents import document
-from contentgen.client.errors import ResourceNotFoundException
+from contentgen.client.errors import RequestError, ResourceNotFoundException
 from contentgen.client.transport import Pages, Request, Response, Stubs, Transport, run
 from contentgen.client.watch import AsyncWatch, ResumingStream, Watch
 
 P = ParamSpec("P")
 M = TypeVar("M")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
+OfBlocking = TypeVar("OfBlocking")
+OfAsyncio = TypeVar("OfAsyncio")
+OfMessages = TypeVar("OfMessages")
 
 Method = Callable[Concatenate[Any, P], Coroutine[Any, Any, M]]
 
@@ -61,8 +64,11 @@ class Messages(Methods):
     """
 
 
-class _Shared:
-    """A function for each kind of methods, of one name, with one docstring and the same parameters."""
+class _Shared(Generic[OfBlocking, OfAsyncio, OfMessages]):
+    """A function for each kind of methods, of one name, with one docstring and the same parameters.
+
+    Its types are what callers see, without the client.
+    """
 
     def __init__(self, blocking: Callable[..., Any], asyncio: Callable[..., Any], messages: Callable[..., Any]) -> None:
         self._blocking = blocking
@@ -70,7 +76,13 @@ class _Shared:
         self._messages = messages
         self.__doc__ = blocking.__doc__
 
-    def _of(self, client: Methods | None, owner: type) -> Any:
+    @overload
+    def __get__(self, client: Blocking, owner: type) -> OfBlocking: ...
+    @overload
+    def __get__(self, client: Asyncio, owner: type) -> OfAsyncio: ...
+    @overload
+    def __get__(self, client: Messages, owner: type) -> OfMessages: ...
+    def __get__(self, client: Methods | None, owner: type) -> Any:
         if issubclass(owner, Blocking):
             function = self._blocking
         else:
@@ -78,40 +90,44 @@ class _Shared:
         return function if client is None else MethodType(function, client)
 
 
-class Unary(_Shared, Generic[P, M, T]):
+class Instead(NamedTuple, Generic[T_co]):
+    """What callers get in place of an error of this kind and reason: by default, that of what does not exist."""
+
+    value: T_co
+    kind: type[RequestError] = ResourceNotFoundException
+    reason: str = ""
+
+    def of(self, error: RequestError) -> bool:
+        return isinstance(error, self.kind) and self.reason in {"", error.reason}
+
+
+class Unary(_Shared[Callable[P, T], Callable[P, Coroutine[Any, Any, T]], Callable[P, M]], Generic[P, M, T]):
     """A coroutine of `M`, which `Messages` run to its end; the clients' callers get the `T` that is made of it."""
 
     def __init__(
-        self,
-        method: Method[P, M],
-        result: Callable[[Awaitable[M]], Coroutine[Any, Any, T]],
-        returns: str,
+        self, method: Method[P, M], convert: Callable[[M], T], returns: str, instead: Instead[T] | None = None
     ) -> None:
         """`returns`: `T`, as `help` shows it."""
         method = _returning(method, returns)
 
         @wraps(method)
-        def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> T:
-            return run(result(method(client, *args, **kwargs)))
+        async def asyncio(client: Methods, *args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return convert(await method(client, *args, **kwargs))
+            except RequestError as error:
+                if instead is None or not instead.of(error):
+                    raise
+                return instead.value
 
         @wraps(method)
-        async def asyncio(client: Asyncio, *args: P.args, **kwargs: P.kwargs) -> T:
-            return await result(method(client, *args, **kwargs))
+        def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> T:
+            return run(asyncio(client, *args, **kwargs))
 
         @wraps(method)
         def messages(client: Messages, *args: P.args, **kwargs: P.kwargs) -> M:
             return run(method(client, *args, **kwargs))
 
         super().__init__(blocking, asyncio, messages)
-
-    @overload
-    def __get__(self, client: Blocking, owner: type) -> Callable[P, T]: ...
-    @overload
-    def __get__(self, client: Asyncio, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
-    @overload
-    def __get__(self, client: Messages, owner: type) -> Callable[P, M]: ...
-    def __get__(self, client: Methods | None, owner: type) -> Any:
-        return self._of(client, owner)
 
 
 def takes(*kinds: type[Any]) -> Callable[[F], F]:
@@ -147,62 +163,43 @@ def takes(*kinds: type[Any]) -> Callable[[F], F]:
 
 def plain(method: Method[P, T]) -> Unary[P, T, T]:
     """Everybody gets what the method returns."""
-
-    async def result(answer: Awaitable[T]) -> T:
-        return await answer
-
-    return Unary(method, result, method.__annotations__["return"])
+    return Unary(method, lambda answer: answer, method.__annotations__["return"])
 
 
 def returns(kind: type[T]) -> Callable[[Method[P, M]], Unary[P, M, T]]:
     """A dict of this type, of the message."""
-
-    async def result(answer: Awaitable[M]) -> T:
-        return document(kind, await answer)
-
-    return lambda method: Unary(method, result, kind.__name__)
+    return lambda method: Unary(method, partial(document, kind), kind.__name__)
 
 
 def returns_all(kind: type[T]) -> Callable[[Method[P, Iterable[M]]], Unary[P, Iterable[M], list[T]]]:
     """A list of such dicts, one of each message."""
 
-    async def result(answer: Awaitable[Iterable[M]]) -> list[T]:
-        return [document(kind, message) for message in await answer]
+    def convert(messages: Iterable[M]) -> list[T]:
+        return [document(kind, message) for message in messages]
 
-    return lambda method: Unary(method, result, f"list[{kind.__name__}]")
+    return lambda method: Unary(method, convert, f"list[{kind.__name__}]")
 
 
 def returns_if_found(kind: type[T]) -> Callable[[Method[P, M]], Unary[P, M, T | None]]:
     """Such a dict, or None if what the call is about does not exist."""
-
-    async def result(answer: Awaitable[M]) -> T | None:
-        with suppress(ResourceNotFoundException):
-            return document(kind, await answer)
-        return None
-
-    return lambda method: Unary(method, result, f"{kind.__name__} | None")
+    return lambda method: Unary(method, partial(document, kind), f"{kind.__name__} | None", Instead(None))
 
 
 def returns_whether_found(method: Method[P, M]) -> Unary[P, M, bool]:
     """True once it is done, or False if what the call is about does not exist."""
-
-    async def result(answer: Awaitable[M]) -> bool:
-        with suppress(ResourceNotFoundException):
-            await answer
-            return True
-        return False
-
-    return Unary(method, result, "bool")
+    return Unary(method, lambda _: True, "bool", Instead(False))
 
 
 def returns_by(
-    result: Callable[[Awaitable[M]], Coroutine[Any, Any, T]],
+    convert: Callable[[M], T], instead: Instead[T] | None = None
 ) -> Callable[[Method[P, M]], Unary[P, M, T]]:
-    """What `result` makes of the message that it awaits."""
-    return lambda method: Unary(method, result, result.__annotations__["return"])
+    """What `convert` makes of the message."""
+    return lambda method: Unary(method, convert, convert.__annotations__["return"], instead)
 
 
-class Listing(_Shared, Generic[P, M, T]):
+class Listing(
+    _Shared[Callable[P, Iterator[T]], Callable[P, AsyncIterator[T]], Callable[P, Pages[M]]], Generic[P, M, T]
+):
     """`Pages` of `M`, which `Messages` get; an iterator or an asynchronous iterator of `T` for the clients' callers."""
 
     def __init__(self, method: Callable[Concatenate[Any, P], Pages[M]], kind: type[T]) -> None:
@@ -220,22 +217,13 @@ class Listing(_Shared, Generic[P, M, T]):
             method,
         )
 
-    @overload
-    def __get__(self, client: Blocking, owner: type) -> Callable[P, Iterator[T]]: ...
-    @overload
-    def __get__(self, client: Asyncio, owner: type) -> Callable[P, AsyncIterator[T]]: ...
-    @overload
-    def __get__(self, client: Messages, owner: type) -> Callable[P, Pages[M]]: ...
-    def __get__(self, client: Methods | None, owner: type) -> Any:
-        return self._of(client, owner)
-
 
 def lists(kind: type[T]) -> Callable[[Callable[Concatenate[Any, P], Pages[M]]], Listing[P, M, T]]:
     """Dicts of this type, of the items of the pages."""
     return lambda method: Listing(method, kind)
 
 
-class Watching(_Shared, Generic[P]):
+class Watching(_Shared[Callable[P, Watch], Callable[P, AsyncWatch], Callable[P, Watch]], Generic[P]):
     """A watch: `AsyncWatch` for the asyncio client, `Watch` for the others."""
 
     def __init__(self, method: Callable[Concatenate[Any, P], ResumingStream]) -> None:
@@ -248,13 +236,6 @@ class Watching(_Shared, Generic[P]):
             return AsyncWatch(method(client, *args, **kwargs))
 
         super().__init__(_returning(blocking, "Watch"), _returning(asyncio, "AsyncWatch"), blocking)
-
-    @overload
-    def __get__(self, client: Blocking | Messages, owner: type) -> Callable[P, Watch]: ...
-    @overload
-    def __get__(self, client: Asyncio, owner: type) -> Callable[P, AsyncWatch]: ...
-    def __get__(self, client: Methods | None, owner: type) -> Any:
-        return self._of(client, owner)
 
 
 def _returning(function: F, returns: str) -> F:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -16,12 +16,12 @@ from contentgen.v1 import schedule_service_pb2 as pb
 from contentgen.v1 import task_pb2, task_service_pb2
 
 
-async def _ticks(answer: Awaitable[pb.GetNextRunsResponse]) -> list[str]:
-    return [moment(tick) for tick in (await answer).next_run_times]
+def _ticks(answer: pb.GetNextRunsResponse) -> list[str]:
+    return [moment(tick) for tick in answer.next_run_times]
 
 
-async def _task_id(task: Awaitable[task_pb2.Task]) -> str:
-    return (await task).task_id
+def _task_id(task: task_pb2.Task) -> str:
+    return task.task_id
 
 
 class ScheduleMethods(Methods):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Literal, Unpack
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.client.errors import FailedPrecondition
-from contentgen.client.methods import Methods, plain, returns, returns_by, returns_whether_found, takes
+from contentgen.client.methods import Instead, Methods, plain, returns, returns_by, returns_whether_found, takes
 from contentgen.client.results import Task, TaskStatus
 from contentgen.client.task_fields import TaskChanges, TaskFields
 from contentgen.client.tasks import TaskFilter, set_field, task_filter
@@ -19,14 +19,7 @@ BULK_TIMEOUT = 600.0
 """Seconds that a call over all tasks may work: it goes through them batch by batch."""
 
 
-async def _unless_used_up(task: Awaitable[task_pb2.Task]) -> bool:
-    """Whether a task had a retry left."""
-    try:
-        await task
-    except FailedPrecondition as error:
-        if error.reason == "RETRIES_EXHAUSTED":
-            return False
-        raise
+def _retried(_: task_pb2.Task) -> bool:
     return True
 
 
@@ -89,7 +82,7 @@ class TaskControlMethods(Methods):
         request = pb.UpdateTaskRequest(task=task, update_mask=FieldMask(paths=paths))
         return (await self._call(self._stubs.tasks.UpdateTask, request)).task
 
-    @returns_by(_unless_used_up)
+    @returns_by(_retried, Instead(False, FailedPrecondition, "RETRIES_EXHAUSTED"))
     async def retry_task(self, task_id: str, *, reset_retry_count: bool = False) -> task_pb2.Task:
         """Puts a failed task back to pending. Returns False if its retries are used up.
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Collection
-from contextlib import suppress
+from collections.abc import Collection
 from typing import cast
 
 from contentgen.client.documents import TASK_STATUS, document, duration, label
-from contentgen.client.errors import (
-    ResourceNotFoundException,
-    TaskCancelledException,
-    WaitTimeoutException,
-    creator_exception,
-)
-from contentgen.client.methods import Methods, Watching, returns, returns_by
+from contentgen.client.errors import TaskCancelledException, WaitTimeoutException, creator_exception
+from contentgen.client.methods import Instead, Methods, Watching, returns, returns_by
 from contentgen.client.results import PollStats, Task, TaskStatus
 from contentgen.client.watch import Backoff, ResumingStream
 from contentgen.v1 import task_pb2
@@ -29,10 +23,8 @@ PATIENCE = 300.0
 _FAILED = (task_pb2.TASK_STATUS_FAILED, task_pb2.TASK_STATUS_TIMEOUT)
 
 
-async def _status(answer: Awaitable[pb.PollTaskResponse]) -> TaskStatus | None:
-    with suppress(ResourceNotFoundException):
-        return cast("TaskStatus", label(TASK_STATUS, (await answer).status))
-    return None
+def _status(answer: pb.PollTaskResponse) -> TaskStatus | None:
+    return cast("TaskStatus", label(TASK_STATUS, answer.status))
 
 
 class TaskProgressMethods(Methods):
@@ -148,7 +140,7 @@ class TaskProgressMethods(Methods):
         request = pb.PollRunningTasksRequest(account_id=account_id or 0)
         return await self._call(self._stubs.tasks.PollRunningTasks, request, waits=POLL_TIMEOUT)
 
-    @returns_by(_status)
+    @returns_by(_status, Instead(None))
     async def poll_single_task(self, task_id: str) -> pb.PollTaskResponse:
         """Asks a task's worker now, and returns the task's status, or None if it does not exist; takes 10 s at most.
 

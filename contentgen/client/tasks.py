@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, TypeVar, Unpack
 
@@ -29,16 +29,16 @@ PAGE_SIZE = 200
 Submit = TypeVar("Submit")
 
 
-async def _task_id(answer: Awaitable[pb.SubmitTaskResponse]) -> str:
-    return (await answer).task.task_id
+def _task_id(answer: pb.SubmitTaskResponse) -> str:
+    return answer.task.task_id
 
 
-async def _task_ids(answer: Awaitable[pb.BatchSubmitTasksResponse]) -> list[str]:
-    return [task.task_id for task in (await answer).tasks]
+def _task_ids(answer: pb.BatchSubmitTasksResponse) -> list[str]:
+    return [task.task_id for task in answer.tasks]
 
 
-async def _statuses(tasks: Awaitable[list[task_pb2.Task | None]]) -> list[Task | None]:
-    return [None if task is None else document(Task, task) for task in await tasks]
+def _statuses(tasks: list[task_pb2.Task | None]) -> list[Task | None]:
+    return [None if task is None else document(Task, task) for task in tasks]
 
 
 class TaskMethods(Methods):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -17,11 +17,8 @@ SENDS = 10.0
 """Seconds that a ping may take beyond other calls."""
 
 
-async def _with_secret(
-    answer: Awaitable[pb.CreateWebhookResponse | pb.RotateWebhookSecretResponse],
-) -> WebhookWithSecret:
-    shown = await answer
-    return {**document(Webhook, shown.webhook), "secret": shown.secret}
+def _with_secret(answer: pb.CreateWebhookResponse | pb.RotateWebhookSecretResponse) -> WebhookWithSecret:
+    return {**document(Webhook, answer.webhook), "secret": answer.secret}
 
 
 class WebhookMethods(Methods):
