@@ -6,14 +6,13 @@ Layer: client.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, cast
 
 import grpc
 import grpc.aio
 
-from contentgen.client.connection import open_aio_channel
 from contentgen.client.errors import RequestError, request_error
 from contentgen.client.transport import CLOSED, Request, Response, Signal, Stream, Stubs, Transport
 
@@ -22,29 +21,21 @@ class AioTransport(Transport):
     """Belongs to the event loop of its first call; all tasks of the loop may share it."""
 
     def __init__(
-        self,
-        target: str,
-        *,
-        token: str | None,
-        credentials: grpc.ChannelCredentials | None,
-        timeout: float,
-        channel: grpc.aio.Channel | None,
+        self, connect: Callable[[], grpc.aio.Channel], *, owned: bool, token: str | None, timeout: float
     ) -> None:
-        """As `AsyncContentGenerationClient` says."""
+        """`connect`: called at the first call, on its loop. `owned`: whether `close` closes the channel."""
         super().__init__(token, timeout)
-        self._target = target
-        self._credentials = credentials
-        self._given = channel
-        self._made: grpc.aio.Channel | None = None
+        self._connect = connect
+        self._owned = owned
+        self._channel: grpc.aio.Channel | None = None
         self._stubs: Stubs | None = None
 
     @property
     def stubs(self) -> Stubs:
-        if self._stubs is None:  # made when the loop runs that the channel belongs to
-            if self._given is None:
-                self._check_open()
-                self._made = open_aio_channel(self._target, self._credentials)
-            self._stubs = Stubs(cast("grpc.Channel", self._given or self._made))
+        if self._stubs is None:
+            self._check_open()
+            self._channel = self._connect()
+            self._stubs = Stubs(cast("grpc.Channel", self._channel))
         return self._stubs
 
     async def call(
@@ -76,8 +67,8 @@ class AioTransport(Transport):
     async def close(self) -> None:
         """Ends what is under way."""
         self._close_streams()
-        if self._made is not None:
-            await self._made.close()
+        if self._owned and self._channel is not None:
+            await self._channel.close()
 
 
 @contextmanager

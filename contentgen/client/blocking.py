@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, cast
 
 import grpc
 
-from contentgen.client.connection import open_channel
 from contentgen.client.errors import request_error
 from contentgen.client.transport import Metadata, Request, Response, Signal, Stream, Stubs, Transport, current_span
-
-Response_co = TypeVar("Response_co", covariant=True)
 
 
 class BlockingTransport(Transport):
@@ -23,18 +20,17 @@ class BlockingTransport(Transport):
 
     def __init__(
         self,
-        target: str,
+        connect: Callable[[], grpc.Channel],
         *,
+        owned: bool,
         token: str | None,
-        credentials: grpc.ChannelCredentials | None,
         timeout: float,
-        channel: grpc.Channel | None,
         span: Callable[[], Metadata] = current_span,
     ) -> None:
-        """As `ContentGenerationClient` says."""
+        """`owned`: whether `close` closes the channel."""
         super().__init__(token, timeout, span)
-        self._channel = open_channel(target, credentials) if channel is None else channel
-        self._owned = channel is None
+        self._channel = connect()
+        self._owned = owned
         self._stubs = Stubs(self._channel)
 
     @property
@@ -68,18 +64,8 @@ class BlockingTransport(Transport):
             self._channel.close()
 
 
-class EventStream(Protocol[Response_co]):
-    """What a stub returns for a call whose answers are a stream."""
-
-    def __next__(self) -> Response_co: ...
-    def initial_metadata(self) -> object: ...
-    def is_active(self) -> bool: ...
-    def code(self) -> grpc.StatusCode: ...
-    def cancel(self) -> object: ...
-
-
 class BlockingStream(Generic[Response]):
-    def __init__(self, call: EventStream[Response]) -> None:
+    def __init__(self, call: grpc._CallIterator[Response]) -> None:  # by its type stubs: gRPC itself has no name for it
         self._call = call
 
     async def connected(self) -> bool | None:

@@ -14,6 +14,7 @@ from contentgen.client.accounts import AccountMethods
 from contentgen.client.aio import AioTransport
 from contentgen.client.assets import AssetMethods
 from contentgen.client.blocking import BlockingTransport
+from contentgen.client.connection import open_aio_channel, open_channel
 from contentgen.client.contents import ContentMethods
 from contentgen.client.methods import Asyncio, Blocking, Messages
 from contentgen.client.publish_pool import PublishPoolMethods
@@ -85,7 +86,9 @@ class ContentGenerationClient(_AllMethods, Blocking):
             timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
-        transport = BlockingTransport(target, token=token, credentials=credentials, timeout=timeout, channel=channel)
+        transport = BlockingTransport(
+            lambda: channel or open_channel(target, credentials), owned=channel is None, token=token, timeout=timeout
+        )
         super().__init__(transport)
         self._close = transport.close
 
@@ -132,7 +135,12 @@ class AsyncContentGenerationClient(AsyncMethods):
             timeout: seconds that a call may take, beyond what it asks the scheduler to wait.
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
-        transport = AioTransport(target, token=token, credentials=credentials, timeout=timeout, channel=channel)
+        transport = AioTransport(
+            lambda: channel or open_aio_channel(target, credentials),
+            owned=channel is None,
+            token=token,
+            timeout=timeout,
+        )
         super().__init__(transport)
         self._close = transport.close
 

@@ -25,6 +25,7 @@ from contentgen import (
 from contentgen.client.assets import READ_TIMEOUT
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
+from contentgen.client.connection import open_channel
 from contentgen.client.transport import run
 from contentgen.client.watch import STREAM_TIMEOUT
 from contentgen.client.webhooks import SENDS
@@ -367,7 +368,7 @@ def test_a_part_of_a_schedule_s_task_is_changed(scheduler: ScriptedServices, cli
 
 
 def test_messages_come_as_they_are_and_what_is_not_there_raises(scheduler: ScriptedServices) -> None:
-    transport = BlockingTransport(scheduler.target, token=None, credentials=None, timeout=TIMEOUT, channel=None)
+    transport = BlockingTransport(lambda: open_channel(scheduler.target, None), owned=True, token=None, timeout=TIMEOUT)
     methods = MessageMethods(transport)
     missing = Refused(grpc.StatusCode.NOT_FOUND, "there is no account 7", "RESOURCE_NOT_FOUND")
     account = answer("GetAccount").account
