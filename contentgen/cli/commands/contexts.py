@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,17 +14,20 @@ from contentgen.cli.cells import line
 from contentgen.cli.command import Commands
 from contentgen.cli.completion import context_names
 from contentgen.cli.connection import Target
+from contentgen.cli.options import given, stands_for
 from contentgen.cli.output import Column, Document, Output, fields
 from contentgen.cli.values import argument, option
 
 Name = Annotated[str, argument("NAME", "The context.", autocompletion=context_names)]
 OneOrCurrent = Annotated[str | None, argument("NAME", "Default: the current one.", autocompletion=context_names)]
-Scheduler = Annotated[str | None, option("Where it is.", "--scheduler", "-s", metavar="HOST:PORT")]
-Account = Annotated[int | None, option("The account; 0: none.", "--account", "-a", min=0, metavar="ID")]
-TokenFile = Annotated[str | None, option("File that holds the token.", metavar="FILE")]
-Ca = Annotated[str | None, option("PEM file of its authority.", metavar="FILE")]
-Cert = Annotated[str | None, option("Our certificate.", metavar="FILE")]
-Key = Annotated[str | None, option("Its key.", metavar="FILE")]
+_SETTINGS = {
+    "scheduler": Annotated[str | None, option("Where it is.", "--scheduler", "-s", metavar="HOST:PORT")],
+    "account": Annotated[int | None, option("The account; 0: none.", "--account", "-a", min=0, metavar="ID")],
+    "token_file": Annotated[str | None, option("File that holds the token.", metavar="FILE")],
+    "tls_ca": Annotated[str | None, option("PEM file of its authority.", metavar="FILE")],
+    "tls_client_cert": Annotated[str | None, option("Our certificate.", metavar="FILE")],
+    "tls_client_key": Annotated[str | None, option("Its key.", metavar="FILE")],
+}
 
 _FILES = frozenset({"token_file", "tls_ca", "tls_client_cert", "tls_client_key"})
 _COLUMNS = (
@@ -60,34 +64,16 @@ def use(output: Output, name: Name) -> None:
     "contentgen context set production -s 10.0.0.5:50051 --tls-ca ca.pem --token-file token",
     "contentgen context set production --account 0",
 )
-def set_(
-    output: Output,
-    name: Name,
-    scheduler: Scheduler = None,
-    account: Account = None,
-    token_file: TokenFile = None,
-    tls_ca: Ca = None,
-    tls_client_cert: Cert = None,
-    tls_client_key: Key = None,
-) -> None:
+@stands_for("changes", _SETTINGS, given)
+def set_(output: Output, name: Name, *, changes: Mapping[str, Any]) -> None:
     """Make a context, or change what is given of it; an empty value takes a setting away.
 
     The first context becomes the current one. A context holds no secret: it names the file of the token.
     """
-    options = {
-        "scheduler": scheduler,
-        "account": None if account is None else str(account or ""),
-        "token_file": token_file,
-        "tls_ca": tls_ca,
-        "tls_client_cert": tls_client_cert,
-        "tls_client_key": tls_client_key,
-    }
     if not name.strip():
         raise typer.BadParameter("give the context a name")
     all_contexts = contexts.load()
-    settings = all_contexts.by_name.get(name, {}) | {
-        key: _kept(key, value) for key, value in options.items() if value is not None
-    }
+    settings = all_contexts.by_name.get(name, {}) | {key: _kept(key, value) for key, value in changes.items()}
     settings = {key: value for key, value in settings.items() if value}
     if not settings:
         raise typer.BadParameter("give what the context is to hold, such as --scheduler HOST:PORT")
@@ -120,9 +106,9 @@ def delete(output: Output, name: Name) -> None:
     output.text(f"context {name} is deleted", {"name": name, "deleted": True})
 
 
-def _kept(key: str, value: str) -> str:
-    """Makes the path of a file absolute, so that it is found from any folder."""
-    return str(Path(value).expanduser().absolute()) if value and key in _FILES else value
+def _kept(key: str, value: str | int) -> str:
+    """Makes the path of a file absolute, so that it is found from any folder. Empty: nothing is kept."""
+    return str(Path(str(value)).expanduser().absolute()) if value and key in _FILES else str(value or "")
 
 
 def _document(all_contexts: contexts.Contexts, name: str) -> Document:

@@ -20,6 +20,8 @@ from contentgen.cli.options import (
     ScheduleId,
     ScheduleIds,
     Yes,
+    given,
+    stands_for,
     with_options,
 )
 from contentgen.cli.output import Document, document
@@ -32,30 +34,43 @@ _CRON = "Minute, hour, day of month, month, day of week, such as '0 9 * * MON-FR
 Cron = Annotated[str, option(_CRON, metavar="LINE")]
 CronLine = Annotated[str, argument("LINE", _CRON)]
 NewCron = Annotated[str | None, option(_CRON, metavar="LINE")]
-Name = Annotated[str | None, option("For people.")]
 TimeZone = Annotated[str | None, option("IANA name, such as Asia/Shanghai. Default: UTC.", metavar="ZONE")]
-MissedTicks = Annotated[
-    str | None,
-    option(
-        "Ticks that nobody ran in time: skip them, run one (the latest), or all (100 at most). Default: one.",
-        metavar="skip|one|all",
-    ),
-]
-LastTask = Annotated[
-    str | None,
-    option(
-        "While the last task has not ended: allow another one, or skip the tick. Default: allow.",
-        metavar="allow|skip",
-    ),
-]
-Jitter = Annotated[
-    float | None,
-    option("How long after its tick a task may come, such as 5m.", parser=values.seconds, metavar="DURATION"),
-]
+_SETTINGS = {
+    "name": Annotated[str | None, option("For people.")],
+    "time_zone": TimeZone,
+    "catch_up": Annotated[
+        str | None,
+        option(
+            "Ticks that nobody ran in time: skip them, run one (the latest), or all (100 at most). Default: one.",
+            metavar="skip|one|all",
+        ),
+    ],
+    "overlap": Annotated[
+        str | None,
+        option(
+            "While the last task has not ended: allow another one, or skip the tick. Default: allow.",
+            metavar="allow|skip",
+        ),
+    ],
+    "jitter": Annotated[
+        float | None,
+        option("How long after its tick a task may come, such as 5m.", parser=values.seconds, metavar="DURATION"),
+    ],
+}
 Paused = Annotated[bool, option("Begin without ticks, until it is resumed.", "--paused")]
 
 
+def _set(session: Session, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings that are given."""
+    settings = given(session, options)
+    for name, enum in (("catch_up", CATCH_UP), ("overlap", OVERLAP)):
+        if name in settings:
+            (settings[name],) = values.states(enum, [settings[name]])
+    return settings
+
+
 command = Commands()
+with_settings = stands_for("settings", _SETTINGS, _set)
 
 
 @command(
@@ -65,18 +80,15 @@ command = Commands()
     "contentgen schedule create -a 1 --cron '*/15 * * * *' --overlap skip --jitter 2m --catch-up skip Weather",
 )
 @with_options(OF_A_SCHEDULE)
+@with_settings
 def create(
     session: Session,
     topic: Topic,
     cron: Cron,
     account: OfAccount = None,
-    name: Name = None,
-    time_zone: TimeZone = None,
-    catch_up: MissedTicks = None,
-    overlap: LastTask = None,
-    jitter: Jitter = None,
-    paused: Paused = False,
     *,
+    settings: Mapping[str, Any],
+    paused: Paused = False,
     given: Mapping[str, Any],
 ) -> None:
     """Make a schedule: a task at each time of a cron line.
@@ -84,7 +96,6 @@ def create(
     Its first tick is the first one after now. A local time that clocks skip runs when they skip it, and one that comes
     twice runs once. If a task is refused, say because its queue is full, the schedule says why and continues.
     """
-    settings = _settings(name=name, time_zone=time_zone, catch_up=catch_up, overlap=overlap, jitter=jitter)
     task = {"topic": topic, **given}
     schedule = session.client.create_schedule(session.account(account), cron, task, paused=paused, **settings)
     session.output.one(document(schedule), tables.schedule)
@@ -96,46 +107,25 @@ def create(
     'contentgen schedule update 3 --topic "News of the night" --priority 2',
 )
 @with_options(OF_A_SCHEDULE, defaults=False)
+@with_settings
 def update(
     session: Session,
     schedule_id: ScheduleId,
     topic: NewTopic = None,
     cron: NewCron = None,
-    name: Name = None,
-    time_zone: TimeZone = None,
-    catch_up: MissedTicks = None,
-    overlap: LastTask = None,
-    jitter: Jitter = None,
     *,
+    settings: Mapping[str, Any],
     given: Mapping[str, Any],
 ) -> None:
     """Change a schedule: only what is given. Tasks that it submitted stay as they are.
 
     Another --cron, --time-zone or --jitter begins again: the next tick is the first one after now.
     """
-    settings = _settings(
-        cron=cron,
-        name=name,
-        time_zone=time_zone,
-        catch_up=catch_up,
-        overlap=overlap,
-        jitter=jitter,
-    )
     task = {**given} if topic is None else {"topic": topic, **given}
-    if not (settings or task):
+    if cron is None and not (settings or task):
         raise typer.BadParameter("give what to change, such as --cron, --time-zone, --topic or --priority")
-    schedule = session.client.update_schedule(schedule_id, task_changes=task, **settings)
+    schedule = session.client.update_schedule(schedule_id, cron=cron, task_changes=task, **settings)
     session.output.one(document(schedule), tables.schedule)
-
-
-def _settings(catch_up: str | None, overlap: str | None, **settings: str | float | None) -> dict[str, Any]:
-    """Returns those of a schedule's settings that are given."""
-    options = {
-        "catch_up": None if catch_up is None else values.states(CATCH_UP, [catch_up])[0],
-        "overlap": None if overlap is None else values.states(OVERLAP, [overlap])[0],
-        **settings,
-    }
-    return {name: value for name, value in options.items() if value is not None}
 
 
 @command(
