@@ -7,8 +7,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +17,7 @@ from contentgen.cli import completion, tables, values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.lists import each, write_list
-from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes
+from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, given, stands_for
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError
@@ -121,15 +122,17 @@ def delete(
     return each(session, content_ids, deleted, "content {content_id} " + f"{verb} deleted")
 
 
-Title = Annotated[str | None, option("The title.")]
-Body = Annotated[typer.FileText | None, option("The text; - reads stdin.", metavar="FILE", encoding="utf-8")]
-HtmlBody = Annotated[
-    typer.FileText | None,
-    option("The same as HTML. Default: none after a new text.", metavar="FILE", encoding="utf-8"),
-]
-Summary = Annotated[str | None, option("What lists show of it.")]
-NewCategory = Annotated[str | None, option("The category.")]
-CoverImage = Annotated[str | None, option("The cover image.")]
+TEXTS = {
+    "title": Annotated[str | None, option("The title.")],
+    "body": Annotated[typer.FileText | None, option("The text; - reads stdin.", metavar="FILE", encoding="utf-8")],
+    "html_body": Annotated[
+        typer.FileText | None,
+        option("The same as HTML. Default: none after a new text.", metavar="FILE", encoding="utf-8"),
+    ],
+    "summary": Annotated[str | None, option("What lists show of it.")],
+    "category": Annotated[str | None, option("The category.")],
+    "cover_image": Annotated[str | None, option("The cover image.")],
+}
 Etag = Annotated[str, option("Only if it has not changed since it had this etag.")]
 Number = Annotated[int | None, option("Show this one.", min=1, metavar="N")]
 
@@ -140,37 +143,21 @@ Number = Annotated[int | None, option("Show this one.", min=1, metavar="N")]
     'contentgen content edit 17 --title "A better title" --category news',
     "contentgen content edit 17 --body article.md",
 )
+@stands_for("texts", TEXTS, given)
 def edit(
-    session: Session,
-    content_id: ContentId,
-    title: Title = None,
-    body: Body = None,
-    html_body: HtmlBody = None,
-    summary: Summary = None,
-    category: NewCategory = None,
-    cover_image: CoverImage = None,
-    etag: Etag = "",
-    reviewer: Reviewer = "",
+    session: Session, content_id: ContentId, *, texts: Mapping[str, Any], etag: Etag = "", reviewer: Reviewer = ""
 ) -> None:
     """Change the texts of a content: only what is given, as a new revision.
 
     If nothing is given, the text is opened in the editor on a terminal (VISUAL, EDITOR).
     """
-    texts: dict[str, str | None] = {
-        "title": title,
-        "body": None if body is None else body.read(),
-        "html_body": None if html_body is None else html_body.read(),
-        "summary": summary,
-        "category": category,
-        "cover_image": cover_image,
-    }
-    changes = {name: text for name, text in texts.items() if text is not None}
+    changes = {name: text if isinstance(text, str) else text.read() for name, text in texts.items()}
     if changes:
         _show(session, _update(session, content_id, changes, etag, reviewer))
     elif sys.stdin.isatty() and session.output.out.is_terminal:
         _edit_body(session, content_id, reviewer)
     else:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in texts)
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in TEXTS)
         raise typer.BadParameter(f"give what to change: {flags}; the editor is for a terminal")
 
 
