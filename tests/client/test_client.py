@@ -54,7 +54,7 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
     task = await to_thread(client.get_task_status, task_id)
     assert task is not None
     assert abs(datetime.now(UTC) - datetime.fromisoformat(task["created_at"])) < timedelta(minutes=1)
-    told = {
+    expected = {
         "task_id": task_id,
         "status": "pending",
         "account_id": account,
@@ -76,7 +76,7 @@ async def test_a_submitted_task_has_the_reference_s_status_dict(client: ContentG
         "attempt": 0,
         "pending_reason": "no_workers",
     }
-    assert task == {**dict.fromkeys(Task.__annotations__), **told}
+    assert task == {**dict.fromkeys(Task.__annotations__), **expected}
 
 
 async def test_missing_objects_return_none_or_raise(client: ContentGenerationClient, account: int) -> None:

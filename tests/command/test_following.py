@@ -94,6 +94,7 @@ async def test_a_wait_that_times_out_exits_with_5(contentgen: Transcript, accoun
 def change(
     number: int, previous: int, status: int, *, task_id: str = TASK, error: str = "", will_retry: bool = False
 ) -> pb.WatchTasksResponse:
+    time = Timestamp(seconds=number)
     task = task_pb2.Task(
         task_id=task_id,
         account_id=1,
@@ -101,20 +102,12 @@ def change(
         status=status,  # type: ignore[arg-type]
         attempt=1 if number < RETRIED else 2,
         worker_id="w1",
+        error=task_pb2.TaskError(reason=error) if error else None,
+        content_id=7 if status == COMPLETED else 0,
+        end_time=time if status in {COMPLETED, FAILED} and not will_retry else None,
     )
-    if error:
-        task.error.reason = error
-    if status == COMPLETED:
-        task.content_id = 7
-    if status in {COMPLETED, FAILED} and not will_retry:
-        task.end_time.FromSeconds(number)
-    event = pb.TaskChange(
-        task=task,
-        previous_status=previous,  # type: ignore[arg-type]
-        event_time=Timestamp(seconds=number),
-        resume_token=f"token-{number}",
-        will_retry=will_retry,
-    )
+    event = pb.TaskChange(task=task, event_time=time, resume_token=f"token-{number}", will_retry=will_retry)
+    event.previous_status = previous  # type: ignore[assignment]
     return pb.WatchTasksResponse(event=event)
 
 

@@ -316,14 +316,6 @@ def test_a_content_is_edited_in_an_editor(scheduler: Served) -> None:
     assert scheduler.client.content(content.content_id).body.startswith("Corrected:")
 
 
-def test_a_drained_worker_takes_tasks_again(scheduler: Served) -> None:
-    assert run(scheduler.target, "worker", "drain", "a")[0] == 0
-    task_id = scheduler.client.submit(1)
-    assert "draining" in run(scheduler.target, "worker", "list")[1]
-    assert run(scheduler.target, "worker", "undrain", "a")[0] == 0
-    assert run(scheduler.target, "task", "wait", task_id)[0] == 0
-
-
 def test_a_closed_pipe_ends_the_command_silently(idle: Served) -> None:
     idle.client.submit_all([request(1)] * 300)  # more than a pipe holds
     command = f"{COMMAND} -s {idle.target} -o jsonl task list | head -n 1; exit ${{PIPESTATUS[0]}}"

@@ -18,7 +18,6 @@ from contentgen.cli import cells, values
 from contentgen.cli.output import Column, Format, Output, document, table
 from contentgen.doctor.findings import Phrase, joined
 from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
 
 pytestmark = pytest.mark.unit
 
@@ -127,12 +126,6 @@ def test_a_document_has_every_field_and_none_for_what_is_not_there() -> None:
     assert fields["error"] == {"reason": "CREATOR_ERROR", "message": None, "details": {"exit_code": "3"}}
     assert [fields[name] for name in ("topic", "end_time", "progress", "content_id", "pending_reason")] == [None] * 5
     assert (fields["priority"], fields["auto_retry"]) == (0, False)
-
-
-def test_a_document_of_a_newer_scheduler() -> None:
-    """A state that this command does not know is its number."""
-    event = pb.TaskChange(task=task_pb2.Task(status=99))  # type: ignore[arg-type]
-    assert document(event)["task"]["status"] == "99"
 
 
 def test_a_later_row_widens_its_column() -> None:
