@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,30 +41,52 @@ BAD_TIMES = [(253_402_300_800, 0), (-62_135_596_801, 0), (0, -1), (0, 1_000_000_
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One field within a request: its path as errors have it, and how to set it."""
+    """One field within a request."""
 
-    path: str
-    descriptor: FieldDescriptor
-    set: Callable[[Message, Any], None]
-    """Sets it in a request; where it is repeated, its first."""
+    way: tuple[FieldDescriptor, ...]
+    """The fields that lead to it, and itself."""
+    is_key: bool = False
+    """Whether it is the key of a map, and not the value."""
+
+    @property
+    def descriptor(self) -> FieldDescriptor:
+        return self.way[-1]
+
+    @property
+    def path(self) -> str:
+        names = (f"{field.name}[0]" if field.is_repeated and not _is_map(field) else field.name for field in self.way)
+        return ".".join(names) + " key" * self.is_key
+
+    def set(self, request: Message, value: Any) -> None:
+        """Sets it in a request; where it is repeated, its first."""
+        *outer, field = self.way
+        holder: Any = request
+        for within in outer:
+            holder = getattr(holder, within.name)
+            if within.is_repeated:
+                holder = holder[0] if holder else holder.add()
+        present = getattr(holder, field.name)
+        if _is_map(field):
+            present.clear()
+            present.update({value: "v"} if self.is_key else {"k": value})
+        elif field.message_type:
+            present.seconds, present.nanos = value
+        elif field.is_repeated:
+            present[:1] = [value]
+        else:
+            setattr(holder, field.name, value)
 
 
-def leaves(
-    descriptor: Descriptor, prefix: str = "", reach: Callable[[Message], Any] = lambda message: message
-) -> Iterator[Leaf]:
+def leaves(descriptor: Descriptor, *way: FieldDescriptor) -> Iterator[Leaf]:
     """Every field of a request but booleans, those of messages within it included; time and duration are leaves."""
     for field in descriptor.fields:
-        name = prefix + field.name
         if _is_map(field):
-            yield Leaf(name, field, _putting(reach, field.name, as_key=False))
-            yield Leaf(f"{name} key", field, _putting(reach, field.name, as_key=True))
-        elif _message_of(field) in {"", "google.protobuf.Duration", "google.protobuf.Timestamp"}:
-            if field.type != FieldDescriptor.TYPE_BOOL:
-                yield Leaf(f"{name}[0]" if field.is_repeated else name, field, _setting(reach, field))
-        else:
-            assert field.message_type
-            path = f"{name}[0]." if field.is_repeated else f"{name}."
-            yield from leaves(field.message_type, path, _within(reach, field))
+            yield Leaf((*way, field))
+            yield Leaf((*way, field), is_key=True)
+        elif field.message_type and _message_of(field) not in {"google.protobuf.Duration", "google.protobuf.Timestamp"}:
+            yield from leaves(field.message_type, *way, field)
+        elif field.type != FieldDescriptor.TYPE_BOOL:
+            yield Leaf((*way, field))
 
 
 def is_text(leaf: Leaf) -> bool:
@@ -80,42 +102,11 @@ def _is_map(field: FieldDescriptor) -> bool:
     return bool(field.message_type and field.message_type.GetOptions().map_entry)
 
 
-def _within(reach: Callable[[Message], Any], field: FieldDescriptor) -> Callable[[Message], Any]:
-    def into(request: Message) -> Any:
-        value = getattr(reach(request), field.name)
-        return (value[0] if value else value.add()) if field.is_repeated else value
-
-    return into
-
-
-def _setting(reach: Callable[[Message], Any], field: FieldDescriptor) -> Callable[[Message, Any], None]:
-    def put(request: Message, value: Any) -> None:
-        holder = reach(request)
-        if field.message_type:
-            message = getattr(holder, field.name)
-            message.seconds, message.nanos = value
-        elif field.is_repeated:
-            getattr(holder, field.name)[:1] = [value]
-        else:
-            setattr(holder, field.name, value)
-
-    return put
-
-
-def _putting(reach: Callable[[Message], Any], name: str, *, as_key: bool) -> Callable[[Message, Any], None]:
-    def put(request: Message, value: str) -> None:
-        entries: Any = getattr(reach(request), name)
-        entries.clear()
-        entries.update({value: "v"} if as_key else {"k": value})
-
-    return put
-
-
 def named(leaf: Leaf, value: Any) -> str:
     """The path by which a violation names the leaf."""
-    if leaf.path.endswith(" key"):
-        shown = str(value).replace("\0", "\\0")
-        return f'{leaf.path.removesuffix(" key")}["{shown}"]'
+    if leaf.is_key:
+        key = str(value).replace("\0", "\\0")
+        return f'{leaf.path.removesuffix(" key")}["{key}"]'
     return f'{leaf.path}["k"]' if _is_map(leaf.descriptor) else leaf.path
 
 
