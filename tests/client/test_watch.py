@@ -104,35 +104,30 @@ def test_a_watch_resumes_after_the_last_event_during_an_outage(
 
 
 @pytest.mark.parametrize(
-    "end",
+    ("end", "token"),
     [
-        [pending("t1"), Refused(grpc.StatusCode.DEADLINE_EXCEEDED)],
-        [pending("t1"), Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "ask another replica", "TOO_MANY_WATCHERS")],
-        [pending("t1"), Refused(grpc.StatusCode.INTERNAL, "RST_STREAM", "")],
-        [pending("t1"), Refused(grpc.StatusCode.UNKNOWN, "Stream removed", "")],
-        [pending("t1"), Refused(grpc.StatusCode.CANCELLED, "CANCELLED", "")],
-        [pending("t1")],
+        ([Refused(grpc.StatusCode.DEADLINE_EXCEEDED)], "t1"),
+        ([Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "ask another replica", "TOO_MANY_WATCHERS")], "t1"),
+        ([Refused(grpc.StatusCode.INTERNAL, "RST_STREAM")], "t1"),
+        ([Refused(grpc.StatusCode.UNKNOWN, "Stream removed")], "t1"),
+        ([Refused(grpc.StatusCode.CANCELLED, "CANCELLED")], "t1"),
+        ([], "t1"),
+        (
+            [Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "unread", "WATCHER_TOO_SLOW", {"resume_token": "named"})],
+            "named",
+        ),
+        ([Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "unread", "WATCH_OVERRUN", {"resume_token": "named"})], "named"),
     ],
-    ids=["deadline", "too many", "reset by a proxy", "removed", "cancelled by the server", "no status"],
+    ids=["deadline", "many", "reset by a proxy", "removed", "cancelled by the server", "no status", "slow", "overrun"],
 )
-def test_a_watch_reconnects_if_its_stream_ends_without_an_error(
-    scheduler: ScriptedServices, client: ContentGenerationClient, end: list[Any]
+def test_a_watch_reconnects_if_its_stream_ends(
+    scheduler: ScriptedServices, client: ContentGenerationClient, end: list[Refused], token: str
 ) -> None:
-    scheduler.will("WatchTasks", end, [pending("t2"), SILENCE])
+    """After its last event, or with the token that the error names."""
+    scheduler.will("WatchTasks", [pending("t1"), *end], [pending("t2"), SILENCE])
     with client.watch([A]) as events:
         assert [next(events)["resume_token"] for _ in range(2)] == ["t1", "t2"]
-    assert tokens(scheduler) == ["", "t1"]
-
-
-@pytest.mark.parametrize("reason", ["WATCHER_TOO_SLOW", "WATCH_OVERRUN"])
-def test_a_watch_with_too_many_unread_events_resumes_with_the_token_of_the_error(
-    scheduler: ScriptedServices, client: ContentGenerationClient, reason: str
-) -> None:
-    unread = Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "reads too slowly", reason, {"resume_token": "named"})
-    scheduler.will("WatchTasks", [pending("t1"), unread], [pending("t3"), SILENCE])
-    with client.watch([A]) as events:
-        assert [next(events)["resume_token"] for _ in range(2)] == ["t1", "t3"]
-    assert tokens(scheduler) == ["", "named"]
+    assert tokens(scheduler) == ["", token]
 
 
 def test_a_watch_whose_changes_are_delayed_goes_on_beyond_the_client_s_timeout(
