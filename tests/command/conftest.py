@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Self
@@ -48,15 +49,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def transcript_of(request: pytest.FixtureRequest) -> Callable[[str], Transcript]:
-    """Keeps what the command prints, against the scheduler at a target."""
-    return lambda target: Transcript(target, request.config.getoption("--update-golden"))
+async def transcript_of(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[str], Transcript]]:
+    """Keeps what the command prints, against the scheduler at a target, which is none of the test's loop."""
+    yield lambda target: Transcript(target, request.config.getoption("--update-golden"))
+    await asyncio.get_running_loop().shutdown_default_executor()
 
 
 @pytest.fixture
-def contentgen(replica: Replica, transcript_of: Callable[[str], Transcript]) -> Transcript:
+def contentgen(replica: Replica, request: pytest.FixtureRequest) -> Transcript:
     """Runs the command against the test's replica, and keeps what it prints."""
-    return transcript_of(f"127.0.0.1:{replica.port}")
+    return Transcript(f"127.0.0.1:{replica.port}", request.config.getoption("--update-golden"))
 
 
 @pytest.fixture

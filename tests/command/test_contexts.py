@@ -35,23 +35,8 @@ async def replica(db_url: str, tmp_path: Path) -> AsyncIterator[Replica]:
 # Contexts: what they hold, which one a command uses, and what wins over it.
 
 
-def test_contexts_print_the_golden_screens(transcript_of: Callable[[str], Transcript]) -> None:
-    transcript = transcript_of(SCHEDULER)
-    for words in (
-        ("context", "list"),
-        ("context", "set", "local", "--scheduler", "127.0.0.1:50051", "--account", "1"),
-        ("context", "set", "production", "-s", "10.0.0.5:50051"),
-        ("context", "list"),
-        ("context", "use", "production"),
-        ("context", "show"),
-        ("context", "set", "local", "--account", "0"),
-        ("-o", "jsonl", "context", "list"),
-        ("context", "delete", "production"),
-        ("context", "use", "production"),
-        ("context", "show"),
-    ):
-        transcript.add(words, run(*words))
-    transcript.check("contexts")
+async def test_contexts_print_the_golden_screens(transcript_of: Callable[[str], Transcript]) -> None:
+    await transcript_of(SCHEDULER).play("contexts")
 
 
 def test_a_command_uses_the_current_context_and_given_options_win(
@@ -230,14 +215,11 @@ def test_tls_to_a_plaintext_server_is_refused_with_advice(certificates: Path) ->
 
 
 async def test_whoami_prints_the_golden_screens(contentgen: Transcript, monkeypatch: pytest.MonkeyPatch) -> None:
-    await contentgen("whoami")
+    await contentgen.play("whoami", 1)
     monkeypatch.setenv("CONTENTGEN_TOKEN", "site-token")
-    await contentgen("whoami")
-    await contentgen("-o", "json", "whoami")
+    await contentgen.play("whoami", 2)
     monkeypatch.setenv("CONTENTGEN_TOKEN", "w-token")
-    await contentgen("whoami")
-    await contentgen("-o", "jsonl", "whoami")
-    contentgen.check("whoami")
+    await contentgen.play("whoami")
 
 
 def test_whoami_says_that_no_tokens_are_required() -> None:

@@ -235,26 +235,7 @@ URL = "https://127.0.0.1:1/hook"
 
 
 async def test_webhook_commands_print_the_golden_screens(contentgen: Transcript, account: int) -> None:
-    await contentgen("webhook", "list")
-    await contentgen("webhook", "create", URL)
-    await contentgen("webhook", "create", URL, "-e", "task.ended", "-e", "publish.failed", "--account", str(account))
-    await contentgen("webhook", "create", "https://10.0.0.1/")
-    await contentgen("webhook", "ping", "1")
-    await contentgen("webhook", "list")
-    await contentgen("-o", "wide", "webhook", "list", "--account", str(account))
-    await contentgen("webhook", "show", "1")
-    await contentgen("-o", "json", "webhook", "show", "2")
-    await contentgen("webhook", "deliveries", "1")
-    await contentgen("-o", "wide", "webhook", "deliveries", "1", "--status", "exhausted")
-    await contentgen("-o", "jsonl", "webhook", "deliveries", "1")
-    await contentgen("webhook", "deliveries", "2")
-    await contentgen("webhook", "rotate", "2", "--overlap", "1h")
-    await contentgen("webhook", "update", "1")
-    await contentgen("webhook", "update", "1", "--inactive", "-e", "task.ended")
-    await contentgen("webhook", "redeliver", "1", "99")
-    await contentgen("webhook", "delete", "1", "1")
-    await contentgen("-o", "json", "webhook", "show", "1")
-    contentgen.check("webhooks")
+    await contentgen.play("webhooks")
 
 
 async def test_a_delivery_is_sent_again(contentgen: Transcript, account: int) -> None:

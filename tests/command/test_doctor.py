@@ -46,18 +46,14 @@ def problems(deployment: Deployment, *arguments: str) -> tuple[int, list[dict[st
 
 
 async def test_doctor_prints_the_golden_screens(contentgen: Transcript, channel: aio.Channel, account: int) -> None:
-    await contentgen("task", "submit", "-a", "1", "It waits")
-    await contentgen("doctor")
+    await contentgen.play("doctor", 2)
     greeting = hello(version=VERSION, creator_version="content-creator 3")
     async with ScriptedWorker(channel, greeting) as scripted_worker:
-        (lease,) = await scripted_worker.take()
-        await scripted_worker.start(lease)
-        await contentgen("doctor")
-        await contentgen("-o", "json", "doctor")
+        await scripted_worker.run()
+        await contentgen.play("doctor", 2)
         scripted_worker.last_error = "CREATOR_ERROR: the CLI exited with status 3: no model answers"
         await scripted_worker.heartbeat(0)
-        await contentgen("doctor")
-    contentgen.check("doctor")
+        await contentgen.play("doctor")
 
 
 def test_an_unreachable_scheduler_is_the_only_finding(transcript_of: Callable[[str], Transcript]) -> None:

@@ -33,11 +33,13 @@ from tests.harness.scripted_server import Answer, refuse
 
 GOLDEN = Path(__file__).with_name("golden")
 SCHEDULER = "127.0.0.1:50051"
+CLAIM = "claim-01234567-89ab-cdef-0123-456789abcdef"
+_PROMPT = f"$ {PROGRAM} "
 _STREAMS = threading.Lock()
 _TASK = re.compile(r"task-[0-9a-f]{16}")
 _SAME: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"lease-[0-9a-f]{16}-[0-9a-f]{8}"), "lease-0000000000000001-01234567"),
-    (re.compile(r"claim-[0-9a-f-]{36}"), "claim-01234567-89ab-cdef-0123-456789abcdef"),
+    (re.compile(r"claim-[0-9a-f-]{36}"), CLAIM),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "01234567-89ab-cdef-0123-456789abcdef"),
     (re.compile(r"msg_[0-9a-f]{32}"), "msg_0123456789abcdef0123456789abcdef"),
     (re.compile(r"whsec_[\w+/=]+"), "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
@@ -91,10 +93,14 @@ def run(*arguments: str) -> Ran:
 class Transcript:
     """Runs of the command one after the other, each with what it printed and its exit status."""
 
+    claim = ""
+    """The id of a publisher's claim, for the commands of `play`."""
+
     def __init__(self, target: str, update: bool) -> None:
         self.target = target
         self._update = update
         self._text = ""
+        self._count = 0
 
     async def __call__(self, *arguments: str) -> Ran:
         """Runs the command in a thread beside the test's event loop, where the scheduler is."""
@@ -106,14 +112,33 @@ class Transcript:
         self.add(arguments, result)
         return result
 
+    async def play(self, name: str, count: int | None = None) -> None:
+        """Runs the next commands of a golden file, which are its lines that begin with `$`.
+
+        So many of them, or all that are left, and compares then what was printed. Ids become those of this run.
+        """
+        lines = _golden(name).read_text(encoding="utf-8").splitlines()
+        commands = [line.removeprefix(_PROMPT) for line in lines if line.startswith(_PROMPT)]
+        end = None if count is None else self._count + count
+        for command in commands[self._count : end]:
+            await self(*shlex.split(self._of_this_run(command)))
+        if count is None:
+            self.check(name)
+
+    def _of_this_run(self, command: str) -> str:
+        ids = dict(enumerate(dict.fromkeys(_TASK.findall(self._text)), 1))
+        command = _TASK.sub(lambda match: ids.get(int(match[0].removeprefix("task-"), 16), match[0]), command)
+        return command.replace(CLAIM, self.claim or CLAIM)
+
     def add(self, arguments: tuple[str, ...], result: Ran) -> None:
-        self._text += f"$ {shlex.join([PROGRAM, *arguments])}\n{result.out}"
+        self._count += 1
+        self._text += f"{_PROMPT}{shlex.join(arguments)}\n{result.out}"
         self._text += "".join(f"! {line}\n" for line in result.err.splitlines())
         self._text += f"[{result.status}]\n\n" if result.status else "\n"
 
     def check(self, name: str) -> None:
         """Compares what was printed with the golden file; --update-golden writes that file."""
-        path = GOLDEN / f"{name}.txt"
+        path = _golden(name)
         text = normalised(self._text.replace(self.target, SCHEDULER))
         if self._update:
             path.parent.mkdir(exist_ok=True)
@@ -121,6 +146,10 @@ class Transcript:
         golden = path.read_text(encoding="utf-8")
         differences = unified_diff(golden.splitlines(), text.splitlines(), path.name, "printed", lineterm="")
         assert text == golden, "\n".join(differences)
+
+
+def _golden(name: str) -> Path:
+    return GOLDEN / f"{name}.txt"
 
 
 def normalised(text: str) -> str:
