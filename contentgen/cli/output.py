@@ -12,7 +12,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from enum import StrEnum
 from itertools import chain, islice
 from typing import Any, Never
@@ -25,7 +24,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from contentgen.client.documents import label
+from contentgen.client.documents import label, moment
 
 Document = dict[str, Any]
 
@@ -55,7 +54,7 @@ def _single(field: FieldDescriptor, value: Any) -> Any:
     if field.enum_type is not None:
         return label(field.enum_type, value) if value else None
     if isinstance(value, Timestamp):
-        return value.ToDatetime(tzinfo=UTC).isoformat()
+        return moment(value)
     if isinstance(value, Duration):
         return value.seconds + value.nanos / 1e9
     if isinstance(value, Message):
