@@ -70,15 +70,15 @@ class TaskControlMethods(Methods):
         Example:
             >>> task = client.update_task(task_id, priority=9, tone="专业", unschedule=True)
         """
-        given = {name: value for name, value in changes.items() if value is not None}
-        if unschedule and "schedule_time" in given:
+        new_values = {name: value for name, value in changes.items() if value is not None}
+        if unschedule and "schedule_time" in new_values:
             raise ValueError("unschedule takes the time away: give no schedule_time with it")
-        if unexpire and "expire_time" in given:
+        if unexpire and "expire_time" in new_values:
             raise ValueError("unexpire takes the time away: give no expire_time with it")
         task = task_pb2.Task(task_id=task_id)
-        for name, value in given.items():
+        for name, value in new_values.items():
             set_field(task, name, value)
-        paths = [*given, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
+        paths = [*new_values, *["schedule_time"] * unschedule, *["expire_time"] * unexpire]
         request = pb.UpdateTaskRequest(task=task, update_mask=FieldMask(paths=paths))
         return (await self._call(self._stubs.tasks.UpdateTask, request)).task
 

@@ -325,11 +325,11 @@ def batches(
         yield batch
 
 
-def submit_request(**given: Any) -> pb.SubmitTaskRequest:
+def submit_request(**fields: Any) -> pb.SubmitTaskRequest:
     """Returns a submit with these fields. See `set_field`."""
     request = pb.SubmitTaskRequest()
-    for name, given_value in given.items():
-        set_field(request, name, given_value)
+    for name, field_value in fields.items():
+        set_field(request, name, field_value)
     return request
 
 

@@ -107,24 +107,24 @@ async def resolved(world: World, *values: Any) -> list[Any]:
     return [await resolve(value) for value in values]
 
 
-def differences(shape: Any, found: Any, path: str = "") -> list[str]:
-    """Where `found` is not of this shape, in words."""
+def differences(shape: Any, value: Any, path: str = "") -> list[str]:
+    """Where `value` is not of this shape, in words."""
     match shape:
-        case Mapping() if isinstance(found, Mapping):
-            missing = [f"{path}{key} is missing" for key in shape if key not in found]
+        case Mapping() if isinstance(value, Mapping):
+            missing = [f"{path}{key} is missing" for key in shape if key not in value]
             return missing + [
-                text for key in shape if key in found for text in differences(shape[key], found[key], f"{path}{key}.")
+                text for key in shape if key in value for text in differences(shape[key], value[key], f"{path}{key}.")
             ]
-        case list() if isinstance(found, list) and len(found) == len(shape):
+        case list() if isinstance(value, list) and len(value) == len(shape):
             return [
                 text
-                for i, (wanted, item) in enumerate(zip(shape, found, strict=True))
+                for i, (wanted, item) in enumerate(zip(shape, value, strict=True))
                 for text in differences(wanted, item, f"{path}{i}.")
             ]
         case type():
-            accepted = isinstance(found, shape)
+            accepted = isinstance(value, shape)
         case Callable():
-            accepted = bool(shape(found))
+            accepted = bool(shape(value))
         case _:
-            accepted = bool(shape == found)
-    return [] if accepted else [f"{path.rstrip('.')}: {found!r} instead of {shape!r}"]
+            accepted = bool(shape == value)
+    return [] if accepted else [f"{path.rstrip('.')}: {value!r} instead of {shape!r}"]

@@ -244,8 +244,8 @@ async def test_an_example_can_be_run(name: str, target: str, made: Maker, worker
         if "task_id" in source:
             names["task_id"] = await to_thread(client.submit_task, made.account, "a topic", auto_retry=False)
         if "schedule_id" in source:
-            made_schedule = await to_thread(client.create_schedule, made.account, "0 0 1 1 *", {"topic": "a topic"})
-            names["schedule_id"] = made_schedule["schedule_id"]
+            schedule = await to_thread(client.create_schedule, made.account, "0 0 1 1 *", {"topic": "a topic"})
+            names["schedule_id"] = schedule["schedule_id"]
         if "webhook_id" in source or "delivery_id" in source:
             hook = await to_thread(client.create_webhook, "https://news.example/hook", ["task.ended"])
             names["webhook_id"] = hook["webhook_id"]

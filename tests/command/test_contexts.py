@@ -143,7 +143,7 @@ def test_a_client_with_the_right_tls_settings_is_accepted(
 
 
 @pytest.mark.parametrize(
-    ("ask", "trusted", "told"),
+    ("ask", "trusted", "message"),
     [
         (True, ("ca", ""), "it hangs up): if it requires client certificates, set CONTENTGEN_TLS_CLIENT_CERT"),
         (True, ("ca", "other"), "it hangs up): it may not trust CONTENTGEN_TLS_CLIENT_CERT"),
@@ -152,12 +152,12 @@ def test_a_client_with_the_right_tls_settings_is_accepted(
     ],
 )
 def test_a_client_with_wrong_tls_settings_gets_advice(
-    ask: bool, trusted: tuple[str, str], told: str, certificates: Path, trust: Callable[[str, str], None]
+    ask: bool, trusted: tuple[str, str], message: str, certificates: Path, trust: Callable[[str, str], None]
 ) -> None:
     trust(*trusted)
     result = paused(certificates, ask=ask)
     assert (result.status, result.out, result.err.count("\n")) == (4, "", 1)
-    assert told in result.err
+    assert message in result.err
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def bad(certificates: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("server", "own", "told"),
+    ("server", "own", "message"),
     [
         ("expired", "", "its certificate has expired): give the scheduler a new CONTENTGEN_TLS_CERT"),
         ("elsewhere", "", "its certificate is for another name): call it by a name or address that its"),
@@ -182,14 +182,14 @@ def bad(certificates: Path, tmp_path: Path) -> Path:
         ),
     ],
 )
-def test_the_problem_of_a_certificate_is_named(bad: Path, server: str, own: str, told: str) -> None:
+def test_the_problem_of_a_certificate_is_named(bad: Path, server: str, own: str, message: str) -> None:
     with scripted(credentials(bad, server, ask=bool(own)), **Deployment().answers()) as target:
         result = run(*flags(bad, own), "-s", target, "dispatch", "pause", "--all")
         diagnosis = run(*flags(bad, own), "-s", target, "-o", "json", "doctor")
-    assert told in result.err
+    assert message in result.err
     (finding,) = json.loads(diagnosis.out)
     assert (finding["check"], finding["level"]) == ("target", "fail")
-    assert told.partition("): ")[0] in finding["message"]
+    assert message.partition("): ")[0] in finding["message"]
 
 
 def test_doctor_works_over_tls_and_warns_of_certificates_that_expire_soon(bad: Path) -> None:

@@ -89,13 +89,13 @@ def lane(name: str, seconds: int, *, waiting: int = 1, set_aside: int = 0) -> sy
 
 
 def holder(**fields: Any) -> system_pb.GetSystemResponse:
-    given: dict[str, Any] = {"pid": 4711, "role": "ann", "relation": "workers", **fields}
-    return system(lock_holders=[system_pb.LockHolder(**given)])
+    values: dict[str, Any] = {"pid": 4711, "role": "ann", "relation": "workers", **fields}
+    return system(lock_holders=[system_pb.LockHolder(**values)])
 
 
 def oldest(**fields: Any) -> system_pb.GetSystemResponse:
-    given: dict[str, Any] = {"pid": 4711, "database": "other", "role": "ann", "application": "psql", **fields}
-    return system(oldest_transaction=system_pb.OldestTransaction(**given))
+    values: dict[str, Any] = {"pid": 4711, "database": "other", "role": "ann", "application": "psql", **fields}
+    return system(oldest_transaction=system_pb.OldestTransaction(**values))
 
 
 def beside_good(**fields: Any) -> Deployment:
@@ -295,7 +295,7 @@ def test_a_healthy_deployment_has_no_problems(healthy: Deployment) -> None:
 def test_problems_are_found_with_advice(problem: tuple[Deployment, *tuple[Found, ...]]) -> None:
     deployment, *expected = problem
     status, findings = problems(deployment)
-    assert [(finding["check"], finding["level"]) for finding in findings] == [found[:2] for found in expected]
+    assert [(finding["check"], finding["level"]) for finding in findings] == [problem[:2] for problem in expected]
     for finding, (_, _, text) in zip(findings, expected, strict=True):
         assert text in f"[{finding['message']}] [{finding['advice']}]"
         assert finding["advice"]
@@ -330,18 +330,18 @@ def test_a_queue_of_scheduled_tasks_has_no_oldest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("busy", "told"),
+    ("busy", "message"),
     [
         (3, "the pool is starved, all 3 slots are busy: the newest pending tasks wait for a free slot"),
         (1, "the oldest for 1 h 2 min, though 2 of 3 slots are not busy"),
     ],
 )
-def test_a_starved_pool_is_found(busy: int, told: str) -> None:
+def test_a_starved_pool_is_found(busy: int, message: str) -> None:
     waiting = [task_pb2.PENDING_REASON_ALL_SLOTS_BUSY]
     deployment = Deployment(workers=[worker(busy_slots=busy)], pending=1, reasons=waiting)
     status, (finding,) = problems(deployment)
     assert (status, finding["check"], finding["level"]) == (0, "dispatch", "warn")
-    assert told in finding["message"]
+    assert message in finding["message"]
     assert finding["advice"]
     assert problems(deployment, "--stuck-after", "2h") == (0, [])
 
@@ -364,14 +364,14 @@ def test_the_age_of_the_oldest_item_is_shown_if_all_is_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("silence", "age", "told"), [(20, 500, False), (45, 500, True), (45, 30, False), (300, 500, False)]
+    ("silence", "age", "is_reported"), [(20, 500, False), (45, 500, True), (45, 30, False), (300, 500, False)]
 )
-def test_a_replica_that_was_killed_is_reported_for_minutes(silence: int, age: int, told: bool) -> None:
+def test_a_replica_that_was_killed_is_reported_for_minutes(silence: int, age: int, is_reported: bool) -> None:
     """Whatever our own clock says, and unless another was started since."""
     answering = replica("s0", last_heartbeat_time=now(4_000), start_time=now(4_000 + age))
     killed = replica("s1", last_heartbeat_time=now(4_000 + silence))
     status, findings = problems(Deployment(system=system(answering, killed)))
-    assert (status, len(findings)) == (0, told)
+    assert (status, len(findings)) == (0, is_reported)
     for finding in findings:
         assert finding["message"].startswith("s1 has said nothing for 45 s: it was killed, is frozen, or")
 
@@ -397,7 +397,7 @@ def test_without_a_database_one_check_that_needs_it_is_made() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "token", "level", "told"),
+    ("role", "token", "level", "message"),
     [
         ("", "", "ok", "none is given, and none is required"),
         ("", "known", "warn", "one is given, and none is required"),
@@ -412,13 +412,13 @@ def test_without_a_database_one_check_that_needs_it_is_made() -> None:
     ],
 )
 def test_problems_of_the_token_are_found(
-    role: str, token: str, level: str, told: str, monkeypatch: pytest.MonkeyPatch
+    role: str, token: str, level: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONTENTGEN_TOKEN", token)
     _, findings = examined(Deployment(role=role))
     (finding,) = [finding for finding in findings if finding["check"] == "token"]
     assert finding["level"] == level
-    assert told in finding["message"]
+    assert message in finding["message"]
 
 
 def test_a_token_from_a_file_is_used(tmp_path: Path) -> None:

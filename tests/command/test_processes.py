@@ -289,8 +289,8 @@ def test_contents_are_reviewed_one_by_one(scheduler: Served) -> None:
     contents = json.loads(run(scheduler.target, "-o", "json", "content", "list")[1])
     statuses = {content["content_id"]: content["review_status"] for content in contents}
     assert statuses == dict(zip(content_ids, ("approved", "rejected", "pending_review"), strict=True))
-    shown = json.loads(run(scheduler.target, "-o", "json", "content", "show", good)[1])
-    assert shown["review_comment"] == "well done"
+    reviewed_content = json.loads(run(scheduler.target, "-o", "json", "content", "show", good)[1])
+    assert reviewed_content["review_comment"] == "well done"
     with Operator(scheduler.target, "content", "review", terminal=True, keyboard=True, variables=pager) as review:
         review.wait_for("(q)uit")
         review.type("s")
@@ -348,8 +348,8 @@ def test_the_shell_completes_commands_and_values(scheduler: Served) -> None:
 def test_whatever_the_terminal_can_show(idle: Served) -> None:
     idle.client.submit(1, "人工智能")
     narrow = {"PYTHONIOENCODING": "ascii"}
-    for variables, shown, not_shown in ((narrow, "\\u4eba", "人工智能"), ({}, "人工智能", "\\u4eba")):
+    for variables, expected, unexpected in ((narrow, "\\u4eba", "人工智能"), ({}, "人工智能", "\\u4eba")):
         status, out, err = run(idle.target, "-o", "json", "task", "list", **variables)
-        assert (status, shown in out, not_shown in out, err) == (0, True, False, "")
+        assert (status, expected in out, unexpected in out, err) == (0, True, False, "")
         status, _, err = run(idle.target, "task", "list", **variables)
         assert (status, err) == (0, "")

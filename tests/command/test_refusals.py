@@ -166,7 +166,7 @@ def test_wrong_usage_exits_with_2_and_names_the_problem(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("variables", "message"),
     [
         ({"CONTENTGEN_TLS_CA": "/nowhere/ca.pem"}, "CONTENTGEN_TLS_CA=/nowhere/ca.pem should be a PEM file"),
         ({"CONTENTGEN_TLS_CA": "ca.pem", "CONTENTGEN_TLS_CLIENT_CERT": "ca.pem"}, "go together"),
@@ -179,15 +179,15 @@ def test_wrong_usage_exits_with_2_and_names_the_problem(name: str) -> None:
     ],
 )
 def test_a_wrong_environment_is_refused(
-    given: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ca.pem").write_text("a certificate")
     monkeypatch.chdir(tmp_path)
-    for name, value in given.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     result = run("task", "list")
     assert result.status == 2
-    assert told in result.err
+    assert message in result.err
 
 
 def test_a_variable_that_is_none_of_ours_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
