@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from grpc import StatusCode
+from typer.core import TyperGroup
 
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from contentgen.v1.webhook_service_pb2 import DeleteWebhookResponse
-from tests.command.transcript import SCHEDULER, Transcript, run
+from tests.command.transcript import GOLDEN, SCHEDULER, Transcript, run, tree
 from tests.harness.scripted_server import Refused, ScriptedServices, scripted
 
 pytestmark = pytest.mark.contract
@@ -205,53 +206,40 @@ def test_a_variable_that_is_none_of_ours_is_named(monkeypatch: pytest.MonkeyPatc
 OPERATORS = Path(__file__).parents[2] / "docs" / "operators.md"
 CALL = re.compile(r"^(?:    |\$ )(?:id=\$\()?contentgen ((?:'[^']*'|\"[^\"]*\"|[^|&)\n'\"])+)", re.MULTILINE)
 APART = re.compile(r"--scheduler|^context|content review --account|content edit 17$")
-COMMANDS = {
-    "task": "submit status list wait watch update cancel retry stats cleanup events logs",
-    "worker": "list drain undrain resize",
-    "dispatch": "status pause resume",
-    "content": "list show save edit revisions review reopen claim release regenerate delete",
-    "asset": "show get",
-    "pool": "list update retry remove attempts claim renew report",
-    "context": "list use set show delete",
-    "schedule": "create list show next update pause resume run delete",
-    "account": "create list show update",
-    "webhook": "create list show update delete rotate ping deliveries redeliver",
-    "audit": "list",
-    "whoami": "",
-    "top": "",
-    "doctor": "",
-    "dev": "",
-    "demo": "",
-}
+HELP = sorted(path.stem for path in GOLDEN.glob("help*.txt"))
+STARTING_PROCESSES = {"help-dev", "help-demo"}
+"""Screens of commands that are not to be run as their examples have them."""
 
 
-@pytest.mark.parametrize("group", COMMANDS)
-def test_help_prints_the_golden_screens(group: str, transcript_of: Callable[[str], Transcript]) -> None:
-    transcript = transcript_of(SCHEDULER)
-    for words in ((group, "--help"), *((group, name, "--help") for name in COMMANDS[group].split())):
-        result = run(*words)
-        transcript.add(words, result)
-        assert result.status == 0
-        if len(words) == 3 or not COMMANDS[group]:
-            assert "Examples:\n    " in result.out
-    transcript.check(f"help-{group}")
+@pytest.mark.parametrize("name", HELP)
+async def test_help_prints_the_golden_screens(name: str, transcript_of: Callable[[str], Transcript]) -> None:
+    await transcript_of(SCHEDULER).play(name)
 
 
-def test_the_command_s_help_prints_the_golden_screen(transcript_of: Callable[[str], Transcript]) -> None:
-    transcript = transcript_of(SCHEDULER)
-    result = run("--help")
-    transcript.add(("--help",), result)
-    transcript.check("help")
-    assert all(f"\n  {group} " in result.out for group in COMMANDS)
+def test_every_command_has_a_help_with_examples() -> None:
+    groups: dict[str, list[str]] = {
+        name: list(command.commands) if isinstance(command, TyperGroup) else []
+        for name, command in tree().commands.items()
+    }
+    commands = {f"{group} {name}" for group, names in groups.items() for name in names}
+    screens = [screen for name in HELP for screen in help_text(name).split("$ contentgen ")[1:]]
+    of_command = {screen.partition("--help\n")[0].strip(): screen for screen in screens}
+    assert of_command.keys() == {"", *groups, *commands}
+    assert {name for name, screen in of_command.items() if "Examples:\n    " not in screen} == {
+        name for name, subcommands in groups.items() if subcommands
+    }
+
+
+def help_text(name: str) -> str:
+    return (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def examples() -> Iterator[str]:
     """Every call of the command in its help and in its page, up to what it is piped into."""
-    groups = ([group, name] for group, names in COMMANDS.items() for name in names.split())
-    help_texts = [run(*words, "--help").out for words in ([], ["whoami"], ["top"], ["doctor"], *groups)]
-    for text in (*help_texts, OPERATORS.read_text(encoding="utf-8")):
+    texts = [help_text(name) for name in HELP if name not in STARTING_PROCESSES]
+    for text in (*texts, OPERATORS.read_text(encoding="utf-8")):
         for call in CALL.findall(text):
-            if "--install-completion" not in call and "…" not in call:
+            if "--install-completion" not in call and "--help" not in call and "…" not in call:
                 yield call
 
 

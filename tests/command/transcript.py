@@ -7,7 +7,7 @@ import re
 import shlex
 import threading
 from asyncio import to_thread
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from difflib import unified_diff
@@ -20,6 +20,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from contentgen.cli.app import PROGRAM, make_app
@@ -67,9 +68,11 @@ class Ran(NamedTuple):
 
 
 @cache
-def _tree() -> Callable[..., object]:
+def tree() -> TyperGroup:
     """Returns the command. It is built once, which costs ten times what most runs cost; it keeps nothing of a run."""
-    return get_command(make_app())
+    command = get_command(make_app())
+    assert isinstance(command, TyperGroup)
+    return command
 
 
 def run(*arguments: str) -> Ran:
@@ -79,7 +82,7 @@ def run(*arguments: str) -> Ran:
     assert _STREAMS.acquire(blocking=False), "standard streams are the process's, and another run writes to them"
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            _tree()(args=arguments, prog_name=PROGRAM)
+            tree()(args=arguments, prog_name=PROGRAM)
     except SystemExit as error:
         status = error.code
     finally:
