@@ -62,7 +62,7 @@ async def test_reflection_tells_a_service_s_protos(channel: aio.Channel, service
 @pytest.mark.parametrize("case", GOOD, ids=name_of)
 async def test_a_good_request_is_answered(world: World, case: Good) -> None:
     fields, shape = await resolved(world, case.request, case.shape)
-    polls = [world.worker.answer_poll()] if case.polled else []
+    polls = [world.answer_poll()] if case.polled else []
     answer, *_ = await asyncio.gather(world.answer(case.rpc, **fields), *polls)
     assert answer.keys() == shape.keys()
     assert differences(shape, answer) == []

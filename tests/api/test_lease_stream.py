@@ -58,7 +58,7 @@ async def test_a_task_runs_through_a_stream(world: World) -> None:
     done = await world.completed(requirements="long", labels={"a": "b"}, creator_options={"length": "800"})
     answer = await world.call("GetTask", task_id=done["task_id"])
     assert answer["task"]["status"] == "TASK_STATUS_COMPLETED"
-    assert answer["task"]["worker_id"] == world.worker.worker_id
+    assert answer["task"]["worker_id"] == world.worker.hello.worker_id
 
 
 @pytest.mark.parametrize(

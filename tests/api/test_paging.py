@@ -45,8 +45,9 @@ async def pages(world: World, rpc: str, rows: str, **request: Any) -> AsyncItera
 
 async def attempt(world: World, task_id: str) -> None:
     """Four moves: leased, started, failed, and pending again."""
-    await world.worker.start(task_id)
-    await world.worker.fail(task_id)
+    lease = await world.lease(task_id)
+    await world.worker.start(lease)
+    await world.worker.fail(lease)
     await world.call("RetryTask", task_id=task_id, reset_retry_count=True)
 
 

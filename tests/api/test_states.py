@@ -184,10 +184,10 @@ async def test_reads_show_the_state_and_do_not_change_it(world: World, state: st
 @EVERY_STATE
 async def test_poll_task_polls_the_worker_that_holds_the_task(world: World, state: str) -> None:
     task = await world.make(state)
-    answers = [world.worker.answer_poll()] if state in RUNNING else []
+    answers = [world.answer_poll()] if state in RUNNING else []
     answer, *_ = await asyncio.gather(world.answer("PollTask", task_id=task["task_id"]), *answers)
     assert status_of(answer) == STATES[state]
-    answers = [world.worker.answer_poll()] if state in RUNNING else []
+    answers = [world.answer_poll()] if state in RUNNING else []
     answer, *_ = await asyncio.gather(world.answer("PollRunningTasks", account_id=world.account_id), *answers)
     running = 1 if state in RUNNING else 0
     assert (answer["total"], answer["still_running"], answer["error"]) == (running, running, 0)

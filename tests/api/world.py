@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Self
 
+from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.api.wire import NAMES, Worker, request_of, send
+from tests.api.wire import NAMES, identity, request_of, send
 from tests.harness.credentials import Caller
 from tests.harness.pictures import png, sha256
+from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import wait_until_async
 
 LATER = "2999-01-01T00:00:00Z"
 Fields = Mapping[str, Any]
+
+
+def _worker(channel: aio.Channel) -> ScriptedWorker:
+    return ScriptedWorker(channel, hello(**identity()))
 
 
 class World:
@@ -23,18 +30,20 @@ class World:
     `make(what)` makes one thing: what there is, is named by its methods, and comes with the ids that requests name.
     """
 
+    _is_connected = False
+
     def __init__(self, channel: aio.Channel) -> None:
         self.channel = channel
-        self.worker = Worker(channel)
+        self.worker = _worker(channel)
+        self._session = AsyncExitStack()
         self.account_id = ""
 
     async def __aenter__(self) -> Self:
         self.account_id = (await self.account())["account_id"]
-        await self.worker.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self.worker.__aexit__(*error)
+        await self._session.aclose()
 
     async def call(self, rpc: str, **fields: Any) -> dict[str, Any]:
         """The answer of an RPC, by its name as `SubmitTask`; without unset fields."""
@@ -65,9 +74,25 @@ class World:
         return account
 
     async def connected(self) -> Fields:
-        """A worker that is there."""
-        await self.worker.connect()
-        return {"worker_id": self.worker.worker_id}
+        """The worker, which is there from now on."""
+        if not self._is_connected:
+            await self._session.enter_async_context(self.worker)
+            self._is_connected = True
+        return {"worker_id": self.worker.hello.worker_id}
+
+    async def lease(self, task_id: str) -> pb.AssignedLease:
+        """The worker's lease of a task; until it has that one it takes others, and keeps them."""
+        await self.connected()
+        while True:
+            for lease in self.worker.held.values():
+                if lease.task.task_id == task_id:
+                    return lease
+            await self.worker.take()
+
+    async def answer_poll(self) -> None:
+        """Waits for a poll of the worker, and answers that nothing has changed."""
+        await self.worker.polled()
+        await self.worker.heartbeat(0)
 
     async def draining(self) -> Fields:
         """The worker that is there, told to take nothing new."""
@@ -77,9 +102,8 @@ class World:
 
     async def disconnected(self) -> Fields:
         """A worker that was there."""
-        async with Worker(self.channel) as gone:
-            await gone.connect()
-            return {"worker_id": gone.worker_id}
+        async with _worker(self.channel) as gone:
+            return {"worker_id": gone.hello.worker_id}
 
     # tasks
 
@@ -91,12 +115,16 @@ class World:
     pending = submit
 
     async def _moved(
-        self, making: Awaitable[Fields], move: Callable[..., Awaitable[None]], *more: Any, **options: Any
+        self, making: Awaitable[Fields], move: Callable[..., Awaitable[int]], *more: Any, **options: Any
     ) -> Fields:
         """A task that was made, once the worker has moved it."""
         task = await making
-        await move(task["task_id"], *more, **options)
+        assert await move(await self.lease(task["task_id"]), *more, **options) == pb.UPDATE_OUTCOME_COMMITTED
         return task
+
+    async def _released(self, making: Awaitable[Fields], reason: str, *, started: bool = False) -> Fields:
+        released = pb.Released(reason=pb.ReleaseReason.Value(f"RELEASE_REASON_{reason}"), started=started)
+        return await self._moved(making, self.worker.report, released=released)
 
     async def scheduled(self, **fields: Any) -> Fields:
         """Pending, and its time is far away."""
@@ -108,22 +136,25 @@ class World:
 
     async def refused(self, **fields: Any) -> Fields:
         """Pending, and waits before it is offered again."""
-        return await self._moved(self.submitted(**fields), self.worker.give_back, "REFUSED")
+        return await self._released(self.submitted(**fields), "REFUSED")
 
     async def deferred(self, **fields: Any) -> Fields:
         """Pending, and waits for as long as its CLI has asked for."""
-        return await self._moved(self.processing(**fields), self.worker.defer)
+        deferred = pb.Deferred(retry_after=Duration(seconds=60))
+        return await self._moved(self.processing(**fields), self.worker.report, deferred=deferred)
 
     async def given_back(self, **fields: Any) -> Fields:
         """Pending again, at its place."""
-        return await self._moved(self.submitted(**fields), self.worker.give_back, "DRAINING")
+        return await self._released(self.submitted(**fields), "DRAINING")
 
     async def lost(self, **fields: Any) -> Fields:
         """Pending again, after its CLI was stopped."""
-        return await self._moved(self.processing(**fields), self.worker.give_back, "EXPIRED", started=True)
+        return await self._released(self.processing(**fields), "EXPIRED", started=True)
 
     async def submitted(self, **fields: Any) -> Fields:
-        return await self._moved(self.submit(**fields), self.worker.take)
+        task = await self.submit(**fields)
+        await self.lease(task["task_id"])
+        return task
 
     async def processing(self, **fields: Any) -> Fields:
         return await self._moved(self.submit(**fields), self.worker.start)
@@ -186,17 +217,16 @@ class World:
 
     async def pictured(self) -> Fields:
         """A content with a picture."""
-        task = await self.processing()
-        await self.worker.upload(task["task_id"], png())
+        lease = await self.lease((await self.processing())["task_id"])
+        await self.worker.upload(lease, png())
         named = pb.ResultAsset(name="cover.png", sha256=sha256(png()), size=len(png()))
-        await self.worker.complete(task["task_id"], images=["asset:cover.png"], assets=[named])
+        await self.worker.complete(lease, images=["asset:cover.png"], assets=[named])
         return {"account_id": self.account_id, "sha256": named.sha256, "size": named.size}
 
     async def unnamed_asset(self) -> Fields:
         """A picture that no content names."""
         data = png(shade=99)
-        task = await self.processing()
-        await self.worker.upload(task["task_id"], data)
+        await self.worker.upload(await self.lease((await self.processing())["task_id"]), data)
         return {"sha256": sha256(data)}
 
     async def leased(self) -> Fields:
@@ -207,9 +237,9 @@ class World:
 
     async def lost_lease(self) -> Fields:
         """One that has ended."""
-        lease = await self.leased()
-        await self.worker.complete(lease["task_id"])
-        return lease
+        task = await self.leased()
+        await self.worker.complete(await self.lease(task["task_id"]))
+        return task
 
     async def unreviewed(self) -> Fields:
         return await self.approved(auto_approve=False)
