@@ -60,8 +60,8 @@ class _Examples:
 
     def _example(self, name: str, program: str, **variables: str) -> None:
         print(f"\n== examples/{name}", flush=True)
-        told = {**variables, "CONTENTGEN_SCHEDULER": self._stack.target}
-        self._program(f"examples/{name}", [program, str(HERE / name)], told, LIMIT)
+        variables["CONTENTGEN_SCHEDULER"] = self._stack.target
+        self._program(f"examples/{name}", [program, str(HERE / name)], variables, LIMIT)
 
     def _program(self, name: str, argv: Sequence[str], variables: Mapping[str, str], within: float) -> None:
         """Runs it to its end; however that comes, nothing of it is left."""
@@ -87,11 +87,11 @@ class _Examples:
     def _install(self, manifest: Path, installed: Path) -> None:
         """Into a folder of its own first: what was cut short, or done twice at once, is never taken for whole."""
         options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-        with tempfile.TemporaryDirectory(dir=installed.parent, ignore_cleanup_errors=True) as made:
-            shutil.copy(manifest, made)
-            self._program("npm install", ["npm", "install", "--prefix", made, *options], {}, INSTALL_LIMIT)
+        with tempfile.TemporaryDirectory(dir=installed.parent, ignore_cleanup_errors=True) as folder:
+            shutil.copy(manifest, folder)
+            self._program("npm install", ["npm", "install", "--prefix", folder, *options], {}, INSTALL_LIMIT)
             try:
-                Path(made).rename(installed)
+                Path(folder).rename(installed)
             except OSError:
                 if not installed.exists():  # another run, that was faster
                     raise
