@@ -68,7 +68,7 @@ CONTROLS: list[tuple[str, Message, Message]] = [
 """Words, the request that they make, and its answer."""
 
 
-def test_control_commands_send_the_right_requests_and_print_the_golden_screens(
+async def test_control_commands_send_the_right_requests_and_print_the_golden_screens(
     scheduler: ScriptedServices, transcript_of: Callable[[str], Transcript]
 ) -> None:
     transcript = transcript_of(scheduler.target)
@@ -76,7 +76,7 @@ def test_control_commands_send_the_right_requests_and_print_the_golden_screens(
         rpc = type(request).__name__.removesuffix("Request")
         scheduler.will(rpc, answer)
         scheduler.will("GetDispatchStatus", pool_pb.GetDispatchStatusResponse())
-        transcript.run(*words.split())
+        await transcript(*words.split())
         assert scheduler.requests(rpc)[-1] == request
     transcript.check("control")
 

@@ -56,10 +56,8 @@ async def test_doctor_prints_the_golden_screens(contentgen: Transcript, channel:
         await contentgen.play("doctor")
 
 
-def test_an_unreachable_scheduler_is_the_only_finding(transcript_of: Callable[[str], Transcript]) -> None:
-    transcript = transcript_of("127.0.0.1:1")
-    transcript.run("doctor")
-    transcript.check("doctor-unreachable")
+async def test_an_unreachable_scheduler_is_the_only_finding(transcript_of: Callable[[str], Transcript]) -> None:
+    await transcript_of("127.0.0.1:1").play("doctor-unreachable")
 
 
 def now(ago: float = 0) -> Timestamp:

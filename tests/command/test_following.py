@@ -123,14 +123,11 @@ LIFE = [
 ]
 
 
-def test_watch_prints_the_golden_screens(
+async def test_watch_prints_the_golden_screens(
     scheduler: ScriptedServices, transcript_of: Callable[[str], Transcript]
 ) -> None:
-    transcript = transcript_of(scheduler.target)
-    for words in (("task", "watch", TASK), ("-o", "jsonl", "task", "watch", TASK)):
-        scheduler.will("WatchTasks", LIFE)
-        transcript.run(*words)
-    transcript.check("watch")
+    scheduler.will("WatchTasks", LIFE, LIFE)
+    await transcript_of(scheduler.target).play("watch")
     assert [list(request.task_ids) for request in scheduler.requests("WatchTasks")] == [[TASK]] * 2
 
 

@@ -106,13 +106,12 @@ class Transcript:
         self._count = 0
 
     async def __call__(self, *arguments: str) -> Ran:
-        """Runs the command in a thread beside the test's event loop, where the scheduler is."""
-        return await to_thread(self.run, *arguments)
-
-    def run(self, *arguments: str) -> Ran:
-        """Runs the command in the test's thread, without an event loop beside it."""
-        result = run("--scheduler", self.target, *arguments)
-        self.add(arguments, result)
+        """Runs the command in a thread beside the test's event loop, where the scheduler may be."""
+        result = await to_thread(run, "--scheduler", self.target, *arguments)
+        self._count += 1
+        self._text += f"{_PROMPT}{shlex.join(arguments)}\n{result.out}"
+        self._text += "".join(f"! {line}\n" for line in result.err.splitlines())
+        self._text += f"[{result.status}]\n\n" if result.status else "\n"
         return result
 
     async def play(self, name: str, count: int | None = None) -> None:
@@ -132,12 +131,6 @@ class Transcript:
         ids = dict(enumerate(dict.fromkeys(_TASK.findall(self._text)), 1))
         command = _TASK.sub(lambda match: ids.get(int(match[0].removeprefix("task-"), 16), match[0]), command)
         return command.replace(CLAIM, self.claim or CLAIM)
-
-    def add(self, arguments: tuple[str, ...], result: Ran) -> None:
-        self._count += 1
-        self._text += f"{_PROMPT}{shlex.join(arguments)}\n{result.out}"
-        self._text += "".join(f"! {line}\n" for line in result.err.splitlines())
-        self._text += f"[{result.status}]\n\n" if result.status else "\n"
 
     def check(self, name: str) -> None:
         """Compares what was printed with the golden file; --update-golden writes that file."""
