@@ -137,7 +137,6 @@ class Transcript:
         path = _golden(name)
         text = normalised(self._text.replace(self.target, SCHEDULER))
         if self._update:
-            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         golden = path.read_text(encoding="utf-8")
         differences = unified_diff(golden.splitlines(), text.splitlines(), path.name, "printed", lineterm="")
