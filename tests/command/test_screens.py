@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 from grpc import StatusCode, aio
 
+from contentgen.client.documents import duration, timestamp
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_pool_service_pb2 as pool_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
-from scheduler_svc.domain.rollup import bucket, point
 from scheduler_svc.replica.replica import Replica
-from scheduler_svc.runtime.validation import duration, timestamp
 from tests.command.transcript import VERSION, Ran, Transcript, run
 from tests.harness.client import refused
 from tests.harness.credentials import Caller
@@ -37,11 +36,6 @@ pytestmark = pytest.mark.contract
 
 
 # What each command prints: tables, JSON and JSON Lines, compared with golden files.
-
-
-async def submitted(contentgen: Transcript, *arguments: str) -> str:
-    """Submits a task for account 1 and returns its id."""
-    return (await contentgen("task", "submit", "--account", "1", *arguments)).out.strip()
 
 
 async def test_task_commands_print_the_golden_screens(
@@ -197,11 +191,10 @@ async def test_top_prints_the_golden_screens(contentgen: Transcript, made: Maker
 
 
 async def test_a_bulk_command_goes_on_in_steps_and_says_how_far_it_is(
-    contentgen: Transcript, account: int, monkeypatch: pytest.MonkeyPatch
+    contentgen: Transcript, tasks: TaskServiceAsyncStub, account: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("contentgen.cli.commands.task_moves.STEP", 2)
-    for _ in range(6):
-        await submitted(contentgen, "a topic")
+    await many(tasks, account, 6)
     result = await contentgen("task", "cancel", "--all", "--limit", "5")
     assert (result.out, result.err) == ("cancelled: 5\n", "cancelled: 2 of 5\ncancelled: 4 of 5\n")
     result = await contentgen("-o", "json", "task", "cancel", "--all")
@@ -245,21 +238,19 @@ ENDED = ("completed", "failed", "timeout", "cancelled")
 
 
 def history(request: task_pb.GetTaskHistoryRequest, _context: object) -> task_pb.GetTaskHistoryResponse:
-    """Answers with two hours, in the second of which something happened."""
+    """Answers with a quiet hour and a busy one."""
     assert request.resolution == task_pb.RESOLUTION_HOUR
-    busy = point(datetime(2026, 1, 31, 9, tzinfo=UTC), {1: 1_500, 4: 1_200, 5: 30, bucket(61): 1_100, bucket(600): 100})
-    quiet = task_pb.TaskHistoryPoint(
-        time=timestamp(datetime(2026, 1, 31, 8, tzinfo=UTC)), counts=dict.fromkeys(ENDED, 0)
-    )
-    message = task_pb.TaskHistoryPoint(
-        time=timestamp(busy.time),
-        submitted=busy.submitted,
-        counts={status.label: number for status, number in busy.counts.items()},
-        duration_p50=duration(busy.duration_p50),
-        duration_p95=duration(busy.duration_p95),
+    hour = timestamp(datetime(2026, 1, 31, 8, tzinfo=UTC))
+    quiet = task_pb.TaskHistoryPoint(time=hour, counts=dict.fromkeys(ENDED, 0))
+    busy = task_pb.TaskHistoryPoint(
+        time=hour,
+        submitted=1_500,
+        counts={**dict.fromkeys(ENDED, 0), "completed": 1_200, "failed": 30},
+        duration_p50=duration(63.108644),
+        duration_p95=duration(621.603272),
         cost=0.5,
     )
-    return task_pb.GetTaskHistoryResponse(points=[quiet, message])
+    return task_pb.GetTaskHistoryResponse(points=[quiet, busy])
 
 
 async def test_the_history_of_tasks_prints_the_golden_screens(transcript_of: Callable[[str], Transcript]) -> None:
