@@ -212,11 +212,12 @@ def test_an_invalid_state_has_the_states_that_the_scheduler_names(
     scheduler: ScriptedServices, client: ContentGenerationClient, metadata: dict[str, str]
 ) -> None:
     code = grpc.StatusCode.FAILED_PRECONDITION
-    scheduler.will("CancelTask", Refused(code, reason="INVALID_STATE", metadata=metadata))
-    with pytest.raises(InvalidStateException, match="refused") as raised:
-        client.cancel_task(TASK)
     states = (metadata.get("current_state", ""), metadata.get("required_state", ""))
-    assert (raised.value.current_state, raised.value.required_state) == states
+    for rpc, call in (("CancelTask", client.cancel_task), ("RetryTask", client.retry_task)):
+        scheduler.will(rpc, Refused(code, reason="INVALID_STATE", metadata=metadata))
+        with pytest.raises(InvalidStateException, match="refused") as raised:
+            call(TASK)
+        assert (raised.value.current_state, raised.value.required_state) == states
 
 
 def test_unknown_states_and_fields_of_a_newer_scheduler_are_tolerated(

@@ -108,8 +108,9 @@ async def test_schedules_are_resumed_by_a_real_scheduler(contentgen: Transcript,
     assert (await contentgen("schedule", "resume", "1")).out == "1  active\n"
     schedule = json.loads((await contentgen("-o", "json", "schedule", "show", "1")).out)
     assert (schedule["paused"], len(schedule["next_run_times"])) == (False, 5)
-    changes = ("--topic", "Other news", "--label", "a=b", "--cron", "0 0 2 1 *")
-    changed_schedule = json.loads((await contentgen("-o", "json", "schedule", "update", "1", *changes)).out)
+    await contentgen("schedule", "update", "1", "--topic", "Other news", "--label", "a=b")
+    update = ("-o", "json", "schedule", "update", "1", "--cron", "0 0 2 1 *")
+    changed_schedule = json.loads((await contentgen(*update)).out)
     assert (changed_schedule["template"]["topic"], changed_schedule["template"]["labels"]) == ("Other news", {"a": "b"})
     assert changed_schedule["next_run_times"] > schedule["next_run_times"]
 
