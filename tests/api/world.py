@@ -280,8 +280,7 @@ class World:
             listed = await self.call("ListPublishPool", account_id=self.account_id)
             return bool(listed["entries"][0]["status"] == "PUBLISH_STATUS_PENDING")
 
-        back: Callable[[], bool | Awaitable[bool]] = is_back
-        await wait_until_async(back, within=10, what="the claim has expired", every=0.1)
+        await wait_until_async(is_back, within=10, what="the claim has expired", every=0.1)
         return entry
 
     async def claimed_anew(self) -> Fields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,7 @@ class Audit:
             events[:] = await self.events(**wanted)
             return bool(events)
 
-        predicate: Callable[[], bool | Awaitable[bool]] = read
-        await wait_until_async(predicate, within=PATIENCE_S, what=f"an event of {wanted}")
+        await wait_until_async(read, within=PATIENCE_S, what=f"an event of {wanted}")
         (event,) = events
         del event["event_time"]
         return event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -176,8 +176,7 @@ async def test_worker_commands_print_the_golden_screens(
         worker.last_error = None
         await worker.heartbeat(0)
         await contentgen.play("workers", 5)
-    gone: Callable[[], bool | Awaitable[bool]] = partial(is_gone, pool)
-    await wait_until_async(gone, within=10, what="the worker is gone")
+    await wait_until_async(partial(is_gone, pool), within=10, what="the worker is gone")
     await contentgen.play("workers")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +75,7 @@ class Keda:
         async def reached() -> bool:
             return await self.value() == wanted
 
-        predicate: Callable[[], bool | Awaitable[bool]] = reached
-        await wait_until_async(predicate, within=PATIENCE_S, what=f"the value is {wanted}", every=0.05)
+        await wait_until_async(reached, within=PATIENCE_S, what=f"the value is {wanted}", every=0.05)
         assert await self.active() == (wanted > 0)
 
 
@@ -317,4 +316,4 @@ async def test_tls_is_that_of_the_api_and_its_certificates_are_replaced(
         async def replaced() -> bool:
             return before not in await shown()
 
-        await wait_until_async(replaced, within=PATIENCE_S, what="both ports show the new certificate")  # type: ignore[arg-type]
+        await wait_until_async(replaced, within=PATIENCE_S, what="both ports show the new certificate")

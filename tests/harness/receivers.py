@@ -155,8 +155,7 @@ class Hooks:
         async def found() -> list[pb.Delivery]:
             return pick(await self.deliveries(webhook_id))
 
-        search: Callable[[], list[pb.Delivery] | Awaitable[list[pb.Delivery]]] = found
-        return await wait_until_async(search, within=PATIENCE_S, what=what, every=0.1)
+        return await wait_until_async(found, within=PATIENCE_S, what=what, every=0.1)
 
     async def tried(self, webhook_id: int) -> pb.Delivery:
         """The one delivery, once a try has failed."""

@@ -11,7 +11,7 @@ import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 PATIENCE_S = 60
@@ -36,9 +36,15 @@ def wait_until(predicate: Callable[[], T], *, within: float, what: str) -> T:
     return value
 
 
+@overload
 async def wait_until_async(
-    predicate: Callable[[], T | Awaitable[T]], *, within: float, what: str, every: float = _MIN_PAUSE_S
-) -> T:
+    predicate: Callable[[], Awaitable[T]], *, within: float, what: str, every: float = ...
+) -> T: ...
+@overload
+async def wait_until_async(predicate: Callable[[], T], *, within: float, what: str, every: float = ...) -> T: ...
+async def wait_until_async(
+    predicate: Callable[[], Any], *, within: float, what: str, every: float = _MIN_PAUSE_S
+) -> Any:
     """`wait_until` beside a running event loop; `predicate` may be a coroutine function.
 
     `every`: seconds between two looks at the least, to be more where one is a call.

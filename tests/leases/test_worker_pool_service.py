@@ -39,7 +39,7 @@ async def wait_for(
     async def is_shown() -> bool:
         return shows(await pool.GetWorkerPool(pb.GetWorkerPoolRequest()))
 
-    await wait_until_async(is_shown, within=10, what=what)  # type: ignore[arg-type]
+    await wait_until_async(is_shown, within=10, what=what)
 
 
 async def test_the_pool_shows_each_worker(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -242,8 +242,7 @@ class TestImports:
             await round_of(of_contents(calls))
             return remembered(scheduling) == {"new": 5}
 
-        predicate: Callable[[], bool | Awaitable[bool]] = deleted
-        await wait_until_async(predicate, within=10, what="the old records are deleted")
+        await wait_until_async(deleted, within=10, what="the old records are deleted")
 
 
 class TestDeliveries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -176,8 +176,7 @@ async def test_a_changed_tokens_file_applies_from_the_next_call_on_and_a_broken_
     assert "line 2: must be a JSON object" in "".join(shown)
     assert await lets_in(old)
     write(tokens, line("c", "client", token="another"))
-    known: Callable[[], bool | Awaitable[bool]] = partial(lets_in, new)
-    await wait_until_async(known, within=10, what="the new token is known")
+    await wait_until_async(partial(lets_in, new), within=10, what="the new token is known")
     assert not await lets_in(old)
 
 

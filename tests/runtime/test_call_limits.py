@@ -137,8 +137,7 @@ async def until_served(channel: aio.Channel, name: str) -> None:
             return False
         return True
 
-    is_served: Callable[[], bool | Awaitable[bool]] = served
-    await wait_until_async(is_served, within=PATIENCE_S, what=f"{name} is served again")
+    await wait_until_async(served, within=PATIENCE_S, what=f"{name} is served again")
 
 
 async def test_waits_watches_and_lease_streams_have_limits_of_their_own(channel: aio.Channel) -> None:

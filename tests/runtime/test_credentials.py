@@ -106,7 +106,7 @@ async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, ce
                 except aio.AioRpcError:
                     return None
 
-            await wait_until_async(known, within=10, what="the new token is known")  # type: ignore[arg-type]
+            await wait_until_async(known, within=10, what="the new token is known")
         load.token = "new"
         await load.more()
         write(folder / "tokens", line("op", "operator", token="new"))
@@ -132,7 +132,7 @@ async def test_certificates_are_replaced_under_load(
         async def changed() -> bool:
             return await asyncio.to_thread(shown_on, replica.port) != before
 
-        await wait_until_async(changed, within=10, what="new connections get the new certificate")  # type: ignore[arg-type]
+        await wait_until_async(changed, within=10, what="new connections get the new certificate")
         await load.more()
     assert not load.failures
     assert "must be PEM files that belong together" in "".join(capsys.readouterr())

@@ -162,8 +162,7 @@ async def test_the_numbers_of_connections_and_of_the_calls_of_one_are_bounded(re
                     return True
             return False
 
-        is_let_in: Callable[[], bool | Awaitable[bool]] = lets_in
-        await wait_until_async(is_let_in, within=PATIENCE_S, what="another connection is accepted")
+        await wait_until_async(lets_in, within=PATIENCE_S, what="another connection is accepted")
 
 
 SILENT = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -141,8 +141,7 @@ async def poke(replica: Replica, tasks: TaskServiceAsyncStub, account: int, done
         await asyncio.gather(tasks.SubmitTask(request), return_exceptions=True)
         return done()
 
-    predicate: Callable[[], bool | Awaitable[bool]] = poked
-    await wait_until_async(predicate, within=PATIENCE_S, what="all of it is done", every=0.05)
+    await wait_until_async(poked, within=PATIENCE_S, what="all of it is done", every=0.05)
 
 
 async def test_a_part_that_keeps_failing_ends_the_replica(db_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +63,7 @@ class Scheduler:
             next_runs = (await self.get(schedule)).next_run_times
             return not next_runs or next_runs[0].ToDatetime(tzinfo=UTC) > tick
 
-        is_decided: Callable[[], bool | Awaitable[bool]] = decided
-        await wait_until_async(is_decided, within=10, what="the tick is decided")
+        await wait_until_async(decided, within=10, what="the tick is decided")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -173,8 +173,7 @@ async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(
             await worker.heartbeat(1)  # its session outlives the waits
             return not replica.health.serving and any(entry.get("pid") == pid for entry in logs)
 
-        stopped: Callable[[], bool | Awaitable[bool]] = locked_out
-        await wait_until_async(stopped, within=PATIENCE_S, what="the replica does not serve, and logs why")
+        await wait_until_async(locked_out, within=PATIENCE_S, what="the replica does not serve, and logs why")
 
         async def named() -> Sequence[pb.LockHolder]:
             await worker.heartbeat(1)
@@ -182,8 +181,7 @@ async def test_a_stranger_who_holds_the_lock_of_dispatch_is_named(
             set_aside = {lane.name: lane.set_aside for lane in answer.replicas[0].lanes}["claims"]
             return answer.lock_holders if set_aside == 1 else []  # 0 while it is tried again
 
-        wanted: Callable[[], Sequence[pb.LockHolder] | Awaitable[Sequence[pb.LockHolder]]] = named
-        (holder,) = await wait_until_async(wanted, within=PATIENCE_S, what="the claim is set aside, for the holder")
+        (holder,) = await wait_until_async(named, within=PATIENCE_S, what="the claim is set aside, for the holder")
     assert (holder.pid, holder.relation, holder.waited_for) == (pid, "contentgen.pause_dispatch", True)
     await worker.send_heartbeat(1)
     await worker.assigned()  # perhaps before the acknowledgement

@@ -229,7 +229,7 @@ async def test_a_replica_with_a_retention_cleans_up_by_itself(db_url: str) -> No
             answer = await client.stub.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=[task.task_id]))
             return not answer.tasks
 
-        await wait_until_async(is_gone, within=PATIENCE_S, what="the task is cleaned up")  # type: ignore[arg-type]
+        await wait_until_async(is_gone, within=PATIENCE_S, what="the task is cleaned up")
 
 
 # What the CLI printed in each attempt: kept with the attempt's end, bounded, and deleted with the task.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
 
 import pytest
 import sqlalchemy as sa
@@ -43,8 +42,7 @@ async def test_each_event_arrives_by_one_id_though_a_scheduler_dies_delivering(s
             await end_a_task(of_second)
             return bool(receiver.received)
 
-        known: Callable[[], bool | Awaitable[bool]] = told
-        await wait_until_async(known, within=LIMIT, what="the other scheduler knows the webhook")
+        await wait_until_async(told, within=LIMIT, what="the other scheduler knows the webhook")
         ended = [await end_a_task(client) for _ in range(TASKS)]
         receiver.answer = receiver.hang
         tried = await end_a_task(of_first)
@@ -76,5 +74,4 @@ async def test_each_event_arrives_by_one_id_though_a_scheduler_dies_delivering(s
                 "delivered"
             }
 
-        done: Callable[[], bool | Awaitable[bool]] = delivered
-        await wait_until_async(done, within=LIMIT, what="all is delivered")
+        await wait_until_async(delivered, within=LIMIT, what="all is delivered")
