@@ -99,7 +99,7 @@ def stands_for(
     return decorate
 
 
-def given(_: Session, values: dict[str, Any]) -> dict[str, Any]:
+def given_values(_: Session, values: dict[str, Any]) -> dict[str, Any]:
     """The values of the options that were given; of pairs the last one of a key holds."""
     set_values = {name: value for name, value in values.items() if value is not None}
     return {name: dict(value) if isinstance(value, list) else value for name, value in set_values.items()}
@@ -113,7 +113,7 @@ def with_options(fields: Iterable[Field], *, defaults: bool = True) -> Callable[
     options = {
         field.name: Annotated[_WRITTEN[field.kind][0] | None, _option(field, defaults=defaults)] for field in fields
     }
-    return stands_for("given", options, given)
+    return stands_for("given", options, given_values)
 
 
 def _option(field: Field, *, defaults: bool) -> Any:

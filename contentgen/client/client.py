@@ -87,7 +87,10 @@ class ContentGenerationClient(_AllMethods, Blocking):
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
         transport = BlockingTransport(
-            lambda: channel or open_channel(target, credentials), owned=channel is None, token=token, timeout=timeout
+            lambda: open_channel(target, credentials) if channel is None else channel,
+            owned=channel is None,
+            token=token,
+            timeout=timeout,
         )
         super().__init__(transport)
         self._close = transport.close
@@ -136,7 +139,7 @@ class AsyncContentGenerationClient(AsyncMethods):
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
         transport = AioTransport(
-            lambda: channel or open_aio_channel(target, credentials),
+            lambda: open_aio_channel(target, credentials) if channel is None else channel,
             owned=channel is None,
             token=token,
             timeout=timeout,

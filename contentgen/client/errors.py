@@ -247,13 +247,23 @@ class ResumeTokenExpiredException(RequestError):
     default_code = "OUT_OF_RANGE"
 
 
+_BY_CODE: Mapping[str, type[RequestError]] = {
+    kind.default_code: kind
+    for kind in (
+        Unavailable,
+        DeadlineExceeded,
+        InvalidArgument,
+        Unauthenticated,
+        PermissionDenied,
+        ResourceExhausted,
+        AlreadyExists,
+        FailedPrecondition,
+    )
+}
 _BY_REASON: Mapping[str, type[RequestError]] = {
     "ETAG_MISMATCH": EtagMismatchException,
     "RESOURCE_NOT_FOUND": ResourceNotFoundException,
     "RESUME_TOKEN_EXPIRED": ResumeTokenExpiredException,
-}
-_BY_CODE: Mapping[str, type[RequestError]] = {
-    kind.default_code: kind for kind in RequestError.__subclasses__() if kind not in _BY_REASON.values()
 }
 
 

@@ -90,14 +90,14 @@ class _Shared(Generic[OfBlocking, OfAsyncio, OfMessages]):
         return function if client is None else MethodType(function, client)
 
 
-class Instead(NamedTuple, Generic[T_co]):
+class Replacement(NamedTuple, Generic[T_co]):
     """What callers get in place of an error of this kind and reason: by default, that of what does not exist."""
 
     value: T_co
     kind: type[RequestError] = ResourceNotFoundException
     reason: str = ""
 
-    def of(self, error: RequestError) -> bool:
+    def stands_for(self, error: RequestError) -> bool:
         return isinstance(error, self.kind) and self.reason in {"", error.reason}
 
 
@@ -105,7 +105,7 @@ class Unary(_Shared[Callable[P, T], Callable[P, Coroutine[Any, Any, T]], Callabl
     """A coroutine of `M`, which `Messages` run to its end; the clients' callers get the `T` that is made of it."""
 
     def __init__(
-        self, method: Method[P, M], convert: Callable[[M], T], returns: str, instead: Instead[T] | None = None
+        self, method: Method[P, M], convert: Callable[[M], T], returns: str, replacement: Replacement[T] | None = None
     ) -> None:
         """`returns`: `T`, as `help` shows it."""
         method = _returning(method, returns)
@@ -115,9 +115,9 @@ class Unary(_Shared[Callable[P, T], Callable[P, Coroutine[Any, Any, T]], Callabl
             try:
                 return convert(await method(client, *args, **kwargs))
             except RequestError as error:
-                if instead is None or not instead.of(error):
+                if replacement is None or not replacement.stands_for(error):
                     raise
-                return instead.value
+                return replacement.value
 
         @wraps(method)
         def blocking(client: Blocking, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -182,19 +182,19 @@ def returns_all(kind: type[T]) -> Callable[[Method[P, Iterable[M]]], Unary[P, It
 
 def returns_if_found(kind: type[T]) -> Callable[[Method[P, M]], Unary[P, M, T | None]]:
     """Such a dict, or None if what the call is about does not exist."""
-    return lambda method: Unary(method, partial(document, kind), f"{kind.__name__} | None", Instead(None))
+    return lambda method: Unary(method, partial(document, kind), f"{kind.__name__} | None", Replacement(None))
 
 
 def returns_whether_found(method: Method[P, M]) -> Unary[P, M, bool]:
     """True once it is done, or False if what the call is about does not exist."""
-    return Unary(method, lambda _: True, "bool", Instead(False))
+    return Unary(method, lambda _: True, "bool", Replacement(False))
 
 
 def returns_by(
-    convert: Callable[[M], T], instead: Instead[T] | None = None
+    convert: Callable[[M], T], replacement: Replacement[T] | None = None
 ) -> Callable[[Method[P, M]], Unary[P, M, T]]:
     """What `convert` makes of the message."""
-    return lambda method: Unary(method, convert, convert.__annotations__["return"], instead)
+    return lambda method: Unary(method, convert, convert.__annotations__["return"], replacement)
 
 
 class Listing(

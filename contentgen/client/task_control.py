@@ -8,7 +8,7 @@ from typing import Literal, Unpack
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contentgen.client.errors import FailedPrecondition
-from contentgen.client.methods import Instead, Methods, plain, returns, returns_by, returns_whether_found, takes
+from contentgen.client.methods import Methods, Replacement, plain, returns, returns_by, returns_whether_found, takes
 from contentgen.client.results import Task, TaskStatus
 from contentgen.client.task_fields import TaskChanges, TaskFields
 from contentgen.client.tasks import TaskFilter, set_field, task_filter
@@ -82,7 +82,7 @@ class TaskControlMethods(Methods):
         request = pb.UpdateTaskRequest(task=task, update_mask=FieldMask(paths=paths))
         return (await self._call(self._stubs.tasks.UpdateTask, request)).task
 
-    @returns_by(_retried, Instead(False, FailedPrecondition, "RETRIES_EXHAUSTED"))
+    @returns_by(_retried, Replacement(False, FailedPrecondition, "RETRIES_EXHAUSTED"))
     async def retry_task(self, task_id: str, *, reset_retry_count: bool = False) -> task_pb2.Task:
         """Puts a failed task back to pending. Returns False if its retries are used up.
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from contentgen.client.documents import TASK_STATUS, document, duration, label
 from contentgen.client.errors import TaskCancelledException, WaitTimeoutException, creator_exception
-from contentgen.client.methods import Instead, Methods, Watching, returns, returns_by
+from contentgen.client.methods import Methods, Replacement, Watching, returns, returns_by
 from contentgen.client.results import PollStats, Task, TaskStatus
 from contentgen.client.watch import Backoff, ResumingStream
 from contentgen.v1 import task_pb2
@@ -140,7 +140,7 @@ class TaskProgressMethods(Methods):
         request = pb.PollRunningTasksRequest(account_id=account_id or 0)
         return await self._call(self._stubs.tasks.PollRunningTasks, request, waits=POLL_TIMEOUT)
 
-    @returns_by(_status, Instead(None))
+    @returns_by(_status, Replacement(None))
     async def poll_single_task(self, task_id: str) -> pb.PollTaskResponse:
         """Asks a task's worker now, and returns the task's status, or None if it does not exist; takes 10 s at most.
 

@@ -11,6 +11,7 @@ from grpc import aio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contentgen.v1.worker_service_pb2 import UPDATE_OUTCOME_COMMITTED
 from tests.api.world import World
 
 pytestmark = [pytest.mark.contract, pytest.mark.asyncio(loop_scope="module")]
@@ -46,8 +47,8 @@ async def pages(world: World, rpc: str, rows: str, **request: Any) -> AsyncItera
 async def attempt(world: World, task_id: str) -> None:
     """Four moves: leased, started, failed, and pending again."""
     lease = await world.lease(task_id)
-    await world.worker.start(lease)
-    await world.worker.fail(lease)
+    outcomes = [await world.worker.start(lease), await world.worker.fail(lease)]
+    assert outcomes == [UPDATE_OUTCOME_COMMITTED] * 2
     await world.call("RetryTask", task_id=task_id, reset_retry_count=True)
 
 

@@ -220,7 +220,8 @@ class World:
         lease = await self.lease((await self.processing())["task_id"])
         await self.worker.upload(lease, png())
         named = pb.ResultAsset(name="cover.png", sha256=sha256(png()), size=len(png()))
-        await self.worker.complete(lease, images=["asset:cover.png"], assets=[named])
+        completed = await self.worker.complete(lease, images=["asset:cover.png"], assets=[named])
+        assert completed == pb.UPDATE_OUTCOME_COMMITTED
         return {"account_id": self.account_id, "sha256": named.sha256, "size": named.size}
 
     async def unnamed_asset(self) -> Fields:
@@ -238,7 +239,8 @@ class World:
     async def lost_lease(self) -> Fields:
         """One that has ended."""
         task = await self.leased()
-        await self.worker.complete(await self.lease(task["task_id"]))
+        completed = await self.worker.complete(await self.lease(task["task_id"]))
+        assert completed == pb.UPDATE_OUTCOME_COMMITTED
         return task
 
     async def unreviewed(self) -> Fields:

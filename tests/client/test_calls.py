@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import grpc_testing  # type: ignore[import-untyped] # ships no types
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -279,3 +280,17 @@ def test_a_long_wait_makes_several_calls(scheduler: ScriptedServices, client: Co
     scheduler.will("WaitTask", *(pb.WaitTaskResponse(task=task) for task in (PENDING, PENDING, ended)))
     assert client.wait(TASK)["status"] == "cancelled"
     assert [request.timeout.ToSeconds() for request in scheduler.requests("WaitTask")] == [60, 60, 60]
+
+
+def test_a_client_on_a_channel_of_its_caller_sends_the_token_and_only_what_was_given() -> None:
+    service = pb.DESCRIPTOR.services_by_name["TaskService"]
+    channel = grpc_testing.channel([service], grpc_testing.strict_real_time())
+    client = ContentGenerationClient("scripted", token="secret", channel=channel)
+    with ThreadPoolExecutor(1) as executor:
+        submitted = executor.submit(client.submit_task, 1, "a topic", backoff_multiplier=1.5, max_backoff=60)
+        metadata, request, rpc = channel.take_unary_unary(service.methods_by_name["SubmitTask"])
+        rpc.terminate(pb.SubmitTaskResponse(task=PENDING), (), grpc.StatusCode.OK, "")
+        assert submitted.result(5) == TASK
+    assert dict(metadata)["authorization"] == "Bearer secret"
+    assert (request.backoff_multiplier, request.max_backoff.ToSeconds()) == (1.5, 60)
+    assert not request.HasField("initial_backoff")

@@ -334,6 +334,7 @@ def test_an_update_changes_only_the_given_fields(
         ("update_publish_pool_entry", {"schedule_time": "2030-01-31", "unschedule": True}, "no schedule_time"),
         ("update_schedule", {"task": {"topic": "news"}, "task_changes": {"priority": 9}}, "no task_changes"),
     ],
+    ids=["a task's schedule time", "its expire time", "an entry's schedule time", "a schedule's task"],
 )
 def test_changes_that_contradict_each_other_are_refused(
     client: ContentGenerationClient, method: str, changes: dict[str, Any], message: str

@@ -121,8 +121,9 @@ class Transcript:
         """
         lines = _golden(name).read_text(encoding="utf-8").splitlines()
         commands = [line.removeprefix(_PROMPT) for line in lines if line.startswith(_PROMPT)]
-        end = None if count is None else self._count + count
-        for command in commands[self._count : end]:
+        left = commands[self._count :]
+        assert len(left) >= (count or 1), f"{name} has no more commands"
+        for command in left[:count]:
             await self(*shlex.split(self._of_this_run(command)))
         if count is None:
             self.check(name)

@@ -96,7 +96,7 @@ async def test_concurrent_callers_get_the_same_counts_on_any_replica(
 ) -> None:
     done, _ = await started(client, worker, 2)
     async with serving_beside(db_url) as other, aio.insecure_channel(f"127.0.0.1:{other.port}") as channel:
-        calls = [poll_running(asking) for asking in (caller, Caller(channel)) * 3]
+        calls = [poll_running(who) for who in (caller, Caller(channel)) * 3]
         polls = {await worker.polled() for _ in calls}
         assert len(polls) == len(calls)
         await worker.complete(done)

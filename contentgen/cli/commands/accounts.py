@@ -13,7 +13,7 @@ from contentgen.cli.command import Commands, Session
 from contentgen.cli.commands.workers import pauses
 from contentgen.cli.completion import account_ids
 from contentgen.cli.lists import write_list
-from contentgen.cli.options import All, Limit, PageToken, given, stands_for
+from contentgen.cli.options import All, Limit, PageToken, given_values, stands_for
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
 
@@ -43,7 +43,7 @@ QUOTAS = {
 Active = Annotated[bool | None, option("Whether submits are taken.", "--active/--inactive")]
 
 command = Commands()
-with_quotas = stands_for("quotas", QUOTAS, given)
+with_quotas = stands_for("quotas", QUOTAS, given_values)
 
 
 @command(

@@ -17,7 +17,7 @@ from contentgen.cli import completion, tables, values
 from contentgen.cli.command import Commands, Session
 from contentgen.cli.failures import Failure, Status
 from contentgen.cli.lists import each, write_list
-from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, given, stands_for
+from contentgen.cli.options import All, Limit, OnlyAccount, PageToken, Yes, given_values, stands_for
 from contentgen.cli.output import Document, document
 from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError
@@ -143,7 +143,7 @@ Number = Annotated[int | None, option("Show this one.", min=1, metavar="N")]
     'contentgen content edit 17 --title "A better title" --category news',
     "contentgen content edit 17 --body article.md",
 )
-@stands_for("texts", TEXTS, given)
+@stands_for("texts", TEXTS, given_values)
 def edit(
     session: Session, content_id: ContentId, *, texts: Mapping[str, Any], etag: Etag = "", reviewer: Reviewer = ""
 ) -> None:

@@ -14,7 +14,7 @@ from contentgen.cli.cells import line
 from contentgen.cli.command import Commands
 from contentgen.cli.completion import context_names
 from contentgen.cli.connection import Target
-from contentgen.cli.options import given, stands_for
+from contentgen.cli.options import given_values, stands_for
 from contentgen.cli.output import Column, Document, Output, fields
 from contentgen.cli.values import argument, option
 
@@ -64,7 +64,7 @@ def use(output: Output, name: Name) -> None:
     "contentgen context set production -s 10.0.0.5:50051 --tls-ca ca.pem --token-file token",
     "contentgen context set production --account 0",
 )
-@stands_for("changes", _SETTINGS, given)
+@stands_for("changes", _SETTINGS, given_values)
 def set_(output: Output, name: Name, *, changes: Mapping[str, Any]) -> None:
     """Make a context, or change what is given of it; an empty value takes a setting away.
 

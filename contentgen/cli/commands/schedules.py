@@ -20,7 +20,7 @@ from contentgen.cli.options import (
     ScheduleId,
     ScheduleIds,
     Yes,
-    given,
+    given_values,
     stands_for,
     with_options,
 )
@@ -60,9 +60,9 @@ _SETTINGS = {
 Paused = Annotated[bool, option("Begin without ticks, until it is resumed.", "--paused")]
 
 
-def _set(session: Session, options: dict[str, Any]) -> dict[str, Any]:
+def _given_settings(session: Session, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the settings that are given."""
-    settings = given(session, options)
+    settings = given_values(session, options)
     for name, enum in (("catch_up", CATCH_UP), ("overlap", OVERLAP)):
         if name in settings:
             (settings[name],) = values.states(enum, [settings[name]])
@@ -70,7 +70,7 @@ def _set(session: Session, options: dict[str, Any]) -> dict[str, Any]:
 
 
 command = Commands()
-with_settings = stands_for("settings", _SETTINGS, _set)
+with_settings = stands_for("settings", _SETTINGS, _given_settings)
 
 
 @command(
