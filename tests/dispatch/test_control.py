@@ -1,4 +1,4 @@
-"""Pauses, limits and quotas over real servers: they hold on every replica, and waiting tasks continue by themselves."""
+"""Pauses, limits, quotas and ageing over real servers: they hold on every replica, and what waits goes on by itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from scheduler_svc.dispatch import loop as admission
 from scheduler_svc.domain import dispatch
 from scheduler_svc.replica.replica import Replica
 from tests.harness.maker import TaskClient
-from tests.harness.replicas import serving_all
+from tests.harness.replicas import serving_all, serving_beside
+from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import wait_until_async
 
@@ -129,6 +130,23 @@ async def test_a_task_over_its_account_s_start_quota_starts_after_the_minute(
     async with asyncio.timeout(WAIT_S):
         (lease,) = await worker.assigned()
     assert lease.task.task_id == second
+
+
+@pytest.mark.usefixtures("replica")
+async def test_an_old_task_comes_before_a_higher_priority_if_the_setting_says_so(
+    client: TaskClient, db_url: str, engine: sa.Engine
+) -> None:
+    """Another replica has the setting, and the only worker."""
+    old = await client.submit(priority=1)
+    sql(engine, "UPDATE ready SET ready_time = ready_time - interval '10 minutes'")
+    await client.submit(priority=8)
+    async with (
+        serving_beside(db_url, priority_aging=60.0) as ageing,
+        aio.insecure_channel(f"127.0.0.1:{ageing.port}") as channel,
+        ScriptedWorker(channel) as worker,
+    ):
+        (lease,) = await worker.take()
+    assert lease.task.task_id == old.task_id
 
 
 class Pair:
