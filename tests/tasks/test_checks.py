@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
@@ -38,7 +37,7 @@ from scheduler_svc.domain.task import (
     first_uncounted_day,
 )
 from scheduler_svc.runtime import validation as times
-from scheduler_svc.runtime.validation import RESERVED_OPTIONS, SubmitViolations, Violations, entry_path
+from scheduler_svc.runtime.validation import RESERVED_OPTIONS, SubmitViolations, Violations
 from scheduler_svc.schedules.service import new_settings
 from scheduler_svc.tasks import messages
 from scheduler_svc.tasks.messages import EDITABLE, new_task
@@ -64,98 +63,14 @@ def bad_fields(request: pb.SubmitTaskRequest) -> dict[str, str]:
     return {violation.field: violation.description for violation in raised.value.violations}
 
 
-def test_omitted_fields_get_the_defaults() -> None:
-    new = read(submit())
-    assert new == NewTask(
-        account_id=1,
-        brief=Brief("a topic"),
-        priority=5,
-        auto_approve=True,
-        max_retries=3,
-        auto_retry=True,
-        timeout=timedelta(minutes=30),
-        schedule_time=None,
-    )
-    stored = messages.task(as_inserted(1, new, NOW))
+def test_what_is_unset_and_has_no_default_stays_unset() -> None:
+    stored = messages.task(as_inserted(1, read(submit()), NOW))
     for unset in ("schedule_time", "expire_time", "initial_backoff", "backoff_multiplier", "max_backoff", "unique_for"):
         assert not stored.HasField(unset), unset
 
 
-def test_set_fields_are_kept_even_zeros() -> None:
-    new = read(
-        submit(
-            keywords="a,b",
-            category="news",
-            requirements="short",
-            tone="dry",
-            priority=10,
-            auto_approve=False,
-            max_retries=0,
-            auto_retry=False,
-            timeout=Duration(seconds=1, nanos=500_000_999),
-            schedule_time=Timestamp(seconds=1_800_000_000, nanos=1_000),
-            request_id="once",
-            labels={"team": "a"},
-            creator_options={"length": "800"},
-        )
-    )
-    assert new == NewTask(
-        account_id=1,
-        brief=Brief("a topic", "a,b", "news", "short", "dry", creator_options={"length": "800"}),
-        priority=10,
-        auto_approve=False,
-        max_retries=0,
-        auto_retry=False,
-        timeout=timedelta(seconds=1.5),
-        schedule_time=datetime(2027, 1, 15, 8, 0, 0, 1, tzinfo=UTC),
-        request_id="once",
-        labels={"team": "a"},
-    )
-
-
 def test_a_brief_has_a_length_for_each_text() -> None:
     assert (*MAX_LENGTHS, "creator_options") == Brief._fields
-
-
-def test_every_bad_field_is_named_at_once() -> None:
-    request = pb.SubmitTaskRequest(
-        account_id=-1,
-        topic=" \n\t",
-        keywords="k" * 2_001,
-        category="c" * 201,
-        requirements="nul \0 within",
-        tone="t" * 201,
-        priority=11,
-        max_retries=-1,
-        timeout=Duration(nanos=999_999_999),
-        schedule_time=Timestamp(nanos=-1),
-        expire_time=Timestamp(nanos=-1),
-        request_id="r" * 201,
-        unique_key="u" * 201,
-        labels={"": "v", "k" * 64: "v", "key": "v" * 256},
-        creator_options={"Type": "x", "mode": "sync", "ok": "nul \0"},
-    )
-    assert bad_fields(request).keys() == {
-        "account_id",
-        "topic",
-        "keywords",
-        "category",
-        "requirements",
-        "tone",
-        "priority",
-        "max_retries",
-        "timeout",
-        "schedule_time",
-        "expire_time",
-        "request_id",
-        "unique_key",
-        'labels[""]',
-        f'labels["{"k" * 40}…"]',
-        'labels["key"]',
-        'creator_options["Type"]',
-        'creator_options["mode"]',
-        'creator_options["ok"]',
-    }
 
 
 @pytest.mark.parametrize(("field", "most"), [("topic", 4_000), ("keywords", 2_000), ("category", 200), ("tone", 200)])
@@ -179,18 +94,9 @@ def test_a_topic_of_whitespace_is_refused(topic: str) -> None:
     assert "is required" in bad_fields(submit(topic=topic))["topic"]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "nanos"), [(0, 0), (-1, 0), (1, -1), (5, 10**9), (315_576_000_000, 0), (2**63 - 1, 0)]
-)
-def test_a_timeout_is_a_second_to_ten_years(seconds: int, nanos: int) -> None:
-    assert bad_fields(submit(timeout=Duration(seconds=seconds, nanos=nanos))).keys() == {"timeout"}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "nanos"), [(-62_135_596_801, 0), (253_402_300_800, 0), (0, 10**9), (0, -1), (-(2**63), 0)]
-)
-def test_a_time_outside_the_years_1_to_9999_is_refused(seconds: int, nanos: int) -> None:
-    assert bad_fields(submit(schedule_time=Timestamp(seconds=seconds, nanos=nanos))).keys() == {"schedule_time"}
+def test_keys_and_values_of_labels_are_bounded() -> None:
+    labels = {"": "v", "k" * 64: "v", "key": "v" * 256}
+    assert bad_fields(submit(labels=labels)).keys() == {'labels[""]', f'labels["{"k" * 40}…"]', 'labels["key"]'}
 
 
 def test_33_labels_are_too_many_and_are_not_checked() -> None:
@@ -210,10 +116,6 @@ def test_creator_options_have_limits() -> None:
     assert read(submit(creator_options=options)).brief.creator_options == options
     assert bad_fields(submit(creator_options=options | {"one-more": ""})).keys() == {"creator_options"}
     assert len(bad_fields(submit(creator_options={"a": "v" * 1_001, "b" * 64: ""}))) == 2
-
-
-def test_the_path_of_a_key_has_no_nul() -> None:
-    assert "\0" not in entry_path("labels", "a\0b")
 
 
 def test_violations_do_not_hide_another_error() -> None:
@@ -312,11 +214,7 @@ def test_a_submit_sets_the_backoff_of_its_task() -> None:
     ("fields", "field", "expected"),
     [
         ({"initial_backoff": Duration()}, "initial_backoff", "must be a duration of 0.001 s to 2,592,000 s"),
-        ({"initial_backoff": Duration(seconds=-1)}, "initial_backoff", "must be a duration of"),
-        ({"max_backoff": Duration(seconds=2_592_001)}, "max_backoff", "must be a duration of"),
         ({"backoff_multiplier": 0.5}, "backoff_multiplier", "must be 1 to 100, is 0.5"),
-        ({"backoff_multiplier": 101}, "backoff_multiplier", "must be 1 to 100, is 101"),
-        ({"backoff_multiplier": math.nan}, "backoff_multiplier", "must be 1 to 100, is nan"),
         (
             {"initial_backoff": Duration(seconds=5), "max_backoff": Duration(seconds=4)},
             "max_backoff",
@@ -347,9 +245,9 @@ SOME: dict[Kind, Any] = {
 }
 
 
-def accepted(**fields: Any) -> NewTask:
-    with SubmitViolations(BOUNDS) as bad:
-        return new_task(submit_request(**{"account_id": 1, "topic": "a topic", **fields}), bad)
+def of_client(**fields: Any) -> pb.SubmitTaskRequest:
+    """The request that the client makes of these arguments."""
+    return submit_request(**{"account_id": 1, "topic": "a topic", **fields})
 
 
 def beside(field: Field) -> dict[str, Any]:
@@ -379,20 +277,22 @@ def test_help_says_what_each_argument_means_and_others_are_refused(name: str) ->
 def test_a_scheduler_takes_what_is_within_the_bounds_and_no_more(field: Field) -> None:
     step = {Kind.LENGTH: 0.001, Kind.NUMBER: 0.01}.get(field.kind, 1)
     texts = field.kind in {Kind.TEXT, Kind.WORDS}
+
+    def holding(value: float) -> pb.SubmitTaskRequest:
+        return of_client(**beside(field), **{field.name: "x" * int(value) if texts else value})
+
     for value in (field.least, field.most):
-        accepted(**beside(field), **{field.name: "x" * int(value) if texts else value})
+        read(holding(value))
     beyond = [field.least - step] if field.least else []
     if field.kind is not Kind.ID:
         beyond.append(field.most + step)
     for value in beyond:
-        with pytest.raises(InvalidArgument) as raised:
-            accepted(**beside(field), **{field.name: "x" * int(value) if texts else value})
-        assert {violation.field for violation in raised.value.violations} == {field.name}
+        assert bad_fields(holding(value)).keys() == {field.name}
 
 
 @pytest.mark.parametrize("field", [field for field in FIELDS if field.default], ids=lambda field: field.name)
 def test_what_is_unset_has_the_default_that_the_table_says(field: Field) -> None:
-    new, default = accepted(), field.default.partition(",")[0]
+    new, default = read(of_client()), field.default.partition(",")[0]
     first, second, last = (new.backoff.before(retry, jitter=0.5) for retry in (1, 2, 100))
     backoffs = {"initial_backoff": first, "backoff_multiplier": second / first, "max_backoff": last}
     value = backoffs.get(field.name) or getattr(new, field.name)
