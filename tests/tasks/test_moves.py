@@ -1,9 +1,8 @@
-"""CancelTask, RetryTask and UpdateTask in every state of a task, and a task's own backoff."""
+"""CancelTask, RetryTask and UpdateTask beyond the states that tests/api shows, and a task's own backoff."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -22,52 +21,15 @@ from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, Schedul
 pytestmark = pytest.mark.integration
 
 
-MAKE: dict[str, Callable[[Scheduling], int]] = {
-    "ready": lambda s: s.submit_one(),
-    "scheduled": lambda s: s.submit_one(schedule_time=later()),
-    "backing off": lambda s: s.start_and_end(FAILURE),
-    "deferred": lambda s: s.start_and_end(DEFERRED),
-    "submitted": lambda s: s.claim_of_new().task_key,
-    "processing": lambda s: s.start().task_key,
-    "failed": lambda s: s.start_and_end(FAILURE, auto_retry=False),
-    "timed out": lambda s: s.start_and_end(TIMEOUT, auto_retry=False),
-}
-"""Makes a task in that state."""
-
-
-class TestCancel:
-    @pytest.mark.parametrize("state", ["ready", "scheduled", "backing off", "deferred"])
-    def test_a_waiting_task_is_cancelled(self, scheduling: Scheduling, state: str) -> None:
-        key = MAKE[state](scheduling)
-        task = scheduling.cancel(key)
-        assert (task.status, task.ended, scheduling.place(key)) == (Status.CANCELLED, True, "")
-        assert task.error is not None
-        assert task.error.reason == "CANCELLED_BY_CLIENT"
-        assert scheduling.told[-1].ended == [key]
-        assert scheduling.claim() == []
-
-    @pytest.mark.parametrize("state", ["submitted", "processing"])
-    def test_a_running_task_is_cancelled_by_force_only(self, scheduling: Scheduling, state: str) -> None:
-        key = MAKE[state](scheduling)
-        with pytest.raises(InvalidState) as refused:
-            scheduling.cancel(key)
-        assert refused.value.metadata == {"current_state": state, "required_state": "pending"}
-        task = scheduling.cancel(key, force=True)
-        assert (task.status, task.ended, scheduling.place(key)) == (Status.CANCELLED, True, "")
-        assert scheduling.barred(key)
-        ((worker_id, _, reason),) = scheduling.told[-1].cancelled
-        assert (worker_id, reason, scheduling.told[-1].ended) == ("w", "CANCELLED_BY_CLIENT", [key])
-
-    def test_a_task_with_a_revoked_lease_is_cancelled(self, scheduling: Scheduling) -> None:
-        ref = scheduling.time_out(scheduling.start())
-        assert scheduling.cancel(ref.task_key).status is Status.CANCELLED
-        assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
+def test_a_task_with_a_revoked_lease_is_cancelled(scheduling: Scheduling) -> None:
+    ref = scheduling.time_out(scheduling.start())
+    assert scheduling.cancel(ref.task_key).status is Status.CANCELLED
+    assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
 
 
 class TestRetry:
-    @pytest.mark.parametrize("state", ["failed", "timed out"])
-    def test_a_failed_or_timed_out_task_is_ready_after_retry_task(self, scheduling: Scheduling, state: str) -> None:
-        key = MAKE[state](scheduling)
+    def test_a_failed_task_is_ready_after_retry_task(self, scheduling: Scheduling) -> None:
+        key = scheduling.start_and_end(FAILURE, auto_retry=False)
         task = scheduling.retry(key)
         assert (task.status, task.ended, task.retry_count, scheduling.place(key)) == (Status.PENDING, False, 1, "ready")
         assert task.error is not None  # the last attempt's, until a later one completes
@@ -95,7 +57,7 @@ class TestRetry:
         assert scheduling.claim()[0].attempt == 2
 
 
-# UpdateTask in every state of a task, beside claims, and in the order of dispatch.
+# UpdateTask of what waits, beside claims, and in the order of dispatch.
 
 
 def updated(scheduling: Scheduling, key: int, **fields: Any) -> None:
