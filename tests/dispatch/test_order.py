@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -28,8 +27,7 @@ from scheduler_svc.tasks.change import cancel_batch
 from scheduler_svc.transactions import Tx, make_engine
 from tests.database.test_plans import AGING, Backlog
 from tests.harness.cluster import Databases, SharedDatabase
-from tests.harness.scheduling import FAILURE, WAITING, Scheduling, later, new_task
-from tests.harness.waiting import wait_until
+from tests.harness.scheduling import FAILURE, Scheduling, later, new_task, overtaken
 
 pytestmark = pytest.mark.integration
 
@@ -411,12 +409,8 @@ def test_tagging_waits_for_a_raised_floor_and_sees_it(scheduling: Scheduling) ->
     def now(tx: Tx) -> float:
         return tx.waiting.reserve({(1, 5): 0})[1, 5].now
 
-    with ThreadPoolExecutor(1) as pool:
-        with scheduling.transaction() as raiser:
-            assert raiser.floors.rise()
-            asked = pool.submit(scheduling.run, now)
-            wait_until(lambda: scheduling.sql(WAITING), within=5, what="the giver waits")
-        assert asked.result(timeout=5) == floors(scheduling)[5] == 5.0
+    assert overtaken(scheduling, lambda tx: tx.floors.rise(), lambda: scheduling.run(now)) == 5.0
+    assert floors(scheduling) == {5: 5.0}
 
 
 def test_tasks_that_the_previous_version_puts_below_a_floor_are_found(scheduling: Scheduling) -> None:

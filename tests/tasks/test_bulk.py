@@ -25,8 +25,7 @@ from scheduler_svc.tasks import change as retrying
 from scheduler_svc.tasks.bulk import Bulk
 from scheduler_svc.tasks.rows import BatchResult
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
-from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, TERMS, TIMEOUT, WAITING, Scheduling, later, new_task
-from tests.harness.waiting import wait_until
+from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, TERMS, TIMEOUT, Scheduling, later, new_task, overtaken
 
 pytestmark = pytest.mark.integration
 
@@ -136,18 +135,6 @@ class TestBulkCancel:
         assert [scheduling.task(key) for key in others] == before
         assert bulk.cancel(TaskFilter()) == (0, 0)
 
-    def test_running_tasks_are_cancelled_by_force_only(self, scheduling: Scheduling, bulk: RunBulk) -> None:
-        running = [scheduling.start() for _ in range(3)]
-        waiting = scheduling.submit_one()
-        assert bulk.cancel(TaskFilter(), force=True, dry_run=True) == (4, 0)
-        assert bulk.cancel(TaskFilter()) == (1, 1)
-        assert bulk.cancel(TaskFilter(), force=True) == (3, 3)
-        assert {scheduling.task(ref.task_key).status for ref in running} == {Status.CANCELLED}
-        assert all(scheduling.barred(ref.task_key) for ref in running)
-        lease_ids = [lease_id for signals in scheduling.told for _, lease_id, _ in signals.cancelled]
-        assert sorted(lease_ids) == sorted(ref.lease_id for ref in running)
-        assert scheduling.task(waiting).status is Status.CANCELLED
-
     def test_a_retry_that_waits_behind_its_revoked_lease_is_cancelled(
         self, scheduling: Scheduling, bulk: RunBulk
     ) -> None:
@@ -176,6 +163,7 @@ class TestBulkCancel:
         held, free = scheduling.submit_one(), scheduling.submit_one()
         database, run = scheduling.database, scheduling.database.run
         monkeypatch.setattr(database, "run", lambda work: run(work, lock_timeout=0.05))
+        assert bulk.cancel(TaskFilter(), force=force, dry_run=True) == (2 + force, 0)
         with scheduling.transaction() as tx:
             tx.tasks.lock([held])
             tx.leases.lock([running.task_key])
@@ -434,9 +422,7 @@ class TestCleanup:
         scheduling.cancel(scheduling.submit_one(request_id="r"))
         clean_up(bulk)
         scheduling.sql("UPDATE request_ids SET create_time = now() - interval '8 days'")
-        with ThreadPoolExecutor(1) as pool:
-            with scheduling.transaction() as tx:
-                tx.ended.forget_requests(None, 10)
-                submit = pool.submit(scheduling.submit_one, request_id="r")
-                wait_until(lambda: scheduling.sql(WAITING), within=10, what="the submit waits for the id")
-            assert scheduling.place(submit.result()) == "ready"
+        key = overtaken(
+            scheduling, lambda tx: tx.ended.forget_requests(None, 10), lambda: scheduling.submit_one(request_id="r")
+        )
+        assert scheduling.place(key) == "ready"

@@ -17,8 +17,9 @@ from scheduler_svc.domain.task import ExistingTask, Task, TaskFilter
 from scheduler_svc.tasks import bulk as cleanup
 from scheduler_svc.tasks.change import retry_batch
 from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
+from scheduler_svc.transactions import Tx
 from tests.harness.cluster import Databases
-from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, Scheduling, later, new_task
+from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, Scheduling, later, new_task, overtaken
 
 pytestmark = pytest.mark.integration
 
@@ -289,15 +290,13 @@ class TestConcurrently:
                 done.result(60)
 
     def test_a_submit_waits_for_the_one_that_is_about_to_take_the_key(self, scheduling: Scheduling) -> None:
-        work = SubmitWork(BOUNDS)
-        with ThreadPoolExecutor(1) as threads:
-            with scheduling.transaction() as tx:
-                ((first,),) = work.run_group(tx, [SubmitItem((unique(),))])  # type: ignore[misc]
-                waiting = threads.submit(scheduling.submit, unique())
-                while not scheduling.sql("SELECT FROM pg_locks WHERE NOT granted"):
-                    pass
-            (second,) = waiting.result(30)
-        assert second.task_key == first.task_key
+        first: list[Any] = []
+
+        def submits(tx: Tx) -> None:
+            first.extend(SubmitWork(BOUNDS).run_group(tx, [SubmitItem((unique(),))]))
+
+        (second,) = overtaken(scheduling, submits, lambda: scheduling.submit(unique()))
+        assert first == [(second,)]
 
 
 def test_a_submit_without_a_key_runs_no_further_statement(db_url: str) -> None:
