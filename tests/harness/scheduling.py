@@ -275,6 +275,12 @@ class Scheduling:
         self.report(ref, AttemptAccepted(), AttemptStarted())
         return ref
 
+    def lost(self) -> LeaseRef:
+        """A lease that expired while its CLI ran; its task is ready again."""
+        ref = self.start()
+        assert self.lose(ref).expired == 1
+        return ref
+
     def start_and_end(self, change: Change, **fields: Any) -> int:
         """The key of a new task whose first attempt has ended so."""
         ref = self.start(**fields)

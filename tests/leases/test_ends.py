@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import NamedTuple
 
 import pytest
 
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, Change, Outcome, Release
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import RUNNING, Status
 from scheduler_svc.leases.recover import reap
 from scheduler_svc.leases.report import HeartbeatItem
 from tests.harness.scheduling import FAILURE, RESULT, TERMS, Scheduling, released
@@ -17,25 +19,57 @@ from tests.harness.scheduling import FAILURE, RESULT, TERMS, Scheduling, release
 pytestmark = pytest.mark.integration
 
 
-class TestReleased:
-    def test_an_unstarted_task_keeps_its_place_and_consumes_nothing(self, scheduling: Scheduling) -> None:
-        first, second = scheduling.submit_one(), scheduling.submit_one()
-        (ref,) = scheduling.claim()
-        assert ref.task_key == first
-        assert scheduling.end(ref, released()) is Outcome.COMMITTED
-        assert scheduling.path(first) == ["pending", "submitted", "pending"]
-        assert scheduling.sql("SELECT losses, refusals, retry_count FROM tasks") == [(0, 0, 0)] * 2
-        assert [again.task_key for again in scheduling.claim(2)] == [first, second]
+def claimed(scheduling: Scheduling) -> LeaseRef:
+    """A lease that waits for its CLI."""
+    ref = scheduling.claim_of_new(auto_retry=False, max_retries=0)
+    scheduling.report(ref, AttemptAccepted())
+    return ref
 
-    @pytest.mark.parametrize(("committed", "told"), [(True, True), (True, False), (False, True)])
-    def test_a_started_task_fails_and_is_pending_again_uncounted(
-        self, scheduling: Scheduling, committed: bool, told: bool
-    ) -> None:
-        """The start is known from the lease, or from the release."""
-        ref = scheduling.start(auto_retry=False) if committed else scheduling.claim_of_new(auto_retry=False)
-        assert scheduling.end(ref, released(started=told)) is Outcome.COMMITTED
-        assert scheduling.path(ref.task_key) == ["pending", "submitted", "processing", "failed", "pending"]
-        assert scheduling.sql("SELECT losses, retry_count, error->>'reason' FROM tasks") == [(0, 0, "WORKER_LOST")]
+
+def started(scheduling: Scheduling) -> LeaseRef:
+    return scheduling.start(auto_retry=False, max_retries=0)
+
+
+class End(NamedTuple):
+    """How a lease ends without a result, the moves that follow, and why the first of them is made."""
+
+    lease: Callable[[Scheduling], LeaseRef]
+    end: Callable[[Scheduling, LeaseRef], object]
+    moves: tuple[str, ...] = ("failed", "pending")
+    reason: str = "WORKER_LOST"
+    losses: int = 0
+
+
+PENDING = ("pending",)
+ENDS = {
+    "released": End(claimed, lambda s, ref: s.end(ref, released()), PENDING, "DRAINING"),
+    "never delivered": End(claimed, lambda s, ref: s.take_back(ref), PENDING, "NOT_DELIVERED"),
+    "its worker came back without it": End(claimed, lambda s, _: s.hello(), PENDING, "NOT_HELD"),
+    "released, and it had started": End(started, lambda s, ref: s.end(ref, released())),
+    "released, and twice told that it had": End(started, lambda s, ref: s.end(ref, released(started=True))),
+    "released, which tells that it had": End(claimed, lambda s, ref: s.end(ref, released(started=True))),
+    "its worker came back without its CLI": End(started, lambda s, _: s.hello()),
+    "lost": End(started, lambda s, ref: s.lose(ref), losses=1),
+    "its CLI died with its worker": End(started, lambda s, ref: s.hello(lost=[ref]), losses=1),
+    "it died before its start was told": End(claimed, lambda s, ref: s.hello(lost=[ref]), losses=1),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_task_whose_lease_ends_without_a_result_goes_on_at_once(scheduling: Scheduling, how: str) -> None:
+    """And consumes no retry. If no attempt has begun it keeps its place, else it comes behind its account's others."""
+    lease, end, moves, reason, losses = ENDS[how]
+    ref, other = lease(scheduling), scheduling.submit_one()
+    end(scheduling, ref)
+    assert scheduling.told[-1].ready
+    last = scheduling.events(ref.task_key)[-len(moves) :]
+    assert (tuple(event.status.label for event in last), last[0].reason) == (moves, reason)
+    assert last[0].previous_status in RUNNING
+    counts = "SELECT losses, refusals, retry_count, error->>'reason' FROM tasks WHERE task_key = :key"
+    unstarted = moves == PENDING
+    assert scheduling.sql(counts, key=ref.task_key) == [(losses, 0, 0, None if unstarted else reason)]
+    in_order = [ref.task_key, other] if unstarted else [other, ref.task_key]
+    assert [again.task_key for again in scheduling.claim(2)] == in_order
 
 
 class TestRefused:
@@ -68,44 +102,24 @@ class TestRefused:
         assert task.error.reason == "NO_WORKER_ACCEPTS"
 
 
-class TestNeverDelivered:
-    def test_an_undelivered_task_is_requeued_at_once_and_keeps_its_place(self, scheduling: Scheduling) -> None:
-        keys = [scheduling.submit_one() for _ in range(3)]
-        refs = scheduling.claim(2)
-        scheduling.take_back(*refs)
-        assert scheduling.sql("SELECT losses, refusals, retry_count FROM tasks") == [(0, 0, 0)] * 3
-        assert scheduling.events(keys[0])[-1].reason == "NOT_DELIVERED"
-        assert [ref.task_key for ref in scheduling.claim(3)] == keys
-        assert scheduling.told[-2].ready
-
-    def test_a_lease_with_a_report_counts_as_delivered(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.lose(ref)
-        (newer,) = scheduling.claim()
-        scheduling.take_back(ref)  # superseded
-        assert scheduling.end(newer, RESULT) is Outcome.COMMITTED
+def test_a_lease_with_a_report_counts_as_delivered(scheduling: Scheduling) -> None:
+    ref = scheduling.lost()
+    (newer,) = scheduling.claim()
+    scheduling.take_back(ref)  # superseded
+    assert scheduling.end(newer, RESULT) is Outcome.COMMITTED
 
 
-class TestLost:
-    def test_a_lost_task_is_pending_at_once_behind_its_account_s_others(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start(auto_retry=False, max_retries=0)
-        other = scheduling.submit_one()
-        assert scheduling.lose(ref).expired == 1
-        assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
-        assert scheduling.sql("SELECT losses, retry_count FROM tasks ORDER BY task_key") == [(1, 0), (0, 0)]
-        assert [again.task_key for again in scheduling.claim(2)] == [other, ref.task_key]
-
-    def test_the_fifth_loss_in_a_row_fails_the_task_until_retry_task(self, scheduling: Scheduling) -> None:
-        key = scheduling.submit_one()
-        for _ in range(5):
-            (ref,) = scheduling.claim()
-            scheduling.lose(ref)
-        assert (scheduling.task(key).ended, scheduling.place(key)) == (True, "")
-        scheduling.retry(key)
-        assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(0, 1)]
+def test_the_fifth_loss_in_a_row_fails_the_task_until_retry_task(scheduling: Scheduling) -> None:
+    key = scheduling.submit_one()
+    for _ in range(5):
         (ref,) = scheduling.claim()
         scheduling.lose(ref)
-        assert scheduling.place(key) == "ready"
+    assert (scheduling.task(key).ended, scheduling.place(key)) == (True, "")
+    scheduling.retry(key)
+    assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(0, 1)]
+    (ref,) = scheduling.claim()
+    scheduling.lose(ref)
+    assert scheduling.place(key) == "ready"
 
 
 def test_a_failed_task_waits_for_its_retry(scheduling: Scheduling) -> None:
@@ -251,8 +265,7 @@ class TestRevoked:
         assert self.free(scheduling, revoked)
 
     def test_a_heartbeat_that_names_only_an_earlier_lease_does_not_end_it(self, scheduling: Scheduling) -> None:
-        old = scheduling.start()
-        scheduling.lose(old)
+        old = scheduling.lost()
         (new,) = scheduling.claim()
         scheduling.cancel(new.task_key, force=True)
         scheduling.state(old)  # a result of it is spooled; the new one is on its way

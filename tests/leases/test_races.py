@@ -51,12 +51,6 @@ def expired(scheduling: Scheduling) -> LeaseRef:
     return ref
 
 
-def lost(scheduling: Scheduling) -> LeaseRef:
-    ref = scheduling.start()
-    scheduling.lose(ref)
-    return ref
-
-
 class TestClaimFirst:
     def test_a_task_that_was_stored_after_the_claim_began_has_not_waited(self, scheduling: Scheduling) -> None:
         claim = claims(scheduling)
@@ -84,7 +78,7 @@ class TestClaimFirst:
         assert scheduling.path(key) == ["pending", "submitted", "pending"]
 
     def test_a_late_result_is_refused_after_a_claim(self, scheduling: Scheduling) -> None:
-        ref = lost(scheduling)
+        ref = scheduling.lost()
         assert overtaken(scheduling, claims(scheduling, "v"), lambda: scheduling.end(ref, RESULT)) is Outcome.LEASE_LOST
 
     def test_another_replica_s_claim_takes_the_next_tasks(self, scheduling: Scheduling) -> None:
@@ -109,7 +103,7 @@ class TestCancelFirst:
         assert not scheduling.barred(ref.task_key)
 
     def test_a_late_result_is_lost_after_a_cancel(self, scheduling: Scheduling) -> None:
-        ref = lost(scheduling)
+        ref = scheduling.lost()
         assert overtaken(scheduling, cancels(ref.task_key), lambda: scheduling.end(ref, RESULT)) is Outcome.LEASE_LOST
 
     def test_a_heartbeat_renews_nothing_after_a_cancel(self, scheduling: Scheduling) -> None:
@@ -126,7 +120,7 @@ class TestResultFirst:
         assert refused.value.metadata["current_state"] == "completed"
 
     def test_a_late_result_leaves_nothing_to_claim(self, scheduling: Scheduling) -> None:
-        ref = lost(scheduling)
+        ref = scheduling.lost()
         with scheduling.transaction() as tx:
             reports_result(ref)(tx)
             assert scheduling.claim() == []

@@ -122,8 +122,7 @@ class TestStale:
     ]
 
     def test_updates_of_a_superseded_lease_are_lost(self, scheduling: Scheduling) -> None:
-        old = scheduling.start()
-        scheduling.lose(old)
+        old = scheduling.lost()
         (new,) = scheduling.claim(worker_id="v")
         before = scheduling.task(old.task_key)
         assert [scheduling.end(old, change) for change in self.CHANGES] == [LOST] * len(self.CHANGES)
@@ -145,11 +144,7 @@ class TestLate:
 
     @pytest.fixture
     def lost(self, scheduling: Scheduling) -> LeaseRef:
-        """A lease that expired while its CLI ran; its task is ready again."""
-        ref = scheduling.start()
-        assert scheduling.lose(ref).expired == 1
-        assert scheduling.place(ref.task_key) == "ready"
-        return ref
+        return scheduling.lost()
 
     def test_a_late_result_is_accepted_while_the_task_is_unleased(self, scheduling: Scheduling, lost: LeaseRef) -> None:
         assert scheduling.end(lost, RESULT) is COMMITTED
@@ -202,8 +197,7 @@ Stale = Callable[[Scheduling], LeaseRef]
 
 def superseded(scheduling: Scheduling) -> LeaseRef:
     """It expired, and the task was leased again."""
-    old = scheduling.start()
-    scheduling.lose(old)
+    old = scheduling.lost()
     scheduling.claim()
     return old
 
@@ -319,8 +313,7 @@ def test_a_replaced_session_is_neither_renewed_nor_closed(scheduling: Scheduling
 
 
 def test_a_task_is_removed_only_while_it_waits_for_that_attempt(scheduling: Scheduling) -> None:
-    waiting, lost = scheduling.submit_one(priority=1), scheduling.start()
-    scheduling.lose(lost)
+    waiting, lost = scheduling.submit_one(priority=1), scheduling.lost()
     wrong = [(waiting, 2), (lost.task_key, 1), (lost.task_key, 3)]
     assert scheduling.run(lambda tx: tx.waiting.remove_next(wrong)) == {}
     assert scheduling.place(lost.task_key) == scheduling.place(waiting) == "ready"
@@ -341,15 +334,13 @@ class TestGroups:
     """Updates of two workers in one group are matched by lease, not by task."""
 
     def test_a_stale_lease_is_not_renewed_by_its_successor_s_heartbeat(self, scheduling: Scheduling) -> None:
-        old = scheduling.start()
-        scheduling.lose(old)
+        old = scheduling.lost()
         (new,) = scheduling.claim(worker_id="v")
         stale, fresh = scheduling.report_group(scheduling.stated("w", [old]), scheduling.stated("v", [new]))
         assert stale.not_renewed == (old.lease_id,)
         assert fresh.not_renewed == ()
 
     def test_a_stale_lease_is_not_renewed_by_its_worker_s_newer_lease(self, scheduling: Scheduling) -> None:
-        old = scheduling.start()
-        scheduling.lose(old)
+        old = scheduling.lost()
         (new,) = scheduling.claim()
         assert scheduling.state(old, new).not_renewed == (old.lease_id,)

@@ -99,15 +99,13 @@ class TestNamedLeases:
         assert scheduling.end(ref, RESULT) is Outcome.COMMITTED
 
     def test_named_leases_that_a_worker_no_longer_holds_are_dropped(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.lose(ref)
+        ref = scheduling.lost()
         scheduling.claim(worker_id="v")
         assert scheduling.hello(names=[ref]).drop == (ref.lease_id,)
         assert scheduling.place(ref.task_key) == "leases"
 
     def test_a_dropped_lease_still_accepts_a_late_result(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.lose(ref)
+        ref = scheduling.lost()
         assert scheduling.hello(names=[ref]).drop == (ref.lease_id,)
         assert scheduling.end(ref, RESULT) is Outcome.COMMITTED
 
@@ -118,28 +116,6 @@ class TestNamedLeases:
 
 
 class TestUnnamedLeases:
-    def test_an_unstarted_lease_is_requeued_uncounted(self, scheduling: Scheduling) -> None:
-        ref = scheduling.claim_of_new()
-        scheduling.report(ref, AttemptAccepted())
-        scheduling.hello()
-        assert scheduling.path(ref.task_key) == ["pending", "submitted", "pending"]
-        assert scheduling.place(ref.task_key) == "ready"
-        assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(0, 0)]
-
-    def test_a_started_lease_fails_and_is_requeued_uncounted(self, scheduling: Scheduling) -> None:
-        ref = scheduling.start()
-        scheduling.hello()
-        assert scheduling.path(ref.task_key)[-3:] == ["processing", "failed", "pending"]
-        assert scheduling.sql("SELECT losses, retry_count, error->>'reason' FROM tasks") == [(0, 0, "WORKER_LOST")]
-
-    @pytest.mark.parametrize("started", [True, False])
-    def test_a_run_that_died_with_its_worker_is_a_counted_loss(self, scheduling: Scheduling, started: bool) -> None:
-        # if not: the CLI was marked in the folder, the report of its start was not committed
-        ref = scheduling.start() if started else scheduling.claim_of_new()
-        scheduling.hello(lost=[ref])
-        assert scheduling.path(ref.task_key)[-2:] == ["failed", "pending"]
-        assert scheduling.sql("SELECT losses, retry_count FROM tasks") == [(1, 0)]
-
     def test_a_held_lease_is_not_lost_even_if_the_hello_names_it_as_lost(self, scheduling: Scheduling) -> None:
         ref = scheduling.start()
         assert scheduling.hello(names=[ref], lost=[ref]).keep == (ref.lease_id,)
