@@ -15,6 +15,7 @@ from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
 from tests.harness.credentials import Caller
+from tests.harness.client import pages_of
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
 from tests.harness.scheduling import sql
@@ -97,16 +98,12 @@ async def test_a_pool_of_twenty_thousand_workers_is_shown_completely(
     fill(engine, 20_000)
     first = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
     assert len(first.workers) > 10_000, "who asks for no page gets what an answer holds"
-    shown = [worker.worker_id for worker in first.workers]
-    token = first.next_page_token
-    while token:
-        page = await pool.GetWorkerPool(pb.GetWorkerPoolRequest(page_token=token))
+    rest = await pool.GetWorkerPool(pb.GetWorkerPoolRequest(page_token=first.next_page_token))
+    for page in (first, rest):
         assert (page.num_workers, page.active_workers) == (18_000, 200), "counts are of the whole pool"
-        shown += [worker.worker_id for worker in page.workers]
-        token = page.next_page_token
-    assert (first.num_workers, first.active_workers) == (18_000, 200)
-    assert shown == sorted(set(shown))
-    assert len(shown) == 20_000
+    worker_ids = [worker.worker_id for page in (first, rest) for worker in page.workers]
+    assert (worker_ids, rest.next_page_token) == (sorted(set(worker_ids)), "")
+    assert len(worker_ids) == 20_000
     with ContentGenerationClient(f"127.0.0.1:{replica.port}", timeout=PATIENCE_S) as client:
         status = await asyncio.to_thread(client.get_worker_pool_status)
     assert (status["num_workers"], status["total_slots"], len(status["worker_statuses"])) == (18_000, 80_000, 20_000)
@@ -114,16 +111,9 @@ async def test_a_pool_of_twenty_thousand_workers_is_shown_completely(
 
 async def test_the_pool_is_paged(pool: WorkerPoolServiceAsyncStub, replica: Replica, engine: sa.Engine) -> None:
     fill(engine, 5)
-    whole = await pool.GetWorkerPool(pb.GetWorkerPoolRequest())
-    shown: list[pb.Worker] = []
-    token = ""
-    for size in (2, 2, 1):
-        page = await pool.GetWorkerPool(pb.GetWorkerPoolRequest(page_size=2, page_token=token))
-        assert len(page.workers) == size
-        shown += page.workers
-        token = page.next_page_token
-    assert not token
-    assert shown == list(whole.workers)
+    workers = list((await pool.GetWorkerPool(pb.GetWorkerPoolRequest())).workers)
+    pages = await pages_of(pool.GetWorkerPool, pb.GetWorkerPoolRequest(page_size=2), "workers")
+    assert pages == [workers[:2], workers[2:4], workers[4:]]
 
 
 async def test_an_unhealthy_worker_is_shown_until_its_heartbeat_is_healthy(

@@ -15,7 +15,6 @@ from grpc import aio
 
 from contentgen.submit_fields import BRIEF
 from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.leases import service as worker_service
 from scheduler_svc.replica.replica import Replica
@@ -131,20 +130,6 @@ async def test_an_assignment_has_all_fields_that_the_cli_needs(client: TaskClien
     assert (stored.status, stored.lease_id) == (task_pb2.TASK_STATUS_SUBMITTED, lease.lease_id)
 
 
-async def test_a_new_session_keeps_the_leases_of_its_hello(client: TaskClient, channel: aio.Channel) -> None:
-    kept, dropped = await client.submit_all(2)
-    async with ScriptedWorker(channel) as worker:
-        leases = await worker.take_all(2)
-        by_task = {lease.task.task_id: lease for lease in leases}
-        named, foreign = by_task[kept.task_id], worker_pb.HeldLease(lease_id=f"lease-{1:016x}-{1:08x}", attempt=1)
-        held = worker_pb.HeldLease(lease_id=named.lease_id, attempt=1, stage=worker_pb.LEASE_STAGE_PROCESSING)
-        async with ScriptedWorker(channel, hello(session_number=2, held_leases=[held, foreign])) as again:
-            assert list(again.welcome.keep_leases) == [named.lease_id]
-            assert list(again.welcome.drop_leases) == [foreign.lease_id]
-            assert (await client.get(dropped.task_id)).status == task_pb2.TASK_STATUS_PENDING
-            assert await again.complete(named) == COMMITTED
-
-
 async def test_a_result_of_the_maximum_size_is_stored(client: TaskClient, worker: ScriptedWorker) -> None:
     task = await client.submit()
     (lease,) = await worker.take()
@@ -204,13 +189,6 @@ async def test_parts_of_a_report_are_dropped_with_their_stream(client: TaskClien
         assert [result.outcome for result in answer.results] == [COMMITTED]
 
 
-async def test_a_draining_worker_gets_no_leases(client: TaskClient, worker: ScriptedWorker) -> None:
-    await client.submit()
-    await worker.write(worker_pb.LeaseRequest(draining=worker_pb.Draining()))
-    await worker.heartbeat(0)
-    assert (await client.stub.GetTaskStats(task_pb.GetTaskStatsRequest())).counts["pending"] == 1
-
-
 # Workers whose CLI may be broken: they get probe tasks, and learn which tasks failed on other workers.
 
 
@@ -251,6 +229,9 @@ async def test_an_assignment_tells_whether_its_task_failed_on_another_worker(
 ) -> None:
     task = await client.submit()
     async with two_workers(channel) as workers:
+        (lease,) = await workers[1].take()
+        await workers[1].report(lease, released=worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING))
+        await workers[1].heartbeat(0)
         for worker, elsewhere in zip((*workers, workers[1], workers[0]), (False, True, False, True), strict=True):
             (lease,) = await worker.take()
             assert lease.failed_elsewhere is elsewhere
@@ -258,13 +239,3 @@ async def test_an_assignment_tells_whether_its_task_failed_on_another_worker(
             await worker.fail(lease)
             await worker.heartbeat(0)
             await client.retry(task.task_id, reset_retry_count=True)
-
-
-async def test_a_released_task_did_not_fail_elsewhere(client: TaskClient, channel: aio.Channel) -> None:
-    await client.submit()
-    async with two_workers(channel) as (one, other):
-        (lease,) = await one.take()
-        await one.report(lease, released=worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING))
-        await one.heartbeat(0)
-        (lease,) = await other.take()
-        assert (lease.attempt, lease.failed_elsewhere) == (2, False)
