@@ -402,10 +402,13 @@ async def dispatch(world: World, rpc: str) -> None:
 
 
 async def dispatch_status(world: World, rpc: str) -> None:
-    for account_id in (0, 1, 2):
+    for account_id in (2, 1, 0):
         await world.free("WorkerPoolService/PauseDispatch", account_id=account_id)
     assert await world.free(rpc) == {"all_paused": True, "paused_account_ids": ["1", "2"]}
     assert await world.tied(rpc) == {"all_paused": True, "paused_account_ids": ["1"]}
+    for account_id in (0, 1):
+        await world.free("WorkerPoolService/ResumeDispatch", account_id=account_id)
+    assert (await world.free(rpc), await world.tied(rpc)) == ({"paused_account_ids": ["2"]}, {})
 
 
 OWN = {"1"}

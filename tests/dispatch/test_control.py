@@ -73,21 +73,6 @@ async def test_a_paused_task_waits_with_its_reason_until_dispatch_resumes(
     assert lease.task.task_id == task_id
 
 
-async def test_get_dispatch_status_shows_pauses(
-    pool: WorkerPoolServiceAsyncStub, accounts: AccountServiceAsyncStub, account: int
-) -> None:
-    other = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
-    assert await pool.GetDispatchStatus(pb.GetDispatchStatusRequest()) == pb.GetDispatchStatusResponse()
-    for paused in (other, account, 0):
-        await pool.PauseDispatch(pb.PauseDispatchRequest(account_id=paused))
-    both = pb.GetDispatchStatusResponse(all_paused=True, paused_account_ids=[account, other])
-    assert await pool.GetDispatchStatus(pb.GetDispatchStatusRequest()) == both
-    await pool.ResumeDispatch(pb.ResumeDispatchRequest())
-    await pool.ResumeDispatch(pb.ResumeDispatchRequest(account_id=account))
-    left = pb.GetDispatchStatusResponse(paused_account_ids=[other])
-    assert await pool.GetDispatchStatus(pb.GetDispatchStatusRequest()) == left
-
-
 async def test_a_task_waits_for_its_account_s_limit_until_another_ends(
     client: TaskClient, accounts: AccountServiceAsyncStub, worker: ScriptedWorker
 ) -> None:

@@ -24,7 +24,7 @@ from scheduler_svc.watch import feed as tail
 from scheduler_svc.watch import watchers as reading
 from scheduler_svc.watch import work as changes
 from scheduler_svc.watch.work import Selection
-from tests.harness.client import bad_fields, not_found, refused
+from tests.harness.client import bad_fields, refused
 from tests.harness.cluster import Databases
 from tests.harness.database_faults import APPLICATION, foreign_lock
 from tests.harness.maker import TaskClient
@@ -174,12 +174,6 @@ async def test_a_watch_may_begin_with_the_next_move(client: WatchingClient) -> N
                 assert told(await watcher.take(2)) == [(task_id, "unspecified", "pending") for task_id in new]
 
 
-async def test_a_watch_of_an_ended_task_sends_its_present_state(client: WatchingClient) -> None:
-    task_id = await client.new()
-    await client.cancel(task_id)
-    assert (await client.first(task_ids=[task_id, task_id])).task == await client.listed(task_id)
-
-
 async def test_the_present_states_of_several_pages_are_sent_in_order(client: WatchingClient) -> None:
     task_ids = await client.several(changes.MAX_PAGE + 100)
     async with client.watch() as watcher:
@@ -203,13 +197,6 @@ async def test_the_present_states_of_several_pages_are_sent_in_order(client: Wat
 async def test_a_bad_request_is_refused(client: WatchingClient, bad_field: str, request_: dict[str, object]) -> None:
     with bad_fields(bad_field):
         await client.first(**request_)
-
-
-async def test_an_unknown_task_cannot_be_watched(client: WatchingClient) -> None:
-    there = await client.new()
-    for task_id in (MISSING, "no id"):
-        with not_found("task", task_id):
-            await client.first(task_ids=[there, task_id])
 
 
 async def test_a_token_of_another_selection_is_refused(client: WatchingClient) -> None:
