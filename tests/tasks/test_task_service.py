@@ -22,7 +22,7 @@ from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_service_pb2 import RunOutput
 from scheduler_svc.replica.replica import Replica
-from tests.harness.client import bad_fields, refused
+from tests.harness.client import bad_fields, pages_of, refused
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
 from tests.harness.scheduling import sql
@@ -240,8 +240,8 @@ COMMITTED, LEASE_LOST = worker_pb.UPDATE_OUTCOME_COMMITTED, worker_pb.UPDATE_OUT
 RELEASED: dict[str, Any] = {"released": worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING)}
 
 
-async def logs_of(client: TaskClient, task_id: str, **page: Any) -> pb.ListAttemptLogsResponse:
-    return await client.stub.ListAttemptLogs(pb.ListAttemptLogsRequest(task_id=task_id, **page))
+async def logs_of(client: TaskClient, task_id: str) -> list[task_pb2.AttemptLog]:
+    return list((await client.stub.ListAttemptLogs(pb.ListAttemptLogsRequest(task_id=task_id))).logs)
 
 
 async def test_each_attempt_s_output_is_listed_oldest_first(client: TaskClient, worker: ScriptedWorker) -> None:
@@ -249,11 +249,11 @@ async def test_each_attempt_s_output_is_listed_oldest_first(client: TaskClient, 
     (lease,) = await worker.take()
     await worker.fail(lease, output=RunOutput(stdout="half of it", stderr="it failed", stdout_truncated=True))
     (lease,) = await worker.take()
-    assert not (await logs_of(client, task_id)).logs[1:], "an attempt that runs has no log yet"
+    assert not (await logs_of(client, task_id))[1:], "an attempt that runs has no log yet"
     completed = worker_pb.Completed(result=worker_pb.Result(body="an article"))
     output = RunOutput(stderr="it went well", stderr_truncated=True)
     assert await worker.report(lease, completed=completed, output=output) == COMMITTED
-    first, second = (await logs_of(client, task_id)).logs
+    first, second = await logs_of(client, task_id)
     events = await client.events(task_id)
     ends = {event.attempt: event.event_time for event in events if event.reason in {"CREATOR_ERROR", "COMPLETED"}}
     assert first == task_pb2.AttemptLog(
@@ -274,10 +274,9 @@ async def test_logs_are_paged(client: TaskClient, worker: ScriptedWorker) -> Non
     for n in range(3):
         (lease,) = await worker.take()
         await worker.report(lease, **RELEASED, output=RunOutput(stdout=f"{n}"))
-    page = await logs_of(client, task_id, page_size=2)
-    rest = await logs_of(client, task_id, page_size=2, page_token=page.next_page_token)
-    assert [log.stdout for log in (*page.logs, *rest.logs)] == ["0", "1", "2"]
-    assert (len(page.logs), rest.next_page_token) == (2, "")
+    request = pb.ListAttemptLogsRequest(task_id=task_id, page_size=2)
+    pages = await pages_of(client.stub.ListAttemptLogs, request, "logs")
+    assert [[log.stdout for log in page] for page in pages] == [["0", "1"], ["2"]]
 
 
 async def test_output_of_an_update_that_ends_nothing_is_ignored(client: TaskClient, worker: ScriptedWorker) -> None:
@@ -285,7 +284,7 @@ async def test_output_of_an_update_that_ends_nothing_is_ignored(client: TaskClie
     (lease,) = await worker.take()
     await worker.report(lease, processing=worker_pb.Processing(), output=RunOutput(stdout="early"))
     await worker.fail(lease)
-    assert not (await logs_of(client, task_id)).logs
+    assert not await logs_of(client, task_id)
 
 
 async def test_the_newest_attempts_are_kept(client: TaskClient, worker: ScriptedWorker) -> None:
@@ -293,7 +292,7 @@ async def test_the_newest_attempts_are_kept(client: TaskClient, worker: Scripted
     for n in range(1, MAX_ATTEMPTS + 4):
         (lease,) = await worker.take()
         await worker.report(lease, **RELEASED, output=RunOutput(stdout=f"{n}"))
-    logs = (await logs_of(client, task_id)).logs
+    logs = await logs_of(client, task_id)
     assert [(log.attempt, log.stdout) for log in logs] == [(n, f"{n}") for n in range(4, MAX_ATTEMPTS + 4)]
 
 
@@ -305,7 +304,7 @@ async def test_output_of_a_revoked_lease_is_kept(client: TaskClient, worker: Scr
     released = worker_pb.Released(reason=worker_pb.RELEASE_REASON_EXPIRED, started=True)
     output = RunOutput(stderr="stopped by a signal")
     assert await worker.report(lease, released=released, output=output) == LEASE_LOST
-    (log,) = (await logs_of(client, task_id)).logs
+    (log,) = await logs_of(client, task_id)
     assert (log.attempt, log.worker_id, log.stderr) == (1, worker.hello.worker_id, "stopped by a signal")
 
 
@@ -315,7 +314,7 @@ async def test_a_report_that_comes_twice_is_stored_once(client: TaskClient, work
     await worker.fail(lease, output=RunOutput(stdout="first"))
     again = await worker.fail(lease, output=RunOutput(stdout="second"))
     assert again == worker_pb.UPDATE_OUTCOME_ALREADY_COMMITTED
-    assert [log.stdout for log in (await logs_of(client, task_id)).logs] == ["first"]
+    assert [log.stdout for log in await logs_of(client, task_id)] == ["first"]
 
 
 async def test_logs_are_deleted_with_their_task(client: TaskClient, worker: ScriptedWorker, engine: sa.Engine) -> None:
