@@ -13,7 +13,14 @@ from aiohttp import web
 
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.errors import TooManyWebhooks
-from scheduler_svc.domain.webhook import MAX_WEBHOOKS, AddressPolicy, Claim, DeliveryAttempt
+from scheduler_svc.domain.webhook import (
+    MAX_WEBHOOKS,
+    AddressPolicy,
+    Claim,
+    DeliveryAttempt,
+    DeliveryStatus,
+    Response,
+)
 from scheduler_svc.transactions import Tx
 from scheduler_svc.webhooks import work as webhooks
 from scheduler_svc.webhooks.sender import Names, WebhookSender, address_problem
@@ -57,6 +64,25 @@ def test_if_too_many_deliveries_wait_no_more_are_stored_until_fewer_do(schedulin
     scheduling.sql("DELETE FROM webhook_deliveries")
     assert scheduling.run(lambda tx: tx.deliveries.mark_backlogs(3)) == [(early, False)]
     scheduling.sql("UPDATE webhooks SET active = false")  # what is checked of active ones does not hold now
+
+
+def test_what_a_killed_scheduler_was_delivering_is_repeated_by_another_under_its_id(scheduling: Scheduling) -> None:
+    """Were it alive after all, what it records would no longer count."""
+    scheduling.hook()
+    scheduling.cancel(scheduling.submit_one())
+
+    def claimed() -> list[DeliveryAttempt]:
+        attempts: list[DeliveryAttempt] = scheduling.run(webhooks.next_round, [], {}, 10).attempts
+        return attempts
+
+    (first,) = claimed()
+    assert claimed() == []
+    scheduling.sql("UPDATE webhook_deliveries SET next_attempt_time = now()")
+    (second,) = claimed()
+    assert (second.message_id, second.attempt_count) == (first.message_id, 2)
+    for attempt, status in ((first, DeliveryStatus.PENDING), (second, DeliveryStatus.DELIVERED)):
+        scheduling.run(webhooks.record, [webhooks.Tried(attempt, Response(204, ""))])
+        assert scheduling.sql("SELECT status FROM webhook_deliveries") == [(status,)]
 
 
 # The sender of webhooks, with real name servers and receivers: whom it waits for, and which connections it keeps.
