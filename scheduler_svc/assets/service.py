@@ -10,7 +10,7 @@ from contentgen.v1.asset_service_pb2_grpc import AssetServiceServicer
 from scheduler_svc.assets import work
 from scheduler_svc.assets.objects import Objects
 from scheduler_svc.domain.content import Asset
-from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
+from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.validation import Violations, message_of
@@ -32,7 +32,7 @@ class AssetService(AssetServiceServicer):
                     violations.add(field, f"must be 0 or more, is {number}")
         asset = await self._get(request.sha256)
         if request.offset > asset.size:
-            raise InvalidArgument([FieldViolation("offset", f"must be at most the size, {asset.size:,}")])
+            raise InvalidArgument.of("offset", f"must be at most the size, {asset.size:,}")
         end = min(asset.size, request.offset + request.length) if request.length else asset.size
         for begin in range(request.offset, end, CHUNK):
             length = min(CHUNK, end - begin)

@@ -24,7 +24,6 @@ from scheduler_svc.domain.content import (
 )
 from scheduler_svc.domain.errors import (
     EtagMismatch,
-    FieldViolation,
     InvalidArgument,
     InvalidState,
     NotFound,
@@ -59,7 +58,7 @@ def update_content(tx: Tx, content_id: int, edit: ContentEdit, etag: str, author
         return content
     if (size := edited.size) > MAX_RESULT_BYTES:
         too_large = f"must have at most {MAX_RESULT_BYTES:,} bytes together with html_body, would have {size:,}"
-        raise InvalidArgument([FieldViolation("content.body", too_large)])
+        raise InvalidArgument.of("content.body", too_large)
     tx.revisions.add(content_id, edited, author)
     tx.search.index(content_id)
     return get_content(tx, content_id)
@@ -104,9 +103,8 @@ def _decide(tx: Tx, reviews: Sequence[Review]) -> None:
             raise NotFound("content", review.content_id)
         content = contents[review.content_id]
         if content.review_status is not ReviewStatus.PENDING_REVIEW:
-            current, required = content.review_status.label, ReviewStatus.PENDING_REVIEW.label
-            message = f"content {content.content_id} is {current}; to be reviewed it must be {required}"
-            raise InvalidState(message, current, [required])
+            subject = f"content {content.content_id}"
+            raise InvalidState.of(subject, "reviewed", content.review_status, [ReviewStatus.PENDING_REVIEW])
         _check_etag(content, review.etag)
     # a content before the one written in its place
     for review in sorted(reviews, key=lambda decision: decision.content_id):
@@ -229,7 +227,7 @@ def _with_feedback(brief: Brief, feedback: str) -> Brief:
 
 
 def _too_long(limit: str) -> InvalidArgument:
-    return InvalidArgument([FieldViolation("feedback", f"must have at most {limit}")])
+    return InvalidArgument.of("feedback", f"must have at most {limit}")
 
 
 def get_content(tx: Tx, content_id: int, *, lock: bool = False) -> Content:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import Labelled
 
 T = TypeVar("T")
 
@@ -33,6 +33,11 @@ class InvalidArgument(DomainError):
         self.violations = tuple(violations)
         super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in self.violations))
 
+    @classmethod
+    def of(cls, field: str, description: str) -> InvalidArgument:
+        """The error of one field."""
+        return cls([FieldViolation(field, description)])
+
 
 class NotFound(DomainError):
     def __init__(self, resource_type: str, resource_id: object) -> None:
@@ -54,12 +59,11 @@ class InvalidState(DomainError):
         super().__init__(message, current_state=current, required_state=",".join(required))
 
     @classmethod
-    def of_task(cls, task_id: str, what: str, current: Status, required: Iterable[Status]) -> InvalidState:
-        """`what` completes "task … can't be …"."""
-        labels = [status.label for status in required]
-        return cls(
-            f"task {task_id} is {current.label}; to be {what} it must be {' or '.join(labels)}", current.label, labels
-        )
+    def of(cls, subject: str, to_be: str, current: Labelled, required: Iterable[Labelled]) -> InvalidState:
+        """`to_be`: what the call would do with it, such as "cancelled"."""
+        labels = [state.label for state in required]
+        text = f"{subject} is {current.label}; to be {to_be} it must be {' or '.join(labels)}"
+        return cls(text, current.label, labels)
 
 
 class EtagMismatch(DomainError):

@@ -17,7 +17,7 @@ from scheduler_svc.dispatch import streams
 from scheduler_svc.dispatch.rows import Grant
 from scheduler_svc.domain import content
 from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, LeftOut, NamedAsset, TaskResult
-from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
+from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.ids import format_task_id, parse_lease_id
 from scheduler_svc.domain.lease import (
     AttemptAccepted,
@@ -155,7 +155,7 @@ def _change(index: int, update: pb.LeaseUpdate) -> Change:
         case "deferred":
             return _deferred(update.deferred)
         case _:
-            raise InvalidArgument([FieldViolation(f"report.updates[{index}].update", "must be set")])
+            raise InvalidArgument.of(f"report.updates[{index}].update", "must be set")
 
 
 def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
@@ -235,7 +235,7 @@ def _error(error: task_pb2.TaskError) -> TaskError:
 
 def _released(index: int, released: pb.Released) -> AttemptReleased:
     if released.reason not in _RELEASES:
-        raise InvalidArgument([FieldViolation(f"report.updates[{index}].released.reason", "must be a known reason")])
+        raise InvalidArgument.of(f"report.updates[{index}].released.reason", "must be a known reason")
     return AttemptReleased(_RELEASES[released.reason], released.started)
 
 

@@ -35,7 +35,7 @@ from scheduler_svc.dispatch.streams import (
     Streams,
     WorkerStream,
 )
-from scheduler_svc.domain.errors import FieldViolation, InvalidArgument
+from scheduler_svc.domain.errors import InvalidArgument
 from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.leases import messages
@@ -137,7 +137,7 @@ class ReportParts:
 
 
 def _bad(field: str, text: str) -> InvalidArgument:
-    return InvalidArgument([FieldViolation(f"report_part.{field}", text)])
+    return InvalidArgument.of(f"report_part.{field}", text)
 
 
 HELLO_TIMEOUT = 10.0
@@ -198,7 +198,7 @@ class WorkerService(WorkerServiceServicer):
                 first = await context.read()
         if not isinstance(first, pb.LeaseRequest) or first.WhichOneof("message") != "hello":
             text = f"the first message of a stream must be a hello, within {HELLO_TIMEOUT:g} s"
-            raise InvalidArgument([FieldViolation("message", text)])
+            raise InvalidArgument.of("message", text)
         hello = replace(messages.hello(first.hello), identity=caller().name)
         with self._streams.hello(hello.worker_id) as orders:
             opened = await self._skip_locked.run(open_session, hello, self._terms, self._scheduler_id)
@@ -312,7 +312,7 @@ class _StreamHandler:
                     self._submit(drains, lambda _: self._backlog.leave(0))
                 case _:
                     text = "must be heartbeat, report, report_part or draining after the hello"
-                    raise InvalidArgument([FieldViolation("message", text)])
+                    raise InvalidArgument.of("message", text)
 
     def _submit_heartbeat(self, heartbeat: Heartbeat) -> None:
         received = self._loop.time()

@@ -14,13 +14,7 @@ from structlog.contextvars import bound_contextvars
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.assets.objects import Incoming, Objects, ObjectStore, StoreIdentity
 from scheduler_svc.domain.content import MAX_BYTES
-from scheduler_svc.domain.errors import (
-    AccountAssetsFull,
-    AssetStoreUnavailable,
-    FieldViolation,
-    InvalidArgument,
-    RequestTooSlow,
-)
+from scheduler_svc.domain.errors import AccountAssetsFull, AssetStoreUnavailable, InvalidArgument, RequestTooSlow
 from scheduler_svc.domain.ids import parse_lease_id
 from scheduler_svc.leases import upload_work
 from scheduler_svc.leases.upload_work import Upload
@@ -75,7 +69,7 @@ class AssetUploads:
     async def _store(self, context: Context) -> bool:
         first = await _next(context)
         if first is None:
-            raise InvalidArgument([FieldViolation("", "the call must have a first message, and has none")])
+            raise InvalidArgument.of("", "the call must have a first message, and has none")
         upload = _upload(first)
         quota = await self._calls.run(upload_work.begin, upload, caller().name, self._max_bytes)
         if quota is None:
@@ -106,9 +100,9 @@ class AssetUploads:
             await self._objects.run(_write, incoming, message.chunk)
             message = await _next(context)
         if received != upload.size:
-            raise _bad("size", f"must be the number of bytes that come, is {upload.size:,}")
+            raise InvalidArgument.of("size", f"must be the number of bytes that come, is {upload.size:,}")
         if digest.hexdigest() != upload.sha256:
-            raise _bad("sha256", "must be that of the bytes that come")
+            raise InvalidArgument.of("sha256", "must be that of the bytes that come")
 
 
 def _write(_: ObjectStore, incoming: Incoming, chunk: bytes) -> None:
@@ -138,7 +132,3 @@ def _upload(first: pb.PutAssetRequest) -> Upload:
         violations.sha256("sha256", first.sha256)
         violations.number("size", first.size, 1, MAX_BYTES)
     return Upload(first.lease_id, parse_lease_id(first.lease_id, first.attempt), first.sha256, first.size)
-
-
-def _bad(field: str, text: str) -> InvalidArgument:
-    return InvalidArgument([FieldViolation(field, text)])

@@ -38,9 +38,7 @@ def delete_content(tx: Tx, content_id: int, *, force: bool) -> int:
 def require_changeable(content_id: int, entry: PoolEntry | None, to_be: str) -> None:
     """Raises InvalidState if a publisher has claimed the content, or it is published."""
     if entry is not None and entry.status not in CHANGEABLE:
-        current, required = entry.status.label, [status.label for status in CHANGEABLE]
-        message = f"content {content_id} is {current}; to be {to_be} it must be {' or '.join(required)}"
-        raise InvalidState(message, current, required)
+        raise InvalidState.of(f"content {content_id}", to_be, entry.status, CHANGEABLE)
 
 
 def claim(tx: Tx, scope: Scope, limit: int, lease: timedelta, publisher: str) -> list[PoolEntry]:
@@ -97,11 +95,9 @@ def remove(tx: Tx, content_id: int) -> None:
         _refuse(tx, content_id, "removed", (PublishStatus.PENDING, PublishStatus.PUBLISHED, PublishStatus.FAILED))
 
 
-def _refuse(tx: Tx, content_id: int, verb: str, required: tuple[PublishStatus, ...]) -> PoolEntry:
-    entry = _entry(tx, content_id)
-    labels = [status.label for status in required]
-    message = f"in the publish pool content {content_id} is {entry.status.label}; to be {verb} it must be"
-    raise InvalidState(f"{message} {' or '.join(labels)}", entry.status.label, labels)
+def _refuse(tx: Tx, content_id: int, to_be: str, required: tuple[PublishStatus, ...]) -> PoolEntry:
+    status = _entry(tx, content_id).status
+    raise InvalidState.of(f"in the publish pool content {content_id}", to_be, status, required)
 
 
 def _entry(tx: Tx, content_id: int) -> PoolEntry:

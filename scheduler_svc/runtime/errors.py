@@ -73,11 +73,11 @@ INTERNAL = ErrorStatus(Code.INTERNAL, "INTERNAL")
 
 def missing_message() -> errors.InvalidArgument:
     """A new error each time, as of `undecodable_message`: one that is raised again collects tracebacks."""
-    return errors.InvalidArgument([errors.FieldViolation("", "the call must have one message, and has none")])
+    return errors.InvalidArgument.of("", "the call must have one message, and has none")
 
 
 def undecodable_message() -> errors.InvalidArgument:
-    return errors.InvalidArgument([errors.FieldViolation("", "the bytes are not a message of this RPC's request type")])
+    return errors.InvalidArgument.of("", "the bytes are not a message of this RPC's request type")
 
 
 def status_of(error: errors.DomainError) -> Status:

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scheduler_svc.domain.account import Scope
-from scheduler_svc.domain.errors import DomainError, FieldViolation, InvalidArgument, NotFound, TooManySchedules
+from scheduler_svc.domain.errors import DomainError, InvalidArgument, NotFound, TooManySchedules
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.schedule import (
     MAX_SCHEDULES,
@@ -161,7 +161,7 @@ def _first(schedule: Schedule, now: datetime) -> Due | None:
         return schedule.timing.first_due(now)
     except UnknownZone as error:
         text = f"must be a zone that this scheduler knows, is {error}"
-        raise InvalidArgument([FieldViolation("schedule.time_zone", text)]) from None
+        raise InvalidArgument.of("schedule.time_zone", text) from None
 
 
 def _ticks(settings: ScheduleSettings) -> tuple[object, ...]:

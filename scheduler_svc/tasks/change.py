@@ -53,7 +53,7 @@ def cancel_task(tx: Tx, task_key: int, force: bool) -> Task:
 
     Raises NotFound, and InvalidState if the task has ended, or runs and `force` is off.
     """
-    task_id = format_task_id(task_key)
+    subject = f"task {format_task_id(task_key)}"
     lease = tx.leases.lock([task_key]).get(task_key)
     if lease is None or lease.revoked:
         waiting = tx.waiting.remove([task_key]).get(task_key)
@@ -62,11 +62,10 @@ def cancel_task(tx: Tx, task_key: int, force: bool) -> Task:
             return tx.task_reads.get([task_key])[task_key]
         lease = tx.leases.lock([task_key]).get(task_key)  # it may have been claimed meanwhile
     if lease is None or lease.revoked:
-        raise InvalidState.of_task(
-            task_id, "cancelled", get_task(tx, task_key).status, [Status.PENDING, *sorted(RUNNING)]
-        )
+        open_states = [Status.PENDING, *sorted(RUNNING)]
+        raise InvalidState.of(subject, "cancelled", get_task(tx, task_key).status, open_states)
     if not force:
-        raise InvalidState.of_task(task_id, "cancelled without force", lease.status, [Status.PENDING])
+        raise InvalidState.of(subject, "cancelled without force", lease.status, [Status.PENDING])
     _cancel(tx, [], [lease])
     return tx.task_reads.get([task_key])[task_key]
 
@@ -124,8 +123,8 @@ def retry_task(tx: Tx, task_key: int, reset_retry_count: bool) -> Task:
 
 def _end_wait(tx: Tx, waiting: DequeuedTask) -> None:
     if waiting.cause != BACKOFF:
-        task_id = format_task_id(waiting.task_key)
-        raise InvalidState.of_task(task_id, "retried", Status.PENDING, sorted(RETRYABLE))
+        subject = f"task {format_task_id(waiting.task_key)}"
+        raise InvalidState.of(subject, "retried", Status.PENDING, sorted(RETRYABLE))
     ledger = Ledger(tx)
     until = _behind_leases(tx, [waiting.task_key]).get(waiting.task_key)
     ledger.enqueue(waiting.place, until=until, cause=BARRED, expire_time=waiting.expire_time)
@@ -135,7 +134,8 @@ def _end_wait(tx: Tx, waiting: DequeuedTask) -> None:
 def _retry_ended(tx: Tx, task: TaskRow, reset: bool) -> None:
     task_id = format_task_id(task.task_key)
     if task.status not in RETRYABLE:
-        raise InvalidState.of_task(task_id, "retried", get_task(tx, task.task_key).status, sorted(RETRYABLE))
+        status = get_task(tx, task.task_key).status
+        raise InvalidState.of(f"task {task_id}", "retried", status, sorted(RETRYABLE))
     if task.retry_count >= task.max_retries and not reset:
         raise RetriesExhausted(task_id, task.max_retries)
     if holder := retake_keys(tx, [task.task_key]).get(task.task_key):
@@ -200,7 +200,7 @@ def update_task(tx: Tx, task_key: int, edit: TaskEdit) -> Task:
     waiting = None if held else tx.waiting.remove([task_key]).get(task_key)
     before = get_task(tx, task_key)
     if waiting is None:
-        raise InvalidState.of_task(before.task_id, "updated", before.status, [Status.PENDING])
+        raise InvalidState.of(f"task {before.task_id}", "updated", before.status, [Status.PENDING])
     after = edit.of(before)
     _check(tx, edit, after)
     if not tx.tasks.update(after):

@@ -53,7 +53,7 @@ def case(error: DomainError, code: int, reason: str, **metadata: str) -> Case:
 
 
 VIOLATIONS = [FieldViolation("topic", "is required"), FieldViolation("priority", "must be 1 to 10")]
-NOT_RETRYABLE = errors.InvalidState.of_task("task-1", "retried", Status.PENDING, [Status.FAILED, Status.TIMEOUT])
+NOT_RETRYABLE = errors.InvalidState.of("task task-1", "retried", Status.PENDING, [Status.FAILED, Status.TIMEOUT])
 NOT_ALLOWED = errors.RoleForbidden("blog", "client", "AccountService/CreateAccount", ["operator"])
 NOT_TIED = errors.AccountForbidden("blog", "account 7", account_id="7")
 CASES = [
