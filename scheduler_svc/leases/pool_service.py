@@ -12,7 +12,7 @@ from scheduler_svc.leases import sessions
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
-from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations, timestamp
+from scheduler_svc.runtime.validation import MAX_ITEMS, MAX_NAME, Violations, message_of
 
 MAX_WORKERS = 20_000
 """The default page size; the limit of a page's bytes is mostly reached first."""
@@ -78,22 +78,9 @@ class WorkerPoolService(WorkerPoolServiceServicer):
 
 
 def _worker_message(worker: PoolWorker) -> pb.Worker:
-    return pb.Worker(
-        worker_id=worker.worker_id,
-        hostname=worker.hostname,
-        version=worker.version,
+    return message_of(
+        pb.Worker,
+        worker,
         running=worker.connected and not worker.draining,
-        slots=worker.slots,
-        busy_slots=worker.busy_slots,
-        queue_size=worker.queue_size,
-        labels=worker.labels,
-        draining=worker.draining,
-        connect_time=timestamp(worker.connect_time),
-        last_heartbeat_time=timestamp(worker.last_heartbeat_time),
-        scheduler_id=worker.scheduler_id,
-        creator_version=worker.creator_version,
         unhealthy=worker.unhealthy_time is not None,
-        last_error=worker.last_error,
-        unhealthy_time=timestamp(worker.unhealthy_time),
-        connected=worker.connected,
     )

@@ -12,7 +12,7 @@ from contentgen.v1.system_service_pb2_grpc import SystemServiceServicer
 from scheduler_svc.config import Settings
 from scheduler_svc.domain.system import LockHolder, ReplicaState, System
 from scheduler_svc.runtime.access import Limits, caller, methods_of
-from scheduler_svc.runtime.validation import duration, timestamp
+from scheduler_svc.runtime.validation import duration, message_of, timestamp
 from scheduler_svc.system.work import SystemStatus
 
 
@@ -67,31 +67,24 @@ def _seconds(seconds: float | None) -> Duration | None:
 
 
 def _replica(state: ReplicaState) -> pb.Replica:
-    return pb.Replica(
-        scheduler_id=state.scheduler_id,
-        version=state.version,
-        start_time=timestamp(state.start_time),
+    return message_of(
+        pb.Replica,
+        state,
         last_heartbeat_time=timestamp(state.heartbeat_time or datetime.now(UTC)),
-        serving=state.serving,
         lanes=[
             pb.Lane(name=name, oldest_age=_seconds(lane.oldest), waiting=lane.waiting, set_aside=lane.set_aside)
             for name, lane in sorted(state.lanes.items())
         ],
         clock_offset=_seconds(state.clock_offset),
-        settings=state.settings,
     )
 
 
 def _oldest(system: System) -> pb.OldestTransaction | None:
     if system.oldest_transaction is None:
         return None
-    fields = system.oldest_transaction._asdict()
-    del fields["xid"]
-    fields["age"] = _seconds(fields["age"])
-    return pb.OldestTransaction(**fields, seen_for=_seconds(system.oldest_seen_for))
+    age, seen_for = _seconds(system.oldest_transaction.age), _seconds(system.oldest_seen_for)
+    return message_of(pb.OldestTransaction, system.oldest_transaction, age=age, seen_for=seen_for)
 
 
 def _holder(holder: LockHolder) -> pb.LockHolder:
-    fields = holder._asdict()
-    fields["transaction_age"] = _seconds(holder.transaction_age)
-    return pb.LockHolder(**fields)
+    return message_of(pb.LockHolder, holder, transaction_age=_seconds(holder.transaction_age))

@@ -1,6 +1,6 @@
 """Tasks from and to messages: bounds and defaults of submits and updates, and the tasks that are answered.
 
-Tasks are filled in place, since lists have a thousand of them; the other messages are built by keyword.
+Tasks are filled in place, since lists have a thousand of them; the other messages are built by keyword or by name.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from scheduler_svc.runtime.validation import (
     Violations,
     duration,
     fill_brief,
+    message_of,
     read_brief,
     set_duration,
     set_timestamp,
@@ -251,22 +252,11 @@ def task_error(error: TaskError) -> task_pb.TaskError:
 
 
 def task_event(event: TaskEvent) -> task_pb.TaskEvent:
-    return task_pb.TaskEvent(
-        previous_status=task_status(event.previous_status),
-        status=task_status(event.status),
-        event_time=timestamp(event.event_time),
-        attempt=event.attempt,
-        worker_id=event.worker_id,
-        reason=event.reason,
-        message=event.message,
-        lease_id=event.lease_id,
-    )
+    return message_of(task_pb.TaskEvent, event)
 
 
 def attempt_log(log: AttemptLog) -> task_pb.AttemptLog:
-    return task_pb.AttemptLog(
-        attempt=log.attempt, worker_id=log.worker_id, end_time=timestamp(log.end_time), **log.output._asdict()
-    )
+    return message_of(task_pb.AttemptLog, log, **log.output._asdict())
 
 
 def task_stats(stats: TaskStats) -> pb.GetTaskStatsResponse:
@@ -279,13 +269,12 @@ def task_stats(stats: TaskStats) -> pb.GetTaskStatsResponse:
 
 
 def history_point(point: HistoryPoint) -> pb.TaskHistoryPoint:
-    return pb.TaskHistoryPoint(
-        time=timestamp(point.time),
-        submitted=point.submitted,
+    return message_of(
+        pb.TaskHistoryPoint,
+        point,
         counts={status.label: n for status, n in point.counts.items()},
         duration_p50=duration(point.duration_p50),
         duration_p95=duration(point.duration_p95),
-        cost=point.cost,
     )
 
 
