@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from functools import partial
 from operator import attrgetter
 
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceServicer
 from scheduler_svc.accounts import work
-from scheduler_svc.domain.account import AccountChange, Quotas
+from scheduler_svc.domain.account import DEFAULT_WEIGHT, AccountChange, NewAccount
 from scheduler_svc.domain.task import MAX_PRIORITY
 from scheduler_svc.runtime.access import caller
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.pages import PageRequest
 from scheduler_svc.runtime.validation import MAX_INT32, MAX_INT64, MAX_NAME, Violations, checked_id, message_of
 
-DEFAULT_WEIGHT = 1.0
 MIN_WEIGHT, MAX_WEIGHT = 0.000_001, 1_000.0
 """A task adds 1 / weight to its account's virtual time: with a smaller weight sums would lose precision or overflow."""
 _MAX_VALUES = {
@@ -36,13 +35,11 @@ class AccountService(AccountServiceServicer):
         self._dispatch_calls = dispatch_calls
 
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
-        weight = request.weight if request.HasField("weight") else DEFAULT_WEIGHT
-        quotas = Quotas(**{field.name: getattr(request, field.name) for field in fields(Quotas)})
+        values = {field.name: getattr(request, field.name) for field in fields(NewAccount)}
+        new = NewAccount(**values if request.HasField("weight") else values | {"weight": DEFAULT_WEIGHT})
         with Violations() as violations:
-            _check(AccountChange(request.name, request.max_concurrent_tasks, weight, **asdict(quotas)), violations)
-        account = await self._operators.run(
-            work.create_account, request.name, request.max_concurrent_tasks, weight, quotas
-        )
+            _check(new, violations)
+        account = await self._operators.run(work.create_account, new)
         return pb.CreateAccountResponse(account=message_of(pb.Account, account))
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: object) -> pb.GetAccountResponse:
@@ -83,7 +80,7 @@ def _change(request: pb.UpdateAccountRequest, violations: Violations) -> Account
     return change
 
 
-def _check(values: AccountChange, violations: Violations) -> None:
+def _check(values: NewAccount | AccountChange, violations: Violations) -> None:
     if values.name is not None:
         violations.text("name", values.name, MAX_NAME, required=True)
     for name, maximum in _MAX_VALUES.items():

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import sqlalchemy as sa
 
 from scheduler_svc.database.statements import Statements, account_filter
-from scheduler_svc.domain.account import Account, AccountChange, Quotas, Scope
+from scheduler_svc.domain.account import Account, AccountChange, NewAccount, Scope
 from scheduler_svc.domain.errors import existing
 
 _COLUMNS = """
@@ -47,9 +47,8 @@ _LIST_ACCOUNTS = sa.text(f"""
 
 
 class Accounts(Statements):
-    def insert(self, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas) -> Account:
-        limits = {"max_concurrent_tasks": max_concurrent_tasks, **asdict(quotas)}
-        return Account(*self._row(_INSERT_ACCOUNT, name=name, weight=weight, **limits))
+    def insert(self, new: NewAccount) -> Account:
+        return Account(*self._row(_INSERT_ACCOUNT, **asdict(new)))
 
     def update(self, account_id: int, change: AccountChange) -> Account | None:
         return self._one(Account, _UPDATE_ACCOUNT, account_id=account_id, **asdict(change))

@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler_svc.dispatch.admission import settle
-from scheduler_svc.domain.account import Account, AccountChange, Quotas
+from scheduler_svc.domain.account import Account, AccountChange, NewAccount
 from scheduler_svc.domain.errors import existing
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
 
 
-_NO_QUOTAS = Quotas()
-
-
-def create_account(tx: Tx, name: str, max_concurrent_tasks: int, weight: float, quotas: Quotas = _NO_QUOTAS) -> Account:
+def create_account(tx: Tx, new: NewAccount) -> Account:
     """Creates an account; the database draws its id, from 1."""
-    tx.signals.limits = max_concurrent_tasks > 0
-    account = tx.accounts.insert(name, max_concurrent_tasks, weight, quotas)
-    if quotas.max_starts_per_minute:
+    tx.signals.limits = new.max_concurrent_tasks > 0
+    account = tx.accounts.insert(new)
+    if new.max_starts_per_minute:
         tx.start_quotas.add(account.account_id)
     return account
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from scheduler_svc.domain.errors import AccountForbidden, RoleForbidden
 
+DEFAULT_WEIGHT = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -27,9 +29,12 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Quotas:
-    """Limits of an account's submits, starts and assets; 0 as in `Account`."""
+class NewAccount:
+    """The fields of an account that a caller sets; 0 as in `Account`."""
 
+    name: str
+    max_concurrent_tasks: int = 0
+    weight: float = DEFAULT_WEIGHT
     max_pending_tasks: int = 0
     max_priority: int = 0
     max_starts_per_minute: int = 0
