@@ -28,7 +28,6 @@ from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.retention import work as retention
 from scheduler_svc.runtime.signals import CommitSignals, Notifier
 from scheduler_svc.tasks.bulk import MAX_BATCH
-from scheduler_svc.tasks.query import find_tasks
 from scheduler_svc.transactions import Database, Tx, make_engine
 from scheduler_svc.watch import work as changes
 from scheduler_svc.watch.work import Selection
@@ -156,7 +155,7 @@ def of_retention(url: str, count: int) -> list[Figure]:
             swept = retention.sweep_exclusively(tx, sweep, position)
             return swept.position if swept and swept.more and isinstance(swept.position, datetime) else None
 
-        plain = _walked(database, lambda tx, after: find_tasks(tx, due, after, MAX_BATCH).last, 0)
+        plain = _walked(database, lambda tx, after: tx.task_reads.find(due, after, MAX_BATCH).last, 0)
         quick = _walked(database, look_at_due, LONG_AGO)
     return _compared(f"retention, {count:,} ended, none due", count, {"looking at all": plain, "at what is due": quick})
 

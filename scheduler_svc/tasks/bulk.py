@@ -20,7 +20,6 @@ from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.leases.recover import time_out
 from scheduler_svc.runtime.calls import Calls, Pacing, SkipLocked
 from scheduler_svc.tasks.change import cancel_batch, retry_batch
-from scheduler_svc.tasks.query import find_tasks
 from scheduler_svc.tasks.rows import BatchResult
 
 if TYPE_CHECKING:
@@ -134,7 +133,9 @@ class Bulk:
         matched = 0
         after: int | None = 0
         while after is not None:
-            keys, after = await self._calls.run(find_tasks, task_filter, after, MAX_COUNTED)
+            keys, after = await self._calls.run(
+                lambda tx, start: tx.task_reads.find(task_filter, start, MAX_COUNTED), after
+            )
             matched += len(keys)
         return BulkResult(matched, 0)
 

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from contentgen.v1 import task_pb2 as task_pb
 from contentgen.v1 import task_service_pb2 as pb
 from scheduler_svc.domain.change import TaskChange
-from scheduler_svc.domain.lifecycle import DEFAULT_BACKOFF, RetryBackoff, Status
+from scheduler_svc.domain.lifecycle import DEFAULT_BACKOFF, RetryBackoff
 from scheduler_svc.domain.rollup import HistoryPoint, Resolution
 from scheduler_svc.domain.task import (
     DEFAULT_MAX_RETRIES,
@@ -159,7 +159,6 @@ def read_period(request: pb.GetTaskHistoryRequest, bad: Violations) -> tuple[Res
 
 task_status = task_pb.TaskStatus.ValueType
 _pending_reason = task_pb.PendingReason.ValueType
-_COUNTED = tuple(status for status in Status if status is not Status.NONE)
 
 
 def task(stored_task: Task, reason: PendingReason = PendingReason.NONE) -> task_pb.Task:
@@ -262,7 +261,7 @@ def attempt_log(log: AttemptLog) -> task_pb.AttemptLog:
 def task_stats(stats: TaskStats) -> pb.GetTaskStatsResponse:
     """Counts of all seven states, zeros included."""
     return pb.GetTaskStatsResponse(
-        counts={status.label: stats.counts.get(status, 0) for status in _COUNTED},
+        counts={status.label: n for status, n in stats.counts.items()},
         oldest_pending_age=duration(stats.oldest_pending_age),
         queue_depth=stats.queue_depth,
     )

@@ -21,13 +21,11 @@ from scheduler_svc.domain.task import (
     PendingReason,
     Task,
     TaskEvent,
-    TaskFilter,
     TaskStats,
 )
-from scheduler_svc.tasks.rows import FoundTasks, WaitsFor
+from scheduler_svc.tasks.rows import WaitsFor
 
 if TYPE_CHECKING:
-    from scheduler_svc.database.statements import Page
     from scheduler_svc.transactions import Tx
 
 
@@ -77,16 +75,6 @@ def get_tasks(tx: Tx, keys: Sequence[int]) -> list[Task]:
     """Returns the tasks that exist, in the order asked."""
     tasks = tx.task_reads.get(keys)
     return [tasks[key] for key in keys if key in tasks]
-
-
-def list_tasks(tx: Tx, wanted: TaskFilter, before: int | None, limit: int) -> Page[Task, int]:
-    """Returns tasks with keys below `before`, newest first; fewer than `limit` if too many had to be read."""
-    return tx.task_reads.list(wanted, before, limit)
-
-
-def find_tasks(tx: Tx, wanted: TaskFilter, after: int, limit: int) -> FoundTasks:
-    """Returns the keys of tasks above `after`, oldest first; fewer than `limit` if too many had to be read."""
-    return tx.task_reads.find(wanted, after, limit)
 
 
 def list_events(tx: Tx, task_key: int, after: int, limit: int) -> list[TaskEvent]:

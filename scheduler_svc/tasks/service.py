@@ -111,7 +111,7 @@ class TaskService(TaskServiceServicer):
         with Violations() as violations:
             task_filter = read_filter(request, violations)
             page = PageRequest.of(request, violations, "ListTasks", *task_filter.selection())
-        result = await self.reads.run(query.list_tasks, task_filter.wanted, page.position, page.limit)
+        result = await self.reads.run(lambda tx: tx.task_reads.list(task_filter.wanted, page.position, page.limit))
         tasks, token = page.cut(result.rows, messages.listed_task, attrgetter("task_key"), result.rest)
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 

@@ -198,7 +198,7 @@ class Scheduling:
 
     def tasks(self) -> dict[int, Task]:
         """All tasks by key, as lists show them."""
-        listed: Page[Task, int] = self.run(query.list_tasks, TaskFilter(), None, 100_000)
+        listed: Page[Task, int] = self.run(lambda tx: tx.task_reads.list(TaskFilter(), None, 100_000))
         return {task.task_key: task for task in listed.rows}
 
     def path(self, key: int) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from scheduler_svc.database.statements import Page
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptStarted, Change
@@ -23,7 +24,8 @@ from scheduler_svc.domain.lifecycle import OPEN, RETRYABLE, RUNNING, Status
 from scheduler_svc.domain.task import AttemptProgress, Task, TaskFilter
 from scheduler_svc.schema.views import VIEWS
 from scheduler_svc.tasks import submit_checks as new_rows
-from scheduler_svc.tasks.query import find_tasks, list_tasks, task_stats
+from scheduler_svc.tasks.query import task_stats
+from scheduler_svc.tasks.rows import FoundTasks
 from scheduler_svc.tasks.sql import lists as task_lists
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, later, new_task, released
@@ -69,10 +71,20 @@ def walk(scheduling: Scheduling) -> None:
         steps.step()
 
 
+def page_of(scheduling: Scheduling, wanted: TaskFilter, before: int | None = None) -> Page[Task, int]:
+    page: Page[Task, int] = scheduling.run(lambda tx: tx.task_reads.list(wanted, before, PAGE))
+    return page
+
+
+def batch_of(scheduling: Scheduling, wanted: TaskFilter, after: int = 0) -> FoundTasks:
+    batch: FoundTasks = scheduling.run(lambda tx: tx.task_reads.find(wanted, after, PAGE))
+    return batch
+
+
 def pages(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
     keys: list[int] = []
     before: int | None = None
-    while (page := scheduling.run(list_tasks, wanted, before, PAGE)).rows or page.rest:
+    while (page := page_of(scheduling, wanted, before)).rows or page.rest:
         assert page.rest is None or len(page.rows) < PAGE
         keys += [task.task_key for task in page.rows]
         before = page.rest or keys[-1]
@@ -83,7 +95,7 @@ def batches(scheduling: Scheduling, wanted: TaskFilter) -> list[int]:
     keys: list[int] = []
     after: int | None = 0
     while after is not None:
-        batch = scheduling.run(find_tasks, wanted, after, PAGE)
+        batch = batch_of(scheduling, wanted, after)
         assert batch.last is None or batch.last > after
         keys, after = keys + batch.keys, batch.last
     return keys
@@ -188,8 +200,8 @@ def test_tasks_of_a_time_are_found_without_later_and_earlier_ones(
     monkeypatch.setattr(task_lists, "MAX_EXAMINED", 1)
     now, hours = datetime.now(UTC), timedelta(hours=2)
     for wanted in (TaskFilter(created_after=now + hours), TaskFilter(created_before=now - hours)):
-        assert scheduling.run(list_tasks, wanted, None, PAGE) == ([], None)
-        assert scheduling.run(find_tasks, wanted, 0, PAGE) == ([], None)
+        assert page_of(scheduling, wanted) == ([], None)
+        assert batch_of(scheduling, wanted) == ([], None)
 
 
 @pytest.mark.parametrize("few", [1, task_lists.MAX_MISDATED])
@@ -221,15 +233,15 @@ def test_a_page_examines_a_bounded_number_of_tasks_and_tells_where_it_stopped(
     kind = scheduling.submit(*[new_task(labels={"kind": "x"})] * 6)
     matches = scheduling.submit(new_task(labels=both))
     scheduling.submit(*[new_task(labels=team)] * 6)
-    first = scheduling.run(list_tasks, TaskFilter(labels=both), None, PAGE)
+    first = page_of(scheduling, TaskFilter(labels=both))
     assert [task.task_key for task in first.rows] == [matches[0].task_key]
     assert first.rest == kind[3].task_key, "it walked by the label that brings it furthest"
-    assert scheduling.run(list_tasks, TaskFilter(labels=both), first.rest, PAGE) == ([], None)
+    assert page_of(scheduling, TaskFilter(labels=both), first.rest) == ([], None)
 
 
 def test_a_list_leaves_out_the_requirements_only(scheduling: Scheduling) -> None:
     (task,) = scheduling.submit(new_task(requirements="long", labels={"a": "b"}))
-    ((listed,), _) = scheduling.run(list_tasks, TaskFilter(), None, PAGE)
+    ((listed,), _) = page_of(scheduling, TaskFilter())
     assert (listed.brief.requirements, listed.labels, listed.task_key) == ("", {"a": "b"}, task.task_key)
 
 
