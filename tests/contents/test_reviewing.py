@@ -151,11 +151,6 @@ class TestClaims:
         await made.reopen(content.content_id)
         assert (await claimed(made, "clara")).content_id == content.content_id
 
-    async def test_a_claim_takes_contents_of_its_account_only(self, made: Maker) -> None:
-        await made(auto_approve=False)
-        assert await claim(made, account_id=made.account + 1) is None
-        assert await claim(made, account_id=made.account)
-
     async def test_a_named_content_is_given_to_one_reviewer_and_its_lease_begins_anew(self, made: Maker) -> None:
         older, wanted = await made(auto_approve=False), await made(auto_approve=False)
         held = await claimed(made, "anna", content_id=wanted.content_id, lease=Duration(seconds=60))

@@ -17,9 +17,7 @@ from scheduler_svc.domain.rollup import HistoryPoint, Resolution
 from scheduler_svc.history.work import fold_rollups
 from scheduler_svc.retention.work import old_rollups
 from scheduler_svc.tasks import query
-from scheduler_svc.tasks.submit import SubmitItem, SubmitWork
-from scheduler_svc.transactions import Tx
-from tests.harness.scheduling import BOUNDS, FAILURE, RESULT, Scheduling, new_task
+from tests.harness.scheduling import FAILURE, RESULT, Scheduling
 
 pytestmark = pytest.mark.integration
 
@@ -111,16 +109,6 @@ def test_each_hour_has_a_point(scheduling: Scheduling) -> None:
 def test_an_account_that_does_not_exist_has_no_history(scheduling: Scheduling) -> None:
     with pytest.raises(NotFound):
         history(scheduling, Scope.of(99))
-
-
-def test_what_does_not_commit_is_not_counted(scheduling: Scheduling) -> None:
-    def submit_and_fail(tx: Tx) -> None:
-        SubmitWork(BOUNDS).run_group(tx, [SubmitItem((new_task(),))])
-        raise NotFound("account", 1)
-
-    with pytest.raises(NotFound):
-        scheduling.run(submit_and_fail)
-    assert history(scheduling)[0].submitted == 0
 
 
 def test_one_of_several_replicas_folds(scheduling: Scheduling) -> None:

@@ -24,6 +24,7 @@ from lab.benchmarks.scale.steady import COUNTS
 from lab.benchmarks.scale.years import CLEANED_UP, RETENTION_DELETED
 from lab.benchmarks.stack import Stack
 from scheduler_svc.accounts.work import create_account
+from scheduler_svc.domain.account import NewAccount
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until
 
@@ -68,7 +69,7 @@ def test_growth_is_measured_beside_the_plain_way(
 ) -> None:
     with closing(Scheduling(db_url)) as scheduling:
         for name in ("two", "three", "four"):
-            scheduling.run(create_account, name, 0, 1.0)
+            scheduling.run(create_account, NewAccount(name))
     figures = measure(db_url, count)
     assert [(figure.unit, figure.count) for figure in figures] == [("ms", count)] * 2
     assert all(figure.value > 0 for figure in figures)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from scheduler_svc.contents import work as reviewing
-from scheduler_svc.domain.account import ALL, Scope
+from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.content import PoolEntry, PublishStatus, Review, ReviewDecision
 from scheduler_svc.domain.errors import InvalidState
 from scheduler_svc.domain.publishing import EntryChange, PublishPolicy, PublishReport
@@ -27,8 +27,8 @@ PUBLISHED = PublishReport(True)
 R = TypeVar("R")
 
 
-def claims(scheduling: Scheduling, limit: int = 1, account_id: int = 0) -> list[PoolEntry]:
-    entries: list[PoolEntry] = scheduling.run(publish_pool.claim, Scope.of(account_id), limit, MINUTE, "p")
+def claims(scheduling: Scheduling, limit: int = 1) -> list[PoolEntry]:
+    entries: list[PoolEntry] = scheduling.run(claim_in, limit)
     return entries
 
 
@@ -74,19 +74,6 @@ def test_the_first_of_two_concurrent_decisions_holds(
     assert refused.value.metadata["current_state"] == first.outcome.label
     approved = [(content_id,)] if first is ReviewDecision.APPROVE else []
     assert scheduling.sql("SELECT content_id FROM publish_pool") == approved
-
-
-def test_an_approval_that_is_rolled_back_leaves_no_entry(scheduling: Scheduling) -> None:
-    content_id = scheduling.content(auto_approve=False)
-
-    def approves_and_fails(tx: Tx) -> None:
-        reviews(content_id, ReviewDecision.APPROVE)(tx)
-        raise ValueError(content_id)
-
-    with pytest.raises(ValueError, match=str(content_id)):
-        scheduling.run(approves_and_fails)
-    assert scheduling.sql("SELECT review_status FROM contents") == [(1,)]
-    assert claims(scheduling) == []
 
 
 def test_the_content_of_a_task_that_was_cleaned_up_has_a_submit_s_defaults(db_url: str) -> None:
@@ -178,20 +165,6 @@ def test_the_first_of_two_concurrent_reports_counts_as_the_attempt(scheduling: S
     assert scheduling.sql("SELECT status, attempt_count FROM publish_pool") == [(PublishStatus.FAILED, 1)]
 
 
-def test_a_report_that_is_rolled_back_leaves_no_attempt(scheduling: Scheduling) -> None:
-    scheduling.content()
-    (entry,) = claims(scheduling)
-
-    def fails_and_breaks(tx: Tx) -> None:
-        fails_in(tx, entry)
-        raise ValueError(entry.content_id)
-
-    with pytest.raises(ValueError, match=str(entry.content_id)):
-        scheduling.run(fails_and_breaks)
-    assert scheduling.sql("SELECT FROM publish_attempts") == []
-    assert reports(scheduling, entry).attempt_count == 1
-
-
 def test_a_renewal_that_a_report_overtook_is_refused(scheduling: Scheduling) -> None:
     scheduling.content()
     (entry,) = claims(scheduling)
@@ -210,9 +183,3 @@ def test_an_edit_and_a_claim_at_a_time_leave_one_of_both(scheduling: Scheduling)
     with pytest.raises(InvalidState):
         overtaken(scheduling, claim_in, lambda: scheduling.run(publish_pool.update, content_id, change))
     assert scheduling.sql("SELECT priority, status FROM publish_pool") == [(5, PublishStatus.PUBLISHING)]
-
-
-def test_a_claim_of_an_account_takes_only_its_entries(scheduling: Scheduling) -> None:
-    scheduling.sql("INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('two', 0, 1)")
-    _, theirs = scheduling.content(priority=10), scheduling.content(account_id=2)
-    assert [entry.content_id for entry in claims(scheduling, 10, account_id=2)] == [theirs]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from scheduler_svc.accounts.work import create_account, update_account
+from scheduler_svc.accounts.work import update_account
 from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.dispatch import MAX_WINDOW
 from scheduler_svc.domain.errors import DomainError, QueueFull, RequestIdConflict, StoreUnavailable
@@ -205,7 +205,7 @@ def twins(databases: Databases, template: str) -> Iterator[tuple[Scheduling, Sch
         both = Scheduling(one, QUEUE), Scheduling(two, QUEUE)
         for twin in both:
             for limit, weight in ((0, 1.0), (1, 1.0), (0, 3.0), (0, 1.0)):
-                twin.run(create_account, "another", limit, weight)
+                twin.make_account(limit, weight)
             twin.pause(PAUSED)
             twin.run(update_account, QUOTA, AccountChange(max_pending_tasks=4, max_priority=6))
             twin.submit_one()  # has task keys at hand from now on
