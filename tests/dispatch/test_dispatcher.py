@@ -333,14 +333,3 @@ async def test_a_failing_account_does_not_stop_the_others(
     await Admission(calls).run_once()
     tagged = scheduling.sql("SELECT account_id FROM ready WHERE tag IS NOT NULL ORDER BY account_id")
     assert tagged == [(limited,), (last,)]
-
-
-async def test_admission_runs_when_woken_and_stops(calls: Calls, scheduling: Scheduling, limited: int) -> None:
-    admission = Admission(calls)
-    admission.start()
-    await wait_until_async(lambda: admission._limited == {limited}, within=WAIT_S, what="it has looked")
-    scheduling.fill(limited, 1)
-    admission.on_commit(scheduling.told[-1])
-    await wait_until_async(lambda: waiting(scheduling) == 1, within=WAIT_S, what="it was woken")
-    await admission.stop()
-    await asyncio.get_running_loop().shutdown_default_executor()

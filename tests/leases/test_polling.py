@@ -58,22 +58,6 @@ async def soon(call: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
         return await call
 
 
-async def test_the_counts_tell_the_end_of_each_running_attempt(
-    caller: Caller, client: TaskClient, worker: ScriptedWorker
-) -> None:
-    done, failed, too_long, released, cancelled, _ = await started(client, worker, 6)
-    call = poll_running(caller)
-    await worker.polled()
-    await worker.complete(done)
-    await worker.fail(failed)  # to be retried
-    await worker.fail(too_long, "TASK_TIMEOUT")
-    draining = worker_pb.Released(reason=worker_pb.RELEASE_REASON_DRAINING)
-    await worker.report(released, released=draining)  # its CLI had started: lost, which is a failure
-    await client.cancel(cancelled.task.task_id, force=True)
-    await worker.heartbeat(0)
-    assert await soon(call) == {"total": 6, "completed": 1, "failed": 2, "timeout": 1, "still_running": 1}
-
-
 async def test_a_poll_of_an_account_counts_its_tasks_and_polls_their_workers_only(
     client: TaskClient, accounts: AccountServiceAsyncStub, channel: aio.Channel, worker: ScriptedWorker
 ) -> None:

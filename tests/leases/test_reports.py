@@ -173,14 +173,6 @@ class TestLate:
         scheduling.expire(ref)
         assert scheduling.end(ref, RESULT) is COMMITTED
 
-    def test_a_late_result_is_lost_after_another_lease_was_granted(
-        self, scheduling: Scheduling, lost: LeaseRef
-    ) -> None:
-        (newer,) = scheduling.claim(worker_id="v")
-        assert scheduling.end(lost, RESULT) is LOST
-        scheduling.end(newer, released())
-        assert scheduling.end(lost, RESULT) is LOST  # superseded stays so, whatever became of the newer one
-
     def test_many_late_results_are_accepted_in_one_group(self, scheduling: Scheduling) -> None:
         refs = [scheduling.start() for _ in range(5)]
         scheduling.lose(*refs)

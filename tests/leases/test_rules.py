@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from typing import Any
 
@@ -108,15 +107,6 @@ LAST_ENDS = [
 def test_a_report_is_judged_by_its_lease_and_attempt(ending: str, present: str) -> None:
     for last in LAST_ENDS:
         assert judge(folded(ending), LEASES[present], last) is rule(ending, present, last), last
-
-
-def test_a_late_result_is_only_taken_while_the_task_waits_and_nobody_has_it() -> None:
-    late = [
-        (last.status, present)
-        for present, last in itertools.product(LEASES, LAST_ENDS)
-        if last and judge(folded("completed"), LEASES[present], last) is Verdict.APPLY_LATE
-    ]
-    assert late == [(Status.PENDING, "none")]
 
 
 def session(

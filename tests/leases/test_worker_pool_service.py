@@ -14,8 +14,8 @@ from contentgen.client import ContentGenerationClient
 from contentgen.v1 import worker_pool_service_pb2 as pb
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
-from tests.harness.credentials import Caller
 from tests.harness.client import pages_of
+from tests.harness.credentials import Caller
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving_beside
 from tests.harness.scheduling import sql
