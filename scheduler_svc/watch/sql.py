@@ -103,8 +103,6 @@ _OPEN_OF_ACCOUNTS = sa.text(f"""
     ORDER BY k.task_key LIMIT :limit
 """)
 """Reads the open tasks of some accounts, by key."""
-_ACCOUNTS = sa.text("SELECT task_key, account_id FROM tasks WHERE task_key = ANY(CAST(:keys AS bigint[]))")
-"""Reads the accounts of some tasks."""
 _CLEANED_SINCE = sa.text("SELECT account_id FROM cleaned_events WHERE seq > :number")
 """Finds the accounts whose moves after some number were deleted."""
 _CLEANED_TO = sa.text("SELECT max(seq) FROM cleaned_events")
@@ -156,10 +154,6 @@ class Changes(Statements):
         parameters = accounts(scope)
         statement = _OPEN_OF_ACCOUNTS if parameters else _OPEN_TASKS
         return self._all(int, statement, **parameters, after=after, limit=limit)
-
-    def accounts(self, keys: Sequence[int]) -> dict[int, int]:
-        """The accounts of these tasks; those that do not exist are missing."""
-        return dict(self._rows(_ACCOUNTS, keys=array("bigint", keys)))
 
     def cleaned_since(self, number: int) -> frozenset[int]:
         """Accounts of which moves with numbers above this one were deleted."""

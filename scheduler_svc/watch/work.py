@@ -86,7 +86,7 @@ def _accounts(tx: Tx, selection: Selection) -> Scope:
     if selection.scope is not None:
         tx.accounts.require_in(selection.scope)
         return selection.scope
-    accounts = tx.changes.accounts(selection.keys)
+    accounts = tx.task_reads.accounts_of(selection.keys)
     for key in selection.keys:
         if key not in accounts:
             raise NotFound("task", format_task_id(key))
@@ -152,7 +152,7 @@ def read_selected(tx: Tx, selection: Selection, after: int, until: int, limit: i
     else:
         chosen = dict(tx.changes.page_of(selection.keys, after, until, limit))
         page = _page(tx, until, list(chosen), chosen, limit)
-        gone = len(tx.changes.accounts(selection.keys)) < len(selection.keys)
+        gone = len(tx.task_reads.accounts_of(selection.keys)) < len(selection.keys)
     if gone:
         raise ResumeTokenExpired
     return page

@@ -987,7 +987,7 @@ WATCHED: dict[str, Callable[[Tx], Any]] = {
     "tasks": lambda tx: tx.task_reads.listed(KEYS),
     "open tasks": lambda tx: tx.changes.open_tasks(ALL, 25_000, ROWS),
     "open tasks of accounts": lambda tx: tx.changes.open_tasks(Scope((1, 2)), 25_000, ROWS),
-    "accounts": lambda tx: tx.changes.accounts(KEYS),
+    "accounts": lambda tx: tx.task_reads.accounts_of(KEYS),
     "an event": lambda tx: tx.changes.has(31_000, 31_000),
     "what was cleaned": lambda tx: tx.changes.cleaned_since(1),
     "up to where all was cleaned": lambda tx: tx.changes.cleaned_to(ALL),
