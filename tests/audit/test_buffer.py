@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
@@ -25,13 +24,6 @@ pytestmark = pytest.mark.integration
 
 TIME = datetime(2026, 1, 31, 8, tzinfo=UTC)
 CANCEL, SUBMIT = "TaskService/CancelTask", "TaskService/SubmitTask"
-
-
-@pytest.fixture
-def calls(scheduling: Scheduling) -> Iterator[Calls]:
-    calls = Calls(scheduling.database, 1)
-    yield calls
-    calls.close()
 
 
 def call(actor: str = "op", account_id: int = 1, method: str = CANCEL, resource: str = "") -> AuditedCall:

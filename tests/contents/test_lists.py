@@ -251,11 +251,12 @@ def test_a_search_finds_what_a_plain_query_finds(
     assert total
 
 
-async def test_the_loop_indexes_what_is_new_and_no_id_that_may_still_be_committed(scheduling: Scheduling) -> None:
+async def test_the_loop_indexes_what_is_new_and_no_id_that_may_still_be_committed(
+    scheduling: Scheduling, calls: Calls
+) -> None:
     def indexed() -> list[int]:
         return [row[0] for row in scheduling.sql("SELECT content_id FROM content_grams ORDER BY content_id")]
 
-    calls = Calls(scheduling.database, 1)
     loop = SearchIndexer(calls)
     ended = [scheduling.start(), scheduling.start()]
     scheduling.end(ended[0], RESULT)
@@ -269,15 +270,15 @@ async def test_the_loop_indexes_what_is_new_and_no_id_that_may_still_be_committe
     assert indexed() == [scheduling.task(ref.task_key).content_id for ref in ended]
     assert scheduling.run(unindexed) is None
     assert await loop.run_once() == IDLE_INTERVAL
-    calls.close()
 
 
-async def test_a_locked_content_is_indexed_later(contents: Scheduling, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_locked_content_is_indexed_later(
+    contents: Scheduling, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = store_titles(contents, random.Random(3))
     contents.sql("SELECT setval('content_seq', :last)", last=ids[-1])
     run = contents.database.run
     monkeypatch.setattr(contents.database, "run", lambda work: run(work, lock_timeout=0.05))
-    calls = Calls(contents.database, 1)
     loop = SearchIndexer(calls)
     with contents.transaction() as other:
         other.contents.lock([ids[0]])
@@ -285,7 +286,6 @@ async def test_a_locked_content_is_indexed_later(contents: Scheduling, monkeypat
         assert contents.sql("SELECT indexed_to FROM search_index") == [(0,)]
     await loop.run_once()
     assert contents.sql("SELECT indexed_to FROM search_index") == [(ids[-1],)]
-    calls.close()
 
 
 def test_an_edited_title_is_found_and_the_old_one_is_not(contents: Scheduling) -> None:

@@ -28,7 +28,7 @@ WAIT_S = 5  # less than the interval at which the dispatcher claims without a hi
 class Floor:
     """A dispatcher, its streams, and the leases that it released."""
 
-    def __init__(self, scheduling: Scheduling, url: str) -> None:
+    def __init__(self, scheduling: Scheduling, url: str, calls: Calls) -> None:
         self._scheduling = scheduling
         self.engine = make_engine(url, 1, hot=True)
         self.other = make_engine(url, 1)
@@ -36,8 +36,7 @@ class Floor:
         self.streams = Streams()
         self.taken_back: list[LeaseRef] = []
         database = Database(self.engine, lambda _: None, lambda _: None)
-        self.calls = Calls(scheduling.database, 1)
-        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, Admission(self.calls))
+        self.dispatcher = Dispatcher(database, self.streams, TTL, self.taken_back.extend, Admission(calls))
         sa.event.listen(self.engine, "before_cursor_execute", self._executed)
 
     def _executed(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -74,12 +73,11 @@ async def assigned_keys(stream: WorkerStream, count: int) -> list[int]:
 
 
 @pytest.fixture
-async def floor(scheduling: Scheduling, db_url: str) -> AsyncIterator[Floor]:
-    floor = Floor(scheduling, db_url)
+async def floor(scheduling: Scheduling, db_url: str, calls: Calls) -> AsyncIterator[Floor]:
+    floor = Floor(scheduling, db_url, calls)
     floor.dispatcher.start()
     yield floor
     await floor.dispatcher.stop()
-    floor.calls.close()
     floor.engine.dispose()
     floor.other.dispose()
 
@@ -240,13 +238,6 @@ async def test_a_claim_touches_only_workers_that_get_a_lease(floor: Floor, sched
 
 
 # The admission loop on a real database: its signals and its scans.
-
-
-@pytest.fixture
-async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
-    calls = Calls(scheduling.database, 1)
-    yield calls
-    calls.close()
 
 
 @pytest.fixture

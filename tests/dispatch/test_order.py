@@ -426,11 +426,10 @@ def test_tasks_that_the_previous_version_puts_below_a_floor_are_found(scheduling
     assert scheduling.run(uncover_tags) == 0
 
 
-async def test_the_loop_raises_floors_once_much_has_moved(scheduling: Scheduling) -> None:
+async def test_the_loop_raises_floors_once_much_has_moved(scheduling: Scheduling, calls: Calls) -> None:
     scheduling.fill(1, 10)
     scheduling.claim(5)
     now = 0.0
-    calls = Calls(scheduling.database, 1)
     loop = recovery.FloorLoop(calls, lambda: now)
     loop.moved(recovery.MIN_MOVES_TO_RAISE - 1)
     await loop.run_once()
@@ -444,7 +443,6 @@ async def test_the_loop_raises_floors_once_much_has_moved(scheduling: Scheduling
     now = recovery.UNCOVER_INTERVAL
     await loop.run_once()
     assert len(scheduling.claim(10)) == 5
-    calls.close()
 
 
 @pytest.mark.usefixtures("stranger")

@@ -25,6 +25,7 @@ from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
 from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.replica.replica import Replica
+from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.schema.migrate import migrate
 from tests.harness.cluster import Databases, SharedDatabase, SharedDatabases, copy_cluster, server_folder
 from tests.harness.importing import Importing, ImportingFrom, OldApplication, Sqlite, old_application
@@ -178,6 +179,13 @@ def scheduling(shared_database: SharedDatabase) -> Iterator[Scheduling]:
         made.check()
     finally:
         made.close()
+
+
+@pytest.fixture
+def calls(scheduling: Scheduling) -> Iterator[Calls]:
+    """Calls on the test's database."""
+    with closing(Calls(scheduling.database, 1)) as calls:
+        yield calls
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -116,16 +116,13 @@ def test_a_tick_submits_the_template_and_the_next_one_follows(ticking: Ticking) 
     assert [ref.task_key for ref in ticking.scheduling.claim()] == [task.task_key], "it is due at once"
 
 
-async def test_ticks_are_counted(ticking: Ticking) -> None:
-    metrics, calls = Metrics("1"), Calls(ticking.scheduling.database, 1)
+async def test_ticks_are_counted(ticking: Ticking, calls: Calls) -> None:
+    metrics = Metrics("1")
     run_once = loop.ticking(calls, ticking.loop, metrics)
     ticking.create()
-    try:
-        for now in (at(11, 59), at(12), at(13)):
-            ticking.now = now
-            await run_once()
-    finally:
-        calls.close()
+    for now in (at(11, 59), at(12), at(13)):
+        ticking.now = now
+        await run_once()
     assert metrics.registry.get_sample_value("contentgen_schedule_ticks_total") == 2
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -41,9 +41,8 @@ class RunBulk:
 
 
 @pytest.fixture
-def bulk(scheduling: Scheduling) -> Iterator[RunBulk]:
-    with closing(Calls(scheduling.database, 1)) as calls:
-        yield RunBulk(Bulk(calls, TERMS))
+def bulk(calls: Calls) -> RunBulk:
+    return RunBulk(Bulk(calls, TERMS))
 
 
 @pytest.fixture

@@ -179,14 +179,12 @@ def test_each_task_expires_once_over_several_replicas(scheduling: Scheduling) ->
     assert sum(counts) == len(keys)
 
 
-async def test_the_loop_sleeps_until_the_next_task_expires(scheduling: Scheduling) -> None:
-    calls = Calls(scheduling.database, 2)
+async def test_the_loop_sleeps_until_the_next_task_expires(scheduling: Scheduling, calls: Calls) -> None:
     expire = recovery.expiry(calls)
     assert await expire() == recovery.MAX_DUE_INTERVAL
     scheduling.submit_one(expire_time=datetime.now(UTC) + timedelta(seconds=5))
     assert scheduling.told[-1].due, "the commit wakes the loop"
     assert 3 < await expire() <= 5
-    calls.close()
 
 
 # Deferred attempts: the task waits and consumes no retry; too many deferrals in a row are a failure.
