@@ -119,11 +119,11 @@ def _local(time: datetime, tz: ZoneInfo) -> datetime:
 
 def _latest_local(time: datetime, tz: ZoneInfo) -> datetime:
     """The latest that clocks have shown up to that time: before they went back it was later than now."""
-    shown = time.astimezone(tz)
-    first, now = shown.replace(fold=0).utcoffset(), shown.utcoffset()
+    local = time.astimezone(tz)
+    first, now = local.replace(fold=0).utcoffset(), local.utcoffset()
     assert first is not None
     assert now is not None
-    return shown.replace(tzinfo=None, fold=0) + (first - now)
+    return local.replace(tzinfo=None, fold=0) + (first - now)
 
 
 def _placed(local: datetime, tz: ZoneInfo) -> datetime:

@@ -223,8 +223,8 @@ class PublishPool(Statements):
         bound = self._one(PoolPosition, _bound(statuses, of_accounts=of_accounts), **ranges)
         last_priority, last = bound or _LAST
         times = {"scheduled_after": wanted.scheduled_after, "scheduled_before": wanted.scheduled_before}
-        asked = ranges | times | {"last_priority": last_priority, "last": last, "limit": limit}
-        entries = self._all(entry, _timed_page(statuses, of_accounts=of_accounts), **asked)
+        values = ranges | times | {"last_priority": last_priority, "last": last, "limit": limit}
+        entries = self._all(entry, _timed_page(statuses, of_accounts=of_accounts), **values)
         return Page(entries, bound if len(entries) < limit else None)
 
     def resume(self, scope: Scope, limit: int) -> int:
@@ -235,8 +235,8 @@ class PublishPool(Statements):
     def claim(self, scope: Scope, limit: int, lease: timedelta, publisher: str) -> builtins.list[PoolEntry]:
         """Claims due entries, each with a claim of its own; highest priority first, then oldest content."""
         parameters = accounts(scope)
-        asked = parameters | {"limit": limit, "lease": lease.total_seconds(), "publisher": publisher}
-        return self._all(entry, _claim(of_accounts=bool(parameters)), **asked)
+        values = parameters | {"limit": limit, "lease": lease.total_seconds(), "publisher": publisher}
+        return self._all(entry, _claim(of_accounts=bool(parameters)), **values)
 
     def lock_claimed(self, content_id: int, claim_id: str) -> PoolEntry | None:
         """Locks the entry and returns it; None if this claim does not hold it."""

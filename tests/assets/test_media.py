@@ -24,9 +24,9 @@ TEXT = Media("text/plain")
 
 @pytest.fixture
 def looks() -> Iterator[Looks]:
-    made = Looks()
-    yield made
-    made.close()
+    looks = Looks()
+    yield looks
+    looks.close()
 
 
 @pytest.mark.usefixtures("patient_looks")

@@ -74,9 +74,9 @@ class TestDecisions:
         assert [item.body for item in decided] == ["", ""]
         assert await made.pooled() == [first.content_id]
         for summary in decided:
-            whole = await made.read(summary.content_id)
-            whole.ClearField("body")
-            assert whole == summary
+            content = await made.read(summary.content_id)
+            content.ClearField("body")
+            assert content == summary
 
     async def test_a_batch_decides_nothing_if_one_cannot_be_decided(self, made: Maker) -> None:
         good, edited = await made(auto_approve=False), await made(auto_approve=False)

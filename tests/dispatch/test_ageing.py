@@ -31,16 +31,16 @@ EVERYTHING = 1_000
 
 @pytest.fixture
 def ageing(shared_database: SharedDatabase) -> Iterator[Scheduling]:
-    made = Scheduling(shared_database.engine, 100_000, aging=STEP)
-    yield made
-    made.check()
+    scheduling = Scheduling(shared_database.engine, 100_000, aging=STEP)
+    yield scheduling
+    scheduling.check()
 
 
 @pytest.fixture(scope="module")
 def shared(databases: Databases, template: str) -> Iterator[Scheduling]:
     """One database for all examples: each leaves no waiting task."""
-    with databases.lent(template) as url, closing(Scheduling(url, aging=STEP)) as made:
-        yield made
+    with databases.lent(template) as url, closing(Scheduling(url, aging=STEP)) as scheduling:
+        yield scheduling
 
 
 def waiting(

@@ -122,9 +122,9 @@ LONG = MAX_WINDOW + 1_500
 
 @pytest.fixture
 def scheduling(shared_database: SharedDatabase) -> Iterator[Scheduling]:
-    made = Scheduling(shared_database.engine, max_queue=1_000_000)
-    yield made
-    made.check_windows()
+    scheduling = Scheduling(shared_database.engine, max_queue=1_000_000)
+    yield scheduling
+    scheduling.check_windows()
 
 
 @pytest.fixture

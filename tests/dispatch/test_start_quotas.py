@@ -108,8 +108,8 @@ def test_a_claim_of_another_task_does_not_wait_for_the_count(scheduling: Schedul
     scheduling.admit()
     (ref,) = scheduling.claim()
     assert ref
-    asked = scheduling.claim_for()
-    assert asked.urgent == frozenset()
+    claimed = scheduling.claim_for()
+    assert claimed.urgent == frozenset()
 
 
 AGAIN: dict[str, Callable[[Scheduling, LeaseRef], object]] = {

@@ -125,16 +125,16 @@ def test_a_result_that_a_proxy_does_not_let_through_holds_up_no_other_and_is_sho
             within=WITHIN,
             what="the others are completed",
         )
-        shown = client.workers()["behind"]
-        assert (shown.running, shown.unhealthy) == (True, False)
-        assert re.match(r"a result of 2,0\d\d,\d{3} bytes", shown.last_error), "with the end of what the CLI printed"
-        assert "3 streams ended" in shown.last_error
+        behind = client.workers()["behind"]
+        assert (behind.running, behind.unhealthy) == (True, False)
+        assert re.match(r"a result of 2,0\d\d,\d{3} bytes", behind.last_error), "with the end of what the CLI printed"
+        assert "3 streams ended" in behind.last_error
         assert (stuck["size"] // 10_000, stuck["task_id"]) == (200, large)
         assert client.task(large).status == task_pb2.TASK_STATUS_PROCESSING, "its lease is held"
         assert len(worker.spooled()) == 1
         worker.kill()
-    with nginx(tmp_path, [scheduler.port]) as whole:
-        worker.start(CONTENTGEN_SCHEDULER=whole)
+    with nginx(tmp_path, [scheduler.port]) as server:
+        worker.start(CONTENTGEN_SCHEDULER=server)
         wait_until(lambda: completed(client, large), within=WITHIN, what="without the limit it is there")
         wait_until_gone(worker.spooled, within=WITHIN, what="it is acknowledged")
         wait_until(lambda: not client.workers()["behind"].last_error, within=WITHIN, what="nothing is wrong any more")

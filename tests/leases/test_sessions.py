@@ -187,8 +187,8 @@ class Polling:
         self._numbers = itertools.count(1_000)
 
     def ask(self, account_id: int = 0) -> OpenPoll:
-        asked: OpenPoll = self._scheduling.run(ask_running, Scope.of(account_id))
-        return asked
+        poll: OpenPoll = self._scheduling.run(ask_running, Scope.of(account_id))
+        return poll
 
     def stated(self, poll: int, *names: LeaseRef, worker_id: str = "w") -> HeartbeatItem:
         state = Heartbeat(next(self._numbers), 0, held(names), 0, poll)
@@ -204,9 +204,9 @@ class Polling:
         worker_ids: set[str] = self._scheduling.run(lambda tx: tx.polls.answered(workers or ("w",), poll))
         return worker_ids
 
-    def fates(self, asked: OpenPoll) -> dict[str, int]:
+    def fates(self, poll: OpenPoll) -> dict[str, int]:
         """The number of attempts of worker `w` by the name of their status."""
-        fates: list[AttemptCount] = self._scheduling.run(lambda tx: tx.polls.attempt_counts(asked.attempts))
+        fates: list[AttemptCount] = self._scheduling.run(lambda tx: tx.polls.attempt_counts(poll.attempts))
         assert {fate.worker_id for fate in fates} <= {"w"}
         return {fate.status.name: fate.attempts for fate in fates}
 
@@ -227,17 +227,17 @@ def test_a_poll_is_sent_to_exactly_the_workers_that_hold_attempts(scheduling: Sc
     (other,) = scheduling.claim(worker_id="v")
     cancelled = scheduling.start()
     scheduling.cancel(cancelled.task_key, force=True)
-    asked = polling.ask()
-    assert sorted(asked.attempts) == sorted([(ref.task_key, 1, "w") for ref in refs] + [(other.task_key, 1, "v")])
-    assert scheduling.told[-1].polled == [("v", asked.number), ("w", asked.number)]
+    poll = polling.ask()
+    assert sorted(poll.attempts) == sorted([(ref.task_key, 1, "w") for ref in refs] + [(other.task_key, 1, "v")])
+    assert scheduling.told[-1].polled == [("v", poll.number), ("w", poll.number)]
     assert polling.ask(account_id=2).attempts == ()
 
 
 def test_poll_task_is_sent_to_the_worker_that_holds_the_task(scheduling: Scheduling) -> None:
     ref = scheduling.start()
     scheduling.start()
-    asked: OpenPoll = scheduling.run(ask_task, ref.task_key)
-    assert asked.attempts == ((ref.task_key, 1, "w"),)
+    poll: OpenPoll = scheduling.run(ask_task, ref.task_key)
+    assert poll.attempts == ((ref.task_key, 1, "w"),)
     waiting, count = scheduling.submit_one(), len(scheduling.told)
     assert scheduling.run(ask_task, waiting) == OpenPoll(0, ())
     assert len(scheduling.told) == count, "nothing is sent"
@@ -266,12 +266,12 @@ def test_an_answer_is_signalled_once_and_never_lowered(scheduling: Scheduling, p
 
 def test_answers_to_unknown_polls_or_from_old_sessions_are_ignored(scheduling: Scheduling, polling: Polling) -> None:
     scheduling.start()
-    asked = polling.ask().number
-    polling.answer(asked + 1)
-    old = polling.stated(asked)
+    poll = polling.ask().number
+    polling.answer(poll + 1)
+    old = polling.stated(poll)
     scheduling.hello(names=[])
     scheduling.report_group(old)
-    assert polling.answered(asked) == set()
+    assert polling.answered(poll) == set()
 
 
 def test_an_unanswered_poll_is_repeated_with_each_acknowledgement_and_welcome(
@@ -279,22 +279,22 @@ def test_an_unanswered_poll_is_repeated_with_each_acknowledgement_and_welcome(
 ) -> None:
     ref = scheduling.start()
     assert polling.is_asked_for() == 0
-    asked = polling.ask().number
-    assert polling.is_asked_for() == asked
-    assert scheduling.hello(names=[ref]).desired_state.poll == asked
-    polling.answer(asked)
+    poll = polling.ask().number
+    assert polling.is_asked_for() == poll
+    assert scheduling.hello(names=[ref]).desired_state.poll == poll
+    polling.answer(poll)
     assert polling.is_asked_for() == 0
     assert scheduling.hello(names=[ref]).desired_state.poll == 0
 
 
 def test_an_abandoned_poll_is_sent_to_no_worker(scheduling: Scheduling, polling: Polling) -> None:
     ref = scheduling.start()
-    asked = polling.ask().number
+    poll = polling.ask().number
     scheduling.sql("UPDATE workers SET poll_time = now() - interval '10 seconds'")
     assert polling.is_asked_for() == 0
     assert scheduling.hello(names=[ref]).desired_state.poll == 0
-    polling.answer(asked)
-    assert polling.answered(asked) == set()
+    polling.answer(poll)
+    assert polling.answered(poll) == set()
 
 
 def test_the_later_of_two_heartbeats_in_a_group_counts(scheduling: Scheduling, polling: Polling) -> None:
@@ -311,19 +311,19 @@ def test_the_later_of_two_heartbeats_in_a_group_counts(scheduling: Scheduling, p
 
 def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Scheduling, polling: Polling) -> None:
     ref = scheduling.start()
-    asked = polling.ask()
+    poll = polling.ask()
     count = len(scheduling.told)
-    scheduling.report_group(report_of(ref, RESULT), polling.stated(asked.number))
+    scheduling.report_group(report_of(ref, RESULT), polling.stated(poll.number))
     (signals,) = scheduling.told[count:]
-    assert (signals.ended, signals.answered) == ([ref.task_key], [("w", asked.number)])
-    assert polling.fates(asked) == {"COMPLETED": 1}
+    assert (signals.ended, signals.answered) == ([ref.task_key], [("w", poll.number)])
+    assert polling.fates(poll) == {"COMPLETED": 1}
 
 
 def test_a_poll_counts_the_end_of_each_attempt(scheduling: Scheduling, polling: Polling) -> None:
     done, fails, times_out, lost, given_back, deferred, cancelled, _ = (scheduling.start() for _ in range(8))
     unstarted = scheduling.claim_of_new()
-    asked = polling.ask()
-    assert polling.fates(asked) == {"SUBMITTED": 9}
+    poll = polling.ask()
+    assert polling.fates(poll) == {"SUBMITTED": 9}
     scheduling.end(done, RESULT)
     scheduling.end(fails, FAILURE)
     scheduling.end(times_out, TIMEOUT)
@@ -332,7 +332,7 @@ def test_a_poll_counts_the_end_of_each_attempt(scheduling: Scheduling, polling: 
     scheduling.end(deferred, DEFERRED)
     scheduling.end(unstarted, released())
     scheduling.cancel(cancelled.task_key, force=True)
-    assert polling.fates(asked) == {"SUBMITTED": 1, "COMPLETED": 1, "FAILED": 3, "TIMEOUT": 1, "NONE": 3}
+    assert polling.fates(poll) == {"SUBMITTED": 1, "COMPLETED": 1, "FAILED": 3, "TIMEOUT": 1, "NONE": 3}
 
 
 def test_the_end_of_the_attempt_counts_not_the_next_state_of_its_task(scheduling: Scheduling, polling: Polling) -> None:
@@ -351,8 +351,8 @@ def test_the_end_of_the_attempt_counts_not_the_next_state_of_its_task(scheduling
 
 def test_a_late_result_completes_the_attempt_that_was_lost(scheduling: Scheduling, polling: Polling) -> None:
     ref = scheduling.start()
-    asked = polling.ask()
+    poll = polling.ask()
     scheduling.lose(ref)
-    assert polling.fates(asked) == {"FAILED": 1}
+    assert polling.fates(poll) == {"FAILED": 1}
     scheduling.end(ref, RESULT)
-    assert polling.fates(asked) == {"COMPLETED": 1}
+    assert polling.fates(poll) == {"COMPLETED": 1}

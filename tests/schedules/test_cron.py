@@ -205,10 +205,10 @@ def test_a_daily_time_comes_once_on_each_day(zone: str, hour: int, minute: int, 
     """On each day that the zone has: each tick shows its time on the clock, or is the first one that does after it."""
     tz = ZoneInfo(zone)
     ticks = list(islice(Cron(f"{minute} {hour} * * *", zone).after(time), 20))
-    shown = [tick.astimezone(tz) for tick in ticks]
-    days = [local.date() for local in shown]
+    local_times = [tick.astimezone(tz) for tick in ticks]
+    days = [local.date() for local in local_times]
     assert days == sorted(days)
-    for tick, local in zip(ticks, shown, strict=True):
+    for tick, local in zip(ticks, local_times, strict=True):
         if (local.hour, local.minute) != (hour, minute):
             before = (tick - timedelta(seconds=1)).astimezone(tz)
             assert before.utcoffset() != local.utcoffset(), "clocks go forward just then"

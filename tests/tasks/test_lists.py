@@ -281,11 +281,11 @@ def test_running_tasks_are_shown_as_get_task_shows_them(scheduling: Scheduling) 
     scheduling.report(started, AttemptProgress(40, "pictures", "two of five"))
     scheduling.submit_one()
     scheduling.end(scheduling.start(), RESULT)
-    shown = view(scheduling, "v_running")
+    rows = view(scheduling, "v_running")
     tasks = [scheduling.task(ref.task_key) for ref in (started, claimed)]
-    assert list(shown) == [task.task_id for task in tasks]
+    assert list(rows) == [task.task_id for task in tasks]
     for task in tasks:
-        row = shown[task.task_id]
+        row = rows[task.task_id]
         assert row["lease_expire_time"] > datetime.now(UTC) + timedelta(seconds=TTL / 2)
         assert (row["account_id"], row["account"], row["topic"]) == (1, "one", task.brief.topic)
         assert row["status"] == task.status.label
@@ -345,23 +345,23 @@ WAITS: dict[str, tuple[Callable[[Scheduling], object], str, str]] = {
 def test_a_task_waits_for_what_get_task_says(scheduling: Scheduling, how: str) -> None:
     prepare, reason, words = WAITS[how]
     prepare(scheduling)
-    (shown,) = view(scheduling, "v_waiting").values()
-    (key,) = (key for key, task in scheduling.tasks().items() if task.task_id == shown["task_id"])
+    (row,) = view(scheduling, "v_waiting").values()
+    (key,) = (key for key, task in scheduling.tasks().items() if task.task_id == row["task_id"])
     task, pending_reason = scheduling.explain(key)
     assert task.status.label == "pending"
-    assert shown["pending_reason"] == pending_reason.name.lower() == reason
-    assert shown["waits_for"] == words
+    assert row["pending_reason"] == pending_reason.name.lower() == reason
+    assert row["waits_for"] == words
     since = task.create_time if task.attempt == 0 else scheduling.events(key)[-1].event_time
-    assert shown["since"] == since
+    assert row["since"] == since
     if reason in ("scheduled", "backoff"):
-        assert shown["due_time"] > shown["since"]
+        assert row["due_time"] > row["since"]
     error = task.error
-    assert (shown["last_error_reason"], shown["last_error_message"]) == (
+    assert (row["last_error_reason"], row["last_error_message"]) == (
         (error.reason, error.message) if error else (None, None)
     )
     for name in ("account_id", "priority", "attempt", "retry_count", "create_time"):
-        assert shown[name] == getattr(task, name), name
-    assert (shown["account"], shown["topic"]) == ("one", task.brief.topic)
+        assert row[name] == getattr(task, name), name
+    assert (row["account"], row["topic"]) == ("one", task.brief.topic)
     assert view(scheduling, "v_stuck") == {}
     if task.attempt == 0 and reason in ("paused", "no_workers", "all_slots_busy"):
         scheduling.age(3_600)
@@ -374,14 +374,14 @@ def test_failures_are_shown_with_their_reasons_the_latest_first(scheduling: Sche
     for ref, change in zip(refs, kinds, strict=True):
         scheduling.end(ref, change)
     scheduling.cancel(refs[-1].task_key)
-    shown = view(scheduling, "v_failures")
+    rows = view(scheduling, "v_failures")
     tasks: list[Task] = [scheduling.task(ref.task_key) for ref in refs[1::-1]]
-    assert [(task_id, row["status"]) for task_id, row in shown.items()] == [
+    assert [(task_id, row["status"]) for task_id, row in rows.items()] == [
         (tasks[0].task_id, "timeout"),
         (tasks[1].task_id, "failed"),
     ]
     for task in tasks:
-        row, error = shown[task.task_id], task.error
+        row, error = rows[task.task_id], task.error
         assert error
         assert (row["error_reason"], row["error_message"]) == (error.reason, error.message)
         assert row["exit_code"] == error.details.get("exit_code")
@@ -448,11 +448,11 @@ def test_a_task_that_should_have_moved_on_is_stuck(scheduling: Scheduling, how: 
     make, passes, problem, holder = STUCK[how]
     key = make(scheduling)
     scheduling.sql(passes)
-    (shown,) = view(scheduling, "v_stuck").values()
-    assert (shown["kind"], shown["id"], shown["account_id"]) == ("task", scheduling.task(key).task_id, 1)
-    assert (shown["problem"], shown["holder"]) == (problem, holder)
-    assert shown["attempt"] == (1 if holder else 0)
-    ((age,),) = scheduling.sql("SELECT now() - CAST(:since AS timestamptz)", since=shown["since"])
+    (row,) = view(scheduling, "v_stuck").values()
+    assert (row["kind"], row["id"], row["account_id"]) == ("task", scheduling.task(key).task_id, 1)
+    assert (row["problem"], row["holder"]) == (problem, holder)
+    assert row["attempt"] == (1 if holder else 0)
+    ((age,),) = scheduling.sql("SELECT now() - CAST(:since AS timestamptz)", since=row["since"])
     assert timedelta(seconds=60) < age < timedelta(seconds=90)
 
 
@@ -462,9 +462,9 @@ def test_a_delivery_that_is_not_tried_is_stuck_and_not_those_behind_it(schedulin
     assert view(scheduling, "v_stuck") == {}
     scheduling.sql("UPDATE webhook_deliveries SET next_attempt_time = now() - interval '61 s'")
     first, _ = scheduling.sql("SELECT delivery_id FROM webhook_deliveries ORDER BY delivery_id")
-    (shown,) = view(scheduling, "v_stuck").values()
-    assert (shown["kind"], shown["id"], shown["account_id"]) == ("delivery", str(first.delivery_id), 1)
-    assert shown["problem"] == "it is due, and no scheduler has tried it"
+    (row,) = view(scheduling, "v_stuck").values()
+    assert (row["kind"], row["id"], row["account_id"]) == ("delivery", str(first.delivery_id), 1)
+    assert row["problem"] == "it is due, and no scheduler has tried it"
     scheduling.sql("UPDATE webhooks SET active = false WHERE webhook_id = :hook", hook=hook)
     assert view(scheduling, "v_stuck") == {}
 
@@ -477,9 +477,9 @@ def test_an_expired_claim_of_a_publisher_is_stuck(scheduling: Scheduling) -> Non
     assert view(scheduling, "v_stuck") == {}
     scheduling.sql(f"{claimed} - interval '61 s'")
     ((content_id,),) = scheduling.sql("SELECT content_id FROM contents")
-    (shown,) = view(scheduling, "v_stuck").values()
-    assert (shown["kind"], shown["id"], shown["holder"]) == ("content", str(content_id), "p")
-    assert shown["problem"] == "its publisher has not reported, and its claim has expired"
+    (row,) = view(scheduling, "v_stuck").values()
+    assert (row["kind"], row["id"], row["holder"]) == ("content", str(content_id), "p")
+    assert row["problem"] == "its publisher has not reported, and its claim has expired"
 
 
 def test_holders_of_locks_are_shown_with_those_that_wait_for_them(scheduling: Scheduling) -> None:
@@ -493,14 +493,14 @@ def test_holders_of_locks_are_shown_with_those_that_wait_for_them(scheduling: Sc
         with ThreadPoolExecutor(1) as other:
             ended = other.submit(waiter.exec_driver_sql, waiting)
             wait_until(lambda: scheduling.sql("SELECT FROM v_locks"), within=WITHIN, what="one waits")
-            (shown,) = scheduling.sql("SELECT * FROM v_locks")
+            (lock,) = scheduling.sql("SELECT * FROM v_locks")
             holder.exec_driver_sql("ROLLBACK")
             ended.result(WITHIN)
-    assert [shown.holder_pid, shown.waiting_pid] == pids
-    assert (shown.holder_query, shown.waiting_query) == (f"BEGIN; {holding}", waiting)
-    assert (shown.holder_state, shown.locked) == ("idle in transaction", "tasks")
-    assert shown.holder_application == shown.waiting_application == "contentgen"
-    assert timedelta(0) < shown.waiting_for < shown.held_for
+    assert [lock.holder_pid, lock.waiting_pid] == pids
+    assert (lock.holder_query, lock.waiting_query) == (f"BEGIN; {holding}", waiting)
+    assert (lock.holder_state, lock.locked) == ("idle in transaction", "tasks")
+    assert lock.holder_application == lock.waiting_application == "contentgen"
+    assert timedelta(0) < lock.waiting_for < lock.held_for
 
 
 def test_a_lock_that_is_held_for_long_is_shown_though_nobody_waits(scheduling: Scheduling) -> None:
@@ -509,7 +509,7 @@ def test_a_lock_that_is_held_for_long_is_shown_though_nobody_waits(scheduling: S
         holder.exec_driver_sql(holding)
         assert scheduling.sql("SELECT * FROM v_locks") == []
         wait_until(lambda: scheduling.sql("SELECT FROM v_locks"), within=WITHIN, what="it is held for 5 s")
-        (shown,) = scheduling.sql("SELECT * FROM v_locks")
+        (lock,) = scheduling.sql("SELECT * FROM v_locks")
         holder.exec_driver_sql("ROLLBACK")
-    assert (shown.holder_query, shown.locked, shown.waiting_pid) == (holding, "pauses", None)
-    assert shown.held_for > timedelta(seconds=5)
+    assert (lock.holder_query, lock.locked, lock.waiting_pid) == (holding, "pauses", None)
+    assert lock.held_for > timedelta(seconds=5)

@@ -82,8 +82,8 @@ async def test_a_batch_whose_answer_would_be_too_large_is_refused(client: TaskCl
 
 async def test_many_tasks_are_read_at_once(client: TaskClient) -> None:
     first, second = await client.submit(requirements="long"), await client.submit()
-    asked = [second.task_id, MISSING, first.task_id, UNLIKE_AN_ID, second.task_id, MISSING]
-    answer = await client.stub.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=asked))
+    task_ids = [second.task_id, MISSING, first.task_id, UNLIKE_AN_ID, second.task_id, MISSING]
+    answer = await client.stub.BatchGetTasks(pb.BatchGetTasksRequest(task_ids=task_ids))
     assert list(answer.tasks) == [second, first]
     assert list(answer.missing_task_ids) == [MISSING, UNLIKE_AN_ID]
 

@@ -389,10 +389,10 @@ class TestManagement:
         hook = await site.hook("task.ended")
         for _ in range(3):
             await site.end_a_task()
-        whole = await site.until(hook, DELIVERED, DELIVERED, DELIVERED)
+        deliveries = await site.until(hook, DELIVERED, DELIVERED, DELIVERED)
         request = pb.ListDeliveriesRequest(webhook_id=hook, page_size=2)
-        assert await pages_of(site.stub.ListDeliveries, request, "deliveries") == [whole[:2], whole[2:]]
-        assert await site.deliveries(hook, status=DELIVERED) == whole
+        assert await pages_of(site.stub.ListDeliveries, request, "deliveries") == [deliveries[:2], deliveries[2:]]
+        assert await site.deliveries(hook, status=DELIVERED) == deliveries
         assert await site.deliveries(hook, status=EXHAUSTED) == []
 
 
