@@ -184,7 +184,7 @@ async def test_the_loop_sleeps_until_the_next_task_expires(scheduling: Schedulin
     assert await expire() == recovery.MAX_DUE_INTERVAL
     scheduling.submit_one(expire_time=datetime.now(UTC) + timedelta(seconds=5))
     assert scheduling.told[-1].due, "the commit wakes the loop"
-    assert 3 < await expire() <= 5
+    assert 3 < (await expire() or 0) <= 5
 
 
 # Deferred attempts: the task waits and consumes no retry; too many deferrals in a row are a failure.
