@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from contentgen.client import *  # noqa: F403 - the names of its `__all__`
+    from contentgen.client import *  # noqa: F403 - the names that it exports
 else:
 
     def __getattr__(name: str) -> Any:
@@ -20,6 +20,6 @@ else:
         if name[0].isupper():  # as all names of the client are, and no module's
             from contentgen import client
 
-            if name in client.__all__:
+            if hasattr(client, name):
                 return getattr(client, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,22 +7,12 @@ Layer: beside the server, of which it uses nothing; needs the plain package only
         print(client.wait(task_id, timeout=60)["status"])
 """
 
-from contentgen.client import errors, results
-from contentgen.client.client import AsyncContentGenerationClient, ContentGenerationClient
+from contentgen.client.client import AsyncContentGenerationClient as AsyncContentGenerationClient
+from contentgen.client.client import ContentGenerationClient as ContentGenerationClient
 from contentgen.client.errors import *  # noqa: F403 - the names of its `__all__`
 from contentgen.client.results import *  # noqa: F403 - the names of its `__all__`
-from contentgen.client.task_fields import SubmitFields, TaskChanges
-from contentgen.client.tasks import TaskFilter
-from contentgen.client.watch import AsyncWatch, Watch
-
-__all__ = [
-    "AsyncContentGenerationClient",
-    "AsyncWatch",
-    "ContentGenerationClient",
-    "SubmitFields",
-    "TaskChanges",
-    "TaskFilter",
-    "Watch",
-]
-__all__ += errors.__all__
-__all__ += results.__all__
+from contentgen.client.task_fields import SubmitFields as SubmitFields
+from contentgen.client.task_fields import TaskChanges as TaskChanges
+from contentgen.client.tasks import TaskFilter as TaskFilter
+from contentgen.client.watch import AsyncWatch as AsyncWatch
+from contentgen.client.watch import Watch as Watch

@@ -195,7 +195,7 @@ CALL: dict[str, Any] = {
 }
 PUBLIC = [
     member
-    for member in map(vars(contentgen.client).get, contentgen.client.__all__)
+    for member in vars(contentgen.client).values()
     if isinstance(member, type) and issubclass(member, BaseException)
 ]
 

@@ -87,7 +87,7 @@ async def test_a_tick_makes_a_task_that_names_its_schedule(
     async def has_come() -> bool:
         return bool(await scheduler.tasks(schedule))
 
-    await wait_until_async(has_come, within=PATIENCE_S, what="the tick has its task")  # type: ignore[arg-type]
+    await wait_until_async(has_come, within=PATIENCE_S, what="the tick has its task")
     (task,) = await scheduler.tasks(schedule)
     assert (task.topic, task.priority, dict(task.labels)) == ("the news", 8, {"team": "a"})
     assert (task.account_id, task.schedule_id) == (scheduler.account, schedule.schedule_id)
