@@ -36,7 +36,9 @@ class AccountService(AccountServiceServicer):
 
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: object) -> pb.CreateAccountResponse:
         values = {field.name: getattr(request, field.name) for field in fields(NewAccount)}
-        new = NewAccount(**values if request.HasField("weight") else values | {"weight": DEFAULT_WEIGHT})
+        if not request.HasField("weight"):
+            values["weight"] = DEFAULT_WEIGHT
+        new = NewAccount(**values)
         with Violations() as violations:
             _check(new, violations)
         account = await self._operators.run(work.create_account, new)

@@ -20,7 +20,7 @@ from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.leases.recover import time_out
 from scheduler_svc.runtime.calls import Calls, Pacing, SkipLocked
 from scheduler_svc.tasks.change import cancel_batch, retry_batch
-from scheduler_svc.tasks.rows import BatchResult
+from scheduler_svc.tasks.rows import BatchResult, FoundTasks
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
@@ -130,12 +130,13 @@ class Bulk:
         return deleted
 
     async def _count(self, task_filter: TaskFilter) -> BulkResult:
+        def find(tx: Tx, start: int) -> FoundTasks:
+            return tx.task_reads.find(task_filter, start, MAX_COUNTED)
+
         matched = 0
         after: int | None = 0
         while after is not None:
-            keys, after = await self._calls.run(
-                lambda tx, start: tx.task_reads.find(task_filter, start, MAX_COUNTED), after
-            )
+            keys, after = await self._calls.run(find, after)
             matched += len(keys)
         return BulkResult(matched, 0)
 

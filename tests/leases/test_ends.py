@@ -11,7 +11,7 @@ import pytest
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptAccepted, Change, Outcome, Release
-from scheduler_svc.domain.lifecycle import RUNNING, Status
+from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.leases.recover import reap
 from scheduler_svc.leases.report import HeartbeatItem
 from tests.harness.scheduling import FAILURE, RESULT, TERMS, Scheduling, released
@@ -20,8 +20,12 @@ pytestmark = pytest.mark.integration
 
 
 def claimed(scheduling: Scheduling) -> LeaseRef:
+    return scheduling.claim_of_new(auto_retry=False, max_retries=0)
+
+
+def accepted(scheduling: Scheduling) -> LeaseRef:
     """A lease that waits for its CLI."""
-    ref = scheduling.claim_of_new(auto_retry=False, max_retries=0)
+    ref = claimed(scheduling)
     scheduling.report(ref, AttemptAccepted())
     return ref
 
@@ -31,27 +35,32 @@ def started(scheduling: Scheduling) -> LeaseRef:
 
 
 class End(NamedTuple):
-    """How a lease ends without a result, the moves that follow, and why the first of them is made."""
+    """How a lease ends without a result, the moves after the claim, and why its last attempt ends."""
 
     lease: Callable[[Scheduling], LeaseRef]
     end: Callable[[Scheduling, LeaseRef], object]
-    moves: tuple[str, ...] = ("failed", "pending")
+    moves: tuple[str, ...]
     reason: str = "WORKER_LOST"
     losses: int = 0
 
 
-PENDING = ("pending",)
+PENDING, FAILED = ("pending",), ("failed", "pending")
+STARTED = ("processing", *FAILED)
 ENDS = {
     "released": End(claimed, lambda s, ref: s.end(ref, released()), PENDING, "DRAINING"),
     "never delivered": End(claimed, lambda s, ref: s.take_back(ref), PENDING, "NOT_DELIVERED"),
-    "its worker came back without it": End(claimed, lambda s, _: s.hello(), PENDING, "NOT_HELD"),
-    "released, and it had started": End(started, lambda s, ref: s.end(ref, released())),
-    "released, and twice told that it had": End(started, lambda s, ref: s.end(ref, released(started=True))),
-    "released, which tells that it had": End(claimed, lambda s, ref: s.end(ref, released(started=True))),
-    "its worker came back without its CLI": End(started, lambda s, _: s.hello()),
-    "lost": End(started, lambda s, ref: s.lose(ref), losses=1),
-    "its CLI died with its worker": End(started, lambda s, ref: s.hello(lost=[ref]), losses=1),
-    "it died before its start was told": End(claimed, lambda s, ref: s.hello(lost=[ref]), losses=1),
+    "its worker came back without it": End(accepted, lambda s, _: s.hello(), PENDING, "NOT_HELD"),
+    "released after its start": End(started, lambda s, ref: s.end(ref, released()), STARTED),
+    "released after its start, of which both tell": End(
+        started, lambda s, ref: s.end(ref, released(started=True)), STARTED
+    ),
+    "released after its start, of which only that tells": End(
+        claimed, lambda s, ref: s.end(ref, released(started=True)), STARTED
+    ),
+    "its worker came back without its CLI": End(started, lambda s, _: s.hello(), STARTED),
+    "lost": End(started, lambda s, ref: s.lose(ref), STARTED, losses=1),
+    "its CLI died with its worker": End(started, lambda s, ref: s.hello(lost=[ref]), STARTED, losses=1),
+    "it died before its start was told": End(claimed, lambda s, ref: s.hello(lost=[ref]), FAILED, losses=1),
 }
 
 
@@ -62,11 +71,10 @@ def test_a_task_whose_lease_ends_without_a_result_goes_on_at_once(scheduling: Sc
     ref, other = lease(scheduling), scheduling.submit_one()
     end(scheduling, ref)
     assert scheduling.told[-1].ready
-    last = scheduling.events(ref.task_key)[-len(moves) :]
-    assert (tuple(event.status.label for event in last), last[0].reason) == (moves, reason)
-    assert last[0].previous_status in RUNNING
-    counts = "SELECT losses, refusals, retry_count, error->>'reason' FROM tasks WHERE task_key = :key"
+    assert scheduling.path(ref.task_key) == ["pending", "submitted", *moves]
     unstarted = moves == PENDING
+    assert scheduling.events(ref.task_key)[-1 if unstarted else -2].reason == reason
+    counts = "SELECT losses, refusals, retry_count, error->>'reason' FROM tasks WHERE task_key = :key"
     assert scheduling.sql(counts, key=ref.task_key) == [(losses, 0, 0, None if unstarted else reason)]
     in_order = [ref.task_key, other] if unstarted else [other, ref.task_key]
     assert [again.task_key for again in scheduling.claim(2)] == in_order
