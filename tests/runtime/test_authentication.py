@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
 from tests.harness.replicas import SharedScheduler, serving, started_shared_scheduler
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.waiting import wait_until_async
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("shared_scheduler")]
 
@@ -154,30 +152,6 @@ async def test_reflection_and_channelz_require_an_operator_of_all_accounts(chann
     servers: Any = channelz_pb2_grpc.ChannelzStub(channel)  # type: ignore[arg-type] # its types know no aio
     answer = await servers.GetServers(channelz_pb2.GetServersRequest(), metadata=[("authorization", "Bearer op-token")])
     assert answer.server
-
-
-async def test_a_changed_tokens_file_applies_from_the_next_call_on_and_a_broken_one_changes_nothing(
-    replica: Replica, channel: aio.Channel, tokens: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    old, new = Caller(channel, "c-token"), Caller(channel, "another")
-    shown: list[str] = []
-
-    def told() -> bool:
-        shown.extend(capsys.readouterr())
-        return "can't be used" in "".join(shown)
-
-    async def lets_in(caller: Caller) -> bool:
-        return await _code(caller, "AccountService/ListAccounts") is StatusCode.OK
-
-    write(tokens, '{"name": "c"}', "nonsense")
-    replica.reload_files()
-    await wait_until_async(told, within=10, what="the log says what is wrong")
-    assert "line 1: sha256 must be" in "".join(shown)
-    assert "line 2: must be a JSON object" in "".join(shown)
-    assert await lets_in(old)
-    write(tokens, line("c", "client", token="another"))
-    await wait_until_async(partial(lets_in, new), within=10, what="the new token is known")
-    assert not await lets_in(old)
 
 
 async def test_streams_of_a_removed_token_end_and_others_continue(

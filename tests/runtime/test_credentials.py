@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -92,25 +93,41 @@ class Load:
 
 async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, certificates: Path) -> None:
     load = Load(replica, (certificates / "ca.pem").read_bytes(), "old")
+
+    async def lets_in(token: str) -> bool:
+        async with load.connected() as channel:
+            try:
+                await Caller(channel, token)("AccountService/ListAccounts")
+            except aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                    raise
+                return False
+            return True
+
+    async def refuses(token: str) -> bool:
+        return not await lets_in(token)
+
     async with load.running():
+        await load.more()
+        with structlog.testing.capture_logs() as logs:
+            write(folder / "tokens", '{"name": "c"}', "nonsense")
+            replica.reload_files()  # a broken file changes nothing
+            (event,) = await wait_until_async(
+                lambda: [event for event in logs if event["action"] == "reread"],
+                within=10,
+                what="the log says what is wrong",
+            )
+        assert "line 1: sha256 must be" in event["problems"][0]
+        assert "line 2: must be a JSON object" in event["problems"][-1]
         await load.more()
         write(folder / "tokens", line("op", "operator", token="old"), line("op", "operator", token="new"))
         replica.reload_files()
-
-        async with load.connected() as channel:
-            caller = Caller(channel, "new")
-
-            async def known() -> object:
-                try:
-                    return await caller("AccountService/CreateAccount", name="by the new token")
-                except aio.AioRpcError:
-                    return None
-
-            await wait_until_async(known, within=10, what="the new token is known")
+        await wait_until_async(partial(lets_in, "new"), within=10, what="the new token is known")
         load.token = "new"
         await load.more()
         write(folder / "tokens", line("op", "operator", token="new"))
         replica.reload_files()
+        await wait_until_async(partial(refuses, "old"), within=10, what="the old token is refused")
         await load.more()
     assert not load.failures
 
