@@ -182,9 +182,16 @@ def scheduling(shared_database: SharedDatabase) -> Iterator[Scheduling]:
 
 
 @pytest.fixture
+async def executor_ended() -> AsyncIterator[None]:
+    """The threads of the loop's executor end with the test: one of them stops each part of a replica."""
+    yield
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+
+@pytest.fixture
 def calls(scheduling: Scheduling) -> Iterator[Calls]:
     """Calls on the test's database."""
-    with closing(Calls(scheduling.database, 1)) as calls:
+    with closing(Calls(scheduling.database, 2)) as calls:
         yield calls
 
 

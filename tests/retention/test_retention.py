@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -28,14 +26,6 @@ pytestmark = pytest.mark.integration
 HOUR = timedelta(hours=1)
 PAUSE = 360.0
 """Seconds between rounds if rows are kept for an hour."""
-
-
-@pytest.fixture
-async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
-    calls = Calls(scheduling.database, 2)
-    yield calls
-    calls.close()
-    await asyncio.get_running_loop().shutdown_default_executor()
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ from scheduler_svc.transactions import Database, StatementFailed, Tx, make_engin
 from tests.harness.database_faults import locked_rows, locked_table
 from tests.harness.waiting import wait_until_async
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("executor_ended")]
 
 WAIT_S = 10
 MAX_WEIGHT = 100
@@ -60,13 +60,6 @@ class Accounts:
             NotFound("item", item) if item == 0 else create_account(tx, NewAccount("", item)).account_id
             for item in items
         ]
-
-
-@pytest.fixture(autouse=True)
-async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
-    """A loop whose executor's threads end: a lane is stopped by one of them."""
-    yield
-    await asyncio.get_running_loop().shutdown_default_executor()
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from unittest.mock import Mock
@@ -29,27 +29,13 @@ from scheduler_svc.runtime.signals import Listener, Notifier
 from scheduler_svc.transactions import Database, make_engine
 from tests.harness.scheduling import FAILURE, TERMS, Scheduling, new_task
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("executor_ended")]
 
 
 # The timed loops on a real database: they act on signals, and continue after failures.
 
 
 WAIT_S = 5
-
-
-@pytest.fixture(autouse=True)
-async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
-    """A loop whose executor's threads end: services are stopped by one of them."""
-    yield
-    await asyncio.get_running_loop().shutdown_default_executor()
-
-
-@pytest.fixture
-async def calls(scheduling: Scheduling) -> AsyncIterator[Calls]:
-    calls = Calls(scheduling.database, 2)
-    yield calls
-    calls.close()
 
 
 class TestDue:

@@ -18,18 +18,11 @@ from scheduler_svc.runtime.signals import CommitSignals, Listener, Notifier
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until_async
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("executor_ended")]
 
 WAIT_S = 5
 SELECT_LIMIT = 1024
 NOBODY_LISTENS = "postgresql+psycopg2://contentgen@127.0.0.1:1/none?connect_timeout=1"
-
-
-@pytest.fixture(autouse=True)
-async def no_thread_of_the_loop_stays() -> AsyncIterator[None]:
-    """A loop whose executor's threads end: notifier and listener are stopped by one of them."""
-    yield
-    await asyncio.get_running_loop().shutdown_default_executor()
 
 
 class Ear:
