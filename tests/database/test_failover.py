@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -252,25 +251,6 @@ def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by
     assert f"127.0.0.1:{pair.first.port} is timeline 1 of system" in refusal
     assert "it is an old primary, whose standby was promoted" in refusal
     assert pair.first.sql("SELECT count(*) FROM task_payloads") == [(0,)]
-
-
-def test_a_synchronous_primary_whose_standby_is_gone_acknowledges_nothing(pair: Pair, old_stack: Stack) -> None:
-    """So an old primary that comes back alone harms nobody, where replication is synchronous."""
-    pair.first.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
-    pair.first.sql("SELECT pg_reload_conf()")
-    scheduler = old_stack.scheduler().start()
-    account_id = scheduler.client.create_account()
-    scheduler.client.submit(account_id, "before")
-    pair.second.stop("immediate")
-    with ThreadPoolExecutor(1) as executor:
-        waits = executor.submit(scheduler.client.submit, account_id, "after")
-        wait_until(lambda: not serves(scheduler), within=WITHIN, what="it stops serving")
-        assert not waits.done()
-        assert tasks(pair.first) == {"before"}
-        pair.second.start()
-        assert waits.result(WITHIN)
-    wait_until(lambda: serves(scheduler), within=WITHIN, what="it serves again")
-    assert tasks(pair.first) == {"before", "after"}
 
 
 def serves(scheduler: Scheduler) -> bool:
