@@ -96,6 +96,7 @@ LISTEN = "127.0.0.1:0"
 
 
 def test_the_figures_of_scheduler_and_worker_are_those_of_what_was_done(stack: Stack) -> None:
+    """The scheduler's are looked at more closely in test_metrics.py."""
     scheduler = stack.scheduler(lease_ttl=30, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
     worker = stack.worker("worker", scheduler, slots=2, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
     client = scheduler.client
@@ -106,14 +107,7 @@ def test_the_figures_of_scheduler_and_worker_are_those_of_what_was_done(stack: S
         client.wait_completed(task_id, within=WITHIN)
     client.wait(failing, within=WITHIN)
 
-    of_scheduler = Scrape(_port(scheduler))
-    assert of_scheduler("contentgen_task_moves_total", source="none", target="pending") == 5
-    assert of_scheduler("contentgen_attempts_total", reason="COMPLETED") == 4
-    assert of_scheduler("contentgen_attempts_total", reason="CREATOR_ERROR") == 1
-    assert of_scheduler("contentgen_task_queue_seconds_count", priority="5") == 5
-    assert of_scheduler("contentgen_task_seconds_count", status="completed") == 4
-    assert of_scheduler("contentgen_task_seconds_count", status="failed") == 1
-
+    assert Scrape(_port(scheduler))("contentgen_attempts_total", reason="COMPLETED") == 4
     of_worker = wait_until(lambda: _idle(worker), within=WITHIN, what="the worker has sampled that all is acknowledged")
     assert of_worker is not None
     assert of_worker("contentgen_worker_runs_total", outcome="COMPLETED") == 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import stat
 from collections.abc import Iterator
@@ -266,12 +265,3 @@ def test_files_made_under_an_open_umask_are_private_or_writable_by_their_owner_o
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
-
-
-def test_a_wrong_tokens_file_ends_the_start_with_each_line_named(stack: Stack) -> None:
-    (stack.folder / "tokens").write_text('nonsense\n{"name": "c", "role": "boss", "sha256": "1"}\n')
-    scheduler = stack.scheduler(CONTENTGEN_TOKENS_FILE=str(stack.folder / "tokens")).launch()
-    scheduler.ended(WITHIN, status=78)
-    log = scheduler.tail()
-    assert len(re.findall(r"tokens, line 1: |tokens, line 2: ", log)) == 3
-    assert "Traceback" not in log
