@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from scheduler_svc.replica.pools import READ_THREADS
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import calls
 from scheduler_svc.runtime.access import Limits
-from scheduler_svc.transactions import make_engine
 from tests.harness import http2
 from tests.harness.client import refused
 from tests.harness.credentials import Caller, line, write
 from tests.harness.database_faults import locked_table
 from tests.harness.load import honest_caller
 from tests.harness.replicas import serving
+from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 
@@ -124,20 +124,22 @@ async def test_each_caller_has_its_own_limit_of_calls(channel: aio.Channel) -> N
     await Caller(channel, "b-token")("AccountService/ListAccounts")
     for call in held:
         call.cancel()
-    await until_served(channel, "a")
+    await until_served(channel)
 
 
-async def until_served(channel: aio.Channel, name: str) -> None:
+async def until_served(channel: aio.Channel) -> None:
+    """The caller `a`."""
+
     async def served() -> bool:
         try:
-            await Caller(channel, f"{name}-token")("AccountService/ListAccounts")
+            await Caller(channel, "a-token")("AccountService/ListAccounts")
         except aio.AioRpcError as error:
             if error.code() is not StatusCode.RESOURCE_EXHAUSTED:
                 raise
             return False
         return True
 
-    await wait_until_async(served, within=PATIENCE_S, what=f"{name} is served again")
+    await wait_until_async(served, within=PATIENCE_S, what="it is served again")
 
 
 async def test_waits_watches_and_lease_streams_have_limits_of_their_own(channel: aio.Channel) -> None:
@@ -230,29 +232,17 @@ async def test_a_call_counts_until_its_answer_is_read(channel: aio.Channel, repl
             assert (await greedy.first(stream)).kind == http2.HEADERS  # the answer is ready, and nobody reads it
         with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"):
             await Caller(channel, "a-token")("AccountService/ListAccounts")
-    await until_served(channel, "a")
+    await until_served(channel)
 
 
 # Callers share a replica fairly: one with many slow calls delays the call of another by one call at most.
 
 
 MANY = 50
-_STUCK = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'accounts'::regclass")
+STUCK = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'accounts'::regclass"
 
 
 unlimited = pytest.mark.parametrize("replica", [Limits()], indirect=True)
-
-
-@asynccontextmanager
-async def accounts_stand_still(db_url: str) -> AsyncIterator[Callable[[], int]]:
-    """Blocks all calls that read accounts; yields how many of them hold a thread."""
-    engine = make_engine(db_url, 2)
-    try:
-        with engine.connect() as holder, engine.connect() as watcher:
-            holder.exec_driver_sql("BEGIN; LOCK TABLE accounts")
-            yield lambda: int(watcher.execute(_STUCK).scalar_one())
-    finally:
-        engine.dispose()
 
 
 @asynccontextmanager
@@ -269,19 +259,24 @@ async def flooded(channel: aio.Channel, name: str) -> AsyncIterator[list[asyncio
         await asyncio.gather(*flood, return_exceptions=True)
 
 
-async def until(predicate: Callable[[], bool | Awaitable[bool]], what: str) -> None:
+async def until(predicate: Callable[[], bool], what: str) -> None:
     await wait_until_async(predicate, within=PATIENCE_S, what=what)
+
+
+async def until_threads_are_held(engine: sa.Engine) -> None:
+    """By calls that read accounts, as many as one caller may have; the table is locked."""
+    await until(lambda: len(sql(engine, STUCK)) >= READ_THREADS - 1, "the slow calls hold their threads")
 
 
 @unlimited
 async def test_a_caller_with_many_slow_calls_leaves_threads_to_others(
-    db_url: str, channel: aio.Channel, replica: Replica
+    db_url: str, engine: sa.Engine, channel: aio.Channel, replica: Replica
 ) -> None:
     """Those that it cancels take none."""
     other = Caller(channel, "b-token")
-    async with accounts_stand_still(db_url) as stuck:
+    with locked_table(db_url, "accounts"):
         async with flooded(channel, "a"):
-            await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
+            await until_threads_are_held(engine)
             for _ in range(FEW):
                 await other("TaskService/ListTasks")
         later = asyncio.ensure_future(Caller(channel, "a-token")("AccountService/ListAccounts"))
@@ -289,20 +284,20 @@ async def test_a_caller_with_many_slow_calls_leaves_threads_to_others(
     await later
 
 
-async def test_an_address_is_a_caller_if_no_token_is_required(db_url: str) -> None:
+async def test_an_address_is_a_caller_if_no_token_is_required(db_url: str, engine: sa.Engine) -> None:
     """It has its own limit of calls, and its share of the threads."""
     async with (
         serving(db_url, limits=Limits(calls=MANY)) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         http2.connected(replica.port, "127.0.0.2") as other,
-        accounts_stand_still(db_url) as stuck,
     ):
         await other.greet()
-        for _ in range(MANY):
-            other.call(LIST_ACCOUNTS)
-        await until(lambda: stuck() >= READ_THREADS - 1, "the slow calls hold their threads")
-        assert b"this caller has 50 calls in progress" in (await other.first(other.call(GET_TASK))).payload
-        await Caller(channel)("TaskService/ListTasks")
+        with locked_table(db_url, "accounts"):
+            for _ in range(MANY):
+                other.call(LIST_ACCOUNTS)
+            await until_threads_are_held(engine)
+            assert b"this caller has 50 calls in progress" in (await other.first(other.call(GET_TASK))).payload
+            await Caller(channel)("TaskService/ListTasks")
 
 
 @unlimited
@@ -311,7 +306,7 @@ async def test_a_call_that_waits_too_long_for_a_thread_is_refused(
 ) -> None:
     monkeypatch.setattr(calls, "QUEUE_TIMEOUT", 0.3)
     async with flooded(channel, "a") as flood:
-        async with accounts_stand_still(db_url):
+        with locked_table(db_url, "accounts"):
             await until(lambda: any(call.done() for call in flood), "one is refused")
             over = next(call for call in flood if call.done())
             with refused(StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS") as refusal:
