@@ -17,7 +17,7 @@ from rich.cells import cell_len
 
 from contentgen.client import ContentGenerationClient
 from contentgen.stack.processes import Interrupts, StackError
-from contentgen.stack.services import Stack, demo_creator
+from contentgen.stack.services import Stack, environment, throwaway_folder
 from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.cluster import server_folder
@@ -137,42 +137,26 @@ def test_an_interrupted_demo_stops_everything(start: Callable[..., Command]) -> 
 
 
 @pytest.mark.costly("all services start")
-def test_a_demo_that_fails_names_the_log_and_keeps_it(start: Callable[..., Command]) -> None:
-    demo = start("demo")
-    folder = Path(demo.printed(FOLDER))
-    log = folder / "logs" / "scheduler.log"
-    wait_until(lambda: log.exists() and '"ready"' in log.read_text(), within=PATIENCE_S, what="its scheduler serves")
-    [scheduler] = _services(demo, log)
-    scheduler.kill()
-    demo.ended(status=1)
-    assert "the scheduler has ended with status -9" in demo.text()
-    assert f"read {log}\n" in demo.text()
-    assert log.stat().st_size > 0
+def test_a_stack_names_the_service_that_has_ended_and_keeps_its_log() -> None:
+    with (
+        pytest.raises(StackError, match="the scheduler has ended with status -9") as failed,
+        throwaway_folder("test") as folder,
+    ):
+        _lose_worker_and_scheduler(folder)
+    assert failed.value.log == folder / "logs" / "scheduler.log"
+    assert failed.value.log.stat().st_size > 0
+    wait_until_gone(lambda: belonging_to(folder), within=1, what="nothing is left running")
     assert [path.name for path in folder.iterdir()] == ["logs"]
     assert not _socket_folder(folder).exists()
     shutil.rmtree(folder)
 
 
-@pytest.mark.costly("all services start")
-def test_a_stack_names_the_service_that_has_ended(db_url: str) -> None:
-    with server_folder() as folder:
-        settings = {
-            "PATH": os.environ["PATH"],
-            "DATABASE_URL": db_url,
-            "CONTENTGEN_DATA_DIR": str(folder),
-            "CONTENTGEN_LISTEN": "127.0.0.1:0",
-            "CONTENTGEN_CONSOLE_LISTEN": "127.0.0.1:0",
-            **demo_creator(folder),
-        }
-        logs = folder / "logs"
-        with pytest.raises(StackError, match="the scheduler has ended with status -9") as failed:
-            _lose_worker_and_scheduler(Stack(settings, logs, 1, Interrupts()), logs)
-        assert failed.value.log == logs / "scheduler.log"
-        assert belonging_to(folder) == []
-
-
-def _lose_worker_and_scheduler(stack: Stack, logs: Path) -> None:
-    with stack, ContentGenerationClient(stack.target) as client:
+def _lose_worker_and_scheduler(folder: Path) -> None:
+    logs = folder / "logs"
+    with (
+        Stack(environment(folder), logs, 1, Interrupts()) as stack,
+        ContentGenerationClient(stack.target) as client,
+    ):
         client.create_account("before")
         _kill(logs / "worker-1.log")
         with pytest.raises(StackError, match="the worker-1 has ended with status -9") as failed:
@@ -256,4 +240,5 @@ def test_run_says_what_is_wrong_with_its_settings(start: Callable[..., Command])
         run = start("dev", CONTENTGEN_DATA_DIR=str(data / "data"), CONTENTGEN_LISTEN="nowhere")
         run.ended(status=1)
         assert "the scheduler has ended with status 78" in run.text()
+        assert f"read {data}/data/logs/scheduler.log\n" in run.text()
         assert "CONTENTGEN_LISTEN" in run.text()
