@@ -34,7 +34,7 @@ from scheduler_svc.config.values import (
     Networks,
     PresentFile,
     PresentFolder,
-    UrlFile,
+    UrlInFile,
 )
 
 HOUR = 3_600.0
@@ -46,7 +46,7 @@ class Settings(ServiceSettings):
     SECRETS: ClassVar[frozenset[str]] = frozenset({"database_url", "database_url_file"})
     """The URL may have been set where the path of its file belongs."""
 
-    database_url_file: UrlFile | None = Field(default=None, validation_alias="DATABASE_URL_FILE")
+    database_url_file: UrlInFile | None = Field(default=None, validation_alias="DATABASE_URL_FILE", repr=False)
     """File that holds the URL, instead of DATABASE_URL, such as a mounted secret; read at start. Default: unset."""
 
     database_url: DatabaseUrl | None = Field(
@@ -188,12 +188,10 @@ class Settings(ServiceSettings):
     @field_validator("database_url")
     @classmethod
     def _from_file(cls, url: str | None, info: ValidationInfo) -> str | None:
-        file = info.data.get("database_url_file")
-        if file is None:
-            return url
-        if url is not None:
+        url_in_file: str | None = info.data.get("database_url_file")
+        if url is not None and url_in_file is not None:
             raise ValueError("exactly one of DATABASE_URL and DATABASE_URL_FILE may be set: unset the other one")
-        return str(file.url)
+        return url if url_in_file is None else url_in_file
 
     def conflicts(self) -> list[str]:
         problems = [*together(self, "tls_cert", "tls_key")]

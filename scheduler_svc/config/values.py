@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
@@ -36,27 +36,18 @@ def _database_url(value: object) -> str:
     return "postgresql+psycopg2://" + rest
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseUrlFile:
-    path: Path
-    url: str = field(repr=False)
-
-    @classmethod
-    def read(cls, value: object) -> DatabaseUrlFile:
-        """Raises ValueError, without the value: it may be the URL, put there by mistake."""
-        if isinstance(value, DatabaseUrlFile):
-            return value
-        path = Path(str(value)).expanduser()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ValueError(f"must be the path of a file that can be read ({error.strerror})") from None
-        except ValueError:
-            raise ValueError("must be the path of a file that holds the URL and nothing else") from None
-        try:
-            return cls(path, _database_url(text))
-        except ValueError as error:
-            raise ValueError(f"the URL in the file {error}") from None
+def _url_in_file(value: object) -> str:
+    """Reads the file of this path. Raises ValueError, without the value: it may be the URL, put there by mistake."""
+    try:
+        text = Path(str(value)).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"must be the path of a file that can be read ({error.strerror})") from None
+    except ValueError:
+        raise ValueError("must be the path of a file that holds the URL and nothing else") from None
+    try:
+        return _database_url(text)
+    except ValueError as error:
+        raise ValueError(f"the URL in the file {error}") from None
 
 
 def check_location(rest: str) -> None:
@@ -163,7 +154,7 @@ def _asset_location(value: object) -> Path | Bucket:
 
 
 DatabaseUrl = Annotated[str, BeforeValidator(_database_url)]
-UrlFile = Annotated[DatabaseUrlFile, PlainValidator(DatabaseUrlFile.read)]
+UrlInFile = Annotated[str, BeforeValidator(_url_in_file)]
 AssetLocation = Annotated[Path | Bucket, PlainValidator(_asset_location)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 PresentFile = Annotated[FilePath, BeforeValidator(_nameable)]
