@@ -17,7 +17,6 @@ from grpc import StatusCode
 from contentgen import ContentGenerationClient
 from contentgen.v1 import task_pb2
 from tests.harness.client import Client, Status, not_found, refused, request
-from tests.harness.creators import quick_creator
 from tests.harness.database_faults import NEWEST
 from tests.harness.process import Process, inherited, installed, run_to_end
 from tests.harness.processes import free_port
@@ -51,8 +50,7 @@ class Site:
         return self.scheduler.client
 
     def start_worker(self, name: str) -> Worker:
-        cli = str(quick_creator(self.stack.folder))
-        self.workers[name] = self.stack.worker(name, self.scheduler, slots=4, CREATOR_CLI_PATH=cli).start()
+        self.workers[name] = self.stack.quick_worker(name, self.scheduler, slots=4).start()
         return self.workers[name]
 
     def submit_held(self, topic: str) -> str:

@@ -23,7 +23,6 @@ from scheduler_svc.database.lineage import Lineage, LineageFile, WrongServer
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.client import Client, refused
 from tests.harness.cluster import server_folder
-from tests.harness.creators import quick_creator
 from tests.harness.processes import free_port
 from tests.harness.stack import Scheduler, Stack, running_stack
 from tests.harness.tcp_server import USER, TcpServer, running
@@ -52,9 +51,8 @@ def test_a_failover_stops_no_run_and_loses_nothing_acknowledged(
     first, second = (stack.scheduler(name, lease_ttl=lease_ttl, database_url=server.url()) for name in ("one", "two"))
     for scheduler in (first.start(), second.launch()):
         scheduler.wait_for("ready", within=20)
-    cli = str(quick_creator(stack.folder))
     for name, home in (("a", f"{first.target},{second.target}"), ("b", f"{second.target},{first.target}")):
-        stack.worker(name, home, slots=SLOTS, CREATOR_CLI_PATH=cli).start()
+        stack.quick_worker(name, home, slots=SLOTS).start()
     client = first.client
     account_id = client.create_account()
     paid = [client.submit(account_id, options={"seconds": f"{outage / 2:g}"}) for _ in range(SLOTS)]

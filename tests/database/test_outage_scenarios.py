@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.harness.client import Client, request
-from tests.harness.creators import quick_creator
 from tests.harness.database_faults import fail_restart
 from tests.harness.stack import SHORT_LEASE, Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until
@@ -87,9 +86,8 @@ def test_a_result_completes_a_task_whose_processing_was_never_committed(stack: S
 def test_the_late_result_of_a_worker_that_was_cut_off_is_taken(stack: Stack) -> None:
     """A large one, which is sent in parts."""
     scheduler = stack.scheduler().start()
-    cli = str(quick_creator(stack.folder))
     with cable_to(scheduler.port) as cable:
-        worker = stack.worker("worker", cable.target, CREATOR_CLI_PATH=cli).start()
+        worker = stack.quick_worker("worker", cable.target).start()
         options = {"seconds": "1", "characters": "1000000"}
         task_id = _finish_cut_off(stack, scheduler.client, worker, cable, options)
         cable.mend()

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from scheduler_svc.schema import compatibility
 from scheduler_svc.schema.migrate import upgrade
 from tests.harness.client import Client, request
-from tests.harness.creators import quick_creator
 from tests.harness.database_faults import NEWEST, LaterMigrations, execute
 from tests.harness.previous import Previous
 from tests.harness.stack import Scheduler, Stack, running_stack
@@ -86,9 +85,8 @@ def schema(url: str) -> str | None:
 
 
 def quick_worker(stack: Stack, name: str, *schedulers: Scheduler, program: Path | None = None) -> None:
-    cli = str(quick_creator(stack.folder))
     target = ",".join(scheduler.target for scheduler in schedulers)
-    worker = stack.worker(name, target, CREATOR_CLI_PATH=cli, CONTENTGEN_QUEUE_SIZE="12")
+    worker = stack.quick_worker(name, target, CONTENTGEN_QUEUE_SIZE="12")
     if program:
         worker.command = [str(program)]
     worker.start()

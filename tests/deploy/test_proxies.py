@@ -15,7 +15,6 @@ import pytest
 
 from contentgen import ContentGenerationClient, TaskChange, Watch
 from tests.client.test_watch_scenario import WHOLE_LIFE, lives
-from tests.harness.creators import quick_creator
 from tests.harness.load import Load, loaded
 from tests.harness.proxies import ENVOY_SETTINGS, HAPROXY_SETTINGS, NGINX_SETTINGS, envoy, haproxy, nginx
 from tests.harness.stack import Scheduler, Stack, Worker
@@ -89,8 +88,7 @@ def test_a_run_outlives_a_proxy_s_time_out(stack: Stack, tmp_path: Path, proxy: 
     scheduler = stack.scheduler(lease_ttl=LEASE).start()
     client = scheduler.client
     with proxy(tmp_path, [scheduler.port]) as target:
-        cli = str(quick_creator(stack.folder))
-        worker = stack.worker("a", target, CREATOR_CLI_PATH=cli).start()
+        worker = stack.quick_worker("a", target).start()
         task_id = client.submit(client.create_account(), options={"seconds": "4"})
         task = client.wait_completed(task_id, within=WITHIN)
         assert (task.attempt, len(stack.journal.creates())) == (1, 1)
@@ -100,9 +98,7 @@ def test_a_run_outlives_a_proxy_s_time_out(stack: Stack, tmp_path: Path, proxy: 
 
 def _workers(stack: Stack, one: str, other: str) -> list[Worker]:
     """One at each target."""
-    cli = str(quick_creator(stack.folder))
-    places = (("a", one), ("b", other))
-    return [stack.worker(name, target, slots=4, CREATOR_CLI_PATH=cli).start() for name, target in places]
+    return [stack.quick_worker(name, target, slots=4).start() for name, target in (("a", one), ("b", other))]
 
 
 def _wait_used(load: Load, scheduler: Scheduler) -> None:

@@ -11,7 +11,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.database.test_upgrades import OLD_SCHEMA, schema
 from tests.harness.client import Client, status_name
-from tests.harness.creators import quick_creator
 from tests.harness.database_faults import NEWEST
 from tests.harness.load import Load, loaded
 from tests.harness.previous import Previous
@@ -45,8 +44,7 @@ def _target(replicas: Sequence[Scheduler]) -> str:
 
 
 def _workers(stack: Stack, target: str) -> Sequence[Worker]:
-    cli = str(quick_creator(stack.folder))
-    workers = [stack.worker(name, target, slots=4, CREATOR_CLI_PATH=cli).launch() for name in ("a", "b", "c")]
+    workers = [stack.quick_worker(name, target, slots=4).launch() for name in ("a", "b", "c")]
     for worker in workers:
         worker.wait_for("session.opened", within=20)
     return workers
@@ -106,8 +104,7 @@ def test_all_processes_are_replaced_one_by_one_under_load(
     there = (previous.scheduler, previous.worker)
     schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("one", "two")]
     target = _target(schedulers)
-    cli = str(quick_creator(stack.folder))
-    workers = [stack.worker(name, target, slots=4, CREATOR_CLI_PATH=cli) for name in ("a", "b")]
+    workers = [stack.quick_worker(name, target, slots=4) for name in ("a", "b")]
     for service, program in zip((*schedulers, *workers), (there[0],) * 2 + (there[1],) * 2, strict=True):
         service.command = [str(program)]
         service.start()

@@ -18,6 +18,7 @@ from scheduler_svc.postgres.folders import socket_folder
 from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
+from tests.harness.creators import quick_creator
 from tests.harness.process import STOP_LIMIT, Service, inherited, installed
 from tests.harness.processes import belonging_to, bury, children, free_port, living, moment, process_of, signal_all
 from tests.harness.waiting import wait_until, wait_until_gone
@@ -150,6 +151,11 @@ class Stack:
         worker = Worker(name, self.folder, target, CONTENTGEN_SLOTS=str(slots), **settings)
         self._workers.append(worker)
         return worker
+
+    def quick_worker(self, name: str, scheduler: Scheduler | str, *, slots: int = 3, **settings: str) -> Worker:
+        """A worker, not started, of the CLI that `quick_creator` writes."""
+        cli = str(quick_creator(self.folder))
+        return self.worker(name, scheduler, slots=slots, CREATOR_CLI_PATH=cli, **settings)
 
     def stop(self) -> None:
         """Stops all in order, workers first; each has to end by itself and in time."""
