@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import grpc
-
 from console_svc.config import CERTIFICATES, ConsoleSettings, unusable
-from console_svc.web.schedulers import Schedulers
-from contentgen.service.check import ConfigCheck, Findings, expired, same_ports, unresolved
-
-CALL_TIMEOUT = 5.0
-"""Seconds that a scheduler may take to answer."""
+from console_svc.web.schedulers import credentials
+from contentgen.client.connection import open_aio_channel
+from contentgen.service.check import ConfigCheck, Findings, expired, not_serving, same_ports, unresolved
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -33,16 +29,8 @@ def run(arguments: Sequence[str]) -> int:
 
 async def _not_serving(settings: ConsoleSettings, findings: Findings) -> list[str]:
     """Asks a scheduler for its health, as it is reached with these settings."""
-    scheduler = f"CONTENTGEN_SCHEDULER: {settings.scheduler}"
-    schedulers = Schedulers(settings)
-    try:
-        serves = await schedulers.serve(within=CALL_TIMEOUT)
-    except grpc.RpcError as error:
-        answer = f"{error.code().name}: {error.details()}"
-        return [f"{scheduler} must answer, and does not ({answer}): correct it, or start a scheduler"]
-    finally:
-        await schedulers.close()
-    if not serves:
-        return [f"{scheduler} must serve, and does not: look at its log and its database"]
-    findings["scheduler"] = "serves"
-    return []
+    async with open_aio_channel(settings.scheduler, credentials(settings)) as channel:
+        problems = await not_serving(settings.scheduler, channel)
+    if not problems:
+        findings["scheduler"] = "serves"
+    return problems

@@ -7,18 +7,21 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from contentgen.service.check import ConfigCheck, Findings, expired, traces, unresolved, unwritable
+from contentgen.service.check import (
+    CALL_TIMEOUT,
+    ConfigCheck,
+    Findings,
+    expired,
+    not_serving,
+    traces,
+    unresolved,
+    unwritable,
+)
 from contentgen.service.settings import SettingsError
 from worker_svc.config import WorkerSettings, addresses, variables_for_cli
 from worker_svc.creators import PROFILES
 from worker_svc.session.credentials import Credentials
-
-CALL_TIMEOUT = 5.0  # seconds that a scheduler may take to answer
-
-_SERVING = b"\x08\x01"
-"""A HealthCheckResponse with the status SERVING, as the wire has it: a worker has no generated code for it."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -75,23 +78,7 @@ async def _unreachable(settings: WorkerSettings, findings: Findings) -> list[str
     dialer = Dialer(settings.scheduler, Credentials(settings))
     for address in addresses(settings.scheduler):
         async with dialer.channel(address, CALL_TIMEOUT) as channel:
-            problems += await _not_serving(address, channel)
+            problems += await not_serving(address, channel)
     if not problems:
         findings["scheduler"] = "serves"
     return problems
-
-
-async def _not_serving(address: str, channel: Any) -> list[str]:
-    import grpc
-
-    check = channel.unary_unary("/grpc.health.v1.Health/Check")
-    try:
-        answer = await check(b"", timeout=CALL_TIMEOUT)
-    except grpc.RpcError as error:
-        details = f"{error.code().name}: {error.details()}"
-        return [
-            f"CONTENTGEN_SCHEDULER: {address} must answer, and does not ({details}): correct it, or start a scheduler"
-        ]
-    if answer != _SERVING:
-        return [f"CONTENTGEN_SCHEDULER: {address} must serve, and does not: look at its log and its database"]
-    return []

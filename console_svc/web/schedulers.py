@@ -13,8 +13,6 @@ from contentgen import AsyncContentGenerationClient
 from contentgen.client.connection import open_aio_channel
 
 CONNECT_TIMEOUT = 2.0
-_SERVING = b"\x08\x01"
-"""A HealthCheckResponse with the status SERVING, as the wire has it: the console has no generated code for it."""
 
 
 class Schedulers:
@@ -22,7 +20,7 @@ class Schedulers:
 
     def __init__(self, settings: ConsoleSettings) -> None:
         self._target = settings.scheduler
-        self._channel = open_aio_channel(settings.scheduler, _credentials(settings))
+        self._channel = open_aio_channel(settings.scheduler, credentials(settings))
 
     def client(self, token: str | None) -> AsyncContentGenerationClient:
         return AsyncContentGenerationClient(self._target, token=token, channel=self._channel)
@@ -35,18 +33,11 @@ class Schedulers:
                 return True
         return False
 
-    async def serve(self, *, within: float) -> bool:
-        """Whether the one that is asked says that it serves. Raises grpc.RpcError if none answers in these seconds."""
-        check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
-            "/grpc.health.v1.Health/Check"
-        )
-        return bool(await check(b"", timeout=within) == _SERVING)
-
     async def close(self) -> None:
         await self._channel.close()
 
 
-def _credentials(settings: ConsoleSettings) -> grpc.ChannelCredentials | None:
+def credentials(settings: ConsoleSettings) -> grpc.ChannelCredentials | None:
     if settings.tls_ca is None:
         return None
     cert, key = settings.tls_client_cert, settings.tls_client_key

@@ -37,6 +37,10 @@ from contentgen.service.settings import (
 from contentgen.service.values import Address
 from contentgen.validity import describe_expiry
 
+CALL_TIMEOUT = 5.0
+"""Seconds that a scheduler may take to answer."""
+_SERVING = b"\x08\x01"
+"""A HealthCheckResponse with the status SERVING, as the wire has it: who asks has no generated code for it."""
 S = TypeVar("S", bound=ServiceSettings)
 Findings = dict[str, str]
 """What a check found out about a setting, by its name: it is shown beside the value."""
@@ -202,3 +206,19 @@ def unresolved(settings: ServiceSettings, **hosts: str) -> Iterator[str]:
             yield (
                 f"{variable}: {host} must be a name that resolves here ({error.strerror}): correct it, or the resolver"
             )
+
+
+async def not_serving(scheduler: str, channel: Any) -> list[str]:
+    """Asks the scheduler of that address for its health, over a channel of grpc.aio. Returns what is wrong with it."""
+    import grpc  # a check of the settings alone does not need it
+
+    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    variable = f"CONTENTGEN_SCHEDULER: {scheduler}"
+    try:
+        answer = await check(b"", timeout=CALL_TIMEOUT)
+    except grpc.RpcError as error:
+        reason = f"{error.code().name}: {error.details()}"
+        return [f"{variable} must answer, and does not ({reason}): correct it, or start a scheduler"]
+    if answer != _SERVING:
+        return [f"{variable} must serve, and does not: look at its log and its database"]
+    return []
