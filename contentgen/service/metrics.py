@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
 from threading import Thread
 from typing import NamedTuple
@@ -65,6 +66,36 @@ class ServiceMetrics:
     def _histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
         self.declared.append(Declared(name, "histogram", documentation, labels))
         return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
+
+
+SAMPLE_INTERVAL = 0.5
+FROZEN_LIMIT = 30.0
+"""Seconds without a sample after which the event loop counts as frozen."""
+
+
+class Sampling:
+    """Samples what lives on the event loop. A scrape, on a thread of its own, reads only the last sample."""
+
+    def __init__(self, lag: Histogram, sample: Callable[[], None]) -> None:
+        """`sample` sets the gauges."""
+        self._lag = lag
+        self._sample = sample
+        self._due: float | None = None
+        self._sampled_at = time.monotonic()
+
+    async def run_once(self) -> float:
+        """Samples, and measures how late the event loop runs it; returns the seconds until the next time."""
+        if self._due is not None:
+            self._lag.observe(max(0.0, time.monotonic() - self._due))
+        self._sample()
+        self._sampled_at = time.monotonic()
+        self._due = self._sampled_at + SAMPLE_INTERVAL
+        return SAMPLE_INTERVAL
+
+    def frozen_reasons(self) -> list[str]:
+        """Why the process counts as dead; empty if it lives. Any thread may call it."""
+        silence = time.monotonic() - self._sampled_at
+        return [f"the event loop has not run for {silence:.0f} s"] if silence > FROZEN_LIMIT else []
 
 
 MAX_CONNECTIONS = 100

@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from grpc import aio
 
-from contentgen.service.metrics import MetricsEndpoint
+from contentgen.service.metrics import MetricsEndpoint, Sampling
 from contentgen.service.settings import SettingsError
 from scheduler_svc.accounts.service import AccountService
 from scheduler_svc.assets.loop import AssetCollection
@@ -69,7 +69,7 @@ from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
 from scheduler_svc.schedules import loop
 from scheduler_svc.schedules.service import ScheduleService, read_template
 from scheduler_svc.schedules.work import Ticks
-from scheduler_svc.system.loop import Sampling, sample_figures
+from scheduler_svc.system.loop import sample_figures
 from scheduler_svc.system.service import SystemService
 from scheduler_svc.system.work import SystemStatus
 from scheduler_svc.tasks.bulk import Bulk
@@ -438,7 +438,8 @@ class Replica:
     def _build_sampling(self) -> list[Periodic]:
         if not self._metrics:
             return []
-        self._sampling, accounts = Sampling(self._metrics, self._sample), self._settings.metrics_accounts
+        self._sampling = Sampling(self._metrics.loop_lag, partial(self._sample, self._metrics))
+        accounts = self._settings.metrics_accounts
         return [
             Periodic("metrics", self._sampling.run_once),
             Periodic("figures", partial(sample_figures, self._pools.loops, self._metrics, accounts)),

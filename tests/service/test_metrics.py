@@ -176,7 +176,7 @@ async def test_probes_say_why(replica: Replica) -> None:
 
 
 async def test_a_frozen_event_loop_is_neither_live_nor_ready(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "FROZEN_LIMIT", -1.0)
+    monkeypatch.setattr("contentgen.service.metrics.FROZEN_LIMIT", -1.0)
     for path in ("/livez", "/readyz"):
         status, reason = get(replica.metrics_port, path)
         assert (status, reason.rpartition(" for ")[0]) == (503, "the event loop has not run")

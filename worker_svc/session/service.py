@@ -9,7 +9,6 @@ import asyncio
 import os
 import platform
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -20,7 +19,7 @@ from uuid import uuid4
 import structlog
 
 from contentgen.service.logs import LEVEL_SIGNALS, follow_level_signals
-from contentgen.service.metrics import MetricsEndpoint
+from contentgen.service.metrics import MetricsEndpoint, Sampling
 from contentgen.service.settings import EXIT_STATUS
 from contentgen.service.values import Address
 from contentgen.v1 import worker_service_pb2 as pb
@@ -58,8 +57,6 @@ A connected scheduler acknowledges each heartbeat, at most 10 s apart.
 """
 _CHECK_INTERVAL = 0.5
 _REAP_INTERVAL = 10.0
-SAMPLE_INTERVAL = 0.5
-FROZEN_LIMIT = 30.0  # seconds without a sample after which the event loop counts as frozen
 QUIESCE_TIMEOUT = 3.0
 """Seconds that the last heartbeats of a drained worker may take to be acknowledged."""
 
@@ -137,7 +134,8 @@ async def serve(
             signals.on_hangup(credentials.files.expect_change)
             dialer = Dialer(settings.scheduler, credentials)
             connection = SchedulerConnection(worker, identity, dialer, folder.next_session, wake, metrics=metrics)
-            async with _scraped(settings.metrics_listen, metrics, Sampling(metrics, worker, connection, credentials)):
+            sampling = WorkerSampling(metrics, worker, connection, credentials)
+            async with _scraped(settings.metrics_listen, metrics, sampling):
                 return await _Service(guard, worker, connection, credentials, settings).run(signals)
     except CliUnusableError as error:
         _log.error(str(error), action="creator.unusable")
@@ -150,31 +148,26 @@ async def serve(
         signals.ignore()
 
 
-class Sampling:
-    """Samples for metrics, taken on the event loop. A scrape, on a thread of its own, reads only the last sample.
-
-    The probes may be called by any thread.
-    """
-
+class WorkerSampling(Sampling):
     def __init__(
         self, metrics: WorkerMetrics, worker: Worker, connection: SchedulerConnection, credentials: Credentials
     ) -> None:
+        super().__init__(metrics.loop_lag, self._sample_worker)
         self._metrics = metrics
         self._credentials = credentials
         self._told: TlsCredentials | None = None
         self._worker = worker
         self._connection = connection
-        self._sampled_at = time.monotonic()
 
     async def run(self) -> None:
-        """Samples, and measures how late the event loop runs it. Runs until it is cancelled."""
+        """Runs until it is cancelled."""
         while True:
-            self._metrics.connected.set(self._connection.connected)
-            self._worker.sample()
             await self._sample_certificates()
-            self._sampled_at = time.monotonic()
-            await asyncio.sleep(SAMPLE_INTERVAL)
-            self._metrics.loop_lag.observe(max(0.0, time.monotonic() - self._sampled_at - SAMPLE_INTERVAL))
+            await asyncio.sleep(await self.run_once())
+
+    def _sample_worker(self) -> None:
+        self._metrics.connected.set(self._connection.connected)
+        self._worker.sample()
 
     async def _sample_certificates(self) -> None:
         tls = self._credentials.current.tls
@@ -183,25 +176,20 @@ class Sampling:
             for setting, end in (await asyncio.to_thread(tls.expiries)).items():
                 self._metrics.certificate_expiry.labels(setting).set(end.timestamp())
 
-    def not_live(self) -> list[str]:
-        """Why the process counts as dead; empty if it lives."""
-        silence = time.monotonic() - self._sampled_at
-        return [f"the event loop has not run for {silence:.0f} s"] if silence > FROZEN_LIMIT else []
-
     def not_ready(self) -> list[str]:
-        """Why no task can reach this worker; empty if one can."""
+        """Why no task can reach this worker; empty if one can. Any thread may call it."""
         if self._connection.connected:
-            return self.not_live()
-        return ["no session with a scheduler is open", *self.not_live()]
+            return self.frozen_reasons()
+        return ["no session with a scheduler is open", *self.frozen_reasons()]
 
 
 @asynccontextmanager
-async def _scraped(address: Address | None, metrics: WorkerMetrics, sampling: Sampling) -> AsyncIterator[None]:
+async def _scraped(address: Address | None, metrics: WorkerMetrics, sampling: WorkerSampling) -> AsyncIterator[None]:
     """Samples and serves the metrics on `address`; None: does neither. Raises SettingsError."""
     if address is None:
         yield
         return
-    endpoint = MetricsEndpoint(address, metrics.registry, live=sampling.not_live, ready=sampling.not_ready)
+    endpoint = MetricsEndpoint(address, metrics.registry, live=sampling.frozen_reasons, ready=sampling.not_ready)
     samples = asyncio.create_task(sampling.run())
     try:
         listening = str(Address(address.host, endpoint.port))
