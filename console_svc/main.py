@@ -17,9 +17,10 @@ from console_svc.app import build
 from console_svc.config import CERTIFICATES, ConsoleSettings, read_settings, unusable
 from console_svc.logs import configure_logging
 from console_svc.metrics import ConsoleMetrics
-from console_svc.serving import Server, max_connections, raise_open_files
+from console_svc.serving import MAX_CONNECTIONS, MIN_OPEN_FILES, OPEN_FILES_FOR_OTHERS, Server
 from contentgen import variables
 from contentgen.service.files import expiries
+from contentgen.service.launch import most_connections, raise_open_files
 from contentgen.service.logs import follow_level_signals, ignore_level_signals
 from contentgen.service.metrics import MetricsEndpoint, listen
 from contentgen.service.settings import EXIT_STATUS, SettingsError, variable_of
@@ -33,7 +34,7 @@ def main() -> None:
     """The entry point. Exit status 0 after TERM or INT; 78 if the settings are wrong."""
     if sys.argv[1:2] == ["config"]:
         sys.exit(config_command.run(sys.argv[2:]))
-    raise_open_files()
+    raise_open_files(MIN_OPEN_FILES)
     ignore_level_signals()
     try:
         settings = read_settings(sys.argv[1:])
@@ -43,7 +44,8 @@ def main() -> None:
         metrics = ConsoleMetrics()
         metrics.built(version("contentgen-grpc"))
         cert, key = settings.console_tls_cert, settings.console_tls_key
-        pages = Server(build(settings, metrics), max_connections(), cert=cert, key=key)
+        connections = most_connections(MAX_CONNECTIONS, OPEN_FILES_FOR_OTHERS)
+        pages = Server(build(settings, metrics), connections, cert=cert, key=key)
         endpoint = _scraped(settings, metrics, pages)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")

@@ -7,7 +7,6 @@ this process may have files open shuts out all others.
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 from contextlib import suppress
 from typing import Any
@@ -24,28 +23,13 @@ WAIT_LIMIT = 30.0
 which its TLS handshake has to end; and in which a peer has to take some of an answer."""
 MIN_OPEN_FILES = 4_096
 """What `MAX_CONNECTIONS` needs, and some more."""
-_OPEN_FILES_FOR_OTHERS = 256
+OPEN_FILES_FOR_OTHERS = 256
 STOP_TIMEOUT = 3
 """Seconds for answers under way; live pages are cut off then, and come back by themselves."""
 _ACCEPT_INTERVAL = 0.2
 """Seconds until another connection is accepted after one could not be."""
 
 _log = structlog.get_logger(__name__)
-
-
-def raise_open_files() -> None:
-    """Raises the limit of open files as far as allowed and needed: each connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < MIN_OPEN_FILES:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (MIN_OPEN_FILES if hard < 0 else min(hard, MIN_OPEN_FILES), hard))
-
-
-def max_connections() -> int:
-    """`MAX_CONNECTIONS`, or what the limit of open files leaves for connections, at least half of it."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return MAX_CONNECTIONS
-    return min(MAX_CONNECTIONS, max(files - _OPEN_FILES_FOR_OTHERS, files // 2))
 
 
 class Places:

@@ -15,7 +15,6 @@ if os.environ.get("CONTENTGEN_TLS_CERT") or any(argument.startswith("--tls-cert"
 
 import asyncio
 import gc
-import resource
 import signal
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from typing import Any, Never
 import structlog
 import uvloop
 
-from contentgen.service.launch import end_without
+from contentgen.service.launch import end_without, raise_open_files
 from contentgen.service.logs import follow_level_signals, ignore_level_signals
 from contentgen.service.settings import EXIT_STATUS, SettingsError, exports_traces
 from contentgen.service.values import Address
@@ -152,7 +151,7 @@ async def _run(
     """Serves until TERM or INT, then drains and ends the process. A second signal ends it at once."""
     loop = asyncio.get_running_loop()
     follow_level_signals(loop, settings.log_level)
-    _raise_open_files()
+    raise_open_files(MIN_OPEN_FILES)
     replica = Replica(settings, url, lineage=lineage, tracer=tracer)
     if settings.tokens_file or settings.tls:
         loop.add_signal_handler(signal.SIGHUP, replica.reload_files)
@@ -216,13 +215,6 @@ def _end_now(postgres: EmbeddedPostgres | None, status: int) -> Never:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def _raise_open_files() -> None:
-    """Raises the limit of open files as far as allowed and needed: each connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < MIN_OPEN_FILES:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (MIN_OPEN_FILES if hard < 0 else min(hard, MIN_OPEN_FILES), hard))
 
 
 def _tune_garbage_collector() -> None:

@@ -1,4 +1,4 @@
-"""How each service's program begins: signals before it serves, and what to install where its extra is missing.
+"""How each service's program begins: signals before it serves, open files, and what to install if an extra is missing.
 
 It imports the standard library alone: the services set what gRPC reads before they import it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -21,6 +22,21 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 def end_on_signals(end: Handler) -> None:
     for number in ENDING:
         signal.signal(number, end)
+
+
+def raise_open_files(wanted: int) -> None:
+    """Raises the limit of open files as far as allowed and needed: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard < 0 else min(hard, wanted), hard))
+
+
+def most_connections(wanted: int, other_files: int) -> int:
+    """`wanted`, or what the limit of open files leaves for connections, at least half of it."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    return min(wanted, max(files - other_files, files // 2))
 
 
 def end_without(module: str, extra: str, program: str) -> NoReturn:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import resource
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -32,6 +31,7 @@ from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 
 from contentgen.rpcs import RPCS, accounts_of, path_of
+from contentgen.service.launch import most_connections
 from scheduler_svc.config.tokens import TokenLine
 from scheduler_svc.domain.account import ANYONE, CallerIdentity, Role, Scope
 from scheduler_svc.domain.errors import AccountForbidden, DomainError, RoleForbidden, TokenInvalid, TooManyCalls
@@ -92,7 +92,7 @@ class Limits:
         """The limits that gRPC enforces, under its names."""
         return (
             ("grpc.max_concurrent_streams", self.streams),
-            ("grpc.max_allowed_incoming_connections", min(self.connections, _max_connections())),
+            ("grpc.max_allowed_incoming_connections", most_connections(self.connections, _OPEN_FILES_FOR_OTHERS)),
             ("grpc.server_handshake_timeout_ms", round(self.handshake_timeout * 1e3)),
             ("grpc.max_connection_idle_ms", round(self.idle_timeout * 1e3)),
             ("grpc.max_metadata_size", self.metadata),  # both the same, since between them it refuses at random
@@ -100,14 +100,6 @@ class Limits:
             ("grpc.server.max_pending_requests", self.pending),
             ("grpc.server.max_pending_requests_hard_limit", 2 * self.pending),
         )
-
-
-def _max_connections() -> int:
-    """What the limit of open files leaves for connections, at least half of it."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return 1_000_000
-    return max(files - _OPEN_FILES_FOR_OTHERS, files // 2)
 
 
 Credential = tuple[bytes, CallerIdentity]
