@@ -21,8 +21,8 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from contentgen.service.durable import sync_folder
 from worker_svc.asset_sources import Fetcher, LeftOutError, on_own_thread, open_file, within
-from worker_svc.durable import sync_folder
 from worker_svc.outcome import Article, LeftOut, LeftOutReason, TakenAsset
 from worker_svc.references import SCHEME, Reference, references, renamed
 

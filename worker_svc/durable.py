@@ -1,41 +1,13 @@
-"""Writes that survive a power cut, several of them with one sync."""
+"""Writes by a thread, several of them together: each costs a sync."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the file names in `folder` durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Replaces the file at `path` durably and atomically. Raises OSError; the old file then stays."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with os.fdopen(os.open(temporary, _NEW_FILE, 0o600), "wb", buffering=0) as file:
-            while data:
-                data = data[file.write(data) :]
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 class GroupWriter(Generic[Item]):

@@ -31,7 +31,8 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from worker_svc.durable import GroupWriter, replace_file, sync_folder
+from contentgen.service.durable import replace_file, sync_folder
+from worker_svc.durable import GroupWriter
 
 FORMAT = 1
 """Format of the folder. A version that writes what this one would misread raises it, and records it in `identity`

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from worker_svc.durable import GroupWriter, replace_file
+from contentgen.service.durable import replace_file
+from worker_svc.durable import GroupWriter
 
 _HEADER = b"contentgen spool 1\n"
 _RECORD = struct.Struct(">III")  # bytes of the key, bytes of the payload, CRC-32 of both

@@ -16,6 +16,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from contentgen.service.durable import sync_folder
 from scheduler_svc.assets.objects import Incoming, ObjectStore, as_unavailable
 from scheduler_svc.config import Bucket
 from scheduler_svc.domain.errors import AssetStoreUnavailable
@@ -104,15 +105,6 @@ def _create(path: Path, text: str) -> None:
         path.unlink(missing_ok=True)  # of a disk that is full
         raise
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names of the files in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def open_store(location: Path | Bucket) -> ObjectStore:

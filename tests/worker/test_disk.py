@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_svc.durable import replace_file
+from contentgen.service.durable import replace_file
 from worker_svc.folder import FolderError, StartedMarks, folder_name, take_folder
 from worker_svc.spool import Entry, Spool
 

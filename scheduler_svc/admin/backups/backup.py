@@ -21,10 +21,10 @@ import psycopg2
 import sqlalchemy as sa
 from psycopg2 import extensions
 
+from contentgen.service.durable import sync_folder
 from contentgen.service.settings import SettingsError
 from scheduler_svc.admin.backups.programs import DumpProgress, ProgramFailed, Programs, RestoreProgress, run, size
 from scheduler_svc.admin.backups.restore import Archive, CannotRestore, fill, make_usable, read_archive
-from scheduler_svc.assets.stores import sync_folder
 from scheduler_svc.database.connections import connect
 from scheduler_svc.live_line import LiveLine
 from scheduler_svc.postgres import EmbeddedPostgres
