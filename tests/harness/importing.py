@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from old_application.command import import_command
 from tests.harness.process import Process, inherited, installed
-from tests.harness.scheduling import INVARIANTS
+from tests.harness.scheduling import INVARIANTS, sql
 from tests.harness.waiting import wait_until
 
 LONG_AGO = datetime(2025, 3, 1, 8, 30, tzinfo=UTC)
@@ -187,9 +187,8 @@ class Importing:
         rows = [line.replace(",", "").rsplit(maxsplit=3) for line in table[begin + 1 : begin + 5]]
         return {kind: (int(taken), int(before), int(left_out)) for kind, taken, before, left_out in rows}
 
-    def sql(self, text: str, **parameters: Any) -> Sequence[Any]:
-        with self._engine.begin() as connection:
-            return connection.execute(sa.text(text), parameters).fetchall()
+    def sql(self, text: str, **parameters: Any) -> list[Any]:
+        return sql(self._engine, text, **parameters)
 
     def task(self, old_task_id: str) -> Any:
         """The row of a task with its payload, found as a client finds it: by the label."""
@@ -213,9 +212,8 @@ class Importing:
         ]
 
     def check(self, *, but: str = "") -> None:
-        with self._engine.connect() as connection:
-            for what, query in INVARIANTS.items():
-                assert what == but or connection.execute(sa.text(query)).fetchall() == [], what
+        for what, query in INVARIANTS.items():
+            assert what == but or self.sql(query) == [], what
 
 
 ImportingFrom = Callable[[str], Importing]

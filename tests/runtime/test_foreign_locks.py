@@ -22,6 +22,7 @@ from scheduler_svc.replica.replica import Replica
 from tests.harness.client import refused
 from tests.harness.database_faults import APPLICATION, locked_rows, locked_table
 from tests.harness.replicas import serving
+from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.watching import batch, submitted
@@ -90,8 +91,7 @@ async def test_a_locked_lease_is_neither_renewed_nor_lost_and_others_are_renewed
     await batch(tasks, account, 2)
     async with ScriptedWorker(channel, hello(accepts_skipped_leases=True)) as worker:
         locked, other = await worker.take_all(2)
-        with engine.begin() as connection:
-            connection.execute(sa.text("UPDATE leases SET expire_time = now() + interval '4 s'"))
+        sql(engine, "UPDATE leases SET expire_time = now() + interval '4 s'")
         with locked_rows(db_url, "leases", "task_key = :key", key=parse_task_id(locked.task.task_id)):
             acknowledged = await worker.heartbeat(0)
             assert list(acknowledged.skipped_leases) == [locked.lease_id]
@@ -123,9 +123,8 @@ async def test_the_loss_of_a_locked_lease_has_to_be_reported_again(
             assert list(successor.welcome.skipped_leases) == names
     async with ScriptedWorker(channel, hello(session_number=3, lost_leases=names)) as successor:
         assert not successor.welcome.skipped_leases
-    with engine.connect() as connection:
-        event = connection.execute(sa.text("SELECT message FROM task_events WHERE reason = 'WORKER_LOST'")).one()
-    assert tuple(event) == ("its worker ended while its CLI ran",)
+    messages = sql(engine, "SELECT message FROM task_events WHERE reason = 'WORKER_LOST'")
+    assert messages == [("its worker ended while its CLI ran",)]
 
 
 @pytest.mark.usefixtures("replica")

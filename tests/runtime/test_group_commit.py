@@ -29,6 +29,7 @@ from scheduler_svc.runtime import group_committer as lane_module
 from scheduler_svc.runtime.group_committer import GROUP_SHARES, GroupCommitter, Lanes
 from scheduler_svc.transactions import Database, StatementFailed, Tx, make_engine
 from tests.harness.database_faults import locked_rows, locked_table
+from tests.harness.scheduling import sql
 from tests.harness.waiting import wait_until_async
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("executor_ended")]
@@ -39,8 +40,8 @@ LOCK_TIMEOUT_S = 0.3
 Work = Callable[[Tx, Sequence[int]], Sequence["int | DomainError"]]
 
 
-TERMINATE = sa.text("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE pid <> pg_backend_pid() AND datname = current_database() AND state = 'idle in transaction'""")
+TERMINATE = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND datname = current_database() AND state = 'idle in transaction'"""
 
 
 class Accounts:
@@ -86,9 +87,7 @@ async def gathered(lane: GroupCommitter[int, int], work: Accounts, items: Sequen
 
 
 def limits(engine: sa.Engine) -> list[int]:
-    with engine.connect() as connection:
-        query = sa.text("SELECT max_concurrent_tasks FROM accounts ORDER BY account_id")
-        return list(connection.execute(query).scalars())
+    return [limit for (limit,) in sql(engine, "SELECT max_concurrent_tasks FROM accounts ORDER BY account_id")]
 
 
 async def test_items_that_arrive_meanwhile_form_the_next_groups_of_a_bounded_size(
@@ -248,8 +247,7 @@ async def test_a_broken_connection_fails_the_whole_group_as_unavailable(db_url: 
     def work(tx: Tx, items: Sequence[int]) -> list[int | DomainError]:
         account_ids = [create_account(tx, NewAccount("", item)).account_id for item in items]
         if items == [1]:
-            with engine.begin() as connection:
-                connection.execute(TERMINATE)
+            sql(engine, TERMINATE)
             create_account(tx, NewAccount("", 1))
         return list(account_ids)
 
@@ -276,10 +274,9 @@ class Rows:
 
 
 def some_accounts(engine: sa.Engine, count: int) -> list[int]:
-    query = sa.text("""INSERT INTO accounts (name, max_concurrent_tasks, weight)
-        SELECT '', 0, 1 FROM generate_series(1, :count) RETURNING account_id""")
-    with engine.begin() as connection:
-        return list(connection.execute(query, {"count": count}).scalars())
+    statement = """INSERT INTO accounts (name, max_concurrent_tasks, weight)
+        SELECT '', 0, 1 FROM generate_series(1, :count) RETURNING account_id"""
+    return [account_id for (account_id,) in sql(engine, statement, count=count)]
 
 
 def locked_account(url: str, account_id: int) -> AbstractContextManager[int]:
@@ -351,9 +348,7 @@ class TestForeignLocks:
 
 async def test_a_group_is_repeated_after_a_deadlock(db_url: str, engine: sa.Engine) -> None:
     """Two lanes lock two rows in opposite order: the server cancels one of them, which starts again."""
-    with engine.begin() as connection:
-        name = connection.execute(sa.text("SELECT current_database()")).scalar_one()
-        connection.execute(sa.text(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'"))
+    sql(engine, f"ALTER DATABASE {engine.url.database} SET deadlock_timeout = '20ms'")
     both_hold_one = threading.Barrier(2)
     runs: list[list[int]] = []
 

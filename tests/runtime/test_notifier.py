@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from scheduler_svc.database.notifications import PgNotifications, PgNotifier
 from scheduler_svc.runtime import signals as notifying
 from scheduler_svc.runtime.signals import CommitSignals, Listener, Notifier
-from tests.harness.scheduling import Scheduling
+from tests.harness.scheduling import Scheduling, sql
 from tests.harness.waiting import wait_until_async
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("executor_ended")]
@@ -41,8 +41,7 @@ class Ear:
         self.came_back += 1
 
     def sql(self, text: str, **parameters: str) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(sa.text(text), parameters)
+        sql(self._engine, text, **parameters)
 
     def notify(self, payload: str) -> None:
         self.sql("SELECT pg_notify('contentgen', :payload)", payload=payload)

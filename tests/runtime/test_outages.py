@@ -35,6 +35,7 @@ from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.database_faults import LaterMigrations, execute, frozen_backends
 from tests.harness.maker import TaskClient
 from tests.harness.replicas import serving
+from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async
 from tests.harness.watching import first_event, submitted, told, watching
@@ -192,9 +193,7 @@ async def test_a_call_in_flight_ends_before_the_replica(db_url: str, engine: sa.
         await replica.stop(within=PATIENCE_S)
         codes = [await call.code() for call in calls]
         assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
-    answered = codes.count(grpc.StatusCode.OK)
-    with engine.connect() as connection:
-        assert connection.scalar(sa.text("SELECT count(*) FROM tasks")) == answered
+    assert sql(engine, "SELECT count(*) FROM tasks") == [(codes.count(grpc.StatusCode.OK),)]
 
 
 # A primary that waits for a standby that is not there: what it did not confirm is not acknowledged.
