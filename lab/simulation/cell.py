@@ -86,8 +86,7 @@ class Cell(Stack):
         return Cpu(schedulers, used_by([postmaster, *postmaster.children(recursive=True)]))
 
     def reading(self) -> Reading:
-        port = int(self._scheduler.events("ready")[0]["metrics_listen"].rpartition(":")[2])
-        scrape = Scrape(port)
+        scrape = Scrape(self._scheduler.metrics_port)
         names = ("items_count", "items_sum", "seconds_sum")
         groups = {
             lane: Groups(*(scrape(f"contentgen_lane_group_{name}", lane=lane) for name in names)) for lane in LANES

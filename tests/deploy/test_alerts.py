@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from tests.harness.process import Process, Service, inherited, program
+from tests.harness.process import Process, inherited, program
 from tests.harness.processes import free_port
 from tests.harness.proxies import running_haproxy
 from tests.harness.scrape import get
@@ -84,7 +84,7 @@ def test_what_is_killed_is_told_by_an_alert(stack: Stack, tmp_path: Path) -> Non
     worker = stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
     client = scheduler.client
     client.wait_completed(client.submit(client.create_account(), options={"demo-seconds": "0.1"}), within=WITHIN)
-    of_scheduler, of_worker = _address(scheduler), _address(worker)
+    of_scheduler, of_worker = (f"127.0.0.1:{service.metrics_port}" for service in (scheduler, worker))
     with watching(tmp_path, [of_scheduler], [of_worker]) as prometheus:
         wait_until(lambda: prometheus.up() == {of_scheduler, of_worker}, within=WITHIN, what="both are scraped")
         recorded = "contentgen:worker_free_slots:sum"
@@ -101,12 +101,6 @@ def test_what_is_killed_is_told_by_an_alert(stack: Stack, tmp_path: Path) -> Non
         scheduler.kill()
         alerts = {"ContentgenProcessDown": {of_worker, of_scheduler}, "ContentgenNoSchedulerServes": {""}}
         wait_until(lambda: prometheus.firing() == alerts, within=WITHIN, what="the scheduler's end is told, too")
-
-
-def _address(service: Service) -> str:
-    """Where it serves its metrics, as its log says."""
-    (ready,) = service.events("ready") or service.events("metrics.ready")
-    return str(ready["metrics_listen"])
 
 
 # The balancer of docker/compose.prod.yaml, as a process: what one source may take of it. It needs HAProxy itself.

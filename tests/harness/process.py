@@ -206,6 +206,12 @@ class Process:
         lines = (json.loads(line) for line in self.text().splitlines() if line.startswith("{") and line.endswith("}"))
         return [event for event in lines if event.get("action") == action]
 
+    @property
+    def metrics_port(self) -> int:
+        """Where a service serves its metrics, as its log says."""
+        (ready,) = self.events("ready") or self.events("metrics.ready")
+        return int(str(ready["metrics_listen"]).rpartition(":")[2])
+
     def wait_for(self, action: str, *, within: float) -> dict[str, Any]:
         """The first event of that action."""
 

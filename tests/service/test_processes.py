@@ -107,7 +107,7 @@ def test_the_figures_of_scheduler_and_worker_are_those_of_what_was_done(stack: S
         client.wait_completed(task_id, within=WITHIN)
     client.wait(failing, within=WITHIN)
 
-    assert Scrape(_port(scheduler))("contentgen_attempts_total", reason="COMPLETED") == 4
+    assert Scrape(scheduler.metrics_port)("contentgen_attempts_total", reason="COMPLETED") == 4
     of_worker = wait_until(lambda: _idle(worker), within=WITHIN, what="the worker has sampled that all is acknowledged")
     assert of_worker is not None
     assert of_worker("contentgen_worker_runs_total", outcome="COMPLETED") == 4
@@ -128,7 +128,7 @@ def test_the_figures_of_scheduler_and_worker_are_those_of_what_was_done(stack: S
 def test_a_worker_is_ready_while_its_session_is_open_and_shows_the_age_of_what_it_spools(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=60).start()
     worker = stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
-    port = _port(worker)
+    port = worker.metrics_port
     assert get(port, "/readyz") == (200, "ok\n")
     client = scheduler.client
     task_id = client.submit(client.create_account(), options={"demo-seconds": "1"})
@@ -156,7 +156,7 @@ def test_a_worker_is_ready_while_its_session_is_open_and_shows_the_age_of_what_i
 def test_a_broken_cli_is_seen(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=30).start()
     worker = stack.worker("worker", scheduler, slots=1, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
-    port = _port(worker)
+    port = worker.metrics_port
     assert Scrape(port)("contentgen_worker_circuit_closed") == 1
     client = scheduler.client
     account_id = client.create_account()
@@ -177,15 +177,9 @@ def test_an_address_that_is_in_use_ends_either_service(stack: Stack) -> None:
 
 
 def _idle(worker: Service) -> Scrape | None:
-    scraped = Scrape(_port(worker))
+    scraped = Scrape(worker.metrics_port)
     idle = not scraped("contentgen_worker_held_leases") and not scraped("contentgen_worker_slots_in_use")
     return scraped if idle and scraped("contentgen_worker_connected") else None
-
-
-def _port(service: Service) -> int:
-    """Where it serves its metrics, as its log says."""
-    (ready,) = service.events("ready") or service.events("metrics.ready")
-    return int(str(ready["metrics_listen"]).rpartition(":")[2])
 
 
 # `contentgen-scheduler health` and `config check --connect`, against schedulers as they are configured.

@@ -95,7 +95,7 @@ async def test_the_expiry_of_certificates_is_told(replica: Replica, folder: Path
     settings = {**settings_of(folder), "CONTENTGEN_METRICS_LISTEN": "127.0.0.1:0"}
     with worker_process(folder / "worker", f"127.0.0.1:{replica.port}", **settings) as worker:
         await times(worker, "metrics.ready", 1)
-        port = int(worker.events("metrics.ready")[0]["metrics_listen"].rpartition(":")[2])
+        port = worker.metrics_port
         of_ca, of_client, of_other = (
             earliest_expiry((certificates / f"{name}.pem").read_bytes()) for name in ("ca", "client", "other")
         )
