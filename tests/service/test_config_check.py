@@ -108,14 +108,6 @@ def test_what_is_wrong_with_a_scheduler_is_told_at_once(check: Check, pems: Path
     assert "zebra" not in out + " ".join(problems)
 
 
-def test_values_that_do_not_fit_together_are_told_beside_invalid_ones(check: Check) -> None:
-    _, _, problems = check("scheduler", CONTENTGEN_LEASE_TTL="3s", CONTENTGEN_LISTEN="0.0.0.0:1")
-    assert [problem.partition(" ")[0] for problem in problems] == [
-        "CONTENTGEN_LEASE_TTL=3s:",
-        "CONTENTGEN_LISTEN=0.0.0.0:1",
-    ]
-
-
 def test_a_tokens_file_that_admits_nobody_is_a_problem(check: Check, tmp_path: Path) -> None:
     status, _, problems = check("scheduler", CONTENTGEN_TOKENS_FILE=str(write(tmp_path / "tokens")))
     assert status == 78
@@ -287,12 +279,6 @@ def test_what_is_wrong_with_a_console_is_told_at_once(check: Check, pems: Path) 
         assert any(problem.startswith(named) for problem in problems), named
     assert out.endswith("\n8 problems\n")
     assert "CONTENTGEN_LOG_LEVEL=invalid (flag)\n" in out
-
-
-def test_a_console_to_try_out_may_do_without_tls(check: Check) -> None:
-    everywhere = {"CONTENTGEN_CONSOLE_LISTEN": "0.0.0.0:8080"}
-    assert check("console", **everywhere)[0] == 78
-    assert check("console", **everywhere, CONTENTGEN_INSECURE="on")[0] == 0
 
 
 def test_a_console_exports_no_spans_and_so_has_no_wrong_settings_of_them(check: Check) -> None:

@@ -377,13 +377,11 @@ def test_the_guard_starts_before_grpc_is_there() -> None:
 # The console.
 
 
-def test_a_console_behind_a_proxy_may_listen_anywhere() -> None:
-    assert console.read_settings(["--console-behind-proxy", "--console-listen", "0.0.0.0:80"]).secure
-
-
 def test_tokens_do_not_pass_the_network_in_plaintext() -> None:
-    (problem,) = problems("console", "--console-listen=0.0.0.0:8080")
+    (problem,) = problems("console", beyond := "--console-listen=0.0.0.0:8080")
     assert "tokens would pass the network in plaintext: set CONTENTGEN_CONSOLE_TLS_CERT" in problem
+    assert console.read_settings([beyond, "--console-behind-proxy"]).secure
+    assert not console.read_settings([beyond, "--insecure"]).secure
 
 
 def test_nor_do_they_on_the_way_to_the_schedulers(tmp_path: Path) -> None:

@@ -263,15 +263,14 @@ def test_an_invalid_traceparent_is_ignored(value: str) -> None:
     assert OfLease.of(value, "a=1") is None
 
 
-def test_a_valid_one_is_passed_on_as_it_is() -> None:
-    trace = read_trace(PARENT, "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE")
-    assert trace == TraceContext(PARENT, "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE")
-    assert trace.trace_id == TRACE
+LONGEST = f"a={'v' * 255},{'b' * (MAX_TRACESTATE - 260)}=1"
+assert len(LONGEST) == MAX_TRACESTATE
 
 
 @pytest.mark.parametrize(
-    ("given", "passed_on"),
+    ("sent", "passed_on"),
     [
+        (PARENT, PARENT),
         (f" {PARENT}\t", PARENT),
         (f"01-{TRACE}-{SPAN}-01", PARENT),
         (f"cc-{TRACE}-{SPAN}-01-what the future brings", PARENT),
@@ -279,32 +278,30 @@ def test_a_valid_one_is_passed_on_as_it_is() -> None:
         (f"00-{TRACE}-{SPAN}-00", f"00-{TRACE}-{SPAN}-00"),
     ],
 )
-def test_what_is_newer_is_read_as_far_as_it_is_known(given: str, passed_on: str) -> None:
-    assert read_trace(given) == TraceContext(passed_on)
+def test_a_traceparent_that_is_newer_is_read_as_far_as_it_is_known(sent: str, passed_on: str) -> None:
+    trace = read_trace(sent)
+    assert trace == TraceContext(passed_on)
+    assert trace.trace_id == TRACE
 
 
 @pytest.mark.parametrize(
-    ("given", "passed_on"),
+    ("sent", "passed_on"),
     [
+        ("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
         ("a=1 , b=2,, c=3", "a=1,b=2,c=3"),
         ("fw529a3039@dt=FfAAAA", "fw529a3039@dt=FfAAAA"),
+        pytest.param(LONGEST, LONGEST, id="the longest"),
         ("a=1,a=2", ""),
         ("no value", ""),
         ("a=", ""),
         ("A=1", ""),
         ("a=é", ""),
-        (",".join(f"k{n}=v" for n in range(33)), ""),
-        (f"a={'v' * 255},b={'v' * 255}", ""),
+        pytest.param(",".join(f"k{n}=v" for n in range(33)), "", id="too many"),
+        pytest.param(f"a={'v' * 255},b={'v' * 255}", "", id="too long"),
     ],
 )
-def test_an_invalid_tracestate_counts_as_empty(given: str, passed_on: str) -> None:
-    assert read_trace(PARENT, given) == TraceContext(PARENT, passed_on)
-
-
-def test_the_longest_tracestate_is_passed_on() -> None:
-    longest = f"a={'v' * 255},{'b' * (MAX_TRACESTATE - 260)}=1"
-    assert len(longest) == MAX_TRACESTATE
-    assert read_trace(PARENT, longest) == TraceContext(PARENT, longest)
+def test_a_tracestate_is_passed_on_and_an_invalid_one_counts_as_empty(sent: str, passed_on: str) -> None:
+    assert read_trace(PARENT, sent) == TraceContext(PARENT, passed_on)
 
 
 def test_the_cli_gets_the_variables() -> None:
@@ -403,43 +400,37 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": URL}
 
 
 @pytest.mark.parametrize(
-    "environ",
+    ("environ", "exported"),
     [
-        {},
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
-        {"OTEL_TRACES_EXPORTER": "otlp"},
-        {**ENDPOINT, "OTEL_SDK_DISABLED": "true"},
-        {**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"},
-        {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": URL},
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, False),
+        ({**ENDPOINT, "OTEL_SDK_DISABLED": "true"}, False),
+        ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": URL}, False),
+        (ENDPOINT, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{URL}/v1/traces"}, True),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_TRACES_EXPORTER": "otlp"}, True),
+        (
+            {**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
+            True,
+        ),
     ],
 )
-def test_spans_are_not_exported(environ: Mapping[str, str]) -> None:
-    assert not exports_traces(environ)
+def test_the_environment_says_whether_spans_are_exported(environ: Mapping[str, str], *, exported: bool) -> None:
+    assert exports_traces(environ) == exported
 
 
 @pytest.mark.parametrize(
-    "environ",
-    [
-        ENDPOINT,
-        {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{URL}/v1/traces"},
-        {**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_TRACES_EXPORTER": "otlp"},
-        {**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
-    ],
-)
-def test_spans_are_exported(environ: Mapping[str, str]) -> None:
-    assert exports_traces(environ)
-
-
-@pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "setting"),
     [
         ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER=zipkin"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ({**ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc"),
     ],
 )
-def test_what_can_not_be_exported_is_named(environ: Mapping[str, str], said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_what_can_not_be_exported_is_named(environ: Mapping[str, str], setting: str) -> None:
+    with pytest.raises(SettingsError, match=setting):
         exports_traces(environ)
 
 
