@@ -263,8 +263,8 @@ def test_an_invalid_traceparent_is_ignored(value: str) -> None:
     assert OfLease.of(value, "a=1") is None
 
 
-LONGEST = f"a={'v' * 255},{'b' * (MAX_TRACESTATE - 260)}=1"
-assert len(LONGEST) == MAX_TRACESTATE
+LARGEST_STATE = f"a={'v' * 255},{'b' * (MAX_TRACESTATE - 260)}=1"
+assert len(LARGEST_STATE) == MAX_TRACESTATE
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_traceparent_that_is_newer_is_read_as_far_as_it_is_known(sent: str, pa
         ("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
         ("a=1 , b=2,, c=3", "a=1,b=2,c=3"),
         ("fw529a3039@dt=FfAAAA", "fw529a3039@dt=FfAAAA"),
-        pytest.param(LONGEST, LONGEST, id="the longest"),
+        pytest.param(LARGEST_STATE, LARGEST_STATE, id="the longest"),
         ("a=1,a=2", ""),
         ("no value", ""),
         ("a=", ""),
