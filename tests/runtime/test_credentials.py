@@ -112,7 +112,7 @@ async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, ce
         with structlog.testing.capture_logs() as logs:
             write(folder / "tokens", '{"name": "c"}', "nonsense")
             replica.reload_files()  # a broken file changes nothing
-            (event,) = await wait_until_async(
+            event, *_ = await wait_until_async(
                 lambda: [event for event in logs if event["action"] == "reread"],
                 within=10,
                 what="the log says what is wrong",
