@@ -21,7 +21,7 @@ from scheduler_svc.webhooks.work import Tried, delete_webhook, record
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until_async
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("executor_ended")]
 
 HOUR = timedelta(hours=1)
 PAUSE = 360.0
