@@ -12,9 +12,7 @@ from contextlib import closing
 from datetime import timedelta
 from email.utils import formatdate
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import ClassVar
 
 import obstore
@@ -28,6 +26,7 @@ from scheduler_svc.assets.stores import open_store
 from scheduler_svc.assets.work import MAX_SECONDS
 from scheduler_svc.config import Bucket
 from scheduler_svc.domain.errors import AssetStoreUnavailable
+from tests.harness.http_server import Handler, HttpServer
 from tests.harness.pictures import has, sha256
 from tests.harness.waiting import wait_until
 
@@ -165,7 +164,7 @@ def test_a_store_gets_an_id_once(store: ObjectStore) -> None:
     assert store.identity(create=True) == store.identity() == identity
 
 
-class _LeastService(BaseHTTPRequestHandler):
+class _LeastService(Handler):
     """S3 without conditional puts, for credentials that may not list: what is missing is denied."""
 
     objects: ClassVar[dict[str, bytes]] = {}
@@ -175,7 +174,7 @@ class _LeastService(BaseHTTPRequestHandler):
         self._answer(403 if data is None else 200, data or b"<Error><Code>AccessDenied</Code></Error>")
 
     def do_PUT(self) -> None:
-        data = self.rfile.read(int(self.headers["Content-Length"]))
+        data = self.body()
         if self.headers["If-None-Match"]:
             self._answer(501, b"<Error><Code>NotImplemented</Code></Error>")
         else:
@@ -183,26 +182,12 @@ class _LeastService(BaseHTTPRequestHandler):
             self._answer(200, b"")
 
     def _answer(self, status: int, data: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("ETag", '"a"')
-        self.send_header("Last-Modified", formatdate(usegmt=True))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(status, data, ETag='"a"', Last_Modified=formatdate(usegmt=True))
 
 
 def test_an_id_takes_no_right_to_list_and_no_conditional_put() -> None:
-    with HTTPServer(("127.0.0.1", 0), _LeastService) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            store = open_store(Bucket.parse(f"s3://pictures?endpoint=http://127.0.0.1:{server.server_port}"))
-            assert store.identity() is None
-            identity = store.identity(create=True)
-            assert store.identity() == store.identity(create=True) == identity
-        finally:
-            server.shutdown()
-            thread.join()
+    with HttpServer(_LeastService) as server:
+        store = open_store(Bucket.parse(f"s3://pictures?endpoint={server.url}"))
+        assert store.identity() is None
+        identity = store.identity(create=True)
+        assert store.identity() == store.identity(create=True) == identity

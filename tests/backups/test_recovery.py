@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +19,7 @@ from tests.backups.test_scenarios import Site, assert_expired, assert_gone, run
 from tests.harness.cluster import server_folder
 from tests.harness.process import installed, run_to_end
 from tests.harness.processes import free_port
+from tests.harness.receivers import BlockingReceiver
 from tests.harness.stack import running_stack
 from tests.harness.tcp_server import TcpServer, running
 from tests.harness.waiting import wait_until, wait_until_gone
@@ -40,42 +38,6 @@ PASS_TIME = f"""
 RECORDED = "SELECT count(*) FROM audit_events WHERE method LIKE '%CreateAccount'"
 TICKS = "SELECT tick FROM schedule_tasks ORDER BY tick"
 RECOVERY_LIMIT = 60.0
-
-
-class Receiver(ThreadingHTTPServer):
-    """Takes deliveries once it is told to, and refuses them before."""
-
-    takes = False
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.refused: list[str] = []
-        self.taken: list[str] = []
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        (self.server.taken if self.server.takes else self.server.refused).append(self.headers["webhook-id"])
-        self.send_response(204 if self.server.takes else 503)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
-@contextmanager
-def receiving() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        thread = threading.Thread(target=receiver.serve_forever)
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            receiver.shutdown()
-            thread.join()
 
 
 class Archived:
@@ -122,19 +84,21 @@ def archived() -> Iterator[Archived]:
 
 @pytest.mark.costly("a server is recovered from its archive")
 def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
-    with receiving() as receiver, running_stack(archived.server.url()) as stack:
+    with BlockingReceiver(503) as receiver, running_stack(archived.server.url()) as stack:
         scheduler = stack.scheduler(lease_ttl=LEASE, CONTENTGEN_WEBHOOK_ALLOW="127.0.0.1").start()
         site = Site(stack, scheduler, scheduler.client.create_account())
         site.start_worker("worker")
         with ContentGenerationClient(scheduler.target) as client:
-            client.create_webhook(f"http://127.0.0.1:{receiver.server_port}/", ["task.ended"])
+            client.create_webhook(receiver.hook, ["task.ended"])
             ticks = client.create_account("ticks")["account_id"]
             client.create_schedule(ticks, MINUTELY, {"topic": "t"}, catch_up="all", paused=True)
         archived.back_up()
         done = site.complete(2, "done")
         kept = site.submit_held("kept")
         token = site.client.watch(site.account_id).event.resume_token
-        wait_until(lambda: len({*receiver.refused}) >= len(done), within=RECOVERY_LIMIT, what="deliveries are pending")
+        wait_until(
+            lambda: len(receiver.answered(503)) >= len(done), within=RECOVERY_LIMIT, what="deliveries are pending"
+        )
         ((at,),) = archived.server.sql("SELECT now()::text")
 
         new = site.complete(3, "new")
@@ -157,7 +121,7 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         assert archived.server.sql(RECORDED) == [(2,)]
         assert not archived.server.sql(TICKS)
         archived.server.sql(PASS_TIME)
-        receiver.takes = True
+        receiver.status = 204
         scheduler.start()
         assert [event for event in scheduler.events("store") if "standby was promoted" in event["event"]]
 
@@ -177,9 +141,9 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         assert not {site.client.task(new_id).content_id for new_id in (*again, kept)} & numbers
         assert site.client.create_account() > new_account
         assert site.client.submit(site.account_id, "of after it", request_id="one") != repeated
-        before = {*receiver.refused}
+        before = receiver.answered(503)
         wait_until(
-            lambda: len(before & {*receiver.taken}) >= len(done), within=RECOVERY_LIMIT, what="they are sent again"
+            lambda: len(before & receiver.answered(204)) >= len(done), within=RECOVERY_LIMIT, what="they are sent again"
         )
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any
 
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
 from tests.console.conftest import Place, present
 from tests.harness.console import Answer, Visitor
+from tests.harness.receivers import BlockingReceiver
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.browser
@@ -103,52 +101,29 @@ def test_a_bad_account_comes_back(place: Place, operator: Visitor) -> None:
 # Webhooks: what an operator sees of them, and does with them.
 
 
-class Receiver(ThreadingHTTPServer):
-    status = 204
-    """What it answers."""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/hook"
-
-
-class _Answers(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver(("127.0.0.1", 0), _Answers) as receiver:
-        thread = Thread(target=receiver.serve_forever)
-        thread.start()
+def receiver() -> Iterator[BlockingReceiver]:
+    with BlockingReceiver() as receiver:
         yield receiver
-        receiver.shutdown()
-        thread.join()
 
 
 @pytest.fixture
-def webhook(place: Place, receiver: Receiver) -> str:
+def webhook(place: Place, receiver: BlockingReceiver) -> str:
     """The page of a webhook for the receiver."""
-    return f"/webhooks/{place.client.create_webhook(receiver.url, ['task.ended'])['webhook_id']}"
+    return f"/webhooks/{place.client.create_webhook(receiver.hook, ['task.ended'])['webhook_id']}"
 
 
-def test_a_webhook_is_created_and_its_secret_is_shown_once(place: Place, operator: Visitor, receiver: Receiver) -> None:
+def test_a_webhook_is_created_and_its_secret_is_shown_once(
+    place: Place, operator: Visitor, receiver: BlockingReceiver
+) -> None:
     assert "New webhook" in operator.get("/webhooks").text
-    fields = {"url": receiver.url, "event_types": "publish.failed", "account": str(place.account)}
+    fields = {"url": receiver.hook, "event_types": "publish.failed", "account": str(place.account)}
     answer = operator.post("/webhooks/new", fields)
     (secret,) = re.findall(r"whsec_[\w+/=-]+", answer.text)
-    (webhook,) = [candidate for candidate in place.client.iter_webhooks() if candidate["url"] == receiver.url]
+    (webhook,) = [candidate for candidate in place.client.iter_webhooks() if candidate["url"] == receiver.hook]
     assert (webhook["event_types"], webhook["account_id"]) == (["publish.failed"], place.account)
     for path in ("/webhooks", f"/webhooks/{webhook['webhook_id']}"):
-        operator.get(path).says(receiver.url).lacks(secret)
+        operator.get(path).says(receiver.hook).lacks(secret)
 
 
 def test_a_bad_form_comes_back_with_what_was_typed(operator: Visitor) -> None:
@@ -174,7 +149,7 @@ def test_a_change_a_pause_and_a_new_secret(place: Place, operator: Visitor, webh
     assert [operator.get(webhook).status, operator.post(f"{webhook}/delete", {}).status] == [404, 404]
 
 
-def test_a_ping_says_how_it_went(operator: Visitor, receiver: Receiver, webhook: str) -> None:
+def test_a_ping_says_how_it_went(operator: Visitor, receiver: BlockingReceiver, webhook: str) -> None:
     operator.post(f"{webhook}/ping", {}).says("The receiver has answered with 204.")
     receiver.status = 500
     operator.post(f"{webhook}/ping", {}).says("The ping has failed:")

@@ -6,11 +6,9 @@ import asyncio
 import json
 import socket
 import struct
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
@@ -25,6 +23,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from contentgen.v1 import webhook_service_pb2 as pb
 from scheduler_svc.domain.webhook import SUBSCRIBABLE
+from tests.harness.http_server import Handler, HttpServer
 from tests.harness.scheduling import sql
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async
 
@@ -111,6 +110,31 @@ async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
         await runner.cleanup()
 
 
+class BlockingReceiver(HttpServer):
+    """The same for tests without an event loop: it answers with `status`."""
+
+    def __init__(self, status: int = 204) -> None:
+        super().__init__(_Delivery)
+        self.status = status
+        self.hook = f"{self.url}/hook"
+        self.answers: list[tuple[str, int]] = []
+        """The id of each message, and what it was answered with."""
+
+    def answered(self, status: int) -> set[str]:
+        """The ids of the messages that were answered with this status."""
+        return {message_id for message_id, answer in self.answers if answer == status}
+
+
+class _Delivery(Handler):
+    server: BlockingReceiver
+
+    def do_POST(self) -> None:
+        self.body()
+        status = self.server.status
+        self.server.answers.append((self.headers["webhook-id"], status))
+        self.answer(status)
+
+
 # Webhooks of a replica, for tests: creates them, lists their deliveries, moves time by SQL.
 
 
@@ -176,9 +200,6 @@ class Hooks:
 # A receiver of OTLP over HTTP: keeps the spans that services export.
 
 
-_PATH = "/v1/traces"
-
-
 @dataclass(frozen=True)
 class ReceivedSpan:
     """A span of a service; ids are hexadecimal, times nanoseconds since 1970."""
@@ -203,52 +224,31 @@ class ReceivedSpan:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
 
-class OtlpReceiver:
-    """Listens on a free port. Spans come in any order."""
+class OtlpReceiver(HttpServer):
+    """`url` is for OTEL_EXPORTER_OTLP_ENDPOINT. Spans come in any order."""
 
     def __init__(self) -> None:
-        self._spans: list[ReceivedSpan] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                assert self.path == _PATH
-                receiver._spans += _spans(ExportTraceServiceRequest.FromString(body))
-                answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(200)
-                self.send_header("content-type", "application/x-protobuf")
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        """For OTEL_EXPORTER_OTLP_ENDPOINT."""
-
-    @contextmanager
-    def serving(self) -> Iterator[OtlpReceiver]:
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
+        super().__init__(_Export)
+        self.received: list[ReceivedSpan] = []
 
     def spans(self, name: str = "", trace_id: str = "") -> list[ReceivedSpan]:
         """The spans of that name and trace so far, in the order of their starts."""
-        spans = [span for span in self._spans if name in {"", span.name} and trace_id in {"", span.trace_id}]
+        spans = [span for span in self.received if name in {"", span.name} and trace_id in {"", span.trace_id}]
         return sorted(spans, key=lambda span: span.start)
 
     def wait_for(self, count: int, *, within: float) -> list[ReceivedSpan]:
         """All spans, once there are so many."""
         what = f"{count} spans are exported"
-        return wait_until(lambda: found if len(found := self.spans()) >= count else [], within=within, what=what)
+        return wait_until(lambda: spans if len(spans := self.spans()) >= count else [], within=within, what=what)
+
+
+class _Export(Handler):
+    server: OtlpReceiver
+
+    def do_POST(self) -> None:
+        assert self.path == "/v1/traces"
+        self.server.received += _spans(ExportTraceServiceRequest.FromString(self.body()))
+        self.answer(200, ExportTraceServiceResponse().SerializeToString(), Content_Type="application/x-protobuf")
 
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:

@@ -11,13 +11,14 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.harness.http_server import Handler, HttpServer
 
 # The npm package llm-content-creator, as it is published, installed once on a machine.
 #
@@ -144,16 +145,16 @@ class Asked:
     document: dict[str, Any]
 
 
-@dataclass
-class Endpoints:
+class Endpoints(HttpServer):
     """What is answered, and what was asked so far."""
 
-    url: str
-    answers: Mapping[Kind, Answer]
-    asked: list[Asked] = field(default_factory=list)
-    strays: list[str] = field(default_factory=list)
-    """Requests that nobody expected, by method, host and path."""
-    closing: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, answers: Mapping[Kind, Answer]) -> None:
+        super().__init__(_Handler)
+        self.answers = answers
+        self.asked: list[Asked] = []
+        self.strays: list[str] = []
+        """Requests that nobody expected, by method, host and path."""
+        self.closing = threading.Event()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -175,47 +176,30 @@ PASSED = ("NODE_OPTIONS", "STUB_ENDPOINTS")
 def serving(**answers: Answer) -> Iterator[Endpoints]:
     """Endpoints that answer as `GOOD`, except to the kinds named (in lower case, `text_review=…`)."""
     changed = {Kind(name.replace("_", " ")): answer for name, answer in answers.items()}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    endpoints = Endpoints(f"http://127.0.0.1:{server.server_port}", {**GOOD, **changed})
-    server.endpoints = endpoints  # type: ignore[attr-defined] # where the handlers find it
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield endpoints
-    finally:
-        endpoints.closing.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with Endpoints({**GOOD, **changed}) as endpoints:
+        try:
+            yield endpoints
+        finally:
+            endpoints.closing.set()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
+    server: Endpoints
     timeout = 30
 
     def do_POST(self) -> None:
-        endpoints: Endpoints = self.server.endpoints  # type: ignore[attr-defined] # see `serving`
-        document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        document = json.loads(self.body())
         kind = _kind(self.path, document)
         if kind is None:
-            endpoints.strays.append(f"POST {self.headers['Host']} {self.path}")
-            self._send(404, b"{}")
+            self.server.strays.append(f"POST {self.headers['Host']} {self.path}")
+            self.answer(404, b"{}")
             return
-        endpoints.asked.append(Asked(kind, document))
-        answer = endpoints.answers[kind]
+        self.server.asked.append(Asked(kind, document))
+        answer = self.server.answers[kind]
         if answer.held:
-            endpoints.closing.wait()
+            self.server.closing.wait()
             return
-        self._send(answer.status, _body(kind, answer, document))
-
-    def _send(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Not on the tests' stderr."""
+        self.answer(answer.status, _body(kind, answer, document))
 
 
 def _kind(path: str, document: Mapping[str, Any]) -> Kind | None:

@@ -127,8 +127,8 @@ async def test_ticks_are_counted(ticking: Ticking, calls: Calls) -> None:
 
 
 def test_each_tick_s_task_begins_a_trace(ticking: Ticking, monkeypatch: pytest.MonkeyPatch) -> None:
-    with OtlpReceiver().serving() as receiver:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+    with OtlpReceiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         tracer = OtelTracer()
         ticking.loop = Ticks(BOUNDS, read_template, clock=lambda _: ticking.now, tracer=tracer)
         schedule = ticking.create(catch_up=CatchUp.ALL)

@@ -328,8 +328,8 @@ WITHIN = 10.0
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
     """A receiver to which the tracers of the test export."""
     level = logging.getLogger("opentelemetry.exporter").level
-    with OtlpReceiver().serving() as receiver:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+    with OtlpReceiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         yield receiver
     logging.getLogger("opentelemetry.exporter").setLevel(level)
 

@@ -106,7 +106,7 @@ def test_a_task_and_each_of_its_attempts_follow_a_valid_span_of_its_caller(stack
 
 @pytest.fixture
 def receiver() -> Iterator[OtlpReceiver]:
-    with OtlpReceiver().serving() as receiver:
+    with OtlpReceiver() as receiver:
         yield receiver
 
 
@@ -120,7 +120,7 @@ def _traced_stack(stack: Stack, creator: Creator, endpoint: str) -> tuple[Schedu
 def test_the_spans_of_a_task_and_its_retry_are_one_trace(
     stack: Stack, creator: Creator, receiver: OtlpReceiver
 ) -> None:
-    scheduler, worker = _traced_stack(stack, creator, receiver.endpoint)
+    scheduler, worker = _traced_stack(stack, creator, receiver.url)
     task_id = _submit(scheduler, ("traceparent", PARENT), ("tracestate", STATE))
     assert _completed(scheduler, task_id).trace_id == TRACE
     spans = receiver.wait_for(7, within=WITHIN)
@@ -156,7 +156,7 @@ def test_the_spans_of_a_task_and_its_retry_are_one_trace(
 def test_without_a_callers_trace_each_task_gets_one_and_one_that_is_not_sampled_goes_on_without_spans(
     stack: Stack, creator: Creator, receiver: OtlpReceiver
 ) -> None:
-    scheduler, _ = _traced_stack(stack, creator, receiver.endpoint)
+    scheduler, _ = _traced_stack(stack, creator, receiver.url)
     unsampled = _submit(scheduler, ("traceparent", f"00-{TRACE}-{SPAN}-00"))
     assert _completed(scheduler, unsampled).trace_id == TRACE
     assert [parent[:36] + parent[-2:] for parent, _ in creator.seen(unsampled)] == [f"00-{TRACE}-00"] * 2

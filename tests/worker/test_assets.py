@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import inf
 from pathlib import Path
 from threading import Event, Thread
@@ -26,6 +25,7 @@ from scheduler_svc.domain.errors import AccountAssetsFull, AssetStoreUnavailable
 from scheduler_svc.runtime.errors import internal_status
 from tests.harness.creators import picture_creator, writing
 from tests.harness.credentials import make_signed
+from tests.harness.http_server import Handler, HttpServer
 from tests.harness.pictures import png, sha256
 from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, held, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
@@ -379,7 +379,7 @@ PRIVATE = (
 )
 
 
-class Pictures(BaseHTTPRequestHandler):
+class Pictures(Handler):
     """`/go?URL` redirects there, `/endless` never ends, `/short` ends too early, `/hang` does not answer before the end
     of the test; other paths are the picture.
     """
@@ -404,9 +404,6 @@ class Pictures(BaseHTTPRequestHandler):
             while path == "/endless":
                 self.wfile.write(bytes(64 * 1024))
 
-    def log_message(self, *_: object) -> None:
-        """Prints nothing."""
-
 
 @pytest.fixture(scope="module")
 def certificates(certificates: Path) -> Path:
@@ -419,19 +416,13 @@ def certificates(certificates: Path) -> Path:
 def port(certificates: Path) -> Iterator[int]:
     """That of the server, whose certificate is for `localhost`."""
     Pictures.over.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificates / "localhost.pem", certificates / "localhost.key")
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    serving.start()
-    try:
-        yield server.server_port
-    finally:
-        Pictures.over.set()
-        server.shutdown()
-        serving.join()
-        server.server_close()
+    with HttpServer(Pictures, tls) as server:
+        try:
+            yield server.server_port
+        finally:
+            Pictures.over.set()
 
 
 @pytest.fixture
