@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,8 +36,8 @@ class Files:
         self.scheduling, self.store = scheduling, store
         self.run, self.sql, self.start = scheduling.run, scheduling.sql, scheduling.start
 
-    def begin(self, ref: LeaseRef) -> tuple[Upload, Quota]:
-        """An upload whose row is there."""
+    def begin(self, ref: LeaseRef) -> tuple[Upload, Any]:
+        """An upload whose row is there, and the quota; None if the file is there, too."""
         upload = Upload(ref.lease_id, ref, DIGEST, len(DATA))
         return upload, self.run(uploads.begin, upload, "", 0)
 

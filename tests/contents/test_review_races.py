@@ -74,7 +74,9 @@ def test_a_reviewer_holds_a_bounded_number_of_reviews(scheduling: Scheduling, mo
     assert claimed(scheduling) == content_ids[most]
     with pytest.raises(TooManyReviews):
         claimed(scheduling)
-    assert scheduling.run(reviewing.claim_review, ALL, "boris", LEASE).content_id == content_ids[most + 1]
+    of_boris = scheduling.run(reviewing.claim_review, ALL, "boris", LEASE)
+    assert of_boris is not None
+    assert of_boris.content_id == content_ids[most + 1]
     scheduling.sql("UPDATE contents SET review_claim_expire_time = now() WHERE review_holder IS NOT NULL")
     assert claimed(scheduling) == content_ids[1]
 

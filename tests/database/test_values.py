@@ -234,11 +234,11 @@ def test_the_oldest_transaction_with_an_id_is_found_in_any_database(
 ) -> None:
     with databases.lent() as elsewhere, foreign_lock(elsewhere, "SELECT txid_current()") as pid:
         with foreign_lock(elsewhere, "SELECT txid_current()"), foreign_lock(elsewhere, "SELECT 1"):
-            oldest = scheduling.run(_oldest)
+            oldest: Any = scheduling.run(_oldest)
         assert (oldest.pid, oldest.application, oldest.state) == (pid, APPLICATION, "idle in transaction")
         assert (oldest.database, oldest.role) == (sa.make_url(elsewhere).database, sa.make_url(elsewhere).username)
         assert oldest.age >= 0
-        hidden = scheduling.run(_as_a_plain_role)
+        hidden: Any = scheduling.run(_as_a_plain_role)
         assert (hidden.pid, hidden.xid, hidden.age, hidden.state) == (pid, oldest.xid, None, "")
 
 

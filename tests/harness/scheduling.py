@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
@@ -73,6 +73,7 @@ RESULT = AttemptCompleted(TaskResult("a body of some words"))
 FAILURE = AttemptFailed(TaskError("CREATOR_ERROR", "exit status 3"))
 DEFERRED = AttemptDeferred(20.0, "the model is over its quota")
 TIMEOUT = AttemptFailed(TaskError("TASK_TIMEOUT", "too long"))
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -134,9 +135,9 @@ class Scheduling:
         if self._owned:
             self.engine.dispose()
 
-    def run(self, work: Any, *arguments: Any) -> Any:
+    def run(self, work: Callable[Concatenate[Tx, P], R], *arguments: P.args, **named: P.kwargs) -> R:
         """`work(tx, …)`, committed."""
-        return self.database.run(lambda tx: work(tx, *arguments))
+        return self.database.run(lambda tx: work(tx, *arguments, **named))
 
     def sql(self, text: str, **parameters: Any) -> list[Any]:
         return sql(self.engine, text, **parameters)
@@ -161,8 +162,7 @@ class Scheduling:
         return list(answer)
 
     def submit_group(self, *group: SubmitItem) -> list[tuple[Task, ...] | DomainError]:
-        answers: list[tuple[Task, ...] | DomainError] = self.run(self._submits.run_group, group)
-        return answers
+        return self.run(self._submits.run_group, group)
 
     def submit_one(self, **fields: Any) -> int:
         """The key of a new task of account 1."""
@@ -175,16 +175,13 @@ class Scheduling:
         return [submitted.task_key for batch in batches for submitted in self.submit(*[task] * batch)]
 
     def task(self, key: int) -> Task:
-        task: Task = self.run(query.get_task, key)
-        return task
+        return self.run(query.get_task, key)
 
     def explain(self, key: int) -> tuple[Task, PendingReason]:
-        explained: tuple[Task, PendingReason] = self.run(query.explain_task, key, TTL)
-        return explained
+        return self.run(query.explain_task, key, TTL)
 
     def events(self, key: int) -> list[TaskEvent]:
-        events: list[TaskEvent] = self.run(query.list_events, key, 0, 1_000)
-        return events
+        return self.run(query.list_events, key, 0, 1_000)
 
     def changes(self) -> list[TaskChange]:
         """Every move there ever was, with its task as of that move, in order."""
@@ -205,17 +202,14 @@ class Scheduling:
         return [event.status.label for event in self.events(key)]
 
     def cancel(self, key: int, *, force: bool = False) -> Task:
-        task: Task = self.run(change.cancel_task, key, force)
-        return task
+        return self.run(change.cancel_task, key, force)
 
     def update(self, key: int, **fields: Any) -> Task:
         texts = {name: fields.pop(name) for name in Brief._fields if name in fields}
-        task: Task = self.run(change.update_task, key, TaskEdit(texts, fields))
-        return task
+        return self.run(change.update_task, key, TaskEdit(texts, fields))
 
     def retry(self, key: int, *, reset: bool = False) -> Task:
-        task: Task = self.run(change.retry_task, key, reset)
-        return task
+        return self.run(change.retry_task, key, reset)
 
     # what workers do
 
@@ -245,7 +239,7 @@ class Scheduling:
             lost=tuple(ref.lease_id for ref in lost),
             identity=identity,
         )
-        opened: OpenedSession = self.run(open_session, hello, TERMS, "replica")
+        opened = self.run(open_session, hello, TERMS, "replica")
         self.sessions[worker_id] = opened.session_key
         return opened
 
@@ -266,8 +260,7 @@ class Scheduling:
         return claimed.grants
 
     def claim_for(self, *capacities: SessionCapacity) -> Claimed:
-        claimed: Claimed = self.run(claim, capacities, 1_000, TTL)
-        return claimed
+        return self.run(claim, capacities, 1_000, TTL)
 
     def start(self, **fields: Any) -> LeaseRef:
         """The lease of a new task whose CLI has started."""
@@ -319,8 +312,7 @@ class Scheduling:
         self.report_group(UnsentLeases(refs))
 
     def report_group(self, *group: Any) -> list[Any]:
-        answers: list[Any] = self.run(self._reports.run_group, group)
-        return answers
+        return self.run(self._reports.run_group, group)
 
     # what operators do
 
@@ -357,8 +349,7 @@ class Scheduling:
         """The id of a new webhook, which is told everything from now on."""
         answer = self.run(webhooks.create_webhook, account_id, "https://news.example/", SUBSCRIBABLE)
         self._interest.replace(self.run(lambda tx: tx.webhooks.wanted()))
-        webhook_id: int = answer.webhook.webhook_id
-        return webhook_id
+        return answer.webhook.webhook_id
 
     def no_gap(self) -> None:
         """As if a reaper had ticked a moment ago, and for long before."""
@@ -375,8 +366,7 @@ class Scheduling:
         return self.reap()
 
     def reap(self) -> Reaped:
-        reaped: Reaped = self.run(reap, TERMS)
-        return reaped
+        return self.run(reap, TERMS)
 
     def time_out(self, ref: LeaseRef) -> LeaseRef:
         """It has run for an hour, and a reaper revokes it."""
@@ -401,8 +391,7 @@ class Scheduling:
         )
 
     def due(self) -> DueRound:
-        promoted: DueRound = self.run(promote_due)
-        return promoted
+        return self.run(promote_due)
 
     def pass_expire_time(self, *keys: int) -> None:
         """The time by which these tasks had to be started has passed; the loop has not looked yet."""
@@ -415,8 +404,7 @@ class Scheduling:
             )
 
     def expire_waiting(self) -> DueRound:
-        expired: DueRound = self.run(change.expire_tasks)
-        return expired
+        return self.run(change.expire_tasks)
 
     # what is so
 

@@ -257,6 +257,7 @@ class TestConcurrently:
             (answer,) = scheduling.run(
                 works[i].run_group, [SubmitItem(tuple(unique(unique_key=name) for name in order), batch=True)]
             )
+            assert isinstance(answer, tuple)
             return sorted(task.task_key for task in answer)
 
         for turn in range(10):
@@ -273,6 +274,7 @@ class TestConcurrently:
             work = SubmitWork(BOUNDS)
             for _turn in range(20):
                 (answer,) = scheduling.run(work.run_group, [SubmitItem((unique(),))])
+                assert isinstance(answer, tuple)
                 (task,) = answer
                 with suppress(DomainError):
                     scheduling.cancel(task.task_key)
