@@ -37,20 +37,16 @@ def run_to_end(
     command: Sequence[object], environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, within: float
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command, whose end has to come in time; its output is in the result. None: this process's environment."""
-    arguments = [str(part) for part in command]
-    variables = os.environ if environment is None else environment
     with TemporaryDirectory() as folder:
         out, errors = Path(folder, "out"), Path(folder, "errors")
-        process = _written_to_files(arguments, variables, cwd or Path.cwd(), out, errors)
-        try:
-            status = process.wait(on_this_machine(within))
-        except subprocess.TimeoutExpired as error:
-            error.add_note(f"{out.read_text()}\n{errors.read_text()}")
-            raise
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        return subprocess.CompletedProcess(arguments, status, out.read_text(), errors.read_text())
+        variables = os.environ if environment is None else environment
+        with Process(str(command[0]), command, errors, variables, out=out, cwd=cwd or Path.cwd()) as process:
+            try:
+                status = process.popen.wait(on_this_machine(within))
+            except subprocess.TimeoutExpired as error:
+                error.add_note(f"{out.read_text()}\n{errors.read_text()}")
+                raise
+        return subprocess.CompletedProcess(process.command, status, out.read_text(), errors.read_text())
 
 
 def _written_to_files(
@@ -96,7 +92,7 @@ class Process:
     def __init__(
         self,
         name: str,
-        command: Sequence[str | Path],
+        command: Sequence[object],
         log: Path,
         environment: Mapping[str, str],
         *,
