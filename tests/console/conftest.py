@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
@@ -53,14 +53,24 @@ class Place:
         assert visitor.sign_in(token).status == 200
         return visitor
 
-    def article(self, topic: str, *, auto_approve: bool = False, **fields: object) -> Content:
+    def submit(self, topic: str, **fields: Any) -> str:
+        """Submits a task; returns its id."""
+        return self.client.submit_task(self.account, topic, **fields)
+
+    @contextmanager
+    def running(self, topic: str, account_id: int | None = None, *, seconds: str = "60") -> Iterator[str]:
+        """Submits a task that runs until the end of the block, unless it takes only `seconds`."""
+        options = {"demo-seconds": seconds}
+        task_id = self.client.submit_task(account_id or self.account, topic, creator_options=options)
+        try:
+            yield task_id
+        finally:
+            self.client.cancel_task(task_id, force=True)
+            self.client.wait(task_id)
+
+    def article(self, topic: str, *, auto_approve: bool = False, **fields: Any) -> Content:
         """Makes an article, which waits for its review unless it is approved by itself."""
-        task_id = self.client.submit_task(
-            account_id=self.account,
-            topic=topic,
-            auto_approve=auto_approve,
-            **fields,  # type: ignore[arg-type] # a brief
-        )
+        task_id = self.submit(topic, auto_approve=auto_approve, **fields)
         return self.content(self.client.wait(task_id, timeout=60)["content_id"])
 
     def content(self, content_id: int | None) -> Content:

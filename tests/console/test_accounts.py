@@ -72,20 +72,14 @@ def test_an_account_is_deactivated_and_paused_and_both_are_undone(place: Place, 
 
 def test_a_limit_that_holds_tasks_back_is_said_on_three_pages(place: Place, operator: Visitor) -> None:
     account_id = place.client.create_account("narrow", 1)["account_id"]
-    running_task, waiting_task = (
-        place.client.submit_task(account_id=account_id, topic=topic, creator_options={"demo-seconds": "60"})
-        for topic in ("runs", "waits")
-    )
-    for change in place.client.watch([running_task]):
-        if change["task"]["status"] == "processing":
-            break
-    reason = "1 due task waits: 1 running, 1 allowed at once."
-    operator.get(f"/accounts/{account_id}").says(reason, "another task of the account to end")
-    operator.get("/accounts").says("held back")
-    operator.get("/").says(reason)
-    for task_id in (waiting_task, running_task):
-        place.client.cancel_task(task_id, force=True)
-        place.client.wait(task_id)
+    with place.running("runs", account_id) as task_id, place.running("waits", account_id):
+        for change in place.client.watch([task_id]):
+            if change["task"]["status"] == "processing":
+                break
+        reason = "1 due task waits: 1 running, 1 allowed at once."
+        operator.get(f"/accounts/{account_id}").says(reason, "another task of the account to end")
+        operator.get("/accounts").says("held back")
+        operator.get("/").says(reason)
 
 
 def test_cost_and_score_are_plotted(place: Place, page: Page) -> None:

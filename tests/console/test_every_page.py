@@ -96,17 +96,14 @@ BAD_FILTERS = {
 @pytest.fixture(scope="module")
 def furnished(fresh_place: Place) -> Place:
     """A place where something is on every page."""
-    client, account = fresh_place.client, fresh_place.account
-    completed_task = client.submit_task(
-        account_id=account, topic="春天的第一杯咖啡", category="生活", keywords="咖啡,春天"
-    )
-    reviewed_task = client.submit_task(account_id=account, topic="人工智能的未来发展", auto_approve=False, priority=8)
-    options = {"demo-fail": "exit"}
-    failed_task = client.submit_task(account_id=account, topic="坏掉的任务", creator_options=options, auto_retry=False)
-    client.submit_task(account_id=account, topic="新年快乐", schedule_time="2099-12-31T23:00:00Z")
+    client = fresh_place.client
+    completed_task = fresh_place.submit("春天的第一杯咖啡", category="生活", keywords="咖啡,春天")
+    reviewed_task = fresh_place.submit("人工智能的未来发展", auto_approve=False, priority=8)
+    failed_task = fresh_place.submit("坏掉的任务", creator_options={"demo-fail": "exit"}, auto_retry=False)
+    fresh_place.submit("新年快乐", schedule_time="2099-12-31T23:00:00Z")
     for task_id in (completed_task, reviewed_task, failed_task):
         client.wait(task_id, 60)
-    client.create_schedule(account, "0 8 * * 1-5", {"topic": "每日新闻"}, time_zone="Asia/Shanghai")
+    client.create_schedule(fresh_place.account, "0 8 * * 1-5", {"topic": "每日新闻"}, time_zone="Asia/Shanghai")
     client.create_webhook("https://news.example/hook", ["task.ended"])
     for entry in client.iter_publish_pool():
         client.update_publish_pool_entry(entry["content_id"], schedule_time=datetime.now(UTC) + timedelta(hours=1))

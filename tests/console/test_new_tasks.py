@@ -44,7 +44,7 @@ def account(place: Place) -> str:
     return str(place.account)
 
 
-def found(place: Place, topic: str) -> list[Task]:
+def tasks_about(place: Place, topic: str) -> list[Task]:
     """Returns the tasks with this text in their topic, the oldest first."""
     return place.client.list_tasks(topic=topic, limit=100)[::-1]
 
@@ -88,7 +88,7 @@ def test_a_form_that_is_sent_twice_makes_one_task(place: Place, operator: Visito
     urls = {operator.post("/new", form).url for _ in range(2)}
     assert len(urls) == 1
     assert operator.post("/new", {**form, "topic": "only once, changed"}).url not in urls
-    assert len(found(place, "only once")) == 2
+    assert len(tasks_about(place, "only once")) == 2
 
 
 def test_a_task_is_copied_with_changes(place: Place, operator: Visitor, account: str) -> None:
@@ -138,7 +138,7 @@ def test_a_sheet_is_submitted_with_what_its_rows_leave_empty(place: Place, opera
     submit_fields = {**preview.hidden(), **fields, "rows": html.unescape(present(rows)[1]), "step": "submit"}
     assert "Submitted 2 tasks." in operator.post("/new/many", submit_fields).text
     assert "Submitted 2 tasks." in operator.post("/new/many", submit_fields).text  # once more is nothing more
-    first, second = found(place, "表格")
+    first, second = tasks_about(place, "表格")
     assert (first["priority"], first["labels"]) == (9, {"set": "a"})
     assert first["schedule_time"] == "2099-01-31T00:00:00+00:00"
     assert second["topic"] == "表格 二, 带逗号\n和换行"
@@ -153,10 +153,10 @@ def test_bad_rows_are_named_and_the_others_submitted(place: Place, operator: Vis
     preview.says("2 rows are bad", '<span translate="no">owner</span>')
     bad_row = r'<td class="number">(\d+)</td><td class="topic" translate="no">[^<]*</td><td class="error">'
     assert re.findall(bad_row, preview.text) == ["3", "4"]
-    assert found(place, "row ") == []
+    assert tasks_about(place, "row ") == []
     form = {**preview.hidden(), "account_id": account, "rows": rows, "step": "submit"}
     operator.post("/new/many", form).says("Submitted 2 tasks.")
-    assert [task["topic"] for task in found(place, "row ")] == ["row good", "row ok"]
+    assert [task["topic"] for task in tasks_about(place, "row ")] == ["row good", "row ok"]
 
 
 def test_what_is_no_sheet_is_refused_and_kept(operator: Visitor, account: str) -> None:
@@ -178,7 +178,7 @@ def test_a_row_that_the_scheduler_refuses_is_named_and_the_others_are_taken(plac
     rows = "topic,account\n" + "\n".join(f"refused {i},{4711 if i == 3 else place.account}" for i in range(6))
     preview = operator.post("/new/many", {"rows": rows, "step": "preview"})
     operator.post("/new/many", {**preview.hidden(), "rows": rows, "step": "submit"}).says("5 of 6 done", "5: refused 3")
-    assert len(found(place, "refused")) == 5
+    assert len(tasks_about(place, "refused")) == 5
 
 
 def test_a_double_click_submits_nothing_twice(place: Place, operator: Visitor, account: str) -> None:

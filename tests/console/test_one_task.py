@@ -28,9 +28,7 @@ TOMORROW = datetime.now(UTC) + timedelta(days=1)
 def retried(place: Place) -> str:
     """A task whose first attempt failed, and whose second one completed."""
     options = {"demo-fail": "exit", "demo-fail-times": "1"}
-    task_id = place.client.submit_task(
-        place.account, "retried", creator_options=options, initial_backoff=0.1, labels={"set": "a"}
-    )
+    task_id = place.submit("retried", creator_options=options, initial_backoff=0.1, labels={"set": "a"})
     assert place.client.wait(task_id, 30)["status"] == "completed"
     return task_id
 
@@ -49,7 +47,7 @@ def test_the_page_tells_each_attempt_and_wait(operator: Visitor, retried: str) -
 
 def test_a_failure_shows_its_error_and_what_was_printed_line_by_line(place: Place, operator: Visitor) -> None:
     options = {"demo-fail": "exit"}
-    task_id = place.client.submit_task(place.account, "fails", creator_options=options, auto_retry=False, max_retries=0)
+    task_id = place.submit("fails", creator_options=options, auto_retry=False, max_retries=0)
     place.client.wait(task_id, 30)
     text = operator.get(f"/tasks/{task_id}").says("<code>CREATOR_ERROR</code>").text
     assert "told to fail\nError: the model said no" in html.unescape(text)
@@ -60,7 +58,7 @@ def test_a_failure_shows_its_error_and_what_was_printed_line_by_line(place: Plac
 
 
 def test_a_task_of_tomorrow_says_so_and_runs_now(place: Place, operator: Visitor) -> None:
-    task_id = place.client.submit_task(place.account, "tomorrow's", schedule_time=TOMORROW)
+    task_id = place.submit("tomorrow's", schedule_time=TOMORROW)
     operator.get(f"/tasks/{task_id}").says("Its time has not come:")
     assert "Its priority is 9 now." in operator.post(f"/tasks/{task_id}/priority", {"priority": "9"}).text
     assert operator.post(f"/tasks/{task_id}/priority", {"priority": "11"}).status == 400
@@ -98,8 +96,7 @@ def test_what_the_state_does_not_allow_is_not_offered_and_refused(operator: Visi
 def test_the_commands_do_what_they_say_whatever_the_task_holds(place: Place, operator: Visitor) -> None:
     texts: dict[str, Any] = {field.name: f"-{field.name}\n2." for field in BRIEF[1:]}
     settings: dict[str, Any] = {"priority": 7, "max_retries": 0, "backoff_multiplier": 1.5, "timeout": 90.5}
-    task_id = place.client.submit_task(
-        place.account,
+    task_id = place.submit(
         HOSTILE,
         auto_retry=False,
         auto_approve=False,
@@ -140,7 +137,7 @@ def run(line: str, folder: Path) -> str:
 def test_progress_and_the_end_appear_by_themselves(place: Place, page: Page) -> None:
     place.client.pause_dispatch()
     try:
-        task_id = place.client.submit_task(place.account, "watched", creator_options={"demo-seconds": "5"})
+        task_id = place.submit("watched", creator_options={"demo-seconds": "5"})
         page.goto(f"/tasks/{task_id}")
         expect(page.locator("#progress")).to_contain_text("pending")
     finally:
@@ -160,7 +157,7 @@ def test_a_command_is_copied(place: Place, retried: str, page: Page) -> None:
 
 
 def test_what_is_open_stays_open_while_the_task_moves(place: Place, page: Page) -> None:
-    task_id = place.client.submit_task(place.account, "kept open", schedule_time=TOMORROW)
+    task_id = place.submit("kept open", schedule_time=TOMORROW)
     page.goto(f"/tasks/{task_id}")
     page.get_by_text("Commands for a terminal").click()
     page.get_by_text("As a table").click()

@@ -32,7 +32,7 @@ def test_figures_plots_and_an_open_table_stay_fresh_while_tasks_move(place: Plac
     page.get_by_text("As a table").click()
     cell = rows.last.locator("td").first
     count = int(cell.get_attribute("data-value") or "")
-    task_id = place.client.submit_task(account_id=place.account, topic="seen at once")
+    task_id = place.submit("seen at once")
     moves = page.locator("#feed li", has_text="seen at once")
     expect(moves.first).to_contain_text("completed")
     expect(moves.first.get_by_role("link")).to_have_attribute("href", f"/tasks/{task_id}")

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from console_svc.pool.calendar import span_of
 from contentgen import PublishPoolEntry
-from tests.console.conftest import PHONE, REVIEWER, Place, cookies_of, present
+from tests.console.conftest import PHONE, REVIEWER, Place, cookies_of
 from tests.harness.console import Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("fresh_place")]
@@ -21,11 +21,7 @@ MONTH = "2031-05"
 @pytest.fixture
 def content_id(place: Place) -> int:
     """Returns the content of a new entry."""
-    return _content(place, place.client.submit_task(place.account, "an entry", auto_approve=True))
-
-
-def _content(place: Place, task_id: str) -> int:
-    return present(place.client.wait(task_id, timeout=60)["content_id"])
+    return place.article("an entry", auto_approve=True)["content_id"]
 
 
 def _entry(place: Place, content_id: int) -> PublishPoolEntry:
@@ -48,9 +44,8 @@ def _positions(text: str, contents: Sequence[int]) -> list[int]:
 
 
 def test_the_list_is_in_the_order_of_claims_and_filters_stand_in_its_address(place: Place, operator: Visitor) -> None:
-    brief = {"account_id": place.account, "topic": "one of three", "auto_approve": True}
-    tasks = place.client.submit_tasks([brief] * 3)
-    first, second, third = entries = sorted(_content(place, task_id) for task_id in tasks)
+    articles = [place.article("one of three", auto_approve=True) for _ in range(3)]
+    first, second, third = entries = [article["content_id"] for article in articles]
     place.client.update_publish_pool_entry(third, priority=9)
     place.client.update_publish_pool_entry(second, schedule_time=_at(7))
     text = operator.get("/pool").text
@@ -119,7 +114,7 @@ def test_an_entry_is_removed(place: Place, operator: Visitor, content_id: int) -
 
 
 @pytest.mark.parametrize(
-    ("asked", "name", "before", "after", "days"),
+    ("query", "name", "before", "after", "days"),
     [
         ({"month": "2027-01"}, "2027-01", "2026-12", "2027-02", 35),
         ({"month": "2027-12"}, "2027-12", "2027-11", "2028-01", 35),
@@ -132,9 +127,9 @@ def test_an_entry_is_removed(place: Place, operator: Visitor, content_id: int) -
     ],
 )
 def test_months_and_weeks_lead_to_their_neighbours(
-    asked: dict[str, str], name: str, before: str, after: str, days: int
+    query: dict[str, str], name: str, before: str, after: str, days: int
 ) -> None:
-    span = span_of(asked, date(2026, 11, 28))
+    span = span_of(query, date(2026, 11, 28))
     assert (span.name, span.before, span.after) == (name, before, after)
     assert (span.last - span.first).days + 1 == days
 

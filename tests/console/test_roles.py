@@ -85,7 +85,7 @@ def ids(place: Place) -> dict[str, str]:
     client.update_publish_pool_entry(entry, schedule_time=LATER)
     things = {
         "account": account,
-        "task": client.submit_task(account, "only read", schedule_time=LATER),
+        "task": place.submit("only read", schedule_time=LATER),
         "content": content["content_id"],
         "title": content["title"],
         "etag": content["etag"],

@@ -95,7 +95,7 @@ def test_signing_out_everywhere_leads_all_of_the_token_to_the_form_and_back(plac
 
 
 def test_open_pages_lead_to_the_form_and_back_once_their_session_has_ended(place: Place, chromium: Browser) -> None:
-    task_id = place.client.submit_task(account_id=place.account, topic="to cancel", schedule_time="2030-01-01T00:00Z")
+    task_id = place.submit("to cancel", schedule_time="2030-01-01T00:00Z")
     with page_at(place, chromium, CLIENT) as page:
         page.goto(f"/tasks/{task_id}")
         with page_at(place, chromium, CLIENT) as other_page:
@@ -141,7 +141,7 @@ def _known(place: Place, token: str) -> bool:
 
 
 def test_a_form_of_another_site_does_nothing(place: Place) -> None:
-    task_id = place.client.submit_task(account_id=place.account, topic="not theirs", schedule_time="2030-01-01T00:00Z")
+    task_id = place.submit("not theirs", schedule_time="2030-01-01T00:00Z")
     visitor, path = place.visitor(), f"/tasks/{task_id}/cancel"
     answers = [
         visitor.post(path, {}, Sec_Fetch_Site="cross-site"),

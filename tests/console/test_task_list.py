@@ -133,7 +133,7 @@ def test_rows_come_and_move_while_the_page_is_open_and_what_somebody_types_stays
     page.goto("/tasks?topic=moves")
     expect(page.get_by_text("No task is like that")).to_be_visible()
     page.get_by_label("Topic").fill("half a wo")
-    task_id = place.client.submit_task(account_id=place.account, topic="it moves")
+    task_id = place.submit("it moves")
     expect(page.locator(f"tr#{task_id}")).to_contain_text("completed")
     assert page.locator("#main").count() == 1
     expect(page.get_by_label("Topic")).to_have_value("half a wo")
@@ -176,16 +176,14 @@ def test_no_row_is_left_in_a_state_that_it_has_left(place: Place, page: Page) ->
 
 
 def test_a_row_shows_how_far_its_task_is(place: Place, page: Page) -> None:
-    options = {"demo-seconds": "15"}
-    task_id = place.client.submit_task(place.account, "how far", creator_options=options)
-    page.goto("/tasks?topic=how+far")
-    bar = page.locator(f"tr#{task_id} progress")
-    expect(bar).to_be_visible()
-    value = bar.get_attribute("value")
-    page.locator(f"#tick-{task_id}").check()
-    expect(bar).not_to_have_attribute("value", str(value), timeout=30_000)
-    expect(page.locator(f"#tick-{task_id}")).to_be_checked()
-    place.client.cancel_task(task_id, force=True)
+    with place.running("how far", seconds="15") as task_id:
+        page.goto("/tasks?topic=how+far")
+        bar = page.locator(f"tr#{task_id} progress")
+        expect(bar).to_be_visible()
+        value = bar.get_attribute("value")
+        page.locator(f"#tick-{task_id}").check()
+        expect(bar).not_to_have_attribute("value", str(value), timeout=30_000)
+        expect(page.locator(f"#tick-{task_id}")).to_be_checked()
 
 
 def test_more_tasks_than_a_batch_are_cancelled(place: Place, operator: Visitor) -> None:
@@ -258,7 +256,7 @@ def test_what_is_shown_and_what_was_typed_stay_while_nobody_answers_and_pages_go
         for page in (tasks, desk):
             expect(page.locator("#news")).to_be_empty()
         wait_until(lambda: reads(place, task_id), within=60, what="the client is connected again")
-        later_task = place.client.submit_task(account_id=place.account, topic="after")
+        later_task = place.submit("after")
         expect(tasks.locator(f"tr#{later_task}")).to_contain_text("completed")
         place.console.kill()
         expect(tasks.locator("#news")).to_contain_text("The console does not answer")

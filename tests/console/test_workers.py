@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Dialog, Page, expect
@@ -20,22 +19,11 @@ pytestmark = pytest.mark.browser
 # The page of the workers: what runs in which slot, drain, resize, pauses, schedulers.
 
 
-@contextmanager
-def running(place: Place, topic: str) -> Iterator[str]:
-    """A task that runs until the end of the block."""
-    task_id = place.client.submit_task(account_id=place.account, topic=topic, creator_options={"demo-seconds": "60"})
-    try:
-        yield task_id
-    finally:
-        place.client.cancel_task(task_id, force=True)
-        place.client.wait(task_id)
-
-
 def test_a_slot_shows_its_task_as_soon_as_it_runs(place: Place, page: Page) -> None:
     page.goto("/workers")
     slots = page.get_by_role("list", name="Slots of worker-1").get_by_role("listitem")
     expect(slots).to_have_text(["free"] * 3)
-    with running(place, "fills a slot") as task_id:
+    with place.running("fills a slot") as task_id:
         expect(slots.first.get_by_role("link", name="fills a slot")).to_have_attribute("href", f"/tasks/{task_id}")
         expect(slots.first.locator("progress")).to_be_visible()
         expect(slots.nth(1)).to_have_text("free")
@@ -158,7 +146,7 @@ def test_a_ping_says_how_it_went(operator: Visitor, receiver: BlockingReceiver, 
 
 
 def test_a_delivery_is_shown_and_sent_again(place: Place, operator: Visitor, webhook: str) -> None:
-    task_id = place.client.submit_task(account_id=place.account, topic="told")
+    task_id = place.submit("told")
     place.client.wait(task_id, timeout=60)
     (delivery,) = place.client.iter_deliveries(int(webhook.rpartition("/")[2]))
     delivery_id = delivery["delivery_id"]
