@@ -8,7 +8,7 @@ from typing import Any
 
 from console_svc.web.forms import BadValue, Form
 from console_svc.web.language import filled, text
-from console_svc.web.values import MAX_NUMBER, moment, seconds, whole
+from console_svc.web.values import MAX_NUMBER, moment, pairs, seconds, whole
 from contentgen import Task
 from contentgen.submit_fields import FIELDS, Field, Kind
 
@@ -53,14 +53,7 @@ def _length(field: Field, input_text: str, _: tzinfo) -> float:
 
 def _pairs(_: Field, input_text: str, __: tzinfo) -> dict[str, str]:
     """Reads `key=value`, one on each line or several by semicolon."""
-    pairs = {}
-    for line in input_text.replace(";", "\n").replace("；", "\n").splitlines():
-        key, equals, value = line.partition("=")
-        if key.strip() and equals:
-            pairs[key.strip()] = value.strip()
-        elif line.strip():
-            raise ValueError(line)
-    return pairs
+    return pairs(input_text.replace(";", "\n").replace("；", "\n").splitlines())
 
 
 _READERS: Mapping[Kind, tuple[Callable[[Field, str, tzinfo], Any], str]] = {

@@ -6,7 +6,7 @@ Which tasks it shows is read from the address of the page, and written into it a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, get_args
@@ -17,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from console_svc.site import BAD, Link, Page, get
-from console_svc.web.forms import BadValue, Form, typed_of
+from console_svc.web.forms import Form, typed_of
 from console_svc.web.language import language_of, text
 from console_svc.web.live import Move
 from console_svc.web.paging import PAGE_SIZE
 from console_svc.web.sessions import Session
-from console_svc.web.values import number_of
+from console_svc.web.values import number_of, pairs
 from contentgen import Task, TaskFilter, TaskStatus
 
 STATES: Sequence[TaskStatus] = get_args(TaskStatus)
@@ -58,7 +58,8 @@ class TaskSearch(Form):
         self.account_id, self.schedule_id = (
             self.read(name, number_of, text("It should be a number, from 1.")) for name in ("account", "schedule")
         )
-        self.labels = self.read("label", _labels) or {}
+        problem = text("It should be key=value, several by comma.")
+        self.labels = self.read("label", lambda labels: pairs(_LABELS.split(labels)), problem) or {}
         self.topic, self.worker = self.plain("topic"), self.plain("worker")
         self.reasons = [word.upper() for word in _WORDS.split(self.plain("reason")) if word]
         self.after, self.before = (
@@ -100,17 +101,6 @@ class TaskSearch(Form):
             and (self.after is None or creation_time >= self.after)
             and (self.before is None or creation_time < self.before)
         )
-
-
-def _labels(input_text: str) -> Mapping[str, str]:
-    labels = {}
-    for part in _LABELS.split(input_text):
-        key, equals, value = part.partition("=")
-        if key.strip() and equals:
-            labels[key.strip()] = value.strip()
-        elif part.strip():
-            raise BadValue(text("It should be key=value, several by comma."))
-    return labels
 
 
 PRIORITIES = range(10, 0, -1)

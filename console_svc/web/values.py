@@ -37,6 +37,18 @@ def ids_of(texts: Iterable[str]) -> list[int]:
     return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) <= _DIGITS]
 
 
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """What each `key=value` says; empty ones say nothing. Raises ValueError for other text."""
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if key.strip() and equals:
+            values[key.strip()] = value.strip()
+        elif text.strip():
+            raise ValueError(text)
+    return values
+
+
 class _Id(IntegerConvertor):
     regex = f"[0-9]{{1,{_DIGITS}}}"
 
