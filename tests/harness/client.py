@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ from tests.harness.waiting import on_this_machine, wait_until
 Metadata = tuple[tuple[str, str | bytes], ...]
 CALL_TIMEOUT = 15.0
 """Seconds for a call that does not wait for anything."""
+_WAIT_TASK = {"service": "contentgen.v1.TaskService", "method": "WaitTask"}
+_OPTIONS = {"methodConfig": [{"name": [{}], "timeout": f"{CALL_TIMEOUT:g}s"}, {"name": [_WAIT_TASK]}]}
 Status = task_pb2.TaskStatus
 
 
@@ -43,7 +46,7 @@ class Client:
     """Calls one scheduler; to be closed."""
 
     def __init__(self, target: str) -> None:
-        self._channel = grpc.insecure_channel(target)
+        self._channel = grpc.insecure_channel(target, [("grpc.service_config", json.dumps(_OPTIONS))])
         self._tasks = TaskServiceStub(self._channel)
         self._contents = ContentServiceStub(self._channel)
         self._accounts = AccountServiceStub(self._channel)
@@ -53,32 +56,28 @@ class Client:
         self._channel.close()
 
     def create_account(self) -> int:
-        request = account_pb.CreateAccountRequest(name="an account")
-        return self._accounts.CreateAccount(request, timeout=CALL_TIMEOUT).account.account_id
+        return self._accounts.CreateAccount(account_pb.CreateAccountRequest(name="an account")).account.account_id
 
     def submit(self, account_id: int, topic: str = "a topic", metadata: Metadata = (), **fields: Any) -> str:
         """The id of a new task; see `request`."""
-        asked = request(account_id, topic, **fields)
-        return self._tasks.SubmitTask(asked, timeout=CALL_TIMEOUT, metadata=metadata).task.task_id
+        return self._tasks.SubmitTask(request(account_id, topic, **fields), metadata=metadata).task.task_id
 
     def submit_all(self, requests: Iterable[task_pb.SubmitTaskRequest]) -> list[str]:
         batch = task_pb.BatchSubmitTasksRequest(requests=requests)
-        return [task.task_id for task in self._tasks.BatchSubmitTasks(batch, timeout=CALL_TIMEOUT).tasks]
+        return [task.task_id for task in self._tasks.BatchSubmitTasks(batch).tasks]
 
     def task(self, task_id: str) -> task_pb2.Task:
-        return self._tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id), timeout=CALL_TIMEOUT).task
+        return self._tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id)).task
 
     def tasks(self, task_ids: Sequence[str]) -> list[task_pb2.Task]:
         """The tasks in the order of their ids."""
-        answer = self._tasks.BatchGetTasks(task_pb.BatchGetTasksRequest(task_ids=task_ids), timeout=CALL_TIMEOUT)
+        answer = self._tasks.BatchGetTasks(task_pb.BatchGetTasksRequest(task_ids=task_ids))
         assert not answer.missing_task_ids
         return list(answer.tasks)
 
     def list_tasks(self, **filters: Any) -> list[task_pb2.Task]:
         """The tasks of one page, which holds more than a scenario makes, newest first."""
-        return list(
-            self._tasks.ListTasks(task_pb.ListTasksRequest(page_size=1_000, **filters), timeout=CALL_TIMEOUT).tasks
-        )
+        return list(self._tasks.ListTasks(task_pb.ListTasksRequest(page_size=1_000, **filters)).tasks)
 
     def wait(self, task_id: str, *, within: float) -> task_pb2.Task:
         """The task once it has ended, which has to be within so many seconds."""
@@ -129,24 +128,22 @@ class Client:
             self.wait_for_status(task_id, Status.TASK_STATUS_PROCESSING, within=within)
 
     def cancel(self, task_id: str, *, force: bool = False) -> task_pb2.Task:
-        asked = task_pb.CancelTaskRequest(task_id=task_id, force=force)
-        return self._tasks.CancelTask(asked, timeout=CALL_TIMEOUT).task
+        return self._tasks.CancelTask(task_pb.CancelTaskRequest(task_id=task_id, force=force)).task
 
     def retry(self, task_id: str) -> task_pb2.Task:
-        return self._tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id), timeout=CALL_TIMEOUT).task
+        return self._tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id)).task
 
     def poll(self, task_id: str) -> Status.ValueType:
         """The task's status, once its worker was asked."""
-        return self._tasks.PollTask(task_pb.PollTaskRequest(task_id=task_id), timeout=CALL_TIMEOUT).status
+        return self._tasks.PollTask(task_pb.PollTaskRequest(task_id=task_id)).status
 
     def poll_running(self) -> task_pb.PollRunningTasksResponse:
         """What became of all that runs, once the workers were asked."""
-        return self._tasks.PollRunningTasks(task_pb.PollRunningTasksRequest(), timeout=CALL_TIMEOUT)
+        return self._tasks.PollRunningTasks(task_pb.PollRunningTasksRequest())
 
     def watch(self, account_id: int, resume_token: str = "") -> task_pb.WatchTasksResponse:
         """The first answer of a watch of an account's tasks."""
-        asked = task_pb.WatchTasksRequest(account_id=account_id, resume_token=resume_token)
-        stream = self._tasks.WatchTasks(asked, timeout=CALL_TIMEOUT)
+        stream = self._tasks.WatchTasks(task_pb.WatchTasksRequest(account_id=account_id, resume_token=resume_token))
         try:
             return next(iter(stream))
         finally:
@@ -154,42 +151,37 @@ class Client:
 
     def history(self, task_id: str) -> list[task_pb2.TaskEvent]:
         """All moves of the task, oldest first."""
-        asked = task_pb.ListTaskEventsRequest(task_id=task_id, page_size=1_000)
-        return list(self._tasks.ListTaskEvents(asked, timeout=CALL_TIMEOUT).events)
+        return list(self._tasks.ListTaskEvents(task_pb.ListTaskEventsRequest(task_id=task_id, page_size=1_000)).events)
 
     def moves(self, task_id: str) -> list[tuple[str, str]]:
         """The status and the reason of each move."""
         return [(status_name(event.status), event.reason) for event in self.history(task_id)]
 
     def counts(self) -> Mapping[str, int]:
-        return self._tasks.GetTaskStats(task_pb.GetTaskStatsRequest(), timeout=CALL_TIMEOUT).counts
+        return self._tasks.GetTaskStats(task_pb.GetTaskStatsRequest()).counts
 
     def content(self, content_id: int) -> content_pb.Content:
-        return self._contents.GetContent(
-            content_pb.GetContentRequest(content_id=content_id), timeout=CALL_TIMEOUT
-        ).content
+        return self._contents.GetContent(content_pb.GetContentRequest(content_id=content_id)).content
 
     def contents(self, task_id: str | None = None) -> list[content_pb.Content]:
         contents: list[content_pb.Content] = []
-        asked = content_pb.ListContentsRequest(page_size=1_000)
+        wanted = content_pb.ListContentsRequest(page_size=1_000)
         while True:
-            page = self._contents.ListContents(asked, timeout=CALL_TIMEOUT)
+            page = self._contents.ListContents(wanted)
             contents += page.contents
             if not page.next_page_token:
                 return [content for content in contents if task_id in (None, content.task_id)]
-            asked.page_token = page.next_page_token
+            wanted.page_token = page.next_page_token
 
     def publish_pool(self) -> list[content_pb.PublishPoolEntry]:
         """The entries; a page holds more than a scenario makes."""
-        asked = content_pb.ListPublishPoolRequest(page_size=1_000)
-        return list(self._contents.ListPublishPool(asked, timeout=CALL_TIMEOUT).entries)
+        return list(self._contents.ListPublishPool(content_pb.ListPublishPoolRequest(page_size=1_000)).entries)
 
     def resize(self, worker_id: str, slots: int) -> pool_pb.Worker:
-        asked = pool_pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)
-        return self._pool.ResizeWorker(asked, timeout=CALL_TIMEOUT).worker
+        return self._pool.ResizeWorker(pool_pb.ResizeWorkerRequest(worker_id=worker_id, slots=slots)).worker
 
     def workers(self) -> dict[str, pool_pb.Worker]:
-        pool = self._pool.GetWorkerPool(pool_pb.GetWorkerPoolRequest(), timeout=CALL_TIMEOUT)
+        pool = self._pool.GetWorkerPool(pool_pb.GetWorkerPoolRequest())
         return {worker.worker_id: worker for worker in pool.workers}
 
 
@@ -202,10 +194,10 @@ def request(
     **fields: Any,
 ) -> task_pb.SubmitTaskRequest:
     """A submit. `timeout` in seconds, 0 for the default; `options` are the CLI's, by name without dashes."""
-    asked = task_pb.SubmitTaskRequest(account_id=account_id, topic=topic, creator_options=options, **fields)
+    submit = task_pb.SubmitTaskRequest(account_id=account_id, topic=topic, creator_options=options, **fields)
     if timeout:
-        asked.timeout.FromTimedelta(timedelta(seconds=timeout))
-    return asked
+        submit.timeout.FromTimedelta(timedelta(seconds=timeout))
+    return submit
 
 
 def status_name(status: Status.ValueType) -> str:
