@@ -71,7 +71,7 @@ def test_everything_and_an_account_are_paused_and_resumed(place: Place, operator
         page = operator.get("/workers")
         return page if page.text.count("By operator") == 2 else None
 
-    page = present(wait_until(page_with_both, within=10, what="the audit has both pauses"))
+    page = wait_until(page_with_both, within=10, what="the audit has both pauses")
     page.lacks("Pause everything").says(
         "Everything is paused: no task is handed out.", f"Account {place.account} is paused."
     )

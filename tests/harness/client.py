@@ -107,9 +107,7 @@ class Client:
                 raise
             return task if task.status == Status.TASK_STATUS_COMPLETED else None
 
-        completed_task = wait_until(completed, within=within, what=f"{task_id} is completed")
-        assert completed_task is not None
-        return completed_task
+        return wait_until(completed, within=within, what=f"{task_id} is completed")
 
     def wait_for_status(self, task_id: str, status: Status.ValueType, *, within: float) -> task_pb2.Task:
         """The task as soon as it is seen in `status`."""
@@ -118,9 +116,7 @@ class Client:
             task = self.task(task_id)
             return task if task.status == status else None
 
-        matching_task = wait_until(seen, within=within, what=f"{task_id} is {Status.Name(status)}")
-        assert matching_task is not None
-        return matching_task
+        return wait_until(seen, within=within, what=f"{task_id} is {Status.Name(status)}")
 
     def wait_processing(self, *task_ids: str, within: float = 10.0) -> None:
         """Until the CLIs of all these tasks have started, and that is committed."""

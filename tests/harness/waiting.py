@@ -27,7 +27,7 @@ def on_this_machine(seconds: float) -> float:
     return seconds * max(1.0, os.getloadavg()[0] / _PROGRAMS)
 
 
-def wait_until(predicate: Callable[[], T], *, within: float, what: str) -> T:
+def wait_until(predicate: Callable[[], T | None], *, within: float, what: str) -> T:
     """The first true value of `predicate`. After `within` seconds AssertionError, with `what` and the last value."""
     __tracebackhide__ = True
     start = time.monotonic()
