@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from console_svc.web.language import Texts, refused
@@ -72,13 +72,12 @@ def cards(findings: Sequence[Finding], texts: Texts, pages: Collection[str]) -> 
 class Diagnoses:
     """Examines, and keeps what was found for a while: open pages load anew each second, and this takes many calls."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._kept: dict[str | None, tuple[float, asyncio.Task[Sequence[Finding]]]] = {}
 
     async def problems(self, session: Session) -> Sequence[Finding]:
         """Returns the findings that are not all right, the failures first."""
-        now = self._clock()
+        now = time.monotonic()
         start, job = self._kept.get(session.token, (0.0, None))
         if job is None or now - start > FRESH:
             job = asyncio.create_task(_examined(session))

@@ -229,6 +229,3 @@ def test_an_entry_is_moved_by_its_form_on_a_phone(place: Place, page: Page, cont
     form.get_by_role("button", name="Save").click()
     expect(page.locator(f"td[data-day='2031-05-20'] #entry-{content_id} .hour")).to_have_text("10:30")
     assert _entry(place, content_id)["scheduled_at"] == (_at(20) + timedelta(minutes=90)).isoformat()
-    for path in ("/pool", "/pool/calendar"):
-        page.goto(path)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
