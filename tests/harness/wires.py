@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import uvloop
 
@@ -55,16 +55,13 @@ class Wire:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def hurt(self, fault: Trouble, delay: float) -> None:
-        """From now on the wire has this fault; `delay` is in seconds, for a slow one."""
-        self._fault, self._delay = fault, delay
-        if fault is Trouble.CUT:
-            self._reset()
+        """From now on the wire has this fault; `delay` is in seconds, for a slow one.
 
-    async def mend(self) -> None:
-        """Whole again. Connections that lost bytes are reset."""
-        if self._fault in {Trouble.HOLE, Trouble.DEAF}:
+        Once it is whole again, connections that lost bytes are reset.
+        """
+        if fault is Trouble.CUT or (fault is Trouble.NONE and self._fault in {Trouble.HOLE, Trouble.DEAF}):
             self._reset()
-        self._fault = Trouble.NONE
+        self._fault, self._delay = fault, delay
 
     async def close(self) -> None:
         self._server.close()
@@ -112,7 +109,7 @@ class Wires:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="wires")
 
-    def __enter__(self) -> Wires:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -130,16 +127,12 @@ class Wires:
 
     def hurt(self, prefix: str, fault: Trouble, delay: float = 0.0) -> None:
         """Puts a fault on each wire whose name begins with `prefix`."""
-        for wire in self._named(prefix):
+        for wire in [wire for name, wire in self._wires.items() if name.startswith(prefix)]:
             self._call(wire.hurt(fault, delay))
 
     def mend(self, prefix: str = "") -> None:
-        """Makes each wire whole again whose name begins with `prefix`."""
-        for wire in self._named(prefix):
-            self._call(wire.mend())
-
-    def _named(self, prefix: str) -> list[Wire]:
-        return [wire for name, wire in self._wires.items() if name.startswith(prefix)]
+        """Makes each wire whole again whose name begins with `prefix`; connections that lost bytes are reset."""
+        self.hurt(prefix, Trouble.NONE)
 
     def _lay(self, wire: Wire) -> Wire:
         self._call(wire.listen())
@@ -156,24 +149,19 @@ class Wires:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_TIMEOUT)
 
 
-class Cable:
+class Cable(Wires):
     """A single wire that can be cut: bytes vanish, and neither end notices."""
 
-    def __init__(self, wires: Wires, port: int, rate: float | None) -> None:
-        self._wires = wires
-        self.target = wires.to_port("cable", port, rate).target
+    target = ""
 
     def cut(self) -> None:
         """From now on no byte gets through; connections stay open."""
-        self._wires.hurt("cable", Trouble.HOLE)
-
-    def mend(self) -> None:
-        """New connections get through. Those that lost bytes are reset."""
-        self._wires.mend()
+        self.hurt("", Trouble.HOLE)
 
 
 @contextmanager
 def cable_to(port: int, rate: float | None = None) -> Iterator[Cable]:
     """A whole cable to a port of this machine."""
-    with Wires() as wires:
-        yield Cable(wires, port, rate)
+    with Cable() as cable:
+        cable.target = cable.to_port("cable", port, rate).target
+        yield cable
