@@ -5,7 +5,7 @@ They start with the first test that needs them, and end before the first test of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,8 +69,8 @@ class Place:
             self.client.wait(task_id)
 
     def article(self, topic: str, *, auto_approve: bool = False, **fields: Any) -> Content:
-        """Makes an article, which waits for its review unless it is approved by itself."""
-        task_id = self.submit(topic, auto_approve=auto_approve, **fields)
+        """Makes an article with pictures, which waits for its review unless it is approved by itself."""
+        task_id = self.submit(topic, auto_approve=auto_approve, creator_options={"pictures": "yes"}, **fields)
         return self.content(self.client.wait(task_id, timeout=60)["content_id"])
 
     def content(self, content_id: int | None) -> Content:
@@ -102,16 +102,12 @@ class Shared:
         return self._opened.enter_context(opened_place(self._databases, self._template))
 
     @cached_property
-    def newsroom(self) -> Place:
-        return self._opened.enter_context(opened_place(self._databases, self._template, creator=picture_writer))
-
-    @cached_property
     def browser(self) -> Browser:
         return self._opened.enter_context(_browser())
 
     def close(self) -> None:
         self._opened.close()
-        for name in ("place", "newsroom", "browser"):
+        for name in ("place", "browser"):
             vars(self).pop(name, None)
 
 
@@ -139,17 +135,11 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def place(request: pytest.FixtureRequest, shared: Shared) -> Place:
     """A place for tests that kill nothing of it, and mind no accounts, tasks and contents of others.
 
-    For a module that says `usefixtures("newsroom")` or `usefixtures("fresh_place")` it is that one.
+    For a module that says `usefixtures("fresh_place")` it is that one.
     """
-    for name in {"newsroom", "fresh_place"} & {*request.fixturenames}:
-        return request.getfixturevalue(name)  # type: ignore[no-any-return]
+    if "fresh_place" in request.fixturenames:
+        return request.getfixturevalue("fresh_place")  # type: ignore[no-any-return]
     return shared.place
-
-
-@pytest.fixture(scope="module")
-def newsroom(shared: Shared) -> Place:
-    """A place for the same tests, with a worker that writes articles with pictures."""
-    return shared.newsroom
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +173,17 @@ def content_id(place: Place) -> int:
     return place.article("an article")["content_id"]
 
 
+def _creator(folder: Path) -> Path:
+    """Makes a CLI that writes an article with pictures at once if it is asked for some, else is the demo creator."""
+    path = folder / "creator"
+    pictures = f'case "$*" in *--pictures=*) exec {picture_writer(folder)} "$@" ;; esac'
+    path.write_text(f'#!/bin/sh\n{pictures}\nexec {DEMO_CREATOR} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
 @contextmanager
-def opened_place(
-    databases: Databases, template: str, creator: Callable[[Path], Path] = lambda _: DEMO_CREATOR
-) -> Iterator[Place]:
-    """`creator`: makes the worker's CLI in a folder, and returns where it is."""
+def opened_place(databases: Databases, template: str) -> Iterator[Place]:
     with databases.lent(template) as url, running_stack(url) as stack:
         file = tokens.write(
             stack.folder / "tokens",
@@ -210,7 +206,7 @@ def opened_place(
             scheduler,
             CONTENTGEN_TOKEN="worker-token",
             CREATOR_DEMO_SECONDS="0.5",
-            CREATOR_CLI_PATH=str(creator(stack.folder)),
+            CREATOR_CLI_PATH=str(_creator(stack.folder)),
         ).start()
         console = Console(stack.folder, scheduler.target).start()
         with ContentGenerationClient(scheduler.target, token=OPERATOR) as client:
@@ -246,9 +242,9 @@ def _browser() -> Iterator[Browser]:
 def page_token(request: pytest.FixtureRequest) -> str:
     """That of whoever has signed in at `page`.
 
-    For a module that says `usefixtures("newsroom")` it is Anna's.
+    For a module that says `usefixtures("anna")` it is Anna's.
     """
-    return ANNA if "newsroom" in request.fixturenames else OPERATOR
+    return ANNA if "anna" in request.fixturenames else OPERATOR
 
 
 @pytest.fixture

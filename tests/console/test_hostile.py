@@ -30,7 +30,7 @@ from tests.console.conftest import ANNA, Place, cookies_of, page_at
 from tests.harness.console import HTML, HUGE, MARKDOWN, TITLE, Console
 from tests.harness.waiting import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("newsroom")]
+pytestmark = pytest.mark.browser
 
 
 # Articles that mean harm, in a real browser: nothing runs, nothing loads, and the page stays usable.

@@ -11,7 +11,7 @@ from tests.console.conftest import BORIS, PHONE, REVIEWER, Place
 from tests.harness.console import Answer, Visitor
 from tests.harness.waiting import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("newsroom")]
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("anna")]
 
 
 @pytest.fixture(autouse=True)
