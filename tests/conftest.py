@@ -79,8 +79,8 @@ def cluster() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def databases(cluster: EmbeddedPostgres) -> Iterator[Databases]:
-    with closing(Databases(cluster)) as made:
-        yield made
+    with closing(Databases(cluster)) as databases:
+        yield databases
 
 
 @pytest.fixture(scope="session")

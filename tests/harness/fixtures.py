@@ -160,8 +160,8 @@ def made(tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker:
 
 @pytest.fixture(scope="session")
 def shared_databases(databases: Databases, template: str) -> Iterator[SharedDatabases]:
-    with closing(SharedDatabases(databases, template)) as made:
-        yield made
+    with closing(SharedDatabases(databases, template)) as shared:
+        yield shared
 
 
 @pytest.fixture
@@ -209,8 +209,8 @@ def importing_from(
 ) -> Iterator[ImportingFrom]:
     """The command, from a URL to the test's own database."""
     monkeypatch.setenv("DATABASE_URL", db_url)
-    with ExitStack() as made:
-        yield lambda url: made.enter_context(closing(Importing(db_url, url, capsys)))
+    with ExitStack() as opened:
+        yield lambda url: opened.enter_context(closing(Importing(db_url, url, capsys)))
 
 
 @pytest.fixture

@@ -148,8 +148,8 @@ class Load:
     def _work_plain(self) -> None:
         with self._plain() as stub:
             while not self._over.is_set():
-                asked = request(self._account_id, "by plain gRPC", options=self._options, request_id=uuid.uuid4().hex)
-                task = stub.SubmitTask(asked, timeout=_CALL_TIMEOUT).task
+                submit = request(self._account_id, "by plain gRPC", options=self._options, request_id=uuid.uuid4().hex)
+                task = stub.SubmitTask(submit, timeout=_CALL_TIMEOUT).task
                 self.task_ids.append(task.task_id)
                 while not task.HasField("end_time"):
                     stub.ListTasks(
@@ -183,15 +183,15 @@ class Load:
 
     def _watch_plain(self, moves: Moves) -> None:
         with self._plain() as stub:
-            asked = task_pb.WatchTasksRequest(account_id=self._account_id)
+            wanted = task_pb.WatchTasksRequest(account_id=self._account_id)
             while not self._over.is_set():
-                stream = stub.WatchTasks(asked)
+                stream = stub.WatchTasks(wanted)
                 self._ends.append(stream.cancel)
                 if self._over.is_set():  # `close` may have missed it
                     stream.cancel()
                 try:
                     for answer in stream:
-                        asked.resume_token = answer.event.resume_token
+                        wanted.resume_token = answer.event.resume_token
                         moves[answer.event.task.task_id].append(status_name(answer.event.task.status))
                 except grpc.RpcError:
                     if stream.code() != grpc.StatusCode.UNAVAILABLE and not self._over.is_set():

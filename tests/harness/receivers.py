@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -271,12 +271,8 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:
                 )
 
 
-def _attributes(pairs: object) -> dict[str, object]:
-    attributes: dict[str, object] = {}
-    for pair in pairs:  # type: ignore[attr-defined] # a repeated field
-        assert isinstance(pair, KeyValue)
-        attributes[pair.key] = getattr(pair.value, pair.value.WhichOneof("value") or "string_value")
-    return attributes
+def _attributes(pairs: Iterable[KeyValue]) -> dict[str, object]:
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "string_value") for pair in pairs}
 
 
 # A name server on loopback: every name leads to 127.0.0.1, except those that it never answers.

@@ -60,6 +60,6 @@ class Keda:
     def metric(self) -> tuple[int, int]:
         """The tasks that run or may run now, and how many of them are one worker's."""
         (spec,) = self._stub.GetMetricSpec(self._ref, timeout=CALL_TIMEOUT).metricSpecs
-        asked = pb.GetMetricsRequest(scaledObjectRef=self._ref, metricName=spec.metricName)
-        (value,) = self._stub.GetMetrics(asked, timeout=CALL_TIMEOUT).metricValues
+        request = pb.GetMetricsRequest(scaledObjectRef=self._ref, metricName=spec.metricName)
+        (value,) = self._stub.GetMetrics(request, timeout=CALL_TIMEOUT).metricValues
         return value.metricValue, spec.targetSize

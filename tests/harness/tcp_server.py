@@ -87,8 +87,8 @@ class TcpServer:
         self._ctl("promote", "-w")
 
     def url(self, database: str = "postgres", **query: str) -> str:
-        asked = "&".join(f"{name}={value}" for name, value in query.items())
-        return f"postgresql+psycopg2://{USER}@127.0.0.1:{self.port}/{database}" + (f"?{asked}" if asked else "")
+        parameters = "&".join(f"{name}={value}" for name, value in query.items())
+        return f"postgresql+psycopg2://{USER}@127.0.0.1:{self.port}/{database}" + (parameters and f"?{parameters}")
 
     def sql(self, statement: str, database: str = "postgres", **query: str) -> list[tuple[object, ...]]:
         """The rows of a statement, which is committed."""
