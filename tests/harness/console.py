@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener
 from urllib.response import addinfourl
 
-from tests.harness.process import Service, inherited
+from tests.harness.process import Service
 from tests.harness.processes import free_port
 
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
@@ -28,13 +28,8 @@ class Console(Service):
     def __init__(self, folder: Path, scheduler: str, **settings: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        environment = {
-            **inherited(),
-            "CONTENTGEN_CONSOLE_LISTEN": f"127.0.0.1:{self.port}",
-            "CONTENTGEN_SCHEDULER": scheduler,
-            **settings,
-        }
-        super().__init__("console", "contentgen-console", "ready", folder / "console.log", environment)
+        addresses = {"CONTENTGEN_CONSOLE_LISTEN": f"127.0.0.1:{self.port}", "CONTENTGEN_SCHEDULER": scheduler}
+        super().__init__("console", "contentgen-console", "ready", folder, addresses | settings)
 
 
 class Answer(NamedTuple):

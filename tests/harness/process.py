@@ -229,9 +229,9 @@ START_LIMIT = 60.0
 class Service(Process):
     """One process at a time of a service."""
 
-    def __init__(self, name: str, command: str, ready: str, log: Path, environment: Mapping[str, str]) -> None:
-        """`ready` is the action of the log event that says that it serves."""
-        super().__init__(name, [installed(command)], log, environment)
+    def __init__(self, name: str, command: str, ready: str, folder: Path, settings: Mapping[str, str]) -> None:
+        """`ready` is the action of the log event that says that it serves; the log is in `folder`."""
+        super().__init__(name, [installed(command)], folder / f"{name}.log", {**inherited(), **settings})
         self._ready = ready
 
     @property

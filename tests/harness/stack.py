@@ -19,7 +19,7 @@ from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.client import Client
 from tests.harness.cluster import server_folder
 from tests.harness.creators import quick_creator
-from tests.harness.process import STOP_LIMIT, Service, inherited, installed
+from tests.harness.process import STOP_LIMIT, Service, installed
 from tests.harness.processes import belonging_to, bury, children, free_port, living, moment, process_of, signal_all
 from tests.harness.waiting import wait_until, wait_until_gone
 
@@ -40,15 +40,14 @@ class Scheduler(Service):
         self.target = f"127.0.0.1:{self.port}"
         self.data_dir = Path(settings.get("CONTENTGEN_DATA_DIR", folder / name))
         self._client: Client | None = None
-        environment = {
-            **inherited(),
+        variables = {
             "CONTENTGEN_DATA_DIR": str(self.data_dir),
             "CONTENTGEN_LISTEN": self.target,
             "CONTENTGEN_LEASE_TTL": f"{lease_ttl:g}",
             "DATABASE_URL": database_url,
             **settings,
         }
-        super().__init__(name, "contentgen-scheduler", "ready", folder / f"{name}.log", environment)
+        super().__init__(name, "contentgen-scheduler", "ready", folder, variables)
 
     @property
     def client(self) -> Client:
@@ -96,8 +95,7 @@ class Worker(Service):
 
     def __init__(self, name: str, folder: Path, target: str, **settings: str) -> None:
         self.folder = folder / name
-        environment = {
-            **inherited(),
+        variables = {
             "CONTENTGEN_WORKER_ID": name,
             "CONTENTGEN_DATA_DIR": str(self.folder),
             "CONTENTGEN_SCHEDULER": target,
@@ -110,7 +108,7 @@ class Worker(Service):
             "CREATOR_DEMO_DIR": str(folder / "runs"),
             **settings,
         }
-        super().__init__(name, "contentgen-worker", "session.opened", folder / f"{name}.log", environment)
+        super().__init__(name, "contentgen-worker", "session.opened", folder, variables)
 
     def spooled(self) -> list[Path]:
         return list(self.folder.glob("workers/*/spool/*.batch"))
