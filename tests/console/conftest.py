@@ -5,7 +5,7 @@ They start with the first test that needs them, and end before the first test of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +16,13 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from contentgen import Content, ContentGenerationClient
+from contentgen.v1.system_service_pb2 import GetCallerResponse
 from tests.harness import credentials as tokens
 from tests.harness.cluster import Databases
 from tests.harness.console import Console, Visitor
 from tests.harness.creators import picture_writer
 from tests.harness.process import found_program, program
+from tests.harness.scripted_server import Answer, scripted
 from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack, Worker, running_stack
 
 PATIENCE_MS = 60_000
@@ -218,6 +220,17 @@ def opened_place(databases: Databases, template: str) -> Iterator[Place]:
                 print(f"==> console <==\n{console.tail()}")
                 if console.alive:
                     console.stop()
+
+
+@contextmanager
+def open_console(folder: Path, settings: Mapping[str, str] | None = None, **answers: Answer) -> Iterator[Console]:
+    """A console whose schedulers ask for no token, take anybody for an operator, and answer only so."""
+    caller = GetCallerResponse(role="operator", methods=["AccountService/CreateAccount"])
+    with (
+        scripted(GetCaller=lambda *_: caller, **answers) as target,
+        Console(folder, target, **(settings or {})).start() as console,
+    ):
+        yield console
 
 
 @pytest.fixture(scope="module")

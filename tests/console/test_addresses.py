@@ -17,13 +17,10 @@ from starlette.requests import Request
 
 from console_svc.logs import MAX_LINES, WINDOW, Rate
 from console_svc.web.security import address_of
-from contentgen.v1.system_service_pb2 import GetCallerResponse
-from tests.console.conftest import OPERATOR, VIEWER, Place, cookies_of
+from tests.console.conftest import OPERATOR, VIEWER, Place, cookies_of, open_console
 from tests.harness.console import Console, Visitor
 from tests.harness.process import installed, run_to_end
 from tests.harness.processes import free_port
-from tests.harness.scripted_server import scripted
-from tests.harness.stack import Stack
 from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.browser
@@ -113,9 +110,7 @@ def test_the_proxy_s_token_beats_a_cookie_of_another(told_tokens: Console) -> No
 
 
 def test_a_proxy_that_names_tokens_hinders_nobody_where_none_are_asked_for(tmp_path: Path) -> None:
-    settings = {"CONTENTGEN_CONSOLE_TOKEN_HEADER": "X-Desk-Token"}
-    caller = GetCallerResponse(role="operator", methods=["AccountService/CreateAccount"])
-    with scripted(GetCaller=lambda *_: caller) as target, Console(tmp_path, target, **settings).start() as served:
+    with open_console(tmp_path, {"CONTENTGEN_CONSOLE_TOKEN_HEADER": "X-Desk-Token"}) as served:
         visitor = Visitor(served.url)
         visitor.get("/accounts/new")
         assert "<h1>Not done</h1>" not in visitor.post("/accounts/new", {"name": ""}).text
@@ -207,10 +202,9 @@ def test_an_address_in_use_is_named_before_it_serves(place: Place) -> None:
     assert "stop what uses it" in outcome.stderr
 
 
-def test_a_name_that_leads_here_but_is_not_its_own_leads_nowhere(stack: Stack, tmp_path: Path) -> None:
+def test_a_name_that_leads_here_but_is_not_its_own_leads_nowhere(tmp_path: Path) -> None:
     """As a page of another site would ask, whose name server has answered with our address: to try, as we ship it."""
-    settings = {**_to_try(), "CONTENTGEN_CONSOLE_HOSTS": "desk.example.com"}
-    with Console(tmp_path, stack.scheduler().start().target, **settings).start() as served:
+    with open_console(tmp_path, {**_to_try(), "CONTENTGEN_CONSOLE_HOSTS": "desk.example.com"}) as served:
         for own_host in (f"127.0.0.1:{served.port}", f"localhost:{served.port}", "[::1]", "Desk.example.com:8443"):
             answer = Visitor(served.url).get("/healthz", Host=own_host)
             assert (answer.status, answer.text) == (200, "ok\n")

@@ -13,10 +13,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from console_svc.tasks.bulk import BATCH
 from contentgen import Unavailable
-from contentgen.v1.system_service_pb2 import GetCallerResponse
-from tests.console.conftest import OPERATOR, Place, page_at
-from tests.harness.console import Console, Visitor
-from tests.harness.scripted_server import refuse, scripted
+from tests.console.conftest import OPERATOR, Place, open_console, page_at
+from tests.harness.console import Visitor
+from tests.harness.scripted_server import refuse
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.browser
@@ -277,11 +276,7 @@ def test_a_form_whose_outcome_is_unknown_says_so(tmp_path: Path) -> None:
     def lost(_: object, context: grpc.ServicerContext) -> None:
         refuse(context, grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "the connection was lost in a commit")
 
-    caller = GetCallerResponse(role="operator", methods=["AccountService/CreateAccount"])
-    with (
-        scripted(GetCaller=lambda *_: caller, DeactivateAccount=lost) as target,
-        Console(tmp_path, target).start() as console,
-    ):
+    with open_console(tmp_path, DeactivateAccount=lost) as console:
         visitor = Visitor(console.url)
         visitor.get("/accounts/new")
         answer = visitor.post("/accounts/1/deactivate", {"why": "typed"})
