@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -13,9 +14,15 @@ from contentgen import PublishPoolEntry
 from tests.console.conftest import PHONE, REVIEWER, Place, cookies_of
 from tests.harness.console import Visitor
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("fresh_place")]
+pytestmark = pytest.mark.browser
 
 MONTH = "2031-05"
+
+
+@pytest.fixture(scope="module")
+def place(place: Place) -> Place:
+    """The place with an account of these tests' own."""
+    return replace(place, account=place.client.create_account("the pool's")["account_id"])
 
 
 @pytest.fixture
@@ -48,11 +55,11 @@ def test_the_list_is_in_the_order_of_claims_and_filters_stand_in_its_address(pla
     first, second, third = entries = [article["content_id"] for article in articles]
     place.client.update_publish_pool_entry(third, priority=9)
     place.client.update_publish_pool_entry(second, schedule_time=_at(7))
-    text = operator.get("/pool").text
+    text = operator.get(f"/pool?account={place.account}").text
     assert _positions(text, [third, first, second]) == sorted(_positions(text, entries))
     operator.get("/pool?from=2031-05-07&to=2031-05-07").says(f'id="entry-{second}"').lacks(f'id="entry-{first}"')
     operator.get("/pool?to=2031-05-06").lacks(f'id="entry-{second}"')
-    for query in ("state=published&account=1", "account=999"):
+    for query in (f"state=published&account={place.account}", "account=999"):
         operator.get(f"/pool?{query}").says("No entry is like that")
 
 
@@ -100,7 +107,8 @@ def test_a_failed_entry_shows_its_error_and_attempts_and_is_published_again(plac
 
 def test_a_claimed_entry_says_by_whom_and_refuses_changes(place: Place, operator: Visitor, content_id: int) -> None:
     claim_id = _claim(place, content_id)
-    operator.get("/pool?state=publishing").says("operator, until").lacks(f'id="change-{content_id}"')
+    page = operator.get(f"/pool?state=publishing&account={place.account}").says("operator, until")
+    page.lacks(f'id="change-{content_id}"')
     operator.post(f"/pool/{content_id}/remove", {}).lacks("Changed")
     assert _entry(place, content_id)["status"] == "publishing"
     place.client.report_published(content_id, claim_id, url="https://news.example/1")
