@@ -75,9 +75,8 @@ def test_what_the_doctor_finds_is_said_with_what_to_do(place: Place, operator: V
     operator.get("/").lacks(wrong)
 
 
-def test_a_lost_worker_is_found(own_place: Place) -> None:
-    operator = own_place.visitor()
-    own_place.worker.stop()
+def test_a_lost_worker_is_found(place: Place, operator: Visitor) -> None:
+    place.worker.stop()  # for good: no test after this one needs it
     operator.post("/workers/resume", {"account": "0"})  # after a change what was found before is not shown again
     operator.get("/").says(
         "No worker is connected.",
