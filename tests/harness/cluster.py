@@ -148,10 +148,6 @@ _TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = C
 _SIZE = f"SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE oid IN ({_TABLES.replace('relname', 'oid', 1)})"
 _SEQUENCES = "SELECT sequencename, start_value, last_value FROM pg_sequences WHERE cache_size = 1"
 """But for those of which sessions keep numbers."""
-_SESSIONS = """
-    SELECT pid, application_name, query FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> ALL(%s)
-"""
 
 
 class SharedDatabase:
@@ -179,9 +175,7 @@ class SharedDatabase:
         """
         pool: Any = self.engine.pool
         try:
-            wait_until_gone(
-                lambda: self._rows(_SESSIONS, self._kept), within=_GRACE_S, what="the test's connections are closed"
-            )
+            wait_until_gone(self._sessions, within=_GRACE_S, what="the test's connections are closed")
             wait_until_gone(pool.checkedout, within=_GRACE_S, what="the test's connections are returned")
             if self._rows(_SCHEMA) != self._schema or self._now_large() - self._size > _MAX_GROWTH:
                 return False
@@ -189,6 +183,10 @@ class SharedDatabase:
         except psycopg2.Error:
             return False
         return True
+
+    def _sessions(self) -> list[tuple[Any, ...]]:
+        """Those that are not kept."""
+        return self._rows(f"{_SESSIONS_OF} AND pid <> ALL(%s)", self._admin.info.dbname, self._kept)
 
     def _restoring(self) -> str:
         """The statements that make all rows and sequences those that there are now."""
