@@ -19,7 +19,7 @@ from tests.backups.test_scenarios import Site, assert_expired, assert_gone, run
 from tests.harness.cluster import server_folder
 from tests.harness.process import installed, run_to_end
 from tests.harness.processes import free_port
-from tests.harness.receivers import BlockingReceiver
+from tests.harness.receivers import Receiver, status
 from tests.harness.stack import running_stack
 from tests.harness.tcp_server import TcpServer, running
 from tests.harness.waiting import wait_until, wait_until_gone
@@ -84,12 +84,12 @@ def archived() -> Iterator[Archived]:
 
 @pytest.mark.costly("a server is recovered from its archive")
 def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
-    with BlockingReceiver(503) as receiver, running_stack(archived.server.url()) as stack:
+    with Receiver(status(503)) as receiver, running_stack(archived.server.url()) as stack:
         scheduler = stack.scheduler(lease_ttl=LEASE, CONTENTGEN_WEBHOOK_ALLOW="127.0.0.1").start()
         site = Site(stack, scheduler, scheduler.client.create_account())
         site.start_worker("worker")
         with ContentGenerationClient(scheduler.target) as client:
-            client.create_webhook(receiver.hook, ["task.ended"])
+            client.create_webhook(receiver.url, ["task.ended"])
             ticks = client.create_account("ticks")["account_id"]
             client.create_schedule(ticks, MINUTELY, {"topic": "t"}, catch_up="all", paused=True)
         archived.back_up()
@@ -97,7 +97,7 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         kept = site.submit_held("kept")
         token = site.client.watch(site.account_id).event.resume_token
         wait_until(
-            lambda: len(receiver.answered(503)) >= len(done), within=RECOVERY_LIMIT, what="deliveries are pending"
+            lambda: len({*receiver.message_ids}) >= len(done), within=RECOVERY_LIMIT, what="deliveries are pending"
         )
         ((at,),) = archived.server.sql("SELECT now()::text")
 
@@ -121,7 +121,8 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         assert archived.server.sql(RECORDED) == [(2,)]
         assert not archived.server.sql(TICKS)
         archived.server.sql(PASS_TIME)
-        receiver.status = 204
+        refused = receiver.message_ids
+        receiver.answer = status(204)
         scheduler.start()
         assert [event for event in scheduler.events("store") if "standby was promoted" in event["event"]]
 
@@ -141,9 +142,10 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         assert not {site.client.task(new_id).content_id for new_id in (*again, kept)} & numbers
         assert site.client.create_account() > new_account
         assert site.client.submit(site.account_id, "of after it", request_id="one") != repeated
-        before = receiver.answered(503)
         wait_until(
-            lambda: len(before & receiver.answered(204)) >= len(done), within=RECOVERY_LIMIT, what="they are sent again"
+            lambda: len({*refused} & {*receiver.message_ids[len(refused) :]}) >= len(done),
+            within=RECOVERY_LIMIT,
+            what="they are sent again",
         )
 
 

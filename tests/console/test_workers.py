@@ -10,7 +10,7 @@ from playwright.sync_api import Dialog, Page, expect
 
 from tests.console.conftest import Place, present
 from tests.harness.console import Answer, Visitor
-from tests.harness.receivers import BlockingReceiver
+from tests.harness.receivers import Receiver, status
 from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.browser
@@ -90,28 +90,26 @@ def test_a_bad_account_comes_back(place: Place, operator: Visitor) -> None:
 
 
 @pytest.fixture
-def receiver() -> Iterator[BlockingReceiver]:
-    with BlockingReceiver() as receiver:
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
-def webhook(place: Place, receiver: BlockingReceiver) -> str:
+def webhook(place: Place, receiver: Receiver) -> str:
     """The page of a webhook for the receiver."""
-    return f"/webhooks/{place.client.create_webhook(receiver.hook, ['task.ended'])['webhook_id']}"
+    return f"/webhooks/{place.client.create_webhook(receiver.url, ['task.ended'])['webhook_id']}"
 
 
-def test_a_webhook_is_created_and_its_secret_is_shown_once(
-    place: Place, operator: Visitor, receiver: BlockingReceiver
-) -> None:
+def test_a_webhook_is_created_and_its_secret_is_shown_once(place: Place, operator: Visitor, receiver: Receiver) -> None:
     assert "New webhook" in operator.get("/webhooks").text
-    fields = {"url": receiver.hook, "event_types": "publish.failed", "account": str(place.account)}
+    fields = {"url": receiver.url, "event_types": "publish.failed", "account": str(place.account)}
     answer = operator.post("/webhooks/new", fields)
     (secret,) = re.findall(r"whsec_[\w+/=-]+", answer.text)
-    (webhook,) = [candidate for candidate in place.client.iter_webhooks() if candidate["url"] == receiver.hook]
+    (webhook,) = [candidate for candidate in place.client.iter_webhooks() if candidate["url"] == receiver.url]
     assert (webhook["event_types"], webhook["account_id"]) == (["publish.failed"], place.account)
     for path in ("/webhooks", f"/webhooks/{webhook['webhook_id']}"):
-        operator.get(path).says(receiver.hook).lacks(secret)
+        operator.get(path).says(receiver.url).lacks(secret)
 
 
 def test_a_bad_form_comes_back_with_what_was_typed(operator: Visitor) -> None:
@@ -137,9 +135,9 @@ def test_a_change_a_pause_and_a_new_secret(place: Place, operator: Visitor, webh
     assert [operator.get(webhook).status, operator.post(f"{webhook}/delete", {}).status] == [404, 404]
 
 
-def test_a_ping_says_how_it_went(operator: Visitor, receiver: BlockingReceiver, webhook: str) -> None:
+def test_a_ping_says_how_it_went(operator: Visitor, receiver: Receiver, webhook: str) -> None:
     operator.post(f"{webhook}/ping", {}).says("The receiver has answered with 204.")
-    receiver.status = 500
+    receiver.answer = status(500)
     operator.post(f"{webhook}/ping", {}).says("The ping has failed:")
     operator.get(f"{webhook}?status=exhausted").says("webhook.ping")
     operator.get(f"{webhook}?status=pending").says("No delivery is like that")

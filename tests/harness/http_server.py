@@ -34,10 +34,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Serves on a free port within the block that enters it, each connection in a thread."""
+    """Serves within the block that enters it, each connection in a thread; on a free port if none is named."""
 
-    def __init__(self, handler: type[Handler], tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), handler)
+    request_queue_size = 128
+
+    def __init__(self, handler: type[Handler], tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), handler)
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server_port}"

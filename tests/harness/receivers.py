@@ -8,12 +8,12 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 import standardwebhooks
-from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # A receiver of webhooks: a real HTTP server on loopback, which answers as a test tells it to.
 
 
-Answer = Callable[[web.Request], Awaitable[web.Response]]
+Answer = Callable[[Handler], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,82 +57,55 @@ class Received:
 
 
 def status(code: int, text: str = "", **headers: str) -> Answer:
-    async def answer(_request: web.Request) -> web.Response:
-        return web.Response(status=code, text=text, headers=headers)
-
-    return answer
+    return lambda request: request.answer(code, text.encode(), **headers)
 
 
-@dataclass(slots=True)
-class Receiver:
-    port: int = 0
-    answer: Answer = field(default_factory=lambda: status(204))
-    received: list[Received] = field(default_factory=list)
-    hanging: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set to let the answers of `hang` go."""
+class Receiver(HttpServer):
+    def __init__(self, answer: Answer | None = None, port: int = 0) -> None:
+        super().__init__(_Delivery, port=port)
+        self.port = self.server_port
+        self.url += "/hook"
+        self.answer = answer or status(204)
+        self.received: list[Received] = []
+        self.hanging = Event()
+        """Set to let the answers of `hang` go."""
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook"
+    def __exit__(self, *_: object) -> None:
+        self.hanging.set()
+        super().__exit__()
 
     @property
     def types(self) -> list[str]:
         return [request.message["type"] for request in self.received]
 
-    async def hang(self, _request: web.Request) -> web.Response:
-        await self.hanging.wait()
-        return web.Response(status=204)
+    @property
+    def message_ids(self) -> list[str]:
+        return [request.message_id for request in self.received]
+
+    def hang(self, request: Handler) -> None:
+        self.hanging.wait()
+        request.answer(204)
 
     async def take(self, count: int) -> list[Received]:
         """All that came, once that is `count` requests or more."""
         await wait_until_async(lambda: len(self.received) >= count, within=PATIENCE_S, what=f"{count} requests")
         return self.received
 
-    async def handle(self, request: web.Request) -> web.Response:
-        self.received.append(Received(dict(request.headers), await request.text(), request.path))
-        return await self.answer(request)
+
+class _Delivery(Handler):
+    server: Receiver
+    protocol_version = "HTTP/1.1"  # it keeps its connections
+    wbufsize = -1  # an answer leaves as a whole: who reads only its beginning keeps the connection, too
+
+    def do_POST(self) -> None:
+        self.server.received.append(Received(dict(self.headers.items()), self.body().decode(), self.path))
+        self.server.answer(self)
 
 
 @asynccontextmanager
 async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", receiver.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    receiver.port = runner.addresses[0][1]
-    try:
+    with Receiver(port=port) as receiver:
         yield receiver
-    finally:
-        receiver.hanging.set()
-        await runner.cleanup()
-
-
-class BlockingReceiver(HttpServer):
-    """The same for tests without an event loop: it answers with `status`."""
-
-    def __init__(self, status: int = 204) -> None:
-        super().__init__(_Delivery)
-        self.status = status
-        self.hook = f"{self.url}/hook"
-        self.answers: list[tuple[str, int]] = []
-        """The id of each message, and what it was answered with."""
-
-    def answered(self, status: int) -> set[str]:
-        """The ids of the messages that were answered with this status."""
-        return {message_id for message_id, answer in self.answers if answer == status}
-
-
-class _Delivery(Handler):
-    server: BlockingReceiver
-
-    def do_POST(self) -> None:
-        self.body()
-        status = self.server.status
-        self.server.answers.append((self.headers["webhook-id"], status))
-        self.answer(status)
 
 
 # Webhooks of a replica, for tests: creates them, lists their deliveries, moves time by SQL.

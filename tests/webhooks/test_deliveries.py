@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from aiohttp import web
 
 from scheduler_svc.domain.account import ALL
 from scheduler_svc.domain.errors import TooManyWebhooks
@@ -24,6 +23,7 @@ from scheduler_svc.domain.webhook import (
 from scheduler_svc.transactions import Tx
 from scheduler_svc.webhooks import work as webhooks
 from scheduler_svc.webhooks.sender import Names, WebhookSender, address_problem
+from tests.harness.http_server import Handler
 from tests.harness.receivers import SILENT, naming, receiving
 from tests.harness.scheduling import Scheduling, overtaken
 from tests.harness.waiting import wait_until_async
@@ -138,10 +138,9 @@ async def test_hosts_of_the_system_are_known(host: str) -> None:
 async def test_a_connection_is_kept_for_the_next_try() -> None:
     ports = []
 
-    async def answer(request: web.Request) -> web.Response:
-        assert request.transport
-        ports.append(request.transport.get_extra_info("peername")[1])
-        return web.Response(text="taken")
+    def answer(request: Handler) -> None:
+        ports.append(request.client_address[1])
+        request.answer(200, b"taken")
 
     async with receiving() as receiver, sending(Names()) as sender:
         receiver.answer = answer
