@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from http.client import HTTPConnection
 
 import grpc
@@ -16,13 +17,10 @@ from tests.harness.waiting import PATIENCE_S
 
 def get(port: int, path: str, method: str = "GET", patience: float = PATIENCE_S) -> tuple[int, str]:
     """The status and the body. `patience` is in seconds."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=patience)
-    try:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=patience)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
         return response.status, response.read().decode()
-    finally:
-        connection.close()
 
 
 class Scrape:
