@@ -189,14 +189,10 @@ def opened_place(databases: Databases, template: str) -> Iterator[Place]:
     with databases.lent(template) as url, running_stack(url) as stack:
         file = tokens.write(
             stack.folder / "tokens",
-            tokens.line("operator", "operator"),
+            *(tokens.line(role, role) for role in ("operator", "reviewer", "viewer", "worker")),
+            *(tokens.line(name, "reviewer") for name in ("anna", "boris")),
             tokens.line("client", "client", [1]),
-            tokens.line("reviewer", "reviewer"),
-            tokens.line("anna", "reviewer"),
-            tokens.line("boris", "reviewer"),
             tokens.line("newcomer", "reviewer", [2]),
-            tokens.line("viewer", "viewer"),
-            tokens.line("worker", "worker"),
         )
         scheduler = stack.scheduler(
             CONTENTGEN_TOKENS_FILE=str(file),

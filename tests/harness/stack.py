@@ -232,7 +232,8 @@ class Journal:
         creates: list[Create] = []
         for line in self._lines():
             if line["event"] == "start":
-                creates.append(_start(line))
+                topic, sha256 = line.get("topic", ""), line.get("topic_sha256", "")
+                creates.append(Create(line["task_id"], line["pid"], line["time"], topic, sha256))
             elif line["event"] == "child":
                 _latest(creates, line).children.append(line["pid"])
             elif line["event"] == "end":
@@ -255,10 +256,6 @@ class Journal:
             return []
         text = self.path.read_text()
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-
-
-def _start(line: dict[str, Any]) -> Create:
-    return Create(line["task_id"], line["pid"], line["time"], line.get("topic", ""), line.get("topic_sha256", ""))
 
 
 def _latest(creates: list[Create], line: dict[str, Any], pid: int | None = None) -> Create:
