@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from select import select
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -24,7 +23,6 @@ from console_svc.config import ConsoleSettings
 from console_svc.metrics import ConsoleMetrics
 from console_svc.site import Site
 from console_svc.web.forms import MAX_FORM, MAX_FORMS
-from console_svc.web.schedulers import Schedulers
 from console_svc.web.values import bound_ids_of_paths
 from tests.console.conftest import ANNA, Place, cookies_of, page_at
 from tests.harness.console import HTML, HUGE, MARKDOWN, TITLE, Console
@@ -210,17 +208,9 @@ def assert_no_failure(console: Console) -> None:
 @cache
 def routes(method: str) -> Sequence[str]:
     """Returns the paths of all pages, or of all forms but those that sign in and out."""
-
-    async def listed() -> list[str]:
-        settings = ConsoleSettings()
-        site = Site(settings, Schedulers(settings), ConsoleMetrics())
-        all_routes = [route for page in PAGES for route in page(site).routes()]
-        await site.schedulers.close()
-        return [route.path for route in all_routes if method in (route.methods or ())]
-
     bound_ids_of_paths()
-    with ThreadPoolExecutor(1) as thread:  # this one has the browser's event loop, once a test has used that
-        paths = thread.submit(asyncio.run, listed()).result()
+    site = Site(ConsoleSettings(), cast("Any", None), ConsoleMetrics())
+    paths = [route.path for page in PAGES for route in page(site).routes() if method in (route.methods or ())]
     return [path for path in paths if path not in {"/login", "/logout"}]
 
 
