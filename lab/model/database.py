@@ -47,12 +47,14 @@ Reads = Callable[[Callable[[], Any]], Any]
 """How a statement reads what it does not lock: at its beginning, before it waits for a row that another one has."""
 
 
-class WaitingRows:
-    """See `dispatch/sql/waiting.py`. What is delayed may become due at any time, unless a lease bars it."""
-
-    def __init__(self, tables: Tables, first: Reads) -> None:
+class _Rows:
+    def __init__(self, tables: Tables, first: Reads = lambda read: read()) -> None:
         self._tables = tables
         self._first = first
+
+
+class WaitingRows(_Rows):
+    """See `dispatch/sql/waiting.py`. What is delayed may become due at any time, unless a lease bars it."""
 
     def reserve(self, counts: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], TagReservation]:
         return {group: self._turn(count) for group, count in counts.items()}
@@ -112,12 +114,8 @@ def seats_taken(tables: Tables) -> int:
     return len(tables.leases)
 
 
-class WindowRows:
+class WindowRows(_Rows):
     """See `dispatch/sql/window.py`."""
-
-    def __init__(self, tables: Tables, first: Reads) -> None:
-        self._tables = tables
-        self._first = first
 
     def close(self, account_id: int) -> None:
         share = self._tables.shares.get(account_id)
@@ -153,11 +151,8 @@ class WindowRows:
         return len(keys)
 
 
-class AccountRows:
+class AccountRows(_Rows):
     """See `accounts/sql.py`."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def update(self, account_id: int, change: AccountChange) -> object:
         assert change.max_concurrent_tasks is not None, "nothing else is changed here"
@@ -191,11 +186,8 @@ def transaction(tables: Tables, timed_out: int | None = None, first: Reads = lam
     return cast("Tx", SimpleNamespace(**parts))
 
 
-class _Tasks:
+class _Tasks(_Rows):
     """See `tasks/sql/tasks.py`."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
         rows = {}
@@ -242,11 +234,11 @@ class _Tasks:
         return 1
 
 
-class _Leases:
+class _Leases(_Rows):
     """See `leases/sql.py`. With `fenced` off it finds a lease by its task alone."""
 
     def __init__(self, tables: Tables, timed_out: int | None) -> None:
-        self._tables = tables
+        super().__init__(tables)
         self._timed_out = timed_out
 
     def claim(self, slots: Sequence[tuple[str, int]], ttl: float) -> Claimed:
@@ -356,11 +348,8 @@ def _live(lease: LeaseRecord) -> LiveLease:
     return LiveLease(lease.ref, lease.worker_id, lease.status, lease.revoked, *place, NOW, None, None)
 
 
-class _Workers:
+class _Workers(_Rows):
     """See `leases/workers_sql.py`."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def lock(self, worker_id: str) -> SessionRow | None:
         row = self._tables.sessions.get(worker_id)
@@ -386,11 +375,8 @@ def session_key(worker_id: str, session_number: int) -> int:
     return session_number * 256 + ord(worker_id[0])
 
 
-class _Reaper:
+class _Reaper(_Rows):
     """See `leases/sql.py`."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def lock(self) -> tuple[ReaperRow, float]:
         return ReaperRow(self._tables.stamp, self._tables.guard), 0.0
