@@ -71,15 +71,14 @@ class Step:
 
     async def while_alive(self, running: Workers, do: str, tasks: int) -> dict[str, Any]:
         """Returns the driver's answer, unless a worker ends before."""
-        call, watch = asyncio.create_task(self.ask(do, tasks)), asyncio.create_task(running.watch())
+        call = asyncio.create_task(self.ask(do, tasks))
         try:
-            await asyncio.wait({call, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if watch.done():
-                watch.result()
-            return await call
+            while not call.done():
+                running.check()
+                await asyncio.wait([call], timeout=0.05)
+            return call.result()
         finally:
             call.cancel()
-            watch.cancel()
 
 
 def check(contender: Contender, scene: Scene, counts: Mapping[str, int], tasks: int) -> None:

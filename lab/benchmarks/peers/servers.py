@@ -16,11 +16,11 @@ from typing import Self
 from lab.benchmarks.peers.apps.peer import Tallies
 from lab.benchmarks.peers.contenders import Store
 from scheduler_svc.postgres import EmbeddedPostgres
+from tests.harness.process import Process
 from tests.harness.processes import free_port
 
 REDIS_SERVER = shutil.which("redis-server")
 START_LIMIT = 10.0
-STOP_LIMIT = 10.0
 
 
 class NoRedis(Exception):
@@ -44,21 +44,16 @@ async def redis(folder: Path, store: Store) -> AsyncIterator[str]:
     port = free_port()
     always = ("--appendonly", "yes", "--appendfsync", "always")
     journal = always if store is Store.REDIS_ALWAYS else ("--appendonly", "no")
-    with (folder / "redis.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(REDIS_SERVER, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *journal),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for us: it ends when its step does
-        )
+    command = (REDIS_SERVER, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *journal)
+    server = Process("redis-server", command, folder / "redis.log", os.environ).launch()
     try:
-        await _accepts(port, folder)
+        await _accepts(port, server.log)
         yield f"redis://127.0.0.1:{port}"
     finally:
-        await stop(process)
+        server.kill()
 
 
-async def _accepts(port: int, folder: Path) -> None:
+async def _accepts(port: int, log: Path) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(START_LIMIT):
             while True:
@@ -69,22 +64,11 @@ async def _accepts(port: int, folder: Path) -> None:
                 else:
                     writer.close()
                     return
-    raise NoRedis(f"redis-server did not start within {START_LIMIT:.0f} s, see {folder / 'redis.log'}")
-
-
-async def stop(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(STOP_LIMIT):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    raise NoRedis(f"redis-server did not start within {START_LIMIT:.0f} s, see {log}")
 
 
 WORKERS_START_LIMIT = 30.0
+STOP_LIMIT = 5.0
 
 
 class WorkerFailed(Exception):
@@ -99,23 +83,16 @@ class Workers:
         self._count = count
         self._folder = folder
         self._environment = os.environ | environment
-        self._processes: list[asyncio.subprocess.Process] = []
+        self._processes: list[Process] = []
         self._tallies = Tallies(folder)
 
     async def __aenter__(self) -> Self:
         try:
             for number in range(self._count):
-                with self._log(number).open("ab") as log:
-                    self._processes.append(
-                        await asyncio.create_subprocess_exec(
-                            *self._command,
-                            env=self._environment,
-                            stdin=asyncio.subprocess.DEVNULL,
-                            stdout=log,
-                            stderr=log,
-                            start_new_session=True,
-                        )
-                    )
+                name = f"worker-{number}"
+                log = self._folder / f"{name}.log"
+                worker = Process(name, self._command, log, self._environment, cwd=Path.cwd())
+                self._processes.append(worker.launch())
             await self._ready()
         except BaseException:
             await self.__aexit__()
@@ -125,46 +102,36 @@ class Workers:
     async def __aexit__(self, *_: object) -> None:
         self._signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(5.0):
-                await asyncio.gather(*(process.wait() for process in self._processes))
+            async with asyncio.timeout(STOP_LIMIT):
+                while any(process.alive for process in self._processes):  # noqa: ASYNC110 - they ring no bell
+                    await asyncio.sleep(0.01)
         except TimeoutError:
             pass
         finally:
             self._signal(signal.SIGKILL)  # the groups, of which only the leader was waited for
-            await asyncio.gather(*(process.wait() for process in self._processes))
+            for process in self._processes:
+                process.popen.wait()
 
     def go(self) -> float:
         begin = time.monotonic()
         self._tallies.go()
         return begin
 
-    async def watch(self) -> None:
-        """Raises WorkerFailed as soon as one of them ends; else it never returns."""
-        ends = [asyncio.create_task(process.wait()) for process in self._processes]
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
-        first = next(number for number, process in enumerate(self._processes) if process.returncode is not None)
-        raise WorkerFailed(f"a worker ended early, see {self._log(first)}")
+    def check(self) -> None:
+        """Raises WorkerFailed if one of them has ended."""
+        for process in self._processes:
+            if not process.alive:
+                raise WorkerFailed(f"a worker ended early, see {process.log}")
 
     async def _ready(self) -> None:
-        watch = asyncio.create_task(self.watch())
         try:
             async with asyncio.timeout(WORKERS_START_LIMIT):
                 while self._tallies.ready() < self._count:
-                    if watch.done():
-                        watch.result()
+                    self.check()
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            problem = f"a worker was not ready within {WORKERS_START_LIMIT:.0f} s, see {self._log(0)}"
+            problem = f"a worker was not ready within {WORKERS_START_LIMIT:.0f} s, see {self._processes[0].log}"
             raise WorkerFailed(problem) from None
-        finally:
-            watch.cancel()
-
-    def _log(self, number: int) -> Path:
-        return self._folder / f"worker-{number}.log"
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self._processes:
