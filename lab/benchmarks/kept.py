@@ -18,25 +18,29 @@ END = "<!-- the end of what is made -->"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    command: str
+    """Of a document, between two comments. Its methods raise ValueError for one that does not have them."""
 
-    @property
-    def begin(self) -> str:
-        return f"<!-- made by `{self.command}` -->"
+    begin: str
+    end: str = END
 
-    def read(self, text: str) -> str:
-        """Returns what is between the comments. Raises ValueError without them."""
-        begin, end = self._bounds(text)
-        return text[begin:end].strip()
+    def read(self, document: str) -> str:
+        return self._split(document)[1].strip()
 
-    def write(self, path: Path, made: str) -> None:
-        text = path.read_text()
-        begin, end = self._bounds(text)
-        path.write_text(f"{text[:begin]}\n\n{made}\n\n{text[end:]}")
+    def replaced(self, document: str, text: str) -> str:
+        """Returns the document with another text, which has the space around it, too."""
+        before, _, after = self._split(document)
+        return f"{before}{self.begin}{text}{self.end}{after}"
 
-    def _bounds(self, text: str) -> tuple[int, int]:
-        begin = text.index(self.begin) + len(self.begin)
-        return begin, text.index(END, begin)
+    def _split(self, document: str) -> tuple[str, str, str]:
+        before, begin, remainder = document.partition(self.begin)
+        text, end, after = remainder.partition(self.end)
+        if not (begin and end):
+            raise ValueError(f"there is no {self.begin!r} followed by {self.end!r}")
+        return before, text, after
+
+
+def made_by(command: str) -> Part:
+    return Part(f"<!-- made by `{command}` -->")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -108,7 +112,8 @@ def show_kept(
         return 1
     print(tables(records))
     if arguments.page:
-        part.write(arguments.page, tables(records))
+        page = part.replaced(arguments.page.read_text(), f"\n\n{tables(records)}\n\n")
+        arguments.page.write_text(page)
     if arguments.plots:
         for path in draw(records, arguments.plots):
             sys.stderr.write(f"wrote {path}\n")

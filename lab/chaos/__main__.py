@@ -11,7 +11,7 @@ import time
 from functools import partial
 
 from lab.chaos import campaign, options
-from lab.chaos.figures import Figures, figures, publish, table
+from lab.chaos.figures import PART, Figures, figures, table
 from lab.chaos.fleet import victims
 from lab.chaos.options import Options
 from lab.chaos.plan import KINDS, plan
@@ -69,8 +69,8 @@ def _tell(result: campaign.Result, numbers: Figures, choices: Options) -> None:
         }
         choices.json.write_text(json.dumps(document, indent=2) + "\n")
     if choices.publish:
-        block = f"`{choices.command}`, on {os.cpu_count()} cores:\n\n{table(numbers)}"
-        choices.publish.write_text(publish(choices.publish.read_text(), block))
+        text = f"\n`{choices.command}`, on {os.cpu_count()} cores:\n\n{table(numbers)}\n"
+        choices.publish.write_text(PART.replaced(choices.publish.read_text(), text))
 
 
 if __name__ == "__main__":

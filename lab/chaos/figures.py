@@ -11,13 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from lab.benchmarks.kept import Part
 from lab.chaos.evidence import Evidence, Fault, Run
 from lab.chaos.plan import KINDS, LEASE
 from lab.chaos.properties.results import side_by_side
 from scheduler_svc.domain.lifecycle import Status
 
-BEGIN, END = "<!-- figures of a run, by --publish -->", "<!-- end of the figures -->"
-"""Between what a document has them."""
+PART = Part("<!-- figures of a run, by --publish -->", "<!-- end of the figures -->")
+"""Of a document that has them."""
 KILLS = tuple(kind.name for kind in KINDS if kind.name.endswith(("-kill", "-loss")))
 """Kinds of faults that are kill -9, in the order of the plan's table."""
 _OF_DATABASE = frozenset({"backend-kill", "postmaster-kill", "postgres-kill", "everything-kill"})
@@ -209,12 +210,3 @@ def kinds() -> str:
         lasts = f"{kind.shortest:g}–{kind.longest:g} s" if kind.longest else "a moment"
         rows.append((f"`{kind.name}`", f"{100 * kind.weight / total:.2g}", lasts, kind.does))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def publish(document: str, block: str) -> str:
-    """`document` with `block` between the marks of the figures. Raises ValueError where it has none."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"there is no {BEGIN!r} followed by {END!r}")
-    return f"{before}{begin}\n{block}\n{end}{after}"

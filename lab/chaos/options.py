@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.chaos.figures import publish
+from lab.chaos.figures import PART
 from lab.chaos.plan import KINDS
 
 _ALL = frozenset(kind.name for kind in KINDS)
@@ -70,7 +70,7 @@ def _wrong(options: Options) -> Iterator[str]:
             yield f"{path.absolute().parent} is no folder: make it first"
     if options.publish:
         try:
-            publish(options.publish.read_text(), "")
+            PART.read(options.publish.read_text())
         except (OSError, ValueError) as error:
             yield f"--publish: {options.publish} can't have the figures: {error}"
 

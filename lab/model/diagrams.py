@@ -14,6 +14,7 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
+from lab.benchmarks.kept import Part
 from lab.model.explore import CounterExample, Event, System
 from lab.model.interleaving import Call, Interleaving, Traffics
 from lab.model.links import Whole
@@ -94,7 +95,7 @@ def _said(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
 
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
-_BEGIN, _END = "<!-- counter-examples: made by python -m lab.model.diagrams --write -->\n", "<!-- end -->\n"
+_PART = Part("<!-- counter-examples: made by python -m lab.model.diagrams --write -->", "<!-- end -->")
 
 _ARRIVES = {"take": ("A->>S", ""), "take late": ("A->>S", " arrives, late"), "hear": ("S->>A", "")}
 _DRAWN = {
@@ -111,9 +112,8 @@ _DRAWN = {
 
 
 def main() -> None:
-    head, remainder = DOCUMENT.read_text().split(_BEGIN)
     sections = "\n".join(section(mutant, *_counter_example(mutant)) for mutant in MUTANTS)
-    text = head + _BEGIN + "\n" + sections + "\n" + _END + remainder.split(_END, 1)[1]
+    text = _PART.replaced(DOCUMENT.read_text(), f"\n\n{sections}\n")
     if "--write" in sys.argv:
         DOCUMENT.write_text(text)
     else:

@@ -22,7 +22,7 @@ from lab.chaos.evidence import (
     StoredTask,
     Submit,
 )
-from lab.chaos.figures import BEGIN, END, Spread, figures, kinds, publish, table
+from lab.chaos.figures import PART, Spread, figures, kinds, table
 from lab.chaos.plan import KINDS
 from scheduler_svc.domain.lifecycle import Status
 
@@ -140,16 +140,8 @@ def test_the_docs_have_every_kind_of_fault_as_it_is() -> None:
     assert kinds() in DOCS.read_text()
 
 
-def test_figures_are_put_between_their_marks_however_often() -> None:
-    once = publish(f"before\n{BEGIN}\n{END}\nafter\n", "a table")
-    assert once == f"before\n{BEGIN}\na table\n{END}\nafter\n"
-    assert publish(once, "another") == f"before\n{BEGIN}\nanother\n{END}\nafter\n"
-    assert BEGIN in publish(DOCS.read_text(), "a table")
-
-
-def test_a_document_without_marks_is_left_alone() -> None:
-    with pytest.raises(ValueError, match="figures"):
-        publish("a document", "a table")
+def test_the_docs_have_figures_of_a_campaign() -> None:
+    assert "| kills survived |" in PART.read(DOCS.read_text())
 
 
 def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from lab.benchmarks import goals
 from lab.benchmarks.callers import steady_sizes
 from lab.benchmarks.check import lost, ratio
 from lab.benchmarks.goals import Floor, Goal
-from lab.benchmarks.kept import END, Part, line_of
+from lab.benchmarks.kept import Part, line_of, made_by
 from lab.benchmarks.peers import __main__ as peers
 from lab.benchmarks.peers import figures, rounds
 from lab.benchmarks.peers.apps.peer import OURS, PLAIN, Scene, Tallies, Tally
@@ -88,14 +88,15 @@ def test_another_line_is_named(read: Callable[[list[str]], object], line: str) -
         read([first, line])
 
 
-def test_a_page_is_changed_between_its_comments_only(tmp_path: Path) -> None:
-    path = tmp_path / "page.md"
-    before = f"{Part('another').begin}\n\nbefore\n\n{END}"
-    part = Part("a command")
-    path.write_text(f"{before}\n\n{part.begin}\n\nold\n\n{END}\n\nafter\n")
-    part.write(path, "new")
-    assert path.read_text() == f"{before}\n\n{part.begin}\n\nnew\n\n{END}\n\nafter\n"
-    assert part.read(path.read_text()) == "new"
+def test_a_document_is_changed_between_its_comments_only_however_often() -> None:
+    part, other = made_by("a command"), made_by("another")
+    document = f"{other.begin} before {other.end} {part.begin} old {part.end} after"
+    for text in (" new ", " newer "):
+        document = part.replaced(document, text)
+        assert document == f"{other.begin} before {other.end} {part.begin}{text}{part.end} after"
+    assert part.read(document) == "newer"
+    with pytest.raises(ValueError, match="there is no 'begin' followed by 'end'"):
+        Part("begin", "end").replaced("a begin", "new")
 
 
 def kept_lines(name: str) -> list[str]:
@@ -144,8 +145,8 @@ def test_a_file_of_something_else_is_named(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_a_median_is_of_all_rounds() -> None:
-    assert PEERS_SAMPLE.median("contentgen", "our-job") == figures.Median(11_000, 9_000, 12_000, rounds=3, count=20_000)
-    assert PEERS_SAMPLE.median("pgqueuer", "our-job") == figures.Median(3_500, 3_000, 4_000, rounds=2, count=20_000)
+    assert PEERS_SAMPLE.median("contentgen", "our-job") == figures.Median(11_000, 9_000, 12_000, rounds=3)
+    assert PEERS_SAMPLE.median("pgqueuer", "our-job") == figures.Median(3_500, 3_000, 4_000, rounds=2)
     assert PEERS_SAMPLE.median("pgqueuer", "idle-p50") is None
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from lab.benchmarks import conditions
 from lab.benchmarks.conditions import Conditions
-from lab.benchmarks.kept import Part, pyplot, read_lines, save, table
+from lab.benchmarks.kept import made_by, pyplot, read_lines, save, table
 from lab.benchmarks.peers.contenders import ALL, CONTENTGEN, Contender
 
 ENQUEUE = "enqueue"
@@ -53,13 +53,11 @@ class Median:
     low: float
     high: float
     rounds: int
-    count: int
 
     @classmethod
     def of(cls, figures: Sequence[Figure]) -> Self:
         values = [figure.value for figure in figures]
-        count = max(figure.count for figure in figures)
-        return cls(statistics.median(values), min(values), max(values), len(values), count)
+        return cls(statistics.median(values), min(values), max(values), len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ _HEAD = (
     *("queue", "its tasks are in", "enqueue 1 by 1", "in bulk", "no-op handler, 1 / 2 workers"),
     *("what that leaves", "our job, 2 workers", "idle p50 / p99, ms"),
 )
-PAGE = Part("python -m lab.benchmarks.peers --from lab/benchmarks/results/peers.jsonl --page docs/performance.md")
+PAGE = made_by("python -m lab.benchmarks.peers --from lab/benchmarks/results/peers.jsonl --page docs/performance.md")
 
 
 def tables(kept: Kept) -> str:

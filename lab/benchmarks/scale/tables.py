@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.benchmarks import conditions
 from lab.benchmarks.goals import number
-from lab.benchmarks.kept import Part, pyplot, save, table
+from lab.benchmarks.kept import Part, made_by, pyplot, save, table
 from lab.benchmarks.scale import accounts, growth, reads
 from lab.benchmarks.scale.case import Case, Kept, Plot, Row, Run, Value
 from lab.benchmarks.scale.filled import FILL_CASE
@@ -24,7 +24,7 @@ CASES: dict[str, Case] = {case.name: case for case in _CASES}
 
 
 def part(kept: Path) -> Part:
-    return Part(f"python -m lab.benchmarks.scale --from {kept} --page docs/performance.md")
+    return made_by(f"python -m lab.benchmarks.scale --from {kept} --page docs/performance.md")
 
 
 PAGE = part(Path("lab/benchmarks/results/scale.jsonl"))
