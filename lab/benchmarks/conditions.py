@@ -20,6 +20,7 @@ import psycopg2
 
 from scheduler_svc.postgres import EmbeddedPostgres
 from scheduler_svc.postgres.programs import find_bindir
+from tests.harness.cluster import rows_of
 
 BUSY = 0.1
 """From here on figures may say more of what else runs than of what is measured."""
@@ -106,15 +107,9 @@ def _sync_ms(folder: Path) -> float:
 
 
 def _durability(folder: Path) -> dict[str, str]:
-    settings = {}
-    with (
-        EmbeddedPostgres(folder / "postgres") as server,
-        closing(psycopg2.connect(server.dsn())) as connection,
-        connection.cursor() as cursor,
-    ):
-        for name in ("fsync", "synchronous_commit", "full_page_writes"):
-            cursor.execute(f"SHOW {name}")
-            (settings[name],) = cursor.fetchone() or ("",)
+    names = ("fsync", "synchronous_commit", "full_page_writes")
+    with EmbeddedPostgres(folder / "postgres") as server, closing(psycopg2.connect(server.dsn())) as connection:
+        settings = {name: str(rows_of(connection, f"SHOW {name}")[0][0]) for name in names}
     if set(settings.values()) != {"on"}:
         raise NotDurable(f"all of these have to be on: {settings}")
     return settings

@@ -15,6 +15,7 @@ from grpc import aio
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from scheduler_svc.postgres import EmbeddedPostgres
+from tests.harness.cluster import rows_of
 from tests.harness.stack import EMBEDDED, Scheduler
 
 START_LIMIT = 60.0
@@ -124,9 +125,7 @@ class Stack:
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         with contextlib.closing(psycopg2.connect(self.dsn)) as connection:
             connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-                return list(cursor.fetchall()) if cursor.description else []
+            return rows_of(connection, statement)
 
 
 def environment(data: Path, **settings: str) -> dict[str, str]:

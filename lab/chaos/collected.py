@@ -22,6 +22,7 @@ from lab.chaos.evidence import AnsweredTask, Answers, Event, Leftover, Stored, S
 from scheduler_svc.domain.content import ReviewStatus
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
+from tests.harness.cluster import rows_of
 from tests.harness.processes import belonging_to
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -174,6 +175,10 @@ _OF_WORKERS = {
 
 _CHECKER = "checker"
 """Names its own connections, of which the last one may still be ending."""
+_CONNECTIONS = """
+    SELECT pid || ' ' || application_name || ': ' || query FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> %s
+"""
 
 
 def left_by_services(folder: Path, workers: Sequence[Path], dsn: str, spared: frozenset[int]) -> list[Leftover]:
@@ -203,10 +208,6 @@ def _files(workers: Sequence[Path]) -> Iterator[Leftover]:
 
 
 def _connections(dsn: str) -> Iterator[Leftover]:
-    with closing(psycopg2.connect(dsn, application_name=_CHECKER)) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid || ' ' || application_name || ': ' || query FROM pg_stat_activity"
-            " WHERE datname = current_database() AND backend_type = 'client backend' AND application_name <> %s",
-            (_CHECKER,),
-        )
-        yield from (Leftover("connection", description) for (description,) in cursor.fetchall())
+    with closing(psycopg2.connect(dsn, application_name=_CHECKER)) as connection:
+        for (description,) in rows_of(connection, _CONNECTIONS, _CHECKER):
+            yield Leftover("connection", description)

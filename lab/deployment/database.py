@@ -19,6 +19,7 @@ from scheduler_svc.postgres import EmbeddedPostgres, PostgresError
 from scheduler_svc.postgres.cluster import SUPERUSER
 from scheduler_svc.postgres.folders import SOCKET_NAME, socket_folder
 from scheduler_svc.postgres.programs import server_user_for
+from tests.harness.cluster import rows_of
 from tests.harness.processes import children, process_of, signal_all
 
 _SETTINGS = (
@@ -98,9 +99,8 @@ class Database:
 
     def rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Returns those of a statement in a session of its own. Raises psycopg2.Error."""
-        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            return cursor.fetchall()
+        with contextlib.closing(self.connect()) as connection:
+            return rows_of(connection, statement, *parameters)
 
     def processes(self) -> list[psutil.Process]:
         postmaster = process_of(self.pid) if self.pid is not None else None
@@ -129,17 +129,15 @@ class Database:
                 while len(connections) < self._max_connections:
                     connections.append(self.connect())
             if connections:
-                with connections[0].cursor() as cursor:
-                    cursor.execute(f"SELECT pg_terminate_backend(pid) {_SCHEDULERS}")
+                rows_of(connections[0], f"SELECT pg_terminate_backend(pid) {_SCHEDULERS}")
         return connections
 
     def lock(self, statements: Iterable[str], database: str) -> extensions.connection:
         """Returns another session, whose transaction holds what these statements lock. Raises psycopg2.Error."""
         connection = self.connect("another session", dbname=database)
         try:
-            with connection.cursor() as cursor:
-                for statement in ("BEGIN", "SET LOCAL lock_timeout = '2s'", *statements):
-                    cursor.execute(statement)
+            for statement in ("BEGIN", "SET LOCAL lock_timeout = '2s'", *statements):
+                rows_of(connection, statement)
         except psycopg2.Error:
             connection.close()
             raise

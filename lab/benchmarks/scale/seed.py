@@ -24,6 +24,7 @@ from lab.benchmarks.prose import prose
 from lab.benchmarks.scale import history as past
 from lab.benchmarks.scale.history import History
 from scheduler_svc.postgres import EmbeddedPostgres
+from tests.harness.cluster import rows_of
 
 _TELL_INTERVAL_S = 5.0
 # One that a foreign key needs stays.
@@ -67,8 +68,7 @@ class BulkCopy:
     def fill(self, table: str, query: str, values: Mapping[str, Any]) -> None:
         """Replaces the rows of a table; what refers to them goes, too."""
         with closing(psycopg2.connect(self.dsn)) as target, target.cursor() as cursor:
-            cursor.execute(_INDEXES, (table,))
-            indexes = [_Index(*row) for row in cursor.fetchall()]
+            indexes = [_Index(*row) for row in rows_of(target, _INDEXES, table)]
             for index in indexes:
                 cursor.execute(index.drop(table))
             cursor.execute(f"TRUNCATE {table} CASCADE")
@@ -111,9 +111,8 @@ class BulkCopy:
         self.say(f"{table}: {target.rowcount:,} rows")
 
     def _copied(self, table: str) -> int:
-        with closing(psycopg2.connect(self.dsn)) as connection, connection.cursor() as cursor:
-            cursor.execute(_COPIED, (table,))
-            (rows,) = cursor.fetchall()[0]
+        with closing(psycopg2.connect(self.dsn)) as connection:
+            ((rows,),) = rows_of(connection, _COPIED, table)
             return int(rows)
 
 

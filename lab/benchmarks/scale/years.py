@@ -24,6 +24,7 @@ from lab.benchmarks.scale.steady import MIB, percentile
 from lab.benchmarks.scenario import Fleet
 from lab.benchmarks.stack import Stack
 from scheduler_svc.postgres import EmbeddedPostgres
+from tests.harness.cluster import rows_of
 from tests.harness.process import installed
 
 SIZES = FILL | {
@@ -241,14 +242,11 @@ async def measure_retention(folder: Path, sizes: Sizes, keep: Keep) -> None:
 def _ages(place: Path, due: int) -> dict[str, str]:
     """Returns the settings by which so many tasks, contents and audit events are due."""
     ages = {}
-    with (
-        EmbeddedPostgres(place / "data" / "postgres") as server,
-        closing(psycopg2.connect(server.dsn())) as connection,
-        connection.cursor() as cursor,
-    ):
+    server = EmbeddedPostgres(place / "data" / "postgres")
+    with server, closing(psycopg2.connect(server.dsn())) as connection:
         for name, statement in _AGES.items():
-            cursor.execute(f"SELECT extract(epoch FROM now() - ({statement.format(due)}))")
-            ages[name] = f"{math.ceil(cursor.fetchall()[0][0])}s"
+            ((age,),) = rows_of(connection, f"SELECT extract(epoch FROM now() - ({statement.format(due)}))")
+            ages[name] = f"{math.ceil(age)}s"
     return ages
 
 

@@ -24,7 +24,7 @@ from lab.chaos.journals import Appender, read_journals
 from lab.chaos.observers import NETWORK, Receiver
 from lab.chaos.plan import POSTGRES
 from lab.chaos.properties.notices import MINUTE
-from tests.harness.cluster import server_folder
+from tests.harness.cluster import rows_of, server_folder
 from tests.harness.process import STOP_LIMIT
 from tests.harness.stack import SHORT_LEASE, Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until
@@ -146,8 +146,7 @@ class Trial:
     def other_session(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
         """Somebody's transaction holds these rows for so long, journaled."""
         with closing(psycopg2.connect(self._dsn)) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute(f"SELECT FROM {table} WHERE {where} FOR UPDATE")
+            rows_of(connection, f"SELECT FROM {table} WHERE {where} FOR UPDATE")
             now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
             self._journal.append(Fault(ROW_LOCK, POSTGRES, now, boottime, seconds, tables=table))
             end = threading.Timer(seconds, connection.close)
@@ -186,9 +185,8 @@ class Trial:
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         """Asks or changes the database itself; returns the rows, if it has any."""
-        with closing(psycopg2.connect(self._dsn)) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+        with closing(psycopg2.connect(self._dsn)) as connection, connection:
+            return rows_of(connection, statement)
 
     def _all_ended(self) -> bool:
         """A task that was lost is none that could end."""
