@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import socket
-import socketserver
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg2
@@ -244,32 +241,11 @@ NOT_A_BYTE = 0.2
 """Seconds in which a byte would have come on a whole wire of one machine."""
 
 
-class _Echo(socketserver.BaseRequestHandler):
-    def handle(self) -> None:
-        server = self.server
-        assert isinstance(server, _Server)
-        with contextlib.suppress(OSError):
-            while data := self.request.recv(64):
-                server.heard.set()
-                self.request.sendall(data)
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Echo)
-        self.heard = threading.Event()
-
-
 @pytest.fixture
-def server() -> Iterator[_Server]:
-    with _Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+def server() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(LIMIT)
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -279,25 +255,26 @@ def wires() -> Iterator[Wires]:
 
 
 @pytest.fixture
-def wire(wires: Wires, server: _Server) -> Wire:
-    return wires.to_port("a/b", server.server_address[1])
+def wire(wires: Wires, server: socket.socket) -> Wire:
+    return wires.to_port("a/b", server.getsockname()[1])
 
 
-def connected(wire: Wire) -> socket.socket:
-    """A connection over which something has gone already."""
-    near = socket.create_connection(("127.0.0.1", wire.port), LIMIT)
-    assert echoed(near) == HELLO
-    return near
+@contextmanager
+def connected(wire: Wire, server: socket.socket) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The near and the far end of a connection over which something has gone already."""
+    with socket.create_connection(("127.0.0.1", wire.port), LIMIT) as near, server.accept()[0] as far:
+        assert carried(near, far)
+        assert carried(far, near)
+        yield near, far
 
 
-def echoed(near: socket.socket, within: float = LIMIT) -> bytes | None:
-    """What comes back; None where nothing does."""
-    near.settimeout(within)
-    near.sendall(HELLO)
+def carried(source: socket.socket, target: socket.socket, within: float = LIMIT) -> bool:
+    source.sendall(HELLO)
+    target.settimeout(within)
     try:
-        return near.recv(64)
+        return target.recv(64) == HELLO
     except TimeoutError:
-        return None
+        return False
 
 
 def has_ended(near: socket.socket) -> bool:
@@ -311,45 +288,46 @@ def has_ended(near: socket.socket) -> bool:
         return False
 
 
-def test_a_cut_wire_resets_what_is_connected_and_what_tries_to(wires: Wires, wire: Wire) -> None:
-    with connected(wire) as near:
+def test_a_cut_wire_resets_what_is_connected_and_what_tries_to(wires: Wires, wire: Wire, server: socket.socket) -> None:
+    with connected(wire, server) as (near, _):
         wires.hurt("a/", Trouble.CUT)
         assert has_ended(near)
     with socket.create_connection(("127.0.0.1", wire.port), LIMIT) as near:
         assert has_ended(near)
     wires.mend()
-    connected(wire).close()
+    with connected(wire, server):
+        pass
 
 
-def test_a_hole_takes_every_byte_and_tells_nobody(wires: Wires, wire: Wire, server: _Server) -> None:
-    with connected(wire) as near:
-        server.heard.clear()
+def test_a_hole_takes_every_byte_and_tells_nobody(wires: Wires, wire: Wire, server: socket.socket) -> None:
+    with connected(wire, server) as (near, far):
         wires.hurt("a/", Trouble.HOLE)
-        assert echoed(near, NOT_A_BYTE) is None
-        assert not server.heard.is_set()
+        assert not carried(near, far, NOT_A_BYTE)
+        assert not carried(far, near, NOT_A_BYTE)
         wires.mend()
         assert has_ended(near)
 
 
-def test_a_deaf_end_is_heard_and_hears_nothing(wires: Wires, wire: Wire, server: _Server) -> None:
-    with connected(wire) as near:
-        server.heard.clear()
+def test_a_deaf_end_is_heard_and_hears_nothing(wires: Wires, wire: Wire, server: socket.socket) -> None:
+    with connected(wire, server) as (near, far):
         wires.hurt("a/", Trouble.DEAF)
-        assert echoed(near, NOT_A_BYTE) is None
-        assert server.heard.wait(LIMIT)
+        assert carried(near, far)
+        assert not carried(far, near, NOT_A_BYTE)
 
 
-def test_a_slow_wire_is_late_in_both_directions(wires: Wires, wire: Wire) -> None:
-    with connected(wire) as near:
+def test_a_slow_wire_is_late_in_both_directions(wires: Wires, wire: Wire, server: socket.socket) -> None:
+    with connected(wire, server) as ends:
         wires.hurt("a/", Trouble.SLOW, 0.1)
-        begin = time.monotonic()
-        assert echoed(near) == HELLO
-        assert time.monotonic() - begin >= 0.2
+        for source, target in (ends, ends[::-1]):
+            begin = time.monotonic()
+            assert carried(source, target)
+            assert time.monotonic() - begin >= 0.1
         wires.mend()
-        assert echoed(near) == HELLO
+        assert carried(*ends)
 
 
-def test_other_wires_stay_whole(wires: Wires, wire: Wire, server: _Server) -> None:
-    other = wires.to_port("c/d", server.server_address[1])
+def test_other_wires_stay_whole(wires: Wires, wire: Wire, server: socket.socket) -> None:
+    other = wires.to_port("c/d", server.getsockname()[1])
     wires.hurt("a/", Trouble.CUT)
-    connected(other).close()
+    with connected(other, server):
+        pass
