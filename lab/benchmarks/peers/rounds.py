@@ -24,6 +24,7 @@ from lab.benchmarks.peers.contenders import Contender
 from lab.benchmarks.peers.servers import Workers
 from lab.benchmarks.scenario import WrongCounts
 from lab.benchmarks.stack import Stack
+from scheduler_svc.postgres import EmbeddedPostgres
 
 PATIENCE_S = 180.0
 ROOT = Path(__file__).parents[3]
@@ -33,45 +34,38 @@ Tell = Callable[[str, float, int], None]
 """Takes a measure, its value, and of how many tasks or samples that is."""
 
 
-class _Driver(Child):
+class Step(Child):
+    """The driver of a contender, and the workers beside it."""
+
     def __init__(self, contender: Contender, python: Path, scene: Scene) -> None:
         super().__init__("benchmarks.peers.apps.driver.drive", scene.folder, "driver", peer=contender.module)
         self.python = str(python)
         self.environment = environment(scene)
-
-
-class Step:
-    def __init__(self, contender: Contender, python: Path, scene: Scene, driver: Child) -> None:
         self._contender = contender
-        self._python = python
         self._scene = scene
-        self._driver = driver
 
-    async def ask(self, do: str, tasks: int) -> dict[str, Any]:
+    async def answer(self, do: str, tasks: int) -> dict[str, Any]:
         async with asyncio.timeout(PATIENCE_S):
-            return await self._driver.ask(do=do, tasks=tasks)
+            return await self.ask(do=do, tasks=tasks)
 
     async def enqueue(self, do: str, tasks: int) -> float:
-        answer = await self.ask(do, tasks)
+        answer = await self.answer(do, tasks)
         return tasks / float(answer["end"] - answer["begin"])
 
-    @asynccontextmanager
-    async def workers(self, count: int) -> AsyncIterator[Workers]:
-        command = [str(self._python), *self._contender.worker]
-        async with Workers(command, count, self._scene.folder, environment(self._scene)) as workers:
-            yield workers
+    def workers(self, count: int) -> Workers:
+        return Workers([self.python, *self._contender.worker], count, self._scene.folder, self.environment)
 
     async def drain(self, workers: int, tasks: int) -> float:
         """Returns the tasks done a second, from the start of all workers to the last task's end. Raises WrongCounts."""
         async with self.workers(workers) as running:
             begin = running.go()
             answer = await self.while_alive(running, "finish", tasks)
-        check(self._contender, self._scene, await self.ask("counts", tasks), tasks)
+        check(self._contender, self._scene, await self.answer("counts", tasks), tasks)
         return tasks / float(answer["end"] - begin)
 
     async def while_alive(self, running: Workers, do: str, tasks: int) -> dict[str, Any]:
         """Returns the driver's answer, unless a worker ends before."""
-        call = asyncio.create_task(self.ask(do, tasks))
+        call = asyncio.create_task(self.answer(do, tasks))
         try:
             while not call.done():
                 running.check()
@@ -103,11 +97,13 @@ def environment(scene: Scene) -> dict[str, str]:
 async def step(contender: Contender, python: Path, above: Path, job: str) -> AsyncIterator[Step]:
     """Servers and a driver for one step, in a folder that stays after a failure: its logs say why."""
     folder = make_folder(above, "step-")
-    with servers.postgres(folder) as url:
-        async with servers.redis(folder, contender.store) as redis:
-            scene = Scene(folder, url, redis, job)
-            async with _Driver(contender, python, scene) as driver:
-                yield Step(contender, python, scene, driver)
+    with EmbeddedPostgres(folder / "postgres") as server:  # the product's, with the product's settings
+        url = server.url().replace("+psycopg2", "")
+        async with (
+            servers.redis(folder, contender.store) as redis,
+            Step(contender, python, Scene(folder, url, redis, job)) as started,
+        ):
+            yield started
     shutil.rmtree(folder)
 
 

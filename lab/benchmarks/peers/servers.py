@@ -1,4 +1,4 @@
-"""The servers that peers run on, fresh ones for each step, and their worker processes."""
+"""The Redis that some peers run on, a fresh one for each step, and the worker processes of all."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
 from lab.benchmarks.peers.apps.peer import Tallies
 from lab.benchmarks.peers.contenders import Store
-from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.process import Process
 from tests.harness.processes import free_port
 
@@ -25,13 +24,6 @@ START_LIMIT = 10.0
 
 class NoRedis(Exception):
     """`redis-server` did not start."""
-
-
-@contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """The product's embedded server with the product's settings; its URL."""
-    with EmbeddedPostgres(folder / "postgres") as server:
-        yield server.url().replace("+psycopg2", "")
 
 
 @asynccontextmanager

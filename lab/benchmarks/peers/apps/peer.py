@@ -11,7 +11,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,11 @@ class Scene:
 
     @classmethod
     def told(cls) -> Scene:
-        values = {name: os.environ[f"{_PREFIX}{name.upper()}"] for name in ("folder", "postgres", "redis", "job")}
-        return cls(Path(values["folder"]), values["postgres"], values["redis"], values["job"])
+        folder, *others = (os.environ[f"{_PREFIX}{field.name.upper()}"] for field in fields(cls))
+        return cls(Path(folder), *others)
 
     def environment(self) -> dict[str, str]:
-        values = {"folder": str(self.folder), "postgres": self.postgres, "redis": self.redis, "job": self.job}
-        return {f"{_PREFIX}{name.upper()}": value for name, value in values.items()}
+        return {f"{_PREFIX}{field.name.upper()}": str(getattr(self, field.name)) for field in fields(self)}
 
 
 _CHANCE = random.Random(1)

@@ -29,7 +29,7 @@ def handle(article: dict[str, Any]) -> str | None:
 
 
 class CeleryPeer(Peer):
-    def __init__(self) -> None:
+    def __init__(self, _: Scene) -> None:
         self._broker = Redis.from_url(f"{_scene.redis}/0")
         self._results = Redis.from_url(f"{_scene.redis}/1")
 
@@ -44,5 +44,4 @@ class CeleryPeer(Peer):
         return int(self._results.dbsize())
 
 
-def peer(_: Scene) -> CeleryPeer:
-    return CeleryPeer()
+peer = CeleryPeer

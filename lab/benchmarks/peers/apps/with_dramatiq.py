@@ -35,7 +35,7 @@ def handle(article: dict[str, Any]) -> str | None:
 
 
 class DramatiqPeer(Peer):
-    def __init__(self) -> None:
+    def __init__(self, _: Scene) -> None:
         self._queue = Redis.from_url(f"{_scene.redis}/0")
         self._results = Redis.from_url(f"{_scene.redis}/1")
 
@@ -50,5 +50,4 @@ class DramatiqPeer(Peer):
         return int(self._results.dbsize())
 
 
-def peer(_: Scene) -> DramatiqPeer:
-    return DramatiqPeer()
+peer = DramatiqPeer

@@ -25,8 +25,8 @@ def _payload(number: int) -> bytes:
 
 
 class PgqueuerPeer(Peer):
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, scene: Scene) -> None:
+        self._url = scene.postgres
 
     async def open(self) -> None:
         connection = await asyncpg.connect(self._url)
@@ -48,8 +48,7 @@ class PgqueuerPeer(Peer):
         return int(await sink.first(self._url, "SELECT count(*) FROM pgqueuer"))
 
 
-def peer(scene: Scene) -> PgqueuerPeer:
-    return PgqueuerPeer(scene.postgres)
+peer = PgqueuerPeer
 
 
 async def _work(scene: Scene) -> None:

@@ -20,9 +20,9 @@ def _app(url: str) -> App:
 
 
 class ProcrastinatePeer(Peer):
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._app = _app(url)
+    def __init__(self, scene: Scene) -> None:
+        self._url = scene.postgres
+        self._app = _app(self._url)
         self._job = self._app.configure_task(_TASK)
 
     async def open(self) -> None:
@@ -40,8 +40,7 @@ class ProcrastinatePeer(Peer):
         return int(await sink.first(self._url, "SELECT count(*) FROM procrastinate_jobs"))
 
 
-def peer(scene: Scene) -> ProcrastinatePeer:
-    return ProcrastinatePeer(scene.postgres)
+peer = ProcrastinatePeer
 
 
 async def _work(scene: Scene) -> None:

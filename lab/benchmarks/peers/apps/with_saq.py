@@ -49,8 +49,7 @@ class SaqPeer(Peer):
         return int(await sink.first(self._scene.postgres, kept))
 
 
-def peer(scene: Scene) -> SaqPeer:
-    return SaqPeer(scene)
+peer = SaqPeer
 
 
 async def _work(scene: Scene) -> None:

@@ -42,7 +42,7 @@ async def handle(article: dict[str, Any]) -> str | None:
 
 
 class TaskiqPeer(Peer):
-    def __init__(self) -> None:
+    def __init__(self, _: Scene) -> None:
         self._queue = Redis.from_url(f"{_scene.redis}/0")
         self._results = Redis.from_url(f"{_scene.redis}/1")
         self._enqueued = 0
@@ -66,5 +66,4 @@ class TaskiqPeer(Peer):
         return int(await self._results.dbsize())
 
 
-def peer(_: Scene) -> TaskiqPeer:
-    return TaskiqPeer()
+peer = TaskiqPeer
