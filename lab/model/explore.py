@@ -219,20 +219,20 @@ class _Walk(Generic[S]):
         self._calm = Steps()
         self._actions: dict[tuple[str, int], int] = {}
         self._edges = 0
+        self._wrong: CounterExample[S] | None = None
+        """Of the first state that is found to be wrong."""
 
     def run(self, depth: int | None) -> Exploration[S]:
         self._found(self._system.initial(), -1, Event("start"))
         begin, level = 0, 0
         while begin < len(self._states) and (depth is None or level < depth) and len(self._states) < self._limit:
             end = len(self._states)
+            level += 1
             for source in range(begin, end):
-                if (problem := self._system.wrong(self._states[source])) is not None:
-                    return self._result(level, False, self._counter_example(source, problem))
                 self._expand(source)
-            begin, level = end, level + 1
-        for source in range(begin, len(self._states)):
-            if (problem := self._system.wrong(self._states[source])) is not None:
-                return self._result(level, False, self._counter_example(source, problem))
+                if self._wrong is not None:
+                    return self._result(level, False, self._wrong)
+            begin = end
         return self._result(level, begin == len(self._states), self._unsettled(begin))
 
     def _expand(self, source: int) -> None:
@@ -251,6 +251,8 @@ class _Walk(Generic[S]):
             self._states.append(state)
             self._parents.append(parent)
             self._events.append(self._names.setdefault(event, event))
+            if self._wrong is None and (problem := self._system.wrong(state)) is not None:
+                self._wrong = self._counter_example(number, problem)
         return number
 
     def _unsettled(self, not_expanded: int) -> CounterExample[S] | None:
