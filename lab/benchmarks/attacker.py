@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from lab.benchmarks.child import say
+from lab.benchmarks.child import beside, say
 from tests.harness import http2
 from tests.harness.http2 import Connection, connected, frame
 
@@ -41,26 +41,18 @@ async def pings(peer: Connection) -> None:
 
 async def settings(peer: Connection) -> None:
     await peer.greet()
-    reading = asyncio.create_task(peer.closed(MAX_S))
-    try:
+    async with beside(peer.closed(MAX_S)) as (reading,):
         while not reading.done():
             await peer.write(_BATCH_SIZE * frame(http2.SETTINGS))
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
 
 
 async def resets(peer: Connection) -> None:
     """Begins calls and takes them back at once; answers pings, so as not to be taken for dead."""
     await peer.greet()
-    answering = asyncio.create_task(_answer_pings(peer))
-    try:
+    async with beside(_answer_pings(peer)) as (answering,):
         while not answering.done():
             stream = peer.begin(GET_TASK)
             await peer.write(frame(http2.RST_STREAM, 0, stream, http2.CANCEL.to_bytes(4, "big")))
-    finally:
-        answering.cancel()
-        await asyncio.gather(answering, return_exceptions=True)
 
 
 async def _answer_pings(peer: Connection) -> None:
@@ -106,13 +98,10 @@ async def attack_scheduler(stdin: asyncio.StreamReader, *, port: int, attack: st
     say(ready=True)
     await stdin.readline()
     if attack == IDLING:
-        attacks = [asyncio.create_task(_busy())]
+        attacks = [_busy()]
     else:
         count, act = ATTACKS[attack]
-        attacks = [asyncio.create_task(_again_and_again(act, port)) for _ in range(count)]
+        attacks = [_again_and_again(act, port) for _ in range(count)]
     with suppress(TimeoutError):
-        async with asyncio.timeout(MAX_S):
+        async with beside(*attacks), asyncio.timeout(MAX_S):
             await stdin.read()
-    for task in attacks:
-        task.cancel()
-    await asyncio.gather(*attacks, return_exceptions=True)

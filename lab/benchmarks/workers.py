@@ -12,7 +12,7 @@ from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
 from lab.benchmarks import payload
-from lab.benchmarks.child import say
+from lab.benchmarks.child import beside, say
 from tests.harness.scripted_worker import LeaseStream, hello
 
 MAX_CONNECTING = 20
@@ -223,13 +223,10 @@ async def wait_idly(
         finally:
             await stream.__aexit__()
 
-    streams = [asyncio.create_task(idle(number)) for number in range(count)]
-    await all_connected.wait()
-    say(ready=True)
-    await stdin.read()
-    for stream in streams:
-        stream.cancel()
-    await asyncio.gather(*streams, return_exceptions=True)
+    async with beside(*map(idle, range(count))):
+        await all_connected.wait()
+        say(ready=True)
+        await stdin.read()
 
 
 async def say_hello(stdin: asyncio.StreamReader, *, target: str, worker_id: str, samples: int) -> None:

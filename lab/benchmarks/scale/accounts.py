@@ -12,6 +12,7 @@ from grpc import aio
 from contentgen.v1 import account_service_pb2 as pb
 from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
 from lab.benchmarks import scenario
+from lab.benchmarks.child import beside
 from lab.benchmarks.measures import IN_FLIGHT
 from lab.benchmarks.scale.case import Case, Keep, Row, Size, Sizes, Value
 from lab.benchmarks.scale.drains import BATCH, drain, load, waiting_workers, warm
@@ -66,12 +67,8 @@ class Limit:
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """Counts its leases again and again. Raises WrongCounts at the end if they were ever too many."""
-        watch = asyncio.create_task(self._watch())
-        try:
+        async with beside(self._watch()):
             yield
-        finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
         if self._most > self._limit:
             raise WrongCounts(f"an account with a limit of {self._limit} had {self._most} leases at once")
 
