@@ -37,7 +37,6 @@ pytestmark = pytest.mark.lab
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
-RULES = FOLDER / "contentgen.rules.yaml"
 TESTS = FOLDER / "contentgen.test.yaml"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 
@@ -49,37 +48,32 @@ class Alert(NamedTuple):
     annotations: Mapping[str, str]
 
 
+RULES = [
+    rule
+    for group in yaml.safe_load((FOLDER / "contentgen.rules.yaml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+]
+ALERTS = [
+    Alert(rule["alert"], rule["expr"], rule["labels"]["severity"], rule["annotations"])
+    for rule in RULES
+    if "alert" in rule
+]
+RECORDED: Mapping[str, str] = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
+"""The expressions that are recorded, by the names of their series."""
+
+
 @cache
-def _rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
 def promtool_tests() -> list[dict[str, Any]]:
-    tests: list[dict[str, Any]] = yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"]
-    return tests
-
-
-def alerts() -> list[Alert]:
-    rules = [rule for rule in _rules() if "alert" in rule]
-    return [Alert(rule["alert"], rule["expr"], rule["labels"]["severity"], rule["annotations"]) for rule in rules]
-
-
-def recording() -> Mapping[str, str]:
-    """The expressions that are recorded, by the names of their series."""
-    return {rule["record"]: rule["expr"] for rule in _rules() if "record" in rule}
+    return list(yaml.safe_load(TESTS.read_text(encoding="utf-8"))["tests"])
 
 
 @cache
 def known() -> Mapping[str, Metric]:
     """What an expression may use: what is scraped, and what is recorded."""
-    return {**existing(), **{name: recorded(expression, existing()) for name, expression in recording().items()}}
+    return {**existing(), **{name: recorded(expression, existing()) for name, expression in RECORDED.items()}}
 
 
 # The dashboard for Grafana, and what it asks.
-
-
-DASHBOARD = ROOT / "deploy" / "grafana" / "contentgen.json"
 
 
 class Query(NamedTuple):
@@ -88,22 +82,13 @@ class Query(NamedTuple):
     legend: str
 
 
-@cache
-def dashboard() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    return loaded
-
-
-def panels() -> list[dict[str, Any]]:
-    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
-
-
-def queries() -> list[Query]:
-    return [
-        Query(panel["title"], target["expr"].replace("$__rate_interval", "5m"), target["legendFormat"])
-        for panel in panels()
-        for target in panel["targets"]
-    ]
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "contentgen.json").read_text(encoding="utf-8"))
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+QUERIES = [
+    Query(panel["title"], target["expr"].replace("$__rate_interval", "5m"), target["legendFormat"])
+    for panel in PANELS
+    for target in panel["targets"]
+]
 
 
 # Whether expressions of PromQL use only metrics, labels and values that exist.
@@ -190,30 +175,27 @@ def _matches(matcher: Matcher, value: str) -> bool:
     return re.fullmatch(pattern, value) is not None
 
 
+def _parts(expression: Expr) -> list[Expr]:
+    parts: list[Expr] = []
+    walk(expression, parts.append)
+    return parts
+
+
 def selectors(expression: Expr) -> list[tuple[str, list[Matcher]]]:
     """The series that an expression reads: their name and what it wants of their labels."""
-    series: list[tuple[str, list[Matcher]]] = []
-
-    def visit(node: Expr) -> None:
-        if isinstance(node, VectorSelector):
-            series.append((node.name or "", node.matchers.matchers))
-
-    walk(expression, visit)
-    return series
+    series = (part for part in _parts(expression) if isinstance(part, VectorSelector))
+    return [(part.name or "", part.matchers.matchers) for part in series]
 
 
 def _grouped_by(expression: Expr) -> set[str]:
     """The labels of `by`, `without`, `on` and their like."""
     labels: set[str] = set()
-
-    def visit(node: Expr) -> None:
-        if isinstance(node, AggregateExpr) and node.modifier:
-            labels.update(node.modifier.labels)
-        if isinstance(node, BinaryExpr) and node.modifier:
-            labels.update(node.modifier.matching.labels if node.modifier.matching else ())
-            labels.update(node.modifier.group_labels or ())
-
-    walk(expression, visit)
+    for part in _parts(expression):
+        if isinstance(part, AggregateExpr) and part.modifier:
+            labels.update(part.modifier.labels)
+        if isinstance(part, BinaryExpr) and part.modifier:
+            labels.update(part.modifier.matching.labels if part.modifier.matching else ())
+            labels.update(part.modifier.group_labels or ())
     return labels
 
 
@@ -225,7 +207,7 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 def shown() -> dict[str, Metric]:
     """What a query may use: besides what rules may, the series that Prometheus makes of alerts."""
-    names = frozenset(alert.name for alert in alerts())
+    names = frozenset(alert.name for alert in ALERTS)
     states = frozenset({"pending", "firing"})
     return {**known(), "ALERTS": Metric(frozenset({"alertname", "alertstate", "severity"}) | SCRAPED, names | states)}
 
@@ -233,9 +215,9 @@ def shown() -> dict[str, Metric]:
 @pytest.mark.parametrize(
     ("expression", "names"),
     [
-        *(pytest.param(query.expression, shown, id=query.panel) for query in queries()),
-        *(pytest.param(alert.expression, known, id=alert.name) for alert in alerts()),
-        *(pytest.param(expression, existing, id=name) for name, expression in recording().items()),
+        *(pytest.param(query.expression, shown, id=query.panel) for query in QUERIES),
+        *(pytest.param(alert.expression, known, id=alert.name) for alert in ALERTS),
+        *(pytest.param(expression, existing, id=name) for name, expression in RECORDED.items()),
     ],
 )
 def test_an_expression_uses_what_exists(expression: str, names: Callable[[], Mapping[str, Metric]]) -> None:
@@ -243,7 +225,7 @@ def test_an_expression_uses_what_exists(expression: str, names: Callable[[], Map
     assert list(problems(expression, names())) == []
 
 
-@pytest.mark.parametrize("query", queries(), ids=lambda query: query.panel)
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.panel)
 def test_a_legend_names_labels_that_the_answer_has(query: Query) -> None:
     labels = frozenset[str]().union(*(shown()[name].labels for name, _ in selectors(parse(query.expression))))
     grouped = [set(re.split(r",\s*", by)) for by in re.findall(r"\bby \(([^)]*)\)", query.expression)]
@@ -253,30 +235,30 @@ def test_a_legend_names_labels_that_the_answer_has(query: Query) -> None:
 
 def test_every_metric_of_the_services_is_shown() -> None:
     """By itself, or in what is recorded."""
-    asked = " ".join([*(query.expression for query in queries()), *recording().values()])
+    asked = " ".join([*(query.expression for query in QUERIES), *RECORDED.values()])
     declared = {metric.name for metrics in SERVICES for metric in metrics.declared}
     assert sorted(name for name in declared if not re.search(rf"\b{name}(?:_bucket|_sum|_count)?\b", asked)) == []
 
 
 def test_what_is_recorded_is_used() -> None:
-    used = " ".join([*(query.expression for query in queries()), *(alert.expression for alert in alerts())])
-    assert sorted(name for name in recording() if name not in used) == []
+    used = " ".join([*(query.expression for query in QUERIES), *(alert.expression for alert in ALERTS)])
+    assert sorted(name for name in RECORDED if name not in used) == []
 
 
 def test_every_panel_asks_the_prometheus_that_was_chosen() -> None:
-    asking = [(panel["title"], part["datasource"]) for panel in panels() for part in (panel, *panel["targets"])]
+    asking = [(panel["title"], part["datasource"]) for panel in PANELS for part in (panel, *panel["targets"])]
     assert [title for title, source in asking if source != SOURCE] == []
-    (variable,) = dashboard()["templating"]["list"]
+    (variable,) = DASHBOARD["templating"]["list"]
     assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
 
 
 def test_panels_have_a_title_and_a_place_of_their_own() -> None:
-    titles = [panel["title"] for panel in dashboard()["panels"]]
+    titles = [panel["title"] for panel in DASHBOARD["panels"]]
     assert len(set(titles)) == len(titles)
-    numbers = [panel["id"] for panel in dashboard()["panels"]]
+    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(numbers)) == len(numbers)
     cells: list[tuple[int, int]] = []
-    for panel in dashboard()["panels"]:
+    for panel in DASHBOARD["panels"]:
         x, y, width, height = (panel["gridPos"][name] for name in "xywh")
         cells += product(range(x, x + width), range(y, y + height))
     assert len(set(cells)) == len(cells)
@@ -284,7 +266,7 @@ def test_panels_have_a_title_and_a_place_of_their_own() -> None:
 
 
 def test_runbooks_name_panels_that_exist() -> None:
-    titles = {panel["title"] for panel in panels()}
+    titles = {panel["title"] for panel in PANELS}
     pages = [page.read_text(encoding="utf-8") for page in RUNBOOKS.iterdir()]
     prose = re.sub(r"```.*?```|`[^`]*`", "", "\n".join(pages), flags=re.DOTALL)  # in it, only panels are quoted
     named = re.findall(r'"([^"\n]+)"', prose)
@@ -329,7 +311,7 @@ def test_promtools_tests_pass() -> None:
 
 def test_each_alert_is_tested_while_all_is_well_and_while_it_is_not() -> None:
     cases = [case for test in promtool_tests() for case in test["alert_rule_test"]]
-    names = {alert.name for alert in alerts()}
+    names = {alert.name for alert in ALERTS}
     assert {case["alertname"] for case in cases if case["exp_alerts"]} == names
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == names
 
@@ -340,7 +322,7 @@ def test_promtools_tests_use_series_that_exist() -> None:
     assert [problem for problem in findings if " that is " not in problem] == []  # not each value is known
 
 
-@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_an_alert_says_what_it_is_and_leads_to_its_runbook(alert: Alert) -> None:
     assert re.fullmatch(r"Contentgen(?:[A-Z][a-z]+)+", alert.name)
     assert alert.severity in {"critical", "warning"}
@@ -349,19 +331,19 @@ def test_an_alert_says_what_it_is_and_leads_to_its_runbook(alert: Alert) -> None
 
 
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
-    assert [page.name for page in PAGES] == sorted(f"{alert.name}.md" for alert in alerts())
+    assert [page.name for page in PAGES] == sorted(f"{alert.name}.md" for alert in ALERTS)
 
 
 def test_the_operators_guide_lists_each_alert() -> None:
     guide = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| \[(\w+)\]\(runbooks/(\w+)\.md\) \| (critical|warning) \|", guide, re.MULTILINE)
-    assert listed == [(alert.name, alert.name, alert.severity) for alert in alerts()]
+    assert listed == [(alert.name, alert.name, alert.severity) for alert in ALERTS]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_runbook_says_what_to_do_and_names_what_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    (severity,) = (alert.severity for alert in alerts() if alert.name == page.stem)
+    (severity,) = (alert.severity for alert in ALERTS if alert.name == page.stem)
     assert text.startswith(f"# {page.stem}\n\n{severity.capitalize()}. ")
     assert re.findall(r"^## .*", text, re.MULTILINE) == SECTIONS
     assert "contentgen doctor" in text or re.search(r"contentgen --scheduler \S+ doctor", text)
