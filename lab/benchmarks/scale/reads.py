@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -92,7 +92,11 @@ async def _calls_of_tasks(stub: Any, common: int, rare: int) -> dict[str, Call]:
     page = await stub.ListTasks(tasks.ListTasksRequest(statuses=[task.TASK_STATUS_COMPLETED]))
     task_id = page.tasks[-1].task_id
     days = tasks.GetTaskHistoryRequest(resolution=tasks.RESOLUTION_DAY, start_time=_ago(days=365))
-    accounts = {"all accounts": 0, "an account": common, "an account with few tasks": rare}
+    accounts: dict[str, dict[str, int]] = {
+        "all accounts": {},
+        "an account": {"account_id": common},
+        "an account with few tasks": {"account_id": rare},
+    }
 
     async def watch() -> None:
         stream = stub.WatchTasks(tasks.WatchTasksRequest())
@@ -102,16 +106,10 @@ async def _calls_of_tasks(stub: Any, common: int, rare: int) -> dict[str, Call]:
     return {
         "GetTask": partial(stub.GetTask, tasks.GetTaskRequest(task_id=task_id)),
         "ListTaskEvents": partial(stub.ListTaskEvents, tasks.ListTaskEventsRequest(task_id=task_id)),
-        **{
-            f"GetTaskStats, {name}": partial(stub.GetTaskStats, tasks.GetTaskStatsRequest(account_id=account_id))
-            for name, account_id in accounts.items()
-        },
+        **_variants("GetTaskStats", stub.GetTaskStats, tasks.GetTaskStatsRequest, accounts),
         "GetTaskHistory, 24 hours": partial(stub.GetTaskHistory, tasks.GetTaskHistoryRequest()),
         "GetTaskHistory, 365 days": partial(stub.GetTaskHistory, days),
-        **{
-            f"ListTasks, {name}": partial(stub.ListTasks, tasks.ListTasksRequest(**fields))
-            for name, fields in _filters(common, rare).items()
-        },
+        **_variants("ListTasks", stub.ListTasks, tasks.ListTasksRequest, _filters(common, rare)),
         "ListTasks, 50,000 tasks deep": partial(stub.ListTasks, await _deep(stub)),
         "WatchTasks, the first message": watch,
     }
@@ -156,10 +154,8 @@ def _calls_of_contents(stub: Any, common: int, rare: int) -> dict[str, Call]:
         "a label (10%)": {"labels": {"team": "a"}},
     }
     pool = partial(stub.ListPublishPool, contents.ListPublishPoolRequest(account_id=common))
-    return {
-        f"ListContents, {name}": partial(stub.ListContents, contents.ListContentsRequest(**fields))
-        for name, fields in lists.items()
-    } | {"ListPublishPool, an account": pool}
+    calls = _variants("ListContents", stub.ListContents, contents.ListContentsRequest, lists)
+    return calls | {"ListPublishPool, an account": pool}
 
 
 def _calls_of_audit(stub: Any, common: int) -> dict[str, Call]:
@@ -170,21 +166,18 @@ def _calls_of_audit(stub: Any, common: int) -> dict[str, Call]:
         "a caller that never called": {"actor": "nobody"},
         "submits (95%)": {"method": "TaskService/SubmitTask"},
     }
-    return {
-        f"ListAuditEvents, {name}": partial(stub.ListAuditEvents, audit.ListAuditEventsRequest(**fields))
-        for name, fields in lists.items()
-    }
+    return _variants("ListAuditEvents", stub.ListAuditEvents, audit.ListAuditEventsRequest, lists)
 
 
 async def _calls_of_webhooks(stub: Any) -> dict[str, Call]:
     (hook, *_) = (await stub.ListWebhooks(webhooks.ListWebhooksRequest())).webhooks
     statuses: dict[str, Any] = {"all": 0, "delivered (all)": webhooks.DELIVERY_STATUS_DELIVERED, "exhausted (none)": 3}
-    return {
-        f"ListDeliveries, {name}": partial(
-            stub.ListDeliveries, webhooks.ListDeliveriesRequest(webhook_id=hook.webhook_id, status=status)
-        )
-        for name, status in statuses.items()
-    }
+    lists = {name: {"webhook_id": hook.webhook_id, "status": status} for name, status in statuses.items()}
+    return _variants("ListDeliveries", stub.ListDeliveries, webhooks.ListDeliveriesRequest, lists)
+
+
+def _variants(name: str, call: Any, request: Any, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Call]:
+    return {f"{name}, {variant}": partial(call, request(**values)) for variant, values in fields.items()}
 
 
 def _ago(**duration: float) -> Timestamp:
