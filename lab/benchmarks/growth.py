@@ -151,11 +151,11 @@ def of_retention(url: str, count: int) -> list[Figure]:
         due = TaskFilter(statuses=ENDED, deletable_since=database.run(lambda tx: tx.now - YEAR))
         sweep = retention.ended_tasks(YEAR)
 
-        def look_at_due(tx: Tx, position: datetime) -> datetime | None:
+        def look_at_due(position: datetime, tx: Tx) -> datetime | None:
             swept = retention.sweep_exclusively(tx, sweep, position)
             return swept.position if swept and swept.more and isinstance(swept.position, datetime) else None
 
-        plain = _walked(database, lambda tx, after: tx.task_reads.find(due, after, MAX_BATCH).last, 0)
+        plain = _walked(database, lambda after, tx: tx.task_reads.find(due, after, MAX_BATCH).last, 0)
         quick = _walked(database, look_at_due, LONG_AGO)
     return _compared(f"retention, {count:,} ended, none due", count, {"looking at all": plain, "at what is due": quick})
 
@@ -175,11 +175,11 @@ def of_moves(url: str, count: int) -> list[Figure]:
     with _filled(url, _MOVES, count) as database:
         last = database.run(lambda tx: tx.changes.last())
 
-        def read_all(tx: Tx, after: int) -> int | None:
+        def read_all(after: int, tx: Tx) -> int | None:
             page, _ = changes.read_all(tx, after, last, lambda _, account_id: account_id == 1)
             return page.end if page.end < last else None
 
-        def read_own(tx: Tx, after: int) -> int | None:
+        def read_own(after: int, tx: Tx) -> int | None:
             page = changes.read_selected(tx, Selection(scope=Scope.of(1)), after, last, changes.MAX_PAGE)
             return page.end if page.end < last else None
 
@@ -187,19 +187,15 @@ def of_moves(url: str, count: int) -> list[Figure]:
     return _compared(f"watch of an account with 1% of {count:,} moves", count, ways)
 
 
-def _walked(database: Database, look: Callable[[Tx, R], R | None], start: R) -> tuple[float, int]:
+def _walked(database: Database, look: Callable[[R, Tx], R | None], start: R) -> tuple[float, int]:
     """Goes on where each look ended, to the end; the milliseconds and the transactions that took."""
     begin = time.monotonic()
     position: R | None = start
     transactions = 0
     while position is not None:
-        position = database.run(partial(_call, look, position))
+        position = database.run(partial(look, position))
         transactions += 1
     return (time.monotonic() - begin) * 1e3, transactions
-
-
-def _call(look: Callable[[Tx, R], R | None], position: R, tx: Tx) -> R | None:
-    return look(tx, position)
 
 
 def _compared(name: str, count: int, ways: dict[str, tuple[float, int]]) -> list[Figure]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.processes import living, process_of
 from tests.harness.waiting import wait_until
 from verification.gate.check import changed, levels_of_tests, related_tests
 from verification.gate.steps import Outcome, Step, chosen, run, table
@@ -162,8 +163,5 @@ def test_steps_are_chosen_by_name_in_the_order_of_the_gate() -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """True for a zombie too, whom PID 1 may never reap."""
-    try:
-        return "Z" in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
+    process = process_of(pid)
+    return process is None or not living([process])
