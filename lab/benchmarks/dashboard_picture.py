@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from lab.benchmarks.kept import pyplot
+
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "contentgen.json"
 COLUMNS, INCHES = 24, 16.0
 """Units of width that a dashboard has, and the width of the picture."""
@@ -84,13 +86,8 @@ def _bottom(panel: Mapping[str, Any]) -> int:
 
 def draw(panels: Sequence[Mapping[str, Any]], prometheus: Prometheus, path: Path) -> None:
     """Writes the picture. Raises ModuleNotFoundError without matplotlib."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
     height = max(map(_bottom, panels))
-    figure = plt.figure(figsize=(INCHES, height * 0.42))
+    figure = pyplot().figure(figsize=(INCHES, height * 0.42))
     for panel in panels:
         x, y, w, h = (panel["gridPos"][key] for key in "xywh")
         if panel["type"] == "row":
