@@ -29,9 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(given: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     parser = _parser()
-    arguments = parser.parse_args(given)
+    arguments = parser.parse_args(argv)
     if unknown := sorted(set(arguments.measures) - set(MEASURES)):
         parser.error(f"no such measure: {', '.join(unknown)} (there are {', '.join(MEASURES)})")
     return run_measurement(_run(arguments))

@@ -36,8 +36,8 @@ def add_sizes(parser: argparse.ArgumentParser, sizes: type) -> None:
         if isinstance(default, bool):
             parser.add_argument(flag, action="store_true", help=text)
         elif isinstance(default, tuple):
-            shown = ",".join(str(part).removesuffix(".0") for part in default)
-            parser.add_argument(flag, type=_numbers(type(default[0])), default=shown, help=text)
+            default_text = ",".join(str(part).removesuffix(".0") for part in default)
+            parser.add_argument(flag, type=_numbers(type(default[0])), default=default_text, help=text)
         else:
             parser.add_argument(flag, type=type(default), default=default, help=text)
 

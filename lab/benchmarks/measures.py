@@ -206,24 +206,24 @@ MEASURES: dict[str, Measure] = {
     "end-to-end": end_to_end,
     "latency": latency,
     "latency-after-burst": latency_after_burst,
-    "idle-workers": _on_fresh(lambda stack, given: latencies.idle_workers(stack, given.idle_workers)),
-    "at-rest": _on_fresh(lambda stack, given: latencies.at_rest(stack, given.workers, given.depth)),
-    "notify": _on_fresh(lambda stack, given: growth.of_committers(stack.url, given.committers)),
-    "retention": _on_fresh(lambda stack, given: asyncio.to_thread(growth.of_retention, stack.url, given.ended)),
-    "worker-pool": _on_fresh(lambda stack, given: asyncio.to_thread(growth.of_workers, stack, given.pool)),
-    "account-watch": _on_fresh(lambda stack, given: asyncio.to_thread(growth.of_moves, stack.url, given.moves)),
+    "idle-workers": _on_fresh(lambda stack, sizes: latencies.idle_workers(stack, sizes.idle_workers)),
+    "at-rest": _on_fresh(lambda stack, sizes: latencies.at_rest(stack, sizes.workers, sizes.depth)),
+    "notify": _on_fresh(lambda stack, sizes: growth.of_committers(stack.url, sizes.committers)),
+    "retention": _on_fresh(lambda stack, sizes: asyncio.to_thread(growth.of_retention, stack.url, sizes.ended)),
+    "worker-pool": _on_fresh(lambda stack, sizes: asyncio.to_thread(growth.of_workers, stack, sizes.pool)),
+    "account-watch": _on_fresh(lambda stack, sizes: asyncio.to_thread(growth.of_moves, stack.url, sizes.moves)),
     "unread-watches": _on_fresh(
-        lambda stack, given: latencies.beside_unread_watches(stack, given.unread_watches, given.samples)
+        lambda stack, sizes: latencies.beside_unread_watches(stack, sizes.unread_watches, sizes.samples)
     ),
-    "idle-fleet": _on_fresh(lambda stack, given: latencies.idle_fleet(stack, (2, *given.fleets), given.samples)),
-    "hello": _on_fresh(lambda stack, given: latencies.hellos(stack, given.leases, given.samples)),
+    "idle-fleet": _on_fresh(lambda stack, sizes: latencies.idle_fleet(stack, (2, *sizes.fleets), sizes.samples)),
+    "hello": _on_fresh(lambda stack, sizes: latencies.hellos(stack, sizes.leases, sizes.samples)),
     "open-transaction": _on_fresh(
-        lambda stack, given: latencies.open_transaction(stack, given.passing, given.workers, given.depth, given.samples)
+        lambda stack, sizes: latencies.open_transaction(stack, sizes.passing, sizes.workers, sizes.depth, sizes.samples)
     ),
     "backlog": backlog,
     "under-attack": under_attack,
     "console": _on_fresh(
-        lambda stack, given: console.figures(stack, given.console_tasks, given.samples, given.workers, given.depth)
+        lambda stack, sizes: console.figures(stack, sizes.console_tasks, sizes.samples, sizes.workers, sizes.depth)
     ),
 }
 

@@ -36,10 +36,10 @@ class Violation:
     property: str
     """Its name in `PROPERTIES`."""
     task_id: str
-    said: str
+    problem: str
 
     def __str__(self) -> str:
-        return f"{self.property}: {self.task_id + ': ' if self.task_id else ''}{self.said}"
+        return f"{self.property}: {self.task_id + ': ' if self.task_id else ''}{self.problem}"
 
 
 def check(evidence: Evidence) -> list[Violation]:

@@ -90,7 +90,7 @@ def health_watched(targets: Mapping[str, str], journal: Appender) -> Iterator[No
 
         def look() -> None:
             for name, stub in stubs.items():
-                serving = _asked(stub)
+                serving = _is_serving(stub)
                 if serving is not None and states.get(name) is not serving:
                     states[name] = serving
                     journal.append(HealthSeen(name, serving, time.time()))
@@ -99,7 +99,7 @@ def health_watched(targets: Mapping[str, str], journal: Appender) -> Iterator[No
         yield
 
 
-def _asked(stub: Any) -> bool | None:
+def _is_serving(stub: Any) -> bool | None:
     """Returns whether a scheduler serves. Returns None if it does not answer."""
     try:
         answer = stub.Check(HealthCheckRequest(), timeout=_HEALTH_TIMEOUT)

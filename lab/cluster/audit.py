@@ -41,12 +41,12 @@ class Audit:
     """A line for each that is lost, or was done twice, or ended otherwise."""
 
 
-def audit(acknowledged: Mapping[str, str], told: Mapping[str, int], stored: Stored) -> Audit:
+def audit(acknowledged: Mapping[str, str], notices: Mapping[str, int], stored: Stored) -> Audit:
     """Compares what was acknowledged with what the database holds.
 
     Args:
         acknowledged: task ids by request id.
-        told: how often a watcher was told of a task's completion.
+        notices: how often a watcher was told of a task's completion.
         stored: what the database holds.
     """
     contents = Counter(content.task_id for content in stored.contents)
@@ -61,7 +61,7 @@ def audit(acknowledged: Mapping[str, str], told: Mapping[str, int], stored: Stor
         events = stored.events.get(task_id, ())
         ends = sum(event.status is Status.COMPLETED for event in events)
         repeated += any(event.attempt > 1 for event in events)
-        if ends > 1 or contents[task_id] > 1 or told.get(task_id, 0) > 1 or requests[request_id] > 1:
+        if ends > 1 or contents[task_id] > 1 or notices.get(task_id, 0) > 1 or requests[request_id] > 1:
             doubled.append(f"{task_id} completed {ends} times, has {contents[task_id]} contents")
         if task.status is Status.COMPLETED:
             completed += 1
@@ -96,30 +96,30 @@ class LiveAudit:
             self.lost = max(acknowledged - tasks, 0)
 
 
-def summary(found: Audit, load: Load, faults: Faults, options: Options, seconds: float) -> tuple[Sequence[str], bool]:
+def summary(tasks: Audit, load: Load, faults: Faults, options: Options, seconds: float) -> tuple[Sequence[str], bool]:
     """Returns the lines of the summary, and whether all is as it should be."""
-    problems = [*found.wrong, *load.wrong]
+    problems = [*tasks.wrong, *load.wrong]
     unsure = load.submitted - load.acknowledged
     if options.unattended and unsure:
         problems.append(f"{unsure} submits were never acknowledged")
-    if options.unattended and found.open:
-        problems.append(f"{found.open} tasks did not come to their end")
+    if options.unattended and tasks.open:
+        problems.append(f"{tasks.open} tasks did not come to their end")
     if options.script:
         problems += faults.missed
     lines = [
         "",
         f"{seconds:.0f} s; faults {len(faults.all)}, restarts by roll {faults.restarts}",
-        f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {found.completed}, open {found.open}",
-        f"lost {found.lost}, twice {found.twice}; {found.again} needed another attempt"
+        f"submitted {load.submitted}, acknowledged {load.acknowledged}, completed {tasks.completed}, open {tasks.open}",
+        f"lost {tasks.lost}, twice {tasks.twice}; {tasks.again} needed another attempt"
         + (f"; {unsure} submits got no answer before the end" if unsure else ""),
-        *_told(faults.all),
+        *_table(faults.all),
         *(f"WRONG: {problem}" for problem in problems[:20]),
         "nothing was lost, and nothing done twice" if not problems else f"{len(problems)} things are WRONG: see above",
     ]
     return lines, not problems
 
 
-def _told(faults: Sequence[Fault]) -> Iterator[str]:
+def _table(faults: Sequence[Fault]) -> Iterator[str]:
     if not faults:
         return
     yield ""

@@ -19,7 +19,7 @@ from lab.cluster.readings import Reading
 from lab.deployment.deployment import Node
 
 _STYLES = {"up": "green", "down": "bold red", "frozen": "bold cyan", "ends": "yellow", "starts": "yellow"}
-_ALERT_ROWS, _SAID = 4, 50
+_ALERT_ROWS, _MAX_LINES = 4, 50
 _KEYS = (
     "kill: s scheduler w worker d database b balancer   freeze: S W D   t drain",
     "c connections  f F fill disk  r roll  u undo  +/- 0 workers  </> load  q end",
@@ -31,7 +31,7 @@ class Picture:
 
     def __init__(self, out: Console) -> None:
         self._out = out
-        self._began = self._shown = time.monotonic()
+        self._began = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -44,8 +44,8 @@ class Picture:
 
     def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
         now = time.monotonic()
-        if now >= self._shown + 10.0:
-            self._shown = now
+        if now >= self._last_line + 10.0:
+            self._last_line = now
             self.say(totals(load, live).plain)
 
     def _tell(self, line: str) -> None:
@@ -62,7 +62,7 @@ class LivePicture(Picture):
 
     def __init__(self, out: Console) -> None:
         super().__init__(out)
-        self._said: deque[Text] = deque(maxlen=_SAID)
+        self._lines: deque[Text] = deque(maxlen=_MAX_LINES)
         self._is_up = False
         self._live = Live(console=out, screen=True, auto_refresh=False)
 
@@ -74,9 +74,9 @@ class LivePicture(Picture):
         self._live.stop()
 
     def _tell(self, line: str) -> None:
-        self._said.append(Text(line, "dim"))
+        self._lines.append(Text(line, "dim"))
         if not self._is_up:
-            self._live.update(Group(*self._said), refresh=True)
+            self._live.update(Group(*self._lines), refresh=True)
 
     def show(self, cluster: Cluster, load: Load, live: LiveAudit) -> None:
         self._is_up = True
@@ -85,7 +85,7 @@ class LivePicture(Picture):
         height = max(self._out.height - len(header) - len(footer) - 3, 1)
         lines = [*header[:1], *rows(cluster, height), *header[1:]]
         space = self._out.height - len(lines) - len(footer)
-        lines += [Text(), *list(self._said)[-(space - 1) :]] if space > 1 else []
+        lines += [Text(), *list(self._lines)[-(space - 1) :]] if space > 1 else []
         lines += [Text()] * (self._out.height - len(lines) - len(footer))
         lines = [*lines[: self._out.height - len(footer)], *footer]
         for line in lines:

@@ -35,13 +35,13 @@ class Scene:
     load: Load
     live: LiveAudit
     faults: Faults
-    shown: Picture
+    view: Picture
 
     def go_on(self) -> None:
         """Goes on with the faults, and shows it all; to be called again and again."""
         self.cluster.tell()
         self.faults.proceed()
-        self.shown.show(self.cluster, self.load, self.live)
+        self.view.show(self.cluster, self.load, self.live)
 
 
 class Run:
@@ -112,7 +112,7 @@ class Run:
         quick = count > 0 or not self._options.unattended
         calls, settle = (_LAST_CALLS, _SETTLE) if quick else (_UNATTENDED, _UNATTENDED)
         deadline = time.monotonic() + calls + settle
-        scene.shown.say("no more load; all comes back, and what is open may end")
+        scene.view.say("no more load; all comes back, and what is open may end")
         scene.faults.undo_all()
         scene.load.rate = 0.0
 

@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> int:
     for mutant in MUTANTS:
         exploration = _timed(mutant.name, partial(_explored, mutant))
         fine &= exploration.counter_example is not None and exploration.counter_example.wrong == mutant.shows_as
-        whole = partial(explore, system(mutant.scenario), depth=exploration.depth)
-        fine &= _timed(f"{mutant.name}: with the rule", whole).counter_example is None
+        with_rule = partial(explore, system(mutant.scenario), depth=exploration.depth)
+        fine &= _timed(f"{mutant.name}: with the rule", with_rule).counter_example is None
     print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most")
     print("every property holds, and each mutant is caught" if fine else "NOT as it has to be: see above")
     return 0 if fine else 1
@@ -54,11 +54,11 @@ def _timed(name: str, run: Callable[[], Exploration[Any]]) -> Exploration[Any]:
     return result
 
 
-def summary(found: Exploration[Any]) -> str:
-    text = f"{found.states:,} states, {found.edges:,} steps between them, depth {found.depth}"
-    if found.counter_example is not None:
-        return f"{text}; after {len(found.counter_example.steps)} steps: {found.counter_example.wrong}"
-    return f"{text}; {'all of them' if found.complete else 'more beyond'}; every property holds"
+def summary(exploration: Exploration[Any]) -> str:
+    text = f"{exploration.states:,} states, {exploration.edges:,} steps between them, depth {exploration.depth}"
+    if exploration.counter_example is not None:
+        return f"{text}; after {len(exploration.counter_example.steps)} steps: {exploration.counter_example.wrong}"
+    return f"{text}; {'all of them' if exploration.complete else 'more beyond'}; every property holds"
 
 
 if __name__ == "__main__":

@@ -58,29 +58,29 @@ _SAYS: Mapping[str, Callable[[Any], str | None]] = {
 }
 
 
-def transaction_lines(model: Interleaving, found: CounterExample[Traffics]) -> Iterator[str]:
+def transaction_lines(model: Interleaving, example: CounterExample[Traffics]) -> Iterator[str]:
     """The participants, what each step does, and what is wrong then."""
-    calls = [event.what[0] for event, _ in found.steps if isinstance(event.what, tuple)]
+    calls = [event.what[0] for event, _ in example.steps if isinstance(event.what, tuple)]
     names = list(dict.fromkeys(map(_participant, calls)))
     ids = {name: f"P{place}" for place, name in enumerate(names)}
     yield from (f"participant {ids[name]} as {name}" for name in names)
     yield "participant D as PostgreSQL"
-    for event, state in found.steps:
+    for event, state in example.steps:
         if not isinstance(event.what, tuple):
             yield f"Note over D: {event.name}"
             continue
         call, before = event.what
         after = next((number for call_under_way, number in state.under_way if call_under_way == call), None)
-        for text in _said(model.transaction(before), None if after is None else model.transaction(after)):
+        for text in _actions(model.transaction(before), None if after is None else model.transaction(after)):
             yield f"{ids[_participant(call)]}->>D: {text}"
-    yield f"Note over D: {found.wrong}"
+    yield f"Note over D: {example.wrong}"
 
 
 def _participant(call: Call) -> str:
     return f"replica {call.replica + 1}" if call.replica >= 0 else _WHO[call.kind]
 
 
-def _said(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
+def _actions(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
     """Yields what a step's statements did; without a transaction after it, it was the commit."""
     if after is None:
         yield "commits"
@@ -88,7 +88,7 @@ def _said(before: UnderWay, after: UnderWay | None) -> Iterator[str]:
     if after.seen and not before.seen:
         yield "reads the tables"
     begin = len(before.answers)
-    for name, answer in zip(after.asked[begin:], after.answers[begin:], strict=True):
+    for name, answer in zip(after.statements[begin:], after.answers[begin:], strict=True):
         text = _SAYS[name](answer) if name in _SAYS else None
         if text:
             yield text
@@ -127,14 +127,14 @@ def _counter_example(mutant: Mutant) -> tuple[System[Any], CounterExample[Any]]:
     return model, exploration.counter_example
 
 
-def section(mutant: Mutant, model: System[Any], found: CounterExample[Any]) -> str:
+def section(mutant: Mutant, model: System[Any], example: CounterExample[Any]) -> str:
     """A mutant's section: what is taken out, what it leads to, and how."""
-    caption = textwrap.fill(f"{mutant.without} After {len(found.steps)} steps: {found.wrong}.", 120)
+    caption = textwrap.fill(f"{mutant.without} After {len(example.steps)} steps: {example.wrong}.", 120)
     head = f"### {mutant.name} ({mutant.rule})\n\n{caption}"
     draw: Callable[[Any, CounterExample[Any]], Iterator[str]] = _of_protocol
     if isinstance(model, Interleaving):
         draw = transaction_lines
-    lines = ["sequenceDiagram", *(f"    {line}" for line in draw(model, found))]
+    lines = ["sequenceDiagram", *(f"    {line}" for line in draw(model, example))]
     return "\n".join([head, "", "```mermaid", *lines, "```", ""])
 
 

@@ -223,7 +223,7 @@ class _Walk(Generic[S]):
         """Of the first state that is found to be wrong."""
 
     def run(self, depth: int | None) -> Exploration[S]:
-        self._found(self._system.initial(), -1, Event("start"))
+        self._number(self._system.initial(), -1, Event("start"))
         begin, level = 0, 0
         while begin < len(self._states) and (depth is None or level < depth) and len(self._states) < self._limit:
             end = len(self._states)
@@ -238,13 +238,13 @@ class _Walk(Generic[S]):
     def _expand(self, source: int) -> None:
         for event, target, fault in self._system.edges(self._states[source]):
             self._edges += 1
-            number = self._found(target, source, event)
+            number = self._number(target, source, event)
             if not fault:
                 action = self._actions.setdefault(event[:2], len(self._actions))
                 self._calm.add(number, action)
         self._calm.next_state()
 
-    def _found(self, state: S, parent: int, event: Event) -> int:
+    def _number(self, state: S, parent: int, event: Event) -> int:
         number = self._numbers.get(state)
         if number is None:
             number = self._numbers[state] = len(self._states)

@@ -111,7 +111,7 @@ class Interleaving:
 
     def statements(self) -> set[str]:
         """Returns the statements that ran in what was explored, and the calls that had to wait, as "claim waits"."""
-        calls = {name for progress in self._transactions for name in progress.asked}
+        calls = {name for progress in self._transactions for name in progress.statements}
         return calls | {f"{call.kind} waits" for (_, call, *_), after in self._steps.items() if after is None}
 
     # What may begin

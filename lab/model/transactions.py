@@ -57,7 +57,7 @@ class UnderWay:
     `seen` is what the next statement has read before it came to wait for a row; None stands for a deleted row.
     """
 
-    asked: tuple[str, ...] = ()
+    statements: tuple[str, ...] = ()
     answers: tuple[Any, ...] = ()
     seen: tuple[Any, ...] = ()
     writes: Mapping[Row, Any] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class _Run:
         commit(self._tables, one)
         commit(self._before, one)
         self._position = 0
-        self._asked = list(one.asked)
+        self._statements = list(one.statements)
         self._answers = list(one.answers)
         self._seen = one.seen
         self._held = set(one.held)
@@ -120,8 +120,8 @@ class _Run:
     def after(self, *, ended: bool) -> UnderWay:
         changes = {row: getattr(self._tables, row[0]).get(row[1]) for row in sorted(self._changed())}
         writes = dict(self._one.writes) | changes
-        statements = tuple(self._asked), tuple(self._answers)
-        return UnderWay(*statements, self._seen, writes, frozenset(self._held), ended)
+        held = frozenset(self._held)
+        return UnderWay(tuple(self._statements), tuple(self._answers), self._seen, writes, held, ended)
 
     def statement(self, name: tuple[str, str], run: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Answers a statement that the application calls."""
@@ -131,7 +131,7 @@ class _Run:
         if len(self._answers) > len(self._one.answers) and name not in _ALONG:
             raise _Paused
         answer = self._executed(name, run, *arguments, **named)
-        self._asked.append(".".join(name))
+        self._statements.append(".".join(name))
         self._answers.append(answer)
         self._seen = ()
         return answer

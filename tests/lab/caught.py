@@ -206,7 +206,7 @@ class Case:
     mutant: str
     campaign: Callable[[Trial, Mutant], None]
     property: str
-    said: str
+    problem: str
 
     def __str__(self) -> str:
         return f"{self.mutant}, {self.campaign.__name__}"
@@ -238,7 +238,7 @@ def test_the_mutant_is_caught(trial: Trial, case: Case) -> None:
     case.campaign(trial, case.mutant)
     violations = check(trial.evidence)
     print("\n".join(map(str, violations)))
-    assert any(case.said in violation.said for violation in violations if violation.property == case.property)
+    assert any(case.problem in violation.problem for violation in violations if violation.property == case.property)
 
 
 @pytest.mark.parametrize(

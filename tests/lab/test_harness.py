@@ -165,8 +165,8 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def unchecked(db_url: str) -> Iterator[Scheduling]:
     """For what no scheduler leaves."""
-    with closing(Scheduling(db_url)) as made:
-        yield made
+    with closing(Scheduling(db_url)) as scheduling:
+        yield scheduling
 
 
 @pytest.fixture

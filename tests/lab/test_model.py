@@ -84,8 +84,8 @@ def test_the_models_reach_every_decision() -> None:
         verdicts.add(verdict)
         return verdict
 
-    def opened(*asked: Any) -> HelloVerdict:
-        opening = rules.judge_hello(*asked)
+    def opened(*arguments: Any) -> HelloVerdict:
+        opening = rules.judge_hello(*arguments)
         openings.add(opening)
         return opening
 
@@ -249,7 +249,7 @@ class Database:
     def until(self, work: Work, statement: str) -> UnderWay:
         """A transaction as far as such a statement, that one included."""
         transaction: UnderWay | None = UnderWay()
-        while transaction is not None and statement not in transaction.asked:
+        while transaction is not None and statement not in transaction.statements:
             transaction = self.step(work, transaction)
         assert transaction is not None
         return transaction

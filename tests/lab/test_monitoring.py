@@ -205,7 +205,7 @@ def _grouped_by(expression: Expr) -> set[str]:
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
-def shown() -> dict[str, Metric]:
+def queryable() -> dict[str, Metric]:
     """What a query may use: besides what rules may, the series that Prometheus makes of alerts."""
     names = frozenset(alert.name for alert in ALERTS)
     states = frozenset({"pending", "firing"})
@@ -215,7 +215,7 @@ def shown() -> dict[str, Metric]:
 @pytest.mark.parametrize(
     ("expression", "names"),
     [
-        *(pytest.param(query.expression, shown, id=query.panel) for query in QUERIES),
+        *(pytest.param(query.expression, queryable, id=query.panel) for query in QUERIES),
         *(pytest.param(alert.expression, known, id=alert.name) for alert in ALERTS),
         *(pytest.param(expression, existing, id=name) for name, expression in RECORDED.items()),
     ],
@@ -227,7 +227,7 @@ def test_an_expression_uses_what_exists(expression: str, names: Callable[[], Map
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.panel)
 def test_a_legend_names_labels_that_the_answer_has(query: Query) -> None:
-    labels = frozenset[str]().union(*(shown()[name].labels for name, _ in selectors(parse(query.expression))))
+    labels = frozenset[str]().union(*(queryable()[name].labels for name, _ in selectors(parse(query.expression))))
     grouped = [set(re.split(r",\s*", by)) for by in re.findall(r"\bby \(([^)]*)\)", query.expression)]
     answered = set.union(*grouped) if grouped else set(labels)
     assert set(re.findall(r"{{(\w+)}}", query.legend)) <= answered
@@ -235,9 +235,9 @@ def test_a_legend_names_labels_that_the_answer_has(query: Query) -> None:
 
 def test_every_metric_of_the_services_is_shown() -> None:
     """By itself, or in what is recorded."""
-    asked = " ".join([*(query.expression for query in QUERIES), *RECORDED.values()])
+    expressions = " ".join([*(query.expression for query in QUERIES), *RECORDED.values()])
     declared = {metric.name for metrics in SERVICES for metric in metrics.declared}
-    assert sorted(name for name in declared if not re.search(rf"\b{name}(?:_bucket|_sum|_count)?\b", asked)) == []
+    assert sorted(name for name in declared if not re.search(rf"\b{name}(?:_bucket|_sum|_count)?\b", expressions)) == []
 
 
 def test_what_is_recorded_is_used() -> None:

@@ -75,9 +75,9 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def main(given: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     parser = _parser()
-    arguments = parser.parse_args(given)
+    arguments = parser.parse_args(argv)
     for name, value in (QUICK if arguments.quick else USUAL).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)

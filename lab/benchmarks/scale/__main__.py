@@ -66,9 +66,9 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def main(given: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     parser = _parser()
-    arguments = parser.parse_args(given)
+    arguments = parser.parse_args(argv)
     if arguments.kept:
         return show_kept(arguments, read_rows, tables.tables, tables.part(arguments.kept), tables.draw)
     if arguments.plots or arguments.page:

@@ -107,7 +107,7 @@ async def _measured(folder: Path, sizes: Sizes, accounts: int, capped: int, keep
     parameters = {"accounts": accounts, "waiting at a capped one": capped}
     async with warm(folder, sizes) as (stack, meter):
         limit = Limit(stack, await _capped(stack, capped, sizes.one("cap")), sizes.one("cap"))
-        weights = await _made(stack, accounts)
+        weights = await _make_accounts(stack, accounts)
         keep(Row(SUBMITS, {**parameters, **await load(stack, meter, tasks)}))
         async with waiting_workers(stack, 2) as fleet, limit.watched():
             keep(Row("accounts: drains", {**parameters, "drained": part, **await drain(stack, meter, fleet, part)}))
@@ -136,7 +136,7 @@ async def _capped(stack: Stack, tasks: int, cap: int) -> int:
     return stack.accounts[0]
 
 
-async def _made(stack: Stack, count: int) -> dict[int, int]:
+async def _make_accounts(stack: Stack, count: int) -> dict[int, int]:
     places = asyncio.Semaphore(32)
     async with aio.insecure_channel(stack.target) as channel:
         stub = AccountServiceStub(channel)

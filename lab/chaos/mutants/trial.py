@@ -54,13 +54,13 @@ class Trial:
         """Returns the scheduler, started; or one of `MUTANTS`."""
         self._lease_ttl = lease_ttl
         self.scheduler = self.stack.scheduler(lease_ttl=lease_ttl, CONTENTGEN_WEBHOOK_ALLOW=NETWORK)
-        self._whole = self.scheduler.command
-        self.scheduler.command = _instead(self._whole, mutant)
+        self._command = self.scheduler.command
+        self.scheduler.command = _instead(self._command, mutant)
         return self.scheduler.start()
 
     def serve_again(self) -> None:
         """The scheduler, the whole one, in place of what was killed."""
-        self.scheduler.command = self._whole
+        self.scheduler.command = self._command
         self.scheduler.start()
 
     def worker(self, name: str, target: str | None = None, *, slots: int = 1, mutant: str | None = None) -> Worker:
