@@ -134,7 +134,7 @@ class _Campaign:
                 time.sleep(max(0.0, begin + self._seconds - time.monotonic()))
             finally:
                 self._strikes.stop()
-                self._load.stop()
+                self._load.stop(within=60.0)
 
     def _recover(self) -> None:
         """All is whole again: what is open has to end by itself, only that nobody waits for the pauses of retries."""

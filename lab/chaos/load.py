@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from queue import Empty, PriorityQueue
 
 from contentgen import ContentGenerationClient, InvalidStateException, RequestError
 from lab.callers import Callers
@@ -37,7 +36,8 @@ class Load(Callers):
         self._seed = seed
         self._pause = _CLIENTS / rate
         self._busy = busy
-        self._scheduled_calls = _ScheduledCalls()
+        self._later_calls: PriorityQueue[tuple[float, str, str]] = PriorityQueue()
+        """When a task is cancelled or retried, by the monotonic clock; its id, and what is done."""
         self._account_ids: list[int] = []
 
     def make_accounts(self) -> Sequence[int]:
@@ -56,11 +56,7 @@ class Load(Callers):
                 self._submit(client, [wish(chance, f"{self._seed}-first-{account_id}", [account_id])])
         for number in range(_CLIENTS):
             self.go(f"client-{number}", partial(self._submit_on, number))
-        self.go("scheduled-calls", self._run_scheduled_calls)
-
-    def stop(self, within: float = 60.0) -> None:
-        self._scheduled_calls.close()
-        super().stop(within)
+        self.go("later-calls", self._call_later)
 
     def _submit_on(self, number: int, client: ContentGenerationClient) -> None:
         chance = random.Random(f"client {self._seed} {number}")
@@ -88,14 +84,19 @@ class Load(Callers):
             self._journal.append(Submit(task_id, *request, item.arguments["priority"]))
             self.submitted += 1
             for delay, action in item.then:
-                self._scheduled_calls.add(time.monotonic() + delay, task_id, action)
+                self._later_calls.put((time.monotonic() + delay, task_id, action))
 
-    def _run_scheduled_calls(self, client: ContentGenerationClient) -> None:
-        while due := self._scheduled_calls.next():
-            task_id, action = due
-            name = "retry" if action == "retry" else "cancel"
-            if self.repeated(partial(_changed, client, task_id, action), name) and name == "cancel":
-                self._journal.append(Cancel(task_id, "cancelled", time.time()))
+    def _call_later(self, client: ContentGenerationClient) -> None:
+        while not self.over.wait(0.1):
+            with suppress(Empty):
+                while (call := self._later_calls.get_nowait())[0] <= time.monotonic() and not self.over.is_set():
+                    self._change(client, *call[1:])
+                self._later_calls.put(call)
+
+    def _change(self, client: ContentGenerationClient, task_id: str, action: str) -> None:
+        name = "retry" if action == "retry" else "cancel"
+        if self.repeated(partial(_changed, client, task_id, action), name) and name == "cancel":
+            self._journal.append(Cancel(task_id, "cancelled", time.time()))
 
 
 def _changed(client: ContentGenerationClient, task_id: str, action: str) -> bool:
@@ -103,36 +104,6 @@ def _changed(client: ContentGenerationClient, task_id: str, action: str) -> bool
         return client.retry_task(task_id) if action == "retry" else client.cancel_task(task_id, action == "force")
     except InvalidStateException:
         return False
-
-
-@dataclass
-class _ScheduledCalls:
-    """Cancels and retries of tasks that are due later."""
-
-    _heap: list[tuple[float, str, str]] = field(default_factory=list)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _closed: bool = False
-
-    def add(self, at: float, task_id: str, what: str) -> None:
-        """`at` by the monotonic clock."""
-        with self._changed:
-            heapq.heappush(self._heap, (at, task_id, what))
-            self._changed.notify()
-
-    def next(self) -> tuple[str, str] | None:
-        """Waits for the next one; None once closed."""
-        with self._changed:
-            while not self._closed:
-                wait = self._heap[0][0] - time.monotonic() if self._heap else None
-                if wait is not None and wait <= 0:
-                    return heapq.heappop(self._heap)[1:]
-                self._changed.wait(wait)
-        return None
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
 
 
 class Schedules:
