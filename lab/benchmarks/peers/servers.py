@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +17,7 @@ from lab.benchmarks.peers.apps.peer import Tallies
 from lab.benchmarks.peers.contenders import Store
 from tests.harness.process import Process
 from tests.harness.processes import free_port
+from tests.harness.waiting import wait_until_async, wait_until_gone_async
 
 REDIS_SERVER = shutil.which("redis-server")
 START_LIMIT = 10.0
@@ -46,17 +47,14 @@ async def redis(folder: Path, store: Store) -> AsyncIterator[str]:
 
 
 async def _accepts(port: int, log: Path) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(START_LIMIT):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    writer.close()
-                    return
-    raise NoRedis(f"redis-server did not start within {START_LIMIT:.0f} s, see {log}")
+    def is_open() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        await wait_until_async(is_open, within=START_LIMIT, what="redis-server takes connections")
+    except AssertionError:
+        raise NoRedis(f"redis-server did not start within {START_LIMIT:.0f} s, see {log}") from None
 
 
 WORKERS_START_LIMIT = 30.0
@@ -94,11 +92,8 @@ class Workers:
     async def __aexit__(self, *_: object) -> None:
         self._signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(STOP_LIMIT):
-                while any(process.alive for process in self._processes):  # noqa: ASYNC110 - they ring no bell
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            pass
+            with contextlib.suppress(AssertionError):
+                await wait_until_gone_async(self._running, within=STOP_LIMIT, what="the workers end")
         finally:
             self._signal(signal.SIGKILL)  # the groups, of which only the leader was waited for
             for process in self._processes:
@@ -116,14 +111,18 @@ class Workers:
                 raise WorkerFailed(f"a worker ended early, see {process.log}")
 
     async def _ready(self) -> None:
+        def are_ready() -> bool:
+            self.check()
+            return self._tallies.ready() == self._count
+
         try:
-            async with asyncio.timeout(WORKERS_START_LIMIT):
-                while self._tallies.ready() < self._count:
-                    self.check()
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
+            await wait_until_async(are_ready, within=WORKERS_START_LIMIT, what="the workers are ready")
+        except AssertionError:
             problem = f"a worker was not ready within {WORKERS_START_LIMIT:.0f} s, see {self._processes[0].log}"
             raise WorkerFailed(problem) from None
+
+    def _running(self) -> list[str]:
+        return [process.name for process in self._processes if process.alive]
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self._processes:
