@@ -16,7 +16,6 @@ from lab.chaos.mutants.scheduler import ALLOWED_BY
 from lab.chaos.mutants.trial import REQUEUED, STARTED, Trial, trial_on
 from tests.harness.stack import Scheduler, Worker
 from tests.harness.waiting import wait_until
-from tests.harness.wires import cable_to
 
 pytestmark = pytest.mark.lab
 
@@ -42,26 +41,24 @@ def locked_account(trial: Trial, mutant: Mutant) -> None:
     with trial.other_session("shares", f"account_id = {held}", seconds=LOCKED), trial.submitting(held):
         trial.probe(other, until=LOCKED)
     trial.worker("worker")
-    trial.finish()
 
 
 def late_report(trial: Trial, mutant: Mutant) -> None:
     """A worker is cut off until another one runs its task; then its result comes."""
     scheduler = trial.serve(mutant)
-    with cable_to(scheduler.port) as cable:
-        cut_off = trial.worker("cut-off", cable.target)
-        task_id = trial.submit(seconds="1")
-        first = trial.wait_run(task_id)
-        scheduler.client.wait_processing(task_id)
-        cable.cut()
-        trial.wait_ended(first)
-        heir = trial.worker("heir")
-        trial.wait_run(task_id, 2, within=REQUEUED)
-        heir.freeze()  # it would be done before the other one is back
-        cable.mend()
-        wait_until(lambda: not cut_off.spooled(), within=STARTED, what="the late result is answered")
-        heir.thaw()
-        trial.finish()
+    cable = trial.cable()
+    cut_off = trial.worker("cut-off", cable.target)
+    task_id = trial.submit(seconds="1")
+    first = trial.wait_run(task_id)
+    scheduler.client.wait_processing(task_id)
+    cable.cut()
+    trial.wait_ended(first)
+    heir = trial.worker("heir")
+    trial.wait_run(task_id, 2, within=REQUEUED)
+    heir.freeze()  # it would be done before the other one is back
+    cable.mend()
+    wait_until(lambda: not cut_off.spooled(), within=STARTED, what="the late result is answered")
+    heir.thaw()
 
 
 def killed_after_submit(trial: Trial, mutant: Mutant) -> None:
@@ -71,7 +68,6 @@ def killed_after_submit(trial: Trial, mutant: Mutant) -> None:
     scheduler.kill()
     trial.serve_again()
     trial.worker("worker")
-    trial.finish()
 
 
 def killed_after_report(trial: Trial, mutant: Mutant) -> None:
@@ -83,7 +79,6 @@ def killed_after_report(trial: Trial, mutant: Mutant) -> None:
     wait_until(lambda: not worker.spooled(), within=STARTED, what="the result is acknowledged")
     scheduler.kill()
     trial.serve_again()
-    trial.finish()
 
 
 def completed(trial: Trial, mutant: Mutant) -> None:
@@ -97,7 +92,6 @@ def completed(trial: Trial, mutant: Mutant) -> None:
     trial.subscribe()
     trial.worker("worker")
     trial.submit(seconds="0.2", file="1000")
-    trial.finish()
 
 
 def ticked(trial: Trial, mutant: Mutant) -> None:
@@ -107,7 +101,6 @@ def ticked(trial: Trial, mutant: Mutant) -> None:
         trial.sql(ALLOWED_BY[mutant])
     trial.worker("worker")
     trial.tick()
-    trial.finish()
 
 
 def narrow_account(trial: Trial, mutant: Mutant) -> None:
@@ -117,7 +110,6 @@ def narrow_account(trial: Trial, mutant: Mutant) -> None:
     account_id = trial.account(cap=1)
     for _ in range(2):
         trial.submit(account_id, seconds="1")
-    trial.finish()
 
 
 def restarted_with_a_result(trial: Trial, mutant: Mutant) -> None:
@@ -127,14 +119,12 @@ def restarted_with_a_result(trial: Trial, mutant: Mutant) -> None:
     worker.launch()
     worker.wait_for("creator.checked", within=STARTED)
     scheduler.start()
-    trial.finish()
 
 
 def reconnected_with_a_result(trial: Trial, mutant: Mutant) -> None:
     """A worker whose spool has a result finds its scheduler again."""
     scheduler, _ = _spooled(trial, mutant)
     scheduler.start()
-    trial.finish()
 
 
 def _spooled(trial: Trial, mutant: Mutant) -> tuple[Scheduler, Worker]:
@@ -152,36 +142,34 @@ def _spooled(trial: Trial, mutant: Mutant) -> tuple[Scheduler, Worker]:
 
 def outlived_deadline(trial: Trial, mutant: Mutant) -> None:
     """A worker is cut off for so long that its run has to be ended, and another one takes over."""
-    scheduler = trial.serve()
-    with cable_to(scheduler.port) as cable:
-        trial.worker("cut-off", cable.target, mutant=mutant)
-        task_id = trial.submit(mode="hang", times="1", seconds="1")
-        trial.wait_run(task_id)
-        cable.cut()
-        trial.worker("heir")
-        trial.wait_ended(trial.wait_run(task_id, 2, within=REQUEUED))
-        cable.mend()
-        trial.finish()
+    trial.serve()
+    cable = trial.cable()
+    trial.worker("cut-off", cable.target, mutant=mutant)
+    task_id = trial.submit(mode="hang", times="1", seconds="1")
+    trial.wait_run(task_id)
+    cable.cut()
+    trial.worker("heir")
+    trial.wait_ended(trial.wait_run(task_id, 2, within=REQUEUED))
+    cable.mend()
 
 
 def frozen_guard(trial: Trial, mutant: Mutant) -> None:
     """A worker is cut off while its guard is frozen, and another one takes over."""
-    scheduler = trial.serve()
-    with cable_to(scheduler.port) as cable:
-        cut_off = trial.worker("cut-off", cable.target, mutant=mutant)
-        task_id = trial.submit(mode="hang", times="1", seconds="1")
-        trial.wait_run(task_id)
-        [guard] = psutil.Process(cut_off.pid).children()
-        guard.suspend()
-        cable.cut()
-        trial.worker("heir")
-        trial.wait_ended(trial.wait_run(task_id, 2, within=REQUEUED))
-        cable.mend()
-        if cut_off.alive:
-            guard.resume()
-        else:
-            cut_off.start()  # it puts its folder in order
-        trial.finish()
+    trial.serve()
+    cable = trial.cable()
+    cut_off = trial.worker("cut-off", cable.target, mutant=mutant)
+    task_id = trial.submit(mode="hang", times="1", seconds="1")
+    trial.wait_run(task_id)
+    [guard] = psutil.Process(cut_off.pid).children()
+    guard.suspend()
+    cable.cut()
+    trial.worker("heir")
+    trial.wait_ended(trial.wait_run(task_id, 2, within=REQUEUED))
+    cable.mend()
+    if cut_off.alive:
+        guard.resume()
+    else:
+        cut_off.start()  # it puts its folder in order
 
 
 def outlived_worker(trial: Trial, mutant: Mutant) -> None:
@@ -196,7 +184,6 @@ def outlived_worker(trial: Trial, mutant: Mutant) -> None:
     killed.launch()  # it puts its folder in order, or has to wait for a guard
     what = "the killed worker has come back, or says what it waits for"
     wait_until(lambda: killed.events("session.opened") or killed.events("folder.notice"), within=STARTED, what=what)
-    trial.finish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +223,7 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_mutant_is_caught(trial: Trial, case: Case) -> None:
     case.campaign(trial, case.mutant)
-    violations = check(trial.evidence)
+    violations = check(trial.finish())
     print("\n".join(map(str, violations)))
     assert any(case.problem in violation.problem for violation in violations if violation.property == case.property)
 
@@ -246,4 +233,4 @@ def test_the_mutant_is_caught(trial: Trial, case: Case) -> None:
 )
 def test_the_whole_product_passes(trial: Trial, campaign: Callable[[Trial, Mutant], None]) -> None:
     campaign(trial, None)
-    assert check(trial.evidence) == []
+    assert check(trial.finish()) == []

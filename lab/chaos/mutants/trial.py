@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from tests.harness.cluster import rows_of, server_folder
 from tests.harness.process import STOP_LIMIT
 from tests.harness.stack import SHORT_LEASE, Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until
+from tests.harness.wires import Cable, cable_to
 
 STARTED = 10.0
 """Seconds within which a CLI starts on a task that is submitted, on a machine that is busy with other tests."""
@@ -45,10 +46,10 @@ class Trial:
         self._dsn = database_url.replace("+psycopg2", "")
         self._journal = Appender(folder / JOURNAL)
         self._program = write_creator(folder)
-        self._receiver: Receiver | None = None
         self._workers: list[Worker] = []
+        self._exits = ExitStack()
+        self._exits.callback(self._journal.close)
         self.scheduler: Scheduler
-        self.evidence: Evidence
 
     def serve(self, mutant: str | None = None, *, lease_ttl: float = SHORT_LEASE) -> Scheduler:
         """Returns the scheduler, started; or one of `MUTANTS`."""
@@ -83,9 +84,14 @@ class Trial:
         self._journal.append(Submit(task_id, f"request {now}", account_id, sha256("a topic"), now))
         return task_id
 
+    def cable(self) -> Cable:
+        """To the scheduler; whole until it is cut."""
+        return self._exits.enter_context(cable_to(self.scheduler.port))
+
     def subscribe(self) -> None:
-        self._receiver = Receiver(self._journal, chain([True], repeat(False)))
-        self._journal.append(self._receiver.start(self.scheduler.target))
+        receiver = Receiver(self._journal, chain([True], repeat(False)))
+        self._exits.callback(receiver.stop)
+        self._journal.append(receiver.start(self.scheduler.target))
 
     def tick(self) -> None:
         """A schedule of a new account has the tick of this minute, which is due, and its task.
@@ -122,8 +128,8 @@ class Trial:
 
         wait_until(ended, within=STARTED, what=f"run {run.run} has ended")
 
-    def finish(self) -> None:
-        """Takes all evidence, once every task has ended, or won't any more; then the services have stopped."""
+    def finish(self) -> Evidence:
+        """Returns all of it, once every task has ended, or won't any more; then the services have stopped."""
         submits = self.journals.submits
         _wait_if_possible(self._all_ended, _ENDED)
         _wait_if_possible(
@@ -134,13 +140,11 @@ class Trial:
         task_ids = [*(submit.task_id for submit in submits), *(tick.task_id for tick in stored.ticks)]
         answers = ask(self.scheduler.target, task_ids, accounts)
         leftovers = self._stop()
-        self.evidence = Evidence(self.journals, stored, answers, leftovers, self._lease_ttl)
+        return Evidence(self.journals, stored, answers, leftovers, self._lease_ttl)
 
     def close(self) -> None:
         self.stack.end()
-        if self._receiver is not None:
-            self._receiver.stop()
-        self._journal.close()
+        self._exits.close()
 
     @contextmanager
     def other_session(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
@@ -210,12 +214,8 @@ class Trial:
 @contextmanager
 def trial_on(database_url: str) -> Iterator[Trial]:
     """A trial in a folder of its own, on a database of its own."""
-    with server_folder() as folder:
-        trial = Trial(folder, database_url)
-        try:
-            yield trial
-        finally:
-            trial.close()
+    with server_folder() as folder, closing(Trial(folder, database_url)) as trial:
+        yield trial
 
 
 def _wait_if_possible(predicate: Callable[[], bool], limit: float) -> None:
