@@ -6,9 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -24,6 +23,7 @@ from lab.benchmarks.scale.years import CLEANED_UP, RETENTION_DELETED
 from lab.benchmarks.stack import Stack
 from scheduler_svc.accounts.work import create_account
 from scheduler_svc.domain.account import NewAccount
+from tests.harness.cluster import server_folder
 from tests.harness.scheduling import Scheduling
 from tests.harness.waiting import wait_until
 
@@ -32,17 +32,9 @@ pytestmark = pytest.mark.e2e
 TASKS = 200
 
 
-@contextmanager
-def made_folder() -> Iterator[Path]:
-    """Not below tmp_path: its parents are closed to the user that PostgreSQL runs as."""
-    with tempfile.TemporaryDirectory(prefix="contentgen-bench-test-") as path:
-        Path(path).chmod(0o711)
-        yield Path(path)
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with made_folder() as path:
+    with server_folder() as path:
         yield path
 
 
@@ -125,7 +117,7 @@ def test_a_steady_load_is_counted(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def years() -> Iterator[Path]:
     """A folder whose database the first case fills; the next ones find it there."""
-    with made_folder() as path:
+    with server_folder() as path:
         yield path
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -18,13 +16,12 @@ import sqlalchemy as sa
 from psycopg2.extensions import make_dsn
 from sqlalchemy import URL
 
-from lab.benchmarks.command import make_folder
 from lab.benchmarks.scale.seed import BulkCopy, Years, fill, write_more
 from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.tasks.bulk import MAX_BATCH, delete_batch
 from scheduler_svc.transactions import Tx
-from tests.harness.cluster import Databases, SharedDatabase, SharedDatabases
+from tests.harness.cluster import Databases, SharedDatabase, SharedDatabases, server_folder
 from tests.harness.fork_server import can_fork, fork_server, forked_by
 from tests.harness.process import Process, inherited, installed
 from tests.harness.processes import new_children
@@ -157,9 +154,8 @@ YEARS = Years(
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    path = make_folder(Path(tempfile.gettempdir()), "contentgen-seed-")
-    yield path
-    shutil.rmtree(path)
+    with server_folder() as path:
+        yield path
 
 
 @pytest.fixture
