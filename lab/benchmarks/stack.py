@@ -10,10 +10,8 @@ from typing import Any, Self
 
 import psutil
 import psycopg2
-from grpc import aio
 
-from contentgen.v1 import account_service_pb2 as pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen import AsyncContentGenerationClient
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.cluster import rows_of
 from tests.harness.stack import EMBEDDED, Scheduler
@@ -70,11 +68,9 @@ class Stack:
                 self._scheduler.kill()
 
     async def _make_accounts(self) -> None:
-        async with aio.insecure_channel(self.target) as channel:
-            stub = AccountServiceStub(channel)
+        async with AsyncContentGenerationClient(self.target) as client:
             for number in range(self._wanted_accounts):
-                response = await stub.CreateAccount(pb.CreateAccountRequest(name=f"benchmark {number}"))
-                self.accounts.append(response.account.account_id)
+                self.accounts.append((await client.create_account(f"benchmark {number}"))["account_id"])
 
     def cpu(self) -> Cpu:
         scheduler = psutil.Process(self._scheduler.pid)

@@ -7,10 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from grpc import aio
-
-from contentgen.v1 import account_service_pb2 as pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
+from contentgen import AsyncContentGenerationClient
 from lab.benchmarks import scenario
 from lab.benchmarks.child import beside
 from lab.benchmarks.measures import IN_FLIGHT
@@ -128,9 +125,8 @@ async def _measured(folder: Path, sizes: Sizes, accounts: int, capped: int, keep
 
 async def _capped(stack: Stack, tasks: int, cap: int) -> int:
     """Returns the id of an account with a limit and so many tasks, which without it would be served again and again."""
-    async with aio.insecure_channel(stack.target) as channel:
-        request = pb.CreateAccountRequest(name="capped", max_concurrent_tasks=cap, weight=1_000)
-        stack.accounts = [(await AccountServiceStub(channel).CreateAccount(request)).account.account_id]
+    async with AsyncContentGenerationClient(stack.target) as client:
+        stack.accounts = [(await client.create_account("capped", cap, 1_000))["account_id"]]
     if tasks:
         await scenario.load(stack, tasks, batch=min(BATCH, tasks), in_flight=IN_FLIGHT)
     return stack.accounts[0]
@@ -138,14 +134,13 @@ async def _capped(stack: Stack, tasks: int, cap: int) -> int:
 
 async def _make_accounts(stack: Stack, count: int) -> dict[int, int]:
     places = asyncio.Semaphore(32)
-    async with aio.insecure_channel(stack.target) as channel:
-        stub = AccountServiceStub(channel)
+    async with AsyncContentGenerationClient(stack.target) as client:
 
         async def make(number: int) -> tuple[int, int]:
             weight = WEIGHTS[number % len(WEIGHTS)]
             async with places:
-                response = await stub.CreateAccount(pb.CreateAccountRequest(name=f"weighted {number}", weight=weight))
-            return response.account.account_id, weight
+                account = await client.create_account(f"weighted {number}", weight=weight)
+            return account["account_id"], weight
 
         weights = dict(await asyncio.gather(*map(make, range(count))))
     stack.accounts = list(weights)

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Self
 
 import psutil
-from grpc import aio
 
-from contentgen.v1 import worker_pool_service_pb2 as pb
-from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+from contentgen import AsyncContentGenerationClient
 from lab.benchmarks import scenario
 from lab.benchmarks.measures import IN_FLIGHT, Options, fresh
 from lab.benchmarks.scale.case import Sizes, Value
@@ -103,8 +101,8 @@ async def load(stack: Stack, meter: Meter, tasks: int) -> dict[str, Value]:
 @asynccontextmanager
 async def waiting_workers(stack: Stack, count: int, targets: Sequence[str] = ()) -> AsyncIterator[Fleet]:
     """So many workers, connected, that get nothing before `drain`, and then hold 4,000 leases together."""
-    async with aio.insecure_channel(stack.target) as channel:
-        await WorkerPoolServiceStub(channel).PauseDispatch(pb.PauseDispatchRequest())
+    async with AsyncContentGenerationClient(stack.target) as client:
+        await client.pause_dispatch()
     targets = targets or [stack.target] * 2
     async with scenario.noop_workers(stack, count, max(1, 4_000 // count), targets=targets) as fleet:
         fleet.go()
@@ -117,12 +115,11 @@ async def waiting_workers(stack: Stack, count: int, targets: Sequence[str] = ())
 
 async def drain(stack: Stack, meter: Meter, fleet: Fleet, tasks: int) -> dict[str, Value]:
     """Lets the workers complete at least so many more; a row."""
-    async with aio.insecure_channel(stack.target) as channel:
-        pool = WorkerPoolServiceStub(channel)
-        await channel.channel_ready()
+    async with AsyncContentGenerationClient(stack.target) as client:
+        await client.pause_dispatch()  # as it is: so the client is connected
         start, done = await meter.read(), fleet.completed
-        await pool.ResumeDispatch(pb.ResumeDispatchRequest())
+        await client.resume_dispatch()
         end = await fleet.reach(done + tasks)
         end_values = await meter.read()
-        await pool.PauseDispatch(pb.PauseDispatchRequest())
+        await client.pause_dispatch()
     return end_values.used(start, tasks, end)
