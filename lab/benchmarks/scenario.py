@@ -54,13 +54,9 @@ async def load(stack: Stack, tasks: int, *, batch: int, in_flight: int, target: 
         return Span(result["tasks"], result["begin"], result["end"], stack.cpu() - cpu)
 
 
-@asynccontextmanager
-async def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int, target: str = "") -> AsyncIterator[Child]:
+def loader(stack: Stack, tasks: int, *, batch: int, in_flight: int, target: str = "") -> Child:
     options = {"target": target or stack.target, "tasks": tasks, "batch": batch, "in_flight": in_flight}
-    async with Child(
-        "benchmarks.callers.submit_all", stack.folder, "loader", accounts=stack.accounts, **options
-    ) as child:
-        yield child
+    return Child("benchmarks.callers.submit_all", stack.folder, "loader", accounts=stack.accounts, **options)
 
 
 class Fleet:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import gc
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -193,16 +192,9 @@ LIMIT = 1_000_000
 
 def explore(system: System[S], *, depth: int | None = None, limit: int = LIMIT) -> Exploration[S]:
     """Walks all states within `depth` steps of the initial one, or up to about `limit` of them."""
-    with _without_collections():
-        return _Walk(system, limit).run(depth)
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Nothing of a walk is garbage before its end: to look for some among a million states takes longer each time."""
-    gc.disable()
+    gc.disable()  # nothing of a walk is garbage before its end, and a look at a million states takes longer each time
     try:
-        yield
+        return _Walk(system, limit).run(depth)
     finally:
         gc.enable()
 

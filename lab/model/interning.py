@@ -70,13 +70,10 @@ class Parts(Generic[T]):
         A change that is rolled back leaves the number as it was, and returns None.
         """
         if (number, name) not in self._steps:
-            self._steps[number, name] = self._computed(number, change)
+            value = self.copy(number)
+            try:
+                answer = change(value)
+                self._steps[number, name] = self.number(value), answer
+            except RolledBack:
+                self._steps[number, name] = number, None
         return self._steps[number, name]
-
-    def _computed(self, number: int, change: Callable[[T], A]) -> tuple[int, Any]:
-        value = self.copy(number)
-        try:
-            answer = change(value)
-        except RolledBack:
-            return number, None
-        return self.number(value), answer
