@@ -1,6 +1,6 @@
 """One campaign from start to verdict: a load, a plan of faults, the wait until all has ended, and the evidence.
 
-Above everything but the command line.
+A line every few seconds tells of it meanwhile. Above everything but the command line.
 """
 
 from __future__ import annotations
@@ -14,24 +14,40 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psycopg2
 
 from contentgen import ContentGenerationClient, RequestError
+from lab.callers import every
 from lab.chaos.checker import check
 from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored
 from lab.chaos.evidence import JOURNAL, Evidence, Leftover
+from lab.chaos.figures import KILLS
 from lab.chaos.fleet import Fleet
 from lab.chaos.journals import Appender, read_journals
 from lab.chaos.load import Load, Schedules
 from lab.chaos.observers import JournalingWatchers, Prober, Receiver, health_watched
 from lab.chaos.options import Options
 from lab.chaos.plan import LEASE, POSTGRES, Fault
-from lab.chaos.progress import Progress
 from lab.chaos.strikes import Strikes
 from lab.chaos.strikes_at_services import Scene
+from lab.deployment.database import Database
+from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.lifecycle import Status
 from tests.harness.waiting import wait_until
 
 _MAX_OPEN = 40
 """Tasks that may be open before clients wait: a lost task should find a free slot soon, so that losses are measured."""
+_SHORTEST, _LINES = 5.0, 120
+"""Seconds between two lines, and lines of a long campaign, about."""
+_COUNTS = f"""
+    SELECT (SELECT count(*) FROM tasks WHERE status = {int(Status.PENDING)}), (SELECT count(*) FROM leases),
+        (SELECT count(*) FROM contents)
+"""
+_TICKED = """
+    SELECT extract(epoch FROM now())::float8 WHERE NOT EXISTS (SELECT FROM schedules WHERE due_time <= now())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,74 @@ def _settled(look: Callable[[], list[Leftover]]) -> list[Leftover]:
     return leftovers
 
 
+class Progress:
+    """Looks at the database past all wires, whenever it can be reached."""
+
+    def __init__(
+        self, database: Database, strikes: Strikes, load: Load, say: Callable[[str], None], seconds: float
+    ) -> None:
+        """`seconds`: how long the campaign takes, about."""
+        self.open_tasks = 0
+        self._leases = 0
+        self._completed = 0
+        self._database = database
+        self._strikes = strikes
+        self._load = load
+        self._say = say
+        self._begin = self._next_line = time.monotonic()
+        self._say_every = max(_SHORTEST, seconds / _LINES)
+
+    def all_ended(self) -> bool:
+        """Returns whether no task is open and no lease is left; False while nobody knows."""
+        return self.look() and not self.open_tasks and not self._leases
+
+    def look(self) -> bool:
+        rows = self._rows(_COUNTS)
+        if rows:
+            self.open_tasks, self._leases, self._completed = rows[0]
+        return bool(rows)
+
+    def ticked(self) -> float:
+        """Returns the time, if no schedule's tick is due; 0 while one is, or nobody knows."""
+        return float(self._number(_TICKED))
+
+    def all_delivered(self) -> bool:
+        """Returns whether no event waits for its delivery; False while nobody knows."""
+        return self._rows("SELECT count(*) FROM webhook_deliveries WHERE next_attempt_time IS NOT NULL") == [(0,)]
+
+    def moves(self) -> int:
+        """Returns how many there are in the histories of all tasks; 0 while nobody knows."""
+        return int(self._number("SELECT count(*) FROM task_events"))
+
+    def waiting(self) -> list[str]:
+        """Returns the tasks that wait for a retry; none while nobody knows."""
+        return [format_task_id(key) for (key,) in self._rows("SELECT task_key FROM delayed")]
+
+    def _number(self, sql: str) -> Any:
+        rows = self._rows(sql)
+        return rows[0][0] if rows else 0
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Returns none while the database is away."""
+        try:
+            return self._database.rows(sql)
+        except psycopg2.Error:
+            return []
+
+    def tell(self) -> None:
+        answers, now = self.look(), time.monotonic()
+        if now < self._next_line:
+            return
+        self._next_line += self._say_every
+        struck = self._strikes.struck
+        kills = sum(count for kind, count in struck.items() if kind in KILLS)
+        self._say(
+            f"{now - self._begin:5.0f} s: {self._load.submitted} submitted, "
+            f"{self._completed} completed, {self.open_tasks} open, {self._leases} leased; "
+            f"{struck.total()} faults, {kills} of them kills{'' if answers else '; the database is away'}"
+        )
+
+
 class _Campaign:
     def __init__(self, options: Options, faults: Sequence[Fault], fleet: Fleet, say: Callable[[str], None]) -> None:
         self._seconds = options.seconds
@@ -94,7 +178,7 @@ class _Campaign:
         threading.excepthook = self._died
         self._say(f"all services are up; {len(self._faults)} faults in {self._seconds:g} s")
         try:
-            with self._progress.told():
+            with every(1.0, self._progress.tell, "progress"):
                 self._hurt()
                 self._recover()
         finally:
