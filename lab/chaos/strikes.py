@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg2
 
@@ -52,10 +52,7 @@ class Strikes:
     def _strike(self, fault: Fault) -> None:
         try:
             with ExitStack() as stack:
-                nodes = self._scene.fleet.nodes
-                for victim in nodes if fault.victim == EVERYTHING else (fault.victim,):
-                    stack.enter_context(_held(nodes[victim].lock))
-                _begin(stack, contextmanager(STRIKES[fault.kind])(self._scene, fault))
+                self._begin(stack, fault)
                 self.struck[fault.kind] += 1
                 self._over.wait(fault.duration)
         except MissedError:
@@ -63,20 +60,14 @@ class Strikes:
         except Exception as error:  # noqa: BLE001 - told at the end; the other faults go on
             self.wrong.append(f"{fault.kind} of {fault.victim}: {error!r}")
 
-
-def _begin(stack: ExitStack, strike: AbstractContextManager[None]) -> None:
-    """Hurts. Raises MissedError if the database does not take it; what undoes it may not fail."""
-    try:
-        stack.enter_context(strike)
-    except psycopg2.Error as error:
-        raise MissedError from error
-
-
-@contextmanager
-def _held(lock: threading.Lock) -> Iterator[None]:
-    if not lock.acquire(timeout=0.5):  # another fault may be about to let it go
-        raise MissedError
-    try:
-        yield
-    finally:
-        lock.release()
+    def _begin(self, stack: ExitStack, fault: Fault) -> None:
+        """Hurts. Raises MissedError if a victim or the database does not take it; what undoes it may not fail."""
+        nodes = self._scene.fleet.nodes
+        for victim in nodes if fault.victim == EVERYTHING else (fault.victim,):
+            if not nodes[victim].lock.acquire(timeout=0.5):  # another fault may be about to let it go
+                raise MissedError
+            stack.callback(nodes[victim].lock.release)
+        try:
+            stack.enter_context(contextmanager(STRIKES[fault.kind])(self._scene, fault))
+        except psycopg2.Error as error:
+            raise MissedError from error
