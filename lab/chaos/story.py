@@ -154,8 +154,13 @@ def with_task(name: str, **changed: Any) -> Evidence:
     return stored(tasks={**TASKS, name: replace(TASKS[name], **changed)})
 
 
+def runs(name: str, **changed: Any) -> list[Run]:
+    """Returns all of them, one changed."""
+    return [replace(entry, **changed) if entry.run == name else entry for entry in RUNS]
+
+
 def with_run(name: str, **changed: Any) -> Evidence:
-    return journaled(runs=[replace(entry, **changed) if entry.run == name else entry for entry in RUNS])
+    return journaled(runs=runs(name, **changed))
 
 
 def with_history(name: str, events: list[Event]) -> Evidence:
@@ -169,11 +174,8 @@ def with_event(name: str, index: int, **changed: Any) -> Evidence:
 
 
 def without(task_id: str) -> Evidence:
-    return stored(
-        tasks={name: entry for name, entry in TASKS.items() if name != task_id},
-        contents=[entry for entry in GOOD.stored.contents if entry.task_id != task_id],
-        pool=[entry.content_id for entry in GOOD.stored.contents if entry.task_id != task_id],
-    )
+    """`task_id`: of one without a content."""
+    return stored(tasks={name: entry for name, entry in TASKS.items() if name != task_id})
 
 
 def with_content(content_id: int, **changed: Any) -> Evidence:
@@ -184,11 +186,8 @@ def with_content(content_id: int, **changed: Any) -> Evidence:
 def let_go(*faults: Fault) -> Evidence:
     """The first run of `twice` had a result, and its worker came back without it."""
     evidence = with_event("twice", 3, message="its worker does not hold it any more")
-    runs = [
-        replace(entry, status=0, body_sha256="lost", given=True, last=12) if entry.run == "killed" else entry
-        for entry in RUNS
-    ]
-    return replace(evidence, journals=replace(GOOD.journals, runs=runs, faults=faults))
+    changed = runs("killed", status=0, body_sha256="lost", given=True, last=12)
+    return replace(evidence, journals=replace(GOOD.journals, runs=changed, faults=faults))
 
 
 def with_twin(name: str) -> Evidence:

@@ -266,8 +266,8 @@ def test_a_result_is_lost_with_a_worker_whose_disk_was_full() -> None:
 def frozen(*victims: str, **changed: float | str) -> list[str]:
     """What is said where a run outlives its lease while these are frozen, or something like that."""
     freezes = [replace(Fault(FREEZE, victim, 13, 13, 9), **changed) for victim in victims]  # type: ignore[arg-type]
-    runs = [replace(run, last=22.5) if run.run == "killed" else run for run in RUNS]
-    return [violation.property for violation in check(story.journaled(runs=runs, faults=freezes))]
+    evidence = story.journaled(runs=story.runs("killed", last=22.5), faults=freezes)
+    return [violation.property for violation in check(evidence)]
 
 
 def test_only_a_guard_and_a_worker_that_are_both_frozen_excuse_two_runs_at_a_time() -> None:
@@ -283,6 +283,6 @@ def test_only_a_guard_and_a_worker_that_are_both_frozen_excuse_two_runs_at_a_tim
 
 def test_a_lease_may_be_granted_in_the_moment_in_which_another_ends() -> None:
     events: list[Event] = [EVENTS["once"][0], *story.completed(20, 1, "v", 21)]
-    runs = [replace(run, time=20.5, boottime=20.5, last=20.9) if run.run == "only" else run for run in RUNS]
     evidence = story.with_history("once", events)
-    assert check(replace(evidence, journals=replace(GOOD.journals, runs=runs))) == []
+    journals = replace(GOOD.journals, runs=story.runs("only", time=20.5, boottime=20.5, last=20.9))
+    assert check(replace(evidence, journals=journals)) == []
