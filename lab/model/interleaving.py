@@ -18,7 +18,7 @@ from lab.model.database import transaction
 from lab.model.explore import Edge, Event
 from lab.model.interning import Parts
 from lab.model.scheduler import DEFECTS, told
-from lab.model.tables import ACCOUNT, SessionRecord, Tables, submitted
+from lab.model.tables import ACCOUNT, TERMS, TTL, SessionRecord, Tables, submitted
 from lab.model.transactions import Row, UnderWay, Work, advanced, commit
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.dispatch.admission import settle
@@ -27,7 +27,7 @@ from scheduler_svc.domain.account import AccountChange
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import AttemptCompleted, LeaseEnd, LeaseTerms, LeaseUpdate
+from scheduler_svc.domain.lease import AttemptCompleted, LeaseEnd, LeaseUpdate
 from scheduler_svc.domain.lifecycle import OPEN, Status
 from scheduler_svc.domain.task import SCHEDULED
 from scheduler_svc.leases.recover import promote_due, reap
@@ -35,8 +35,6 @@ from scheduler_svc.leases.report import ReportItem, ReportWork, UnsentLeases
 from scheduler_svc.tasks.change import cancel_task
 
 WORKER, SESSION = "A", 1
-TTL = 3.0
-TERMS = LeaseTerms(TTL, heartbeat_interval=1.0, max_worker_losses=3, max_deferrals=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class Interleaving:
     # The system
 
     def initial(self) -> Traffics:
-        tables = submitted(self._traffic.tasks, 0, TTL, self._traffic.limits[0])
+        tables = submitted(self._traffic.tasks, 0, self._traffic.limits[0])
         tables.sessions[WORKER] = SessionRecord(SESSION, 1)
         if self._traffic.scheduled:
             tables.delayed, tables.ready, tables.shares = dict.fromkeys(tables.ready, (1, SCHEDULED)), {}, {}

@@ -14,6 +14,7 @@ from math import inf
 from typing import NamedTuple
 
 from contentgen.v1 import worker_service_pb2 as pb
+from lab.model.tables import TTL
 from scheduler_svc.domain.ids import LeaseRef, format_lease_id, parse_lease_id
 from worker_svc.outcome import Article, Deferred, Failed, Outcome, Reason
 from worker_svc.session import deadlines
@@ -112,7 +113,6 @@ class Process:
     """One worker. What follows `book` is gone when it is killed, what precedes it is on disk."""
 
     size: int
-    lease_ttl: float
     session_number: int = 0
     spool: dict[str, Word] = field(default_factory=dict)
     marks: set[str] = field(default_factory=set)
@@ -135,7 +135,7 @@ class Process:
 
     def connect(self) -> Hello:
         self.session_number += 1
-        self.stream = Stream(HeartbeatLog(self.lease_ttl))
+        self.stream = Stream(HeartbeatLog(TTL))
         return Hello(self.session_number, self._held(), tuple(sorted(self.left)))
 
     def state(self) -> State:
@@ -179,7 +179,7 @@ class Process:
 
     def kill(self) -> None:
         """It dies, and its CLIs with it; what is on disk stays."""
-        fresh = Process(self.size, self.lease_ttl)
+        fresh = Process(self.size)
         self.book, self.outbox, self.slots, self.breaker = fresh.book, fresh.outbox, fresh.slots, fresh.breaker
         self.running, self.left, self.stream, self.alive = set(), frozenset(), None, False
 
@@ -209,7 +209,7 @@ class Process:
             lease.received_at = lease.accepted_at = 0.0
         if self.stream is not None:
             self.stream.stated_for = min(self.stream.stated_for + units, 1.0)
-            _age(self.stream.log, units, self.lease_ttl)
+            _age(self.stream.log, units)
 
     def renumber(self) -> tuple[int, int]:
         """Lets a quiet stream's numbers begin anew; returns by how much states and assignments went down."""
@@ -366,7 +366,7 @@ def _update(word: Word) -> PendingUpdate:
     return PendingUpdate(word.lease_id, word.attempt, word.kind, 1, word)
 
 
-def _age(log: HeartbeatLog, units: float, lease_ttl: float) -> None:
+def _age(log: HeartbeatLog, units: float) -> None:
     """Moves the states of a log into the past; those that give no time any more look alike: they are gone."""
     aged = {number: type(entry)(entry.at - units, entry.named) for number, entry in log._heartbeats.items()}
-    log._heartbeats = {number: entry for number, entry in aged.items() if deadlines.deadline(entry.at, lease_ttl) > 0.0}
+    log._heartbeats = {number: entry for number, entry in aged.items() if deadlines.deadline(entry.at, TTL) > 0.0}

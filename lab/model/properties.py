@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lab.model.process import Process, named
-from lab.model.tables import Tables, TaskRecord
+from lab.model.tables import TERMS, Tables, TaskRecord
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import OPEN
 
@@ -22,7 +22,7 @@ OF_A_WORKER = ("cut", "partition", "kill", "replica", "suspend", "fail", "ill", 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """How large a model is, and what may go wrong in it. Times are in units of the heartbeat interval."""
+    """How large a model is, and what may go wrong in it."""
 
     name: str
     shows: str
@@ -35,9 +35,6 @@ class Scenario:
     slots: int = 1
     tasks: int = 1
     max_retries: int = 0
-    max_losses: int = 2
-    max_deferrals: int = 2
-    lease_ttl: float = 3.0
     limits: tuple[int, ...] = (0,)
     """How many tasks of their account may run at a time: first, and as clients change it later. 0 is no limit."""
     loses_nothing: bool = False
@@ -77,7 +74,7 @@ def _wrong_task(scenario: Scenario, task: TaskRecord) -> str | None:
         return REFUSED
     if task.retry_count > task.max_retries or task.failures > task.max_retries + 1:
         return RETRIES
-    if task.deferrals >= scenario.max_deferrals:
+    if task.deferrals >= TERMS.max_deferrals:
         return DEFERRALS
     return LOST_RUN if scenario.loses_nothing and task.losses else None
 

@@ -20,7 +20,6 @@ from lab.model.properties import FAULTS, OF_A_WORKER, Scenario
 from lab.model.scheduler import Application
 from lab.model.tables import Tables, submitted
 from scheduler_svc.dispatch.work import SessionCapacity
-from scheduler_svc.domain.lease import LeaseTerms
 from scheduler_svc.domain.lifecycle import Status
 from worker_svc.session.outbox import UpdateKind
 
@@ -36,9 +35,7 @@ class Model:
     def __init__(self, scenario: Scenario, *, fenced: bool = True) -> None:
         self.scenario = scenario
         self._fenced = fenced
-        self._application = Application(
-            LeaseTerms(scenario.lease_ttl, 1.0, scenario.max_losses, scenario.max_deferrals)
-        )
+        self._application = Application()
         self._tables: Parts[Tables] = Parts()
         self._processes: Parts[Process] = Parts()
         self._wrong: dict[Hashable, str | None] = {}
@@ -52,13 +49,11 @@ class Model:
     def initial(self) -> Whole:
         """All workers are up and not connected, all tasks wait."""
         scenario = self.scenario
-        tables = submitted(
-            scenario.tasks, scenario.max_retries, scenario.lease_ttl, scenario.limits[0], fenced=self._fenced
-        )
+        tables = submitted(scenario.tasks, scenario.max_retries, scenario.limits[0], fenced=self._fenced)
         if scenario.rival:
             self._application.hello(tables, RIVAL, Hello(1, (), ()))
         no_links = (None,) * scenario.workers
-        process = self._processes.number(Process(scenario.slots, scenario.lease_ttl))
+        process = self._processes.number(Process(scenario.slots))
         budget = tuple(scenario.faults.get(fault, 0) for fault in FAULTS)
         return Whole(self._tables.number(tables), budget, (process,) * scenario.workers, no_links, no_links)
 

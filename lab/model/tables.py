@@ -12,11 +12,14 @@ from typing import NamedTuple
 
 from scheduler_svc.domain.clock import ClockWatch
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import LeaseEnd
+from scheduler_svc.domain.lease import LeaseEnd, LeaseTerms
 from scheduler_svc.domain.lifecycle import Status
 
 ACCOUNT = 1
 PRIORITY = 5
+TTL = 3.0
+TERMS = LeaseTerms(TTL, heartbeat_interval=1.0, max_worker_losses=2, max_deferrals=2)
+"""Times are in units of the heartbeat interval."""
 
 
 @dataclass(slots=True)
@@ -80,7 +83,6 @@ class Tables:
 
     tasks: dict[int, TaskRecord]
     ready: dict[int, ReadyRecord]
-    lease_ttl: float
     fenced: bool
     up: bool = True
     broken: str = ""
@@ -95,11 +97,8 @@ class Tables:
     """A claim was committed by which an account got more leases than its limit."""
     stamp: float = 0.0
     guard: float = 0.0
-    watch: ClockWatch = field(init=False)
+    watch: ClockWatch = field(default_factory=lambda: ClockWatch(TTL, 1.0))
     """What the reapers remember of the two clocks: kept with the database, for it is the model's only one."""
-
-    def __post_init__(self) -> None:
-        self.watch = ClockWatch(self.lease_ttl, 1.0)
 
     def pass_time(self, elapsed: float, units: float) -> None:
         """Lets so many pass by the database's clock, while others' show `elapsed`.
@@ -110,7 +109,7 @@ class Tables:
         for lease in self.leases.values():
             lease.expires = max(lease.expires - units, -1.0)
         for session in self.sessions.values():
-            session.silent_for = min(session.silent_for + units, self.lease_ttl)
+            session.silent_for = min(session.silent_for + units, TTL)
         self.stamp = max(self.stamp - units, -2.0)
         self.guard = max(self.guard - units, 0.0)
 
@@ -127,10 +126,10 @@ class Tables:
         self.over_limit |= 0 < self.limits[ACCOUNT] < len(self.leases)
 
 
-def submitted(tasks: int, max_retries: int, lease_ttl: float, limit: int, *, fenced: bool = True) -> Tables:
+def submitted(tasks: int, max_retries: int, limit: int, *, fenced: bool = True) -> Tables:
     """Tasks that wait; behind the window where their account has a limit."""
     keys = range(1, tasks + 1)
-    tables = Tables({key: TaskRecord(max_retries) for key in keys}, {}, lease_ttl, fenced, limits={ACCOUNT: limit})
+    tables = Tables({key: TaskRecord(max_retries) for key in keys}, {}, fenced, limits={ACCOUNT: limit})
     tables.ready = dict.fromkeys(keys, ReadyRecord(1, not limit))
     tables.shares = {ACCOUNT: ShareRecord(limit > 0, limit > 0)}
     return tables

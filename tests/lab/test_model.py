@@ -12,13 +12,13 @@ import pytest
 from lab.model import diagrams, properties
 from lab.model.__main__ import summary
 from lab.model.explore import DEADLOCK, LIVELOCK, Edge, Event, explore
-from lab.model.interleaving import SESSION, TTL, WORKER, Interleaving, Traffic
+from lab.model.interleaving import SESSION, WORKER, Interleaving, Traffic
 from lab.model.interning import Parts, RolledBack
 from lab.model.mutants import MUTANTS, Mutant
 from lab.model.properties import Scenario
 from lab.model.scenarios import SMALL, system
 from lab.model.system import Model
-from lab.model.tables import ACCOUNT, ReadyRecord, SessionRecord, Tables, submitted
+from lab.model.tables import ACCOUNT, TTL, ReadyRecord, SessionRecord, Tables, submitted
 from lab.model.transactions import UnderWay, Work, advanced, commit
 from scheduler_svc.accounts.work import update_account
 from scheduler_svc.dispatch.admission import settle
@@ -236,7 +236,7 @@ class Database:
     """What is committed, and transactions on it that a test takes on by hand."""
 
     def __init__(self, *tagged: bool, limit: int) -> None:
-        self.tables = submitted(len(tagged), 0, TTL, limit)
+        self.tables = submitted(len(tagged), 0, limit)
         self.tables.ready = {key: ReadyRecord(1, is_tagged) for key, is_tagged in enumerate(tagged, start=1)}
         self.tables.sessions = {WORKER: SessionRecord(SESSION, 1)}
 
