@@ -19,7 +19,7 @@ from scheduler_svc.dispatch.rows import AccountQueue
 from scheduler_svc.dispatch.sql.window import Window
 from scheduler_svc.domain.content import ContentRow, PoolRow
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import AttemptCompleted, LeaseUpdate
+from scheduler_svc.domain.lease import AttemptCompleted
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.webhook import Response
 from scheduler_svc.history.sql import Counts, History
@@ -107,11 +107,8 @@ def _apply_without_fence(self: ReportWork, tx: Tx, group: Sequence[Item]) -> _Ap
 
 
 def _renamed(item: ReportItem, live: Mapping[int, LiveLease]) -> ReportItem:
-    return replace(item, updates=tuple(_with_present_lease(update, live) for update in item.updates))
-
-
-def _with_present_lease(update: LeaseUpdate, live: Mapping[int, LiveLease]) -> LeaseUpdate:
-    return update if update.ref is None else update._replace(ref=_present(update.ref, live))
+    updates = [update._replace(ref=update.ref and _present(update.ref, live)) for update in item.updates]
+    return replace(item, updates=tuple(updates))
 
 
 def _present(ref: LeaseRef, live: Mapping[int, LiveLease]) -> LeaseRef:
