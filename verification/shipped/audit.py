@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from verification.shipped.distributions import INSTALLATIONS, OURS, is_allowed, licence, shipped
+from verification.shipped.distributions import EXTRAS, OURS, is_allowed, licence, shipped
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
@@ -83,9 +83,7 @@ def findings(tool: str, arguments: Sequence[str]) -> Iterator[Finding]:
     yield _finding("installed", [*versions, *extra], "what is locked, and nothing else")
     checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
     yield _finding("needs", checked.stdout.splitlines() if checked.returncode else [], "pip check finds no conflict")
-    licences = {
-        canonicalize_name(package.name): licence(package) for package in shipped({*INSTALLATIONS.values()} - {""})
-    }
+    licences = {canonicalize_name(package.name): licence(package) for package in shipped(EXTRAS)}
     problems = [
         f"{name}: {licence_name or 'names none'}"
         for name, licence_name in licences.items()

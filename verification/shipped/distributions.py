@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
@@ -22,18 +22,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 OURS = "contentgen-grpc"
-INSTALLATIONS = {
-    "all": "all",
-    "client": "",
-    "cli": "cli",
-    "console": "console",
-    "embedded": "embedded",
-    "old-application": "old-application",
-    "otel": "otel",
-    "scheduler": "scheduler",
-    "worker": "worker",
-}
-"""What may be installed, and the extra that it is: the client is the package without any."""
+EXTRAS = ("all", "cli", "console", "embedded", "old-application", "otel", "scheduler", "worker")
+INSTALLATIONS: Mapping[str, Collection[str]] = {"client": (), **{extra: (extra,) for extra in EXTRAS}}
+"""What may be installed, and its extras: the client is the package without any."""
 
 
 def shipped(extras: Collection[str]) -> list[Distribution]:
@@ -117,8 +108,8 @@ def main(arguments: Sequence[str]) -> None:
     """Arguments: the program of cyclonedx-bom, and the folder."""
     generator, folder = map(Path, arguments)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, extra in INSTALLATIONS.items():
-        packages = shipped({extra} - {""})
+    for name, extras in INSTALLATIONS.items():
+        packages = shipped(extras)
         (folder / f"{name}.licences.md").write_text(table(packages), encoding="utf-8")
         with tempfile.TemporaryDirectory() as scratch:
             _describe(generator, environment(Path(scratch), packages), folder / f"{name}.cdx.json")
