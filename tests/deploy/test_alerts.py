@@ -22,7 +22,7 @@ from tests.harness.proxies import running_haproxy
 from tests.harness.scrape import get
 from tests.harness.stack import Stack
 from tests.harness.waiting import PATIENCE_S, wait_until
-from tests.lab.test_monitoring import RULES, queries
+from tests.lab.test_monitoring import QUERIES, RULES
 
 pytestmark = pytest.mark.e2e
 
@@ -90,7 +90,7 @@ def test_what_is_killed_is_told_by_an_alert(stack: Stack, tmp_path: Path) -> Non
         recorded = "contentgen:worker_free_slots:sum"
         wait_until(lambda: prometheus.ask("query", query=recorded)["result"], within=WITHIN, what="rules are evaluated")
         wait_until(lambda: not prometheus.firing(), within=WITHIN, what="nothing fires")
-        for query in queries():
+        for query in QUERIES:
             prometheus.ask("query", query=query.expression)
         rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
         assert [(rule["name"], rule["lastError"]) for rule in rules if "lastError" in rule] == []

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.lab
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
+RULES = FOLDER / "contentgen.rules.yaml"
 TESTS = FOLDER / "contentgen.test.yaml"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 
@@ -48,17 +49,14 @@ class Alert(NamedTuple):
     annotations: Mapping[str, str]
 
 
-RULES = [
-    rule
-    for group in yaml.safe_load((FOLDER / "contentgen.rules.yaml").read_text(encoding="utf-8"))["groups"]
-    for rule in group["rules"]
-]
+_GROUPS = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+_RULES = [rule for group in _GROUPS for rule in group["rules"]]
 ALERTS = [
     Alert(rule["alert"], rule["expr"], rule["labels"]["severity"], rule["annotations"])
-    for rule in RULES
+    for rule in _RULES
     if "alert" in rule
 ]
-RECORDED: Mapping[str, str] = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
+RECORDED: Mapping[str, str] = {rule["record"]: rule["expr"] for rule in _RULES if "record" in rule}
 """The expressions that are recorded, by the names of their series."""
 
 
