@@ -15,7 +15,7 @@ from pathlib import Path
 from contentgen.stack.processes import Interrupted, Interrupts
 from lab.cluster import options
 from lab.cluster.cluster import ClusterError
-from lab.cluster.run import Run
+from lab.cluster.run import run
 from lab.deployment.disks import enter_namespace
 from tests.harness.cluster import server_folder
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     disks = enter_namespace() is None
     with Interrupts() as interrupts, _folder(choices.folder) as folder:
         try:
-            return Run(folder, choices, interrupts, disks=disks).run()
+            return run(folder, choices, interrupts, disks=disks)
         except ClusterError as error:
             print(f"cluster failed: {error}", file=sys.stderr)
             return 1
