@@ -21,7 +21,6 @@ DRAIN_2 = "drain-2"
 OUR_JOB = "our-job"
 IDLE_P50 = "idle-p50"
 IDLE_P99 = "idle-p99"
-MEASURES = (ENQUEUE, BULK, DRAIN_1, DRAIN_2, OUR_JOB, IDLE_P50, IDLE_P99)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ def part(kept: Path) -> Part:
     return made_by(f"python -m lab.benchmarks.scale --from {kept} --page docs/performance.md")
 
 
-PAGE = part(Path("lab/benchmarks/results/scale.jsonl"))
 _EVERY = {title: every for case in CASES.values() for title, every in case.every.items()}
 
 
