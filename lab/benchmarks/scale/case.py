@@ -57,18 +57,19 @@ class Size:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
 class Sizes:
-    def __init__(self, values: Mapping[str, tuple[int, ...]], *, quick: bool = False) -> None:
-        """`quick`: it only has to work, so nothing need be warm."""
-        self._values = values
-        self.quick = quick
+    """`quick`: it only has to work, so nothing need be warm."""
+
+    values: Mapping[str, tuple[int, ...]]
+    quick: bool = False
 
     def one(self, name: str) -> int:
-        (value,) = self._values[name]
+        (value,) = self.values[name]
         return value
 
     def all(self, name: str) -> tuple[int, ...]:
-        return self._values[name]
+        return self.values[name]
 
 
 @dataclass(frozen=True, slots=True)
