@@ -21,7 +21,7 @@ from scheduler_svc.domain.lifecycle import ENDED
 from scheduler_svc.domain.task import TaskFilter
 from scheduler_svc.tasks.bulk import MAX_BATCH, delete_batch
 from scheduler_svc.transactions import Tx
-from tests.harness.cluster import Databases, SharedDatabase, SharedDatabases, server_folder
+from tests.harness.cluster import SharedDatabase, SharedDatabases, server_folder
 from tests.harness.fork_server import can_fork, fork_server, forked_by
 from tests.harness.process import Process, inherited, installed
 from tests.harness.processes import new_children
@@ -124,14 +124,12 @@ def test_each_finds_it_as_the_migrations_have_left_it(shared_databases: SharedDa
         f"SELECT pg_terminate_backend(pid) FROM ({_OTHERS}) AS others",
     ],
 )
-def test_one_that_is_more_than_refilled_is_replaced(databases: Databases, template: str, change: str) -> None:
-    pool = SharedDatabases(databases, template)
-    with pool.lent() as database:
+def test_one_that_is_more_than_refilled_is_replaced(shared_databases: SharedDatabases, change: str) -> None:
+    with shared_databases.lent() as database:
         run(database, change)
-    with pool.lent() as other:
+    with shared_databases.lent() as other:
         assert other.url != database.url
         assert not Scheduling(other.engine).tasks()
-    pool.close()
 
 
 # What benchmarks seed a database with is what a scheduler would have left there.
