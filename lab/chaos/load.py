@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from queue import Empty, PriorityQueue
+from queue import PriorityQueue
 
 from contentgen import ContentGenerationClient, InvalidStateException, RequestError
 from lab.callers import Callers
@@ -87,11 +86,13 @@ class Load(Callers):
                 self._later_calls.put((time.monotonic() + delay, task_id, action))
 
     def _call_later(self, client: ContentGenerationClient) -> None:
-        while not self.over.wait(0.1):
-            with suppress(Empty):
-                while (call := self._later_calls.get_nowait())[0] <= time.monotonic() and not self.over.is_set():
-                    self._change(client, *call[1:])
-                self._later_calls.put(call)
+        while not self.over.wait(0.02):  # so late is a call at most
+            while not self._later_calls.empty() and not self.over.is_set():
+                due, task_id, action = self._later_calls.get()
+                if due > time.monotonic():
+                    self._later_calls.put((due, task_id, action))
+                    break
+                self._change(client, task_id, action)
 
     def _change(self, client: ContentGenerationClient, task_id: str, action: str) -> None:
         name = "retry" if action == "retry" else "cancel"
