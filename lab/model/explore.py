@@ -225,7 +225,7 @@ class _Walk(Generic[S]):
                 if self._wrong is not None:
                     return self._result(level, False, self._wrong)
             begin = end
-        return self._result(level, begin == len(self._states), self._unsettled(begin))
+        return self._result(level, begin == len(self._states), self._wrong or self._unsettled(begin))
 
     def _expand(self, source: int) -> None:
         for event, target, fault in self._system.edges(self._states[source]):

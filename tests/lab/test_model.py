@@ -177,9 +177,19 @@ def test_states_beyond_the_bound_are_not_judged() -> None:
     assert explore(stuck).counter_example is not None
 
 
-def test_a_wrong_state_at_the_bound_is_found() -> None:
-    result = explore(Numbers({0: [1], 1: [2]}, {}, wrong=2), depth=2)
+@pytest.mark.parametrize(
+    ("wrong", "depth", "limit"),
+    [
+        pytest.param(2, 2, STATES, id="after the last step"),
+        pytest.param(0, 0, STATES, id="the first one, without a step"),
+        pytest.param(0, None, 1, id="the first one, which is all"),
+    ],
+)
+def test_a_wrong_state_at_the_bound_is_found(wrong: int, depth: int | None, limit: int) -> None:
+    result = explore(Numbers({0: [1], 1: [2]}, {}, wrong), depth=depth, limit=limit)
     assert result.counter_example is not None
+    assert result.counter_example.wrong == "wrong"
+    assert not result.complete
 
 
 # Parts of states as numbers: what is alike is one, and a step changes nothing but what it makes.
