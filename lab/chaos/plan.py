@@ -27,10 +27,7 @@ class Kind:
     longest: float
     """Seconds that it lasts: until what was killed is started again, what was frozen thaws, what was full is empty."""
     does: str
-
-    @property
-    def needs_disks(self) -> bool:
-        return self.name.endswith("-disk-full")
+    needs_disks: bool = False
 
 
 KINDS = (
@@ -42,7 +39,7 @@ KINDS = (
     Kind("guard-freeze", 3, "worker", 0.3, 6.0, "SIGSTOP to a guard, SIGCONT later"),
     Kind("machine-freeze", 3, "worker", 0.5, 9.0, "SIGSTOP to worker, guard and all CLIs, SIGCONT later"),
     Kind("worker-stop", 3, "worker", 0.0, 6.0, "TERM to a worker and, if it still drains then, TERM again"),
-    Kind("worker-disk-full", 2, "worker", 1.0, 5.0, "no space for spool, marks and scratch"),
+    Kind("worker-disk-full", 2, "worker", 1.0, 5.0, "no space for spool, marks and scratch", needs_disks=True),
     Kind("worker-cut", 4, "worker", 0.0, 5.0, "a worker's connections are reset, and new ones too"),
     Kind("worker-hole", 3, "worker", 1.0, 9.0, "a worker's bytes vanish in both directions, half-open"),
     Kind("worker-deaf", 2, "worker", 1.0, 9.0, "a worker is heard and hears nothing"),
@@ -64,7 +61,13 @@ KINDS = (
     Kind("postgres-freeze", 0.6, "postgres", 0.5, 7.0, "SIGSTOP to the whole tree of PostgreSQL"),
     Kind("no-connections", 0.7, "postgres", 1.0, 5.0, "others hold all connections that PostgreSQL has"),
     Kind(
-        "postgres-disk-full", 0.5, "postgres", 1.5, 6.0, "no space for PostgreSQL's tables and, half of the time, WAL"
+        "postgres-disk-full",
+        0.5,
+        "postgres",
+        1.5,
+        6.0,
+        "no space for PostgreSQL's tables and, half of the time, WAL",
+        needs_disks=True,
     ),
     Kind("row-locks", 2, "postgres", 3.0, 9.0, "another session's transaction locks some rows of one table, and idles"),
     Kind("many-row-locks", 1, "postgres", 3.0, 9.0, "the same of several tables at once"),
