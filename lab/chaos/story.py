@@ -173,11 +173,6 @@ def with_event(name: str, index: int, **changed: Any) -> Evidence:
     return with_history(name, events)
 
 
-def without(task_id: str) -> Evidence:
-    """`task_id`: of one without a content."""
-    return stored(tasks={name: entry for name, entry in TASKS.items() if name != task_id})
-
-
 def with_content(content_id: int, **changed: Any) -> Evidence:
     rows = [replace(entry, **changed) if entry.content_id == content_id else entry for entry in GOOD.stored.contents]
     return stored(contents=rows)
