@@ -60,8 +60,8 @@ class Run:
     def end(self, status: int, body: str = "", file: bytes = b"") -> None:
         self._note("end", status=status, body_sha256=_sha256(body.encode()), file_sha256=_sha256(file))
 
-    def given(self) -> None:
-        self._note("given")
+    def printed(self) -> None:
+        self._note("printed")
 
     def _note(self, event: str, **details: object) -> None:
         """One line by one write, so that the lines of many processes never mix."""
@@ -120,7 +120,7 @@ def _finish(run: Run, mode: str, options: dict[str, str]) -> int:
     file = _write_file(run, int(options.get("chaos-file", "0")), options.get("chaos-picture", "none"))
     run.end(0, body, file)
     print(json.dumps({"content": body, "images": [FILE] if file else []}), flush=True)
-    run.given()
+    run.printed()
     os._exit(0)  # else a TERM of the last moment could still make a failure of it
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from scheduler_svc.domain.lifecycle import Status
 
 CREATOR_JOURNAL = "creator.jsonl"
-"""The CLI's own: `start`, `beat`, `end` and `given` lines (see `Run`), each appended with one write."""
+"""The CLI's own: `start`, `beat`, `end` and `printed` lines (see `Run`), each appended with one write."""
 JOURNAL = "campaign.jsonl"
 """The campaign's: all records of `Journals` but the runs, each written once an answer has come, or can't come."""
 
@@ -23,7 +23,7 @@ class Run:
     """One run of the CLI, from a `start` line, its `beat` lines and an `end` line with the same `run`.
 
     start: task_id, run, pid, pid_start, worker, time, boottime; beat: run, boottime; end: run, status, body_sha256,
-    file_sha256, boottime, written just before the result is printed; given: run, boottime, just after.
+    file_sha256, boottime, written just before the result is printed; printed: run, boottime, just after.
     """
 
     task_id: str
@@ -42,7 +42,7 @@ class Run:
     body_sha256: str | None = None
     file_sha256: str | None = None
     """Of the file that its result names; None: it names none."""
-    given: bool = False
+    printed: bool = False
     """Whether its result was written out, and nothing stood between it and its exit with status 0 any more."""
 
 

@@ -122,7 +122,7 @@ def figures(evidence: Evidence) -> Figures:
 
 
 def _duplicates(runs: Iterable[Run]) -> int:
-    counts = Counter(run.task_id for run in runs if run.given)
+    counts = Counter(run.task_id for run in runs if run.printed)
     return counts.total() - len(counts)
 
 

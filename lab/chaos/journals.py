@@ -67,5 +67,5 @@ def _runs(lines: Iterator[dict[str, Any]]) -> list[Run]:
             status, body, file = line["status"], line["body_sha256"], line["file_sha256"] or None
             runs[name] = replace(runs[name], last=last, status=status, body_sha256=body, file_sha256=file)
         else:
-            runs[name] = replace(runs[name], last=last, given=runs[name].given or event == "given")
+            runs[name] = replace(runs[name], last=last, printed=runs[name].printed or event == "printed")
     return list(runs.values())

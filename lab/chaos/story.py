@@ -42,7 +42,7 @@ def run(name: str, task_id: str, worker: str, begin: float, end: float, *, kille
     """Returns a run whose times of both clocks are alike."""
     status, body = (None, None) if killed else (0, f"body of {name}")
     file = None if killed else f"file of {name}"
-    return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body, file, given=not killed)
+    return Run(task_id, name, worker, 1, 1, begin, begin, end, status, body, file, printed=not killed)
 
 
 def move(source: Status, target: Status, time: float, *, by: tuple[int, str] = (0, ""), reason: str = "") -> Event:
@@ -181,7 +181,7 @@ def with_content(content_id: int, **changed: Any) -> Evidence:
 def let_go(*faults: Fault) -> Evidence:
     """The first run of `twice` had a result, and its worker came back without it."""
     evidence = with_event("twice", 3, message="its worker does not hold it any more")
-    changed = runs("killed", status=0, body_sha256="lost", given=True, last=12)
+    changed = runs("killed", status=0, body_sha256="lost", printed=True, last=12)
     return replace(evidence, journals=replace(GOOD.journals, runs=changed, faults=faults))
 
 

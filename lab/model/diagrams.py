@@ -153,8 +153,8 @@ def _of_protocol(model: Model, example: CounterExample[Whole]) -> Iterator[str]:
 def _lines(model: Model, steps: Sequence[tuple[Event, Whole]]) -> Iterator[str]:
     """Yields what is drawn, but `time passes` for each unit of time."""
     leases: int | None = None
-    for (event, whole), following in zip_longest(steps, [event for event, _ in steps[1:]]):
-        former, present = leases, len(model.tables(whole).leases)
+    for (event, state), following in zip_longest(steps, [event for event, _ in steps[1:]]):
+        former, present = leases, len(model.tables(state).leases)
         if event.name == "reaper" and former is not None and present >= former:
             continue
         leases = present

@@ -17,7 +17,7 @@ from lab.model import properties
 from lab.model.database import transaction
 from lab.model.explore import Edge, Event
 from lab.model.interning import Parts
-from lab.model.scheduler import DEFECTS, told
+from lab.model.scheduler import DEFECTS, defect_text
 from lab.model.tables import ACCOUNT, TERMS, TTL, SessionRecord, Tables, submitted
 from lab.model.transactions import Row, UnderWay, Work, advanced, commit
 from scheduler_svc.accounts.work import update_account
@@ -181,7 +181,7 @@ class Interleaving:
         except DomainError:
             return ""
         except DEFECTS as defect:
-            return told(defect)
+            return defect_text(defect)
         return None if progress is None else self._transactions.number(progress)
 
     def _commit(self, tables: Tables, call: Call, number: int) -> None:

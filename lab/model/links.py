@@ -112,16 +112,16 @@ def replaced_in(row: tuple[A, ...], place: int, value: A) -> tuple[A, ...]:
     return (*row[:place], value, *row[place + 1 :])
 
 
-def linked(whole: Whole, who: int, link: Link | None) -> Whole:
-    return whole._replace(links=replaced_in(whole.links, who, link))
+def linked(state: Whole, who: int, link: Link | None) -> Whole:
+    return state._replace(links=replaced_in(state.links, who, link))
 
 
-def formerly(whole: Whole, who: int, link: Link | None) -> Whole:
-    return whole._replace(former=replaced_in(whole.former, who, link))
+def formerly(state: Whole, who: int, link: Link | None) -> Whole:
+    return state._replace(former=replaced_in(state.former, who, link))
 
 
-def spend(whole: Whole, fault: str) -> Whole | None:
+def spend(state: Whole, fault: str) -> Whole | None:
     """Returns the state with one of these faults less; None where none is left."""
     place = FAULTS.index(fault)
-    remaining = whole.budget[place]
-    return whole._replace(budget=replaced_in(whole.budget, place, remaining - 1)) if remaining else None
+    remaining = state.budget[place]
+    return state._replace(budget=replaced_in(state.budget, place, remaining - 1)) if remaining else None

@@ -130,11 +130,11 @@ def _call(tables: Tables, call: Callable[[], T]) -> T | None:
     except DomainError as error:
         raise RolledBack from error
     except DEFECTS as defect:
-        tables.broken = told(defect)
+        tables.broken = defect_text(defect)
         return None
 
 
-def told(defect: Exception) -> str:
+def defect_text(defect: Exception) -> str:
     """Returns a defect that the code found, as the properties tell it."""
     return f"{type(defect).__name__}: {defect}"
 

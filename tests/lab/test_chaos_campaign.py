@@ -87,7 +87,7 @@ def test_a_run_tells_of_its_life_and_the_result_names_it(creator: Creator) -> No
     assert (status, run.status, run.task_id, run.worker) == (0, 0, "task-1", "worker-1")
     assert run.run in body
     assert run.body_sha256 == hashlib.sha256(body.encode()).hexdigest()
-    assert run.given
+    assert run.printed
     assert run.last - run.boottime >= 0.3
 
 
@@ -101,14 +101,14 @@ def test_the_creator_defers(creator: Creator) -> None:
     output, errors = process.communicate(timeout=LIMIT)
     [run] = creator.runs()
     assert (output, errors, process.returncode, run.status) == (b"", b"retry-after: 1\n", 75, 75)
-    assert not run.given
+    assert not run.printed
 
 
 def test_rubbish_is_no_result(creator: Creator) -> None:
     output, status = creator.output(chaos_mode="rubbish")
     assert output.endswith(b'{"content": ')
     [run] = creator.runs()
-    assert (status, run.body_sha256, run.given) == (0, "", False)
+    assert (status, run.body_sha256, run.printed) == (0, "", False)
 
 
 def test_a_deaf_run_outlives_term(creator: Creator) -> None:

@@ -157,8 +157,8 @@ def assets(evidence: Evidence) -> Iterator[Problem]:
         if run is not None and not hurried and not disk_was_full(run, evidence.journals.faults):
             files = () if run.file_sha256 is None else (run.file_sha256,)
             if content.assets != files:
-                named, made = _list(content.assets), _list(files)
-                yield content.task_id, f"its content names the files {named}, and its run made {made}"
+                content_files, run_files = _list(content.assets), _list(files)
+                yield content.task_id, f"its content names the files {content_files}, and its run made {run_files}"
         for sha256 in filter(None, content.assets):
             named = f"its content names the file {sha256[:8]}"
             if sha256 not in evidence.stored.assets:
@@ -194,7 +194,7 @@ def results(evidence: Evidence) -> Iterator[Problem]:
     That it was lost with its worker, expired, timed out or was cancelled is legal, as is a result that is refused.
     """
     for run in evidence.journals.runs:
-        attempt = attempt_of(run, evidence.stored.events.get(run.task_id, ())) if run.given else None
+        attempt = attempt_of(run, evidence.stored.events.get(run.task_id, ())) if run.printed else None
         ending = attempt.ending if attempt else None
         if attempt is None or ending is None or ending.status is Status.COMPLETED:
             continue

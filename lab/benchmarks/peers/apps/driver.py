@@ -67,7 +67,7 @@ class _Driver:
 
 async def drive(stdin: asyncio.StreamReader, *, peer: str) -> None:
     """Does for a peer, a module beside this one, what it is told."""
-    scene = Scene.told()
+    scene = Scene.from_environment()
     await sink.make_tables(scene.postgres)
     enqueuer: Peer = importlib.import_module(f"lab.benchmarks.peers.apps.{peer}").peer(scene)
     await enqueuer.open()

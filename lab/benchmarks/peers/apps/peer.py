@@ -34,7 +34,7 @@ class Scene:
     job: str
 
     @classmethod
-    def told(cls) -> Scene:
+    def from_environment(cls) -> Scene:
         folder, *others = (os.environ[f"{_PREFIX}{field.name.upper()}"] for field in fields(cls))
         return cls(Path(folder), *others)
 

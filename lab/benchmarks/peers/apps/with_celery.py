@@ -11,7 +11,7 @@ from redis import Redis
 from lab.benchmarks.peers.apps.peer import OURS, Peer, Scene, task
 from lab.benchmarks.peers.apps.sink import ThreadHandler
 
-_scene = Scene.told()
+_scene = Scene.from_environment()
 app = Celery("articles", broker=f"{_scene.redis}/0", backend=f"{_scene.redis}/1")
 _handler = ThreadHandler()
 app.conf.update(worker_hijack_root_logger=False, broker_connection_retry_on_startup=True)

@@ -14,7 +14,7 @@ from lab.benchmarks.peers.apps.peer import OURS, Peer, Scene, task
 from lab.benchmarks.peers.apps.sink import ThreadHandler
 
 THREADS = 4
-_scene = Scene.told()
+_scene = Scene.from_environment()
 _handler = ThreadHandler()
 
 

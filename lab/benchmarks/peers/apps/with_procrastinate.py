@@ -60,4 +60,4 @@ async def _work(scene: Scene) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_work(Scene.told()))
+    uvloop.run(_work(Scene.from_environment()))

@@ -12,7 +12,7 @@ from lab.benchmarks.peers.apps import sink
 from lab.benchmarks.peers.apps.peer import OURS, RESULT, Peer, Scene, Tally, in_flight, task
 
 SINK_CONNECTIONS = 16
-_scene = Scene.told()
+_scene = Scene.from_environment()
 broker = RedisStreamBroker(f"{_scene.redis}/0")
 if _scene.job != OURS:
     broker = broker.with_result_backend(RedisAsyncResultBackend(f"{_scene.redis}/1"))
