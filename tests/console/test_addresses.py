@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -200,6 +201,12 @@ def test_an_address_in_use_is_named_before_it_serves(place: Place) -> None:
     outcome = run_to_end([program, f"--console-listen=127.0.0.1:{place.console.port}"], within=PATIENCE_S)
     assert outcome.returncode == 78
     assert "stop what uses it" in outcome.stderr
+
+
+def test_many_browsers_may_sign_in_at_once(place: Place) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        statuses = list(pool.map(lambda _: place.visitor(VIEWER).get("/tasks").status, range(4)))
+    assert statuses == [200] * 4
 
 
 def test_a_name_that_leads_here_but_is_not_its_own_leads_nowhere(tmp_path: Path) -> None:

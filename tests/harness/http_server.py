@@ -34,7 +34,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Serves within the block that enters it, each connection in a thread; on a free port if none is named."""
+    """Serves within the block that enters it, each connection in a thread; on a free port if none is named.
+
+    A connection that a peer keeps is answered after the block, too.
+    """
 
     request_queue_size = 128
 
