@@ -19,7 +19,7 @@ from old_application.old_rows import MAX_ID, OldRow, RowKind, RowsUnreadable, So
 from old_application.old_source import OldSource
 from scheduler_svc.domain.task import TEXTS
 
-_REQUIRED = {
+REQUIRED = {
     RowKind.ACCOUNT: ("accounts", ("id", "name")),
     RowKind.TASK: ("content_generation_tasks", ("id", "task_id", "account_id")),
     RowKind.CONTENT: ("contents", ("id", "account_id", "title", "content")),
@@ -59,7 +59,7 @@ class OldDatabase:
         for kind in (RowKind.ACCOUNT, RowKind.TASK):
             if self._tables[kind] is None:
                 raise SourceUnreadable(
-                    f"{source.display_url} has no table {_REQUIRED[kind][0]}: it is no database of the old application"
+                    f"{source.display_url} has no table {REQUIRED[kind][0]}: it is no database of the old application"
                 )
 
     def count(self, kind: RowKind) -> int:
@@ -168,7 +168,7 @@ def _table(source: OldSource, kind: RowKind) -> sa.TableClause | None:
 
     Without types, so that values come as the driver returns them, whatever type the column declares.
     """
-    name, required = _REQUIRED[kind]
+    name, required = REQUIRED[kind]
     with source.reading() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore", sa.exc.SAWarning)  # types that SQLAlchemy does not know do not matter here
         inspector = sa.inspect(connection)

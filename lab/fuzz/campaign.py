@@ -20,17 +20,17 @@ from lab.fuzz.generating import every_path
 from lab.fuzz.hostile_scheduler import lie
 from lab.fuzz.hostile_worker import hostile_sessions
 from lab.fuzz.inputs.every import INPUTS, try_inputs, turns
-from lab.fuzz.old_databases import cases
+from lab.fuzz.old_databases import shapes
 from lab.fuzz.old_databases.trial import import_databases
 from lab.fuzz.services import HONEST_ACCOUNT, HOSTILE_ACCOUNTS, Gardener, Honest, Services, growth, services
-from lab.fuzz.tally import Finding, Tally
+from lab.fuzz.tally import Finding, Tally, broken
 from lab.fuzz.values import Known
 from scheduler_svc.domain.lifecycle import Status
 from tests.harness.scheduling import ALWAYS
 
 Job = Callable[[], Tally]
 """To be done in another process: a partial of a function of a module."""
-TARGETS = (*every_path(), hostile_worker.TARGET, hostile_scheduler.TARGET, *INPUTS, cases.TARGET)
+TARGETS = (*every_path(), hostile_worker.TARGET, hostile_scheduler.TARGET, *INPUTS, shapes.TARGET)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Plan:
 
     @property
     def databases(self) -> int:
-        most = 250  # each takes a second of a core, and the shapes come again after 46
-        return min(self.calls // 400, most) if self._wants(cases.TARGET) else 0
+        most = 250  # each takes a second of a core, and the shapes come again after 43
+        return min(self.calls // 400, most) if self._wants(shapes.TARGET) else 0
 
     def _wants(self, name: str) -> bool:
         return not self.only or name.endswith(self.only)
@@ -180,7 +180,9 @@ class Campaign:
 
     def _look(self, attacked: Services, honest: Honest, gardener: Gardener) -> None:
         troubles = [*attacked.troubles(), *attacked.stop()]
-        for problem in (*troubles, *honest.failures, *gardener.failures, *broken(attacked.database_url)):
+        with sa.create_engine(attacked.database_url, poolclass=sa.NullPool).connect() as connection:
+            violations = broken(connection, _INVARIANTS)
+        for problem in (*troubles, *honest.failures, *gardener.failures, *violations):
             self._find("services", problem)
         for name in self.tally.unanswered(ENOUGH_CALLS):
             self._find(
@@ -215,14 +217,3 @@ class Campaign:
 
     def _find(self, target: str, text: str) -> None:
         self.tally.find(Finding(target, text, self._plan.seed, 0))
-
-
-def broken(database_url: str) -> list[str]:
-    """Returns the invariants that do not hold, whatever is called: a completed task may lack its content."""
-    engine = sa.create_engine(database_url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        violations = {
-            invariant: connection.execute(sa.text(query)).fetchmany(5) for invariant, query in _INVARIANTS.items()
-        }
-    engine.dispose()
-    return [f"not true any more: {invariant}: {rows}" for invariant, rows in violations.items() if rows]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from lab.fuzz.values import Known
 
@@ -76,6 +78,12 @@ class Tally:
         for finding in other.findings:
             self.find(finding)
         self.known.merge(other.known)
+
+
+def broken(connection: sa.Connection, invariants: Mapping[str, str]) -> list[str]:
+    """Returns the invariants that do not hold, with some of the rows that their queries return."""
+    violations = {name: connection.execute(sa.text(query)).fetchmany(5) for name, query in invariants.items()}
+    return [f"not true any more: {name}: {rows}" for name, rows in violations.items() if rows]
 
 
 def write_findings(findings: Iterable[Finding], folder: Path) -> list[Path]:

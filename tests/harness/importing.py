@@ -154,6 +154,12 @@ APPROVED_BUT_NOT_OFFERED = "what is approved is in the publish pool"
 """Not true of what the old application had approved and taken out of its pool again."""
 
 
+def sums_of(out: str) -> dict[str, tuple[int, int, int]]:
+    """How many were taken, and before, and left out of each kind, by the table that an import prints."""
+    rows = re.findall(r"(?m)^(accounts|tasks|contents|pool entries) +(\d+) +(\d+) +(\d+)$", out.replace(",", ""))
+    return {kind: (int(taken), int(before), int(left_out)) for kind, taken, before, left_out in rows}
+
+
 class Importing:
     """Runs the command in this process."""
 
@@ -177,15 +183,10 @@ class Importing:
     @property
     def left_out(self) -> list[str]:
         """The rows that were named, each with its reason."""
-        lines = self.out.splitlines()
-        return [line.removeprefix("left out: ") for line in lines if line.startswith("left out: ")]
+        return re.findall("(?m)^left out: (.*)", self.out)
 
     def sums(self) -> dict[str, tuple[int, int, int]]:
-        """Taken, before and left out of each kind."""
-        table = self.out.splitlines()
-        begin = next(i for i, line in enumerate(table) if line.strip().startswith(("taken", "to take")))
-        rows = [line.replace(",", "").rsplit(maxsplit=3) for line in table[begin + 1 : begin + 5]]
-        return {kind: (int(taken), int(before), int(left_out)) for kind, taken, before, left_out in rows}
+        return sums_of(self.out)
 
     def sql(self, text: str, **parameters: Any) -> list[Any]:
         return sql(self._engine, text, **parameters)
@@ -252,6 +253,14 @@ def fill(old: OldApplication, count: int) -> None:
         old.sql(statement.format(count=count, begun=LONG_AGO.isoformat()))
 
 
+def peak_kib(pid: int) -> int:
+    """The most memory that a process has had; 0 if it has ended."""
+    with suppress(OSError):
+        if match := _PEAK.search(Path(f"/proc/{pid}/status").read_text()):  # a zombie has none
+            return int(match[1])
+    return 0
+
+
 class ImportProcess(Process):
     """One run, started at once; left, it is killed if it still runs."""
 
@@ -275,9 +284,7 @@ class ImportProcess(Process):
     @property
     def peak_kib(self) -> int:
         """The most memory that it has had. `ru_maxrss` would be that of pytest, which forked it."""
-        with suppress(OSError):
-            match = _PEAK.search(Path(f"/proc/{self.pid}/status").read_text())
-            self._peak_kib = int(match[1]) if match else self._peak_kib  # a zombie has none
+        self._peak_kib = max(self._peak_kib, peak_kib(self.pid))
         return self._peak_kib
 
     def _watched(self) -> bool:

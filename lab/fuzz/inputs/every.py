@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from lab.fuzz.case import random_of
 from lab.fuzz.inputs import creators, files, pictures, rows
 from lab.fuzz.tally import Finding, Tally
+from tests.harness.cluster import server_folder
 
 Try = Callable[[random.Random, Path], None]
 """Tries one input; raises where it is not taken as it has to be. The folder is its own to write in."""
@@ -47,11 +47,11 @@ def turns(names: Iterable[str]) -> tuple[str, ...]:
 def try_inputs(names: Sequence[str], seed: int, numbers: range) -> Tally:
     """Returns what the inputs of these numbers came to, which take turns at the names; runs in the campaign's pool."""
     tally = Tally()
-    with tempfile.TemporaryDirectory(dir=memory()) as folder:
+    with server_folder() as folder:
         for number in numbers:
             name = names[number % len(names)]
             try:
-                INPUTS[name](random_of(name, seed, number), Path(folder))
+                INPUTS[name](random_of(name, seed, number), folder)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not come out
                 tally.count(name, "FOUND")
                 frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -60,8 +60,3 @@ def try_inputs(names: Sequence[str], seed: int, numbers: range) -> Tally:
             else:
                 tally.count(name, "taken or refused")
     return tally
-
-
-def memory() -> str | None:
-    """Returns the folder of files in memory, where there is one."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -32,6 +32,10 @@ _TIMES = (
     "0001-01-01T00:00:00+23:59",
     "9999-12-31T23:59:59-23:59",
     "2025-13-01",
+    "infinity",  # a time of PostgreSQL, as the next ones
+    "-infinity",
+    "4713-01-01 00:00:00 BC",
+    "294276-12-31 23:59:59",
     datetime(2025, 3, 1, tzinfo=UTC),
     datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
     datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))),
@@ -60,6 +64,8 @@ def cell(name: str, hostile: float, source: random.Random) -> object:
     """Of a column of that name: with a chance of `hostile` anything, else what the application put there."""
     if source.random() >= hostile:
         return source.choice(_TIMES[:2] if name.endswith("_at") else _SANE.get(name, (None, "a text", 1)))
+    if name.endswith("_at") and source.random() < 0.5:
+        return source.choice(_TIMES)
     text = documents.text(source)
     return source.choice((text, text, documents.line(documents.value(source), source), *_ODD, source.choice(_TIMES)))
 

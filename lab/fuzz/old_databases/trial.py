@@ -3,85 +3,68 @@
 from __future__ import annotations
 
 import re
-import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import sqlalchemy as sa
 
-from lab.fuzz.inputs.every import memory
-from lab.fuzz.old_databases.cases import TARGET, Case, Shape, laid_out
-from lab.fuzz.old_databases.draft import HONEST, HONEST_TASKS, honest
-from lab.fuzz.old_databases.running import WITHIN, Ended, Run, imports_apart
-from lab.fuzz.tally import Finding, Tally
+from lab.fuzz.old_databases.shapes import SHAPES, TARGET, Shape, laid_out, shape_of
+from lab.fuzz.old_databases.writing import HONEST, honest_rows, write_file
+from lab.fuzz.tally import Finding, Tally, broken
 from scheduler_svc.schema.migrate import upgrade
-from tests.harness.cluster import Databases, throwaway_server
-from tests.harness.importing import APPROVED_BUT_NOT_OFFERED, SECRET
+from tests.harness.cluster import Databases, server_folder, throwaway_server
+from tests.harness.fork_server import fork_server
+from tests.harness.importing import APPROVED_BUT_NOT_OFFERED, SECRET, peak_kib, sums_of
+from tests.harness.process import inherited, installed
 from tests.harness.scheduling import INVARIANTS
 
-ALL_TAKEN, LEFT_OUT, REFUSED = 0, 3, 78
-_LEFT_OUT = "left out: "
-_PROGRESS = re.compile(r"(accounts|tasks|contents|pool entries) [0-9,]+ of [0-9,]+ \(")
+WITHIN = 120.0
+"""Seconds in which an import of a case has to end, on a machine that does other work too."""
 MAX_MIB = 700.0
 """Of memory that an import may have."""
-_KINDS = {"accounts": 1, "tasks": 2, "contents": 3, "pool entries": 4}
-_TABLES = {
-    "accounts": "account_id",
-    "tasks": "task_key",
-    "task_payloads": "task_key",
-    "contents": "content_id",
-    "publish_pool": "content_id",
-}
-_NOT_THERE = """
-    SELECT kind, old_id, new_id FROM imported AS i WHERE source_id = :id AND CASE kind
-        WHEN 1 THEN NOT EXISTS (SELECT FROM accounts WHERE account_id = i.new_id)
-        WHEN 2 THEN NOT EXISTS (SELECT FROM tasks JOIN task_payloads USING (task_key) WHERE task_key = i.new_id)
-        WHEN 3 THEN NOT EXISTS (SELECT FROM contents WHERE content_id = i.new_id)
-        ELSE NOT EXISTS (SELECT FROM publish_pool WHERE content_id = i.new_id) END
-"""
-_SHARED = """
-    SELECT kind, new_id, count(*) FROM imported WHERE source_id = :id AND kind <> 1 GROUP BY 1, 2 HAVING count(*) > 1
-"""
-_HONEST = f"""
-    SELECT count(*), count(*) FILTER (WHERE t.status = 1), count(c.content_id), count(p.content_id)
-    FROM tasks AS t JOIN task_payloads AS q USING (task_key) LEFT JOIN contents AS c USING (task_key)
-    LEFT JOIN publish_pool AS p ON p.content_id = c.content_id
-    WHERE topic LIKE '{HONEST} _' AND task_key NOT IN (SELECT new_id FROM imported WHERE source_id <> :id AND kind = 2)
-"""
-"""Tasks, pending ones, contents and pool entries of the honest rows."""
+LEFT_OUT, REFUSED = 3, 78
+NO_END = 124
+ENDINGS = {0: "all taken", LEFT_OUT: "rows left out", REFUSED: "refused"}
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """Rows by their keys, of all tables that an import writes."""
+class Ended:
+    status: int
+    """As the shell has it, but below zero if a signal ended it, and NO_END if it did not end in time."""
+    out: str = ""
+    err: str = ""
+    peak_mib: float = 0.0
 
-    tables: Mapping[str, Mapping[int, Any]]
-    imported: Any
 
-    @classmethod
-    def of(cls, connection: sa.Connection) -> Snapshot:
-        tables = {
-            table: {row._mapping[key]: tuple(row) for row in connection.execute(sa.text(f"SELECT * FROM {table}"))}
-            for table, key in _TABLES.items()
-        }
-        return cls(tables, connection.execute(sa.text("SELECT * FROM imported ORDER BY 1, 2, 3")).fetchall())
-
-    def hurt(self, after: Snapshot) -> Iterator[str]:
-        """Rows that were there, and are others or gone."""
-        for table, rows in self.tables.items():
-            changed = [key for key, row in rows.items() if after.tables[table].get(key) != row]
-            if changed:
-                yield f"what was in {table} before is hurt: {changed[:5]}"
+def run_import(folder: Path, database_url: str, url: str, *arguments: str) -> Ended:
+    """Runs the command as a fork of a process that has imported it, since a new Python would cost more."""
+    out, err = folder / "out", folder / "err"
+    for path in (out, err):
+        path.write_bytes(b"")
+    command = [str(installed("contentgen-scheduler")), "import", url, *arguments]
+    environment = inherited() | {"DATABASE_URL": database_url}
+    process = fork_server().start(command, environment, folder, out, err)
+    end, peak = time.monotonic() + WITHIN, 0
+    while (status := process.poll()) is None and time.monotonic() < end:
+        peak = max(peak, peak_kib(process.pid))
+        time.sleep(0.005)
+    process.send_signal(SIGKILL)
+    process.wait()
+    out_text, err_text = (path.read_text("utf-8", "surrogateescape") for path in (out, err))
+    return Ended(NO_END if status is None else status, out_text, err_text, peak / 1024)
 
 
 def wrong_with_ending(ended: Ended, shape: Shape) -> Iterator[str]:
-    if ended.hung:
+    if ended.status == NO_END:
         yield f"no end within {WITHIN:g} s"
         return
-    if ended.status not in {ALL_TAKEN, LEFT_OUT, REFUSED}:
+    if ended.status not in ENDINGS:
         yield f"exit status {ended.status}: {ended.err[-2_000:]}"
     if "Traceback" in ended.err + ended.out:
         yield f"a traceback: {ended.err[-2_000:]}"
@@ -91,8 +74,7 @@ def wrong_with_ending(ended: Ended, shape: Shape) -> Iterator[str]:
         yield f"it shows {strange!r}"
     if ended.peak_mib > MAX_MIB:
         yield f"it had {ended.peak_mib:.0f} MiB of memory"
-    lines = [line for line in ended.err.splitlines() if not _PROGRESS.match(line)]
-    if (ended.status == REFUSED) != bool(lines):
+    if (ended.status == REFUSED) != bool(re.sub(_PROGRESS, "", ended.err)):
         yield f"exit status {ended.status}, and on the standard error {ended.err[:500]!r}"
     if shape.refused and ended.status != REFUSED:
         yield f"exit status {ended.status} of what can't be imported"
@@ -100,160 +82,149 @@ def wrong_with_ending(ended: Ended, shape: Shape) -> Iterator[str]:
         yield f"refused as a whole: {ended.err[:500]}"
 
 
-def wrong_with_sums(ended: Ended, connection: sa.Connection, source_id: int) -> Iterator[str]:
-    if ended.status not in {ALL_TAKEN, LEFT_OUT}:
+_PROGRESS = r"(?m)^(accounts|tasks|contents|pool entries) [0-9,]+ of [0-9,]+ \(.*\n"
+
+
+def wrong_with_sums(ended: Ended, connection: sa.Connection) -> Iterator[str]:
+    """What it says of the newest source is what is remembered of it."""
+    if ended.status not in {0, LEFT_OUT}:
         return
-    totals = sums(ended.out)
-    named_count = sum(_rows_of(line) for line in ended.out.splitlines() if line.startswith(_LEFT_OUT))
-    left_out = sum(numbers[2] for numbers in totals.values())
+    sums = sums_of(ended.out)
+    named = re.findall(r"(?m)^left out: ([0-9,]*)", ended.out)  # so many, or one by its name
+    named_count = sum(int(number.replace(",", "")) if number else 1 for number in named)
+    left_out = sum(numbers[2] for numbers in sums.values())
     if left_out != named_count or (ended.status == LEFT_OUT) != bool(named_count):
         yield f"exit status {ended.status}, {left_out} left out by the sums, {named_count} named"
-    remembered = "SELECT kind, count(*) FROM imported WHERE source_id = :id GROUP BY kind"
-    counts = {row[0]: row[1] for row in connection.execute(sa.text(remembered), {"id": source_id})}
-    for name, kind in _KINDS.items():
-        imported, earlier, _ = totals[name]
-        if imported + earlier != counts.get(kind, 0):
-            yield f"{imported} + {earlier} {name} taken by what it says, {counts.get(kind, 0)} are remembered"
+    remembered = [row[0] for row in connection.execute(sa.text(_REMEMBERED))]
+    if [imported + earlier for imported, earlier, _ in sums.values()] != remembered:
+        yield f"taken by what it says: {sums}, but {remembered} are remembered"
 
 
-def _rows_of(line: str) -> int:
-    """Returns a row of its own, by its id; or so many without one."""
-    first = line.removeprefix(_LEFT_OUT).partition(" ")[0].replace(",", "")
-    return int(first) if first.isdecimal() else 1
+_NEWEST = "(SELECT max(source_id) FROM import_sources)"
+_REMEMBERED = f"""
+    SELECT count(new_id) FROM generate_series(1, 4) AS kinds(kind)
+    LEFT JOIN imported AS i ON i.kind = kinds.kind AND source_id = {_NEWEST} GROUP BY kinds.kind ORDER BY kinds.kind
+"""
+_CLAIMS = INVARIANTS | {
+    "what is remembered is there": """
+        SELECT kind, old_id, new_id FROM imported AS i WHERE CASE kind
+            WHEN 1 THEN NOT EXISTS (SELECT FROM accounts WHERE account_id = i.new_id)
+            WHEN 2 THEN NOT EXISTS (SELECT FROM tasks JOIN task_payloads USING (task_key) WHERE task_key = i.new_id)
+            WHEN 3 THEN NOT EXISTS (SELECT FROM contents WHERE content_id = i.new_id)
+            ELSE NOT EXISTS (SELECT FROM publish_pool WHERE content_id = i.new_id) END
+    """,
+    "no two old rows are one": """
+        SELECT source_id, kind, new_id FROM imported WHERE kind <> 1 GROUP BY 1, 2, 3 HAVING count(*) > 1
+    """,
+    "each task is remembered": """
+        SELECT task_key FROM tasks WHERE task_key NOT IN (SELECT new_id FROM imported WHERE kind = 2)
+    """,
+}
+del _CLAIMS[APPROVED_BUT_NOT_OFFERED]
+_HONEST_ARRIVED = {
+    "the honest rows have arrived": f"""
+        SELECT count(*), count(*) FILTER (WHERE status = 1) FROM tasks JOIN task_payloads USING (task_key)
+        JOIN imported ON kind = 2 AND new_id = task_key AND source_id = {_NEWEST} WHERE topic LIKE '{HONEST} _'
+        HAVING count(*) <> 3 OR count(*) FILTER (WHERE status = 1) = 0
+    """
+}
 
 
-def wrong_with_database(connection: sa.Connection, source_id: int, shape: Shape) -> Iterator[str]:
+def wrong_with_database(connection: sa.Connection, shape: Shape) -> list[str]:
     """Nothing half done, nothing twice, the invariants, the honest rows."""
-    for description, query in {"remembered, but not there": _NOT_THERE, "two old rows are one": _SHARED}.items():
-        if rows := connection.execute(sa.text(query), {"id": source_id}).fetchmany(5):
-            yield f"{description}: {rows}"
-    for description, query in INVARIANTS.items():
-        if description != APPROVED_BUT_NOT_OFFERED and (rows := connection.execute(sa.text(query)).fetchmany(5)):
-            yield f"not true any more: {description}: {rows}"
-    tasks = connection.execute(sa.text("SELECT count(*) FROM tasks")).scalar_one()
-    remembered = connection.execute(sa.text("SELECT count(*) FROM imported WHERE kind = 2")).scalar_one()
-    if tasks != remembered:
-        yield f"{tasks} tasks, of which {remembered} are remembered as imported"
-    if shape.honest:
-        row = tuple(connection.execute(sa.text(_HONEST), {"id": source_id}).one())
-        if row[0] != HONEST_TASKS or not row[1]:
-            yield f"honest rows did not arrive: {row}"
+    return broken(connection, _CLAIMS | (_HONEST_ARRIVED if shape.honest else {}))
+
+
+Snapshot = Mapping[str, Mapping[object, tuple[Any, ...]]]
+"""Rows by their keys, of all tables that an import writes."""
+_TABLES = {
+    "accounts": "account_id",
+    "tasks": "task_key",
+    "task_payloads": "task_key",
+    "contents": "content_id",
+    "publish_pool": "content_id",
+    "imported": "CAST((source_id, kind, old_id) AS text)",
+}
+
+
+def snapshot_of(connection: sa.Connection) -> Snapshot:
+    return {
+        table: {row[0]: tuple(row) for row in connection.execute(sa.text(f"SELECT {key}, t.* FROM {table} AS t"))}
+        for table, key in _TABLES.items()
+    }
+
+
+def hurt(before: Snapshot, after: Snapshot) -> Iterator[str]:
+    """Rows that were there, and are others or gone."""
+    for table, rows in before.items():
+        if changed := [key for key, row in rows.items() if after[table].get(key) != row]:
+            yield f"what was in {table} before is hurt: {changed[:5]}"
 
 
 def wrong_with_repetition(first: Ended, second: Ended, before: Snapshot, after: Snapshot) -> Iterator[str]:
     """The second time takes nothing, says the same of what is left out, and changes nothing."""
     if second.status != first.status:
         yield f"exit status {first.status}, and {second.status} the second time: {second.err[:500]}"
-    if before != after:
-        tables = [name for name in _TABLES if before.tables[name] != after.tables[name]]
-        yield f"the second time changed {tables or 'what is remembered'}"
-    if second.status in {ALL_TAKEN, LEFT_OUT} and any(numbers[0] for numbers in sums(second.out).values()):
-        yield f"the second time took something: {sums(second.out)}"
-    lines = [[line for line in ended.out.splitlines() if line.startswith("left out")] for ended in (first, second)]
+    if changed := [table for table in before if before[table] != after[table]]:
+        yield f"the second time changed {changed}"
+    if any(taken for taken, _, _ in sums_of(second.out).values()):
+        yield f"the second time took something: {sums_of(second.out)}"
+    lines = [{line for line in ended.out.splitlines() if line.startswith("left out")} for ended in (first, second)]
     if first.status == LEFT_OUT and lines[0] != lines[1]:
-        yield f"the second time left out others: {sorted(set(lines[0]) ^ set(lines[1]))[:5]}"
-
-
-def sums(out: str) -> dict[str, tuple[int, int, int]]:
-    """Taken, before and left out by kind, of the table at the end; zeros where it is not there."""
-    totals = dict.fromkeys(_KINDS, (0, 0, 0))
-    for line in out.splitlines():
-        for name in _KINDS:
-            if line.startswith(name) and not line.startswith("left out"):
-                imported, earlier, left_out = (int(text.replace(",", "")) for text in line.split()[-3:])
-                totals[name] = (imported, earlier, left_out)
-    return totals
-
-
-_BEFORE = "before"
-"""The name of the source of what is there already."""
+        yield f"the second time left out others: {sorted(lines[0] ^ lines[1])[:5]}"
 
 
 def import_databases(seed: int, numbers: range) -> Tally:
     """Returns what the imports of these cases came to; runs in a process of the campaign's pool."""
     tally = Tally()
-    with (
-        throwaway_server() as server,
-        closing(Databases(server)) as databases,
-        _folder(memory()) as folder,
-        imports_apart(folder) as run,
-    ):
-        template = _template(databases, server.url, folder, run)
+    with throwaway_server() as server, closing(Databases(server)) as databases:
+        template = _template(databases)
         for number in numbers:
+            name = shape_of(number)
             with (
-                databases.lent(template) as url,
-                _folder(folder) as place,
-                laid_out(seed, number, place, databases) as case,
+                databases.lent(template) as database_url,
+                server_folder() as folder,
+                laid_out(seed, number, folder, databases) as (url, arguments),
             ):
-                tally.add(_tried(case, url, run))
+                run = partial(run_import, folder, database_url, url, *arguments)
+                engine = sa.create_engine(database_url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+                with engine.connect() as connection:
+                    ending, problems = _tried(run, SHAPES[name], connection, dry_run_first=number % 3 == 0)
+            for problem in problems:
+                command = f"{url} {' '.join(arguments)}"
+                tally.find(Finding(TARGET, f"{name}: {problem}", seed, number, command))
+            tally.count(TARGET, "FOUND" if problems else ending)
     return tally
 
 
-@contextmanager
-def _folder(above: Path | str | None) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=above) as folder:
-        yield Path(folder)
-
-
-def _template(databases: Databases, url_of: Callable[[str], str], folder: Path, run: Run) -> str:
-    """The name of a database that holds an import of honest and less honest rows, to be cloned for each case."""
+def _template(databases: Databases) -> str:
+    """The name of a database that holds an import of the honest rows, to be cloned for each case."""
     name = databases.create()
-    engine = sa.create_engine(url_of(name), poolclass=sa.NullPool)
-    upgrade(engine)
-    engine.dispose()
-    honest().write(folder / "before.db")
-    result = run(url_of(name), f"sqlite:///{folder}/before.db", ("--source", _BEFORE))
-    assert result.status in {ALL_TAKEN, LEFT_OUT}, result.err
+    upgrade(sa.create_engine(databases.url(name), poolclass=sa.NullPool))
+    with server_folder() as folder:
+        write_file(folder / "before.db", honest_rows())
+        before = run_import(folder, databases.url(name), f"sqlite:///{folder}/before.db")
+    assert before.status == 0, before.err
     return name
 
 
-def _tried(case: Case, database_url: str, run: Run) -> Tally:
-    tally = Tally()
-    engine = sa.create_engine(database_url, poolclass=sa.NullPool)
-    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        trial = Trial(case, database_url, connection, run)
-        problems = list(trial.problems())
-    for problem in problems:
-        command = f"{case.url} {' '.join(case.arguments)}"
-        tally.find(Finding(TARGET, f"{case.shape}: {problem}", case.seed, case.number, command))
-    endings = {ALL_TAKEN: "all taken", LEFT_OUT: "rows left out", REFUSED: "refused"}
-    tally.count(TARGET, "FOUND" if problems else endings[trial.status])
-    return tally
+def _tried(
+    run: Callable[..., Ended], shape: Shape, connection: sa.Connection, *, dry_run_first: bool
+) -> tuple[str, list[str]]:
+    """Imports a database twice, or after a dry run; returns how the first time ended, and what is wrong."""
+    problems: list[str] = []
 
+    def imported(*more: str) -> tuple[Ended, Snapshot]:
+        result = run(*more)
+        problems.extend(wrong_with_ending(result, shape))
+        return result, snapshot_of(connection)
 
-class Trial:
-    """One case, imported twice, seldom after a dry run."""
-
-    def __init__(self, case: Case, database_url: str, connection: sa.Connection, run: Run) -> None:
-        self._case = case
-        self._database_url = database_url
-        self._connection = connection
-        self._import = run
-        self.status = -1
-        """How the first import ended."""
-
-    def problems(self) -> Iterator[str]:
-        snapshot = Snapshot.of(self._connection)
-        if self._case.dry_run_first:
-            result = self._run("--dry-run")
-            yield from wrong_with_ending(result, self._case.demands)
-            if Snapshot.of(self._connection) != snapshot:
-                yield "a dry run has written something"
-        first = self._run()
-        self.status = first.status
-        later_snapshot = Snapshot.of(self._connection)
-        yield from snapshot.hurt(later_snapshot)
-        yield from self._wrong(first)
-        second = self._run()
-        yield from self._wrong(second)
-        yield from wrong_with_repetition(first, second, later_snapshot, Snapshot.of(self._connection))
-
-    def _run(self, *extra_arguments: str) -> Ended:
-        return self._import(self._database_url, self._case.url, (*self._case.arguments, *extra_arguments))
-
-    def _wrong(self, result: Ended) -> Iterator[str]:
-        yield from wrong_with_ending(result, self._case.demands)
-        newest = sa.text("SELECT source_id FROM import_sources WHERE name <> :before")
-        source_id = self._connection.execute(newest, {"before": _BEFORE}).scalar() or 0
-        yield from wrong_with_sums(result, self._connection, source_id)
-        yield from wrong_with_database(self._connection, source_id, self._case.demands)
+    before = snapshot_of(connection)
+    if dry_run_first and imported("--dry-run")[1] != before:
+        problems.append("a dry run has written something")
+    first, after_first = imported()
+    problems += [*hurt(before, after_first), *wrong_with_sums(first, connection)]
+    problems += wrong_with_database(connection, shape)
+    second, after_second = imported()
+    problems += [*wrong_with_sums(second, connection), *wrong_with_repetition(first, second, after_first, after_second)]
+    return ENDINGS.get(first.status, ""), problems
