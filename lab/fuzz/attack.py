@@ -80,8 +80,8 @@ class Caller:
         token = self._tokens.get(case.who)
         metadata: Metadata = (("authorization", f"Bearer {token}"), *case.metadata) if token else case.metadata
         if rpc is not None and rpc.streams_requests:
-            work = _Conversation(self._streams, case, metadata).run
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, _converse, self._streams, case, metadata)
         kind: Any = self._channel.unary_stream if rpc and rpc.streams_answers else self._channel.unary_unary
         call = kind(case.rpc)(case.requests[0], timeout=case.timeout, metadata=metadata)
         return await _ended(call, case)
@@ -117,47 +117,38 @@ def status_details(metadata: Any) -> bytes:
     return bytes(dict(metadata or ()).get("grpc-status-details-bin", b""))
 
 
-class _Conversation:
-    """One call with a stream of requests. Runs in a thread."""
+def _converse(channel: grpc.Channel, case: Case, metadata: Metadata) -> Ending:
+    """Says what there is to say, and listens until the caller hangs up or the call ends. Runs in a thread."""
+    over, hung_up = threading.Event(), threading.Event()
 
-    def __init__(self, channel: grpc.Channel, case: Case, metadata: Metadata) -> None:
-        self._channel = channel
-        self._case = case
-        self._metadata = metadata
-        self._over = threading.Event()
-        self._hung_up = False
-
-    def run(self) -> Ending:
-        """Says what there is to say, and listens until the caller hangs up, or the call ends."""
-        case = self._case
-        begin: Any = self._channel.stream_stream(case.rpc)
-        call = begin(self._requests(), timeout=case.timeout, metadata=self._metadata)
-        timer = threading.Timer(case.hangs_up_after or 0, self._hang_up, [call])
-        if case.hangs_up_after is not None:
-            timer.start()
-        answers: list[bytes] = []
-        try:
-            for answer in call:
-                answers.append(answer)
-                if len(answers) == MAX_ANSWERS:
-                    self._hang_up(call)
-        except grpc.RpcError:
-            pass
-        finally:
-            timer.cancel()
-            self._over.set()
-        details = status_details(call.trailing_metadata())
-        return Ending(call.code(), call.details() or "", details, tuple(answers), self._hung_up)
-
-    def _requests(self) -> Iterator[bytes]:
+    def requests() -> Iterator[bytes]:
         """One who is going to hang up says no goodbye; another one ends its side of the stream."""
-        yield from self._case.requests
-        if self._case.hangs_up_after is not None:
-            self._over.wait()
+        yield from case.requests
+        if case.hangs_up_after is not None:
+            over.wait()
 
-    def _hang_up(self, call: Any) -> None:
-        self._hung_up = True
+    def hang_up() -> None:
+        hung_up.set()
         call.cancel()
+
+    begin: Any = channel.stream_stream(case.rpc)
+    call = begin(requests(), timeout=case.timeout, metadata=metadata)
+    timer = threading.Timer(case.hangs_up_after or 0, hang_up)
+    if case.hangs_up_after is not None:
+        timer.start()
+    answers: list[bytes] = []
+    try:
+        for answer in call:
+            answers.append(answer)
+            if len(answers) == MAX_ANSWERS:
+                hang_up()
+    except grpc.RpcError:
+        pass
+    finally:
+        timer.cancel()
+        over.set()
+    details = status_details(call.trailing_metadata())
+    return Ending(call.code(), call.details() or "", details, tuple(answers), hung_up.is_set())
 
 
 Code = grpc.StatusCode

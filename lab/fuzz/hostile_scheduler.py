@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
 
-import grpc
 import psutil
 from grpc import aio
 
@@ -131,15 +130,12 @@ class HostileScheduler(ScriptedScheduler):
                 await asyncio.sleep(source.choice((0, 0, 0.001, 0.02)))
                 self._lies.said["messages"] += 1
                 yield liar.next()
-            end = how_it_ends(source)
-            if end.code is not None:
-                context.set_trailing_metadata((("grpc-status-details-bin", end.details),))
-                await context.abort(_CODES[end.code], end.message)
+            code, message, details = how_it_ends(source)
+            if code is not None:
+                context.set_trailing_metadata((("grpc-status-details-bin", details),))
+                await context.abort(code, message)
         finally:
             reading.cancel()
-
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> None:

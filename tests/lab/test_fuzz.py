@@ -131,7 +131,7 @@ def test_whatever_is_spoilt_are_bytes(spoil: str) -> None:
         source = random.Random(number)
         encoded = message(pb.SubmitTaskRequest.DESCRIPTOR, Known(), source).SerializeToString()
         for data in (encoded, b""):
-            assert isinstance(SPOILS[spoil](data, pb.SubmitTaskRequest.DESCRIPTOR, source), bytes)
+            assert isinstance(SPOILS[spoil](data, [1, 5], source), bytes)
 
 
 def test_ids_from_answers_are_used_again_except_those_of_the_honest_account() -> None:

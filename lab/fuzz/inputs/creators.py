@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.fuzz.generating import spoilt
 from lab.fuzz.inputs import documents
 from tests.harness.creator_cli import AnsweringCli
 from worker_svc.creators import PROFILES, progress
@@ -70,7 +71,7 @@ def printed(command: str, source: random.Random, *, ended: bool = False) -> byte
     if ended:
         lines.append('{"status": "failed"}')
     data = documents.encoded("\n".join(lines))
-    return data if ended else documents.spoilt(data, source)
+    return data if ended else spoilt(data, source)
 
 
 def profile(name: str) -> Callable[[random.Random, Path], None]:
@@ -146,7 +147,7 @@ def _store(folder: Path, source: random.Random) -> None:
         database.execute("INSERT INTO quality_checks VALUES (?, 'text', ?, 1)", (task_id, _stored(source)))
         database.commit()
     if source.random() < 0.1:
-        path.write_bytes(documents.spoilt(path.read_bytes(), source))
+        path.write_bytes(spoilt(path.read_bytes(), source))
 
 
 def _stored(source: random.Random) -> object:

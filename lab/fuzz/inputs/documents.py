@@ -45,24 +45,6 @@ def line(document: object, source: random.Random) -> str:
         return "{}"
 
 
-def spoilt(data: bytes, source: random.Random) -> bytes:
-    """The bytes mostly as they are; or cut, flipped, spliced, or others."""
-    chance = source.random()
-    if chance < 0.7 or not data:
-        return data
-    if chance < 0.8:
-        return data[: source.randrange(len(data))]
-    if chance < 0.9:
-        changed = bytearray(data)
-        for _ in range(source.randint(1, 5)):
-            changed[source.randrange(len(changed))] = source.randrange(256)
-        return bytes(changed)
-    if chance < 0.95:
-        split = source.randrange(len(data))
-        return data[split:] + data[:split]
-    return source.randbytes(source.choice((1, 30, 2_000)))
-
-
 def encoded(told: str) -> bytes:
     """As a program might print it: lone surrogates as the bytes that they would be."""
     return told.encode("utf-8", "surrogatepass")

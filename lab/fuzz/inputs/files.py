@@ -17,7 +17,7 @@ from contentgen.service.settings import SettingsError, flag_of
 from contentgen.v1 import task_service_pb2 as task_pb
 from contentgen.v1 import worker_service_pb2 as pb
 from lab.fuzz import values
-from lab.fuzz.generating import message
+from lab.fuzz.generating import message, spoilt
 from lab.fuzz.inputs import documents
 from lab.fuzz.values import Known
 from scheduler_svc.config import read_settings as scheduler_settings
@@ -43,7 +43,7 @@ def tokens(source: random.Random, folder: Path) -> None:
     """A tokens file: read as a whole, or refused with what is wrong."""
     path = folder / "tokens"
     lines = [source.choice((_token_line(source), _token_line(source), source.choice(_LINES))) for _ in range(4)]
-    path.write_bytes(documents.spoilt(documents.encoded("\n".join(lines)), source))
+    path.write_bytes(spoilt(documents.encoded("\n".join(lines)), source))
     try:
         keys = KnownTokens(read_tokens(path))
     except SettingsError as error:
@@ -88,10 +88,10 @@ def _batch(source: random.Random) -> bytes:
     for _ in range(source.randrange(4)):
         key = documents.encoded(documents.text(source))[:300]
         update = message(pb.LeaseUpdate.DESCRIPTOR, Known(), source)
-        payload = documents.spoilt(update.SerializeToString(), source)
+        payload = spoilt(update.SerializeToString(), source)
         sizes = source.choice(((len(key), len(payload)), (len(key), len(payload)), (2**32 - 1, 5), (0, 2**24)))
         data += struct.pack(">III", *sizes, zlib.crc32(payload, zlib.crc32(key))) + key + payload
-    return documents.spoilt(data, source)
+    return spoilt(data, source)
 
 
 def guard_wire(source: random.Random, folder: Path) -> None:
@@ -122,7 +122,7 @@ def _frame(source: random.Random) -> bytes:
     document = documents.value(source)
     if source.random() < 0.7:
         document = {"op": "open", "fds": source.choice((0, 0, 0, 1, -1, None, "0", [], 1.5, True, 2**70))}
-    body = documents.spoilt(json.dumps(document).encode() if source.random() < 0.9 else b"[" * 40_000, source)
+    body = spoilt(json.dumps(document).encode() if source.random() < 0.9 else b"[" * 40_000, source)
     length = source.choice((len(body), len(body), len(body), 0, 2**32 - 1, len(body) + 1))
     return struct.pack("!I", length) + body
 
@@ -207,5 +207,5 @@ def _client_token(source: random.Random, sane: str) -> str:
         parts = []
     for _ in range(source.randint(0, 2)):
         parts[source.randrange(len(parts))] = documents.value(source)
-    body = documents.spoilt(documents.encoded(documents.line(parts, source)), source)
+    body = spoilt(documents.encoded(documents.line(parts, source)), source)
     return base64.urlsafe_b64encode(body).decode()[: source.choice((250, 4_000, 10_000))]

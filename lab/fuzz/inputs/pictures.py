@@ -8,7 +8,7 @@ import struct
 from contextlib import closing
 from pathlib import Path
 
-from lab.fuzz.inputs import documents
+from lab.fuzz.generating import spoilt
 from scheduler_svc.assets.media_types import MAX_SIDE, PICTURES, Looks
 from scheduler_svc.assets.objects import LOOKED_AT
 from scheduler_svc.domain.content import Media
@@ -34,7 +34,7 @@ def picture(source: random.Random) -> bytes:
         pictures.webp,
         pictures.bmp,
     )
-    return documents.spoilt(source.choice(makers)(), source)
+    return spoilt(source.choice(makers)(), source)
 
 
 def _avif(source: random.Random, size: int) -> bytes:
