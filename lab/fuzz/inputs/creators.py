@@ -23,6 +23,7 @@ from worker_svc.session.leases import Lease
 _SETTINGS = CreatorSettings(poll_interval=1.0, max_result=100_000)
 _RESULT = ("content", "htmlContent", "images", "qualityScore", "progress")
 _STATUS = ("status", "progress", "error", "percent", "step", "message")
+_FAILURES = (Exit(1, None), Exit(75, None), Exit(255, None), Exit(None, 9), Exit(None, 77))
 _STATES = ("pending", "running", "processing", "completed", "completed", "failed", "cancelled", "unknown", "")
 
 
@@ -35,14 +36,8 @@ class _Cli(AnsweringCli):
     def answer(self, args: Sequence[str]) -> CompletedCall:
         stdout = printed(args[0], self.source, ended=len(self.commands) > 20)
         stderr = clean_tail(printed("create", self.source).decode("utf-8", "replace"), MAX_STDERR)
-        return CompletedCall(self._exit(), stdout, stderr, truncated=False, timed_out=self.source.random() < 0.02)
-
-    def _exit(self) -> Exit:
-        if self.source.random() < 0.8:
-            return Exit(0, None)
-        codes, signals = (1, 75, 255), (9, 77)
-        ends = [*(Exit(code, None) for code in codes), *(Exit(None, number) for number in signals)]
-        return self.source.choice(ends)
+        ending = Exit(0, None) if self.source.random() < 0.8 else self.source.choice(_FAILURES)
+        return CompletedCall(ending, stdout, stderr, truncated=False, timed_out=self.source.random() < 0.02)
 
 
 class _Reporter:
