@@ -82,9 +82,8 @@ class Caller:
         if rpc is not None and rpc.streams_requests:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, _converse, self._streams, case, metadata)
-        kind: Any = self._channel.unary_stream if rpc and rpc.streams_answers else self._channel.unary_unary
-        call = kind(case.rpc)(case.requests[0], timeout=case.timeout, metadata=metadata)
-        return await _ended(call, case)
+        begin: Any = self._channel.unary_stream(case.rpc)  # one answer is a stream of one
+        return await _ended(begin(case.requests[0], timeout=case.timeout, metadata=metadata), case)
 
 
 async def _ended(call: Any, case: Case) -> Ending:
@@ -93,7 +92,8 @@ async def _ended(call: Any, case: Case) -> Ending:
     hung_up = False
     try:
         async with asyncio.timeout(case.hangs_up_after):
-            await _read(call, answers)
+            while len(answers) < MAX_ANSWERS and (answer := await call.read()) is not aio.EOF:
+                answers.append(answer)
     except TimeoutError:
         hung_up = True
     except aio.AioRpcError:
@@ -103,14 +103,6 @@ async def _ended(call: Any, case: Case) -> Ending:
         call.cancel()
     details = status_details(await call.trailing_metadata())
     return Ending(await call.code(), await call.details() or "", details, tuple(answers), hung_up)
-
-
-async def _read(call: Any, answers: list[bytes]) -> None:
-    if isinstance(call, aio.UnaryUnaryCall):
-        answers.append(await call)
-        return
-    while len(answers) < MAX_ANSWERS and (answer := await call.read()) is not aio.EOF:
-        answers.append(answer)
 
 
 def status_details(metadata: Any) -> bytes:

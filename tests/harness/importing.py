@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,16 +68,12 @@ def _column(text: str) -> sa.Column[Any]:
 class OldApplication:
     """An old database that rows are put into one by one; each has what its columns ask for."""
 
-    def __init__(self, url: str, without: Collection[str] = ()) -> None:
-        """`without` names columns, as `table.column`, that this deployment lacks."""
+    def __init__(self, url: str) -> None:
         self.url = url
         kept = None if url.startswith("postgresql") else sa.NullPool  # of a file nothing may be open
         self._engine = sa.create_engine(url, poolclass=kept)
         metadata = sa.MetaData()
-        self._tables = {
-            name: sa.Table(name, metadata, *[column for column in columns if f"{name}.{column.name}" not in without])
-            for name, columns in old_columns().items()
-        }
+        self._tables = {name: sa.Table(name, metadata, *columns) for name, columns in old_columns().items()}
         metadata.create_all(self._engine)
 
     def account(self, old_id: int = 1, name: str = "科技号", **more: Any) -> int:
@@ -117,8 +113,12 @@ class OldApplication:
         row = {"id": content_id, "content_id": content_id, "priority": priority, "status": "pending"}
         self._insert("publish_pool", row | more)
 
-    def columns(self, table: str) -> list[str]:
-        return [column.name for column in self._tables[table].columns]
+    def compute(self, table: str, **values: str) -> None:
+        """A view with its rows takes the table's place; these columns have the values of expressions."""
+        kept = [column.name for column in self._tables[table].columns if column.name not in values]
+        columns = ", ".join([*kept, *(f"{value} AS {name}" for name, value in values.items())])
+        self.sql(f"ALTER TABLE {table} RENAME TO {table}_rows")
+        self.sql(f"CREATE VIEW {table} AS SELECT {columns} FROM {table}_rows")
 
     def sql(self, text: str) -> list[Any]:
         with self._engine.begin() as connection:
@@ -126,9 +126,8 @@ class OldApplication:
             return list(result.fetchall()) if result.returns_rows else []
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> None:
-        there = self._tables[table]
         with self._engine.begin() as connection:
-            connection.execute(sa.insert(there), {name: value for name, value in row.items() if name in there.c})
+            connection.execute(sa.insert(self._tables[table]), row)
 
     def dump(self) -> list[list[Any]]:
         return [self.sql(f"SELECT * FROM {table} ORDER BY id") for table in self._tables]
@@ -138,9 +137,9 @@ class OldApplication:
 
 
 @contextmanager
-def old_application(url: str, without: Collection[str] = ()) -> Iterator[OldApplication]:
+def old_application(url: str) -> Iterator[OldApplication]:
     """An empty old database at `url`, which has to be empty."""
-    application = OldApplication(url, without)
+    application = OldApplication(url)
     try:
         yield application
     finally:
@@ -271,10 +270,6 @@ class ImportProcess(Process):
         super().__init__("import", command, folder / "import.err", inherited() | settings, out=out)
         self._peak_kib = 0
         self.launch()
-
-    def line(self, begin: str) -> str:
-        """The line of its output that begins so."""
-        return next(line for line in self.out.splitlines() if line.startswith(begin))
 
     def ended(self, within: float = 300.0, status: int = 0) -> None:
         """Waits for its end, with that exit status; then `peak_kib` stays as it is."""

@@ -201,10 +201,7 @@ def _client_token(source: random.Random, sane: str) -> str:
     chance = source.random()
     if chance < 0.3:
         return values.changed(sane, source)
-    try:
-        parts = json.loads(base64.urlsafe_b64decode(_RESUME))
-    except ValueError:
-        parts = []
+    parts = json.loads(base64.urlsafe_b64decode(_RESUME))
     for _ in range(source.randint(0, 2)):
         parts[source.randrange(len(parts))] = documents.value(source)
     body = spoilt(documents.encoded(documents.line(parts, source)), source)
