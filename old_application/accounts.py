@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from old_application import rules
 from old_application.old_rows import ImportRefused, LeftOut, OldRow, RowKind, RowsUnreadable, printable
+from old_application.progress import ImportTally
 from old_application.rules import ImportedAccount
-from old_application.source import PAGE, ImportSource, LeftOutRow, Row, halved, readable
+from old_application.source import ImportSource, LeftOutRow, Row, halved, readable
 
 if TYPE_CHECKING:
     from old_application.old_tables import OldDatabase
@@ -34,19 +35,13 @@ class AccountChoices:
     mapped: Mapping[int, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ReadAccounts:
-    """What a source has: pages of accounts that are new, how many were imported before, and which can't be read."""
+def import_accounts(
+    database: ImportDatabase, old: OldDatabase, source_name: str, choices: AccountChoices, *, dry_run: bool
+) -> tuple[ImportSource, ImportTally, Sequence[LeftOutRow]]:
+    """Imports the accounts that are new; returns the source for the rest of the import, and those that can't be read.
 
-    pages: Sequence[Sequence[ImportedAccount]]
-    before: int
-    left_out: Sequence[LeftOutRow]
-
-
-def read_accounts(
-    database: ImportDatabase, old: OldDatabase, source_name: str, choices: AccountChoices
-) -> ReadAccounts:
-    """Reads the accounts that were not imported before. Raises ImportRefused if a mapping can't be."""
+    Raises ImportRefused if a mapping can't be, or if an id is in use and no choice decides.
+    """
     source_id = database.run(lambda imports: imports.find_source(source_name))
 
     def known(ids: Iterable[int]) -> dict[int, int]:
@@ -58,15 +53,14 @@ def read_accounts(
     pages: list[list[ImportedAccount]] = []
     left_out: list[LeftOutRow] = []
     before = 0
-    after: int | None = None
-    while ids := old.ids(RowKind.ACCOUNT, after, PAGE):
-        after = ids[-1]
+    for ids in old.pages(RowKind.ACCOUNT):
         imported = known(ids)
         before += len(imported)
         accounts, unreadable = _read(old, [old_id for old_id in ids if old_id not in imported], choices)
         pages.append(accounts)
         left_out += unreadable
-    return ReadAccounts(pages, before, left_out)
+    source, taken = database.run(lambda imports: _store(imports, pages, old, source_name, choices, dry_run=dry_run))
+    return source, ImportTally(taken, before), left_out
 
 
 def _check_mapped(old: OldDatabase, choices: AccountChoices, before: Mapping[int, int]) -> None:
@@ -115,19 +109,22 @@ def _read_in_parts(old: OldDatabase, ids: Sequence[int], take: Callable[[list[Ol
     return list(halved(ids, read))
 
 
-def import_accounts(
-    imports: Imports, read: ReadAccounts, old: OldDatabase, source_name: str, choices: AccountChoices, *, dry_run: bool
+def _store(
+    imports: Imports,
+    pages: Sequence[Sequence[ImportedAccount]],
+    old: OldDatabase,
+    source_name: str,
+    choices: AccountChoices,
+    *,
+    dry_run: bool,
 ) -> tuple[ImportSource, int]:
-    """Imports the accounts that are new; returns the source for the rest of the import, and how many it took.
-
-    Raises ImportRefused if an id is in use and no choice decides.
-    """
+    """Returns the source, and how many accounts it took."""
     if not dry_run:
         imports.lock_accounts()
     others = [name for name in imports.sources() if name != source_name]
     source = ImportSource(old, _source_id(imports, source_name, dry_run=dry_run), dry_run)
     accounts = _Accounts(imports, source, choices)
-    for page in read.pages:
+    for page in pages:
         accounts.take(page)
     if accounts.conflicts:
         raise ImportRefused(_advice(accounts.conflicts, others))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from old_application.old_rows import MAX_ID, OldRow, RowKind, RowsUnreadable, SourceUnreadable
 from old_application.old_source import OldSource
+from old_application.source import PAGE
 from scheduler_svc.domain.task import TEXTS
 
 REQUIRED = {
@@ -70,15 +71,18 @@ class OldDatabase:
         table = self._tables[kind]
         return 0 if table is None else self._count(kind, sa.not_(sa.func.coalesce(self._has_id(table), sa.false())))
 
-    def ids(self, kind: RowKind, after: int | None, limit: int) -> list[int]:
-        """The distinct keys of the next rows, in ascending order."""
+    def pages(self, kind: RowKind) -> Iterator[list[int]]:
+        """The distinct keys of the rows, in ascending order, so many at a time as a transaction takes."""
         table = self._tables[kind]
-        if table is None:
-            return []
-        first = -MAX_ID if after is None else after + 1
+        first = -MAX_ID
+        while table is not None and (ids := self._ids(table, first)):
+            yield ids
+            first = ids[-1] + 1
+
+    def _ids(self, table: sa.TableClause, first: int) -> list[int]:
         query = sa.select(table.c.id).distinct().where(self._has_id(table), table.c.id >= first)
         with self._source.reading() as connection:
-            ids = [int(row[0]) for row in connection.execute(query.order_by(table.c.id).limit(limit))]
+            ids = [int(row[0]) for row in connection.execute(query.order_by(table.c.id).limit(PAGE))]
         if any(one >= other for one, other in pairwise([first - 1, *ids])):  # else the same page would be read again
             raise SourceUnreadable(
                 f"{self._source.display_url}: the rows of {table.name} are out of order: the database is damaged"

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from old_application.accounts import AccountChoices, import_accounts, read_accounts
+from old_application.accounts import AccountChoices, import_accounts
 from old_application.contents import plan_contents, plan_entries, store_contents, store_entries
 from old_application.old_rows import CannotImport, LeftOut, RowKind, RowsUnreadable
 from old_application.progress import ImportProgress, ImportTally
-from old_application.source import PAGE, ImportSource, LeftOutRow, StoreResult, halved
+from old_application.source import ImportSource, LeftOutRow, StoreResult, halved
 from old_application.tasks import plan_tasks, store_tasks
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.tasks.submit_checks import TaskKeys
@@ -52,12 +52,8 @@ class Import:
     ) -> tuple[ImportSource, ImportTally]:
         total = old.count(RowKind.ACCOUNT)
         self._progress.begins(RowKind.ACCOUNT, total)
-        read = read_accounts(self._database, old, source_name, choices)
-        source, count = self._database.run(
-            lambda imports: import_accounts(imports, read, old, source_name, choices, dry_run=dry_run)
-        )
-        self._tally = ImportTally(count, read.before)
-        self._leave_out(RowKind.ACCOUNT, read.left_out)
+        source, self._tally, left_out = import_accounts(self._database, old, source_name, choices, dry_run=dry_run)
+        self._leave_out(RowKind.ACCOUNT, left_out)
         self._leave_out_without_id(old, RowKind.ACCOUNT)
         self._progress.moved(total)
         self._progress.ends(RowKind.ACCOUNT, self._tally)
@@ -74,7 +70,6 @@ class Import:
         came_with_tasks = self._with_tasks if kind is RowKind.CONTENT else 0
         self._tally = ImportTally(taken=came_with_tasks, before=-came_with_tasks)  # they will be found to be known
         self._leave_out_without_id(source.old, kind)
-        after: int | None = None
 
         def take(ids: Sequence[int]) -> None:
             planned, left_out = plan(source, ids)
@@ -84,8 +79,7 @@ class Import:
             self._tally.taken += len(ids) - len(left_out)
             self._leave_out(kind, left_out)
 
-        while ids := source.old.ids(kind, after, PAGE):
-            after = ids[-1]
+        for ids in source.old.pages(kind):
             known = self._known(source, kind, ids)
             self._tally.before += len(known)
             for row in halved([old_id for old_id in ids if old_id not in known], partial(_why_not, take)):
