@@ -24,15 +24,7 @@ from typing import Any
 import grpc
 import psutil
 
-from contentgen.v1 import account_service_pb2 as account_pb
-from contentgen.v1 import content_service_pb2 as content_pb
-from contentgen.v1 import task_pb2
-from contentgen.v1 import task_service_pb2 as pb
-from contentgen.v1 import worker_pool_service_pb2 as pool_pb
-from contentgen.v1.account_service_pb2_grpc import AccountServiceStub
-from contentgen.v1.content_service_pb2_grpc import ContentServiceStub
-from contentgen.v1.task_service_pb2_grpc import TaskServiceStub
-from contentgen.v1.worker_pool_service_pb2_grpc import WorkerPoolServiceStub
+from contentgen import ContentGenerationClient, ContentGenerationError, FailedPrecondition, ResourceExhausted
 from lab.fuzz.case import Who
 from lab.fuzz.values import LIMITS
 from tests.harness.cluster import Databases, throwaway_server
@@ -129,13 +121,10 @@ def _tokens_file(folder: Path, tokens: Mapping[Who, str], honest_token: str) -> 
 
 def _make_accounts(target: str, token: str) -> None:
     """The honest account and the hostile ones, whose ids the tokens are tied to."""
-    with grpc.insecure_channel(target) as channel:
-        stub = AccountServiceStub(channel)
+    with ContentGenerationClient(target, token=token) as client:
         for account_id in (HONEST_ACCOUNT, *HOSTILE_ACCOUNTS):
-            request = account_pb.CreateAccountRequest(name=f"account {account_id}")
-            metadata = (("authorization", f"Bearer {token}"),)
-            account = stub.CreateAccount(request, timeout=15, metadata=metadata).account
-            assert account.account_id == account_id, "a new database numbers its accounts from 1 on"
+            account = client.create_account(f"account {account_id}")
+            assert account["account_id"] == account_id, "a new database numbers its accounts from 1 on"
 
 
 def alarms(log: Path, expected: Collection[str] = ()) -> list[str]:
@@ -194,8 +183,8 @@ class _Beside:
     def __init__(self, target: str, token: str) -> None:
         self.failures: list[str] = []
         self._stopped = threading.Event()
-        self._metadata = (("authorization", f"Bearer {token}"),)
-        self._channel = grpc.insecure_channel(target)
+        self._channel = grpc.insecure_channel(target)  # it retries no call, so that each failure is seen
+        self._client = ContentGenerationClient(target, token=token, timeout=30.0, channel=self._channel)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -215,7 +204,7 @@ class _Beside:
         while not self._stopped.is_set():
             try:
                 self._round()
-            except (grpc.RpcError, AssertionError) as error:
+            except (ContentGenerationError, AssertionError) as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
                 self._stopped.wait(1)
 
@@ -232,56 +221,36 @@ class Honest(_Beside):
         super().__init__(target, token)
         self.seconds: list[float] = []
         """From each submit to its content, in the order in which they came."""
-        self._tasks = TaskServiceStub(self._channel)
-        self._contents = ContentServiceStub(self._channel)
 
     def _round(self) -> None:
         start = time.monotonic()
-        request = pb.SubmitTaskRequest(account_id=HONEST_ACCOUNT, topic="honest work", priority=10)
-        task = self._tasks.SubmitTask(request, timeout=30, metadata=self._metadata).task
-        wait = pb.WaitTaskRequest(task_id=task.task_id)
-        wait.timeout.FromSeconds(WITHIN)
-        task = self._tasks.WaitTask(wait, timeout=WITHIN + 30, metadata=self._metadata).task
-        assert task.status == task_pb2.TASK_STATUS_COMPLETED, f"an honest task is not completed: {task}"
-        wanted_content = content_pb.GetContentRequest(content_id=task.content_id)
-        content = self._contents.GetContent(wanted_content, timeout=30, metadata=self._metadata).content
-        assert content.body == ARTICLE, f"an honest task has the content of another: {content.body[:200]!r}"
+        task_id = self._client.submit_task(HONEST_ACCOUNT, "honest work", priority=10)
+        task = self._client.wait(task_id, timeout=WITHIN)
+        assert task["status"] == "completed", f"an honest task is not completed: {task}"
+        content = self._client.get_content(task["content_id"])
+        assert content, f"an honest task has no content: {task}"
+        assert content["body"] == ARTICLE, f"an honest task has the content of another: {content['body'][:200]!r}"
         self.seconds.append(time.monotonic() - start)
 
 
-_WITHIN = 30.0
+_UNLIMITED: dict[str, Any] = dict.fromkeys(LIMITS, 0)
 
 
 class Gardener(_Beside):
     """An operator who tends the hostile accounts."""
 
-    def __init__(self, target: str, token: str) -> None:
-        super().__init__(target, token)
-        self._accounts = AccountServiceStub(self._channel)
-        self._tasks = TaskServiceStub(self._channel)
-        self._pool = WorkerPoolServiceStub(self._channel)
-
     def _round(self) -> None:
         for account_id in HOSTILE_ACCOUNTS:
-            account = account_pb.Account(account_id=account_id, active=True)  # without a limit
-            update = account_pb.UpdateAccountRequest(account=account)
-            update.update_mask.paths.extend(["active", *LIMITS])
-            self._accounts.UpdateAccount(update, timeout=_WITHIN, metadata=self._metadata)
-            resume = pool_pb.ResumeDispatchRequest(account_id=account_id)
-            self._pool.ResumeDispatch(resume, timeout=_WITHIN, metadata=self._metadata)
-        batch = pb.BatchSubmitTasksRequest(
-            requests=[
-                pb.SubmitTaskRequest(account_id=account_id, topic="to be attacked", auto_approve=approve)
-                for account_id in HOSTILE_ACCOUNTS
-                for approve in (True, False) * 3
-            ]
-        )
+            self._client.update_account(account_id, active=True, **_UNLIMITED)
+            self._client.resume_dispatch(account_id)
+        tasks: list[dict[str, Any]] = [
+            {"account_id": account_id, "topic": "to be attacked", "auto_approve": approve}
+            for account_id in HOSTILE_ACCOUNTS
+            for approve in (True, False) * 3
+        ]
         # One for RetryTask. Of many failures in a row the honest worker would think that its CLI is broken.
-        failing = {"status": "3"}
-        batch.requests.add(account_id=HOSTILE_ACCOUNTS[0], topic="to fail", auto_retry=False, creator_options=failing)
-        try:
-            self._tasks.BatchSubmitTasks(batch, timeout=_WITHIN, metadata=self._metadata)
-        except grpc.RpcError as error:  # an account may be deactivated again, or have a limit again
-            if error.code() not in {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED}:
-                raise
+        failing = {"topic": "to fail", "auto_retry": False, "creator_options": {"status": "3"}}
+        tasks.append({"account_id": HOSTILE_ACCOUNTS[0], **failing})
+        with suppress(FailedPrecondition, ResourceExhausted):  # it may be deactivated again, or have a limit again
+            self._client.submit_tasks(tasks)
         self._stopped.wait(1.0)
