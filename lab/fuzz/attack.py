@@ -239,15 +239,15 @@ def attack(
     return tally
 
 
-def note(each: Case, ending: Ending, tally: Tally) -> None:
+def note(case: Case, ending: Ending, tally: Tally) -> None:
     """Counts an ending, judges it, and learns from it."""
-    rpc = RPCS.get(each.rpc)
+    rpc = RPCS.get(case.rpc)
     name = rpc.name if rpc else "no such RPC"
     tally.count(name, ending.status)
-    if problem := wrong_with(each, ending):
-        hangs_up = "" if each.hangs_up_after is None else f", hangs up after {each.hangs_up_after:g} s"
-        how = f"{each.shape}, as {each.who}, deadline {each.timeout:g} s{hangs_up}, metadata {each.metadata}"
-        tally.find(Finding(name, problem, each.seed, each.number, how, each.requests))
+    if problem := wrong_with(case, ending):
+        hangs_up = "" if case.hangs_up_after is None else f", hangs up after {case.hangs_up_after:g} s"
+        how = f"{case.shape}, as {case.who}, deadline {case.timeout:g} s{hangs_up}, metadata {case.metadata}"
+        tally.find(Finding(name, problem, case.seed, case.number, how, case.requests))
     if ending.answers:
         tally.answered.add(name)
     if rpc is None:

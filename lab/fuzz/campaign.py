@@ -146,19 +146,19 @@ class Campaign:
     def _part(
         self, name: str, pool: ProcessPoolExecutor, jobs: Iterable[Job], attacked: Services, honest: Honest
     ) -> None:
-        start = said = time.monotonic()
+        start = last_told = time.monotonic()
 
         def take(tally: Tally) -> None:
-            nonlocal said
+            nonlocal last_told
             self.tally.add(tally)
             for finding in tally.findings:
                 if finding.kind not in self._told:  # the first finding of each kind, as soon as it is there
                     self._told.add(finding.kind)
                     self._say(f"found, case {finding.number}: {finding.kind}")
             attacked.sample()
-            if time.monotonic() - said > 10.0:
-                said = time.monotonic()
-                self._progress(name, said - start, honest)
+            if time.monotonic() - last_told > 10.0:
+                last_told = time.monotonic()
+                self._progress(name, last_told - start, honest)
 
         under_way: set[Future[Tally]] = set()
         for job in jobs:  # each is made when its turn comes

@@ -40,9 +40,9 @@ class _Filling:
         self._items_left = _MAX_ITEMS
         self._left_out = source.choice((0.0, 0.1, 0.5))
 
-    def fill(self, made: Message, depth: int = 0) -> None:
+    def fill(self, target: Message, depth: int = 0) -> None:
         choices: set[str] = set()
-        fields: list[Any] = list(made.DESCRIPTOR.fields)
+        fields: list[Any] = list(target.DESCRIPTOR.fields)
         self._source.shuffle(fields)
         for field in fields:
             oneof = field.containing_oneof
@@ -51,7 +51,7 @@ class _Filling:
                 continue
             if choice is not None:
                 choices.add(choice)
-            self._set(made, field, depth)
+            self._set(target, field, depth)
 
     def _set(self, target: Message, field: FieldDescriptor, depth: int) -> None:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -271,10 +271,10 @@ SPOILS: dict[str, Spoil] = {spoil.__name__.lstrip("_"): spoil for spoil in _ALL}
 """By the name that a finding shows."""
 
 
-def spoil(told: bytes, descriptor: Descriptor, source: random.Random) -> tuple[str, bytes]:
+def spoil(data: bytes, descriptor: Descriptor, source: random.Random) -> tuple[str, bytes]:
     """Returns another form of these bytes, and its name."""
     name = source.choice(list(SPOILS))
-    return name, SPOILS[name](told, [field.number for field in descriptor.fields] or [1], source)
+    return name, SPOILS[name](data, [field.number for field in descriptor.fields] or [1], source)
 
 
 def spoilt(data: bytes, source: random.Random) -> bytes:

@@ -60,7 +60,7 @@ _TOLD = 1_500
 class Lies:
     """What came of those to one worker."""
 
-    said: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     """Messages, streams, and lives of the worker."""
     troubles: list[str] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
@@ -73,8 +73,8 @@ def lie(seed: int, messages: int) -> Tally:
     with server_folder() as folder:
         asyncio.run(_lie_to_all(folder, seed, messages // len(all_lies), all_lies))
     for number, lies in enumerate(all_lies):
-        tally.statuses[TARGET]["recovered"] += lies.said.pop("lives", 0)
-        tally.further.update({f"{kind} of the hostile scheduler": count for kind, count in lies.said.items()})
+        tally.statuses[TARGET]["recovered"] += lies.counts.pop("lives", 0)
+        tally.further.update({f"{kind} of the hostile scheduler": count for kind, count in lies.counts.items()})
         if max(lies.memory, default=0) > 200 << 20:  # bytes: it holds 10,000 leases now and then
             lies.troubles.append(f"a deceived worker had {max(lies.memory) >> 20} MiB")
         for trouble in lies.troubles:  # its end is that of the worker's log, which says how it came to that
@@ -116,7 +116,7 @@ class HostileScheduler(ScriptedScheduler):
         self, requests: AsyncIterator[bytes], context: aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
         source, liar = random_of("stream", self._seed, self._lied), Liar(self._seed, self._lied)
-        self._lies.said["streams"] += 1
+        self._lies.counts["streams"] += 1
 
         async def read() -> None:
             with suppress(aio.BaseError):
@@ -128,7 +128,7 @@ class HostileScheduler(ScriptedScheduler):
             yield liar.first()
             for _ in range(source.randrange(MESSAGES)):
                 await asyncio.sleep(source.choice((0, 0, 0.001, 0.02)))
-                self._lies.said["messages"] += 1
+                self._lies.counts["messages"] += 1
                 yield liar.next()
             code, message, details = how_it_ends(source)
             if code is not None:
@@ -145,7 +145,7 @@ async def lie_to_worker(folder: Path, seed: int, messages: int, lies: Lies) -> N
         settings = {"CONTENTGEN_SLOTS": str(SLOTS), "CREATOR_CLI_PATH": str(quick_creator(folder))}
         worker = Worker("deceived", folder, scheduler.target, **settings)
         try:
-            while lies.said["messages"] < messages and not lies.troubles:
+            while lies.counts["messages"] < messages and not lies.troubles:
                 scheduler.lies_left = 8  # hostile streams between two honest ones
                 worker.launch()
                 await _one_life(scheduler, worker, lies)
@@ -164,7 +164,7 @@ async def _one_life(scheduler: HostileScheduler, worker: Worker, lies: Lies) -> 
             lies.troubles.append(f"the worker ended with status {worker.exit_status}: {worker.tail()}")
             return
         lies.memory.append(psutil.Process(worker.pid).memory_info().rss)
-    lies.said["lives"] += 1
+    lies.counts["lives"] += 1
     try:
         await _meets_the_truth(truth.result(), worker)
     except (AssertionError, TimeoutError) as error:

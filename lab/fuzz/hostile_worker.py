@@ -55,10 +55,11 @@ def hostile_sessions(target: str, token: str, seed: int, numbers: range) -> Tall
 def _note(seed: int, number: int, session: _Session, ending: Ending, tally: Tally) -> None:
     case = Case(LEASE, seed, number, "session", Who.WORKER, (), PATIENT, 0.0)
     tally.count(TARGET, ending.status)
-    tally.further["messages of hostile workers"] += len(session.said)
+    messages = session.messages
+    tally.further["messages of hostile workers"] += len(messages)
     tally.further["leases that hostile workers got"] += session.got
     if problem := wrong_with(case, ending) or session.wrong:
-        tally.find(Finding(TARGET, problem, seed, number, f"{len(session.said)} messages", tuple(session.said[-50:])))
+        tally.find(Finding(TARGET, problem, seed, number, f"{len(messages)} messages", tuple(messages[-50:])))
 
 
 class _Shared:
@@ -84,7 +85,7 @@ class _Session:
         self._reads = source.random() < 0.9
         self._over = threading.Event()
         self._number = self._report = self._assignment = 0
-        self.said: list[bytes] = []
+        self.messages: list[bytes] = []
         self.got = 0
         self.wrong: str | None = None
 
@@ -132,7 +133,7 @@ class _Session:
 
     def _say(self, request: pb.LeaseRequest) -> bytes:
         data = request.SerializeToString()
-        self.said.append(data)
+        self.messages.append(data)
         return data
 
     def _hear(self, answer: bytes) -> None:
@@ -246,5 +247,5 @@ class _Session:
             return self._state()
         heartbeat = pb.LeaseRequest(heartbeat=pb.Heartbeat(number=1)).SerializeToString()
         data = spoil(heartbeat, pb.LeaseRequest.DESCRIPTOR, source)[1]
-        self.said.append(data)
+        self.messages.append(data)
         return data

@@ -17,11 +17,11 @@ _LISTS = {"task_ids": "task_id", "missing_task_ids": "task_id", "keep_leases": "
 
 
 class Known:
-    """Values by field name. Those that are given stay; `protected` ones, of the honest, are never taken."""
+    """Values by field name. `fixed` ones stay; `protected` ones, of the honest, are never taken."""
 
-    def __init__(self, given: Mapping[str, Iterable[Any]] = {}, protected: Collection[Any] = ()) -> None:
-        self._given = frozenset(given)
-        self._values: dict[str, list[Any]] = defaultdict(list, {name: list(values) for name, values in given.items()})
+    def __init__(self, fixed: Mapping[str, Iterable[Any]] = {}, protected: Collection[Any] = ()) -> None:
+        self._fixed = frozenset(fixed)
+        self._values: dict[str, list[Any]] = defaultdict(list, {name: list(values) for name, values in fixed.items()})
         self._turn: dict[str, int] = defaultdict(int)
         self._protected = frozenset(protected)
 
@@ -40,7 +40,7 @@ class Known:
     def add(self, field: str, value: Any) -> None:
         """Remembers a value, unless it is the honest ones'."""
         values = self._values[_name(field)]
-        if not value or field in self._given or value in self._protected or value in values:
+        if not value or field in self._fixed or value in self._protected or value in values:
             return
         if len(values) < MAX_VALUES:
             values.append(value)
@@ -241,13 +241,13 @@ def text(known: Known, source: random.Random) -> str:
     return source.choice("a人\0👍") * source.choice(_LENGTHS)
 
 
-def changed(told: str, source: random.Random) -> str:
+def changed(sane: str, source: random.Random) -> str:
     """Returns the text with a character more, less or another one; or cut, or doubled."""
-    position = source.randrange(len(told) + 1)
+    position = source.randrange(len(sane) + 1)
     another = chr(_code_point(source))
-    before, after = told[:position], told[position + 1 :]
-    inserted, replaced = before + another + told[position:], before + another + after
-    return source.choice((before, told + told, inserted, replaced, before + after, told.upper(), f" {told}\n"))
+    before, after = sane[:position], sane[position + 1 :]
+    inserted, replaced = before + another + sane[position:], before + another + after
+    return source.choice((before, sane + sane, inserted, replaced, before + after, sane.upper(), f" {sane}\n"))
 
 
 def _code_point(source: random.Random) -> int:

@@ -185,11 +185,11 @@ def test_a_defect_is_found_with_the_number_of_its_input(monkeypatch: pytest.Monk
 
 
 def test_a_plan_has_all_targets_or_some_and_names_those_that_are_none() -> None:
-    whole = Plan(1, 1_000)
-    assert {*whole.paths, *whole.inputs} < set(TARGETS)
-    assert (whole.sessions, whole.lies) == (4, 25)
-    part = Plan(1, 1_000, ("TaskService/SubmitTask", "spool"))
-    assert (part.paths, part.inputs, part.sessions, part.lies) == (
+    complete = Plan(1, 1_000)
+    assert {*complete.paths, *complete.inputs} < set(TARGETS)
+    assert (complete.sessions, complete.lies) == (4, 25)
+    partial = Plan(1, 1_000, ("TaskService/SubmitTask", "spool"))
+    assert (partial.paths, partial.inputs, partial.sessions, partial.lies) == (
         ("/contentgen.v1.TaskService/SubmitTask",),
         ("spool",),
         0,
@@ -218,8 +218,8 @@ def test_other_statuses_are_wrong(code: StatusCode) -> None:
 
 @pytest.mark.parametrize("code", sorted(REFUSALS, key=str))
 def test_a_refusal_says_why(code: StatusCode) -> None:
-    whole = details(code, ErrorInfo, BadRequest)
-    assert wrong_with(GET, Ending(code, "x", whole)) is None
+    both = details(code, ErrorInfo, BadRequest)
+    assert wrong_with(GET, Ending(code, "x", both)) is None
     if code is not StatusCode.RESOURCE_EXHAUSTED:  # gRPC's own, of what is too large, has none
         assert wrong_with(GET, Ending(code, "x"))
     assert wrong_with(GET, Ending(code, "x", details(code, BadRequest)))

@@ -348,7 +348,7 @@ def test_tasks_of_a_mapped_account_belong_to_its_target(here: Importing) -> None
 
 @OF_EITHER_KIND
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--map-account", "9=1"), "the source has no account 9"),
         (("--map-account", "9"), "must be OLD=NEW"),
@@ -357,10 +357,10 @@ def test_tasks_of_a_mapped_account_belong_to_its_target(here: Importing) -> None
         (("--force",), "--force: no such flag"),
     ],
 )
-def test_a_choice_that_can_t_be_applied_is_refused(here: Importing, arguments: tuple[str, ...], said: str) -> None:
+def test_a_choice_that_can_t_be_applied_is_refused(here: Importing, arguments: tuple[str, ...], message: str) -> None:
     before = here.dump()
     assert here(*arguments) == 78
-    assert said in here.err
+    assert message in here.err
     assert here.dump() == before
 
 
@@ -526,7 +526,7 @@ def test_a_database_of_another_application_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("nonsense", "must be a SQLAlchemy URL"),
         ("postgresql://user:pass@word@host/name", "must be a SQLAlchemy URL"),
@@ -542,29 +542,29 @@ def test_a_database_of_another_application_is_refused(
         ("sqlite:///{}/unreadable.db", "can't read sqlite:///"),
     ],
 )
-def test_an_unreadable_source_is_refused(importing_from: ImportingFrom, tmp_path: Path, url: str, said: str) -> None:
+def test_an_unreadable_source_is_refused(importing_from: ImportingFrom, tmp_path: Path, url: str, message: str) -> None:
     (tmp_path / "no database.db").write_bytes(b"something else, and more of it" * 100)
     (tmp_path / "unreadable.db").symlink_to("/proc/self/mem")  # not even by root, from its beginning
     importing = importing_from(url.format(tmp_path))
     assert importing() == 78
-    assert said in importing.err
+    assert message in importing.err
     assert "geheim" not in importing.err
     assert "Traceback" not in importing.err
     assert not (tmp_path / "no.db").exists()
 
 
 @pytest.mark.parametrize(
-    ("argument", "values", "said"),
+    ("argument", "values", "message"),
     [
         ("--source", ["", "a\nb", "\udc80", "x" * 501], "must be 1 to 500 printable characters"),
         ("--source-timeout", ["0", "nan", "1e9"], "must be 1 to 86400 seconds"),
     ],
 )
-def test_an_argument_out_of_bounds_is_refused(sqlite: Sqlite, argument: str, values: list[str], said: str) -> None:
+def test_an_argument_out_of_bounds_is_refused(sqlite: Sqlite, argument: str, values: list[str], message: str) -> None:
     importing = sqlite("old.db")
     for value in values:
         assert importing(argument, value) == 78
-        assert said in importing.err
+        assert message in importing.err
 
 
 def test_a_second_import_at_the_same_time_is_refused(sqlite: Sqlite, db_url: str) -> None:

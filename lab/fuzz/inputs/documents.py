@@ -45,6 +45,6 @@ def line(document: object, source: random.Random) -> str:
         return "{}"
 
 
-def encoded(told: str) -> bytes:
+def encoded(characters: str) -> bytes:
     """As a program might print it: lone surrogates as the bytes that they would be."""
-    return told.encode("utf-8", "surrogatepass")
+    return characters.encode("utf-8", "surrogatepass")
