@@ -54,7 +54,7 @@ def hostile_sessions(target: str, token: str, seed: int, numbers: range) -> Tall
 
 def _note(seed: int, number: int, session: _Session, ending: Ending, tally: Tally) -> None:
     case = Case(LEASE, seed, number, "session", Who.WORKER, (), PATIENT, 0.0)
-    tally.count(TARGET, ending.status)
+    tally.count(TARGET, ending.code.name)
     messages = session.messages
     tally.further["messages of hostile workers"] += len(messages)
     tally.further["leases that hostile workers got"] += session.got

@@ -247,7 +247,6 @@ NOWHERE = replace(GET, rpc="/x")
     ("case", "ending", "is_wrong"),
     [
         (GET, Ending(StatusCode.INVALID_ARGUMENT, "x", details(StatusCode.INVALID_ARGUMENT, ErrorInfo)), True),
-        (GET, Ending(None), True),
         (GET, Ending(StatusCode.CANCELLED, hung_up=True), False),
         (replace(GET, timeout=0.001), Ending(StatusCode.DEADLINE_EXCEEDED), False),
         (replace(GET, rpc="/contentgen.v1.TaskService/WaitTask"), Ending(StatusCode.DEADLINE_EXCEEDED), False),
