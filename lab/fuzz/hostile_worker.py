@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -35,11 +36,14 @@ TARGET = "hostile worker"
 _WORKERS = 64
 """Ids that sessions choose from: now and then one takes another one's."""
 _CHUNK = 256 * 1024
+_Leases = deque[tuple[str, int]]
+"""Of all sessions, so that each can meddle with the others'."""
 
 
 def hostile_sessions(target: str, token: str, seed: int, numbers: range) -> Tally:
     """Opens the sessions, some at a time, and judges how they end; runs in a process of the campaign's pool."""
-    tally, shared, lock = Tally(), _Shared(), threading.Lock()
+    tally, lock = Tally(), threading.Lock()
+    shared = _Leases([("lease-0000000000000001-00000001", 1)], maxlen=200)
     with grpc.insecure_channel(target, options=OPTIONS) as channel, ThreadPoolExecutor(16) as threads:
 
         def one(number: int) -> None:
@@ -62,20 +66,10 @@ def _note(seed: int, number: int, session: _Session, ending: Ending, tally: Tall
         tally.find(Finding(TARGET, problem, seed, number, f"{len(messages)} messages", tuple(messages[-50:])))
 
 
-class _Shared:
-    """Leases of all sessions, so that each can meddle with the others'."""
-
-    def __init__(self) -> None:
-        self.leases: list[tuple[str, int]] = [("lease-0000000000000001-00000001", 1)]
-
-    def add(self, lease: tuple[str, int]) -> None:
-        self.leases = [*self.leases[-200:], lease]
-
-
 class _Session:
     """One stream, from hello (mostly) to its end."""
 
-    def __init__(self, channel: grpc.Channel, token: str, source: random.Random, shared: _Shared) -> None:
+    def __init__(self, channel: grpc.Channel, token: str, source: random.Random, shared: _Leases) -> None:
         self._channel = channel
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._source = source
@@ -119,7 +113,7 @@ class _Session:
     def _upload(self) -> bytes:
         """Returns a picture for a lease, mostly one of its own; then a heartbeat."""
         source = self._source
-        leases = [(lease.lease_id, lease.attempt) for lease in self._own] or self._shared.leases
+        leases = [(lease.lease_id, lease.attempt) for lease in self._own] or self._shared
         lease_id, attempt = source.choice(leases)
         data = picture(source)
         first = pb.PutAssetRequest(lease_id=lease_id, attempt=attempt, sha256=sha256(data), size=len(data))
@@ -148,7 +142,7 @@ class _Session:
             for lease in response.assignment.leases:
                 self._own.append(lease)
                 if lease.task.account_id != HONEST_ACCOUNT:
-                    self._shared.add((lease.lease_id, lease.attempt))
+                    self._shared.append((lease.lease_id, lease.attempt))
 
     def _hello(self) -> pb.Hello:
         source = self._source
@@ -182,7 +176,7 @@ class _Session:
         """Leases: its own, others', made up; rarely more than anyone may hold."""
         source = self._source
         leases = [(lease.lease_id, lease.attempt) for lease in self._own if source.random() < 0.7]
-        leases += [source.choice(self._shared.leases) for _ in range(source.choice((0, 0, 1, 3)))]
+        leases += [source.choice(self._shared) for _ in range(source.choice((0, 0, 1, 3)))]
         if source.random() < 0.1:
             leases.append((values.text(self._known, source)[:5_000], source.choice((0, -1, 1, 2**31 - 1))))
         if source.random() < 0.01:
@@ -202,7 +196,7 @@ class _Session:
                 lease = source.choice(self._own)
                 self._update(report.updates.add(lease_id=lease.lease_id, attempt=lease.attempt), lease)
             else:
-                lease_id, attempt = source.choice(self._shared.leases)
+                lease_id, attempt = source.choice(self._shared)
                 attempt += source.choice((0, 0, 1, -1))
                 self._update(report.updates.add(lease_id=lease_id, attempt=attempt), None)
         if report.updates and source.random() < 0.1:
