@@ -26,6 +26,7 @@ REQUIRED = {
     RowKind.CONTENT: ("contents", ("id", "account_id", "title", "content")),
     RowKind.POOL_ENTRY: ("publish_pool", ("id", "content_id")),
 }
+"""Tables, and the columns that they must have."""
 _OPTIONAL = {
     RowKind.ACCOUNT: ("directory_name", "is_active", "created_at"),
     RowKind.TASK: (
