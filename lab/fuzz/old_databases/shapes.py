@@ -182,7 +182,7 @@ def locked(path: Path, source: random.Random) -> closing[sqlite3.Connection]:
 _URLS = (
     "", "nonsense", "sqlite://", "sqlite:///:memory:", "sqlite:///a\0b", "sqlite:////dev/zero", "sqlite:////dev/stdin",
     "sqlite:////nowhere/at all", "sqlite:////proc/self/mem", "sqlite:////dev", f"sqlite:///{'x' * 5_000}",
-    f"sqlite:///{{path}}?mode=rwc&password={SECRET}\0", "sqlite+nothing:///{path}",
+    f"sqlite:///{{path}}\0?mode=rwc&password={SECRET}",
     f"postgresql://user:{SECRET}@127.0.0.1:1/old", f"postgresql://user@127.0.0.1:1/old?password={SECRET}",
     f"postgresql://user:{SECRET}@127.0.0.1:99999999/old", f"postgresql://user:{SECRET}@[::1:1/old",
     f"postgresql://127.0.0.1:1/old?nonsense={SECRET}", f"postgresql://user:{SECRET}\udc80@127.0.0.1:1/old",
@@ -247,6 +247,7 @@ SHAPES: Mapping[str, Shape] = {
     "no file": Shape(damage=no_file, refused=True),
     "locked": Shape(damage=locked, refused=True),
     "an odd URL": Shape(urls=_URLS, refused=True),
+    "an odd driver": Shape(urls=("sqlite+nothing:///{path}",), honest=True),
     "taken ids": Shape(arguments=(), refused=True),
     "on a server": Shape(reader=SUPERUSER, honest=True),
     "on a server, other types": Shape(each(_KEY), types=_TYPES_OF_SERVERS, reader=SUPERUSER),
