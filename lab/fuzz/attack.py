@@ -26,6 +26,7 @@ MAX_ANSWERS = 10
 """Messages that are read of a stream before the caller hangs up."""
 OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
+    ("SingleThreadedUnaryStream", 1),  # the thread that makes a call with one request is all that it needs
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 )

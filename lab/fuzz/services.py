@@ -243,13 +243,13 @@ class Gardener(_Beside):
         for account_id in HOSTILE_ACCOUNTS:
             self._client.update_account(account_id, active=True, **_UNLIMITED)
             self._client.resume_dispatch(account_id)
-        tasks: list[dict[str, Any]] = [
-            {"account_id": account_id, "topic": "to be attacked", "auto_approve": approve}
+        tasks: list[dict[str, Any]] = [  # of a priority that is within any limit
+            {"account_id": account_id, "topic": "to be attacked", "auto_approve": approve, "priority": 1}
             for account_id in HOSTILE_ACCOUNTS
             for approve in (True, False) * 3
         ]
         # One for RetryTask. Of many failures in a row the honest worker would think that its CLI is broken.
-        failing = {"topic": "to fail", "auto_retry": False, "creator_options": {"status": "3"}}
+        failing = {"topic": "to fail", "priority": 1, "auto_retry": False, "creator_options": {"status": "3"}}
         tasks.append({"account_id": HOSTILE_ACCOUNTS[0], **failing})
         with suppress(FailedPrecondition, ResourceExhausted):  # it may be deactivated again, or have a limit again
             self._client.submit_tasks(tasks)
