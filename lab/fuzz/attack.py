@@ -61,7 +61,7 @@ def ending_of(channel: grpc.Channel, case: Case, token: str | None) -> Ending:
         call.cancel()
 
     rpc = RPCS.get(case.rpc)
-    streams = rpc is not None and rpc.streams_requests
+    streams = rpc is not None and rpc.method.client_streaming
     begin: Any = channel.stream_stream(case.rpc) if streams else channel.unary_stream(case.rpc)
     metadata = (("authorization", f"Bearer {token}"), *case.metadata) if token else case.metadata
     call = begin(requests() if streams else case.requests[0], timeout=case.timeout, metadata=metadata)

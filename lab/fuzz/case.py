@@ -89,14 +89,6 @@ class Rpc:
         return GetMessageClass(self.method.output_type)
 
     @property
-    def streams_requests(self) -> bool:
-        return self.method.client_streaming
-
-    @property
-    def streams_answers(self) -> bool:
-        return self.method.server_streaming
-
-    @property
     def rightful(self) -> tuple[Who, ...]:
         """Who may make this call, the honest left alone."""
         if self.name.startswith("WorkerService/"):

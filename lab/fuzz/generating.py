@@ -144,7 +144,7 @@ def every_path() -> list[str]:
 
 def _requests(rpc: Rpc, known: Known, source: random.Random) -> tuple[str, tuple[bytes, ...]]:
     """What is sent, and how it was made: messages, of which one may be spoilt."""
-    count = source.randint(1, 6) if rpc.streams_requests else 1
+    count = source.randint(1, 6) if rpc.method.client_streaming else 1
     requests = [message(rpc.request, known, source).SerializeToString() for _ in range(count)]
     if source.random() >= 0.3:  # else bytes are spoilt
         return "structured", tuple(requests)
@@ -165,7 +165,7 @@ def _patience(rpc: Rpc, source: random.Random) -> tuple[float, float | None]:
         return source.choice((0.0, -1.0, 0.001, 0.01, 0.1, 1.0)), None
     if source.random() < 0.03:
         return PATIENT, source.choice((0.0, 0.002, 0.02))
-    if rpc.streams_answers or rpc.name in _SLOW:
+    if rpc.method.server_streaming or rpc.name in _SLOW:
         return PATIENT, 0.3  # it would wait for minutes for something to happen
     return PATIENT, None
 

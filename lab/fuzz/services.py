@@ -30,20 +30,17 @@ from lab.fuzz.values import LIMITS
 from tests.harness.cluster import Databases, throwaway_server
 from tests.harness.creators import ARTICLE, quick_creator
 from tests.harness.credentials import line, write
-from tests.harness.stack import Scheduler, Stack, Worker, running_stack
+from tests.harness.stack import Scheduler, Worker, running_stack
 from tests.harness.waiting import on_this_machine, wait_until
 
 HONEST_ACCOUNT = 1
 HOSTILE_ACCOUNTS = tuple(range(2, 10))
-HONEST = "honest"
-"""Name of the token of the honest worker, and of that of the honest client."""
 _ROLES = {Who.TIED: "operator", Who.CLIENT: "client", Who.WORKER: "worker", Who.OPERATOR: "operator"}
 _MIB = 1 << 20
 
 
 @dataclass
 class Services:
-    stack: Stack
     scheduler: Scheduler
     worker: Worker
     worker_id: str
@@ -104,7 +101,7 @@ def services() -> Iterator[Services]:
         token = f"{honest_token}-worker"
         worker = stack.worker(worker_id, scheduler, CONTENTGEN_TOKEN=token, CREATOR_CLI_PATH=creator).start()
         stranger = {Who.STRANGER: "a-token-of-nobody"}
-        yield Services(stack, scheduler, worker, worker_id, url, tokens | stranger, honest_token)
+        yield Services(scheduler, worker, worker_id, url, tokens | stranger, honest_token)
 
 
 def _tokens_file(folder: Path, tokens: Mapping[Who, str], honest_token: str) -> Path:
@@ -113,8 +110,8 @@ def _tokens_file(folder: Path, tokens: Mapping[Who, str], honest_token: str) -> 
         line(name, role, HOSTILE_ACCOUNTS if name in tied else None, tokens[name]) for name, role in _ROLES.items()
     ]
     lines += [
-        line(HONEST, "client", [HONEST_ACCOUNT], honest_token),
-        line(f"{HONEST}-worker", "worker", token=f"{honest_token}-worker"),
+        line("honest client", "client", [HONEST_ACCOUNT], honest_token),
+        line("honest worker", "worker", token=f"{honest_token}-worker"),
     ]
     return write(folder / "tokens", *lines)
 
