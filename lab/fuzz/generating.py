@@ -191,7 +191,7 @@ def _metadata(source: random.Random) -> tuple[tuple[str, str | bytes], ...]:
 
 
 Numbers = Sequence[int]
-"""Of the fields of a message."""
+"""The numbers of the fields that a message has."""
 Spoil = Callable[[bytes, Numbers, random.Random], bytes]
 """Another form of a valid message's bytes, or of others."""
 _DEPTHS = (10, 99, 100, 101, 1_000, 20_000)
@@ -266,8 +266,9 @@ def _stuffed(message: bytes, _: Numbers, source: random.Random) -> bytes:
     )
 
 
-_ALL = (_random, _truncated, _flipped, _spliced, _doubled, _nested, _mistyped, _overlong, _unutf8, _stuffed)
-SPOILS: dict[str, Spoil] = {spoil.__name__.lstrip("_"): spoil for spoil in _ALL}
+_OF_ANY_BYTES = (_random, _truncated, _flipped, _spliced, _doubled)
+_OF_MESSAGES = (_nested, _mistyped, _overlong, _unutf8, _stuffed)
+SPOILS: dict[str, Spoil] = {spoil.__name__.lstrip("_"): spoil for spoil in (*_OF_ANY_BYTES, *_OF_MESSAGES)}
 """By the name that a finding shows."""
 
 
@@ -278,8 +279,11 @@ def spoil(data: bytes, descriptor: Descriptor, source: random.Random) -> tuple[s
 
 
 def spoilt(data: bytes, source: random.Random) -> bytes:
-    """Bytes of no message in particular: mostly as they are, or in another form."""
-    return data if source.random() < 0.7 else source.choice(_ALL)(data, [1], source)
+    """Bytes that need not be a message: mostly as they are, or in another form, twice as often cut or flipped."""
+    if source.random() < 0.7:
+        return data
+    (spoil,) = source.choices(_OF_ANY_BYTES, (1, 2, 2, 1, 1))
+    return spoil(data, (), source)
 
 
 def _tag(number: int, kind: int) -> bytes:
