@@ -129,6 +129,8 @@ def _wrong_with_answers(case: Case, ending: Ending) -> str | None:
     rpc = RPCS.get(case.rpc)
     if rpc is None:
         return "an answer of an RPC that is not there"
+    if not (rpc.method.server_streaming or ending.hung_up or len(ending.answers) == 1):
+        return f"{len(ending.answers)} answers of an RPC that has one"
     try:
         for answer in ending.answers:
             rpc.answer_class.FromString(answer)

@@ -241,6 +241,7 @@ def test_few_calls_may_meet_a_lock() -> None:
 
 
 NOWHERE = replace(GET, rpc="/x")
+WATCH = replace(GET, rpc="/contentgen.v1.TaskService/WatchTasks")
 
 
 @pytest.mark.parametrize(
@@ -252,6 +253,10 @@ NOWHERE = replace(GET, rpc="/x")
         (replace(GET, rpc="/contentgen.v1.TaskService/WaitTask"), Ending(StatusCode.DEADLINE_EXCEEDED), False),
         (GET, Ending(StatusCode.OK, answers=(b"",)), False),
         (GET, Ending(StatusCode.OK, answers=(b"\xff",)), True),
+        (GET, Ending(StatusCode.OK), True),
+        (GET, Ending(StatusCode.OK, hung_up=True), False),
+        (GET, Ending(StatusCode.OK, answers=(b"", b"")), True),
+        (WATCH, Ending(StatusCode.OK), False),
         (NOWHERE, Ending(StatusCode.UNIMPLEMENTED), False),
         (NOWHERE, Ending(StatusCode.OK), True),
     ],
