@@ -226,5 +226,6 @@ def _tried(
     problems += [*hurt(before, after_first), *wrong_with_sums(first, connection)]
     problems += wrong_with_database(connection, shape)
     second, after_second = imported()
-    problems += [*wrong_with_sums(second, connection), *wrong_with_repetition(first, second, after_first, after_second)]
+    problems += [*wrong_with_repetition(first, second, after_first, after_second), *wrong_with_sums(second, connection)]
+    problems += wrong_with_database(connection, shape)
     return ENDINGS.get(first.status, ""), problems
