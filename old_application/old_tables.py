@@ -20,13 +20,12 @@ from old_application.old_source import OldSource
 from old_application.source import PAGE
 from scheduler_svc.domain.task import TEXTS
 
-REQUIRED = {
+_REQUIRED = {
     RowKind.ACCOUNT: ("accounts", ("id", "name")),
     RowKind.TASK: ("content_generation_tasks", ("id", "task_id", "account_id")),
     RowKind.CONTENT: ("contents", ("id", "account_id", "title", "content")),
     RowKind.POOL_ENTRY: ("publish_pool", ("id", "content_id")),
 }
-"""Tables, and the columns that they must have."""
 _OPTIONAL = {
     RowKind.ACCOUNT: ("directory_name", "is_active", "created_at"),
     RowKind.TASK: (
@@ -61,7 +60,7 @@ class OldDatabase:
         for kind in (RowKind.ACCOUNT, RowKind.TASK):
             if self._tables[kind] is None:
                 raise SourceUnreadable(
-                    f"{source.display_url} has no table {REQUIRED[kind][0]}: it is no database of the old application"
+                    f"{source.display_url} has no table {_REQUIRED[kind][0]}: it is no database of the old application"
                 )
 
     def count(self, kind: RowKind) -> int:
@@ -173,7 +172,7 @@ def _table(source: OldSource, kind: RowKind) -> sa.TableClause | None:
 
     Without types, so that values come as the driver returns them, whatever type the column declares.
     """
-    name, required = REQUIRED[kind]
+    name, required = _REQUIRED[kind]
     with source.reading() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore", sa.exc.SAWarning)  # types that SQLAlchemy does not know do not matter here
         inspector = sa.inspect(connection)
