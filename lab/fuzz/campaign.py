@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def databases(self) -> int:
-        most = 250  # each takes a second of a core, and the shapes come again after 44
+        most = 250  # each takes a second of a core, and the shapes come again after 45
         return min(self.calls // 400, most) if self._wants(shapes.TARGET) else 0
 
     def _wants(self, name: str) -> bool:

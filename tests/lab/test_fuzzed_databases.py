@@ -6,15 +6,17 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from lab.fuzz.old_databases import trial
+from lab.fuzz.old_databases import shapes, trial
 from lab.fuzz.old_databases.shapes import SHAPES, Shape, laid_out, shape_of
 from lab.fuzz.old_databases.trial import LEFT_OUT, MAX_MIB, NO_END, REFUSED, Ended, import_databases, run_import
-from lab.fuzz.old_databases.writing import honest_rows, write_file
-from tests.harness.cluster import Databases
+from lab.fuzz.old_databases.writing import honest_rows, random_rows, write_file
+from scheduler_svc.postgres.cluster import SUPERUSER
+from tests.harness.cluster import Databases, server_folder
 from tests.harness.importing import SECRET, Importing, Sqlite
 
 pytestmark = pytest.mark.lab
@@ -34,12 +36,61 @@ def test_a_database_is_made_the_same_again(tmp_path: Path, databases: Databases,
     assert runs[0] == runs[1]
 
 
-def test_each_shape_has_its_turn_and_changes_something() -> None:
+def test_each_shape_has_its_turn_and_is_another() -> None:
     assert [shape_of(number) for number in range(len(SHAPES))] == list(SHAPES)
-    plain = Shape()
-    for name, shape in SHAPES.items():
-        otherwise = replace(shape, spoil=plain.spoil, honest=False, refused=False) != plain
-        assert shape.spoil(random.Random(name)) or otherwise or name == "values alone", name
+    demands = [replace(shape, honest=False, refused=False) for shape in SHAPES.values()]
+    assert all(demands.count(shape) == 1 for shape in demands)
+
+
+PLAIN = Shape()
+WRITTEN_OTHERWISE = [
+    number
+    for number, shape in enumerate(SHAPES.values())
+    if (shape.spoil, shape.types, shape.before) != (PLAIN.spoil, PLAIN.types, PLAIN.before)
+]
+READS = {
+    "sqlite": (
+        """SELECT name, sql FROM sqlite_master UNION SELECT * FROM pragma_encoding, pragma_page_size
+           UNION SELECT journal_mode, '' FROM pragma_journal_mode""",
+        "SELECT name FROM sqlite_master WHERE type = 'table'",
+        'SELECT * FROM "{}"',
+    ),
+    "postgresql": (
+        """SELECT relname, relacl::text, attname, atttypid::regtype::text FROM pg_class
+           JOIN pg_attribute ON attrelid = pg_class.oid WHERE relnamespace = 'public'::regnamespace""",
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace",
+        'SELECT old_row::text FROM "{}" AS old_row',
+    ),
+}
+"""What the schema of a database is and how it is stored, the names of its tables, and the rows of one."""
+
+
+def content_of(url: str) -> list[Any]:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    schema, names, rows = READS[engine.dialect.name]
+    with engine.connect() as connection:
+        queries = [schema, *map(rows.format, connection.exec_driver_sql(names).scalars())]
+        if engine.dialect.name == "sqlite":
+            connection.connection.driver_connection.text_factory = bytes  # not each text is UTF-8
+        return [row for query in queries for row in connection.exec_driver_sql(query)]
+
+
+@pytest.mark.parametrize("number", WRITTEN_OTHERWISE, ids=shape_of)
+def test_what_a_shape_spoils_is_another_database(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Whichever table is selected, and although only tasks have hostile rows."""
+    tasks = random_rows(random.Random(0))["content_generation_tasks"]
+    monkeypatch.setattr(shapes, "random_rows", lambda _: honest_rows() | {"content_generation_tasks": list(tasks)})
+    shape = SHAPES[shape_of(number)]
+    on_server = None if shape.reader is None else SUPERUSER
+    for seed in range(2 if on_server is None else 1):
+        contents = []
+        for written in (Shape(reader=on_server), replace(shape, reader=on_server, damage=Shape.damage)):
+            monkeypatch.setitem(SHAPES, shape_of(number), written)
+            with server_folder() as folder, laid_out(seed, number, folder, databases) as (url, _):
+                contents.append(content_of(url))
+        assert contents[0] != contents[1]
 
 
 @pytest.mark.costly("an import of a random database as a process")

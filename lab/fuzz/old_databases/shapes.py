@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -32,18 +33,20 @@ _TYPES_OF_SERVERS = (
     "date", "interval", "uuid", "inet", "char(3)", "tsvector", "money", "int4range", "point", "bit(3)",
 )  # fmt: skip
 _NAMES = ("accounts ", "ACCOUNTS2", "\u202econtents", "a\x1b[31mb", "select", "'; DROP TABLE tasks; --", "人" * 200)
+_CHARACTERS = ("'a'", "'人'", "'\U0001f600'", "'['", "char(0)")
+_INTEGER = "integer USING CASE WHEN id BETWEEN -2147483648 AND 2147483647 THEN id END"
 
 Spoil = Callable[[random.Random], Sequence[str]]
 """Statements on a database that is as it should be."""
 
 
-def each(*templates: str) -> Spoil:
-    """On each table."""
+def on_every_table(*templates: str) -> Spoil:
+    """Returns the statements of these templates for each of the tables, one after another."""
     return lambda source: [statement for table in COLUMNS for statement in _filled(templates, table, source)]
 
 
-def one(*templates: str) -> Spoil:
-    """On one of the tables."""
+def on_a_table(*templates: str) -> Spoil:
+    """Returns the statements of these templates for one of the tables, which chance selects."""
     return lambda source: _filled(templates, source.choice(list(COLUMNS)), source)
 
 
@@ -64,13 +67,11 @@ def _filled(templates: Sequence[str], table: str, source: random.Random) -> list
         "cells": source.sample(columns[1:], 3),
         "endless": ", ".join(f"n AS {name}" for name in columns),
         "key": source.choice((*_TYPES, "TEXT PRIMARY KEY", "REAL PRIMARY KEY", "INTEGER")),
-        "ids": source.sample(("NULL", "'x'", "x'31'", "1.5", "1e300", "'7'", "' 7'", "''", "7.0", str(2**63)), 2),
+        "ids": source.sample(("NULL", "'x'", "x'31'", "1.5", "1e300", "'7'", "' 7'", "''", "7.0", str(2**63)), 4),
         "hostile": source.randrange(100, 112),
-        "character": source.choice(("'a'", "'人'", "'\U0001f600'", "'['", "char(0)")),
+        "long": f"replace(hex(zeroblob(5000000)), '0', {source.choice(_CHARACTERS)})",
         "size": source.choice((10, 100_000, 1_000_000, 10_000_000, 400_000_000, 2_000_000_000)),
-        "event": source.choice(("INSERT", "UPDATE", "DELETE")),
-        "shifts": source.sample(range(10), 3),
-        "number": source.choice(("bigint", "numeric", "integer")),
+        "number": source.choice(("bigint", "numeric", _INTEGER)),
     }
     return [template.format_map(values) for template in templates]
 
@@ -82,11 +83,15 @@ _LOOSE = (_ASIDE, "CREATE TABLE {table} AS SELECT * FROM {table}_rows")
 _NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1100)"
 """More than the rows of a page."""
 _WITHOUT_ID = f"INSERT INTO {{table}} ({{rest}}) {_NUMBERS} SELECT {{rest}} FROM numbers, {{table}} LIMIT 1100"
-_MANY_ROWS = f"""
-    INSERT INTO {{table}} (id, {{rest}}) {_NUMBERS}
-    SELECT 999 + row_number() OVER (ORDER BY n, id), {{rest}} FROM numbers, {{table}} WHERE id BETWEEN 100 AND 120
-    LIMIT 1100
-"""
+_HOSTILE_ROW = "INSERT INTO {table} (id) SELECT 100 WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE id IN (100, 101))"
+"""Where neither of the first two hostile rows is there, one of NULLs alone."""
+_MANY_ROWS = (
+    _HOSTILE_ROW,
+    f"""INSERT INTO {{table}} (id, {{rest}}) {_NUMBERS}
+        SELECT 999 + row_number() OVER (ORDER BY n, id), {{rest}} FROM numbers, {{table}} WHERE id BETWEEN 100 AND 120
+        LIMIT 1100""",
+    "UPDATE content_generation_tasks SET task_id = 't' || id WHERE id BETWEEN 1000 AND 2099",
+)
 _MANY_COLUMNS = ", ".join(f'"column {number}" {_TYPES[number % len(_TYPES)]}' for number in range(1_900))
 _TWICE = (
     "INSERT INTO {table} ({rest}) SELECT {rest} FROM {table} WHERE id = {hostile}",
@@ -99,31 +104,42 @@ _EVERY = "WITH RECURSIVE every(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM every
 _ENDLESS = (_ASIDE, f"CREATE VIEW {{table}} AS {_EVERY} SELECT {{endless}} FROM every")
 _COMPUTED = "CREATE VIEW {table} AS SELECT {others}, hex(zeroblob({size})) AS {optional[0]} FROM {table}_rows"
 _LONG = (
-    "UPDATE {{table}} SET {{cells[{}]}} = replace(hex(zeroblob(5000000)), '0', {{character}}) WHERE id IN (100, 101)"
+    _HOSTILE_ROW,
+    "UPDATE {table} SET {cells[0]} = {long}, {cells[1]} = {long}, {cells[2]} = {long} WHERE id IN (100, 101)",
 )
 _RENAMED = 'ALTER TABLE {table} RENAME {renamed} TO "{name}"'
-_TRIGGER = "CREATE TRIGGER no_{table} BEFORE {event} ON {table} BEGIN SELECT RAISE(FAIL, 'x'); END"
-_ODD_IDS = (
-    "UPDATE OR IGNORE {table} SET id = {ids[0]} WHERE id % 4 = 1",
-    "UPDATE OR IGNORE {table} SET id = {ids[1]} WHERE id % 4 = 2",
-)
-_KEY = "ALTER TABLE {table} ALTER id TYPE {number} USING CASE WHEN id BETWEEN -2147483648 AND 2147483647 THEN id END"
+_DROPPED = [f"ALTER TABLE {{table}} DROP COLUMN {{optional[{number}]}}" for number in range(8)]
+_TRIGGERS = [
+    f"CREATE TRIGGER no_{event}_{{table}} BEFORE {event} ON {{table}} BEGIN SELECT RAISE(FAIL, 'x'); END"
+    for event in ("INSERT", "UPDATE", "DELETE")
+]
+_ODD_IDS = """
+    UPDATE OR IGNORE {table}
+    SET id = CASE id % 10 WHEN 1 THEN {ids[0]} WHEN 2 THEN {ids[1]} WHEN 3 THEN {ids[2]} ELSE {ids[3]} END
+    WHERE id % 10 BETWEEN 1 AND 4
+"""
+_KEY = "ALTER TABLE {table} ALTER id TYPE {number}"
 _READER = (
     "DO $$ BEGIN CREATE ROLE reader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
     "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
     "REVOKE SELECT ON {table} FROM reader",
 )
-_MADE = "CREATE TABLE {table} (id INTEGER PRIMARY KEY, {rest}"
-_CROSSWISE = (
-    f"""INSERT INTO content_generation_tasks (id, account_id, topic, status, task_id, content_id) {_NUMBERS}
-        SELECT 150 + n, 1, 'x', 'completed', 'task-' || (150 + n), 150 + (n * n + {{shifts[0]}}) % 10
-        FROM numbers LIMIT 10""",
-    f"""INSERT INTO contents (id, account_id, title, content, generation_task_id) {_NUMBERS}
-        SELECT 150 + n, 1, 'x', 'x', 'task-' || (150 + (n * n + {{shifts[1]}}) % 10) FROM numbers LIMIT 10""",
-    f"""INSERT INTO publish_pool (id, content_id) {_NUMBERS}
-        SELECT 150 + n, 150 + (n * n + {{shifts[2]}}) % 10 FROM numbers LIMIT 10""",
-)
-"""Tasks and contents that name each other, and several of them the same."""
+_WITHOUT_ROWID = "CREATE TABLE {table} (id INTEGER PRIMARY KEY, {rest}) WITHOUT ROWID"
+_WITH_MANY_COLUMNS = f"CREATE TABLE {{table}} (id INTEGER PRIMARY KEY, {{rest}}, {_MANY_COLUMNS})"
+
+
+def crosswise(source: random.Random) -> list[str]:
+    """Tasks and contents that name each other, and several of them the same."""
+    ids = range(150, 160)
+    tasks = ", ".join(f"({n}, 'task-{n}', 1, 'x', 'completed', {source.choice((*ids, 'NULL'))})" for n in ids)
+    contents = ", ".join(f"({n}, 'task-{source.choice(ids)}', 1, 'x', 'x')" for n in ids)
+    entries = ", ".join(f"({n}, {source.choice(ids)})" for n in ids)
+    return [
+        f"INSERT INTO content_generation_tasks (id, task_id, account_id, topic, status, content_id) VALUES {tasks}",
+        f"INSERT INTO contents (id, generation_task_id, account_id, title, content) VALUES {contents}",
+        f"INSERT INTO publish_pool (id, content_id) VALUES {entries}",
+    ]
+
 
 Damage = Callable[[Path, random.Random], closing[sqlite3.Connection] | None]
 """Changes a file. Returns what has to stay open while it is read."""
@@ -160,12 +176,15 @@ def no_database(path: Path, source: random.Random) -> None:
 
 
 def no_file(path: Path, source: random.Random) -> None:
-    """A FIFO, or a link to itself."""
+    """Nothing, a directory or a FIFO in its place."""
     path.unlink()
-    if source.random() < 0.5:
-        os.mkfifo(path)
-    else:
-        path.symlink_to(path)
+    source.choice((lambda: None, path.mkdir, partial(os.mkfifo, path)))()
+
+
+def a_link(path: Path, source: random.Random) -> None:
+    """A link to itself, to nowhere, or to what is a file, but whose beginning nobody can read, not even root."""
+    path.unlink()
+    path.symlink_to(source.choice((path, "/nowhere/at all", "/proc/self/mem")))
 
 
 def a_strange_log(path: Path, source: random.Random) -> None:
@@ -186,8 +205,7 @@ def locked(path: Path, source: random.Random) -> closing[sqlite3.Connection]:
 
 _URLS = (
     "", "nonsense", "sqlite://", "sqlite:///:memory:", "sqlite:///a\0b", "sqlite:////dev/zero", "sqlite:////dev/stdin",
-    "sqlite:////nowhere/at all", "sqlite:////proc/self/mem", "sqlite:////dev", f"sqlite:///{'x' * 5_000}",
-    f"sqlite:///{{path}}\0?mode=rwc&password={SECRET}",
+    f"sqlite:///{'x' * 5_000}", f"sqlite:///{{path}}\0?mode=rwc&password={SECRET}",
     f"postgresql://user:{SECRET}@127.0.0.1:1/old", f"postgresql://user@127.0.0.1:1/old?password={SECRET}",
     f"postgresql://user:{SECRET}@127.0.0.1:99999999/old", f"postgresql://user:{SECRET}@[::1:1/old",
     f"postgresql://127.0.0.1:1/old?nonsense={SECRET}", f"postgresql://user:{SECRET}\udc80@127.0.0.1:1/old",
@@ -218,27 +236,27 @@ class Shape:
 SHAPES: Mapping[str, Shape] = {
     "values alone": Shape(honest=True),
     "optional columns missing": Shape(
-        each(*[f"ALTER TABLE {{table}} DROP COLUMN {{optional[{index}]}}" for index in range(3)]), honest=True
+        lambda source: on_every_table(*_DROPPED[: source.randint(1, 8)])(source), honest=True
     ),
-    "a required column missing": Shape(one("ALTER TABLE {table} RENAME {required} TO gone"), refused=True),
-    "a column renamed": Shape(one(_RENAMED)),
-    "a table missing": Shape(one("DROP TABLE {table}")),
-    "no table": Shape(each("DROP TABLE {table}"), refused=True),
+    "a required column missing": Shape(on_a_table("ALTER TABLE {table} RENAME {required} TO gone"), refused=True),
+    "a column renamed": Shape(on_a_table(_RENAMED)),
+    "a table missing": Shape(on_a_table("DROP TABLE {table}")),
+    "no table": Shape(on_every_table("DROP TABLE {table}"), refused=True),
     "other types": Shape(types=_TYPES, honest=True),
-    "ids of other types": Shape(each(_ASIDE, "CREATE TABLE {table} (id {key}, {rest})", _BACK, *_ODD_IDS)),
-    "ids twice": Shape(each(*_LOOSE, *_TWICE), honest=True),
-    "rows without an id": Shape(one(*_LOOSE, _WITHOUT_ID), honest=True),
-    "a view": Shape(one(*_VIEW), honest=True),
-    "an endless view": Shape(one(*_ENDLESS)),
-    "computed texts": Shape(one(_ASIDE, _COMPUTED)),
-    "triggers": Shape(each(_TRIGGER), honest=True),
+    "ids of other types": Shape(on_every_table(_ASIDE, "CREATE TABLE {table} (id {key}, {rest})", _BACK, _ODD_IDS)),
+    "ids twice": Shape(on_every_table(*_LOOSE, *_TWICE), honest=True),
+    "rows without an id": Shape(on_a_table(*_LOOSE, _WITHOUT_ID), honest=True),
+    "a view": Shape(on_a_table(*_VIEW), honest=True),
+    "an endless view": Shape(on_a_table(*_ENDLESS)),
+    "computed texts": Shape(on_a_table(_ASIDE, _COMPUTED)),
+    "triggers": Shape(on_every_table(*_TRIGGERS), honest=True),
     "more tables": Shape(lambda _: [f'CREATE TABLE "{name}" (id)' for name in _NAMES], honest=True),
-    "without rowid": Shape(each(_ASIDE, f"{_MADE}) WITHOUT ROWID", _BACK), honest=True),
-    "no rows": Shape(each("DELETE FROM {table}")),
-    "many columns": Shape(one(_ASIDE, f"{_MADE}, {_MANY_COLUMNS})", _BACK), honest=True),
-    "many rows": Shape(one(_MANY_ROWS), honest=True),
-    "long texts": Shape(one(*map(_LONG.format, range(3))), honest=True),
-    "crosswise": Shape(one(*_CROSSWISE), honest=True),
+    "without rowid": Shape(on_every_table(_ASIDE, _WITHOUT_ROWID, _BACK), honest=True),
+    "no rows": Shape(on_every_table("DELETE FROM {table}")),
+    "many columns": Shape(on_a_table(_ASIDE, _WITH_MANY_COLUMNS, _BACK), honest=True),
+    "many rows": Shape(on_a_table(*_MANY_ROWS), honest=True),
+    "long texts": Shape(on_a_table(*_LONG), honest=True),
+    "crosswise": Shape(crosswise, honest=True),
     "another encoding": Shape(before=("PRAGMA encoding = 'UTF-16le'", "PRAGMA encoding = 'UTF-16be'"), honest=True),
     "small pages": Shape(before=("PRAGMA page_size = 512; PRAGMA auto_vacuum = FULL",), honest=True),
     "large pages": Shape(before=("PRAGMA page_size = 65536; PRAGMA auto_vacuum = FULL",), honest=True),
@@ -246,22 +264,23 @@ SHAPES: Mapping[str, Shape] = {
     "cut": Shape(damage=cut),
     "bits flipped": Shape(damage=flipped),
     "pages swapped": Shape(damage=pages_swapped),
-    "many rows, bits flipped": Shape(one(_MANY_ROWS), flipped),
+    "many rows, bits flipped": Shape(on_a_table(*_MANY_ROWS), flipped),
     "a strange log": Shape(damage=a_strange_log),
     "no database": Shape(damage=no_database, refused=True),
     "no file": Shape(damage=no_file, refused=True),
+    "a link": Shape(damage=a_link, refused=True),
     "locked": Shape(damage=locked, refused=True),
     "an odd URL": Shape(urls=_URLS, refused=True),
     "an odd driver": Shape(urls=("sqlite+nothing:///{path}",), honest=True),
     "taken ids": Shape(arguments=(), refused=True),
     "on a server": Shape(reader=SUPERUSER, honest=True),
-    "on a server, other types": Shape(each(_KEY), types=_TYPES_OF_SERVERS, reader=SUPERUSER),
-    "on a server, ids twice": Shape(each(*_TWICE), reader=SUPERUSER, honest=True),
-    "on a server, many rows": Shape(one(_MANY_ROWS), reader=SUPERUSER, honest=True),
-    "on a server, a view": Shape(one(*_VIEW), reader=SUPERUSER, honest=True),
-    "on a server, an endless view": Shape(one(*_ENDLESS), reader=SUPERUSER),
-    "on a server, a column renamed": Shape(one(_RENAMED), reader=SUPERUSER),
-    "on a server, no right to read": Shape(one(*_READER), reader="reader", refused=True),
+    "on a server, other types": Shape(on_every_table(_KEY), types=_TYPES_OF_SERVERS, reader=SUPERUSER),
+    "on a server, ids twice": Shape(on_every_table(*_TWICE), reader=SUPERUSER, honest=True),
+    "on a server, many rows": Shape(on_a_table(*_MANY_ROWS), reader=SUPERUSER, honest=True),
+    "on a server, a view": Shape(on_a_table(*_VIEW), reader=SUPERUSER, honest=True),
+    "on a server, an endless view": Shape(on_a_table(*_ENDLESS), reader=SUPERUSER),
+    "on a server, a column renamed": Shape(on_a_table(_RENAMED), reader=SUPERUSER),
+    "on a server, no right to read": Shape(on_a_table(*_READER), reader="reader", refused=True),
 }
 
 

@@ -25,7 +25,7 @@ _REFERENCES = ("account_id", "content_id", "generation_task_id")
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
-"""By table."""
+"""The rows of each table, by its name."""
 Columns = Mapping[str, Mapping[str, str]]
 """Of each table: by name, what they are declared as; the id is the first one."""
 COLUMNS: Columns = {
