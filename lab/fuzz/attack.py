@@ -164,14 +164,14 @@ def attack(
     tally, lock = Tally(known=known), threading.Lock()
     with grpc.insecure_channel(target, options=OPTIONS) as channel, ThreadPoolExecutor(100) as threads:
 
-        def one(number: int) -> None:
+        def make_call(number: int) -> None:
             with lock:
                 item = case(paths[number % len(paths)], seed, number // len(paths), known)
             ending = ending_of(channel, item, tokens.get(item.who))
             with lock:
                 note(item, ending, tally)
 
-        list(threads.map(one, numbers))
+        list(threads.map(make_call, numbers))
     return tally
 
 
