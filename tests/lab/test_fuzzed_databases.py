@@ -71,7 +71,8 @@ def content_of(url: str) -> list[Any]:
     with engine.connect() as connection:
         queries = [schema, *map(rows.format, connection.exec_driver_sql(names).scalars())]
         if engine.dialect.name == "sqlite":
-            connection.connection.driver_connection.text_factory = bytes  # not each text is UTF-8
+            driver: Any = connection.connection.driver_connection
+            driver.text_factory = bytes  # not each text is UTF-8
         return [row for query in queries for row in connection.exec_driver_sql(query)]
 
 
