@@ -67,7 +67,7 @@ async def start(guard: Guard, run: str, program: str) -> Child:
     return await guard.spawn(run, python(program), cwd=Path("/"), env=ENV)
 
 
-async def told(child: Child, count: int) -> list[int]:
+async def pids_of(child: Child, count: int) -> list[int]:
     """The pids on the program's next lines."""
     async with asyncio.timeout(20):
         return [int(await child.stdout.readline()) for _ in range(count)]

@@ -1,15 +1,14 @@
-"""The guard with real programs: their start, output and end, and the deaths of worker and guard."""
+"""The guard with real programs: their start, output and end, and guards that are stopped or killed."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -27,11 +26,10 @@ from tests.harness.guarded import (
     STUBBORN_FAMILY,
     living,
     marked,
+    pids_of,
     python,
     start,
-    told,
 )
-from tests.harness.process import Process
 from tests.harness.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from worker_svc.guard import client, now
 from worker_svc.guard.child import GuardError, GuardLostError, SpawnError
@@ -182,7 +180,7 @@ def test_invalid_requests_are_refused_and_change_nothing() -> None:
 class TestEnd:
     async def test_one_cli_is_stopped_without_the_other(self, guard: Guard) -> None:
         one, other = await start(guard, "run", FAMILY), await start(guard, "run", FAMILY)
-        pids, others = await told(one, 3), await told(other, 3)
+        pids, others = await pids_of(one, 3), await pids_of(other, 3)
         assert await one.stop() == Exit(None, signal.SIGTERM, "request")
         assert await one.stop() == Exit(None, signal.SIGTERM, "request")
         await wait_until_async(lambda: len(living(pids)) == 1, within=10, what="only its daemon is left")
@@ -193,7 +191,7 @@ class TestEnd:
 
     async def test_a_cli_that_ignores_term_is_killed_after_the_grace_period(self, guard: Guard) -> None:
         child = await start(guard, "run", STUBBORN)
-        await told(child, 1)
+        await pids_of(child, 1)
         begun = now()
         assert await child.stop() == Exit(None, signal.SIGKILL, "request")
         assert now() - begun >= GRACE
@@ -203,7 +201,7 @@ class TestEnd:
         guard.set_grace(grace)
         guard.open_run("late", now() + FAR)
         child = await start(guard, "late", STUBBORN)
-        await told(child, 1)
+        await pids_of(child, 1)
         os.kill(guard.pid, signal.SIGSTOP)
         deadline = now()
         guard.move_deadlines({"late": deadline})
@@ -215,7 +213,7 @@ class TestEnd:
 
     async def test_an_orphan_belongs_to_the_run_until_it_is_closed(self, guard: Guard) -> None:
         child = await start(guard, "run", ORPHAN)
-        [orphan] = await told(child, 1)
+        [orphan] = await pids_of(child, 1)
         assert await child.wait() == Exit(0, None, "itself")
         assert psutil.Process(orphan).ppid() == guard.pid
         assert await guard.close_run("run") == RunEnd("request", leftovers=1, killed=0)
@@ -225,27 +223,27 @@ class TestEnd:
     async def test_runs_do_not_touch_each_others_orphans(self, guard: Guard) -> None:
         guard.open_run("other", now() + FAR)
         one, other = await start(guard, "run", ORPHAN), await start(guard, "other", ORPHAN)
-        [[mine], [its]] = await told(one, 1), await told(other, 1)
+        [[orphan], [other_orphan]] = await pids_of(one, 1), await pids_of(other, 1)
         await one.wait()
         await other.wait()
         await guard.close_run("run")
-        assert living([mine, its]) == {its}
+        assert living([orphan, other_orphan]) == {other_orphan}
         await guard.close_run("other")
-        assert living([its]) == set()
+        assert living([other_orphan]) == set()
 
     async def test_an_orphan_of_an_unknown_run_dies_with_the_last_run_it_may_be_of(self, guard: Guard) -> None:
         guard.open_run("other", now() + FAR)
         hiding, other = await start(guard, "run", HIDDEN_ORPHAN), await start(guard, "other", ORPHAN)
-        [[orphan], [its]] = await told(hiding, 1), await told(other, 1)
+        [[orphan], [other_orphan]] = await pids_of(hiding, 1), await pids_of(other, 1)
         await hiding.wait()
         await guard.close_run("run")
-        assert living([its]) == {its}
+        assert living([other_orphan]) == {other_orphan}
         await guard.close_run("other")
-        assert living([orphan, its]) == set()
+        assert living([orphan, other_orphan]) == set()
 
     async def test_processes_in_many_sessions_are_ended(self, guard: Guard) -> None:
         child = await start(guard, "run", BOMB)
-        pids = await told(child, 64)
+        pids = await pids_of(child, 64)
         end = await guard.close_run("run")
         assert (end.killed, living(pids)) == (64, set())
 
@@ -267,7 +265,7 @@ class TestEnd:
 
     async def test_a_run_that_is_being_ended_starts_nothing(self, guard: Guard) -> None:
         child = await start(guard, "run", STUBBORN)
-        await told(child, 1)
+        await pids_of(child, 1)
         closing = asyncio.create_task(guard.close_run("run"))
         await asyncio.sleep(0)  # the request is sent
         with pytest.raises(GuardError, match="was ended"):
@@ -275,9 +273,12 @@ class TestEnd:
         assert (await closing).killed == 1
 
     async def test_a_run_whose_deadline_has_passed_starts_nothing(self, guard: Guard) -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        guard.on_deadline = ended.put_nowait
         guard.open_run("late", now() - 1)  # and right after that:
         with pytest.raises(GuardError, match=r"was ended \(deadline\)"):
             await start(guard, "late", "")
+        assert await asyncio.wait_for(ended.get(), 10) == "late"
         assert await guard.close_run("late") == RunEnd("deadline", leftovers=0, killed=0)
 
     async def test_unread_output_does_not_delay_the_end(self, guard: Guard) -> None:
@@ -286,6 +287,7 @@ class TestEnd:
         child.close()
 
     async def test_the_guard_itself_ignores_the_signals_of_a_terminal(self, guard: Guard) -> None:
+        assert os.getsid(guard.pid) == guard.pid
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             os.kill(guard.pid, number)
         assert (await output(guard, "print('on')"))[0] == b"on\n"
@@ -327,72 +329,13 @@ async def test_process_groups_are_ended_without_subreapers(monkeypatch: pytest.M
     assert "process groups only" in guard.capabilities
     guard.open_run("run", now() + FAR)
     child = await start(guard, "run", "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); tell_and_stay()")
-    pids = await told(child, 2)
+    pids = await pids_of(child, 2)
     assert (await guard.close_run("run")).killed == 1  # the group counts as one
     await wait_until_async(lambda: living(pids) == set(), within=10, what="the group is gone")
     await guard.close()
 
 
-# Deadlines, and the deaths of worker and guard, with real processes that are killed and stopped.
-
-OWNER = f"test-{os.getpid()}"
-WORKER = f"""
-import asyncio, fcntl, json, os, sys
-from pathlib import Path
-from worker_svc.guard import now
-from worker_svc.guard.client import Guard
-
-async def main(guard, argv, env, lease):
-    await guard.connect()
-    guard.open_run("run", now() + {FAR})
-    child = await guard.spawn("run", argv, cwd=Path("/"), env=env)
-    pids = [int(await child.stdout.readline()) for _ in range(3)]
-    guard.move_deadlines({{"run": now() + lease}})
-    print(json.dumps([guard.pid, *pids]), flush=True)
-    await child.wait()
-    print("over", flush=True)
-    await asyncio.Event().wait()
-
-lock = os.open(sys.argv[1], os.O_RDWR)
-fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-asyncio.run(main(Guard.launch(lock, owner={OWNER!r}, grace={GRACE}), *json.loads(sys.argv[2])))
-"""
-
-
-class Worker(Process):
-    """A process with a guard, one run and a locked file; its `pids` are the CLI's process tree, three processes."""
-
-    def __init__(self, lock: Path, program: str, lease: float = FAR) -> None:
-        lock.touch()
-        self.lock = lock.open("r+")
-        arguments = [str(lock), json.dumps([python(program), ENV, lease])]
-        log = lock.with_name("worker.log")
-        super().__init__("worker", [sys.executable, "-c", WORKER, *arguments], log, os.environ, cwd=Path.cwd())
-        self.launch()
-        wait_until(lambda: "\n" in self.text(), within=20, what="the worker's processes are known")
-        self.guard, *self.pids = json.loads(self.text())
-
-    def run_is_over(self) -> bool:
-        return self.text().endswith("over\n")
-
-    def lock_is_free(self) -> bool:
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def close(self) -> None:
-        self.kill()
-        wait_until(self.lock_is_free, within=10, what="the guard has ended")
-        self.lock.close()
-
-
-@pytest.fixture
-def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Worker]:
-    worker = Worker(tmp_path / "lock", *getattr(request, "param", (FAMILY,)))
-    yield worker
-    worker.close()
+# Deadlines, and guards that are stopped or killed. What the death of its worker does: test_streams.
 
 
 class TestDeadline:
@@ -403,7 +346,7 @@ class TestDeadline:
         ended: asyncio.Queue[str] = asyncio.Queue()
         guard.on_deadline = ended.put_nowait
         child = await start(guard, "run", program)
-        pids = await told(child, 3)
+        pids = await pids_of(child, 3)
         deadline = now() + 0.2
         guard.move_deadlines({"run": deadline})
         assert await asyncio.wait_for(ended.get(), 10) == "run"
@@ -420,7 +363,7 @@ class TestDeadline:
         guard.on_deadline = ended.put_nowait
         guard.open_run("renewed", now() + FAR)
         renewed, other = await start(guard, "renewed", FAMILY), await start(guard, "run", FAMILY)
-        pids, others = await told(renewed, 3), await told(other, 3)
+        pids, others = await pids_of(renewed, 3), await pids_of(other, 3)
         deadline = now() + 0.2
         guard.move_deadlines({"renewed": deadline, "run": deadline})
         guard.move_deadlines({"renewed": now() + FAR, "unknown": now() + FAR})
@@ -429,62 +372,14 @@ class TestDeadline:
         assert living(pids + others) == set(pids)
         assert await guard.close_run("renewed") == RunEnd("request", leftovers=2, killed=0)
 
-    async def test_a_suspended_guard_applies_deadlines_when_it_resumes(self, guard: Guard) -> None:
-        child = await start(guard, "run", FAMILY)
-        pids = await told(child, 3)
-        os.kill(guard.pid, signal.SIGSTOP)
-        shown = psutil.Process(guard.pid)
-        await wait_until_async(lambda: shown.status() == psutil.STATUS_STOPPED, within=10, what="it is stopped")
-        deadline = now() + 0.1
-        guard.move_deadlines({"run": deadline})
-        await wait_until_async(lambda: now() > deadline, within=10, what="the deadline has passed")
-        assert living(pids) == set(pids)
-        os.kill(guard.pid, signal.SIGCONT)
-        assert (await child.wait()).ended_by == "deadline"
-        await guard.close_run("run")
-        assert living(pids) == set()
-
-    async def test_a_run_with_a_deadline_in_the_past_ends_at_once(self, guard: Guard) -> None:
-        ended: asyncio.Queue[str] = asyncio.Queue()
-        guard.on_deadline = ended.put_nowait
-        guard.open_run("late", now() - 1)
-        assert await asyncio.wait_for(ended.get(), 10) == "late"
-        assert (await guard.close_run("late")).ended_by == "deadline"
-
-
-class TestWorkerDies:
-    @pytest.mark.parametrize("worker", [(FAMILY,), (STUBBORN_FAMILY,)], indirect=True)
-    def test_a_killed_worker_leaves_no_process_once_the_lock_is_free(self, worker: Worker) -> None:
-        assert not worker.lock_is_free()
-        assert living(worker.pids) == set(worker.pids)
-        worker.kill()
-        wait_until(worker.lock_is_free, within=10, what="the lock is free")
-        assert living(worker.pids) == set()
-        wait_until_gone(lambda: living([worker.guard]), within=10, what="the guard is gone")
-
-    @pytest.mark.parametrize("worker", [(FAMILY, 1.0)], indirect=True)
-    def test_a_worker_stopped_past_the_deadline_leaves_no_process(self, worker: Worker) -> None:
-        worker.freeze()
-        wait_until_gone(lambda: living(worker.pids), within=10, what="the CLI's family is gone")
-        assert not worker.lock_is_free()
-        worker.thaw()
-        wait_until(worker.run_is_over, within=10, what="the run is over")
-
-    def test_a_signal_to_the_worker_s_group_does_not_end_the_guard(self, worker: Worker) -> None:
-        assert os.getsid(worker.guard) == worker.guard
-        os.kill(worker.guard, signal.SIGTERM)
-        worker.signal(signal.SIGTERM)
-        wait_until(worker.lock_is_free, within=10, what="the lock is free")
-        assert living(worker.pids) == set()
-
 
 class TestGuardStandsStill:
     async def test_a_guard_stopped_past_a_deadline_is_killed_with_its_runs(self, guard: Guard) -> None:
         guard.open_run("overdue", now() + FAR)
-        pids = await told(await start(guard, "overdue", STUBBORN_FAMILY), 3)
-        pids += await told(await start(guard, "overdue", HIDDEN_ORPHAN), 1)
+        pids = await pids_of(await start(guard, "overdue", STUBBORN_FAMILY), 3)
+        pids += await pids_of(await start(guard, "overdue", HIDDEN_ORPHAN), 1)
         child = await start(guard, "run", STUBBORN_FAMILY)
-        pids += await told(child, 3)
+        pids += await pids_of(child, 3)
         os.kill(guard.pid, signal.SIGSTOP)
         deadline = now() + 0.1
         guard.move_deadlines({"overdue": deadline})
@@ -496,7 +391,7 @@ class TestGuardStandsStill:
             await child.wait()
 
     async def test_a_run_to_be_ended_is_overdue_even_if_its_lease_is_renewed(self, guard: Guard) -> None:
-        pids = await told(await start(guard, "run", FAMILY), 3)
+        pids = await pids_of(await start(guard, "run", FAMILY), 3)
         os.kill(guard.pid, signal.SIGSTOP)
         guard.move_deadlines({"run": now() + 0.1})
         closing = asyncio.create_task(guard.close_run("run"))
@@ -506,36 +401,32 @@ class TestGuardStandsStill:
             await asyncio.wait_for(closing, 10)
         await wait_until_gone_async(lambda: living(pids), within=1, what="the CLI's family is gone")
 
-    async def test_a_guard_stopped_for_a_moment_is_not_killed(self, guard: Guard) -> None:
-        child = await start(guard, "run", FAMILY)
-        await told(child, 3)
+    @pytest.mark.parametrize(
+        ("late", "worker_too"),
+        [(0.3, False), (1.2 * overdue_limit(GRACE), True)],
+        ids=["for a moment", "with its worker"],
+    )
+    async def test_a_guard_that_was_stopped_for_a_moment_or_with_its_worker_ends_its_runs_itself(
+        self, guard: Guard, late: float, worker_too: bool
+    ) -> None:
+        child = await start(guard, "run", STUBBORN_FAMILY)
+        pids = await pids_of(child, 3)
         os.kill(guard.pid, signal.SIGSTOP)
-        deadline = now() + 0.1
+        deadline, what = now() + 0.1, "the deadline has passed"
         guard.move_deadlines({"run": deadline})
-        await wait_until_async(lambda: now() > deadline + 0.3, within=10, what="the deadline has passed")
+        if worker_too:
+            wait_until(lambda: now() > deadline + late, within=10, what=what)  # the event loop stands still, too
+        else:
+            await wait_until_async(lambda: now() > deadline + late, within=10, what=what)
+        assert living(pids) == set(pids)
         os.kill(guard.pid, signal.SIGCONT)
         assert (await child.wait()).ended_by == "deadline"
         await guard.close_run("run")
+        assert living(pids) == set()
         assert not guard.lost.is_set()
 
-    @pytest.mark.parametrize("worker", [(STUBBORN_FAMILY, 1.0)], indirect=True)
-    def test_a_guard_stopped_with_its_worker_ends_overdue_runs_by_itself(self, worker: Worker) -> None:
-        both = (worker.pid, worker.guard)
-        deadline = now() + 1.0
-        for pid in both:
-            os.kill(pid, signal.SIGSTOP)
-        wait_until(
-            lambda: now() > deadline + 1.2 * overdue_limit(GRACE), within=10, what="the deadline has long passed"
-        )
-        assert living(worker.pids) == set(worker.pids)
-        for pid in both:
-            os.kill(pid, signal.SIGCONT)
-        wait_until(worker.run_is_over, within=10, what="the run is over")
-        wait_until_gone(lambda: living(worker.pids), within=10, what="the CLI's family is gone")
-        assert living([worker.guard]) == {worker.guard}
-
     async def test_closing_a_stopped_guard_kills_it_with_its_runs(self, guard: Guard) -> None:
-        pids = await told(await start(guard, "run", FAMILY), 3)
+        pids = await pids_of(await start(guard, "run", FAMILY), 3)
         os.kill(guard.pid, signal.SIGSTOP)
         await guard.close()
         await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
@@ -544,7 +435,7 @@ class TestGuardStandsStill:
 class TestGuardDies:
     async def test_the_clis_die_with_the_guard_and_the_worker_notices(self, guard: Guard) -> None:
         children = [await start(guard, "run", STUBBORN_FAMILY) for _ in range(2)]
-        pids = [pid for child in children for pid in await told(child, 3)]
+        pids = [pid for child in children for pid in await pids_of(child, 3)]
         closing = asyncio.create_task(guard.close_run("run"))
         await asyncio.sleep(0)  # the request is sent
         os.kill(guard.pid, signal.SIGKILL)
@@ -558,19 +449,6 @@ class TestGuardDies:
             assert await child.stdout.read() == b""
         with pytest.raises(GuardLostError):
             guard.open_run("another", now() + FAR)
-
-    async def test_the_next_guard_of_a_folder_kills_processes_of_a_dead_worker_and_guard(self, tmp_path: Path) -> None:
-        worker = Worker(tmp_path / "lock", STUBBORN_FAMILY)
-        worker.freeze()
-        os.kill(worker.guard, signal.SIGKILL)
-        worker.close()
-        assert living(worker.pids) != set()  # the kernel took the CLI alone
-        stranger, heir = Guard.launch(), Guard.launch(owner=OWNER)
-        await stranger.connect()
-        await heir.connect()
-        wait_until_gone(lambda: living(worker.pids), within=10, what="its descendants are gone")
-        await stranger.close()
-        await heir.close()
 
     async def test_a_guard_that_does_not_start_is_lost(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(sys, "executable", "/bin/false")

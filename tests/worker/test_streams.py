@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from grpc_status import rpc_status
 from contentgen.v1 import worker_service_pb2 as pb
 from tests.harness.creators import ARTICLE
 from tests.harness.guarded import living
+from tests.harness.process import Process
+from tests.harness.processes import children
 from tests.harness.scripted_scheduler import ScriptedScheduler, held, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import FOR_EVER, WorkerProcess, no_cli, running, worker_process, worker_session
+from worker_svc.folder import take_folder
 
 pytestmark = pytest.mark.integration
 
@@ -151,15 +154,27 @@ async def test_a_spooled_result_outlives_the_worker(tmp_path: Path) -> None:
         assert worker.leftovers() == set()
 
 
-async def test_leases_that_ran_in_a_killed_worker_are_named_as_lost_until_that_is_answered(tmp_path: Path) -> None:
-    async with worker_session(tmp_path) as (scheduler, worker, stream):
-        clis = await running(stream, worker, lease("a", seconds=FOR_EVER))
-        worker.kill()
-        assert not living(clis)
+@pytest.mark.parametrize("guard_too", [False, True], ids=["the worker", "the worker and its guard"])
+async def test_leases_that_ran_in_a_killed_worker_are_named_as_lost_until_that_is_answered(
+    tmp_path: Path, guard_too: bool
+) -> None:
+    """No process of theirs is left by then, deaf to TERM or not: the guard ends them, or else the next guard does."""
+    async with worker_session(tmp_path, lease_ttl=6.0) as (scheduler, worker, stream):
+        await running(stream, worker, lease("a", seconds=FOR_EVER, deaf="1", leaves="1"))
+        await wait_until_async(lambda: len(worker.clis()) == 3, within=8, what="the CLI has left two processes")
+        clis = [cli.pid for cli in worker.clis()]
+        if guard_too:
+            [guard] = children(worker.pid)
+            worker.freeze()  # else it would kill what the guard leaves
+            guard.kill()
+        Process.kill(worker)  # and does not wait for the guard
+        with closing(take_folder(tmp_path, None, "host")):  # once its locks are free
+            assert bool(living(clis)) is guard_too, "the kernel ends the CLI alone"
         worker.launch()
         for skipped, named in ((["a"], ["a"]), ((), ["a"]), ((), [])):  # it is locked at first
             again, hello = await scheduler.session(skipped=skipped)
             assert (list(hello.lost_leases), held(hello)) == (named, [])
+            assert not living(clis)
             again.end()
 
 
