@@ -1,11 +1,13 @@
-"""The profiles of CLIs against programs that answer as they are told to."""
+"""The profiles, against CLIs that answer as a test says."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -23,10 +25,12 @@ from tests.harness.creator_cli import (
     SECOND,
     SETTINGS,
     RecordingReporter,
-    SubprocessCli,
+    ScriptedCli,
+    prints,
     run,
     says,
     scripted,
+    shown,
 )
 from worker_svc.config import WorkerSettings
 from worker_svc.creators import PROFILES, base, progress
@@ -46,16 +50,19 @@ from worker_svc.outcome import Article, Deferred, Exit, Failed, Outcome, Reason
 pytestmark = pytest.mark.unit
 
 
-# The profiles against small shell programs that answer as they are told to, and the parser of progress.
+# The profiles, and the parser of progress.
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "creators.md"
-HANG = "exec sleep 60"
-NO_DOCUMENT = "echo no such task >&2; exit 1"
+CREATED = prints()
+HANGS = CompletedCall(Exit(None, 15, "request"), b"", "", truncated=False, timed_out=True)
+MISSING = FileNotFoundError(errno.ENOENT, "no such file")
+NO_DOCUMENT = prints(stderr="no such task", status=1)
+GARBAGE = prints("garbage")
 COMPLETED = says("completed")
 GOES_ON = ("pending", "submitted", "running", "processing")
-LATER = "echo 'no quota left' >&2; echo 'retry-after: 12' >&2; exit 75"
+LATER = prints(stderr="no quota left\nretry-after: 12", status=75)
 LATER_IN_12_S = Deferred(12.0, "no quota left")
-FAILED_FOR_NOW = f"{says('failed')}; {LATER}"
+FAILED_FOR_NOW = replace(LATER, stdout=says("failed").stdout)
 
 
 def reason(outcome: Outcome) -> Reason:
@@ -64,9 +71,9 @@ def reason(outcome: Outcome) -> Reason:
 
 
 @pytest.mark.parametrize("poll_interval", [30.0, 0.25])
-async def test_reference_creates_watches_and_collects(tmp_path: Path, poll_interval: float) -> None:
-    running = """echo '{"status": "running", "progress": {"percent": 40, "step": "draft", "message": "two of five"}}'"""
-    cli = scripted(tmp_path, create=["exit 0"], status=[says("pending"), running, says("completed")], result=[DONE])
+async def test_reference_creates_watches_and_collects(poll_interval: float) -> None:
+    running = says("running", progress={"percent": 40, "step": "draft", "message": "two of five"})
+    cli = scripted(create=[CREATED], status=[says("pending"), running, COMPLETED], result=[DONE])
     outcome, report = await run(cli, settings=replace(SETTINGS, poll_interval=poll_interval))
     assert outcome == Article("an article", quality_score=7.5)
     assert cli.commands == ["create", "status", "status", "status", "result"]
@@ -74,8 +81,8 @@ async def test_reference_creates_watches_and_collects(tmp_path: Path, poll_inter
     assert report.pauses == [min(poll_interval, 1.0), poll_interval, poll_interval]
 
 
-async def test_arguments_are_single_words_and_empty_ones_are_left_out(tmp_path: Path) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[says("completed")], result=[DONE])
+async def test_arguments_are_single_words_and_empty_ones_are_left_out() -> None:
+    cli = scripted(create=[CREATED], status=[COMPLETED], result=[DONE])
     texts = {name: f"--{name} a,b" for name in TEXTS[1:]} | {"tone": ""}
     await run(cli, job=replace(JOB, brief=Brief("--help", texts, {"style": "x=y; $(id)"})))
     assert cli.calls == [
@@ -101,13 +108,13 @@ async def test_arguments_are_single_words_and_empty_ones_are_left_out(tmp_path: 
         *(([says(state), COMPLETED], "status create status result") for state in ("failed", "cancelled")),
         ([FAILED_FOR_NOW, COMPLETED], "status create status result"),  # it goes on to say so of the earlier run
         ([NO_DOCUMENT] * 3 + [COMPLETED], "status status status create status result"),
-        ([NO_DOCUMENT, "echo", COMPLETED], "status status status result"),
+        ([NO_DOCUMENT, prints("\n"), COMPLETED], "status status status result"),
     ],
 )
 async def test_a_later_attempt_adopts_what_goes_on_or_has_completed_and_creates_anew_what_has_not(
-    tmp_path: Path, status: list[str], commands: str
+    status: list[CompletedCall], commands: str
 ) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=status, result=[DONE])
+    cli = scripted(create=[CREATED], status=status, result=[DONE])
     outcome, report = await run(cli, job=SECOND)
     assert isinstance(outcome, Article)
     assert cli.commands == commands.split()
@@ -115,43 +122,49 @@ async def test_a_later_attempt_adopts_what_goes_on_or_has_completed_and_creates_
     assert bool(report.pauses) == (len(status) > 1), "what has completed is collected at once"
 
 
-async def test_two_status_calls_in_a_row_may_fail(tmp_path: Path) -> None:
-    bad = [NO_DOCUMENT, "echo garbage"]
-    cli = scripted(tmp_path, create=["exit 0"], status=[*bad, says("running"), *bad, COMPLETED], result=[DONE])
-    outcome, _ = await run(cli)
+async def test_two_status_calls_in_a_row_may_fail() -> None:
+    bad = [NO_DOCUMENT, GARBAGE]
+    outcome, _ = await run(scripted(create=[CREATED], status=[*bad, says("running"), *bad, COMPLETED], result=[DONE]))
     assert isinstance(outcome, Article)
 
 
 @pytest.mark.parametrize(
     ("command", "answer", "expected"),
     [
-        ("create", "exit 3", Reason.CREATOR_ERROR),
-        ("create", "kill -9 $$", Reason.CREATOR_ERROR),
-        ("create", HANG, Reason.CREATOR_TIMEOUT),
+        ("create", prints(status=3), Reason.CREATOR_ERROR),
+        ("create", prints(signal=9), Reason.CREATOR_ERROR),
+        ("create", HANGS, Reason.CREATOR_TIMEOUT),
         ("create", LATER, LATER_IN_12_S),
         ("status", NO_DOCUMENT, Reason.CREATOR_ERROR),
-        ("status", "echo garbage", Reason.CREATOR_INVALID_RESPONSE),
+        ("status", GARBAGE, Reason.CREATOR_INVALID_RESPONSE),
         ("status", says("wondering"), Reason.CREATOR_INVALID_RESPONSE),
-        ("status", """echo '{"status": 5}'""", Reason.CREATOR_INVALID_RESPONSE),
-        ("status", HANG, Reason.CREATOR_TIMEOUT),
+        ("status", prints('{"status": 5}'), Reason.CREATOR_INVALID_RESPONSE),
+        ("status", HANGS, Reason.CREATOR_TIMEOUT),
         ("status", LATER, LATER_IN_12_S),
-        ("result", "exit 3", Reason.CREATOR_ERROR),
-        ("result", "echo garbage", Reason.CREATOR_INVALID_RESPONSE),
-        ("result", "exit 0", Reason.CREATOR_INVALID_RESPONSE),
-        ("result", """printf '{"content": "%02000d"}' 7""", Reason.RESULT_TOO_LARGE),
-        ("result", HANG, Reason.CREATOR_TIMEOUT),
+        ("status", MISSING, Reason.CREATOR_CLI_NOT_FOUND),
+        ("result", prints(status=3), Reason.CREATOR_ERROR),
+        ("result", GARBAGE, Reason.CREATOR_INVALID_RESPONSE),
+        ("result", prints(), Reason.CREATOR_INVALID_RESPONSE),
+        ("result", prints(json.dumps({"content": "7" * 2_000})), Reason.RESULT_TOO_LARGE),
+        ("result", HANGS, Reason.CREATOR_TIMEOUT),
         ("result", LATER, LATER_IN_12_S),
     ],
+    ids=shown,
 )
 async def test_a_call_of_each_command_that_fails_ends_the_attempt(
-    tmp_path: Path, command: str, answer: str, expected: Reason | Deferred
+    command: str, answer: CompletedCall | OSError, expected: Reason | Deferred
 ) -> None:
     """A create that fails is not watched; three calls of `status` in a row may not fail."""
-    answers = {"create": ["exit 0"], "status": [COMPLETED], "result": [DONE]} | {command: [answer]}
-    timeouts: dict[str, Any] = {f"{command}_timeout": 0.3} if answer == HANG else {}
-    cli = scripted(tmp_path, **answers)
+    answers: dict[str, Sequence[CompletedCall | OSError]]
+    answers = {"create": [CREATED], "status": [COMPLETED], "result": [DONE], command: [answer]}
+    cli = scripted(**answers)
+    timeouts: dict[str, Any] = {f"{command}_timeout": 0.3}
     outcome, report = await run(cli, settings=replace(SETTINGS, **timeouts))
-    assert (outcome.reason if isinstance(outcome, Failed) else outcome) == expected
+    if isinstance(outcome, Failed):
+        assert outcome.reason is expected
+        assert ("did not end within 0.3 s" in outcome.message) == (answer is HANGS)
+    else:
+        assert outcome == expected
     calls = {"create": "create", "status": "create status status status", "result": "create status result"}
     assert cli.commands == calls[command].split()
     assert report.events == (["processing"] if command == "result" else [])
@@ -160,15 +173,15 @@ async def test_a_call_of_each_command_that_fails_ends_the_attempt(
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        ("""echo '{"status": "failed", "error": "no credit left"}'""", "no credit left"),
-        ("""echo '{"status": "failed", "error": {"message": "no credit left"}}'; exit 1""", "no credit left"),
+        (says("failed", error="no credit left"), "no credit left"),
+        (replace(says("failed", error={"message": "no credit left"}), exit=Exit(1, None)), "no credit left"),
         (says("failed"), "failed"),
         (says("cancelled"), "cancelled"),
     ],
+    ids=shown,
 )
-async def test_a_run_that_fails_says_why(tmp_path: Path, answer: str, text: str) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[answer])
-    outcome, _ = await run(cli)
+async def test_a_run_that_fails_says_why(answer: CompletedCall, text: str) -> None:
+    outcome, _ = await run(scripted(create=[CREATED], status=[answer]))
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.CREATOR_ERROR
     assert text in outcome.message
@@ -182,37 +195,32 @@ def test_settings_name_the_profiles_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-async def test_a_cli_that_is_not_there(tmp_path: Path, profile: str) -> None:
-    outcome, report = await run(SubprocessCli(str(tmp_path / "nowhere")), profile=profile)
+async def test_a_cli_that_is_not_there(profile: str) -> None:
+    outcome, report = await run(scripted(create=[MISSING]), profile=profile)
     assert reason(outcome) is Reason.CREATOR_CLI_NOT_FOUND
     assert report.events == []
 
 
-async def test_a_cli_that_goes_away_while_it_is_watched(tmp_path: Path) -> None:
-    scripted(tmp_path, create=["rm shell"])
-    shell = tmp_path / "shell"
-    shell.symlink_to("/bin/sh")
-    cli = SubprocessCli(str(shell), str(tmp_path / "program.sh"), env={"FOLDER": str(tmp_path)})
-    outcome, _ = await run(cli)
-    assert reason(outcome) is Reason.CREATOR_CLI_NOT_FOUND
-    assert cli.commands == ["create", "status", "status", "status"]
-
-
-async def test_json_runs_one_create_to_its_end(tmp_path: Path) -> None:
-    lines = """echo 'progress: 20% outline'; echo '{"progress": 60, "step": "draft"}' >&2; echo loading"""
-    cli = scripted(tmp_path, create=[f"{lines}; {DONE}"])
+async def test_json_runs_one_create_to_its_end() -> None:
+    lines = "progress: 20% outline\nloading\n"
+    printed = replace(DONE, stdout=lines.encode() + DONE.stdout, stderr_tail='{"progress": 60, "step": "draft"}')
+    cli = scripted(create=[printed])
     outcome, report = await run(cli, profile="json")
     assert outcome == Article("an article", quality_score=7.5)
     assert [args[:3] for args in cli.calls] == [["create", "--type=content-creator", "--mode=sync"]]
-    assert report.events[0] == "processing"
-    assert {(20, "outline", ""), (60, "draft", "")} == set(report.events[1:])
+    assert report.events == ["processing", (20, "outline", ""), (60, "draft", "")]
 
 
-async def test_the_cli_of_the_documentation_works(tmp_path: Path) -> None:
+def documented() -> CompletedCall:
+    """What the CLI of the documentation prints."""
     _, shebang, rest = DOCUMENTATION.read_text().partition("#!/bin/sh\n")
-    program = shebang + rest.partition("```")[0]
-    (tmp_path / "creator").write_text(program)
-    outcome, report = await run(SubprocessCli("/bin/sh", str(tmp_path / "creator")), profile="json")
+    command = ["/bin/sh", "-c", shebang + rest.partition("```")[0], "creator", "create"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return prints(done.stdout, done.stderr)
+
+
+async def test_the_cli_of_the_documentation_works() -> None:
+    outcome, report = await run(scripted(create=[documented()]), profile="json")
     assert outcome == Article("# Hello\n\nAn article.", quality_score=7.0)
     assert report.events == ["processing", (50, "writing", "")]
 
@@ -220,17 +228,16 @@ async def test_the_cli_of_the_documentation_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "expected", "details"),
     [
-        (f"{DONE}; echo no >&2; exit 3", Reason.CREATOR_ERROR, {"exit_code": "3", "stderr": "no"}),
-        (f"{DONE}; kill -15 $$", Reason.CREATOR_ERROR, {"signal": "15"}),
-        ("exit 0", Reason.CREATOR_INVALID_RESPONSE, {}),
-        ("echo why >&2", Reason.CREATOR_INVALID_RESPONSE, {"stderr": "why"}),
-        ("head -c 20971520 /dev/zero", Reason.RESULT_TOO_LARGE, {}),
+        (replace(DONE, stderr_tail="no", exit=Exit(3, None)), Reason.CREATOR_ERROR, {"exit_code": "3", "stderr": "no"}),
+        (replace(DONE, exit=Exit(None, 15)), Reason.CREATOR_ERROR, {"signal": "15"}),
+        (prints(), Reason.CREATOR_INVALID_RESPONSE, {}),
+        (prints(stderr="why"), Reason.CREATOR_INVALID_RESPONSE, {"stderr": "why"}),
+        (prints("x" * 20_971_520), Reason.RESULT_TOO_LARGE, {}),
     ],
+    ids=shown,
 )
-async def test_json_names_each_failure(
-    tmp_path: Path, answer: str, expected: Reason, details: Mapping[str, str]
-) -> None:
-    outcome, report = await run(scripted(tmp_path, create=[answer]), profile="json")
+async def test_json_names_each_failure(answer: CompletedCall, expected: Reason, details: Mapping[str, str]) -> None:
+    outcome, report = await run(scripted(create=[answer]), profile="json")
     assert isinstance(outcome, Failed)
     assert (outcome.reason, outcome.details) == (expected, details)
     assert report.events == ["processing"]
@@ -356,9 +363,9 @@ def test_whatever_it_prints_the_pause_is_bounded(stdout: bytes, stderr: str) -> 
     assert 0 <= deferred.pause <= MAX_PAUSE
 
 
-async def test_json_defers_whatever_was_printed_before(tmp_path: Path) -> None:
+async def test_json_defers_whatever_was_printed_before() -> None:
     """The exit status decides: a document beside it is not said to be whole."""
-    outcome, report = await run(scripted(tmp_path, create=[f"{DONE}; {LATER}"]), profile="json")
+    outcome, report = await run(scripted(create=[replace(LATER, stdout=DONE.stdout)]), profile="json")
     assert outcome == LATER_IN_12_S
     assert report.events == ["processing"]
 
@@ -366,34 +373,32 @@ async def test_json_defers_whatever_was_printed_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "kind"), [({"content": "an article", "retry_after": 12}, Article), ({"retry_after": 12}, Failed)]
 )
-async def test_a_pause_without_the_exit_status_is_none(tmp_path: Path, document: object, kind: type[Outcome]) -> None:
-    outcome, _ = await run(scripted(tmp_path, create=[f"echo '{json.dumps(document)}'"]), profile="json")
+async def test_a_pause_without_the_exit_status_is_none(document: object, kind: type[Outcome]) -> None:
+    outcome, _ = await run(scripted(create=[prints(json.dumps(document))]), profile="json")
     assert isinstance(outcome, kind)
 
 
-async def test_a_run_that_failed_for_now_is_deferred(tmp_path: Path) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[says("running"), FAILED_FOR_NOW])
-    outcome, _ = await run(cli)
+async def test_a_run_that_failed_for_now_is_deferred() -> None:
+    outcome, _ = await run(scripted(create=[CREATED], status=[says("running"), FAILED_FOR_NOW]))
     assert outcome == LATER_IN_12_S
 
 
 @pytest.mark.parametrize("state", ["pending", "running", "completed"])
-async def test_a_status_that_is_known_counts_whatever_its_exit(tmp_path: Path, state: str) -> None:
-    answers = [f"{says(state)}; {LATER}", says("completed")]
-    cli = scripted(tmp_path, create=["exit 0"], status=answers, result=[DONE])
-    outcome, _ = await run(cli)
+async def test_a_status_that_is_known_counts_whatever_its_exit(state: str) -> None:
+    answers = [replace(LATER, stdout=says(state).stdout), COMPLETED]
+    outcome, _ = await run(scripted(create=[CREATED], status=answers, result=[DONE]))
     assert isinstance(outcome, Article)
 
 
-async def test_a_later_attempt_whose_status_calls_defer_makes_nothing_twice(tmp_path: Path) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[LATER])
+async def test_a_later_attempt_whose_status_calls_defer_makes_nothing_twice() -> None:
+    cli = scripted(create=[CREATED], status=[LATER])
     outcome, _ = await run(cli, job=SECOND)
     assert outcome == LATER_IN_12_S
     assert cli.commands == ["status"] * 3
 
 
-async def test_a_result_that_is_deferred_is_collected_by_the_next_attempt(tmp_path: Path) -> None:
-    cli = scripted(tmp_path, create=["exit 0"], status=[says("completed")], result=[LATER, DONE])
+async def test_a_result_that_is_deferred_is_collected_by_the_next_attempt() -> None:
+    cli = scripted(create=[CREATED], status=[COMPLETED], result=[LATER, DONE])
     outcome, _ = await run(cli)
     assert outcome == LATER_IN_12_S
     outcome, _ = await run(cli, job=SECOND)
@@ -425,7 +430,7 @@ def review(score: str) -> str:
 
 
 class Program:
-    """A program that has stored what the test says, prints what it says, and exits with 0."""
+    """A program that has stored what the test says, and prints what it says."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -442,8 +447,7 @@ class Program:
                 database.execute("INSERT INTO quality_checks VALUES (?, 'text', ?, '1')", (ID, score))
 
     async def run(self, stdout: str, settings: CreatorSettings = LLM_SETTINGS, *, killed: bool = False) -> Outcome:
-        (self.folder / "stdout").write_text(stdout)
-        cli = SubprocessCli("sh", "-c", "cat stdout" + ("; kill -9 $$" if killed else ""), folder=self.folder)
+        cli = ScriptedCli(self.folder, {"create": [prints(stdout, signal=9 if killed else None)]})
         return await llm.LlmContentCreator(settings).run(JOB, cli, RecordingReporter())
 
 
