@@ -193,29 +193,6 @@ def test_a_draining_worker_gives_what_waits_back_at_once_and_what_runs_at_a_seco
     assert len(stack.journal.creates()) == 4
 
 
-def test_a_worker_that_is_told_to_end_while_the_scheduler_is_frozen_leaves_its_results_in_the_spool(
-    stack: Stack,
-) -> None:
-    scheduler = stack.scheduler(lease_ttl=LEASE).start()
-    client = scheduler.client
-    worker = stack.worker("worker", scheduler).start()
-    task_id = client.submit(client.create_account(), options={"demo-seconds": "3"})
-    client.wait_processing(task_id)
-    scheduler.freeze()
-    worker.signal(signal.SIGTERM)
-    wait_until(lambda: stack.journal.ended(task_id), within=15, what="the CLI has ended by itself")
-    worker.ended(within=15)  # as is promised, once nothing runs
-
-    [left] = worker.events("spool.left")
-    assert (left["results"], left["tasks"]) == (1, [task_id])
-    assert len(worker.spooled()) == 1
-    scheduler.thaw()
-    worker.start()
-    task = scheduler.client.wait_completed(task_id, within=15)
-    assert (task.attempt, task.retry_count) == (1, 0)
-    assert len(stack.journal.creates()) == 1
-
-
 def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str) -> None:
     scheduler = stack.scheduler(lease_ttl=LEASE).start()
     stack.worker("worker", scheduler).start()

@@ -269,23 +269,6 @@ def test_pauses_double_from_one_second_to_five_minutes_and_begin_anew_after_a_su
     assert breaker.pause == MIN_PAUSE
 
 
-runs = st.tuples(st.sampled_from([WELL, ILL, GONE]), st.sampled_from([0.0, 9.9, QUICK_FAILURE_LIMIT, 60.0]))
-
-
-@given(st.lists(runs, max_size=40))
-def test_the_breaker_is_open_exactly_after_the_runs_that_open_it(history: list[tuple[Outcome, float]]) -> None:
-    breaker = CircuitBreaker()
-    for n, (outcome, lasted) in enumerate(history, 1):
-        if state_of(breaker) is CircuitState.OPEN:
-            break
-        breaker.record_run(lease(), outcome, lasted)
-        last = history[max(0, n - MAX_QUICK_FAILURES) : n]
-        in_a_row = len(last) == MAX_QUICK_FAILURES and all(
-            result is not WELL and took < QUICK_FAILURE_LIMIT for result, took in last
-        )
-        assert (state_of(breaker) is CircuitState.OPEN) == (outcome is GONE or in_a_row)
-
-
 @given(st.lists(st.sampled_from(["offer", "well", "ill", "stopped", "older", "try_again"]), max_size=60))
 def test_at_most_one_probe_runs_while_the_breaker_is_not_closed(steps: list[str]) -> None:
     breaker, under_way = opened(), list[Lease]()

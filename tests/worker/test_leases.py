@@ -10,6 +10,7 @@ import pytest
 from tests.harness.scripted_scheduler import lease as assigned
 from tests.harness.waiting import PATIENCE_S
 from worker_svc.creators.base import TEXTS, Brief, Job
+from worker_svc.guard import now
 from worker_svc.session import wire
 from worker_svc.session.channel import DEFAULT_MAX_PAUSE, MIN_BOUND, ReconnectBackoff
 from worker_svc.session.leases import (
@@ -306,6 +307,17 @@ def test_the_last_progress_of_several_is_sent_once_it_is_due(monkeypatch: pytest
     assert [update.message.progress.percent for update in updates] == [1]
     reporters.check(NOW + 1.0)
     assert [update.message.progress.percent for update in updates] == [1, 50]
+
+
+async def test_a_poll_that_is_repeated_is_known_and_one_that_no_cli_answers_is_given_up() -> None:
+    book = LeaseBook()
+    reporters = LeaseReporters(book, lambda _: None, lambda: None)
+    await reporters.open(held(book)).pause(0)
+    for poll_id in ("1", "1"):
+        reporters.poll_now(poll_id)
+    assert (reporters.polls.next_number, reporters.polls.answered) == (2, "")
+    reporters.check(now() + POLL_TIMEOUT)
+    assert reporters.polls.answered == "1"
 
 
 async def test_a_cli_s_answer_is_added_before_the_poll_is_answered(run: Reported) -> None:

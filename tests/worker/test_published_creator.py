@@ -175,13 +175,6 @@ async def test_a_model_over_its_quota_defers_the_task(published: Published) -> N
     assert outcome == Deferred(30.0, message)
 
 
-async def test_an_option_that_the_profile_does_not_know_is_not_passed_on(published: Published) -> None:
-    with serving() as endpoints:
-        outcome, report = await published.drive(endpoints, about(options={"colour": "red"}))
-    assert failure(outcome).reason is Reason.INVALID_CREATOR_OPTIONS
-    assert report.events == []
-
-
 async def test_an_option_that_the_program_does_not_know_fails_the_task(published: Published) -> None:
     with serving() as endpoints:
         published.allowed_options = ["colour"]

@@ -125,7 +125,7 @@ async def test_a_result_that_is_not_acknowledged_stays_and_is_what_the_next_star
             stream.answer_all(reports=False)
             await stream.grant(lease("a"))
             await stream.update("completed", "a")
-            await scheduler.stop()
+            stream.answer_all(heartbeats=False, reports=False)
             assert await worker.exited(within=SILENCE) == os.EX_TEMPFAIL
             [left] = worker.events("spool.left")
             assert (left["results"], left["leases"], left["tasks"]) == (1, ["a"], ["task-a"])

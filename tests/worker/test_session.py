@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -273,129 +271,60 @@ async def test_a_scheduler_of_the_previous_version_gets_a_failure_and_the_next_o
 
 # A worker that is polled, and resized.
 
-REFERENCE = {"CREATOR_PROFILE": "reference", "CREATOR_POLL_INTERVAL": FOR_EVER}
-# Answers `status` with the content of the file `status` of its task; hangs while there is a file `hang`.
-_CREATOR = """\
-#!/bin/sh
-for option; do case "$option" in --task-id=*) id=${{option#*=}} ;; esac; done
-echo "$1 $id" >> {folder}/calls
-case "$1" in
-    status)
-        while [ -e {folder}/hang-$id ]; do sleep 0.02; done
-        printf '{{"status": "%s", "progress": %d}}' "$(cat {folder}/status-$id || echo running)" 7 ;;
-    result) echo '{{"content": "an article"}}' ;;
-esac
-"""
 
-
-class Creator:
-    """A CLI whose runs are controlled by the test."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.path = folder / "creator"
-        self.path.write_text(_CREATOR.format(folder=folder))
-        self.path.chmod(0o755)
-
-    def becomes(self, name: str, status: str) -> None:
-        (self._folder / f"status-task-{name}").write_text(status)
-
-    def hangs(self, name: str) -> None:
-        (self._folder / f"hang-task-{name}").touch()
-
-    def calls(self, command: str, name: str) -> int:
-        return (self._folder / "calls").read_text().splitlines().count(f"{command} task-{name}")
-
-
-@asynccontextmanager
-async def running_creators(folder: Path, *names: str) -> AsyncIterator[tuple[Creator, Stream]]:
-    """A worker whose CLIs run and wait for their next status call."""
-    creator = Creator(folder)
-    settings = {"CREATOR_CLI_PATH": str(creator.path), **REFERENCE}
-    async with worker_session(folder, heartbeat=60.0, **settings) as (_, _, stream):
-        await stream.grant(*map(lease, names))
-        for name in names:
-            await stream.update("progress", name)
-        yield creator, stream
-
-
-async def test_a_run_that_was_handed_over_is_adopted_by_the_next_attempt(tmp_path: Path) -> None:
-    """It is paid for once."""
-    creator = Creator(tmp_path)
-    creator.becomes("a", "completed")
-    async with worker_session(tmp_path, CREATOR_CLI_PATH=str(creator.path), **REFERENCE) as (_, _, stream):
-        await stream.grant(lease("a", attempt=2))
-        assert (await stream.update("completed", "a")).attempt == 2
-    assert [creator.calls(command, "a") for command in ("create", "status", "result")] == [0, 1, 1]
-
-
-def poll(stream: Stream, poll_id: str) -> None:
+async def poll(stream: Stream, poll_id: str) -> pb.Heartbeat:
+    """Polls, and returns the first heartbeat that answers it."""
     stream.send(poll_now=pb.PollNow(poll_id=poll_id))
-
-
-async def answer(stream: Stream, poll_id: str) -> pb.Heartbeat:
-    """The first heartbeat that answers this poll."""
     heartbeat: pb.Heartbeat = await stream.until("heartbeat", lambda beat: beat.last_poll_id == poll_id)
     return heartbeat
 
 
-def said_before(stream: Stream, kind: str, poll_id: str) -> list[str]:
-    """The leases with an update of `kind` before the heartbeat that answers this poll."""
-    at = next(
-        i
-        for i, request in enumerate(stream.received)
-        if request.HasField("heartbeat") and request.heartbeat.last_poll_id == poll_id
-    )
-    reports = [request.report for request in stream.received[:at] if request.HasField("report")]
-    return [update.lease_id for report in reports for update in report.updates if update.WhichOneof("update") == kind]
+_CREATOR = """\
+#!/bin/sh
+for option; do case "$option" in --task-id=*) id=${{option#*=}} ;; esac; done
+case "$1" in
+    status)
+        echo "$id" >> {folder}/asked
+        printf '{{"status": "%s", "progress": %d}}' "$(cat {folder}/status-$id || echo running)" 7 ;;
+    result) echo '{{"content": "an article"}}' ;;
+esac
+"""
+"""Says of each task that it is running, or what the file `status-…` of the task says."""
 
 
 async def test_a_poll_is_answered_after_the_updates_of_its_clis(tmp_path: Path) -> None:
-    async with running_creators(tmp_path, "a", "b", "c") as (creator, stream):
-        creator.becomes("a", "completed")
-        creator.becomes("b", "failed")
+    creator = tmp_path / "creator"
+    creator.write_text(_CREATOR.format(folder=tmp_path))
+    creator.chmod(0o755)
+    settings = {"CREATOR_CLI_PATH": str(creator), "CREATOR_PROFILE": "reference", "CREATOR_POLL_INTERVAL": FOR_EVER}
+    async with worker_session(tmp_path, heartbeat=60.0, **settings) as (_, _, stream):
+        await stream.grant(*map(lease, "abc"))
+        for name in "abc":
+            await stream.update("progress", name)
+        for name, status in (("a", "completed"), ("b", "failed")):
+            (tmp_path / f"status-task-{name}").write_text(status)
 
-        poll(stream, "17")
-        heartbeat = await answer(stream, "17")
-        assert said_before(stream, "completed", "17") == ["a"]
-        assert said_before(stream, "failed", "17") == ["b"]
-        assert "c" in held(heartbeat)
-        assert creator.calls("status", "c") == 2
-
-
-async def test_a_repeated_poll_runs_no_status_call_again(tmp_path: Path) -> None:
-    async with running_creators(tmp_path, "a") as (creator, stream):
-        for poll_id in ("1", "1"):
-            poll(stream, poll_id)
-        await answer(stream, "1")
-        poll(stream, "1")
-        poll(stream, "2")
-        await answer(stream, "2")
-        assert creator.calls("status", "a") == 3
-
-
-async def test_a_cli_that_hangs_does_not_delay_the_updates_of_others(tmp_path: Path) -> None:
-    async with running_creators(tmp_path, "a", "b") as (creator, stream):
-        creator.becomes("a", "completed")
-        creator.hangs("b")
-        poll(stream, "1")
-        await answer(stream, "1")
-        assert said_before(stream, "completed", "1") == ["a"]
-        assert stream.updates("failed") == []
+        assert "c" in held(await poll(stream, "17"))
+        at = [message.heartbeat.last_poll_id for message in stream.received].index("17")
+        before = (update for message in stream.received[:at] for update in message.report.updates)
+        assert {update.lease_id: update.WhichOneof("update") for update in before} == {
+            "a": "completed",
+            "b": "failed",
+            "c": "progress",
+        }
+        assert (tmp_path / "asked").read_text().splitlines().count("task-c") == 2
 
 
 async def test_a_new_stream_answers_no_poll_of_the_last_one(tmp_path: Path) -> None:
     """A worker that holds nothing answers at once."""
     async with worker_session(tmp_path, heartbeat=60.0) as (scheduler, _, stream):
         await stream.until("heartbeat")
-        poll(stream, "1")
-        await answer(stream, "1")
+        await poll(stream, "1")
         stream.send(reconnect=pb.Reconnect())
         again, _ = await scheduler.session(heartbeat=60.0)
         heartbeat = await again.until("heartbeat")
         assert heartbeat.last_poll_id == ""
-        poll(again, "1")
-        await answer(again, "1")
+        await poll(again, "1")
 
 
 async def test_another_number_of_slots_applies_at_once_and_running_clis_continue(tmp_path: Path) -> None:
@@ -417,8 +346,7 @@ async def test_another_number_of_slots_applies_at_once_and_running_clis_continue
         assert heartbeat.free_slots == 1
 
         await stream.update("processing", "c")
-        poll(stream, "1")
-        heartbeat = await answer(stream, "1")
+        heartbeat = await poll(stream, "1")
         stages = {each.lease_id: each.stage for each in heartbeat.held_leases}
         assert stages["d"] == pb.LEASE_STAGE_QUEUED
         assert len(worker.clis()) == 1

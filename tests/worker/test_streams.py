@@ -311,14 +311,6 @@ async def test_a_cli_that_cannot_be_run_keeps_the_worker_from_starting(tmp_path:
         assert "CREATOR_CLI_PATH" in event["event"]
 
 
-async def test_wrong_settings_keep_the_worker_from_starting(tmp_path: Path) -> None:
-    settings = {"CONTENTGEN_SLOTS": "0", "CONTENTGEN_LOG_LEVEL": "loud"}
-    with worker_process(tmp_path, "127.0.0.1:1", **settings) as worker:
-        assert await worker.exited() == 78
-        assert "CONTENTGEN_SLOTS=0: must be" in worker.text()
-        assert "CONTENTGEN_LOG_LEVEL=loud: must be" in worker.text()
-
-
 async def test_a_worker_without_its_guard_ends_at_once(tmp_path: Path) -> None:
     async with worker_session(tmp_path) as (_, worker, stream):
         clis = await running(stream, worker, lease("a", seconds=FOR_EVER))
