@@ -89,24 +89,9 @@ class Stream:
         """Ends the stream, with status OK."""
         self._outbox.put_nowait(None)
 
-    def welcome(
-        self,
-        lease_ttl: float = 30.0,
-        heartbeat: float = 0.5,
-        keep: Iterable[str] = (),
-        drop: Iterable[str] = (),
-        desired: pb.DesiredState | None = None,
-        *,
-        accepts_deferrals: bool = True,
-        accepts_report_parts: bool = False,
-        accepts_assets: bool = False,
-        skipped: Iterable[str] = (),
-    ) -> None:
+    def welcome(self, *, lease_ttl: float = 30.0, heartbeat: float = 0.5, **fields: Any) -> None:
         """Opens the session. The lease time is long compared with a test, the heartbeat interval short."""
-        welcome = pb.Welcome(keep_leases=keep, drop_leases=drop, desired_state=desired, scheduler_id="scripted")
-        welcome.accepts_deferrals, welcome.accepts_report_parts = accepts_deferrals, accepts_report_parts
-        welcome.accepts_assets = accepts_assets
-        welcome.skipped_leases.extend(skipped)
+        welcome = pb.Welcome(**{"scheduler_id": "scripted", "accepts_deferrals": True, **fields})
         welcome.lease_ttl.FromTimedelta(timedelta(seconds=lease_ttl))
         welcome.heartbeat_interval.FromTimedelta(timedelta(seconds=heartbeat))
         self.send(welcome=welcome)

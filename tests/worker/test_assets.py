@@ -243,7 +243,7 @@ async def test_a_worker_that_dies_between_spool_and_upload_uploads_after_its_res
         (tmp_path / "workers/1/assets/left").mkdir()
         scheduler.takes_assets.set()
         worker.launch()
-        again, hello = await scheduler.session(accepts_assets=True, drop=["a"])
+        again, hello = await scheduler.session(accepts_assets=True, drop_leases=["a"])
         assert held(hello) == ["a"]
         assert list((await completed(again)).images) == ["asset:cover.png"]
         assert scheduler.assets[-1] == PICTURE
@@ -260,7 +260,7 @@ async def test_a_result_goes_on_to_another_scheduler_with_its_assets(tmp_path: P
         await stream.grant(lease("a"))
         await completed(stream)
         stream.send(reconnect=pb.Reconnect())
-        again, _ = await scheduler.session(accepts_assets=True, keep=["a"])
+        again, _ = await scheduler.session(accepts_assets=True, keep_leases=["a"])
         await completed(again)
         assert scheduler.assets == [PICTURE, PICTURE]
 

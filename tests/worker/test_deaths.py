@@ -89,23 +89,6 @@ def test_a_killed_workers_task_runs_at_once_when_the_worker_comes_back(stack: St
     assert len(client.contents()) == len(client.publish_pool()) == 1
 
 
-def test_a_task_that_kills_its_worker_each_time_stays_failed_in_the_end(stack: Stack) -> None:
-    scheduler = stack.scheduler(lease_ttl=120, CONTENTGEN_MAX_WORKER_LOSSES="3").start()
-    client = scheduler.client
-    cli = stack.folder / "killer"
-    cli.write_text('#!/bin/sh\n[ "$1" = --version ] || kill -9 $(ps -o ppid= -p $PPID)\n')
-    cli.chmod(0o755)
-    worker = stack.worker("worker", scheduler, CREATOR_CLI_PATH=str(cli))
-    task_id = client.submit(client.create_account())
-    for _ in range(3):
-        worker.launch()
-        wait_until(lambda: not worker.alive, within=15, what="the task has killed its worker")
-    worker.start()
-    task = client.wait(task_id, within=5)
-    assert (task.status, task.error.reason) == (task_pb2.TASK_STATUS_FAILED, "WORKER_LOST")
-    assert (task.attempt, task.retry_count) == (3, 0)
-
-
 def test_a_frozen_worker_loses_its_tasks_and_its_late_result_changes_nothing(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     client = scheduler.client

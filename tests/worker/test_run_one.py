@@ -107,7 +107,7 @@ async def test_a_lease_that_ends_before_its_cli_starts_is_followed_by_another(tm
 
 async def test_a_second_lease_is_never_accepted(tmp_path: Path) -> None:
     """Whatever a scheduler sends, and whatever number of slots it wants."""
-    async with worker_session(tmp_path, **ONE, desired=pb.DesiredState(slots=4)) as (_, worker, stream):
+    async with worker_session(tmp_path, **ONE, desired_state=pb.DesiredState(slots=4)) as (_, worker, stream):
         stream.desired_state = pb.DesiredState(slots=4)
         await stream.grant(lease("a", seconds="0.7"), lease("b"), wanted=lambda beat: beat.number > 2)
         assert set(offers(stream)) == {1}

@@ -261,7 +261,7 @@ async def test_a_scheduler_of_the_previous_version_gets_a_failure_and_the_next_o
         assert not stream.updates("deferred")
         worker.kill()
         worker.launch()
-        again, hello = await scheduler.session(keep=["a"])
+        again, hello = await scheduler.session(keep_leases=["a"])
         assert [(each.lease_id, each.stage) for each in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
         assert not hello.lost_leases
         assert (await again.update("deferred", "a")).deferred.retry_after.ToMilliseconds() == 2_500

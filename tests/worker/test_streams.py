@@ -37,7 +37,7 @@ async def test_a_new_stream_resumes_all_leases(tmp_path: Path, how: str) -> None
         stream.answer_all(reports=False)
         clis = await running(stream, worker, lease("a", until=str(go)))
         stream.end() if how == "end" else stream.send(reconnect=pb.Reconnect())
-        again, hello = await scheduler.session(keep=["a"])
+        again, hello = await scheduler.session(keep_leases=["a"])
         assert hello.session_number == first.session_number + 1
         for field in ("worker_id", "folder_id", "process_id"):
             assert getattr(hello, field) == getattr(first, field)
@@ -60,7 +60,7 @@ async def test_an_implausible_heartbeat_interval_and_number_of_slots_are_ignored
         for interval, slots in ((-300e9, -1), (300e9, 0), (0.2, 1_001), (0.2, 2**31 - 1), (0.2, 2)):
             latest.end()
             wanted = pb.DesiredState(slots=slots)
-            latest, hello = await scheduler.session(heartbeat=interval, lease_ttl=300e9, desired=wanted)
+            latest, hello = await scheduler.session(heartbeat=interval, lease_ttl=300e9, desired_state=wanted)
             assert hello.slots == 2
             latest.send(resize=pb.Resize(slots=slots))
             await latest.until("heartbeat")
@@ -74,7 +74,7 @@ async def test_a_dropped_lease_is_stopped_and_its_spooled_result_is_sent(tmp_pat
         await stream.grant(lease("done"), lease("runs", seconds=FOR_EVER))
         await stream.update("completed", "done")
         stream.end()
-        again, hello = await scheduler.session(drop=["done", "runs"])
+        again, hello = await scheduler.session(drop_leases=["done", "runs"])
         assert set(held(hello)) == {"done", "runs"}
         await again.update("completed", "done")
         assert (await again.update("released", "runs")).released.started
@@ -97,7 +97,7 @@ async def test_an_outage_of_the_scheduler_stops_no_run(tmp_path: Path) -> None:
         go.touch()
         await wait_until_async(lambda: worker.leftovers() == {"spool/1.batch"}, within=8, what="it is spooled")
         async with scripted_scheduler(int(scheduler.target.rpartition(":")[2])) as back:
-            again, hello = await back.session(keep=["a"])
+            again, hello = await back.session(keep_leases=["a"])
             assert [(each.lease_id, each.stage) for each in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
             await again.update("completed", "a")
 
@@ -113,7 +113,7 @@ async def test_term_in_an_outage_leaves_the_result_to_the_next_start(tmp_path: P
         assert worker.leftovers() == {"spool/1.batch"}
         async with scripted_scheduler() as later:
             worker.launch(CONTENTGEN_SCHEDULER=later.target)
-            again, _ = await later.session(keep=["a"])
+            again, _ = await later.session(keep_leases=["a"])
             await again.update("completed", "a")
 
 
@@ -124,7 +124,7 @@ async def test_several_addresses_are_dialled_in_turn(tmp_path: Path) -> None:
             stream, _ = await one.session()
             await running(stream, worker, lease("a", until=str(go)))
             stream.send(reconnect=pb.Reconnect())
-            again, hello = await two.session(keep=["a"])
+            again, hello = await two.session(keep_leases=["a"])
             assert held(hello) == ["a"]
             go.touch()
             await again.update("completed", "a")
@@ -138,7 +138,7 @@ async def test_a_spooled_result_outlives_the_worker(tmp_path: Path) -> None:
         await stream.update("completed", "a")
         worker.kill()
         worker.launch()
-        again, hello = await scheduler.session(keep=["a"])
+        again, hello = await scheduler.session(keep_leases=["a"])
         assert (hello.worker_id, hello.folder_id) == (first.worker_id, first.folder_id)
         assert hello.session_number == first.session_number + 1
         assert hello.process_id != first.process_id
@@ -172,7 +172,7 @@ async def test_leases_that_ran_in_a_killed_worker_are_named_as_lost_until_that_i
             assert bool(living(clis)) is guard_too, "the kernel ends the CLI alone"
         worker.launch()
         for skipped, named in ((["a"], ["a"]), ((), ["a"]), ((), [])):  # it is locked at first
-            again, hello = await scheduler.session(skipped=skipped)
+            again, hello = await scheduler.session(skipped_leases=skipped)
             assert (list(hello.lost_leases), held(hello)) == (named, [])
             assert not living(clis)
             again.end()
@@ -237,7 +237,7 @@ async def test_the_drain_timeout_acts_like_a_second_term(tmp_path: Path) -> None
 
 async def test_a_worker_drains_as_long_as_the_scheduler_wants_it_and_a_stop_is_final(tmp_path: Path) -> None:
     drain, serve = pb.DesiredState(drain=True), pb.DesiredState()
-    async with worker_session(tmp_path, desired=drain) as (_, worker, stream):
+    async with worker_session(tmp_path, desired_state=drain) as (_, worker, stream):
         for how in ("welcome", "acknowledgement", "message"):
             stream.desired_state = drain
             if how == "message":
@@ -257,7 +257,7 @@ async def test_a_worker_drains_as_long_as_the_scheduler_wants_it_and_a_stop_is_f
 
 
 async def test_a_drained_worker_ends_on_term(tmp_path: Path) -> None:
-    async with worker_session(tmp_path, desired=pb.DesiredState(drain=True)) as (_, worker, stream):
+    async with worker_session(tmp_path, desired_state=pb.DesiredState(drain=True)) as (_, worker, stream):
         stream.desired_state = pb.DesiredState(drain=True)
         await stream.until("heartbeat", lambda s: s.free_slots == 0)
         worker.term()
