@@ -89,10 +89,10 @@ _SHUFFLED = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressL
 
 
 class Dialer:
-    """Opens channels, each to the next of the configured addresses."""
+    """Opens channels; `targets` has the configured addresses, in turn and without end."""
 
     def __init__(self, target: str, credentials: Credentials) -> None:
-        self._targets = cycle(addresses(target))
+        self.targets = cycle(addresses(target))
         self._credentials = credentials
 
     @property
@@ -100,13 +100,11 @@ class Dialer:
         token = self._credentials.current.token
         return (("authorization", f"Bearer {token}"),) if token else ()
 
-    def dial(self, max_pause: float) -> tuple[str, grpc.aio.Channel]:
-        """Returns the next address and a new channel to it. gRPC's own pauses take at most `max_pause` seconds."""
-        target = next(self._targets)
-        return target, self.channel(target, max_pause)
-
     def channel(self, target: str, max_pause: float) -> grpc.aio.Channel:
-        """Returns a new channel to an address; it connects at its first call."""
+        """Returns a new channel to an address; it connects at its first call.
+
+        gRPC's own pauses take at most `max_pause` seconds.
+        """
         options = channel_options(max_pause)
         tls = self._credentials.current.tls
         if tls is None:

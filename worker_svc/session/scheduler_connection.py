@@ -197,10 +197,10 @@ class SchedulerConnection:
     async def _one_stream(self) -> None:
         loop = asyncio.get_running_loop()
         number = await loop.run_in_executor(None, self._next_session)
-        target, channel = self._dialer.dial(self._backoff.max_pause)
-        async with channel, self._dialer.channel(target, self._backoff.max_pause) as for_uploads:
-            call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=self._dialer.metadata)
-            put = Put(for_uploads, channel, self._dialer.metadata)
+        dialer, target, max_pause = self._dialer, next(self._dialer.targets), self._backoff.max_pause
+        async with dialer.channel(target, max_pause) as channel, dialer.channel(target, max_pause) as for_uploads:
+            call: Call = worker_service_pb2_grpc.WorkerServiceStub(channel).Lease(metadata=dialer.metadata)
+            put = Put(for_uploads, channel, dialer.metadata)
             try:
                 welcome = await self._open_session(call, number)
                 await self._serve_session(call, welcome, target, put if welcome.accepts_assets else None)

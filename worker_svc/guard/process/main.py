@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -50,14 +49,6 @@ class GuardProcess:
         self._poll = select.poll()
         self._poll.register(self._wakeup, select.POLLIN)
         self._poll.register(channel, select.POLLIN)
-        self._requests: dict[str, Callable[[Document, list[int]], None]] = {
-            "open": self._open,
-            "move": self._move,
-            "grace": self._set_grace,
-            "spawn": self._spawn,
-            "stop": self._stop,
-            "close": self._close,
-        }
         self._send({"event": "ready", "capabilities": launch.capabilities(subreaper)})
 
     def run(self) -> None:
@@ -107,7 +98,7 @@ class GuardProcess:
 
     def _serve(self, request: Document, fds: list[int]) -> None:
         try:
-            self._requests[request["op"]](request, fds)
+            getattr(self, f"_on_{request['op']}")(request, fds)
         except RefusedError as error:
             self._refuse(request, str(error))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -119,22 +110,22 @@ class GuardProcess:
         refusal: Document = {"event": "refused", "message": message}
         self._send(refusal | {key: request[key] for key in ("op", "child", "run") if key in request})
 
-    def _open(self, request: Document, _: list[int]) -> None:
+    def _on_open(self, request: Document, _: list[int]) -> None:
         name, deadline = str(request["run"]), _seconds(request["deadline"])
         if name in self._runs:
             raise RefusedError(f"run {name!r} is open already")
         self._runs[name] = GuardedRun(name, deadline)
         self._tree.open(name)
 
-    def _move(self, request: Document, _: list[int]) -> None:
+    def _on_move(self, request: Document, _: list[int]) -> None:
         for name, deadline in request["deadlines"].items():
             if name in self._runs:
                 self._runs[name].deadline = _seconds(deadline)
 
-    def _set_grace(self, request: Document, _: list[int]) -> None:
+    def _on_grace(self, request: Document, _: list[int]) -> None:
         self._grace = _seconds(request["seconds"])
 
-    def _spawn(self, request: Document, fds: list[int]) -> None:
+    def _on_spawn(self, request: Document, fds: list[int]) -> None:
         run, number = self._open_run(request["run"]), int(request["child"])
         if now() >= run.deadline:  # it may have passed while worker or guard was stopped
             run.end(BY_DEADLINE)
@@ -157,13 +148,13 @@ class GuardProcess:
         self._tree.add(pid, run.name)
         self._poll.register(exec_pipe, select.POLLIN)
 
-    def _stop(self, request: Document, _: list[int]) -> None:
+    def _on_stop(self, request: Document, _: list[int]) -> None:
         cli = self._clis.get(int(request["child"]))
         if cli is not None and cli.kill_at is None:  # else its end is being sent
             cli.kill_at = now() + self._grace
             _signal_cli(cli, signal.SIGTERM)
 
-    def _close(self, request: Document, _: list[int]) -> None:
+    def _on_close(self, request: Document, _: list[int]) -> None:
         run = self._open_run(request["run"])
         run.close_asked = True
         run.end(BY_REQUEST)
