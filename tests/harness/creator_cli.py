@@ -83,7 +83,7 @@ def says(status: str, **more: object) -> CompletedCall:
 DONE = prints('{"content": "an article", "qualityScore": 7.5}\n')
 
 
-def shown(value: object) -> str | None:
+def id_of(value: object) -> str | None:
     """For the ids of a parametrised test: what a call prints, and how it ends."""
     if not isinstance(value, CompletedCall):
         return str(value) if isinstance(value, OSError) else None

@@ -76,10 +76,10 @@ class Stream:
     async def update(self, kind: str, lease_id: str) -> pb.LeaseUpdate:
         """The first update of `kind` of a lease; waits for it."""
 
-        def found() -> list[pb.LeaseUpdate]:
+        def updates() -> list[pb.LeaseUpdate]:
             return [update for update in self.updates(kind) if update.lease_id == lease_id]
 
-        return (await wait_until_async(found, within=WITHIN, what=f"{lease_id} is reported as {kind}"))[0]
+        return (await wait_until_async(updates, within=WITHIN, what=f"{lease_id} is reported as {kind}"))[0]
 
     def send(self, **message: Any) -> None:
         """One response, by its name in the oneof."""
@@ -210,6 +210,11 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
 
 def held(message: pb.Hello | pb.Heartbeat) -> list[str]:
     return [lease.lease_id for lease in message.held_leases]
+
+
+def stages(message: pb.Hello | pb.Heartbeat) -> dict[str, int]:
+    """How far each lease is that is held."""
+    return {lease.lease_id: lease.stage for lease in message.held_leases}
 
 
 async def _read(requests: AsyncIterator[bytes], stream: Stream) -> None:

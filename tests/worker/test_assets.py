@@ -25,7 +25,7 @@ from tests.harness.creators import picture_creator, writing
 from tests.harness.credentials import make_signed
 from tests.harness.http_server import Handler, HttpServer
 from tests.harness.pictures import png, sha256
-from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, held, lease, scripted_scheduler
+from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, held, lease, scripted_scheduler, stages
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import WorkerProcess, worker_session
 from worker_svc import asset_folder, asset_sources
@@ -163,7 +163,7 @@ async def completed(stream: Stream) -> pb.Result:
 
 async def finished(stream: Stream) -> None:
     """Returns once the only lease has ended, and is held."""
-    await stream.until("heartbeat", lambda s: [each.stage for each in s.held_leases] == [pb.LEASE_STAGE_FINISHED])
+    await stream.until("heartbeat", lambda beat: stages(beat) == {"a": pb.LEASE_STAGE_FINISHED})
 
 
 def left_out(result: pb.Result) -> dict[str, str]:

@@ -38,11 +38,11 @@ def _forked(stack: Stack, client: Client) -> tuple[str, Create]:
     options = {"demo-fail": "fork", "demo-fail-times": "1"}
     task_id = client.submit(client.create_account(), options=options)
 
-    def found() -> Create | None:
+    def forked() -> Create | None:
         creates = stack.journal.creates(task_id)
         return creates[0] if creates and len(creates[0].children) == 3 else None
 
-    create = wait_until(found, within=10, what="the CLI and its children run")
+    create = wait_until(forked, within=10, what="the CLI and its children run")
     assert create is not None
     assert len(create.processes()) == 4
     client.wait_processing(task_id)

@@ -66,10 +66,10 @@ def opens_with(breaker: CircuitBreaker, number: int = MAX_QUICK_FAILURES) -> Non
     assert state_of(breaker) is CircuitState.OPEN
 
 
-def run(breaker: CircuitBreaker, given: Lease, outcome: Outcome = WELL, lasted: float = 0.1) -> None:
-    assert breaker.admit(given)
-    breaker.record_run(given, outcome, lasted)
-    breaker.record_lease_end(given.lease_id)
+def run(breaker: CircuitBreaker, held: Lease, outcome: Outcome = WELL, lasted: float = 0.1) -> None:
+    assert breaker.admit(held)
+    breaker.record_run(held, outcome, lasted)
+    breaker.record_lease_end(held.lease_id)
 
 
 def opened() -> CircuitBreaker:

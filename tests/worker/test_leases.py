@@ -254,15 +254,15 @@ class Reported:
     """A reporter of a lease that is in its slot, with what came of it; its clock stands still."""
 
     def __init__(self) -> None:
-        self.said: list[object] = []
+        self.reports: list[object] = []
         self.now = NOW
         book, lease = LeaseBook(), Lease("a", 1, "task-a", inf, 0.0, inf)
         book.assign(lease)
         book.accept(lease, 0.0)
-        self.reporter = LeaseReporter(lease, book, self._add, self.said.append, lambda: self.now)
+        self.reporter = LeaseReporter(lease, book, self._add, self.reports.append, lambda: self.now)
 
     def _add(self, update: PendingUpdate) -> None:
-        self.said.append(update.kind)
+        self.reports.append(update.kind)
 
     async def pause(self, seconds: float = FOR_EVER) -> None:
         """A pause that ends within the test's patience."""
@@ -293,7 +293,7 @@ def test_progress_is_sent_at_most_once_a_second(run: Reported) -> None:
     for seconds, sent in ((0.0, 1), (0.9, 1), (1.0, 2)):
         run.now = NOW + seconds
         run.reporter.progress(10, "", "")
-        assert run.said == [UpdateKind.PROGRESS] * sent
+        assert run.reports == [UpdateKind.PROGRESS] * sent
 
 
 def test_the_last_progress_of_several_is_sent_once_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,18 +327,18 @@ async def test_a_cli_s_answer_is_added_before_the_poll_is_answered(run: Reported
     await run.pause()
     run.reporter.processing()
     run.reporter.progress(20, "", "")
-    assert run.said == [UpdateKind.PROGRESS, UpdateKind.PROCESSING]
+    assert run.reports == [UpdateKind.PROGRESS, UpdateKind.PROCESSING]
     await run.pause(0)
-    assert run.said == [UpdateKind.PROGRESS, UpdateKind.PROCESSING, UpdateKind.PROGRESS, 1]
+    assert run.reports == [UpdateKind.PROGRESS, UpdateKind.PROCESSING, UpdateKind.PROGRESS, 1]
 
 
 async def test_a_question_that_was_under_way_does_not_answer_a_poll(run: Reported) -> None:
     await run.pause(0)
     assert run.reporter.poll_now(1)
     await run.pause()
-    assert run.said == []
+    assert run.reports == []
     await run.pause(0)
-    assert run.said == [1]
+    assert run.reports == [1]
 
 
 async def test_polls_that_come_together_cost_one_question(run: Reported) -> None:
@@ -347,7 +347,7 @@ async def test_polls_that_come_together_cost_one_question(run: Reported) -> None
     assert run.reporter.poll_now(2)
     await run.pause()
     await run.pause(0)
-    assert run.said == [2]
+    assert run.reports == [2]
 
 
 async def test_a_cli_that_was_not_asked_yet_is_not_waited_for(run: Reported) -> None:

@@ -26,11 +26,11 @@ from tests.harness.creator_cli import (
     SETTINGS,
     RecordingReporter,
     ScriptedCli,
+    id_of,
     prints,
     run,
     says,
     scripted,
-    shown,
 )
 from worker_svc.config import WorkerSettings
 from worker_svc.creators import PROFILES, base, progress
@@ -149,7 +149,7 @@ async def test_two_status_calls_in_a_row_may_fail() -> None:
         ("result", HANGS, Reason.CREATOR_TIMEOUT),
         ("result", LATER, LATER_IN_12_S),
     ],
-    ids=shown,
+    ids=id_of,
 )
 async def test_a_call_of_each_command_that_fails_ends_the_attempt(
     command: str, answer: CompletedCall | OSError, expected: Reason | Deferred
@@ -178,7 +178,7 @@ async def test_a_call_of_each_command_that_fails_ends_the_attempt(
         (says("failed"), "failed"),
         (says("cancelled"), "cancelled"),
     ],
-    ids=shown,
+    ids=id_of,
 )
 async def test_a_run_that_fails_says_why(answer: CompletedCall, text: str) -> None:
     outcome, _ = await run(scripted(create=[CREATED], status=[answer]))
@@ -234,7 +234,7 @@ async def test_the_cli_of_the_documentation_works() -> None:
         (prints(stderr="why"), Reason.CREATOR_INVALID_RESPONSE, {"stderr": "why"}),
         (prints("x" * 20_971_520), Reason.RESULT_TOO_LARGE, {}),
     ],
-    ids=shown,
+    ids=id_of,
 )
 async def test_json_names_each_failure(answer: CompletedCall, expected: Reason, details: Mapping[str, str]) -> None:
     outcome, report = await run(scripted(create=[answer]), profile="json")
@@ -421,8 +421,8 @@ CREATE TABLE quality_checks (task_id TEXT, check_type TEXT, score REAL, created_
 
 def end(state: str, task_id: str = ID) -> str:
     """The lines that a run ends with, coloured as on a terminal."""
-    shown = f"\x1b[32m{state}\x1b[39m"
-    return f"\n\x1b[32m✅ 执行成功\x1b[39m\n{RULE}\n任务ID: {task_id}\n状态: {shown}\n耗时: 1秒\n{RULE}\n"
+    coloured = f"\x1b[32m{state}\x1b[39m"
+    return f"\n\x1b[32m✅ 执行成功\x1b[39m\n{RULE}\n任务ID: {task_id}\n状态: {coloured}\n耗时: 1秒\n{RULE}\n"
 
 
 def review(score: str) -> str:
@@ -570,12 +570,12 @@ HUGE = "SELECT 'id' AS task_id, 'article' AS result_type, zeroblob(900000000) AS
 
 
 @pytest.mark.parametrize(
-    ("view", "reason", "said_of_it"),
+    ("view", "reason", "words"),
     [(ENDLESS, Reason.CREATOR_INVALID_RESPONSE, "interrupted"), (HUGE, Reason.RESULT_TOO_LARGE, "67108864")],
     ids=["endless", "huge"],
 )
 async def test_a_table_that_is_a_view_without_bounds(
-    program: Program, monkeypatch: pytest.MonkeyPatch, view: str, reason: Reason, said_of_it: str
+    program: Program, monkeypatch: pytest.MonkeyPatch, view: str, reason: Reason, words: str
 ) -> None:
     monkeypatch.setattr(llm, "_READ_LIMIT", 0.2)
     program.store()
@@ -583,7 +583,7 @@ async def test_a_table_that_is_a_view_without_bounds(
         database.executescript(f"DROP TABLE results; CREATE VIEW results AS {view}")
     actual_reason, message = failure(await program.run(end("已完成")))
     assert actual_reason is reason
-    assert said_of_it in message
+    assert words in message
 
 
 @pytest.mark.parametrize("size", [LLM_SETTINGS.max_result + 1, LLM_SETTINGS.result_output + 1])

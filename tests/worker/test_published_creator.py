@@ -146,8 +146,8 @@ async def test_concurrent_runs_do_not_mix_and_hostile_texts_arrive_byte_for_byte
     steps = [(0, "search", ""), (16, "organize", ""), (33, "write", ""), (50, "checkText", "")]
     assert report.events[1:] == [*steps, (66, "generateImage", ""), (83, "checkImage", "")]
     assert [document["query"] for document in endpoints.of(Kind.SEARCH)] == [LINES]
-    [asked] = endpoints.of(Kind.ARTICLE)
-    assert asked["messages"][-1]["content"].count(LINES) >= 2
+    [request] = endpoints.of(Kind.ARTICLE)
+    assert request["messages"][-1]["content"].count(LINES) >= 2
 
     assert isinstance(other, Article), other
     assert other.content == ARTICLE + pretence

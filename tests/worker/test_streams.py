@@ -21,7 +21,7 @@ from tests.harness.creators import ARTICLE
 from tests.harness.guarded import living
 from tests.harness.process import Process
 from tests.harness.processes import children
-from tests.harness.scripted_scheduler import ScriptedScheduler, held, lease, scripted_scheduler
+from tests.harness.scripted_scheduler import ScriptedScheduler, held, lease, scripted_scheduler, stages
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import FOR_EVER, WorkerProcess, no_cli, running, worker_process, worker_session
 from worker_svc.folder import take_folder
@@ -98,7 +98,7 @@ async def test_an_outage_of_the_scheduler_stops_no_run(tmp_path: Path) -> None:
         await wait_until_async(lambda: worker.leftovers() == {"spool/1.batch"}, within=8, what="it is spooled")
         async with scripted_scheduler(int(scheduler.target.rpartition(":")[2])) as back:
             again, hello = await back.session(keep_leases=["a"])
-            assert [(each.lease_id, each.stage) for each in hello.held_leases] == [("a", pb.LEASE_STAGE_FINISHED)]
+            assert stages(hello) == {"a": pb.LEASE_STAGE_FINISHED}
             await again.update("completed", "a")
 
 
