@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from tests.harness.waiting import wait_until_async, wait_until_gone
 
 
 class WorkerProcess(Process):
+    """A worker that does not outlive the block that enters it; its log is shown if the test fails."""
+
     def __init__(self, data_dir: Path, target: str, **settings: str) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         environment = {
@@ -64,13 +66,6 @@ def lease_in(event: Mapping[str, Any]) -> tuple[str, str, int]:
     return event["task_id"], event["lease_id"], event["attempt"]
 
 
-@contextmanager
-def worker_process(data_dir: Path, target: str, **settings: str) -> Iterator[WorkerProcess]:
-    """A worker that does not outlive the test; its log is shown if the test fails."""
-    with WorkerProcess(data_dir, target, **settings) as worker:
-        yield worker
-
-
 @asynccontextmanager
 async def worker_session(
     data_dir: Path, **options: Any
@@ -78,7 +73,7 @@ async def worker_session(
     """A scheduler and a worker with an open session. The worker's settings are in capitals, `welcome`'s are not."""
     settings = {name: options.pop(name) for name in [*options] if name.isupper()}
     async with scripted_scheduler() as scheduler:
-        with worker_process(data_dir, scheduler.target, **settings) as worker:
+        with WorkerProcess(data_dir, scheduler.target, **settings) as worker:
             stream, _ = await scheduler.session(**options)
             yield scheduler, worker, stream
 

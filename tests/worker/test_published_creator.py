@@ -18,7 +18,7 @@ import pytest
 from tests.harness.creator_cli import RecordingReporter
 from tests.harness.guarded import living
 from tests.harness.waiting import wait_until_async
-from tests.harness.worker_process import worker_process
+from tests.harness.worker_process import WorkerProcess
 from tests.published.package import (
     ARTICLE,
     PASSED,
@@ -193,7 +193,7 @@ async def test_a_worker_whose_cli_cannot_be_used_does_not_start(published_cli: P
         "LLM_API_KEY": "a key",
         "LLM_BASE_URL": "nowhere",
     }
-    with worker_process(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
+    with WorkerProcess(tmp_path / "worker", "127.0.0.1:1", **settings) as worker:
         assert await worker.exited(within=60) == 78
         [event] = worker.events("creator.unusable")
     why = "it refuses its settings; set in the worker's environment, as it requires: "

@@ -20,7 +20,7 @@ from tests.harness.guarded import marked
 from tests.harness.processes import pending_tasks
 from tests.harness.scripted_scheduler import Stream, held, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
-from tests.harness.worker_process import FOR_EVER, WorkerProcess, lease_in, running, worker_process, worker_session
+from tests.harness.worker_process import FOR_EVER, WorkerProcess, lease_in, running, worker_session
 from worker_svc.asset_folder import AssetFolder
 from worker_svc.asset_sources import Fetcher
 from worker_svc.creators.base import Cli, Creator, CreatorSettings, Job, RunReporter
@@ -120,7 +120,7 @@ async def test_a_second_lease_is_never_accepted(tmp_path: Path) -> None:
 
 async def test_a_result_that_is_not_acknowledged_stays_and_is_what_the_next_start_delivers(tmp_path: Path) -> None:
     async with scripted_scheduler() as scheduler, scripted_scheduler() as later:
-        with worker_process(tmp_path, scheduler.target, **ONE, **journal_in(tmp_path)) as worker:
+        with WorkerProcess(tmp_path, scheduler.target, **ONE, **journal_in(tmp_path)) as worker:
             stream, _ = await scheduler.session()
             stream.answer_all(reports=False)
             await stream.grant(lease("a"))
@@ -149,7 +149,7 @@ async def test_without_a_task_it_ends_after_the_wait(tmp_path: Path) -> None:
 
 
 async def test_without_a_scheduler_it_ends_after_the_wait_and_says_so(tmp_path: Path) -> None:
-    with worker_process(tmp_path, "127.0.0.1:1", **ONE, CONTENTGEN_RUN_ONE_WAIT="1") as worker:
+    with WorkerProcess(tmp_path, "127.0.0.1:1", **ONE, CONTENTGEN_RUN_ONE_WAIT="1") as worker:
         assert await worker.exited() == 1
         assert worker.events("worker.no_scheduler")
 

@@ -23,7 +23,7 @@ from tests.harness.process import Process
 from tests.harness.processes import children
 from tests.harness.scripted_scheduler import ScriptedScheduler, held, lease, scripted_scheduler, stages
 from tests.harness.waiting import wait_until_async
-from tests.harness.worker_process import FOR_EVER, WorkerProcess, no_cli, running, worker_process, worker_session
+from tests.harness.worker_process import FOR_EVER, WorkerProcess, no_cli, running, worker_session
 from worker_svc.folder import take_folder
 
 pytestmark = pytest.mark.integration
@@ -120,7 +120,7 @@ async def test_term_in_an_outage_leaves_the_result_to_the_next_start(tmp_path: P
 async def test_several_addresses_are_dialled_in_turn(tmp_path: Path) -> None:
     go = tmp_path / "go"
     async with scripted_scheduler() as one, scripted_scheduler() as two:
-        with worker_process(tmp_path, f"{one.target},{two.target}") as worker:
+        with WorkerProcess(tmp_path, f"{one.target},{two.target}") as worker:
             stream, _ = await one.session()
             await running(stream, worker, lease("a", until=str(go)))
             stream.send(reconnect=pb.Reconnect())
@@ -278,7 +278,7 @@ async def test_a_worker_id_in_use_is_logged_and_the_hello_repeated(tmp_path: Pat
     packed.Pack(info)
     async with scripted_scheduler() as scheduler:
         scheduler.refuse = refusing(grpc.StatusCode.ALREADY_EXISTS, packed)
-        with worker_process(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as worker:
+        with WorkerProcess(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as worker:
             events = await wait_until_async(
                 lambda: worker.events("session.worker_id_in_use")[1:], within=10, what="it was refused twice"
             )
@@ -293,10 +293,10 @@ async def test_a_worker_id_in_use_is_logged_and_the_hello_repeated(tmp_path: Pat
 
 async def test_a_second_worker_of_the_same_id_does_not_start(tmp_path: Path) -> None:
     async with worker_session(tmp_path, CONTENTGEN_WORKER_ID="blue") as (scheduler, worker, _):
-        with worker_process(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as second:
+        with WorkerProcess(tmp_path, scheduler.target, CONTENTGEN_WORKER_ID="blue") as second:
             assert await second.exited() == 78
             assert f"process {worker.pid} holds" in second.text()
-        with worker_process(tmp_path, scheduler.target) as other:
+        with WorkerProcess(tmp_path, scheduler.target) as other:
             _, hello = await scheduler.session()
             assert hello.worker_id != "blue"
             other.term()
@@ -304,7 +304,7 @@ async def test_a_second_worker_of_the_same_id_does_not_start(tmp_path: Path) -> 
 
 
 async def test_a_cli_that_cannot_be_run_keeps_the_worker_from_starting(tmp_path: Path) -> None:
-    with worker_process(tmp_path, "127.0.0.1:1", CREATOR_CLI_PATH="no-such-creator") as worker:
+    with WorkerProcess(tmp_path, "127.0.0.1:1", CREATOR_CLI_PATH="no-such-creator") as worker:
         assert await worker.exited() == 78
         [event] = worker.events("creator.unusable")
         assert "no-such-creator" in event["event"]

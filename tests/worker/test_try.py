@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.harness.process import installed, run_to_end
+from tests.harness.process import Process, installed, run_to_end
+from tests.harness.processes import children
 from tests.harness.stack import DEMO_CREATOR
-from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 from worker_svc import try_command
 
 pytestmark = pytest.mark.integration
@@ -39,19 +39,6 @@ class Try:
             "CREATOR_PROFILE": "json",
             "CREATOR_OPTIONS_ALLOWED": "*",
         }
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """A run to be sent signals, which may come while Python starts."""
-        return subprocess.Popen(
-            [*TRY, *arguments],
-            env={**self.environment, **environment},
-            cwd=self.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         done = run_to_end([*TRY, *arguments], {**self.environment, **environment}, cwd=self.cwd, within=60)
@@ -184,27 +171,17 @@ def test_a_deferral_shows_when_the_task_would_run_again(trying: Try) -> None:
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_cli_and_leaves_nothing_behind(trying: Try, number: signal.Signals) -> None:
-    process = trying.start("--topic=Tea", "--option=demo-fail=hang")
-    assert process.stderr is not None
-    while "waiting for ever" not in (line := process.stderr.readline()):
-        assert line, "the CLI has started"
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) == 2, "the guard and the CLI"
-    process.send_signal(number)
-    assert process.wait(30) == 130
-    assert process.communicate()[0] == ""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_cli_and_leaves_nothing_behind(trying: Try, tmp_path: Path, number: signal.Signals) -> None:
+    command, out = [*TRY, "--topic=Tea", "--option=demo-fail=hang"], tmp_path / "out"
+    with Process("try", command, tmp_path / "log", trying.environment, out=out, cwd=trying.cwd) as process:
+        wait_until(lambda: "waiting for ever" in process.text(), within=PATIENCE_S, what="the CLI has started")
+        family = children(process.pid, recursive=True)
+        assert len(family) == 2, "the guard and the CLI"
+        process.signal(number)
+        process.ended(30, status=130)
+    assert process.out == ""
     wait_until_gone(lambda: [child for child in family if child.is_running()], within=10, what="no process is left")
-    trying.assert_nothing_is_left()
-
-
-def test_a_signal_before_the_cli_has_started_leaves_nothing_behind(trying: Try) -> None:
-    process = trying.start("--topic=Tea", "--option=demo-fail=hang")
-    wait_until(lambda: list(trying.temporary.iterdir()), within=20, what="it has made its folder")
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(30) == 130
-    process.communicate()
     trying.assert_nothing_is_left()
 
 
@@ -215,7 +192,7 @@ WHILE_THE_FOLDER_IS_MADE = """if True:
 
     def make_and_signal(*arguments):
         folder = make(*arguments)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
         return folder
 
     tempfile.mkdtemp = make_and_signal
