@@ -1,11 +1,11 @@
-"""Workers that die, drain, or have a broken CLI, as real processes."""
+"""Workers and schedulers that die, stand still or drain, as real processes."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -15,12 +15,10 @@ import sqlalchemy as sa
 
 from contentgen.v1 import task_pb2
 from tests.harness.client import Client, request
-from tests.harness.creators import BROKEN, BreakableCreator
 from tests.harness.database_faults import frozen_backends
 from tests.harness.process import STOP_LIMIT
 from tests.harness.stack import SHORT_LEASE, Create, Scheduler, Stack
 from tests.harness.waiting import wait_until, wait_until_gone
-from worker_svc.session.health import MAX_QUICK_FAILURES
 
 pytestmark = pytest.mark.e2e
 
@@ -213,50 +211,3 @@ def test_a_scheduler_that_can_t_keep_a_part_running_ends_and_says_so(stack: Stac
     assert scheduler.exit_status == 1
     given_up = [event for event in scheduler.events("supervise") if event["level"] == "critical"]
     assert [event["part"] for event in given_up] == ["reap"]
-
-
-# A worker whose CLI is broken fails its tasks quicker than any other ends one: it must not draw them all in.
-
-TASKS = 30
-
-
-def _all_completed(client: Client, task_ids: Sequence[str]) -> bool:
-    """Whether they are; those that wait for a retry are tried again at once, as they would be by themselves later."""
-    open_ones = [
-        candidate for candidate in client.tasks(task_ids) if candidate.status != task_pb2.TASK_STATUS_COMPLETED
-    ]
-    for task in open_ones:
-        assert not task.HasField("end_time"), task
-        if client.task(task.task_id).pending_reason == task_pb2.PENDING_REASON_BACKOFF:
-            client.retry(task.task_id)
-    return not open_ones
-
-
-@pytest.mark.costly("two workers and many runs")
-def test_a_broken_worker_takes_few_tasks_beside_a_healthy_one(stack: Stack) -> None:
-    scheduler = stack.scheduler().start()
-    client = scheduler.client
-    slots = 2
-    broken, working = BreakableCreator(stack.folder / "broken"), BreakableCreator(stack.folder / "working")
-    working.works.touch()
-    ill = stack.worker("ill", scheduler, slots=slots, CREATOR_CLI_PATH=str(broken.path)).start()
-    well = stack.worker("well", scheduler, slots=slots, CREATOR_CLI_PATH=str(working.path)).start()
-    account_id = client.create_account()
-    task_ids = client.submit_all(request(account_id, max_retries=3) for _ in range(TASKS))
-    wait_until(lambda: _all_completed(client, task_ids), within=60, what="all tasks are completed")
-
-    failed = [event for task_id in task_ids for event in client.history(task_id) if event.reason == "CREATOR_ERROR"]
-    assert {event.worker_id for event in failed} == {"ill"}
-    tries = len(ill.events("worker.probing"))
-    assert MAX_QUICK_FAILURES <= len(failed) <= MAX_QUICK_FAILURES + slots - 1 + tries
-    assert len(failed) < TASKS / 2
-    workers = client.workers()
-    assert (workers["ill"].unhealthy, workers["ill"].last_error) == (True, BROKEN)
-    assert not workers["well"].unhealthy
-
-    broken.works.touch()
-    well.stop()
-    probing = client.submit(account_id)
-    assert client.wait_completed(probing, within=60).worker_id == "ill"
-    assert ill.events("worker.healthy")
-    assert not client.workers()["ill"].unhealthy

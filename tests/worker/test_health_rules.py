@@ -84,16 +84,11 @@ def tried(breaker: CircuitBreaker, outcome: Outcome, lasted: float = 0.1) -> Non
     run(breaker, lease(), outcome, lasted)
 
 
-def test_a_new_worker_offers_all_its_free_slots() -> None:
+def test_a_new_worker_offers_all_its_free_slots_until_five_quick_failures_in_a_row() -> None:
     breaker = CircuitBreaker()
     assert (state_of(breaker), breaker.capacity, breaker.last_error) == (CircuitState.CLOSED, None, "")
     assert breaker.admit(A)
     assert breaker.admit(B)
-
-
-def test_five_quick_failures_in_a_row_open_it() -> None:
-    breaker = CircuitBreaker()
-    assert breaker.admit(A)
     opens_with(breaker)
     assert breaker.capacity == 0
     assert breaker.last_error == "CREATOR_ERROR: the CLI exited with status 3"

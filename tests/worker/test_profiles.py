@@ -65,9 +65,9 @@ LATER_IN_12_S = Deferred(12.0, "no quota left")
 FAILED_FOR_NOW = replace(LATER, stdout=says("failed").stdout)
 
 
-def reason(outcome: Outcome) -> Reason:
+def failure(outcome: Outcome) -> tuple[Reason, str]:
     assert isinstance(outcome, Failed), outcome
-    return outcome.reason
+    return outcome.reason, outcome.message
 
 
 @pytest.mark.parametrize("poll_interval", [30.0, 0.25])
@@ -182,9 +182,9 @@ async def test_a_call_of_each_command_that_fails_ends_the_attempt(
 )
 async def test_a_run_that_fails_says_why(answer: CompletedCall, text: str) -> None:
     outcome, _ = await run(scripted(create=[CREATED], status=[answer]))
-    assert isinstance(outcome, Failed)
-    assert outcome.reason is Reason.CREATOR_ERROR
-    assert text in outcome.message
+    reason, message = failure(outcome)
+    assert reason is Reason.CREATOR_ERROR
+    assert text in message
 
 
 def test_settings_name_the_profiles_that_there_are() -> None:
@@ -197,7 +197,7 @@ def test_settings_name_the_profiles_that_there_are() -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 async def test_a_cli_that_is_not_there(profile: str) -> None:
     outcome, report = await run(scripted(create=[MISSING]), profile=profile)
-    assert reason(outcome) is Reason.CREATOR_CLI_NOT_FOUND
+    assert failure(outcome)[0] is Reason.CREATOR_CLI_NOT_FOUND
     assert report.events == []
 
 
@@ -455,11 +455,6 @@ class Program:
 async def program(tmp_path: Path) -> AsyncIterator[Program]:
     yield Program(tmp_path)
     await asyncio.get_running_loop().shutdown_default_executor()
-
-
-def failure(outcome: Outcome) -> tuple[Reason, str]:
-    assert isinstance(outcome, Failed), outcome
-    return outcome.reason, outcome.message
 
 
 async def test_an_article_that_is_printed_and_stored_is_a_result(program: Program) -> None:
