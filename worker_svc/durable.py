@@ -19,35 +19,24 @@ class GroupWriter(Generic[Item]):
     def __init__(self, write: Callable[[Sequence[Item]], None], executor: Executor) -> None:
         self._write = write
         self._executor = executor
-        self._waiting: list[tuple[Item, asyncio.Future[None]]] = []
-        self._busy: asyncio.Task[None] | None = None
+        self._waiting: list[Item] = []
+        self._last: asyncio.Task[None] | None = None  # the batch that is being written, or was
+        self._next: asyncio.Task[None] | None = None  # the one that gathers meanwhile
 
-    def put(self, item: Item) -> asyncio.Future[None]:
-        """Returns a future that is done once `item` is durable, or fails with the OSError of its batch."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
-        if self._busy is None:
-            self._busy = asyncio.create_task(self._flush())
-        return future
+    async def put(self, item: Item) -> None:
+        """Returns once `item` is durable. Raises the OSError of its batch."""
+        self._waiting.append(item)
+        if self._next is None:
+            self._next = asyncio.create_task(self._write_after(self._last))
+        await asyncio.shield(self._next)
 
     async def close(self) -> None:
-        while self._busy is not None:
-            await asyncio.shield(self._busy)
+        while batches := [batch for batch in (self._last, self._next) if batch and not batch.done()]:
+            await asyncio.wait(batches)
 
-    async def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                error: Exception | None = None
-                try:
-                    await loop.run_in_executor(self._executor, self._write, [item for item, _ in batch])
-                except OSError as failure:
-                    error = failure
-                for future in (future for _, future in batch if not future.cancelled()):
-                    if error:
-                        future.set_exception(error)
-                    else:
-                        future.set_result(None)
-        finally:
-            self._busy = None
+    async def _write_after(self, last: asyncio.Task[None] | None) -> None:
+        if last is not None:
+            await asyncio.wait([last])
+        self._last, self._next = self._next, None
+        items, self._waiting = self._waiting, []
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._write, items)
