@@ -1,16 +1,18 @@
-"""Programs for a guard to run, and observations of their processes from outside."""
+"""A guard, programs for it to run, and observations of their processes from outside."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
 
 from tests.harness import processes
+from worker_svc.creator_user import CreatorUser
 from worker_svc.guard.child import Child
 from worker_svc.guard.client import Guard
 from worker_svc.guard.process.procfs import run_of
@@ -57,6 +59,24 @@ BOMB = (
     "tell_and_stay()"
 )
 """64 processes in as many sessions."""
+
+
+GRACE = 0.3
+"""Seconds between TERM and KILL."""
+FAR = 600.0
+"""Seconds to a deadline that no test reaches."""
+
+
+@asynccontextmanager
+async def guarding(user: CreatorUser | None = None) -> AsyncIterator[Guard]:
+    """A guard that is connected, and closed with the threads that its runs have used."""
+    guard = Guard.launch(grace=GRACE, user=user)
+    await guard.connect()
+    try:
+        yield guard
+    finally:
+        await guard.close()
+        await asyncio.get_running_loop().shutdown_default_executor()
 
 
 def python(program: str) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.harness.guarded import FAR, guarding
 from tests.harness.processes import living
 from tests.harness.waiting import wait_until_async, wait_until_gone_async
 from worker_svc.creator_user import CreatorUser
@@ -114,11 +115,9 @@ def test_a_cli_of_the_workers_own_user_reaches_what_that_user_may(place: Path) -
 
 @pytest.fixture
 async def guard() -> AsyncIterator[Guard]:
-    guard = Guard.launch(grace=0.3, user=CreatorUser.named("nobody"))
-    await guard.connect()
-    guard.open_run("run", now() + 600)
-    yield guard
-    await guard.close()
+    async with guarding(CreatorUser.named("nobody")) as guard:
+        guard.open_run("run", now() + FAR)
+        yield guard
 
 
 async def daemon(guard: Guard) -> psutil.Process:

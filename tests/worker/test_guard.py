@@ -19,11 +19,14 @@ from tests.harness.guarded import (
     BOMB,
     ENV,
     FAMILY,
+    FAR,
+    GRACE,
     HIDDEN_ORPHAN,
     ORPHAN,
     RUNNER,
     STUBBORN,
     STUBBORN_FAMILY,
+    guarding,
     living,
     marked,
     pids_of,
@@ -43,17 +46,12 @@ pytestmark = pytest.mark.integration
 
 # The guard with real programs: their start, output and end while worker and guard run.
 
-GRACE = 0.3
-FAR = 600.0  # seconds
-
 
 @pytest.fixture
 async def guard() -> AsyncIterator[Guard]:
-    guard = Guard.launch(grace=GRACE)
-    await guard.connect()
-    guard.open_run("run", now() + FAR)
-    yield guard
-    await guard.close()
+    async with guarding() as guard:
+        guard.open_run("run", now() + FAR)
+        yield guard
     assert not psutil.pid_exists(guard.pid)
 
 
@@ -324,15 +322,13 @@ async def test_a_guard_that_was_never_connected_is_closed_which_is_no_loss() -> 
 async def test_process_groups_are_ended_without_subreapers(monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = "from worker_svc.guard.process import launch; launch.become_subreaper = lambda: False; main("
     monkeypatch.setattr(client, "_PROGRAM", client._PROGRAM.replace("main(", elsewhere))
-    guard = Guard.launch(grace=GRACE)
-    await guard.connect()
-    assert "process groups only" in guard.capabilities
-    guard.open_run("run", now() + FAR)
-    child = await start(guard, "run", "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); tell_and_stay()")
-    pids = await pids_of(child, 2)
-    assert (await guard.close_run("run")).killed == 1  # the group counts as one
-    await wait_until_async(lambda: living(pids) == set(), within=10, what="the group is gone")
-    await guard.close()
+    async with guarding() as guard:
+        assert "process groups only" in guard.capabilities
+        guard.open_run("run", now() + FAR)
+        child = await start(guard, "run", "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); tell_and_stay()")
+        pids = await pids_of(child, 2)
+        assert (await guard.close_run("run")).killed == 1  # the group counts as one
+        await wait_until_async(lambda: living(pids) == set(), within=10, what="the group is gone")
 
 
 # Deadlines, and guards that are stopped or killed. What the death of its worker does: test_streams.

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.harness.creator_cli import RecordingReporter
-from tests.harness.guarded import living
+from tests.harness.guarded import FAR, guarding, living
 from tests.harness.waiting import wait_until_async
 from tests.harness.worker_process import WorkerProcess
 from tests.published.package import (
@@ -38,8 +38,6 @@ from worker_svc.runner import CliRun, CreatorProgram, Runner
 
 pytestmark = pytest.mark.integration
 
-FAR = 600.0
-"""Seconds: a deadline that no test reaches."""
 STARTED = 20.0
 """Seconds for the program to start and make its first call, on a busy machine."""
 SETTINGS = CreatorSettings(poll_interval=30.0, max_result=3 * 1024 * 1024)
@@ -106,11 +104,8 @@ class Published:
 
 @pytest.fixture
 async def published(published_cli: Path, tmp_path: Path) -> AsyncIterator[Published]:
-    guard = Guard.launch(grace=1.0)
-    await guard.connect()
-    yield Published(guard, published_cli, tmp_path)
-    await guard.close()
-    await asyncio.get_running_loop().shutdown_default_executor()
+    async with guarding() as guard:
+        yield Published(guard, published_cli, tmp_path)
 
 
 def failure(outcome: Outcome) -> Failed:

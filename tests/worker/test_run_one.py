@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
@@ -16,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from contentgen.v1 import worker_service_pb2 as pb
-from tests.harness.guarded import marked
+from tests.harness.guarded import FAR, guarding, marked
 from tests.harness.processes import pending_tasks
 from tests.harness.scripted_scheduler import Stream, held, lease, scripted_scheduler
 from tests.harness.waiting import wait_until_async
@@ -171,7 +170,6 @@ async def test_term_drains_it_as_always(tmp_path: Path, runs: bool) -> None:
 
 # A worker's runs without a stream, with a real guard, real programs and a real disk.
 
-FAR = 600.0
 SETTINGS = CreatorSettings(poll_interval=30.0, max_result=1_000_000)
 ADDRESS = "https://localhost:1/b.png"
 
@@ -204,22 +202,19 @@ async def working(
     creator: type[Creator], folder: Path, fetcher: Fetcher | None = None
 ) -> AsyncIterator[tuple[Worker, Guard]]:
     """A worker with one slot and a queue of one, and its guard."""
-    guard = Guard.launch(grace=0.3)
-    await guard.connect()
     scratch, spool, started, assets = (folder / name for name in ("scratch", "spool", "started", "assets"))
     for directory in (scratch, spool, started, assets):
         directory.mkdir()
-    runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator(SETTINGS), scratch)
-    with ThreadPoolExecutor(1) as disk:
-        kept = AssetFolder(assets, disk, 1_000_000, fetcher)
-        journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), kept, lambda: None)
-        worker = Worker(Slots(1, 1), runner, journal, lambda: None, metrics=WorkerMetrics())
-        try:
-            yield worker, guard
-        finally:
-            await worker.close()
-            await guard.close()
-            await asyncio.get_running_loop().shutdown_default_executor()
+    async with guarding() as guard:
+        runner = Runner(guard, CreatorProgram.locate(sys.executable, (), {}, creator.needs), creator(SETTINGS), scratch)
+        with ThreadPoolExecutor(1) as disk:
+            kept = AssetFolder(assets, disk, 1_000_000, fetcher)
+            journal = DurableJournal(Spool(spool, disk), StartedMarks(started, disk), kept, lambda: None)
+            worker = Worker(Slots(1, 1), runner, journal, lambda: None, metrics=WorkerMetrics())
+            try:
+                yield worker, guard
+            finally:
+                await worker.close()
 
 
 async def run_to_end(worker: Worker, seconds: float = 60.0, attempt: int = 1) -> list[str]:

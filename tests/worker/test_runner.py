@@ -15,7 +15,7 @@ import pytest
 
 from contentgen.service.settings import SettingsError
 from tests.harness.creator_cli import RecordingReporter
-from tests.harness.guarded import FAMILY, marked, python
+from tests.harness.guarded import FAMILY, FAR, guarding, marked, python
 from worker_svc import output
 from worker_svc.creators.base import Brief, Cli, CompletedCall, Creator, CreatorSettings, Job, Needs, RunReporter, call
 from worker_svc.guard import now
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.integration
 
 # A run of a CLI under a real guard: its folder, its environment, and stdout as a file.
 
-FAR = 600.0
 SETTINGS = CreatorSettings(poll_interval=0.1, max_result=1_000)
 NEEDS = Needs(folders=("data",), inherited=("KEY",), fixed={"KIND": "file"})
 LARGE = 1024 * 1024
@@ -46,11 +45,8 @@ class Needy(Creator):
 
 @pytest.fixture
 async def guard() -> AsyncIterator[Guard]:
-    guard = Guard.launch(grace=0.3)
-    await guard.connect()
-    yield guard
-    await guard.close()
-    await asyncio.get_running_loop().shutdown_default_executor()
+    async with guarding() as guard:
+        yield guard
 
 
 def runner(guard: Guard, folder: Path, **environ: str) -> Runner:
