@@ -13,9 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from worker_svc.creator_user import CreatorUser
 from worker_svc.guard import now
@@ -35,13 +33,6 @@ _INHERITED = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH")
 """Variables that the guard's interpreter needs. It gets no other: a CLI of the same user could read them."""
 _START_TIMEOUT = 30.0  # seconds; ample, even on a busy machine
 _CLOSE_TIMEOUT = 2.0  # seconds beyond the grace; then the guard is killed
-
-
-@dataclass(frozen=True)
-class RunEnd:
-    ended_by: Literal["deadline", "request"]
-    leftovers: int  # descendants, without the CLIs themselves, that lived when the run began to end
-    killed: int  # processes that did not end on TERM, and were killed
 
 
 class Guard:
@@ -72,7 +63,7 @@ class Guard:
         self._gone = asyncio.Event()
         self._closing = False
         self._numbers = 0
-        self._runs: dict[str, asyncio.Future[RunEnd] | None] = {}  # the open ones; a future once closing
+        self._runs: dict[str, asyncio.Future[None] | None] = {}  # the open ones; a future once closing
         self._children: dict[int, Child] = {}  # by our number, until ended
         self._readable_children: set[Child] = set()
         self._spawning: dict[int, asyncio.Future[tuple[int, list[int]]]] = {}
@@ -184,7 +175,7 @@ class Guard:
         self._readable_children = {child, *(other for other in self._readable_children if other.is_open)}
         return child
 
-    async def close_run(self, run: str) -> RunEnd:
+    async def close_run(self, run: str) -> None:
         """Ends a run: TERM to all its processes, KILL after the grace. Returns when none of them lives.
 
         Raises GuardError if no such run is open, GuardLostError if the guard is gone.
@@ -196,7 +187,7 @@ class Guard:
             self._send({"op": "close", "run": run})
             self._watchdog.end_requested(run)
             ending = self._runs[run] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(ending)
+        await asyncio.shield(ending)
 
     async def close(self) -> None:
         """Ends all runs and the guard. Returns when no process lives and the guard has exited or was killed."""
@@ -333,7 +324,7 @@ class Guard:
             asyncio.get_running_loop().call_soon(self.on_deadline, event["run"])
             return
         if (ending := self._runs.pop(event["run"], None)) is not None:
-            ending.set_result(RunEnd(event["ended_by"], event["leftovers"], event["killed"]))
+            ending.set_result(None)
 
 
 def _joined(numbers: Sequence[int]) -> str:

@@ -144,7 +144,7 @@ class GuardProcess:
             self._send_failed(number, error.errno or errno.EAGAIN, f"cannot start a process: {error.strerror}")
             return
         cli = CliProcess(number, run, pid, exec_pipe, output)
-        self._clis[number] = run.clis[pid] = self._exec_pipes[exec_pipe] = cli
+        self._clis[number] = self._exec_pipes[exec_pipe] = cli
         self._tree.add(pid, run.name)
         self._poll.register(exec_pipe, select.POLLIN)
 
@@ -207,7 +207,6 @@ class GuardProcess:
     def _exited(self, cli: CliProcess, code: int) -> None:
         self._exec_done(cli)
         del self._clis[cli.number]
-        del cli.run.clis[cli.pid]
         if cli.failure is None:
             end = {"code": code, "signal": None} if code >= 0 else {"code": None, "signal": -code}
             self._send({"event": "exited", "child": cli.number, **end, "ended_by": cli.ended_by()})
@@ -237,7 +236,6 @@ class GuardProcess:
         return ownerless or any(run.ending for run in ending) or self._tree.has_ownerless()
 
     def _over(self, run: GuardedRun) -> None:
-        run.over = True
         self._tree.close(run.name)
         if run.close_asked:
             self._forget(run)
@@ -251,16 +249,7 @@ class GuardProcess:
     # Events for the worker
 
     def _send_ended(self, run: GuardedRun) -> None:
-        self._send(
-            {
-                "event": "ended",
-                "run": run.name,
-                "asked": run.close_asked,
-                "ended_by": run.ended_by,
-                "leftovers": run.leftovers,
-                "killed": len(run.killed),
-            }
-        )
+        self._send({"event": "ended", "run": run.name, "asked": run.close_asked})
 
     def _send_failed(self, number: int, error: int, message: str) -> None:
         self._send({"event": "failed", "child": number, "errno": error, "message": message})

@@ -185,18 +185,14 @@ class CliProcess:
 
 
 class GuardedRun:
-    """One attempt at a task: a deadline and the CLIs started for it."""
+    """One attempt at a task: its deadline, and how far its end is."""
 
     def __init__(self, name: str, deadline: float) -> None:
         self.name = name
         self.deadline = deadline
-        self.clis: dict[int, CliProcess] = {}  # by pid, until reaped
         self.ended_by: str | None = None
         self.over = False
         self.close_asked = False
-        self.leftovers = 0
-        """Descendants, without the CLIs themselves, that lived when the run began to end."""
-        self.killed: set[tuple[int, int]] = set()
         self._kill_at: float | None = None
 
     @property
@@ -219,8 +215,6 @@ class GuardedRun:
         elif self._kill_at is None:
             # A guard that was stopped may be late. Another worker may hold the lease by then, so it does not wait.
             self._kill_at = min(now, self.deadline) + grace
-            self.leftovers = sum(process.pid not in self.clis for process in members)
             tree.send_signal(members, signal.SIGTERM)
         elif now >= self._kill_at:
-            self.killed.update(process.key for process in members)
             tree.send_signal(members, signal.SIGKILL)

@@ -19,8 +19,7 @@ Guard to worker:
 - `{"event": "spawned", "child", "pid"}` with the read ends of stderr and, unless one was given, stdout before it
 - `{"event": "failed", "child", "errno", "message"}`: it never ran
 - `{"event": "exited", "child", "code" | "signal", "ended_by"}`
-- `{"event": "ended", "run", "asked", "ended_by", "leftovers", "killed"}`: no process of the run
-  lives; `asked` is false at its deadline
+- `{"event": "ended", "run", "asked"}`: no process of the run lives; `asked` is false at its deadline
 - `{"event": "refused", "op", "child" | "run", "message"}`: the request was invalid and changed nothing
 
 End of file from the worker ends every run. End of file from the guard means that the guard is gone.
