@@ -54,16 +54,6 @@ def named(lease_id: str) -> tuple[str, str, int]:
     return f"task-{lease_id}", lease_id, 1
 
 
-def released_at(stream: Stream, lease_id: str) -> int:
-    """Where in the stream a lease was released."""
-    return next(
-        i
-        for i, message in enumerate(stream.received)
-        for update in message.report.updates
-        if update.lease_id == lease_id and update.HasField("released")
-    )
-
-
 async def test_five_quick_failures_make_a_worker_unhealthy_until_a_success(tmp_path: Path) -> None:
     async with broken_session(tmp_path, CONTENTGEN_QUEUE_SIZE="2") as (_, worker, stream, creator):
         ill = await falls_ill(stream)
@@ -99,7 +89,8 @@ async def test_waiting_leases_are_released_after_a_heartbeat_and_do_not_count(tm
             update = await stream.update("released", name)
             assert update.released == pb.Released(reason=pb.RELEASE_REASON_DRAINING, started=False)
         first_at = next(i for i, message in enumerate(stream.received) if message.heartbeat.unhealthy)
-        assert first_at < min(released_at(stream, name) for name in ("waits-1", "waits-2"))
+        updates = [(i, update) for i, message in enumerate(stream.received) for update in message.report.updates]
+        assert first_at < min(i for i, update in updates if update.HasField("released"))
         first = stream.received[first_at].heartbeat
         assert first.free_slots == 0
         assert set(held(first)) >= {"waits-1", "waits-2"}

@@ -73,10 +73,10 @@ class Demo(AnsweringCli):
 
 @pytest.fixture
 def demo(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Demo:
-    made = Demo(tmp_path, capsysbinary)
-    for name, value in made.env.items():
+    demo = Demo(tmp_path, capsysbinary)
+    for name, value in demo.env.items():
         monkeypatch.setenv(name, value)
-    return made
+    return demo
 
 
 def article(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def article(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
 
 
 def with_options(**options: str) -> Job:
-    asked = {**JOB.brief.options, **{key.replace("_", "-"): value for key, value in options.items()}}
-    return replace(JOB, brief=JOB.brief._replace(options=asked))
+    more = {key.replace("_", "-"): value for key, value in options.items()}
+    return replace(JOB, brief=JOB.brief._replace(options={**JOB.brief.options, **more}))
 
 
 def test_the_demo_creator_prints_its_version(demo: Demo) -> None:
@@ -167,8 +167,8 @@ def test_wrong_arguments_are_refused(demo: Demo, args: list[str]) -> None:
 
 
 def test_other_options_are_ignored(demo: Demo) -> None:
-    asked = ("create", "--mode=sync", "--topic=a", "--demo-seconds=0")
-    assert article(demo(*asked, "--colour=red"))["content"] == article(demo(*asked))["content"]
+    create = ("create", "--mode=sync", "--topic=a", "--demo-seconds=0")
+    assert article(demo(*create, "--colour=red"))["content"] == article(demo(*create))["content"]
 
 
 def test_values_may_be_separate_arguments(demo: Demo) -> None:
@@ -310,13 +310,7 @@ def left_behind(demo: Demo) -> Iterator[list[psutil.Process]]:
 
 def test_children_outlive_their_create(demo: Demo, left_behind: list[psutil.Process]) -> None:
     assert all(process.status() != psutil.STATUS_ZOMBIE for process in left_behind)
-    sessions = sorted(session_of(process.pid) for process in left_behind)
-    assert sessions == ["a session of its own", "a session whose leader is gone", "the caller's session"]
+    own = os.getsid(0)
+    sessions = sorted((os.getsid(child.pid) == own, os.getsid(child.pid) == child.pid) for child in left_behind)
+    assert sessions == [(False, False), (False, True), (True, False)], "a daemon's, one of its own, and the caller's"
     assert len(demo.journal("end")) == 1
-
-
-def session_of(pid: int) -> str:
-    session = os.getsid(pid)
-    if session == os.getsid(0):
-        return "the caller's session"
-    return "a session of its own" if session == pid else "a session whose leader is gone"

@@ -132,9 +132,6 @@ class Job:
 class CreatorSettings:
     poll_interval: float  # seconds between two `status` calls (CREATOR_POLL_INTERVAL)
     max_result: int  # bytes of body and HTML together (CREATOR_MAX_RESULT)
-    create_timeout: float = 30.0  # seconds that an asynchronous `create` may take
-    status_timeout: float = 10.0  # seconds that one `status` may take
-    result_timeout: float = 30.0  # seconds that `result` may take
 
     @property
     def result_output(self) -> int:

@@ -25,6 +25,7 @@ from worker_svc.creators.base import (
 )
 from worker_svc.outcome import Deferred, Failed, Outcome, Reason, failed, last_document
 
+CREATE_TIMEOUT, STATUS_TIMEOUT, RESULT_TIMEOUT = 30.0, 10.0, 30.0  # seconds that one call of each may take
 MAX_STATUS_CALLS = 3  # calls of `status` in a row that may fail before the attempt fails
 FIRST_POLL_INTERVAL = 1.0  # seconds until the first `status`; less if the poll interval is shorter
 
@@ -80,7 +81,7 @@ class _ReferenceRun:
 
     async def _created(self) -> _Status | Failed | Deferred:
         arguments = create_arguments(self.job, "async")
-        outcome = failure(await call(self.cli, arguments, limit=self.settings.create_timeout))
+        outcome = failure(await call(self.cli, arguments, limit=CREATE_TIMEOUT))
         return outcome or await self._next_status(FIRST_POLL_INTERVAL)
 
     async def _next_status(self, wait: float) -> _Status | Failed | Deferred:
@@ -108,7 +109,7 @@ class _ReferenceRun:
         return status
 
     async def _ask(self) -> _Status | Failed | Deferred:
-        completed_call = await call(self.cli, self._by_id("status"), limit=self.settings.status_timeout)
+        completed_call = await call(self.cli, self._by_id("status"), limit=STATUS_TIMEOUT)
         if isinstance(completed_call, Failed):
             return completed_call
         # A document counts whatever the exit status: some CLIs answer "failed" and exit with 1.
@@ -120,7 +121,7 @@ class _ReferenceRun:
 
     async def _collect(self) -> Outcome:
         completed_call = await call(
-            self.cli, self._by_id("result"), limit=self.settings.result_timeout, max_output=self.settings.result_output
+            self.cli, self._by_id("result"), limit=RESULT_TIMEOUT, max_output=self.settings.result_output
         )
         return result_of(completed_call, self.settings)
 
