@@ -27,7 +27,6 @@ End of file from the worker ends every run. End of file from the guard means tha
 
 from __future__ import annotations
 
-import array
 import json
 import os
 import socket
@@ -87,8 +86,7 @@ class GuardChannel:
 
     def _send_some(self, data: memoryview, fds: Sequence[int]) -> None:
         try:
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-            size = self._sock.sendmsg([data], rights)
+            size = socket.send_fds(self._sock, [data], fds) if fds else self._sock.send(data)
         except (BlockingIOError, InterruptedError):
             self._out.appendleft((data, fds))
             raise
@@ -105,24 +103,18 @@ class GuardChannel:
         Raises Closed on end of file, and on data that is not this protocol.
         """
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(_CHUNK, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4))
+            data, fds, _, _ = socket.recv_fds(self._sock, _CHUNK, MAX_DESCRIPTORS)
         except (BlockingIOError, InterruptedError):
             return []
         except OSError as error:
             raise Closed from error
-        self._keep(ancillary)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        self._fds.extend(fds)
         if not data:
             raise Closed
         self._in += data
-        return list(self._documents())
-
-    def _keep(self, ancillary: list[tuple[int, int, bytes]]) -> None:
-        for level, kind, payload in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds = array.array("i", payload[: len(payload) - len(payload) % 4])
-                for fd in fds:
-                    os.set_inheritable(fd, False)
-                self._fds.extend(fds)
+        return self._documents()
 
     def _documents(self) -> list[tuple[Document, list[int]]]:
         messages = []
