@@ -26,9 +26,12 @@ class GroupWriter(Generic[Item]):
     async def put(self, item: Item) -> None:
         """Returns once `item` is durable. Raises the OSError of its batch."""
         self._waiting.append(item)
-        if self._next is None:
-            self._next = asyncio.create_task(self._write_after(self._last))
-        await asyncio.shield(self._next)
+        batch = self._next
+        if batch is None:
+            batch = self._next = asyncio.create_task(self._write_after(self._last))
+            batch.add_done_callback(_retrieve)
+        await asyncio.wait([batch])  # which goes on if this item's caller is cancelled
+        batch.result()
 
     async def close(self) -> None:
         while batches := [batch for batch in (self._last, self._next) if batch and not batch.done()]:
@@ -40,3 +43,9 @@ class GroupWriter(Generic[Item]):
         self._last, self._next = self._next, None
         items, self._waiting = self._waiting, []
         await asyncio.get_running_loop().run_in_executor(self._executor, self._write, items)
+
+
+def _retrieve(batch: asyncio.Task[None]) -> None:
+    """Keeps the loop from reporting the error of a batch whose callers were all cancelled."""
+    if not batch.cancelled():
+        batch.exception()

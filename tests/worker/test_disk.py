@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from threading import Event
 import pytest
 
 from contentgen.service.durable import replace_file
+from worker_svc.durable import GroupWriter
 from worker_svc.folder import FolderError, StartedMarks, folder_name, take_folder
 from worker_svc.spool import Entry, Spool
 
@@ -320,6 +322,25 @@ async def test_a_disk_that_refuses_is_an_error_of_that_entry(tmp_path: Path, dis
     (tmp_path / "away").rename(folder)
     await spool.keep(entry("b"))
     assert recovered(folder, disk) == ([entry("a"), entry("b")], [])
+
+
+async def test_a_write_that_fails_for_no_one_is_no_error_of_the_loop(disk: ThreadPoolExecutor) -> None:
+    """Its only caller was cancelled."""
+
+    def refuse(_: Sequence[str]) -> None:
+        raise OSError("disk full")
+
+    writer, reports = GroupWriter(refuse, disk), list[str]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context["message"]))
+    put = asyncio.create_task(writer.put("a"))
+    await asyncio.sleep(0)
+    put.cancel()
+    await asyncio.wait([put])
+    assert put.cancelled()
+    await writer.close()
+    del put, writer  # the loop reports an error once the task that had it is gone
+    gc.collect()
+    assert reports == []
 
 
 async def test_foreign_files_in_the_spool_are_set_aside_unread(tmp_path: Path, disk: ThreadPoolExecutor) -> None:
