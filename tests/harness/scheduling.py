@@ -222,6 +222,7 @@ class Scheduling:
         names: Iterable[LeaseRef] = (),
         lost: Iterable[LeaseRef] = (),
         identity: str = "",
+        terms: LeaseTerms = TERMS,
     ) -> OpenedSession:
         """A hello with the next session number; its session is what `claim` and `state` then speak for."""
         hello = Hello(
@@ -239,7 +240,7 @@ class Scheduling:
             lost=tuple(ref.lease_id for ref in lost),
             identity=identity,
         )
-        opened = self.run(open_session, hello, TERMS, "replica")
+        opened = self.run(open_session, hello, terms, "replica")
         self.sessions[worker_id] = opened.session_key
         return opened
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from scheduler_svc.config import Settings
 from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.account import Scope
 from scheduler_svc.domain.errors import NotFound, SessionReplaced, WorkerIdInUse
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, Outcome
+from scheduler_svc.domain.lease import AttemptAccepted, AttemptStarted, LeaseTerms, Outcome
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.worker import AttemptCount, Heartbeat
 from scheduler_svc.leases.report import HeartbeatAck, HeartbeatItem
@@ -120,13 +121,17 @@ class TestUnnamedLeases:
         ref = scheduling.start()
         assert scheduling.hello(names=[ref], lost=[ref]).keep == (ref.lease_id,)
 
-    def test_a_task_that_kills_its_worker_fails_at_the_fifth_loss(self, scheduling: Scheduling) -> None:
+    @pytest.mark.parametrize("max_losses", [2, 5])
+    def test_a_task_that_kills_its_worker_fails_at_the_last_loss_allowed(
+        self, scheduling: Scheduling, max_losses: int
+    ) -> None:
+        terms = LeaseTerms.of(Settings(max_worker_losses=max_losses))
         key = scheduling.submit_one()
-        for _ in range(5):
+        for _ in range(max_losses):
             (ref,) = scheduling.claim()
-            scheduling.hello(lost=[ref])
+            scheduling.hello(lost=[ref], terms=terms)
         assert (scheduling.task(key).status, scheduling.place(key)) == (Status.FAILED, "")
-        assert scheduling.path(key).count("failed") == 5
+        assert scheduling.path(key).count("failed") == max_losses
         assert scheduling.told[-1].ended == [key]
 
     def test_other_workers_keep_their_leases(self, scheduling: Scheduling) -> None:
