@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -470,8 +471,15 @@ def test_what_can_t_be_read_whole_is_left_out(fetcher: Fetcher, port: int, path:
 
 
 def test_a_picture_must_have_come_in_time(fetcher: Fetcher, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That holds for the lookup of its host too, which knows no limit."""
     monkeypatch.setattr(asset_sources, "FETCH_TIMEOUT", 0.3)
     assert refusal(fetcher, f"https://localhost:{port}/endless", 1 << 50) is LeftOutReason.FETCH_FAILED
+    over = Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
+    try:
+        assert refusal(fetcher, f"https://localhost:{port}/a.png") is LeftOutReason.FETCH_FAILED
+    finally:
+        over.set()
 
 
 async def test_all_pictures_of_a_result_have_one_time(tmp_path: Path, fetcher: Fetcher, port: int) -> None:
