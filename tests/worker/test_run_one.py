@@ -117,14 +117,20 @@ async def test_a_second_lease_is_never_accepted(tmp_path: Path) -> None:
         assert [update.lease_id for update in stream.updates("accepted")] == ["a"]
 
 
-async def test_a_result_that_is_not_acknowledged_stays_and_is_what_the_next_start_delivers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("away", [False, True], ids=["silent", "away"])
+async def test_a_result_that_is_not_acknowledged_stays_and_is_what_the_next_start_delivers(
+    tmp_path: Path, away: bool
+) -> None:
     async with scripted_scheduler() as scheduler, scripted_scheduler() as later:
         with WorkerProcess(tmp_path, scheduler.target, **ONE, **journal_in(tmp_path)) as worker:
             stream, _ = await scheduler.session()
             stream.answer_all(reports=False)
             await stream.grant(lease("a"))
             await stream.update("completed", "a")
-            stream.answer_all(heartbeats=False, reports=False)
+            if away:
+                await scheduler.stop()
+            else:
+                stream.answer_all(heartbeats=False, reports=False)
             assert await worker.exited(within=SILENCE) == os.EX_TEMPFAIL
             [left] = worker.events("spool.left")
             assert (left["results"], left["leases"], left["tasks"]) == (1, ["a"], ["task-a"])
