@@ -233,11 +233,13 @@ def untouched(folder: Path) -> bool:
 
 
 async def test_a_lease_of_any_name_runs_in_its_own_private_folder(scratch_runner: Runner, tmp_path: Path) -> None:
-    for name in ("../treasure", "/etc", "a/../../treasure", "工人\n", "-rf", "$(touch treasure)"):
+    names = ("../treasure", "/etc", "a/../../treasure", "工人\n", "-rf", "$(touch treasure)")
+    folders = {}
+    for name in names:
         async with scratch_runner.open(name, now() + FAR) as run:
-            assert run.folder.parent == tmp_path / "scratch", name
-            assert stat.S_IMODE(run.folder.stat().st_mode) == 0o700
-        assert untouched(tmp_path), name
+            place, mode = run.folder.parent, stat.S_IMODE(run.folder.stat().st_mode)
+        folders[name] = (place, mode, untouched(tmp_path))
+    assert folders == dict.fromkeys(names, (tmp_path / "scratch", 0o700, True))
 
 
 @pytest.mark.parametrize("name", [".", "..", "x" * 300])
@@ -273,13 +275,21 @@ HOSTILE_JOBS = {
 
 
 async def test_a_hostile_schedulers_task_reaches_no_cli(scratch_runner: Runner) -> None:
+    def is_refusal(outcome: Outcome) -> bool:
+        refusal = "the task is not given to the CLI: "
+        return (
+            isinstance(outcome, Failed)
+            and outcome.reason is Reason.CREATOR_ERROR
+            and outcome.message.startswith(refusal)
+        )
+
+    not_refused = {}
     for kind, job in HOSTILE_JOBS.items():
         async with scratch_runner.open("run", now() + FAR) as run:
             outcome = await scratch_runner.execute(run, job, RecordingReporter())
-            assert not run.started, kind
-        assert isinstance(outcome, Failed), kind
-        assert outcome.reason is Reason.CREATOR_ERROR
-        assert outcome.message.startswith("the task is not given to the CLI: ")
+        if run.started or not is_refusal(outcome):
+            not_refused[kind] = (run.started, outcome)
+    assert not_refused == {}
 
 
 class Choosy(Needy):
