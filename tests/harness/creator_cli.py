@@ -87,10 +87,13 @@ def id_of(value: object) -> str | None:
     """For the ids of a parametrised test: what a call prints, and how it ends."""
     if not isinstance(value, CompletedCall):
         return str(value) if isinstance(value, OSError) else None
-    stdout, code = value.stdout[:40].decode(), value.exit.code
-    return " ".join(
-        filter(None, (stdout, value.stderr_tail, f"signal {value.exit.signal}" if code is None else str(code)))
-    )
+    if value.timed_out:
+        end = "timed out"
+    elif value.exit.code is None:
+        end = f"signal {value.exit.signal}"
+    else:
+        end = str(value.exit.code)
+    return " ".join(filter(None, (value.stdout[:40].decode(), value.stderr_tail, end)))
 
 
 @dataclass

@@ -232,7 +232,7 @@ async def test_the_cli_of_the_documentation_works() -> None:
         (replace(DONE, exit=Exit(None, 15)), Reason.CREATOR_ERROR, {"signal": "15"}),
         (prints(), Reason.CREATOR_INVALID_RESPONSE, {}),
         (prints(stderr="why"), Reason.CREATOR_INVALID_RESPONSE, {"stderr": "why"}),
-        (prints("x" * 20_971_520), Reason.RESULT_TOO_LARGE, {}),
+        (prints("x" * (SETTINGS.result_output + 1)), Reason.RESULT_TOO_LARGE, {}),
     ],
     ids=id_of,
 )
