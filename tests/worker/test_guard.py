@@ -181,6 +181,7 @@ def test_invalid_requests_are_refused_and_change_nothing() -> None:
     wait_until(ended, within=10, what="the run's end")
     assert [event["event"] for event in events] == ["ready", *["refused"] * len(INVALID), "ended"]
     assert [event.get("op") for event in events[1:-1]] == [request.get("op") for request in INVALID]
+    assert "unknown operation: 'dance'" in [event.get("message") for event in events]
     channel.close()
     assert guard._process.wait(10) == 0
 

@@ -98,7 +98,10 @@ class GuardProcess:
 
     def _serve(self, request: Document, fds: list[int]) -> None:
         try:
-            getattr(self, f"_on_{request['op']}")(request, fds)
+            serve = getattr(self, f"_on_{request['op']}", None)
+            if serve is None:
+                raise RefusedError(f"unknown operation: {request['op']!r}")
+            serve(request, fds)
         except RefusedError as error:
             self._refuse(request, str(error))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
