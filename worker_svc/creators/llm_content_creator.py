@@ -74,14 +74,13 @@ def _run(database: sqlite3.Connection, limit: int) -> StoredRun:
     if run is None:
         raise ValueError("it has no run")
     task_id, error = run
-    article, images = (_latest(database, _RESULT, task_id, kind) for kind in ("article", "image"))
-    score = _latest(database, _SCORE_OF, task_id, "text")
+    images = _latest(database, task_id, "image")
     return StoredRun(
         task_id=str(task_id),
         error=str(error or ""),
-        article=None if article is None else str(article),
-        images=None if images is None else json.loads(str(images)),
-        score=None if score is None else float(score),
+        article=_latest(database, task_id, "article"),
+        images=None if images is None else json.loads(images),
+        score=_score(database, task_id),
     )
 
 
@@ -104,13 +103,18 @@ def _check_size(database: sqlite3.Connection, limit: int) -> None:
         raise TooLargeError(f"the CLI stored {size} bytes of results; {limit} can be taken")
 
 
-_RESULT = "SELECT content FROM results WHERE task_id = ? AND result_type = ? ORDER BY created_at DESC LIMIT 1"
-_SCORE_OF = "SELECT score FROM quality_checks WHERE task_id = ? AND check_type = ? ORDER BY created_at DESC LIMIT 1"
-
-
-def _latest(database: sqlite3.Connection, statement: str, task_id: str, kind: str) -> Any:
+def _latest(database: sqlite3.Connection, task_id: str, kind: str) -> str | None:
+    statement = "SELECT content FROM results WHERE task_id = ? AND result_type = ? ORDER BY created_at DESC LIMIT 1"
     row = database.execute(statement, (task_id, kind)).fetchone()
-    return None if row is None else row[0]
+    return None if row is None or row[0] is None else str(row[0])
+
+
+def _score(database: sqlite3.Connection, task_id: str) -> float | None:
+    statement = (
+        "SELECT score FROM quality_checks WHERE task_id = ? AND check_type = 'text' ORDER BY created_at DESC LIMIT 1"
+    )
+    row = database.execute(statement, (task_id,)).fetchone()
+    return None if row is None or row[0] is None else float(row[0])
 
 
 # What it prints: Chinese text with colours, between lines of its log. The log has two forms: human-readable lines,
