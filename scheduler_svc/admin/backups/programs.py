@@ -197,8 +197,16 @@ class Programs:
 
     def read(self, name: str, *arguments: str) -> str:
         """The output of a program that needs no database. Raises ProgramFailed, PostgresError."""
-        with self.output(name, *arguments) as stdout:
-            return stdout.read().decode(errors="replace")
+        process = subprocess.run(
+            [self.newest(name).path, *arguments],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        if process.returncode:
+            raise ProgramFailed(error_text(process.stderr.decode(errors="replace").splitlines()))
+        return process.stdout.decode(errors="replace")
 
     @contextmanager
     def output(self, name: str, *arguments: str) -> Iterator[IO[bytes]]:
