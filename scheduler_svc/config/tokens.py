@@ -12,12 +12,12 @@ import json
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from contentgen.service.durable import replace_file
 from contentgen.service.settings import SettingsError
 
 ROLES = ("client", "reviewer", "publisher", "viewer", "worker", "operator")
@@ -140,7 +140,7 @@ def add_token(path: Path, line: TokenLine) -> None:
             raise SettingsError(problems)
         present = path.read_bytes() if path.exists() else b""
         missing_end = b"\n" if present and not present.endswith(b"\n") else b""
-        replace_file(path, present + missing_end + line.json().encode() + b"\n")
+        _replace(path, present + missing_end + line.json().encode() + b"\n")
 
 
 @contextmanager
@@ -151,3 +151,16 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise
