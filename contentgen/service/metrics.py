@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from threading import Thread
 from typing import NamedTuple
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -76,8 +76,8 @@ FROZEN_LIMIT = 30.0
 class Sampling:
     """Samples what lives on the event loop. A scrape, on a thread of its own, reads only the last sample."""
 
-    def __init__(self, lag: Histogram, sample: Callable[[], None]) -> None:
-        """`sample` sets the gauges."""
+    def __init__(self, lag: Histogram, sample: Callable[[], Awaitable[None]]) -> None:
+        """`sample` sets the gauges. The time that it takes is no lag."""
         self._lag = lag
         self._sample = sample
         self._due: float | None = None
@@ -87,7 +87,7 @@ class Sampling:
         """Samples, and measures how late the event loop runs it; returns the seconds until the next time."""
         if self._due is not None:
             self._lag.observe(max(0.0, time.monotonic() - self._due))
-        self._sample()
+        await self._sample()
         self._sampled_at = time.monotonic()
         self._due = self._sampled_at + SAMPLE_INTERVAL
         return SAMPLE_INTERVAL

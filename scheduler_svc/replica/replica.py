@@ -445,7 +445,7 @@ class Replica:
             Periodic("figures", partial(sample_figures, self._pools.loops, self._metrics, accounts)),
         ]
 
-    def _sample(self, metrics: Metrics) -> None:
+    async def _sample(self, metrics: Metrics) -> None:
         metrics.serving.set(self.health.serving)
         metrics.lease_streams.set(len(self._streams))
         metrics.watchers.set(self._feed.watcher_count)

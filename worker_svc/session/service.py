@@ -162,14 +162,12 @@ class WorkerSampling(Sampling):
     async def run(self) -> None:
         """Runs until it is cancelled."""
         while True:
-            await self._sample_certificates()
-            await asyncio.sleep(await self.run_once())
+            seconds = await self.run_once()
+            await asyncio.sleep(seconds)
 
-    def _sample_worker(self) -> None:
+    async def _sample_worker(self) -> None:
         self._metrics.connected.set(self._connection.connected)
         self._worker.sample()
-
-    async def _sample_certificates(self) -> None:
         tls = self._credentials.current.tls
         if tls is not None and tls is not self._told:
             self._told = tls
