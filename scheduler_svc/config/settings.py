@@ -46,6 +46,7 @@ class Settings(ServiceSettings):
     SECRETS: ClassVar[frozenset[str]] = frozenset({"database_url", "database_url_file"})
     """The URL may have been set where the path of its file belongs."""
 
+    # the value is the URL that the file holds, not the file's path
     database_url_file: UrlInFile | None = Field(default=None, validation_alias="DATABASE_URL_FILE", repr=False)
     """File that holds the URL, instead of DATABASE_URL, such as a mounted secret; read at start. Default: unset."""
 
