@@ -128,7 +128,7 @@ async def test_each_caller_has_its_own_limit_of_calls(channel: aio.Channel) -> N
 
 
 async def until_served(channel: aio.Channel) -> None:
-    """The caller `a`."""
+    """Waits until no limit refuses a call of the caller `a`."""
 
     async def served() -> bool:
         try:
@@ -139,7 +139,7 @@ async def until_served(channel: aio.Channel) -> None:
             return False
         return True
 
-    await wait_until_async(served, within=PATIENCE_S, what="it is served again")
+    await wait_until_async(served, within=PATIENCE_S, what="a is served again")
 
 
 async def test_waits_watches_and_lease_streams_have_limits_of_their_own(channel: aio.Channel) -> None:

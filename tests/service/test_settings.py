@@ -378,7 +378,8 @@ def test_the_guard_starts_before_grpc_is_there() -> None:
 
 
 def test_tokens_do_not_pass_the_network_in_plaintext() -> None:
-    (problem,) = problems("console", beyond := "--console-listen=0.0.0.0:8080")
+    beyond = "--console-listen=0.0.0.0:8080"
+    (problem,) = problems("console", beyond)
     assert "tokens would pass the network in plaintext: set CONTENTGEN_CONSOLE_TLS_CERT" in problem
     assert console.read_settings([beyond, "--console-behind-proxy"]).secure
     assert not console.read_settings([beyond, "--insecure"]).secure
