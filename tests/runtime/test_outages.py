@@ -49,6 +49,7 @@ pytestmark = pytest.mark.contract
 # What callers see while the database is away, and while a replica goes away.
 
 
+TASKS = "SELECT count(*) FROM tasks"
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 
@@ -193,7 +194,7 @@ async def test_a_call_in_flight_ends_before_the_replica(db_url: str, engine: sa.
         await replica.stop(within=PATIENCE_S)
         codes = [await call.code() for call in calls]
         assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
-    assert sql(engine, "SELECT count(*) FROM tasks") == [(codes.count(grpc.StatusCode.OK),)]
+    assert sql(engine, TASKS) == [(codes.count(grpc.StatusCode.OK),)]
 
 
 # A primary that waits for a standby that is not there: what it did not confirm is not acknowledged.
@@ -269,6 +270,22 @@ def primary(own_server: Databases) -> Iterator[Primary]:
         yield primary
 
 
+@pytest.fixture
+async def primary_channel(primary: Primary) -> AsyncIterator[aio.Channel]:
+    """To a replica on the primary."""
+    async with (
+        serving(primary.url, lease_ttl=5) as replica,
+        aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
+    ):
+        yield channel
+
+
+@pytest.fixture
+async def primary_client(primary_channel: aio.Channel) -> TaskClient:
+    answer = await AccountServiceStub(primary_channel).CreateAccount(CreateAccountRequest(name="an account"))
+    return TaskClient(TaskServiceStub(primary_channel), answer.account.account_id)
+
+
 async def _canceled(primary: Primary, call: Any) -> None:
     """Ends the waits of the primary until the call has its answer."""
     async with asyncio.timeout(PATIENCE_S):
@@ -277,24 +294,38 @@ async def _canceled(primary: Primary, call: Any) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_commit_whose_standby_was_given_up_is_not_acknowledged(primary: Primary) -> None:
-    async with serving(primary.url) as replica, aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel:
-        account = (await AccountServiceStub(channel).CreateAccount(CreateAccountRequest(name="one"))).account.account_id
-        tasks = TaskServiceStub(channel)
-        one = pb.SubmitTaskRequest(account_id=account, topic="one", request_id="one")
-        many = pb.BatchSubmitTasksRequest(
-            requests=[pb.SubmitTaskRequest(account_id=account, topic="many", request_id=str(i)) for i in range(50)]
-        )
-        with primary.without_standby():
-            for submit in (lambda: tasks.SubmitTask(one), lambda: tasks.BatchSubmitTasks(many)):
-                answer = asyncio.ensure_future(submit())
-                await _canceled(primary, answer)
-                with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
-                    await answer
-        await tasks.SubmitTask(one)
-        await tasks.BatchSubmitTasks(many)
-        listed = await tasks.ListTasks(pb.ListTasksRequest(account_id=account, page_size=100))
-        assert len(listed.tasks) == 51
+async def test_a_commit_whose_standby_was_given_up_is_not_acknowledged(
+    primary: Primary, primary_client: TaskClient
+) -> None:
+    one = primary_client.request("one", request_id="one")
+    many = [primary_client.request("many", request_id=str(i)) for i in range(50)]
+    with primary.without_standby():
+        for submit in (lambda: primary_client.stub.SubmitTask(one), lambda: primary_client.batch(many)):
+            answer = asyncio.ensure_future(submit())
+            await _canceled(primary, answer)
+            with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                await answer
+    await primary_client.stub.SubmitTask(one)
+    await primary_client.batch(many)
+    listed = await primary_client.stub.ListTasks(pb.ListTasksRequest(account_id=primary_client.account, page_size=100))
+    assert len(listed.tasks) == 51
+
+
+async def test_a_commit_that_waits_for_its_standby_is_acknowledged_once_the_wait_ends(
+    primary: Primary, primary_channel: aio.Channel, primary_client: TaskClient
+) -> None:
+    """The replica does not serve meanwhile: an old primary that comes back alone harms nobody."""
+    engine = sa.create_engine(primary.url, poolclass=sa.NullPool)
+    watch = HealthWatch(primary_channel)
+    await watch.reads(SERVING)
+    with primary.without_standby():
+        submit = asyncio.create_task(primary_client.submit())
+        await watch.reads(NOT_SERVING)
+        assert not submit.done()
+        assert sql(engine, TASKS) == [(0,)]
+    await submit
+    await watch.reads(SERVING)
+    assert sql(engine, TASKS) == [(1,)]
 
 
 def test_migrate_tells_that_it_waits_for_the_standby(
