@@ -32,7 +32,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from contentgen.service.durable import replace_file, sync_folder
-from worker_svc.durable import GroupWriter
+from worker_svc.group_writer import GroupWriter
 
 FORMAT = 1
 """Format of the folder. A version that writes what this one would misread raises it, and records it in `identity`

@@ -23,7 +23,7 @@ from itertools import count
 from pathlib import Path
 
 from contentgen.service.durable import replace_file
-from worker_svc.durable import GroupWriter
+from worker_svc.group_writer import GroupWriter
 
 _HEADER = b"contentgen spool 1\n"
 _RECORD = struct.Struct(">III")  # bytes of the key, bytes of the payload, CRC-32 of both

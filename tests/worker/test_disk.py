@@ -17,8 +17,8 @@ from threading import Event
 import pytest
 
 from contentgen.service.durable import replace_file
-from worker_svc.durable import GroupWriter
 from worker_svc.folder import FolderError, StartedMarks, folder_name, take_folder
+from worker_svc.group_writer import GroupWriter
 from worker_svc.spool import Entry, Spool
 
 pytestmark = pytest.mark.unit
