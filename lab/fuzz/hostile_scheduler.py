@@ -176,8 +176,8 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
     hello = await stream.hello()
     assert 1 <= hello.slots <= MAX_SLOTS, f"its hello names {hello.slots} slots, which every scheduler refuses"
     stream.answer_all()
-    desired_state = pb.DesiredState(slots=SLOTS)
-    stream.welcome(heartbeat=0.2, drop=[held_lease.lease_id for held_lease in hello.held_leases], desired=desired_state)
+    held = [held_lease.lease_id for held_lease in hello.held_leases]
+    stream.welcome(heartbeat=0.2, drop_leases=held, desired_state=pb.DesiredState(slots=SLOTS))
     free = lambda state: state.free_slots >= SLOTS and not state.held_leases  # noqa: E731
     state = await _state(stream, lambda heartbeat: heartbeat.free_slots > 0 and not heartbeat.held_leases)
     stream.assign(1, state.number, lease(f"first-{worker.pid}"))  # one whose CLI was made to fail tries one at a time
