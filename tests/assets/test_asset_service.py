@@ -73,10 +73,12 @@ async def maker_at(channel: aio.Channel, worker: ScriptedWorker) -> Maker:
     return Maker(TaskServiceStub(channel), ContentServiceStub(channel), worker, account.account_id)
 
 
-async def completed(made: Maker, lease: pb.AssignedLease, *assets: pb.ResultAsset, **result: Any) -> content_pb.Content:
+async def completed(
+    maker: Maker, lease: pb.AssignedLease, *assets: pb.ResultAsset, **result: Any
+) -> content_pb.Content:
     """The content of a lease whose result names these assets."""
-    assert await made.worker.complete(lease, assets=assets, **result) == pb.UPDATE_OUTCOME_COMMITTED
-    return await made.content_of(lease.task.task_id)
+    assert await maker.worker.complete(lease, assets=assets, **result) == pb.UPDATE_OUTCOME_COMMITTED
+    return await maker.content_of(lease.task.task_id)
 
 
 def named(data: bytes, name: str = "cover.png") -> pb.ResultAsset:
@@ -101,40 +103,42 @@ async def read(assets: AssetServiceAsyncStub, digest: str, offset: int = 0, leng
 
 
 @pytest.mark.usefixtures("patient_looks")
-async def test_a_content_names_a_picture_uploaded_before_its_result(made: Maker, assets: AssetServiceAsyncStub) -> None:
+async def test_a_content_names_a_picture_uploaded_before_its_result(
+    maker: Maker, assets: AssetServiceAsyncStub
+) -> None:
     picture = png()
-    lease = await made.leased()
-    assert not await made.worker.upload(lease, picture)
+    lease = await maker.leased()
+    assert not await maker.worker.upload(lease, picture)
     images = ["asset:cover.png"]
-    content = await completed(made, lease, named(picture), body="![](asset:cover.png)", images=images)
+    content = await completed(maker, lease, named(picture), body="![](asset:cover.png)", images=images)
     (asset,) = content.assets
     assert (asset.name, asset.sha256) == ("cover.png", sha256(picture))
     assert (asset.media_type, asset.size, asset.width, asset.height) == ("image/png", len(picture), 3, 2)
     assert (content.cover_image, list(content.left_out_assets)) == ("asset:cover.png", [])
-    listed = await made.contents.ListContents(content_pb.ListContentsRequest())
+    listed = await maker.contents.ListContents(content_pb.ListContentsRequest())
     assert list(listed.contents[0].assets) == [asset]
     assert await read(assets, asset.sha256) == picture
     assert (await assets.GetAssetInfo(asset_pb.GetAssetInfoRequest(sha256=asset.sha256))).asset == asset
 
 
-async def test_an_asset_is_stored_once_for_all_contents(made: Maker, data: bytes, store: Path) -> None:
+async def test_an_asset_is_stored_once_for_all_contents(maker: Maker, data: bytes, store: Path) -> None:
     before = files(store)
     for known in (False, True):
-        lease = await made.leased()
-        assert await made.worker.upload(lease, data) is known
-        assert [asset.name for asset in (await completed(made, lease, named(data))).assets] == ["cover.png"]
+        lease = await maker.leased()
+        assert await maker.worker.upload(lease, data) is known
+        assert [asset.name for asset in (await completed(maker, lease, named(data))).assets] == ["cover.png"]
     assert files(store) - before == {sha256(data): 1}
 
 
-async def test_a_stored_asset_is_answered_at_once(made: Maker, data: bytes) -> None:
-    lease = await made.leased()
-    await made.worker.upload(lease, data)
-    assert await made.worker.put([stated(lease, data)])
+async def test_a_stored_asset_is_answered_at_once(maker: Maker, data: bytes) -> None:
+    lease = await maker.leased()
+    await maker.worker.upload(lease, data)
+    assert await maker.worker.put([stated(lease, data)])
 
 
-async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Maker, data: bytes) -> None:
+async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(maker: Maker, data: bytes) -> None:
     left = [asset_pb2.LeftOutAsset(name="/etc/passwd", reason="OUTSIDE_FOLDER")]
-    content = await completed(made, await made.leased(), named(data), left_out_assets=left)
+    content = await completed(maker, await maker.leased(), named(data), left_out_assets=left)
     assert not content.assets
     assert [(asset.name, asset.reason) for asset in content.left_out_assets] == [
         ("cover.png", "NOT_FOUND"),
@@ -142,22 +146,22 @@ async def test_what_was_not_uploaded_is_left_out_and_the_result_stays(made: Make
     ]
 
 
-async def test_an_asset_whose_name_leads_elsewhere_is_left_out_and_the_result_stays(made: Maker, data: bytes) -> None:
-    lease = await made.leased()
-    await made.worker.upload(lease, data)
+async def test_an_asset_whose_name_leads_elsewhere_is_left_out_and_the_result_stays(maker: Maker, data: bytes) -> None:
+    lease = await maker.leased()
+    await maker.worker.upload(lease, data)
     names = ["../a.png", "a/../../b.png", "/etc/passwd", "..", "a\\..\\b.png", "a\0.png"]
-    content = await completed(made, lease, *(named(data, name) for name in (*names, "in/..a.png")))
+    content = await completed(maker, lease, *(named(data, name) for name in (*names, "in/..a.png")))
     assert [asset.name for asset in content.assets] == ["in/..a.png"]
     assert [(asset.name, asset.reason) for asset in content.left_out_assets] == [
         (name.replace("\0", ""), "OUTSIDE_FOLDER") for name in names
     ]
 
 
-async def test_any_range_of_an_asset_can_be_read(made: Maker, assets: AssetServiceAsyncStub) -> None:
+async def test_any_range_of_an_asset_can_be_read(maker: Maker, assets: AssetServiceAsyncStub) -> None:
     data = os.urandom(1_200_000)
-    lease = await made.leased()
-    await made.worker.upload(lease, data)
-    content = await completed(made, lease, named(data, "data"))
+    lease = await maker.leased()
+    await maker.worker.upload(lease, data)
+    content = await completed(maker, lease, named(data, "data"))
     assert await read(assets, sha256(data)) == data
     assert await read(assets, sha256(data), 600_000, 10) == data[600_000:600_010]
     assert await read(assets, sha256(data), 1_199_990, 1_000) == data[-10:]
@@ -167,32 +171,32 @@ async def test_any_range_of_an_asset_can_be_read(made: Maker, assets: AssetServi
         await read(assets, sha256(data), len(data) + 1)
 
 
-async def test_an_account_s_assets_are_bounded_and_count_once(made: Maker, data: bytes, channel: aio.Channel) -> None:
+async def test_an_account_s_assets_are_bounded_and_count_once(maker: Maker, data: bytes, channel: aio.Channel) -> None:
     accounts, other = AccountServiceStub(channel), os.urandom(SIZE)
     limit = len(data) + len(other) - 1
 
     async def allow(size: int) -> None:
-        account = account_pb.Account(account_id=made.account, max_asset_bytes=size)
+        account = account_pb.Account(account_id=maker.account, max_asset_bytes=size)
         await accounts.UpdateAccount(
             account_pb.UpdateAccountRequest(account=account, update_mask=FieldMask(paths=["max_asset_bytes"]))
         )
 
     await allow(limit)
-    lease = await made.leased()
-    await made.worker.upload(lease, data)
+    lease = await maker.leased()
+    await maker.worker.upload(lease, data)
     with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL") as refusal:
-        await made.worker.upload(lease, other)
-    assert refusal.metadata == {"account_id": str(made.account), "limit": str(limit)}
-    assert await made.worker.upload(lease, data), "what counts already fits"
+        await maker.worker.upload(lease, other)
+    assert refusal.metadata == {"account_id": str(maker.account), "limit": str(limit)}
+    assert await maker.worker.upload(lease, data), "what counts already fits"
     another = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="another"))).account.account_id
-    of_another = await Maker(made.tasks, made.contents, made.worker, another).leased()
-    await made.worker.upload(of_another, other)
+    of_another = await Maker(maker.tasks, maker.contents, maker.worker, another).leased()
+    await maker.worker.upload(of_another, other)
     with refused(StatusCode.INVALID_ARGUMENT, "ACCOUNT_ASSETS_FULL"):
-        await made.worker.upload(lease, other)  # though it is stored: it would count for this account, too
+        await maker.worker.upload(lease, other)  # though it is stored: it would count for this account, too
     await allow(limit + 1)
-    assert await made.worker.upload(lease, other)
+    assert await maker.worker.upload(lease, other)
     await allow(1)
-    assert await made.worker.upload(lease, other)
+    assert await maker.worker.upload(lease, other)
 
 
 async def test_uploads_at_once_keep_within_the_default_of_two_schedulers(own_db_url: str, tmp_path: Path) -> None:
@@ -220,12 +224,12 @@ async def test_uploads_at_once_keep_within_the_default_of_two_schedulers(own_db_
         assert scraped("contentgen_assets_refused_total", reason="ACCOUNT_ASSETS_FULL") == 1
 
 
-async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker, data: bytes) -> None:
-    lease = await made.leased()
-    await made.worker.complete(lease)
+async def test_an_upload_asks_for_a_lease_whose_result_can_count(maker: Maker, data: bytes) -> None:
+    lease = await maker.leased()
+    await maker.worker.complete(lease)
     for lease_id, attempt in ((lease.lease_id, lease.attempt), (lease.lease_id, 2), ("x", 1)):
         with refused(StatusCode.FAILED_PRECONDITION, "LEASE_LOST") as refusal:
-            await made.worker.upload(pb.AssignedLease(lease_id=lease_id, attempt=attempt), data)
+            await maker.worker.upload(pb.AssignedLease(lease_id=lease_id, attempt=attempt), data)
         assert refusal.metadata == {"lease_id": lease_id}
 
 
@@ -239,29 +243,31 @@ async def test_an_upload_asks_for_a_lease_whose_result_can_count(made: Maker, da
     ids=["another's digest", "too small", "too large"],
 )
 async def test_an_upload_that_is_not_what_it_states_stores_nothing(
-    made: Maker, data: bytes, store: Path, field: str, header: dict[str, object]
+    maker: Maker, data: bytes, store: Path, field: str, header: dict[str, object]
 ) -> None:
-    lease, before = await made.leased(), files(store)
+    lease, before = await maker.leased(), files(store)
     with bad_fields(field):
-        await made.worker.upload(lease, data, **header)
+        await maker.worker.upload(lease, data, **header)
     assert not files(store) - before
-    assert not (await completed(made, lease, named(data))).assets
+    assert not (await completed(maker, lease, named(data))).assets
 
 
-async def test_a_name_counts_once_and_bad_entries_not_at_all(made: Maker, data: bytes) -> None:
-    lease = await made.leased()
-    await made.worker.upload(lease, data)
+async def test_a_name_counts_once_and_bad_entries_not_at_all(maker: Maker, data: bytes) -> None:
+    lease = await maker.leased()
+    await maker.worker.upload(lease, data)
     bad = [pb.ResultAsset(name=name, sha256=digest) for name, digest in (("", sha256(data)), ("x", "X" * 64))]
     long = pb.ResultAsset(name="n" * 201, sha256=sha256(data))
-    content = await completed(made, lease, *bad, long, named(data), named(data))
+    content = await completed(maker, lease, *bad, long, named(data), named(data))
     assert [asset.name for asset in content.assets] == ["cover.png"]
 
 
-async def test_a_deleted_content_takes_its_files_along(made: Maker, data: bytes, assets: AssetServiceAsyncStub) -> None:
-    lease = await made.leased()
-    await made.worker.upload(lease, data)
-    content = await completed(made, lease, named(data))
-    await made.delete(content.content_id)
+async def test_a_deleted_content_takes_its_files_along(
+    maker: Maker, data: bytes, assets: AssetServiceAsyncStub
+) -> None:
+    lease = await maker.leased()
+    await maker.worker.upload(lease, data)
+    content = await completed(maker, lease, named(data))
+    await maker.delete(content.content_id)
     with not_found("asset", sha256(data)):
         await read(assets, sha256(data))
 

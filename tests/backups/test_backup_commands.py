@@ -197,7 +197,7 @@ def test_a_backup_is_verified_by_a_restore(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
         (
             "INSERT INTO accounts (name, max_concurrent_tasks, weight) VALUES ('new', 0, 1)",
@@ -207,12 +207,12 @@ def test_a_backup_is_verified_by_a_restore(site: Site) -> None:
         ("CREATE TABLE more ()", "public.more has no rows after a restore, and had 0"),
     ],
 )
-def test_a_backup_that_differs_from_its_source_is_refused(site: Site, change: str, said: str) -> None:
+def test_a_backup_that_differs_from_its_source_is_refused(site: Site, change: str, text: str) -> None:
     site.back_up()
     site.sql(change)
     with (
         backup_source(site.url) as source,
-        pytest.raises(CannotRestore, match=rf"what the database held: .*{said}"),
+        pytest.raises(CannotRestore, match=rf"what the database held: .*{text}"),
     ):
         Proof(source, site.programs, site.progress).of(read_archive(site.file, site.programs))
 
@@ -338,7 +338,7 @@ def test_a_stopped_backup_leaves_no_file_and_bars_a_second_one_while_it_runs(sit
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "said"),
+    ("arguments", "status", "text"),
     [
         ([], 2, "required: FILE"),
         (["a", "b"], 2, "there is an argument too many"),
@@ -346,13 +346,13 @@ def test_a_stopped_backup_leaves_no_file_and_bars_a_second_one_while_it_runs(sit
     ],
 )
 def test_a_wrong_command_line_is_refused(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, said: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, text: str
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         for command in (backup_command, restore_command):
             assert command(arguments) == status
-            assert said in capsys.readouterr().err
+            assert text in capsys.readouterr().err
     finally:
         signal.signal(signal.SIGTERM, before)
 

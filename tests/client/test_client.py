@@ -228,7 +228,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-async def test_an_example_can_be_run(name: str, target: str, made: Maker, worker: ScriptedWorker) -> None:
+async def test_an_example_can_be_run(name: str, target: str, maker: Maker, worker: ScriptedWorker) -> None:
     examples = doctest.DocTestParser().get_examples(inspect.getdoc(METHODS[name]) or "")
     source = "".join(statement.source for statement in examples)
     assert f"client.{name}(" in source
@@ -236,15 +236,15 @@ async def test_an_example_can_be_run(name: str, target: str, made: Maker, worker
         names: dict[str, Any] = {"client": client, "task_id": "", "worker_id": worker.hello.worker_id}
         if "content_id" in source:
             names["content_id"] = (
-                await made(auto_approve=name not in {"review_content", "review_contents"})
+                await maker(auto_approve=name not in {"review_content", "review_contents"})
             ).content_id
         if "claim_id" in source:
             [entry] = await to_thread(client.claim_publish_pool)
             names["claim_id"] = entry["claim_id"]
         if "task_id" in source:
-            names["task_id"] = await to_thread(client.submit_task, made.account, "a topic", auto_retry=False)
+            names["task_id"] = await to_thread(client.submit_task, maker.account, "a topic", auto_retry=False)
         if "schedule_id" in source:
-            schedule = await to_thread(client.create_schedule, made.account, "0 0 1 1 *", {"topic": "a topic"})
+            schedule = await to_thread(client.create_schedule, maker.account, "0 0 1 1 *", {"topic": "a topic"})
             names["schedule_id"] = schedule["schedule_id"]
         if "webhook_id" in source or "delivery_id" in source:
             hook = await to_thread(client.create_webhook, "https://news.example/hook", ["task.ended"])

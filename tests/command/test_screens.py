@@ -87,21 +87,21 @@ def check_saved() -> None:
 
 
 async def test_content_commands_print_the_golden_screens(
-    contentgen: Transcript, made: Maker, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    contentgen: Transcript, maker: Maker, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
-    await made("A finished one", "# A finished one\n\nIts text.\n", quality_score=8.5)
+    await maker("A finished one", "# A finished one\n\nIts text.\n", quality_score=8.5)
     for topic in ("Good", "Bad"):
-        await made(topic, "正文", auto_approve=False, images=["one.png", "two.png"], category="科技")
+        await maker(topic, "正文", auto_approve=False, images=["one.png", "two.png"], category="科技")
     await contentgen.play("contents", 5)
-    await with_picture(made)
+    await with_picture(maker)
     await contentgen.play("contents", 6)
     check_saved()
     await contentgen.play("contents")
 
 
-async def test_editing_commands_print_the_golden_screens(contentgen: Transcript, made: Maker, tmp_path: Path) -> None:
-    await made("A finished one", "A text.")
+async def test_editing_commands_print_the_golden_screens(contentgen: Transcript, maker: Maker, tmp_path: Path) -> None:
+    await maker("A finished one", "A text.")
     text = tmp_path / "article.md"
     text.write_text("A better text.", encoding="utf-8")
     await contentgen.play("editing", 2)
@@ -110,15 +110,15 @@ async def test_editing_commands_print_the_golden_screens(contentgen: Transcript,
     await contentgen.play("editing")
 
 
-async def test_review_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
+async def test_review_commands_print_the_golden_screens(contentgen: Transcript, maker: Maker) -> None:
     for topic in ("Good", "Bad", "Third"):
-        await made(topic, "A text.", auto_approve=False)
+        await maker(topic, "A text.", auto_approve=False)
     await contentgen.play("reviewing")
 
 
-async def test_publisher_commands_print_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
+async def test_publisher_commands_print_the_golden_screens(contentgen: Transcript, maker: Maker) -> None:
     for topic in ("First", "Second"):
-        await made(topic)
+        await maker(topic)
     claim = ("-o", "jsonl", "pool", "claim")
     contentgen.claim = json.loads((await contentgen(*claim, "--lease", "60s")).out)["claim_id"]
     await contentgen.play("publishing", 12)
@@ -180,12 +180,12 @@ async def test_worker_commands_print_the_golden_screens(
     await contentgen.play("workers")
 
 
-async def test_top_prints_the_golden_screens(contentgen: Transcript, made: Maker) -> None:
+async def test_top_prints_the_golden_screens(contentgen: Transcript, maker: Maker) -> None:
     await contentgen.play("top", 1)
-    await made.worker.fail(await made.worker.run())
+    await maker.worker.fail(await maker.worker.run())
     await contentgen.play("top", 1)
-    lease = await made.worker.run()
-    await made.worker.report(lease, progress=task_pb2.TaskProgress(percent=40, step="draft"))
+    lease = await maker.worker.run()
+    await maker.worker.report(lease, progress=task_pb2.TaskProgress(percent=40, step="draft"))
     await contentgen.play("top")
 
 

@@ -110,7 +110,7 @@ FILTERS = [
 
 @pytest.mark.parametrize(
     ("examined", "wanted", "condition"),
-    [*((5, *each) for each in FILTERS), *((list_queries.MAX_EXAMINED, *each) for each in FILTERS[::-4])],
+    [*((5, *case) for case in FILTERS), *((list_queries.MAX_EXAMINED, *case) for case in FILTERS[::-4])],
 )
 def test_all_pages_of_a_filter_equal_a_plain_query(
     contents: Scheduling, monkeypatch: pytest.MonkeyPatch, examined: int, wanted: ContentFilter, condition: str

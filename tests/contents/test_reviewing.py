@@ -27,141 +27,141 @@ APPROVE, REJECT = pb.REVIEW_DECISION_APPROVE, pb.REVIEW_DECISION_REJECT
 WAITS, APPROVED = pb.REVIEW_STATUS_PENDING_REVIEW, pb.REVIEW_STATUS_APPROVED
 
 
-async def claim(made: Maker, reviewer: str = "", **fields: Any) -> pb.Content | None:
-    answer = await made.contents.ClaimReview(pb.ClaimReviewRequest(reviewer=reviewer, **fields))
+async def claim(maker: Maker, reviewer: str = "", **fields: Any) -> pb.Content | None:
+    answer = await maker.contents.ClaimReview(pb.ClaimReviewRequest(reviewer=reviewer, **fields))
     return answer.content if answer.HasField("content") else None
 
 
-async def claimed(made: Maker, reviewer: str = "", **fields: Any) -> pb.Content:
-    content = await claim(made, reviewer, **fields)
+async def claimed(maker: Maker, reviewer: str = "", **fields: Any) -> pb.Content:
+    content = await claim(maker, reviewer, **fields)
     assert content is not None
     return content
 
 
-async def release(made: Maker, content_id: int) -> pb.Content:
-    return (await made.contents.ReleaseReview(pb.ReleaseReviewRequest(content_id=content_id))).content
+async def release(maker: Maker, content_id: int) -> pb.Content:
+    return (await maker.contents.ReleaseReview(pb.ReleaseReviewRequest(content_id=content_id))).content
 
 
 class TestDecisions:
-    async def test_only_what_was_read_is_decided_on(self, made: Maker) -> None:
-        content = await made(auto_approve=False)
-        edited = await made.edit(content.content_id, title="another")
+    async def test_only_what_was_read_is_decided_on(self, maker: Maker) -> None:
+        content = await maker(auto_approve=False)
+        edited = await maker.edit(content.content_id, title="another")
         with refused(StatusCode.ABORTED, "ETAG_MISMATCH") as refusal:
-            await made.review(content.content_id, etag=content.etag)
+            await maker.review(content.content_id, etag=content.etag)
         assert refusal.metadata == {"etag": edited.etag}
-        assert await made.pooled() == []
-        assert (await made.review(content.content_id, etag=edited.etag)).review_status == APPROVED
+        assert await maker.pooled() == []
+        assert (await maker.review(content.content_id, etag=edited.etag)).review_status == APPROVED
 
-    async def test_an_approval_may_say_when_to_publish(self, made: Maker) -> None:
-        first, second = await made(auto_approve=False), await made(auto_approve=False)
+    async def test_an_approval_may_say_when_to_publish(self, maker: Maker) -> None:
+        first, second = await maker(auto_approve=False), await maker(auto_approve=False)
         at = Timestamp(seconds=1_900_000_000)
-        await made.review(first.content_id, schedule_time=at)
-        await made.review(second.content_id)
-        scheduled, plain = await made.pool()
+        await maker.review(first.content_id, schedule_time=at)
+        await maker.review(second.content_id)
+        scheduled, plain = await maker.pool()
         assert (scheduled.content_id, scheduled.schedule_time) == (first.content_id, at)
         assert (plain.content_id, plain.HasField("schedule_time")) == (second.content_id, False)
 
-    async def test_a_batch_decides_all_of_them(self, made: Maker) -> None:
-        first, second = await made(auto_approve=False), await made(auto_approve=False)
+    async def test_a_batch_decides_all_of_them(self, maker: Maker) -> None:
+        first, second = await maker(auto_approve=False), await maker(auto_approve=False)
         requests = [
             pb.ReviewContentRequest(content_id=second.content_id, decision=REJECT, reviewer="boris"),
             pb.ReviewContentRequest(content_id=first.content_id, decision=APPROVE, comment="good"),
         ]
         batch = pb.BatchReviewContentsRequest(requests=requests, reviewer="anna")
-        decided = (await made.contents.BatchReviewContents(batch)).contents
+        decided = (await maker.contents.BatchReviewContents(batch)).contents
         assert [item.content_id for item in decided] == [second.content_id, first.content_id]
         assert [item.reviewer for item in decided] == ["boris", "anna"]
         assert [item.body for item in decided] == ["", ""]
-        assert await made.pooled() == [first.content_id]
+        assert await maker.pooled() == [first.content_id]
         for summary in decided:
-            content = await made.read(summary.content_id)
+            content = await maker.read(summary.content_id)
             content.ClearField("body")
             assert content == summary
 
-    async def test_a_batch_decides_nothing_if_one_cannot_be_decided(self, made: Maker) -> None:
-        good, edited = await made(auto_approve=False), await made(auto_approve=False)
+    async def test_a_batch_decides_nothing_if_one_cannot_be_decided(self, maker: Maker) -> None:
+        good, edited = await maker(auto_approve=False), await maker(auto_approve=False)
         requests = [
             pb.ReviewContentRequest(content_id=content.content_id, decision=APPROVE, etag=etag)
             for content, etag in ((good, good.etag), (edited, "stale"))
         ]
         with refused(StatusCode.ABORTED, "ETAG_MISMATCH") as refusal:
-            await made.contents.BatchReviewContents(pb.BatchReviewContentsRequest(requests=requests))
+            await maker.contents.BatchReviewContents(pb.BatchReviewContentsRequest(requests=requests))
         assert f"content {edited.content_id} " in refusal.message
-        assert await made.read(good.content_id) == good
+        assert await maker.read(good.content_id) == good
 
-    async def test_a_batch_has_a_hundred_requests_at_most(self, made: Maker) -> None:
+    async def test_a_batch_has_a_hundred_requests_at_most(self, maker: Maker) -> None:
         requests = [pb.ReviewContentRequest(content_id=1 + n, decision=APPROVE) for n in range(101)]
         with bad_fields("requests"):
-            await made.contents.BatchReviewContents(pb.BatchReviewContentsRequest(requests=requests))
+            await maker.contents.BatchReviewContents(pb.BatchReviewContentsRequest(requests=requests))
 
 
 class TestReopen:
     @pytest.mark.parametrize("decision", [APPROVE, REJECT])
-    async def test_a_decision_is_taken_back(self, made: Maker, decision: Any) -> None:
-        content = await made(auto_approve=False)
-        decided = await made.review(content.content_id, decision, comment="a mistake", reviewer="anna")
-        reopened = await made.reopen(content.content_id)
+    async def test_a_decision_is_taken_back(self, maker: Maker, decision: Any) -> None:
+        content = await maker(auto_approve=False)
+        decided = await maker.review(content.content_id, decision, comment="a mistake", reviewer="anna")
+        reopened = await maker.reopen(content.content_id)
         assert reopened.etag not in {content.etag, decided.etag}
         reopened.etag = content.etag
         assert reopened == content, "as if nobody had decided"
-        assert await made.pooled() == []
-        approved = await made.review(content.content_id, reviewer="boris")
+        assert await maker.pooled() == []
+        approved = await maker.review(content.content_id, reviewer="boris")
         assert (approved.reviewer, approved.publish_status) == ("boris", pb.PUBLISH_STATUS_PENDING)
-        assert await made.pooled() == [content.content_id]
+        assert await maker.pooled() == [content.content_id]
 
-    async def test_what_waits_stays_as_it_is(self, made: Maker) -> None:
-        content = await made(auto_approve=False)
-        assert await made.reopen(content.content_id) == content
+    async def test_what_waits_stays_as_it_is(self, maker: Maker) -> None:
+        content = await maker(auto_approve=False)
+        assert await maker.reopen(content.content_id) == content
 
 
 class TestClaims:
-    async def test_two_reviewers_get_different_contents_the_oldest_first(self, made: Maker) -> None:
-        await made()
-        first, second = await made(auto_approve=False), await made(auto_approve=False)
-        one, two = await claimed(made, "anna"), await claimed(made, "boris")
+    async def test_two_reviewers_get_different_contents_the_oldest_first(self, maker: Maker) -> None:
+        await maker()
+        first, second = await maker(auto_approve=False), await maker(auto_approve=False)
+        one, two = await claimed(maker, "anna"), await claimed(maker, "boris")
         assert [one.content_id, two.content_id] == [first.content_id, second.content_id]
         assert [one.review_holder, two.review_holder] == ["anna", "boris"]
         assert one.etag == first.etag, "no decision on it is stale"
-        assert await claim(made, "clara") is None
-        assert await made.read(first.content_id) == one
+        assert await claim(maker, "clara") is None
+        assert await maker.read(first.content_id) == one
 
-    async def test_a_claim_holds_for_ten_minutes_by_default(self, made: Maker, engine: sa.Engine) -> None:
-        await made(auto_approve=False)
+    async def test_a_claim_holds_for_ten_minutes_by_default(self, maker: Maker, engine: sa.Engine) -> None:
+        await maker(auto_approve=False)
         holds = "SELECT extract(epoch FROM review_claim_expire_time - now()) FROM contents"
         for lease, low, high in ((None, 590, 600), (Duration(seconds=5), 0, 5)):
-            content = await claimed(made, lease=lease)
+            content = await claimed(maker, lease=lease)
             ((seconds,),) = sql(engine, holds)
             assert low < seconds <= high
-            await release(made, content.content_id)
-        longest = await claimed(made, lease=Duration(seconds=315_576_000_000))
+            await release(maker, content.content_id)
+        longest = await claimed(maker, lease=Duration(seconds=315_576_000_000))
         assert longest.review_claim_expire_time.ToJsonString() == "9999-12-31T00:00:00Z"
 
-    async def test_an_expired_claim_is_gone(self, made: Maker, engine: sa.Engine) -> None:
-        content = await made(auto_approve=False)
-        await claim(made, "anna")
+    async def test_an_expired_claim_is_gone(self, maker: Maker, engine: sa.Engine) -> None:
+        content = await maker(auto_approve=False)
+        await claim(maker, "anna")
         sql(engine, "UPDATE contents SET review_claim_expire_time = now()")
-        assert await made.read(content.content_id) == content
-        assert (await claimed(made, "boris")).review_holder == "boris"
+        assert await maker.read(content.content_id) == content
+        assert (await claimed(maker, "boris")).review_holder == "boris"
 
-    async def test_a_claim_bars_nobody_from_deciding_and_ends_then(self, made: Maker) -> None:
-        content = await made(auto_approve=False)
-        await claim(made, "anna")
-        decided = await made.review(content.content_id, REJECT, reviewer="boris")
+    async def test_a_claim_bars_nobody_from_deciding_and_ends_then(self, maker: Maker) -> None:
+        content = await maker(auto_approve=False)
+        await claim(maker, "anna")
+        decided = await maker.review(content.content_id, REJECT, reviewer="boris")
         assert (decided.reviewer, decided.review_holder) == ("boris", "")
-        await made.reopen(content.content_id)
-        assert (await claimed(made, "clara")).content_id == content.content_id
+        await maker.reopen(content.content_id)
+        assert (await claimed(maker, "clara")).content_id == content.content_id
 
-    async def test_a_named_content_is_given_to_one_reviewer_and_its_lease_begins_anew(self, made: Maker) -> None:
-        older, wanted = await made(auto_approve=False), await made(auto_approve=False)
-        held = await claimed(made, "anna", content_id=wanted.content_id, lease=Duration(seconds=60))
+    async def test_a_named_content_is_given_to_one_reviewer_and_its_lease_begins_anew(self, maker: Maker) -> None:
+        older, wanted = await maker(auto_approve=False), await maker(auto_approve=False)
+        held = await claimed(maker, "anna", content_id=wanted.content_id, lease=Duration(seconds=60))
         assert (held.content_id, held.review_holder, held.etag) == (wanted.content_id, "anna", wanted.etag)
-        assert await claim(made, "boris", content_id=wanted.content_id) is None
-        renewed = await claimed(made, "anna", content_id=wanted.content_id)
+        assert await claim(maker, "boris", content_id=wanted.content_id) is None
+        renewed = await claimed(maker, "anna", content_id=wanted.content_id)
         assert renewed.review_claim_expire_time.seconds > held.review_claim_expire_time.seconds + 400
-        assert await made.read(older.content_id) == older
-        decided = await made()
-        assert await claim(made, "anna", content_id=decided.content_id) is None
-        assert await made.read(decided.content_id) == decided
+        assert await maker.read(older.content_id) == older
+        decided = await maker()
+        assert await claim(maker, "anna", content_id=decided.content_id) is None
+        assert await maker.read(decided.content_id) == decided
 
 
 @pytest.mark.usefixtures("replica")

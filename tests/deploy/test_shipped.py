@@ -27,10 +27,10 @@ AUDIT = "verification.shipped.audit"
 EVERYTHING = {extra for extras in INSTALLATIONS.values() for extra in extras}
 
 
-@pytest.mark.parametrize("found", shipped(EVERYTHING), ids=lambda package: package.name)
-def test_what_is_shipped_has_a_licence_that_is_allowed(found: Distribution) -> None:
-    expression = licence(found)
-    assert is_allowed(found.name, expression), f"{expression!r} is not in verification/shipped/distributions.py"
+@pytest.mark.parametrize("package", shipped(EVERYTHING), ids=lambda package: package.name)
+def test_what_is_shipped_has_a_licence_that_is_allowed(package: Distribution) -> None:
+    expression = licence(package)
+    assert is_allowed(package.name, expression), f"{expression!r} is not in verification/shipped/distributions.py"
 
 
 def test_what_is_shipped_is_what_an_extra_needs_and_nothing_of_the_tests() -> None:

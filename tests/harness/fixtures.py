@@ -154,7 +154,9 @@ async def worker(channel: aio.Channel) -> AsyncIterator[ScriptedWorker]:
 
 
 @pytest.fixture
-def made(tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int) -> Maker:
+def maker(
+    tasks: TaskServiceAsyncStub, contents: ContentServiceAsyncStub, worker: ScriptedWorker, account: int
+) -> Maker:
     return Maker(tasks, contents, worker, account)
 
 
@@ -173,12 +175,9 @@ def shared_database(shared_databases: SharedDatabases) -> Iterator[SharedDatabas
 
 @pytest.fixture
 def scheduling(shared_database: SharedDatabase) -> Iterator[Scheduling]:
-    made = Scheduling(shared_database.engine)
-    try:
-        yield made
-        made.check()
-    finally:
-        made.close()
+    with closing(Scheduling(shared_database.engine)) as scheduling:
+        yield scheduling
+        scheduling.check()
 
 
 @pytest.fixture

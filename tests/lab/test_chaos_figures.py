@@ -152,7 +152,7 @@ def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text"),
     [
         (["--faults", "worker-kil"], "no such kind: worker-kil"),
         (["--seconds", "0"], "has to be above 0"),
@@ -163,11 +163,11 @@ def test_the_help_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
         (["--publish", __file__], "can't have the figures"),
     ],
 )
-def test_wrong_options_are_told(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options_are_told(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         options.read(arguments)
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert text in capsys.readouterr().err
 
 
 def test_a_campaign_names_the_command_that_repeats_it() -> None:

@@ -115,7 +115,7 @@ def test_the_document_shows_what_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("main", "arguments", "said"),
+    ("main", "arguments", "text"),
     [
         (peers.main, ["--peers=pgqueuer,kafka"], "no such peer: kafka (there are contentgen, pgqueuer,"),
         (peers.main, ["--peers=pgqueuer", "--python=nowhere"], "there is no nowhere: `make bench-peers` installs"),
@@ -127,11 +127,11 @@ def test_the_document_shows_what_is_kept() -> None:
     ],
 )
 def test_a_wrong_argument_is_explained(
-    main: Callable[[list[str]], int], arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    main: Callable[[list[str]], int], arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
-    assert said in capsys.readouterr().err
+    assert text in capsys.readouterr().err
 
 
 def test_a_file_of_something_else_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

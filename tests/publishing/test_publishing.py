@@ -35,13 +35,15 @@ def expire_claims(engine: sa.Engine) -> Act:
 
 
 class TestReview:
-    async def test_an_approved_content_enters_the_pool_with_its_task_s_priority_and_schedule(self, made: Maker) -> None:
+    async def test_an_approved_content_enters_the_pool_with_its_task_s_priority_and_schedule(
+        self, maker: Maker
+    ) -> None:
         due = Timestamp(seconds=1_000_000_000)
-        content = await made(auto_approve=False, priority=9, schedule_time=due)
-        decided = await made.review(content.content_id, APPROVE, comment="很好 👍")
+        content = await maker(auto_approve=False, priority=9, schedule_time=due)
+        decided = await maker.review(content.content_id, APPROVE, comment="很好 👍")
         assert decided.review_status == pb.REVIEW_STATUS_APPROVED
         assert decided.review_comment == "很好 👍"
-        assert await made.read(content.content_id) == decided
+        assert await maker.read(content.content_id) == decided
         assert decided.etag != content.etag
         assert (decided.reviewer, decided.publish_status) == ("anonymous", PENDING)
         assert decided.HasField("review_time")
@@ -51,70 +53,70 @@ class TestReview:
         assert decided == content
         expected = pb.PublishPoolEntry(
             content_id=content.content_id,
-            account_id=made.account,
+            account_id=maker.account,
             priority=9,
             schedule_time=due,
             status=PENDING,
             title=content.title,
             max_attempts=3,
         )
-        assert await made.pool() == [expected]
+        assert await maker.pool() == [expected]
 
 
 class TestClaim:
-    async def test_a_claim_takes_one_entry_for_ten_minutes_by_default(self, made: Maker, engine: sa.Engine) -> None:
-        first, _ = await made(), await made()
-        (entry,) = await made.claim()
+    async def test_a_claim_takes_one_entry_for_ten_minutes_by_default(self, maker: Maker, engine: sa.Engine) -> None:
+        first, _ = await maker(), await maker()
+        (entry,) = await maker.claim()
         assert (entry.content_id, entry.status) == (first.content_id, PUBLISHING)
         assert entry.claim_id
         holds = "SELECT extract(epoch FROM claim_expire_time - now()) FROM publish_pool WHERE status = 2"
         ((seconds,),) = sql(engine, holds)
         assert 590 < seconds <= 600
-        assert [item.status for item in await made.pool()] == [PUBLISHING, PENDING]
+        assert [item.status for item in await maker.pool()] == [PUBLISHING, PENDING]
 
-    async def test_each_entry_has_a_claim_of_its_own(self, made: Maker, expire_claims: Act) -> None:
+    async def test_each_entry_has_a_claim_of_its_own(self, maker: Maker, expire_claims: Act) -> None:
         for _ in range(3):
-            await made()
-        first = {entry.claim_id for entry in await made.claim(limit=3)}
+            await maker()
+        first = {entry.claim_id for entry in await maker.claim(limit=3)}
         expire_claims()
-        again = {entry.claim_id for entry in await made.claim(limit=3)}
+        again = {entry.claim_id for entry in await maker.claim(limit=3)}
         assert len(first | again) == 6
 
 
 class TestReport:
-    async def test_a_published_entry_is_final(self, made: Maker) -> None:
-        await made()
-        (claimed,) = await made.claim()
-        entry = await made.report(claimed, published=True, error="ignored", published_url="https://site/1")
+    async def test_a_published_entry_is_final(self, maker: Maker) -> None:
+        await maker()
+        (claimed,) = await maker.claim()
+        entry = await maker.report(claimed, published=True, error="ignored", published_url="https://site/1")
         claimed.status, claimed.attempt_count, claimed.published_url = PUBLISHED, 1, "https://site/1"
         claimed.ClearField("claim_expire_time")
         claimed.ClearField("publisher")
         assert entry == claimed
-        assert await made.pool() == [entry]
-        assert await made.claim() == []
+        assert await maker.pool() == [entry]
+        assert await maker.claim() == []
 
-    async def test_a_failed_entry_waits_for_its_next_attempt_and_keeps_its_error(self, made: Maker) -> None:
-        await made()
-        (claimed,) = await made.claim()
-        entry = await made.report(claimed, error="拒" * 2_000, published_url="ignored")
+    async def test_a_failed_entry_waits_for_its_next_attempt_and_keeps_its_error(self, maker: Maker) -> None:
+        await maker()
+        (claimed,) = await maker.claim()
+        entry = await maker.report(claimed, error="拒" * 2_000, published_url="ignored")
         assert (entry.status, entry.error, entry.published_url) == (PENDING, "拒" * 2_000, "")
         assert (entry.attempt_count, entry.max_attempts) == (1, 3)
-        assert await made.pool() == [entry]
-        assert await made.claim() == []
-        assert await made.claim(account_id=made.account) == []
+        assert await maker.pool() == [entry]
+        assert await maker.claim() == []
+        assert await maker.claim(account_id=maker.account) == []
 
 
-async def fail(made: Maker, engine: sa.Engine, **fields: Any) -> pb.PublishPoolEntry:
+async def fail(maker: Maker, engine: sa.Engine, **fields: Any) -> pb.PublishPoolEntry:
     """Lets the wait for the next attempt end, claims the entry, and reports that it failed."""
     end_waits(engine)
-    (claimed,) = await made.claim(**fields)
-    return await made.report(claimed, error="the site is away")
+    (claimed,) = await maker.claim(**fields)
+    return await maker.report(claimed, error="the site is away")
 
 
-async def give_up(made: Maker, engine: sa.Engine) -> pb.PublishPoolEntry:
+async def give_up(maker: Maker, engine: sa.Engine) -> pb.PublishPoolEntry:
     """Fails three times, and so for good."""
     for _ in range(3):
-        entry = await fail(made, engine)
+        entry = await fail(maker, engine)
     return entry
 
 
@@ -131,23 +133,23 @@ def wait_of(engine: sa.Engine) -> float:
 
 
 class TestAttempts:
-    async def test_the_third_failure_is_the_last(self, made: Maker, engine: sa.Engine) -> None:
-        content_id = (await made()).content_id
+    async def test_the_third_failure_is_the_last(self, maker: Maker, engine: sa.Engine) -> None:
+        content_id = (await maker()).content_id
         for count, wait in ((1, 60), (2, 120)):
-            entry = await fail(made, engine)
+            entry = await fail(maker, engine)
             assert (entry.status, entry.attempt_count, wait_of(engine)) == (PENDING, count, wait)
-        entry = await fail(made, engine)
+        entry = await fail(maker, engine)
         assert (entry.status, entry.attempt_count, entry.error) == (FAILED, 3, "the site is away")
         assert not entry.HasField("next_attempt_time")
         end_waits(engine)
-        assert await made.claim() == []
-        assert [attempt.number for attempt in await made.attempts(content_id)] == [1, 2, 3]
+        assert await maker.claim() == []
+        assert [attempt.number for attempt in await maker.attempts(content_id)] == [1, 2, 3]
 
     @pytest.mark.usefixtures("replica")
     async def test_settings_say_how_many_attempts_there_are_and_how_long_the_waits(
-        self, db_url: str, made: Maker, engine: sa.Engine
+        self, db_url: str, maker: Maker, engine: sa.Engine
     ) -> None:
-        await made()
+        await maker()
         async with (
             serving_beside(db_url, max_publish_attempts=2, publish_backoff=3_000) as other,
             aio.insecure_channel(f"127.0.0.1:{other.port}") as channel,
@@ -161,172 +163,174 @@ class TestAttempts:
             (claimed,) = await theirs.claim()
             assert (await theirs.report(claimed)).status == FAILED
 
-    async def test_an_attempt_is_recorded_with_its_publisher_and_times(self, made: Maker, engine: sa.Engine) -> None:
-        content_id = (await made()).content_id
-        assert await made.attempts(content_id) == []
-        await fail(made, engine, publisher="the site")
+    async def test_an_attempt_is_recorded_with_its_publisher_and_times(self, maker: Maker, engine: sa.Engine) -> None:
+        content_id = (await maker()).content_id
+        assert await maker.attempts(content_id) == []
+        await fail(maker, engine, publisher="the site")
         end_waits(engine)
-        (claimed,) = await made.claim()
+        (claimed,) = await maker.claim()
         assert claimed.publisher == "anonymous"
-        await made.report(claimed, published=True)
-        first, second = await made.attempts(content_id)
+        await maker.report(claimed, published=True)
+        first, second = await maker.attempts(content_id)
         assert (first.number, first.publisher, first.published) == (1, "the site", False)
         assert (first.error, second.error) == ("the site is away", "")
         assert (second.number, second.publisher, second.published) == (2, "anonymous", True)
         times = [time.ToNanoseconds() for attempt in (first, second) for time in (attempt.start_time, attempt.end_time)]
         assert times == sorted(times)
         assert times[0] > 0
-        assert await made.attempts(content_id, page_size=1) == [first]
+        assert await maker.attempts(content_id, page_size=1) == [first]
 
-    async def test_an_expired_claim_is_no_attempt(self, made: Maker, expire_claims: Act) -> None:
-        content_id = (await made()).content_id
-        await made.claim(publisher="a")
+    async def test_an_expired_claim_is_no_attempt(self, maker: Maker, expire_claims: Act) -> None:
+        content_id = (await maker()).content_id
+        await maker.claim(publisher="a")
         expire_claims()
-        (entry,) = await made.pool()
+        (entry,) = await maker.pool()
         assert (entry.status, entry.attempt_count, entry.publisher) == (PENDING, 0, "")
         assert not entry.HasField("claim_expire_time")
-        assert await made.attempts(content_id) == []
-        (claimed,) = await made.claim(publisher="b")
-        assert (await made.report(claimed, published=True)).attempt_count == 1
-        assert [(attempt.number, attempt.publisher) for attempt in await made.attempts(content_id)] == [(1, "b")]
+        assert await maker.attempts(content_id) == []
+        (claimed,) = await maker.claim(publisher="b")
+        assert (await maker.report(claimed, published=True)).attempt_count == 1
+        assert [(attempt.number, attempt.publisher) for attempt in await maker.attempts(content_id)] == [(1, "b")]
 
-    async def test_what_failed_keeps_its_place_among_the_others(self, made: Maker, engine: sa.Engine) -> None:
-        first, high, last = await made(), await made(priority=9), await made()
+    async def test_what_failed_keeps_its_place_among_the_others(self, maker: Maker, engine: sa.Engine) -> None:
+        first, high, last = await maker(), await maker(priority=9), await maker()
         for content in (high, first):
-            (claimed,) = await made.claim()
+            (claimed,) = await maker.claim()
             assert claimed.content_id == content.content_id
-            await made.report(claimed)
+            await maker.report(claimed)
         order = [high.content_id, first.content_id, last.content_id]
-        assert await made.pooled() == order
+        assert await maker.pooled() == order
         end_waits(engine)
-        (claimed,) = await made.claim()
+        (claimed,) = await maker.claim()
         assert claimed.content_id == high.content_id
         assert not claimed.HasField("next_attempt_time")
-        claimed_later = await made.claim(limit=10, account_id=made.account)
+        claimed_later = await maker.claim(limit=10, account_id=maker.account)
         assert [entry.content_id for entry in claimed_later] == order[1:]
 
-    async def test_attempts_are_deleted_with_their_content(self, made: Maker, engine: sa.Engine) -> None:
-        content_id = (await made()).content_id
-        await fail(made, engine)
-        await made.delete(content_id)
+    async def test_attempts_are_deleted_with_their_content(self, maker: Maker, engine: sa.Engine) -> None:
+        content_id = (await maker()).content_id
+        await fail(maker, engine)
+        await maker.delete(content_id)
         with not_found("content", content_id):
-            await made.attempts(content_id)
+            await maker.attempts(content_id)
         assert sql(engine, "SELECT FROM publish_attempts") == []
 
 
 class TestRetry:
-    async def test_a_failed_entry_is_pending_again_with_all_its_attempts(self, made: Maker, engine: sa.Engine) -> None:
-        content_id = (await made()).content_id
-        failed = await give_up(made, engine)
-        entry = await made.retry(content_id)
+    async def test_a_failed_entry_is_pending_again_with_all_its_attempts(self, maker: Maker, engine: sa.Engine) -> None:
+        content_id = (await maker()).content_id
+        failed = await give_up(maker, engine)
+        entry = await maker.retry(content_id)
         failed.status, failed.attempt_count = PENDING, 0
         assert entry == failed
-        assert await made.pool() == [entry]
-        (claimed,) = await made.claim()
-        assert (await made.report(claimed)).attempt_count == 1
-        assert [attempt.number for attempt in await made.attempts(content_id)] == [1, 2, 3, 4]
+        assert await maker.pool() == [entry]
+        (claimed,) = await maker.claim()
+        assert (await maker.report(claimed)).attempt_count == 1
+        assert [attempt.number for attempt in await maker.attempts(content_id)] == [1, 2, 3, 4]
 
-    async def test_a_retry_ends_the_wait_for_the_next_attempt(self, made: Maker, engine: sa.Engine) -> None:
-        content_id = (await made()).content_id
-        await fail(made, engine)
-        entry = await made.retry(content_id)
+    async def test_a_retry_ends_the_wait_for_the_next_attempt(self, maker: Maker, engine: sa.Engine) -> None:
+        content_id = (await maker()).content_id
+        await fail(maker, engine)
+        entry = await maker.retry(content_id)
         assert (entry.status, entry.attempt_count) == (PENDING, 0)
-        assert len(await made.claim()) == 1
+        assert len(await maker.claim()) == 1
 
 
 LATER = Timestamp(seconds=32_000_000_000)
 
 
 class TestUpdate:
-    async def test_only_the_fields_in_the_mask_change(self, made: Maker) -> None:
-        first, second = await made(), await made()
-        entry = await made.update_entry(second.content_id, "priority", priority=9, schedule_time=LATER)
+    async def test_only_the_fields_in_the_mask_change(self, maker: Maker) -> None:
+        first, second = await maker(), await maker()
+        entry = await maker.update_entry(second.content_id, "priority", priority=9, schedule_time=LATER)
         assert entry.priority == 9
         assert not entry.HasField("schedule_time")
-        assert await made.pooled() == [second.content_id, first.content_id]
-        entry = await made.update_entry(second.content_id, "schedule_time", priority=1, schedule_time=LATER)
+        assert await maker.pooled() == [second.content_id, first.content_id]
+        entry = await maker.update_entry(second.content_id, "schedule_time", priority=1, schedule_time=LATER)
         assert (entry.priority, entry.schedule_time) == (9, LATER)
-        assert [item.content_id for item in await made.claim(limit=2)] == [first.content_id]
-        entry = await made.update_entry(second.content_id, "schedule_time")
+        assert [item.content_id for item in await maker.claim(limit=2)] == [first.content_id]
+        entry = await maker.update_entry(second.content_id, "schedule_time")
         assert not entry.HasField("schedule_time")
-        assert [item.content_id for item in await made.claim(limit=2)] == [second.content_id]
+        assert [item.content_id for item in await maker.claim(limit=2)] == [second.content_id]
 
-    async def test_a_failed_entry_stays_failed(self, made: Maker, engine: sa.Engine) -> None:
-        content_id = (await made()).content_id
-        await give_up(made, engine)
-        entry = await made.update_entry(content_id, "priority", priority=1)
+    async def test_a_failed_entry_stays_failed(self, maker: Maker, engine: sa.Engine) -> None:
+        content_id = (await maker()).content_id
+        await give_up(maker, engine)
+        entry = await maker.update_entry(content_id, "priority", priority=1)
         assert (entry.status, entry.priority, entry.attempt_count) == (FAILED, 1, 3)
 
-    async def test_a_new_time_and_the_wait_for_an_attempt_hold_together(self, made: Maker, engine: sa.Engine) -> None:
-        content_id = (await made()).content_id
-        failed = await fail(made, engine)
-        entry = await made.update_entry(content_id, "schedule_time", schedule_time=LATER)
+    async def test_a_new_time_and_the_wait_for_an_attempt_hold_together(self, maker: Maker, engine: sa.Engine) -> None:
+        content_id = (await maker()).content_id
+        failed = await fail(maker, engine)
+        entry = await maker.update_entry(content_id, "schedule_time", schedule_time=LATER)
         assert (entry.status, entry.next_attempt_time) == (PENDING, failed.next_attempt_time)
         end_waits(engine)
-        assert await made.claim() == []
-        await made.update_entry(content_id, "schedule_time", schedule_time=Timestamp(seconds=1))
-        assert len(await made.claim()) == 1
+        assert await maker.claim() == []
+        await maker.update_entry(content_id, "schedule_time", schedule_time=Timestamp(seconds=1))
+        assert len(await maker.claim()) == 1
 
-    async def test_an_entry_with_an_expired_claim_waits_for_its_new_time(self, made: Maker, expire_claims: Act) -> None:
-        content_id = (await made()).content_id
-        (claimed,) = await made.claim()
+    async def test_an_entry_with_an_expired_claim_waits_for_its_new_time(
+        self, maker: Maker, expire_claims: Act
+    ) -> None:
+        content_id = (await maker()).content_id
+        (claimed,) = await maker.claim()
         expire_claims()
-        assert (await made.update_entry(content_id, "schedule_time", schedule_time=LATER)).status == PENDING
-        assert await made.claim() == []
+        assert (await maker.update_entry(content_id, "schedule_time", schedule_time=LATER)).status == PENDING
+        assert await maker.claim() == []
         with refused(StatusCode.FAILED_PRECONDITION, "INVALID_STATE"):
-            await made.report(claimed, published=True)
+            await maker.report(claimed, published=True)
 
 
 class TestRemove:
-    async def test_a_content_leaves_the_pool_and_stays_with_its_attempts(self, made: Maker, engine: sa.Engine) -> None:
-        content_id = (await made()).content_id
-        await give_up(made, engine)
-        before = await made.attempts(content_id)
-        await made.remove(content_id)
-        assert await made.pool() == []
-        assert await made.claim() == []
-        assert (await made.read(content_id)).review_status == pb.REVIEW_STATUS_APPROVED
-        assert await made.attempts(content_id) == before
+    async def test_a_content_leaves_the_pool_and_stays_with_its_attempts(self, maker: Maker, engine: sa.Engine) -> None:
+        content_id = (await maker()).content_id
+        await give_up(maker, engine)
+        before = await maker.attempts(content_id)
+        await maker.remove(content_id)
+        assert await maker.pool() == []
+        assert await maker.claim() == []
+        assert (await maker.read(content_id)).review_status == pb.REVIEW_STATUS_APPROVED
+        assert await maker.attempts(content_id) == before
         with not_found("content", content_id):
-            await made.remove(content_id)
+            await maker.remove(content_id)
 
 
 class TestRenew:
-    async def test_a_claim_holds_for_the_new_lease(self, made: Maker) -> None:
-        await made()
-        (claimed,) = await made.claim(lease=Duration(seconds=30), publisher="a")
-        entry = await made.renew(claimed, lease=Duration(seconds=900))
+    async def test_a_claim_holds_for_the_new_lease(self, maker: Maker) -> None:
+        await maker()
+        (claimed,) = await maker.claim(lease=Duration(seconds=30), publisher="a")
+        entry = await maker.renew(claimed, lease=Duration(seconds=900))
         gained = entry.claim_expire_time.ToSeconds() - claimed.claim_expire_time.ToSeconds()
         assert gained >= 870
         claimed.claim_expire_time.CopyFrom(entry.claim_expire_time)
         assert entry == claimed
-        shorter = await made.renew(claimed)
+        shorter = await maker.renew(claimed)
         assert shorter.claim_expire_time.ToSeconds() < entry.claim_expire_time.ToSeconds()
 
 
 class TestList:
-    async def test_entries_are_listed_in_the_order_of_claims_page_by_page(self, made: Maker) -> None:
-        made_ids = [(await made(priority=priority)).content_id for priority in (5, 10, 1, 5, 1, 9, 5)]
-        listed = await made.pooled(page_size=2)
+    async def test_entries_are_listed_in_the_order_of_claims_page_by_page(self, maker: Maker) -> None:
+        made_ids = [(await maker(priority=priority)).content_id for priority in (5, 10, 1, 5, 1, 9, 5)]
+        listed = await maker.pooled(page_size=2)
         assert listed == [made_ids[n] for n in (1, 5, 0, 3, 6, 2, 4)]
-        assert [entry.content_id for entry in await made.claim(limit=10)] == listed
+        assert [entry.content_id for entry in await maker.claim(limit=10)] == listed
 
-    async def test_entries_are_listed_by_status(self, made: Maker, engine: sa.Engine, expire_claims: Act) -> None:
+    async def test_entries_are_listed_by_status(self, maker: Maker, engine: sa.Engine, expire_claims: Act) -> None:
         states: dict[str, int] = {}
         for state in ("failed", "waiting", "published", "expired", "publishing"):
-            states[state] = (await made()).content_id
+            states[state] = (await maker()).content_id
             if state == "failed":
-                await give_up(made, engine)
+                await give_up(maker, engine)
             elif state == "waiting":
-                await fail(made, engine)
+                await fail(maker, engine)
             else:
-                (claimed,) = await made.claim()
+                (claimed,) = await maker.claim()
             if state == "published":
-                await made.report(claimed, published=True)
+                await maker.report(claimed, published=True)
             if state == "expired":
                 expire_claims()
-                await made.update_entry(states["expired"], "schedule_time", schedule_time=LATER)
-        states["new"] = (await made()).content_id
+                await maker.update_entry(states["expired"], "schedule_time", schedule_time=LATER)
+        states["new"] = (await maker()).content_id
         expected = {
             PENDING: ["waiting", "expired", "new"],
             PUBLISHING: ["publishing"],
@@ -334,78 +338,80 @@ class TestList:
             FAILED: ["failed"],
         }
         for wanted in ([PENDING], [PUBLISHING], [PUBLISHED], [FAILED], [FAILED, PENDING], [PUBLISHED, PUBLISHING], []):
-            for account_id in (0, made.account):
-                entries = await made.pool(account_id=account_id, statuses=wanted)
+            for account_id in (0, maker.account):
+                entries = await maker.pool(account_id=account_id, statuses=wanted)
                 named = [name for status in wanted or expected for name in expected[status]]
                 assert [entry.content_id for entry in entries] == sorted(states[name] for name in named)
             assert {entry.status for entry in entries} == set(wanted or expected)
 
     @pytest.mark.parametrize("examined", [2, 5_000])
     async def test_entries_are_listed_by_their_time(
-        self, made: Maker, monkeypatch: pytest.MonkeyPatch, examined: int
+        self, maker: Maker, monkeypatch: pytest.MonkeyPatch, examined: int
     ) -> None:
         """However few of them a page examines."""
         monkeypatch.setattr("scheduler_svc.publishing.sql.MAX_EXAMINED", examined)
-        made_ids = [(await made(priority=1 + n % 3)).content_id for n in range(8)]
+        made_ids = [(await maker(priority=1 + n % 3)).content_id for n in range(8)]
         times = [Timestamp(seconds=LATER.seconds + n) for n in range(8)]
         for content_id, time in list(zip(made_ids, times, strict=True))[2:]:
-            await made.update_entry(content_id, "schedule_time", schedule_time=time)
+            await maker.update_entry(content_id, "schedule_time", schedule_time=time)
 
         async def listed(**wanted: Any) -> list[int]:
-            return [made_ids.index(content_id) for content_id in await made.pooled(page_size=2, **wanted)]
+            return [made_ids.index(content_id) for content_id in await maker.pooled(page_size=2, **wanted)]
 
-        for account_id in (0, made.account):
+        for account_id in (0, maker.account):
             assert await listed(account_id=account_id, scheduled_after=times[4]) == [5, 4, 7, 6]
             assert await listed(account_id=account_id, scheduled_before=times[6]) == [2, 5, 4, 3]
             both = {"scheduled_after": times[4], "scheduled_before": times[6]}
             assert await listed(account_id=account_id, statuses=[PENDING], **both) == [5, 4]
 
 
-async def is_gone(made: Maker, content_id: int) -> bool:
+async def is_gone(maker: Maker, content_id: int) -> bool:
     """Whether neither the content nor its entry exists."""
     with not_found("content", content_id):
-        await made.read(content_id)
-    return content_id not in await made.pooled()
+        await maker.read(content_id)
+    return content_id not in await maker.pooled()
 
 
 class TestDelete:
     @pytest.mark.parametrize("auto_approve", [True, False])
-    async def test_a_content_goes_with_its_entry_and_its_task_stays(self, made: Maker, auto_approve: bool) -> None:
-        content = await made(auto_approve=auto_approve)
-        await made.delete(content.content_id)
-        assert await is_gone(made, content.content_id)
-        task = (await made.tasks.GetTask(task_pb.GetTaskRequest(task_id=content.task_id))).task
+    async def test_a_content_goes_with_its_entry_and_its_task_stays(self, maker: Maker, auto_approve: bool) -> None:
+        content = await maker(auto_approve=auto_approve)
+        await maker.delete(content.content_id)
+        assert await is_gone(maker, content.content_id)
+        task = (await maker.tasks.GetTask(task_pb.GetTaskRequest(task_id=content.task_id))).task
         assert task.content_id == content.content_id
         with not_found("content", content.content_id):
-            await made.delete(content.content_id)
+            await maker.delete(content.content_id)
 
     @pytest.mark.parametrize(("published", "state"), [(False, "publishing"), (True, "published")])
-    async def test_only_force_deletes_claimed_or_published_ones(self, made: Maker, published: bool, state: str) -> None:
-        content = await made()
-        (claimed,) = await made.claim()
+    async def test_only_force_deletes_claimed_or_published_ones(
+        self, maker: Maker, published: bool, state: str
+    ) -> None:
+        content = await maker()
+        (claimed,) = await maker.claim()
         if published:
-            await made.report(claimed, published=True)
+            await maker.report(claimed, published=True)
         with invalid_state(state, "pending,failed"):
-            await made.delete(content.content_id)
-        await made.delete(content.content_id, force=True)
-        assert await is_gone(made, content.content_id)
+            await maker.delete(content.content_id)
+        await maker.delete(content.content_id, force=True)
+        assert await is_gone(maker, content.content_id)
         with not_found("content", content.content_id):
-            await made.report(claimed, published=True)
+            await maker.report(claimed, published=True)
 
-    async def test_a_content_with_an_expired_claim_is_deleted(self, made: Maker, expire_claims: Act) -> None:
-        content = await made()
-        await made.claim()
+    async def test_a_content_with_an_expired_claim_is_deleted(self, maker: Maker, expire_claims: Act) -> None:
+        content = await maker()
+        await maker.claim()
         expire_claims()
-        await made.delete(content.content_id)
-        assert await is_gone(made, content.content_id)
+        await maker.delete(content.content_id)
+        assert await is_gone(maker, content.content_id)
 
 
 @pytest.mark.usefixtures("replica")
-async def test_the_retention_deletes_old_contents(db_url: str, engine: sa.Engine, made: Maker) -> None:
+async def test_the_retention_deletes_old_contents(db_url: str, engine: sa.Engine, maker: Maker) -> None:
     """Another replica has the setting; it applies to the whole database."""
-    content = await made()
+    content = await maker()
     sql(engine, "UPDATE contents SET create_time = now() - interval '1 hour'")
     async with serving_beside(db_url, content_retention=60):
         there = "SELECT FROM contents"
         await wait_until_async(lambda: not sql(engine, there), within=10, what="the content is deleted")
-    assert await is_gone(made, content.content_id)
+    assert await is_gone(maker, content.content_id)

@@ -162,7 +162,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("ends_in", "said"),
+    ("ends_in", "text"),
     [
         (EXPIRY_WARNING + timedelta(seconds=1), None),
         (EXPIRY_WARNING, "expires on 2026-03-15 12:00 UTC, in 14 days"),
@@ -170,8 +170,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
         (timedelta(0), "expired on 2026-03-01 12:00 UTC"),
     ],
 )
-def test_an_expiry_is_logged_from_14_days_before(ends_in: timedelta, said: str | None) -> None:
-    assert describe_expiry(NOW + ends_in, NOW) == said
+def test_an_expiry_is_logged_from_14_days_before(ends_in: timedelta, text: str | None) -> None:
+    assert describe_expiry(NOW + ends_in, NOW) == text
 
 
 def test_the_earliest_expiry_of_several_certificates_counts(certificates: Path, tmp_path: Path) -> None:

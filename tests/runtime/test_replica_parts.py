@@ -198,9 +198,9 @@ async def test_a_batch_is_of_one_trace_and_a_task_without_has_none(
 
 @pytest.mark.usefixtures("shared_scheduler")
 async def test_what_is_written_anew_or_scheduled_is_of_the_trace_of_that_call(
-    made: Maker, contents: ContentServiceAsyncStub, schedules: ScheduleServiceAsyncStub, account: int
+    maker: Maker, contents: ContentServiceAsyncStub, schedules: ScheduleServiceAsyncStub, account: int
 ) -> None:
-    anew = content_pb.RegenerateContentRequest(content_id=(await made()).content_id, feedback="shorter")
+    anew = content_pb.RegenerateContentRequest(content_id=(await maker()).content_id, feedback="shorter")
     assert (await contents.RegenerateContent(anew, metadata=METADATA)).task.trace_id == TRACE
     request = schedule_pb.CreateScheduleRequest(account_id=account, name="daily", cron="0 8 * * *", time_zone="UTC")
     request.template.CopyFrom(pb.SubmitTaskRequest(account_id=account, topic="a topic"))

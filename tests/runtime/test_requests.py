@@ -402,8 +402,8 @@ def test_callers_are_roles_of_tokens() -> None:
 def test_a_change_names_fields_of_its_messages(name: str) -> None:
     change: Change = CHANGES[name]
     named = field(METHODS[name].input_type, change.named) if change.named else None
-    made = field(METHODS[name].output_type, change.made) if change.made else None
-    assert named or made
-    for descriptor in (named, made):
+    resource = field(METHODS[name].output_type, change.made) if change.made else None
+    assert named or resource
+    for descriptor in (named, resource):
         assert descriptor is None or descriptor.is_repeated == change.several
-    assert made is None or made.message_type is not None
+    assert resource is None or resource.message_type is not None

@@ -220,7 +220,7 @@ async def test_tries_to_deliver_to_webhooks_are_counted(replica: Replica, client
 
 
 async def test_what_waits_besides_tasks_is_shown(
-    replica: Replica, channel: aio.Channel, made: Maker, hooks: Hooks, engine: sa.Engine
+    replica: Replica, channel: aio.Channel, maker: Maker, hooks: Hooks, engine: sa.Engine
 ) -> None:
     scraped = await _sampled(replica, lambda scrape: scrape("contentgen_publish_pool_entries", state="pending") == 0)
     assert scraped("contentgen_oldest_pending_delivery_seconds") == 0
@@ -228,13 +228,13 @@ async def test_what_waits_besides_tasks_is_shown(
     began = time.monotonic()
     await hooks.create(f"http://127.0.0.1:{free_port()}", "task.ended")
     for _ in range(4):
-        await made()
-    claimed = await made.claim(limit=3)
+        await maker()
+    claimed = await maker.claim(limit=3)
     for entry in claimed[:2]:
-        await made.report(entry, error="no page")
+        await maker.report(entry, error="no page")
     no_more = "UPDATE publish_pool SET next_attempt_time = NULL WHERE content_id = :id"
     sql(engine, no_more, id=claimed[0].content_id)
-    yearly = {"account_id": made.account, "cron": "0 0 1 1 *", "template": {"topic": "a topic"}}
+    yearly = {"account_id": maker.account, "cron": "0 0 1 1 *", "template": {"topic": "a topic"}}
     for paused in (False, True):
         await Caller(channel)("ScheduleService/CreateSchedule", **yearly, paused=paused)
 

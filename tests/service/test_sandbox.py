@@ -33,9 +33,9 @@ def before() -> set[psutil.Process]:
 
 @pytest.fixture
 async def sandbox(before: set[psutil.Process]) -> AsyncIterator[Sandbox]:
-    made = Sandbox(WORK, timeout=PATIENT, memory=MEMORY)
-    yield made
-    made.close()
+    sandbox = Sandbox(WORK, timeout=PATIENT, memory=MEMORY)
+    yield sandbox
+    sandbox.close()
 
 
 async def test_one_process_does_the_work_and_knows_nothing_of_its_service(

@@ -105,7 +105,7 @@ def test_the_list_has_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "told"),
+    ("variable", "text"),
     [
         ("CONTENTGEN_LOG_LEVL", "did you mean CONTENTGEN_LOG_LEVEL?"),
         ("CONTENTGEN_TOKENFILE", "did you mean CONTENTGEN_TOKEN"),
@@ -114,10 +114,10 @@ def test_the_list_has_what_there_is() -> None:
         ("CONTENTGEN_COLOUR", "and is ignored"),
     ],
 )
-def test_an_unknown_variable_is_named_without_its_value(variable: str, told: str) -> None:
+def test_an_unknown_variable_is_named_without_its_value(variable: str, text: str) -> None:
     (notice,) = notices({variable: "zebra", "PATH": "/bin", "CREATOR_COLOUR": "red", f"{PREFIX}SLOTS": "3"})
     assert notice.startswith(f"{variable} is no setting, and is ignored")
-    assert told in notice
+    assert text in notice
     assert "zebra" not in notice
 
 

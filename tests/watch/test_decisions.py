@@ -249,17 +249,17 @@ signals = st.builds(
 
 
 @given(signals)
-def test_signals_arrive_whole(told: CommitSignals) -> None:
+def test_signals_arrive_whole(signals: CommitSignals) -> None:
     heard = CommitSignals()
-    for payload in told.payloads(ORIGIN):
+    for payload in signals.payloads(ORIGIN):
         origin, part = parse(payload)
         assert origin == ORIGIN
         for flag in FLAGS:
-            assert getattr(part, flag) == getattr(told, flag)
+            assert getattr(part, flag) == getattr(signals, flag)
         assert not part.admit
         for kind in LISTS:
             getattr(heard, kind).extend(getattr(part, kind))
-    assert [getattr(heard, kind) for kind in LISTS] == [getattr(told, kind) for kind in LISTS]
+    assert [getattr(heard, kind) for kind in LISTS] == [getattr(signals, kind) for kind in LISTS]
 
 
 def test_the_longest_of_all_fit() -> None:
@@ -293,13 +293,13 @@ def test_a_replica_of_the_version_before_looks_anew_too() -> None:
 def test_signals_are_false_without_content_and_a_replica_s_own_work_is_none_to_others() -> None:
     for nothing in (CommitSignals(), CommitSignals(moved=True)):
         assert not nothing
-    for told in (
+    for signals in (
         *(CommitSignals(ready=True), CommitSignals(due=True), CommitSignals(watching=True), CommitSignals(limits=True)),
         *(CommitSignals(ended=[1]), CommitSignals(drained=["w"]), CommitSignals(resized=[("w", 1)])),
         *(CommitSignals(polled=[("w", 1)]), CommitSignals(answered=[("w", 1)])),
     ):
-        assert told
-        assert told.for_others
+        assert signals
+        assert signals.for_others
     for own in (CommitSignals(admit={1}), CommitSignals(released={1})):
         assert own
         assert not own.for_others

@@ -95,9 +95,9 @@ class TestEvents:
         assert (delivery.message_id, delivery.attempt_count, delivery.last_status_code) == (received.message_id, 1, 204)
         assert delivery.HasField("end_time")
 
-    async def test_an_approved_content_comes_with_its_task(self, site: Site, made: Maker) -> None:
+    async def test_an_approved_content_comes_with_its_task(self, site: Site, maker: Maker) -> None:
         hook = await site.hook()
-        content = await made()
+        content = await maker()
         await site.until(hook, DELIVERED, DELIVERED)
         assert site.receiver.types == ["content.approved", "task.ended"]
         approved, ended = (received.message["data"] for received in site.receiver.received)
@@ -105,50 +105,52 @@ class TestEvents:
         assert approved["task_id"] == ended["task_id"] == content.task_id
         assert (approved["status"], ended["status"]) == ("approved", "completed")
 
-    @pytest.mark.parametrize(("decision", "told"), [(APPROVE, "content.approved"), (REJECT, "content.rejected")])
-    async def test_a_review_is_told_after_the_wait(self, site: Site, made: Maker, decision: int, told: str) -> None:
+    @pytest.mark.parametrize(("decision", "event"), [(APPROVE, "content.approved"), (REJECT, "content.rejected")])
+    async def test_a_review_is_told_after_the_wait(self, site: Site, maker: Maker, decision: int, event: str) -> None:
         await site.create(site.receiver.url, "content.pending_review", "content.approved", "content.rejected")
-        content = await made(auto_approve=False)
-        await made.review(content.content_id, decision)
+        content = await maker(auto_approve=False)
+        await maker.review(content.content_id, decision)
         await site.receiver.take(2)
-        assert site.receiver.types == ["content.pending_review", told]
+        assert site.receiver.types == ["content.pending_review", event]
         assert {received.message["data"]["content_id"] for received in site.receiver.received} == {content.content_id}
 
-    async def test_reviews_of_a_batch_and_one_that_is_taken_back_are_told(self, site: Site, made: Maker) -> None:
+    async def test_reviews_of_a_batch_and_one_that_is_taken_back_are_told(self, site: Site, maker: Maker) -> None:
         hook = await site.hook("content.pending_review", "content.rejected")
-        content_id = (await made()).content_id
+        content_id = (await maker()).content_id
         for _ in range(2):  # the second time it waits already, and nothing is told
-            await made.reopen(content_id)
+            await maker.reopen(content_id)
         rejected = content_pb.ReviewContentRequest(content_id=content_id, decision=REJECT)
-        await made.contents.BatchReviewContents(content_pb.BatchReviewContentsRequest(requests=[rejected]))
+        await maker.contents.BatchReviewContents(content_pb.BatchReviewContentsRequest(requests=[rejected]))
         await site.until(hook, DELIVERED, DELIVERED)
         assert site.receiver.types == ["content.pending_review", "content.rejected"]
 
     @pytest.mark.parametrize("rejected", [False, True])
-    async def test_a_superseded_content_is_told_as_rejected_once(self, site: Site, made: Maker, rejected: bool) -> None:
+    async def test_a_superseded_content_is_told_as_rejected_once(
+        self, site: Site, maker: Maker, rejected: bool
+    ) -> None:
         hook = await site.hook("content.rejected")
-        old = await made(auto_approve=not rejected)
+        old = await maker(auto_approve=not rejected)
         if rejected:
-            await made.review(old.content_id, REJECT)
+            await maker.review(old.content_id, REJECT)
         again = content_pb.RegenerateContentRequest(content_id=old.content_id, feedback="shorter")
-        task_id = (await made.contents.RegenerateContent(again)).task.task_id
-        await made.worker.complete(await made.worker.run())
-        new = await made.content_of(task_id)
-        await made.review(new.content_id)
+        task_id = (await maker.contents.RegenerateContent(again)).task.task_id
+        await maker.worker.complete(await maker.worker.run())
+        new = await maker.content_of(task_id)
+        await maker.review(new.content_id)
         await site.until(hook, DELIVERED)
         assert site.receiver.received[0].message["data"]["content_id"] == old.content_id
 
     async def test_a_publication_and_the_last_failure_to_publish_are_told(
-        self, site: Site, made: Maker, engine: sa.Engine
+        self, site: Site, maker: Maker, engine: sa.Engine
     ) -> None:
         hook = await site.hook("publish.published", "publish.failed")
-        contents = [await made(), await made()]
-        (claimed,) = await made.claim()
-        await made.report(claimed, published=True)
+        contents = [await maker(), await maker()]
+        (claimed,) = await maker.claim()
+        await maker.report(claimed, published=True)
         for _ in range(3):
             sql(engine, "UPDATE publish_pool SET next_attempt_time = now() WHERE status = 4")
-            (claimed,) = await made.claim()
-            await made.report(claimed)
+            (claimed,) = await maker.claim()
+            await maker.report(claimed)
         await site.until(hook, DELIVERED, DELIVERED)
         assert sorted(site.receiver.types) == ["publish.failed", "publish.published"]
         data_by_type = {received.message["type"]: received.message["data"] for received in site.receiver.received}
@@ -157,21 +159,21 @@ class TestEvents:
         ]
         assert data_by_type["publish.published"]["task_id"] == contents[0].task_id
 
-    async def test_a_failure_that_is_retried_is_no_end(self, site: Site, made: Maker) -> None:
+    async def test_a_failure_that_is_retried_is_no_end(self, site: Site, maker: Maker) -> None:
         hook = await site.hook("task.ended")
         for auto_retry in (True, False):
-            request = task_pb.SubmitTaskRequest(account_id=made.account, topic="a topic", auto_retry=auto_retry)
-            task_id = (await made.tasks.SubmitTask(request)).task.task_id
-            await made.worker.fail(await made.worker.run())
-            await made.worker.heartbeat(0)
+            request = task_pb.SubmitTaskRequest(account_id=maker.account, topic="a topic", auto_retry=auto_retry)
+            task_id = (await maker.tasks.SubmitTask(request)).task.task_id
+            await maker.worker.fail(await maker.worker.run())
+            await maker.worker.heartbeat(0)
         await site.until(hook, DELIVERED)
         data = site.receiver.received[0].message["data"]
         assert (data["task_id"], data["status"], data["reason"]) == (task_id, "failed", "CREATOR_ERROR")
 
-    async def test_only_what_is_wanted_of_whom_is_told(self, site: Site, made: Maker) -> None:
+    async def test_only_what_is_wanted_of_whom_is_told(self, site: Site, maker: Maker) -> None:
         own = await site.hook("content.approved", account_id=site.account)
         await site.create(site.receiver.url, "content.rejected")
-        await made()
+        await maker()
         await site.until(own, DELIVERED)
         assert site.receiver.types == ["content.approved"]
 
@@ -312,10 +314,10 @@ class TestRetries:
             await site.receiver.take(1)
             slow.hanging.set()
 
-    async def test_later_deliveries_of_a_task_wait_for_the_first(self, site: Site, made: Maker) -> None:
+    async def test_later_deliveries_of_a_task_wait_for_the_first(self, site: Site, maker: Maker) -> None:
         site.receiver.answer = status(500)
         hook = await site.hook()
-        await made()
+        await maker()
         (first,) = await site.which(hook, lambda delivery: bool(delivery.last_error))
         (later,) = await site.which(
             hook, lambda delivery: delivery.delivery_id > first.delivery_id and delivery.next_attempt_time.seconds > 0
@@ -416,8 +418,8 @@ class TestAddresses:
         assert site.receiver.received == []
 
 
-async def test_without_webhooks_no_event_is_stored(site: Site, made: Maker, engine: sa.Engine) -> None:
-    await made()
+async def test_without_webhooks_no_event_is_stored(site: Site, maker: Maker, engine: sa.Engine) -> None:
+    await maker()
     await site.create(site.receiver.url)
     assert sql(engine, "SELECT FROM webhook_deliveries") == []
 

@@ -194,14 +194,14 @@ def test_a_lock_that_a_guard_alone_holds_is_waited_for(tmp_path: Path) -> None:
     folder.close()
 
     def guard_ends(text: str) -> None:
-        said.append(text)
+        messages.append(text)
         os.close(inherited)
 
-    said: list[str] = []
+    messages: list[str] = []
     with closing(take_folder(tmp_path, None, "host", guard_ends)) as again:
         assert again.path == folder.path
-    assert len(said) == 1
-    assert "guard" in said[0]
+    assert len(messages) == 1
+    assert "guard" in messages[0]
 
 
 def test_working_folders_of_former_runs_are_removed(tmp_path: Path) -> None:

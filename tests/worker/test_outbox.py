@@ -47,8 +47,8 @@ def update(lease_id: str, kind: UpdateKind, size: int = 100) -> PendingUpdate:
 
 def outbox_of(*updates: PendingUpdate) -> Outbox:
     outbox = Outbox()
-    for each in updates:
-        outbox.add(each)
+    for added in updates:
+        outbox.add(added)
     return outbox
 
 
@@ -132,7 +132,7 @@ def test_a_large_update_goes_alone_one_at_a_time() -> None:
 
 def test_updates_that_fit_are_sent_beside_one_in_parts() -> None:
     outbox = completed(700, 100, 400, 500)
-    assert [[each.lease_id for each in outbox.take(number, max_bytes=600)] for number in (1, 2)] == [["b", "c"], ["d"]]
+    assert [[sent.lease_id for sent in outbox.take(number, max_bytes=600)] for number in (1, 2)] == [["b", "c"], ["d"]]
     assert outbox.take(3, max_bytes=600) == []
     assert outbox.reports_in_flight == 2
     assert said(outbox.take(3)) == [("a", UpdateKind.COMPLETED)]
