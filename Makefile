@@ -104,13 +104,13 @@ verify: $(STAMP) ## check that generated files match their sources, and that no 
 	  for stubs in contentgen/v1 contentgen/keda; do \
 	    diff -ru -x __pycache__ -x __init__.py $$stubs "$$tmp/$$stubs" || exit 1; \
 	  done && echo 'the stubs match the protos'
-	@$(PY) -m verification.generated.schema
-	@$(PY) -m verification.generated.expansion
 	@$(PY) -m verification.generated.diagram
 	@$(PY) -m verification.generated.statements
 	@$(PY) -m verification.generated.metrics
 	@$(PY) -m verification.generated.texts
 	@$(PY) -m verification.generated.words
+	@$(PY) -m verification.generated.schema
+	@$(PY) -m verification.generated.expansion
 
 # Not part of .ci/run: it queries a public database, which a build machine may not reach.
 audit: $(STAMP) ## look at the locked dependencies; what could not be known is said, with status 75

@@ -48,11 +48,13 @@ class Good(Case):
     """A request that succeeds.
 
     `shape` is the answer: at the top it has every field, further down those that are looked at; a type or a function
-    stands for what it accepts. `polled`: a worker is asked, and answers.
+    stands for what it accepts. `polled`: a worker is asked, and answers. `sometimes`: a field that the answer may have,
+    too.
     """
 
     shape: Mapping[str, Any]
     polled: bool = False
+    sometimes: str = ""
 
 
 @dataclass(frozen=True, slots=True)

