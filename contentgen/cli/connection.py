@@ -153,7 +153,7 @@ class Connection:
         return MessageMethods(self._transport_with(token, self.transport.timeout))
 
     def _transport_with(self, token: str | None, timeout: float) -> BlockingTransport:
-        return BlockingTransport(lambda: self.channel, owned=False, token=token, timeout=timeout, span=_span)
+        return BlockingTransport(self.channel, owned=False, token=token, timeout=timeout, span=_span)
 
     def call(self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
         """The answer to a call that is made without the client: of another service, or with messages that are there."""

@@ -20,7 +20,7 @@ class BlockingTransport(Transport):
 
     def __init__(
         self,
-        connect: Callable[[], grpc.Channel],
+        channel: grpc.Channel,
         *,
         owned: bool,
         token: str | None,
@@ -29,7 +29,7 @@ class BlockingTransport(Transport):
     ) -> None:
         """`owned`: whether `close` closes the channel."""
         super().__init__(token, timeout, span)
-        self._channel = connect()
+        self._channel = channel
         self._owned = owned
         self._stubs = Stubs(self._channel)
 

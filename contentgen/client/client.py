@@ -87,7 +87,7 @@ class ContentGenerationClient(_AllMethods, Blocking):
             channel: used instead of one to `target`, and left open by `close`; it retries no call by itself.
         """
         transport = BlockingTransport(
-            lambda: open_channel(target, credentials) if channel is None else channel,
+            open_channel(target, credentials) if channel is None else channel,
             owned=channel is None,
             token=token,
             timeout=timeout,

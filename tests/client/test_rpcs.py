@@ -369,7 +369,7 @@ def test_a_part_of_a_schedule_s_task_is_changed(scheduler: ScriptedServices, cli
 
 
 def test_messages_come_as_they_are_and_what_is_not_there_raises(scheduler: ScriptedServices) -> None:
-    transport = BlockingTransport(lambda: open_channel(scheduler.target, None), owned=True, token=None, timeout=TIMEOUT)
+    transport = BlockingTransport(open_channel(scheduler.target, None), owned=True, token=None, timeout=TIMEOUT)
     methods = MessageMethods(transport)
     missing = Refused(grpc.StatusCode.NOT_FOUND, "there is no account 7", "RESOURCE_NOT_FOUND")
     account = answer("GetAccount").account
