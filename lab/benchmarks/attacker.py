@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from lab.benchmarks.child import beside, say
+from lab.benchmarks.child import say
 from tests.harness import http2
 from tests.harness.http2 import Connection, connected, frame
+from tests.harness.waiting import beside
 
 ADDRESS = "127.0.0.2"
 """Honest callers have another one: where no token is asked, limits are counted by address."""

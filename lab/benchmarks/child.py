@@ -11,7 +11,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -94,18 +94,6 @@ class Child:
 
 def say(**what: object) -> None:
     print(json.dumps(what), flush=True)
-
-
-@contextlib.asynccontextmanager
-async def beside(*coroutines: Coroutine[Any, Any, object]) -> AsyncIterator[list[asyncio.Task[object]]]:
-    """Runs these beside the block. What then still runs is cancelled, and what they raise is nobody's."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        yield tasks
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _main(program: str, options: dict[str, Any]) -> None:

@@ -12,8 +12,9 @@ from grpc import aio
 
 from contentgen.v1 import worker_service_pb2 as pb
 from lab.benchmarks import payload
-from lab.benchmarks.child import beside, say
+from lab.benchmarks.child import say
 from tests.harness.scripted_worker import LeaseStream, hello
+from tests.harness.waiting import beside
 
 MAX_CONNECTING = 20
 MAX_SLOTS = 1_000

@@ -19,7 +19,7 @@ from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.runtime.errors import status_of
 from scheduler_svc.runtime.server import OPTIONS
 from tests.harness.scripted_worker import LEASE
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import beside, wait_until_async
 
 PUT_ASSET = "/contentgen.v1.WorkerService/PutAsset"
 WITHIN = 60.0
@@ -198,14 +198,12 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
             await self.refuse(context)
         stream = Stream(context.invocation_metadata() or (), context.peer())
         self.streams.put_nowait(stream)
-        reading = asyncio.create_task(_read(requests, stream))
-        try:
-            while (message := await stream._outbox.get()) is not None:
-                yield message.SerializeToString()
-        finally:
-            stream.over.set()
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+        async with beside(_read(requests, stream)):
+            try:
+                while (message := await stream._outbox.get()) is not None:
+                    yield message.SerializeToString()
+            finally:
+                stream.over.set()
 
 
 def held(message: pb.Hello | pb.Heartbeat) -> list[str]:

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline: what tests do instead of sleeping.
+"""Waiting for a condition, with a deadline: what tests do instead of sleeping; and tasks beside a block.
 
 A deadline holds on a machine that has up to four programs to run for each processor. Where there are more, all is
 slower, and so the deadline is later.
@@ -10,7 +10,8 @@ import asyncio
 import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -86,3 +87,15 @@ def _pause(start: float, within: float, what: str, last: object) -> float:
     if waited > within and waited > (limit := on_this_machine(within)):
         raise AssertionError(f"not within {limit:g} s: {what} (last value: {last!r})")
     return min(max(_MIN_PAUSE_S, waited / 20), _MAX_PAUSE_S)
+
+
+@asynccontextmanager
+async def beside(*coroutines: Coroutine[Any, Any, object]) -> AsyncIterator[list[asyncio.Task[object]]]:
+    """Runs these beside the block. What then still runs is cancelled, and what they raise is nobody's."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

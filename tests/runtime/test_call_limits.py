@@ -33,7 +33,7 @@ from tests.harness.load import honest_caller
 from tests.harness.replicas import serving
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
-from tests.harness.waiting import PATIENCE_S, wait_until_async
+from tests.harness.waiting import PATIENCE_S, beside, wait_until_async
 
 pytestmark = pytest.mark.contract
 
@@ -246,17 +246,11 @@ unlimited = pytest.mark.parametrize("replica", [Limits()], indirect=True)
 
 
 @asynccontextmanager
-async def flooded(channel: aio.Channel, name: str) -> AsyncIterator[list[asyncio.Future[Any]]]:
+async def flooded(channel: aio.Channel, name: str) -> AsyncIterator[list[asyncio.Task[object]]]:
     """That many calls that read accounts, until the block ends."""
-    flood: list[asyncio.Future[Any]] = [
-        asyncio.ensure_future(Caller(channel, f"{name}-token")("AccountService/ListAccounts")) for _ in range(MANY)
-    ]
-    try:
+    calls = (Caller(channel, f"{name}-token")("AccountService/ListAccounts") for _ in range(MANY))
+    async with beside(*calls) as flood:
         yield flood
-    finally:
-        for call in flood:
-            call.cancel()
-        await asyncio.gather(*flood, return_exceptions=True)
 
 
 async def until(predicate: Callable[[], bool], what: str) -> None:

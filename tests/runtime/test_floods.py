@@ -21,7 +21,7 @@ from tests.harness.credentials import line, write
 from tests.harness.http2 import Connection, connected, frame
 from tests.harness.load import honest_caller
 from tests.harness.replicas import serving
-from tests.harness.waiting import PATIENCE_S, wait_until_async
+from tests.harness.waiting import PATIENCE_S, beside, wait_until_async
 
 pytestmark = pytest.mark.contract
 
@@ -109,11 +109,9 @@ async def test_a_legal_flood_does_not_delay_others(replica: Replica) -> None:
     for attack in LEGAL:
         async with attacked(replica), connected(replica.port) as peer:
             await peer.greet()
-            reading = asyncio.create_task(peer.closed(PATIENCE_S))
-            with suppress(ConnectionError):
-                await attack(peer)
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            async with beside(peer.closed(PATIENCE_S)):
+                with suppress(ConnectionError):
+                    await attack(peer)
 
 
 async def too_many_headers(peer: Connection) -> bytes:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from contentgen import AsyncContentGenerationClient
 from lab.benchmarks import scenario
-from lab.benchmarks.child import beside
 from lab.benchmarks.measures import IN_FLIGHT
 from lab.benchmarks.scale.case import Case, Keep, Row, Size, Sizes, Value
 from lab.benchmarks.scale.drains import BATCH, drain, load, waiting_workers, warm
 from lab.benchmarks.scenario import WrongCounts
 from lab.benchmarks.stack import Stack
+from tests.harness.waiting import beside
 
 _STARTS = """
     SELECT t.account_id, count(*)::integer
