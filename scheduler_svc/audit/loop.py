@@ -112,7 +112,7 @@ class AuditLog:
                 stored.set_result(None)
 
     def state(self) -> LaneState:
-        """The present state. The age is 0 unless storing fails: events gather for a moment as a rule."""
+        """Returns the present state. The age is 0 unless storing fails: events gather for a moment as a rule."""
         late = self._failing and self._waiting
         age = max(0.0, self._now() - self._waiting[0][0] / 1e6) if late else 0.0
         return LaneState(age, time.monotonic() - self._stored_at, waiting=len(self._waiting))

@@ -123,7 +123,7 @@ class Dispatcher(TaskService):
         self.wake()
 
     def note_hint(self) -> None:
-        """Like `hint`, on any thread; a call of `wake` on the event loop must follow."""
+        """Does as `hint`, on any thread; a call of `wake` on the event loop must follow."""
         self._last_hint = next(self._numbers)
 
     def wake(self) -> None:
@@ -180,7 +180,7 @@ class Dispatcher(TaskService):
         return lambda: _call_soon(loop, self._end, capacities, self._claim(capacities))
 
     def _begin(self) -> list[SessionCapacity]:
-        """The sessions of the next claim; empty if none has capacity, or while another claim is under way."""
+        """Returns the sessions of the next claim; empty if none has capacity, or while another claim is under way."""
         if self._quiescing or self._stopping.is_set() or self._task is None or not self._idle.is_set():
             return []
         if capacities := self._streams.capacities(asyncio.get_running_loop().time(), self._sessions):

@@ -221,6 +221,6 @@ class Load(NamedTuple):
 
 
 def total_demand(total: Load, barred: Iterable[Load]) -> int:
-    """The demand of all accounts; `barred` has those with a pause, a limit or a quota."""
+    """Returns the demand of all accounts; `barred` has those with a pause, a limit or a quota."""
     waiting = sum(load.ready - load.may_start for load in barred)
     return total._replace(ready=max(0, total.ready - waiting)).demand

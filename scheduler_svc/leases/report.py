@@ -426,7 +426,7 @@ class _Write:
 
 
 def _cost(result: TaskResult) -> float:
-    """What the creator says that the run has cost; 0 if it says nothing, or nonsense."""
+    """Returns what the creator says that the run has cost; 0 if it says nothing, or nonsense."""
     return max(0.0, (result.usage or {}).get("cost", 0.0))
 
 

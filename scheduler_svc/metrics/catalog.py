@@ -83,7 +83,7 @@ class LaneMetrics:
     seconds: Histogram
 
     def group(self, size: int, seconds: float, waited: float | None = None) -> None:
-        """A group is answered: its items, how long it took, and how long the first of them had waited for it."""
+        """Counts an answered group: its items, how long it took, and how long the first of them had waited for it."""
         self.size.observe(size)
         self.seconds.observe(seconds)
         if waited is not None:
@@ -427,7 +427,7 @@ class Metrics(ServiceMetrics):
         self._schedule_lateness.set(max(0.0, backlogs.schedule_lateness))
 
     def _counter_of(self, name: str, documentation: str, label: str, values: Iterable[str]) -> Counter:
-        """A counter by one label, with its values: a series that begins with its first event has no rate then."""
+        """Makes a counter by one label, with its values: a series that begins with its first event has no rate then."""
         counter = self._counter(name, documentation, label)
         for value in values:
             counter.labels(value)
@@ -445,7 +445,7 @@ _EDGE = max(Status) + 1
 
 
 def _ended(moves: Sequence[EventRow], *, retried: bool) -> dict[Status, list[float]]:
-    """How long the tasks took that have ended, by state. One that the same transaction gives a retry has not."""
+    """Returns how long the tasks took that ended, by state. One that the same transaction gives a retry has not."""
     ended = [(move.task_key, move.status) for move in moves if move.status >= Status.COMPLETED]
     if retried:
         task_keys = {move.task_key for move in moves if move.previous_status >= Status.COMPLETED}

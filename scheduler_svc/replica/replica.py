@@ -370,7 +370,7 @@ class Replica:
         )
 
     def _build_periodics(self, engine: sa.Engine) -> list[Periodic]:
-        """Also builds the router, which wakes several of them."""
+        """Builds the router too, which wakes several of them."""
         settings, pools, needed = self._settings, self._pools, self._needed
         due = Periodic("due", timed_loops.due(pools.loops), needed)
         expiry = Periodic("expiry", timed_loops.expiry(pools.loops), needed)

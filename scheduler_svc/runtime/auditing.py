@@ -82,7 +82,7 @@ class Audited:
             self._auditor.add(identity, self.name, about, outcome(error), awaited=False)
 
     def _about(self, request: Any, response: Any) -> list[tuple[int, str]]:
-        """The accounts that the call was about, and what of each."""
+        """Returns the accounts that the call was about, and what of each."""
         made = None if response is None or self._made is None else self._made(response)
         named = None if self._named is None else self._named(request)
         if self._change.several:
@@ -115,7 +115,7 @@ class Audited:
         return max(0, account_id)
 
     def _resource(self, name: int | str | None, *, exists: bool = False, more: int = 0) -> str:
-        """The name of a resource. A text that may be no id is not repeated: it may be anything, even a token."""
+        """Returns a resource's name. A text that may be no id is not repeated: it may be anything, even a token."""
         if not name:
             return ""
         kind = self._change.kind
@@ -137,7 +137,7 @@ class Auditor:
         self._audited = {path_of(name): Audited(name, rpc.changes, self) for name, rpc in RPCS.items() if rpc.changes}
 
     def of(self, method: str) -> Audited | None:
-        """The events of this RPC. Returns None if it only reads."""
+        """Returns the events of this RPC, or None if it only reads."""
         return self._audited.get(method)
 
     def unauthorized(self, method: str, identity: CallerIdentity | None, error: DomainError) -> None:

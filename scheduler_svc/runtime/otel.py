@@ -96,10 +96,10 @@ def _describe(span: Span, task: Task) -> None:
 
 
 def _after(trace: TraceContext | None) -> Context:
-    """What a span that follows this one is started in."""
+    """Returns what a span that follows this one is started in."""
     return Context() if trace is None else after(trace.traceparent, trace.tracestate)
 
 
 def _before(span: Span) -> TraceContext:
-    """What is handed on for spans that follow this one."""
+    """Returns what is handed on for spans that follow this one."""
     return TraceContext(**headers_of(span))

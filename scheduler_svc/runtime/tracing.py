@@ -38,7 +38,7 @@ class Tracer:
     """This one makes no spans: see `otel.OtelTracer`."""
 
     def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:
-        """The span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span that it follows."""
+        """Returns the span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span it follows."""
         return SubmitSpan(caller) if caller else NO_SPAN
 
     def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:

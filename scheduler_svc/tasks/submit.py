@@ -271,7 +271,7 @@ def _judged(group: Sequence[SubmitItem], checks: SubmitChecks) -> dict[int, Doma
 
 
 def _known(tx: Tx, group: Sequence[SubmitItem]) -> KnownNames:
-    """The request ids and unique keys of a group that are in use."""
+    """Returns the request ids and unique keys of a group that are in use."""
     tasks = [task for item in group for task in item.tasks]
     requests = [RequestId(task.account_id, task.request_id, 0, b"") for task in tasks if task.request_id]
     unique = [_unique_key(0, task, tx.now) for task in tasks if task.unique_key]

@@ -222,8 +222,8 @@ CLAIM_AGED = sa.text(_CLAIM.format(head=AGED_HEAD, order=AGED_ORDER))
 
 
 def claimed_rows(rows: Sequence[Any]) -> Claimed:
-    """The claim's answer. Its first row has whether it was locked out, the sessions that got nothing and the accounts
-    whose windows need a refill; the others have a grant each.
+    """Returns the claim's answer. Its first row has whether it was locked out, the sessions that got nothing and the
+    accounts whose windows need a refill; the others have a grant each.
     """
     locked_out, closed, busy, short, urgent, *_ = rows[0]
     grants = [Grant(LeaseRef(*row[6:9]), brief(row[-BRIEF_WIDTH:]), *row[9:-BRIEF_WIDTH]) for row in rows[1:]]
