@@ -110,7 +110,7 @@ class WaitingRows(_Rows):
 
 
 def seats_taken(tables: Tables) -> int:
-    """What counts against the limit: all leases, revoked ones too, for their CLIs may still run."""
+    """Returns what counts against the limit: all leases, revoked ones too, for their CLIs may still run."""
     return len(tables.leases)
 
 
