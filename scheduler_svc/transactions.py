@@ -1,6 +1,7 @@
 """Connections and transactions: one `Database` a use (a lane, the calls), each with a pool of its own.
 
-The driver's errors become domain errors here and nowhere else.
+The driver's errors become domain errors here and nowhere else. This is a hub by design: one transaction spans subjects,
+so this is the one place where the statements of all of them meet on a connection, and work names them by their table.
 """
 
 from __future__ import annotations
