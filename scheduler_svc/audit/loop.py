@@ -54,7 +54,7 @@ class AuditLog:
         self._dropped = 0
         self._stored_at = time.monotonic()
 
-    def add(self, calls: Sequence[AuditedCall], *, awaited: bool) -> asyncio.Future[None] | None:
+    def add(self, calls: Sequence[AuditedCall], awaited: bool) -> asyncio.Future[None] | None:
         """Adds the events of one call, to be stored soon.
 
         Returns a future that is done once they are committed, if `awaited` and if events are being stored at present.

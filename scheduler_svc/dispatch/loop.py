@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from scheduler_svc.dispatch.admission import scan, settle
-from scheduler_svc.dispatch.rows import Claimed, Grant
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.streams import ReconnectOrder, Streams
 from scheduler_svc.dispatch.work import SessionCapacity, claim
 from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Grant
 from scheduler_svc.domain.system import LaneState
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls

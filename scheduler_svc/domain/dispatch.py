@@ -195,6 +195,14 @@ def free_seats(*, paused: bool, limit: int, leased: int, quota: StartQuota | Non
 # The demand for workers: tasks that are leased, and tasks that may be leased now.
 
 
+class QueueHead(NamedTuple):
+    """The first tasks of a priority that a claim would take: how many, and the wait of the oldest in seconds."""
+
+    priority: int
+    tasks: int
+    oldest: float
+
+
 class Load(NamedTuple):
     """The tasks of one account, or of all: how many are ready and leased, and what keeps the ready ones from workers.
 

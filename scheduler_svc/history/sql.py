@@ -15,8 +15,8 @@ from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements
 from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
+from scheduler_svc.domain.lifecycle import EventRow
 from scheduler_svc.domain.rollup import Resolution
-from scheduler_svc.runtime.signals import EventRow
 
 _INSERT_EVENTS = Insert(
     "task_events",

@@ -14,7 +14,6 @@ from datetime import timedelta
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.dispatch import streams
-from scheduler_svc.dispatch.rows import Grant
 from scheduler_svc.domain import content
 from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, LeftOut, NamedAsset, TaskResult
 from scheduler_svc.domain.errors import InvalidArgument
@@ -27,6 +26,7 @@ from scheduler_svc.domain.lease import (
     AttemptReleased,
     AttemptStarted,
     Change,
+    Grant,
     LeaseTerms,
     LeaseUpdate,
     Release,

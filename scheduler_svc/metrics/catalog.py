@@ -15,22 +15,16 @@ from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Histogram
 
 from contentgen.service.metrics import Declared, ServiceMetrics
 from scheduler_svc.domain import lifecycle
 from scheduler_svc.domain.ids import SEQUENCE_BITS
-from scheduler_svc.domain.lease import Release
-from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Status
-from scheduler_svc.domain.system import DURABILITY_SETTINGS, LaneState
+from scheduler_svc.domain.lease import Grant, Release
+from scheduler_svc.domain.lifecycle import MOVES, RUNNING, EventRow, Status
+from scheduler_svc.domain.system import DURABILITY_SETTINGS, Backlogs, Figures, LaneState
 from scheduler_svc.metrics.distribution import Distribution
-
-if TYPE_CHECKING:
-    from scheduler_svc.dispatch.rows import Grant
-    from scheduler_svc.runtime.signals import EventRow
-    from scheduler_svc.system.work import Backlogs, Figures
 
 CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)

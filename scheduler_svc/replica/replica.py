@@ -266,7 +266,7 @@ class Replica:
             lambda part: self._loop.call_soon_threadsafe(self._gave_up, part), give_up_after=GIVE_UP_TIMEOUT
         )
         self._audit_log = AuditLog(self._pools.audit, now=self._clock.now)
-        self._auditor = Auditor(self._audit_log, anonymous=settings.tokens_file is None)
+        self._auditor = Auditor(self._audit_log.add, anonymous=settings.tokens_file is None)
         self._build_committers()
         self._build_waiters()
         engine = self._pools.background()

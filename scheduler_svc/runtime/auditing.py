@@ -10,12 +10,12 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import islice
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from google.rpc.code_pb2 import Code
@@ -26,10 +26,6 @@ from scheduler_svc.domain.audit import AuditedCall
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.runtime.errors import ERROR_STATUSES, INTERNAL, ErrorStatus
-
-if TYPE_CHECKING:
-    from scheduler_svc.audit.loop import AuditLog
-
 
 MAX_WAIT = 1.0
 """Seconds that a call waits for its event to be committed."""
@@ -128,9 +124,11 @@ class Audited:
 class Auditor:
     """Turns the calls of a replica into audit events. Runs on the event loop."""
 
-    def __init__(self, sink: AuditLog, *, anonymous: bool) -> None:
-        """`anonymous`: no tokens are required."""
-        self._sink = sink
+    def __init__(
+        self, store: Callable[[Sequence[AuditedCall], bool], asyncio.Future[None] | None], *, anonymous: bool
+    ) -> None:
+        """`store`: `AuditLog.add`, which this layer does not know. `anonymous`: no tokens are required."""
+        self._store = store
         self._nameless = ANONYMOUS if anonymous else ""
         self._minute = 0
         self._refusals: Counter[str] = Counter()
@@ -146,7 +144,7 @@ class Auditor:
         if audited and identity is not None:
             audited.refused(identity, None, error)
         elif audited and self.admits("", MAX_UNAUTHENTICATED):
-            self._sink.add([AuditedCall("", 0, audited.name, "", outcome(error))], awaited=False)
+            self._store([AuditedCall("", 0, audited.name, "", outcome(error))], False)
 
     def add(
         self, identity: CallerIdentity, method: str, about: Sequence[tuple[int, str]], outcome: str, *, awaited: bool
@@ -154,7 +152,7 @@ class Auditor:
         actor, account_ids = identity.name or self._nameless, identity.scope.accounts or ()
         default = _concerned.get() or (account_ids[0] if len(account_ids) == 1 else 0)
         calls = [AuditedCall(actor, account_id or default, method, name, outcome) for account_id, name in about]
-        return self._sink.add(calls, awaited=awaited)
+        return self._store(calls, awaited)
 
     def admits(self, caller: str, limit: int) -> bool:
         """Returns whether a refused call of this caller is recorded; says in the log if some were not."""

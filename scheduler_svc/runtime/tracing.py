@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
+from scheduler_svc.domain.lease import Grant
 from scheduler_svc.domain.task import NewTask, Task, TraceContext
-
-if TYPE_CHECKING:
-    from scheduler_svc.dispatch.rows import Grant
 
 
 class SubmitSpan:

@@ -14,6 +14,7 @@ from scheduler_svc.database.statements import Statements
 from scheduler_svc.domain.content import PublishStatus
 from scheduler_svc.domain.system import (
     DURABILITY_SETTINGS,
+    Backlogs,
     DatabaseState,
     LaneState,
     LockHolder,
@@ -22,7 +23,6 @@ from scheduler_svc.domain.system import (
 )
 from scheduler_svc.domain.webhook import RETRY_FOR, DeliveryStatus
 from scheduler_svc.schema.tables import AWAITS_RETRY, PUBLISHABLE
-from scheduler_svc.system.work import Backlogs
 
 # Each condition is that of one index only, whatever the planner believes of the table (see `database/statements.py`).
 _DELIVERIES = """SELECT FROM webhook_deliveries

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import EventRow, Status
 from scheduler_svc.domain.task import (
     SCHEDULED,
     ExistingTask,
@@ -32,7 +32,6 @@ from scheduler_svc.domain.task import (
     first_uncounted_day,
 )
 from scheduler_svc.history.work import Ledger, ReadyRow, TagReservation, signal_ready
-from scheduler_svc.runtime.signals import EventRow
 from scheduler_svc.tasks.rows import (
     RequestId,
     SubmitContext,

@@ -17,7 +17,7 @@ from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.config import Settings
 from scheduler_svc.database.statements import Page
 from scheduler_svc.dispatch.admission import scan, settle
-from scheduler_svc.dispatch.rows import Claimed, Grant
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.work import SessionCapacity, claim, pause_dispatch, resume_dispatch
 from scheduler_svc.domain.account import Account, AccountChange, NewAccount
 from scheduler_svc.domain.change import TaskChange
@@ -32,6 +32,7 @@ from scheduler_svc.domain.lease import (
     AttemptReleased,
     AttemptStarted,
     Change,
+    Grant,
     LeaseTerms,
     LeaseUpdate,
     Outcome,

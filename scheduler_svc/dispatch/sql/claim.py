@@ -25,12 +25,12 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import UnnestedRows
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import Statements, payload, task
-from scheduler_svc.dispatch.rows import Claimed, Grant
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.sql.tags import floor
 from scheduler_svc.dispatch.sql.waiting import UNEXPIRED
 from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import LeaseEnd
+from scheduler_svc.domain.lease import Grant, LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY, READY
 from scheduler_svc.schema.payloads import BRIEF, BRIEF_WIDTH, NULL_BRIEF, brief

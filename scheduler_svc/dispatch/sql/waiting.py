@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
 from scheduler_svc.database.statements import Statements, leased, task
-from scheduler_svc.dispatch.rows import QueueHead
 from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, bind_counts, floor, reservations, reserved
+from scheduler_svc.domain.dispatch import QueueHead
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 

@@ -15,11 +15,11 @@ from scheduler_svc.database.statements import Pipeline, Statements, account_filt
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.sql.claim import CLAIM, CLAIM_AGED, SLOTS, claimed_rows
 from scheduler_svc.domain.account import Scope
-from scheduler_svc.domain.content import TITLE_LENGTH
+from scheduler_svc.domain.content import TITLE_LENGTH, CompletedTask
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd, ReaperRow
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.leases.rows import CompletedTask, LeaseChange, LiveLease, NamedLease, RenewalResult
+from scheduler_svc.leases.rows import LeaseChange, LiveLease, NamedLease, RenewalResult
 
 _LIVE = """
     task_key, attempt, fence, worker_id, status, revoked, account_id, priority, tag, timeout_ms, claim_time,
