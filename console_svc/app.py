@@ -59,7 +59,7 @@ PAGES: Sequence[type[Page]] = (
 
 
 def build(settings: ConsoleSettings, metrics: ConsoleMetrics) -> Starlette:
-    """The application. Its lifespan makes and closes the channel to the schedulers."""
+    """Returns the application. Its lifespan makes and closes the channel to the schedulers."""
     bound_ids_of_paths()
 
     @asynccontextmanager

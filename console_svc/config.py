@@ -120,7 +120,7 @@ CERTIFICATES = ("tls_ca", "tls_client_cert", "console_tls_cert")
 
 
 def unusable(settings: ConsoleSettings) -> Iterator[str]:
-    """What OpenSSL finds wrong with the files: a line for each setting, or pair."""
+    """Yields what OpenSSL finds wrong with the files: a line for each setting, or pair."""
     scheduler_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     yield from unusable_authorities(scheduler_context, settings, "tls_ca")
     yield from unusable_pair(scheduler_context, settings, "tls_client_cert", "tls_client_key")

@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """The entry point. Exit status 0 after TERM or INT; 78 if the settings are wrong."""
+    """Runs the console. Exit status 0 after TERM or INT; 78 if the settings are wrong."""
     if sys.argv[1:2] == ["config"]:
         sys.exit(config_command.run(sys.argv[2:]))
     raise_open_files(MIN_OPEN_FILES)

@@ -181,7 +181,7 @@ class Site:
         status: int,
         fields: Sequence[tuple[str, str]] = (),
     ) -> Response:
-        """The page that says what is wrong. `fields`: of a form, to be sent once more."""
+        """Returns the page that says what is wrong. `fields`: of a form, to be sent once more."""
         is_away = status == AWAY
         values = {"message": message, "away": is_away, "tries": is_away and request.method == "GET", "fields": fields}
         return self.render(request, "web/error.html", values, session, status=status)
@@ -194,13 +194,13 @@ class Site:
         return session
 
     def why_ended(self, request: Request) -> str:
-        """A text that says why a browser has to sign in; empty if it has not done so before."""
+        """Returns a text that says why a browser has to sign in; empty if it has not done so before."""
         if self.settings.console_token_header:
             return UNKNOWN_TO_US if self._named_token(request) else NOT_NAMED
         return self.sessions.why_ended(request.cookies.get(self._cookie, ""))
 
     async def begin(self, token: str | None) -> Session | None:
-        """A new session of a token; None if the schedulers do not know it. Raises RequestError if none answers."""
+        """Returns a token's new session; None if the schedulers do not know it. Raises RequestError if none answers."""
         client = self.schedulers.client(token)
         try:
             return self.sessions.begin(token, client, await client.get_caller())
@@ -286,12 +286,12 @@ class Site:
             return self.failure(request, session, refused(error), status)
 
     def _away(self, request: Request, session: Session | None) -> Response:
-        """A page that tries again by itself; for a form one that does not."""
+        """Returns a page that tries again by itself; for a form one that does not."""
         message = UNDONE if request.method == "POST" else text("This page tries again by itself.")
         return self.failure(request, session, message, AWAY)
 
     async def _unanswered(self, request: Request, session: Session, message: str) -> Response:
-        """A page that has what was sent, so that it can be sent again."""
+        """Returns a page that has what was sent, so that it can be sent again."""
         items = (await request.form()).multi_items()
         fields = [(name, value) for name, value in items if isinstance(value, str)]
         return self.failure(request, session, message, AWAY, fields)
@@ -308,7 +308,7 @@ class Site:
         return RedirectResponse(form, SEE_OTHER)
 
     async def _by_itself(self, request: Request) -> Session | None:
-        """A session for whom nobody has to sign in: the proxy names the token, or the schedulers ask for none."""
+        """Returns a session for whom nobody has to sign in: the proxy names the token, or the schedulers need none."""
         if token := self._named_token(request):
             return self.sessions.of_token(token) or await self.begin(token)
         if time.monotonic() < self._tokens_until:
@@ -319,13 +319,13 @@ class Site:
         return session
 
     def _named_token(self, request: Request) -> str:
-        """The token that a proxy names; empty if it names none, or there is no such proxy."""
+        """Returns the token that a proxy names; empty if it names none, or there is no such proxy."""
         header = self.settings.console_token_header
         return request.headers.get(header, "").strip() if header else ""
 
 
 async def _genuine(request: Request, session: Session) -> Request | None:
-    """The request with its form; None if that is of no page of this session."""
+    """Returns the request with its form; None if that is of no page of this session."""
     if not same_origin(request):
         return None
     form_request = await with_form(request)

@@ -103,7 +103,7 @@ class Watchers:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Idempotent."""
+        """Ends them; may be called again."""
         self._stack.close()
         for thread in self._threads:
             thread.join()

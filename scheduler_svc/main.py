@@ -64,7 +64,7 @@ _log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """The entry point.
+    """Runs the scheduler.
 
     Exit status 0 after a drain; 78 if the settings, the database's folder, its schema or its rights are invalid; 1 if a
     migration failed, or a part of the replica can't be kept running.

@@ -1,6 +1,7 @@
 """Connections and transactions: one `Database` a use (a lane, the calls), each with a pool of its own.
 
-The driver's errors become domain errors here and nowhere else.
+The driver's errors become domain errors here and nowhere else. This is a hub by design: one transaction spans subjects,
+so this is the one place where the statements of all of them meet on a connection, and work names them by their table.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ R = TypeVar("R")
 def make_engine(
     url: str, connections: int, *, hot: bool = False, timeouts: Timeouts | None = None, lineage: Lineage | None = None
 ) -> sa.Engine:
-    """An engine with at most `connections` connections, none opened yet.
+    """Returns an engine with at most `connections` connections, none opened yet.
 
     `hot`: with the plans of the hot path, and its bounds unless `timeouts` is given. `lineage` refuses servers that are
     not the fleet's database.
@@ -308,12 +309,12 @@ class Database:
 
 
 def _outcome(error: Exception) -> str:
-    """How a transaction ended that failed, as a label of its metric."""
+    """Returns how a transaction ended that failed, as a label of its metric."""
     return next((outcome for kind, outcome in _OUTCOMES.items() if isinstance(error, kind)), "failed")
 
 
 def _why_away(error: Exception) -> str:
-    """The first line of the driver's message: further ones may quote the statement."""
+    """Returns the first line of the driver's message: further ones may quote the statement."""
     cause = _driver_error(error)
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 

@@ -228,7 +228,7 @@ class _Taking:
 
 
 def _blocks(descriptor: int, size: int) -> Iterator[bytes]:
-    """The first `size` bytes of a file. Raises OSError if it has become shorter."""
+    """Yields the first `size` bytes of a file. Raises OSError if it has become shorter."""
     remaining = size
     while remaining:
         block = os.read(descriptor, min(_BLOCK, remaining))

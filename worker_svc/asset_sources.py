@@ -203,7 +203,7 @@ def _left(deadline: float) -> float:
 
 
 def _looked_up(host: str, port: int, deadline: float) -> list[str]:
-    """The host's addresses. Raises LeftOutError, at the deadline too: the system's own lookup knows none."""
+    """Returns the host's addresses. Raises LeftOutError, at the deadline too: the system's own lookup knows none."""
     lookup = on_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     try:
         return [str(entry[4][0]) for entry in lookup.result(_left(deadline))]

@@ -39,7 +39,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _files(settings: WorkerSettings, findings: Findings) -> Iterator[str]:
-    """Whether the token and the PEM files can be read, belong together and have not expired."""
+    """Checks whether the token and the PEM files can be read, belong together and have not expired."""
     try:
         if not settings.conflicts():
             Credentials(settings)

@@ -144,7 +144,7 @@ def clean(text: str, limit: int) -> str:
 
 
 def clean_tail(text: str, limit: int) -> str:
-    """As `clean`, but keeps the last `limit` code points."""
+    """Cleans as `clean` does, but keeps the last `limit` code points."""
     return clean(text, len(text))[-limit:]
 
 
@@ -250,7 +250,7 @@ def last_document(text: str, *, skip: Callable[[Mapping[str, Any]], bool] = lamb
 
 
 def is_progress(document: Mapping[str, Any]) -> bool:
-    """Whether a JSON document is a progress line rather than a result."""
+    """Returns whether a JSON document is a progress line rather than a result."""
     return "progress" in document and "content" not in document
 
 
@@ -300,12 +300,12 @@ def _result(document: Mapping[str, Any]) -> Article:
 
 
 def _line(value: object, limit: int) -> str:
-    """A text on one line; empty if it is none. A result is not refused for the sake of these."""
+    """Returns a text on one line; empty if it is none. A result is not refused for the sake of these."""
     return " ".join(clean(value, 10 * limit).split())[:limit] if isinstance(value, str) else ""
 
 
 def _usage(usage: Mapping[object, object]) -> Iterator[tuple[str, float]]:
-    """The numbers by their names, `inputTokens` as `input_tokens`; leaves out what is neither."""
+    """Yields the numbers by their names, `inputTokens` as `input_tokens`; leaves out what is neither."""
     for name, value in list(usage.items())[:MAX_USAGE]:
         if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
             continue
@@ -348,7 +348,7 @@ def _score(document: Mapping[str, Any]) -> float | None:
 
 
 def is_finite(number: float) -> bool:
-    """Whether a double can hold a number of a JSON document."""
+    """Returns whether a double can hold a number of a JSON document."""
     try:
         return math.isfinite(number)
     except OverflowError:  # an integer above what a double holds

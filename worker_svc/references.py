@@ -73,12 +73,12 @@ def renamed(article: Article, names: Mapping[str, str]) -> Article:
 
 
 def _is_other(text: str) -> bool:
-    """Whether it is neither a file nor an address, such as `data:…`, `asset:…` and a part of the page."""
+    """Returns whether it is neither a file nor an address, such as `data:…`, `asset:…` and a part of the page."""
     return len(text) > _MAX or text.startswith("#") or bool(_OTHER_SCHEME.match(text) and not _ADDRESS.match(text))
 
 
 def _spans(markdown: str) -> list[slice]:
-    """Where Markdown refers to pictures, HTML in it included, in order."""
+    """Returns where Markdown refers to pictures, HTML in it included, in order."""
     if "![" not in markdown and "<" not in markdown:
         return []
     spans = [_target(match) for match in _INLINE.finditer(markdown)]

@@ -104,7 +104,7 @@ class CliRun:
         max_output: int = MAX_SMALL_OUTPUT,
         to_file: bool = False,
     ) -> CompletedCall:
-        """As `Cli.call`. Also raises CannotRunError, RunExpiredError and GuardLostError, which no creator handles."""
+        """Calls the CLI. Raises CannotRunError, RunExpiredError and GuardLostError too, which no creator handles."""
         path = self.folder / f"stdout.{len(self._children)}" if to_file else None
         child, file = await self._spawn(args, path)
         began = now()
@@ -250,7 +250,7 @@ class Runner:
 
 
 def _fault(version: CompletedCall) -> str | None:
-    """Why the CLI cannot be used, or None. Most exit statuses pass, because not every CLI knows `--version`."""
+    """Returns why the CLI cannot be used, or None. Most exit statuses pass, because not every CLI knows `--version`."""
     reason = f" ({version.stderr_tail.splitlines()[-1]})" if version.stderr_tail else ""
     if version.timed_out:
         return f"--version did not end within {VERSION_TIMEOUT:g} s{reason}"

@@ -34,7 +34,7 @@ from worker_svc.session.worker import Worker
 
 
 def lease(brief: Brief, timeout: float) -> pb.AssignedLease:
-    """The lease that a scheduler would assign for a task with this brief; it may take `timeout` seconds."""
+    """Returns the lease that a scheduler would assign for a task with this brief; it may take `timeout` seconds."""
     task = task_pb2.Task(task_id=f"try-{os.getpid()}", topic=brief.topic)
     for name, text in brief.texts.items():
         setattr(task, name, text)
@@ -138,7 +138,7 @@ class TryOutput:
                 _note(" ".join(filter(None, (f"{progress.percent:3}%", progress.step, progress.message))))
 
     def ended(self, update: pb.LeaseUpdate) -> None:
-        """The run has ended with the update that a scheduler would get."""
+        """Notes that the run has ended with the update that a scheduler would get."""
         seconds = time.monotonic() - self._started_at
         if self._as_json:
             names = ("stdout", "stderr", "stdout_truncated", "stderr_truncated")

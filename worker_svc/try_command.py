@@ -91,7 +91,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _remembered_signals() -> Sequence[int]:
-    """From now on INT, TERM and HUP are only remembered; returns those that have come so far, as they come.
+    """Only remembers INT, TERM and HUP from now on; returns those that have come so far, as they come.
 
     The run looks at them once its loop runs, a second later at most. Raising here would leave folders behind, be
     dropped in some callbacks of imports, and change the exit status if it came within exec().

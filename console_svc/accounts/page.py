@@ -217,7 +217,7 @@ MAX_SCORED = 100
 
 
 def holds(account: Account, stats: TaskStats) -> Iterator[PageText]:
-    """What the account's own settings do to its tasks now."""
+    """Yields what the account's own settings do to its tasks now."""
     pending, running = stats["counts"]["pending"], with_workers(stats)
     limit, max_pending = account["max_concurrent_tasks"], account["max_pending_tasks"]
     if limit and running >= limit and stats["queue_depth"]:

@@ -32,7 +32,7 @@ MAX_NESTING = 30
 
 
 def cleaned(html: str, find: Callable[[str], Picture]) -> str:
-    """The HTML with pictures of ours as pictures, and a link in the place of each other one.
+    """Returns the HTML with pictures of ours as pictures, and a link in the place of each other one.
 
     Headings begin below those of the page.
     """
@@ -127,7 +127,7 @@ _PARSER = _Parser("commonmark", {"html": False, "maxNesting": MAX_NESTING}).enab
 
 
 def rendered(text: str, find: Callable[[str], Picture]) -> str:
-    """The HTML of a text. Takes up to some seconds for a hostile one: call it in a thread."""
+    """Returns the HTML of a text. Takes up to some seconds for a hostile one: call it in a thread."""
     return cleaned(_PARSER.render(visible(text)), find)
 
 

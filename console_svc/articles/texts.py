@@ -34,7 +34,7 @@ def visible(text: str) -> str:
 
 
 def difference(old: str, new: str) -> str:
-    """Safe HTML; empty if the texts are the same. Takes up to some seconds for a hostile one."""
+    """Returns safe HTML; empty if the texts are the same. Takes up to some seconds for a hostile one."""
     old_lines, new_lines = _lines(old), _lines(new)
     if old_lines == new_lines:
         return ""
@@ -103,7 +103,7 @@ class Pictures:
         return cls(pictures)
 
     def find(self, source: str) -> Picture:
-        """The picture of an address in an article, such as `asset:cover.png`."""
+        """Returns the picture of an address in an article, such as `asset:cover.png`."""
         if source.startswith(_OURS):
             name = source.removeprefix(_OURS)
             return self.assets.get(name, Picture(name, "", shown=False))

@@ -57,13 +57,13 @@ class Audit(Page):
 
 
 def path_of(resource: str) -> str:
-    """The page of what a call was about; empty if it has none."""
+    """Returns the page of what a call was about; empty if it has none."""
     match = _LINKED.match(resource)
     return f"/{match[1]}s/{match[2]}" if match else ""
 
 
 async def _page(events: AsyncIterator[AuditEvent], outcome: str) -> tuple[list[AuditEvent], str]:
-    """A page, which ends where the time changes: the next one misses none. Returns where that begins; empty: none."""
+    """Returns a page that ends where the time changes, so the next misses none, and where that begins; empty: none."""
     page_events: list[AuditEvent] = []
     last = ""
     examined = 0

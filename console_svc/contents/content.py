@@ -233,7 +233,7 @@ LEASE = 300.0
 
 
 async def claimed(session: Session, content_id: int) -> Content | None:
-    """The content, which the user holds now; None if it is decided, or not the user's to hold."""
+    """Returns the content, which the user holds now; None if it is decided, or not the user's to hold."""
     if not session.may("ContentService/ClaimReview"):
         return None
     return await session.client.claim_review(content_id=content_id, lease=LEASE)
@@ -280,7 +280,7 @@ class Edit(Page):
 
     @post("/contents/{content_id:int}/preview")
     async def preview(self, request: Request, session: Session, content_id: int) -> Response:
-        """What the typed texts look like, and what differs from the stored ones, as a part of the page."""
+        """Shows what the typed texts look like, and what differs from the stored ones, as a part of the page."""
         content = await session.client.get_content(content_id)
         if content is None:
             return Response(status_code=NOT_FOUND)
@@ -298,7 +298,7 @@ class Edit(Page):
     async def _form(
         self, request: Request, session: Session, content: Content | None, form: Form, *, status: int = 200
     ) -> Response:
-        """The form. In a conflict it has the new etag: whoever saves then has seen what the other one wrote."""
+        """Returns the form. In a conflict it has the new etag: whoever saves then has seen what the other one wrote."""
         content_id, conflict = request.path_params["content_id"], status == CONFLICT
         client = session.client
         revisions = await all_of(client.iter_content_revisions(content_id)) if content and conflict else []
@@ -359,7 +359,7 @@ _FILE_HEADERS = {
 class Assets(Page):
     @get("/assets/{sha256}/{name}")
     async def show(self, _: Request, session: Session, sha256: str, name: str) -> Response:
-        """A picture of a kind that browsers only draw; anything else is only saved."""
+        """Shows a picture of a kind that browsers only draw; anything else is only saved."""
         asset = await session.client.get_asset_info(sha256) if _SHA256.fullmatch(sha256) else None
         info = present(asset, "There is no such file.")
         is_picture = info["media_type"] in SHOWN
@@ -380,7 +380,7 @@ class Assets(Page):
 
     @get("/contents/{content_id:int}/text")
     async def save_text(self, _: Request, session: Session, content_id: int) -> Response:
-        """The whole text as a file, however long it is."""
+        """Sends the whole text as a file, however long it is."""
         content = present(await session.client.get_content(content_id), ABSENT)
         headers = {**_FILE_HEADERS, "content-disposition": f"attachment; filename=content-{content_id}.md"}
         return Response(content["body"], media_type="text/markdown", headers=headers)
@@ -392,5 +392,5 @@ async def _bytes(session: Session, sha256: str, size: int) -> AsyncIterator[byte
 
 
 def frame(html: str) -> str:
-    """The document in the frame, of HTML that is safe already."""
+    """Returns the document in the frame, of HTML that is safe already."""
     return f'<!doctype html><meta charset="utf-8"><title>-</title><style>{STYLE}</style><body dir="auto">{html}</body>'

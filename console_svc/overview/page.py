@@ -75,7 +75,7 @@ class Overview(Page):
 
     @get("/moves")
     async def moves(self, request: Request, session: Session) -> Response:
-        """The moves of all tasks as server-sent events; after each the page is told to load its figures anew."""
+        """Streams all tasks' moves as server-sent events; after each the page is told to load its figures anew."""
         language = language_of(request)
 
         def item(move: Move) -> str:
@@ -153,7 +153,7 @@ def _of_pause(pause: Pause) -> Need:
 
 
 def free_slots(pool: WorkerPool) -> int:
-    """Of workers that take tasks: while there are some, what waits waits for something else."""
+    """Counts those of workers that take tasks: while there are some, what waits waits for something else."""
     takers = [worker for worker in pool["worker_statuses"] if worker["running"] and not worker["unhealthy"]]
     return sum(max(worker["slots"] - worker["busy_slots"], 0) for worker in takers)
 

@@ -244,12 +244,12 @@ async def _none() -> None:
 
 
 async def _opened(session: Session, content_id: int) -> Content | None:
-    """The content, which the user holds now if it can be held."""
+    """Returns the content, which the user holds now if it can be held."""
     return await claimed(session, content_id) or await session.client.get_content(content_id)
 
 
 async def _first_free(session: Session, contents: Sequence[Content]) -> int | None:
-    """The first that nobody else holds; the user holds it now, if that is allowed."""
+    """Returns the first that nobody else holds; the user holds it now, if that is allowed."""
     if not session.may("ContentService/ClaimReview"):
         return contents[0]["content_id"] if contents else None
     free_contents = [content for content in contents if content["review_holder"] in {None, session.user}]
@@ -300,7 +300,7 @@ class Place(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Place | None:
-        """A place of an address; None if there is none."""
+        """Returns a place of an address; None if there is none."""
         time, _, number = text.rpartition(",")
         try:
             moment(time, UTC)
@@ -348,7 +348,7 @@ class Queue(NamedTuple):
 
 
 async def queue_at(session: Session, search: QueueSearch, place: Place | None) -> Queue:
-    """The beginning of the queue, or the part of it that begins at a place which the beginning does not reach."""
+    """Returns the beginning of the queue, or the part that begins at a place which the beginning does not reach."""
     if search.problems:
         return Queue((), more=False, later=False)
     items, more = await search.page(session, oldest_first=True)
@@ -359,7 +359,7 @@ async def queue_at(session: Session, search: QueueSearch, place: Place | None) -
 
 
 async def candidates(session: Session, search: QueueSearch, after: Place | None, before: Place | None) -> list[Content]:
-    """What to open next, best first: what follows `after`, then from the beginning; or what precedes `before`."""
+    """Returns what to open next, best first: what follows `after`, then from the start; or what precedes `before`."""
     if search.problems:
         return []
     if before:

@@ -163,7 +163,7 @@ class ScheduleForm(Form):
         return cls({name: lines(value) for name, value in texts_of(data).items()})
 
     def arguments(self, before: Schedule | None = None) -> Mapping[str, Any]:
-        """Of `create_schedule`, or of `update_schedule` for what is there `before`. What can't be read has a problem.
+        """Returns those of `create_schedule`, or of `update_schedule` for `before`; what can't be read has a problem.
 
         A field whose text is as it was shown keeps its value, even if people could not type that.
         """

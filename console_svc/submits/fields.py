@@ -77,7 +77,7 @@ FOLDED = frozenset(name for name, field in TYPED.items() if not (field.everyday 
 
 
 def read(form: Form, fields: Mapping[str, Field] = TYPED, needed: Sequence[str] = ("account_id", "topic")) -> Values:
-    """What was typed, as arguments of `submit_task`; what can't be read, or is needed and missing, has a problem."""
+    """Returns the typed arguments of `submit_task`; what can't be read, or is needed and missing, has a problem."""
     values: Values = {}
     for name, field in fields.items():
         if form.plain(name) and (value := _value(form, field)) is not None:
@@ -98,12 +98,12 @@ def _value(form: Form, field: Field) -> Any:
 
 
 def of_task(task: Task) -> dict[str, str]:
-    """What to type for a task like this one. Its time, its keys and its creator options are left out."""
+    """Returns what to type for a task like this one. Its time, its keys and its creator options are left out."""
     return as_typed(task, _OF_A_TASK)
 
 
 def as_typed(source: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """What to type so that these fields become what `source` has."""
+    """Returns what to type so that these fields become what `source` has."""
     texts = {name: _writes(TYPED[name].kind, source[name]) for name in names}
     return {name: value for name, value in texts.items() if value}
 
@@ -119,7 +119,7 @@ def _writes(kind: Kind, value: Any) -> str:
 
 
 def short(length: float | None) -> str:
-    """A length as `seconds` reads it: `90s`, `30m`, `2h`; empty for None."""
+    """Returns a length as `seconds` reads it: `90s`, `30m`, `2h`; empty for None."""
     if length is None:
         return ""
     for unit, name in ((_DAY, "d"), (3_600.0, "h"), (60.0, "m")):

@@ -36,7 +36,7 @@ class New(Page):
 
     @get("/new")
     async def show(self, request: Request, session: Session) -> Response:
-        """`from`: filled in like that task. Else by the query, which has the fields by their names."""
+        """Fills the form in like the task `from`, or else by the query, which has the fields by their names."""
         params = request.query_params
         form = _form_of(params)
         if copied := params.get("from", ""):

@@ -81,7 +81,7 @@ def decoded(file: bytes, encoding: str) -> tuple[str, str]:
 
 
 def sheet(source: str, defaults: Mapping[str, str], zone: ZoneInfo, run: str) -> Sheet:
-    """The rows. What a row leaves empty is as `defaults` say, which were typed into the form.
+    """Returns the rows. What a row leaves empty is as `defaults` say, which were typed into the form.
 
     Each row has a request_id that follows from its words and `run`: submitted again, it makes no second task. Raises
     BadValue.

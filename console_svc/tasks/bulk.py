@@ -206,7 +206,7 @@ class _OrderedWork:
         work.total = work.done
 
     def _bulk_calls(self) -> Sequence[Callable[..., Awaitable[int]]]:
-        """The bulk calls, each to be repeated until it moves nothing. Tasks with retries left keep their count."""
+        """Returns the bulk calls, each repeated until it moves nothing. Tasks with retries left keep their count."""
         search, client, more = self._order.search, self._client, self._order.more
         if self._order.do == "retry":
             return [

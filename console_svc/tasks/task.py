@@ -112,7 +112,7 @@ _BYTE, _PLANE = 0x80, 0xFFFF
 
 
 def quoted(word: str) -> str:
-    """A word of a command for bash or zsh, safe to be pasted into a terminal.
+    """Returns a word of a command for bash or zsh, safe to be pasted into a terminal.
 
     Control and format characters are escaped: a terminal acts on them before the shell reads the quotes.
     """
@@ -194,7 +194,7 @@ def _length(seconds: float | None) -> str | None:
 
 
 def _future(iso: str | None) -> str | None:
-    """A time that is still to come; what has passed says nothing any more."""
+    """Returns a time that is still to come; what has passed says nothing any more."""
     return iso if iso and datetime.fromisoformat(iso) > datetime.now(UTC) else None
 
 

@@ -66,7 +66,7 @@ class Form:
         return self.typed.get(name, "").strip()
 
     def read(self, name: str, reader: Callable[[str], T], problem: str = "") -> T | None:
-        """The value of a field; None if it is missing, or `reader` raises ValueError: then it has this problem.
+        """Returns the value of a field; None if it is missing, or `reader` raises ValueError: then it has this problem.
 
         A BadValue has a problem of its own.
         """
@@ -119,7 +119,7 @@ def lines(text: str) -> str:
 
 
 async def with_form(request: Request, limit: int = MAX_FORM) -> Request:
-    """The request once its form, of so many bytes at most, has been read: `form()` returns it at once.
+    """Returns the request once its form, of so many bytes at most, has been read: `form()` returns it at once.
 
     Raises HTTPException with the status and a text for whoever sent it.
     """

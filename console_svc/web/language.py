@@ -90,7 +90,7 @@ class Texts:
         self._translations = _translations(language)
 
     def __call__(self, text: str, **values: object) -> str:
-        """The text in the page's language, with `{name}` filled in."""
+        """Returns the text in the page's language, with `{name}` filled in."""
         known = text if isinstance(text, PageText) else PageText()
         if known.reason:
             return self._refused(known)
@@ -106,7 +106,7 @@ class Texts:
         return translation.format(**values) if values else translation
 
     def _refused(self, text: PageText) -> str:
-        """The reason in the page's language, and in small what the schedulers said."""
+        """Returns the reason in the page's language, and in small what the schedulers said."""
         reason = self._translations.gettext(text.reason)
         if reason == text.reason:
             return text

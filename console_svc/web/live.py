@@ -58,7 +58,7 @@ class Move:
         return self.change["task"]
 
     def rendered(self, key: str, render: Callable[[], str]) -> str:
-        """What `render` returned when it was first called for this key."""
+        """Returns what `render` returned when it was first called for this key."""
         if key not in self._rendered:
             self._rendered[key] = render()
         return self._rendered[key]
@@ -178,7 +178,7 @@ class LiveTasks:
     def stream(
         self, request: Request, session: Session, row: Callable[[Move], str], *, then_stale: bool = False
     ) -> StreamingResponse:
-        """The server-sent events of a page: rows of tasks that have moved (`row`: empty, it shows none), and news.
+        """Returns a page's server-sent events: rows of tasks that have moved (`row`: empty, it shows none), and news.
 
         They end with the session, and when newer pages are too many. An event without a name holds HTML that htmx puts
         into the page; those with a name are events of the page. `then_stale`: after each row the page is told to load

@@ -24,7 +24,7 @@ def page_number(request: Request) -> int:
 
 
 def fetched(number: int) -> int:
-    """The `page_size` by which a page, and whether more follow, is read in few calls."""
+    """Returns the `page_size` by which a page, and whether more follow, is read in few calls."""
     return min(number * PAGE_SIZE + 1, MAX_FETCH)
 
 

@@ -48,7 +48,7 @@ class Renderer:
 
 
 def length_of_time(seconds: float | None) -> str:
-    """A length such as `42 s`, `3 min 5 s`, `2 h 10 min` or `4 d 2 h`; empty for None."""
+    """Returns a length such as `42 s`, `3 min 5 s`, `2 h 10 min` or `4 d 2 h`; empty for None."""
     if seconds is None:
         return ""
     whole_seconds = int(seconds)
@@ -62,7 +62,7 @@ def length_of_time(seconds: float | None) -> str:
 
 
 def moment(text: str | None) -> str:
-    """An ISO 8601 time as `2026-01-31 12:00:05 UTC`; empty for None. A script shows it in the reader's zone."""
+    """Returns an ISO 8601 time as `2026-01-31 12:00:05 UTC`; empty for None. A script shows it in the reader's zone."""
     if text is None:
         return ""
     return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -26,7 +26,7 @@ class Schedulers:
         return AsyncContentGenerationClient(self._target, token=token, channel=self._channel)
 
     async def connected(self) -> bool:
-        """Whether there is a connection to any, for which it waits a little: without one no call can begin."""
+        """Returns whether there is a connection to any, for which it waits a little: without one no call can begin."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._channel.channel_ready()

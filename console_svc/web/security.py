@@ -83,7 +83,7 @@ class OwnNames:
 
 
 def same_origin(request: Request) -> bool:
-    """Whether a form comes from a page of ours. A browser that sends neither header is too old."""
+    """Returns whether a form comes from a page of ours. A browser that sends neither header is too old."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -92,7 +92,7 @@ def same_origin(request: Request) -> bool:
 
 
 def parts_of(address: str) -> SplitResult:
-    """The parts of an address that a header names; all empty for what is no address."""
+    """Returns the parts of an address that a header names; all empty for what is no address."""
     try:
         return urlsplit(address)
     except ValueError:
@@ -105,7 +105,7 @@ def same_text(value: str, expected: str) -> bool:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is named by its address, and not by a name. What follows `%` could be text of any length."""
+    """Returns whether a host is named by its address, not by a name. What follows `%` could be text of any length."""
     try:
         ip_address(host.strip("[]"))
     except ValueError:
@@ -114,7 +114,7 @@ def is_address(host: str) -> bool:
 
 
 def is_local(address: str) -> bool:
-    """Whether an address is a path, and leads to no other host."""
+    """Returns whether an address is a path, and leads to no other host."""
     return _LOCAL.match(address) is not None
 
 
@@ -127,7 +127,7 @@ def page_before(request: Request) -> str:
 
 
 def address_of(request: Request, *, behind_proxy: bool) -> str:
-    """Where a browser is; as the proxy says, which appends what it sees to X-Forwarded-For.
+    """Returns where a browser is; as the proxy says, which appends what it sees to X-Forwarded-For.
 
     What stands before the last value, and what is no address, anybody may have written.
     """
@@ -144,7 +144,7 @@ class SignInTries:
         self._tries: dict[str, list[float]] = {}
 
     def admit(self, address: str) -> bool:
-        """Whether one more is allowed; it counts then, until it is forgiven."""
+        """Returns whether one more is allowed; it counts then, until it is forgiven."""
         now = self._clock()
         recent = [try_time for try_time in self._tries.pop(address, []) if now - try_time < TRIES_WINDOW]
         allowed = len(recent) < MAX_TRIES

@@ -59,7 +59,7 @@ class Session:
         return self.caller["name"] or "anonymous"
 
     def may(self, method: str) -> bool:
-        """Whether the user's role may call `Service/Method`. What it may not is not offered."""
+        """Returns whether the user's role may call `Service/Method`. What it may not is not offered."""
         return method in self.caller["methods"]
 
     def tell(self, text: str, **values: object) -> None:
@@ -71,7 +71,7 @@ class Session:
         self._undo = (time.monotonic() + UNDO_TIME, fields)
 
     def undo(self) -> tuple[float, Mapping[str, str]] | None:
-        """For how many seconds what form is offered; None: nothing can be taken back."""
+        """Returns for how many seconds what form is offered; None: nothing can be taken back."""
         deadline, fields = self._undo
         seconds_left = deadline - time.monotonic()
         return (seconds_left, fields) if fields and seconds_left > 0 else None
@@ -92,7 +92,7 @@ class Sessions:
         return len(self._sessions)
 
     def begin(self, token: str | None, client: AsyncContentGenerationClient, caller: Caller) -> Session:
-        """A new session, under a new key: one that somebody planted in the browser is worth nothing."""
+        """Returns a new session, under a new key: one that somebody planted in the browser is worth nothing."""
         now = self._clock()
         session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), token, client, caller, now, now)
         if token is not None and len(token_sessions := self._of(token)) >= MAX_OF_TOKEN:
@@ -103,7 +103,7 @@ class Sessions:
         return session
 
     def find(self, key: str) -> Session | None:
-        """The session of a cookie. None if it has ended."""
+        """Returns the session of a cookie, or None if it has ended."""
         session = self._sessions.get(key)
         if session is None or self.seconds_left(session) <= 0:
             return None
@@ -123,11 +123,11 @@ class Sessions:
         return 0.0
 
     def why_ended(self, key: str) -> str:
-        """A text that says why the session of a cookie has ended; empty if there was none."""
+        """Returns a text that says why the session of a cookie has ended; empty if there was none."""
         return self._reasons.get(key, UNKNOWN) if key else ""
 
     def of_token(self, token: str) -> Session | None:
-        """The session that was used last of those with this token."""
+        """Returns the session that was used last of those with this token."""
         token_sessions = self._of(token)
         return self.find(token_sessions[-1].key) if token_sessions else None
 

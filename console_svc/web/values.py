@@ -22,14 +22,14 @@ MAX_COUNT = 2**31 - 1
 
 
 def whole(text: str, least: int, limit: int) -> int:
-    """A whole number in digits. Raises ValueError for other text, and for what is smaller or larger."""
+    """Reads a whole number in digits. Raises ValueError for other text, and for what is smaller or larger."""
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and least <= int(text) <= limit):
         raise ValueError(text[:_DIGITS])
     return int(text)
 
 
 def number_of(text: str) -> int | None:
-    """An id, such as an account's; None for an empty text. Raises ValueError for what is no whole number from 1 on."""
+    """Reads an id, such as an account's; None for an empty text. Raises ValueError for what is no number from 1 on."""
     return whole(text, 1, MAX_NUMBER) if text else None
 
 
@@ -38,7 +38,7 @@ def ids_of(texts: Iterable[str]) -> list[int]:
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
-    """What each `key=value` says; empty ones say nothing. Raises ValueError for other text."""
+    """Reads what each `key=value` says; empty ones say nothing. Raises ValueError for other text."""
     values = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -54,7 +54,7 @@ class _Id(IntegerConvertor):
 
 
 def bound_ids_of_paths() -> None:
-    """From now on `{name:int}` of a route matches ids only: other numbers lead to no page."""
+    """Has `{name:int}` of a route match ids only from now on: other numbers lead to no page."""
     register_url_convertor("int", _Id())
 
 
@@ -67,7 +67,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_4
 
 
 def moment(text: str, here: tzinfo) -> datetime:
-    """A time with its zone; `here` where it names none. Raises ValueError for other text, and for distant years."""
+    """Reads a time with its zone; `here` where it names none. Raises ValueError for other text and distant years."""
     if parts := _SHEET.fullmatch(text.strip()):
         time = datetime(*(int(part or 0) for part in parts.groups()), tzinfo=here)  # type: ignore[arg-type,misc]
     else:
@@ -77,7 +77,7 @@ def moment(text: str, here: tzinfo) -> datetime:
 
 
 def day(text: str) -> date:
-    """A day such as `2026-01-31`. Raises ValueError for other text, and for distant years."""
+    """Reads a day such as `2026-01-31`. Raises ValueError for other text, and for distant years."""
     parsed = date.fromisoformat(text)
     _bound(parsed)
     return parsed
@@ -89,7 +89,7 @@ def _bound(day: date) -> None:
 
 
 def seconds(text: str) -> float:
-    """A length such as `90`, `90s`, `2m`, `1h` or `7d`. Raises ValueError for other text."""
+    """Reads a length such as `90`, `90s`, `2m`, `1h` or `7d`. Raises ValueError for other text."""
     parts = _LENGTH.fullmatch(text.strip())
     if parts is None:
         raise ValueError(text)
@@ -102,7 +102,7 @@ UTC_ZONE = ZoneInfo("UTC")
 
 @lru_cache(maxsize=1)
 def zone_names() -> frozenset[str]:
-    """The zones that this machine knows, without those that differ from machine to machine."""
+    """Returns the zones that this machine knows, without those that differ from machine to machine."""
     return frozenset(available_timezones() - {"localtime", "Factory"})
 
 

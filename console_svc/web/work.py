@@ -113,7 +113,7 @@ async def _whole(work: Work, run: Run) -> None:
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """What a call returns that is safe to repeat: it is repeated while no scheduler answers. Raises RequestError."""
+    """Repeats a call that is safe to repeat while no scheduler answers; returns its answer. Raises RequestError."""
     for _ in range(PATIENCE):
         try:
             return await call()

@@ -174,7 +174,7 @@ class Row:
 
 
 def rows(workers: Sequence[Worker], tasks: Sequence[Task]) -> list[Row]:
-    """In the order of the workers, those that are gone last; what was submitted first comes first."""
+    """Returns the rows in the order of the workers, those gone last; what was submitted first comes first."""
     rows_by_worker = {worker["worker_id"]: Row(worker) for worker in workers}
     for task in reversed(tasks):
         if row := rows_by_worker.get(task["worker_id"] or ""):
@@ -183,7 +183,7 @@ def rows(workers: Sequence[Worker], tasks: Sequence[Task]) -> list[Row]:
 
 
 def silent(system: System | None) -> set[str]:
-    """The schedulers that have said nothing for some heartbeats: they are gone, and were not stopped."""
+    """Returns the schedulers that have said nothing for some heartbeats: they are gone, and were not stopped."""
     if system is None:
         return set()
     patience = timedelta(seconds=SILENT_HEARTBEATS * (system["limits"]["heartbeat_interval"] or 10.0))

@@ -69,14 +69,14 @@ def brief_age(iso: str | None) -> str:
 
 
 def state_and_progress(task: dict[str, Any]) -> Text:
-    """A task's state, with its percentage where its CLI says one."""
+    """Returns a task's state, with its percentage where its CLI says one."""
     report = task["progress"]
     cell = state(task["status"])
     return cell.append(f" {report['percent']} %") if report and task["status"] == "processing" else cell
 
 
 def progress(task: dict[str, Any]) -> str:
-    """`40 % draft  half of it`; empty where the CLI has said nothing."""
+    """Returns such as `40 % draft  half of it`; empty where the CLI has said nothing."""
     if not (report := task["progress"]):
         return ""
     step = line(f"{report['percent']} % {report['step'] or ''}")
@@ -84,6 +84,6 @@ def progress(task: dict[str, Any]) -> str:
 
 
 def error(task: dict[str, Any]) -> str:
-    """The reason and the message of the last attempt's error; empty where there is none."""
+    """Returns the reason and the message of the last attempt's error; empty where there is none."""
     failure = task["error"]
     return line(": ".join(part for part in (failure["reason"], failure["message"]) if part)) if failure else ""

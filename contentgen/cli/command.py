@@ -54,7 +54,7 @@ class Session:
         return self.connection.client
 
     def account(self, option: int | None) -> int:
-        """The account that a command needs. Raises BadParameter if nothing names one."""
+        """Returns the account that a command needs. Raises BadParameter if nothing names one."""
         if not (account_id := self.accounts(option)):
             raise typer.BadParameter("give --account ID, or set CONTENTGEN_ACCOUNT")
         return account_id
@@ -157,7 +157,7 @@ _SCHEDULER = inspect.Parameter("scheduler", inspect.Parameter.KEYWORD_ONLY, defa
 def _typer_callback(
     body: Callable[..., int | None], callback: Callable[..., None], *common: inspect.Parameter
 ) -> Callable[..., None]:
-    """`callback` as typer sees it: with the parameters of `body` but its first, and the common ones."""
+    """Returns `callback` as typer sees it: with the parameters of `body` but its first, and the common ones."""
     _, *own = inspect.signature(body, eval_str=True).parameters.values()
     callback.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined] # what typer reads
     callback.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *common)}

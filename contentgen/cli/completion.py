@@ -82,7 +82,7 @@ def _first(pages: Pages[T]) -> Sequence[T]:
 
 
 def _target(context: typer.Context) -> Target:
-    """The scheduler that the words before name; what stands behind the command's name wins."""
+    """Returns the scheduler that the words before name; what stands behind the command's name wins."""
     parameters = {**context.find_root().params}
     if scheduler := context.params.get("scheduler"):
         parameters["scheduler"] = scheduler

@@ -96,7 +96,7 @@ def _check(scheduler: str) -> None:
 
 
 def _token(token: str | None, path: str | None) -> str | None:
-    """The token, from the variable or the file. Neither is repeated: where a path should be, the token may be."""
+    """Returns the token, from variable or file. Neither is repeated: where a path should be, the token may be."""
     if path is None:
         return _checked(token, "CONTENTGEN_TOKEN") if token else None
     if token is not None:
@@ -111,7 +111,7 @@ def _token(token: str | None, path: str | None) -> str | None:
 def _given_or_else(
     names: Sequence[str], flags: Mapping[str, str | None], context: Mapping[str, str]
 ) -> Sequence[str | None]:
-    """Settings that exclude each other: those of the context only if nothing else says one."""
+    """Returns settings that exclude each other: those of the context only if nothing else says one."""
     settings = [flags.get(name) or os.environ.get(name) or None for name in names]
     return settings if any(settings) else [context.get(name) for name in names]
 
@@ -156,7 +156,7 @@ class Connection:
         return BlockingTransport(self.channel, owned=False, token=token, timeout=timeout, span=_span)
 
     def call(self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
-        """The answer to a call that is made without the client: of another service, or with messages that are there."""
+        """Returns the answer to a call made without the client: of another service, or with messages that are there."""
         return run(self.transport.call(rpc, request))
 
     def __enter__(self) -> Self:
@@ -180,7 +180,7 @@ class Connection:
 
 
 def _span() -> Metadata:
-    """The span that this command belongs to, by the variables of W3C Trace Context."""
+    """Returns the span that this command belongs to, by the variables of W3C Trace Context."""
     variables = {name.lower(): os.environ.get(name, "") for name in ("TRACEPARENT", "TRACESTATE")}
     return tuple((name, value) for name, value in variables.items() if _SENDABLE.fullmatch(value))
 

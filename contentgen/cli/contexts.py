@@ -70,7 +70,7 @@ def save(contexts: Contexts) -> None:
 
 
 def variables(name: str | None, flags: Mapping[str, str | None]) -> dict[str, str]:
-    """The settings of a context, by the variables that they stand in for.
+    """Returns the settings of a context, by the variables that they stand in for.
 
     Args:
         name: the requested context; None: the current one, if there is one, unless a scheduler is given by a flag or

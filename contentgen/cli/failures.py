@@ -37,7 +37,7 @@ def _what_has_expired(target: Target) -> str:
 
 
 def _end_of(pem: bytes | None) -> str | None:
-    """Text that our certificate has expired; None if it has not."""
+    """Returns a text that our certificate has expired; None if it has not."""
     end, now = earliest_expiry(pem or b""), datetime.now(UTC)
     return describe_expiry(end, now) if end and end <= now else None
 
@@ -69,7 +69,7 @@ _CAUSES: Sequence[tuple[str, str, Callable[[Target], str]]] = (
 
 
 def unreachable(message: str, target: Target) -> str:
-    """One line: that there is no connection, why, and what to do."""
+    """Returns one line: that there is no connection, why, and what to do."""
     for pattern, cause, advice in _CAUSES:
         if match := re.search(pattern, message):
             return f"cannot reach the scheduler at {target.scheduler} ({match.expand(cause)}): {advice(target)}"
@@ -131,7 +131,7 @@ def status_of(error: RequestError) -> Status:
 
 
 def error_line(error: RequestError, target: Target) -> str:
-    """One line about a call's error, with what to do about it."""
+    """Returns one line about a call's error, with what to do about it."""
     if not error.reason:
         return _without_a_reason(error.code, error.message, target)
     advice = _ADVICE.get(error.reason)

@@ -15,7 +15,7 @@ Key = Callable[[float | None], str]
 
 @contextmanager
 def keys() -> Iterator[Key]:
-    """Keys as they are pressed, without Enter and not shown; none if standard input is no terminal."""
+    """Yields the keys as they are pressed, without Enter and not shown; none if standard input is no terminal."""
     if not sys.stdin.isatty():
         yield _no_key
         return

@@ -21,7 +21,7 @@ ScheduleIds = Annotated[
 
 
 def account_option(help_: str, *, minimum: int = 1) -> Any:
-    """`--account`, an account's id of at least `minimum`."""
+    """Returns `--account`, an account's id of at least `minimum`."""
     return option(help_, "--account", "-a", min=minimum, metavar="ID", autocompletion=completion.account_ids)
 
 
@@ -100,7 +100,7 @@ def stands_for(
 
 
 def given_values(_: Session, values: dict[str, Any]) -> dict[str, Any]:
-    """The values of the options that were given; of pairs the last one of a key holds."""
+    """Returns the values of the options that were given; of pairs the last one of a key holds."""
     set_values = {name: value for name, value in values.items() if value is not None}
     return {name: dict(value) if isinstance(value, list) else value for name, value in set_values.items()}
 

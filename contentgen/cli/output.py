@@ -35,7 +35,7 @@ _NONE: dict[str, object] = dict.fromkeys(
 
 
 def document(message: Message) -> Document:
-    """All fields of a message, those of its messages within."""
+    """Returns all fields of a message, those of its messages within."""
     fields: Sequence[FieldDescriptor] = message.DESCRIPTOR.fields  # type: ignore[assignment] # upb's class is as good
     return {field.name: _value(message, field) for field in fields}
 
@@ -99,7 +99,7 @@ class _Console(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Plain text as it is given: colours on a terminal only, texts never read as markup."""
+    """Returns a console that shows texts as they are: in colours on a terminal only, and never read as markup."""
     return _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
@@ -195,7 +195,7 @@ def write_line(to: Console, text: Text) -> None:
 
 
 def chosen(columns: Sequence[Column], *, wide: bool) -> Sequence[Column]:
-    """The columns of a table that is wide, or fits 80 characters."""
+    """Returns the columns of a table that is wide, or fits 80 characters."""
     return columns if wide else [column for column in columns if not column.wide]
 
 
@@ -211,7 +211,7 @@ def table(to: Console, documents: Iterable[Document], columns: Sequence[Column],
 def table_lines(
     documents: Iterable[Document], columns: Sequence[Column], below: Below | None = None, width: int | None = None
 ) -> Iterator[Text]:
-    """A heading and a line for each document; nothing where there is none.
+    """Yields a heading and a line for each document; nothing where there is none.
 
     The first rows decide how wide the columns are, and a wider cell later widens its column from there on.
 
@@ -237,13 +237,13 @@ def table_lines(
 
 
 def indented(text: str, width: int | None) -> Iterator[Text]:
-    """A text on lines of its own, broken at `width` or nowhere."""
+    """Yields a text on lines of its own, broken at `width` or nowhere."""
     for line in text.splitlines():
         yield from (Text(f"{_INDENT}{part}", "dim") for part in broken(line, width, len(_INDENT)))
 
 
 def broken(line: str, width: int | None, indent: int) -> Sequence[str]:
-    """A line in parts that fit a width beside an indent; None: whole."""
+    """Returns a line in parts that fit a width beside an indent; None: whole."""
     return textwrap.wrap(line, max(width - indent, 20)) or [""] if width else [line]
 
 

@@ -25,7 +25,7 @@ _REFRESH_PER_SECOND = 8
 
 @contextmanager
 def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar that is moved by the number that is done; gone at the end, and never there without a terminal."""
+    """Yields a bar that is moved by the number that is done; gone at the end, and never there without a terminal."""
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn()
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("", total=total)
@@ -70,7 +70,7 @@ def _grid(tasks: Sequence[Document]) -> Table:
 
 
 def _bar(task: Document) -> ProgressBar:
-    """It pulses while nobody knows how far the task is."""
+    """Returns a bar that pulses while nobody knows how far the task is."""
     percent = 100 if task["status"] == "completed" else (task["progress"] or {}).get("percent", 0)
     return ProgressBar(total=100, completed=percent, width=_BAR, pulse=task["status"] == "processing" and not percent)
 

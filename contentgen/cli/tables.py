@@ -39,7 +39,7 @@ def _written_with_body(lines: Callable[[Document], Lines]) -> Callable[[Console,
 
 
 def last_error(document: Document) -> str:
-    """Why a worker, a schedule, a webhook or a delivery failed the last time."""
+    """Returns why a worker, a schedule, a webhook or a delivery failed the last time."""
     return cells.line(document["last_error"])
 
 
@@ -55,7 +55,7 @@ def worker_state(worker: Document) -> Text:
 
 
 def task_error(task: Document) -> str:
-    """The reason and the message of what has failed for good."""
+    """Returns the reason and the message of what has failed for good."""
     return cells.error(task) if task["status"] in {"failed", "timeout"} else ""
 
 
@@ -168,7 +168,7 @@ POOL = (
 
 
 def _not_before(entry: Document) -> str | None:
-    """When an entry is due: both of its times have passed then. They are alike in form, and so compare as text."""
+    """Returns when an entry is due: both of its times have passed then. Alike in form, they compare as text."""
     return max(filter(None, (entry["schedule_time"], entry["next_attempt_time"])), default=None)
 
 
@@ -301,7 +301,7 @@ def _brief_lines(source: Document) -> Lines:
 
 
 def _backoff(task: Document) -> Iterator[str]:
-    """What the task's submit says of the waits before its retries; nothing where they are as always."""
+    """Yields what the task's submit says of the waits before its retries; nothing where they are as always."""
     if task["initial_backoff"] is not None:
         yield f"first {cells.duration(task['initial_backoff'])}"
     if task["backoff_multiplier"] is not None:

@@ -21,7 +21,7 @@ _MAX_DURATION = 3_650 * 86_400.0
 
 
 def option(help_: str, *flags: str, **settings: Any) -> Any:
-    """An option whose help names its default, if it has one. Without `flags` its parameter's name is its flag."""
+    """Returns an option whose help names its default, if any. Without `flags` its parameter's name is its flag."""
     return typer.Option(*flags, help=help_, show_default=False, **settings)
 
 
@@ -68,7 +68,7 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def states(enum: EnumDescriptor, texts: Sequence[str]) -> list[Any]:
-    """The names of states, as the client's types have them; each text may be several by comma."""
+    """Returns the names of states, as the client's types have them; each text may be several by comma."""
     names = [name.strip().lower() for text in texts for name in text.split(",")]
     try:
         for name in names:

@@ -90,7 +90,7 @@ def _failures() -> Iterator[None]:
 
 
 def _readable(answer: Response | None) -> Response:
-    """`answer`; grpc.aio has None for one that it can't read."""
+    """Returns `answer`; grpc.aio has None for one that it can't read."""
     if answer is None:
         raise RequestError("the answer can't be read", code="INTERNAL")
     return answer

@@ -118,7 +118,7 @@ async def read(
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears at `path` at the end of the block, unless the block fails."""
+    """Yields a file that appears at `path` at the end of the block, unless the block fails."""
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:

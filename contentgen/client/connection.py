@@ -50,7 +50,7 @@ _HERE = re.compile(
 
 
 def stays_here(target: str) -> bool:
-    """Whether nothing that is sent to a target, or to several addresses by comma, leaves this machine."""
+    """Returns whether nothing that is sent to a target, or to several addresses by comma, leaves this machine."""
     return all(_HERE.fullmatch(address.strip()) for address in target.split(","))
 
 

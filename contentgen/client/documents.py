@@ -109,7 +109,7 @@ def _converted(convert: Convert | None, value: Any) -> Any:
 
 
 def _conversion(field: FieldDescriptor, hint: Any) -> Convert | None:
-    """What makes a field's value one of a dict. None: it is one."""
+    """Returns what makes a field's value one of a dict. None: it is one."""
     if field.enum_type:
         return partial(label, field.enum_type)
     if field.message_type is None:
@@ -132,14 +132,14 @@ def moment(stamp: Timestamp) -> str:
 
 @lru_cache(1_000)
 def label(enum: EnumDescriptor, number: int) -> str:
-    """`TASK_STATUS_PENDING` → `pending`; a value that this client does not know is its number."""
+    """Turns `TASK_STATUS_PENDING` into `pending`; a value that this client does not know is its number."""
     entry = enum.values_by_number.get(number)
     prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return str(number) if entry is None else entry.name.removeprefix(prefix).lower()
 
 
 def value(enum: EnumDescriptor, name: str) -> Any:
-    """`pending` → `TASK_STATUS_PENDING`. Raises ValueError, which names those that exist."""
+    """Turns `pending` into `TASK_STATUS_PENDING`. Raises ValueError, which names those that exist."""
     numbers: Mapping[str, int] = {label(enum, entry.number): entry.number for entry in enum.values if entry.number}
     if name not in numbers:
         raise ValueError(f"{name!r} should be one of {', '.join(numbers)}")
@@ -156,7 +156,7 @@ def duration(seconds: float | None) -> Duration | None:
 
 
 def timestamp(moment: datetime | str | None) -> Timestamp | None:
-    """Text is ISO 8601; a moment without a zone is UTC. Raises ValueError for other text."""
+    """Reads ISO 8601 if it is text; a moment without a zone is UTC. Raises ValueError for other text."""
     if moment is None:
         return None
     message = Timestamp()

@@ -167,12 +167,12 @@ def plain(method: Method[P, T]) -> Unary[P, T, T]:
 
 
 def returns(kind: type[T]) -> Callable[[Method[P, M]], Unary[P, M, T]]:
-    """A dict of this type, of the message."""
+    """Lets a method return a dict of this type, of the message."""
     return lambda method: Unary(method, partial(document, kind), kind.__name__)
 
 
 def returns_all(kind: type[T]) -> Callable[[Method[P, Iterable[M]]], Unary[P, Iterable[M], list[T]]]:
-    """A list of such dicts, one of each message."""
+    """Lets a method return a list of such dicts, one of each message."""
 
     def convert(messages: Iterable[M]) -> list[T]:
         return [document(kind, message) for message in messages]
@@ -181,19 +181,19 @@ def returns_all(kind: type[T]) -> Callable[[Method[P, Iterable[M]]], Unary[P, It
 
 
 def returns_if_found(kind: type[T]) -> Callable[[Method[P, M]], Unary[P, M, T | None]]:
-    """Such a dict, or None if what the call is about does not exist."""
+    """Lets a method return such a dict, or None if what the call is about does not exist."""
     return lambda method: Unary(method, partial(document, kind), f"{kind.__name__} | None", Replacement(None))
 
 
 def returns_whether_found(method: Method[P, M]) -> Unary[P, M, bool]:
-    """True once it is done, or False if what the call is about does not exist."""
+    """Lets a method return True once it is done, or False if what the call is about does not exist."""
     return Unary(method, lambda _: True, "bool", Replacement(False))
 
 
 def returns_by(
     convert: Callable[[M], T], replacement: Replacement[T] | None = None
 ) -> Callable[[Method[P, M]], Unary[P, M, T]]:
-    """What `convert` makes of the message."""
+    """Lets a method return what `convert` makes of the message."""
     return lambda method: Unary(method, convert, convert.__annotations__["return"], replacement)
 
 
@@ -219,7 +219,7 @@ class Listing(
 
 
 def lists(kind: type[T]) -> Callable[[Callable[Concatenate[Any, P], Pages[M]]], Listing[P, M, T]]:
-    """Dicts of this type, of the items of the pages."""
+    """Lets a method list dicts of this type, of the items of the pages."""
     return lambda method: Listing(method, kind)
 
 
@@ -239,6 +239,6 @@ class Watching(_Shared[Callable[P, Watch], Callable[P, AsyncWatch], Callable[P, 
 
 
 def _returning(function: F, returns: str) -> F:
-    """`function`, whose signature `help` shows with what it returns itself."""
+    """Returns `function`, whose signature `help` shows with what it returns itself."""
     function.__signature__ = inspect.signature(function).replace(return_annotation=returns)  # type: ignore[attr-defined]
     return function

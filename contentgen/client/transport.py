@@ -35,7 +35,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 def current_span() -> Metadata:
-    """OpenTelemetry's current span; empty if there is none, or the program does not use OpenTelemetry."""
+    """Returns OpenTelemetry's current span; empty if there is none, or the program does not use OpenTelemetry."""
     if "opentelemetry.trace" not in sys.modules:
         return ()
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -138,7 +138,7 @@ class Transport(ABC):
         """Returns once the signal is set, or after so many seconds."""
 
     def keep(self, stream: ResumingStream) -> ResumingStream:
-        """`stream`, which is closed with the client, unless it is gone before. Raises ValueError once closed."""
+        """Returns `stream`, closed with the client unless it is gone before. Raises ValueError once closed."""
         with self._lock:
             self._check_open()
             self._open.add(stream)
@@ -208,11 +208,11 @@ class Pages(Generic[T_co]):
         self._fetch = fetch
 
     async def next(self, size: int | None = None) -> list[T_co] | None:
-        """The items of the next page, perhaps none; None at the end. `size`: how many at most, from now on."""
+        """Returns the items of the next page, perhaps none; None at the end. `size`: how many at most, from now on."""
         return await self._fetch(size) if self.token or not self._begun else None
 
     def __iter__(self) -> Iterator[T_co]:
-        """All items; needs a blocking transport."""
+        """Yields all items; needs a blocking transport."""
         while (page := run(self.next())) is not None:
             yield from page
 
@@ -222,7 +222,7 @@ class Pages(Generic[T_co]):
                 yield item
 
     async def first(self, limit: int) -> list[T_co]:
-        """So many items at most."""
+        """Returns so many items at most."""
         items: list[T_co] = []
         while len(items) < limit and (page := await self.next()) is not None:
             items += page

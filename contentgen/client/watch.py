@@ -51,17 +51,17 @@ class Backoff:
         self._failures = 0
 
     def connected(self) -> None:
-        """After a failure that shows that the target is right."""
+        """Notes a failure that shows that the target is right."""
         self._limit = self._patience
 
     def reset(self) -> None:
-        """After a success."""
+        """Notes a success."""
         self.connected()
         self._since = None
         self._failures = 0
 
     def pause(self) -> float | None:
-        """After a failure: the seconds to wait before the next attempt, or None if it is time to give up."""
+        """Notes a failure; returns the seconds to wait before the next attempt, or None if it is time to give up."""
         now = self._clock()
         if self._since is None:
             self._since = now
@@ -134,7 +134,7 @@ class ResumingStream:
         await self._from_streams(lambda stream: stream.connected())
 
     async def next(self) -> pb.TaskChange | None:
-        """The next change, however long it takes; None once closed, or once all tasks have ended that should.
+        """Returns the next change, however long it takes; None once closed, or once all tasks have ended that should.
 
         Raises:
             RequestError: what a new stream does not solve; it is closed then.
@@ -206,7 +206,7 @@ class ResumingStream:
 
 
 def _all_ended(running: set[str], change: pb.TaskChange) -> bool:
-    """Whether this was the last one. A task that was retried after its end runs again."""
+    """Returns whether this was the last one. A task that was retried after its end runs again."""
     if change.task.HasField("end_time"):
         running.discard(change.task.task_id)
     else:
@@ -247,7 +247,7 @@ class Watch(_Watch):
         return self
 
     def __next__(self) -> TaskChange:
-        """The next event, however long it takes.
+        """Returns the next event, however long it takes.
 
         Raises:
             StopIteration: the watch is closed, or all tasks that it was to follow have ended.
@@ -277,7 +277,7 @@ class AsyncWatch(_Watch):
         return self
 
     async def __anext__(self) -> TaskChange:
-        """The next event, however long it takes.
+        """Returns the next event, however long it takes.
 
         Raises:
             StopAsyncIteration: the watch is closed, or all tasks that it was to follow have ended.

@@ -37,7 +37,7 @@ async def system_of(client: AsyncMethods) -> System | None:
 
 
 def schedulers(system: System | None) -> Iterator[Finding]:
-    """One line where all is well, with the age of what waits longest.
+    """Yields one line where all is well, with the age of what waits longest.
 
     Else a line for each that does not serve, each that has fallen silent, each lane with items set aside, and each
     session that holds locks. Then one for each setting of PostgreSQL without which a crash loses acknowledged work,

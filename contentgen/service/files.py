@@ -12,7 +12,7 @@ from contentgen.validity import earliest_expiry
 
 
 def unusable_pair(context: ssl.SSLContext, settings: ServiceSettings, cert: str, key: str) -> Iterator[str]:
-    """What OpenSSL finds wrong with a certificate and its key, by the names of their settings; gRPC gives no reason."""
+    """Yields what OpenSSL finds wrong with a certificate and its key, by names of settings; gRPC gives no reason."""
     if not (getattr(settings, cert) and getattr(settings, key)):
         return
     try:
@@ -23,7 +23,7 @@ def unusable_pair(context: ssl.SSLContext, settings: ServiceSettings, cert: str,
 
 
 def unusable_authorities(context: ssl.SSLContext, settings: ServiceSettings, name: str) -> Iterator[str]:
-    """What OpenSSL finds wrong with a file of authorities, by the name of its setting."""
+    """Yields what OpenSSL finds wrong with a file of authorities, by the name of its setting."""
     if (path := getattr(settings, name)) is None:
         return
     try:

@@ -32,7 +32,7 @@ def raise_open_files(wanted: int) -> None:
 
 
 def most_connections(wanted: int, other_files: int) -> int:
-    """`wanted`, or what the limit of open files leaves for connections, at least half of it."""
+    """Returns `wanted`, or what the limit of open files leaves for connections, at least half of it."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return wanted

@@ -93,7 +93,7 @@ class Sampling:
         return SAMPLE_INTERVAL
 
     def frozen_reasons(self) -> list[str]:
-        """Why the process counts as dead; empty if it lives. Any thread may call it."""
+        """Returns why the process counts as dead; empty if it lives. Any thread may call it."""
         silence = time.monotonic() - self._sampled_at
         return [f"the event loop has not run for {silence:.0f} s"] if silence > FROZEN_LIMIT else []
 

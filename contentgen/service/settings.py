@@ -93,7 +93,7 @@ def variable_of(kind: type[ServiceSettings], name: str) -> str:
 
 
 def flag_of(kind: type[ServiceSettings], name: str) -> str:
-    """`queue_size` → `--queue-size`."""
+    """Turns `queue_size` into `--queue-size`."""
     return "--" + variable_of(kind, name).removeprefix(PREFIX).lower().replace("_", "-")
 
 
@@ -154,7 +154,7 @@ def _help(kind: type[ServiceSettings], name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as people write it."""
+    """Returns a value as people write it."""
     match value:
         case None | () | "":
             return "unset"
@@ -224,17 +224,17 @@ def lenient(kind: type[S], flags: Mapping[str, Any]) -> S:
 
 
 def _by_alias(kind: type[ServiceSettings], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """As pydantic takes them: a field whose variable has a name of its own by that one alone."""
+    """Returns them as pydantic takes them: a field whose variable has a name of its own by that one alone."""
     return {str(kind.model_fields[name].validation_alias or name): value for name, value in flags.items()}
 
 
 def _name_at(kind: type[ServiceSettings], location: str) -> str:
-    """The setting of an error's location, which is its variable where that has a name of its own."""
+    """Returns the setting of an error's location, which is its variable where that has a name of its own."""
     return next((name for name in kind.model_fields if variable_of(kind, name) == location), location)
 
 
 def _problems(kind: type[ServiceSettings], error: ValidationError, flags: Collection[str]) -> Iterator[str]:
-    """One line a problem: its flag or variable, its value unless secret, and what it should be."""
+    """Yields one line a problem: its flag or variable, its value unless secret, and what it should be."""
     for problem in error.errors(include_url=False):
         text = _MUST_BE.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:

@@ -51,7 +51,7 @@ class Stack:
     """
 
     def __init__(self, environment: Mapping[str, str], logs: Path, grace: float, interrupts: Interrupts) -> None:
-        """What it is made of.
+        """Takes what it is made of.
 
         Args:
             environment: all settings of all services but CONTENTGEN_SCHEDULER.

@@ -243,7 +243,7 @@ async def _acknowledged_heartbeat(messages: AsyncIterator[worker_pb.LeaseRespons
 
 
 async def serve_bare(stdin: asyncio.StreamReader) -> None:
-    """A bare server: SubmitTask answered with the task as it came, nothing stored. What gRPC itself costs here."""
+    """Serves SubmitTask barely: the task comes back as it came, nothing is stored. What gRPC itself costs here."""
 
     async def echo(request: pb.SubmitTaskRequest, _context: object) -> pb.SubmitTaskResponse:
         task = task_pb2.Task(topic=request.topic, keywords=request.keywords, requirements=request.requirements)

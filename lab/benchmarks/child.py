@@ -58,7 +58,7 @@ class Child:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """It ends with its stdin."""
+        """Closes its stdin, with which it ends."""
         assert self._process.stdin
         self._process.stdin.close()
         try:

@@ -23,7 +23,7 @@ from lab.benchmarks.scenario import WrongCounts
 
 
 def size(default: Any, text: str) -> Any:
-    """A field of a dataclass of sizes, which is an option of a command too."""
+    """Makes a field of a dataclass of sizes, which is an option of a command too."""
     return field(default=default, metadata={"help": text})
 
 
@@ -62,7 +62,7 @@ def make_folder(above: Path, prefix: str) -> Path:
 
 @contextlib.contextmanager
 def lent_folder(above: Path, prefix: str) -> Iterator[Path]:
-    """A new one, which is removed at the end. After a failure it stays: its logs say why."""
+    """Yields a new one, which is removed at the end. After a failure it stays: its logs say why."""
     folder = make_folder(above, prefix)
     try:
         yield folder

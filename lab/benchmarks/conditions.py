@@ -74,7 +74,7 @@ class Conditions:
 
 
 def now(folder: Path) -> Conditions:
-    """Of a run that begins now, with its data in `folder`. Raises NotDurable."""
+    """Returns those of a run that begins now, with its data in `folder`. Raises NotDurable."""
     busy = psutil.cpu_percent(interval=1.0) / 100
     if busy > BUSY:
         sys.stderr.write(f"{busy:.0%} of this machine is busy with something else: do not trust the figures\n")
@@ -89,7 +89,7 @@ def now(folder: Path) -> Conditions:
 
 
 def _commit() -> str:
-    """With `+` where files differ from it; `unknown` outside a checkout."""
+    """Returns the commit, with `+` where files differ from it; `unknown` outside a checkout."""
     command = ["git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*"]
     output = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     return output.stdout.strip() or "unknown"

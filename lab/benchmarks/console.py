@@ -140,7 +140,7 @@ async def _memory(console: Console, http: aiohttp.ClientSession) -> Figure:
 
 
 async def _in_a_browser(console: Console, stack: Stack, samples: int) -> list[Figure]:
-    """Chromium's own times; none where it is not installed."""
+    """Measures Chromium's own times; none where it is not installed."""
     executable = found_program("chromium")
     if executable is None:
         return []
@@ -163,7 +163,7 @@ async def _interactive(page: Page, samples: int) -> Figure:
 
 
 async def _seen(page: Page, stack: Stack, samples: int) -> Figure:
-    """From the call that submits a task to its row on the screen."""
+    """Measures from the call that submits a task to its row on the screen."""
     times = []
     async with AsyncContentGenerationClient(stack.target) as client:
         for sample in range(samples):

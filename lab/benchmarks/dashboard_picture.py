@@ -63,7 +63,7 @@ def _legend(template: str, labels: Mapping[str, str]) -> str:
 
 
 def chosen(panels: Sequence[dict[str, Any]], rows: Sequence[str]) -> list[dict[str, Any]]:
-    """The panels of these rows, moved up to where they follow each other. Raises SystemExit for an unknown row."""
+    """Returns these rows' panels, moved up to where they follow each other. Raises SystemExit for an unknown row."""
     titles = [panel["title"] for panel in panels if panel["type"] == "row"]
     if unknown := sorted(set(rows) - set(titles)):
         raise SystemExit(f"--row {unknown[0]}: must be one of {', '.join(titles)}")

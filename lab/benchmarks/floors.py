@@ -33,7 +33,7 @@ async def bare_server(stack: Stack) -> AsyncIterator[str]:
 
 
 async def unary_per_second(stack: Stack) -> float:
-    """Bare unary calls of one task with 64 in flight, by the loader of the real measure."""
+    """Measures bare unary calls of one task with 64 in flight, by the loader of the real measure."""
     async with bare_server(stack) as target:
         return (await scenario.load(stack, 10_000, batch=1, in_flight=64, target=target)).per_second
 
@@ -65,7 +65,7 @@ _LIFE = (
 
 
 def lives_per_second(stack: Stack, lives: int) -> float:
-    """Tasks a second that one connection stores, leases and completes in narrow tables, 500 a transaction.
+    """Measures tasks a second that one connection stores, leases and completes in narrow tables, 500 a transaction.
 
     Nothing of what makes it a queue: no fence, no order, no history, no counts.
     """

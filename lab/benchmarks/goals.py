@@ -81,7 +81,7 @@ def as_json(figures: Sequence[Figure], of: Machine) -> str:
 
 
 def as_table(figures: Sequence[Figure], of: Machine) -> str:
-    """One line a figure: measured, its floor, both at the goals' machine's speed, the goals, what it comes to."""
+    """Gives one line a figure: measured, its floor, both at the goals' machine's speed, the goals, what it comes to."""
     heads = ("measure", "measured", "unit", "floor here", "there", "must", "goal", "limit", "reached", "")
     rows = [heads, *(_row(figure) for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]

@@ -146,7 +146,7 @@ def _filled(url: str, statement: str, count: int) -> Iterator[Database]:
 
 
 def of_retention(url: str, count: int) -> list[Figure]:
-    """A look for what is older than a year, where all is of today."""
+    """Measures a look for what is older than a year, where all is of today."""
     with _filled(url, _CANCELLED, count) as database:
         due = TaskFilter(statuses=ENDED, deletable_since=database.run(lambda tx: tx.now - YEAR))
         sweep = retention.ended_tasks(YEAR)
@@ -161,7 +161,7 @@ def of_retention(url: str, count: int) -> list[Figure]:
 
 
 def of_workers(stack: Stack, count: int) -> list[Figure]:
-    """The whole pool by the client, however many pages that is."""
+    """Measures the whole pool by the client, however many pages that is."""
     with _filled(stack.url, _WORKERS, count), ContentGenerationClient(stack.target) as client:
         client.get_worker_pool_status()  # it connects
         begin = time.monotonic()
@@ -171,7 +171,7 @@ def of_workers(stack: Stack, count: int) -> list[Figure]:
 
 
 def of_moves(url: str, count: int) -> list[Figure]:
-    """An account's moves from the first one on, among those of others."""
+    """Measures an account's moves from the first one on, among those of others."""
     with _filled(url, _MOVES, count) as database:
         last = database.run(lambda tx: tx.changes.last())
 
@@ -188,7 +188,7 @@ def of_moves(url: str, count: int) -> list[Figure]:
 
 
 def _walked(database: Database, look: Callable[[R, Tx], R | None], start: R) -> tuple[float, int]:
-    """Goes on where each look ended, to the end; the milliseconds and the transactions that took."""
+    """Goes on where each look ended, to the end; returns the milliseconds and the transactions that took."""
     begin = time.monotonic()
     position: R | None = start
     transactions = 0

@@ -39,7 +39,7 @@ class Latencies:
 
 
 async def latencies(stack: Stack, samples: int, worker_id: str = "latency-probe") -> Latencies:
-    """So many, one after the other; a worker id has one probe."""
+    """Measures so many, one after the other; a worker id has one probe."""
     async with floors.bare_server(stack) as bare:
         options = {"floor": bare, "worker_id": worker_id, "samples": samples, "accounts": stack.accounts}
         async with Child(
@@ -94,7 +94,7 @@ async def at_rest(stack: Stack, count: int, depth: int) -> list[Figure]:
 
 
 async def idle_fleet(stack: Stack, fleets: tuple[int, ...], samples: int) -> list[Figure]:
-    """Submit to worker beside so many idle workers, against the first of these numbers."""
+    """Measures submit to worker beside so many idle workers, against the first of these numbers."""
     (first_p50, first_wal), *larger = [await _beside(stack, count, samples) for count in fleets]
     figures = []
     for count, (p50, wal) in zip(fleets[1:], larger, strict=True):
@@ -126,7 +126,7 @@ async def _beside(stack: Stack, count: int, samples: int) -> tuple[float, float]
 
 
 async def hellos(stack: Stack, leases: int, samples: int) -> list[Figure]:
-    """What leases of others add to a hello. Their workers are gone by then, so that nothing else goes on."""
+    """Measures what others' leases add to a hello. Their workers are gone by then, so that nothing else goes on."""
     none = await _hello_ms(stack, "beside-none", samples)
     await scenario.load(stack, leases, batch=min(500, leases), in_flight=4)
     options = {"target": stack.target, "count": -(-leases // _LEASES_PER_WORKER), "depth": _LEASES_PER_WORKER}
@@ -150,7 +150,7 @@ async def _hello_ms(stack: Stack, worker_id: str, samples: int) -> float:
 
 
 async def open_transaction(stack: Stack, passing: int, workers: int, depth: int, samples: int) -> list[Figure]:
-    """Submit to worker while a stranger's transaction has been open for so many tasks, against before."""
+    """Measures submit to worker while a stranger's transaction has been open for so many tasks, against before."""
     baseline = await _p50_ms(stack, samples, "probe-before")
     with stack.snapshot():
         await scenario.load(stack, passing, batch=min(500, passing), in_flight=4)
@@ -195,7 +195,7 @@ def _attack_figure(attack: str, latencies_now: Sequence[Latencies], quiet: Seque
 
 
 async def beside_unread_watches(stack: Stack, watches: int, samples: int) -> list[Figure]:
-    """GetTask of one account, while another one submits: beside its unread watches, against without them."""
+    """Measures GetTask of one account while another submits: beside its unread watches, against without them."""
     quiet = await _get_task_ms(stack, 0, samples)
     watched = await _get_task_ms(stack, watches, samples)
     figures = []

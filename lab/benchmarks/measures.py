@@ -65,7 +65,7 @@ async def fresh(options: Options, accounts: int | None = None, **settings: str) 
 
 @asynccontextmanager
 async def warmed(options: Options, accounts: int | None = None) -> AsyncIterator[tuple[Stack, Floor]]:
-    """The same with warm WAL, and what PostgreSQL does by itself there."""
+    """Yields the same with warm WAL, and what PostgreSQL does by itself there."""
     async with fresh(options, accounts) as stack:
         await asyncio.to_thread(stack.warm_wal)
         yield stack, await _lives(stack, options)
@@ -96,7 +96,7 @@ async def drain(options: Options) -> list[Figure]:
 
 
 async def cold_drain(options: Options) -> list[Figure]:
-    """The first hour of a database: each WAL segment is made anew."""
+    """Measures the first hour of a database: each WAL segment is made anew."""
     async with fresh(options) as stack:
         return [await _drained(stack, await _lives(stack, options), options, options.drain[0], ", cold WAL")]
 
@@ -120,7 +120,7 @@ async def load_and_drain(stack: Stack, options: Options, tasks: int) -> tuple[sc
 
 
 async def backlog(options: Options) -> list[Figure]:
-    """The rate of a long backlog against that of a short one."""
+    """Measures the rate of a long backlog against that of a short one."""
     short, long = [await _drain_of(options, tasks) for tasks in (options.drain[0], options.backlog)]
     note = f"{long.value:,.0f} tasks/s, {long.note}; of {short.count:,} {short.value:,.0f} tasks/s, {short.note}"
     name = f"drain of {long.count:,} against {short.count:,}"
@@ -128,7 +128,7 @@ async def backlog(options: Options) -> list[Figure]:
 
 
 async def many_accounts(options: Options) -> list[Figure]:
-    """Tasks of many accounts, one after the other, against tasks of few."""
+    """Measures tasks of many accounts, one after the other, against tasks of few."""
     spans = []
     for accounts in (options.accounts, options.many_accounts):
         async with warmed(options, accounts) as (stack, _):

@@ -13,7 +13,7 @@ from lab.benchmarks.prose import RESULT_BYTES, brief, prose
 
 
 def tasks(account_ids: list[int]) -> Iterator[pb.SubmitTaskRequest]:
-    """Tasks of these accounts in turn, without end; the same ones in each run."""
+    """Yields the tasks of these accounts in turn, without end; the same ones in each run."""
     chance = random.Random(1)
     while True:
         for account_id in account_ids:

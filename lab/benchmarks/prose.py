@@ -26,7 +26,7 @@ class Brief(TypedDict):
 
 
 def brief(chance: random.Random) -> Brief:
-    """About 1 KB."""
+    """Returns one of about 1 KB."""
     return {
         "topic": prose(chance, 60),
         "keywords": prose(chance, 40),

@@ -78,7 +78,7 @@ class Fleet:
         return sum(self._completed)
 
     def take_waits_ms(self) -> list[float]:
-        """Those since the last call, the shortest first."""
+        """Returns those since the last call, the shortest first."""
         waits, self._waits_ms = sorted(self._waits_ms), []
         return waits
 
@@ -102,7 +102,7 @@ class Fleet:
 async def noop_workers(
     stack: Stack, count: int, depth: int, *, prefix: str = "noop", targets: Sequence[str] = (), timed: bool = False
 ) -> AsyncIterator[Fleet]:
-    """So many workers that are ready to connect, in a process for each target (none: each in one of its own).
+    """Yields so many workers that are ready to connect, in a process for each target (none: each in one of its own).
 
     An id that was used before is free again only after the lease time. Raises ExceptionGroup as soon as one of the
     processes ends.
@@ -132,7 +132,7 @@ async def drain(stack: Stack, workers: Fleet, tasks: int) -> Span:
 
 
 def check(stack: Stack, tasks: int, drained: int | None = None) -> None:
-    """Every task is there, and the completed ones have one content and one pool entry each. Raises WrongCounts.
+    """Checks that every task is there, and the completed have one content and pool entry each. Raises WrongCounts.
 
     `drained`: at least so many are completed, and each of the others waits or is leased; None: all are completed.
     """

@@ -95,7 +95,7 @@ class Stack:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """A transaction that reads, and is left open: as a backup's is."""
+        """Yields a transaction that reads, and is left open: as a backup's is."""
         with contextlib.closing(psycopg2.connect(self.dsn)) as connection, connection.cursor() as cursor:
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
             cursor.execute("SELECT count(*) FROM tasks")

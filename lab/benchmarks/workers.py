@@ -130,7 +130,7 @@ class Tally:
         self._waits_ms: list[float] = []
 
     def arrived(self, leases: Iterable[pb.AssignedLease]) -> None:
-        """Their tasks were stamped when they were submitted."""
+        """Takes the waits of their tasks, which were stamped when they were submitted."""
         now = time.monotonic()
         self._waits_ms += [round((now - payload.stamped(lease.task)) * 1e3, 2) for lease in leases]
 
@@ -151,7 +151,7 @@ class Tally:
 async def complete_all(
     stdin: asyncio.StreamReader, *, target: str, worker_id: str, depth: int, count: int = 1, timed: bool = False
 ) -> None:
-    """So many workers that complete every lease at once, each with `depth` leases at most; further ids get a number.
+    """Runs so many workers that complete every lease at once, each with `depth` at most; further ids get a number.
 
     Says how many they have completed, and when the last of them was acknowledged (seconds of the machine's monotonic
     clock); if they are timed, also how many milliseconds each task took from its submit, when it was stamped.
@@ -175,7 +175,7 @@ async def complete_all(
 
 
 async def _work(stream: QuickWorker, connecting: asyncio.Semaphore, tally: Tally, *, timed: bool) -> None:
-    """One session after the other: the scheduler ends each after half an hour or so."""
+    """Runs one session after the other: the scheduler ends each after half an hour or so."""
     while True:
         async with connecting:
             await stream.__aenter__()
@@ -207,7 +207,7 @@ async def _session(stream: QuickWorker, tally: Tally, *, timed: bool) -> None:
 async def wait_idly(
     stdin: asyncio.StreamReader, *, target: str, count: int, prefix: str = "idle", depth: int = 4
 ) -> None:
-    """So many workers that wait: a connection and a session each, heartbeats and nothing else."""
+    """Runs so many workers that wait: a connection and a session each, heartbeats and nothing else."""
     places = asyncio.Semaphore(MAX_CONNECTING)
     connected: list[int] = []
     all_connected = asyncio.Event()
@@ -231,7 +231,7 @@ async def wait_idly(
 
 
 async def say_hello(stdin: asyncio.StreamReader, *, target: str, worker_id: str, samples: int) -> None:
-    """One worker says hello again and again, on one connection; says how many milliseconds each took to its welcome."""
+    """Says hello as one worker again and again, on one connection; says how many milliseconds each welcome took."""
     folder_id = uuid.uuid4().hex
     async with aio.insecure_channel(target, options=OPTIONS) as channel:
         await channel.channel_ready()

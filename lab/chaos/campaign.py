@@ -243,7 +243,7 @@ class _Campaign:
         return self._progress.all_ended()
 
     def _evidence(self) -> Evidence:
-        """Services answer a last time, then they are stopped, and what they leave is looked at."""
+        """Lets services answer a last time, stops them, and looks at what they leave."""
         fleet = self._fleet
         fleet.rest()
         journals = read_journals(fleet.folder)

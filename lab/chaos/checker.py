@@ -43,5 +43,5 @@ class Violation:
 
 
 def check(evidence: Evidence) -> list[Violation]:
-    """Every promise that was broken; empty: all hold."""
+    """Returns every promise that was broken; empty: all hold."""
     return [Violation(name, *problem) for name, judge in PROPERTIES.items() for problem in judge(evidence)]

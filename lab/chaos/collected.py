@@ -85,7 +85,7 @@ def _read(connection: psycopg2.extensions.connection) -> Stored:
 
 
 def _rows(connection: psycopg2.extensions.connection, sql: str) -> Iterator[Any]:
-    """Some at a time: all bodies of a long campaign need not be in memory at once."""
+    """Yields some at a time: all bodies of a long campaign need not be in memory at once."""
     with connection.cursor(name="evidence") as cursor:
         cursor.itersize = 2_000
         cursor.execute(sql)

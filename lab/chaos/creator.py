@@ -64,13 +64,13 @@ class Run:
         self._note("printed")
 
     def _note(self, event: str, **details: object) -> None:
-        """One line by one write, so that the lines of many processes never mix."""
+        """Writes one line by one write, so that the lines of many processes never mix."""
         document = {"event": event, "run": self.name, **details, "boottime": time.clock_gettime(time.CLOCK_BOOTTIME)}
         os.write(self._journal, json.dumps(document).encode() + b"\n")
 
 
 def create(options: dict[str, str]) -> int:
-    """One run from start to end; the exit status."""
+    """Does one run from start to end; returns the exit status."""
     run = Run(options["task-id"])
     mode = options.get("chaos-mode", "plain")
     if _runs_so_far(run.task_id) > int(options.get("chaos-times", "1000000")):

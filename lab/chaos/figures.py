@@ -38,7 +38,7 @@ class Spread:
 
     @classmethod
     def of(cls, durations: Iterable[float]) -> Spread | None:
-        """By nearest rank; None where there is none."""
+        """Returns that by nearest rank; None where there is none."""
         ordered = sorted(durations)
         n = len(ordered)
         ranks = (round(ordered[math.ceil(share * n) - 1], 2) for share in (0.5, 0.99, 1))
@@ -127,7 +127,7 @@ def _duplicates(runs: Iterable[Run]) -> int:
 
 
 def _blows(faults: Iterable[Fault]) -> list[Fault]:
-    """One of each fault of the plan, whichever number of victims it had: the first."""
+    """Returns one of each fault of the plan, whichever number of victims it had: the first."""
     first: dict[tuple[str, float], Fault] = {}
     for fault in faults:
         first.setdefault((fault.planned, fault.at), fault)
@@ -135,7 +135,7 @@ def _blows(faults: Iterable[Fault]) -> list[Fault]:
 
 
 def _next_runs(kills: Iterable[Fault], runs: Iterable[Run]) -> Iterator[tuple[Fault, float]]:
-    """Of each run that a kill has ended: the kill, and when the task's next run began."""
+    """Yields, of each run that a kill has ended, the kill and when the task's next run began."""
     of_worker: dict[str, list[Run]] = defaultdict(list)
     starts: dict[str, list[float]] = defaultdict(list)
     for run in runs:
@@ -167,7 +167,7 @@ def _doubled(keys: Iterable[object]) -> int:
 
 
 def table(figures: Figures) -> str:
-    """Markdown, to be put into the docs as it is."""
+    """Returns Markdown, to be put into the docs as it is."""
     rows = [("figure", "value"), ("---", "---"), *_rows(figures)]
     return "\n".join(f"| {name} | {value} |" for name, value in rows)
 
@@ -203,7 +203,7 @@ def _spread(spread: Spread | None) -> str:
 
 
 def kinds() -> str:
-    """Markdown: every kind of fault, how often it is chosen, and how long it lasts."""
+    """Returns, as Markdown, every kind of fault, how often it is chosen, and how long it lasts."""
     total = sum(kind.weight for kind in KINDS)
     rows = [("fault", "of 100", "lasts", "what it does"), ("---",) * 4]
     for kind in KINDS:

@@ -97,7 +97,7 @@ class Fleet(Deployment):
         return problems
 
     def await_health(self, within: float) -> None:
-        """Until every service runs and a worker's session is open in each; fails like a test."""
+        """Waits until every service runs and a worker's session is open in each; fails like a test."""
         what = "all services are up again"
         wait_until(lambda: all(node.alive and node.served for node in self.services), within=within, what=what)
 
@@ -164,7 +164,7 @@ def write_creator(folder: Path) -> Path:
 
 
 def creator_settings(program: Path, worker: str) -> dict[str, str]:
-    """Of a worker that runs this CLI, which journals in its folder."""
+    """Returns those of a worker that runs this CLI, which journals in its folder."""
     return {
         "CREATOR_CLI_PATH": str(program),
         "CREATOR_ENV": creator.ENVIRONMENT,

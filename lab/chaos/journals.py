@@ -21,7 +21,7 @@ class Appender:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def append(self, record: Record, **more: object) -> None:
-        """One line with the record's fields, and with `more`, which readers pass over; in one write."""
+        """Writes one line with the record's fields, and with `more`, which readers pass over; in one write."""
         line = json.dumps({"event": type(record).__name__, **asdict(record), **more})
         os.write(self._file, line.encode() + b"\n")
 
@@ -30,7 +30,7 @@ class Appender:
 
 
 def read_journals(folder: Path) -> Journals:
-    """All journals of a campaign's folder; one that was never begun is empty. Raises ValueError, naming the line."""
+    """Returns all journals of a campaign's folder; one never begun is empty. Raises ValueError, naming the line."""
     lines = list(_lines(folder / JOURNAL))
     records = {
         field: [_record(kind, line) for line in lines if line["event"] == kind.__name__]
@@ -40,7 +40,7 @@ def read_journals(folder: Path) -> Journals:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Its objects; what comes after the last newline is still being written, or will never be."""
+    """Yields its objects; what comes after the last newline is still being written, or will never be."""
     if not path.exists():
         return
     with path.open("rb") as lines:

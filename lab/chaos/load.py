@@ -40,7 +40,7 @@ class Load(Callers):
         self._account_ids: list[int] = []
 
     def make_accounts(self) -> Sequence[int]:
-        """Their ids. Before anything is hurt, and before `start`."""
+        """Returns their ids. Call it before anything is hurt, and before `start`."""
         with ContentGenerationClient(self.target) as client:
             for account in ACCOUNTS:
                 created = client.create_account(account.name, account.cap, account.weight)

@@ -119,12 +119,12 @@ class JournalingWatchers(Watchers):
         self._changed = threading.Condition()
 
     def await_first(self, account_ids: Sequence[int]) -> None:
-        """Until each has been told of something: from then on it has a token, and misses nothing."""
+        """Waits until each has been told of something: from then on it has a token, and misses nothing."""
         with self._changed:
             self._changed.wait_for(lambda: all(map(self._seen.get, account_ids)), _CAUGHT_UP_TIMEOUT)
 
     def await_moves(self, moves: int) -> None:
-        """Until they were told of so many, or should have been."""
+        """Waits until they were told of so many, or should have been."""
         with self._changed:
             self._changed.wait_for(lambda: self._seen.total() >= moves, _CAUGHT_UP_TIMEOUT)
 
@@ -164,7 +164,7 @@ class Receiver:
         return Subscribed(webhook["webhook_id"])
 
     def stop(self) -> None:
-        """Idempotent."""
+        """Ends them; may be called again."""
         if self._thread.ident is not None:
             self._server.shutdown()
             self._thread.join()

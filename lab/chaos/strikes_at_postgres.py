@@ -41,7 +41,7 @@ def _backend(processes: Processes, chance: random.Random) -> Processes:
 
 
 def _freeze(most: int | None) -> Strike:
-    """SIGSTOP to the first so many of PostgreSQL's processes; None: to all."""
+    """Sends SIGSTOP to the first so many of PostgreSQL's processes; None: to all."""
 
     def strike(scene: Scene, fault: Fault) -> Iterator[None]:
         scene.note(fault, FREEZE)
@@ -68,7 +68,7 @@ def _no_connections(scene: Scene, fault: Fault) -> Iterator[None]:
 
 
 def _row_locks(most_tables: int) -> Strike:
-    """Some rows of one table, or of several: what is locked leaves others of its kind free."""
+    """Locks some rows of one table, or of several: what is locked leaves others of its kind free."""
 
     def strike(scene: Scene, fault: Fault) -> Iterator[None]:
         chance = random.Random(fault.salt)
@@ -98,7 +98,7 @@ def _dispatch_lock(scene: Scene, fault: Fault) -> Iterator[None]:
 def _another_session(
     scene: Scene, fault: Fault, does: str, statements: Sequence[str], *, tables: str = "", database: str = "contentgen"
 ) -> Iterator[None]:
-    """A transaction of another session, which idles once it has run these."""
+    """Opens a transaction of another session, which idles once it has run these."""
     holder = scene.database.lock(statements, database)
     scene.note(fault, does, tables=tables)
     yield
@@ -145,7 +145,7 @@ def _everything_kill(scene: Scene, fault: Fault) -> Iterator[None]:
 
 
 def _everything_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
-    """As if the machine had been suspended."""
+    """Freezes all, as if the machine had been suspended."""
     scene.note(fault, FREEZE, *_everybody(scene.fleet))
     freeze_as_one(lambda: belonging_to(scene.fleet.folder))
     yield

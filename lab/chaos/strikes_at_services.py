@@ -127,12 +127,12 @@ def _kill_machine(scene: Scene, fault: Fault) -> Iterator[None]:
 
 
 def _of_machine(scene: Scene, fault: Fault) -> list[psutil.Process]:
-    """All of a worker's: itself, the guard, CLIs, whatever they have left."""
+    """Returns all of a worker's: itself, the guard, CLIs, whatever they have left."""
     return belonging_to(scene.fleet.folder / fault.victim)
 
 
 def kill_as_one(processes: Collection[psutil.Process], look_again: Callable[[], Collection[psutil.Process]]) -> None:
-    """Kill -9 to all of them. They stop first: where the power goes, nobody sees another one die."""
+    """Sends KILL to all. They stop first: where the power goes, nobody sees another one die."""
     while processes:
         signal_all(processes, signal.SIGSTOP)
         signal_all(processes, signal.SIGKILL)
@@ -174,7 +174,7 @@ def _freeze_machine(scene: Scene, fault: Fault) -> Iterator[None]:
 
 
 def freeze_as_one(look: Callable[[], Collection[psutil.Process]]) -> None:
-    """SIGSTOP to all, and to what they have started until it reached them."""
+    """Sends SIGSTOP to all, and to what they have started until it reached them."""
     while processes := [process for process in look() if _goes_on(process)]:
         signal_all(processes, signal.SIGSTOP)
 
@@ -196,7 +196,7 @@ def _guarded(scene: Scene, fault: Fault) -> tuple[Node, psutil.Process]:
 
 
 def _jump_clock(scene: Scene, fault: Fault) -> Iterator[None]:
-    """Forth or back: by what is only said, what ends its service, and what makes ids of another day."""
+    """Jumps forth or back: by what is only said, what ends its service, and what makes ids of another day."""
     scene.node(fault)
     clock = scene.fleet.clocks[fault.victim]
     seconds = (7, 40, 7_200, 259_200)[fault.salt % 4] * (1 if fault.salt % 8 < 4 else -1)
@@ -217,7 +217,7 @@ def _fill_disk(scene: Scene, fault: Fault) -> Iterator[None]:
 
 
 def _wire(end: str, trouble: Trouble, delay: float = 0.0) -> Strike:
-    """A trouble on all wires between a victim and one of its sides."""
+    """Makes a trouble on all wires between a victim and one of its sides."""
 
     def strike(scene: Scene, fault: Fault) -> Iterator[None]:
         names = f"{fault.victim}/" if end == "worker" else f"{end}/{fault.victim}"

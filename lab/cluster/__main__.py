@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _folder(parent: Path | None) -> Iterator[Path]:
-    """One of its own, that another user's PostgreSQL can reach, and whose name no other process has."""
+    """Yields one of its own, that another user's PostgreSQL can reach, and whose name no other process has."""
     if parent is None:
         with server_folder() as folder:
             yield folder

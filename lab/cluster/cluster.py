@@ -180,7 +180,7 @@ class Cluster(Deployment):
         self._add(Process(name, command, self.folder / f"{name}.log", inherited()), name)
 
     def _write_targets(self) -> None:
-        """For Prometheus, and for a shell, which then finds this checkout's commands first."""
+        """Writes them for Prometheus, and for a shell, which then finds this checkout's commands first."""
         for kind, nodes in (("scheduler", self.schedulers), ("worker", self.staying)):
             readings.write_targets(self.folder, kind, _probes(nodes).items())
         values = {
@@ -225,7 +225,7 @@ def _is_well(node: Node, reading: Reading) -> bool:
 
 
 def _end(nodes: Sequence[Node]) -> None:
-    """TERM drains, TERM again stops, KILL comes last, four seconds after one another."""
+    """Sends TERM, which drains, TERM again, which stops, and KILL last, four seconds after one another."""
 
     def living() -> list[Node]:
         return [node for node in nodes if node.alive]

@@ -102,7 +102,7 @@ class Faults:
                 self._undo(fault)
 
     def _note_alerts(self, now: float) -> None:
-        """Alerts that have begun to fire: of a process that another fault has hurt, they are that one's."""
+        """Notes alerts that have begun to fire: of a process that another fault has hurt, they are that one's."""
         reading = self._cluster.readings.last
         if reading.alerts is None:
             return

@@ -50,7 +50,7 @@ class Load(Callers):
         return self.acknowledged - len(self.completed)
 
     def slowest(self) -> float:
-        """Seconds of the slowest submit, repeats included, of those under way and those since this was asked last."""
+        """Returns the slowest submit's seconds, repeats included, of those under way and since this was asked last."""
         now = time.monotonic()
         with self._lock:
             slowest, self._slowest = self._slowest, 0.0

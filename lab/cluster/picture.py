@@ -121,7 +121,7 @@ def totals(load: Load, live: LiveAudit) -> Text:
 
 
 def alerts(reading: Reading) -> Iterator[Text]:
-    """Those that fire or are about to, with their runbooks."""
+    """Yields those that fire or are about to, with their runbooks."""
     if reading.alerts is None:
         yield Text("alerts  no Prometheus answers", "yellow")
         return

@@ -42,7 +42,7 @@ class Alert(NamedTuple):
 
 
 def write_settings(folder: Path) -> Path:
-    """Those of deploy/prometheus, but for the targets, which `write_targets` changes."""
+    """Writes those of deploy/prometheus, but for the targets, which `write_targets` changes."""
     shutil.copy(DEPLOYED / RULES, folder / RULES)
     settings = yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text(encoding="utf-8"))
     for job in settings["scrape_configs"]:
@@ -66,7 +66,7 @@ def _targets(job: str) -> str:
 
 
 def alerts(port: int) -> list[Alert]:
-    """Those of this moment, the firing ones first. Raises OSError, ValueError: it does not answer."""
+    """Returns those of this moment, the firing ones first. Raises OSError, ValueError: it does not answer."""
     status, text = get(port, "/api/v1/alerts", patience=PATIENCE)
     if status != 200:
         raise ValueError(f"Prometheus answers {status}")
@@ -102,7 +102,7 @@ class Reading:
     """None: Prometheus does not answer."""
 
     def largest(self, name: str) -> float:
-        """Of a sample that is the same for all schedulers, or nearly so."""
+        """Returns that of a sample that is the same for all schedulers, or nearly so."""
         return max((samples.get(name, 0.0) for samples in self.samples.values()), default=0.0)
 
     @property

@@ -90,7 +90,7 @@ class Database:
             self._server.restart(30.0)
 
     def connect(self, name: str = "chaos", **options: Any) -> extensions.connection:
-        """Past all wires; each statement commits by itself. Raises psycopg2.OperationalError."""
+        """Connects past all wires; each statement commits by itself. Raises psycopg2.OperationalError."""
         connection: extensions.connection = psycopg2.connect(
             self.dsn, connect_timeout=3, application_name=name, **options
         )

@@ -88,14 +88,14 @@ def peer_jobs(plan: Plan, services: Services) -> Iterator[Job]:
 
 
 def input_jobs(plan: Plan) -> Iterator[Job]:
-    """One for four calls."""
+    """Yields one for four calls."""
     names = turns(plan.inputs)
     for numbers in _stretches(plan.calls // 4 if names else 0, 1_000):
         yield partial(try_inputs, names, plan.seed, numbers)
 
 
 def database_jobs(plan: Plan) -> Iterator[Job]:
-    """One for four hundred calls; each stretch has a server of its own."""
+    """Yields one for four hundred calls; each stretch has a server of its own."""
     for numbers in _stretches(plan.databases, 25):
         yield partial(import_databases, plan.seed, numbers)
 
@@ -197,7 +197,7 @@ class Campaign:
         self._honest = honest.seconds
 
     def report(self) -> Iterator[str]:
-        """Two tables in Markdown: how the cases ended, and what went on beside them."""
+        """Yields two tables in Markdown: how the cases ended, and what went on beside them."""
         yield "| target | cases | ended as |"
         yield "|---|--:|---|"
         for target, counts in sorted(self.tally.statuses.items()):

@@ -94,11 +94,11 @@ class _Filling:
         return self._source.random() < self._wild
 
     def _is_left_out(self, field: FieldDescriptor) -> bool:
-        """By chance; but of a time or a duration, which are nothing without their seconds."""
+        """Decides by chance; but of a time or a duration, which are nothing without their seconds."""
         return field.name != "seconds" and self._source.random() < self._left_out
 
     def _length(self) -> int:
-        """Of a list or a map: few, or very many until the limit of items is reached."""
+        """Chooses that of a list or a map: few, or very many until the limit of items is reached."""
         is_long = self._wild and self._source.random() < 0.01
         length = self._source.choice((1_000, 1_001, 3_000) if is_long else (0, 1, 1, 2, 3))
         self._items_left -= length
@@ -143,7 +143,7 @@ def every_path() -> list[str]:
 
 
 def _requests(rpc: Rpc, known: Known, source: random.Random) -> tuple[str, tuple[bytes, ...]]:
-    """What is sent, and how it was made: messages, of which one may be spoilt."""
+    """Returns what is sent, and how it was made: messages, of which one may be spoilt."""
     count = source.randint(1, 6) if rpc.method.client_streaming else 1
     requests = [message(rpc.request, known, source).SerializeToString() for _ in range(count)]
     if source.random() >= 0.3:  # else bytes are spoilt
@@ -154,7 +154,7 @@ def _requests(rpc: Rpc, known: Known, source: random.Random) -> tuple[str, tuple
 
 
 def _who(rpc: Rpc, source: random.Random) -> Who:
-    """Mostly one who may; those who may not are refused at the door. None of them reaches what is the honest ones'."""
+    """Chooses mostly one who may; the others are refused at the door. None of them reaches what is the honest ones'."""
     if source.random() >= 0.08:  # else it is mostly one who may not
         return source.choice(rpc.rightful)
     return source.choice((Who.CLIENT, Who.TIED, Who.STRANGER, Who.NOBODY, Who.WORKER if rpc.contract else Who.NOBODY))
@@ -225,7 +225,7 @@ def _doubled(message: bytes, _: Numbers, source: random.Random) -> bytes:
 
 
 def _nested(message: bytes, numbers: Numbers, source: random.Random) -> bytes:
-    """Fields within fields, or groups within groups, beyond any parser's depth."""
+    """Makes fields within fields, or groups within groups, beyond any parser's depth."""
     depth = source.choice(_DEPTHS)
     number = source.choice(numbers)
     if source.random() < 0.5:
@@ -237,7 +237,7 @@ def _nested(message: bytes, numbers: Numbers, source: random.Random) -> bytes:
 
 
 def _mistyped(message: bytes, numbers: Numbers, source: random.Random) -> bytes:
-    """Known field numbers with wire types and lengths of their own."""
+    """Makes known field numbers with wire types and lengths of their own."""
     parts = []
     for _ in range(source.randint(1, 6)):
         kind = source.randrange(8)
@@ -253,14 +253,14 @@ def _overlong(message: bytes, numbers: Numbers, source: random.Random) -> bytes:
 
 
 def _unutf8(message: bytes, numbers: Numbers, source: random.Random) -> bytes:
-    """Texts that are no UTF-8: overlong forms, lone surrogates, cut characters."""
+    """Makes texts that are no UTF-8: overlong forms, lone surrogates, cut characters."""
     body = source.choice((b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"a\xe4\xba", b"\x80" * 40))
     number = source.choice(numbers)
     return message + _tag(number, 2) + _varint(len(body)) + body
 
 
 def _stuffed(message: bytes, _: Numbers, source: random.Random) -> bytes:
-    """Fields that nobody knows: they are kept, and must not be told to anyone."""
+    """Makes fields that nobody knows: they are kept, and must not be told to anyone."""
     return message + b"".join(
         _tag(source.randint(100, 2**29 - 1), 2) + b"\x03abc" for _ in range(source.choice((1, 500)))
     )
@@ -279,7 +279,7 @@ def spoil(data: bytes, descriptor: Descriptor, source: random.Random) -> tuple[s
 
 
 def spoilt(data: bytes, source: random.Random) -> bytes:
-    """Bytes that need not be a message: mostly as they are, or in another form, twice as often cut or flipped."""
+    """Makes bytes that need not be a message: mostly as they are, or in another form, twice as often cut or flipped."""
     if source.random() < 0.7:
         return data
     (spoil,) = source.choices(_OF_ANY_BYTES, (1, 2, 2, 1, 1))

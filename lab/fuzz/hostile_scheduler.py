@@ -198,7 +198,7 @@ async def _meets_the_truth(stream: Stream, worker: Worker) -> None:
 
 
 async def _state(stream: Stream, condition: Callable[[pb.Heartbeat], bool]) -> pb.Heartbeat:
-    """The next state that meets `condition`. One whose tasks were made to fail may take its longest pause first."""
+    """Returns the next state to meet `condition`. One whose tasks were made to fail may take its longest pause."""
     last = pb.Heartbeat()
     start = asyncio.get_running_loop().time()
     try:

@@ -160,7 +160,7 @@ class _Session:
         return hello
 
     def _state(self) -> bytes:
-        """Mostly with a number that rises, and with some of what it holds."""
+        """Makes it mostly with a number that rises, and with some of what it holds."""
         source = self._source
         self._number += 1 if source.random() < 0.9 else source.choice((0, -3, 2**20))
         state = pb.Heartbeat(
@@ -173,7 +173,7 @@ class _Session:
         return self._say(pb.LeaseRequest(heartbeat=state))
 
     def _name(self, field: Any, *, named: bool) -> None:
-        """Leases: its own, others', made up; rarely more than anyone may hold."""
+        """Names leases: its own, others', made up; rarely more than anyone may hold."""
         source = self._source
         leases = [(lease.lease_id, lease.attempt) for lease in self._own if source.random() < 0.7]
         leases += [source.choice(self._shared) for _ in range(source.choice((0, 0, 1, 3)))]
@@ -205,7 +205,7 @@ class _Session:
         return self._say(pb.LeaseRequest(report=report))
 
     def _update(self, update: pb.LeaseUpdate, lease: pb.AssignedLease | None) -> None:
-        """Any update; of an honest task's lease none that ends the task."""
+        """Makes any update; of an honest task's lease none that ends the task."""
         source = self._source
         honest = lease is not None and lease.task.account_id == HONEST_ACCOUNT
         kinds = ("accepted", "processing", "progress", "released") + (() if honest else ("completed", "failed"))

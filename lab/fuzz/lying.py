@@ -41,7 +41,7 @@ class Liar:
         self._reports: list[pb.Report] = []
 
     def heard(self, request: pb.LeaseRequest) -> None:
-        """What the worker says: numbers and leases to speak of."""
+        """Takes what the worker says: numbers and leases to speak of."""
         if request.HasField("heartbeat"):
             self._state = request.heartbeat.number
             self._held = [(lease.lease_id, lease.attempt) for lease in request.heartbeat.held_leases]
@@ -51,7 +51,7 @@ class Liar:
             self._held = [(lease.lease_id, lease.attempt) for lease in request.hello.held_leases]
 
     def first(self) -> bytes:
-        """Mostly a welcome, more or less."""
+        """Returns mostly a welcome, more or less."""
         source = self._source
         if source.random() < 0.1:
             return self._anything()
@@ -103,7 +103,7 @@ class Liar:
             lease.creator_options[source.choice(_OPTIONS)] = source.choice(("0.05", "0.3", "16", "\0", "--x"))
 
     def _lease(self) -> tuple[str, int]:
-        """A new one mostly; or one again; or one whose id is no id."""
+        """Returns a new one mostly; or one again; or one whose id is no id."""
         source = self._source
         chance = source.random()
         if chance < 0.2 and self._leases:
@@ -122,7 +122,7 @@ class Liar:
         return pb.LeaseResponse(acknowledgement=ack).SerializeToString()
 
     def _acknowledge_report(self) -> bytes:
-        """Of a report that came, in any order, twice or not at all; with outcomes that fit, or don't."""
+        """Acknowledges reports that came, in any order, twice or not at all; with outcomes that fit, or don't."""
         source = self._source
         if not self._reports:
             return pb.LeaseResponse(acknowledgement=pb.Acknowledgement(report_number=3)).SerializeToString()
@@ -148,7 +148,7 @@ class Liar:
         return pb.LeaseResponse(resize=pb.Resize(slots=min(slots, 5))).SerializeToString()
 
     def _anything(self) -> bytes:
-        """A message from its descriptor, or bytes that are none; no drain order: the worker would stay drained."""
+        """Makes a message from its descriptor, or bytes that are none; no drain order: the worker would be drained."""
         data = message(pb.LeaseResponse.DESCRIPTOR, self._known, self._source).SerializeToString()
         if self._source.random() >= 0.9:
             data = spoil(data, pb.LeaseResponse.DESCRIPTOR, self._source)[1]
@@ -162,7 +162,7 @@ class Liar:
 
 
 def _is_order_to_drain(data: bytes) -> bool:
-    """As a worker reads it: spoiled bytes may become one that was none before."""
+    """Reads it as a worker does: spoiled bytes may become one that was none before."""
     try:
         response = pb.LeaseResponse.FromString(data)
     except DecodeError:

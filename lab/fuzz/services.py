@@ -82,7 +82,7 @@ class Services:
 
 @contextmanager
 def services() -> Iterator[Services]:
-    """On a database of their own; at the end everything stops in order, and leaves nothing."""
+    """Runs them on a database of their own; at the end everything stops in order, and leaves nothing."""
     with (
         redirect_stdout(StringIO()),  # a stack shows its logs when it ends; here they are read
         throwaway_server() as server,
@@ -117,7 +117,7 @@ def _tokens_file(folder: Path, tokens: Mapping[Who, str], honest_token: str) -> 
 
 
 def _make_accounts(target: str, token: str) -> None:
-    """The honest account and the hostile ones, whose ids the tokens are tied to."""
+    """Makes the honest account and the hostile ones, whose ids the tokens are tied to."""
     with ContentGenerationClient(target, token=token) as client:
         for account_id in (HONEST_ACCOUNT, *HOSTILE_ACCOUNTS):
             account = client.create_account(f"account {account_id}")
@@ -152,7 +152,7 @@ def stalls(events: Callable[[], Sequence[Mapping[str, Any]]], within: float) -> 
 
 
 def _stalls(events: Sequence[Mapping[str, Any]]) -> list[float]:
-    """The seconds of each, from the first lane that stands still until none does; infinity until then."""
+    """Returns the seconds of each, from the first lane that stands still until none does; infinity until then."""
     spans, begin = [], None
     for event in events:
         logged = datetime.fromisoformat(event["timestamp"])

@@ -58,7 +58,7 @@ class Tally:
         return self.locked > 1 + self.cases / 1_000
 
     def unanswered(self, calls: int) -> list[str]:
-        """RPCs that were called so often, and never answered."""
+        """Returns the RPCs that were called so often, and never answered."""
         called = [name for name, counts in self.statuses.items() if "/" in name and counts.total() >= calls]
         # A scheduler calls nobody, so it has no channels.
         return sorted(set(called) - self.answered - {"Channelz/GetChannel", "Channelz/GetSubchannel"})

@@ -251,6 +251,6 @@ def changed(sane: str, source: random.Random) -> str:
 
 
 def _code_point(source: random.Random) -> int:
-    """Of any plane; surrogates are no characters, and protobuf takes none."""
+    """Chooses one of any plane; surrogates are no characters, and protobuf takes none."""
     point = source.choice((source.randrange(0x80), source.randrange(0x3000), source.randrange(0x110000)))
     return 0x20 if 0xD800 <= point <= 0xDFFF else point

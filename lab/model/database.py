@@ -16,17 +16,17 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from lab.model.tables import ACCOUNT, PRIORITY, LeaseRecord, ReadyRecord, SessionRecord, ShareRecord, Tables
-from scheduler_svc.dispatch.rows import AccountQueue, Claimed, FlowMark, Grant
+from scheduler_svc.dispatch.rows import AccountQueue, Claimed, FlowMark
 from scheduler_svc.domain.account import AccountChange, Scope
+from scheduler_svc.domain.content import CompletedTask
 from scheduler_svc.domain.dispatch import Flow
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import LeaseEnd, ReaperRow, SessionRow
+from scheduler_svc.domain.lease import Grant, LeaseEnd, ReaperRow, SessionRow
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import Brief
 from scheduler_svc.domain.worker import DesiredState, Hello
 from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 from scheduler_svc.leases.rows import (
-    CompletedTask,
     EndedAttempt,
     HeartbeatAnswer,
     HeartbeatRow,
@@ -110,7 +110,7 @@ class WaitingRows(_Rows):
 
 
 def seats_taken(tables: Tables) -> int:
-    """What counts against the limit: all leases, revoked ones too, for their CLIs may still run."""
+    """Returns what counts against the limit: all leases, revoked ones too, for their CLIs may still run."""
     return len(tables.leases)
 
 

@@ -59,7 +59,7 @@ _SAYS: Mapping[str, Callable[[Any], str | None]] = {
 
 
 def transaction_lines(model: Interleaving, example: CounterExample[Traffics]) -> Iterator[str]:
-    """The participants, what each step does, and what is wrong then."""
+    """Yields the participants, what each step does, and what is wrong then."""
     calls = [event.what[0] for event, _ in example.steps if isinstance(event.what, tuple)]
     names = list(dict.fromkeys(map(_participant, calls)))
     ids = {name: f"P{place}" for place, name in enumerate(names)}
@@ -128,7 +128,7 @@ def _counter_example(mutant: Mutant) -> tuple[System[Any], CounterExample[Any]]:
 
 
 def section(mutant: Mutant, model: System[Any], example: CounterExample[Any]) -> str:
-    """A mutant's section: what is taken out, what it leads to, and how."""
+    """Returns a mutant's section: what is taken out, what it leads to, and how."""
     caption = textwrap.fill(f"{mutant.without} After {len(example.steps)} steps: {example.wrong}.", 120)
     head = f"### {mutant.name} ({mutant.rule})\n\n{caption}"
     draw: Callable[[Any, CounterExample[Any]], Iterator[str]] = _of_protocol
@@ -163,7 +163,7 @@ def _lines(model: Model, steps: Sequence[tuple[Event, Whole]]) -> Iterator[str]:
 
 
 def _line(event: Event, following: Event | None) -> str | None:
-    """What is drawn of an event; None for a message that arrives at once: its arrival shows it."""
+    """Returns what is drawn of an event; None for a message that arrives at once: its arrival shows it."""
     if event.name in ("connect", "state", "report", "assign"):
         arrives = following is not None and following.what == event.what and following.name in ("take", "hear")
         return None if arrives else f"{'S--)A' if event.name == 'assign' else 'A--)S'}: {_text(event.what)} is sent"
@@ -211,7 +211,7 @@ def _named(words: str, leases: tuple[tuple[str, int], ...]) -> str:
 
 
 def _lease(lease_id: str) -> str:
-    """`1.2` is the second lease of the first task."""
+    """Returns such as `1.2` for the second lease of the first task."""
     task, fence = re.findall(r"[0-9a-f]+$|(?<=-)[0-9a-f]{16}", lease_id)
     return f"{int(task, 16)}.{int(fence, 16)}"
 

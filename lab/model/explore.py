@@ -28,12 +28,12 @@ class Steps:
         self._actions = bytearray()
 
     def add(self, target: int, action: int) -> None:
-        """One more step from the state whose turn it is; `action` is less than 256."""
+        """Adds one more step from the state whose turn it is; `action` is less than 256."""
         self._targets.append(target)
         self._actions.append(action)
 
     def next_state(self) -> None:
-        """All steps from that state are there."""
+        """Begins the next state: all steps from this one are there."""
         self._begins.append(len(self._targets))
 
     def of(self, source: int) -> Iterator[tuple[int, int]]:
@@ -63,7 +63,7 @@ class Steps:
 
 
 def first_deadlock(before: Steps, done: bytearray) -> int | None:
-    """The first state from which no steps lead to one that is done; `before` has the steps the other way about."""
+    """Returns the first state from which no steps lead to one that is done; `before` has the steps the other way."""
     reached = done[:]
     todo = [number for number, is_done in enumerate(done) if is_done]
     while todo:

@@ -123,7 +123,7 @@ class Interleaving:
                 yield from self._goes_on(start, len(state.under_way), fault=fault is not None)
 
     def _possible(self, state: Traffics) -> Iterator[tuple[Call, str | None]]:
-        """Each call that there is a reason for, and what it uses up of the things that may happen so many times."""
+        """Yields each call that there is a reason for, and what it uses up of the things that may happen so often."""
         tables = self.tables(state)
         admitted, _ = self._tables.step(state.tables, "admission", lambda copy: settle(transaction(copy), ACCOUNT))
         for replica in range(2):
@@ -169,7 +169,7 @@ class Interleaving:
             yield Edge(event, state._replace(tables=tables, under_way=other_calls), fault)
 
     def _after(self, tables: int, call: Call, number: int, held_rows: frozenset[Row]) -> int | str | None:
-        """The transaction's number after its next statement; None where that waits, a text where it is given up."""
+        """Returns the transaction's number after its next statement; None where that waits, a text where given up."""
         key = (tables, call, number, held_rows)
         if key not in self._steps:
             self._steps[key] = self._computed(*key)

@@ -38,7 +38,7 @@ def stated(link: Link, end: End, state: State, not_renewed: tuple[str, ...]) -> 
 
 
 def capacities(worker_id: str, *streams: Link | None) -> list[SessionCapacity]:
-    """What a replica that has these streams of a worker, the older one first, would claim; nothing while it claims."""
+    """Returns what a replica with these streams of a worker, the older first, would claim; nothing while it claims."""
     ends = [link.end for link in streams if link is not None and link.end is not None]
     if any(end.claimed is not None for end in ends):
         return []

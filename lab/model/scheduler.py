@@ -124,7 +124,7 @@ class Application:
 
 
 def _call(tables: Tables, call: Callable[[], T]) -> T | None:
-    """A transaction. One that is refused is rolled back; a defect stays on the tables for the checker to find."""
+    """Runs a transaction. One that is refused is rolled back; a defect stays on the tables for the checker to find."""
     try:
         return call()
     except DomainError as error:
@@ -145,7 +145,7 @@ def _standing() -> float:
 
 
 def _is_entitled(tables: Tables, word: Word) -> bool:
-    """Whether the result of this lease has to be taken: it is the newest, and at most its own time has ended it."""
+    """Returns whether this lease's result has to be taken: it is the newest, and at most its own time has ended it."""
     ref = ref_of(word.lease_id, word.attempt)
     task, lease = tables.tasks[ref.task_key], tables.leases.get(ref.task_key)
     if task.status is not Status.PENDING or task.granted != ref.attempt:

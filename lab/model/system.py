@@ -119,7 +119,7 @@ class Model:
             yield from self._speaks(state, worker)
 
     def _speaks(self, state: Whole, worker: int) -> Iterator[Edge[Whole]]:
-        """A worker and its stream: what it may say, and the next message that it may hear."""
+        """Yields what a worker may say, and the next message that it may hear."""
         process, link = self.process(state, worker), state.links[worker]
         if link is None:
             if process.dials and self.tables(state).up:
@@ -157,7 +157,7 @@ class Model:
             yield _calm("assign", linked(state, worker, delivered_link), worker, delivered_link.down[-1])
 
     def _of_former_stream(self, state: Whole, worker: int) -> Iterator[Edge[Whole]]:
-        """A stream that the worker has left. What comes down it is read by nobody."""
+        """Yields the steps of a stream that the worker has left. What comes down it is read by nobody."""
         link = state.former[worker]
         if link is None or not self.tables(state).up:
             return
@@ -178,7 +178,7 @@ class Model:
         return formerly(state, worker, None)
 
     def _take(self, state: Whole, worker: int, link: Link) -> tuple[Whole, Link | None]:
-        """The transaction of a stream's next message; without a link where the stream ends by it."""
+        """Runs the transaction of a stream's next message; without a link where the stream ends by it."""
         message, worker_id = link.up[0], name_of(worker)
         remainder = link._replace(up=link.up[1:])
         if isinstance(message, Hello):
@@ -289,14 +289,14 @@ class Model:
             yield _fault("database clock jumps", self._on_tables(next_state, Tables.pass_time, 0.0, 1.0)[0])
 
     def _admitted(self, state: Whole) -> Whole | None:
-        """After the admission loop's transaction; None where that changes nothing."""
+        """Returns it after the admission loop's transaction; None where that changes nothing."""
         if not any(self.scenario.limits):
             return None
         after, _ = self._on_tables(state, self._application.admit)
         return None if after == state else after
 
     def _of_clients(self, state: Whole) -> Iterator[Edge[Whole]]:
-        """CancelTask with force, RetryTask; and the scheduler finds that a run has taken too long."""
+        """Yields CancelTask with force, RetryTask; and that the scheduler finds that a run has taken too long."""
         tables, application = self.tables(state), self._application
         for task, record in tables.tasks.items() if tables.up else ():
             calls = (
@@ -312,7 +312,7 @@ class Model:
             yield _fault("limit", self._on_tables(next_state, application.limit, tasks)[0], what=tasks)
 
     def _of_time(self, state: Whole) -> Iterator[Edge[Whole]]:
-        """A unit of time: free when nothing is pending, else somebody was slow; never while a guard has to act."""
+        """Yields a unit of time: free if nothing is pending, else somebody was slow; never while a guard has to act."""
         if any(self.process(state, worker).overdue for worker in self._workers):
             return
         pending = self._is_pending(state)

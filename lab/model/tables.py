@@ -127,7 +127,7 @@ class Tables:
 
 
 def submitted(tasks: int, max_retries: int, limit: int, *, fenced: bool = True) -> Tables:
-    """Tasks that wait; behind the window where their account has a limit."""
+    """Returns the tasks that wait; behind the window where their account has a limit."""
     keys = range(1, tasks + 1)
     tables = Tables({key: TaskRecord(max_retries) for key in keys}, {}, fenced, limits={ACCOUNT: limit})
     tables.ready = dict.fromkeys(keys, ReadyRecord(1, not limit))

@@ -134,7 +134,7 @@ async def phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
 
 
 async def submitted_at(cell: Cell, rate: float, seconds: float) -> Paced:
-    """Single submits, so many a second. A cell has each rate once: its worker is named by it."""
+    """Measures single submits, so many a second. A cell has each rate once: its worker is named by it."""
     say(f"{rate:.0f} submits a second")
     tasks = round(rate * seconds)
     options = {"tasks": tasks, "rate": rate, "accounts": cell.accounts, "worker_id": f"paced-{rate:.0f}"}

@@ -168,7 +168,7 @@ class Measured:
 
 
 def calmest(rounds: Sequence[Measured]) -> Measured:
-    """Of each part the round in which the host and other processes took the least of the machine.
+    """Returns of each part the round in which the host and other processes took the least of the machine.
 
     Not the cheapest: where they take a core, groups are larger, and a task costs less.
     """
@@ -187,7 +187,7 @@ def calmest(rounds: Sequence[Measured]) -> Measured:
 
 
 def calmest_fleet(same: Sequence[Fleet]) -> Fleet:
-    """The same of turns of one fleet."""
+    """Returns the same of turns of one fleet."""
     return replace(
         min(same, key=lambda fleet: fleet.resting.others), connecting=_calmest([fleet.connecting for fleet in same])
     )

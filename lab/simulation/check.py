@@ -124,7 +124,7 @@ async def _drain(folder: Path) -> _Real:
 
 
 async def _singles(folder: Path, light: int, busy: int) -> list[_Real]:
-    """Single submits at these rates, one after the other: the latency when light, and the CPU."""
+    """Measures single submits at these rates, one after the other: the latency when light, and the CPU."""
     async with Cell(make_folder(folder, "paced-")) as cell:
         await asyncio.to_thread(cell.warm_wal)
         loads = [await calibration.submitted_at(cell, rate, PACED_S) for rate in (light, busy)]
@@ -163,7 +163,7 @@ async def _fleet(folder: Path, schedulers: int) -> AsyncIterator[tuple[Cell, Chi
 
 
 async def _rest_and_restart(folder: Path) -> list[_Real]:
-    """An idle fleet; then its scheduler is killed, and started again."""
+    """Measures an idle fleet; then its scheduler is killed, and started again."""
     async with _fleet(folder, 1) as (cell, child):
         spent = calibration.meter(cell, child)
         await asyncio.sleep(REST_S)
@@ -190,7 +190,7 @@ async def _rest_and_restart(folder: Path) -> list[_Real]:
 
 
 async def _survivor(folder: Path) -> _Real:
-    """One of two schedulers is killed: its workers, half of all, go to the other one."""
+    """Kills one of two schedulers: its workers, half of all, go to the other one."""
     async with _fleet(folder, 2) as (cell, child):
         spent = calibration.meter(cell, child)
         await asyncio.sleep(calibration.HEARTBEAT_S)  # else their pauses would not begin with the shortest
@@ -202,6 +202,6 @@ async def _survivor(folder: Path) -> _Real:
 
 
 def _storm(event: str, times: list[float], others: float, simulate: Callable[[Costs, float], list[float]]) -> _Real:
-    """Seconds until each worker was connected again."""
+    """Returns the seconds until each worker was connected again."""
     names = [(f"{event}: {share} of its workers are back", "s", 1.0) for share in ("half", "99%")]
     return _Real(names, mirror.spread(times)[:2], others, lambda *given: simulate(*given)[:2])

@@ -109,7 +109,7 @@ class Mix:
 
 
 def mixes(costs: Costs) -> list[Mix]:
-    """Bulk: batches of 500, and workers with hundreds of leases. Singles: a call a task, and four messages of it."""
+    """Returns bulk (batches of 500, workers with hundreds of leases) and singles (a call and four messages a task)."""
     bulk = costs.call * (1 / 500) + costs.submits * 1e-3 + costs.task + costs.run + costs.claims * 1e-3
     submit = costs.call + costs.submits * (1 / GROUP) + costs.task
     steps = costs.message * MESSAGES + costs.reports * (MESSAGES / GROUP) + costs.claims * (1 / GROUP) + costs.run
@@ -120,7 +120,7 @@ def mixes(costs: Costs) -> list[Mix]:
 
 
 def ceilings(costs: Costs) -> Iterator[dict[str, float | str]]:
-    """For each mix and each number of cores: tasks a second, and what that takes."""
+    """Yields for each mix and each number of cores: tasks a second, and what that takes."""
     for mix in mixes(costs):
         for cores in (4, 16, 64):
             rate = USABLE * cores / mix.cpu.total

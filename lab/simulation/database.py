@@ -51,7 +51,7 @@ class Database:
         return not self.away
 
     def use(self, seconds: float) -> None:
-        """CPU that nobody waits for."""
+        """Uses CPU that nobody waits for."""
         self._cores.use(seconds, OWNER)(ignore)
 
     def store(self, tasks: list[Task]) -> None:

@@ -17,7 +17,7 @@ from lab.simulation.costs import Costs
 
 
 def prices(counts: Sequence[Sequence[float]], used: Sequence[float]) -> list[float]:
-    """Prices of the columns of `counts`, none negative, with the least squares of the relative errors of `used`.
+    """Prices the columns of `counts`, none negative, with the least squares of the relative errors of `used`.
 
     By coordinate descent: each price in turn takes what the others leave, until none changes any more.
     """
@@ -117,7 +117,7 @@ def _beside(seconds: float, *parts: Cpu) -> float:
 
 
 def _inside(seconds: float, lane: Cpu, *items: Cpu) -> float:
-    """The share of a transaction's CPU that fits into so many seconds, beside what its items cost.
+    """Returns the share of a transaction's CPU that fits into so many seconds, beside what its items cost.
 
     All of it if the fit found no price for the transaction, as it does where the host's pace changes between the loads.
     """

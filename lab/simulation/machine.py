@@ -149,7 +149,7 @@ class Interpreter:
             self._turn(thread, sys.getswitchinterval())
 
     def _turn(self, thread: str, remaining: float) -> None:
-        """The first job of the thread, as far as its turn goes."""
+        """Runs the first job of the thread, as far as its turn goes."""
         jobs = self._threads[thread]
         seconds, callback = jobs.popleft()
         slice_s = min(seconds, remaining)

@@ -28,7 +28,7 @@ def medians(run: Callable[[], list[float]], seed: int) -> list[float]:
 
 
 def drain(costs: Costs, shape: Shape, others: float) -> list[float]:
-    """Tasks a second of the load and of the drain, and the drain's CPU seconds a task: scheduler, PostgreSQL."""
+    """Returns the tasks a second of load and drain, and the drain's CPU seconds a task: scheduler, PostgreSQL."""
     cell = SimulatedCell(replace(costs, others=others))
     load = ClosedLoop(cell.around("loader"), cell.addresses[0], shape.tasks, shape.batch, shape.in_flight)
     until(cell, lambda: cell.database.stored >= shape.tasks)
@@ -48,7 +48,7 @@ def until(cell: SimulatedCell, done: Callable[[], bool]) -> None:
 
 
 def latencies(costs: Costs, rate: float, seconds: float, others: float) -> list[float]:
-    """Seconds from submit to worker, the median and the 99th percentile; CPU seconds a task: scheduler, PostgreSQL."""
+    """Returns seconds from submit to worker, at p50 and p99, and CPU seconds a task: scheduler, PostgreSQL."""
     cell = SimulatedCell(replace(costs, others=others))
     client = cell.around("client")
     NoopWorker(client, cell.addresses, depth=200).connect()
@@ -60,7 +60,7 @@ def latencies(costs: Costs, rate: float, seconds: float, others: float) -> list[
 
 
 def capacity(costs: Costs) -> float:
-    """Single submits a second, with 64 in flight and a worker that completes them."""
+    """Returns single submits a second, with 64 in flight and a worker that completes them."""
     cell = SimulatedCell(costs)
     client = cell.around("client")
     NoopWorker(client, cell.addresses, depth=200).connect()
@@ -84,7 +84,7 @@ def _fleet(costs: Costs, workers: int, schedulers: int) -> tuple[SimulatedCell, 
 
 
 def rest(costs: Costs, workers: int, others: float) -> list[float]:
-    """Cores that an idle fleet keeps busy: the scheduler's, PostgreSQL's."""
+    """Returns the cores that an idle fleet keeps busy: the scheduler's, PostgreSQL's."""
     cell, _ = _fleet(replace(costs, others=others), workers, 1)
     used = cell.used()
     cell.clock.run(cell.clock.now + REST_S)

@@ -130,7 +130,7 @@ class _Session:
                         runs.create_task(self._run(lease))
 
     async def _run(self, lease: pb.AssignedLease) -> None:
-        """Three reports and a heartbeat, as `contentgen-worker` sends them for a task that takes a slot for a while."""
+        """Sends three reports and a heartbeat, as `contentgen-worker` does for a task that takes a slot for a while."""
         update = partial(pb.LeaseUpdate, lease_id=lease.lease_id, attempt=lease.attempt)
         self._report(update(accepted=pb.Accepted()))
         self._report(update(processing=pb.Processing()))
@@ -149,7 +149,7 @@ class _Session:
 async def run_fleet(
     stdin: asyncio.StreamReader, *, targets: list[str], count: int, prefix: str, slots: int = 0, seconds: float = 0.0
 ) -> None:
-    """Many real workers, with the product's pauses, channels and time limits: they reconnect as it does.
+    """Runs many real workers, with the product's pauses, channels and time limits: they reconnect as it does.
 
     They are lighter than `contentgen-worker`: no guard, no CLI; a task takes so many seconds of sleep. Says when each
     hello is answered, and how many tasks are completed; answers a line with how many attempts to connect were refused.
@@ -196,7 +196,7 @@ class _Load:
 async def submit_paced(
     stdin: asyncio.StreamReader, *, target: str, worker_id: str, tasks: int, rate: float, accounts: list[int]
 ) -> None:
-    """Single submits at a rate, at random moments, and the worker that completes them.
+    """Submits singly at a rate, at random moments, beside the worker that completes them.
 
     Says how long each task took from the call of SubmitTask to the assignment's arrival, in milliseconds, and at last
     how many seconds the submits took, and their CPU seconds.

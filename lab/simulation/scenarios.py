@@ -22,7 +22,7 @@ AFTER_S = 300.0
 
 
 def one_cell(costs: Costs, _sizes: Sizes) -> Iterator[Row]:
-    """The measured system: two cores for everything, clients and workers too."""
+    """Simulates the measured system: two cores for everything, clients and workers too."""
     for depth in (100, 500, 2_000):
         shape = Shape(20_000, 500, 4, workers=2, depth=depth)
         _, drained, scheduler, postgres = mirror.drain(costs, shape, costs.others)
@@ -36,7 +36,7 @@ def one_cell(costs: Costs, _sizes: Sizes) -> Iterator[Row]:
 
 
 def fleet(costs: Costs, sizes: Sizes) -> Iterator[Row]:
-    """All workers behind n schedulers on one PostgreSQL: what is busy, and whether tasks get through."""
+    """Simulates all workers behind n schedulers on one PostgreSQL: what is busy, and whether tasks get through."""
     for cores in sizes.cores:
         for schedulers in sizes.schedulers:
             yield _carried(LoadedCell(costs, sizes, sizes.workers, schedulers, cores)) | {"PostgreSQL's cores": cores}

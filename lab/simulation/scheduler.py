@@ -98,7 +98,7 @@ class Scheduler:
         clock.start(self._rest())
 
     def kill(self) -> None:
-        """Kill -9: its streams break, and nothing of its process goes on."""
+        """Kills it by SIGKILL: its streams break, and nothing of its process goes on."""
         self.alive = False
         self.process.end()
         self._capacities = SessionCapacities()

@@ -73,7 +73,7 @@ class AccountService(AccountServiceServicer):
 
 
 def _change(request: pb.UpdateAccountRequest, violations: Violations) -> AccountChange:
-    """The values of the fields that the mask names."""
+    """Returns the values of the fields that the mask names."""
     changeable = tuple(field.name for field in fields(AccountChange))
     paths = violations.mask("update_mask", request.update_mask, changeable)
     change = AccountChange(**{path: getattr(request.account, path) for path in paths})

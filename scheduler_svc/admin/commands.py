@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def serving_database(settings: Settings, *, share: bool = True, must_exist: bool = False) -> Iterator[str]:
-    """The URL of the schedulers' database. An embedded one is started, or with `share` the running one is used.
+    """Yields the URL of the schedulers' database. An embedded one is started, or with `share` the running one is used.
 
     Raises PostgresError, and SettingsError if an embedded one `must_exist` and does not.
     """

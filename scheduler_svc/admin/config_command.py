@@ -33,7 +33,7 @@ def config_command(arguments: Sequence[str]) -> int:
 
 
 def _certificates(settings: Settings, findings: Findings) -> Iterator[str]:
-    """Whether the PEM files can be read, belong together and have not expired."""
+    """Checks whether the PEM files can be read, belong together and have not expired."""
     if not (settings.tls_cert and settings.tls_key):
         return
     try:
@@ -63,7 +63,7 @@ def _tokens(settings: Settings, findings: Findings) -> Iterator[str]:
 
 
 def _folders(settings: Settings, _: Findings) -> Iterator[str]:
-    """Whether the folders can be written, or made; a bucket's credentials; an embedded PostgreSQL's programs."""
+    """Checks whether the folders can be written, or made; a bucket's credentials; an embedded PostgreSQL's programs."""
     yield from unwritable("CONTENTGEN_DATA_DIR", settings.data_dir)
     if isinstance(settings.assets, Path):
         yield from unwritable("CONTENTGEN_ASSETS", settings.assets)

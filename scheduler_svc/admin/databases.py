@@ -97,11 +97,11 @@ class Databases:
         return int(self._admin.scalar(_MAJOR))
 
     def sessions(self) -> Sequence[DatabaseSession]:
-        """The sessions on the database, oldest first."""
+        """Returns the sessions on the database, oldest first."""
         return [DatabaseSession(*row) for row in self._admin.execute(_SESSIONS, {"name": self.target})]
 
     def lasting_sessions(self) -> Sequence[DatabaseSession]:
-        """The sessions that stay: those of a scheduler that was just stopped may take a moment to end."""
+        """Returns the sessions that stay: those of a scheduler that was just stopped may take a moment to end."""
         deadline = time.monotonic() + DISCONNECT_TIMEOUT
         while (sessions := self.sessions()) and time.monotonic() < deadline:
             time.sleep(_POLL_INTERVAL)
@@ -207,7 +207,7 @@ _ABSENT = (pg_errors.UndefinedTable, pg_errors.InvalidSchemaName)
 
 
 def read_grants(connection: sa.Connection, database: str) -> list[str]:
-    """The statements that grant in `database` what roles have in the connection's one."""
+    """Returns the statements that grant in `database` what roles have in the connection's one."""
     return list(connection.scalars(_GRANTS, {"database": database}))
 
 

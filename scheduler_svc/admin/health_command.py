@@ -108,7 +108,7 @@ def _channel(target: Address | None) -> grpc.Channel:
 
 
 def _local(listen: Address) -> Address:
-    """Where this machine reaches an address that is listened on. Raises SettingsError for a port that is not known."""
+    """Returns where this machine reaches a listening address. Raises SettingsError for a port that is not known."""
     if not listen.port:
         raise SettingsError([f"CONTENTGEN_LISTEN={listen} leaves the port to the system: give --target, from its log"])
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104 - it is not listened on

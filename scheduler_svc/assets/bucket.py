@@ -38,7 +38,7 @@ DELETE_TIMEOUT = timedelta(seconds=6)
 
 
 def credentials_in_files(environ: Mapping[str, str]) -> S3Config:
-    """The credentials that variables such as AWS_SECRET_ACCESS_KEY_FILE name files for.
+    """Returns the credentials that variables such as AWS_SECRET_ACCESS_KEY_FILE name files for.
 
     Raises SettingsError for a file that can't be read, or if the variable itself is set too.
     """
@@ -96,7 +96,7 @@ class BucketStore:
         return bytes(obstore.get(self._store, _IDENTITY).bytes()).decode()
 
     def _create_identity(self, data: bytes) -> None:
-        """Not every service can put an object only if there is none."""
+        """Creates it only if there is none, or in any case if the service can't do that."""
         try:
             obstore.put(self._store, _IDENTITY, data, mode="create")
         except AlreadyExistsError:

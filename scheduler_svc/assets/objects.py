@@ -133,7 +133,7 @@ class StoreIdentity:
         self.problem = ""
 
     async def id_for_upload(self) -> str:
-        """The store's id, before an object is written. Raises AssetStoreUnavailable if it is not the right one."""
+        """Returns the store's id, before an object is written. Raises AssetStoreUnavailable if it is the wrong one."""
         expected = await self._calls.run(lambda tx: tx.assets.store_id())
         store_id = await self._objects.run(lambda store: store.identity(create=expected is None))
         if expected is not None:

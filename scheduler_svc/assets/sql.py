@@ -141,7 +141,7 @@ class Assets(Statements):
         self._session.insert(_INSERT_NAMED_ASSETS, rows)
 
     def get(self, scope: Scope, sha256: str) -> Asset | None:
-        """An asset that a content of these accounts names."""
+        """Returns an asset that a content of these accounts names."""
         parameters = accounts(scope)
         return self._one(Asset, _get(of_accounts=bool(parameters)), sha256=sha256, **parameters)
 
@@ -182,7 +182,7 @@ class Assets(Statements):
         self._run(_RETIRE, these=array("text", these))
 
     def lock_retired(self, age: timedelta, limit: int) -> list[str]:
-        """Assets that are not complete and were not touched for that long."""
+        """Returns the assets that are not complete and were not touched for that long."""
         return self._all(str, _LOCK_RETIRED, age=age, limit=limit)
 
     def delete(self, these: Sequence[str]) -> None:

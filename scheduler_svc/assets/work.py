@@ -26,11 +26,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler_svc.assets.objects import ObjectStore
 from scheduler_svc.domain.account import Scope
-from scheduler_svc.domain.content import NOT_UPLOADED, Asset, TaskResult
+from scheduler_svc.domain.content import NOT_UPLOADED, Asset, CompletedTask, TaskResult
 from scheduler_svc.domain.errors import AccountAssetsFull, existing
 
 if TYPE_CHECKING:
-    from scheduler_svc.leases.rows import CompletedTask
     from scheduler_svc.transactions import Tx
 
 

@@ -54,7 +54,7 @@ class AuditLog:
         self._dropped = 0
         self._stored_at = time.monotonic()
 
-    def add(self, calls: Sequence[AuditedCall], *, awaited: bool) -> asyncio.Future[None] | None:
+    def add(self, calls: Sequence[AuditedCall], awaited: bool) -> asyncio.Future[None] | None:
         """Adds the events of one call, to be stored soon.
 
         Returns a future that is done once they are committed, if `awaited` and if events are being stored at present.
@@ -112,7 +112,7 @@ class AuditLog:
                 stored.set_result(None)
 
     def state(self) -> LaneState:
-        """The present state. The age is 0 unless storing fails: events gather for a moment as a rule."""
+        """Returns the present state. The age is 0 unless storing fails: events gather for a moment as a rule."""
         late = self._failing and self._waiting
         age = max(0.0, self._now() - self._waiting[0][0] / 1e6) if late else 0.0
         return LaneState(age, time.monotonic() - self._stored_at, waiting=len(self._waiting))

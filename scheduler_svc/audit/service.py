@@ -36,7 +36,7 @@ class AuditService(AuditServiceServicer):
 
 
 def _range(request: pb.ListAuditEventsRequest, violations: Violations) -> tuple[int, int]:
-    """The keys of the time that is asked for, from the first to below the second."""
+    """Returns the keys of the time that is asked for, from the first to below the second."""
     start, end = violations.optional_time("start_time", request), violations.optional_time("end_time", request)
     return 0 if start is None else first_key(start), KEY_MAX if end is None else first_key(end)
 

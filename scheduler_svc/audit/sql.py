@@ -81,7 +81,7 @@ class _Selection(NamedTuple):
         return actor + (" AND method = :method" if self.of_method and not self.by_method else "")
 
     def rows(self, columns: str, conditions: str, end: str) -> str:
-        """A query of what is in the range, newest first, by one index only. `end`: of the rows of each account."""
+        """Returns a query of what is in the range, newest first, by one index. `end`: of the rows of each account."""
         if self.of_accounts:
             order = "ORDER BY account_id DESC, event_key DESC"
             key_range = "(account_id, event_key) >= (a.own, :low) AND (account_id, event_key) < (a.own, :high)"
@@ -128,7 +128,7 @@ class Audit(Statements):
         return {(kind, key): account_id for kind, key, account_id in rows if account_id is not None}
 
     def list(self, scope: Scope, wanted: AuditFilter, limit: int) -> Page[AuditEvent, int]:
-        """The newest events of these accounts that are wanted, and where the search stopped."""
+        """Returns the newest events of these accounts that are wanted, and where the search stopped."""
         selection = _Selection.of(scope, wanted)
         reads: dict[str, Any] = accounts(scope) | wanted._asdict()
         low = self._lowest(selection, scope, reads)
@@ -137,7 +137,7 @@ class Audit(Statements):
         return Page(events, None if ended else low)
 
     def _lowest(self, selection: _Selection, scope: Scope, reads: dict[str, Any]) -> int:
-        """The lowest key that a page examines."""
+        """Returns the lowest key that a page examines."""
         low: int = reads["low"]
         if not selection.examines:
             return low

@@ -35,7 +35,7 @@ def _with_accounts(tx: Tx, events: Sequence[AuditEvent]) -> Sequence[AuditEvent]
 
 
 def _owned(resource: str) -> tuple[str, int] | None:
-    """Kind and number of a resource that belongs to an account. Returns None for any other."""
+    """Returns the kind and number of a resource that belongs to an account, or None for any other."""
     kind, _, name = resource.partition(":")
     if kind == "task":
         key = parse_task_id(name)

@@ -72,7 +72,7 @@ def _folder(value: object) -> Path:
 
 
 def _nameable(value: object) -> object:
-    """A path that the system accepts, whether it exists or not."""
+    """Returns a path that the system accepts, whether it exists or not."""
     try:
         Path(str(value)).exists()
     except (OSError, ValueError) as error:  # the system takes no such name
@@ -84,7 +84,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _networks(value: object) -> tuple[Network, ...]:
-    """Networks by comma; an address alone is a network of one."""
+    """Reads networks by comma; an address alone is a network of one."""
     try:
         return tuple(ipaddress.ip_network(text.strip()) for text in str(value).split(",") if text.strip())
     except ValueError as error:

@@ -161,12 +161,12 @@ class ContentService(PublishPoolCalls):
 
 
 def _reviewer(name: str) -> str:
-    """Who reviews or edits: the token's name or, if no tokens are required, whom the request names."""
+    """Returns who reviews or edits: the token's name or, if no tokens are required, whom the request names."""
     return caller().name or name or ANONYMOUS
 
 
 def _review(request: pb.ReviewContentRequest, violations: Violations, reviewer: str = "") -> Review:
-    """The decision of `reviewer`, unless the request names another."""
+    """Returns the decision of `reviewer`, unless the request names another."""
     violations.id("content_id", request.content_id)
     decision = _decision(request.decision, violations)
     violations.text("comment", request.comment, MAX_REMARK)
@@ -178,7 +178,7 @@ def _review(request: pb.ReviewContentRequest, violations: Violations, reviewer: 
 
 
 def _reviews(request: pb.BatchReviewContentsRequest, violations: Violations) -> list[Review]:
-    """The decisions, each of another content."""
+    """Returns the decisions, each of another content."""
     if not violations.count("requests", len(request.requests), 1, MAX_BATCH_REVIEWS):
         return []
     reviews: dict[int, Review] = {}
@@ -192,7 +192,7 @@ def _reviews(request: pb.BatchReviewContentsRequest, violations: Violations) -> 
 
 
 def _edit(request: pb.UpdateContentRequest, violations: Violations) -> ContentEdit:
-    """The values of the fields that the mask names."""
+    """Returns the values of the fields that the mask names."""
     paths = violations.mask("update_mask", request.update_mask, ContentEdit._fields)
     edit = ContentEdit(**{path: getattr(request.content, path) for path in paths})
     for path in ContentEdit._fields:
@@ -247,7 +247,7 @@ def _revision_message(revision: ContentRevision) -> pb.ContentRevision:
 
 
 def _listed_content_message(content: Content) -> pb.Content:
-    """A content without body and HTML."""
+    """Returns a content without body and HTML."""
     message = _content_message(content)
     message.ClearField("body")
     message.ClearField("html_body")

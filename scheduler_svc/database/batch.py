@@ -49,7 +49,7 @@ _ENCODERS: dict[str, Callable[[Iterable[Any]], str]] = {
 
 
 def array(sql_type: str, values: Iterable[Any]) -> str:
-    """The array literal of `values`. JSON comes as text, times as aware datetimes; no NUL in any text."""
+    """Returns the array literal of `values`. JSON comes as text, times as aware datetimes; no NUL in any text."""
     return _ENCODERS[sql_type](values)
 
 
@@ -64,7 +64,7 @@ class UnnestedRows:
         self.source = self.with_parameters(":{}")
 
     def with_parameters(self, parameter: str) -> str:
-        """The same as `source`, with parameters of this form.
+        """Returns the same as `source`, with parameters of this form.
 
         In the list of SELECT, not in FROM: there each array would first be stored as a table of its own.
         """
@@ -74,7 +74,7 @@ class UnnestedRows:
         return f"(SELECT {', '.join(arrays)}) AS r"
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-        """The parameters that carry `rows`."""
+        """Returns the parameters that carry `rows`."""
         columns = zip(*rows, strict=True) if rows else [()] * len(self._columns)
         return {
             name: _ENCODERS[sql_type](values)
@@ -107,20 +107,20 @@ class Insert:
         self.copy = f"COPY {table} ({names}) FROM STDIN"
 
     def part(self, name: str, condition: str) -> str:
-        """For WITH: the insert as `name`, if `condition` holds. Its parameters begin with that name, too."""
+        """Returns, for WITH, the insert as `name`, if `condition` holds. Its parameters begin with that name, too."""
         source = self._batch.with_parameters(f":{name}_{{}}")
         return f"{name} AS ({self._into} {source} WHERE {condition} RETURNING 1)"
 
     def bind_part(self, name: str, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-        """The parameters of `part` that carry `rows`."""
+        """Returns the parameters of `part` that carry `rows`."""
         return {f"{name}_{column}": values for column, values in self.bind(rows).items()}
 
     def bind(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-        """The parameters of `sql` that carry `rows`."""
+        """Returns the parameters of `sql` that carry `rows`."""
         return self._batch.bind(rows)
 
     def pieces(self, rows: Sequence[Sequence[Any]]) -> Iterator[bytes]:
-        """The rows as `copy` reads them, some at a time."""
+        """Returns the rows as `copy` reads them, some at a time."""
         return (self._lines(rows[i : i + _PIECE]).encode() for i in range(0, len(rows), _PIECE))
 
     def _lines(self, rows: Sequence[Sequence[Any]]) -> str:
@@ -143,7 +143,7 @@ def _copied(values: Iterable[Any], *, free_text: bool, times: bool) -> list[str]
 
 
 def _escape(value: str) -> str:
-    """COPY's text: a backslash, a tab or an end of line is escaped. Most values have none."""
+    """Escapes for COPY a backslash, a tab or an end of line. Most values have none."""
     if "\\" in value:
         value = value.replace("\\", "\\\\")
     if "\n" in value:

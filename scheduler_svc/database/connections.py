@@ -36,7 +36,7 @@ class Timeouts(NamedTuple):
     statement: float
 
     def sql(self) -> str:
-        """The statements that set them, for the session."""
+        """Returns the statements that set them, for the session."""
         return f"SET lock_timeout = {_ms(self.lock)}; SET statement_timeout = {_ms(self.statement)};"
 
 
@@ -83,7 +83,7 @@ def defaults(url: sa.URL, application: str = "contentgen") -> dict[str, Any]:
 
 
 def connect(url: sa.URL, lineage: Lineage | None = None) -> extensions.connection:
-    """A connection outside of any pool that commits each statement. Raises psycopg2.Error."""
+    """Returns a connection outside of any pool that commits each statement. Raises psycopg2.Error."""
     arguments, options = url.get_dialect()().create_connect_args(url)
     dial = lineage.connect if lineage else psycopg2.connect
     connection: extensions.connection = dial(*arguments, **{**defaults(url), **options})

@@ -46,7 +46,7 @@ class HostList:
         return self._options | _named(*zip(*self._left, strict=True))
 
     def each(self) -> Iterator[dict[str, Any]]:
-        """The options for each host alone; empty if the URL names one host."""
+        """Yields the options for each host alone; empty if the URL names one host."""
         if not self._single:
             for host, port in self._left:
                 yield {**self._options, **_named((host,), (port,)), "target_session_attrs": "any"}
@@ -79,7 +79,7 @@ class LineageFile:
         return str(self._path)
 
     def read(self) -> tuple[int, int] | None:
-        """System and timeline; None if there is no file, or it can't be read."""
+        """Returns system and timeline; None if there is no file, or it can't be read."""
         try:
             record = json.loads(self._path.read_text(encoding="utf-8"))
             return int(record["system"]), int(record["timeline"])
@@ -157,7 +157,7 @@ class Lineage:
         sa.event.listen(engine, "checkout", self._check)
 
     def connect(self, *arguments: Any, **options: Any) -> TimelineConnection:
-        """As `psycopg2.connect`: to the first server that is the fleet's database. Raises psycopg2.Error."""
+        """Connects as `psycopg2.connect`, to the first server that is the fleet's database. Raises psycopg2.Error."""
         hosts, refused = HostList(options), None
         while True:
             try:

@@ -166,7 +166,7 @@ class _Pieces:
 
 @lru_cache(maxsize=1_000)
 def driver_sql(statement: sa.TextClause) -> str:
-    """A statement with the driver's parameters, `%(name)s`."""
+    """Returns a statement with the driver's parameters, `%(name)s`."""
     return str(statement.compile(dialect=_DIALECT))
 
 
@@ -224,7 +224,7 @@ class Prepared:
         return prepared
 
     def call(self, sql: str) -> tuple[list[str], str]:
-        """What to send before `sql` can be called, if anything, and its call; both with the parameters of `sql`."""
+        """Returns what to send before `sql` can be called, if anything, and its call; both with parameters of `sql`."""
         if sql in self._calls:
             return [], self._calls[sql]
         if len(self._calls) >= MAX_PREPARED:
@@ -255,31 +255,31 @@ EACH_ACCOUNT = "unnest(CAST(:accounts AS bigint[])) AS a(own)"
 
 
 def payload(of: str) -> str:
-    """For FROM: `p`, the payload of the task that a row of `of` names by its `task_key`."""
+    """Returns, for FROM, `p`: the payload of the task that a row of `of` names by its `task_key`."""
     return f"LATERAL (SELECT * FROM task_payloads AS x WHERE x.task_key = {of}.task_key OFFSET 0) AS p"
 
 
 def task(of: str, name: str) -> str:
-    """For FROM: that task as `name`. Its `ctid` is stable for whoever has locked the task or its lease."""
+    """Returns, for FROM, that task as `name`. Its `ctid` is stable for whoever has locked the task or its lease."""
     same = f"x.task_key BETWEEN {of}.task_key AND {of}.task_key"
     return f"LATERAL (SELECT x.ctid, x.* FROM tasks AS x WHERE {same} ORDER BY x.task_key) AS {name}"
 
 
 def leased(of: str) -> str:
-    """A condition: whether that task has a lease, revoked or not."""
+    """Returns a condition: whether that task has a lease, revoked or not."""
     return f"EXISTS (SELECT FROM leases AS x WHERE x.task_key = {of}.task_key OFFSET 0)"
 
 
 def accounts(scope: Scope) -> dict[str, str]:
-    """The parameter of `EACH_ACCOUNT`; empty if the scope is all accounts, which needs another statement."""
+    """Returns the parameter of `EACH_ACCOUNT`; empty if the scope is all accounts, which needs another statement."""
     return {} if scope.accounts is None else {"accounts": array("bigint", scope.accounts)}
 
 
 def of_each_account(scope: Scope, most: int) -> int:
-    """How many rows of each account a page examines, of `most` in all; at least one."""
+    """Returns how many rows of each account a page examines, of `most` in all; at least one."""
     return max(1, most // len(scope.accounts or (0,)))
 
 
 def account_filter(scope: Scope) -> str | None:
-    """The accounts as an array; None for all. For `CAST(:accounts AS bigint[]) IS NULL OR …` on small tables."""
+    """Returns the accounts as an array; None: all. For `CAST(:accounts AS bigint[]) IS NULL OR …` on small tables."""
     return None if scope.accounts is None else array("bigint", scope.accounts)

@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from scheduler_svc.dispatch.admission import scan, settle
-from scheduler_svc.dispatch.rows import Claimed, Grant
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.streams import ReconnectOrder, Streams
 from scheduler_svc.dispatch.work import SessionCapacity, claim
 from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Grant
 from scheduler_svc.domain.system import LaneState
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.runtime.calls import Calls
@@ -123,7 +124,7 @@ class Dispatcher(TaskService):
         self.wake()
 
     def note_hint(self) -> None:
-        """Like `hint`, on any thread; a call of `wake` on the event loop must follow."""
+        """Does as `hint`, on any thread; a call of `wake` on the event loop must follow."""
         self._last_hint = next(self._numbers)
 
     def wake(self) -> None:
@@ -180,7 +181,7 @@ class Dispatcher(TaskService):
         return lambda: _call_soon(loop, self._end, capacities, self._claim(capacities))
 
     def _begin(self) -> list[SessionCapacity]:
-        """The sessions of the next claim; empty if none has capacity, or while another claim is under way."""
+        """Returns the sessions of the next claim; empty if none has capacity, or while another claim is under way."""
         if self._quiescing or self._stopping.is_set() or self._task is None or not self._idle.is_set():
             return []
         if capacities := self._streams.capacities(asyncio.get_running_loop().time(), self._sessions):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from scheduler_svc.domain.dispatch import Flow, StartQuota
-from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.task import Brief
+from scheduler_svc.domain.lease import Grant
 
 
 class AccountQueue(NamedTuple):
@@ -36,31 +34,6 @@ class FlowMark(NamedTuple):
     priority: int
     backlog: bool
     refill: float | None
-
-
-class QueueHead(NamedTuple):
-    """The first tasks of a priority that a claim would take: how many, and the wait of the oldest in seconds."""
-
-    priority: int
-    tasks: int
-    oldest: float
-
-
-class Grant(NamedTuple):
-    ref: LeaseRef
-    brief: Brief
-    worker_id: str
-    account_id: int
-    priority: int
-    timeout_ms: int
-    labels: Mapping[str, str] | None
-    auto_approve: bool
-    failed_elsewhere: bool
-    """Whether another worker reported a failure of the attempt before."""
-    waited: float = 0.0
-    """Seconds that the task was ready."""
-    traceparent: str | None = None
-    tracestate: str | None = None
 
 
 class Claimed(NamedTuple):

@@ -65,7 +65,7 @@ class ScalerService(ExternalScalerServicer):
 
 
 def _options(metadata: Mapping[str, str], path: str = "") -> tuple[int, int]:
-    """The account, 0 for all, and the tasks for each worker. Raises InvalidArgument."""
+    """Returns the account, 0 for all, and the tasks for each worker. Raises InvalidArgument."""
     options = {ACCOUNT: 0, TARGET: DEFAULT_TARGET}
     allowed = {ACCOUNT: (0, KEY_MAX), TARGET: (1, MAX_ITEMS)}
     with Violations() as violations:
@@ -80,7 +80,7 @@ def _options(metadata: Mapping[str, str], path: str = "") -> tuple[int, int]:
 
 
 def _number(violations: Violations, key: str, text: str, minimum: int, maximum: int) -> int:
-    """The number; `minimum` if the text is not one in this range."""
+    """Returns the number; `minimum` if the text is not one in this range."""
     text = text.strip()
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
     if minimum <= number <= maximum:

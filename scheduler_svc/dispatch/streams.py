@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from scheduler_svc.dispatch.rows import Grant
 from scheduler_svc.dispatch.work import SessionCapacity
 from scheduler_svc.domain.errors import ShuttingDown
-from scheduler_svc.domain.lease import Capacity, Outcome
+from scheduler_svc.domain.lease import Capacity, Grant, Outcome
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 
 _Group = tuple[bool, int]

@@ -59,7 +59,7 @@ MAX_AGE = 1.0
 
 
 def read_demand(tx: Tx, account_id: int) -> int:
-    """The demand of an account, or (0) of all. Raises NotFound."""
+    """Returns the demand of an account, or (0) of all. Raises NotFound."""
     if account_id == ALL_ACCOUNTS:
         return total_demand(*tx.loads.all())
     return existing(tx.loads.of(account_id), "account", account_id).demand
@@ -84,7 +84,7 @@ class Demands:
         self._readings: dict[int, _Reading] = {}
 
     async def of(self, account_id: int) -> int:
-        """The demand of an account, or (0) of all, as of MAX_AGE ago at most. Raises NotFound, StoreUnavailable."""
+        """Returns the demand of an account, or (0) of all, at most MAX_AGE old. Raises NotFound, StoreUnavailable."""
         reading = self._readings.get(account_id)
         if reading is None or not reading.is_fresh:
             self._readings = {key: value for key, value in self._readings.items() if value.is_fresh}
@@ -119,7 +119,7 @@ def resume_dispatch(tx: Tx, account_id: int) -> None:
 
 
 def dispatch_status(tx: Tx, scope: Scope) -> DispatchStatus:
-    """The pause of everything, and the pauses of the accounts in scope."""
+    """Returns the pause of everything, and the pauses of the accounts in scope."""
     paused = tx.pauses.list()
     return DispatchStatus(
         ALL_ACCOUNTS in paused,

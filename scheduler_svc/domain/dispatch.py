@@ -195,6 +195,14 @@ def free_seats(*, paused: bool, limit: int, leased: int, quota: StartQuota | Non
 # The demand for workers: tasks that are leased, and tasks that may be leased now.
 
 
+class QueueHead(NamedTuple):
+    """The first tasks of a priority that a claim would take: how many, and the wait of the oldest in seconds."""
+
+    priority: int
+    tasks: int
+    oldest: float
+
+
 class Load(NamedTuple):
     """The tasks of one account, or of all: how many are ready and leased, and what keeps the ready ones from workers.
 
@@ -221,6 +229,6 @@ class Load(NamedTuple):
 
 
 def total_demand(total: Load, barred: Iterable[Load]) -> int:
-    """The demand of all accounts; `barred` has those with a pause, a limit or a quota."""
+    """Returns the demand of all accounts; `barred` has those with a pause, a limit or a quota."""
     waiting = sum(load.ready - load.may_start for load in barred)
     return total._replace(ready=max(0, total.ready - waiting)).demand

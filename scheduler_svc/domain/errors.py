@@ -35,7 +35,7 @@ class InvalidArgument(DomainError):
 
     @classmethod
     def of(cls, field: str, description: str) -> InvalidArgument:
-        """The error of one field."""
+        """Returns the error of one field."""
         return cls([FieldViolation(field, description)])
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scheduler_svc.domain.content import TaskResult
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.domain.task import AttemptProgress, RunOutput, TaskError
+from scheduler_svc.domain.task import AttemptProgress, Brief, RunOutput, TaskError
 
 if TYPE_CHECKING:
     from scheduler_svc.config import Settings
@@ -133,6 +133,25 @@ class FoldedUpdates:
                 self.progress = change
             case _:
                 self.ending, self.output = change, output
+
+
+class Grant(NamedTuple):
+    """A lease that a claim has made, and its task. Its fields are in the order of the claim's columns."""
+
+    ref: LeaseRef
+    brief: Brief
+    worker_id: str
+    account_id: int
+    priority: int
+    timeout_ms: int
+    labels: Mapping[str, str] | None
+    auto_approve: bool
+    failed_elsewhere: bool
+    """Whether another worker reported a failure of the attempt before."""
+    waited: float = 0.0
+    """Seconds that the task was ready."""
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 class LeaseRow(NamedTuple):

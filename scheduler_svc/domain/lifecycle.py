@@ -89,6 +89,20 @@ TRANSITIONS: dict[tuple[Status, Move], Status] = {(edge.source, edge.move): edge
 MOVES: frozenset[tuple[Status, Status]] = frozenset((edge.source, edge.target) for edge in EDGES)
 
 
+class EventRow(NamedTuple):
+    """One move of the history; `retry_count` of moves back to pending."""
+
+    task_key: int
+    previous_status: int
+    status: int
+    attempt: int
+    fence: int | None
+    worker_id: str | None
+    reason: str
+    message: str | None
+    retry_count: int | None
+
+
 class IllegalMove(Exception):
     """A move that the table does not contain: a defect of ours, never a caller's fault."""
 

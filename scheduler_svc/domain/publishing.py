@@ -21,7 +21,7 @@ class PublishPolicy:
     backoff: timedelta = timedelta(minutes=1)
 
     def wait_after(self, failures: int) -> timedelta | None:
-        """The wait before the next attempt, after so many in a row failed. Returns None if the entry stays failed."""
+        """Returns the wait before the next attempt, after so many in a row failed; None if the entry stays failed."""
         if failures >= self.max_attempts:
             return None
         return min(self.backoff * (1 << min(failures - 1, _MAX_DOUBLINGS)), MAX_BACKOFF)

@@ -40,7 +40,7 @@ class UnknownZone(ValueError):
 
 @lru_cache(maxsize=1)
 def zone_names() -> frozenset[str]:
-    """The zones that this machine knows, without those that differ from machine to machine."""
+    """Returns the zones that this machine knows, without those that differ from machine to machine."""
     return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
@@ -57,7 +57,7 @@ class Cron:
             raise UnknownZone(self.zone)
 
     def after(self, time: datetime) -> Iterator[datetime]:
-        """The ticks after a time, in order and in UTC; they end where the next 50 years have none."""
+        """Yields the ticks after a time, in order and in UTC; they end where the next 50 years have none."""
         tz = _zone(self.zone)
         latest = time
         for local in _matches(self.line, _local(time, tz)):
@@ -67,7 +67,7 @@ class Cron:
                 latest = tick
 
     def before(self, time: datetime) -> Iterator[datetime]:
-        """The ticks up to a time, that included, latest first."""
+        """Yields the ticks up to a time, that included, latest first."""
         tz = _zone(self.zone)
         earliest = time + _SECOND
         for local in _matches(self.line, _latest_local(time, tz) + _MINUTE, reverse=True):
@@ -77,7 +77,7 @@ class Cron:
                 earliest = tick
 
     def between(self, first: datetime, last: datetime) -> Iterator[datetime]:
-        """The ticks from `first` to `last`, both included, latest first."""
+        """Returns the ticks from `first` to `last`, both included, latest first."""
         return takewhile(lambda tick: tick >= first, self.before(last))
 
 
@@ -97,7 +97,7 @@ def check_line(line: str) -> None:
 
 
 def _matches(line: str, start: datetime, *, reverse: bool = False) -> Iterator[datetime]:
-    """The local times that a line names, from a local time on, which is excluded."""
+    """Yields the local times that a line names, from a local time on, which is excluded."""
     try:
         yield from CronSim(line, start, reverse)
     except OverflowError:  # the end of the calendar
@@ -118,7 +118,7 @@ def _local(time: datetime, tz: ZoneInfo) -> datetime:
 
 
 def _latest_local(time: datetime, tz: ZoneInfo) -> datetime:
-    """The latest that clocks have shown up to that time: before they went back it was later than now."""
+    """Returns the latest that clocks have shown up to that time: before they went back it was later than now."""
     local = time.astimezone(tz)
     first, now = local.replace(fold=0).utcoffset(), local.utcoffset()
     assert first is not None
@@ -127,7 +127,7 @@ def _latest_local(time: datetime, tz: ZoneInfo) -> datetime:
 
 
 def _placed(local: datetime, tz: ZoneInfo) -> datetime:
-    """When clocks first show a local time; one that they skip is when they skip it."""
+    """Returns when clocks first show a local time; one that they skip is when they skip it."""
     aware = local.replace(tzinfo=tz)
     tick = aware.astimezone(UTC)
     if _local(tick, tz) == local:
@@ -136,7 +136,7 @@ def _placed(local: datetime, tz: ZoneInfo) -> datetime:
 
 
 def _change(low: datetime, high: datetime, tz: ZoneInfo) -> datetime:
-    """When the zone's offset changes between two times, to the second."""
+    """Returns when the zone's offset changes between two times, to the second."""
     after = high.astimezone(tz).utcoffset()
     while high - low > _SECOND:
         middle = (low + (high - low) / 2).replace(microsecond=0)
@@ -194,12 +194,12 @@ class Timing:
     salt: int = 0
 
     def first_due(self, after: datetime) -> Due | None:
-        """The first tick after a time. Returns None if there is none."""
+        """Returns the first tick after a time, or None if there is none."""
         tick = next(self.cron.after(after), None)
         return None if tick is None else Due(tick, self.due_time(tick))
 
     def due_time(self, tick: datetime) -> datetime:
-        """The tick and its delay: the same each time, and less than to the next tick."""
+        """Returns the tick and its delay: the same each time, and less than to the next tick."""
         if not self.jitter:
             return tick
         following = next(self.cron.after(tick), None)
@@ -294,7 +294,7 @@ class Schedule:
         return "" if self.last_task_key is None else format_task_id(self.last_task_key)
 
     def next_ticks(self) -> list[datetime]:
-        """The next ticks, five at most. Raises UnknownZone."""
+        """Returns the next ticks, five at most. Raises UnknownZone."""
         if self.next is None:
             return []
         return [self.next.tick, *islice(self.timing.cron.after(self.next.tick), SHOWN_RUNS - 1)]

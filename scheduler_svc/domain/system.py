@@ -1,4 +1,4 @@
-"""The state of the schedulers and their database, as GetSystem shows it."""
+"""The state of the schedulers and their database, as GetSystem shows it, and the figures that metrics sample."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+
+from scheduler_svc.domain.dispatch import QueueHead
+from scheduler_svc.domain.task import TaskStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +105,28 @@ class System:
     database: DatabaseState
     oldest_transaction: OldestTransaction | None = None
     oldest_seen_for: float = 0.0
+
+
+class Backlogs(NamedTuple):
+    """What waits besides tasks. Counts have a limit; times are in seconds, 0 or less if nothing waits."""
+
+    pending_deliveries: int
+    exhausted_deliveries: int
+    oldest_delivery: float
+    pool_pending: int
+    pool_publishing: int
+    pool_retrying: int
+    pool_failed: int
+    active_schedules: int
+    schedule_lateness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`leases`: how many there are, by stage (`queued`, `accepted`, `processing`, `revoked`)."""
+
+    tasks: TaskStats
+    heads: list[QueueHead]
+    leases: Mapping[str, int]
+    backlogs: Backlogs
+    accounts: Mapping[int, TaskStats]

@@ -130,12 +130,12 @@ class TraceContext(NamedTuple):
 
 
 def trace_id(traceparent: str) -> str:
-    """The trace's id in a valid traceparent: 32 hexadecimal digits."""
+    """Returns the trace's id in a valid traceparent: 32 hexadecimal digits."""
     return traceparent[3:35]
 
 
 def read_trace(traceparent: str, tracestate: str = "") -> TraceContext | None:
-    """The context that a caller sent; None if its traceparent is invalid. An invalid tracestate counts as empty.
+    """Returns the context that a caller sent; None if its traceparent is invalid. A wrong tracestate counts as empty.
 
     A later version is read as far as version 00 goes, and passed on as 00.
     """

@@ -15,8 +15,8 @@ from scheduler_svc.database.batch import Insert, array
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import EACH_ACCOUNT, Statements
 from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
+from scheduler_svc.domain.lifecycle import EventRow
 from scheduler_svc.domain.rollup import Resolution
-from scheduler_svc.runtime.signals import EventRow
 
 _INSERT_EVENTS = Insert(
     "task_events",
@@ -70,7 +70,7 @@ _FOLD_COUNTS = sa.text(f"""
 
 
 def unfolded(account_id: str, kind: int) -> str:
-    """A query for `n` of the deltas of one count that are not folded, by the one index that has their order.
+    """Returns a query for `n` of the deltas of one count that are not folded, by the one index that has their order.
 
     A floor above the running transactions comes from a backup of another server, and is ignored.
     """
@@ -96,7 +96,7 @@ class Counts(Statements):
         self._session.insert(_DELTAS, [(account, kind, n) for (account, kind), n in sorted(deltas.items()) if n])
 
     def read(self, scope: Scope) -> dict[int, int]:
-        """The counts by kind, summed over the accounts."""
+        """Returns the counts by kind, summed over the accounts."""
         ids = (ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
         return dict(self._rows(_READ_COUNTS, accounts=array("bigint", ids)))
 
@@ -180,7 +180,7 @@ class Rollups(Statements):
     def read(
         self, scope: Scope, resolution: Resolution, start: datetime, end: datetime
     ) -> list[tuple[datetime, int, float]]:
-        """Time, kind and number of each hour or day from `start` to before `end`, summed over the accounts."""
+        """Returns time, kind and number of each hour or day from `start` to before `end`, summed over the accounts."""
         ids = (ALL_ACCOUNTS,) if scope.accounts is None else scope.accounts
         rows = self._rows(
             _READ_ROLLUPS,

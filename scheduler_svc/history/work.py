@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from scheduler_svc.domain import dispatch, rollup
 from scheduler_svc.domain.account import ALL_ACCOUNTS
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lifecycle import ENDED, MOVES, RUNNING, IllegalMove, Status
+from scheduler_svc.domain.lifecycle import ENDED, MOVES, RUNNING, EventRow, IllegalMove, Status
 from scheduler_svc.domain.task import READY, SCHEDULED, day_of
-from scheduler_svc.runtime.signals import EventRow
 from scheduler_svc.webhooks.work import LastMove, store_ended_tasks
 
 if TYPE_CHECKING:

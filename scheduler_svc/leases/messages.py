@@ -14,7 +14,6 @@ from datetime import timedelta
 from contentgen.v1 import asset_pb2, task_pb2
 from contentgen.v1 import worker_service_pb2 as pb
 from scheduler_svc.dispatch import streams
-from scheduler_svc.dispatch.rows import Grant
 from scheduler_svc.domain import content
 from scheduler_svc.domain.content import MAX_RESULT_BYTES, TITLE_LENGTH, LeftOut, NamedAsset, TaskResult
 from scheduler_svc.domain.errors import InvalidArgument
@@ -27,6 +26,7 @@ from scheduler_svc.domain.lease import (
     AttemptReleased,
     AttemptStarted,
     Change,
+    Grant,
     LeaseTerms,
     LeaseUpdate,
     Release,
@@ -123,7 +123,7 @@ def _held(leases: Sequence[pb.HeldLease]) -> tuple[HeldLease, ...]:
 
 
 def updates(report: pb.Report) -> tuple[LeaseUpdate, ...]:
-    """The updates of a report, in order. Raises InvalidArgument."""
+    """Returns the updates of a report, in order. Raises InvalidArgument."""
     lease_updates: list[LeaseUpdate] = []
     lease_id, attempt, ref = "", 0, None
     for i, update in enumerate(report.updates):
@@ -193,7 +193,7 @@ def _completed(result: pb.Result) -> AttemptCompleted | AttemptFailed:
 
 
 def _usage(usage: Mapping[str, float]) -> dict[str, float] | None:
-    """The entries that can be stored; None if there are none."""
+    """Returns the entries that can be stored; None if there are none."""
     if not usage:
         return None
     entries = {
@@ -205,7 +205,7 @@ def _usage(usage: Mapping[str, float]) -> dict[str, float] | None:
 
 
 def _assets(assets: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
-    """The assets that can be stored, each name once."""
+    """Returns the assets that can be stored, each name once."""
     by_name: dict[str, NamedAsset] = {}
     for entry in assets[: content.MAX_NAMED]:
         if (
@@ -219,7 +219,7 @@ def _assets(assets: Sequence[pb.ResultAsset]) -> tuple[NamedAsset, ...]:
 
 
 def _left_out(assets: Sequence[pb.ResultAsset], reported: Sequence[asset_pb2.LeftOutAsset]) -> tuple[LeftOut, ...]:
-    """What the worker left out, and the assets whose names lead out of a folder."""
+    """Returns what the worker left out, and the assets whose names lead out of a folder."""
     left_out = [LeftOut(_text(entry.name, content.MAX_SOURCE), _text(entry.reason, MAX_STEP)) for entry in reported]
     outside = [entry.name for entry in assets if not content.stays_below(entry.name)]
     left_out += [LeftOut(_text(name, content.MAX_SOURCE), content.OUTSIDE) for name in outside]
@@ -250,7 +250,7 @@ _RELEASES = {int(reason): reason for reason in Release}
 
 
 def _output(update: pb.LeaseUpdate) -> RunOutput | None:
-    """The end of what the CLI printed; None if nothing."""
+    """Returns the end of what the CLI printed; None if nothing."""
     if not update.HasField("output"):
         return None
     stdout, stderr = update.output.stdout.replace("\0", ""), update.output.stderr.replace("\0", "")

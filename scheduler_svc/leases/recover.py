@@ -52,7 +52,7 @@ def reap(
     *,
     skip_locked: bool = False,
 ) -> Reaped:
-    """One tick: stamps the row that all reapers share, then ends expired leases, unless there was a gap (rule 11).
+    """Ticks: stamps the row that all reapers share, then ends expired leases, unless there was a gap (rule 11).
 
     `watch` compares the database's clock with `clock`, this replica's own.
     """
@@ -124,7 +124,7 @@ def _end(tx: Tx, terms: LeaseTerms, lost: Sequence[EndedLease], late: Sequence[L
 
 
 def _timed_out(lease: LiveLease) -> EndedLease:
-    """In a slot for too long: a timeout. In no slot for that long and a lease time more: a loss (rule 12)."""
+    """Ends a lease: in a slot for too long, by a timeout; in none for that and a lease time more, a loss (rule 12)."""
     if lease.accept_time is None:
         return EndedLease(lease, replace(loss_cause("no slot took it in time"), end=LeaseEnd.REVOKED), revoke=True)
     error = TaskError(TASK_TIMEOUT, f"it ran longer than its timeout of {lease.timeout_ms / 1000:g} s")

@@ -14,7 +14,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scheduler_svc.assets.work import name_assets
-from scheduler_svc.domain.content import ContentRow, PoolRow, ReviewStatus, TaskResult, summary_of
+from scheduler_svc.domain.content import CompletedTask, ContentRow, PoolRow, ReviewStatus, TaskResult, summary_of
 from scheduler_svc.domain.errors import DomainError, SessionReplaced
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import (
@@ -51,7 +51,6 @@ from scheduler_svc.leases.attempts import (
 )
 from scheduler_svc.leases.rows import (
     AttemptLogRow,
-    CompletedTask,
     HeartbeatAnswer,
     HeartbeatRow,
     LeaseChange,
@@ -426,7 +425,7 @@ class _Write:
 
 
 def _cost(result: TaskResult) -> float:
-    """What the creator says that the run has cost; 0 if it says nothing, or nonsense."""
+    """Returns what the creator says that the run has cost; 0 if it says nothing, or nonsense."""
     return max(0.0, (result.usage or {}).get("cost", 0.0))
 
 

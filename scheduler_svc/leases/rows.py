@@ -119,18 +119,3 @@ class RenewalResult(NamedTuple):
 
     renewed: set[LeaseRef]
     skipped: set[LeaseRef]
-
-
-class CompletedTask(NamedTuple):
-    """A task that has just completed, with the fields that its content and its pool entry take over."""
-
-    task_key: int
-    content_id: int
-    account_id: int
-    title: str
-    category: str
-    priority: int
-    schedule_time: datetime | None
-    auto_approve: bool
-    seconds: float = 0.0
-    """How long the attempt took."""

@@ -1,5 +1,8 @@
 """All metrics of a scheduler: names, help, labels, buckets. `docs/metrics.md` is made from what is declared here.
 
+It is a hub by design: one place where all names stand side by side, so that none clashes, and docs, dashboards and
+alerts follow one list.
+
 Names and units follow Prometheus' conventions, and every label has a small, fixed set of values. What a replica did
 itself is counted where it happens; what lives on its event loop, and what all replicas have in common, is sampled by
 `system/work.py`.
@@ -12,22 +15,16 @@ from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Histogram
 
 from contentgen.service.metrics import Declared, ServiceMetrics
 from scheduler_svc.domain import lifecycle
 from scheduler_svc.domain.ids import SEQUENCE_BITS
-from scheduler_svc.domain.lease import Release
-from scheduler_svc.domain.lifecycle import MOVES, RUNNING, Status
-from scheduler_svc.domain.system import DURABILITY_SETTINGS, LaneState
+from scheduler_svc.domain.lease import Grant, Release
+from scheduler_svc.domain.lifecycle import MOVES, RUNNING, EventRow, Status
+from scheduler_svc.domain.system import DURABILITY_SETTINGS, Backlogs, Figures, LaneState
 from scheduler_svc.metrics.distribution import Distribution
-
-if TYPE_CHECKING:
-    from scheduler_svc.dispatch.rows import Grant
-    from scheduler_svc.runtime.signals import EventRow
-    from scheduler_svc.system.work import Backlogs, Figures
 
 CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
@@ -83,7 +80,7 @@ class LaneMetrics:
     seconds: Histogram
 
     def group(self, size: int, seconds: float, waited: float | None = None) -> None:
-        """A group is answered: its items, how long it took, and how long the first of them had waited for it."""
+        """Counts an answered group: its items, how long it took, and how long the first of them had waited for it."""
         self.size.observe(size)
         self.seconds.observe(seconds)
         if waited is not None:
@@ -427,7 +424,7 @@ class Metrics(ServiceMetrics):
         self._schedule_lateness.set(max(0.0, backlogs.schedule_lateness))
 
     def _counter_of(self, name: str, documentation: str, label: str, values: Iterable[str]) -> Counter:
-        """A counter by one label, with its values: a series that begins with its first event has no rate then."""
+        """Makes a counter by one label, with its values: a series that begins with its first event has no rate then."""
         counter = self._counter(name, documentation, label)
         for value in values:
             counter.labels(value)
@@ -445,7 +442,7 @@ _EDGE = max(Status) + 1
 
 
 def _ended(moves: Sequence[EventRow], *, retried: bool) -> dict[Status, list[float]]:
-    """How long the tasks took that have ended, by state. One that the same transaction gives a retry has not."""
+    """Returns how long the tasks took that ended, by state. One that the same transaction gives a retry has not."""
     ended = [(move.task_key, move.status) for move in moves if move.status >= Status.COMPLETED]
     if retried:
         task_keys = {move.task_key for move in moves if move.previous_status >= Status.COMPLETED}

@@ -70,7 +70,7 @@ def server_settings(*, throwaway: bool) -> tuple[str, ...]:
 
 
 def shared_buffers_mib() -> int:
-    """512 MiB, or an eighth of a smaller machine's or container's memory; 16 MiB at least."""
+    """Returns 512 MiB, or an eighth of a smaller machine's or container's memory; 16 MiB at least."""
     return max(16, min(512, memory_bytes() // 8 // MIB))
 
 

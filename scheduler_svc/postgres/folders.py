@@ -60,7 +60,7 @@ def accepts_connections(socket_folder: Path) -> bool:
 
 
 def trim_log(log: Path) -> None:
-    """Rename a log above the limit to `….1`, and begin a new one; not for a log in use."""
+    """Renames a log above the limit to `….1`, and begins a new one; not for a log in use."""
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         log.replace(log.with_name(log.name + ".1"))
 
@@ -77,7 +77,7 @@ ELSEWHERE = "set CONTENTGEN_DATA_DIR to another folder, or DATABASE_URL to a ser
 
 
 def make_root(root: Path) -> None:
-    """Create the data folder; if root does, the user that will run the server may pass through it, and no more."""
+    """Creates the data folder; if root does, the user that will run the server may pass through it, and no more."""
     try:
         root.mkdir(parents=True)
     except FileExistsError:
@@ -100,7 +100,7 @@ def check_reachable(root: Path, identity: ServerUser) -> None:
 
 
 def make_private(folder: Path, identity: ServerUser) -> None:
-    """A 0700 folder of the server's user. Raises PostgresError if it is another user's, or a link."""
+    """Makes a 0700 folder of the server's user. Raises PostgresError if it is another user's, or a link."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     info = folder.lstat()
@@ -116,7 +116,7 @@ def make_private(folder: Path, identity: ServerUser) -> None:
 
 
 def socket_folder(root: Path, identity: ServerUser) -> Path:
-    """A short path under the temporary folder, the same for each start on `root`: a socket's path holds 107 bytes."""
+    """Returns a short path in the temporary folder, the same each time for `root`: a socket's path holds 107 bytes."""
     tag = hashlib.sha256(str(root).encode()).hexdigest()[:12]
     for base in (Path(tempfile.gettempdir()), Path("/tmp")):
         folder = base / f"contentgen-{os.geteuid()}-{tag}"
@@ -170,7 +170,7 @@ class FolderLock:
 
 
 def read_holder(path: Path) -> FolderHolder | None:
-    """The last holder that signed the lock file, without locking it; None if there is none, or not yet."""
+    """Returns the last holder that signed the lock file, without locking it; None if there is none, or not yet."""
     try:
         pid, _, cluster_name = path.read_bytes().decode(errors="replace").strip().partition(" ")
     except OSError:

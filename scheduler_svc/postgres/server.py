@@ -107,7 +107,7 @@ class EmbeddedPostgres:
         return f"postgresql+psycopg2://{SUPERUSER}@/{db}?host={quote(str(self._socket_folder))}"
 
     def dsn(self, db: str = DATABASE) -> str:
-        """For libpq, which psycopg2 and pg_dump use."""
+        """Returns the address for libpq, which psycopg2 and pg_dump use."""
         return make_dsn(host=str(self._socket_folder), user=SUPERUSER, dbname=db)
 
     def start(self, share: bool = True, timeout: float = 60) -> Self:
@@ -201,7 +201,7 @@ class EmbeddedPostgres:
             ) from error
 
     def _join(self, holder: FolderHolder | None, share: bool) -> bool:
-        """Use the server of the lock's holder; False while it is not ready, or is stopping."""
+        """Uses the server of the lock's holder; returns False while it is not ready, or is stopping."""
         status = ServerStatus.read(self.data)
         if holder and status and not is_alive(status.pid):
             end_orphans(holder.cluster_name)

@@ -155,7 +155,7 @@ def _statuses(request: pb.ListPublishPoolRequest, violations: Violations) -> fro
 
 
 def _change(request: pb.UpdatePublishPoolEntryRequest, violations: Violations) -> EntryChange:
-    """The values of the fields that the mask names."""
+    """Returns the values of the fields that the mask names."""
     paths = violations.mask("update_mask", request.update_mask, ("priority", "schedule_time"))
     priority = None
     if "priority" in paths:

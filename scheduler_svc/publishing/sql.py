@@ -28,7 +28,7 @@ _EXPIRED = f"status = {_PUBLISHING} AND claim_expire_time <= now()"
 
 
 def shown_time(column: str) -> str:
-    """The end of a claim, as it is read: the longest one ends in a year that the driver does not know."""
+    """Returns the end of a claim, as it is read: the longest one ends in a year that the driver does not know."""
     return f"least({column}, '9999-12-31 00:00Z')"
 
 
@@ -50,7 +50,7 @@ _ORDER = "priority DESC, content_id"
 
 
 def _head(condition: str, *, of_accounts: bool) -> str:
-    """The first entries that meet the condition, locked; those that another publisher's claim has locked are skipped.
+    """Returns the first entries that meet the condition, locked; skips those that another publisher's claim has locked.
 
     Of several accounts the head of each is locked, the first ones are taken, and the others are unlocked at the commit.
     A range of one account, in its order, has no other index than that of accounts.
@@ -162,7 +162,7 @@ MAX_EXAMINED = 5_000
 
 @lru_cache(maxsize=32)
 def _first(statuses: frozenset[PublishStatus], *, of_accounts: bool) -> str:
-    """The first `examined` entries after a position, in the order of claims.
+    """Returns the first `examined` entries after a position, in the order of claims.
 
     Ranges of several indexes are merged: by status, by account, and by priority from the position on.
     """
@@ -211,7 +211,7 @@ class PublishPool(Statements):
     def list(
         self, scope: Scope, wanted: PoolFilter, after: PoolPosition | None, limit: int
     ) -> Page[PoolEntry, PoolPosition]:
-        """Entries after a position, in the order of claims; with a time in the filter it may stop early."""
+        """Returns the entries after a position, in the order of claims; with a time in the filter it may stop early."""
         parameters = accounts(scope)
         statuses, of_accounts = wanted.statuses or frozenset(PublishStatus), bool(parameters)
         priority, content_id = after or _FIRST
@@ -267,7 +267,7 @@ class PublishPool(Statements):
         return self._run(_REMOVE_ENTRY, content_id=content_id) > 0
 
     def attempts(self, content_id: int, after: int, limit: int) -> builtins.list[PublishAttempt]:
-        """Reported attempts with numbers above `after`, oldest first."""
+        """Returns the reported attempts with numbers above `after`, oldest first."""
         return self._all(PublishAttempt, _ATTEMPTS, content_id=content_id, after=after, limit=limit)
 
 

@@ -266,7 +266,7 @@ class Replica:
             lambda part: self._loop.call_soon_threadsafe(self._gave_up, part), give_up_after=GIVE_UP_TIMEOUT
         )
         self._audit_log = AuditLog(self._pools.audit, now=self._clock.now)
-        self._auditor = Auditor(self._audit_log, anonymous=settings.tokens_file is None)
+        self._auditor = Auditor(self._audit_log.add, anonymous=settings.tokens_file is None)
         self._build_committers()
         self._build_waiters()
         engine = self._pools.background()
@@ -370,7 +370,7 @@ class Replica:
         )
 
     def _build_periodics(self, engine: sa.Engine) -> list[Periodic]:
-        """Also builds the router, which wakes several of them."""
+        """Builds the router too, which wakes several of them."""
         settings, pools, needed = self._settings, self._pools, self._needed
         due = Periodic("due", timed_loops.due(pools.loops), needed)
         expiry = Periodic("expiry", timed_loops.expiry(pools.loops), needed)

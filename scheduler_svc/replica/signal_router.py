@@ -1,4 +1,8 @@
-"""Routes the signals of committed transactions, of this replica and of the others, to whatever they wake."""
+"""Routes the signals of committed transactions, of this replica and of the others, to whatever they wake.
+
+A hub by design: the one place that knows who wakes whom. Work says in its signals what has happened, not whom to
+wake, and the loops know nothing of each other.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Retention:
     def __init__(
         self, calls: Calls, *, tasks: timedelta | None, contents: timedelta | None, audit: timedelta | None = None
     ) -> None:
-        """How long ended tasks, contents and audit events are kept; None: forever."""
+        """Takes how long ended tasks, contents and audit events are kept; None: forever."""
         self._calls = calls
         self._sweeps: list[tuple[str, Sweep]] = [
             ("silent workers", work.silent_workers),

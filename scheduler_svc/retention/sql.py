@@ -112,14 +112,14 @@ class Sweeps(Statements):
         return bool(self._row(_TAKE_TURN)[0])
 
     def lock_ended(self, since: datetime | None, age: timedelta, limit: int) -> list[tuple[int, datetime]]:
-        """Tasks that ended at `since` or later, and so long ago, by their keys, locked; oldest first.
+        """Returns the tasks that ended at `since` or later, and so long ago, by their keys, locked; oldest first.
 
         One whose worker is still being stopped stays until the lease that bars it has gone.
         """
         return list(self._rows(_LOCK_ENDED, since=since, age=age.total_seconds(), limit=limit))
 
     def contents(self, after: int, limit: int) -> list[tuple[int, datetime]]:
-        """Ids above `after` of contents, and when those were made; lowest first."""
+        """Returns the ids above `after` of contents, and when those were made; lowest first."""
         return list(self._rows(_CONTENTS, after=after, limit=limit))
 
     def forget_workers(self, age: timedelta, limit: int) -> int:

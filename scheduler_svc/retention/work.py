@@ -54,7 +54,7 @@ def sweep_exclusively(tx: Tx, sweep: Sweep, position: Position) -> Swept | None:
 
 
 def ended_tasks(age: timedelta) -> Sweep:
-    """Tasks that ended that long ago, oldest first, except those that another transaction has locked."""
+    """Returns the sweep of tasks that ended that long ago, oldest first, except those that are locked."""
 
     def sweep(tx: Tx, since: Position) -> Swept:
         due = tx.sweeps.lock_ended(since, age, MAX_BATCH)
@@ -65,7 +65,7 @@ def ended_tasks(age: timedelta) -> Sweep:
 
 
 def old_contents(age: timedelta) -> Sweep:
-    """Contents of that age, with their pool entries; see `_is_deletable`.
+    """Returns the sweep of contents of that age, with their pool entries; see `_is_deletable`.
 
     Their ids rise with their time, so the first one that is too young ends the batch.
     """
@@ -83,7 +83,7 @@ def old_contents(age: timedelta) -> Sweep:
 
 
 def _is_deletable(entry: PoolEntry | None, until: datetime) -> bool:
-    """Not while a publisher has claimed it, nor if it was scheduled to be published later than `until`."""
+    """Returns False while a publisher has claimed it, and if it was scheduled to be published later than `until`."""
     if entry is None:
         return True
     waits = entry.status is PublishStatus.PENDING and entry.schedule_time is not None and entry.schedule_time > until
@@ -91,28 +91,28 @@ def _is_deletable(entry: PoolEntry | None, until: datetime) -> bool:
 
 
 def silent_workers(tx: Tx, _: Position) -> Swept:
-    """Workers that were silent for a week and hold no lease."""
+    """Deletes workers that were silent for a week and hold no lease."""
     return Swept.of(tx.sweeps.forget_workers(WORKER_RETENTION, MAX_BATCH))
 
 
 def old_requests(tx: Tx, since: Position) -> Swept:
-    """Request ids of deleted tasks, once they need not be remembered."""
+    """Deletes request ids of deleted tasks, once they need not be remembered."""
     times = tx.ended.forget_requests(since, MAX_BATCH)
     return Swept.of(len(times), max(times, default=None))
 
 
 def old_imports(age: timedelta) -> Sweep:
-    """Import marks of sources from which nothing was imported for that long."""
+    """Returns the sweep of import marks of sources from which nothing was imported for that long."""
     return lambda tx, _: Swept.of(tx.sweeps.forget_imports(age, MAX_BATCH))
 
 
 def delivered(tx: Tx, since: Position) -> Swept:
-    """Deliveries of webhooks, some days after their success."""
+    """Deletes deliveries of webhooks, some days after their success."""
     return _delete_deliveries(tx, DeliveryStatus.DELIVERED, DELIVERED_RETENTION, since)
 
 
 def exhausted(tx: Tx, since: Position) -> Swept:
-    """Deliveries that were given up, after the time in which they can be sent again.
+    """Deletes deliveries that were given up, after the time in which they can be sent again.
 
     First gives up those that have waited for too long.
     """
@@ -135,7 +135,7 @@ def old_rollups(resolution: Resolution) -> Sweep:
 
 
 def old_audit_events(age: timedelta) -> Sweep:
-    """Audit events of that age, oldest first."""
+    """Returns the sweep of audit events of that age, oldest first."""
 
     def sweep(tx: Tx, since: Position) -> Swept:
         keys = tx.sweeps.delete_audit_events(since or 0, first_key(tx.now - age), MAX_BATCH)

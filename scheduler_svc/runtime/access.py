@@ -85,11 +85,11 @@ class Limits:
     """Bytes of a call's headers."""
 
     def without_tokens(self) -> Limits:
-        """The limits of a server whose calls need no token."""
+        """Returns the limits of a server whose calls need no token."""
         return replace(self, calls=self.probes, message_timeout=self.open_message_timeout)
 
     def options(self) -> tuple[tuple[str, int], ...]:
-        """The limits that gRPC enforces, under its names."""
+        """Returns the limits that gRPC enforces, under its names."""
         return (
             ("grpc.max_concurrent_streams", self.streams),
             ("grpc.max_allowed_incoming_connections", most_connections(self.connections, _OPEN_FILES_FOR_OTHERS)),
@@ -126,7 +126,7 @@ class OpenStreams:
                 task.cancel()
 
     def handler(self, inner: Handler, credential: Credential) -> Handler:
-        """The handler as one whose stream can be ended. Returns that of a unary call unchanged."""
+        """Returns the handler as one whose stream can be ended; that of a unary call unchanged."""
         assert not inner.unary_stream  # `ErrorInterceptor` makes stream_stream handlers of all streams
         behavior: Behavior | None = inner.stream_stream
         if behavior is None:
@@ -201,7 +201,7 @@ def narrow(method: str, request: object) -> None:
 
 
 def methods_of(identity: CallerIdentity) -> list[str]:
-    """The methods of the contract that this caller may call, such as `TaskService/SubmitTask`, sorted."""
+    """Returns the methods of the contract that this caller may call, such as `TaskService/SubmitTask`, sorted."""
     return sorted(name for name in RPCS if _may_call(identity, path_of(name)))
 
 
@@ -242,7 +242,7 @@ class KnownTokens:
             self._known[self._keyed(digest)] = (digest, identity)
 
     def identify(self, digest: bytes) -> CallerIdentity | None:
-        """The identity whose token has this SHA-256. Returns None if unknown."""
+        """Returns the identity whose token has this SHA-256, or None if unknown."""
         stored_digest, identity = self._known.get(self._keyed(digest), (bytes(32), None))
         return identity if hmac.compare_digest(stored_digest, digest) else None
 
@@ -266,7 +266,7 @@ class AuthInterceptor(aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """The method's handler, with the caller's identity set, or a handler that refuses the call."""
+        """Returns the method's handler, with the caller's identity set, or a handler that refuses the call."""
         method = handler_call_details.method
         if method in OPEN:
             return await continuation(handler_call_details)
@@ -293,7 +293,7 @@ class AuthInterceptor(aio.ServerInterceptor):
 
 
 def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """The one token in the metadata. Raises TokenInvalid."""
+    """Returns the one token in the metadata. Raises TokenInvalid."""
     values = [value for key, value in metadata or () if key == "authorization"]
     if not values:
         raise TokenInvalid("the call has no token")
@@ -304,7 +304,7 @@ def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
 
 
 def _refusing(error: DomainError) -> Handler:
-    """A handler that reads no request, so that it fits every method."""
+    """Returns a handler that reads no request, so that it fits every method."""
     status = rpc_status.to_status(status_of(error))
 
     async def refuse(_requests: object, context: Context) -> Never:
@@ -402,7 +402,7 @@ class Callers:
 
 
 def caller_trace(context: Context) -> TraceContext | None:
-    """The span that the caller sent as W3C Trace Context. None if it sent none, or none that is valid."""
+    """Returns the span that the caller sent as W3C Trace Context; None if it sent none, or none that is valid."""
     parent, states = "", []
     for key, value in context.invocation_metadata() or ():
         if key == "traceparent":

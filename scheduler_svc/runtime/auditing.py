@@ -10,12 +10,12 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import islice
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from google.rpc.code_pb2 import Code
@@ -26,10 +26,6 @@ from scheduler_svc.domain.audit import AuditedCall
 from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.domain.ids import parse_task_id
 from scheduler_svc.runtime.errors import ERROR_STATUSES, INTERNAL, ErrorStatus
-
-if TYPE_CHECKING:
-    from scheduler_svc.audit.loop import AuditLog
-
 
 MAX_WAIT = 1.0
 """Seconds that a call waits for its event to be committed."""
@@ -82,7 +78,7 @@ class Audited:
             self._auditor.add(identity, self.name, about, outcome(error), awaited=False)
 
     def _about(self, request: Any, response: Any) -> list[tuple[int, str]]:
-        """The accounts that the call was about, and what of each."""
+        """Returns the accounts that the call was about, and what of each."""
         made = None if response is None or self._made is None else self._made(response)
         named = None if self._named is None else self._named(request)
         if self._change.several:
@@ -115,7 +111,7 @@ class Audited:
         return max(0, account_id)
 
     def _resource(self, name: int | str | None, *, exists: bool = False, more: int = 0) -> str:
-        """The name of a resource. A text that may be no id is not repeated: it may be anything, even a token."""
+        """Returns a resource's name. A text that may be no id is not repeated: it may be anything, even a token."""
         if not name:
             return ""
         kind = self._change.kind
@@ -128,16 +124,18 @@ class Audited:
 class Auditor:
     """Turns the calls of a replica into audit events. Runs on the event loop."""
 
-    def __init__(self, sink: AuditLog, *, anonymous: bool) -> None:
-        """`anonymous`: no tokens are required."""
-        self._sink = sink
+    def __init__(
+        self, store: Callable[[Sequence[AuditedCall], bool], asyncio.Future[None] | None], *, anonymous: bool
+    ) -> None:
+        """`store`: `AuditLog.add`, which this layer does not know. `anonymous`: no tokens are required."""
+        self._store = store
         self._nameless = ANONYMOUS if anonymous else ""
         self._minute = 0
         self._refusals: Counter[str] = Counter()
         self._audited = {path_of(name): Audited(name, rpc.changes, self) for name, rpc in RPCS.items() if rpc.changes}
 
     def of(self, method: str) -> Audited | None:
-        """The events of this RPC. Returns None if it only reads."""
+        """Returns the events of this RPC, or None if it only reads."""
         return self._audited.get(method)
 
     def unauthorized(self, method: str, identity: CallerIdentity | None, error: DomainError) -> None:
@@ -146,7 +144,7 @@ class Auditor:
         if audited and identity is not None:
             audited.refused(identity, None, error)
         elif audited and self.admits("", MAX_UNAUTHENTICATED):
-            self._sink.add([AuditedCall("", 0, audited.name, "", outcome(error))], awaited=False)
+            self._store([AuditedCall("", 0, audited.name, "", outcome(error))], False)
 
     def add(
         self, identity: CallerIdentity, method: str, about: Sequence[tuple[int, str]], outcome: str, *, awaited: bool
@@ -154,7 +152,7 @@ class Auditor:
         actor, account_ids = identity.name or self._nameless, identity.scope.accounts or ()
         default = _concerned.get() or (account_ids[0] if len(account_ids) == 1 else 0)
         calls = [AuditedCall(actor, account_id or default, method, name, outcome) for account_id, name in about]
-        return self._sink.add(calls, awaited=awaited)
+        return self._store(calls, awaited)
 
     def admits(self, caller: str, limit: int) -> bool:
         """Returns whether a refused call of this caller is recorded; says in the log if some were not."""

@@ -41,7 +41,7 @@ class DatabaseClock:
         self._ahead = time_there - (began + time.monotonic()) / 2
 
     def now(self) -> float:
-        """Unix time, by the database's clock; by our own before the first read."""
+        """Returns Unix time, by the database's clock; by our own before the first read."""
         return self._own() if self.offset is None else time.monotonic() + self._ahead
 
 
@@ -89,7 +89,7 @@ class DatabaseWatch:
         return self.seen_for(self._oldest) if self._oldest.age is None else self._oldest.age
 
     def seen_for(self, transaction: OldestTransaction) -> float:
-        """Seconds since this transaction was first seen as the oldest, 0 if it was not."""
+        """Returns the seconds since this transaction was first seen as the oldest, 0 if it was not."""
         same = self._oldest is not None and self._oldest.xid == transaction.xid
         return time.monotonic() - self._first_seen if same else 0.0
 

@@ -72,7 +72,7 @@ INTERNAL = ErrorStatus(Code.INTERNAL, "INTERNAL")
 
 
 def missing_message() -> errors.InvalidArgument:
-    """A new error each time, as of `undecodable_message`: one that is raised again collects tracebacks."""
+    """Returns a new error each time, as of `undecodable_message`: one that is raised again collects tracebacks."""
     return errors.InvalidArgument.of("", "the call must have one message, and has none")
 
 
@@ -94,7 +94,7 @@ def status_of(error: errors.DomainError) -> Status:
 
 
 def internal_status() -> Status:
-    """The status of a defect; only the log describes it."""
+    """Returns the status of a defect; only the log describes it."""
     return _status(INTERNAL, "internal error; the scheduler's log has the details", [_error_info(INTERNAL, {})])
 
 
@@ -111,7 +111,7 @@ def _error_info(row: ErrorStatus, metadata: Mapping[str, str]) -> ErrorInfo:
 
 
 def _bad_request(violations: tuple[errors.FieldViolation, ...]) -> BadRequest:
-    """As many violations as fit; the last entry counts the others."""
+    """Returns as many violations as fit; the last entry counts the others."""
     request = BadRequest()
     size = 0
     for i, violation in enumerate(violations):
@@ -125,6 +125,6 @@ def _bad_request(violations: tuple[errors.FieldViolation, ...]) -> BadRequest:
 
 
 def _cut(text: str, limit: int) -> str:
-    """As much of `text` as fits into `limit` bytes of UTF-8."""
+    """Returns as much of `text` as fits into `limit` bytes of UTF-8."""
     data = text.encode()
     return text if len(data) <= limit else data[: limit - 3].decode(errors="ignore") + "…"

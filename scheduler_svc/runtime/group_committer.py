@@ -183,7 +183,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
         return await self.submit(item)
 
     def submit(self, item: T) -> asyncio.Future[R]:
-        """Like `commit` without waiting. Items are answered in the order of these calls."""
+        """Does as `commit` without waiting. Items are answered in the order of these calls."""
         assert self._loop is not None, "start it first"
         future: asyncio.Future[R] = self._loop.create_future()
         caller = self._caller() if self._caller else ""
@@ -199,7 +199,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
         return future
 
     def _refusal(self, caller: str) -> DomainError | None:
-        """Why the caller's item is refused. A caller with less than its share waiting is not refused for others."""
+        """Returns why the caller's item is refused. One with less than its share waiting is not refused for others."""
         if self._stopping.is_set():
             return ShuttingDown()
         if self._max_waiting is None or self._waiting < self._max_waiting:
@@ -211,11 +211,11 @@ class GroupCommitter(ThreadService, Generic[T, R]):
         return TooManyCalls("this caller has its share of the tasks that may wait to be stored")
 
     def post(self, item: T) -> None:
-        """Like `submit`, and drops the answer: if the item fails, another mechanism does its work later."""
+        """Does as `submit`, and drops the answer: if the item fails, another mechanism does its work later."""
         self.submit(item).add_done_callback(lambda future: future.cancelled() or future.exception())
 
     def state(self) -> LaneState:
-        """The present state; `idle_for` counts from the last answer of the database. Call it on the event loop."""
+        """Returns the present state; `idle_for` counts from the database's last answer. Call it on the event loop."""
         now = time.monotonic()
         oldest = next(iter(self._open), None)
         age = now - oldest.since if oldest else 0.0
@@ -376,7 +376,7 @@ class Lanes(Generic[T, R]):
 
     @contextmanager
     def least_used(self) -> Iterator[GroupCommitter[T, R]]:
-        """The lane with the fewest users, of which the caller is one in here."""
+        """Yields the lane with the fewest users, of which the caller is one in here."""
         lane = min(self._users, key=lambda candidate: self._users[candidate])
         self._users[lane] += 1
         try:
@@ -385,7 +385,7 @@ class Lanes(Generic[T, R]):
             self._users[lane] -= 1
 
     def state(self) -> LaneState:
-        """The states as one: that of a lane which stands still, if there is one."""
+        """Returns the states as one: that of a lane which stands still, if there is one."""
         states = [lane.state() for lane in self._users]
         slowest = max(states, key=lambda state: min(state.oldest, state.idle_for))
         return LaneState(

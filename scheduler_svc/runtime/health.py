@@ -148,7 +148,7 @@ class StoreWatch:
             self._on_back()
 
     def away(self, reason: str) -> None:
-        """The database can't be reached. Each reason is logged once: the first may be that a connection broke."""
+        """Notes that the database is away. Each reason is logged once: the first may be that a connection broke."""
         was_available = self._health.store_available
         self._health.set(Reason.STORE_AWAY)
         if reason not in self._reasons:

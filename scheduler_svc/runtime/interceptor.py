@@ -54,7 +54,7 @@ class InFlight:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """For the handler of one call, on gRPC's task for it. Raises ShuttingDown."""
+        """Tracks the handler of one call, on gRPC's task for it. Raises ShuttingDown."""
         if self._ending:
             raise ShuttingDown
         task = asyncio.current_task()
@@ -169,7 +169,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """The method's wrapped handler. Returns None if the method is unknown."""
+        """Returns the method's wrapped handler, or None if the method is unknown."""
         method = handler_call_details.method
         if method not in self._wrapped:
             handler = await continuation(handler_call_details)
@@ -225,7 +225,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
     async def _request(
         self, reading: ReadTimeout, _requests: object, context: Context, receiving: asyncio.Semaphore
     ) -> object:
-        """The one message of a call. Raises RequestTooSlow, InvalidArgument."""
+        """Returns the one message of a call. Raises RequestTooSlow, InvalidArgument."""
         async with receiving:
             request = await reading.read(context.read())
         if request is aio.EOF:
@@ -278,7 +278,7 @@ async def _refuse(error: Exception, method: str, context: Context) -> Never:
 
 
 def _code(error: BaseException) -> str:
-    """The name of the status with which a call ends."""
+    """Returns the name of the status with which a call ends."""
     if isinstance(error, DomainError):
         return Code.Name(ERROR_STATUSES[type(error)].code)
     if isinstance(error, asyncio.CancelledError):

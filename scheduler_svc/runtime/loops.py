@@ -212,7 +212,7 @@ class Supervision:
             stopping.wait(pause)
 
     async def run_async(self, name: str, part: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
-        """Like `run`, on the event loop."""
+        """Runs as `run` does, on the event loop."""
         failures = _Failures()
         while True:
             try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -16,11 +15,9 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 
 from contentgen.service.tracing import Exporter, after, headers_of
 from scheduler_svc.domain.ids import format_task_id
+from scheduler_svc.domain.lease import Grant
 from scheduler_svc.domain.task import ExistingTask, NewTask, Task, TraceContext
 from scheduler_svc.runtime.tracing import SubmitSpan, Tracer
-
-if TYPE_CHECKING:
-    from scheduler_svc.dispatch.rows import Grant
 
 
 class OtelTracer(Tracer):
@@ -96,10 +93,10 @@ def _describe(span: Span, task: Task) -> None:
 
 
 def _after(trace: TraceContext | None) -> Context:
-    """What a span that follows this one is started in."""
+    """Returns what a span that follows this one is started in."""
     return Context() if trace is None else after(trace.traceparent, trace.tracestate)
 
 
 def _before(span: Span) -> TraceContext:
-    """What is handed on for spans that follow this one."""
+    """Returns what is handed on for spans that follow this one."""
     return TraceContext(**headers_of(span))

@@ -21,17 +21,17 @@ from scheduler_svc.runtime.validation import MAX_NAME, Violations
 
 
 def fingerprint_of(selection: object) -> str:
-    """A short text for a selection, in types that JSON has: a token is good for the selection that it was made for."""
+    """Returns a short text for a selection in types that JSON has: a token is good for the one that it was made for."""
     return hashlib.blake2b(json.dumps(selection).encode(), digest_size=9).hexdigest()
 
 
 def write_token(*parts: object) -> str:
-    """The token with these parts, in types that JSON has."""
+    """Returns the token with these parts, in types that JSON has."""
     return base64.urlsafe_b64encode(json.dumps(parts, separators=(",", ":")).encode()).decode()
 
 
 def read_token(token: str, *, parts: int, limit: int) -> list[object] | None:
-    """The parts of a token. Returns None if it has more than `limit` characters, or is no token of so many parts."""
+    """Returns the parts of a token, or None if it has more than `limit` characters, or is no token of so many parts."""
     if len(token) > limit:
         return None
     try:
@@ -74,12 +74,12 @@ class PageRequest(Generic[Position]):
 
     @classmethod
     def of_names(cls, request: ListRequest, bad: Violations, *selection: object, default_size: int) -> PageRequest[str]:
-        """The same for a list whose positions are names."""
+        """Returns the same for a list whose positions are names."""
         return _read(request, bad, selection, _is_name, default_size)
 
     @classmethod
     def of_places(cls, request: ListRequest, bad: Violations, *selection: object) -> PageRequest[list[int]]:
-        """The same for a list in the order of a priority and a key, which are a position together."""
+        """Returns the same for a list in the order of a priority and a key, which are a position together."""
         return _read(request, bad, selection, _is_place, DEFAULT_PAGE_SIZE)
 
     @property
@@ -94,7 +94,7 @@ class PageRequest(Generic[Position]):
         position: Callable[[Item], Position],
         rest: Position | None = None,
     ) -> tuple[list[Entry], str]:
-        """The page's messages, and the token of the next page, which is empty at the end.
+        """Returns the page's messages, and the token of the next page, which is empty at the end.
 
         `items` are at most `limit`; `rest` is the position at which the search stopped early, else None. The page ends
         before it exceeds 3 MiB, but has at least one item.
@@ -133,7 +133,7 @@ def _read(
 
 
 def selection(request: Message, **first: object) -> tuple[object, ...]:
-    """All of a list's request but its page: a token of another selection is refused.
+    """Returns all of a list's request but its page: a token of another selection is refused.
 
     `first` are the fields that the list had in its first version, as that wrote them: a request that has no others goes
     on with its tokens beside schedulers of that version.
@@ -148,7 +148,7 @@ def selection(request: Message, **first: object) -> tuple[object, ...]:
 
 
 def _position(token: str, fingerprint: str) -> object:
-    """The position in a token. Returns None if it is not a token of this list and filter."""
+    """Returns the position in a token, or None if it is not a token of this list and filter."""
     position, token_fingerprint = read_token(token, parts=2, limit=_MAX_TOKEN) or (None, None)
     return position if token_fingerprint == fingerprint else None
 

@@ -50,7 +50,7 @@ class HealthService(HealthServicer):
         return answer(statuses={service: self._state() for service in self._services})
 
     async def Watch(self, request: HealthCheckRequest, context: object) -> AsyncIterator[HealthCheckResponse]:
-        """The current state and each change, until this replica drains."""
+        """Yields the current state and each change, until this replica drains."""
         known = request.service in self._services
         while True:
             changed = self._changed
@@ -138,7 +138,7 @@ class _Unregistered:
 
 
 def _adder(service: ServiceDescriptor) -> Callable[[object, aio.Server], None]:
-    """The generated function that adds a servicer of this service to a server."""
+    """Returns the generated function that adds a servicer of this service to a server."""
     module = service.file.name.removesuffix(".proto").replace("/", ".")
     return resolve_name(f"{module}_pb2_grpc:add_{service.name}Servicer_to_server")  # type: ignore[no-any-return]
 
@@ -153,7 +153,7 @@ def build(
     auditor: Auditor | None = None,
     metrics: Metrics | None = None,
 ) -> aio.Server:
-    """A server with a servicer for each of `rpcs.SERVICES`, by name, to bind and start within the running event loop.
+    """Returns a server with a servicer for each of `rpcs.SERVICES`, by name, to bind and start within the running loop.
 
     Without `auth` every caller may call everything. `in_flight` tracks each call, `auditor` records those that may
     change something, `metrics` measures all.
@@ -173,7 +173,7 @@ def build(
 def build_scaler(
     scaler: externalscaler_pb2_grpc.ExternalScalerServicer, health: Health, *, in_flight: InFlight, limits: Limits
 ) -> aio.Server:
-    """The autoscaler's server, for an address of its own: KEDA sends no tokens. Otherwise as of `build`."""
+    """Returns the autoscaler's server, for an address of its own: KEDA sends no tokens. Otherwise as of `build`."""
     server = _server(limits, ErrorInterceptor(in_flight, limits.without_tokens()))
     externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(scaler, server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, (_SCALER,)), server)

@@ -23,25 +23,11 @@ import structlog
 
 from scheduler_svc.domain.errors import StoreUnavailable
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import EventRow, Status
 from scheduler_svc.runtime.loops import Supervision, ThreadService
 
 if TYPE_CHECKING:
     from scheduler_svc.database.notifications import PgNotifications, PgNotifier
-
-
-class EventRow(NamedTuple):
-    """One move of the history; `retry_count` of moves back to pending."""
-
-    task_key: int
-    previous_status: int
-    status: int
-    attempt: int
-    fence: int | None
-    worker_id: str | None
-    reason: str
-    message: str | None
-    retry_count: int | None
 
 
 class StoppedAttempt(NamedTuple):

@@ -67,11 +67,11 @@ class Certificates:
         return EXPIRY_CHECK_INTERVAL
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For one port: each handshake uses the current certificates."""
+        """Returns credentials for one port: each handshake uses the current certificates."""
         in_use: grpc.ServerCertificateConfiguration | None = None
 
         def update() -> grpc.ServerCertificateConfiguration | None:
-            """The certificates if this port does not have them yet. gRPC's threads call this at each handshake."""
+            """Returns the certificates if this port doesn't have them yet. gRPC's threads call it at each handshake."""
             nonlocal in_use
             before, in_use = in_use, self._current
             return None if in_use is before else in_use
@@ -120,7 +120,7 @@ class HandshakeFailureParser:
         self._error = ""
 
     def next(self, line: str) -> HandshakeFailure | None:
-        """The failure that this line completes. Returns None if it completes none."""
+        """Returns the failure that this line completes, or None if it completes none."""
         if match := _FAILED.search(line):
             self._error = match[1]
         if not self._error or not (caller := _CALLER.search(line)):

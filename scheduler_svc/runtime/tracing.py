@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
+from scheduler_svc.domain.lease import Grant
 from scheduler_svc.domain.task import NewTask, Task, TraceContext
-
-if TYPE_CHECKING:
-    from scheduler_svc.dispatch.rows import Grant
 
 
 class SubmitSpan:
@@ -38,7 +35,7 @@ class Tracer:
     """This one makes no spans: see `otel.OtelTracer`."""
 
     def submit(self, name: str, caller: TraceContext | None) -> AbstractContextManager[SubmitSpan]:
-        """The span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span that it follows."""
+        """Returns the span of a submit. `name`: of the RPC, or of what else it is; `caller`: the span it follows."""
         return SubmitSpan(caller) if caller else NO_SPAN
 
     def dispatched(self, grants: Sequence[Grant]) -> Sequence[Grant]:

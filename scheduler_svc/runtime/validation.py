@@ -40,7 +40,7 @@ MAX_DURATION = timedelta(seconds=_MAX_SECONDS)
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:
-    """An aware datetime as a message; None stays unset."""
+    """Returns an aware datetime as a message; None stays unset."""
     if time is None:
         return None
     message = Timestamp()
@@ -54,7 +54,7 @@ def set_timestamp(message: Timestamp, time: datetime) -> None:
 
 
 def duration(length: timedelta | None) -> Duration | None:
-    """A timedelta of 0 or more as a message; None stays unset."""
+    """Returns a timedelta of 0 or more as a message; None stays unset."""
     if length is None:
         return None
     message = Duration()
@@ -75,7 +75,7 @@ M = TypeVar("M", bound=Message)
 
 
 def message_of(kind: type[M], source: object, **others: Any) -> M:
-    """A message whose fields are the attributes of `source` with their names, but for `others`; None stays unset."""
+    """Returns a message whose fields are `source`'s attributes with their names, but for `others`; None stays unset."""
     for name in _field_names(kind.DESCRIPTOR):
         if name not in others:
             value = getattr(source, name)
@@ -89,14 +89,14 @@ def _field_names(message: Descriptor) -> tuple[str, ...]:
 
 
 def datetime_of(message: Timestamp) -> datetime | None:
-    """The time in UTC, cut to microseconds; None if the message is out of protobuf's range."""
+    """Returns the time in UTC, cut to microseconds; None if the message is out of protobuf's range."""
     if not (_FIRST_SECOND <= message.seconds <= _LAST_SECOND and 0 <= message.nanos < _BILLION):
         return None
     return _EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
 
 
 def timedelta_of(message: Duration) -> timedelta | None:
-    """The length, cut to microseconds; None if it is negative or out of protobuf's range."""
+    """Returns the length, cut to microseconds; None if it is negative or out of protobuf's range."""
     if not (0 <= message.seconds <= _MAX_SECONDS and 0 <= message.nanos < _BILLION):
         return None
     return timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
@@ -178,7 +178,7 @@ class Violations:
         return time
 
     def optional_time(self, field: str, message: Message) -> datetime | None:
-        """The time of that field of a message, which its path ends with. Returns None also if it is unset."""
+        """Returns the time of that field of a message, which its path ends with; None also if it is unset."""
         name = field.rpartition(".")[2]
         return self.time(field, getattr(message, name)) if message.HasField(name) else None
 
@@ -250,7 +250,7 @@ def _seconds(length: timedelta) -> str:
 
 
 def entry_path(field: str, key: str) -> str:
-    """The path of a map's entry, with a long key cut."""
+    """Returns the path of a map's entry, with a long key cut."""
     return f'{field}["{key[:_MAX_SHOWN_KEY]}{"…" if len(key) > _MAX_SHOWN_KEY else ""}"]'.replace("\0", "\\0")
 
 
@@ -262,7 +262,7 @@ def checked_id(field: str, value: int) -> int:
 
 
 def task_key(task_id: str) -> int:
-    """The key behind a request's `task_id`. Raises InvalidArgument if empty, NotFound if impossible."""
+    """Returns the key behind a request's `task_id`. Raises InvalidArgument if empty, NotFound if impossible."""
     with Violations() as violations:
         violations.required("task_id", task_id)
     return existing(parse_task_id(task_id), "task", task_id)
@@ -294,7 +294,7 @@ class SubmitViolations(Violations):
 
 
 def read_brief(request: pb.SubmitTaskRequest, bad: SubmitViolations) -> Brief:
-    """The brief of a submit; what is wrong with it is added to `bad`."""
+    """Returns the brief of a submit; what is wrong with it is added to `bad`."""
     texts = _texts_of(request)
     for text, (name, limit, required) in zip(texts, _CHECKS, strict=True):
         bad.text(name, text, limit, required=required)

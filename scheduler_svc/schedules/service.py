@@ -53,12 +53,12 @@ Timed = Source | pb.GetNextRunsRequest
 
 
 def new_settings(request: pb.CreateScheduleRequest, bad: SubmitViolations) -> ScheduleSettings:
-    """The settings to store, if `bad` stays empty."""
+    """Returns the settings to store, if `bad` stays empty."""
     return ScheduleSettings(**{name: read(request, bad) for name, read in _READERS.items()})
 
 
 def changed_settings(request: pb.UpdateScheduleRequest, bad: SubmitViolations) -> ScheduleChange:
-    """The values of the fields that the mask names."""
+    """Returns the values of the fields that the mask names."""
     paths = bad.mask("update_mask", request.update_mask, tuple(_READERS))
     bad.path = "schedule."
     readers = {name: read for name, read in _READERS.items() if name in paths}
@@ -66,7 +66,7 @@ def changed_settings(request: pb.UpdateScheduleRequest, bad: SubmitViolations) -
 
 
 def read_template(schedule: Schedule, bounds: SubmitBounds) -> NewTask:
-    """The task that a schedule submits. Raises InvalidArgument if it breaks a bound of this version."""
+    """Returns the task that a schedule submits. Raises InvalidArgument if it breaks a bound of this version."""
     request = task_pb.SubmitTaskRequest.FromString(schedule.settings.template)
     request.account_id = schedule.account_id
     with SubmitViolations(bounds) as violations:
@@ -219,7 +219,7 @@ def _schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.
 
 
 def _listed_schedule_message(schedule: Schedule, next_ticks: Sequence[datetime]) -> pb.Schedule:
-    """A schedule whose template has no `requirements`."""
+    """Returns a schedule whose template has no `requirements`."""
     message = _schedule_message(schedule, next_ticks)
     message.template.ClearField("requirements")
     return message

@@ -143,15 +143,15 @@ class Schedules(Statements):
         self._run(_DELETE_SCHEDULE, schedule_id=schedule_id)
 
     def lock_due(self, now: datetime, limit: int, but: Collection[int]) -> builtins.list[Schedule]:
-        """Schedules that are due, longest first, locked; without those of accounts in `but`, and locked ones."""
+        """Returns schedules that are due, longest first, locked; without those of accounts in `but` and locked ones."""
         return self._all(_schedule, _LOCK_DUE, now=now, limit=limit, but=array("bigint", but))
 
     def due_accounts(self, now: datetime, limit: int, but: Collection[int]) -> set[int]:
-        """The accounts of the first `limit` of these schedules."""
+        """Returns the accounts of the first `limit` of these schedules."""
         return set(self._all(int, _DUE_ACCOUNTS, now=now, limit=limit, but=array("bigint", but)))
 
     def next_due(self) -> datetime | None:
-        """When the next schedule is due. Returns None if none is."""
+        """Returns when the next schedule is due, or None if none is."""
         row = self._row(_NEXT_DUE_TIME)
         return None if row is None else row[0]
 

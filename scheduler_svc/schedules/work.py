@@ -63,7 +63,7 @@ Clock: TypeAlias = "Callable[[Tx], datetime]"
 
 
 def database_clock(tx: Tx) -> datetime:
-    """The start of the transaction, by the database's clock."""
+    """Returns the start of the transaction, by the database's clock."""
     return tx.now
 
 
@@ -156,7 +156,7 @@ def _own(schedule: Schedule | None, scope: Scope, schedule_id: int) -> Schedule:
 
 
 def _first(schedule: Schedule, now: datetime) -> Due | None:
-    """The first tick after now. Raises InvalidArgument if this machine does not know the time zone, as another may."""
+    """Returns the first tick after now. Raises InvalidArgument if this machine does not know the zone; others may."""
     try:
         return schedule.timing.first_due(now)
     except UnknownZone as error:
@@ -165,7 +165,7 @@ def _first(schedule: Schedule, now: datetime) -> Due | None:
 
 
 def _ticks(settings: ScheduleSettings) -> tuple[object, ...]:
-    """What decides when the ticks are due."""
+    """Returns what decides when the ticks are due."""
     return settings.cron, settings.time_zone, settings.jitter, settings.paused
 
 
@@ -283,7 +283,7 @@ def _leave_out_ran(tx: Tx, firings: Sequence[_Firing]) -> None:
 
 
 def _leave_out_overlaps(tx: Tx, firings: Sequence[_Firing]) -> None:
-    """Of schedules whose tasks may not overlap: takes out all ticks while the last task is open, else all but one."""
+    """Takes out, of schedules whose tasks may not overlap, all ticks while the last task is open, else all but one."""
     alone = [firing for firing in firings if firing.schedule.settings.overlap is Overlap.SKIP and firing.plan.ticks]
     keys = [firing.schedule.last_task_key for firing in alone if firing.schedule.last_task_key is not None]
     last = tx.tasks.peek(sorted(keys)) if keys else {}

@@ -34,7 +34,7 @@ class UnsupportedSchema(Exception):
 
 
 def revision(connection: sa.Connection) -> str | None:
-    """The schema's revision; None if the database has none."""
+    """Returns the schema's revision; None if the database has none."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     present: str | None = connection.scalar(_REVISION)
@@ -42,7 +42,7 @@ def revision(connection: sa.Connection) -> str | None:
 
 
 def declaration(connection: sa.Connection) -> Declaration | None:
-    """What the schema declares; None if it is of no released version."""
+    """Returns what the schema declares; None if it is of no released version."""
     if not sa.inspect(connection).has_table("schema_compatibility"):
         return None
     row = connection.execute(_DECLARATION).one_or_none()

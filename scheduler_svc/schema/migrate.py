@@ -198,12 +198,12 @@ def _prepare(connection: sa.Connection) -> None:
 
 
 def revisions(migrations: Path = MIGRATIONS) -> list[str]:
-    """The revisions of a folder, oldest first: the names of their files begin with them."""
+    """Returns the revisions of a folder, oldest first: the names of their files begin with them."""
     return sorted(path.name.partition("_")[0] for path in (migrations / "versions").glob("[0-9]*.py"))
 
 
 def _missing(connection: sa.Connection, known_revisions: list[str]) -> list[str]:
-    """The revisions to apply. Raises UnsupportedSchema."""
+    """Returns the revisions to apply. Raises UnsupportedSchema."""
     revision = compatibility.revision(connection)
     declaration = compatibility.declaration(connection)
     connection.commit()
@@ -245,7 +245,7 @@ def _migration_lock(connection: sa.Connection, timeout: float) -> Iterator[None]
 
 
 def _holder(connection: sa.Connection) -> str:
-    """Who migrates, such as `session 42 (contentgen-migrate), connected since 2030-01-31 08:00:00+0000`."""
+    """Returns who migrates, such as `session 42 (contentgen-migrate), connected since 2030-01-31 08:00:00+0000`."""
     row = connection.execute(_HOLDER, {"key": _LOCK_KEY}).one_or_none()
     connection.commit()
     if row is None:

@@ -25,22 +25,22 @@ BRIEF_WIDTH = len(_TYPES)
 
 
 def brief(values: Sequence[Any]) -> Brief:
-    """The brief in a row's values of these columns."""
+    """Returns the brief in a row's values of these columns."""
     return Brief.of(values[:-1], values[-1])
 
 
 def stored(row: PayloadRow) -> tuple[Any, ...]:
-    """The values of `PAYLOADS`."""
+    """Returns the values of `PAYLOADS`."""
     options = entries(row.brief.creator_options)
     return (row.task_key, *row.brief.texts, options, entries(row.labels), row.request_id or None)
 
 
 def stored_traced(row: PayloadRow) -> tuple[Any, ...]:
-    """The values of `TRACED_PAYLOADS`."""
+    """Returns the values of `TRACED_PAYLOADS`."""
     trace = row.trace
     return (*stored(row), *((trace.traceparent, trace.tracestate or None) if trace else (None, None)))
 
 
 def entries(pairs: Mapping[str, str]) -> str | None:
-    """Labels or options as JSON; None if there are none."""
+    """Returns labels or options as JSON; None if there are none."""
     return json.dumps(dict(pairs)) if pairs else None

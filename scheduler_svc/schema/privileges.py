@@ -73,14 +73,14 @@ def _check(connection: sa.Connection, action: str, rights: Iterable[tuple[str, s
 
 
 def _lacking(connection: sa.Connection, rights: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
-    """The privileges that the role lacks, and on what."""
+    """Returns the privileges that the role lacks, and on what."""
     kinds, names, privileges = (list(column) for column in zip(*rights, strict=True))
     rows = connection.execute(_FIND_MISSING, {"kinds": kinds, "names": names, "privileges": privileges})
     return [(privilege, name) for privilege, name in rows]
 
 
 def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> SettingsError:
-    """The error for a migration that PostgreSQL forbade, which is rolled back, or for a schema that it hides."""
+    """Returns the error for a migration that PostgreSQL forbade, rolled back, or for a schema that it hides."""
     role, place, path, owner = connection.execute(_ROLE).one()
     current = _hidden_schema(connection)
     connection.rollback()
@@ -105,7 +105,7 @@ def may_not_migrate(connection: sa.Connection, newest: str, error: object) -> Se
 
 
 def _hidden_schema(connection: sa.Connection) -> str | None:
-    """The schema that has all tables of this version, if the role may not read in it which one it is."""
+    """Returns the schema that has all tables of this version, if the role may not read in it which one it is."""
     if not _lacking(connection, [("table", "alembic_version", "SELECT")]):
         return None
     columns = [(table.name, column.name) for table in schema.metadata.tables.values() for column in table.columns]
@@ -115,7 +115,7 @@ def _hidden_schema(connection: sa.Connection) -> str | None:
 
 
 def serving_grants(role: str) -> list[str]:
-    """Lines with what to run, so that a role may serve, also after upgrades, and may not migrate."""
+    """Returns the lines with what to run, so that a role may serve, also after upgrades, and may not migrate."""
     return [
         *_grants(role, None),
         f"  ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};",

@@ -94,7 +94,7 @@ def _table(name: str, comment: str, *items: sa.schema.SchemaItem, storage: dict[
 
 
 def _column(name: str, type_: _Type, comment: str = "", *, default: Any = None, **options: Any) -> sa.Column[Any]:
-    """A column that is never null, unless `options` say otherwise."""
+    """Returns a column that is never null, unless `options` say otherwise."""
     options = {"nullable": False} | options
     return sa.Column(name, type_, server_default=default, comment=comment or _COMMENTS[name], **options)
 
@@ -104,17 +104,17 @@ def _optional(name: str, type_: _Type, comment: str = "", **options: Any) -> sa.
 
 
 def _key(name: str, type_: _Type, comment: str = "", **options: Any) -> sa.Column[Any]:
-    """A column of the primary key."""
+    """Returns a column of the primary key."""
     return _column(name, type_, comment, primary_key=True, autoincrement=False, **options)
 
 
 def _numbered(name: str, comment: str = "", *, type_: _Type = BigInteger, cache: int | None = None) -> sa.Column[Any]:
-    """A primary key that the database numbers."""
+    """Returns a primary key that the database numbers."""
     return sa.Column(name, type_, sa.Identity(cache=cache), primary_key=True, comment=comment or _COMMENTS[name])
 
 
 def _one_row() -> tuple[sa.Column[Any], sa.CheckConstraint]:
-    """What keeps a table at one row."""
+    """Returns what keeps a table at one row."""
     return _key("only", Boolean, default=sa.true()), CheckConstraint('"only"', "only")
 
 
@@ -135,12 +135,12 @@ def _any_of(column: str, enum: type[IntEnum]) -> str:
 
 
 def _numbers(enum: Iterable[IntEnum]) -> str:
-    """What the numbers of a column mean, such as `1 hour, 2 day`."""
+    """Returns what the numbers of a column mean, such as `1 hour, 2 day`."""
     return ", ".join(f"{member} {member.name.lower()}" for member in sorted(enum))
 
 
 def _legal_moves() -> str:
-    """The transition table as a CHECK: two digits are quicker compared than pairs."""
+    """Returns the transition table as a CHECK: two digits are quicker compared than pairs."""
     pairs = sorted(int(source) * 10 + int(target) for source, target in MOVES)
     return f"status BETWEEN 0 AND 9 AND previous_status * 10 + status IN ({', '.join(map(str, pairs))})"
 
@@ -537,7 +537,7 @@ contents = _table(
 
 
 def _of_content(table: str) -> sa.Column[int]:
-    """The content of a row, deleted with it also by a version that does not know the table."""
+    """Returns the content of a row, deleted with it also by a version that does not know the table."""
     column = _key("content_id", BigInteger)
     column.append_foreign_key(sa.ForeignKey("contents.content_id", name=f"{table}_content_id_fkey", ondelete="CASCADE"))
     return column

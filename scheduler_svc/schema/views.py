@@ -220,7 +220,7 @@ VIEWS = {
 
 
 def definitions() -> Iterator[str]:
-    """The statements that create the views."""
+    """Yields the statements that create the views."""
     for name, view in VIEWS.items():
         yield f"CREATE VIEW {name} AS {view.query}"
         yield f"COMMENT ON VIEW {name} IS 'For people; a later version may change or replace it. {view.shows}'"

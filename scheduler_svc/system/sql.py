@@ -14,6 +14,7 @@ from scheduler_svc.database.statements import Statements
 from scheduler_svc.domain.content import PublishStatus
 from scheduler_svc.domain.system import (
     DURABILITY_SETTINGS,
+    Backlogs,
     DatabaseState,
     LaneState,
     LockHolder,
@@ -22,7 +23,6 @@ from scheduler_svc.domain.system import (
 )
 from scheduler_svc.domain.webhook import RETRY_FOR, DeliveryStatus
 from scheduler_svc.schema.tables import AWAITS_RETRY, PUBLISHABLE
-from scheduler_svc.system.work import Backlogs
 
 # Each condition is that of one index only, whatever the planner believes of the table (see `database/statements.py`).
 _DELIVERIES = """SELECT FROM webhook_deliveries
@@ -177,7 +177,7 @@ class SystemStatements(Statements):
         self._run(_WITHDRAW, scheduler_id=scheduler_id)
 
     def replicas(self) -> list[ReplicaState]:
-        """The replicas with a heartbeat within the last hour, by id."""
+        """Returns the replicas with a heartbeat within the last hour, by id."""
         return [_replica(row) for row in self._rows(_REPLICAS)]
 
     def database(self) -> DatabaseState:
@@ -185,28 +185,28 @@ class SystemStatements(Statements):
         return DatabaseState(version, size, self.weakened_settings())
 
     def weakened_settings(self) -> tuple[str, ...]:
-        """Those of `DURABILITY_SETTINGS` that the server, the database or the role has off, sorted."""
+        """Returns those of `DURABILITY_SETTINGS` that the server, the database or the role has off, sorted."""
         return tuple(name for (name,) in self._rows(_WEAKENED, names=list(DURABILITY_SETTINGS)))
 
     def clock(self) -> float:
-        """The database's clock, in Unix time."""
+        """Returns the database's clock, in Unix time."""
         return float(self._row(_CLOCK)[0])
 
     def lock_holders(self) -> list[LockHolder]:
-        """The sessions that others of this database wait for at this moment, the longest transaction first."""
+        """Returns the sessions that others of this database wait for at this moment, the longest transaction first."""
         return self._all(LockHolder, _HOLDERS)
 
     def long_locks(self, seconds: float) -> list[LockHolder]:
-        """The sessions that have held locks of rows, or tables, for so long: what needs those may be passed over."""
+        """Returns the sessions that have held locks of rows, or tables, for so long: what needs them may be skipped."""
         return self._all(LockHolder, _LONG_LOCKS, seconds=seconds)
 
     def advisory_locks(self, seconds: float) -> list[LockHolder]:
-        """The sessions that have held advisory locks of ours for so long; their names are in `relation`."""
+        """Returns the sessions that have held advisory locks of ours for so long; their names are in `relation`."""
         names = array("text", [lock.value for lock in AdvisoryLock])
         return self._all(LockHolder, _ADVISORY_LOCKS, names=names, seconds=seconds)
 
     def oldest_transaction(self, among: Collection[str] | None = None) -> OldestTransaction | None:
-        """The oldest transaction of the server that has an id, but for this one; it may be as young as a submit.
+        """Returns the server's oldest transaction that has an id, but for this one; it may be as young as a submit.
 
         `among`: virtual ids of the transactions to choose from; None: all.
         """
@@ -223,7 +223,7 @@ _STORED = ("oldest", "waiting", "set_aside")
 
 
 def _replica(row: Any) -> ReplicaState:
-    """A row as another version may have stored it: with more said of its lanes, or with less."""
+    """Returns a row as another version may have stored it: with more said of its lanes, or with less."""
     scheduler_id, version, start_time, heartbeat_time, serving, stored, traits = row
     lanes = {name: LaneState(**{key: lane[key] for key in _STORED if key in lane}) for name, lane in stored.items()}
     offset, settings = traits.get("clock_offset"), traits.get("settings", {})

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from scheduler_svc.dispatch.rows import QueueHead
 from scheduler_svc.domain.account import ALL, Scope
 from scheduler_svc.domain.errors import NotFound, StoreUnavailable
-from scheduler_svc.domain.system import LockHolder, OldestTransaction, ReplicaState, System
+from scheduler_svc.domain.system import Figures, LockHolder, OldestTransaction, ReplicaState, System
 from scheduler_svc.domain.task import TaskStats
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.tasks.query import task_stats
 
 if TYPE_CHECKING:
     from scheduler_svc.transactions import Tx
-
-
-class Backlogs(NamedTuple):
-    """What waits besides tasks. Counts have a limit; times are in seconds, 0 or less if nothing waits."""
-
-    pending_deliveries: int
-    exhausted_deliveries: int
-    oldest_delivery: float
-    pool_pending: int
-    pool_publishing: int
-    pool_retrying: int
-    pool_failed: int
-    active_schedules: int
-    schedule_lateness: float
-
 
 LOCK_HOLDERS_TIMEOUT = 1.0
 """Seconds. Meanwhile set-aside items are retried twice, and wait for their lock some 50 ms each time."""
@@ -114,17 +98,6 @@ HEAD_LIMIT = 1_000
 """Tasks of each priority that are counted."""
 BACKLOG_LIMIT = 10_000
 """Deliveries, entries of the publish pool in one state, and schedules that are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """`leases`: how many there are, by stage (`queued`, `accepted`, `processing`, `revoked`)."""
-
-    tasks: TaskStats
-    heads: list[QueueHead]
-    leases: Mapping[str, int]
-    backlogs: Backlogs
-    accounts: Mapping[int, TaskStats]
 
 
 def read_figures(tx: Tx, account_ids: Sequence[int]) -> Figures:

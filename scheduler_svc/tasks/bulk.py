@@ -151,5 +151,5 @@ class Bulk:
 
 
 def _among(task_filter: TaskFilter, statuses: frozenset[Status]) -> TaskFilter:
-    """The filter with all of these states if it names none."""
+    """Returns the filter with all of these states if it names none."""
     return task_filter if task_filter.statuses else replace(task_filter, statuses=statuses)

@@ -57,7 +57,7 @@ MAX_BACKOFF = timedelta(days=30)
 
 
 def new_task(request: pb.SubmitTaskRequest, bad: SubmitViolations) -> NewTask:
-    """The task to store, if `bad` stays empty."""
+    """Returns the task to store, if `bad` stays empty."""
     is_set = request.HasField
     bad.id("account_id", request.account_id)
     new = NewTask(
@@ -116,7 +116,7 @@ EDITABLE = (*TEXTS, "priority", "auto_approve", "max_retries", "auto_retry", "la
 
 
 def task_edit(request: pb.UpdateTaskRequest, bad: SubmitViolations) -> TaskEdit:
-    """The values of the fields that the mask names, if `bad` stays empty."""
+    """Returns the values of the fields that the mask names, if `bad` stays empty."""
     paths = bad.mask("update_mask", request.update_mask, EDITABLE)
     outer, bad.path = bad.path, "task."
     new = new_task(_as_submit(request, paths), bad)
@@ -126,7 +126,7 @@ def task_edit(request: pb.UpdateTaskRequest, bad: SubmitViolations) -> TaskEdit:
 
 
 def _as_submit(request: pb.UpdateTaskRequest, paths: frozenset[str]) -> pb.SubmitTaskRequest:
-    """A submit with the named fields, which is valid if they are."""
+    """Returns a submit with the named fields, which is valid if they are."""
     task, submit = request.task, pb.SubmitTaskRequest(account_id=1, topic="a topic")
     for name in paths.difference(_MESSAGES, ("labels",)):
         setattr(submit, name, getattr(task, name))
@@ -145,7 +145,7 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 def read_period(request: pb.GetTaskHistoryRequest, bad: Violations) -> tuple[Resolution, datetime, datetime]:
-    """The resolution, the start of the first hour or day, and the time before which the last one begins."""
+    """Returns the resolution, the start of the first hour or day, and the time before which the last one begins."""
     resolution = bad.status("resolution", request.resolution, Resolution) or Resolution.HOUR
     end = bad.optional_time("end_time", request) or datetime.now(UTC)
     earliest = max(end, _FIRST + _USUAL[resolution]) - _USUAL[resolution]
@@ -162,7 +162,7 @@ _pending_reason = task_pb.PendingReason.ValueType
 
 
 def task(stored_task: Task, reason: PendingReason = PendingReason.NONE) -> task_pb.Task:
-    """A whole task; `reason` is for GetTask only."""
+    """Returns a whole task; `reason` is for GetTask only."""
     message = listed_task(stored_task)
     message.requirements = stored_task.brief.requirements
     message.pending_reason = _pending_reason(reason)
@@ -170,7 +170,7 @@ def task(stored_task: Task, reason: PendingReason = PendingReason.NONE) -> task_
 
 
 def listed_task(stored_task: Task) -> task_pb.Task:
-    """A task without `requirements`."""
+    """Returns a task without `requirements`."""
     message = task_pb.Task()
     fill_task(message, stored_task)
     return message
@@ -259,7 +259,7 @@ def attempt_log(log: AttemptLog) -> task_pb.AttemptLog:
 
 
 def task_stats(stats: TaskStats) -> pb.GetTaskStatsResponse:
-    """Counts of all seven states, zeros included."""
+    """Returns counts of all seven states, zeros included."""
     return pb.GetTaskStatsResponse(
         counts={status.label: n for status, n in stats.counts.items()},
         oldest_pending_age=duration(stats.oldest_pending_age),

@@ -34,7 +34,7 @@ class RequestedFilter:
     wanted: TaskFilter
 
     def selection(self) -> tuple[object, ...]:
-        """What makes a list another one, in types that JSON has."""
+        """Returns what makes a list another one, in types that JSON has."""
         task_filter = self.wanted
         parts: tuple[object, ...] = (self.account_id, sorted(task_filter.statuses), sorted(task_filter.labels.items()))
         if task_filter.schedule_id:
@@ -45,7 +45,7 @@ class RequestedFilter:
 
 
 def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] = frozenset(Status)) -> RequestedFilter:
-    """The filter, whose states must be in `among`, if `bad` stays empty."""
+    """Returns the filter, whose states must be in `among`, if `bad` stays empty."""
     task_filter = request.filter
     bad.text("filter.worker_id", task_filter.worker_id, MAX_NAME)
     bad.text("filter.topic", task_filter.topic, MAX_LENGTHS["topic"])
@@ -64,7 +64,7 @@ def read_filter(request: _Request, bad: Violations, *, among: frozenset[Status] 
 
 
 def _either(request: _Request, name: str, read: Callable[[str, Any], T], violations: Violations) -> T:
-    """A condition that a request may also have as a field of its own; what `read` makes of its path and value."""
+    """Returns a condition that a request may also have as its own field; what `read` makes of its path and value."""
     filtered = read(f"filter.{name}", getattr(request.filter, name))
     value = read(name, getattr(request, name)) if name in request.DESCRIPTOR.fields_by_name else None
     if value and filtered and value != filtered:
@@ -96,7 +96,7 @@ _MAX_TOKEN = 250
 
 
 def selection(request: pb.WatchTasksRequest, scope: Scope) -> Selection:
-    """What to watch: the tasks that are named, or all of the scope. Raises InvalidArgument, NotFound."""
+    """Returns what to watch: the tasks that are named, or all of the scope. Raises InvalidArgument, NotFound."""
     with Violations() as violations:
         violations.account_filter("account_id", request.account_id)
         if request.task_ids and request.account_id:
@@ -111,7 +111,7 @@ def selection(request: pb.WatchTasksRequest, scope: Scope) -> Selection:
 
 
 def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[Position, str] | None:
-    """The position and the history's id in the request's token. Returns None if it has none; raises InvalidArgument."""
+    """Returns the position and the history's id in the request's token; None if it has none. Raises InvalidArgument."""
     if not request.resume_token:
         return None
     with Violations() as violations:
@@ -122,7 +122,7 @@ def resume_position(request: pb.WatchTasksRequest, watched: Selection) -> tuple[
 
 
 def resume_token(position: Position, origin: str, fingerprint: str) -> str:
-    """The token for a watch of the same selection that starts after this position; `origin`: the database's history."""
+    """Returns the token of a watch of the same selection from after this position; `origin`: the database's history."""
     return pages.write_token(*position, origin, fingerprint)
 
 

@@ -240,7 +240,7 @@ class TaskService(TaskServiceServicer):
                 raise overrun.kind(responses.token) from None
 
     async def _own_task_key(self, task_id: str) -> int:
-        """The key of a task that the caller may access. Raises InvalidArgument, NotFound."""
+        """Returns the key of a task that the caller may access. Raises InvalidArgument, NotFound."""
         key = task_key(task_id)
         await self._check_ownership([key])
         return key

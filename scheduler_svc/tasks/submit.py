@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import EventRow, Status
 from scheduler_svc.domain.task import (
     SCHEDULED,
     ExistingTask,
@@ -32,7 +32,6 @@ from scheduler_svc.domain.task import (
     first_uncounted_day,
 )
 from scheduler_svc.history.work import Ledger, ReadyRow, TagReservation, signal_ready
-from scheduler_svc.runtime.signals import EventRow
 from scheduler_svc.tasks.rows import (
     RequestId,
     SubmitContext,
@@ -271,7 +270,7 @@ def _judged(group: Sequence[SubmitItem], checks: SubmitChecks) -> dict[int, Doma
 
 
 def _known(tx: Tx, group: Sequence[SubmitItem]) -> KnownNames:
-    """The request ids and unique keys of a group that are in use."""
+    """Returns the request ids and unique keys of a group that are in use."""
     tasks = [task for item in group for task in item.tasks]
     requests = [RequestId(task.account_id, task.request_id, 0, b"") for task in tasks if task.request_id]
     unique = [_unique_key(0, task, tx.now) for task in tasks if task.unique_key]

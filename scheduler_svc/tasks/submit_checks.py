@@ -70,7 +70,7 @@ def _keys(numbers: list[int]) -> list[int]:
 def can_accept_all(
     context: SubmitContext, accounts: Iterable[int], group: Sequence[Sequence[NewTask]], bounds: SubmitBounds
 ) -> bool:
-    """Quick check, nearly always true: whether the tasks of these accounts can be stored, whatever they are."""
+    """Returns, quickly and nearly always True, whether the tasks of these accounts can be stored, whatever they are."""
     plain = all(
         account and account.active and not account.max_priority and not account.max_pending
         for account in map(context.accounts.get, accounts)

@@ -35,7 +35,7 @@ _DRAWERS = sa.text("""
 
 class Snapshots(Statements):
     def take(self, last: int, sequence: str) -> Snapshot:
-        """The snapshot after `last`, the last number drawn from the sequence, was read.
+        """Returns the snapshot after `last`, the last number drawn from the sequence, was read.
 
         Who draws has an id, so nobody has drawn if no older id runs. That is seen at once; the locks are many.
         """
@@ -117,20 +117,20 @@ class Changes(Statements):
     """Statements on `task_events` by number. Those with a limit return at most so many rows, lowest first."""
 
     def last(self) -> int:
-        """The last number drawn, committed or not; 0 before the first."""
+        """Returns the last number drawn, committed or not; 0 before the first."""
         return int(self._row(_LAST_NUMBER)[0])
 
     def head(self) -> tuple[str, int]:
-        """A text that names this history of the database, and no other one; the last number drawn."""
+        """Returns a text that names this history of the database, and no other one, and the last number drawn."""
         origin, last = self._row(_READ_PLACE)
         return origin, last
 
     def snapshot(self) -> Snapshot:
-        """The last number, and then which transactions have drawn one: see `domain/change.py`."""
+        """Returns the last number, and then which transactions have drawn one: see `domain/change.py`."""
         return Snapshots(self._session).take(self.last(), "event_seq")
 
     def page(self, after: int, until: int, limit: int) -> list[tuple[int, int, int]]:
-        """Moves with numbers above `after`, up to `until`, as number, task and account."""
+        """Returns the moves with numbers above `after`, up to `until`, as number, task and account."""
         return [tuple(row) for row in self._rows(_PAGE_OF_MOVES, after=after, until=until, limit=limit)]
 
     def page_of(self, keys: Sequence[int], after: int, until: int, limit: int) -> list[tuple[int, int]]:
@@ -139,7 +139,7 @@ class Changes(Statements):
         return [tuple(row) for row in self._rows(_PAGE_OF_TASKS, keys=key_array, after=after, until=until, limit=limit)]
 
     def page_of_scope(self, scope: Scope, after: int, until: int, chunk: int, limit: int) -> tuple[dict[int, int], int]:
-        """The scope's moves among the next `chunk` ones of all, task by number; the number up to which that goes."""
+        """Returns the scope's moves among the next `chunk` of all, task by number; the number up to which that goes."""
         parameters = accounts(scope)
         if not parameters:
             return {number: key for number, key, _ in self.page(after, until, limit)}, until
@@ -156,11 +156,11 @@ class Changes(Statements):
         return self._all(int, statement, **parameters, after=after, limit=limit)
 
     def cleaned_since(self, number: int) -> frozenset[int]:
-        """Accounts of which moves with numbers above this one were deleted."""
+        """Returns the accounts of which moves with numbers above this one were deleted."""
         return frozenset(self._all(int, _CLEANED_SINCE, number=number))
 
     def cleaned_to(self, scope: Scope) -> int:
-        """The highest number among the scope's deleted moves; 0 if there are none."""
+        """Returns the highest number among the scope's deleted moves; 0 if there are none."""
         parameters = accounts(scope)
         row = self._row(_CLEANED_TO_OF_ACCOUNTS if parameters else _CLEANED_TO, **parameters)
         return int(row[0] or 0)

@@ -78,7 +78,7 @@ class SendQueue:
                 del self._watches[caller]
 
     def ahead(self, most: int) -> int:
-        """The changes that a watch of the running call's caller may read at once, of `most`."""
+        """Returns the changes that a watch of the running call's caller may read at once, of `most`."""
         return min(most, max(MIN_AHEAD, MAX_AHEAD // self._watches[CALLER.get()]))
 
     async def turn(self) -> None:
@@ -171,7 +171,7 @@ class SelectedChange:
         self._encoded: bytes | None = None
 
     def encoded(self, encode: Callable[[TaskChange], bytes]) -> bytes:
-        """What `encode` returns, which is the same for all watchers of the selection."""
+        """Returns what `encode` returns, which is the same for all watchers of the selection."""
         if self._encoded is None:
             self._encoded = encode(self.change)
         return self._encoded
@@ -210,7 +210,7 @@ class RecentChanges:
             watcher.queue()
 
     def take(self, behind: int) -> SelectedChange:
-        """The change for a watcher that is so many behind, which has read it then."""
+        """Returns the change for a watcher that is so many behind, which has read it then."""
         selected = self._changes[-behind]
         selected.unread_by -= 1
         self._drop_read()

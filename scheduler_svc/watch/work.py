@@ -140,7 +140,7 @@ def read_all(tx: Tx, after: int, until: int, wanted: Callable[[int, int], bool])
 
 
 def read_selected(tx: Tx, selection: Selection, after: int, until: int, limit: int) -> ChangePage:
-    """Like `read_all` for one selection, `limit` changes at most.
+    """Reads as `read_all` does, for one selection, `limit` changes at most.
 
     Raises ResumeTokenExpired if moves of the selection were deleted.
     """

@@ -67,7 +67,7 @@ class WebhookTries:
         return math.ceil((MAX_TRIES - self._of_account.total()) * _SHARE)
 
     def free(self) -> dict[int, int]:
-        """How many tries each webhook may begin, if that is not `FIRST_CONCURRENT_TRIES`."""
+        """Returns how many tries each webhook may begin, if that is not `FIRST_CONCURRENT_TRIES`."""
         return {webhook_id: self._free(webhook_id, account_id) for webhook_id, account_id in self._account.items()}
 
     def _free(self, webhook_id: int, account_id: int) -> int:

@@ -43,7 +43,7 @@ class Names:
         return aiohttp.AsyncResolver()
 
     async def addresses(self, host: str) -> list[str]:
-        """The addresses of a host, which may be one itself. Raises OSError if its name does not resolve."""
+        """Returns the addresses of a host, which may be one itself. Raises OSError if its name does not resolve."""
         try:
             return [str(ipaddress.ip_address(host))]
         except ValueError:
@@ -130,7 +130,7 @@ class WebhookSender:
             await session.close()
 
     def _session(self, *, secure: bool) -> aiohttp.ClientSession:
-        """Without cookies or proxies: of one try another gets nothing but the connection, if its address is allowed."""
+        """Returns one without cookies or proxies: tries share nothing but a connection, if its address is allowed."""
         import aiohttp
 
         if secure not in self._sessions:

@@ -85,7 +85,7 @@ _WANTED = sa.text("SELECT DISTINCT unnest(event_types), account_id FROM webhooks
 
 class Webhooks(Statements):
     def lock_count(self, account_id: int) -> int:
-        """How many webhooks an account has; nobody else adds one to it before this transaction ends."""
+        """Returns how many webhooks an account has; nobody else adds one to it before this transaction ends."""
         self._run(_LOCK_NUMBER, account_id=account_id)
         return int(self._row(_COUNT_WEBHOOKS, account_id=account_id)[0])
 
@@ -97,7 +97,7 @@ class Webhooks(Statements):
         return self._one(_webhook, _GET_WEBHOOK, webhook_id=webhook_id)
 
     def list(self, scope: Scope, after: int, limit: int) -> builtins.list[Webhook]:
-        """Webhooks of these accounts with ids above `after`, lowest first. Those of all accounts are only in ALL."""
+        """Lists webhooks of these accounts with ids above `after`, lowest first. Only ALL has those of all accounts."""
         return self._all(_webhook, _LIST_WEBHOOKS, after=after, accounts=account_filter(scope), limit=limit)
 
     def update(self, webhook_id: int, change: WebhookChange) -> Webhook | None:
@@ -114,7 +114,7 @@ class Webhooks(Statements):
         return self._run(_DELETE_WEBHOOK, webhook_id=webhook_id)
 
     def wanted(self) -> builtins.list[tuple[str, int]]:
-        """The event types that active webhooks want, each with an account (0: all)."""
+        """Returns the event types that active webhooks want, each with an account (0: all)."""
         return [(event_type, account_id) for event_type, account_id in self._rows(_WANTED)]
 
 
@@ -347,7 +347,7 @@ class Deliveries(Statements):
         return _attempt(row, claimed_at)
 
     def next_due(self, but: Collection[int]) -> float | None:
-        """Seconds until a delivery of another webhook than `but` is due; None if there is none."""
+        """Returns the seconds until a delivery of another webhook than `but` is due; None if there is none."""
         (seconds,) = self._row(_NEXT_DUE_TIME, but=array("bigint", sorted(but)))
         return None if seconds is None else float(seconds)
 
@@ -373,7 +373,7 @@ class Deliveries(Statements):
     def list(
         self, webhook_id: int, status: DeliveryStatus | None, before: int | None, limit: int
     ) -> builtins.list[Delivery]:
-        """Deliveries of a webhook with ids below `before`, newest first; `status` None: all."""
+        """Returns the deliveries of a webhook with ids below `before`, newest first; `status` None: all."""
         statuses = array("smallint", [int(value) for value in (DeliveryStatus if status is None else [status])])
         below = KEY_MAX if before is None else before
         wanted = {"webhook_id": webhook_id, "statuses": statuses, "before": below}

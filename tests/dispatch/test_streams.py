@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from scheduler_svc.dispatch.rows import Grant
 from scheduler_svc.dispatch.streams import (
     MAX_ASSIGNMENT,
     MAX_ASSIGNMENT_BYTES,
@@ -25,6 +24,7 @@ from scheduler_svc.dispatch.streams import (
     WorkerStream,
 )
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.lease import Grant
 from scheduler_svc.domain.task import Brief
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
 

@@ -59,7 +59,7 @@ class Client:
         return self._accounts.CreateAccount(account_pb.CreateAccountRequest(name="an account")).account.account_id
 
     def submit(self, account_id: int, topic: str = "a topic", metadata: Metadata = (), **fields: Any) -> str:
-        """The id of a new task; see `request`."""
+        """Returns the id of a new task; see `request`."""
         return self._tasks.SubmitTask(request(account_id, topic, **fields), metadata=metadata).task.task_id
 
     def submit_all(self, requests: Iterable[task_pb.SubmitTaskRequest]) -> list[str]:
@@ -70,17 +70,17 @@ class Client:
         return self._tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id)).task
 
     def tasks(self, task_ids: Sequence[str]) -> list[task_pb2.Task]:
-        """The tasks in the order of their ids."""
+        """Returns the tasks in the order of their ids."""
         answer = self._tasks.BatchGetTasks(task_pb.BatchGetTasksRequest(task_ids=task_ids))
         assert not answer.missing_task_ids
         return list(answer.tasks)
 
     def list_tasks(self, **filters: Any) -> list[task_pb2.Task]:
-        """The tasks of one page, which holds more than a scenario makes, newest first."""
+        """Returns the tasks of one page, which holds more than a scenario makes, newest first."""
         return list(self._tasks.ListTasks(task_pb.ListTasksRequest(page_size=1_000, **filters)).tasks)
 
     def wait(self, task_id: str, *, within: float) -> task_pb2.Task:
-        """The task once it has ended, which has to be within so many seconds."""
+        """Returns the task once it has ended, which has to be within so many seconds."""
         within = on_this_machine(within)
         wanted = task_pb.WaitTaskRequest(task_id=task_id)
         wanted.timeout.FromTimedelta(timedelta(seconds=within))
@@ -90,13 +90,13 @@ class Client:
         return task
 
     def wait_completed(self, task_id: str, *, within: float) -> task_pb2.Task:
-        """The task, which has to complete within so many seconds."""
+        """Returns the task, which has to complete within so many seconds."""
         task = self.wait(task_id, within=within)
         assert task.status == Status.TASK_STATUS_COMPLETED, task
         return task
 
     def wait_completed_over_outage(self, task_id: str, *, within: float) -> task_pb2.Task:
-        """The same, asked for again as long as there is no answer."""
+        """Returns the same, asked for again as long as there is no answer."""
 
         def completed() -> task_pb2.Task | None:
             try:
@@ -110,7 +110,7 @@ class Client:
         return wait_until(completed, within=within, what=f"{task_id} is completed")
 
     def wait_for_status(self, task_id: str, status: Status.ValueType, *, within: float) -> task_pb2.Task:
-        """The task as soon as it is seen in `status`."""
+        """Returns the task as soon as it is seen in `status`."""
 
         def seen() -> task_pb2.Task | None:
             task = self.task(task_id)
@@ -119,7 +119,7 @@ class Client:
         return wait_until(seen, within=within, what=f"{task_id} is {Status.Name(status)}")
 
     def wait_processing(self, *task_ids: str, within: float = 10.0) -> None:
-        """Until the CLIs of all these tasks have started, and that is committed."""
+        """Waits until the CLIs of all these tasks have started, and that is committed."""
         for task_id in task_ids:
             self.wait_for_status(task_id, Status.TASK_STATUS_PROCESSING, within=within)
 
@@ -130,15 +130,15 @@ class Client:
         return self._tasks.RetryTask(task_pb.RetryTaskRequest(task_id=task_id)).task
 
     def poll(self, task_id: str) -> Status.ValueType:
-        """The task's status, once its worker was asked."""
+        """Returns the task's status, once its worker was asked."""
         return self._tasks.PollTask(task_pb.PollTaskRequest(task_id=task_id)).status
 
     def poll_running(self) -> task_pb.PollRunningTasksResponse:
-        """What became of all that runs, once the workers were asked."""
+        """Returns what became of all that runs, once the workers were asked."""
         return self._tasks.PollRunningTasks(task_pb.PollRunningTasksRequest())
 
     def watch(self, account_id: int, resume_token: str = "") -> task_pb.WatchTasksResponse:
-        """The first answer of a watch of an account's tasks."""
+        """Returns the first answer of a watch of an account's tasks."""
         stream = self._tasks.WatchTasks(task_pb.WatchTasksRequest(account_id=account_id, resume_token=resume_token))
         try:
             return next(iter(stream))
@@ -146,11 +146,11 @@ class Client:
             stream.cancel()
 
     def history(self, task_id: str) -> list[task_pb2.TaskEvent]:
-        """All moves of the task, oldest first."""
+        """Returns all moves of the task, oldest first."""
         return list(self._tasks.ListTaskEvents(task_pb.ListTaskEventsRequest(task_id=task_id, page_size=1_000)).events)
 
     def moves(self, task_id: str) -> list[tuple[str, str]]:
-        """The status and the reason of each move."""
+        """Returns the status and the reason of each move."""
         return [(status_name(event.status), event.reason) for event in self.history(task_id)]
 
     def counts(self) -> Mapping[str, int]:
@@ -170,7 +170,7 @@ class Client:
             wanted.page_token = page.next_page_token
 
     def publish_pool(self) -> list[content_pb.PublishPoolEntry]:
-        """The entries; a page holds more than a scenario makes."""
+        """Returns the entries; a page holds more than a scenario makes."""
         return list(self._contents.ListPublishPool(content_pb.ListPublishPoolRequest(page_size=1_000)).entries)
 
     def resize(self, worker_id: str, slots: int) -> pool_pb.Worker:
@@ -189,7 +189,7 @@ def request(
     options: Mapping[str, str] | None = None,
     **fields: Any,
 ) -> task_pb.SubmitTaskRequest:
-    """A submit. `timeout` in seconds, 0 for the default; `options` are the CLI's, by name without dashes."""
+    """Returns a submit. `timeout` in seconds, 0 for the default; `options` are the CLI's, by name without dashes."""
     submit = task_pb.SubmitTaskRequest(account_id=account_id, topic=topic, creator_options=options, **fields)
     if timeout:
         submit.timeout.FromTimedelta(timedelta(seconds=timeout))
@@ -197,7 +197,7 @@ def request(
 
 
 def status_name(status: Status.ValueType) -> str:
-    """`TASK_STATUS_PENDING` → `pending`."""
+    """Turns `TASK_STATUS_PENDING` into `pending`."""
     return Status.Name(status).removeprefix("TASK_STATUS_").lower()
 
 
@@ -286,7 +286,7 @@ class _OnLoop:
 
 
 async def pages_of(call: Callable[[Any], Awaitable[Any]], request: Any, rows: str) -> list[list[Any]]:
-    """All pages of a list, from that of the request on."""
+    """Returns all pages of a list, from that of the request on."""
     pages: list[list[Any]] = []
     while True:
         answer = await call(request)

@@ -33,7 +33,7 @@ _SESSIONS_OF = """
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """An empty folder for a server, in memory if there is space.
+    """Yields an empty folder for a server, in memory if there is space.
 
     Not under `tmp_path`: its parents are 0700, and when root runs the tests another user runs the server.
     """
@@ -64,7 +64,7 @@ def copy_cluster(folder: Path, to: Path) -> None:
 def rows_of(
     connection: psycopg2.extensions.connection, statement: str | sql.Composable, *parameters: object
 ) -> list[tuple[Any, ...]]:
-    """The rows of a statement, if it has any."""
+    """Returns the rows of a statement, if it has any."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters or None)
         return cursor.fetchall() if cursor.description else []
@@ -84,7 +84,7 @@ class Databases:
         self._admin.autocommit = True
 
     def create(self, template: str = "template0") -> str:
-        """The name of a new copy of `template`."""
+        """Returns the name of a new copy of `template`."""
         name = f"test_{next(self._numbers)}"
         rows_of(self._admin, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
@@ -94,7 +94,7 @@ class Databases:
 
     @contextmanager
     def lent(self, template: str = "template0") -> Iterator[str]:
-        """The URL of a new copy of `template`, for a test that has to close each of its connections."""
+        """Yields the URL of a new copy of `template`, for a test that has to close each of its connections."""
         name = self.create(template)
         try:
             yield self.url(name)
@@ -112,7 +112,7 @@ class Databases:
 
 @contextmanager
 def throwaway_server() -> Iterator[EmbeddedPostgres]:
-    """A server without durability; it ends, and its folder is removed, with the block."""
+    """Yields a server without durability; it ends, and its folder is removed, with the block."""
     with server_folder() as folder, EmbeddedPostgres(folder, throwaway=True) as server:
         yield server
 
@@ -185,11 +185,11 @@ class SharedDatabase:
         return True
 
     def _sessions(self) -> list[tuple[Any, ...]]:
-        """Those that are not kept."""
+        """Returns those that are not kept."""
         return self._rows(f"{_SESSIONS_OF} AND pid <> ALL(%s)", self._admin.info.dbname, self._kept)
 
     def _restoring(self) -> str:
-        """The statements that make all rows and sequences those that there are now."""
+        """Returns the statements that make all rows and sequences those that there are now."""
         parts: list[sql.Composable] = [sql.SQL("BEGIN")]
         for (table,) in self._rows(_TABLES):
             name = sql.Identifier(table)
@@ -218,7 +218,7 @@ class SharedDatabases:
 
     @contextmanager
     def lent(self) -> Iterator[SharedDatabase]:
-        """For a test that has to close each of its connections."""
+        """Lends one for a test that has to close each of its connections."""
         if self._free is None:
             self._free = SharedDatabase(self._held.enter_context(self._databases.lent(self._template)))
             self._held.callback(self._free.close)

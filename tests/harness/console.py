@@ -120,7 +120,7 @@ def _answer(status: int, response: addinfourl) -> Answer:
 
 
 def _multipart(fields: Mapping[str, str | list[str]], file: bytes) -> tuple[bytes, str]:
-    """A form with one value a field and a file: its body and its type."""
+    """Returns a form with one value a field and a file: its body and its type."""
     between = "----WebKitFormBoundaryAb12Cd34Ef56Gh78"  # as a browser has it
     texts = "".join(
         f'--{between}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'

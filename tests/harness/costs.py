@@ -46,7 +46,7 @@ class Tree:
         self._seen = {os.getpid()}
 
     def cpu(self) -> float:
-        """Seconds that all have used so far, with those that have ended and were waited for."""
+        """Returns the seconds that all have used so far, with those that have ended and were waited for."""
         seconds_by_pid: dict[int, float] = {}
         pending, children = [*self._seen], procfs.children_now()
         while pending:
@@ -103,7 +103,7 @@ Tests = list[pytest.Item]
 
 
 def costly_first(tests: Sequence[pytest.Item], processes: int) -> Tests:
-    """The same tests, in as many runs of equal length, one after the other."""
+    """Returns the same tests, in as many runs of equal length, one after the other."""
     files = [list(group) for _, group in groupby(tests, key=lambda test: test.path)]
     counted = [(sum(test.get_closest_marker("costly") is not None for test in file), file) for file in files]
     shares: list[Tests] = [[] for _ in range(processes)]

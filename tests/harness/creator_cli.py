@@ -71,7 +71,7 @@ SETTINGS = CreatorSettings(poll_interval=30.0, max_result=1024)
 
 
 def prints(stdout: str = "", stderr: str = "", *, status: int = 0, signal: int | None = None) -> CompletedCall:
-    """A call that prints this, and exits with a status or is ended by a signal."""
+    """Returns a call that prints this, and exits with a status or is ended by a signal."""
     ended = Exit(status, None) if signal is None else Exit(None, signal)
     return CompletedCall(ended, stdout.encode(), stderr, truncated=False, timed_out=False)
 
@@ -84,7 +84,7 @@ DONE = prints('{"content": "an article", "qualityScore": 7.5}\n')
 
 
 def id_of(value: object) -> str | None:
-    """For the ids of a parametrised test: what a call prints, and how it ends."""
+    """Returns, for the ids of a parametrised test, what a call prints, and how it ends."""
     if not isinstance(value, CompletedCall):
         return str(value) if isinstance(value, OSError) else None
     if value.timed_out:

@@ -48,7 +48,7 @@ note end
 
 
 def quick_creator(folder: Path) -> Path:
-    """The program, written into `folder`; it notes each create in the journal, as the demo creator does.
+    """Writes the program into `folder`; it notes each create in the journal, as the demo creator does.
 
     Options: `seconds` that it takes, a file that it waits for (`until`), `characters` that its article has more, the
     `status` that it exits with, and makes nothing; `retry_after`, to come back after so many seconds; `deaf` to TERM;
@@ -126,7 +126,7 @@ print(json.dumps({result!r}))
 
 
 def picture_creator(folder: Path, setup: str, **result: Any) -> Path:
-    """The program, written into `folder`: runs the Python code `setup` in its folder, and prints `result`.
+    """Writes the program into `folder`: it runs the Python code `setup` in its folder, and prints `result`.
 
     `content` has a default.
     """
@@ -139,7 +139,7 @@ def picture_creator(folder: Path, setup: str, **result: Any) -> Path:
 
 
 def writing(**files: bytes) -> str:
-    """Code that writes files, named by keyword: `a__b_png` is `a/b.png`."""
+    """Returns code that writes files, named by keyword: `a__b_png` is `a/b.png`."""
     lines = []
     for name, data in files.items():
         path = name.replace("__", "/").replace("_", ".")

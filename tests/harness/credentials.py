@@ -23,7 +23,7 @@ from tests.harness.waiting import PATIENCE_S
 
 
 def make_certificates(folder: Path) -> None:
-    """An authority `ca`, and certificates `server` (for 127.0.0.1) and `client` of it, and `other` of its own."""
+    """Makes an authority `ca`, certificates `server` (for 127.0.0.1) and `client` of it, and `other` of its own."""
     _make(folder, "ca")
     _make(folder, "server", issuer="ca")
     _make(folder, "client", issuer="ca")
@@ -31,7 +31,7 @@ def make_certificates(folder: Path) -> None:
 
 
 def make_signed(folder: Path, name: str, *, days: int = 20, host: str = "IP:127.0.0.1") -> None:
-    """A certificate `name` of the authority `ca` for `host`; with 0 days it has expired."""
+    """Makes a certificate `name` of the authority `ca` for `host`; with 0 days it has expired."""
     _make(folder, name, issuer="ca", valid=f"-days {days}" if days else _EXPIRED, host=host)
 
 
@@ -48,7 +48,7 @@ def _make(folder: Path, name: str, issuer: str = "", *, valid: str = "-days 20",
 
 
 def shown_on(port: int) -> bytes:
-    """The certificate that a new connection to a port of this machine gets."""
+    """Returns the certificate that a new connection to a port of this machine gets."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -60,7 +60,7 @@ def shown_on(port: int) -> bytes:
 
 
 def line(name: str, role: str, accounts: Sequence[int] | None = None, token: str = "") -> str:
-    """A line of a tokens file; the default token is `NAME-token`."""
+    """Returns a line of a tokens file; the default token is `NAME-token`."""
     tied = None if accounts is None else tuple(accounts)
     return TokenLine(name, hash_of(token or f"{name}-token"), role, tied).json()
 
@@ -82,7 +82,7 @@ class Caller:
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
     async def __call__(self, rpc: str, **fields: Any) -> dict[str, Any]:
-        """The answer, or the first one of a stream. Raises AioRpcError."""
+        """Returns the answer, or the first one of a stream. Raises AioRpcError."""
         method = METHODS[rpc]
         request = json_format.ParseDict(fields, GetMessageClass(method.input_type)())
         path = f"/{method.containing_service.full_name}/{method.name}"

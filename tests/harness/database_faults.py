@@ -85,20 +85,20 @@ def fail_restart(data: Path) -> None:
 
 
 def checkpointer(data: Path) -> psutil.Process:
-    """The server's checkpointer; waits for it."""
+    """Returns the server's checkpointer; waits for it."""
     [process] = wait_until(lambda: children(data, "checkpointer"), within=_WITHIN, what="there is a checkpointer")
     return process
 
 
 def children(data: Path, title: str) -> list[psutil.Process]:
-    """The server's processes with that title; none if it does not run, whatever a killed one left."""
+    """Returns the server's processes with that title; none if it does not run, whatever a killed one left."""
     status = ServerStatus.read(data)
     below = processes.children(status.pid) if status else []
     return [child for child in below if f": {title}" in title_of(child)]
 
 
 def title_of(process: psutil.Process) -> str:
-    """What a process of PostgreSQL says that it does; empty where it is gone."""
+    """Returns what a process of PostgreSQL says that it does; empty where it is gone."""
     with suppress(psutil.NoSuchProcess):
         return " ".join(process.cmdline())
     return ""
@@ -128,7 +128,7 @@ def upgrade() -> None:
 
 
 def execute(sql: str) -> str:
-    """The body of a migration that runs some SQL."""
+    """Returns the body of a migration that runs some SQL."""
     return f"op.execute({sql!r})"
 
 

@@ -27,7 +27,7 @@ class Snippet(NamedTuple):
 
 
 def snippets(guide: Path) -> list[Snippet]:
-    """All blocks of a guide except diagrams."""
+    """Returns all blocks of a guide except diagrams."""
     text = guide.read_text(encoding="utf-8")
     matches = _FENCED.finditer(text)
     all_ = [Snippet(match[1], match[2] or "", match[3], text.count("\n", 0, match.start()) + 2) for match in matches]
@@ -35,7 +35,7 @@ def snippets(guide: Path) -> list[Snippet]:
 
 
 def commands(text: str) -> list[tuple[list[str], dict[str, str]]]:
-    """Each line as a command of ours, with its variables; none if one is anything else."""
+    """Returns each line as a command of ours, with its variables; none if one is anything else."""
     entries: list[tuple[list[str], dict[str, str]]] = []
     for line in filter(None, re.sub(r"^#.*$", "", text, flags=re.MULTILINE).splitlines()):
         if not _OURS.fullmatch(line):
@@ -50,7 +50,7 @@ def commands(text: str) -> list[tuple[list[str], dict[str, str]]]:
 
 
 def type_in(text: str, environment: Mapping[str, str], folder: Path, *, within: float) -> tuple[str, str]:
-    """What it prints to standard output and standard error; each line has to succeed.
+    """Returns what it prints to standard output and standard error; each line has to succeed.
 
     Commands of ours that need no shell get none: so their start costs less.
     """

@@ -71,7 +71,7 @@ class ForkServer:
         *,
         keyboard: Path = Path(os.devnull),
     ) -> ForkedProcess:
-        """A program that writes to the ends of these files, or to a terminal, and reads from `keyboard`."""
+        """Starts a program that writes to the ends of these files, or to a terminal, and reads from `keyboard`."""
         (umask,) = (line.split()[1] for line in _STATUS.read_text().splitlines() if line.startswith("Umask:"))
         wanted = {
             "command": command,
@@ -131,19 +131,19 @@ class ForkedProcess:
 
 @cache
 def fork_server() -> ForkServer:
-    """The one of this process."""
+    """Returns the one of this process."""
     server = ForkServer()
     atexit.register(server.close)
     return server
 
 
 def forked_by() -> int | None:
-    """The process id of the server, if there is one yet."""
+    """Returns the process id of the server, if there is one yet."""
     return fork_server().pid if fork_server.cache_info().currsize else None
 
 
 def can_fork(command: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Whether that is a program of ours, in whose environment nothing counts before it runs."""
+    """Returns whether that is a program of ours, in whose environment nothing counts before it runs."""
     program = Path(command[0])
     ours = program.name in ENTRY_POINTS and program.parent == Path(sys.executable).parent
     return ours and not any(name.startswith(_COUNT_BEFORE) for name in environment)

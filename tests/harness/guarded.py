@@ -69,7 +69,7 @@ FAR = 600.0
 
 @asynccontextmanager
 async def guarding(user: CreatorUser | None = None) -> AsyncIterator[Guard]:
-    """A guard that is connected, and closed with the threads that its runs have used."""
+    """Yields a guard that is connected, and closed with the threads that its runs have used."""
     guard = Guard.launch(grace=GRACE, user=user)
     await guard.connect()
     try:
@@ -88,7 +88,7 @@ async def start(guard: Guard, run: str, program: str) -> Child:
 
 
 async def pids_of(child: Child, count: int) -> list[int]:
-    """The pids on the program's next lines."""
+    """Returns the pids on the program's next lines."""
     async with asyncio.timeout(20):
         return [int(await child.stdout.readline()) for _ in range(count)]
 
@@ -98,5 +98,5 @@ def living(pids: Iterable[int]) -> set[int]:
 
 
 def marked(guard: Guard) -> set[int]:
-    """The running processes with the mark of the guard's runs."""
+    """Returns the running processes with the mark of the guard's runs."""
     return living(pid for pid in psutil.pids() if run_of(pid, guard._owner) is not None)

@@ -15,7 +15,7 @@ _BLOCK = 1 << 20
 
 
 def ico_of_a_huge_png() -> bytes:
-    """An icon of 0.7 MB; its pixels take as much memory as a picture of `SIDE` pixels squared, 716 MB."""
+    """Returns an icon of 0.7 MB; its pixels take as much memory as a picture of `SIDE` pixels squared, 716 MB."""
     png = _huge_png()
     return struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22) + png
 
@@ -26,7 +26,7 @@ def _huge_png() -> bytes:
 
 
 def _compressed_zeros(size: int) -> bytes:
-    """As zlib has them, without compressing all of them."""
+    """Makes them as zlib has them, without compressing all of them."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packer.compress(bytes(_BLOCK)) + packer.flush(zlib.Z_FULL_FLUSH)
     last = packer.compress(bytes(size % _BLOCK)) + packer.flush()
@@ -39,7 +39,7 @@ def jpeg_of_empty_segments(size: int = MAX_BYTES) -> bytes:
 
 
 def tiff_of_many_tiles(across: int = 2_000, down: int = 2_000) -> bytes:
-    """Four bytes for each tile's offset: 16 MB."""
+    """Makes four bytes for each tile's offset: 16 MB."""
     tags = [(256, 4, 1, 16 * across), (257, 4, 1, 16 * down), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
     tags += [(277, 3, 1, 1), (322, 4, 1, 16), (323, 4, 1, 16), (324, 4, across * down, 0), (325, 4, 1, 256)]
     behind = 8 + 2 + 12 * len(tags) + 4
@@ -54,7 +54,7 @@ def png_of_empty_chunks(size: int = MAX_BYTES) -> bytes:
 
 
 def gif_of_huge_dimensions() -> bytes:
-    """43 bytes, whose frame is to be disposed of to the background: a canvas of `SIDE` pixels squared."""
+    """Makes 43 bytes, whose frame is to be disposed of to the background: a canvas of `SIDE` pixels squared."""
     screen = b"GIF89a" + struct.pack("<HHBBB", SIDE, SIDE, 0x80, 0, 0) + bytes(6)
     control = b"\x21\xf9\x04\x08" + bytes(4)
     frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, SIDE, SIDE, 0)

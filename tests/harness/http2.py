@@ -39,7 +39,7 @@ def header_block(pairs: Pairs, *, entered: bool = False) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    """A string without Huffman code, its length as an integer with a prefix of 7 bits."""
+    """Encodes a string without Huffman code, its length as an integer with a prefix of 7 bits."""
     data = text.encode()
     if len(data) < 127:
         return bytes([len(data)]) + data
@@ -60,7 +60,7 @@ class Connection:
         self._next_stream = 1
 
     async def greet(self, window: int = 65_535) -> None:
-        """The preface and settings: how much of an answer the server may send; the server's are acknowledged."""
+        """Sends preface and settings: how much of an answer the server may send; the server's are acknowledged."""
         self._writer.write(PREFACE + frame(SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, window)))
         async for received in self.frames():
             if received.kind == SETTINGS and not received.flags & ACK:
@@ -90,7 +90,7 @@ class Connection:
         return stream
 
     async def first(self, stream: int) -> Frame:
-        """The first frame of a call's answer; those of others are passed over."""
+        """Returns the first frame of a call's answer; those of others are passed over."""
         async with asyncio.timeout(ANSWER_TIMEOUT):
             async for received in self.frames():
                 if received.stream == stream and received.kind in {DATA, HEADERS, RST_STREAM}:
@@ -98,7 +98,7 @@ class Connection:
         raise ConnectionError("the server closed the connection")
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """Those that come, until the server closes."""
+        """Yields those that come, until the server closes."""
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await self._reader.readexactly(9)
@@ -107,14 +107,14 @@ class Connection:
                 yield Frame(kind, flags, stream & 0x7FFFFFFF, await self._reader.readexactly(length))
 
     async def closed(self, within: float = ANSWER_TIMEOUT) -> list[Frame]:
-        """What still came until the server closed. Raises TimeoutError where it does not."""
+        """Returns what still came until the server closed. Raises TimeoutError where it does not."""
         async with asyncio.timeout(within):
             return [received async for received in self.frames()]
 
 
 @asynccontextmanager
 async def connected(port: int, address: str = "127.0.0.1") -> AsyncIterator[Connection]:
-    """A connection from a loopback address; it has said nothing yet."""
+    """Yields a connection from a loopback address; it has said nothing yet."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
     try:
         yield Connection(reader, writer)

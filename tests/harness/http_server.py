@@ -30,7 +30,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Not on the tests' stderr."""
+        """Logs nothing on the tests' stderr."""
 
 
 class HttpServer(ThreadingHTTPServer):

@@ -55,7 +55,7 @@ _COLUMNS = {
 
 
 def old_columns() -> dict[str, tuple[sa.Column[Any], ...]]:
-    """As a deployment that lacks none has them; new ones each time, since a column belongs to one table."""
+    """Returns those of a deployment that lacks none; new ones each time, since a column belongs to one table."""
     return {table: tuple(map(_column, columns.split())) for table, columns in _COLUMNS.items()}
 
 
@@ -83,7 +83,7 @@ class OldApplication:
         return old_id
 
     def task(self, old_id: int = 1, status: str | None = "pending", **more: Any) -> str:
-        """Its task_id."""
+        """Returns its task_id."""
         row = {
             "id": old_id,
             "task_id": f"task-{old_id:012x}",
@@ -96,7 +96,7 @@ class OldApplication:
         return str(row["task_id"])
 
     def completed(self, old_id: int = 1, **more: Any) -> int:
-        """A task that is completed; the id of its content, which it shares."""
+        """Makes a task that is completed; returns the id of its content, which it shares."""
         begun = LONG_AGO + timedelta(minutes=old_id)
         self.content(old_id, generation_task_id=f"task-{old_id:012x}")
         times = {"submitted_at": begun, "started_at": begun, "completed_at": begun + timedelta(minutes=5)}
@@ -114,7 +114,7 @@ class OldApplication:
         self._insert("publish_pool", row | more)
 
     def compute(self, table: str, **values: str) -> None:
-        """A view with its rows takes the table's place; these columns have the values of expressions."""
+        """Puts a view with its rows in the table's place; these columns have the values of expressions."""
         kept = [column.name for column in self._tables[table].columns if column.name not in values]
         columns = ", ".join([*kept, *(f"{value} AS {name}" for name, value in values.items())])
         self.sql(f"ALTER TABLE {table} RENAME TO {table}_rows")
@@ -138,7 +138,7 @@ class OldApplication:
 
 @contextmanager
 def old_application(url: str) -> Iterator[OldApplication]:
-    """An empty old database at `url`, which has to be empty."""
+    """Yields an empty old database at `url`, which has to be empty."""
     application = OldApplication(url)
     try:
         yield application
@@ -154,7 +154,7 @@ APPROVED_BUT_NOT_OFFERED = "what is approved is in the publish pool"
 
 
 def sums_of(out: str) -> dict[str, tuple[int, int, int]]:
-    """How many were taken, and before, and left out of each kind, by the table that an import prints."""
+    """Returns how many were taken, and before, and left out of each kind, by the table that an import prints."""
     rows = re.findall(r"(?m)^(accounts|tasks|contents|pool entries) +(\d+) +(\d+) +(\d+)$", out.replace(",", ""))
     return {kind: (int(taken), int(before), int(left_out)) for kind, taken, before, left_out in rows}
 
@@ -173,7 +173,7 @@ class Importing:
         self._engine.dispose()
 
     def __call__(self, *arguments: str) -> int:
-        """The exit status; what was printed is in `out` and `err`."""
+        """Returns the exit status; what was printed is in `out` and `err`."""
         self._capsys.readouterr()
         status = import_command([self.source, *arguments])
         self.out, self.err = self._capsys.readouterr()
@@ -191,7 +191,7 @@ class Importing:
         return sql(self._engine, text, **parameters)
 
     def task(self, old_task_id: str) -> Any:
-        """The row of a task with its payload, found as a client finds it: by the label."""
+        """Returns the row of a task with its payload, found as a client finds it: by the label."""
         (row,) = self.sql(
             """SELECT t.*, p.topic, p.keywords, p.requirements, p.labels FROM task_labels AS l
                 JOIN tasks AS t USING (task_key) JOIN task_payloads AS p USING (task_key)
@@ -201,7 +201,7 @@ class Importing:
         return row
 
     def dump(self) -> list[Any]:
-        """What there is of everything that an import may write, but for the order of statistics."""
+        """Returns what there is of everything that an import may write, but for the order of statistics."""
         return [
             self.sql(f"SELECT * FROM {table} ORDER BY 1, 2")
             for table in ("accounts", "tasks", "task_payloads", "contents", "ready", "imported")
@@ -247,13 +247,13 @@ _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 def fill(old: OldApplication, count: int) -> None:
-    """So many tasks, all of one moment, in a PostgreSQL source."""
+    """Inserts so many tasks, all of one moment, in a PostgreSQL source."""
     for statement in (_ACCOUNTS, _TASKS, _CONTENTS, _POOL):
         old.sql(statement.format(count=count, begun=LONG_AGO.isoformat()))
 
 
 def peak_kib(pid: int) -> int:
-    """The most memory that a process has had; 0 if it has ended."""
+    """Returns the most memory that a process has had; 0 if it has ended."""
     with suppress(OSError):
         if match := _PEAK.search(Path(f"/proc/{pid}/status").read_text()):  # a zombie has none
             return int(match[1])
@@ -283,5 +283,5 @@ class ImportProcess(Process):
         return self._peak_kib
 
     def _watched(self) -> bool:
-        """Whether it has ended; until then it notes the peak."""
+        """Returns whether it has ended; until then it notes the peak."""
         return self.peak_kib >= 0 and not self.alive

@@ -73,7 +73,7 @@ class Load:
         self._watchers: list[Future[None]] = []
 
     def start(self, callers: int) -> None:
-        """So many callers by the client and as many by plain gRPC, with a reader and a watcher of each kind."""
+        """Starts so many callers by the client and as many by plain gRPC, with a reader and a watcher of each kind."""
         self._start_watchers()
         work = [self._work, self._work_plain] * callers + [self._read, self._read_plain]
         self._plain_channels = callers + 2
@@ -90,7 +90,7 @@ class Load:
         )
 
     def connected(self, port: int) -> bool:
-        """Whether all callers are connected to that port of this machine."""
+        """Returns whether all callers are connected to that port of this machine."""
         mine = (
             connection
             for connection in psutil.Process().net_connections("tcp")
@@ -205,7 +205,7 @@ class Load:
 
 @contextmanager
 def loaded(target: str, account_id: int, *, callers: int, seconds: float) -> Iterator[Load]:
-    """Callers that are at it within the block."""
+    """Yields callers that are at it within the block."""
     load = Load(target, account_id, seconds)
     load.start(callers)
     try:

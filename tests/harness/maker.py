@@ -56,7 +56,7 @@ class TaskClient:
         return list((await self.stub.ListTaskEvents(request)).events)
 
     async def history(self, task_id: str) -> list[tuple[int, int]]:
-        """From which status to which it has moved."""
+        """Returns from which status to which it has moved."""
         return [(event.previous_status, event.status) for event in await self.events(task_id)]
 
     async def stats(self) -> task_pb.GetTaskStatsResponse:
@@ -88,13 +88,13 @@ class Desk:
         await self.contents.DeleteContent(pb.DeleteContentRequest(content_id=content_id, force=force))
 
     async def pool(self, **wanted: Any) -> list[pb.PublishPoolEntry]:
-        """All pages of the entries of the publish pool together."""
+        """Returns all pages of the entries of the publish pool together."""
         request = pb.ListPublishPoolRequest(**wanted)
         pages = await pages_of(self.contents.ListPublishPool, request, "entries")
         return [entry for page in pages for entry in page]
 
     async def pooled(self, **wanted: Any) -> list[int]:
-        """The contents in the publish pool."""
+        """Returns the contents in the publish pool."""
         return [entry.content_id for entry in await self.pool(**wanted)]
 
     async def claim(self, **fields: Any) -> list[pb.PublishPoolEntry]:
@@ -146,12 +146,12 @@ class Maker(Desk):
         return await self.content_of(task_id)
 
     async def leased(self) -> worker_pb.AssignedLease:
-        """The lease of a new task whose CLI has started."""
+        """Returns the lease of a new task whose CLI has started."""
         await self.tasks.SubmitTask(task_pb.SubmitTaskRequest(account_id=self.account, topic="a topic"))
         return await self.worker.run()
 
     async def content_of(self, task_id: str) -> pb.Content:
-        """The content of a task that has completed."""
+        """Returns the content of a task that has completed."""
         task = (await self.tasks.GetTask(task_pb.GetTaskRequest(task_id=task_id))).task
         return await self.read(task.content_id)
 
@@ -165,7 +165,7 @@ PAGE = 7
 def page_of(
     scheduling: Scheduling, scope: Scope, wanted: ContentFilter, after: int | None = None, *, oldest_first: bool = False
 ) -> ContentPage:
-    """The page behind a content."""
+    """Returns the page behind a content."""
     page: ContentPage = scheduling.run(
         lambda tx: tx.contents.list(scope, wanted, after, PAGE, oldest_first=oldest_first)
     )
@@ -173,7 +173,7 @@ def page_of(
 
 
 def pages(scheduling: Scheduling, scope: Scope, wanted: ContentFilter, *, oldest_first: bool = False) -> list[int]:
-    """The ids of all pages together. A page that says where it stopped must not be full."""
+    """Returns the ids of all pages together. A page that says where it stopped must not be full."""
     ids: list[int] = []
     after: int | None = None
     while (page := page_of(scheduling, scope, wanted, after, oldest_first=oldest_first)).rows or page.rest:

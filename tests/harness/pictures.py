@@ -17,13 +17,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def png(width: int = 3, height: int = 2, *, shade: int = 0) -> bytes:
-    """A grey picture."""
+    """Returns a grey picture."""
     pixels = zlib.compress(b"".join(b"\0" + bytes([shade]) * width for _ in range(height)))
     return png_header(width, height) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
 def png_header(width: int, height: int, colour: int = 0) -> bytes:
-    """`colour` is 0 for grey, and 6 for colours with transparency."""
+    """Returns one whose `colour` is 0 for grey, and 6 for colours with transparency."""
     return PNG + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
 
 
@@ -36,7 +36,7 @@ def box(kind: bytes, data: bytes) -> bytes:
 
 
 def avif(brand: bytes = b"avif") -> bytes:
-    """The beginning of one; those below are beginnings, too."""
+    """Returns the beginning of one; those below are beginnings, too."""
     size = box(b"ispe", struct.pack(">III", 0, 3, 2))
     meta = box(b"meta", bytes(4) + box(b"iprp", box(b"ipco", size)))
     return box(b"ftyp", b"mif1" + bytes(4) + b"miaf" + brand) + meta

@@ -24,12 +24,12 @@ _TAIL = 40
 
 
 def installed(command: str) -> Path:
-    """A command that was installed beside this Python."""
+    """Returns a command that was installed beside this Python."""
     return Path(sys.executable).with_name(command)
 
 
 def inherited() -> dict[str, str]:
-    """The variables that a process takes from the test's environment: none that is a setting of ours."""
+    """Returns the variables that a process takes from the test's environment: none that is a setting of ours."""
     return {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
 
 
@@ -157,20 +157,20 @@ class Process:
         self.popen.send_signal(number)
 
     def kill(self) -> None:
-        """Kill -9."""
+        """Kills it by SIGKILL."""
         self.signal(signal.SIGKILL)
         self.popen.wait(STOP_LIMIT)
 
     def freeze(self) -> None:
-        """SIGSTOP: it is there, and does nothing."""
+        """Sends SIGSTOP: it is there, and does nothing."""
         self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Sends SIGCONT."""
         self.signal(signal.SIGCONT)
 
     def stop(self, within: float = STOP_LIMIT) -> None:
-        """TERM; it has to end by itself in time, with status 0."""
+        """Sends TERM; it has to end by itself in time, with status 0."""
         self.signal(signal.SIGTERM)
         self.ended(within)
 
@@ -186,19 +186,19 @@ class Process:
         return self._out.read_text(encoding="utf-8")
 
     def text(self) -> str:
-        """What it has written to its log since it was started last."""
+        """Returns what it has written to its log since it was started last."""
         with self.log.open("rb") as log:
             log.seek(self._begin)
             return log.read().decode("utf-8", "replace")
 
     def tail(self) -> str:
-        """The last lines of its log, over all its starts."""
+        """Returns the last lines of its log, over all its starts."""
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-_TAIL:])
 
     def events(self, action: str) -> list[dict[str, Any]]:
-        """The events of that action that it has logged since it was started last."""
+        """Returns the events of that action that it has logged since it was started last."""
         lines = (json.loads(line) for line in self.text().splitlines() if line.startswith("{") and line.endswith("}"))
         return [event for event in lines if event.get("action") == action]
 
@@ -209,7 +209,7 @@ class Process:
         return int(str(ready["metrics_listen"]).rpartition(":")[2])
 
     def wait_for(self, action: str, *, within: float) -> dict[str, Any]:
-        """The first event of that action."""
+        """Returns the first event of that action."""
 
         def logged() -> list[dict[str, Any]]:
             events = self.events(action)
@@ -253,12 +253,12 @@ _FOLDERS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", str(Path(sy
 
 
 def found_program(name: str) -> str | None:
-    """The path of a program; None if it is not installed."""
+    """Returns the path of a program; None if it is not installed."""
     return shutil.which(name, path=_FOLDERS)
 
 
 def program(name: str) -> str:
-    """The path of a program; a test whose program is not installed is skipped."""
+    """Returns the path of a program; a test whose program is not installed is skipped."""
     path = found_program(name)
     if path is None:
         pytest.skip(f"{name} is not installed")

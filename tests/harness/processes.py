@@ -24,27 +24,27 @@ _GONE_LIMIT = 10.0
 
 
 def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those that run. A zombie does not: it stays for ever if PID 1 reaps nothing."""
+    """Returns those that run. A zombie does not: it stays for ever if PID 1 reaps nothing."""
     return [process for process in processes if _lives(process)]
 
 
 def process_of(pid: int) -> psutil.Process | None:
-    """The process of that number, bound to its start time; None if it has ended."""
+    """Returns the process of that number, bound to its start time; None if it has ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid)
     return None
 
 
 def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
-    """Those of a process, with all that descends from them if `recursive`; none if it is gone."""
+    """Returns those of a process, with all that descends from them if `recursive`; none if it is gone."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).children(recursive=recursive)
     return []
 
 
 def belonging_to(folder: Path, since: int = 0) -> list[psutil.Process]:
-    """Every living process that has `folder` in its arguments or environment, works in it or has a file of it open:
-    services, guards (which keep only the worker's lock), CLIs and their children, servers and their backends.
+    """Returns every living process that has `folder` in its arguments or environment, works in it or has a file of it
+    open: services, guards (which keep only the worker's lock), CLIs and their children, servers and their backends.
 
     Those that started before `since`, a `moment`, are not looked at: there may be hundreds, with thousands of files.
     """
@@ -100,7 +100,7 @@ _PORTS = range(20_000, 32_000)  # below those that the kernel gives to clients, 
 
 
 def free_port(following: int = 0) -> int:
-    """A port on loopback where nobody listens, nor on the `following` ones."""
+    """Returns a port on loopback where nobody listens, nor on the `following` ones."""
     while True:
         port = random.choice(_PORTS)
         if all(map(_is_free, range(port, port + following + 1))):
@@ -125,12 +125,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def child_processes() -> set[psutil.Process]:
-    """The children of this process, with those that have ended and were not waited for."""
+    """Returns the children of this process, with those that have ended and were not waited for."""
     return set(psutil.Process().children())
 
 
 def new_children() -> Callable[[], set[int]]:
-    """A function that tells the process ids of children that have come since now.
+    """Returns a function that tells the process ids of children that have come since now.
 
     Every test asks, and psutil looks at each process of the machine: the kernel's list of children is much cheaper. It
     may leave out some while others end. So one that it names only later is new if it has started since, too.
@@ -140,29 +140,29 @@ def new_children() -> Callable[[], set[int]]:
 
 
 def _children() -> list[int]:
-    """Those that were forked for this process, too, but not what forks them."""
+    """Returns those that were forked for this process, too, but not what forks them."""
     children, server = procfs.children_now(), forked_by()
     own = children(os.getpid())
     return own if server is None else [child for child in (*own, *children(server)) if child != server]
 
 
 def moment() -> int:
-    """Now, as the kernel tells when a process started."""
+    """Returns now, as the kernel tells when a process started."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
 
 def _has_started(pid: int, since: int) -> bool:
-    """Whether it is there, and started at so many ticks since the machine did, or later."""
+    """Returns whether it is there, and started at so many ticks since the machine did, or later."""
     process = procfs.read(pid)
     return process is not None and process.started >= since
 
 
 def lasting_threads() -> set[threading.Thread]:
-    """Threads that keep the process from ending."""
+    """Returns the threads that keep the process from ending."""
     return {thread for thread in threading.enumerate() if not thread.daemon}
 
 
 def pending_tasks() -> set[asyncio.Task[Any]]:
-    """Tasks of the running loop, except the current one."""
+    """Returns the tasks of the running loop, except the current one."""
     current = asyncio.current_task()
     return {task for task in asyncio.all_tasks() if task is not current}

@@ -90,7 +90,7 @@ ENVOY_SETTINGS = "timeout: 0s"
 
 @contextmanager
 def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) -> Iterator[str]:
-    """The target of nginx, in front of the schedulers on these ports; `settings` are of its location."""
+    """Yields the target of nginx, in front of the schedulers on these ports; `settings` are of its location."""
     executable, port, config = program("nginx"), free_port(), folder / "nginx.conf"
     servers = " ".join(f"server 127.0.0.1:{upstream} max_fails=0;" for upstream in ports)
     config.write_text(_NGINX.format(folder=folder, port=port, servers=servers, settings=settings))
@@ -99,7 +99,7 @@ def nginx(folder: Path, ports: Sequence[int], settings: str = NGINX_SETTINGS) ->
 
 @contextmanager
 def haproxy(folder: Path, ports: Sequence[int], settings: str = HAPROXY_SETTINGS) -> Iterator[str]:
-    """The target of HAProxy, in front of the schedulers on these ports; `settings` are its defaults."""
+    """Yields the target of HAProxy, in front of the schedulers on these ports; `settings` are its defaults."""
     port, config = free_port(), folder / "haproxy.cfg"
     servers = "\n  ".join(f"server scheduler{upstream} 127.0.0.1:{upstream} proto h2" for upstream in ports)
     config.write_text(_HAPROXY.format(port=port, servers=servers, settings=settings))
@@ -107,13 +107,13 @@ def haproxy(folder: Path, ports: Sequence[int], settings: str = HAPROXY_SETTINGS
 
 
 def running_haproxy(config: Path, port: int) -> Iterator[str]:
-    """The target of HAProxy with this file, which has it listen on `port`."""
+    """Yields the target of HAProxy with this file, which has it listen on `port`."""
     yield from _running([program("haproxy"), "-db", "-f", str(config)], config.parent, port)
 
 
 @contextmanager
 def envoy(folder: Path, ports: Sequence[int], settings: str = ENVOY_SETTINGS) -> Iterator[str]:
-    """The target of Envoy, in front of the schedulers on these ports; `settings` are of its route."""
+    """Yields the target of Envoy, in front of the schedulers on these ports; `settings` are of its route."""
     executable, port, config = program("envoy"), free_port(), folder / "envoy.yaml"
     address = "{{socket_address: {{address: 127.0.0.1, port_value: {}}}}}"
     servers = "\n".join(f"        - endpoint: {{address: {address.format(upstream)}}}" for upstream in ports)

@@ -87,7 +87,7 @@ class Receiver(HttpServer):
         request.answer(204)
 
     async def take(self, count: int) -> list[Received]:
-        """All that came, once that is `count` requests or more."""
+        """Returns all that came, once that is `count` requests or more."""
         await wait_until_async(lambda: len(self.received) >= count, within=PATIENCE_S, what=f"{count} requests")
         return self.received
 
@@ -126,12 +126,12 @@ class Hooks:
         return (await self.stub.GetWebhook(pb.GetWebhookRequest(webhook_id=webhook_id))).webhook
 
     async def deliveries(self, webhook_id: int, **fields: Any) -> list[pb.Delivery]:
-        """Newest first."""
+        """Returns them newest first."""
         request = pb.ListDeliveriesRequest(webhook_id=webhook_id, **fields)
         return list((await self.stub.ListDeliveries(request)).deliveries)
 
     async def until(self, webhook_id: int, *statuses: int) -> list[pb.Delivery]:
-        """The deliveries, once these are their states, newest first."""
+        """Returns the deliveries, once these are their states, newest first."""
 
         def these(deliveries: list[pb.Delivery]) -> list[pb.Delivery]:
             return deliveries if [delivery.status for delivery in deliveries] == list(statuses) else []
@@ -139,7 +139,7 @@ class Hooks:
         return await self._once(webhook_id, these, f"deliveries are {statuses}")
 
     async def which(self, webhook_id: int, matches: Callable[[pb.Delivery], bool]) -> list[pb.Delivery]:
-        """The deliveries that match, once there are any."""
+        """Returns the deliveries that match, once there are any."""
 
         def matching(deliveries: list[pb.Delivery]) -> list[pb.Delivery]:
             return [delivery for delivery in deliveries if matches(delivery)]
@@ -155,7 +155,7 @@ class Hooks:
         return await wait_until_async(found, within=PATIENCE_S, what=what, every=0.1)
 
     async def tried(self, webhook_id: int) -> pb.Delivery:
-        """The one delivery, once a try has failed."""
+        """Returns the one delivery, once a try has failed."""
         (delivery,) = await self.which(webhook_id, lambda candidate: bool(candidate.last_error))
         return delivery
 
@@ -205,12 +205,12 @@ class OtlpReceiver(HttpServer):
         self.received: list[ReceivedSpan] = []
 
     def spans(self, name: str = "", trace_id: str = "") -> list[ReceivedSpan]:
-        """The spans of that name and trace so far, in the order of their starts."""
+        """Returns the spans of that name and trace so far, in the order of their starts."""
         spans = [span for span in self.received if name in {"", span.name} and trace_id in {"", span.trace_id}]
         return sorted(spans, key=lambda span: span.start)
 
     def wait_for(self, count: int, *, within: float) -> list[ReceivedSpan]:
-        """All spans, once there are so many."""
+        """Returns all spans, once there are so many."""
         what = f"{count} spans are exported"
         return wait_until(lambda: spans if len(spans := self.spans()) >= count else [], within=within, what=what)
 

@@ -27,7 +27,7 @@ MAX_QUEUE_SIZE = 5_000
 
 @asynccontextmanager
 async def serving(db_url: str, **settings: Any) -> AsyncIterator[Replica]:
-    """A replica that serves; at the end it is stopped without waiting for calls in flight."""
+    """Yields a replica that serves; at the end it is stopped without waiting for calls in flight."""
     async with serving_all(db_url, 1, **settings) as (replica,):
         yield replica
 
@@ -43,7 +43,7 @@ async def serving_all(db_url: str, count: int, **settings: Any) -> AsyncIterator
 
 @asynccontextmanager
 async def serving_beside(db_url: str, limits: Limits | None = None, **settings: Any) -> AsyncIterator[Replica]:
-    """`serving` beside another replica that lives longer and uses the loop's threads too."""
+    """Serves beside another replica that lives longer and uses the loop's threads too."""
     with TemporaryDirectory() as assets:
         more = {"assets": Path(assets), **settings}
         wanted = Settings(listen=Address("127.0.0.1", 0), max_queue_size=MAX_QUEUE_SIZE, **more)
@@ -96,7 +96,7 @@ class SharedScheduler:
 
 @contextmanager
 def started_shared_scheduler(databases: Databases, template: str, **more: str) -> Iterator[SharedScheduler]:
-    """One on a copy of `template`, with the settings of a replica within a test's process, and more."""
+    """Yields one on a copy of `template`, with the settings of a replica within a test's process, and more."""
     settings = {"CONTENTGEN_MAX_QUEUE_SIZE": str(MAX_QUEUE_SIZE), "CONTENTGEN_WEBHOOK_ALLOW": "127.0.0.0/8", **more}
     with databases.lent(template) as url, running_stack(url) as stack, closing(connect(sa.make_url(url))) as admin:
         yield SharedScheduler(stack.scheduler(lease_ttl=120, **settings).start(), url, admin)

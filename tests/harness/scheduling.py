@@ -17,7 +17,7 @@ from scheduler_svc.accounts.work import create_account, update_account
 from scheduler_svc.config import Settings
 from scheduler_svc.database.statements import Page
 from scheduler_svc.dispatch.admission import scan, settle
-from scheduler_svc.dispatch.rows import Claimed, Grant
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.work import SessionCapacity, claim, pause_dispatch, resume_dispatch
 from scheduler_svc.domain.account import Account, AccountChange, NewAccount
 from scheduler_svc.domain.change import TaskChange
@@ -32,6 +32,7 @@ from scheduler_svc.domain.lease import (
     AttemptReleased,
     AttemptStarted,
     Change,
+    Grant,
     LeaseTerms,
     LeaseUpdate,
     Outcome,
@@ -78,7 +79,7 @@ R = TypeVar("R")
 
 
 def later(hours: float = 1) -> datetime:
-    """That many hours from now; negative: ago."""
+    """Returns that many hours from now; negative: ago."""
     return datetime.now(UTC) + timedelta(hours=hours)
 
 
@@ -95,13 +96,13 @@ def held(refs: Iterable[LeaseRef]) -> tuple[HeldLease, ...]:
 
 
 def new_task(**fields: Any) -> NewTask:
-    """A task of account 1 that differs from a plain one by `fields`."""
+    """Returns a task of account 1 that differs from a plain one by `fields`."""
     brief = {name: fields.pop(name) for name in Brief._fields if name in fields}
     return NewTask(account_id=1, brief=Brief(**{"topic": "a topic"} | brief))._replace(**fields)
 
 
 def sql(engine: sa.Engine, text: str, **parameters: Any) -> list[Any]:
-    """The rows of a statement, if it has any; it is committed."""
+    """Returns the rows of a statement, if it has any; it is committed."""
     with engine.begin() as connection:
         result = connection.execute(sa.text(text), parameters)
         return list(result.fetchall()) if result.returns_rows else []
@@ -136,7 +137,7 @@ class Scheduling:
             self.engine.dispose()
 
     def run(self, work: Callable[Concatenate[Tx, P], R], *arguments: P.args, **named: P.kwargs) -> R:
-        """`work(tx, …)`, committed."""
+        """Runs `work(tx, …)`, and commits."""
         return self.database.run(lambda tx: work(tx, *arguments, **named))
 
     def sql(self, text: str, **parameters: Any) -> list[Any]:
@@ -144,7 +145,7 @@ class Scheduling:
 
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
-        """One that is committed at the end of the block, for what two of them do at the same time."""
+        """Yields one that is committed at the end of the block, for what two of them do at the same time."""
         with self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")  # around what would commit by itself
             tx = Tx(connection, aging=self._aging, webhook_interest=self._interest)
@@ -155,7 +156,7 @@ class Scheduling:
     # what clients do
 
     def submit(self, *tasks: NewTask) -> list[Task]:
-        """One call for all of them. Raises what refused it."""
+        """Submits by one call for all of them. Raises what refused it."""
         (answer,) = self.submit_group(SubmitItem(tasks))
         if isinstance(answer, DomainError):
             raise answer
@@ -165,11 +166,11 @@ class Scheduling:
         return self.run(self._submits.run_group, group)
 
     def submit_one(self, **fields: Any) -> int:
-        """The key of a new task of account 1."""
+        """Returns the key of a new task of account 1."""
         return self.submit(new_task(**fields))[0].task_key
 
     def fill(self, account_id: int, count: int, **fields: Any) -> list[int]:
-        """The keys of so many new tasks of an account, oldest first."""
+        """Returns the keys of so many new tasks of an account, oldest first."""
         task = new_task(account_id=account_id, **fields)
         batches = [min(count - done, 1_000) for done in range(0, count, 1_000)]
         return [submitted.task_key for batch in batches for submitted in self.submit(*[task] * batch)]
@@ -184,7 +185,7 @@ class Scheduling:
         return self.run(query.list_events, key, 0, 1_000)
 
     def changes(self) -> list[TaskChange]:
-        """Every move there ever was, with its task as of that move, in order."""
+        """Returns every move there ever was, with its task as of that move, in order."""
         moves: list[TaskChange] = []
         until, full = self.run(lambda tx: tx.changes.last()), True
         while full:
@@ -194,7 +195,7 @@ class Scheduling:
         return moves
 
     def tasks(self) -> dict[int, Task]:
-        """All tasks by key, as lists show them."""
+        """Returns all tasks by key, as lists show them."""
         listed: Page[Task, int] = self.run(lambda tx: tx.task_reads.list(TaskFilter(), None, 100_000))
         return {task.task_key: task for task in listed.rows}
 
@@ -224,7 +225,7 @@ class Scheduling:
         identity: str = "",
         terms: LeaseTerms = TERMS,
     ) -> OpenedSession:
-        """A hello with the next session number; its session is what `claim` and `state` then speak for."""
+        """Says hello with the next session number; its session is what `claim` and `state` then speak for."""
         hello = Hello(
             worker_id=worker_id,
             folder_id=folder_id,
@@ -245,7 +246,7 @@ class Scheduling:
         return opened
 
     def claim(self, count: int = 1, worker_id: str = "w") -> list[LeaseRef]:
-        """Leases for a worker with `count` free slots; opens a session for it if it has none."""
+        """Claims for a worker with `count` free slots; opens a session for it if it has none."""
         return [grant.ref for grant in self.claim_for(self.capacity(count, worker_id)).grants]
 
     def capacity(self, count: int, worker_id: str = "w") -> SessionCapacity:
@@ -264,29 +265,29 @@ class Scheduling:
         return self.run(claim, capacities, 1_000, TTL)
 
     def start(self, **fields: Any) -> LeaseRef:
-        """The lease of a new task whose CLI has started."""
+        """Returns the lease of a new task whose CLI has started."""
         ref = self.claim_of_new(**fields)
         self.report(ref, AttemptAccepted(), AttemptStarted())
         return ref
 
     def lost(self) -> LeaseRef:
-        """A lease that expired while its CLI ran; its task is ready again."""
+        """Returns a lease that expired while its CLI ran; its task is ready again."""
         ref = self.start()
         assert self.lose(ref).expired == 1
         return ref
 
     def start_and_end(self, change: Change, **fields: Any) -> int:
-        """The key of a new task whose first attempt has ended so."""
+        """Returns the key of a new task whose first attempt has ended so."""
         ref = self.start(**fields)
         assert self.end(ref, change) is Outcome.COMMITTED
         return ref.task_key
 
     def content(self, **fields: Any) -> int:
-        """The id of the content of a new task that has completed."""
+        """Returns the id of the content of a new task that has completed."""
         return self.task(self.start_and_end(RESULT, **fields)).content_id
 
     def claim_of_new(self, **fields: Any) -> LeaseRef:
-        """The lease of a new task that no slot has taken yet."""
+        """Returns the lease of a new task that no slot has taken yet."""
         self.submit_one(**fields)
         (ref,) = self.claim()
         return ref
@@ -302,7 +303,7 @@ class Scheduling:
         return HeartbeatItem(worker_id, self.sessions[worker_id], Heartbeat(next(self._numbers), 0, held(names), 0))
 
     def state(self, *names: LeaseRef, worker_id: str = "w") -> HeartbeatAck:
-        """A heartbeat that names these leases."""
+        """Sends a heartbeat that names these leases."""
         (ack,) = self.report_group(self.stated(worker_id, names))
         if isinstance(ack, DomainError):
             raise ack
@@ -347,13 +348,13 @@ class Scheduling:
     # what time does
 
     def hook(self, account_id: int = 0) -> int:
-        """The id of a new webhook, which is told everything from now on."""
+        """Returns the id of a new webhook, which is told everything from now on."""
         answer = self.run(webhooks.create_webhook, account_id, "https://news.example/", SUBSCRIBABLE)
         self._interest.replace(self.run(lambda tx: tx.webhooks.wanted()))
         return answer.webhook.webhook_id
 
     def no_gap(self) -> None:
-        """As if a reaper had ticked a moment ago, and for long before."""
+        """Acts as if a reaper had ticked a moment ago, and for long before."""
         self.sql("UPDATE reaper SET stamp = now(), expire_not_before = now() - interval '1 hour'")
 
     def expire(self, *refs: LeaseRef) -> None:
@@ -370,7 +371,7 @@ class Scheduling:
         return self.run(reap, TERMS)
 
     def time_out(self, ref: LeaseRef) -> LeaseRef:
-        """It has run for an hour, and a reaper revokes it."""
+        """Has it run for an hour, so that a reaper revokes it."""
         hour = "now() - interval '1 h', start_time = coalesce(start_time, now())"
         self.sql(f"UPDATE leases SET accept_time = {hour} WHERE task_key = :key", key=ref.task_key)
         self.reap()
@@ -378,12 +379,12 @@ class Scheduling:
         return ref
 
     def wait_is_over(self, key: int) -> DueRound:
-        """What the task waits for has come; the due loop looks."""
+        """Brings what the task waits for; the due loop looks."""
         self.sql("UPDATE delayed SET due_time = now() - interval '1 second' WHERE task_key = :key", key=key)
         return self.due()
 
     def age(self, seconds: float, *keys: int) -> None:
-        """These tasks have been ready for so much longer; without keys: all that are."""
+        """Ages these tasks as if they had been ready for so much longer; without keys, all that are."""
         self.sql(
             """UPDATE ready SET ready_time = ready_time - make_interval(secs => :seconds)
                 WHERE cardinality(CAST(:keys AS bigint[])) = 0 OR task_key = ANY(:keys)""",
@@ -395,7 +396,7 @@ class Scheduling:
         return self.run(promote_due)
 
     def pass_expire_time(self, *keys: int) -> None:
-        """The time by which these tasks had to be started has passed; the loop has not looked yet."""
+        """Lets the time pass by which these tasks had to be started; the loop has not looked yet."""
         ((past,),) = self.sql("SELECT now() - interval '1 second'")
         for table in ("tasks", "ready", "delayed"):
             self.sql(
@@ -410,7 +411,7 @@ class Scheduling:
     # what is so
 
     def place(self, key: int) -> str:
-        """Where an open task stands: ready, delayed or leases; empty where it has ended."""
+        """Returns where an open task stands: ready, delayed or leases; empty where it has ended."""
         places = self.sql(
             """SELECT 'ready' FROM ready WHERE task_key = :key UNION ALL SELECT 'delayed' FROM delayed
                 WHERE task_key = :key UNION ALL SELECT 'leases' FROM leases WHERE task_key = :key AND NOT revoked""",
@@ -420,15 +421,15 @@ class Scheduling:
         return places[0][0] if places else ""
 
     def barred(self, key: int) -> bool:
-        """Whether a revoked lease of the task is still there."""
+        """Returns whether a revoked lease of the task is still there."""
         return bool(self.sql("SELECT FROM leases WHERE task_key = :key AND revoked", key=key))
 
     def check(self) -> None:
-        """The invariants that hold after every commit. Each query lists what breaks one of them."""
+        """Checks the invariants that hold after every commit. Each query lists what breaks one of them."""
         self._hold(INVARIANTS)
 
     def check_windows(self) -> None:
-        """Those of what may be claimed, which are quick however much waits."""
+        """Checks those of what may be claimed, which are quick however much waits."""
         self._hold(WINDOW_INVARIANTS)
 
     def _hold(self, invariants: Mapping[str, str]) -> None:
@@ -696,7 +697,7 @@ WAITING = "SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND
 
 
 def overtaken(scheduling: Scheduling, first: Callable[[Tx], Any], second: Callable[[], Any]) -> Any:
-    """What `second` returns or raises if `first` commits only after `second` waits for it."""
+    """Returns what `second` returns or raises if `first` commits only after `second` waits for it."""
     with ThreadPoolExecutor(1) as pool:
         with scheduling.transaction() as tx:
             first(tx)

@@ -16,7 +16,7 @@ from tests.harness.waiting import PATIENCE_S
 
 
 def get(port: int, path: str, method: str = "GET", patience: float = PATIENCE_S) -> tuple[int, str]:
-    """The status and the body. `patience` is in seconds."""
+    """Returns the status and the body. `patience` is in seconds."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=patience)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
@@ -35,7 +35,7 @@ class Scrape:
         }
 
     def __call__(self, name: str, **labels: str) -> float:
-        """A sample; 0 if there is none."""
+        """Returns a sample; 0 if there is none."""
         return self._samples.get((name, frozenset(labels.items())), 0.0)
 
 
@@ -56,7 +56,7 @@ class Keda:
         return self._stub.IsActive(self._ref, timeout=CALL_TIMEOUT).result
 
     def metric(self) -> tuple[int, int]:
-        """The tasks that run or may run now, and how many of them are one worker's."""
+        """Returns the tasks that run or may run now, and how many of them are one worker's."""
         (spec,) = self._stub.GetMetricSpec(self._ref, timeout=CALL_TIMEOUT).metricSpecs
         request = pb.GetMetricsRequest(scaledObjectRef=self._ref, metricName=spec.metricName)
         (value,) = self._stub.GetMetrics(request, timeout=CALL_TIMEOUT).metricValues

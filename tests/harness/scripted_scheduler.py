@@ -43,7 +43,7 @@ class Stream:
         self._assignments = 0
 
     async def hello(self) -> pb.Hello:
-        """The first message, which is a hello."""
+        """Returns the first message, which is a hello."""
         message = await self.next()
         assert message.WhichOneof("message") == "hello"
         return message.hello
@@ -53,7 +53,7 @@ class Stream:
             return await self._inbox.get()
 
     async def until(self, kind: str, wanted: Callable[[Any], bool] = lambda _: True) -> Any:
-        """The next message of `kind` that is `wanted`; others before it are skipped, but are in `received`."""
+        """Returns the next message of `kind` that is `wanted`; others before it are skipped, but are in `received`."""
         async with asyncio.timeout(WITHIN):
             while True:
                 message = await self._inbox.get()
@@ -61,7 +61,7 @@ class Stream:
                     return getattr(message, kind)
 
     async def idle(self) -> pb.Heartbeat:
-        """The next heartbeat that names no lease."""
+        """Returns the next heartbeat that names no lease."""
         heartbeat: pb.Heartbeat = await self.until("heartbeat", lambda beat: not beat.held_leases)
         return heartbeat
 
@@ -74,7 +74,7 @@ class Stream:
         return heartbeat
 
     async def update(self, kind: str, lease_id: str) -> pb.LeaseUpdate:
-        """The first update of `kind` of a lease; waits for it."""
+        """Returns the first update of `kind` of a lease; waits for it."""
 
         def updates() -> list[pb.LeaseUpdate]:
             return [update for update in self.updates(kind) if update.lease_id == lease_id]
@@ -82,7 +82,7 @@ class Stream:
         return (await wait_until_async(updates, within=WITHIN, what=f"{lease_id} is reported as {kind}"))[0]
 
     def send(self, **message: Any) -> None:
-        """One response, by its name in the oneof."""
+        """Sends one response, by its name in the oneof."""
         self._outbox.put_nowait(pb.LeaseResponse(**message))
 
     def end(self) -> None:
@@ -132,7 +132,7 @@ class Stream:
             self.ack_report(message.report)
 
     def updates(self, kind: str) -> list[pb.LeaseUpdate]:
-        """All updates of `kind` received so far, read or not."""
+        """Returns all updates of `kind` received so far, read or not."""
         reports = (message.report for message in self.received if message.HasField("report"))
         return [update for report in reports for update in report.updates if update.WhichOneof("update") == kind]
 
@@ -163,7 +163,7 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         await self.server.stop(None)
 
     async def session(self, **welcome: Any) -> tuple[Stream, pb.Hello]:
-        """The next stream, welcomed, with everything on it acknowledged."""
+        """Returns the next stream, welcomed, with everything on it acknowledged."""
         stream = await self.stream()
         hello = await stream.hello()
         stream.answer_all()
@@ -211,7 +211,7 @@ def held(message: pb.Hello | pb.Heartbeat) -> list[str]:
 
 
 def stages(message: pb.Hello | pb.Heartbeat) -> dict[str, int]:
-    """How far each lease is that is held."""
+    """Returns how far each lease is that is held."""
     return {lease.lease_id: lease.stage for lease in message.held_leases}
 
 
@@ -230,7 +230,7 @@ async def scripted_scheduler(port: int = 0) -> AsyncIterator[ScriptedScheduler]:
 
 @asynccontextmanager
 async def serving(scheduler: ScriptedScheduler, port: int = 0) -> AsyncIterator[None]:
-    """Within the block the scheduler serves; port 0 takes a free one."""
+    """Serves within the block; port 0 takes a free one."""
     scheduler.target = f"127.0.0.1:{scheduler.server.add_insecure_port(f'127.0.0.1:{port}')}"
     await scheduler.server.start()
     try:
@@ -249,7 +249,7 @@ def lease(
     failed_elsewhere: bool = False,
     **options: str,
 ) -> pb.AssignedLease:
-    """A lease to assign; `options` go to the CLI, `demo_seconds=…` as `--demo-seconds=…`."""
+    """Returns a lease to assign; `options` go to the CLI, `demo_seconds=…` as `--demo-seconds=…`."""
     assigned = pb.AssignedLease(
         lease_id=lease_id,
         attempt=attempt,

@@ -54,7 +54,7 @@ def refuse(
 def scripted(
     credentials: grpc.ServerCredentials | None = None, threads: int = THREADS, /, **answers: Answer
 ) -> Iterator[str]:
-    """The address of a server with these RPCs, and no others, by their names; plaintext without `credentials`.
+    """Yields the address of a server with these RPCs, and no others, by their names; plaintext without `credentials`.
 
     It serves `threads` calls at once; at the end all of them have ended.
     """
@@ -110,7 +110,7 @@ def fields(message: type[Message]) -> list[FieldDescriptor]:
 
 
 def filled(message: type[Message], *only: FieldDescriptor) -> Any:
-    """With a value other than the default in every field, or in one."""
+    """Fills every field, or one, with a value other than the default."""
     instance = message()
     for descriptor in only or fields(message):
         if descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
@@ -232,7 +232,7 @@ class ScriptedServices:
         return step
 
     def answers(self) -> dict[str, Answer]:
-        """How each RPC answers, by name."""
+        """Returns how each RPC answers, by name."""
         return {
             method.name: partial(self._stream if method.server_streaming else self._unary, method.name)
             for service in SERVICES

@@ -22,7 +22,7 @@ ACCEPTED = pb.LEASE_STAGE_ACCEPTED
 
 
 def hello(**fields: Any) -> pb.Hello:
-    """A hello with all required fields, and with `fields`."""
+    """Returns a hello with all required fields, and with `fields`."""
     message = pb.Hello(worker_id="w1", folder_id="f1", session_number=1, hostname="host", slots=3)
     message.MergeFrom(pb.Hello(**fields))
     return message
@@ -62,7 +62,7 @@ class LeaseStream:
         await self._call.done_writing()
 
     async def next(self) -> pb.LeaseResponse:
-        """The next message. Raises AioRpcError if the stream has failed, AssertionError if it has ended well."""
+        """Reads the next message. Raises AioRpcError if the stream has failed, AssertionError if it has ended well."""
         async with asyncio.timeout(self.timeout):
             response = await self._call.read()
         assert isinstance(response, pb.LeaseResponse), "the stream has ended"
@@ -76,7 +76,7 @@ class LeaseStream:
     def next_heartbeat(
         self, free_slots: int, stage: pb.LeaseStage.ValueType = ACCEPTED, **fields: Any
     ) -> pb.LeaseRequest:
-        """A heartbeat with all held leases."""
+        """Returns a heartbeat with all held leases."""
         self._heartbeats += 1
         heartbeat = pb.Heartbeat(
             number=self._heartbeats,
@@ -106,7 +106,7 @@ class ScriptedWorker(LeaseStream):
     """Why its heartbeats call it unhealthy; None: it is healthy."""
 
     async def read(self, kind: str) -> pb.LeaseResponse:
-        """The next message of this kind; others before it are skipped. Raises AioRpcError if the stream has failed."""
+        """Reads the next message of this kind, past others before it. Raises AioRpcError if the stream has failed."""
         async with asyncio.timeout(PATIENCE_S):
             while (response := await self.next()).WhichOneof("message") != kind:
                 pass
@@ -145,13 +145,13 @@ class ScriptedWorker(LeaseStream):
         return lease
 
     async def assigned(self) -> Sequence[pb.AssignedLease]:
-        """The leases of the next assignment, which it holds from now on."""
+        """Returns the leases of the next assignment, which it holds from now on."""
         assignment = (await self.read("assignment")).assignment
         self.hold(assignment)
         return assignment.leases
 
     async def polled(self) -> str:
-        """The id of the next poll; the next heartbeat answers it."""
+        """Returns the id of the next poll; the next heartbeat answers it."""
         self.last_poll_id = (await self.read("poll_now")).poll_now.poll_id
         return self.last_poll_id
 

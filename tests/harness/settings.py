@@ -40,7 +40,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_secrets(folder: Path, certificates: Path, tls: Mapping[str, str], tokens: Sequence[str]) -> None:
-    """What a deployment mounts. `tls` has its names of the files of `make_certificates`; `tokens` are files of one."""
+    """Makes what a deployment mounts. `tls` names the files of `make_certificates`; `tokens` are files of one."""
     shutil.copytree(certificates, folder, dirs_exist_ok=True)
     for file_name, mounted in tls.items():
         (folder / file_name).rename(folder / mounted)
@@ -59,7 +59,7 @@ def check(
     *,
     flags: Sequence[str] = (),
 ) -> int:
-    """The exit status of the check with these settings alone, and `folder` in place of each of the mounted ones."""
+    """Returns the exit status of the check with these settings alone, with `folder` in place of each mounted one."""
     mounted = re.compile(f"^({'|'.join(map(re.escape, mounts))})")
     unset(monkeypatch)
     for name, value in settings.items():

@@ -61,13 +61,13 @@ class Scheduler(Service):
         super().kill()
 
     def kill_with_database(self) -> None:
-        """Kill -9 to the scheduler and each process of its embedded PostgreSQL."""
+        """Kills the scheduler and each process of its embedded PostgreSQL by SIGKILL."""
         servers = self._database_processes()
         self.kill()
         _kill_all(servers)
 
     def kill_database(self) -> None:
-        """Kill -9 to each process of its embedded PostgreSQL."""
+        """Kills each process of its embedded PostgreSQL by SIGKILL."""
         _kill_all(self._database_processes())
 
     def stop(self, within: float = STOP_LIMIT) -> None:
@@ -85,7 +85,7 @@ class Scheduler(Service):
             self._client = None
 
     def socket_folder(self) -> Path:
-        """Where an embedded PostgreSQL of this scheduler has its socket."""
+        """Returns where an embedded PostgreSQL of this scheduler has its socket."""
         root = (self.data_dir / "postgres").resolve()
         return socket_folder(root, server_user_for(root / "data"))
 
@@ -114,7 +114,7 @@ class Worker(Service):
         return list(self.folder.glob("workers/*/spool/*.batch"))
 
     def started(self) -> list[Path]:
-        """The marks of CLIs that may have been started, and whose ends are not all in the spool."""
+        """Returns the marks of CLIs that may have been started, and whose ends are not all in the spool."""
         return list(self.folder.glob("workers/*/started/*"))
 
 
@@ -137,21 +137,21 @@ class Stack:
         database_url: str | None = None,
         **settings: str,
     ) -> Scheduler:
-        """A scheduler, not started, on the test's own database or on another one."""
+        """Returns a scheduler, not started, on the test's own database or on another one."""
         url = self._database_url if database_url is None else database_url
         scheduler = Scheduler(name, self.folder, url, lease_ttl, **settings)
         self._schedulers.append(scheduler)
         return scheduler
 
     def worker(self, name: str, scheduler: Scheduler | str, *, slots: int = 3, **settings: str) -> Worker:
-        """A worker, not started, of a scheduler or a gRPC target."""
+        """Returns a worker, not started, of a scheduler or a gRPC target."""
         target = scheduler if isinstance(scheduler, str) else scheduler.target
         worker = Worker(name, self.folder, target, CONTENTGEN_SLOTS=str(slots), **settings)
         self._workers.append(worker)
         return worker
 
     def quick_worker(self, name: str, scheduler: Scheduler | str, *, slots: int = 3, **settings: str) -> Worker:
-        """A worker, not started, of the CLI that `quick_creator` writes."""
+        """Returns a worker, not started, of the CLI that `quick_creator` writes."""
         cli = str(quick_creator(self.folder))
         return self.worker(name, scheduler, slots=slots, CREATOR_CLI_PATH=cli, **settings)
 
@@ -180,7 +180,7 @@ class Stack:
 
 @contextmanager
 def running_stack(database_url: str) -> Iterator[Stack]:
-    """A stack in a folder that any user's server can reach."""
+    """Yields a stack in a folder that any user's server can reach."""
     with server_folder() as folder:
         stack = Stack(folder, database_url)
         try:
@@ -217,7 +217,7 @@ class Create:
     end_time: float | None = None
 
     def processes(self) -> list[psutil.Process]:
-        """Its living processes and those that it left behind."""
+        """Returns its living processes and those that it left behind."""
         return living(process for pid in (self.pid, *self.children) if (process := process_of(pid)))
 
 
@@ -228,7 +228,7 @@ class Journal:
         self.path = path
 
     def creates(self, task_id: str | None = None) -> list[Create]:
-        """All creates so far in the order of their starts, or those of one task."""
+        """Returns all creates so far in the order of their starts, or those of one task."""
         creates: list[Create] = []
         for line in self._lines():
             if line["event"] == "start":
@@ -242,13 +242,13 @@ class Journal:
         return [create for create in creates if task_id in (None, create.task_id)]
 
     def running(self, task_id: str) -> Create:
-        """The latest create of a task, once there is one; it has to run."""
+        """Returns the latest create of a task, once there is one; it has to run."""
         create = wait_until(lambda: self.creates(task_id), within=10, what=f"the CLI of {task_id} has started")[-1]
         assert create.processes(), f"the CLI of {task_id} does not run"
         return create
 
     def ended(self, task_id: str) -> list[Create]:
-        """The creates of a task that ended by themselves."""
+        """Returns the creates of a task that ended by themselves."""
         return [create for create in self.creates(task_id) if create.status is not None]
 
     def _lines(self) -> list[dict[str, Any]]:

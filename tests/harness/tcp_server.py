@@ -91,7 +91,7 @@ class TcpServer:
         return f"postgresql+psycopg2://{USER}@127.0.0.1:{self.port}/{database}" + (parameters and f"?{parameters}")
 
     def sql(self, statement: str, database: str = "postgres", **query: str) -> list[tuple[object, ...]]:
-        """The rows of a statement, which is committed."""
+        """Returns the rows of a statement, which is committed."""
         engine = sa.create_engine(self.url(database, **query), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             result = connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
@@ -118,7 +118,7 @@ class TcpServer:
 
 @cache
 def _created_by(programs: Path) -> Path:
-    """An empty cluster that these programs have created, until this process ends."""
+    """Returns an empty cluster that these programs have created, until this process ends."""
     kept = ExitStack()
     atexit.register(kept.close)
     return TcpServer(kept.enter_context(server_folder()), 0, programs).create(anew=True)._data
@@ -126,7 +126,7 @@ def _created_by(programs: Path) -> Path:
 
 @contextmanager
 def running(port: int, bindir: Path | None = None, *, tls: bool = False, anew: bool = False) -> Iterator[TcpServer]:
-    """A server of the test's own; it is stopped at the end."""
+    """Yields a server of the test's own; it is stopped at the end."""
     with server_folder() as folder:
         server = TcpServer(folder, port, bindir, tls=tls).create(anew=anew)
         try:

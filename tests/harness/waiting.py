@@ -24,12 +24,12 @@ _MAX_PAUSE_S = 0.05
 
 
 def on_this_machine(seconds: float) -> float:
-    """A deadline of so many seconds, and more if the machine has too much to run."""
+    """Returns a deadline of so many seconds, and more if the machine has too much to run."""
     return seconds * max(1.0, os.getloadavg()[0] / _PROGRAMS)
 
 
 def wait_until(predicate: Callable[[], T | None], *, within: float, what: str) -> T:
-    """The first true value of `predicate`. After `within` seconds AssertionError, with `what` and the last value."""
+    """Returns the first true value of `predicate`. After `within` seconds AssertionError, with `what` and the last."""
     __tracebackhide__ = True
     start = time.monotonic()
     while not (value := predicate()):
@@ -46,7 +46,7 @@ async def wait_until_async(predicate: Callable[[], T], *, within: float, what: s
 async def wait_until_async(
     predicate: Callable[[], Any], *, within: float, what: str, every: float = _MIN_PAUSE_S
 ) -> Any:
-    """`wait_until` beside a running event loop; `predicate` may be a coroutine function.
+    """Waits as `wait_until` does, beside a running event loop; `predicate` may be a coroutine function.
 
     `every`: seconds between two looks at the least, to be more where one is a call.
     """
@@ -59,7 +59,7 @@ async def wait_until_async(
 
 
 def wait_until_gone(remaining: Callable[[], Collection[object]], *, within: float, what: str) -> None:
-    """Until nothing remains. After `within` seconds AssertionError, with `what` and what is left."""
+    """Waits until nothing remains. After `within` seconds AssertionError, with `what` and what is left."""
     __tracebackhide__ = True
     start = time.monotonic()
     while left := remaining():
@@ -67,7 +67,7 @@ def wait_until_gone(remaining: Callable[[], Collection[object]], *, within: floa
 
 
 async def wait_until_gone_async(remaining: Callable[[], Collection[object]], *, within: float, what: str) -> None:
-    """`wait_until_gone` beside a running event loop."""
+    """Waits as `wait_until_gone` does, beside a running event loop."""
     __tracebackhide__ = True
     start = time.monotonic()
     while left := remaining():
@@ -81,7 +81,7 @@ async def _value(predicate: Callable[[], T | Awaitable[T]]) -> T:
 
 
 def _pause(start: float, within: float, what: str, last: object) -> float:
-    """Seconds until the next look. AssertionError if there is to be none."""
+    """Returns the seconds until the next look. AssertionError if there is to be none."""
     __tracebackhide__ = True
     waited = time.monotonic() - start
     if waited > within and waited > (limit := on_this_machine(within)):

@@ -31,7 +31,7 @@ class Watcher:
             await self._call.initial_metadata()
 
     async def next(self) -> pb.TaskChange:
-        """The next event. Raises AioRpcError if the stream ends."""
+        """Returns the next event. Raises AioRpcError if the stream ends."""
         async with asyncio.timeout(PATIENCE_S):
             response = await self._call.read()
         assert isinstance(response, pb.WatchTasksResponse), "a watch never ends well"
@@ -44,7 +44,7 @@ class Watcher:
 
 @asynccontextmanager
 async def watching(tasks: TaskServiceAsyncStub, **request: Any) -> AsyncIterator[Watcher]:
-    """A watch; its stream is cancelled at the end."""
+    """Yields a watch; its stream is cancelled at the end."""
     call = tasks.WatchTasks(pb.WatchTasksRequest(**request))
     try:
         yield Watcher(call)
@@ -63,13 +63,13 @@ async def batch(tasks: TaskServiceAsyncStub, account: int, count: int) -> list[s
 
 
 async def first_event(tasks: TaskServiceAsyncStub, **request: Any) -> pb.TaskChange:
-    """The first event of a watch, which ends then."""
+    """Returns the first event of a watch, which ends then."""
     async with watching(tasks, **request) as watcher:
         return await watcher.next()
 
 
 def told(events: Iterable[pb.TaskChange]) -> list[tuple[str, str, str]]:
-    """Task, previous status (unspecified if there was none) and status of each event, abbreviated."""
+    """Returns task, previous status (unspecified if there was none) and status of each event, abbreviated."""
     return [
         (event.task.task_id, status_name(event.previous_status), status_name(event.task.status)) for event in events
     ]
@@ -93,7 +93,7 @@ class Mover:
         self._connection = psycopg2.connect(db_url.replace("postgresql+psycopg2", "postgresql"))
 
     def move(self, task_ids: Iterable[str], attempt: int) -> None:
-        """Two moves of each task, in a transaction that is open until `commit`."""
+        """Makes two moves of each task, in a transaction that is open until `commit`."""
         keys = [parse_task_id(task_id) for task_id in task_ids]
         self.sql("SELECT FROM tasks WHERE task_key = ANY(%s) ORDER BY task_key FOR UPDATE", keys)
         self.sql(_MOVE, attempt, keys)

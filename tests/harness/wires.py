@@ -55,7 +55,7 @@ class Wire:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def hurt(self, fault: Trouble, delay: float) -> None:
-        """From now on the wire has this fault; `delay` is in seconds, for a slow one.
+        """Gives the wire this fault from now on; `delay` is in seconds, for a slow one.
 
         Once it is whole again, connections that lost bytes are reset.
         """
@@ -155,13 +155,13 @@ class Cable(Wires):
     target = ""
 
     def cut(self) -> None:
-        """From now on no byte gets through; connections stay open."""
+        """Lets no byte get through from now on; connections stay open."""
         self.hurt("", Trouble.HOLE)
 
 
 @contextmanager
 def cable_to(port: int, rate: float | None = None) -> Iterator[Cable]:
-    """A whole cable to a port of this machine."""
+    """Yields a whole cable to a port of this machine."""
     with Cable() as cable:
         cable.target = cable.to_port("cable", port, rate).target
         yield cable

@@ -39,11 +39,11 @@ class WorkerProcess(Process):
         super().__init__("worker", [installed("contentgen-worker")], data_dir / "worker.log", environment)
 
     def clis(self) -> list[psutil.Process]:
-        """The live descendants of its guard."""
+        """Returns the live descendants of its guard."""
         return [cli for guard in children(self.pid) for cli in children(guard.pid, recursive=True)]
 
     def leftovers(self) -> set[str]:
-        """What is in the spool, the marks and the working folders of the first sub-folder."""
+        """Returns what is in the spool, the marks and the working folders of the first sub-folder."""
         folder = self.log.parent / "workers" / "1"
         return {f"{name}/{path.name}" for name in ("spool", "started", "scratch") for path in (folder / name).iterdir()}
 
@@ -51,7 +51,7 @@ class WorkerProcess(Process):
         self.signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill -9, and waits until process, guard and CLIs are gone."""
+        """Kills it by SIGKILL, and waits until process, guard and CLIs are gone."""
         family = children(self.pid, recursive=True)
         super().kill()
         wait_until_gone(lambda: living(family), within=10, what="the guard and its CLIs are gone")
@@ -62,7 +62,7 @@ class WorkerProcess(Process):
 
 
 def lease_in(event: Mapping[str, Any]) -> tuple[str, str, int]:
-    """Which lease a log event is about: task, lease, attempt."""
+    """Returns which lease a log event is about: task, lease, attempt."""
     return event["task_id"], event["lease_id"], event["attempt"]
 
 
@@ -70,7 +70,7 @@ def lease_in(event: Mapping[str, Any]) -> tuple[str, str, int]:
 async def worker_session(
     data_dir: Path, **options: Any
 ) -> AsyncIterator[tuple[ScriptedScheduler, WorkerProcess, Stream]]:
-    """A scheduler and a worker with an open session. The worker's settings are in capitals, `welcome`'s are not."""
+    """Yields a scheduler, a worker and an open session. The worker's settings are in capitals, `welcome`'s are not."""
     settings = {name: options.pop(name) for name in [*options] if name.isupper()}
     async with scripted_scheduler() as scheduler:
         with WorkerProcess(data_dir, scheduler.target, **settings) as worker:

@@ -24,12 +24,11 @@ from contentgen.v1.worker_service_pb2 import LeaseResponse
 from scheduler_svc.config import Settings, configure_logging
 from scheduler_svc.domain.errors import QueueFull
 from scheduler_svc.domain.ids import make_key
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import EventRow, Status
 from scheduler_svc.domain.task import MAX_TRACESTATE, TraceContext, read_trace
 from scheduler_svc.metrics import Metrics
 from scheduler_svc.metrics.distribution import Distribution
 from scheduler_svc.runtime.otel import OtelTracer
-from scheduler_svc.runtime.signals import EventRow
 from scheduler_svc.runtime.tls import LOG_WINDOW, MAX_LOGGED, HandshakeFailure, HandshakeFailureParser, LogLimit
 from tests.harness.receivers import OtlpReceiver
 from verification.generated import metrics as generated

@@ -14,7 +14,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 RETIRED = {
-    "audience": r"audiences?",  # watch interest
     "carrier": r"carriers?",  # lease executor
     "caution": r"caution|cautious(?:ly)?",
     "doors": r"(?:the )?doors",  # interceptors
@@ -36,20 +35,9 @@ RETIRED = {
 """Each word with its forms, as a regular expression, and the word to use. `constants`: see "Code" in CONTRIBUTING.md.
 
 Too common for a pattern: stated, heard (heartbeat), wanted (desired state), turn of a claim (inline claim), link and
-conversation (scheduler connection, lease stream), the family of processes (process tree), bent (tag gap).
+conversation (scheduler connection, lease stream), the family of processes (process tree), bent (tag gap), and audience
+(watch interest), which texts have: a CLI's option has that name, and a field of a task may have it.
 """
-
-ALLOWED = {
-    # A CLI's option.
-    "audience": (
-        "docs/creators.md",
-        "tests/",
-        "worker_svc/config.py",
-        "worker_svc/creators/",
-        "worker_svc/try_command.py",
-    ),
-}
-"""Where a word has another sense: paths, or beginnings of paths."""
 
 QUOTED = (
     "CHANGELOG.md",
@@ -58,7 +46,7 @@ QUOTED = (
     "tests/lab/test_order.py",
     "verification/generated/words.py",
 )
-_PATTERNS = {word: re.compile(rf"(?<![a-z])(?:{forms})(?![a-z])", re.IGNORECASE) for word, forms in RETIRED.items()}
+_PATTERNS = [re.compile(rf"(?<![a-z])(?:{forms})(?![a-z])", re.IGNORECASE) for forms in RETIRED.values()]
 _SUFFIXES = {".js", ".mako", ".md", ".proto", ".py", ".toml", ".yaml", ""}
 
 
@@ -77,9 +65,8 @@ def uses() -> Iterator[str]:
 
 def uses_in(path: str, text: str) -> Iterator[str]:
     """Yields each use in one text. An underscore ends a word, too."""
-    retired = [_PATTERNS[word] for word in RETIRED if not path.startswith(ALLOWED.get(word, ()))]
     for number, line in enumerate(text.splitlines(), start=1):
-        for match in filter(None, (pattern.search(line) for pattern in retired)):
+        for match in filter(None, (pattern.search(line) for pattern in _PATTERNS)):
             yield f"{path}:{number}: {match[0]}"
 
 

@@ -49,7 +49,7 @@ class Brief(NamedTuple):
     options: Mapping[str, str] = _NONE  # `creator_options`: more `--key=value` arguments
 
     def arguments(self, names: Iterable[str] = ARGUMENTS) -> dict[str, str]:
-        """The CLI's options: the topic, those of these texts that are given, and the others."""
+        """Returns the CLI's options: the topic, those of these texts that are given, and the others."""
         texts = {ARGUMENTS[name]: text for name in names if (text := self.texts.get(name))}
         return {"topic": self.topic} | texts | dict(self.options)
 
@@ -185,7 +185,7 @@ class RunReporter(Protocol):
     """Takes a creator's reports. Only `pause` waits."""
 
     def processing(self) -> None:
-        """The CLI has started. Call it once a run, before any progress."""
+        """Notes that the CLI has started. Call it once a run, before any progress."""
         ...
 
     def progress(self, percent: int | None, step: str, message: str) -> None:
@@ -269,7 +269,7 @@ def create_arguments(job: Job, mode: str) -> list[str]:
 
 
 async def call(cli: Cli, args: Sequence[str], **options: Unpack[CallOptions]) -> CompletedCall | Failed:
-    """As `Cli.call`, but returns a failure if the CLI did not start or exceeded a limit. Check the exit status."""
+    """Does as `Cli.call`, but returns a failure if the CLI did not start or exceeded a limit. Check the exit status."""
     try:
         completed_call = await cli.call(args, **options)
     except OSError as error:

@@ -94,7 +94,7 @@ def _options(command: str, arguments: Sequence[str]) -> dict[str, str]:
 
 
 def _takes(command: str, name: str) -> bool:
-    """Whether a command takes an option. To create, every text of a task is one, though only some matter here."""
+    """Returns whether a command takes an option. To create, each text of a task is one, though only some matter."""
     return name in _OPTIONS[command] or (command == "create" and not name.startswith("demo-"))
 
 

@@ -86,7 +86,7 @@ _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 def _names(brief: Brief) -> tuple[str, str]:
-    """The files of cover and detail."""
+    """Returns the files of cover and detail."""
     return f"{brief.digest[:12]}-cover.png", f"{brief.digest[:12]}-detail.png"
 
 

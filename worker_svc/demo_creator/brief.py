@@ -43,7 +43,7 @@ class Brief(NamedTuple):
 
 
 def shorten(text: str, limit: int) -> str:
-    """`text` on one line, cut to `limit` characters."""
+    """Returns `text` on one line, cut to `limit` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
@@ -62,12 +62,12 @@ def article(brief: Brief, opening: str, sections: Sequence[Block], last_line: st
 
 
 def terms(brief: Brief, heading: str, lead: str, remark: str) -> list[Block]:
-    """A section that lists the keywords, each with the same remark; empty if there are none."""
+    """Returns a section that lists the keywords, each with the same remark; empty if there are none."""
     if not brief.words:
         return []
     return [*section(heading, lead), Block("ul", [f"{word}{remark}" for word in brief.words])]
 
 
 def section(heading: str, *paragraphs: str) -> list[Block]:
-    """A heading and its paragraphs; empty ones are left out."""
+    """Returns a heading and its paragraphs; empty ones are left out."""
     return [Block("h2", [heading]), *(Block("p", [text]) for text in paragraphs if text)]

@@ -56,7 +56,7 @@ def output(fail: str, document: bytes) -> bytes:
 
 
 def _leave_children(on_child: Callable[[], None]) -> None:
-    """Each keeps stdout and stderr open, as a careless daemon does."""
+    """Leaves children that keep stdout and stderr open, as a careless daemon does."""
     for detach in (None, os.setsid, _daemonize):  # None: it stays in its parent's group
         if os.fork() == 0:
             if detach:

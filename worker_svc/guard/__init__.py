@@ -15,7 +15,7 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> float:
-    """Seconds since boot, by the clock of every deadline: CLOCK_BOOTTIME, which also counts suspension.
+    """Returns the seconds since boot, by the clock of every deadline: CLOCK_BOOTTIME, which also counts suspension.
 
     Systems without it use CLOCK_MONOTONIC.
     """

@@ -133,7 +133,7 @@ class Guard:
             self._check()
 
     def move_deadlines(self, deadlines: Mapping[str, float]) -> None:
-        """The leases of these runs were renewed. A run that is ending ends all the same."""
+        """Moves the deadlines of runs whose leases were renewed. A run that is ending ends all the same."""
         self._send({"op": "move", "deadlines": dict(deadlines)})
         self._watchdog.moved(deadlines)
 

@@ -17,7 +17,7 @@ _MAX_GAP = 3 * CHECK_INTERVAL
 
 
 def overdue_limit(grace: float) -> float:
-    """Seconds that a guard gets past a deadline: 1.5 times the grace between TERM and KILL, 1 s at least.
+    """Returns the seconds that a guard gets past a deadline: 1.5 times the grace between TERM and KILL, 1 s at least.
 
     The grace is half of the time to stop, so half a grace is left until the lease may expire.
     """
@@ -42,7 +42,7 @@ class Watchdog:
         return bool(self._runs)
 
     def opened(self, run: str, deadline: float, at: float) -> None:
-        """A run began; its deadline may have passed."""
+        """Notes that a run began; its deadline may have passed."""
         if not self._runs:
             self._checked_at = at
         self._runs[run] = _WatchedRun(deadline)

@@ -69,7 +69,7 @@ class Put:
         return stub.PutAsset(timeout=timeout, metadata=self._metadata)
 
     def unknown(self) -> None:
-        """The call is unknown to the scheduler that it reached."""
+        """Uses the stream's scheduler from now on: the one that was reached does not know the call."""
         self._channel = self._of_stream
 
 
@@ -108,7 +108,7 @@ class AssetUploads:
             self._begin(update)
 
     def opened(self, put: Put | None, late: Collection[str] = ()) -> None:
-        """A session is open. `put` None: its scheduler stores no assets. `late`: leases that it did not keep."""
+        """Takes an open session. `put` None: its scheduler stores no assets. `late`: leases that it did not keep."""
         self.closed()
         self._open, self._put = True, put
         self._late, self._late_until = frozenset(late), now() + LATE_TIMEOUT
@@ -116,7 +116,7 @@ class AssetUploads:
             self._begin(update)
 
     def closed(self) -> None:
-        """The session is over. What is not stored by now is uploaded on the next."""
+        """Notes that the session is over. What is not stored by now is uploaded on the next."""
         self._open = False
         for task in self._tasks.values():
             task.cancel()
@@ -183,14 +183,14 @@ class AssetUploads:
             pause = min(2 * pause, MAX_PAUSE)
 
     def _time_left(self, lease_id: str) -> float:
-        """Seconds in which the uploads of a result may go on."""
+        """Returns the seconds in which the uploads of a result may go on."""
         report_by = self._report_by(lease_id)
         deadline = self._until.setdefault(lease_id, now() + SPOOLED_TIMEOUT if report_by == inf else report_by)
         return deadline - now()
 
 
 def _without(update: PendingUpdate, missing: Mapping[LeftOutReason, Collection[str]]) -> PendingUpdate:
-    """The result without these assets, by SHA-256."""
+    """Returns the result without these assets, by SHA-256."""
     for reason, digests in missing.items():
         _log.error(
             "a result goes without assets that were not stored",
@@ -204,7 +204,7 @@ def _without(update: PendingUpdate, missing: Mapping[LeftOutReason, Collection[s
 
 
 def _is_defect(error: grpc.aio.AioRpcError) -> bool:
-    """Whether it is a scheduler's defect. Raises LeftOutError, _LeaseLost: no further try helps."""
+    """Returns whether it is a scheduler's defect. Raises LeftOutError, _LeaseLost: no further try helps."""
     reason = error_info(error).reason
     if reason == "ACCOUNT_ASSETS_FULL":
         raise LeftOutError(LeftOutReason.ACCOUNT_FULL)

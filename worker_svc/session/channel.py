@@ -39,7 +39,7 @@ class ReconnectBackoff:
         return random.uniform(0, bound)  # noqa: S311 - spreads reconnects, not a secret
 
     def succeeded(self, lasted: float) -> None:
-        """A stream ended after `lasted` seconds; if that was long enough, pauses start from the beginning."""
+        """Notes that a stream ended after `lasted` seconds; if that was long enough, pauses start from the first."""
         if lasted >= self.max_pause:
             self._failures = 0
 
@@ -114,7 +114,7 @@ class Dialer:
 
 
 def channel_options(max_pause: float) -> list[tuple[str, int | str]]:
-    """Options that detect a dead peer within seconds and never wait longer than `max_pause` seconds."""
+    """Returns the options that detect a dead peer within seconds and never wait longer than `max_pause` seconds."""
     pause_ms = max(1, int(max_pause * 1000))
     return [
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),

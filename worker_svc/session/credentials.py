@@ -33,7 +33,7 @@ class TlsCredentials:
     key: bytes | None = None
 
     def expiries(self) -> dict[str, datetime]:
-        """When the first certificate of each file expires, by its setting."""
+        """Returns when the first certificate of each file expires, by its setting."""
         files = {"CONTENTGEN_TLS_CA": self.ca, "CONTENTGEN_TLS_CLIENT_CERT": self.cert}
         return {setting: end for setting, pem in files.items() if pem and (end := earliest_expiry(pem))}
 

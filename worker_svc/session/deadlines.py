@@ -13,12 +13,12 @@ MAX_GRACE = 3.0  # seconds between TERM and KILL, at most
 
 
 def time_to_stop(lease_ttl: float) -> float:
-    """Seconds before a lease expires at which its CLI has to be stopped: a third of the lease time, 10 s at most."""
+    """Returns the seconds before a lease's expiry at which its CLI has to stop: a third of its time, 10 s at most."""
     return min(lease_ttl / 3, MAX_TIME_TO_STOP)
 
 
 def grace(lease_ttl: float) -> float:
-    """Seconds between TERM and KILL: half of the time to stop, 3 s at most. KILL has the other half."""
+    """Returns the seconds between TERM and KILL: half of the time to stop, 3 s at most. KILL has the other half."""
     return min(time_to_stop(lease_ttl) / 2, MAX_GRACE)
 
 

@@ -63,7 +63,7 @@ class DurableJournal:
         return updates
 
     def lost(self) -> list[str]:
-        """Leases whose CLI an earlier process had started, and of which no result is left."""
+        """Returns the leases whose CLI an earlier process had started, and of which no result is left."""
         return sorted(self.marks.left)
 
     async def mark(self, lease: Lease) -> None:

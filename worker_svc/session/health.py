@@ -81,7 +81,7 @@ class CircuitBreaker:
         return int(self.state is CircuitState.HALF_OPEN and self._probe is None)
 
     def admit(self, lease: Lease) -> bool:
-        """Whether a lease may be taken. In HALF_OPEN it becomes the probe."""
+        """Returns whether a lease may be taken. In HALF_OPEN it becomes the probe."""
         if self.capacity == 0:
             return False
         if self.state is CircuitState.HALF_OPEN:
@@ -104,7 +104,7 @@ class CircuitBreaker:
             self._judge_probe(lease, outcome)
 
     def record_lease_end(self, lease_id: str) -> None:
-        """A lease is no longer held. If it was an undecided probe, another one may be taken."""
+        """Notes that a lease is no longer held. If it was an undecided probe, another one may be taken."""
         if lease_id == self._probe:
             self._probe = None
 
@@ -138,7 +138,7 @@ class CircuitBreaker:
                 self._open(_text(outcome))
 
     def _cli_is_suspect(self) -> bool:
-        """Whether the failures in a row point to the CLI rather than to the tasks."""
+        """Returns whether the failures in a row point to the CLI rather than to the tasks."""
         by_account = Counter(account_id for account_id in self._failures.values() if account_id is not None)
         bound = MAX_ACCOUNT_FAILURES if self._others_for else MAX_QUICK_FAILURES
         count = sum(min(n, bound) for n in by_account.values())

@@ -209,7 +209,7 @@ def _overdue(lease: Lease, now: float) -> StopReason | None:
 
 
 def _too_late(lease: Lease, now: float) -> StopReason | None:
-    """Why it is too late to start a queued lease."""
+    """Returns why it is too late to start a queued lease."""
     if now >= lease.deadline:
         return StopReason.EXPIRED
     return StopReason.QUEUED_TOO_LONG if now - lease.received_at > lease.timeout else None
@@ -222,13 +222,13 @@ class Tracer:
     """Makes no spans, so that a CLI gets the context that came with its lease; `otel.OtelTracer` makes some."""
 
     def started(self, lease: Lease) -> None:
-        """A slot has taken it. What follows in its trace, such as the CLI's own spans, follows this attempt."""
+        """Notes that a slot has taken it. What follows in its trace, such as the CLI's spans, follows this attempt."""
 
     def ended(self, lease: Lease, ending: str, reason: str) -> None:
-        """The update that ends it is known, and is to be delivered. `ending`: its kind; `reason` may be empty."""
+        """Notes that the update that ends it is known, to be delivered. `ending`: its kind; `reason` may be empty."""
 
     def delivered(self, lease_id: str, outcome: str) -> None:
-        """That update is acknowledged."""
+        """Notes that this update is acknowledged."""
 
     def close(self, within: float) -> None:
         """Exports what is left, for so many seconds at most."""
@@ -267,12 +267,12 @@ class OpenPolls:
         return self._number + 1
 
     def forget(self) -> None:
-        """A new stream begins: the scheduler sends its polls again there."""
+        """Forgets all polls: on a new stream the scheduler sends them again."""
         self.answered = ""
         self._open.clear()
 
     def knows(self, poll_id: str) -> bool:
-        """Whether that poll is open, or was answered last: the scheduler repeats a poll that takes long."""
+        """Returns whether that poll is open, or was answered last: the scheduler repeats a poll that takes long."""
         return poll_id == self.answered or any(poll.poll_id == poll_id for poll in self._open)
 
     def open(self, poll_id: str, asked: Iterable[str], at: float) -> None:

@@ -72,7 +72,7 @@ class OutboundPolicy:
         return self._heartbeat(at) if self._heartbeat_is_due(at) else None
 
     def wake_at(self, at: float) -> float:
-        """When to ask for the next message again if nothing happens before; at `at` there was none.
+        """Returns when to ask for the next message again if nothing happens before; at `at` there was none.
 
         A time that has passed by `at` is left out: that message waits for an acknowledgement.
         """
@@ -81,7 +81,7 @@ class OutboundPolicy:
         return min(time for time in times if time > at)
 
     def assigned(self, number: int, leases: int, heartbeat_number: int) -> float | None:
-        """An assignment was read. Returns the deadline of its leases; None if it arrived too late.
+        """Takes an assignment that was read. Returns the deadline of its leases; None if it arrived too late.
 
         A heartbeat names them within an interval of the one that they were claimed on. The newest may be on its way
         without them; an interval after that one, a short lease would be at its deadline.
@@ -93,7 +93,7 @@ class OutboundPolicy:
         return self._heartbeats.grant_deadline(heartbeat_number)
 
     def acknowledged(self, heartbeat_number: int, not_renewed: Iterable[str]) -> Renewal | None:
-        """A heartbeat is committed. Returns what it renewed; None if it came too late to renew anything."""
+        """Takes a committed heartbeat. Returns what it renewed; None if it came too late to renew anything."""
         if self._draining_sent and heartbeat_number > self._last_open_heartbeat:
             self._heartbeats_to_quiesce -= 1
             if self._heartbeats_to_quiesce == 0:
@@ -137,7 +137,7 @@ class OutboundPolicy:
         return pb.LeaseRequest(heartbeat=heartbeat)
 
     def _report(self, at: float) -> pb.LeaseRequest | None:
-        """A large update, the heartbeat before it, or what has gathered. While one is sent in parts, what fits a part.
+        """Returns a large update, the heartbeat before it, or what has gathered; while one is sent in parts, what fits.
 
         An update that was in flight when a stream ended goes after all others: it may end this stream too.
         """
@@ -156,7 +156,7 @@ class OutboundPolicy:
         return self._sent(number, outbox.take_alone(number, large), at)
 
     def _sent(self, number: int, updates: Sequence[PendingUpdate], at: float) -> pb.LeaseRequest | None:
-        """Report `number`, or its first part; None if nothing was taken."""
+        """Returns the report `number`, or its first part; None if nothing was taken."""
         if not updates:
             return None
         self._report_number, self._reported_at, self._heartbeat_precedes_large = number, at, False

@@ -80,7 +80,7 @@ class Outbox:
         self._due: dict[_Key, float] = {}  # when a stuck update is sent again
 
     def __bool__(self) -> bool:
-        """Whether there is anything to send, other than stuck updates."""
+        """Returns whether there is anything to send, other than stuck updates."""
         return bool(self._waiting) or len(self._alone) > sum(key in self._due for key in self._alone)
 
     @property
@@ -96,7 +96,7 @@ class Outbox:
         return sorted(updates, key=lambda update: -update.size)
 
     def stream_ends(self, update: PendingUpdate) -> int:
-        """How many streams have ended while the update was in flight."""
+        """Returns how many streams have ended while the update was in flight."""
         return self._ends.get(_key(update), 0)
 
     def add(self, update: PendingUpdate) -> None:
@@ -134,7 +134,7 @@ class Outbox:
         return min(due, key=self.stream_ends, default=None)
 
     def alone_due_at(self) -> float:
-        """When the next stuck update is due."""
+        """Returns when the next stuck update is due."""
         return min((self._due[key] for key in self._alone if key in self._due), default=inf)
 
     def take_alone(self, report_number: int, update: PendingUpdate) -> Sequence[PendingUpdate]:
@@ -157,7 +157,7 @@ class Outbox:
         return outcomes
 
     def stream_ended(self, at: float) -> list[PendingUpdate]:
-        """A stream ended, perhaps because of an update in flight. Returns the updates that are stuck now."""
+        """Notes that a stream ended, perhaps because of an update in flight. Returns the updates that are stuck now."""
         stuck = []
         for update in chain.from_iterable(self._sent.values()):
             if update.size < MIN_SUSPECT_UPDATE:
@@ -169,7 +169,7 @@ class Outbox:
         return stuck
 
     def rewind(self) -> None:
-        """A new stream begins: puts what was sent and not acknowledged before the rest, in order."""
+        """Puts, for a new stream, what was sent and not acknowledged before the rest, in order."""
         updates = list(chain(self._unanswered, *self._sent.values(), self._waiting.values(), self._alone.values()))
         for queue in (self._unanswered, self._sent, self._waiting, self._alone):
             queue.clear()

@@ -125,7 +125,7 @@ class LeaseReporters:
         self._reporters.pop(lease_id, None)
 
     def end_pauses(self, lease_id: str) -> None:
-        """The guard has ended a run because its deadline had passed.
+        """Notes that the guard has ended a run because its deadline had passed.
 
         The run notices by itself: a CLI that the guard ended, or does not start, raises RunExpiredError. A CLI that had
         ended before has a result, which is paid for and may still be accepted: it is collected and sent.

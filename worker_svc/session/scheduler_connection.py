@@ -261,7 +261,7 @@ class SchedulerConnection:
 
 
 def _has_reason(error: StreamEndedError | grpc.aio.AioRpcError) -> bool:
-    """Whether the scheduler ended the stream for a reason that has nothing to do with what was sent."""
+    """Returns whether the scheduler ended the stream for a reason that has nothing to do with what was sent."""
     if isinstance(error, StreamEndedError):
         return isinstance(error, ReconnectRequestedError)
     return error_info(error).reason not in ("", "INVALID_ARGUMENT", "INTERNAL")

@@ -175,7 +175,7 @@ class WorkerSampling(Sampling):
                 self._metrics.certificate_expiry.labels(setting).set(end.timestamp())
 
     def not_ready(self) -> list[str]:
-        """Why no task can reach this worker; empty if one can. Any thread may call it."""
+        """Returns why no task can reach this worker; empty if one can. Any thread may call it."""
         if self._connection.connected:
             return self.frozen_reasons()
         return ["no session with a scheduler is open", *self.frozen_reasons()]
@@ -355,7 +355,7 @@ def _guard_lost(text: str) -> int:
 
 @asynccontextmanager
 async def _within(seconds: float) -> AsyncIterator[None]:
-    """`asyncio.timeout` that ends the block silently."""
+    """Ends the block silently after so many seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             yield

@@ -27,7 +27,7 @@ class Slots:
         return len(self._queued)
 
     def free(self, limit: int | None = None) -> int:
-        """How many more leases the worker would take, as a heartbeat reports it.
+        """Returns how many more leases the worker would take, as a heartbeat reports it.
 
         `limit`, if given, bounds it, and allows no lease to wait for a slot.
         """
@@ -35,7 +35,7 @@ class Slots:
         return max(0, unused + self._queue_size if limit is None else min(limit, unused))
 
     def warrants_heartbeat(self, known: int, limit: int | None = None) -> bool:
-        """Whether to send a heartbeat at once, if the scheduler knows of `known` free slots at most.
+        """Returns whether to send a heartbeat at once, if the scheduler knows of `known` free slots at most.
 
         Without a queue, any newly free slot warrants one. While a queue feeds the slots, a quarter of all places does,
         because each heartbeat renews every lease. Fewer free slots than `known`, after a change of `size`, always do.
@@ -102,11 +102,11 @@ class Intake:
         return not self._journal.healthy or now() < self._refuses_until
 
     def free_slots(self) -> int:
-        """Leases that the worker would take now, as a heartbeat reports them."""
+        """Returns how many leases the worker would take now, as a heartbeat reports it."""
         return 0 if self.closed else self._slots.free(self._probes.breaker.capacity)
 
     def warrants_heartbeat(self, known_free_slots: int) -> bool:
-        """Whether to send a heartbeat at once if the scheduler knows of at most `known_free_slots`."""
+        """Returns whether to send a heartbeat at once if the scheduler knows of at most `known_free_slots`."""
         return self._slots.warrants_heartbeat(known_free_slots, self._probes.breaker.capacity)
 
     def pause(self) -> None:
@@ -114,7 +114,7 @@ class Intake:
         self._refuses_until = now() + REFUSAL_PAUSE
 
     def reason_against(self, lease: Lease) -> StopReason | None:
-        """Why a lease that has just arrived cannot be taken; None if it can."""
+        """Returns why a lease that has just arrived cannot be taken; None if it can."""
         if now() >= lease.deadline:
             return StopReason.EXPIRED
         if self.draining:

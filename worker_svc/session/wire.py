@@ -70,7 +70,7 @@ def progress(lease: Lease, percent: int, step: str, message: str) -> PendingUpda
 
 
 def ending_of(lease: Lease, outcome: Outcome) -> PendingUpdate:
-    """The update that ends a lease whose run ended by itself."""
+    """Returns the update that ends a lease whose run ended by itself."""
     if isinstance(outcome, Failed):
         error = task_pb2.TaskError(reason=outcome.reason, message=outcome.message, details=outcome.details)
         return _update(lease, UpdateKind.FAILED, pb.LeaseUpdate(failed=pb.Failed(error=error)))
@@ -92,13 +92,13 @@ def ending_of_stop(lease: Lease, why: StopReason, *, started: bool) -> PendingUp
 
 
 def has_run(ending: PendingUpdate) -> bool:
-    """Whether a lease that ends so has had its run: it was not released before its CLI started."""
+    """Returns whether a lease that ends so has had its run: it was not released before its CLI started."""
     message: pb.LeaseUpdate = ending.message
     return ending.kind is not UpdateKind.RELEASED or message.released.started
 
 
 def reason_of(ending: PendingUpdate) -> str:
-    """Why a lease ended without a result, for a tracer; empty if it has one."""
+    """Returns why a lease ended without a result, for a tracer; empty if it has one."""
     message: pb.LeaseUpdate = ending.message
     if ending.kind is UpdateKind.FAILED:
         return message.failed.error.reason
@@ -108,7 +108,7 @@ def reason_of(ending: PendingUpdate) -> str:
 
 
 def with_output(ending: PendingUpdate, output: RunOutput) -> PendingUpdate:
-    """The update that ends a lease, with what the CLI printed added to its message."""
+    """Returns the update that ends a lease, with what the CLI printed added to its message."""
     if not output.stdout and not output.stderr:
         return ending
     message: pb.LeaseUpdate = ending.message
@@ -139,14 +139,14 @@ def assets_of(update: PendingUpdate) -> Sequence[pb.ResultAsset]:
 
 
 def without_assets(update: PendingUpdate) -> PendingUpdate:
-    """The same result with the names that the CLI gave, for a scheduler that knows no assets."""
+    """Returns the same result with the names that the CLI gave, for a scheduler that knows no assets."""
     message = _without(update, assets_of(update))
     del message.completed.result.left_out_assets[:]
     return replace(update, message=message, size=_size(message))
 
 
 def with_left_out(update: PendingUpdate, missing: Collection[str], reason: str) -> PendingUpdate:
-    """The same result with the names that the CLI gave for these assets, by SHA-256, which are left out."""
+    """Returns the same result with the names that the CLI gave for these assets, by SHA-256, which are left out."""
     left_out = [asset for asset in assets_of(update) if asset.sha256 in missing]
     message = _without(update, left_out)
     message.completed.result.left_out_assets.extend(
@@ -177,7 +177,7 @@ def held(leases: Iterable[Lease]) -> list[pb.HeldLease]:
 
 
 def report(number: int, updates: Iterable[PendingUpdate], *, accepts_deferrals: bool) -> pb.LeaseRequest:
-    """A batch of updates. A scheduler that does not accept deferrals gets failures instead."""
+    """Returns a batch of updates. A scheduler that does not accept deferrals gets failures instead."""
     messages = [
         update.message if accepts_deferrals or update.kind is not UpdateKind.DEFERRED else _as_failure(update.message)
         for update in updates

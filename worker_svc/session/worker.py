@@ -109,7 +109,7 @@ class Worker:
     # What the scheduler sends
 
     def welcomed(self, drop: Collection[str], lease_ttl: float, put: Put | None) -> None:
-        """A session is open: sends again what was not acknowledged, and stops the leases in `drop`.
+        """Sends again, in an open session, what was not acknowledged, and stops the leases in `drop`.
 
         `put` uploads assets; None: the scheduler stores none.
         """
@@ -123,7 +123,7 @@ class Worker:
         self.revoked(drop)
 
     def stream_ended(self) -> None:
-        """A stream ended, and the scheduler gave no reason: an update that was in flight may be the cause."""
+        """Notes that a stream ended, for no reason of the scheduler: an update that was in flight may be the cause."""
         for update in self.outbox.stream_ended(now()):
             lease = self.book.get(update.lease_id)
             _log.error(
@@ -146,7 +146,7 @@ class Worker:
         self._fill()
 
     def renewed(self, renewal: Renewal) -> None:
-        """A heartbeat is committed: moves the deadlines of the leases that it renewed."""
+        """Moves the deadlines of the leases that a committed heartbeat renewed."""
         leases = self.book.renew(renewal.renewed, renewal.deadline)
         if leases:
             self._guard.move_deadlines({lease.lease_id: lease.deadline for lease in leases})
@@ -159,7 +159,7 @@ class Worker:
                 _log.warning("a lease was revoked", action="lease.revoked", reason=reason, **lease.log_keys)
 
     def reported(self, report_number: int, acks: Iterable[pb.UpdateResult]) -> None:
-        """A report is committed; `acks` has the outcome of each of its updates."""
+        """Takes a committed report; `acks` has the outcome of each of its updates."""
         for update, outcome in self.outbox.acknowledged(report_number, acks):
             if update.kind.ends:
                 self._acknowledged(update, outcome)
@@ -277,7 +277,7 @@ class Worker:
         self.probes.record_run(lease, outcome, seconds)
 
     def _executed(self, lease: Lease, task: asyncio.Task[PendingUpdate]) -> None:
-        """A run is over. Not part of its task: a task that is cancelled before its first step never begins."""
+        """Ends a run. This is not part of its task: a task that is cancelled before its first step never begins."""
         del self._executions[lease.lease_id]
         self.reporters.run_over(lease.lease_id)
         try:
@@ -298,7 +298,7 @@ class Worker:
         self._fill()
 
     def _note_run(self) -> None:
-        """A run is over, here or in an earlier process. Before its slot is free, a worker that runs one task drains."""
+        """Notes that a run is over, here or in an earlier process: a worker of one drains before its slot is free."""
         if self._runs_one:
             self.drain()
             self.has_run_one.set()
@@ -364,7 +364,7 @@ def _names_assets(update: PendingUpdate) -> bool:
 
 
 def _ending(lease: Lease, task: asyncio.Task[PendingUpdate]) -> PendingUpdate:
-    """The update that ends a lease whose task is done. Raises what the task raised."""
+    """Returns the update that ends a lease whose task is done. Raises what the task raised."""
     if task.cancelled() and lease.stop is not None:  # before its first step
         return wire.ending_of_stop(lease, lease.stop, started=False)
     return task.result()

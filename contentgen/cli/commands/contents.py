@@ -162,7 +162,7 @@ def edit(
 
 
 def _edit_body(session: Session, content_id: int, reviewer: str) -> None:
-    """If it can't be saved, the edited text stays in its file."""
+    """Lets an editor change the body. If that can't be saved, the edited text stays in its file."""
     content = get(session, content_id)
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", newline="", prefix=f"content-{content_id}-", suffix=".md", delete=False

@@ -85,7 +85,7 @@ def doctor(session: Session, stuck_after: StuckAfter = "5m", max_queue_size: Que
 
 
 def findings(connection: Connection, stuck_after: float, queue_limit: int | None) -> Iterator[Finding]:
-    """What all checks find; without a connection only that there is none."""
+    """Yields what all checks find; without a connection only that there is none."""
     finding = check_target(connection)
     yield finding
     if finding.level is Level.FAIL:
@@ -129,7 +129,7 @@ def _workers(client: AsyncMethods, system: System | None) -> Iterator[Finding]:
 
 
 def _stored(connection: Connection, checks: Mapping[str, Check]) -> Iterator[Finding]:
-    """Those that read the database, up to the first that can't: each of the others would wait for it, too."""
+    """Yields what those find that read the database, up to the first that can't: each other would wait for it, too."""
     names = list(checks)
     for i, name in enumerate(names):
         try:
@@ -208,7 +208,7 @@ def _expiry(target: Target) -> Iterator[Finding]:
 
 
 def check_token(connection: Connection) -> Iterator[Finding]:
-    """What our token may do, found out by a call that changes nothing whoever makes it."""
+    """Yields what our token may do, found out by a call that changes nothing whoever makes it."""
     has_token = connection.target.token is not None
     refusal = _refusal_of_probe(connection.client)
     if refusal.reason == "TOKEN_INVALID":
@@ -235,7 +235,7 @@ def _lesser_role(role: str) -> Finding:
 
 
 def _refusal_of_probe(client: MessageMethods) -> RequestError:
-    """How an empty call of an operators' method is refused: access is checked before the request."""
+    """Returns how an empty call of an operators' method is refused: access is checked before the request."""
     try:
         client.update_account(0)
     except RequestError as error:
@@ -244,7 +244,7 @@ def _refusal_of_probe(client: MessageMethods) -> RequestError:
 
 
 def check_database(connection: Connection) -> Iterator[Finding]:
-    """The health of each service that the scheduler has, and one read."""
+    """Yields the health of each service that the scheduler has, and one read."""
     states = {name: _state(connection, f"contentgen.v1.{name}") for name in SERVICES}
     if missing := [name for name, state in states.items() if state == HealthCheckResponse.SERVICE_UNKNOWN]:
         yield warn(
@@ -287,7 +287,7 @@ def _health(connection: Connection, service: str) -> HealthCheckResponse:
 
 
 def end_of_certificate(address: str, tls: Tls) -> datetime | None:
-    """When the certificate at host:port expires; None where that can't be found out, as for other targets."""
+    """Returns when the certificate at host:port expires; None where that can't be found out, as for other targets."""
     host, colon, port = address.rpartition(":")
     if not (tls.ca and colon and port.isdecimal()):
         return None

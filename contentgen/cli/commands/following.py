@@ -68,7 +68,7 @@ def wait(session: Session, task_ids: TaskIds, timeout: WaitLimit = None) -> int:
 
 
 def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> tuple[list[Document], Status]:
-    """The tasks at the end of the wait, and what they come to; they are shown meanwhile.
+    """Returns the tasks at the end of the wait, and what they come to; they are shown meanwhile.
 
     Raises Failure where one of them is not there.
     """

@@ -61,7 +61,7 @@ Paused = Annotated[bool, option("Begin without ticks, until it is resumed.", "--
 
 
 def _given_settings(session: Session, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the settings that are given."""
+    """Returns those of the settings that are given."""
     settings = given_values(session, options)
     for name, enum in (("catch_up", CATCH_UP), ("overlap", OVERLAP)):
         if name in settings:

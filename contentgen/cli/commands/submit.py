@@ -124,7 +124,7 @@ _COLUMNS = (
 def submit_file(
     session: Session, path: str, defaults: pb.SubmitTaskRequest, run: str, *, dry_run: bool, yes: bool
 ) -> int:
-    """Submits the good rows and names the bad ones; its exit status."""
+    """Submits the good rows and names the bad ones; returns the exit status."""
     all_rows = list(rows(path, defaults, run))
     good_rows = [row for row in all_rows if isinstance(row, Row)]
     submits = _Submits(session, [row for row in all_rows if isinstance(row, BadRow)])
@@ -173,7 +173,7 @@ class _Submits:
                 return
 
     def _taken(self, batch: Sequence[Row]) -> Iterator[Document]:
-        """The tasks of a batch; halved until each row that is refused stands alone. Raises what is no row's fault."""
+        """Yields a batch's tasks; halved until each row that is refused stands alone. Raises what is no row's fault."""
         connection = self._session.connection
         request = pb.BatchSubmitTasksRequest(requests=[row.request for row in batch])
         try:
@@ -221,7 +221,7 @@ class BadRow:
 
 
 def rows(path: str, defaults: pb.SubmitTaskRequest, run: str) -> Iterator[Row | BadRow]:
-    """Each row of a file in its order; `-`: of standard input, as JSON Lines.
+    """Yields each row of a file in its order; `-`: of standard input, as JSON Lines.
 
     A row without a `request_id` gets one that follows from its own words and `run`: the same row again makes no second
     task. Of equal rows each has its own. Raises BadParameter if the file can't be read.
@@ -305,7 +305,7 @@ _READERS: Mapping[Kind, Callable[[Any], Any]] = {
 
 
 def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Rows, or what is wrong with them, by the number of their line."""
+    """Yields rows, or what is wrong with them, by the number of their line."""
     lines = (sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()).split(b"\n")
     for number, line in enumerate(lines, 1):
         text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()

@@ -101,7 +101,7 @@ def _live(session: Session, account: int, pause: float, before: Reading) -> None
 
 
 def _told_to_end(key: Key, pause: float) -> bool:
-    """Waits for the next reading; whether somebody pressed q meanwhile."""
+    """Waits for the next reading; returns whether somebody pressed q meanwhile."""
     deadline = time.monotonic() + pause
     while (seconds_left := deadline - time.monotonic()) > 0:
         if key(seconds_left) in {"q", "Q"}:
@@ -183,7 +183,7 @@ class Rates:
 
 
 def rates(before: Reading, after: Reading) -> Rates:
-    """From the counts: a cleanup in between makes them too small, never negative."""
+    """Computes the rates from the counts: a cleanup in between makes them too small, never negative."""
     over = max(after.taken - before.taken, 1e-9)
     earlier: dict[str, int] = before.stats["counts"]
     later: dict[str, int] = after.stats["counts"]

@@ -42,7 +42,7 @@ def list_(session: Session) -> None:
 
 
 def slots_text(pool: Document) -> str:
-    """How many workers are connected, and how many of their slots are busy."""
+    """Returns how many workers are connected, and how many of their slots are busy."""
     connected = [worker for worker in pool["workers"] if worker["running"] or worker["connected"]]
     busy, slots = sum(worker["busy_slots"] for worker in connected), sum(worker["slots"] for worker in connected)
     return f"{pool['num_workers']} connected, {busy} of {slots} slots busy"

@@ -112,7 +112,7 @@ async def _run(arguments: argparse.Namespace, contenders: Sequence[Contender]) -
 
 
 async def _measure(arguments: argparse.Namespace, contenders: Sequence[Contender], folder: Path) -> figures.Kept:
-    """Lines go out as they come, so that a run that ends early leaves what it had."""
+    """Prints lines as they come, so that a run that ends early leaves what it had."""
     begin = time.monotonic()
     measurements: list[figures.Figure] = []
 

@@ -76,7 +76,7 @@ class Step(Child):
 
 
 def check(contender: Contender, scene: Scene, counts: Mapping[str, int], tasks: int) -> None:
-    """Each task was handled once, and left what it should. Raises WrongCounts."""
+    """Checks that each task was handled once, and left what it should. Raises WrongCounts."""
     is_our_job = scene.job == OURS
     results = tasks if is_our_job else 0
     results_kept = tasks if contender.keeps_results and not is_our_job else 0
@@ -95,7 +95,7 @@ def environment(scene: Scene) -> dict[str, str]:
 
 @asynccontextmanager
 async def step(contender: Contender, python: Path, above: Path, job: str) -> AsyncIterator[Step]:
-    """Servers and a driver for one step, in a folder that stays after a failure: its logs say why."""
+    """Yields servers and a driver for one step, in a folder that stays after a failure: its logs say why."""
     folder = make_folder(above, "step-")
     with EmbeddedPostgres(folder / "postgres") as server:  # the product's, with the product's settings
         url = server.url().replace("+psycopg2", "")
@@ -139,7 +139,7 @@ def tell_latencies(samples: Latencies, tell: Tell) -> None:
 
 
 async def _drain(stack: Stack, options: Options, workers: int, tasks: int) -> float:
-    """How many a second. Its workers are no-op ones, and each task leaves its result and its row of the pool."""
+    """Returns how many a second. Workers are no-op ones, and each task leaves its result and its row of the pool."""
     async with scenario.noop_workers(stack, workers, options.depth) as running:
         span = await scenario.drain(stack, running, tasks)
     scenario.check(stack, tasks)

@@ -29,7 +29,7 @@ class NoRedis(Exception):
 
 @asynccontextmanager
 async def redis(folder: Path, store: Store) -> AsyncIterator[str]:
-    """A server of its own, without snapshots; its URL, without a database. An empty URL where none is needed."""
+    """Yields the URL, without a database, of a server of its own without snapshots; empty where none is needed."""
     if not store.is_redis:
         yield ""
         return

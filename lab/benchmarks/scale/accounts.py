@@ -25,7 +25,7 @@ _STARTS = """
 
 
 def shares(starts: Mapping[int, int], weights: Mapping[int, int]) -> dict[int, dict[str, Value]]:
-    """Of each weight: what its accounts got of the first starts, and what they should have got."""
+    """Returns of each weight what its accounts got of the first starts, and what they should have got."""
     accounts = {weight: [key for key, other in weights.items() if other == weight] for weight in set(weights.values())}
     total, weighed = sum(starts.values()), sum(weights.values())
     counts = {weight: sum(starts[key] for key in keys) for weight, keys in sorted(accounts.items())}

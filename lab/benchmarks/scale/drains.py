@@ -82,7 +82,7 @@ BATCH = 500
 
 @asynccontextmanager
 async def warm(folder: Path, sizes: Sizes, **settings: str) -> AsyncIterator[tuple[Stack, Meter]]:
-    """A scheduler on an empty database with warm WAL."""
+    """Yields a scheduler on an empty database with warm WAL."""
     port = free_port()
     metrics = {"metrics_listen": f"127.0.0.1:{port}", **settings}
     async with fresh(Options(folder), None, **metrics) as stack:
@@ -100,7 +100,7 @@ async def load(stack: Stack, meter: Meter, tasks: int) -> dict[str, Value]:
 
 @asynccontextmanager
 async def waiting_workers(stack: Stack, count: int, targets: Sequence[str] = ()) -> AsyncIterator[Fleet]:
-    """So many workers, connected, that get nothing before `drain`, and then hold 4,000 leases together."""
+    """Yields so many workers, connected, that get nothing before `drain`, and then hold 4,000 leases together."""
     async with AsyncContentGenerationClient(stack.target) as client:
         await client.pause_dispatch()
     targets = targets or [stack.target] * 2

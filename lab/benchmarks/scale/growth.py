@@ -26,7 +26,7 @@ _SCHEDULERS_WORKERS = 4
 
 
 async def measure_backlog(folder: Path, sizes: Sizes, keep: Keep) -> None:
-    """A row for each step of a load, then for each part of a drain."""
+    """Keeps a row for each step of a load, then for each part of a drain."""
     rates: dict[int, list[float]] = defaultdict(list)
     for backlog in sizes.all("sizes"):
         async with warm(folder, sizes, max_queue_size=str(2 * MAX_PENDING_TASKS)) as (stack, meter):
@@ -135,7 +135,7 @@ async def measure_schedulers(folder: Path, sizes: Sizes, keep: Keep) -> None:
 
 @contextmanager
 def _joined(stack: Stack, meter: Meter, count: int) -> Iterator[list[str]]:
-    """So many further schedulers on its database; the targets of all."""
+    """Yields the targets of all once so many further schedulers are on its database."""
     targets = [stack.target]
     with ExitStack() as exits:
         for number in range(1, count + 1):
@@ -150,7 +150,7 @@ def _joined(stack: Stack, meter: Meter, count: int) -> Iterator[list[str]]:
 
 
 async def _end_to_end(stack: Stack, meter: Meter, fleet: Fleet, tasks: int, targets: Sequence[str]) -> dict[str, Value]:
-    """A row; each scheduler takes its part of the batches."""
+    """Returns a row; each scheduler takes its part of the batches."""
     share = {"batch": min(BATCH, tasks // len(targets)), "in_flight": max(1, IN_FLIGHT // len(targets))}
     async with AsyncExitStack() as exits:
         for target in targets:

@@ -56,7 +56,7 @@ def _tasks(numbers: str, extra: str = "") -> str:
 
 
 def _numbers(begin: str = "0", end: str = "%(tasks)s", step: int = 1) -> str:
-    """Numbers of tasks, counted from the first one; without `end` itself."""
+    """Returns numbers of tasks, counted from the first one; without `end` itself."""
     return f"SELECT %(first)s + generate_series({begin}::bigint, {end} - 1, {step}) AS n"
 
 

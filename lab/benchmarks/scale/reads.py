@@ -38,7 +38,7 @@ Call = Callable[[], Awaitable[object]]
 
 
 async def measure(folder: Path, sizes: Sizes, keep: Keep) -> None:
-    """A row for each call and page and number of tasks, and at the end one with all numbers of tasks."""
+    """Keeps a row for each call and page and number of tasks, and at the end one with all numbers of tasks."""
     values_by_read: defaultdict[tuple[str, str], dict[str, Value]] = defaultdict(dict)
     for count in sizes.all("tasks"):
         async with filled(folder, years(sizes, count)) as stack:
@@ -50,7 +50,7 @@ async def measure(folder: Path, sizes: Sizes, keep: Keep) -> None:
 
 
 async def _reads(stack: Stack, samples: int) -> AsyncIterator[tuple[str, str, float, float]]:
-    """Of each read the table that it belongs to, its name, its p50 and its p95."""
+    """Yields of each read the table that it belongs to, its name, its p50 and its p95."""
     async with _waiting(stack), aio.insecure_channel(stack.target) as channel:
         for name, call in (await _calls(channel, stack.accounts[0], stack.accounts[-1])).items():
             times = await _timed(call, samples)
@@ -61,7 +61,7 @@ async def _reads(stack: Stack, samples: int) -> AsyncIterator[tuple[str, str, fl
 
 @asynccontextmanager
 async def _waiting(stack: Stack) -> AsyncIterator[None]:
-    """Some tasks that wait: no worker comes. They are cancelled at the end."""
+    """Yields some tasks that wait: no worker comes. They are cancelled at the end."""
     async with AsyncContentGenerationClient(stack.target) as client:
         await client.submit_tasks([{"account_id": stack.accounts[0], "topic": "it waits"}] * 1_000)
         yield

@@ -194,7 +194,7 @@ def _fill_calls(copy: BulkCopy, cursor: Any, accounts: Sequence[int], years: Yea
 
 @contextmanager
 def _bodies(cursor: Any, length: int) -> Iterator[None]:
-    """A table of articles, dropped at the end."""
+    """Yields a table of articles, dropped at the end."""
     chance = random.Random(3)
     cursor.execute("CREATE TABLE seed_bodies (id integer PRIMARY KEY, body text NOT NULL)")
     try:

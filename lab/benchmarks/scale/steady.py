@@ -98,7 +98,7 @@ def drift(seconds: Sequence[float], series: Mapping[str, Sequence[float]]) -> It
 
 
 async def measure(folder: Path, sizes: Sizes, keep: Keep) -> None:
-    """A row for each sample, then what has grown, then the counts."""
+    """Keeps a row for each sample, then what has grown, then the counts."""
     retention = f"{sizes.one('retention')}s"
     async with (
         fresh(Options(folder), retention=retention, content_retention=retention) as stack,
@@ -150,7 +150,7 @@ def _drifts(samples: Sequence[Sample], settled_s: float) -> Iterator[Row]:
 
 
 async def _counts(stack: Stack, fleet: Fleet, loader: Child) -> Row:
-    """Each task was completed once, and is there, or was deleted. Raises WrongCounts."""
+    """Checks that each task was completed once, and is there, or was deleted. Raises WrongCounts."""
     async with asyncio.timeout(scenario.PATIENCE_S):
         report = await loader.told()
     submitted = report["submitted"]

@@ -39,7 +39,7 @@ def tables(kept: Kept) -> str:
 
 
 def line(row: Row) -> str:
-    """One for a screen; empty where its table is not shown."""
+    """Returns one for a screen; empty where its table is not shown."""
     columns = ", ".join(f"{column} {cell(value)}" for column, value in row.values.items())
     return f"{row.table}: {columns}" if _EVERY.get(row.table, 1) else ""
 
@@ -57,13 +57,13 @@ def cell(value: Value) -> str:
 
 
 def _runs(kept: Kept) -> str:
-    """How to do them again, in the order of their rows."""
+    """Says how to do them again, in the order of their rows."""
     runs = dict.fromkeys((f"`{run.commit}`", f"`{_options(run)}`") for run in kept.runs)
     return f"**the runs**\n\n{table(['commit', 'options'], runs)}"
 
 
 def _options(run: Run) -> str:
-    """Those of `python -m lab.benchmarks.scale` that are not the usual ones."""
+    """Returns those of `python -m lab.benchmarks.scale` that are not the usual ones."""
     arguments = (
         f"--{case}-{name} {','.join(map(str, values))}"
         for case, sizes in run.sizes.items()

@@ -48,7 +48,7 @@ class Load(NamedTuple):
         return {call: sorted(ms) for call, ms in times.items()}
 
     async def alone(self, seconds: float) -> Latencies:
-        """Those of so many seconds, once it has run for a while."""
+        """Returns those of so many seconds, once it has run for a while."""
         await asyncio.sleep(min(seconds, 10.0))
         await self.take()
         await asyncio.sleep(seconds)
@@ -89,7 +89,7 @@ def _values(baseline: list[float], meanwhile: list[float]) -> dict[str, int | fl
 
 
 async def measure_backup(folder: Path, sizes: Sizes, keep: Keep) -> None:
-    """One that is only written, then one that is also restored elsewhere and compared row by row."""
+    """Measures one that is only written, then one that is also restored elsewhere and compared row by row."""
     async with filled(folder, years(sizes)) as stack, steady_load(stack, sizes) as load:
         for kind, arguments in (("written", []), ("written and proved", ["--verify"])):
             baseline = await load.alone(sizes.one("alone"))
@@ -144,7 +144,7 @@ _CLEANUP_TABLES = ("tasks", "task_payloads", "task_labels", "task_events")
 
 
 async def measure_cleanup(folder: Path, sizes: Sizes, keep: Keep) -> None:
-    """What calls feel, and the sizes of the tables; all of it twice, with as many tasks written in between."""
+    """Measures what calls feel, and the tables' sizes; all of it twice, with as many tasks written in between."""
     count = sizes.one("deleted")
     async with filled(folder, years(sizes)) as stack, steady_load(stack, sizes) as load:
         keep(_space(stack, "before"))
@@ -267,7 +267,7 @@ async def _batches(stack: Stack) -> dict[str, list[tuple[float, int]]]:
 
 
 def rates(batches: Sequence[tuple[float, int]]) -> dict[str, Value]:
-    """Of all, of the first tenth and of the last tenth; the first batch is when the clock starts."""
+    """Returns those of all, of the first tenth and of the last tenth; the first batch is when the clock starts."""
     part = max(2, len(batches) // 10)
     first, last = batches[:part], batches[-part:]
     return {

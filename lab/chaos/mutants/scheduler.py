@@ -20,14 +20,13 @@ from scheduler_svc.dispatch.sql.window import Window
 from scheduler_svc.domain.content import ContentRow, PoolRow
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import AttemptCompleted
-from scheduler_svc.domain.lifecycle import Status
+from scheduler_svc.domain.lifecycle import EventRow, Status
 from scheduler_svc.domain.webhook import Response
 from scheduler_svc.history.sql import Counts, History
 from scheduler_svc.leases.report import Item, ReportItem, ReportWork, _Applied
 from scheduler_svc.leases.rows import LiveLease
 from scheduler_svc.main import main
 from scheduler_svc.runtime.group_committer import GroupCommitter, _Entry
-from scheduler_svc.runtime.signals import EventRow
 from scheduler_svc.schedules.work import Ticks
 from scheduler_svc.tasks.submit import SubmitItem
 from scheduler_svc.transactions import Tx

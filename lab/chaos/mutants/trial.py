@@ -60,7 +60,7 @@ class Trial:
         return self.scheduler.start()
 
     def serve_again(self) -> None:
-        """The scheduler, the whole one, in place of what was killed."""
+        """Starts the scheduler, the whole one, in place of what was killed."""
         self.scheduler.command = self._command
         self.scheduler.start()
 
@@ -85,7 +85,7 @@ class Trial:
         return task_id
 
     def cable(self) -> Cable:
-        """To the scheduler; whole until it is cut."""
+        """Returns one to the scheduler; whole until it is cut."""
         return self._exits.enter_context(cable_to(self.scheduler.port))
 
     def subscribe(self) -> None:
@@ -121,7 +121,7 @@ class Trial:
         return wait_until(started, within=within, what=f"run {number} of {task_id} has started")[0]
 
     def wait_ended(self, run: Run) -> None:
-        """Until a run has come to its own end."""
+        """Waits until a run has come to its own end."""
 
         def ended() -> bool:
             return any(entry.status is not None for entry in self.journals.runs if entry.run == run.run)
@@ -148,7 +148,7 @@ class Trial:
 
     @contextmanager
     def other_session(self, table: str, where: str, *, seconds: float) -> Iterator[None]:
-        """Somebody's transaction holds these rows for so long, journaled."""
+        """Has somebody's transaction hold these rows for so long, journaled."""
         with closing(psycopg2.connect(self._dsn)) as connection:
             rows_of(connection, f"SELECT FROM {table} WHERE {where} FOR UPDATE")
             now, boottime = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -213,7 +213,7 @@ class Trial:
 
 @contextmanager
 def trial_on(database_url: str) -> Iterator[Trial]:
-    """A trial in a folder of its own, on a database of its own."""
+    """Yields a trial in a folder of its own, on a database of its own."""
     with server_folder() as folder, closing(Trial(folder, database_url)) as trial:
         yield trial
 

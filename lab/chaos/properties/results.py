@@ -107,7 +107,7 @@ def _shown(task: StoredTask, rows: list[StoredContent], answers: Answers) -> Ite
 
 
 def _origin(content: StoredContent, runs_by_name: Mapping[str, Run], evidence: Evidence) -> Iterator[str]:
-    """Whose body it is: a run's that the attempt which completed the task was entitled to."""
+    """Checks whose body it is: a run's that the attempt which completed the task was entitled to."""
     run = runs_by_name.get(content.run or "")
     if run is None:
         yield "the body of its content comes from no run that was journaled"
@@ -248,7 +248,7 @@ def _lease(run: Run, attempt: Attempt | None, evidence: Evidence) -> Iterator[st
 
 
 def side_by_side(journaled: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
-    """Pairs of runs of one task that were alive at the same time: the earlier one, then the later one."""
+    """Yields pairs of runs of one task that were alive at the same time: the earlier one, then the later one."""
     of_task: dict[str, list[Run]] = defaultdict(list)
     for run in journaled:
         of_task[run.task_id].append(run)
@@ -262,7 +262,7 @@ def side_by_side(journaled: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
 
 
 def _freezes(run: Run, moment: float, faults: Sequence[Fault]) -> list[Fault]:
-    """Those that may be why the run was alive at that time of CLOCK_BOOTTIME: of its guard, and of its worker, too.
+    """Returns those that may be why the run was alive at that time of CLOCK_BOOTTIME: of its guard and its worker, too.
 
     Where the guard alone is stopped, the worker ends what it can't end.
     """

@@ -81,7 +81,7 @@ def profile(name: str) -> Callable[[random.Random, Path], None]:
 
 
 def check(outcome: Outcome) -> None:
-    """It can be told: as a message, of bounded size, in UTF-8, without NUL."""
+    """Checks that it can be told: as a message, of bounded size, in UTF-8, without NUL."""
     lease = Lease("lease-1", 1, "task-1", 1.0, 0.0, 1.0)
     update = wire.decode(wire.encode(wire.ending_of(lease, outcome)))
     assert update.lease_id == "lease-1"
@@ -98,7 +98,7 @@ def check(outcome: Outcome) -> None:
 
 
 def progress_line(source: random.Random, _: Path) -> None:
-    """Lines of output, in pieces: a progress, or nothing."""
+    """Feeds lines of output, in pieces: a progress, or nothing."""
     reporter = _Reporter()
     reports: list[progress.RunProgress] = []
 
@@ -125,7 +125,7 @@ CREATE TABLE quality_checks (task_id, check_type, score, created_at);
 
 
 def _store(folder: Path, source: random.Random) -> None:
-    """The database that a run leaves, with anything in its columns; or another file; or none."""
+    """Makes the database that a run leaves, with anything in its columns; or another file; or none."""
     path = folder / "data" / "content-creator.db"
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)

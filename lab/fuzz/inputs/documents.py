@@ -36,7 +36,7 @@ def of(keys: Sequence[str], source: random.Random) -> dict[str, Any]:
 
 
 def line(document: object, source: random.Random) -> str:
-    """It as JSON, in some form; or no JSON at all."""
+    """Returns it as JSON, in some form; or no JSON at all."""
     if source.random() < 0.05:
         return source.choice((*_DEEP, *_CUT, *_ODD))
     try:
@@ -46,5 +46,5 @@ def line(document: object, source: random.Random) -> str:
 
 
 def encoded(characters: str) -> bytes:
-    """As a program might print it: lone surrogates as the bytes that they would be."""
+    """Encodes as a program might print it: lone surrogates as the bytes that they would be."""
     return characters.encode("utf-8", "surrogatepass")

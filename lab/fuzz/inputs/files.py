@@ -40,7 +40,7 @@ _LINES = ("", "#", "# a comment", "{}", "[]", "null", "\ufeff")
 
 
 def tokens(source: random.Random, folder: Path) -> None:
-    """A tokens file: read as a whole, or refused with what is wrong."""
+    """Tries a tokens file: read as a whole, or refused with what is wrong."""
     path = folder / "tokens"
     lines = [source.choice((_token_line(source), _token_line(source), source.choice(_LINES))) for _ in range(4)]
     path.write_bytes(spoilt(documents.encoded("\n".join(lines)), source))
@@ -66,7 +66,7 @@ def _token_line(source: random.Random) -> str:
 
 
 def spool(source: random.Random, folder: Path) -> None:
-    """A spool with files that nobody wrote like that: what can be read is kept, the rest is set aside."""
+    """Tries a spool with files that nobody wrote like that: what can be read is kept, the rest is set aside."""
     path = folder / "spool"
     path.mkdir(exist_ok=True)
     for batch in path.rglob("*.batch"):
@@ -95,7 +95,7 @@ def _batch(source: random.Random) -> bytes:
 
 
 def guard_wire(source: random.Random, folder: Path) -> None:
-    """Bytes on the socket between worker and guard: documents, or the other end counts as gone."""
+    """Tries bytes on the socket between worker and guard: documents, or the other end counts as gone."""
     own_end, other_end = socket.socketpair()
     other_end.setblocking(False)
     channel = GuardChannel(own_end)
@@ -154,7 +154,7 @@ def _try_settings(read: Callable[[list[str]], object], flags: tuple[str, ...], s
 
 
 def page_token(source: random.Random, _: Path) -> None:
-    """A page token: a position within the list, or refused."""
+    """Tries a page token: a position within the list, or refused."""
     request = task_pb.ListTasksRequest(
         page_size=source.choice((0, 1, -1, 2**31 - 1)), page_token=_client_token(source, _PAGE)
     )
@@ -168,7 +168,7 @@ def page_token(source: random.Random, _: Path) -> None:
 
 
 def resume_token(source: random.Random, folder: Path) -> None:
-    """A resume token: a position in a history, or refused."""
+    """Tries a resume token: a position in a history, or refused."""
     watched = Selection(scope=Scope.of(1))
     request = task_pb.WatchTasksRequest(account_id=1, resume_token=_client_token(source, _RESUME))
     try:
@@ -183,7 +183,7 @@ def resume_token(source: random.Random, folder: Path) -> None:
 
 
 def public_id(source: random.Random, _: Path) -> None:
-    """Ids of tasks and leases: a key that the database can hold, or none."""
+    """Tries ids of tasks and leases: a key that the database can hold, or none."""
     text = values.changed(source.choice(("task-0000000000000001", "lease-0000000000000001-00000001")), source)
     key, ref = parse_task_id(text), parse_lease_id(text, source.choice((1, 0, -1, 2**31)))
     assert key is None or 0 < key <= KEY_MAX
@@ -197,7 +197,7 @@ _RESUME = watching.resume_token(
 
 
 def _client_token(source: random.Random, sane: str) -> str:
-    """A valid one, one with other parts, or anything."""
+    """Returns a valid one, one with other parts, or anything."""
     chance = source.random()
     if chance < 0.3:
         return values.changed(sane, source)

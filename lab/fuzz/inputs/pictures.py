@@ -20,7 +20,7 @@ _BOXES = (b"meta", b"iprp", b"ipco", b"ispe", b"ipma", b"pitm", b"iinf", b"infe"
 
 
 def picture(source: random.Random) -> bytes:
-    """Up to some more bytes than are looked at."""
+    """Returns up to some more bytes than are looked at."""
     size = source.choice(_SIZES)
     makers = (
         costly.ico_of_a_huge_png,
@@ -38,7 +38,7 @@ def picture(source: random.Random) -> bytes:
 
 
 def _avif(source: random.Random, size: int) -> bytes:
-    """Boxes within boxes, or one after the other, with counts that they may not have."""
+    """Makes boxes within boxes, or one after the other, with counts that they may not have."""
     inner = b""
     while len(inner) < size:
         data = struct.pack(">II", source.choice((0, 1, 2**24)), source.choice((0, 2, 2**32 - 1)))
@@ -50,7 +50,7 @@ def _avif(source: random.Random, size: int) -> bytes:
 
 
 def measured(source: random.Random, _: Path) -> None:
-    """Pictures, one after the other: each is told to be something, and one that is none keeps no other from it."""
+    """Tries pictures one after the other: each is told to be something, and one that is none keeps no other from it."""
 
     async def measure() -> None:
         with closing(Looks()) as looks:

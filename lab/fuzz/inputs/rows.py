@@ -44,7 +44,7 @@ _ODD = (None, 0, 1, -1, 2**63 - 1, -(2**63), 10**17, 1.0, 1e300, float("nan"), f
 
 
 def row_of(table: str, read: Callable[[OldRow], object]) -> Callable[[random.Random, Path], None]:
-    """One row of a table, read as the import reads it."""
+    """Returns one row of a table, read as the import reads it."""
     columns = [column.name for column in old_columns()[table]]
 
     def run(source: random.Random, _: Path) -> None:
@@ -61,7 +61,7 @@ def row_of(table: str, read: Callable[[OldRow], object]) -> Callable[[random.Ran
 
 
 def cell(name: str, hostile: float, source: random.Random) -> object:
-    """Of a column of that name: with a chance of `hostile` anything, else what the application put there."""
+    """Makes one of a column of that name: with a chance of `hostile` anything, else what the application put there."""
     if source.random() >= hostile:
         return source.choice(_TIMES[:2] if name.endswith("_at") else _SANE.get(name, (None, "a text", 1)))
     if name.endswith("_at") and source.random() < 0.5:
@@ -71,7 +71,7 @@ def cell(name: str, hostile: float, source: random.Random) -> object:
 
 
 def _check(value: object) -> None:
-    """Whatever it holds can be stored: texts in UTF-8 without NUL, numbers of 64 bits, times with a zone."""
+    """Checks that all it holds can be stored: texts in UTF-8 without NUL, numbers of 64 bits, times with a zone."""
     if is_dataclass(value):
         for field in fields(value):
             _check(getattr(value, field.name))

@@ -51,7 +51,7 @@ def on_a_table(*templates: str) -> Spoil:
 
 
 def _filled(templates: Sequence[str], table: str, source: random.Random) -> list[str]:
-    """The statements, with the table and some of its columns, and with values of all kinds."""
+    """Returns the statements, with the table and some of its columns, and with values of all kinds."""
     columns = list(COLUMNS[table])
     renamed = source.choice(columns)
     optional = [name for name in columns if name not in {*_REQUIRED[table], "topic", "content_id"}]
@@ -129,7 +129,7 @@ _WITH_MANY_COLUMNS = f"CREATE TABLE {{table}} (id INTEGER PRIMARY KEY, {{rest}},
 
 
 def crosswise(source: random.Random) -> list[str]:
-    """Tasks and contents that name each other, and several of them the same."""
+    """Returns the tasks and contents that name each other, and several of them the same."""
     ids = range(150, 160)
     tasks = ", ".join(f"({n}, 'task-{n}', 1, 'x', 'completed', {source.choice((*ids, 'NULL'))})" for n in ids)
     contents = ", ".join(f"({n}, 'task-{source.choice(ids)}', 1, 'x', 'x')" for n in ids)
@@ -152,7 +152,7 @@ def cut(path: Path, source: random.Random) -> None:
 
 
 def flipped(path: Path, source: random.Random) -> None:
-    """Some bits of the pages; in one of four, of the header too."""
+    """Flips some bits of the pages; in one of four, of the header too."""
     data = bytearray(path.read_bytes())
     begin = source.choice((0, _HEADER, _HEADER, _HEADER))
     for _ in range(source.choice((1, 10, 100, 1_000))):
@@ -161,7 +161,7 @@ def flipped(path: Path, source: random.Random) -> None:
 
 
 def pages_swapped(path: Path, source: random.Random) -> None:
-    """Whole pages stand where others should: trees that lead into each other, or into themselves."""
+    """Puts whole pages where others should be: trees that lead into each other, or into themselves."""
     data = bytearray(path.read_bytes())
     size = int.from_bytes(data[16:18], "big")
     for _ in range(source.randint(1, 4)):
@@ -176,19 +176,19 @@ def no_database(path: Path, source: random.Random) -> None:
 
 
 def no_file(path: Path, source: random.Random) -> None:
-    """Nothing, a directory or a FIFO in its place."""
+    """Puts nothing, a directory or a FIFO in its place."""
     path.unlink()
     source.choice((lambda: None, path.mkdir, partial(os.mkfifo, path)))()
 
 
 def a_link(path: Path, source: random.Random) -> None:
-    """A link to itself, to nowhere, or to what is a file, but whose beginning nobody can read, not even root."""
+    """Links to itself, to nowhere, or to what is a file, but whose beginning nobody can read, not even root."""
     path.unlink()
     path.symlink_to(source.choice((path, "/nowhere/at all", "/proc/self/mem")))
 
 
 def a_strange_log(path: Path, source: random.Random) -> None:
-    """A write-ahead log, or a journal to roll back, that is none, beside the file."""
+    """Puts a write-ahead log, or a journal to roll back, that is none, beside the file."""
     with closing(sqlite3.connect(path)) as database:
         database.execute(f"PRAGMA journal_mode = {source.choice(('WAL', 'DELETE'))}")
     for suffix in source.choice((("-wal",), ("-journal",), ("-wal", "-shm"))):
@@ -291,7 +291,7 @@ def shape_of(number: int) -> str:
 
 @contextmanager
 def laid_out(seed: int, number: int, folder: Path, databases: Databases) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The URL and the arguments of a case, whose database is in the folder, which has to be empty, or on the server."""
+    """Yields URL and arguments of a case, whose database is in the folder, which has to be empty, or on the server."""
     shape, source = SHAPES[shape_of(number)], random_of(TARGET, seed, number)
     rows = random_rows(source)
     columns = of_other_types(shape.types, source) if shape.types else COLUMNS

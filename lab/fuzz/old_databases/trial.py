@@ -131,7 +131,7 @@ _HONEST_ARRIVED = {
 
 
 def wrong_with_database(connection: sa.Connection, shape: Shape) -> list[str]:
-    """Nothing half done, nothing twice, the invariants, the honest rows."""
+    """Lists what is half done or there twice, which invariants are broken, and which honest rows are wrong."""
     return broken(connection, _CLAIMS | (_HONEST_ARRIVED if shape.honest else {}))
 
 
@@ -155,7 +155,7 @@ def snapshot_of(connection: sa.Connection) -> Snapshot:
 
 
 def hurt(before: Snapshot, after: Snapshot) -> Iterator[str]:
-    """Rows that were there, and are others or gone."""
+    """Yields the rows that were there, and are others or gone."""
     for table, rows in before.items():
         if changed := [key for key, row in rows.items() if after[table].get(key) != row]:
             yield f"what was in {table} before is hurt: {changed[:5]}"
@@ -198,7 +198,7 @@ def import_databases(seed: int, numbers: range) -> Tally:
 
 
 def _template(databases: Databases) -> str:
-    """The name of a database that holds an import of the honest rows, to be cloned for each case."""
+    """Returns the name of a database that holds an import of the honest rows, to be cloned for each case."""
     name = databases.create()
     upgrade(sa.create_engine(databases.url(name), poolclass=sa.NullPool))
     with server_folder() as folder:

@@ -35,7 +35,7 @@ COLUMNS: Columns = {
 
 
 def honest_rows() -> Rows:
-    """A pending task, a failed one, and a completed one whose content is in the pool: each can be taken."""
+    """Returns a pending task, a failed one, and a completed one whose content is in the pool: each can be taken."""
     account = {"id": 1, "name": f"{HONEST} account", "is_active": 1, "wechat_app_secret": SECRET}
     tasks = [
         {"id": number, "task_id": f"{HONEST}-{number}", "account_id": 1, "topic": f"{HONEST} {number}"}
@@ -70,7 +70,7 @@ def _hostile_row(table: str, number: int, hostile: float, source: random.Random)
 
 
 def _reference(name: str, source: random.Random) -> object:
-    """Of what is there, of what is not, or of nothing that could be."""
+    """Makes one of what is there, of what is not, or of nothing that could be."""
     if name == "account_id" and source.random() < 0.5:
         return 1
     near = HOSTILE_IDS + source.randrange(12)
@@ -80,7 +80,7 @@ def _reference(name: str, source: random.Random) -> object:
 
 
 def of_other_types(types: Sequence[str], source: random.Random) -> Columns:
-    """Half of the columns are declared as one of these, but for the ids."""
+    """Declares half of the columns as one of these, but for the ids."""
     return {
         table: {
             name: source.choice(types) if name != "id" and source.random() < 0.5 else kind
@@ -108,7 +108,7 @@ def write_file(
 
 
 def _bound(value: object) -> tuple[str, object]:
-    """Where and what the driver can bind: lone surrogates as the bytes of a text."""
+    """Returns where and what the driver can bind: lone surrogates as the bytes of a text."""
     if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
         return "CAST(? AS TEXT)", value.encode("utf-8", "surrogatepass")
     return "?", value
@@ -145,5 +145,5 @@ def write_to_server(dsn: str, rows: Rows, columns: Columns = COLUMNS, *, after: 
 
 
 def _text(value: object) -> str | None:
-    """The value as a text, where a server takes that."""
+    """Returns the value as a text, where a server takes that."""
     return None if value is None or re.search("[\0\ud800-\udfff]", str(value)) else str(value)

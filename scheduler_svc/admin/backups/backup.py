@@ -240,7 +240,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def _partial(path: Path, *, overwrite: bool) -> Iterator[tuple[Path, int]]:
-    """A locked file beside `path`, which gets its name when the block succeeds. Its writer inherits the lock."""
+    """Yields a locked file beside `path`, which gets its name when the block succeeds. Its writer inherits the lock."""
     partial = path.with_name(path.name + _SUFFIX)
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -69,7 +69,7 @@ scheduler runs, or the database is not empty and --replace is not given. But for
 
 
 def assets_folder(file: Path) -> Path:
-    """Where the assets of this backup are."""
+    """Returns where the assets of this backup are."""
     return file.with_name(file.name + ".assets")
 
 

@@ -37,7 +37,7 @@ _DRIVERS_LIBRARIES = Path(psycopg2.__file__).parents[1] / "psycopg2_binary.libs"
 
 @contextmanager
 def with_drivers_libpq(program: Path) -> Iterator[tuple[Path, Mapping[str, str]] | None]:
-    """A copy of the program, and the environment variables that it needs; None if its libpq can't be replaced."""
+    """Yields a copy of the program and the environment variables that it needs; None if its libpq can't be replaced."""
     program_libpq = list((program.parents[3] / _PROGRAMS_LIBRARIES).glob(_LIBPQ)) if len(program.parents) > 3 else []
     driver_libpq = list(_DRIVERS_LIBRARIES.glob(_LIBPQ))
     if len(program_libpq) != 1 or len(driver_libpq) != 1:
@@ -76,7 +76,7 @@ def follow(stderr: IO[bytes], follower: DumpProgress) -> Sequence[str]:
 
 
 def error_text(lines: Sequence[str]) -> str:
-    """The errors among a program's last lines, else all of them."""
+    """Returns the errors among a program's last lines, else all of them."""
     errors = [line for line in lines if "error" in line or "detail" in line or "hint" in line]
     return "\n".join(line for line in errors or lines if line) or "no output"
 
@@ -118,7 +118,7 @@ class RestoreProgress:
 
 
 def size(n: int) -> str:
-    """`1536` → `1.5 KiB`."""
+    """Turns `1536` into `1.5 KiB`."""
     amount = float(n)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if amount < 1024:
@@ -154,7 +154,7 @@ class Programs:
         self._bindirs = [settings.pg_bindir] if settings.pg_bindir else list(_anywhere())
 
     def server(self, major: int) -> Program:
-        """`postgres` of this version or the next newer one. Raises PostgresError."""
+        """Returns `postgres` of this version or the next newer one. Raises PostgresError."""
         folders = dict.fromkeys([*self._bindirs, *bindirs()])
         servers = [
             program for folder in folders if (program := _program(folder / "postgres")) and program.major >= major
@@ -168,7 +168,7 @@ class Programs:
 
     @contextmanager
     def fitting(self, name: str, major: int, *, encrypted: bool = False) -> Iterator[Program]:
-        """The program of the server's own version, or of the next newer one; `encrypted`: one that supports TLS.
+        """Yields the program of the server's own version, or of the next newer one; `encrypted`: one that supports TLS.
 
         Raises PostgresError, with what was found instead.
         """
@@ -189,14 +189,14 @@ class Programs:
             yield min(fit, key=lambda program: program.major)  # of equal ones the first
 
     def newest(self, name: str) -> Program:
-        """The newest program, which reads the output of all others. Raises PostgresError."""
+        """Returns the newest program, which reads the output of all others. Raises PostgresError."""
         programs = list(self._all(name))
         if not programs:
             raise PostgresError(f"there is no {name} ({self._found(name, [])}): {_ADVICE.format(major=18)}")
         return max(programs, key=lambda program: program.major)
 
     def read(self, name: str, *arguments: str) -> str:
-        """The output of a program that needs no database. Raises ProgramFailed, PostgresError."""
+        """Returns the output of a program that needs no database. Raises ProgramFailed, PostgresError."""
         process = subprocess.run(
             [self.newest(name).path, *arguments],
             env=_environment(),
@@ -210,7 +210,7 @@ class Programs:
 
     @contextmanager
     def output(self, name: str, *arguments: str) -> Iterator[IO[bytes]]:
-        """The program's stdout, while it runs. Raises ProgramFailed, PostgresError."""
+        """Yields the program's stdout, while it runs. Raises ProgramFailed, PostgresError."""
         process = subprocess.Popen(
             [self.newest(name).path, *arguments],
             env=_environment(),
@@ -275,7 +275,7 @@ def run(program: Program, *arguments: str, url: str, follower: DumpProgress, kee
 
 
 def _anywhere() -> Iterator[Path]:
-    """The folders of the server's programs, then that of `pg_dump` on the PATH."""
+    """Yields the folders of the server's programs, then that of `pg_dump` on the PATH."""
     yield from dict.fromkeys(bindirs())
     if on_path := shutil.which("pg_dump"):
         yield Path(on_path).parent
@@ -293,7 +293,7 @@ def _program(path: Path) -> Program | None:
 
 
 def _with_tls(program: Program, stack: ExitStack) -> Program | None:
-    """This program, or a copy with the driver's libpq until `stack` closes, if it supports TLS."""
+    """Returns this program, or a copy with the driver's libpq until `stack` closes, if it supports TLS."""
     if _speaks_tls(program):
         return program
     if lent := stack.enter_context(with_drivers_libpq(program.path)):
@@ -317,7 +317,7 @@ def _speaks_tls(program: Program) -> bool:
 
 
 def _connection(url: str) -> tuple[str, str | None]:
-    """The connection string without the password, since everyone can read a command line; the password."""
+    """Returns the connection string without the password (everyone can read a command line), and the password."""
     address = sa.make_url(url)
     _, options = address.get_dialect()().create_connect_args(address)
     password = options.pop("password", None)
@@ -325,5 +325,5 @@ def _connection(url: str) -> tuple[str, str | None]:
 
 
 def _environment() -> dict[str, str]:
-    """Our variables, with fixed ones for the format of the programs' output."""
+    """Returns our variables, with fixed ones for the format of the programs' output."""
     return os.environ | {"LC_ALL": "C", "TZ": "UTC"}

@@ -89,7 +89,7 @@ def read_archive(path: Path, programs: Programs) -> Archive:
 
 
 def serving_roles(path: Path, programs: Programs) -> list[str]:
-    """The roles that might write tasks, besides the owner, where the backup was made."""
+    """Returns the roles that might write tasks, besides the owner, where the backup was made."""
     script = programs.read("pg_restore", "--schema-only", "--file=-", str(path))
     return sorted({role.strip('"').replace('""', '"') for role in _SERVING.findall(script)})
 
@@ -280,7 +280,7 @@ def _check_target(databases: Databases, archive: Archive, *, replace: bool) -> N
 
 @contextmanager
 def _new_database(databases: Databases) -> Iterator[str]:
-    """The URL of a new database, which is dropped if the block fails."""
+    """Yields the URL of a new database, which is dropped if the block fails."""
     try:
         url = databases.create()
     except sa.exc.ProgrammingError as error:

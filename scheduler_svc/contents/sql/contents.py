@@ -107,7 +107,7 @@ class Contents(Statements):
     def list(
         self, scope: Scope, wanted: ContentFilter, after: int | None, limit: int, *, oldest_first: bool = False
     ) -> ContentPage:
-        """Contents without their bodies, newest first or oldest first, behind the id `after`.
+        """Returns the contents without their bodies, newest first or oldest first, behind the id `after`.
 
         At most `limit`; or fewer, with more to come, where it would have to look at too many that do not match.
         """
@@ -188,7 +188,7 @@ class Revisions(Statements):
             self._run(_TRIM_REVISIONS, content_id=content_id, last=number - MAX_REVISIONS + 1)
 
     def list(self, content_id: int, after: int, limit: int) -> builtins.list[ContentRevision]:
-        """Revisions with numbers above `after`, oldest first. A content that was never edited has none."""
+        """Returns the revisions with numbers above `after`, oldest first. A content that was never edited has none."""
         return self._all(_revision, _LIST_REVISIONS, content_id=content_id, after=after, limit=limit)
 
 

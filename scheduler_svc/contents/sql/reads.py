@@ -118,7 +118,7 @@ _BY_FIELD: Mapping[str, str] = {
 
 
 def values(wanted: ContentFilter) -> dict[str, Any]:
-    """The parameters of the conditions."""
+    """Returns the parameters of the conditions."""
     parameters: dict[str, Any] = {name: getattr(wanted, name) for name in _BY_FIELD}
     parameters["words"] = array("text", wanted.words)
     for i, (name, value) in enumerate(wanted.labels.items()):
@@ -227,7 +227,7 @@ class ContentList(Statements):
         self._values = accounts(scope) | values(wanted)
 
     def page(self, after: int | None, limit: int) -> ContentPage:
-        """Contents behind the id `after`."""
+        """Returns the contents behind the id `after`."""
         newest_first = _Ids(0, KEY_MAX if after is None else after)
         ids = _Ids((after or 0) + 1, KEY_MAX) if self._of.oldest_first else newest_first
         if not self._of.examines:
@@ -241,7 +241,7 @@ class ContentList(Statements):
         return self._scan(ids, examined, limit)
 
     def _examined(self, ids: _Ids) -> _Ids:
-        """How far a page gets in this range that reads one content after another."""
+        """Returns how far a page gets in this range that reads one content after another."""
         skipped = of_each_account(self._scope, MAX_EXAMINED) - 1
         (bound,) = self._row(bound_of(self._of), **accounts(self._scope), **ids._asdict(), skipped=skipped)
         return ids._replace(**{self._end: bound})
@@ -286,5 +286,5 @@ class ContentList(Statements):
         return "high" if self._of.oldest_first else "low"
 
     def _behind(self, end: int) -> int:
-        """The id behind which a list goes on that has read up to this end of its range."""
+        """Returns the id behind which a list goes on that has read up to this end of its range."""
         return end - self._of.oldest_first

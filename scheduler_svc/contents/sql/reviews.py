@@ -119,7 +119,7 @@ class Reviews(Statements):
         self._run(_REOPEN, content_id=content_id)
 
     def regenerated(self, content_id: int) -> int | None:
-        """The content in whose place this one was written; None if it is not known."""
+        """Returns the content in whose place this one was written; None if it is not known."""
         return self._one(int, _REGENERATED, content_id=content_id)
 
     def supersede(self, content_id: int, by: int | None) -> None:
@@ -130,7 +130,7 @@ class Reviews(Statements):
         self._run(_WITHDRAW, content_id=content_id)
 
     def lock_held(self, reviewer: str, limit: int) -> int:
-        """How many reviews a reviewer holds, `limit` at most; no other claim of it begins before the commit."""
+        """Returns how many reviews a reviewer holds, `limit` at most; no other claim of it begins before the commit."""
         self._run(_LOCK_HELD, reviewer=reviewer)
         return int(self._row(_COUNT_HELD, reviewer=reviewer, limit=limit)[0])
 

@@ -36,13 +36,13 @@ _MAX_SEGMENTS = 1_000
 
 
 def searched(contents: str) -> str:
-    """What is searched of a row of `contents`. A title may have been edited, and has the beginning of a long topic."""
+    """Returns what is searched of a row of `contents`. A title may be edited, and has the beginning of a long topic."""
     topic = f"(SELECT topic FROM task_payloads AS x WHERE x.task_key = {contents}.task_key)"
     return f"lower({contents}.title || ' ' || coalesce({topic}, ''))"
 
 
 def _grams(text: str) -> str:
-    """A query for the grams of a text, without a segment. No word has a space, so no gram has one.
+    """Returns a query for the grams of a text, without a segment. No word has a space, so no gram has one.
 
     `ascii` tells the code point of a character.
     """
@@ -54,12 +54,12 @@ def _grams(text: str) -> str:
 
 
 def _account_gram(account: str) -> str:
-    """The gram of an account: others may have the same one."""
+    """Returns the gram of an account: others may have the same one."""
     return f"{_NO_CHARACTER} * {_OF_FIRST} + ({account} & {_NO_CHARACTER}) * {_OF_SECOND}"
 
 
 def _in_segment(segment: str, grams: str) -> str:
-    """A query for grams of a segment. Its higher bits are lost, so far away another segment has the same ones."""
+    """Returns a query for grams of a segment. Its higher bits are lost: far away another segment has the same ones."""
     of_segment = f"(({segment}) & {_NO_CHARACTER}) * {_OF_SEGMENT}"
     return f"SELECT CAST(({of_segment} + g.gram) & {(1 << 31) - 1} AS integer) FROM ({grams}) AS g(gram)"
 
@@ -135,11 +135,11 @@ class Search(Statements):
         return int(self._row(_INDEXED_TO)[0])
 
     def last(self) -> int:
-        """The last id drawn for a content, committed or not; 0 before the first."""
+        """Returns the last id drawn for a content, committed or not; 0 before the first."""
         return int(self._row(_LAST_CONTENT_ID)[0])
 
     def snapshot(self) -> Snapshot:
-        """The last id, and then which transactions have drawn one: see `domain/change.py`."""
+        """Returns the last id, and then which transactions have drawn one: see `domain/change.py`."""
         return Snapshots(self._session).take(self.last(), "content_seq")
 
     def take_turn(self) -> int | None:
@@ -157,7 +157,7 @@ class Search(Statements):
     def find(
         self, scope: Scope, words: Sequence[str], low: int, high: int, limit: int, *, oldest_first: bool
     ) -> Page[int, int]:
-        """Up to `limit` indexed contents from `low` to below `high` that may have all the words, in the list's order.
+        """Finds up to `limit` indexed contents from `low` to below `high` that may have all words, in the list's order.
 
         The search goes on with contents below `rest` or, oldest first, from it on.
         """

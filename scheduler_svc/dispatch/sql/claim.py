@@ -25,12 +25,12 @@ import sqlalchemy as sa
 from scheduler_svc.database.batch import UnnestedRows
 from scheduler_svc.database.connections import AdvisoryLock
 from scheduler_svc.database.statements import Statements, payload, task
-from scheduler_svc.dispatch.rows import Claimed, Grant
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.sql.tags import floor
 from scheduler_svc.dispatch.sql.waiting import UNEXPIRED
 from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.ids import LeaseRef
-from scheduler_svc.domain.lease import LeaseEnd
+from scheduler_svc.domain.lease import Grant, LeaseEnd
 from scheduler_svc.domain.lifecycle import Status
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY, READY
 from scheduler_svc.schema.payloads import BRIEF, BRIEF_WIDTH, NULL_BRIEF, brief
@@ -222,8 +222,8 @@ CLAIM_AGED = sa.text(_CLAIM.format(head=AGED_HEAD, order=AGED_ORDER))
 
 
 def claimed_rows(rows: Sequence[Any]) -> Claimed:
-    """The claim's answer. Its first row has whether it was locked out, the sessions that got nothing and the accounts
-    whose windows need a refill; the others have a grant each.
+    """Returns the claim's answer. Its first row has whether it was locked out, the sessions that got nothing and the
+    accounts whose windows need a refill; the others have a grant each.
     """
     locked_out, closed, busy, short, urgent, *_ = rows[0]
     grants = [Grant(LeaseRef(*row[6:9]), brief(row[-BRIEF_WIDTH:]), *row[9:-BRIEF_WIDTH]) for row in rows[1:]]

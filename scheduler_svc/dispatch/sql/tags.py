@@ -35,12 +35,12 @@ ASSIGN_TAGS = sa.text(f"SELECT pg_advisory_xact_lock_shared({AdvisoryLock.FLOORS
 
 
 def floor(priority: str) -> str:
-    """The floor of a priority; nothing with a lower tag can be claimed."""
+    """Returns the floor of a priority; nothing with a lower tag can be claimed."""
     return f"coalesce((SELECT f.tag FROM ready_floors AS f WHERE f.priority = {priority}), '-Infinity')"
 
 
 def virtual_time(priority: str) -> str:
-    """The virtual time of a priority: the smallest tag that waits, or the largest finish if none waits."""
+    """Returns the virtual time of a priority: the smallest tag that waits, or the largest finish if none waits."""
     return f"""coalesce(
         (SELECT w.tag FROM ready AS w WHERE w.priority = {priority} AND w.tag >= {floor(priority)}
             ORDER BY w.tag LIMIT 1),
@@ -87,7 +87,7 @@ _PRIORITIES = 16
 
 
 def reserved(condition: str) -> str:
-    """For WITH: `reserved`, a row for each of `GROUPS`; empty unless `condition` holds.
+    """Returns, for WITH, `reserved`: a row for each of `GROUPS`; empty unless `condition` holds.
 
     A row that is there finds its count by a binary search in the ascending numbers of the groups: a join would read all
     groups for each row.
@@ -133,7 +133,7 @@ def reserved(condition: str) -> str:
 
 
 def bind_counts(counts: Mapping[tuple[int, int], int]) -> dict[str, str]:
-    """The parameters of `reserved` for these numbers of tasks by (account, priority); a number may be 0."""
+    """Returns the parameters of `reserved` for these numbers of tasks by (account, priority); a number may be 0."""
     rows = [
         (account_id, priority, count, account_id * _PRIORITIES + priority)
         for (account_id, priority), count in sorted(counts.items())
@@ -142,7 +142,7 @@ def bind_counts(counts: Mapping[tuple[int, int], int]) -> dict[str, str]:
 
 
 def reservations(rows: Iterable[Any]) -> dict[tuple[int, int], TagReservation]:
-    """The rows of `reserved`, by (account, priority)."""
+    """Returns the rows of `reserved`, by (account, priority)."""
     return {(account_id, priority): TagReservation(*turn) for account_id, priority, *turn in rows}
 
 
@@ -194,5 +194,5 @@ class StartQuotas(Statements):
         self._run(_SUBTRACT_TAGS, **_TAGS.bind(sorted(tags.items())))
 
     def reopened(self) -> list[int]:
-        """Accounts with a quota that a replica of a version without quotas has opened: their tasks get tags at once."""
+        """Returns accounts with a quota that a replica of a version without quotas opened: they get tags at once."""
         return [row[0] for row in self._rows(_REOPENED)]

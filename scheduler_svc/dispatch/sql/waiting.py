@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
 from scheduler_svc.database.statements import Statements, leased, task
-from scheduler_svc.dispatch.rows import QueueHead
 from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, bind_counts, floor, reservations, reserved
+from scheduler_svc.domain.dispatch import QueueHead
 from scheduler_svc.domain.task import MAX_PRIORITY, MIN_PRIORITY
 from scheduler_svc.history.work import DelayedRow, DequeuedTask, ReadyRow, TagReservation
 
@@ -88,7 +88,7 @@ class Expiry(Statements):
         self._run(_SET_EXPIRY_DELAYED, **bound)
 
     def expired(self, limit: int) -> list[int]:
-        """Keys of waiting tasks that have expired, longest first."""
+        """Returns the keys of waiting tasks that have expired, longest first."""
         return [row[0] for row in self._rows(_EXPIRED, limit=limit)]
 
     def remove(self, keys: Sequence[int]) -> list[DequeuedTask]:
@@ -98,7 +98,7 @@ class Expiry(Statements):
         return delayed + self._all(DequeuedTask, _REMOVE_EXPIRED_READY, keys=literal)
 
     def next(self) -> float | None:
-        """Seconds until the next waiting task expires (negative: overdue); None if none will."""
+        """Returns the seconds until the next waiting task expires (negative: overdue); None if none will."""
         row = self._row(_NEXT_EXPIRY, limit=1)
         return None if row is None or row[0] is None else float(row[0])
 
@@ -220,13 +220,13 @@ class WaitingTasks(Statements):
         return self._all(DequeuedTask, _TAKE_DUE, limit=limit, but=array("bigint", but))
 
     def due_accounts(self, limit: int, but: Collection[int]) -> set[int]:
-        """The accounts of the tasks that `take_due` would remove."""
+        """Returns the accounts of the tasks that `take_due` would remove."""
         return {row[0] for row in self._rows(_DUE_ACCOUNTS, limit=limit, but=array("bigint", but))}
 
     def heads(self, limit: int) -> list[QueueHead]:
-        """Up to `limit` tasks of each priority that a claim would take first: how many, and the wait of the oldest."""
+        """Counts up to `limit` tasks of each priority that a claim would take first, with the wait of the oldest."""
         return self._all(QueueHead, _READ_HEADS, limit=limit)
 
     def next_due(self) -> float | None:
-        """Seconds until the next delayed task is due (negative: overdue); None if there is none."""
+        """Returns the seconds until the next delayed task is due (negative: overdue); None if there is none."""
         return self._one(float, _NEXT_DUE_TIME)

@@ -252,7 +252,7 @@ class Window(Statements):
         self._run(_MARK_PRIORITIES, account_id=account_id, closed=closed, **_MARKS.bind(flows))
 
     def accounts_with_backlog(self, after: int, limit: int) -> list[int]:
-        """Accounts with untagged tasks and ids above `after`, in the order of their ids, without paused ones."""
+        """Returns accounts with untagged tasks and ids above `after`, in the order of their ids, but no paused ones."""
         return [row[0] for row in self._rows(_WITH_BACKLOG, after=after, limit=limit)]
 
     def accounts_with_limit(self) -> list[int]:
@@ -270,7 +270,7 @@ def _quota(
 
 
 def _count(account_id: str, *kinds: int) -> str:
-    """A query for the sum of an account's counts of these kinds, folded or not."""
+    """Returns a query for the sum of an account's counts of these kinds, folded or not."""
     deltas = " UNION ALL ".join(f"({unfolded(account_id, kind)})" for kind in kinds)
     return f"""(SELECT coalesce(sum(n), 0)::bigint FROM (
             SELECT n FROM task_counts AS k WHERE k.account_id = {account_id}
@@ -328,11 +328,11 @@ class Loads(Statements):
     """Statements on counts, pauses, limits and quotas."""
 
     def of(self, account_id: int) -> Load | None:
-        """The load of one account, paused with all too. Returns None if there is no such account."""
+        """Returns the load of one account, paused with all too, or None if there is no such account."""
         return self._one(_load, _LOAD, account_id=account_id)
 
     def all(self) -> tuple[Load, list[Load]]:
-        """The load of all accounts together, and the loads of those with a pause, a limit or a quota."""
+        """Returns the load of all accounts together, and the loads of those with a pause, a limit or a quota."""
         loads = {row[0]: _load(*row) for row in self._rows(_LOADS)}
         return loads.pop(ALL_ACCOUNTS), list(loads.values())
 

@@ -15,11 +15,11 @@ from scheduler_svc.database.statements import Pipeline, Statements, account_filt
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.sql.claim import CLAIM, CLAIM_AGED, SLOTS, claimed_rows
 from scheduler_svc.domain.account import Scope
-from scheduler_svc.domain.content import TITLE_LENGTH
+from scheduler_svc.domain.content import TITLE_LENGTH, CompletedTask
 from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import LeaseEnd, ReaperRow
 from scheduler_svc.domain.lifecycle import Status
-from scheduler_svc.leases.rows import CompletedTask, LeaseChange, LiveLease, NamedLease, RenewalResult
+from scheduler_svc.leases.rows import LeaseChange, LiveLease, NamedLease, RenewalResult
 
 _LIVE = """
     task_key, attempt, fence, worker_id, status, revoked, account_id, priority, tag, timeout_ms, claim_time,
@@ -225,7 +225,7 @@ class Leases(Statements):
         return claimed_rows(result.fetchall())
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, LiveLease]:
-        """The leases that these tasks have now, by task, locked in the order of the keys.
+        """Locks the leases that these tasks have now, in the order of the keys; returns them by task.
 
         `skip_locked`: without those that another session has locked.
         """
@@ -233,14 +233,14 @@ class Leases(Statements):
         return {lease.ref.task_key: lease for lease in map(_live, rows)}
 
     def peek(self, keys: Sequence[int]) -> dict[int, LiveLease]:
-        """The leases of these tasks, by task; nothing is locked."""
+        """Returns the leases of these tasks, by task; nothing is locked."""
         return {lease.ref.task_key: lease for lease in map(_live, self._rows(_READ_LEASES, keys=array("bigint", keys)))}
 
     def of_worker(self, worker_id: str) -> list[LiveLease]:
         return [_live(row) for row in self._rows(_OF_WORKER, worker_id=worker_id)]
 
     def stages(self) -> dict[str, int]:
-        """How many leases there are in each stage."""
+        """Returns how many leases there are in each stage."""
         return dict(zip(("queued", "accepted", "processing", "revoked"), self._row(_STAGES), strict=True))
 
     def lock_of_worker(self, worker_id: str, *, skip_locked: bool = False) -> list[LiveLease]:
@@ -249,11 +249,11 @@ class Leases(Statements):
         return [_live(row) for row in self._rows(statement, worker_id=worker_id)]
 
     def lock_expired(self, limit: int, but: Collection[int] = ()) -> list[LiveLease]:
-        """Expired leases, locked; without those that another session has locked, or of the accounts `but`."""
+        """Locks expired leases; without those that another session has locked, or of the accounts `but`."""
         return [_live(row) for row in self._rows(_LOCK_EXPIRED, limit=limit, but=array("bigint", but))]
 
     def lock_timed_out(self, ttl: float, limit: int, scope: Scope, but: Collection[int] = ()) -> list[LiveLease]:
-        """Leases whose attempt, or wait for a slot, took too long; locked, with the exceptions of `lock_expired`."""
+        """Locks leases whose attempt, or wait for a slot, took too long, with the exceptions of `lock_expired`."""
         accounts = account_filter(scope)
         rows = self._rows(_LOCK_TIMED_OUT, ttl=ttl, limit=limit, accounts=accounts, but=array("bigint", but))
         return [_live(row) for row in rows]

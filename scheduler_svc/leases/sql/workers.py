@@ -119,7 +119,7 @@ _GET_WORKER = sa.text(_SHOWN + " WHERE w.worker_id = :worker_id")
 
 class Workers(Statements):
     def lock(self, worker_id: str) -> SessionRow | None:
-        """The worker's session, locked against claims and other hellos; None if it has never had one."""
+        """Returns the worker's session, locked against claims and other hellos; None if it has never had one."""
         row = self._row(_LOCK_SESSION, worker_id=worker_id)
         return None if row is None else SessionRow(row[0], row[1], row[2], float(row[3]), row[4])
 
@@ -166,14 +166,14 @@ class Workers(Statements):
         return dict(self._rows(_IDENTITIES, workers=array("text", workers)))
 
     def get(self, worker_id: str, ttl: float) -> PoolWorker | None:
-        """One worker; one without a heartbeat for `ttl` seconds counts as disconnected."""
+        """Returns one worker; one without a heartbeat for `ttl` seconds counts as disconnected."""
         return self._one(PoolWorker, _GET_WORKER, worker_id=worker_id, ttl=ttl)
 
     def count(self, ttl: float) -> tuple[int, int]:
-        """How many workers are connected, and how many of these have a busy slot."""
+        """Returns how many workers are connected, and how many of these have a busy slot."""
         connected, active = self._row(_COUNT_WORKERS, ttl=ttl)
         return connected, active
 
     def list(self, ttl: float, after: str, limit: int) -> list[PoolWorker]:
-        """Workers with ids above `after` with a heartbeat within the last hour, by their ids."""
+        """Returns the workers with ids above `after` with a heartbeat within the last hour, by their ids."""
         return self._all(PoolWorker, _LIST_WORKERS, ttl=ttl, after=after, limit=limit)

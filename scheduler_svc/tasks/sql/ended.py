@@ -99,7 +99,7 @@ class EndedTasks(Statements):
     """Statements on tasks that have ended. Each is bounded by its keys or its limit."""
 
     def lock_retryable(self, keys: Sequence[int], reset: bool) -> list[TaskRow]:
-        """Those of these tasks that may be retried, locked, oldest first. `reset`: even if no retries are left."""
+        """Returns those of these tasks that may be retried, locked, oldest first. `reset`: even if no retry is left."""
         return [task_row(row) for row in self._rows(_LOCK_RETRYABLE, keys=array("bigint", keys), reset=reset)]
 
     def retry(self, keys: Sequence[int], reset: bool) -> int:

@@ -62,7 +62,7 @@ class Span(NamedTuple):
 
     @classmethod
     def of(cls, wanted: TaskFilter) -> Span:
-        """The keys of tasks that were created at these times and are not misdated."""
+        """Returns the keys of tasks that were created at these times and are not misdated."""
         after, before = wanted.created_after, wanted.created_before
         low = 0 if after is None else _key_at(after - CLOCK_MARGIN - _ROUNDING)
         return cls(low, KEY_MAX if before is None else _key_at(before + CLOCK_MARGIN + _ROUNDING))
@@ -150,7 +150,7 @@ class ListQuery(NamedTuple):
 
 
 def values(wanted: TaskFilter) -> dict[str, Any]:
-    """The parameters of the conditions."""
+    """Returns the parameters of the conditions."""
     parameters: dict[str, Any] = {name: getattr(wanted, name) for name in _EXAMINED}
     parameters |= accounts(wanted.scope)
     parameters |= {
@@ -167,7 +167,7 @@ _SCHEDULE = Mark("FROM schedule_tasks", ("schedule_id",), (":schedule_id",))
 
 
 def _marks(query: ListQuery) -> tuple[Mark, ...]:
-    """The conditions that have an index of their own: each label, then the schedule."""
+    """Returns the conditions that have an index of their own: each label, then the schedule."""
     labels = tuple(
         Mark("FROM task_labels", ("name", "value"), (f":name{i}", f":value{i}")) for i in range(query.labels)
     )
@@ -195,7 +195,7 @@ def ends(query: ListQuery) -> sa.TextClause:
 
 
 def keys(query: ListQuery, walk: int) -> str:
-    """A query of the first `limit` matching keys from `low` to below `high`, found by this walk."""
+    """Returns a query of the first `limit` matching keys from `low` to below `high`, found by this walk."""
     marks = _marks(query)
     keyed = [mark.has("{of}") for i, mark in enumerate(marks) if i != walk]
     keyed += [_TOPIC] if query.of_topic else []
@@ -209,12 +209,12 @@ def keys(query: ListQuery, walk: int) -> str:
 
 
 def _and(conditions: Iterable[str]) -> str:
-    """These conditions with an AND after each, to be put before another one."""
+    """Returns these conditions with an AND after each, to be put before another one."""
     return "".join(f"{condition} AND " for condition in conditions)
 
 
 def _of(name: str, keyed: Iterable[str]) -> list[str]:
-    """Conditions on a key as those on the key of this row."""
+    """Returns the conditions on a key as those on the key of this row."""
     return [condition.format(of=name) for condition in keyed]
 
 
@@ -223,7 +223,7 @@ def _examined(query: ListQuery) -> list[str]:
 
 
 def _row_conditions(table: str, query: ListQuery) -> list[str]:
-    """The filter of a task's own row and lease, as a condition on its key."""
+    """Returns the filter of a task's own row and lease, as a condition on its key."""
     conditions = _examined(query)
     if query.of_accounts:
         conditions.append("t.account_id = ANY(CAST(:accounts AS bigint[]))")
@@ -233,7 +233,7 @@ def _row_conditions(table: str, query: ListQuery) -> list[str]:
 
 
 def _own_row(table: str, conditions: Iterable[str]) -> str:
-    """Conditions on a task `t`, as one on its key."""
+    """Returns the conditions on a task `t`, as one on its key."""
     return f"EXISTS (SELECT FROM tasks AS t WHERE {_and(conditions)}t.task_key = {table}.task_key OFFSET 0)"
 
 
@@ -246,7 +246,7 @@ def _has_status(status: Status) -> str:
 
 
 def _ranges(query: ListQuery, keyed: Sequence[str] | None, part: str) -> str:
-    """A part of each range, one for each state and account, of tasks that meet the other conditions too.
+    """Returns a part of each range, one for each state and account, of tasks that meet the other conditions too.
 
     The own row of each open task says `pending`; whether it runs is known from its lease, of which there are few.
     `keyed` are the conditions on keys. None: all tasks in a range, and those with a lease count as pending.
@@ -271,7 +271,7 @@ def _running(status: Status, query: ListQuery, keyed: Sequence[str] | None) -> s
 
 
 def _range(status: Status, query: ListQuery, keyed: Sequence[str] | None) -> str:
-    """Tasks whose own row has this status, as a range of an index whose first columns are equal in all of them.
+    """Returns tasks whose own row has this status, as a range of an index whose first columns are equal in all of them.
 
     With `status = …` the planner would know that ordering by key alone gives the same order, and might walk past all
     newer tasks of other states or accounts.
@@ -286,7 +286,7 @@ def _range(status: Status, query: ListQuery, keyed: Sequence[str] | None) -> str
 
 
 def _marked(mark: Mark, query: ListQuery, conditions: str, part: str) -> str:
-    """A part of a mark's tasks."""
+    """Returns a part of a mark's tasks."""
     span = _span("x", mark.columns, mark.values, query)
     return f"SELECT x.task_key {mark.source} AS x WHERE {conditions}{span} {part}"
 
@@ -296,7 +296,7 @@ def _all(query: ListQuery, conditions: str, part: str) -> str:
 
 
 def _span(table: str, columns: Sequence[str], same: Sequence[str], query: ListQuery) -> str:
-    """The condition that rows have the same values in these columns and keys of the span, and their order."""
+    """Returns the condition that rows have the same values in these columns and keys of the span, and their order."""
     names = [f"{table}.{column}" for column in (*columns, "task_key")]
     row = ", ".join(names)
     order = ", ".join(f"{column}{query.order}" for column in names)

@@ -112,11 +112,11 @@ _OLDEST_OF_ACCOUNTS = sa.text(f"""
 
 class TaskReads(Statements):
     def get(self, keys: Sequence[int]) -> dict[int, Task]:
-        """These tasks by key; those that do not exist are missing."""
+        """Returns these tasks by key; those that do not exist are missing."""
         return {row.task_key: _task(row) for row in self._rows(_GET_TASKS, keys=array("bigint", keys))}
 
     def list(self, wanted: TaskFilter, before: int | None, limit: int) -> Page[Task, int]:
-        """Tasks without requirements, newest first, with keys below `before`; `rest` is a key.
+        """Returns the tasks without requirements, newest first, with keys below `before`; `rest` is a key.
 
         Returns at most `limit`: fewer, with more to come, if it would have to examine too many that do not match.
         """
@@ -129,7 +129,7 @@ class TaskReads(Statements):
         return Page([_task(row) for row in rows], read.low if read.low > span.low and len(rows) < limit else None)
 
     def find(self, wanted: TaskFilter, after: int, limit: int) -> FoundTasks:
-        """The keys of up to `limit` tasks, oldest first, with keys above `after`; fewer as in `list`."""
+        """Returns the keys of up to `limit` tasks, oldest first, with keys above `after`; fewer as in `list`."""
         span = self._span(wanted)
         span = span._replace(low=max(span.low, after + 1))
         query = ListQuery.of(wanted, oldest_first=True)
@@ -141,7 +141,7 @@ class TaskReads(Statements):
         return FoundTasks(keys, read.high - 1 if read.high < span.high else None)
 
     def _span(self, task_filter: TaskFilter) -> Span:
-        """The keys of tasks that were created at the filter's times, whatever the clocks were then."""
+        """Returns the keys of tasks that were created at the filter's times, whatever the clocks were then."""
         span = Span.of(task_filter)
         if span == Span():
             return span
@@ -160,35 +160,35 @@ class TaskReads(Statements):
         return walk, span._replace(high=end) if query.oldest_first else span._replace(low=end)
 
     def waits_for(self, task_key: int, ttl: float) -> WaitsFor:
-        """What a task, which must exist, may be waiting for."""
+        """Returns what a task, which must exist, may be waiting for."""
         return WaitsFor(*self._row(_WAITS_FOR, task_key=task_key, ttl=ttl))
 
     def accounts_of(self, keys: Sequence[int]) -> dict[int, int]:
-        """The accounts of these tasks by key; those that do not exist are missing."""
+        """Returns the accounts of these tasks by key; those that do not exist are missing."""
         return dict(self._rows(_ACCOUNTS_OF, keys=array("bigint", keys)))
 
     def cleaned_up(self, requests: Sequence[tuple[int, str]]) -> builtins.list[Task]:
-        """The tasks of these (account, request_id) as they were when they were cleaned up, without payloads."""
+        """Returns the tasks of these (account, request_id) as they were when they were cleaned up, without payloads."""
         return [_task(row) for row in self._rows(_CLEANED_UP, **_REQUESTS.bind(requests))]
 
     def events(self, task_key: int, after: int, limit: int) -> builtins.list[TaskEvent]:
-        """The moves of a task with numbers above `after`, oldest first."""
+        """Returns the moves of a task with numbers above `after`, oldest first."""
         rows = self._rows(_PAGE_OF_EVENTS, task_key=task_key, after=after, limit=limit)
         return [_event(row) for row in rows]
 
     def listed(self, keys: Sequence[int]) -> dict[int, Task]:
-        """These tasks by key, without requirements; those that do not exist are missing."""
+        """Returns these tasks by key, without requirements; those that do not exist are missing."""
         return {row.task_key: _task(row) for row in self._rows(_GET_LISTED, keys=array("bigint", keys))}
 
     def histories(self, keys: Sequence[int]) -> dict[int, builtins.list[TaskEvent]]:
-        """All moves of these tasks, by task, oldest first."""
+        """Returns all moves of these tasks, by task, oldest first."""
         moves: dict[int, builtins.list[TaskEvent]] = {}
         for row in self._rows(_HISTORIES, keys=array("bigint", keys)):
             moves.setdefault(row.task_key, []).append(_event(row))
         return moves
 
     def oldest_pending_age(self, scope: Scope) -> timedelta | None:
-        """How long the oldest pending task has waited; None if none is pending."""
+        """Returns how long the oldest pending task has waited; None if none is pending."""
         parameters = accounts(scope)
         row = self._row(_OLDEST_OF_ACCOUNTS if parameters else _OLDEST_OF_ALL, **parameters)
         return None if row is None else timedelta(seconds=float(row[0]))

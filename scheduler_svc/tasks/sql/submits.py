@@ -39,7 +39,7 @@ from scheduler_svc.tasks.sql.tasks import LABELS, TASKS
 
 
 def pending(which: str, deltas: str) -> str:
-    """A query for `n`: the folded counts of the accounts that `which` compares, and these deltas."""
+    """Returns a query for `n`: the folded counts of the accounts that `which` compares, and these deltas."""
     return f"""
         SELECT coalesce(sum(n), 0)::bigint AS n FROM (
             SELECT n FROM task_counts AS k WHERE k.account_id {which} AND k.kind = {Status.PENDING}
@@ -50,7 +50,7 @@ def pending(which: str, deltas: str) -> str:
 
 
 def pending_of(account_id: str) -> str:
-    """A query for `n` of one account."""
+    """Returns a query for `n` of one account."""
     return pending(f"= {account_id}", unfolded(account_id, Status.PENDING))
 
 
@@ -116,7 +116,7 @@ class UniqueKeys(Statements):
         self._run(_INSERT_HOLDERS, **_ROWS.bind(rows))
 
     def lock(self, rows: Sequence[UniqueKey]) -> dict[tuple[int, str], UniqueKey]:
-        """The present holders of the keys of these rows, locked; those deleted meanwhile are missing."""
+        """Returns the present holders of the keys of these rows, locked; those deleted meanwhile are missing."""
         holders = self._all(UniqueKey, _LOCK_HOLDERS, **_ROWS.bind(rows))
         return {row.name: row for row in holders}
 
@@ -130,7 +130,7 @@ class UniqueKeys(Statements):
         return {(row[0], row[1]) for row in self._rows(_HELD_KEYS, **_ROWS.bind(rows))}
 
     def of_tasks(self, keys: Sequence[int]) -> list[UniqueKey]:
-        """The unique keys of these tasks, of those that have one."""
+        """Returns the unique keys of these tasks, of those that have one."""
         return self._all(UniqueKey, _OF_TASKS, keys=array("bigint", keys))
 
 
@@ -201,7 +201,7 @@ SMALL_SUBMIT = sa.text(f"""
 def bound(
     pairs: Sequence[tuple[int, NewTask]], counts: Mapping[tuple[int, int], int], max_pending: int
 ) -> dict[str, object]:
-    """The parameters of `SMALL_SUBMIT`."""
+    """Returns the parameters of `SMALL_SUBMIT`."""
     requests = sorted(request_row(key, task) for key, task in pairs if task.request_id)
     return {
         "max_pending": max_pending,
@@ -259,13 +259,13 @@ class Submits(Statements):
         return int(self._row(_KEYS)[0])
 
     def context(self, ids: Sequence[int]) -> SubmitContext:
-        """The time, how many tasks are pending, and those of these accounts that exist."""
+        """Returns the time, how many tasks are pending, and those of these accounts that exist."""
         rows = self._rows(_READ_SUBMIT_CONTEXT, ids=array("bigint", ids))
         accounts = {row[2]: SubmitAccount(*row[2:]) for row in rows if row[2] is not None}
         return SubmitContext(rows[0][0], rows[0][1], accounts)
 
     def scheduled_from(self, day: int) -> int:
-        """How many pending tasks are scheduled for that day (see `domain/task.py`) or a later one."""
+        """Returns how many pending tasks are scheduled for that day (see `domain/task.py`) or a later one."""
         return int(self._row(_SCHEDULED_FROM, day=day)[0])
 
     def remember(self, rows: Sequence[RequestId]) -> set[int]:
@@ -273,7 +273,7 @@ class Submits(Statements):
         return {row[0] for row in self._rows(_REMEMBER, **_REQUEST.bind(rows))}
 
     def known(self, rows: Sequence[RequestId]) -> dict[tuple[int, str], RequestId]:
-        """The stored requests with these ids."""
+        """Returns the stored requests with these ids."""
         requests = [
             RequestId(account_id, request_id, task_key, bytes(fingerprint))
             for account_id, request_id, task_key, fingerprint in self._rows(_KNOWN_REQUESTS, **_REQUEST.bind(rows))

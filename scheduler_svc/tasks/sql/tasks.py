@@ -145,11 +145,11 @@ class Tasks(Statements):
         self._run(_REGENERATE, task_key=task_key, content_id=content_id)
 
     def traces(self, keys: Sequence[int]) -> dict[int, str]:
-        """The ids of the traces of those of these tasks that belong to one."""
+        """Returns the ids of the traces of those of these tasks that belong to one."""
         return {key: trace_id(parent) for key, parent in self._rows(_TRACEPARENTS, keys=array("bigint", keys))}
 
     def peek(self, keys: Sequence[int]) -> dict[int, TaskRow]:
-        """The columns of these tasks that decisions need, without a lock."""
+        """Returns the columns of these tasks that decisions need, without a lock."""
         return self._decisions(_READ_TASKS, keys)
 
     def lock(self, keys: Sequence[int], *, skip_locked: bool = False) -> dict[int, TaskRow]:
@@ -237,6 +237,6 @@ class AttemptLogs(Statements):
             self._run(_DELETE_OLD, **_TOO_OLD.bind(old))
 
     def list(self, task_key: int, after: int, limit: int) -> builtins.list[AttemptLog]:
-        """The output of a task's attempts above `after`, oldest first."""
+        """Returns the output of a task's attempts above `after`, oldest first."""
         rows = self._rows(_LIST_LOGS, task_key=task_key, after=after, limit=limit)
         return [AttemptLog(attempt, worker, end, RunOutput(*output)) for attempt, worker, end, *output in rows]

@@ -173,7 +173,7 @@ class GuardProcess:
     # Children
 
     def _exec_done(self, cli: CliProcess) -> None:
-        """Its exec has succeeded or failed: tells the worker, with the pipes if it runs."""
+        """Tells the worker that its exec has succeeded or failed, with the pipes if it runs."""
         if cli.exec_pipe is None:
             return
         cli.failure = launch.read_exec_error(cli.exec_pipe)

@@ -44,7 +44,7 @@ class ProcessTree:
         self._open.add(run)
 
     def close(self, run: str) -> None:
-        """No process of the run lives: an orphan that might have been the run's belongs to another one."""
+        """Closes a run of which no process lives: an orphan that might have been the run's belongs to another one."""
         self._open.discard(run)
         self._children = {pid: runs - {run} for pid, runs in self._children.items()}
         self._seen = {key: (process, runs - {run}) for key, (process, runs) in self._seen.items()}
@@ -75,14 +75,14 @@ class ProcessTree:
         return self._living(RunNames({run}))
 
     def has_children(self, run: str) -> bool:
-        """Whether a child of this run has still to be reaped; one of several runs counts if it died before it was read.
+        """Returns whether a child of this run is unreaped; one of several runs counts if it died before it was read.
 
         A dead child counts because it may have left an orphan after the survey listed the guard's children.
         """
         return self._has_children(RunNames({run})) or any(run in self._children[pid] for pid in self._unread)
 
     def has_ownerless(self) -> bool:
-        """Whether a child of no open run has still to be reaped."""
+        """Returns whether a child of no open run is unreaped."""
         return self._has_children(RunNames())
 
     def kill_ownerless(self) -> bool:

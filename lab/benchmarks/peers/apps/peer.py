@@ -138,10 +138,10 @@ class Peer(ABC):
 
     @abstractmethod
     async def unfinished(self) -> int:
-        """Tasks that are not done and not acknowledged."""
+        """Counts tasks that are not done and not acknowledged."""
 
     async def kept(self) -> int:
-        """Results in the peer's own store."""
+        """Counts results in the peer's own store."""
         return 0
 
 

@@ -56,7 +56,7 @@ class Sink:
 
 
 async def of(scene: Scene, connections: int) -> Sink | None:
-    """An open one; None where the handler does nothing."""
+    """Returns an open one; None where the handler does nothing."""
     if scene.job != OURS:
         return None
     sink = Sink(scene.postgres, connections)

@@ -19,7 +19,7 @@ app.conf.update(worker_hijack_root_logger=False, broker_connection_retry_on_star
 
 @worker_ready.connect
 def _begin(**_: object) -> None:
-    """Before the first message is read: a solo worker has one thread."""
+    """Begins before the first message is read: a solo worker has one thread."""
     _handler.begin(_scene, 1)
 
 
