@@ -1,7 +1,7 @@
 """A row for each RPC: who may call it and about which accounts, what it changes, and whether it may be repeated.
 
-The scheduler checks tokens and keeps the audit by it, and the client repeats calls by it. Layer: above `v1`, below
-`client`; the scheduler uses it, too.
+The scheduler checks tokens, counts calls and keeps the audit by it, and the client repeats calls by it. Layer: above
+`v1`, below `client`; the scheduler uses it, too.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Rpc(NamedTuple):
         repeatable: a call that comes twice changes nothing more and has the same answer, so that the client repeats it
             when its outcome is unknown: UNAVAILABLE, as of a commit. A call that is idempotent but answers how much it
             moved is none: a second attempt would answer too little. Streams reconnect by themselves.
+        counted_as: the kind that a caller's calls in progress are limited by: `call`, `wait`, `watch` or `lease`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Rpc(NamedTuple):
     all_accounts: str = ""
     accounts: Accounts | None = None
     repeatable: bool = False
+    counted_as: str = "call"
 
 
 _TASK = Change("task", "task_id", "task")
@@ -103,8 +105,8 @@ _ROWS = {
         Rpc("BulkCancelTasks", "client", _OF_FILTER),
         Rpc("BulkRetryTasks", "client", _OF_FILTER),
         Rpc("CleanupTasks", "client", _OF_FILTER),
-        Rpc("WaitTask", "client reviewer viewer", repeatable=True),
-        Rpc("WatchTasks", "client reviewer viewer"),
+        Rpc("WaitTask", "client reviewer viewer", repeatable=True, counted_as="wait"),
+        Rpc("WatchTasks", "client reviewer viewer", counted_as="watch"),
         Rpc("ListTaskEvents", "client reviewer viewer", repeatable=True),
         Rpc("ListAttemptLogs", "client reviewer viewer", repeatable=True),
         Rpc("GetTaskStats", "client reviewer viewer", repeatable=True),
@@ -114,7 +116,7 @@ _ROWS = {
         Rpc("HandleTimeouts", "client", _OF_ACCOUNT),
     ),
     worker_service_pb2: (
-        Rpc("Lease", "worker", all_accounts=_ALL_WORKERS),
+        Rpc("Lease", "worker", all_accounts=_ALL_WORKERS, counted_as="lease"),
         Rpc("PutAsset", "worker", all_accounts=_ALL_WORKERS),
     ),
     worker_pool_service_pb2: (

@@ -15,7 +15,7 @@ import typer
 from contentgen.client.blocking import BlockingTransport
 from contentgen.client.client import MessageMethods
 from contentgen.client.connection import open_channel
-from contentgen.client.transport import TOKEN, Metadata, Request, Response, run
+from contentgen.client.transport import TOKEN, Metadata
 
 DEFAULT_SCHEDULER = "127.0.0.1:50051"
 CALL_TIMEOUT = 10.0
@@ -154,10 +154,6 @@ class Connection:
 
     def _transport_with(self, token: str | None, timeout: float) -> BlockingTransport:
         return BlockingTransport(self.channel, owned=False, token=token, timeout=timeout, span=_span)
-
-    def call(self, rpc: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
-        """Returns the answer to a call made without the client: of another service, or with messages that are there."""
-        return run(self.transport.call(rpc, request))
 
     def __enter__(self) -> Self:
         return self

@@ -223,8 +223,8 @@ def lists(kind: type[T]) -> Callable[[Callable[Concatenate[Any, P], Pages[M]]], 
     return lambda method: Listing(method, kind)
 
 
-class Watching(_Shared[Callable[P, Watch], Callable[P, AsyncWatch], Callable[P, Watch]], Generic[P]):
-    """A watch: `AsyncWatch` for the asyncio client, `Watch` for the others."""
+class Watching(_Shared[Callable[P, Watch], Callable[P, AsyncWatch], Callable[P, ResumingStream]], Generic[P]):
+    """A `ResumingStream`, which `Messages` get; `Watch` and `AsyncWatch` for the clients' callers."""
 
     def __init__(self, method: Callable[Concatenate[Any, P], ResumingStream]) -> None:
         @wraps(method)
@@ -235,7 +235,7 @@ class Watching(_Shared[Callable[P, Watch], Callable[P, AsyncWatch], Callable[P, 
         def asyncio(client: Asyncio, *args: P.args, **kwargs: P.kwargs) -> AsyncWatch:
             return AsyncWatch(method(client, *args, **kwargs))
 
-        super().__init__(_returning(blocking, "Watch"), _returning(asyncio, "AsyncWatch"), blocking)
+        super().__init__(_returning(blocking, "Watch"), _returning(asyncio, "AsyncWatch"), method)
 
 
 def _returning(function: F, returns: str) -> F:

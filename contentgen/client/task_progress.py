@@ -77,6 +77,7 @@ class TaskProgressMethods(Methods):
         skip_present: bool = False,
         until_ended: bool = False,
         patience: float | None = PATIENCE,
+        first_patience: float | None = None,
     ) -> ResumingStream:
         """Iterates over the moves of these tasks, of an account's, or of all accounts', as they are committed.
 
@@ -99,8 +100,8 @@ class TaskProgressMethods(Methods):
             until_ended: whether it ends once all of `task_ids` have ended: completed, cancelled, or failed or timed out
                 with no retry to come. It needs their present state, so it excludes `account_id`, `resume_token` and
                 `skip_present`.
-            patience: seconds without a scheduler before Unavailable is raised; None: any time. Before the first event,
-                the client's `timeout` at most.
+            patience: seconds without a scheduler before Unavailable is raised; None: any time.
+            first_patience: the same before the first event, `patience` at most; None: the client's `timeout`.
 
         Raises:
             ValueError: both `task_ids` and `account_id`, no id in `task_ids`, `until_ended` beside what it excludes or
@@ -122,7 +123,7 @@ class TaskProgressMethods(Methods):
         request = pb.WatchTasksRequest(
             task_ids=ids, account_id=account_id or 0, resume_token=resume_token, skip_present=skip_present
         )
-        backoff = Backoff(patience, at_first=self._transport.timeout)
+        backoff = Backoff(patience, at_first=self._transport.timeout if first_patience is None else first_patience)
         stream = ResumingStream(self._transport, request, backoff, until_ended=ids if until_ended else None)
         return self._transport.keep(stream)
 

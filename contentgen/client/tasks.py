@@ -26,7 +26,9 @@ from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 
 PAGE_SIZE = 200
-Submit = TypeVar("Submit")
+SubmitRequest = pb.SubmitTaskRequest
+"""A submit whose fields are set and checked, as `submit_request` makes it."""
+Item = TypeVar("Item")
 
 
 def _task_id(answer: pb.SubmitTaskResponse) -> str:
@@ -79,7 +81,7 @@ class TaskMethods(Methods):
         Example:
             >>> task_id = client.submit_task(1, "人工智能的未来发展", tone="专业", priority=8, timeout=600)
         """
-        request = _submit(
+        request = submit_request(
             account_id=account_id,
             topic=topic,
             keywords=keywords,
@@ -90,14 +92,15 @@ class TaskMethods(Methods):
             auto_approve=auto_approve,
             **more,
         )
-        return await self._call(self._stubs.tasks.SubmitTask, request)
+        return await self._call(self._stubs.tasks.SubmitTask, _submit(request))
 
     @returns_by(_task_ids)
-    async def submit_tasks(self, tasks: Iterable[Mapping[str, Any]]) -> pb.BatchSubmitTasksResponse:
+    async def submit_tasks(self, tasks: Iterable[Mapping[str, Any] | SubmitRequest]) -> pb.BatchSubmitTasksResponse:
         """Submits 1 to 1,000 tasks in one transaction, all or none, and returns their ids in order.
 
         Args:
-            tasks: the arguments of `submit_task` of each, by name. Together they hold 4 MiB at most.
+            tasks: the arguments of `submit_task` of each, by name, or what `contentgen.client.tasks.submit_request` has
+                made of them. Together they hold 4 MiB at most.
 
         Raises:
             ValueError: a name that is no argument of `submit_task`.
@@ -106,7 +109,7 @@ class TaskMethods(Methods):
         Example:
             >>> task_ids = client.submit_tasks({"account_id": 1, "topic": topic} for topic in ("春天", "秋天"))
         """
-        request = pb.BatchSubmitTasksRequest(requests=[_submit(**fields) for fields in tasks])
+        request = pb.BatchSubmitTasksRequest(requests=map(_submit, tasks))
         return await self._call(self._stubs.tasks.BatchSubmitTasks, request)
 
     @returns_if_found(Task)
@@ -298,21 +301,24 @@ class TaskMethods(Methods):
         return (await self._call(self._stubs.tasks.GetTaskHistory, request)).points
 
 
-def _submit(request_id: str | None = None, **fields: Any) -> pb.SubmitTaskRequest:
-    return submit_request(request_id=request_id or uuid.uuid4().hex, **fields)
+def _submit(task: Mapping[str, Any] | SubmitRequest) -> SubmitRequest:
+    """Returns a submit with a `request_id`, by which it makes one task however often it arrives."""
+    request = task if isinstance(task, SubmitRequest) else submit_request(**task)
+    request.request_id = request.request_id or uuid.uuid4().hex
+    return request
 
 
 _CONVERTERS: Mapping[Kind, Callable[[Any], Any]] = {Kind.LENGTH: duration, Kind.TIME: timestamp}
 
 
 def batches(
-    submits: Iterable[Submit], size_of: Callable[[Submit], int], largest: int, largest_size: int
-) -> Iterator[list[Submit]]:
+    submits: Iterable[Item], size_of: Callable[[Item], int], largest: int, largest_size: int
+) -> Iterator[list[Item]]:
     """Yields the submits in order, in batches of at most `largest`, whose sizes add up to `largest_size` at most.
 
     A submit that is larger by itself has a batch of its own.
     """
-    batch: list[Submit] = []
+    batch: list[Item] = []
     batch_size = 0
     for submit in submits:
         size = size_of(submit)
@@ -325,15 +331,15 @@ def batches(
         yield batch
 
 
-def submit_request(**fields: Any) -> pb.SubmitTaskRequest:
+def submit_request(**fields: Any) -> SubmitRequest:
     """Returns a submit with these fields. See `set_field`."""
-    request = pb.SubmitTaskRequest()
+    request = SubmitRequest()
     for name, field_value in fields.items():
         set_field(request, name, field_value)
     return request
 
 
-def set_field(message: pb.SubmitTaskRequest | task_pb2.Task, name: str, value: Any) -> None:
+def set_field(message: SubmitRequest | task_pb2.Task, name: str, value: Any) -> None:
     """Sets a field of a submit, or that of a task with the same name.
 
     Lengths are seconds, times datetimes or ISO 8601, pairs a mapping that replaces the one before; None is unset.

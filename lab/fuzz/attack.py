@@ -106,7 +106,7 @@ def wrong_with(case: Case, ending: Ending) -> str | None:
     if ending.code == Code.OK:
         return _wrong_with_answers(case, ending)
     if ending.code in {Code.CANCELLED, Code.DEADLINE_EXCEEDED}:
-        waits = case.rpc.endswith(("/WaitTask", "/WatchTasks", "/Watch", "/Lease"))
+        waits = case.rpc.endswith(("/WaitTask", "/WatchTasks", "/Watch", "/Lease"))  # by name: a judge follows no row
         is_expected = ending.hung_up or case.impatient or waits
         return None if is_expected else f"{ending.code.name} although nobody hung up"
     if ending.code == Code.UNIMPLEMENTED:

@@ -171,7 +171,7 @@ def _patience(rpc: Rpc, source: random.Random) -> tuple[float, float | None]:
 
 
 _SLOW = frozenset({"TaskService/WaitTask", "TaskService/PollRunningTasks", "TaskService/PollTask"})
-"""They wait: for a task, or for what workers say that say nothing."""
+"""They wait: for a task, or for what workers say that say nothing. That matters here alone, so no row has it."""
 
 
 def _metadata(source: random.Random) -> tuple[tuple[str, str | bytes], ...]:

@@ -325,13 +325,11 @@ class CallKind(Enum):
 
 
 _KINDS: Mapping[str, CallKind] = {
-    "/contentgen.v1.TaskService/WaitTask": CallKind.WAIT,
-    "/contentgen.v1.TaskService/WatchTasks": CallKind.WATCH,
-    "/contentgen.v1.WorkerService/Lease": CallKind.LEASE,
+    **{path_of(name): CallKind[rpc.counted_as.upper()] for name, rpc in RPCS.items()},
     **dict.fromkeys(OPEN, CallKind.PROBE),
     "/grpc.health.v1.Health/Watch": CallKind.HEALTH_WATCH,
 }
-"""By method; all others are CALL."""
+"""By path; reflection and channelz are CALL."""
 
 
 class _OpenCalls(NamedTuple):

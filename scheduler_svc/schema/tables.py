@@ -923,7 +923,8 @@ schedule_tasks = _table(
     _index("schedule_tasks_by_schedule", "schedule_id", "task_key"),
 )
 
-# The index of methods must be spelt like this by its statements. Submits are many, and seldom searched for.
+# The index of methods must be spelt like this by its statements. Submits are many, and seldom searched for. Their RPCs
+# are known by `awaited` of their rows, too; here they are named, since another one needs a migration.
 SUBMITS = ("TaskService/SubmitTask", "TaskService/BatchSubmitTasks")
 NO_SUBMIT = "method NOT IN ({})".format(", ".join(f"'{method}'" for method in SUBMITS))
 

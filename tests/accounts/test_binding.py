@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from grpc import StatusCode, aio
 
-from contentgen.rpcs import METHODS
+from contentgen.rpcs import METHODS, RPCS
+from contentgen.rpcs import accounts_of as accounts_named_by
 from contentgen.v1 import worker_service_pb2 as worker_pb
 from scheduler_svc.replica.replica import Replica
 from tests.harness.client import not_found, refused
@@ -234,15 +235,6 @@ def of_account(path: str = "account_id", **more: Any) -> Check:
     return check
 
 
-def of_everyone(**fields: Any) -> Check:
-    """An RPC that would touch objects of other accounts."""
-
-    async def check(world: World, rpc: str) -> None:
-        await forbidden(world, rpc, **fields)
-
-    return check
-
-
 def shows(own: object, read: Callable[[dict[str, Any]], Any], **fields: Any) -> Check:
     """An RPC that names no account: it shows what is of the token's own accounts, or of none."""
 
@@ -278,7 +270,10 @@ def accounts_of(key: str) -> Callable[[dict[str, Any]], Any]:
 
 
 async def by_its_ids(world: World, rpc: str) -> None:
-    """An RPC without a row: it names an object by `KIND_id`, or else it requires an `account_id`."""
+    """An RPC without a check: it is for all accounts by its row, or names an object by `KIND_id`, or an account."""
+    if RPCS[rpc].all_accounts and not accounts_named_by(rpc):
+        await forbidden(world, rpc)
+        return
     fields = METHODS[rpc].input_type.fields_by_name
     kind = next((kind for kind in HELD if f"{kind}_id" in fields), None)
     if kind:
@@ -424,10 +419,6 @@ REACHING: dict[str, Check] = {
     "TaskService/GetTaskHistory": history,
     "TaskService/PollRunningTasks": unnamed({}, lambda answer: answer),
     "TaskService/HandleTimeouts": unnamed({}, lambda answer: answer),
-    "WorkerPoolService/DrainWorker": of_everyone(worker_id="w1"),
-    "WorkerPoolService/UndrainWorker": of_everyone(worker_id="w1"),
-    "WorkerPoolService/ResizeWorker": of_everyone(worker_id="w1", slots=1),
-    "SystemService/GetSystem": of_everyone(),
     "SystemService/GetCaller": shows(["1"], itemgetter("account_ids")),
     "AuditService/ListAuditEvents": unnamed(OWN, accounts_of("events")),
     "ContentService/ListContents": unnamed(OWN, accounts_of("contents")),
@@ -447,13 +438,10 @@ REACHING: dict[str, Check] = {
     "WebhookService/UpdateWebhook": of_object("webhook", "webhook.webhook_id", update_mask="active"),
     "AssetService/GetAsset": of_asset,
     "AssetService/GetAssetInfo": of_asset,
-    "AccountService/CreateAccount": of_everyone(name="one more"),
     "AccountService/ListAccounts": shows(OWN, accounts_of("accounts")),
     "AccountService/UpdateAccount": of_account("account.account_id", update_mask="active"),
-    "WorkerService/Lease": of_everyone(),
-    "WorkerService/PutAsset": of_everyone(),
 }
-"""Of the RPCs that change nothing here, if their ids are not all that there is to say: see `by_its_ids`."""
+"""Of the RPCs that change nothing here, if their rows and ids are not all that there is to say: see `by_its_ids`."""
 CHANGING: dict[str, Check] = {
     "TaskService/BulkCancelTasks": bulk_cancel,
     "TaskService/BulkRetryTasks": bulk_retry,

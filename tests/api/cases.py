@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from grpc import StatusCode
 
+from contentgen.rpcs import METHODS
 from tests.api.world import Fields, World
 
 NOTHING = "9007199254740993"
@@ -72,9 +73,14 @@ def not_found(rpc: str, request: Mapping[str, Any], resource_type: str, resource
     return Bad(rpc, request, StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", metadata=metadata)
 
 
-def about_one(resource_type: str, *rpcs: str, missing_id: str = NOTHING) -> Iterator[Bad]:
+def taking(field: str) -> Set[str]:
+    """The RPCs whose requests have a field of this name."""
+    return {method.name for method in METHODS.values() if field in method.input_type.fields_by_name}
+
+
+def about_one(resource_type: str, rpcs: Set[str], missing_id: str = NOTHING) -> Iterator[Bad]:
     """RPCs about one thing are refused without its id, and with the id of nothing."""
-    for rpc in rpcs:
+    for rpc in sorted(rpcs):
         yield Bad(rpc, {}, fields=(f"{resource_type}_id",))
         yield not_found(rpc, {f"{resource_type}_id": missing_id}, resource_type, missing_id)
 

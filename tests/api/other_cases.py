@@ -21,6 +21,7 @@ from tests.api.cases import (
     delivery,
     not_found,
     schedule,
+    taking,
     task,
     webhook,
     worker,
@@ -520,20 +521,20 @@ GOOD = [
         },
     ),
 ]
-OTHER_LISTS = ("ListContents", "ListPublishPool", "ListAccounts", "GetWorkerPool", "ListAuditEvents", "ListWebhooks")
+MORE_THAN_AN_ID = {"ReviewContent", "RegenerateContent", "ReportPublished", "RenewPublishClaim", "ResizeWorker"}
+"""Without the rest they are refused, too."""
+OPTIONAL_ID = {"ClaimReview", "ListTasks"}
+OTHER_LISTS = taking("page_token") - taking("task_id") - taking("content_id") - taking("webhook_id") - {"ListTasks"}
+"""Of all things, or of an account's."""
 BAD = [
-    *about_one("content", "GetContent", "ReopenContent", "ReleaseReview", "RetryPublish", "RemoveFromPublishPool"),
-    *about_one("account", "GetAccount", "DeactivateAccount"),
-    *about_one("schedule", "GetSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "RunSchedule"),
-    *about_one("worker", "DrainWorker", "UndrainWorker", missing_id="nobody"),
-    *about_one("webhook", "GetWebhook", "DeleteWebhook", "RotateWebhookSecret", "PingWebhook"),
-    *about_one("delivery", "RedeliverWebhook"),
-    *(
-        not_found(name, {"content_id": NOTHING}, "content")
-        for name in ("ClaimReview", "ListContentRevisions", "DeleteContent", "ListPublishAttempts")
-    ),
-    not_found("ListDeliveries", {"webhook_id": NOTHING}, "webhook"),
-    *(Bad(name, OTHER_PAGE, fields=("page_token",)) for name in OTHER_LISTS),
+    *about_one("content", taking("content_id") - MORE_THAN_AN_ID - OPTIONAL_ID),
+    *about_one("account", {"GetAccount", "DeactivateAccount"}),
+    *about_one("schedule", taking("schedule_id") - OPTIONAL_ID),
+    *about_one("worker", taking("worker_id") - MORE_THAN_AN_ID, "nobody"),
+    *about_one("webhook", taking("webhook_id")),
+    *about_one("delivery", taking("delivery_id")),
+    not_found("ClaimReview", {"content_id": NOTHING}, "content"),
+    *(Bad(name, OTHER_PAGE, fields=("page_token",)) for name in sorted(OTHER_LISTS)),
     Bad(
         "ListContents",
         {

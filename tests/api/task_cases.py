@@ -8,7 +8,7 @@ from typing import Any
 from grpc import StatusCode
 
 from contentgen.submit_fields import BRIEF, BY_NAME
-from tests.api.cases import NOTHING, OTHER_PAGE, OWN, Bad, Good, The, about_one, account, not_found, task
+from tests.api.cases import NOTHING, OTHER_PAGE, OWN, Bad, Good, The, about_one, account, not_found, taking, task
 
 NO_TASK = "task-0000000000000001"
 SUBMIT = {"account_id": OWN, "topic": "a topic"}
@@ -274,10 +274,9 @@ GOOD = [
     Good("PollTask", task("pending"), {"status": PENDING}),
     Good("HandleTimeouts", {"account_id": OWN}, {"timeout_count": 0}),
 ]
-BY_TASK_ID = ["GetTask", "CancelTask", "RetryTask", "WaitTask", "ListTaskEvents", "ListAttemptLogs", "PollTask"]
 BAD = [
-    *about_one("task", *BY_TASK_ID, missing_id=NO_TASK),
-    *(not_found(name, {"task_id": "no id"}, "task", "no id") for name in BY_TASK_ID),
+    *about_one("task", taking("task_id"), NO_TASK),
+    *(not_found(name, {"task_id": "no id"}, "task", "no id") for name in sorted(taking("task_id"))),
     Bad("SubmitTask", {}, fields=("account_id", "topic")),
     Bad(
         "SubmitTask",

@@ -19,7 +19,7 @@ from contentgen.v1.task_pb2 import Task
 from scheduler_svc.domain.content import ContentEdit
 from scheduler_svc.tasks.messages import EDITABLE
 from tests.api import other_cases, task_cases
-from tests.api.cases import Good, differences, resolved
+from tests.api.cases import Good, differences, resolved, taking
 from tests.api.wire import NAMES, request_of, send
 from tests.api.world import World
 from tests.harness.client import refusal_of, refused
@@ -120,7 +120,7 @@ FULLEST = {
 }
 """Of each RPC the good request that says most."""
 IDS_OF_NOTHING = {
-    **dict.fromkeys(task_cases.BY_TASK_ID, "task_id"),
+    **dict.fromkeys(taking("task_id"), "task_id"),
     "UpdateTask": "task.task_id",
     "WatchTasks": "task_ids[0]",
 }

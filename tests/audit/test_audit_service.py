@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from contentgen.rpcs import RPCS
 from scheduler_svc.replica.replica import Replica
 from scheduler_svc.runtime import auditing
+from scheduler_svc.schema.tables import SUBMITS
 from tests.harness.client import refused
 from tests.harness.cluster import Databases
 from tests.harness.credentials import Caller, line, write
@@ -99,6 +100,7 @@ def test_every_rpc_either_only_reads_by_its_name_or_is_audited() -> None:
     changing = {name for name in RPCS if not name.partition("/")[2].startswith(READS)}
     changing = {name for name in changing if not name.startswith("WorkerService/")}
     assert {name for name, rpc in RPCS.items() if rpc.changes} == changing
+    assert tuple(name for name, rpc in RPCS.items() if rpc.changes and not rpc.changes.awaited) == SUBMITS
 
 
 async def test_a_call_is_recorded_before_its_answer(audit: Audit) -> None:

@@ -28,6 +28,7 @@ from contentgen import (
     Unauthenticated,
     Unavailable,
 )
+from contentgen.client.tasks import submit_request
 from contentgen.v1 import task_pb2
 from contentgen.v1 import task_service_pb2 as pb
 from tests.harness.client import opened
@@ -49,14 +50,13 @@ def test_each_submit_gets_its_own_request_id(scheduler: ScriptedServices, client
     first, again, second, _ = (request.request_id for request in scheduler.requests("SubmitTask"))
     assert first == again
     assert first != second
-    scheduler.will("BatchSubmitTasks", pb.BatchSubmitTasksResponse(tasks=[PENDING] * 2))
-    client.submit_tasks(
-        {"account_id": 1, "topic": "a topic", "timeout": 1.5, "request_id": request_id} for request_id in ("r", None)
-    )
+    scheduler.will("BatchSubmitTasks", pb.BatchSubmitTasksResponse(tasks=[PENDING] * 3))
+    fields = {"account_id": 1, "topic": "a topic", "timeout": 1.5}
+    client.submit_tasks([{**fields, "request_id": "r"}, {**fields, "request_id": None}, submit_request(**fields)])
     [batch] = scheduler.requests("BatchSubmitTasks")
     assert batch.requests[0].request_id == "r"
-    assert len(batch.requests[1].request_id) == 32
-    assert [request.timeout.ToMilliseconds() for request in batch.requests] == [1_500, 1_500]
+    assert [len(request.request_id) for request in batch.requests[1:]] == [32, 32]
+    assert [request.timeout.ToMilliseconds() for request in batch.requests] == [1_500, 1_500, 1_500]
     assert not batch.requests[0].HasField("priority")
     scheduler.will("SubmitTask", pb.SubmitTaskResponse(task=PENDING))
     client.submit_task(1, "a topic", max_retries=0, initial_backoff=0.5)

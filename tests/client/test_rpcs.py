@@ -205,7 +205,7 @@ CALLS: dict[str, Callable[[ContentGenerationClient], Any]] = {
     "GetSystem": lambda client: client.get_system(),
     "GetCaller": lambda client: client.get_caller(),
 }
-"""With every argument of the method."""
+"""With every argument of the method; nothing else says what calls an RPC, and how."""
 BEYOND: dict[str, float] = {
     "BulkCancelTasks": 600,
     "BulkRetryTasks": 600,
@@ -228,9 +228,9 @@ UNSET: dict[str, set[str]] = {
     "GetWorkerPool": {"page_size"},
 }
 """Fields of the request that these calls leave out, though others may set them; so do all `page_token`."""
-STREAMS = {"WatchTasks", "GetAsset"}
-"""They reconnect by themselves."""
 METHODS = {method.name: method for service in SERVICES for method in service.methods}
+STREAMS = {name for name, method in METHODS.items() if method.server_streaming}
+"""They reconnect by themselves."""
 SAFE = {rpc.name for rpc in ROWS.values() if rpc.repeatable}
 
 

@@ -204,9 +204,12 @@ def test_a_watch_gives_up_after_its_patience(scheduler: ScriptedServices, client
     assert list(events) == []
 
 
-def test_a_target_without_a_scheduler_is_reported_after_the_client_s_timeout(kind: str) -> None:
-    with opened(kind, "127.0.0.1:1", timeout=0.3) as client, pytest.raises(Unavailable) as raised:
-        next(client.watch([A]))
+@pytest.mark.parametrize(("timeout", "patience"), [(0.3, None), (60.0, 0.3)])
+def test_a_target_without_a_scheduler_is_reported_after_the_client_s_timeout_or_the_first_patience(
+    kind: str, timeout: float, patience: float | None
+) -> None:
+    with opened(kind, "127.0.0.1:1", timeout=timeout) as client, pytest.raises(Unavailable) as raised:
+        next(client.watch([A], first_patience=patience))
     assert raised.value.reason == ""
 
 

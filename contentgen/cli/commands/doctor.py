@@ -283,7 +283,7 @@ def _health(connection: Connection, service: str) -> HealthCheckResponse:
         request_serializer=HealthCheckRequest.SerializeToString,
         response_deserializer=HealthCheckResponse.FromString,
     )
-    return connection.call(check, HealthCheckRequest(service=service))
+    return run(connection.transport.call(check, HealthCheckRequest(service=service)))
 
 
 def end_of_certificate(address: str, tls: Tls) -> datetime | None:

@@ -6,7 +6,7 @@ The client's watch, set up for a terminal: how long a command is patient with an
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Annotated
 
@@ -23,8 +23,7 @@ from contentgen.cli.progress import progress
 from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError, Unavailable
 from contentgen.client.transport import run
-from contentgen.client.watch import Backoff, ResumingStream
-from contentgen.v1 import task_service_pb2 as pb
+from contentgen.client.watch import Backoff
 
 WaitLimit = Annotated[
     float | None,
@@ -96,7 +95,7 @@ def wait_for(session: Session, task_ids: Sequence[str], limit: float | None) -> 
     return tasks, Status.DONE if all(task["end_time"] for task in tasks) else Status.WRONG_STATE
 
 
-def _open(tasks: Sequence[Document]) -> str | None:
+def _open(tasks: Iterable[Document]) -> str | None:
     """Returns the id of the first task that has not ended; None if all have."""
     return next((task["task_id"] for task in tasks if task["end_time"] is None), None)
 
@@ -148,18 +147,19 @@ def watch(
         raise typer.BadParameter("give either tasks, or --account, or --all")
     if task_ids and from_now:
         raise typer.BadParameter("leave out --from-now: tasks that are named are watched until they have ended")
-    request = pb.WatchTasksRequest(
-        task_ids=task_ids or (), account_id=account or 0, resume_token=resume_token, skip_present=from_now
+    stream = session.client.watch(
+        task_ids or None, account, resume_token, skip_present=from_now, patience=PATIENCE, first_patience=0.0
     )
-    transport, backoff = session.connection.transport, Backoff(PATIENCE, at_first=0.0)
-    last_states: dict[str, str] = {}
-    with closing(ResumingStream(transport, request, backoff, until_ended=task_ids or None)) as stream:
+    tasks: dict[str, Document] = {}
+    with closing(stream):
         while (change := run(stream.next())) is not None:
             event = document(change)
             session.output.event(event, line)
             if task_ids:
-                last_states[event["task"]["task_id"]] = event["task"]["status"]
-    return Status.DONE if set(last_states.values()) == {"completed"} else Status.FAILED
+                tasks[event["task"]["task_id"]] = event["task"]
+                if len(tasks) == len(set(task_ids)) and _open(tasks.values()) is None:
+                    break
+    return Status.DONE if {task["status"] for task in tasks.values()} == {"completed"} else Status.FAILED
 
 
 def line(change: Document) -> Text:

@@ -29,9 +29,8 @@ from contentgen.cli.output import Column, Document, document, write_line
 from contentgen.cli.progress import counting
 from contentgen.cli.values import argument, option
 from contentgen.client.errors import RequestError, ResourceNotFoundException
-from contentgen.client.tasks import batches, set_field, submit_request
+from contentgen.client.tasks import SubmitRequest, batches, set_field, submit_request
 from contentgen.submit_fields import BY_NAME, NAMES, Kind
-from contentgen.v1 import task_service_pb2 as pb
 
 Topic = Annotated[str | None, argument("TOPIC", "What to write about.")]
 File = Annotated[
@@ -121,9 +120,7 @@ _COLUMNS = (
 )
 
 
-def submit_file(
-    session: Session, path: str, defaults: pb.SubmitTaskRequest, run: str, *, dry_run: bool, yes: bool
-) -> int:
+def submit_file(session: Session, path: str, defaults: SubmitRequest, run: str, *, dry_run: bool, yes: bool) -> int:
     """Submits the good rows and names the bad ones; returns the exit status."""
     all_rows = list(rows(path, defaults, run))
     good_rows = [row for row in all_rows if isinstance(row, Row)]
@@ -174,10 +171,8 @@ class _Submits:
 
     def _taken(self, batch: Sequence[Row]) -> Iterator[Document]:
         """Yields a batch's tasks; halved until each row that is refused stands alone. Raises what is no row's fault."""
-        connection = self._session.connection
-        request = pb.BatchSubmitTasksRequest(requests=[row.request for row in batch])
         try:
-            tasks = connection.call(connection.transport.stubs.tasks.BatchSubmitTasks, request).tasks
+            tasks = self._session.client.submit_tasks(row.request for row in batch).tasks
         except RequestError as error:
             if not (isinstance(error, ResourceNotFoundException) or error.reason in _OF_A_ROW):
                 raise
@@ -211,7 +206,7 @@ _TRUE, _FALSE = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 @dataclass(frozen=True, slots=True)
 class Row:
     line: int
-    request: pb.SubmitTaskRequest
+    request: SubmitRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +215,7 @@ class BadRow:
     why: str
 
 
-def rows(path: str, defaults: pb.SubmitTaskRequest, run: str) -> Iterator[Row | BadRow]:
+def rows(path: str, defaults: SubmitRequest, run: str) -> Iterator[Row | BadRow]:
     """Yields each row of a file in its order; `-`: of standard input, as JSON Lines.
 
     A row without a `request_id` gets one that follows from its own words and `run`: the same row again makes no second
@@ -241,8 +236,8 @@ def rows(path: str, defaults: pb.SubmitTaskRequest, run: str) -> Iterator[Row | 
         raise typer.BadParameter(f"{path} can't be read: {error}") from None
 
 
-def _row(line: int, fields: Mapping[str, Any], defaults: pb.SubmitTaskRequest, words: str) -> Row | BadRow:
-    request = pb.SubmitTaskRequest()
+def _row(line: int, fields: Mapping[str, Any], defaults: SubmitRequest, words: str) -> Row | BadRow:
+    request = SubmitRequest()
     request.CopyFrom(defaults)
     try:
         for name, value in fields.items():
