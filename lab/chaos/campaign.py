@@ -19,7 +19,6 @@ from typing import Any
 import psycopg2
 
 from contentgen import ContentGenerationClient, RequestError
-from lab.callers import every
 from lab.chaos.checker import check
 from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored
 from lab.chaos.evidence import JOURNAL, Evidence, Leftover
@@ -33,6 +32,7 @@ from lab.chaos.plan import LEASE, POSTGRES, Fault
 from lab.chaos.strikes import Strikes
 from lab.chaos.strikes_at_services import Scene
 from lab.deployment.database import Database
+from lab.deployment.deployment import every
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from tests.harness.waiting import wait_until

@@ -17,10 +17,11 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contentgen import ContentGenerationClient, RequestError
-from lab.callers import Watchers, every
 from lab.chaos.collected import sha256
 from lab.chaos.evidence import HealthSeen, Probe, Received, Submit, Subscribed, Watched
 from lab.chaos.journals import Appender
+from lab.deployment.deployment import every
+from tests.harness.load import Watchers
 
 _PROBE_EVERY, _PROBE_TIMEOUT = 0.2, 1.0
 _TOPIC = "a topic that is submitted again and again"

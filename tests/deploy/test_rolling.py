@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tests.database.test_upgrades import OLD_SCHEMA, schema
 from tests.harness.client import Client, status_name
 from tests.harness.database_faults import NEWEST
-from tests.harness.load import Load, loaded
+from tests.harness.load import Load
 from tests.harness.previous import Previous
 from tests.harness.process import installed
 from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker, running_stack
@@ -57,7 +57,7 @@ def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas
     workers = _workers(stack, target)
     account_id = replicas[0].client.create_account()
     replicas[0].close_client()
-    with loaded(target, account_id, callers=CALLERS, seconds=RUN) as load:
+    with Load(target, account_id, callers=CALLERS, seconds=RUN) as load:
         for replica in replicas:
             _wait_connected(load, replica)
             replica.stop()  # has to end by itself within 10 s, with status 0
@@ -77,7 +77,7 @@ def test_the_death_of_a_replica_fails_no_call_and_stops_no_run(stack: Stack, rep
     target = _target(replicas)
     _workers(stack, target)
     account_id = replicas[0].client.create_account()
-    with loaded(target, account_id, callers=CALLERS, seconds=RUN) as load:
+    with Load(target, account_id, callers=CALLERS, seconds=RUN) as load:
         _wait_connected(load, replicas[1])
         wait_until(lambda: len(load.task_ids) >= 2 * CALLERS, within=20, what="each caller has a task")
         replicas[1].kill()  # what it has claimed and not yet handed over comes back as another attempt, unrun
@@ -110,7 +110,7 @@ def test_all_processes_are_replaced_one_by_one_under_load(
         service.start()
     account_id = schedulers[0].client.create_account()
     assert schema(empty_db_url) == OLD_SCHEMA
-    with loaded(target, account_id, callers=CALLERS, seconds=RUN) as load:
+    with Load(target, account_id, callers=CALLERS, seconds=RUN) as load:
         _replace_schedulers(load, schedulers, here[0])
         assert schema(empty_db_url) == NEWEST
         _replace_workers(load, schedulers[0].client, workers, here[1])
@@ -170,8 +170,8 @@ def _assert_each_ran_once(stack: Stack, client: Client, load: Load) -> None:
     histories = {task_id: client.history(task_id) for task_id in [*load.task_ids, load.waiting_id]}
     assert "WORKER_LOST" not in {event.reason for events in histories.values() for event in events}
     moves = {task_id: [status_name(event.status) for event in events] for task_id, events in histories.items()}
-    for watched in load.told:
-        assert watched == moves, "each move was told once"
+    for copy in load.watched:
+        assert copy == moves, "each move was told once"
 
 
 @pytest.mark.costly("an embedded server, and schedulers one after the other")
