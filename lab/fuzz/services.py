@@ -27,7 +27,7 @@ from contentgen import ContentGenerationClient, ContentGenerationError, FailedPr
 from lab.fuzz.case import Who
 from lab.fuzz.values import LIMITS
 from tests.harness.cluster import Databases, throwaway_server
-from tests.harness.creators import ARTICLE, quick_creator
+from tests.harness.creators import ARTICLE
 from tests.harness.credentials import line, write
 from tests.harness.load import Callers
 from tests.harness.stack import Scheduler, Worker, running_stack
@@ -97,9 +97,7 @@ def services() -> Iterator[Services]:
         scheduler.start()
         _make_accounts(scheduler.target, tokens[Who.OPERATOR])
         worker_id = f"honest-{uuid.uuid4().hex}"
-        creator = str(quick_creator(stack.folder))
-        token = f"{honest_token}-worker"
-        worker = stack.worker(worker_id, scheduler, CONTENTGEN_TOKEN=token, CREATOR_CLI_PATH=creator).start()
+        worker = stack.quick_worker(worker_id, scheduler, CONTENTGEN_TOKEN=f"{honest_token}-worker").start()
         stranger = {Who.STRANGER: "a-token-of-nobody"}
         yield Services(scheduler, worker, worker_id, url, tokens | stranger, honest_token)
 
