@@ -101,11 +101,11 @@ class Node:
         self.service.kill()
 
     def freeze(self) -> None:
-        self.service.signal(signal.SIGSTOP)
+        self.service.freeze()
         self.frozen = True
 
     def thaw(self) -> None:
-        self.service.signal(signal.SIGCONT)
+        self.service.thaw()
         self.frozen = False
 
     def end(self) -> None:
