@@ -1,6 +1,8 @@
 """A process of a measurement: it says `ready`, waits for a line on its stdin, and tells what it saw as JSON lines.
 
 `Child` is the parent's side. The process runs a coroutine function of a module, which gets its stdin and the options.
+It is no `Process` of `tests.harness.process`, of which a test reads the log now and then: both sides talk by pipes, in
+event loops that measure time, and so hear of each other at once.
 """
 
 from __future__ import annotations
