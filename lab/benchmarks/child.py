@@ -56,7 +56,7 @@ class Child:
                 limit=MAX_LINE,
             )
         async with asyncio.timeout(START_TIMEOUT):
-            self.first = await self.told()
+            self.first = await self.message()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,9 +82,9 @@ class Child:
     async def ask(self, **what: object) -> dict[str, Any]:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(what).encode() + b"\n")
-        return await self.told()
+        return await self.message()
 
-    async def told(self) -> dict[str, Any]:
+    async def message(self) -> dict[str, Any]:
         assert self._process.stdout
         line = await self._process.stdout.readline()
         if not line:

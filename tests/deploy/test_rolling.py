@@ -100,22 +100,22 @@ def test_all_processes_are_replaced_one_by_one_under_load(
 ) -> None:
     """Those of the previous version by this one, schedulers first, then workers; and back again, schedulers last."""
     stack = empty_stack
-    here = (installed("contentgen-scheduler"), installed("contentgen-worker"))
-    there = (previous.scheduler, previous.worker)
+    current = (installed("contentgen-scheduler"), installed("contentgen-worker"))
+    former = (previous.scheduler, previous.worker)
     schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("one", "two")]
     target = _target(schedulers)
     workers = [stack.quick_worker(name, target, slots=4) for name in ("a", "b")]
-    for service, program in zip((*schedulers, *workers), (there[0],) * 2 + (there[1],) * 2, strict=True):
+    for service, program in zip((*schedulers, *workers), (former[0],) * 2 + (former[1],) * 2, strict=True):
         service.command = [str(program)]
         service.start()
     account_id = schedulers[0].client.create_account()
     assert schema(empty_db_url) == OLD_SCHEMA
     with Load(target, account_id, callers=CALLERS, seconds=RUN) as load:
-        _replace_schedulers(load, schedulers, here[0])
+        _replace_schedulers(load, schedulers, current[0])
         assert schema(empty_db_url) == NEWEST
-        _replace_workers(load, schedulers[0].client, workers, here[1])
-        _replace_workers(load, schedulers[0].client, workers, there[1])
-        _replace_schedulers(load, schedulers, there[0])
+        _replace_workers(load, schedulers[0].client, workers, current[1])
+        _replace_workers(load, schedulers[0].client, workers, former[1])
+        _replace_schedulers(load, schedulers, former[0])
         load.finish()
     _assert_each_ran_once(stack, schedulers[0].client, load)
     for task in schedulers[0].client.tasks(load.task_ids):

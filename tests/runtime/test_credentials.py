@@ -152,12 +152,12 @@ async def test_the_scheduler_warns_at_start_and_when_files_change(
         async with serving(db_url, **files) as replica:
 
             async def warned(number: int) -> list[str]:
-                def found() -> list[str]:
+                def warnings() -> list[str]:
                     warnings = [event for event in logs if event["action"] == "certificate"]
                     assert all(event["setting"] == "CONTENTGEN_TLS_CERT" for event in warnings)
                     return [event["event"] for event in warnings] if len(warnings) >= number else []
 
-                return await wait_until_async(found, within=20, what=f"{number} warnings")
+                return await wait_until_async(warnings, within=20, what=f"{number} warnings")
 
             assert "a certificate expires on" in (await warned(1))[0]
             make_signed(tmp_path, "server", days=0)
