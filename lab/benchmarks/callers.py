@@ -1,4 +1,8 @@
-"""Processes that call a scheduler: as quickly as they can, at a steady pace, or one task at a time."""
+"""Processes that call a scheduler: as quickly as they can, at a steady pace, or one task at a time.
+
+They have nothing in common with the callers of `tests.harness.load`, which are threads with the product's client, and
+judge what they are answered: these cost as little as a caller can, on event loops with plain stubs, and measure time.
+"""
 
 from __future__ import annotations
 

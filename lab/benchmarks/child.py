@@ -1,6 +1,8 @@
 """A process of a measurement: it says `ready`, waits for a line on its stdin, and tells what it saw as JSON lines.
 
 `Child` is the parent's side. The process runs a coroutine function of a module, which gets its stdin and the options.
+It is no `Process` of `tests.harness.process`, of which a test reads the log now and then: both sides talk by pipes, in
+event loops that measure time, and so hear of each other at once.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class Child:
                 limit=MAX_LINE,
             )
         async with asyncio.timeout(START_TIMEOUT):
-            self.first = await self.told()
+            self.first = await self.message()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -80,9 +82,9 @@ class Child:
     async def ask(self, **what: object) -> dict[str, Any]:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(what).encode() + b"\n")
-        return await self.told()
+        return await self.message()
 
-    async def told(self) -> dict[str, Any]:
+    async def message(self) -> dict[str, Any]:
         assert self._process.stdout
         line = await self._process.stdout.readline()
         if not line:

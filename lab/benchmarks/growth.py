@@ -40,14 +40,14 @@ _SETTINGS = f"SET commit_delay = {FLUSH_S * 1e6:.0f}; SET commit_siblings = 0"  
 _WRITE = "BEGIN; INSERT INTO count_deltas (account_id, kind, n) VALUES (0, 1, 0); COMMIT"
 _WRITE_AND_NOTIFY = _WRITE.replace("COMMIT", "NOTIFY contentgen, '{}'; COMMIT")
 
-Told = Callable[[], None]
+Notification = Callable[[], None]
 
 
 async def of_committers(url: str, committers: int) -> list[Figure]:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     notifier = Notifier(PgNotifier(engine), "benchmark")
     notifier.start()
-    ways: dict[str, tuple[str, Told]] = {
+    ways: dict[str, tuple[str, Notification]] = {
         "no hint": (_WRITE, lambda: None),
         "NOTIFY in each": (_WRITE_AND_NOTIFY, lambda: None),
         "hints after them": (_WRITE, lambda: notifier.notify(CommitSignals(ready=True))),
@@ -66,7 +66,7 @@ async def of_committers(url: str, committers: int) -> list[Figure]:
     ]
 
 
-def _rate(engine: sa.Engine, committers: int, statement: str, notification: Told) -> float:
+def _rate(engine: sa.Engine, committers: int, statement: str, notification: Notification) -> float:
     counts = [0] * committers
     barrier, end = threading.Barrier(committers + 1), threading.Event()
 

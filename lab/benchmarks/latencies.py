@@ -47,7 +47,7 @@ async def latencies(stack: Stack, samples: int, worker_id: str = "latency-probe"
         ) as probe:
             probe.go()
             async with asyncio.timeout(scenario.PATIENCE_S):
-                samples_ms = [await probe.told() for _ in range(samples)]
+                samples_ms = [await probe.message() for _ in range(samples)]
     measured, floor = (sorted(sample[key] for sample in samples_ms) for key in ("ms", "floor_ms"))
     shortest = [*measured[:1], *floor[:1]]
     assert all(ms > 0 for ms in shortest), f"every call takes some time, and the shortest took {shortest} ms"
@@ -145,7 +145,7 @@ async def _hello_ms(stack: Stack, worker_id: str, samples: int) -> float:
     async with Child("benchmarks.workers.say_hello", stack.folder, worker_id, **options) as probe:
         probe.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
-            times = sorted([(await probe.told())["ms"] for _ in range(samples)])
+            times = sorted([(await probe.message())["ms"] for _ in range(samples)])
     return float(times[samples // 2])
 
 

@@ -50,7 +50,7 @@ async def load(stack: Stack, tasks: int, *, batch: int, in_flight: int, target: 
         cpu = stack.cpu()
         child.go()
         async with asyncio.timeout(PATIENCE_S):
-            result = await child.told()
+            result = await child.message()
         return Span(result["tasks"], result["begin"], result["end"], stack.cpu() - cpu)
 
 
@@ -92,7 +92,7 @@ class Fleet:
 
     async def follow(self, index: int) -> None:
         while True:
-            message = await self.processes[index].told()
+            message = await self.processes[index].message()
             self._completed[index], self._last = message["completed"], max(self._last, message["at"])
             self._waits_ms += message["waits_ms"]
             self._grown.set()

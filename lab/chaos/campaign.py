@@ -19,7 +19,6 @@ from typing import Any
 import psycopg2
 
 from contentgen import ContentGenerationClient, RequestError
-from lab.callers import every
 from lab.chaos.checker import check
 from lab.chaos.collected import ask, left_by_postgres, left_by_services, read_stored
 from lab.chaos.evidence import JOURNAL, Evidence, Leftover
@@ -33,6 +32,7 @@ from lab.chaos.plan import LEASE, POSTGRES, Fault
 from lab.chaos.strikes import Strikes
 from lab.chaos.strikes_at_services import Scene
 from lab.deployment.database import Database
+from lab.deployment.deployment import every
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import Status
 from tests.harness.waiting import wait_until
@@ -177,14 +177,14 @@ class _Campaign:
     def run(self) -> Result:
         threading.excepthook = self._died
         self._say(f"all services are up; {len(self._faults)} faults in {self._seconds:g} s")
-        try:
-            with every(1.0, self._progress.tell, "progress"):
-                self._hurt()
-                self._recover()
-        finally:
-            self._watchers.await_moves(self._progress.moves())
-            self._watchers.stop()
-            self._receiver.stop()
+        with self._receiver:
+            try:
+                with every(1.0, self._progress.tell, "progress"):
+                    self._hurt()
+                    self._recover()
+            finally:
+                self._watchers.await_moves(self._progress.moves())
+                self._watchers.stop()
         evidence = self._evidence()
         problems = [str(violation) for violation in check(evidence)]
         callers = (self._load, self._prober, self._watchers, self._receiver)
@@ -205,7 +205,7 @@ class _Campaign:
 
     def _hurt(self) -> None:
         account_ids = self._load.make_accounts()
-        self._journal.append(self._receiver.start(self._fleet.target))
+        self._journal.append(self._receiver.subscribe(self._fleet.target))
         self._schedules.create(account_ids)
         self._watchers.start(account_ids)
         health = health_watched(self._fleet.direct_targets, self._journal)

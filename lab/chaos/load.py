@@ -10,10 +10,10 @@ from functools import partial
 from queue import PriorityQueue
 
 from contentgen import ContentGenerationClient, InvalidStateException, RequestError
-from lab.callers import Callers
 from lab.chaos.evidence import Cancel, Scheduled, Submit, Unsure
 from lab.chaos.journals import Appender
 from lab.chaos.wishes import ACCOUNTS, Wish, wish
+from tests.harness.load import Callers
 
 _CLIENTS = 4
 _JITTER = 20.0
@@ -54,8 +54,8 @@ class Load(Callers):
             for account_id in self._account_ids:
                 self._submit(client, [wish(chance, f"{self._seed}-first-{account_id}", [account_id])])
         for number in range(_CLIENTS):
-            self.go(f"client-{number}", partial(self._submit_on, number))
-        self.go("later-calls", self._call_later)
+            self.go(f"client-{number}", self.client, partial(self._submit_on, number))
+        self.go("later-calls", self.client, self._call_later)
 
     def _submit_on(self, number: int, client: ContentGenerationClient) -> None:
         chance = random.Random(f"client {self._seed} {number}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import threading
 import time
 from collections import Counter
@@ -17,10 +16,12 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contentgen import ContentGenerationClient, RequestError
-from lab.callers import Watchers, every
 from lab.chaos.collected import sha256
 from lab.chaos.evidence import HealthSeen, Probe, Received, Submit, Subscribed, Watched
 from lab.chaos.journals import Appender
+from lab.deployment.deployment import every
+from tests.harness.http_server import Handler, HttpServer
+from tests.harness.load import Watchers
 
 _PROBE_EVERY, _PROBE_TIMEOUT = 0.2, 1.0
 _TOPIC = "a topic that is submitted again and again"
@@ -136,11 +137,12 @@ class JournalingWatchers(Watchers):
             self._changed.notify_all()
 
 
-class Receiver:
-    """The server of a webhook, with a thread a request, from `start` to `stop`; nothing hurts it."""
+class Receiver(HttpServer):
+    """The server of a webhook, with a thread a request, within the block that enters it; nothing hurts it."""
 
     def __init__(self, journal: Appender, refuses: Iterator[bool]) -> None:
         """`refuses` says of one request after the other whether it is answered with an error."""
+        super().__init__(_Delivery)
         self.wrong: list[str] = []
         """Requests that are not signed as they should be."""
         self.patient = False
@@ -149,26 +151,15 @@ class Receiver:
         self._lock = threading.Lock()
         self._refuses = refuses
         self._signer: standardwebhooks.Webhook
-        self._server = http.server.ThreadingHTTPServer((NETWORK, 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="receiver")
 
-    def start(self, target: str) -> Subscribed:
-        """Begins, and creates the webhook, for all accounts."""
-        self._thread.start()
+    def subscribe(self, target: str) -> Subscribed:
+        """Creates the webhook, for all accounts."""
         with ContentGenerationClient(target) as client:
             webhook = client.create_webhook(
-                f"http://{NETWORK}:{self._server.server_port}/",
-                ("task.ended", "content.pending_review", "content.approved"),
+                f"{self.url}/", ("task.ended", "content.pending_review", "content.approved")
             )
         self._signer = standardwebhooks.Webhook(webhook["secret"])
         return Subscribed(webhook["webhook_id"])
-
-    def stop(self) -> None:
-        """Ends them; may be called again."""
-        if self._thread.ident is not None:
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
         try:
@@ -184,14 +175,9 @@ class Receiver:
         return HTTPStatus.NO_CONTENT if accepted else HTTPStatus.SERVICE_UNAVAILABLE
 
 
-def _handler(receiver: Receiver) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(receiver.take({name.lower(): value for name, value in self.headers.items()}, body))
-            self.end_headers()
+class _Delivery(Handler):
+    server: Receiver
 
-        def log_message(self, *_: object) -> None:
-            """The journal has it."""
-
-    return Handler
+    def do_POST(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.answer(self.server.take(headers, self.body()))

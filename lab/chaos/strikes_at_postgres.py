@@ -16,7 +16,7 @@ from lab.chaos.plan import POSTGRES, Fault
 from lab.chaos.strikes_at_services import MissedError, Scene, Strike, freeze_as_one, kill_as_one
 from scheduler_svc.database.connections import AdvisoryLock
 from tests.harness.database_faults import title_of
-from tests.harness.processes import belonging_to, signal_all
+from tests.harness.processes import belonging_to, freeze, signal_all, thaw
 
 Processes = Sequence[psutil.Process]
 
@@ -45,10 +45,10 @@ def _freeze(most: int | None) -> Strike:
 
     def strike(scene: Scene, fault: Fault) -> Iterator[None]:
         scene.note(fault, FREEZE)
-        if not signal_all(scene.database.processes()[:most], signal.SIGSTOP):
+        if not freeze(scene.database.processes()[:most]):
             raise MissedError
         yield
-        scene.database.signal(signal.SIGCONT)
+        scene.database.thaw()
 
     return strike
 
@@ -149,7 +149,7 @@ def _everything_freeze(scene: Scene, fault: Fault) -> Iterator[None]:
     scene.note(fault, FREEZE, *_everybody(scene.fleet))
     freeze_as_one(lambda: belonging_to(scene.fleet.folder))
     yield
-    signal_all(belonging_to(scene.fleet.folder), signal.SIGCONT)
+    thaw(belonging_to(scene.fleet.folder))
 
 
 def _everybody(fleet: Fleet) -> list[str]:

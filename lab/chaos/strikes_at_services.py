@@ -17,7 +17,7 @@ from lab.chaos.journals import Appender
 from lab.chaos.plan import Fault
 from lab.deployment.database import Database
 from lab.deployment.deployment import Node
-from tests.harness.processes import belonging_to, living, signal_all
+from tests.harness.processes import belonging_to, freeze, living, signal_all, thaw
 from tests.harness.waiting import wait_until, wait_until_gone
 from tests.harness.wires import Trouble
 
@@ -134,7 +134,7 @@ def _of_machine(scene: Scene, fault: Fault) -> list[psutil.Process]:
 def kill_as_one(processes: Collection[psutil.Process], look_again: Callable[[], Collection[psutil.Process]]) -> None:
     """Sends KILL to all. They stop first: where the power goes, nobody sees another one die."""
     while processes:
-        signal_all(processes, signal.SIGSTOP)
+        freeze(processes)
         signal_all(processes, signal.SIGKILL)
         processes = look_again()
 
@@ -151,9 +151,9 @@ def _freeze_guard(scene: Scene, fault: Fault) -> Iterator[None]:
     """Where a run's deadline passes meanwhile, the worker gives its guard up, and ends by itself."""
     node, guard = _guarded(scene, fault)
     scene.note(fault, FREEZE, f"{fault.victim}/guard")
-    signal_all([guard], signal.SIGSTOP)
+    freeze([guard])
     yield
-    signal_all([guard], signal.SIGCONT)
+    thaw([guard])
     with suppress(AssertionError):
         # It may just have been a moment too late.
         wait_until_gone(lambda: living([guard]), within=1.5, what="its worker has killed it")
@@ -168,15 +168,15 @@ def _freeze_machine(scene: Scene, fault: Fault) -> Iterator[None]:
     scene.note(fault, FREEZE, fault.victim, f"{fault.victim}/guard")
     freeze_as_one(lambda: _of_machine(scene, fault))
     yield
-    signal_all([guard], signal.SIGCONT)
+    thaw([guard])
     time.sleep(0.1)  # the guard wakes first
-    signal_all(_of_machine(scene, fault), signal.SIGCONT)
+    thaw(_of_machine(scene, fault))
 
 
 def freeze_as_one(look: Callable[[], Collection[psutil.Process]]) -> None:
     """Sends SIGSTOP to all, and to what they have started until it reached them."""
     while processes := [process for process in look() if _goes_on(process)]:
-        signal_all(processes, signal.SIGSTOP)
+        freeze(processes)
 
 
 def _goes_on(process: psutil.Process) -> bool:

@@ -11,12 +11,12 @@ from statistics import median
 
 import psycopg2
 
-from lab.callers import every
 from lab.chaos.evidence import Stored
 from lab.cluster.faults import Fault, Faults
 from lab.cluster.load import Load
 from lab.cluster.options import Options
 from lab.deployment.database import Database
+from lab.deployment.deployment import every
 from scheduler_svc.domain.lifecycle import OPEN, Status
 
 _COUNTS = """

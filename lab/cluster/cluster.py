@@ -14,7 +14,6 @@ from lab.cluster.options import Options
 from lab.cluster.readings import Reading, Readings
 from lab.deployment.database import Database
 from lab.deployment.deployment import WORKER_LOSSES, Deployment, Node
-from tests.harness.creators import quick_creator
 from tests.harness.process import Process, found_program, inherited
 from tests.harness.processes import free_port
 from tests.harness.stack import Scheduler
@@ -66,7 +65,6 @@ class Cluster(Deployment):
         """What a shell beside it reads, so that a runbook's commands work."""
         self._options = options
         self._say = say
-        self._creator = quick_creator(folder)
         self._numbers = 0
 
     @property
@@ -141,12 +139,11 @@ class Cluster(Deployment):
 
     def _add_worker(self, name: str) -> None:
         probes = free_port()
-        worker = self.worker(
+        worker = self.quick_worker(
             name,
             self.target,
             slots=self._options.slots,
             CONTENTGEN_METRICS_LISTEN=f"127.0.0.1:{probes}",
-            CREATOR_CLI_PATH=str(self._creator),
         )
         self._add(worker, "worker", probes, self._disk(worker.folder, 16 << 20))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contentgen import ContentGenerationClient
-from lab.callers import Callers, Watchers
+from tests.harness.load import Callers, Watchers
 
 _CLIENTS = 8
 
@@ -61,12 +61,12 @@ class Load(Callers):
         with ContentGenerationClient(self.target) as client:
             self._account_id = client.create_account("cluster")["account_id"]
         self._watchers.start([self._account_id])
-        self.go("pacer", self._pace)
+        self.go("pacer", self.client, self._pace)
         for number in range(_CLIENTS):
-            self.go(f"client-{number}", self._submit_on)
+            self.go(f"client-{number}", self.client, self._submit_on)
 
     def close(self) -> None:
-        self.stop(0.0)
+        self.stop()
         self._watchers.stop()
 
     def _note(self, _: int, change: Mapping[str, Any]) -> None:

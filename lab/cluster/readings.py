@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import yaml
 
-from lab.callers import every
+from lab.deployment.deployment import every
 from tests.harness.scrape import get
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "prometheus"

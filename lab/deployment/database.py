@@ -20,7 +20,7 @@ from scheduler_svc.postgres.cluster import SUPERUSER
 from scheduler_svc.postgres.folders import SOCKET_NAME, socket_folder
 from scheduler_svc.postgres.programs import server_user_for
 from tests.harness.cluster import rows_of
-from tests.harness.processes import children, process_of, signal_all
+from tests.harness.processes import children, freeze, process_of, signal_all, thaw
 
 _SETTINGS = (
     "min_wal_size=32MB",
@@ -72,7 +72,7 @@ class Database:
 
     def stop(self) -> None:
         """Ends it in order, frozen or not; its log stays beside its folder, which may be a disk that goes."""
-        self.signal(signal.SIGCONT)
+        self.thaw()
         with self._lock:
             self._server.stop()
             with contextlib.suppress(FileNotFoundError):
@@ -111,6 +111,12 @@ class Database:
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        freeze(self.processes())
+
+    def thaw(self) -> None:
+        thaw(self.processes())
 
     def terminate_backends(self, chance: random.Random) -> None:
         """Ends one in three of the schedulers' connections, or all of them. Raises psycopg2.Error."""

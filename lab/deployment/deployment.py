@@ -5,15 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import psutil
 
-from lab.callers import every
 from lab.deployment.database import Database
 from lab.deployment.disks import Disk
 from lab.deployment.undertaker import undertaken
@@ -102,11 +101,11 @@ class Node:
         self.service.kill()
 
     def freeze(self) -> None:
-        self.service.signal(signal.SIGSTOP)
+        self.service.freeze()
         self.frozen = True
 
     def thaw(self) -> None:
-        self.service.signal(signal.SIGCONT)
+        self.service.thaw()
         self.frozen = False
 
     def end(self) -> None:
@@ -213,3 +212,24 @@ class Deployment(Stack):
                         self.ended.append(ended)
                 finally:
                     node.lock.release()
+
+
+@contextmanager
+def every(seconds: float, look: Callable[[], object], name: str, *, patience: float | None = None) -> Iterator[None]:
+    """Calls `look` again and again within the block, in a thread of that name.
+
+    `patience`: seconds in the end for a look that may be held up; None: it has to come to its end.
+    """
+    over = threading.Event()
+
+    def looking() -> None:
+        while not over.wait(seconds):
+            look()
+
+    thread = threading.Thread(target=looking, name=name, daemon=patience is not None)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(patience)

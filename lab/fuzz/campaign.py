@@ -182,7 +182,7 @@ class Campaign:
         troubles = [*attacked.troubles(), *attacked.stop()]
         with sa.create_engine(attacked.database_url, poolclass=sa.NullPool).connect() as connection:
             violations = broken(connection, _INVARIANTS)
-        for problem in (*troubles, *honest.failures, *gardener.failures, *violations):
+        for problem in (*troubles, *honest.wrong, *gardener.wrong, *violations):
             self._find("services", problem)
         for name in self.tally.unanswered(ENOUGH_CALLS):
             self._find(

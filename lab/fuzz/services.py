@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,8 +27,9 @@ from contentgen import ContentGenerationClient, ContentGenerationError, FailedPr
 from lab.fuzz.case import Who
 from lab.fuzz.values import LIMITS
 from tests.harness.cluster import Databases, throwaway_server
-from tests.harness.creators import ARTICLE, quick_creator
+from tests.harness.creators import ARTICLE
 from tests.harness.credentials import line, write
+from tests.harness.load import Callers
 from tests.harness.stack import Scheduler, Worker, running_stack
 from tests.harness.waiting import on_this_machine, wait_until
 
@@ -97,9 +97,7 @@ def services() -> Iterator[Services]:
         scheduler.start()
         _make_accounts(scheduler.target, tokens[Who.OPERATOR])
         worker_id = f"honest-{uuid.uuid4().hex}"
-        creator = str(quick_creator(stack.folder))
-        token = f"{honest_token}-worker"
-        worker = stack.worker(worker_id, scheduler, CONTENTGEN_TOKEN=token, CREATOR_CLI_PATH=creator).start()
+        worker = stack.quick_worker(worker_id, scheduler, CONTENTGEN_TOKEN=f"{honest_token}-worker").start()
         stranger = {Who.STRANGER: "a-token-of-nobody"}
         yield Services(scheduler, worker, worker_id, url, tokens | stranger, honest_token)
 
@@ -174,38 +172,33 @@ WITHIN = 120
 """Seconds in which a task has to complete, although hostile workers may take it and say no more of it."""
 
 
-class _Beside:
+class _Beside(Callers):
     threads = 1
 
     def __init__(self, target: str, token: str) -> None:
-        self.failures: list[str] = []
-        self._stopped = threading.Event()
         self._channel = grpc.insecure_channel(target)  # it retries no call, so that each failure is seen
-        self._client = ContentGenerationClient(target, token=token, timeout=30.0, channel=self._channel)
+        super().__init__(target, timeout=30.0, token=token, channel=self._channel)
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """Works until the block ends; each thread finishes its round."""
-        threads = [threading.Thread(target=self._work, name=type(self).__name__) for _ in range(self.threads)]
-        for thread in threads:
-            thread.start()
+        for _ in range(self.threads):
+            self.go(type(self).__name__, self.client, self._work)
         try:
             yield
         finally:
-            self._stopped.set()
-            for thread in threads:
-                thread.join()
+            self.stop()
             self._channel.close()
 
-    def _work(self) -> None:
-        while not self._stopped.is_set():
+    def _work(self, client: ContentGenerationClient) -> None:
+        while not self.over.is_set():
             try:
-                self._round()
+                self._round(client)
             except (ContentGenerationError, AssertionError) as error:
-                self.failures.append(f"{type(error).__name__}: {error}")
-                self._stopped.wait(1)
+                self.wrong.append(f"{type(error).__name__}: {error}")
+                self.over.wait(1)
 
-    def _round(self) -> None:
+    def _round(self, client: ContentGenerationClient) -> None:
         raise NotImplementedError
 
 
@@ -219,12 +212,12 @@ class Honest(_Beside):
         self.seconds: list[float] = []
         """From each submit to its content, in the order in which they came."""
 
-    def _round(self) -> None:
+    def _round(self, client: ContentGenerationClient) -> None:
         start = time.monotonic()
-        task_id = self._client.submit_task(HONEST_ACCOUNT, "honest work", priority=10)
-        task = self._client.wait(task_id, timeout=WITHIN)
+        task_id = client.submit_task(HONEST_ACCOUNT, "honest work", priority=10)
+        task = client.wait(task_id, timeout=WITHIN)
         assert task["status"] == "completed", f"an honest task is not completed: {task}"
-        content = self._client.get_content(task["content_id"])
+        content = client.get_content(task["content_id"])
         assert content, f"an honest task has no content: {task}"
         assert content["body"] == ARTICLE, f"an honest task has the content of another: {content['body'][:200]!r}"
         self.seconds.append(time.monotonic() - start)
@@ -236,10 +229,10 @@ _UNLIMITED: dict[str, Any] = dict.fromkeys(LIMITS, 0)
 class Gardener(_Beside):
     """An operator who tends the hostile accounts."""
 
-    def _round(self) -> None:
+    def _round(self, client: ContentGenerationClient) -> None:
         for account_id in HOSTILE_ACCOUNTS:
-            self._client.update_account(account_id, active=True, **_UNLIMITED)
-            self._client.resume_dispatch(account_id)
+            client.update_account(account_id, active=True, **_UNLIMITED)
+            client.resume_dispatch(account_id)
         tasks: list[dict[str, Any]] = [  # of a priority that is within any limit
             {"account_id": account_id, "topic": "to be attacked", "auto_approve": approve, "priority": 1}
             for account_id in HOSTILE_ACCOUNTS
@@ -249,5 +242,5 @@ class Gardener(_Beside):
         failing = {"topic": "to fail", "priority": 1, "auto_retry": False, "creator_options": {"status": "3"}}
         tasks.append({"account_id": HOSTILE_ACCOUNTS[0], **failing})
         with suppress(FailedPrecondition, ResourceExhausted):  # it may be deactivated again, or have a limit again
-            self._client.submit_tasks(tasks)
-        self._stopped.wait(1.0)
+            client.submit_tasks(tasks)
+        self.over.wait(1.0)

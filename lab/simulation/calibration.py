@@ -103,7 +103,7 @@ async def connected(one: Child, count: int) -> list[float]:
     times: list[float] = []
     async with asyncio.timeout(scenario.PATIENCE_S):
         while len(times) < count:
-            message = await one.told()
+            message = await one.message()
             if "connected" in message:
                 times.append(message["at"])
     return times
@@ -123,7 +123,7 @@ async def phase(cell: Cell, shape: Shape) -> tuple[Used, Used]:
         reading = cell.reading()
         loader.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
-            message = await loader.told()
+            message = await loader.message()
         loaded = Used(cell.reading() - reading, message["cpu"])
     if shape.slots:
         return loaded, await _run(cell, shape)
@@ -143,7 +143,7 @@ async def submitted_at(cell: Cell, rate: float, seconds: float) -> Paced:
         load.go()
         seconds_each: list[float] = []
         async with asyncio.timeout(scenario.PATIENCE_S):
-            while "ms" in (message := await load.told()):
+            while "ms" in (message := await load.message()):
                 seconds_each += [ms / 1e3 for ms in message["ms"]]
         used = Used(cell.reading() - reading, message["cpu"])
     return Paced(used, tasks, tasks / message["seconds"], sorted(seconds_each))
@@ -154,7 +154,7 @@ async def _run(cell: Cell, shape: Shape) -> Used:
         spent = meter(cell, workers)
         workers.go()
         async with asyncio.timeout(scenario.PATIENCE_S):
-            while (await workers.told()).get("completed") != shape.tasks:
+            while (await workers.message()).get("completed") != shape.tasks:
                 pass
         used = spent()
         await asyncio.sleep(1.0)  # the last reports are on their way
@@ -201,7 +201,7 @@ async def _hello_seconds(cell: Cell) -> float:
     options = {"target": cell.target, "worker_id": "hello", "samples": 100}
     async with Child("benchmarks.workers.say_hello", cell.folder, "hello", **options) as probe:
         probe.go()
-        times = sorted([(await probe.told())["ms"] for _ in range(100)])
+        times = sorted([(await probe.message())["ms"] for _ in range(100)])
     return float(times[50]) / 1e3
 
 

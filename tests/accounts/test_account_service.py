@@ -65,7 +65,7 @@ async def test_pages_list_all_accounts_by_id(accounts: AccountServiceAsyncStub) 
     assert pages == [created[:2], created[2:4], created[4:]]
 
 
-async def made(accounts: AccountServiceAsyncStub) -> pb.Account:
+async def create_account(accounts: AccountServiceAsyncStub) -> pb.Account:
     request = pb.CreateAccountRequest(name="first", max_concurrent_tasks=4, weight=2.5)
     return (await accounts.CreateAccount(request)).account
 
@@ -94,7 +94,7 @@ def update(account: pb.Account, *paths: str, **values: object) -> pb.UpdateAccou
 async def test_an_update_changes_what_its_mask_names_and_nothing_else(
     accounts: AccountServiceAsyncStub, path: str, value: object
 ) -> None:
-    account, other = await made(accounts), await made(accounts)
+    account, other = await create_account(accounts), await create_account(accounts)
     changed = (await accounts.UpdateAccount(update(account, path, path, **{path: value}))).account
     setattr(account, path, value)
     assert changed == account
@@ -103,7 +103,7 @@ async def test_an_update_changes_what_its_mask_names_and_nothing_else(
 
 async def test_a_mask_that_is_too_long_is_refused(accounts: AccountServiceAsyncStub) -> None:
     with bad_fields("update_mask.paths"):
-        await accounts.UpdateAccount(update(await made(accounts), *["active"] * 101))
+        await accounts.UpdateAccount(update(await create_account(accounts), *["active"] * 101))
 
 
 async def test_submitted_tasks_run_after_their_account_was_deactivated(

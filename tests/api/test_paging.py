@@ -61,15 +61,15 @@ async def test_events_are_paged(channel: aio.Channel, before: int, size: int, be
         for _ in range(before):
             await attempt(world, task_id)
         shown: list[dict[str, Any]] = []
-        attempts, there, moves = before, 0, iter(between)
+        attempts, length, moves = before, 0, iter(between)
         async for page in pages(world, "ListTaskEvents", "events", task_id=task_id, page_size=size):
             shown += page
-            there = 1 + 4 * attempts
+            length = 1 + 4 * attempts
             if next(moves, False):
                 await attempt(world, task_id)
                 attempts += 1
         everything = (await world.call("ListTaskEvents", task_id=task_id, page_size=1_000))["events"]
-    assert shown == everything[:there], "all that was there when the last page was read"
+    assert shown == everything[:length], "all that was there when the last page was read"
     states = [event["status"] for event in shown]
     assert [event.get("previous_status") for event in shown] == [None, *states[:-1]]
 
@@ -101,26 +101,26 @@ class Contents:
     """An account's contents as a plain model: the review status of each, by id."""
 
     world: World
-    there: dict[str, str] = field(default_factory=dict)
+    statuses: dict[str, str] = field(default_factory=dict)
     key = "content_id"
 
     async def make(self, auto_approve: bool) -> None:
         content = await self.world.approved(auto_approve=auto_approve)
-        self.there[content["content_id"]] = APPROVED if auto_approve else WAITS
+        self.statuses[content["content_id"]] = APPROVED if auto_approve else WAITS
 
     async def review(self, which: int) -> None:
-        waiting = [content_id for content_id, status in self.there.items() if status == WAITS]
+        waiting = [content_id for content_id, status in self.statuses.items() if status == WAITS]
         if waiting:
             content_id = waiting[which % len(waiting)]
             await self.world.call("ReviewContent", content_id=content_id, decision="REVIEW_DECISION_APPROVE")
-            self.there[content_id] = APPROVED
+            self.statuses[content_id] = APPROVED
 
     async def act(self, action: bool | int) -> None:
         """True and false make a content, a number reviews one."""
         await (self.make(action) if isinstance(action, bool) else self.review(action))
 
     def matching(self, status: str) -> set[str]:
-        return {content_id for content_id, stands in self.there.items() if stands == status or not status}
+        return {content_id for content_id, stands in self.statuses.items() if stands == status or not status}
 
 
 MAKES = st.lists(st.booleans(), min_size=2, max_size=6)
@@ -160,23 +160,23 @@ class Tasks:
     """An account's tasks as a plain model: status and team of each, by id."""
 
     world: World
-    there: dict[str, tuple[str, str]] = field(default_factory=dict)
+    states: dict[str, tuple[str, str]] = field(default_factory=dict)
     key = "task_id"
 
     async def submit(self, team: str) -> None:
         task = await self.world.submit(labels={"team": team})
-        self.there[task["task_id"]] = (PENDING, team)
+        self.states[task["task_id"]] = (PENDING, team)
 
     async def cancel(self, which: int) -> None:
-        pending = [task_id for task_id, (status, _) in self.there.items() if status == PENDING]
+        pending = [task_id for task_id, (status, _) in self.states.items() if status == PENDING]
         if pending:
             task_id = pending[which % len(pending)]
             await self.world.call("CancelTask", task_id=task_id)
-            self.there[task_id] = (CANCELLED, self.there[task_id][1])
+            self.states[task_id] = (CANCELLED, self.states[task_id][1])
 
     async def clean_up(self) -> None:
         await self.world.call("CleanupTasks", account_id=self.world.account_id, days=0)
-        self.there = {task_id: state for task_id, state in self.there.items() if state[0] == PENDING}
+        self.states = {task_id: state for task_id, state in self.states.items() if state[0] == PENDING}
 
     async def act(self, action: Action) -> None:
         name, *values = action
@@ -185,7 +185,7 @@ class Tasks:
     def matching(self, wanted: dict[str, Any]) -> set[str]:
         return {
             task_id
-            for task_id, (status, team) in self.there.items()
+            for task_id, (status, team) in self.states.items()
             if status in wanted.get("statuses", [status]) and team == wanted.get("labels", {}).get("team", team)
         }
 

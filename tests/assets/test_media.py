@@ -58,7 +58,7 @@ async def test_what_is_no_known_picture_is_text_or_some_file(looks: Looks) -> No
 # What an article refers to as a picture, and how it is renamed.
 
 
-def found(article: Article) -> list[str]:
+def targets_of(article: Article) -> list[str]:
     return [reference.text for reference in references(article)]
 
 
@@ -80,12 +80,12 @@ def found(article: Article) -> list[str]:
     ],
 )
 def test_references_in_markdown(markdown: str, targets: list[str]) -> None:
-    assert sorted(found(Article(markdown))) == sorted(targets)
+    assert sorted(targets_of(Article(markdown))) == sorted(targets)
 
 
 def test_each_reference_comes_once_images_first() -> None:
     article = Article("![](b.png) ![](a.png)", '<img src="c.png"><img src="b.png">', ("a.png", "https://h/d.png"))
-    assert found(article) == ["a.png", "https://h/d.png", "b.png", "c.png"]
+    assert targets_of(article) == ["a.png", "https://h/d.png", "b.png", "c.png"]
 
 
 def test_only_references_are_renamed() -> None:
@@ -138,4 +138,4 @@ def test_hostile_text_takes_linear_time(piece: str) -> None:
 @given(st.text(alphabet="![]()<>\\\"'= imgsrca.:/\n"))
 def test_renaming_by_the_same_names_changes_nothing(text: str) -> None:
     article = Article(text, text)
-    assert renamed(article, {name: name for name in found(article)}) == article
+    assert renamed(article, {name: name for name in targets_of(article)}) == article

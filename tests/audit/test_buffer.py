@@ -37,7 +37,7 @@ def store(scheduling: Scheduling, *audited_calls: AuditedCall) -> list[AuditEven
     return events
 
 
-def found(scheduling: Scheduling, scope: Scope = ALL, **wanted: object) -> list[AuditEvent]:
+def listed(scheduling: Scheduling, scope: Scope = ALL, **wanted: object) -> list[AuditEvent]:
     event_filter = AuditFilter(**wanted)  # type: ignore[arg-type]
     page = scheduling.run(lambda tx: tx.audit.list(scope, event_filter, 100))
     assert page.rest is None
@@ -64,16 +64,16 @@ def test_events_are_listed_newest_first_by_each_filter(scheduling: Scheduling) -
     events = store(
         scheduling, call(), call(actor="editor"), call(account_id=2), call(method=SUBMIT), call("editor", 2, SUBMIT)
     )
-    assert found(scheduling) == events[::-1]
-    assert found(scheduling, Scope.of(2)) == [events[4], events[2]]
-    assert found(scheduling, Scope((1, 2))) == events[::-1]
-    assert found(scheduling, actor="editor") == [events[4], events[1]]
-    assert found(scheduling, method=CANCEL) == events[2::-1]
-    assert found(scheduling, method=SUBMIT) == [events[4], events[3]]
-    assert found(scheduling, Scope.of(1), actor="editor", method=CANCEL) == [events[1]]
+    assert listed(scheduling) == events[::-1]
+    assert listed(scheduling, Scope.of(2)) == [events[4], events[2]]
+    assert listed(scheduling, Scope((1, 2))) == events[::-1]
+    assert listed(scheduling, actor="editor") == [events[4], events[1]]
+    assert listed(scheduling, method=CANCEL) == events[2::-1]
+    assert listed(scheduling, method=SUBMIT) == [events[4], events[3]]
+    assert listed(scheduling, Scope.of(1), actor="editor", method=CANCEL) == [events[1]]
     second = first_key(TIME + timedelta(seconds=2))
-    assert found(scheduling, low=second) == events[:1:-1]
-    assert found(scheduling, high=second) == events[1::-1]
+    assert listed(scheduling, low=second) == events[:1:-1]
+    assert listed(scheduling, high=second) == events[1::-1]
 
 
 @pytest.mark.parametrize("scope", [ALL, Scope((1, 2))])
@@ -101,7 +101,7 @@ def test_accounts_are_those_of_the_resources(scheduling: Scheduling) -> None:
         call(account_id=0, resource="worker:1"),
         call(account_id=9, resource=f"task:task-{key:016x}"),
     )
-    assert [event.account_id for event in found(scheduling)] == [9, 0, 0, mine]
+    assert [event.account_id for event in listed(scheduling)] == [9, 0, 0, mine]
 
 
 def test_a_repeated_group_stores_what_is_missing(scheduling: Scheduling) -> None:

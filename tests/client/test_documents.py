@@ -200,7 +200,7 @@ PUBLIC = [
 ]
 
 
-def made(kind: type[ContentGenerationError]) -> ContentGenerationError:
+def error_of(kind: type[ContentGenerationError]) -> ContentGenerationError:
     """An exception of this class with all that its constructor takes."""
     if issubclass(kind, InvalidStateException):
         return kind("it failed", "pending", "failed", **CALL)
@@ -215,7 +215,7 @@ def made(kind: type[ContentGenerationError]) -> ContentGenerationError:
 
 @pytest.mark.parametrize("kind", PUBLIC)
 def test_a_public_exception_is_the_same_after_pickling(kind: type[ContentGenerationError]) -> None:
-    error = made(kind)
+    error = error_of(kind)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         copied = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own bytes
         assert type(copied) is kind

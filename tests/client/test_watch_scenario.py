@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from contentgen import ContentGenerationClient, TaskChange
-from tests.harness.creators import quick_creator
 from tests.harness.stack import Stack
 
 pytestmark = pytest.mark.e2e
@@ -44,7 +43,7 @@ def test_a_watch_outlives_its_scheduler_and_misses_and_doubles_nothing(stack: St
         watch = client.watch(task_ids, until_ended=True)
         present = list(islice(watch, TASKS))
         rest = executor.submit(list, watch)
-        stack.worker("a", other, slots=4, CREATOR_CLI_PATH=str(quick_creator(stack.folder))).start()
+        stack.quick_worker("a", other, slots=4).start()
         other.client.wait_completed(task_ids[0], within=LIMIT)
         doomed.kill()
         events = [*present, *rest.result(LIMIT)]

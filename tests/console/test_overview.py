@@ -90,7 +90,7 @@ def test_a_lost_worker_is_found(place: Place, operator: Visitor) -> None:
 
 def test_each_text_of_the_pages_has_its_chinese(capsys: pytest.CaptureFixture[str]) -> None:
     assert generated.main([]) == 0, capsys.readouterr().out
-    places = {text.place for text in generated.found()}
+    places = {text.place for text in generated.page_texts()}
     assert {"console_svc/pool/list.html", "console_svc/site.py", "values of the API"} <= places
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -23,6 +22,7 @@ from scheduler_svc.database.lineage import Lineage, LineageFile, WrongServer
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.client import Client, refused
 from tests.harness.cluster import server_folder
+from tests.harness.load import Callers
 from tests.harness.processes import free_port
 from tests.harness.stack import Scheduler, Stack, running_stack
 from tests.harness.tcp_server import USER, TcpServer, running
@@ -59,7 +59,7 @@ def test_a_failover_stops_no_run_and_loses_nothing_acknowledged(
     paid += [client.submit(account_id, options={"seconds": f"{outage + 2:g}"}) for _ in range(SLOTS)]
     client.wait_processing(*paid)
 
-    with _submitting(client, account_id) as submitted:
+    with _submitting(first.target, account_id) as submitted:
         wait_until(lambda: len(submitted) >= 20, within=10, what="submits are acknowledged")
         _die(server)
         back_at = time.monotonic() + outage
@@ -78,21 +78,18 @@ def test_a_failover_stops_no_run_and_loses_nothing_acknowledged(
 
 
 @contextmanager
-def _submitting(client: Client, account_id: int) -> Iterator[list[str]]:
+def _submitting(target: str, account_id: int) -> Iterator[list[str]]:
     """Submits one by one, until there is no answer; yields the ids of those that were acknowledged."""
     acknowledged: list[str] = []
 
-    def submit() -> None:
+    def submit(client: Client) -> None:
         with suppress(grpc.RpcError):
             while True:
                 acknowledged.append(client.submit(account_id))
 
-    thread = threading.Thread(target=submit, name="submits")
-    thread.start()
-    try:
+    with Callers(target) as callers:
+        callers.go("submits", lambda: closing(Client(target)), submit)
         yield acknowledged
-    finally:
-        thread.join()
 
 
 def _die(server: EmbeddedPostgres) -> None:

@@ -172,6 +172,6 @@ def test_a_run_survives_a_database_that_dies_and_then_stands_still(
 def _restart(scheduler: Scheduler, begun: int) -> list[dict[str, Any]]:
     """The events of a restart after these: why, and that the server is there."""
     wait_until(lambda: len(scheduler.events("postgres")) == begun + 2, within=BACK_TIMEOUT, what="it has started one")
-    why, there = scheduler.events("postgres")[begun:]
-    assert "is there" in there["event"]
-    return [why, there]
+    why, restarted = scheduler.events("postgres")[begun:]
+    assert "is there" in restarted["event"]
+    return [why, restarted]

@@ -712,7 +712,7 @@ def filtered(what: str) -> Callable[[Tx], Any]:
     return lambda tx: tx.task_reads.list(FILTERED[what], None, PAGE)
 
 
-def found(what: str) -> Callable[[Tx], Any]:
+def batch_of(what: str) -> Callable[[Tx], Any]:
     return lambda tx: tx.task_reads.find(BULK[what], 0, PAGE)
 
 
@@ -731,7 +731,7 @@ def test_a_page_of_a_filter_examines_a_bounded_number(backlog: Backlog, what: st
 @planned_anew
 @pytest.mark.parametrize("what", BULK)
 def test_a_batch_of_a_bulk_call_examines_a_bounded_number(backlog: Backlog, what: str) -> None:
-    plans = backlog.plans(backlog.cold, found(what))
+    plans = backlog.plans(backlog.cold, batch_of(what))
     assert len(plans) == 2
     check(plans, MAX_BUFFERS_AN_EXAMINED_ROW * MAX_EXAMINED + MAX_BUFFERS_A_PAGE, scans={"leases"})
 

@@ -66,8 +66,8 @@ class Place:
     def drop_roles(self) -> None:
         for role in (OWNER, SERVING):
             with self._engine.connect() as connection:
-                there = connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role})
-            if there:
+                exists = connection.scalar(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role})
+            if exists:
                 self.sql(f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from scheduler_svc.schema import compatibility
 from scheduler_svc.schema.migrate import upgrade
 from tests.harness.client import Client, request
 from tests.harness.database_faults import NEWEST, LaterMigrations, execute
+from tests.harness.load import Callers
 from tests.harness.previous import Previous
 from tests.harness.stack import Scheduler, Stack, running_stack
 from tests.harness.waiting import wait_until
@@ -36,37 +35,25 @@ def stack(empty_db_url: str) -> Iterator[Stack]:
         yield stack
 
 
-class Load:
+class Load(Callers):
     """Submits, and waits for each task to complete, in a thread of its own. A call that fails fails the test."""
 
     def __init__(self, target: str, account_id: int) -> None:
+        super().__init__(target)
         self.completed: list[str] = []
-        self._target = target
         self._account_id = account_id
-        self._stop = threading.Event()
-
-    @contextmanager
-    def running(self) -> Iterator[Load]:
-        with ThreadPoolExecutor(1) as executor:
-            self._caller = executor.submit(self._run)
-            try:
-                yield self
-            finally:
-                self._stop.set()
-            self._caller.result()
+        self.go("load", lambda: closing(Client(target)), self._run)
 
     def more(self, count: int) -> None:
         """Waits until so many more tasks are completed."""
         wanted = len(self.completed) + count
-        enough = f"{count} more are completed"
-        wait_until(lambda: self._caller.done() or len(self.completed) >= wanted, within=WITHIN, what=enough)
+        wait_until(lambda: self.wrong or len(self.completed) >= wanted, within=WITHIN, what=f"{count} more completed")
 
-    def _run(self) -> None:
-        with closing(Client(self._target)) as client:
-            while not self._stop.is_set():
-                task_id = client.submit(self._account_id, options={"seconds": "0.1"})
-                client.wait_completed(task_id, within=WITHIN)
-                self.completed.append(task_id)
+    def _run(self, client: Client) -> None:
+        while not self.over.is_set():
+            task_id = client.submit(self._account_id, options={"seconds": "0.1"})
+            client.wait_completed(task_id, within=WITHIN)
+            self.completed.append(task_id)
 
 
 EVERY_TABLE_GROWS = """
@@ -112,12 +99,12 @@ def test_both_versions_serve_one_database_while_it_is_migrated(
     account_id = old.client.create_account()
     quick_worker(stack, "old-on-old", old, new, program=previous.worker)
     quick_worker(stack, "new-on-old", old, new)
-    with Load(old.target, account_id).running() as first:
+    with Load(old.target, account_id) as first:
         first.more(10)
         new.start()
         assert schema(empty_db_url) == NEWEST
         quick_worker(stack, "old-on-new", new, old, program=previous.worker)
-        with Load(new.target, account_id).running() as second:
+        with Load(new.target, account_id) as second:
             first.more(10)
             second.more(10)
             migrate_later(empty_db_url, tmp_path, oldest_code=before)
@@ -128,7 +115,7 @@ def test_both_versions_serve_one_database_while_it_is_migrated(
     assert ran_on == {"old-on-old", "new-on-old", "old-on-new"}
     old.stop()
     old.start()
-    with Load(old.target, account_id).running() as third:
+    with Load(old.target, account_id) as third:
         third.more(10)
     task_ids = everywhere + first.completed + second.completed + third.completed
     client = new.client
@@ -167,13 +154,13 @@ def test_this_version_runs_on_and_starts_again_on_a_schema_that_was_expanded(
     scheduler = stack.scheduler(lease_ttl=LEASE).start()
     quick_worker(stack, "worker", scheduler)
     account_id = scheduler.client.create_account()
-    with Load(scheduler.target, account_id).running() as load:
+    with Load(scheduler.target, account_id) as load:
         load.more(10)
         migrate_later(empty_db_url, tmp_path, oldest_code=NEWEST)
         load.more(10)
     scheduler.stop()
     scheduler.start()
-    with Load(scheduler.target, account_id).running() as load:
+    with Load(scheduler.target, account_id) as load:
         load.more(10)
     assert schema(empty_db_url) == LATER
 

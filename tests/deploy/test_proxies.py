@@ -15,7 +15,7 @@ import pytest
 
 from contentgen import ContentGenerationClient, TaskChange, Watch
 from tests.client.test_watch_scenario import WHOLE_LIFE, lives
-from tests.harness.load import Load, loaded
+from tests.harness.load import Load
 from tests.harness.proxies import ENVOY_SETTINGS, HAPROXY_SETTINGS, NGINX_SETTINGS, envoy, haproxy, nginx
 from tests.harness.stack import Scheduler, Stack, Worker
 from tests.harness.waiting import wait_until
@@ -48,7 +48,7 @@ def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: P
     schedulers = [stack.scheduler(name, lease_ttl=LEASE).start() for name in ("one", "two")]
     with proxy(tmp_path, [upstream.port for upstream in schedulers]) as target:
         workers = _workers(stack, target, target)
-        with loaded(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
+        with Load(target, schedulers[0].client.create_account(), callers=CALLERS, seconds=1.0) as load:
             for scheduler in schedulers:
                 scheduler.stop()
                 load.check()
@@ -72,8 +72,8 @@ def test_old_connections_and_streams_are_noticed_by_nobody(stack: Stack, tmp_pat
     with nginx(tmp_path, ports, FEW_CALLS_NGINX) as one, haproxy(tmp_path, ports, FEW_CALLS_HAPROXY) as other:
         workers = _workers(stack, one, other)
         with (
-            loaded(one, client.create_account(), callers=1, seconds=1.0) as first,
-            loaded(other, client.create_account(), callers=1, seconds=1.0) as second,
+            Load(one, client.create_account(), callers=1, seconds=1.0) as first,
+            Load(other, client.create_account(), callers=1, seconds=1.0) as second,
         ):
             wait_until(lambda: _moved((first, second), workers, times=2), within=WITHIN, what="all have moved twice")
             for load in (first, second):

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tests.database.test_upgrades import OLD_SCHEMA, schema
 from tests.harness.client import Client, status_name
 from tests.harness.database_faults import NEWEST
-from tests.harness.load import Load, loaded
+from tests.harness.load import Load
 from tests.harness.previous import Previous
 from tests.harness.process import installed
 from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker, running_stack
@@ -57,7 +57,7 @@ def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas
     workers = _workers(stack, target)
     account_id = replicas[0].client.create_account()
     replicas[0].close_client()
-    with loaded(target, account_id, callers=CALLERS, seconds=RUN) as load:
+    with Load(target, account_id, callers=CALLERS, seconds=RUN) as load:
         for replica in replicas:
             _wait_connected(load, replica)
             replica.stop()  # has to end by itself within 10 s, with status 0
@@ -77,7 +77,7 @@ def test_the_death_of_a_replica_fails_no_call_and_stops_no_run(stack: Stack, rep
     target = _target(replicas)
     _workers(stack, target)
     account_id = replicas[0].client.create_account()
-    with loaded(target, account_id, callers=CALLERS, seconds=RUN) as load:
+    with Load(target, account_id, callers=CALLERS, seconds=RUN) as load:
         _wait_connected(load, replicas[1])
         wait_until(lambda: len(load.task_ids) >= 2 * CALLERS, within=20, what="each caller has a task")
         replicas[1].kill()  # what it has claimed and not yet handed over comes back as another attempt, unrun
@@ -100,22 +100,22 @@ def test_all_processes_are_replaced_one_by_one_under_load(
 ) -> None:
     """Those of the previous version by this one, schedulers first, then workers; and back again, schedulers last."""
     stack = empty_stack
-    here = (installed("contentgen-scheduler"), installed("contentgen-worker"))
-    there = (previous.scheduler, previous.worker)
+    current = (installed("contentgen-scheduler"), installed("contentgen-worker"))
+    former = (previous.scheduler, previous.worker)
     schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("one", "two")]
     target = _target(schedulers)
     workers = [stack.quick_worker(name, target, slots=4) for name in ("a", "b")]
-    for service, program in zip((*schedulers, *workers), (there[0],) * 2 + (there[1],) * 2, strict=True):
+    for service, program in zip((*schedulers, *workers), (former[0],) * 2 + (former[1],) * 2, strict=True):
         service.command = [str(program)]
         service.start()
     account_id = schedulers[0].client.create_account()
     assert schema(empty_db_url) == OLD_SCHEMA
-    with loaded(target, account_id, callers=CALLERS, seconds=RUN) as load:
-        _replace_schedulers(load, schedulers, here[0])
+    with Load(target, account_id, callers=CALLERS, seconds=RUN) as load:
+        _replace_schedulers(load, schedulers, current[0])
         assert schema(empty_db_url) == NEWEST
-        _replace_workers(load, schedulers[0].client, workers, here[1])
-        _replace_workers(load, schedulers[0].client, workers, there[1])
-        _replace_schedulers(load, schedulers, there[0])
+        _replace_workers(load, schedulers[0].client, workers, current[1])
+        _replace_workers(load, schedulers[0].client, workers, former[1])
+        _replace_schedulers(load, schedulers, former[0])
         load.finish()
     _assert_each_ran_once(stack, schedulers[0].client, load)
     for task in schedulers[0].client.tasks(load.task_ids):
@@ -170,8 +170,8 @@ def _assert_each_ran_once(stack: Stack, client: Client, load: Load) -> None:
     histories = {task_id: client.history(task_id) for task_id in [*load.task_ids, load.waiting_id]}
     assert "WORKER_LOST" not in {event.reason for events in histories.values() for event in events}
     moves = {task_id: [status_name(event.status) for event in events] for task_id, events in histories.items()}
-    for watched in load.told:
-        assert watched == moves, "each move was told once"
+    for copy in load.watched:
+        assert copy == moves, "each move was told once"
 
 
 @pytest.mark.costly("an embedded server, and schedulers one after the other")

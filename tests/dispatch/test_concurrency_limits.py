@@ -355,7 +355,7 @@ def test_what_is_paused_waits_and_other_accounts_do_not(scheduling: Scheduling, 
     assert {scheduling.explain(key)[1] for key in keys} == {PendingReason.PAUSED}
     for _ in range(2):
         scheduling.resume(what)
-    assert scheduling.told[-1].ready
+    assert scheduling.signals[-1].ready
     waited = claimed_keys(scheduling)
     assert [key for key in waited if key in keys] == keys
     assert set(waited) - set(keys) == (set(others) if what == EVERYTHING else set())

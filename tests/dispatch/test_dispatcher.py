@@ -267,7 +267,7 @@ async def test_admission_serves_requests_between_its_intervals(
     scheduling.fill(limited, 3)
     await admission.run_once()
     assert waiting(scheduling) == 0
-    for signals in scheduling.told:
+    for signals in scheduling.signals:
         admission.on_commit(signals)
     await admission.run_once()
     assert waiting(scheduling) == 1
@@ -282,11 +282,11 @@ async def test_the_end_of_a_lease_admits_a_task_of_an_account_with_a_limit(
     scheduling.admit()
     (ref,) = scheduling.claim(3)
     scheduling.end(ref, RESULT)
-    assert scheduling.told[-1].released == {limited}
+    assert scheduling.signals[-1].released == {limited}
     admission.on_commit(CommitSignals(released={1}))
     await admission.run_once()
     assert waiting(scheduling) == 0
-    admission.on_commit(scheduling.told[-1])
+    admission.on_commit(scheduling.signals[-1])
     await admission.run_once()
     assert waiting(scheduling) == 1
 
@@ -301,7 +301,7 @@ async def test_admission_repeats_until_a_large_backlog_is_admitted(
     assert waiting(scheduling) == 2
     admission = Admission(calls)
     for so_far in (4, 5):
-        admission.on_commit(scheduling.told[-1])
+        admission.on_commit(scheduling.signals[-1])
         await admission.run_once()
         assert waiting(scheduling) == so_far
 

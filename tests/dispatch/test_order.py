@@ -421,7 +421,7 @@ def test_tasks_that_the_previous_version_puts_below_a_floor_are_found(scheduling
     hidden = scheduling.claim(10)
     assert len(hidden) == 4
     assert scheduling.run(uncover_tags) == 1
-    assert scheduling.told[-1].ready
+    assert scheduling.signals[-1].ready
     assert len(scheduling.claim(10)) == 1
     assert scheduling.run(uncover_tags) == 0
 

@@ -79,7 +79,7 @@ class Keda:
         assert await self.active() == (wanted > 0)
 
 
-async def told(stream: Any) -> bool:
+async def activity(stream: Any) -> bool:
     """What a stream of StreamIsActive says next."""
     async with asyncio.timeout(PATIENCE_S):
         response: pb.IsActiveResponse = await stream.read()
@@ -202,7 +202,7 @@ async def test_a_database_that_is_away_is_an_error_and_not_zero(
     await submit(channel, account, 2)
     assert await scaler.value() == 2, "what was submitted counts before the first answer"
     stream = scaler.stub.StreamIsActive(scaler.ref)
-    assert await told(stream) is True
+    assert await activity(stream) is True
     answers: list[object] = []
 
     async def ask() -> None:
@@ -215,7 +215,7 @@ async def test_a_database_that_is_away_is_an_error_and_not_zero(
     asking = asyncio.create_task(ask())
     with away(cluster, db_url):
         with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
-            await told(stream)
+            await activity(stream)
         for call in (scaler.active, scaler.value):
             with refused(StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
                 await call()
@@ -231,16 +231,16 @@ async def test_a_stream_tells_each_change_and_ends_with_its_replica(
 ) -> None:
     stream = scaler.stub.StreamIsActive(scaler.ref)
 
-    assert await told(stream) is False
+    assert await activity(stream) is False
     await submit(channel, account, 1)
-    assert await told(stream) is True
+    assert await activity(stream) is True
     async with ScriptedWorker(channel) as worker:
         (lease,) = await worker.take()
         await worker.complete(lease)
-    assert await told(stream) is False
+    assert await activity(stream) is False
     await replica.drain(within=0)
     with refused(StatusCode.UNAVAILABLE, "SHUTTING_DOWN"):
-        await told(stream)
+        await activity(stream)
 
 
 async def test_a_caller_that_leaves_takes_nothing_from_the_others(scaler: Keda) -> None:

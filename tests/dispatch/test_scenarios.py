@@ -9,7 +9,6 @@ import pytest
 
 from contentgen.v1 import task_pb2
 from tests.harness.client import request
-from tests.harness.creators import quick_creator
 from tests.harness.scrape import CALL_TIMEOUT, Keda
 from tests.harness.stack import Stack, Worker
 from tests.harness.waiting import wait_until
@@ -25,7 +24,6 @@ def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=60, CONTENTGEN_SCALER_LISTEN="127.0.0.1:0").start()
     client = scheduler.client
     account_id = client.create_account()
-    cli = str(quick_creator(stack.folder))
     jobs: list[Worker] = []
 
     def scaled_to_zero() -> bool:
@@ -34,7 +32,7 @@ def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
         demand, _ = scaler.metric()
         wanted = min(demand, MAX_JOBS)
         for _ in range(running, wanted):
-            jobs.append(stack.worker(f"job-{len(jobs)}", scheduler, CREATOR_CLI_PATH=cli, **JOB).launch())
+            jobs.append(stack.quick_worker(f"job-{len(jobs)}", scheduler, **JOB).launch())
         return wanted == 0 and running == 0
 
     (ready,) = scheduler.events("ready")

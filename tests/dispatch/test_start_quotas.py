@@ -84,10 +84,10 @@ def test_the_timer_is_set_for_the_first_seat_that_comes_free_if_a_task_waits(
 ) -> None:
     scheduling.fill(metered, QUOTA)
     assert len(claimed(scheduling)) == QUOTA
-    assert not any(signals.admit_later for signals in scheduling.told)
+    assert not any(signals.admit_later for signals in scheduling.signals)
     scheduling.fill(metered, 1)
     scheduling.admit()
-    seconds = [signals.admit_later[metered] for signals in scheduling.told if metered in signals.admit_later]
+    seconds = [signals.admit_later[metered] for signals in scheduling.signals if metered in signals.admit_later]
     assert seconds
     assert seconds[-1] == pytest.approx(60, abs=5)
 

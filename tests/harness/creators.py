@@ -55,8 +55,9 @@ def quick_creator(folder: Path) -> Path:
     `leaves` two processes behind. With profile `reference` a run only begins.
     """
     path = folder / "quick-creator"
-    path.write_text(_QUICK_SCRIPT.replace("@ARTICLE@", ARTICLE))
-    path.chmod(0o755)
+    if not path.exists():  # else it may run just now
+        path.write_text(_QUICK_SCRIPT.replace("@ARTICLE@", ARTICLE))
+        path.chmod(0o755)
     return path
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from grpc import aio
+from grpc import StatusCode, aio
 
 from contentgen.rpcs import METHODS
 from scheduler_svc.config.tokens import TokenLine, hash_of
@@ -100,3 +100,13 @@ class Caller:
         call.cancel()
         answer: dict[str, Any] = json_format.MessageToDict(response, preserving_proto_field_name=True)
         return answer
+
+    async def refused(self, status: StatusCode) -> bool:
+        """Whether a call is refused with this status. Raises AioRpcError with any other."""
+        try:
+            await self("AccountService/ListAccounts")
+        except aio.AioRpcError as error:
+            if error.code() is not status:
+                raise
+            return True
+        return False

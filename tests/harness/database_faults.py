@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 from scheduler_svc.postgres.folders import ServerStatus
 from scheduler_svc.schema.migrate import MIGRATIONS, revisions
 from tests.harness import processes
-from tests.harness.processes import process_of, signal_all
+from tests.harness.processes import freeze, process_of, thaw
 from tests.harness.waiting import wait_until
 
 # Locks that another session holds: a person at a prompt, a backup, a report that was left open.
@@ -58,10 +57,10 @@ def frozen_backends(engine: sa.Engine) -> Iterator[None]:
     assert pids, "schedulers are connected"
     backends = [process for pid in pids if (process := process_of(pid))]
     try:
-        signal_all(backends, signal.SIGSTOP)
+        freeze(backends)
         yield
     finally:
-        signal_all(backends, signal.SIGCONT)
+        thaw(backends)
 
 
 # A PostgreSQL that stalls because its restart after a crash fails, as with a full disk.

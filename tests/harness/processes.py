@@ -64,6 +64,16 @@ def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> i
     return count
 
 
+def freeze(processes: Iterable[psutil.Process]) -> int:
+    """SIGSTOP to each that is still there: it does nothing until it is thawed; to how many."""
+    return signal_all(processes, signal.SIGSTOP)
+
+
+def thaw(processes: Iterable[psutil.Process]) -> None:
+    """SIGCONT to each that is still there."""
+    signal_all(processes, signal.SIGCONT)
+
+
 def bury(folder: Path, since: int = 0) -> None:
     """Kills all that belongs to `folder` as in `belonging_to`, and what is forked meanwhile."""
 

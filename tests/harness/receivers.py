@@ -149,10 +149,10 @@ class Hooks:
     async def _once(
         self, webhook_id: int, pick: Callable[[list[pb.Delivery]], list[pb.Delivery]], what: str
     ) -> list[pb.Delivery]:
-        async def found() -> list[pb.Delivery]:
+        async def picked() -> list[pb.Delivery]:
             return pick(await self.deliveries(webhook_id))
 
-        return await wait_until_async(found, within=PATIENCE_S, what=what, every=0.1)
+        return await wait_until_async(picked, within=PATIENCE_S, what=what, every=0.1)
 
     async def tried(self, webhook_id: int) -> pb.Delivery:
         """Returns the one delivery, once a try has failed."""

@@ -111,19 +111,19 @@ def sql(engine: sa.Engine, text: str, **parameters: Any) -> list[Any]:
 class Scheduling:
     """One scheduler's transactions, one after the other, on a database of its own.
 
-    `told` keeps what each commit would have told; account 1 is there, and no gap of the reapers is open. An engine that
-    it is given stays open.
+    `signals` are those of each commit; account 1 is there, and no gap of the reapers is open. An engine that it is
+    given stays open.
     """
 
     def __init__(self, database: str | sa.Engine, max_queue: int = MAX_QUEUE, *, aging: float = 0.0) -> None:
-        self.told: list[CommitSignals] = []
+        self.signals: list[CommitSignals] = []
         self._heard = 0
         self._owned = isinstance(database, str)
         self.engine = make_engine(database, 8, hot=True) if isinstance(database, str) else database
         self._aging = aging
         self._interest = WebhookInterest(())
         self.database = Database(
-            self.engine, self.told.append, lambda _: None, webhook_interest=self._interest, aging=aging
+            self.engine, self.signals.append, lambda _: None, webhook_interest=self._interest, aging=aging
         )
         self._submits = SubmitWork(replace(BOUNDS, max_queue_size=max_queue), commits=True)
         self._reports = ReportWork(TERMS)
@@ -340,8 +340,8 @@ class Scheduling:
                 self.run(settle, account_id)
 
     def _asked(self) -> set[int]:
-        until = len(self.told)
-        news, self._heard = self.told[self._heard : until], until
+        until = len(self.signals)
+        news, self._heard = self.signals[self._heard : until], until
         limited = self.run(scan, 0).limited
         return {account_id for signals in news for account_id in signals.admit | (signals.released & limited)}
 

@@ -68,8 +68,8 @@ async def first_event(tasks: TaskServiceAsyncStub, **request: Any) -> pb.TaskCha
         return await watcher.next()
 
 
-def told(events: Iterable[pb.TaskChange]) -> list[tuple[str, str, str]]:
-    """Returns task, previous status (unspecified if there was none) and status of each event, abbreviated."""
+def moves_of(events: Iterable[pb.TaskChange]) -> list[tuple[str, str, str]]:
+    """Task, previous status (unspecified if there was none) and status of each event, abbreviated."""
     return [
         (event.task.task_id, status_name(event.previous_status), status_name(event.task.status)) for event in events
     ]

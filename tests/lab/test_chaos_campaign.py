@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,11 +18,12 @@ import pytest
 from lab.chaos import evidence
 from lab.chaos.creator import FILE, PICTURES
 from lab.chaos.evidence import CREATOR_JOURNAL, JOURNAL, Journals, Run
-from lab.chaos.fleet import victims, write_creator
+from lab.chaos.fleet import creator_settings, victims, write_creator
 from lab.chaos.journals import Appender, read_journals
 from lab.chaos.plan import EVERYTHING, KINDS, Fault, plan
 from lab.chaos.strikes import STRIKES
 from lab.chaos.wishes import ACCOUNTS, Wish, wish
+from tests.harness.load import Callers
 from tests.harness.processes import belonging_to, living
 from tests.harness.waiting import wait_until, wait_until_gone
 
@@ -47,11 +49,7 @@ class Creator:
         }
         return subprocess.Popen(
             [self._program, "create", *(f"--{name}={value}" for name, value in arguments.items())],
-            env={
-                "CHAOS_WORKER": "worker-1",
-                "CHAOS_JOURNAL": str(self.folder / CREATOR_JOURNAL),
-                "CHAOS_RUNS": str(self.folder / "runs"),
-            },
+            env=creator_settings(self._program, "worker-1"),
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -289,3 +287,11 @@ def test_some_tasks_are_cancelled_and_some_clients_give_up() -> None:
     assert 80 < len(cancelled) < 160
     assert 0 < cancelled.count("cancel") < cancelled.count("force")
     assert 150 < sum(request.gives_up for request in MANY) < 250
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_client_that_dies_is_wrong() -> None:
+    callers = Callers("127.0.0.1:1")
+    callers.go("client-1", nullcontext, lambda _: [].pop())
+    callers.stop()
+    assert callers.wrong == ["the thread client-1 died: IndexError('pop from empty list')"]

@@ -70,7 +70,7 @@ def test_a_task_whose_lease_ends_without_a_result_goes_on_at_once(scheduling: Sc
     lease, end, moves, reason, losses = ENDS[how]
     ref, other = lease(scheduling), scheduling.submit_one()
     end(scheduling, ref)
-    assert scheduling.told[-1].ready
+    assert scheduling.signals[-1].ready
     assert scheduling.path(ref.task_key) == ["pending", "submitted", *moves]
     unstarted = moves == PENDING
     assert scheduling.events(ref.task_key)[-1 if unstarted else -2].reason == reason
@@ -200,7 +200,7 @@ class TestTimedOut:
         assert scheduling.reap().timed_out == 1
         assert scheduling.path(ref.task_key)[-2:] == ["timeout", "pending"]
         assert scheduling.barred(ref.task_key)
-        assert scheduling.told[-1].cancelled == [("w", ref.lease_id, "TASK_TIMEOUT")]
+        assert scheduling.signals[-1].cancelled == [("w", ref.lease_id, "TASK_TIMEOUT")]
         assert scheduling.reap().timed_out == 0
 
     def test_a_timed_out_task_without_retries_ends(self, scheduling: Scheduling) -> None:
@@ -208,7 +208,7 @@ class TestTimedOut:
         self.took(scheduling, ref, 61)
         scheduling.reap()
         task = scheduling.task(ref.task_key)
-        assert (task.status, task.ended, scheduling.told[-1].ended) == (Status.TIMEOUT, True, [ref.task_key])
+        assert (task.status, task.ended, scheduling.signals[-1].ended) == (Status.TIMEOUT, True, [ref.task_key])
         assert scheduling.end(ref, RESULT) is Outcome.LEASE_LOST
 
     def test_a_lease_that_no_slot_took_is_a_loss_one_lease_time_after_its_timeout(self, scheduling: Scheduling) -> None:
@@ -244,7 +244,7 @@ class TestRevoked:
         if scheduling.barred(ref.task_key):
             assert scheduling.due().count == 0
             return False
-        assert scheduling.told[-1].due
+        assert scheduling.signals[-1].due
         assert scheduling.due().count == 1
         return True
 

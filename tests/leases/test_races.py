@@ -223,15 +223,15 @@ async def test_the_reaper_ends_leases_that_are_not_locked(
 ) -> None:
     held, free = scheduling.start(), scheduling.start(account_id=scheduling.make_account())
     scheduling.expire(held, free)
-    there: list[bool] = []
-    reap = recovery.reaper(calls, TERMS, there.append)
+    availabilities: list[bool] = []
+    reap = recovery.reaper(calls, TERMS, availabilities.append)
     where = "account_id = 1" if table == "shares" else f"task_key = {held.task_key}"
     with locked_rows(db_url, table, where):
         await reap()
         assert (scheduling.place(held.task_key), scheduling.place(free.task_key)) == ("leases", "ready")
     await reap()
     assert scheduling.place(held.task_key) == "ready"
-    assert set(there) == {True}
+    assert set(availabilities) == {True}
 
 
 async def test_due_tasks_are_admitted_except_for_a_locked_account(

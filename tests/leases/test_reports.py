@@ -52,7 +52,7 @@ def test_an_attempt_moves_from_lease_to_result(scheduling: Scheduling) -> None:
     assert (content.content_id, content.title, content.category) == (task.content_id, "人工智能的未来发展", "tech")
     assert (content.word_count, content.summary, content.images) == (400, "正文" * 100, ["a.png", "b.png"])
     assert scheduling.sql("SELECT content_id, priority, status FROM publish_pool") == [(task.content_id, 8, 1)]
-    assert [signals.ended for signals in scheduling.told if signals.ended] == [[key]]
+    assert [signals.ended for signals in scheduling.signals if signals.ended] == [[key]]
 
 
 def test_a_result_implies_that_the_cli_had_started(scheduling: Scheduling) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from contentgen.v1 import task_pb2
 from tests.harness.client import Client, Status, request
-from tests.harness.creators import quick_creator
 from tests.harness.previous import Previous
 from tests.harness.proxies import NGINX_SETTINGS, nginx
 from tests.harness.stack import Scheduler, Stack, Worker
@@ -96,8 +95,7 @@ def test_a_large_result_gets_through_a_slow_link_and_its_lease_and_others_live(s
     scheduler = stack.scheduler().start()
     client, account = scheduler.client, scheduler.client.create_account()
     with cable_to(scheduler.port, rate=SLOW) as slow:
-        creator = str(quick_creator(stack.folder))
-        worker = stack.worker("far", slow.target, slots=2, CREATOR_CLI_PATH=creator).start()
+        worker = stack.quick_worker("far", slow.target, slots=2).start()
         large = submit(client, account, 640_000)
         beside = submit(client, account, 16, seconds="8")
         wait_until(lambda: completed(client, beside), within=WITHIN, what="the task beside it is completed")
@@ -114,9 +112,8 @@ def test_a_result_that_a_proxy_does_not_let_through_holds_up_no_other_and_is_sho
 ) -> None:
     scheduler = stack.scheduler().start()
     client, account = scheduler.client, scheduler.client.create_account()
-    creator = str(quick_creator(stack.folder))
     with nginx(tmp_path, [scheduler.port], LIMITED) as limited:
-        worker = stack.worker("behind", limited, slots=3, CREATOR_CLI_PATH=creator).start()
+        worker = stack.quick_worker("behind", limited).start()
         large = submit(client, account, 2_000_000)
         stuck = worker.wait_for("result.stuck", within=WITHIN)
         others = [submit(client, account, characters) for characters in (600_000, 200_000, 16)]
@@ -148,10 +145,9 @@ def test_a_large_result_passes_between_the_version_before_and_this_one(
 ) -> None:
     old = stack.scheduler("old", database_url=empty_db_url)
     old.command = [str(previous.scheduler)]
-    creator = str(quick_creator(stack.folder))
-    stack.worker("new-on-old", old.start(), CREATOR_CLI_PATH=creator).start()
+    stack.quick_worker("new-on-old", old.start()).start()
     new = stack.scheduler("new").start()
-    worker = stack.worker("old-on-new", new, CREATOR_CLI_PATH=creator)
+    worker = stack.quick_worker("old-on-new", new)
     worker.command = [str(previous.worker)]
     worker.start()
     for client in (old.client, new.client):

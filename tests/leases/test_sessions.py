@@ -132,7 +132,7 @@ class TestUnnamedLeases:
             scheduling.hello(lost=[ref], terms=terms)
         assert (scheduling.task(key).status, scheduling.place(key)) == (Status.FAILED, "")
         assert scheduling.path(key).count("failed") == max_losses
-        assert scheduling.told[-1].ended == [key]
+        assert scheduling.signals[-1].ended == [key]
 
     def test_other_workers_keep_their_leases(self, scheduling: Scheduling) -> None:
         scheduling.submit_one()
@@ -159,7 +159,7 @@ class TestRevokedLeases:
         scheduling.hello(names=[revoked])
         scheduling.hello()
         assert not scheduling.barred(revoked.task_key)
-        assert scheduling.told[-1].due
+        assert scheduling.signals[-1].due
 
 
 def test_the_desired_state_of_a_process_holds_until_it_ends(scheduling: Scheduling) -> None:
@@ -234,7 +234,7 @@ def test_a_poll_is_sent_to_exactly_the_workers_that_hold_attempts(scheduling: Sc
     scheduling.cancel(cancelled.task_key, force=True)
     poll = polling.ask()
     assert sorted(poll.attempts) == sorted([(ref.task_key, 1, "w") for ref in refs] + [(other.task_key, 1, "v")])
-    assert scheduling.told[-1].polled == [("v", poll.number), ("w", poll.number)]
+    assert scheduling.signals[-1].polled == [("v", poll.number), ("w", poll.number)]
     assert polling.ask(account_id=2).attempts == ()
 
 
@@ -243,9 +243,9 @@ def test_poll_task_is_sent_to_the_worker_that_holds_the_task(scheduling: Schedul
     scheduling.start()
     poll: OpenPoll = scheduling.run(ask_task, ref.task_key)
     assert poll.attempts == ((ref.task_key, 1, "w"),)
-    waiting, count = scheduling.submit_one(), len(scheduling.told)
+    waiting, count = scheduling.submit_one(), len(scheduling.signals)
     assert scheduling.run(ask_task, waiting) == OpenPoll(0, ())
-    assert len(scheduling.told) == count, "nothing is sent"
+    assert len(scheduling.signals) == count, "nothing is sent"
     with pytest.raises(NotFound):
         scheduling.run(ask_task, 12_345)
 
@@ -255,17 +255,17 @@ def test_an_answer_counts_for_its_poll_and_those_before_it(scheduling: Schedulin
     first, second, third = (polling.ask().number for _ in range(3))
     assert first < second < third
     polling.answer(second)
-    assert scheduling.told[-1].answered == [("w", second)]
+    assert scheduling.signals[-1].answered == [("w", second)]
     assert [polling.answered(poll) for poll in (first, second, third)] == [{"w"}, {"w"}, set()]
 
 
 def test_an_answer_is_signalled_once_and_never_lowered(scheduling: Scheduling, polling: Polling) -> None:
     scheduling.start()
     first, second = polling.ask().number, polling.ask().number
-    count = len(scheduling.told)
+    count = len(scheduling.signals)
     for poll in (second, second, first, 0):
         polling.answer(poll)
-    assert [signals.answered for signals in scheduling.told[count:]] == [[("w", second)]]
+    assert [signals.answered for signals in scheduling.signals[count:]] == [[("w", second)]]
     assert polling.answered(second) == {"w"}
 
 
@@ -310,16 +310,16 @@ def test_the_later_of_two_heartbeats_in_a_group_counts(scheduling: Scheduling, p
     scheduling.report_group(
         polling.stated(second), polling.stated(first), polling.stated(first, worker_id="v"), polling.stated(0)
     )
-    assert scheduling.told[-1].answered == [("v", first), ("w", second)]
+    assert scheduling.signals[-1].answered == [("v", first), ("w", second)]
     assert polling.answered(second, "v", "w") == {"w"}
 
 
 def test_an_answer_is_committed_with_the_reports_before_it(scheduling: Scheduling, polling: Polling) -> None:
     ref = scheduling.start()
     poll = polling.ask()
-    count = len(scheduling.told)
+    count = len(scheduling.signals)
     scheduling.report_group(report_of(ref, RESULT), polling.stated(poll.number))
-    (signals,) = scheduling.told[count:]
+    (signals,) = scheduling.signals[count:]
     assert (signals.ended, signals.answered) == ([ref.task_key], [("w", poll.number)])
     assert polling.fates(poll) == {"COMPLETED": 1}
 

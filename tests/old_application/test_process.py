@@ -77,9 +77,9 @@ def count(engine: sa.Engine, query: str = "SELECT count(*) FROM tasks") -> int:
     return int(number)
 
 
-def check_the_rest_is_imported(engine: sa.Engine, importing: Importing, there: int) -> None:
+def check_the_rest_is_imported(engine: sa.Engine, importing: Importing, imported: int) -> None:
     assert importing() == 0
-    assert importing.sums()["tasks"] == (ROWS - there, there, 0)
+    assert importing.sums()["tasks"] == (ROWS - imported, imported, 0)
     assert {query: count(engine, query) for query in COUNTS} == COUNTS
     importing.check(but=APPROVED_BUT_NOT_OFFERED)
 
@@ -227,6 +227,6 @@ def test_a_lost_source_is_named_and_the_rest_is_imported_later(
         lock.close()
         process.ended(status=78)
     assert process.text().startswith("can't read postgresql+psycopg2://")
-    there = 2 * PAGE  # the second page had been read
-    assert count(engine) == there < ROWS
-    check_the_rest_is_imported(engine, importing_from(source), there)
+    imported = 2 * PAGE  # the second page had been read
+    assert count(engine) == imported < ROWS
+    check_the_rest_is_imported(engine, importing_from(source), imported)

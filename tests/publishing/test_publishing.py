@@ -412,6 +412,6 @@ async def test_the_retention_deletes_old_contents(db_url: str, engine: sa.Engine
     content = await maker()
     sql(engine, "UPDATE contents SET create_time = now() - interval '1 hour'")
     async with serving_beside(db_url, content_retention=60):
-        there = "SELECT FROM contents"
-        await wait_until_async(lambda: not sql(engine, there), within=10, what="the content is deleted")
+        contents = "SELECT FROM contents"
+        await wait_until_async(lambda: not sql(engine, contents), within=10, what="the content is deleted")
     assert await is_gone(maker, content.content_id)

@@ -195,11 +195,11 @@ async def test_an_article_is_published_though_all_is_killed_after_each_step(stac
 async def check_events(receiver: Receiver, secret: str) -> None:
     """Each event has come, under one id however often, and signed."""
 
-    def told() -> list[str]:
+    def events() -> list[str]:
         by_id = {request.message_id: request.message for request in receiver.received}
         return sorted(f"{message['type']} {message['data']['status']}" for message in by_id.values())
 
-    await wait_until_async(lambda: len(told()) >= len(EXPECTED), within=LIMIT, what="every event has come")
-    assert told() == EXPECTED
+    await wait_until_async(lambda: len(events()) >= len(EXPECTED), within=LIMIT, what="every event has come")
+    assert events() == EXPECTED
     for received in receiver.received:
         received.verify(secret)

@@ -134,9 +134,9 @@ class TestWorkers:
 def content(scheduling: Scheduling, *, hours: float = 2, **fields: object) -> int:
     """The id of a content of that age. Its task is cleaned up: contents outlive their tasks."""
     content_id = scheduling.content(**fields)
-    aged = "UPDATE contents SET create_time = now() - make_interval(secs => :secs) WHERE content_id = :made"
-    scheduling.sql(aged, made=content_id, secs=hours * 3_600)
-    scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE content_id = :made", made=content_id)
+    aged = "UPDATE contents SET create_time = now() - make_interval(secs => :secs) WHERE content_id = :id"
+    scheduling.sql(aged, id=content_id, secs=hours * 3_600)
+    scheduling.sql("UPDATE tasks SET end_time = now() - interval '2 h' WHERE content_id = :id", id=content_id)
     scheduling.run(sweeps.ended_tasks(HOUR), None)
     return content_id
 

@@ -29,7 +29,7 @@ from tests.harness import http2
 from tests.harness.client import refused
 from tests.harness.credentials import Caller, line, write
 from tests.harness.database_faults import locked_table
-from tests.harness.load import honest_caller
+from tests.harness.load import HonestCallers
 from tests.harness.replicas import serving
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
@@ -80,7 +80,7 @@ async def test_a_call_whose_message_never_arrives_is_refused(db_url: str) -> Non
         serving(db_url, limits=limits) as replica,
         aio.insecure_channel(f"127.0.0.1:{replica.port}") as channel,
         http2.connected(replica.port) as peer,
-        honest_caller(replica),
+        HonestCallers(replica).calling(),
     ):
         await peer.greet()
         for path in (CHECK_HEALTH, WATCH_HEALTH):
@@ -131,13 +131,7 @@ async def until_served(channel: aio.Channel) -> None:
     """Waits until no limit refuses a call of the caller `a`."""
 
     async def served() -> bool:
-        try:
-            await Caller(channel, "a-token")("AccountService/ListAccounts")
-        except aio.AioRpcError as error:
-            if error.code() is not StatusCode.RESOURCE_EXHAUSTED:
-                raise
-            return False
-        return True
+        return not await Caller(channel, "a-token").refused(StatusCode.RESOURCE_EXHAUSTED)
 
     await wait_until_async(served, within=PATIENCE_S, what="a is served again")
 
@@ -199,7 +193,7 @@ async def test_health_watches_are_limited_by_address_and_in_total_and_refuse_no_
         await health.Watch(HealthCheckRequest()).read()
     assert refusal.message.startswith("this caller has 3 health watches in progress")
     await health.Check(HealthCheckRequest())
-    async with honest_caller(replica, "a-token"), http2.connected(replica.port, "127.0.0.2") as other:
+    async with HonestCallers(replica, "a-token").calling(), http2.connected(replica.port, "127.0.0.2") as other:
         await other.greet()
         taken = await other.first(other.call(WATCH_HEALTH))
         assert not taken.flags & http2.END_STREAM
@@ -225,7 +219,7 @@ async def test_a_health_check_is_served_however_many_others_stall(channel: aio.C
 
 
 async def test_a_call_counts_until_its_answer_is_read(channel: aio.Channel, replica: Replica) -> None:
-    async with honest_caller(replica, "b-token"), http2.connected(replica.port) as greedy:
+    async with HonestCallers(replica, "b-token").calling(), http2.connected(replica.port) as greedy:
         await greedy.greet(window=0)
         for _ in range(FEW):
             stream = greedy.call(LIST_ACCOUNTS, of("a"))

@@ -7,20 +7,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import grpc
 import pytest
 import structlog
-from grpc import aio
+from grpc import StatusCode
 
 from contentgen.validity import EXPIRY_WARNING, describe_expiry, earliest_expiry
 from scheduler_svc.replica.replica import Replica
 from tests.harness.credentials import Caller, line, make_signed, shown_on, write
+from tests.harness.load import HonestCallers
 from tests.harness.replicas import serving
 from tests.harness.waiting import wait_until_async
 
@@ -28,9 +26,6 @@ pytestmark = pytest.mark.contract
 
 
 # Tokens and certificates are replaced during calls: no call is dropped.
-
-
-CALLERS = 4
 
 
 @pytest.fixture
@@ -49,66 +44,18 @@ async def replica(db_url: str, folder: Path) -> AsyncIterator[Replica]:
         yield replica
 
 
-@dataclass
-class Load:
-    """Callers that make calls one after the other, each over its own connection and over new ones."""
-
-    replica: Replica
-    ca: bytes
-    token: str
-    answered: int = 0
-    failures: list[BaseException] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def connected(self) -> AsyncIterator[aio.Channel]:
-        credentials = grpc.ssl_channel_credentials(self.ca)
-        options = [("grpc.use_local_subchannel_pool", 1)]  # else two channels would share a connection
-        async with aio.secure_channel(f"127.0.0.1:{self.replica.port}", credentials, options=options) as channel:
-            yield channel
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        ended = asyncio.Event()
-        callers = [asyncio.create_task(self._call(ended, fresh=i % 2 == 0)) for i in range(CALLERS)]
-        try:
-            yield
-        finally:
-            ended.set()
-            self.failures += [outcome for outcome in await asyncio.gather(*callers, return_exceptions=True) if outcome]
-
-    async def _call(self, ended: asyncio.Event, *, fresh: bool) -> None:
-        while not ended.is_set():
-            async with self.connected() as channel:
-                while not ended.is_set():
-                    await Caller(channel, self.token)("AccountService/ListAccounts")
-                    self.answered += 1
-                    if fresh:
-                        break
-
-    async def more(self) -> None:
-        """Returns after many more calls were answered, or one has failed."""
-        goal = self.answered + 5 * CALLERS
-        await wait_until_async(lambda: self.answered >= goal or self.failures, within=20, what="calls go on")
-
-
 async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, certificates: Path) -> None:
-    load = Load(replica, (certificates / "ca.pem").read_bytes(), "old")
-
-    async def lets_in(token: str) -> bool:
-        async with load.connected() as channel:
-            try:
-                await Caller(channel, token)("AccountService/ListAccounts")
-            except aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
-                    raise
-                return False
-            return True
+    callers = HonestCallers(replica, "old", certificates / "ca.pem")
 
     async def refuses(token: str) -> bool:
-        return not await lets_in(token)
+        async with callers.connected() as channel:
+            return await Caller(channel, token).refused(StatusCode.UNAUTHENTICATED)
 
-    async with load.running():
-        await load.more()
+    async def lets_in(token: str) -> bool:
+        return not await refuses(token)
+
+    async with callers.calling(lasting=2, fresh=2):
+        await callers.more(20)
         with structlog.testing.capture_logs() as logs:
             write(folder / "tokens", '{"name": "c"}', "nonsense")
             replica.reload_files()  # a broken file changes nothing
@@ -119,29 +66,28 @@ async def test_tokens_are_replaced_under_load(replica: Replica, folder: Path, ce
             )
         assert "line 1: sha256 must be" in event["problems"][0]
         assert "line 2: must be a JSON object" in event["problems"][-1]
-        await load.more()
+        await callers.more(20)
         write(folder / "tokens", line("op", "operator", token="old"), line("op", "operator", token="new"))
         replica.reload_files()
         await wait_until_async(partial(lets_in, "new"), within=10, what="the new token is known")
-        load.token = "new"
-        await load.more()
+        callers.token = "new"
+        await callers.more(20)
         write(folder / "tokens", line("op", "operator", token="new"))
         replica.reload_files()
         await wait_until_async(partial(refuses, "old"), within=10, what="the old token is refused")
-        await load.more()
-    assert not load.failures
+        await callers.more(20)
 
 
 async def test_certificates_are_replaced_under_load(
     replica: Replica, folder: Path, certificates: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    load = Load(replica, (certificates / "ca.pem").read_bytes(), "old")
+    callers = HonestCallers(replica, "old", certificates / "ca.pem")
     before = await asyncio.to_thread(shown_on, replica.port)
-    async with load.running():
-        await load.more()
+    async with callers.calling(lasting=2, fresh=2):
+        await callers.more(20)
         shutil.copy(certificates / "client.pem", folder / "server.pem")
         replica.reload_files()  # the key does not match yet: the former pair stays in use
-        await load.more()
+        await callers.more(20)
         assert await asyncio.to_thread(shown_on, replica.port) == before
         shutil.copy(certificates / "client.key", folder / "server.key")
         replica.reload_files()
@@ -150,8 +96,7 @@ async def test_certificates_are_replaced_under_load(
             return await asyncio.to_thread(shown_on, replica.port) != before
 
         await wait_until_async(changed, within=10, what="new connections get the new certificate")
-        await load.more()
-    assert not load.failures
+        await callers.more(20)
     assert "must be PEM files that belong together" in "".join(capsys.readouterr())
 
 
@@ -207,12 +152,12 @@ async def test_the_scheduler_warns_at_start_and_when_files_change(
         async with serving(db_url, **files) as replica:
 
             async def warned(number: int) -> list[str]:
-                def found() -> list[str]:
+                def warnings() -> list[str]:
                     warnings = [event for event in logs if event["action"] == "certificate"]
                     assert all(event["setting"] == "CONTENTGEN_TLS_CERT" for event in warnings)
                     return [event["event"] for event in warnings] if len(warnings) >= number else []
 
-                return await wait_until_async(found, within=20, what=f"{number} warnings")
+                return await wait_until_async(warnings, within=20, what=f"{number} warnings")
 
             assert "a certificate expires on" in (await warned(1))[0]
             make_signed(tmp_path, "server", days=0)

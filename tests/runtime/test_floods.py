@@ -19,7 +19,7 @@ from scheduler_svc.runtime.access import Limits
 from tests.harness import http2
 from tests.harness.credentials import line, write
 from tests.harness.http2 import Connection, connected, frame
-from tests.harness.load import honest_caller
+from tests.harness.load import HonestCallers
 from tests.harness.replicas import serving
 from tests.harness.waiting import PATIENCE_S, beside, wait_until_async
 
@@ -52,7 +52,7 @@ def _megabytes() -> float:
 @asynccontextmanager
 async def attacked(replica: Replica) -> AsyncIterator[None]:
     """For a block that attacks: an honest caller is served meanwhile, and at the end no resource is held."""
-    async with honest_caller(replica, "honest-token"):
+    async with HonestCallers(replica, "honest-token").calling():
         files, memory = _files(), _megabytes()
         yield
         await wait_until_async(lambda: _files() <= files, within=PATIENCE_S, what="the connections are closed")
@@ -186,7 +186,8 @@ async def test_connections_without_a_handshake_are_closed(replica: Replica) -> N
 
 async def test_connections_with_an_unfinished_tls_handshake_are_closed(db_url: str, certificates: Path) -> None:
     tls = {"tls_cert": certificates / "server.pem", "tls_key": certificates / "server.key"}
-    async with serving(db_url, limits=LIMITS, **tls) as replica, honest_caller(replica, ca=certificates / "ca.pem"):
+    ca = certificates / "ca.pem"
+    async with serving(db_url, limits=LIMITS, **tls) as replica, HonestCallers(replica, ca=ca).calling():
         await asyncio.gather(*(silent(replica.port, opening) for opening in UNFINISHED_TLS.values()))
 
 

@@ -187,15 +187,15 @@ async def test_a_locked_table_fails_health_and_the_log_names_the_holder(
                 lambda: not replica.health.serving, within=HEARTBEAT_S + PATIENCE_S, what="the replica stops serving"
             )
             assert await health(channel) == HealthCheckResponse.NOT_SERVING
-            await wait_until_async(lambda: told(logs, "lock"), within=PATIENCE_S, what="the log names the holder")
+            await wait_until_async(lambda: logged(logs, "lock"), within=PATIENCE_S, what="the log names the holder")
             with refused(StatusCode.UNAVAILABLE, "LOCK_TIMEOUT"):
                 await tasks.ListTasks(pb.ListTasksRequest())
         assert await waiting
         await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="it serves again")
-    assert told(logs, "stall")[0]["lane"] == "submits"
-    holder = told(logs, "lock")[0]
+    assert logged(logs, "stall")[0]["lane"] == "submits"
+    holder = logged(logs, "lock")[0]
     assert (holder["pid"], holder["application"], holder["relation"]) == (pid, APPLICATION, "tasks")
 
 
-def told(logs: Sequence[Any], action: str) -> list[Any]:
+def logged(logs: Sequence[Any], action: str) -> list[Any]:
     return [log for log in logs if log.get("action") == action]

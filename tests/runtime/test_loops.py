@@ -82,15 +82,15 @@ class TestReaper:
     async def test_the_reaper_ticks_thrice_an_interval_and_more_than_a_batch_follows_at_once(
         self, calls: Calls, scheduling: Scheduling
     ) -> None:
-        there: list[bool] = []
+        availabilities: list[bool] = []
         scheduling.submit(*[new_task() for _ in range(600)])
         refs = scheduling.claim(600)
         scheduling.expire(*refs)
-        tick = recovery.reaper(calls, TERMS, there.append)
+        tick = recovery.reaper(calls, TERMS, availabilities.append)
         assert [await tick(), await tick()] == [0.0, TERMS.heartbeat_interval / 3]
         assert scheduling.sql("SELECT count(*) FROM leases") == [(0,)]
         assert scheduling.place(refs[0].task_key) == "ready"
-        assert there == [True, True]
+        assert availabilities == [True, True]
 
     async def test_a_database_clock_that_runs_ahead_is_logged_once(self, calls: Calls, scheduling: Scheduling) -> None:
         own = iter((100.0, 100.0, 94.0, 94.0, 94.0, 94.0))
@@ -160,7 +160,7 @@ class TestPeriodic:
 
 
 @dataclass
-class Workshop:
+class Resources:
     """The dependencies of services, on a separate database."""
 
     database: Database
@@ -196,32 +196,32 @@ def _unusable() -> None:
     raise SettingsError(["no such file"])
 
 
-SERVICES: dict[str, Callable[[Workshop], Service]] = {
+SERVICES: dict[str, Callable[[Resources], Service]] = {
     "periodic": lambda _: Periodic("test", _nothing),
     "admission": lambda resources: Admission(resources.calls),
     "file reload": lambda _: FileReload("test", [], _unusable),
-    "dispatcher": Workshop.dispatcher,
-    "group committer": Workshop.committer,
-    "listener": Workshop.listener,
+    "dispatcher": Resources.dispatcher,
+    "group committer": Resources.committer,
+    "listener": Resources.listener,
     "notifier": lambda resources: Notifier(PgNotifier(resources.engine), "here"),
 }
 
 
 @pytest.fixture
-def workshop(db_url: str) -> Iterator[Workshop]:
+def resources(db_url: str) -> Iterator[Resources]:
     with ExitStack() as closing:
         engine = make_engine(db_url, 2)
         closing.callback(engine.dispose)
         database = Database(engine, lambda _: None, lambda _: None)
         calls = Calls(database, 1)
         closing.callback(calls.close)
-        yield Workshop(database, calls, engine, closing)
+        yield Resources(database, calls, engine, closing)
 
 
 @pytest.mark.parametrize("make", SERVICES.values(), ids=SERVICES)
-async def test_a_service_starts_once_and_stops_once(workshop: Workshop, make: Callable[[Workshop], Service]) -> None:
+async def test_a_service_starts_once_and_stops_once(resources: Resources, make: Callable[[Resources], Service]) -> None:
     """It does not start once it was stopped."""
-    stopped, service = make(workshop), make(workshop)
+    stopped, service = make(resources), make(resources)
     await stopped.stop()
     stopped.start()
     assert running(stopped) == 0

@@ -127,7 +127,7 @@ async def notifying_on(engine: sa.Engine, *commits: CommitSignals) -> AsyncItera
 async def test_a_transaction_sends_no_notification_itself(scheduling: Scheduling, ear: Ear) -> None:
     """NOTIFY takes one lock for the whole cluster, which would be held while the commit is flushed."""
     scheduling.cancel(scheduling.submit_one())
-    assert [signals.for_others for signals in scheduling.told][-2:] == [True, True]
+    assert [signals.for_others for signals in scheduling.signals][-2:] == [True, True]
     await ear.hears_a_third()
 
 

@@ -38,7 +38,7 @@ from tests.harness.replicas import serving
 from tests.harness.scheduling import sql
 from tests.harness.scripted_worker import ScriptedWorker, hello
 from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async
-from tests.harness.watching import first_event, submitted, told, watching
+from tests.harness.watching import first_event, moves_of, submitted, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -153,7 +153,7 @@ async def test_a_watch_goes_on_with_its_token_after_an_outage(
     await wait_until_async(lambda: replica.health.serving, within=PATIENCE_S, what="the database is back")
     await tasks.CancelTask(pb.CancelTaskRequest(task_id=task_id))
     resumed = await first_event(tasks, account_id=account, resume_token=token)
-    assert told([resumed]) == [(task_id, "pending", "cancelled")]
+    assert moves_of([resumed]) == [(task_id, "pending", "cancelled")]
 
 
 @asynccontextmanager

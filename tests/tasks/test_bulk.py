@@ -83,7 +83,7 @@ class TestHandleTimeouts:
         assert bulk.handle_timeouts(ALL) == count
         assert {scheduling.task(ref.task_key).status for ref in refs} == {Status.TIMEOUT}
         assert all(scheduling.barred(ref.task_key) for ref in refs)
-        batches = [[lease_id for _, lease_id, _ in signals.cancelled] for signals in scheduling.told]
+        batches = [[lease_id for _, lease_id, _ in signals.cancelled] for signals in scheduling.signals]
         assert sorted(itertools.chain(*batches)) == sorted(ref.lease_id for ref in refs)
         assert max(map(len, batches)) <= 2
         assert scheduling.task(in_time.task_key).status is Status.PROCESSING
@@ -129,8 +129,8 @@ class TestBulkCancel:
             assert (task.status, task.ended, scheduling.place(key)) == (Status.CANCELLED, True, "")
             assert task.error is not None
             assert task.error.reason == scheduling.events(key)[-1].reason == "CANCELLED_BY_CLIENT"
-        assert max(len(signals.ended) for signals in scheduling.told) <= 2
-        assert sorted(itertools.chain(*(signals.ended for signals in scheduling.told)))[-count:] == sorted(keys)
+        assert max(len(signals.ended) for signals in scheduling.signals) <= 2
+        assert sorted(itertools.chain(*(signals.ended for signals in scheduling.signals)))[-count:] == sorted(keys)
         assert [scheduling.task(key) for key in others] == before
         assert bulk.cancel(TaskFilter()) == (0, 0)
 
@@ -222,7 +222,7 @@ class TestBulkRetry:
             assert scheduling.place(key) == "ready"
             event = scheduling.events(key)[-1]
             assert (event.reason, event.message) == ("RETRY_TASK", "retry 1 of 3")
-        assert scheduling.told[-1].ready
+        assert scheduling.signals[-1].ready
         assert [scheduling.task(key) for key in others] == before
         assert bulk.retry(TaskFilter()) == (0, 0)
 
@@ -303,7 +303,7 @@ class TestCleanup:
             scheduling.cancel(scheduling.submit_one(**fields)).task_key,
         ]
 
-    def there(self, scheduling: Scheduling) -> list[int]:
+    def remaining(self, scheduling: Scheduling) -> list[int]:
         return [row[0] for row in scheduling.sql("SELECT task_key FROM tasks ORDER BY task_key")]
 
     def test_only_tasks_of_the_named_state_are_deleted(self, scheduling: Scheduling, bulk: RunBulk) -> None:
@@ -311,7 +311,7 @@ class TestCleanup:
         wanted = TaskFilter(statuses=frozenset({Status.CANCELLED}))
         assert bulk.clean_up(wanted, timedelta(0), dry_run=True) == (1, 0)
         assert bulk.clean_up(wanted, timedelta(0)) == (1, 1)
-        assert self.there(scheduling) == kept
+        assert self.remaining(scheduling) == kept
 
     def test_ended_tasks_are_deleted_with_all_their_rows(self, scheduling: Scheduling, bulk: RunBulk) -> None:
         labels = {"team": "a", 'quote "': "\\ 中"}
@@ -322,9 +322,9 @@ class TestCleanup:
         ]
         gone = [key for _ in range(2) for key in self.one_of_each(scheduling, labels=labels, priority=10)]
         assert clean_up(bulk, dry_run=True) == len(gone)
-        assert self.there(scheduling) == sorted(kept + gone)
+        assert self.remaining(scheduling) == sorted(kept + gone)
         assert clean_up(bulk) == len(gone)
-        assert self.there(scheduling) == kept
+        assert self.remaining(scheduling) == kept
         assert scheduling.sql("SELECT count(*) FROM task_labels") == [(2,)]
         assert scheduling.sql("SELECT count(*) FROM contents JOIN publish_pool USING (content_id)") == [(2,)]
         assert clean_up(bulk) == 0
@@ -334,17 +334,17 @@ class TestCleanup:
         self.age(scheduling, 7, *week)
         self.age(scheduling, 1, *day)
         for days, left in ((365_000, week + day + now), (8, week + day + now), (7, day + now), (1, now), (0, [])):
-            expected = len(self.there(scheduling)) - len(left)
+            expected = len(self.remaining(scheduling)) - len(left)
             assert clean_up(bulk, days, dry_run=True) == expected
             assert clean_up(bulk, days) == expected
-            assert self.there(scheduling) == sorted(left)
+            assert self.remaining(scheduling) == sorted(left)
 
     def test_cleanup_skips_tasks_locked_by_another_call(self, scheduling: Scheduling, bulk: RunBulk) -> None:
         moving, free = ended(scheduling, FAILURE), ended(scheduling, FAILURE)
         with scheduling.transaction() as tx:
             retrying.retry_task(tx, moving, reset_retry_count=False)
             assert clean_up(bulk) == 1
-        assert self.there(scheduling) == [moving] != [free]
+        assert self.remaining(scheduling) == [moving] != [free]
 
     def test_cleanup_keeps_tasks_that_are_still_being_stopped(self, scheduling: Scheduling, bulk: RunBulk) -> None:
         ref = scheduling.start()
@@ -370,7 +370,7 @@ class TestCleanup:
         request = new_task(auto_retry=False, **fields)
         for _ in range(2):
             assert scheduling.submit(request, new_task(), request)[::2] == [before, before]
-        assert len(self.there(scheduling)) == 2
+        assert len(self.remaining(scheduling)) == 2
         with pytest.raises(RequestIdConflict) as refused:
             scheduling.submit(new_task(request_id="r", topic="another"))
         assert refused.value.metadata == {"task_id": before.task_id}

@@ -52,7 +52,7 @@ def test_a_task_that_was_not_started_by_then_is_cancelled(
     assert task.error.reason == "EXPIRED"
     last = scheduling.events(key)[-1]
     assert (last.previous_status, last.status, last.reason) == (Status.PENDING, Status.CANCELLED, "EXPIRED")
-    assert any(signals.ended == [key] for signals in scheduling.told), "those who wait for it are told"
+    assert any(signals.ended == [key] for signals in scheduling.signals), "those who wait for it are told"
     assert scheduling.sql("SELECT data->>'reason' FROM webhook_deliveries WHERE event_type = 'task.ended'") == [
         ("EXPIRED",)
     ]
@@ -183,7 +183,7 @@ async def test_the_loop_sleeps_until_the_next_task_expires(scheduling: Schedulin
     expire = recovery.expiry(calls)
     assert await expire() == recovery.MAX_DUE_INTERVAL
     scheduling.submit_one(expire_time=datetime.now(UTC) + timedelta(seconds=5))
-    assert scheduling.told[-1].due, "the commit wakes the loop"
+    assert scheduling.signals[-1].due, "the commit wakes the loop"
     assert 3 < (await expire() or 0) <= 5
 
 
@@ -219,7 +219,7 @@ def test_a_deferred_attempt_waits_and_consumes_nothing(scheduling: Scheduling) -
     )
     assert (tag, cause) == (None, BACKOFF), "else an account whose model is over its quota would be served first again"
     assert 19 < due <= 22
-    assert [(stop.reason, stop.status) for signals in scheduling.told for stop in signals.stopped] == [
+    assert [(stop.reason, stop.status) for signals in scheduling.signals for stop in signals.stopped] == [
         ("DEFERRED", Status.PENDING)
     ]
     scheduling.check()

@@ -34,7 +34,7 @@ class TestRetry:
         assert (task.status, task.ended, task.retry_count, scheduling.place(key)) == (Status.PENDING, False, 1, "ready")
         assert task.error is not None  # the last attempt's, until a later one completes
         assert scheduling.events(key)[-1].reason == "RETRY_TASK"
-        assert scheduling.told[-1].ready
+        assert scheduling.signals[-1].ready
 
     def test_a_retry_during_backoff_starts_at_once_and_consumes_no_retry(self, scheduling: Scheduling) -> None:
         key = scheduling.start_and_end(FAILURE)
@@ -235,7 +235,7 @@ def test_a_repeat_of_the_submit_returns_the_changed_task(scheduling: Scheduling)
 def test_watchers_get_the_change(scheduling: Scheduling) -> None:
     key = scheduling.submit_one()
     updated(scheduling, key, topic="another")
-    assert scheduling.told[-1].moved
+    assert scheduling.signals[-1].moved
     change = scheduling.changes()[-1]
     assert change.previous_status is change.task.status is Status.PENDING
     assert change.task.brief.topic == "another"

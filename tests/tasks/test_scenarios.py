@@ -8,7 +8,6 @@ import pytest
 
 from contentgen.v1 import task_pb2
 from tests.harness.client import request, status_name
-from tests.harness.creators import quick_creator
 from tests.harness.stack import Create, Stack
 from tests.harness.waiting import wait_until
 
@@ -23,8 +22,8 @@ WITHIN = 120.0
 def test_thirty_tasks_that_fail_at_once_leave_the_workers_to_another_account(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     client = scheduler.client
-    cli, gate = str(quick_creator(stack.folder)), stack.folder / "gate"
-    workers = [stack.worker(name, scheduler, slots=SLOTS, CREATOR_CLI_PATH=cli).start() for name in ("one", "other")]
+    gate = stack.folder / "gate"
+    workers = [stack.quick_worker(name, scheduler, slots=SLOTS).start() for name in ("one", "other")]
     good, bad = client.create_account(), client.create_account()
     # Each worker runs one of the good account's at least, and all the while: no success between hides the failures.
     long = client.submit_all([request(good, options={"until": str(gate)})] * (SLOTS + 1))

@@ -273,7 +273,7 @@ def test_it_stores_and_signals_what_several_statements_do(
     assert [len(answer) for answer in answers if isinstance(answer, tuple)] == [
         len(answer) for answer in others if isinstance(answer, tuple)
     ]
-    ours, theirs = small.told[-1], plain.told[-1]
+    ours, theirs = small.signals[-1], plain.signals[-1]
     assert (ours.ready, ours.admit, ours.moved) == (theirs.ready, theirs.admit, theirs.moved)
     assert [move[1:] for move in ours.moves] == [move[1:] for move in theirs.moves]
     answered = [task for answer in answers if isinstance(answer, tuple) for task in answer]

@@ -34,7 +34,7 @@ from tests.harness.client import refused
 from tests.harness.replicas import serving_all
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-from tests.harness.watching import Mover, batch, first_event, submitted, told, watching
+from tests.harness.watching import Mover, batch, first_event, moves_of, submitted, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.task_service_pb2_grpc import TaskServiceAsyncStub
@@ -162,7 +162,7 @@ async def test_a_claim_of_another_replica_is_seen_at_once(
         await worker.take()
         async with asyncio.timeout(PATIENCE_S / 2):  # below the interval at which a replica reads without a hint
             event = await watcher.next()
-    assert told([event]) == [(task_id, "pending", "submitted")]
+    assert moves_of([event]) == [(task_id, "pending", "submitted")]
 
 
 # Many watches of one caller: what they share, and how they end where a replica can't keep up with them.
@@ -190,7 +190,7 @@ async def test_a_change_is_encoded_once_for_all_watches_of_a_selection(
         task_id = await submitted(tasks, account)
         events = [await watcher.next() for watcher in same]
         event = await other.next()
-    assert told(events) == [(task_id, "unspecified", "pending")] * WATCHES
+    assert moves_of(events) == [(task_id, "unspecified", "pending")] * WATCHES
     assert len({change.resume_token for change in events} - {event.resume_token}) == 1
     assert len(encoded) == 2, "once for each selection"
 
@@ -213,7 +213,7 @@ async def test_watches_that_a_replica_can_t_keep_up_with_end_and_go_on_with_thei
     monkeypatch.undo()
     for token in tokens:
         resumed = await first_event(tasks, account_id=account, resume_token=token)
-        assert told([resumed]) == [(second, "unspecified", "pending")]
+        assert moves_of([resumed]) == [(second, "unspecified", "pending")]
 
 
 # Hints between replicas: a replica that gets a request to reread finds all changes at once, whatever it missed.

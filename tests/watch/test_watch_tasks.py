@@ -30,7 +30,7 @@ from tests.harness.database_faults import APPLICATION, foreign_lock
 from tests.harness.maker import TaskClient
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.waiting import PATIENCE_S, wait_until_async
-from tests.harness.watching import Mover, Watcher, submitted, told, watching
+from tests.harness.watching import Mover, Watcher, moves_of, submitted, watching
 
 if TYPE_CHECKING:
     from contentgen.v1.account_service_pb2_grpc import AccountServiceAsyncStub
@@ -96,7 +96,7 @@ async def test_a_task_is_followed_from_its_present_state_to_its_end(
         await worker.start(lease)
         await worker.complete(lease)
         leased, started, completed = await watcher.take(3)
-    assert told([leased, started, completed]) == [(task_id, before, after) for before, after in LIFE[1:]]
+    assert moves_of([leased, started, completed]) == [(task_id, before, after) for before, after in LIFE[1:]]
     assert completed.task == await client.listed(task_id)
     assert leased.task.worker_id == "w1"
     assert (leased.task.lease_id, leased.task.attempt) == (lease.lease_id, 1)
@@ -113,7 +113,7 @@ async def test_a_failure_and_its_retry_are_two_events(client: WatchingClient, wo
         (lease,) = await worker.take()
         await worker.fail(lease)
         _, _, failed, pending = await watcher.take(4)
-        assert told([failed, pending]) == [(task_id, "submitted", "failed"), (task_id, "failed", "pending")]
+        assert moves_of([failed, pending]) == [(task_id, "submitted", "failed"), (task_id, "failed", "pending")]
         assert (failed.will_retry, pending.will_retry) == (True, False)
         assert (failed.task.retry_count, pending.task.retry_count) == (0, 1)
         assert not failed.task.HasField("end_time")
@@ -130,7 +130,7 @@ async def test_a_failure_and_its_retry_are_two_events(client: WatchingClient, wo
 async def test_an_account_s_watch_begins_with_open_tasks_and_sees_no_other_account(
     client: WatchingClient, other: int
 ) -> None:
-    ended, *there = await client.several(3)
+    ended, *open_ids = await client.several(3)
     await client.cancel(ended)
     await client.new(other)
     async with client.watch() as watcher:
@@ -138,40 +138,40 @@ async def test_an_account_s_watch_begins_with_open_tasks_and_sees_no_other_accou
         await client.new(other)
         new = await client.new()
         moved = await watcher.next()
-    assert sorted(told(present)) == sorted((task_id, "unspecified", "pending") for task_id in there)
-    assert told([moved]) == [(new, "unspecified", "pending")]
+    assert sorted(moves_of(present)) == sorted((task_id, "unspecified", "pending") for task_id in open_ids)
+    assert moves_of([moved]) == [(new, "unspecified", "pending")]
 
 
 async def test_a_watch_without_a_selection_is_of_all_accounts(
     client: WatchingClient, accounts: AccountServiceAsyncStub, other: int
 ) -> None:
-    ended, *there = [await client.new(account_id) for account_id in (0, other, 0)]
+    ended, *open_ids = [await client.new(account_id) for account_id in (0, other, 0)]
     await client.cancel(ended)
     async with client.watch(account_id=0) as watcher:
         present = await watcher.take(2)
         third = (await accounts.CreateAccount(account_pb.CreateAccountRequest(name="third"))).account.account_id
         new = [await client.new(account_id) for account_id in (third, other, 0)]
         moved = await watcher.take(3)
-    assert sorted(told(present)) == sorted((task_id, "unspecified", "pending") for task_id in there)
-    assert told(moved) == [(task_id, "unspecified", "pending") for task_id in new]
+    assert sorted(moves_of(present)) == sorted((task_id, "unspecified", "pending") for task_id in open_ids)
+    assert moves_of(moved) == [(task_id, "unspecified", "pending") for task_id in new]
     await client.cancel(new[1])
     async with client.watch(account_id=0, resume_token=moved[0].resume_token) as watcher:
-        assert told(await watcher.take(3)) == [*told(moved[1:]), (new[1], "pending", "cancelled")]
+        assert moves_of(await watcher.take(3)) == [*moves_of(moved[1:]), (new[1], "pending", "cancelled")]
     with bad_fields("resume_token"):
         await client.first(account_id=third, resume_token=moved[0].resume_token)
 
 
 async def test_a_watch_may_begin_with_the_next_move(client: WatchingClient) -> None:
-    there = await client.new()
-    for selection in ({"task_ids": [there]}, {"account_id": client.account}, {"account_id": 0}):
+    task_id = await client.new()
+    for selection in ({"task_ids": [task_id]}, {"account_id": client.account}, {"account_id": 0}):
         async with client.watch(skip_present=True, **selection) as watcher:
             await watcher.stands()
             if "task_ids" in selection:
-                await client.cancel(there)
-                assert told([await watcher.next()]) == [(there, "pending", "cancelled")]
+                await client.cancel(task_id)
+                assert moves_of([await watcher.next()]) == [(task_id, "pending", "cancelled")]
             else:
                 new = await client.several(2)
-                assert told(await watcher.take(2)) == [(task_id, "unspecified", "pending") for task_id in new]
+                assert moves_of(await watcher.take(2)) == [(task_id, "unspecified", "pending") for task_id in new]
 
 
 async def test_the_present_states_of_several_pages_are_sent_in_order(client: WatchingClient) -> None:
@@ -181,7 +181,7 @@ async def test_the_present_states_of_several_pages_are_sent_in_order(client: Wat
     async with client.watch(resume_token=first[-1].resume_token) as watcher:
         rest = await watcher.take(50)
         await client.cancel(task_ids[0])
-        assert told([await watcher.next()]) == [(task_ids[0], "pending", "cancelled")]
+        assert moves_of([await watcher.next()]) == [(task_ids[0], "pending", "cancelled")]
     assert [event.task.task_id for event in first + rest] == sorted(task_ids)
 
 
@@ -243,7 +243,7 @@ class TestExpiry:
         await self.clean_up(client, other, await client.new(other))
         new = await client.new()
         resumed = await client.first(resume_token=token)
-        assert told([resumed]) == [(new, "unspecified", "pending")]
+        assert moves_of([resumed]) == [(new, "unspecified", "pending")]
 
     async def test_the_token_of_the_last_cleaned_up_event_is_valid(self, client: WatchingClient) -> None:
         task_id = await client.new()
@@ -253,9 +253,9 @@ class TestExpiry:
             token = (await watcher.next()).resume_token
             await client.stub.CleanupTasks(pb.CleanupTasksRequest(account_id=client.account, days=0))
             new = await client.new()
-            assert told([await watcher.next()]) == [(new, "unspecified", "pending")]
+            assert moves_of([await watcher.next()]) == [(new, "unspecified", "pending")]
         resumed = await client.first(resume_token=token)
-        assert told([resumed]) == [(new, "unspecified", "pending")]
+        assert moves_of([resumed]) == [(new, "unspecified", "pending")]
 
     async def test_events_deleted_before_they_were_read_end_the_watch(
         self, client: WatchingClient, mover: Mover
@@ -306,8 +306,8 @@ async def test_a_long_transaction_that_moves_tasks_delays_events_and_loses_none(
         assert not late.done()
         mover.commit()
         moved = [(task_id, "pending", "submitted"), (task_id, "submitted", "pending")]
-        assert told(await events) == [*moved, (later, "unspecified", "pending")]
-        assert told([await late]) == [(task_id, "unspecified", "pending")]
+        assert moves_of(await events) == [*moved, (later, "unspecified", "pending")]
+        assert moves_of([await late]) == [(task_id, "unspecified", "pending")]
 
 
 async def test_transactions_that_move_no_task_delay_nothing(
@@ -318,7 +318,7 @@ async def test_transactions_that_move_no_task_delay_nothing(
         async with client.watch() as watcher:
             await watcher.stands()
             task_id = await client.new()
-            assert told([await watcher.next()]) == [(task_id, "unspecified", "pending")]
+            assert moves_of([await watcher.next()]) == [(task_id, "unspecified", "pending")]
 
 
 async def test_watches_whose_changes_wait_too_long_name_the_session_that_they_wait_for(
@@ -340,9 +340,9 @@ async def test_watches_whose_changes_wait_too_long_name_the_session_that_they_wa
                     assert str(pid) in refusal.message
                     assert APPLICATION not in refusal.message
         third = await client.new(other)
-        assert told([await unconcerned.next()]) == [(third, "unspecified", "pending")]
+        assert moves_of([await unconcerned.next()]) == [(third, "unspecified", "pending")]
     resumed = await client.first(resume_token=token)
-    assert told([resumed]) == [(second, "unspecified", "pending")]
+    assert moves_of([resumed]) == [(second, "unspecified", "pending")]
 
 
 async def test_a_watch_that_joins_late_is_told_of_a_delay_too(

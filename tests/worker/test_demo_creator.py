@@ -100,11 +100,11 @@ def test_the_demo_creator_prints_its_version(demo: Demo) -> None:
 def test_the_demo_creator_needs_only_the_standard_library(demo: Demo) -> None:
     show = "import sys; import worker_svc.demo_creator.__main__; print(*{n.partition('.')[0] for n in sys.modules})"
     before = "import sys; print(*{n.partition('.')[0] for n in sys.modules})"
-    loaded, there = (
+    loaded, preloaded = (
         set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
         for code in (show, before)
     )
-    assert loaded - there - set(sys.stdlib_module_names) == {"worker_svc"}
+    assert loaded - preloaded - set(sys.stdlib_module_names) == {"worker_svc"}
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def completed(*sizes: int) -> Outbox:
     return outbox_of(*(update(name, UpdateKind.COMPLETED, size) for name, size in zip("abcde", sizes, strict=False)))
 
 
-def said(updates: Sequence[PendingUpdate]) -> list[tuple[str, UpdateKind]]:
+def kinds(updates: Sequence[PendingUpdate]) -> list[tuple[str, UpdateKind]]:
     return [(update.lease_id, update.kind) for update in updates]
 
 
@@ -72,7 +72,7 @@ def answers(updates: Sequence[PendingUpdate]) -> list[pb.UpdateResult]:
 def test_updates_go_out_in_order_and_are_forgotten_once_answered() -> None:
     outbox = outbox_of(update("a", UpdateKind.ACCEPTED), update("a", UpdateKind.PROCESSING))
     sent = outbox.take(1)
-    assert said(sent) == [("a", UpdateKind.ACCEPTED), ("a", UpdateKind.PROCESSING)]
+    assert kinds(sent) == [("a", UpdateKind.ACCEPTED), ("a", UpdateKind.PROCESSING)]
     assert (bool(outbox), outbox.reports_in_flight) == (False, 1)
     assert outbox.acknowledged(7, answers(sent)) == []
     settled = outbox.acknowledged(1, answers(sent))
@@ -89,7 +89,7 @@ def test_unacknowledged_updates_are_sent_again_before_the_rest() -> None:
     outbox.take(2)
     outbox.add(update("c", UpdateKind.ACCEPTED))
     outbox.rewind()
-    assert said(outbox.take(1)) == [("a", UpdateKind.ACCEPTED), ("b", UpdateKind.FAILED), ("c", UpdateKind.ACCEPTED)]
+    assert kinds(outbox.take(1)) == [("a", UpdateKind.ACCEPTED), ("b", UpdateKind.FAILED), ("c", UpdateKind.ACCEPTED)]
 
 
 @pytest.mark.parametrize("ending", [kind for kind in UpdateKind if kind.ends])
@@ -97,7 +97,7 @@ def test_an_ending_replaces_what_it_implies_and_was_not_sent(ending: UpdateKind)
     before = (UpdateKind.ACCEPTED, UpdateKind.PROCESSING, UpdateKind.PROGRESS)
     outbox = outbox_of(*(update("a", kind) for kind in (*before, ending)))
     remaining = [] if ending is UpdateKind.COMPLETED else [("a", UpdateKind.PROCESSING)]
-    assert said(outbox.take(1)) == [*remaining, ("a", ending)]
+    assert kinds(outbox.take(1)) == [*remaining, ("a", ending)]
 
 
 def test_the_last_progress_wins() -> None:
@@ -120,11 +120,11 @@ def stream_ends(outbox: Outbox, at: float = 0.0) -> list[PendingUpdate]:
 
 def test_a_large_update_goes_alone_one_at_a_time() -> None:
     outbox = completed(100, MIN_LARGE_UPDATE, MIN_LARGE_UPDATE + 1, 100, MIN_LARGE_UPDATE)
-    assert said(outbox.take(1)) == [("a", UpdateKind.COMPLETED), ("d", UpdateKind.COMPLETED)]
+    assert kinds(outbox.take(1)) == [("a", UpdateKind.COMPLETED), ("d", UpdateKind.COMPLETED)]
     for number, lease_id in enumerate("bce", start=2):
         assert outbox
         large = take_alone(outbox, number)
-        assert said(large) == [(lease_id, UpdateKind.COMPLETED)]
+        assert kinds(large) == [(lease_id, UpdateKind.COMPLETED)]
         assert take_alone(outbox, number + 1) == []
         outbox.acknowledged(number, answers(large))
     assert not outbox
@@ -135,7 +135,7 @@ def test_updates_that_fit_are_sent_beside_one_in_parts() -> None:
     assert [[sent.lease_id for sent in outbox.take(number, max_bytes=600)] for number in (1, 2)] == [["b", "c"], ["d"]]
     assert outbox.take(3, max_bytes=600) == []
     assert outbox.reports_in_flight == 2
-    assert said(outbox.take(3)) == [("a", UpdateKind.COMPLETED)]
+    assert kinds(outbox.take(3)) == [("a", UpdateKind.COMPLETED)]
 
 
 def test_updates_in_flight_at_the_end_of_a_stream_are_sent_last_and_alone() -> None:
@@ -143,7 +143,7 @@ def test_updates_in_flight_at_the_end_of_a_stream_are_sent_last_and_alone() -> N
     outbox.take(1)
     outbox.add(update("d", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
     assert stream_ends(outbox) == []
-    assert said(outbox.take(1)) == [("b", UpdateKind.COMPLETED)], "what is small ends no stream"
+    assert kinds(outbox.take(1)) == [("b", UpdateKind.COMPLETED)], "what is small ends no stream"
     for number, lease_id in enumerate("dac", 2):
         [alone] = take_alone(outbox, number)
         assert alone.lease_id == lease_id
@@ -179,7 +179,7 @@ def test_updates_under_which_fewer_streams_ended_go_first() -> None:
     take_alone(outbox, 1)
     outbox.add(update("b", UpdateKind.COMPLETED, MIN_LARGE_UPDATE))
     stream_ends(outbox)
-    assert said(take_alone(outbox, 1)) == [("b", UpdateKind.COMPLETED)]
+    assert kinds(take_alone(outbox, 1)) == [("b", UpdateKind.COMPLETED)]
 
 
 def test_a_report_is_cut_by_number() -> None:
@@ -208,7 +208,7 @@ def test_an_answer_that_is_missing_or_foreign_settles_nothing_and_waits_for_the_
     assert [u.lease_id for u, _ in settled] == ["a"]
     assert not outbox, "at once it would only be answered the same way"
     outbox.rewind()
-    assert said(outbox.take(2)) == [("b", UpdateKind.FAILED), ("c", UpdateKind.FAILED)]
+    assert kinds(outbox.take(2)) == [("b", UpdateKind.FAILED), ("c", UpdateKind.FAILED)]
 
 
 # What a stream sends next: when a heartbeat is due.

@@ -326,14 +326,14 @@ async def test_a_frozen_worker_reports_the_result_of_a_cli_that_had_ended_before
     go = tmp_path / "go"
     async with worker_session(tmp_path, lease_ttl=5.0) as (_, worker, stream):
         clis = await running(stream, worker, lease("ends", until=str(go)), lease("endless", seconds=FOR_EVER))
-        worker.signal(signal.SIGSTOP)
+        worker.freeze()
         go.touch()
         try:  # both have the same deadline
             await wait_until_async(lambda: not living(clis), within=8, what="one has ended, the other was ended")
             # It receives that when it resumes, before or after the guard reports the end.
             stream.send(cancel=pb.Cancel(lease_id="ends", reason="LEASE_LOST"))
         finally:
-            worker.signal(signal.SIGCONT)
+            worker.thaw()
         assert (await stream.update("completed", "ends")).completed.result.body == ARTICLE
         released = await stream.update("released", "endless")
         assert released.released == pb.Released(reason=pb.RELEASE_REASON_EXPIRED, started=True)

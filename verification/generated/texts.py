@@ -76,7 +76,7 @@ _UNDATED = datetime.fromtimestamp(0, UTC)
 """The same texts make the same files: the date of a catalogue would change the compiled one each time."""
 
 
-class Found(NamedTuple):
+class PageText(NamedTuple):
     """A text of a page: where it is, and what it is for several things, if it counts."""
 
     place: str
@@ -118,7 +118,7 @@ def _filled_in(*texts: str) -> set[str]:
     return {name for text in texts for name in _PLACEHOLDER.findall(text)}
 
 
-def found() -> Iterator[Found]:
+def page_texts() -> Iterator[PageText]:
     """Yields all texts of the pages."""
     for source in SOURCES:
         for path in sorted((ROOT / source).rglob("*.html")):
@@ -126,22 +126,22 @@ def found() -> Iterator[Found]:
         for path in sorted((ROOT / source).rglob("*.py")):
             yield from _in_code(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
     for value in sorted(_VALUES):
-        yield Found("values of the API", value)
+        yield PageText("values of the API", value)
     for field in TYPED.values():
-        yield Found("contentgen/submit_fields.py", field.label)
+        yield PageText("contentgen/submit_fields.py", field.label)
 
 
-def _in_template(place: str, source: str) -> Iterator[Found]:
+def _in_template(place: str, source: str) -> Iterator[PageText]:
     for call in Environment(autoescape=True).parse(source).find_all(nodes.Call):
         texts = [argument.value for argument in call.args if isinstance(argument, nodes.Const)]
         name = call.node.name if isinstance(call.node, nodes.Name) else ""
         if name == "_" and texts and texts[0]:
-            yield Found(place, texts[0])
+            yield PageText(place, texts[0])
         elif name == "_n":
-            yield Found(place, *texts[:2])
+            yield PageText(place, *texts[:2])
 
 
-def _in_code(place: str, source: str) -> Iterator[Found]:
+def _in_code(place: str, source: str) -> Iterator[PageText]:
     for call in ast.walk(ast.parse(source)):
         if not isinstance(call, ast.Call):
             continue
@@ -149,16 +149,16 @@ def _in_code(place: str, source: str) -> Iterator[Found]:
         if name == "plural":
             texts = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
             if texts:
-                yield Found(place, *map(str, texts))
+                yield PageText(place, *map(str, texts))
         for argument in (call.args[number] for number in TAKES_TEXT.get(name, ()) if number < len(call.args)):
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value:
-                yield Found(place, argument.value)
+                yield PageText(place, argument.value)
 
 
 def updated(present: Catalog) -> Catalog:
     """Returns the texts of the pages, with the Chinese that there is of them."""
     catalog = Catalog(locale="zh_CN", creation_date=_UNDATED)
-    for text in found():
+    for text in page_texts():
         key = (text.text, text.several) if text.several else text.text
         message = present.get(text.text)
         catalog.add(key, string=message.string if message and message.id == key else "", locations=[(text.place, 0)])

@@ -71,13 +71,13 @@ _NAMES = {
 _CLASSIFIER = "License :: OSI Approved :: "
 
 
-def licence(found: Distribution) -> str:
+def licence(package: Distribution) -> str:
     """Its licence as an SPDX expression; empty if it names none, and its own words if we have no SPDX name for them."""
-    if expression := _field(found, "License-Expression"):
+    if expression := _field(package, "License-Expression"):
         return expression
-    classifiers = found.metadata.get_all("Classifier") or []
+    classifiers = package.metadata.get_all("Classifier") or []
     licences = [text.removeprefix(_CLASSIFIER) for text in classifiers if text.startswith(_CLASSIFIER)]
-    licences = licences or [_field(found, "License")]
+    licences = licences or [_field(package, "License")]
     return " AND ".join(sorted({_NAMES.get(text, text) for text in licences}))
 
 
@@ -93,9 +93,9 @@ def is_allowed(name: str, expression: str) -> bool:
     )
 
 
-def table(found: Sequence[Distribution]) -> str:
+def table(packages: Sequence[Distribution]) -> str:
     """Returns a table in Markdown with a row for each distribution."""
-    rows = [f"| {package.name} | {package.version} | {licence(package)} |" for package in found]
+    rows = [f"| {package.name} | {package.version} | {licence(package)} |" for package in packages]
     return "\n".join(["| distribution | version | licence |", "|---|---|---|", *rows, ""])
 
 
@@ -116,11 +116,11 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{folder / name}.cdx.json, .licences.md: {len(packages)} distributions")
 
 
-def environment(folder: Path, found: Sequence[Distribution]) -> Path:
+def environment(folder: Path, packages: Sequence[Distribution]) -> Path:
     """Returns the Python of an environment that has the metadata of these, and nothing else."""
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    for package in found:
+    for package in packages:
         (metadata,) = (path for path in package.files or () if path.name == "METADATA")
         metadata_folder = site / f"{package.name.replace('-', '_')}-{package.version}.dist-info"
         metadata_folder.mkdir()

@@ -152,7 +152,7 @@ def _drifts(samples: Sequence[Sample], settled_s: float) -> Iterator[Row]:
 async def _counts(stack: Stack, fleet: Fleet, loader: Child) -> Row:
     """Checks that each task was completed once, and is there, or was deleted. Raises WrongCounts."""
     async with asyncio.timeout(scenario.PATIENCE_S):
-        report = await loader.told()
+        report = await loader.message()
     submitted = report["submitted"]
     await fleet.reach(submitted)
     remaining, deleted = await asyncio.to_thread(_left_and_deleted, stack, submitted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -25,7 +26,8 @@ from lab.benchmarks.scenario import Fleet
 from lab.benchmarks.stack import Stack
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.cluster import rows_of
-from tests.harness.process import installed
+from tests.harness.process import STOP_LIMIT, Process, installed
+from tests.harness.waiting import wait_until_async
 
 SIZES = FILL | {
     "alone": Size((60,), (1,), "seconds of the load alone"),
@@ -101,27 +103,24 @@ async def measure_backup(folder: Path, sizes: Sizes, keep: Keep) -> None:
 async def _back_up(stack: Stack, kind: str, *arguments: str) -> Row:
     """Raises WrongCounts if the command fails."""
     file = stack.folder / "years.backup"
+    command = [installed("contentgen-scheduler"), "backup", *arguments, file]
+    variables = os.environ | {"CONTENTGEN_DATA_DIR": str(stack.folder / "data"), "TMPDIR": str(stack.folder)}
     begin = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *(str(installed("contentgen-scheduler")), "backup", *arguments, str(file)),
-        env=os.environ | {"CONTENTGEN_DATA_DIR": str(stack.folder / "data"), "TMPDIR": str(stack.folder)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        output, _ = await process.communicate()
-    except asyncio.CancelledError:
-        process.terminate()
-        await process.wait()
-        raise
+    with Process("backup", command, stack.folder / "backup.log", variables, cwd=Path.cwd()) as process:
+        try:
+            await wait_until_async(lambda: not process.alive, within=scenario.PATIENCE_S, what="the backup has ended")
+        except asyncio.CancelledError:
+            process.signal(signal.SIGTERM)
+            process.popen.wait(STOP_LIMIT)
+            raise
     seconds = time.monotonic() - begin
-    if process.returncode:
-        raise scenario.WrongCounts(f"the backup ended with {process.returncode}: {output.decode()}")
+    if process.exit_status:
+        raise scenario.WrongCounts(f"the backup ended with {process.exit_status}: {process.text()}")
     size = file.stat().st_size
     file.unlink()
     database = stack.query("SELECT pg_database_size(current_database())")
     values = {"backup": kind, "seconds": round(seconds, 1), "database, MiB": round(database / MIB)}
-    verdict = output.decode().strip().splitlines()[-1].rpartition(": ")[2]
+    verdict = process.text().strip().splitlines()[-1].rpartition(": ")[2]
     return Row("backup: what it takes", {**values, "file, MiB": round(size / MIB), "it says": verdict})
 
 

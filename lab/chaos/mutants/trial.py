@@ -89,9 +89,8 @@ class Trial:
         return self._exits.enter_context(cable_to(self.scheduler.port))
 
     def subscribe(self) -> None:
-        receiver = Receiver(self._journal, chain([True], repeat(False)))
-        self._exits.callback(receiver.stop)
-        self._journal.append(receiver.start(self.scheduler.target))
+        receiver = self._exits.enter_context(Receiver(self._journal, chain([True], repeat(False))))
+        self._journal.append(receiver.subscribe(self.scheduler.target))
 
     def tick(self) -> None:
         """A schedule of a new account has the tick of this minute, which is due, and its task.
