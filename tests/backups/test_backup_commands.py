@@ -32,11 +32,10 @@ from tests.harness.cluster import Databases
 from tests.harness.database_faults import NEWEST, LaterMigrations, execute
 from tests.harness.process import installed, run_to_end
 from tests.harness.scheduling import sql
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.integration
 
-WITHIN = 60.0
 PROGRAM = installed("contentgen-scheduler")
 WAITING_DUMPS = """
     SELECT pid FROM pg_stat_activity
@@ -301,7 +300,7 @@ def test_an_empty_database_has_nothing_to_back_up(empty_db_url: str, tmp_path: P
 
 def test_a_backup_creates_no_database_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    done = run_to_end([PROGRAM, "backup", "it.backup", f"--data-dir={tmp_path}/typo"], cwd=tmp_path, within=WITHIN)
+    done = run_to_end([PROGRAM, "backup", "it.backup", f"--data-dir={tmp_path}/typo"], cwd=tmp_path, within=PATIENCE_S)
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr == f"{tmp_path}/typo has no database: set CONTENTGEN_DATA_DIR, or DATABASE_URL\n"
     assert list(tmp_path.iterdir()) == []
@@ -328,11 +327,11 @@ def test_a_stopped_backup_leaves_no_file_and_bars_a_second_one_while_it_runs(sit
             stderr=subprocess.STDOUT,
             text=True,
         )
-        wait_until(lambda: site.sql(WAITING_DUMPS), within=WITHIN, what="pg_dump waits for the table")
+        wait_until(lambda: site.sql(WAITING_DUMPS), within=PATIENCE_S, what="pg_dump waits for the table")
         with pytest.raises(SettingsError, match="another backup is writing"):
             site.back_up()
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=WITHIN)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, output) == (130, "interrupted; nothing was changed\n")
     assert list(site.file.parent.iterdir()) == []
 

@@ -22,7 +22,7 @@ from tests.harness.processes import free_port
 from tests.harness.receivers import Receiver, status
 from tests.harness.stack import running_stack
 from tests.harness.tcp_server import TcpServer, running
-from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
 
@@ -37,7 +37,6 @@ PASS_TIME = f"""
 """As if the schedule, which begins paused lest a minute ends within the test, had been looked at so many ticks ago."""
 RECORDED = "SELECT count(*) FROM audit_events WHERE method LIKE '%CreateAccount'"
 TICKS = "SELECT tick FROM schedule_tasks ORDER BY tick"
-RECOVERY_LIMIT = 60.0
 
 
 class Archived:
@@ -68,7 +67,7 @@ class Archived:
         self.server.start()
         wait_until(
             lambda: not self.server.sql("SELECT pg_is_in_recovery()")[0][0],
-            within=RECOVERY_LIMIT,
+            within=PATIENCE_S,
             what="it is recovered",
         )
 
@@ -96,9 +95,7 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         done = site.complete(2, "done")
         kept = site.submit_held("kept")
         token = site.client.watch(site.account_id).event.resume_token
-        wait_until(
-            lambda: len({*receiver.message_ids}) >= len(done), within=RECOVERY_LIMIT, what="deliveries are pending"
-        )
+        wait_until(lambda: len({*receiver.message_ids}) >= len(done), within=PATIENCE_S, what="deliveries are pending")
         ((at,),) = archived.server.sql("SELECT now()::text")
 
         new = site.complete(3, "new")
@@ -106,9 +103,7 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         new_account = site.client.create_account()
         repeated = site.client.submit(site.account_id, "of after it", request_id="one")
         archived.server.sql(PASS_TIME)
-        wait_until(
-            lambda: len(archived.server.sql(TICKS)) >= MISSED, within=RECOVERY_LIMIT, what="the ticks have tasks"
-        )
+        wait_until(lambda: len(archived.server.sql(TICKS)) >= MISSED, within=PATIENCE_S, what="the ticks have tasks")
         dropped = site.submit_held("dropped")
         assert archived.server.sql(RECORDED) == [(3,)]
         assert run(scheduler, "migrate", "--recovered").returncode == 78, "it is in use"
@@ -128,15 +123,15 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
 
         assert {key for key, task in site.tasks().items() if task.account_id == site.account_id} == {*done, kept}
         wait_until(
-            lambda: len(archived.server.sql(TICKS)) >= MISSED, within=RECOVERY_LIMIT, what="the ticks have tasks again"
+            lambda: len(archived.server.sql(TICKS)) >= MISSED, within=PATIENCE_S, what="the ticks have tasks again"
         )
         for task_id in (*new, dropped):
             assert_gone(site.client, task_id)
         (cli,) = stack.journal.creates(dropped)
-        wait_until_gone(cli.processes, within=RECOVERY_LIMIT, what="the CLI of a task that is gone has ended")
+        wait_until_gone(cli.processes, within=PATIENCE_S, what="the CLI of a task that is gone has ended")
         assert_expired(site.client, site.account_id, token)
         site.let_go("kept")
-        assert site.client.wait_completed(kept, within=RECOVERY_LIMIT).attempt == 1
+        assert site.client.wait_completed(kept, within=PATIENCE_S).attempt == 1
         assert site.creates(kept) == 1
         again = site.complete(2, "again")
         assert not {site.client.task(new_id).content_id for new_id in (*again, kept)} & numbers
@@ -144,7 +139,7 @@ def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
         assert site.client.submit(site.account_id, "of after it", request_id="one") != repeated
         wait_until(
             lambda: len({*refused} & {*receiver.message_ids[len(refused) :]}) >= len(done),
-            within=RECOVERY_LIMIT,
+            within=PATIENCE_S,
             what="they are sent again",
         )
 

@@ -21,19 +21,17 @@ from tests.harness.database_faults import NEWEST
 from tests.harness.process import Process, inherited, installed, run_to_end
 from tests.harness.processes import free_port
 from tests.harness.stack import EMBEDDED, Scheduler, Stack, Worker
-from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
 
 LEASE = 90.0
 """Seconds: a run that is let go in time outlives all that a test does to the schedulers."""
-WITHIN = 30.0
-COMMAND_LIMIT = 60.0
 
 
 def run(scheduler: Scheduler, *arguments: object) -> subprocess.CompletedProcess[str]:
     """A command of `contentgen-scheduler` with this scheduler's settings."""
-    return run_to_end([*scheduler.command, *arguments], scheduler.environment, within=COMMAND_LIMIT)
+    return run_to_end([*scheduler.command, *arguments], scheduler.environment, within=PATIENCE_S)
 
 
 @dataclass
@@ -65,7 +63,7 @@ class Site:
     def complete(self, count: int, topic: str) -> list[str]:
         task_ids = self.client.submit_all(request(self.account_id, f"{topic} {n}") for n in range(count))
         for task_id in task_ids:
-            self.client.wait_completed(task_id, within=WITHIN)
+            self.client.wait_completed(task_id, within=PATIENCE_S)
         return task_ids
 
     def tasks(self) -> dict[str, task_pb2.Task]:
@@ -114,7 +112,7 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     # the campaign: more work, things that change, things that are killed
     victim = site.start_worker("victim")
     site.let_go("repeated")
-    site.client.wait_completed(repeated, within=WITHIN)
+    site.client.wait_completed(repeated, within=PATIENCE_S)
     site.client.cancel(later)
     new_account = site.client.create_account()
     new_tasks = site.complete(10, "new")
@@ -130,7 +128,7 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     site.scheduler.kill()
     site.let_go("spooled")
     spools = (survivor, victim)
-    wait_until(lambda: any(worker.spooled() for worker in spools), within=WITHIN, what="a result is in a spool")
+    wait_until(lambda: any(worker.spooled() for worker in spools), within=PATIENCE_S, what="a result is in a spool")
     restored = run(site.scheduler, "restore", file, "--replace")
     assert restored.returncode == 0, restored.stderr
     site.scheduler.start()
@@ -141,10 +139,10 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     for task_id in (*new_tasks, spooled, dropped):
         assert_gone(client, task_id)
     wait_until_gone(
-        lambda: [path for spool in spools for path in spool.spooled()], within=WITHIN, what="spools are empty"
+        lambda: [path for spool in spools for path in spool.spooled()], within=PATIENCE_S, what="spools are empty"
     )
     (run_of_dropped,) = site.stack.journal.creates(dropped)
-    wait_until_gone(run_of_dropped.processes, within=WITHIN, what="the CLI of a task that is gone has ended")
+    wait_until_gone(run_of_dropped.processes, within=PATIENCE_S, what="the CLI of a task that is gone has ended")
     for former in (token, newer_token):
         assert_expired(client, site.account_id, former)
 
@@ -152,10 +150,10 @@ def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(sit
     assert {task_id: site.tasks()[task_id] for task_id in (*done, later)} == {
         task_id: as_they_stood[task_id] for task_id in (*done, later)
     }
-    assert client.wait_completed(repeated, within=WITHIN).attempt == 2
+    assert client.wait_completed(repeated, within=PATIENCE_S).attempt == 2
     assert client.task(kept).status == Status.TASK_STATUS_PROCESSING
     site.let_go("kept")
-    assert client.wait_completed(kept, within=WITHIN).attempt == 1
+    assert client.wait_completed(kept, within=PATIENCE_S).attempt == 1
     assert (site.creates(kept), site.creates(repeated)) == (1, 2)
     ended = [*done, kept, repeated]
     assert sorted(content.task_id for content in client.contents()) == sorted(ended)
@@ -197,7 +195,7 @@ def test_pictures_are_in_the_backup_and_back_after_the_restore(stack: Stack) -> 
     worker = stack.worker("worker", scheduler).start()
     account_id = scheduler.client.create_account()
     task_id = scheduler.client.submit(account_id, options={"demo-seconds": "0.1"})
-    content = scheduler.client.content(scheduler.client.wait_completed(task_id, within=WITHIN).content_id)
+    content = scheduler.client.content(scheduler.client.wait_completed(task_id, within=PATIENCE_S).content_id)
     file, kept = stack.folder / "it.backup", stack.folder / "it.backup.assets"
 
     backup = run(scheduler, "backup", file)
@@ -232,21 +230,21 @@ def variables(folder: Path, database: str) -> dict[str, str]:
 @pytest.mark.costly("a job of the shell makes a backup with real programs")
 def test_it_makes_a_backup_when_there_is_none_and_waits(tmp_path: Path, db_url: str) -> None:
     environment = variables(tmp_path, db_url.replace("+psycopg2", ""))
-    unhealthy = run_to_end([JOB, "health"], environment, within=WITHIN)
+    unhealthy = run_to_end([JOB, "health"], environment, within=PATIENCE_S)
     assert unhealthy.returncode == 1
     assert "no backup in" in unhealthy.stderr
     with Process("backup", [JOB], tmp_path / "log", environment) as job:
-        wait_until(lambda: list(tmp_path.glob("*day.backup")), within=WITHIN, what="there is a backup")
-        wait_until(lambda: "restored" in job.text(), within=WITHIN, what="it says that it can be restored")
+        wait_until(lambda: list(tmp_path.glob("*day.backup")), within=PATIENCE_S, what="there is a backup")
+        wait_until(lambda: "restored" in job.text(), within=PATIENCE_S, what="it says that it can be restored")
         job.stop()
-    assert run_to_end([JOB, "health"], environment, within=WITHIN).returncode == 0
+    assert run_to_end([JOB, "health"], environment, within=PATIENCE_S).returncode == 0
 
 
 @pytest.mark.costly("a job of the shell makes a backup with real programs")
 def test_it_tries_again_after_a_failure(tmp_path: Path) -> None:
     environment = variables(tmp_path, f"postgresql://nobody@127.0.0.1:{free_port()}/none")
     with Process("backup", [JOB], tmp_path / "log", environment) as job:
-        wait_until(lambda: job.text().count("no new backup") > 1, within=WITHIN, what="it has failed twice")
+        wait_until(lambda: job.text().count("no new backup") > 1, within=PATIENCE_S, what="it has failed twice")
         job.stop()
-    assert run_to_end([JOB, "once"], environment, within=WITHIN).returncode == 78
-    assert run_to_end([JOB, "twice"], environment, within=WITHIN).returncode == 2
+    assert run_to_end([JOB, "once"], environment, within=PATIENCE_S).returncode == 78
+    assert run_to_end([JOB, "twice"], environment, within=PATIENCE_S).returncode == 2

@@ -29,7 +29,7 @@ from scheduler_svc.postgres.processes import STANDSTILL_TIMEOUT, Standstill, is_
 from tests.harness.cluster import copy_cluster, server_folder
 from tests.harness.database_faults import checkpointer, children, fail_restart
 from tests.harness.process import Process
-from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +45,6 @@ with EmbeddedPostgres(Path(sys.argv[1]), throwaway=True) as server:
     signal.sigwait({signal.SIGTERM})
 """
 WITHIN = 15.0
-_READY_S = 60.0
 
 
 class Supervisor(Process):
@@ -58,7 +57,7 @@ class Supervisor(Process):
     @cached_property
     def announced(self) -> tuple[int, bool]:
         """The server's process id and whether it is its own, once it is ready."""
-        ready = self.wait_for("ready", within=_READY_S)
+        ready = self.wait_for("ready", within=PATIENCE_S)
         return ready["pid"], ready["owner"]
 
     @property

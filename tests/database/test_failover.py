@@ -26,7 +26,7 @@ from tests.harness.load import Callers
 from tests.harness.processes import free_port
 from tests.harness.stack import Scheduler, Stack, running_stack
 from tests.harness.tcp_server import USER, TcpServer, running
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -113,9 +113,6 @@ def _assert_ran_once(stack: Stack, client: Client, task_ids: list[str]) -> None:
 # A standby is promoted, and the old primary comes back beside it, writable: no replica goes back to it.
 
 
-WITHIN = 60.0
-
-
 class Pair:
     """A primary and its standby, and what happens to them."""
 
@@ -136,7 +133,7 @@ class Pair:
 
     def fail_over(self) -> None:
         """The first dies with all that it has said to the second, which takes its place."""
-        wait_until(self._caught_up, within=WITHIN, what="the standby has all")
+        wait_until(self._caught_up, within=PATIENCE_S, what="the standby has all")
         self.first.stop("immediate")
         self.second.promote()
 
@@ -168,7 +165,7 @@ def submit(client: Client, account_id: int, topic: str) -> None:
                 return None
             raise
 
-    wait_until(taken, within=WITHIN, what=f"{topic} is submitted")
+    wait_until(taken, within=PATIENCE_S, what=f"{topic} is submitted")
 
 
 @pytest.fixture
@@ -187,7 +184,7 @@ def old_stack(pair: Pair) -> Iterator[Stack]:
 
 def refused_start(scheduler: Scheduler) -> str:
     """What it says where it ends with 78 and was never ready."""
-    scheduler.launch().ended(within=WITHIN, status=78)
+    scheduler.launch().ended(within=PATIENCE_S, status=78)
     assert not scheduler.served, scheduler.tail()
     return scheduler.tail()
 
@@ -199,7 +196,7 @@ def test_a_replica_that_saw_the_new_primary_passes_the_old_one_over(pair: Pair, 
     account_id = client.create_account()
     client.submit(account_id, "before")
     pair.fail_over()
-    wait_until(lambda: scheduler.events("store"), within=WITHIN, what="the replica noticed")
+    wait_until(lambda: scheduler.events("store"), within=PATIENCE_S, what="the replica noticed")
     submit(client, account_id, "between")
 
     pair.first.start()
@@ -215,10 +212,10 @@ def test_a_replica_that_saw_the_new_primary_passes_the_old_one_over(pair: Pair, 
     assert old in notices[0]
 
     pair.second.stop()
-    wait_until(lambda: not serves(scheduler), within=WITHIN, what="it stops serving")
+    wait_until(lambda: not serves(scheduler), within=PATIENCE_S, what="it stops serving")
     with pytest.raises(grpc.RpcError, match="it is an old primary, whose standby was promoted"):
         client.submit(account_id, "alone")
-    wait_until(lambda: old in str(reasons(scheduler)), within=WITHIN, what="its log says why it is not serving")
+    wait_until(lambda: old in str(reasons(scheduler)), within=PATIENCE_S, what="its log says why it is not serving")
     assert tasks(pair.first) == {"before"}
     pair.second.start()
     submit(client, account_id, "at last")
@@ -231,7 +228,7 @@ def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by
     scheduler = old_stack.scheduler().start()
     account_id = scheduler.client.create_account()
     pair.fail_over()
-    wait_until(lambda: scheduler.events("store"), within=WITHIN, what="the replica noticed")
+    wait_until(lambda: scheduler.events("store"), within=PATIENCE_S, what="the replica noticed")
     submit(scheduler.client, account_id, "between")
     scheduler.stop()
     pair.first.start()
@@ -251,7 +248,7 @@ def test_a_replica_that_is_restarted_knows_the_old_primary_by_the_new_one_and_by
 def serves(scheduler: Scheduler) -> bool:
     with grpc.insecure_channel(scheduler.target) as channel:
         stub: Any = HealthStub(channel)
-        answer = stub.Check(HealthCheckRequest(), timeout=WITHIN)
+        answer = stub.Check(HealthCheckRequest(), timeout=PATIENCE_S)
     return bool(answer.status == HealthCheckResponse.SERVING)
 
 

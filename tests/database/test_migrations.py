@@ -19,12 +19,11 @@ from scheduler_svc.schema.compatibility import UnsupportedSchema
 from scheduler_svc.schema.migrate import MIGRATIONS, MigrationStuck, revisions, upgrade
 from tests.harness.database_faults import NEWEST, LaterMigrations, execute
 from tests.harness.process import Process, inherited
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 from verification.generated.expansion import check
 
 pytestmark = pytest.mark.integration
 
-WITHIN = 60.0
 MIGRATE = [
     sys.executable,
     "-c",
@@ -144,10 +143,10 @@ def test_callers_behind_a_waiting_migration_are_served(
             reader.commit()
             return len(logs) >= 2
 
-        wait_until(served_and_tried_twice, within=WITHIN, what="the migration has tried twice")
+        wait_until(served_and_tried_twice, within=PATIENCE_S, what="the migration has tried twice")
         assert "later" not in columns(engine, "workers")
         holder.rollback()
-        assert migrated.result(WITHIN) == ["0090"]
+        assert migrated.result(PATIENCE_S) == ["0090"]
     assert "lock timeout" in logs[0]["error"]
     assert "later" in columns(engine, "workers")
 
@@ -174,7 +173,7 @@ def test_an_index_whose_build_was_interrupted_is_built_again(
         migrating = executor.submit(upgrade, engine, migrations=later.folder)
         interrupt(engine, "pg_terminate_backend")
         with pytest.raises(sa.exc.SQLAlchemyError):
-            migrating.result(WITHIN)
+            migrating.result(PATIENCE_S)
     assert (index_validity(engine), revision(engine)) == ([False], NEWEST)
     assert upgrade(engine, migrations=later.folder) == ["0090"]
     assert (index_validity(engine), revision(engine)) == ([True], "0090")
@@ -188,10 +187,10 @@ def test_a_cancelled_index_build_is_repeated(
         writer.execute(sa.text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
         migrating = executor.submit(upgrade, engine, migrations=later.folder)
         interrupt(engine, "pg_cancel_backend")
-        wait_until(lambda: logs, within=WITHIN, what="the build was cancelled")
+        wait_until(lambda: logs, within=PATIENCE_S, what="the build was cancelled")
         assert index_validity(engine) == [False]
         writer.rollback()
-        assert migrating.result(WITHIN) == ["0090"]
+        assert migrating.result(PATIENCE_S) == ["0090"]
     assert index_validity(engine) == [True]
 
 
@@ -204,14 +203,14 @@ def test_a_killed_process_lets_the_next_one_migrate_while_its_build_still_waits(
     with engine.connect() as writer:
         writer.execute(sa.text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
         with migrating as killed, capture_logs() as logs:
-            (builder,) = wait_until(lambda: blocked(engine), within=WITHIN, what="the build waits for the writer")
+            (builder,) = wait_until(lambda: blocked(engine), within=PATIENCE_S, what="the build waits for the writer")
             successor = executor.submit(upgrade, engine, migrations=later.folder)
-            wait_until(lambda: logs, within=WITHIN, what="the successor waits")
+            wait_until(lambda: logs, within=PATIENCE_S, what="the successor waits")
             assert logs[0]["holder"].startswith(f"session {builder} (contentgen-migrate), connected since 20")
             killed.kill()
-            wait_until(lambda: blocked(engine) not in ([], [builder]), within=WITHIN, what="the successor builds")
+            wait_until(lambda: blocked(engine) not in ([], [builder]), within=PATIENCE_S, what="the successor builds")
         writer.rollback()
-        assert successor.result(WITHIN) == ["0090"]
+        assert successor.result(PATIENCE_S) == ["0090"]
     assert index_validity(engine) == [True]
 
 
@@ -235,15 +234,15 @@ def test_a_migration_tells_what_it_waits_for(
         writer.execute(sa.text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
         pid = writer.scalar(sa.text("SELECT pg_backend_pid()"))
         migrating = executor.submit(upgrade, engine, migrations=later.folder)
-        wait_until(lambda: logs, within=WITHIN, what="it tells what it waits for")
+        wait_until(lambda: logs, within=PATIENCE_S, what="it tells what it waits for")
         writer.rollback()
-        assert migrating.result(WITHIN) == ["0090"]
+        assert migrating.result(PATIENCE_S) == ["0090"]
     assert logs[0]["waits_for"] == f"the transactions of sessions {pid}"
 
 
 def interrupt(engine: sa.Engine, function: str) -> None:
     """Ends the build that waits for the writer."""
-    (builder,) = wait_until(lambda: blocked(engine), within=WITHIN, what="the build waits for the writer")
+    (builder,) = wait_until(lambda: blocked(engine), within=PATIENCE_S, what="the build waits for the writer")
     sql(engine, f"SELECT {function}({builder})")
 
 
@@ -271,7 +270,7 @@ def test_replicas_that_start_together_migrate_once_and_wait_for_one_another(
     later.add("0090", BUILD)
     engine = sa.create_engine(empty_db_url, poolclass=sa.NullPool)
     starts = [executor.submit(upgrade, engine, migrations=later.folder) for _ in range(4)]
-    applied = [start.result(WITHIN) for start in starts]
+    applied = [start.result(PATIENCE_S) for start in starts]
     assert sum(map(bool, applied)) == 1
     assert max(applied)[-1] == "0090"
     assert index_validity(engine) == [True]

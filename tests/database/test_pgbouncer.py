@@ -15,11 +15,10 @@ from tests.harness.process import Process, inherited, program
 from tests.harness.processes import free_port
 from tests.harness.stack import running_stack
 from tests.harness.tcp_server import USER, TcpServer, running
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 
-WITHIN = 30.0
 _CONFIG = """\
 [databases]
 * = host=127.0.0.1 port={server} user={user}
@@ -52,7 +51,7 @@ def pgbouncer(server: TcpServer, mode: str) -> Iterator[str]:
             command[1:1] = ["-u", str(server_user_for(folder).name)]
         url = f"postgresql://{USER}@127.0.0.1:{port}/postgres"
         with Process("pgbouncer", command, folder / "pgbouncer.log", inherited()) as pooler:
-            wait_until(lambda: _connects(url), within=WITHIN, what="PgBouncer lets in")
+            wait_until(lambda: _connects(url), within=PATIENCE_S, what="PgBouncer lets in")
             yield url
             pooler.stop()
 
@@ -71,7 +70,7 @@ def test_by_session_two_schedulers_and_a_worker_do_a_task(server: TcpServer) -> 
         stack.worker("worker", two, CREATOR_DEMO_SECONDS="0.1").start()
         account_id = one.client.create_account()
         task_id = one.client.submit(account_id)
-        assert one.client.wait_completed(task_id, within=WITHIN).attempt == 1
+        assert one.client.wait_completed(task_id, within=PATIENCE_S).attempt == 1
         assert [content.task_id for content in two.client.contents()] == [task_id]
 
 
@@ -81,6 +80,6 @@ def test_by_transaction_or_statement_a_scheduler_says_what_to_do_and_does_not_st
 ) -> None:
     with pgbouncer(server, mode) as url, running_stack(url) as stack:
         scheduler = stack.scheduler().launch()
-        scheduler.ended(within=WITHIN, status=78)
+        scheduler.ended(within=PATIENCE_S, status=78)
         assert "PgBouncer: pool_mode=session" in scheduler.tail()
         assert not scheduler.served

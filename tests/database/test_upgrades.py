@@ -16,13 +16,12 @@ from tests.harness.database_faults import NEWEST, LaterMigrations, execute
 from tests.harness.load import Callers
 from tests.harness.previous import Previous
 from tests.harness.stack import Scheduler, Stack, running_stack
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 
 LEASE = 30.0
 """Seconds: what a lease outlives, a worker has time to reconnect in."""
-WITHIN = 60.0
 LATER = "0090"
 OLD_SCHEMA = "0001"
 """Of the previous version."""
@@ -47,12 +46,12 @@ class Load(Callers):
     def more(self, count: int) -> None:
         """Waits until so many more tasks are completed."""
         wanted = len(self.completed) + count
-        wait_until(lambda: self.wrong or len(self.completed) >= wanted, within=WITHIN, what=f"{count} more completed")
+        wait_until(lambda: self.wrong or len(self.completed) >= wanted, within=PATIENCE_S, what=f"{count} more completed")
 
     def _run(self, client: Client) -> None:
         while not self.over.is_set():
             task_id = client.submit(self._account_id, options={"seconds": "0.1"})
-            client.wait_completed(task_id, within=WITHIN)
+            client.wait_completed(task_id, within=PATIENCE_S)
             self.completed.append(task_id)
 
 
@@ -111,7 +110,7 @@ def test_both_versions_serve_one_database_while_it_is_migrated(
             first.more(10)
             second.more(10)
             everywhere = new.client.submit_all(request(account_id, options={"seconds": "0.3"}) for _ in range(45))
-            ran_on = {new.client.wait_completed(task_id, within=WITHIN).worker_id for task_id in everywhere}
+            ran_on = {new.client.wait_completed(task_id, within=PATIENCE_S).worker_id for task_id in everywhere}
     assert ran_on == {"old-on-old", "new-on-old", "old-on-new"}
     old.stop()
     old.start()
@@ -135,7 +134,7 @@ def test_the_version_before_goes_on_with_a_task_that_was_deferred(stack: Stack, 
     worker = stack.worker("newer", new).start()
     wait_until(
         lambda: [event for event in new.client.history(task_id) if event.reason == "DEFERRED"],
-        within=WITHIN,
+        within=PATIENCE_S,
         what="the task is deferred",
     )
     worker.stop()
@@ -143,7 +142,7 @@ def test_the_version_before_goes_on_with_a_task_that_was_deferred(stack: Stack, 
     assert old.client.moves(task_id)[-1] == ("pending", "DEFERRED")
     stack.worker("older", old).start()
     old.client.retry(task_id)
-    assert old.client.wait_completed(task_id, within=WITHIN).attempt == 2
+    assert old.client.wait_completed(task_id, within=PATIENCE_S).attempt == 2
 
 
 @pytest.mark.costly("a scheduler starts twice under load")
@@ -172,7 +171,7 @@ def test_a_schema_that_needs_newer_code_is_refused(
     upgrade(sa.create_engine(empty_db_url, poolclass=sa.NullPool))
     migrate_later(empty_db_url, tmp_path, oldest_code=LATER)
     for scheduler, known_schema in ((old, OLD_SCHEMA), (stack.scheduler("new"), NEWEST)):
-        scheduler.launch().ended(within=WITHIN, status=78)
+        scheduler.launch().ended(within=PATIENCE_S, status=78)
         refusal = scheduler.tail()
         assert f"the database has schema {LATER}, made by contentgen" in refusal
         assert f"and this one knows schema {known_schema}" in refusal

@@ -27,6 +27,7 @@ from scheduler_svc.domain.ids import LeaseRef
 from scheduler_svc.domain.lease import Grant
 from scheduler_svc.domain.task import Brief
 from scheduler_svc.domain.worker import DesiredState, Heartbeat
+from tests.harness.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.unit
 
@@ -106,7 +107,7 @@ async def test_messages_wait_for_whoever_sends_them_and_the_other_way_round() ->
         stream.send(PollOrder(poll))
     await asyncio.sleep(0)
     stream.send(PollOrder(3))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         assert await taken == [PollOrder(1), PollOrder(2), PollOrder(3)]
 
 
@@ -206,7 +207,7 @@ async def test_a_command_goes_to_the_newest_session_of_its_worker() -> None:
     streams.remove(old)  # it ends after the new one has begun
     streams.send_order("w", DrainOrder())
     streams.send_order("nobody", DrainOrder())
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         assert await new.next() == DrainOrder()
     assert not old.take_unsent()
     assert (streams.get(1), streams.get(2), len(streams)) == (None, new, 1)
@@ -269,5 +270,5 @@ async def test_a_waiting_reader_goes_on_once_the_backlog_shrinks() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     under_way.leave(MAX_NAMES)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         await waiting

@@ -19,11 +19,9 @@ from scheduler_svc.domain.errors import DomainError
 from scheduler_svc.runtime.errors import status_of
 from scheduler_svc.runtime.server import OPTIONS
 from tests.harness.scripted_worker import LEASE
-from tests.harness.waiting import beside, wait_until_async
+from tests.harness.waiting import PATIENCE_S, beside, wait_until_async
 
 PUT_ASSET = "/contentgen.v1.WorkerService/PutAsset"
-WITHIN = 60.0
-"""Seconds in which a worker has to send what a test expects."""
 COMMITTED = pb.UPDATE_OUTCOME_COMMITTED
 
 
@@ -49,12 +47,12 @@ class Stream:
         return message.hello
 
     async def next(self) -> pb.LeaseRequest:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._inbox.get()
 
     async def until(self, kind: str, wanted: Callable[[Any], bool] = lambda _: True) -> Any:
         """Returns the next message of `kind` that is `wanted`; others before it are skipped, but are in `received`."""
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 message = await self._inbox.get()
                 if message.WhichOneof("message") == kind and wanted(getattr(message, kind)):
@@ -79,7 +77,7 @@ class Stream:
         def updates() -> list[pb.LeaseUpdate]:
             return [update for update in self.updates(kind) if update.lease_id == lease_id]
 
-        return (await wait_until_async(updates, within=WITHIN, what=f"{lease_id} is reported as {kind}"))[0]
+        return (await wait_until_async(updates, within=PATIENCE_S, what=f"{lease_id} is reported as {kind}"))[0]
 
     def send(self, **message: Any) -> None:
         """Sends one response, by its name in the oneof."""
@@ -156,7 +154,7 @@ class ScriptedScheduler(grpc.GenericRpcHandler):
         self.takes_assets.set()
 
     async def stream(self) -> Stream:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(PATIENCE_S):
             return await self.streams.get()
 
     async def stop(self) -> None:

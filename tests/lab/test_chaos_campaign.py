@@ -25,15 +25,12 @@ from lab.chaos.strikes import STRIKES
 from lab.chaos.wishes import ACCOUNTS, Wish, wish
 from tests.harness.load import Callers
 from tests.harness.processes import belonging_to, living
-from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.lab
 
 
 # The campaign's CLI as a program: what it tells its journal, and how it misbehaves.
-
-
-LIMIT = 60.0
 
 
 class Creator:
@@ -57,7 +54,7 @@ class Creator:
 
     def output(self, **options: object) -> tuple[bytes, int]:
         process = self.start(**options)
-        return process.communicate(timeout=LIMIT)[0], process.returncode
+        return process.communicate(timeout=PATIENCE_S)[0], process.returncode
 
     def runs(self) -> list[Run]:
         return list(read_journals(self.folder).runs)
@@ -96,7 +93,7 @@ def test_the_creator_misbehaves_as_often_as_asked(creator: Creator) -> None:
 
 def test_the_creator_defers(creator: Creator) -> None:
     process = creator.start(chaos_mode="defer")
-    output, errors = process.communicate(timeout=LIMIT)
+    output, errors = process.communicate(timeout=PATIENCE_S)
     [run] = creator.runs()
     assert (output, errors, process.returncode, run.status) == (b"", b"retry-after: 1\n", 75, 75)
     assert not run.printed
@@ -111,9 +108,9 @@ def test_rubbish_is_no_result(creator: Creator) -> None:
 
 def test_a_deaf_run_outlives_term(creator: Creator) -> None:
     process = creator.start(chaos_mode="deaf")
-    wait_until(creator.runs, within=LIMIT, what="it has started")
+    wait_until(creator.runs, within=PATIENCE_S, what="it has started")
     process.terminate()
-    assert process.wait(LIMIT) == 0
+    assert process.wait(PATIENCE_S) == 0
     process.communicate()
 
 
@@ -121,13 +118,13 @@ def test_a_forked_process_counts_as_part_of_its_run(creator: Creator) -> None:
     _, status = creator.output(chaos_mode="fork")
     assert status == 0
     [ended] = creator.runs()
-    wait_until(lambda: creator.runs()[0].last > ended.last, within=LIMIT, what="its orphan gives a sign of life")
+    wait_until(lambda: creator.runs()[0].last > ended.last, within=PATIENCE_S, what="its orphan gives a sign of life")
     [orphan] = belonging_to(creator.folder)
     orphan.terminate()
     seen = creator.runs()[0].last
-    wait_until(lambda: creator.runs()[0].last > seen, within=LIMIT, what="and lives on after TERM")
+    wait_until(lambda: creator.runs()[0].last > seen, within=PATIENCE_S, what="and lives on after TERM")
     orphan.kill()
-    wait_until_gone(lambda: living([orphan]), within=LIMIT, what="but KILL ends it")
+    wait_until_gone(lambda: living([orphan]), within=PATIENCE_S, what="but KILL ends it")
 
 
 def test_no_space_for_scratch_is_a_failure_of_its_own(creator: Creator, tmp_path: Path) -> None:

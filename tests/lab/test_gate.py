@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness.processes import living, process_of
 from tests.harness.waiting import wait_until
-from verification.gate.check import changed, levels_of_tests, related_tests
+from verification.gate.check import ROOT, SUBJECTS, changed, levels_of_tests, related_tests, tests_of_all
 from verification.gate.steps import Gate, Outcome, Step, chosen, run, table
 
 pytestmark = pytest.mark.lab
@@ -22,12 +22,14 @@ pytestmark = pytest.mark.lab
 # What `make check` takes for changed, and the tests that it takes for those of the subject.
 
 
+PRODUCT = ("console_svc", "contentgen", "old_application", "protos", "scheduler_svc", "worker_svc")
 WHO = {f"GIT_{who}_{what}": "someone@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A checkout with modules, tests that import them or are in a folder of their name, and others."""
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with modules, tests that import them or are of their subject, and others."""
+    monkeypatch.setitem(SUBJECTS, "shop/stock", "prices/")
     write(tmp_path, "shop/till.py", "shop/stock.py", "orders/work.py")
     write_test(tmp_path, "contract", "tests/prices/test_nothing.py")
     write_test(tmp_path, "contract", "tests/prices/test_prices.py", "from shop import (\n    stock,\n    till,\n)\n")
@@ -52,18 +54,21 @@ def git(root: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=True, timeout=30)
 
 
-def test_a_module_has_the_tests_that_import_it_or_are_of_its_folder_the_cheapest_first(tree: Path) -> None:
-    tests = ["tests/orders/test_till.py", "tests/prices/test_prices.py", "tests/prices/test_days.py"]
-    assert related_tests(["shop/till.py"], levels_of_tests(tree), tree) == tests
-    assert related_tests(["shop/stock.py"], levels_of_tests(tree), tree) == tests[1:2]
-    assert related_tests(["docs/orders.md"], levels_of_tests(tree), tree) == tests[:1]
-    assert related_tests(["orders/work.py"], levels_of_tests(tree), tree) == tests[:1]
-    assert related_tests(["README.md", "docs/sums.md"], levels_of_tests(tree), tree) == []
+def test_a_file_has_the_tests_of_its_subject_and_those_that_import_it_the_nearest_first(tree: Path) -> None:
+    levels = levels_of_tests(tree)
+    sums, till, nothing, prices, days = levels
+    assert related_tests("shop/till.py", levels, tree) == [sums, till, prices, days], "the cheapest first"
+    assert related_tests("shop/stock.py", levels, tree) == [prices, sums, nothing, days]
+    assert related_tests(till, levels, tree) == [till]
+    assert related_tests("orders/work.py", levels, tree) == []
+    assert tests_of_all(["shop/stock.py", "shop/till.py", days], levels, tree) == [days, prices, sums, till, nothing]
 
 
-def test_a_changed_test_comes_first(tree: Path) -> None:
-    changes = ["shop/stock.py", "tests/orders/test_till.py", "tests/prices/test_days.py"]
-    assert related_tests(changes, levels_of_tests(tree), tree)[:2] == changes[1:]
+def test_each_file_of_the_product_has_tests() -> None:
+    levels = levels_of_tests(ROOT)
+    files = (path for source in PRODUCT for path in (ROOT / source).rglob("*.*"))
+    paths = [path.relative_to(ROOT).as_posix() for path in files if path.suffix in {".html", ".proto", ".py"}]
+    assert [path for path in paths if not related_tests(path, levels, ROOT)] == []
 
 
 def test_each_test_file_has_a_level(tree: Path) -> None:

@@ -13,15 +13,12 @@ from hypothesis import strategies as st
 
 from scheduler_svc.runtime import calls as pacing
 from scheduler_svc.runtime.calls import INTERNAL_CALLER, FairExecutor, FairQueue
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.unit
 
 
 # Callers share threads: who holds the fewest is next, and nobody holds them all.
-
-
-WITHIN_S = 10
 
 
 class Work:
@@ -38,7 +35,7 @@ class Work:
         def run() -> str:
             with self._lock:
                 self.begun.append(name)
-            assert self._ends[name].wait(WITHIN_S)
+            assert self._ends[name].wait(PATIENCE_S)
             return name
 
         return run
@@ -51,7 +48,7 @@ class Work:
         self.end(*self._ends)
 
     def until_begun(self, *names: str) -> None:
-        wait_until(lambda: len(self.begun) >= len(names), within=WITHIN_S, what=f"{names} have begun")
+        wait_until(lambda: len(self.begun) >= len(names), within=PATIENCE_S, what=f"{names} have begun")
         assert sorted(self.begun) == sorted(names)
 
 
@@ -96,7 +93,7 @@ def test_one_thread_is_kept_from_each_caller(work: Work) -> None:
     work.until_begun("a0", "a1")
     (cheap,) = submit(turns, work, "b")
     work.end("b")
-    assert cheap.result(WITHIN_S) == "b"
+    assert cheap.result(PATIENCE_S) == "b"
     assert work.begun == ["a0", "a1", "b"]
     work.end_all()
     turns.close()
@@ -120,8 +117,8 @@ def test_work_cancelled_or_refused_before_its_turn_never_runs(work: Work) -> Non
     for call in (runs, refused, refused):
         turns.refuse("a", call, TimeoutError("it took too long"))
     work.end_all()
-    assert isinstance(refused.exception(WITHIN_S), TimeoutError)
-    assert (runs.result(WITHIN_S), last.result(WITHIN_S)) == ("a1", "a4")
+    assert isinstance(refused.exception(PATIENCE_S), TimeoutError)
+    assert (runs.result(PATIENCE_S), last.result(PATIENCE_S)) == ("a1", "a4")
     turns.refuse("a", last, TimeoutError())
     turns.close()
     assert work.begun == ["a1", "a4"]
@@ -131,8 +128,8 @@ def test_an_error_is_its_caller_s_and_the_thread_goes_on(work: Work) -> None:
     turns = FairExecutor(1)
     failed, (after,) = turns.submit("a", dict[str, str]().popitem), submit(turns, work, "a1")
     work.end_all()
-    assert isinstance(failed.exception(WITHIN_S), KeyError)
-    assert after.result(WITHIN_S) == "a1"
+    assert isinstance(failed.exception(PATIENCE_S), KeyError)
+    assert after.result(PATIENCE_S) == "a1"
     turns.close()
 
 

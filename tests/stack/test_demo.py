@@ -62,7 +62,7 @@ class Command(Process):
     def ended(self, within: float = PATIENCE_S, status: int = 0) -> None:
         """Waits for its end; all that it started is gone with it."""
         super().ended(within, status)
-        wait_until_gone(self.family, within=1, what="nothing is left running")
+        wait_until_gone(self.family, within=PATIENCE_S, what="nothing is left running")
 
     def kill(self) -> None:
         """For a test that failed."""
@@ -145,7 +145,7 @@ def test_a_stack_names_the_service_that_has_ended_and_keeps_its_log() -> None:
         _lose_worker_and_scheduler(folder)
     assert failed.value.log == folder / "logs" / "scheduler.log"
     assert failed.value.log.stat().st_size > 0
-    wait_until_gone(lambda: belonging_to(folder), within=1, what="nothing is left running")
+    wait_until_gone(lambda: belonging_to(folder), within=PATIENCE_S, what="nothing is left running")
     assert [path.name for path in folder.iterdir()] == ["logs"]
     assert not _socket_folder(folder).exists()
     shutil.rmtree(folder)

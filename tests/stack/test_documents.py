@@ -26,7 +26,7 @@ from tests.harness.importing import old_application
 from tests.harness.process import Process, installed, run_to_end
 from tests.harness.processes import belonging_to
 from tests.harness.stack import DEMO_CREATOR, Scheduler, Stack
-from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +38,6 @@ README = DOCS.parent / "README.md"
 TARGET = "127.0.0.1:50051"
 NOT_LISTED = frozenset({"WorkerService", "AssetService"})
 """A conversation of the workers' own, and calls that need an id which only a content with a file has."""
-WITHIN = 60.0
 CALL = re.compile(r"^call\(\) .*$", re.MULTILINE)
 """How the README defines it: by a program that costs too much for each of some eighty calls."""
 SAME_CALL = """\
@@ -70,7 +69,7 @@ def follow(text: str, stack: Stack, scheduler: Scheduler) -> tuple[str, str]:
     text = text.replace(TARGET, scheduler.target).replace(".venv/bin/buf", str(bin_ / "buf"))
     text = text.replace("$PWD/.venv/bin", str(bin_))
     environment = {"PATH": os.environ["PATH"], "HOME": str(stack.folder), "CONTENTGEN_SCHEDULER": scheduler.target}
-    return type_in(text, environment, stack.folder, within=WITHIN)
+    return type_in(text, environment, stack.folder, within=PATIENCE_S)
 
 
 @contextmanager
@@ -85,7 +84,7 @@ def answered(target: str) -> Iterator[int]:
                 lines.flush()
 
     with create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as beside:
-        server.settimeout(WITHIN)
+        server.settimeout(PATIENCE_S)
         answers = beside.submit(answer)
         yield server.getsockname()[1]
         answers.result()
@@ -98,7 +97,7 @@ def called(channel: grpc.Channel, rpc: str, text: str) -> str:
     answer_class = GetMessageClass(method.output_type)
     call: Any = channel.unary_unary(path_of(rpc), lambda message: message.SerializeToString(), answer_class.FromString)
     try:
-        return f"ok {MessageToJson(call(request, timeout=WITHIN), indent=None)}"
+        return f"ok {MessageToJson(call(request, timeout=PATIENCE_S), indent=None)}"
     except grpc.RpcError as error:
         if not isinstance(error, grpc.Call):
             raise
@@ -208,7 +207,7 @@ class Reader:
             case "python", "":
                 exec(compile("\n" * (snippet.line - 1) + text, str(self._guide), "exec"), self._names)  # noqa: S102
             case "sh", "":
-                type_in(text, self._environment, self._folder, within=WITHIN)
+                type_in(text, self._environment, self._folder, within=PATIENCE_S)
             case "sh", "service":
                 self._serve(text)
             case other:
@@ -221,10 +220,10 @@ class Reader:
         with Process("snippet", command, self._folder / "reader.log", environment) as process:
             wait_until(
                 lambda: process.events("session.opened") or process.events("ready") or not process.alive,
-                within=WITHIN,
+                within=PATIENCE_S,
                 what=f"ready: {text}",
             )
-            process.stop(WITHIN)
+            process.stop(PATIENCE_S)
 
 
 @pytest.mark.costly("every snippet of a guide runs")
@@ -248,7 +247,7 @@ def test_the_snippets_do_what_the_guide_says(
         if snippet not in imports:
             reader.follow(snippet)
     client = scheduler.client
-    assert client.wait(failed, within=WITHIN).retry_count == 1
+    assert client.wait(failed, within=PATIENCE_S).retry_count == 1
     assert client.counts()["completed"] >= OLD_TASKS
     assert client.counts()["cancelled"] == 1
     out = capsys.readouterr().out
@@ -261,7 +260,7 @@ def fail_once(scheduler: Scheduler) -> str:
     """A task that fails the first time, and then waits for somebody to retry it."""
     options = {"demo-fail": "exit", "demo-fail-times": "1"}
     task_id = scheduler.client.submit(1, auto_retry=False, options=options)
-    assert scheduler.client.wait(task_id, within=WITHIN).status == Status.TASK_STATUS_FAILED
+    assert scheduler.client.wait(task_id, within=PATIENCE_S).status == Status.TASK_STATUS_FAILED
     return task_id
 
 
@@ -289,7 +288,7 @@ def test_the_examples_run_and_leave_nothing() -> None:
             "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
         }
         ran = run_to_end([sys.executable, "-m", "examples.run_all"], environment, cwd=CHECKOUT, within=LIMIT)
-        wait_until_gone(lambda: belonging_to(folder), within=1, what="nothing is left running")
+        wait_until_gone(lambda: belonging_to(folder), within=PATIENCE_S, what="nothing is left running")
     out = ran.stdout
     assert ran.returncode == 0, out + ran.stderr
     assert "A queue that loses nothing: " in out

@@ -29,7 +29,7 @@ from scheduler_svc.tasks.rows import FoundTasks
 from scheduler_svc.tasks.sql import lists as task_lists
 from tests.harness.cluster import Databases
 from tests.harness.scheduling import DEFERRED, FAILURE, RESULT, TIMEOUT, TTL, Scheduling, later, new_task, released
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE_S, wait_until
 from tests.leases.test_random_walk import Walk
 
 pytestmark = pytest.mark.integration
@@ -256,9 +256,6 @@ def test_stats_equal_a_plain_query(walked: Scheduling, account_id: int) -> None:
 
 
 # The views for people say of tasks what GetTask says, show what stands still, and who holds locks.
-
-
-WITHIN = 10.0
 
 
 def view(scheduling: Scheduling, name: str) -> dict[str, dict[str, Any]]:
@@ -492,10 +489,10 @@ def test_holders_of_locks_are_shown_with_those_that_wait_for_them(scheduling: Sc
         holder.exec_driver_sql(f"BEGIN; {holding}")
         with ThreadPoolExecutor(1) as other:
             ended = other.submit(waiter.exec_driver_sql, waiting)
-            wait_until(lambda: scheduling.sql("SELECT FROM v_locks"), within=WITHIN, what="one waits")
+            wait_until(lambda: scheduling.sql("SELECT FROM v_locks"), within=PATIENCE_S, what="one waits")
             (lock,) = scheduling.sql("SELECT * FROM v_locks")
             holder.exec_driver_sql("ROLLBACK")
-            ended.result(WITHIN)
+            ended.result(PATIENCE_S)
     assert [lock.holder_pid, lock.waiting_pid] == pids
     assert (lock.holder_query, lock.waiting_query) == (f"BEGIN; {holding}", waiting)
     assert (lock.holder_state, lock.locked) == ("idle in transaction", "tasks")
@@ -508,7 +505,7 @@ def test_a_lock_that_is_held_for_long_is_shown_though_nobody_waits(scheduling: S
     with scheduling.engine.connect() as holder:
         holder.exec_driver_sql(holding)
         assert scheduling.sql("SELECT * FROM v_locks") == []
-        wait_until(lambda: scheduling.sql("SELECT FROM v_locks"), within=WITHIN, what="it is held for 5 s")
+        wait_until(lambda: scheduling.sql("SELECT FROM v_locks"), within=PATIENCE_S, what="it is held for 5 s")
         (lock,) = scheduling.sql("SELECT * FROM v_locks")
         holder.exec_driver_sql("ROLLBACK")
     assert (lock.holder_query, lock.locked, lock.waiting_pid) == (holding, "pauses", None)

@@ -18,7 +18,7 @@ from tests.harness.client import Client, request
 from tests.harness.database_faults import frozen_backends
 from tests.harness.process import STOP_LIMIT
 from tests.harness.stack import SHORT_LEASE, Create, Scheduler, Stack
-from tests.harness.waiting import wait_until, wait_until_gone
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.e2e
 
@@ -157,7 +157,7 @@ def test_a_draining_worker_gives_what_waits_back_at_once_and_what_runs_at_a_seco
     running, *queued = client.submit_all(request(account_id) for _ in range(3))
     client.wait_processing(running)
     for task_id in queued:
-        client.wait_for_status(task_id, task_pb2.TASK_STATUS_SUBMITTED, within=5)
+        client.wait_for_status(task_id, task_pb2.TASK_STATUS_SUBMITTED, within=PATIENCE_S)
     create = stack.journal.running(running)
     for process in create.processes():
         process.suspend()  # it runs on for as long as this takes
@@ -168,7 +168,7 @@ def test_a_draining_worker_gives_what_waits_back_at_once_and_what_runs_at_a_seco
     assert client.moves(queued[0])[1:3] == [("submitted", "LEASED"), ("pending", "DRAINING")]
     leaving.signal(signal.SIGTERM)
     leaving.ended()
-    wait_until_gone(create.processes, within=1, what="its CLI is gone")
+    wait_until_gone(create.processes, within=PATIENCE_S, what="its CLI is gone")
     _finished_elsewhere(stack, client, [running])
     assert client.moves(running)[3:5] == [("failed", "WORKER_LOST"), REQUEUED]
     assert len(stack.journal.creates()) == 4
@@ -181,13 +181,13 @@ def test_a_scheduler_that_is_told_twice_does_not_wait(stack: Stack, db_url: str)
     scheduler.client.wait_processing(task_id)
     with _waiting_for_a_table(scheduler, db_url):
         scheduler.signal(signal.SIGTERM)
-        scheduler.wait_for("drain", within=5)
+        scheduler.wait_for("drain", within=PATIENCE_S)
         scheduler.signal(signal.SIGTERM)
         scheduler.ended()
     assert scheduler.events("stop")[0]["why"] == "a second signal"
     client = scheduler.start().client
     assert client.wait_completed(task_id, within=STOP_LIMIT + 10).attempt == 1
-    wait_until(lambda: len(client.contents(task_id)) == 1, within=1, what="its content is there")
+    assert len(client.contents(task_id)) == 1
 
 
 def test_a_scheduler_whose_database_answers_nothing_more_ends_in_time_all_the_same(

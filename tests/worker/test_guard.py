@@ -33,7 +33,7 @@ from tests.harness.guarded import (
     python,
     start,
 )
-from tests.harness.waiting import wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
+from tests.harness.waiting import PATIENCE_S, wait_until, wait_until_async, wait_until_gone, wait_until_gone_async
 from worker_svc.guard import client, now
 from worker_svc.guard.child import GuardError, GuardLostError, SpawnError
 from worker_svc.guard.client import Guard
@@ -393,7 +393,7 @@ class TestGuardStandsStill:
         guard.move_deadlines({"overdue": deadline})
         await asyncio.wait_for(guard.lost.wait(), 10)
         assert now() >= deadline + overdue_limit(GRACE)
-        await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
+        await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=PATIENCE_S, what="all of them are gone")
         assert "it had not ended run overdue 1 s after its deadline" in guard.why_lost
         with pytest.raises(GuardLostError, match="the guard was killed"):
             await child.wait()
@@ -407,7 +407,7 @@ class TestGuardStandsStill:
         guard.move_deadlines({"run": now() + FAR})
         with pytest.raises(GuardLostError):
             await asyncio.wait_for(closing, 10)
-        await wait_until_gone_async(lambda: living(pids), within=1, what="the CLI's family is gone")
+        await wait_until_gone_async(lambda: living(pids), within=PATIENCE_S, what="the CLI's family is gone")
 
     @pytest.mark.parametrize(
         ("late", "worker_too"),
@@ -437,7 +437,7 @@ class TestGuardStandsStill:
         pids = await pids_of(await start(guard, "run", FAMILY), 3)
         os.kill(guard.pid, signal.SIGSTOP)
         await guard.close()
-        await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=1, what="all of them are gone")
+        await wait_until_gone_async(lambda: living([*pids, guard.pid]), within=PATIENCE_S, what="all of them are gone")
 
 
 class TestGuardDies:

@@ -22,7 +22,7 @@ from tests.harness.guarded import living
 from tests.harness.process import Process
 from tests.harness.processes import children
 from tests.harness.scripted_scheduler import ScriptedScheduler, held, lease, scripted_scheduler, stages
-from tests.harness.waiting import wait_until_async
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.worker_process import FOR_EVER, WorkerProcess, no_cli, running, worker_session
 from worker_svc.folder import take_folder
 
@@ -318,7 +318,7 @@ async def test_a_worker_without_its_guard_ends_at_once(tmp_path: Path) -> None:
         guard.kill()
         assert await worker.exited(5) == 1
         assert worker.events("guard.lost")
-        await wait_until_async(lambda: not living(clis), within=2, what="the kernel has ended the CLIs")
+        await wait_until_async(lambda: not living(clis), within=PATIENCE_S, what="the kernel has ended the CLIs")
 
 
 async def test_a_frozen_worker_reports_the_result_of_a_cli_that_had_ended_before_its_deadline(tmp_path: Path) -> None:
