@@ -2,6 +2,7 @@
 # Builds the images with docker, or with buildah where no docker engine answers; `make images` calls it.
 #   docker/images.sh build [TARGET …]     all by default; tags NAME:VERSION and NAME:latest, and copies each image's
 #                                         bill of materials to dist/images/NAME.cdx.json
+#   docker/images.sh engine               which of the two it is; status 1 if neither is here
 #   docker/images.sh config NAME          what the engine says of an image, as JSON
 #   docker/images.sh unpack NAME FOLDER   puts its files into a new folder
 #   docker/images.sh pin                  writes the digests of all foreign images behind their tags, in docker and deploy
@@ -124,10 +125,10 @@ pin() {
         done
 }
 
-asked=${1:?build, config, unpack or pin}
+asked=${1:?build, config, engine, unpack or pin}
 shift
 case $asked in
-pin) pin ;;
+engine | pin) "$asked" ;;
 build | config | unpack)
     engine=$(engine)
     if [ "$asked" = build ] && [ $# = 0 ]; then
@@ -137,7 +138,7 @@ build | config | unpack)
     "$asked" "$@"
     ;;
 *)
-    echo "images.sh: $asked: there is only build, config, unpack and pin" >&2
+    echo "images.sh: $asked: there is only build, config, engine, unpack and pin" >&2
     exit 2
     ;;
 esac

@@ -46,7 +46,8 @@ class Load(Callers):
     def more(self, count: int) -> None:
         """Waits until so many more tasks are completed."""
         wanted = len(self.completed) + count
-        wait_until(lambda: self.wrong or len(self.completed) >= wanted, within=PATIENCE_S, what=f"{count} more completed")
+        enough = f"{count} more are completed"
+        wait_until(lambda: self.wrong or len(self.completed) >= wanted, within=PATIENCE_S, what=enough)
 
     def _run(self, client: Client) -> None:
         while not self.over.is_set():

@@ -1,6 +1,6 @@
 """A product that is broken in one way is caught in a short campaign, and the whole one passes the same campaign.
 
-Its name keeps it out of `make test`: `make mutants` runs it, for it takes a minute.
+Its name keeps it out of `make test`: `make mutants` runs it, for it takes two minutes.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from verification.gate.steps import Step, chosen, run
+from verification.gate.steps import Need, Step, chosen, run
 
 FIRST = (
     Step("programs", (".ci/programs",)),
@@ -26,7 +26,10 @@ STEPS = (
     Step("chaos", ("make", "chaos", "ARGS=--seed 3207 --seconds 60")),
 )
 
-_DEBIAN = ("make", "PYTHON=/usr/bin/python3.13", "VENV=build/python3.13")
+_DEBIANS_PYTHON = "/usr/bin/python3.13"
+_DEBIAN = ("make", f"PYTHON={_DEBIANS_PYTHON}", "VENV=build/python3.13")
+_VENV_OF_DEBIAN = Need("Debian's python3.13-venv", (_DEBIANS_PYTHON, "-c", "import ensurepip, venv"))
+_ENGINE = Need("a docker engine or buildah", ("docker/images.sh", "engine"))
 _OLD_VERSIONS = (
     "tests/database/test_upgrades.py",
     "tests/deploy/test_rolling.py",
@@ -53,10 +56,10 @@ RELEASE_STEPS = (
     Step(
         "python3.13",
         (*_DEBIAN, "test", "ARGS=-n 4 --dist worksteal -m '(unit or contract) and not release'"),
-        needs=("/usr/bin/python3.13",),
+        needs=_VENV_OF_DEBIAN,
     ),
-    Step("python3.13-demo", (*_DEBIAN, "demo"), needs=("/usr/bin/python3.13",)),
-    Step("images", ("make", "images", "images-check"), needs=("docker", "buildah")),
+    Step("python3.13-demo", (*_DEBIAN, "demo"), needs=_VENV_OF_DEBIAN),
+    Step("images", ("make", "images", "images-check"), needs=_ENGINE),
 )
 
 

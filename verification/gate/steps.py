@@ -24,11 +24,28 @@ _END_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
+class Need:
+    """What not every machine has."""
+
+    name: str
+    check: tuple[str, ...]
+    """A command that succeeds where it is there."""
+
+    @property
+    def is_met(self) -> bool:
+        try:
+            subprocess.run(self.check, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):  # OSError: there is no such program
+            return False
+        return True
+
+
+@dataclass(frozen=True)
 class Step:
     name: str
     command: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-    """Programs, one of which has to be on the PATH; without any of them the step is skipped."""
+    needs: Need | None = None
+    """The step is skipped where this is not met."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +81,8 @@ class Gate:
                 raise
 
     def _run(self, step: Step) -> Outcome:
-        if step.needs and not any(map(shutil.which, step.needs)):
-            return Outcome(step.name, f"skipped: needs {' or '.join(step.needs)}")
+        if step.needs and not step.needs.is_met:
+            return Outcome(step.name, f"skipped: needs {step.needs.name}")
         with tempfile.TemporaryFile() as output:
             begin = time.monotonic()
             status, cpu = self._wait(self._start(step, output))

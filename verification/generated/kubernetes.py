@@ -1,16 +1,23 @@
-"""Writes the schemas of the kinds of Kubernetes that our manifests use, strict: what they do not name is refused.
+# /// script
+# requires-python = ">=3.11,<3.14"
+# dependencies = ["cloudcoil-models-keda==2.16.1.0", "kubernetes-validate"]
+# ///
+"""Writes the schemas of the kinds of Kubernetes and KEDA in our manifests, strict: what they do not name is refused.
 
-All schemas of all versions are 108 MB; these few lie with the tests. Where a kind or a version is added:
-`.venv/bin/uv run --no-project --with kubernetes-validate python -m verification.generated.kubernetes`.
+All schemas of all versions are 116 MB; these few lie with the tests. Where a kind or a version is added:
+`.venv/bin/uv run --script verification/generated/kubernetes.py`, in an environment of its own.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from pydantic.json_schema import models_json_schema
 
 SCHEMAS = Path(__file__).parents[2] / "tests/harness/kubernetes"
 VERSIONS = ("1.30", "1.37")
@@ -22,15 +29,21 @@ KINDS = {
     "policy/v1": ("PodDisruptionBudget",),
     "v1": ("ConfigMap", "Namespace", "PersistentVolumeClaim", "Secret", "Service"),
 }
-_WORDS_FOR_PEOPLE = ("$id", "$schema", "description")
+KEDA = "keda-2.16"
+KINDS_OF_KEDA = ("ScaledJob", "ScaledObject", "TriggerAuthentication")
+_WORDS_FOR_PEOPLE = ("$id", "$schema", "description", "title")
 
 
 def main() -> None:
     package = files("kubernetes_validate")
     for version in VERSIONS:
-        source = Path(str(package / f"kubernetes-json-schema/v{version}.0-local-strict"))
-        text = json.dumps(schemas(source), sort_keys=True, separators=(",", ":"))
-        (SCHEMAS / f"{version}.json").write_text(f"{text}\n", encoding="utf-8")
+        _write(version, schemas(Path(str(package / f"kubernetes-json-schema/v{version}.0-local-strict"))))
+    _write(KEDA, schemas_of_keda())
+
+
+def _write(name: str, document: dict[str, Any]) -> None:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    (SCHEMAS / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def schemas(source: Path) -> dict[str, Any]:
@@ -45,6 +58,18 @@ def schemas(source: Path) -> dict[str, Any]:
             definitions_needed[name] = _plain(definitions[name])
             pending += _references(definitions_needed[name])
     return {"kinds": kinds, "$defs": definitions_needed}
+
+
+def schemas_of_keda() -> dict[str, Any]:
+    """The same, from models, which ignore what they do not know."""
+    package = import_module("cloudcoil.models.keda.v1alpha1")
+    _, document = models_json_schema([(getattr(package, kind), "validation") for kind in KINDS_OF_KEDA])
+    definitions = {
+        name: {"additionalProperties": False, **schema} if "properties" in schema else schema
+        for name, schema in _plain(document["$defs"]).items()
+    }
+    kinds = {f"keda.sh/v1alpha1/{kind}": {"$ref": f"#/$defs/{kind}"} for kind in KINDS_OF_KEDA}
+    return {"kinds": kinds, "$defs": definitions}
 
 
 def _kind(source: Path, version: str, kind: str) -> Any:
