@@ -149,6 +149,8 @@ class Tx:
         self._aging = aging
         self.webhook_interest = webhook_interest or _NO_WEBHOOKS
         self.signals = CommitSignals()
+        self.after_commit: Callable[[], None] | None = None
+        """What the thread does after the commit, if there is anything: the transaction may do it itself."""
 
     @property
     def committing(self) -> bool:

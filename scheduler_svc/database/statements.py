@@ -66,7 +66,7 @@ class Pipeline:
         self._begin = [BEGIN] if lock_timeout is None else [BEGIN, set_local_lock_timeout(lock_timeout)]
         self._held_back = list(self._begin)
         self.committing = False
-        """Whether a commit was sent: if it fails, its outcome is unknown."""
+        """Whether a commit was sent, and the server has not said that it failed: its outcome is unknown."""
         self.statements = 0
         """How many were run, or held back."""
         self._prepared = Prepared.of(connection) if connection.get_execution_options().get("prepares") else None
@@ -85,8 +85,9 @@ class Pipeline:
         self.hold_back(statement, parameters)
         try:
             result = self._send_commit()
-        except Exception:
+        except Exception as error:
             self._unprepare()  # the script may have ended before it had prepared all of its statements
+            self.committing = self._connection.invalidated or isinstance(error, UnconfirmedCommit)
             raise
         finally:
             self._held_back = list(self._begin)
@@ -118,7 +119,7 @@ class Pipeline:
             cursor.copy_expert(insert.copy, _Pieces(insert.pieces(rows)))
 
     def hold_back(self, statement: sa.TextClause, parameters: dict[str, Any]) -> None:
-        """Runs a statement whose outcome nobody needs, together with the next one."""
+        """Runs a statement together with the next one. What it answers is lost, unless it is `kept`."""
         self._append(driver_sql(statement), parameters)
 
     def _append(self, sql: str, parameters: dict[str, Any]) -> None:
@@ -268,6 +269,18 @@ def task(of: str, name: str) -> str:
 def leased(of: str) -> str:
     """Returns a condition: whether that task has a lease, revoked or not."""
     return f"EXISTS (SELECT FROM leases AS x WHERE x.task_key = {of}.task_key OFFSET 0)"
+
+
+def kept(rows: str) -> str:
+    """A query that answers the rows of a query as one JSON text, and keeps it for `KEPT` until the commit.
+
+    Of statements that are sent together, the driver returns what the last one answers.
+    """
+    return f"SELECT set_config('{_KEPT}', coalesce((SELECT json_agg(r) FROM ({rows}) AS r)::text, '[]'), true)"
+
+
+_KEPT = "contentgen.kept"
+KEPT = f"current_setting('{_KEPT}', true)"
 
 
 def accounts(scope: Scope) -> dict[str, str]:

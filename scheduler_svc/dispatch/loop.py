@@ -27,7 +27,7 @@ import structlog
 from scheduler_svc.dispatch.admission import scan, settle
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.streams import ReconnectOrder, Streams
-from scheduler_svc.dispatch.work import SessionCapacity, claim
+from scheduler_svc.dispatch.work import InlineClaim, SessionCapacity, claim
 from scheduler_svc.domain.dispatch import URGENT_REFILL_LIMIT
 from scheduler_svc.domain.errors import LockTimeout, StatementTimeout, StoreUnavailable
 from scheduler_svc.domain.ids import LeaseRef
@@ -40,7 +40,7 @@ from scheduler_svc.runtime.signals import CommitSignals
 from scheduler_svc.runtime.tracing import NO_TRACER, Tracer
 
 if TYPE_CHECKING:
-    from scheduler_svc.transactions import Database
+    from scheduler_svc.transactions import Database, Tx
 
 
 MAX_CLAIM = URGENT_REFILL_LIMIT
@@ -168,17 +168,21 @@ class Dispatcher(TaskService):
             return self._may_have_work
         return False
 
-    def inline_claim(self) -> Callable[[], None] | None:
+    def inline_claim(self) -> InlineClaim | None:
         """Returns the next claim, for a thread that is about to commit new work; None if there can't be one now.
 
-        The thread must call it. That saves the switch to the dispatcher's own thread, which on an idle machine is a
-        good part of a claim's latency. The submit's transaction does not claim by itself, although that would save a
-        commit: only the claim's statement knows capacity.
+        On an idle machine, the switch to the dispatcher's own thread and a commit of its own are a good part of a
+        claim's latency.
         """
         loop, capacities = asyncio.get_running_loop(), self._begin()
         if not capacities:
             return None
-        return lambda: _call_soon(loop, self._end, capacities, self._claim(capacities))
+        hints = self._last_hint
+        return InlineClaim(
+            lambda tx: self._claim_in(tx, capacities),
+            lambda claimed: _call_soon(loop, self._end, capacities, (hints, claimed)),
+            lambda: _call_soon(loop, self._end, capacities, self._claim(capacities)),
+        )
 
     def _begin(self) -> list[SessionCapacity]:
         """Returns the sessions of the next claim; empty if none has capacity, or while another claim is under way."""
@@ -196,18 +200,19 @@ class Dispatcher(TaskService):
         self._busy_since = time.monotonic()
 
     def _claim(self, capacities: Sequence[SessionCapacity]) -> _Outcome:
-        hints, begun = self._last_hint, time.monotonic()
+        hints = self._last_hint
         try:
-            claimed = self._database.run(lambda tx: claim(tx, capacities, MAX_CLAIM, self._ttl))
+            return hints, self._database.run(lambda tx: self._claim_in(tx, capacities))
         except Exception as error:  # noqa: BLE001 - `_end` sorts them, on the event loop
             return hints, error
-        self._measure(claimed, begun)
-        return hints, claimed
 
-    def _measure(self, claimed: Claimed, begun: float) -> None:
+    def _claim_in(self, tx: Tx, capacities: Sequence[SessionCapacity]) -> Claimed:
+        begun = time.monotonic()
+        claimed = claim(tx, capacities, MAX_CLAIM, self._ttl)
         if self._metrics and self._lane_metrics and claimed.grants:
             self._metrics.leased(claimed.grants)
             self._lane_metrics.group(len(claimed.grants), time.monotonic() - begun)
+        return claimed
 
     def _end(self, capacities: Sequence[SessionCapacity], outcome: _Outcome) -> None:
         self._seen_hint, claimed = outcome

@@ -42,7 +42,7 @@ class Claimed(NamedTuple):
     `closed`: sessions that may get none (replaced or draining); `busy`: those whose rows are locked, mostly by a hello,
     so that their state is unknown. `urgent`: accounts for whose refill the next claim waits. `locked_out`: another
     session holds the lock of dispatch, so nothing was claimed. `full`: more tasks may be ready, or some could not be
-    given.
+    given. `kept`: what a statement before it has kept, in a transaction of several.
     """
 
     grants: list[Grant]
@@ -52,3 +52,4 @@ class Claimed(NamedTuple):
     urgent: frozenset[int] = frozenset()
     locked_out: bool = False
     full: bool = False
+    kept: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +17,7 @@ from scheduler_svc.dispatch.admission import settle
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.domain.account import ALL_ACCOUNTS, Scope
 from scheduler_svc.domain.dispatch import total_demand
-from scheduler_svc.domain.errors import existing
+from scheduler_svc.domain.errors import StoreUnavailable, existing
 from scheduler_svc.domain.lease import share_out
 from scheduler_svc.runtime.calls import Calls
 
@@ -50,8 +50,48 @@ def claim(tx: Tx, capacities: Sequence[SessionCapacity], limit: int, ttl: float)
     half_open = [capacity.session_key for capacity in capacities if capacity.half_open]
     slots = share_out({capacity.session_key: capacity.free for capacity in capacities}, limit, half_open)
     claimed = tx.leases.claim([(workers[key], key) for key in slots], ttl)
-    tx.signals.moved = bool(claimed.grants)
+    tx.signals.moved |= bool(claimed.grants)
     return claimed._replace(full=bool(claimed.closed or claimed.busy) or len(claimed.grants) == len(slots))
+
+
+class InlineClaim:
+    """A claim on the thread of a submit: the last statement of its transaction, or a transaction of its own after it.
+
+    The thread has to call it once the submit has ended.
+    """
+
+    def __init__(
+        self,
+        join: Callable[[Tx], Claimed],
+        joined: Callable[[Claimed | StoreUnavailable], None],
+        alone: Callable[[], None],
+    ) -> None:
+        """`join` claims in a transaction, and `joined` gets what it has claimed; `alone` claims by itself."""
+        self._join = join
+        self._joined = joined
+        self._alone = alone
+        self.pending = True
+        """Whether it has not claimed yet."""
+        self._unknown = False
+        """Whether it has joined a transaction of which nobody knows whether it is committed."""
+
+    def join(self, tx: Tx) -> Claimed:
+        """Claims as the last statement of a transaction of which nothing was sent so far, and commits it."""
+        try:
+            claimed = self._join(tx)
+        except Exception:
+            self._unknown = tx.committing
+            raise
+        self.pending = self._unknown = False
+        self._joined(claimed)
+        return claimed
+
+    def __call__(self) -> None:
+        """Claims, unless it has joined the submit."""
+        if self._unknown:
+            self._joined(StoreUnavailable())
+        elif self.pending:
+            self._alone()
 
 
 MAX_AGE = 1.0

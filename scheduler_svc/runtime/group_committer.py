@@ -89,7 +89,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AfterCommit = Callable[[], None]
-"""Work of the committer's thread after the commit."""
+"""Work of the committer's thread after the commit; a transaction may do it, too."""
 
 SHORT_LOCK_TIMEOUT = 0.05
 """Seconds that a group waits for a lock while some item is set aside, or after a first wait failed."""
@@ -331,6 +331,7 @@ class GroupCommitter(ThreadService, Generic[T, R]):
             return self._answer(group[:middle]) + self._answer(group[middle:])
 
     def _work_on(self, tx: Tx, group: list[_Entry[T, R]]) -> list[_Answer[T, R]]:
+        tx.after_commit = next((entry.after_commit for entry in group if entry.after_commit), None)
         answers = self._work(tx, [entry.item for entry in group])
         return list(zip(group, answers, strict=True))
 

@@ -16,9 +16,11 @@ from collections import ChainMap, Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+from scheduler_svc.dispatch.work import InlineClaim
 from scheduler_svc.domain.errors import DomainError, RequestIdConflict
 from scheduler_svc.domain.ids import format_task_id
 from scheduler_svc.domain.lifecycle import EventRow, Status
@@ -62,12 +64,14 @@ def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, bounds: Submit
         return None
     pairs = list(zip(task_keys, tasks, strict=True))
     counts = Counter((task.account_id, task.priority) for task in tasks)
-    stored = tx.submits.store_small(pairs, counts, bounds.max_queue_size)
+    inline = tx.after_commit
+    claim = partial(inline.join, tx) if isinstance(inline, InlineClaim) and inline.pending else None
+    stored = tx.submits.store_small(pairs, counts, bounds.max_queue_size, claim)
     if stored is None:
         return None
-    now, reservations = stored
-    _signal(tx, task_keys, counts, reservations)
-    return [as_inserted(key, task, now) for key, task in pairs]
+    _signal(tx, task_keys, counts, stored.reservations)
+    tx.signals.ready &= stored.ready
+    return [as_inserted(key, task, stored.now) for key, task in pairs]
 
 
 def _is_plain(task: NewTask) -> bool:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from scheduler_svc.dispatch import admission as rules
 from scheduler_svc.dispatch.loop import MIN_SESSIONS, SCAN_INTERVAL, Admission, Dispatcher
-from scheduler_svc.dispatch.streams import Assign, Streams, WorkerStream
+from scheduler_svc.dispatch.streams import Assign, ReconnectOrder, Streams, WorkerStream
+from scheduler_svc.dispatch.work import InlineClaim
+from scheduler_svc.domain.errors import NotFound, StoreUnavailable
 from scheduler_svc.domain.ids import LeaseRef
+from scheduler_svc.domain.task import NewTask
 from scheduler_svc.domain.worker import Heartbeat
 from scheduler_svc.runtime.calls import Calls
 from scheduler_svc.runtime.signals import CommitSignals
 from scheduler_svc.transactions import Database, make_engine
-from tests.harness.scheduling import RESULT, TTL, WAITING, Scheduling
+from tests.harness.scheduling import RESULT, TTL, WAITING, Scheduling, new_task, sql
 from tests.harness.waiting import wait_until_async
 
 pytestmark = pytest.mark.integration
@@ -128,6 +133,64 @@ async def test_an_inline_claim_is_one_claim_by_its_thread(floor: Floor, scheduli
     assert (message.heartbeat_number, [grant.ref.task_key for grant in message.grants]) == (3, [key])
     await rested(floor)
     assert len(floor.statements) == before + 1, "that claim has taken up the hint already"
+
+
+def end_session(floor: Floor, connection: sa.Connection, *_: object) -> None:
+    """Ends the session of a connection just before its statement."""
+    driver: Any = connection.connection.dbapi_connection
+    sql(floor.other, "SELECT pg_terminate_backend(:pid, 5000)", pid=driver.info.backend_pid)
+
+
+def submit_with(turn: InlineClaim, scheduling: Scheduling, *tasks: NewTask) -> list[int]:
+    """Submits as the submit lane's thread does, and lets the claim end; returns the tasks' keys."""
+    try:
+        return [task.task_key for task in scheduling.submit(*tasks, after_commit=turn)]
+    finally:
+        turn()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_an_inline_claim_joins_a_small_submit(floor: Floor, scheduling: Scheduling, count: int) -> None:
+    """Others are told of work only if there may be some that it did not take."""
+    scheduling.submit_one()  # the first one draws a block of keys, and is not small
+    stream = floor.connect("w", free_slots=3)
+    await assigned_keys(stream, 1)
+    await rested(floor)
+    turn = floor.dispatcher.inline_claim()
+    assert turn is not None
+    before, told = len(floor.statements), len(scheduling.told)
+    keys = submit_with(turn, scheduling, *[new_task()] * count)
+    assert await assigned_keys(stream, min(count, 2)) == keys[:2]
+    assert len(floor.statements) == before, "the dispatcher has claimed nothing by itself"
+    assert [signals.ready for signals in scheduling.told[told:]] == [True] * (count > 1)
+
+
+async def test_an_inline_claim_joins_a_submit_that_is_refused(floor: Floor, scheduling: Scheduling) -> None:
+    stream = floor.connect("w", free_slots=2)
+    await rested(floor)
+    waiting = scheduling.submit_one()
+    turn = floor.dispatcher.inline_claim()
+    assert turn is not None
+    with pytest.raises(NotFound):
+        submit_with(turn, scheduling, new_task(account_id=7))
+    assert await assigned_keys(stream, 1) == [waiting]
+    assert floor.dispatcher.inline_claim() is not None, "the claim has ended"
+
+
+async def test_a_worker_dials_again_if_nobody_knows_what_an_inline_claim_has_committed(
+    floor: Floor, scheduling: Scheduling
+) -> None:
+    scheduling.submit_one()
+    stream = floor.connect("w", free_slots=2)
+    await assigned_keys(stream, 1)
+    await rested(floor)
+    turn = floor.dispatcher.inline_claim()
+    assert turn is not None
+    sa.event.listen(scheduling.engine, "before_cursor_execute", partial(end_session, floor), once=True)
+    with pytest.raises(StoreUnavailable):
+        submit_with(turn, scheduling, new_task())
+    async with asyncio.timeout(WAIT_S):
+        assert await stream.next() == ReconnectOrder()
 
 
 async def test_a_hint_during_an_inline_claim_is_not_lost(floor: Floor, scheduling: Scheduling) -> None:

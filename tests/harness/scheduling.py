@@ -155,15 +155,21 @@ class Scheduling:
 
     # what clients do
 
-    def submit(self, *tasks: NewTask) -> list[Task]:
+    def submit(self, *tasks: NewTask, after_commit: Callable[[], None] | None = None) -> list[Task]:
         """Submits by one call for all of them. Raises what refused it."""
-        (answer,) = self.submit_group(SubmitItem(tasks))
+        (answer,) = self.submit_group(SubmitItem(tasks), after_commit=after_commit)
         if isinstance(answer, DomainError):
             raise answer
         return list(answer)
 
-    def submit_group(self, *group: SubmitItem) -> list[tuple[Task, ...] | DomainError]:
-        return self.run(self._submits.run_group, group)
+    def submit_group(
+        self, *group: SubmitItem, after_commit: Callable[[], None] | None = None
+    ) -> list[tuple[Task, ...] | DomainError]:
+        def work(tx: Tx) -> list[tuple[Task, ...] | DomainError]:
+            tx.after_commit = after_commit
+            return self._submits.run_group(tx, group)
+
+        return self.run(work)
 
     def submit_one(self, **fields: Any) -> int:
         """Returns the key of a new task of account 1."""

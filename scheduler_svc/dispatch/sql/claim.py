@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from scheduler_svc.database.batch import UnnestedRows
 from scheduler_svc.database.connections import AdvisoryLock
-from scheduler_svc.database.statements import Statements, payload, task
+from scheduler_svc.database.statements import KEPT, Statements, payload, task
 from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.sql.tags import floor
 from scheduler_svc.dispatch.sql.waiting import UNEXPIRED
@@ -197,7 +197,7 @@ _CLAIM = f"""
         SELECT account_id, kind, sign * n
         FROM moved, (VALUES ({Status.PENDING}, -1), ({Status.SUBMITTED}, 1), ({READY}, -1)) AS k(kind, sign)
     )
-    SELECT (SELECT NOT unlocked FROM dispatch) AS locked_out,
+    SELECT (SELECT NOT unlocked FROM dispatch) AS locked_out, {KEPT} AS kept,
         ARRAY(SELECT session_key FROM shut EXCEPT SELECT session_key FROM present) AS closed,
         ARRAY(SELECT session_key FROM shut INTERSECT SELECT session_key FROM present) AS busy,
         ARRAY(SELECT account_id FROM short) AS short,
@@ -208,8 +208,8 @@ _CLAIM = f"""
         NULL::boolean AS failed_elsewhere, NULL::float8 AS waited, NULL::text AS traceparent, NULL::text AS tracestate,
         {NULL_BRIEF}
     UNION ALL
-    SELECT NULL, NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id, g.priority,
-        g.timeout_ms, p.labels, t.auto_approve,
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, g.n, g.task_key, g.attempt, g.fence, g.worker_id, g.account_id,
+        g.priority, g.timeout_ms, p.labels, t.auto_approve,
         coalesce(t.lease_end = {LeaseEnd.FAILED} AND t.worker_id <> g.worker_id, false),
         greatest(CAST(extract(epoch FROM now() - g.ready_time) AS float8), 0), p.traceparent, p.tracestate, {BRIEF}
     FROM grants AS g, {payload("g")}, {task("g", "t")}
@@ -225,6 +225,7 @@ def claimed_rows(rows: Sequence[Any]) -> Claimed:
     """Returns the claim's answer. Its first row has whether it was locked out, the sessions that got nothing and the
     accounts whose windows need a refill; the others have a grant each.
     """
-    locked_out, closed, busy, short, urgent, *_ = rows[0]
-    grants = [Grant(LeaseRef(*row[6:9]), brief(row[-BRIEF_WIDTH:]), *row[9:-BRIEF_WIDTH]) for row in rows[1:]]
-    return Claimed(grants, frozenset(closed), frozenset(busy), frozenset(short), frozenset(urgent), locked_out)
+    locked_out, kept, closed, busy, short, urgent, *_ = rows[0]
+    grants = [Grant(LeaseRef(*row[7:10]), brief(row[-BRIEF_WIDTH:]), *row[10:-BRIEF_WIDTH]) for row in rows[1:]]
+    sessions = frozenset(closed), frozenset(busy)
+    return Claimed(grants, *sessions, frozenset(short), frozenset(urgent), locked_out, kept=kept or "")

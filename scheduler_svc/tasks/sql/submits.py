@@ -9,14 +9,17 @@ A unique key's row is deleted with its task, unless another task has taken the k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from psycopg2.errors import UniqueViolation
 
 from scheduler_svc.database.batch import Insert, UnnestedRows, array
-from scheduler_svc.database.statements import Statements, payload
+from scheduler_svc.database.statements import Statements, kept, payload
+from scheduler_svc.dispatch.rows import Claimed
 from scheduler_svc.dispatch.sql.tags import ASSIGN_TAGS, GROUPS, bind_counts, reservations, reserved
 from scheduler_svc.domain.account import ALL_ACCOUNTS
 from scheduler_svc.domain.lifecycle import Status
@@ -193,7 +196,7 @@ SMALL_SUBMIT = sa.text(f"""
         INSERT INTO rollup_deltas (account_id, kinds, numbers)
         SELECT account_id, ARRAY[{SUBMITTED}], ARRAY[n] FROM moved
     )
-    SELECT go.now, s.* FROM go, reserved AS s
+    {kept("SELECT go.now AS stored, s.* FROM go, reserved AS s")}
 """)
 """Stores few new tasks that are ready at once, with payloads, labels, request ids, history, counts and tags."""
 
@@ -253,6 +256,14 @@ _FORGET = sa.text(f"""
 """Deletes request ids that this transaction remembered."""
 
 
+class Stored(NamedTuple):
+    """What came of a small submit: the time, and the tags that its tasks got. `ready`: they may wait for a claim."""
+
+    now: datetime
+    reservations: dict[tuple[int, int], TagReservation]
+    ready: bool
+
+
 class Submits(Statements):
     def next_keys(self) -> int:
         """Returns the first of 1,000 numbers of the key sequence that are reserved for the caller."""
@@ -284,21 +295,34 @@ class Submits(Statements):
         self._run(_FORGET, **_REQUEST.bind(rows))
 
     def store_small(
-        self, pairs: Sequence[tuple[int, NewTask]], counts: Mapping[tuple[int, int], int], max_pending: int
-    ) -> tuple[datetime, dict[tuple[int, int], TagReservation]] | None:
-        """Stores these tasks, which are ready at once, and commits; returns the time, and the tags that they got.
+        self,
+        pairs: Sequence[tuple[int, NewTask]],
+        counts: Mapping[tuple[int, int], int],
+        max_pending: int,
+        claim: Callable[[], Claimed] | None = None,
+    ) -> Stored | None:
+        """Stores these tasks, which are ready at once, and commits.
 
-        `counts`: how many they are by (account, priority). Returns None, with nothing done, if more than `max_pending`
-        would be pending, an account does not exist, is not active or has a quota against them, a request id is known,
-        or something was sent in this transaction before.
+        `counts`: how many they are by (account, priority). `claim`: runs in the same transaction, and commits. Returns
+        None, with none of them stored, if more than `max_pending` would be pending, an account does not exist, is not
+        active or has a quota against them, a request id is known, or something was sent in this transaction before.
         """
         if not self._session.untouched:
             return None
         self._session.hold_back(ASSIGN_TAGS, {})
+        submit = SMALL_SUBMIT, bound(pairs, counts, max_pending)
         try:
-            rows = self._session.execute_and_commit(SMALL_SUBMIT, bound(pairs, counts, max_pending)).fetchall()
+            if claim is None:
+                answer, ready = self._session.execute_and_commit(*submit).scalar_one(), True
+            else:
+                self._session.hold_back(*submit)
+                claimed = claim()
+                answer, ready = claimed.kept, claimed.full or claimed.locked_out
         except sa.exc.IntegrityError as error:
             if isinstance(error.orig, UniqueViolation):  # another session has remembered the request id just now
                 return None
             raise
-        return (rows[0][0], reservations(row[1:] for row in rows)) if rows else None
+        rows = [tuple(row.values()) for row in json.loads(answer)]
+        return (
+            Stored(datetime.fromisoformat(rows[0][0]), reservations(row[1:] for row in rows), ready) if rows else None
+        )
