@@ -158,11 +158,11 @@ async def test_an_inline_claim_joins_a_small_submit(floor: Floor, scheduling: Sc
     await rested(floor)
     turn = floor.dispatcher.inline_claim()
     assert turn is not None
-    before, told = len(floor.statements), len(scheduling.told)
+    before, earlier = len(floor.statements), len(scheduling.signals)
     keys = submit_with(turn, scheduling, *[new_task()] * count)
     assert await assigned_keys(stream, min(count, 2)) == keys[:2]
     assert len(floor.statements) == before, "the dispatcher has claimed nothing by itself"
-    assert [signals.ready for signals in scheduling.told[told:]] == [True] * (count > 1)
+    assert [signals.ready for signals in scheduling.signals[earlier:]] == [True] * (count > 1)
 
 
 async def test_an_inline_claim_joins_a_submit_that_is_refused(floor: Floor, scheduling: Scheduling) -> None:

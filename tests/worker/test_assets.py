@@ -26,8 +26,8 @@ from tests.harness.creators import picture_creator, writing
 from tests.harness.credentials import make_signed
 from tests.harness.http_server import Handler, HttpServer
 from tests.harness.pictures import png, sha256
-from tests.harness.scripted_scheduler import WITHIN, ScriptedScheduler, Stream, held, lease, scripted_scheduler, stages
-from tests.harness.waiting import wait_until_async
+from tests.harness.scripted_scheduler import ScriptedScheduler, Stream, held, lease, scripted_scheduler, stages
+from tests.harness.waiting import PATIENCE_S, wait_until_async
 from tests.harness.worker_process import WorkerProcess, worker_session
 from worker_svc import asset_folder, asset_sources
 from worker_svc.asset_folder import AssetFolder
@@ -315,7 +315,7 @@ async def uploading(
 
 
 async def next_of(ready: asyncio.Queue[PendingUpdate]) -> pb.Result:
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(PATIENCE_S):
         update: pb.LeaseUpdate = (await ready.get()).message
     return update.completed.result
 
