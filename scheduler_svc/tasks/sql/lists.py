@@ -12,7 +12,7 @@ A page is from `low` to below `high`. Newest first it is read from its upper end
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -64,8 +64,8 @@ class Span(NamedTuple):
     def of(cls, wanted: TaskFilter) -> Span:
         """Returns the keys of tasks that were created at these times and are not misdated."""
         after, before = wanted.created_after, wanted.created_before
-        low = 0 if after is None else _key_at(after - CLOCK_MARGIN - _ROUNDING)
-        return cls(low, KEY_MAX if before is None else _key_at(before + CLOCK_MARGIN + _ROUNDING))
+        low = 0 if after is None else _key_at(after.timestamp() - _MARGIN_S)
+        return cls(low, KEY_MAX if before is None else _key_at(before.timestamp() + _MARGIN_S))
 
     def widened(self, misdated: int, lowest: int | None, highest: int | None) -> Span:
         """Returns the span that also has the misdated tasks of the same times.
@@ -77,12 +77,13 @@ class Span(NamedTuple):
         return Span(min(self.low, lowest), max(self.high, highest + 1)) if lowest and highest else self
 
 
-_ROUNDING = timedelta(milliseconds=1)
+_MARGIN_S = CLOCK_MARGIN.total_seconds() + 0.001
 """Keys have milliseconds, and PostgreSQL computes their time with doubles."""
 
 
-def _key_at(time: datetime) -> int:
-    return min(make_key(max(0, int(time.timestamp() * 1_000)), 0), KEY_MAX)
+def _key_at(seconds: float) -> int:
+    """Returns the first key of a time, given in seconds since 1970."""
+    return min(make_key(max(0, int(seconds * 1_000)), 0), KEY_MAX)
 
 
 MISDATED_KEYS = sa.text(f"""
