@@ -128,7 +128,8 @@ def found() -> Iterator[Found]:
     for value in sorted(_VALUES):
         yield Found("values of the API", value)
     for field in TYPED.values():
-        yield Found("contentgen/submit_fields.py", field.label)
+        for text in filter(None, (field.label, field.hint, *(field.choice or ()))):
+            yield Found("contentgen/submit_fields.py", text)
 
 
 def _in_template(place: str, source: str) -> Iterator[Found]:
