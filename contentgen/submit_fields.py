@@ -16,29 +16,17 @@ _MAX_BACKOFF = 30 * _DAY
 
 
 class Kind(Enum):
-    """What a field holds, and so how it is written.
+    """What a field holds, and so how it is written."""
 
-    Attributes:
-        ID: the number of an account.
-        TEXT: any text.
-        WORDS: texts by comma.
-        WHOLE: a whole number.
-        NUMBER: a number that may have a fraction.
-        YES_NO: `true` or `false`.
-        LENGTH: a length of time such as `90s`, in seconds.
-        TIME: a time of ISO 8601.
-        PAIRS: `key=value`, several times.
-    """
-
-    ID = auto()
-    TEXT = auto()
-    WORDS = auto()
-    WHOLE = auto()
-    NUMBER = auto()
-    YES_NO = auto()
-    LENGTH = auto()
-    TIME = auto()
-    PAIRS = auto()
+    ID = auto()  # the number of an account
+    TEXT = auto()  # any text
+    WORDS = auto()  # texts by comma
+    WHOLE = auto()  # a whole number
+    NUMBER = auto()  # a number that may have a fraction
+    YES_NO = auto()  # `true` or `false`
+    LENGTH = auto()  # a length of time such as `90s`, in seconds
+    TIME = auto()  # a time of ISO 8601
+    PAIRS = auto()  # `key=value`, several times
 
 
 class Field(NamedTuple):
@@ -57,7 +45,10 @@ class Field(NamedTuple):
         columns: other names of its column in a file.
         in_schedule: whether the task of a schedule may have it.
         changeable: whether it can be changed while the task is pending.
-        everyday: whether forms show it at once, and not on demand.
+        hint: what forms say beside it, with `{least}` and `{most}` filled in. They add the default themselves.
+        example: what forms show in an empty input, if not the default.
+        choice: what forms call the field, yes and no, if not its label and these words.
+        line: of a form: fields of one line stand side by side. Lines 1 and 2 are shown at once, others on demand.
         brief: whether it is a text of the brief, which says what to write; forms show it at once.
         rows: of the input of such a text in a form. A text with several is shown as it was written.
     """
@@ -74,53 +65,62 @@ class Field(NamedTuple):
     columns: tuple[str, ...] = ()
     in_schedule: bool = True
     changeable: bool = True
-    everyday: bool = False
+    hint: str = ""
+    example: str = ""
+    choice: tuple[str, str, str] | None = None
+    line: int = 9
     brief: bool = False
     rows: int = 1
 
 
 FIELDS = (
     Field("account_id", "Account", Kind.ID, "The account.", 1, (1 << 63) - 1,
-          columns=("account", "账号", "账号id"), in_schedule=False, changeable=False, everyday=True),
+          columns=("account", "账号", "账号id"), in_schedule=False, changeable=False),
     Field("topic", "Topic", Kind.TEXT, "What to write about.", 1, 4_000,
           columns=("主题", "选题", "标题"), brief=True, rows=2),
-    Field("keywords", "Keywords", Kind.WORDS, "Keywords by comma.", 0, 2_000, columns=("关键词", "关键字"), brief=True),
+    Field("keywords", "Keywords", Kind.WORDS, "Keywords by comma.", 0, 2_000, columns=("关键词", "关键字"),
+          brief=True, hint="Several by comma."),
     Field("category", "Category", Kind.TEXT, "Category, kept with the content.", 0, 200,
           columns=("类别", "分类"), brief=True),
     Field("requirements", "Requirements", Kind.TEXT, "What the text must follow.", 0, 20_000,
           columns=("要求",), brief=True, rows=4),
     Field("tone", "Tone", Kind.TEXT, "Tone of the text.", 0, 200, columns=("语气",), brief=True),
     Field("priority", "Priority", Kind.WHOLE, "10 goes first.", 1, 10, default="5",
-          flags=("--priority", "-p"), columns=("优先级",), everyday=True),
+          flags=("--priority", "-p"), columns=("优先级",), hint="10 goes first.", line=1),
     Field("auto_approve", "Skips the review", Kind.YES_NO, "Whether the content skips the review.", default="yes",
-          columns=("免审核",), everyday=True),
-    Field("max_retries", "Retries", Kind.WHOLE, "Retries after failures.", 0, 100, default="3", columns=("重试次数",)),
+          columns=("免审核",), choice=("Review", "none: it goes to the publish pool", "by an editor"), line=1),
+    Field("max_retries", "Retries", Kind.WHOLE, "Retries after failures.", 0, 100, default="3", columns=("重试次数",),
+          hint="{least} to {most}.", line=5),
     Field("auto_retry", "Retry by itself", Kind.YES_NO, "Whether failures are retried by themselves.", default="yes",
-          columns=("自动重试",)),
+          columns=("自动重试",), line=5),
     Field("initial_backoff", "First pause", Kind.LENGTH, "How long to wait before the first retry, such as 5s.",
-          0.001, _MAX_BACKOFF, default="30s", changeable=False),
+          0.001, _MAX_BACKOFF, default="30s", changeable=False, hint="Before the first retry.", line=6),
     Field("backoff_multiplier", "Growth of pauses", Kind.NUMBER, "By what each further wait is longer.",
-          1, 100, default="2", metavar="NUMBER", changeable=False),
+          1, 100, default="2", metavar="NUMBER", changeable=False, hint="{least} to {most}.", line=6),
     Field("max_backoff", "Longest pause", Kind.LENGTH, "The longest wait before a retry.",
-          0.001, _MAX_BACKOFF, default="10m, or the first one where that is longer", changeable=False),
+          0.001, _MAX_BACKOFF, default="10m, or the first one where that is longer", changeable=False, line=6),
     Field("timeout", "Time limit", Kind.LENGTH, "How long one attempt may take, such as 90s or 2h.",
-          1, _MAX_TIME, default="30m", columns=("时限",)),
+          1, _MAX_TIME, default="30m", columns=("时限",), hint="Of one attempt, such as 90s or 2h.", line=4),
     Field("schedule_time", "Run not before", Kind.TIME, "Not before this time: ISO 8601, or +2h from now.",
-          columns=("计划时间",), in_schedule=False, everyday=True),
+          columns=("计划时间",), in_schedule=False, hint="Empty: it runs at once.", line=2),
     Field("expire_time", "Expires", Kind.TIME, "Cancel it if it was not started by then: ISO 8601, or +2h from now.",
-          columns=("过期时间",), in_schedule=False),
+          columns=("过期时间",), in_schedule=False, hint="Cancelled if it was not started by then.", line=4),
     Field("request_id", "Request id", Kind.TEXT, "The same id again returns the first task and creates nothing.",
           0, 200, metavar="ID", in_schedule=False, changeable=False),
     Field("unique_key", "Unique key", Kind.TEXT,
           "While a task of the account with this key is open, return that one and create nothing.",
-          0, 200, metavar="KEY", columns=("唯一键",), in_schedule=False, changeable=False),
+          0, 200, metavar="KEY", columns=("唯一键",), in_schedule=False, changeable=False,
+          hint="While a task of the account with this key is open, no second one is made.", line=7),
     Field("unique_for", "Unique for", Kind.LENGTH,
           "With --unique-key: how long after its submit, such as 24h, even if it has ended.",
-          0, _MAX_TIME, in_schedule=False, changeable=False),
+          0, _MAX_TIME, in_schedule=False, changeable=False,
+          hint="How long the key holds even if the task has ended, such as 24h.", line=7),
     Field("labels", "Labels", Kind.PAIRS, "A label; several times.",
-          flags=("--label", "-l"), columns=("label", "标签")),
+          flags=("--label", "-l"), columns=("label", "标签"), hint="key=value, one a line.",
+          example="campaign=spring", line=3),
     Field("creator_options", "Creator options", Kind.PAIRS, "An extra option for the CLI.",
-          flags=("--creator-option",), columns=("creator_option", "创作选项"), changeable=False),
+          flags=("--creator-option",), columns=("creator_option", "创作选项"), changeable=False,
+          hint="key=value, one a line: more options for the creator.", example="model=large", line=3),
 )  # fmt: skip
 BRIEF = tuple(sorted((field for field in FIELDS if field.brief), key=lambda field: (field.name != "topic", field.rows)))
 """The texts that say what to write, as people read them: the topic, then the short ones before the long one."""

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.site import BAD, Link, Page, get, post, present
-from console_svc.submits.fields import FOLDED, OF_A_SCHEDULE, TYPED, as_typed, read
+from console_svc.submits.fields import OF_A_SCHEDULE, TYPED, as_typed, read
 from console_svc.web.forms import Form, lines, texts_of
 from console_svc.web.language import ZH, Texts, language_of, refused, text
 from console_svc.web.paging import account_page
@@ -137,7 +137,7 @@ class Schedules(Page):
             "preview_runs": (),
             "problem": "",
             "zones": sorted(zone_names()),
-            "folded": FOLDED,
+            "fields": OF_A_SCHEDULE,
         }
         return self._site.render(request, "schedules/schedule.html", values, session, status=status)
 

@@ -72,8 +72,6 @@ TYPED: Mapping[str, Field] = {field.name: field for field in FIELDS if field.nam
 """What people type; the console makes the ids of requests itself."""
 OF_A_SCHEDULE: Mapping[str, Field] = {name: field for name, field in TYPED.items() if field.in_schedule}
 _OF_A_TASK = ("account_id", *(name for name in OF_A_SCHEDULE if name != "creator_options"))
-FOLDED = frozenset(name for name, field in TYPED.items() if not (field.everyday or field.brief))
-"""Fields that a form shows on demand."""
 
 
 def read(form: Form, fields: Mapping[str, Field] = TYPED, needed: Sequence[str] = ("account_id", "topic")) -> Values:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from console_svc.site import BAD, FORBIDDEN, Link, NotDone, Page, get, post, present
-from console_svc.submits.fields import FOLDED, TYPED, of_task, read
+from console_svc.submits.fields import TYPED, of_task, read
 from console_svc.submits.sheet import ENCODINGS, MAX_ROWS, Sheet, decoded, sheet, submit
 from console_svc.web.forms import BadValue, Form, lines, texts_of
 from console_svc.web.language import filled, plural
@@ -74,7 +74,7 @@ class New(Page):
             "key": key or secrets.token_urlsafe(16),
             "copied": copied,
             "accounts": await _accounts(session),
-            "folded": FOLDED,
+            "fields": TYPED,
         }
         return self._site.render(request, "submits/one.html", values, session, status=BAD if form.problems else 200)
 
@@ -118,7 +118,6 @@ class New(Page):
             "sheet": sheet,
             "encodings": ENCODINGS,
             "accounts": await _accounts(session),
-            "folded": FOLDED,
             "fields": TYPED,
             "shown_good": SHOWN_GOOD,
             "shown_bad": SHOWN_BAD,

@@ -128,7 +128,8 @@ def page_texts() -> Iterator[PageText]:
     for value in sorted(_VALUES):
         yield PageText("values of the API", value)
     for field in TYPED.values():
-        yield PageText("contentgen/submit_fields.py", field.label)
+        for text in filter(None, (field.label, field.hint, *(field.choice or ()))):
+            yield PageText("contentgen/submit_fields.py", text)
 
 
 def _in_template(place: str, source: str) -> Iterator[PageText]:
