@@ -49,7 +49,7 @@ RELEASE_STEPS = (
     Step("measures", ("make", "bench", f"ARGS={_SMALL_MEASURES}")),
     Step("models", ("make", "model")),
     Step("mutants", ("make", "mutants")),
-    Step("fuzz", ("make", "fuzz", "ARGS=--calls 240000")),
+    Step("fuzz", ("make", "fuzz", "ARGS=--calls 400000")),
     Step("chaos", ("make", "chaos", "ARGS=--minutes 30")),
     Step("release-tests", ("make", "test", "ARGS=-n 2 -m release")),
     Step("old-versions", ("make", "test", f"ARGS=-n 2 --outage=60 {' '.join(_OLD_VERSIONS)}")),
