@@ -64,9 +64,8 @@ check: $(STAMP) ## what to run at each save, a minute: lint, types, unit tests, 
 	@$(PY) -m verification.gate.check
 
 slowest: ARGS ?= -n 5 --dist worksteal
-slowest: $(STAMP) ## run all tests, and list what each costs of CPU, and each file
-	@mkdir -p build && rm -f build/costs.jsonl
-	@$(PY) -m pytest -q --costs build/costs.jsonl $(ARGS)
+slowest: $(STAMP) ## run all tests, and list the CPU of each test and file, and which lack the mark `costly`
+	@$(PY) -m pytest -q --costs $(ARGS)
 
 model: $(STAMP) ## explore the lease protocol's models, the wider ones too (minutes)
 	@$(PY) -m lab.model $(ARGS)

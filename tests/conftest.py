@@ -10,7 +10,7 @@ import gc
 import inspect
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from hypothesis import settings
 
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.cluster import Databases, throwaway_server
-from tests.harness.costs import LEVELS, Costs, costly_first
+from tests.harness.costs import COSTS, LEVELS, Costs, runs_of, seconds_of
 from tests.harness.credentials import make_certificates
 from tests.harness.process import Process
 from tests.harness.processes import lasting_threads, new_children, pending_tasks
@@ -43,7 +43,7 @@ settings.load_profile("contentgen")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="golden files become what the tests see")
     parser.addoption("--screenshots", help="a folder for pictures of the console's pages")
-    parser.addoption("--costs", type=Path, help="a file for the CPU of each test, as JSON lines, summed up at the end")
+    parser.addoption("--costs", action="store_true", help=f"the CPU of each test into {COSTS}, summed up at the end")
     parser.addoption(
         "--outage", type=float, help="seconds that the database's failover takes, with a lease time for it"
     )
@@ -53,16 +53,21 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # to collect the tests makes no garbage
     for level, meaning in LEVELS.items():
         config.addinivalue_line("markers", f"{level}: {meaning}")
-    if path := config.getoption("--costs"):
-        config.pluginmanager.register(Costs(path))
+    if config.getoption("--costs"):
+        config.pluginmanager.register(Costs(config.rootpath / COSTS, anew=not hasattr(config, "workerinput")))
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     marks_of = {item: {mark.name for mark in item.iter_markers()} for item in items}
     for path in {item.path for item, marks in marks_of.items() if len(LEVELS.keys() & marks) != 1}:
         raise pytest.UsageError(f"{path}: each test has one level of {', '.join(LEVELS)}, by `pytestmark` or a mark")
-    if shared := getattr(config, "workerinput", None):  # by several processes
-        items[:] = costly_first(items, shared["workercount"])
+    shared = getattr(config, "workerinput", None)  # by several processes
+    if shared:
+        items.sort(key=seconds_of, reverse=True)  # then pytest keeps together what shares a parameter of a fixture
+    yield
+    if shared:
+        items[:] = runs_of(items, shared["workercount"])
 
 
 def pytest_collection_finish() -> None:

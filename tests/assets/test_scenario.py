@@ -39,7 +39,6 @@ TOPIC = "人工智能的未来发展"
 """Of the example of the old application's quick reference."""
 
 
-@pytest.mark.costly("all services for each profile of creators, once with an embedded server")
 @pytest.mark.parametrize(("profile", "database_url"), [("reference", EMBEDDED), ("json", None)])
 def test_the_reference_example_becomes_a_content_with_pictures_and_a_pool_entry(
     stack: Stack, profile: str, database_url: str | None
@@ -68,7 +67,6 @@ def test_the_reference_example_becomes_a_content_with_pictures_and_a_pool_entry(
     }
 
 
-@pytest.mark.costly("pictures that are large to read")
 def test_hostile_pictures_cost_a_scheduler_little_and_their_articles_arrive(stack: Stack) -> None:
     for name, make in HOSTILE_PICTURES.items():
         (stack.folder / name).write_bytes(make())
@@ -92,7 +90,6 @@ def _peak_memory(scheduler: Scheduler) -> int:
     return int(kilobytes) * 1024
 
 
-@pytest.mark.costly("a scheduler starts twice")
 def test_a_scheduler_that_dies_in_the_middle_of_an_upload_gets_it_again(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=PATIENT_LEASE).start()
     client = scheduler.client

@@ -81,7 +81,7 @@ def archived() -> Iterator[Archived]:
         archived.server.stop("immediate")
 
 
-@pytest.mark.costly("a server is recovered from its archive")
+@pytest.mark.costly("a server is recovered from its archive", seconds=3)
 def test_a_database_that_was_recovered_to_a_time(archived: Archived) -> None:
     with Receiver(status(503)) as receiver, running_stack(archived.server.url()) as stack:
         scheduler = stack.scheduler(lease_ttl=LEASE, CONTENTGEN_WEBHOOK_ALLOW="127.0.0.1").start()

@@ -58,7 +58,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "client.md"
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.costly("every snippet of a guide runs")
+@pytest.mark.costly("every snippet of a guide runs", seconds=3)
 def test_the_snippets_do_what_the_guide_says(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     scheduler = stack.scheduler().start()
     assert scheduler.client.create_account() == 1

@@ -187,7 +187,6 @@ def test_a_task_from_submit_to_article(scheduler: Served) -> None:
     assert "warn" not in out
 
 
-@pytest.mark.costly("commands on a terminal")
 def test_top_is_live_and_coloured_on_a_terminal(scheduler: Served) -> None:
     submit = ("task", "submit", "-a", "1", "a topic", "--creator-option", "demo-seconds=60", "--wait")
     with Operator(scheduler.target, *submit, terminal=True) as waits:
@@ -228,7 +227,6 @@ def test_a_wait_outlives_its_scheduler(stack: Stack) -> None:
     assert (status, '"status": "completed"' in waits.output) == (0, True)
 
 
-@pytest.mark.costly("commands on a terminal")
 def test_what_costs_money_or_deletes_in_bulk_is_asked_on_a_terminal(scheduler: Served, tmp_path: Path) -> None:
     rows = tmp_path / "topics.csv"
     rows.write_text("topic\nSpring\nSummer\n")
@@ -297,7 +295,6 @@ def test_contents_are_reviewed_one_by_one(scheduler: Served) -> None:
         assert review.ended()[0] == 0
 
 
-@pytest.mark.costly("commands on a terminal")
 def test_a_content_is_edited_in_an_editor(scheduler: Served) -> None:
     task_id = scheduler.client.submit(1, "A draft")
     assert run(scheduler.target, "task", "wait", task_id)[0] == 0
@@ -344,7 +341,6 @@ def test_the_shell_completes_commands_and_values(scheduler: Served) -> None:
     assert completed("contentgen worker drain ", 3) == []
 
 
-@pytest.mark.costly("commands on a terminal")
 def test_whatever_the_terminal_can_show(idle: Served) -> None:
     idle.client.submit(1, "人工智能")
     narrow = {"PYTHONIOENCODING": "ascii"}

@@ -153,7 +153,7 @@ class TestEditors:
 
 
 class TestBrowser:
-    @pytest.mark.costly("every key of the desk in a browser")
+    @pytest.mark.costly("every key of the desk in a browser", seconds=5)
     def test_by_keys_alone(self, place: Place, page: Page) -> None:
         content_ids = [place.article(f"by keys {number}")["content_id"] for number in range(5)]
         page.goto("/review")

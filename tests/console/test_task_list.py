@@ -198,7 +198,7 @@ def test_more_tasks_than_a_batch_are_cancelled(place: Place, operator: Visitor) 
 # While nobody answers.
 
 
-@pytest.mark.costly("services of its own end and start beside a browser")
+@pytest.mark.costly("services of its own end and start beside a browser", seconds=3)
 def test_work_waits_for_a_scheduler_that_is_away_and_can_be_stopped(own_place: Place, chromium: Browser) -> None:
     place, visitor = own_place, own_place.visitor()
     with page_at(place, chromium) as page:
@@ -221,7 +221,7 @@ def states(place: Place, task_ids: list[str]) -> set[str]:
     return {task["status"] for task in place.client.get_task_statuses(task_ids) if task}
 
 
-@pytest.mark.costly("services of its own end and start beside a browser")
+@pytest.mark.costly("services of its own end and start beside a browser", seconds=6)
 def test_what_is_shown_and_what_was_typed_stay_while_nobody_answers_and_pages_go_on(
     own_place: Place, chromium: Browser
 ) -> None:

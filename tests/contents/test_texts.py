@@ -90,7 +90,6 @@ def test_controls_are_shown_by_their_numbers() -> None:
     assert visible("a\u202eb\x1bc\nd") == "a⟦U+202E⟧b\ufffdc\nd"
 
 
-@pytest.mark.costly("texts that take seconds of work")
 async def test_a_text_that_takes_too_much_ends_only_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "TIMEOUT", 0.3)
     articles = ArticleSandbox()

@@ -43,7 +43,7 @@ def outage(request: pytest.FixtureRequest) -> float:
     return float(asked) if asked else OUTAGE
 
 
-@pytest.mark.costly("a standby takes over beside runs")
+@pytest.mark.costly("a standby takes over beside runs", seconds=4)
 def test_a_failover_stops_no_run_and_loses_nothing_acknowledged(
     stack: Stack, server: EmbeddedPostgres, outage: float
 ) -> None:

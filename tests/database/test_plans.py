@@ -471,7 +471,7 @@ AGED: dict[str, Callable[[Tx], Any]] = {"claim": HOT["claim"], "settle": LONGER[
 """Statements that differ if priorities rise with the wait."""
 
 
-@pytest.mark.costly("the first test fills a database; the file begins first, so that one process runs it all")
+@pytest.mark.costly("the first test fills a database; it begins first, so that one process runs them all", seconds=3)
 def test_the_claim_reads_only_the_head_of_one_index(backlog: Backlog) -> None:
     """None of the untagged tasks, which have the highest priority here: of a paused account, or one with a limit."""
     (plan,) = backlog.plans(backlog.hot, HOT["claim"])

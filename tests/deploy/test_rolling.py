@@ -50,7 +50,7 @@ def _workers(stack: Stack, target: str) -> Sequence[Worker]:
     return workers
 
 
-@pytest.mark.costly("services are replaced one by one under load")
+@pytest.mark.costly("services are replaced one by one under load", seconds=7)
 def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas: Sequence[Scheduler]) -> None:
     """Of the replicas first, then of the workers."""
     target = _target(replicas)
@@ -72,7 +72,6 @@ def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas
         _assert_each_attempt_but_the_last_was_unrun(client, task.task_id, task.attempt)
 
 
-@pytest.mark.costly("three replicas and three workers under load")
 def test_the_death_of_a_replica_fails_no_call_and_stops_no_run(stack: Stack, replicas: Sequence[Scheduler]) -> None:
     target = _target(replicas)
     _workers(stack, target)
@@ -174,7 +173,7 @@ def _assert_each_ran_once(stack: Stack, client: Client, load: Load) -> None:
         assert copy == moves, "each move was told once"
 
 
-@pytest.mark.costly("an embedded server, and schedulers one after the other")
+@pytest.mark.costly("an embedded server, and schedulers one after the other", seconds=3)
 def test_the_embedded_server_outlives_the_scheduler_that_started_it(
     stack: Stack, embedded: Callable[..., Scheduler]
 ) -> None:

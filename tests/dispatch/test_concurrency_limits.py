@@ -317,7 +317,7 @@ def test_limits_weights_and_pauses_change_under_load(scheduling: Scheduling) -> 
     load.run(others=[lambda: load.operate(3)])
 
 
-@pytest.mark.costly("threads submit, claim and end tasks side by side")
+@pytest.mark.costly("threads submit, claim and end tasks side by side", seconds=5)
 def test_limits_are_exact_under_load_and_every_seat_comes_back(scheduling: Scheduling, engine: sa.Engine) -> None:
     limits = {scheduling.make_account(limit=limit): limit for limit in (1, 2, 5)}
     load = Load(scheduling, limits)

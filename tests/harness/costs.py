@@ -6,9 +6,8 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import suppress
-from itertools import groupby
 from pathlib import Path
 
 import psutil
@@ -33,7 +32,10 @@ LEVELS = {
 # imports.
 
 
+COSTS = "build/costs.jsonl"
 _SHOWN = 60
+_UNMARKED_LIMIT = 3.0
+"""Seconds of CPU: a test that needs more says why, by the mark `costly`."""
 
 
 class Tree:
@@ -63,8 +65,11 @@ class Tree:
 class Costs:
     """Writes a line for each test, in whichever process runs it; the process that was called sums up at the end."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anew: bool) -> None:
         self._path, self._tree = path, Tree()
+        if anew:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -74,6 +79,7 @@ class Costs:
             "test": item.nodeid,
             "cpu": round(self._tree.cpu() - cpu, 2),
             "wall": round(time.monotonic() - start, 2),
+            "marked": seconds_of(item),
         }
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -81,43 +87,55 @@ class Costs:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         lines = [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+        tests = {line["test"]: line["cpu"] for line in lines}
+        marked = {line["test"] for line in lines if line["marked"]}
         files = Counter[str]()
-        for line in lines:
-            files[line["test"].partition("::")[0]] += line["cpu"]
-        terminalreporter.write_sep("=", f"seconds of CPU, {sum(files.values()):.0f} in all: tests, then files")
-        for line in sorted(lines, key=lambda line: -line["cpu"])[:_SHOWN]:
-            terminalreporter.write_line(f"{line['cpu']:8.1f}  {line['test']}")
-        terminalreporter.write_line("")
-        for file, cpu in files.most_common(_SHOWN):
-            terminalreporter.write_line(f"{cpu:8.1f}  {file}")
+        for test, cpu in tests.items():
+            files[test.partition("::")[0]] += cpu
+        for title, costs in {
+            f"seconds of CPU, {files.total():.0f} in all: tests": tests,
+            "files": files,
+            f"more than {_UNMARKED_LIMIT:g} s without the mark `costly`": {
+                test: cpu for test, cpu in tests.items() if cpu > _UNMARKED_LIMIT and test not in marked
+            },
+        }.items():
+            terminalreporter.write_sep("=", title)
+            for name, cpu in sorted(costs.items(), key=lambda cost: -cost[1])[:_SHOWN]:
+                terminalreporter.write_line(f"{cpu:8.1f}  {name}")
 
 
-# The order of tests: files with costly tests begin first, so that none of them is what all wait for in the end.
+# The order of tests: costly ones begin first, so that none of them is what all wait for in the end.
 #
 # xdist's `worksteal` gives each of its processes an equal run of neighbours, and lets who is done take from the end
 # of another run. So each run begins with its share of the costly files. The tests of a file stay together: they share
 # fixtures.
 
 
-Tests = list[pytest.Item]
+def seconds_of(test: pytest.Item) -> float:
+    """What a test costs by its mark `costly`; 0 if it has none."""
+    mark = test.get_closest_marker("costly")
+    return float(mark.kwargs["seconds"]) if mark else 0.0
 
 
-def costly_first(tests: Sequence[pytest.Item], processes: int) -> Tests:
-    """Returns the same tests, in as many runs of equal length, one after the other."""
-    files = [list(group) for _, group in groupby(tests, key=lambda test: test.path)]
-    counted = [(sum(test.get_closest_marker("costly") is not None for test in file), file) for file in files]
-    shares: list[Tests] = [[] for _ in range(processes)]
-    costs = [0] * processes
-    for cost, file in sorted(counted, key=lambda pair: pair[0], reverse=True):
-        if cost:
+def runs_of(tests: Iterable[pytest.Item], processes: int) -> list[pytest.Item]:
+    """The same tests in as many runs of equal length, one after the other; those of a file stay together, in order."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for test in tests:
+        files.setdefault(test.path, []).append(test)
+    runs: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    others: list[pytest.Item] = []
+    costs = [0.0] * processes
+    for file in files.values():
+        if cost := sum(map(seconds_of, file)):
             least = costs.index(min(costs))
-            shares[least] += file
+            runs[least] += file
             costs[least] += cost
-    others = [test for cost, file in counted if not cost for test in file]
-    left = len(tests)
-    for number, share in enumerate(shares):
-        fill = max(left // (processes - number) - len(share), 0)
-        share.extend(others[:fill])
+        else:
+            others += file
+    left = sum(map(len, files.values()))
+    for number, run in enumerate(runs):
+        fill = max(left // (processes - number) - len(run), 0)
+        run.extend(others[:fill])
         del others[:fill]
-        left -= len(share)
-    return [test for share in shares for test in share] + others
+        left -= len(run)
+    return [test for run in runs for test in run] + others

@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness.processes import living, process_of
 from tests.harness.waiting import wait_until
-from verification.gate.check import ROOT, SUBJECTS, changed, levels_of_tests, related_tests, tests_of_all
+from verification.gate.check import ROOT, SUBJECTS, changed, levels_of_tests, nearest_tests, related_tests
 from verification.gate.steps import Gate, Need, Outcome, Step, chosen, run, table
 
 pytestmark = pytest.mark.lab
@@ -61,7 +61,7 @@ def test_a_file_has_the_tests_of_its_subject_and_those_that_import_it_the_neares
     assert related_tests("shop/stock.py", levels, tree) == [prices, sums, nothing, days]
     assert related_tests(till, levels, tree) == [till]
     assert related_tests("orders/work.py", levels, tree) == []
-    assert tests_of_all(["shop/stock.py", "shop/till.py", days], levels, tree) == [days, prices, sums, till, nothing]
+    assert nearest_tests(["shop/stock.py", "shop/till.py", days], levels, tree) == [days, prices, sums, till, nothing]
 
 
 def test_each_file_of_the_product_has_tests() -> None:

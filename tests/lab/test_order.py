@@ -11,14 +11,14 @@ from typing import Any, cast
 
 import pytest
 
-from tests.harness.costs import costly_first
+from tests.harness.costs import runs_of, seconds_of
 from tests.harness.processes import new_children
 from verification.generated.words import uses_in
 
 pytestmark = pytest.mark.unit
 
 
-# Files with costly tests begin first, each in one of the runs that xdist gives its processes.
+# Costly tests begin first, each file of them in one of the runs that xdist gives its processes.
 
 
 @dataclass(frozen=True)
@@ -27,44 +27,43 @@ class Collected:
 
     path: Path
     number: int
-    costly: bool
+    cost: str
 
-    def get_closest_marker(self, name: str) -> object:
-        return name if self.costly and name == "costly" else None
-
-
-def collected(**files: str) -> list[Any]:
-    """Files with a letter a test: `c` is a costly one."""
-    return [
-        Collected(Path(file), number, letter == "c")
-        for file, tests in files.items()
-        for number, letter in enumerate(tests)
-    ]
+    def get_closest_marker(self, name: str) -> pytest.Mark | None:
+        assert name == "costly"
+        return None if self.cost == "." else pytest.mark.costly("why", seconds=int(self.cost)).mark
 
 
-def runs(tests: list[Any], processes: int) -> list[list[str]]:
+def ordered(processes: int, **files: str) -> list[Any]:
+    """Files with a character a test: its seconds, or a dot."""
+    tests = [Collected(Path(file), *test) for file, costs in files.items() for test in enumerate(costs)]
+    in_runs: list[Any] = runs_of(sorted(cast("list[Any]", tests), key=seconds_of, reverse=True), processes)
+    assert sorted(map(str, in_runs)) == sorted(map(str, tests)), "none is lost, none comes twice"
+    return in_runs
+
+
+def runs(processes: int, **files: str) -> list[list[str]]:
     """The files of each process's run, as xdist's `worksteal` cuts them."""
-    ordered = cast("list[Any]", costly_first(cast("list[pytest.Item]", tests), processes))
-    assert sorted(map(str, ordered)) == sorted(map(str, tests)), "none is lost, none comes twice"
+    tests = ordered(processes, **files)
     names = []
     for left in range(processes, 0, -1):
-        run, ordered = ordered[: len(ordered) // left], ordered[len(ordered) // left :]
+        run, tests = tests[: len(tests) // left], tests[len(tests) // left :]
         names.append(list(dict.fromkeys(test.path.name for test in run)))
     return names
 
 
-def test_each_run_begins_with_its_share_of_the_costly_files() -> None:
-    tests = collected(a="...", b="..c", d="....", e="cc.", f="..", g="c..")
-    assert runs(tests, 3) == [["e", "a"], ["b", "d"], ["g", "d", "f"]]
+def test_each_run_begins_with_its_share_of_the_costly_files_the_one_with_the_longest_test_first() -> None:
+    files = {"a": "...", "b": "..1", "d": "....", "e": "22.", "f": "..", "g": "3.."}
+    assert runs(3, **files) == [["g", "a"], ["e", "d"], ["b", "d", "f"]]
 
 
 def test_a_run_of_costly_files_only_leaves_the_others_to_the_next_one() -> None:
-    assert runs(collected(a="..", b="cccccc", c="."), 2) == [["b"], ["b", "a", "c"]]
+    assert runs(2, a="..", b="111111", c="1") == [["b"], ["b", "c", "a"]]
 
 
-def test_tests_of_a_file_stay_in_their_order() -> None:
-    tests = collected(a="..", b=".c.")
-    assert costly_first(tests, 1) == [*tests[2:], *tests[:2]]
+def test_a_file_begins_with_its_longest_test_and_has_the_others_in_their_order() -> None:
+    tests = ordered(1, a="..", b=".1.2")
+    assert [f"{test.path}{test.number}" for test in tests] == ["b3", "b1", "b0", "b2", "a0", "a1"]
 
 
 # What a test leaves behind is found.

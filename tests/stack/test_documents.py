@@ -104,7 +104,7 @@ def called(channel: grpc.Channel, rpc: str, text: str) -> str:
         return str(error.code().name).lower()
 
 
-@pytest.mark.costly("two workers' tasks, and commands as a reader types them")
+@pytest.mark.costly("two workers' tasks, and commands as a reader types them", seconds=5)
 def test_the_first_calls_and_the_python_client_show_what_a_reader_looks_for(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,7 +137,7 @@ def test_no_rpc_is_left_out() -> None:
     assert [name for name in listed if name not in every_rpc] == []
 
 
-@pytest.mark.costly("every line of the README")
+@pytest.mark.costly("every line of the README", seconds=3)
 def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
@@ -226,7 +226,7 @@ class Reader:
             process.stop(PATIENCE_S)
 
 
-@pytest.mark.costly("every snippet of a guide runs")
+@pytest.mark.costly("every snippet of a guide runs", seconds=5)
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.parent.name)
 def test_the_snippets_do_what_the_guide_says(
     stack: Stack, db_url: str, guide: Path, capsys: pytest.CaptureFixture[str]
@@ -279,7 +279,7 @@ CHECKOUT = Path(__file__).parents[2]
 LIMIT = 120
 
 
-@pytest.mark.costly("every example starts a stack")
+@pytest.mark.costly("every example starts a stack", seconds=9)
 def test_the_examples_run_and_leave_nothing() -> None:
     with server_folder() as folder:
         environment = {

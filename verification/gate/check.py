@@ -79,7 +79,7 @@ def related_tests(path: str, levels: Mapping[str, str], root: Path) -> list[str]
     return sorted(filter(nearness, levels), key=nearness, reverse=True)
 
 
-def tests_of_all(paths: Sequence[str], levels: Mapping[str, str], root: Path) -> list[str]:
+def nearest_tests(paths: Sequence[str], levels: Mapping[str, str], root: Path) -> list[str]:
     """Returns the test files of these files: changed ones first, then the nearest of each, then the second nearest."""
     by_path = [related_tests(path, levels, root) for path in paths]
     by_rank = dict.fromkeys(test for tests in zip_longest(*by_path) for test in tests if test)
@@ -108,7 +108,7 @@ _PYTEST = (sys.executable, "-m", "pytest", "-q")
 def main() -> int:
     paths, levels = changed(ROOT), levels_of_tests(ROOT)
     units = [test for test, level in levels.items() if level == "unit"]
-    related = tests_of_all(paths, {test: level for test, level in levels.items() if level != "unit"}, ROOT)
+    related = nearest_tests(paths, {test: level for test, level in levels.items() if level != "unit"}, ROOT)
     cheap = [test for test in related if levels[test] != "e2e"][:MAX_FILES]
     steps = [
         Step("unit", (*_PYTEST, "-n", "3", "--dist", "worksteal", "-m", "not (costly or release)", *units)),
