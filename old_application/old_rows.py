@@ -64,7 +64,7 @@ class OldRow:
 
     def __init__(self, values: Mapping[str, object], copies: int = 1) -> None:
         """`copies`: how many rows of the table have this row's key."""
-        self._values = values
+        self._values = {name: _read(value) for name, value in values.items()}
         self._copies = copies
 
     @property
@@ -138,6 +138,11 @@ class OldRow:
 def printable(text: str) -> str:
     """Escapes control characters: text of the old database must neither control a terminal nor look like our lines."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _read(value: object) -> object:
+    """Returns the bytes of a `bytea`: the driver reads one as memory, whose text would be its address."""
+    return bytes(value) if isinstance(value, memoryview) else value
 
 
 def _shown(value: object) -> str:

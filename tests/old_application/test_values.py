@@ -88,9 +88,16 @@ def test_a_text_that_is_too_long_is_named_with_its_length() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "document"), [('{"a": 1}', {"a": 1}), ({"a": 1}, {"a": 1}), ("no json", None), ("[" * 100_000, None)]
+    ("value", "document"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        (memoryview(b'{"a": 1}'), {"a": 1}),
+        ({"a": 1}, {"a": 1}),
+        ("no", None),
+        ("[" * 9**5, None),
+    ],
 )
-def test_json_comes_as_text_or_as_it_is(value: object, document: object) -> None:
+def test_json_comes_as_text_or_bytes_or_as_it_is(value: object, document: object) -> None:
     assert OldRow({"d": value}).document("d") == document
 
 
