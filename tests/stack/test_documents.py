@@ -36,8 +36,6 @@ pytestmark = pytest.mark.e2e
 
 README = DOCS.parent / "README.md"
 TARGET = "127.0.0.1:50051"
-NOT_LISTED = frozenset({"WorkerService", "AssetService"})
-"""A conversation of the workers' own, and calls that need an id which only a content with a file has."""
 CALL = re.compile(r"^call\(\) .*$", re.MULTILINE)
 """How the README defines it: by a program that costs too much for each of some eighty calls."""
 SAME_CALL = """\
@@ -58,7 +56,7 @@ def block(mark: str) -> str:
     return text
 
 
-EVERY_RPC = block("AccountService/UpdateAccount")
+SESSION = block("AccountService/UpdateAccount")
 OUT_OF_SERVICE = block("AccountService/DeactivateAccount")
 """What nobody should paste with all the others."""
 
@@ -130,21 +128,14 @@ def test_the_first_calls_and_the_python_client_show_what_a_reader_looks_for(
     assert "# 人工智能的未来发展" in capsys.readouterr().out
 
 
-def test_no_rpc_is_left_out() -> None:
-    """The list is written by hand: its lines take ids from one another, and have answers that a reader looks for."""
-    every_rpc = EVERY_RPC + OUT_OF_SERVICE
-    listed = [name for name in METHODS if name.partition("/")[0] not in NOT_LISTED]
-    assert [name for name in listed if name not in every_rpc] == []
-
-
 @pytest.mark.costly("every line of the README", seconds=3)
 def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
-    (of_readme,) = CALL.findall(EVERY_RPC)
+    (of_readme,) = CALL.findall(SESSION)
     assert of_readme in block("--list-methods"), "the first calls are made by it"
     with answered(scheduler.target) as port:
-        text = EVERY_RPC.replace(of_readme, SAME_CALL.format(port=port))
+        text = SESSION.replace(of_readme, SAME_CALL.format(port=port))
         out, errors = follow(text + OUT_OF_SERVICE, stack, scheduler)
     codes = re.findall(r'"code": "(\w+)"', errors)
     assert codes.count("failed_precondition") == 1, "the retry is refused"
