@@ -272,7 +272,7 @@ def leased(of: str) -> str:
 
 
 def kept(rows: str) -> str:
-    """A query that answers the rows of a query as one JSON text, and keeps it for `KEPT` until the commit.
+    """Returns a query that answers another one's rows as one JSON text, and keeps it for `KEPT` until the commit.
 
     Of statements that are sent together, the driver returns what the last one answers.
     """

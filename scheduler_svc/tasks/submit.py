@@ -56,7 +56,10 @@ MAX_SMALL_GROUP = 50
 
 
 def store_small(tx: Tx, tasks: Sequence[NewTask], keys: TaskKeys, bounds: SubmitBounds) -> list[Task] | None:
-    """Stores and commits these tasks as the whole transaction; returns None, with nothing done, if it can't."""
+    """Stores and commits these tasks as the whole transaction, with an inline claim if there is one.
+
+    Returns None, with none of them stored, if it can't; the claim may be committed all the same.
+    """
     if len(tasks) > MAX_SMALL_GROUP or not all(map(_is_plain, tasks)) or _repeats_a_request(tasks):
         return None
     task_keys = keys.at_hand(len(tasks))

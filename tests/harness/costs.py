@@ -112,13 +112,13 @@ class Costs:
 
 
 def seconds_of(test: pytest.Item) -> float:
-    """What a test costs by its mark `costly`; 0 if it has none."""
+    """Returns what a test costs by its mark `costly`; 0 if it has none."""
     mark = test.get_closest_marker("costly")
     return float(mark.kwargs["seconds"]) if mark else 0.0
 
 
 def runs_of(tests: Iterable[pytest.Item], processes: int) -> list[pytest.Item]:
-    """The same tests in as many runs of equal length, one after the other; those of a file stay together, in order."""
+    """Returns the same tests in as many runs of equal length, one after the other; a file's stay together, in order."""
     files: dict[Path, list[pytest.Item]] = {}
     for test in tests:
         files.setdefault(test.path, []).append(test)

@@ -65,12 +65,12 @@ def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> i
 
 
 def freeze(processes: Iterable[psutil.Process]) -> int:
-    """SIGSTOP to each that is still there: it does nothing until it is thawed; to how many."""
+    """Sends SIGSTOP to each that is still there, which does nothing until it is thawed; returns to how many."""
     return signal_all(processes, signal.SIGSTOP)
 
 
 def thaw(processes: Iterable[psutil.Process]) -> None:
-    """SIGCONT to each that is still there."""
+    """Sends SIGCONT to each that is still there."""
     signal_all(processes, signal.SIGCONT)
 
 
