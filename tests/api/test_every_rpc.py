@@ -178,7 +178,7 @@ async def test_each_id_makes_one_task_and_a_refused_batch_none(
     assert not any(contradicts_itself(batch) for batch, _ in taken)
 
 
-@pytest.mark.costly("random calls, each made several times", seconds=5)
+@pytest.mark.costly("random calls, each made several times", seconds=2)
 @EXAMPLES
 @given(rounds=ROUNDS)
 async def test_the_same_calls_again_create_nothing(channel: aio.Channel, rounds: list[list[list[Wanted]]]) -> None:

@@ -92,7 +92,7 @@ def assert_gone(client: Client, task_id: str) -> None:
         client.task(task_id)
 
 
-@pytest.mark.costly("services are killed and started again around a backup", seconds=5)
+@pytest.mark.costly("services are killed and started again around a backup", seconds=3)
 def test_a_backup_comes_back_after_a_campaign_and_everything_goes_on_from_it(site: Site) -> None:
     file = site.stack.folder / "monday.backup"
     survivor = site.start_worker("survivor")
@@ -189,7 +189,7 @@ def test_the_embedded_database_is_backed_up_while_it_is_used_and_restored_alone(
     assert elsewhere.client.task(task_id).account_id == account_id
 
 
-@pytest.mark.costly("a scheduler starts twice around three commands", seconds=3)
+@pytest.mark.costly("a scheduler starts twice around three commands", seconds=2)
 def test_pictures_are_in_the_backup_and_back_after_the_restore(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     worker = stack.worker("worker", scheduler).start()
@@ -227,7 +227,7 @@ def variables(folder: Path, database: str) -> dict[str, str]:
     return inherited() | settings | {"PATH": path, "BACKUP_RETRY": "1"}
 
 
-@pytest.mark.costly("a job of the shell makes a backup with real programs", seconds=3)
+@pytest.mark.costly("a job of the shell makes a backup with real programs", seconds=2)
 def test_it_makes_a_backup_when_there_is_none_and_waits(tmp_path: Path, db_url: str) -> None:
     environment = variables(tmp_path, db_url.replace("+psycopg2", ""))
     unhealthy = run_to_end([JOB, "health"], environment, within=PATIENCE_S)
@@ -240,7 +240,7 @@ def test_it_makes_a_backup_when_there_is_none_and_waits(tmp_path: Path, db_url: 
     assert run_to_end([JOB, "health"], environment, within=PATIENCE_S).returncode == 0
 
 
-@pytest.mark.costly("a job of the shell makes a backup with real programs", seconds=3)
+@pytest.mark.costly("a job of the shell makes a backup with real programs", seconds=2)
 def test_it_tries_again_after_a_failure(tmp_path: Path) -> None:
     environment = variables(tmp_path, f"postgresql://nobody@127.0.0.1:{free_port()}/none")
     with Process("backup", [JOB], tmp_path / "log", environment) as job:

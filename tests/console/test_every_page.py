@@ -130,7 +130,7 @@ def addresses(furnished: Place) -> list[str]:
     ]
 
 
-@pytest.mark.costly("a browser loads and judges every page", seconds=16)
+@pytest.mark.costly("a browser loads and judges every page", seconds=19)
 def test_every_page_is_fit_to_look_at_and_accessible(
     furnished: Place, addresses: list[str], chromium: Browser, pytestconfig: pytest.Config
 ) -> None:
@@ -146,7 +146,7 @@ def test_every_page_is_fit_to_look_at_and_accessible(
     assert problems == []
 
 
-@pytest.mark.costly("a browser shows every page", seconds=4)
+@pytest.mark.costly("a browser shows every page", seconds=5)
 def test_every_page_is_fit_to_look_at_in_chinese(
     furnished: Place, addresses: list[str], chromium: Browser, pytestconfig: pytest.Config
 ) -> None:

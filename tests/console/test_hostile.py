@@ -75,7 +75,7 @@ def usable(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.costly("a browser opens an article of every trick", seconds=4)
+@pytest.mark.costly("a browser opens an article of every trick", seconds=5)
 def test_nothing_of_a_hostile_article_runs_or_loads(place: Place, watched: Watched) -> None:
     content_id, page = place.article("hostile", requirements=TITLE, keywords=TITLE)["content_id"], watched.page
     texts = {"title": TITLE, "summary": TITLE, "category": TITLE, "cover_image": TITLE}

@@ -221,7 +221,7 @@ def states(place: Place, task_ids: list[str]) -> set[str]:
     return {task["status"] for task in place.client.get_task_statuses(task_ids) if task}
 
 
-@pytest.mark.costly("services of its own end and start beside a browser", seconds=6)
+@pytest.mark.costly("services of its own end and start beside a browser", seconds=8)
 def test_what_is_shown_and_what_was_typed_stay_while_nobody_answers_and_pages_go_on(
     own_place: Place, chromium: Browser
 ) -> None:

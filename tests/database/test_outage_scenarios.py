@@ -23,7 +23,7 @@ RECONNECTED = 15.0
 """Seconds: a heartbeat interval, 10 s at most, until a worker dials again, and a little."""
 
 
-@pytest.mark.costly("ten runs, and a database that starts again", seconds=3)
+@pytest.mark.costly("ten runs, and a database that starts again", seconds=1)
 def test_ten_runs_survive_the_death_of_scheduler_and_database(stack: Stack, embedded: Callable[..., Scheduler]) -> None:
     scheduler = embedded(lease_ttl=60).start()
     client = scheduler.client

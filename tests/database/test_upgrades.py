@@ -125,7 +125,7 @@ def test_both_versions_serve_one_database_while_it_is_migrated(
     assert schema(empty_db_url) == LATER
 
 
-@pytest.mark.costly("services of two versions", seconds=4)
+@pytest.mark.costly("services of two versions", seconds=3)
 def test_the_version_before_goes_on_with_a_task_that_was_deferred(stack: Stack, old: Scheduler) -> None:
     old.start()
     new = stack.scheduler("new", lease_ttl=LEASE).start()
@@ -165,7 +165,7 @@ def test_this_version_runs_on_and_starts_again_on_a_schema_that_was_expanded(
     assert schema(empty_db_url) == LATER
 
 
-@pytest.mark.costly("schedulers of two versions", seconds=5)
+@pytest.mark.costly("schedulers of two versions", seconds=3)
 def test_a_schema_that_needs_newer_code_is_refused(
     stack: Stack, old: Scheduler, empty_db_url: str, tmp_path: Path
 ) -> None:

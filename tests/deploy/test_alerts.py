@@ -78,7 +78,7 @@ def watching(folder: Path, schedulers: Sequence[str], workers: Sequence[str]) ->
         yield Prometheus(int(port))
 
 
-@pytest.mark.costly("services and Prometheus", seconds=5)
+@pytest.mark.costly("services and Prometheus", seconds=2)
 def test_what_is_killed_is_told_by_an_alert(stack: Stack, tmp_path: Path) -> None:
     scheduler = stack.scheduler(lease_ttl=30, CONTENTGEN_METRICS_LISTEN=LISTEN).start()
     worker = stack.worker("worker", scheduler, CONTENTGEN_METRICS_LISTEN=LISTEN).start()

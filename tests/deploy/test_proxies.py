@@ -42,7 +42,7 @@ HASTY_ENVOYS = {
 }
 
 
-@pytest.mark.costly("schedulers are replaced under load", seconds=4)
+@pytest.mark.costly("schedulers are replaced under load", seconds=3)
 @pytest.mark.parametrize("proxy", [nginx, haproxy])
 def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: Proxy) -> None:
     schedulers = [stack.scheduler(name, lease_ttl=LEASE).start() for name in ("one", "two")]
@@ -59,7 +59,7 @@ def test_a_rolling_restart_behind_a_proxy(stack: Stack, tmp_path: Path, proxy: P
     _assert_each_ran_once(stack, schedulers[0], load)
 
 
-@pytest.mark.costly("schedulers with other ages start by themselves", seconds=6)
+@pytest.mark.costly("schedulers with other ages start by themselves", seconds=1)
 def test_old_connections_and_streams_are_noticed_by_nobody(stack: Stack, tmp_path: Path) -> None:
     """The schedulers' connections are old after 1 s, workers' streams after 1 to 2 s, a proxy's after 20 calls."""
     schedulers = [stack.scheduler(name, lease_ttl=LEASE) for name in ("one", "two")]

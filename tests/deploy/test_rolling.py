@@ -50,7 +50,7 @@ def _workers(stack: Stack, target: str) -> Sequence[Worker]:
     return workers
 
 
-@pytest.mark.costly("services are replaced one by one under load", seconds=7)
+@pytest.mark.costly("services are replaced one by one under load", seconds=8)
 def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas: Sequence[Scheduler]) -> None:
     """Of the replicas first, then of the workers."""
     target = _target(replicas)
@@ -72,6 +72,7 @@ def test_a_rolling_restart_fails_no_call_and_stops_no_run(stack: Stack, replicas
         _assert_each_attempt_but_the_last_was_unrun(client, task.task_id, task.attempt)
 
 
+@pytest.mark.costly("a replica is killed under load, and its workers reconnect", seconds=3)
 def test_the_death_of_a_replica_fails_no_call_and_stops_no_run(stack: Stack, replicas: Sequence[Scheduler]) -> None:
     target = _target(replicas)
     _workers(stack, target)

@@ -89,7 +89,7 @@ class Model:
         assert max(lead) - min(lead) <= bound + ROUNDING, (pair, self.weights)
 
 
-@pytest.mark.costly("random queues are claimed to their ends", seconds=5)
+@pytest.mark.costly("random queues are claimed to their ends", seconds=1)
 @EXAMPLES
 @given(weights=WEIGHTS, steps=STEPS)
 def test_claims_are_in_order_and_fair(

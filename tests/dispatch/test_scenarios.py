@@ -19,7 +19,7 @@ TASKS, MAX_JOBS = 4, 2
 JOB: dict[str, Any] = {"CONTENTGEN_RUN_ONE": "on", "CONTENTGEN_RUN_ONE_WAIT": "3"}
 
 
-@pytest.mark.costly("a worker for each task", seconds=5)
+@pytest.mark.costly("a worker for each task", seconds=2)
 def test_jobs_for_one_task_each_bring_the_demand_to_zero(stack: Stack) -> None:
     scheduler = stack.scheduler(lease_ttl=60, CONTENTGEN_SCALER_LISTEN="127.0.0.1:0").start()
     client = scheduler.client

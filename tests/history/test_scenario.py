@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 CALLERS = 8
 
 
-@pytest.mark.costly("two schedulers under load", seconds=5)
+@pytest.mark.costly("two schedulers under load", seconds=1)
 async def test_each_task_counts_once_in_history_though_a_scheduler_dies(stack: Stack) -> None:
     first, second = (stack.scheduler(name).start() for name in ("first", "second"))
     begun = asyncio.Event()

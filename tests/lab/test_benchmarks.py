@@ -38,7 +38,7 @@ def folder() -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.costly("a scheduler, a loader and workers are measured as processes", seconds=5)
+@pytest.mark.costly("a scheduler, a loader and workers are measured as processes", seconds=2)
 def test_the_command_measures_a_drain(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = (f"--drain={TASKS}", "--lives=500")
     assert benchmarks.main(["cold-drain", *sizes, f"--dir={folder}", "--output=json"]) == 0
@@ -66,7 +66,7 @@ def test_growth_is_measured_beside_the_plain_way(
     assert [figure.note.split()[0].strip(",") for figure in figures] == transactions
 
 
-@pytest.mark.costly("loaders and workers beside a scheduler", seconds=5)
+@pytest.mark.costly("loaders and workers beside a scheduler", seconds=6)
 async def test_workers_outlive_their_streams(folder: Path) -> None:
     stack = Stack(folder, accounts=2)
     stack._scheduler.command = [sys.executable, "-m", "tests.harness.short_ages"]

@@ -91,7 +91,7 @@ def test_keys_hurt_it_and_ctrl_c_ends_all_with_a_summary() -> None:
         assert "nothing was lost, and nothing done twice" in operator.output
 
 
-@pytest.mark.costly("a cluster of all services", seconds=5)
+@pytest.mark.costly("a cluster of all services", seconds=3)
 def test_nothing_outlives_a_launcher_that_is_killed() -> None:
     with cluster() as (process, folder):
         wait_until(lambda: UP in process.text(), within=PATIENCE, what="it is up")

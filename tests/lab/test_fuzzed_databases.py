@@ -94,7 +94,7 @@ def test_what_a_shape_spoils_is_another_database(
         assert contents[0] != contents[1]
 
 
-@pytest.mark.costly("an import of a random database as a process", seconds=5)
+@pytest.mark.costly("an import of a random database as a process", seconds=2)
 def test_some_databases_are_imported_as_they_should() -> None:
     first = list(SHAPES).index("rows without an id")
     tally = import_databases(7, range(first, first + 2))

@@ -302,7 +302,7 @@ def test_promtool_accepts_the_rules_and_the_settings() -> None:
     promtool("check", "config", "prometheus.yaml")
 
 
-@pytest.mark.costly("promtool evaluates every rule at every moment of each test", seconds=5)
+@pytest.mark.costly("promtool evaluates every rule at every moment of each test", seconds=4)
 def test_promtools_tests_pass() -> None:
     promtool("test", "rules", TESTS.name)
 

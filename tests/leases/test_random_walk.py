@@ -258,7 +258,7 @@ def seen(scheduling: Scheduling) -> set[int]:
     return {status for (status,) in scheduling.sql("SELECT DISTINCT status FROM task_events")}
 
 
-@pytest.mark.costly("all invariants are looked at after each of sixty steps", seconds=5)
+@pytest.mark.costly("all invariants are looked at after each of sixty steps", seconds=3)
 @pytest.mark.parametrize("seed", [2, 4])
 def test_every_invariant_holds_after_each_step(scheduling: Scheduling, seed: int) -> None:
     """For a minimum of steps, and until each kind of step was taken and each state was seen."""

@@ -33,7 +33,7 @@ def pair(stack: Stack) -> tuple[Scheduler, Scheduler]:
     return first, second
 
 
-@pytest.mark.costly("two schedulers, a worker and its runs", seconds=5)
+@pytest.mark.costly("two schedulers, a worker and its runs", seconds=3)
 def test_a_poll_brings_now_what_the_interval_would_bring_later(stack: Stack, pair: tuple[Scheduler, Scheduler]) -> None:
     first, second = pair
     stack.worker("worker", first, slots=4, **REFERENCE).start()
@@ -89,7 +89,7 @@ def completed(client: Client, task_id: str) -> bool:
     return client.task(task_id).status == task_pb2.TASK_STATUS_COMPLETED
 
 
-@pytest.mark.costly("megabytes pass a slow proxy", seconds=5)
+@pytest.mark.costly("megabytes pass a slow proxy", seconds=3)
 def test_a_large_result_gets_through_a_slow_link_and_its_lease_and_others_live(stack: Stack) -> None:
     """It takes 16 s, and a lease without a heartbeat 5 s."""
     scheduler = stack.scheduler().start()
@@ -139,7 +139,7 @@ def test_a_result_that_a_proxy_does_not_let_through_holds_up_no_other_and_is_sho
         worker.stop()
 
 
-@pytest.mark.costly("services of two versions", seconds=5)
+@pytest.mark.costly("services of two versions", seconds=4)
 def test_a_large_result_passes_between_the_version_before_and_this_one(
     empty_db_url: str, stack: Stack, previous: Previous
 ) -> None:

@@ -84,7 +84,7 @@ def check_the_rest_is_imported(engine: sa.Engine, importing: Importing, imported
     importing.check(but=APPROVED_BUT_NOT_OFFERED)
 
 
-@pytest.mark.costly("an import runs as a process, twice", seconds=5)
+@pytest.mark.costly("an import runs as a process, twice", seconds=1)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_import_resumes_where_it_stopped(
     held: Held, engine: sa.Engine, source: str, importing_from: ImportingFrom, number: signal.Signals
@@ -108,7 +108,7 @@ def test_the_import_s_memory_does_not_grow_with_the_rows(held: Held, empty_db_ur
     assert process.peak_kib - after_few < GROWTH_KIB
 
 
-@pytest.mark.costly("reads large rows, since the limit is one of size", seconds=5)
+@pytest.mark.costly("reads large rows, since the limit is one of size", seconds=3)
 def test_the_import_s_memory_does_not_grow_with_the_texts_of_a_server(
     db_url: str, empty_db_url: str, tmp_path: Path
 ) -> None:
@@ -162,7 +162,7 @@ def with_a_document_of_many_values(old: OldApplication) -> None:
     )
 
 
-@pytest.mark.costly("reads large rows, since the limit is one of size", seconds=5)
+@pytest.mark.costly("reads large rows, since the limit is one of size", seconds=2)
 @pytest.mark.parametrize(
     ("spoil", "status", "most"),
     [

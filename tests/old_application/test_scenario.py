@@ -66,7 +66,7 @@ def test_imported_tasks_run_on_connected_workers(stack: Stack, embedded: Callabl
     assert client.create_account() == 8
 
 
-@pytest.mark.costly("an embedded server is made, and starts twice", seconds=5)
+@pytest.mark.costly("an embedded server is made, and starts twice", seconds=3)
 def test_an_import_may_come_before_the_first_scheduler(stack: Stack, source: str) -> None:
     scheduler = stack.scheduler(database_url=EMBEDDED)
     with import_into(scheduler, source, "--dry-run") as process:

@@ -126,7 +126,7 @@ async def claimed(desk: Desk) -> Json | None:
     return cast("Json", entries[0]) if entries else None
 
 
-@pytest.mark.costly("everything starts again after each step", seconds=5)
+@pytest.mark.costly("everything starts again after each step", seconds=7)
 async def test_an_article_is_published_though_all_is_killed_after_each_step(stack: Stack, receiver: Receiver) -> None:
     everything = Everything(stack)
     desk = Desk(everything.scheduler.target)

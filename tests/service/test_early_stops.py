@@ -122,7 +122,7 @@ def process_one(process: Process) -> psutil.Process:
 
 
 @only_root
-@pytest.mark.costly("services in a namespace of their own, by their commands", seconds=5)
+@pytest.mark.costly("services in a namespace of their own, by their commands", seconds=2)
 def test_a_worker_reaps_orphans_that_are_not_its_clis(tmp_path: Path) -> None:
     with starting("contentgen-worker", tmp_path, within=namespace()) as process:
         process.wait_for("guard.ready", within=WITHIN)

@@ -235,7 +235,7 @@ def test_no_log_has_a_secret_a_topic_or_a_body(stack: Stack) -> None:
     assert [text for text in hidden if text in logs] == []
 
 
-@pytest.mark.costly("two services and a server of a database", seconds=5)
+@pytest.mark.costly("two services and a server of a database", seconds=2)
 def test_files_made_under_an_open_umask_are_private_or_writable_by_their_owner_only(stack: Stack) -> None:
     before = os.umask(0)
     try:

@@ -136,7 +136,7 @@ def test_an_interrupted_demo_stops_everything(start: Callable[..., Command]) -> 
     assert not folder.exists()
 
 
-@pytest.mark.costly("all services start", seconds=4)
+@pytest.mark.costly("all services start", seconds=3)
 def test_a_stack_names_the_service_that_has_ended_and_keeps_its_log() -> None:
     with (
         pytest.raises(StackError, match="the scheduler has ended with status -9") as failed,
@@ -183,7 +183,7 @@ def _writes(process: psutil.Process, log: Path) -> bool:
     return os.path.realpath(f"/proc/{process.pid}/fd/2") == str(log)
 
 
-@pytest.mark.costly("all services start twice", seconds=10)
+@pytest.mark.costly("all services start twice", seconds=9)
 def test_run_keeps_its_data_and_starts_a_killed_worker_again(start: Callable[..., Command]) -> None:
     with server_folder() as data:
         settings = {

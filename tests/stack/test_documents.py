@@ -128,7 +128,7 @@ def test_the_first_calls_and_the_python_client_show_what_a_reader_looks_for(
     assert "# 人工智能的未来发展" in capsys.readouterr().out
 
 
-@pytest.mark.costly("every line of the README", seconds=3)
+@pytest.mark.costly("every line of the README", seconds=2)
 def test_each_line_runs_as_it_is_written(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     stack.worker("a", scheduler, CREATOR_DEMO_SECONDS="0.2").start()
@@ -270,7 +270,7 @@ CHECKOUT = Path(__file__).parents[2]
 LIMIT = 120
 
 
-@pytest.mark.costly("every example starts a stack", seconds=9)
+@pytest.mark.costly("every example starts a stack", seconds=7)
 def test_the_examples_run_and_leave_nothing() -> None:
     with server_folder() as folder:
         environment = {

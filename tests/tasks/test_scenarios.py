@@ -18,7 +18,7 @@ SLOTS = 3
 WITHIN = 120.0
 
 
-@pytest.mark.costly("a scheduler, two workers and dozens of runs", seconds=5)
+@pytest.mark.costly("a scheduler, two workers and dozens of runs", seconds=2)
 def test_thirty_tasks_that_fail_at_once_leave_the_workers_to_another_account(stack: Stack) -> None:
     scheduler = stack.scheduler().start()
     client = scheduler.client

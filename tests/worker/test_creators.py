@@ -100,7 +100,7 @@ def test_hostile_topics_reach_the_cli_byte_for_byte(stack: Stack) -> None:
 TOPIC = "--help 人工智能的“未来”\n发展"
 
 
-@pytest.mark.costly("the published creator runs whole", seconds=5)
+@pytest.mark.costly("the published creator runs whole", seconds=4)
 def test_a_task_from_submit_to_publish_pool(stack: Stack, published_cli: Path) -> None:
     scheduler = stack.scheduler(lease_ttl=120).start()
     client = scheduler.client

@@ -113,7 +113,7 @@ def failure(outcome: Outcome) -> Failed:
     return outcome
 
 
-@pytest.mark.costly("the published program takes more than a second to begin, and runs twice", seconds=5)
+@pytest.mark.costly("the published program takes more than a second to begin, and runs twice", seconds=3)
 async def test_concurrent_runs_do_not_mix_and_hostile_texts_arrive_byte_for_byte(published: Published) -> None:
     """One searches in vain, has no requirements, and Node in production mode: then the log is JSON, and the program
     would require a PostgreSQL. Its article pretends that the run has failed.
