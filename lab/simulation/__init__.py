@@ -1,6 +1,7 @@
-"""What lies beyond one machine: a simulation of cells, calibrated with what the real system costs here.
+"""What lies beyond one machine: a simulation of cells, frozen with its costs and its results.
 
-`python -m lab.simulation` is the command (`__main__`). `calibration` measures the costs on a real `cell` and
-writes `costs.json`; `scenarios` simulate; `check` does the same thing for real and in the simulation, side by side.
-The parts of the simulation are `machine`, `database`, `scheduler`, `fleet` and `system`.
+`python -m lab.simulation` is the command (`__main__`). `scenarios` simulate, by the costs of `costs.json`; the parts of
+the simulation are `machine`, `database`, `scheduler`, `fleet` and `system`. The costs were measured, and the results of
+`results` made, on 28 and 29 November 2026: docs/scaling.md explains them. What measured the costs, and compared the
+simulation with the real system, is gone, so nothing calibrates it again.
 """

@@ -1,18 +1,22 @@
-"""What the real system was measured to cost, as `costs.json` has it, and what that allows. All times are in seconds."""
+"""What the real system was measured to cost, as `costs.json` has it, and what that allows. All times are in seconds.
+
+That file also has, under `measured`, what the costs were derived from: microseconds and bytes a task, and for each lane
+its transactions, their items and their seconds.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.benchmarks.stack import Cpu
 from scheduler_svc.config.settings import MAX_HEARTBEAT_INTERVAL
 
-DEFAULT = Path(__file__).with_name("costs.json")
+_KEPT = Path(__file__).with_name("costs.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +81,12 @@ class Costs:
     """Cores that other processes of the machine used meanwhile."""
 
 
-def save(costs: Costs, measured: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps({"costs": asdict(costs), "measured": measured}, indent=1) + "\n")
-
-
-def load(path: Path = DEFAULT) -> Costs:
-    document = json.loads(path.read_text())["costs"]
-    parts: dict[str, Any] = {
+def load() -> Costs:
+    document = json.loads(_KEPT.read_text())["costs"]
+    costs: dict[str, Any] = {
         name: Cpu(**value) if isinstance(value, dict) else value for name, value in document.items()
     }
-    return Costs(**parts)
+    return Costs(**costs)
 
 
 USABLE = 0.8

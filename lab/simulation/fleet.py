@@ -62,11 +62,9 @@ class Worker:
         address = self._addresses[self._next % len(self._addresses)]
         self._next += 1
         if address.scheduler and address.scheduler.alive:
-            self.spend(self.around.costs.dial, partial(self._dialled, address))
-        elif self.around.process:
-            self.around.process.beside(self.around.costs.refused)(partial(self._dialled, address))
+            self.spend(self.around.costs.dial, partial(self._greet, address.scheduler))
         else:
-            self._dialled(address)
+            self._pause()
 
     def stream_ended(self, session: Session) -> None:
         if self.session is session:
@@ -109,13 +107,6 @@ class Worker:
         self._told = state
         message = Message(self.session, heartbeat=(self._heartbeats, *state), updates=self.held, idle=idle)
         self.session.scheduler.send(message)
-
-    def _dialled(self, address: Address) -> None:
-        """Somebody listens there by now, or nobody."""
-        if address.scheduler is None or not address.scheduler.alive:
-            self._pause()
-        else:
-            self._greet(address.scheduler)
 
     def _greet(self, scheduler: Scheduler) -> None:
         hello = Hello(self, lambda _: None)
@@ -283,7 +274,6 @@ class ClosedLoop:
     """As the benchmarks' loader: so many calls in flight, each with a batch, until all tasks are submitted."""
 
     def __init__(self, around: Surroundings, address: Address, tasks: int, batch: int, in_flight: int) -> None:
-        self.ended_at = 0.0
         self._around = around
         self._address = address
         self._left = tasks
@@ -293,7 +283,6 @@ class ClosedLoop:
             self._call()
 
     def _call(self, _committed: bool = True) -> None:
-        self.ended_at = self._around.clock.now
         if self._left <= 0:
             return
         self._left -= self._batch
@@ -320,10 +309,6 @@ class Arrivals:
         self._batch = batch
         self._stopped = False
         around.clock.start(self._arrive())
-
-    @property
-    def longest(self) -> float:
-        return max(self.latencies, default=0.0)
 
     def stop(self) -> None:
         self._stopped = True

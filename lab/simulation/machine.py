@@ -66,7 +66,6 @@ class Cores:
     """Cores that jobs share in turns. `used`: CPU seconds by owner."""
 
     def __init__(self, clock: Clock, count: int) -> None:
-        self.count = count
         self.used: defaultdict[str, float] = defaultdict(float)
         self._clock = clock
         self._free = count
@@ -122,7 +121,7 @@ class Interpreter:
         """Without `cores` it has one for itself."""
         self._clock = clock
         self._cores = cores
-        self.owner = owner
+        self._owner = owner
         self.used = 0.0
         self._threads: dict[str, deque[tuple[float, Call]]] = {}  # those that want to run, in turn
         self._running = self._ended = False
@@ -130,10 +129,6 @@ class Interpreter:
     def use(self, seconds: float, thread: str = "event loop") -> Step:
         """Returns a step that takes so much CPU of a thread; steps of one thread come one after the other."""
         return partial(self._put, thread, seconds)
-
-    def beside(self, seconds: float) -> Step:
-        """Returns a step of a thread that needs no turn, as those of gRPC that connect."""
-        return self._cores.use(seconds, self.owner) if self._cores else self._clock.wait(seconds)
 
     def end(self) -> None:
         """The process is killed: what waits or runs is never done."""
@@ -159,7 +154,7 @@ class Interpreter:
         self.used += slice_s
         end = partial(self._over, thread, remaining - slice_s, callback)
         if self._cores:
-            self._cores.use(slice_s, self.owner)(end)
+            self._cores.use(slice_s, self._owner)(end)
         else:
             self._clock.after(slice_s, end)
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lab.simulation import mirror
-from lab.simulation.calibration import Shape
 from lab.simulation.costs import Costs, ceilings
+from lab.simulation.fleet import Arrivals, ClosedLoop, NoopWorker, Surroundings
 from lab.simulation.machine import Clock
-from lab.simulation.system import RAMP_S, LoadedCell, Sizes
+from lab.simulation.system import RAMP_S, LoadedCell, SimulatedCell, Sizes
 
 Row = dict[str, float | str]
 
+TASKS = 20_000
+"""Of a drain."""
+SETTLE_S = 3.0
 WATCH_S = 10.0
 AFTER_S = 300.0
 """For how long what follows a fault is looked at most."""
@@ -24,15 +26,65 @@ AFTER_S = 300.0
 def one_cell(costs: Costs, _sizes: Sizes) -> Iterator[Row]:
     """Simulates the measured system: two cores for everything, clients and workers too."""
     for depth in (100, 500, 2_000):
-        shape = Shape(20_000, 500, 4, workers=2, depth=depth)
-        _, drained, scheduler, postgres = mirror.drain(costs, shape, costs.others)
-        row: Row = {"load": f"drain, {depth} leases a worker", "tasks/s": drained}
-        yield row | {"scheduler, µs a task": scheduler * 1e6, "PostgreSQL, µs a task": postgres * 1e6}
-    capacity = mirror.capacity(costs)
+        yield _drain(costs, depth)
+    capacity = _capacity(costs)
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-        p50, p99, *_ = mirror.latencies(costs, share * capacity, 20.0, costs.others)
-        row = {"load": f"single submits, {share:.0%} of {capacity:.0f}/s", "tasks/s": share * capacity}
+        p50, p99, _ = _spread(_latencies(costs, share * capacity))
+        row: Row = {"load": f"single submits, {share:.0%} of {capacity:.0f}/s", "tasks/s": share * capacity}
         yield row | {"p50, ms": p50 * 1e3, "p99, ms": p99 * 1e3}
+
+
+def _drain(costs: Costs, depth: int) -> Row:
+    """Two workers, with so many leases each, complete what was submitted before."""
+    cell = SimulatedCell(costs)
+    ClosedLoop(cell.around("loader"), cell.addresses[0], TASKS, batch=500, in_flight=4)
+    while cell.database.stored < TASKS:
+        cell.clock.run(cell.clock.now + 0.01)
+    begin, used = cell.clock.now, cell.used()
+    for number in range(2):
+        NoopWorker(cell.around(f"worker {number}"), cell.addresses, depth).connect()
+    while cell.database.completed < TASKS:
+        cell.clock.run(cell.clock.now + 0.01)
+    scheduler, postgres = ((after - before) / TASKS * 1e6 for before, after in zip(used, cell.used(), strict=True))
+    return {
+        "load": f"drain, {depth} leases a worker",
+        "tasks/s": TASKS / (cell.clock.now - begin),
+        "scheduler, µs a task": scheduler,
+        "PostgreSQL, µs a task": postgres,
+    }
+
+
+def _with_client(costs: Costs) -> tuple[SimulatedCell, Surroundings]:
+    """Returns a cell with a worker that completes tasks at once, in the process of a client."""
+    cell = SimulatedCell(costs)
+    client = cell.around("client")
+    NoopWorker(client, cell.addresses, depth=200).connect()
+    cell.clock.run(SETTLE_S)
+    return cell, client
+
+
+def _latencies(costs: Costs, rate: float) -> list[float]:
+    """Returns the seconds from submit to worker, at so many single submits a second."""
+    cell, client = _with_client(costs)
+    load = Arrivals(client, cell.addresses, rate)
+    cell.clock.run(SETTLE_S + 20.0)
+    return load.latencies
+
+
+def _capacity(costs: Costs) -> float:
+    """Returns how many single submits a second are completed, with 64 in flight."""
+    cell, client = _with_client(costs)
+    ClosedLoop(client, cell.addresses[0], 1_000_000, batch=1, in_flight=64)
+    cell.clock.run(2 * SETTLE_S)
+    completed = cell.database.completed
+    cell.clock.run(3 * SETTLE_S)
+    return (cell.database.completed - completed) / SETTLE_S
+
+
+def _spread(seconds: list[float]) -> tuple[float, float, float]:
+    """Returns the median, that of 99%, and the longest."""
+    ordered = sorted(seconds)
+    return ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100], ordered[-1]
 
 
 def fleet(costs: Costs, sizes: Sizes) -> Iterator[Row]:
@@ -48,7 +100,7 @@ def _carried(loaded_cell: LoadedCell) -> Row:
     loaded_cell.clock.run(RAMP_S + WATCH_S)
     load = loaded_cell.load() - first_load
     return {
-        "schedulers": len(loaded_cell.cell.addresses),
+        "schedulers": len(loaded_cell.addresses),
         "connected": loaded_cell.connected / len(loaded_cell.workers),
         "submitted/s": loaded_cell.rate,
         "completed/s": load.completed / WATCH_S,
@@ -80,9 +132,9 @@ def _die(loaded_cell: LoadedCell, _: Sizes) -> None:
 
 
 def _fail_over(loaded_cell: LoadedCell, sizes: Sizes) -> None:
-    loaded_cell.cell.database.away = True
+    loaded_cell.database.away = True
     loaded_cell.clock.run(loaded_cell.clock.now + sizes.down)
-    loaded_cell.cell.database.away = False
+    loaded_cell.database.away = False
 
 
 def _after_fault(fault: str, loaded_cell: LoadedCell, strike: Callable[[LoadedCell, Sizes], None]) -> Row:
@@ -92,10 +144,10 @@ def _after_fault(fault: str, loaded_cell: LoadedCell, strike: Callable[[LoadedCe
     healed = loaded_cell.clock.now
     loaded_cell.settle(healed + AFTER_S)
     moments = sorted(moment for worker in loaded_cell.workers if (moment := worker.connected_at) > struck)
-    seconds = mirror.spread([max(0.0, at - healed) for at in moments]) if moments else [0.0] * 3
+    seconds = _spread([max(0.0, at - healed) for at in moments]) if moments else (0.0, 0.0, 0.0)
     return {
         "fault": fault,
-        "schedulers": len(loaded_cell.cell.addresses),
+        "schedulers": len(loaded_cell.addresses),
         "workers": len(loaded_cell.workers),
         "out, s": healed - struck,
         "reconnected": len(moments),
@@ -130,7 +182,7 @@ def _lost_cell(costs: Costs, sizes: Sizes, outage: float, *, moved: bool) -> Row
     lost_cell.come_back()
     healed = clock.now
     lost_cell.settle(healed + AFTER_S)
-    seconds = mirror.spread([worker.connected_at - healed for worker in lost_cell.workers])
+    seconds = _spread([worker.connected_at - healed for worker in lost_cell.workers])
     difference, span = other_cells[0].load() - first_load, clock.now - struck
     return {
         "clients": f"are moved after {sizes.moved_after:.0f} s" if moved else "wait",
@@ -141,7 +193,7 @@ def _lost_cell(costs: Costs, sizes: Sizes, outage: float, *, moved: bool) -> Row
         "submits that wait at its return": waiting,
         "half connected, s": seconds[0],
         "all connected, s": seconds[2],
-        "longest submit to worker, s": lost_cell.arrivals.longest,
+        "longest submit to worker, s": max(lost_cell.arrivals.latencies, default=0.0),
         "a scheduler elsewhere, cores": difference.scheduler / span,
         "PostgreSQL elsewhere, cores": difference.postgres / span,
     }

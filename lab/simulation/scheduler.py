@@ -1,6 +1,6 @@
 """A scheduler: its Python process, its lanes, its hellos, its dispatcher, with the product's bounds and intervals.
 
-Cpu of `lab.simulation`. What the product decides by pure code is decided by that code: which sessions a claim
+Part of `lab.simulation`. What the product decides by pure code is decided by that code: which sessions a claim
 is for, how it is shared out, what a session may still be granted.
 """
 
@@ -72,7 +72,6 @@ class Scheduler:
     def __init__(
         self, clock: Clock, cores: Cores | None, database: Database, costs: Costs, *, name: str, peers: list[Scheduler]
     ) -> None:
-        self.name = name
         self.process = Interpreter(clock, cores, name)
         self.alive = True
         self.sessions: dict[int, Session] = {}

@@ -20,16 +20,8 @@ class SimulatedCell:
     """Its schedulers run on PostgreSQL's machine if `shared`, else each has a core of its own."""
 
     def __init__(
-        self,
-        costs: Costs,
-        *,
-        clock: Clock | None = None,
-        cores: int = 2,
-        schedulers: int = 1,
-        shared: bool = True,
-        yielding: bool = False,
+        self, costs: Costs, *, clock: Clock | None = None, cores: int = 2, schedulers: int = 1, shared: bool = True
     ) -> None:
-        """`yielding`: the machine's other processes are nice, and have what the cell leaves."""
         self.clock = clock or Clock()
         self.costs = costs
         self.cores = Cores(self.clock, cores)
@@ -38,10 +30,9 @@ class SimulatedCell:
         self.addresses = [Address() for _ in range(schedulers)]
         self._shared = shared
         self._started = 0
-        for address in self.addresses:
-            self.start(address)
+        self.start_all()
         self.cores.load(costs.rest.postgres, OWNER)
-        if shared and not yielding:
+        if shared:
             self.cores.load(costs.others, OTHERS, first=True)
 
     def start(self, address: Address) -> None:
@@ -49,6 +40,10 @@ class SimulatedCell:
         cores = self.cores if self._shared else None
         name = f"scheduler {self._started}"
         address.scheduler = Scheduler(self.clock, cores, self.database, self.costs, name=name, peers=self.peers)
+
+    def start_all(self) -> None:
+        for address in self.addresses:
+            self.start(address)
 
     def around(self, process: str = "") -> Surroundings:
         """Returns what workers and clients need. `process`: they run in one of this name, on the cell's machine."""
@@ -105,27 +100,25 @@ class Load:
         )
 
 
-class LoadedCell:
+class LoadedCell(SimulatedCell):
+    """A cell with a fleet that is busy."""
+
     def __init__(
         self, costs: Costs, sizes: Sizes, workers: int, schedulers: int, cores: int = 8, *, clock: Clock | None = None
     ) -> None:
         """`cores` are PostgreSQL's."""
+        super().__init__(costs, clock=clock, cores=cores, schedulers=schedulers, shared=False)
         self.sizes = sizes
-        self.cell = SimulatedCell(costs, clock=clock, cores=cores, schedulers=schedulers, shared=False)
-        self.clock = self.cell.clock
-        surroundings = self.cell.around()
+        surroundings = self.around()
         self.workers = [
-            RunningWorker(surroundings, self.cell.addresses, number, sizes.slots, sizes.seconds)
-            for number in range(workers)
+            RunningWorker(surroundings, self.addresses, number, sizes.slots, sizes.seconds) for number in range(workers)
         ]
         for worker in self.workers:
             self.clock.after(random.uniform(0, RAMP_S / 2), worker.connect)
         busy = LOAD * workers * sizes.slots
-        self.clock.after(
-            RAMP_S / 2, lambda: self.cell.database.store([Task(self.clock.now) for _ in range(round(busy))])
-        )
+        self.clock.after(RAMP_S / 2, lambda: self.database.store([Task(self.clock.now) for _ in range(round(busy))]))
         self.rate = busy / sizes.seconds
-        self.arrivals = Arrivals(surroundings, self.cell.addresses, self.rate, batch=BATCH)
+        self.arrivals = Arrivals(surroundings, self.addresses, self.rate, batch=BATCH)
 
     @property
     def connected(self) -> int:
@@ -145,11 +138,9 @@ class LoadedCell:
         return sum(worker.hellos for worker in self.workers)
 
     def load(self) -> Load:
-        peers = self.cell.peers
-        maximum = max((peer.process.used for peer in peers), default=0.0)
-        return Load(
-            self.cell.database.completed, maximum, self.cell.cores.used[OWNER], sum(peer.claims for peer in peers)
-        )
+        maximum = max((peer.process.used for peer in self.peers), default=0.0)
+        claims = sum(peer.claims for peer in self.peers)
+        return Load(self.database.completed, maximum, self.cores.used[OWNER], claims)
 
     def latency(self) -> float:
         """Returns the seconds from submit to worker: the median of the later half; -1 if none arrived."""
@@ -157,28 +148,24 @@ class LoadedCell:
         return later[len(later) // 2] if later else -1.0
 
     def kill(self, number: int) -> None:
-        if scheduler := self.cell.addresses[number].scheduler:
+        if scheduler := self.addresses[number].scheduler:
             scheduler.kill()
 
     def kill_all(self) -> None:
-        for number in range(len(self.cell.addresses)):
+        for number in range(len(self.addresses)):
             self.kill(number)
 
-    def start_all(self) -> None:
-        for address in self.cell.addresses:
-            self.cell.start(address)
-
     def vanish(self) -> None:
-        self.cell.database.away = True
+        self.database.away = True
         self.kill_all()
 
     def come_back(self) -> None:
-        self.cell.database.away = False
+        self.database.away = False
         self.start_all()
 
     def send_clients_to(self, others: Sequence[LoadedCell]) -> None:
         """From now on its clients submit to these, in turn. What it stored stays its own."""
-        self.arrivals.addresses = [address for cell in others for address in cell.cell.addresses]
+        self.arrivals.addresses = [address for cell in others for address in cell.addresses]
 
     def settle(self, until: float) -> None:
         """Runs until all workers are connected, and a heartbeat longer."""

@@ -140,9 +140,7 @@ def test_the_retention_keeps_up_on_a_seeded_database(folder: Path) -> None:
 
 
 @pytest.mark.release("each program starts a stack")
-@pytest.mark.parametrize(
-    "command", [("lab.benchmarks", "submit"), ("lab.benchmarks.check",), ("lab.simulation", "check")]
-)
+@pytest.mark.parametrize("command", [("lab.benchmarks", "submit"), ("lab.benchmarks.check",)])
 def test_a_benchmark_that_is_to_end_ends_all_that_it_started(folder: Path, command: tuple[str, ...]) -> None:
     with subprocess.Popen([sys.executable, "-m", *command, f"--dir={folder}"], stderr=subprocess.PIPE) as run:
         end(run, signal.SIGTERM, folder)
