@@ -100,19 +100,18 @@ class Fleet:
 
 @asynccontextmanager
 async def noop_workers(
-    stack: Stack, count: int, depth: int, *, prefix: str = "noop", targets: Sequence[str] = (), timed: bool = False
+    stack: Stack, count: int, depth: int, *, targets: Sequence[str] = (), timed: bool = False
 ) -> AsyncIterator[Fleet]:
     """Yields so many workers that are ready to connect, in a process for each target (none: each in one of its own).
 
-    An id that was used before is free again only after the lease time. Raises ExceptionGroup as soon as one of the
-    processes ends.
+    Raises ExceptionGroup as soon as one of the processes ends.
     """
     targets = targets or [stack.target] * count
     options = {"count": count // len(targets), "depth": depth, "timed": timed}
     async with AsyncExitStack() as exits:
         processes = []
         for number, target in enumerate(targets):
-            name = f"{prefix}-{number}"
+            name = f"noop-{number}"
             child = Child(_COMPLETES_ALL, stack.folder, name, worker_id=name, target=target, **options)
             processes.append(await exits.enter_async_context(child))
         fleet = Fleet(processes)
