@@ -66,6 +66,19 @@ class Worker:
         else:
             self._pause()
 
+    def answered(self, hello: Hello, session: Session | None) -> None:
+        """`session`: None if the hello failed."""
+        hello.cancelled = True
+        if session is None:
+            self._pause()
+            return
+        self.session, self.connected_at = session, self.around.clock.now
+        self._backoff.max_pause = MAX_HEARTBEAT_INTERVAL
+        self._heartbeats = self._last_assignment = 0
+        self._told = None
+        self.welcomed()
+        self._beat(session)
+
     def stream_ended(self, session: Session) -> None:
         if self.session is session:
             self.session = None
@@ -109,8 +122,7 @@ class Worker:
         self.session.scheduler.send(message)
 
     def _greet(self, scheduler: Scheduler) -> None:
-        hello = Hello(self, lambda _: None)
-        hello.answered = partial(self._answered, hello)
+        hello = Hello(self)
         self.hellos += 1
         self.around.clock.after(WELCOME_TIMEOUT, partial(self._give_up, hello))
         scheduler.hello(hello)
@@ -119,18 +131,6 @@ class Worker:
         if not hello.cancelled:
             hello.cancelled = True
             self._pause()
-
-    def _answered(self, hello: Hello, session: Session | None) -> None:
-        hello.cancelled = True
-        if session is None:
-            self._pause()
-            return
-        self.session, self.connected_at = session, self.around.clock.now
-        self._backoff.max_pause = MAX_HEARTBEAT_INTERVAL
-        self._heartbeats = self._last_assignment = 0
-        self._told = None
-        self.welcomed()
-        self._beat(session)
 
     def _pause(self) -> None:
         self.around.clock.after(self._backoff.pause(), self.connect)

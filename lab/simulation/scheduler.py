@@ -61,8 +61,6 @@ class Message:
 @dataclass(slots=True, eq=False)
 class Hello:
     worker: Worker
-    answered: Callable[[Session | None], None]
-    """Gets None if it failed."""
     cancelled: bool = False
 
 
@@ -121,7 +119,7 @@ class Scheduler:
 
         def wait() -> None:
             if len(self.sessions) >= MAX_STREAMS:
-                hello.answered(None)
+                hello.worker.answered(hello, None)
                 return
             self._hellos.append(hello)
             if self._greeting < 3:  # of the pool's four: all share a token, and no caller gets the last one
@@ -155,7 +153,7 @@ class Scheduler:
             cost = Cpu(self._costs.hello.scheduler / 2, self._costs.hello.postgres)
             committed = yield from self._transaction(thread, cost, self._costs.hello_wait)
             if not hello.cancelled:
-                hello.answered(self._open(hello.worker) if committed else None)
+                hello.worker.answered(hello, self._open(hello.worker) if committed else None)
         self._greeting -= 1
 
     def _open(self, worker: Worker) -> Session:
