@@ -11,17 +11,21 @@ import re
 import sys
 from pathlib import Path
 
+from lab.benchmarks.kept import Part
 from scheduler_svc.domain.lifecycle import EDGES, Edge, Status
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "state-machine.md"
-_SECTION = "<!-- {name}: made from scheduler_svc/domain/lifecycle.py -->\n{text}<!-- end -->\n"
+_DIAGRAM, _EDGES = (
+    Part(f"<!-- {name}: made from scheduler_svc/domain/lifecycle.py -->\n", "<!-- end -->\n")
+    for name in ("diagram", "edges")
+)
 _FINAL = (Status.COMPLETED, Status.CANCELLED)
 
 
 def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 if the document is right (now), else 1 with what is wrong on the standard output."""
     present = DOCUMENT.read_text()
-    expected = _replaced(_replaced(present, "diagram", diagram()), "edges", table())
+    expected = _EDGES.replaced(_DIAGRAM.replaced(present, diagram()), table())
     if "--write" in arguments:
         DOCUMENT.write_text(expected)
         present = expected
@@ -61,14 +65,6 @@ def _label(status: Status, none: str) -> str:
 
 def _move(edge: Edge) -> str:
     return edge.move.name.lower().replace("_", " ")
-
-
-def _replaced(document: str, name: str, text: str) -> str:
-    start, end = _SECTION.format(name=name, text="\0").split("\0")
-    section = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
-    if not section.search(document):
-        raise SystemExit(f"{DOCUMENT} has no section between {start.strip()} and {end.strip()}")
-    return section.sub(lambda _: start + text + end, document)
 
 
 if __name__ == "__main__":
