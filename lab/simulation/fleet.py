@@ -45,8 +45,6 @@ class Surroundings:
 class Worker:
     """It has a list of addresses, and begins with one of its own."""
 
-    slots = 0
-
     def __init__(self, around: Surroundings, addresses: Sequence[Address], first: int = 0) -> None:
         self.around = around
         self.session: Session | None = None
@@ -105,7 +103,7 @@ class Worker:
 
     @property
     def free(self) -> int:
-        return self.slots
+        return 0
 
     @property
     def held(self) -> int:
@@ -145,6 +143,9 @@ class Worker:
             self.around.database.release(tasks)  # its next hello does not name them
             return
         self._last_assignment = max(self._last_assignment, number)
+        for task in tasks:
+            if task.assigned:
+                task.assigned(self.around.clock.now)
         self.take(tasks)
 
 
@@ -172,10 +173,6 @@ class NoopWorker(Worker):
     def take(self, tasks: list[Task]) -> None:
         self._held += len(tasks)
         self._offered -= len(tasks)
-        now = self.around.clock.now
-        for task in tasks:
-            if task.assigned:
-                task.assigned(now)
         costs = self.around.costs
         self.spend(costs.worker_message + len(tasks) * costs.worker_run, partial(self._report, tasks))
 
@@ -200,7 +197,7 @@ class RunningWorker(Worker):
         self, around: Surroundings, addresses: Sequence[Address], first: int, slots: int, seconds: float
     ) -> None:
         super().__init__(around, addresses, first)
-        self.slots = slots
+        self._slots = slots
         self.stopped = 0
         """Tasks that it stopped because their leases could not be renewed."""
         self._seconds = seconds
@@ -210,7 +207,7 @@ class RunningWorker(Worker):
 
     @property
     def free(self) -> int:
-        return self.slots - len(self._running)
+        return self._slots - len(self._running)
 
     @property
     def held(self) -> int:
@@ -222,8 +219,6 @@ class RunningWorker(Worker):
             self.around.clock.after(RENEWAL_LIMIT, self._check)
         for task in tasks:
             self._running[task] = None
-            if task.assigned:
-                task.assigned(self.around.clock.now)
             self.around.clock.after(random.expovariate(1 / self._seconds), partial(self._ended, task))
             self._report(1)  # accepted
             self._report(1)  # processing
@@ -249,8 +244,7 @@ class RunningWorker(Worker):
 
     def _report(self, updates: int, completed: tuple[Task, ...] = ()) -> None:
         if self.session:
-            message = Message(self.session, updates=updates, completed=completed)
-            self.spend(self.around.costs.worker_message, partial(self.session.scheduler.send, message))
+            self.session.scheduler.send(Message(self.session, updates=updates, completed=completed))
 
     def _check(self) -> None:
         if not self.held:
