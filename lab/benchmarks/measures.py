@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.benchmarks import console, floors, goals, growth, latencies, scenario
+from lab.benchmarks import console, floors, goals, latencies, scenario
 from lab.benchmarks.command import make_folder, size
 from lab.benchmarks.goals import Figure, Floor, Goal
 from lab.benchmarks.latencies import QUIET_S
@@ -38,16 +38,10 @@ class Options:
     burst: int = size(250_000, "tasks that latency-after-burst drains first")
     samples: int = size(300, "samples of a latency")
     idle_workers: int = size(1000, "workers of the measure idle-workers")
-    committers: int = size(20, "connections of the measure notify")
-    ended: int = size(50_000, "ended tasks of the measure retention")
-    pool: int = size(20_000, "workers of the measure worker-pool")
-    moves: int = size(200_000, "moves of the measure account-watch")
     fleets: tuple[int, ...] = size((1000, 2000), "idle workers of idle-fleet, by comma")
     leases: int = size(30_000, "leases beside which hello is measured")
     passing: int = size(200_000, "tasks that pass in open-transaction")
-    backlog: int = size(1_000_000, "tasks that the measure backlog drains")
     console_tasks: int = size(1_000_000, "tasks beside which console is measured")
-    many_accounts: int = size(1_000, "accounts of the measure many-accounts")
     unread_watches: int = size(500, "watches of the measure unread-watches")
 
 
@@ -55,18 +49,18 @@ Measure = Callable[[Options], Awaitable[list[Figure]]]
 
 
 @asynccontextmanager
-async def fresh(options: Options, accounts: int | None = None, **settings: str) -> AsyncIterator[Stack]:
+async def fresh(options: Options, **settings: str) -> AsyncIterator[Stack]:
     folder = make_folder(options.folder, "run-")
     settings = {"max_queue_size": str(MAX_PENDING_TASKS), **settings}
-    async with Stack(folder, accounts or options.accounts, **settings) as stack:
+    async with Stack(folder, options.accounts, **settings) as stack:
         yield stack
     shutil.rmtree(folder)  # after a failure it stays: its logs say why
 
 
 @asynccontextmanager
-async def warmed(options: Options, accounts: int | None = None) -> AsyncIterator[tuple[Stack, Floor]]:
+async def warmed(options: Options) -> AsyncIterator[tuple[Stack, Floor]]:
     """Yields the same with warm WAL, and what PostgreSQL does by itself there."""
-    async with fresh(options, accounts) as stack:
+    async with fresh(options) as stack:
         await asyncio.to_thread(stack.warm_wal)
         yield stack, await _lives(stack, options)
 
@@ -91,19 +85,17 @@ async def submit(options: Options) -> list[Figure]:
 
 
 async def drain(options: Options) -> list[Figure]:
-    sizes = (*options.drain, 1_000_000) if options.long else options.drain
-    return [await _drain_of(options, tasks) for tasks in sizes]
+    figures = []
+    for tasks in (*options.drain, 1_000_000) if options.long else options.drain:
+        async with warmed(options) as (stack, floor):
+            figures.append(await _drained(stack, floor, options, tasks))
+    return figures
 
 
 async def cold_drain(options: Options) -> list[Figure]:
     """Measures the first hour of a database: each WAL segment is made anew."""
     async with fresh(options) as stack:
         return [await _drained(stack, await _lives(stack, options), options, options.drain[0], ", cold WAL")]
-
-
-async def _drain_of(options: Options, tasks: int) -> Figure:
-    async with warmed(options) as (stack, floor):
-        return await _drained(stack, floor, options, tasks)
 
 
 async def _drained(stack: Stack, floor: Floor, options: Options, tasks: int, suffix: str = "") -> Figure:
@@ -117,29 +109,6 @@ async def load_and_drain(stack: Stack, options: Options, tasks: int) -> tuple[sc
     loaded = await scenario.load(stack, tasks, batch=min(options.batch, tasks), in_flight=IN_FLIGHT)
     async with scenario.noop_workers(stack, options.workers, options.depth) as workers:
         return loaded, await scenario.drain(stack, workers, tasks)
-
-
-async def backlog(options: Options) -> list[Figure]:
-    """Measures the rate of a long backlog against that of a short one."""
-    short, long = [await _drain_of(options, tasks) for tasks in (options.drain[0], options.backlog)]
-    note = f"{long.value:,.0f} tasks/s, {long.note}; of {short.count:,} {short.value:,.0f} tasks/s, {short.note}"
-    name = f"drain of {long.count:,} against {short.count:,}"
-    return [Figure(name, long.value / short.value, "times", long.count, goals.BACKLOG, note)]
-
-
-async def many_accounts(options: Options) -> list[Figure]:
-    """Measures tasks of many accounts, one after the other, against tasks of few."""
-    spans = []
-    for accounts in (options.accounts, options.many_accounts):
-        async with warmed(options, accounts) as (stack, _):
-            spans.append(await load_and_drain(stack, options, options.drain[0]))
-    name = f"over {options.many_accounts:,} accounts against {options.accounts:,}"
-    figures = []
-    for what, smaller, larger in zip((f"BatchSubmitTasks {name}", f"drain {name}"), *spans, strict=True):
-        rates = [f"{span.per_second:,.0f} tasks/s, {span.cpu_note}" for span in (larger, smaller)]
-        ratio = larger.per_second / smaller.per_second
-        figures.append(Figure(what, ratio, "times", larger.tasks, goals.MANY_ACCOUNTS, "; ".join(rates)))
-    return figures
 
 
 async def end_to_end(options: Options) -> list[Figure]:
@@ -202,16 +171,11 @@ MEASURES: dict[str, Measure] = {
     "submit": submit,
     "drain": drain,
     "cold-drain": cold_drain,
-    "many-accounts": many_accounts,
     "end-to-end": end_to_end,
     "latency": latency,
     "latency-after-burst": latency_after_burst,
     "idle-workers": _on_fresh(lambda stack, sizes: latencies.idle_workers(stack, sizes.idle_workers)),
     "at-rest": _on_fresh(lambda stack, sizes: latencies.at_rest(stack, sizes.workers, sizes.depth)),
-    "notify": _on_fresh(lambda stack, sizes: growth.of_committers(stack.url, sizes.committers)),
-    "retention": _on_fresh(lambda stack, sizes: asyncio.to_thread(growth.of_retention, stack.url, sizes.ended)),
-    "worker-pool": _on_fresh(lambda stack, sizes: asyncio.to_thread(growth.of_workers, stack, sizes.pool)),
-    "account-watch": _on_fresh(lambda stack, sizes: asyncio.to_thread(growth.of_moves, stack.url, sizes.moves)),
     "unread-watches": _on_fresh(
         lambda stack, sizes: latencies.beside_unread_watches(stack, sizes.unread_watches, sizes.samples)
     ),
@@ -220,12 +184,11 @@ MEASURES: dict[str, Measure] = {
     "open-transaction": _on_fresh(
         lambda stack, sizes: latencies.open_transaction(stack, sizes.passing, sizes.workers, sizes.depth, sizes.samples)
     ),
-    "backlog": backlog,
     "under-attack": under_attack,
     "console": _on_fresh(
         lambda stack, sizes: console.figures(stack, sizes.console_tasks, sizes.samples, sizes.workers, sizes.depth)
     ),
 }
 
-USUAL = [name for name in MEASURES if name not in {"under-attack", "backlog", "console"}]
-"""What is measured where nothing is named; backlog and console take many minutes."""
+USUAL = [name for name in MEASURES if name not in {"under-attack", "console"}]
+"""What is measured where nothing is named; console takes many minutes."""

@@ -38,9 +38,7 @@ _OLD_VERSIONS = (
     "tests/database/test_migrations.py",
 )
 _SMALL_MEASURES = (
-    "notify retention worker-pool account-watch hello open-transaction unread-watches"
-    " --committers=3 --ended=1500 --pool=1200 --moves=21000"
-    " --leases=200 --passing=200 --batch=100 --samples=10 --unread-watches=3"
+    "hello open-transaction unread-watches --leases=200 --passing=200 --batch=100 --samples=10 --unread-watches=3"
 )
 """Measures that are only shown to work: `bench-check` has the others."""
 

@@ -85,7 +85,7 @@ async def warm(folder: Path, sizes: Sizes, **settings: str) -> AsyncIterator[tup
     """Yields a scheduler on an empty database with warm WAL."""
     port = free_port()
     metrics = {"metrics_listen": f"127.0.0.1:{port}", **settings}
-    async with fresh(Options(folder), None, **metrics) as stack:
+    async with fresh(Options(folder), **metrics) as stack:
         if not sizes.quick:
             await asyncio.to_thread(stack.warm_wal)
         yield stack, Meter(stack, port)
