@@ -11,10 +11,11 @@ import time
 from functools import partial
 
 from lab.chaos import campaign, options
+from lab.chaos.faults import KINDS
 from lab.chaos.figures import PART, Figures, figures, table
 from lab.chaos.fleet import victims
 from lab.chaos.options import Options
-from lab.chaos.plan import KINDS, plan
+from lab.chaos.plan import plan
 from lab.deployment.disks import enter_namespace
 from tests.harness.cluster import server_folder
 

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 
 from lab.benchmarks.kept import Part
 from lab.chaos.evidence import Evidence, Fault, Run
-from lab.chaos.plan import KINDS, LEASE
+from lab.chaos.faults import KINDS
+from lab.chaos.fleet import LEASE
 from lab.chaos.properties.results import side_by_side
 from scheduler_svc.domain.lifecycle import Status
 

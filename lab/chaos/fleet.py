@@ -11,7 +11,6 @@ from pathlib import Path
 from lab.chaos import creator
 from lab.chaos.evidence import CREATOR_JOURNAL
 from lab.chaos.observers import NETWORK
-from lab.chaos.plan import EVERYTHING, LEASE, POSTGRES
 from lab.deployment.database import Database
 from lab.deployment.deployment import WORKER_LOSSES, Deployment, Node
 from tests.harness.process import START_LIMIT
@@ -19,6 +18,10 @@ from tests.harness.stack import Scheduler
 from tests.harness.waiting import wait_until
 from tests.harness.wires import Wires
 
+LEASE = 5.0
+"""Seconds: the lease time of a campaign, the shortest that there is."""
+EVERYTHING = "everything"
+POSTGRES = "postgres"
 _SCHEDULERS = ("scheduler-1", "scheduler-2")
 _CLOCK = "CHAOS_CLOCK"
 _CLOCK_PROGRAM = f"""\

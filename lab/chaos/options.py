@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.chaos.faults import KINDS
 from lab.chaos.figures import PART
-from lab.chaos.plan import KINDS
 
 _ALL = frozenset(kind.name for kind in KINDS)
 _DESCRIPTION = """\

@@ -1,4 +1,4 @@
-"""Carries out a plan on a fleet. Above the strikes at services and PostgreSQL.
+"""Carries out a plan on a fleet.
 
 A fault holds its victim's lock from the first blow until the victim is started again or thawed: nobody else hurts or
 starts it meanwhile.
@@ -15,11 +15,10 @@ from contextlib import ExitStack, contextmanager
 
 import psycopg2
 
-from lab.chaos import strikes_at_postgres, strikes_at_services
-from lab.chaos.plan import EVERYTHING, Fault
-from lab.chaos.strikes_at_services import MissedError, Scene
+from lab.chaos.faults import KINDS, Fault, MissedError, Scene
+from lab.chaos.fleet import EVERYTHING
 
-STRIKES = {**strikes_at_services.STRIKES, **strikes_at_postgres.STRIKES}
+_STRIKES = {kind.name: kind.strike for kind in KINDS}
 
 
 class Strikes:
@@ -68,6 +67,6 @@ class Strikes:
                 raise MissedError
             stack.callback(nodes[victim].lock.release)
         try:
-            stack.enter_context(contextmanager(STRIKES[fault.kind])(self._scene, fault))
+            stack.enter_context(contextmanager(_STRIKES[fault.kind])(self._scene, fault))
         except psycopg2.Error as error:
             raise MissedError from error

@@ -18,10 +18,10 @@ import pytest
 from lab.chaos import evidence
 from lab.chaos.creator import FILE, PICTURES
 from lab.chaos.evidence import CREATOR_JOURNAL, JOURNAL, Journals, Run
-from lab.chaos.fleet import creator_settings, victims, write_creator
+from lab.chaos.faults import KINDS, Fault
+from lab.chaos.fleet import EVERYTHING, creator_settings, victims, write_creator
 from lab.chaos.journals import Appender, read_journals
-from lab.chaos.plan import EVERYTHING, KINDS, Fault, plan
-from lab.chaos.strikes import STRIKES
+from lab.chaos.plan import plan
 from lab.chaos.wishes import ACCOUNTS, Wish, wish
 from tests.harness.load import Callers
 from tests.harness.processes import belonging_to, living
@@ -221,10 +221,6 @@ def test_an_hour_has_every_kind_at_the_rate_that_was_asked_for() -> None:
     assert {fault.kind for fault in LONG} == {kind.name for kind in KINDS}
     assert 3_000 < len(LONG) < 4_000
     assert all(earlier.at <= later.at < 3_600 for earlier, later in pairwise(LONG))
-
-
-def test_every_kind_can_be_carried_out() -> None:
-    assert STRIKES.keys() == {kind.name for kind in KINDS}
 
 
 def test_a_kind_has_its_victims_and_durations() -> None:

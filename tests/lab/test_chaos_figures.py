@@ -22,8 +22,8 @@ from lab.chaos.evidence import (
     StoredTask,
     Submit,
 )
+from lab.chaos.faults import KINDS
 from lab.chaos.figures import PART, Spread, figures, kinds, table
-from lab.chaos.plan import KINDS
 from scheduler_svc.domain.lifecycle import Status
 
 pytestmark = pytest.mark.lab

@@ -19,10 +19,9 @@ import psycopg2
 from contentgen.client import ContentGenerationClient
 from lab.chaos.collected import ask, left_by_services, read_stored, sha256
 from lab.chaos.evidence import JOURNAL, ROW_LOCK, Evidence, Fault, Journals, Leftover, Probe, Run, Scheduled, Submit
-from lab.chaos.fleet import creator_settings, write_creator
+from lab.chaos.fleet import POSTGRES, creator_settings, write_creator
 from lab.chaos.journals import Appender, read_journals
 from lab.chaos.observers import NETWORK, Receiver
-from lab.chaos.plan import POSTGRES
 from lab.chaos.properties.notices import MINUTE
 from tests.harness.cluster import rows_of, server_folder
 from tests.harness.process import STOP_LIMIT
