@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,7 +26,6 @@ from lab.benchmarks.scale.history import History
 from scheduler_svc.postgres import EmbeddedPostgres
 from tests.harness.cluster import rows_of
 
-_TELL_INTERVAL_S = 5.0
 # One that a foreign key needs stays.
 _INDEXES = """
     SELECT r.relname, c.oid IS NOT NULL, coalesce(pg_get_constraintdef(c.oid), pg_get_indexdef(i.indexrelid))
@@ -41,7 +40,6 @@ _TYPES = """
         string_agg('c' || attnum, ', ' ORDER BY attnum)
     FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
 """
-_COPIED = "SELECT coalesce(max(tuples_processed), 0) FROM pg_stat_progress_copy WHERE relid = %s::regclass"
 
 
 class _Index(NamedTuple):
@@ -59,10 +57,9 @@ class _Index(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BulkCopy:
-    """Of one database. The server's user must be able to pass through `folder`; `say` is told how far it has come."""
+    """Of one database; `say` is told how far it has come."""
 
     dsn: str
-    folder: Path
     say: Callable[[str], None]
 
     def fill(self, table: str, query: str, values: Mapping[str, Any]) -> None:
@@ -80,40 +77,26 @@ class BulkCopy:
                 target.commit()
                 self.say(f"{index.name}: {time.monotonic() - begin:.0f} s")
 
-    @contextmanager
-    def _pipe(self) -> Iterator[Path]:
-        pipe = self.folder / "rows.pipe"
-        os.mkfifo(pipe)
-        pipe.chmod(0o666)
-        try:
-            yield pipe
-        finally:
-            pipe.unlink()
-
     def _copy(self, target: Any, table: str, query: str) -> None:
+        """Copies by two sessions. Raises ExceptionGroup: where one of them fails the pipe breaks for the other one."""
+        reading, writing = os.pipe()
         with (
-            self._pipe() as pipe,
             closing(psycopg2.connect(self.dsn)) as connection,
             connection.cursor() as source,
             ThreadPoolExecutor(2) as threads,
         ):
-            both = {
-                threads.submit(source.execute, f"COPY ({query}) TO '{pipe}' (FORMAT binary)"),
-                threads.submit(target.execute, f"COPY {table} FROM '{pipe}' (FORMAT binary, FREEZE)"),
-            }
-            while (result := wait(both, _TELL_INTERVAL_S, "FIRST_EXCEPTION")).not_done:
-                if any(future.exception() for future in result.done):
-                    connection.cancel()  # else each of them waits for ever for the other end of the pipe
-                    target.connection.cancel()
-                self.say(f"{table}: {self._copied(table):,} rows")
-            for copy in both:
-                copy.result()
+            both = [
+                threads.submit(_through, source, f"COPY ({query}) TO STDOUT (FORMAT binary)", writing, "wb"),
+                threads.submit(_through, target, f"COPY {table} FROM STDIN (FORMAT binary, FREEZE)", reading, "rb"),
+            ]
+        if errors := [error for copy in both if isinstance(error := copy.exception(), Exception)]:
+            raise ExceptionGroup(f"{table} was not copied", errors)
         self.say(f"{table}: {target.rowcount:,} rows")
 
-    def _copied(self, table: str) -> int:
-        with closing(psycopg2.connect(self.dsn)) as connection:
-            ((rows,),) = rows_of(connection, _COPIED, table)
-            return int(rows)
+
+def _through(cursor: Any, statement: str, end: int, mode: str) -> None:
+    with open(end, mode) as pipe:
+        cursor.copy_expert(statement, pipe, 1 << 16)
 
 
 def _typed(cursor: Any, table: str, query: str) -> str:
@@ -153,7 +136,7 @@ class Years(NamedTuple):
 def seed(folder: Path, accounts: Sequence[int], years: Years, say: Callable[[str], None]) -> None:
     """Fills the database in `folder`, which a scheduler has made. The last of the accounts gets few tasks."""
     with EmbeddedPostgres(folder / "data" / "postgres", settings=_SETTINGS) as server:
-        fill(BulkCopy(server.dsn(), folder, say), accounts, years)
+        fill(BulkCopy(server.dsn(), say), accounts, years)
 
 
 def fill(copy: BulkCopy, accounts: Sequence[int], years: Years) -> None:
