@@ -74,7 +74,7 @@ SAMPLE = Kept((RUN,), ROWS)
 
 
 def test_lines_are_read_as_they_were_written() -> None:
-    assert figures.read_figures([line_of(PEERS_RUN), *map(figures.figure_line, FIGURES)]) == PEERS_SAMPLE
+    assert figures.read_figures(map(line_of, (PEERS_RUN, *FIGURES))) == PEERS_SAMPLE
     assert read_rows(map(line_of, (RUN, *ROWS))) == SAMPLE
 
 

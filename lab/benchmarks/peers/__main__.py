@@ -77,10 +77,8 @@ def _positive(text: str) -> int:
 
 def main(argv: Sequence[str]) -> int:
     parser = _parser()
+    parser.set_defaults(**(QUICK if "--quick" in argv else USUAL))
     arguments = parser.parse_args(argv)
-    for name, value in (QUICK if arguments.quick else USUAL).items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, value)
     if arguments.kept:
         return show_kept(arguments, figures.read_figures, figures.tables, figures.PAGE, figures.draw)
     if arguments.plots or arguments.page:
@@ -130,18 +128,17 @@ async def _measure(arguments: argparse.Namespace, contenders: Sequence[Contender
     line(line_of(run))
     for number in range(1, arguments.rounds + 1):
         for contender in contenders:
-
-            def tell(measure: str, value: float, count: int, peer: str = contender.key, number: int = number) -> None:
-                measurements.append(figures.Figure(peer, measure, number, value, count))
-                line(figures.figure_line(measurements[-1]))
-
             elapsed = time.monotonic() - begin
             sys.stderr.write(f"{elapsed:5.0f} s  round {number} of {arguments.rounds}: {contender.key}\n")
             sizes = {"tasks": arguments.tasks, "samples": arguments.samples}
             if contender.key == CONTENTGEN:
-                await rounds.measure_ours(folder, **sizes, tell=tell)
+                measured = rounds.measure_ours(folder, **sizes)
             else:
-                await rounds.measure_peer(contender, arguments.python, folder, **sizes, tell=tell)
+                measured = rounds.measure_peer(contender, arguments.python, folder, **sizes)
+            async for measure, value, count in measured:
+                unit = "ms" if measure in {figures.IDLE_P50, figures.IDLE_P99} else "tasks/s"
+                measurements.append(figures.Figure(contender.key, measure, number, round(value, 3), count, unit))
+                line(line_of(measurements[-1]))
     return figures.Kept((run,), tuple(measurements))
 
 

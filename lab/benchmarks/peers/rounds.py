@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,20 @@ from lab.benchmarks import scenario
 from lab.benchmarks.child import Child
 from lab.benchmarks.command import make_folder
 from lab.benchmarks.latencies import QUIET_S, Latencies, latencies
-from lab.benchmarks.measures import IN_FLIGHT, Options, fresh
+from lab.benchmarks.measures import Options, fresh, load_and_drain
 from lab.benchmarks.peers import figures, servers
 from lab.benchmarks.peers.apps import peer
 from lab.benchmarks.peers.apps.peer import OURS, PLAIN, Scene
 from lab.benchmarks.peers.contenders import Contender
 from lab.benchmarks.peers.servers import Workers
 from lab.benchmarks.scenario import WrongCounts
-from lab.benchmarks.stack import Stack
 from scheduler_svc.postgres import EmbeddedPostgres
 
 PATIENCE_S = 180.0
 ROOT = Path(__file__).parents[3]
 
-
-Tell = Callable[[str, float, int], None]
-"""Takes a measure, its value, and of how many tasks or samples that is."""
+Measured = AsyncIterator[tuple[str, float, int]]
+"""A measure, its value, and of how many tasks or samples that is."""
 
 
 class Step(Child):
@@ -107,59 +106,51 @@ async def step(contender: Contender, python: Path, above: Path, job: str) -> Asy
     shutil.rmtree(folder)
 
 
-async def measure_peer(
-    contender: Contender, python: Path, above: Path, *, tasks: int, samples: int, tell: Tell
-) -> None:
-    """Tells all figures of one round: of so many tasks a drain, or a slow contender's share of them."""
+async def measure_peer(contender: Contender, python: Path, above: Path, *, tasks: int, samples: int) -> Measured:
+    """Yields all figures of one round: of so many tasks a drain, or a slow contender's share of them."""
     tasks = max(1, int(tasks * contender.share))
     singles = tasks // 4 if contender.has_bulk else tasks
     load = "bulk" if contender.has_bulk else "one_by_one"
     async with step(contender, python, above, PLAIN) as step_run:
-        tell(figures.ENQUEUE, await step_run.enqueue("one_by_one", singles), singles)
+        yield figures.ENQUEUE, await step_run.enqueue("one_by_one", singles), singles
         if singles < tasks:
             await step_run.enqueue(load, tasks - singles)
-        tell(figures.DRAIN_1, await step_run.drain(1, tasks), tasks)
+        yield figures.DRAIN_1, await step_run.drain(1, tasks), tasks
     async with step(contender, python, above, PLAIN) as step_run:
         rate = await step_run.enqueue(load, tasks)
-        tell(figures.BULK if contender.has_bulk else figures.ENQUEUE, rate, tasks)
-        tell(figures.DRAIN_2, await step_run.drain(2, tasks), tasks)
+        yield figures.BULK if contender.has_bulk else figures.ENQUEUE, rate, tasks
+        yield figures.DRAIN_2, await step_run.drain(2, tasks), tasks
     async with step(contender, python, above, OURS) as step_run:
         await step_run.enqueue(load, tasks)
-        tell(figures.OUR_JOB, await step_run.drain(2, tasks), tasks)
+        yield figures.OUR_JOB, await step_run.drain(2, tasks), tasks
     async with step(contender, python, above, PLAIN) as step_run, step_run.workers(1) as running:
         running.go()
         await asyncio.sleep(QUIET_S)
         answer = await step_run.while_alive(running, "latencies", samples)
-        tell_latencies(Latencies(sorted(answer["ms"]), []), tell)
+        for figure in _idle(Latencies(sorted(answer["ms"]), [])):
+            yield figure
 
 
-def tell_latencies(samples: Latencies, tell: Tell) -> None:
-    tell(figures.IDLE_P50, samples.p50, len(samples.measured))
-    tell(figures.IDLE_P99, samples.p99, len(samples.measured))
+def _idle(samples: Latencies) -> Iterator[tuple[str, float, int]]:
+    yield figures.IDLE_P50, samples.p50, len(samples.measured)
+    yield figures.IDLE_P99, samples.p99, len(samples.measured)
 
 
-async def _drain(stack: Stack, options: Options, workers: int, tasks: int) -> float:
-    """Returns how many a second. Workers are no-op ones, and each task leaves its result and its row of the pool."""
-    async with scenario.noop_workers(stack, workers, options.depth) as running:
-        span = await scenario.drain(stack, running, tasks)
-    scenario.check(stack, tasks)
-    return span.per_second
-
-
-async def measure_ours(above: Path, *, tasks: int, samples: int, tell: Tell) -> None:
+async def measure_ours(above: Path, *, tasks: int, samples: int) -> Measured:
+    """Yields the same of contentgen. Workers are no-op ones; each task leaves its result and its row of the pool."""
     options = Options(above)
     tasks = max(options.batch, tasks - tasks % options.batch)
-    singles = max(1, tasks // 4)
     async with fresh(options) as stack:
-        span = await scenario.load(stack, singles, batch=1, in_flight=peer.IN_FLIGHT)
-        tell(figures.ENQUEUE, span.per_second, span.tasks)
-    async with fresh(options) as stack:
-        await scenario.load(stack, tasks, batch=options.batch, in_flight=IN_FLIGHT)
-        tell(figures.DRAIN_1, await _drain(stack, options, 1, tasks), tasks)
-    async with fresh(options) as stack:
-        span = await scenario.load(stack, tasks, batch=options.batch, in_flight=IN_FLIGHT)
-        tell(figures.BULK, span.per_second, span.tasks)
-        tell(figures.OUR_JOB, await _drain(stack, options, 2, tasks), tasks)
+        span = await scenario.load(stack, max(1, tasks // 4), batch=1, in_flight=peer.IN_FLIGHT)
+        yield figures.ENQUEUE, span.per_second, span.tasks
+    for workers, load, drain in ((1, "", figures.DRAIN_1), (2, figures.BULK, figures.OUR_JOB)):
+        async with fresh(options) as stack:
+            loaded, drained = await load_and_drain(stack, replace(options, workers=workers), tasks)
+            scenario.check(stack, tasks)
+        if load:
+            yield load, loaded.per_second, tasks
+        yield drain, drained.per_second, tasks
     async with fresh(options) as stack:
         await asyncio.sleep(QUIET_S)
-        tell_latencies(await latencies(stack, samples), tell)
+        for figure in _idle(await latencies(stack, samples)):
+            yield figure
